@@ -1,0 +1,141 @@
+"""The few types that flow through evalkit. No I/O, and no import of any other evalkit module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+if TYPE_CHECKING:  # the types are needed by readers and checkers only; `evalkit --help` must not import torch
+    from PIL.Image import Image
+    from torch import Tensor
+
+Better = Literal["lower", "higher"]
+Status = Literal[
+    "ok",
+    "refused_input",
+    "refused_output",
+    "rate_limited",
+    "quota",
+    "auth",
+    "bad_request",
+    "transient",
+    "ambiguous",
+    "malformed",
+]
+
+
+class EvalkitError(Exception):
+    """A mistake that the user can mend: what was found, what was expected, and the next thing to do.
+
+    Args:
+        message: one sentence, what was found and what was expected.
+        hint: one sentence, what to type or change next.
+        exit_code: 2 usage, configuration or input; 3 inconclusive; 4 runs not comparable.
+    """
+
+    def __init__(self, message: str, hint: str = "", exit_code: int = 2) -> None:
+        super().__init__(message)
+        self.message, self.hint, self.exit_code = message, hint, exit_code
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One line of the prompt list. `id` is unique in the run; `group` is free ("colour", "count", ...)."""
+
+    id: str
+    text: str
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What a generator returns in place of an image that it did not make: data, to be counted, never an exception."""
+
+    status: Status
+    detail: str = ""
+
+
+class Generator(Protocol):
+    """Text to image. Image i depends on prompts[i] and seeds[i] only: not on the batch, the order or the process."""
+
+    def __call__(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image | Refusal]: ...
+
+
+class Encoder(Protocol):
+    """Image to features. The fingerprint is a hash of the weights and the preprocessing version."""
+
+    name: str
+    fingerprint: str
+
+    def prepare(self, image: Image) -> Tensor: ...  # any RGB image -> uint8 [3, S, S]; runs in loader workers
+
+    def __call__(self, images: Tensor) -> dict[str, Tensor]: ...  # uint8 [N, 3, S, S] -> {"pool": float32 [N, D], ...}
+
+
+class TextEncoder(Encoder, Protocol):
+    """An encoder whose "pool" features of images and whose features of texts live in one space."""
+
+    def text(self, prompts: Sequence[str]) -> Tensor: ...  # float32 [N, D]
+
+
+class Moments(NamedTuple):
+    """Mean and unbiased covariance (ddof = 1) of N feature vectors."""
+
+    mean: Tensor  # float64 [D]
+    cov: Tensor  # float64 [D, D]
+    count: int
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One line of the metric table.
+
+    `compute` is a pure function with keyword-only parameters. The required ones are its request, from the closed set
+    `fake, real, text, fake_moments, real_moments`; those with defaults are its options. It returns a tensor of shape
+    `[]` (a property of the set) or `[N]` (one value per image).
+    """
+
+    name: str
+    compute: Callable[..., Tensor]
+    feature: str  # the key of the encoder's output that the metric reads: "pool", "logits"
+    encoder: Literal["inception", "clip"]  # the kind of encoder that the metric is defined on
+    better: Better
+    paper: str
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """One row of metrics.json. A number without its encoder, reference and count does not exist."""
+
+    model: str
+    metric: str
+    encoder: str
+    reference: str
+    value: float | None  # None = not measured; then `note` says why
+    low: float | None
+    high: float | None
+    count: int
+    requested: int
+    better: Better
+    interval: str = ""  # how low and high were found
+    note: str = ""  # the reason of a missing value, or the small-sample bias
+
+
+@dataclass(frozen=True)
+class Record:
+    """One row of a manifest: the outcome of one requested image. A row with status "ok" means that the file is whole."""
+
+    prompt: str  # Prompt.id
+    index: int  # position of the prompt in prompts.jsonl
+    sample: int
+    seed: int
+    status: Status
+    file: str = ""  # relative to images/<model>/, empty unless status is "ok"
+    sha256: str = ""  # of the file
+    seconds: float = 0.0  # this image's share of its batch
+    detail: str = ""  # why a request was refused or failed
+    extra: str = ""  # a note on the image, such as a truncated prompt

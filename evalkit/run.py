@@ -1,0 +1,179 @@
+"""A run is a folder. This is the only module that knows the names of the files in it."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from evalkit.core import EvalkitError, MetricRow, Prompt, Record
+
+
+def write_atomically(path: Path, data: bytes | str) -> None:
+    """Write a whole file or nothing: temporary name in the same folder, fsync, rename."""
+    payload = data.encode() if isinstance(data, str) else data
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise EvalkitError(f"Could not write {path}: {error.strerror}.", "Free some space or choose another --out.") from error
+
+
+def image_seed(run_seed: int, prompt_id: str, sample: int) -> int:
+    """The seed of one image, in [0, 2**63): a hash of what it is, so that it depends on no order, batch or process."""
+    digest = hashlib.sha256(f"{run_seed}\0{prompt_id}\0{sample}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def folder_name(label: str) -> str:
+    """A model's folder: its label where that is a plain name, else a plain part and a hash."""
+    if re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", label):
+        return label
+    plain = re.sub(r"[^a-z0-9_-]+", "-", label.lower()).strip("-")[:40] or "model"
+    return f"{plain}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
+
+
+class Run:
+    """Reads and writes one run folder. Holds no state but the path; every file is written whole."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    # --- names ---------------------------------------------------------------------------------------------------
+    @property
+    def config_path(self) -> Path:
+        return self.path / "run.toml"
+
+    @property
+    def prompts_path(self) -> Path:
+        return self.path / "prompts.jsonl"
+
+    @property
+    def metrics_path(self) -> Path:
+        return self.path / "metrics.json"
+
+    @property
+    def scores_path(self) -> Path:
+        return self.path / "scores.csv"
+
+    @property
+    def protocol_path(self) -> Path:
+        return self.path / "protocol.json"
+
+    @property
+    def report_path(self) -> Path:
+        return self.path / "report"
+
+    def image_folder(self, model: str) -> Path:
+        return self.path / "images" / folder_name(model)
+
+    def image_path(self, model: str, record: Record) -> Path:
+        return self.image_folder(model) / record.file
+
+    def features_path(self, model: str, encoder: str) -> Path:
+        return self.path / "features" / folder_name(model) / f"{encoder}.npz"
+
+    # --- prompts -------------------------------------------------------------------------------------------------
+    def write_prompts(self, prompts: Sequence[Prompt]) -> None:
+        lines = (json.dumps(dataclasses.asdict(prompt), ensure_ascii=False) for prompt in prompts)
+        write_atomically(self.prompts_path, "".join(f"{line}\n" for line in lines))
+
+    def prompts(self) -> list[Prompt]:
+        """All prompts in order. Raises EvalkitError where the folder is not a run."""
+        if not self.prompts_path.is_file():
+            raise EvalkitError(f"{self.path} is not a run folder: it has no prompts.jsonl.", "Make one with `evalkit run`.")
+        lines = self.prompts_path.read_text(encoding="utf-8").splitlines()
+        return [Prompt(**json.loads(line)) for line in lines]
+
+    # --- images and their manifests ------------------------------------------------------------------------------
+    def models(self) -> list[str]:
+        """Labels of the models that have a manifest, in the order of run.toml's `models` where known."""
+        folders = (self.path / "images").glob("*/model.json")
+        found = {json.loads(path.read_text())["label"]: json.loads(path.read_text())["order"] for path in folders}
+        return sorted(found, key=lambda label: (found[label], label))
+
+    def register_model(self, label: str, spec: str, order: int) -> None:
+        """Make the model's folder and note its label, its spec and its place in the comparison."""
+        text = json.dumps({"label": label, "spec": spec, "order": order}, ensure_ascii=False)
+        write_atomically(self.image_folder(label) / "model.json", text)
+
+    def save_image(self, model: str, record: Record, png: bytes) -> Record:
+        """Write `<index>-<sample>.png` and return the record completed with file and sha256 (not yet in the manifest)."""
+        name = f"{record.index:05d}-{record.sample}.png"
+        write_atomically(self.image_folder(model) / name, png)
+        return dataclasses.replace(record, file=name, sha256=hashlib.sha256(png).hexdigest())
+
+    def append_records(self, model: str, records: Iterable[Record], rank: int = 0) -> None:
+        """Append to this rank's manifest, after the images: a row means that its file is whole."""
+        path = self.image_folder(model) / f"manifest.{rank}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A kill in the middle of an append may leave half a line: end it, so that the next row stands alone.
+        torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write("\n" * torn + "".join(f"{json.dumps(dataclasses.asdict(r), ensure_ascii=False)}\n" for r in records))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise EvalkitError(f"Could not write {path}: {error.strerror}.", "Free some space, then run the same command again.") from error
+
+    def records(self, model: str) -> list[Record]:
+        """The manifest rows of all ranks, the last one of each image, in the order of prompts and samples."""
+        merged: dict[tuple[int, int], Record] = {}
+        for path in sorted(self.image_folder(model).glob("manifest.*.jsonl")):
+            for row in _whole_lines(path):
+                merged[(row["index"], row["sample"])] = Record(**row)
+        return [merged[key] for key in sorted(merged)]
+
+    # --- derived files -------------------------------------------------------------------------------------------
+    def write_metrics(self, rows: Sequence[MetricRow]) -> None:
+        write_atomically(self.metrics_path, json.dumps([dataclasses.asdict(row) for row in rows], indent=1, ensure_ascii=False) + "\n")
+
+    def metrics(self) -> list[MetricRow]:
+        if not self.metrics_path.is_file():
+            raise EvalkitError(f"{self.path} has no metrics.json.", f"Make it with `evalkit score {self.path}`.")
+        return [MetricRow(**row) for row in json.loads(self.metrics_path.read_text(encoding="utf-8"))]
+
+    def write_scores(self, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """scores.csv: model,index,sample,metric,encoder,value; one row per image and metric."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+        write_atomically(self.scores_path, text.getvalue())
+
+    def scores(self) -> list[dict[str, str]]:
+        if not self.scores_path.is_file():
+            return []
+        with self.scores_path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+    def write_protocol(self, protocol: dict[str, Any]) -> None:
+        """protocol.json: everything that a number depends on (encoders and why, reference, counts, seeds, versions)."""
+        write_atomically(self.protocol_path, json.dumps(protocol, indent=1, ensure_ascii=False) + "\n")
+
+    def protocol(self) -> dict[str, Any]:
+        return json.loads(self.protocol_path.read_text(encoding="utf-8")) if self.protocol_path.is_file() else {}
+
+
+def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        with contextlib.suppress(json.JSONDecodeError):  # a torn last line: its image is simply made again
+            yield json.loads(line)
