@@ -51,6 +51,15 @@ class Prompt:
     group: str = ""
 
 
+class Request(NamedTuple):
+    """One image to be made: the prompt, its place in the list, the number of the sample and the seed that follows from them."""
+
+    prompt: Prompt
+    index: int
+    sample: int
+    seed: int
+
+
 @dataclass(frozen=True)
 class Refusal:
     """What a generator returns in place of an image that it did not make: data, to be counted, never an exception."""
@@ -60,7 +69,11 @@ class Refusal:
 
 
 class Generator(Protocol):
-    """Text to image. Image i depends on prompts[i] and seeds[i] only: not on the batch, the order or the process."""
+    """Text to image. Image i depends on prompts[i] and seeds[i] only: not on the batch, the order or the process.
+
+    A note on an image (a truncated prompt, a composited background) goes into `image.info["note"]` and from there into
+    `Record.extra`. An attribute `fingerprint: str` (a hash of the weights) lets a resumed run notice other weights.
+    """
 
     def __call__(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image | Refusal]: ...
 

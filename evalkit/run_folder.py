@@ -21,9 +21,10 @@ from evalkit.core import EvalkitError, MetricRow, Prompt, Record
 def write_atomically(path: Path, data: bytes | str) -> None:
     """Write a whole file or nothing: temporary name in the same folder, fsync, rename."""
     payload = data.encode() if isinstance(data, str) else data
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    name = ""
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "wb") as file:
             file.write(payload)
             file.flush()
@@ -31,8 +32,9 @@ def write_atomically(path: Path, data: bytes | str) -> None:
         os.chmod(name, 0o644)
         os.replace(name, path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
+        if name:
+            with contextlib.suppress(OSError):
+                os.unlink(name)
         raise EvalkitError(f"Could not write {path}: {error.strerror}.", "Free some space or choose another --out.") from error
 
 
@@ -99,8 +101,8 @@ class Run:
         """All prompts in order. Raises EvalkitError where the folder is not a run."""
         if not self.prompts_path.is_file():
             raise EvalkitError(f"{self.path} is not a run folder: it has no prompts.jsonl.", "Make one with `evalkit run`.")
-        lines = self.prompts_path.read_text(encoding="utf-8").splitlines()
-        return [Prompt(**json.loads(line)) for line in lines]
+        lines = self.prompts_path.read_text(encoding="utf-8").split("\n")  # not splitlines: U+2028 in a prompt ends no line
+        return [Prompt(**json.loads(line)) for line in lines if line]
 
     # --- images and their manifests ------------------------------------------------------------------------------
     def models(self) -> list[str]:
@@ -109,10 +111,15 @@ class Run:
         found = {json.loads(path.read_text())["label"]: json.loads(path.read_text())["order"] for path in folders}
         return sorted(found, key=lambda label: (found[label], label))
 
-    def register_model(self, label: str, spec: str, order: int) -> None:
-        """Make the model's folder and note its label, its spec and its place in the comparison."""
-        text = json.dumps({"label": label, "spec": spec, "order": order}, ensure_ascii=False)
+    def register_model(self, label: str, spec: str, order: int, fingerprint: str = "") -> None:
+        """Make the model's folder and note its label, its spec, its place in the comparison and its weights' fingerprint."""
+        text = json.dumps({"label": label, "spec": spec, "order": order, "fingerprint": fingerprint}, ensure_ascii=False)
         write_atomically(self.image_folder(label) / "model.json", text)
+
+    def model(self, label: str) -> dict[str, Any]:
+        """What `register_model` noted, empty for a model that the run does not have."""
+        path = self.image_folder(label) / "model.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
     def save_image(self, model: str, record: Record, png: bytes) -> Record:
         """Write `<index>-<sample>.png` and return the record completed with file and sha256 (not yet in the manifest)."""
@@ -135,11 +142,17 @@ class Run:
             raise EvalkitError(f"Could not write {path}: {error.strerror}.", "Free some space, then run the same command again.") from error
 
     def records(self, model: str) -> list[Record]:
-        """The manifest rows of all ranks, the last one of each image, in the order of prompts and samples."""
+        """The manifest rows of all ranks, one per image, in the order of prompts and samples.
+
+        A whole image wins over an earlier or later failure (several ranks may have tried); else the last row counts.
+        """
         merged: dict[tuple[int, int], Record] = {}
         for path in sorted(self.image_folder(model).glob("manifest.*.jsonl")):
             for row in _whole_lines(path):
-                merged[(row["index"], row["sample"])] = Record(**row)
+                record = Record(**row)
+                known = merged.get((record.index, record.sample))
+                if known is None or record.status == "ok" or known.status != "ok":
+                    merged[(record.index, record.sample)] = record
         return [merged[key] for key in sorted(merged)]
 
     # --- derived files -------------------------------------------------------------------------------------------
@@ -174,6 +187,6 @@ class Run:
 
 
 def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
-    for line in path.read_text(encoding="utf-8").splitlines():
-        with contextlib.suppress(json.JSONDecodeError):  # a torn last line: its image is simply made again
+    for line in path.read_bytes().split(b"\n"):
+        with contextlib.suppress(ValueError):  # a torn last line: its image is simply made again
             yield json.loads(line)
