@@ -1,0 +1,135 @@
+"""Frechet distance of two Gaussians, and the moments that it is made of. All statistics are float64.
+
+FID (Heusel et al. 2017, https://arxiv.org/abs/1706.08500, eq. 6): |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)).
+The trace of the root needs no matrix root: it is the sum of the roots of the eigenvalues of C1 C2, and these are those of
+the symmetric L^T C2 L for any factor C1 = L L^T. With fewer images than dimensions the factor is the centred feature
+matrix itself, and the eigenvalue problem is as small as the number of images.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from evalkit.core import Moments
+from evalkit.metrics.numeric import at_least, checked, checked_pair, same_dimension
+
+
+def moments(features: Tensor) -> Moments:
+    """Mean and unbiased covariance (ddof = 1) of float [N, D] features, N >= 2."""
+    features = checked(features, "given")
+    at_least(len(features), 2, "given")
+    mean = features.mean(dim=0)
+    centred = features - mean
+    return Moments(mean, centred.T @ centred / (len(features) - 1), len(features))
+
+
+def merge_moments(first: Moments, second: Moments) -> Moments:
+    """Moments of the union of two disjoint sets (Chan et al. 1983); centred throughout, so nothing cancels."""
+    count = first.count + second.count
+    step = second.mean - first.mean
+    scatter = (first.count - 1) * first.cov + (second.count - 1) * second.cov
+    scatter = scatter + torch.outer(step, step) * (first.count * second.count / count)
+    return Moments(first.mean + step * (second.count / count), scatter / (count - 1), count)
+
+
+def remove_moments(total: Moments, part: Moments) -> Moments:
+    """Moments of what is left of a set when a part of it is taken out: the inverse of `merge_moments`."""
+    count = total.count - part.count
+    mean = total.mean + (total.mean - part.mean) * (part.count / count)
+    step = part.mean - mean
+    scatter = (total.count - 1) * total.cov - (part.count - 1) * part.cov
+    scatter = scatter - torch.outer(step, step) * (count * part.count / total.count)
+    return Moments(mean, (scatter + scatter.T) / (2 * (count - 1)), count)
+
+
+def frechet_distance(*, fake_moments: Moments, real_moments: Moments) -> Tensor:
+    """Frechet distance of two Gaussians given by their moments, float64 []; FID, Heusel et al. 2017, eq. 6.
+
+    For equal or rank-deficient covariances rounding may leave a tiny negative number; it is returned as it is.
+    """
+    same_dimension(len(fake_moments.mean), len(real_moments.mean))
+    root = _sum_of_roots(fake_moments.cov, _factor(real_moments.cov))
+    return _distance(fake_moments.mean, real_moments.mean, fake_moments.cov.trace(), real_moments.cov.trace(), root)
+
+
+def frechet_distance_of_features(*, fake: Tensor, real: Tensor) -> Tensor:
+    """Frechet distance of float [N, D] and [M, D] features, float64 []; exact and small where N or M < D.
+
+    There tr (C1 C2)^(1/2) is the nuclear norm of Xc Yc^T / sqrt((N - 1)(M - 1)), Xc and Yc centred: no D x D work.
+    """
+    fake, real = checked_pair(fake, real)
+    if min(len(fake), len(real)) >= fake.shape[1]:
+        return frechet_distance(fake_moments=moments(fake), real_moments=moments(real))
+    at_least(min(len(fake), len(real)), 2, "given")
+    x, y = fake - fake.mean(dim=0), real - real.mean(dim=0)
+    x, y = x / (len(x) - 1) ** 0.5, y / (len(y) - 1) ** 0.5
+    root = torch.linalg.svdvals(x @ y.T).sum()
+    return _distance(fake.mean(dim=0), real.mean(dim=0), x.square().sum(), y.square().sum(), root)
+
+
+def fid(*, fake: Tensor, real_moments: Moments) -> Tensor:
+    """FID of float [N, D] features against reference moments, float64 [], >= 0; Heusel et al. 2017, eq. 6.
+
+    With N <= D the roots come from the N x N matrix Xc C Xc^T / (N - 1), whose eigenvalues are those of C1 C.
+    """
+    fake = checked(fake, "generated")
+    same_dimension(fake.shape[1], len(real_moments.mean))
+    at_least(len(fake), 2, "generated")
+    if len(fake) > fake.shape[1]:
+        return frechet_distance(fake_moments=moments(fake), real_moments=real_moments)
+    return _fid_of_gram(fake, fake @ real_moments.cov @ fake.T, real_moments)
+
+
+def fid_without(*, fake: Tensor, real_moments: Moments, groups: Tensor) -> Tensor:
+    """FID with each group of images left out in turn, float64 [G]; groups is int [N] with values 0 .. G - 1.
+
+    One product with the reference covariance (or one factor of it) serves all G values.
+    """
+    fake = checked(fake, "generated")
+    same_dimension(fake.shape[1], len(real_moments.mean))
+    count = int(groups.max()) + 1
+    if len(fake) <= fake.shape[1]:
+        gram = fake @ real_moments.cov @ fake.T
+        kept = [torch.nonzero(groups != group).flatten() for group in range(count)]
+        return torch.stack([_fid_of_gram(fake[keep], gram[keep][:, keep], real_moments) for keep in kept])
+    factor, total, values = _factor(real_moments.cov), moments(fake), []
+    for group in range(count):
+        part = fake[groups == group]
+        centred = part - part.mean(dim=0)
+        scatter = centred.T @ centred / max(1, len(part) - 1)
+        rest = remove_moments(total, Moments(part.mean(dim=0), scatter, len(part)))
+        root = _sum_of_roots(rest.cov, factor)
+        values.append(_distance(rest.mean, real_moments.mean, rest.cov.trace(), real_moments.cov.trace(), root))
+    return torch.stack(values)
+
+
+def _fid_of_gram(fake: Tensor, gram: Tensor, real_moments: Moments) -> Tensor:
+    """FID from fake float64 [N, D] and gram = fake C fake^T [N, N], which is centred here: (HX) C (HX)^T = H gram H."""
+    mean = fake.mean(dim=0)
+    gram = gram - gram.mean(dim=0, keepdim=True)
+    gram = gram - gram.mean(dim=1, keepdim=True)
+    eigenvalues = torch.linalg.eigvalsh((gram + gram.T) / (2 * (len(fake) - 1)))
+    spread = (fake - mean).square().sum() / (len(fake) - 1)
+    return _distance(mean, real_moments.mean, spread, real_moments.cov.trace(), eigenvalues.clamp_min(0).sqrt().sum())
+
+
+def _distance(mean1: Tensor, mean2: Tensor, trace1: Tensor, trace2: Tensor, root: Tensor) -> Tensor:
+    return (mean1 - mean2).square().sum() + trace1 + trace2 - 2 * root
+
+
+def _factor(cov: Tensor) -> Tensor:
+    """L with cov = L L^T: Cholesky with a jitter of 1e-12 of the mean variance; eigenvectors where that fails."""
+    dimension = len(cov)
+    jitter = 1e-12 * cov.trace() / dimension
+    factor, failed = torch.linalg.cholesky_ex(cov + jitter * torch.eye(dimension, dtype=cov.dtype, device=cov.device))
+    if int(failed) == 0:
+        return factor
+    values, vectors = torch.linalg.eigh((cov + cov.T) / 2)
+    return vectors * values.clamp_min(0).sqrt()
+
+
+def _sum_of_roots(cov: Tensor, factor: Tensor) -> Tensor:
+    """tr (cov L L^T)^(1/2) through the eigenvalues of the symmetric L^T cov L."""
+    product = factor.T @ cov @ factor
+    return torch.linalg.eigvalsh((product + product.T) / 2).clamp_min(0).sqrt().sum()
