@@ -1,0 +1,78 @@
+"""The building blocks that several of our networks share."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class RMSNorm(nn.Module):
+    """Root mean square normalisation with a gain (Zhang and Sennrich 2019)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, x.shape[-1:], self.gain.to(x.dtype), eps=1e-6)
+
+
+class Cache:
+    """Keys and values of the positions already sampled, one pair per block: [N, heads, length, width / heads]."""
+
+    def __init__(self) -> None:
+        self.keys: Tensor | None = None
+        self.values: Tensor | None = None
+
+    def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        self.keys = keys if self.keys is None else torch.cat((self.keys, keys), 2)
+        self.values = values if self.values is None else torch.cat((self.values, values), 2)
+        return self.keys, self.values
+
+
+class Block(nn.Module):
+    """Attention and a feed-forward layer, each on a normalised residual stream.
+
+    QK-norm (Henry et al. 2020) and squared ReLU (So et al. 2021); output projections start at zero, so that a new block is
+    the identity.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm_attention, self.norm_feed = RMSNorm(width), RMSNorm(width)
+        self.query_key_value = nn.Linear(width, 3 * width, bias=False)
+        self.project = nn.Linear(width, width, bias=False)
+        self.expand = nn.Linear(width, 4 * width, bias=False)
+        self.contract = nn.Linear(4 * width, width, bias=False)
+        nn.init.zeros_(self.project.weight)
+        nn.init.zeros_(self.contract.weight)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, cache: Cache | None = None) -> Tensor:
+        """x: [N, T, D]. mask: bool, True where attention is allowed, broadcast to [N, heads, T, all positions]."""
+        count, length, width = x.shape
+        parts = self.query_key_value(self.norm_attention(x)).view(count, length, 3, self.heads, width // self.heads)
+        query, key, value = parts.permute(2, 0, 3, 1, 4)  # each [N, heads, T, D / heads]
+        query, key = F.rms_norm(query, query.shape[-1:], eps=1e-6), F.rms_norm(key, key.shape[-1:], eps=1e-6)
+        if cache is not None:
+            key, value = cache.extend(key, value)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=2.0 / (width // self.heads) ** 0.5)
+        x = x + self.project(mixed.transpose(1, 2).reshape(count, length, width))
+        return x + self.contract(F.relu(self.expand(self.norm_feed(x))).square())
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions on a residual path, with group normalisation; the second convolution starts at zero."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.path = nn.Sequential(
+            nn.GroupNorm(8, width), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1),
+            nn.GroupNorm(8, width), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1),
+        )  # fmt: skip
+        nn.init.zeros_(self.path[-1].weight)
+        nn.init.zeros_(self.path[-1].bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.path(x)

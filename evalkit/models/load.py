@@ -1,0 +1,62 @@
+"""Rebuilds the bundled networks from their weight files: safetensors only, checked against the configuration in the header."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from evalkit.core import EvalkitError
+from evalkit.models.mini_clip import MiniClip
+from evalkit.models.mini_inception import MiniInception
+
+BUNDLED = Path(__file__).parent.parent / "weights"
+
+
+def read_weights(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Configuration and float32 weights of one of our files. Raises EvalkitError for any other file."""
+    if not path.is_file():
+        raise EvalkitError(f"There are no {kind} weights at {path}.", "Train them with `evalkit train`, or install evalkit again.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            config = json.loads((file.metadata() or {}).get("config", "{}"))
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise EvalkitError(f"{path} is not a safetensors file: {error}.", "Weights are read from safetensors only.") from error
+    if config.get("kind") != kind:
+        raise EvalkitError(f"{path} holds {config.get('kind', 'unknown')!r} weights, expected {kind!r}.", "Give the file of the right model.")
+    return config, {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+
+
+def fill(network: nn.Module, state: dict[str, Tensor], path: Path) -> None:
+    """Load the weights; a file of another architecture is one clear error."""
+    expected = network.state_dict()
+    wrong = sorted(name for name in expected.keys() | state.keys() if name not in expected or name not in state or expected[name].shape != state[name].shape)
+    if wrong:
+        raise EvalkitError(f"{path} does not fit the network: {', '.join(wrong[:5])}{' …' if len(wrong) > 5 else ''} differ.", "Use weights of this preset.")
+    network.load_state_dict(state)
+    network.eval().requires_grad_(False)
+
+
+def load_classifier(path: Path) -> MiniInception:
+    config, state = read_weights(path, "classifier")
+    network = MiniInception(len(config["nouns"]), len(config["colours"]), len(config["backgrounds"]), config["width"])
+    fill(network, state, path)
+    return network.requires_grad_(True)
+
+
+def load_clip(path: Path) -> tuple[MiniClip, dict[str, Any]]:
+    config, state = read_weights(path, "clip")
+    trunk = MiniInception(1, 1, 1, config["classifier"]["width"])
+    network = MiniClip(trunk, len(config["words"]) + 2, config["context"])
+    fill(network, state, path)
+    return network, config
+
+
+def device_of(name: str) -> str:
+    """auto -> cuda where there is one, else cpu."""
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name

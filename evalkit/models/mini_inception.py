@@ -1,0 +1,92 @@
+"""The small classifier of the bundled world: what stands where, in which colour, before which background.
+
+Its pooled features and logits serve `mini-inception` (FID, IS and their kin); a second one with another seed and width judges
+what the generators draw. It is trained on dense targets, the class of every 8 x 8 cell: global labels alone did not train.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+GRID = 8  # cells per side
+
+
+class Findings(NamedTuple):
+    pool: Tensor  # float32 [N, 8 * width], the features for FID
+    logits: Tensor  # float32 [N, nouns], of the whole picture
+    nouns: Tensor  # float32 [N, nouns + 1, 8, 8], class of the thing whose centre is in the cell; the last one is "nothing"
+    colours: Tensor  # float32 [N, colours, 8, 8]
+    backgrounds: Tensor  # float32 [N, backgrounds]
+
+
+class _Layer(nn.Module):
+    """A residual block with batch normalisation (He et al. 2015); stride 2 halves the picture."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.path = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(),
+            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs),
+        )  # fmt: skip
+        self.skip = nn.Conv2d(inputs, outputs, 1, bias=False)
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        skip = F.avg_pool2d(x, self.stride) if self.stride > 1 else x
+        return F.relu(self.path(x) + self.skip(skip))
+
+
+class MiniInception(nn.Module):
+    def __init__(self, nouns: int, colours: int, backgrounds: int, width: int = 24) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+        self.middle = _Layer(width, 2 * width, 2)
+        self.quarter = nn.Sequential(_Layer(2 * width, 4 * width, 2), _Layer(4 * width, 4 * width, 1))
+        self.eighth = _Layer(4 * width, 8 * width, 2)
+        self.context = nn.Conv2d(8 * width, 4 * width, 1)  # tells every cell what is around it
+        self.cells = nn.Sequential(nn.Conv2d(4 * width, 4 * width, 3, padding=1), nn.ReLU())
+        self.nouns = nn.Conv2d(4 * width, nouns + 1, 1)
+        self.colours = nn.Conv2d(4 * width, colours, 1)
+        self.whole = nn.Linear(8 * width, nouns)
+        self.backgrounds = nn.Linear(8 * width, backgrounds)
+
+    def trunk(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """float [N, 3, 32, 32] in -1..1 -> maps [N, 4 * width, 8, 8] and [N, 8 * width, 4, 4]."""
+        fine = self.quarter(self.middle(self.stem(images)))
+        return fine, self.eighth(fine)
+
+    def forward(self, images: Tensor) -> Findings:
+        fine, coarse = self.trunk(images)
+        pool = coarse.mean((2, 3))
+        cells = self.cells(fine + F.interpolate(self.context(coarse), scale_factor=2, mode="nearest"))
+        return Findings(pool, self.whole(pool), self.nouns(cells), self.colours(cells), self.backgrounds(pool))
+
+
+class Detection(NamedTuple):
+    noun: int
+    colour: int
+    x: int  # cell, 0..7
+    y: int
+    score: float
+
+
+@torch.no_grad()
+def detect(findings: Findings, threshold: float = 0.5) -> list[list[Detection]]:
+    """The things in every picture: peaks of "something is here" among the 3 x 3 neighbours, best first."""
+    chances = findings.nouns.float().softmax(1)
+    something = 1 - chances[:, -1]  # [N, 8, 8]
+    peaks = (something >= threshold) & (something == F.max_pool2d(something[:, None], 3, 1, 1)[:, 0])
+    noun, colour = chances[:, :-1].argmax(1), findings.colours.argmax(1)
+    found: list[list[Detection]] = [[] for _ in range(len(chances))]
+    for n, y, x in peaks.nonzero().tolist():
+        found[n].append(Detection(int(noun[n, y, x]), int(colour[n, y, x]), x, y, float(something[n, y, x])))
+    return [sorted(things, key=lambda thing: -thing.score) for things in found]
+
+
+def to_unit(images: Tensor) -> Tensor:
+    """uint8 [N, 3, H, W] -> float32 in -1..1, the input of all our networks."""
+    return images.float() / 127.5 - 1

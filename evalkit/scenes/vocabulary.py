@@ -1,0 +1,64 @@
+"""The words of the bundled world: what the small models can read, and what a prompt names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import chain
+from typing import NamedTuple
+
+from evalkit.scenes import captions
+from evalkit.scenes.world import BACKGROUNDS, COLOUR_WORDS, COLOURS, COUNT_WORDS, RELATIONS
+
+
+def split_words(text: str) -> list[str]:
+    """Lower-case words and numbers; punctuation falls away."""
+    return re.findall(r"[a-z0-9]+", text.lower().replace("'", ""))
+
+
+@lru_cache(maxsize=1)
+def words() -> tuple[str, ...]:
+    """Every word of the caption grammar, sorted: the vocabulary of the bundled models."""
+    phrases = chain(
+        captions.OPENINGS, captions.ADJECTIVES, captions.LARGE, captions.SMALL, captions.VERBS, captions.PLURAL_VERBS, captions.JOINS,
+        chain.from_iterable(chain.from_iterable(captions.NOUNS.values())), chain.from_iterable(BACKGROUNDS.values()),
+        chain.from_iterable(RELATIONS.values()), chain.from_iterable(COUNT_WORDS.values()), COLOURS, chain.from_iterable(COLOUR_WORDS.values()),
+        ("a", "an", "the", "some"),
+    )  # fmt: skip
+    return tuple(sorted(set(chain.from_iterable(map(split_words, phrases)))))
+
+
+class Coverage(NamedTuple):
+    known: int
+    total: int
+
+
+def coverage(texts: Sequence[str]) -> list[Coverage]:
+    """How many words of each text the bundled models can read, of how many."""
+    known = set(words())
+    return [Coverage(sum(word in known for word in split), len(split)) for split in map(split_words, texts)]
+
+
+class Mentions(NamedTuple):
+    nouns: tuple[str, ...]  # COCO categories and shapes, in the order of the text
+    backgrounds: tuple[str, ...]
+
+
+def mentions(text: str) -> Mentions:
+    """The things and backgrounds of the world that a text names; longer names first ("hot dog" is no dog)."""
+    left = " " + " ".join(split_words(text)) + " "
+    found: list[tuple[int, str]] = []
+    for phrase, noun in _noun_phrases():
+        while (place := left.find(f" {phrase} ")) >= 0:
+            found.append((place, noun))
+            left = left[: place + 1] + "#" * len(phrase) + left[place + 1 + len(phrase) :]
+    plain = " " + " ".join(split_words(text)) + " "
+    places = tuple(name for name, phrases in BACKGROUNDS.items() if any(f" {phrase} " in plain for phrase in phrases))
+    return Mentions(tuple(dict.fromkeys(noun for _, noun in sorted(found))), places)
+
+
+@lru_cache(maxsize=1)
+def _noun_phrases() -> tuple[tuple[str, str], ...]:
+    pairs = {(phrase, noun) for noun, forms in captions.NOUNS.items() for form in forms for phrase in form}
+    return tuple(sorted(pairs, key=lambda pair: (-len(pair[0]), pair)))

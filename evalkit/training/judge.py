@@ -1,0 +1,56 @@
+"""Says whether pictures show what was asked for: the measure of everything that we train."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import torch
+from torch import Tensor
+
+from evalkit.models.mini_inception import Detection, MiniInception, detect, to_unit
+from evalkit.scenes.compose import Scene
+from evalkit.training.data import BACKGROUND_NAMES, COLOUR_NAMES, NOUNS
+
+
+@torch.no_grad()
+def judge_scenes(judge: MiniInception, pictures: Tensor, truth: list[Scene]) -> dict[str, float]:
+    """Shares of pictures (uint8 [N, 3, 32, 32]) that are right, over the scenes to which the question applies.
+
+    noun: every kind of thing asked for is there. colour: every shape asked for is there in its colour. count: as many things
+    as asked for. relation: the two things of a pair stand as asked. background. everything: all of these together.
+    """
+    answers: dict[str, list[bool]] = defaultdict(list)
+    device = next(judge.parameters()).device
+    for start in range(0, len(truth), 250):
+        found = judge(to_unit(pictures[start : start + 250].to(device)))
+        backgrounds = found.backgrounds.argmax(1).tolist()
+        for scene, things, background in zip(truth[start : start + 250], detect(found), backgrounds, strict=True):
+            verdict = judge_one(scene, things)
+            verdict["background"] = BACKGROUND_NAMES[background] == scene.background
+            verdict["everything"] = all(verdict.values())
+            for name, right in verdict.items():
+                answers[name].append(right)
+                answers[f"{scene.kind}/{name}"].append(right)
+    return {name: sum(right) / len(right) for name, right in answers.items()}
+
+
+def judge_one(scene: Scene, things: list[Detection]) -> dict[str, bool]:
+    best = things[: len(scene.items)]  # the surest ones, as many as were asked for
+    nouns = [NOUNS[thing.noun] for thing in best]
+    verdict = {"noun": all(item.noun in nouns for item in scene.items), "count": len(things) == len(scene.items)}
+    shapes = [item for item in scene.items if item.colour]
+    if shapes:
+        drawn = [(NOUNS[thing.noun], COLOUR_NAMES[thing.colour]) for thing in best]
+        verdict["colour"] = all((item.noun, item.colour) in drawn for item in shapes)
+    if scene.kind == "pair":
+        places = {NOUNS[thing.noun]: (thing.x, thing.y) for thing in reversed(best)}
+        first, second = (places.get(item.noun) for item in scene.items)
+        verdict["relation"] = first is not None and second is not None and _stands(first, second) == scene.relation
+    return verdict
+
+
+def _stands(first: tuple[int, int], second: tuple[int, int]) -> str:
+    across, down = first[0] - second[0], first[1] - second[1]
+    if abs(across) >= abs(down):
+        return "left" if across < 0 else "right"
+    return "above" if down < 0 else "below"
