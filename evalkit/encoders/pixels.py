@@ -1,0 +1,31 @@
+"""A stand-in encoder that needs no weights: the mean colours of an 8 x 8 grid. For tests, docs and dry runs, not for claims."""
+
+from __future__ import annotations
+
+import torch
+from PIL.Image import Image, Resampling
+from torch import Tensor
+
+from evalkit.images import to_tensor
+
+GRID = 8
+
+
+class Pixels:
+    """Image to 192 mean colours in [0, 1]; no logits and no text."""
+
+    name = "pixels"
+    fingerprint = f"pixels-{GRID}x{GRID}-1"
+
+    def prepare(self, image: Image) -> Tensor:
+        """RGB image of any size -> uint8 [3, 8, 8], means over the cells of the grid."""
+        return to_tensor(image.resize((GRID, GRID), Resampling.BOX))
+
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        """uint8 [N, 3, 8, 8] -> {"pool": float32 [N, 192]}."""
+        return {"pool": images.flatten(1).to(torch.float32) / 255}
+
+
+def load() -> Pixels:
+    """The encoder; it runs on the CPU."""
+    return Pixels()
