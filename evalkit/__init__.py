@@ -1,0 +1,75 @@
+"""evalkit: honest, comparable numbers for text-to-image generators.
+
+Public names load on first use, so that `import evalkit` is fast and silent.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from evalkit.api import generate as generate
+    from evalkit.api import run as run
+    from evalkit.config import Config as Config
+    from evalkit.core import EvalkitError as EvalkitError
+    from evalkit.core import Metric as Metric
+    from evalkit.core import Prompt as Prompt
+    from evalkit.diagnosis import doctor as doctor
+    from evalkit.run_folder import Run as Run
+    from evalkit.stages.reference import available as reference_list
+    from evalkit.stages.reference import build as reference_build
+    from evalkit.stages.report import report as report
+    from evalkit.stages.score import score as score
+    from evalkit.training import train as train
+
+    __version__: str
+
+# No public name may be the name of a submodule: importing `evalkit.x` sets the attribute `x`, whatever stood there.
+_PUBLIC = {
+    "Config": "evalkit.config:Config",
+    "EvalkitError": "evalkit.core:EvalkitError",
+    "Metric": "evalkit.core:Metric",
+    "Prompt": "evalkit.core:Prompt",
+    "Run": "evalkit.run_folder:Run",
+    "doctor": "evalkit.diagnosis:doctor",
+    "generate": "evalkit.api:generate",
+    "reference_build": "evalkit.stages.reference:build",
+    "reference_list": "evalkit.stages.reference:available",
+    "report": "evalkit.stages.report:report",
+    "run": "evalkit.api:run",
+    "score": "evalkit.stages.score:score",
+    "train": "evalkit.training:train",
+}
+__all__ = [
+    "Config",
+    "EvalkitError",
+    "Metric",
+    "Prompt",
+    "Run",
+    "doctor",
+    "generate",
+    "reference_build",
+    "reference_list",
+    "report",
+    "run",
+    "score",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("evalkit")
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'evalkit' has no attribute {name!r}")
+    module, _, attribute = _PUBLIC[name].partition(":")
+    value = getattr(importlib.import_module(module), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC, "__version__"})

@@ -51,7 +51,8 @@ class Prompt:
     group: str = ""
 
 
-class Request(NamedTuple):
+@dataclass(frozen=True)
+class Request:
     """One image to be made: the prompt, its place in the list, the number of the sample and the seed that follows from them."""
 
     prompt: Prompt

@@ -1,0 +1,97 @@
+"""The two functions that start from a configuration. They are twins of `evalkit run` and `evalkit generate`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from evalkit import plugins
+from evalkit.config import Config, Options, is_path, load_config, nearest, split_names
+from evalkit.core import EvalkitError, Prompt
+from evalkit.run_folder import Run
+from evalkit.stages import generate as stage
+
+
+def run(
+    models: str | Sequence[str | Path] | None = None,
+    prompts: str | Path | Sequence[str | Prompt] | None = None,
+    *,
+    config: str | Path | None = None,
+    out: str | Path | None = None,
+    per_prompt: int | None = None,
+    seed: int | None = None,
+    reference: str | Path | None = None,
+    metrics: str | Sequence[str] | None = None,
+    encoders: str | None = None,
+    device: str | None = None,
+    batch_size: int | None = None,
+    options: Options | None = None,
+) -> Run:
+    """Compare models: generate, score, report. What is None was not given: the value of `config` or the default counts.
+
+    Args:
+        models: names (`dalle`), `package.module:attribute`, or folders of images.
+        prompts: a file (txt, jsonl, csv, COCO captions json) or a list.
+        config: a TOML file with the same keys, such as the run.toml of another run.
+        out: the run folder; the default is a folder in `reports/` that the same call finds again.
+        per_prompt: images per prompt (default 1).
+        seed: the run's seed (default 0).
+        reference: the name of shipped reference statistics, or a path.
+        metrics: names of metrics (default: the usual set).
+        encoders: `auto` (default), `standard`, `mini`, or names.
+        device: `auto` (default), `cpu`, `cuda`, ...
+        batch_size: images per batch (default 32); no result depends on it.
+        options: options of models by label, `{"dalle": {"temperature": 0.9}}`.
+    """
+    values = {"models": models, "prompts": prompts, "out": out, "per_prompt": per_prompt, "seed": seed, "reference": reference}
+    values |= {"metrics": metrics, "encoders": encoders, "device": device, "batch_size": batch_size}
+    settings = load_config(config, values, options)
+    check_scoring(settings)
+    from evalkit.stages.report import report
+    from evalkit.stages.score import score
+
+    made = stage.generate(settings)
+    scoring = {"metrics": settings.metrics, "encoders": settings.encoders, "reference": settings.reference}
+    score(made.path, **scoring, device=settings.device, batch_size=settings.batch_size)
+    report(made.path)
+    return made
+
+
+def generate(
+    models: str | Sequence[str | Path] | None = None,
+    prompts: str | Path | Sequence[str | Prompt] | None = None,
+    *,
+    config: str | Path | None = None,
+    out: str | Path | None = None,
+    per_prompt: int | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    batch_size: int | None = None,
+    options: Options | None = None,
+) -> Run:
+    """Make the images only. The parameters are those of `run`."""
+    values = {"models": models, "prompts": prompts, "out": out, "per_prompt": per_prompt, "seed": seed}
+    return stage.generate(load_config(config, values | {"device": device, "batch_size": batch_size}, options))
+
+
+def check_scoring(config: Config) -> None:
+    """Unknown metrics, encoders and references, found before the first image is made."""
+    encoders = [] if config.encoders in ("auto", "standard", "mini") else split_names(config.encoders)
+    _check_names("metric", config.metrics)
+    _check_names("encoder", encoders)
+    if config.reference is None or Path(config.reference).exists():
+        return
+    from evalkit.stages import reference
+
+    known = [item.name for item in reference.available()]
+    if is_path(config.reference) or config.reference not in known:
+        raise EvalkitError(
+            f"There is no reference {config.reference!r}.", f"{nearest(config.reference, known)} See `evalkit reference list`."
+        )
+
+
+def _check_names(kind: plugins.Kind, given: Sequence[str]) -> None:
+    known = plugins.names(kind)
+    for name in given:
+        if name not in known and ":" not in name:
+            raise EvalkitError(f"There is no {kind} {name!r}.", f"{nearest(name, known)} See `evalkit list {kind}s`.")

@@ -1,0 +1,315 @@
+"""The command line: parse, call one function, print. Nothing here computes, and nothing slow is imported before a command runs."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from evalkit.core import EvalkitError
+
+app = typer.Typer(name="evalkit", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+reference_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Reference statistics, to which FID and its kin compare.")
+list_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What is installed, what was run, what the bundled world knows.")
+app.add_typer(reference_app, name="reference")
+app.add_typer(list_app, name="list")
+
+Models = Annotated[str | None, typer.Option(help="Names, package.module:attribute, or folders of images, joined by commas.")]
+Prompts = Annotated[str | None, typer.Option(help="Prompts: txt (one per line), jsonl, csv, or COCO captions json.")]
+ConfigFile = Annotated[Path | None, typer.Option(help="A TOML file with the same keys, such as another run's run.toml. Flags win.")]
+Out = Annotated[str | None, typer.Option(help="The run folder.  [default: a folder in reports/ that the same command finds again]")]
+PerPrompt = Annotated[int | None, typer.Option(help="Images per prompt.  [default: 1]")]
+Seed = Annotated[int | None, typer.Option(help="The run's seed; each image derives its own from it.  [default: 0]")]
+Reference = Annotated[str | None, typer.Option(help="Reference statistics: a name from `evalkit reference list`, or a path.")]
+Metrics = Annotated[str | None, typer.Option(help="Names joined by commas.  [default: the usual set]")]
+Encoders = Annotated[str | None, typer.Option(help="auto, standard, mini, or names joined by commas.  [default: auto]")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps or xpu.  [default: auto]")]
+BatchSize = Annotated[int | None, typer.Option(help="Images per batch; no result depends on it.  [default: 32]")]
+Settings = Annotated[list[str] | None, typer.Option("--set", help="An option of a model: dalle.temperature=0.9. May be repeated.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the rows as JSON, and nothing else, on stdout.")]
+Folder = Annotated[Path, typer.Argument(help="A run folder.")]
+
+
+@app.callback()
+def start(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=lambda value: _version(value))
+    ] = False,
+) -> None:
+    """Compare text-to-image generators: pictures, scores with error bars, and a report.
+
+    \b
+    Examples:
+      evalkit run --models noise --prompts prompts.txt
+      evalkit run --models dalle,gan,some/folder --prompts coco_val.txt --out reports/first
+      evalkit run --config reports/first/run.toml --out reports/again
+      evalkit list generators
+    """
+    _state["debug"] = debug
+
+
+_state = {"debug": False}
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        import evalkit
+
+        print(evalkit.__version__)
+        raise typer.Exit
+
+
+@contextlib.contextmanager
+def _clean() -> Iterator[None]:
+    """One sentence and an exit code for what the user can mend; the log on stderr."""
+    from evalkit.terminal import show_logs
+
+    show_logs()
+    try:
+        yield
+    except EvalkitError as error:
+        if _state["debug"]:
+            raise
+        print(f"error: {_one_line(error.message)}", file=sys.stderr)
+        if error.hint:
+            print(f"hint: {_one_line(error.hint)}", file=sys.stderr)
+        raise typer.Exit(error.exit_code) from error
+    except KeyboardInterrupt:
+        print("stopped: the same command goes on where this one stopped.", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+def _one_line(text: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def _split(names: str | None) -> tuple[str, ...] | None:
+    from evalkit.config import split_names
+
+    return None if names is None else split_names(names)
+
+
+@app.command()
+def run(
+    models: Models = None, prompts: Prompts = None, out: Out = None, per_prompt: PerPrompt = None, seed: Seed = None,
+    reference: Reference = None, metrics: Metrics = None, encoders: Encoders = None, device: Device = None,
+    batch_size: BatchSize = None, config: ConfigFile = None, settings: Settings = None, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Generate images, score them and write the report; the same command again goes on where it stopped.
+
+    \b
+    Examples:
+      evalkit run --models dalle,gan --prompts coco_val.txt
+      evalkit run --models dalle,some/folder --prompts p.jsonl --per-prompt 4 --set dalle.temperature=0.9
+      evalkit run --models my_model:generate --prompts p.txt --metrics fid,kid --json
+    """
+    with _clean():
+        from evalkit.api import run as function
+        from evalkit.config import parse_settings
+
+        made = function(
+            _split(models), prompts, config=config, out=out, per_prompt=per_prompt, seed=seed, reference=reference, encoders=encoders,
+            metrics=_split(metrics), device=device, batch_size=batch_size, options=parse_settings(settings or ()),
+        )  # fmt: skip
+        _print_metrics(made.metrics(), made.path, as_json)
+
+
+@app.command()
+def generate(
+    models: Models = None, prompts: Prompts = None, out: Out = None, per_prompt: PerPrompt = None, seed: Seed = None,
+    device: Device = None, batch_size: BatchSize = None, config: ConfigFile = None, settings: Settings = None,
+) -> None:  # fmt: skip
+    """Make the images only.
+
+    \b
+    Example:
+      evalkit generate --models noise --prompts prompts.txt --out reports/noise --set noise.size=64
+    """
+    with _clean():
+        from evalkit.api import generate as function
+        from evalkit.config import parse_settings
+
+        made = function(
+            _split(models), prompts, config=config, out=out, per_prompt=per_prompt, seed=seed,
+            device=device, batch_size=batch_size, options=parse_settings(settings or ()),
+        )  # fmt: skip
+        print(made.path)
+
+
+@app.command()
+def score(
+    folder: Annotated[Path, typer.Argument(help="A run folder, or a folder of images.")],
+    metrics: Metrics = None, encoders: Encoders = "auto", reference: Reference = None, device: Device = "auto",
+    batch_size: BatchSize = 32, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Score the images of a run, or of a bare folder.
+
+    \b
+    Examples:
+      evalkit score reports/first --metrics fid,kid
+      evalkit score some/folder --json
+    """
+    with _clean():
+        from evalkit.stages.score import score as function
+
+        rows = function(
+            folder, metrics=_split(metrics) or (), encoders=encoders or "auto", reference=reference, device=device or "auto",
+            batch_size=batch_size or 32,
+        )  # fmt: skip
+        _print_metrics(rows, folder, as_json)
+
+
+@app.command()
+def report(folder: Folder) -> None:
+    """Write report/index.html and report.md of a scored run.
+
+    \b
+    Example:
+      evalkit report reports/first
+    """
+    with _clean():
+        from evalkit.stages.report import report as function
+
+        print(f"report: {function(folder)}", file=sys.stderr)
+        print(folder)
+
+
+@reference_app.command("build")
+def reference_build(
+    images: Annotated[Path, typer.Argument(help="A folder of real images.")],
+    name: Annotated[str, typer.Option(help="The name of the statistics.")],
+    out: Annotated[Path | None, typer.Option(help="Where to write them.")] = None,
+    encoders: Encoders = "auto", device: Device = "auto", batch_size: BatchSize = 32,
+) -> None:  # fmt: skip
+    """Compute reference statistics of a folder of real images.
+
+    \b
+    Example:
+      evalkit reference build photos/ --name my-photos
+    """
+    with _clean():
+        from evalkit.stages.reference import build
+
+        print(build(images, name=name, out=out, encoders=encoders or "auto", device=device or "auto", batch_size=batch_size or 32))
+
+
+@reference_app.command("list")
+def reference_list(as_json: Json = False) -> None:
+    """Show the reference statistics that are installed."""
+    with _clean():
+        from evalkit.stages.reference import available
+
+        rows = [(item.name, str(item.count), ", ".join(item.encoders), item.description) for item in available()]
+        _print_rows(("name", "images", "encoders", "description"), rows, as_json)
+
+
+@app.command()
+def train(
+    model: Annotated[str, typer.Argument(help="image-tokenizer, dalle, gan or mini.")],
+    out: Annotated[Path, typer.Option(help="Where weights, curve and model card go.")],
+    preset: Annotated[str, typer.Option(help="Sizes of the network and the images.")] = "small-32",
+    minutes: Annotated[float | None, typer.Option(help="Stop after this time.  [default: the preset's]")] = None,
+    seed: Annotated[int, typer.Option(help="The seed of weights, data and order.")] = 0,
+) -> None:
+    """Train a bundled model on the bundled world.
+
+    \b
+    Example:
+      evalkit train gan --out weights/ --minutes 30 --seed 0
+    """
+    with _clean():
+        from evalkit.training import train as function
+
+        function(model, out=out, preset=preset, minutes=minutes, seed=seed)
+        print(out)
+
+
+@list_app.command("generators")
+def list_generators(as_json: Json = False) -> None:
+    """Generators and their options."""
+    with _clean():
+        from evalkit.listing import generators
+
+        _print_rows(*generators(), as_json)
+
+
+@list_app.command("encoders")
+def list_encoders(as_json: Json = False) -> None:
+    """Encoders."""
+    with _clean():
+        from evalkit.listing import encoders
+
+        _print_rows(*encoders(), as_json)
+
+
+@list_app.command("metrics")
+def list_metrics(as_json: Json = False) -> None:
+    """Metrics, with the better direction and the paper."""
+    with _clean():
+        from evalkit.listing import metrics
+
+        _print_rows(*metrics(), as_json)
+
+
+@list_app.command("runs")
+def list_runs(folder: Annotated[Path, typer.Argument(help="Where the runs are.")] = Path("reports"), as_json: Json = False) -> None:
+    """Run folders."""
+    with _clean():
+        from evalkit.listing import runs
+
+        _print_rows(*runs(folder), as_json)
+
+
+@list_app.command("world")
+def list_world(as_json: Json = False) -> None:
+    """Objects, shapes, colours, relations, backgrounds and styles of the bundled world, with their words."""
+    with _clean():
+        from evalkit.listing import world
+
+        _print_rows(*world(), as_json)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Look at this machine and installation: versions, memory, disk, weights, encoders."""
+    with _clean():
+        from evalkit.diagnosis import doctor as function
+
+        _print_rows(
+            ("topic", "finding", "good"), [(item.topic, item.finding, "yes" if item.good else "no") for item in function()], as_json
+        )
+
+
+def _print_metrics(rows: Any, path: Path, as_json: bool) -> None:
+    from evalkit.terminal import METRIC_HEADER, metric_cells, print_table
+
+    if as_json:
+        print(json.dumps([dataclasses.asdict(row) for row in rows], indent=1, ensure_ascii=False))
+        return
+    if sys.stdout.isatty():
+        print_table(METRIC_HEADER, [metric_cells(row) for row in rows])
+    print(path)
+
+
+def _print_rows(header: tuple[str, ...], rows: list[tuple[str, ...]], as_json: bool) -> None:
+    from evalkit.terminal import print_table
+
+    if as_json:
+        print(json.dumps([dict(zip(header, row, strict=True)) for row in rows], indent=1, ensure_ascii=False))
+    else:
+        print_table(header, rows)
+
+
+def main() -> None:
+    """The console script."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,76 @@
+"""What `evalkit list` shows: the installed plug-ins, the runs in a folder, and what the bundled world knows."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import NamedTuple
+
+from evalkit import plugins
+from evalkit.core import EvalkitError
+from evalkit.run_folder import Run
+
+
+class Listing(NamedTuple):
+    header: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+
+def generators() -> Listing:
+    """Generators with their options and defaults."""
+    return Listing(("name", "options", "what it is"), [(name, *_described("generator", name)) for name in plugins.names("generator")])
+
+
+def encoders() -> Listing:
+    """Encoders; `evalkit doctor` says which can be used here."""
+    return Listing(("name", "options", "what it is"), [(name, *_described("encoder", name)) for name in plugins.names("encoder")])
+
+
+def metrics() -> Listing:
+    """Metrics with the encoder that they are defined on, the better direction and the paper."""
+    rows: list[tuple[str, ...]] = []
+    for name in plugins.names("metric"):
+        try:
+            found = plugins.metric(name)
+            rows.append((name, found.encoder, f"{found.better} is better", found.paper))
+        except EvalkitError as error:
+            rows.append((name, "", "", f"not usable: {error.message}"))
+    return Listing(("name", "encoder", "better", "paper"), rows)
+
+
+def runs(folder: Path | str = "reports") -> Listing:
+    """The run folders directly in a folder, the newest last."""
+    rows: list[tuple[float, tuple[str, ...]]] = []
+    for path in Path(folder).glob("*/prompts.jsonl"):
+        run = Run(path.parent)
+        models = run.models()
+        images = sum(record.status == "ok" for model in models for record in run.records(model))
+        scored = "scored" if run.metrics_path.is_file() else "not scored"
+        rows.append((path.stat().st_mtime, (str(run.path), ", ".join(models), f"{len(run.prompts())} prompts", f"{images} images", scored)))
+    return Listing(("run", "models", "prompts", "images", "state"), [row for _, row in sorted(rows)])
+
+
+def world() -> Listing:
+    """The words of the bundled world, by kind."""
+    from evalkit.scenes.world import BACKGROUNDS, COLOURS, COUNT_WORDS, OBJECTS, RELATIONS, SHAPES, STYLES
+
+    rows = [("object", item.name, ", ".join(single for single, _ in item.words)) for item in OBJECTS]
+    rows += [("shape", name, ", ".join(single for single, _ in words)) for name, words in SHAPES.items()]
+    rows += [("colour", name, "#" + bytes(rgb).hex()) for name, rgb in COLOURS.items()]
+    rows += [("count", str(count), ", ".join(words)) for count, words in COUNT_WORDS.items()]
+    rows += [("relation", name, ", ".join(words)) for name, words in RELATIONS.items()]
+    rows += [("background", name, ", ".join(words)) for name, words in BACKGROUNDS.items()]
+    rows += [("style", name, source) for name, source in STYLES.items()]
+    return Listing(("kind", "name", "words"), rows)
+
+
+def _described(kind: plugins.Kind, name: str) -> tuple[str, str]:
+    """Options and the first line of the docstring; importing may fail, and then the reason is shown."""
+    try:
+        target = plugins.find(kind, name)
+        parameters = inspect.signature(target).parameters.values()
+    except (EvalkitError, TypeError, ValueError) as error:
+        return "", f"not usable: {error}"
+    declared = (item for item in parameters if item.name not in plugins.BOUND and item.default is not item.empty)
+    options = ", ".join(f"{item.name}={item.default!r}" for item in declared)
+    return options, (inspect.getdoc(target) or "").partition("\n")[0]

@@ -1,0 +1,202 @@
+"""From a spec to an object: an entry-point name, `package.module:attribute`, or a folder of images. Nothing loads early."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import math
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, Literal
+
+from evalkit.config import Value, is_path, nearest
+from evalkit.core import Encoder, EvalkitError, Generator, Metric, Request
+
+Kind = Literal["generator", "encoder", "metric"]
+FOLDER = "evalkit.generators.folder:load"
+_ATTRIBUTE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+BOUND = ("device", "requests", "folder")  # filled in by evalkit where a factory declares them, never by options
+_TYPES: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A generator that was found but not yet loaded."""
+
+    label: str
+    spec: str  # as given; a folder as its real path
+    target: Any  # the factory, or the generator itself
+    options: dict[str, Value]  # every declared option with its value
+
+
+def names(kind: Kind) -> list[str]:
+    """The installed plug-ins of a kind, sorted."""
+    return sorted(_entries(kind))
+
+
+@functools.cache
+def _entries(kind: Kind) -> dict[str, EntryPoint]:
+    """Entry points by name. Where two distributions use one name, ours wins."""
+    found = sorted(entry_points(group=f"evalkit.{kind}s"), key=lambda entry: entry.module.startswith("evalkit."))
+    return {entry.name: entry for entry in found}
+
+
+def find(kind: Kind, spec: str) -> Any:
+    """The object behind a name or `package.module:attribute`, imported now."""
+    entries = _entries(kind)
+    if spec in entries:
+        return _import(kind, spec, entries[spec].value)
+    if _ATTRIBUTE.fullmatch(spec):
+        return _import(kind, spec, spec)
+    raise EvalkitError(f"There is no {kind} {spec!r}.", f"{nearest(spec, entries)} See `evalkit list {kind}s`.")
+
+
+def _import(kind: Kind, spec: str, target: str) -> Any:
+    module, _, attribute = target.partition(":")
+    here = Path(module.partition(".")[0])
+    if (here.is_dir() or here.with_suffix(".py").is_file()) and os.getcwd() not in (os.path.abspath(path) for path in sys.path):
+        sys.path.append(os.getcwd())  # a user's own file beside the prompts; last, so that it can shadow nothing
+    try:
+        value = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        hint = f"Install it, for example with `pip install {error.name}`." if error.name != module else "Check its spelling."
+        raise EvalkitError(f"The {kind} {spec!r} needs the module {error.name!r}, which is not installed.", hint) from error
+    except Exception as error:  # somebody else's module body
+        raise EvalkitError(f"The {kind} {spec!r} cannot be imported: {type(error).__name__}: {error}.") from error
+    for part in attribute.split("."):
+        if not hasattr(value, part):
+            public = [name for name in dir(value) if not name.startswith("_")]
+            raise EvalkitError(f"{module} has no {part!r}, which {spec!r} names.", nearest(part, public) if len(public) < 30 else "")
+        value = getattr(value, part)
+    return value
+
+
+def metric(name: str) -> Metric:
+    """The metric of a name."""
+    found = find("metric", name)
+    if not isinstance(found, Metric):
+        raise EvalkitError(f"The metric {name!r} is a {type(found).__name__}; expected an evalkit.Metric.")
+    return found
+
+
+def encoder(name: str, device: str = "auto") -> Encoder:
+    """The encoder of a name, with its weights loaded."""
+    return _call(find("encoder", name), name, {}, {"device": device})
+
+
+def models(specs: Sequence[str], options: Mapping[str, Mapping[str, Value]], known: Mapping[str, str] | None = None) -> list[Model]:
+    """Find every generator and check its options, without loading one.
+
+    `known` maps the specs (folders: real paths) of a run that goes on to the labels that they have there.
+    """
+    labelled = _labels(specs, known or {})
+    for label in options:
+        if label not in labelled:
+            raise EvalkitError(f"Options are given for {label!r}, which is not among the models.", nearest(label, labelled))
+    result: list[Model] = []
+    for label, spec in labelled.items():
+        folder = _folder(spec)
+        target = _import("generator", spec, FOLDER) if folder else find("generator", spec)
+        if not callable(target):
+            raise EvalkitError(f"The generator {spec!r} is a {type(target).__name__}; expected a function.")
+        values = _options(target, options.get(label, {}), label)
+        result.append(Model(label, spec, target, values))
+    return result
+
+
+def load_generator(model: Model, device: str, requests: Sequence[Request]) -> Generator:
+    """The generator itself, bound to the device and, where it asks for them, to all requests."""
+    if _is_generator(model.target):
+        return model.target
+    return _call(model.target, model.label, model.options, {"device": device, "requests": requests, "folder": model.spec})
+
+
+def _folder(spec: str) -> bool:
+    """Whether a spec is a folder of images. A name beats a folder of the same name; `./name` is always the folder."""
+    if not is_path(spec) and (spec in _entries("generator") or not os.path.isdir(spec)):
+        return False
+    if not os.path.isdir(spec):
+        raise EvalkitError(f"There is no folder {spec}.", "Check the path, or see `evalkit list generators` for names.")
+    return True
+
+
+def _labels(specs: Sequence[str], known: Mapping[str, str]) -> dict[str, str]:
+    """label -> spec. A name is its own label, a folder has its last part, or more of its path where that is taken."""
+    labelled: dict[str, str] = {}
+    for spec in (os.path.realpath(spec) if _folder(spec) else spec for spec in specs):
+        label = known.get(spec, spec)
+        if spec not in known and is_path(spec):
+            parts = Path(spec).parts
+            taken = {*labelled, *specs, *known.values()}
+            label = next((item for count in range(1, len(parts)) if (item := "/".join(parts[-count:])) not in taken), spec)
+        if label in labelled or spec in labelled.values():
+            raise EvalkitError(f"The model {label!r} is named twice.", "Name each model once.")
+        labelled[label] = spec
+    return labelled
+
+
+def _is_generator(target: Any) -> bool:
+    """Whether this is `(prompts, seeds) -> images` itself: factories have no required positional parameters."""
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(item.kind in positional and item.default is item.empty for item in _parameters(target).values()) >= 2
+
+
+def _parameters(target: Any) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(target).parameters
+    except (TypeError, ValueError) as error:
+        raise EvalkitError(f"{target!r} has no readable signature; expected a Python function or class.") from error
+
+
+def _options(target: Any, given: Mapping[str, Value], label: str) -> dict[str, Value]:
+    """Every declared option with its value: those given, checked against the signature, and the defaults."""
+    declared = {} if _is_generator(target) else dict(_parameters(target))
+    kinds = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
+    declared = {name: item for name, item in declared.items() if name not in BOUND and item.kind in kinds}
+    for name in given:
+        if name not in declared:
+            raise EvalkitError(f"The model {label!r} has no option {name!r}.", nearest(name, declared))
+    values: dict[str, Value] = {}
+    for name, item in declared.items():
+        if name in given:
+            values[name] = _convert(given[name], item.annotation, f"{label}.{name}")
+        elif item.default is item.empty:
+            raise EvalkitError(f"The model {label!r} needs the option {name!r}.", f"Give it: `--set {label}.{name}=…`.")
+        elif isinstance(item.default, Value):
+            values[name] = item.default
+    return values
+
+
+def _convert(value: Value, annotation: Any, name: str) -> Value:
+    """The value as the annotated type; texts (from --set) are parsed."""
+    text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
+    wanted = _TYPES.get(text.removesuffix(" | None").strip(), str)
+    try:
+        if wanted is bool and not isinstance(value, bool):
+            return {"true": True, "false": False}[str(value).lower()]
+        if wanted is str:
+            if not isinstance(value, str):
+                raise TypeError
+            return value
+        if isinstance(value, bool) or (wanted is int and isinstance(value, float)) or not math.isfinite(number := wanted(value)):
+            raise TypeError
+        return number
+    except (KeyError, TypeError, ValueError, OverflowError):
+        kinds = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text"}
+        raise EvalkitError(f"{name} is {value!r}; expected {kinds[wanted]}.", f"For example `--set {name}=…`.") from None
+
+
+def _call(factory: Any, label: str, options: Mapping[str, Value], bound: Mapping[str, object]) -> Any:
+    accepted = _parameters(factory)
+    try:
+        return factory(**options, **{name: value for name, value in bound.items() if name in accepted})
+    except (EvalkitError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        raise EvalkitError(f"{label!r} could not be loaded: {type(error).__name__}: {error}.") from error

@@ -1,0 +1,208 @@
+"""Prompt lists: txt, jsonl, csv and COCO captions, read into `Prompt`s. Nothing is repaired silently."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from evalkit.core import EvalkitError, Prompt
+
+LINE_LIMIT = 64 * 1024  # bytes; a longer "prompt" is a wrong file
+FILE_LIMIT = 512 * 1024 * 1024  # bytes
+TEXT_KEYS = ("prompt", "caption", "text")
+_MAGIC = {
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"%PDF": "a PDF",
+    b"PK\x03\x04": "a zip archive",
+    b"\x1f\x8b": "a gzip file",
+}
+_FORMATS = "Expected UTF-8 text with one prompt per line, .jsonl, .csv, or COCO captions in .json."
+
+
+class _Row(NamedTuple):
+    place: str  # where it was found, for messages: "line 7"
+    text: object
+    id: object = None  # None = made from the position
+    group: object = ""
+
+
+def read_prompts(path: Path | str) -> list[Prompt]:
+    """All prompts of a file, in order; duplicates are kept. Ids are those of the file, else the position: `00017`."""
+    path = Path(path)
+    text = _read_text(path)
+    readers = {".jsonl": _jsonl, ".ndjson": _jsonl, ".csv": _csv, ".json": _coco}
+    return _prompts(readers.get(path.suffix.lower(), _txt)(text, path), str(path))
+
+
+def prompts_from_list(items: Iterable[str | Prompt]) -> list[Prompt]:
+    """Prompts from Python: plain texts get their position as id, `Prompt`s keep theirs."""
+    if isinstance(items, str):
+        raise EvalkitError(
+            "Prompts are one string; expected a list of strings.", "Write prompts=[...], or give the path of a file to Config."
+        )
+    rows = [
+        _Row(f"item {number}", item.text, item.id, item.group) if isinstance(item, Prompt) else _Row(f"item {number}", item)
+        for number, item in enumerate(items, 1)
+    ]
+    return _prompts(rows, "the prompt list")
+
+
+def duplicate_count(prompts: Sequence[Prompt]) -> int:
+    """How many prompts repeat the text of an earlier one."""
+    return len(prompts) - len({prompt.text for prompt in prompts})
+
+
+def _read_text(path: Path) -> str:
+    """The decoded file, after every check that concerns bytes and lines."""
+    if path.is_dir():
+        raise EvalkitError(f"The prompts {path} are a folder; expected a file.", _FORMATS)
+    if not path.exists():
+        raise EvalkitError(f"There is no prompts file {path}.", "Check the path, or list the folder that should hold it.")
+    try:
+        if path.stat().st_size > FILE_LIMIT:
+            raise EvalkitError(
+                f"The prompts file {path} has {path.stat().st_size >> 20} MiB; expected at most {FILE_LIMIT >> 20}.", _FORMATS
+            )
+        data = path.read_bytes()
+    except OSError as error:
+        raise EvalkitError(f"The prompts file {path} cannot be read: {error.strerror}.", "Check its permissions.") from error
+    kind = next((name for magic, name in _MAGIC.items() if data.startswith(magic)), "")
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        kind = "UTF-16 text"
+    if kind or b"\0" in data:
+        raise EvalkitError(f"The prompts file {path} is {kind or 'a binary file (it holds NUL bytes)'}; expected UTF-8 text.", _FORMATS)
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise EvalkitError(f"Line {line} of {path} is not valid UTF-8.", "Convert the file, for example with `iconv -t UTF-8`.") from error
+    if path.suffix.lower() != ".json":  # COCO's file is one line
+        for number, line in enumerate(data.split(b"\n"), 1):
+            if len(line) > LINE_LIMIT:
+                raise EvalkitError(f"Line {number} of {path} has {len(line)} bytes; expected at most {LINE_LIMIT}.", _FORMATS)
+    if not text.strip():
+        raise EvalkitError(f"The prompts file {path} is empty; expected at least one prompt.", _FORMATS)
+    return text
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """Numbered lines that are not blank. Only \\n and \\r\\n end a line (str.splitlines knows nine more ends)."""
+    for number, line in enumerate(text.split("\n"), 1):
+        line = line.removesuffix("\r")
+        if line.strip():
+            yield number, line
+
+
+def _txt(text: str, path: Path) -> Iterator[_Row]:
+    return (_Row(f"line {number}", line) for number, line in _lines(text))
+
+
+def _jsonl(text: str, path: Path) -> Iterator[_Row]:
+    for number, line in _lines(text):
+        value = _json(line, f"Line {number} of {path}")
+        key = next((key for key in TEXT_KEYS if isinstance(value, dict) and key in value), None)
+        if key is None:
+            raise EvalkitError(f"Line {number} of {path} has no prompt; expected an object with one of: {', '.join(TEXT_KEYS)}.", _FORMATS)
+        yield _Row(f"line {number}", value[key], value.get("id"), value.get("group") or "")
+
+
+def _csv(text: str, path: Path) -> Iterator[_Row]:
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = [column.strip().lower() for column in next(rows)]
+        key = next((key for key in TEXT_KEYS if key in header), None)
+        if key is None or len(set(header)) < len(header):
+            raise EvalkitError(
+                f"{path} has the columns {', '.join(header)}; expected one of {', '.join(TEXT_KEYS)}, each column once.", _FORMATS
+            )
+        for row in rows:
+            place = f"line {rows.line_num}"
+            if not any(field.strip() for field in row):
+                continue
+            if len(row) != len(header):
+                hint = "Put prompts that hold a comma in double quotes."
+                raise EvalkitError(f"L{place[1:]} of {path} has {len(row)} fields; expected {len(header)}.", hint)
+            fields = dict(zip(header, row, strict=True))
+            yield _Row(place, fields[key], fields.get("id"), fields.get("group", "").strip())
+    except csv.Error as error:
+        raise EvalkitError(f"Line {rows.line_num} of {path} is not valid CSV: {error}.", _FORMATS) from error
+
+
+def _coco(text: str, path: Path) -> Iterator[_Row]:
+    """The first caption of each image: images by id, captions by their own id."""
+    value = _json(text, str(path))
+    try:
+        images = sorted({image["id"] for image in value["images"]})
+        known = set(images)
+        first: dict[Any, Any] = {}
+        for note in sorted(value["annotations"], key=lambda note: note["id"]):
+            first.setdefault(note["image_id"], note["caption"])
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        message = f"{path} does not hold COCO captions; expected images with an id, and annotations with id, image_id and caption."
+        raise EvalkitError(message, "Other JSON belongs into a .jsonl file, one object per line.") from error
+    stray = [image for image in first if image not in known]
+    if stray:
+        raise EvalkitError(f"{path} has captions for {len(stray)} images that it does not list, such as {stray[0]!r}.", _FORMATS)
+    return (_Row(f"image {image}", first[image], image) for image in images if image in first)
+
+
+def _json(text: str, place: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        reason = getattr(error, "msg", "") or str(error)
+        raise EvalkitError(f"{place} is not valid JSON: {reason}.", _FORMATS) from error
+
+
+def _prompts(rows: Iterable[_Row], source: str) -> list[Prompt]:
+    """Check what all formats have in common: text, ids, groups."""
+    prompts: list[Prompt] = []
+    places: dict[str, str] = {}
+    for position, row in enumerate(rows):
+        label = f"{row.place[0].upper()}{row.place[1:]} of {source}"
+        if isinstance(row.id, bool) or not isinstance(row.id, str | int | None):
+            raise EvalkitError(
+                f"{label} has the id {row.id!r}; expected a text or a whole number.", "Give each prompt its own id, or none at all."
+            )
+        text = _clean(row.text, f"{label} has a prompt that")
+        number = _clean(f"{position:05d}" if row.id is None else str(row.id), f"{label} has an id that")
+        group = _clean(row.group, f"{label} has a group that") if row.group != "" else ""
+        if len(number) > 200:
+            raise EvalkitError(
+                f"{label} has an id of {len(number)} characters; expected at most 200.", "Give each prompt a short id, or none at all."
+            )
+        if number in places:
+            raise EvalkitError(
+                f"{label} has the id {number!r}, and so has {places[number]}; expected each id once.",
+                "Give each prompt its own id, or none at all.",
+            )
+        places[number] = row.place
+        prompts.append(Prompt(number, text, group))
+    if not prompts:
+        raise EvalkitError(f"There is no prompt in {source}; expected at least one.", _FORMATS)
+    return prompts
+
+
+def _clean(text: object, subject: str) -> str:
+    """The text without blanks around it, or an error that begins with `subject`."""
+    if not isinstance(text, str):
+        raise EvalkitError(f"{subject} is not a text but {text!r:.60}.", _FORMATS)
+    text = text.strip(" \t\r\n\u00a0\u3000")
+    if not text:
+        raise EvalkitError(f"{subject} is empty.", "Write a text, or take the line out.")
+    for character in text:
+        category = unicodedata.category(character)
+        if category == "Cs" or (category == "Cc" and character != "\t"):
+            raise EvalkitError(
+                f"{subject} holds the control character U+{ord(character):04X}.", "Take it out; a prompt is one line of text."
+            )
+    if len(text.encode()) > LINE_LIMIT:
+        raise EvalkitError(f"{subject} has {len(text.encode())} bytes; expected at most {LINE_LIMIT}.", _FORMATS)
+    return text

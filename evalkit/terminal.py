@@ -1,0 +1,85 @@
+"""What a person at a terminal sees: progress bars and log lines on stderr, tables on stdout. Silent in pipes."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
+
+from evalkit.core import MetricRow
+
+T = TypeVar("T")
+
+
+@contextlib.contextmanager
+def progress(description: str, total: int, unit: str = "images") -> Iterator[Callable[[int], None]]:
+    """A progress bar with its rate: `with progress("dalle", 100) as advance: advance(8)`. No bar where stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield lambda count: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text(f"{speed:.1f} {unit}/s" if speed else f"- {unit}/s")
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda count: bar.update(task, advance=count)
+
+
+def track(items: Iterable[T], description: str, total: int, unit: str = "images") -> Iterator[T]:
+    """The same items, with a progress bar as they pass."""
+    with progress(description, total, unit) as advance:
+        for item in items:
+            yield item
+            advance(1)
+
+
+class StderrHandler(logging.Handler):
+    """Log lines to whatever sys.stderr is now: a live progress bar replaces it and prints above itself."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)
+
+
+def show_logs(level: int = logging.INFO) -> None:
+    """Show evalkit's log lines on stderr; called by the command line only, never on import."""
+    logger = logging.getLogger("evalkit")
+    logger.setLevel(level)
+    if not any(isinstance(handler, StderrHandler) for handler in logger.handlers):
+        logger.addHandler(StderrHandler())
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table on stdout: drawn at a terminal, tab-separated in a pipe."""
+    if not sys.stdout.isatty():
+        for row in rows:
+            print(*row, sep="\t")
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*header)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)
+
+
+def metric_cells(row: MetricRow) -> tuple[str, ...]:
+    """One line of the table of metrics: a value never stands without interval, count, encoder and reference."""
+    arrow = "lower is better" if row.better == "lower" else "higher is better"
+    value = "not measured" if row.value is None else f"{row.value:.4g}"
+    interval = "" if row.low is None or row.high is None else f"{row.low:.4g} to {row.high:.4g}"
+    count = str(row.count) if row.count == row.requested else f"{row.count} of {row.requested}"
+    return row.model, row.metric, value, interval, count, row.encoder, row.reference, row.note or arrow
+
+
+METRIC_HEADER = ("model", "metric", "value", "interval", "images", "encoder", "reference", "note")
