@@ -1,0 +1,162 @@
+"""Rows of metrics.json to comparisons: which numbers may stand beside each other, who is ahead, and how sure that is.
+
+The rule is simple and on the safe side: a model is ahead of another where their intervals do not overlap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from evalkit.core import Better, MetricRow
+from evalkit.stages import report_words as words
+
+Kind = Literal["ahead", "tied", "alone", "unsure", "missing"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model's number, as it is written."""
+
+    row: MetricRow
+    value: str  # "27.13", or a dash where not measured
+    interval: str  # "26.51 to 27.80", or empty
+    leads: bool  # set in bold: among the best, and some other model is surely behind
+    floor: float | None = None  # FID that perfect pictures would get at this count
+    floor_text: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One metric under one protocol (encoder and reference) for all models that were measured with it."""
+
+    metric: str
+    encoder: str
+    reference: str
+    better: Better
+    cells: Mapping[str, Cell]
+    kind: Kind
+    verdict: str
+    detail: str
+    cautions: Sequence[str] = field(default_factory=list)
+
+    @property
+    def title(self) -> str:
+        return words.title(self.metric)
+
+    @property
+    def arrow(self) -> str:
+        return words.arrow(self.better)
+
+    @property
+    def meaning(self) -> str:
+        return words.MEANINGS.get(self.metric, "")
+
+    @property
+    def interval_method(self) -> str:
+        return words.listing(sorted({cell.row.interval for cell in self.cells.values() if cell.row.interval and cell.interval}))
+
+    @property
+    def measured(self) -> bool:
+        return any(cell.row.value is not None for cell in self.cells.values())
+
+
+def compare(rows: Sequence[MetricRow], models: Sequence[str], floors: Mapping[str, Mapping[int, float]]) -> list[Comparison]:
+    """One comparison per metric, encoder and reference, in the order of the rows."""
+    keys = list(dict.fromkeys((row.metric, row.encoder, row.reference) for row in rows if row.model in models))
+    comparisons = []
+    for metric, encoder, reference in keys:
+        found = {row.model: row for row in rows if (row.metric, row.encoder, row.reference) == (metric, encoder, reference)}
+        ordered = {model: found[model] for model in models if model in found}
+        table = floors.get(encoder, {}) if metric == "fid" else {}
+        comparisons.append(_comparison(metric, encoder, reference, ordered, table))
+    return comparisons
+
+
+def behind(row: MetricRow, best: MetricRow) -> bool:
+    """True where the two intervals do not overlap. Without both intervals nothing is certain."""
+    if row.low is None or row.high is None or best.low is None or best.high is None:
+        return False
+    return row.low > best.high if best.better == "lower" else row.high < best.low
+
+
+def floor_at(table: Mapping[int, float], count: int) -> float | None:
+    """The floor at a count, along 1/N between the counts that were measured; None outside of them."""
+    if count in table:
+        return table[count]
+    smaller = max((n for n in table if n < count), default=None)
+    larger = min((n for n in table if n > count), default=None)
+    if smaller is None or larger is None or count <= 0:
+        return None
+    share = (1 / smaller - 1 / count) / (1 / smaller - 1 / larger)
+    return table[smaller] + share * (table[larger] - table[smaller])
+
+
+def _comparison(metric: str, encoder: str, reference: str, rows: Mapping[str, MetricRow], table: Mapping[int, float]) -> Comparison:
+    measured = [row for row in rows.values() if row.value is not None]
+    widths = [row.high - row.low for row in measured if row.low is not None and row.high is not None]
+    digits = words.decimals([row.value for row in measured if row.value is not None], widths)
+    better = next(iter(rows.values())).better
+    best = _best(measured)
+    leaders = [row.model for row in measured if best and not behind(row, best)]
+    decided = 0 < len(leaders) < len(measured)
+
+    def cell(row: MetricRow) -> Cell:
+        span = row.value is not None and row.low is not None and row.high is not None
+        interval = f"{words.number(row.low, digits)} to {words.number(row.high, digits)}" if span else ""
+        floor = floor_at(table, row.count) if row.value is not None else None
+        leads = decided and row.model in leaders
+        return Cell(row, words.number(row.value, digits), interval, leads, floor, words.number(floor, digits) if floor is not None else "")
+
+    cells = {model: cell(row) for model, row in rows.items()}
+    kind, verdict = _verdict(cells, measured, best, leaders)
+    detail = "; ".join(
+        f"{model} {c.value}" + (f" ({c.interval})" if c.interval else "") for model, c in cells.items() if c.row.value is not None
+    )
+    return Comparison(metric, encoder, reference, better, cells, kind, verdict, detail, _cautions(metric, cells))
+
+
+def _best(rows: Sequence[MetricRow]) -> MetricRow | None:
+    if not rows:
+        return None
+    choose = min if rows[0].better == "lower" else max
+    return choose(rows, key=lambda row: row.value if row.value is not None else 0.0)
+
+
+def _verdict(cells: Mapping[str, Cell], measured: Sequence[MetricRow], best: MetricRow | None, leaders: Sequence[str]) -> tuple[Kind, str]:
+    if best is None:
+        reasons = words.listing(sorted({cell.row.note for cell in cells.values() if cell.row.note}))
+        return "missing", f"Not measured{': ' + reasons.rstrip('.') if reasons else ''}."
+    if len(measured) == 1:
+        return "alone", f"Only {best.model} was measured."
+    if any(row.low is None or row.high is None for row in measured):
+        return "unsure", f"{best.model} has the best value, but without intervals that is no finding."
+    losers = [row.model for row in measured if row.model not in leaders]
+    if not losers:
+        return "tied", f"{words.listing(leaders)} cannot be told apart at this count ({_counts(measured)})."
+    if len(leaders) == 1:
+        return "ahead", f"{best.model} is ahead of {words.listing(losers)}."
+    return (
+        "ahead",
+        f"{words.listing(leaders)} are ahead of {words.listing(losers)}, and cannot be told apart at this count ({_counts(measured)}).",
+    )
+
+
+def _counts(rows: Sequence[MetricRow]) -> str:
+    low, high = min(row.count for row in rows), max(row.count for row in rows)
+    return f"n = {low:,}" if low == high else f"n = {low:,} to {high:,}"
+
+
+def _cautions(metric: str, cells: Mapping[str, Cell]) -> list[str]:
+    cautions = []
+    measured = [cell for cell in cells.values() if cell.row.value is not None]
+    counts = {cell.row.count for cell in measured}
+    if len(counts) > 1 and metric in words.SAMPLE_SIZE_BIASED:
+        cautions.append("The models were measured on different numbers of pictures, which alone moves this metric.")
+    floors = sorted({(cell.row.count, cell.floor_text) for cell in measured if cell.floor_text})
+    if floors:
+        listed = words.listing([f"{text} at {words.plural(count, 'picture')}" for count, text in floors])
+        cautions.append(f"Perfect pictures would score {listed}: few pictures alone cost that much.")
+    cautions += sorted({cell.row.note for cell in measured if cell.row.note})
+    return cautions

@@ -1,0 +1,99 @@
+"""The facts of a report as plain sentences, the same in every form that it is written in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from evalkit.stages import report_words as words
+from evalkit.stages.report_facts import Facts, prompt_means, whole
+
+BOLD_RULE = "Bold: the best, and what cannot be told from it, where the interval of at least one model lies wholly behind."
+
+
+def headline(facts: Facts) -> str:
+    """What was compared, in a line."""
+    return f"{words.listing(facts.models)} on {words.plural(len(facts.prompts), 'prompt')}"
+
+
+def lede(facts: Facts) -> str:
+    """How much was asked for, what came of it, and what it was measured with."""
+    made, refused, failed, missing = (
+        sum(counts[name] for counts in facts.outcomes.values()) for name in ("ok", "refused", "failed", "missing")
+    )
+    asked = len(facts.models) * len(facts.prompts) * facts.per_prompt
+    groups = f" in {words.plural(len(facts.groups), 'group')}" if facts.groups else ""
+    who = words.plural(len(facts.models), "model")
+    text = (
+        f"{who[0].upper()}{who[1:]}, {words.plural(len(facts.prompts), 'prompt')}{groups}, {words.plural(facts.per_prompt, 'picture')} each"
+    )
+    text += f": {made:,} of {asked:,} pictures were made"
+    rest = [f"{count:,} {word}" for count, word in ((refused, "refused"), (failed, "failed"), (missing, "not there")) if count]
+    text += f" ({', '.join(rest)})." if rest else "."
+    if facts.encoders:
+        text += f" Measured with {words.listing(facts.encoders)}"
+        text += f" against {words.listing(facts.references)}." if facts.references else "."
+    return text
+
+
+def conclusion(facts: Facts) -> str:
+    """All findings in a sentence: on how many metrics somebody is ahead."""
+    if len(facts.models) < 2:
+        return ""
+    ahead: dict[str, int] = {}
+    for comparison in facts.comparisons:
+        if comparison.kind == "ahead":
+            leaders = [model for model, cell in comparison.cells.items() if cell.leads]
+            ahead[words.listing(leaders)] = ahead.get(words.listing(leaders), 0) + 1
+    tied = sum(comparison.kind == "tied" for comparison in facts.comparisons)
+    total = tied + sum(ahead.values())
+    if not total:
+        return "Nothing was measured that could tell the models apart."
+    if not ahead:
+        return f"{words.plural(total, 'metric')} measured: at this count the models cannot be told apart{' on any of them' * (total > 1)}."
+    first = f" of {words.plural(total, 'metric')}"
+    parts = []
+    for who, count in sorted(ahead.items(), key=lambda item: -item[1]):
+        parts.append(f"{who} {'leads' if who in facts.models else 'lead'} on {count}{first}")
+        first = ""
+    rest = f"; {tied} cannot tell the models apart" if tied else ""
+    return f"{words.listing(parts)}{rest}."
+
+
+def banner(facts: Facts) -> str:
+    """The warning that belongs above all numbers of the bundled encoders; empty where none was used."""
+    names = facts.bundled_encoders
+    if not names:
+        return ""
+    verb = "was" if len(names) == 1 else "were"
+    made = "made for evalkit's own small drawn world and know nothing else"
+    use = "The numbers compare these models with each other, under this protocol, and with nothing else."
+    return f"{words.listing(names)} {verb} {made}. {use}"
+
+
+def head_to_head(facts: Facts) -> str:
+    """How often each of two models has the higher score on a prompt that both drew, as a sentence."""
+    if len(facts.models) != 2 or facts.score is None:
+        return ""
+    first, second = (prompt_means(facts, model) for model in facts.models)
+    shared = [index for index in first if index in second]
+    wins = [sum(first[i] > second[i] for i in shared), sum(second[i] > first[i] for i in shared)]
+    if not shared:
+        return ""
+    ahead = 0 if wins[0] >= wins[1] else 1
+    return f"Prompt by prompt, {facts.models[ahead]} scores higher on {wins[ahead]:,} of {len(shared):,}."
+
+
+def vocabulary(facts: Facts) -> str:
+    """How many of the prompts' words the bundled world knows, as sentences; empty where the protocol does not say."""
+    found = facts.protocol.get("vocabulary")
+    if not isinstance(found, Mapping):
+        return ""
+    known, total = whole(found.get("known_words")), whole(found.get("total_words"))
+    if not total:
+        return ""
+    text = f"The bundled world knows {known / total:.0%} of the words in the prompts ({known:,} of {total:,})."
+    without = found.get("prompts_without_known_word")
+    count = len(without) if isinstance(without, Sequence) and not isinstance(without, str) else whole(without)
+    if count:
+        text += f" {words.plural(count, 'prompt has', 'prompts have')} no word that it knows: pictures and scores there mean nothing."
+    return text

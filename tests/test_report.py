@@ -1,0 +1,383 @@
+"""The report states what the folder holds, whatever people wrote into it, and opens without a network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html.parser
+import io
+import random
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from PIL import Image, ImageDraw
+
+from evalkit.core import EvalkitError, MetricRow, Prompt, Record
+from evalkit.escape import attribute, latex, markdown, visible
+from evalkit.run_folder import Run, write_atomically
+from evalkit.stages.report import report
+from evalkit.stages.report_facts import read_facts
+from evalkit.stages.report_findings import compare, floor_at
+
+HOSTILE = [
+    "<script>alert(1)</script><img src=x onerror=alert(2)>",
+    '"><svg onload=alert(1)> & &amp; \' onmouseover="alert(3)"',
+    "a | pipe, a \\ backslash, `code` and *stars* _under_ [link](https://example.com) ![x](//example.com/x.png)",
+    r"$\LaTeX_{}$ 100% of #1 & ~^ \input{/etc/passwd}",
+    "right\u202eto left\u202c, \x1b[31mred\x1b[0m, zero\u200bwidth, שלום עולם",
+    "{{ 7 * 7 }} {% raw %} </title></style></script>",
+    "=cmd|' /C calc'!A0",
+    "a very long prompt " * 26,
+]
+SIZES = {"dalle": 32, "gan": 32, "other/models $x_1$ <b>": 96}
+
+
+def picture(rng: random.Random, side: int) -> bytes:
+    image = Image.new("RGB", (side, side), tuple(rng.randrange(90, 240) for _ in range(3)))
+    draw = ImageDraw.Draw(image)
+    for _ in range(3):
+        x, y, r = rng.randrange(side), rng.randrange(side), rng.randrange(side // 6, side // 3)
+        colour = tuple(rng.randrange(256) for _ in range(3))
+        (draw.ellipse if rng.random() < 0.5 else draw.rectangle)((x - r, y - r, x + r, y + r), fill=colour)
+    buffer = io.BytesIO()
+    image.save(buffer, "png")
+    return buffer.getvalue()
+
+
+def make_prompts(count: int, hostile: bool) -> list[Prompt]:
+    rng = random.Random(1)
+    groups = {
+        "object": lambda: f"a photo of a {rng.choice(['dog', 'cat', 'zebra', 'bus', 'pizza', 'kite'])}",
+        "colour": lambda: f"a {rng.choice(['red', 'blue', 'green'])} {rng.choice(['circle', 'car', 'umbrella'])} on grass",
+        "count": lambda: f"{rng.choice(['two', 'three', 'four'])} {rng.choice(['apples', 'birds', 'clocks'])} on the beach",
+        "position": lambda: f"a {rng.choice(['cow', 'cup'])} left of a {rng.choice(['chair', 'horse'])}",
+        "free": lambda: "A man in a wetsuit rides a wave while two people watch him from the shore.",
+    }
+    texts = [(group, make()) for _ in range(-(-count // len(groups))) for group, make in groups.items()][:count]
+    prompts = [Prompt(f"p{i:04d}", text, group) for i, (group, text) in enumerate(texts)]
+    if hostile:
+        prompts[2 : 2 + len(HOSTILE)] = [Prompt(f"h{i}", text, "<hostile> & $group$") for i, text in enumerate(HOSTILE)]
+    return prompts
+
+
+def make_run(path: Path, count: int = 40, models: tuple[str, ...] = ("dalle", "gan"), hostile: bool = True, seed: int = 0) -> Run:
+    """A run folder as the stages before the report leave it, with invented numbers."""
+    rng, run = random.Random(seed), Run(path)
+    prompts = make_prompts(count, hostile)
+    run.write_prompts(prompts)
+    write_atomically(run.config_path, f'models = {list(models)!r}\nseed = 0\nper_prompt = 1\n[model.dalle]\nnote = "<b>"\n'.replace("'", '"'))
+    scores: list[tuple[object, ...]] = []
+    rows: list[MetricRow] = []
+    counts = {}
+    pictures = [{side: picture(rng, side) for side in set(SIZES.values())} for _ in range(12)]
+    for order, model in enumerate(models):
+        run.register_model(model, model, order)
+        records = []
+        for index, prompt in enumerate(prompts):
+            record = Record(prompt.id, index, 0, 7 * index, "ok", seconds=rng.uniform(0.02, 0.06) * (10 if order == 0 else 1))
+            if order == 0 and index == 5:
+                record = Record(prompt.id, index, 0, 0, "refused_input", detail="blocked by the <safety> filter")
+            elif order == 1 and index == 9:
+                record = Record(prompt.id, index, 0, 0, "transient", detail="timed out after 3 tries")
+            else:
+                name = f"{index:05d}-0.png"
+                png = pictures[(index + order) % 12][SIZES.get(model, 32)]
+                folder = run.image_folder(model)
+                (folder / name).write_bytes(png)
+                record = Record(prompt.id, index, 0, 7 * index, "ok", name, hashlib.sha256(png).hexdigest(), record.seconds)
+                scores.append((model, index, 0, "clip_score", "mini-clip", round(rng.gauss(27 - 2.6 * order, 3.2), 4)))
+            records.append(record)
+        run.append_records(model, records)
+        ok = sum(record.status == "ok" for record in records)
+        counts[model] = {"requested": count, "ok": ok, "refused": int(order == 0), "failed": int(order == 1)}
+        rows += metric_rows(model, order, ok, count)
+    run.write_scores(["model", "index", "sample", "metric", "encoder", "value"], scores)
+    run.write_metrics(sorted(rows, key=lambda row: ["fid", "kid", "inception_score", "clip_score", "precision", "recall"].index(row.metric)))
+    run.write_protocol(
+        {
+            "encoders": {
+                "inception": {"name": "mini-inception", "fingerprint": "9f" * 16, "reason": "the weights of inception are not in the cache"},
+                "clip": {"name": "mini-clip", "fingerprint": "3c" * 16, "reason": "the weights of clip-l14 are not in the cache"},
+            },
+            "reference": {"name": "bundled-world", "count": 5000, "fingerprint": "ab" * 16},
+            "counts": counts,
+            "duplicate_prompts": 3,
+            "vocabulary": {"known_words": 340, "total_words": 391, "prompts_without_known_word": 2},
+            "fid_floor": {"mini-inception": {"16": 24.1, "32": 13.9, "64": 7.8, "128": 4.2}},
+            "versions": {"evalkit": "0.1.0", "torch": "2.10.0", "python": "3.11.2"},
+            "seed": 0,
+        }
+    )
+    return run
+
+
+def metric_rows(model: str, order: int, ok: int, requested: int) -> list[MetricRow]:
+    def row(metric, encoder, reference, value, low, high, better, interval="95% bootstrap over prompts, 1,000 resamples", note=""):
+        return MetricRow(model, metric, encoder, reference, value, low, high, ok, requested, better, interval, note)
+
+    return [
+        row("fid", "mini-inception", "bundled-world", 38.12 + 9 * order, 35.2 + 9 * order, 41.4 + 9 * order, "lower"),
+        row("kid", "mini-inception", "bundled-world", 0.0123 + 0.002 * order, 0.0083, 0.0164 + 0.002 * order, "lower", "95% over subsets"),
+        row("inception_score", "mini-inception", "", 9.81 - 0.4 * order, 9.2 - 0.4 * order, 10.4 - 0.4 * order, "higher"),
+        row("clip_score", "mini-clip", "", 27.02 - 2.6 * order, 26.1 - 2.6 * order, 27.9 - 2.6 * order, "higher"),
+        row("precision", "mini-inception", "bundled-world", 0.61 - 0.05 * order, 0.48 - 0.05 * order, 0.73 - 0.05 * order, "higher"),
+        row("recall", "mini-inception", "bundled-world", None, None, None, "higher", "", "needs at least 50 pictures"),
+    ]
+
+
+class Page(html.parser.HTMLParser):
+    """What a browser would find in the page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: dict[str, list[str]] = {"prompt": [], "style": [], "script": [], "th": []}
+        self.ids: list[str] = []
+        self._open: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        self.tags.append((tag, values))
+        if values.get("id"):
+            self.ids.append(values["id"])
+        name = "prompt" if values.get("class") == "prompt" and tag == "p" and "id" not in values else tag
+        self._open.append(name)
+        if name in self.texts:
+            self.texts[name].append("")
+
+    def handle_endtag(self, tag):
+        while self._open and (top := self._open.pop()) not in {tag, "prompt" if tag == "p" else tag}:
+            assert top in {"meta", "img", "input", "br", "path", "use", "svg", "g"}, (tag, top)
+
+    def handle_data(self, data):
+        if self._open and self._open[-1] in self.texts:
+            self.texts[self._open[-1]][-1] += data
+
+    def attributes(self, tag: str) -> list[dict[str, str | None]]:
+        return [values for name, values in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Run:
+    run = make_run(tmp_path_factory.mktemp("runs") / "two models")
+    report(run.path)
+    return run
+
+
+@pytest.fixture(scope="module")
+def page(run) -> Page:
+    return Page((run.report_path / "index.html").read_text(encoding="utf-8"))
+
+
+def test_prompts_come_back_exactly_as_they_were_written(run, page):
+    texts = [prompt.text for prompt in run.prompts()]
+    assert page.texts["prompt"] == texts
+    shown = [values["alt"] for values in page.attributes("img") if values.get("loading")]
+    assert len(shown) == 2 * len(texts) - 2
+    assert set(shown) <= set(texts)
+
+
+def test_nothing_runs_but_our_own_script(page):
+    assert len(page.texts["script"]) == len(page.texts["style"]) == 1
+    for _, values in page.tags:
+        assert not [name for name in values if name.startswith("on") or name == "style"]
+    policy = next(values["content"] for values in page.attributes("meta") if values.get("http-equiv") == "Content-Security-Policy")
+    for kind in ("style", "script"):
+        digest = base64.b64encode(hashlib.sha256(page.texts[kind][0].encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in policy
+    assert policy.startswith("default-src 'none'; img-src 'self' data:;")
+    assert "unsafe" not in policy
+
+
+def test_every_address_is_local_and_exists(run, page):
+    addresses = [values[name] for _, values in page.tags for name in ("src", "href", "srcset", "action", "xlink:href") if values.get(name)]
+    assert len(addresses) > 150
+    for address in addresses:
+        assert address is not None
+        assert not re.match(r"(?i)\s*([a-z][a-z0-9+.-]*:|//|\\)", address), address
+        target, _, part = address.partition("#")
+        assert not part or part in page.ids
+        assert not target or (run.report_path / target).is_file(), address
+    assert "url(" not in page.texts["style"][0]
+
+
+def test_page_is_built_for_everybody(page):
+    assert len(page.ids) == len(set(page.ids))
+    assert all("alt" in values for values in page.attributes("img"))
+    assert all(values.get("scope") in {"col", "row"} for values in page.attributes("th"))
+    levels = [int(name[1]) for name, _ in page.tags if re.fullmatch("h[1-6]", name)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+    labels = {values["aria-labelledby"] for _, values in page.tags if values.get("aria-labelledby")}
+    assert labels <= set(page.ids)
+    lazy = [values for values in page.attributes("img") if values.get("loading")]
+    assert all(values["width"] == "32" and values["decoding"] == "async" for values in lazy)
+
+
+def test_findings_follow_the_intervals(run):
+    by_name = {c.metric: c for c in read_facts(run.path).comparisons}
+    assert by_name["clip_score"].verdict == "dalle is ahead of gan."
+    assert [cell.leads for cell in by_name["clip_score"].cells.values()] == [True, False]
+    assert by_name["kid"].verdict == "dalle and gan cannot be told apart at this count (n = 39)."
+    assert not any(cell.leads for cell in by_name["kid"].cells.values())
+    assert by_name["recall"].kind == "missing"
+    assert "needs at least 50 pictures" in by_name["recall"].verdict
+
+
+def test_what_was_not_measured_is_said_with_its_reason(run):
+    for name in ("index.html", "report.md"):
+        text = (run.report_path / name).read_text(encoding="utf-8")
+        assert "not measured" in text
+        assert "needs at least 50 pictures" in text
+        assert "not comparable with published values" in text
+        assert "knows 87% of the words" in text
+        assert "blocked by the " in text
+        assert "Perfect pictures would score" in text
+
+
+def test_three_models_with_two_leaders():
+    def row(model, value):
+        return MetricRow(model, "fid", "e", "r", value, value - 1, value + 1, 100, 100, "lower")
+
+    (comparison,) = compare([row("a", 10.0), row("b", 11.0), row("c", 20.0)], ["a", "b", "c"], {})
+    assert comparison.verdict == "a and b are ahead of c, and cannot be told apart at this count (n = 100)."
+    assert [cell.leads for cell in comparison.cells.values()] == [True, True, False]
+
+
+def test_numbers_of_different_protocols_are_not_put_together():
+    rows = [MetricRow(m, "fid", e, "r", 1.0, 0.9, 1.1, 9, 9, "lower") for m, e in (("a", "inception"), ("b", "mini-inception"))]
+    first, second = compare(rows, ["a", "b"], {})
+    assert (first.verdict, second.verdict) == ("Only a was measured.", "Only b was measured.")
+
+
+def test_floor_between_counts_goes_along_one_over_n():
+    table = {100: 10.0, 200: 5.0}
+    assert floor_at(table, 100) == 10.0
+    assert floor_at(table, 150) == pytest.approx(1000 / 150)
+    assert floor_at(table, 50) is None
+    assert floor_at(table, 300) is None
+
+
+def test_same_folder_same_bytes(run, tmp_path):
+    other = make_run(tmp_path / "two models")
+    report(other.path)
+    files = sorted(path.relative_to(run.report_path) for path in run.report_path.rglob("*") if path.is_file())
+    assert files == sorted(path.relative_to(other.report_path) for path in other.report_path.rglob("*") if path.is_file())
+    for name in files:
+        assert (run.report_path / name).read_bytes() == (other.report_path / name).read_bytes(), name
+
+
+def test_markdown_shows_prompts_as_text(run):
+    text = (run.report_path / "report.md").read_text(encoding="utf-8")
+    tokens = MarkdownIt("commonmark", {"html": True}).enable("table").parse(text)
+    html_parts = [child.content for token in tokens for child in token.children or [] if child.type == "html_inline"]
+    assert all(re.match(r'<br>|<img src="\.\./images/[\w%-]+/[\w.-]+" width="128" alt="[^"<>]*">$', part) for part in html_parts)
+    assert not [token for token in tokens if token.type == "html_block"]
+    links = [child for token in tokens for child in token.children or [] if child.type in {"link_open", "image"}]
+    assert all(child.attrs.get("src", "").startswith("figures/") for child in links)
+
+
+NASTY = st.text(alphabet=st.sampled_from(list("<>&\"'`*_[](){}|\\~^$#%@!:/=+-.?,;\n\t aZ09é\u202e\x1b\u200b漢🦓")) | st.characters(), max_size=40)
+
+
+@settings(max_examples=150, deadline=None)
+@given(NASTY)
+def test_markdown_round_trip(text):
+    cell = markdown(f"x{text}x")
+    tokens = MarkdownIt("gfm-like", {"linkify": False, "html": True}).parse(f"| a |\n| --- |\n| {cell} |\n")
+    inline = [token for token in tokens if token.type == "inline"]
+    assert len(inline) == 2
+    assert {child.type for child in inline[1].children or []} <= {"text", "text_special"}
+    shown = "".join(child.content for child in inline[1].children or [])
+    assert shown == visible(f"x{text}x")
+    value = attribute(text)
+    assert not set(value) & set("<>\"'|`\n")
+    assert html.unescape(value) == visible(text)
+
+
+@settings(max_examples=150, deadline=None)
+@given(NASTY)
+def test_latex_round_trip(text):
+    commands = {"textbackslash": "\\", "textasciitilde": "~", "textasciicircum": "^", "textless": "<", "textgreater": ">"}
+    commands |= {"textbar": "|", "textquotedbl": '"', "textquotesingle": "'", "textasciigrave": "`"}
+    pattern = r"\\(?P<name>[a-z]+)\{\}|\\texttt\{U\+(?P<code>[0-9A-F]+)\}|\\(?P<sign>[{}&%$#_])|\{(?P<one>[-\[\]?!*])\}|(?P<plain>[^\\{}&%$#_~^<>|\"])"
+    shown, end = "", 0
+    for match in re.finditer(pattern, latex(text)):
+        assert match.start() == end
+        end = match.end()
+        code = match["code"]
+        shown += chr(int(code, 16)) if code else commands[match["name"]] if match["name"] else match["sign"] or match["one"] or match["plain"]
+    assert end == len(latex(text))
+    assert shown == visible(text)
+    assert latex(text).isprintable()
+
+
+def test_missing_pieces_are_told(tmp_path):
+    with pytest.raises(EvalkitError, match="not a run folder"):
+        report(tmp_path)
+    run = make_run(tmp_path / "run", count=10, hostile=False)
+    run.metrics_path.unlink()
+    with pytest.raises(EvalkitError, match="evalkit score"):
+        report(run.path)
+    assert not run.report_path.exists()
+    empty = Run(tmp_path / "empty")
+    empty.write_prompts(run.prompts())
+    empty.write_metrics([])
+    with pytest.raises(EvalkitError, match="no model's images"):
+        report(empty.path)
+
+
+def test_a_model_that_refused_everything(tmp_path):
+    run = Run(tmp_path / "refused")
+    prompts = make_prompts(3, hostile=False)
+    run.write_prompts(prompts)
+    run.register_model("shy", "shy", 0)
+    run.append_records("shy", [Record(p.id, i, 0, 0, "refused_output", detail="no") for i, p in enumerate(prompts)])
+    run.write_metrics([MetricRow("shy", "fid", "mini-inception", "r", None, None, None, 0, 3, "lower", note="no picture was made")])
+    text = report(run.path).read_text(encoding="utf-8")
+    assert "0 of 3 pictures were made (3 refused)" in text
+    assert "Not measured: no picture was made." in text
+    assert "3 requests without a picture" in text
+
+
+def test_lost_and_hostile_file_names_are_gaps(tmp_path):
+    run = make_run(tmp_path / "run", count=10, hostile=False)
+    (run.image_folder("dalle") / "00003-0.png").unlink()
+    (run.image_folder("gan") / "00004-0.png").write_bytes(b"not a picture")
+    run.append_records("gan", [Record("p0002", 2, 0, 0, "ok", "../../../../etc/passwd")], rank=1)
+    text = report(run.path).read_text(encoding="utf-8")
+    assert text.count("the file is gone or not a picture") == 3
+    assert "passwd" not in text
+
+
+def test_hostile_model_name_mixed_sizes_and_samples(tmp_path):
+    models = ("dalle", "gan", "other/models $x_1$ <b>")
+    run = make_run(tmp_path / "run", count=12, models=models)
+    page = Page(report(run.path).read_text(encoding="utf-8"))
+    assert {values["width"] for values in page.attributes("img") if values.get("loading")} == {"32", "96"}
+    tex = (run.report_path / "tables" / "metrics.tex").read_text(encoding="utf-8")
+    assert r"other/models \$x\_1\$ \textless{}b\textgreater{}" in tex
+
+
+def test_a_thousand_prompts_take_seconds(tmp_path):
+    run = make_run(tmp_path / "run", count=1000, hostile=False)
+    start = time.perf_counter()
+    path = report(run.path)
+    assert time.perf_counter() - start < 15  # about 4 s; wide, because the machine may be busy
+    assert path.stat().st_size < 3_000_000
+    assert len(Page(path.read_text(encoding="utf-8")).texts["prompt"]) == 1000
+
+
+def test_importing_the_stage_is_light():
+    code = "import sys, evalkit.stages.report; sys.exit(bool({'matplotlib', 'torch', 'pandas', 'jinja2', 'scipy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
