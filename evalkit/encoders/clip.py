@@ -120,7 +120,9 @@ def _load(name: str, device: str, path: str, fetch: bool) -> Clip:
         from transformers import CLIPModel, CLIPTokenizer
         from transformers.utils import logging
     except ModuleNotFoundError as error:
-        raise EvalkitError(f"The encoder {name!r} needs transformers, which is not installed.", "Type `pip install transformers`.") from error
+        raise EvalkitError(
+            f"The encoder {name!r} needs transformers, which is not installed.", "Type `pip install transformers`."
+        ) from error
     if path and not (Path(path) / "config.json").is_file():
         raise EvalkitError(f"There is no CLIP model in {path}.", "Expected a folder with config.json, weights and tokenizer.")
     offline = bool(path) or in_cache(name)
@@ -135,7 +137,9 @@ def _load(name: str, device: str, path: str, fetch: bool) -> Clip:
         model = CLIPModel.from_pretrained(source, local_files_only=offline).float()
         tokenizer = CLIPTokenizer.from_pretrained(source, local_files_only=offline)
     except (OSError, RuntimeError, ValueError) as error:
-        raise EvalkitError(f"The weights of {name!r} could not be loaded: {str(error).splitlines()[0]}", "Use `--encoders mini`.") from error
+        raise EvalkitError(
+            f"The weights of {name!r} could not be loaded: {str(error).splitlines()[0]}", "Use `--encoders mini`."
+        ) from error
     finally:
         logging.set_verbosity(level)
         if shown:

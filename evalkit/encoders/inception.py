@@ -40,7 +40,7 @@ class Inception:
         self.device = torch.device(device)
         network = _network(state)
         layers = OrderedDict((name, layer) for name, layer in network.named_children() if name != "fc")
-        self.body = nn.Sequential(layers).to(self.device, memory_format=torch.channels_last)
+        self.body = nn.Sequential(layers).to(device=self.device).to(memory_format=torch.channels_last)
         self.classes = network.get_parameter("fc.weight").to(self.device)
 
     def prepare(self, image: Image) -> Tensor:
@@ -100,8 +100,9 @@ def _network(state: dict[str, Tensor]) -> nn.Module:
     try:
         network = FeatureExtractorInceptionV3("inception", ["2048", "logits_unbiased"], feature_extractor_weights_path=file)
     except RuntimeError as error:
-        raise EvalkitError("The weights do not fit Inception v3: layers are missing or of other shapes.", f"Expected the file {FILE}.") from error
+        raise EvalkitError("The weights do not fit Inception v3: layers are missing or of other shapes.", f"Expected {FILE}.") from error
     for block in network.modules():
         if isinstance(block, BasicConv2d):
-            block.conv, block.bn = fuse_conv_bn_eval(block.conv, block.bn), nn.Identity()
+            block.conv = fuse_conv_bn_eval(block.conv, block.bn)
+            setattr(block, "bn", nn.Identity())  # noqa: B010
     return network.eval().requires_grad_(False)

@@ -23,10 +23,11 @@ def select_encoders(spec: str = "auto", device: str = "auto", kinds: Collection[
         device: where the networks run.
         kinds: the kinds that the metrics need; others are not loaded. A name of a kind that is not needed is still checked.
     """
-    wanted = [kind for kind in KINDS if kind in kinds]
+    wanted: list[Kind] = [kind for kind in KINDS if kind in kinds]
     if spec in ("standard", "mini"):
         table = STANDARD if spec == "standard" else MINI
-        return {kind: plugins.encoder(table[kind], device) for kind in wanted}, [f"{table[kind]}: asked for {spec} encoders" for kind in wanted]
+        loaded: dict[Kind, Encoder] = {kind: plugins.encoder(table[kind], device) for kind in wanted}
+        return loaded, [f"{encoder.name}: asked for {spec} encoders" for encoder in loaded.values()]
     if spec != "auto":
         return _by_name([name.strip() for name in spec.split(",") if name.strip()], device)
     chosen: dict[Kind, Encoder] = {}

@@ -7,6 +7,7 @@ import os
 import threading
 import urllib.request
 from pathlib import Path
+from typing import BinaryIO
 
 import platformdirs
 
@@ -68,10 +69,7 @@ def fetch(url: str, file: str, sha256_prefix: str) -> Path:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with urllib.request.urlopen(url, timeout=10 * PATIENCE) as answer, partial.open("wb") as out:
-            with progress(f"fetching {file}", int(answer.headers.get("Content-Length") or 0), "bytes") as advance:
-                while chunk := answer.read(1 << 20):
-                    out.write(chunk)
-                    advance(len(chunk))
+            _copy(answer, out, f"fetching {file}", int(answer.headers.get("Content-Length") or 0))
         verify(partial, sha256_prefix)
         os.replace(partial, target)
     except OSError as error:
@@ -79,3 +77,10 @@ def fetch(url: str, file: str, sha256_prefix: str) -> Path:
     finally:
         partial.unlink(missing_ok=True)
     return target
+
+
+def _copy(source: BinaryIO, target: BinaryIO, label: str, size: int) -> None:
+    with progress(label, size, "bytes") as advance:
+        while chunk := source.read(1 << 20):
+            target.write(chunk)
+            advance(len(chunk))

@@ -17,7 +17,9 @@ from evalkit.metrics.alignment import clip_score
 
 FID = Metric("fid", frechet.fid, "pool", "inception", "lower", "https://arxiv.org/abs/1706.08500")
 KID = Metric("kid", kernel.kid, "pool", "inception", "lower", "https://arxiv.org/abs/1801.01401")
-INCEPTION_SCORE = Metric("inception_score", inception_score.inception_score, "logits", "inception", "higher", "https://arxiv.org/abs/1606.03498")
+INCEPTION_SCORE = Metric(
+    "inception_score", inception_score.inception_score, "logits", "inception", "higher", "https://arxiv.org/abs/1606.03498"
+)
 PRECISION = Metric("precision", manifold.precision, "pool", "inception", "higher", "https://arxiv.org/abs/1904.06991")
 RECALL = Metric("recall", manifold.recall, "pool", "inception", "higher", "https://arxiv.org/abs/1904.06991")
 CLIP_SCORE = Metric("clip_score", clip_score, "pool", "clip", "higher", "https://arxiv.org/abs/2104.08718")

@@ -13,7 +13,7 @@ BLOCK_ELEMENTS = 2**23  # entries of a block of a distance or kernel matrix: 64 
 def checked(features: Tensor, name: str) -> Tensor:
     """Features as float64 [N, D]: an error where they are no matrix, have no row, or hold NaN or infinity."""
     if features.ndim != 2 or len(features) == 0:
-        raise EvalkitError(f"The {name} features have shape {tuple(features.shape)}; expected [images, dimensions] with at least one image.")
+        raise EvalkitError(f"The {name} features have shape {tuple(features.shape)}; expected [images, dimensions], one image at least.")
     if not features.is_floating_point():
         raise EvalkitError(f"The {name} features have type {features.dtype}; expected floating point numbers.")
     if not bool(torch.isfinite(features).all()):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +26,7 @@ def pictures(count: int, height: int, width: int, seed: int) -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def weights_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+def weights_file(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A state dict of the network with seeded He weights and calibrated batch norm, and its SHA-256."""
     folder = tmp_path_factory.mktemp("weights")
     torch.save({}, folder / "empty.pth")
@@ -47,7 +46,7 @@ def weights_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pat
             value.copy_(0.1 * torch.randn(value.shape, generator=random))
     path = folder / "seeded.pth"
     torch.save(state, path)
-    yield path, hashlib.sha256(path.read_bytes()).hexdigest()
+    return path, hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_features_agree_with_torch_fidelity(weights_file: tuple[Path, str]):

@@ -1,0 +1,157 @@
+"""One metric, one model: the value, its interval, and in words what was done. No files here."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from evalkit.core import EvalkitError, Metric
+from evalkit.metrics import LEAVE_OUT, METRICS, frechet, inception_score, intervals, kernel, manifold
+from evalkit.metrics.intervals import Interval
+from evalkit.stages.reference_files import Reference
+
+REQUESTS = ("fake", "real", "text", "fake_moments", "real_moments")
+_NO_INTERVAL = Interval(None, None, "")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is at hand on one model under one encoder. Rows of `fake`, `text` and `clusters` belong together."""
+
+    encoder: str
+    fake: dict[str, Tensor]  # "pool" and maybe "logits", float32 [N, D]
+    clusters: NDArray[np.int64]  # [N], the number of each picture's prompt
+    text: Tensor | None  # float32 [N, D]
+    reference: Reference | None
+    no_text: str = "there are no prompts"  # why, where text is None
+    no_reference: str = "there is no reference"  # why, where reference is None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    value: float | None  # None: not measured, and the note says why
+    interval: Interval = _NO_INTERVAL
+    note: str = ""
+    per_image: NDArray[np.float64] | None = None  # [N]
+
+
+def requests(metric: Metric) -> tuple[str, ...]:
+    """The required parameters of a metric, which say what it needs. Raises EvalkitError for one outside the closed set."""
+    parameters = inspect.signature(metric.compute).parameters.values()
+    required = tuple(item.name for item in parameters if item.default is item.empty)
+    wrong = [name for name in required if name not in REQUESTS]
+    if wrong or not {"fake", "fake_moments"} & set(required):
+        asked = ", ".join(required) or "nothing"
+        hint = f"Its required parameters may be {', '.join(REQUESTS)}, with fake or fake_moments among them."
+        raise EvalkitError(f"The metric {metric.name!r} asks for {asked}.", hint)
+    return required
+
+
+def options(metric: Metric) -> dict[str, Any]:
+    """The options of a metric with the values that are used, for the protocol."""
+    parameters = inspect.signature(metric.compute).parameters.values()
+    return {item.name: item.default for item in parameters if item.default is not item.empty}
+
+
+def measure(metric: Metric, evidence: Evidence) -> Measurement:
+    """The metric's value with its interval; "not measured" with the reason where something is missing or too small."""
+    try:
+        inputs = _inputs(metric, evidence)
+        result = metric.compute(**inputs).detach().cpu().double()
+    except EvalkitError as error:
+        return Measurement(None, note=f"not measured: {error.message}")
+    if not bool(torch.isfinite(result).all()):
+        return Measurement(None, note="not measured: the figure is not finite")
+    note = _describe(metric, evidence)
+    if result.ndim == 0:
+        value = float(result)
+        return Measurement(value, _set_interval(metric, evidence, inputs, value), note)
+    if result.shape != evidence.clusters.shape:
+        shapes = f"{tuple(result.shape)} for {len(evidence.clusters)} images"
+        return Measurement(None, note=f"not measured: the metric returned values of shape {shapes}")
+    values = result.numpy()
+    hits = bool(((values == 0) | (values == 1)).all())
+    interval = intervals.rate(values, evidence.clusters) if hits else intervals.clustered_bootstrap(values, evidence.clusters)
+    return Measurement(float(values.mean()), interval, note, values)
+
+
+def _inputs(metric: Metric, evidence: Evidence) -> dict[str, Any]:
+    """What the metric asks for. Raises EvalkitError with the reason where it is not there."""
+    feature = metric.feature
+    if feature not in evidence.fake:
+        raise EvalkitError(f"the encoder {evidence.encoder} has no {feature!r} features")
+    reference, inputs = evidence.reference, {}
+    for name in requests(metric):
+        if name == "fake":
+            inputs[name] = evidence.fake[feature]
+        elif name == "fake_moments":
+            inputs[name] = frechet.moments(evidence.fake[feature])
+        elif name == "text":
+            if evidence.text is None:
+                raise EvalkitError(evidence.no_text)
+            inputs[name] = evidence.text
+        elif reference is None:
+            raise EvalkitError(evidence.no_reference)
+        elif feature != "pool":
+            raise EvalkitError(f"references hold 'pool' features only, not {feature!r}")
+        elif name == "real_moments":
+            inputs[name] = reference.moments
+        elif reference.features is None:
+            raise EvalkitError(f"the reference {reference.name} holds moments only, no features")
+        else:
+            inputs[name] = reference.features
+    return inputs
+
+
+def _set_interval(metric: Metric, evidence: Evidence, inputs: dict[str, Any], value: float) -> Interval:
+    groups = intervals.groups_of_clusters(evidence.clusters)
+    if groups is None:
+        return Interval(None, None, f"no interval: fewer than {intervals.LEAST_GROUPS} prompts")
+    try:
+        if METRICS.get(metric.name) is metric and metric.name in LEAVE_OUT:
+            left_out = LEAVE_OUT[metric.name](**inputs, groups=groups)
+        else:
+            left_out = _leave_out(metric.compute, inputs, evidence.fake[metric.feature], groups)
+    except EvalkitError as error:
+        return Interval(None, None, f"no interval: {error.message}")
+    interval = intervals.group_jackknife(value, left_out, groups)
+    if metric.name == "recall":  # a rate: the ends stay in [0, 1], and a recall of 0 or 1 is no certainty
+        if interval.low is None or interval.high is None:
+            prompts = len(np.unique(evidence.clusters))
+            return intervals.wilson(value * prompts, prompts, method=f"Wilson, {prompts} prompts (recall is the same without any group)")
+        return Interval(max(0.0, interval.low), min(1.0, interval.high), interval.method)
+    return interval
+
+
+def _leave_out(compute: Callable[..., Tensor], inputs: dict[str, Any], fake: Tensor, groups: Tensor) -> Tensor:
+    """The metric computed again without each group, float64 [G]: for metrics without a quick form."""
+    values = []
+    for group in range(int(groups.max()) + 1):
+        kept = dict(inputs)
+        for name in ("fake", "text"):
+            if name in kept:
+                kept[name] = kept[name][groups != group]
+        if "fake_moments" in kept:
+            kept["fake_moments"] = frechet.moments(fake[groups != group])
+        values.append(compute(**kept).double())
+    return torch.stack(values)
+
+
+def _describe(metric: Metric, evidence: Evidence) -> str:
+    if METRICS.get(metric.name) is not metric:
+        return ""
+    fake, stored = len(evidence.clusters), evidence.reference.features if evidence.reference else None
+    if metric.name == "inception_score":
+        return inception_score.describe(fake=fake)
+    if metric.name == "kid" and stored is not None:
+        return kernel.describe(fake=fake, real=len(stored))
+    if metric.name in ("precision", "recall") and stored is not None:
+        return f"k = {manifold.NEIGHBOURS}, {fake} images against {len(stored)} stored reference images"
+    return ""

@@ -1,0 +1,92 @@
+"""protocol.json: everything that the numbers of a run depend on, in one place."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from evalkit.core import Encoder, Metric, MetricRow
+from evalkit.encoders.select import Kind
+from evalkit.metrics import intervals
+from evalkit.scenes.vocabulary import coverage
+from evalkit.stages import measure
+from evalkit.stages.image_sets import ImageSet
+from evalkit.stages.reference_files import Reference
+
+
+def facts(
+    sets: Sequence[ImageSet],
+    prompts: Sequence[str],
+    table: Sequence[Metric],
+    chosen: Mapping[Kind, Encoder],
+    reasons: Sequence[str],
+    references: Mapping[Kind, Reference],
+    floors: Mapping[str, Mapping[str, float]],
+    rows: Sequence[MetricRow],
+    image_notes: Mapping[str, Sequence[str]],
+) -> dict[str, Any]:
+    """The content of protocol.json.
+
+    fid_floor: by encoder and count, the FID of so many real images (see `fid_floor`). vocabulary: how many words of the
+    prompts the bundled models can read. image_notes: what had to be done to read pictures, and to how many.
+    """
+    return {
+        "encoders": {kind: {"name": encoder.name, "fingerprint": encoder.fingerprint} for kind, encoder in chosen.items()},
+        "encoder_reasons": list(reasons),
+        "references": {
+            kind: {
+                "name": reference.name,
+                "encoder": reference.encoder,
+                "count": reference.moments.count or None,
+                "stored_features": 0 if reference.features is None else len(reference.features),
+                "image_hash": reference.image_hash,
+            }
+            for kind, reference in references.items()
+        },
+        "metrics": {metric.name: {"options": measure.options(metric), "paper": metric.paper} for metric in table},
+        "intervals": {
+            "level": 0.95,
+            "seed": 0,
+            "jackknife_groups": intervals.GROUPS,
+            "bootstrap_draws": intervals.DRAWS,
+            "methods": {row.metric: row.interval for row in rows if row.interval},
+        },
+        "fid_floor": {encoder: dict(values) for encoder, values in floors.items() if values},
+        "counts": {images.model: _counts(images) for images in sets},
+        "prompts": {"count": len(prompts), "duplicates": len(prompts) - len(set(prompts))},
+        "vocabulary": _vocabulary(prompts),
+        "image_notes": {model: dict(Counter(note for note in notes if note)) for model, notes in image_notes.items()},
+        "versions": {name: _version(name) for name in ("evalkit", "torch", "numpy", "scipy", "pillow", "torch-fidelity", "transformers")},
+    }
+
+
+def _counts(images: ImageSet) -> dict[str, int]:
+    statuses = [record.status for record in images.all_records]
+    refused = sum(status.startswith("refused") for status in statuses)
+    made = statuses.count("ok")
+    return {
+        "requested": images.requested,
+        "ok": made,
+        "refused": refused,
+        "failed": len(statuses) - made - refused,
+        "missing": max(0, images.requested - len(statuses)),
+        "duplicate_images": len(images.files) - len({file.sha256 for file in images.files}),
+    }
+
+
+def _vocabulary(prompts: Sequence[str]) -> dict[str, int]:
+    found = coverage(prompts)
+    return {
+        "known_words": sum(item.known for item in found),
+        "total_words": sum(item.total for item in found),
+        "prompts_without_known_word": sum(item.known == 0 for item in found),
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,148 @@
+"""Reference statistics on disk: where they are found, read and checked, and what they say about FID at small counts.
+
+A reference is a folder with `card.toml` and one `<encoder>.npz` per encoder: `mu`, `sigma` (float64, as pytorch-fid, clean-fid and
+EDM read them), `n`, `meta` (JSON) and `features`, a float32 sample of up to 2,000 rows for metrics that need more than moments.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+import tomllib
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+import torch
+from torch import Tensor
+
+from evalkit.config import nearest
+from evalkit.core import Encoder, EvalkitError, Moments
+from evalkit.metrics import frechet
+
+
+def floor_draws(dimension: int) -> int:
+    """How many draws the floor of FID is averaged over: 20, or 5 where a draw costs about a second."""
+    return 20 if dimension <= 512 else 5
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Statistics of real pictures under one encoder."""
+
+    name: str
+    encoder: str
+    moments: Moments
+    features: Tensor | None  # float32 [M, D], a sample of the pictures; None where the file holds moments only
+    image_hash: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """What card.toml says about a reference, and for which encoders it has statistics."""
+
+    name: str
+    description: str
+    count: int
+    source: str
+    licence: str
+    date: str
+    command: str
+    image_hash: str
+    encoders: tuple[str, ...]
+    path: Path
+
+
+def available() -> list[Card]:
+    """The references that are shipped or in the user's data folder, by name; a shipped one hides a user's of the same name."""
+    found: dict[str, Card] = {}
+    for root in _roots():
+        for path in sorted(root.glob("*/card.toml")):
+            found.setdefault(path.parent.name, read_card(path.parent))
+    return [found[name] for name in sorted(found)]
+
+
+def read_card(folder: Path) -> Card:
+    """The card of a reference's folder."""
+    try:
+        facts = tomllib.loads((folder / "card.toml").read_text(encoding="utf-8"))
+        texts = {key: str(facts[key]) for key in ("name", "description", "source", "licence", "date", "command", "image_hash")}
+        encoders = tuple(sorted(path.stem for path in folder.glob("*.npz")))
+        return Card(count=int(facts["count"]), encoders=encoders, path=folder, **texts)
+    except (OSError, ValueError, KeyError) as error:
+        raise EvalkitError(f"The card of the reference in {folder} cannot be read: {error!r}.", "Build the reference again.") from error
+
+
+def find(name_or_path: str) -> Path:
+    """The folder (or single file) of a reference: a name among the shipped and the user's own ones, else a path."""
+    given = Path(name_or_path)
+    for root in _roots():
+        if given.name == name_or_path and (root / name_or_path / "card.toml").is_file():
+            return root / name_or_path
+    if given.is_dir() or given.is_file():
+        return given
+    hint = f"{nearest(name_or_path, [card.name for card in available()])} Or build one: `evalkit reference build IMAGES`."
+    raise EvalkitError(f"There is no reference {name_or_path!r}.", hint)
+
+
+def load(name_or_path: str, encoder: Encoder) -> Reference:
+    """The statistics for an encoder. Raises EvalkitError where there are none, or those of other weights.
+
+    A single .npz file with `mu` and `sigma` is taken as it is; without a `meta` entry nobody can check its encoder.
+    """
+    folder = find(name_or_path)
+    path = folder if folder.is_file() else folder / f"{encoder.name}.npz"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in folder.glob("*.npz"))) or "none"
+        hint = f"It has: {known}. Build it: `evalkit reference build IMAGES --encoders {encoder.name}`."
+        raise EvalkitError(f"The reference {name_or_path!r} has no statistics for the encoder {encoder.name}.", hint)
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            meta = json.loads(str(file["meta"])) if "meta" in file.files else {}
+            mean, cov = (torch.from_numpy(file[key].astype(np.float64)) for key in ("mu", "sigma"))
+            features = torch.from_numpy(file["features"].astype(np.float32)) if "features" in file.files else None
+            count = int(file["n"]) if "n" in file.files else 0
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise EvalkitError(f"The reference file {path} cannot be read: {error}.", "Expected an .npz with mu and sigma.") from error
+    if meta.get("fingerprint", encoder.fingerprint) != encoder.fingerprint:
+        raise EvalkitError(
+            f"The reference {name_or_path!r} was built with {meta['fingerprint']}; the encoder {encoder.name} is {encoder.fingerprint}.",
+            f"Build it again with this encoder: `evalkit reference build IMAGES --encoders {encoder.name}`.",
+        )
+    if mean.ndim != 1 or cov.shape != (len(mean), len(mean)) or not bool(torch.isfinite(cov).all() and torch.isfinite(mean).all()):
+        shapes = f"mu {tuple(mean.shape)} and sigma {tuple(cov.shape)}"
+        raise EvalkitError(f"{path} has {shapes}; expected finite [D] and [D, D].", "Build it again.")
+    name = meta.get("name", path.stem if folder.is_file() else folder.name)
+    return Reference(name, encoder.name, Moments(mean, cov, count), features, meta.get("image_hash", ""))
+
+
+def fid_floor(reference: Reference, count: int) -> float | None:
+    """FID of `count` real pictures against the other real pictures: what a perfect generator scores at this count on average.
+
+    The mean of several draws from the stored sample, each taken out of the reference moments. Where fewer are stored (or half
+    of all pictures is fewer), the floor at that smaller count is scaled by 1 / count, as the bias of FID falls.
+    """
+    if reference.features is None or count < 2:
+        return None
+    features = reference.features.double()
+    drawn = min(count, len(features) * 4 // 5, reference.moments.count // 2)
+    if drawn < 2:
+        return None
+    random, values = np.random.RandomState(0), []
+    for _ in range(floor_draws(features.shape[1])):
+        rows = torch.from_numpy(random.permutation(len(features))[:drawn])
+        rest = frechet.remove_moments(reference.moments, frechet.moments(features[rows]))
+        values.append(float(frechet.fid(fake=features[rows], real_moments=rest)))
+    return float(np.mean(values)) * drawn / count
+
+
+def user_folder() -> Path:
+    """Where a user's own references are kept."""
+    return Path(platformdirs.user_data_dir("evalkit", appauthor=False)) / "reference_stats"
+
+
+def _roots() -> list[Path]:
+    package = Path(str(importlib.resources.files("evalkit")))
+    return [package / "reference_stats", package.parent / "reference_stats", user_folder()]  # wheel, editable install, user

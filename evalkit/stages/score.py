@@ -1,0 +1,159 @@
+"""The stage that scores: pictures of a run (or of a bare folder) to metrics.json, scores.csv and protocol.json.
+
+Every picture passes each encoder once; features are cached, so scoring again takes seconds. A bare folder of pictures is
+never written to: its results and features go to `results_folder(path)`, a folder of its own under `reports/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from evalkit import plugins
+from evalkit.core import Encoder, EvalkitError, Metric, MetricRow, TextEncoder
+from evalkit.encoders.select import MINI, Kind, select_encoders
+from evalkit.metrics import METRICS, intervals
+from evalkit.run_folder import Run
+from evalkit.stages import measure, protocol, record_rows
+from evalkit.stages.features import Features, image_features, text_features
+from evalkit.stages.image_sets import ImageSet, image_sets, results_folder
+from evalkit.stages.reference_files import Reference, fid_floor, load
+
+__all__ = ["results_folder", "score"]
+
+WORLD = "scenes"  # the reference that belongs to the mini encoders
+_TEXTS = "_prompts"  # the features of the prompts lie beside those of the models
+
+
+def score(
+    path: Path | str,
+    *,
+    metrics: Sequence[str] = (),
+    encoders: str = "auto",
+    reference: str | None = None,
+    device: str = "auto",
+    batch_size: int = 32,
+) -> list[MetricRow]:
+    """Score a run folder or a folder of pictures; returns the rows of metrics.json.
+
+    Args:
+        path: a run folder; or any folder of pictures, for which metrics that need prompts are not measured.
+        metrics: names; () is fid, kid, inception_score, clip_score, precision, recall. Refusals and timings come with any.
+        encoders: `auto`, `standard`, `mini`, or names joined by commas.
+        reference: a name from `evalkit reference list` or a path; None is the bundled world for the mini encoders, and
+            for others nothing: metrics against a reference are then not measured.
+        device: `auto`, `cpu`, `cuda`, ...
+        batch_size: pictures per batch; no result depends on it.
+    """
+    table = _metrics(metrics)
+    run, sets, prompts = image_sets(Path(path))
+    kinds: set[Kind] = {metric.encoder for metric in table}
+    chosen, reasons = select_encoders(encoders, device, kinds)
+    references, why = _references(table, chosen, reference)
+    rows: list[MetricRow] = []
+    scores: list[tuple[Any, ...]] = []
+    floors: dict[str, dict[str, float]] = {}
+    image_notes: dict[str, list[str]] = {}
+    for images in sets:
+        evidence: dict[Kind, measure.Evidence] = {}
+        for kind, encoder in chosen.items() if images.files else ():
+            cache, label = run.features_path(images.model, encoder.name), f"{images.model}: {encoder.name}"
+            features = image_features(images.files, encoder, cache, batch_size=batch_size, label=label)
+            evidence[kind] = _evidence(run, images, encoder, features, references.get(kind), why.get(kind, ""))
+            image_notes[images.model] = features.notes
+        for metric in table:
+            row, per_image = _row(metric, images, chosen, evidence, references, floors)
+            rows.append(row)
+            scores += per_image
+        rows += record_rows.rows(images.model, images.all_records, images.requested)
+    run.write_scores(("model", "index", "sample", "metric", "encoder", "value"), scores)
+    run.write_protocol(protocol.facts(sets, prompts, table, chosen, reasons, references, floors, rows, image_notes))
+    run.write_metrics(rows)
+    return rows
+
+
+def _metrics(names: Sequence[str]) -> list[Metric]:
+    """The metrics of these names, checked; those that come from records anyway are passed over."""
+    table = [plugins.metric(name) for name in names if name not in record_rows.NAMES] if names else list(METRICS.values())
+    for metric in table:
+        measure.requests(metric)
+    return table
+
+
+def _references(table: Sequence[Metric], chosen: dict[Kind, Encoder], name: str | None) -> tuple[dict[Kind, Reference], dict[Kind, str]]:
+    """The reference of each kind of encoder that a metric compares with one, or why there is none."""
+    needed = {metric.encoder for metric in table if {"real", "real_moments"} & set(measure.requests(metric))}
+    found: dict[Kind, Reference] = {}
+    why: dict[Kind, str] = {}
+    for kind, encoder in chosen.items():
+        if kind not in needed:
+            continue
+        if name is None and encoder.name != MINI[kind]:
+            why[kind] = f"no reference for {encoder.name} was given (`--reference NAME`, or `--encoders mini` and the bundled world)"
+            continue
+        try:
+            found[kind] = load(name or WORLD, encoder)
+        except EvalkitError as error:
+            if name is not None:
+                raise
+            why[kind] = error.message
+    return found, why
+
+
+def _evidence(run: Run, images: ImageSet, encoder: Encoder, features: Features, reference: Reference | None, why: str) -> measure.Evidence:
+    text = None
+    if images.texts is not None and (reader := as_text_encoder(encoder)) is not None:
+        text = text_features(images.texts, reader, run.features_path(_TEXTS, encoder.name))
+    labels = images.texts if images.texts is not None else [str(place) for place in range(len(images.files))]
+    no_text = "a bare folder of pictures has no prompts" if images.texts is None else f"the encoder {encoder.name} reads no text"
+    return measure.Evidence(encoder.name, features.values, intervals.cluster_numbers(labels), text, reference, no_text, why)
+
+
+def as_text_encoder(encoder: Encoder) -> TextEncoder | None:
+    """The encoder itself where it reads text too."""
+    return encoder if hasattr(encoder, "text") else None  # pyright: ignore[reportReturnType]
+
+
+def _row(
+    metric: Metric,
+    images: ImageSet,
+    chosen: dict[Kind, Encoder],
+    evidence: dict[Kind, measure.Evidence],
+    references: dict[Kind, Reference],
+    floors: dict[str, dict[str, float]],
+) -> tuple[MetricRow, list[tuple[Any, ...]]]:
+    """One row of metrics.json and the rows of scores.csv that stand behind it."""
+    kind, count = metric.encoder, len(images.files)
+    compared = bool({"real", "real_moments"} & set(measure.requests(metric)))
+    encoder = chosen[kind].name if kind in chosen else ""
+    reference = references[kind].name if compared and kind in references else ""
+    if kind not in chosen:
+        found = measure.Measurement(None, note=f"not measured: no encoder of the kind {kind} was chosen")
+    elif kind not in evidence:
+        found = measure.Measurement(None, note="not measured: there are no pictures")
+    else:
+        found = measure.measure(metric, evidence[kind])
+    notes = [found.note] if found.note else []
+    if found.value is not None and metric is METRICS["fid"]:
+        notes.append(_floor_note(references[kind], count, floors.setdefault(encoder, {})))
+    if found.value is not None and images.texts and "text" in measure.requests(metric):
+        cut = getattr(chosen[kind], "truncated", None)
+        if cut is not None and (long := cut(images.texts)):
+            notes.append(f"{long} prompts are longer than the encoder reads and were cut (their end token kept)")
+    low, high, method = found.interval
+    measured = (found.value, low, high, count, images.requested, metric.better, method, "; ".join(notes))
+    row = MetricRow(images.model, metric.name, encoder, reference, *measured)
+    if found.per_image is None:
+        return row, []
+    pairs = zip(images.records, found.per_image, strict=True)
+    return row, [(images.model, record.index, record.sample, metric.name, encoder, repr(float(value))) for record, value in pairs]
+
+
+def _floor_note(reference: Reference, count: int, known: dict[str, float]) -> str:
+    if str(count) not in known:
+        floor = fid_floor(reference, count)
+        if floor is None:
+            return "the small-sample bias is unknown: the reference holds no features of real images"
+        known[str(count)] = floor
+    return f"small-sample bias: {count} real images score {known[str(count)]:.4g} against the same reference"

@@ -1,0 +1,137 @@
+"""Reference statistics: built from pictures, read back, refused where they do not fit."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from evalkit.core import EvalkitError
+from evalkit.encoders.pixels import Pixels
+from evalkit.metrics import frechet
+from evalkit.stages import reference, reference_files
+from evalkit.stages.reference_files import fid_floor
+
+
+def picture(seed: int) -> Image.Image:
+    coarse = np.random.RandomState(seed).randint(0, 256, (2, 3, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize((20, 16 + seed % 2), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Neither shipped references nor those of the person who runs the tests."""
+    monkeypatch.setattr(reference_files, "_roots", lambda: [tmp_path / "shipped", tmp_path / "user"])
+    monkeypatch.setattr(reference, "user_folder", lambda: tmp_path / "user")
+    return tmp_path
+
+
+def test_statistics_are_those_of_all_pictures(tmp_path: Path):
+    pictures = [picture(seed) for seed in range(50)]
+    folder = reference.build_from_images(pictures, name="toy", encoders=[Pixels()], out=tmp_path / "toy", batch_size=7, licence="CC0-1.0")
+    encoder = Pixels()
+    pool = torch.cat([encoder(encoder.prepare(image)[None])["pool"] for image in pictures])
+    found = reference.load(str(folder), encoder)
+    expected = frechet.moments(pool)
+    assert found.moments.count == 50
+    assert torch.allclose(found.moments.mean, expected.mean, rtol=1e-12)
+    assert torch.allclose(found.moments.cov, expected.cov, rtol=1e-9, atol=1e-14)
+    assert found.features is not None
+    assert sorted(map(tuple, found.features.tolist())) == sorted(map(tuple, pool.tolist()))
+    card = tomllib.loads((folder / "card.toml").read_text())
+    assert (card["name"], card["count"], card["licence"]) == ("toy", 50, "CC0-1.0")
+    assert len(card["image_hash"]) == 64
+
+
+def test_nothing_depends_on_the_order_or_the_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(reference, "SAMPLE", 10)
+    pictures = [picture(seed) for seed in range(40)]
+    one = reference.build_from_images(pictures, name="toy", encoders=[Pixels()], out=tmp_path / "one", batch_size=1)
+    other = reference.build_from_images(pictures[::-1], name="toy", encoders=[Pixels()], out=tmp_path / "other", batch_size=16)
+    first, second = reference.load(str(one), Pixels()), reference.load(str(other), Pixels())
+    assert first.image_hash == second.image_hash
+    assert torch.allclose(first.moments.cov, second.moments.cov, rtol=1e-9, atol=1e-14)
+    assert first.features is not None
+    assert second.features is not None
+    assert first.features.shape == (10, 192)
+    assert torch.equal(first.features, second.features)
+
+
+def test_the_file_is_read_by_tools_that_know_mu_and_sigma(tmp_path: Path):
+    folder = reference.build_from_images([picture(seed) for seed in range(9)], name="toy", encoders=[Pixels()], out=tmp_path / "toy")
+    with np.load(folder / "pixels.npz", allow_pickle=False) as file:
+        mu, sigma = file["mu"][:], file["sigma"][:]
+    assert mu.dtype == sigma.dtype == np.float64
+    assert (mu.shape, sigma.shape) == ((192,), (192, 192))
+
+
+def test_build_takes_a_folder_with_subfolders(tmp_path: Path):
+    for seed in range(6):
+        path = tmp_path / "photos" / ("a" if seed % 2 else "b/c") / f"{seed}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture(seed).save(path)
+    folder = reference.build(tmp_path / "photos", name="photos", encoders="pixels")
+    assert folder == tmp_path / "user" / "photos"
+    assert reference.load("photos", Pixels()).moments.count == 6
+    card = reference.available()[0]
+    assert (card.name, card.count, card.encoders) == ("photos", 6, ("pixels",))
+
+
+def test_bad_folders_are_one_clear_error(tmp_path: Path):
+    with pytest.raises(EvalkitError, match="There is no folder"):
+        reference.build(tmp_path / "absent", encoders="pixels")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(EvalkitError, match="has no pictures"):
+        reference.build(tmp_path / "empty", encoders="pixels")
+    picture(0).save(tmp_path / "empty" / "one.png")
+    with pytest.raises(EvalkitError, match="expected at least 2"):
+        reference.build(tmp_path / "empty", encoders="pixels")
+    assert not (tmp_path / "user").exists()
+
+
+def test_references_that_do_not_fit_are_refused(tmp_path: Path):
+    class Other(Pixels):
+        fingerprint = "pixels-other"
+
+    class Unknown(Pixels):
+        name = "unknown"
+
+    reference.build_from_images([picture(seed) for seed in range(9)], name="toy", encoders=[Pixels()])
+    with pytest.raises(EvalkitError, match="was built with pixels-8x8-1; the encoder pixels is pixels-other"):
+        reference.load("toy", Other())
+    with pytest.raises(EvalkitError, match=r"no statistics for the encoder unknown.*pixels"):
+        reference.load("toy", Unknown())
+    with pytest.raises(EvalkitError, match="Did you mean 'toy'"):
+        reference.load("toi", Pixels())
+    damaged = tmp_path / "damaged.npz"
+    for data in (b"", b"PK\x03\x04"):
+        damaged.write_bytes(data)
+        with pytest.raises(EvalkitError, match="cannot be read"):
+            reference.load(str(damaged), Pixels())
+    np.savez(damaged, mu=np.zeros(3), sigma=np.zeros((2, 2)))
+    with pytest.raises(EvalkitError, match="expected finite"):
+        reference.load(str(damaged), Pixels())
+
+
+def test_statistics_of_other_tools_are_moments_only(tmp_path: Path):
+    np.savez(tmp_path / "coco.npz", mu=np.zeros(192), sigma=np.eye(192))
+    found = reference.load(str(tmp_path / "coco.npz"), Pixels())
+    assert (found.name, found.features, found.moments.count) == ("coco", None, 0)
+    assert fid_floor(found, 10) is None
+
+
+def test_fid_floor_is_what_real_pictures_score():
+    random = np.random.RandomState(0)
+    mixing = random.randn(24, 24) * (1 + np.arange(24)) ** -0.7
+    features = torch.from_numpy(random.randn(2000, 24) @ mixing.T).float()
+    found = reference_files.Reference("toy", "x", frechet.moments(features), features, "")
+    for count in (50, 400):
+        fresh = [torch.from_numpy(random.randn(count, 24) @ mixing.T) for _ in range(200)]
+        expected = np.mean([float(frechet.fid(fake=rows, real_moments=found.moments)) for rows in fresh])
+        assert fid_floor(found, count) == pytest.approx(expected, rel=0.25)
+    assert fid_floor(found, 10_000) == pytest.approx((fid_floor(found, 1000) or 0) / 10, rel=1e-9)
+    assert fid_floor(found, 1) is None
