@@ -11,8 +11,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from evalkit.core import EvalkitError
+from evalkit.models.dalle import Dalle
+from evalkit.models.gan import Gan
+from evalkit.models.image_tokenizer import ImageTokenizer
 from evalkit.models.mini_clip import MiniClip
 from evalkit.models.mini_inception import MiniInception
+from evalkit.models.text import TextTower
 
 BUNDLED = Path(__file__).parent.parent / "weights"
 
@@ -60,3 +64,25 @@ def load_clip(path: Path) -> tuple[MiniClip, dict[str, Any]]:
 def device_of(name: str) -> str:
     """auto -> cuda where there is one, else cpu."""
     return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
+def load_image_tokenizer(path: Path) -> tuple[ImageTokenizer, dict[str, Any]]:
+    config, state = read_weights(path, "image tokenizer")
+    network = ImageTokenizer(config["levels"], config["width"], config["doublings"])
+    fill(network, state, path)
+    return network, config
+
+
+def load_dalle(path: Path) -> tuple[Dalle, dict[str, Any]]:
+    config, state = read_weights(path, "dalle")
+    tower = TextTower(len(config["words"]) + 2, config["context"], config["width"])
+    network = Dalle(tower, config["codes"], width=config["width"], depth=config["depth"], heads=config["heads"])
+    fill(network, state, path)
+    return network, config
+
+
+def load_gan(path: Path) -> tuple[Gan, dict[str, Any]]:
+    config, state = read_weights(path, "gan")
+    network = Gan(noise=config["noise"], size=config["size"])
+    fill(network, state, path)
+    return network, config

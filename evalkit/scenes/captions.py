@@ -19,10 +19,13 @@ PLURAL_VERBS = ("", "", "", "", "sitting ", "standing ", "are ", "are sitting ",
 JOINS = (" and ", " next to ", " with ", " beside ", " near ")
 
 
-def caption(scene: Scene, seed: int) -> str:
-    """One caption of the scene; another seed says it in other words. Lower case, no full stop."""
+def caption(scene: Scene, seed: int, *, complete: bool = False) -> str:
+    """One caption of the scene; another seed says it in other words. Lower case, no full stop.
+
+    complete: always name the background, and the relation of a pair; else some captions leave them open, as people do.
+    """
     random = Random(seed ^ 0x5CE9E)
-    place = random.choice(BACKGROUNDS[scene.background]) if random.random() < 0.85 else ""
+    place = random.choice(BACKGROUNDS[scene.background]) if complete or random.random() < 0.85 else ""
     first = scene.items[0]
     if scene.kind == "single":
         opening = random.choice(OPENINGS)
@@ -33,7 +36,7 @@ def caption(scene: Scene, seed: int) -> str:
         words = number + " " + random.choice(ADJECTIVES) + _colour(random, first) + random.choice(NOUNS[first.noun])[1]
         text = f"{words} {random.choice(PLURAL_VERBS) if place else ''}{place}"
     else:
-        join = f" {random.choice(RELATIONS[scene.relation])} " if random.random() < 0.7 else random.choice(JOINS)
+        join = f" {random.choice(RELATIONS[scene.relation])} " if complete or random.random() < 0.7 else random.choice(JOINS)
         text = f"{_one(random, first)}{join}{_one(random, scene.items[1])} {place}"
     return " ".join(text.split())
 

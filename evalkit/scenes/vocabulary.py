@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import chain
@@ -10,11 +9,7 @@ from typing import NamedTuple
 
 from evalkit.scenes import captions
 from evalkit.scenes.world import BACKGROUNDS, COLOUR_WORDS, COLOURS, COUNT_WORDS, RELATIONS
-
-
-def split_words(text: str) -> list[str]:
-    """Lower-case words and numbers; punctuation falls away."""
-    return re.findall(r"[a-z0-9]+", text.lower().replace("'", ""))
+from evalkit.words import split_words
 
 
 @lru_cache(maxsize=1)
@@ -46,15 +41,18 @@ class Mentions(NamedTuple):
 
 
 def mentions(text: str) -> Mentions:
-    """The things and backgrounds of the world that a text names; longer names first ("hot dog" is no dog)."""
-    left = " " + " ".join(split_words(text)) + " "
+    """The things and backgrounds of the world that a text names; longer names first ("hot dog" is no dog), and no thing
+    inside the words for a background ("under the stars" names no star)."""
+    plain = " " + " ".join(split_words(text)) + " "
+    places = tuple(name for name, phrases in BACKGROUNDS.items() if any(f" {phrase} " in plain for phrase in phrases))
+    left = plain
+    for phrase in chain.from_iterable(BACKGROUNDS[name] for name in places):
+        left = left.replace(f" {phrase} ", f" {'#' * len(phrase)} ")
     found: list[tuple[int, str]] = []
     for phrase, noun in _noun_phrases():
         while (place := left.find(f" {phrase} ")) >= 0:
             found.append((place, noun))
             left = left[: place + 1] + "#" * len(phrase) + left[place + 1 + len(phrase) :]
-    plain = " " + " ".join(split_words(text)) + " "
-    places = tuple(name for name, phrases in BACKGROUNDS.items() if any(f" {phrase} " in plain for phrase in phrases))
     return Mentions(tuple(dict.fromkeys(noun for _, noun in sorted(found))), places)
 
 

@@ -13,8 +13,9 @@ from evalkit.models.mini_inception import GRID
 from evalkit.models.text import WordTokenizer
 from evalkit.scenes.captions import caption
 from evalkit.scenes.compose import CANVAS, Scene, compose, render
-from evalkit.scenes.vocabulary import split_words, words
+from evalkit.scenes.vocabulary import words
 from evalkit.scenes.world import BACKGROUNDS, COLOURS, OBJECTS, SHAPES
+from evalkit.words import split_words
 
 NOUNS = (*(thing.name for thing in OBJECTS), *SHAPES)
 COLOUR_NAMES, BACKGROUND_NAMES = tuple(COLOURS), tuple(BACKGROUNDS)
@@ -51,6 +52,11 @@ def noisy_caption(scene: Scene, random: Random) -> str:
         for _ in range(random.randint(1, 6)):
             text.insert(random.randrange(len(text) + 1), "unknownword")
     return " ".join(text)
+
+
+def prompts_of(some: list[Scene]) -> list[str]:
+    """One complete caption of each scene, each in words of its own: what the generators are asked when they are judged."""
+    return [caption(scene, HELD_OUT + place, complete=True) for place, scene in enumerate(some)]
 
 
 class Targets(NamedTuple):

@@ -71,8 +71,8 @@ def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return images * (0.85 + 0.3 * draw[3])
 
 
-def train_clip(out: Path, *, classifier: Path, seed: int = 0, steps: int = 1500, batch: int = 128, scenes: int = 60_000, device: str = "cpu") -> None:
-    """Contrastive training; a pair's caption with the relation turned round is one more negative for its picture."""
+def train_clip(out: Path, *, classifier: Path, seed: int = 0, steps: int = 1200, batch: int = 128, scenes: int = 60_000, device: str = "cpu") -> None:
+    """Contrastive training on the frozen trunk of a classifier; a pair's caption with the relation turned round is one more negative for its picture."""
     torch.manual_seed(seed)
     random = Random(seed)
     dtype, reason = choose_precision("auto", device)
@@ -81,17 +81,15 @@ def train_clip(out: Path, *, classifier: Path, seed: int = 0, steps: int = 1500,
     pictures, words = data.pictures(some), data.tokenizer()
     held_out = data.scenes(data.HELD_OUT, 256)
     held_out_pictures = to_unit(data.pictures(held_out)).to(device)
-    held_out_texts = data.read([caption(scene, 7) for scene in held_out], words).to(device)
+    held_out_texts = data.read(data.prompts_of(held_out), words).to(device)
     network = MiniClip(load_classifier(classifier), len(words), data.CONTEXT).to(device).to(memory_format=torch.channels_last)
     average = Average(network, 0.995)
-    image_part = list(network.trunk.parameters())
-    other = [p for name, p in network.named_parameters() if not name.startswith("trunk.")]
-    optimiser = torch.optim.AdamW([{"params": image_part, "peak": 5e-4}, {"params": other, "peak": 2e-3}], lr=1.0, weight_decay=0.02, betas=(0.9, 0.98))
+    network.trunk.eval().requires_grad_(False)
+    optimiser = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], lr=1.0, weight_decay=0.02, betas=(0.9, 0.98))
     curve = Curve(out.with_suffix(".csv"), ("loss", "image_to_text", "text_to_image", "relation"))
     generator = torch.Generator().manual_seed(seed)
     for step, rows in zip(range(steps), batches(scenes, batch, generator), strict=False):
-        for group in optimiser.param_groups:
-            group["lr"] = group["peak"] * schedule(step, steps)
+        optimiser.param_groups[0]["lr"] = 2e-3 * schedule(step, steps)
         chosen = [some[row] for row in rows.tolist()]
         texts = data.read([data.noisy_caption(scene, random) for scene in chosen], words)
         turned, of_row = [], []
@@ -116,7 +114,7 @@ def train_clip(out: Path, *, classifier: Path, seed: int = 0, steps: int = 1500,
         torch.nn.utils.clip_grad_norm_(network.parameters(), 2.0)
         optimiser.step()
         average.update(network)
-        if (step + 1) % 250 == 0 or step + 1 == steps:
+        if (step + 1) % 200 == 0 or step + 1 == steps:
             trained = MiniClip(load_classifier(classifier), len(words), data.CONTEXT).to(device)
             trained.load_state_dict(average.weights)
             curve.log(step + 1, loss=loss.item(), **evaluate_clip(trained.eval(), held_out, held_out_pictures, held_out_texts))
@@ -140,7 +138,7 @@ def evaluate_clip(network: MiniClip, held_out: list[Scene], pictures: torch.Tens
     asked = 0
     for n in pairs:
         scene = held_out[n]
-        true, false = (caption(Scene(scene.kind, scene.items, relation, scene.background, scene.style, scene.variant), 5) for relation in (scene.relation, OPPOSITE[scene.relation]))
+        true, false = (caption(Scene(scene.kind, scene.items, relation, scene.background, scene.style, scene.variant), n, complete=True) for relation in (scene.relation, OPPOSITE[scene.relation]))
         if true != false:
             score = images[n] @ network.texts(data.read([true, false], words).to(images.device)).T
             asked, wins = asked + 1, wins + int(score[0] > score[1])

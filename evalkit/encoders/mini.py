@@ -1,0 +1,80 @@
+"""The two small encoders of the bundled world: they need no download, and their numbers compare with nothing published."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from evalkit.models.load import BUNDLED, device_of, load_classifier, load_clip
+from evalkit.models.mini_inception import to_unit
+from evalkit.models.text import WordTokenizer
+from evalkit.words import split_words
+
+SIZE = 32
+PREPARATION = "1"  # counts up whenever `prepare` changes: it is part of the fingerprint
+
+
+def _prepare(image: Image.Image) -> Tensor:
+    """RGB of any size -> uint8 [3, 32, 32]: squashed to the square with Pillow's antialiased box filter; 32 x 32 stays as it is."""
+    small = image if image.size == (SIZE, SIZE) else image.resize((SIZE, SIZE), Image.Resampling.BOX)
+    return torch.from_numpy(np.array(small)).permute(2, 0, 1).contiguous()
+
+
+def _fingerprint(path: Path) -> str:
+    return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}+prepare{PREPARATION}"
+
+
+class MiniInceptionEncoder:
+    """Features "pool" (192 dimensions) and "logits" (one per noun of the world) of the small classifier."""
+
+    def __init__(self, device: str = "auto") -> None:
+        path = BUNDLED / "mini-inception.safetensors"
+        self.name, self.fingerprint, self.device = "mini-inception", _fingerprint(path), device_of(device)
+        self._network = load_classifier(path).eval().requires_grad_(False).to(self.device)
+
+    def prepare(self, image: Image.Image) -> Tensor:
+        return _prepare(image)
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        """uint8 [N, 3, 32, 32] -> {"pool": float32 [N, 192], "logits": float32 [N, nouns]}."""
+        found = self._network(to_unit(images.to(self.device)))
+        return {"pool": found.pool.cpu(), "logits": found.logits.cpu()}
+
+
+class MiniClipEncoder:
+    """Feature "pool" (128 dimensions, unit length) of pictures, and of texts in the same space."""
+
+    def __init__(self, device: str = "auto") -> None:
+        path = BUNDLED / "mini-clip.safetensors"
+        self.name, self.fingerprint, self.device = "mini-clip", _fingerprint(path), device_of(device)
+        self._network, config = load_clip(path)
+        self._network.to(self.device)
+        self._words = WordTokenizer(config["words"], config["context"])
+
+    def prepare(self, image: Image.Image) -> Tensor:
+        return _prepare(image)
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        """uint8 [N, 3, 32, 32] -> {"pool": float32 [N, 128]}."""
+        return {"pool": self._network.image(to_unit(images.to(self.device))).cpu()}
+
+    @torch.no_grad()
+    def text(self, prompts: Sequence[str]) -> Tensor:
+        """float32 [N, 128]; unknown words are read as such, words past the 24th are not read."""
+        return self._network.texts(self._words.encode([split_words(text) for text in prompts]).to(self.device)).cpu()
+
+
+def load_inception(*, device: str = "auto") -> MiniInceptionEncoder:
+    return MiniInceptionEncoder(device)
+
+
+def load_clip_encoder(*, device: str = "auto") -> MiniClipEncoder:
+    return MiniClipEncoder(device)
