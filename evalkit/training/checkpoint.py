@@ -19,6 +19,7 @@ def save_weights(path: Path, state: dict[str, Tensor], config: dict[str, Any]) -
     half = {name: (value.half() if value.is_floating_point() else value).contiguous() for name, value in state.items()}
     temporary = path.with_suffix(".tmp")
     save_file(half, temporary, metadata={"config": json.dumps(config)})
+    os.chmod(temporary, 0o644)
     os.replace(temporary, path)
 
 
@@ -27,6 +28,7 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     torch.save(state, temporary)
+    os.chmod(temporary, 0o644)
     os.replace(temporary, path)
 
 

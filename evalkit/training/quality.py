@@ -1,0 +1,98 @@
+"""How well generators draw what held-out prompts of the bundled world ask for, judged by a network that nothing was trained against."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from evalkit import plugins
+from evalkit.core import EvalkitError
+from evalkit.metrics.intervals import wilson
+from evalkit.models.load import BUNDLED, load_classifier
+from evalkit.run_folder import image_seed, write_atomically
+from evalkit.training import data
+from evalkit.training.judge import judge_scenes
+
+QUESTIONS = {  # what is asked of each kind of prompt
+    "single": ("noun", "colour", "background", "everything"),
+    "count": ("noun", "count", "everything"),
+    "pair": ("noun", "relation", "everything"),
+}
+GRID = 64
+
+
+class Answer(NamedTuple):
+    """One share, with Wilson's 95% interval."""
+
+    model: str
+    prompts: str  # single, count, pair
+    question: str
+    right: float
+    low: float
+    high: float
+    count: int
+
+
+def quality(
+    models: Sequence[str] = ("dalle", "gan"), *, count: int = 1000, seed: int = 0, device: str = "auto", grid: Path | None = None
+) -> list[Answer]:
+    """Judge generators (names or `package.module:attribute`) beside the real scenes and beside real scenes of other prompts.
+
+    Args:
+        count: held-out scenes; each is asked for by one complete caption.
+        grid: a PNG of the first 64 prompts, one block per model, if wanted.
+    """
+    if count < GRID:
+        raise EvalkitError(f"count is {count}, expected at least {GRID}.", "Ask for more pictures.")
+    some = data.scenes(data.HELD_OUT + 10_000, count)
+    prompts = data.prompts_of(some)
+    judge = load_classifier(BUNDLED / "mini-judge.safetensors").eval()
+    real = data.pictures(some)
+    drawn: dict[str, Tensor] = {"real scenes": real, "real scenes of other prompts": real.roll(1, 0)}
+    seeds = [image_seed(seed, str(place), 0) for place in range(count)]
+    for model in plugins.models(models, {}):
+        draw = plugins.load_generator(model, device, [])
+        drawn[model.label] = _pixels(draw, prompts, seeds, model.label)
+    if grid is not None:
+        write_atomically(grid, _grid([pictures[:GRID] for name, pictures in drawn.items() if name != "real scenes of other prompts"]))
+    rows: list[Answer] = []
+    for name, pictures in drawn.items():
+        shares = judge_scenes(judge, pictures, some)
+        for kind, questions in QUESTIONS.items():
+            of_kind = [scene for scene in some if scene.kind == kind]
+            for question in questions:
+                asked = sum(any(item.colour for item in scene.items) for scene in of_kind) if question == "colour" else len(of_kind)
+                share = shares[f"{kind}/{question}"]
+                interval = wilson(round(share * asked), asked)
+                rows.append(Answer(name, kind, question, share, interval.low or 0.0, interval.high or 1.0, asked))
+    return rows
+
+
+def _pixels(draw: Callable[..., Sequence[object]], prompts: list[str], seeds: list[int], label: str) -> Tensor:
+    rows: list[Tensor] = []
+    for start in range(0, len(prompts), 64):
+        for picture in draw(prompts[start : start + 64], seeds[start : start + 64]):
+            if not isinstance(picture, Image.Image):
+                raise EvalkitError(f"{label} refused a prompt of the bundled world: {picture}.", "Judge a generator that answers all prompts.")
+            small = picture if picture.size == (32, 32) else picture.resize((32, 32), Image.Resampling.BOX)
+            rows.append(torch.from_numpy(np.array(small.convert("RGB"))).permute(2, 0, 1))
+    return torch.stack(rows)
+
+
+def _grid(blocks: list[Tensor], columns: int = 16, scale: int = 2) -> bytes:
+    """PNG: the same prompts row by row in every block, with white lines between the pictures."""
+    padded = [torch.nn.functional.pad(block, (1, 1, 1, 1), value=255) for block in blocks]
+    rows = [torch.cat([torch.cat(list(row), 2) for row in block.split(columns)], 1) for block in padded]
+    gap = torch.full((3, 12, rows[0].shape[2]), 255, dtype=torch.uint8)
+    whole = torch.cat([part for row in rows for part in (row, gap)][:-1], 1).permute(1, 2, 0).numpy()
+    image = Image.fromarray(whole)
+    file = io.BytesIO()
+    image.resize((image.width * scale, image.height * scale), Image.Resampling.LANCZOS).save(file, "PNG", optimize=True)
+    return file.getvalue()
