@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evalkit import plugins
-from evalkit.config import Config, Options, is_path, load_config, nearest, split_names
+from evalkit.config import Config, Options, load_config, nearest, split_names
 from evalkit.core import EvalkitError, Prompt
 from evalkit.run_folder import Run
 from evalkit.stages import generate as stage
@@ -31,7 +31,7 @@ def run(
 
     Args:
         models: names (`dalle`), `package.module:attribute`, or folders of images.
-        prompts: a file (txt, jsonl, csv, COCO captions json) or a list.
+        prompts: a file (txt, jsonl, csv, COCO captions json), `suite` or `suite:GROUP` (bundled prompts), or a list.
         config: a TOML file with the same keys, such as the run.toml of another run.
         out: the run folder; the default is a folder in `reports/` that the same call finds again.
         per_prompt: images per prompt (default 1).
@@ -76,22 +76,20 @@ def generate(
 
 def check_scoring(config: Config) -> None:
     """Unknown metrics, encoders and references, found before the first image is made."""
-    encoders = [] if config.encoders in ("auto", "standard", "mini") else split_names(config.encoders)
-    _check_names("metric", config.metrics)
-    _check_names("encoder", encoders)
-    if config.reference is None or Path(config.reference).exists():
-        return
-    from evalkit.stages import reference
+    if config.encoders not in ("auto", "standard", "mini"):
+        _check_names("encoder", split_names(config.encoders))
+    if config.metrics:  # the imports are slow (torch), and a missing prompts file should not wait for them
+        from evalkit.stages import record_rows
 
-    known = [item.name for item in reference.available()]
-    if is_path(config.reference) or config.reference not in known:
-        raise EvalkitError(
-            f"There is no reference {config.reference!r}.", f"{nearest(config.reference, known)} See `evalkit reference list`."
-        )
+        _check_names("metric", config.metrics, record_rows.NAMES)
+    if config.reference is not None:
+        from evalkit.stages import reference_files
+
+        reference_files.find(config.reference)
 
 
-def _check_names(kind: plugins.Kind, given: Sequence[str]) -> None:
-    known = plugins.names(kind)
+def _check_names(kind: plugins.Kind, given: Sequence[str], more: Sequence[str] = ()) -> None:
+    known = (*plugins.names(kind), *more)
     for name in given:
         if name not in known and ":" not in name:
             raise EvalkitError(f"There is no {kind} {name!r}.", f"{nearest(name, known)} See `evalkit list {kind}s`.")

@@ -21,7 +21,7 @@ app.add_typer(reference_app, name="reference")
 app.add_typer(list_app, name="list")
 
 Models = Annotated[str | None, typer.Option(help="Names, package.module:attribute, or folders of images, joined by commas.")]
-Prompts = Annotated[str | None, typer.Option(help="Prompts: txt (one per line), jsonl, csv, or COCO captions json.")]
+Prompts = Annotated[str | None, typer.Option(help="A file (txt, one per line; jsonl; csv; COCO captions json), or the bundled suite, or suite:GROUP.")]
 ConfigFile = Annotated[Path | None, typer.Option(help="A TOML file with the same keys, such as another run's run.toml. Flags win.")]
 Out = Annotated[str | None, typer.Option(help="The run folder.  [default: a folder in reports/ that the same command finds again]")]
 PerPrompt = Annotated[int | None, typer.Option(help="Images per prompt.  [default: 1]")]
@@ -157,13 +157,14 @@ def score(
       evalkit score some/folder --json
     """
     with _clean():
+        from evalkit.stages.score import results_folder
         from evalkit.stages.score import score as function
 
         rows = function(
             folder, metrics=_split(metrics) or (), encoders=encoders or "auto", reference=reference, device=device or "auto",
             batch_size=batch_size or 32,
         )  # fmt: skip
-        _print_metrics(rows, folder, as_json)
+        _print_metrics(rows, results_folder(folder), as_json)
 
 
 @app.command()
@@ -184,9 +185,11 @@ def report(folder: Folder) -> None:
 @reference_app.command("build")
 def reference_build(
     images: Annotated[Path, typer.Argument(help="A folder of real images.")],
-    name: Annotated[str, typer.Option(help="The name of the statistics.")],
-    out: Annotated[Path | None, typer.Option(help="Where to write them.")] = None,
+    name: Annotated[str, typer.Option(help="The name of the statistics.  [default: the folder's]")] = "",
+    out: Annotated[Path | None, typer.Option(help="Where to write them.  [default: the user's data folder]")] = None,
     encoders: Encoders = "auto", device: Device = "auto", batch_size: BatchSize = 32,
+    description: Annotated[str, typer.Option(help="What the images are.")] = "",
+    licence: Annotated[str, typer.Option(help="Their licence.")] = "not stated",
 ) -> None:  # fmt: skip
     """Compute reference statistics of a folder of real images.
 
@@ -197,7 +200,10 @@ def reference_build(
     with _clean():
         from evalkit.stages.reference import build
 
-        print(build(images, name=name, out=out, encoders=encoders or "auto", device=device or "auto", batch_size=batch_size or 32))
+        print(build(
+            images, name=name, out=out, encoders=encoders or "auto", device=device or "auto", batch_size=batch_size or 32,
+            description=description, licence=licence,
+        ))  # fmt: skip
 
 
 @reference_app.command("list")
@@ -212,23 +218,22 @@ def reference_list(as_json: Json = False) -> None:
 
 @app.command()
 def train(
-    model: Annotated[str, typer.Argument(help="image-tokenizer, dalle, gan or mini.")],
-    out: Annotated[Path, typer.Option(help="Where weights, curve and model card go.")],
-    preset: Annotated[str, typer.Option(help="Sizes of the network and the images.")] = "small-32",
-    minutes: Annotated[float | None, typer.Option(help="Stop after this time.  [default: the preset's]")] = None,
-    seed: Annotated[int, typer.Option(help="The seed of weights, data and order.")] = 0,
+    model: Annotated[str, typer.Argument(help="mini-inception, mini-judge, mini-coach, mini-clip, image-tokenizer, dalle or gan.")],
+    out: Annotated[Path, typer.Option(help="Where weights and curve go.")],
+    seed: Annotated[int | None, typer.Option(help="The seed of weights, data and order.  [default: the bundled weights' own]")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps.  [default: those of the bundled weights]")] = None,
+    device: Device = "auto",
 ) -> None:
     """Train a bundled model on the bundled world.
 
     \b
     Example:
-      evalkit train gan --out weights/ --minutes 30 --seed 0
+      evalkit train gan --out weights/ --seed 0
     """
     with _clean():
         from evalkit.training import train as function
 
-        function(model, out=out, preset=preset, minutes=minutes, seed=seed)
-        print(out)
+        print(function(model, out=out, seed=seed, steps=steps, device=device or "auto"))
 
 
 @list_app.command("generators")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.core import EvalkitError, Prompt
-from evalkit.prompts import prompts_from_list
+from evalkit.prompts import is_bundled, prompts_from_list
 
 Value = str | int | float | bool
 Options = Mapping[str, Mapping[str, Value]]  # model label -> option -> value
@@ -26,7 +26,7 @@ class Config:
 
     Args:
         models: names of generators, `package.module:attribute`, or folders of images.
-        prompts: the path of a prompt file, or the prompts themselves.
+        prompts: the path of a prompt file, `suite` or `suite:GROUP` (bundled prompts), or the prompts themselves.
         out: the run folder; "" makes one in `reports/`, named after the models, the prompts and a hash of the settings.
         per_prompt: images per prompt.
         seed: the run's seed; each image has its own, derived from it.
@@ -62,6 +62,12 @@ class Config:
             _require(type(value) is int and low <= value <= high, key, value, f"a whole number from {low} to {high}")
         _require(self.reference != "", "reference", "nothing", "a name or a path")
         _require(bool(_ENCODERS.fullmatch(self.encoders)), "encoders", self.encoders, "auto, standard, mini, or names joined by commas")
+        try:
+            self.to_toml().encode()
+        except UnicodeEncodeError as error:
+            raise EvalkitError(
+                f"The configuration holds {error.object[error.start]!r}, which is not valid Unicode.", "Rename the file."
+            ) from error
         _require(bool(_DEVICE.fullmatch(self.device)), "device", self.device, "auto, cpu, cuda, cuda:<number>, mps or xpu")
 
     def to_toml(self) -> str:
@@ -186,8 +192,9 @@ def _rebase(values: dict[str, Any], base: Path) -> dict[str, Any]:
         return str(base / Path(path).expanduser())  # not normalized: `..` after a symbolic link means something else
 
     for key in ("prompts", "out"):
-        if isinstance(values.get(key), str) and values[key]:
-            values[key] = moved(values[key])
+        path = values.get(key)
+        if isinstance(path, str) and path and not (key == "prompts" and is_bundled(path)):
+            values[key] = moved(path)
     if is_path(values.get("reference", "")):
         values["reference"] = spelled_as_path(moved(values["reference"]))
     if "models" in values:

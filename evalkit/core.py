@@ -101,7 +101,7 @@ class Moments(NamedTuple):
 
     mean: Tensor  # float64 [D]
     cov: Tensor  # float64 [D, D]
-    count: int
+    count: int  # pyright: ignore[reportIncompatibleMethodOverride]
 
 
 @dataclass(frozen=True)
@@ -150,6 +150,6 @@ class Record:
     status: Status
     file: str = ""  # relative to images/<model>/, empty unless status is "ok"
     sha256: str = ""  # of the file
-    seconds: float = 0.0  # this image's share of its batch
+    seconds: float = 0.0  # this image's share of its batch; 0 where it was not made here
     detail: str = ""  # why a request was refused or failed
     extra: str = ""  # a note on the image, such as a truncated prompt

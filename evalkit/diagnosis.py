@@ -55,7 +55,7 @@ def _encoders() -> list[Finding]:
     found: list[Finding] = []
     for name in plugins.names("encoder"):
         try:
-            kinds = [kind for kind in select.KINDS if select.STANDARD[kind] == name]
+            kinds: list[select.Kind] = [kind for kind in select.KINDS if select.STANDARD[kind] == name]
             if kinds:
                 good, reason = select._availability(kinds[0])  # pyright: ignore[reportPrivateUsage]
             else:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Alpha = Literal["refuse", "white", "black"]
 PIXEL_LIMIT = 64_000_000
 # A closed list: other decoders reduce 16 bits silently (JPEG 2000, AVIF, PPM) or start programs (EPS).
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 EXPECTED = "Expected 8-bit RGB or gray PNG, JPEG, WebP, BMP, GIF or TIFF with one frame and at most 64 million pixels."
 # Files that somebody means as pictures: those we read, and those we name as unreadable rather than pass over.
 _READ = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -113,8 +113,9 @@ def decode(data: bytes, alpha: Alpha = "refuse") -> Decoded | str:
             return f"has the colour mode {image.mode}"
         if image.format == "PNG":
             PILImage.open(io.BytesIO(data), formats=FORMATS).verify()  # load() does not look at the checksums
+        turned = image.getexif().get(0x0112, 1) in range(2, 9)  # asked before load(), which turns TIFF itself
         image.load()
-        return _to_rgb(image, alpha)
+        return _to_rgb(image, alpha, turned)
     except PILImage.UnidentifiedImageError:
         if b"<svg" in data[:4096]:
             return "is SVG, which is no pixel format"
@@ -135,12 +136,9 @@ def _sample_bits(image: Image, data: bytes) -> int:
     return 8
 
 
-def _to_rgb(image: Image, alpha: Alpha) -> Decoded | str:
-    notes: list[str] = []
-    orientation = image.getexif().get(0x0112, 1)
-    if orientation in range(2, 9):
-        image = ImageOps.exif_transpose(image)
-        notes.append("EXIF orientation applied")
+def _to_rgb(image: Image, alpha: Alpha, turned: bool) -> Decoded | str:
+    notes = ["EXIF orientation applied"] if turned else []
+    image = ImageOps.exif_transpose(image)
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
         layered = image.convert("RGBA")
         lowest = layered.getchannel("A").getextrema()[0]

@@ -129,7 +129,8 @@ def _folder(spec: str) -> bool:
 def _labels(specs: Sequence[str], known: Mapping[str, str]) -> dict[str, str]:
     """label -> spec. A name is its own label, a folder has its last part, or more of its path where that is taken."""
     labelled: dict[str, str] = {}
-    for spec in (os.path.realpath(spec) if _folder(spec) else spec for spec in specs):
+    specs = [os.path.realpath(spec) if _folder(spec) else spec for spec in specs]
+    for spec in specs:
         label = known.get(spec, spec)
         if spec not in known and is_path(spec):
             parts = Path(spec).parts

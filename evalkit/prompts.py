@@ -1,8 +1,9 @@
-"""Prompt lists: txt, jsonl, csv and COCO captions, read into `Prompt`s. Nothing is repaired silently."""
+"""Prompt lists: txt, jsonl, csv and COCO captions, read into `Prompt`s, and the bundled suite. Nothing is repaired silently."""
 
 from __future__ import annotations
 
 import csv
+import importlib.resources
 import io
 import json
 import unicodedata
@@ -14,6 +15,7 @@ from evalkit.core import EvalkitError, Prompt
 
 LINE_LIMIT = 64 * 1024  # bytes; a longer "prompt" is a wrong file
 FILE_LIMIT = 512 * 1024 * 1024  # bytes
+SUITE = "suite"  # the bundled prompts of scenes/suite.jsonl; "suite:count" is one of their groups
 TEXT_KEYS = ("prompt", "caption", "text")
 _MAGIC = {
     b"\x89PNG": "a PNG image",
@@ -33,11 +35,30 @@ class _Row(NamedTuple):
 
 
 def read_prompts(path: Path | str) -> list[Prompt]:
-    """All prompts of a file, in order; duplicates are kept. Ids are those of the file, else the position: `00017`."""
+    """All prompts of a file, in order; duplicates are kept. Ids are those of the file, else the position: `00017`.
+
+    `suite` names the bundled prompts and `suite:GROUP` one group of them; a file of that name is `./suite`.
+    """
+    if is_bundled(str(path)):
+        return _suite(str(path))
     path = Path(path)
     text = _read_text(path)
     readers = {".jsonl": _jsonl, ".ndjson": _jsonl, ".csv": _csv, ".json": _coco}
     return _prompts(readers.get(path.suffix.lower(), _txt)(text, path), str(path))
+
+
+def is_bundled(name: str) -> bool:
+    """Whether this names bundled prompts, not a file."""
+    return name.partition(":")[0] == SUITE
+
+
+def _suite(name: str) -> list[Prompt]:
+    path = Path(str(importlib.resources.files("evalkit"))) / "scenes" / "suite.jsonl"
+    prompts, group = read_prompts(path), name.partition(":")[2]
+    groups = list(dict.fromkeys(prompt.group for prompt in prompts))
+    if name != SUITE and group not in groups:
+        raise EvalkitError(f"The bundled prompts have no group {group!r}.", f"Groups of {SUITE}: {', '.join(groups)}.")
+    return [prompt for prompt in prompts if group in ("", prompt.group)]
 
 
 def prompts_from_list(items: Iterable[str | Prompt]) -> list[Prompt]:

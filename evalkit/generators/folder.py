@@ -30,6 +30,8 @@ _NUMBERED = re.compile(r"(.+?)-(\d+)")
 class Folder:
     """The images of a folder, by seed: duplicates of a prompt and its samples differ in nothing else."""
 
+    ready_made = True  # the time that reading takes says nothing about a model
+
     def __init__(self, found: Matched, alpha: Alpha) -> None:
         self._by_seed = {(request.prompt.text, request.seed): item for request, item in found.items()}
         self._alpha: Alpha = alpha
@@ -89,8 +91,8 @@ def match(folder: Path, files: Sequence[Path], requests: Sequence[Request]) -> t
     ways: dict[str, Callable[[Sequence[Path], Sequence[Request]], Matched]] = {
         "prompt id in the file name": _by_id,
         "index in the file name": _by_index(0),
-        "number in the file name, counted from 1": _by_index(1),
         "number of the prompt id in the file name": _by_numeric_id,
+        "number in the file name, counted from 1": _by_index(1),
         "prompt text in the file name": _by_slug,
     }
     best: tuple[Matched, str] = ({}, "")

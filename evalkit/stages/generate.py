@@ -203,7 +203,7 @@ def _fill(run: Run, label: str, generator: Generator, requests: Sequence[Request
             batch = requests[start : start + batch_size]
             started = time.perf_counter()
             results = _call(generator, label, batch)
-            seconds = (time.perf_counter() - started) / len(batch)
+            seconds = 0.0 if getattr(generator, "ready_made", False) else (time.perf_counter() - started) / len(batch)
             pngs = [None if isinstance(result, Refusal) else encode_png(result) for result in results]
             records = [_record(request, result, seconds) for request, result in zip(batch, results, strict=True)]
             records = [record if png is None else run.save_image(label, record, png) for record, png in zip(records, pngs, strict=True)]

@@ -1,0 +1,109 @@
+"""Generators that misbehave on purpose; resolved by `models_for_tests:NAME` like anybody's own."""
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy
+from PIL import Image
+
+from evalkit.core import EvalkitError, Generator, Refusal, Request
+
+
+def picture(seed: int, text: str, size: int = 8) -> Image.Image:
+    """An image that depends on the seed and the text only."""
+    words = [seed, *text.encode()]
+    return Image.fromarray(numpy.random.default_rng(words).integers(0, 256, (size, size, 3), numpy.uint8))
+
+
+def plain(prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
+    return [picture(seed, text) for text, seed in zip(prompts, seeds, strict=True)]
+
+
+_calls: list[int] = []
+
+
+def slow(prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
+    """Notes every call in $CALLS and takes 10 ms; after $HALT calls in one process it never comes back."""
+    with Path(os.environ["CALLS"]).open("a") as file:
+        file.write(f"{len(prompts)}\n")
+    _calls.append(len(prompts))
+    time.sleep(600 if len(_calls) > int(os.environ.get("HALT", "1000")) else 0.01)
+    return plain(prompts, seeds)
+
+
+def options(
+    *, size: int = 8, scale: float = 1.0, dark: bool = False, style: str = "flat", limit: int | None = None, device: str
+) -> Generator:
+    """A factory with one option of each type; the device comes from evalkit."""
+    assert device == "cpu"
+
+    def generate(prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image | Refusal]:
+        return [picture(seed, text, size) for text, seed in zip(prompts, seeds, strict=True)]
+
+    return generate
+
+
+def needs(*, weights: str) -> Generator:
+    raise AssertionError(weights)
+
+
+def bound(*, requests: Sequence[Request]) -> Generator:
+    """Refuses what is not among the requests that it was bound to."""
+    known = {(request.prompt.text, request.seed) for request in requests}
+
+    def generate(prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image | Refusal]:
+        pairs = zip(prompts, seeds, strict=True)
+        return [picture(seed, text) if (text, seed) in known else Refusal("bad_request") for text, seed in pairs]
+
+    return generate
+
+
+def refuses(prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image | Refusal]:
+    """Refuses every text with "gun"; is over its quota for every text with "rare" unless $QUOTA is set."""
+    results: list[Image.Image | Refusal] = []
+    for text, seed in zip(prompts, seeds, strict=True):
+        over = "rare" in text and "QUOTA" not in os.environ
+        results.append(Refusal("refused_input", "policy") if "gun" in text else Refusal("quota") if over else picture(seed, text))
+    return results
+
+
+def fails(prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
+    """Fails on the batch that holds the text "bad"."""
+    if "bad" in prompts:
+        raise RuntimeError("CUDA out of memory")
+    return plain(prompts, seeds)
+
+
+def says(prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
+    raise EvalkitError("My own sentence.")
+
+
+def few(prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
+    return plain(prompts, seeds)[1:]
+
+
+def gray(prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
+    return [image.convert("L") for image in plain(prompts, seeds)]
+
+
+def arrays(prompts: Sequence[str], seeds: Sequence[int]) -> list[object]:
+    return [numpy.array(image) for image in plain(prompts, seeds)]
+
+
+def broken(*, size: int = 8) -> Generator:
+    raise OSError("weights are missing")
+
+
+class Weights:
+    """A generator with a fingerprint, from $WEIGHTS."""
+
+    def __init__(self) -> None:
+        self.fingerprint = os.environ["WEIGHTS"]
+
+    def __call__(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
+        return plain(prompts, seeds)
+
+
+constant = 5

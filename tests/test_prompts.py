@@ -1,0 +1,146 @@
+"""Prompt lists: four formats, and one clear sentence on everything that is none."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evalkit.core import EvalkitError, Prompt
+from evalkit.prompts import duplicate_count, prompts_from_list, read_prompts
+
+TEXTS = st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=40).map(str.strip).filter(bool), min_size=1, max_size=8)
+KEYS = ["id", "text", "group", "images", "annotations", "image_id", "caption"]
+QUICK = settings(deadline=None, max_examples=60)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("prompts")
+
+
+def read(folder: Path, name: str, data: bytes | str) -> list[Prompt]:
+    (folder / name).write_bytes(data.encode() if isinstance(data, str) else data)
+    return read_prompts(folder / name)
+
+
+def prompts_or_sentence(folder: Path, name: str, data: bytes | str) -> bool:
+    """Whether the outcome is one of the two that are allowed; any other exception passes through."""
+    try:
+        prompts = read(folder, name, data)
+    except EvalkitError as error:
+        return error.exit_code == 2 and error.message.endswith(".") and "\n" not in error.message
+    return len({prompt.id for prompt in prompts}) == len(prompts) > 0
+
+
+@QUICK
+@given(texts=TEXTS, end=st.sampled_from(["\n", "\r\n", "\n\n", "\r\n  \r\n"]), mark=st.sampled_from(["", "\ufeff"]))
+def test_txt_keeps_every_line(folder: Path, texts: list[str], end: str, mark: str) -> None:
+    if texts[0].startswith("\ufeff") and not mark:  # indistinguishable from a byte order mark
+        return
+    prompts = read(folder, "a.txt", mark + end.join(texts) + end)
+    assert [prompt.text for prompt in prompts] == texts
+    assert [prompt.id for prompt in prompts] == [f"{at:05d}" for at in range(len(texts))]
+    assert duplicate_count(prompts) == len(texts) - len(set(texts))
+
+
+@QUICK
+@given(texts=TEXTS, key=st.sampled_from(["text", "prompt", "caption"]))
+def test_jsonl(folder: Path, texts: list[str], key: str) -> None:
+    rows = [{"id": at, key: text, "group": "g"} for at, text in enumerate(texts)]
+    expected = [Prompt(str(at), text, "g") for at, text in enumerate(texts)]
+    assert read(folder, "a.jsonl", "\n".join(json.dumps(row) for row in rows)) == expected
+
+
+@QUICK
+@given(texts=TEXTS, key=st.sampled_from(["text", "Prompt", "caption"]))
+def test_csv(folder: Path, texts: list[str], key: str) -> None:
+    file = io.StringIO()
+    csv.writer(file, quoting=csv.QUOTE_ALL).writerows([("group", key, "extra"), *(("g", text, "1") for text in texts)])
+    assert read(folder, "a.csv", file.getvalue()) == [Prompt(f"{at:05d}", text, "g") for at, text in enumerate(texts)]
+
+
+def test_coco_takes_the_first_caption_of_each_image_by_id(folder: Path) -> None:
+    captions = [(9, 7, "second of 7"), (3, 7, "first of 7"), (5, 2, "of 2")]
+    data = {
+        "images": [{"id": 7}, {"id": 2}, {"id": 4}],
+        "annotations": [{"id": number, "image_id": image, "caption": text} for number, image, text in captions],
+    }
+    assert read(folder, "coco.json", json.dumps(data)) == [Prompt("2", "of 2"), Prompt("7", "first of 7")]
+
+
+@settings(deadline=None, max_examples=150)
+@given(data=st.binary(max_size=200), name=st.sampled_from(["x.txt", "x.jsonl", "x.csv", "x.json"]))
+def test_any_bytes_are_prompts_or_a_clean_error(folder: Path, data: bytes, name: str) -> None:
+    assert prompts_or_sentence(folder, name, data)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    value=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner),
+    ),
+    name=st.sampled_from(["x.jsonl", "x.json"]),
+)  # fmt: skip
+def test_any_json_is_prompts_or_a_clean_error(folder: Path, value: object, name: str) -> None:
+    assert prompts_or_sentence(folder, name, json.dumps(value))
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("a.txt", b"", "is empty"),
+        ("a.txt", b"\xef\xbb\xbf\r\n \n", "is empty"),
+        ("a.txt", b"a cat\nb\0c\n", "binary file"),
+        ("a.txt", b"\x89PNG\r\n\x1a\n", "a PNG image"),
+        ("a.txt", "a cat\n".encode("utf-16"), "UTF-16"),
+        ("a.txt", b"a cat\na dog\nna\xefve\n", "Line 3 of .* not valid UTF-8"),
+        ("a.txt", b"a cat\n" + b"x" * 1_000_000 + b"\n", "Line 2 of .* has 1000000 bytes; expected at most 65536"),
+        ("a.txt", b"a cat\na\x1b[31mdog\n", r"Line 2 of .* control character U\+001B"),
+        ("a.txt", b"a cat\ra dog\r", r"control character U\+000D"),
+        ("a.txt", "a\x85b\n".encode(), r"control character U\+0085"),
+        ("a.jsonl", b'{"text": "a"}\n{"txt": "b"}\n', "Line 2 of .* has no prompt"),
+        ("a.jsonl", b'{"text": "a"}\n\n{"text": \n', "Line 3 of .* not valid JSON"),
+        ("a.jsonl", b'{"text": ""}\n', "Line 1 of .* is empty"),
+        ("a.jsonl", b'{"text": 5}\n', "is not a text but 5"),
+        ("a.jsonl", b'{"text": "\\ud800"}\n', r"U\+D800"),
+        ("a.jsonl", b'{"text": "a", "id": 1}\n{"text": "b", "id": "1"}\n', "Line 2 of .* id '1', and so has line 1"),
+        ("a.jsonl", b'{"text": "a", "id": true}\n', "has the id True"),
+        ("a.jsonl", b"[" * 5000, "not valid JSON"),
+        ("a.csv", b"prompt,id\na red, cat,3\n", "Line 2 of .* has 3 fields; expected 2"),
+        ("a.csv", b"id;prompt\n1;a\n", "has the columns id;prompt; expected one of"),
+        ("a.csv", b'prompt\n"a\n', "not valid CSV"),
+        ("a.csv", b"prompt,id\n,3\n", "Line 2 of .* is empty"),
+        ("a.csv", b"prompt\n", "no prompt"),
+        ("a.json", b'["a cat"]', "does not hold COCO captions"),
+        ("a.json", b'{"images": [], "annotations": []}', "no prompt"),
+        ("a.json", b'{"images": [], "annotations": [{"id": 1, "image_id": 2, "caption": "a"}]}', "does not list"),
+    ],
+)
+def test_bad_files(folder: Path, name: str, data: bytes, message: str) -> None:
+    with pytest.raises(EvalkitError, match=message) as error:
+        read(folder, name, data)
+    assert error.value.exit_code == 2
+    assert "\n" not in str(error.value)
+
+
+def test_missing_file_and_folder(folder: Path) -> None:
+    with pytest.raises(EvalkitError, match="There is no prompts file"):
+        read_prompts(folder / "none.txt")
+    with pytest.raises(EvalkitError, match="are a folder"):
+        read_prompts(folder)
+
+
+def test_a_line_of_exactly_the_limit_is_fine(folder: Path) -> None:
+    assert len(read(folder, "a.txt", "x" * 65_536 + "\n")[0].text) == 65_536
+
+
+def test_lists_from_python() -> None:
+    assert prompts_from_list([" a cat ", Prompt("x", "a dog", "g")]) == [Prompt("00000", "a cat"), Prompt("x", "a dog", "g")]
+    for bad in (["a", ""], ["a\nb"], [Prompt("1", "a"), Prompt("1", "b")], [], "a cat", ["\ud800"], [None]):
+        with pytest.raises(EvalkitError):
+            prompts_from_list(bad)  # type: ignore[arg-type]
