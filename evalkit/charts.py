@@ -97,12 +97,14 @@ def by_group(rows: Rows, models: Sequence[str], title: str) -> Figure:
 def small_sample_floor(rows: Rows, models: Sequence[str], title: str) -> Figure:
     """FID of the models over the FID that perfect pictures would get at the same count.
 
-    Rows: kind ("floor" or "model"), model, count, value, low, high.
+    Rows: kind ("floor", "carried on" or "model"), model, count, value, low, high.
     """
     figure = _figure(height=2.3)
     axes = figure.subplots()
-    floor = sorted((int(row["count"]), float(row["value"])) for row in rows if row["kind"] == "floor")
-    axes.plot([n for n, _ in floor], [v for _, v in floor], color=MUTED, linewidth=1.2, marker=".", markersize=4, label="perfect pictures")
+    for kind, dash, marker, label in (("floor", "-", "o", "perfect pictures"), ("carried on", (0, (3, 2)), "", None)):
+        points = sorted((int(row["count"]), float(row["value"])) for row in rows if row["kind"] == kind)
+        x, y = [n for n, _ in points], [value for _, value in points]
+        axes.plot(x, y, color=MUTED, linewidth=1.2, linestyle=dash, marker=marker, markersize=3, markeredgewidth=0, label=label)
     for row in rows:
         if row["kind"] == "model":
             style = _style(models, row["model"])
@@ -110,10 +112,13 @@ def small_sample_floor(rows: Rows, models: Sequence[str], title: str) -> Figure:
             label = _short(row["model"], 24)
             axes.errorbar(row["count"], row["value"], [[below], [above]], fmt=style["marker"], color=style["color"], label=label, **_BAR)
     axes.set_xscale("log")
+    axes.set_xlim(left=0.75 * min(int(row["count"]) for row in rows))
     axes.set_ylim(bottom=0)
     axes.grid(axis="y")
-    counts = sorted({n for n, _ in floor} | {int(row["count"]) for row in rows})
-    ticks = [n for i, n in enumerate(counts) if i == 0 or n / counts[i - 1] > 1.25]
+    ticks: list[int] = []
+    for count in sorted({int(row["count"]) for row in rows}):
+        if not ticks or count > 1.4 * ticks[-1]:
+            ticks.append(count)
     axes.set_xticks(ticks, [f"{n:,}" for n in ticks])
     axes.set_xticks([], minor=True)
     axes.set_xlabel("number of images")
@@ -142,7 +147,8 @@ def outcomes(rows: Rows, models: Sequence[str]) -> Figure:
             left[row["model"]] += row["count"]
     for model, total in left.items():
         made = sum(row["count"] for row in rows if row["model"] == model and row["outcome"] == "ok")
-        axes.annotate(f"  {made:,} of {total:,}", (total, models.index(model)), va="center", fontsize=6.5, color=MUTED)
+        text, place = f"{made:,} of {total:,}", (total, models.index(model))
+        axes.annotate(text, place, (4, 0), textcoords="offset points", va="center", fontsize=6.5, color=MUTED)
     axes.set_xlim(0, max([1, *left.values()]) * 1.22)
     axes.set_title("Outcome of every request")
     axes.set_xlabel("pictures")
@@ -229,7 +235,7 @@ def _legend(figure: Figure, models: Sequence[str]) -> None:
     from matplotlib.lines import Line2D
 
     styles = [_style(models, model) for model in models]
-    handles = [Line2D([], [], color=s["color"], marker=s["marker"], linestyle="", markersize=4.5) for s in styles]
+    handles = [Line2D([], [], color=s["color"], marker=s["marker"], linestyle="", markersize=4.5, markeredgewidth=0) for s in styles]
     columns = min(4, len(models))
     figure.legend(handles, [_short(model, 22) for model in models], loc="outside lower left", ncols=columns, handletextpad=0.2)
 

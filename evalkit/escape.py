@@ -30,7 +30,7 @@ _LATEX = {
     "*": "{*}",  # not the star of the row break before it
 }
 _MARKDOWN_BACKSLASH = set("\\`*_[]~|$")
-_MARKDOWN_ENTITY = set("<>&:@#")  # tags, entities, links, emoji names, mentions, issue numbers
+_MARKDOWN_ENTITY = set("<>&@#")  # tags, entities, mentions, issue numbers
 
 
 def visible(text: str) -> str:
@@ -56,7 +56,8 @@ def markdown(text: str) -> str:
             escaped.append(f"&#{ord(character)};")
         else:
             escaped.append(character)
-    return re.sub(r"(?i)\bwww\.", lambda match: f"{match[0][:-1]}&#46;", "".join(escaped))
+    text = re.sub(r":(?=\S)", "&#58;", "".join(escaped))  # addresses and emoji names
+    return re.sub(r"(?i)\bwww\.", lambda match: f"{match[0][:-1]}&#46;", text)
 
 
 def attribute(text: str) -> str:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import html.parser
 import io
+import itertools
 import random
 import re
 import subprocess
@@ -25,6 +26,8 @@ from evalkit.run_folder import Run, write_atomically
 from evalkit.stages.report import report
 from evalkit.stages.report_facts import read_facts
 from evalkit.stages.report_findings import compare, floor_at
+from evalkit.stages.report_html import render
+from evalkit.stages.report_text import metrics_table
 
 HOSTILE = [
     "<script>alert(1)</script><img src=x onerror=alert(2)>",
@@ -72,7 +75,9 @@ def make_run(path: Path, count: int = 40, models: tuple[str, ...] = ("dalle", "g
     rng, run = random.Random(seed), Run(path)
     prompts = make_prompts(count, hostile)
     run.write_prompts(prompts)
-    write_atomically(run.config_path, f'models = {list(models)!r}\nseed = 0\nper_prompt = 1\n[model.dalle]\nnote = "<b>"\n'.replace("'", '"'))
+    write_atomically(
+        run.config_path, f'models = {list(models)!r}\nseed = 0\nper_prompt = 1\n[model.dalle]\nnote = "<b>"\n'.replace("'", '"')
+    )
     scores: list[tuple[object, ...]] = []
     rows: list[MetricRow] = []
     counts = {}
@@ -99,20 +104,22 @@ def make_run(path: Path, count: int = 40, models: tuple[str, ...] = ("dalle", "g
         counts[model] = {"requested": count, "ok": ok, "refused": int(order == 0), "failed": int(order == 1)}
         rows += metric_rows(model, order, ok, count)
     run.write_scores(["model", "index", "sample", "metric", "encoder", "value"], scores)
-    run.write_metrics(sorted(rows, key=lambda row: ["fid", "kid", "inception_score", "clip_score", "precision", "recall"].index(row.metric)))
+    run.write_metrics(rows)
     run.write_protocol(
         {
             "encoders": {
-                "inception": {"name": "mini-inception", "fingerprint": "9f" * 16, "reason": "the weights of inception are not in the cache"},
-                "clip": {"name": "mini-clip", "fingerprint": "3c" * 16, "reason": "the weights of clip-l14 are not in the cache"},
+                "inception": {"name": "mini-inception", "fingerprint": "9f" * 16},
+                "clip": {"name": "mini-clip", "fingerprint": "3c" * 16},
             },
-            "reference": {"name": "bundled-world", "count": 5000, "fingerprint": "ab" * 16},
+            "encoder_reasons": [f"mini-{name}, because the weights of {name} are not in the cache." for name in ("inception", "clip")],
+            "references": {"inception": {"name": "scenes", "encoder": "mini-inception", "count": 10000, "image_hash": "ab" * 16}},
+            "metrics": {"kid": {"options": {"subsets": 100, "seed": 2020}, "paper": "Binkowski et al. 2018"}},
+            "intervals": {"level": 0.95, "seed": 0, "methods": {"fid": "jackknife over 20 groups of prompts, Student t"}},
             "counts": counts,
-            "duplicate_prompts": 3,
+            "prompts": {"count": count, "duplicates": 3},
             "vocabulary": {"known_words": 340, "total_words": 391, "prompts_without_known_word": 2},
-            "fid_floor": {"mini-inception": {"16": 24.1, "32": 13.9, "64": 7.8, "128": 4.2}},
-            "versions": {"evalkit": "0.1.0", "torch": "2.10.0", "python": "3.11.2"},
-            "seed": 0,
+            "fid_floor": {"mini-inception": {str(ok): 11.7 * 39 / ok for ok in {item["ok"] for item in counts.values()}}},
+            "versions": {"evalkit": "0.1.0", "torch": "2.10.0", "transformers": None},
         }
     )
     return run
@@ -123,12 +130,15 @@ def metric_rows(model: str, order: int, ok: int, requested: int) -> list[MetricR
         return MetricRow(model, metric, encoder, reference, value, low, high, ok, requested, better, interval, note)
 
     return [
-        row("fid", "mini-inception", "bundled-world", 38.12 + 9 * order, 35.2 + 9 * order, 41.4 + 9 * order, "lower"),
-        row("kid", "mini-inception", "bundled-world", 0.0123 + 0.002 * order, 0.0083, 0.0164 + 0.002 * order, "lower", "95% over subsets"),
+        row("fid", "mini-inception", "scenes", 38.12 + 9 * order, 35.2 + 9 * order, 41.4 + 9 * order, "lower"),
+        row("kid", "mini-inception", "scenes", 0.0123 + 0.002 * order, 0.0083, 0.0164 + 0.002 * order, "lower", "95% over subsets"),
         row("inception_score", "mini-inception", "", 9.81 - 0.4 * order, 9.2 - 0.4 * order, 10.4 - 0.4 * order, "higher"),
         row("clip_score", "mini-clip", "", 27.02 - 2.6 * order, 26.1 - 2.6 * order, 27.9 - 2.6 * order, "higher"),
-        row("precision", "mini-inception", "bundled-world", 0.61 - 0.05 * order, 0.48 - 0.05 * order, 0.73 - 0.05 * order, "higher"),
-        row("recall", "mini-inception", "bundled-world", None, None, None, "higher", "", "needs at least 50 pictures"),
+        row("precision", "mini-inception", "scenes", 0.61 - 0.05 * order, 0.48 - 0.05 * order, 0.73 - 0.05 * order, "higher"),
+        row("recall", "mini-inception", "scenes", None, None, None, "higher", "", "not measured: needs at least 50 pictures"),
+        row("refusal_rate", "", "", 0.025 * (1 - order), 0.0, 0.13, "lower", "Wilson"),
+        row("images_per_second", "", "", 2.6 * 10**order, None, None, "higher", "no interval: images of a batch share its time"),
+        row("latency_p50", "", "", 0.38 / 10**order, None, None, "lower", "no interval: images of a batch share its time"),
     ]
 
 
@@ -186,6 +196,15 @@ def test_prompts_come_back_exactly_as_they_were_written(run, page):
     assert set(shown) <= set(texts)
 
 
+def test_a_folder_without_prompts_has_numbers_but_no_gallery(tmp_path):
+    scored = Run(tmp_path / "bare")
+    scored.write_metrics([MetricRow("pictures", "fid", "pixels", "r", 3.0, 2.0, 4.0, 9, 9, "lower", "jackknife")])
+    text = report(scored.path).read_text(encoding="utf-8")
+    assert "pictures: ready pictures" in text
+    assert 'id="gallery"' not in text
+    assert "Only pictures was measured." in text
+
+
 def test_nothing_runs_but_our_own_script(page):
     assert len(page.texts["script"]) == len(page.texts["style"]) == 1
     for _, values in page.tags:
@@ -217,7 +236,7 @@ def test_page_is_built_for_everybody(page):
     levels = [int(name[1]) for name, _ in page.tags if re.fullmatch("h[1-6]", name)]
     assert levels[0] == 1
     assert levels.count(1) == 1
-    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
     labels = {values["aria-labelledby"] for _, values in page.tags if values.get("aria-labelledby")}
     assert labels <= set(page.ids)
     lazy = [values for values in page.attributes("img") if values.get("loading")]
@@ -231,7 +250,8 @@ def test_findings_follow_the_intervals(run):
     assert by_name["kid"].verdict == "dalle and gan cannot be told apart at this count (n = 39)."
     assert not any(cell.leads for cell in by_name["kid"].cells.values())
     assert by_name["recall"].kind == "missing"
-    assert "needs at least 50 pictures" in by_name["recall"].verdict
+    assert by_name["recall"].verdict == "Not measured: needs at least 50 pictures."
+    assert by_name["latency_p50"].from_records
 
 
 def test_what_was_not_measured_is_said_with_its_reason(run):
@@ -243,6 +263,9 @@ def test_what_was_not_measured_is_said_with_its_reason(run):
         assert "knows 87% of the words" in text
         assert "blocked by the " in text
         assert "Perfect pictures would score" in text
+        assert "no interval: images of a batch share its time" in text
+        assert "3 prompts repeat an earlier one" in text
+        assert "scenes (10,000 pictures)" in text
 
 
 def test_three_models_with_two_leaders():
@@ -287,7 +310,9 @@ def test_markdown_shows_prompts_as_text(run):
     assert all(child.attrs.get("src", "").startswith("figures/") for child in links)
 
 
-NASTY = st.text(alphabet=st.sampled_from(list("<>&\"'`*_[](){}|\\~^$#%@!:/=+-.?,;\n\t aZ09é\u202e\x1b\u200b漢🦓")) | st.characters(), max_size=40)
+NASTY = st.text(
+    alphabet=st.sampled_from(list("<>&\"'`*_[](){}|\\~^$#%@!:/=+-.?,;\n\t aZ09é\u202e\x1b\u200b漢🦓")) | st.characters(), max_size=40
+)
 
 
 @settings(max_examples=150, deadline=None)
@@ -310,13 +335,16 @@ def test_markdown_round_trip(text):
 def test_latex_round_trip(text):
     commands = {"textbackslash": "\\", "textasciitilde": "~", "textasciicircum": "^", "textless": "<", "textgreater": ">"}
     commands |= {"textbar": "|", "textquotedbl": '"', "textquotesingle": "'", "textasciigrave": "`"}
-    pattern = r"\\(?P<name>[a-z]+)\{\}|\\texttt\{U\+(?P<code>[0-9A-F]+)\}|\\(?P<sign>[{}&%$#_])|\{(?P<one>[-\[\]?!*])\}|(?P<plain>[^\\{}&%$#_~^<>|\"])"
+    pattern = r"\\(?P<name>[a-z]+)\{\}|\\texttt\{U\+(?P<code>[0-9A-F]+)\}|\\(?P<sign>[{}&%$#_])|"
+    pattern += r"\{(?P<one>[-\[\]?!*])\}|(?P<plain>[^\\{}&%$#_~^<>|\"])"
     shown, end = "", 0
     for match in re.finditer(pattern, latex(text)):
         assert match.start() == end
         end = match.end()
         code = match["code"]
-        shown += chr(int(code, 16)) if code else commands[match["name"]] if match["name"] else match["sign"] or match["one"] or match["plain"]
+        shown += (
+            chr(int(code, 16)) if code else commands[match["name"]] if match["name"] else match["sign"] or match["one"] or match["plain"]
+        )
     assert end == len(latex(text))
     assert shown == visible(text)
     assert latex(text).isprintable()
@@ -355,7 +383,7 @@ def test_lost_and_hostile_file_names_are_gaps(tmp_path):
     (run.image_folder("dalle") / "00003-0.png").unlink()
     (run.image_folder("gan") / "00004-0.png").write_bytes(b"not a picture")
     run.append_records("gan", [Record("p0002", 2, 0, 0, "ok", "../../../../etc/passwd")], rank=1)
-    text = report(run.path).read_text(encoding="utf-8")
+    text = render(read_facts(run.path), [])
     assert text.count("the file is gone or not a picture") == 3
     assert "passwd" not in text
 
@@ -363,17 +391,18 @@ def test_lost_and_hostile_file_names_are_gaps(tmp_path):
 def test_hostile_model_name_mixed_sizes_and_samples(tmp_path):
     models = ("dalle", "gan", "other/models $x_1$ <b>")
     run = make_run(tmp_path / "run", count=12, models=models)
-    page = Page(report(run.path).read_text(encoding="utf-8"))
+    facts = read_facts(run.path)
+    page = Page(render(facts, []))
     assert {values["width"] for values in page.attributes("img") if values.get("loading")} == {"32", "96"}
-    tex = (run.report_path / "tables" / "metrics.tex").read_text(encoding="utf-8")
+    tex = metrics_table(facts)
     assert r"other/models \$x\_1\$ \textless{}b\textgreater{}" in tex
 
 
 def test_a_thousand_prompts_take_seconds(tmp_path):
     run = make_run(tmp_path / "run", count=1000, hostile=False)
-    start = time.perf_counter()
+    start = time.process_time()  # not the clock: the machine may be busy
     path = report(run.path)
-    assert time.perf_counter() - start < 15  # about 4 s; wide, because the machine may be busy
+    assert time.process_time() - start < 15  # about 4 s
     assert path.stat().st_size < 3_000_000
     assert len(Page(path.read_text(encoding="utf-8")).texts["prompt"]) == 1000
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from evalkit.core import EvalkitError, Prompt, Record
 from evalkit.run_folder import Run
+from evalkit.stages import report_words as words
 from evalkit.stages.report_findings import Comparison, compare
 
 OUTCOMES = ("ok", "refused", "failed", "missing")
@@ -42,6 +43,23 @@ class Facts:
         return list(dict.fromkeys(prompt.group for prompt in self.prompts if prompt.group))
 
     @property
+    def scored(self) -> list[Comparison]:
+        """The measures of pictures: what findings and charts are about."""
+        return [comparison for comparison in self.comparisons if not comparison.from_records]
+
+    @property
+    def findings(self) -> list[Comparison]:
+        """What is stated in words: the measures of pictures, and refusals where there were any."""
+        refused = any(counts["refused"] for counts in self.outcomes.values())
+        return self.scored + [c for c in self.comparisons if c.metric == "refusal_rate" and refused]
+
+    @property
+    def score_digits(self) -> int:
+        """Digits after the point for the score of one picture."""
+        values = list(self.scores.values())
+        return words.decimals(values, [max(values) - min(values)] if values else [])
+
+    @property
     def encoders(self) -> list[str]:
         return list(dict.fromkeys(c.encoder for c in self.comparisons if c.encoder and c.measured))
 
@@ -58,9 +76,10 @@ class Facts:
 def read_facts(path: Path | str) -> Facts:
     """All facts of a run folder. Raises EvalkitError where there is nothing to report on."""
     run = Run(path)
-    prompts = run.prompts()
-    models = run.models()
-    rows = run.metrics()
+    bare = run.metrics_path.is_file() and not run.prompts_path.is_file()  # the scores of a folder of ready pictures
+    prompts = [] if bare else run.prompts()
+    rows = run.metrics() if run.models() or bare else []
+    models = run.models() or list(dict.fromkeys(row.model for row in rows))
     if not models:
         raise EvalkitError(f"{run.path} has prompts but no model's images.", "Make some with `evalkit generate`.")
     records = {model: run.records(model) for model in models}
@@ -83,12 +102,13 @@ def outcome(record: Record) -> str:
 def group_rows(facts: Facts) -> list[dict[str, Any]]:
     """Mean score per prompt group and model with a 95% t interval over prompts: the rows of the figure."""
     rows: list[dict[str, Any]] = []
+    means = {model: prompt_means(facts, model) for model in facts.models}
     for group in facts.groups[:MOST_GROUPS]:
         members = {index for index, prompt in enumerate(facts.prompts) if prompt.group == group}
         for model in facts.models:
-            values = [mean for index, mean in prompt_means(facts, model).items() if index in members]
+            values = [mean for index, mean in means[model].items() if index in members]
             if values:
-                overall = statistics.fmean(prompt_means(facts, model).values())
+                overall = statistics.fmean(means[model].values())
                 rows.append({"group": group, "model": model, **_mean_interval(values), "overall": overall})
     return rows
 

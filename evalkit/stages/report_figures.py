@@ -44,7 +44,7 @@ def write_charts(made: Sequence[Chart], folder: Path) -> None:
 
 
 def _forest(facts: Facts) -> Chart | None:
-    comparisons = [comparison for comparison in facts.comparisons if comparison.measured]
+    comparisons = [comparison for comparison in facts.scored if comparison.measured]
     rows = [
         {
             "metric": comparison.metric,
@@ -115,13 +115,15 @@ def _floors(facts: Facts) -> list[Chart]:
         if not floor or not comparison.measured:
             continue
         rows: list[dict[str, object]] = [{"kind": "floor", "model": "", "count": n, "value": floor[n]} for n in sorted(floor)]
+        last = max(floor)
+        rows += [{"kind": "carried on", "model": "", "count": n, "value": floor[last] * last / n} for n in (last * 2**i for i in range(5))]
         for model, cell in comparison.cells.items():
             row = cell.row
             if row.value is not None:
                 rows.append({"kind": "model", "model": model, "count": row.count, "value": row.value, "low": row.low, "high": row.high})
         caption = (
-            "FID falls with the number of pictures even when they are perfect: the grey curve is what pictures from the reference's own"
-            " source would get. What a model can be blamed for is its distance from the curve. Bars are its intervals."
+            "FID falls with the number of pictures even when they are perfect: the grey line is what real pictures get, dashed where it"
+            " is carried on in proportion to 1/n. What a model can be blamed for is its distance from the line. Bars are its intervals."
         )
         figure = charts.small_sample_floor(rows, facts.models, f"FID and the count · {comparison.encoder}")
         name = "fid-floor" if not made else f"fid-floor-{len(made) + 1}"

@@ -12,6 +12,8 @@ from typing import Literal
 from evalkit.core import Better, MetricRow
 from evalkit.stages import report_words as words
 
+PROMOTED = ("bias is unknown", "were cut")  # parts of notes that belong beside the finding, not in the fine print
+
 Kind = Literal["ahead", "tied", "alone", "unsure", "missing"]
 
 
@@ -25,6 +27,16 @@ class Cell:
     leads: bool  # set in bold: among the best, and some other model is surely behind
     floor: float | None = None  # FID that perfect pictures would get at this count
     floor_text: str = ""
+
+    @property
+    def reason(self) -> str:
+        """Why there is no value, or what is to be known about it."""
+        return self.row.note.removeprefix("not measured: ")
+
+    @property
+    def span(self) -> str:
+        """The interval, or that there is none; why is said once, below."""
+        return self.interval or "no interval"
 
 
 @dataclass(frozen=True)
@@ -56,6 +68,18 @@ class Comparison:
     @property
     def interval_method(self) -> str:
         return words.listing(sorted({cell.row.interval for cell in self.cells.values() if cell.row.interval and cell.interval}))
+
+    @property
+    def notes(self) -> str:
+        """How the models' numbers were computed, for the fine print."""
+        measured = [cell for cell in self.cells.values() if cell.row.value is not None]
+        reasons = [cell.row.interval for cell in measured if not cell.interval and cell.row.interval]
+        return "; ".join(dict.fromkeys([*(cell.reason for cell in measured if cell.reason), *reasons]))
+
+    @property
+    def from_records(self) -> bool:
+        """A count or a time out of the manifests, not a measure of the pictures."""
+        return self.metric in words.FROM_RECORDS
 
     @property
     def measured(self) -> bool:
@@ -126,12 +150,13 @@ def _best(rows: Sequence[MetricRow]) -> MetricRow | None:
 
 def _verdict(cells: Mapping[str, Cell], measured: Sequence[MetricRow], best: MetricRow | None, leaders: Sequence[str]) -> tuple[Kind, str]:
     if best is None:
-        reasons = words.listing(sorted({cell.row.note for cell in cells.values() if cell.row.note}))
+        reasons = words.listing(sorted({cell.reason for cell in cells.values() if cell.reason}))
         return "missing", f"Not measured{': ' + reasons.rstrip('.') if reasons else ''}."
     if len(measured) == 1:
         return "alone", f"Only {best.model} was measured."
     if any(row.low is None or row.high is None for row in measured):
-        return "unsure", f"{best.model} has the best value, but without intervals that is no finding."
+        why = next((row.interval.removeprefix("no interval: ") for row in measured if row.low is None and row.interval), "")
+        return "unsure", f"{best.model} has the best value, but without intervals that is no finding{f' ({why})' if why else ''}."
     losers = [row.model for row in measured if row.model not in leaders]
     if not losers:
         return "tied", f"{words.listing(leaders)} cannot be told apart at this count ({_counts(measured)})."
@@ -158,5 +183,5 @@ def _cautions(metric: str, cells: Mapping[str, Cell]) -> list[str]:
     if floors:
         listed = words.listing([f"{text} at {words.plural(count, 'picture')}" for count, text in floors])
         cautions.append(f"Perfect pictures would score {listed}: few pictures alone cost that much.")
-    cautions += sorted({cell.row.note for cell in measured if cell.row.note})
-    return cautions
+    parts = sorted({part for cell in measured for part in cell.row.note.split("; ")})
+    return cautions + [f"{part[0].upper()}{part[1:]}." for part in parts if any(sign in part for sign in PROMOTED)]

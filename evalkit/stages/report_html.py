@@ -76,6 +76,7 @@ def render(facts: Facts, charts: Sequence[Chart]) -> str:
     for chart in charts:
         panels = [Markup(inline_svg(panel, f"{chart.name}{i}")) for i, panel in enumerate(chart.panels)]
         figures["requests" if chart.name in {"outcomes", "speed"} else "results"].append((chart, panels))
+    models = {model: facts.run.model(model) for model in facts.models}
     page = environment.get_template("report.html.j2").render(
         facts=facts,
         sentences=sentences,
@@ -87,7 +88,7 @@ def render(facts: Facts, charts: Sequence[Chart]) -> str:
         speed={row["model"]: row for row in speed_rows(facts)},
         troubles={model: troubles(facts, model) for model in facts.models},
         protocol=tables(facts.protocol),
-        config=tables(facts.config),
+        config=[*tables(facts.config), *tables({"models": models} if any(models.values()) else {})],
     )
     return page
 
@@ -97,7 +98,7 @@ def gallery(facts: Facts) -> list[Row]:
     step = -(-len(facts.prompts) // MOST_PROMPTS)
     records = {(model, r.index, r.sample): r for model in facts.models for r in facts.records[model]}
     means = {model: prompt_means(facts, model) for model in facts.models}
-    digits = words.decimals(list(facts.scores.values()), [max(facts.scores.values()) - min(facts.scores.values())] if facts.scores else [])
+    digits = facts.score_digits
     rows = []
     for index in range(0, len(facts.prompts), max(1, step)):
         found = [means[model][index] for model in facts.models if index in means[model]]
@@ -126,21 +127,23 @@ def image_url(run: Run, model: str, record: Record) -> str:
     return f"../images/{quote(run.image_folder(model).name)}/{quote(record.file)}"
 
 
-def tables(facts: Mapping[str, Any]) -> list[Table]:
+def tables(facts: Mapping[str, Any], title: str = "settings") -> list[Table]:
     """Nested facts as flat tables: one for the single values, one for each part."""
     single = [(key, _text(value)) for key, value in facts.items() if not _nested(value)]
-    made = [Table("General", ("", "value"), single)] if single else []
+    made = [Table(title, ("", "value"), single)] if single else []
     for key, value in facts.items():
         if not _nested(value):
             continue
-        items = value.items() if isinstance(value, Mapping) else [(str(i + 1), item) for i, item in enumerate(value)]
-        pairs = [(str(name), item) for name, item in items]
-        if all(isinstance(item, Mapping) for _, item in pairs):
-            columns = list(dict.fromkeys(str(column) for _, item in pairs for column in item))
-            rows = [(name, *(_text({str(k): v for k, v in item.items()}.get(column, "")) for column in columns)) for name, item in pairs]
-            made.append(Table(_name(key), ("", *map(_name, columns)), rows))
-        else:
-            made.append(Table(_name(key), ("", "value"), [(name, _text(item)) for name, item in pairs]))
+        items = value.items() if isinstance(value, Mapping) else [(i + 1, item) for i, item in enumerate(value)]
+        pairs = {str(name): item for name, item in items}
+        name = str(key).replace("_", " ")
+        if not all(isinstance(item, Mapping) for item in pairs.values()):
+            made += tables(pairs, name)
+            continue
+        columns = list(dict.fromkeys(str(column) for item in pairs.values() for column in item))
+        cells = {name: {str(column): cell for column, cell in item.items()} for name, item in pairs.items()}
+        rows = [(name, *(_text(item.get(column)) for column in columns)) for name, item in cells.items()]
+        made.append(Table(name, ("", *columns), rows))
     return made
 
 
@@ -167,11 +170,9 @@ def _of_prompt(facts: Facts, index: int) -> list[tuple[tuple[str, int, int], flo
 
 
 def _nested(value: Any) -> bool:
-    return bool(value) and (isinstance(value, Mapping) or (isinstance(value, list) and any(isinstance(item, Mapping) for item in value)))
-
-
-def _name(key: Any) -> str:
-    return str(key).replace("_", " ")
+    """A part with a table of its own: a mapping, or a list of mappings or of sentences."""
+    listed = isinstance(value, list) and any(isinstance(item, Mapping) or (isinstance(item, str) and len(item) > 30) for item in value)
+    return bool(value) and (isinstance(value, Mapping) or listed)
 
 
 def _text(value: Any) -> str:
@@ -181,7 +182,9 @@ def _text(value: Any) -> str:
         return words.DASH
     if isinstance(value, list) and not any(isinstance(item, (list, dict)) for item in value):
         return ", ".join(map(_text, value))
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else str(value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} = {_text(item)}" for key, item in value.items())
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _part(name: str) -> str:

@@ -6,17 +6,26 @@ from collections.abc import Mapping, Sequence
 
 from evalkit.stages import report_words as words
 from evalkit.stages.report_facts import Facts, prompt_means, whole
+from evalkit.stages.report_findings import Comparison
 
 BOLD_RULE = "Bold: the best, and what cannot be told from it, where the interval of at least one model lies wholly behind."
 
 
 def headline(facts: Facts) -> str:
     """What was compared, in a line."""
+    if not facts.prompts:
+        return f"{words.listing(facts.models)}: ready pictures"
     return f"{words.listing(facts.models)} on {words.plural(len(facts.prompts), 'prompt')}"
 
 
 def lede(facts: Facts) -> str:
     """How much was asked for, what came of it, and what it was measured with."""
+    return f"{_made(facts)}{_measured(facts)}"
+
+
+def _made(facts: Facts) -> str:
+    if not facts.prompts:
+        return "A folder of ready pictures, without prompts."
     made, refused, failed, missing = (
         sum(counts[name] for counts in facts.outcomes.values()) for name in ("ok", "refused", "failed", "missing")
     )
@@ -28,11 +37,20 @@ def lede(facts: Facts) -> str:
     )
     text += f": {made:,} of {asked:,} pictures were made"
     rest = [f"{count:,} {word}" for count, word in ((refused, "refused"), (failed, "failed"), (missing, "not there")) if count]
-    text += f" ({', '.join(rest)})." if rest else "."
-    if facts.encoders:
-        text += f" Measured with {words.listing(facts.encoders)}"
-        text += f" against {words.listing(facts.references)}." if facts.references else "."
-    return text
+    return f"{text} ({', '.join(rest)})." if rest else f"{text}."
+
+
+def _measured(facts: Facts) -> str:
+    if not facts.encoders:
+        return ""
+    text = f" Measured with {words.listing(facts.encoders)}"
+    if not facts.references:
+        return f"{text}."
+    found = facts.protocol.get("references")
+    parts = [part for part in found.values() if isinstance(part, Mapping)] if isinstance(found, Mapping) else []
+    counts = {str(part.get("name")): whole(part.get("count")) for part in parts}
+    named = [f"{name} ({counts[name]:,} pictures)" if counts.get(name) else name for name in facts.references]
+    return f"{text} against the reference {words.listing(named)}."
 
 
 def conclusion(facts: Facts) -> str:
@@ -40,11 +58,11 @@ def conclusion(facts: Facts) -> str:
     if len(facts.models) < 2:
         return ""
     ahead: dict[str, int] = {}
-    for comparison in facts.comparisons:
+    for comparison in facts.scored:
         if comparison.kind == "ahead":
             leaders = [model for model, cell in comparison.cells.items() if cell.leads]
             ahead[words.listing(leaders)] = ahead.get(words.listing(leaders), 0) + 1
-    tied = sum(comparison.kind == "tied" for comparison in facts.comparisons)
+    tied = sum(comparison.kind == "tied" for comparison in facts.scored)
     total = tied + sum(ahead.values())
     if not total:
         return "Nothing was measured that could tell the models apart."
@@ -97,3 +115,31 @@ def vocabulary(facts: Facts) -> str:
     if count:
         text += f" {words.plural(count, 'prompt has', 'prompts have')} no word that it knows: pictures and scores there mean nothing."
     return text
+
+
+def remarks(facts: Facts) -> list[str]:
+    """What else a reader should know about prompts and pictures before believing a number."""
+    found = facts.protocol.get("prompts")
+    duplicates = whole(found.get("duplicates")) if isinstance(found, Mapping) else whole(facts.protocol.get("duplicate_prompts"))
+    texts = [vocabulary(facts)]
+    if duplicates:
+        texts.append(
+            f"{words.plural(duplicates, 'prompt repeats', 'prompts repeat')} an earlier one; intervals treat equal prompts as one."
+        )
+    for model in facts.models:
+        extras: dict[str, int] = {}
+        for record in facts.records[model]:
+            if record.extra:
+                extras[record.extra] = extras.get(record.extra, 0) + 1
+        texts += [f"{model}: {extra} ({words.plural(count, 'picture')})." for extra, count in list(extras.items())[:5]]
+    return [text for text in texts if text]
+
+
+def fine_print(comparison: Comparison) -> str:
+    """What a metric means, how its interval was found and how it was computed."""
+    parts = [comparison.meaning]
+    if comparison.interval_method:
+        parts.append(f"Interval: {comparison.interval_method}.")
+    if comparison.notes:
+        parts.append(f"Note: {comparison.notes}.")
+    return " ".join(part for part in parts if part)

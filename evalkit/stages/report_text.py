@@ -21,10 +21,16 @@ def to_markdown(facts: Facts, charts: Sequence[tuple[str, str, str]]) -> str:
     parts = [f"# {markdown(sentences.headline(facts))}", markdown(sentences.lede(facts))]
     if sentences.banner(facts):
         parts.append(f"> **Scores in the bundled world, not comparable with published values.** {markdown(sentences.banner(facts))}")
-    parts += ["## Findings", *_findings(facts), "## Numbers", _numbers(facts), f"{sentences.BOLD_RULE}"]
+    parts += ["## Findings", *_findings(facts), "## Numbers", _numbers(facts), sentences.BOLD_RULE, _fine_print(facts)]
     parts.append("## Charts")
     parts += [f"![{markdown(title)}](figures/{name}.png)\n\n*{markdown(caption)}*" for name, title, caption in charts]
-    parts += ["## Pictures", *_pictures(facts), "## Refusals and failures", _outcomes(facts), *_troubles(facts), "## Protocol"]
+    parts += [
+        *(["## Pictures", *_pictures(facts)] if facts.prompts else []),
+        "## Refusals and failures",
+        _outcomes(facts),
+        *_troubles(facts),
+        "## Protocol",
+    ]
     for title, part in (("How it was measured", facts.protocol), ("How it was run", facts.config)):
         if part:
             parts.append(f"### {title}")
@@ -82,14 +88,13 @@ def _findings(facts: Facts) -> list[str]:
     conclusion = sentences.conclusion(facts)
     parts = [markdown(conclusion)] if conclusion else []
     lines = []
-    for c in facts.comparisons:
+    for c in facts.findings:
         line = f"- **{markdown(c.title)} {c.arrow}** {markdown(c.verdict)}"
         line += f" {markdown(c.detail)}." if c.measured else ""
         extra = [*([sentences.head_to_head(facts)] if c is facts.score else []), *c.cautions]
         lines.append(" ".join([line, *(markdown(text) for text in extra if text)]))
     parts.append("\n".join(lines) or "No metric was measured.")
-    vocabulary = sentences.vocabulary(facts)
-    return [*parts, f"**Vocabulary.** {markdown(vocabulary)}"] if vocabulary else parts
+    return [*parts, *(markdown(remark) for remark in sentences.remarks(facts))]
 
 
 def _numbers(facts: Facts) -> str:
@@ -101,16 +106,21 @@ def _numbers(facts: Facts) -> str:
     return _table(head, rows, numbers_from=3)
 
 
+def _fine_print(facts: Facts) -> str:
+    found = [(c, sentences.fine_print(c)) for c in facts.comparisons]
+    return "\n".join(f"- **{markdown(c.title)}** {markdown(text)}" for c, text in found if text)
+
+
 def _markdown_cell(cell: Cell | None) -> str:
     if cell is None or cell.row.value is None:
-        return f"not measured{': ' + markdown(cell.row.note) if cell and cell.row.note else ''}"
+        return f"not measured{': ' + markdown(cell.reason) if cell and cell.reason else ''}"
     value = f"**{cell.value}**" if cell.leads else cell.value
-    parts = [value, f"({cell.interval})" if cell.interval else "(no interval)", f"n = {cell.row.count:,}"]
+    parts = [value, f"({markdown(cell.span)})", f"n = {cell.row.count:,}"]
     return "<br>".join([*parts, *([f"floor {cell.floor_text}"] if cell.floor_text else [])])
 
 
 def _pictures(facts: Facts) -> list[str]:
-    chosen = sample_prompts(facts, SAMPLE)
+    chosen, digits = sample_prompts(facts, SAMPLE), facts.score_digits
     records = {(model, r.index): r for model in facts.models for r in facts.records[model] if r.sample == 0}
     rows = []
     for index in chosen:
@@ -121,7 +131,7 @@ def _pictures(facts: Facts) -> list[str]:
             url = image_url(facts.run, model, record) if record and record.status == "ok" else ""
             score = facts.scores.get((model, index, 0))
             picture = f'<img src="{attribute_url(url)}" width="128" alt="{attribute(prompt.text)}">' if url else "no picture"
-            cells.append(picture + (f"<br>{score:.3g}" if score is not None else ""))
+            cells.append(picture + (f"<br>{words.number(score, digits)}" if score is not None else ""))
         rows.append(cells)
     rule = f"A fixed sample of {len(chosen)} of {len(facts.prompts):,} prompts that nobody picked: the ids with the smallest SHA-256."
     rule += f" Below each picture its {facts.score.title} ({facts.score.encoder})." if facts.score else ""

@@ -49,11 +49,14 @@ MEANINGS = {
     "clip_score": "How well each picture agrees with its own prompt.",
     "refusal_rate": "Share of requests that the model refused.",
     "images_per_second": "Pictures made per second.",
+    "latency_p50": "Seconds per picture, the middle one.",
+    "latency_p95": "Seconds per picture; 95 of 100 took less.",
     "win_rate": "Share of comparisons that people decided in the model's favour.",
     "mean_opinion": "Mean of people's ratings.",
 }
 
 ZERO_MATTERS = {"kid", "mind", "cmmd", "precision", "recall", "density", "coverage", "refusal_rate", "win_rate", "images_per_second"}
+FROM_RECORDS = {"refusal_rate", "images_per_second", "latency_p50", "latency_p95", "cost_per_image", "peak_memory"}
 SAMPLE_SIZE_BIASED = {"fid", "sfid", "inception_score", "precision", "recall", "density", "coverage", "vendi", "fd_dinov2"}
 
 
@@ -68,12 +71,12 @@ def arrow(better: str) -> str:
 
 
 def decimals(values: Sequence[float], widths: Sequence[float]) -> int:
-    """Digits after the point: two significant digits of the narrowest interval's half, else four of the largest value."""
+    """Digits after the point: two significant digits of the narrowest interval's half, else three of the largest value."""
     halves = [width / 2 for width in widths if width > 0 and math.isfinite(width)]
     if halves:
         return min(6, max(0, 1 - math.floor(math.log10(min(halves)))))
     largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
-    return min(6, max(0, 3 - math.floor(math.log10(largest)))) if largest else 2
+    return min(6, max(0, 2 - math.floor(math.log10(largest)))) if largest else 2
 
 
 def number(value: float | None, digits: int) -> str:

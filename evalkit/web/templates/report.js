@@ -1,6 +1,7 @@
 "use strict";
 (() => {
   const byId = (id) => document.getElementById(id);
+  if (!byId("gallery")) return;
   const gallery = byId("gallery"), filter = byId("filter"), group = byId("group"), order = byId("order");
   const rows = [...gallery.children].map((element) => ({
     element,
