@@ -174,3 +174,14 @@ def test_the_cache_holds_no_pickles(tmp_path: Path):
     image_features(files(tmp_path / "images", 3), Counting(), tmp_path / "x.npz")
     with np.load(tmp_path / "x.npz", allow_pickle=False) as file:
         assert {file[name].dtype.kind for name in file.files} <= set("Uuf")
+
+
+def test_an_encoder_that_changed_without_its_fingerprint_is_named(tmp_path: Path):
+    class Changed(Counting):
+        def __call__(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"pool": images.float().mean(dim=(2, 3))}
+
+    images = files(tmp_path / "images", 4)
+    image_features(images[:2], Counting(), tmp_path / "x.npz")
+    with pytest.raises(EvalkitError, match="other features than those in the cache"):
+        image_features(images, Changed(), tmp_path / "x.npz")

@@ -6,6 +6,7 @@ import hashlib
 import os
 import threading
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 from typing import BinaryIO
 
@@ -50,7 +51,7 @@ def reachable(url: str, seconds: float = PATIENCE) -> bool:
         try:
             with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds) as answer:
                 answers.append(answer.status < 400)
-        except (OSError, ValueError):
+        except (OSError, ValueError, HTTPException):
             answers.append(False)
 
     thread = threading.Thread(target=ask, daemon=True)
@@ -72,7 +73,7 @@ def fetch(url: str, file: str, sha256_prefix: str) -> Path:
             _copy(answer, out, f"fetching {file}", int(answer.headers.get("Content-Length") or 0))
         verify(partial, sha256_prefix)
         os.replace(partial, target)
-    except OSError as error:
+    except (OSError, HTTPException) as error:
         raise EvalkitError(f"The weights {file} could not be fetched from {url}: {error}.", hint) from error
     finally:
         partial.unlink(missing_ok=True)

@@ -62,17 +62,18 @@ def image_features(images: Sequence[ImageFile], encoder: Encoder, cache: Path, *
         return Features({}, [])
     first = {image.sha256: image for image in reversed(images)}
     missing = [first[key] for key in wanted if key not in known.rows]
-    saved, pause, pending = time.monotonic(), SAVE_SECONDS, _empty()
+    saved, pause = time.monotonic(), SAVE_SECONDS
+    pending: list[_Cache] = []
     with progress(label or f"encoding with {encoder.name}", len(missing)) as advance:
         for batch in _encode(missing, encoder, batch_size):
-            pending = _joined(pending, batch)
+            pending.append(batch)
             advance(len(batch.rows))
             if time.monotonic() - saved > pause:
-                known, pending, started = _joined(known, pending), _empty(), time.monotonic()
+                known, pending, started = _joined([known, *pending]), [], time.monotonic()
                 _write(cache, encoder.fingerprint, known)
                 saved = time.monotonic()
                 pause = max(SAVE_SECONDS, 10 * (saved - started))
-    known = _chosen(_joined(known, pending), wanted)
+    known = _chosen(_joined([known, *pending]), wanted)
     if missing or not cache.exists():
         _write(cache, encoder.fingerprint, known)
     rows = [known.rows[image.sha256] for image in images]
@@ -89,7 +90,7 @@ def text_features(texts: Sequence[str], encoder: TextEncoder, cache: Path) -> Te
     if missing:
         values = {"pool": encoder.text([by_key[key] for key in missing]).numpy().astype(np.float32)}
         fresh = _Cache({key: row for row, key in enumerate(missing)}, values, [""] * len(missing))
-        known = _chosen(_joined(known, fresh), list(by_key))
+        known = _chosen(_joined([known, fresh]), list(by_key))
         _write(cache, encoder.fingerprint, known)
     return torch.from_numpy(known.values["pool"][[known.rows[key] for key in keys]])
 
@@ -151,17 +152,22 @@ def _empty() -> _Cache:
     return _Cache({}, {}, [])
 
 
-def _joined(first: _Cache, second: _Cache) -> _Cache:
-    if not first.rows or not second.rows:
-        return first if first.rows else second
-    if first.values.keys() != second.values.keys():
-        return second
-    rows = first.rows | {key: row + len(first.rows) for key, row in second.rows.items()}
-    values = {name: np.concatenate([first.values[name], second.values[name]]) for name in first.values}
-    return _Cache(rows, values, first.notes + second.notes)
+def _joined(parts: Sequence[_Cache]) -> _Cache:
+    """All rows of parts that share no key. Parts with other features than the last one's are left out."""
+    filled = [part for part in parts if part.rows]
+    parts = [part for part in filled if part.values.keys() == filled[-1].values.keys()]
+    if not parts:
+        return _empty()
+    keys = [key for part in parts for key in part.rows]
+    values = {name: np.concatenate([part.values[name] for part in parts]) for name in parts[0].values}
+    return _Cache({key: row for row, key in enumerate(keys)}, values, [note for part in parts for note in part.notes])
 
 
 def _chosen(cache: _Cache, keys: list[str]) -> _Cache:
+    if any(key not in cache.rows for key in keys):
+        raise EvalkitError(
+            "The encoder gives other features than those in the cache.", "Delete the run's features folder, or change the fingerprint."
+        )
     rows = [cache.rows[key] for key in keys]
     values = {name: array[rows] for name, array in cache.values.items()}
     return _Cache({key: row for row, key in enumerate(keys)}, values, [cache.notes[row] for row in rows])

@@ -127,8 +127,16 @@ def test_a_silent_server_does_not_hang(monkeypatch: pytest.MonkeyPatch):
     import threading
     import time
 
-    released = threading.Event()
-    monkeypatch.setattr(weights.urllib.request, "urlopen", lambda *args, **kwargs: released.wait(20) and None)
+    released, gone = threading.Event(), threading.Event()
+
+    def silent(*args: object, **kwargs: object) -> None:
+        released.wait(60)
+        gone.set()
+        raise OSError("nobody there")
+
+    monkeypatch.setattr(weights.urllib.request, "urlopen", silent)
     start = time.monotonic()
     assert not weights.reachable("http://example.invalid", seconds=0.1)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 20
+    released.set()
+    gone.wait(20)
