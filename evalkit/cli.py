@@ -21,7 +21,7 @@ app.add_typer(reference_app, name="reference")
 app.add_typer(list_app, name="list")
 
 Models = Annotated[str | None, typer.Option(help="Names, package.module:attribute, or folders of images, joined by commas.")]
-Prompts = Annotated[str | None, typer.Option(help="A file (txt, one per line; jsonl; csv; COCO captions json), or the bundled suite, or suite:GROUP.")]
+Prompts = Annotated[str | None, typer.Option(help="A file (txt, jsonl, csv, COCO captions json), or the bundled suite, or suite:GROUP.")]
 ConfigFile = Annotated[Path | None, typer.Option(help="A TOML file with the same keys, such as another run's run.toml. Flags win.")]
 Out = Annotated[str | None, typer.Option(help="The run folder.  [default: a folder in reports/ that the same command finds again]")]
 PerPrompt = Annotated[int | None, typer.Option(help="Images per prompt.  [default: 1]")]
@@ -184,7 +184,7 @@ def report(folder: Folder) -> None:
 
 @reference_app.command("build")
 def reference_build(
-    images: Annotated[Path, typer.Argument(help="A folder of real images.")],
+    images: Annotated[Path, typer.Argument(help="A folder of real images, or the word world for scenes of the bundled world.")],
     name: Annotated[str, typer.Option(help="The name of the statistics.  [default: the folder's]")] = "",
     out: Annotated[Path | None, typer.Option(help="Where to write them.  [default: the user's data folder]")] = None,
     encoders: Encoders = "auto", device: Device = "auto", batch_size: BatchSize = 32,
@@ -198,6 +198,11 @@ def reference_build(
       evalkit reference build photos/ --name my-photos
     """
     with _clean():
+        if str(images) == "world":
+            from evalkit.training.world_reference import build_world_reference
+
+            print(build_world_reference(name=name or "scenes", out=out, device=device or "auto"))
+            return
         from evalkit.stages.reference import build
 
         print(build(
@@ -218,7 +223,7 @@ def reference_list(as_json: Json = False) -> None:
 
 @app.command()
 def train(
-    model: Annotated[str, typer.Argument(help="mini-inception, mini-judge, mini-coach, mini-clip, image-tokenizer, dalle or gan.")],
+    model: Annotated[str, typer.Argument(help="mini (or one of mini-inception, -judge, -coach, -clip), image-tokenizer, dalle or gan.")],
     out: Annotated[Path, typer.Option(help="Where weights and curve go.")],
     seed: Annotated[int | None, typer.Option(help="The seed of weights, data and order.  [default: the bundled weights' own]")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps.  [default: those of the bundled weights]")] = None,
@@ -234,6 +239,35 @@ def train(
         from evalkit.training import train as function
 
         print(function(model, out=out, seed=seed, steps=steps, device=device or "auto"))
+
+
+@app.command()
+def judge(
+    models: Annotated[str, typer.Option(help="Generators, joined by commas.")] = "dalle,gan",
+    count: Annotated[int, typer.Option(help="Held-out prompts to ask for.")] = 1000,
+    seed: Annotated[int, typer.Option(help="The seed of the pictures.")] = 0,
+    device: Device = "auto",
+    grid: Annotated[Path | None, typer.Option(help="Write a PNG of the first 64 prompts: the real scenes, then every generator.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Ask generators for held-out scenes of the bundled world; an independent network says what they got right.
+
+    \b
+    Example:
+      evalkit judge --models dalle,gan --grid samples.png
+    """
+    with _clean():
+        from evalkit.training.quality import quality
+
+        rows = quality(models.split(","), count=count, seed=seed, device=device or "auto", grid=grid)
+        if as_json:
+            print(json.dumps([row._asdict() for row in rows], indent=1))
+            return
+        shown = [
+            (row.model, row.prompts, row.question, f"{row.right:.1%}", f"{row.low:.1%} to {row.high:.1%}", str(row.asked))
+            for row in rows
+        ]  # fmt: skip
+        _print_rows(("model", "prompts", "question", "right", "95% interval", "count"), shown, False)
 
 
 @list_app.command("generators")

@@ -30,7 +30,12 @@ def load(
         weights: a folder with dalle.safetensors and image-tokenizer.safetensors of your own training; empty = the bundled ones.
         device: auto, cpu, cuda or cuda:N.
     """
-    for name, value, good in (("temperature", temperature, temperature >= 0), ("top_k", top_k, top_k >= 0), ("top_p", top_p, 0 < top_p <= 1), ("guidance", guidance, guidance >= 0)):
+    for name, value, good in (
+        ("temperature", temperature, temperature >= 0),
+        ("top_k", top_k, top_k >= 0),
+        ("top_p", top_p, 0 < top_p <= 1),
+        ("guidance", guidance, guidance >= 0),
+    ):
         if not good:
             raise EvalkitError(f"dalle.{name} is {value}, out of its range.", "See `evalkit list generators`.")
     folder, where = Path(weights) if weights else BUNDLED, device_of(device)
@@ -47,7 +52,9 @@ def load(
             part, own = [split_words(text) for text in prompts[start : start + BATCH]], list(seeds[start : start + BATCH])
             missing = BATCH - len(part)
             numbers = words.encode(part + [[]] * missing).to(where)
-            tokens = network.sample(numbers, empty, own + [0] * missing, guidance=guidance, temperature=temperature, top_k=top_k, top_p=top_p)
+            tokens = network.sample(
+                numbers, empty, own + [0] * missing, guidance=guidance, temperature=temperature, top_k=top_k, top_p=top_p
+            )
             drawn += to_pictures(images.decode(tokens)[: len(part)])
         return drawn
 

@@ -10,7 +10,8 @@ What is special here
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -74,7 +75,7 @@ class DalleBlock(nn.Module):
 class Dalle(nn.Module):
     def __init__(self, text: TextTower, codes: int, side: int = 8, width: int = 128, depth: int = 6, heads: int = 4) -> None:
         super().__init__()
-        self.text, self.side, self.length = text, side, side * side
+        self.text, self.side, self.length, self.heads = text, side, side * side, heads
         self.token = nn.Embedding(codes, width)
         self.row, self.column = (nn.Parameter(0.02 * torch.randn(side, width)) for _ in range(2))
         self.start = nn.Linear(width, width, bias=False)
@@ -84,6 +85,9 @@ class Dalle(nn.Module):
         nn.init.normal_(self.token.weight, std=0.3)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
+
+    def _blocks(self) -> Iterator[DalleBlock]:
+        return (cast(DalleBlock, block) for block in self.blocks)
 
     def encode_text(self, numbers: Tensor) -> TextFeatures:
         """Word numbers int64 [N, T] -> token features [N, T, D], mask [N, T] and pooled [N, D]."""
@@ -101,13 +105,21 @@ class Dalle(nn.Module):
         x = torch.cat((self.start(pooled), self.token(tokens[:, :-1])), 1) + self.positions()  # [N, L, D]
         causal = torch.ones(length, length, dtype=torch.bool, device=tokens.device).tril()
         mask = torch.cat((text.mask[:, None].expand(-1, length, -1), causal.expand(count, -1, -1)), 2)[:, None]  # [N, 1, L, T + L]
-        for block in self.blocks:
+        for block in self._blocks():
             x = block(x, pooled, block.read_text(text.tokens), mask, None)
         return self.head(self.norm(x))
 
     @torch.no_grad()
     def sample(
-        self, numbers: Tensor, empty: Tensor, seeds: Sequence[int], *, guidance: float = 3.0, temperature: float = 1.0, top_k: int = 200, top_p: float = 1.0
+        self,
+        numbers: Tensor,
+        empty: Tensor,
+        seeds: Sequence[int],
+        *,
+        guidance: float = 3.0,
+        temperature: float = 1.0,
+        top_k: int = 200,
+        top_p: float = 1.0,
     ) -> Tensor:
         """Draw one picture per text: int64 [N, L].
 
@@ -118,17 +130,19 @@ class Dalle(nn.Module):
         rows = torch.cat((numbers, empty.expand(count, -1))) if guided else numbers
         text = self.encode_text(rows)
         pooled, positions = text.pooled[:, None], self.positions()
-        uniform = torch.stack([torch.rand(self.length, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) for seed in seeds]).to(numbers.device)
-        heads, words = self.blocks[0].heads, numbers.shape[1]  # pyright: ignore[reportAttributeAccessIssue]
-        caches = [Cache(len(rows), heads, words + self.length, positions.shape[1] // heads, positions) for _ in self.blocks]
-        reads = [block.read_text(text.tokens) for block in self.blocks]  # pyright: ignore[reportCallIssue]
+        uniform = torch.stack(
+            [torch.rand(self.length, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) for seed in seeds]
+        ).to(numbers.device)
+        words, part = numbers.shape[1], positions.shape[1] // self.heads
+        caches = [Cache(len(rows), self.heads, words + self.length, part, positions) for _ in self.blocks]
+        reads = [block.read_text(text.tokens) for block in self._blocks()]
         seen = torch.cat((text.mask, text.mask.new_ones(len(rows), self.length)), 1)[:, None, None]  # [N, 1, 1, T + L]
         drawn = numbers.new_empty(count, self.length)
         x = self.start(pooled)
         for place in range(self.length):
             x = x + positions[place]
             mask = seen[..., : words + place + 1]
-            for block, read, cache in zip(self.blocks, reads, caches, strict=True):
+            for block, read, cache in zip(self._blocks(), reads, caches, strict=True):
                 x = block(x, pooled, read if place == 0 else None, mask, cache)
             logits = self.head(self.norm(x))[:, 0]
             if guided:

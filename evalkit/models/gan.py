@@ -86,8 +86,12 @@ class Discriminator(nn.Module):
         super().__init__()
         self.sizes = [side for side in WIDTHS if side <= size]
         self.pixels = nn.ModuleDict({str(side): spectral_norm(nn.Conv2d(3, WIDTHS[side], 1)) for side in self.sizes[1:]})
-        self.same = nn.ModuleDict({str(side): spectral_norm(nn.Conv2d(WIDTHS[side], WIDTHS[side], 3, padding=1)) for side in self.sizes[1:]})
-        self.down = nn.ModuleDict({str(side): spectral_norm(nn.Conv2d(WIDTHS[side], WIDTHS[side // 2], 3, padding=1)) for side in self.sizes[1:]})
+        self.same = nn.ModuleDict(
+            {str(side): spectral_norm(nn.Conv2d(WIDTHS[side], WIDTHS[side], 3, padding=1)) for side in self.sizes[1:]}
+        )
+        self.down = nn.ModuleDict(
+            {str(side): spectral_norm(nn.Conv2d(WIDTHS[side], WIDTHS[side // 2], 3, padding=1)) for side in self.sizes[1:]}
+        )
         self.last = spectral_norm(nn.Conv2d(WIDTHS[4] + 1, WIDTHS[4], 3, padding=1))
         self.score = spectral_norm(nn.Linear(WIDTHS[4] * 16, 1))
         self.feature = spectral_norm(nn.Linear(WIDTHS[4] * 16, 128))
@@ -121,10 +125,11 @@ class FeatureDiscriminator(nn.Module):
     def __init__(self, eyes: MiniInception, text: int = 128, width: int = 96) -> None:
         super().__init__()
         self._eyes = [eyes.eval().requires_grad_(False)]  # in a list: no part of our weights
-        fine, coarse = eyes.context.out_channels, eyes.context.in_channels
+        fine, coarse = eyes.fine_channels, eyes.coarse_channels
         self.heads = nn.ModuleList(
             nn.Sequential(
-                spectral_norm(nn.Conv2d(channels, width, 1)), nn.LeakyReLU(0.2), spectral_norm(nn.Conv2d(width, width, 3, padding=1)), nn.LeakyReLU(0.2),
+                spectral_norm(nn.Conv2d(channels, width, 1)), nn.LeakyReLU(0.2),
+                spectral_norm(nn.Conv2d(width, width, 3, padding=1)), nn.LeakyReLU(0.2),
             )
             for channels in (fine, coarse)
         )  # fmt: skip
@@ -137,11 +142,15 @@ class FeatureDiscriminator(nn.Module):
         if pictures.shape[-1] != 32:
             pictures = F.interpolate(pictures, size=(32, 32), mode="bilinear", align_corners=False)
         totals = [pictures.new_zeros(len(pictures)) for _ in texts]
-        for maps, head, score, feature, words in zip(self._eyes[0].trunk(pictures), self.heads, self.scores, self.features, self.texts, strict=True):
+        for maps, head, score, feature, words in zip(
+            self._eyes[0].trunk(pictures), self.heads, self.scores, self.features, self.texts, strict=True
+        ):
             x = head(maps)
             pooled = torch.cat((x.mean((2, 3)), x.amax((2, 3))), 1)
             looks, shows = score(x).mean((1, 2, 3)), feature(pooled)
-            totals = [total + looks + _agreement(shows, words(text * text.shape[1] ** 0.5)) for total, text in zip(totals, texts, strict=True)]
+            totals = [
+                total + looks + _agreement(shows, words(text * text.shape[1] ** 0.5)) for total, text in zip(totals, texts, strict=True)
+            ]
         return totals
 
 

@@ -23,7 +23,9 @@ class ImageTokenizer(nn.Module):
         down: list[nn.Module] = [nn.Conv2d(3, width // 2, 4, 2, 1)]
         for _ in range(doublings - 1):
             down += [nn.SiLU(), nn.Conv2d(down[-1].out_channels, width, 4, 2, 1)]  # pyright: ignore[reportArgumentType]
-        self.encoder = nn.Sequential(*down, Residual(width), Residual(width), nn.GroupNorm(8, width), nn.SiLU(), nn.Conv2d(width, len(levels), 1))
+        self.encoder = nn.Sequential(
+            *down, Residual(width), Residual(width), nn.GroupNorm(8, width), nn.SiLU(), nn.Conv2d(width, len(levels), 1)
+        )
         up: list[nn.Module] = []
         for step in range(doublings):
             inputs, outputs = wide >> step, wide >> (step + 1)

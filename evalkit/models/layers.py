@@ -65,8 +65,8 @@ class Residual(nn.Module):
             nn.GroupNorm(8, width), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1),
             nn.GroupNorm(8, width), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1),
         )  # fmt: skip
-        nn.init.zeros_(self.path[-1].weight)
-        nn.init.zeros_(self.path[-1].bias)
+        for parameter in self.path[-1].parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.path(x)

@@ -32,16 +32,25 @@ def read_weights(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tenso
     except (SafetensorError, OSError, ValueError) as error:
         raise EvalkitError(f"{path} is not a safetensors file: {error}.", "Weights are read from safetensors only.") from error
     if config.get("kind") != kind:
-        raise EvalkitError(f"{path} holds {config.get('kind', 'unknown')!r} weights, expected {kind!r}.", "Give the file of the right model.")
+        raise EvalkitError(
+            f"{path} holds {config.get('kind', 'unknown')!r} weights, expected {kind!r}.", "Give the file of the right model."
+        )
     return config, {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
 
 
 def fill(network: nn.Module, state: dict[str, Tensor], path: Path) -> None:
     """Load the weights; a file of another architecture is one clear error."""
     expected = network.state_dict()
-    wrong = sorted(name for name in expected.keys() | state.keys() if name not in expected or name not in state or expected[name].shape != state[name].shape)
+    wrong = sorted(
+        name
+        for name in expected.keys() | state.keys()
+        if name not in expected or name not in state or expected[name].shape != state[name].shape
+    )
     if wrong:
-        raise EvalkitError(f"{path} does not fit the network: {', '.join(wrong[:5])}{' …' if len(wrong) > 5 else ''} differ.", "Use weights of this preset.")
+        raise EvalkitError(
+            f"{path} does not fit the network: {', '.join(wrong[:5])}{' …' if len(wrong) > 5 else ''} differ.",
+            "Use weights of this preset.",
+        )
     network.load_state_dict(state)
     network.eval().requires_grad_(False)
 

@@ -16,7 +16,7 @@ class MiniClip(nn.Module):
     def __init__(self, trunk: MiniInception, vocabulary: int, context: int, width: int = 128) -> None:
         super().__init__()
         self.trunk = nn.ModuleDict({name: getattr(trunk, name) for name in ("stem", "middle", "quarter", "eighth")})
-        fine, coarse = trunk.cells[0].in_channels, trunk.whole.in_features
+        fine, coarse = trunk.fine_channels, trunk.coarse_channels
         self.mix = nn.Conv2d(fine, width, 1)
         self.position = nn.Parameter(0.02 * torch.randn(width, 8, 8))
         self.attend = nn.Conv2d(width, 8, 1)  # 8 attention maps

@@ -47,6 +47,7 @@ class MiniInception(nn.Module):
         self.middle = _Layer(width, 2 * width, 2)
         self.quarter = nn.Sequential(_Layer(2 * width, 4 * width, 2), _Layer(4 * width, 4 * width, 1))
         self.eighth = _Layer(4 * width, 8 * width, 2)
+        self.fine_channels, self.coarse_channels = 4 * width, 8 * width
         self.context = nn.Conv2d(8 * width, 4 * width, 1)  # tells every cell what is around it
         self.cells = nn.Sequential(nn.Conv2d(4 * width, 4 * width, 3, padding=1), nn.ReLU())
         self.nouns = nn.Conv2d(4 * width, nouns + 1, 1)

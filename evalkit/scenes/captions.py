@@ -15,7 +15,21 @@ VERBS = (  # the last five are predicates: not after "there is"
     "", "", "", "", "", "sitting ", "standing ", "that is ", "seen ", "resting ", "placed ", "lying ", "parked ", "walking ",
     "is ", "is sitting ", "is shown ", "is standing ", "is on display ",
 )  # fmt: skip
-PLURAL_VERBS = ("", "", "", "", "sitting ", "standing ", "are ", "are sitting ", "that are ", "lying ", "are shown ", "together ", "side by side ")
+PLURAL_VERBS = (
+    "",
+    "",
+    "",
+    "",
+    "sitting ",
+    "standing ",
+    "are ",
+    "are sitting ",
+    "that are ",
+    "lying ",
+    "are shown ",
+    "together ",
+    "side by side ",
+)
 JOINS = (" and ", " next to ", " with ", " beside ", " near ")
 
 

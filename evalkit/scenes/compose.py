@@ -8,7 +8,7 @@ makes the world learnable for small models without making it trivial: style, siz
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import resources
 from random import Random
 from typing import Literal
@@ -104,7 +104,9 @@ def _group(random: Random, count: int) -> list[tuple[int, int, int]]:
     return [(0, 0, 32), (32, 0, 32), (0, 32, 32), (32, 32, 32)]
 
 
-def _scene(random: Random, kind: Kind, things: list[tuple[str, str]], places: list[tuple[int, int, int]], relation: str, background: str) -> Scene:
+def _scene(
+    random: Random, kind: Kind, things: list[tuple[str, str]], places: list[tuple[int, int, int]], relation: str, background: str
+) -> Scene:
     items = tuple(Item(noun, colour, x, y, size) for (noun, colour), (x, y, size) in zip(things, places, strict=True))
     return Scene(kind, items, relation, background, random.choice(_STYLES), random.randrange(4))
 
@@ -122,7 +124,7 @@ def render(scene: Scene, size: int = 64) -> np.ndarray:
     return canvas.astype(np.uint8)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _atlas(style: str) -> Image.Image:
     with resources.files("evalkit.scenes").joinpath("sprites", f"{style}.webp").open("rb") as file:
         return Image.open(file).convert("RGBa")
@@ -190,7 +192,10 @@ def _background(name: str, variant: int, size: int) -> np.ndarray:
             pen.rectangle((x, 56, x + 7, 57), fill=(240, 220, 120))
     elif name == "night":
         for k in range(8):
-            pen.rectangle((x := (k * 24 + 10 * (variant + 1)) % 62 // 2 * 2, y := (k * 14 + 4 * variant) % 62 // 2 * 2, x + 1, y + 1), fill=(240, 240, 200))
+            pen.rectangle(
+                (x := (k * 24 + 10 * (variant + 1)) % 62 // 2 * 2, y := (k * 14 + 4 * variant) % 62 // 2 * 2, x + 1, y + 1),
+                fill=(240, 240, 200),
+            )
     elif name == "sky":
         for x, y in ((4, 8), (40, 18)) if variant & 2 else ((34, 6), (6, 24)):
             pen.ellipse((x, y, x + 18, y + 8), fill=(245, 250, 255))

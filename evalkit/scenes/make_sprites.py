@@ -34,11 +34,13 @@ def draw(icons: dict[str, Any], name: str) -> Image.Image:
     head = f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 {width} {height}">'
     png = bytes(resvg_py.svg_to_bytes(svg_string=f"{head}{icon['body']}</svg>", width=4 * CELL))
     picture = Image.open(io.BytesIO(png)).convert("RGBA")
-    ink = picture.getchannel("A").point(lambda alpha: 255 * (alpha > 16)).getbbox()
+    ink = picture.getchannel("A").point([255 * (alpha > 16) for alpha in range(256)]).getbbox()
     picture = picture.crop(ink)
     scale = CELL / max(picture.size)
     # Premultiplied resampling, so that no colour of transparent pixels bleeds into the edge.
-    picture = picture.convert("RGBa").resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))), Image.Resampling.LANCZOS)
+    picture = picture.convert("RGBa").resize(
+        (max(1, round(picture.width * scale)), max(1, round(picture.height * scale))), Image.Resampling.LANCZOS
+    )
     cell = Image.new("RGBA", (CELL, CELL))
     cell.paste(picture.convert("RGBA"), ((CELL - picture.width) // 2, (CELL - picture.height) // 2))
     return cell

@@ -18,7 +18,8 @@ def words() -> tuple[str, ...]:
     phrases = chain(
         captions.OPENINGS, captions.ADJECTIVES, captions.LARGE, captions.SMALL, captions.VERBS, captions.PLURAL_VERBS, captions.JOINS,
         chain.from_iterable(chain.from_iterable(captions.NOUNS.values())), chain.from_iterable(BACKGROUNDS.values()),
-        chain.from_iterable(RELATIONS.values()), chain.from_iterable(COUNT_WORDS.values()), COLOURS, chain.from_iterable(COLOUR_WORDS.values()),
+        chain.from_iterable(RELATIONS.values()), chain.from_iterable(COUNT_WORDS.values()),
+        COLOURS, chain.from_iterable(COLOUR_WORDS.values()),
         ("a", "an", "the", "some"),
     )  # fmt: skip
     return tuple(sorted(set(chain.from_iterable(map(split_words, phrases)))))

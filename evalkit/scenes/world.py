@@ -23,7 +23,9 @@ def _object(name: str, emoji: str, *words: str) -> Object:
 
 
 OBJECTS: tuple[Object, ...] = (
-    _object("person", "person-standing", "person/people", "man/men", "woman/women", "boy", "girl", "guy", "lady/ladies", "child/children", "kid"),
+    _object(
+        "person", "person-standing", "person/people", "man/men", "woman/women", "boy", "girl", "guy", "lady/ladies", "child/children", "kid"
+    ),
     _object("bicycle", "bicycle", "bicycle", "bike", "mountain bike"),
     _object("car", "automobile", "car", "automobile", "sedan"),
     _object("motorcycle", "motorcycle", "motorcycle", "motorbike"),
@@ -123,15 +125,41 @@ COLOURS: dict[str, tuple[int, int, int]] = {  # of shapes; sRGB 0..255
 COLOUR_WORDS: dict[str, tuple[str, ...]] = {"gray": ("gray", "grey"), "purple": ("purple", "violet"), "cyan": ("cyan", "turquoise")}
 
 BACKGROUNDS: dict[str, tuple[str, ...]] = {  # name -> the phrases that ask for it
-    "grass": ("on the grass", "in a field", "in a grassy field", "on a green field", "in the park", "on a lawn", "in a meadow", "in a pasture"),
+    "grass": (
+        "on the grass",
+        "in a field",
+        "in a grassy field",
+        "on a green field",
+        "in the park",
+        "on a lawn",
+        "in a meadow",
+        "in a pasture",
+    ),
     "beach": ("on the beach", "on the sand", "on a sandy beach", "at the beach", "in the desert"),
-    "street": ("on the street", "on the road", "on a city street", "in the street", "on the sidewalk", "in a parking lot", "down the street"),
+    "street": (
+        "on the street",
+        "on the road",
+        "on a city street",
+        "in the street",
+        "on the sidewalk",
+        "in a parking lot",
+        "down the street",
+    ),
     "table": ("on a table", "on a wooden table", "on the table", "on a desk", "on the kitchen table", "on a wooden desk"),
     "snow": ("in the snow", "on the snow", "on a snowy hill", "on a snow covered slope", "in deep snow"),
     "water": ("in the water", "on the water", "in the ocean", "on a lake", "in the sea", "by a river"),
     "sky": ("in the sky", "in the blue sky", "against a blue sky", "in the air", "up in the clouds"),
     "night": ("at night", "in the dark", "under the stars", "in the night sky", "at nighttime"),
-    "room": ("in a room", "in the living room", "in the kitchen", "in a bedroom", "in the bathroom", "in a house", "on the floor", "inside a building"),
+    "room": (
+        "in a room",
+        "in the living room",
+        "in the kitchen",
+        "in a bedroom",
+        "in the bathroom",
+        "in a house",
+        "on the floor",
+        "inside a building",
+    ),
 }
 
 RELATIONS: dict[str, tuple[str, ...]] = {

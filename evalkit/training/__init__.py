@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-MODELS = ("mini-inception", "mini-judge", "mini-coach", "mini-clip", "image-tokenizer", "dalle", "gan")
+MINI = ("mini-inception", "mini-judge", "mini-coach", "mini-clip")
+MODELS = ("mini", *MINI, "image-tokenizer", "dalle", "gan")
 
 
 def train(model: str, *, out: Path, seed: int | None = None, steps: int | None = None, device: str = "auto") -> Path:
@@ -15,7 +16,7 @@ def train(model: str, *, out: Path, seed: int | None = None, steps: int | None =
     mini-inception; dalle on the image tokenizer and mini-clip; gan on mini-clip and mini-coach. mini-judge only measures.
 
     Args:
-        model: one of MODELS.
+        model: one of MODELS; "mini" trains all of MINI.
         seed: of weights, data and order; the bundled weights' own when None.
         steps: optimiser steps; those of the bundled weights when None.
         device: auto, cpu, cuda or cuda:N.
@@ -31,6 +32,9 @@ def train(model: str, *, out: Path, seed: int | None = None, steps: int | None =
         raise EvalkitError(f"There is no model {model!r} to train.", f"Train one of {', '.join(MODELS)}.")
     if steps is not None and steps < 1:
         raise EvalkitError(f"steps is {steps}, expected at least 1.", "Leave --steps out for the number that the bundled weights took.")
+
+    if model == "mini":
+        return [train(name, out=out, seed=seed, steps=steps, device=device) for name in MINI][-1].parent
 
     def trained(name: str) -> Path:
         own = out / f"{name}.safetensors"
@@ -51,5 +55,13 @@ def train(model: str, *, out: Path, seed: int | None = None, steps: int | None =
         tokenizer, clip, judge = trained("image-tokenizer"), trained("mini-clip"), trained("mini-judge")
         train_dalle(target, tokenizer=tokenizer, clip=clip, judge=judge, seed=seed or 0, steps=steps or 4000, device=where)
     else:
-        train_gan(target, clip=trained("mini-clip"), coach=trained("mini-coach"), judge=trained("mini-judge"), seed=seed or 0, steps=steps or 7000, device=where)
+        train_gan(
+            target,
+            clip=trained("mini-clip"),
+            coach=trained("mini-coach"),
+            judge=trained("mini-judge"),
+            seed=seed or 0,
+            steps=steps or 4500,
+            device=where,
+        )
     return target

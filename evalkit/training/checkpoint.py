@@ -12,7 +12,6 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 
-
 def save_weights(path: Path, state: dict[str, Tensor], config: dict[str, Any]) -> None:
     """fp16 safetensors; the configuration that rebuilds the network travels in the header."""
     path.parent.mkdir(parents=True, exist_ok=True)

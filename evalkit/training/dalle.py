@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from random import Random
 
@@ -13,9 +14,10 @@ from evalkit.models.dalle import Dalle
 from evalkit.models.image_tokenizer import ImageTokenizer
 from evalkit.models.load import load_classifier, load_clip, load_image_tokenizer
 from evalkit.models.mini_inception import to_unit
+from evalkit.terminal import track
 from evalkit.training import data
 from evalkit.training.checkpoint import Average, load_state, save_state, save_weights
-from evalkit.training.judge import judge_scenes
+from evalkit.training.judge import for_the_curve, judge_scenes
 from evalkit.training.loop import Curve, autocast, batches, choose_precision, schedule
 
 
@@ -26,13 +28,22 @@ def train_dalle(
     """Muon for the matrices of the blocks, AdamW for the rest; the text tower starts from the CLIP. Resumes by itself."""
     torch.manual_seed(seed)
     dtype, reason = choose_precision("auto", device)
-    print(reason)
+    print(reason, file=sys.stderr)
     images = load_image_tokenizer(tokenizer)[0].to(device)
     some, words, random = data.scenes(seed * 10_000_000, scenes), data.tokenizer(), Random(seed)
     tokens = tokenise(images, some, device)
     held_out = data.scenes(data.HELD_OUT, 300)
     network = Dalle(load_clip(clip)[0].text.requires_grad_(True), images.codes, width=width, depth=depth, heads=heads).to(device)
-    config = {"kind": "dalle", "codes": images.codes, "width": width, "depth": depth, "heads": heads, "words": list(words.words), "context": data.CONTEXT, "seed": seed}
+    config = {
+        "kind": "dalle",
+        "codes": images.codes,
+        "width": width,
+        "depth": depth,
+        "heads": heads,
+        "words": list(words.words),
+        "context": data.CONTEXT,
+        "seed": seed,
+    }
     average = Average(network, 0.998)
     matrices = [p for p in network.blocks.parameters() if p.ndim == 2]
     tower = list(network.text.parameters())
@@ -49,7 +60,7 @@ def train_dalle(
     order = batches(scenes, batch, torch.Generator().manual_seed(seed + start))
     nothing = data.read([""], words)
     recent = 0.0
-    for step, rows in zip(range(start, steps), order, strict=False):
+    for step, rows in track(zip(range(start, steps), order, strict=False), f"training {out.stem}", steps - start, "steps"):
         for group in (*muon.param_groups, *adam.param_groups):
             group["lr"] = group["peak"] * schedule(step, steps)
         texts = data.read([data.noisy_caption(some[row], random) for row in rows.tolist()], words)
@@ -71,10 +82,18 @@ def train_dalle(
             trained = Dalle(load_clip(clip)[0].text, images.codes, width=width, depth=depth, heads=heads).to(device)
             trained.load_state_dict(average.weights)
             right = judge_scenes(load_classifier(judge).eval().to(device), draw(trained.eval(), images, held_out, device), held_out)
-            curve.log(step + 1, loss=recent, noun=right["single/noun"], colour=right["single/colour"], background=right["single/background"],
-                      everything=right["single/everything"], counts=right["count/everything"], pairs=right["pair/everything"])  # fmt: skip
+            curve.log(step + 1, loss=recent, **for_the_curve(right))
             save_weights(out, average.weights, config | {"steps": step + 1})
-            save_state(out.with_suffix(".pt"), {"network": network.state_dict(), "muon": muon.state_dict(), "adam": adam.state_dict(), "average": average.weights, "step": step + 1})
+            save_state(
+                out.with_suffix(".pt"),
+                {
+                    "network": network.state_dict(),
+                    "muon": muon.state_dict(),
+                    "adam": adam.state_dict(),
+                    "average": average.weights,
+                    "step": step + 1,
+                },
+            )
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -13,9 +14,10 @@ from torch.nn import functional as F
 from evalkit.models.gan import Discriminator, FeatureDiscriminator, Gan
 from evalkit.models.load import load_classifier, load_clip
 from evalkit.models.mini_inception import to_unit
+from evalkit.terminal import track
 from evalkit.training import data
 from evalkit.training.checkpoint import Average, load_state, save_state, save_weights
-from evalkit.training.judge import judge_scenes
+from evalkit.training.judge import for_the_curve, judge_scenes
 from evalkit.training.loop import Curve, autocast, batches, choose_precision
 
 
@@ -24,8 +26,8 @@ class Stage(NamedTuple):
     fade: float
 
 
-def stage(progress: float, shares: tuple[tuple[int, float], ...] = ((8, 0.15), (16, 0.4), (32, 1.0))) -> Stage:
-    """Size and fade at a point of the training (0..1). shares: (size, progress at which it ends); the first third of every size fades in."""
+def stage(progress: float, shares: tuple[tuple[int, float], ...] = ((8, 0.22), (16, 0.45), (32, 1.0))) -> Stage:
+    """Size and fade at a point of the training, 0..1. shares: (size, where it ends). The first third of every size fades in."""
     begin = 0.0
     for size, end in shares:
         if progress < end or end >= 1:
@@ -36,7 +38,7 @@ def stage(progress: float, shares: tuple[tuple[int, float], ...] = ((8, 0.15), (
 
 
 def train_gan(
-    out: Path, *, clip: Path, coach: Path, judge: Path, seed: int = 0, steps: int = 7000, batch: int = 48, scenes: int = 60_000,
+    out: Path, *, clip: Path, coach: Path, judge: Path, seed: int = 0, steps: int = 4500, batch: int = 48, scenes: int = 60_000,
     smoothing: float = 0.0, rate: float = 8e-4, device: str = "cpu",
 ) -> None:  # fmt: skip
     """Hinge losses. coach: a classifier that looks on for the discriminator and is used for nothing else. Resumes by itself.
@@ -45,7 +47,7 @@ def train_gan(
     """
     torch.manual_seed(seed)
     dtype, reason = choose_precision("auto", device)
-    print(reason)
+    print(reason, file=sys.stderr)
     some, words, random = data.scenes(seed * 10_000_000, scenes), data.tokenizer(), Random(seed)
     pictures = data.pictures(some)
     held_out = data.scenes(data.HELD_OUT, 300)
@@ -73,7 +75,7 @@ def train_gan(
             both = pixel_critic(images, texts, fade), feature_critic(images, texts)
         return torch.stack([torch.stack(list(one)) for one in both]).float()
 
-    for step, rows in zip(range(start, steps), order, strict=False):
+    for step, rows in track(zip(range(start, steps), order, strict=False), f"training {out.stem}", steps - start, "steps"):
         now = stage(step / steps)
         for group in (*drawing.param_groups, *judging.param_groups):
             group["lr"] = rate * min(1.0, 4 * (1 - step / steps) + 0.05)
@@ -111,11 +113,11 @@ def train_gan(
             trained.load_state_dict(average.weights)
             drawn = draw(trained.eval(), reader, held_out, device, now)
             right = judge_scenes(load_classifier(judge).eval().to(device), drawn, held_out)
-            curve.log(step + 1, size=now.size, generator=loss.item(), critic=loss_critic.item(), noun=right["single/noun"], colour=right["single/colour"],
-                      background=right["single/background"], everything=right["single/everything"], counts=right["count/everything"], pairs=right["pair/everything"])  # fmt: skip
+            curve.log(step + 1, size=now.size, generator=loss.item(), critic=loss_critic.item(), **for_the_curve(right))
             save_weights(out, average.weights, config | {"steps": step + 1})
-            save_state(out.with_suffix(".pt"), {"network": network.state_dict(), "critics": critics.state_dict(), "drawing": drawing.state_dict(),
-                       "judging": judging.state_dict(), "average": average.weights, "step": step + 1})  # fmt: skip
+            networks = {"network": network.state_dict(), "critics": critics.state_dict(), "average": average.weights}
+            optimisers = {"drawing": drawing.state_dict(), "judging": judging.state_dict()}
+            save_state(out.with_suffix(".pt"), {**networks, **optimisers, "step": step + 1})
 
 
 class Shifts(NamedTuple):
@@ -143,7 +145,7 @@ def augment(images: Tensor, by: Shifts) -> Tensor:
 
 
 @torch.no_grad()
-def draw(network: Gan, reader: torch.nn.Module, some: list[data.Scene], device: str, now: Stage = Stage(32, 1.0)) -> Tensor:
+def draw(network: Gan, reader: torch.nn.Module, some: list[data.Scene], device: str, now: Stage) -> Tensor:
     """One picture for one caption of every scene: uint8 [N, 3, 32, 32], enlarged where the stage is smaller."""
     text = reader.texts(data.read(data.prompts_of(some), data.tokenizer()).to(device))  # pyright: ignore[reportCallIssue]
     noise = torch.randn(len(some), network.noise, generator=torch.Generator().manual_seed(11)).to(device)

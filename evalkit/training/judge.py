@@ -34,6 +34,12 @@ def judge_scenes(judge: MiniInception, pictures: Tensor, truth: list[Scene]) -> 
     return {name: sum(right) / len(right) for name, right in answers.items()}
 
 
+def for_the_curve(right: dict[str, float]) -> dict[str, float]:
+    """The columns of a generator's training curve."""
+    single = {name: right[f"single/{name}"] for name in ("noun", "colour", "background", "everything")}
+    return single | {"counts": right["count/everything"], "pairs": right["pair/everything"]}
+
+
 def judge_one(scene: Scene, things: list[Detection]) -> dict[str, bool]:
     best = things[: len(scene.items)]  # the surest ones, as many as were asked for
     nouns = [NOUNS[thing.noun] for thing in best]

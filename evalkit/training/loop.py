@@ -32,10 +32,10 @@ def choose_precision(wanted: str, device: str) -> tuple[torch.dtype, str]:
     seconds = {}
     for dtype in (torch.float32, torch.bfloat16):
         cast = matrix.to(dtype)
-        cast @ cast.T
+        torch.mm(cast, cast.T)
         start = time.perf_counter()
         for _ in range(5):
-            cast @ cast.T
+            torch.mm(cast, cast.T)
         seconds[dtype] = time.perf_counter() - start
     gain = seconds[torch.float32] / seconds[torch.bfloat16]
     if gain > 1.5:
@@ -59,7 +59,9 @@ class Curve:
     def log(self, step: int, **values: float) -> None:
         for name, value in values.items():
             if not math.isfinite(value):
-                raise EvalkitError(f"{name} became {value} at step {step}.", "The last good checkpoint is kept; lower the learning rate and resume.")
+                raise EvalkitError(
+                    f"{name} became {value} at step {step}.", "The last good checkpoint is kept; lower the learning rate and resume."
+                )
         row = {"step": step, "seconds": round(time.monotonic() - self.start, 1)} | {name: round(value, 4) for name, value in values.items()}
         self._append([row.get(name, "") for name in self.columns])
         print("  ".join(f"{name} {value}" for name, value in row.items()), file=sys.stderr, flush=True)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from random import Random
 
 import torch
 from torch.nn import functional as F
 
+from evalkit.models.load import load_classifier
 from evalkit.models.mini_clip import MiniClip
 from evalkit.models.mini_inception import MiniInception, to_unit
-from evalkit.models.load import load_classifier
 from evalkit.scenes.captions import caption
 from evalkit.scenes.compose import Scene
 from evalkit.scenes.world import RELATIONS
+from evalkit.terminal import track
 from evalkit.training import data
 from evalkit.training.checkpoint import Average, save_weights
 from evalkit.training.judge import judge_scenes
@@ -22,23 +24,29 @@ from evalkit.training.loop import Curve, autocast, batches, choose_precision, sc
 OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
 
 
-def train_classifier(out: Path, *, seed: int = 0, width: int = 24, steps: int = 1800, batch: int = 64, scenes: int = 60_000, device: str = "cpu") -> None:
+def train_classifier(
+    out: Path, *, seed: int = 0, width: int = 24, steps: int = 1800, batch: int = 64, scenes: int = 60_000, device: str = "cpu"
+) -> None:
     """Dense cross-entropy over 8 x 8 cells, plus the picture's nouns and its background. Writes out.safetensors."""
     torch.manual_seed(seed)
     dtype, reason = choose_precision("auto", device)
-    print(reason)
+    print(reason, file=sys.stderr)
     first = seed * 10_000_000
     some = data.scenes(first, scenes)
     pictures, targets = data.pictures(some), data.targets(some)
     held_out = data.scenes(data.HELD_OUT, 500)
-    network = MiniInception(len(data.NOUNS), len(data.COLOUR_NAMES), len(data.BACKGROUND_NAMES), width).to(device).to(memory_format=torch.channels_last)
+    network = (
+        MiniInception(len(data.NOUNS), len(data.COLOUR_NAMES), len(data.BACKGROUND_NAMES), width)
+        .to(device)
+        .to(memory_format=torch.channels_last)
+    )
     average = Average(network, 0.995)
     optimiser = torch.optim.AdamW(network.parameters(), lr=1.0, weight_decay=0.02, betas=(0.9, 0.98))
     curve = Curve(out.with_suffix(".csv"), ("loss", "noun", "colour", "background", "everything"))
     generator = torch.Generator().manual_seed(seed)
     weights = torch.ones(len(data.NOUNS) + 1, device=device)
     weights[-1] = 0.1  # most cells hold nothing
-    for step, rows in zip(range(steps), batches(scenes, batch, generator), strict=False):
+    for step, rows in track(zip(range(steps), batches(scenes, batch, generator), strict=False), f"training {out.stem}", steps, "steps"):
         optimiser.param_groups[0]["lr"] = 3e-3 * schedule(step, steps)
         with autocast(dtype, device):
             found = network(augment(to_unit(pictures[rows].to(device)), generator).contiguous(memory_format=torch.channels_last))
@@ -55,9 +63,16 @@ def train_classifier(out: Path, *, seed: int = 0, width: int = 24, steps: int = 
             trained = MiniInception(len(data.NOUNS), len(data.COLOUR_NAMES), len(data.BACKGROUND_NAMES), width)
             trained.load_state_dict(average.weights)
             right = judge_scenes(trained.eval(), data.pictures(held_out), held_out)
-            curve.log(step + 1, loss=loss.item(), noun=right["noun"], colour=right["colour"], background=right["background"], everything=right["everything"])
-            save_weights(out, average.weights, {"kind": "classifier", "width": width, "nouns": list(data.NOUNS), "colours": list(data.COLOUR_NAMES),
-                         "backgrounds": list(data.BACKGROUND_NAMES), "seed": seed, "steps": step + 1})  # fmt: skip
+            curve.log(
+                step + 1,
+                loss=loss.item(),
+                noun=right["noun"],
+                colour=right["colour"],
+                background=right["background"],
+                everything=right["everything"],
+            )
+            names = {"nouns": list(data.NOUNS), "colours": list(data.COLOUR_NAMES), "backgrounds": list(data.BACKGROUND_NAMES)}
+            save_weights(out, average.weights, {"kind": "classifier", "width": width, "seed": seed, "steps": step + 1, **names})
 
 
 def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -71,12 +86,14 @@ def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return images * (0.85 + 0.3 * draw[3])
 
 
-def train_clip(out: Path, *, classifier: Path, seed: int = 0, steps: int = 1200, batch: int = 128, scenes: int = 60_000, device: str = "cpu") -> None:
-    """Contrastive training on the frozen trunk of a classifier; a pair's caption with the relation turned round is one more negative for its picture."""
+def train_clip(
+    out: Path, *, classifier: Path, seed: int = 0, steps: int = 1200, batch: int = 128, scenes: int = 60_000, device: str = "cpu"
+) -> None:
+    """Contrastive training on a classifier's frozen trunk. A pair's caption with the relation turned round is one more negative."""
     torch.manual_seed(seed)
     random = Random(seed)
     dtype, reason = choose_precision("auto", device)
-    print(reason)
+    print(reason, file=sys.stderr)
     some = data.scenes(seed * 10_000_000, scenes)
     pictures, words = data.pictures(some), data.tokenizer()
     held_out = data.scenes(data.HELD_OUT, 256)
@@ -88,7 +105,7 @@ def train_clip(out: Path, *, classifier: Path, seed: int = 0, steps: int = 1200,
     optimiser = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], lr=1.0, weight_decay=0.02, betas=(0.9, 0.98))
     curve = Curve(out.with_suffix(".csv"), ("loss", "image_to_text", "text_to_image", "relation"))
     generator = torch.Generator().manual_seed(seed)
-    for step, rows in zip(range(steps), batches(scenes, batch, generator), strict=False):
+    for step, rows in track(zip(range(steps), batches(scenes, batch, generator), strict=False), f"training {out.stem}", steps, "steps"):
         optimiser.param_groups[0]["lr"] = 2e-3 * schedule(step, steps)
         chosen = [some[row] for row in rows.tolist()]
         texts = data.read([data.noisy_caption(scene, random) for scene in chosen], words)
@@ -118,8 +135,8 @@ def train_clip(out: Path, *, classifier: Path, seed: int = 0, steps: int = 1200,
             trained = MiniClip(load_classifier(classifier), len(words), data.CONTEXT).to(device)
             trained.load_state_dict(average.weights)
             curve.log(step + 1, loss=loss.item(), **evaluate_clip(trained.eval(), held_out, held_out_pictures, held_out_texts))
-            save_weights(out, average.weights, {"kind": "clip", "words": list(words.words), "context": data.CONTEXT, "seed": seed, "steps": step + 1,
-                         "classifier": {"width": trained.mix.in_channels // 4}})  # fmt: skip
+            reading = {"words": list(words.words), "context": data.CONTEXT, "classifier": {"width": trained.mix.in_channels // 4}}
+            save_weights(out, average.weights, {"kind": "clip", "seed": seed, "steps": step + 1, **reading})
 
 
 def turn_round(scene: Scene, random: Random) -> Scene:
@@ -138,7 +155,10 @@ def evaluate_clip(network: MiniClip, held_out: list[Scene], pictures: torch.Tens
     asked = 0
     for n in pairs:
         scene = held_out[n]
-        true, false = (caption(Scene(scene.kind, scene.items, relation, scene.background, scene.style, scene.variant), n, complete=True) for relation in (scene.relation, OPPOSITE[scene.relation]))
+        true, false = (
+            caption(Scene(scene.kind, scene.items, relation, scene.background, scene.style, scene.variant), n, complete=True)
+            for relation in (scene.relation, OPPOSITE[scene.relation])
+        )
         if true != false:
             score = images[n] @ network.texts(data.read([true, false], words).to(images.device)).T
             asked, wins = asked + 1, wins + int(score[0] > score[1])

@@ -37,7 +37,7 @@ class Answer(NamedTuple):
     right: float
     low: float
     high: float
-    count: int
+    asked: int
 
 
 def quality(
@@ -80,7 +80,9 @@ def _pixels(draw: Callable[..., Sequence[object]], prompts: list[str], seeds: li
     for start in range(0, len(prompts), 64):
         for picture in draw(prompts[start : start + 64], seeds[start : start + 64]):
             if not isinstance(picture, Image.Image):
-                raise EvalkitError(f"{label} refused a prompt of the bundled world: {picture}.", "Judge a generator that answers all prompts.")
+                raise EvalkitError(
+                    f"{label} refused a prompt of the bundled world: {picture}.", "Judge a generator that answers all prompts."
+                )
             small = picture if picture.size == (32, 32) else picture.resize((32, 32), Image.Resampling.BOX)
             rows.append(torch.from_numpy(np.array(small.convert("RGB"))).permute(2, 0, 1))
     return torch.stack(rows)

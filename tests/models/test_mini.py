@@ -33,7 +33,9 @@ def test_weights_of_another_kind_or_width_are_named(tmp_path) -> None:
     with pytest.raises(EvalkitError, match=r"holds 'gan' weights, expected 'classifier'"):
         read_weights(path, "classifier")
     network = MiniInception(3, 2, 2, 8)
-    save_weights(path, network.state_dict(), {"kind": "classifier", "nouns": [1, 2, 3], "colours": [1, 2], "backgrounds": [1, 2], "width": 12})
+    save_weights(
+        path, network.state_dict(), {"kind": "classifier", "nouns": [1, 2, 3], "colours": [1, 2], "backgrounds": [1, 2], "width": 12}
+    )
     with pytest.raises(EvalkitError, match="does not fit the network"):
         load_classifier(path)
 
@@ -43,4 +45,7 @@ def test_weights_come_back_as_they_were_in_half_precision(tmp_path) -> None:
     config = {"kind": "classifier", "nouns": [1, 2, 3], "colours": [1, 2], "backgrounds": [1, 2], "width": 8}
     save_weights(tmp_path / "a.safetensors", network.state_dict(), config)
     loaded = load_classifier(tmp_path / "a.safetensors")
-    assert all(torch.equal(a.half().float() if a.is_floating_point() else a, b) for a, b in zip(network.state_dict().values(), loaded.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a.half().float() if a.is_floating_point() else a, b)
+        for a, b in zip(network.state_dict().values(), loaded.state_dict().values(), strict=True)
+    )

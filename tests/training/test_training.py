@@ -53,7 +53,11 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("small")
 def test_dalle_learns_by_heart_and_resumes(tmp_path: Path) -> None:
     target = tmp_path / "dalle.safetensors"
-    parts = {"tokenizer": BUNDLED / "image-tokenizer.safetensors", "clip": BUNDLED / "mini-clip.safetensors", "judge": BUNDLED / "mini-judge.safetensors"}
+    parts = {
+        "tokenizer": BUNDLED / "image-tokenizer.safetensors",
+        "clip": BUNDLED / "mini-clip.safetensors",
+        "judge": BUNDLED / "mini-judge.safetensors",
+    }
     train_dalle(target, **parts, depth=1, steps=5, batch=16, scenes=16)
     [first] = _rows(tmp_path / "dalle.csv")
     train_dalle(target, **parts, depth=1, steps=30, batch=16, scenes=16)
@@ -67,7 +71,11 @@ def test_dalle_learns_by_heart_and_resumes(tmp_path: Path) -> None:
 def test_gan_grows_and_resumes(tmp_path: Path) -> None:
     target = tmp_path / "gan.safetensors"
     train_classifier(tmp_path / "coach.safetensors", width=8, steps=1, batch=8, scenes=8)
-    parts = {"clip": BUNDLED / "mini-clip.safetensors", "coach": tmp_path / "coach.safetensors", "judge": BUNDLED / "mini-judge.safetensors"}
+    parts = {
+        "clip": BUNDLED / "mini-clip.safetensors",
+        "coach": tmp_path / "coach.safetensors",
+        "judge": BUNDLED / "mini-judge.safetensors",
+    }
     train_gan(target, **parts, steps=4, batch=8, scenes=16, smoothing=0.1)
     train_gan(target, **parts, steps=6, batch=8, scenes=16)
     assert [(row["step"], row["size"]) for row in _rows(tmp_path / "gan.csv")] == [("4", "32"), ("6", "32")]
