@@ -160,8 +160,8 @@ def choose(logits: Tensor, uniform: Tensor, temperature: float, top_k: int, top_
     """
     if temperature == 0:
         return logits.argmax(1)
-    best, codes = logits.double().div(temperature).topk(min(top_k or logits.shape[1], logits.shape[1]), dim=1)  # best first
-    chances = best.softmax(1)
+    best, codes = logits.topk(min(top_k or logits.shape[1], logits.shape[1]), dim=1)  # best first
+    chances = best.double().div(temperature).softmax(1)
     before = chances.cumsum(1) - chances
     chances = chances.masked_fill(before >= top_p, 0.0)
     total = chances.cumsum(1)
