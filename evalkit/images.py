@@ -111,8 +111,6 @@ def decode(data: bytes, alpha: Alpha = "refuse") -> Decoded | str:
             return "has more than 8 bits per sample"
         if image.mode not in ("1", "L", "P", "RGB", "LA", "PA", "RGBA"):
             return f"has the colour mode {image.mode}"
-        if image.format == "PNG":
-            PILImage.open(io.BytesIO(data), formats=FORMATS).verify()  # load() does not look at the checksums
         turned = image.getexif().get(0x0112, 1) in range(2, 9)  # asked before load(), which turns TIFF itself
         image.load()
         return _to_rgb(image, alpha, turned)

@@ -163,14 +163,19 @@ def test_a_torn_manifest_row_is_made_again(tmp_path: Path) -> None:
 def test_refusals_are_kept_and_transient_ones_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prompts = tuple(prompts_from_list(["a gun", "a rare bird", "a cat"]))
     spec = "models_for_tests:refuses"
-    run = generate(config(tmp_path / "run", spec, prompts=prompts))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        run = generate(config(tmp_path / "run", spec, prompts=prompts))
     assert [(r.status, r.detail, r.file) for r in run.records(spec)][:2] == [("refused_input", "policy", ""), ("quota", "", "")]
     monkeypatch.setenv("QUOTA", "1")
-    monkeypatch.setenv("WORLD_SIZE", "2")  # another rank's manifest: the image wins over the older refusal
-    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    monkeypatch.setenv("RANK", "0")
     generate(config(tmp_path / "run", spec, prompts=prompts))
+    manifests = {rank: (run.image_folder(spec) / f"manifest.{rank}.jsonl").read_text() for rank in (0, 1)}
+    assert "quota" in manifests[1]  # read after manifest.0, but the image there wins over this older refusal
     assert [record.status for record in run.records(spec)] == ["refused_input", "ok", "ok"]
-    assert len((run.image_folder(spec) / "manifest.1.jsonl").read_text().splitlines()) == 1
+    assert len(manifests[0].splitlines()) == 3
 
 
 @pytest.mark.parametrize(
