@@ -34,6 +34,7 @@ BatchSize = Annotated[int | None, typer.Option(help="Images per batch; no result
 Settings = Annotated[list[str] | None, typer.Option("--set", help="An option of a model: dalle.temperature=0.9. May be repeated.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the rows as JSON, and nothing else, on stdout.")]
 Folder = Annotated[Path, typer.Argument(help="A run folder.")]
+Open = Annotated[bool, typer.Option("--open", help="Show the report in the browser.")]
 
 
 @app.callback()
@@ -100,7 +101,7 @@ def _split(names: str | None) -> tuple[str, ...] | None:
 def run(
     models: Models = None, prompts: Prompts = None, out: Out = None, per_prompt: PerPrompt = None, seed: Seed = None,
     reference: Reference = None, metrics: Metrics = None, encoders: Encoders = None, device: Device = None,
-    batch_size: BatchSize = None, config: ConfigFile = None, settings: Settings = None, as_json: Json = False,
+    batch_size: BatchSize = None, config: ConfigFile = None, settings: Settings = None, as_json: Json = False, open_report: Open = False,
 ) -> None:  # fmt: skip
     """Generate images, score them and write the report; the same command again goes on where it stopped.
 
@@ -113,11 +114,13 @@ def run(
     with _clean():
         from evalkit.api import run as function
         from evalkit.config import parse_settings
+        from evalkit.terminal import show_page
 
         made = function(
             _split(models), prompts, config=config, out=out, per_prompt=per_prompt, seed=seed, reference=reference, encoders=encoders,
             metrics=_split(metrics), device=device, batch_size=batch_size, options=parse_settings(settings or ()),
         )  # fmt: skip
+        show_page(made.report_path / "index.html", open_report)
         _print_metrics(made.metrics(), made.path, as_json)
 
 
@@ -168,17 +171,18 @@ def score(
 
 
 @app.command()
-def report(folder: Folder) -> None:
+def report(folder: Folder, open_report: Open = False) -> None:
     """Write report/index.html and report.md of a scored run.
 
     \b
     Example:
-      evalkit report reports/first
+      evalkit report reports/first --open
     """
     with _clean():
         from evalkit.stages.report import report as function
+        from evalkit.terminal import show_page
 
-        print(f"report: {function(folder)}", file=sys.stderr)
+        show_page(function(folder), open_report)
         print(folder)
 
 

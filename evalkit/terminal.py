@@ -6,6 +6,7 @@ import contextlib
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from evalkit.core import MetricRow
@@ -55,6 +56,16 @@ def show_logs(level: int = logging.INFO) -> None:
     logger.setLevel(level)
     if not any(isinstance(handler, StderrHandler) for handler in logger.handlers):
         logger.addHandler(StderrHandler())
+
+
+def show_page(page: Path, opened: bool) -> None:
+    """Say on stderr where a page is, and show it in the browser if `opened`."""
+    print(f"report: {page}", file=sys.stderr)
+    if opened:
+        import webbrowser
+
+        if not webbrowser.open(page.resolve().as_uri()):
+            print("no browser was found here: open the page above in one", file=sys.stderr)
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

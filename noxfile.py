@@ -1,0 +1,36 @@
+"""Development sessions: `nox -s tests`, `nox -s lint`; each reads its dependencies from the groups of pyproject.toml."""
+
+import nox
+
+nox.options.sessions = ["lint", "docs", "tests"]
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The whole test suite with the exact versions of constraints.txt."""
+    session.install("-c", "constraints.txt", "--group", "test", "-e", ".")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Form, rules, types, and the direction of imports."""
+    session.install("-c", "constraints.txt", "--group", "lint", "-e", ".")
+    for command in ("ruff format --check", "ruff check", "pyright", "lint-imports"):
+        session.run(*command.split())
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """docs/cli.md is what --help says, and the examples of the README run."""
+    session.install("-c", "constraints.txt", "--group", "test", "-e", ".")
+    session.run("python", "docs/make_cli.py", "--check")
+    session.run("pytest", "tests/test_docs.py")
+
+
+@nox.session(python="3.11")
+def minimums(session: nox.Session) -> None:
+    """The lowest versions that pyproject.toml allows, on the lowest Python."""
+    session.install("uv")
+    session.run("uv", "pip", "install", "--resolution=lowest-direct", "--group", "test", "-e", ".")
+    session.run("pytest", *session.posargs)
