@@ -236,3 +236,28 @@ def test_a_reference_of_another_dimension_is_not_measured():
 def test_clip_score_needs_a_prompt_per_image():
     with pytest.raises(ValueError, match="one prompt per image"):
         alignment.clip_score(fake=torch.ones(3, 2), text=torch.ones(2, 2))
+
+
+def test_the_bundled_encoders_and_their_reference(tmp_path: Path):
+    """Held-out scenes of the bundled world score as real images do; noise does not."""
+    from evalkit.scenes.captions import caption
+    from evalkit.scenes.compose import compose, render
+
+    made, scenes = Run(tmp_path / "run"), [compose(900_000_000 + number) for number in range(60)]
+    made.write_prompts([Prompt(str(number), caption(scene, number)) for number, scene in enumerate(scenes)])
+    random = np.random.RandomState(0)
+    pictures = {"real": [render(scene, 32) for scene in scenes], "noise": list(random.randint(0, 256, (60, 32, 32, 3)).astype(np.uint8))}
+    for order, (model, arrays) in enumerate(pictures.items()):
+        made.register_model(model, model, order)
+        records = [Record(str(number), number, 0, 7, "ok", seconds=0.1) for number in range(60)]
+        pairs = zip(records, arrays, strict=True)
+        made.append_records(model, [made.save_image(model, record, encode_png(Image.fromarray(array))) for record, array in pairs])
+    rows = score(made.path, encoders="mini")
+    real, noise = by_name(rows, "real"), by_name(rows, "noise")
+    floor = json.loads(made.protocol_path.read_text())["fid_floor"]["mini-inception"]["60"]
+    assert (real["fid"].encoder, real["fid"].reference) == ("mini-inception", "scenes")
+    assert (real["fid"].low or 0) < floor * 1.2
+    assert (real["fid"].high or 0) > floor * 0.8
+    assert (noise["fid"].low or 0) > 2 * floor
+    for name in ("clip_score", "inception_score", "precision", "recall"):
+        assert (real[name].low or 0) > (noise[name].high or 0)

@@ -61,7 +61,9 @@ def wilson(successes: float, count: float, level: float = 0.95, method: str = "W
     z, rate = float(stats.norm.ppf((1 + level) / 2)), successes / count
     centre, scale = (rate + z * z / (2 * count)), 1 + z * z / count
     half = z * math.sqrt(rate * (1 - rate) / count + z * z / (4 * count * count))
-    return Interval(max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale), method)
+    low = (centre - half) / scale if successes > 0 else 0.0  # exact ends where rounding would leave 1e-18
+    high = (centre + half) / scale if successes < count else 1.0
+    return Interval(max(0.0, low), min(1.0, high), method)
 
 
 def rate(hits: NDArray[np.float64], clusters: NDArray[np.int64], level: float = 0.95) -> Interval:

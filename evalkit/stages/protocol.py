@@ -32,6 +32,7 @@ def facts(
     fid_floor: by encoder and count, the FID of so many real images (see `fid_floor`). vocabulary: how many words of the
     prompts the bundled models can read. image_notes: what had to be done to read pictures, and to how many.
     """
+    names = list(dict.fromkeys(row.metric for row in rows))
     return {
         "encoders": {kind: {"name": encoder.name, "fingerprint": encoder.fingerprint} for kind, encoder in chosen.items()},
         "encoder_reasons": list(reasons),
@@ -51,7 +52,7 @@ def facts(
             "seed": 0,
             "jackknife_groups": intervals.GROUPS,
             "bootstrap_draws": intervals.DRAWS,
-            "methods": {row.metric: row.interval for row in rows if row.interval},
+            "methods": {name: sorted({row.interval for row in rows if row.metric == name and row.interval}) for name in names},
         },
         "fid_floor": {encoder: dict(values) for encoder, values in floors.items() if values},
         "counts": {images.model: _counts(images) for images in sets},
