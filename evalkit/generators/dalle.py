@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from PIL.Image import Image
+from torch import Tensor
 
-from evalkit.core import EvalkitError, Generator, Refusal
-from evalkit.generators.pictures import to_pictures
+from evalkit.core import EvalkitError, Generator
+from evalkit.generators.pictures import FixedBatches, fingerprint
 from evalkit.models.load import BUNDLED, device_of, load_dalle, load_image_tokenizer
 from evalkit.models.text import WordTokenizer
-from evalkit.words import split_words
-
-BATCH = 32  # always this many rows at once, filled up: then a picture cannot depend on how many are asked for together
 
 
 def load(
@@ -30,32 +25,23 @@ def load(
         weights: a folder with dalle.safetensors and image-tokenizer.safetensors of your own training; empty = the bundled ones.
         device: auto, cpu, cuda or cuda:N.
     """
-    for name, value, good in (
-        ("temperature", temperature, temperature >= 0),
-        ("top_k", top_k, top_k >= 0),
-        ("top_p", top_p, 0 < top_p <= 1),
-        ("guidance", guidance, guidance >= 0),
+    for name, value, expected, good in (
+        ("temperature", temperature, "0 or more", temperature >= 0),
+        ("top_k", top_k, "0 or more", top_k >= 0),
+        ("top_p", top_p, "more than 0 and at most 1", 0 < top_p <= 1),
+        ("guidance", guidance, "0 or more", guidance >= 0),
     ):
         if not good:
-            raise EvalkitError(f"dalle.{name} is {value}, out of its range.", "See `evalkit list generators`.")
+            raise EvalkitError(f"dalle.{name} is {value}, expected {expected}.", "Change it with --set or in the configuration.")
     folder, where = Path(weights) if weights else BUNDLED, device_of(device)
-    network, config = load_dalle(folder / "dalle.safetensors")
-    images, _ = load_image_tokenizer(folder / "image-tokenizer.safetensors")
+    files = folder / "dalle.safetensors", folder / "image-tokenizer.safetensors"
+    (network, config), (images, _) = load_dalle(files[0]), load_image_tokenizer(files[1])
     network, images = network.to(where), images.to(where)
     words = WordTokenizer(config["words"], config["context"])
     empty = words.encode([[]]).to(where)
 
-    @torch.no_grad()
-    def generate(prompts: Sequence[str], seeds: Sequence[int]) -> list[Image | Refusal]:
-        drawn: list[Image | Refusal] = []
-        for start in range(0, len(prompts), BATCH):
-            part, own = [split_words(text) for text in prompts[start : start + BATCH]], list(seeds[start : start + BATCH])
-            missing = BATCH - len(part)
-            numbers = words.encode(part + [[]] * missing).to(where)
-            tokens = network.sample(
-                numbers, empty, own + [0] * missing, guidance=guidance, temperature=temperature, top_k=top_k, top_p=top_p
-            )
-            drawn += to_pictures(images.decode(tokens)[: len(part)])
-        return drawn
+    def draw(numbers: Tensor, seeds: list[int]) -> Tensor:
+        options = {"guidance": guidance, "temperature": temperature, "top_p": top_p}
+        return images.decode(network.sample(numbers.to(where), empty, seeds, top_k=top_k, **options))
 
-    return generate
+    return FixedBatches(draw, words, fingerprint(*files))

@@ -1,12 +1,54 @@
-"""From a network's output to pictures."""
+"""What the bundled generators share: from words and seeds to pictures, in batches of one fixed size."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
 from PIL import Image
 from torch import Tensor
 
+from evalkit.core import Refusal
+from evalkit.models.text import WordTokenizer
+from evalkit.words import split_words
 
-def to_pictures(images: Tensor) -> list[Image.Image]:
-    """float [N, 3, H, W] in -1..1 -> RGB pictures."""
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class FixedBatches:
+    """A generator that always draws 32 pictures at once, filling up with empty prompts: then the arithmetic of a picture, and
+    so the picture, cannot depend on how many are asked for together."""
+
+    draw: Callable[[Tensor, list[int]], Tensor]  # word numbers int64 [32, T] and 32 seeds -> float [32, 3, S, S] in -1..1
+    words: WordTokenizer
+    fingerprint: str
+
+    @torch.no_grad()
+    def __call__(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image | Refusal]:
+        drawn: list[Image.Image | Refusal] = []
+        for start in range(0, len(prompts), BATCH):
+            texts, own = [split_words(text) for text in prompts[start : start + BATCH]], list(seeds[start : start + BATCH])
+            missing = BATCH - len(texts)
+            pictures = _to_pictures(self.draw(self.words.encode(texts + [[]] * missing), own + [0] * missing)[: len(texts)])
+            for picture, text in zip(pictures, texts, strict=True):
+                if len(text) > self.words.context:
+                    picture.info["note"] = f"only the first {self.words.context} of the prompt's {len(text)} words were read"
+            drawn += pictures
+        return drawn
+
+
+def fingerprint(*weights: Path) -> str:
+    """A hash of weight files: a run that is resumed with others is refused."""
+    digest = hashlib.sha256()
+    for path in weights:
+        digest.update(path.read_bytes())
+    return f"sha256:{digest.hexdigest()[:16]}"
+
+
+def _to_pictures(images: Tensor) -> list[Image.Image]:
     pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     return [Image.fromarray(picture) for picture in pixels]

@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from evalkit.core import EvalkitError, Generator
+from evalkit.generators import dalle, gan
+
+PROMPTS = ["a dog on the grass", "two red circles in the snow", "a man riding a wave", "", "unheard words only"]
+
+
+@pytest.fixture(scope="module", params=[dalle, gan], ids=["dalle", "gan"])
+def generator(request: pytest.FixtureRequest) -> Generator:
+    return request.param.load(device="cpu")
+
+
+def _pixels(pictures: list[object]) -> list[np.ndarray]:
+    assert all(isinstance(picture, Image.Image) and picture.mode == "RGB" for picture in pictures)
+    return [np.asarray(picture) for picture in pictures]
+
+
+def test_a_picture_depends_on_its_own_prompt_and_seed_only(generator: Generator) -> None:
+    many = _pixels(generator(PROMPTS * 8, list(range(40))))  # more than one batch
+    alone = [_pixels(generator([(PROMPTS * 8)[place]], [place]))[0] for place in (0, 7, 33, 39)]
+    for place, picture in zip((0, 7, 33, 39), alone, strict=True):
+        assert np.array_equal(many[place], picture)
+    backwards = _pixels(generator((PROMPTS * 8)[::-1], list(range(40))[::-1]))[::-1]
+    assert all(np.array_equal(a, b) for a, b in zip(many, backwards, strict=True))
+
+
+def test_seeds_and_prompts_matter(generator: Generator) -> None:
+    first, other_seed, other_prompt = _pixels(generator([PROMPTS[0], PROMPTS[0], PROMPTS[1]], [1, 2, 1]))
+    assert not np.array_equal(first, other_seed)
+    assert not np.array_equal(first, other_prompt)
+
+
+def test_a_prompt_past_the_context_is_drawn_and_noted(generator: Generator) -> None:
+    short, long = generator(["a dog", "a dog " * 20], [1, 1])
+    assert isinstance(short, Image.Image)
+    assert isinstance(long, Image.Image)
+    assert "note" not in short.info
+    assert long.info["note"] == "only the first 24 of the prompt's 40 words were read"
+
+
+@pytest.mark.parametrize(
+    ("load", "options"), [(dalle.load, {"temperature": -1.0}), (dalle.load, {"top_p": 0.0}), (gan.load, {"truncation": 2.0})]
+)
+def test_options_out_of_range(load, options: dict[str, float]) -> None:
+    with pytest.raises(EvalkitError, match=f"{next(iter(options))} is .*, expected"):
+        load(**options)
+
+
+def test_a_folder_without_weights_is_one_sentence(tmp_path) -> None:
+    with pytest.raises(EvalkitError, match="There are no dalle weights at"):
+        dalle.load(weights=str(tmp_path))
+
+
+def test_truncation_zero_leaves_nothing_to_the_seed() -> None:
+    first, second = _pixels(gan.load(truncation=0.0, device="cpu")(["a cat", "a cat"], [1, 2]))
+    assert np.array_equal(first, second)
