@@ -14,6 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from matplotlib import rc_context, rcParamsDefault
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -23,6 +26,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 INK, MUTED, RULE = "#1a1d21", "#5a626b", "#dfe2e6"  # the report's style sheet recolours these three for dark screens
 
+PNG_DPI = 220
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 7,
@@ -54,7 +58,6 @@ STYLE: dict[str, Any] = {
     "axes.facecolor": "none",
     "figure.facecolor": "none",
     "figure.constrained_layout.use": True,
-    "savefig.dpi": 220,
     "pdf.fonttype": 42,  # TrueType: publishers refuse matplotlib's default, Type 3
     "ps.fonttype": 42,
     "svg.hashsalt": "evalkit",
@@ -80,19 +83,22 @@ def styled(make: Callable[P, T]) -> Callable[P, T]:
 @styled
 def to_bytes(figure: Figure, kind: Literal["svg", "pdf", "png"], text: Literal["path", "none"] = "path") -> bytes:
     """The figure as a file, without dates or program versions. `text="none"` keeps the words of an SVG as words."""
-    nothing: dict[str, Any] = {
-        "svg": {"Date": None, "Creator": None, "Format": None, "Type": None},
-        "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
-        "png": {"Software": None},
-    }
     buffer = io.BytesIO()
     with rc_context({"svg.fonttype": text}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script that the font lacks shows boxes
         if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):  # lay out once, not again for every file
             figure.draw_without_rendering()
             figure.set_layout_engine("none")
-        ground = "white" if kind == "png" else "none"
-        figure.savefig(buffer, format=kind, metadata=nothing[kind], facecolor=ground)
+        # The canvases are asked directly: `figure.savefig` would draw everything twice.
+        figure.set_dpi(PNG_DPI if kind == "png" else 72)
+        if kind == "svg":
+            FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        elif kind == "pdf":
+            FigureCanvasPdf(figure).print_pdf(buffer, metadata={"CreationDate": None, "Creator": None, "Producer": None})
+        else:
+            figure.set_facecolor("white")
+            FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
+            figure.set_facecolor("none")
     return buffer.getvalue()
 
 

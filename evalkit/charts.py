@@ -38,7 +38,10 @@ def forest(rows: Rows, models: Sequence[str]) -> Figure:
     for axes, panel in zip(grid, panels, strict=False):
         chosen = [row for row in rows if (row["metric"], row["encoder"], row["reference"]) == panel]
         for row in chosen:
-            _interval(axes, models.index(row["model"]), row, models)
+            place = models.index(row["model"])
+            _interval(axes, place, row, models)
+            if row.get("floor") is not None:
+                axes.vlines(row["floor"], place - 0.34, place + 0.34, color=INK, linewidth=1.2)
         axes.set_title(_short(" · ".join(part for part in (chosen[0]["title"], panel[1]) if part), 44))
         _reference_line(axes, chosen)
         _name_lines(axes, models)
@@ -159,17 +162,22 @@ def outcomes(rows: Rows, models: Sequence[str]) -> Figure:
 
 @styled
 def speed(rows: Rows, models: Sequence[str]) -> Figure:
-    """Seconds per picture: the median and the span from the 5th to the 95th percentile. Rows: model, value, low, high."""
+    """Time per picture: the median and the span from the 5th to the 95th percentile; below 0.1 s in milliseconds.
+
+    Rows: model, value, low, high, in seconds.
+    """
     figure = _figure(height=0.7 + 0.24 * len(models))
     axes = figure.subplots()
+    unit = 1000 if max(row["high"] for row in rows) < 0.1 else 1
+    rows = [{**row, **{end: row[end] * unit for end in ("value", "low", "high")}} for row in rows]
     for row in rows:
         _interval(axes, models.index(row["model"]), row, models)
-    values = [row["high"] for row in rows]
-    if min(row["low"] for row in rows) > 0 and max(values) / min(row["low"] for row in rows) > 30:
+    smallest, largest = min(row["low"] for row in rows), max(row["high"] for row in rows)
+    if 0 < 30 * smallest < largest:
         axes.set_xscale("log")
     else:
-        axes.set_xlim(0, max(values) * 1.08)
-    axes.set_title("Seconds per picture")
+        axes.set_xlim(0, largest * 1.08)
+    axes.set_title("Milliseconds per picture" if unit == 1000 else "Seconds per picture")
     _name_lines(axes, models)
     _direction(axes, "lower")
     return figure
@@ -201,12 +209,11 @@ def _interval(axes: Axes, place: float, row: Mapping[str, Any], models: Sequence
 
 
 def _reference_line(axes: Axes, rows: Rows) -> None:
-    """The floor where it is known; zero where it means something; else a dotted line at the best value, to measure from."""
+    """Zero where it means something; else a dotted line at the best value, to measure from. Room for floors where known."""
     ends = [end for row in rows for end in (row["value"], row.get("low"), row.get("high")) if end is not None]
     floors = [row["floor"] for row in rows if row.get("floor") is not None]
     low, high = float(min(ends)), float(max(ends))
     if floors:
-        axes.axvline(max(floors), color=INK, linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
         low = min(low, *floors)
     elif low <= 0 or rows[0].get("zero"):
         axes.axvline(0, color=INK, linewidth=0.8, zorder=1)

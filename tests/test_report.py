@@ -277,6 +277,15 @@ def test_three_models_with_two_leaders():
     assert [cell.leads for cell in comparison.cells.values()] == [True, True, False]
 
 
+def test_counts_that_differ_allow_no_verdict_on_fid_but_one_on_kid():
+    sizes = (("a", 10.0, 600), ("b", 20.0, 60))
+    rows = [MetricRow(m, metric, "e", "r", v, v - 1, v + 1, n, 600, "lower") for metric in ("fid", "kid") for m, v, n in sizes]
+    fid, kid = compare(rows, ["a", "b"], {})
+    assert fid.verdict == "Not compared: the number of pictures moves this metric, and it differs (n = 60 to 600)."
+    assert not any(cell.leads for cell in fid.cells.values())
+    assert kid.verdict == "a is ahead of b."
+
+
 def test_numbers_of_different_protocols_are_not_put_together():
     rows = [MetricRow(m, "fid", e, "r", 1.0, 0.9, 1.1, 9, 9, "lower") for m, e in (("a", "inception"), ("b", "mini-inception"))]
     first, second = compare(rows, ["a", "b"], {})

@@ -17,6 +17,7 @@ from evalkit.stages import report_words as words
 from evalkit.stages.report_findings import Comparison, compare
 
 OUTCOMES = ("ok", "refused", "failed", "missing")
+LEAST_FOR_INTERVAL = 5  # prompts, as in the score stage
 MOST_GROUPS = 24  # in the figure; more would not be readable
 
 
@@ -134,6 +135,12 @@ def speed_rows(facts: Facts) -> list[dict[str, Any]]:
     return rows
 
 
+def per_second(row: Mapping[str, Any]) -> str:
+    """Pictures per second of a row of `speed_rows`, as it is written."""
+    value = row["images_per_second"]
+    return words.number(value, words.decimals([value], []))
+
+
 def sample_prompts(facts: Facts, count: int) -> list[int]:
     """A fixed sample of prompts that nobody picked: those whose ids have the smallest SHA-256, in the order of the list."""
     order = sorted(range(len(facts.prompts)), key=lambda i: hashlib.sha256(facts.prompts[i].id.encode("utf-8", "replace")).digest())
@@ -144,7 +151,7 @@ def _mean_interval(values: Sequence[float]) -> dict[str, Any]:
     from scipy.special import stdtrit
 
     mean = statistics.fmean(values)
-    if len(values) < 2:
+    if len(values) < LEAST_FOR_INTERVAL:
         return {"value": mean, "low": None, "high": None, "count": len(values)}
     arm = float(stdtrit(len(values) - 1, 0.975)) * statistics.stdev(values) / math.sqrt(len(values))
     return {"value": mean, "low": mean - arm, "high": mean + arm, "count": len(values)}

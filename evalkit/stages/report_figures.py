@@ -68,16 +68,24 @@ def _forest(facts: Facts) -> Chart | None:
         return None
     methods: dict[str, list[str]] = {}
     for comparison in comparisons:
-        methods.setdefault(comparison.interval_method or "no interval", []).append(comparison.title)
+        for method in dict.fromkeys(_short(cell.row.interval) for cell in comparison.cells.values() if cell.interval):
+            methods.setdefault(method or "as given", []).append(comparison.title)
     bars = "; ".join(f"{words.listing(titles)}: {method}" for method, titles in methods.items())
-    caption = f"Points are the models' values, bars their intervals ({bars}). Solid line: zero. Dotted line: the best value."
+    caption = (
+        f"Points are the models' values, bars their intervals{f' ({bars})' if bars else ''}. Solid line: zero. Dotted line: the best value."
+    )
     if any(row["floor"] is not None for row in rows):
-        caption += " Dashed line: the FID that perfect pictures would get at this count."
+        caption += " Short upright lines: the FID that perfect pictures would get at this count."
     keys = [(comparison.metric, comparison.encoder, comparison.reference) for comparison in comparisons]
     parts = [[row for row in rows if (row["metric"], row["encoder"], row["reference"]) == key] for key in keys]
     return Chart(
         "metrics", "All metrics", caption, rows, charts.forest(rows, facts.models), [charts.forest(p, facts.models) for p in parts]
     )
+
+
+def _short(method: str) -> str:
+    """How an interval was found, without the counts that differ from model to model."""
+    return re.sub(r"\d[\d,]* ", "", re.split(r", | \(", method, maxsplit=1)[0])
 
 
 def _distribution(facts: Facts) -> Chart | None:
@@ -100,7 +108,7 @@ def _groups(facts: Facts) -> Chart | None:
     rows = group_rows(facts)
     if facts.score is None or len({row["group"] for row in rows}) < 2:
         return None
-    caption = "Means by group of prompts (their number in brackets), with 95% t intervals over prompts."
+    caption = "Means by group of prompts (their number in brackets), with 95% t intervals over prompts (from 5 on)."
     caption += " Dotted lines: the models' means over all prompts."
     if len(facts.groups) > MOST_GROUPS:
         caption += f" The first {MOST_GROUPS} of {len(facts.groups)} groups."

@@ -124,7 +124,7 @@ def _comparison(metric: str, encoder: str, reference: str, rows: Mapping[str, Me
     better = next(iter(rows.values())).better
     best = _best(measured)
     leaders = [row.model for row in measured if best and not behind(row, best)]
-    decided = 0 < len(leaders) < len(measured)
+    decided = 0 < len(leaders) < len(measured) and _same_counts(metric, measured)
 
     def cell(row: MetricRow) -> Cell:
         span = row.value is not None and row.low is not None and row.high is not None
@@ -134,7 +134,7 @@ def _comparison(metric: str, encoder: str, reference: str, rows: Mapping[str, Me
         return Cell(row, words.number(row.value, digits), interval, leads, floor, words.number(floor, digits) if floor is not None else "")
 
     cells = {model: cell(row) for model, row in rows.items()}
-    kind, verdict = _verdict(cells, measured, best, leaders)
+    kind, verdict = _verdict(metric, cells, measured, best, leaders)
     detail = "; ".join(
         f"{model} {c.value}" + (f" ({c.interval})" if c.interval else "") for model, c in cells.items() if c.row.value is not None
     )
@@ -148,12 +148,22 @@ def _best(rows: Sequence[MetricRow]) -> MetricRow | None:
     return choose(rows, key=lambda row: row.value if row.value is not None else 0.0)
 
 
-def _verdict(cells: Mapping[str, Cell], measured: Sequence[MetricRow], best: MetricRow | None, leaders: Sequence[str]) -> tuple[Kind, str]:
+def _same_counts(metric: str, measured: Sequence[MetricRow]) -> bool:
+    """False where the counts alone may decide: this metric moves with the count, and the counts differ by over a tenth."""
+    counts = [row.count for row in measured]
+    return metric not in words.SAMPLE_SIZE_BIASED or max(counts) <= 1.1 * min(counts)
+
+
+def _verdict(
+    metric: str, cells: Mapping[str, Cell], measured: Sequence[MetricRow], best: MetricRow | None, leaders: Sequence[str]
+) -> tuple[Kind, str]:
     if best is None:
         reasons = words.listing(sorted({cell.reason for cell in cells.values() if cell.reason}))
         return "missing", f"Not measured{': ' + reasons.rstrip('.') if reasons else ''}."
     if len(measured) == 1:
         return "alone", f"Only {best.model} was measured."
+    if not _same_counts(metric, measured):
+        return "unsure", f"Not compared: the number of pictures moves this metric, and it differs ({_counts(measured)})."
     if any(row.low is None or row.high is None for row in measured):
         why = next((row.interval.removeprefix("no interval: ") for row in measured if row.low is None and row.interval), "")
         return "unsure", f"{best.model} has the best value, but without intervals that is no finding{f' ({why})' if why else ''}."
@@ -177,8 +187,8 @@ def _cautions(metric: str, cells: Mapping[str, Cell]) -> list[str]:
     cautions = []
     measured = [cell for cell in cells.values() if cell.row.value is not None]
     counts = {cell.row.count for cell in measured}
-    if len(counts) > 1 and metric in words.SAMPLE_SIZE_BIASED:
-        cautions.append("The models were measured on different numbers of pictures, which alone moves this metric.")
+    if len(counts) > 1 and metric in words.SAMPLE_SIZE_BIASED and max(counts) <= 1.1 * min(counts):
+        cautions.append("The models were measured on slightly different numbers of pictures, which alone moves this metric a little.")
     floors = sorted({(cell.row.count, cell.floor_text) for cell in measured if cell.floor_text})
     if floors:
         listed = words.listing([f"{text} at {words.plural(count, 'picture')}" for count, text in floors])

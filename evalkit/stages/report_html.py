@@ -20,7 +20,7 @@ from evalkit.core import Prompt, Record
 from evalkit.run_folder import Run
 from evalkit.stages import report_sentences as sentences
 from evalkit.stages import report_words as words
-from evalkit.stages.report_facts import Facts, outcome, prompt_means, speed_rows
+from evalkit.stages.report_facts import Facts, outcome, per_second, prompt_means, speed_rows
 from evalkit.stages.report_figures import Chart, inline_svg
 
 MOST_PROMPTS = 4_000  # in the gallery: about 4 MB of HTML; a longer list is shown in even steps, and the page says so
@@ -85,6 +85,7 @@ def render(facts: Facts, charts: Sequence[Chart]) -> str:
         script=Markup(script),
         figures=figures,
         gallery=gallery(facts),
+        per_second=per_second,
         speed={row["model"]: row for row in speed_rows(facts)},
         troubles={model: troubles(facts, model) for model in facts.models},
         protocol=tables(facts.protocol),
@@ -136,7 +137,7 @@ def tables(facts: Mapping[str, Any], title: str = "settings") -> list[Table]:
             continue
         items = value.items() if isinstance(value, Mapping) else [(i + 1, item) for i, item in enumerate(value)]
         pairs = {str(name): item for name, item in items}
-        name = str(key).replace("_", " ")
+        name = str(key).replace("_", " ") if title == "settings" else f"{title}: {key}"
         if not all(isinstance(item, Mapping) for item in pairs.values()):
             made += tables(pairs, name)
             continue

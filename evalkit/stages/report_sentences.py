@@ -64,17 +64,20 @@ def conclusion(facts: Facts) -> str:
             ahead[words.listing(leaders)] = ahead.get(words.listing(leaders), 0) + 1
     tied = sum(comparison.kind == "tied" for comparison in facts.scored)
     total = tied + sum(ahead.values())
+    apart = sum(comparison.kind == "unsure" for comparison in facts.scored)
+    more = f" {f'{apart} more' if total else words.plural(apart, 'metric')} cannot be compared." if apart else ""
     if not total:
-        return "Nothing was measured that could tell the models apart."
+        return more.strip() or "Nothing was measured that could tell the models apart."
     if not ahead:
-        return f"{words.plural(total, 'metric')} measured: at this count the models cannot be told apart{' on any of them' * (total > 1)}."
+        which = "the one metric does not tell" if total == 1 else f"none of the {total} metrics tells"
+        return f"At this count {which} the models apart.{more}"
     first = f" of {words.plural(total, 'metric')}"
     parts = []
     for who, count in sorted(ahead.items(), key=lambda item: -item[1]):
         parts.append(f"{who} {'leads' if who in facts.models else 'lead'} on {count}{first}")
         first = ""
     rest = f"; {tied} cannot tell the models apart" if tied else ""
-    return f"{words.listing(parts)}{rest}."
+    return f"{words.listing(parts)}{rest}.{more}"
 
 
 def banner(facts: Facts) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from evalkit.escape import attribute, latex, markdown
 from evalkit.stages import report_sentences as sentences
 from evalkit.stages import report_words as words
-from evalkit.stages.report_facts import Facts, sample_prompts, speed_rows
+from evalkit.stages.report_facts import Facts, per_second, sample_prompts, speed_rows
 from evalkit.stages.report_findings import Cell
 from evalkit.stages.report_html import image_url, tables, troubles
 
@@ -144,7 +144,7 @@ def attribute_url(url: str) -> str:
 
 
 def _outcomes(facts: Facts) -> str:
-    speed = {row["model"]: f"{row['images_per_second']:,.3g}" for row in speed_rows(facts)}
+    speed = {row["model"]: per_second(row) for row in speed_rows(facts)}
     rows = [[markdown(m), *(f"{n:,}" for n in facts.outcomes[m].values()), speed.get(m, words.DASH)] for m in facts.models]
     return _table(["Model", "made", "refused", "failed", "not there", "pictures per second"], rows, numbers_from=1)
 

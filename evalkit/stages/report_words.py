@@ -71,12 +71,12 @@ def arrow(better: str) -> str:
 
 
 def decimals(values: Sequence[float], widths: Sequence[float]) -> int:
-    """Digits after the point: two significant digits of the narrowest interval's half, else three of the largest value."""
+    """Digits after the point: two significant digits of the narrowest interval's half, else two of the smallest value."""
     halves = [width / 2 for width in widths if width > 0 and math.isfinite(width)]
     if halves:
         return min(6, max(0, 1 - math.floor(math.log10(min(halves)))))
-    largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
-    return min(6, max(0, 2 - math.floor(math.log10(largest)))) if largest else 2
+    smallest = min((abs(value) for value in values if value and math.isfinite(value)), default=0.0)
+    return min(6, max(0, 1 - math.floor(math.log10(smallest)))) if smallest else 2
 
 
 def number(value: float | None, digits: int) -> str:
