@@ -22,7 +22,9 @@ from evalkit.words import split_words
 GROUPS = ("object", "colour", "count", "position", "two objects", "free")
 FIRST_SEED = 3_000_000_000  # training takes seeds below 1,000,000,000
 PER_COUNT, PER_RELATION, TWO_OBJECTS = 20, 15, 50  # prompts for each count, for each relation, and in "two objects"
-_UNASKED = frozenset(word.strip() for word in (*LARGE, *SMALL, *"single lone colorful walking parked".split()))  # ask for more than the truth holds
+_UNASKED = frozenset(
+    word.strip() for word in (*LARGE, *SMALL, *["single", "lone", "colorful", "walking", "parked"])
+)  # ask for more than the truth holds
 
 
 class _Sentence(NamedTuple):
