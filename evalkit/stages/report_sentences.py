@@ -76,6 +76,8 @@ def conclusion(facts: Facts) -> str:
     for who, count in sorted(ahead.items(), key=lambda item: -item[1]):
         parts.append(f"{who} {'leads' if who in facts.models else 'lead'} on {count}{first}")
         first = ""
+    if len(ahead) == 1 and not tied and total > 1:
+        return f"{parts[0].replace(f'{total} of {total}', f'all {total}')}.{more}"
     rest = f"; {tied} cannot tell the models apart" if tied else ""
     return f"{words.listing(parts)}{rest}.{more}"
 

@@ -71,10 +71,12 @@ def arrow(better: str) -> str:
 
 
 def decimals(values: Sequence[float], widths: Sequence[float]) -> int:
-    """Digits after the point: two significant digits of the narrowest interval's half, else two of the smallest value."""
+    """Digits after the point: two significant digits of the narrowest interval's half, but at most one more than the
+    widest needs; without intervals, two of the smallest value."""
     halves = [width / 2 for width in widths if width > 0 and math.isfinite(width)]
     if halves:
-        return min(6, max(0, 1 - math.floor(math.log10(min(halves)))))
+        narrow, wide = (max(0, 1 - math.floor(math.log10(half))) for half in (min(halves), max(halves)))
+        return min(6, narrow, wide + 1)
     smallest = min((abs(value) for value in values if value and math.isfinite(value)), default=0.0)
     return min(6, max(0, 1 - math.floor(math.log10(smallest)))) if smallest else 2
 
