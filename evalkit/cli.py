@@ -2,39 +2,41 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from evalkit.core import EvalkitError
+from evalkit.cli_parts import (
+    BatchSize,
+    ConfigFile,
+    Device,
+    Encoders,
+    Folder,
+    Json,
+    Metrics,
+    Models,
+    Open,
+    Out,
+    PerPrompt,
+    Prompts,
+    Reference,
+    Seed,
+    Settings,
+    clean,
+    print_metrics,
+    print_rows,
+    split,
+    state,
+)
 
 app = typer.Typer(name="evalkit", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 reference_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Reference statistics, to which FID and its kin compare.")
 list_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What is installed, what was run, what the bundled world knows.")
 app.add_typer(reference_app, name="reference")
 app.add_typer(list_app, name="list")
-
-Models = Annotated[str | None, typer.Option(help="Names, package.module:attribute, or folders of images, joined by commas.")]
-Prompts = Annotated[str | None, typer.Option(help="A file (txt, jsonl, csv, COCO captions json), or the bundled suite, or suite:GROUP.")]
-ConfigFile = Annotated[Path | None, typer.Option(help="A TOML file with the same keys, such as another run's run.toml. Flags win.")]
-Out = Annotated[str | None, typer.Option(help="The run folder.  [default: a folder in reports/ that the same command finds again]")]
-PerPrompt = Annotated[int | None, typer.Option(help="Images per prompt.  [default: 1]")]
-Seed = Annotated[int | None, typer.Option(help="The run's seed; each image derives its own from it.  [default: 0]")]
-Reference = Annotated[str | None, typer.Option(help="Reference statistics: a name from `evalkit reference list`, or a path.")]
-Metrics = Annotated[str | None, typer.Option(help="Names joined by commas.  [default: the usual set]")]
-Encoders = Annotated[str | None, typer.Option(help="auto, standard, mini, or names joined by commas.  [default: auto]")]
-Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps or xpu.  [default: auto]")]
-BatchSize = Annotated[int | None, typer.Option(help="Images per batch; no result depends on it.  [default: 32]")]
-Settings = Annotated[list[str] | None, typer.Option("--set", help="An option of a model: dalle.temperature=0.9. May be repeated.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the rows as JSON, and nothing else, on stdout.")]
-Folder = Annotated[Path, typer.Argument(help="A run folder.")]
-Open = Annotated[bool, typer.Option("--open", help="Show the report in the browser.")]
 
 
 @app.callback()
@@ -53,10 +55,7 @@ def start(
       evalkit run --config reports/first/run.toml --out reports/again
       evalkit list generators
     """
-    _state["debug"] = debug
-
-
-_state = {"debug": False}
+    state["debug"] = debug
 
 
 def _version(wanted: bool) -> None:
@@ -65,36 +64,6 @@ def _version(wanted: bool) -> None:
 
         print(evalkit.__version__)
         raise typer.Exit
-
-
-@contextlib.contextmanager
-def _clean() -> Iterator[None]:
-    """One sentence and an exit code for what the user can mend; the log on stderr."""
-    from evalkit.terminal import show_logs
-
-    show_logs()
-    try:
-        yield
-    except EvalkitError as error:
-        if _state["debug"]:
-            raise
-        print(f"error: {_one_line(error.message)}", file=sys.stderr)
-        if error.hint:
-            print(f"hint: {_one_line(error.hint)}", file=sys.stderr)
-        raise typer.Exit(error.exit_code) from error
-    except KeyboardInterrupt:
-        print("stopped: the same command goes on where this one stopped.", file=sys.stderr)
-        raise typer.Exit(130) from None
-
-
-def _one_line(text: str) -> str:
-    return "".join(character if character.isprintable() else " " for character in text)
-
-
-def _split(names: str | None) -> tuple[str, ...] | None:
-    from evalkit.config import split_names
-
-    return None if names is None else split_names(names)
 
 
 @app.command()
@@ -111,17 +80,17 @@ def run(
       evalkit run --models dalle,some/folder --prompts p.jsonl --per-prompt 4 --set dalle.temperature=0.9
       evalkit run --models my_model:generate --prompts p.txt --metrics fid,kid --json
     """
-    with _clean():
+    with clean():
         from evalkit.api import run as function
         from evalkit.config import parse_settings
         from evalkit.terminal import show_page
 
         made = function(
-            _split(models), prompts, config=config, out=out, per_prompt=per_prompt, seed=seed, reference=reference, encoders=encoders,
-            metrics=_split(metrics), device=device, batch_size=batch_size, options=parse_settings(settings or ()),
+            split(models), prompts, config=config, out=out, per_prompt=per_prompt, seed=seed, reference=reference, encoders=encoders,
+            metrics=split(metrics), device=device, batch_size=batch_size, options=parse_settings(settings or ()),
         )  # fmt: skip
         show_page(made.report_path / "index.html", open_report)
-        _print_metrics(made.metrics(), made.path, as_json)
+        print_metrics(made.metrics(), made.path, as_json)
 
 
 @app.command()
@@ -135,12 +104,12 @@ def generate(
     Example:
       evalkit generate --models noise --prompts prompts.txt --out reports/noise --set noise.size=64
     """
-    with _clean():
+    with clean():
         from evalkit.api import generate as function
         from evalkit.config import parse_settings
 
         made = function(
-            _split(models), prompts, config=config, out=out, per_prompt=per_prompt, seed=seed,
+            split(models), prompts, config=config, out=out, per_prompt=per_prompt, seed=seed,
             device=device, batch_size=batch_size, options=parse_settings(settings or ()),
         )  # fmt: skip
         print(made.path)
@@ -159,15 +128,15 @@ def score(
       evalkit score reports/first --metrics fid,kid
       evalkit score some/folder --json
     """
-    with _clean():
+    with clean():
         from evalkit.stages.score import results_folder
         from evalkit.stages.score import score as function
 
         rows = function(
-            folder, metrics=_split(metrics) or (), encoders=encoders or "auto", reference=reference, device=device or "auto",
+            folder, metrics=split(metrics) or (), encoders=encoders or "auto", reference=reference, device=device or "auto",
             batch_size=batch_size or 32,
         )  # fmt: skip
-        _print_metrics(rows, results_folder(folder), as_json)
+        print_metrics(rows, results_folder(folder), as_json)
 
 
 @app.command()
@@ -178,7 +147,7 @@ def report(folder: Folder, open_report: Open = False) -> None:
     Example:
       evalkit report reports/first --open
     """
-    with _clean():
+    with clean():
         from evalkit.stages.report import report as function
         from evalkit.terminal import show_page
 
@@ -201,7 +170,7 @@ def reference_build(
     Example:
       evalkit reference build photos/ --name my-photos
     """
-    with _clean():
+    with clean():
         if str(images) == "world":
             from evalkit.training.world_reference import build_world_reference
 
@@ -218,11 +187,11 @@ def reference_build(
 @reference_app.command("list")
 def reference_list(as_json: Json = False) -> None:
     """Show the reference statistics that are installed."""
-    with _clean():
+    with clean():
         from evalkit.stages.reference import available
 
         rows = [(item.name, str(item.count), ", ".join(item.encoders), item.description) for item in available()]
-        _print_rows(("name", "images", "encoders", "description"), rows, as_json)
+        print_rows(("name", "images", "encoders", "description"), rows, as_json)
 
 
 @app.command()
@@ -239,7 +208,7 @@ def train(
     Example:
       evalkit train gan --out weights/ --seed 0
     """
-    with _clean():
+    with clean():
         from evalkit.training import train as function
 
         print(function(model, out=out, seed=seed, steps=steps, device=device or "auto"))
@@ -260,7 +229,7 @@ def judge(
     Example:
       evalkit judge --models dalle,gan --grid samples.png
     """
-    with _clean():
+    with clean():
         from evalkit.training.quality import quality
 
         rows = quality(models.split(","), count=count, seed=seed, device=device or "auto", grid=grid)
@@ -271,83 +240,61 @@ def judge(
             (row.model, row.prompts, row.question, f"{row.right:.1%}", f"{row.low:.1%} to {row.high:.1%}", str(row.asked))
             for row in rows
         ]  # fmt: skip
-        _print_rows(("model", "prompts", "question", "right", "95% interval", "count"), shown, False)
+        print_rows(("model", "prompts", "question", "right", "95% interval", "count"), shown, False)
 
 
 @list_app.command("generators")
 def list_generators(as_json: Json = False) -> None:
     """Generators and their options."""
-    with _clean():
+    with clean():
         from evalkit.listing import generators
 
-        _print_rows(*generators(), as_json)
+        print_rows(*generators(), as_json)
 
 
 @list_app.command("encoders")
 def list_encoders(as_json: Json = False) -> None:
     """Encoders."""
-    with _clean():
+    with clean():
         from evalkit.listing import encoders
 
-        _print_rows(*encoders(), as_json)
+        print_rows(*encoders(), as_json)
 
 
 @list_app.command("metrics")
 def list_metrics(as_json: Json = False) -> None:
     """Metrics, with the better direction and the paper."""
-    with _clean():
+    with clean():
         from evalkit.listing import metrics
 
-        _print_rows(*metrics(), as_json)
+        print_rows(*metrics(), as_json)
 
 
 @list_app.command("runs")
 def list_runs(folder: Annotated[Path, typer.Argument(help="Where the runs are.")] = Path("reports"), as_json: Json = False) -> None:
     """Run folders."""
-    with _clean():
+    with clean():
         from evalkit.listing import runs
 
-        _print_rows(*runs(folder), as_json)
+        print_rows(*runs(folder), as_json)
 
 
 @list_app.command("world")
 def list_world(as_json: Json = False) -> None:
     """Objects, shapes, colours, relations, backgrounds and styles of the bundled world, with their words."""
-    with _clean():
+    with clean():
         from evalkit.listing import world
 
-        _print_rows(*world(), as_json)
+        print_rows(*world(), as_json)
 
 
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """Look at this machine and installation: versions, memory, disk, weights, encoders."""
-    with _clean():
+    with clean():
         from evalkit.diagnosis import doctor as function
 
-        _print_rows(
-            ("topic", "finding", "good"), [(item.topic, item.finding, "yes" if item.good else "no") for item in function()], as_json
-        )
-
-
-def _print_metrics(rows: Any, path: Path, as_json: bool) -> None:
-    from evalkit.terminal import METRIC_HEADER, metric_cells, print_table
-
-    if as_json:
-        print(json.dumps([dataclasses.asdict(row) for row in rows], indent=1, ensure_ascii=False))
-        return
-    if sys.stdout.isatty():
-        print_table(METRIC_HEADER, [metric_cells(row) for row in rows])
-    print(path)
-
-
-def _print_rows(header: tuple[str, ...], rows: list[tuple[str, ...]], as_json: bool) -> None:
-    from evalkit.terminal import print_table
-
-    if as_json:
-        print(json.dumps([dict(zip(header, row, strict=True)) for row in rows], indent=1, ensure_ascii=False))
-    else:
-        print_table(header, rows)
+        print_rows(("topic", "finding", "good"), [(item.topic, item.finding, "yes" if item.good else "no") for item in function()], as_json)
 
 
 def main() -> None:

@@ -248,7 +248,7 @@ def test_on_a_terminal_there_is_a_bar(place: Path) -> None:
 
 
 def test_on_a_terminal_there_is_a_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from evalkit import cli
+    from evalkit import cli_parts
 
     rows = [
         MetricRow("dalle", "fid", "mini-inception", "scenes", 12.3456, 11, 13.5, 98, 100, "lower"),
@@ -256,7 +256,7 @@ def test_on_a_terminal_there_is_a_table(monkeypatch: pytest.MonkeyPatch, capsys:
     ]
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    cli._print_metrics(rows, Path("run"), False)
+    cli_parts.print_metrics(rows, Path("run"), False)
     output = capsys.readouterr().out.splitlines()
     [first] = [line for line in output if "dalle" in line]
     assert [cell.strip() for cell in first.split("│")[1:-1]] == [
