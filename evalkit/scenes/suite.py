@@ -31,7 +31,7 @@ class _Sentence(NamedTuple):
     text: str
     nouns: str  # what it names of the world, in its order, joined by commas
     background: str = ""
-    count: int = 1  # of the first noun
+    number: int = 1  # of the first noun
     relation: str = ""  # of the first noun to the second
 
 
@@ -129,7 +129,7 @@ def prompts() -> Iterator[dict[str, Any]]:
             yield _row(group, number, text, _truth(text, scene))
     for number, sentence in enumerate(SENTENCES):
         items = [{"noun": noun, "colour": ""} for noun in sentence.nouns.split(", ")]
-        truth = {"items": items, "count": sentence.count, "relation": sentence.relation, "background": sentence.background}
+        truth = {"items": items, "count": sentence.number, "relation": sentence.relation, "background": sentence.background}
         yield _row("free", number, sentence.text, truth)
 
 
