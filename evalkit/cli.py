@@ -28,6 +28,7 @@ from evalkit.cli_parts import (
     clean,
     print_metrics,
     print_rows,
+    print_version,
     split,
     state,
 )
@@ -42,9 +43,7 @@ app.add_typer(list_app, name="list")
 @app.callback()
 def start(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=lambda value: _version(value))
-    ] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=print_version)] = False,
 ) -> None:
     """Compare text-to-image generators: pictures, scores with error bars, and a report.
 
@@ -56,14 +55,6 @@ def start(
       evalkit list generators
     """
     state["debug"] = debug
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        import evalkit
-
-        print(evalkit.__version__)
-        raise typer.Exit
 
 
 @app.command()

@@ -81,3 +81,12 @@ def print_rows(header: tuple[str, ...], rows: list[tuple[str, ...]], as_json: bo
         print(json.dumps([dict(zip(header, row, strict=True)) for row in rows], indent=1, ensure_ascii=False))
     else:
         print_table(header, rows)
+
+
+def print_version(wanted: bool) -> None:
+    """The callback of --version."""
+    if wanted:
+        import evalkit
+
+        print(evalkit.__version__)
+        raise typer.Exit
