@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Literal
 
 from evalkit import plugins
@@ -14,7 +14,9 @@ STANDARD: dict[Kind, str] = {"inception": "inception", "clip": "clip-b32"}
 MINI: dict[Kind, str] = {"inception": "mini-inception", "clip": "mini-clip"}
 
 
-def select_encoders(spec: str = "auto", device: str = "auto", kinds: Collection[Kind] = KINDS) -> tuple[dict[Kind, Encoder], list[str]]:
+def select_encoders(
+    spec: str = "auto", device: str = "auto", kinds: Collection[Kind] = KINDS, mini_because: Mapping[Kind, str] | None = None
+) -> tuple[dict[Kind, Encoder], list[str]]:
     """The encoder of each wanted kind, loaded, and one sentence per encoder on why it was taken.
 
     Args:
@@ -22,6 +24,7 @@ def select_encoders(spec: str = "auto", device: str = "auto", kinds: Collection[
             are in a cache or can be fetched, and else the mini one. An encoder with a `text` method is of the kind "clip".
         device: where the networks run.
         kinds: the kinds that the metrics need; others are not loaded. A name of a kind that is not needed is still checked.
+        mini_because: kinds for which `auto` takes the mini encoder in any case, with the reason.
     """
     wanted: list[Kind] = [kind for kind in KINDS if kind in kinds]
     if spec in ("standard", "mini"):
@@ -33,7 +36,10 @@ def select_encoders(spec: str = "auto", device: str = "auto", kinds: Collection[
     chosen: dict[Kind, Encoder] = {}
     reasons: list[str] = []
     for kind in wanted:
-        chosen[kind], reason = _automatic(kind, device)
+        if mini_because and kind in mini_because:
+            chosen[kind], reason = plugins.encoder(MINI[kind], device), f"{MINI[kind]}: {mini_because[kind]}"
+        else:
+            chosen[kind], reason = _automatic(kind, device)
         reasons.append(reason)
     return chosen, reasons
 

@@ -87,6 +87,12 @@ def find(name_or_path: str) -> Path:
     raise EvalkitError(f"There is no reference {name_or_path!r}.", hint)
 
 
+def encoders_of(name_or_path: str) -> set[str]:
+    """The names of the encoders that a reference has statistics of; empty for a single file, which may be of any."""
+    folder = find(name_or_path)
+    return {path.stem for path in folder.glob("*.npz")} if folder.is_dir() else set()
+
+
 def load(name_or_path: str, encoder: Encoder) -> Reference:
     """The statistics for an encoder. Raises EvalkitError where there are none, or those of other weights.
 

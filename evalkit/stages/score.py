@@ -12,13 +12,13 @@ from typing import Any
 
 from evalkit import plugins
 from evalkit.core import Encoder, EvalkitError, Metric, MetricRow, TextEncoder
-from evalkit.encoders.select import MINI, Kind, select_encoders
+from evalkit.encoders.select import MINI, STANDARD, Kind, select_encoders
 from evalkit.metrics import METRICS, intervals
 from evalkit.run_folder import Run
 from evalkit.stages import measure, protocol, record_rows
 from evalkit.stages.features import Features, image_features, text_features
 from evalkit.stages.image_sets import ImageSet, image_sets, results_folder
-from evalkit.stages.reference_files import Reference, fid_floor, load
+from evalkit.stages.reference_files import Reference, encoders_of, fid_floor, load
 
 __all__ = ["results_folder", "score"]
 
@@ -49,7 +49,7 @@ def score(
     table = _metrics(metrics)
     run, sets, prompts = image_sets(Path(path))
     kinds: set[Kind] = {metric.encoder for metric in table}
-    chosen, reasons = select_encoders(encoders, device, kinds)
+    chosen, reasons = select_encoders(encoders, device, kinds, _mini_because(table, reference))
     references, why = _references(table, chosen, reference)
     rows: list[MetricRow] = []
     scores: list[tuple[Any, ...]] = []
@@ -81,9 +81,26 @@ def _metrics(names: Sequence[str]) -> list[Metric]:
     return table
 
 
+def _compared(table: Sequence[Metric]) -> set[Kind]:
+    """The kinds of encoder whose metrics compare with a reference."""
+    return {metric.encoder for metric in table if {"real", "real_moments"} & set(measure.requests(metric))}
+
+
+def _mini_because(table: Sequence[Metric], reference: str | None) -> dict[Kind, str]:
+    """Where `auto` should not take a standard encoder, since there would be nothing to compare its features with."""
+    if reference is None:
+        return dict.fromkeys(_compared(table), "no reference was given, and the one that evalkit ships is of the bundled world")
+    held = encoders_of(reference)
+    return {
+        kind: f"the reference {reference} is of {MINI[kind]}"
+        for kind in _compared(table)
+        if MINI[kind] in held and STANDARD[kind] not in held
+    }
+
+
 def _references(table: Sequence[Metric], chosen: dict[Kind, Encoder], name: str | None) -> tuple[dict[Kind, Reference], dict[Kind, str]]:
     """The reference of each kind of encoder that a metric compares with one, or why there is none."""
-    needed = {metric.encoder for metric in table if {"real", "real_moments"} & set(measure.requests(metric))}
+    needed = _compared(table)
     found: dict[Kind, Reference] = {}
     why: dict[Kind, str] = {}
     for kind, encoder in chosen.items():

@@ -49,6 +49,14 @@ def test_standard_where_weights_are_cached(loaded: list[str], monkeypatch: pytes
     assert chosen["inception"].name == "mini-inception"
 
 
+def test_mini_where_there_is_nothing_to_compare_with(loaded: list[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(weights, "reachable", lambda url: True)
+    chosen, reasons = select_encoders("auto", mini_because={"inception": "no reference was given"})
+    assert {kind: encoder.name for kind, encoder in chosen.items()} == {"inception": "mini-inception", "clip": "clip-b32"}
+    assert reasons == ["mini-inception: no reference was given", "clip-b32: its weights can be fetched"]
+    assert select_encoders("standard", mini_because={"inception": "no"})[0]["inception"].name == "inception"
+
+
 def test_standard_where_weights_can_be_fetched(loaded: list[str], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(weights, "reachable", lambda url: True)
     chosen, reasons = select_encoders("auto", kinds=("inception",))
