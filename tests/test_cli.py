@@ -272,3 +272,17 @@ def test_interrupted_is_130_and_says_how_to_go_on(monkeypatch: pytest.MonkeyPatc
     status, output, errors = call("generate", *RUN)
     assert (status, output) == (130, "")
     assert errors == "stopped: the same command goes on where this one stopped.\n"
+
+
+def test_open_shows_the_page_in_the_browser_and_says_where_it_is(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda address: shown.append(address) or len(shown) < 2)
+    run = ("run", "--models", "noise", "--prompts", "p.txt", "--out", "a run", *PIXELS)
+    code, output, said = call(*run, "--open")
+    assert (code, output) == (0, "a run\n")
+    assert "report: a run/report/index.html" in said
+    assert shown == [(place / "a run/report/index.html").as_uri()]
+    assert "no browser" in call("report", "a run", "--open")[2]
+    assert len(shown) == 2
+    call("report", "a run")
+    assert len(shown) == 2
