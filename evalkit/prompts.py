@@ -16,7 +16,7 @@ from evalkit.core import EvalkitError, Prompt
 LINE_LIMIT = 64 * 1024  # bytes; a longer "prompt" is a wrong file
 FILE_LIMIT = 512 * 1024 * 1024  # bytes
 SUITE = "suite"  # the bundled prompts of scenes/suite.jsonl; "suite:count" is one of their groups
-TEXT_KEYS = ("prompt", "caption", "text")
+TEXT_KEYS = ("prompt", "caption", "text", "captions")
 _MAGIC = {
     b"\x89PNG": "a PNG image",
     b"\xff\xd8\xff": "a JPEG image",
@@ -131,7 +131,8 @@ def _jsonl(text: str, path: Path) -> Iterator[_Row]:
         key = next((key for key in TEXT_KEYS if isinstance(value, dict) and key in value), None)
         if key is None:
             raise EvalkitError(f"Line {number} of {path} has no prompt; expected an object with one of: {', '.join(TEXT_KEYS)}.", _FORMATS)
-        yield _Row(f"line {number}", value[key], value.get("id"), value.get("group") or "")
+        text = value[key][0] if isinstance(value[key], list) and value[key] else value[key]  # several captions: the first, as for COCO
+        yield _Row(f"line {number}", text, value.get("id"), value.get("group") or "")
 
 
 def _csv(text: str, path: Path) -> Iterator[_Row]:

@@ -144,3 +144,12 @@ def test_lists_from_python() -> None:
     for bad in (["a", ""], ["a\nb"], [Prompt("1", "a"), Prompt("1", "b")], [], "a cat", ["\ud800"], [None]):
         with pytest.raises(EvalkitError):
             prompts_from_list(bad)  # type: ignore[arg-type]
+
+
+def test_of_several_captions_the_first_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "photos.jsonl"
+    path.write_text('{"id": "7", "captions": ["a cat", "a kitten"]}\n{"id": "8", "captions": []}\n', encoding="utf-8")
+    with pytest.raises(EvalkitError, match="Line 2 of "):
+        read_prompts(path)
+    path.write_text('{"id": "7", "captions": ["a cat", "a kitten"]}\n', encoding="utf-8")
+    assert [(prompt.id, prompt.text) for prompt in read_prompts(path)] == [("7", "a cat")]

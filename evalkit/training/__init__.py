@@ -61,7 +61,7 @@ def train(model: str, *, out: Path, seed: int | None = None, steps: int | None =
             coach=trained("mini-coach"),
             judge=trained("mini-judge"),
             seed=seed or 0,
-            steps=steps or 4500,
+            steps=steps or 5000,
             device=where,
         )
     return target

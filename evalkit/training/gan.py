@@ -26,7 +26,7 @@ class Stage(NamedTuple):
     fade: float
 
 
-def stage(progress: float, shares: tuple[tuple[int, float], ...] = ((8, 0.22), (16, 0.45), (32, 1.0))) -> Stage:
+def stage(progress: float, shares: tuple[tuple[int, float], ...] = ((8, 0.2), (16, 0.4), (32, 1.0))) -> Stage:
     """Size and fade at a point of the training, 0..1. shares: (size, where it ends). The first third of every size fades in."""
     begin = 0.0
     for size, end in shares:
@@ -38,7 +38,7 @@ def stage(progress: float, shares: tuple[tuple[int, float], ...] = ((8, 0.22), (
 
 
 def train_gan(
-    out: Path, *, clip: Path, coach: Path, judge: Path, seed: int = 0, steps: int = 4500, batch: int = 48, scenes: int = 60_000,
+    out: Path, *, clip: Path, coach: Path, judge: Path, seed: int = 0, steps: int = 5000, batch: int = 48, scenes: int = 60_000,
     smoothing: float = 0.0, rate: float = 8e-4, device: str = "cpu",
 ) -> None:  # fmt: skip
     """Hinge losses. coach: a classifier that looks on for the discriminator and is used for nothing else. Resumes by itself.
@@ -76,7 +76,9 @@ def train_gan(
         return torch.stack([torch.stack(list(one)) for one in both]).float()
 
     for step, rows in track(zip(range(start, steps), order, strict=False), f"training {out.stem}", steps - start, "steps"):
-        now = stage(step / steps)
+        before, now = stage((step - 1) / steps), stage(step / steps)
+        if before.fade < 1 == now.fade:  # the layers that drew while fading are another network: average anew
+            average = Average(network, average.decay)
         for group in (*drawing.param_groups, *judging.param_groups):
             group["lr"] = rate * min(1.0, 4 * (1 - step / steps) + 0.05)
         with torch.no_grad():
