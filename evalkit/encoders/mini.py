@@ -72,6 +72,11 @@ class MiniClipEncoder:
         return self._network.texts(self._words.encode([split_words(text) for text in prompts]).to(self.device)).cpu()
 
 
+    def truncated(self, prompts: Sequence[str]) -> int:
+        """How many prompts have more words than are read."""
+        return sum(len(split_words(text)) > self._words.context for text in prompts)
+
+
 def load_inception(*, device: str = "auto") -> MiniInceptionEncoder:
     return MiniInceptionEncoder(device)
 
