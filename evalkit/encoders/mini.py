@@ -71,7 +71,6 @@ class MiniClipEncoder:
         """float32 [N, 128]; unknown words are read as such, words past the 24th are not read."""
         return self._network.texts(self._words.encode([split_words(text) for text in prompts]).to(self.device)).cpu()
 
-
     def truncated(self, prompts: Sequence[str]) -> int:
         """How many prompts have more words than are read."""
         return sum(len(split_words(text)) > self._words.context for text in prompts)
