@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from evalkit.stages.report import report as report
     from evalkit.stages.score import score as score
     from evalkit.training import train as train
+    from evalkit.training.quality import judge as judge
 
     __version__: str
 
@@ -34,6 +35,7 @@ _PUBLIC = {
     "Run": "evalkit.run_folder:Run",
     "doctor": "evalkit.diagnosis:doctor",
     "generate": "evalkit.api:generate",
+    "judge": "evalkit.training.quality:judge",
     "reference_build": "evalkit.stages.reference:build",
     "reference_list": "evalkit.stages.reference:available",
     "report": "evalkit.stages.report:report",
@@ -49,6 +51,7 @@ __all__ = [
     "Run",
     "doctor",
     "generate",
+    "judge",
     "reference_build",
     "reference_list",
     "report",

@@ -221,9 +221,9 @@ def judge(
       evalkit judge --models dalle,gan --grid samples.png
     """
     with clean():
-        from evalkit.training.quality import quality
+        from evalkit.training.quality import judge as function
 
-        rows = quality(models.split(","), count=count, seed=seed, device=device or "auto", grid=grid)
+        rows = function(models.split(","), count=count, seed=seed, device=device or "auto", grid=grid)
         if as_json:
             print(json.dumps([row._asdict() for row in rows], indent=1))
             return

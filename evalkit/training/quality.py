@@ -40,7 +40,7 @@ class Answer(NamedTuple):
     asked: int
 
 
-def quality(
+def judge(
     models: Sequence[str] = ("dalle", "gan"), *, count: int = 1000, seed: int = 0, device: str = "auto", grid: Path | None = None
 ) -> list[Answer]:
     """Judge generators (names or `package.module:attribute`) beside the real scenes and beside real scenes of other prompts.
@@ -53,7 +53,7 @@ def quality(
         raise EvalkitError(f"count is {count}, expected at least {GRID}.", "Ask for more pictures.")
     some = data.scenes(data.HELD_OUT + 10_000, count)
     prompts = data.prompts_of(some)
-    judge = load_classifier(BUNDLED / "mini-judge.safetensors").eval()
+    network = load_classifier(BUNDLED / "mini-judge.safetensors").eval()
     real = data.pictures(some)
     drawn: dict[str, Tensor] = {"real scenes": real, "real scenes of other prompts": real.roll(1, 0)}
     seeds = [image_seed(seed, str(place), 0) for place in range(count)]
@@ -64,7 +64,7 @@ def quality(
         write_atomically(grid, _grid([pictures[:GRID] for name, pictures in drawn.items() if name != "real scenes of other prompts"]))
     rows: list[Answer] = []
     for name, pictures in drawn.items():
-        shares = judge_scenes(judge, pictures, some)
+        shares = judge_scenes(network, pictures, some)
         for kind, questions in QUESTIONS.items():
             of_kind = [scene for scene in some if scene.kind == kind]
             for question in questions:
