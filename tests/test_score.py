@@ -261,3 +261,15 @@ def test_the_bundled_encoders_and_their_reference(tmp_path: Path):
     assert (noise["fid"].low or 0) > 2 * floor
     for name in ("clip_score", "inception_score", "precision", "recall"):
         assert (real[name].low or 0) > (noise[name].high or 0)
+
+
+def test_score_says_which_encoders_were_taken_and_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pictures").mkdir()
+    for place in range(3):
+        Image.new("RGB", (32, 32), (40 * place, 90, 30)).save(tmp_path / "pictures" / f"{place}.png")
+    with caplog.at_level("INFO", logger="evalkit"):
+        score(tmp_path / "pictures", metrics=["fid"])
+    assert any(line.startswith("encoder mini-inception: no reference was given") for line in caplog.messages)

@@ -6,6 +6,7 @@ never written to: its results and features go to `results_folder(path)`, a folde
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from evalkit.stages.features import Features, image_features, text_features
 from evalkit.stages.image_sets import ImageSet, image_sets, results_folder
 from evalkit.stages.reference_files import Reference, encoders_of, fid_floor, load
 
+log = logging.getLogger(__name__)
 __all__ = ["results_folder", "score"]
 
 WORLD = "scenes"  # the reference that belongs to the mini encoders
@@ -50,6 +52,8 @@ def score(
     run, sets, prompts = image_sets(Path(path))
     kinds: set[Kind] = {metric.encoder for metric in table}
     chosen, reasons = select_encoders(encoders, device, kinds, _mini_because(table, reference))
+    for reason in reasons:
+        log.info("encoder %s", reason)
     references, why = _references(table, chosen, reference)
     rows: list[MetricRow] = []
     scores: list[tuple[Any, ...]] = []
