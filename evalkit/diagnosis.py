@@ -57,7 +57,7 @@ def _encoders() -> list[Finding]:
         try:
             kinds: list[select.Kind] = [kind for kind in select.KINDS if select.STANDARD[kind] == name]
             if kinds:
-                good, reason = select._availability(kinds[0])  # pyright: ignore[reportPrivateUsage]
+                good, reason = select.availability(kinds[0])
             else:
                 good, reason = True, f"fingerprint {plugins.encoder(name, 'cpu').fingerprint}"
         except EvalkitError as error:

@@ -6,11 +6,11 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from evalkit.images import to_tensor
 from evalkit.models.load import BUNDLED, device_of, load_classifier, load_clip
 from evalkit.models.mini_inception import to_unit
 from evalkit.models.text import WordTokenizer
@@ -20,10 +20,10 @@ SIZE = 32
 PREPARATION = "1"  # counts up whenever `prepare` changes: it is part of the fingerprint
 
 
-def _prepare(image: Image.Image) -> Tensor:
+def prepare(image: Image.Image) -> Tensor:
     """RGB of any size -> uint8 [3, 32, 32]: squashed to the square with Pillow's antialiased box filter; 32 x 32 stays as it is."""
     small = image if image.size == (SIZE, SIZE) else image.resize((SIZE, SIZE), Image.Resampling.BOX)
-    return torch.from_numpy(np.array(small)).permute(2, 0, 1).contiguous()
+    return to_tensor(small)
 
 
 def _fingerprint(path: Path) -> str:
@@ -39,7 +39,7 @@ class MiniInceptionEncoder:
         self._network = load_classifier(path).eval().requires_grad_(False).to(self.device)
 
     def prepare(self, image: Image.Image) -> Tensor:
-        return _prepare(image)
+        return prepare(image)
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
@@ -59,7 +59,7 @@ class MiniClipEncoder:
         self._words = WordTokenizer(config["words"], config["context"])
 
     def prepare(self, image: Image.Image) -> Tensor:
-        return _prepare(image)
+        return prepare(image)
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> dict[str, Tensor]:

@@ -46,7 +46,7 @@ def select_encoders(
 
 def _automatic(kind: Kind, device: str) -> tuple[Encoder, str]:
     name, mini = STANDARD[kind], MINI[kind]
-    available, why = _availability(kind)
+    available, why = availability(kind)
     if available:
         try:
             return plugins.encoder(name, device), f"{name}: {why}"
@@ -55,7 +55,7 @@ def _automatic(kind: Kind, device: str) -> tuple[Encoder, str]:
     return plugins.encoder(mini, device), f"{mini}: {why}"
 
 
-def _availability(kind: Kind) -> tuple[bool, str]:
+def availability(kind: Kind) -> tuple[bool, str]:
     """Whether the standard encoder of a kind can be had, found out in a few seconds at most."""
     from evalkit.encoders import clip, inception, weights
 

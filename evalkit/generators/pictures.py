@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from evalkit.core import Refusal
+from evalkit.models.mini_inception import to_bytes
 from evalkit.models.text import WordTokenizer
 from evalkit.words import split_words
 
@@ -50,5 +51,5 @@ def fingerprint(*weights: Path) -> str:
 
 
 def _to_pictures(images: Tensor) -> list[Image.Image]:
-    pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    pixels = to_bytes(images).permute(0, 2, 3, 1).cpu().numpy()
     return [Image.fromarray(picture) for picture in pixels]

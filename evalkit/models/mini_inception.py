@@ -91,3 +91,8 @@ def detect(findings: Findings, threshold: float = 0.5) -> list[list[Detection]]:
 def to_unit(images: Tensor) -> Tensor:
     """uint8 [N, 3, H, W] -> float32 in -1..1, the input of all our networks."""
     return images.float() / 127.5 - 1
+
+
+def to_bytes(images: Tensor) -> Tensor:
+    """float in -1..1, clipped -> uint8 of the same shape: the way back from `to_unit`."""
+    return ((images.clamp(-1, 1) + 1) * 127.5).round().byte()

@@ -87,7 +87,11 @@ def _metrics(names: Sequence[str]) -> list[Metric]:
 
 def _compared(table: Sequence[Metric]) -> set[Kind]:
     """The kinds of encoder whose metrics compare with a reference."""
-    return {metric.encoder for metric in table if {"real", "real_moments"} & set(measure.requests(metric))}
+    return {metric.encoder for metric in table if _compares(metric)}
+
+
+def _compares(metric: Metric) -> bool:
+    return bool({"real", "real_moments"} & set(measure.requests(metric)))
 
 
 def _mini_because(table: Sequence[Metric], reference: str | None) -> dict[Kind, str]:
@@ -146,9 +150,8 @@ def _row(
 ) -> tuple[MetricRow, list[tuple[Any, ...]]]:
     """One row of metrics.json and the rows of scores.csv that stand behind it."""
     kind, count = metric.encoder, len(images.files)
-    compared = bool({"real", "real_moments"} & set(measure.requests(metric)))
     encoder = chosen[kind].name if kind in chosen else ""
-    reference = references[kind].name if compared and kind in references else ""
+    reference = references[kind].name if _compares(metric) and kind in references else ""
     if kind not in chosen:
         found = measure.Measurement(None, note=f"not measured: no encoder of the kind {kind} was chosen")
     elif kind not in evidence:

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
+
+from evalkit.run_folder import write_atomically
 
 
 def save_weights(path: Path, state: dict[str, Tensor], config: dict[str, Any]) -> None:
     """fp16 safetensors; the configuration that rebuilds the network travels in the header."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     half = {name: (value.half() if value.is_floating_point() else value).contiguous() for name, value in state.items()}
-    temporary = path.with_suffix(".tmp")
-    save_file(half, temporary, metadata={"config": json.dumps(config)})
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, path)
+    write_atomically(path, save(half, metadata={"config": json.dumps(config)}))
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """A training state: tensors and plain values only, so that it loads with weights_only."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, path)
+    file = io.BytesIO()
+    torch.save(state, file)
+    write_atomically(path, file.getvalue())
 
 
 def load_state(path: Path) -> dict[str, Any] | None:

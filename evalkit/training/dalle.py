@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from evalkit.models.dalle import Dalle
 from evalkit.models.image_tokenizer import ImageTokenizer
 from evalkit.models.load import load_classifier, load_clip, load_image_tokenizer
-from evalkit.models.mini_inception import to_unit
+from evalkit.models.mini_inception import to_bytes, to_unit
 from evalkit.terminal import track
 from evalkit.training import data
 from evalkit.training.checkpoint import Average, load_state, save_state, save_weights
@@ -32,7 +32,7 @@ def train_dalle(
     images = load_image_tokenizer(tokenizer)[0].to(device)
     some, words, random = data.scenes(seed * 10_000_000, scenes), data.tokenizer(), Random(seed)
     tokens = tokenise(images, some, device)
-    held_out = data.scenes(data.HELD_OUT, 300)
+    held_out, umpire = data.scenes(data.HELD_OUT, 300), load_classifier(judge).eval().to(device)
     network = Dalle(load_clip(clip)[0].text.requires_grad_(True), images.codes, width=width, depth=depth, heads=heads).to(device)
     config = {
         "kind": "dalle",
@@ -81,7 +81,7 @@ def train_dalle(
         if (step + 1) % 250 == 0 or step + 1 == steps:
             trained = Dalle(load_clip(clip)[0].text, images.codes, width=width, depth=depth, heads=heads).to(device)
             trained.load_state_dict(average.weights)
-            right = judge_scenes(load_classifier(judge).eval().to(device), draw(trained.eval(), images, held_out, device), held_out)
+            right = judge_scenes(umpire, draw(trained.eval(), images, held_out, device), held_out)
             curve.log(step + 1, loss=recent, **for_the_curve(right))
             save_weights(out, average.weights, config | {"steps": step + 1})
             save_state(
@@ -112,4 +112,4 @@ def draw(network: Dalle, images: ImageTokenizer, some: list[data.Scene], device:
         network.sample(part, data.read([""], words).to(device), range(start, start + len(part)), guidance=guidance)
         for start, part in zip(range(0, len(texts), 50), texts.split(50), strict=True)
     ]
-    return ((images.decode(torch.cat(drawn)).clamp(-1, 1) + 1) * 127.5).round().byte().cpu()
+    return to_bytes(images.decode(torch.cat(drawn))).cpu()

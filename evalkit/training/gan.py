@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from evalkit.models.gan import Discriminator, FeatureDiscriminator, Gan
 from evalkit.models.load import load_classifier, load_clip
-from evalkit.models.mini_inception import to_unit
+from evalkit.models.mini_inception import to_bytes, to_unit
 from evalkit.terminal import track
 from evalkit.training import data
 from evalkit.training.checkpoint import Average, load_state, save_state, save_weights
@@ -50,7 +50,7 @@ def train_gan(
     print(reason, file=sys.stderr)
     some, words, random = data.scenes(seed * 10_000_000, scenes), data.tokenizer(), Random(seed)
     pictures = data.pictures(some)
-    held_out = data.scenes(data.HELD_OUT, 300)
+    held_out, umpire = data.scenes(data.HELD_OUT, 300), load_classifier(judge).eval().to(device)
     reader = load_clip(clip)[0].to(device)
     network, pixel_critic = Gan().to(device), Discriminator().to(device)
     feature_critic = FeatureDiscriminator(load_classifier(coach).to(device)).to(device)
@@ -114,7 +114,7 @@ def train_gan(
             trained = Gan().to(device)
             trained.load_state_dict(average.weights)
             drawn = draw(trained.eval(), reader, held_out, device, now)
-            right = judge_scenes(load_classifier(judge).eval().to(device), drawn, held_out)
+            right = judge_scenes(umpire, drawn, held_out)
             curve.log(step + 1, size=now.size, generator=loss.item(), critic=loss_critic.item(), **for_the_curve(right))
             save_weights(out, average.weights, config | {"steps": step + 1})
             networks = {"network": network.state_dict(), "critics": critics.state_dict(), "average": average.weights}
@@ -154,4 +154,4 @@ def draw(network: Gan, reader: torch.nn.Module, some: list[data.Scene], device: 
     images = network(text, noise, now.size, now.fade)
     if now.size != 32:
         images = F.interpolate(images, size=(32, 32), mode="bilinear", align_corners=False)
-    return ((images + 1) * 127.5).round().byte().cpu()
+    return to_bytes(images).cpu()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -142,7 +143,7 @@ def train_clip(
 def turn_round(scene: Scene, random: Random) -> Scene:
     """A false description of a pair: the opposite relation, or one across."""
     wrong = OPPOSITE[scene.relation] if random.random() < 0.7 else random.choice([name for name in RELATIONS if name != scene.relation])
-    return Scene(scene.kind, scene.items, wrong, scene.background, scene.style, scene.variant)
+    return replace(scene, relation=wrong)
 
 
 @torch.no_grad()
@@ -156,8 +157,7 @@ def evaluate_clip(network: MiniClip, held_out: list[Scene], pictures: torch.Tens
     for n in pairs:
         scene = held_out[n]
         true, false = (
-            caption(Scene(scene.kind, scene.items, relation, scene.background, scene.style, scene.variant), n, complete=True)
-            for relation in (scene.relation, OPPOSITE[scene.relation])
+            caption(replace(scene, relation=relation), n, complete=True) for relation in (scene.relation, OPPOSITE[scene.relation])
         )
         if true != false:
             score = images[n] @ network.texts(data.read([true, false], words).to(images.device)).T

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from evalkit import plugins
 from evalkit.core import EvalkitError
+from evalkit.encoders.mini import prepare
 from evalkit.metrics.intervals import wilson
 from evalkit.models.load import BUNDLED, load_classifier
 from evalkit.run_folder import image_seed, write_atomically
@@ -83,8 +83,7 @@ def _pixels(draw: Callable[..., Sequence[object]], prompts: list[str], seeds: li
                 raise EvalkitError(
                     f"{label} refused a prompt of the bundled world: {picture}.", "Judge a generator that answers all prompts."
                 )
-            small = picture if picture.size == (32, 32) else picture.resize((32, 32), Image.Resampling.BOX)
-            rows.append(torch.from_numpy(np.array(small.convert("RGB"))).permute(2, 0, 1))
+            rows.append(prepare(picture.convert("RGB")))
     return torch.stack(rows)
 
 
