@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from evalkit.core import Refusal
+from evalkit.images import to_images
 from evalkit.models.mini_inception import to_bytes
 from evalkit.models.text import WordTokenizer
 from evalkit.words import split_words
@@ -34,7 +35,8 @@ class FixedBatches:
         for start in range(0, len(prompts), BATCH):
             texts, own = [split_words(text) for text in prompts[start : start + BATCH]], list(seeds[start : start + BATCH])
             missing = BATCH - len(texts)
-            pictures = _to_pictures(self.draw(self.words.encode(texts + [[]] * missing), own + [0] * missing)[: len(texts)])
+            images = self.draw(self.words.encode(texts + [[]] * missing), own + [0] * missing)[: len(texts)]
+            pictures = to_images(to_bytes(images))
             for picture, text in zip(pictures, texts, strict=True):
                 if len(text) > self.words.context:
                     picture.info["note"] = f"only the first {self.words.context} of the prompt's {len(text)} words were read"
@@ -48,8 +50,3 @@ def fingerprint(*weights: Path) -> str:
     for path in weights:
         digest.update(path.read_bytes())
     return f"sha256:{digest.hexdigest()[:16]}"
-
-
-def _to_pictures(images: Tensor) -> list[Image.Image]:
-    pixels = to_bytes(images).permute(0, 2, 3, 1).cpu().numpy()
-    return [Image.fromarray(picture) for picture in pixels]
