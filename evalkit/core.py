@@ -11,6 +11,7 @@ if TYPE_CHECKING:  # the types are needed by readers and checkers only; `evalkit
     from torch import Tensor
 
 Better = Literal["lower", "higher"]
+EncoderKind = Literal["inception", "clip", "clip-large", "dinov2", "lpips"]  # what a metric is defined on; see encoders/select.py
 Status = Literal[
     "ok",
     "refused_input",
@@ -80,14 +81,18 @@ class Generator(Protocol):
 
 
 class Encoder(Protocol):
-    """Image to features. The fingerprint is a hash of the weights and the preprocessing version."""
+    """Image to features. The fingerprint is a hash of the weights and the preprocessing version.
+
+    An attribute `kind: EncoderKind` says which metrics it serves; without one, an encoder that reads text serves "clip" and
+    another one "inception".
+    """
 
     name: str
     fingerprint: str
 
-    def prepare(self, image: Image) -> Tensor: ...  # any RGB image -> uint8 [3, S, S]; runs in loader workers
+    def prepare(self, image: Image) -> Tensor: ...  # any RGB image -> [3, H, W], of a fixed dtype; runs in loader workers
 
-    def __call__(self, images: Tensor) -> dict[str, Tensor]: ...  # uint8 [N, 3, S, S] -> {"pool": float32 [N, D], ...}
+    def __call__(self, images: Tensor) -> dict[str, Tensor]: ...  # [N, 3, H, W] as prepared -> {"pool": float32 [N, D], ...}
 
 
 class TextEncoder(Encoder, Protocol):
@@ -115,8 +120,8 @@ class Metric:
 
     name: str
     compute: Callable[..., Tensor]
-    feature: str  # the key of the encoder's output that the metric reads: "pool", "logits"
-    encoder: Literal["inception", "clip"]  # the kind of encoder that the metric is defined on
+    feature: str  # the key of the encoder's output that the metric reads: "pool", "logits", "spatial"
+    encoder: EncoderKind  # the kind of encoder that the metric is defined on
     better: Better
     paper: str
 

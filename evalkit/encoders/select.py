@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Literal
 
 from evalkit import plugins
-from evalkit.core import Encoder, EvalkitError
+from evalkit.core import Encoder, EncoderKind, EvalkitError
 
-Kind = Literal["inception", "clip"]
+Kind = EncoderKind
 KINDS: tuple[Kind, ...] = ("inception", "clip")
 STANDARD: dict[Kind, str] = {"inception": "inception", "clip": "clip-b32"}
 MINI: dict[Kind, str] = {"inception": "mini-inception", "clip": "mini-clip"}
