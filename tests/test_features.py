@@ -17,6 +17,7 @@ from evalkit.encoders.pixels import Pixels
 from evalkit.images import encode_png, to_tensor
 from evalkit.stages import features
 from evalkit.stages.features import ImageFile, image_features, text_features
+from evalkit.stages.group_features import group_features
 
 
 def picture(seed: int, size: tuple[int, int] = (24, 20)) -> Image.Image:
@@ -185,3 +186,54 @@ def test_an_encoder_that_changed_without_its_fingerprint_is_named(tmp_path: Path
     image_features(images[:2], Counting(), tmp_path / "x.npz")
     with pytest.raises(EvalkitError, match="other features than those in the cache"):
         image_features(images, Changed(), tmp_path / "x.npz")
+
+
+def test_only_features_that_were_asked_for_are_kept(tmp_path: Path):
+    images, cache, encoder = files(tmp_path / "images", 5), tmp_path / "x.npz", Counting()
+    first = image_features(images, encoder, cache, wanted=("pool",))
+    with np.load(cache) as file:
+        assert [name for name in file.files if name.startswith("feature.")] == ["feature.pool"]
+    both = image_features(images, encoder, cache, wanted=("logits", "nothing"))
+    assert list(both.values) == ["logits"]
+    assert sum(encoder.batches) == 10  # logits were not kept the first time
+    again = image_features(images, encoder, cache, wanted=("pool", "nothing"))  # what the encoder does not give is not sought again
+    assert sum(encoder.batches) == 10
+    assert torch.equal(again.values["pool"], first.values["pool"])
+
+
+class Spread(Counting):
+    """How far the mean colour of each picture is from those of its group."""
+
+    grouped = True
+
+    def __call__(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        colours = super().__call__(images)["pool"]
+        return {"diversity": torch.cdist(colours, colours).sum(dim=1, keepdim=True) / max(1, len(images) - 1)}
+
+    def prepare(self, image: Image.Image) -> torch.Tensor:
+        return to_tensor(image.resize((8, 8)))
+
+
+def test_groups_are_encoded_together_and_only_changed_ones_again(tmp_path: Path):
+    images, cache, encoder = files(tmp_path / "images", 8), tmp_path / "x.npz", Spread()
+    labels = ["a", "b", "c", "a", "b", "a", "d", "a"]
+    found = group_features(images, labels, encoder, cache, wanted=("diversity",)).values["diversity"]
+    assert sorted(encoder.batches) == [1, 1, 2, 4]
+    alone = group_features([images[1], images[4]], ["x", "x"], Spread(), tmp_path / "y.npz", wanted=("diversity",)).values["diversity"]
+    assert torch.equal(found[[1, 4]], alone)
+    encoder = Spread()
+    again = group_features(images, labels, encoder, cache, wanted=("diversity",)).values["diversity"]
+    assert encoder.batches == []
+    assert torch.equal(again, found)
+    changed = group_features(images, ["a", "b", "c", "a", "b", "a", "b", "a"], encoder, cache, wanted=("diversity",)).values["diversity"]
+    assert encoder.batches == [3]
+    assert torch.equal(changed[[0, 2, 3]], found[[0, 2, 3]])
+    assert not torch.equal(changed[[1, 4]], found[[1, 4]])
+
+
+def test_equal_pictures_in_a_group(tmp_path: Path):
+    images = files(tmp_path / "images", 2)
+    found = group_features([images[0], images[0], images[1]], ["a"] * 3, Spread(), tmp_path / "x.npz", wanted=("diversity",))
+    value = found.values["diversity"].flatten().tolist()
+    assert value[0] == value[1]
+    assert value[2] == pytest.approx(2 * value[0], rel=1e-6)
