@@ -124,6 +124,7 @@ class Metric:
     encoder: EncoderKind  # the kind of encoder that the metric is defined on
     better: Better
     paper: str
+    prefix: str = ""  # put before every prompt whose features are asked for as `text`
 
 
 @dataclass(frozen=True)

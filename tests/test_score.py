@@ -184,7 +184,7 @@ def test_wrong_names_are_one_clear_error(run: Run, tmp_path: Path):
 
 # --- single measurements -------------------------------------------------------------------------------------------
 def evidence(fake: Tensor, clusters: list[int] | None = None) -> measure.Evidence:
-    return measure.Evidence("toy", {"pool": fake}, np.array(clusters or range(len(fake))), None, None)
+    return measure.Evidence("toy", {"pool": fake}, np.array(clusters or range(len(fake))), {}, None)
 
 
 def spread(*, fake: Tensor) -> Tensor:
@@ -220,7 +220,7 @@ def test_features_that_are_not_finite_are_not_measured():
     reference_rows = torch.randn(40, 8)
     known = reference_files.Reference("r", "toy", frechet.moments(reference_rows), reference_rows, "")
     for name in ("fid", "kid", "precision", "recall"):
-        found = measure.measure(METRICS[name], measure.Evidence("toy", {"pool": fake}, np.arange(30), None, known))
+        found = measure.measure(METRICS[name], measure.Evidence("toy", {"pool": fake}, np.arange(30), {}, known))
         assert found.value is None
         assert "1 of 30 images hold NaN" in found.note
 
@@ -229,7 +229,7 @@ def test_a_reference_of_another_dimension_is_not_measured():
     rows = torch.randn(40, 9)
     known = reference_files.Reference("r", "toy", frechet.moments(rows), rows, "")
     for name in ("fid", "kid", "precision", "recall"):
-        found = measure.measure(METRICS[name], measure.Evidence("toy", {"pool": torch.randn(30, 8)}, np.arange(30), None, known))
+        found = measure.measure(METRICS[name], measure.Evidence("toy", {"pool": torch.randn(30, 8)}, np.arange(30), {}, known))
         assert "8 dimensions and the reference has 9" in found.note
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,14 +23,14 @@ _NO_INTERVAL = Interval(None, None, "")
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is at hand on one model under one encoder. Rows of `fake`, `text` and `clusters` belong together."""
+    """What is at hand on one model under one encoder. Rows of `fake`, `texts` and `clusters` belong together."""
 
     encoder: str
     fake: dict[str, Tensor]  # "pool" and maybe "logits", float32 [N, D]
     clusters: NDArray[np.int64]  # [N], the number of each picture's prompt
-    text: Tensor | None  # float32 [N, D]
+    texts: Mapping[str, Tensor]  # by prefix: the features of prefix + prompt, float32 [N, D]
     reference: Reference | None
-    no_text: str = "there are no prompts"  # why, where text is None
+    no_text: str = "there are no prompts"  # why, where texts is empty
     no_reference: str = "there is no reference"  # why, where reference is None
 
 
@@ -94,9 +94,9 @@ def _inputs(metric: Metric, evidence: Evidence) -> dict[str, Any]:
         elif name == "fake_moments":
             inputs[name] = frechet.moments(evidence.fake[feature])
         elif name == "text":
-            if evidence.text is None:
+            if metric.prefix not in evidence.texts:
                 raise EvalkitError(evidence.no_text)
-            inputs[name] = evidence.text
+            inputs[name] = evidence.texts[metric.prefix]
         elif reference is None:
             raise EvalkitError(evidence.no_reference)
         elif feature != "pool":

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from evalkit import plugins
-from evalkit.core import Encoder, EvalkitError, Metric, MetricRow, TextEncoder
+from evalkit.core import Encoder, EvalkitError, Metric, MetricRow
 from evalkit.encoders.select import MINI, STANDARD, Kind, select_encoders
-from evalkit.metrics import METRICS, intervals
-from evalkit.run_folder import Run
+from evalkit.metrics import METRICS, frechet
 from evalkit.stages import measure, protocol, record_rows
-from evalkit.stages.features import Features, image_features, text_features
+from evalkit.stages.evidence import Bench, gather, read_texts
 from evalkit.stages.image_sets import ImageSet, image_sets, results_folder
 from evalkit.stages.reference_files import Reference, encoders_of, fid_floor, load
 
@@ -25,7 +24,6 @@ log = logging.getLogger(__name__)
 __all__ = ["results_folder", "score"]
 
 WORLD = "scenes"  # the reference that belongs to the mini encoders
-_TEXTS = "_prompts"  # the features of the prompts lie beside those of the models
 
 
 def score(
@@ -50,22 +48,18 @@ def score(
     """
     table = _metrics(metrics)
     run, sets, prompts = image_sets(Path(path))
-    kinds: set[Kind] = {metric.encoder for metric in table}
-    chosen, reasons = select_encoders(encoders, device, kinds, _mini_because(table, reference))
+    chosen, reasons = select_encoders(encoders, device, {metric.encoder for metric in table}, _mini_because(table, reference))
     for reason in reasons:
         log.info("encoder %s", reason)
     references, why = _references(table, chosen, reference)
+    texts = read_texts(run, prompts, table, chosen)
+    bench = Bench(run, table, chosen, references, why, texts, batch_size)
     rows: list[MetricRow] = []
     scores: list[tuple[Any, ...]] = []
     floors: dict[str, dict[str, float]] = {}
     image_notes: dict[str, list[str]] = {}
     for images in sets:
-        evidence: dict[Kind, measure.Evidence] = {}
-        for kind, encoder in chosen.items() if images.files else ():
-            cache, label = run.features_path(images.model, encoder.name), f"{images.model}: {encoder.name}"
-            features = image_features(images.files, encoder, cache, batch_size=batch_size, label=label)
-            evidence[kind] = _evidence(run, images, encoder, features, references.get(kind), why.get(kind, ""))
-            image_notes[images.model] = features.notes
+        evidence, image_notes[images.model] = gather(images, bench) if images.files else ({}, [])
         for metric in table:
             row, per_image = _row(metric, images, chosen, evidence, references, floors)
             rows.append(row)
@@ -126,20 +120,6 @@ def _references(table: Sequence[Metric], chosen: dict[Kind, Encoder], name: str 
     return found, why
 
 
-def _evidence(run: Run, images: ImageSet, encoder: Encoder, features: Features, reference: Reference | None, why: str) -> measure.Evidence:
-    text = None
-    if images.texts is not None and (reader := as_text_encoder(encoder)) is not None:
-        text = text_features(images.texts, reader, run.features_path(_TEXTS, encoder.name))
-    labels = images.texts if images.texts is not None else [str(place) for place in range(len(images.files))]
-    no_text = "a bare folder of pictures has no prompts" if images.texts is None else f"the encoder {encoder.name} reads no text"
-    return measure.Evidence(encoder.name, features.values, intervals.cluster_numbers(labels), text, reference, no_text, why)
-
-
-def as_text_encoder(encoder: Encoder) -> TextEncoder | None:
-    """The encoder itself where it reads text too."""
-    return encoder if hasattr(encoder, "text") else None  # pyright: ignore[reportReturnType]
-
-
 def _row(
     metric: Metric,
     images: ImageSet,
@@ -159,7 +139,7 @@ def _row(
     else:
         found = measure.measure(metric, evidence[kind])
     notes = [found.note] if found.note else []
-    if found.value is not None and metric is METRICS["fid"]:
+    if found.value is not None and metric.compute is frechet.fid and metric.feature == "pool":
         notes.append(_floor_note(references[kind], count, floors.setdefault(encoder, {})))
     if found.value is not None and images.texts and "text" in measure.requests(metric):
         cut = getattr(chosen[kind], "truncated", None)
