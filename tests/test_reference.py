@@ -37,11 +37,10 @@ def test_statistics_are_those_of_all_pictures(tmp_path: Path):
     pool = torch.cat([encoder(encoder.prepare(image)[None])["pool"] for image in pictures])
     found = reference.load(str(folder), encoder)
     expected = frechet.moments(pool)
-    assert found.moments.count == 50
-    assert torch.allclose(found.moments.mean, expected.mean, rtol=1e-12)
-    assert torch.allclose(found.moments.cov, expected.cov, rtol=1e-9, atol=1e-14)
-    assert found.features is not None
-    assert sorted(map(tuple, found.features.tolist())) == sorted(map(tuple, pool.tolist()))
+    assert found.count == 50
+    assert torch.allclose(found.moments["pool"].mean, expected.mean, rtol=1e-12)
+    assert torch.allclose(found.moments["pool"].cov, expected.cov, rtol=1e-9, atol=1e-14)
+    assert sorted(map(tuple, found.features["pool"].tolist())) == sorted(map(tuple, pool.tolist()))
     card = tomllib.loads((folder / "card.toml").read_text())
     assert (card["name"], card["count"], card["licence"]) == ("toy", 50, "CC0-1.0")
     assert len(card["image_hash"]) == 64
@@ -54,11 +53,9 @@ def test_nothing_depends_on_the_order_or_the_batches(tmp_path: Path, monkeypatch
     other = reference.build_from_images(pictures[::-1], name="toy", encoders=[Pixels()], out=tmp_path / "other", batch_size=16)
     first, second = reference.load(str(one), Pixels()), reference.load(str(other), Pixels())
     assert first.image_hash == second.image_hash
-    assert torch.allclose(first.moments.cov, second.moments.cov, rtol=1e-9, atol=1e-14)
-    assert first.features is not None
-    assert second.features is not None
-    assert first.features.shape == (10, 192)
-    assert torch.equal(first.features, second.features)
+    assert torch.allclose(first.moments["pool"].cov, second.moments["pool"].cov, rtol=1e-9, atol=1e-14)
+    assert first.features["pool"].shape == (10, 192)
+    assert torch.equal(first.features["pool"], second.features["pool"])
 
 
 def test_the_file_is_read_by_tools_that_know_mu_and_sigma(tmp_path: Path):
@@ -76,7 +73,7 @@ def test_build_takes_a_folder_with_subfolders(tmp_path: Path):
         picture(seed).save(path)
     folder = reference.build(tmp_path / "photos", name="photos", encoders="pixels")
     assert folder == tmp_path / "user" / "photos"
-    assert reference.load("photos", Pixels()).moments.count == 6
+    assert reference.load("photos", Pixels()).count == 6
     card = reference.available()[0]
     assert (card.name, card.count, card.encoders) == ("photos", 6, ("pixels",))
 
@@ -120,7 +117,7 @@ def test_references_that_do_not_fit_are_refused(tmp_path: Path):
 def test_statistics_of_other_tools_are_moments_only(tmp_path: Path):
     np.savez(tmp_path / "coco.npz", mu=np.zeros(192), sigma=np.eye(192))
     found = reference.load(str(tmp_path / "coco.npz"), Pixels())
-    assert (found.name, found.features, found.moments.count) == ("coco", None, 0)
+    assert (found.name, found.features, found.count) == ("coco", {}, 0)
     assert fid_floor(found, 10) is None
 
 
@@ -128,10 +125,10 @@ def test_fid_floor_is_what_real_pictures_score():
     random = np.random.RandomState(0)
     mixing = random.randn(24, 24) * (1 + np.arange(24)) ** -0.7
     features = torch.from_numpy(random.randn(2000, 24) @ mixing.T).float()
-    found = reference_files.Reference("toy", "x", frechet.moments(features), features, "")
+    found = reference_files.Reference("toy", "x", {"pool": frechet.moments(features)}, {"pool": features}, "")
     for count in (50, 400):
         fresh = [torch.from_numpy(random.randn(count, 24) @ mixing.T) for _ in range(200)]
-        expected = np.mean([float(frechet.fid(fake=rows, real_moments=found.moments)) for rows in fresh])
+        expected = np.mean([float(frechet.fid(fake=rows, real_moments=found.moments["pool"])) for rows in fresh])
         assert fid_floor(found, count) == pytest.approx(expected, rel=0.25)
     assert fid_floor(found, 10_000) == pytest.approx((fid_floor(found, 1000) or 0) / 10, rel=1e-9)
     assert fid_floor(found, 1) is None

@@ -218,7 +218,7 @@ def test_features_that_are_not_finite_are_not_measured():
     fake = torch.randn(30, 8)
     fake[3, 1] = float("nan")
     reference_rows = torch.randn(40, 8)
-    known = reference_files.Reference("r", "toy", frechet.moments(reference_rows), reference_rows, "")
+    known = reference_files.Reference("r", "toy", {"pool": frechet.moments(reference_rows)}, {"pool": reference_rows}, "")
     for name in ("fid", "kid", "precision", "recall"):
         found = measure.measure(METRICS[name], measure.Evidence("toy", {"pool": fake}, np.arange(30), {}, known))
         assert found.value is None
@@ -227,7 +227,7 @@ def test_features_that_are_not_finite_are_not_measured():
 
 def test_a_reference_of_another_dimension_is_not_measured():
     rows = torch.randn(40, 9)
-    known = reference_files.Reference("r", "toy", frechet.moments(rows), rows, "")
+    known = reference_files.Reference("r", "toy", {"pool": frechet.moments(rows)}, {"pool": rows}, "")
     for name in ("fid", "kid", "precision", "recall"):
         found = measure.measure(METRICS[name], measure.Evidence("toy", {"pool": torch.randn(30, 8)}, np.arange(30), {}, known))
         assert "8 dimensions and the reference has 9" in found.note

@@ -99,14 +99,14 @@ def _inputs(metric: Metric, evidence: Evidence) -> dict[str, Any]:
             inputs[name] = evidence.texts[metric.prefix]
         elif reference is None:
             raise EvalkitError(evidence.no_reference)
-        elif feature != "pool":
-            raise EvalkitError(f"references hold 'pool' features only, not {feature!r}")
         elif name == "real_moments":
-            inputs[name] = reference.moments
-        elif reference.features is None:
-            raise EvalkitError(f"the reference {reference.name} holds moments only, no features")
+            if feature not in reference.moments:
+                raise EvalkitError(f"the reference {reference.name} holds no moments of {feature!r} features")
+            inputs[name] = reference.moments[feature]
+        elif feature not in reference.features:
+            raise EvalkitError(f"the reference {reference.name} holds no {feature!r} features")
         else:
-            inputs[name] = reference.features
+            inputs[name] = reference.features[feature]
     return inputs
 
 
@@ -147,7 +147,7 @@ def _leave_out(compute: Callable[..., Tensor], inputs: dict[str, Any], fake: Ten
 def _describe(metric: Metric, evidence: Evidence) -> str:
     if METRICS.get(metric.name) is not metric:
         return ""
-    fake, stored = len(evidence.clusters), evidence.reference.features if evidence.reference else None
+    fake, stored = len(evidence.clusters), evidence.reference.features.get(metric.feature) if evidence.reference else None
     if metric.name == "inception_score":
         return inception_score.describe(fake=fake)
     if metric.name == "kid" and stored is not None:

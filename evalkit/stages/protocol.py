@@ -40,8 +40,8 @@ def facts(
             kind: {
                 "name": reference.name,
                 "encoder": reference.encoder,
-                "count": reference.moments.count or None,
-                "stored_features": 0 if reference.features is None else len(reference.features),
+                "count": reference.count or None,
+                "stored_features": max(map(len, reference.features.values()), default=0),
                 "image_hash": reference.image_hash,
             }
             for kind, reference in references.items()

@@ -10,6 +10,7 @@ import importlib.resources
 import json
 import tomllib
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,9 +35,15 @@ class Reference:
 
     name: str
     encoder: str
-    moments: Moments
-    features: Tensor | None  # float32 [M, D], a sample of the pictures; None where the file holds moments only
+    moments: Mapping[str, Moments]  # by name of the feature: "pool", and "spatial" where the encoder gives it
+    features: Mapping[str, Tensor]  # float32 [M, D], a sample of the pictures or all; {} where the file holds moments only
     image_hash: str
+    note: str = ""  # what the file cannot say, such as the number of its pictures
+
+    @property
+    def count(self) -> int:
+        """How many pictures the moments are of; 0 where the file does not say."""
+        return max((part.count for part in self.moments.values()), default=0)
 
 
 @dataclass(frozen=True)
@@ -121,7 +128,8 @@ def load(name_or_path: str, encoder: Encoder) -> Reference:
         shapes = f"mu {tuple(mean.shape)} and sigma {tuple(cov.shape)}"
         raise EvalkitError(f"{path} has {shapes}; expected finite [D] and [D, D].", "Build it again.")
     name = meta.get("name", path.stem if folder.is_file() else folder.name)
-    return Reference(name, encoder.name, Moments(mean, cov, count), features, meta.get("image_hash", ""))
+    stored = {} if features is None else {"pool": features}
+    return Reference(name, encoder.name, {"pool": Moments(mean, cov, count)}, stored, meta.get("image_hash", ""))
 
 
 def fid_floor(reference: Reference, count: int) -> float | None:
@@ -130,16 +138,16 @@ def fid_floor(reference: Reference, count: int) -> float | None:
     The mean of several draws from the stored sample, each taken out of the reference moments. Where fewer are stored (or half
     of all pictures is fewer), the floor at that smaller count is scaled by 1 / count, as the bias of FID falls.
     """
-    if reference.features is None or count < 2:
+    if "pool" not in reference.features or "pool" not in reference.moments or count < 2:
         return None
-    features = reference.features.double()
-    drawn = min(count, len(features) * 4 // 5, reference.moments.count // 2)
+    features, moments = reference.features["pool"].double(), reference.moments["pool"]
+    drawn = min(count, len(features) * 4 // 5, moments.count // 2)
     if drawn < 2:
         return None
     random, values = np.random.RandomState(0), []
     for _ in range(floor_draws(features.shape[1])):
         rows = torch.from_numpy(random.permutation(len(features))[:drawn])
-        rest = frechet.remove_moments(reference.moments, frechet.moments(features[rows]))
+        rest = frechet.remove_moments(moments, frechet.moments(features[rows]))
         values.append(float(frechet.fid(fake=features[rows], real_moments=rest)))
     return float(np.mean(values)) * drawn / count
 
