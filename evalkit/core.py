@@ -80,6 +80,31 @@ class Generator(Protocol):
     def __call__(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image | Refusal]: ...
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a service made of one request: an image, or the reason why there is none."""
+
+    status: Status
+    image: Image | None = None  # RGB, checked; there exactly where the status is "ok"
+    detail: str = ""  # one sentence; never a key, never a header
+    retry_after: float | None = None  # seconds that the service asked to wait
+    cost: float | None = None  # US dollars, as reported or from the price; None where nobody knows
+    note: str = ""  # on the image: alpha composited, prompt revised
+
+
+class Service(Protocol):
+    """A generator behind a network: one request at a time, called from many threads.
+
+    It sends once and never tries again by itself: retries, waiting, money and order are the business of stages/remote.py. The
+    fingerprint holds all that an answer depends on: provider, base_url, model, parameters, version of the adapter.
+    """
+
+    fingerprint: str
+    price: float | None  # US dollars per image, an upper bound to reserve before sending; None where it is not known
+
+    def request(self, prompt: str, seed: int, sample: int) -> Answer: ...
+
+
 class Encoder(Protocol):
     """Image to features. The fingerprint is a hash of the weights and the preprocessing version.
 
