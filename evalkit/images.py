@@ -1,4 +1,7 @@
-"""Pictures from disk and to disk: decode, check, hash, encode. Nothing is altered without being said."""
+"""Pictures from disk and to disk: decode, check, hash, encode. Nothing is altered without being said.
+
+The content of a picture is the bytes of its file, or the pixels of an array that was saved without any picture format.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,8 @@ from evalkit.core import EvalkitError
 from evalkit.terminal import track
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
 Alpha = Literal["refuse", "white", "black"]
@@ -33,16 +38,33 @@ _SUFFIXES = frozenset((*_READ, ".svg", ".avif", ".heic", ".heif", ".jxl", ".jp2"
 class Decoded(NamedTuple):
     image: Image  # RGB
     note: str  # what had to be done to it, "" for nothing
+    format: str = ""  # "PNG", "JPEG", ...; "array" for pixels
+
+
+class Unreadable(str):
+    """Why a picture cannot be taken ("is truncated or damaged (...)"), with the kind of reason by which such pictures are counted."""
+
+    kind: str
+
+    def __new__(cls, reason: str, kind: str) -> Unreadable:
+        text = super().__new__(cls, reason)
+        text.kind = kind
+        return text
 
 
 class BadImage(NamedTuple):
     path: Path
-    reason: str  # "is truncated or damaged (...)"
+    reason: str
+
+
+def is_picture(name: str) -> bool:
+    """Whether somebody means a file of this name as a picture, be it of a format that is read or not."""
+    return Path(name).suffix.lower() in _SUFFIXES and not Path(name).name.startswith(".")
 
 
 def list_images(folder: Path | str) -> list[Path]:
     """The picture files directly in a folder, in natural order (2 before 10); hidden files are left out."""
-    paths = (path for path in Path(folder).iterdir() if path.suffix.lower() in _SUFFIXES and not path.name.startswith("."))
+    paths = (path for path in Path(folder).iterdir() if is_picture(path.name))
     return sorted((path for path in paths if path.is_file()), key=lambda path: natural(path.name))
 
 
@@ -93,35 +115,50 @@ def raise_bad_images(bad: Sequence[BadImage], total: int) -> None:
     raise EvalkitError(f"{len(bad)} of {total} images cannot be taken as they are: {named}.", hint)
 
 
-def decode(data: bytes, alpha: Alpha = "refuse") -> Decoded | str:
+def decode(content: bytes | NDArray[np.uint8], alpha: Alpha = "refuse") -> Decoded | Unreadable:
     """RGB pixels, or the reason why there are none.
 
     Lossless changes are made: gray, 1-bit and palette to RGB, opaque alpha dropped. EXIF orientation is applied and
     noted. Damaged, animated, 16-bit, CMYK and over-large files are refused, and transparency unless `alpha` names a
-    background.
+    background. Pixels are uint8 [H, W], or [H, W, C] with 1, 3 or 4 channels; those that hold 0 and 1 only are refused.
     """
+    if not isinstance(content, bytes):
+        return _of_pixels(content, alpha)
     try:
-        image = PILImage.open(io.BytesIO(data), formats=FORMATS)
+        image = PILImage.open(io.BytesIO(content), formats=FORMATS)
         if image.width * image.height > PIXEL_LIMIT:
-            return f"has {image.width} x {image.height} pixels, more than 64 million"
+            return Unreadable(f"has {image.width} x {image.height} pixels, more than 64 million", "too many pixels")
         if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # the further frames of MPO are previews
-            return f"has {getattr(image, 'n_frames', 1)} frames"
-        deep = image.mode in ("I", "F") or image.mode.startswith("I;16") or _sample_bits(image, data) > 8
+            return Unreadable(f"has {getattr(image, 'n_frames', 1)} frames", "animated")
+        deep = image.mode in ("I", "F") or image.mode.startswith("I;16") or _sample_bits(image, content) > 8
         if deep:
-            return "has more than 8 bits per sample"
+            return Unreadable("has more than 8 bits per sample", "more than 8 bits per sample")
         if image.mode not in ("1", "L", "P", "RGB", "LA", "PA", "RGBA"):
-            return f"has the colour mode {image.mode}"
+            return Unreadable(f"has the colour mode {image.mode}", f"colour mode {image.mode}")
         turned = image.getexif().get(0x0112, 1) in range(2, 9)  # asked before load(), which turns TIFF itself
+        kind = image.format or ""
         image.load()
-        return _to_rgb(image, alpha, turned)
+        return _to_rgb(image, alpha, turned, kind)
     except PILImage.UnidentifiedImageError:
-        if b"<svg" in data[:4096]:
-            return "is SVG, which is no pixel format"
-        return "is in no known pixel format" if data else "is empty"
+        if b"<svg" in content[:4096]:
+            return Unreadable("is SVG, which is no pixel format", "not a picture")
+        return Unreadable("is in no known pixel format" if content else "is empty", "not a picture")
     except (PILImage.DecompressionBombError, PILImage.DecompressionBombWarning):
-        return "has more than 64 million pixels"
+        return Unreadable("has more than 64 million pixels", "too many pixels")
     except Exception as error:  # damaged files raise nearly everything: OSError, SyntaxError, IndexError, zlib.error, ...
-        return f"is truncated or damaged ({error})"
+        return Unreadable(f"is truncated or damaged ({error})", "truncated or damaged")
+
+
+def _of_pixels(pixels: NDArray[np.uint8], alpha: Alpha) -> Decoded | Unreadable:
+    shape = tuple(pixels.shape)
+    if str(pixels.dtype) != "uint8" or len(shape) not in (2, 3) or shape[2:] not in ((), (1,), (3,), (4,)) or 0 in shape:
+        return Unreadable(f"is {pixels.dtype} {list(shape)}; expected uint8 [H, W, 3]", "wrong dtype or shape")
+    if shape[0] * shape[1] > PIXEL_LIMIT:
+        return Unreadable(f"has {shape[1]} x {shape[0]} pixels, more than 64 million", "too many pixels")
+    if int(pixels.max()) == 1:
+        return Unreadable("holds 0 and 1 only: values of 0 to 1 became integers", "wrong range")
+    plain = pixels[:, :, 0] if shape[2:] == (1,) else pixels
+    return _to_rgb(PILImage.fromarray(plain), alpha, False, "array")
 
 
 def _sample_bits(image: Image, data: bytes) -> int:
@@ -134,7 +171,7 @@ def _sample_bits(image: Image, data: bytes) -> int:
     return 8
 
 
-def _to_rgb(image: Image, alpha: Alpha, turned: bool) -> Decoded | str:
+def _to_rgb(image: Image, alpha: Alpha, turned: bool, kind: str) -> Decoded | Unreadable:
     notes = ["EXIF orientation applied"] if turned else []
     image = ImageOps.exif_transpose(image)
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
@@ -142,14 +179,14 @@ def _to_rgb(image: Image, alpha: Alpha, turned: bool) -> Decoded | str:
         lowest = layered.getchannel("A").getextrema()[0]
         if lowest != 255:
             if alpha == "refuse":
-                return "is partly transparent"
+                return Unreadable("is partly transparent", "partly transparent")
             image = PILImage.alpha_composite(PILImage.new("RGBA", layered.size, alpha), layered)
             notes.append(f"transparency composited on {alpha}")
         else:
             image = layered
     plain = image.convert("RGB")
     plain.info = {}
-    return Decoded(plain, ", ".join(notes))
+    return Decoded(plain, ", ".join(notes), kind)
 
 
 def encode_png(image: Image) -> bytes:
@@ -166,6 +203,20 @@ def file_sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def content_sha256(content: bytes | NDArray[np.uint8]) -> str:
+    """The SHA-256 of a picture's content, in hexadecimal: of the bytes of a file, or of an array's shape and pixels."""
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()
+    import numpy
+
+    return hashlib.sha256(f"{list(content.shape)}:".encode() + numpy.ascontiguousarray(content).tobytes()).hexdigest()
+
+
+def pixels_sha256(image: Image) -> str:
+    """The SHA-256 of an RGB image's size and pixels, in hexadecimal: the same for every file format."""
+    return hashlib.sha256(f"{image.width}x{image.height}:".encode() + image.tobytes()).hexdigest()
 
 
 def to_tensor(image: Image) -> Tensor:

@@ -46,10 +46,10 @@ class Folder:
     def _one(self, item: Path | Refusal) -> Image | Refusal:
         if isinstance(item, Refusal):
             return item
-        image, note = read_decoded(item, self._alpha)
-        if note:
-            image.info["note"] = note
-        return image
+        found = read_decoded(item, self._alpha)
+        if found.note:
+            found.image.info["note"] = found.note
+        return found.image
 
 
 def load(*, folder: str, requests: Sequence[Request], alpha: str = "refuse") -> Folder:
