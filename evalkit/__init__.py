@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from evalkit.core import Metric as Metric
     from evalkit.core import Prompt as Prompt
     from evalkit.diagnosis import doctor as doctor
+    from evalkit.encoders.manage_weights import weights_fetch as weights_fetch
+    from evalkit.encoders.manage_weights import weights_import as weights_import
+    from evalkit.encoders.manage_weights import weights_list as weights_list
+    from evalkit.encoders.manage_weights import weights_verify as weights_verify
     from evalkit.run_folder import Run as Run
     from evalkit.stages.reference import available as reference_list
     from evalkit.stages.reference import build as reference_build
@@ -42,6 +46,10 @@ _PUBLIC = {
     "run": "evalkit.api:run",
     "score": "evalkit.stages.score:score",
     "train": "evalkit.training:train",
+    "weights_fetch": "evalkit.encoders.manage_weights:weights_fetch",
+    "weights_import": "evalkit.encoders.manage_weights:weights_import",
+    "weights_list": "evalkit.encoders.manage_weights:weights_list",
+    "weights_verify": "evalkit.encoders.manage_weights:weights_verify",
 }
 __all__ = [
     "Config",
@@ -58,6 +66,10 @@ __all__ = [
     "run",
     "score",
     "train",
+    "weights_fetch",
+    "weights_import",
+    "weights_list",
+    "weights_verify",
 ]
 
 

@@ -32,12 +32,14 @@ from evalkit.cli_parts import (
     split,
     state,
 )
+from evalkit.cli_weights import app as weights_app
 
 app = typer.Typer(name="evalkit", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 reference_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Reference statistics, to which FID and its kin compare.")
 list_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What is installed, what was run, what the bundled world knows.")
 app.add_typer(reference_app, name="reference")
 app.add_typer(list_app, name="list")
+app.add_typer(weights_app, name="weights")
 
 
 @app.callback()
