@@ -1,0 +1,142 @@
+"""Pictures of Hugging Face datasets: parquet shards, and the arrow files of `save_to_disk`. Read by pyarrow (an optional extra)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from evalkit.core import EvalkitError
+from evalkit.sources.picture import Picture, Source, unreadable
+from evalkit.sources.replay import Replay
+
+_SPLIT = re.compile(r"(.+?)-\d{5}-of-\d{5}.*")
+
+
+class _Row(NamedTuple):
+    name: str
+    content: bytes | None
+
+
+def parquet_source(paths: Sequence[Path], place: str) -> Source:
+    """The image column of parquet files, row by row in the order of the files."""
+    splits = sorted({found[1] for path in paths if (found := _SPLIT.fullmatch(path.name))})
+    if len(splits) > 1:
+        hint = f"Give one of them: '{Path(paths[0]).parent / (splits[0] + '-*.parquet')}'."
+        raise EvalkitError(f"The dataset {place} has the splits {', '.join(splits)}.", hint)
+    module = _pyarrow("parquet")
+    counts = []
+    for path in paths:
+        try:
+            counts.append(module.ParquetFile(path).metadata.num_rows)
+        except (OSError, ValueError) as error:
+            raise _cannot(path, error) from error
+    return _source(place, "parquet", paths, sum(counts))
+
+
+def arrow_source(folder: Path) -> Source:
+    """What `Dataset.save_to_disk` wrote: the image column of its arrow files. A dictionary of splits needs the split's folder."""
+    if (folder / "dataset_dict.json").is_file():
+        splits = json.loads((folder / "dataset_dict.json").read_text(encoding="utf-8")).get("splits", [])
+        raise EvalkitError(f"The dataset {folder} has the splits {', '.join(map(str, splits))}.", "Give the folder of one of them.")
+    try:
+        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        names = [str(item["filename"]) for item in state["_data_files"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EvalkitError(f"The file {folder / 'state.json'} cannot be read: {error!r}.", "Save the dataset again.") from error
+    if state.get("_indices_data_files"):
+        raise EvalkitError(
+            f"The dataset {folder} is a selection or a new order of other rows.", "Call flatten_indices() and save it again."
+        )
+    if any(Path(name).name != name for name in names):
+        raise EvalkitError(f"The file {folder / 'state.json'} names files of another folder.", "Save the dataset again.")
+    return _source(str(folder), "arrow", [folder / name for name in names], None)
+
+
+def _source(place: str, kind: str, paths: Sequence[Path], count: int | None) -> Source:
+    _pyarrow("")  # say that it is missing before anything is begun
+
+    def pictures() -> Iterator[Picture]:
+        for path in paths:
+            replay = Replay(partial(_rows, path, kind), lambda row: len(row.content or b""))
+            number = 0
+            while True:
+                try:
+                    row = replay.peek(number)
+                except IndexError:
+                    break
+                yield Picture(row.name, partial(_content, replay, number))
+                number += 1
+
+    return Source(place, kind, pictures, count)
+
+
+def _content(replay: Replay[_Row], number: int) -> bytes:
+    content = replay.take(number).content
+    if content is None:
+        raise unreadable("the dataset holds its path, not the picture: embed the pictures when saving it")
+    return content
+
+
+def _rows(path: Path, kind: str) -> Iterator[_Row]:
+    number = 0
+    try:
+        for batch in _batches(path, kind):
+            for item in batch:
+                yield _row(item, f"{path.name}[{number}]")
+                number += 1
+    except (OSError, ValueError) as error:
+        raise _cannot(path, error) from error
+
+
+def _batches(path: Path, kind: str) -> Iterator[Any]:
+    """Columns of some rows each; pyarrow.ArrowInvalid is a ValueError."""
+    if kind == "parquet":
+        file = _pyarrow("parquet").ParquetFile(path)
+        column = _column(file.schema_arrow, path)
+        yield from (batch.column(column) for batch in file.iter_batches(batch_size=32, columns=[column]))
+        return
+    arrow = _pyarrow("")
+    with arrow.memory_map(str(path)) as mapped, arrow.ipc.open_stream(mapped) as stream:
+        column = _column(stream.schema, path)
+        yield from (batch.column(column) for batch in stream)
+
+
+def _row(item: Any, name: str) -> _Row:
+    value = item.as_py()
+    if isinstance(value, dict):
+        return _Row(name, value.get("bytes"))
+    return _Row(name, value if isinstance(value, bytes) else None)
+
+
+def _column(schema: Any, path: Path) -> str:
+    """The column of pictures: struct<bytes, path> or binary; `image` where there are several."""
+    types = _pyarrow("types")
+    found = []
+    for field in schema:
+        fields = {part.name for part in field.type} if types.is_struct(field.type) else set()
+        if "bytes" in fields or types.is_binary(field.type) or types.is_large_binary(field.type):
+            found.append(field.name)
+    if "image" in found or len(found) == 1:
+        return "image" if "image" in found else found[0]
+    columns = ", ".join(found or schema.names)
+    what = "several columns of pictures" if found else "no column of pictures"
+    raise EvalkitError(f"The dataset file {path} has {what} ({columns}).", "Expected one, or one that is called image.")
+
+
+def _pyarrow(module: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(f"pyarrow.{module}" if module else "pyarrow")
+    except ModuleNotFoundError as error:
+        raise EvalkitError(
+            "Parquet and arrow files need pyarrow, which is not installed.", 'Type `pip install "evalkit[datasets]"`.'
+        ) from error
+
+
+def _cannot(path: Path, error: Exception) -> EvalkitError:
+    return EvalkitError(f"The dataset file {path} cannot be read: {error}.", "It is damaged, or of another format.")
