@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from evalkit.metrics.numeric import checked, same_dimension
+from evalkit.core import EvalkitError
+from evalkit.metrics.direction import unit_length
+from evalkit.metrics.numeric import checked, rows_per_block, same_dimension
+
+PREFIX = "A photo depicts "  # what the paper's code puts before every prompt
+WEIGHT = 2.5
+CANDIDATES = 100
+SEED = 0
 
 
 def clip_score(*, fake: Tensor, text: Tensor) -> Tensor:
@@ -14,8 +22,51 @@ def clip_score(*, fake: Tensor, text: Tensor) -> Tensor:
     The plain form: no prefix before the prompt, no factor of 2.5, and not cut off at 0 (https://arxiv.org/abs/2104.08718).
     fake float [N, D], text float [N, D] of the same prompts in the same order.
     """
+    fake, text = _pairs(fake, text)
+    return 100 * torch.nn.functional.cosine_similarity(fake, text, dim=1)
+
+
+def clip_score_paper(*, fake: Tensor, text: Tensor) -> Tensor:
+    """CLIPScore as its paper defines it: 2.5 times the cosine, 0 where that is negative, per image, float64 [N], 0 to 2.5.
+
+    Hessel et al. 2021, eq. 1. text: features of "A photo depicts " + prompt, which the metric table asks for.
+    """
+    fake, text = _pairs(fake, text)
+    return WEIGHT * torch.nn.functional.cosine_similarity(fake, text, dim=1).clamp_min(0)
+
+
+def retrieval_precision(*, fake: Tensor, text: Tensor, candidates: int = CANDIDATES, seed: int = SEED) -> Tensor:
+    """CLIP R-precision per image, float64 [N]: 1 where its own prompt fits it better than 99 others do, else 0.
+
+    Park et al. 2021 (https://openreview.net/forum?id=bKBhQhPeKaF), after Xu et al. 2018. The others are drawn from the different prompts
+    of the set, anew for every image, by RandomState(seed); with fewer than 100 different prompts all take part. Prompts with
+    equal features are one prompt. A tie is a miss. By chance the mean is 1 / 100 (or 1 / the number of prompts).
+    """
+    fake, text = _pairs(fake, text)
+    fake = unit_length(fake, "generated")
+    prompts, own = torch.unique(unit_length(text, "prompt"), dim=0, return_inverse=True)
+    others = min(candidates, len(prompts)) - 1
+    if others < 1:
+        raise EvalkitError("all images have one prompt", "There must be two different prompts to choose from.")
+    random, hits = np.random.RandomState(seed), []
+    step = rows_per_block(len(prompts))
+    for rows, mine in zip(fake.split(step), own.split(step), strict=True):
+        fit = rows @ prompts.T
+        drawn = torch.stack([torch.from_numpy(random.choice(len(prompts) - 1, others, replace=False)) for _ in rows])
+        drawn += drawn >= mine[:, None]  # passes over the image's own prompt
+        hits.append(fit.gather(1, mine[:, None])[:, 0] > fit.gather(1, drawn).max(dim=1).values)
+    return torch.cat(hits).double()
+
+
+def describe_retrieval(*, fake: int, real: int = 0) -> str:
+    """What was done, for the note of a row."""
+    return f"own prompt against {CANDIDATES - 1} others (all others where there are fewer), seed {SEED}"
+
+
+def _pairs(fake: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+    """Image and prompt features as float64 [N, D], of one dimension and number."""
     fake, text = checked(fake, "generated"), checked(text, "prompt")
     same_dimension(fake.shape[1], text.shape[1])
     if len(fake) != len(text):
         raise ValueError(f"{len(fake)} images and {len(text)} prompts; expected one prompt per image")
-    return 100 * torch.nn.functional.cosine_similarity(fake, text, dim=1)
+    return fake, text

@@ -51,7 +51,7 @@ def inception_score_without(*, fake: Tensor, groups: Tensor, splits: int = 0, se
     return torch.stack([scores.mean() for scores in values])
 
 
-def describe(*, fake: int) -> str:
+def describe(*, fake: int, real: int = 0) -> str:
     """What was done with so many images, for the note of a row."""
     splits = splits_for(fake)
     usual = "" if splits == SPLITS else f"; the usual {SPLITS} need {SPLITS * LEAST_PER_SPLIT} images"
