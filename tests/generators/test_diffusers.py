@@ -1,0 +1,342 @@
+"""The generator `diffusers` against the real library, with a tiny Stable Diffusion of random weights."""
+
+import json
+import pickle
+import shutil
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from evalkit.config import Config
+from evalkit.core import EvalkitError, Refusal
+from evalkit.generators import diffusers as ours
+from evalkit.generators import pipeline_files
+from evalkit.generators.pipeline_files import quiet
+from evalkit.stages.generate import generate
+
+PROMPTS = ["a red cat", "two dogs on the beach", "sky", "a blue house in the snow", "x"]
+CONTEXT = 16
+
+
+def tokenizer(folder: Path) -> Any:
+    """Every letter is a token; it reads 16 of them with begin and end."""
+    from transformers import CLIPTokenizer
+
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    (folder / "vocabulary.json").write_text(json.dumps({token: number for number, token in enumerate(tokens)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    return CLIPTokenizer(str(folder / "vocabulary.json"), str(folder / "merges.txt"), model_max_length=CONTEXT)
+
+
+def parts(folder: Path) -> dict[str, Any]:
+    """The parts of a Stable Diffusion that draws 16 x 16 pictures."""
+    from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    torch.manual_seed(0)
+    text = CLIPTextConfig(
+        vocab_size=54, hidden_size=32, intermediate_size=37, num_attention_heads=4, num_hidden_layers=2, projection_dim=32,
+        max_position_embeddings=CONTEXT, bos_token_id=52, eos_token_id=53, pad_token_id=53,
+    )  # fmt: skip
+    unet = UNet2DConditionModel(
+        sample_size=8, layers_per_block=1, block_out_channels=(16, 32), norm_num_groups=8, cross_attention_dim=32, attention_head_dim=8,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+    )  # fmt: skip
+    vae = AutoencoderKL(
+        block_out_channels=(8, 16), norm_num_groups=8, sample_size=16,
+        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
+    )  # fmt: skip
+    scheduler = DDIMScheduler(clip_sample=False, set_alpha_to_one=False, steps_offset=1)
+    return {"vae": vae, "text_encoder": CLIPTextModel(text), "tokenizer": tokenizer(folder), "unet": unet, "scheduler": scheduler}
+
+
+def strict_checker() -> Any:
+    """The library's safety checker with thresholds under which every picture is unsafe."""
+    from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+    from transformers import CLIPConfig
+
+    vision = {
+        "hidden_size": 32,
+        "intermediate_size": 37,
+        "num_attention_heads": 4,
+        "num_hidden_layers": 1,
+        "image_size": 8,
+        "patch_size": 4,
+    }
+    checker = StableDiffusionSafetyChecker(CLIPConfig(vision_config=vision, projection_dim=32))
+    checker.concept_embeds_weights.data.fill_(-10.0)
+    return checker
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("diffusers")
+    with quiet():
+        from diffusers import StableDiffusionPipeline
+
+        pipeline = StableDiffusionPipeline(**parts(place), safety_checker=None, feature_extractor=None, requires_safety_checker=False)
+        pipeline.save_pretrained(place / "tiny sd")
+    return place / "tiny sd"
+
+
+@pytest.fixture(scope="module")
+def alone(folder: Path) -> ours.Pipeline:
+    return ours.load(model=str(folder), device="cpu", steps=3)
+
+
+def pixels(results: list[Image.Image | Refusal]) -> list[np.ndarray]:
+    assert all(isinstance(result, Image.Image) and result.mode == "RGB" for result in results)
+    return [np.asarray(result).astype(int) for result in results]
+
+
+def test_pictures_are_those_of_the_library(folder: Path, alone: ours.Pipeline) -> None:
+    with quiet():
+        from diffusers import AutoPipelineForText2Image
+
+        pipeline = AutoPipelineForText2Image.from_pretrained(str(folder), use_safetensors=True)
+        expected = [
+            pipeline(text, generator=torch.Generator("cpu").manual_seed(seed), num_inference_steps=3).images[0]
+            for seed, text in enumerate(PROMPTS)
+        ]
+    found = pixels(alone(PROMPTS, range(5)))
+    assert all(np.array_equal(picture, np.asarray(other)) for picture, other in zip(found, expected, strict=True))
+    assert found[0].shape == (16, 16, 3)
+    assert not np.array_equal(*pixels(alone(["sky", "sky"], [1, 2])))
+    assert not np.array_equal(*pixels(alone(["sky", "a red cat"], [1, 1])))
+
+
+def test_a_picture_depends_on_its_own_prompt_and_seed_only(folder: Path, alone: ours.Pipeline) -> None:
+    three = ours.load(model=str(folder), device="cpu", steps=3, batch=3)
+    many = pixels(three(PROMPTS, range(5)))
+    for place in range(5):
+        assert np.array_equal(pixels(three([PROMPTS[place]], [place]))[0], many[place])
+        assert np.abs(pixels(alone([PROMPTS[place]], [place]))[0] - many[place]).max() <= 1  # the rounding of floats
+    backwards = pixels(three(PROMPTS[::-1], list(range(5))[::-1]))[::-1]
+    assert all(np.array_equal(one, other) for one, other in zip(many, backwards, strict=True))
+
+
+def test_a_stochastic_scheduler_uses_the_seed_of_the_picture(folder: Path, tmp_path: Path) -> None:
+    with quiet():
+        from diffusers import EulerAncestralDiscreteScheduler, StableDiffusionPipeline
+
+        pipeline = StableDiffusionPipeline.from_pretrained(str(folder), safety_checker=None)
+        pipeline.scheduler = EulerAncestralDiscreteScheduler.from_config(pipeline.scheduler.config)
+        pipeline.save_pretrained(tmp_path / "ancestral")
+    two = ours.load(model=str(tmp_path / "ancestral"), device="cpu", steps=3, batch=2)
+    torch.manual_seed(1)
+    first = pixels(two(PROMPTS[:2], [1, 2]))
+    torch.manual_seed(2)
+    assert np.array_equal(first[1], pixels(two([PROMPTS[1]], [2]))[0])
+
+
+def test_options_reach_the_pipeline(folder: Path, alone: ours.Pipeline) -> None:
+    plain = pixels(alone(["sky"], [1]))[0]
+    for options in ({"steps": 2}, {"guidance": 2.0}, {"negative_prompt": "red"}, {"dtype": "bf16"}):
+        other = ours.load(model=str(folder), device="cpu", **{"steps": 3} | options)  # type: ignore[arg-type]
+        assert other.fingerprint != alone.fingerprint
+        assert not np.array_equal(pixels(other(["sky"], [1]))[0], plain), options
+    [wide] = ours.load(model=str(folder), device="cpu", steps=1, height=8, width=24)(["sky"], [1])
+    assert isinstance(wide, Image.Image)
+    assert wide.size == (24, 8)
+
+
+def test_a_long_prompt_is_noted(alone: ours.Pipeline) -> None:
+    short, long = alone(["sky", "a blue house in the snow"], [1, 1])
+    assert isinstance(short, Image.Image)
+    assert isinstance(long, Image.Image)
+    assert "note" not in short.info
+    assert long.info["note"] == "only the first 16 of the prompt's 21 tokens were read"
+
+
+def test_a_blacked_out_picture_is_a_refusal(folder: Path, tmp_path: Path) -> None:
+    with quiet():
+        from diffusers import StableDiffusionPipeline
+        from transformers import CLIPImageProcessor
+
+        looks = CLIPImageProcessor(size={"shortest_edge": 8}, crop_size={"height": 8, "width": 8})
+        pipeline = StableDiffusionPipeline.from_pretrained(str(folder), safety_checker=strict_checker(), feature_extractor=looks)
+        pipeline.save_pretrained(tmp_path / "strict")
+    generator = ours.load(model=str(tmp_path / "strict"), device="cpu", steps=1)
+    assert generator(["sky", "sea"], [1, 2]) == [Refusal("refused_output", "the pipeline's safety checker blacked it out")] * 2
+
+
+def test_a_picture_of_nan_is_no_black_picture(folder: Path) -> None:
+    generator = ours.load(model=str(folder), device="cpu", steps=1)
+    generator.pipeline.unet.conv_out.bias.data.fill_(float("nan"))
+    [refusal] = generator(["sky"], [1])
+    assert isinstance(refusal, Refusal)
+    assert refusal.status == "malformed"
+    assert "NaN" in refusal.detail
+
+
+def test_other_weights_have_another_fingerprint(folder: Path, alone: ours.Pipeline, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "copy")
+    assert ours.load(model=str(tmp_path / "copy"), device="cpu", steps=3).fingerprint == alone.fingerprint
+    file = tmp_path / "copy/unet/diffusion_pytorch_model.safetensors"
+    file.write_bytes(file.read_bytes()[:-4] + b"\0\0\0\1")
+    assert ours.load(model=str(tmp_path / "copy"), device="cpu", steps=3).fingerprint != alone.fingerprint
+
+
+def test_peak_memory_is_that_of_the_process(alone: ours.Pipeline) -> None:
+    alone(["sky"], [1])
+    assert 100e6 < alone.peak_memory() < 100e9
+
+
+def test_nothing_is_said_and_the_library_is_left_as_it_was(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    from diffusers.utils import logging as library
+
+    before = library.get_verbosity(), library.is_progress_bar_enabled()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ours.load(model=str(folder), device="cpu", steps=2)(["a blue house in the snow"], [1])
+    assert capfd.readouterr() == ("", "")
+    assert (library.get_verbosity(), library.is_progress_bar_enabled()) == before
+
+
+def test_a_run(folder: Path, tmp_path: Path) -> None:
+    options = {"model": str(folder), "steps": 2, "batch": 2}
+    config = Config(models=("diffusers",), prompts="suite:free", out=str(tmp_path / "run"), device="cpu", options={"diffusers": options})
+    records = generate(config).records("diffusers")
+    assert {record.status for record in records} == {"ok"}
+    assert any("tokens were read" in record.extra for record in records)
+
+
+def bad(folder: Path, message: str, hint: str = "", **options: Any) -> None:
+    with pytest.raises(EvalkitError, match=message) as error:
+        ours.load(**{"model": str(folder), "device": "cpu"} | options)
+    assert hint in error.value.hint
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dtype": "float"}, "dtype is 'float'; expected auto, fp32, bf16 or fp16"),
+        ({"steps": 0}, "steps is 0; expected at least 1"),
+        ({"batch": 0}, "batch is 0"),
+        ({"offload": True}, "here the device is cpu"),
+        ({"variant": "fp16"}, "fp16"),
+    ],
+)
+def test_bad_options(folder: Path, options: dict[str, object], message: str) -> None:
+    bad(folder, message, **options)
+
+
+def test_sizes_that_the_pipeline_cannot_make(folder: Path) -> None:
+    bad(folder, "given together", height=16)  # the library would silently take its own size
+    with pytest.raises(EvalkitError, match=r"divisible by|x 15 were asked for"):
+        ours.load(model=str(folder), device="cpu", height=15, width=16, steps=1)(["sky"], [1])
+
+
+def test_places_without_a_pipeline(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    bad(tmp_path / "nowhere", "There is no folder", "hub name")
+    bad(Path("nobody/no-such-model"), "'nobody/no-such-model' cannot be had", "spelling")
+    bad(folder / "model_index.json", "is a file; expected a folder", "from_single_file")
+    bad(tmp_path, "holds no model_index.json")
+    (tmp_path / "model_index.json").write_text("{")
+    bad(tmp_path, "is not JSON")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("NoSuchPipeline", "does not know"),
+        ("DDPMPipeline", "makes no image from a text"),
+        ("AudioLDMPipeline", "makes no image from a text"),
+        ("TextToVideoSDPipeline", "makes no image from a text"),
+        ("StableDiffusionUpscalePipeline", "makes no image from a text alone"),
+        (["my_pipeline", "MyPipeline"], "not run"),
+    ],
+)
+def test_pipelines_without_text_to_image(folder: Path, name: object, message: str, tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": name}))
+    with pytest.raises(EvalkitError) as error:
+        ours.load(model=str(tmp_path), device="cpu")
+    assert message in str(error.value)
+
+
+def test_image_to_image_weights_draw_from_text_too(folder: Path, alone: ours.Pipeline, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "copy")
+    index = tmp_path / "copy/model_index.json"
+    index.write_text(index.read_text().replace("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline"))
+    other = ours.load(model=str(tmp_path / "copy"), device="cpu", steps=3)
+    assert np.array_equal(pixels(other(["sky"], [1]))[0], pixels(alone(["sky"], [1]))[0])
+
+
+class Evil:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return (Path.touch, (self.marker,))  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("part", ["unet/diffusion_pytorch_model", "text_encoder/model"])
+def test_pickled_weights_are_refused_and_never_read(folder: Path, part: str, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "copy")
+    weights = tmp_path / "copy" / f"{part}.safetensors"
+    pickled = weights.with_name("pytorch_model.bin" if "text" in part else "diffusion_pytorch_model.bin")
+    pickled.write_bytes(pickle.dumps(Evil(tmp_path / "marker")))
+    ours.load(model=str(tmp_path / "copy"), device="cpu")  # safetensors beside it: those are read
+    weights.unlink()
+    bad(tmp_path / "copy", "holds pickled weights only", "save_pretrained")
+    assert not (tmp_path / "marker").exists()
+
+
+def test_damaged_weights_are_one_sentence(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "copy")
+    (tmp_path / "copy/unet/diffusion_pytorch_model.safetensors").write_bytes(b"\0" * 100)
+    bad(tmp_path / "copy", "The diffusers pipeline failed")
+
+
+def test_code_in_a_folder_is_never_run(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "copy")
+    index = json.loads((tmp_path / "copy/model_index.json").read_text())
+    index["unet"] = ["evil_unet", "UNet"]
+    (tmp_path / "copy/model_index.json").write_text(json.dumps(index))
+    for place in (tmp_path / "copy/unet/evil_unet.py", tmp_path / "copy/evil_unet.py"):
+        place.write_text(f"open({str(tmp_path / 'marker')!r}, 'w')\nclass UNet: pass")
+    bad(tmp_path / "copy", "The diffusers pipeline failed")
+    assert not (tmp_path / "marker").exists()
+
+
+def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    monkeypatch.setattr(ours.importlib.util, "find_spec", lambda name: None if name == "diffusers" else name)
+    bad(Path("x"), "needs diffusers", "evalkit[diffusers]")
+
+
+def test_dtypes_of_families(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    assert ours._dtype("auto", "cpu", True) == torch.float32
+    assert ours._dtype("auto", "cuda", True) == torch.float16
+    assert ours._dtype("auto", "cuda:1", False) == torch.bfloat16
+    assert ours._dtype("fp16", "cpu", False) == torch.float16
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    assert ours._dtype("auto", "cuda", False) == torch.float32
+
+
+def test_every_text_to_image_pipeline_takes_a_list_of_generators() -> None:
+    import inspect
+
+    with quiet():
+        from diffusers.pipelines.auto_pipeline import AUTO_TEXT2IMAGE_PIPELINES_MAPPING as KNOWN
+
+        kinds = list(KNOWN.values())
+        annotations = {kind.__name__: str(inspect.signature(kind.__call__).parameters["generator"].annotation) for kind in kinds}
+    assert len(annotations) > 40
+    assert [name for name, annotation in annotations.items() if "list" not in annotation.lower()] == []
+
+
+def test_the_file_names_of_pickles_are_those_of_the_library() -> None:
+    assert {".bin", ".pt", ".ckpt"} <= set(pipeline_files._PICKLED)
