@@ -17,6 +17,7 @@ from evalkit.prompts import is_bundled, prompts_from_list
 Value = str | int | float | bool
 Options = Mapping[str, Mapping[str, Value]]  # model label -> option -> value
 _DEVICE = re.compile(r"auto|cpu|mps|xpu|cuda(:\d+)?")
+_NAMED = re.compile(r"[A-Za-z][\w.-]+:(?!//)")  # two letters at least: C:/ is a drive
 _ENCODERS = re.compile(r"[A-Za-z0-9_.:-]+(,[A-Za-z0-9_.:-]+)*")
 
 
@@ -123,8 +124,11 @@ def _names(given: str | Iterable[object]) -> tuple[str, ...]:
 
 
 def is_path(spec: str) -> bool:
-    """Whether a model or reference is written as a path (a folder without a slash is found later, after all names)."""
-    return "/" in spec or os.sep in spec or spec in (".", "..")
+    """Whether a model or reference is written as a path (a folder without a slash is found later, after all names).
+
+    `name:argument` is none, whatever the argument holds (`diffusers:stabilityai/sdxl-turbo`); `./name:argument` is.
+    """
+    return not _NAMED.match(spec) and ("/" in spec or os.sep in spec or spec in (".", ".."))
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -1,4 +1,8 @@
-"""From a spec to an object: an entry-point name, `package.module:attribute`, or a folder of images. Nothing loads early."""
+"""From a spec to an object: an entry-point name, `name:argument`, `package.module:attribute`, or a folder of images.
+
+Nothing loads early. `openai:gpt-image-2` is the generator `openai` with the argument as its first option; the name of an installed
+generator before the colon wins over a module of that name.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +58,8 @@ def find(kind: Kind, spec: str) -> Any:
         return _import(kind, spec, entries[spec].value)
     if _ATTRIBUTE.fullmatch(spec):
         return _import(kind, spec, spec)
-    raise EvalkitError(f"There is no {kind} {spec!r}.", f"{nearest(spec, entries)} See `evalkit list {kind}s`.")
+    hint = nearest(spec.partition(":")[0], entries)
+    raise EvalkitError(f"There is no {kind} {spec!r}.", f"{hint} See `evalkit list {kind}s`.")
 
 
 def _import(kind: Kind, spec: str, target: str) -> Any:
@@ -102,10 +107,12 @@ def models(specs: Sequence[str], options: Mapping[str, Mapping[str, Value]], kno
     result: list[Model] = []
     for label, spec in labelled.items():
         folder = _folder(spec)
-        target = _import("generator", spec, FOLDER) if folder else find("generator", spec)
+        name, argument = (spec, "") if folder else _split(spec)
+        target = _import("generator", spec, FOLDER) if folder else find("generator", name)
         if not callable(target):
             raise EvalkitError(f"The generator {spec!r} is a {type(target).__name__}; expected a function.")
-        values = _options(target, options.get(label, {}), label)
+        given = options.get(label, {})
+        values = _options(target, _with_argument(target, name, argument, given) if argument else given, label)
         result.append(Model(label, spec, target, values))
     return result
 
@@ -124,6 +131,23 @@ def _folder(spec: str) -> bool:
     if not os.path.isdir(spec):
         raise EvalkitError(f"There is no folder {spec}.", "Check the path, or see `evalkit list generators` for names.")
     return True
+
+
+def _split(spec: str) -> tuple[str, str]:
+    """`openai:gpt-image-2` -> ("openai", "gpt-image-2"), where the part before the colon is an installed generator."""
+    name, _, argument = spec.partition(":")
+    return (name, argument) if argument and name in _entries("generator") else (spec, "")
+
+
+def _with_argument(target: Any, name: str, argument: str, given: Mapping[str, Value]) -> Mapping[str, Value]:
+    """The options with the argument of `name:argument` as the first one, which has to be a required text."""
+    options = [item for item in _parameters(target).values() if item.name not in BOUND]
+    first = options[0] if options and not _is_generator(target) else None
+    if first is None or first.default is not first.empty:
+        raise EvalkitError(f"The generator {name!r} takes no argument, yet {argument!r} is given.", f"Write `{name}`.")
+    if given.get(first.name, argument) != argument:
+        raise EvalkitError(f"{name}:{argument} is also given {first.name}={given[first.name]!r}.", "Give it once.")
+    return {**given, first.name: argument}
 
 
 def _labels(specs: Sequence[str], known: Mapping[str, str]) -> dict[str, str]:
