@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -106,13 +107,15 @@ def check_images(paths: Sequence[Path], alpha: Alpha = "refuse") -> None:
         raise_bad_images(bad, len(paths))
 
 
-def raise_bad_images(bad: Sequence[BadImage], total: int) -> None:
-    """Raise the one sentence on pictures that cannot be taken."""
+def raise_bad_images(bad: Sequence[BadImage], total: int, way_out: str = "") -> None:
+    """Raise the one sentence on pictures that cannot be taken: kinds with counts, and ten of them by name."""
+    kinds = Counter(getattr(item.reason, "kind", "") or "cannot be read" for item in bad)
+    counted = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
     named = "; ".join(f"{item.path} {item.reason}" for item in bad[:10]) + ("; …" if len(bad) > 10 else "")
     hint = EXPECTED
     if any("transparent" in item.reason for item in bad):
         hint += " A folder taken as a model may be composited: `--set FOLDER.alpha=white`."
-    raise EvalkitError(f"{len(bad)} of {total} images cannot be taken as they are: {named}.", hint)
+    raise EvalkitError(f"{len(bad)} of {total} images cannot be taken as they are ({counted}): {named}.", f"{hint} {way_out}".strip())
 
 
 def decode(content: bytes | NDArray[np.uint8], alpha: Alpha = "refuse") -> Decoded | Unreadable:

@@ -100,7 +100,7 @@ MISTAKES = {
     "bad count": ((*RUN, "--per-prompt", "0"), "per_prompt is 0"),
     "bad device": ((*RUN, "--device", "gpu"), "device is 'gpu'"),
     "twice": (("--models", "noise,noise", "--prompts", "p.txt"), "each name once"),
-    "bad pictures": (("--models", "pics", "--prompts", "p.txt"), "2 of 3 images cannot be taken as they are: "),
+    "bad pictures": (("--models", "pics", "--prompts", "p.txt"), "2 of 3 images cannot be taken as they are ("),
     "out is a file": ((*RUN, "--out", "p.txt"), "p.txt is a file"),
     "out is a folder of something": ((*RUN, "--out", "pics"), "is no run folder"),
 }

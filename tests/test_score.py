@@ -177,7 +177,7 @@ def test_wrong_names_are_one_clear_error(run: Run, tmp_path: Path):
         score(run.path, encoders="pixels,pixels")
     with pytest.raises(EvalkitError, match="There is no reference 'absent'"):
         score(run.path, encoders="pixels", reference="absent")
-    with pytest.raises(EvalkitError, match="There is no folder"):
+    with pytest.raises(EvalkitError, match="There is no file or folder"):
         score(tmp_path / "absent", encoders="pixels")
     assert not run.metrics_path.exists()
 

@@ -19,17 +19,13 @@ import torch
 from torch import Tensor
 
 from evalkit.core import Encoder, EvalkitError, TextEncoder
-from evalkit.images import BadImage, check_images, decode, raise_bad_images
+from evalkit.images import Unreadable
 from evalkit.stages import feature_cache
 from evalkit.stages.feature_cache import Cache
+from evalkit.stages.firewall import ImageFile, look, refuse
 from evalkit.terminal import progress
 
 SAVE_SECONDS = 60.0  # a kill loses about this much work
-
-
-class ImageFile(NamedTuple):
-    path: Path
-    sha256: str  # of the file, in hexadecimal
 
 
 class Features(NamedTuple):
@@ -98,17 +94,11 @@ def text_features(texts: Sequence[str], encoder: TextEncoder, cache: Path) -> Te
 def prepared(images: Sequence[ImageFile], encoder: Encoder, ahead: int) -> Iterator[tuple[ImageFile, str, Tensor]]:
     """(file, note, uint8 [3, H, W]) in order, decoded by threads that run at most `ahead` pictures ahead."""
 
-    def read(image: ImageFile) -> tuple[str, Tensor] | str:
-        try:
-            data = image.path.read_bytes()
-        except OSError as error:
-            return f"cannot be read ({error.strerror})"
-        if hashlib.sha256(data).hexdigest() != image.sha256:
-            return "is not the file that was made: its SHA-256 is another one"
-        found = decode(data)
-        return found if isinstance(found, str) else (found.note, encoder.prepare(found.image))
+    def read(image: ImageFile) -> tuple[str, Tensor] | None:
+        found = look(image)
+        return None if isinstance(found, Unreadable) else (found.note, encoder.prepare(found.image))
 
-    queue: deque[tuple[ImageFile, Future[tuple[str, Tensor] | str]]] = deque()
+    queue: deque[tuple[ImageFile, Future[tuple[str, Tensor] | None]]] = deque()
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for image in images:
             queue.append((image, pool.submit(read, image)))
@@ -118,12 +108,10 @@ def prepared(images: Sequence[ImageFile], encoder: Encoder, ahead: int) -> Itera
             yield _ready(*queue.popleft(), images)
 
 
-def _ready(image: ImageFile, future: Future[tuple[str, Tensor] | str], images: Sequence[ImageFile]) -> tuple[ImageFile, str, Tensor]:
+def _ready(image: ImageFile, future: Future[tuple[str, Tensor] | None], images: Sequence[ImageFile]) -> tuple[ImageFile, str, Tensor]:
     found = future.result()
-    if isinstance(found, str):
-        check_images([other.path for other in images])  # names all that cannot be decoded, not the first one only
-        raise_bad_images([BadImage(image.path, found)], len(images))
-        raise AssertionError("raise_bad_images returns never")
+    if found is None:
+        refuse(images)  # names all that cannot be taken, not the first one only
     return image, *found
 
 
