@@ -20,13 +20,16 @@ if TYPE_CHECKING:
     from evalkit.encoders.manage_weights import weights_import as weights_import
     from evalkit.encoders.manage_weights import weights_list as weights_list
     from evalkit.encoders.manage_weights import weights_verify as weights_verify
+    from evalkit.plugins import encoder as encoder
     from evalkit.run_folder import Run as Run
     from evalkit.stages.reference import available as reference_list
     from evalkit.stages.reference import build as reference_build
+    from evalkit.stages.reference_files import load as reference
     from evalkit.stages.report import report as report
     from evalkit.stages.score import score as score
     from evalkit.training import train as train
     from evalkit.training.quality import judge as judge
+    from evalkit.web.serving import serve as serve
 
     __version__: str
 
@@ -38,13 +41,16 @@ _PUBLIC = {
     "Prompt": "evalkit.core:Prompt",
     "Run": "evalkit.run_folder:Run",
     "doctor": "evalkit.diagnosis:doctor",
+    "encoder": "evalkit.plugins:encoder",
     "generate": "evalkit.api:generate",
     "judge": "evalkit.training.quality:judge",
+    "reference": "evalkit.stages.reference_files:load",
     "reference_build": "evalkit.stages.reference:build",
     "reference_list": "evalkit.stages.reference:available",
     "report": "evalkit.stages.report:report",
     "run": "evalkit.api:run",
     "score": "evalkit.stages.score:score",
+    "serve": "evalkit.web.serving:serve",
     "train": "evalkit.training:train",
     "weights_fetch": "evalkit.encoders.manage_weights:weights_fetch",
     "weights_import": "evalkit.encoders.manage_weights:weights_import",
@@ -58,13 +64,16 @@ __all__ = [
     "Prompt",
     "Run",
     "doctor",
+    "encoder",
     "generate",
     "judge",
+    "reference",
     "reference_build",
     "reference_list",
     "report",
     "run",
     "score",
+    "serve",
     "train",
     "weights_fetch",
     "weights_import",

@@ -282,6 +282,29 @@ def list_world(as_json: Json = False) -> None:
 
 
 @app.command()
+def serve(
+    model: Annotated[str, typer.Argument(help="A generator that draws here: a name or package.module:attribute.")],
+    host: Annotated[str, typer.Option(help="The address to listen on; other machines reach it only with --token-env.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port; 0 takes a free one.")] = 8000,
+    token_env: Annotated[str, typer.Option(help="The environment variable with the key that callers must send.")] = "",
+    device: Device = "auto", settings: Settings = None,
+) -> None:  # fmt: skip
+    """Put a local model behind the OpenAI Images API; prints its base URL when it is ready.
+
+    \b
+    Examples:
+      evalkit serve dalle
+      evalkit serve dalle --port 0 --set dalle.temperature=0.9
+      evalkit serve gan --host 0.0.0.0 --token-env EVALKIT_SERVE_TOKEN
+    """
+    with clean():
+        from evalkit.config import parse_settings
+        from evalkit.web.serving import serve as function
+
+        function(model, host=host, port=port, device=device or "auto", options=parse_settings(settings or ()), token_env=token_env)
+
+
+@app.command()
 def doctor(as_json: Json = False) -> None:
     """Look at this machine and installation: versions, memory, disk, weights, encoders."""
     with clean():
