@@ -1,20 +1,19 @@
 """Improved precision and recall (Kynkaanniemi et al. 2019, https://arxiv.org/abs/1904.06991), k = 3, distances compared by <=.
 
 A set's manifold is the union of balls around its points, each as wide as the distance to the point's k-th neighbour.
-Distances are float64 and come in blocks of bounded memory, never as one N x M matrix.
+Distances are those of float64 arithmetic and come in blocks of bounded memory, see `distances`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
-from evalkit.metrics.numeric import at_least, checked_pair, rows_per_block
+from evalkit.metrics.distances import Nearest, covered, covered_both, nearest, pairs_within, rows_within
+from evalkit.metrics.numeric import at_least, valid_pair
+from evalkit.metrics.remembered import remembered
 
 NEIGHBOURS = 3
-_NEAREST = 32  # neighbours kept per point, from which the k-th one outside a group is read
 
 
 def precision(*, fake: Tensor, real: Tensor, k: int = NEIGHBOURS) -> Tensor:
@@ -22,14 +21,18 @@ def precision(*, fake: Tensor, real: Tensor, k: int = NEIGHBOURS) -> Tensor:
 
     The figure of the set is the mean. fake float [N, D], real float [M, D].
     """
-    fake, real = checked_pair(fake, real)
-    return _covered(fake, real, radii(real, k)).double()
+    fake, real = valid_pair(fake, real)
+    if len(fake) <= k:  # too few for a manifold of their own, which precision does without
+        return covered(fake, real, radii(real, k)).double()
+    return _both(fake, real, k)[0].double()
 
 
 def recall(*, fake: Tensor, real: Tensor, k: int = NEIGHBOURS) -> Tensor:
     """Recall, float64 [], 0 to 1: the share of real images in the manifold of the generated ones; eq. 1 and 2."""
-    fake, real = checked_pair(fake, real)
-    return _covered(real, fake, radii(fake, k)).double().mean()
+    fake, real = valid_pair(fake, real)
+    if len(real) <= k:
+        return covered(real, fake, radii(fake, k)).double().mean()
+    return _both(fake, real, k)[1].double().mean()
 
 
 def recall_without(*, fake: Tensor, real: Tensor, groups: Tensor, k: int = NEIGHBOURS) -> Tensor:
@@ -37,53 +40,60 @@ def recall_without(*, fake: Tensor, real: Tensor, groups: Tensor, k: int = NEIGH
 
     Leaving points out widens the balls of the others, so every group has its own radii.
     """
-    fake, real = checked_pair(fake, real)
+    fake, real = valid_pair(fake, real)
     count = int(groups.max()) + 1
     at_least(len(fake) - int(torch.bincount(groups).max()), k + 1, "generated (without one group)")
-    wide = torch.cat([_radii_without(block, groups, count, k) for _, block in _distance_blocks(fake, fake)])  # [N, G]
-    wide[torch.arange(len(fake)), groups] = -1.0  # a point that is left out covers nothing
-    covered = torch.zeros(count, dtype=torch.float64)
-    for _, block in _distance_blocks(real, fake):
-        covered += torch.stack([(block <= wide[:, group]).any(dim=1).sum() for group in range(count)])
-    return covered / len(real)
+    wide = radii_without(fake, groups, k)  # [N, G]
+    inside = torch.zeros(len(real), count, dtype=torch.bool)
+    step = rows_within(len(fake))
+    for start in range(0, len(real), step):
+        row, column, squared = pairs_within(real, fake, wide.amax(dim=1), start, start + step)
+        for group in range(count):
+            inside[row[squared <= wide[column, group]], group] = True
+    return inside.double().mean(dim=0)
 
 
+@remembered
 def radii(points: Tensor, k: int = NEIGHBOURS) -> Tensor:
-    """Squared distance of every point of float64 [N, D] to its k-th neighbour, itself not counted; float64 [N]."""
+    """Squared distance of every point of float [N, D] to its k-th neighbour, itself not counted; float64 [N]."""
     at_least(len(points), k + 1, "generated or reference")
-    return torch.cat([block.kthvalue(k + 1, dim=1).values for _, block in _distance_blocks(points, points)])
+    return nearest(points, k=k).squared[:, -1]
 
 
-def _covered(points: Tensor, centres: Tensor, squared_radii: Tensor) -> Tensor:
-    """bool [N]: which points lie in at least one ball."""
-    return torch.cat([(block <= squared_radii).any(dim=1) for _, block in _distance_blocks(points, centres)])
+@remembered
+def _both(fake: Tensor, real: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Precision and recall of every image, bool [N] and [M]: both are read off the same distances."""
+    return covered_both(fake, real, radii(fake, k), radii(real, k))
 
 
-def _distance_blocks(x: Tensor, y: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """(first row, squared distances [rows, M]) block by block. What rounding leaves of a zero distance is made zero."""
-    x, y = x - y.mean(dim=0), y - y.mean(dim=0)  # less cancellation
-    squares_x, squares_y = x.square().sum(dim=1), y.square().sum(dim=1)
-    step = rows_per_block(len(y))
-    for start in range(0, len(x), step):
-        scale = squares_x[start : start + step, None] + squares_y
-        squared = scale - 2 * (x[start : start + step] @ y.T)
-        yield start, torch.where(squared <= 1e-12 * scale, 0.0, squared)
+def radii_without(points: Tensor, groups: Tensor, k: int = NEIGHBOURS) -> Tensor:
+    """Squared radii with each group of points left out in turn, float64 [N, G]; -1 for a point that is itself left out.
 
-
-def _radii_without(block: Tensor, groups: Tensor, count: int, k: int) -> Tensor:
-    """Squared distance to the k-th neighbour outside each group, [rows, G], from rows of the full distance matrix.
-
-    The point itself is the first entry of its row, unless its own group is left out, where the radius is not used.
+    points float [N, D], groups int [N] with values 0 .. G - 1; every group must leave k + 1 points.
     """
-    nearest = block.topk(min(_NEAREST, block.shape[1]), dim=1, largest=False, sorted=True)
-    columns = []
-    for group in range(count):
-        outside = groups[nearest.indices] != group
-        position = (outside.cumsum(dim=1) <= k).sum(dim=1)  # index of the (k + 1)-th entry outside, the point itself being the first
-        found = position < nearest.values.shape[1]
-        column = nearest.values.gather(1, position.clamp_max(nearest.values.shape[1] - 1)[:, None]).flatten()
-        if not bool(found.all()):  # almost all near neighbours are of this group: search the whole row
-            left = block[~found].masked_fill(groups == group, torch.inf)
-            column[~found] = left.kthvalue(k + 1, dim=1).values
-        columns.append(column)
-    return torch.stack(columns, dim=1)
+    count = int(groups.max()) + 1
+    wide = torch.full((len(points), count), torch.nan, dtype=torch.float64)
+    open_rows, depth = torch.arange(len(points)), k + 5  # enough neighbours for nearly all points; deeper for the rest
+    while len(open_rows):
+        depth = min(depth, len(points) - 1)
+        found = nearest(points, k=depth) if len(open_rows) == len(points) else _deeper(points, open_rows, depth)
+        outside = groups[found.index]
+        for group in range(count):
+            kept = (outside != group).cumsum(dim=1)
+            place = (kept < k).sum(dim=1)  # of the k-th neighbour outside the group
+            reached = place < depth
+            values = found.squared.gather(1, place.clamp_max(depth - 1)[:, None]).flatten()
+            wide[open_rows[reached], group] = values[reached]
+        wide[torch.arange(len(points)), groups] = -1.0
+        open_rows, depth = wide.isnan().any(dim=1).nonzero().flatten(), 4 * depth
+    return wide
+
+
+def _deeper(points: Tensor, rows: Tensor, depth: int) -> Nearest:
+    """More neighbours of a few of the points: one more than asked for, to drop the point itself."""
+    found = nearest(points[rows], points, k=min(depth + 1, len(points)))
+    itself = found.index == rows[:, None]
+    last = ~itself.any(dim=1)  # crowded out by copies of it: the farthest goes
+    itself[last, -1] = True
+    shape = (len(rows), found.index.shape[1] - 1)
+    return Nearest(found.squared[~itself].view(shape), found.index[~itself].view(shape))
