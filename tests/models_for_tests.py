@@ -107,3 +107,15 @@ class Weights:
 
 
 constant = 5
+
+
+def lingers(*, size: int = 8) -> Generator:
+    """Notes in $CALLS that a picture other than the first was begun, and takes half a second for it."""
+
+    def generate(prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image | Refusal]:
+        if seeds[0]:
+            Path(os.environ["CALLS"]).touch()
+            time.sleep(0.5)
+        return [picture(seed, text, size) for text, seed in zip(prompts, seeds, strict=True)]
+
+    return generate
