@@ -16,7 +16,7 @@ from typer.main import get_command
 import evalkit
 from evalkit.cli import app
 from evalkit.config import Config
-from evalkit.metrics import METRICS
+from evalkit.metrics import DEFAULT
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -118,7 +118,7 @@ def test_the_readme_names_what_exists() -> None:
     listed = {line.split()[0].rstrip("/") for line in tree.splitlines() if line.startswith("  ")} | {"chart_style.py", "__init__.py"}
     modules = {path.name for path in (ROOT / "evalkit").iterdir() if path.name != "__pycache__"}
     assert modules == listed
-    for name in METRICS:
+    for name in DEFAULT:
         assert f"`{name}`" in README
 
 

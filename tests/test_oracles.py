@@ -7,6 +7,8 @@ import math
 import numpy as np
 import pytest
 import scipy.linalg
+import scipy.optimize
+import scipy.spatial
 import torch
 from torch import Tensor
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
@@ -17,7 +19,19 @@ from torchmetrics.image.fid import _compute_fid
 from torchmetrics.image.kid import poly_mmd
 
 from evalkit.core import Moments
-from evalkit.metrics import alignment, frechet, inception_score, kernel, manifold
+from evalkit.metrics import (
+    alignment,
+    cmmd,
+    coverage,
+    diversity,
+    frechet,
+    inception_score,
+    infinity,
+    kernel,
+    manifold,
+    memorization,
+    mind,
+)
 
 
 def rows(count: int, dimension: int, seed: int, scale: float = 1.0, shift: float = 0.0) -> Tensor:
@@ -161,3 +175,171 @@ def test_clip_score_is_a_hundred_cosines():
     fake = torch.tensor([[1.0, 0.0], [1.0, 1.0], [-3.0, 0.0]])
     text = torch.tensor([[2.0, 0.0], [5.0, 0.0], [1.0, 0.0]])
     assert alignment.clip_score(fake=fake, text=text).tolist() == pytest.approx([100.0, 100 / math.sqrt(2), -100.0])
+
+
+def test_clip_score_of_the_paper_is_cut_off_at_zero_and_weighted():
+    fake = torch.tensor([[1.0, 0.0], [1.0, 1.0], [-3.0, 0.0]])
+    text = torch.tensor([[2.0, 0.0], [5.0, 0.0], [1.0, 0.0]])
+    assert alignment.clip_score_paper(fake=fake, text=text).tolist() == pytest.approx([2.5, 2.5 / math.sqrt(2), 0.0])
+
+
+def test_clip_scores_agree_with_the_formula_of_torchmetrics():
+    """100 times the sum of products of features of unit length, as torchmetrics.functional.multimodal.clip_score before its mean."""
+    fake, text = rows(40, 16, 1).float(), rows(40, 16, 2).float()
+    theirs = 100 * (fake / fake.norm(p=2, dim=-1, keepdim=True) * (text / text.norm(p=2, dim=-1, keepdim=True))).sum(dim=-1)
+    assert torch.allclose(alignment.clip_score(fake=fake, text=text), theirs.double(), atol=1e-4)
+    assert torch.allclose(alignment.clip_score_paper(fake=fake, text=text), (theirs.double() / 100).clamp_min(0) * 2.5, atol=1e-5)
+
+
+def test_retrieval_precision_against_a_loop():
+    fake, text = rows(12, 6, 1), rows(12, 6, 2)
+    text[5], text[9] = text[3], text[3]  # one prompt, three images
+    fake = fake + 2 * text
+    expected = []
+    for image, own in zip(fake, text, strict=True):
+        fit = lambda prompt, image=image: float(torch.nn.functional.cosine_similarity(image, prompt, dim=0))  # noqa: E731
+        expected.append(float(all(fit(own) > fit(other) for other in text if not torch.equal(own, other))))
+    assert 0 < sum(expected) < 12
+    assert alignment.retrieval_precision(fake=fake, text=text).tolist() == expected
+
+
+def test_retrieval_precision_by_chance():
+    found = alignment.retrieval_precision(fake=rows(3000, 20, 1), text=rows(3000, 20, 2))
+    assert found.mean().item() == pytest.approx(0.01, abs=0.006)
+
+
+# --- FID-infinity --------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("count", "tolerance"), [(640, 0.1), (2560, 0.06)])
+def test_fid_infinity_of_exact_gaussians_is_near_zero(count: int, tolerance: float):
+    """Unit Gaussians against their exact moments: FID is all bias, about D (1 + (D + 1) / 4) / N."""
+    reference = gaussian(torch.zeros(128), torch.eye(128))
+    fake = rows(count, 128, 5)
+    plain, found = frechet.fid(fake=fake, real_moments=reference).item(), infinity.fid_infinity(fake=fake, real_moments=reference).item()
+    assert plain == pytest.approx(128 * (1 + 129 / 4) / count, rel=0.15)
+    assert abs(found) < tolerance * plain
+
+
+def test_fid_infinity_is_the_intercept_of_a_line():
+    fake, reference = skewed(900, 24, 1, 0.1), frechet.moments(skewed(4000, 24, 2))
+    counts, values = infinity.fid_at_counts(fake=fake, real_moments=reference, least=300)
+    assert counts.tolist() == np.linspace(300, 900, 15).astype(int).tolist()
+    line = np.polynomial.Polynomial.fit(1 / counts.numpy(), values.numpy(), 1).convert()
+    assert infinity.fid_infinity(fake=fake, real_moments=reference, least=300).item() == pytest.approx(line.coef[0], rel=1e-9)
+    shuffled = fake[torch.from_numpy(np.random.RandomState(infinity.SEED).permutation(900))]
+    for place in (0, 5, 14):
+        count = int(counts[place])
+        subset = shuffled[:count] if place % 2 == 0 else shuffled[-count:]
+        assert values[place].item() == pytest.approx(frechet.fid(fake=subset, real_moments=reference).item(), rel=1e-8)
+
+
+# --- CMMD ----------------------------------------------------------------------------------------------------------
+def test_cmmd_of_point_masses():
+    points = torch.eye(3)
+    assert cmmd.cmmd(fake=points[:1], real=points[1:2]).item() == pytest.approx(19.90033250, abs=1e-8)
+    assert cmmd.cmmd(fake=points[:1], real=-points[:1]).item() == pytest.approx(39.60265339, abs=1e-8)
+    assert cmmd.cmmd(fake=points[:1], real=7 * points[:1]).item() == pytest.approx(0, abs=1e-9)
+
+
+def test_cmmd_against_its_formula():
+    """The authors' form: squared norms less twice the products, means over all pairs with the diagonal."""
+    fake, real = rows(60, 8, 1, shift=0.3).numpy(), rows(45, 8, 2).numpy()
+    x, y = fake / np.linalg.norm(fake, axis=1, keepdims=True), real / np.linalg.norm(real, axis=1, keepdims=True)
+    kernel_mean = lambda a, b: np.exp(-scipy.spatial.distance.cdist(a, b, "sqeuclidean") / 200).mean()  # noqa: E731
+    expected = 1000 * (kernel_mean(x, x) + kernel_mean(y, y) - 2 * kernel_mean(x, y))
+    assert cmmd.cmmd(fake=torch.from_numpy(fake), real=torch.from_numpy(real)).item() == pytest.approx(expected, rel=1e-9)
+
+
+# --- MIND ----------------------------------------------------------------------------------------------------------
+def mind_of_torch_fidelity(fake: Tensor, real: Tensor, projections: int) -> float:
+    """The formula and the draws that torch-fidelity documents (single precision, seed 2020), written down again."""
+    generator, count = torch.Generator().manual_seed(2020), min(len(fake), len(real))
+    x = fake[torch.randperm(len(fake), generator=generator)[:count]] if len(fake) > count else fake
+    y = real[torch.randperm(len(real), generator=generator)[:count]] if len(real) > count else real
+    directions = torch.randn(projections, x.shape[1], generator=generator)
+    directions = directions / directions.norm(dim=1, keepdim=True)
+    a, b = (np.sort(side.float().numpy() @ directions.T.numpy(), axis=0) for side in (x, y))
+    return float(3 * x.shape[1] * ((a - b) ** 2).mean())
+
+
+@pytest.mark.parametrize(("fakes", "reals"), [(300, 300), (300, 420), (420, 300)])
+def test_mind_agrees_with_torch_fidelity(fakes: int, reals: int):
+    fake, real = skewed(fakes, 64, 1, 0.2), skewed(reals, 64, 2)
+    assert mind.mind(fake=fake, real=real).item() == pytest.approx(mind_of_torch_fidelity(fake, real, 1000), rel=1e-5)
+
+
+def test_mind_is_an_optimal_transport():
+    """Along every direction the cost of the best one-to-one assignment, found by another algorithm."""
+    fake, real = rows(20, 3, 1, shift=0.4), rows(20, 3, 2)
+    _, _, directions = mind._draw(20, 20, 3, 5, mind.SEED)
+    costs = []
+    for direction in directions:
+        cost = ((fake @ direction)[:, None] - (real @ direction)).square().numpy()
+        costs.append(cost[scipy.optimize.linear_sum_assignment(cost)].mean())
+    assert mind.mind(fake=fake, real=real, projections=5).item() == pytest.approx(9 * np.mean(costs), rel=1e-10)
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+def test_mind_of_a_shift(shift: float):
+    found = mind.mind(fake=rows(4000, 64, 1), real=rows(4000, 64, 2, shift=shift)).item()
+    assert found == pytest.approx(3 * 64 * shift**2, rel=0.1)
+
+
+# --- density and coverage ------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("dimension", [4, 64])
+def test_density_and_coverage_against_their_formulas(dimension: int):
+    fake, real = skewed(300, dimension, 1, 0.1), skewed(250, dimension, 2)
+    within, across = (scipy.spatial.distance.cdist(real.double(), other.double()) for other in (real, fake))
+    radii = np.sort(within, axis=1)[:, 5]  # the point itself is the first
+    assert coverage.density(fake=fake, real=real).numpy() == pytest.approx((across < radii[:, None]).sum(axis=0) / 5)
+    assert coverage.coverage(fake=fake, real=real).item() == pytest.approx((across.min(axis=1) < radii).mean())
+
+
+def test_a_ball_is_open():
+    """prdc compares by <: an image exactly on the edge of a ball is outside, where precision (<=) has it inside."""
+    real = torch.arange(6.0)[:, None] * torch.tensor([[1.0, 0.0]])  # on a line; the 5th neighbour of 0 is at 5
+    fake = torch.tensor([[-5.0, 0.0], [-4.99, 0.0]])
+    assert coverage.density(fake=fake, real=real).tolist() == [0.0, 0.2]
+    assert manifold.precision(fake=fake, real=real, k=5).tolist() == [1.0, 1.0]
+
+
+def test_coverage_of_a_perfect_generator():
+    assert coverage.expected_coverage(fake=10_000, real=10_000) == pytest.approx(0.968773, abs=5e-7)
+    for fakes, reals in ((400, 400), (150, 600)):
+        found = [coverage.coverage(fake=rows(fakes, 6, seed), real=rows(reals, 6, seed + 100)).item() for seed in range(20)]
+        assert np.mean(found) == pytest.approx(coverage.expected_coverage(fake=fakes, real=reals), abs=0.012)
+
+
+# --- Vendi score ---------------------------------------------------------------------------------------------------
+def test_vendi_scores_that_its_authors_print():
+    places = torch.tensor([0, 0, 10, 10, 20, 20]).double()
+    kernel_of_places = (-(places[:, None] - places).abs()).exp()
+    assert diversity.vendi_of_kernel(kernel_of_places).item() == pytest.approx(2.9999999959, abs=1e-10)
+    three = torch.tensor([[1.0, 0.9, 0.0], [0.9, 1.0, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
+    assert diversity.vendi_of_kernel(three).item() == pytest.approx(2.1573004834, abs=1e-10)
+
+
+def test_vendi_from_either_side():
+    """Five different directions, four times each, are worth five; with N > D the small matrix gives what the large one gives."""
+    assert diversity.vendi(fake=torch.eye(5).repeat(4, 1)).item() == pytest.approx(5, rel=1e-12)
+    for count in (30, 7):
+        fake = skewed(count, 12, 3)
+        unit = torch.nn.functional.normalize(fake.double())
+        assert diversity.vendi(fake=fake).item() == pytest.approx(diversity.vendi_of_kernel(unit @ unit.T).item(), rel=1e-9)
+
+
+# --- memorization --------------------------------------------------------------------------------------------------
+def test_memorization_of_held_out_points_in_a_plane():
+    """The chance that a point is the nearest neighbour of its own nearest neighbour: 6 pi / (8 pi + 3 sqrt 3)."""
+    points = rows(20_000, 2, 1)
+    found = memorization.memorization(fake=points[:10_000], real=points[10_000:]).mean().item()
+    assert found == pytest.approx(6 * math.pi / (8 * math.pi + 3 * math.sqrt(3)), abs=0.015)
+
+
+def test_memorization_is_what_is_not_authentic():
+    """Alaa et al. 2022: authentic where the nearest real point is further away than that one's own nearest other."""
+    fake, real = rows(80, 8, 1), rows(60, 8, 2)
+    across, within = (scipy.spatial.distance.cdist(x.numpy(), real.numpy()) for x in (fake, real))
+    np.fill_diagonal(within, np.inf)
+    authentic = across.min(axis=1) > within.min(axis=1)[across.argmin(axis=1)]
+    assert 0 < authentic.mean() < 1
+    assert memorization.memorization(fake=fake, real=real).tolist() == (~authentic).astype(float).tolist()

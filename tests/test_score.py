@@ -14,7 +14,7 @@ from torch import Tensor
 from evalkit.core import EvalkitError, Metric, MetricRow, Prompt, Record
 from evalkit.encoders.pixels import Pixels
 from evalkit.images import encode_png
-from evalkit.metrics import METRICS, alignment, frechet, kernel, manifold
+from evalkit.metrics import DEFAULT, METRICS, alignment, frechet, kernel, manifold
 from evalkit.run_folder import Run
 from evalkit.stages import measure, reference, reference_files
 from evalkit.stages.image_sets import results_folder
@@ -125,7 +125,7 @@ def test_protocol_says_what_the_numbers_depend_on(run: Run, toy_reference: str):
 
 def test_what_cannot_be_measured_is_a_row_with_the_reason(run: Run):
     rows = by_name(score(run.path, encoders="pixels"), "plain")
-    assert {rows[name].value for name in METRICS} == {None}
+    assert {rows[name].value for name in DEFAULT} == {None}
     assert "no 'logits' features" in rows["inception_score"].note
     assert "no encoder of the kind clip" in rows["clip_score"].note
     for name in ("fid", "kid", "precision", "recall"):
@@ -153,7 +153,7 @@ def test_a_model_without_a_picture_has_reasons_only(run: Run, toy_reference: str
     run.register_model("mute", "mute", 9)
     run.append_records("mute", [Record(str(number), number, 0, 7, "refused_output") for number in range(24)])
     rows = by_name(score(run.path, encoders=ENCODERS, reference=toy_reference), "mute")
-    assert all("there are no pictures" in rows[name].note for name in METRICS)
+    assert all("there are no pictures" in rows[name].note for name in DEFAULT)
     assert rows["refusal_rate"].value == 1.0
     assert (rows["refusal_rate"].low or 0) > 0.8
 

@@ -14,7 +14,7 @@ from typing import Any
 from evalkit import plugins
 from evalkit.core import Encoder, EvalkitError, Metric, MetricRow
 from evalkit.encoders.select import MINI, STANDARD, Kind, select_encoders
-from evalkit.metrics import METRICS, frechet
+from evalkit.metrics import DEFAULT, METRICS, frechet
 from evalkit.stages import measure, protocol, record_rows
 from evalkit.stages.evidence import Bench, gather, read_texts
 from evalkit.stages.image_sets import ImageSet, image_sets, results_folder
@@ -73,7 +73,7 @@ def score(
 
 def _metrics(names: Sequence[str]) -> list[Metric]:
     """The metrics of these names, checked; those that come from records anyway are passed over."""
-    table = [plugins.metric(name) for name in names if name not in record_rows.NAMES] if names else list(METRICS.values())
+    table = [plugins.metric(name) for name in names if name not in record_rows.NAMES] if names else [METRICS[name] for name in DEFAULT]
     for metric in table:
         measure.requests(metric)
     return table

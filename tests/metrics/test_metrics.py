@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
@@ -73,10 +75,11 @@ def test_a_covariance_that_is_not_quite_positive_falls_back_to_eigenvectors():
 
 # --- quick forms ---------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(("count", "dimension"), [(40, 12), (20, 64)])
-@pytest.mark.parametrize("name", LEAVE_OUT)
+@pytest.mark.parametrize("name", [name for name in LEAVE_OUT if name not in ("fid_infinity", "mind")])  # see test_new_metrics.py
 def test_leaving_groups_out_is_computing_without_them(name: str, count: int, dimension: int):
     fake, real, groups = rows(count, dimension, 1, 0.2), rows(50, dimension, 2), groups_of(count, 6, 3)
-    inputs = {"fid": {"real_moments": frechet.moments(real)}, "inception_score": {}}.get(name, {"real": real})
+    known = {"real": real, "real_moments": frechet.moments(real)}
+    inputs = {asked: known[asked] for asked in inspect.signature(METRICS[name].compute).parameters if asked in known}
     quick = LEAVE_OUT[name](fake=fake, groups=groups, **inputs)
     slow = torch.stack([METRICS[name].compute(fake=fake[groups != group], **inputs) for group in range(6)])
     assert torch.allclose(quick, slow, rtol=1e-7, atol=1e-9)

@@ -1,0 +1,231 @@
+"""The torchmetrics objects give the numbers of the pure functions and of `evalkit score`, however the images are dealt out."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+import evalkit
+from evalkit import metrics
+from evalkit.core import EvalkitError, Metric
+from evalkit.encoders.pixels import Pixels
+from evalkit.images import encode_png
+from evalkit.metrics import frechet
+from evalkit.metrics.torch import FID, KID, ClipScore, InceptionScore, Precision, Recall, SetMetric
+
+OBJECTS = {"fid": FID, "kid": KID, "inception_score": InceptionScore, "precision": Precision, "recall": Recall}
+
+
+def pictures(count: int, seed: int) -> Tensor:
+    """uint8 [N, 3, 32, 32]."""
+    coarse = np.random.RandomState(seed).randint(0, 256, (count, 3, 4, 4), dtype=np.uint8)
+    return torch.from_numpy(coarse.repeat(8, axis=2).repeat(8, axis=3))
+
+
+@pytest.fixture(scope="module")
+def inception():
+    return evalkit.encoder("mini-inception", "cpu")
+
+
+@pytest.mark.parametrize("sizes", [[40], [1, 2, 30, 7], [20, 20]])
+def test_any_split_into_batches_gives_the_numbers_of_score(sizes: list[int], inception, tmp_path: Path):
+    images, reference = pictures(40, 1), evalkit.reference("scenes", inception)
+    for place, image in enumerate(images):
+        (tmp_path / f"{place:05d}.png").write_bytes(encode_png(Image.fromarray(image.permute(1, 2, 0).numpy())))
+    os.environ["COLUMNS"] = "200"
+    rows = evalkit.score(tmp_path, metrics=list(OBJECTS), encoders="mini-inception", reference="scenes")
+    expected = {row.metric: row.value for row in rows if row.metric in OBJECTS}
+    for name, kind in OBJECTS.items():
+        found = kind(inception) if name == "inception_score" else kind(inception, reference)
+        for batch in images.split(sizes):
+            found.update(batch)
+        assert found.compute().dtype == torch.float64
+        assert found.compute().item() == pytest.approx(expected[name], rel=1e-7), name
+        assert found.higher_is_better == (metrics.METRICS[name].better == "higher")
+
+
+def test_real_images_in_place_of_a_reference():
+    encoder, fake, real = Pixels(), pictures(30, 1), pictures(45, 2)
+    features = {name: encoder(torch.stack([encoder.prepare(image) for image in _pil(x)]))["pool"] for name, x in (("f", fake), ("r", real))}
+    fid, recall = FID(encoder), Recall(encoder)
+    for metric in (fid, recall):
+        for batch in real.split(13):
+            metric.update(batch, real=True)
+        for batch in fake.split(7):
+            metric.update(batch)
+    expected = frechet.frechet_distance_of_features(fake=features["f"], real=features["r"])
+    assert fid.compute().item() == pytest.approx(expected.item(), rel=1e-6)
+    assert recall.compute() == metrics.RECALL.compute(fake=features["f"], real=features["r"])
+    fid.reset()
+    with pytest.raises(EvalkitError, match="Found 0 generated images"), pytest.warns(UserWarning, match="before"):
+        fid.compute()
+
+
+def _pil(images: Tensor) -> list[Image.Image]:
+    return [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
+
+
+def test_clip_score_reads_prompts():
+    encoder, images = evalkit.encoder("mini-clip", "cpu"), pictures(9, 3)
+    prompts = [f"a {colour} circle" for colour in ("red", "blue", "green")] * 3
+    score = ClipScore(encoder)
+    for start in (0, 4):
+        score.update(images[start : start + 4 + start // 4], prompts[start : start + 4 + start // 4])
+    pool = encoder(torch.stack([encoder.prepare(image) for image in _pil(images)]))["pool"]
+    expected = metrics.CLIP_SCORE.compute(fake=pool, text=encoder.text(prompts)).mean()  # type: ignore[attr-defined]
+    assert score.compute().item() == pytest.approx(expected.item(), rel=1e-6)
+    prefixed = SetMetric(metrics.CLIP_SCORE_PAPER, encoder)
+    prefixed.update(images, prompts)
+    text = encoder.text(["A photo depicts " + prompt for prompt in prompts])  # type: ignore[attr-defined]
+    expected = metrics.CLIP_SCORE_PAPER.compute(fake=pool, text=text).mean()
+    assert prefixed.compute().item() == pytest.approx(expected.item(), rel=1e-6)
+    with pytest.raises(EvalkitError, match="no prompts for 9 images"):
+        score.update(images)
+    with pytest.raises(EvalkitError, match="1 prompts for 9 images"):
+        score.update(images, ["a cat"])
+
+
+class Counting(Pixels):
+    calls = 0
+
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        self.calls += 1
+        return super().__call__(images)
+
+
+def test_objects_with_one_encoder_share_one_pass():
+    from torchmetrics import MetricCollection
+
+    encoder = Counting()
+    together = MetricCollection([FID(encoder), KID(encoder), Recall(encoder)])
+    encoder.calls = 0
+    images, real = pictures(12, 1), pictures(12, 2)
+    together.update(images)
+    together.update(real, real=True)
+    assert encoder.calls == 2
+    first = together.compute()
+    images.zero_()  # another content in the same tensor is another batch
+    together.update(images)
+    assert encoder.calls == 3
+    assert set(first) == {"FID", "KID", "Recall"}
+    assert together.compute()["FID"] != first["FID"]
+
+
+def test_calling_the_object_gives_the_value_of_the_batch():
+    encoder, images, real = Pixels(), pictures(40, 1), pictures(40, 2)
+    fid, whole = FID(encoder), FID(encoder)
+    for metric in (fid, whole):
+        metric.update(real, real=True)
+    whole.update(images)
+    reference = metrics.KID.compute(fake=torch.rand(5, 4), real=torch.rand(5, 4))
+    assert reference.ndim == 0
+    kid = KID(encoder, _reference(encoder, real))
+    values = [kid(batch) for batch in images.split(20)]
+    assert all(value.ndim == 0 and bool(torch.isfinite(value)) for value in values)
+    assert kid.compute() != values[0]
+
+
+def _reference(encoder: Pixels, real: Tensor):
+    pool = encoder(torch.stack([encoder.prepare(image) for image in _pil(real)]))["pool"]
+    from evalkit.stages.reference_files import Reference
+
+    return Reference("r", "pixels", {"pool": frechet.moments(pool)}, {"pool": pool}, "")
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        torch.rand(2, 3, 8, 8),
+        torch.zeros(2, 3, 8, 8, dtype=torch.int64),
+        torch.zeros(3, 8, 8, dtype=torch.uint8),
+        torch.zeros(2, 1, 8, 8, dtype=torch.uint8),
+        torch.zeros(2, 8, 8, 3, dtype=torch.uint8),
+        torch.zeros(0, 3, 8, 8, dtype=torch.uint8),
+    ],
+)
+def test_other_images_than_uint8_are_refused(images: Tensor):
+    with pytest.raises(EvalkitError, match=r"expected uint8 \[N, 3, H, W\]"):
+        FID(Pixels()).update(images)
+
+
+def test_what_does_not_fit_is_said_at_once(inception):
+    scenes = evalkit.reference("scenes", inception)
+    with pytest.raises(EvalkitError, match="needs 'logits' features; the encoder pixels has pool"):
+        InceptionScore(Pixels())
+    with pytest.raises(EvalkitError, match="does not"):
+        ClipScore(Pixels())
+    with pytest.raises(EvalkitError, match="the reference has 8"):
+        FID(Pixels(), _OfDimension(8))
+    with pytest.raises(EvalkitError, match="holds no features of single images of 'pool'"):
+        KID(Pixels(), _OfDimension(192))
+    with pytest.raises(EvalkitError, match="a reference too"):
+        FID(inception, scenes).update(pictures(2, 1), real=True)
+
+
+class _OfDimension:
+    def __init__(self, dimension: int) -> None:
+        self.moments = {"pool": frechet.moments(torch.rand(5, dimension))}
+        self.features: dict[str, Tensor] = {}
+
+
+def test_your_own_metric_is_an_object_too():
+    def spread(*, fake: Tensor) -> Tensor:
+        return fake.double().std(dim=0).mean()
+
+    found = SetMetric(Metric("spread", spread, "pool", "inception", "higher", ""), Pixels())
+    images = pictures(10, 1)
+    for batch in images.split(3):
+        found.update(batch)
+    pool = Pixels()(torch.stack([Pixels().prepare(image) for image in _pil(images)]))["pool"]
+    assert found.compute() == spread(fake=pool)
+    assert found.state_dict() == {}
+    copy = found.clone()
+    copy.update(images)
+    assert copy.compute() != found.compute()
+
+
+RANK = """
+import sys, torch
+sys.path.insert(0, {tests!r})
+from test_torch import Pixels, pictures, OBJECTS, FID, KID, Recall, SetMetric, metrics
+rank, store = int(sys.argv[1]), sys.argv[2]
+torch.distributed.init_process_group("gloo", init_method="file://" + store, rank=rank, world_size=2)
+encoder, fake, real = Pixels(), pictures(30, 1), pictures(41, 2)
+found = [FID(encoder), KID(encoder), Recall(encoder), SetMetric(metrics.MEMORIZATION, encoder)]
+values = []
+for shares in ((17, 30), (30, 30)):  # then one process without any generated image
+    mine = fake[: shares[0]] if rank == 0 else fake[shares[0] :]
+    for metric in found:
+        metric.reset()
+        for batch in (real[:11] if rank == 0 else real[11:]).split(8):
+            metric.update(batch, real=True)
+        for batch in mine.split(5) if len(mine) else ():
+            metric.update(batch)
+        values.append(metric.compute())
+        values.append(metric.compute())  # synced once more, from states that were put back
+torch.save(torch.stack(values), store + str(rank))
+torch.distributed.destroy_process_group()
+"""
+
+
+def test_two_processes_give_the_numbers_of_one(tmp_path: Path):
+    code = RANK.format(tests=str(Path(__file__).parent))
+    started = [subprocess.Popen([sys.executable, "-c", code, str(rank), str(tmp_path / "store")]) for rank in (0, 1)]
+    assert [process.wait(timeout=120) for process in started] == [0, 0]
+    encoder = Pixels()
+    fake, real = (encoder(torch.stack([encoder.prepare(image) for image in _pil(x)]))["pool"] for x in (pictures(30, 1), pictures(41, 2)))
+    one = [
+        frechet.frechet_distance(fake_moments=frechet.moments(fake), real_moments=frechet.moments(real)),
+        *(line.compute(fake=fake, real=real).mean() for line in (metrics.KID, metrics.RECALL, metrics.MEMORIZATION)),
+    ]
+    expected = torch.stack(one).repeat_interleave(2).repeat(2)
+    for rank in (0, 1):
+        assert torch.allclose(torch.load(tmp_path / f"store{rank}", weights_only=True), expected, rtol=1e-7)
