@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evalkit import plugins
-from evalkit.config import Config, Options, load_config, nearest, split_names
+from evalkit.config import Config, Options, load_config, nearest
 from evalkit.core import EvalkitError, Prompt
+from evalkit.encoders.select import named
 from evalkit.run_folder import Run
 from evalkit.stages import generate as stage
+from evalkit.stages.generate import Estimate
 
 
 def run(
@@ -25,6 +27,8 @@ def run(
     encoders: str | None = None,
     device: str | None = None,
     batch_size: int | None = None,
+    max_cost: float | None = None,
+    retry_ambiguous: bool = False,
     options: Options | None = None,
 ) -> Run:
     """Compare models: generate, score, report. What is None was not given: the value of `config` or the default counts.
@@ -41,16 +45,18 @@ def run(
         encoders: `auto` (default), `standard`, `mini`, or names.
         device: `auto` (default), `cpu`, `cuda`, ...
         batch_size: images per batch (default 32); no result depends on it.
+        max_cost: US dollars that remote services may cost in this run, all calls on its folder together.
+        retry_ambiguous: ask a service again for images whose request was sent and never properly answered; each may be charged twice.
         options: options of models by label, `{"dalle": {"temperature": 0.9}}`.
     """
     values = {"models": models, "prompts": prompts, "out": out, "per_prompt": per_prompt, "seed": seed, "reference": reference}
-    values |= {"metrics": metrics, "encoders": encoders, "device": device, "batch_size": batch_size}
+    values |= {"metrics": metrics, "encoders": encoders, "device": device, "batch_size": batch_size, "max_cost": max_cost}
     settings = load_config(config, values, options)
     check_scoring(settings)
     from evalkit.stages.report import report
     from evalkit.stages.score import score
 
-    made = stage.generate(settings)
+    made = stage.generate(settings, retry_ambiguous)
     scoring = {"metrics": settings.metrics, "encoders": settings.encoders, "reference": settings.reference}
     score(made.path, **scoring, device=settings.device, batch_size=settings.batch_size)
     report(made.path)
@@ -67,29 +73,47 @@ def generate(
     seed: int | None = None,
     device: str | None = None,
     batch_size: int | None = None,
+    max_cost: float | None = None,
+    retry_ambiguous: bool = False,
     options: Options | None = None,
 ) -> Run:
     """Make the images only. The parameters are those of `run`."""
     values = {"models": models, "prompts": prompts, "out": out, "per_prompt": per_prompt, "seed": seed}
-    return stage.generate(load_config(config, values | {"device": device, "batch_size": batch_size}, options))
+    values |= {"device": device, "batch_size": batch_size, "max_cost": max_cost}
+    return stage.generate(load_config(config, values, options), retry_ambiguous)
+
+
+def estimate(
+    models: str | Sequence[str | Path] | None = None,
+    prompts: str | Path | Sequence[str | Prompt] | None = None,
+    *,
+    config: str | Path | None = None,
+    out: str | Path | None = None,
+    per_prompt: int | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    max_cost: float | None = None,
+    retry_ambiguous: bool = False,
+    options: Options | None = None,
+) -> list[Estimate]:
+    """What `run` or `generate` with the same parameters would cost: nothing is sent and nothing is written."""
+    values = {"models": models, "prompts": prompts, "out": out, "per_prompt": per_prompt, "seed": seed}
+    values |= {"device": device, "max_cost": max_cost}
+    return stage.estimate(load_config(config, values, options), retry_ambiguous)
 
 
 def check_scoring(config: Config) -> None:
     """Unknown metrics, encoders and references, found before the first image is made."""
     if config.encoders not in ("auto", "standard", "mini"):
-        _check_names("encoder", split_names(config.encoders))
+        named(config.encoders)
     if config.metrics:  # the imports are slow (torch), and a missing prompts file should not wait for them
         from evalkit.stages import record_rows
 
-        _check_names("metric", config.metrics, record_rows.NAMES)
+        known = (*plugins.names("metric"), *record_rows.NAMES)
+        for name in config.metrics:
+            if name not in known and ":" not in name:
+                raise EvalkitError(f"There is no metric {name!r}.", f"{nearest(name, known)} See `evalkit list metrics`.")
     if config.reference is not None:
         from evalkit.stages import reference_files
 
         reference_files.find(config.reference)
-
-
-def _check_names(kind: plugins.Kind, given: Sequence[str], more: Sequence[str] = ()) -> None:
-    known = (*plugins.names(kind), *more)
-    for name in given:
-        if name not in known and ":" not in name:
-            raise EvalkitError(f"There is no {kind} {name!r}.", f"{nearest(name, known)} See `evalkit list {kind}s`.")

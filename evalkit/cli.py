@@ -10,12 +10,15 @@ from typing import Annotated
 import typer
 
 from evalkit.cli_parts import (
+    Again,
     BatchSize,
     ConfigFile,
     Device,
+    DryRun,
     Encoders,
     Folder,
     Json,
+    MaxCost,
     Metrics,
     Models,
     Open,
@@ -26,6 +29,7 @@ from evalkit.cli_parts import (
     Seed,
     Settings,
     clean,
+    print_estimates,
     print_metrics,
     print_rows,
     print_version,
@@ -63,7 +67,8 @@ def start(
 def run(
     models: Models = None, prompts: Prompts = None, out: Out = None, per_prompt: PerPrompt = None, seed: Seed = None,
     reference: Reference = None, metrics: Metrics = None, encoders: Encoders = None, device: Device = None,
-    batch_size: BatchSize = None, config: ConfigFile = None, settings: Settings = None, as_json: Json = False, open_report: Open = False,
+    batch_size: BatchSize = None, max_cost: MaxCost = None, retry_ambiguous: Again = False, dry_run: DryRun = False,
+    config: ConfigFile = None, settings: Settings = None, as_json: Json = False, open_report: Open = False,
 ) -> None:  # fmt: skip
     """Generate images, score them and write the report; the same command again goes on where it stopped.
 
@@ -74,13 +79,22 @@ def run(
       evalkit run --models my_model:generate --prompts p.txt --metrics fid,kid --json
     """
     with clean():
+        from evalkit.api import estimate
         from evalkit.api import run as function
         from evalkit.config import parse_settings
         from evalkit.terminal import show_page
 
+        options = parse_settings(settings or ())
+        if dry_run:
+            rows = estimate(
+                split(models), prompts, config=config, out=out, per_prompt=per_prompt, seed=seed, device=device, max_cost=max_cost,
+                retry_ambiguous=retry_ambiguous, options=options,
+            )  # fmt: skip
+            return print_estimates(rows, as_json)
         made = function(
             split(models), prompts, config=config, out=out, per_prompt=per_prompt, seed=seed, reference=reference, encoders=encoders,
-            metrics=split(metrics), device=device, batch_size=batch_size, options=parse_settings(settings or ()),
+            metrics=split(metrics), device=device, batch_size=batch_size, max_cost=max_cost, retry_ambiguous=retry_ambiguous,
+            options=options,
         )  # fmt: skip
         show_page(made.report_path / "index.html", open_report)
         print_metrics(made.metrics(), made.path, as_json)
@@ -89,21 +103,31 @@ def run(
 @app.command()
 def generate(
     models: Models = None, prompts: Prompts = None, out: Out = None, per_prompt: PerPrompt = None, seed: Seed = None,
-    device: Device = None, batch_size: BatchSize = None, config: ConfigFile = None, settings: Settings = None,
+    device: Device = None, batch_size: BatchSize = None, max_cost: MaxCost = None, retry_ambiguous: Again = False,
+    dry_run: DryRun = False, config: ConfigFile = None, settings: Settings = None,
 ) -> None:  # fmt: skip
     """Make the images only.
 
     \b
-    Example:
+    Examples:
       evalkit generate --models noise --prompts prompts.txt --out reports/noise --set noise.size=64
+      evalkit generate --models openai:gpt-image-2 --prompts prompts.txt --set openai:gpt-image-2.quality=low --dry-run
     """
     with clean():
+        from evalkit.api import estimate
         from evalkit.api import generate as function
         from evalkit.config import parse_settings
 
+        options = parse_settings(settings or ())
+        if dry_run:
+            rows = estimate(
+                split(models), prompts, config=config, out=out, per_prompt=per_prompt, seed=seed, device=device, max_cost=max_cost,
+                retry_ambiguous=retry_ambiguous, options=options,
+            )  # fmt: skip
+            return print_estimates(rows, False)
         made = function(
-            split(models), prompts, config=config, out=out, per_prompt=per_prompt, seed=seed,
-            device=device, batch_size=batch_size, options=parse_settings(settings or ()),
+            split(models), prompts, config=config, out=out, per_prompt=per_prompt, seed=seed, device=device, batch_size=batch_size,
+            max_cost=max_cost, retry_ambiguous=retry_ambiguous, options=options,
         )  # fmt: skip
         print(made.path)
 

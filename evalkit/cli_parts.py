@@ -8,11 +8,14 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from evalkit.core import EvalkitError, MetricRow
+
+if TYPE_CHECKING:
+    from evalkit.stages.generate import Estimate
 
 Models = Annotated[str | None, typer.Option(help="Names, package.module:attribute, or folders of images, joined by commas.")]
 Prompts = Annotated[str | None, typer.Option(help="A file (txt, jsonl, csv, COCO captions json), or the bundled suite, or suite:GROUP.")]
@@ -26,6 +29,11 @@ Encoders = Annotated[str | None, typer.Option(help="auto, standard, mini, or nam
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps or xpu.  [default: auto]")]
 BatchSize = Annotated[int | None, typer.Option(help="Images per batch; no result depends on it.  [default: 32]")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="An option of a model: dalle.temperature=0.9. May be repeated.")]
+MaxCost = Annotated[float | None, typer.Option(help="US dollars that remote services may cost in this run; then it stops cleanly.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what the images would cost, and stop: nothing is sent or written.")]
+Again = Annotated[
+    bool, typer.Option("--retry-ambiguous", help="Ask again where a request was sent and no answer came: it may be charged twice.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the rows as JSON, and nothing else, on stdout.")]
 Folder = Annotated[Path, typer.Argument(help="A run folder.")]
 Open = Annotated[bool, typer.Option("--open", help="Show the report in the browser.")]
@@ -72,6 +80,23 @@ def print_metrics(rows: Sequence[MetricRow], path: Path, as_json: bool) -> None:
     if sys.stdout.isatty():
         print_table(METRIC_HEADER, [metric_cells(row) for row in rows])
     print(path)
+
+
+def print_estimates(rows: Sequence[Estimate], as_json: bool) -> None:
+    """What --dry-run shows: images missing, price and total of each model, and on stderr the prices that are not known."""
+    from evalkit.stages.budget import dollars
+    from evalkit.terminal import print_table
+
+    if as_json:
+        print(json.dumps([row._asdict() for row in rows], indent=1, ensure_ascii=False))
+    else:
+        shown = [(row.model, f"{row.missing} of {row.requested}", dollars(row.price), dollars(row.total)) for row in rows]
+        known = [row.total for row in rows if row.total is not None]
+        shown.append(("total", str(sum(row.missing for row in rows)), "", dollars(sum(known)) + " and more" * (len(known) < len(rows))))
+        print_table(("model", "images missing", "US dollars per image", "total"), shown)
+    for row in rows:
+        if row.price is None:
+            print(f"The price of {row.model} is not known: give it with `--set {row.model}.price=0.04`.", file=sys.stderr)
 
 
 def print_rows(header: tuple[str, ...], rows: list[tuple[str, ...]], as_json: bool) -> None:

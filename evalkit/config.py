@@ -36,6 +36,7 @@ class Config:
         encoders: `auto`, `standard`, `mini`, or names joined by commas.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`, `xpu`.
         batch_size: images per batch; no result depends on it.
+        max_cost: US dollars that remote services may cost in this run, all commands on its folder together; None for no limit.
         options: options of each model, by its label.
     """
 
@@ -49,6 +50,7 @@ class Config:
     encoders: str = "auto"
     device: str = "auto"
     batch_size: int = 32
+    max_cost: float | None = None
     options: Options = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -61,6 +63,9 @@ class Config:
         for key, low, high in (("per_prompt", 1, 10_000), ("batch_size", 1, 65_536), ("seed", 0, 2**63 - 1)):
             value = getattr(self, key)
             _require(type(value) is int and low <= value <= high, key, value, f"a whole number from {low} to {high}")
+        money = self.max_cost
+        good = money is None or (type(money) in (int, float) and 0 <= money < 1e9)
+        _require(good, "max_cost", money, "US dollars, 0 or more", "For example `--max-cost 20`.")
         _require(self.reference != "", "reference", "nothing", "a name or a path")
         _require(bool(_ENCODERS.fullmatch(self.encoders)), "encoders", self.encoders, "auto, standard, mini, or names joined by commas")
         try:
@@ -183,10 +188,10 @@ def _typed(key: str, value: object, source: str) -> Any:
         except TypeError as error:
             raise EvalkitError(f"{source} has a prompt with unknown keys.", "Known: id, text, group.") from error
         return tuple(prompts_from_list(items))
-    whole = key in ("per_prompt", "seed", "batch_size")
-    expected = int if whole else str
-    if key in ("models", "metrics") or type(value) is not expected:
-        kind = "a whole number" if whole else "a list of texts" if key in ("models", "metrics") else "a text"
+    whole, money = key in ("per_prompt", "seed", "batch_size"), key == "max_cost"
+    expected = (int,) if whole else (int, float) if money else (str,)
+    if key in ("models", "metrics") or type(value) not in expected:
+        kind = "a whole number" if whole else "a number" if money else "a list of texts" if key in ("models", "metrics") else "a text"
         raise EvalkitError(f"{source} sets {key} to {value!r}; expected {kind}.")
     return value
 

@@ -32,7 +32,7 @@ class EvalkitError(Exception):
     Args:
         message: one sentence, what was found and what was expected.
         hint: one sentence, what to type or change next.
-        exit_code: 2 usage, configuration or input; 3 inconclusive; 4 runs not comparable.
+        exit_code: 2 usage, configuration or input; 3 inconclusive or incomplete; 4 runs not comparable.
     """
 
     def __init__(self, message: str, hint: str = "", exit_code: int = 2) -> None:
@@ -181,6 +181,10 @@ class Record:
     status: Status
     file: str = ""  # relative to images/<model>/, empty unless status is "ok"
     sha256: str = ""  # of the file
-    seconds: float = 0.0  # this image's share of its batch; 0 where it was not made here
+    seconds: float = 0.0  # from request to answer, or this image's share of its batch; 0 where it was not made here
     detail: str = ""  # why a request was refused or failed
     extra: str = ""  # a note on the image, such as a truncated prompt
+    attempts: int = 0  # requests sent to a service for this image, in all processes; 0 for a model that runs here
+    cost: float | None = None  # US dollars that the service charged; None where nobody knows, and for a model that runs here
+    possible_charges: int = 0  # requests whose answer never came or could not be read: each may have been charged
+    possible_cost: float | None = 0.0  # US dollars for these; None where the price is not known

@@ -11,31 +11,44 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from evalkit.core import EvalkitError, MetricRow, Prompt, Record
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 
 def write_atomically(path: Path, data: bytes | str) -> None:
-    """Write a whole file or nothing: temporary name in the same folder, fsync, rename."""
-    payload = data.encode() if isinstance(data, str) else data
+    """Write a whole file or nothing; see `atomic_file`."""
+    with atomic_file(path) as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file that appears whole at the end of the block or not at all: temporary name in the same folder, fsync, rename."""
     name = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "wb") as file:
-            file.write(payload)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(name, 0o644)
         os.replace(name, path)
-    except OSError as error:
+    except BaseException as error:
         if name:
             with contextlib.suppress(OSError):
                 os.unlink(name)
-        raise EvalkitError(f"Could not write {path}: {error.strerror}.", "Free some space or choose another --out.") from error
+        if isinstance(error, OSError):
+            raise EvalkitError(f"Could not write {path}: {error.strerror}.", "Free some space or choose another --out.") from error
+        raise
 
 
 def image_seed(run_seed: int, prompt_id: str, sample: int) -> int:
@@ -78,6 +91,10 @@ class Run:
     @property
     def protocol_path(self) -> Path:
         return self.path / "protocol.json"
+
+    @property
+    def firewall_path(self) -> Path:
+        return self.path / "firewall.json"
 
     @property
     def report_path(self) -> Path:
@@ -129,17 +146,33 @@ class Run:
 
     def append_records(self, model: str, records: Iterable[Record], rank: int = 0) -> None:
         """Append to this rank's manifest, after the images: a row means that its file is whole."""
-        path = self.image_folder(model) / f"manifest.{rank}.jsonl"
+        _append(self.image_folder(model) / f"manifest.{rank}.jsonl", map(dataclasses.asdict, records))
+
+    def append_requests(self, model: str, rows: Iterable[Mapping[str, Any]], rank: int = 0) -> None:
+        """Append to this rank's journal of requests to a service, before they are sent: what was under way survives a kill."""
+        _append(self.image_folder(model) / f"requests.{rank}.jsonl", rows)
+
+    def requests(self, model: str) -> list[dict[str, Any]]:
+        """The journal rows of all ranks in the order of time (see stages/journal.py)."""
+        paths = sorted(self.image_folder(model).glob("requests.*.jsonl"))
+        return sorted((row for path in paths for row in _whole_lines(path)), key=lambda row: row["at"])
+
+    @contextlib.contextmanager
+    def requesting(self, model: str, rank: int = 0) -> Iterator[None]:
+        """Hold this rank's journal: a second process that would pay for the same images gets an EvalkitError."""
+        path = self.image_folder(model) / f"requests.{rank}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
-        # A kill in the middle of an append may leave half a line: end it, so that the next row stands alone.
-        torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
-        try:
-            with path.open("a", encoding="utf-8") as file:
-                file.write("\n" * torn + "".join(f"{json.dumps(dataclasses.asdict(r), ensure_ascii=False)}\n" for r in records))
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise EvalkitError(f"Could not write {path}: {error.strerror}.", "Free some space, then run the same command again.") from error
+        with path.open("a") as file:
+            if fcntl is not None:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however that ends
+                except BlockingIOError as error:
+                    raise EvalkitError(
+                        f"Another process is asking for images of {model!r} in {self.path}.", "Wait for it, or stop it first."
+                    ) from error
+                except OSError:
+                    pass  # a file system without locks
+            yield
 
     def records(self, model: str) -> list[Record]:
         """The manifest rows of all ranks, one per image, in the order of prompts and samples.
@@ -182,8 +215,39 @@ class Run:
         """protocol.json: everything that a number depends on (encoders and why, reference, counts, seeds, versions)."""
         write_atomically(self.protocol_path, json.dumps(protocol, indent=1, ensure_ascii=False) + "\n")
 
+    def write_firewall(self, findings: dict[str, Any]) -> None:
+        """firewall.json: by model, what was found wrong with its pictures, and which of them."""
+        write_atomically(self.firewall_path, json.dumps(findings, indent=1, ensure_ascii=False) + "\n")
+
     def protocol(self) -> dict[str, Any]:
         return json.loads(self.protocol_path.read_text(encoding="utf-8")) if self.protocol_path.is_file() else {}
+
+
+def _append(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Append JSON lines and wait until they are on the disk, with the names of all files that were put into the folder before."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab+") as file:
+            # A kill in the middle of an append may leave half a line: end it, so that the next row stands alone.
+            size = file.seek(0, os.SEEK_END)
+            torn = size > 0 and file.seek(size - 1) is not None and file.read(1) != b"\n"
+            text = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
+            file.write(("\n" * torn + text).encode())
+            file.flush()
+            _fsync_folder(path.parent)
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise EvalkitError(f"Could not write {path}: {error.strerror}.", "Free some space, then run the same command again.") from error
+
+
+def _fsync_folder(folder: Path) -> None:
+    """Make renames in a folder last, where the system can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:

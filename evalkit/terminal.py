@@ -5,20 +5,26 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from evalkit.core import MetricRow
 
 T = TypeVar("T")
 
 
+class Advance(Protocol):
+    """Move a progress bar on, with a few words to its right from now on."""
+
+    def __call__(self, count: int, note: str = "") -> None: ...
+
+
 @contextlib.contextmanager
-def progress(description: str, total: int, unit: str = "images") -> Iterator[Callable[[int], None]]:
+def progress(description: str, total: int, unit: str = "images") -> Iterator[Advance]:
     """A progress bar with its rate: `with progress("dalle", 100) as advance: advance(8)`. No bar where stderr is no terminal."""
     if not sys.stderr.isatty():
-        yield lambda count: None
+        yield lambda count, note="": None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -29,10 +35,17 @@ def progress(description: str, total: int, unit: str = "images") -> Iterator[Cal
             speed = task.finished_speed or task.speed
             return Text(f"{speed:.1f} {unit}/s" if speed else f"- {unit}/s")
 
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
+    )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(description, total=total)
-        yield lambda count: bar.update(task, advance=count)
+        task = bar.add_task(description, total=total, note="")
+        yield lambda count, note="": bar.update(task, advance=count, note=note)
 
 
 def track(items: Iterable[T], description: str, total: int, unit: str = "images") -> Iterator[T]:

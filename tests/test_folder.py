@@ -13,7 +13,8 @@ from evalkit.config import Config
 from evalkit.core import EvalkitError, Prompt, Refusal, Request
 from evalkit.generators import folder, noise
 from evalkit.images import encode_png
-from evalkit.stages.generate import generate, requests_of
+from evalkit.stages.generate import generate
+from evalkit.stages.plan import requests_of
 
 
 def requests(*texts: str, per_prompt: int = 1, ids: list[str] | None = None) -> list[Request]:
