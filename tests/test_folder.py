@@ -12,6 +12,7 @@ from models_for_tests import picture
 from evalkit.config import Config
 from evalkit.core import EvalkitError, Prompt, Refusal, Request
 from evalkit.generators import folder, noise
+from evalkit.generators.file_names import prompts_in_names, slug
 from evalkit.images import encode_png
 from evalkit.stages.generate import generate
 from evalkit.stages.plan import requests_of
@@ -110,14 +111,108 @@ def test_a_bad_list_is_one_sentence(line: str, tmp_path: Path) -> None:
         matched(tmp_path / "pics", requests("a"))
 
 
+def test_an_image_twice_in_the_list_is_an_error(tmp_path: Path) -> None:
+    fill(tmp_path / "pics", "0.png", "1.png")
+    rows = [{"file": "0.png", "prompt": "a"}, {"file": "1.png", "prompt": "b"}, {"file": "0.png", "prompt": "c"}]
+    (tmp_path / "pics/prompts.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    with pytest.raises(EvalkitError, match=r"Line 3 of .*names '0.png', and so does line 1"):
+        matched(tmp_path / "pics", requests("a", "b", "c"))
+
+
 def test_missing_pictures_are_refusals_and_extra_ones_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     fill(tmp_path / "pics", "00000.png", "00007.png", "logo.png")
     wanted = requests("a", "b")
     results = folder.load(folder=str(tmp_path / "pics"), requests=wanted)(["b"], [wanted[1].seed])
     assert results == [Refusal("bad_request", "no image in the folder for this prompt")]
-    [warning] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert "2 images" in warning
-    assert "00007.png, logo.png" in warning
+    extra, missing = warnings_of(caplog)
+    assert extra == "pics: 2 images belong to no requested prompt and are left out: 00007.png, logo.png"
+    assert missing == "pics: 1 requested images are not there: 00001-0 b"
+
+
+def test_everything_unmatched_is_listed_and_ten_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fill(tmp_path / "pics", "00000.png", *(f"x{at:02d}.png" for at in range(12)))
+    wanted = requests("a", *(f"missing\u2028number {at}" for at in range(12)))
+    lines = folder.load(folder=str(tmp_path / "pics"), requests=wanted).unmatched.splitlines()
+    assert lines[:12] == [f"image\tx{at:02d}.png" for at in range(12)]
+    assert lines[12:] == [f"prompt\t{at + 1:05d}-0 missing number {at}" for at in range(12)]
+    for warning in warnings_of(caplog):
+        assert "12 " in warning
+        assert warning.endswith(", …")
+        assert warning.count(",") == 10
+    assert folder.load(folder=str(tmp_path / "pics"), requests=wanted[:1]).unmatched.count("prompt") == 0
+
+
+def test_a_picture_that_is_there_twice_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fill(tmp_path / "pics", "00000.png", "00001.png", "00002.png")
+    (tmp_path / "pics/00002.png").write_bytes((tmp_path / "pics/00000.png").read_bytes())
+    folder.load(folder=str(tmp_path / "pics"), requests=requests("a", "b", "c"))
+    assert warnings_of(caplog) == ["pics: 1 pictures are there more than once: 00000.png = 00002.png"]
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+
+
+UUIDS = [f"{at:08x}-1a2b-4c3d-8e9f-0123456789ab" for at in range(20)]
+DOWNLOADS = {  # what services call their downloads, and the prompt that each was made from
+    f"ann_b_a_red_circle_on_the_grass_{UUIDS[0]}": 0,
+    f"ann_b_a_red_circle_on_the_grass_{UUIDS[1]}_0": 0,
+    f"ann_b_a_red_circle_on_the_grass_{UUIDS[1]}_3": 0,
+    f"ann_b_A_cats_hat_in_1990_{UUIDS[2]}_1": 1,
+    f"ann_b_a_dog_on_the_beach_--ar_32_--v_6_{UUIDS[3]}": 2,
+    f"ann_b_a_dog_{UUIDS[4]}": 3,
+    f"ann_b_a_very_long_prompt_about_a_castle_in_the_sky_with_dr_{UUIDS[5]}": 4,
+    f"ann_b_a_very_long_prompt_about_a_castle_in_the_sky_{UUIDS[6]}": None,  # of two prompts
+    f"ann_b_a_black_cat_{UUIDS[7]}": None,  # not the prompt "cat"
+    f"ann_b_something_else_{UUIDS[8]}": None,
+    "DALL·E 2026-01-02 10.11.12 - A red circle on the grass": 0,
+    "DALL·E 2026-01-03 10.11.12 - A dog": 3,
+    "Default_a_dog_0": 3,
+    "Default_cat_1": 6,
+    "00017-1234567-a dog": 3,
+    "logo": None,
+    "black cat": None,
+}
+
+
+def test_names_of_downloads_hold_the_prompt() -> None:
+    prompts = [
+        "a red circle on the grass",
+        "A cat's hat, in 1990",
+        "a dog on the beach",
+        "a dog",
+        "a very long prompt about a castle in the sky with dragons and knights",
+        "a very long prompt about a castle in the sky with a moat",
+        "cat",
+    ]
+    found = prompts_in_names(list(DOWNLOADS), prompts)
+    assert {name: found.get(name) for name in DOWNLOADS} == {
+        name: None if at is None else slug(prompts[at]) for name, at in DOWNLOADS.items()
+    }
+
+
+def test_a_folder_of_downloads(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "evalkit")
+    texts = ("a dog", "a red circle on the grass", "a cat")
+    names = [f"ann_{slug(text).replace('-', '_')}_{UUIDS[at]}_{sample}.png" for at, text in enumerate(texts[:2]) for sample in range(4)]
+    fill(tmp_path / "pics", *names[::-1], "ann_a_fish_" + UUIDS[9] + ".png")
+    assert matched(tmp_path / "pics", requests(*texts, per_prompt=4)) == [*names, None, None, None, None]
+    assert "by prompt text in the file name" in caplog.text
+    assert f"image\tann_a_fish_{UUIDS[9]}.png" in folder.load(folder=str(tmp_path / "pics"), requests=requests(*texts)).unmatched
+
+
+@settings(deadline=None)
+@given(
+    texts=st.lists(st.text("abc dé'.,-日", min_size=1, max_size=30).filter(slug), min_size=2, max_size=5, unique_by=slug),
+    user=st.sampled_from(["ann", "ann_b", "x1"]),
+)
+def test_every_prompt_is_found_again_in_its_download(texts: list[str], user: str) -> None:
+    names = {f"{user}_{slug(text).replace('-', '_')}_{UUIDS[at]}": slug(text) for at, text in enumerate(texts)}
+    found = prompts_in_names(list(names), texts)
+    assert all(
+        slug(text) in found.values() for text in texts if all(not slug(text).startswith(slug(other)) for other in texts if other != text)
+    )
+    assert all(found[name].endswith(names[name]) for name in found)  # "b_a" may be the user b's "a", or the prompt "b a"
 
 
 def test_nothing_matched_and_nothing_there(tmp_path: Path) -> None:

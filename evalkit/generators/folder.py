@@ -1,8 +1,9 @@
 """A folder of ready images as a model: pictures matched to prompts, never drawn.
 
 In this order: a `prompts.jsonl` in the folder ({file, id or prompt}); a model's folder of a finished run; else the file
-names: the prompt's id, its index (`00017-0.png`, `17.png`, from 0 or from 1), its text as a slug; and last the plain
-order, where there are as many pictures as requests. The way that was taken is logged, and pictures left over are named.
+names: the prompt's id, its index (`00017-0.png`, `17.png`, from 0 or from 1), its text (see file_names.py: as Midjourney
+and others name downloads); and last the plain order, where there are as many pictures as requests. The way that was taken
+is logged. Pictures and prompts left over are named, and so are pictures that are there twice.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from PIL.Image import Image
 
 from evalkit.core import EvalkitError, Refusal, Request
+from evalkit.generators.file_names import prompts_in_names, slug
 from evalkit.images import Alpha, check_images, file_sha256, list_images, read_decoded
 from evalkit.prompts import TEXT_KEYS
 from evalkit.run_folder import Run
@@ -25,19 +27,25 @@ log = logging.getLogger(__name__)
 Matched = dict[Request, Path | Refusal]
 MISSING = Refusal("bad_request", "no image in the folder for this prompt")
 _NUMBERED = re.compile(r"(.+?)-(\d+)")
+_ONE_LINE = {ord(letter): " " for letter in "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"}
 
 
 class Folder:
-    """The images of a folder, by seed: duplicates of a prompt and its samples differ in nothing else."""
+    """The images of a folder, by seed: duplicates of a prompt and its samples differ in nothing else.
+
+    `unmatched` lists every image and every request that have no partner, one a line; "" where all have one. It belongs
+    into the model's folder of the run.
+    """
 
     ready_made = True  # the time that reading takes says nothing about a model
 
-    def __init__(self, found: Matched, alpha: Alpha) -> None:
+    def __init__(self, found: Matched, hashes: Mapping[Path, str], alpha: Alpha, unmatched: str) -> None:
         self._by_seed = {(request.prompt.text, request.seed): item for request, item in found.items()}
         self._alpha: Alpha = alpha
+        self.unmatched = unmatched
         digest = hashlib.sha256(alpha.encode())
         for (text, seed), item in self._by_seed.items():
-            digest.update(f"{text}\0{seed}\0{item if isinstance(item, Refusal) else file_sha256(item)}\0".encode())
+            digest.update(f"{text}\0{seed}\0{item if isinstance(item, Refusal) else hashes[item]}\0".encode())
         self.fingerprint = digest.hexdigest()
 
     def __call__(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image | Refusal]:
@@ -75,11 +83,29 @@ def load(*, folder: str, requests: Sequence[Request], alpha: str = "refuse") -> 
         raise EvalkitError(f"None of the {len(files)} images in {path} could be matched to the {len(requests)} requested ones.", hint)
     check_images(sorted(used), alpha)
     log.info("%s: matched %d of %d requested images by %s", path.name, len(found), len(requests), way)
-    unused = [file.name for file in files if file not in used]
-    if unused:
-        names = ", ".join(unused[:10]) + (", …" if len(unused) > 10 else "")
-        log.warning("%s: %d images belong to no requested prompt and are left out: %s", path.name, len(unused), names)
-    return Folder(found, alpha)
+    hashes = {file: file_sha256(file) for file in sorted(used)}
+    _warn_of_twins(path.name, hashes)
+    images = [file.name for file in files if file not in used]
+    missing = [f"{request.prompt.id}-{request.sample} {request.prompt.text}" for request in requests if request not in found]
+    for names, what in ((images, "images belong to no requested prompt and are left out"), (missing, "requested images are not there")):
+        if names:
+            log.warning("%s: %d %s: %s", path.name, len(names), what, _some(names))
+    lines = [f"image\t{name}" for name in images] + [f"prompt\t{name}" for name in missing]
+    return Folder(found, hashes, alpha, "".join(f"{line.translate(_ONE_LINE)}\n" for line in lines))
+
+
+def _warn_of_twins(folder: str, hashes: Mapping[Path, str]) -> None:
+    """Name pictures that are the same file twice: a model may do that, a slip in copying does it more often."""
+    by_hash: dict[str, list[str]] = {}
+    for file, digest in hashes.items():
+        by_hash.setdefault(digest, []).append(file.name)
+    twins = [" = ".join(names) for names in by_hash.values() if len(names) > 1]
+    if twins:
+        log.warning("%s: %d pictures are there more than once: %s", folder, len(twins), _some(twins))
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(name[:100] for name in names[:10]) + (", …" if len(names) > 10 else "")
 
 
 def match(folder: Path, files: Sequence[Path], requests: Sequence[Request]) -> tuple[Matched, str]:
@@ -93,7 +119,7 @@ def match(folder: Path, files: Sequence[Path], requests: Sequence[Request]) -> t
         "index in the file name": _by_index(0),
         "number of the prompt id in the file name": _by_numeric_id,
         "number in the file name, counted from 1": _by_index(1),
-        "prompt text in the file name": _by_slug,
+        "prompt text in the file name": _by_text,
     }
     best: tuple[Matched, str] = ({}, "")
     for way, function in ways.items():
@@ -101,13 +127,14 @@ def match(folder: Path, files: Sequence[Path], requests: Sequence[Request]) -> t
         if len(found) > len(best[0]):  # the first way wins where two find as many
             best = found, way
     if not best[0] and len(files) == len(requests):
-        return dict(zip(requests, files, strict=True)), "their order"
+        return dict(zip(requests, files, strict=True)), "their order alone (look whether that is right)"
     return best
 
 
 def _by_list(folder: Path, requests: Sequence[Request]) -> Matched:
     ids: dict[str, list[Path | Refusal]] = {}
     texts: dict[str, list[Path | Refusal]] = {}
+    lines: dict[Path, int] = {}
     for number, line in enumerate((folder / "prompts.jsonl").read_bytes().split(b"\n"), 1):
         if not line.strip():
             continue
@@ -123,6 +150,9 @@ def _by_list(folder: Path, requests: Sequence[Request]) -> Matched:
             raise EvalkitError(message, 'For example {"file": "a.png", "prompt": "a red cube"}.') from error
         if file.resolve().parent != folder.resolve() or not file.is_file():
             raise EvalkitError(f"Line {number} of {folder / 'prompts.jsonl'} names {row['file']!r}, which is not a file in that folder.")
+        if lines.setdefault(file, number) != number:
+            message = f"Line {number} of {folder / 'prompts.jsonl'} names {row['file']!r}, and so does line {lines[file]}."
+            raise EvalkitError(message, "An image belongs to one prompt; name each file once.")
         known.setdefault(key, []).append(file)
     return _deal(texts, requests, _text) | _deal(ids, requests, lambda request: request.prompt.id)
 
@@ -178,17 +208,10 @@ def _by_number(files: Sequence[Path], wanted: Mapping[tuple[int, int], Request])
     return found
 
 
-def _by_slug(files: Sequence[Path], requests: Sequence[Request]) -> Matched:
-    known = {_slug(request.prompt.text) for request in requests} - {""}
+def _by_text(files: Sequence[Path], requests: Sequence[Request]) -> Matched:
+    held = prompts_in_names([file.stem for file in files], [request.prompt.text for request in requests])
     items: dict[str, list[Path | Refusal]] = {}
     for file in files:
-        slug = _slug(file.stem)
-        spellings = (slug, re.sub(r"-\d+$", "", slug), re.sub(r"^\d+-", "", slug), re.sub(r"^\d+-|-\d+$", "", slug))
-        name = next((spelling for spelling in spellings if spelling in known), None)
-        if name is not None:
-            items.setdefault(name, []).append(file)
-    return _deal(items, requests, lambda request: _slug(request.prompt.text))
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[\W_]+", "-", text.casefold()).strip("-")
+        if file.stem in held:
+            items.setdefault(held[file.stem], []).append(file)
+    return _deal(items, requests, lambda request: slug(request.prompt.text))
