@@ -108,8 +108,8 @@ class Service(Protocol):
 class Encoder(Protocol):
     """Image to features. The fingerprint is a hash of the weights and the preprocessing version.
 
-    An attribute `kind: EncoderKind` says which metrics it serves; without one, an encoder that reads text serves "clip" and
-    another one "inception".
+    An attribute `kind: EncoderKind`, or a tuple of several, says which metrics it serves; without one, an encoder that reads
+    text serves "clip" and another one "inception". With `grouped = True` it is called with all images of one prompt at a time.
     """
 
     name: str

@@ -1,28 +1,26 @@
 """CLIP through transformers: pictures and prompts in one space (Radford et al. 2021, https://arxiv.org/abs/2103.00020).
 
-Preprocessing of the paper: shorter side to 224 (PIL bicubic, rounded to uint8), centre crop, CLIP's mean and deviation.
-A prompt longer than the context keeps its end token: the network reads the feature there, so a tool that cuts it off gives
-every long prompt the same feature.
+Preprocessing of the paper: shorter side to the network's size (PIL bicubic, rounded to uint8), centre crop, CLIP's mean and
+deviation. CMMD (Jayasumana et al. 2024, https://arxiv.org/abs/2401.09603) crops first and resizes then, which differs at the
+borders of pictures that are not square, hence an encoder of its own. A prompt longer than the context keeps its end token:
+the network reads the feature there, so a tool that cuts it off gives every long prompt the same feature.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL.Image import Image, Resampling
 from torch import Tensor
 
-from evalkit.core import EvalkitError
-from evalkit.encoders import weights
+from evalkit.core import EncoderKind, EvalkitError
+from evalkit.encoders import clip_model, weights
 from evalkit.images import to_tensor
 from evalkit.models.load import device_of
 
-SOURCES = {"clip-b32": "openai/clip-vit-base-patch32", "clip-l14": "openai/clip-vit-large-patch14"}
-PREPROCESSING = "pil-bicubic-crop-1"
 _MEAN, _DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 _CPU_BATCH, _TEXTS = 8, 64
 
@@ -30,21 +28,24 @@ _CPU_BATCH, _TEXTS = 8, 64
 class Clip:
     """Image to "pool" features and text to features of the same space; neither is normalised."""
 
-    def __init__(self, name: str, model: Any, tokenizer: Any, device: str = "cpu") -> None:
+    kind: EncoderKind = "clip"
+    preprocessing = "pil-bicubic-crop-1"
+
+    def __init__(self, name: str, state: dict[str, Tensor], device: str = "cpu") -> None:
+        model = clip_model.build(state)
         self.name = name
         self.size: int = model.config.vision_config.image_size
-        self.fingerprint = f"{_digest(model)}/{PREPROCESSING}-{self.size}"
+        self.fingerprint = f"{clip_model.digest(state)}/{self.preprocessing}-{self.size}"
         self.device = torch.device(device)
-        self.model, self.tokenizer = model.to(self.device).eval().requires_grad_(False), tokenizer
+        self.model, self.tokenizer = model.to(self.device).eval().requires_grad_(False), clip_model.tokenizer()
         self.context: int = model.config.text_config.max_position_embeddings
 
     def prepare(self, image: Image) -> Tensor:
-        """RGB image of any size -> uint8 [3, S, S]."""
+        """RGB image of any size -> uint8 [3, S, S]: resized to the shorter side, then cropped."""
         short = min(image.size)
         width, height = (self.size if side == short else int(self.size * side / short) for side in image.size)
         resized = image.resize((width, height), Resampling.BICUBIC)
-        left, top = (width - self.size) // 2, (height - self.size) // 2
-        return to_tensor(resized.crop((left, top, left + self.size, top + self.size)))
+        return to_tensor(_centre(resized, self.size))
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
@@ -83,74 +84,57 @@ class Clip:
         return row if len(row) <= self.context else [*row[: self.context - 1], row[-1]]
 
 
+class CmmdClip(Clip):
+    """CLIP as CMMD sees it: the centre square is cut out first, then resized. Serves CMMD only."""
+
+    kind: EncoderKind = "clip-large"
+    preprocessing = "crop-pil-bicubic-1"
+
+    def prepare(self, image: Image) -> Tensor:
+        """RGB image of any size -> uint8 [3, S, S]: cropped, then resized."""
+        return to_tensor(_centre(image, min(image.size)).resize((self.size, self.size), Resampling.BICUBIC))
+
+
+def _centre(image: Image, side: int) -> Image:
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return image.crop((left, top, left + side, top + side))
+
+
 def load_b32(*, device: str = "auto", path: str = "", fetch: bool = True) -> Clip:
-    """CLIP ViT-B/32 of OpenAI, from a folder, from the cache of Hugging Face, or fetched where that is allowed."""
-    return _load("clip-b32", device, path, fetch)
+    """CLIP ViT-B/32 of OpenAI: clip_score of the paper (512 dimensions)."""
+    return _load(Clip, "clip-b32", device, path, fetch)
+
+
+def load_b16(*, device: str = "auto", path: str = "", fetch: bool = True) -> Clip:
+    """CLIP ViT-B/16 of OpenAI (512 dimensions)."""
+    return _load(Clip, "clip-b16", device, path, fetch)
 
 
 def load_l14(*, device: str = "auto", path: str = "", fetch: bool = True) -> Clip:
-    """CLIP ViT-L/14 of OpenAI, from a folder, from the cache of Hugging Face, or fetched where that is allowed."""
-    return _load("clip-l14", device, path, fetch)
+    """CLIP ViT-L/14 of OpenAI (768 dimensions)."""
+    return _load(Clip, "clip-l14", device, path, fetch)
 
 
-def in_cache(name: str) -> bool:
-    """Whether the weights and the tokenizer are in the cache of Hugging Face; False without transformers."""
-    try:
-        from huggingface_hub import try_to_load_from_cache
-    except ModuleNotFoundError:
-        return False
-
-    def has(file: str) -> bool:
-        return isinstance(try_to_load_from_cache(SOURCES[name], file), str)
-
-    return has("config.json") and (has("model.safetensors") or has("pytorch_model.bin")) and (has("tokenizer.json") or has("vocab.json"))
+def load_l14_336(*, device: str = "auto", path: str = "", fetch: bool = True) -> Clip:
+    """CLIP ViT-L/14 of OpenAI at 336 pixels, with CLIP's own preprocessing (768 dimensions)."""
+    return _load(Clip, "clip-l14-336", device, path, fetch)
 
 
-def server() -> str:
-    """The address that weights would be fetched from; "" where transformers is missing or told to stay offline."""
-    try:
-        from huggingface_hub import constants
-    except ModuleNotFoundError:
-        return ""
-    return "" if constants.HF_HUB_OFFLINE else f"{constants.ENDPOINT}/{SOURCES['clip-b32']}/resolve/main/config.json"
+def load_cmmd(*, device: str = "auto", path: str = "", fetch: bool = True) -> Clip:
+    """CLIP ViT-L/14 of OpenAI at 336 pixels, with the preprocessing of CMMD (768 dimensions)."""
+    return _load(CmmdClip, "clip-l14-336-cmmd", device, path, fetch)
 
 
-def _load(name: str, device: str, path: str, fetch: bool) -> Clip:
-    try:
-        from transformers import CLIPModel, CLIPTokenizer
-        from transformers.utils import logging
-    except ModuleNotFoundError as error:
-        raise EvalkitError(
-            f"The encoder {name!r} needs transformers, which is not installed.", "Type `pip install transformers`."
-        ) from error
-    if path and not (Path(path) / "config.json").is_file():
-        raise EvalkitError(f"There is no CLIP model in {path}.", "Expected a folder with config.json, weights and tokenizer.")
-    offline = bool(path) or in_cache(name)
-    if not offline and not (fetch and weights.reachable(server())):
-        why = "its server cannot be reached" if fetch else "fetching is not allowed"
-        raise EvalkitError(f"The weights of {name!r} ({SOURCES[name]}) are in no cache and {why}.", "Use `--encoders mini`.")
-    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        source = path or SOURCES[name]
-        model = CLIPModel.from_pretrained(source, local_files_only=offline).float()
-        tokenizer = CLIPTokenizer.from_pretrained(source, local_files_only=offline)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise EvalkitError(
-            f"The weights of {name!r} could not be loaded: {str(error).splitlines()[0]}", "Use `--encoders mini`."
-        ) from error
-    finally:
-        logging.set_verbosity(level)
-        if shown:
-            logging.enable_progress_bar()
-    return Clip(name, model, tokenizer, device_of(device))
-
-
-def _digest(model: Any) -> str:
-    """SHA-256 of all tensors by name, 16 digits: the same for every file format."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
+def _load(kind: type[Clip], name: str, device: str, path: str, fetch: bool) -> Clip:
+    """From a given file, or a folder that transformers saved; else the pinned weights, from a cache or fetched."""
+    if find_spec("transformers") is None:
+        raise EvalkitError(f"The encoder {name!r} needs transformers, which is not installed.", "Type `pip install transformers`.")
+    if path:
+        given = Path(path)
+        places = (given, given / "model.safetensors", given / "pytorch_model.bin")
+        file = next((place for place in places if place.is_file()), None)
+        if file is None:
+            raise EvalkitError(f"There is no CLIP model in {path}.", "Expected a weights file, or a folder with model.safetensors.")
+    else:
+        [(_, file)] = weights.obtain(name, fetch)
+    return kind(name, clip_model.read_state(file), device_of(device))

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from evalkit.core import EncoderKind
 from evalkit.images import to_tensor
 from evalkit.models.load import BUNDLED, device_of, load_classifier, load_clip
 from evalkit.models.mini_inception import to_unit
@@ -33,6 +34,8 @@ def _fingerprint(path: Path) -> str:
 class MiniInceptionEncoder:
     """Features "pool" (192 dimensions) and "logits" (one per noun of the world) of the small classifier."""
 
+    kind: EncoderKind = "inception"
+
     def __init__(self, device: str = "auto") -> None:
         path = BUNDLED / "mini-inception.safetensors"
         self.name, self.fingerprint, self.device = "mini-inception", _fingerprint(path), device_of(device)
@@ -49,7 +52,9 @@ class MiniInceptionEncoder:
 
 
 class MiniClipEncoder:
-    """Feature "pool" (128 dimensions, unit length) of pictures, and of texts in the same space."""
+    """Feature "pool" (128 dimensions, unit length) of pictures, and of texts in the same space. It stands in for both CLIPs."""
+
+    kind: tuple[EncoderKind, ...] = ("clip", "clip-large")
 
     def __init__(self, device: str = "auto") -> None:
         path = BUNDLED / "mini-clip.safetensors"
@@ -77,8 +82,10 @@ class MiniClipEncoder:
 
 
 def load_inception(*, device: str = "auto") -> MiniInceptionEncoder:
+    """A small classifier of the bundled world, for FID and its kin where nothing is downloaded (192 dimensions)."""
     return MiniInceptionEncoder(device)
 
 
 def load_clip_encoder(*, device: str = "auto") -> MiniClipEncoder:
+    """A small CLIP of the bundled world, for CLIP score and CMMD where nothing is downloaded (128 dimensions)."""
     return MiniClipEncoder(device)

@@ -16,13 +16,16 @@ import urllib.request
 from collections.abc import Sequence
 from http.client import HTTPException
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import platformdirs
 
 from evalkit.core import EvalkitError
 from evalkit.encoders.weight_files import FILES, NEEDS, WeightFile
 from evalkit.terminal import progress
+
+if TYPE_CHECKING:
+    import torch
 
 PATIENCE = 3.0  # seconds to wait for a sign of life from a server
 
@@ -189,3 +192,15 @@ def _copy(source: BinaryIO, target: BinaryIO, label: str, size: int) -> tuple[in
             copied += len(chunk)
             advance(len(chunk))
     return copied, digest.hexdigest()
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a file that `torch.save` wrote; nothing else in it is read. Raises EvalkitError where it is no such file."""
+    import torch
+
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return {name: tensor.float() for name, tensor in state.items()}
+    except Exception as error:  # damaged files raise nearly everything
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise EvalkitError(f"{path} holds no weights that can be read: {reason}", "Expected a file of plain tensors.") from error

@@ -5,20 +5,26 @@ from __future__ import annotations
 import pytest
 
 from evalkit import plugins
-from evalkit.core import EvalkitError
-from evalkit.encoders import clip, weights
+from evalkit.core import EncoderKind, EvalkitError
+from evalkit.encoders import weights
 from evalkit.encoders.pixels import Pixels
-from evalkit.encoders.select import select_encoders
+from evalkit.encoders.select import KINDS, MINI, STANDARD, choose, kinds_of, select_encoders
+from evalkit.encoders.weight_files import FILES, NEEDS
+
+DECLARED: dict[str, EncoderKind | tuple[EncoderKind, ...]] = {STANDARD[kind]: kind for kind in KINDS}
+DECLARED |= {"mini-clip": ("clip", "clip-large"), "inception-clean": "inception", "clip-l14": "clip"}
+BOTH: tuple[EncoderKind, ...] = ("inception", "clip")
 
 
 class Named(Pixels):
     def __init__(self, name: str) -> None:
         self.name = name
+        self.kind = DECLARED.get(name, "inception")
 
 
 @pytest.fixture
 def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Encoders that load at once; the names of those that were asked for. No weights, no server."""
+    """Encoders that load at once; the names of those that were loaded. No weights, no server."""
     names: list[str] = []
 
     def encoder(name: str, device: str) -> Named:
@@ -26,14 +32,17 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return Named(name)
 
     monkeypatch.setattr(plugins, "encoder", encoder)
-    monkeypatch.setattr(weights, "cached", lambda file: None)
+    monkeypatch.setattr(weights, "find", lambda name: None)
     monkeypatch.setattr(weights, "reachable", lambda url: False)
-    monkeypatch.setattr(clip, "in_cache", lambda name: False)
     return names
 
 
+def present(monkeypatch: pytest.MonkeyPatch, *files: str) -> None:
+    monkeypatch.setattr(weights, "find", lambda name: "somewhere" if name in files else None)
+
+
 def test_mini_where_nothing_is_cached_or_reachable(loaded: list[str]):
-    chosen, reasons = select_encoders("auto")
+    chosen, reasons = select_encoders("auto", kinds=BOTH)
     assert {kind: encoder.name for kind, encoder in chosen.items()} == {"inception": "mini-inception", "clip": "mini-clip"}
     assert reasons == [
         "mini-inception: the weights of inception are in no cache and cannot be fetched",
@@ -41,41 +50,74 @@ def test_mini_where_nothing_is_cached_or_reachable(loaded: list[str]):
     ]
 
 
+def test_a_kind_without_a_mini_encoder_is_missing_with_the_reason(loaded: list[str]):
+    choice = choose("auto", kinds=("dinov2", "lpips", "clip"))
+    assert list(choice.encoders) == ["clip"]
+    assert list(choice.missing) == ["dinov2", "lpips"]
+    assert choice.missing["dinov2"] == (
+        "the weights of dinov2-l14 are in no cache and cannot be fetched "
+        "(`evalkit weights fetch dinov2-l14`, or `evalkit weights import FOLDER` without a network)"
+    )
+    assert choose("mini", kinds=("lpips",)).missing == {"lpips": "there is no mini encoder of the kind lpips"}
+    assert choose("auto", kinds=("dinov2",), mini_because={"dinov2": "no reference was given"}).missing == {
+        "dinov2": "no reference was given"
+    }
+    assert loaded == ["mini-clip"]
+
+
+def test_an_encoder_of_two_kinds_is_loaded_once(loaded: list[str]):
+    choice = choose("mini", kinds=("clip", "clip-large"))
+    assert choice.encoders["clip"] is choice.encoders["clip-large"]
+    assert loaded == ["mini-clip"]
+    assert choice.reasons == ["mini-clip: asked for mini encoders"]
+
+
 def test_standard_where_weights_are_cached(loaded: list[str], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(clip, "in_cache", lambda name: name == "clip-b32")
-    chosen, reasons = select_encoders("auto")
-    assert chosen["clip"].name == "clip-b32"
-    assert reasons[1] == "clip-b32: its weights are in the cache"
-    assert chosen["inception"].name == "mini-inception"
+    present(monkeypatch, "clip-b32-hub", "vgg16")
+    choice = choose("auto", kinds=("inception", "clip", "lpips"))
+    assert {kind: encoder.name for kind, encoder in choice.encoders.items()} == {"inception": "mini-inception", "clip": "clip-b32"}
+    assert choice.reasons[1] == "clip-b32: its weights are in the cache"
+    assert "lpips-vgg are in no cache" in choice.missing["lpips"]  # of its two files one is missing
 
 
 def test_mini_where_there_is_nothing_to_compare_with(loaded: list[str], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(weights, "reachable", lambda url: True)
-    chosen, reasons = select_encoders("auto", mini_because={"inception": "no reference was given"})
+    chosen, reasons = select_encoders("auto", kinds=BOTH, mini_because={"inception": "no reference was given"})
     assert {kind: encoder.name for kind, encoder in chosen.items()} == {"inception": "mini-inception", "clip": "clip-b32"}
-    assert reasons == ["mini-inception: no reference was given", "clip-b32: its weights can be fetched"]
-    assert select_encoders("standard", mini_because={"inception": "no"})[0]["inception"].name == "inception"
+    assert reasons == ["mini-inception: no reference was given", "clip-b32: its weights can be fetched (354 MB)"]
+    assert select_encoders("standard", kinds=BOTH, mini_because={"inception": "no"})[0]["inception"].name == "inception"
 
 
 def test_standard_where_weights_can_be_fetched(loaded: list[str], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(weights, "reachable", lambda url: True)
+    asked: list[str] = []
+
+    def reachable(url: str) -> bool:
+        asked.append(url)
+        return url.startswith("http://mirror")
+
+    monkeypatch.setattr(weights, "reachable", reachable)
+    monkeypatch.setenv("EVALKIT_MIRROR", "http://mirror/files")
     chosen, reasons = select_encoders("auto", kinds=("inception",))
     assert loaded == ["inception"]
     assert list(chosen) == ["inception"]
-    assert reasons == ["inception: its weights can be fetched"]
+    assert reasons == ["inception: its weights can be fetched (96 MB)"]
+    assert asked == [f"http://mirror/files/{FILES['inception'].file}"]
 
 
 def test_mini_where_the_standard_one_fails_to_load(loaded: list[str], monkeypatch: pytest.MonkeyPatch):
     def encoder(name: str, device: str) -> Named:
-        if name == "inception":
+        if name in STANDARD.values():
             raise EvalkitError("The connection broke.")
         return Named(name)
 
     monkeypatch.setattr(weights, "reachable", lambda url: True)
     monkeypatch.setattr(plugins, "encoder", encoder)
-    chosen, reasons = select_encoders("auto", kinds=("inception",))
-    assert chosen["inception"].name == "mini-inception"
-    assert reasons == ["mini-inception: inception could not be loaded (The connection broke.)"]
+    choice = choose("auto", kinds=("inception", "dinov2"))
+    assert choice.encoders["inception"].name == "mini-inception"
+    assert choice.reasons == ["mini-inception: inception could not be loaded (The connection broke.)"]
+    assert choice.missing["dinov2"].startswith("dinov2-l14 could not be loaded (The connection broke.)")
+    with pytest.raises(EvalkitError, match="The connection broke"):
+        choose("standard", kinds=("dinov2",))
 
 
 def test_a_missing_library_is_said(loaded: list[str], monkeypatch: pytest.MonkeyPatch):
@@ -86,16 +128,45 @@ def test_a_missing_library_is_said(loaded: list[str], monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize(("spec", "names"), [("standard", ["inception", "clip-b32"]), ("mini", ["mini-inception", "mini-clip"])])
 def test_families(loaded: list[str], spec: str, names: list[str]):
-    chosen, reasons = select_encoders(spec)
+    chosen, reasons = select_encoders(spec, kinds=BOTH)
     assert [encoder.name for encoder in chosen.values()] == names
     assert reasons == [f"{name}: asked for {spec} encoders" for name in names]
 
 
 def test_names(loaded: list[str]):
-    chosen, reasons = select_encoders(" pixels ")
-    assert chosen["inception"].name == "pixels"
-    assert reasons == ["pixels: named"]
+    choice = choose(" pixels ", kinds=BOTH)
+    assert choice.encoders["inception"].name == "pixels"
+    assert choice.reasons == ["pixels: named"]
+    assert choice.missing == {"clip": "no encoder of the kind clip was named"}
     with pytest.raises(EvalkitError, match=r"There is no encoder 'minni'.*'mini'"):
-        select_encoders("minni")
+        choose("minni")
     with pytest.raises(EvalkitError, match="No encoder is named"):
-        select_encoders(" ,")
+        choose(" ,")
+
+
+def test_named_encoders_serve_the_kinds_that_they_declare(loaded: list[str]):
+    choice = choose("dinov2-l14,mini-clip", kinds=KINDS)
+    assert {kind: encoder.name for kind, encoder in choice.encoders.items()} == {
+        "dinov2": "dinov2-l14",
+        "clip": "mini-clip",
+        "clip-large": "mini-clip",
+    }
+    choice = choose("clip-b32,mini-clip", kinds=KINDS)  # the first that is named serves a kind
+    assert (choice.encoders["clip"].name, choice.encoders["clip-large"].name) == ("clip-b32", "mini-clip")
+    with pytest.raises(EvalkitError, match="clip-b32 and clip-l14 are both encoders of the kind 'clip'"):
+        choose("clip-b32,clip-l14")
+
+
+def test_kinds_of_an_encoder():
+    assert kinds_of(Pixels()) == ("inception",)
+    assert kinds_of(Named("inception-clean")) == ("inception",)
+    assert kinds_of(Named("mini-clip")) == ("clip", "clip-large")
+    odd = Named("odd")
+    odd.kind = "clips"  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(EvalkitError, match=r"odd says that it serves 'clips'.*Known kinds: inception, clip"):
+        kinds_of(odd)
+
+
+def test_every_standard_encoder_is_installed_and_pinned():
+    assert set(STANDARD.values()) | {name for name in MINI.values() if name} <= set(plugins.names("encoder"))
+    assert set(STANDARD.values()) <= set(NEEDS)

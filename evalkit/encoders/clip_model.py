@@ -1,0 +1,185 @@
+"""From CLIP's published files to transformers' network and tokenizer: tensors are read, renamed and checked, no code is run."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import re
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from evalkit.core import EvalkitError
+from evalkit.encoders import torchscript
+
+HEAD = 64  # the width of an attention head in every published CLIP
+# The names in OpenAI's archives, and those in their files for transformers.
+_NAMES = (
+    (r"visual\.conv1\.", "vision_model.embeddings.patch_embedding."),
+    (r"visual\.class_embedding$", "vision_model.embeddings.class_embedding"),
+    (r"visual\.positional_embedding$", "vision_model.embeddings.position_embedding.weight"),
+    (r"visual\.ln_pre\.", "vision_model.pre_layrnorm."),  # as it is spelt there
+    (r"visual\.ln_post\.", "vision_model.post_layernorm."),
+    (r"visual\.proj$", "visual_projection.weight"),
+    (r"visual\.transformer\.resblocks\.", "vision_model.encoder.layers."),
+    (r"token_embedding\.", "text_model.embeddings.token_embedding."),
+    (r"positional_embedding$", "text_model.embeddings.position_embedding.weight"),
+    (r"transformer\.resblocks\.", "text_model.encoder.layers."),
+    (r"ln_final\.", "text_model.final_layer_norm."),
+    (r"text_projection$", "text_projection.weight"),
+    (r"logit_scale$", "logit_scale"),
+)
+_BLOCK_NAMES = (
+    ("attn.", "self_attn."),
+    ("ln_1.", "layer_norm1."),
+    ("ln_2.", "layer_norm2."),
+    ("mlp.c_fc.", "mlp.fc1."),
+    ("mlp.c_proj.", "mlp.fc2."),
+)
+_IGNORED = {"input_resolution", "context_length", "vocab_size"}  # numbers that the shapes say too
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The float32 weights of a CLIP under the names of transformers' files.
+
+    Reads OpenAI's archives (half precision, widened without loss), safetensors, and `torch.save` files of plain tensors.
+    Raises EvalkitError for anything else.
+    """
+    try:
+        if torchscript.is_torchscript(path):
+            state = renamed(torchscript.read_tensors(path))
+        elif _is_safetensors(path):
+            from safetensors.torch import load_file
+
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        return {name: tensor.float() for name, tensor in state.items() if not name.endswith("position_ids")}
+    except Exception as error:  # damaged files raise nearly everything
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise EvalkitError(f"{path} holds no CLIP that can be read: {reason}", "Expected one of OpenAI's published files.") from error
+
+
+def _is_safetensors(path: Path) -> bool:
+    with path.open("rb") as file:
+        start = file.read(9)
+    return start[8:] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size
+
+
+def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of OpenAI's archive under the names, and in the layout, of transformers' CLIPModel.
+
+    The joint projection of queries, keys and values is split in three; the two output projections are transposed, since
+    OpenAI multiplies from the right.
+    """
+    result: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        if name in _IGNORED:
+            continue
+        new = next((re.sub("^" + old, new, name) for old, new in _NAMES if re.match(old, name)), "")
+        if not new:
+            raise ValueError(f"the tensor {name} belongs to no CLIP with a vision transformer")
+        if ".layers." in new:
+            for old, other in _BLOCK_NAMES:
+                new = new.replace(f".{old}", f".{other}")
+        if new in ("visual_projection.weight", "text_projection.weight"):
+            result[new] = tensor.T.contiguous()
+        elif ".in_proj_" in new:
+            for part, rows in zip("qkv", tensor.chunk(3), strict=True):
+                result[new.replace(".in_proj_", f".{part}_proj.")] = rows.contiguous()
+        else:
+            result[new] = tensor.contiguous()
+    return result
+
+
+def build(state: dict[str, Tensor]) -> Any:
+    """transformers' CLIPModel of these weights; all sizes follow from their shapes. Raises EvalkitError where they do not fit."""
+    from transformers import CLIPConfig, CLIPModel
+    from transformers.utils import logging
+
+    try:
+        tokens = state["text_model.embeddings.token_embedding.weight"]  # [vocabulary, width]
+        patches = state["vision_model.embeddings.patch_embedding.weight"]  # [width, 3, P, P]
+        grid = round((len(state["vision_model.embeddings.position_embedding.weight"]) - 1) ** 0.5)
+        dimensions = len(state["visual_projection.weight"])
+        text = _tower(state, "text_model", tokens.shape[1]) | {
+            "vocab_size": len(tokens),
+            "max_position_embeddings": len(state["text_model.embeddings.position_embedding.weight"]),
+            "bos_token_id": len(tokens) - 2,
+            "eos_token_id": len(tokens) - 1,
+            "pad_token_id": len(tokens) - 1,
+        }
+        vision = _tower(state, "vision_model", len(patches)) | {"patch_size": patches.shape[-1], "image_size": grid * patches.shape[-1]}
+    except KeyError as error:
+        raise EvalkitError(f"The weights are of no CLIP: {error} is missing.", "Expected one of OpenAI's published files.") from error
+    config = CLIPConfig(
+        text_config=text | {"projection_dim": dimensions},
+        vision_config=vision | {"projection_dim": dimensions},
+        projection_dim=dimensions,
+    )
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        load: Any = CLIPModel.from_pretrained  # its type says nothing of output_loading_info
+        model, found = load(None, config=config, state_dict=state, output_loading_info=True, dtype=torch.float32)
+    except RuntimeError as error:  # shapes that differ
+        raise EvalkitError(
+            f"The weights are of no CLIP: {str(error).splitlines()[0]}.", "Expected one of OpenAI's published files."
+        ) from error
+    finally:
+        logging.set_verbosity(level)
+        if shown:
+            logging.enable_progress_bar()
+    wrong = sorted({*found["missing_keys"], *found["unexpected_keys"]})
+    if wrong:
+        raise EvalkitError(
+            f"The weights are of no CLIP: {', '.join(wrong[:5])} are missing or unknown.", "Expected one of OpenAI's published files."
+        )
+    return model
+
+
+def _tower(state: dict[str, Tensor], tower: str, width: int) -> dict[str, Any]:
+    blocks = {name.split(".")[3] for name in state if name.startswith(f"{tower}.encoder.layers.")}
+    return {
+        "hidden_size": width,
+        "intermediate_size": len(state[f"{tower}.encoder.layers.0.mlp.fc1.weight"]),
+        "num_hidden_layers": len(blocks),
+        "num_attention_heads": max(1, width // HEAD),
+        "hidden_act": "quick_gelu",
+    }
+
+
+def tokenizer() -> Any:
+    """CLIP's tokenizer of 49,408 tokens, from the merges that are shipped with evalkit.
+
+    It is transformers' CLIPTokenizer, which cleans texts a little less than OpenAI's code (no ftfy, no HTML entities): only
+    prompts with broken encodings or things such as `&amp;` differ.
+    """
+    from transformers import CLIPTokenizer
+
+    text = gzip.decompress((files("evalkit.encoders") / "clip_merges.txt.gz").read_bytes()).decode()
+    merges: list[Any] = [tuple(line.split(" ")) for line in text.rstrip("\n").split("\n")[1:]]  # the first line is a version
+    letters = _byte_letters()
+    words = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in merges)]
+    vocabulary = {word: number for number, word in enumerate([*words, "<|startoftext|>", "<|endoftext|>"])}
+    return CLIPTokenizer(vocab=vocabulary, merges=merges)
+
+
+def _byte_letters() -> list[str]:
+    """The letter that stands for each byte in CLIP's vocabulary: printable ones for themselves, the others from U+0100 on."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = 256 - len(printable)
+    return [chr(number) for number in printable] + [chr(256 + number) for number in range(others)]
+
+
+def digest(state: dict[str, Tensor]) -> str:
+    """SHA-256 of all tensors by name, 16 digits: the same for the same weights in whatever file."""
+    result = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        result.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        result.update(tensor.contiguous().numpy().tobytes())
+    return result.hexdigest()[:16]

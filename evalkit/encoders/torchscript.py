@@ -1,0 +1,89 @@
+"""Tensors of a TorchScript archive, read without running or importing anything that is in it.
+
+Such an archive is a zip: `data.pkl` names modules and tensors, `data/<number>` holds the bytes. `torch.jit.load` would also
+compile the archive's code, and PyTorch has deprecated it. The unpickler below knows tensors and empty shells of modules only.
+"""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_DTYPES = {"HalfStorage": torch.float16, "FloatStorage": torch.float32, "DoubleStorage": torch.float64, "BFloat16Storage": torch.bfloat16}
+_DTYPES |= {"LongStorage": torch.int64, "IntStorage": torch.int32, "BoolStorage": torch.bool, "ByteStorage": torch.uint8}
+
+
+class _Module:
+    """The shell of a module: attributes by name, no code."""
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, archive: zipfile.ZipFile, folder: str) -> None:
+        super().__init__(archive.open(f"{folder}/data.pkl"))
+        self._archive, self._folder = archive, folder
+        self._storages: dict[str, Tensor] = {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module.startswith("__torch__"):
+            return _Module
+        if module == "torch" and name in _DTYPES:
+            return _DTYPES[name]
+        known: dict[tuple[str, str], Callable[..., Any]] = {
+            ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+            ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
+            ("torch.jit._pickle", "restore_type_tag"): lambda value, _: value,
+            ("collections", "OrderedDict"): OrderedDict,
+        }
+        for kind in ("intlist", "doublelist", "boollist", "tensorlist"):
+            known["torch.jit._pickle", f"build_{kind}"] = list
+        if (module, name) in known:
+            return known[module, name]
+        raise pickle.UnpicklingError(f"{module}.{name} is not allowed")
+
+    def persistent_load(self, pid: Any) -> Tensor:
+        _, dtype, key, _, _ = pid
+        if key not in self._storages:
+            data = bytearray(self._archive.read(f"{self._folder}/data/{key}"))
+            self._storages[key] = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
+        return self._storages[key]
+
+
+def _tensor(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
+    return storage.as_strided(size, stride, offset)
+
+
+def is_torchscript(path: Path) -> bool:
+    """Whether a file is a zip with TorchScript's `constants.pkl`, which plain `torch.save` does not write."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of an archive by their dotted names, in the dtypes that they have there.
+
+    Raises ValueError where the archive holds anything but modules, tensors and plain values.
+    """
+    with zipfile.ZipFile(path) as archive:
+        folder = next(name for name in archive.namelist() if name.endswith("/constants.pkl")).rpartition("/")[0]
+        try:
+            root = _Unpickler(archive, folder).load()
+        except (pickle.UnpicklingError, KeyError, EOFError, RuntimeError, TypeError, AttributeError, IndexError) as error:
+            raise ValueError(f"the archive cannot be read: {error}") from error
+    return dict(_named(root, ""))
+
+
+def _named(module: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
+    for name, value in vars(module).items() if isinstance(module, _Module) else ():
+        if isinstance(value, Tensor):
+            yield prefix + name, value
+        else:
+            yield from _named(value, f"{prefix}{name}.")

@@ -1,0 +1,136 @@
+"""LPIPS with seeded weights against torch-fidelity's, image by image and pair by pair."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from evalkit.core import EvalkitError
+from evalkit.encoders import lpips, weights
+
+SIZES = [(300, 400), (64, 64), (500, 120)]  # larger, smaller, and both
+
+
+@pytest.fixture(scope="module")
+def trunk() -> dict[str, Tensor]:
+    """torchvision's VGG16 without its classifier, with seeded weights."""
+    from torchvision.models.vgg import cfgs, make_layers
+
+    torch.manual_seed(0)
+    layers = make_layers(cfgs["D"])
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight)
+            assert layer.bias is not None
+            nn.init.normal_(layer.bias, std=0.1)
+    return {f"features.{name}": tensor for name, tensor in layers.state_dict().items()}
+
+
+@pytest.fixture(scope="module")
+def heads() -> dict[str, Tensor]:
+    random = torch.Generator().manual_seed(1)
+    return {
+        f"lin{place}.model.1.weight": torch.rand(1, count, 1, 1, generator=random) for place, count in enumerate((64, 128, 256, 512, 512))
+    }
+
+
+@pytest.fixture(scope="module")
+def encoder(trunk: dict[str, Tensor], heads: dict[str, Tensor]) -> lpips.Lpips:
+    return lpips.Lpips(trunk, heads, "0" * 16)
+
+
+@pytest.fixture(scope="module")
+def peer(trunk: dict[str, Tensor], heads: dict[str, Tensor]) -> nn.Module:
+    """torch-fidelity's own LPIPS with these weights."""
+    from torch_fidelity import sample_similarity_lpips
+    from torchvision.models.vgg import cfgs, make_layers
+
+    features = make_layers(cfgs["D"])
+    features.load_state_dict({name.removeprefix("features."): tensor for name, tensor in trunk.items()})
+    with pytest.MonkeyPatch.context() as patch:  # its constructor would fetch the weights
+        patch.setattr(sample_similarity_lpips, "load_state_dict_from_url", lambda *args, **kwargs: heads)
+        patch.setattr(sample_similarity_lpips, "torchvision_load_pretrained_vgg16", lambda: SimpleNamespace(features=features))
+        return sample_similarity_lpips.SampleSimilarityLPIPS("lpips-vgg16", sample_similarity_resize=256, sample_similarity_dtype="uint8")
+
+
+@pytest.fixture
+def small(peer: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both at 64 pixels, for the tests in which the size does not matter."""
+    monkeypatch.setattr(lpips, "SIZE", 64)
+    monkeypatch.setattr(peer, "sample_similarity_resize", 64)
+
+
+def picture(size: tuple[int, int], seed: int) -> Image.Image:
+    pixels = np.random.RandomState(seed).randint(0, 256, (12, 12, 3), dtype=np.uint8)
+    return Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
+
+
+def theirs(peer: nn.Module, first: Image.Image, second: Image.Image) -> float:
+    one, two = (torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] for image in (first, second))
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return peer(one, two).item()
+
+
+def test_every_pair_agrees_with_torch_fidelity(encoder: lpips.Lpips, peer: nn.Module):
+    images = [picture(size, seed) for seed, size in enumerate(SIZES)]
+    found = encoder.distances(torch.stack([encoder.prepare(image) for image in images]))
+    assert torch.equal(found, found.T)
+    assert torch.equal(found.diagonal(), torch.zeros(len(images), dtype=torch.float64))
+    for place, first in enumerate(images):
+        for other in range(place + 1, len(images)):
+            assert found[place, other].item() == pytest.approx(theirs(peer, first, images[other]), rel=1e-5)
+
+
+def test_diversity_is_the_mean_distance_to_the_others(encoder: lpips.Lpips, peer: nn.Module, small: None):
+    images = [picture((100, 90), seed) for seed in range(3)]
+    found = encoder(torch.stack([encoder.prepare(image) for image in images]))
+    assert list(found) == ["diversity"]
+    assert (found["diversity"].shape, found["diversity"].dtype) == ((3, 1), torch.float32)
+    expected = [np.mean([theirs(peer, one, two) for two in images if two is not one]) for one in images]
+    assert found["diversity"][:, 0].tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_equal_images_are_not_diverse_and_one_alone_has_no_diversity(encoder: lpips.Lpips, small: None):
+    image = encoder.prepare(picture((80, 80), 5))
+    assert encoder(image.expand(3, -1, -1, -1))["diversity"].abs().max().item() == 0
+    assert encoder(image[None])["diversity"].isnan().all()
+    assert encoder(image[None])["diversity"].shape == (1, 1)
+
+
+def test_many_images_are_compared_in_blocks(encoder: lpips.Lpips, small: None, monkeypatch: pytest.MonkeyPatch):
+    images = torch.stack([encoder.prepare(picture((40, 40), seed)) for seed in range(5)])
+    whole = encoder.distances(images)
+    monkeypatch.setattr(lpips, "_BLOCK", 2)
+    assert torch.allclose(encoder.distances(images), whole, rtol=1e-5)
+    order = torch.tensor([3, 0, 4, 1, 2])
+    assert torch.allclose(encoder.distances(images[order]), whole[order][:, order], rtol=1e-5)
+
+
+def test_files(
+    trunk: dict[str, Tensor], heads: dict[str, Tensor], encoder: lpips.Lpips, small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    torch.save(trunk, tmp_path / "vgg.pth")
+    torch.save(heads, tmp_path / "heads.pth")
+    loaded = lpips.load(device="cpu", trunk=str(tmp_path / "vgg.pth"), heads=str(tmp_path / "heads.pth"))
+    images = torch.stack([encoder.prepare(picture((50, 50), seed)) for seed in range(2)])
+    assert torch.equal(loaded(images)["diversity"], encoder(images)["diversity"])
+    torch.save(heads | {"lin0.model.1.weight": heads["lin0.model.1.weight"] + 1}, tmp_path / "other.pth")
+    other = lpips.load(device="cpu", trunk=str(tmp_path / "vgg.pth"), heads=str(tmp_path / "other.pth"))
+    assert other.fingerprint != loaded.fingerprint
+    with pytest.raises(EvalkitError, match=r"features\.0\.weight'? is missing"):
+        lpips.load(trunk=str(tmp_path / "heads.pth"), heads=str(tmp_path / "heads.pth"))
+    with pytest.raises(EvalkitError, match="There is no weights file"):
+        lpips.load(trunk=str(tmp_path / "nowhere"), heads=str(tmp_path / "heads.pth"))
+    with pytest.raises(ValueError, match="expected float32"):
+        encoder(images.byte())
+    monkeypatch.setattr(weights, "find", lambda name: None)
+    with pytest.raises(EvalkitError, match=r"vgg16-397923af\.pth\) are in no cache"):
+        lpips.load(fetch=False)
