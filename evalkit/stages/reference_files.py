@@ -1,15 +1,14 @@
 """Reference statistics on disk: where they are found, read and checked, and what they say about FID at small counts.
 
 A reference is a folder with `card.toml` and one `<encoder>.npz` per encoder: `mu`, `sigma` (float64, as pytorch-fid, clean-fid and
-EDM read them), `n`, `meta` (JSON) and `features`, a float32 sample of up to 2,000 rows for metrics that need more than moments.
+EDM read them), `n`, `meta` (JSON) and `features`, a float32 sample of up to 2,000 rows (or all) for metrics that need more than
+moments; `mu_s`, `sigma_s` (ADM's names) where the encoder gives spatial features. A file of another tool is a reference too.
 """
 
 from __future__ import annotations
 
 import importlib.resources
-import json
 import tomllib
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,8 @@ from torch import Tensor
 from evalkit.config import nearest
 from evalkit.core import Encoder, EvalkitError, Moments
 from evalkit.metrics import frechet
+from evalkit.stages import foreign_statistics
+from evalkit.stages.foreign_statistics import Statistics
 
 
 def floor_draws(dimension: int) -> int:
@@ -95,15 +96,18 @@ def find(name_or_path: str) -> Path:
 
 
 def encoders_of(name_or_path: str) -> set[str]:
-    """The names of the encoders that a reference has statistics of; empty for a single file, which may be of any."""
+    """The names of the encoders that a reference has statistics of; empty for a file that does not say its own."""
     folder = find(name_or_path)
-    return {path.stem for path in folder.glob("*.npz")} if folder.is_dir() else set()
+    if folder.is_dir():
+        return {path.stem for path in folder.glob("*.npz")}
+    return {item.convention for item in foreign_statistics.read(folder)} - {""}
 
 
 def load(name_or_path: str, encoder: Encoder) -> Reference:
-    """The statistics for an encoder. Raises EvalkitError where there are none, or those of other weights.
+    """The statistics for an encoder, of a reference's folder or of a single file (see `foreign_statistics`).
 
-    A single .npz file with `mu` and `sigma` is taken as it is; without a `meta` entry nobody can check its encoder.
+    Raises EvalkitError where there are none, or those of another convention, dimension or weights. What a file of another tool
+    cannot say (its encoder, its weights, its count) is in the reference's `note`.
     """
     folder = find(name_or_path)
     path = folder if folder.is_file() else folder / f"{encoder.name}.npz"
@@ -111,25 +115,35 @@ def load(name_or_path: str, encoder: Encoder) -> Reference:
         known = ", ".join(sorted(file.stem for file in folder.glob("*.npz"))) or "none"
         hint = f"It has: {known}. Build it: `evalkit reference build IMAGES --encoders {encoder.name}`."
         raise EvalkitError(f"The reference {name_or_path!r} has no statistics for the encoder {encoder.name}.", hint)
-    try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            meta = json.loads(str(file["meta"])) if "meta" in file.files else {}
-            mean, cov = (torch.from_numpy(file[key].astype(np.float64)) for key in ("mu", "sigma"))
-            features = torch.from_numpy(file["features"].astype(np.float32)) if "features" in file.files else None
-            count = int(file["n"]) if "n" in file.files else 0
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise EvalkitError(f"The reference file {path} cannot be read: {error}.", "Expected an .npz with mu and sigma.") from error
-    if meta.get("fingerprint", encoder.fingerprint) != encoder.fingerprint:
+    held = foreign_statistics.read(path)
+    found = next((item for item in held if item.convention in (encoder.name, "")), None)
+    if found is None:
+        conventions = " and ".join(item.convention for item in held)
+        hint = f"Use `--encoders {held[0].convention}`, or statistics that were made with {encoder.name}."
+        raise EvalkitError(f"The reference {name_or_path!r} was made with {conventions}; the encoder is {encoder.name}.", hint)
+    fingerprint = found.meta.get("fingerprint", "")
+    if fingerprint not in ("", encoder.fingerprint):
         raise EvalkitError(
-            f"The reference {name_or_path!r} was built with {meta['fingerprint']}; the encoder {encoder.name} is {encoder.fingerprint}.",
+            f"The reference {name_or_path!r} was built with {fingerprint}; the encoder {encoder.name} is {encoder.fingerprint}.",
             f"Build it again with this encoder: `evalkit reference build IMAGES --encoders {encoder.name}`.",
         )
-    if mean.ndim != 1 or cov.shape != (len(mean), len(mean)) or not bool(torch.isfinite(cov).all() and torch.isfinite(mean).all()):
-        shapes = f"mu {tuple(mean.shape)} and sigma {tuple(cov.shape)}"
-        raise EvalkitError(f"{path} has {shapes}; expected finite [D] and [D, D].", "Build it again.")
-    name = meta.get("name", path.stem if folder.is_file() else folder.name)
-    stored = {} if features is None else {"pool": features}
-    return Reference(name, encoder.name, {"pool": Moments(mean, cov, count)}, stored, meta.get("image_hash", ""))
+    wanted, pool = foreign_statistics.DIMENSIONS.get(encoder.name), found.moments.get("pool")
+    if pool is not None and wanted is not None and len(pool.mean) != wanted:
+        message = f"The reference {name_or_path!r} has {len(pool.mean)} dimensions; the encoder {encoder.name} has {wanted}."
+        raise EvalkitError(message, "It was made with another encoder.")
+    name = found.meta.get("name", path.stem if folder.is_file() else folder.name)
+    return Reference(name, encoder.name, found.moments, found.features, found.meta.get("image_hash", ""), _unsaid(found))
+
+
+def _unsaid(found: Statistics) -> str:
+    missing = []
+    if not found.convention:
+        missing.append("with which encoder it was made")
+    elif not found.meta.get("fingerprint"):
+        missing.append("with which weights it was made")
+    if not max((part.count for part in found.moments.values()), default=0):
+        missing.append("of how many pictures it is")
+    return f"the reference does not say {' and '.join(missing)}" if missing else ""
 
 
 def fid_floor(reference: Reference, count: int) -> float | None:
