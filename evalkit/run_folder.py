@@ -146,7 +146,10 @@ class Run:
 
     def append_records(self, model: str, records: Iterable[Record], rank: int = 0) -> None:
         """Append to this rank's manifest, after the images: a row means that its file is whole."""
-        _append(self.image_folder(model) / f"manifest.{rank}.jsonl", map(dataclasses.asdict, records))
+        path = self.image_folder(model) / f"manifest.{rank}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _fsync_folder(path.parent)  # the names of the images
+        _append(path, map(dataclasses.asdict, records))
 
     def append_requests(self, model: str, rows: Iterable[Mapping[str, Any]], rank: int = 0) -> None:
         """Append to this rank's journal of requests to a service, before they are sent: what was under way survives a kill."""
@@ -163,6 +166,7 @@ class Run:
         path = self.image_folder(model) / f"requests.{rank}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a") as file:
+            _fsync_folder(path.parent)
             if fcntl is not None:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however that ends
@@ -224,9 +228,8 @@ class Run:
 
 
 def _append(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Append JSON lines and wait until they are on the disk, with the names of all files that were put into the folder before."""
+    """Append JSON lines and wait until they are on the disk."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab+") as file:
             # A kill in the middle of an append may leave half a line: end it, so that the next row stands alone.
             size = file.seek(0, os.SEEK_END)
@@ -234,7 +237,6 @@ def _append(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
             text = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
             file.write(("\n" * torn + text).encode())
             file.flush()
-            _fsync_folder(path.parent)
             os.fsync(file.fileno())
     except OSError as error:
         raise EvalkitError(f"Could not write {path}: {error.strerror}.", "Free some space, then run the same command again.") from error

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import logging
-import threading
-import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import services_for_tests
-from fake_service import Call, FakeService, Fault, picture, shares
+from fake_service import FakeService, Fault, picture, shares
 from PIL import Image
 from services_for_tests import Memory, Script
 
 from evalkit.config import Config
-from evalkit.core import Answer, EvalkitError, Record
+from evalkit.core import Answer, Record
 from evalkit.prompts import prompts_from_list
 from evalkit.run_folder import Run
 from evalkit.stages import concurrency, generate, remote, retry
@@ -60,7 +56,7 @@ def test_a_thousand_requests_against_a_server_that_goes_wrong(tmp_path: Path) ->
     faults |= {"malformed": 0.03, "truncated": 0.03, "html": 0.01, "refused_input": 0.05, "refused_output": 0.03, "bad_request": 0.02}
     wanted: dict[Fault, str] = {"ok": "ok", "dropped_before": "ambiguous", "dropped_after": "ambiguous", "truncated": "malformed"}
     wanted |= {"html": "malformed", "server_error": "transient", "overloaded": "transient"}
-    with FakeService(shares(faults), latency=lambda call: 0.0, retry_after="0.01") as server:
+    with FakeService(shares(faults), latency=lambda call: 0.0, retry_after="0.001") as server:
         made = run(tmp_path / "run", 1000, HTTP, options={HTTP: {"url": server.url, "price": 0.01}})
     records = made.records(HTTP)
     assert [record.index for record in records] == list(range(1000))
