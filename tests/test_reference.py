@@ -13,7 +13,7 @@ from PIL import Image
 from evalkit.core import EvalkitError
 from evalkit.encoders.pixels import Pixels
 from evalkit.metrics import frechet
-from evalkit.stages import reference, reference_files
+from evalkit.stages import reference, reference_files, tally
 from evalkit.stages.reference_files import fid_floor
 
 
@@ -47,7 +47,7 @@ def test_statistics_are_those_of_all_pictures(tmp_path: Path):
 
 
 def test_nothing_depends_on_the_order_or_the_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(reference, "SAMPLE", 10)
+    monkeypatch.setattr(tally, "SAMPLE", 10)
     pictures = [picture(seed) for seed in range(40)]
     one = reference.build_from_images(pictures, name="toy", encoders=[Pixels()], out=tmp_path / "one", batch_size=1)
     other = reference.build_from_images(pictures[::-1], name="toy", encoders=[Pixels()], out=tmp_path / "other", batch_size=16)
@@ -79,7 +79,7 @@ def test_build_takes_a_folder_with_subfolders(tmp_path: Path):
 
 
 def test_bad_folders_are_one_clear_error(tmp_path: Path):
-    with pytest.raises(EvalkitError, match="There is no folder"):
+    with pytest.raises(EvalkitError, match="There is no file or folder"):
         reference.build(tmp_path / "absent", encoders="pixels")
     (tmp_path / "empty").mkdir()
     with pytest.raises(EvalkitError, match="has no pictures"):

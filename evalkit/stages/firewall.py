@@ -83,7 +83,7 @@ class Firewall:
     def see(self, sha256: str, found: Decoded | Unreadable) -> None:
         """Keep the facts about one picture. May be called by any thread."""
         if sha256 not in self._facts:
-            self._facts[sha256] = _facts(found)
+            self._facts[sha256] = facts_of(found)
 
     def complete(self, images: Sequence[ImageFile]) -> None:
         """Decode the pictures that nobody has decoded yet (their features were in a cache)."""
@@ -189,7 +189,8 @@ def _all(images: Sequence[ImageFile], label: str) -> list[Unreadable | None]:
         return list(track((found for part in parts for found in part), label, len(images)))
 
 
-def _facts(found: Decoded | Unreadable) -> Facts:
+def facts_of(found: Decoded | Unreadable) -> Facts:
+    """What is kept of one picture."""
     if isinstance(found, Unreadable):
         return Facts(str(found), found.kind, "", "", 0, 0, 0, False, "")
     extrema = found.image.getextrema()  # ((darkest, brightest), ...) of red, green, blue

@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
+import logging
 import os
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from evalkit.core import Encoder, EvalkitError, Moments
+from evalkit import plugins
+from evalkit.core import Encoder, EvalkitError
 from evalkit.encoders.select import select_encoders
-from evalkit.images import list_images, read_image
-from evalkit.metrics import frechet
-from evalkit.run_folder import write_atomically
-from evalkit.stages.reference_files import Card, Reference, available, load, user_folder
+from evalkit.images import BadImage, Decoded, Unreadable, decode, raise_bad_images
+from evalkit.run_folder import atomic_file, write_atomically
+from evalkit.sources import Picture, images_below, open_source
+from evalkit.stages import firewall
+from evalkit.stages.firewall import Facts, OnBad
+from evalkit.stages.reference_card import Card, write_card
+from evalkit.stages.reference_files import Reference, available, load, user_folder
+from evalkit.stages.tally import Tally
 from evalkit.terminal import progress
 
-__all__ = ["Card", "Reference", "available", "build", "build_from_images", "load"]
+__all__ = ["Card", "Reference", "available", "build", "build_from_images", "images_below", "load"]
 
-SAMPLE = 2000
+log = logging.getLogger(__name__)
+AHEAD = 256  # pictures that threads may be ahead of the encoders, at most
 
 
 def build(
@@ -38,30 +46,35 @@ def build(
     batch_size: int = 32,
     description: str = "",
     licence: str = "not stated",
+    on_bad: OnBad = "refuse",
+    keep_all: bool = False,
 ) -> Path:
-    """Reference statistics of a folder of pictures, with its subfolders; returns the reference's folder.
+    """Reference statistics of real pictures; returns the reference's folder.
 
     Args:
-        images: the folder.
-        name: of the reference; the folder's own name if not given.
+        images: a folder with its subfolders, a zip, tar shards, an array or a dataset: see `evalkit.sources.open_source`.
+        name: of the reference; the place's own name if not given.
         out: the folder to write; else one of that name in the user's data folder.
-        encoders: `auto`, `standard`, `mini` (the encoder for FID of each), or names joined by commas.
+        encoders: `auto`, `standard`, `mini` (the encoder for FID of each), or names joined by commas, any number.
+        on_bad: pictures that cannot be taken stop everything ("refuse"), or are left out and counted ("skip").
+        keep_all: store the features of all pictures, not of 2,000 only; memorization asks for that.
     """
-    folder = Path(images)
-    paths = images_below(folder)
-    selected, _ = select_encoders(encoders, device, ("inception",))
-    pictures = (read_image(path) for path in paths)
-    return build_from_images(
-        pictures,
-        name=name or folder.resolve().name,
-        encoders=list(selected.values()),
+    source, place = open_source(images), Path(images)
+    return _build(
+        _named(source),
+        name=name or place.resolve().name.split(".")[0],
+        encoders=_encoders(encoders, device),
         out=out,
-        count=len(paths),
+        count=source.count or 0,
         batch_size=batch_size,
-        source=str(folder),
-        description=description or f"{len(paths)} pictures of {folder.resolve().name}",
-        licence=licence,
-        command=f"evalkit reference build {folder}",
+        on_bad=on_bad,
+        keep_all=keep_all,
+        facts={
+            "description": description or f"pictures of {place.resolve().name}",
+            "source": str(images),
+            "licence": licence,
+            "command": f"evalkit reference build {images}",
+        },
     )
 
 
@@ -78,81 +91,140 @@ def build_from_images(
     licence: str = "not stated",
     command: str = "",
     date: str = "",
+    keep_all: bool = False,
 ) -> Path:
     """Reference statistics of any RGB pictures, read once and never held in memory together; returns the folder.
 
     The stored sample are the pictures with the smallest SHA-256 of their pixels: it depends on no order and no seed.
     count is for the progress bar only.
     """
-    tallies = [_Tally(encoder) for encoder in encoders]
-    digests: list[bytes] = []
-    batch: list[Image] = []
+    facts = {"description": description, "source": source, "licence": licence, "date": date, "command": command}
+    items = ((str(number), partial(_as_rgb, image)) for number, image in enumerate(images))
+    return _build(
+        items, name=name, encoders=encoders, out=out, count=count, batch_size=batch_size, on_bad="refuse", keep_all=keep_all, facts=facts
+    )
+
+
+class _Looked(NamedTuple):
+    """One picture as a thread leaves it."""
+
+    facts: Facts
+    prepared: list[Tensor]  # for each encoder; [] where the picture cannot be taken
+
+
+Item = tuple[str, Callable[[], Decoded | Unreadable]]
+
+
+def _build(
+    items: Iterable[Item],
+    *,
+    name: str,
+    encoders: Sequence[Encoder],
+    out: Path | str | None,
+    count: int,
+    batch_size: int,
+    on_bad: OnBad,
+    keep_all: bool,
+    facts: Mapping[str, str],
+) -> Path:
+    if on_bad not in ("refuse", "skip"):
+        raise EvalkitError(f"--on-bad is {on_bad!r}; expected refuse or skip.")
+    tallies = [Tally(encoder, batch_size, keep_all) for encoder in encoders]
+    names: list[str] = []
+    taken: list[Facts] = []
+    bad: list[BadImage] = []
     with progress(f"encoding {name}", count) as advance:
-        for image in images:
-            picture = image if image.mode == "RGB" else image.convert("RGB")
-            digests.append(hashlib.sha256(f"{picture.width}x{picture.height}:".encode() + picture.tobytes()).digest())
-            batch.append(picture)
-            if len(batch) == batch_size:
-                for tally in tallies:
-                    tally.add(batch, digests[-len(batch) :])
-                advance(len(batch))
-                batch = []
-        for tally in tallies if batch else ():
-            tally.add(batch, digests[-len(batch) :])
-    if len(digests) < 2:
-        raise EvalkitError(f"Found {len(digests)} pictures for the reference {name!r}; expected at least 2.", "Give more pictures.")
-    folder = Path(out) if out is not None else user_folder() / name
-    image_hash = hashlib.sha256(b"".join(sorted(digests))).hexdigest()
+        for label, looked in _looked(items, encoders, batch_size, lambda: bool(bad) and on_bad == "refuse"):
+            advance(1)
+            if looked.facts.reason:
+                bad.append(BadImage(Path(label), Unreadable(looked.facts.reason, looked.facts.kind)))
+                continue
+            names.append(label)
+            taken.append(looked.facts)
+            for tally, prepared in zip(tallies, looked.prepared, strict=False):  # nothing is prepared once the set is refused
+                tally.add(bytes.fromhex(looked.facts.pixels), prepared)
+    if bad and on_bad == "refuse":
+        raise_bad_images(bad, len(taken) + len(bad), "Or leave them out: `--on-bad skip`.")
+    if len(taken) < 2:
+        raise EvalkitError(f"Found {len(taken)} pictures for the reference {name!r}; expected at least 2.", "Give more pictures.")
     for tally in tallies:
-        write_atomically(folder / f"{tally.encoder.name}.npz", tally.file(name, image_hash))
-    day = date or datetime.now(UTC).date().isoformat()
-    facts = {"name": name, "description": description, "count": len(digests), "source": source, "licence": licence}
-    facts |= {"date": day, "command": command, "image_hash": image_hash}
-    write_atomically(folder / "card.toml", "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in facts.items()))
+        tally.finish()
+    found = firewall.summary(names, taken, bad)
+    for note in firewall.notes(found):
+        log.warning("%s: %s", name, note)
+    image_hash = sha256(b"".join(sorted(bytes.fromhex(one.pixels) for one in taken))).hexdigest()
+    folder = Path(out) if out is not None else user_folder() / name
+    for tally in tallies:
+        meta = {"name": name, "encoder": tally.encoder.name, "fingerprint": tally.encoder.fingerprint, "image_hash": image_hash}
+        arrays = tally.arrays()
+        with atomic_file(folder / f"{tally.encoder.name}.npz") as file:
+            np.savez(file, **arrays, meta=np.array(json.dumps(meta)))
+    write_atomically(folder / "firewall.json", json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    write_card(
+        folder, {"name": name, "count": len(taken), "image_hash": image_hash, **facts}, [_tally_facts(tally) for tally in tallies], found
+    )
     return folder
 
 
-def images_below(folder: Path) -> list[Path]:
-    """The picture files of a folder and its subfolders, in natural order. Raises EvalkitError where there is none."""
-    if not folder.is_dir():
-        raise EvalkitError(f"There is no folder {folder}.", "Give a folder of pictures.")
-    paths: list[Path] = []
-    for root, folders, _ in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        paths += list_images(root)
-    if not paths:
-        raise EvalkitError(f"The folder {folder} has no pictures in it.", "Expected PNG, JPEG, WebP, BMP, GIF or TIFF files.")
-    return paths
+def _tally_facts(tally: Tally) -> dict[str, Any]:
+    moments, rows = tally.moments, len(tally.features())
+    return {
+        "name": tally.encoder.name,
+        "fingerprint": tally.encoder.fingerprint,
+        "count": moments["pool"].count,
+        "features": sorted(moments),
+        "stored_rows": rows,
+        "stored_bytes": rows * len(moments["pool"].mean) * 4,
+    }
 
 
-class _Tally:
-    """Moments so far and the rows with the smallest digests, for one encoder."""
+def _encoders(spec: str, device: str) -> list[Encoder]:
+    """By name any number, also several of one kind; else the encoder that FID is measured with."""
+    if spec in ("auto", "standard", "mini"):
+        return list(select_encoders(spec, device, ("inception",))[0].values())
+    names = list(dict.fromkeys(name.strip() for name in spec.split(",") if name.strip()))
+    if not names:
+        raise EvalkitError("No encoder is named.", "Say auto, standard, mini, or names joined by commas.")
+    encoders = [plugins.encoder(name, device) for name in names]
+    for encoder in encoders:
+        if getattr(encoder, "grouped", False):
+            raise EvalkitError(f"The encoder {encoder.name} compares pictures of one prompt; a reference has none.", "Leave it out.")
+    return encoders
 
-    def __init__(self, encoder: Encoder) -> None:
-        self.encoder = encoder
-        self.moments: Moments | None = None
-        self.sample: list[tuple[bytes, Tensor]] = []
 
-    def add(self, images: Sequence[Image], digests: Sequence[bytes]) -> None:
-        prepared = [self.encoder.prepare(image) for image in images]
-        shapes = {tuple(pixels.shape) for pixels in prepared}
-        for shape in sorted(shapes):
-            rows = [row for row, pixels in enumerate(prepared) if tuple(pixels.shape) == shape]
-            pool = self.encoder(torch.stack([prepared[row] for row in rows]))["pool"].cpu().double()
-            mean = pool.mean(dim=0)
-            scatter = (pool - mean).T @ (pool - mean)
-            part = Moments(mean, scatter / max(1, len(pool) - 1), len(pool))
-            self.moments = part if self.moments is None else frechet.merge_moments(self.moments, part)
-            self.sample += [(digests[row], features) for row, features in zip(rows, pool.float(), strict=True)]
-        self.sample = sorted(self.sample, key=lambda item: item[0])[:SAMPLE]
+def _looked(
+    items: Iterable[Item], encoders: Sequence[Encoder], batch_size: int, refused: Callable[[], bool]
+) -> Iterator[tuple[str, _Looked]]:
+    """Every picture in order, decoded and prepared for all encoders by threads that run a little ahead."""
 
-    def file(self, name: str, image_hash: str) -> bytes:
-        assert self.moments is not None
-        if not bool(torch.isfinite(self.moments.cov).all()):
-            raise EvalkitError(f"The encoder {self.encoder.name} gave features that are not finite.", "Its weights are damaged.")
-        meta = {"name": name, "encoder": self.encoder.name, "fingerprint": self.encoder.fingerprint, "image_hash": image_hash}
-        file = io.BytesIO()
-        features = torch.stack([row for _, row in self.sample]).numpy()
-        mu, sigma = self.moments.mean.numpy(), self.moments.cov.numpy()
-        np.savez(file, mu=mu, sigma=sigma, n=np.array(self.moments.count), features=features, meta=np.array(json.dumps(meta)))
-        return file.getvalue()
+    def work(read: Callable[[], Decoded | Unreadable]) -> _Looked:
+        found = read()
+        if isinstance(found, Unreadable) or refused():
+            return _Looked(firewall.facts_of(found), [])
+        return _Looked(firewall.facts_of(found), [encoder.prepare(found.image) for encoder in encoders])
+
+    queue: deque[tuple[str, Future[_Looked]]] = deque()
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for label, read in items:
+            queue.append((label, pool.submit(work, read)))
+            if len(queue) >= min(2 * batch_size, AHEAD):
+                label, future = queue.popleft()
+                yield label, future.result()
+        while queue:
+            label, future = queue.popleft()
+            yield label, future.result()
+
+
+def _named(source: Iterable[Picture]) -> Iterator[Item]:
+    return ((picture.name, partial(_read, picture)) for picture in source)
+
+
+def _read(picture: Picture) -> Decoded | Unreadable:
+    try:
+        return decode(picture.read())
+    except OSError as error:
+        return Unreadable(f"cannot be read ({error.strerror})", "cannot be read")
+
+
+def _as_rgb(image: Image) -> Decoded:
+    return Decoded(image if image.mode == "RGB" else image.convert("RGB"), "", "")

@@ -8,7 +8,6 @@ moments; `mu_s`, `sigma_s` (ADM's names) where the encoder gives spatial feature
 from __future__ import annotations
 
 import importlib.resources
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from evalkit.core import Encoder, EvalkitError, Moments
 from evalkit.metrics import frechet
 from evalkit.stages import foreign_statistics
 from evalkit.stages.foreign_statistics import Statistics
+from evalkit.stages.reference_card import Card, read_card
 
 
 def floor_draws(dimension: int) -> int:
@@ -47,22 +47,6 @@ class Reference:
         return max((part.count for part in self.moments.values()), default=0)
 
 
-@dataclass(frozen=True)
-class Card:
-    """What card.toml says about a reference, and for which encoders it has statistics."""
-
-    name: str
-    description: str
-    count: int
-    source: str
-    licence: str
-    date: str
-    command: str
-    image_hash: str
-    encoders: tuple[str, ...]
-    path: Path
-
-
 def available() -> list[Card]:
     """The references that are shipped or in the user's data folder, by name; a shipped one hides a user's of the same name."""
     found: dict[str, Card] = {}
@@ -70,17 +54,6 @@ def available() -> list[Card]:
         for path in sorted(root.glob("*/card.toml")):
             found.setdefault(path.parent.name, read_card(path.parent))
     return [found[name] for name in sorted(found)]
-
-
-def read_card(folder: Path) -> Card:
-    """The card of a reference's folder."""
-    try:
-        facts = tomllib.loads((folder / "card.toml").read_text(encoding="utf-8"))
-        texts = {key: str(facts[key]) for key in ("name", "description", "source", "licence", "date", "command", "image_hash")}
-        encoders = tuple(sorted(path.stem for path in folder.glob("*.npz")))
-        return Card(count=int(facts["count"]), encoders=encoders, path=folder, **texts)
-    except (OSError, ValueError, KeyError) as error:
-        raise EvalkitError(f"The card of the reference in {folder} cannot be read: {error!r}.", "Build the reference again.") from error
 
 
 def find(name_or_path: str) -> Path:
