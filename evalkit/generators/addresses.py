@@ -24,7 +24,13 @@ _PATTERN = re.compile(
     r"(?:\*\.)?[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*(?::\d{1,5})?|\[[0-9a-f:.]+\](?::\d{1,5})?"
 )
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-_TREACHEROUS = (ipaddress.ip_address("168.63.129.16"),)  # public by its number, yet the wire server of every Azure machine
+# What ipaddress of some Python version calls global: protocol assignments (metadata of Oracle's cloud), 6to4 relays, the wire server
+# of Azure's machines, local NAT64, discard, documentation, segment routing.
+_NOT_PUBLIC = tuple(
+    map(
+        ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32", "64:ff9b:1::/48", "100::/64", "3fff::/20", "5f00::/16")
+    )
+)
 
 
 class Forbidden(Exception):
@@ -109,17 +115,14 @@ def allowed(url: str, service: Origin, hosts: Sequence[str]) -> Target:
 def is_public(address: Address) -> bool:
     """Whether an address lies in the public internet, whatever way it is wrapped in IPv6."""
     if isinstance(address, IPv6Address):
-        inner = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
-        if address in _NAT64 or int(address) >> 32 == 0:  # ::a.b.c.d, the old compatible form
-            inner.append(IPv4Address(int(address) & 0xFFFFFFFF))
-        if any(item is not None and not is_public(item) for item in inner):
-            return False
         if address.ipv4_mapped is not None:
-            return True
-        if address.is_site_local:
+            return is_public(address.ipv4_mapped)
+        if address in _NAT64:  # how networks without IPv4 reach it
+            return is_public(IPv4Address(int(address) & 0xFFFFFFFF))
+        if address.is_site_local or any(item is not None and not is_public(item) for item in (address.sixtofour, *(address.teredo or ()))):
             return False
     unusable = address.is_multicast or address.is_reserved or address.is_loopback or address.is_link_local or address.is_unspecified
-    return address.is_global and not unusable and address not in _TREACHEROUS
+    return address.is_global and not unusable and not any(address in network for network in _NOT_PUBLIC)
 
 
 def is_loopback(host: str) -> bool:

@@ -119,7 +119,8 @@ class _Deadline(io.RawIOBase):
     """The bytes that arrive, until a moment in time: a peer that drips one byte a minute holds nobody up."""
 
     def __init__(self, connection: socket.socket, until: float, idle: float) -> None:
-        self.connection, self.until, self.idle, self.begun = connection, until, idle, False
+        self.connection, self.until, self.idle = connection, until, idle
+        self.begun = self.ended = False
 
     def makefile(self, mode: str) -> io.BufferedReader:  # what http.client asks a socket for
         return io.BufferedReader(self, 65536)
@@ -133,17 +134,21 @@ class _Deadline(io.RawIOBase):
             raise TimeoutError
         self.connection.settimeout(min(left, self.idle) if self.begun else left)
         count = self.connection.recv_into(buffer)
-        self.begun = True
+        self.begun, self.ended = True, count == 0
         return count
 
 
 def _answer(connection: socket.socket, method: str, place: str, limits: Limits, until: float) -> Reply:
-    response = http.client.HTTPResponse(cast(socket.socket, _Deadline(connection, until, limits.idle)), method=method)
+    incoming = _Deadline(connection, until, limits.idle)
+    response = http.client.HTTPResponse(cast(socket.socket, incoming), method=method)
     with contextlib.closing(response):
         try:
             response.begin()
+            if incoming.ended:  # http.client takes half of the headers for all of them
+                raise ConnectionError("cut in the headers")
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise _lost(error, place, limits) from None
+            cut = incoming.ended and not isinstance(error, OSError)
+            raise _lost(ConnectionError("cut in the status line") if cut else error, place, limits) from None
         headers = {name.lower(): value for name, value in response.getheaders()}
         body, failure = _body(response, place, limits)
     if failure is not None and response.status < 400:  # of an error the status alone says enough
