@@ -1,0 +1,51 @@
+"""What the benchmarks against other tools share: one thread, CPU time, turns, and the same seeded weights and pictures for all."""
+
+from __future__ import annotations
+
+import os
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch starts its threads
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+Times = dict[str, list[float]]  # seconds per item of every round
+
+
+def cpu_seconds(work: Callable[[], object]) -> float:
+    """CPU time of this process and of worker processes that have ended."""
+    before = _spent()
+    work()
+    return _spent() - before
+
+
+def _spent() -> float:
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
+def take_turns(variants: Mapping[str, tuple[Callable[[], object], int]], rounds: int) -> Times:
+    """Seconds per item of each (work, items), one after the other in each round; a round before the first warms up."""
+    times: Times = {name: [] for name in variants}
+    for turn in range(rounds + 1):
+        for name, (work, items) in variants.items():
+            spent = cpu_seconds(work) / items
+            if turn:
+                times[name].append(spent)
+    return times
+
+
+def show(title: str, times: Times, milliseconds: bool = False) -> None:
+    """One line per variant: its median rate, and the ratio to the first variant of the same round as median (lowest to highest)."""
+    first = next(iter(times))
+    print(f"\n{title}; x: faster than {first}\n")
+    print(f"| | {'ms per image' if milliseconds else 'images per CPU second'} | x |\n|---|---|---|")
+    for name, values in times.items():
+        ratios = [base / value for base, value in zip(times[first], values, strict=True)]
+        middle = statistics.median(values)
+        rate = f"{1e3 * middle:.2f}" if milliseconds else f"{1 / middle:.2f}"
+        print(f"| {name} | {rate} | {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) |", flush=True)
