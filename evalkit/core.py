@@ -74,7 +74,8 @@ class Generator(Protocol):
     """Text to image. Image i depends on prompts[i] and seeds[i] only: not on the batch, the order or the process.
 
     A note on an image (a truncated prompt, a composited background) goes into `image.info["note"]` and from there into
-    `Record.extra`. An attribute `fingerprint: str` (a hash of the weights) lets a resumed run notice other weights.
+    `Record.extra`. An attribute `fingerprint: str` (a hash of the weights) lets a resumed run notice other weights, a method
+    `peak_memory() -> int` (bytes) goes into `Record.memory`, and an attribute `unmatched: str` into a file of that name.
     """
 
     def __call__(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image | Refusal]: ...
@@ -188,3 +189,4 @@ class Record:
     cost: float | None = None  # US dollars that the service charged; None where nobody knows, and for a model that runs here
     possible_charges: int = 0  # requests whose answer never came or could not be read: each may have been charged
     possible_cost: float | None = 0.0  # US dollars for these; None where the price is not known
+    memory: int = 0  # bytes: the most that the model took up to this image, as its `peak_memory()` says; 0 where nobody knows

@@ -111,6 +111,15 @@ def test_a_bad_list_is_one_sentence(line: str, tmp_path: Path) -> None:
         matched(tmp_path / "pics", requests("a"))
 
 
+def test_the_run_keeps_the_list_of_what_is_unmatched(tmp_path: Path) -> None:
+    fill(tmp_path / "pics", "00000.png", "logo.png")
+    config = {"models": (str(tmp_path / "pics"),), "prompts": tuple(r.prompt for r in requests("a", "b")), "out": str(tmp_path / "run")}
+    run = generate(Config(**config))
+    assert (run.image_folder("pics") / "unmatched.txt").read_text() == "image\tlogo.png\nprompt\t00001-0 b\n"
+    assert [record.status for record in generate(Config(**config)).records("pics")] == ["ok", "bad_request"]  # nothing left to do
+    assert [record.memory for record in run.records("pics")] == [0, 0]
+
+
 def test_an_image_twice_in_the_list_is_an_error(tmp_path: Path) -> None:
     fill(tmp_path / "pics", "0.png", "1.png")
     rows = [{"file": "0.png", "prompt": "a"}, {"file": "1.png", "prompt": "b"}, {"file": "0.png", "prompt": "c"}]

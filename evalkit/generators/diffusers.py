@@ -121,12 +121,12 @@ def load(
         ("guidance", guidance, 0),
     ):
         if value is not None and value < low:
-            raise EvalkitError(f"diffusers.{name} is {value}; expected at least {low}.", "Change it with --set or in the configuration.")
+            raise EvalkitError(f"The option {name} is {value}; expected at least {low}.", "Change it with --set or in the configuration.")
     if (height is None) != (width is None):
-        raise EvalkitError("diffusers.height and diffusers.width are given together or not at all.", "Give both with --set.")
+        raise EvalkitError("The options height and width are given together or not at all.", "Give both with --set.")
     if dtype not in ("auto", *DTYPES):
         raise EvalkitError(
-            f"diffusers.dtype is {dtype!r}; expected auto, fp32, bf16 or fp16.", "Change it with --set or in the configuration."
+            f"The option dtype is {dtype!r}; expected auto, fp32, bf16 or fp16.", "Change it with --set or in the configuration."
         )
     where = device_of(device)
     folder, name = find_pipeline(model, revision, variant)
@@ -194,13 +194,13 @@ def _check_arguments(pipeline: Any, arguments: Mapping[str, object], batch: int)
         if name not in parameters:
             raise EvalkitError(f"{type(pipeline).__name__} has no {name}.", "Leave out the option of that name.")
     if "generator" not in parameters or (batch > 1 and "list" not in str(parameters["generator"].annotation).lower()):
-        raise EvalkitError(f"{type(pipeline).__name__} takes no seed for each image of a batch.", "Use `--set diffusers.batch=1`.")
+        raise EvalkitError(f"{type(pipeline).__name__} takes no seed for each image of a batch.", "Use `--set MODEL.batch=1`.")
 
 
 def _place(pipeline: Any, device: str, offload: bool, compiled: bool) -> None:
     pipeline.set_progress_bar_config(disable=True)
     if offload and device == "cpu":
-        raise EvalkitError("diffusers.offload moves parts between the CPU and an accelerator; here the device is cpu.", "Leave it out.")
+        raise EvalkitError("The option offload moves parts between the CPU and an accelerator; here the device is cpu.", "Leave it out.")
     if offload:
         pipeline.enable_model_cpu_offload(device=device)
     else:
@@ -258,7 +258,7 @@ def _one_sentence(batch: int) -> Iterator[None]:
     except EvalkitError:
         raise
     except torch.OutOfMemoryError as error:
-        hint = f"Try `--set diffusers.batch={max(1, batch // 2)}`, `offload=true`, or a smaller height and width; finished images are kept."
+        hint = f"Try `--set MODEL.batch={max(1, batch // 2)}`, `offload=true`, or a smaller height and width; finished images are kept."
         raise EvalkitError("The diffusers pipeline does not fit into the accelerator's memory.", hint) from error
     except Exception as error:
         raise EvalkitError(f"The diffusers pipeline failed: {type(error).__name__}: {first_sentence(error)}") from error

@@ -96,6 +96,8 @@ def _begin(made: Plan) -> None:
         spec = relative(model.spec)
         fingerprint = getattr(loaded.get(model.label), "fingerprint", "") or run.model(model.label).get("fingerprint", "")
         run.register_model(model.label, spec, specs.index(spec), fingerprint)
+        if unmatched := getattr(loaded.get(model.label), "unmatched", ""):
+            write_atomically(run.image_folder(model.label) / "unmatched.txt", unmatched)
         for stale in run.image_folder(model.label).glob(".*.png.*"):  # left by a kill; young ones may be another rank's
             with contextlib.suppress(OSError):
                 if time.time() - stale.stat().st_mtime > 600:
@@ -118,7 +120,8 @@ def _fill(run: Run, label: str, generator: Generator, requests: Sequence[Request
             results = _call(generator, label, batch)
             seconds = 0.0 if getattr(generator, "ready_made", False) else (time.perf_counter() - started) / len(batch)
             pngs = [None if isinstance(result, Refusal) else encode_png(result) for result in results]
-            records = [_record(request, result, seconds) for request, result in zip(batch, results, strict=True)]
+            memory = generator.peak_memory() if hasattr(generator, "peak_memory") else 0  # pyright: ignore[reportAttributeAccessIssue]
+            records = [_record(request, result, seconds, memory) for request, result in zip(batch, results, strict=True)]
             records = [record if png is None else run.save_image(label, record, png) for record, png in zip(records, pngs, strict=True)]
             run.append_records(label, records, rank)
             refused += sum(png is None for png in pngs)
@@ -126,11 +129,11 @@ def _fill(run: Run, label: str, generator: Generator, requests: Sequence[Request
     log.info("%s: %d images in %.1f s, %d refused or failed", label, len(requests) - refused, time.perf_counter() - begun, refused)
 
 
-def _record(request: Request, result: Image | Refusal, seconds: float) -> Record:
+def _record(request: Request, result: Image | Refusal, seconds: float, memory: int) -> Record:
     where = (request.prompt.id, request.index, request.sample, request.seed)
     if isinstance(result, Refusal):
-        return Record(*where, status=result.status, seconds=seconds, detail=result.detail)
-    return Record(*where, status="ok", seconds=seconds, extra=str(result.info.get("note", "")))
+        return Record(*where, status=result.status, seconds=seconds, detail=result.detail, memory=memory)
+    return Record(*where, status="ok", seconds=seconds, extra=str(result.info.get("note", "")), memory=memory)
 
 
 def _call(generator: Generator, label: str, batch: Sequence[Request]) -> list[Image | Refusal]:

@@ -18,6 +18,7 @@ from evalkit.core import EvalkitError, Refusal
 from evalkit.generators import diffusers as ours
 from evalkit.generators import pipeline_files
 from evalkit.generators.pipeline_files import quiet
+from evalkit.stages import record_rows
 from evalkit.stages.generate import generate
 
 PROMPTS = ["a red cat", "two dogs on the beach", "sky", "a blue house in the snow", "x"]
@@ -201,11 +202,15 @@ def test_nothing_is_said_and_the_library_is_left_as_it_was(folder: Path, capfd: 
 
 
 def test_a_run(folder: Path, tmp_path: Path) -> None:
-    options = {"model": str(folder), "steps": 2, "batch": 2}
-    config = Config(models=("diffusers",), prompts="suite:free", out=str(tmp_path / "run"), device="cpu", options={"diffusers": options})
-    records = generate(config).records("diffusers")
+    name = f"diffusers:{folder}"
+    options = {name: {"steps": 2, "batch": 2}}
+    config = Config(models=(name,), prompts="suite:free", out=str(tmp_path / "run"), device="cpu", options=options)
+    records = generate(config).records(name)
     assert {record.status for record in records} == {"ok"}
     assert any("tokens were read" in record.extra for record in records)
+    [memory] = [row for row in record_rows.rows("diffusers", records, len(records)) if row.metric == "peak_memory"]
+    assert 0.1 < (memory.value or 0) < 100
+    assert memory.value == max(record.memory for record in records) / 2**30
 
 
 def bad(folder: Path, message: str, hint: str = "", **options: Any) -> None:
