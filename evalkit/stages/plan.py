@@ -23,6 +23,7 @@ from evalkit.prompts import read_prompts
 from evalkit.run_folder import Run, image_seed
 from evalkit.stages import remote
 from evalkit.stages.budget import Budget
+from evalkit.stages.jobs import spent
 
 log = logging.getLogger(__name__)
 RETRIED = ("rate_limited", "quota", "auth", "transient")  # outcomes that may be different next time
@@ -73,8 +74,8 @@ def plan(config: Config, retry_ambiguous: bool = False) -> Plan:
     for label, generator in loaded.items():
         _check_fingerprint(run, label, generator)
     # Each rank has its share of the money and looks at its own images only: together they keep to the limit.
-    spent = sum(remote.spent(run, label, mine) for label in {*run.models(), *todo})
-    budget = Budget(None if config.max_cost is None else config.max_cost / world, spent)
+    already = sum(spent(run, label, mine) for label in {*run.models(), *todo})
+    budget = Budget(None if config.max_cost is None else config.max_cost / world, already)
     for label, generator in loaded.items():
         if remote.is_service(generator):
             budget.check(label, getattr(generator, "price", None))

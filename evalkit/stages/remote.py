@@ -12,12 +12,10 @@ import contextlib
 import heapq
 import logging
 import queue
-import signal
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from PIL.Image import Image
@@ -27,8 +25,11 @@ from evalkit.images import encode_png
 from evalkit.run_folder import Run
 from evalkit.stages.budget import Budget, dollars
 from evalkit.stages.concurrency import Concurrency
-from evalkit.stages.journal import Key, past, plus
+from evalkit.stages.interrupt import gentle_interrupt
+from evalkit.stages.jobs import Job, jobs_of
+from evalkit.stages.journal import plus
 from evalkit.stages.retry import LONGEST, backoff, capped, sent_again
+from evalkit.stages.tally import Tally, in_one_line
 from evalkit.terminal import progress
 
 log = logging.getLogger(__name__)
@@ -48,35 +49,9 @@ class Finished(NamedTuple):
     error: Exception | None = None
 
 
-@dataclass(order=True)
-class Job:
-    """One image on its way."""
-
-    ready_at: float  # not sent before, time.monotonic()
-    order: int
-    request: Request = field(compare=False)
-    attempts: int = field(default=0, compare=False)  # requests sent, those of earlier processes included
-    cost: float | None = field(default=None, compare=False)
-    possible_charges: int = field(default=0, compare=False)
-    possible_cost: float | None = field(default=0.0, compare=False)
-    failures: int = field(default=0, compare=False)  # of this process; 429s do not count
-    rejections: int = field(default=0, compare=False)  # 429s in this process
-    sent_at: float = field(default=0.0, compare=False)
-
-
 def is_service(generator: object) -> bool:
     """Whether images come by requests (core.Service) rather than in batches (core.Generator)."""
     return hasattr(generator, "request")
-
-
-def spent(run: Run, label: str, requests: Sequence[Request]) -> float:
-    """US dollars that these images have cost so far, possible charges included, where the prices are known."""
-    wanted = {(request.index, request.sample) for request in requests}
-    records = [record for record in run.records(label) if (record.index, record.sample) in wanted]
-    known = past(run.requests(label), records)
-    possible: dict[Key, float | None] = {(record.index, record.sample): record.possible_cost for record in records}
-    possible |= {key: item.possible_cost for key, item in known.items() if key in wanted}
-    return sum(record.cost or 0.0 for record in records) + sum(value or 0.0 for value in possible.values())
 
 
 def fill(
@@ -100,28 +75,22 @@ class _Session:
     ) -> None:
         self.run, self.label, self.service, self.rank = run, label, service, rank
         self.price, self.budget, self.retry_ambiguous = service.price, budget, retry_ambiguous
-        self.waiting = _jobs(run, label, requests)
-        self.total = len(requests)
-        heapq.heapify(self.waiting)
+        self.waiting = jobs_of(run, label, requests)
+        self.tally = Tally(label, len(requests))
         self.flying: set[int] = set()  # Job.order
         self.finished: queue.SimpleQueue[Finished | None] = queue.SimpleQueue()  # None wakes the loop
         self.work_queue: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self.threads = 0
         self.concurrency = Concurrency(label)
         self.notes: list[dict[str, Any]] = []  # journal rows that may wait for the next ones
-        self.counts: Counter[str] = Counter()
-        self.details: dict[str, str] = {}  # the last detail of each outcome
-        self.failed_in_a_row = 0
         self.answered = False  # whether the service has ever answered
-        self.money: float | None = 0.0
-        self.possible_charges, self.possible_cost = 0, 0.0
         self.stopped: EvalkitError | None = None
         self.give_up_at: float | None = None  # after Ctrl-C
 
     def work(self) -> None:
         begun = time.monotonic()
         try:
-            with _gentle(self._interrupted), progress(self.label, self.total) as self.advance:
+            with gentle_interrupt(self._interrupted), progress(self.label, self.tally.total) as self.advance:
                 while True:
                     if not self._ending:
                         self._send()
@@ -133,7 +102,7 @@ class _Session:
         finally:
             if self.notes:
                 self.run.append_requests(self.label, self.notes, self.rank)
-            log.info("%s", self._summary(time.monotonic() - begun))
+            log.info("%s", self.tally.summary(time.monotonic() - begun, len(self.flying)))
         if self.stopped:
             raise self.stopped
         if self.give_up_at is not None:
@@ -168,7 +137,7 @@ class _Session:
             jobs.append(heapq.heappop(self.waiting))
         if not jobs:
             return
-        rows = [_row(job, "sent", price=self.price) for job in jobs]
+        rows = [job.row("sent", price=self.price) for job in jobs]
         self.run.append_requests(self.label, [*self.notes, *rows], self.rank)
         self.notes.clear()
         now = time.monotonic()
@@ -258,7 +227,7 @@ class _Session:
             wait = 0.0 if status == "rate_limited" else max(backoff(job.failures), capped(answer.retry_after or 0.0))
             job.ready_at = now + wait if wait else 0.0
             heapq.heappush(self.waiting, job)
-            self.notes.append(_row(job, status))
+            self.notes.append(job.row(status))
             log.debug("%s: %s on prompt %s, again in %.1f s: %s", self.label, status, job.request.prompt.id, wait, answer.detail)
             return None
         request = job.request
@@ -268,21 +237,16 @@ class _Session:
         return replace(record, attempts=job.attempts, cost=job.cost, possible_charges=job.possible_charges, possible_cost=job.possible_cost)
 
     def _count(self, record: Record) -> None:
-        self.counts[record.status] += 1
-        if record.detail:
-            self.details[record.status] = record.detail
-        self.money = plus(self.money, record.cost if record.cost is not None or record.status == "ok" else 0.0)
-        self.possible_charges += record.possible_charges
-        self.possible_cost += record.possible_cost or 0.0
-        self.failed_in_a_row = 0 if record.status == "ok" or record.status.startswith("refused") else self.failed_in_a_row + 1
-        if self.failed_in_a_row >= _FAILED_IN_A_ROW and self.waiting:
-            self._stop(f"{self.failed_in_a_row} requests in a row failed, the last as {record.status}: {_plain(record.detail)}")
-        self.advance(1, self._so_far())
+        self.tally.add(record)
+        failed = self.tally.failed_in_a_row
+        if failed >= _FAILED_IN_A_ROW and self.waiting:
+            self._stop(f"{failed} requests in a row failed, the last one as {record.status}: {in_one_line(record.detail)}")
+        self.advance(1, self.tally.so_far())
 
     # --- stopping ------------------------------------------------------------------------------------------------
     def _watch(self, answer: Answer) -> None:
         """Stop where the next requests would fare no better."""
-        detail = _plain(answer.detail)
+        detail = in_one_line(answer.detail)
         if answer.status == "auth":
             self._stop(f"the service refused the key: {detail}", "Check the key and what it is allowed to do, then run", exit_code=2)
         elif answer.status == "quota":
@@ -314,75 +278,3 @@ class _Session:
     def _stop(self, reason: str, then: str = "Run", exit_code: int = 3) -> None:
         hint = f"{then} the same command again: it goes on with the missing images; finished ones are kept."
         self.stopped = self.stopped or EvalkitError(f"{self.label} stopped: {reason.rstrip('.')}.", hint, exit_code)
-
-    # --- words ---------------------------------------------------------------------------------------------------
-    def _so_far(self) -> str:
-        refused = self.counts["refused_input"] + self.counts["refused_output"]
-        failed = sum(self.counts.values()) - self.counts["ok"] - refused
-        parts = [f"{refused} refused" * bool(refused), f"{failed} failed" * bool(failed)]
-        parts.append("" if self.price is None and not self.money else dollars(self.money) if self.money is not None else "cost unknown")
-        return ", ".join(part for part in parts if part)
-
-    def _summary(self, seconds: float) -> str:
-        parts = [f"{self.label}: {self.counts['ok']} images in {seconds:.1f} s, cost {dollars(self.money)}"]
-        parts += [
-            f"{count} {status}" + (f" ({_plain(self.details[status])})" if status in self.details else "")
-            for status, count in sorted(self.counts.items())
-            if status != "ok"
-        ]
-        if self.possible_charges:
-            more = dollars(self.possible_cost) if self.price is not None else "an unknown sum"
-            parts.append(f"{self.possible_charges} requests without an answer may have been charged, {more} in all")
-        if self.flying:
-            parts.append(f"{len(self.flying)} requests are still in flight and may be charged: they are sent again when the run goes on")
-        missing = self.total - sum(self.counts.values())
-        return "; ".join([*parts, *([f"{missing} of {self.total} are still to be asked for"] if missing else [])])
-
-
-def _jobs(run: Run, label: str, requests: Sequence[Request]) -> list[Job]:
-    """The images to be asked for, with what earlier processes have sent and spent on them."""
-    records = {(record.index, record.sample): record for record in run.records(label)}
-    known = past(run.requests(label), list(records.values()))
-    jobs: list[Job] = []
-    for order, request in enumerate(requests):
-        key = (request.index, request.sample)
-        job = Job(0.0, order, request)
-        if key in records:
-            job.cost, job.attempts = records[key].cost, records[key].attempts
-            job.possible_charges, job.possible_cost = records[key].possible_charges, records[key].possible_cost
-        if key in known:
-            job.attempts, job.possible_charges, job.possible_cost = known[key]
-        jobs.append(job)
-    lost = sum(job.possible_charges - getattr(records.get((job.request.index, job.request.sample)), "possible_charges", 0) for job in jobs)
-    if lost:
-        log.warning(
-            "%s: %d requests were in flight when an earlier process ended; they may have been charged, and are sent again", label, lost
-        )
-    return jobs
-
-
-def _row(job: Job, status: str, **more: Any) -> dict[str, Any]:
-    return {"index": job.request.index, "sample": job.request.sample, "status": status, "at": time.time(), **more}
-
-
-def _plain(detail: str) -> str:
-    return " ".join(detail.split())[:200] or "no reason was given"
-
-
-@contextlib.contextmanager
-def _gentle(first: Callable[[], None]) -> Iterator[None]:
-    """Make the first Ctrl-C a call of `first`; from the second on, and in other threads than the main one, it is as ever."""
-    usual = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(usual):
-        yield
-        return
-
-    def handle(number: int, frame: object) -> None:
-        signal.signal(signal.SIGINT, usual)
-        first()
-
-    signal.signal(signal.SIGINT, handle)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, usual)

@@ -1,90 +1,65 @@
-"""Pictures to moments and a sample of features, for one encoder, in bounded memory: one pass, no picture kept longer than a batch."""
+"""What has come of the requests of one model so far, in numbers and in words."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections import Counter
 
-import torch
-from torch import Tensor
-
-from evalkit.core import Encoder, EvalkitError, Moments
-from evalkit.metrics import frechet
-
-SAMPLE = 2000  # rows of features that are kept for metrics that need more than moments
-BLOCK = 512  # rows per merge of moments: merging two D x D matrices costs as much as the products of some hundred rows
-FEATURES = ("pool", "spatial")  # those that metrics compare with a reference
+from evalkit.core import Record
+from evalkit.stages.budget import dollars
+from evalkit.stages.journal import plus
 
 
 class Tally:
-    """Moments so far, and the features of the pictures with the smallest digests (or of all).
+    """Counts outcomes and money of one process.
 
-    Args:
-        encoder: gives "pool", and maybe "spatial" (moments only).
-        batch_size: pictures per call of the encoder; those of different prepared sizes are never in one call.
-        keep_all: keep the features of all pictures, 4 D bytes each.
+    Attributes:
+        counts: records by outcome.
+        failed_in_a_row: records since the last one that is an image or a refusal.
     """
 
-    def __init__(self, encoder: Encoder, batch_size: int, keep_all: bool = False) -> None:
-        self.encoder, self.batch_size, self.keep_all = encoder, batch_size, keep_all
-        self.moments: dict[str, Moments] = {}
-        self._waiting: dict[tuple[int, ...], list[tuple[bytes, Tensor]]] = {}
-        self._blocks: dict[str, list[Tensor]] = {}
-        self._fresh: list[tuple[bytes, Tensor]] = []
-        self._kept: list[tuple[bytes, Tensor]] = []
+    def __init__(self, label: str, total: int) -> None:
+        self.label, self.total = label, total
+        self.counts: Counter[str] = Counter()
+        self.failed_in_a_row = 0
+        self._details: dict[str, str] = {}  # the last one of each outcome
+        self._money: float | None = 0.0
+        self._possible_charges = 0
+        self._possible_money: float | None = 0.0
 
-    def add(self, digest: bytes, prepared: Tensor) -> None:
-        """One picture as the encoder prepared it; its digest decides whether it is in the sample."""
-        group = self._waiting.setdefault(tuple(prepared.shape), [])
-        group.append((digest, prepared))
-        if len(group) == self.batch_size:
-            self._encode(tuple(prepared.shape))
-        elif sum(map(len, self._waiting.values())) >= 8 * self.batch_size:  # of many sizes: too many pictures in memory
-            self._encode(max(self._waiting, key=lambda shape: len(self._waiting[shape])))
+    def add(self, record: Record) -> None:
+        self.counts[record.status] += 1
+        if record.detail:
+            self._details[record.status] = record.detail
+        self._money = plus(self._money, record.cost if record.cost is not None or record.status == "ok" else 0.0)
+        self._possible_charges += record.possible_charges
+        self._possible_money = plus(self._possible_money, record.possible_cost)
+        good = record.status == "ok" or record.status.startswith("refused")
+        self.failed_in_a_row = 0 if good else self.failed_in_a_row + 1
 
-    def finish(self) -> None:
-        """Encode what waits and merge what is left. Raises EvalkitError for features that are not finite."""
-        for shape in list(self._waiting):
-            self._encode(shape)
-        self._merge()
-        if not all(bool(torch.isfinite(part.cov).all()) for part in self.moments.values()):
-            raise EvalkitError(f"The encoder {self.encoder.name} gave features that are not finite.", "Its weights are damaged.")
+    def so_far(self) -> str:
+        """A few words beside the progress bar: `2 refused, 1 failed, $1.20`."""
+        refused = self.counts["refused_input"] + self.counts["refused_output"]
+        failed = sum(self.counts.values()) - self.counts["ok"] - refused
+        money = "cost unknown" if self._money is None else dollars(self._money)
+        return ", ".join([f"{refused} refused"] * bool(refused) + [f"{failed} failed"] * bool(failed) + [money])
 
-    def features(self) -> Tensor:
-        """The kept rows, float32 [M, D], in the order of their digests."""
-        self._kept.sort(key=lambda item: item[0])
-        return torch.stack([row for _, row in self._kept])
-
-    def _encode(self, shape: tuple[int, ...]) -> None:
-        group = self._waiting.pop(shape)
-        values = self.encoder(torch.stack([pixels for _, pixels in group]))
-        for name in FEATURES:
-            if name in values:
-                self._blocks.setdefault(name, []).append(values[name].cpu().float())
-        pool = values["pool"].cpu().float()
-        self._fresh += [(digest, row) for (digest, _), row in zip(group, pool, strict=True)]
-        if len(self._fresh) >= BLOCK:
-            self._merge()
-
-    def _merge(self) -> None:
-        for name, blocks in self._blocks.items():
-            part = _moments(torch.cat(blocks).double())
-            self.moments[name] = part if name not in self.moments else frechet.merge_moments(self.moments[name], part)
-        self._kept += self._fresh
-        self._blocks, self._fresh = {}, []
-        if not self.keep_all:
-            self._kept = [(digest, row.clone()) for digest, row in sorted(self._kept, key=lambda item: item[0])[:SAMPLE]]
-
-    def arrays(self) -> dict[str, Any]:
-        """What is written: `mu`, `sigma`, `n`, `features`, and `mu_s`, `sigma_s` where there are spatial features."""
-        pool = self.moments["pool"]
-        arrays: dict[str, Any] = {"mu": pool.mean.numpy(), "sigma": pool.cov.numpy(), "n": pool.count, "features": self.features().numpy()}
-        if "spatial" in self.moments:
-            arrays |= {"mu_s": self.moments["spatial"].mean.numpy(), "sigma_s": self.moments["spatial"].cov.numpy()}
-        return arrays
+    def summary(self, seconds: float, in_flight: int) -> str:
+        """One line for the log."""
+        parts = [f"{self.label}: {self.counts['ok']} images in {seconds:.1f} s, cost {dollars(self._money)}"]
+        for status in sorted(set(self.counts) - {"ok"}):
+            parts.append(
+                f"{self.counts[status]} {status}" + (f" ({in_one_line(self._details[status])})" if status in self._details else "")
+            )
+        if self._possible_charges:
+            cost = dollars(self._possible_money)
+            parts.append(f"{self._possible_charges} requests without a proper answer may have been charged besides ({cost})")
+        if in_flight:
+            parts.append(f"{in_flight} requests are still in flight and may be charged: they are sent again when the run goes on")
+        if missing := self.total - sum(self.counts.values()):
+            parts.append(f"{missing} of {self.total} are still to be asked for")
+        return "; ".join(parts)
 
 
-def _moments(rows: Tensor) -> Moments:
-    """As `frechet.moments`, but of a single row too: the last block may be one."""
-    mean = rows.mean(dim=0)
-    centred = rows - mean
-    return Moments(mean, centred.T @ centred / max(1, len(rows) - 1), len(rows))
+def in_one_line(detail: str) -> str:
+    """The detail of an answer for a sentence: one line, not too long."""
+    return " ".join(detail.split())[:200] or "no reason was given"
