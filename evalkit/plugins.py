@@ -203,7 +203,7 @@ def _convert(value: Value, annotation: Any, name: str) -> Value:
     text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
     wanted = _TYPES.get(text.removesuffix(" | None").strip(), str)
     try:
-        if wanted is bool and not isinstance(value, bool):
+        if wanted is bool:
             return {"true": True, "false": False}[str(value).lower()]
         if wanted is str:
             if not isinstance(value, str):

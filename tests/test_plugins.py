@@ -54,6 +54,7 @@ def test_options_have_the_types_of_the_signature() -> None:
     assert one("models_for_tests:options", **given).options == {"size": 4, "scale": 2.0, "dark": True, "style": "5", "limit": 7}
     assert one("models_for_tests:options").options == {"size": 8, "scale": 1.0, "dark": False, "style": "flat"}
     assert one("models_for_tests:options", scale=3).options["scale"] == 3.0
+    assert one("models_for_tests:options", dark=True).options["dark"] is True
     plugins.load_generator(one("models_for_tests:options"), "cpu", REQUESTS)
 
 

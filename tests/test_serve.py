@@ -377,3 +377,17 @@ def test_the_prompt_is_not_logged(port: int, caplog: pytest.LogCaptureFixture) -
     ask(port, {"prompt": "a private canary"})
     assert "toy: 1 images in" in caplog.text
     assert "canary" not in caplog.text
+
+
+def test_our_own_client_gets_the_pictures_of_a_local_run(port: int, tmp_path: Path) -> None:
+    prompts = ["a cat", "a gun", "gun", "日本 β"]
+    options = {"base_url": f"http://127.0.0.1:{port}/v1", "send_seed": True, "seed_max": 2**63 - 1}
+    near = evalkit.generate(["models_for_tests:plain"], prompts, per_prompt=2, out=str(tmp_path / "near"))
+    far = evalkit.generate(["openai:toy"], prompts, per_prompt=2, out=str(tmp_path / "far"), options={"openai:toy": options})
+    here, there = near.records("models_for_tests:plain"), far.records("openai:toy")
+    assert [record.status for record in there] == ["ok"] * 4 + ["refused_input"] * 2 + ["ok"] * 2
+    for local, remote in zip(here, there, strict=True):
+        if remote.status == "ok":
+            image = far.image_path("openai:toy", remote)
+            assert image.read_bytes() == near.image_path("models_for_tests:plain", local).read_bytes()
+            assert remote.sha256 == local.sha256
