@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from evalkit.cli_conventions import conventions
 from evalkit.cli_parts import (
     Again,
     BatchSize,
@@ -36,14 +37,15 @@ from evalkit.cli_parts import (
     split,
     state,
 )
+from evalkit.cli_reference import app as reference_app
 from evalkit.cli_weights import app as weights_app
 
 app = typer.Typer(name="evalkit", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-reference_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Reference statistics, to which FID and its kin compare.")
 list_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What is installed, what was run, what the bundled world knows.")
 app.add_typer(reference_app, name="reference")
 app.add_typer(list_app, name="list")
 app.add_typer(weights_app, name="weights")
+app.command()(conventions)
 
 
 @app.callback()
@@ -170,45 +172,6 @@ def report(folder: Folder, open_report: Open = False) -> None:
 
         show_page(function(folder), open_report)
         print(folder)
-
-
-@reference_app.command("build")
-def reference_build(
-    images: Annotated[Path, typer.Argument(help="A folder of real images, or the word world for scenes of the bundled world.")],
-    name: Annotated[str, typer.Option(help="The name of the statistics.  [default: the folder's]")] = "",
-    out: Annotated[Path | None, typer.Option(help="Where to write them.  [default: the user's data folder]")] = None,
-    encoders: Encoders = "auto", device: Device = "auto", batch_size: BatchSize = 32,
-    description: Annotated[str, typer.Option(help="What the images are.")] = "",
-    licence: Annotated[str, typer.Option(help="Their licence.")] = "not stated",
-) -> None:  # fmt: skip
-    """Compute reference statistics of a folder of real images.
-
-    \b
-    Example:
-      evalkit reference build photos/ --name my-photos
-    """
-    with clean():
-        if str(images) == "world":
-            from evalkit.training.world_reference import build_world_reference
-
-            print(build_world_reference(name=name or "scenes", out=out, device=device or "auto"))
-            return
-        from evalkit.stages.reference import build
-
-        print(build(
-            images, name=name, out=out, encoders=encoders or "auto", device=device or "auto", batch_size=batch_size or 32,
-            description=description, licence=licence,
-        ))  # fmt: skip
-
-
-@reference_app.command("list")
-def reference_list(as_json: Json = False) -> None:
-    """Show the reference statistics that are installed."""
-    with clean():
-        from evalkit.stages.reference import available
-
-        rows = [(item.name, str(item.count), ", ".join(item.encoders), item.description) for item in available()]
-        print_rows(("name", "images", "encoders", "description"), rows, as_json)
 
 
 @app.command()

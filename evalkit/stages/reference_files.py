@@ -68,6 +68,17 @@ def find(name_or_path: str) -> Path:
     raise EvalkitError(f"There is no reference {name_or_path!r}.", hint)
 
 
+def card_text(name_or_path: str) -> str:
+    """The card of a reference as it is written."""
+    folder = find(name_or_path)
+    if not folder.is_dir():
+        raise EvalkitError(
+            f"{folder} is a file and has no card.", f"Make a reference of it: `evalkit reference import {folder} --name NAME`."
+        )
+    read_card(folder)  # a damaged one is an error
+    return (folder / "card.toml").read_text(encoding="utf-8")
+
+
 def encoders_of(name_or_path: str) -> set[str]:
     """The names of the encoders that a reference has statistics of; empty for a file that does not say its own."""
     folder = find(name_or_path)
