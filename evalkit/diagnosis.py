@@ -50,16 +50,23 @@ def _weights() -> list[Finding]:
 
 
 def _encoders() -> list[Finding]:
-    from evalkit.encoders import select
+    """Which encoders can be used. Servers are asked at the same time, so that this takes seconds even where none answers."""
+    from concurrent.futures import ThreadPoolExecutor
 
+    from evalkit.encoders import select
+    from evalkit.encoders.weight_files import NEEDS, licences
+
+    names = plugins.names("encoder")
+    with ThreadPoolExecutor(max_workers=max(1, len(names))) as pool:
+        states = dict(zip(names, pool.map(lambda name: select.availability(name) if name in NEEDS else None, names), strict=True))
     found: list[Finding] = []
-    for name in plugins.names("encoder"):
+    for name, state in states.items():
+        if state is not None:
+            good, reason = state
+            found.append(Finding(f"encoder {name}", f"{reason}; licence of the weights: {licences(name)}", good))
+            continue
         try:
-            kinds: list[select.Kind] = [kind for kind in select.KINDS if select.STANDARD[kind] == name]
-            if kinds:
-                good, reason = select.availability(kinds[0])
-            else:
-                good, reason = True, f"fingerprint {plugins.encoder(name, 'cpu').fingerprint}"
+            good, reason = True, f"fingerprint {plugins.encoder(name, 'cpu').fingerprint}"
         except EvalkitError as error:
             good, reason = False, error.message
         found.append(Finding(f"encoder {name}", reason, good))

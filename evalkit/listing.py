@@ -22,8 +22,20 @@ def generators() -> Listing:
 
 
 def encoders() -> Listing:
-    """Encoders; `evalkit doctor` says which can be used here."""
-    return Listing(("name", "options", "what it is"), [(name, *_described("encoder", name)) for name in plugins.names("encoder")])
+    """Encoders with the state and licence of their weights; `evalkit doctor` says which can be used here."""
+    rows = [(name, *_described("encoder", name), *_weights(name)) for name in plugins.names("encoder")]
+    return Listing(("name", "options", "what it is", "weights", "licence"), rows)
+
+
+def _weights(encoder: str) -> tuple[str, str]:
+    from evalkit.encoders import weights
+    from evalkit.encoders.weight_files import NEEDS, licences
+
+    if encoder not in NEEDS:
+        return "", ""
+    gone = weights.missing(encoder)
+    size = sum(item.size for item in gone) / 1e6
+    return f"missing ({size:,.0f} MB to fetch)" if gone else "here", licences(encoder)
 
 
 def metrics() -> Listing:

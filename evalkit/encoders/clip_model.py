@@ -32,14 +32,14 @@ _NAMES = (
     (r"text_projection$", "text_projection.weight"),
     (r"logit_scale$", "logit_scale"),
 )
-_BLOCK_NAMES = (
-    ("attn.", "self_attn."),
-    ("ln_1.", "layer_norm1."),
-    ("ln_2.", "layer_norm2."),
-    ("mlp.c_fc.", "mlp.fc1."),
-    ("mlp.c_proj.", "mlp.fc2."),
-)
-_IGNORED = {"input_resolution", "context_length", "vocab_size"}  # numbers that the shapes say too
+_BLOCK_NAMES = {
+    "attn.in_proj_": "self_attn.in_proj_",
+    "attn.out_proj.": "self_attn.out_proj.",
+    "ln_1.": "layer_norm1.",
+    "ln_2.": "layer_norm2.",
+    "mlp.c_fc.": "mlp.fc1.",
+    "mlp.c_proj.": "mlp.fc2.",
+}
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -73,18 +73,13 @@ def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Tensors of OpenAI's archive under the names, and in the layout, of transformers' CLIPModel.
 
     The joint projection of queries, keys and values is split in three; the two output projections are transposed, since
-    OpenAI multiplies from the right.
+    OpenAI multiplies from the right. What is no weight of a CLIP (masks, numbers that the shapes say too) is left out.
     """
     result: dict[str, Tensor] = {}
     for name, tensor in state.items():
-        if name in _IGNORED:
-            continue
-        new = next((re.sub("^" + old, new, name) for old, new in _NAMES if re.match(old, name)), "")
+        new = _new_name(name)
         if not new:
-            raise ValueError(f"the tensor {name} belongs to no CLIP with a vision transformer")
-        if ".layers." in new:
-            for old, other in _BLOCK_NAMES:
-                new = new.replace(f".{old}", f".{other}")
+            continue
         if new in ("visual_projection.weight", "text_projection.weight"):
             result[new] = tensor.T.contiguous()
         elif ".in_proj_" in new:
@@ -93,6 +88,17 @@ def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
         else:
             result[new] = tensor.contiguous()
     return result
+
+
+def _new_name(name: str) -> str:
+    """The name in transformers' files, "in_proj" kept; "" where there is none."""
+    new = next((re.sub(f"^{old}", start, name) for old, start in _NAMES if re.match(old, name)), "")
+    tower, layers, rest = new.partition(".layers.")
+    if not layers:
+        return new
+    number, _, part = rest.partition(".")
+    start = next((old for old in _BLOCK_NAMES if part.startswith(old)), "")
+    return f"{tower}{layers}{number}.{_BLOCK_NAMES[start]}{part[len(start) :]}" if start else ""
 
 
 def build(state: dict[str, Tensor]) -> Any:

@@ -176,3 +176,8 @@ LIBRARIES: dict[str, str] = {
 def encoders_of(name: str) -> list[str]:
     """The encoders that can be built with this file."""
     return [encoder for encoder, parts in NEEDS.items() if any(name in part for part in parts)]
+
+
+def licences(encoder: str) -> str:
+    """The licences of an encoder's weights, joined by commas."""
+    return ", ".join(dict.fromkeys(FILES[part[0]].licence for part in NEEDS[encoder]))

@@ -22,6 +22,7 @@ from evalkit.cli import app
 from evalkit.core import EvalkitError
 from evalkit.encoders import weights
 from evalkit.encoders.weight_files import FILES, LIBRARIES, NEEDS, WeightFile, encoders_of
+from evalkit.listing import encoders
 
 CONTENT = {"one": b"the first file" * 100, "one-hub": b"the same tensors, another format", "two": b"the second file" * 77}
 
@@ -237,6 +238,23 @@ def test_verify_names_damaged_and_missing_files(table: Path):
         evalkit.weights_verify(["smal"])
     with pytest.raises(EvalkitError, match="No weights are named"):
         evalkit.weights_fetch([])
+
+
+def test_doctor_and_list_show_weights_and_licences(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    held = {"clip-b32", "lpips-vgg"}
+    monkeypatch.setattr(weights, "find", lambda name: tmp_path if name in held else None)
+    monkeypatch.setattr(weights, "reachable", lambda url: "vgg16" in url)
+    found = {item.topic: item for item in evalkit.doctor()}
+    assert found["encoder clip-b32"] == ("encoder clip-b32", "its weights are in the cache; licence of the weights: MIT", True)
+    lpips = "its weights can be fetched (553 MB); licence of the weights: BSD-3-Clause (torchvision), BSD-2-Clause"
+    assert found["encoder lpips-vgg"] == ("encoder lpips-vgg", lpips, True)
+    assert not found["encoder dinov2-l14"].good
+    assert "in no cache and cannot be fetched; licence of the weights: Apache-2.0" in found["encoder dinov2-l14"].finding
+    assert found["encoder mini-clip"].finding.startswith("fingerprint ")
+    rows = {row[0]: row for row in encoders().rows}
+    assert rows["clip-b32"][3:] == ("here", "MIT")
+    assert rows["dinov2-l14"][3:] == ("missing (1,218 MB to fetch)", "Apache-2.0")
+    assert rows["pixels"][3:] == ("", "")
 
 
 def test_the_commands(table: Path, mirror: tuple[str, Path]):
