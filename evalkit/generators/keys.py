@@ -7,6 +7,7 @@ import re
 
 from evalkit.core import EvalkitError
 
+_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")  # keeps the length, as lower() need not
 _FRAGMENT = 12  # so many characters of a key in a row are taken out too; shorter ones are common prefixes such as "sk-proj-"
 
 
@@ -24,12 +25,13 @@ class Key:
         return f"Key({self.name})"
 
     def redact(self, text: str) -> str:
-        """The text without the key, whole or in fragments of at least 12 characters."""
+        """The text without the key, whole or in fragments of at least 12 characters, in capitals or not."""
         covered = bytearray(len(text))
-        size = min(_FRAGMENT, len(self._value))
-        for start in range(len(self._value) - size + 1):
-            part, found = self._value[start : start + size], -1
-            while (found := text.find(part, found + 1)) >= 0:
+        key, plain = self._value.translate(_LOWER), text.translate(_LOWER)
+        size = min(_FRAGMENT, len(key))
+        for start in range(len(key) - size + 1):
+            part, found = key[start : start + size], -1
+            while (found := plain.find(part, found + 1)) >= 0:
                 covered[found : found + size] = b"\1" * size
         return re.sub("\0+", "[key]", "".join("\0" if hidden else char for char, hidden in zip(text, covered, strict=True)))
 

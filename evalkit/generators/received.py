@@ -18,7 +18,7 @@ from urllib.parse import urljoin
 from PIL.Image import Image
 
 from evalkit.core import EvalkitError, Status
-from evalkit.generators.addresses import Forbidden, Origin, Unresolved, allowed
+from evalkit.generators.addresses import Forbidden, Origin, Unresolved, allowed, parse
 from evalkit.generators.transport import MEBIBYTE, Failed, Limits, Reply, exchange
 from evalkit.images import Alpha, decode
 
@@ -119,12 +119,11 @@ def _fetch(url: str, source: Source) -> bytes:
 
 def _follow(url: str, source: Source) -> Reply:
     """GET with redirects within one host, each checked anew."""
-    first = None
+    first = parse(url).origin
     for _ in range(_REDIRECTS + 1):
-        target = allowed(url, source.service, source.hosts)
-        first = first or target.origin
-        if target.origin != first:
+        if parse(url).origin != first:
             raise Forbidden(f"{first} redirects to another host")
+        target = allowed(url, source.service, source.hosts)
         reply = exchange("GET", target, {"Accept": "image/png, image/jpeg, image/webp"}, None, _FETCH)
         if reply.status not in (301, 302, 303, 307, 308):
             return reply
