@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -170,8 +171,11 @@ def _pickle(path: Path) -> list[Statistics]:
 def _torch(path: Path) -> list[Statistics]:
     named = _FIDELITY.fullmatch(path.name)
     convention = "" if named is None else _fidelity_convention(named[2], named[3])
+    if not zipfile.is_zipfile(path):
+        raise ValueError("it is no zip file, as torch.save writes them")
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # on protocols that it may not know: an error follows, or a result
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:  # numpy arrays in it, which torch takes for code
         with zipfile.ZipFile(path) as archive:
             name = next(name for name in archive.namelist() if name.endswith("/data.pkl"))

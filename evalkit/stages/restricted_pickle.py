@@ -77,6 +77,7 @@ class _Unpickler(pickle.Unpickler):
             allowed[(f"{core}.multiarray", "scalar")] = Number
             allowed[(f"{core}.numeric", "_frombuffer")] = Buffer
         allowed[("_codecs", "encode")] = lambda text, coding: text.encode({"latin1": "latin1"}[coding])  # bytes in protocol 2
+        allowed[("__builtin__", "bytes")] = allowed[("builtins", "bytes")] = lambda: b""  # empty bytes in protocols 0 to 2
         allowed[("collections", "OrderedDict")] = lambda: dict()  # noqa: C408  # a fresh callable, not the class
         self.allowed = allowed
 
