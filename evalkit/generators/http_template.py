@@ -148,12 +148,7 @@ class HTTPTemplate:
                 return "/".join(quote(part, safe=":@") if part.strip(".") else "" for part in text.split("/"))
             return quote(text, safe="")
 
-        try:
-            return parse(PLACEHOLDER.sub(filled, self._url))
-        except Forbidden as error:
-            raise EvalkitError(
-                f"The url of the template {self._template.name} is not usable: {error}.", "Expected https://host/path."
-            ) from None
+        return parse(PLACEHOLDER.sub(filled, self._url))
 
     def _content(self, prompt: str, seed: int) -> tuple[dict[str, str], bytes | None]:
         headers = {"Accept": "application/json", **self._headers()}

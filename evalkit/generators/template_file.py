@@ -17,7 +17,7 @@ from evalkit.config import nearest
 from evalkit.core import EvalkitError, Status
 from evalkit.generators.addresses import check_patterns
 from evalkit.generators.template import PLACEHOLDER, PLACES, Header, Poll, Rule, Template
-from evalkit.generators.template_paths import FORM, Path, parse_path
+from evalkit.generators.template_paths import FORM, Path, parse_path, plain
 
 _SECRET_NAMES = re.compile(r"authorization|key|token|secret|password|cookie", re.IGNORECASE)
 _NUMBER, _TEXT, _TEXTS, _TABLE = (int, float), (str,), (str, list), (dict,)
@@ -82,7 +82,8 @@ def parse_template(text: str, source: str, name: str = "template") -> Template:
     try:
         values = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:  # says "(at line 3, column 7)"
-        raise EvalkitError(f"The template {source} is not valid TOML: {error}.", "See docs/remote.md for an example.") from None
+        where = str(error).replace("at end of document", f"at the end, line {len(text.splitlines())}")
+        raise EvalkitError(f"The template {source} is not valid TOML: {where}.", "See docs/remote.md for an example.") from None
     return _Reader(source).template(values, name, sha256(text.encode()).hexdigest())
 
 
@@ -155,8 +156,8 @@ class _Reader:
         return Poll(
             url=values["url"],
             state=self.path(values["state"], "poll.state"),
-            done=tuple(map(str, values["done"])),
-            failed=tuple(map(str, values.get("failed", []))),
+            done=tuple(map(plain, values["done"])),
+            failed=tuple(map(plain, values.get("failed", []))),
             answer=self.path(values["answer"], "poll.answer") if "answer" in values else None,
             interval=float(values.get("interval", 1.0)),
             timeout=float(values.get("timeout", 300.0)),
@@ -183,7 +184,7 @@ class _Reader:
             outcome=outcomes[values["outcome"]],
             statuses=tuple(statuses),
             path=self.path(values["path"], f"{place}.path") if "path" in values else None,
-            values=tuple(map(str, values.get("values", []))),
+            values=tuple(map(plain, values.get("values", []))),
             matches=matches,
             retry_after=self.path(values["retry_after"], f"{place}.retry_after") if "retry_after" in values else None,
         )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Sequence
+from time import monotonic, sleep
 from typing import Any
 from urllib.parse import quote
 
@@ -25,15 +25,15 @@ def finished(poll: Poll, first: Any, rules: Sequence[Rule], get: Get) -> tuple[R
 
     Raises Unusable: "ambiguous" where the end is not known, "transient" where the service says that it failed.
     """
-    until = time.monotonic() + poll.timeout
+    until = monotonic() + poll.timeout
     state, value, reply, trouble = _state(poll, first), first, _NOTHING, ""
     url = _url(poll, first)
     while state not in poll.done and state not in poll.failed:
         pause = max(poll.interval, (retry_after(reply.headers) or 0.0) if reply.status == 429 else 0.0)
-        if time.monotonic() + pause > until:
+        if monotonic() + pause > until:
             last = trouble or f"its state is {state or 'not known'}"
             raise Unusable("ambiguous", f"the request was taken, but not finished within {poll.timeout:g} s ({last})")
-        time.sleep(pause)
+        sleep(pause)
         reply, trouble = _look(url, get)
         if trouble:
             continue
@@ -55,7 +55,7 @@ def _result(url: str, get: Get, pause: float) -> tuple[Reply, Any]:
     reply, trouble = _look(url, get)
     for _ in range(2):
         if trouble:
-            time.sleep(pause)
+            sleep(pause)
             reply, trouble = _look(url, get)
     if trouble and reply.status < 500:
         raise Unusable("ambiguous", f"the image was made, but could not be had: {trouble}")
