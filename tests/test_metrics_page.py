@@ -47,7 +47,7 @@ def rows(pictures: Path, command: str) -> dict[str, MetricRow]:
 
 def test_every_metric_is_on_the_page_with_its_paper() -> None:
     for name, metric in METRICS.items():
-        [line] = [line for line in PAGE.splitlines() if line.startswith("|") and f"`{name}`" in line.split("|")[1]]
+        line = next(line for line in PAGE.splitlines() if line.startswith("|") and f"`{name}`" in line.split("|")[1])
         assert metric.paper in PAGE, name
         assert metric.better in line.split("|")[3], name
     assert set(DEFAULT) <= set(METRICS)
