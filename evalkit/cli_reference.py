@@ -55,6 +55,8 @@ def reference_import(
     count: Annotated[int, typer.Option(help="Of how many images they are, where the file does not say.")] = 0,
     source: Annotated[str, typer.Option(help="Where the file comes from.")] = "",
     licence: Licence = "not stated", out: Where = None,
+    encode_images: Annotated[bool, typer.Option("--encode-images", help="Encode the images in it too (ADM), for kid and recall.")] = False,
+    device: Device = "auto",
 ) -> None:  # fmt: skip
     """Make a reference of the statistics in another tool's file.
 
@@ -66,7 +68,10 @@ def reference_import(
     with clean():
         from evalkit.stages.reference_exchange import import_file
 
-        print(import_file(file, name=name, encoder=encoder, count=count, source=source, licence=licence, out=out))
+        print(import_file(
+            file, name=name, encoder=encoder, count=count, source=source, licence=licence, out=out, encode_images=encode_images,
+            device=device or "auto",
+        ))  # fmt: skip
 
 
 @app.command("export")

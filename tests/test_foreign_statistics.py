@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from typer.testing import CliRunner
 
 from evalkit.cli import app
@@ -329,6 +330,19 @@ def test_import_asks_for_what_the_file_cannot_say(tmp_path: Path):
         reference_exchange.import_file(tmp_path / "x_clean_clip_vit_b_32_custom_na.npz", name="x")
     with pytest.raises(EvalkitError, match="There is no file"):
         reference_exchange.import_file(tmp_path / "absent.npz", name="x")
+
+
+def test_the_images_in_adm_files_can_be_encoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    images = np.random.RandomState(0).randint(0, 256, (12, 16, 16, 3), dtype=np.uint8)
+    np.savez(tmp_path / "VIRTUAL_x.npz", mu=MU, sigma=SIGMA, mu_s=MU, sigma_s=SIGMA, arr_0=images)
+    encoder = Named("inception")
+    monkeypatch.setattr(reference_exchange.plugins, "encoder", lambda name, device: {"inception": encoder}[name])
+    reference_exchange.import_file(tmp_path / "VIRTUAL_x.npz", name="x", encode_images=True)
+    with np.load(tmp_path / "user" / "x" / "inception.npz", allow_pickle=False) as file:
+        stored = file["features"]
+        assert np.array_equal(file["sigma_s"], SIGMA)
+    pool = torch.cat([encoder(encoder.prepare(Image.fromarray(image))[None])["pool"] for image in images])
+    assert sorted(map(tuple, stored.tolist())) == sorted(map(tuple, pool.tolist()))
 
 
 def made(tmp_path: Path, encoder: str, spatial: bool = True) -> Path:

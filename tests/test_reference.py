@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import json
+import tarfile
 import tomllib
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +16,9 @@ from PIL import Image
 
 from evalkit.core import EvalkitError
 from evalkit.encoders.pixels import Pixels
+from evalkit.images import encode_png, to_tensor
 from evalkit.metrics import frechet
-from evalkit.stages import reference, reference_files, tally
+from evalkit.stages import reference, reference_files, reference_tally
 from evalkit.stages.reference_files import fid_floor
 
 
@@ -47,7 +52,7 @@ def test_statistics_are_those_of_all_pictures(tmp_path: Path):
 
 
 def test_nothing_depends_on_the_order_or_the_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(tally, "SAMPLE", 10)
+    monkeypatch.setattr(reference_tally, "SAMPLE", 10)
     pictures = [picture(seed) for seed in range(40)]
     one = reference.build_from_images(pictures, name="toy", encoders=[Pixels()], out=tmp_path / "one", batch_size=1)
     other = reference.build_from_images(pictures[::-1], name="toy", encoders=[Pixels()], out=tmp_path / "other", batch_size=16)
@@ -76,6 +81,119 @@ def test_build_takes_a_folder_with_subfolders(tmp_path: Path):
     assert reference.load("photos", Pixels()).count == 6
     card = reference.available()[0]
     assert (card.name, card.count, card.encoders) == ("photos", 6, ("pixels",))
+
+
+class Wide(Pixels):
+    """Keeps the size of a picture, as Inception does, and gives spatial features too."""
+
+    name = "wide"
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def prepare(self, image: Image.Image) -> torch.Tensor:
+        return to_tensor(image)
+
+    def __call__(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        self.batches.append(len(images))
+        pool = images.float().mean(dim=(2, 3))
+        return {"pool": pool, "spatial": torch.cat([pool, images.float().amax(dim=(2, 3))], dim=1), "logits": pool}
+
+
+def packed(place: Path, count: int = 30) -> dict[str, Path]:
+    """The same pictures as a folder, zip, tar, array and dataset."""
+    import pyarrow as arrow
+    import pyarrow.parquet as parquet
+
+    data = {f"{seed:03d}.png": encode_png(picture(2 * seed)) for seed in range(count)}
+    (place / "f").mkdir(parents=True)
+    with zipfile.ZipFile(place / "a.zip", "w") as zipped, tarfile.open(place / "a.tar.gz", "w:gz") as tar:
+        for name, content in data.items():
+            (place / "f" / name).write_bytes(content)
+            zipped.writestr(name, content)
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    np.savez(place / "a.npz", np.stack([np.asarray(picture(2 * seed)) for seed in range(count)]))
+    parquet.write_table(arrow.table({"image": [{"bytes": item, "path": name} for name, item in data.items()]}), place / "a.parquet")
+    return {name: place / name for name in ("f", "a.zip", "a.tar.gz", "a.npz", "a.parquet")}
+
+
+def test_every_source_gives_the_same_statistics(tmp_path: Path):
+    found = []
+    for name, place in packed(tmp_path / "packed").items():
+        folder = reference.build(place, name=name, encoders="pixels", out=tmp_path / "out" / name, batch_size=4)
+        found.append(reference.load(str(folder), Pixels()))
+    for other in found[1:]:
+        assert other.image_hash == found[0].image_hash
+        assert torch.allclose(other.moments["pool"].cov, found[0].moments["pool"].cov, rtol=1e-9, atol=1e-14)
+        assert torch.equal(other.features["pool"], found[0].features["pool"])
+
+
+def test_spatial_features_have_moments_of_their_own_and_several_encoders_share_one_decode(tmp_path: Path):
+    pictures = [picture(seed) for seed in range(20)]
+    wide = Wide()
+    folder = reference.build_from_images(pictures, name="toy", encoders=[Pixels(), wide], out=tmp_path / "toy", batch_size=3)
+    found = reference.load(str(folder), wide)
+    rows = torch.cat([wide(wide.prepare(image)[None])["spatial"] for image in pictures])
+    assert found.moments.keys() == {"pool", "spatial"}
+    assert torch.allclose(found.moments["spatial"].cov, frechet.moments(rows).cov, rtol=1e-9, atol=1e-9)
+    assert reference.load(str(folder), Pixels()).moments.keys() == {"pool"}
+    card = tomllib.loads((folder / "card.toml").read_text())
+    assert set(card["encoder"]) == {"pixels", "wide"}
+    assert card["encoder"]["wide"]["features"] == ["pool", "spatial"]
+    assert card["encoder"]["pixels"] == {
+        "fingerprint": "pixels-8x8-1", "count": 20, "features": ["pool"], "stored_rows": 20, "stored_bytes": 20 * 192 * 4,
+    }  # fmt: skip
+
+
+def test_the_features_of_all_can_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(reference_tally, "SAMPLE", 10)
+    monkeypatch.setattr(reference_tally, "BLOCK", 8)
+    places = packed(tmp_path / "packed")
+    some = reference.build(places["f"], name="some", encoders="pixels", out=tmp_path / "some")
+    every = reference.build(places["f"], name="every", encoders="pixels", out=tmp_path / "every", keep_all=True)
+    first, second = reference.load(str(some), Pixels()), reference.load(str(every), Pixels())
+    assert (first.features["pool"].shape, second.features["pool"].shape) == ((10, 192), (30, 192))
+    assert torch.equal(first.features["pool"], second.features["pool"][:10])  # the ten smallest digests
+    assert torch.allclose(first.moments["pool"].cov, frechet.moments(second.features["pool"]).cov, rtol=1e-9, atol=1e-14)
+
+
+def test_pictures_of_many_sizes_do_not_pile_up(tmp_path: Path):
+    wide = Wide()
+    pictures = [Image.new("RGB", (8 + number, 9), (number, 0, 0)) for number in range(100)]
+    counts = reference_tally.Tally(wide, 4)
+    for number, image in enumerate(pictures):
+        counts.add(bytes([number]), wide.prepare(image))
+    assert sum(wide.batches) >= 100 - 8 * 4
+    counts.finish()
+    assert counts.moments["pool"].count == 100
+
+
+def test_what_cannot_be_taken_refuses_the_build_or_is_skipped(tmp_path: Path):
+    place = packed(tmp_path / "packed")["f"]
+    (place / "bad.png").write_bytes(b"no picture")
+    (place / "cut.png").write_bytes(encode_png(picture(1))[:200])
+    (place / "black.png").write_bytes(encode_png(Image.new("RGB", (20, 16))))
+    with pytest.raises(EvalkitError, match=r"2 of 33 images .* \(1 not a picture, 1 truncated or damaged\): bad\.png"):
+        reference.build(place, name="r", encoders="pixels", out=tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+    folder = reference.build(place, name="r", encoders="pixels", out=tmp_path / "r", on_bad="skip")
+    assert reference.load(str(folder), Pixels()).count == 31
+    card = tomllib.loads((folder / "card.toml").read_text())
+    assert (card["count"], card["firewall"]["taken"], card["firewall"]["skipped"]) == (31, 31, 2)
+    assert "1 pictures are all black" in card["firewall"]["notes"]
+    found = json.loads((folder / "firewall.json").read_text())
+    assert {item["name"] for item in found["skipped_names"]} == {"bad.png", "cut.png"}
+
+
+def test_a_reference_that_compares_pictures_of_one_prompt_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    class Grouped(Pixels):
+        grouped = True
+
+    monkeypatch.setattr(reference.plugins, "encoder", lambda name, device: Grouped())
+    with pytest.raises(EvalkitError, match="compares pictures of one prompt"):
+        reference.build(packed(tmp_path / "packed")["f"], encoders="pixels")
 
 
 def test_bad_folders_are_one_clear_error(tmp_path: Path):

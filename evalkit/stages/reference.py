@@ -27,10 +27,10 @@ from evalkit.stages import firewall
 from evalkit.stages.firewall import Facts, OnBad
 from evalkit.stages.reference_card import Card, write_card
 from evalkit.stages.reference_files import Reference, available, load, user_folder
-from evalkit.stages.tally import Tally
+from evalkit.stages.reference_tally import Tally
 from evalkit.terminal import progress
 
-__all__ = ["Card", "Reference", "available", "build", "build_from_images", "images_below", "load"]
+__all__ = ["Card", "Reference", "available", "build", "build_from_images", "features_of", "images_below", "load"]
 
 log = logging.getLogger(__name__)
 AHEAD = 256  # pictures that threads may be ahead of the encoders, at most
@@ -103,6 +103,24 @@ def build_from_images(
     return _build(
         items, name=name, encoders=encoders, out=out, count=count, batch_size=batch_size, on_bad="refuse", keep_all=keep_all, facts=facts
     )
+
+
+def features_of(place: Path, encoder: Encoder, *, batch_size: int = 32, keep_all: bool = True) -> Tensor:
+    """Features of the pictures of a place, float32 [N, D] in the order of their digests; one that cannot be taken is an error."""
+    tally, bad, count = Tally(encoder, batch_size, keep_all), [], 0
+    source = open_source(place)
+    with progress(f"encoding {place.name}", source.count or 0) as advance:
+        for label, looked in _looked(_named(source), [encoder], batch_size, lambda: bool(bad)):
+            advance(1)
+            count += 1
+            if looked.facts.reason:
+                bad.append(BadImage(Path(label), Unreadable(looked.facts.reason, looked.facts.kind)))
+            for prepared in looked.prepared:
+                tally.add(bytes.fromhex(looked.facts.pixels), prepared)
+    if bad:
+        raise_bad_images(bad, count)
+    tally.finish()
+    return tally.features()
 
 
 class _Looked(NamedTuple):

@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from evalkit import plugins
 from evalkit.core import EvalkitError, Moments
 from evalkit.images import file_sha256
 from evalkit.run_folder import atomic_file
 from evalkit.stages import foreign_statistics
 from evalkit.stages.foreign_statistics import CLEAN_FID, Statistics
+from evalkit.stages.reference import features_of
 from evalkit.stages.reference_card import read_card, write_card
 from evalkit.stages.reference_files import find, user_folder
 
@@ -28,6 +30,8 @@ def import_file(
     licence: str = "not stated",
     description: str = "",
     out: Path | str | None = None,
+    encode_images: bool = False,
+    device: str = "auto",
 ) -> Path:
     """A reference folder, with a card, made of a file of another tool; returns the folder.
 
@@ -39,6 +43,8 @@ def import_file(
         count: of how many pictures they are, where the file cannot say; without it the small-sample floor stays unknown.
         source, licence, description: for the card.
         out: the folder to write; else one of that name in the user's data folder.
+        encode_images: encode the pictures that ADM's files bring (`arr_0`), so that kid, precision and recall have features.
+        device: where they are encoded.
     """
     path = Path(file)
     if not path.is_file():
@@ -61,6 +67,8 @@ def import_file(
         if " " in item.convention or "/" in item.convention:
             hint = "Build a reference of the pictures themselves."
             raise EvalkitError(f"The statistics in {path} were made with {item.convention}; no encoder of evalkit follows that.", hint)
+        if encode_images:
+            item = item._replace(features={"pool": features_of(path, plugins.encoder(item.convention, device))})
         facts.append(_write(folder, name, item, digest))
     named = f"evalkit reference import {path.name} --name {name}" + (f" --encoder {encoder}" if encoder else "")
     known = max(int(entry["count"]) for entry in facts)
