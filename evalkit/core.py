@@ -169,6 +169,7 @@ class MetricRow:
     better: Better
     interval: str = ""  # how low and high were found
     note: str = ""  # the reason of a missing value, or the small-sample bias
+    on: Literal["answered", "common"] = "answered"  # the images that this model made, or those that all models of the run made
 
 
 @dataclass(frozen=True)

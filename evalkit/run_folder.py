@@ -97,6 +97,10 @@ class Run:
         return self.path / "firewall.json"
 
     @property
+    def firewall_path(self) -> Path:
+        return self.path / "firewall.json"
+
+    @property
     def report_path(self) -> Path:
         return self.path / "report"
 
@@ -214,6 +218,10 @@ class Run:
             return []
         with self.scores_path.open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
+
+    def write_firewall(self, findings: dict[str, Any]) -> None:
+        """firewall.json: by model, what is wrong with pictures or worth knowing, with their names."""
+        write_atomically(self.firewall_path, json.dumps(findings, indent=1, ensure_ascii=False) + "\n")
 
     def write_protocol(self, protocol: dict[str, Any]) -> None:
         """protocol.json: everything that a number depends on (encoders and why, reference, counts, seeds, versions)."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +61,7 @@ def run(tmp_path: Path) -> Run:
 
 
 def by_name(rows: list[MetricRow], model: str) -> dict[str, MetricRow]:
-    return {row.metric: row for row in rows if row.model == model}
+    return {row.metric: row for row in rows if row.model == model and row.on == "answered"}
 
 
 def test_all_rows_of_a_run(run: Run, toy_reference: str):
@@ -86,6 +88,64 @@ def test_all_rows_of_a_run(run: Run, toy_reference: str):
     assert plain["images_per_second"].value == pytest.approx(24 / sum(0.5 + n / 100 for n in range(24)))
     assert "24 real images score" in plain["fid"].note
     assert "unbiased estimate from all images at once (24 against 120)" in plain["kid"].note
+
+
+def test_models_that_refused_are_compared_on_what_all_of_them_made(run: Run, toy_reference: str):
+    rows = score(run.path, encoders=ENCODERS, reference=toy_reference)
+    common = {(row.model, row.metric): row for row in rows if row.on == "common"}
+    assert {row.metric for row in common.values()} == set(DEFAULT)
+    for (model, metric), row in common.items():
+        assert (row.count, row.requested) == (20, 24)
+        answered = by_name(rows, model)[metric]
+        if model == "shifted":  # the other model made all that this one made
+            assert row == dataclasses.replace(answered, on="common")
+        else:
+            assert answered.count == 24
+            assert (row.value is None) == (answered.value is None)
+    assert common["plain", "clip_score"].value != by_name(rows, "plain")["clip_score"].value
+    kept = [number for number in range(24) if number not in (3, 4, 5, 6)]
+    pixels = Pixels()
+    fake = torch.cat([pixels(pixels.prepare(picture(number))[None])["pool"] for number in kept])
+    real = torch.cat([pixels(pixels.prepare(picture(seed))[None])["pool"] for seed in range(1000, 1120)])
+    assert common["plain", "fid"].value == pytest.approx(frechet.frechet_distance_of_features(fake=fake, real=real).item(), rel=1e-7)
+
+
+def test_no_second_rows_where_every_model_made_the_same(run: Run, toy_reference: str):
+    shutil.rmtree(run.image_folder("shifted"))
+    assert all(row.on == "answered" for row in score(run.path, encoders=ENCODERS, reference=toy_reference))
+
+
+def test_all_metrics_at_once_and_why_some_are_missing(run: Run, toy_reference: str):
+    rows = by_name(score(run.path, encoders=ENCODERS, reference=toy_reference, metrics=("all",)), "plain")
+    assert set(METRICS) <= set(rows)
+    assert "no encoder of the kind dinov2 was named" in rows["fd_dinov2"].note
+    assert "no 'spatial' features" in rows["sfid"].note
+    for name in ("kid", "density", "coverage", "vendi", "memorization", "duplicates", "clip_score_paper", "retrieval_precision", "mind"):
+        assert rows[name].value is not None, rows[name].note
+
+
+def test_the_firewall_is_in_files_of_its_own(run: Run, toy_reference: str):
+    score(run.path, encoders=ENCODERS, reference=toy_reference)
+    found = json.loads(run.firewall_path.read_text())
+    assert found["plain"]["taken"] == 24
+    assert found["plain"]["skipped"] == 0
+    assert found["plain"]["duplicates"]["count"] == 0
+
+
+def test_bad_pictures_stop_a_bare_folder_or_are_skipped_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(8):
+        (folder / f"{number}.png").write_bytes(encode_png(picture(number)))
+    (folder / "half.png").write_bytes(encode_png(picture(9))[:80])
+    with pytest.raises(EvalkitError, match=r"half\.png") as caught:
+        score(folder, encoders="pixels", metrics=("vendi",))
+    assert "--on-bad skip" in caught.value.hint
+    rows = by_name(score(folder, encoders="pixels", metrics=("vendi",), on_bad="skip"), "pictures")
+    assert (rows["vendi"].count, rows["vendi"].requested) == (8, 9)
+    protocol = json.loads((results_folder(folder) / "protocol.json").read_text())
+    assert "1 pictures were skipped" in protocol["image_notes"]["pictures"][0]
 
 
 def test_values_are_those_of_the_metrics_themselves(run: Run, toy_reference: str):
@@ -116,7 +176,15 @@ def test_protocol_says_what_the_numbers_depend_on(run: Run, toy_reference: str):
     assert protocol["encoder_reasons"] == ["pixels: named", "toy-clip: named"]
     assert protocol["references"]["inception"]["count"] == 120
     assert set(protocol["fid_floor"]["pixels"]) == {"24", "20"}
-    assert protocol["counts"]["shifted"] == {"requested": 24, "ok": 20, "refused": 3, "failed": 1, "missing": 0, "duplicate_images": 0}
+    assert protocol["counts"]["shifted"] == {
+        "requested": 24,
+        "ok": 20,
+        "refused": 3,
+        "failed": 1,
+        "missing": 0,
+        "skipped": 0,
+        "duplicate_images": 0,
+    }
     assert protocol["prompts"] == {"count": 24, "duplicates": 1}
     assert protocol["vocabulary"]["total_words"] >= 24 * 5
     assert protocol["metrics"]["kid"]["options"] == {"subsets": 100, "subset_size": 1000, "seed": 2020}

@@ -6,8 +6,10 @@ An encoder that serves two kinds (mini-clip stands in for both CLIPs) runs once;
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,7 +39,7 @@ class Bench(NamedTuple):
     batch_size: int
 
 
-def as_text_encoder(encoder: Encoder) -> TextEncoder | None:
+def _as_text_encoder(encoder: Encoder) -> TextEncoder | None:
     """The encoder itself where it reads text too."""
     return encoder if hasattr(encoder, "text") else None  # pyright: ignore[reportReturnType]
 
@@ -47,7 +49,7 @@ def read_texts(run: Run, prompts: Sequence[str], table: Sequence[Metric], chosen
     wanted: dict[str, tuple[TextEncoder, list[str]]] = {}
     for metric in table:
         encoder = chosen.get(metric.encoder)
-        if "text" in measure.requests(metric) and encoder is not None and (reader := as_text_encoder(encoder)) is not None:
+        if "text" in measure.requests(metric) and encoder is not None and (reader := _as_text_encoder(encoder)) is not None:
             wanted.setdefault(encoder.name, (reader, []))[1].extend(metric.prefix + prompt for prompt in prompts)
     found: dict[str, Texts] = {}
     for name, (reader, texts) in wanted.items():
@@ -57,12 +59,12 @@ def read_texts(run: Run, prompts: Sequence[str], table: Sequence[Metric], chosen
     return found
 
 
-def gather(images: ImageSet, bench: Bench) -> tuple[dict[EncoderKind, measure.Evidence], list[str]]:
-    """The evidence on one model for every kind of encoder, and per picture what had to be done to read it ("" for nothing)."""
+def gather(images: ImageSet, bench: Bench) -> dict[EncoderKind, measure.Evidence]:
+    """The evidence on one model for every kind of encoder; none where it has no pictures."""
     features: dict[str, Features] = {}
     evidence: dict[EncoderKind, measure.Evidence] = {}
     labels = images.texts if images.texts is not None else [str(place) for place in range(len(images.files))]
-    for kind, encoder in bench.chosen.items():
+    for kind, encoder in bench.chosen.items() if images.files else ():
         if encoder.name not in features:
             features[encoder.name] = _features(images, encoder, bench)
         no_text = "a bare folder of pictures has no prompts" if images.texts is None else f"the encoder {encoder.name} reads no text"
@@ -75,8 +77,14 @@ def gather(images: ImageSet, bench: Bench) -> tuple[dict[EncoderKind, measure.Ev
             no_text,
             bench.no_reference.get(kind, ""),
         )
-    notes = max((found.notes for found in features.values()), key=len, default=[])
-    return evidence, notes
+    return evidence
+
+
+def part(evidence: measure.Evidence, places: Sequence[int]) -> measure.Evidence:
+    """The evidence on some of a model's pictures."""
+    rows = torch.tensor(places, dtype=torch.long)
+    fake, texts = ({name: values[rows] for name, values in table.items()} for table in (evidence.fake, evidence.texts))
+    return replace(evidence, fake=fake, texts=texts, clusters=np.unique(evidence.clusters[rows.numpy()], return_inverse=True)[1])
 
 
 def _features(images: ImageSet, encoder: Encoder, bench: Bench) -> Features:

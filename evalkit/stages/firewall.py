@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn
@@ -142,7 +142,7 @@ def summary(names: Sequence[str], facts: Sequence[Facts], skipped: Sequence[BadI
     }
 
 
-def notes(findings: dict[str, Any]) -> list[str]:
+def notes(findings: Mapping[str, Any]) -> list[str]:
     """The warnings in words, one short sentence each; [] where there is nothing to say."""
     said = []
     if findings["skipped"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +32,15 @@ class ImageSet:
     def findings(self) -> dict[str, Any]:
         """What the firewall found, as plain values (see `firewall.summary`). Decodes only what no encoder has decoded."""
         return self.wall.findings(self.files, self.skipped)
+
+    def only(self, wanted: Collection[tuple[int, int]]) -> ImageSet:
+        """The pictures of these (prompt, sample) pairs."""
+        return self.keep([place for place, record in enumerate(self.records) if (record.index, record.sample) in wanted])
+
+    def keep(self, places: Sequence[int]) -> ImageSet:
+        """The pictures at these places."""
+        texts = None if self.texts is None else [self.texts[place] for place in places]
+        return replace(self, files=[self.files[place] for place in places], records=[self.records[place] for place in places], texts=texts)
 
 
 class Source(NamedTuple):
@@ -104,6 +114,4 @@ def _without_bad(images: ImageSet) -> ImageSet:
     if skipped and len(skipped) == len(images.files):
         raise_bad_images(skipped, len(images.files))  # nothing would be left to score
     kept = [place for place, item in enumerate(bad) if item is None]
-    texts = None if images.texts is None else [images.texts[place] for place in kept]
-    files, records = ([items[place] for place in kept] for items in (images.files, images.records))
-    return replace(images, files=files, records=records, texts=texts, skipped=skipped)
+    return replace(images.keep(kept), skipped=skipped)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evalkit.core import EvalkitError, Metric
-from evalkit.metrics import LEAVE_OUT, METRICS, frechet, inception_score, intervals, kernel, manifold
+from evalkit.metrics import DESCRIBE, LEAVE_OUT, METRICS, frechet, intervals
 from evalkit.metrics.intervals import Interval
 from evalkit.stages.reference_files import Reference
 
@@ -145,13 +145,8 @@ def _leave_out(compute: Callable[..., Tensor], inputs: dict[str, Any], fake: Ten
 
 
 def _describe(metric: Metric, evidence: Evidence) -> str:
-    if METRICS.get(metric.name) is not metric:
+    """What was done with so many images, for our own metrics."""
+    if METRICS.get(metric.name) is not metric or metric.name not in DESCRIBE:
         return ""
-    fake, stored = len(evidence.clusters), evidence.reference.features.get(metric.feature) if evidence.reference else None
-    if metric.name == "inception_score":
-        return inception_score.describe(fake=fake)
-    if metric.name == "kid" and stored is not None:
-        return kernel.describe(fake=fake, real=len(stored))
-    if metric.name in ("precision", "recall") and stored is not None:
-        return f"k = {manifold.NEIGHBOURS}, {fake} images against {len(stored)} stored reference images"
-    return ""
+    stored = evidence.reference.features.get(metric.feature) if evidence.reference else None
+    return DESCRIBE[metric.name](fake=len(evidence.clusters), real=0 if stored is None else len(stored))

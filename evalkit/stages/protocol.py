@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from evalkit.core import Encoder, Metric, MetricRow
-from evalkit.encoders.select import Kind
+from evalkit.core import Metric, MetricRow
+from evalkit.encoders.select import Choice, Kind
 from evalkit.metrics import intervals
 from evalkit.scenes.vocabulary import coverage
-from evalkit.stages import measure
+from evalkit.stages import firewall, measure
 from evalkit.stages.image_sets import ImageSet
 from evalkit.stages.reference_files import Reference
 
@@ -20,22 +19,22 @@ def facts(
     sets: Sequence[ImageSet],
     prompts: Sequence[str],
     table: Sequence[Metric],
-    chosen: Mapping[Kind, Encoder],
-    reasons: Sequence[str],
+    choice: Choice,
     references: Mapping[Kind, Reference],
     floors: Mapping[str, Mapping[str, float]],
     rows: Sequence[MetricRow],
-    image_notes: Mapping[str, Sequence[str]],
+    findings: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     """The content of protocol.json.
 
     fid_floor: by encoder and count, the FID of so many real images (see `fid_floor`). vocabulary: how many words of the
-    prompts the bundled models can read. image_notes: what had to be done to read pictures, and to how many.
+    prompts the bundled models can read. image_notes: by model, what the firewall found, in words (firewall.json has the names).
     """
     names = list(dict.fromkeys(row.metric for row in rows))
     return {
-        "encoders": {kind: {"name": encoder.name, "fingerprint": encoder.fingerprint} for kind, encoder in chosen.items()},
-        "encoder_reasons": list(reasons),
+        "encoders": {kind: {"name": encoder.name, "fingerprint": encoder.fingerprint} for kind, encoder in choice.encoders.items()},
+        "encoder_reasons": choice.reasons,
+        "encoders_missing": choice.missing,
         "references": {
             kind: {
                 "name": reference.name,
@@ -55,15 +54,15 @@ def facts(
             "methods": {name: sorted({row.interval for row in rows if row.metric == name and row.interval}) for name in names},
         },
         "fid_floor": {encoder: dict(values) for encoder, values in floors.items() if values},
-        "counts": {images.model: _counts(images) for images in sets},
+        "counts": {images.model: _counts(images, findings[images.model]) for images in sets},
         "prompts": {"count": len(prompts), "duplicates": len(prompts) - len(set(prompts))},
         "vocabulary": _vocabulary(prompts),
-        "image_notes": {model: dict(Counter(note for note in notes if note)) for model, notes in image_notes.items()},
+        "image_notes": {model: firewall.notes(found) for model, found in findings.items()},
         "versions": {name: _version(name) for name in ("evalkit", "torch", "numpy", "scipy", "pillow", "torch-fidelity", "transformers")},
     }
 
 
-def _counts(images: ImageSet) -> dict[str, int]:
+def _counts(images: ImageSet, found: Mapping[str, Any]) -> dict[str, int]:
     statuses = [record.status for record in images.all_records]
     refused = sum(status.startswith("refused") for status in statuses)
     made = statuses.count("ok")
@@ -73,7 +72,8 @@ def _counts(images: ImageSet) -> dict[str, int]:
         "refused": refused,
         "failed": len(statuses) - made - refused,
         "missing": max(0, images.requested - len(statuses)),
-        "duplicate_images": len(images.files) - len({file.sha256 for file in images.files}),
+        "skipped": found["skipped"],
+        "duplicate_images": found["duplicates"]["count"],
     }
 
 

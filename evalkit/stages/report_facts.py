@@ -79,7 +79,7 @@ def read_facts(path: Path | str) -> Facts:
     run = Run(path)
     bare = run.metrics_path.is_file() and not run.prompts_path.is_file()  # the scores of a folder of ready pictures
     prompts = [] if bare else run.prompts()
-    rows = run.metrics() if run.models() or bare else []
+    rows = [row for row in run.metrics() if row.on == "answered"] if run.models() or bare else []
     models = run.models() or list(dict.fromkeys(row.model for row in rows))
     if not models:
         raise EvalkitError(f"{run.path} has prompts but no model's images.", "Make some with `evalkit generate`.")

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from evalkit import plugins
 from evalkit.core import Encoder, EvalkitError, Metric, MetricRow
-from evalkit.encoders.select import MINI, STANDARD, Kind, select_encoders
+from evalkit.encoders.select import MINI, STANDARD, Choice, Kind, choose
 from evalkit.metrics import DEFAULT, METRICS, frechet
-from evalkit.stages import measure, protocol, record_rows
-from evalkit.stages.evidence import Bench, gather, read_texts
+from evalkit.stages import firewall, measure, protocol, record_rows
+from evalkit.stages.evidence import Bench, gather, part, read_texts
+from evalkit.stages.firewall import OnBad
 from evalkit.stages.image_sets import ImageSet, image_sets, results_folder
 from evalkit.stages.reference_files import Reference, encoders_of, fid_floor, load
 
@@ -32,48 +34,72 @@ def score(
     metrics: Sequence[str] = (),
     encoders: str = "auto",
     reference: str | None = None,
+    on_bad: OnBad = "refuse",
     device: str = "auto",
     batch_size: int = 32,
 ) -> list[MetricRow]:
-    """Score a run folder or a folder of pictures; returns the rows of metrics.json.
+    """Score a run, or pictures from anywhere; returns the rows of metrics.json.
+
+    Where models answered different prompts, every metric is measured twice: on what each model made (`on` is "answered"), and
+    on what all of them made ("common"), so that a model that refuses hard prompts gains nothing by it.
 
     Args:
-        path: a run folder; or any folder of pictures, for which metrics that need prompts are not measured.
-        metrics: names; () is fid, kid, inception_score, clip_score, precision, recall. Refusals and timings come with any.
+        path: a run folder; or a folder, zip, tar or array of pictures, for which metrics that need prompts are not measured.
+        metrics: names, or "all"; () is fid, kid, inception_score, clip_score, precision, recall. Refusals and timings come with any.
         encoders: `auto`, `standard`, `mini`, or names joined by commas.
         reference: a name from `evalkit reference list` or a path; None is the bundled world for the mini encoders, and
             for others nothing: metrics against a reference are then not measured.
+        on_bad: pictures that cannot be taken as they are "refuse" the scoring, or are "skip"ped, counted and named.
         device: `auto`, `cpu`, `cuda`, ...
         batch_size: pictures per batch; no result depends on it.
     """
     table = _metrics(metrics)
-    run, sets, prompts = image_sets(Path(path))
-    chosen, reasons = select_encoders(encoders, device, {metric.encoder for metric in table}, _mini_because(table, reference))
-    for reason in reasons:
+    run, sets, prompts = image_sets(Path(path), on_bad)
+    choice = choose(encoders, device, {metric.encoder for metric in table}, _mini_because(table, reference))
+    for reason in (*choice.reasons, *dict.fromkeys(choice.missing.values())):
         log.info("encoder %s", reason)
-    references, why = _references(table, chosen, reference)
-    texts = read_texts(run, prompts, table, chosen)
-    bench = Bench(run, table, chosen, references, why, texts, batch_size)
+    references, why = _references(table, choice.encoders, reference)
+    bench = Bench(run, table, choice.encoders, references, why, read_texts(run, prompts, table, choice.encoders), batch_size)
+    common = _common(sets)
     rows: list[MetricRow] = []
     scores: list[tuple[Any, ...]] = []
+    findings: dict[str, dict[str, Any]] = {}
     floors: dict[str, dict[str, float]] = {}
-    image_notes: dict[str, list[str]] = {}
     for images in sets:
-        evidence, image_notes[images.model] = gather(images, bench) if images.files else ({}, [])
-        for metric in table:
-            row, per_image = _row(metric, images, chosen, evidence, references, floors)
-            rows.append(row)
-            scores += per_image
+        evidence = gather(images, bench)
+        findings[images.model] = images.findings()
+        for note in firewall.notes(findings[images.model]):
+            log.info("%s: %s", images.model, note)
+        found = [_measured(metric, images, evidence, choice) for metric in table]
+        for metric, one in zip(table, found, strict=True):
+            rows.append(_row(metric, images, one, bench, floors))
+            scores += _per_image(metric, images, one, bench)
         rows += record_rows.rows(images.model, images.all_records, images.requested)
+        if common is not None:
+            shared = images.only(common)
+            places = [place for place, record in enumerate(images.records) if (record.index, record.sample) in common]
+            parts: dict[Kind, measure.Evidence] = {kind: part(whole, places) for kind, whole in evidence.items()}
+            rows += [
+                replace(_row(metric, shared, _measured(metric, shared, parts, choice), bench, floors), on="common") for metric in table
+            ]
     run.write_scores(("model", "index", "sample", "metric", "encoder", "value"), scores)
-    run.write_protocol(protocol.facts(sets, prompts, table, chosen, reasons, references, floors, rows, image_notes))
+    run.write_firewall(findings)
+    run.write_protocol(protocol.facts(sets, prompts, table, choice, references, floors, rows, findings))
     run.write_metrics(rows)
     return rows
 
 
+def _common(sets: Sequence[ImageSet]) -> set[tuple[int, int]] | None:
+    """The (prompt, sample) pairs of which every model made an image; None where that is all that any model made."""
+    made = [{(record.index, record.sample) for record in images.records} for images in sets]
+    shared = set.intersection(*made)
+    return shared if any(one != shared for one in made) else None
+
+
 def _metrics(names: Sequence[str]) -> list[Metric]:
     """The metrics of these names, checked; those that come from records anyway are passed over."""
-    table = [plugins.metric(name) for name in names if name not in record_rows.NAMES] if names else [METRICS[name] for name in DEFAULT]
+    names = tuple(METRICS) if tuple(names) == ("all",) else names or DEFAULT
+    table = [plugins.metric(name) for name in names if name not in record_rows.NAMES]
     for metric in table:
         measure.requests(metric)
     return table
@@ -120,38 +146,37 @@ def _references(table: Sequence[Metric], chosen: dict[Kind, Encoder], name: str 
     return found, why
 
 
-def _row(
-    metric: Metric,
-    images: ImageSet,
-    chosen: dict[Kind, Encoder],
-    evidence: dict[Kind, measure.Evidence],
-    references: dict[Kind, Reference],
-    floors: dict[str, dict[str, float]],
-) -> tuple[MetricRow, list[tuple[Any, ...]]]:
-    """One row of metrics.json and the rows of scores.csv that stand behind it."""
-    kind, count = metric.encoder, len(images.files)
-    encoder = chosen[kind].name if kind in chosen else ""
-    reference = references[kind].name if _compares(metric) and kind in references else ""
-    if kind not in chosen:
-        found = measure.Measurement(None, note=f"not measured: no encoder of the kind {kind} was chosen")
-    elif kind not in evidence:
-        found = measure.Measurement(None, note="not measured: there are no pictures")
-    else:
-        found = measure.measure(metric, evidence[kind])
+def _measured(metric: Metric, images: ImageSet, evidence: dict[Kind, measure.Evidence], choice: Choice) -> measure.Measurement:
+    if metric.encoder not in choice.encoders:
+        return measure.Measurement(None, note=f"not measured: {choice.missing[metric.encoder]}")
+    if not images.files:
+        return measure.Measurement(None, note="not measured: there are no pictures")
+    return measure.measure(metric, evidence[metric.encoder])
+
+
+def _row(metric: Metric, images: ImageSet, found: measure.Measurement, bench: Bench, floors: dict[str, dict[str, float]]) -> MetricRow:
+    """One row of metrics.json."""
+    encoder, count = bench.chosen.get(metric.encoder), len(images.files)
+    name = encoder.name if encoder else ""
+    reference = bench.references[metric.encoder] if _compares(metric) and metric.encoder in bench.references else None
     notes = [found.note] if found.note else []
-    if found.value is not None and metric.compute is frechet.fid and metric.feature == "pool":
-        notes.append(_floor_note(references[kind], count, floors.setdefault(encoder, {})))
+    if found.value is not None and reference and metric.compute is frechet.fid and metric.feature == "pool":
+        notes.append(_floor_note(reference, count, floors.setdefault(name, {})))
     if found.value is not None and images.texts and "text" in measure.requests(metric):
-        cut = getattr(chosen[kind], "truncated", None)
-        if cut is not None and (long := cut(images.texts)):
+        cut = getattr(encoder, "truncated", None)
+        if cut is not None and (long := cut([metric.prefix + text for text in images.texts])):
             notes.append(f"{long} prompts are longer than the encoder reads and were cut (their end token kept)")
     low, high, method = found.interval
     measured = (found.value, low, high, count, images.requested, metric.better, method, "; ".join(notes))
-    row = MetricRow(images.model, metric.name, encoder, reference, *measured)
+    return MetricRow(images.model, metric.name, name, reference.name if reference else "", *measured)
+
+
+def _per_image(metric: Metric, images: ImageSet, found: measure.Measurement, bench: Bench) -> list[tuple[Any, ...]]:
+    """The rows of scores.csv that stand behind a row of metrics.json."""
     if found.per_image is None:
-        return row, []
-    pairs = zip(images.records, found.per_image, strict=True)
-    return row, [(images.model, record.index, record.sample, metric.name, encoder, repr(float(value))) for record, value in pairs]
+        return []
+    encoder, pairs = bench.chosen[metric.encoder].name, zip(images.records, found.per_image, strict=True)
+    return [(images.model, record.index, record.sample, metric.name, encoder, repr(float(value))) for record, value in pairs]
 
 
 def _floor_note(reference: Reference, count: int, known: dict[str, float]) -> str:
