@@ -83,6 +83,7 @@ def _described(kind: plugins.Kind, name: str) -> tuple[str, str]:
         parameters = inspect.signature(target).parameters.values()
     except (EvalkitError, TypeError, ValueError) as error:
         return "", f"not usable: {error}"
-    declared = (item for item in parameters if item.name not in plugins.BOUND and item.default is not item.empty)
-    options = ", ".join(f"{item.name}={item.default!r}" for item in declared)
+    declared = [item for item in parameters if item.name not in plugins.BOUND]
+    required = [item.name for item in declared if item.default is item.empty and item.kind is item.KEYWORD_ONLY]
+    options = ", ".join([*required, *(f"{item.name}={item.default!r}" for item in declared if item.default is not item.empty)])
     return options, (inspect.getdoc(target) or "").partition("\n")[0]

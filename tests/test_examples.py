@@ -1,0 +1,171 @@
+"""The example package, installed and run; and every block of docs/plugins.md, as it stands there."""
+
+import importlib.util
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from markdown_it import MarkdownIt
+from typer.testing import CliRunner
+
+from evalkit import plugins
+from evalkit.cli import app
+from evalkit.run_folder import Run
+
+ROOT = Path(__file__).parent.parent
+EXAMPLE = ROOT / "examples" / "evalkit-example-generator"
+BLOCKS = [
+    (token.info, token.content) for token in MarkdownIt().parse((ROOT / "docs/plugins.md").read_text("utf-8")) if token.type == "fence"
+]
+
+
+def evalkit(*arguments: str) -> str:
+    """A command in this process, in the current folder."""
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.stderr
+    return result.stdout.strip()
+
+
+def run_tests_of(file: Path) -> int:
+    """Call every test of a file that has no fixtures."""
+    spec = importlib.util.spec_from_file_location(f"{file.stem}_of_{file.parent.name}".replace("-", "_"), file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    tests = [value for name, value in vars(module).items() if name.startswith("test_")]
+    for test in tests:
+        test()
+    return len(tests)
+
+
+@pytest.fixture
+def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder; what is imported from it is forgotten afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package as pip installs it, in a folder of its own; without a network."""
+    place = tmp_path_factory.mktemp("example")
+    shutil.copytree(EXAMPLE, place / "source")
+    command = [sys.executable, "-m", "pip", "install", "--no-index", "--no-deps", "--no-build-isolation", "--disable-pip-version-check"]
+    done = subprocess.run([*command, "-q", "--target", str(place / "site"), str(place / "source")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return place / "site"
+
+
+@pytest.fixture
+def installed(site: Path, beside: Path) -> Iterator[Path]:
+    """The package on the path of this process."""
+    sys.path.insert(0, str(site))
+    plugins._entries.cache_clear()
+    yield beside
+    sys.path.remove(str(site))
+    plugins._entries.cache_clear()
+
+
+def test_the_installed_example_is_listed_with_its_options(site: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from evalkit.cli import main; main()", "list", "generators", "--json"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(site)})
+    listed = {row["name"]: row for row in json.loads(done.stdout)}
+    assert listed["example"]["options"] == "size=64, ground='lightgray'"
+    assert listed["example"]["what it is"] == "Discs in the colours that prompts name."
+    assert listed["diffusers"]["options"].startswith("model, dtype='auto'")
+    assert "example" not in plugins.names("generator")
+
+
+def test_the_installed_example_runs(installed: Path) -> None:
+    (installed / "p.txt").write_text("a red circle\na dog\ntwo blue cats\n")
+    options = ("--encoders", "pixels", "--out", "run", "--set", "example.size=16")
+    evalkit("run", "--models", "example,noise", "--prompts", "p.txt", *options)
+    run = Run(installed / "run")
+    assert Counter(record.status for record in run.records("example")) == {"ok": 2, "refused_input": 1}
+    [rate] = [row for row in run.metrics() if (row.model, row.metric) == ("example", "refusal_rate")]
+    assert rate.value == pytest.approx(1 / 3)
+    assert run.model("example")["fingerprint"]
+    assert "example" in (run.report_path / "report.md").read_text("utf-8")
+
+
+def test_the_example_s_own_tests_pass(installed: Path) -> None:
+    assert run_tests_of(EXAMPLE / "test_example.py") == 2
+
+
+def test_the_installed_package_holds_its_module_only(site: Path) -> None:
+    names = {path.name for path in site.iterdir()}
+    assert names - {"__pycache__"} == {"evalkit_example_generator.py", "evalkit_example_generator-0.1.0.dist-info"}
+
+
+@pytest.fixture
+def page(beside: Path) -> Path:
+    """The current folder, with the Python files of docs/plugins.md."""
+    for info, content in BLOCKS:
+        if info == "python":
+            (beside / content.partition("\n")[0].removeprefix("# ")).write_text(content, encoding="utf-8")
+    return beside
+
+
+def commands() -> Iterator[str]:
+    return (line for info, content in BLOCKS if info == "bash" for line in content.splitlines())
+
+
+@pytest.mark.parametrize("line", [line for line in commands() if line.startswith("evalkit run") and "openai:" not in line])
+def test_the_commands_of_the_page_run(line: str, page: Path) -> None:
+    [_, *arguments] = shlex.split(line)
+    made = Run(page / evalkit(*arguments))
+    for model in made.models():
+        assert {record.status for record in made.records(model)} == {"ok"}
+    if "my_metric" in line:
+        [row] = [row for row in made.metrics() if row.metric == "brightness"]
+        assert row.encoder == "colours"
+        assert 0 < (row.value or 0) < 1
+        assert row.low is not None
+        assert len(made.scores()) == row.count
+
+
+def test_the_check_of_the_page_passes(page: Path) -> None:
+    sys.path.append(str(page))
+    assert run_tests_of(page / "test_my_models.py") == 1
+
+
+def test_what_the_page_serves_is_what_a_local_run_draws(page: Path) -> None:
+    [serve] = [line for line in commands() if line.startswith("evalkit serve")]
+    [fetch] = [line for line in commands() if "openai:" in line]
+    code = "from evalkit.cli import main; main()"
+    command = [sys.executable, "-c", code, *shlex.split(serve)[1:]]
+    command[command.index("8000")] = "0"
+    with subprocess.Popen(command, cwd=page, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        assert server.stdout is not None
+        try:
+            base = server.stdout.readline().strip()
+            arguments = shlex.split(fetch.replace("http://127.0.0.1:8000/v1", base).replace(" run ", " generate ", 1))
+            far = Run(page / evalkit(*(part for part in arguments[1:] if part not in ("--encoders", "pixels"))))
+        finally:
+            server.kill()
+    options = ("--set", "my_options:load.size=128")
+    near = Run(page / evalkit("generate", "--models", "my_options:load", "--prompts", "suite:colour", "--out", "near", *options))
+    hashes = [record.sha256 for record in far.records("openai:my_options:load")]
+    assert hashes == [record.sha256 for record in near.records("my_options:load")]
+    assert "" not in hashes
+
+
+def test_the_entry_point_of_the_page_is_the_example_s() -> None:
+    [lines] = [content for info, content in BLOCKS if info == "toml"]
+    assert lines in (EXAMPLE / "pyproject.toml").read_text("utf-8")
+
+
+def test_the_source_archive_holds_the_examples() -> None:
+    settings = (ROOT / "pyproject.toml").read_text("utf-8")
+    [include] = re.findall(r"targets\.sdist\]\ninclude = (\[.*\])", settings)
+    assert "/examples" in json.loads(include)
