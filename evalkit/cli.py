@@ -22,6 +22,7 @@ from evalkit.cli_parts import (
     MaxCost,
     Metrics,
     Models,
+    OnBad,
     Open,
     Out,
     PerPrompt,
@@ -45,7 +46,6 @@ list_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What i
 app.add_typer(reference_app, name="reference")
 app.add_typer(list_app, name="list")
 app.add_typer(weights_app, name="weights")
-app.command()(conventions)
 
 
 @app.callback()
@@ -136,24 +136,25 @@ def generate(
 
 @app.command()
 def score(
-    folder: Annotated[Path, typer.Argument(help="A run folder, or a folder of images.")],
-    metrics: Metrics = None, encoders: Encoders = "auto", reference: Reference = None, device: Device = "auto",
+    folder: Annotated[Path, typer.Argument(help="A run folder, or a folder, zip, tar or npz of images.")],
+    metrics: Metrics = None, encoders: Encoders = "auto", reference: Reference = None, on_bad: OnBad = "refuse", device: Device = "auto",
     batch_size: BatchSize = 32, as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Score the images of a run, or of a bare folder.
+    """Score the images of a run, or images from anywhere.
 
     \b
     Examples:
       evalkit score reports/first --metrics fid,kid
       evalkit score some/folder --json
+      evalkit score samples.npz --metrics all --encoders mini --on-bad skip
     """
     with clean():
         from evalkit.stages.score import results_folder
         from evalkit.stages.score import score as function
 
         rows = function(
-            folder, metrics=split(metrics) or (), encoders=encoders or "auto", reference=reference, device=device or "auto",
-            batch_size=batch_size or 32,
+            folder, metrics=split(metrics) or (), encoders=encoders or "auto", reference=reference,
+            on_bad=on_bad, device=device or "auto", batch_size=batch_size or 32,
         )  # fmt: skip
         print_metrics(rows, results_folder(folder), as_json)
 
@@ -172,6 +173,9 @@ def report(folder: Folder, open_report: Open = False) -> None:
 
         show_page(function(folder), open_report)
         print(folder)
+
+
+app.command()(conventions)
 
 
 @app.command()

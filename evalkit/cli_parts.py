@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -24,17 +24,19 @@ Out = Annotated[str | None, typer.Option(help="The run folder.  [default: a fold
 PerPrompt = Annotated[int | None, typer.Option(help="Images per prompt.  [default: 1]")]
 Seed = Annotated[int | None, typer.Option(help="The run's seed; each image derives its own from it.  [default: 0]")]
 Reference = Annotated[str | None, typer.Option(help="Reference statistics: a name from `evalkit reference list`, or a path.")]
-Metrics = Annotated[str | None, typer.Option(help="Names joined by commas.  [default: the usual set]")]
-Encoders = Annotated[str | None, typer.Option(help="auto, standard, mini, or names joined by commas.  [default: auto]")]
-Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps or xpu.  [default: auto]")]
-BatchSize = Annotated[int | None, typer.Option(help="Images per batch; no result depends on it.  [default: 32]")]
+Metrics = Annotated[str | None, typer.Option(help="Names joined by commas, or all.  [default: the usual set]")]
+Encoders = Annotated[str | None, typer.Option(show_default=False, help="auto, standard, mini, or names joined by commas.  [default: auto]")]
+Device = Annotated[str | None, typer.Option(show_default=False, help="auto, cpu, cuda, cuda:1, mps or xpu.  [default: auto]")]
+BatchSize = Annotated[int | None, typer.Option(show_default=False, help="Images per batch; no result depends on it.  [default: 32]")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="An option of a model: dalle.temperature=0.9. May be repeated.")]
 MaxCost = Annotated[float | None, typer.Option(help="US dollars that remote services may cost in this run; then it stops cleanly.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what the images would cost, and stop: nothing is sent or written.")]
 Again = Annotated[
     bool, typer.Option("--retry-ambiguous", help="Ask again where a request was sent and no answer came: it may be charged twice.")
 ]
-OnBad = Annotated[str, typer.Option(help="Images that cannot be taken: refuse the set, or skip them, counted and named.")]
+OnBad = Annotated[Literal["refuse", "skip"], typer.Option(help="Images that cannot be taken: refuse the set, or skip and name them.")]
+    Literal["refuse", "skip"], typer.Option(help="Images that cannot be taken: refuse the set, or skip them, counted and named.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the rows as JSON, and nothing else, on stdout.")]
 Folder = Annotated[Path, typer.Argument(help="A run folder.")]
 Open = Annotated[bool, typer.Option("--open", help="Show the report in the browser.")]

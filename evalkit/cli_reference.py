@@ -43,7 +43,7 @@ def reference_build(
 
         print(build(
             images, name=name, out=out, encoders=encoders or "auto", device=device or "auto", batch_size=batch_size or 32,
-            description=description, licence=licence, on_bad="skip" if on_bad == "skip" else "refuse", keep_all=keep_all,
+            description=description, licence=licence, on_bad=on_bad, keep_all=keep_all,
         ))  # fmt: skip
 
 
