@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from evalkit.encoders.manage_weights import weights_verify as weights_verify
     from evalkit.plugins import encoder as encoder
     from evalkit.run_folder import Run as Run
+    from evalkit.stages.conventions import conventions as conventions
     from evalkit.stages.reference import available as reference_list
     from evalkit.stages.reference import build as reference_build
     from evalkit.stages.reference_files import load as reference
@@ -40,6 +41,7 @@ _PUBLIC = {
     "Metric": "evalkit.core:Metric",
     "Prompt": "evalkit.core:Prompt",
     "Run": "evalkit.run_folder:Run",
+    "conventions": "evalkit.stages.conventions:conventions",
     "doctor": "evalkit.diagnosis:doctor",
     "encoder": "evalkit.plugins:encoder",
     "estimate": "evalkit.api:estimate",
@@ -64,6 +66,7 @@ __all__ = [
     "Metric",
     "Prompt",
     "Run",
+    "conventions",
     "doctor",
     "encoder",
     "estimate",
