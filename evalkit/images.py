@@ -217,9 +217,11 @@ def content_sha256(content: bytes | NDArray[np.uint8]) -> str:
     return hashlib.sha256(f"{list(content.shape)}:".encode() + numpy.ascontiguousarray(content).tobytes()).hexdigest()
 
 
-def pixels_sha256(image: Image) -> str:
-    """The SHA-256 of an RGB image's size and pixels, in hexadecimal: the same for every file format."""
-    return hashlib.sha256(f"{image.width}x{image.height}:".encode() + image.tobytes()).hexdigest()
+def pixels_sha256(image: Image, pixels: bytes) -> str:
+    """The SHA-256 of an RGB image's size and pixels (`image.tobytes()`), in hexadecimal: the same for every file format."""
+    digest = hashlib.sha256(f"{image.width}x{image.height}:".encode())
+    digest.update(pixels)
+    return digest.hexdigest()
 
 
 def to_tensor(image: Image) -> Tensor:

@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn
 
+from PIL.Image import Image
+
 from evalkit.core import EvalkitError
 from evalkit.images import BadImage, Decoded, Unreadable, content_sha256, decode, pixels_sha256, raise_bad_images
 from evalkit.run_folder import write_atomically
@@ -23,7 +25,7 @@ OnBad = Literal["refuse", "skip"]
 DARK = 2  # a picture whose brightest value is not above this is black to any eye
 TINY = 32  # pixels: every encoder enlarges such a picture tenfold
 NAMED = 10  # names per finding
-VERSION = 1  # of the facts in the cache
+VERSION = 2  # of the facts in the cache
 _TOGETHER = 1024  # pictures that wait for a thread at once
 _PASSING = ("cannot be read", "changed")  # kinds that say nothing about the content, so they are not cached
 
@@ -46,7 +48,7 @@ class Facts(NamedTuple):
     format: str
     width: int
     height: int
-    brightest: int  # over all channels
+    black: bool  # no value above DARK
     one_colour: bool
     pixels: str  # SHA-256 of size and pixels
 
@@ -132,8 +134,8 @@ def summary(names: Sequence[str], facts: Sequence[Facts], skipped: Sequence[BadI
         "skipped_kinds": dict(Counter(getattr(item.reason, "kind", str(item.reason)) for item in skipped).most_common()),
         "skipped_names": [{"name": str(item.path), "reason": str(item.reason)} for item in skipped],
         "applied": dict(Counter(one.note for one in facts if one.note).most_common()),
-        "black": _named([name for name, one in both if one.brightest <= DARK]),
-        "one_colour": _named([name for name, one in both if one.one_colour and one.brightest > DARK]),
+        "black": _named([name for name, one in both if one.black]),
+        "one_colour": _named([name for name, one in both if one.one_colour and not one.black]),
         "tiny": _named([name for name, one in both if min(one.width, one.height) < TINY]),
         "duplicates": {"count": len(twice), "names": twice[:NAMED]},
         "sizes": dict(sizes.most_common(20)),
@@ -192,10 +194,20 @@ def _all(images: Sequence[ImageFile], label: str) -> list[Unreadable | None]:
 def facts_of(found: Decoded | Unreadable) -> Facts:
     """What is kept of one picture."""
     if isinstance(found, Unreadable):
-        return Facts(str(found), found.kind, "", "", 0, 0, 0, False, "")
-    extrema = found.image.getextrema()  # ((darkest, brightest), ...) of red, green, blue
-    brightest, flat = max(int(high) for _, high in extrema), all(low == high for low, high in extrema)  # pyright: ignore
-    return Facts("", "", found.note, found.format, *found.image.size, brightest, flat, pixels_sha256(found.image))
+        return Facts(str(found), found.kind, "", "", 0, 0, False, False, "")
+    image = found.image
+    pixels = image.tobytes()
+    black, flat = _dull(image, pixels)
+    return Facts("", "", found.note, found.format, *image.size, black, flat, pixels_sha256(image, pixels))
+
+
+def _dull(image: Image, pixels: bytes) -> tuple[bool, bool]:
+    """Whether an image is black, and whether it is of one colour. Some hundred values of red nearly always tell that it is neither."""
+    some = pixels[:: 3 * max(1, len(pixels) // 999)]
+    if max(some) > DARK and min(some) < max(some):
+        return False, False
+    extrema = image.getextrema()  # ((darkest, brightest), ...) of red, green, blue
+    return max(int(high) for _, high in extrema) <= DARK, all(low == high for low, high in extrema)  # pyright: ignore
 
 
 def _read(path: Path) -> dict[str, Facts]:
