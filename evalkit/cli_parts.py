@@ -35,8 +35,6 @@ Again = Annotated[
     bool, typer.Option("--retry-ambiguous", help="Ask again where a request was sent and no answer came: it may be charged twice.")
 ]
 OnBad = Annotated[Literal["refuse", "skip"], typer.Option(help="Images that cannot be taken: refuse the set, or skip and name them.")]
-    Literal["refuse", "skip"], typer.Option(help="Images that cannot be taken: refuse the set, or skip them, counted and named.")
-]
 Json = Annotated[bool, typer.Option("--json", help="Print the rows as JSON, and nothing else, on stdout.")]
 Folder = Annotated[Path, typer.Argument(help="A run folder.")]
 Open = Annotated[bool, typer.Option("--open", help="Show the report in the browser.")]
