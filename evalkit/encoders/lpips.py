@@ -43,7 +43,7 @@ class Lpips:
         self.device = torch.device(device)
         try:
             numbers = [number for part in _SLICES for number in part]
-            self.kernels = {number: trunk[f"features.{number}.weight"].to(self.device) for number in numbers}
+            self.kernels = {number: _fast(trunk[f"features.{number}.weight"].to(self.device)) for number in numbers}
             self.biases = {number: trunk[f"features.{number}.bias"].to(self.device) for number in numbers}
             self.heads = [heads[f"lin{place}.model.1.weight"].to(self.device) for place in range(len(_SLICES))]  # [1, channels, 1, 1]
         except KeyError as error:
@@ -66,10 +66,9 @@ class Lpips:
         """float32 [n, 3, 256, 256], the images of one prompt -> {"diversity": float32 [n, 1]}; NaN for an image that is alone."""
         if images.dtype != torch.float32 or images.shape[1:] != (3, SIZE, SIZE):
             raise ValueError(f"images are {images.dtype} {tuple(images.shape)}; expected float32 [n, 3, {SIZE}, {SIZE}]")
-        distances = self.distances(images)
-        others = len(images) - 1
-        mean = distances.sum(dim=1, keepdim=True) / others if others else torch.full((len(images), 1), torch.nan)
-        return {"diversity": mean.float()}
+        if len(images) < 2:  # the usual case of one image per prompt costs nothing
+            return {"diversity": torch.full((len(images), 1), torch.nan)}
+        return {"diversity": (self.distances(images).sum(dim=1, keepdim=True) / (len(images) - 1)).float()}
 
     def distances(self, images: Tensor) -> Tensor:
         """LPIPS of every pair: float32 [n, 3, 256, 256] -> float64 [n, n], symmetric, with zeros on the diagonal.
@@ -102,7 +101,7 @@ class Lpips:
         """The five normalised activations of images in [0, 255]: [n, channels, h, w] each."""
         shift, scale = (torch.tensor(values, device=self.device).view(3, 1, 1) for values in (_SHIFT, _SCALE))
         parts = images.split(_CPU_BATCH if self.device.type == "cpu" else _BLOCK)
-        states = [(part.to(self.device) / 127.5 - 1 - shift) / scale for part in parts]
+        states = [_fast((part.to(self.device) / 127.5 - 1 - shift) / scale) for part in parts]
         for place, numbers in enumerate(_SLICES):
             with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
                 states = [self._slice(state, numbers, pooled=place > 0) for state in states]
@@ -115,6 +114,11 @@ class Lpips:
         return state
 
 
+def _fast(tensor: Tensor) -> Tensor:
+    """Channels-last, which makes the convolutions a fifth faster on a CPU."""
+    return tensor.contiguous(memory_format=torch.channels_last)
+
+
 def load(*, device: str = "auto", trunk: str = "", heads: str = "", fetch: bool = True) -> Lpips:
     """LPIPS with VGG16 in the convention of torch-fidelity: diversity within a prompt."""
     if trunk and heads:
@@ -125,4 +129,4 @@ def load(*, device: str = "auto", trunk: str = "", heads: str = "", fetch: bool 
     else:
         files = [path for _, path in weights.obtain(Lpips.name, fetch)]
     digests = "".join(weights.verify(file, "")[:8] for file in files)  # of trunk and heads
-    return Lpips(*(weights.read_tensors(file) for file in files), digests, device_of(device))
+    return Lpips(weights.read_tensors(files[0]), weights.read_tensors(files[1]), digests, device_of(device))

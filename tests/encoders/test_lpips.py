@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from evalkit.core import EvalkitError
 from evalkit.encoders import lpips, weights
 
-SIZES = [(300, 400), (64, 64), (500, 120)]  # larger, smaller, and both
+SIZES = [(80, 100), (20, 30), (130, 40)]  # larger than 64 pixels, smaller, and both
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,13 @@ def theirs(peer: nn.Module, first: Image.Image, second: Image.Image) -> float:
         return peer(one, two).item()
 
 
-def test_every_pair_agrees_with_torch_fidelity(encoder: lpips.Lpips, peer: nn.Module):
+def test_a_pair_agrees_with_torch_fidelity_at_256_pixels(encoder: lpips.Lpips, peer: nn.Module):
+    first, second = picture((300, 400), 0), picture((500, 120), 1)
+    found = encoder.distances(torch.stack([encoder.prepare(first), encoder.prepare(second)]))
+    assert found[0, 1].item() == pytest.approx(theirs(peer, first, second), rel=1e-5)
+
+
+def test_every_pair_agrees_with_torch_fidelity(encoder: lpips.Lpips, peer: nn.Module, small: None):
     images = [picture(size, seed) for seed, size in enumerate(SIZES)]
     found = encoder.distances(torch.stack([encoder.prepare(image) for image in images]))
     assert torch.equal(found, found.T)
