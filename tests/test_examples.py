@@ -1,6 +1,7 @@
 """The example package, installed and run; and every block of docs/plugins.md, as it stands there."""
 
 import importlib.util
+import inspect
 import json
 import os
 import re
@@ -14,10 +15,12 @@ from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from evalkit import plugins
 from evalkit.cli import app
+from evalkit.config import Config
 from evalkit.run_folder import Run
 
 ROOT = Path(__file__).parent.parent
@@ -158,6 +161,22 @@ def test_what_the_page_serves_is_what_a_local_run_draws(page: Path) -> None:
     hashes = [record.sha256 for record in far.records("openai:my_options:load")]
     assert hashes == [record.sha256 for record in near.records("my_options:load")]
     assert "" not in hashes
+
+
+def test_the_page_on_local_models_is_right() -> None:
+    tokens = MarkdownIt().parse((ROOT / "docs/local-models.md").read_text("utf-8"))
+    blocks = [(token.info, token.content) for token in tokens if token.type == "fence"]
+    lines = [line for info, content in blocks if info == "bash" for line in content.splitlines()]
+    assert len(lines) == 3
+    for line in lines:
+        get_command(app).commands["run"].make_context("run", shlex.split(line)[2:])  # type: ignore[attr-defined]
+    [settings] = [content for info, content in blocks if info == "toml"]
+    config = Config.from_toml(settings)
+    [model] = plugins.models(config.models, config.options)
+    assert model.options.items() >= {"model": "stabilityai/sdxl-turbo", "steps": 1, "guidance": 0.0, "batch": 8}.items()
+    table = re.findall(r"^\| (`.*?) \|", (ROOT / "docs/local-models.md").read_text("utf-8"), re.MULTILINE)
+    named = {name.strip("`") for row in table for name in row.split(", ")}
+    assert named == set(inspect.signature(model.target).parameters) - {"model", "device"}
 
 
 def test_the_entry_point_of_the_page_is_the_example_s() -> None:

@@ -148,6 +148,13 @@ def test_options_reach_the_pipeline(folder: Path, alone: ours.Pipeline) -> None:
     assert wide.size == (24, 8)
 
 
+def test_compiling_changes_nothing_but_the_speed(folder: Path, alone: ours.Pipeline) -> None:
+    compiled = ours.load(model=str(folder), device="cpu", steps=3, compile=True)
+    assert compiled.pipeline.unet._compiled_call_impl is not None
+    with torch.compiler.set_stance("force_eager"):  # a compiler, and minutes, are more than a test may ask for
+        assert np.array_equal(pixels(compiled(["sky"], [1]))[0], pixels(alone(["sky"], [1]))[0])
+
+
 def test_a_long_prompt_is_noted(alone: ours.Pipeline) -> None:
     short, long = alone(["sky", "a blue house in the snow"], [1, 1])
     assert isinstance(short, Image.Image)
