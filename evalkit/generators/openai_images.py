@@ -6,8 +6,10 @@ again by itself, without an idempotency key, and the service may charge for each
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -127,7 +129,7 @@ class OpenAIImages:
         self._azure = bool(api_version)
         path = base.path.rstrip("/")
         if self._azure:
-            path = f"{path.removesuffix('/openai')}/openai/deployments/{_segment(model)}"
+            path = path if "/openai/deployments/" in path else f"{path.removesuffix('/openai')}/openai/deployments/{_segment(model)}"
         self._target = Target(base.origin, f"{path}/images/generations" + (f"?api-version={_segment(api_version)}" if self._azure else ""))
         self._provider = "openai" if base.origin.host == "api.openai.com" else ""  # other services have prices of their own
         listed = price_of(self._provider, model, str(parameters.get("size", "")), str(parameters.get("quality", "")))
@@ -162,7 +164,7 @@ class OpenAIImages:
 
     def _image(self, reply: Reply, value: Any) -> Answer:
         """A 2xx answer: the service took the request, so whatever is wrong with it now has most likely been paid for."""
-        cost = self._cost(value)
+        cost = self._cost(reply, value)
         data = value.get("data") if isinstance(value, dict) else None
         item = data[0] if isinstance(data, list) and data and isinstance(data[0], dict) else {}
         try:
@@ -178,9 +180,15 @@ class OpenAIImages:
         notes = [note, f"prompt revised: {revised}" if isinstance(revised, str) and revised else ""]
         return Answer("ok", image, cost=cost, note=said("; ".join(item for item in notes if item), self._keys, 1000))
 
-    def _cost(self, value: Any) -> float | None:
-        """By the tokens that the answer reports, where their price is known; else the price per image."""
-        counted = cost_of(self._provider, self._model, value.get("usage") if isinstance(value, dict) else None)
+    def _cost(self, reply: Reply, value: Any) -> float | None:
+        """As a router reports it, else by the tokens that the answer counts, where their price is known, else the price per image."""
+        usage = value.get("usage") if isinstance(value, dict) else None
+        reported = usage.get("cost") if isinstance(usage, dict) else None  # OpenRouter; LiteLLM says it in a header
+        with contextlib.suppress(TypeError, ValueError):
+            number = float(reported if reported is not None else reply.headers.get("x-litellm-response-cost", ""))
+            if math.isfinite(number) and number >= 0:
+                return number
+        counted = cost_of(self._provider, self._model, usage)
         return counted if counted is not None else self.price
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 from scripted_server import answer, serving
 
 from evalkit import plugins
+from evalkit.config import is_path
 from evalkit.core import EvalkitError
 from evalkit.generators.openai_images import load
 from evalkit.generators.token_prices import cost_of
@@ -67,7 +68,7 @@ def test_a_seed_is_sent_only_where_the_service_reads_one():
 
 def test_azure_by_deployment_and_version():
     with serving(lambda seen: answer(200, GOOD)) as server:
-        for base in (server.url, f"{server.url}/openai"):
+        for base in (server.url, f"{server.url}/openai", f"{server.url}/openai/deployments/my%20deployment"):
             service = load(model="my deployment", base_url=base, api_key_env="TEST_KEY", api_version="2025-04-01-preview")
             assert service.request("x", 1, 0).status == "ok"
     for seen in server.seen:
@@ -243,6 +244,11 @@ def test_the_price_and_the_cost_of_an_image(monkeypatch):
     assert ask(answer(200, {**GOOD, "usage": usage}), price=0.02).cost == 0.02
     assert ask(answer(200, {"data": [{"b64_json": "%"}]}), price=0.02).cost == 0.02  # taken, so most likely charged
     assert ask(answer(429, {}), price=0.02).cost is None
+    # some routers report what they charge
+    assert ask(answer(200, {**GOOD, "usage": {"cost": 0.031}}), price=0.02).cost == 0.031
+    assert ask(answer(200, GOOD, x_litellm_response_cost="0.042"), price=0.02).cost == 0.042
+    for junk in ("nan", "-1", "much", ""):
+        assert ask(answer(200, GOOD, x_litellm_response_cost=junk), price=0.02).cost == 0.02
 
 
 def test_the_fingerprint_is_readable_and_holds_all_that_an_answer_depends_on(monkeypatch):
@@ -352,6 +358,8 @@ def test_plugins_know_a_model_by_its_name(monkeypatch):
     assert "model=gpt-image-1.5 size=1024x1024" in service.fingerprint
     (again,) = plugins.models(["openai-images:a/b:c"], {})
     assert (again.label, again.options["model"]) == ("openai-images:a/b:c", "a/b:c")
+    assert not any(map(is_path, ("openai:gpt-image-2", "openai:owner/model", "diffusers:owner/model", "http-template:a/b.toml")))
+    assert all(map(is_path, ("./openai:owner/model", "a/openai:m", "C:/pictures", "../x", "https://host/x")))
     with pytest.raises(EvalkitError, match="needs the option 'model'"):
         plugins.models(["openai"], {})
     with pytest.raises(EvalkitError, match="is also given model='other'"):
