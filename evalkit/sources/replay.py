@@ -20,7 +20,7 @@ class Replay(Generic[T]):
         size: bytes of an item.
     """
 
-    def __init__(self, start: Callable[[], Iterator[T]], size: Callable[[T], int], keep: int = 512, limit: int = 256 << 20) -> None:
+    def __init__(self, start: Callable[[], Iterator[T]], size: Callable[[T], int], keep: int = 256, limit: int = 1 << 30) -> None:
         self._start, self._size, self._keep, self._limit = start, size, keep, limit
         self._lock = threading.Lock()
         self._stream: Iterator[T] | None = None

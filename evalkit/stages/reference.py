@@ -33,7 +33,7 @@ from evalkit.terminal import progress
 __all__ = ["Card", "Reference", "available", "build", "build_from_images", "features_of", "images_below", "load"]
 
 log = logging.getLogger(__name__)
-AHEAD = 256  # pictures that threads may be ahead of the encoders, at most
+AHEAD = 128  # pictures that threads may be ahead of the encoders, at most; a Replay keeps more
 
 
 def build(
