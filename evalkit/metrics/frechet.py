@@ -8,20 +8,32 @@ matrix itself, and the eigenvalue problem is as small as the number of images.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from evalkit.core import Moments
-from evalkit.metrics.numeric import at_least, checked, checked_pair, same_dimension
+from evalkit.metrics import roots
+from evalkit.metrics.numeric import at_least, checked_pair, mean_of, same_dimension, valid
+from evalkit.metrics.remembered import remembered
+
+_BLOCK = 4096  # rows that are widened and multiplied at once
 
 
 def moments(features: Tensor) -> Moments:
-    """Mean and unbiased covariance (ddof = 1) of float [N, D] features, N >= 2."""
-    features = checked(features, "given")
+    """Mean and unbiased covariance (ddof = 1), float64, of float [N, D] features, N >= 2; widened block by block."""
+    features = valid(features, "given")
     at_least(len(features), 2, "given")
-    mean = features.mean(dim=0)
-    centred = features - mean
-    return Moments(mean, centred.T @ centred / (len(features) - 1), len(features))
+    mean = mean_of(features)
+    scatter = torch.zeros(len(mean), len(mean), dtype=torch.float64, device=features.device)
+    for block in features.split(_BLOCK):
+        centred = block.double() - mean
+        scatter.addmm_(centred.T, centred)
+    return Moments(mean, scatter / (len(features) - 1), len(features))
+
+
+_kept_moments = remembered(moments)  # FID and its interval start from the same ones
 
 
 def merge_moments(first: Moments, second: Moments) -> Moments:
@@ -73,35 +85,75 @@ def fid(*, fake: Tensor, real_moments: Moments) -> Tensor:
 
     With N <= D the roots come from the N x N matrix Xc C Xc^T / (N - 1), whose eigenvalues are those of C1 C.
     """
-    fake = checked(fake, "generated")
+    fake = valid(fake, "generated")
     same_dimension(fake.shape[1], len(real_moments.mean))
     at_least(len(fake), 2, "generated")
     if len(fake) > fake.shape[1]:
-        return frechet_distance(fake_moments=moments(fake), real_moments=real_moments)
+        return frechet_distance(fake_moments=_kept_moments(fake), real_moments=real_moments)
+    fake = fake.double()
     return _fid_of_gram(fake, fake @ real_moments.cov @ fake.T, real_moments)
 
 
 def fid_without(*, fake: Tensor, real_moments: Moments, groups: Tensor) -> Tensor:
     """FID with each group of images left out in turn, float64 [G]; groups is int [N] with values 0 .. G - 1.
 
-    One product with the reference covariance (or one factor of it) serves all G values.
+    One eigendecomposition serves all groups, see `roots`: exactly up to 3 D images, to second order beyond, where leaving a
+    twentieth out moves the covariance by little.
     """
-    fake = checked(fake, "generated")
+    fake = valid(fake, "generated")
     same_dimension(fake.shape[1], len(real_moments.mean))
-    count = int(groups.max()) + 1
-    if len(fake) <= fake.shape[1]:
-        gram = fake @ real_moments.cov @ fake.T
-        kept = [torch.nonzero(groups != group).flatten() for group in range(count)]
-        return torch.stack([_fid_of_gram(fake[keep], gram[keep][:, keep], real_moments) for keep in kept])
-    factor, total, values = _factor(real_moments.cov), moments(fake), []
-    for group in range(count):
-        part = fake[groups == group]
-        centred = part - part.mean(dim=0)
-        scatter = centred.T @ centred / max(1, len(part) - 1)
-        rest = remove_moments(total, Moments(part.mean(dim=0), scatter, len(part)))
-        root = _sum_of_roots(rest.cov, factor)
-        values.append(_distance(rest.mean, real_moments.mean, rest.cov.trace(), real_moments.cov.trace(), root))
+    count, dimension = len(fake), fake.shape[1]
+    sizes = torch.bincount(groups)
+    at_least(count - int(sizes.max()), 2, "generated (without one group)")
+    mean, spread, eigenvalues, rows = _whitened(fake, real_moments.cov)
+    left_out = roots.to_second_order if count > roots.EXACT_UP_TO * dimension else roots.exactly
+    values = []
+    for group in range(len(sizes)):
+        chosen = (groups == group).nonzero().flatten()
+        if not len(chosen):
+            values.append(fid(fake=fake, real_moments=real_moments))
+            continue
+        part = fake[chosen].double() - mean
+        size, rest = len(part), count - len(part)
+        shift = part.mean(dim=0)  # of the group from the mean of all
+        gone = part.square().sum() + shift.square().sum() * (size * size / rest)
+        trace = (spread - gone) / (rest - 1)
+        root = left_out(eigenvalues, rows(chosen, part), count) if len(eigenvalues) else torch.zeros_like(trace)
+        if not bool(torch.isfinite(root)):  # rank lost to rounding
+            values.append(fid(fake=fake[groups != group], real_moments=real_moments))
+            continue
+        values.append(_distance(mean - shift * (size / rest), real_moments.mean, trace, real_moments.cov.trace(), root))
     return torch.stack(values)
+
+
+def how_without(*, fake: int, dimension: int) -> str:
+    """How `fid_without` finds its values for so many images; empty where they are exact."""
+    return f"values to second order, since N > {roots.EXACT_UP_TO} D" if fake > roots.EXACT_UP_TO * dimension else ""
+
+
+def _whitened(fake: Tensor, cov: Tensor) -> tuple[Tensor, Tensor, Tensor, Callable[[Tensor, Tensor], Tensor]]:
+    """Mean, sum of squares about it, the eigenvalues of the scatter of X L (centred X, cov = L L^T), and the rows of X L in
+    the basis of its eigenvectors, given by a function of the images' places and their centred features.
+
+    With N <= D the small matrix X cov X^T = U E U^T is taken, and the rows are those of U E^(1/2).
+    """
+    if len(fake) <= fake.shape[1]:
+        mean = mean_of(fake)
+        centred = fake.double() - mean
+        eigenvalues, vectors = _eigen(centred @ cov @ centred.T)
+        basis = vectors * eigenvalues.sqrt()
+        return mean, centred.square().sum(), eigenvalues, lambda places, _: basis[places]
+    total, factor = _kept_moments(fake), _factor(cov)
+    eigenvalues, vectors = _eigen(factor.T @ total.cov @ factor * (total.count - 1))
+    turn = factor @ vectors
+    return total.mean, total.cov.trace() * (total.count - 1), eigenvalues, lambda _, part: part @ turn
+
+
+def _eigen(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues and eigenvectors of a positive semidefinite matrix, without those that rounding alone accounts for."""
+    values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
+    kept = values > 1e-13 * values[-1].clamp_min(1e-300)
+    return values[kept], vectors[:, kept]
 
 
 def _fid_of_gram(fake: Tensor, gram: Tensor, real_moments: Moments) -> Tensor:

@@ -47,4 +47,4 @@ def _content(value: Any) -> Any:
     if not isinstance(value, Tensor):
         return value
     raw = value.detach().cpu().contiguous().view(torch.uint8).numpy()
-    return str(value.dtype), str(value.device), tuple(value.shape), hashlib.sha256(memoryview(raw)).digest()
+    return str(value.dtype), str(value.device), tuple(value.shape), hashlib.sha256(raw.data).digest()

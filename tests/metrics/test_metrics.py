@@ -74,7 +74,7 @@ def test_a_covariance_that_is_not_quite_positive_falls_back_to_eigenvectors():
 
 
 # --- quick forms ---------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize(("count", "dimension"), [(40, 12), (20, 64)])
+@pytest.mark.parametrize(("count", "dimension"), [(30, 12), (20, 64)])
 @pytest.mark.parametrize("name", [name for name in LEAVE_OUT if name not in ("fid_infinity", "mind")])  # see test_new_metrics.py
 def test_leaving_groups_out_is_computing_without_them(name: str, count: int, dimension: int):
     fake, real, groups = rows(count, dimension, 1, 0.2), rows(50, dimension, 2), groups_of(count, 6, 3)
@@ -82,7 +82,60 @@ def test_leaving_groups_out_is_computing_without_them(name: str, count: int, dim
     inputs = {asked: known[asked] for asked in inspect.signature(METRICS[name].compute).parameters if asked in known}
     quick = LEAVE_OUT[name](fake=fake, groups=groups, **inputs)
     slow = torch.stack([METRICS[name].compute(fake=fake[groups != group], **inputs) for group in range(6)])
-    assert torch.allclose(quick, slow, rtol=1e-7, atol=1e-9)
+    assert torch.allclose(quick, slow, rtol=1e-4 if name in ("fid", "sfid", "fd_dinov2") else 1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("count", [13, 16, 17, 40, 49, 160])
+def test_fid_without_groups_gives_the_standard_error_of_leaving_them_out(count: int):
+    """Below, at and above as many images as dimensions; from 3 D on to second order."""
+    mixing = torch.from_numpy(np.random.RandomState(5).randn(16, 16) * (1 + np.arange(16)) ** -1.0)
+    fake, real = (rows(count, 16, 1, 0.2) @ mixing).float(), frechet.moments(rows(500, 16, 2) @ mixing)
+    groups = groups_of(count, 10, 3)
+    quick = frechet.fid_without(fake=fake, real_moments=real, groups=groups)
+    slow = torch.stack([frechet.fid(fake=fake[groups != group], real_moments=real) for group in range(10)])
+    assert float(quick.std()) == pytest.approx(float(slow.std()), rel=0.06 if count > 48 else 1e-4)
+    assert torch.allclose(quick, slow, rtol=0.05 if count > 48 else 1e-4)
+    assert bool(frechet.how_without(fake=count, dimension=16)) == (count > 48)
+
+
+def test_fid_without_groups_of_collapsed_images():
+    fake, real = torch.ones(40, 6), frechet.moments(rows(200, 6, 1))
+    left_out = frechet.fid_without(fake=fake, real_moments=real, groups=torch.arange(40) % 5)
+    assert torch.allclose(left_out, frechet.fid(fake=fake, real_moments=real).expand(5), rtol=1e-9)
+
+
+def test_moments_come_in_blocks(monkeypatch: pytest.MonkeyPatch):
+    x = rows(53, 7, 1, 1e3).float()
+    whole = frechet.moments(x)
+    monkeypatch.setattr(frechet, "_BLOCK", 10)
+    assert torch.allclose(frechet.moments(x).cov, whole.cov, rtol=1e-12)
+
+
+@pytest.mark.parametrize("count", [70, 130])
+def test_kid_of_subsets_is_the_mean_over_subsets(count: int):
+    """Shared kernel matrices and subsets one by one, against the textbook in float64."""
+    fake, real = rows(count, 12, 1, 0.3).float(), rows(90, 12, 2).float()
+    random, values = np.random.RandomState(2020), []
+    for _ in range(3):
+        x, y = (side[torch.from_numpy(random.choice(len(side), 50, replace=False))].double() for side in (fake, real))
+        xx, yy, xy = ((a @ b.T / 12 + 1) ** 3 for a, b in ((x, x), (y, y), (x, y)))
+        values.append((xx.sum() - xx.trace()) / 2450 + (yy.sum() - yy.trace()) / 2450 - 2 * xy.mean())
+    found = kernel.kid(fake=fake, real=real, subsets=3, subset_size=50)
+    assert float(found) == pytest.approx(float(torch.stack(values).mean()), abs=1e-7)
+    shared = kernel.kid(fake=fake.double(), real=real.double(), subsets=60, subset_size=50)
+    assert np.isfinite(float(shared))
+
+
+def test_kid_without_groups_of_many_images_is_linear(monkeypatch: pytest.MonkeyPatch):
+    """First-order values against a sample of partners: the same standard error as from all pairs, where the sets differ."""
+    fake, real, groups = rows(600, 12, 1, 0.4), rows(100, 12, 2), groups_of(600, 20, 3)
+    slow = kernel.kid_without(fake=fake, real=real, groups=groups)
+    monkeypatch.setattr(kernel, "MOST_FOR_PAIRS", 500)
+    monkeypatch.setattr(kernel, "PARTNERS", 400)
+    quick = kernel.kid_without(fake=fake, real=real, groups=groups)
+    assert float(quick.std()) == pytest.approx(float(slow.std()), rel=0.15)
+    assert np.corrcoef(quick, slow)[0, 1] > 0.95
+    assert "400 others" in kernel.how_without(fake=600)
 
 
 def test_recall_without_a_group_that_holds_all_near_neighbours():
