@@ -17,7 +17,7 @@ from torch import Tensor
 
 from evalkit.core import Moments
 from evalkit.metrics import frechet
-from evalkit.metrics.numeric import at_least, checked, same_dimension
+from evalkit.metrics.numeric import at_least, same_dimension, valid
 
 POINTS = 15
 LEAST = 5000
@@ -41,11 +41,11 @@ def fid_at_counts(
     The images are shuffled once; a subset is a run of them, taken from the two ends in turn. So each is a random subset, the
     larger ones grow out of the smaller ones (their moments are merged, not computed again), and all images weigh about alike.
     """
-    fake = checked(fake, "generated")
+    fake = valid(fake, "generated")
     same_dimension(fake.shape[1], len(real_moments.mean))
     counts = counts_for(len(fake), points, least)
     order = torch.from_numpy(np.random.RandomState(seed).permutation(len(fake)))
-    ends, values = (_End(fake[order]), _End(fake[order.flip(0)])), []
+    ends, values = (_End(fake, order), _End(fake, order.flip(0))), []
     for place, count in enumerate(counts.tolist()):
         values.append(ends[place % 2].fid(count, real_moments))
     return counts, torch.stack(values)
@@ -91,15 +91,15 @@ def _weights(counts: Tensor) -> Tensor:
 
 
 class _End:
-    """Growing runs of rows from one end: the moments of the last run are kept and merged with what comes next."""
+    """Growing runs of rows of float [N, D] in one order: the moments of the last run are kept and merged with what comes next."""
 
-    def __init__(self, rows: Tensor) -> None:
-        self.rows, self.merged, self.taken = rows, None, 0
+    def __init__(self, fake: Tensor, order: Tensor) -> None:
+        self.fake, self.order, self.merged, self.taken = fake, order, None, 0
 
     def fid(self, count: int, real_moments: Moments) -> Tensor:
-        if count <= self.rows.shape[1]:
-            return frechet.fid(fake=self.rows[:count], real_moments=real_moments)
-        fresh = frechet.moments(self.rows[self.taken : count])
+        if count <= self.fake.shape[1]:
+            return frechet.fid(fake=self.fake[self.order[:count]], real_moments=real_moments)
+        fresh = frechet.moments(self.fake[self.order[self.taken : count]])
         self.merged = fresh if self.merged is None else frechet.merge_moments(self.merged, fresh)
         self.taken = count
         return frechet.frechet_distance(fake_moments=self.merged, real_moments=real_moments)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from evalkit.metrics.numeric import checked_pair, rows_per_block
+from evalkit.metrics.numeric import rows_per_block, valid_pair
 
 PROJECTIONS = 1000
 SEED = 2020  # as torch-fidelity
@@ -21,9 +21,9 @@ def mind(*, fake: Tensor, real: Tensor, projections: int = PROJECTIONS, seed: in
 
     With N and M unequal, as many as the smaller side has are drawn from the other one.
     """
-    fake, real = checked_pair(fake, real)
+    fake, real = valid_pair(fake, real)
     fakes, reals, directions = _draw(len(fake), len(real), fake.shape[1], projections, seed)
-    fake, real, total = fake[fakes], real[reals], torch.zeros((), dtype=torch.float64)
+    fake, real, total = fake[fakes].double(), real[reals].double(), torch.zeros((), dtype=torch.float64)
     for some in directions.split(rows_per_block(len(fake))):
         x, y = (some @ fake.T).sort(dim=1).values, (some @ real.T).sort(dim=1).values
         total += (x - y).square().mean(dim=1).sum()
@@ -36,9 +36,9 @@ def mind_without(*, fake: Tensor, real: Tensor, groups: Tensor, projections: int
     Images and directions stay those that were drawn for all: a new draw for each group would add its own noise. The reference keeps
     its count, so the two sides differ in theirs, and the sorted values are matched by their share of the whole.
     """
-    fake, real = checked_pair(fake, real)
+    fake, real = valid_pair(fake, real)
     fakes, reals, directions = _draw(len(fake), len(real), fake.shape[1], projections, seed)
-    fake, real, member, count = fake[fakes], real[reals], groups[fakes], int(groups.max()) + 1
+    fake, real, member, count = fake[fakes].double(), real[reals].double(), groups[fakes], int(groups.max()) + 1
     total = torch.zeros(count, dtype=torch.float64)
     matches = [_matches(int((member != group).sum()), len(real)) for group in range(count)]
     for some in directions.split(rows_per_block(len(fake))):
