@@ -1,7 +1,7 @@
 """How many requests may be in flight at a service, and how fast they may follow each other. No thread and no clock in here.
 
 Additive increase, multiplicative decrease, as TCP does it (Chiu and Jain 1989): the limit doubles in each round until the
-service says 429 for the first time, then it grows slowly and shrinks at each 429. Four things are added for services that
+service says 429 for the first time, then it grows slowly and shrinks at each 429. Five things are added for services that
 count requests per time rather than requests in flight:
 
 - A 429 stops all sending for as long as Retry-After says, or else for a pause that doubles with each 429 in a row.
@@ -10,6 +10,8 @@ count requests per time rather than requests in flight:
 - A 429 costs a pause, so that the limit grows back the more slowly, the longer the pause was: with the cube of the time
   (as in CUBIC, Ha et al. 2008), five percent in ten pauses.
 - A 429 to a request that was sent before the last decrease is no news and shrinks nothing.
+- Some services say 429 at random, whatever they are asked. Where the last four of eight decreases brought fewer images per second
+  than the first four, being slow does not help, and they are taken back.
 
 Server errors shrink nothing: they say that a service is ill, not that it is asked too often. After three in a row, though, one
 request at a time finds out whether it is well again, with pauses that double.
@@ -23,12 +25,14 @@ from evalkit.core import Status
 from evalkit.stages.retry import backoff, capped
 
 log = logging.getLogger(__name__)
-FIRST, MOST, LEAST = 4.0, 256.0, 0.05  # of the limit
+# Of the limit. Not less than a half: 429s may also come at random, and say nothing about the rate then.
+FIRST, MOST, LEAST = 4.0, 256.0, 0.5
 # What the limit is multiplied with at the first 429, at one that comes within five pauses after the last one, and at others.
 # Found by simulation over 14 rates, latencies and bursts (tests/test_remote_concurrency.py holds some of them).
 _FIRST_TIME, _SOON, _LATER = 0.8, 0.75, 0.9
 _SOON_PAUSES = 5.0
 _STEP = 0.1  # growth per answer is never less, so that large limits grow by some percent in each round
+_TRIED = 4  # decreases that are compared with as many before them
 _ILL = 3  # failures in a row, from which on only one request at a time is sent
 _LATE = 0.1  # seconds of spacing that a late sender may make up for
 
@@ -49,6 +53,8 @@ class Concurrency:
         self.rejections = self.failures = 0
         self._doubling = True
         self._base, self._pause = first, 0.0  # limit and pause of the last decrease
+        self._made = 0  # images and refusals since the last decrease
+        self._history: list[tuple[float, int, float]] = []  # of each decrease: limit before it, images made until it, seconds they took
         self._shrunk_at = self._failed_at = self._resumed_at = self._next_at = float("-inf")
 
     def room(self, in_flight: int, now: float) -> int:
@@ -79,6 +85,7 @@ class Concurrency:
             self._failed(sent_at, now)
         elif status in ("ok", "refused_input", "refused_output"):
             self.rejections = self.failures = 0
+            self._made += 1
             if status == "ok":
                 self.latency = 0.9 * self.latency + 0.1 * (now - sent_at) if self.latency else now - sent_at
             if in_flight + 1 >= 0.7 * self.limit:  # an unused limit teaches nothing
@@ -103,11 +110,30 @@ class Concurrency:
         self.rejections += news
         wait = capped(retry_after) if retry_after is not None else backoff(self.rejections)
         if news:
+            if not self._doubling:
+                self._history.append((self.limit, self._made, now - self._shrunk_at))
+            self._made = 0
             soon = now - self._resumed_at < _SOON_PAUSES * self._pause
             self.limit = max(LEAST, self.limit * (_FIRST_TIME if self._doubling else _SOON if soon else _LATER))
+            self._take_back()
             self._base, self._pause, self._shrunk_at, self._doubling = self.limit, wait, now, False
         self._resumed_at = self._next_at = max(self._next_at, now + wait)
         log.debug("%s: 429, at most %.2f requests in flight, pause of %.2f s", self.name, self.limit, wait)
+
+    def _take_back(self) -> None:
+        """After eight decreases: did they help?"""
+        if len(self._history) < 2 * _TRIED:
+            return
+        (before, after) = (
+            sum(made for _, made, _ in part) / max(1e-9, sum(seconds for _, _, seconds in part))
+            for part in (self._history[:_TRIED], self._history[_TRIED:])
+        )
+        if after < 0.9 * before and self.limit < self._history[0][0]:
+            self.limit = self._history[0][0]
+            log.debug("%s: being slow does not help, again %.2f requests in flight", self.name, self.limit)
+            self._history.clear()
+        else:
+            del self._history[:_TRIED]
 
     def _failed(self, sent_at: float, now: float) -> None:
         if sent_at <= self._failed_at:
