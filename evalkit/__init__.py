@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from evalkit.stages.conventions import conventions as conventions
     from evalkit.stages.reference import available as reference_list
     from evalkit.stages.reference import build as reference_build
+    from evalkit.stages.reference_exchange import export as reference_export
+    from evalkit.stages.reference_exchange import import_file as reference_import
+    from evalkit.stages.reference_files import card_text as reference_show
     from evalkit.stages.reference_files import load as reference
     from evalkit.stages.report import report as report
     from evalkit.stages.score import score as score
@@ -49,7 +52,10 @@ _PUBLIC = {
     "judge": "evalkit.training.quality:judge",
     "reference": "evalkit.stages.reference_files:load",
     "reference_build": "evalkit.stages.reference:build",
+    "reference_export": "evalkit.stages.reference_exchange:export",
+    "reference_import": "evalkit.stages.reference_exchange:import_file",
     "reference_list": "evalkit.stages.reference:available",
+    "reference_show": "evalkit.stages.reference_files:card_text",
     "report": "evalkit.stages.report:report",
     "run": "evalkit.api:run",
     "score": "evalkit.stages.score:score",
@@ -74,7 +80,10 @@ __all__ = [
     "judge",
     "reference",
     "reference_build",
+    "reference_export",
+    "reference_import",
     "reference_list",
+    "reference_show",
     "report",
     "run",
     "score",
