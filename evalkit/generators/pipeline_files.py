@@ -36,7 +36,9 @@ def find_pipeline(model: str, revision: str, variant: str) -> tuple[Path, str]:
         with quiet(bars=True):
             found = DiffusionPipeline.download(model, use_safetensors=True, revision=revision or None, variant=variant or None)
     except Exception as error:  # a dozen kinds, of three libraries
-        raise EvalkitError(f"The pipeline {model!r} cannot be had: {first_sentence(error)}", hint) from error
+        gone = "cached" in str(error)  # what the library says of it speaks of its own parameters
+        why = "it is in no cache, and the hub cannot be reached or does not have it." if gone else first_sentence(error)
+        raise EvalkitError(f"The pipeline {model!r} cannot be had: {why}", hint) from error
     return Path(found), f"{model}@{Path(found).name}"
 
 

@@ -252,7 +252,7 @@ def test_places_without_a_pipeline(folder: Path, tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     bad(tmp_path / "nowhere", "There is no folder", "hub name")
-    bad(Path("nobody/no-such-model"), "'nobody/no-such-model' cannot be had", "spelling")
+    bad(Path("nobody/no-such-model"), "'nobody/no-such-model' cannot be had: it is in no cache", "spelling")
     bad(folder / "model_index.json", "is a file; expected a folder", "from_single_file")
     bad(tmp_path, "holds no model_index.json")
     (tmp_path / "model_index.json").write_text("{")
