@@ -16,7 +16,8 @@ PAGE = Path(__file__).with_name("cli.md")
 HEAD = """# The command line
 
 Made from `--help` by `python docs/make_cli.py`; do not edit. Exit codes: 0 fine, 1 the gate found a regression, 2 a mistake in the
-command, configuration or input (one sentence on stderr), 3 inconclusive, 4 runs that cannot be compared, 130 stopped by Ctrl-C.
+command, configuration or input (one sentence on stderr), 3 inconclusive or incomplete (a service or --max-cost stopped the run; the same
+command goes on), 4 runs that cannot be compared, 130 stopped by Ctrl-C.
 """
 
 

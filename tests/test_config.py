@@ -32,6 +32,7 @@ def configs(draw: st.DrawFn) -> Config:
         encoders=draw(st.sampled_from(["auto", "standard", "mini", "a,b:c"])),
         device=draw(st.sampled_from(["auto", "cpu", "cuda:3"])),
         batch_size=draw(st.integers(1, 65_536)),
+        max_cost=draw(st.one_of(st.none(), st.integers(0, 1000), st.floats(0, 1e8))),
         options=draw(st.dictionaries(TEXT, st.dictionaries(TEXT, VALUES, min_size=1, max_size=3), max_size=3)),
     )
 
@@ -118,11 +119,24 @@ def test_bad_files(text: str, message: str, hint: str) -> None:
         ("device", "gpu"),
         ("prompts", ""),
         ("out", "\udcff"),
+        ("max_cost", -0.01),
+        ("max_cost", float("nan")),
+        ("max_cost", True),
     ],
 )
 def test_ranges(key: str, value: object) -> None:
     with pytest.raises(EvalkitError, match=f"{key}|not valid Unicode"):
         Config(**({"models": ("noise",), "prompts": "p.txt"} | {key: value}))  # type: ignore[arg-type]
+
+
+def test_money_is_a_number(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text('models = ["noise"]\nprompts = "p.txt"\nmax_cost = 20\n')
+    assert load_config(file, {}).max_cost == 20
+    assert load_config(file, {"max_cost": 2.5}).max_cost == 2.5
+    file.write_text('models = ["noise"]\nprompts = "p.txt"\nmax_cost = "20"\n')
+    with pytest.raises(EvalkitError, match="sets max_cost to '20'; expected a number"):
+        load_config(file, {})
 
 
 def test_settings() -> None:

@@ -16,7 +16,9 @@ import services_for_tests
 from fake_service import FakeService, Fault, picture, shares
 from PIL import Image
 from services_for_tests import Memory, Script
+from typer.testing import CliRunner
 
+from evalkit.cli import app
 from evalkit.config import Config
 from evalkit.core import Answer, EvalkitError, Record
 from evalkit.prompts import prompts_from_list
@@ -361,6 +363,20 @@ def test_the_estimate_sends_and_writes_nothing(tmp_path: Path) -> None:
     assert generate.estimate(config) == [(MEMORY, 16, 12, 0.25, 3.0), ("noise", 16, 0, 0.0, 0.0)]
     asked.price = None
     assert generate.estimate(config)[0] == (MEMORY, 16, 12, None, None)
+
+
+def test_a_dry_run_names_the_prices_that_are_not_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = service(price=None)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "p.txt").write_text("a cat\na dog\n")
+    shown = CliRunner().invoke(app, ["run", "--models", f"{MEMORY},noise", "--prompts", "p.txt", "--dry-run"])
+    assert shown.exit_code == 0
+    assert shown.stdout.splitlines() == [f"{MEMORY}\t2 of 2\tunknown\tunknown", "noise\t2 of 2\t$0.00\t$0.00", "total\t4\t\t$0.00 and more"]
+    assert f"The price of {MEMORY} is not known: give it with `--set {MEMORY}.price=0.04`." in shown.stderr
+    shown = CliRunner().invoke(app, ["run", "--models", MEMORY, "--prompts", "p.txt", "--dry-run", "--json"])
+    assert json.loads(shown.stdout) == [{"model": MEMORY, "requested": 2, "missing": 2, "price": None, "total": None}]
+    assert asked.asked == []
+    assert [path.name for path in tmp_path.iterdir()] == ["p.txt"]
 
 
 def test_the_log_says_what_came_of_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
