@@ -72,7 +72,11 @@ def test_the_metadata_name_licences_and_entry_points(wheel: Path, names: set[str
         metadata = message_from_string(archive.read(f"{place}/METADATA").decode())
         entries = archive.read(f"{place}/entry_points.txt").decode()
     assert metadata["License-Expression"] == "Apache-2.0"
-    assert set(metadata.get_all("License-File") or []) == {"LICENSE", "evalkit/scenes/sprites/LICENSES.md"}
+    assert set(metadata.get_all("License-File") or []) == {
+        "LICENSE",
+        "evalkit/encoders/clip_merges.LICENSE",
+        "evalkit/scenes/sprites/LICENSES.md",
+    }
     assert any(line.startswith("torch-fidelity") for line in metadata.get_all("Requires-Dist") or [])
     assert "evalkit = evalkit.cli:main" in entries
     assert "dalle = evalkit.generators.dalle:load" in entries
