@@ -94,6 +94,7 @@ def kills(folder: Path, count: int = 500, times: int = 20) -> None:
         command += ["--set", f"{MODEL}.base_url={server.url}", "--set", f"{MODEL}.price=0.01"]
         for number in range(times + 1):
             finished, before = {record.index for record in run.records(MODEL)}, len(server.accepted)
+            journal = len(run.requests(MODEL))
             process = subprocess.Popen(command, cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL, text=True)
             if number < times:
                 wanted = before + draw.randint(1, round(1.6 * (count - len(finished)) / (times - number + 1)))
@@ -103,10 +104,11 @@ def kills(folder: Path, count: int = 500, times: int = 20) -> None:
                 process.send_signal(signal.SIGKILL)
             process.wait()
             again += sum(int(call.prompt.split()[1]) in finished for call in server.accepted[before:])
-            sent = Counter(row["index"] for row in run.requests(MODEL) if row["status"] == "sent")
+            rows = [row["index"] for row in run.requests(MODEL) if row["status"] == "sent"]
+            sent = Counter(rows)
             lost += sum(sent[int(prompt.split()[1])] < times_ for prompt, times_ in server.counts().items())
             if number < times:
-                in_flight.update(set(sent) - {record.index for record in run.records(MODEL)})
+                in_flight.update(set(rows[journal:]) - {record.index for record in run.records(MODEL)})
         counts = server.counts()
     records = run.records(MODEL)
     repeated = sum(counts.values()) - len(counts)
