@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from evalkit.run_folder import Run
 from evalkit.stages import firewall
 from evalkit.stages.features import image_features
 from evalkit.stages.image_sets import ImageSet, image_sets
+from evalkit.stages.reference import build_from_images
+from evalkit.stages.score import score
 
 
 def noise(seed: int, size: tuple[int, int] = (40, 40)) -> Image.Image:
@@ -218,3 +221,24 @@ def test_a_run_s_own_pictures_pass_the_same_firewall(tmp_path: Path):
 def test_the_policy_has_two_words(tmp_path: Path):
     with pytest.raises(EvalkitError, match="expected refuse or skip"):
         image_sets(folder_of(tmp_path / "pictures", GOOD), on_bad="ignore")  # type: ignore[arg-type]
+
+
+def test_every_place_is_scored_alike_and_skipped_pictures_are_requested_only(tmp_path: Path):
+    files = {f"{seed:02d}.png": encode_png(noise(seed)) for seed in range(12)}
+    reference = build_from_images([noise(seed) for seed in range(20, 40)], name="r", encoders=[Pixels()], out=tmp_path / "r")
+    np.savez(tmp_path / "a.npz", np.stack([np.asarray(noise(seed)) for seed in range(12)]))
+    for number in range(2):
+        with tarfile.open(tmp_path / f"s-{number}.tar", "w") as archive:
+            for name, data in list(files.items())[6 * number : 6 * number + 6]:
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                archive.addfile(info, io.BytesIO(data))
+    bad = zip_of(tmp_path / "bad.zip", files | {"cut.png": files["00.png"][:99]})
+    places = [folder_of(tmp_path / "f", files), zip_of(tmp_path / "a.zip", files), tmp_path / "a.npz", tmp_path / "s-{0..1}.tar", bad]
+    rows = [score(place, metrics=["fid"], encoders="pixels", reference=str(reference), on_bad="skip")[0] for place in places]
+    assert rows[0].value is not None
+    assert [row.value for row in rows] == [rows[0].value] * 5
+    assert [(row.count, row.requested) for row in rows] == [(12, 12)] * 4 + [(12, 13)]
+    assert len(list((tmp_path / "reports").iterdir())) == 5
+    with pytest.raises(EvalkitError, match="1 of 13 images"):
+        score(bad, metrics=["fid"], encoders="pixels", reference=str(reference))

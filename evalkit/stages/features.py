@@ -61,7 +61,7 @@ def image_features(
     saved, pause = time.monotonic(), SAVE_SECONDS
     pending: list[Cache] = []
     with progress(label or f"encoding with {encoder.name}", len(missing)) as advance:
-        for batch in _encode(missing, encoder, batch_size, asked):
+        for batch in _encode(missing, encoder, batch_size, asked, len(images)):
             pending.append(batch)
             advance(len(batch.rows))
             if time.monotonic() - saved > pause:
@@ -91,8 +91,11 @@ def text_features(texts: Sequence[str], encoder: TextEncoder, cache: Path) -> Te
     return torch.from_numpy(known.values["pool"][[known.rows[key] for key in keys]])
 
 
-def prepared(images: Sequence[ImageFile], encoder: Encoder, ahead: int) -> Iterator[tuple[ImageFile, str, Tensor]]:
-    """(file, note, uint8 [3, H, W]) in order, decoded by threads that run at most `ahead` pictures ahead."""
+def prepared(images: Sequence[ImageFile], encoder: Encoder, ahead: int, total: int = 0) -> Iterator[tuple[ImageFile, str, Tensor]]:
+    """(file, note, uint8 [3, H, W]) in order, decoded by threads that run at most `ahead` pictures ahead.
+
+    total: of how many pictures these are those whose features are missing, for the sentence on bad ones.
+    """
 
     def read(image: ImageFile) -> tuple[str, Tensor] | None:
         found = look(image)
@@ -103,22 +106,24 @@ def prepared(images: Sequence[ImageFile], encoder: Encoder, ahead: int) -> Itera
         for image in images:
             queue.append((image, pool.submit(read, image)))
             if len(queue) >= ahead:
-                yield _ready(*queue.popleft(), images)
+                yield _ready(*queue.popleft(), images, total)
         while queue:
-            yield _ready(*queue.popleft(), images)
+            yield _ready(*queue.popleft(), images, total)
 
 
-def _ready(image: ImageFile, future: Future[tuple[str, Tensor] | None], images: Sequence[ImageFile]) -> tuple[ImageFile, str, Tensor]:
+def _ready(
+    image: ImageFile, future: Future[tuple[str, Tensor] | None], images: Sequence[ImageFile], total: int
+) -> tuple[ImageFile, str, Tensor]:
     found = future.result()
     if found is None:
-        refuse(images)  # names all that cannot be taken, not the first one only
+        refuse(images, total)  # names all that cannot be taken, not the first one only
     return image, *found
 
 
-def _encode(images: Sequence[ImageFile], encoder: Encoder, batch_size: int, asked: frozenset[str]) -> Iterator[Cache]:
+def _encode(images: Sequence[ImageFile], encoder: Encoder, batch_size: int, asked: frozenset[str], total: int) -> Iterator[Cache]:
     """Batches of one prepared size each, in the order in which they fill up."""
     waiting: dict[tuple[int, ...], list[tuple[ImageFile, str, Tensor]]] = {}
-    for item in prepared(images, encoder, 2 * batch_size):
+    for item in prepared(images, encoder, 2 * batch_size, total):
         group = waiting.setdefault(tuple(item[2].shape), [])
         group.append(item)
         if len(group) == batch_size:

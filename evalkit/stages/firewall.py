@@ -61,12 +61,15 @@ def look(image: ImageFile) -> Decoded | Unreadable:
     return found
 
 
-def refuse(images: Sequence[ImageFile]) -> NoReturn:
-    """Raise one EvalkitError on all pictures that cannot be taken; called where the first of them was met."""
+def refuse(images: Sequence[ImageFile], total: int = 0) -> NoReturn:
+    """Raise one EvalkitError on all of these pictures that cannot be taken; called where the first of them was met.
+
+    total: the size of the set, where the rest of it is known to be good.
+    """
     bad = [BadImage(image.path, found) for image, found in zip(images, _all(images, "checking images"), strict=True) if found]
     if not bad:
         raise EvalkitError("A picture changed while it was read.", "Run the same command again.")
-    raise_bad_images(bad, len(images), "Or leave them out: `--on-bad skip`.")
+    raise_bad_images(bad, total or len(images), "Or leave them out: `--on-bad skip`.")
     raise AssertionError("raise_bad_images returns never")
 
 

@@ -185,7 +185,7 @@ def _build(
 
 
 def _tally_facts(tally: Tally) -> dict[str, Any]:
-    moments, rows = tally.moments, len(tally.features())
+    moments, rows = tally.moments, tally.kept
     return {
         "name": tally.encoder.name,
         "fingerprint": tally.encoder.fingerprint,

@@ -49,6 +49,11 @@ class Tally:
         if not all(bool(torch.isfinite(part.cov).all()) for part in self.moments.values()):
             raise EvalkitError(f"The encoder {self.encoder.name} gave features that are not finite.", "Its weights are damaged.")
 
+    @property
+    def kept(self) -> int:
+        """How many rows of features are kept."""
+        return len(self._kept)
+
     def features(self) -> Tensor:
         """The kept rows, float32 [M, D], in the order of their digests."""
         self._kept.sort(key=lambda item: item[0])
