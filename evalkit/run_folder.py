@@ -101,6 +101,10 @@ class Run:
         return self.path / "firewall.json"
 
     @property
+    def comparisons_path(self) -> Path:
+        return self.path / "comparisons.json"
+
+    @property
     def report_path(self) -> Path:
         return self.path / "report"
 
@@ -222,6 +226,14 @@ class Run:
     def write_firewall(self, findings: dict[str, Any]) -> None:
         """firewall.json: by model, what is wrong with pictures or worth knowing, with their names."""
         write_atomically(self.firewall_path, json.dumps(findings, indent=1, ensure_ascii=False) + "\n")
+
+    def write_comparisons(self, comparisons: dict[str, Any]) -> None:
+        """comparisons.json: which differences between models are real, as `stages.compare` found them."""
+        write_atomically(self.comparisons_path, json.dumps(comparisons, indent=1, ensure_ascii=False) + "\n")
+
+    def comparisons(self) -> dict[str, Any]:
+        """What `write_comparisons` wrote; empty for a run that was scored before there were comparisons."""
+        return json.loads(self.comparisons_path.read_text(encoding="utf-8")) if self.comparisons_path.is_file() else {}
 
     def write_protocol(self, protocol: dict[str, Any]) -> None:
         """protocol.json: everything that a number depends on (encoders and why, reference, counts, seeds, versions)."""

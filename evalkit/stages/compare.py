@@ -1,0 +1,198 @@
+"""Which differences between models are real: every pair of models on every metric, on what both of them drew.
+
+Two models are compared under one protocol only (the same encoder and reference), and only on the images, prompt and sample,
+that both made; a prompt that one of them refused counts for neither. The p-values of the whole table are corrected together.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from evalkit.core import EvalkitError, Metric
+from evalkit.metrics import LEAVE_OUT, METRICS, comparison, intervals
+from evalkit.metrics.comparison import Difference
+from evalkit.stages import measure
+from evalkit.stages.evidence import part
+
+MOST_FOR_ALL_PAIRS = 8  # models; of more, each is compared with the best of the metric
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """One model: what is at hand on it, and which images these are."""
+
+    model: str
+    evidence: Mapping[str, measure.Evidence]  # by kind of encoder
+    images: Sequence[tuple[int, int]]  # (prompt index, sample) of every row of the evidence
+
+
+@dataclass(frozen=True)
+class _Figure:
+    """A metric of one model on the images of a pair."""
+
+    per_image: NDArray[np.float64] | None  # [N]
+    value: float
+    without: Tensor | None  # float64 [G], for figures of a set
+    note: str = ""
+
+
+def compare(entrants: Sequence[Entrant], table: Sequence[Metric]) -> dict[str, Any]:
+    """The content of comparisons.json.
+
+    Args:
+        entrants: the models, in the order of the report.
+        table: the metrics; those that cannot be measured for both models of a pair give no row.
+
+    Returns:
+        `statement` (how the table was made, in words), `level`, `family` (p-values corrected together) and `rows`: metric, encoder,
+        reference, better, model_a, model_b, value_a, value_b, difference (a less b), low, high, p, p_holm, prompts, images,
+        verdict ("a better", "b better", "not told apart"), needed (prompts at which the difference would be told apart, or null), method.
+    """
+    known: dict[tuple[Any, ...], _Figure | None] = {}
+    rows: list[dict[str, Any]] = []
+    found: list[Difference] = []
+    for metric in table:
+        able = [entrant for entrant in entrants if metric.encoder in entrant.evidence]
+        for a, b in _pairs(metric, able, known):
+            one, other = a.evidence[metric.encoder], b.evidence[metric.encoder]
+            if _protocol(one) != _protocol(other):
+                continue
+            theirs = set(b.images)
+            shared = [image for image in a.images if image in theirs]
+            if not shared:
+                continue
+            first, second = (_figure(metric, entrant, shared, known) for entrant in (a, b))
+            if first is None or second is None:
+                continue
+            clusters = _clusters(a, metric, shared)
+            difference = _difference(first, second, clusters)
+            found.append(difference)
+            reference = one.reference.name if one.reference and {"real", "real_moments"} & set(measure.requests(metric)) else ""
+            rows.append(
+                {
+                    "metric": metric.name,
+                    "encoder": one.encoder,
+                    "reference": reference,
+                    "better": metric.better,
+                    "model_a": a.model,
+                    "model_b": b.model,
+                    "value_a": first.value,
+                    "value_b": second.value,
+                    "difference": difference.value,
+                    "low": difference.low,
+                    "high": difference.high,
+                    "p": difference.p,
+                    "prompts": len(np.unique(clusters)),
+                    "images": len(shared),
+                    "method": difference.method,
+                }
+            )
+    corrected = comparison.holm([difference.p for difference in found])
+    for row, difference, p in zip(rows, found, corrected, strict=True):
+        row["p_holm"] = p
+        row["verdict"] = _verdict(row["better"], difference.value, p)
+        row["needed"] = comparison.needed(difference, row["prompts"], p)
+    family = sum(p is not None for p in corrected)
+    return {"statement": _statement(len(entrants), family), "level": 1 - comparison.ALPHA, "family": family, "rows": rows}
+
+
+def _pairs(metric: Metric, able: Sequence[Entrant], known: dict[tuple[Any, ...], _Figure | None]) -> list[tuple[Entrant, Entrant]]:
+    """All pairs of up to 8 models; of more, each against the best."""
+    if len(able) <= MOST_FOR_ALL_PAIRS:
+        return list(itertools.combinations(able, 2))
+    figures = [(entrant, _figure(metric, entrant, list(entrant.images), known)) for entrant in able]
+    measured = [(figure.value, place) for place, (_, figure) in enumerate(figures) if figure is not None]
+    if not measured:
+        return []
+    best = able[(min if metric.better == "lower" else max)(measured)[1]]
+    return [(best, entrant) for entrant in able if entrant is not best]
+
+
+def _protocol(evidence: measure.Evidence) -> tuple[str, str, str]:
+    reference = evidence.reference
+    return evidence.encoder, reference.name if reference else "", reference.image_hash if reference else ""
+
+
+def _cut(entrant: Entrant, metric: Metric, shared: Sequence[tuple[int, int]]) -> measure.Evidence:
+    """The evidence on the shared images, in their order."""
+    if shared == list(entrant.images):
+        return entrant.evidence[metric.encoder]
+    place = {image: row for row, image in enumerate(entrant.images)}
+    return part(entrant.evidence[metric.encoder], [place[image] for image in shared])
+
+
+def _clusters(entrant: Entrant, metric: Metric, shared: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+    """The prompt of every shared image as 0 .. C - 1; equal for both models, since the images are."""
+    clusters = entrant.evidence[metric.encoder].clusters
+    place = {image: row for row, image in enumerate(entrant.images)}
+    return intervals.cluster_numbers([str(clusters[place[image]]) for image in shared])
+
+
+def _figure(
+    metric: Metric,
+    entrant: Entrant,
+    shared: Sequence[tuple[int, int]],
+    known: dict[tuple[Any, ...], _Figure | None],
+) -> _Figure | None:
+    """The metric on the shared images; None where it cannot be measured. Pairs that share the same images share the work."""
+    key = (metric.name, entrant.model, tuple(shared))
+    if key not in known:
+        try:
+            known[key] = _measured(metric, _cut(entrant, metric, shared), _clusters(entrant, metric, shared))
+        except EvalkitError:
+            known[key] = None
+    return known[key]
+
+
+def _measured(metric: Metric, evidence: measure.Evidence, clusters: NDArray[np.int64]) -> _Figure | None:
+    inputs = measure._inputs(metric, evidence)
+    result = metric.compute(**inputs).detach().cpu().double()
+    if not bool(torch.isfinite(result).all()):
+        return None
+    if result.ndim:
+        return _Figure(result.numpy(), float(result.mean()), None)
+    groups = intervals.groups_of_clusters(clusters)
+    if groups is None:
+        return _Figure(None, float(result), None, note=f"no interval: fewer than {intervals.LEAST_GROUPS} prompts")
+    try:
+        return _Figure(None, float(result), _left_out(metric, evidence, inputs, groups))
+    except EvalkitError as error:
+        return _Figure(None, float(result), None, note=f"no interval: {error.message}")
+
+
+def _left_out(metric: Metric, evidence: measure.Evidence, inputs: dict[str, Any], groups: Tensor) -> Tensor:
+    """The metric without each group of prompts, float64 [G]."""
+    if METRICS.get(metric.name) is metric and metric.name in LEAVE_OUT:
+        return LEAVE_OUT[metric.name](**inputs, groups=groups)
+    return measure._leave_out(metric.compute, inputs, evidence.fake[metric.feature], groups)
+
+
+def _difference(first: _Figure, second: _Figure, clusters: NDArray[np.int64]) -> Difference:
+    if first.per_image is not None and second.per_image is not None:
+        return comparison.paired_means(first.per_image, second.per_image, clusters)
+    groups = intervals.groups_of_clusters(clusters)
+    if first.without is None or second.without is None or groups is None:
+        return Difference(first.value - second.value, None, None, None, 1, first.note or second.note)
+    return comparison.paired_sets(first.value, second.value, first.without, second.without, groups)
+
+
+def _verdict(better: str, difference: float, p: float | None) -> str:
+    if p is None or p > comparison.ALPHA or difference == 0:
+        return "not told apart"
+    return "a better" if (difference < 0) == (better == "lower") else "b better"
+
+
+def _statement(models: int, family: int) -> str:
+    pairs = "every pair of models" if models <= MOST_FOR_ALL_PAIRS else "each model with the best of the metric"
+    return (
+        f"{pairs[0].upper()}{pairs[1:]} on every metric, paired by prompt, on the images that both made. The p-values are corrected "
+        f"together for all {family} comparisons of the table (Holm): the chance that any verdict in it is false is at most 5%."
+    )
