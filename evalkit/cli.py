@@ -50,7 +50,7 @@ app.add_typer(weights_app, name="weights")
 
 @app.callback()
 def start(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks, and more of what happens.")] = False,
     version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=print_version)] = False,
 ) -> None:
     """Compare text-to-image generators: pictures, scores with error bars, and a report.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import logging
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -47,7 +48,7 @@ def clean() -> Iterator[None]:
     """One sentence and an exit code for what the user can mend; the log on stderr."""
     from evalkit.terminal import show_logs
 
-    show_logs()
+    show_logs(logging.DEBUG if state["debug"] else logging.INFO)
     try:
         yield
     except EvalkitError as error:

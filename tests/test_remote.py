@@ -390,6 +390,29 @@ def test_the_log_says_what_came_of_it(tmp_path: Path, caplog: pytest.LogCaptureF
     assert "($0.5)" in line
 
 
+def test_debug_shows_the_history_of_the_concurrency(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    service(lambda prompt, earlier: Answer("rate_limited", retry_after=0.01) if prompt == "a dog" and not earlier else OK)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "p.txt").write_text("a cat\na dog\n")
+    arguments = ["generate", "--models", MEMORY, "--prompts", "p.txt", "--out"]
+    assert "429, at most" not in CliRunner().invoke(app, [*arguments, "quiet"]).stderr
+    services_for_tests.memory[0].asked.clear()
+    shown = CliRunner().invoke(app, ["--debug", *arguments, "told"])
+    assert f"{MEMORY}: 429, at most" in shown.stderr
+    assert "pause of 0.01 s" in shown.stderr
+
+
+def test_threads_end_with_the_run(tmp_path: Path) -> None:
+    service(seconds=0.01)
+    before = set(threading.enumerate())
+    run(tmp_path / "run", 40)
+    assert services_for_tests.memory[0].most_flying > 4
+    end = time.monotonic() + 5
+    while set(threading.enumerate()) - before and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not set(threading.enumerate()) - before
+
+
 def test_progress_shows_refusals_and_money(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import contextlib
     from collections.abc import Iterator

@@ -46,7 +46,7 @@ class Finished(NamedTuple):
     answer: Answer | None
     record: Record | None
     seconds: float
-    error: Exception | None = None
+    error: BaseException | None = None
 
 
 def is_service(generator: object) -> bool:
@@ -79,7 +79,7 @@ class _Session:
         self.tally = Tally(label, len(requests))
         self.flying: set[int] = set()  # Job.order
         self.finished: queue.SimpleQueue[Finished | None] = queue.SimpleQueue()  # None wakes the loop
-        self.work_queue: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self.work_queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()  # None ends a thread
         self.threads = 0
         self.concurrency = Concurrency(label)
         self.notes: list[dict[str, Any]] = []  # journal rows that may wait for the next ones
@@ -100,6 +100,8 @@ class _Session:
                         break
                     self._settle(self._next())
         finally:
+            for _ in range(self.threads):
+                self.work_queue.put(None)
             if self.notes:
                 self.run.append_requests(self.label, self.notes, self.rank)
             log.info("%s", self.tally.summary(time.monotonic() - begun, len(self.flying)))
@@ -152,8 +154,7 @@ class _Session:
 
     def _ask(self) -> None:
         """The life of a thread: send, check, write the image, bring it back. A daemon: an answer may never come."""
-        while True:
-            job = self.work_queue.get()
+        for job in iter(self.work_queue.get, None):
             begun = time.monotonic()
             request = job.request
             try:
@@ -161,7 +162,7 @@ class _Session:
                 seconds = time.monotonic() - begun
                 record = self._image(job, answer, seconds) if answer.status == "ok" else None
                 self.finished.put(Finished(job, answer, record, seconds))
-            except Exception as error:  # somebody else's code, or a full disk
+            except BaseException as error:  # somebody else's code, or a full disk; a thread that died silently would be waited for
                 self.finished.put(Finished(job, None, None, time.monotonic() - begun, error))
 
     def _image(self, job: Job, answer: Answer, seconds: float) -> Record:
