@@ -18,6 +18,7 @@ from evalkit.models.text import WordTokenizer
 from evalkit.words import split_words
 
 SIZE = 32
+SPATIAL_CHANNELS = 7  # as many as the paper of sFID takes
 PREPARATION = "1"  # counts up whenever `prepare` changes: it is part of the fingerprint
 
 
@@ -32,7 +33,10 @@ def _fingerprint(path: Path) -> str:
 
 
 class MiniInceptionEncoder:
-    """Features "pool" (192 dimensions) and "logits" (one per noun of the world) of the small classifier."""
+    """Features "pool" (192 dimensions), "logits" (one per noun of the world) and "spatial" of the small classifier.
+
+    "spatial" holds the first 7 channels of the 8 x 8 map, by row, column and channel, as sFID takes them from Inception.
+    """
 
     kind: EncoderKind = "inception"
 
@@ -46,9 +50,11 @@ class MiniInceptionEncoder:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        """uint8 [N, 3, 32, 32] -> {"pool": float32 [N, 192], "logits": float32 [N, nouns]}."""
-        found = self._network(to_unit(images.to(self.device)))
-        return {"pool": found.pool.cpu(), "logits": found.logits.cpu()}
+        """uint8 [N, 3, 32, 32] -> {"pool": float32 [N, 192], "logits": float32 [N, nouns], "spatial": float32 [N, 448]}."""
+        fine, coarse = self._network.trunk(to_unit(images.to(self.device)))
+        pool = coarse.mean((2, 3))
+        spatial = fine[:, :SPATIAL_CHANNELS].permute(0, 2, 3, 1).flatten(1)
+        return {"pool": pool.cpu(), "logits": self._network.whole(pool).cpu(), "spatial": spatial.cpu()}
 
 
 class MiniClipEncoder:
