@@ -110,6 +110,21 @@ def test_models_that_refused_are_compared_on_what_all_of_them_made(run: Run, toy
     assert common["plain", "fid"].value == pytest.approx(frechet.frechet_distance_of_features(fake=fake, real=real).item(), rel=1e-7)
 
 
+def test_pairs_of_models_are_compared(run: Run, toy_reference: str):
+    score(run.path, encoders=ENCODERS, reference=toy_reference)
+    rows = {row["metric"]: row for row in run.comparisons()["rows"]}
+    assert set(rows) == set(DEFAULT) - {"inception_score"}  # the encoder has no logits
+    assert all((row["model_a"], row["model_b"], row["images"]) == ("plain", "shifted", 20) for row in rows.values())
+    common = {(row.model, row.metric): row.value for row in run.metrics() if row.on == "common"}
+    for name, row in rows.items():
+        assert row["value_a"] == pytest.approx(common["plain", name], rel=1e-12)
+        assert row["p_holm"] is None or row["p_holm"] >= row["p"]
+    assert rows["fid"]["verdict"] == "a better"
+    shutil.rmtree(run.image_folder("shifted"))
+    score(run.path, encoders=ENCODERS, reference=toy_reference)
+    assert run.comparisons() == {}
+
+
 def test_no_second_rows_where_every_model_made_the_same(run: Run, toy_reference: str):
     shutil.rmtree(run.image_folder("shifted"))
     assert all(row.on == "answered" for row in score(run.path, encoders=ENCODERS, reference=toy_reference))

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from evalkit.core import EvalkitError, Metric
+from evalkit.core import EncoderKind, EvalkitError, Metric
 from evalkit.metrics import LEAVE_OUT, METRICS, comparison, intervals
 from evalkit.metrics.comparison import Difference
 from evalkit.stages import measure
@@ -30,7 +30,7 @@ class Entrant:
     """One model: what is at hand on it, and which images these are."""
 
     model: str
-    evidence: Mapping[str, measure.Evidence]  # by kind of encoder
+    evidence: Mapping[EncoderKind, measure.Evidence]
     images: Sequence[tuple[int, int]]  # (prompt index, sample) of every row of the evidence
 
 

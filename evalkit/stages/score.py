@@ -17,6 +17,7 @@ from evalkit.core import Encoder, EvalkitError, Metric, MetricRow
 from evalkit.encoders.select import MINI, STANDARD, Choice, Kind, choose
 from evalkit.metrics import DEFAULT, METRICS, frechet
 from evalkit.stages import firewall, measure, protocol, record_rows
+from evalkit.stages.compare import Entrant, compare
 from evalkit.stages.evidence import Bench, gather, part, read_texts
 from evalkit.stages.firewall import OnBad
 from evalkit.stages.image_sets import ImageSet, image_sets, results_folder
@@ -65,8 +66,10 @@ def score(
     scores: list[tuple[Any, ...]] = []
     findings: dict[str, dict[str, Any]] = {}
     floors: dict[str, dict[str, float]] = {}
+    entrants: list[Entrant] = []
     for images in sets:
         evidence = gather(images, bench)
+        entrants.append(Entrant(images.model, evidence, [(record.index, record.sample) for record in images.records]))
         findings[images.model] = images.findings()
         for note in firewall.notes(findings[images.model]):
             log.info("%s: %s", images.model, note)
@@ -83,6 +86,7 @@ def score(
                 replace(_row(metric, shared, _measured(metric, shared, parts, choice), bench, floors), on="common") for metric in table
             ]
     run.write_scores(("model", "index", "sample", "metric", "encoder", "value"), scores)
+    run.write_comparisons(compare(entrants, table) if len(entrants) > 1 else {})
     run.write_firewall(findings)
     run.write_protocol(protocol.facts(sets, prompts, table, choice, references, floors, rows, findings))
     run.write_metrics(rows)
