@@ -142,6 +142,23 @@ def metric_rows(model: str, order: int, ok: int, requested: int) -> list[MetricR
     ]
 
 
+def make_comparisons(run: Run, models: tuple[str, ...], metrics: tuple[str, ...] = ("fid", "kid", "clip_score")) -> None:
+    """comparisons.json as the score stage leaves it: the first model ahead on fid only, kid without an interval."""
+    rows = []
+    for metric in metrics:
+        for a, b in itertools.combinations(models, 2):
+            told, bare = metric == "fid" and a == models[0], metric == "kid"
+            encoder, reference = ("mini-clip", "") if metric == "clip_score" else ("mini-inception", "scenes")
+            row = {"metric": metric, "encoder": encoder, "reference": reference, "model_a": a, "model_b": b}
+            row |= {"better": "higher" if metric == "clip_score" else "lower", "value_a": 1.0, "value_b": 2.0}
+            row |= {"difference": -9.0 if told else 0.25, "low": None if bare else -12.5, "high": None if bare else -5.5 if told else 13.0}
+            row |= {"p": None if bare else 0.0001 if told else 0.4, "p_holm": None if bare else 0.0002 if told else 0.4}
+            row |= {"verdict": "a better" if told else "not told apart", "needed": None if told or bare else 12_345}
+            row |= {"prompts": 38, "images": 38, "method": "no interval: fewer than 5 prompts" if bare else "paired"}
+            rows.append(row)
+    run.write_comparisons({"statement": "Every pair, Holm.", "level": 0.95, "family": len(rows), "rows": rows})
+
+
 class Page(html.parser.HTMLParser):
     """What a browser would find in the page."""
 
@@ -232,7 +249,7 @@ def test_every_address_is_local_and_exists(run, page):
 def test_page_is_built_for_everybody(page):
     assert len(page.ids) == len(set(page.ids))
     assert all("alt" in values for values in page.attributes("img"))
-    assert all(values.get("scope") in {"col", "row"} for values in page.attributes("th"))
+    assert all(values.get("scope") in {"col", "row", "rowgroup"} for values in page.attributes("th"))
     levels = [int(name[1]) for name, _ in page.tags if re.fullmatch("h[1-6]", name)]
     assert levels[0] == 1
     assert levels.count(1) == 1
@@ -284,6 +301,46 @@ def test_counts_that_differ_allow_no_verdict_on_fid_but_one_on_kid():
     assert fid.verdict == "Not compared: the number of pictures moves this metric, and it differs (n = 60 to 600)."
     assert not any(cell.leads for cell in fid.cells.values())
     assert kid.verdict == "a is ahead of b."
+
+
+def test_paired_verdicts_take_the_place_of_separate_intervals(tmp_path):
+    run = make_run(tmp_path / "run", count=40, hostile=False)
+    assert {c.metric: c.kind for c in read_facts(run.path).comparisons}["clip_score"] == "ahead"
+    make_comparisons(run, ("dalle", "gan"))
+    by_name = {c.metric: c for c in read_facts(run.path).comparisons}
+    assert by_name["fid"].verdict == "dalle is better than gan (paired over 38 prompts)."
+    assert [(cell.leads, cell.worse) for cell in by_name["fid"].cells.values()] == [(True, False), (False, True)]
+    assert by_name["clip_score"].kind == "tied"
+    assert "cannot be told apart (paired over 38 prompts)" in by_name["clip_score"].verdict
+    assert "About 13,000 more prompts would tell gan from dalle" in by_name["clip_score"].verdict
+    assert by_name["kid"].kind == "unsure"
+    assert "fewer than 5 prompts" in by_name["kid"].verdict
+    assert by_name["precision"].verdict.endswith("at this count (n = 39).")  # no pair of it: intervals decide
+
+
+def test_the_table_of_differences_in_every_form(tmp_path):
+    models = ("dalle", "gan", "other/models $x_1$ <b>")
+    run = make_run(tmp_path / "run", count=12, models=models)
+    make_comparisons(run, models)
+    report(run.path)
+    page = Page((run.report_path / "index.html").read_text(encoding="utf-8"))
+    assert {"differences", "differences-title"} <= set(page.ids)
+    text = (run.report_path / "report.md").read_text(encoding="utf-8")
+    assert "## Which differences are real" in text
+    assert "2 of 9 differences are real" in text
+    assert "†" in text
+    tex = (run.report_path / "tables" / "differences.tex").read_text(encoding="utf-8")
+    assert tex.count("\\midrule") == 3
+    assert r"$[-12.5,\,-5.5]$" in tex
+    assert r"other/models \$x\_1\$" in tex
+    assert "^\\dagger" in (run.report_path / "tables" / "metrics.tex").read_text(encoding="utf-8")
+
+
+def test_comparisons_that_are_not_whole_are_passed_over(tmp_path):
+    run = make_run(tmp_path / "run", count=12, hostile=False)
+    run.write_comparisons({"statement": 3, "rows": [{"metric": "fid"}, "nothing", {"metric": "fid", "model_a": "dalle", "low": "x"}]})
+    assert read_facts(run.path).pairs == []
+    assert "Which differences are real" not in report(run.path).read_text(encoding="utf-8")
 
 
 def test_numbers_of_different_protocols_are_not_put_together():

@@ -14,6 +14,7 @@ from typing import Any
 from evalkit.core import EvalkitError, Prompt, Record
 from evalkit.run_folder import Run
 from evalkit.stages import report_words as words
+from evalkit.stages.report_differences import Pair, read_pairs
 from evalkit.stages.report_findings import Comparison, compare
 
 OUTCOMES = ("ok", "refused", "failed", "missing")
@@ -38,6 +39,8 @@ class Facts:
     floors: Mapping[str, Mapping[int, float]]  # encoder -> count -> FID of perfect pictures
     protocol: Mapping[str, Any]
     config: Mapping[str, Any]
+    pairs: Sequence[Pair] = ()  # which differences between models are real; empty for a run that was scored before they were
+    pairs_statement: str = ""  # how the pairs were compared
 
     @property
     def groups(self) -> list[str]:
@@ -88,11 +91,16 @@ def read_facts(path: Path | str) -> Facts:
     samples = [record.sample + 1 for found in records.values() for record in found]
     per_prompt = max([whole(config.get("per_prompt")) or 1, *samples])
     floors = _floors(protocol.get("fid_floor"))
-    comparisons = compare(rows, models, floors)
+    differences = run.comparisons()
+    pairs = read_pairs(differences, models)
+    comparisons = compare(rows, models, floors, pairs)
     score, scores = _scores(run, comparisons)
     name = run.path.resolve().name
     outcomes = {model: _outcomes(found, len(prompts) * per_prompt) for model, found in records.items()}
-    return Facts(run, name, models, prompts, per_prompt, records, outcomes, comparisons, scores, score, floors, protocol, config)
+    statement = str(differences.get("statement", ""))
+    return Facts(
+        run, name, models, prompts, per_prompt, records, outcomes, comparisons, scores, score, floors, protocol, config, pairs, statement
+    )
 
 
 def outcome(record: Record) -> str:

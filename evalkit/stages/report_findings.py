@@ -1,6 +1,7 @@
 """Rows of metrics.json to comparisons: which numbers may stand beside each other, who is ahead, and how sure that is.
 
-The rule is simple and on the safe side: a model is ahead of another where their intervals do not overlap.
+Where comparisons.json has the pair, its verdict counts: paired by prompt and corrected for the whole table. Without it the rule is
+simple and on the safe side: a model is ahead of another where their intervals do not overlap.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Literal
 
 from evalkit.core import Better, MetricRow
 from evalkit.stages import report_words as words
+from evalkit.stages.report_differences import Pair
 
 PROMOTED = ("bias is unknown", "were cut")  # parts of notes that belong beside the finding, not in the fine print
 
@@ -27,6 +29,7 @@ class Cell:
     leads: bool  # set in bold: among the best, and some other model is surely behind
     floor: float | None = None  # FID that perfect pictures would get at this count
     floor_text: str = ""
+    worse: bool = False  # told apart from the best, paired by prompt: marked with a dagger
 
     @property
     def reason(self) -> str:
@@ -86,7 +89,9 @@ class Comparison:
         return any(cell.row.value is not None for cell in self.cells.values())
 
 
-def compare(rows: Sequence[MetricRow], models: Sequence[str], floors: Mapping[str, Mapping[int, float]]) -> list[Comparison]:
+def compare(
+    rows: Sequence[MetricRow], models: Sequence[str], floors: Mapping[str, Mapping[int, float]], pairs: Sequence[Pair] = ()
+) -> list[Comparison]:
     """One comparison per metric, encoder and reference, in the order of the rows."""
     keys = list(dict.fromkeys((row.metric, row.encoder, row.reference) for row in rows if row.model in models))
     comparisons = []
@@ -94,7 +99,8 @@ def compare(rows: Sequence[MetricRow], models: Sequence[str], floors: Mapping[st
         found = {row.model: row for row in rows if (row.metric, row.encoder, row.reference) == (metric, encoder, reference)}
         ordered = {model: found[model] for model in models if model in found}
         table = floors.get(encoder, {}) if metric == "fid" else {}
-        comparisons.append(_comparison(metric, encoder, reference, ordered, table))
+        own = [pair for pair in pairs if (pair.metric, pair.encoder, pair.reference) == (metric, encoder, reference)]
+        comparisons.append(_comparison(metric, encoder, reference, ordered, table, own))
     return comparisons
 
 
@@ -117,24 +123,28 @@ def floor_at(table: Mapping[int, float], count: int) -> float | None:
     return table[smaller] + share * (table[larger] - table[smaller])
 
 
-def _comparison(metric: str, encoder: str, reference: str, rows: Mapping[str, MetricRow], table: Mapping[int, float]) -> Comparison:
+def _comparison(
+    metric: str, encoder: str, reference: str, rows: Mapping[str, MetricRow], table: Mapping[int, float], pairs: Sequence[Pair]
+) -> Comparison:
     measured = [row for row in rows.values() if row.value is not None]
     widths = [row.high - row.low for row in measured if row.low is not None and row.high is not None]
     digits = words.decimals([row.value for row in measured if row.value is not None], widths)
     better = next(iter(rows.values())).better
     best = _best(measured)
-    leaders = [row.model for row in measured if best and not behind(row, best)]
-    decided = 0 < len(leaders) < len(measured) and _same_counts(metric, measured)
+    beaten = {pair.loser for pair in pairs if best and pair.winner == best.model}
+    leaders = [row.model for row in measured if best and not (row.model in beaten if pairs else behind(row, best))]
+    decided = 0 < len(leaders) < len(measured) and (bool(pairs) or _same_counts(metric, measured))
 
     def cell(row: MetricRow) -> Cell:
         span = row.value is not None and row.low is not None and row.high is not None
         interval = f"{words.number(row.low, digits)} to {words.number(row.high, digits)}" if span else ""
         floor = floor_at(table, row.count) if row.value is not None else None
         leads = decided and row.model in leaders
-        return Cell(row, words.number(row.value, digits), interval, leads, floor, words.number(floor, digits) if floor is not None else "")
+        floor_text = words.number(floor, digits) if floor is not None else ""
+        return Cell(row, words.number(row.value, digits), interval, leads, floor, floor_text, row.model in beaten)
 
     cells = {model: cell(row) for model, row in rows.items()}
-    kind, verdict = _verdict(metric, cells, measured, best, leaders)
+    kind, verdict = _verdict(metric, cells, measured, best, leaders, pairs)
     detail = "; ".join(
         f"{model} {c.value}" + (f" ({c.interval})" if c.interval else "") for model, c in cells.items() if c.row.value is not None
     )
@@ -155,13 +165,23 @@ def _same_counts(metric: str, measured: Sequence[MetricRow]) -> bool:
 
 
 def _verdict(
-    metric: str, cells: Mapping[str, Cell], measured: Sequence[MetricRow], best: MetricRow | None, leaders: Sequence[str]
+    metric: str,
+    cells: Mapping[str, Cell],
+    measured: Sequence[MetricRow],
+    best: MetricRow | None,
+    leaders: Sequence[str],
+    pairs: Sequence[Pair],
 ) -> tuple[Kind, str]:
     if best is None:
         reasons = words.listing(sorted({cell.reason for cell in cells.values() if cell.reason}))
         return "missing", f"Not measured{': ' + reasons.rstrip('.') if reasons else ''}."
     if len(measured) == 1:
         return "alone", f"Only {best.model} was measured."
+    if pairs and all(pair.p is None for pair in pairs):
+        why = next((pair.why_none for pair in pairs if pair.why_none), "")
+        return "unsure", f"{best.model} has the best value, but without intervals that is no finding{f' ({why})' if why else ''}."
+    if pairs:
+        return _paired_verdict(best, leaders, [row.model for row in measured if row.model not in leaders], pairs)
     if not _same_counts(metric, measured):
         return "unsure", f"Not compared: the number of pictures moves this metric, and it differs ({_counts(measured)})."
     if any(row.low is None or row.high is None for row in measured):
@@ -176,6 +196,24 @@ def _verdict(
         "ahead",
         f"{words.listing(leaders)} are ahead of {words.listing(losers)}, and cannot be told apart at this count ({_counts(measured)}).",
     )
+
+
+def _paired_verdict(best: MetricRow, leaders: Sequence[str], losers: Sequence[str], pairs: Sequence[Pair]) -> tuple[Kind, str]:
+    """In words what the paired comparisons with the best model say."""
+    prompts = max(pair.prompts for pair in pairs)
+    on = f"paired over {words.plural(prompts, 'prompt')}"
+    close = [pair for pair in pairs if best.model in (pair.model_a, pair.model_b) and not pair.winner and pair.more]
+    more = ""
+    if close:
+        nearest = min(close, key=lambda pair: pair.needed or 0)
+        other = nearest.model_b if nearest.model_a == best.model else nearest.model_a
+        more = f" {nearest.more[0].upper()}{nearest.more[1:]} more prompts would tell {other} from {best.model}, if the difference stayed."
+    if not losers:
+        return "tied", f"{words.listing(leaders)} cannot be told apart ({on}).{more}"
+    if len(leaders) == 1:
+        return "ahead", f"{best.model} is better than {words.listing(losers)} ({on})."
+    rest = words.listing([name for name in leaders if name != best.model])
+    return "ahead", f"{best.model} is better than {words.listing(losers)}, and cannot be told from {rest} ({on}).{more}"
 
 
 def _counts(rows: Sequence[MetricRow]) -> str:

@@ -18,6 +18,7 @@ from PIL import Image
 
 from evalkit.core import Prompt, Record
 from evalkit.run_folder import Run
+from evalkit.stages import report_differences as differences
 from evalkit.stages import report_sentences as sentences
 from evalkit.stages import report_words as words
 from evalkit.stages.report_facts import Facts, outcome, per_second, prompt_means, speed_rows
@@ -80,6 +81,7 @@ def render(facts: Facts, charts: Sequence[Chart]) -> str:
     page = environment.get_template("report.html.j2").render(
         facts=facts,
         sentences=sentences,
+        differences=differences,
         csp=f"default-src 'none'; img-src 'self' data:; style-src {_source(css)}; script-src {_source(script)}; base-uri 'none'",
         css=Markup(css),
         script=Markup(script),

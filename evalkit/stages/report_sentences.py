@@ -10,6 +10,16 @@ from evalkit.stages.report_findings import Comparison
 
 BOLD_RULE = "Bold: the best, and what cannot be told from it, where the interval of at least one model lies wholly behind."
 
+PAIRED_RULE = (
+    "Bold: the best, and what cannot be told from it, where some model is told apart. "
+    "†: worse than the best, paired by prompt, p ≤ 0.05 after Holm's correction."
+)
+
+
+def bold_rule(facts: Facts) -> str:
+    """What bold and the dagger mean in the tables."""
+    return PAIRED_RULE if facts.pairs else BOLD_RULE
+
 
 def headline(facts: Facts) -> str:
     """What was compared, in a line."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from evalkit.escape import attribute, latex, markdown
 from evalkit.stages import report_sentences as sentences
 from evalkit.stages import report_words as words
+from evalkit.stages.report_differences import by_metric, told_apart
 from evalkit.stages.report_facts import Facts, per_second, sample_prompts, speed_rows
 from evalkit.stages.report_findings import Cell
 from evalkit.stages.report_html import image_url, tables, troubles
@@ -21,7 +22,15 @@ def to_markdown(facts: Facts, charts: Sequence[tuple[str, str, str]]) -> str:
     parts = [f"# {markdown(sentences.headline(facts))}", markdown(sentences.lede(facts))]
     if sentences.banner(facts):
         parts.append(f"> **Scores in the bundled world, not comparable with published values.** {markdown(sentences.banner(facts))}")
-    parts += ["## Findings", *_findings(facts), "## Numbers", _numbers(facts), sentences.BOLD_RULE, _fine_print(facts)]
+    parts += [
+        "## Findings",
+        *_findings(facts),
+        "## Numbers",
+        _numbers(facts),
+        markdown(sentences.bold_rule(facts)),
+        _fine_print(facts),
+        *_differences(facts),
+    ]
     parts.append("## Charts")
     parts += [f"![{markdown(title)}](figures/{name}.png)\n\n*{markdown(caption)}*" for name, title, caption in charts]
     parts += [
@@ -53,7 +62,7 @@ def metrics_table(facts: Facts) -> str:
         under = f" {{\\footnotesize {latex(c.encoder)}{', ' + latex(c.reference) if c.reference else ''}}}" if c.encoder else ""
         lines.append(f"{name}{under} & {' & '.join(_latex_cell(c.cells.get(model)) for model in facts.models)} \\\\")
     counts = [f"{latex(m)}: {latex(_counts(facts, m))}" for m in facts.models]
-    lines += ["\\bottomrule", "\\end{tabular}", f"% Pictures per metric: {'; '.join(counts)}.", f"% {sentences.BOLD_RULE}", ""]
+    lines += ["\\bottomrule", "\\end{tabular}", f"% Pictures per metric: {'; '.join(counts)}.", f"% {sentences.bold_rule(facts)}", ""]
     return "\n".join(lines)
 
 
@@ -70,12 +79,36 @@ def outcomes_table(facts: Facts) -> str:
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
 
 
+def differences_table(facts: Facts) -> str:
+    """Which differences between models are real, as a LaTeX table."""
+    lines = [
+        "% Needs \\usepackage{booktabs} and \\usepackage[T1]{fontenc}.",
+        "\\begin{tabular}{lllrrrl}",
+        "\\toprule",
+        "Metric & $a$ & $b$ & $a-b$ & 95\\% interval & $p$ & verdict \\\\",
+    ]
+    for title, pairs in by_metric(facts.pairs):
+        lines.append("\\midrule")
+        for place, pair in enumerate(pairs):
+            name = latex(title).replace(latex("∞"), INFINITY) if place == 0 else ""
+            a, b = (f"\\textbf{{{latex(m)}}}" if m == pair.winner else latex(m) for m in (pair.model_a, pair.model_b))
+            span = _math(pair.interval).split(" to ")
+            interval = f"$[{span[0]},\\,{span[1]}]$" if len(span) == 2 else "--"
+            p = "--" if pair.p is None else f"${pair.p_text}$"
+            lines.append(f"{name} & {a} & {b} & ${_math(pair.text)}$ & {interval} & {p} & {latex(pair.verdict_text)} \\\\")
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", f"% {facts.pairs_statement}".replace("\n", " "), ""])
+
+
+def _math(number: str) -> str:
+    return number.replace(words.MINUS, "-").replace(",", "{,}")
+
+
 def _latex_cell(cell: Cell | None) -> str:
     if cell is None or cell.row.value is None:
         return "--"
-    value = f"${cell.value.replace(words.MINUS, '-').replace(',', '{,}')}$"
-    value = f"\\textbf{{\\boldmath {value}}}" if cell.leads else value
-    span = cell.interval.replace(words.MINUS, "-").replace(",", "{,}").split(" to ")
+    value = f"${_math(cell.value)}$"
+    value = f"\\textbf{{\\boldmath {value}}}" if cell.leads else f"{value}$^\\dagger$" if cell.worse else value
+    span = _math(cell.interval).split(" to ")
     return f"{value} {{\\footnotesize $[{span[0]},\\,{span[1]}]$}}" if len(span) == 2 else value
 
 
@@ -106,6 +139,35 @@ def _numbers(facts: Facts) -> str:
     return _table(head, rows, numbers_from=3)
 
 
+def _differences(facts: Facts) -> list[str]:
+    """The section on which differences are real; nothing for a run without comparisons."""
+    if not facts.pairs:
+        return []
+    rows = []
+    for title, pairs in by_metric(facts.pairs):
+        for place, pair in enumerate(pairs):
+            names = [f"**{markdown(m)}**" if m == pair.winner else markdown(m) for m in (pair.model_a, pair.model_b)]
+            interval = pair.interval or markdown(f"no interval: {pair.why_none}")
+            more = pair.more or words.DASH
+            rows.append(
+                [
+                    markdown(title) if place == 0 else "",
+                    *names,
+                    pair.text,
+                    interval,
+                    markdown(pair.p_text),
+                    markdown(pair.verdict_text),
+                    more,
+                ]
+            )
+    head = ["Metric", "a", "b", "a less b", "95% interval", "p, corrected", "Verdict", "Prompts more to tell them apart"]
+    return [
+        "## Which differences are real",
+        markdown(f"{told_apart(facts.pairs)} {facts.pairs_statement}"),
+        _table(head, rows, numbers_from=3),
+    ]
+
+
 def _fine_print(facts: Facts) -> str:
     found = [(c, sentences.fine_print(c)) for c in facts.comparisons]
     return "\n".join(f"- **{markdown(c.title)}** {markdown(text)}" for c, text in found if text)
@@ -114,7 +176,7 @@ def _fine_print(facts: Facts) -> str:
 def _markdown_cell(cell: Cell | None) -> str:
     if cell is None or cell.row.value is None:
         return f"not measured{': ' + markdown(cell.reason) if cell and cell.reason else ''}"
-    value = f"**{cell.value}**" if cell.leads else cell.value
+    value = f"**{cell.value}**" if cell.leads else f"{cell.value} †" if cell.worse else cell.value
     parts = [value, f"({markdown(cell.span)})", f"n = {cell.row.count:,}"]
     return "<br>".join([*parts, *([f"floor {cell.floor_text}"] if cell.floor_text else [])])
 
@@ -172,4 +234,5 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: int
 
 def all_tables(facts: Facts) -> Mapping[str, str]:
     """File name to LaTeX."""
-    return {"metrics.tex": metrics_table(facts), "outcomes.tex": outcomes_table(facts)}
+    made = {"metrics.tex": metrics_table(facts), "outcomes.tex": outcomes_table(facts)}
+    return made | {"differences.tex": differences_table(facts)} if facts.pairs else made
