@@ -1,6 +1,6 @@
 """Inception on one core: forward pass, resizing and decoding against the peers, in one run and with the same weights.
 
-    python benchmarks/inception.py [ROUNDS]     (7 by default)
+    python benchmarks/inception.py [ROUNDS] [read] [resize] [forward]     (7, and all three, by default)
 
 Every figure is CPU time on one thread. Variants take turns within a round; a ratio is that of two variants in one round, shown as
 median (lowest to highest). The limit is the best rate that any of some convolutions and a matrix product reaches in the same run.
@@ -78,11 +78,13 @@ def forward(rounds: int) -> None:
     for name in limits[0]:
         values = [found[name] for found in limits]
         print(f"| {name} | {max(values):.1f}, {statistics.median(values):.1f} |")
-    best = max(value for found in limits for value in found.values())
     work = operations(theirs)
-    shares = [work / spent / 1e9 / best for spent in times["evalkit, network alone"]]
+    reached = [work / spent / 1e9 for spent in times["evalkit, network alone"]]
+    shares = [rate / max(found.values()) for rate, found in zip(reached, limits[1:], strict=True)]  # the first round warmed up
     found = f"{statistics.median(shares):.0%} ({min(shares):.0%} to {max(shares):.0%})"
-    print(f"\n{work / 1e9:.2f} GFLOP an image; the network alone reaches {found} of the best {best:.1f} GFLOP/s")
+    print(
+        f"\n{work / 1e9:.2f} GFLOP an image; the network alone: {statistics.median(reached):.1f} GFLOP/s, {found} of the same round's limit"
+    )
     pool, expected = encode(ours, some[:16], tf1).pool, theirs(some[:16])[0]
     print(f"Largest relative difference of features: {float(((pool - expected).norm(dim=1) / expected.norm(dim=1)).max()):.1e}")
 
@@ -145,6 +147,6 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     turns = int(sys.argv[1]) if len(sys.argv) > 1 else 7
     with torch.inference_mode():
-        read(turns)
-        resize(turns)
-        forward(turns)
+        for part in (read, resize, forward):
+            if part.__name__ in sys.argv[2:] or not sys.argv[2:]:
+                part(turns)
