@@ -110,7 +110,7 @@ def check_scoring(config: Config) -> None:
         from evalkit.stages import record_rows
 
         known = (*plugins.names("metric"), *record_rows.NAMES)
-        for name in config.metrics:
+        for name in config.metrics if config.metrics != ("all",) else ():
             if name not in known and ":" not in name:
                 raise EvalkitError(f"There is no metric {name!r}.", f"{nearest(name, known)} See `evalkit list metrics`.")
     if config.reference is not None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evalkit.core import EncoderKind, EvalkitError, Metric
-from evalkit.metrics import LEAVE_OUT, METRICS, comparison, intervals
+from evalkit.metrics import comparison, intervals
 from evalkit.metrics.comparison import Difference
 from evalkit.stages import measure
 from evalkit.stages.evidence import part
@@ -153,7 +153,7 @@ def _figure(
 
 
 def _measured(metric: Metric, evidence: measure.Evidence, clusters: NDArray[np.int64]) -> _Figure | None:
-    inputs = measure._inputs(metric, evidence)
+    inputs = measure.inputs_of(metric, evidence)
     result = metric.compute(**inputs).detach().cpu().double()
     if not bool(torch.isfinite(result).all()):
         return None
@@ -163,16 +163,9 @@ def _measured(metric: Metric, evidence: measure.Evidence, clusters: NDArray[np.i
     if groups is None:
         return _Figure(None, float(result), None, note=f"no interval: fewer than {intervals.LEAST_GROUPS} prompts")
     try:
-        return _Figure(None, float(result), _left_out(metric, evidence, inputs, groups))
+        return _Figure(None, float(result), measure.left_out(metric, evidence, inputs, groups))
     except EvalkitError as error:
         return _Figure(None, float(result), None, note=f"no interval: {error.message}")
-
-
-def _left_out(metric: Metric, evidence: measure.Evidence, inputs: dict[str, Any], groups: Tensor) -> Tensor:
-    """The metric without each group of prompts, float64 [G]."""
-    if METRICS.get(metric.name) is metric and metric.name in LEAVE_OUT:
-        return LEAVE_OUT[metric.name](**inputs, groups=groups)
-    return measure._leave_out(metric.compute, inputs, evidence.fake[metric.feature], groups)
 
 
 def _difference(first: _Figure, second: _Figure, clusters: NDArray[np.int64]) -> Difference:

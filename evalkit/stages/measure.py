@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evalkit.core import EvalkitError, Metric
-from evalkit.metrics import DESCRIBE, LEAVE_OUT, METRICS, frechet, intervals
+from evalkit.metrics import DESCRIBE, LEAVE_OUT, METRICS, frechet, intervals, kernel
 from evalkit.metrics.intervals import Interval
 from evalkit.stages.reference_files import Reference
 
 REQUESTS = ("fake", "real", "text", "fake_moments", "real_moments")
+_RATES = ("recall", "coverage")  # figures of a set that are shares
 _NO_INTERVAL = Interval(None, None, "")
 
 
@@ -63,7 +64,7 @@ def options(metric: Metric) -> dict[str, Any]:
 def measure(metric: Metric, evidence: Evidence) -> Measurement:
     """The metric's value with its interval; "not measured" with the reason where something is missing or too small."""
     try:
-        inputs = _inputs(metric, evidence)
+        inputs = inputs_of(metric, evidence)
         result = metric.compute(**inputs).detach().cpu().double()
     except EvalkitError as error:
         return Measurement(None, note=f"not measured: {error.message}")
@@ -82,7 +83,7 @@ def measure(metric: Metric, evidence: Evidence) -> Measurement:
     return Measurement(float(values.mean()), interval, note, values)
 
 
-def _inputs(metric: Metric, evidence: Evidence) -> dict[str, Any]:
+def inputs_of(metric: Metric, evidence: Evidence) -> dict[str, Any]:
     """What the metric asks for. Raises EvalkitError with the reason where it is not there."""
     feature = metric.feature
     if feature not in evidence.fake:
@@ -110,38 +111,44 @@ def _inputs(metric: Metric, evidence: Evidence) -> dict[str, Any]:
     return inputs
 
 
+def left_out(metric: Metric, evidence: Evidence, inputs: Mapping[str, Any], groups: Tensor) -> Tensor:
+    """The metric without each group of images, float64 [G]; groups int [N], 0 .. G - 1. By its quick form where it has one."""
+    if METRICS.get(metric.name) is metric and metric.name in LEAVE_OUT:
+        return LEAVE_OUT[metric.name](**inputs, groups=groups)
+    fake, values = evidence.fake[metric.feature], []
+    for group in range(int(groups.max()) + 1):
+        kept = {name: value[groups != group] if name in ("fake", "text") else value for name, value in inputs.items()}
+        if "fake_moments" in kept:
+            kept["fake_moments"] = frechet.moments(fake[groups != group])
+        values.append(metric.compute(**kept).double())
+    return torch.stack(values)
+
+
 def _set_interval(metric: Metric, evidence: Evidence, inputs: dict[str, Any], value: float) -> Interval:
     groups = intervals.groups_of_clusters(evidence.clusters)
     if groups is None:
         return Interval(None, None, f"no interval: fewer than {intervals.LEAST_GROUPS} prompts")
     try:
-        if METRICS.get(metric.name) is metric and metric.name in LEAVE_OUT:
-            left_out = LEAVE_OUT[metric.name](**inputs, groups=groups)
-        else:
-            left_out = _leave_out(metric.compute, inputs, evidence.fake[metric.feature], groups)
+        interval = intervals.group_jackknife(value, left_out(metric, evidence, inputs, groups), groups)
     except EvalkitError as error:
         return Interval(None, None, f"no interval: {error.message}")
-    interval = intervals.group_jackknife(value, left_out, groups)
-    if metric.name == "recall":  # a rate: the ends stay in [0, 1], and a recall of 0 or 1 is no certainty
-        if interval.low is None or interval.high is None:
-            prompts = len(np.unique(evidence.clusters))
-            return intervals.wilson(value * prompts, prompts, method=f"Wilson, {prompts} prompts (recall is the same without any group)")
-        return Interval(max(0.0, interval.low), min(1.0, interval.high), interval.method)
-    return interval
+    low, high, method = interval
+    if metric.name in _RATES:  # their ends stay in [0, 1], and a figure of 0 or 1 is no certainty
+        if low is None or high is None:
+            count = len(np.unique(evidence.clusters))
+            return intervals.wilson(value * count, count, method=f"Wilson, {count} prompts ({metric.name} is the same without any group)")
+        low, high = max(0.0, low), min(1.0, high)
+    if low is not None and (how := _how_without(metric, evidence)):
+        method += f", {how}"
+    return Interval(low, high, method)
 
 
-def _leave_out(compute: Callable[..., Tensor], inputs: dict[str, Any], fake: Tensor, groups: Tensor) -> Tensor:
-    """The metric computed again without each group, float64 [G]: for metrics without a quick form."""
-    values = []
-    for group in range(int(groups.max()) + 1):
-        kept = dict(inputs)
-        for name in ("fake", "text"):
-            if name in kept:
-                kept[name] = kept[name][groups != group]
-        if "fake_moments" in kept:
-            kept["fake_moments"] = frechet.moments(fake[groups != group])
-        values.append(compute(**kept).double())
-    return torch.stack(values)
+def _how_without(metric: Metric, evidence: Evidence) -> str:
+    """How the values without each group were found, where that is not one by one."""
+    count, dimension = evidence.fake[metric.feature].shape
+    if metric.compute is frechet.fid:
+        return frechet.how_without(fake=count, dimension=dimension)
+    return kernel.how_without(fake=count) if metric.compute is kernel.kid else ""
 
 
 def _describe(metric: Metric, evidence: Evidence) -> str:
