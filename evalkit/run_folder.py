@@ -97,10 +97,6 @@ class Run:
         return self.path / "firewall.json"
 
     @property
-    def firewall_path(self) -> Path:
-        return self.path / "firewall.json"
-
-    @property
     def comparisons_path(self) -> Path:
         return self.path / "comparisons.json"
 
@@ -238,10 +234,6 @@ class Run:
     def write_protocol(self, protocol: dict[str, Any]) -> None:
         """protocol.json: everything that a number depends on (encoders and why, reference, counts, seeds, versions)."""
         write_atomically(self.protocol_path, json.dumps(protocol, indent=1, ensure_ascii=False) + "\n")
-
-    def write_firewall(self, findings: dict[str, Any]) -> None:
-        """firewall.json: by model, what was found wrong with its pictures, and which of them."""
-        write_atomically(self.firewall_path, json.dumps(findings, indent=1, ensure_ascii=False) + "\n")
 
     def protocol(self) -> dict[str, Any]:
         return json.loads(self.protocol_path.read_text(encoding="utf-8")) if self.protocol_path.is_file() else {}
