@@ -312,7 +312,7 @@ def test_paired_verdicts_take_the_place_of_separate_intervals(tmp_path):
     assert [(cell.leads, cell.worse) for cell in by_name["fid"].cells.values()] == [(True, False), (False, True)]
     assert by_name["clip_score"].kind == "tied"
     assert "cannot be told apart (paired over 38 prompts)" in by_name["clip_score"].verdict
-    assert "About 13,000 more prompts would tell gan from dalle" in by_name["clip_score"].verdict
+    assert "About 13,000 more prompts would tell gan from dalle" in " ".join(by_name["clip_score"].cautions)
     assert by_name["kid"].kind == "unsure"
     assert "fewer than 5 prompts" in by_name["kid"].verdict
     assert by_name["precision"].verdict.endswith("at this count (n = 39).")  # no pair of it: intervals decide

@@ -54,7 +54,7 @@ def paired_means(
         return Difference(0.0, 0.0, 0.0, 1.0, max(1, number - 1), "the values are equal, image by image")
     if number < 2:
         return Difference(value, None, None, None, 1, "no interval: one prompt only")
-    means = _bootstrap(np.bincount(clusters, differences), sizes, draws, seed)
+    means = _bootstrap(np.bincount(clusters, differences).astype(np.float64), sizes, draws, seed)
     degrees, widening = number - 1, math.sqrt(number / (number - 1))
     tail = stats.norm.cdf(stats.t.ppf(ALPHA / 2, degrees) * widening)
     low, high = np.quantile(means, [tail, 1 - tail])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from evalkit.stages import report_words as words
@@ -93,7 +93,7 @@ def read_pairs(found: Mapping[str, Any], models: Sequence[str]) -> list[Pair]:
         own = [pair for pair in rows if pair.metric == metric]
         widths = [pair.high - pair.low for pair in own if pair.low is not None and pair.high is not None]
         digits[metric] = words.decimals([pair.difference for pair in own], widths)
-    return [Pair(**{**vars(pair), "digits": digits[pair.metric]}) for pair in rows]
+    return [replace(pair, digits=digits[pair.metric]) for pair in rows]
 
 
 def by_metric(pairs: Sequence[Pair]) -> list[tuple[str, list[Pair]]]:
@@ -117,16 +117,25 @@ def told_apart(pairs: Sequence[Pair]) -> str:
 
 def _pair(row: Mapping[str, Any]) -> Pair | None:
     try:
-        texts = {key: str(row[key]) for key in ("metric", "encoder", "reference", "better", "model_a", "model_b", "verdict", "method")}
-        numbers = {key: None if row[key] is None else float(row[key]) for key in ("low", "high")}
-        needed, p = row["needed"], row["p_holm"]
         return Pair(
-            **texts,
-            **numbers,
+            metric=str(row["metric"]),
+            encoder=str(row["encoder"]),
+            reference=str(row["reference"]),
+            better=str(row["better"]),
+            model_a=str(row["model_a"]),
+            model_b=str(row["model_b"]),
             difference=float(row["difference"]),
-            p=None if p is None else float(p),
+            low=_number(row["low"]),
+            high=_number(row["high"]),
+            p=_number(row["p_holm"]),
             prompts=int(row["prompts"]),
-            needed=None if needed is None else int(needed),
+            verdict=str(row["verdict"]),
+            needed=None if row["needed"] is None else int(row["needed"]),
+            method=str(row["method"]),
         )
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)

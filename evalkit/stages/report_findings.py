@@ -148,7 +148,9 @@ def _comparison(
     detail = "; ".join(
         f"{model} {c.value}" + (f" ({c.interval})" if c.interval else "") for model, c in cells.items() if c.row.value is not None
     )
-    return Comparison(metric, encoder, reference, better, cells, kind, verdict, detail, _cautions(metric, cells))
+    return Comparison(
+        metric, encoder, reference, better, cells, kind, verdict, detail, [*_what_is_needed(best, pairs), *_cautions(metric, cells)]
+    )
 
 
 def _best(rows: Sequence[MetricRow]) -> MetricRow | None:
@@ -202,18 +204,24 @@ def _paired_verdict(best: MetricRow, leaders: Sequence[str], losers: Sequence[st
     """In words what the paired comparisons with the best model say."""
     prompts = max(pair.prompts for pair in pairs)
     on = f"paired over {words.plural(prompts, 'prompt')}"
-    close = [pair for pair in pairs if best.model in (pair.model_a, pair.model_b) and not pair.winner and pair.more]
-    more = ""
-    if close:
-        nearest = min(close, key=lambda pair: pair.needed or 0)
-        other = nearest.model_b if nearest.model_a == best.model else nearest.model_a
-        more = f" {nearest.more[0].upper()}{nearest.more[1:]} more prompts would tell {other} from {best.model}, if the difference stayed."
     if not losers:
-        return "tied", f"{words.listing(leaders)} cannot be told apart ({on}).{more}"
+        return "tied", f"{words.listing(leaders)} cannot be told apart ({on})."
     if len(leaders) == 1:
         return "ahead", f"{best.model} is better than {words.listing(losers)} ({on})."
     rest = words.listing([name for name in leaders if name != best.model])
-    return "ahead", f"{best.model} is better than {words.listing(losers)}, and cannot be told from {rest} ({on}).{more}"
+    return "ahead", f"{best.model} is better than {words.listing(losers)}, and cannot be told from {rest} ({on})."
+
+
+def _what_is_needed(best: MetricRow | None, pairs: Sequence[Pair]) -> list[str]:
+    """How many prompts would tell the model that is nearest to being told from the best."""
+    if best is None:
+        return []
+    close = [pair for pair in pairs if best.model in (pair.model_a, pair.model_b) and pair.more]
+    if not close:
+        return []
+    nearest = min(close, key=lambda pair: pair.needed or 0)
+    other = nearest.model_b if nearest.model_a == best.model else nearest.model_a
+    return [f"{nearest.more[0].upper()}{nearest.more[1:]} more prompts would tell {other} from {best.model}, if the difference stayed."]
 
 
 def _counts(rows: Sequence[MetricRow]) -> str:

@@ -58,8 +58,8 @@ def test_p_of_the_bootstrap_follows_students_t():
         assert found == pytest.approx(expected, rel=0.5, abs=0.03)
 
 
-@pytest.mark.parametrize("dimension", [8, 90])
-def test_paired_differences_of_fid_cover(dimension: int):
+@pytest.mark.parametrize(("dimension", "draws"), [(8, 120), (90, 50)])
+def test_paired_differences_of_fid_cover(dimension: int, draws: int):
     """More and fewer images than dimensions; two models that share their prompts."""
     random = np.random.RandomState(4)
     mixing = random.randn(dimension, dimension) * (1 + np.arange(dimension)) ** -0.8
@@ -73,12 +73,12 @@ def test_paired_differences_of_fid_cover(dimension: int):
         values = [float(frechet.fid(fake=x, real_moments=real)) for x in sets]
         return *values, *(frechet.fid_without(fake=x, real_moments=real, groups=groups) for x in sets)
 
-    drawn = [draw(0.1) for _ in range(120)]
+    drawn = [draw(0.1) for _ in range(draws)]
     truth = np.mean([first - second for first, second, *_ in drawn])
     found = [comparison.paired_sets(*one, groups) for one in drawn]
-    assert np.mean([low <= truth <= high for _, low, high, *_ in found]) >= 0.89
-    same = [comparison.paired_sets(*draw(0.0), groups) for _ in range(120)]
-    assert np.mean([difference.p < 0.05 for difference in same]) <= 0.11
+    assert np.mean([low <= truth <= high for _, low, high, *_ in found]) >= 0.87
+    same = [comparison.paired_sets(*draw(0.0), groups) for _ in range(draws)]
+    assert np.mean([difference.p < 0.05 for difference in same]) <= 0.12
     assert all((difference.p < 0.05) == (not difference.low <= 0 <= difference.high) for difference in found + same)
 
 
