@@ -24,7 +24,6 @@ from torch.nn.functional import interpolate
 from evalkit.images import to_tensor
 
 SIZE = 299
-_AT_ONCE = 4  # pictures: so that they stay in the processor's cache
 
 
 class Preprocessing(NamedTuple):
@@ -46,8 +45,13 @@ def tf1_bilinear(images: Tensor) -> Tensor:
     if height > 2 * SIZE:  # most rows are not looked at
         images = images.index_select(2, torch.cat([rows.low, rows.high]))
         rows = rows._replace(low=torch.arange(SIZE, device=images.device), high=torch.arange(SIZE, 2 * SIZE, device=images.device))
-    part = _AT_ONCE if images.device.type == "cpu" else max(1, len(images))
-    return torch.cat([_interpolated(some, rows, columns) for some in images.split(part)]).contiguous(memory_format=torch.channels_last)
+    return _in_parts(images, 4, lambda some: _interpolated(some, rows, columns))
+
+
+def _in_parts(images: Tensor, count: int, resize: Callable[[Tensor], Tensor]) -> Tensor:
+    """So many pictures at once on a CPU, so that they stay in its cache; all at once elsewhere."""
+    parts = images.split(count if images.device.type == "cpu" else max(1, len(images)))
+    return torch.cat([resize(part) for part in parts]).contiguous(memory_format=torch.channels_last)
 
 
 class _Places(NamedTuple):
@@ -74,13 +78,20 @@ def _between(size: int, device: torch.device) -> _Places:
 
 def torch_bilinear(images: Tensor) -> Tensor:
     """uint8 [N, 3, H, W] -> float32 [N, 3, 299, 299]: pytorch-fid's steps in its order, from 0 .. 1 to -1 .. 1."""
-    resized = interpolate(images.to(torch.float32) / 255, (SIZE, SIZE), mode="bilinear", align_corners=False)
-    return (2 * resized - 1).contiguous(memory_format=torch.channels_last)
+
+    def resize(some: Tensor) -> Tensor:
+        return 2 * interpolate(some.to(torch.float32) / 255, (SIZE, SIZE), mode="bilinear", align_corners=False) - 1
+
+    return _in_parts(images, 1, resize)
 
 
 def antialiased_bilinear(images: Tensor) -> Tensor:
     """uint8 [N, 3, H, W] -> float32 [N, 3, 299, 299]: as the Inception metrics of torchmetrics do since version 1.8."""
-    return _centred(interpolate(images.to(torch.float32), (SIZE, SIZE), mode="bilinear", align_corners=False, antialias=True))
+
+    def resize(some: Tensor) -> Tensor:
+        return _centred(interpolate(some.to(torch.float32), (SIZE, SIZE), mode="bilinear", align_corners=False, antialias=True))
+
+    return _in_parts(images, 1, resize)
 
 
 def pillow_bicubic(image: Image) -> Tensor:
