@@ -134,6 +134,12 @@ def test_urls_that_are_refused_as_they_stand(names, url):
         allowed(url, SERVICE, HOSTS)
 
 
+def test_http_is_refused_even_where_its_port_is_listed(names):
+    names["images.example.com"] = ["93.184.216.34"]
+    with pytest.raises(Forbidden, match="is not https"):
+        allowed("http://images.example.com/x.png", SERVICE, ("images.example.com:80",))
+
+
 def test_a_reason_never_repeats_the_path_or_the_query(names):
     for url in ("https://evil.org/secret-path?token=secret-token", "http://images.example.com/secret-path?token=secret-token"):
         with pytest.raises(Forbidden) as caught:

@@ -403,6 +403,13 @@ def test_every_end_of_waiting(template, look, status, words):
 def test_the_key_is_never_taken_to_a_place_that_an_answer_makes_up(template, url, monkeypatch):
     result, looks = polled(template, [DONE], first={"next": url, "state": "NEW"})
     assert (result.status, looks) == ("ambiguous", 0)
+    assert "its state is not asked for" in result.detail or "does not say where" in result.detail
+
+
+def test_the_key_does_not_reach_another_server_of_the_same_machine(template):
+    with serving(lambda seen: DONE) as other:
+        result, looks = polled(template, [DONE], first={"next": f"{other.url}/state", "state": "NEW"})
+    assert (result.status, looks, other.seen) == ("ambiguous", 0, [])
 
 
 def test_a_poll_url_may_be_built_from_the_answer(template):
@@ -558,6 +565,7 @@ def test_fal():
     assert run_recipe("fal", queue(lambda url: answer(422, wrong)))[0].status == "bad_request"
     assert run_recipe("fal", queue(lambda url: answer(500, {"detail": "failed"})))[0].status == "transient"
     assert run_recipe("fal", queue(lambda url: answer(504, {"detail": "timeout"})))[0].status == "ambiguous"
+    assert run_recipe("fal", queue(lambda url: answer(429, {"detail": "slow"})))[0].status == "ambiguous"  # made: not to be sent again
     result, _ = run_recipe("fal", lambda seen, url: answer(403, {"detail": "User is locked. Reason: Exhausted balance."}))
     assert result.status == "quota"
     assert run_recipe("fal", lambda seen, url: answer(401, {"detail": "no"}))[0].status == "auth"

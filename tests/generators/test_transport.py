@@ -9,6 +9,7 @@ import socket
 import struct
 import threading
 import time
+import tracemalloc
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -179,7 +180,11 @@ def test_packed_answers_are_unpacked_within_the_limit():
     bomb = gzip.compress(b"0" * 50_000_000)
     assert len(bomb) < LIMITS.size
     with serving(lambda seen: answer(200, bomb, Content_Encoding="gzip")) as server:
+        tracemalloc.start()
         error = failure(f"{server.url}/")
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 5_000_000  # the bomb never unfolds
     assert (error.status, "larger" in error.detail) == ("malformed", True)
     for encoding, data in (("br", b"x"), ("gzip", b"no gzip")):
         with serving(lambda seen, data=data, encoding=encoding: answer(200, data, Content_Encoding=encoding)) as server:
