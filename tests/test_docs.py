@@ -88,8 +88,11 @@ def test_ci_runs_the_second_command() -> None:
 @pytest.mark.slow
 def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
     blocks = [content for info, content in BLOCKS if info == "python"]
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     (tmp_path / "my_models.py").write_text(blocks[1], encoding="utf-8")
+    done = subprocess.run([sys.executable, "-c", blocks[2]], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("tensor(")
     done = subprocess.run([sys.executable, "-c", blocks[0]], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "reports/noise/report/index.html" in done.stdout
