@@ -20,7 +20,6 @@ from evalkit.encoders.inception_network import Activations, InceptionNetwork
 from evalkit.encoders.inception_preprocessing import ANTIALIAS, CLEAN, TF1, TORCH, Preprocessing
 from evalkit.models.load import device_of
 
-FILE, URL = weights.FILES["inception"].file, weights.FILES["inception"].urls[0]
 PREPROCESSING: dict[str, Preprocessing] = {
     "inception": TF1,
     "inception-torch": TORCH,
