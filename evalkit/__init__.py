@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from evalkit.api import estimate as estimate
     from evalkit.api import generate as generate
     from evalkit.api import run as run
     from evalkit.config import Config as Config
