@@ -33,7 +33,7 @@ def moments(features: Tensor) -> Moments:
     return Moments(mean, scatter / (len(features) - 1), len(features))
 
 
-_kept_moments = remembered(moments)  # FID and its interval start from the same ones
+_kept_moments = remembered(moments, kept=2)  # FID and its interval start from the same ones
 
 
 def merge_moments(first: Moments, second: Moments) -> Moments:
@@ -80,6 +80,7 @@ def frechet_distance_of_features(*, fake: Tensor, real: Tensor) -> Tensor:
     return _distance(fake.mean(dim=0), real.mean(dim=0), x.square().sum(), y.square().sum(), root)
 
 
+@remembered
 def fid(*, fake: Tensor, real_moments: Moments) -> Tensor:
     """FID of float [N, D] features against reference moments, float64 [], >= 0; Heusel et al. 2017, eq. 6.
 
@@ -94,6 +95,7 @@ def fid(*, fake: Tensor, real_moments: Moments) -> Tensor:
     return _fid_of_gram(fake, fake @ real_moments.cov @ fake.T, real_moments)
 
 
+@remembered
 def fid_without(*, fake: Tensor, real_moments: Moments, groups: Tensor) -> Tensor:
     """FID with each group of images left out in turn, float64 [G]; groups is int [N] with values 0 .. G - 1.
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from evalkit.metrics.numeric import at_least, cached_rows, mean_of, rows_per_block, single_is_exact, valid_pair
+from evalkit.metrics.remembered import remembered
 
 SUBSETS = 100
 SUBSET_SIZE = 1000
@@ -26,6 +27,7 @@ PARTNERS = 2000  # beyond, every image is compared with so many others, drawn on
 _STRIP = 128  # rows computed at once; of a symmetric matrix only what is right of the diagonal
 
 
+@remembered
 def kid(*, fake: Tensor, real: Tensor, subsets: int = SUBSETS, subset_size: int = SUBSET_SIZE, seed: int = SEED) -> Tensor:
     """KID of float [N, D] and [M, D] features, float64 [] (may be below 0); Binkowski et al. 2018, eq. 4.
 
@@ -63,6 +65,7 @@ def kid_of_all(*, fake: Tensor, real: Tensor) -> Tensor:
     return _unbiased(within[0], within[1], _cross_sums(fake, real, *ones).sum(), len(fake), len(real))
 
 
+@remembered
 def kid_without(*, fake: Tensor, real: Tensor, groups: Tensor) -> Tensor:
     """`kid_of_all` with each group of generated images left out in turn, float64 [G]; groups int [N], 0 .. G - 1.
 

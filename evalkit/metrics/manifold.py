@@ -35,6 +35,7 @@ def recall(*, fake: Tensor, real: Tensor, k: int = NEIGHBOURS) -> Tensor:
     return _both(fake, real, k)[1].double().mean()
 
 
+@remembered
 def recall_without(*, fake: Tensor, real: Tensor, groups: Tensor, k: int = NEIGHBOURS) -> Tensor:
     """Recall with each group of generated images left out in turn, float64 [G]; groups int [N], 0 .. G - 1.
 
