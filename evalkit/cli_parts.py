@@ -86,7 +86,7 @@ def print_metrics(rows: Sequence[MetricRow], path: Path, as_json: bool) -> None:
 
 def print_estimates(rows: Sequence[Estimate], as_json: bool) -> None:
     """What --dry-run shows: images missing, price and total of each model, and on stderr the prices that are not known."""
-    from evalkit.stages.budget import dollars
+    from evalkit.stages.remote.budget import dollars
     from evalkit.terminal import print_table
 
     if as_json:

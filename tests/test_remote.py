@@ -23,7 +23,8 @@ from evalkit.config import Config
 from evalkit.core import Answer, EvalkitError, Record
 from evalkit.prompts import prompts_from_list
 from evalkit.run_folder import Run
-from evalkit.stages import concurrency, generate, remote, retry
+from evalkit.stages import generate
+from evalkit.stages.remote import concurrency, retry, send
 
 HTTP, MEMORY = "services_for_tests:http_service", "services_for_tests:load"
 OK = Answer("ok", picture("x"))
@@ -33,7 +34,7 @@ OK = Answer("ok", picture("x"))
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waiting is tested by its numbers; here it is made a hundred times shorter."""
     whole = retry.backoff
-    for module in (concurrency, remote):
+    for module in (concurrency, send):
         monkeypatch.setattr(module, "backoff", lambda failures: whole(failures) / 100)
 
 
@@ -423,7 +424,7 @@ def test_progress_shows_refusals_and_money(tmp_path: Path, monkeypatch: pytest.M
     def progress(description: str, total: int) -> Iterator[object]:
         yield lambda count, note="": notes.append(note)
 
-    monkeypatch.setattr(remote, "progress", progress)
+    monkeypatch.setattr(send, "progress", progress)
     service(lambda prompt, earlier: Answer("refused_output") if prompt == "no" else OK, price=0.5)
     run(tmp_path / "run", ["a", "b", "no"])
     assert len(notes) == 3

@@ -11,9 +11,9 @@ from typing import Literal
 import pytest
 
 from evalkit.core import Status
-from evalkit.stages import concurrency, retry
-from evalkit.stages.concurrency import Concurrency
-from evalkit.stages.retry import ATTEMPTS, LONGEST, REJECTIONS, backoff, capped, sent_again
+from evalkit.stages.remote import concurrency, retry
+from evalkit.stages.remote.concurrency import Concurrency
+from evalkit.stages.remote.retry import ATTEMPTS, LONGEST, REJECTIONS, backoff, capped, sent_again
 
 Said = Literal["exact", "whole seconds", "nothing"]  # what Retry-After says
 

@@ -11,8 +11,8 @@ from evalkit import plugins
 from evalkit.cli import app
 from evalkit.config import parse_settings
 from evalkit.generators import http_template, openai_images
-from evalkit.generators.outcomes import BY_STATUS, outcome_of
-from evalkit.generators.template_file import parse_template, recipes
+from evalkit.generators.services.outcomes import BY_STATUS, outcome_of
+from evalkit.generators.services.template_file import parse_template, recipes
 
 PAGE = (Path(__file__).parent.parent / "docs" / "remote.md").read_text(encoding="utf-8")
 BLOCKS = [(token.info, token.content) for token in MarkdownIt().parse(PAGE) if token.type == "fence"]

@@ -11,16 +11,16 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from evalkit.core import Answer, EvalkitError, Service
-from evalkit.generators.addresses import Forbidden, Target, allowed, is_loopback, parse
-from evalkit.generators.keys import read_key, said
-from evalkit.generators.outcomes import parse_json
-from evalkit.generators.prices import price_of
-from evalkit.generators.received import Source, Unusable, checked_alpha, from_base64, from_url, image_of
-from evalkit.generators.template_file import PLACEHOLDER, Template, read_template
-from evalkit.generators.template_paths import first_text, lookup, plain
-from evalkit.generators.template_polling import finished
-from evalkit.generators.template_rules import judged
-from evalkit.generators.transport import Failed, Limits, Reply, exchange
+from evalkit.generators.services.addresses import Forbidden, Target, allowed, is_loopback, parse
+from evalkit.generators.services.keys import read_key, said
+from evalkit.generators.services.outcomes import parse_json
+from evalkit.generators.services.prices import price_of
+from evalkit.generators.services.received import Source, Unusable, checked_alpha, from_base64, from_url, image_of
+from evalkit.generators.services.template_file import PLACEHOLDER, Template, read_template
+from evalkit.generators.services.template_paths import first_text, lookup, plain
+from evalkit.generators.services.template_polling import finished
+from evalkit.generators.services.template_rules import judged
+from evalkit.generators.services.transport import Failed, Limits, Reply, exchange
 from evalkit.images import Alpha
 
 VERSION = 1  # of what is made of a template and of an answer; a part of the fingerprint

@@ -17,14 +17,14 @@ from typing import Any
 from urllib.parse import quote
 
 from evalkit.core import Answer, EvalkitError, Service
-from evalkit.generators.addresses import Forbidden, Target, check_patterns, is_loopback, parse
-from evalkit.generators.keys import Key, read_key, said
-from evalkit.generators.openai_errors import answer_of
-from evalkit.generators.outcomes import parse_json
-from evalkit.generators.prices import price_of
-from evalkit.generators.received import Source, Unusable, checked_alpha, from_base64, from_url
-from evalkit.generators.token_prices import cost_of
-from evalkit.generators.transport import Failed, Limits, Reply, exchange
+from evalkit.generators.services.addresses import Forbidden, Target, check_patterns, is_loopback, parse
+from evalkit.generators.services.keys import Key, read_key, said
+from evalkit.generators.services.openai_errors import answer_of
+from evalkit.generators.services.outcomes import parse_json
+from evalkit.generators.services.prices import price_of
+from evalkit.generators.services.received import Source, Unusable, checked_alpha, from_base64, from_url
+from evalkit.generators.services.token_prices import cost_of
+from evalkit.generators.services.transport import Failed, Limits, Reply, exchange
 from evalkit.images import Alpha
 
 log = logging.getLogger(__name__)

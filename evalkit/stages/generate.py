@@ -18,8 +18,8 @@ from evalkit.core import EvalkitError, Generator, Record, Refusal, Request, Serv
 from evalkit.images import encode_png
 from evalkit.prompts import duplicate_count
 from evalkit.run_folder import Run, write_atomically
-from evalkit.stages import remote
 from evalkit.stages.plan import Plan, plan
+from evalkit.stages.remote import send
 from evalkit.terminal import progress
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ def estimate(config: Config, retry_ambiguous: bool = False) -> list[Estimate]:
     result: list[Estimate] = []
     for label, missing in made.todo.items():
         generator = made.loaded.get(label)
-        price = getattr(generator, "price", None) if generator is not None and remote.is_service(generator) else 0.0
+        price = getattr(generator, "price", None) if generator is not None and send.is_service(generator) else 0.0
         result.append(
             Estimate(label, len(made.prompts) * config.per_prompt, len(missing), price, None if price is None else price * len(missing))
         )
@@ -65,11 +65,11 @@ def generate(config: Config, retry_ambiguous: bool = False) -> Run:
     stopped: list[EvalkitError] = []
     for label in list(made.loaded):
         generator = made.loaded.pop(label)  # pop: its memory is free before the next
-        if not remote.is_service(generator):
+        if not send.is_service(generator):
             _fill(made.run, label, cast(Generator, generator), made.todo[label], config.batch_size, made.rank)
             continue
         try:
-            remote.fill(made.run, label, cast(Service, generator), made.todo[label], made.rank, made.budget, retry_ambiguous)
+            send.fill(made.run, label, cast(Service, generator), made.todo[label], made.rank, made.budget, retry_ambiguous)
         except EvalkitError as error:
             stopped.append(error)
     if len(stopped) > 1:

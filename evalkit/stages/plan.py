@@ -21,9 +21,9 @@ from evalkit.images import file_sha256
 from evalkit.plugins import Model
 from evalkit.prompts import read_prompts
 from evalkit.run_folder import Run, image_seed
-from evalkit.stages import remote
-from evalkit.stages.budget import Budget
-from evalkit.stages.jobs import spent
+from evalkit.stages.remote import send
+from evalkit.stages.remote.budget import Budget
+from evalkit.stages.remote.jobs import spent
 
 log = logging.getLogger(__name__)
 RETRIED = ("rate_limited", "quota", "auth", "transient")  # outcomes that may be different next time
@@ -77,7 +77,7 @@ def plan(config: Config, retry_ambiguous: bool = False) -> Plan:
     already = sum(spent(run, label, mine) for label in {*run.models(), *todo})
     budget = Budget(None if config.max_cost is None else config.max_cost / world, already)
     for label, generator in loaded.items():
-        if remote.is_service(generator):
+        if send.is_service(generator):
             budget.check(label, getattr(generator, "price", None))
     return Plan(run, earlier, config, prompts, models, todo, loaded, budget, rank)
 
@@ -188,7 +188,7 @@ def _check_fingerprint(run: Run, label: str, generator: object) -> None:
     if not (old and new and old != new):
         return
     hint = f"Choose another --out, or delete {run.image_folder(label)} to make its images again."
-    if remote.is_service(generator):
+    if send.is_service(generator):
         before, after = _fields(old), _fields(new)
         names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
         changed = "; ".join(f"{name} {before.get(name, 'nothing')} -> {after.get(name, 'nothing')}" for name in names)

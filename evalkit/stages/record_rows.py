@@ -9,7 +9,7 @@ import numpy as np
 
 from evalkit.core import Better, MetricRow, Record
 from evalkit.metrics.intervals import cluster_numbers, rate
-from evalkit.stages.budget import dollars
+from evalkit.stages.remote.budget import dollars
 
 _SPEED = ("images_per_second", "latency_p50", "latency_p95")
 NAMES = ("refusal_rate", *_SPEED, "peak_memory", "cost_per_image")

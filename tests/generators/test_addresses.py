@@ -8,8 +8,8 @@ import socket
 import pytest
 
 from evalkit.core import EvalkitError
-from evalkit.generators import addresses
-from evalkit.generators.addresses import Forbidden, Origin, Unresolved, allowed, check_patterns, is_loopback, is_public, parse
+from evalkit.generators.services import addresses
+from evalkit.generators.services.addresses import Forbidden, Origin, Unresolved, allowed, check_patterns, is_loopback, is_public, parse
 
 SERVICE = Origin("https", "api.example.com", 443)
 INSIDE = """

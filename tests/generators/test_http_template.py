@@ -15,10 +15,10 @@ from scripted_server import answer, serving
 
 from evalkit import plugins
 from evalkit.core import EvalkitError
-from evalkit.generators import received, template_polling
 from evalkit.generators.http_template import _filled, load
-from evalkit.generators.template_file import parse_template, read_template, recipes
-from evalkit.generators.template_paths import lookup, parse_path
+from evalkit.generators.services import received, template_polling
+from evalkit.generators.services.template_file import parse_template, read_template, recipes
+from evalkit.generators.services.template_paths import lookup, parse_path
 
 KEY = "Canary-Key-0123456789abcdef"
 VARIABLES = {

@@ -17,7 +17,7 @@ from evalkit import plugins
 from evalkit.config import is_path
 from evalkit.core import EvalkitError
 from evalkit.generators.openai_images import load
-from evalkit.generators.token_prices import cost_of
+from evalkit.generators.services.token_prices import cost_of
 
 KEY = "sk-Canary-0123456789ABCdefghij"
 GOOD = {"created": 1, "data": [{"b64_json": base64.b64encode(png("x")).decode()}]}

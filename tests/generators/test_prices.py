@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from evalkit.generators import prices
-from evalkit.generators.prices import price_of
+from evalkit.generators.services import prices
+from evalkit.generators.services.prices import price_of
 
 ROWS = tomllib.loads(Path(prices.__file__).with_name("prices.toml").read_text())["price"]
 

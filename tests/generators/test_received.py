@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 from scripted_server import answer, serving
 
-from evalkit.generators import received
-from evalkit.generators.addresses import Origin, parse
-from evalkit.generators.received import Source, Unusable, from_base64, from_url, image_of
+from evalkit.generators.services import received
+from evalkit.generators.services.addresses import Origin, parse
+from evalkit.generators.services.received import Source, Unusable, from_base64, from_url, image_of
 
 PIXELS = numpy.random.default_rng(0).integers(0, 256, (8, 12, 3), numpy.uint8)
 

@@ -23,13 +23,13 @@ from PIL.Image import Image
 from evalkit.core import Answer, EvalkitError, Record, Request, Service
 from evalkit.images import encode_png
 from evalkit.run_folder import Run
-from evalkit.stages.budget import Budget, dollars
-from evalkit.stages.concurrency import Concurrency
-from evalkit.stages.interrupt import gentle_interrupt
-from evalkit.stages.jobs import Job, jobs_of
-from evalkit.stages.journal import plus
-from evalkit.stages.retry import LONGEST, backoff, capped, sent_again
-from evalkit.stages.tally import Tally, in_one_line
+from evalkit.stages.remote.budget import Budget, dollars
+from evalkit.stages.remote.concurrency import Concurrency
+from evalkit.stages.remote.interrupt import gentle_interrupt
+from evalkit.stages.remote.jobs import Job, jobs_of
+from evalkit.stages.remote.journal import plus
+from evalkit.stages.remote.retry import LONGEST, backoff, capped, sent_again
+from evalkit.stages.remote.tally import Tally, in_one_line
 from evalkit.terminal import progress
 
 log = logging.getLogger(__name__)

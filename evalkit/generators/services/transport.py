@@ -26,8 +26,8 @@ from importlib.metadata import version
 from typing import Any, NamedTuple, cast
 
 from evalkit.core import Status
-from evalkit.generators.addresses import Target
-from evalkit.generators.proxy import proxy_of, tunnel
+from evalkit.generators.services.addresses import Target
+from evalkit.generators.services.proxy import proxy_of, tunnel
 
 MEBIBYTE = 2**20
 

@@ -18,8 +18,8 @@ from urllib.parse import urljoin
 from PIL.Image import Image
 
 from evalkit.core import EvalkitError, Status
-from evalkit.generators.addresses import Forbidden, Origin, Unresolved, allowed, parse
-from evalkit.generators.transport import MEBIBYTE, Failed, Limits, Reply, exchange
+from evalkit.generators.services.addresses import Forbidden, Origin, Unresolved, allowed, parse
+from evalkit.generators.services.transport import MEBIBYTE, Failed, Limits, Reply, exchange
 from evalkit.images import Alpha, decode
 
 SIZE_LIMIT = 48 * MEBIBYTE  # of one picture's file

@@ -8,13 +8,13 @@ from time import monotonic, sleep
 from typing import Any
 from urllib.parse import quote
 
-from evalkit.generators.addresses import Forbidden, Unresolved
-from evalkit.generators.outcomes import parse_json, retry_after, words
-from evalkit.generators.received import Unusable
-from evalkit.generators.template import Poll, Rule
-from evalkit.generators.template_paths import first_text, lookup, parse_path, plain
-from evalkit.generators.template_rules import described, fits
-from evalkit.generators.transport import Failed, Reply
+from evalkit.generators.services.addresses import Forbidden, Unresolved
+from evalkit.generators.services.outcomes import parse_json, retry_after, words
+from evalkit.generators.services.received import Unusable
+from evalkit.generators.services.template import Poll, Rule
+from evalkit.generators.services.template_paths import first_text, lookup, parse_path, plain
+from evalkit.generators.services.template_rules import described, fits
+from evalkit.generators.services.transport import Failed, Reply
 
 Get = Callable[[str], Reply]  # one GET with the key, to the service or a host that the template lists
 _NOTHING = Reply(200, {"content-type": "application/json"}, b"")

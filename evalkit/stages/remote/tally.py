@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from evalkit.core import Record
-from evalkit.stages.budget import dollars
-from evalkit.stages.journal import plus
+from evalkit.stages.remote.budget import dollars
+from evalkit.stages.remote.journal import plus
 
 
 class Tally:

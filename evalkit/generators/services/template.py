@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalkit.core import Status
-from evalkit.generators.template_paths import Path
+from evalkit.generators.services.template_paths import Path
 
 PLACES = ("prompt", "seed", "width", "height", "size", "model")  # what a {place} in a template may stand for
 PLACEHOLDER = re.compile(r"\{([A-Za-z_]+)\}")

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from evalkit.core import Answer
-from evalkit.generators.keys import Key, said
-from evalkit.generators.outcomes import outcome_of, retry_after, words
-from evalkit.generators.template import Rule
-from evalkit.generators.template_paths import lookup, plain
-from evalkit.generators.transport import Reply
+from evalkit.generators.services.keys import Key, said
+from evalkit.generators.services.outcomes import outcome_of, retry_after, words
+from evalkit.generators.services.template import Rule
+from evalkit.generators.services.template_paths import lookup, plain
+from evalkit.generators.services.transport import Reply
 
 
 def judged(reply: Reply, value: Any, rules: Sequence[Rule], keys: tuple[Key, ...]) -> Answer | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from evalkit.core import Request
 from evalkit.run_folder import Run
-from evalkit.stages.journal import Key, past
+from evalkit.stages.remote.journal import Key, past
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ import re
 from typing import Any
 
 from evalkit.core import Answer, Status
-from evalkit.generators.keys import Key, said
-from evalkit.generators.outcomes import outcome_of, retry_after, words
-from evalkit.generators.transport import Reply
+from evalkit.generators.services.keys import Key, said
+from evalkit.generators.services.outcomes import outcome_of, retry_after, words
+from evalkit.generators.services.transport import Reply
 
 _REFUSED = re.compile(r"moderation_blocked|content_?policy_?violation|content_?filter|ResponsibleAIPolicyViolation", re.IGNORECASE)
 _REFUSED_WORDS = re.compile(

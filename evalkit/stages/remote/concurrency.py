@@ -22,7 +22,7 @@ from __future__ import annotations
 import logging
 
 from evalkit.core import Status
-from evalkit.stages.retry import backoff, capped
+from evalkit.stages.remote.retry import backoff, capped
 
 log = logging.getLogger(__name__)
 # Of the limit. Not less than a half: 429s may also come at random, and say nothing about the rate then.

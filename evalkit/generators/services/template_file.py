@@ -15,9 +15,9 @@ from typing import Any, NoReturn, get_args
 
 from evalkit.config import nearest
 from evalkit.core import EvalkitError, Status
-from evalkit.generators.addresses import check_patterns
-from evalkit.generators.template import PLACEHOLDER, PLACES, Header, Poll, Rule, Template
-from evalkit.generators.template_paths import FORM, Path, parse_path, plain
+from evalkit.generators.services.addresses import check_patterns
+from evalkit.generators.services.template import PLACEHOLDER, PLACES, Header, Poll, Rule, Template
+from evalkit.generators.services.template_paths import FORM, Path, parse_path, plain
 
 _SECRET_NAMES = re.compile(r"authorization|key|token|secret|password|cookie", re.IGNORECASE)
 _NUMBER, _TEXT, _TEXTS, _TABLE = (int, float), (str,), (str, list), (dict,)
@@ -88,7 +88,7 @@ def parse_template(text: str, source: str, name: str = "template") -> Template:
 
 
 def _folder() -> Any:
-    return resources.files("evalkit.generators") / "recipes"
+    return resources.files("evalkit.generators.services") / "recipes"
 
 
 class _Reader:

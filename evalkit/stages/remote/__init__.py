@@ -1,0 +1,1 @@
+"""Images from services: `send` decides what is sent and when; the other files each hold one of the rules that it follows."""
