@@ -168,9 +168,7 @@ NEEDS: dict[str, tuple[tuple[str, ...], ...]] = {
     "lpips-vgg": (("vgg16",), ("lpips-vgg",)),
 }
 # The library that runs it, where that is not torch alone.
-LIBRARIES: dict[str, str] = {
-    name: "torch-fidelity" if name.startswith("inception") else "transformers" for name in NEEDS if name.startswith(("inception", "clip"))
-}
+LIBRARIES: dict[str, str] = {name: "transformers" for name in NEEDS if name.startswith("clip")}
 
 
 def encoders_of(name: str) -> list[str]:

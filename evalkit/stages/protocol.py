@@ -58,7 +58,7 @@ def facts(
         "prompts": {"count": len(prompts), "duplicates": len(prompts) - len(set(prompts))},
         "vocabulary": _vocabulary(prompts),
         "image_notes": {model: firewall.notes(found) for model, found in findings.items()},
-        "versions": {name: _version(name) for name in ("evalkit", "torch", "numpy", "scipy", "pillow", "torch-fidelity", "transformers")},
+        "versions": {name: _version(name) for name in ("evalkit", "torch", "numpy", "scipy", "pillow", "transformers")},
     }
 
 
