@@ -77,7 +77,7 @@ def test_the_metadata_name_licences_and_entry_points(wheel: Path, names: set[str
         "evalkit/encoders/clip_merges.LICENSE",
         "evalkit/scenes/sprites/LICENSES.md",
     }
-    assert any(line.startswith("torch-fidelity") for line in metadata.get_all("Requires-Dist") or [])
+    assert any(line.startswith("torchmetrics") for line in metadata.get_all("Requires-Dist") or [])
     assert "evalkit = evalkit.cli:main" in entries
     assert "dalle = evalkit.generators.dalle:load" in entries
 
