@@ -59,6 +59,28 @@ def nearest(points: Tensor, others: Tensor | None = None, k: int = 1) -> Nearest
     return Nearest(squared, index)
 
 
+def kth_distance(points: Tensor, k: int = 1) -> Tensor:
+    """Squared distance of each of `points` float [N, D] to its k-th neighbour, itself left out; float64 [N]. As `nearest`, for less."""
+    return _kth(_Sides(points, points), k)
+
+
+def _kth(sides: _Sides, k: int) -> Tensor:
+    """Only the neighbours that may be the k-th are looked at in float64: most often one."""
+    points = sides.points
+    low, index = _search(sides, True, min(k + SPARE, len(points) - 1))
+    high = low + 2 * sides.error / sides.scale**2 * (sides.squares_x[:, None] + sides.squares_x[index])
+    most, least = high.kthvalue(k, dim=1).values, low[:, k - 1]  # the k-th distance lies between
+    nearer = high < least[:, None]
+    row, place = (~nearer & (low <= most[:, None])).nonzero(as_tuple=True)
+    squared = torch.full(low.shape, torch.inf, dtype=torch.float64, device=points.device)
+    squared[row, place] = exact(points, points, row, index[row, place])
+    found = squared.sort(dim=1).values.gather(1, (k - 1 - nearer.sum(dim=1))[:, None]).flatten()
+    crowded = ((low[:, -1] <= most) & (low.shape[1] < len(points) - 1)).nonzero().flatten()
+    for part in crowded.split(rows_per_block(len(points))) if len(crowded) else ():
+        found[part] = _nearest_wide(points, points, part, True, k)[0][:, -1]
+    return found
+
+
 def exact(points: Tensor, others: Tensor, row: Tensor, column: Tensor) -> Tensor:
     """Squared distances of pairs (points[row[p]], others[column[p]]) as float64 sums of squared differences, [P]."""
     found = torch.empty(len(row), dtype=torch.float64, device=points.device)
@@ -77,24 +99,26 @@ def covered(points: Tensor, centres: Tensor, squared_radii: Tensor, *, strict: b
     sides = _Sides(points, centres)
     balls = _Balls(sides, squared_radii, strict)
     inside = torch.zeros(len(points), dtype=torch.bool, device=points.device)
-    for start in range(0, len(points), sides.step):
-        _settle(balls, balls.low(sides.products(slice(start, start + sides.step))), start, 0, inside)
+    for rows, columns in sides.tiles():
+        _settle(balls, balls.low(sides.products(rows, columns), columns), rows.start, columns.start, inside)
     return inside
 
 
-def covered_both(one: Tensor, other: Tensor, radii_one: Tensor, radii_other: Tensor) -> tuple[Tensor, Tensor]:
-    """Which of `one` lie in a ball of `other`, bool [N], and which of `other` in a ball of `one`, bool [M], from one product."""
+def in_each_others_balls(one: Tensor, other: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Which of `one` lie in a ball of `other`, bool [N], and which of `other` in a ball of `one`, bool [M], from one product.
+
+    Each ball reaches to its centre's k-th neighbour in its own set.
+    """
     sides = _Sides(one, other)
     back = sides.turned()
-    balls, balls_back = _Balls(sides, radii_other, False), _Balls(back, radii_one, False)
+    balls, balls_back = _Balls(sides, _kth(back.own(), k), False), _Balls(back, _kth(sides.own(), k), False)
     inside = torch.zeros(len(one), dtype=torch.bool, device=one.device)
     inside_back = torch.zeros(len(other), dtype=torch.bool, device=one.device)
-    for start in range(0, len(one), sides.step):
-        rows = slice(start, start + sides.step)
-        products = sides.products(rows)
-        _settle(balls, balls.low(products), start, 0, inside)
+    for rows, columns in sides.tiles():
+        products = sides.products(rows, columns)
+        _settle(balls, balls.low(products, columns), rows.start, columns.start, inside)
         products += balls_back.bias[rows, None]
-        _settle(balls_back, products.T, 0, start, inside_back)
+        _settle(balls_back, products.T, columns.start, rows.start, inside_back)
     return inside, inside_back
 
 
@@ -158,14 +182,27 @@ class _Sides:
 
     def turned(self) -> _Sides:
         """The same with the sides exchanged."""
-        other = object.__new__(_Sides)
-        other.points, other.others, other.scale, other.error, other.step = self.others, self.points, self.scale, self.error, self.step
-        other.x, other.squares_x, other.y, other.squares_y = self.y, self.squares_y, self.x, self.squares_x
-        return other
+        return self._with(self.others, self.y, self.squares_y, self.points, self.x, self.squares_x)
 
-    def products(self, rows: slice) -> Tensor:
-        """-2 x.y for a block of points, [rows, M]."""
-        return (self.x[rows] * -2) @ self.y.T
+    def own(self) -> _Sides:
+        """The points beside themselves."""
+        return self._with(self.points, self.x, self.squares_x, self.points, self.x, self.squares_x)
+
+    def _with(self, points: Tensor, x: Tensor, squares_x: Tensor, others: Tensor, y: Tensor, squares_y: Tensor) -> _Sides:
+        made = object.__new__(_Sides)
+        made.points, made.x, made.squares_x, made.others, made.y, made.squares_y = points, x, squares_x, others, y, squares_y
+        made.scale, made.error, made.step = self.scale, self.error, min(_TILE, rows_per_block(len(others)))
+        return made
+
+    def tiles(self) -> list[tuple[slice, slice]]:
+        """Rows and columns of square tiles, on which products are faster than on long strips."""
+        side = max(1, min(_TILE, math.isqrt(rows_per_block(1))))
+        starts = ((top, left) for top in range(0, len(self.x), side) for left in range(0, len(self.y), side))
+        return [(slice(top, top + side), slice(left, left + side)) for top, left in starts]
+
+    def products(self, rows: slice, columns: slice = slice(None)) -> Tensor:
+        """-2 x.y for a block of points and others."""
+        return (self.x[rows] * -2) @ self.y[columns].T
 
 
 class _Balls:
@@ -183,8 +220,8 @@ class _Balls:
         self.reach = (-(1 - error) * sides.squares_x).to(kind)  # [N]: a pair is possible where low <= reach
         self.sure = (-(1 + error) * sides.squares_x).to(kind)  # [N]: and certain where low + slack < sure
 
-    def low(self, products: Tensor) -> Tensor:
-        return products + self.bias
+    def low(self, products: Tensor, columns: slice = slice(None)) -> Tensor:
+        return products + self.bias[columns]
 
     def decide(self, row: Tensor, column: Tensor) -> Tensor:
         """bool [P]: does points[row] lie in the ball around others[column]?"""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from evalkit.metrics.distances import Nearest, covered, covered_both, nearest, pairs_within, rows_within
+from evalkit.metrics.distances import Nearest, covered, in_each_others_balls, kth_distance, nearest, pairs_within, rows_within
 from evalkit.metrics.numeric import at_least, valid_pair
 from evalkit.metrics.remembered import remembered
 
@@ -58,13 +58,14 @@ def recall_without(*, fake: Tensor, real: Tensor, groups: Tensor, k: int = NEIGH
 def radii(points: Tensor, k: int = NEIGHBOURS) -> Tensor:
     """Squared distance of every point of float [N, D] to its k-th neighbour, itself not counted; float64 [N]."""
     at_least(len(points), k + 1, "generated or reference")
-    return nearest(points, k=k).squared[:, -1]
+    return kth_distance(points, k)
 
 
 @remembered
 def _both(fake: Tensor, real: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Precision and recall of every image, bool [N] and [M]: both are read off the same distances."""
-    return covered_both(fake, real, radii(fake, k), radii(real, k))
+    at_least(min(len(fake), len(real)), k + 1, "generated or reference")
+    return in_each_others_balls(fake, real, k)
 
 
 def radii_without(points: Tensor, groups: Tensor, k: int = NEIGHBOURS) -> Tensor:

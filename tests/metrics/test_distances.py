@@ -72,7 +72,8 @@ def test_both_directions_and_pairs_are_those_of_all_pairs(kind: str):
     x, y = rows(150, 40, 1, kind).float(), rows(140, 40, 2, kind).float()
     squared = pairwise(x, y)
     radii_x, radii_y = distances.nearest(x, k=3).squared[:, -1], distances.nearest(y, k=3).squared[:, -1]
-    in_y, in_x = distances.covered_both(x, y, radii_x, radii_y)
+    in_y, in_x = distances.in_each_others_balls(x, y, 3)
+    assert torch.equal(distances.kth_distance(x, 3), radii_x)
     assert torch.equal(in_y, (squared <= radii_y).any(dim=1))
     assert torch.equal(in_x, (squared <= radii_x[:, None]).any(dim=0))
     row, column, found = distances.pairs_within(x, y, radii_y, 30, 90)
