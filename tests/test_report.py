@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import html.parser
 import io
@@ -476,3 +477,19 @@ def test_a_thousand_prompts_take_seconds(tmp_path):
 def test_importing_the_stage_is_light():
     code = "import sys, evalkit.stages.report; sys.exit(bool({'matplotlib', 'torch', 'pandas', 'jinja2', 'scipy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_numbers_on_what_all_models_made_stand_beside_the_refusals(tmp_path: Path):
+    run = make_run(tmp_path / "run", 20, hostile=False)
+    report(run.path)
+    assert "that all models made" not in (run.report_path / "index.html").read_text()
+    rows = run.metrics()
+    shared = [dataclasses.replace(row, on="common", count=18, value=33.25, low=30.0, high=36.0) for row in rows if row.metric == "fid"]
+    run.write_metrics([*rows, *shared])
+    report(run.path)
+    page, text = (run.report_path / "index.html").read_text(), (run.report_path / "report.md").read_text()
+    for written in (page, text):
+        head, section = written.split("On the pictures that all models made")
+        assert "33.2" not in head
+        assert section.count("33.2") == 2
+        assert "18 of 20 pictures" in section

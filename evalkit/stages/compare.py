@@ -7,6 +7,7 @@ that both made; a prompt that one of them refused counts for neither. The p-valu
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -99,7 +100,8 @@ def compare(entrants: Sequence[Entrant], table: Sequence[Metric]) -> dict[str, A
     for row, difference, p in zip(rows, found, corrected, strict=True):
         row["p_holm"] = p
         row["verdict"] = _verdict(row["better"], difference.value, p)
-        row["needed"] = comparison.needed(difference, row["prompts"], p)
+        equal = math.isclose(row["value_a"], row["value_b"], rel_tol=1e-6)  # but for rounding: no number of prompts would help
+        row["needed"] = None if equal else comparison.needed(difference, row["prompts"], p)
     family = sum(p is not None for p in corrected)
     return {"statement": _statement(len(entrants), family), "level": 1 - comparison.ALPHA, "family": family, "rows": rows}
 

@@ -41,6 +41,7 @@ class Facts:
     config: Mapping[str, Any]
     pairs: Sequence[Pair] = ()  # which differences between models are real; empty for a run that was scored before they were
     pairs_statement: str = ""  # how the pairs were compared
+    common: Sequence[Comparison] = ()  # on the pictures that all models made; empty where that is all that any model made
 
     @property
     def groups(self) -> list[str]:
@@ -82,7 +83,8 @@ def read_facts(path: Path | str) -> Facts:
     run = Run(path)
     bare = run.metrics_path.is_file() and not run.prompts_path.is_file()  # the scores of a folder of ready pictures
     prompts = [] if bare else run.prompts()
-    rows = [row for row in run.metrics() if row.on == "answered"] if run.models() or bare else []
+    measured = run.metrics() if run.models() or bare else []
+    rows, shared = ([row for row in measured if row.on == on] for on in ("answered", "common"))
     models = run.models() or list(dict.fromkeys(row.model for row in rows))
     if not models:
         raise EvalkitError(f"{run.path} has prompts but no model's images.", "Make some with `evalkit generate`.")
@@ -98,9 +100,9 @@ def read_facts(path: Path | str) -> Facts:
     name = run.path.resolve().name
     outcomes = {model: _outcomes(found, len(prompts) * per_prompt) for model, found in records.items()}
     statement = str(differences.get("statement", ""))
-    return Facts(
-        run, name, models, prompts, per_prompt, records, outcomes, comparisons, scores, score, floors, protocol, config, pairs, statement
-    )
+    common = compare(shared, models, floors, pairs)
+    parts = (comparisons, scores, score, floors, protocol, config, pairs, statement, common)
+    return Facts(run, name, models, prompts, per_prompt, records, outcomes, *parts)
 
 
 def outcome(record: Record) -> str:

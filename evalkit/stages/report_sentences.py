@@ -158,3 +158,13 @@ def fine_print(comparison: Comparison) -> str:
     if comparison.notes:
         parts.append(f"Note: {comparison.notes}.")
     return " ".join(part for part in parts if part)
+
+
+def common_rule(facts: Facts) -> str:
+    """What the second table of numbers is for."""
+    count = max((cell.row.count for c in facts.common for cell in c.cells.values()), default=0)
+    asked = len(facts.prompts) * facts.per_prompt
+    return (
+        f"The numbers above are on what each model made. Here they are on the {count:,} of {asked:,} pictures that every model made, "
+        "so that a model that refuses hard prompts gains nothing by it."
+    )

@@ -9,7 +9,7 @@ from evalkit.stages import report_sentences as sentences
 from evalkit.stages import report_words as words
 from evalkit.stages.report_differences import by_metric, told_apart
 from evalkit.stages.report_facts import Facts, per_second, sample_prompts, speed_rows
-from evalkit.stages.report_findings import Cell
+from evalkit.stages.report_findings import Cell, Comparison
 from evalkit.stages.report_html import image_url, tables, troubles
 
 SAMPLE = 8  # prompts whose pictures are shown
@@ -26,7 +26,7 @@ def to_markdown(facts: Facts, charts: Sequence[tuple[str, str, str]]) -> str:
         "## Findings",
         *_findings(facts),
         "## Numbers",
-        _numbers(facts),
+        _numbers(facts, facts.comparisons),
         markdown(sentences.bold_rule(facts)),
         _fine_print(facts),
         *_differences(facts),
@@ -38,6 +38,11 @@ def to_markdown(facts: Facts, charts: Sequence[tuple[str, str, str]]) -> str:
         "## Refusals and failures",
         _outcomes(facts),
         *_troubles(facts),
+        *(
+            ["### On the pictures that all models made", sentences.common_rule(facts), _numbers(facts, facts.common)]
+            if facts.common
+            else []
+        ),
         "## Protocol",
     ]
     for title, part in (("How it was measured", facts.protocol), ("How it was run", facts.config)):
@@ -130,10 +135,10 @@ def _findings(facts: Facts) -> list[str]:
     return [*parts, *(markdown(remark) for remark in sentences.remarks(facts))]
 
 
-def _numbers(facts: Facts) -> str:
+def _numbers(facts: Facts, comparisons: Sequence[Comparison]) -> str:
     head = ["Metric", "Encoder", "Reference", *(markdown(model) for model in facts.models)]
     rows = []
-    for c in facts.comparisons:
+    for c in comparisons:
         cells = [_markdown_cell(c.cells.get(model)) for model in facts.models]
         rows.append([f"{markdown(c.title)} {c.arrow}", markdown(c.encoder) or words.DASH, markdown(c.reference) or words.DASH, *cells])
     return _table(head, rows, numbers_from=3)
