@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from evalkit.core import EvalkitError
-from evalkit.metrics.numeric import cached_rows, mean_of, rows_per_block, single_is_exact
+from evalkit.metrics.numeric import cached_rows, mean_of, products, rows_per_block, single_is_exact
 
 SPARE = 5  # candidates kept beyond the nearest k; a row whose bound reaches the last of them is searched again in float64
 _TILE = 512  # rows and columns of a tile; of a symmetric matrix half is spared, save in the tiles on the diagonal
@@ -115,10 +115,10 @@ def in_each_others_balls(one: Tensor, other: Tensor, k: int) -> tuple[Tensor, Te
     inside = torch.zeros(len(one), dtype=torch.bool, device=one.device)
     inside_back = torch.zeros(len(other), dtype=torch.bool, device=one.device)
     for rows, columns in sides.tiles():
-        products = sides.products(rows, columns)
-        _settle(balls, balls.low(products, columns), rows.start, columns.start, inside)
-        products += balls_back.bias[rows, None]
-        _settle(balls_back, products.T, columns.start, rows.start, inside_back)
+        tile = sides.products(rows, columns)
+        _settle(balls, balls.low(tile, columns), rows.start, columns.start, inside)
+        tile += balls_back.bias[rows, None]
+        _settle(balls_back, tile.T, columns.start, rows.start, inside_back)
     return inside, inside_back
 
 
@@ -194,15 +194,19 @@ class _Sides:
         made.scale, made.error, made.step = self.scale, self.error, min(_TILE, rows_per_block(len(others)))
         return made
 
+    def side(self) -> int:
+        """Rows of a tile."""
+        return max(1, min(_TILE if len(self.x) <= 8 * _TILE else 2 * _TILE, math.isqrt(rows_per_block(1))))
+
     def tiles(self) -> list[tuple[slice, slice]]:
         """Rows and columns of square tiles, on which products are faster than on long strips."""
-        side = max(1, min(_TILE, math.isqrt(rows_per_block(1))))
+        side = self.side()
         starts = ((top, left) for top in range(0, len(self.x), side) for left in range(0, len(self.y), side))
         return [(slice(top, top + side), slice(left, left + side)) for top, left in starts]
 
     def products(self, rows: slice, columns: slice = slice(None)) -> Tensor:
         """-2 x.y for a block of points and others."""
-        return (self.x[rows] * -2) @ self.y[columns].T
+        return products(self.x[rows] * -2, self.y[columns])
 
 
 class _Balls:
@@ -253,14 +257,15 @@ def _search(sides: _Sides, same: bool, k: int) -> tuple[Tensor, Tensor]:
     """The k smallest lower bounds of squared distances of every row, ascending, float64 [N, k], and their columns."""
     x, y, error = sides.x, sides.y, sides.error
     bias_x, bias_y = ((1 - error) * sides.squares_x).to(x.dtype), ((1 - error) * sides.squares_y).to(x.dtype)
-    side = max(1, min(_TILE, math.isqrt(rows_per_block(1))))
+    side = sides.side()
     best = torch.full((len(x), k), torch.inf, dtype=x.dtype, device=x.device)
     index = torch.zeros((len(x), k), dtype=torch.int64, device=x.device)
     for top in range(0, len(x), side):
         rows = slice(top, top + side)
+        doubled = x[rows] * -2
         for left in range(top if same else 0, len(y), side):
             columns = slice(left, left + side)
-            low = torch.addmm(bias_y[columns], x[rows], y[columns].T, alpha=-2).add_(bias_x[rows, None])
+            low = products(doubled, y[columns]).add_(bias_y[columns]).add_(bias_x[rows, None])
             if same and left == top:
                 low.fill_diagonal_(torch.inf)
             _keep(best[rows], index[rows], low, left)

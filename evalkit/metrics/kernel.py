@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evalkit.metrics.numeric import at_least, cached_rows, mean_of, rows_per_block, single_is_exact, valid_pair
+from evalkit.metrics.numeric import at_least, cached_rows, mean_of, products, rows_per_block, single_is_exact, valid_pair
 from evalkit.metrics.remembered import remembered
 
 SUBSETS = 100
@@ -25,6 +25,7 @@ SEED = 2020  # as torch-fidelity
 MOST_FOR_PAIRS = 5000  # images up to which the interval looks at every pair
 PARTNERS = 2000  # beyond, every image is compared with so many others, drawn once
 _STRIP = 128  # rows computed at once; of a symmetric matrix only what is right of the diagonal
+_SQUARE = 2**21  # entries of a symmetric matrix up to which it is computed at once
 
 
 @remembered
@@ -148,7 +149,7 @@ def _rows(columns: int) -> int:
 
 
 def _kernel(x: Tensor, y: Tensor) -> Tensor:
-    return (x @ y.T).div_(x.shape[1]).add_(1).pow_(3)
+    return products(x, y).div_(x.shape[1]).add_(1).pow_(3)
 
 
 class _Centred:
@@ -177,14 +178,16 @@ class _Centred:
 
     def sums(self, other: _Centred) -> Tensor:
         """Sum of the kernel of every row with all rows of the other, float64 [N]."""
-        step, y = _rows(len(other.features)), other._centred()
+        step, y = 4 * _rows(len(other.features)), other._centred()
         x = self.features.split(step)
         shifts = self.shift.split(step)
         return torch.cat([_shifted(self._centred(rows), y, a, other.shift).sum(dim=1) for rows, a in zip(x, shifts, strict=True)])
 
     def off_diagonal_sum(self) -> Tensor:
         """Sum of the kernel over all pairs of two rows, float64 []."""
-        total, step, x = torch.zeros((), dtype=torch.float64), _rows(len(self.features)), self._centred()
+        x = self._centred()
+        step = len(x) if len(x) ** 2 <= _SQUARE else _rows(len(x))  # BLAS halves x x^T by itself
+        total = torch.zeros((), dtype=torch.float64)
         for start in range(0, len(x), step):
             block = _shifted(x[start : start + step], x[start:], self.shift[start : start + step], self.shift[start:])
             total += 2 * block.sum() - block[:, : len(block)].sum()
@@ -197,7 +200,7 @@ class _Centred:
 
 def _shifted(x: Tensor, y: Tensor, shift_x: Tensor, shift_y: Tensor) -> Tensor:
     """The kernel, float64 [rows, columns], of centred rows and what centring took away."""
-    product = torch.add((x / x.shape[1]) @ y.T, (shift_x / x.shape[1] + 1)[:, None])  # float32 and float64 make float64
+    product = torch.add(products(x, y) / x.shape[1], (shift_x / x.shape[1] + 1)[:, None])  # float32 and float64 make float64
     return product.add_(shift_y / x.shape[1]).pow_(3)
 
 
