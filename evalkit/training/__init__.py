@@ -53,7 +53,7 @@ def train(model: str, *, out: Path, seed: int | None = None, steps: int | None =
         train_image_tokenizer(target, seed=seed or 0, steps=steps or 3000, device=where)
     elif model == "dalle":
         tokenizer, clip, judge = trained("image-tokenizer"), trained("mini-clip"), trained("mini-judge")
-        train_dalle(target, tokenizer=tokenizer, clip=clip, judge=judge, seed=seed or 0, steps=steps or 4000, device=where)
+        train_dalle(target, tokenizer=tokenizer, clip=clip, judge=judge, seed=seed or 0, steps=steps or 8000, device=where)
     else:
         train_gan(
             target,
