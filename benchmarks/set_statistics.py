@@ -1,6 +1,8 @@
 """What the statistics cost beside the peers', on the same features in one process: ratios, interleaved, CPU time.
 
-    OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python benchmarks/set_statistics.py [--part frechet|kid|neighbours|interval|memory|all] [--pairs 5]
+    OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python benchmarks/set_statistics.py [--part PART] [--pairs 5]
+
+PART is frechet, kid, neighbours, interval, memory or all.
 
 Needs torch-fidelity and, for the Frechet step, pytorch-fid (`pip install pytorch-fid`). Features are synthetic, with the dimension and
 the kind of spectrum of Inception's pool. A ratio above 1 says how many times faster evalkit is; each is the median of pairs run one
