@@ -213,7 +213,7 @@ def test_a_folder_of_downloads(tmp_path: Path, caplog: pytest.LogCaptureFixture)
 @settings(deadline=None)
 @given(
     texts=st.lists(st.text("abc dé'.,-日", min_size=1, max_size=30).filter(slug), min_size=2, max_size=5, unique_by=slug),
-    user=st.sampled_from(["ann", "ann_b", "x1"]),
+    user=st.sampled_from(["ann", "ann_x", "x1"]),  # no word of a prompt: "ann_b_a" may be ann's "b a" or ann b's "a", and is then left out
 )
 def test_every_prompt_is_found_again_in_its_download(texts: list[str], user: str) -> None:
     names = {f"{user}_{slug(text).replace('-', '_')}_{UUIDS[at]}": slug(text) for at, text in enumerate(texts)}
@@ -221,7 +221,7 @@ def test_every_prompt_is_found_again_in_its_download(texts: list[str], user: str
     assert all(
         slug(text) in found.values() for text in texts if all(not slug(text).startswith(slug(other)) for other in texts if other != text)
     )
-    assert all(found[name].endswith(names[name]) for name in found)  # "b_a" may be the user b's "a", or the prompt "b a"
+    assert all(found[name] == names[name] for name in found)
 
 
 def test_nothing_matched_and_nothing_there(tmp_path: Path) -> None:
