@@ -18,12 +18,14 @@ from torch import Tensor
 from evalkit.core import Moments
 from evalkit.metrics import frechet
 from evalkit.metrics.numeric import at_least, same_dimension, valid
+from evalkit.metrics.remembered import remembered
 
 POINTS = 15
 LEAST = 5000
 SEED = 2020
 
 
+@remembered
 def fid_infinity(*, fake: Tensor, real_moments: Moments, points: int = POINTS, least: int = LEAST, seed: int = SEED) -> Tensor:
     """FID-infinity of float [N, D] features against reference moments, float64 []; Chong and Forsyth 2020, section 3.
 

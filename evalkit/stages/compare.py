@@ -9,19 +9,18 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from evalkit.core import EncoderKind, EvalkitError, Metric
+from evalkit.core import EncoderKind, Metric
 from evalkit.metrics import comparison, intervals
 from evalkit.metrics.comparison import Difference
 from evalkit.stages import measure
 from evalkit.stages.evidence import part
+from evalkit.stages.measure import Measurement
 
 MOST_FOR_ALL_PAIRS = 8  # models; of more, each is compared with the best of the metric
 
@@ -33,16 +32,10 @@ class Entrant:
     model: str
     evidence: Mapping[EncoderKind, measure.Evidence]
     images: Sequence[tuple[int, int]]  # (prompt index, sample) of every row of the evidence
+    measured: Mapping[str, Measurement] = field(default_factory=dict)  # by name: metrics that were measured on this very evidence
 
 
-@dataclass(frozen=True)
-class _Figure:
-    """A metric of one model on the images of a pair."""
-
-    per_image: NDArray[np.float64] | None  # [N]
-    value: float
-    without: Tensor | None  # float64 [G], for figures of a set
-    note: str = ""
+Known = dict[tuple[Any, ...], Measurement]
 
 
 def compare(entrants: Sequence[Entrant], table: Sequence[Metric]) -> dict[str, Any]:
@@ -57,7 +50,7 @@ def compare(entrants: Sequence[Entrant], table: Sequence[Metric]) -> dict[str, A
         reference, better, model_a, model_b, value_a, value_b, difference (a less b), low, high, p, p_holm, prompts, images,
         verdict ("a better", "b better", "not told apart"), needed (prompts at which the difference would be told apart, or null), method.
     """
-    known: dict[tuple[Any, ...], _Figure | None] = {}
+    known: Known = {}
     rows: list[dict[str, Any]] = []
     found: list[Difference] = []
     for metric in table:
@@ -70,10 +63,10 @@ def compare(entrants: Sequence[Entrant], table: Sequence[Metric]) -> dict[str, A
             shared = [image for image in a.images if image in theirs]
             if not shared:
                 continue
-            first, second = (_figure(metric, entrant, shared, known) for entrant in (a, b))
-            if first is None or second is None:
-                continue
             clusters = _clusters(a, metric, shared)
+            first, second = (_figure(metric, entrant, shared, clusters, known) for entrant in (a, b))
+            if first.value is None or second.value is None:
+                continue
             difference = _difference(first, second, clusters)
             found.append(difference)
             reference = one.reference.name if one.reference and {"real", "real_moments"} & set(measure.requests(metric)) else ""
@@ -106,12 +99,12 @@ def compare(entrants: Sequence[Entrant], table: Sequence[Metric]) -> dict[str, A
     return {"statement": _statement(len(entrants), family), "level": 1 - comparison.ALPHA, "family": family, "rows": rows}
 
 
-def _pairs(metric: Metric, able: Sequence[Entrant], known: dict[tuple[Any, ...], _Figure | None]) -> list[tuple[Entrant, Entrant]]:
+def _pairs(metric: Metric, able: Sequence[Entrant], known: Known) -> list[tuple[Entrant, Entrant]]:
     """All pairs of up to 8 models; of more, each against the best."""
     if len(able) <= MOST_FOR_ALL_PAIRS:
         return list(itertools.combinations(able, 2))
-    figures = [(entrant, _figure(metric, entrant, list(entrant.images), known)) for entrant in able]
-    measured = [(figure.value, place) for place, (_, figure) in enumerate(figures) if figure is not None]
+    figures = [_figure(metric, entrant, list(entrant.images), entrant.evidence[metric.encoder].clusters, known) for entrant in able]
+    measured = [(figure.value, place) for place, figure in enumerate(figures) if figure.value is not None]
     if not measured:
         return []
     best = able[(min if metric.better == "lower" else max)(measured)[1]]
@@ -138,45 +131,29 @@ def _clusters(entrant: Entrant, metric: Metric, shared: Sequence[tuple[int, int]
     return intervals.cluster_numbers([str(clusters[place[image]]) for image in shared])
 
 
-def _figure(
-    metric: Metric,
-    entrant: Entrant,
-    shared: Sequence[tuple[int, int]],
-    known: dict[tuple[Any, ...], _Figure | None],
-) -> _Figure | None:
-    """The metric on the shared images; None where it cannot be measured. Pairs that share the same images share the work."""
+def _figure(metric: Metric, entrant: Entrant, shared: Sequence[tuple[int, int]], clusters: NDArray[np.int64], known: Known) -> Measurement:
+    """The metric on the shared images, whose prompts are `clusters`. What was measured on just these is taken as it is."""
     key = (metric.name, entrant.model, tuple(shared))
     if key not in known:
-        try:
-            known[key] = _measured(metric, _cut(entrant, metric, shared), _clusters(entrant, metric, shared))
-        except EvalkitError:
-            known[key] = None
+        evidence = _cut(entrant, metric, shared)
+        if metric.name in entrant.measured and shared == list(entrant.images) and np.array_equal(clusters, evidence.clusters):
+            known[key] = entrant.measured[metric.name]
+        else:
+            known[key] = measure.measure(metric, replace(evidence, clusters=clusters))
     return known[key]
 
 
-def _measured(metric: Metric, evidence: measure.Evidence, clusters: NDArray[np.int64]) -> _Figure | None:
-    inputs = measure.inputs_of(metric, evidence)
-    result = metric.compute(**inputs).detach().cpu().double()
-    if not bool(torch.isfinite(result).all()):
-        return None
-    if result.ndim:
-        return _Figure(result.numpy(), float(result.mean()), None)
-    groups = intervals.groups_of_clusters(clusters)
-    if groups is None:
-        return _Figure(None, float(result), None, note=f"no interval: fewer than {intervals.LEAST_GROUPS} prompts")
-    try:
-        return _Figure(None, float(result), measure.left_out(metric, evidence, inputs, groups))
-    except EvalkitError as error:
-        return _Figure(None, float(result), None, note=f"no interval: {error.message}")
-
-
-def _difference(first: _Figure, second: _Figure, clusters: NDArray[np.int64]) -> Difference:
+def _difference(first: Measurement, second: Measurement, clusters: NDArray[np.int64]) -> Difference:
+    """Of two figures that were measured on the same images."""
+    assert first.value is not None
+    assert second.value is not None
     if first.per_image is not None and second.per_image is not None:
         return comparison.paired_means(first.per_image, second.per_image, clusters)
     groups = intervals.groups_of_clusters(clusters)
-    if first.without is None or second.without is None or groups is None:
-        return Difference(first.value - second.value, None, None, None, 1, first.note or second.note)
-    return comparison.paired_sets(first.value, second.value, first.without, second.without, groups)
+    if first.left_out is None or second.left_out is None or groups is None:
+        missing = first if first.left_out is None else second
+        return Difference(first.value - second.value, None, None, None, 1, missing.interval.method)
+    return comparison.paired_sets(first.value, second.value, first.left_out, second.left_out, groups)
 
 
 def _verdict(better: str, difference: float, p: float | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,10 +32,6 @@ class ImageSet:
     def findings(self) -> dict[str, Any]:
         """What the firewall found, as plain values (see `firewall.summary`). Decodes only what no encoder has decoded."""
         return self.wall.findings(self.files, self.skipped)
-
-    def only(self, wanted: Collection[tuple[int, int]]) -> ImageSet:
-        """The pictures of these (prompt, sample) pairs."""
-        return self.keep([place for place, record in enumerate(self.records) if (record.index, record.sample) in wanted])
 
     def keep(self, places: Sequence[int]) -> ImageSet:
         """The pictures at these places."""

@@ -40,7 +40,8 @@ class Measurement:
     value: float | None  # None: not measured, and the note says why
     interval: Interval = _NO_INTERVAL
     note: str = ""
-    per_image: NDArray[np.float64] | None = None  # [N]
+    per_image: NDArray[np.float64] | None = None  # [N]; None for a figure of the set
+    left_out: Tensor | None = None  # float64 [G], a figure of the set without each group of prompts; None where it has none
 
 
 def requests(metric: Metric) -> tuple[str, ...]:
@@ -64,7 +65,7 @@ def options(metric: Metric) -> dict[str, Any]:
 def measure(metric: Metric, evidence: Evidence) -> Measurement:
     """The metric's value with its interval; "not measured" with the reason where something is missing or too small."""
     try:
-        inputs = inputs_of(metric, evidence)
+        inputs = _inputs(metric, evidence)
         result = metric.compute(**inputs).detach().cpu().double()
     except EvalkitError as error:
         return Measurement(None, note=f"not measured: {error.message}")
@@ -73,7 +74,8 @@ def measure(metric: Metric, evidence: Evidence) -> Measurement:
     note = _describe(metric, evidence)
     if result.ndim == 0:
         value = float(result)
-        return Measurement(value, _set_interval(metric, evidence, inputs, value), note)
+        interval, left_out = _set_interval(metric, evidence, inputs, value)
+        return Measurement(value, interval, note, left_out=left_out)
     if result.shape != evidence.clusters.shape:
         shapes = f"{tuple(result.shape)} for {len(evidence.clusters)} images"
         return Measurement(None, note=f"not measured: the metric returned values of shape {shapes}")
@@ -83,7 +85,7 @@ def measure(metric: Metric, evidence: Evidence) -> Measurement:
     return Measurement(float(values.mean()), interval, note, values)
 
 
-def inputs_of(metric: Metric, evidence: Evidence) -> dict[str, Any]:
+def _inputs(metric: Metric, evidence: Evidence) -> dict[str, Any]:
     """What the metric asks for. Raises EvalkitError with the reason where it is not there."""
     feature = metric.feature
     if feature not in evidence.fake:
@@ -111,7 +113,7 @@ def inputs_of(metric: Metric, evidence: Evidence) -> dict[str, Any]:
     return inputs
 
 
-def left_out(metric: Metric, evidence: Evidence, inputs: Mapping[str, Any], groups: Tensor) -> Tensor:
+def _left_out(metric: Metric, evidence: Evidence, inputs: Mapping[str, Any], groups: Tensor) -> Tensor:
     """The metric without each group of images, float64 [G]; groups int [N], 0 .. G - 1. By its quick form where it has one."""
     if METRICS.get(metric.name) is metric and metric.name in LEAVE_OUT:
         return LEAVE_OUT[metric.name](**inputs, groups=groups)
@@ -124,23 +126,24 @@ def left_out(metric: Metric, evidence: Evidence, inputs: Mapping[str, Any], grou
     return torch.stack(values)
 
 
-def _set_interval(metric: Metric, evidence: Evidence, inputs: dict[str, Any], value: float) -> Interval:
+def _set_interval(metric: Metric, evidence: Evidence, inputs: dict[str, Any], value: float) -> tuple[Interval, Tensor | None]:
+    """The interval of a figure of the set, and the values without each group that it was made from."""
     groups = intervals.groups_of_clusters(evidence.clusters)
     if groups is None:
-        return Interval(None, None, f"no interval: fewer than {intervals.LEAST_GROUPS} prompts")
+        return Interval(None, None, f"no interval: fewer than {intervals.LEAST_GROUPS} prompts"), None
     try:
-        interval = intervals.group_jackknife(value, left_out(metric, evidence, inputs, groups), groups)
+        left_out = _left_out(metric, evidence, inputs, groups)
+        low, high, method = intervals.group_jackknife(value, left_out, groups)
     except EvalkitError as error:
-        return Interval(None, None, f"no interval: {error.message}")
-    low, high, method = interval
+        return Interval(None, None, f"no interval: {error.message}"), None
     if metric.name in _RATES:  # their ends stay in [0, 1], and a figure of 0 or 1 is no certainty
         if low is None or high is None:
-            count = len(np.unique(evidence.clusters))
-            return intervals.wilson(value * count, count, method=f"Wilson, {count} prompts ({metric.name} is the same without any group)")
+            count, why = len(np.unique(evidence.clusters)), f"{metric.name} is the same without any group"
+            return intervals.wilson(value * count, count, method=f"Wilson, {count} prompts ({why})"), left_out
         low, high = max(0.0, low), min(1.0, high)
     if low is not None and (how := _how_without(metric, evidence)):
         method += f", {how}"
-    return Interval(low, high, method)
+    return Interval(low, high, method), left_out
 
 
 def _how_without(metric: Metric, evidence: Evidence) -> str:

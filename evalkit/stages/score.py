@@ -69,22 +69,24 @@ def score(
     entrants: list[Entrant] = []
     for images in sets:
         evidence = gather(images, bench)
-        entrants.append(Entrant(images.model, evidence, [(record.index, record.sample) for record in images.records]))
         findings[images.model] = images.findings()
         for note in firewall.notes(findings[images.model]):
             log.info("%s: %s", images.model, note)
         found = [_measured(metric, images, evidence, choice) for metric in table]
+        made = [(record.index, record.sample) for record in images.records]
+        measured = {metric.name: one for metric, one in zip(table, found, strict=True)}
+        entrants.append(Entrant(images.model, evidence, made, measured))
         for metric, one in zip(table, found, strict=True):
             rows.append(_row(metric, images, one, bench, floors))
             scores += _per_image(metric, images, one, bench)
         rows += record_rows.rows(images.model, images.all_records, images.requested)
         if common is not None:
-            shared = images.only(common)
-            places = [place for place, record in enumerate(images.records) if (record.index, record.sample) in common]
-            parts: dict[Kind, measure.Evidence] = {kind: part(whole, places) for kind, whole in evidence.items()}
-            rows += [
-                replace(_row(metric, shared, _measured(metric, shared, parts, choice), bench, floors), on="common") for metric in table
-            ]
+            places = [place for place, image in enumerate(made) if image in common]
+            if len(places) < len(made):
+                images = images.keep(places)
+                parts: dict[Kind, measure.Evidence] = {kind: part(whole, places) for kind, whole in evidence.items()}
+                found = [_measured(metric, images, parts, choice) for metric in table]
+            rows += [replace(_row(metric, images, one, bench, floors), on="common") for metric, one in zip(table, found, strict=True)]
     run.write_scores(("model", "index", "sample", "metric", "encoder", "value"), scores)
     run.write_comparisons(compare(entrants, table) if len(entrants) > 1 else {})
     run.write_firewall(findings)
