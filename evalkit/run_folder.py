@@ -160,7 +160,7 @@ class Run:
         _append(self.image_folder(model) / f"requests.{rank}.jsonl", rows)
 
     def requests(self, model: str) -> list[dict[str, Any]]:
-        """The journal rows of all ranks in the order of time (see stages/journal.py)."""
+        """The journal rows of all ranks in the order of time (see stages/remote/journal.py)."""
         paths = sorted(self.image_folder(model).glob("requests.*.jsonl"))
         return sorted((row for path in paths for row in _whole_lines(path)), key=lambda row: row["at"])
 

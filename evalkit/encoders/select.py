@@ -33,13 +33,6 @@ class Choice(NamedTuple):
     missing: dict[Kind, str]  # why a wanted kind has none
 
 
-def select_encoders(
-    spec: str = "auto", device: str = "auto", kinds: Collection[Kind] = KINDS, mini_because: Mapping[Kind, str] | None = None
-) -> tuple[dict[Kind, Encoder], list[str]]:
-    """As `choose`, without the reasons of the kinds that have no encoder."""
-    return choose(spec, device, kinds, mini_because)[:2]
-
-
 def choose(
     spec: str = "auto", device: str = "auto", kinds: Collection[Kind] = KINDS, mini_because: Mapping[Kind, str] | None = None
 ) -> Choice:

@@ -53,6 +53,12 @@ class Facts(NamedTuple):
     pixels: str  # SHA-256 of size and pixels
 
 
+def check_policy(on_bad: str) -> None:
+    """Raise EvalkitError for what is no OnBad."""
+    if on_bad not in ("refuse", "skip"):
+        raise EvalkitError(f"--on-bad is {on_bad!r}; expected refuse or skip.")
+
+
 def look(image: ImageFile) -> Decoded | Unreadable:
     """Read and decode one picture, and tell its firewall."""
     found = _decoded(image)

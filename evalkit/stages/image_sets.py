@@ -12,7 +12,7 @@ from evalkit.core import EvalkitError, Record
 from evalkit.images import BadImage, content_sha256, raise_bad_images
 from evalkit.run_folder import Run, folder_name
 from evalkit.sources import open_source
-from evalkit.stages.firewall import Firewall, ImageFile, OnBad
+from evalkit.stages.firewall import Firewall, ImageFile, OnBad, check_policy
 from evalkit.terminal import track
 
 
@@ -60,8 +60,7 @@ def image_sets(path: Path, on_bad: OnBad = "refuse") -> Source:
     on_bad: pictures that cannot be taken stop the scoring where they are met; with "skip" all are looked at now, and those are
     left out of `files`.
     """
-    if on_bad not in ("refuse", "skip"):
-        raise EvalkitError(f"--on-bad is {on_bad!r}; expected refuse or skip.")
+    check_policy(on_bad)
     run = Run(path)
     source = _of_run(run) if run.prompts_path.is_file() else _bare(path)
     return source if on_bad == "refuse" else source._replace(sets=[_without_bad(images) for images in source.sets])

@@ -27,7 +27,6 @@ from evalkit.stages.remote.jobs import spent
 
 log = logging.getLogger(__name__)
 RETRIED = ("rate_limited", "quota", "auth", "transient")  # outcomes that may be different next time
-DOUBTFUL = ("ambiguous", "malformed")  # may have been charged: asked for again only where the user says so
 _NO_MATTER = ("price", "timeout", "api_key_env")  # options on which no image depends, by their names
 _LEAST_BYTES, _USUAL_BYTES = 2 * 1024, 256 * 1024  # per image: below this it cannot fit, below that it may not
 
@@ -65,7 +64,7 @@ def plan(config: Config, retry_ambiguous: bool = False) -> Plan:
     _check_prompts(run, prompts)
     requests = requests_of(prompts, config.per_prompt, config.seed)
     _check_disk(run.path, len(requests) * len(models))
-    again = (*RETRIED, *DOUBTFUL) if retry_ambiguous else RETRIED
+    again = (*RETRIED, *send.DOUBTFUL) if retry_ambiguous else RETRIED
     mine = requests[rank::world]
     todo = {model.label: _missing(run, model.label, mine, again) for model in models}
     loaded: dict[str, Generator | Service] = {

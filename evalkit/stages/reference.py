@@ -19,7 +19,7 @@ from torch import Tensor
 
 from evalkit import plugins
 from evalkit.core import Encoder, EvalkitError
-from evalkit.encoders.select import select_encoders
+from evalkit.encoders.select import choose, named
 from evalkit.images import BadImage, Decoded, Unreadable, decode, raise_bad_images
 from evalkit.run_folder import atomic_file, write_atomically
 from evalkit.sources import Picture, images_below, open_source
@@ -145,8 +145,7 @@ def _build(
     keep_all: bool,
     facts: Mapping[str, str],
 ) -> Path:
-    if on_bad not in ("refuse", "skip"):
-        raise EvalkitError(f"--on-bad is {on_bad!r}; expected refuse or skip.")
+    firewall.check_policy(on_bad)
     tallies = [Tally(encoder, batch_size, keep_all) for encoder in encoders]
     names: list[str] = []
     taken: list[Facts] = []
@@ -199,11 +198,8 @@ def _tally_facts(tally: Tally) -> dict[str, Any]:
 def _encoders(spec: str, device: str) -> list[Encoder]:
     """By name any number, also several of one kind; else the encoder that FID is measured with."""
     if spec in ("auto", "standard", "mini"):
-        return list(select_encoders(spec, device, ("inception",))[0].values())
-    names = list(dict.fromkeys(name.strip() for name in spec.split(",") if name.strip()))
-    if not names:
-        raise EvalkitError("No encoder is named.", "Say auto, standard, mini, or names joined by commas.")
-    encoders = [plugins.encoder(name, device) for name in names]
+        return list(choose(spec, device, ("inception",)).encoders.values())
+    encoders = [plugins.encoder(name, device) for name in dict.fromkeys(named(spec))]
     for encoder in encoders:
         if getattr(encoder, "grouped", False):
             raise EvalkitError(f"The encoder {encoder.name} compares pictures of one prompt; a reference has none.", "Leave it out.")

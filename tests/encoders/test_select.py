@@ -8,7 +8,7 @@ from evalkit import plugins
 from evalkit.core import EncoderKind, EvalkitError
 from evalkit.encoders import weights
 from evalkit.encoders.pixels import Pixels
-from evalkit.encoders.select import KINDS, MINI, STANDARD, choose, kinds_of, select_encoders
+from evalkit.encoders.select import KINDS, MINI, STANDARD, choose, kinds_of
 from evalkit.encoders.weight_files import FILES, NEEDS
 
 DECLARED: dict[str, EncoderKind | tuple[EncoderKind, ...]] = {STANDARD[kind]: kind for kind in KINDS}
@@ -42,7 +42,7 @@ def present(monkeypatch: pytest.MonkeyPatch, *files: str) -> None:
 
 
 def test_mini_where_nothing_is_cached_or_reachable(loaded: list[str]):
-    chosen, reasons = select_encoders("auto", kinds=BOTH)
+    chosen, reasons = choose("auto", kinds=BOTH)[:2]
     assert {kind: encoder.name for kind, encoder in chosen.items()} == {"inception": "mini-inception", "clip": "mini-clip"}
     assert reasons == [
         "mini-inception: the weights of inception are in no cache and cannot be fetched",
@@ -82,10 +82,10 @@ def test_standard_where_weights_are_cached(loaded: list[str], monkeypatch: pytes
 
 def test_mini_where_there_is_nothing_to_compare_with(loaded: list[str], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(weights, "reachable", lambda url: True)
-    chosen, reasons = select_encoders("auto", kinds=BOTH, mini_because={"inception": "no reference was given"})
+    chosen, reasons = choose("auto", kinds=BOTH, mini_because={"inception": "no reference was given"})[:2]
     assert {kind: encoder.name for kind, encoder in chosen.items()} == {"inception": "mini-inception", "clip": "clip-b32"}
     assert reasons == ["mini-inception: no reference was given", "clip-b32: its weights can be fetched (354 MB)"]
-    assert select_encoders("standard", kinds=BOTH, mini_because={"inception": "no"})[0]["inception"].name == "inception"
+    assert choose("standard", kinds=BOTH, mini_because={"inception": "no"}).encoders["inception"].name == "inception"
 
 
 def test_standard_where_weights_can_be_fetched(loaded: list[str], monkeypatch: pytest.MonkeyPatch):
@@ -97,7 +97,7 @@ def test_standard_where_weights_can_be_fetched(loaded: list[str], monkeypatch: p
 
     monkeypatch.setattr(weights, "reachable", reachable)
     monkeypatch.setenv("EVALKIT_MIRROR", "http://mirror/files")
-    chosen, reasons = select_encoders("auto", kinds=("inception",))
+    chosen, reasons = choose("auto", kinds=("inception",))[:2]
     assert loaded == ["inception"]
     assert list(chosen) == ["inception"]
     assert reasons == ["inception: its weights can be fetched (96 MB)"]
@@ -122,13 +122,13 @@ def test_mini_where_the_standard_one_fails_to_load(loaded: list[str], monkeypatc
 
 def test_a_missing_library_is_said(loaded: list[str], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("evalkit.encoders.select._installed", lambda module: False)
-    _, reasons = select_encoders("auto", kinds=("clip",))
+    _, reasons = choose("auto", kinds=("clip",))[:2]
     assert reasons == ["mini-clip: clip-b32 needs transformers, which is not installed"]
 
 
 @pytest.mark.parametrize(("spec", "names"), [("standard", ["inception", "clip-b32"]), ("mini", ["mini-inception", "mini-clip"])])
 def test_families(loaded: list[str], spec: str, names: list[str]):
-    chosen, reasons = select_encoders(spec, kinds=BOTH)
+    chosen, reasons = choose(spec, kinds=BOTH)[:2]
     assert [encoder.name for encoder in chosen.values()] == names
     assert reasons == [f"{name}: asked for {spec} encoders" for name in names]
 

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 PATIENCE = 60.0  # seconds that a first Ctrl-C waits for answers
 _FAILED_IN_A_ROW = 10  # outcomes that are no image and no refusal, after which nothing more is sent
 _UNREACHED, _DOWN = 6, 20  # failures in a row (see Concurrency) that are borne before the service has ever answered, and later
-_DOUBTFUL = ("ambiguous", "malformed")  # may have been charged
+DOUBTFUL = ("ambiguous", "malformed")  # may have been charged: asked for again only where the user says so
 
 
 class Finished(NamedTuple):
@@ -213,7 +213,7 @@ class _Session:
         now = time.monotonic()
         status = answer.status
         self.concurrency.answered(status, job.sent_at, now, len(self.flying), answer.retry_after)
-        doubtful = status in _DOUBTFUL and answer.cost is None
+        doubtful = status in DOUBTFUL and answer.cost is None
         cost = answer.cost if answer.cost is not None or status != "ok" else self.price
         self.budget.settle(self.price, self.price if doubtful else cost)
         if cost is not None:
