@@ -187,6 +187,24 @@ def speed(rows: Rows, models: Sequence[str]) -> Figure:
 _BAR: dict[str, Any] = {"markersize": 4.5, "markeredgewidth": 0, "elinewidth": 1.3, "capsize": 0}
 
 
+@styled
+def training_curve(rows: Rows, title: str) -> Figure:
+    """Small multiples, one per column: a training's record over its steps. Rows: step and the columns, numbers all."""
+    names = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in ("step", "seconds")]
+    columns = min(3, len(names))
+    lines = math.ceil(len(names) / columns)
+    figure = Figure(figsize=(2.2 * columns, 1.35 * lines + 0.3), layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=9)
+    for axes, name in zip(figure.subplots(lines, columns, squeeze=False).flat, names, strict=False):
+        points = [(row["step"], row[name]) for row in rows if name in row]
+        axes.plot(*zip(*points, strict=True), color=COLOURS[0], linewidth=1.1, marker="o", markersize=2)
+        axes.set_title(name.replace("_", " "))
+        axes.grid(axis="y")
+    for axes in figure.axes[len(names) :]:
+        axes.set_visible(False)
+    return figure
+
+
 def _figure(height: float, columns: int = 1) -> Figure:
     return Figure(figsize=(PANEL_WIDTH * columns, height), layout="constrained")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -181,21 +181,39 @@ app.command()(conventions)
 @app.command()
 def train(
     model: Annotated[str, typer.Argument(help="mini (or one of mini-inception, -judge, -coach, -clip), image-tokenizer, dalle or gan.")],
-    out: Annotated[Path, typer.Option(help="Where weights and curve go.")],
+    out: Annotated[Path, typer.Option(help="Where weights, curve, samples and checkpoint go.")],
+    preset: Annotated[str, typer.Option(help="Pixels per side: 32, 64 or 128; for dalle also student.")] = "32",
+    data: Annotated[
+        str | None, typer.Option(help="A folder or tar shards of pictures with captions.  [default: the bundled world]")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="The seed of weights, data and order.  [default: the bundled weights' own]")] = None,
-    steps: Annotated[int | None, typer.Option(help="Optimiser steps.  [default: those of the bundled weights]")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps.  [default: the preset's]")] = None,
+    batch: Annotated[int | None, typer.Option(help="Examples in a step, of all processes together.  [default: the preset's]")] = None,
+    accumulate: Annotated[int, typer.Option(help="Parts in which a batch is taken, to save memory.")] = 1,
+    precision: Annotated[Literal["auto", "bf16", "fp16", "fp32"], typer.Option(help="The arithmetic of matrix products.")] = "auto",
     device: Device = "auto",
+    settings: Settings = None,
 ) -> None:
-    """Train a bundled model on the bundled world.
+    """Train a bundled model, on the bundled world or on your pictures; `evalkit list training` shows presets, costs and options.
+
+    The same command again goes on where it was stopped.
 
     \b
-    Example:
-      evalkit train gan --out weights/ --seed 0
+    Examples:
+      evalkit train gan --out weights --set gan.loss=non-saturating --set gan.gradient_penalty=1
+      evalkit train dalle --out weights --data pictures
+      torchrun --nproc-per-node 2 -m evalkit train dalle --out weights
     """
     with clean():
         from evalkit.training import train as function
+        from evalkit.training.options import of_model
 
-        print(function(model, out=out, seed=seed, steps=steps, device=device or "auto"))
+        print(
+            function(
+                model, out=out, preset=preset, data=data, seed=seed, steps=steps, batch=batch, accumulate=accumulate,
+                precision=precision, device=device or "auto", options=of_model(settings or [], model),
+            )
+        )  # fmt: skip
 
 
 @app.command()
@@ -205,18 +223,35 @@ def judge(
     seed: Annotated[int, typer.Option(help="The seed of the pictures.")] = 0,
     device: Device = "auto",
     grid: Annotated[Path | None, typer.Option(help="Write a PNG of the first 64 prompts: the real scenes, then every generator.")] = None,
+    prompts: Annotated[str | None, typer.Option(help="Ask these instead, such as COCO captions: is what they name in the picture?")] = None,
+    appraise: Annotated[bool, typer.Option("--appraise", help="Measure variety, copying and FID instead.")] = False,
     as_json: Json = False,
 ) -> None:
     """Ask generators for held-out scenes of the bundled world; an independent network says what they got right.
 
     \b
-    Example:
+    Examples:
       evalkit judge --models dalle,gan --grid samples.png
+      evalkit judge --models dalle --prompts coco_val.txt
     """
     with clean():
-        from evalkit.training.quality import judge as function
+        names, where = models.split(","), device or "auto"
+        if appraise:
+            from evalkit.training.appraisal import appraise as function
 
-        rows = function(models.split(","), count=count, seed=seed, device=device or "auto", grid=grid)
+            found = function(names, count=count, seed=seed, device=where)
+            cells = [(row.model, row.property, f"{row.value:.2f}", f"{row.real:.2f}", row.meaning) for row in found]
+            print_rows(("model", "property", "value", "real scenes", "meaning"), cells, as_json)
+            return
+        if prompts is not None:
+            from evalkit.prompts import read_prompts
+            from evalkit.training.appraisal import judge_prompts
+
+            rows = judge_prompts(names, [prompt.text for prompt in read_prompts(prompts)], seed=seed, device=where)
+        else:
+            from evalkit.training.quality import judge as ask
+
+            rows = ask(names, count=count, seed=seed, device=where, grid=grid)
         if as_json:
             print(json.dumps([row._asdict() for row in rows], indent=1))
             return
@@ -252,6 +287,15 @@ def list_metrics(as_json: Json = False) -> None:
         from evalkit.listing import metrics
 
         print_rows(*metrics(), as_json)
+
+
+@list_app.command("training")
+def list_training(as_json: Json = False) -> None:
+    """What can be trained: presets with their size, steps, batch and cost, and the options of --set."""
+    with clean():
+        from evalkit.training.presets import listing
+
+        print_rows(*listing(), as_json)
 
 
 @list_app.command("runs")

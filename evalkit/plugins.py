@@ -112,7 +112,7 @@ def models(specs: Sequence[str], options: Mapping[str, Mapping[str, Value]], kno
         if not callable(target):
             raise EvalkitError(f"The generator {spec!r} is a {type(target).__name__}; expected a function.")
         given = options.get(label, {})
-        values = _options(target, _with_argument(target, name, argument, given) if argument else given, label)
+        values = checked_options(target, _with_argument(target, name, argument, given) if argument else given, label)
         result.append(Model(label, spec, target, values))
     return result
 
@@ -179,8 +179,8 @@ def _parameters(target: Any) -> Mapping[str, inspect.Parameter]:
         raise EvalkitError(f"{target!r} has no readable signature; expected a Python function or class.") from error
 
 
-def _options(target: Any, given: Mapping[str, Value], label: str) -> dict[str, Value]:
-    """Every declared option with its value: those given, checked against the signature, and the defaults."""
+def checked_options(target: Any, given: Mapping[str, Value], label: str) -> dict[str, Value]:
+    """Every declared option of a function or dataclass with its value: those given, checked against the signature, and the defaults."""
     declared = {} if _is_generator(target) else dict(_parameters(target))
     kinds = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
     declared = {name: item for name, item in declared.items() if name not in BOUND and item.kind in kinds}

@@ -14,7 +14,7 @@ from evalkit.core import EncoderKind
 from evalkit.images import to_tensor
 from evalkit.models.load import BUNDLED, device_of, load_classifier, load_clip
 from evalkit.models.mini_inception import to_unit
-from evalkit.models.text import WordTokenizer
+from evalkit.models.text import SubwordTokenizer
 from evalkit.words import split_words
 
 SIZE = 32
@@ -67,7 +67,7 @@ class MiniClipEncoder:
         self.name, self.fingerprint, self.device = "mini-clip", _fingerprint(path), device_of(device)
         self._network, config = load_clip(path)
         self._network.to(self.device)
-        self._words = WordTokenizer(config["words"], config["context"])
+        self._words = SubwordTokenizer(config["words"], config["context"])
 
     def prepare(self, image: Image.Image) -> Tensor:
         return prepare(image)

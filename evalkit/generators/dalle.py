@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from evalkit.core import EvalkitError, Generator
 from evalkit.generators.pictures import FixedBatches, fingerprint
-from evalkit.models.load import BUNDLED, device_of, load_dalle, load_image_tokenizer
-from evalkit.models.text import WordTokenizer
+from evalkit.models.load import BUNDLED, device_of, load_clip, load_dalle, load_image_tokenizer
+from evalkit.models.text import SubwordTokenizer
+from evalkit.run_folder import image_seed
 
 
 def load(
-    *, temperature: float = 1.0, top_k: int = 200, top_p: float = 1.0, guidance: float = 3.0, weights: str = "", device: str = "auto"
+    *,
+    temperature: float = 1.0,
+    top_k: int = 200,
+    top_p: float = 1.0,
+    guidance: float = 3.0,
+    best_of: int = 1,
+    weights: str = "",
+    device: str = "auto",
 ) -> Generator:
     """The generator `dalle`.
 
@@ -22,6 +33,8 @@ def load(
         top_k: draw among this many likeliest tokens; 0 = all.
         top_p: of these, among the fewest whose chances reach p, in (0, 1].
         guidance: how much the text counts (classifier-free guidance); 1 = no guidance.
+        best_of: draw so many pictures and keep the one that mini-clip finds nearest to the prompt (Ramesh et al. 2021). With more than
+            1, scores by mini-clip are of its own choice: compare models by another measure then.
         weights: a folder with dalle.safetensors and image-tokenizer.safetensors of your own training; empty = the bundled ones.
         device: auto, cpu, cuda or cuda:N.
     """
@@ -30,18 +43,47 @@ def load(
         ("top_k", top_k, "0 or more", top_k >= 0),
         ("top_p", top_p, "more than 0 and at most 1", 0 < top_p <= 1),
         ("guidance", guidance, "0 or more", guidance >= 0),
+        ("best_of", best_of, "1 or more", best_of >= 1),
     ):
         if not good:
             raise EvalkitError(f"dalle.{name} is {value}, expected {expected}.", "Change it with --set or in the configuration.")
     folder, where = Path(weights) if weights else BUNDLED, device_of(device)
     files = folder / "dalle.safetensors", folder / "image-tokenizer.safetensors"
-    (network, config), (images, _) = load_dalle(files[0]), load_image_tokenizer(files[1])
+    (network, config), (images, image_config) = load_dalle(files[0]), load_image_tokenizer(files[1])
+    if config["codes"] != images.codes:
+        written = f"{files[1]} has {images.codes} codes (levels {image_config['levels']})"
+        raise EvalkitError(f"{files[0]} writes image tokens of {config['codes']} codes, and {written}.", "Take both of one training.")
     network, images = network.to(where), images.to(where)
-    words = WordTokenizer(config["words"], config["context"])
-    empty = words.encode([[]]).to(where)
+    pieces = SubwordTokenizer(config["pieces"], config["context"])
+    empty = pieces.encode([[]]).to(where)
+    nearness = _nearness(where) if best_of > 1 else None
 
-    def draw(numbers: Tensor, seeds: list[int]) -> Tensor:
+    def draw_one(texts: list[list[str]], seeds: list[int]) -> Tensor:
         options = {"guidance": guidance, "temperature": temperature, "top_p": top_p}
-        return images.decode(network.sample(numbers.to(where), empty, seeds, top_k=top_k, **options))
+        return images.decode(network.sample(pieces.encode(texts).to(where), empty, seeds, top_k=top_k, **options))
 
-    return FixedBatches(draw, words, fingerprint(*files))
+    def draw(texts: list[list[str]], seeds: list[int]) -> Tensor:
+        best = draw_one(texts, seeds)
+        if nearness is None:
+            return best
+        highest = nearness(best, texts)
+        for candidate in range(1, best_of):
+            other = draw_one(texts, [image_seed(seed, "candidate", candidate) for seed in seeds])
+            scores = nearness(other, texts)
+            better = scores > highest
+            best, highest = torch.where(better[:, None, None, None], other, best), torch.maximum(scores, highest)
+        return best
+
+    return FixedBatches(draw, pieces, fingerprint(*files))
+
+
+def _nearness(device: str) -> Callable[[Tensor, list[list[str]]], Tensor]:
+    """Pictures, float [N, 3, S, S] in -1..1, and texts -> the cosines of mini-clip, float [N]."""
+    clip, config = load_clip(BUNDLED / "mini-clip.safetensors")
+    clip, words = clip.to(device), SubwordTokenizer(config["words"], config["context"])
+
+    def nearness(pictures: Tensor, texts: list[list[str]]) -> Tensor:
+        small = F.interpolate(pictures.clamp(-1, 1), size=(32, 32), mode="area")
+        return (clip.image(small) * clip.texts(words.encode(texts).to(device))).sum(1)
+
+    return nearness

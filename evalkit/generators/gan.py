@@ -10,7 +10,7 @@ from torch import Tensor
 from evalkit.core import EvalkitError, Generator
 from evalkit.generators.pictures import FixedBatches, fingerprint
 from evalkit.models.load import BUNDLED, device_of, load_clip, load_gan
-from evalkit.models.text import WordTokenizer
+from evalkit.models.text import SubwordTokenizer
 
 
 def load(*, truncation: float = 1.0, weights: str = "", device: str = "auto") -> Generator:
@@ -28,8 +28,10 @@ def load(*, truncation: float = 1.0, weights: str = "", device: str = "auto") ->
     (network, _), (reader, config) = load_gan(files[0]), load_clip(files[1])
     network, reader = network.to(where), reader.to(where)
 
-    def draw(numbers: Tensor, seeds: list[int]) -> Tensor:
-        noise = torch.stack([torch.randn(network.noise, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
-        return network(reader.texts(numbers.to(where)), truncation * noise.to(where))
+    words = SubwordTokenizer(config["words"], config["context"])
 
-    return FixedBatches(draw, WordTokenizer(config["words"], config["context"]), fingerprint(*files))
+    def draw(texts: list[list[str]], seeds: list[int]) -> Tensor:
+        noise = torch.stack([torch.randn(network.noise, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+        return network(reader.texts(words.encode(texts).to(where)), truncation * noise.to(where))
+
+    return FixedBatches(draw, words, fingerprint(*files))

@@ -1,4 +1,4 @@
-"""What the bundled generators share: from words and seeds to pictures, in batches of one fixed size."""
+"""What the bundled generators share: from prompts and seeds to pictures, in batches of one fixed size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from evalkit.core import Refusal
 from evalkit.images import to_images
 from evalkit.models.mini_inception import to_bytes
-from evalkit.models.text import WordTokenizer
+from evalkit.models.text import SubwordTokenizer
 from evalkit.words import split_words
 
 BATCH = 32
@@ -25,8 +25,8 @@ class FixedBatches:
     """A generator that always draws 32 pictures at once, filling up with empty prompts: then the arithmetic of a picture, and
     so the picture, cannot depend on how many are asked for together."""
 
-    draw: Callable[[Tensor, list[int]], Tensor]  # word numbers int64 [32, T] and 32 seeds -> float [32, 3, S, S] in -1..1
-    words: WordTokenizer
+    draw: Callable[[list[list[str]], list[int]], Tensor]  # 32 texts, split into words, and 32 seeds -> float [32, 3, S, S] in -1..1
+    pieces: SubwordTokenizer
     fingerprint: str
 
     @torch.no_grad()
@@ -35,11 +35,11 @@ class FixedBatches:
         for start in range(0, len(prompts), BATCH):
             texts, own = [split_words(text) for text in prompts[start : start + BATCH]], list(seeds[start : start + BATCH])
             missing = BATCH - len(texts)
-            images = self.draw(self.words.encode(texts + [[]] * missing), own + [0] * missing)[: len(texts)]
+            images = self.draw([*texts, *[[]] * missing], own + [0] * missing)[: len(texts)]
             pictures = to_images(to_bytes(images))
             for picture, text in zip(pictures, texts, strict=True):
-                if len(text) > self.words.context:
-                    picture.info["note"] = f"only the first {self.words.context} of the prompt's {len(text)} words were read"
+                if (length := len(self.pieces.numbers(text))) > self.pieces.context:
+                    picture.info["note"] = f"only the first {self.pieces.context} of the prompt's {length} text tokens were read"
             drawn += pictures
         return drawn
 

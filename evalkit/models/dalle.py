@@ -4,7 +4,8 @@ What is special here
 - The text is read by the text tower of a CLIP. Its token features are offered to every block as keys and values, before those
   of the image tokens; only image tokens are updated, so a step costs 64 positions and not 64 + 24.
 - The pooled text is added in every block, and is the input at the first position.
-- Row and column have position embeddings of their own.
+- Row and column have position embeddings of their own, and every position is told the token above it, as it is the token to its
+  left: within a thing these two nearly settle what comes next.
 - Without a text (10% of the training) the same network is the unconditional model that classifier-free guidance needs.
 """
 
@@ -76,13 +77,14 @@ class Dalle(nn.Module):
     def __init__(self, text: TextTower, codes: int, side: int = 8, width: int = 128, depth: int = 6, heads: int = 4) -> None:
         super().__init__()
         self.text, self.side, self.length, self.heads = text, side, side * side, heads
-        self.token = nn.Embedding(codes, width)
+        self.token, self.above = nn.Embedding(codes, width), nn.Embedding(codes + 1, width)  # the last one: there is nothing above
         self.row, self.column = (nn.Parameter(0.02 * torch.randn(side, width)) for _ in range(2))
         self.start = nn.Linear(width, width, bias=False)
         self.blocks = nn.ModuleList(DalleBlock(width, heads) for _ in range(depth))
         self.norm = RMSNorm(width)
         self.head = nn.Linear(width, codes)
         nn.init.normal_(self.token.weight, std=0.3)
+        nn.init.normal_(self.above.weight, std=0.2)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
@@ -90,7 +92,7 @@ class Dalle(nn.Module):
         return (cast(DalleBlock, block) for block in self.blocks)
 
     def encode_text(self, numbers: Tensor) -> TextFeatures:
-        """Word numbers int64 [N, T] -> token features [N, T, D], mask [N, T] and pooled [N, D]."""
+        """Piece numbers int64 [N, T] -> token features [N, T, D], mask [N, T] and pooled [N, D]."""
         return self.text(numbers)
 
     def positions(self) -> Tensor:
@@ -102,7 +104,8 @@ class Dalle(nn.Module):
         text = self.encode_text(numbers)
         count, length = tokens.shape
         pooled = text.pooled[:, None]
-        x = torch.cat((self.start(pooled), self.token(tokens[:, :-1])), 1) + self.positions()  # [N, L, D]
+        over = F.pad(tokens[:, : -self.side], (self.side, 0), value=self.token.num_embeddings)  # [N, L]
+        x = torch.cat((self.start(pooled), self.token(tokens[:, :-1])), 1) + self.above(over) + self.positions()  # [N, L, D]
         causal = torch.ones(length, length, dtype=torch.bool, device=tokens.device).tril()
         mask = torch.cat((text.mask[:, None].expand(-1, length, -1), causal.expand(count, -1, -1)), 2)[:, None]  # [N, 1, L, T + L]
         for block in self._blocks():
@@ -123,7 +126,7 @@ class Dalle(nn.Module):
     ) -> Tensor:
         """Draw one picture per text: int64 [N, L].
 
-        empty: the word numbers of no text, int64 [1, T]. Every picture has random numbers of its own, from its seed. With
+        empty: the piece numbers of no text, int64 [1, T]. Every picture has random numbers of its own, from its seed. With
         guidance g the logits are those without text plus g times the difference that the text makes (Ho and Salimans 2022).
         """
         count, guided = len(numbers), guidance != 1.0
@@ -133,15 +136,16 @@ class Dalle(nn.Module):
         uniform = torch.stack(
             [torch.rand(self.length, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) for seed in seeds]
         ).to(numbers.device)
-        words, part = numbers.shape[1], positions.shape[1] // self.heads
-        caches = [Cache(len(rows), self.heads, words + self.length, part, positions) for _ in self.blocks]
+        pieces, part = numbers.shape[1], positions.shape[1] // self.heads
+        caches = [Cache(len(rows), self.heads, pieces + self.length, part, positions) for _ in self.blocks]
         reads = [block.read_text(text.tokens) for block in self._blocks()]
         seen = torch.cat((text.mask, text.mask.new_ones(len(rows), self.length)), 1)[:, None, None]  # [N, 1, 1, T + L]
         drawn = numbers.new_empty(count, self.length)
         x = self.start(pooled)
         for place in range(self.length):
-            x = x + positions[place]
-            mask = seen[..., : words + place + 1]
+            over = drawn[:, place - self.side] if place >= self.side else drawn.new_full((count,), self.token.num_embeddings)
+            x = x + self.above(over.repeat(2 if guided else 1))[:, None] + positions[place]
+            mask = seen[..., : pieces + place + 1]
             for block, read, cache in zip(self._blocks(), reads, caches, strict=True):
                 x = block(x, pooled, read if place == 0 else None, mask, cache)
             logits = self.head(self.norm(x))[:, 0]

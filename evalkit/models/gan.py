@@ -3,14 +3,14 @@
 What is special here
 - The generator starts at 4 x 4 and doubles: smooth upsampling, two convolutions, each modulated by text and noise. Every size has
   its own way to pixels, so that training can begin at 8 x 8, where a step costs a tenth, and fade in 16 and 32.
-- The discriminator is the mirror image, spectrally normalised in every layer. It looks for what is wrong in the picture, and
-  by the product of its features with the text's (Miyato and Koyama 2018) for what is wrong about it.
+- The discriminator is the mirror image, spectrally normalised in every layer unless told otherwise. It looks for what is wrong
+  in the picture, and by the product of its features with the text's (Miyato and Koyama 2018) for what is wrong about it.
 - A second discriminator looks through the eyes of a frozen classifier (Sauer et al. 2021), one that neither scores nor conditions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,18 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from evalkit.models.mini_inception import MiniInception
 
-WIDTHS = {4: 128, 8: 128, 16: 64, 32: 24, 64: 16}  # channels at each size of the picture
+WIDTHS = {4: 128, 8: 128, 16: 64, 32: 24, 64: 16, 128: 12}  # channels at each size of the picture; other sizes: `widths`
+GROUP = 4  # consecutive pictures whose spread the discriminator sees (as in StyleGAN; Karras et al. 2019)
+
+
+def sizes_of(widths: Mapping[int, int], size: int) -> list[int]:
+    """4, 8, ... size: what a network of that size passes through."""
+    sizes = [4, 8]
+    while sizes[-1] < size:
+        sizes.append(2 * sizes[-1])
+    if sizes[-1] != size or not widths.keys() >= set(sizes):
+        raise ValueError(f"No network for {size} pixels: expected 8, 16, 32, ... with widths for all sizes from 4, found {dict(widths)}.")
+    return sizes
 
 
 def normalise(x: Tensor) -> Tensor:
@@ -45,57 +56,71 @@ class _Modulated(nn.Module):
 class Gan(nn.Module):
     """The generator: text and noise to picture."""
 
-    def __init__(self, text: int = 128, noise: int = 64, size: int = 32, style: int = 192) -> None:
+    def __init__(self, text: int = 128, noise: int = 64, size: int = 32, style: int = 192, widths: Mapping[int, int] = WIDTHS) -> None:
         super().__init__()
-        self.noise, self.size = noise, size
-        self.sizes = [side for side in WIDTHS if side <= size]
+        self.noise, self.size, self.sizes = noise, size, sizes_of(widths, size)
         self.mapping = nn.Sequential(nn.Linear(text + noise, style), nn.LeakyReLU(0.2), nn.Linear(style, style), nn.LeakyReLU(0.2))
-        self.start = nn.Linear(style, WIDTHS[4] * 16)
+        self.start = nn.Linear(style, widths[4] * 16)
         pairs = list(zip(self.sizes, self.sizes[1:], strict=False))
-        self.first = nn.ModuleList(_Modulated(WIDTHS[small], WIDTHS[large], style) for small, large in pairs)
-        self.second = nn.ModuleList(_Modulated(WIDTHS[large], WIDTHS[large], style) for _, large in pairs)
-        self.pixels = nn.ModuleList(nn.Conv2d(WIDTHS[large], 3, 1) for _, large in pairs)
+        self.first = nn.ModuleList(_Modulated(widths[small], widths[large], style) for small, large in pairs)
+        self.second = nn.ModuleList(_Modulated(widths[large], widths[large], style) for _, large in pairs)
+        self.pixels = nn.ModuleList(nn.Conv2d(widths[large], 3, 1) for _, large in pairs)
 
     def forward(self, text: Tensor, noise: Tensor, size: int | None = None, fade: float = 1.0) -> Tensor:
         """text: float [N, text], unit vectors; noise: float [N, noise] -> float [N, 3, size, size], about -1..1.
 
         fade < 1 mixes in the picture of half the size: 0 is that picture enlarged, 1 the new one alone.
         """
-        size = size or self.size
+        last = self.sizes[1:].index(size or self.size)
         style = self.mapping(torch.cat((text * text.shape[1] ** 0.5, noise), 1))
         x = normalise(self.start(style).unflatten(1, (-1, 4, 4)))
         before = x
-        level = 0
-        for level, side in enumerate(self.sizes[1:]):
+        for level in range(last + 1):
             before = x
-            x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+            x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)  # [N, channels, 8 << level, 8 << level]
             x = self.second[level](self.first[level](x, style), style)
-            if side == size:
-                break
-        picture = self.pixels[level](x)
-        if fade < 1 and level > 0:
-            small = F.interpolate(self.pixels[level - 1](before), scale_factor=2, mode="bilinear", align_corners=False)
+        picture = self.pixels[last](x)
+        if fade < 1 and last > 0:
+            small = F.interpolate(self.pixels[last - 1](before), scale_factor=2, mode="bilinear", align_corners=False)
             picture = torch.lerp(small, picture, fade)
         return torch.tanh(picture)
+
+
+def _spread(x: Tensor) -> Tensor:
+    """The standard deviation over groups of consecutive pictures as one more map [N, 1, S, S]: a collapsed generator gives itself
+    away (Karras et al. 2018). Groups and not the batch, so that no score depends on how many processes share it; a batch that is
+    no multiple of four has groups of its largest divisor below."""
+    group = next(count for count in range(GROUP, 0, -1) if len(x) % count == 0)
+    variance = x.float().unflatten(0, (-1, group)).var(1, correction=0)  # [N / group, C, S, S]
+    deviation = (variance + 1e-8).sqrt().mean((1, 2, 3))  # at zero the root has no derivative, and the gradient penalty takes two
+    return deviation.repeat_interleave(group).to(x.dtype)[:, None, None, None].expand(-1, 1, *x.shape[2:])
+
+
+def _normalised(layer: nn.Module, spectral: bool) -> nn.Module:
+    """Largest singular value 1, so that no layer stretches a difference (Miyato et al. 2018); or the layer as it is."""
+    return spectral_norm(layer) if spectral else layer
+
+
+def _agreement(feature: Tensor, text: Tensor) -> Tensor:
+    return (feature * text).sum(1) / feature.shape[1] ** 0.5
 
 
 class Discriminator(nn.Module):
     """Pictures and texts to one score per pair, large for real pictures of the text."""
 
-    def __init__(self, text: int = 128, size: int = 32) -> None:
+    def __init__(self, text: int = 128, size: int = 32, spectral: bool = True, widths: Mapping[int, int] = WIDTHS) -> None:
         super().__init__()
-        self.sizes = [side for side in WIDTHS if side <= size]
-        self.pixels = nn.ModuleDict({str(side): spectral_norm(nn.Conv2d(3, WIDTHS[side], 1)) for side in self.sizes[1:]})
-        self.same = nn.ModuleDict(
-            {str(side): spectral_norm(nn.Conv2d(WIDTHS[side], WIDTHS[side], 3, padding=1)) for side in self.sizes[1:]}
-        )
+        self.sizes = sizes_of(widths, size)
+        large, base = self.sizes[1:], widths[4]
+        self.pixels = nn.ModuleDict({str(side): _normalised(nn.Conv2d(3, widths[side], 1), spectral) for side in large})
+        self.same = nn.ModuleDict({str(side): _normalised(nn.Conv2d(widths[side], widths[side], 3, padding=1), spectral) for side in large})
         self.down = nn.ModuleDict(
-            {str(side): spectral_norm(nn.Conv2d(WIDTHS[side], WIDTHS[side // 2], 3, padding=1)) for side in self.sizes[1:]}
+            {str(side): _normalised(nn.Conv2d(widths[side], widths[side // 2], 3, padding=1), spectral) for side in large}
         )
-        self.last = spectral_norm(nn.Conv2d(WIDTHS[4] + 1, WIDTHS[4], 3, padding=1))
-        self.score = spectral_norm(nn.Linear(WIDTHS[4] * 16, 1))
-        self.feature = spectral_norm(nn.Linear(WIDTHS[4] * 16, 128))
-        self.text = spectral_norm(nn.Linear(text, 128))
+        self.last = _normalised(nn.Conv2d(base + 1, base, 3, padding=1), spectral)
+        self.score = _normalised(nn.Linear(base * 16, 1), spectral)
+        self.feature = _normalised(nn.Linear(base * 16, 128), spectral)
+        self.text = _normalised(nn.Linear(text, 128), spectral)
 
     def forward(self, pictures: Tensor, texts: Sequence[Tensor], fade: float = 1.0) -> list[Tensor]:
         """pictures: float [N, 3, S, S]; each of the texts: float [N, text], unit vectors -> float [N] for each of the texts."""
@@ -114,32 +139,29 @@ class Discriminator(nn.Module):
         return [score + _agreement(feature, self.text(text * text.shape[1] ** 0.5)) for text in texts]
 
 
-def _spread(x: Tensor) -> Tensor:
-    """The standard deviation over the batch as one more map: a collapsed generator gives itself away (Karras et al. 2018)."""
-    return x.float().std(0, correction=0).mean().to(x.dtype).expand(len(x), 1, *x.shape[2:])
-
-
 class FeatureDiscriminator(nn.Module):
     """The same question, asked of a frozen classifier's features instead of pixels."""
 
-    def __init__(self, eyes: MiniInception, text: int = 128, width: int = 96) -> None:
+    def __init__(self, eyes: MiniInception, text: int = 128, width: int = 96, spectral: bool = True) -> None:
         super().__init__()
         self._eyes = [eyes.eval().requires_grad_(False)]  # in a list: no part of our weights
         fine, coarse = eyes.fine_channels, eyes.coarse_channels
         self.heads = nn.ModuleList(
             nn.Sequential(
-                spectral_norm(nn.Conv2d(channels, width, 1)), nn.LeakyReLU(0.2),
-                spectral_norm(nn.Conv2d(width, width, 3, padding=1)), nn.LeakyReLU(0.2),
+                _normalised(nn.Conv2d(channels, width, 1), spectral), nn.LeakyReLU(0.2),
+                _normalised(nn.Conv2d(width, width, 3, padding=1), spectral), nn.LeakyReLU(0.2),
             )
             for channels in (fine, coarse)
         )  # fmt: skip
-        self.scores = nn.ModuleList(spectral_norm(nn.Conv2d(width, 1, 1)) for _ in range(2))
-        self.features = nn.ModuleList(spectral_norm(nn.Linear(2 * width, 128)) for _ in range(2))
-        self.texts = nn.ModuleList(spectral_norm(nn.Linear(text, 128)) for _ in range(2))
+        self.scores = nn.ModuleList(_normalised(nn.Conv2d(width, 1, 1), spectral) for _ in range(2))
+        self.features = nn.ModuleList(_normalised(nn.Linear(2 * width, 128), spectral) for _ in range(2))
+        self.texts = nn.ModuleList(_normalised(nn.Linear(text, 128), spectral) for _ in range(2))
 
     def forward(self, pictures: Tensor, texts: Sequence[Tensor]) -> list[Tensor]:
-        """pictures: float [N, 3, S, S], enlarged to 32 where smaller; each of the texts: float [N, text] -> float [N] for each."""
-        if pictures.shape[-1] != 32:
+        """pictures: float [N, 3, S, S] of any size, seen at 32; each of the texts: float [N, text] -> float [N] for each."""
+        if pictures.shape[-1] > 32:
+            pictures = F.interpolate(pictures, size=(32, 32), mode="area")
+        elif pictures.shape[-1] < 32:
             pictures = F.interpolate(pictures, size=(32, 32), mode="bilinear", align_corners=False)
         totals = [pictures.new_zeros(len(pictures)) for _ in texts]
         for maps, head, score, feature, words in zip(
@@ -152,7 +174,3 @@ class FeatureDiscriminator(nn.Module):
                 total + looks + _agreement(shows, words(text * text.shape[1] ** 0.5)) for total, text in zip(totals, texts, strict=True)
             ]
         return totals
-
-
-def _agreement(feature: Tensor, text: Tensor) -> Tensor:
-    return (feature * text).sum(1) / feature.shape[1] ** 0.5

@@ -1,7 +1,11 @@
-"""The discrete image tokenizer: 32 x 32 pixels to 8 x 8 tokens and back.
+"""The discrete image tokenizer: pixels to a grid of tokens and back (32 x 32 pixels to 8 x 8 tokens at the factor 4).
 
-Finite scalar quantisation (Mentzer et al. 2023): every channel of the latent is rounded to a few levels, and the token is the
-mixed-radix number of the levels. There is no codebook to keep alive.
+What is special here
+- Finite scalar quantisation (Mentzer et al. 2023): every channel of the latent is rounded to a few levels, and the token is the
+  mixed-radix number of the levels. There is no codebook to keep alive.
+- The encoder sees one patch of the picture per token and nothing around it: the same sprite in the same place of the grid is the
+  same tokens whatever stands beside it, which is what a Transformer can learn. With an encoder that looks around, every token
+  changes with its neighbours, and most of what the Transformer then learns is that noise. The decoder does look around.
 """
 
 from __future__ import annotations
@@ -16,16 +20,14 @@ from evalkit.models.layers import Residual
 
 
 class ImageTokenizer(nn.Module):
-    def __init__(self, levels: Sequence[int] = (8, 8, 6, 5), width: int = 64, doublings: int = 2) -> None:
+    def __init__(self, levels: Sequence[int] = (8, 8, 8, 6), width: int = 64, doublings: int = 2) -> None:
         super().__init__()
         self.levels, self.codes, self.factor = tuple(levels), prod(levels), 2**doublings
         wide = width * 3 // 2
-        down: list[nn.Module] = [nn.Conv2d(3, width // 2, 4, 2, 1)]
-        for _ in range(doublings - 1):
-            down += [nn.SiLU(), nn.Conv2d(down[-1].out_channels, width, 4, 2, 1)]  # pyright: ignore[reportArgumentType]
         self.encoder = nn.Sequential(
-            *down, Residual(width), Residual(width), nn.GroupNorm(8, width), nn.SiLU(), nn.Conv2d(width, len(levels), 1)
-        )
+            nn.Conv2d(3, 4 * width, self.factor, self.factor), nn.SiLU(), nn.Conv2d(4 * width, 4 * width, 1), nn.SiLU(),
+            nn.Conv2d(4 * width, len(levels), 1),
+        )  # fmt: skip
         up: list[nn.Module] = []
         for step in range(doublings):
             inputs, outputs = wide >> step, wide >> (step + 1)

@@ -21,6 +21,15 @@ from evalkit.models.text import TextTower
 BUNDLED = Path(__file__).parent.parent / "weights"
 
 
+FIELDS = {  # of the header, which rebuild the network
+    "classifier": ("nouns", "colours", "backgrounds", "width"),
+    "clip": ("words", "context", "classifier"),
+    "image tokenizer": ("levels", "width", "doublings"),
+    "dalle": ("pieces", "context", "codes", "side", "width", "depth", "heads"),
+    "gan": ("size", "noise"),
+}
+
+
 def read_weights(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Configuration and float32 weights of one of our files. Raises EvalkitError for any other file."""
     if not path.is_file():
@@ -31,6 +40,10 @@ def read_weights(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tenso
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise EvalkitError(f"{path} is not a safetensors file: {error}.", "Weights are read from safetensors only.") from error
+    if config.get("kind") == kind and (gone := [name for name in FIELDS[kind] if name not in config]):
+        raise EvalkitError(
+            f"{path} is of another version: its header lacks {', '.join(gone)}.", "Train it again, or use the bundled weights."
+        )
     if config.get("kind") != kind:
         raise EvalkitError(
             f"{path} holds {config.get('kind', 'unknown')!r} weights, expected {kind!r}.", "Give the file of the right model."
@@ -84,8 +97,8 @@ def load_image_tokenizer(path: Path) -> tuple[ImageTokenizer, dict[str, Any]]:
 
 def load_dalle(path: Path) -> tuple[Dalle, dict[str, Any]]:
     config, state = read_weights(path, "dalle")
-    tower = TextTower(len(config["words"]) + 2, config["context"], config["width"])
-    network = Dalle(tower, config["codes"], width=config["width"], depth=config["depth"], heads=config["heads"])
+    tower = TextTower(len(config["pieces"]) + 2, config["context"], config["width"])
+    network = Dalle(tower, config["codes"], config["side"], config["width"], config["depth"], config["heads"])
     fill(network, state, path)
     return network, config
 

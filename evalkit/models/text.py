@@ -1,8 +1,10 @@
-"""Text encoding: words to numbers, numbers to vectors. Shared by the CLIP, the Transformer and the GAN."""
+"""Text encoding: words to subword pieces, pieces to vectors. Shared by the CLIP, the Transformer and the GAN."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -16,31 +18,99 @@ PADDING, UNKNOWN = 0, 1
 
 class TextFeatures(NamedTuple):
     tokens: Tensor  # float32 [N, T, D]
-    mask: Tensor  # bool [N, T], True where there is a word
+    mask: Tensor  # bool [N, T], True where there is a piece
     pooled: Tensor  # float32 [N, D]
 
 
-class WordTokenizer:
-    """Texts to word numbers. Unknown words become `UNKNOWN`; texts longer than the context are cut at its end and counted."""
+class SubwordTokenizer:
+    """Texts to the numbers of subword pieces, by the longest match from the left (WordPiece; Wu et al. 2016).
 
-    def __init__(self, words: Sequence[str], context: int) -> None:
-        self.words, self.context = tuple(words), context
-        self._number = {word: place + 2 for place, word in enumerate(words)}
+    pieces: beginnings of words as they are ("skateboard"), continuations behind "##" ("##ing"). A word that cannot be put together
+    becomes `UNKNOWN`; what does not fit the context is cut off at its end.
+    """
+
+    def __init__(self, pieces: Sequence[str], context: int) -> None:
+        self.pieces, self.context = tuple(pieces), context
+        self._number = {piece: place + 2 for place, piece in enumerate(pieces)}
+        self._longest = max(map(len, pieces), default=0)
 
     def __len__(self) -> int:
-        return len(self.words) + 2
+        return len(self.pieces) + 2
+
+    def split(self, word: str, whole: bool = True) -> list[int]:
+        """The numbers of a word's pieces, [UNKNOWN] where it has none. whole=False takes apart even a word that is one piece,
+        where that can be done: trained on both forms now and then, a model learns what the endings mean (Provilkov et al. 2020)."""
+        numbers: list[int] = []
+        start, end = 0, min(len(word), self._longest) if whole else len(word) - 1
+        while start < len(word):
+            while end > start and (("##" if start else "") + word[start:end]) not in self._number:
+                end -= 1
+            if end == start:
+                return [UNKNOWN] if whole else self.split(word)
+            numbers.append(self._number[("##" if start else "") + word[start:end]])
+            start, end = end, len(word)
+        return numbers
+
+    def numbers(self, words: Sequence[str], apart: Collection[int] = ()) -> list[int]:
+        """All pieces of a text that is split into words; the words at the places `apart` are taken apart."""
+        return [number for place, word in enumerate(words) for number in self.split(word, place not in apart)]
+
+    def pad(self, rows: Sequence[Sequence[int]]) -> Tensor:
+        """int64 [N, context], padded with 0; a text of nothing is one unknown piece, the mark of "no text"."""
+        padded = torch.zeros(len(rows), self.context, dtype=torch.int64)
+        for row, numbers in zip(padded, rows, strict=True):
+            cut = torch.tensor(list(numbers[: self.context]) or [UNKNOWN])
+            row[: len(cut)] = cut
+        return padded
 
     def encode(self, texts: Sequence[Sequence[str]]) -> Tensor:
-        """Split texts -> int64 [N, context], padded with 0."""
-        rows = torch.zeros(len(texts), self.context, dtype=torch.int64)
-        for row, text in zip(rows, texts, strict=True):
-            numbers = [self._number.get(word, UNKNOWN) for word in text[: self.context]] or [UNKNOWN]
-            row[: len(numbers)] = torch.tensor(numbers)
-        return rows
+        """Split texts -> int64 [N, context]."""
+        return self.pad([self.numbers(text) for text in texts])
+
+
+def learn_pieces(texts: Iterable[Sequence[str]], count: int) -> tuple[str, ...]:
+    """The `count` pieces of a collection of split texts, by byte pair encoding (Sennrich et al. 2016): first every letter, as a
+    beginning and as a continuation, then always the pair of pieces that stands together most often. Ties go by the alphabet."""
+    words = [(["##" * (place > 0) + letter for place, letter in enumerate(word)], times) for word, times in _counted(texts)]
+    pieces = sorted({piece for split, _ in words for piece in split})
+    pairs: Counter[tuple[str, str]] = Counter()
+    within: dict[tuple[str, str], set[int]] = defaultdict(set)
+    for place, (split, times) in enumerate(words):
+        for pair in pairwise(split):
+            pairs[pair] += times
+            within[pair].add(place)
+    while len(pieces) < count and pairs:
+        best = min(pairs, key=lambda pair: (-pairs[pair], pair))
+        pieces.append(best[0] + best[1].removeprefix("##"))
+        for place in within.pop(best):
+            split, times = words[place]
+            for pair in pairwise(split):
+                pairs[pair] -= times
+                within[pair].discard(place)
+            split[:] = _merged(split, best)
+            for pair in pairwise(split):
+                pairs[pair] += times
+                within[pair].add(place)
+        pairs = +pairs
+    return tuple(pieces)
+
+
+def _counted(texts: Iterable[Sequence[str]]) -> list[tuple[str, int]]:
+    return sorted(Counter(word for text in texts for word in text).items())
+
+
+def _merged(split: list[str], pair: tuple[str, str]) -> list[str]:
+    merged: list[str] = []
+    for piece in split:
+        if merged and (merged[-1], piece) == pair:
+            merged[-1] += piece.removeprefix("##")
+        else:
+            merged.append(piece)
+    return merged
 
 
 class TextTower(nn.Module):
-    """A bidirectional Transformer over words (Vaswani et al. 2017, pre-normalised)."""
+    """A bidirectional Transformer over pieces (Vaswani et al. 2017, pre-normalised)."""
 
     def __init__(self, vocabulary: int, context: int, width: int = 128, depth: int = 3, heads: int = 4) -> None:
         super().__init__()

@@ -22,7 +22,7 @@ Kind = Literal["single", "count", "pair"]
 CANVAS = 64
 CELL, COLUMNS = 96, 13  # of the sprite atlases, see make_sprites.py
 _NAMES = tuple(thing.name for thing in OBJECTS)
-_STYLES = tuple(STYLES)
+STYLES_OF_SCENES = tuple(STYLES)
 _HIDDEN = {  # colours that would vanish in front of a background
     "grass": {"green"}, "beach": {"yellow"}, "street": {"gray"}, "table": {"brown"}, "snow": {"white"},
     "water": {"blue", "cyan"}, "sky": {"cyan", "white"}, "night": {"black"}, "room": {"pink"},
@@ -108,7 +108,7 @@ def _scene(
     random: Random, kind: Kind, things: list[tuple[str, str]], places: list[tuple[int, int, int]], relation: str, background: str
 ) -> Scene:
     items = tuple(Item(noun, colour, x, y, size) for (noun, colour), (x, y, size) in zip(things, places, strict=True))
-    return Scene(kind, items, relation, background, random.choice(_STYLES), random.randrange(4))
+    return Scene(kind, items, relation, background, random.choice(STYLES_OF_SCENES), random.randrange(4))
 
 
 def render(scene: Scene, size: int = 64) -> np.ndarray:

@@ -25,6 +25,17 @@ def words() -> tuple[str, ...]:
     return tuple(sorted(set(chain.from_iterable(map(split_words, phrases)))))
 
 
+@lru_cache(maxsize=1)
+def pieces() -> tuple[str, ...]:
+    """The subword pieces of the bundled models: every word, and the endings that lead from one word for a thing to another word
+    for the same thing (skateboard and ##er, box and ##es), so that "skateboarders" is read although no caption says it."""
+    endings: set[str] = set()
+    for forms in captions.NOUNS.values():
+        own = {word for form in chain.from_iterable(forms) for word in split_words(form)}
+        endings |= {f"##{long[len(short) :]}" for short in own for long in own if long != short and long.startswith(short)}
+    return (*words(), *sorted(endings))
+
+
 class Coverage(NamedTuple):
     known: int
     total: int

@@ -1,67 +1,125 @@
-"""Training of everything that evalkit bundles, on the world that it bundles: one function, one command, one flat loop each."""
+"""Training of everything that evalkit bundles, on the world that it bundles or on your pictures: one flat loop for each model."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-MINI = ("mini-inception", "mini-judge", "mini-coach", "mini-clip")
-MODELS = ("mini", *MINI, "image-tokenizer", "dalle", "gan")
+from evalkit.training.presets import MINI, MODELS, PRESETS, SEEDS, preset_of
+
+if TYPE_CHECKING:
+    from evalkit.training.data import Examples
+
+__all__ = ["MINI", "MODELS", "PRESETS", "train"]
+HELD_OUT = 300  # examples that are looked at while training, of the bundled world; of a user's pictures a tenth, if that is less
 
 
-def train(model: str, *, out: Path, seed: int | None = None, steps: int | None = None, device: str = "auto") -> Path:
-    """Train one model and write `out/<model>.safetensors` (fp16) and its curve `out/<model>.csv`. An interrupted training of
-    dalle or gan goes on where its last checkpoint stands.
+def train(
+    model: str,
+    *,
+    out: Path | str,
+    preset: str = "32",
+    data: Path | str | None = None,
+    seed: int | None = None,
+    steps: int | None = None,
+    batch: int | None = None,
+    accumulate: int = 1,
+    precision: str = "auto",
+    device: str = "auto",
+    options: Mapping[str, str | int | float | bool] | None = None,
+) -> Path:
+    """Train one model. Writes to `out`: `<model>.safetensors` (fp16), its curve `<model>.csv` and `.png`, grids of samples in
+    `<model>-samples`, and `<model>.pt`, from which a training that was interrupted goes on, bit for bit.
 
     What a model builds on is taken from `out` where it has been trained there, else from the bundled weights: mini-clip on
     mini-inception; dalle on the image tokenizer and mini-clip; gan on mini-clip and mini-coach. mini-judge only measures.
+    Under torchrun the processes share each batch, with the result of one.
 
     Args:
         model: one of MODELS; "mini" trains all of MINI.
+        preset: by the pixels per side (32, 64, 128), or "student" for a dalle that learns from another one.
+        data: pictures with captions instead of the bundled world; see `evalkit.training.captioned.read_captioned`.
         seed: of weights, data and order; the bundled weights' own when None.
-        steps: optimiser steps; those of the bundled weights when None.
+        steps, batch: optimiser steps, and examples in each of all processes together; the preset's when None.
+        accumulate: parts in which a process takes its share of a batch, to save memory.
+        precision: auto, bf16, fp16 or fp32.
         device: auto, cpu, cuda or cuda:N.
+        options: of the network and its training, by name: `evalkit list training` shows them.
+
+    Raises EvalkitError for anything that cannot be, before the training begins; and where a loss is no number, with its step.
     """
+    from evalkit import plugins
     from evalkit.core import EvalkitError
     from evalkit.models.load import BUNDLED, device_of
+    from evalkit.training.data import HELD_OUT as FIRST_HELD_OUT
+    from evalkit.training.data import World
+    from evalkit.training.loop import Settings
+    from evalkit.training.options import OPTIONS
+
+    if model == "mini":
+        shared = {"seed": seed, "steps": steps, "batch": batch, "accumulate": accumulate, "precision": precision, "device": device}
+        return [train(name, out=out, preset=preset, data=data, options=options, **shared) for name in MINI][-1].parent  # pyright: ignore[reportArgumentType]
+    chosen = preset_of(model, preset)
+    for name, value in (("steps", steps), ("batch", batch), ("accumulate", accumulate)):
+        if value is not None and value < 1:
+            raise EvalkitError(f"{name} is {value}, expected at least 1.", f"Leave --{name} out for the usual number.")
+    own = OPTIONS[model](**plugins.checked_options(OPTIONS[model], {**chosen.options, **(options or {})}, model))
+    folder = Path(out)
+    name = "dalle-student" if preset == "student" else model
+
+    def trained(name: str) -> Path:
+        own = folder / f"{name}.safetensors"
+        return own if own.is_file() else BUNDLED / own.name
+
+    settings = Settings(
+        out=folder / f"{name}.safetensors",
+        seed=SEEDS.get(model, 0) if seed is None else seed,
+        steps=steps or chosen.steps,
+        batch=batch or chosen.batch,
+        accumulate=accumulate,
+        precision=precision,
+        device=device_of(device),
+        every=chosen.every,
+    )
+    examples: Examples
+    held_out: Examples
+    if data is None:
+        examples = World(settings.seed * 10_000_000, chosen.scenes, chosen.size)
+        held_out, judge = World(FIRST_HELD_OUT, HELD_OUT, chosen.size), trained("mini-judge")
+    else:
+        from evalkit.training.captioned import read_captioned
+
+        if model in ("mini-inception", "mini-judge", "mini-coach"):
+            raise EvalkitError(f"{model} learns what is where in a picture, which captions do not say.", "Leave --data out.")
+        if model in ("dalle", "gan") and not (folder / "mini-clip.safetensors").is_file():
+            message = f"There is no mini-clip in {folder} that has read these captions."
+            raise EvalkitError(message, f"Train it first: `evalkit train mini-clip --data {data} --out {folder}`.")
+        whole = read_captioned(data, chosen.size)
+        examples, held_out = whole.split(min(HELD_OUT, max(1, len(whole) // 10)))
+        judge = None
+        settings = replace(settings, batch=min(settings.batch, len(examples)))
+    _run(model, settings, examples, held_out, own, trained, judge)
+    return settings.out
+
+
+def _run(model: str, settings: Any, examples: Any, held_out: Any, options: Any, trained: Any, judge: Path | None) -> None:
+    """The loop of a model, with the weights that it builds on."""
     from evalkit.training.dalle import train_dalle
     from evalkit.training.gan import train_gan
     from evalkit.training.image_tokenizer import train_image_tokenizer
     from evalkit.training.mini import train_classifier, train_clip
 
-    if model not in MODELS:
-        raise EvalkitError(f"There is no model {model!r} to train.", f"Train one of {', '.join(MODELS)}.")
-    if steps is not None and steps < 1:
-        raise EvalkitError(f"steps is {steps}, expected at least 1.", "Leave --steps out for the number that the bundled weights took.")
-
-    if model == "mini":
-        return [train(name, out=out, seed=seed, steps=steps, device=device) for name in MINI][-1].parent
-
-    def trained(name: str) -> Path:
-        own = out / f"{name}.safetensors"
-        return own if own.is_file() else BUNDLED / own.name
-
-    target, where = out / f"{model}.safetensors", device_of(device)
-    if model == "mini-inception":
-        train_classifier(target, seed=seed or 0, width=24, steps=steps or 1800, device=where)
-    elif model == "mini-judge":
-        train_classifier(target, seed=1 if seed is None else seed, width=20, steps=steps or 1200, device=where)
-    elif model == "mini-coach":
-        train_classifier(target, seed=2 if seed is None else seed, width=16, steps=steps or 800, device=where)
-    elif model == "mini-clip":
-        train_clip(target, classifier=trained("mini-inception"), seed=seed or 0, steps=steps or 1200, device=where)
+    if model == "mini-clip":
+        train_clip(settings, examples, held_out, classifier=trained("mini-inception"))
     elif model == "image-tokenizer":
-        train_image_tokenizer(target, seed=seed or 0, steps=steps or 3000, device=where)
+        train_image_tokenizer(settings, examples, held_out, options)
     elif model == "dalle":
-        tokenizer, clip, judge = trained("image-tokenizer"), trained("mini-clip"), trained("mini-judge")
-        train_dalle(target, tokenizer=tokenizer, clip=clip, judge=judge, seed=seed or 0, steps=steps or 8000, device=where)
+        if options.teacher == "dalle":
+            options = replace(options, teacher=str(trained("dalle")))
+        train_dalle(settings, examples, held_out, options, tokenizer=trained("image-tokenizer"), clip=trained("mini-clip"), judge=judge)
+    elif model == "gan":
+        train_gan(settings, examples, held_out, options, clip=trained("mini-clip"), coach=trained("mini-coach"), judge=judge)
     else:
-        train_gan(
-            target,
-            clip=trained("mini-clip"),
-            coach=trained("mini-coach"),
-            judge=trained("mini-judge"),
-            seed=seed or 0,
-            steps=steps or 5000,
-            device=where,
-        )
-    return target
+        train_classifier(settings, examples, options)

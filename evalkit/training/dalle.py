@@ -1,118 +1,158 @@
-"""Trains the Transformer on the tokens of scenes and their captions."""
+"""Trains the Transformer to write the image tokens of pictures, given their captions."""
 
 from __future__ import annotations
 
-import sys
+import logging
 from pathlib import Path
-from random import Random
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from evalkit.core import EvalkitError
 from evalkit.models.dalle import Dalle
 from evalkit.models.image_tokenizer import ImageTokenizer
-from evalkit.models.load import load_classifier, load_clip, load_image_tokenizer
+from evalkit.models.load import load_classifier, load_clip, load_dalle, load_image_tokenizer
 from evalkit.models.mini_inception import to_bytes, to_unit
+from evalkit.models.text import SubwordTokenizer, TextTower
 from evalkit.terminal import track
 from evalkit.training import data
-from evalkit.training.checkpoint import Average, load_state, save_state, save_weights
-from evalkit.training.judge import for_the_curve, judge_scenes
-from evalkit.training.loop import Curve, autocast, batches, choose_precision, schedule
+from evalkit.training.checkpoint import Average, Checkpoint
+from evalkit.training.curve import Curve, check_finite, save_grid
+from evalkit.training.distillation import distillation_loss
+from evalkit.training.distributed import processes
+from evalkit.training.judge import CURVE, for_the_curve, judge_scenes
+from evalkit.training.loop import Settings, batch_of, random_of, schedule
+from evalkit.training.muon import Muon
+from evalkit.training.options import DalleOptions
+from evalkit.training.precision import Descent, choose_precision
+
+log = logging.getLogger(__name__)
 
 
 def train_dalle(
-    out: Path, *, tokenizer: Path, clip: Path, judge: Path, seed: int = 0, width: int = 128, depth: int = 6, heads: int = 4,
-    steps: int = 8000, batch: int = 64, scenes: int = 150_000, device: str = "cpu",
-) -> None:  # fmt: skip
-    """Muon for the matrices of the blocks, AdamW for the rest; the text tower starts from the CLIP. Resumes by itself."""
-    torch.manual_seed(seed)
-    dtype, reason = choose_precision("auto", device)
-    print(reason, file=sys.stderr)
-    images = load_image_tokenizer(tokenizer)[0].to(device)
-    some, words, random = data.scenes(seed * 10_000_000, scenes), data.tokenizer(), Random(seed)
-    tokens = tokenise(images, some, device)
-    held_out, umpire = data.scenes(data.HELD_OUT, 300), load_classifier(judge).eval().to(device)
-    network = Dalle(load_clip(clip)[0].text.requires_grad_(True), images.codes, width=width, depth=depth, heads=heads).to(device)
-    config = {
-        "kind": "dalle",
-        "codes": images.codes,
-        "width": width,
-        "depth": depth,
-        "heads": heads,
-        "words": list(words.words),
-        "context": data.CONTEXT,
-        "seed": seed,
-    }
-    average = Average(network, 0.998)
-    matrices = [p for p in network.blocks.parameters() if p.ndim == 2]
-    tower = list(network.text.parameters())
-    rest = [p for p in network.parameters() if all(p is not other for other in (*matrices, *tower))]
-    muon = torch.optim.Muon([{"params": matrices, "peak": 0.02}], lr=0.02, weight_decay=0.0, momentum=0.95)
-    adam = torch.optim.AdamW([{"params": rest, "peak": 3e-3}, {"params": tower, "peak": 2e-4}], lr=1.0, weight_decay=0.0, betas=(0.9, 0.98))
-    start = 0
-    if state := load_state(out.with_suffix(".pt")):
-        network.load_state_dict(state["network"])
-        muon.load_state_dict(state["muon"])
-        adam.load_state_dict(state["adam"])
-        average.weights, average.steps, start = state["average"], state["step"], state["step"]
-    curve = Curve(out.with_suffix(".csv"), ("loss", "noun", "colour", "background", "everything", "counts", "pairs"))
-    # Pairs are the hardest and 20% of the world; each is seen twice as often as another scene.
-    lots = torch.tensor([row for row, scene in enumerate(some) for _ in range(2 if scene.kind == "pair" else 1)])
-    order = batches(len(lots), batch, torch.Generator().manual_seed(seed + start))
-    nothing = data.read([""], words)
-    recent = 0.0
-    for step, places in track(zip(range(start, steps), order, strict=False), f"training {out.stem}", steps - start, "steps"):
-        rows = lots[places]
-        for group in (*muon.param_groups, *adam.param_groups):
-            group["lr"] = group["peak"] * schedule(step, steps)
-        texts = data.read([data.noisy_caption(some[row], random) for row in rows.tolist()], words)
-        texts = torch.where(torch.rand(len(rows), 1) < 0.1, nothing, texts)
-        texts = texts[:, : int((texts != 0).sum(1).max())].to(device)
-        goal = tokens[rows].long().to(device)
-        with autocast(dtype, device):
-            logits = network(texts, goal)
-        loss = F.cross_entropy(logits.flatten(0, 1).float(), goal.flatten())
-        muon.zero_grad()
-        adam.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        muon.step()
-        adam.step()
-        average.update(network)
-        recent = loss.item() if step == start else 0.98 * recent + 0.02 * loss.item()
-        if (step + 1) % 250 == 0 or step + 1 == steps:
-            trained = Dalle(load_clip(clip)[0].text, images.codes, width=width, depth=depth, heads=heads).to(device)
-            trained.load_state_dict(average.weights)
-            right = judge_scenes(umpire, draw(trained.eval(), images, held_out, device), held_out)
-            curve.log(step + 1, loss=recent, **for_the_curve(right))
-            save_weights(out, average.weights, config | {"steps": step + 1})
-            save_state(
-                out.with_suffix(".pt"),
-                {
-                    "network": network.state_dict(),
-                    "muon": muon.state_dict(),
-                    "adam": adam.state_dict(),
-                    "average": average.weights,
-                    "step": step + 1,
-                },
-            )
+    settings: Settings,
+    examples: data.Examples,
+    held_out: data.Examples,
+    options: DalleOptions,
+    *,
+    tokenizer: Path,
+    clip: Path,
+    judge: Path | None,
+) -> None:
+    """Muon for the matrices of the blocks, AdamW for the rest; the text tower starts from the CLIP. Resumes by itself.
+
+    held_out: what is drawn for the samples, and the loss on which is in the curve.
+    judge: a classifier that looks at the samples, where the examples are of the bundled world.
+    """
+    with processes(settings.device) as (own, device):
+        precision = choose_precision(settings.precision, device)
+        log.info("%s", precision.reason)
+        torch.manual_seed(settings.seed)
+        images, pieces = load_image_tokenizer(tokenizer)[0].to(device), data.pieces_for(examples, clip)
+        umpire = load_classifier(judge).eval().to(device) if judge else None
+        side = examples.size // images.factor
+        tower = text_tower(clip, pieces)
+        width = tower.position.shape[1]
+        network = Dalle(tower, images.codes, side, width, options.depth, options.heads).to(device)
+        config = {
+            "kind": "dalle", "codes": images.codes, "side": side, "width": width, "depth": options.depth, "heads": options.heads,
+            "pieces": list(pieces.pieces), "context": pieces.context, "seed": settings.seed,
+        }  # fmt: skip
+        teacher = load_teacher(Path(options.teacher), config).to(device) if options.teacher else None
+        average = Average(network, 0.998)
+        matrices = [p for p in network.blocks.parameters() if p.ndim == 2]
+        reading = list(tower.parameters())
+        rest = [p for p in network.parameters() if all(p is not other for other in (*matrices, *reading))]
+        adam = torch.optim.AdamW([{"params": rest, "lr": 3e-3}, {"params": reading, "lr": 2e-4}], weight_decay=0.0, betas=(0.9, 0.98))
+        optimisers = {"muon": Muon(matrices, lr=options.rate), "adam": adam}
+        descent = Descent(list(network.parameters()), optimisers, precision, own, clip=1.0)
+        checkpoint = Checkpoint(settings.out, config, average, network=network, descent=descent)
+        start = checkpoint.resume()
+        columns = ("loss", "held_out_loss", *(CURVE if umpire else ()))
+        curve = Curve(settings.out, columns, start=start, images=settings.batch, device=device)
+        lots, shares = examples.lots(), own.shares(settings.batch, settings.accumulate)
+        losses: list[float] = []
+        for step in track(range(start, settings.steps), f"training {settings.out.stem}", settings.steps - start, "steps"):
+            rows = batch_of(step, lots, settings.batch, settings.seed).tolist()
+            randoms = [random_of(settings.seed, step, place) for place in range(settings.batch)]
+            total = 0.0
+            for share in shares:
+                texts = data.read_for_training(examples, rows[share], randoms[share], pieces).to(device)
+                with torch.no_grad():
+                    goal = images.encode(to_unit(examples.pictures(rows[share]).to(device)))
+                with precision.autocast():
+                    logits = network(texts, goal)
+                if teacher is None:
+                    loss = F.cross_entropy(logits.flatten(0, 1).float(), goal.flatten())
+                else:
+                    with torch.no_grad(), precision.autocast():
+                        soft = teacher(texts, goal)
+                    loss = distillation_loss(logits, soft, goal, temperature=options.temperature, share=options.share)
+                descent.backward(loss, len(shares))
+                total += loss.item() / len(shares)
+            losses.append(check_finite(own.mean(total), step))
+            descent.step(schedule(step, settings.steps))
+            average.update(network)
+            done = step + 1
+            if own.first and (done % settings.every == 0 or done == settings.steps):
+                trained = Dalle(TextTower(len(pieces), pieces.context, width), images.codes, side, width, options.depth, options.heads)
+                trained.load_state_dict(average.weights)
+                trained = trained.eval().to(device)
+                drawn = draw(trained, images, pieces, held_out.prompts() if umpire else held_out.prompts()[:64], device)
+                right = for_the_curve(judge_scenes(umpire, drawn, held_out.scenes)) if umpire and isinstance(held_out, data.World) else {}
+                unseen = held_out_loss(trained, images, pieces, held_out, device)
+                curve.log(done, loss=sum(losses) / len(losses), held_out_loss=unseen, **right)
+                save_grid(settings.out.with_name(f"{settings.out.stem}-samples") / f"{done:06d}.png", drawn[:64])
+                checkpoint.save(done)
+                curve.resume_clock()
+                losses.clear()
+
+
+def load_teacher(path: Path, student: dict[str, object]) -> Dalle:
+    """A trained dalle. Raises EvalkitError where it reads other text tokens or writes other image tokens than its student."""
+    teacher, config = load_dalle(path)
+    wrong = [name for name in ("codes", "side", "pieces", "context") if config[name] != student[name]]
+    if wrong:
+        raise EvalkitError(
+            f"The teacher {path} differs from its student in {', '.join(wrong)}.", "Train both on the same image tokenizer and CLIP."
+        )
+    return teacher.eval()
 
 
 @torch.no_grad()
-def tokenise(images: ImageTokenizer, some: list[data.Scene], device: str) -> Tensor:
-    """int16 [N, 64]; in slices, so that pictures never fill the memory."""
-    slices = (data.pictures(some[start : start + 500]) for start in range(0, len(some), 500))
-    return torch.cat([images.encode(to_unit(pictures.to(device))).short().cpu() for pictures in slices])
+def held_out_loss(network: Dalle, images: ImageTokenizer, pieces: SubwordTokenizer, held_out: data.Examples, device: str) -> float:
+    """Nats per image token, given one caption each."""
+    texts, losses = data.read(held_out.prompts(), pieces), []
+    for rows in torch.arange(len(held_out)).split(64):
+        goal = images.encode(to_unit(held_out.pictures(rows.tolist()).to(device)))
+        losses += F.cross_entropy(network(texts[rows].to(device), goal).mT, goal, reduction="none").mean(1).tolist()
+    return sum(losses) / len(losses)
+
+
+def text_tower(clip: Path, pieces: SubwordTokenizer) -> TextTower:
+    """The text tower of a CLIP, which knows words, for our pieces: words keep their vectors, endings begin with new ones."""
+    network, config = load_clip(clip)
+    tower = TextTower(len(pieces), pieces.context, network.text.position.shape[1])
+    state = network.text.state_dict()
+    known = {word: place + 2 for place, word in enumerate(config["words"])}
+    vectors = tower.word.weight.detach().clone()
+    vectors[:2] = state["word.weight"][:2]
+    for place, piece in enumerate(pieces.pieces):
+        if piece in known:
+            vectors[place + 2] = state["word.weight"][known[piece]]
+    tower.load_state_dict(state | {"word.weight": vectors})
+    return tower
 
 
 @torch.no_grad()
-def draw(network: Dalle, images: ImageTokenizer, some: list[data.Scene], device: str, guidance: float = 3.0) -> Tensor:
-    """One picture for one caption of every scene: uint8 [N, 3, 32, 32]."""
-    words = data.tokenizer()
-    texts = data.read(data.prompts_of(some), words).to(device)
+def draw(
+    network: Dalle, images: ImageTokenizer, pieces: SubwordTokenizer, prompts: list[str], device: str, guidance: float = 3.0
+) -> Tensor:
+    """One picture for each prompt: uint8 [N, 3, S, S]."""
+    texts, nothing = data.read(prompts, pieces).to(device), data.read([""], pieces).to(device)
     drawn = [
-        network.sample(part, data.read([""], words).to(device), range(start, start + len(part)), guidance=guidance)
-        for start, part in zip(range(0, len(texts), 50), texts.split(50), strict=True)
+        network.sample(part, nothing, range(start, start + len(part)), guidance=guidance)
+        for start, part in zip(range(0, len(texts), 50), texts.split(50), strict=False)
     ]
     return to_bytes(images.decode(torch.cat(drawn))).cpu()

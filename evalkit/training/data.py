@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from random import Random
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from evalkit.models.load import load_clip
 from evalkit.models.mini_inception import GRID
-from evalkit.models.text import WordTokenizer
+from evalkit.models.text import SubwordTokenizer, learn_pieces
 from evalkit.scenes.captions import caption
 from evalkit.scenes.compose import CANVAS, Scene, compose, render
-from evalkit.scenes.vocabulary import words
+from evalkit.scenes.vocabulary import pieces, words
 from evalkit.scenes.world import BACKGROUNDS, COLOURS, OBJECTS, SHAPES
 from evalkit.words import split_words
 
 NOUNS = (*(thing.name for thing in OBJECTS), *SHAPES)
 COLOUR_NAMES, BACKGROUND_NAMES = tuple(COLOURS), tuple(BACKGROUNDS)
-CONTEXT = 24  # words
+CONTEXT = 24  # pieces of text
 HELD_OUT = 1_000_000_000  # scenes with seeds from here on are never trained on
 REFERENCE = 2_000_000_000  # scenes of the reference statistics
 
@@ -36,13 +39,95 @@ def pictures(some: list[Scene], size: int = 32) -> Tensor:
     return torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous()
 
 
-def tokenizer() -> WordTokenizer:
-    return WordTokenizer(words(), CONTEXT)
+class Examples(Protocol):
+    """Pictures with captions, by row number: the bundled world's or a user's."""
+
+    size: int  # pixels per side
+
+    def __len__(self) -> int: ...
+    def pictures(self, rows: Sequence[int]) -> Tensor: ...  # uint8 [N, 3, size, size]
+    def caption(self, row: int, random: Random) -> str: ...
+    def lots(self) -> Tensor: ...  # int64: the rows of an epoch; a row may be in it more than once
+    def captions(self) -> Iterable[str]: ...  # all of all rows, for learning the pieces of words
+    def prompts(self) -> list[str]: ...  # one for each row, always the same: what generators are asked when they are looked at
 
 
-def read(texts: list[str], tokenizer: WordTokenizer) -> Tensor:
-    """int64 [N, CONTEXT]."""
+class World:
+    """Scenes of the bundled world with consecutive seeds. Pictures are composed when they are first asked for, and kept."""
+
+    def __init__(self, first_seed: int, count: int, size: int = 32) -> None:
+        self.size, self.scenes = size, scenes(first_seed, count)
+        self._kept = torch.empty(count, 3, size, size, dtype=torch.uint8)
+        self._known = torch.zeros(count, dtype=torch.bool)
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    def pictures(self, rows: Sequence[int]) -> Tensor:
+        missing = [row for row in rows if not self._known[row]]
+        if missing:
+            self._kept[missing] = pictures([self.scenes[row] for row in missing], self.size)
+            self._known[missing] = True
+        return self._kept[list(rows)]
+
+    def caption(self, row: int, random: Random) -> str:
+        """One in many sentences; in 30% of the cases with words in it that the vocabulary does not know, as real prompts have them."""
+        return noisy_caption(self.scenes[row], random)
+
+    def lots(self) -> Tensor:
+        """int64: every row, and pairs twice: they are the hardest, and 20% of the world."""
+        return torch.tensor([row for row, scene in enumerate(self.scenes) for _ in range(2 if scene.kind == "pair" else 1)])
+
+    def captions(self) -> Iterable[str]:
+        return (caption(scene, place) for place, scene in enumerate(self.scenes))
+
+    def prompts(self) -> list[str]:
+        return prompts_of(self.scenes)
+
+
+def word_tokenizer() -> SubwordTokenizer:
+    """Every word of the world is one piece, and there are no others: what mini-clip reads."""
+    return SubwordTokenizer(words(), CONTEXT)
+
+
+def subword_tokenizer() -> SubwordTokenizer:
+    """The words of the world and their endings: what dalle reads."""
+    return SubwordTokenizer(pieces(), CONTEXT)
+
+
+LEARNED, LONG_CONTEXT = 2000, 48  # pieces, for the captions of users
+
+
+def learned_pieces(examples: Examples) -> SubwordTokenizer:
+    """What a CLIP is to read: the words of the world, or pieces learned from a user's captions."""
+    if isinstance(examples, World):
+        return word_tokenizer()
+    return SubwordTokenizer(learn_pieces((split_words(text) for text in examples.captions()), LEARNED), LONG_CONTEXT)
+
+
+def pieces_for(examples: Examples, clip: Path) -> SubwordTokenizer:
+    """What a dalle is to read: the subword pieces of the world, or those that the CLIP has learned from the same captions."""
+    if isinstance(examples, World):
+        return subword_tokenizer()
+    config = load_clip(clip)[1]
+    return SubwordTokenizer(config["words"], config["context"])
+
+
+def read(texts: Sequence[str], tokenizer: SubwordTokenizer) -> Tensor:
+    """int64 [N, context]."""
     return tokenizer.encode([split_words(text) for text in texts])
+
+
+def read_for_training(examples: Examples, rows: Sequence[int], randoms: Sequence[Random], tokenizer: SubwordTokenizer) -> Tensor:
+    """Captions as a generator is trained on them, int64 [N, T], as long as the longest: 10% are left out, for classifier-free
+    guidance, and one word in twenty is taken apart into its pieces, so that endings are learned (subword regularisation)."""
+    numbers: list[list[int]] = []
+    for row, random in zip(rows, randoms, strict=True):
+        split = split_words(examples.caption(row, random))
+        apart = {place for place in range(len(split)) if random.random() < 0.05}
+        numbers.append([] if random.random() < 0.1 else tokenizer.numbers(split, apart))
+    texts = tokenizer.pad(numbers)
+    return texts[:, : int((texts != 0).sum(1).max())]
 
 
 def noisy_caption(scene: Scene, random: Random) -> str:

@@ -1,24 +1,33 @@
-"""Trains the GAN: progressively larger pictures, two discriminators, matching-aware pairs."""
+"""Trains the GAN: progressively larger pictures, two critics, matching-aware pairs."""
 
 from __future__ import annotations
 
-import sys
+import logging
 from pathlib import Path
-from random import Random
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from evalkit.models.gan import Discriminator, FeatureDiscriminator, Gan
+from evalkit.models.gan import WIDTHS, Discriminator, FeatureDiscriminator, Gan
 from evalkit.models.load import load_classifier, load_clip
+from evalkit.models.mini_clip import MiniClip
 from evalkit.models.mini_inception import to_bytes, to_unit
+from evalkit.models.text import SubwordTokenizer
 from evalkit.terminal import track
 from evalkit.training import data
-from evalkit.training.checkpoint import Average, load_state, save_state, save_weights
-from evalkit.training.judge import for_the_curve, judge_scenes
-from evalkit.training.loop import Curve, autocast, batches, choose_precision
+from evalkit.training.checkpoint import Average, Checkpoint
+from evalkit.training.curve import Curve, check_finite, save_grid
+from evalkit.training.distributed import processes
+from evalkit.training.gan_losses import critic_loss, generator_loss, gradient_penalty, kind_of
+from evalkit.training.judge import CURVE, for_the_curve, judge_scenes
+from evalkit.training.loop import Settings, batch_of, generator_of, random_of
+from evalkit.training.options import GanOptions
+from evalkit.training.precision import Descent, choose_precision
+
+log = logging.getLogger(__name__)
+PENALTY_EVERY = 16  # steps between gradient penalties, which then weigh as much more (lazily; Karras et al. 2020)
 
 
 class Stage(NamedTuple):
@@ -26,100 +35,134 @@ class Stage(NamedTuple):
     fade: float
 
 
-def stage(progress: float, shares: tuple[tuple[int, float], ...] = ((8, 0.2), (16, 0.4), (32, 1.0))) -> Stage:
-    """Size and fade at a point of the training, 0..1. shares: (size, where it ends). The first third of every size fades in."""
-    begin = 0.0
-    for size, end in shares:
-        if progress < end or end >= 1:
-            fade = 1.0 if begin == 0 else min(1.0, (progress - begin) / ((end - begin) / 3))
-            return Stage(size, fade)
-        begin = end
-    raise AssertionError("the last share ends at 1")
+def stage(progress: float, size: int = 32) -> Stage:
+    """Size and fade at a point of the training, 0..1: every size has as long as all smaller ones together and a half more, and
+    the first third of it fades in (Karras et al. 2018)."""
+    sizes = [side for side in WIDTHS if 8 <= side <= size]
+    ends = [0.4 ** (len(sizes) - 1 - place) for place in range(len(sizes))]  # 0.16, 0.4, 1 for 8, 16, 32
+    place = next((place for place, end in enumerate(ends) if progress < end), len(ends) - 1)
+    begin = ends[place - 1] if place else 0.0
+    return Stage(sizes[place], 1.0 if place == 0 else min(1.0, (progress - begin) / ((ends[place] - begin) / 3)))
 
 
 def train_gan(
-    out: Path, *, clip: Path, coach: Path, judge: Path, seed: int = 0, steps: int = 5000, batch: int = 48, scenes: int = 60_000,
-    smoothing: float = 0.0, rate: float = 8e-4, device: str = "cpu",
-) -> None:  # fmt: skip
-    """Hinge losses. coach: a classifier that looks on for the discriminator and is used for nothing else. Resumes by itself.
+    settings: Settings,
+    examples: data.Examples,
+    held_out: data.Examples,
+    options: GanOptions,
+    *,
+    clip: Path,
+    coach: Path,
+    judge: Path | None,
+) -> None:
+    """Two critics against one generator, each in turn. Resumes by itself.
 
-    smoothing: one-sided label smoothing (Salimans et al. 2016): the margin asked of real pictures is 1 - smoothing.
+    coach: a classifier that looks on for the second critic and is used for nothing else.
+    judge: a classifier that looks at the samples, where the examples are of the bundled world.
     """
-    torch.manual_seed(seed)
-    dtype, reason = choose_precision("auto", device)
-    print(reason, file=sys.stderr)
-    some, words, random = data.scenes(seed * 10_000_000, scenes), data.tokenizer(), Random(seed)
-    pictures = data.pictures(some)
-    held_out, umpire = data.scenes(data.HELD_OUT, 300), load_classifier(judge).eval().to(device)
-    reader = load_clip(clip)[0].to(device)
-    network, pixel_critic = Gan().to(device), Discriminator().to(device)
-    feature_critic = FeatureDiscriminator(load_classifier(coach).to(device)).to(device)
-    critics = torch.nn.ModuleList([pixel_critic, feature_critic])
-    average = Average(network, 0.998)
-    drawing = torch.optim.Adam(network.parameters(), lr=rate, betas=(0.0, 0.99))
-    judging = torch.optim.Adam(critics.parameters(), lr=rate, betas=(0.0, 0.99))
-    config = {"kind": "gan", "size": network.size, "noise": network.noise, "seed": seed}
-    start = 0
-    if state := load_state(out.with_suffix(".pt")):
-        network.load_state_dict(state["network"])
-        critics.load_state_dict(state["critics"])
-        drawing.load_state_dict(state["drawing"])
-        judging.load_state_dict(state["judging"])
-        average.weights, average.steps, start = state["average"], state["step"], state["step"]
-    curve = Curve(out.with_suffix(".csv"), ("size", "generator", "critic", "noun", "colour", "background", "everything", "counts", "pairs"))
-    order = batches(scenes, batch, torch.Generator().manual_seed(seed + start))
+    kind = kind_of(options.loss)
+    with processes(settings.device) as (own, device):
+        precision = choose_precision(settings.precision, device)
+        log.info("%s", precision.reason)
+        torch.manual_seed(settings.seed)
+        size = examples.size
+        reader, reading = load_clip(clip)
+        reader, words = reader.to(device), SubwordTokenizer(reading["words"], reading["context"])
+        umpire = load_classifier(judge).eval().to(device) if judge else None
+        network = Gan(noise=options.noise, size=size).to(device)
+        pixel_critic = Discriminator(size=size, spectral=options.spectral).to(device)
+        feature_critic = FeatureDiscriminator(load_classifier(coach).to(device), spectral=options.spectral).to(device)
+        critics = torch.nn.ModuleList([pixel_critic, feature_critic] if options.eyes else [pixel_critic])
+        average = Average(network, options.average)
+        adam = {"lr": options.rate, "betas": (0.0, 0.99)}
+        drawing = Descent(list(network.parameters()), {"adam": torch.optim.Adam(network.parameters(), **adam)}, precision, own)
+        judging = Descent(list(critics.parameters()), {"adam": torch.optim.Adam(critics.parameters(), **adam)}, precision, own)
+        config = {"kind": "gan", "size": size, "noise": options.noise, "seed": settings.seed}
+        checkpoint = Checkpoint(settings.out, config, average, network=network, critics=critics, drawing=drawing, judging=judging)
+        start = checkpoint.resume()
+        columns = ("size", "generator", "critic", *(CURVE if umpire else ()))
+        curve = Curve(settings.out, columns, start=start, images=settings.batch, device=device)
+        lots, shares = examples.lots(), own.shares(settings.batch, settings.accumulate)
 
-    def scores(images: Tensor, texts: list[Tensor], fade: float) -> Tensor:
-        """float32 [critics, texts, N]."""
-        with autocast(dtype, device):
-            both = pixel_critic(images, texts, fade), feature_critic(images, texts)
-        return torch.stack([torch.stack(list(one)) for one in both]).float()
+        def scores(images: Tensor, texts: list[Tensor], fade: float) -> Tensor:
+            """float32 [critics, texts, N]."""
+            with precision.autocast():
+                both = [pixel_critic(images, texts, fade), *([feature_critic(images, texts)] if options.eyes else [])]
+            return torch.stack([torch.stack(list(one)) for one in both]).float()
 
-    for step, rows in track(zip(range(start, steps), order, strict=False), f"training {out.stem}", steps - start, "steps"):
-        before, now = stage((step - 1) / steps), stage(step / steps)
-        if before.fade < 1 == now.fade:  # the layers that drew while fading are another network: average anew
-            average = Average(network, average.decay)
-        for group in (*drawing.param_groups, *judging.param_groups):
-            group["lr"] = rate * min(1.0, 4 * (1 - step / steps) + 0.05)
-        with torch.no_grad():
-            text = reader.texts(data.read([data.noisy_caption(some[row], random) for row in rows.tolist()], words).to(device))
-        real = to_unit(pictures[rows].to(device))
-        real = F.avg_pool2d(real, real.shape[-1] // now.size) if now.size < real.shape[-1] else real
-        if now.fade < 1:  # the reals fade in like the fakes
-            real = torch.lerp(F.interpolate(F.avg_pool2d(real, 2), scale_factor=2, mode="bilinear", align_corners=False), real, now.fade)
-        with autocast(dtype, device):
-            fake = network(text, torch.randn(len(rows), network.noise, device=device), now.size, now.fade)
-        fake = fake.float()
+        for step in track(range(start, settings.steps), f"training {settings.out.stem}", settings.steps - start, "steps"):
+            before, now = stage((step - 1) / settings.steps, size), stage(step / settings.steps, size)
+            if not options.growing:
+                before = now = Stage(size, 1.0)
+            if before.fade < 1 == now.fade:  # the layers that drew while fading are another network: average anew
+                average.restart(network)
+            rate = min(1.0, 4 * (1 - step / settings.steps) + 0.05)
+            rows = batch_of(step, lots, settings.batch, settings.seed).tolist()
+            captions = [examples.caption(row, random_of(settings.seed, step, place)) for place, row in enumerate(rows)]
+            with torch.no_grad():
+                text = reader.texts(data.read(captions, words).to(device))
+            generator = generator_of(settings.seed, step)
+            noise = torch.randn(settings.batch, network.noise, generator=generator).to(device)
+            shift = shifts(settings.batch, now.size, generator)
 
-        # The critics: real pictures with their captions against fakes, and against real pictures with another's caption.
-        shift = shifts(len(rows), now.size)
-        shown, drawn = augment(real, shift), augment(fake.detach(), shift)
-        good, mismatched = scores(shown, [text, text.roll(1, 0)], now.fade).unbind(1)
-        bad = scores(drawn, [text], now.fade)
-        loss_critic = 2 * (F.relu(1 - smoothing - good).mean() + 0.5 * F.relu(1 + bad).mean() + 0.5 * F.relu(1 + mismatched).mean())
-        judging.zero_grad()
-        loss_critic.backward()
-        judging.step()
+            def drawn(share: slice, text: Tensor = text, noise: Tensor = noise, now: Stage = now) -> Tensor:
+                with precision.autocast():
+                    return network(text[share], noise[share], now.size, now.fade).float()
 
-        # The generator: whatever makes both critics take its picture for a real one of the text.
-        critics.requires_grad_(False)
-        loss = -2 * scores(augment(fake, shift), [text], now.fade).mean()
-        drawing.zero_grad()
-        loss.backward()
-        critics.requires_grad_(True)
-        drawing.step()
-        average.update(network)
+            # The critics: real pictures with their captions against drawn ones, and against real pictures with another's caption.
+            sums = [0.0, 0.0]
+            for share in shares:
+                real = augment(shown_at(to_unit(examples.pictures(rows[share]).to(device)), now), shift.of(share))
+                with torch.no_grad():
+                    fake = augment(drawn(share), shift.of(share))
+                told = [text[share], text.roll(1, 0)[share]] if options.matching else [text[share]]
+                of_real = scores(real, told, now.fade)
+                mismatched = of_real[:, 1] if options.matching else None
+                of_fake = scores(fake, [text[share]], now.fade)[:, 0]
+                loss = critic_loss(of_real[:, 0], of_fake, mismatched, kind=kind, smoothing=options.smoothing)
+                sums[0] += loss.item() / len(shares)
+                if options.gradient_penalty and step % PENALTY_EVERY == 0:
+                    real = real.detach().requires_grad_(True)
+                    penalty = gradient_penalty(pixel_critic(real, [text[share]], now.fade)[0].float(), real)
+                    loss = loss + 0.5 * options.gradient_penalty * PENALTY_EVERY * penalty
+                judging.backward(len(critics) * loss, len(shares))
+            judging.step(rate)
 
-        if (step + 1) % 500 == 0 or step + 1 == steps:
-            trained = Gan().to(device)
-            trained.load_state_dict(average.weights)
-            drawn = draw(trained.eval(), reader, held_out, device, now)
-            right = judge_scenes(umpire, drawn, held_out)
-            curve.log(step + 1, size=now.size, generator=loss.item(), critic=loss_critic.item(), **for_the_curve(right))
-            save_weights(out, average.weights, config | {"steps": step + 1})
-            networks = {"network": network.state_dict(), "critics": critics.state_dict(), "average": average.weights}
-            optimisers = {"drawing": drawing.state_dict(), "judging": judging.state_dict()}
-            save_state(out.with_suffix(".pt"), {**networks, **optimisers, "step": step + 1})
+            # The generator: whatever makes both critics take its picture for a real one of the text.
+            critics.requires_grad_(False)
+            for share in shares:
+                loss = generator_loss(scores(augment(drawn(share), shift.of(share)), [text[share]], now.fade), kind=kind)
+                sums[1] += loss.item() / len(shares)
+                drawing.backward(len(critics) * loss, len(shares))
+            critics.requires_grad_(True)
+            drawing.step(rate)
+            average.update(network)
+            losses = [
+                check_finite(own.mean(value), step, name) for value, name in zip(sums, ("critic's loss", "generator's loss"), strict=True)
+            ]
+
+            done = step + 1
+            if own.first and (done % settings.every == 0 or done == settings.steps):
+                trained = Gan(noise=options.noise, size=size).to(device)
+                trained.load_state_dict(average.weights)
+                asked = held_out.prompts() if umpire else held_out.prompts()[:64]
+                looked_at = draw(trained.eval(), reader, words, asked, device, now)
+                right = (
+                    for_the_curve(judge_scenes(umpire, looked_at, held_out.scenes)) if umpire and isinstance(held_out, data.World) else {}
+                )
+                curve.log(done, size=now.size, generator=losses[1], critic=losses[0], **right)
+                save_grid(settings.out.with_name(f"{settings.out.stem}-samples") / f"{done:06d}.png", looked_at[:64])
+                checkpoint.save(done)
+                curve.resume_clock()
+
+
+def shown_at(real: Tensor, now: Stage) -> Tensor:
+    """Real pictures as the critics see them at a stage: at its size, and fading in like the drawn ones. float [N, 3, S, S]."""
+    real = F.avg_pool2d(real, real.shape[-1] // now.size) if now.size < real.shape[-1] else real
+    if now.fade < 1:
+        small = F.interpolate(F.avg_pool2d(real, 2), scale_factor=2, mode="bilinear", align_corners=False)
+        real = torch.lerp(small, real, now.fade)
+    return real
 
 
 class Shifts(NamedTuple):
@@ -129,11 +172,14 @@ class Shifts(NamedTuple):
     y: int
     brightness: Tensor  # [N, 1, 1, 1]
 
+    def of(self, share: slice) -> Shifts:
+        return self._replace(brightness=self.brightness[share])
 
-def shifts(count: int, size: int) -> Shifts:
+
+def shifts(count: int, size: int, generator: torch.Generator) -> Shifts:
     reach = size // 8
-    x, y = torch.randint(-reach, reach + 1, (2,)).tolist()
-    return Shifts(x, y, 0.3 * torch.rand(count, 1, 1, 1) - 0.15)
+    x, y = torch.randint(-reach, reach + 1, (2,), generator=generator).tolist()
+    return Shifts(x, y, 0.3 * torch.rand(count, 1, 1, 1, generator=generator) - 0.15)
 
 
 def augment(images: Tensor, by: Shifts) -> Tensor:
@@ -147,11 +193,11 @@ def augment(images: Tensor, by: Shifts) -> Tensor:
 
 
 @torch.no_grad()
-def draw(network: Gan, reader: torch.nn.Module, some: list[data.Scene], device: str, now: Stage) -> Tensor:
-    """One picture for one caption of every scene: uint8 [N, 3, 32, 32], enlarged where the stage is smaller."""
-    text = reader.texts(data.read(data.prompts_of(some), data.tokenizer()).to(device))  # pyright: ignore[reportCallIssue]
-    noise = torch.randn(len(some), network.noise, generator=torch.Generator().manual_seed(11)).to(device)
+def draw(network: Gan, reader: MiniClip, words: SubwordTokenizer, prompts: list[str], device: str, now: Stage) -> Tensor:
+    """One picture for each prompt: uint8 [N, 3, S, S], enlarged where the stage is smaller."""
+    text = reader.texts(data.read(prompts, words).to(device))
+    noise = torch.randn(len(prompts), network.noise, generator=torch.Generator().manual_seed(11)).to(device)
     images = network(text, noise, now.size, now.fade)
-    if now.size != 32:
-        images = F.interpolate(images, size=(32, 32), mode="bilinear", align_corners=False)
+    if now.size != network.size:
+        images = F.interpolate(images, size=(network.size, network.size), mode="bilinear", align_corners=False)
     return to_bytes(images).cpu()

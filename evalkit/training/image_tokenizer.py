@@ -1,65 +1,82 @@
-"""Trains the discrete image tokenizer to reconstruct scenes."""
+"""Trains the discrete image tokenizer to reconstruct pictures."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+import logging
 
 import torch
 from torch.nn import functional as F
 
+from evalkit.core import EvalkitError
 from evalkit.models.image_tokenizer import ImageTokenizer
-from evalkit.models.mini_inception import to_unit
+from evalkit.models.mini_inception import to_bytes, to_unit
 from evalkit.terminal import track
-from evalkit.training import data
-from evalkit.training.checkpoint import Average, save_weights
-from evalkit.training.loop import Curve, autocast, batches, choose_precision, schedule
+from evalkit.training.checkpoint import Average, Checkpoint
+from evalkit.training.curve import Curve, check_finite, save_grid
+from evalkit.training.data import Examples
+from evalkit.training.distributed import processes
+from evalkit.training.loop import Settings, batch_of, schedule
+from evalkit.training.options import TokenizerOptions
+from evalkit.training.precision import Descent, choose_precision
+
+log = logging.getLogger(__name__)
 
 
-def train_image_tokenizer(
-    out: Path,
-    *,
-    seed: int = 0,
-    levels: tuple[int, ...] = (8, 8, 6, 5),
-    width: int = 64,
-    steps: int = 3000,
-    batch: int = 64,
-    scenes: int = 60_000,
-    device: str = "cpu",
-) -> None:
-    """L1 and L2 on pixels and on their differences to the neighbours, which keeps edges sharp. Writes out.safetensors."""
-    torch.manual_seed(seed)
-    dtype, reason = choose_precision("auto", device)
-    print(reason, file=sys.stderr)
-    pictures = data.pictures(data.scenes(seed * 10_000_000, scenes))
-    held_out = to_unit(data.pictures(data.scenes(data.HELD_OUT, 250))).to(device)
-    network = ImageTokenizer(levels, width).to(device)
-    average = Average(network, 0.998)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=1.0, weight_decay=0.01, betas=(0.9, 0.98))
-    curve = Curve(out.with_suffix(".csv"), ("loss", "psnr", "codes"))
-    generator = torch.Generator().manual_seed(seed)
-    for step, rows in track(zip(range(steps), batches(scenes, batch, generator), strict=False), f"training {out.stem}", steps, "steps"):
-        optimiser.param_groups[0]["lr"] = 2.5e-3 * schedule(step, steps, 200)
-        images = to_unit(pictures[rows].to(device))
-        with autocast(dtype, device):
-            drawn = network(images)
-        error = drawn.float() - images
-        loss = error.abs().mean() + 2 * error.square().mean()
-        loss = loss + error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
-        average.update(network)
-        if (step + 1) % 250 == 0 or step + 1 == steps:
-            trained = ImageTokenizer(levels, width).to(device)
-            trained.load_state_dict(average.weights, strict=False)
-            with torch.no_grad():
-                tokens = trained.encode(held_out)
-                error = F.mse_loss(trained.decode(tokens).clamp(-1, 1), held_out)
-            curve.log(step + 1, loss=loss.item(), psnr=float(10 * torch.log10(4 / error)), codes=float(tokens.unique().numel()))
-            save_weights(
-                out,
-                average.weights,
-                {"kind": "image tokenizer", "levels": list(levels), "width": width, "doublings": 2, "seed": seed, "steps": step + 1},
-            )
+def train_image_tokenizer(settings: Settings, examples: Examples, held_out: Examples, options: TokenizerOptions) -> None:
+    """L1 and L2 on pixels and on their differences to the neighbours, which keeps edges sharp. Resumes by itself.
+
+    held_out: pictures for the samples, and for the PSNR (in dB, peak 255) and the number of codes in use in the curve.
+    """
+    levels = parse_levels(options.levels)
+    if options.width % 64 or options.width < 64:
+        raise EvalkitError(f"image-tokenizer.width is {options.width}, expected a multiple of 64.", "For example 64 or 128.")
+    with processes(settings.device) as (own, device):
+        precision = choose_precision(settings.precision, device)
+        log.info("%s", precision.reason)
+        torch.manual_seed(settings.seed)
+        unseen = held_out.pictures(range(min(len(held_out), 250)))
+        network = ImageTokenizer(levels, options.width, options.doublings).to(device)
+        average = Average(network, 0.998)
+        optimiser = torch.optim.AdamW(network.parameters(), lr=2.5e-3, weight_decay=0.01, betas=(0.9, 0.98))
+        descent = Descent(list(network.parameters()), {"adam": optimiser}, precision, own, clip=1.0)
+        config = {"kind": "image tokenizer", "levels": list(levels), "width": options.width}
+        config |= {"doublings": options.doublings, "seed": settings.seed}
+        checkpoint = Checkpoint(settings.out, config, average, network=network, descent=descent)
+        start = checkpoint.resume()
+        curve = Curve(settings.out, ("loss", "psnr", "codes"), start=start, images=settings.batch, device=device)
+        lots, shares = torch.arange(len(examples)), own.shares(settings.batch, settings.accumulate)
+        for step in track(range(start, settings.steps), f"training {settings.out.stem}", settings.steps - start, "steps"):
+            rows, total = batch_of(step, lots, settings.batch, settings.seed).tolist(), 0.0
+            for share in shares:
+                images = to_unit(examples.pictures(rows[share]).to(device))
+                with precision.autocast():
+                    drawn = network(images)
+                error = drawn.float() - images
+                loss = error.abs().mean() + 2 * error.square().mean()
+                loss = loss + error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
+                descent.backward(loss, len(shares))
+                total += loss.item() / len(shares)
+            total = check_finite(own.mean(total), step)
+            descent.step(schedule(step, settings.steps, 200))
+            average.update(network)
+            done = step + 1
+            if own.first and (done % settings.every == 0 or done == settings.steps):
+                trained = ImageTokenizer(levels, options.width, options.doublings).to(device)
+                trained.load_state_dict(average.weights, strict=False)
+                with torch.no_grad():
+                    tokens = trained.encode(to_unit(unseen.to(device)))
+                    drawn = trained.decode(tokens).clamp(-1, 1)
+                psnr = float(10 * torch.log10(4 / F.mse_loss(drawn, to_unit(unseen.to(device)))))
+                curve.log(done, loss=total, psnr=psnr, codes=float(tokens.unique().numel()))
+                pairs = torch.stack((unseen[:32], to_bytes(drawn[:32]).cpu()), 1).flatten(0, 1)  # each beside its original
+                save_grid(settings.out.with_name(f"{settings.out.stem}-samples") / f"{done:06d}.png", pairs)
+                checkpoint.save(done)
+                curve.resume_clock()
+
+
+def parse_levels(text: str) -> tuple[int, ...]:
+    """ "8,8,8,6" -> (8, 8, 8, 6)."""
+    levels = tuple(int(part) for part in text.split(",") if part.strip().isdecimal())
+    if len(levels) != text.count(",") + 1 or min(levels) < 2:
+        raise EvalkitError(f"image-tokenizer.levels is {text!r}, expected whole numbers from 2, joined by commas.", "For example 8,8,8,6.")
+    return levels

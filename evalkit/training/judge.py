@@ -6,15 +6,19 @@ from collections import defaultdict
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from evalkit.models.mini_inception import Detection, MiniInception, detect, to_unit
 from evalkit.scenes.compose import Scene
 from evalkit.training.data import BACKGROUND_NAMES, COLOUR_NAMES, NOUNS
 
+CURVE = ("noun", "colour", "background", "everything", "counts", "pairs")  # the columns of a generator's training curve
+
 
 @torch.no_grad()
 def judge_scenes(judge: MiniInception, pictures: Tensor, truth: list[Scene]) -> dict[str, float]:
-    """Shares of pictures (uint8 [N, 3, 32, 32]) that are right, over the scenes to which the question applies.
+    """Shares of pictures that are right, over the scenes to which the question applies. Pictures are uint8 [N, 3, S, S], and are
+    averaged to 32 x 32 where they are larger.
 
     noun: every kind of thing asked for is there. colour: every shape asked for is there in its colour. count: as many things
     as asked for. relation: the two things of a pair stand as asked. background. everything: all of these together.
@@ -22,7 +26,7 @@ def judge_scenes(judge: MiniInception, pictures: Tensor, truth: list[Scene]) -> 
     answers: dict[str, list[bool]] = defaultdict(list)
     device = next(judge.parameters()).device
     for start in range(0, len(truth), 250):
-        found = judge(to_unit(pictures[start : start + 250].to(device)))
+        found = judge(F.interpolate(to_unit(pictures[start : start + 250].to(device)), size=(32, 32), mode="area"))
         backgrounds = found.backgrounds.argmax(1).tolist()
         for scene, things, background in zip(truth[start : start + 250], detect(found), backgrounds, strict=True):
             verdict = judge_one(scene, things)
@@ -35,7 +39,7 @@ def judge_scenes(judge: MiniInception, pictures: Tensor, truth: list[Scene]) -> 
 
 
 def for_the_curve(right: dict[str, float]) -> dict[str, float]:
-    """The columns of a generator's training curve."""
+    """What a generator's training curve shows of it, by the names of CURVE."""
     single = {name: right[f"single/{name}"] for name in ("noun", "colour", "background", "everything")}
     return single | {"counts": right["count/everything"], "pairs": right["pair/everything"]}
 

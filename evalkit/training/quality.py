@@ -59,7 +59,7 @@ def judge(
     seeds = [image_seed(seed, str(place), 0) for place in range(count)]
     for model in plugins.models(models, {}):
         draw = plugins.load_generator(model, device, [])
-        drawn[model.label] = _pixels(draw, prompts, seeds, model.label)
+        drawn[model.label] = draw_all(draw, prompts, seeds, model.label)
     if grid is not None:
         write_atomically(grid, _grid([pictures[:GRID] for name, pictures in drawn.items() if name != "real scenes of other prompts"]))
     rows: list[Answer] = []
@@ -75,10 +75,12 @@ def judge(
     return rows
 
 
-def _pixels(draw: Callable[..., Sequence[object]], prompts: list[str], seeds: list[int], label: str) -> Tensor:
+@torch.no_grad()
+def draw_all(draw: Callable[..., Sequence[object]], prompts: Sequence[str], seeds: Sequence[int], label: str) -> Tensor:
+    """uint8 [N, 3, 32, 32], averaged where the generator's pictures are larger."""
     rows: list[Tensor] = []
     for start in range(0, len(prompts), 64):
-        for picture in draw(prompts[start : start + 64], seeds[start : start + 64]):
+        for picture in draw(list(prompts[start : start + 64]), list(seeds[start : start + 64])):
             if not isinstance(picture, Image.Image):
                 raise EvalkitError(
                     f"{label} refused a prompt of the bundled world: {picture}.", "Judge a generator that answers all prompts."

@@ -38,7 +38,7 @@ def test_a_prompt_past_the_context_is_drawn_and_noted(generator: Generator) -> N
     assert isinstance(short, Image.Image)
     assert isinstance(long, Image.Image)
     assert "note" not in short.info
-    assert long.info["note"] == "only the first 24 of the prompt's 40 words were read"
+    assert long.info["note"] == "only the first 24 of the prompt's 40 text tokens were read"
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,36 @@ def test_a_folder_without_weights_is_one_sentence(tmp_path) -> None:
 def test_truncation_zero_leaves_nothing_to_the_seed() -> None:
     first, second = _pixels(gan.load(truncation=0.0, device="cpu")(["a cat", "a cat"], [1, 2]))
     assert np.array_equal(first, second)
+
+
+def test_the_best_of_several_is_nearer_to_the_prompt_by_mini_clip() -> None:
+    import torch
+
+    from evalkit.encoders.mini import load_clip_encoder
+
+    prompts = [prompt for prompt in PROMPTS[:2] for _ in range(16)]
+    seeds = list(range(32))
+    encoder = load_clip_encoder(device="cpu")
+
+    def nearness(pictures: list[object]) -> torch.Tensor:
+        stacked = torch.stack([encoder.prepare(picture) for picture in pictures])
+        return (encoder(stacked)["pool"] * encoder.text(prompts)).sum(1)
+
+    one, four = (dalle.load(device="cpu", best_of=count)(prompts, seeds) for count in (1, 4))
+    assert (nearness(four) >= nearness(one) - 1e-3).all()
+    assert nearness(four).mean() > nearness(one).mean() + 0.01
+
+
+def test_a_dalle_and_a_tokenizer_of_different_trainings_are_refused(tmp_path) -> None:
+    import shutil
+
+    from evalkit.models.image_tokenizer import ImageTokenizer
+    from evalkit.models.load import BUNDLED
+    from evalkit.training.checkpoint import save_weights
+
+    shutil.copy(BUNDLED / "dalle.safetensors", tmp_path)
+    other = ImageTokenizer((5, 5, 5), 64)
+    config = {"kind": "image tokenizer", "levels": [5, 5, 5], "width": 64, "doublings": 2}
+    save_weights(tmp_path / "image-tokenizer.safetensors", other.state_dict(), config)
+    with pytest.raises(EvalkitError, match=r"of 3072 codes, and .* has 125 codes \(levels \[5, 5, 5\]\)"):
+        dalle.load(weights=str(tmp_path))

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from evalkit.models.dalle import Dalle, choose
-from evalkit.models.text import TextTower, WordTokenizer
+from evalkit.models.text import SubwordTokenizer, TextTower
 
 
 @pytest.fixture
@@ -67,5 +67,5 @@ def test_choose_keeps_to_top_k_and_top_p() -> None:
 
 
 def test_words_unknown_and_over_the_context() -> None:
-    words = WordTokenizer(["cat", "dog"], 3)
+    words = SubwordTokenizer(["cat", "dog"], 3)
     assert words.encode([["dog", "unheard", "cat", "dog"], []]).tolist() == [[3, 1, 2], [1, 0, 0]]

@@ -1,19 +1,21 @@
-"""Every training loop runs for a few steps on a handful of scenes, learns, writes what it promises and resumes."""
+"""Every training loop runs for a few steps on a handful of scenes, learns, and writes what it promises."""
 
 import csv
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
+from small_trainings import CLIP, JUDGE, held_out, settings, small_dalle, world
 
 from evalkit.core import EvalkitError
-from evalkit.models.load import BUNDLED, load_classifier, load_clip, load_dalle, load_gan, load_image_tokenizer
+from evalkit.models.load import load_classifier, load_clip, load_dalle, load_gan, load_image_tokenizer
 from evalkit.training import train
-from evalkit.training.dalle import train_dalle
 from evalkit.training.gan import Stage, stage, train_gan
 from evalkit.training.image_tokenizer import train_image_tokenizer
-from evalkit.training.loop import Curve, schedule
+from evalkit.training.loop import batch_of, generator_of, random_of, schedule
 from evalkit.training.mini import train_classifier, train_clip
+from evalkit.training.options import ClassifierOptions, DalleOptions, GanOptions, TokenizerOptions
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -22,79 +24,71 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def test_classifier_then_clip(tmp_path: Path) -> None:
-    train_classifier(tmp_path / "mini-inception.safetensors", width=8, steps=6, batch=16, scenes=64)
+    train_classifier(settings(tmp_path, "mini-inception", 6), world(), ClassifierOptions(width=8))
     assert [row["step"] for row in _rows(tmp_path / "mini-inception.csv")] == ["6"]
-    load_classifier(tmp_path / "mini-inception.safetensors")
-    train_clip(tmp_path / "mini-clip.safetensors", classifier=tmp_path / "mini-inception.safetensors", steps=2, batch=16, scenes=64)
+    classifier = tmp_path / "mini-inception.safetensors"
+    load_classifier(classifier)
+    train_clip(settings(tmp_path, "mini-clip", 2), world(), held_out(), classifier=classifier)
     network, config = load_clip(tmp_path / "mini-clip.safetensors")
     assert config["context"] == 24
     assert torch.allclose(network.texts(torch.ones(2, 24, dtype=torch.int64)).norm(dim=1), torch.ones(2))
 
 
-def test_image_tokenizer_improves(tmp_path: Path) -> None:
-    target = tmp_path / "image-tokenizer.safetensors"
-    train_image_tokenizer(target, levels=(5, 5, 5), width=64, steps=2, batch=16, scenes=64)
-    [before] = _rows(tmp_path / "image-tokenizer.csv")
-    train_image_tokenizer(target, levels=(5, 5, 5), width=64, steps=40, batch=16, scenes=64)
-    after = _rows(tmp_path / "image-tokenizer.csv")[-1]
-    assert float(after["psnr"]) > float(before["psnr"]) + 1
-    assert load_image_tokenizer(target)[0].codes == 125
+def test_the_image_tokenizer_improves(tmp_path: Path) -> None:
+    options = TokenizerOptions(levels="5,5,5", width=64)
+    train_image_tokenizer(settings(tmp_path, "image-tokenizer", 40, every=2), world(), held_out(), options)
+    rows = _rows(tmp_path / "image-tokenizer.csv")
+    assert float(rows[-1]["psnr"]) > float(rows[0]["psnr"]) + 1
+    assert load_image_tokenizer(tmp_path / "image-tokenizer.safetensors")[0].codes == 125
 
 
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Judge 12 pictures instead of hundreds."""
-    from evalkit.training import data
-
-    whole = data.scenes
-    monkeypatch.setattr(data, "scenes", lambda first, count: whole(first, min(count, 12) if first >= data.HELD_OUT else count))
-
-
-@pytest.mark.usefixtures("small")
-def test_dalle_learns_by_heart_and_resumes(tmp_path: Path) -> None:
-    target = tmp_path / "dalle.safetensors"
-    parts = {
-        "tokenizer": BUNDLED / "image-tokenizer.safetensors",
-        "clip": BUNDLED / "mini-clip.safetensors",
-        "judge": BUNDLED / "mini-judge.safetensors",
-    }
-    train_dalle(target, **parts, depth=1, steps=5, batch=16, scenes=16)
-    [first] = _rows(tmp_path / "dalle.csv")
-    train_dalle(target, **parts, depth=1, steps=30, batch=16, scenes=16)
+def test_a_training_leaves_weights_curve_samples_and_checkpoint(tmp_path: Path) -> None:
+    small_dalle(settings(tmp_path, "dalle", 30, every=10))
     rows = _rows(tmp_path / "dalle.csv")
-    assert [row["step"] for row in rows] == ["5", "30"]  # it went on, and did not begin again
-    assert float(rows[-1]["loss"]) < float(first["loss"]) - 0.1
-    assert load_dalle(target)[1]["steps"] == 30
-
-
-@pytest.mark.usefixtures("small")
-def test_gan_grows_and_resumes(tmp_path: Path) -> None:
-    target = tmp_path / "gan.safetensors"
-    train_classifier(tmp_path / "coach.safetensors", width=8, steps=1, batch=8, scenes=8)
-    parts = {
-        "clip": BUNDLED / "mini-clip.safetensors",
-        "coach": tmp_path / "coach.safetensors",
-        "judge": BUNDLED / "mini-judge.safetensors",
+    assert [row["step"] for row in rows] == ["10", "20", "30"]
+    assert float(rows[-1]["loss"]) < float(rows[0]["loss"]) - 0.1
+    assert all(float(row["images_per_second"]) > 0 and 0.1 < float(row["memory_gb"]) < 64 for row in rows)
+    assert load_dalle(tmp_path / "dalle.safetensors")[1]["steps"] == 30
+    assert {path.name for path in tmp_path.iterdir()} == {f"dalle.{kind}" for kind in ("safetensors", "pt", "csv", "png")} | {
+        "dalle-samples"
     }
-    train_gan(target, **parts, steps=4, batch=8, scenes=16, smoothing=0.1)
-    train_gan(target, **parts, steps=6, batch=8, scenes=16)
-    assert [(row["step"], row["size"]) for row in _rows(tmp_path / "gan.csv")] == [("4", "32"), ("6", "32")]
-    assert load_gan(target)[1]["steps"] == 6
+    with Image.open(tmp_path / "dalle.png") as curve, Image.open(tmp_path / "dalle-samples" / "000030.png") as grid:
+        assert curve.width > 500
+        assert grid.size == (8 * 34 * 2, 8 * 34 * 2)
+
+
+def test_the_gan_grows(tmp_path: Path) -> None:
+    train_classifier(settings(tmp_path, "coach", 1, 8), world(), ClassifierOptions(width=8))
+    parts = {"clip": CLIP, "coach": tmp_path / "coach.safetensors", "judge": JUDGE}
+    train_gan(settings(tmp_path, "gan", 9, 8, every=1), world(), held_out(), GanOptions(), **parts)
+    assert [row["size"] for row in _rows(tmp_path / "gan.csv")] == ["8.0000"] * 2 + ["16.0000"] * 2 + ["32.0000"] * 5
+    assert load_gan(tmp_path / "gan.safetensors")[1]["steps"] == 9
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        GanOptions(loss="non-saturating", smoothing=0.1, gradient_penalty=1.0),
+        GanOptions(spectral=False, matching=False, growing=False, eyes=False, noise=16),
+    ],
+    ids=["all on", "all off"],
+)
+def test_techniques_of_the_gan_are_options(tmp_path: Path, options: GanOptions) -> None:
+    train_classifier(settings(tmp_path, "coach", 1, 8), world(), ClassifierOptions(width=8))
+    parts = {"clip": CLIP, "coach": tmp_path / "coach.safetensors", "judge": None}
+    train_gan(settings(tmp_path, "gan", 2, 8, every=1), world(), held_out(), options, **parts)
+    first = _rows(tmp_path / "gan.csv")[0]
+    assert first["size"] == ("8.0000" if options.growing else "32.0000")
+    assert load_gan(tmp_path / "gan.safetensors")[0].noise == options.noise
 
 
 def test_the_gan_grows_in_order_and_fades_in_from_zero() -> None:
-    stages = [stage(step / 1000) for step in range(1000)]
+    stages = [stage(step / 1000, 64) for step in range(1000)]
     assert stages[0] == Stage(8, 1.0)
     assert [now.size for now in stages] == sorted(now.size for now in stages)
-    first_of_16, first_of_32 = (next(now for now in stages if now.size == size) for size in (16, 32))
-    assert first_of_16.fade < 0.02
-    assert first_of_32.fade < 0.02
-    assert stages[-1] == Stage(32, 1.0)
-
-
-def test_a_loss_that_is_not_finite_stops_with_the_step(tmp_path: Path) -> None:
-    with pytest.raises(EvalkitError, match="loss became nan at step 7"):
-        Curve(tmp_path / "curve.csv", ("loss",)).log(7, loss=float("nan"))
+    for size in (16, 32, 64):
+        assert next(now for now in stages if now.size == size).fade < 0.04
+    assert stages[-1] == Stage(64, 1.0)
 
 
 def test_the_schedule_warms_up_and_decays() -> None:
@@ -104,8 +98,36 @@ def test_the_schedule_warms_up_and_decays() -> None:
     assert rates[-1] == 0.02
 
 
-def test_unknown_model_and_steps(tmp_path: Path) -> None:
-    with pytest.raises(EvalkitError, match="no model 'dali'"):
-        train("dali", out=tmp_path)
-    with pytest.raises(EvalkitError, match="steps is 0"):
-        train("gan", out=tmp_path, steps=0)
+def test_every_epoch_is_a_shuffle_of_all_rows() -> None:
+    lots = torch.arange(10) * 7
+    epochs = torch.cat([batch_of(step, lots, 4, seed=3) for step in range(5)]).view(2, 10)  # the third batch reaches over the end
+    for epoch in epochs:
+        assert sorted(epoch.tolist()) == lots.tolist()
+    assert epochs[0].tolist() != epochs[1].tolist()
+    assert torch.equal(batch_of(3, lots, 4, seed=3), batch_of(3, lots, 4, seed=3))
+    assert not torch.equal(batch_of(0, lots, 10, seed=3), batch_of(0, lots, 10, seed=4))
+
+
+def test_random_numbers_depend_on_seed_step_and_place() -> None:
+    draws = {random_of(seed, step, place).random() for seed in range(3) for step in range(3) for place in range(3)}
+    assert len(draws) == 27
+    assert random_of(1, 2, 0).random() == random_of(1, 2, 0).random()
+    assert torch.rand(1, generator=generator_of(1, 2)) == torch.rand(1, generator=generator_of(1, 2))
+
+
+def test_what_cannot_be_trained_is_one_sentence(tmp_path: Path) -> None:
+    for model, others, message in (
+        ("dali", {}, "no model 'dali'"),
+        ("gan", {"steps": 0}, "steps is 0"),
+        ("gan", {"preset": "33"}, "gan has no preset '33'"),
+        ("gan", {"preset": "student"}, "gan has no preset 'student'"),
+        ("gan", {"options": {"smothing": "0.1"}}, "no option 'smothing'"),
+        ("dalle", {"precision": "fp8", "steps": 1}, "no precision 'fp8'"),
+        ("image-tokenizer", {"options": {"levels": "8,x"}}, "levels is '8,x'"),
+        ("mini-judge", {"data": tmp_path}, "mini-judge learns what is where"),
+        ("gan", {"data": tmp_path}, "no mini-clip in"),
+    ):
+        with pytest.raises(EvalkitError, match=message):
+            train(model, out=tmp_path, **others)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(EvalkitError, match="A batch of 16 cannot be shared among 1 processes in 3 parts"):
+        small_dalle(settings(tmp_path, "dalle", 1, accumulate=3), DalleOptions(depth=1), judge=None)

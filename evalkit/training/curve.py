@@ -1,0 +1,92 @@
+"""The record of a training: its curve as CSV and PNG, grids of samples, speed and memory, one line on stderr for each checkpoint."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import resource
+import sys
+import time
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from evalkit.chart_style import to_bytes
+from evalkit.charts import training_curve
+from evalkit.core import EvalkitError
+from evalkit.run_folder import write_atomically
+
+
+class Curve:
+    """`<model>.csv`, a row for each checkpoint, and `<model>.png`, drawn anew from it. Rows after `start` are of a training that was
+    killed before it could save what they are about: they are dropped."""
+
+    def __init__(self, weights: Path, columns: tuple[str, ...], *, start: int = 0, images: int = 0, device: str = "cpu") -> None:
+        """images: pictures seen in one step, for the throughput."""
+        self.path, self.columns = weights.with_suffix(".csv"), ("step", "seconds", "images_per_second", "memory_gb", *columns)
+        self.images, self.device = images, device
+        self.rows = [row for row in _read(self.path) if int(row["step"]) <= start] if start else []
+        self._before = float(self.rows[-1]["seconds"]) if self.rows else 0.0
+        self._began, self._lap, self._last = time.monotonic(), time.monotonic(), start
+
+    def log(self, step: int, **values: float) -> None:
+        """Add a row; the time since the last call counts as training, so call `resume_clock` after an evaluation."""
+        now = time.monotonic()
+        speed = self.images * (step - self._last) / max(now - self._lap, 1e-9)
+        row = {"step": str(step), "seconds": f"{self._before + now - self._began:.1f}", "images_per_second": f"{speed:.1f}"}
+        row |= {"memory_gb": f"{_memory(self.device) / 2**30:.2f}"} | {name: f"{value:.4f}" for name, value in values.items()}
+        self.rows.append({name: row.get(name, "") for name in self.columns})
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self.columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.path, text.getvalue().encode())
+        numbers = [{name: float(value) for name, value in row.items() if value} for row in self.rows]
+        write_atomically(self.path.with_suffix(".png"), to_bytes(training_curve(numbers, self.path.stem), "png"))
+        print("  ".join(f"{name} {value}" for name, value in self.rows[-1].items() if value), file=sys.stderr, flush=True)
+        self._last = step
+        self.resume_clock()
+
+    def resume_clock(self) -> None:
+        """The throughput counts from here: what went before was evaluation."""
+        self._lap = time.monotonic()
+
+
+def check_finite(value: float, step: int, name: str = "loss") -> float:
+    """The value itself. Raises EvalkitError where it is no number: nothing has been saved since it was one."""
+    if not math.isfinite(value):
+        raise EvalkitError(
+            f"The {name} became {value} at step {step}.",
+            "The last good checkpoint is kept: go on from it with --precision fp32, or begin anew with another --seed.",
+        )
+    return value
+
+
+def save_grid(path: Path, pictures: Tensor, columns: int = 8) -> None:
+    """uint8 [N, 3, S, S] -> one PNG, row by row, enlarged to at least 64 pixels each."""
+    padded = torch.nn.functional.pad(pictures[: len(pictures) // columns * columns or len(pictures)].cpu(), (1, 1, 1, 1), value=255)
+    whole = torch.cat([torch.cat(list(row), 2) for row in padded.split(min(columns, len(padded)))], 1)
+    image = Image.fromarray(whole.permute(1, 2, 0).numpy())
+    scale = max(1, 64 // pictures.shape[-1])
+    file = io.BytesIO()
+    image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST).save(file, "PNG", optimize=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, file.getvalue())
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _memory(device: str) -> int:
+    """The most bytes so far: of the accelerator, else of the process."""
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

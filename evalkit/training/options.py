@@ -1,0 +1,75 @@
+"""The options of every network and its training, each a frozen dataclass with its defaults: `evalkit list training` shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from evalkit.config import parse_settings
+from evalkit.core import EvalkitError
+
+
+@dataclass(frozen=True)
+class ClassifierOptions:
+    width: int = 24  # channels of the first layer
+
+
+@dataclass(frozen=True)
+class ClipOptions:
+    pass
+
+
+@dataclass(frozen=True)
+class TokenizerOptions:
+    levels: str = "8,8,8,6"  # of each channel of the latent; their product is the number of codes
+    width: int = 64  # channels, a multiple of 64
+    doublings: int = 2  # a token stands for 2 ** doublings pixels per side
+
+
+@dataclass(frozen=True)
+class DalleOptions:
+    """The Transformer and its teacher. Its width is that of the CLIP's text tower."""
+
+    depth: int = 6  # blocks
+    heads: int = 4
+    rate: float = 0.02  # Muon's peak learning rate
+    teacher: str = ""  # weights of a larger dalle to learn from; "dalle" = the one in `out`, or the bundled one; empty = none
+    temperature: float = 2.0  # of the teacher's and the student's chances
+    share: float = 0.5  # of what is learned from the teacher
+
+
+@dataclass(frozen=True)
+class GanOptions:
+    """The techniques of the adversarial training, each of which can be left out."""
+
+    loss: str = "hinge"  # or non-saturating
+    smoothing: float = 0.0  # one-sided label smoothing: how much less than 1 is asked of real pictures
+    gradient_penalty: float = 0.0  # weight of R1, every sixteenth step; 0 = none
+    spectral: bool = True  # spectral normalisation of the critics
+    matching: bool = True  # real pictures with captions of others are a third kind of fake
+    growing: bool = True  # begin at 8 pixels and fade larger sizes in
+    eyes: bool = True  # a second critic that looks through a frozen classifier
+    average: float = 0.998  # decay of the moving average of the generator's weights
+    noise: int = 64  # random numbers of a picture
+    rate: float = 8e-4  # Adam's learning rate
+
+
+OPTIONS: dict[str, type[Any]] = {
+    "mini-inception": ClassifierOptions,
+    "mini-judge": ClassifierOptions,
+    "mini-coach": ClassifierOptions,
+    "mini-clip": ClipOptions,
+    "image-tokenizer": TokenizerOptions,
+    "dalle": DalleOptions,
+    "gan": GanOptions,
+}
+
+
+def of_model(settings: Iterable[str], model: str) -> dict[str, Any]:
+    """`gan.smoothing=0.1` flags of one model -> {"smoothing": "0.1"}."""
+    given = parse_settings(settings)
+    for other in given:
+        if other != model:
+            raise EvalkitError(f"--set names {other!r}, and {model!r} is trained.", f"Write `--set {model}.OPTION=VALUE`.")
+    return dict(given.get(model, {}))

@@ -1,0 +1,71 @@
+"""What is trained by default: sizes, steps and what they cost. A preset is data; every number of it can be changed by an option.
+
+Costs are of one training on two cores of an AMD EPYC (Zen 3, fp32), from the time of its steps; see BENCHMARKS.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from evalkit.core import EvalkitError
+from evalkit.training.options import OPTIONS
+
+MINI = ("mini-inception", "mini-judge", "mini-coach", "mini-clip")
+MODELS = ("mini", *MINI, "image-tokenizer", "dalle", "gan")
+SEEDS = {"mini-judge": 1, "mini-coach": 2}  # those that must share nothing with the others
+
+
+@dataclass(frozen=True)
+class Preset:
+    size: int  # pixels per side
+    steps: int
+    batch: int
+    cost: str
+    every: int = 250  # steps between checkpoints
+    scenes: int = 60_000  # of the bundled world
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+PRESETS: dict[str, dict[str, Preset]] = {
+    "mini-inception": {"32": Preset(32, 1800, 64, "9 minutes", 200, options={"width": 24})},
+    "mini-judge": {"32": Preset(32, 1200, 64, "5 minutes", 200, options={"width": 20})},
+    "mini-coach": {"32": Preset(32, 800, 64, "3 minutes", 200, options={"width": 16})},
+    "mini-clip": {"32": Preset(32, 1200, 128, "12 minutes", 200)},
+    "image-tokenizer": {
+        "32": Preset(32, 4500, 64, "25 minutes"),
+        "64": Preset(64, 6000, 64, ""),
+        "128": Preset(128, 12_000, 64, "", scenes=40_000, options={"levels": "8,8,8,5,5", "width": 128, "doublings": 3}),
+    },
+    "dalle": {
+        "32": Preset(32, 12_000, 32, "", scenes=150_000),
+        "64": Preset(64, 30_000, 64, "", scenes=150_000, options={"depth": 8}),
+        "128": Preset(128, 60_000, 64, "", scenes=40_000, options={"depth": 12}),
+        "student": Preset(32, 6000, 32, "", scenes=150_000, options={"depth": 2, "teacher": "dalle"}),
+    },
+    "gan": {
+        "32": Preset(32, 5000, 48, "", 500),
+        "64": Preset(64, 15_000, 48, "", 500),
+        "128": Preset(128, 30_000, 48, "", 500, scenes=40_000),
+    },
+}
+
+
+def preset_of(model: str, name: str) -> Preset:
+    """The preset of a model. Raises EvalkitError for a name that it has not."""
+    if model not in PRESETS:
+        raise EvalkitError(f"There is no model {model!r} to train.", f"Train one of {', '.join(MODELS)}.")
+    if name not in PRESETS[model]:
+        raise EvalkitError(f"{model} has no preset {name!r}.", f"It has {', '.join(PRESETS[model])}.")
+    return PRESETS[model][name]
+
+
+def listing() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Header and rows of `evalkit list training`."""
+    rows: list[tuple[str, ...]] = []
+    for model, presets in PRESETS.items():
+        for name, chosen in presets.items():
+            values = {item.name: chosen.options.get(item.name, item.default) for item in fields(OPTIONS[model])}
+            options = ", ".join(f"{option}={value!r}" for option, value in values.items())
+            rows.append((model, name, f"{chosen.size} px", f"{chosen.steps:,} x {chosen.batch}", chosen.cost, options))
+    return ("model", "preset", "size", "steps x batch", "cost on two cores", "options"), rows
