@@ -20,7 +20,7 @@ from evalkit.training import data
 from evalkit.training.checkpoint import Average, Checkpoint
 from evalkit.training.curve import Curve, check_finite, save_grid
 from evalkit.training.distillation import distillation_loss
-from evalkit.training.distributed import processes
+from evalkit.training.distributed import join
 from evalkit.training.judge import CURVE, for_the_curve, judge_scenes
 from evalkit.training.loop import Settings, batch_of, random_of, schedule
 from evalkit.training.muon import Muon
@@ -45,68 +45,68 @@ def train_dalle(
     held_out: what is drawn for the samples, and the loss on which is in the curve.
     judge: a classifier that looks at the samples, where the examples are of the bundled world.
     """
-    with processes(settings.device) as (own, device):
-        precision = choose_precision(settings.precision, device)
-        log.info("%s", precision.reason)
-        torch.manual_seed(settings.seed)
-        images, pieces = load_image_tokenizer(tokenizer)[0].to(device), data.pieces_for(examples, clip)
-        umpire = load_classifier(judge).eval().to(device) if judge else None
-        side = examples.size // images.factor
-        tower = text_tower(clip, pieces)
-        width = tower.position.shape[1]
-        network = Dalle(tower, images.codes, side, width, options.depth, options.heads).to(device)
-        config = {
-            "kind": "dalle", "codes": images.codes, "side": side, "width": width, "depth": options.depth, "heads": options.heads,
-            "pieces": list(pieces.pieces), "context": pieces.context, "seed": settings.seed,
-        }  # fmt: skip
-        teacher = load_teacher(Path(options.teacher), config).to(device) if options.teacher else None
-        average = Average(network, 0.998)
-        matrices = [p for p in network.blocks.parameters() if p.ndim == 2]
-        reading = list(tower.parameters())
-        rest = [p for p in network.parameters() if all(p is not other for other in (*matrices, *reading))]
-        adam = torch.optim.AdamW([{"params": rest, "lr": 3e-3}, {"params": reading, "lr": 2e-4}], weight_decay=0.0, betas=(0.9, 0.98))
-        optimisers = {"muon": Muon(matrices, lr=options.rate), "adam": adam}
-        descent = Descent(list(network.parameters()), optimisers, precision, own, clip=1.0)
-        checkpoint = Checkpoint(settings.out, config, average, network=network, descent=descent)
-        start = checkpoint.resume()
-        columns = ("loss", "held_out_loss", *(CURVE if umpire else ()))
-        curve = Curve(settings.out, columns, start=start, images=settings.batch, device=device)
-        lots, shares = examples.lots(), own.shares(settings.batch, settings.accumulate)
-        losses: list[float] = []
-        for step in track(range(start, settings.steps), f"training {settings.out.stem}", settings.steps - start, "steps"):
-            rows = batch_of(step, lots, settings.batch, settings.seed).tolist()
-            randoms = [random_of(settings.seed, step, place) for place in range(settings.batch)]
-            total = 0.0
-            for share in shares:
-                texts = data.read_for_training(examples, rows[share], randoms[share], pieces).to(device)
-                with torch.no_grad():
-                    goal = images.encode(to_unit(examples.pictures(rows[share]).to(device)))
-                with precision.autocast():
-                    logits = network(texts, goal)
-                if teacher is None:
-                    loss = F.cross_entropy(logits.flatten(0, 1).float(), goal.flatten())
-                else:
-                    with torch.no_grad(), precision.autocast():
-                        soft = teacher(texts, goal)
-                    loss = distillation_loss(logits, soft, goal, temperature=options.temperature, share=options.share)
-                descent.backward(loss, len(shares))
-                total += loss.item() / len(shares)
-            losses.append(check_finite(own.mean(total), step))
-            descent.step(schedule(step, settings.steps))
-            average.update(network)
-            done = step + 1
-            if own.first and (done % settings.every == 0 or done == settings.steps):
-                trained = Dalle(TextTower(len(pieces), pieces.context, width), images.codes, side, width, options.depth, options.heads)
-                trained.load_state_dict(average.weights)
-                trained = trained.eval().to(device)
-                drawn = draw(trained, images, pieces, held_out.prompts() if umpire else held_out.prompts()[:64], device)
-                right = for_the_curve(judge_scenes(umpire, drawn, held_out.scenes)) if umpire and isinstance(held_out, data.World) else {}
-                unseen = held_out_loss(trained, images, pieces, held_out, device)
-                curve.log(done, loss=sum(losses) / len(losses), held_out_loss=unseen, **right)
-                save_grid(settings.out.with_name(f"{settings.out.stem}-samples") / f"{done:06d}.png", drawn[:64])
-                checkpoint.save(done)
-                curve.resume_clock()
-                losses.clear()
+    own, device = join(settings.device)
+    precision = choose_precision(settings.precision, device)
+    log.info("%s", precision.reason)
+    torch.manual_seed(settings.seed)
+    images, pieces = load_image_tokenizer(tokenizer)[0].to(device), data.pieces_for(examples, clip)
+    umpire = load_classifier(judge).eval().to(device) if judge else None
+    side = examples.size // images.factor
+    tower = text_tower(clip, pieces)
+    width = tower.position.shape[1]
+    network = Dalle(tower, images.codes, side, width, options.depth, options.heads).to(device)
+    config = {
+        "kind": "dalle", "codes": images.codes, "side": side, "width": width, "depth": options.depth, "heads": options.heads,
+        "pieces": list(pieces.pieces), "context": pieces.context, "seed": settings.seed,
+    }  # fmt: skip
+    teacher = load_teacher(Path(options.teacher), config).to(device) if options.teacher else None
+    average = Average(network, 0.998)
+    matrices = [p for p in network.blocks.parameters() if p.ndim == 2]
+    reading = list(tower.parameters())
+    rest = [p for p in network.parameters() if all(p is not other for other in (*matrices, *reading))]
+    adam = torch.optim.AdamW([{"params": rest, "lr": 3e-3}, {"params": reading, "lr": 2e-4}], weight_decay=0.0, betas=(0.9, 0.98))
+    optimisers = {"muon": Muon(matrices, lr=options.rate), "adam": adam}
+    descent = Descent(list(network.parameters()), optimisers, precision, own, clip=1.0)
+    checkpoint = Checkpoint(settings.out, config, average, network=network, descent=descent)
+    start = checkpoint.resume()
+    columns = ("loss", "held_out_loss", *(CURVE if umpire else ()))
+    curve = Curve(settings.out, columns, start=start, images=settings.batch, device=device)
+    lots, shares = examples.lots(), own.shares(settings.batch, settings.accumulate)
+    losses: list[float] = []
+    for step in track(range(start, settings.steps), f"training {settings.out.stem}", settings.steps - start, "steps"):
+        rows = batch_of(step, lots, settings.batch, settings.seed).tolist()
+        randoms = [random_of(settings.seed, step, place) for place in range(settings.batch)]
+        total = 0.0
+        for share in shares:
+            texts = data.read_for_training(examples, rows[share], randoms[share], pieces).to(device)
+            with torch.no_grad():
+                goal = images.encode(to_unit(examples.pictures(rows[share]).to(device)))
+            with precision.autocast():
+                logits = network(texts, goal)
+            if teacher is None:
+                loss = F.cross_entropy(logits.flatten(0, 1).float(), goal.flatten())
+            else:
+                with torch.no_grad(), precision.autocast():
+                    soft = teacher(texts, goal)
+                loss = distillation_loss(logits, soft, goal, temperature=options.temperature, share=options.share)
+            descent.backward(loss, len(shares))
+            total += loss.item() / len(shares)
+        losses.append(check_finite(own.mean(total), step))
+        descent.step(schedule(step, settings.steps))
+        average.update(network)
+        done = step + 1
+        if own.first and (done % settings.every == 0 or done == settings.steps):
+            trained = Dalle(TextTower(len(pieces), pieces.context, width), images.codes, side, width, options.depth, options.heads)
+            trained.load_state_dict(average.weights)
+            trained = trained.eval().to(device)
+            drawn = draw(trained, images, pieces, held_out.prompts() if umpire else held_out.prompts()[:64], device)
+            right = for_the_curve(judge_scenes(umpire, drawn, held_out.scenes)) if umpire and isinstance(held_out, data.World) else {}
+            unseen = held_out_loss(trained, images, pieces, held_out, device)
+            curve.log(done, loss=sum(losses) / len(losses), held_out_loss=unseen, **right)
+            save_grid(settings.out.with_name(f"{settings.out.stem}-samples") / f"{done:06d}.png", drawn[:64])
+            checkpoint.save(done)
+            curve.resume_clock()
+            losses.clear()
 
 
 def load_teacher(path: Path, student: dict[str, object]) -> Dalle:

@@ -6,10 +6,11 @@ the step, and then shared out. Evaluation needs none of this.
 
 from __future__ import annotations
 
+import atexit
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
@@ -65,9 +66,32 @@ class Processes:
         """The rows of all processes, in their order; gradients find their way back. [N, ...] -> [count * N, ...]."""
         if self.count == 1:
             return rows
-        from torch.distributed.nn.functional import all_gather
+        place = rows.new_zeros(self.count, *rows.shape)
+        place[self.rank] = rows
+        return add_up(place).flatten(0, 1)
 
-        return torch.cat(all_gather(rows))
+
+class _AddUp(torch.autograd.Function):
+    """The sum over processes; what each of them then does with it comes back as the sum of their gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        total = values.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        total = gradient.contiguous().clone()
+        distributed.all_reduce(total)
+        return total
+
+
+def add_up(values: Tensor) -> Tensor:
+    """The sum of a tensor over all processes, through which gradients flow."""
+    total = _AddUp.apply(values)
+    assert isinstance(total, Tensor)
+    return total
 
 
 class TogetherNorm(nn.BatchNorm2d):
@@ -76,11 +100,9 @@ class TogetherNorm(nn.BatchNorm2d):
     def forward(self, input: Tensor) -> Tensor:  # [N, C, H, W]
         if not self.training:
             return super().forward(input)
-        from torch.distributed.nn.functional import all_reduce
-
         x = input.float()
         moments = torch.stack((x.mean((0, 2, 3)), x.square().mean((0, 2, 3))))  # [2, C]
-        mean, square = all_reduce(moments) / distributed.get_world_size()  # pyright: ignore[reportOptionalOperand, reportGeneralTypeIssues]
+        mean, square = add_up(moments) / distributed.get_world_size()
         variance = square - mean.square()
         assert self.running_mean is not None
         assert self.running_var is not None
@@ -100,19 +122,18 @@ def normalise_together(network: nn.Module, own: Processes) -> None:
             module.__class__ = TogetherNorm
 
 
-@contextmanager
-def processes(device: str) -> Iterator[tuple[Processes, str]]:
-    """The processes that torchrun started (its variables are in the environment), else this one alone; and the device of this one."""
-    if "WORLD_SIZE" not in os.environ or distributed.is_initialized():
-        own = Processes(distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else Processes()
-        yield own, device
-        return
+def join(device: str) -> tuple[Processes, str]:
+    """The processes that torchrun started (its variables are in the environment), else this one alone; and the device of this one.
+
+    The group is joined once and left at the end of the program: several trainings may follow each other in it.
+    """
+    if "WORLD_SIZE" not in os.environ:
+        return Processes(), device
     on_cuda = device.startswith("cuda")
     if on_cuda:
         device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if on_cuda else "gloo")
-    try:
-        yield Processes(distributed.get_rank(), distributed.get_world_size()), device
-    finally:
-        distributed.destroy_process_group()
+    if not distributed.is_initialized():
+        distributed.init_process_group("nccl" if on_cuda else "gloo")
+        atexit.register(distributed.destroy_process_group)
+    return Processes(distributed.get_rank(), distributed.get_world_size()), device

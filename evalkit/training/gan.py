@@ -19,7 +19,7 @@ from evalkit.terminal import track
 from evalkit.training import data
 from evalkit.training.checkpoint import Average, Checkpoint
 from evalkit.training.curve import Curve, check_finite, save_grid
-from evalkit.training.distributed import processes
+from evalkit.training.distributed import join
 from evalkit.training.gan_losses import critic_loss, generator_loss, gradient_penalty, kind_of
 from evalkit.training.judge import CURVE, for_the_curve, judge_scenes
 from evalkit.training.loop import Settings, batch_of, generator_of, random_of
@@ -61,99 +61,97 @@ def train_gan(
     judge: a classifier that looks at the samples, where the examples are of the bundled world.
     """
     kind = kind_of(options.loss)
-    with processes(settings.device) as (own, device):
-        precision = choose_precision(settings.precision, device)
-        log.info("%s", precision.reason)
-        torch.manual_seed(settings.seed)
-        size = examples.size
-        reader, reading = load_clip(clip)
-        reader, words = reader.to(device), SubwordTokenizer(reading["words"], reading["context"])
-        umpire = load_classifier(judge).eval().to(device) if judge else None
-        network = Gan(noise=options.noise, size=size).to(device)
-        pixel_critic = Discriminator(size=size, spectral=options.spectral).to(device)
-        feature_critic = FeatureDiscriminator(load_classifier(coach).to(device), spectral=options.spectral).to(device)
-        critics = torch.nn.ModuleList([pixel_critic, feature_critic] if options.eyes else [pixel_critic])
-        average = Average(network, options.average)
-        adam = {"lr": options.rate, "betas": (0.0, 0.99)}
-        drawing = Descent(list(network.parameters()), {"adam": torch.optim.Adam(network.parameters(), **adam)}, precision, own)
-        judging = Descent(list(critics.parameters()), {"adam": torch.optim.Adam(critics.parameters(), **adam)}, precision, own)
-        config = {"kind": "gan", "size": size, "noise": options.noise, "seed": settings.seed}
-        checkpoint = Checkpoint(settings.out, config, average, network=network, critics=critics, drawing=drawing, judging=judging)
-        start = checkpoint.resume()
-        columns = ("size", "generator", "critic", *(CURVE if umpire else ()))
-        curve = Curve(settings.out, columns, start=start, images=settings.batch, device=device)
-        lots, shares = examples.lots(), own.shares(settings.batch, settings.accumulate)
+    own, device = join(settings.device)
+    precision = choose_precision(settings.precision, device)
+    log.info("%s", precision.reason)
+    torch.manual_seed(settings.seed)
+    size = examples.size
+    reader, reading = load_clip(clip)
+    reader, words = reader.to(device), SubwordTokenizer(reading["words"], reading["context"])
+    umpire = load_classifier(judge).eval().to(device) if judge else None
+    network = Gan(noise=options.noise, size=size).to(device)
+    pixel_critic = Discriminator(size=size, spectral=options.spectral).to(device)
+    feature_critic = FeatureDiscriminator(load_classifier(coach).to(device), spectral=options.spectral).to(device)
+    critics = torch.nn.ModuleList([pixel_critic, feature_critic] if options.eyes else [pixel_critic])
+    average = Average(network, options.average)
+    adam = {"lr": options.rate, "betas": (0.0, 0.99)}
+    drawing = Descent(list(network.parameters()), {"adam": torch.optim.Adam(network.parameters(), **adam)}, precision, own)
+    judging = Descent(list(critics.parameters()), {"adam": torch.optim.Adam(critics.parameters(), **adam)}, precision, own)
+    config = {"kind": "gan", "size": size, "noise": options.noise, "seed": settings.seed}
+    checkpoint = Checkpoint(settings.out, config, average, network=network, critics=critics, drawing=drawing, judging=judging)
+    start = checkpoint.resume()
+    columns = ("size", "generator", "critic", *(CURVE if umpire else ()))
+    curve = Curve(settings.out, columns, start=start, images=settings.batch, device=device)
+    lots, shares = examples.lots(), own.shares(settings.batch, settings.accumulate)
 
-        def scores(images: Tensor, texts: list[Tensor], fade: float) -> Tensor:
-            """float32 [critics, texts, N]."""
+    def scores(images: Tensor, texts: list[Tensor], fade: float) -> Tensor:
+        """float32 [critics, texts, N]."""
+        with precision.autocast():
+            both = [pixel_critic(images, texts, fade), *([feature_critic(images, texts)] if options.eyes else [])]
+        return torch.stack([torch.stack(list(one)) for one in both]).float()
+
+    for step in track(range(start, settings.steps), f"training {settings.out.stem}", settings.steps - start, "steps"):
+        before, now = stage((step - 1) / settings.steps, size), stage(step / settings.steps, size)
+        if not options.growing:
+            before = now = Stage(size, 1.0)
+        if before.fade < 1 == now.fade:  # the layers that drew while fading are another network: average anew
+            average.restart(network)
+        rate = min(1.0, 4 * (1 - step / settings.steps) + 0.05)
+        rows = batch_of(step, lots, settings.batch, settings.seed).tolist()
+        captions = [examples.caption(row, random_of(settings.seed, step, place)) for place, row in enumerate(rows)]
+        with torch.no_grad():
+            text = reader.texts(data.read(captions, words).to(device))
+        generator = generator_of(settings.seed, step)
+        noise = torch.randn(settings.batch, network.noise, generator=generator).to(device)
+        shift = shifts(settings.batch, now.size, generator)
+
+        def drawn(share: slice, text: Tensor = text, noise: Tensor = noise, now: Stage = now) -> Tensor:
             with precision.autocast():
-                both = [pixel_critic(images, texts, fade), *([feature_critic(images, texts)] if options.eyes else [])]
-            return torch.stack([torch.stack(list(one)) for one in both]).float()
+                return network(text[share], noise[share], now.size, now.fade).float()
 
-        for step in track(range(start, settings.steps), f"training {settings.out.stem}", settings.steps - start, "steps"):
-            before, now = stage((step - 1) / settings.steps, size), stage(step / settings.steps, size)
-            if not options.growing:
-                before = now = Stage(size, 1.0)
-            if before.fade < 1 == now.fade:  # the layers that drew while fading are another network: average anew
-                average.restart(network)
-            rate = min(1.0, 4 * (1 - step / settings.steps) + 0.05)
-            rows = batch_of(step, lots, settings.batch, settings.seed).tolist()
-            captions = [examples.caption(row, random_of(settings.seed, step, place)) for place, row in enumerate(rows)]
+        # The critics: real pictures with their captions against drawn ones, and against real pictures with another's caption.
+        sums = [0.0, 0.0]
+        for share in shares:
+            real = augment(shown_at(to_unit(examples.pictures(rows[share]).to(device)), now), shift.of(share))
             with torch.no_grad():
-                text = reader.texts(data.read(captions, words).to(device))
-            generator = generator_of(settings.seed, step)
-            noise = torch.randn(settings.batch, network.noise, generator=generator).to(device)
-            shift = shifts(settings.batch, now.size, generator)
+                fake = augment(drawn(share), shift.of(share))
+            told = [text[share], text.roll(1, 0)[share]] if options.matching else [text[share]]
+            of_real = scores(real, told, now.fade)
+            mismatched = of_real[:, 1] if options.matching else None
+            of_fake = scores(fake, [text[share]], now.fade)[:, 0]
+            loss = critic_loss(of_real[:, 0], of_fake, mismatched, kind=kind, smoothing=options.smoothing)
+            sums[0] += loss.item() / len(shares)
+            if options.gradient_penalty and step % PENALTY_EVERY == 0:
+                real = real.detach().requires_grad_(True)
+                penalty = gradient_penalty(pixel_critic(real, [text[share]], now.fade)[0].float(), real)
+                loss = loss + 0.5 * options.gradient_penalty * PENALTY_EVERY * penalty
+            judging.backward(len(critics) * loss, len(shares))
+        judging.step(rate)
 
-            def drawn(share: slice, text: Tensor = text, noise: Tensor = noise, now: Stage = now) -> Tensor:
-                with precision.autocast():
-                    return network(text[share], noise[share], now.size, now.fade).float()
+        # The generator: whatever makes both critics take its picture for a real one of the text.
+        critics.requires_grad_(False)
+        for share in shares:
+            loss = generator_loss(scores(augment(drawn(share), shift.of(share)), [text[share]], now.fade), kind=kind)
+            sums[1] += loss.item() / len(shares)
+            drawing.backward(len(critics) * loss, len(shares))
+        critics.requires_grad_(True)
+        drawing.step(rate)
+        average.update(network)
+        losses = [
+            check_finite(own.mean(value), step, name) for value, name in zip(sums, ("critic's loss", "generator's loss"), strict=True)
+        ]
 
-            # The critics: real pictures with their captions against drawn ones, and against real pictures with another's caption.
-            sums = [0.0, 0.0]
-            for share in shares:
-                real = augment(shown_at(to_unit(examples.pictures(rows[share]).to(device)), now), shift.of(share))
-                with torch.no_grad():
-                    fake = augment(drawn(share), shift.of(share))
-                told = [text[share], text.roll(1, 0)[share]] if options.matching else [text[share]]
-                of_real = scores(real, told, now.fade)
-                mismatched = of_real[:, 1] if options.matching else None
-                of_fake = scores(fake, [text[share]], now.fade)[:, 0]
-                loss = critic_loss(of_real[:, 0], of_fake, mismatched, kind=kind, smoothing=options.smoothing)
-                sums[0] += loss.item() / len(shares)
-                if options.gradient_penalty and step % PENALTY_EVERY == 0:
-                    real = real.detach().requires_grad_(True)
-                    penalty = gradient_penalty(pixel_critic(real, [text[share]], now.fade)[0].float(), real)
-                    loss = loss + 0.5 * options.gradient_penalty * PENALTY_EVERY * penalty
-                judging.backward(len(critics) * loss, len(shares))
-            judging.step(rate)
-
-            # The generator: whatever makes both critics take its picture for a real one of the text.
-            critics.requires_grad_(False)
-            for share in shares:
-                loss = generator_loss(scores(augment(drawn(share), shift.of(share)), [text[share]], now.fade), kind=kind)
-                sums[1] += loss.item() / len(shares)
-                drawing.backward(len(critics) * loss, len(shares))
-            critics.requires_grad_(True)
-            drawing.step(rate)
-            average.update(network)
-            losses = [
-                check_finite(own.mean(value), step, name) for value, name in zip(sums, ("critic's loss", "generator's loss"), strict=True)
-            ]
-
-            done = step + 1
-            if own.first and (done % settings.every == 0 or done == settings.steps):
-                trained = Gan(noise=options.noise, size=size).to(device)
-                trained.load_state_dict(average.weights)
-                asked = held_out.prompts() if umpire else held_out.prompts()[:64]
-                looked_at = draw(trained.eval(), reader, words, asked, device, now)
-                right = (
-                    for_the_curve(judge_scenes(umpire, looked_at, held_out.scenes)) if umpire and isinstance(held_out, data.World) else {}
-                )
-                curve.log(done, size=now.size, generator=losses[1], critic=losses[0], **right)
-                save_grid(settings.out.with_name(f"{settings.out.stem}-samples") / f"{done:06d}.png", looked_at[:64])
-                checkpoint.save(done)
-                curve.resume_clock()
+        done = step + 1
+        if own.first and (done % settings.every == 0 or done == settings.steps):
+            trained = Gan(noise=options.noise, size=size).to(device)
+            trained.load_state_dict(average.weights)
+            asked = held_out.prompts() if umpire else held_out.prompts()[:64]
+            looked_at = draw(trained.eval(), reader, words, asked, device, now)
+            right = for_the_curve(judge_scenes(umpire, looked_at, held_out.scenes)) if umpire and isinstance(held_out, data.World) else {}
+            curve.log(done, size=now.size, generator=losses[1], critic=losses[0], **right)
+            save_grid(settings.out.with_name(f"{settings.out.stem}-samples") / f"{done:06d}.png", looked_at[:64])
+            checkpoint.save(done)
+            curve.resume_clock()
 
 
 def shown_at(real: Tensor, now: Stage) -> Tensor:

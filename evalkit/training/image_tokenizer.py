@@ -14,7 +14,7 @@ from evalkit.terminal import track
 from evalkit.training.checkpoint import Average, Checkpoint
 from evalkit.training.curve import Curve, check_finite, save_grid
 from evalkit.training.data import Examples
-from evalkit.training.distributed import processes
+from evalkit.training.distributed import join
 from evalkit.training.loop import Settings, batch_of, schedule
 from evalkit.training.options import TokenizerOptions
 from evalkit.training.precision import Descent, choose_precision
@@ -30,48 +30,48 @@ def train_image_tokenizer(settings: Settings, examples: Examples, held_out: Exam
     levels = parse_levels(options.levels)
     if options.width % 64 or options.width < 64:
         raise EvalkitError(f"image-tokenizer.width is {options.width}, expected a multiple of 64.", "For example 64 or 128.")
-    with processes(settings.device) as (own, device):
-        precision = choose_precision(settings.precision, device)
-        log.info("%s", precision.reason)
-        torch.manual_seed(settings.seed)
-        unseen = held_out.pictures(range(min(len(held_out), 250)))
-        network = ImageTokenizer(levels, options.width, options.doublings).to(device)
-        average = Average(network, 0.998)
-        optimiser = torch.optim.AdamW(network.parameters(), lr=2.5e-3, weight_decay=0.01, betas=(0.9, 0.98))
-        descent = Descent(list(network.parameters()), {"adam": optimiser}, precision, own, clip=1.0)
-        config = {"kind": "image tokenizer", "levels": list(levels), "width": options.width}
-        config |= {"doublings": options.doublings, "seed": settings.seed}
-        checkpoint = Checkpoint(settings.out, config, average, network=network, descent=descent)
-        start = checkpoint.resume()
-        curve = Curve(settings.out, ("loss", "psnr", "codes"), start=start, images=settings.batch, device=device)
-        lots, shares = torch.arange(len(examples)), own.shares(settings.batch, settings.accumulate)
-        for step in track(range(start, settings.steps), f"training {settings.out.stem}", settings.steps - start, "steps"):
-            rows, total = batch_of(step, lots, settings.batch, settings.seed).tolist(), 0.0
-            for share in shares:
-                images = to_unit(examples.pictures(rows[share]).to(device))
-                with precision.autocast():
-                    drawn = network(images)
-                error = drawn.float() - images
-                loss = error.abs().mean() + 2 * error.square().mean()
-                loss = loss + error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
-                descent.backward(loss, len(shares))
-                total += loss.item() / len(shares)
-            total = check_finite(own.mean(total), step)
-            descent.step(schedule(step, settings.steps, 200))
-            average.update(network)
-            done = step + 1
-            if own.first and (done % settings.every == 0 or done == settings.steps):
-                trained = ImageTokenizer(levels, options.width, options.doublings).to(device)
-                trained.load_state_dict(average.weights, strict=False)
-                with torch.no_grad():
-                    tokens = trained.encode(to_unit(unseen.to(device)))
-                    drawn = trained.decode(tokens).clamp(-1, 1)
-                psnr = float(10 * torch.log10(4 / F.mse_loss(drawn, to_unit(unseen.to(device)))))
-                curve.log(done, loss=total, psnr=psnr, codes=float(tokens.unique().numel()))
-                pairs = torch.stack((unseen[:32], to_bytes(drawn[:32]).cpu()), 1).flatten(0, 1)  # each beside its original
-                save_grid(settings.out.with_name(f"{settings.out.stem}-samples") / f"{done:06d}.png", pairs)
-                checkpoint.save(done)
-                curve.resume_clock()
+    own, device = join(settings.device)
+    precision = choose_precision(settings.precision, device)
+    log.info("%s", precision.reason)
+    torch.manual_seed(settings.seed)
+    unseen = held_out.pictures(range(min(len(held_out), 250)))
+    network = ImageTokenizer(levels, options.width, options.doublings).to(device)
+    average = Average(network, 0.998)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=2.5e-3, weight_decay=0.01, betas=(0.9, 0.98))
+    descent = Descent(list(network.parameters()), {"adam": optimiser}, precision, own, clip=1.0)
+    config = {"kind": "image tokenizer", "levels": list(levels), "width": options.width}
+    config |= {"doublings": options.doublings, "seed": settings.seed}
+    checkpoint = Checkpoint(settings.out, config, average, network=network, descent=descent)
+    start = checkpoint.resume()
+    curve = Curve(settings.out, ("loss", "psnr", "codes"), start=start, images=settings.batch, device=device)
+    lots, shares = torch.arange(len(examples)), own.shares(settings.batch, settings.accumulate)
+    for step in track(range(start, settings.steps), f"training {settings.out.stem}", settings.steps - start, "steps"):
+        rows, total = batch_of(step, lots, settings.batch, settings.seed).tolist(), 0.0
+        for share in shares:
+            images = to_unit(examples.pictures(rows[share]).to(device))
+            with precision.autocast():
+                drawn = network(images)
+            error = drawn.float() - images
+            loss = error.abs().mean() + 2 * error.square().mean()
+            loss = loss + error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
+            descent.backward(loss, len(shares))
+            total += loss.item() / len(shares)
+        total = check_finite(own.mean(total), step)
+        descent.step(schedule(step, settings.steps, 200))
+        average.update(network)
+        done = step + 1
+        if own.first and (done % settings.every == 0 or done == settings.steps):
+            trained = ImageTokenizer(levels, options.width, options.doublings).to(device)
+            trained.load_state_dict(average.weights, strict=False)
+            with torch.no_grad():
+                tokens = trained.encode(to_unit(unseen.to(device)))
+                drawn = trained.decode(tokens).clamp(-1, 1)
+            psnr = float(10 * torch.log10(4 / F.mse_loss(drawn, to_unit(unseen.to(device)))))
+            curve.log(done, loss=total, psnr=psnr, codes=float(tokens.unique().numel()))
+            pairs = torch.stack((unseen[:32], to_bytes(drawn[:32]).cpu()), 1).flatten(0, 1)  # each beside its original
+            save_grid(settings.out.with_name(f"{settings.out.stem}-samples") / f"{done:06d}.png", pairs)
+            checkpoint.save(done)
+            curve.resume_clock()
 
 
 def parse_levels(text: str) -> tuple[int, ...]:

@@ -21,7 +21,7 @@ from evalkit.terminal import track
 from evalkit.training import data
 from evalkit.training.checkpoint import Average, Checkpoint
 from evalkit.training.curve import Curve, check_finite
-from evalkit.training.distributed import normalise_together, processes
+from evalkit.training.distributed import join, normalise_together
 from evalkit.training.judge import judge_scenes
 from evalkit.training.loop import Settings, batch_of, generator_of, random_of, schedule
 from evalkit.training.options import ClassifierOptions
@@ -33,52 +33,52 @@ log = logging.getLogger(__name__)
 
 def train_classifier(settings: Settings, examples: data.World, options: ClassifierOptions) -> None:
     """Dense cross-entropy over 8 x 8 cells, plus the picture's nouns and its background. Resumes by itself."""
-    with processes(settings.device) as (own, device):
-        precision = choose_precision(settings.precision, device)
-        log.info("%s", precision.reason)
-        torch.manual_seed(settings.seed)
-        targets, held_out = data.targets(examples.scenes), data.scenes(data.HELD_OUT, 500)
-        names = {"nouns": list(data.NOUNS), "colours": list(data.COLOUR_NAMES), "backgrounds": list(data.BACKGROUND_NAMES)}
-        sizes = len(data.NOUNS), len(data.COLOUR_NAMES), len(data.BACKGROUND_NAMES)
-        network = MiniInception(*sizes, options.width).to(device).to(memory_format=torch.channels_last)
-        normalise_together(network, own)
-        average = Average(network, 0.995)
-        optimiser = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=0.02, betas=(0.9, 0.98))
-        descent = Descent(list(network.parameters()), {"adam": optimiser}, precision, own, clip=2.0)
-        config = {"kind": "classifier", "width": options.width, "seed": settings.seed, **names}
-        checkpoint = Checkpoint(settings.out, config, average, network=network, descent=descent)
-        start = checkpoint.resume()
-        columns = ("loss", "noun", "colour", "background", "everything")
-        curve = Curve(settings.out, columns, start=start, images=settings.batch, device=device)
-        weights = torch.ones(len(data.NOUNS) + 1, device=device)
-        weights[-1] = 0.1  # most cells hold nothing
-        lots, shares = torch.arange(len(examples)), own.shares(settings.batch, settings.accumulate)
-        for step in track(range(start, settings.steps), f"training {settings.out.stem}", settings.steps - start, "steps"):
-            rows, total = batch_of(step, lots, settings.batch, settings.seed), 0.0
-            draws = augmentation(settings.batch, examples.size, generator_of(settings.seed, step))
-            for share in shares:
-                pictures = to_unit(examples.pictures(rows[share].tolist()).to(device))
-                pictures = augment(pictures, *(draw[share].to(device) for draw in draws)).contiguous(memory_format=torch.channels_last)
-                truth = [part[rows[share]].to(device) for part in targets]
-                with precision.autocast():
-                    found = network(pictures)
-                loss = F.cross_entropy(found.nouns.float(), truth[0], weight=weights, reduction="sum") / (len(pictures) * CELLS_THAT_COUNT)
-                loss = loss + F.cross_entropy(found.colours.float(), truth[1], reduction="sum") / (len(pictures) * SHAPES_PER_PICTURE)
-                loss = loss + 0.5 * F.cross_entropy(found.backgrounds.float(), truth[2])
-                loss = loss + 0.5 * F.cross_entropy(found.logits.float(), truth[3])
-                descent.backward(loss, len(shares))
-                total += loss.item() / len(shares)
-            total = check_finite(own.mean(total), step)
-            descent.step(schedule(step, settings.steps))
-            average.update(network)
-            done = step + 1
-            if own.first and (done % settings.every == 0 or done == settings.steps):
-                trained = MiniInception(*sizes, options.width)
-                trained.load_state_dict(average.weights)
-                right = judge_scenes(trained.eval(), data.pictures(held_out), held_out)
-                curve.log(done, loss=total, **{name: right[name] for name in columns[1:]})
-                checkpoint.save(done)
-                curve.resume_clock()
+    own, device = join(settings.device)
+    precision = choose_precision(settings.precision, device)
+    log.info("%s", precision.reason)
+    torch.manual_seed(settings.seed)
+    targets, held_out = data.targets(examples.scenes), data.scenes(data.HELD_OUT, 500)
+    names = {"nouns": list(data.NOUNS), "colours": list(data.COLOUR_NAMES), "backgrounds": list(data.BACKGROUND_NAMES)}
+    sizes = len(data.NOUNS), len(data.COLOUR_NAMES), len(data.BACKGROUND_NAMES)
+    network = MiniInception(*sizes, options.width).to(device).to(memory_format=torch.channels_last)
+    normalise_together(network, own)
+    average = Average(network, 0.995)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=0.02, betas=(0.9, 0.98))
+    descent = Descent(list(network.parameters()), {"adam": optimiser}, precision, own, clip=2.0)
+    config = {"kind": "classifier", "width": options.width, "seed": settings.seed, **names}
+    checkpoint = Checkpoint(settings.out, config, average, network=network, descent=descent)
+    start = checkpoint.resume()
+    columns = ("loss", "noun", "colour", "background", "everything")
+    curve = Curve(settings.out, columns, start=start, images=settings.batch, device=device)
+    weights = torch.ones(len(data.NOUNS) + 1, device=device)
+    weights[-1] = 0.1  # most cells hold nothing
+    lots, shares = torch.arange(len(examples)), own.shares(settings.batch, settings.accumulate)
+    for step in track(range(start, settings.steps), f"training {settings.out.stem}", settings.steps - start, "steps"):
+        rows, total = batch_of(step, lots, settings.batch, settings.seed), 0.0
+        draws = augmentation(settings.batch, examples.size, generator_of(settings.seed, step))
+        for share in shares:
+            pictures = to_unit(examples.pictures(rows[share].tolist()).to(device))
+            pictures = augment(pictures, *(draw[share].to(device) for draw in draws)).contiguous(memory_format=torch.channels_last)
+            truth = [part[rows[share]].to(device) for part in targets]
+            with precision.autocast():
+                found = network(pictures)
+            loss = F.cross_entropy(found.nouns.float(), truth[0], weight=weights, reduction="sum") / (len(pictures) * CELLS_THAT_COUNT)
+            loss = loss + F.cross_entropy(found.colours.float(), truth[1], reduction="sum") / (len(pictures) * SHAPES_PER_PICTURE)
+            loss = loss + 0.5 * F.cross_entropy(found.backgrounds.float(), truth[2])
+            loss = loss + 0.5 * F.cross_entropy(found.logits.float(), truth[3])
+            descent.backward(loss, len(shares))
+            total += loss.item() / len(shares)
+        total = check_finite(own.mean(total), step)
+        descent.step(schedule(step, settings.steps))
+        average.update(network)
+        done = step + 1
+        if own.first and (done % settings.every == 0 or done == settings.steps):
+            trained = MiniInception(*sizes, options.width)
+            trained.load_state_dict(average.weights)
+            right = judge_scenes(trained.eval(), data.pictures(held_out), held_out)
+            curve.log(done, loss=total, **{name: right[name] for name in columns[1:]})
+            checkpoint.save(done)
+            curve.resume_clock()
 
 
 # The means are over fixed counts, so that a batch in parts has the gradient of the whole: on average a picture has 1.8 things, whose
@@ -103,61 +103,61 @@ def augment(images: Tensor, draw: Tensor, noise: Tensor) -> Tensor:
 def train_clip(settings: Settings, examples: data.Examples, held_out: data.Examples, *, classifier: Path) -> None:
     """Contrastive training on a classifier's frozen trunk. A pair's caption with the relation turned round is one more negative.
     Resumes by itself. With several processes all captions of a batch are negatives; with parts (accumulate) those of the part."""
-    with processes(settings.device) as (own, device):
-        precision = choose_precision(settings.precision, device)
-        log.info("%s", precision.reason)
-        torch.manual_seed(settings.seed)
-        words, count = data.learned_pieces(examples), min(len(held_out), 256)
-        held_out_pictures = to_unit(held_out.pictures(range(count))).to(device)
-        held_out_texts = data.read(held_out.prompts()[:count], words).to(device)
-        network = MiniClip(load_classifier(classifier), len(words), words.context).to(device).to(memory_format=torch.channels_last)
-        average = Average(network, 0.995)
-        network.trunk.eval().requires_grad_(False)
-        trained_parts = [p for p in network.parameters() if p.requires_grad]
-        optimiser = torch.optim.AdamW(trained_parts, lr=2e-3, weight_decay=0.02, betas=(0.9, 0.98))
-        descent = Descent(trained_parts, {"adam": optimiser}, precision, own, clip=2.0)
-        config = {"kind": "clip", "seed": settings.seed, "words": list(words.pieces), "context": words.context}
-        config["classifier"] = {"width": network.mix.in_channels // 4}
-        checkpoint = Checkpoint(settings.out, config, average, network=network, descent=descent)
-        start = checkpoint.resume()
-        columns = ("loss", "image_to_text", "text_to_image", *(("relation",) if isinstance(held_out, data.World) else ()))
-        curve = Curve(settings.out, columns, start=start, images=settings.batch, device=device)
-        lots, shares = torch.arange(len(examples)), own.shares(settings.batch, settings.accumulate)
-        for step in track(range(start, settings.steps), f"training {settings.out.stem}", settings.steps - start, "steps"):
-            rows, total = batch_of(step, lots, settings.batch, settings.seed).tolist(), 0.0
-            draws = augmentation(settings.batch, examples.size, generator_of(settings.seed, step))
-            for share in shares:
-                randoms = [random_of(settings.seed, step, place) for place in range(settings.batch)[share]]
-                texts = data.read([examples.caption(row, random) for row, random in zip(rows[share], randoms, strict=True)], words)
-                scenes = [examples.scenes[row] for row in rows[share]] if isinstance(examples, data.World) else []
-                false, of_row = _false_captions(scenes, randoms)
-                pictures = augment(to_unit(examples.pictures(rows[share]).to(device)), *(draw[share].to(device) for draw in draws))
-                with precision.autocast():
-                    images = network.image(pictures.contiguous(memory_format=torch.channels_last))
-                    both = network.texts(torch.cat((texts, data.read(false, words))).to(device))
-                images, both = images.float(), both.float()
-                place = torch.tensor(of_row, dtype=torch.int64, device=device)
-                hard = torch.full((len(images), 1), -1e4, device=device)
-                hard[place, 0] = network.log_scale.exp().clamp(max=50) * (images[place] * both[len(images) :]).sum(1)
-                captions, images, hard = own.gather(both[: len(images)]), own.gather(images), own.gather(hard)
-                matrix = network.log_scale.exp().clamp(max=50) * images @ captions.T  # [N, N]
-                goal = torch.arange(len(images), device=device)
-                loss = (F.cross_entropy(torch.cat((matrix, hard), 1), goal) + F.cross_entropy(matrix.T, goal)) / 2
-                descent.backward(loss, len(shares))
-                total += loss.item() / len(shares)
-            total = check_finite(own.mean(total), step)
-            descent.step(schedule(step, settings.steps))
-            average.update(network)
-            done = step + 1
-            if own.first and (done % settings.every == 0 or done == settings.steps):
-                trained = MiniClip(load_classifier(classifier), len(words), words.context).to(device)
-                trained.load_state_dict(average.weights)
-                right = evaluate_clip(trained.eval(), held_out_pictures, held_out_texts)
-                if isinstance(held_out, data.World):
-                    right |= {"relation": sees_relations(trained, held_out.scenes[:count], held_out_pictures)}
-                curve.log(done, loss=total, **right)
-                checkpoint.save(done)
-                curve.resume_clock()
+    own, device = join(settings.device)
+    precision = choose_precision(settings.precision, device)
+    log.info("%s", precision.reason)
+    torch.manual_seed(settings.seed)
+    words, count = data.learned_pieces(examples), min(len(held_out), 256)
+    held_out_pictures = to_unit(held_out.pictures(range(count))).to(device)
+    held_out_texts = data.read(held_out.prompts()[:count], words).to(device)
+    network = MiniClip(load_classifier(classifier), len(words), words.context).to(device).to(memory_format=torch.channels_last)
+    average = Average(network, 0.995)
+    network.trunk.eval().requires_grad_(False)
+    trained_parts = [p for p in network.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(trained_parts, lr=2e-3, weight_decay=0.02, betas=(0.9, 0.98))
+    descent = Descent(trained_parts, {"adam": optimiser}, precision, own, clip=2.0)
+    config = {"kind": "clip", "seed": settings.seed, "words": list(words.pieces), "context": words.context}
+    config["classifier"] = {"width": network.mix.in_channels // 4}
+    checkpoint = Checkpoint(settings.out, config, average, network=network, descent=descent)
+    start = checkpoint.resume()
+    columns = ("loss", "image_to_text", "text_to_image", *(("relation",) if isinstance(held_out, data.World) else ()))
+    curve = Curve(settings.out, columns, start=start, images=settings.batch, device=device)
+    lots, shares = torch.arange(len(examples)), own.shares(settings.batch, settings.accumulate)
+    for step in track(range(start, settings.steps), f"training {settings.out.stem}", settings.steps - start, "steps"):
+        rows, total = batch_of(step, lots, settings.batch, settings.seed).tolist(), 0.0
+        draws = augmentation(settings.batch, examples.size, generator_of(settings.seed, step))
+        for share in shares:
+            randoms = [random_of(settings.seed, step, place) for place in range(settings.batch)[share]]
+            texts = data.read([examples.caption(row, random) for row, random in zip(rows[share], randoms, strict=True)], words)
+            scenes = [examples.scenes[row] for row in rows[share]] if isinstance(examples, data.World) else []
+            false, of_row = _false_captions(scenes, randoms)
+            pictures = augment(to_unit(examples.pictures(rows[share]).to(device)), *(draw[share].to(device) for draw in draws))
+            with precision.autocast():
+                images = network.image(pictures.contiguous(memory_format=torch.channels_last))
+                both = network.texts(torch.cat((texts, data.read(false, words))).to(device))
+            images, both = images.float(), both.float()
+            place = torch.tensor(of_row, dtype=torch.int64, device=device)
+            hard = torch.full((len(images), 1), -1e4, device=device)
+            hard[place, 0] = network.log_scale.exp().clamp(max=50) * (images[place] * both[len(images) :]).sum(1)
+            captions, images, hard = own.gather(both[: len(images)]), own.gather(images), own.gather(hard)
+            matrix = network.log_scale.exp().clamp(max=50) * images @ captions.T  # [N, N]
+            goal = torch.arange(len(images), device=device)
+            loss = (F.cross_entropy(torch.cat((matrix, hard), 1), goal) + F.cross_entropy(matrix.T, goal)) / 2
+            descent.backward(loss, len(shares))
+            total += loss.item() / len(shares)
+        total = check_finite(own.mean(total), step)
+        descent.step(schedule(step, settings.steps))
+        average.update(network)
+        done = step + 1
+        if own.first and (done % settings.every == 0 or done == settings.steps):
+            trained = MiniClip(load_classifier(classifier), len(words), words.context).to(device)
+            trained.load_state_dict(average.weights)
+            right = evaluate_clip(trained.eval(), held_out_pictures, held_out_texts)
+            if isinstance(held_out, data.World):
+                right |= {"relation": sees_relations(trained, held_out.scenes[:count], held_out_pictures)}
+            curve.log(done, loss=total, **right)
+            checkpoint.save(done)
+            curve.resume_clock()
 
 
 def _false_captions(scenes: list[Scene], randoms: list[Random]) -> tuple[list[str], list[int]]:

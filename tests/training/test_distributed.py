@@ -1,5 +1,6 @@
 """Two processes that share every batch learn what one process learns; and so does one that takes it in parts."""
 
+import csv
 import os
 import subprocess
 import sys
@@ -51,10 +52,21 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("model", MODELS)
 def test_two_processes_learn_what_one_learns(runs: Path, model: str) -> None:
     one, two = (load_file(runs / name / f"{model}.safetensors") for name in ("one", "two"))
+    # Adam without momentum, as the GAN has it, makes steps of one size even of gradients that are mere rounding.
+    rounding = 5e-3 if model == "gan" else 1e-4
     assert one.keys() == two.keys()
     for name, value in one.items():
         if value.is_floating_point():
-            assert torch.allclose(value.float(), two[name].float(), rtol=2e-2, atol=2e-3), name
+            assert torch.allclose(value.float(), two[name].float(), rtol=1e-3, atol=rounding), name
+    losses = [_numbers(runs / name / f"{model}.csv") for name in ("one", "two")]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+
+
+def _numbers(curve: Path) -> dict[str, float]:
+    """The last row, without what is measured by the clock."""
+    with curve.open(newline="") as file:
+        row = list(csv.DictReader(file))[-1]
+    return {name: float(value) for name, value in row.items() if name not in ("seconds", "images_per_second", "memory_gb")}
 
 
 @pytest.mark.slow
