@@ -18,10 +18,10 @@ from evalkit.run_folder import image_seed
 
 def load(
     *,
-    temperature: float = 1.0,
+    temperature: float = 0.7,
     top_k: int = 200,
-    top_p: float = 1.0,
-    guidance: float = 3.0,
+    top_p: float = 0.9,
+    guidance: float = 1.8,
     best_of: int = 1,
     weights: str = "",
     device: str = "auto",

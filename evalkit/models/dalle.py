@@ -119,10 +119,10 @@ class Dalle(nn.Module):
         empty: Tensor,
         seeds: Sequence[int],
         *,
-        guidance: float = 3.0,
-        temperature: float = 1.0,
+        guidance: float = 1.8,
+        temperature: float = 0.7,
         top_k: int = 200,
-        top_p: float = 1.0,
+        top_p: float = 0.9,
     ) -> Tensor:
         """Draw one picture per text: int64 [N, L].
 

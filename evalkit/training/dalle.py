@@ -99,7 +99,7 @@ def train_dalle(
             trained = Dalle(TextTower(len(pieces), pieces.context, width), images.codes, side, width, options.depth, options.heads)
             trained.load_state_dict(average.weights)
             trained = trained.eval().to(device)
-            drawn = draw(trained, images, pieces, held_out.prompts() if umpire else held_out.prompts()[:64], device)
+            drawn = draw(trained, images, pieces, held_out.prompts()[: len(held_out) if umpire else 64], device)
             right = for_the_curve(judge_scenes(umpire, drawn, held_out.scenes)) if umpire and isinstance(held_out, data.World) else {}
             unseen = held_out_loss(trained, images, pieces, held_out, device)
             curve.log(done, loss=sum(losses) / len(losses), held_out_loss=unseen, **right)
@@ -146,13 +146,11 @@ def text_tower(clip: Path, pieces: SubwordTokenizer) -> TextTower:
 
 
 @torch.no_grad()
-def draw(
-    network: Dalle, images: ImageTokenizer, pieces: SubwordTokenizer, prompts: list[str], device: str, guidance: float = 3.0
-) -> Tensor:
+def draw(network: Dalle, images: ImageTokenizer, pieces: SubwordTokenizer, prompts: list[str], device: str) -> Tensor:
     """One picture for each prompt: uint8 [N, 3, S, S]."""
     texts, nothing = data.read(prompts, pieces).to(device), data.read([""], pieces).to(device)
     drawn = [
-        network.sample(part, nothing, range(start, start + len(part)), guidance=guidance)
+        network.sample(part, nothing, range(start, start + len(part)))
         for start, part in zip(range(0, len(texts), 50), texts.split(50), strict=False)
     ]
     return to_bytes(images.decode(torch.cat(drawn))).cpu()

@@ -1,0 +1,42 @@
+"""What a training costs: seconds per step of every preset of image tokenizer, dalle and gan, and hours for all its steps.
+
+python benchmarks/presets.py [STEPS]        (3 by default; some minutes, several gigabytes for the largest)
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from evalkit.training import presets, train
+
+
+def seconds(model: str, folder: str, preset: str, steps: int) -> float:
+    for path in Path(folder).glob(f"{model}*.pt"):
+        path.unlink()
+    start = time.perf_counter()
+    train(model, out=folder, preset=preset, steps=steps)
+    return time.perf_counter() - start
+
+
+def main(steps: int) -> None:
+    for model in ("image-tokenizer", "dalle", "gan"):
+        for name, chosen in presets.PRESETS[model].items():
+            # The largest size of the GAN, which most of its steps have; few scenes, for composing them is another cost.
+            options = chosen.options | ({"growing": False} if model == "gan" else {})
+            presets.PRESETS[model][name] = replace(chosen, scenes=chosen.batch * (steps + 1), every=10**9, options=options)
+            with tempfile.TemporaryDirectory() as folder:
+                if model == "dalle":
+                    train("image-tokenizer", out=folder, preset=name if name.isdigit() else "32", steps=1, batch=8)
+                if "teacher" in options:
+                    train("dalle", out=folder, steps=1, batch=8)
+                each = (seconds(model, folder, name, 1 + steps) - seconds(model, folder, name, 1)) / steps
+            hours = each * chosen.steps / 3600
+            print(f"{model:16} {name:8} {each:7.2f} s per step of {chosen.batch} {hours:7.1f} hours for {chosen.steps:,} steps", flush=True)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 3)
