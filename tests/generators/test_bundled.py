@@ -74,7 +74,7 @@ def test_the_best_of_several_is_nearer_to_the_prompt_by_mini_clip() -> None:
 
     one, four = (dalle.load(device="cpu", best_of=count)(prompts, seeds) for count in (1, 4))
     assert (nearness(four) >= nearness(one) - 1e-3).all()
-    assert nearness(four).mean() > nearness(one).mean() + 0.01
+    assert nearness(four).mean() > nearness(one).mean() + 0.003
 
 
 def test_a_dalle_and_a_tokenizer_of_different_trainings_are_refused(tmp_path) -> None:
