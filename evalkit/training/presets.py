@@ -1,6 +1,6 @@
 """What is trained by default: sizes, steps and what they cost. A preset is data; every number of it can be changed by an option.
 
-Costs are of one training on two cores of an AMD EPYC (Zen 3, fp32), from the time of its steps; see BENCHMARKS.md.
+Costs are of one training on two cores of an AMD EPYC, from the time of its steps; `python benchmarks/presets.py` measures them anew.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ PRESETS: dict[str, dict[str, Preset]] = {
     "mini-clip": {"32": Preset(32, 1200, 128, "12 minutes", 200)},
     "image-tokenizer": {
         "32": Preset(32, 4500, 64, "25 minutes"),
-        "64": Preset(64, 6000, 64, ""),
-        "128": Preset(128, 12_000, 64, "", scenes=40_000, options={"levels": "8,8,8,5,5", "width": 128, "doublings": 3}),
+        "64": Preset(64, 6000, 64, "2.6 hours"),
+        "128": Preset(128, 12_000, 64, "29 hours", scenes=40_000, options={"levels": "8,8,8,5,5", "width": 128, "doublings": 3}),
     },
     "dalle": {
-        "32": Preset(32, 12_000, 32, "", scenes=150_000),
-        "64": Preset(64, 30_000, 64, "", scenes=150_000, options={"depth": 8}),
-        "128": Preset(128, 60_000, 64, "", scenes=40_000, options={"depth": 12}),
-        "student": Preset(32, 6000, 32, "", scenes=150_000, options={"depth": 2, "teacher": "dalle"}),
+        "32": Preset(32, 12_000, 32, "2 hours", scenes=150_000),
+        "64": Preset(64, 30_000, 64, "not measured yet", scenes=150_000, options={"depth": 8}),
+        "128": Preset(128, 60_000, 64, "not measured yet", scenes=40_000, options={"depth": 12}),
+        "student": Preset(32, 6000, 32, "not measured yet", scenes=150_000, options={"depth": 2, "teacher": "dalle"}),
     },
     "gan": {
-        "32": Preset(32, 5000, 48, "", 500),
-        "64": Preset(64, 15_000, 48, "", 500),
-        "128": Preset(128, 30_000, 48, "", 500, scenes=40_000),
+        "32": Preset(32, 5000, 48, "70 minutes", 500),
+        "64": Preset(64, 15_000, 48, "not measured yet", 500),
+        "128": Preset(128, 30_000, 48, "not measured yet", 500, scenes=40_000),
     },
 }
 
