@@ -71,10 +71,7 @@ def compose(seed: int) -> Scene:
     kind = "single" if draw < 0.6 else "count" if draw < 0.8 else "pair"
     noun, colour = _thing(random, background)
     if kind == "single":
-        size = random.choices((48, 40, 32), (5, 4, 1))[0]
-        free = CANVAS - size  # things stand in the lower part, where the ground is
-        places = [(random.randrange(0, free + 1, 8), random.randrange(8, free + 1, 8), size)]
-        return _scene(random, kind, [(noun, colour)], places, "", background)
+        return _scene(random, kind, [(noun, colour)], [place_alone(random)], "", background)
     if kind == "count":
         places = _group(random, random.choice((2, 3, 4)))
         return _scene(random, kind, [(noun, colour)] * len(places), places, "", background)
@@ -93,6 +90,13 @@ def _thing(random: Random, background: str) -> tuple[str, str]:
     if random.random() < 0.8:
         return random.choice(_NAMES), ""
     return random.choice(tuple(SHAPES)), random.choice([name for name in COLOURS if name not in _HIDDEN[background]])
+
+
+def place_alone(random: Random) -> tuple[int, int, int]:
+    """x, y and size of a single thing. It stands in the lower part, where the ground is."""
+    size = random.choices((48, 40, 32), (5, 4, 1))[0]
+    free = CANVAS - size
+    return random.randrange(0, free + 1, 8), random.randrange(8, free + 1, 8), size
 
 
 def _group(random: Random, count: int) -> list[tuple[int, int, int]]:

@@ -11,7 +11,6 @@ from typing import NamedTuple
 import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
-from torch.nn import functional as F
 
 from evalkit import plugins
 from evalkit.metrics.frechet import fid, moments
@@ -19,7 +18,7 @@ from evalkit.metrics.intervals import wilson
 from evalkit.models.load import BUNDLED, load_classifier
 from evalkit.models.mini_inception import MiniInception, detect, to_unit
 from evalkit.run_folder import image_seed
-from evalkit.scenes.compose import CANVAS, STYLES_OF_SCENES, Scene
+from evalkit.scenes.compose import STYLES_OF_SCENES, Scene, place_alone
 from evalkit.scenes.vocabulary import mentions
 from evalkit.training import data
 from evalkit.training.quality import Answer, draw_all
@@ -95,9 +94,8 @@ def another(scene: Scene, random: Random) -> Scene:
     """A scene that the same caption describes: another style, tint and horizon; a single thing stands elsewhere, in another size."""
     items = scene.items
     if scene.kind == "single":
-        size = random.choices((48, 40, 32), (5, 4, 1))[0]
-        place = {axis: random.randrange(low, CANVAS - size + 1, 8) for axis, low in (("x", 0), ("y", 8))}
-        items = (replace(items[0], size=size, **place),)
+        x, y, size = place_alone(random)
+        items = (replace(items[0], x=x, y=y, size=size),)
     return replace(scene, items=items, style=random.choice(STYLES_OF_SCENES), variant=random.randrange(4))
 
 
@@ -121,6 +119,5 @@ def nearest(pictures: Tensor, training: Tensor) -> float:
 
 @torch.no_grad()
 def pooled(network: MiniInception, pictures: Tensor) -> Tensor:
-    """float32 [N, D]: the classifier's features."""
-    parts = (F.interpolate(to_unit(part), size=(32, 32), mode="area") for part in pictures.split(250))
-    return torch.cat([network(part).pool for part in parts])
+    """uint8 [N, 3, 32, 32] -> float32 [N, D], the classifier's features."""
+    return torch.cat([network(to_unit(part)).pool for part in pictures.split(250)])

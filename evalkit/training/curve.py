@@ -18,6 +18,7 @@ from evalkit.chart_style import to_bytes
 from evalkit.charts import training_curve
 from evalkit.core import EvalkitError
 from evalkit.run_folder import write_atomically
+from evalkit.training.grids import tiled, to_png
 
 
 class Curve:
@@ -49,7 +50,14 @@ class Curve:
         write_atomically(self.path.with_suffix(".png"), to_bytes(training_curve(numbers, self.path.stem), "png"))
         print("  ".join(f"{name} {value}" for name, value in self.rows[-1].items() if value), file=sys.stderr, flush=True)
         self._last = step
-        self.resume_clock()
+
+    def save_samples(self, step: int, pictures: Tensor, columns: int = 8) -> None:
+        """`<model>-samples/<step>.png`: uint8 [N, 3, S, S], row by row, enlarged to at least 64 pixels each."""
+        path = self.path.with_name(f"{self.path.stem}-samples") / f"{step:06d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        columns = min(columns, len(pictures))
+        whole = tiled(pictures[: len(pictures) // columns * columns].cpu(), columns)
+        write_atomically(path, to_png(whole, max(1, 64 // pictures.shape[-1]), Image.Resampling.NEAREST))
 
     def resume_clock(self) -> None:
         """The throughput counts from here: what went before was evaluation."""
@@ -64,18 +72,6 @@ def check_finite(value: float, step: int, name: str = "loss") -> float:
             "The last good checkpoint is kept: go on from it with --precision fp32, or begin anew with another --seed.",
         )
     return value
-
-
-def save_grid(path: Path, pictures: Tensor, columns: int = 8) -> None:
-    """uint8 [N, 3, S, S] -> one PNG, row by row, enlarged to at least 64 pixels each."""
-    padded = torch.nn.functional.pad(pictures[: len(pictures) // columns * columns or len(pictures)].cpu(), (1, 1, 1, 1), value=255)
-    whole = torch.cat([torch.cat(list(row), 2) for row in padded.split(min(columns, len(padded)))], 1)
-    image = Image.fromarray(whole.permute(1, 2, 0).numpy())
-    scale = max(1, 64 // pictures.shape[-1])
-    file = io.BytesIO()
-    image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST).save(file, "PNG", optimize=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, file.getvalue())
 
 
 def _read(path: Path) -> list[dict[str, str]]:

@@ -18,10 +18,10 @@ from evalkit.models.text import SubwordTokenizer, TextTower
 from evalkit.terminal import track
 from evalkit.training import data
 from evalkit.training.checkpoint import Average, Checkpoint
-from evalkit.training.curve import Curve, check_finite, save_grid
+from evalkit.training.curve import Curve, check_finite
 from evalkit.training.distillation import distillation_loss
 from evalkit.training.distributed import join
-from evalkit.training.judge import CURVE, for_the_curve, judge_scenes
+from evalkit.training.judge import CURVE, for_the_curve
 from evalkit.training.loop import Settings, batch_of, random_of, schedule
 from evalkit.training.muon import Muon
 from evalkit.training.options import DalleOptions
@@ -100,10 +100,10 @@ def train_dalle(
             trained.load_state_dict(average.weights)
             trained = trained.eval().to(device)
             drawn = draw(trained, images, pieces, held_out.prompts()[: len(held_out) if umpire else 64], device)
-            right = for_the_curve(judge_scenes(umpire, drawn, held_out.scenes)) if umpire and isinstance(held_out, data.World) else {}
+            right = for_the_curve(umpire, drawn, held_out)
             unseen = held_out_loss(trained, images, pieces, held_out, device)
             curve.log(done, loss=sum(losses) / len(losses), held_out_loss=unseen, **right)
-            save_grid(settings.out.with_name(f"{settings.out.stem}-samples") / f"{done:06d}.png", drawn[:64])
+            curve.save_samples(done, drawn[:64])
             checkpoint.save(done)
             curve.resume_clock()
             losses.clear()

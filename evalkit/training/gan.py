@@ -18,10 +18,10 @@ from evalkit.models.text import SubwordTokenizer
 from evalkit.terminal import track
 from evalkit.training import data
 from evalkit.training.checkpoint import Average, Checkpoint
-from evalkit.training.curve import Curve, check_finite, save_grid
+from evalkit.training.curve import Curve, check_finite
 from evalkit.training.distributed import join
 from evalkit.training.gan_losses import critic_loss, generator_loss, gradient_penalty, kind_of
-from evalkit.training.judge import CURVE, for_the_curve, judge_scenes
+from evalkit.training.judge import CURVE, for_the_curve
 from evalkit.training.loop import Settings, batch_of, generator_of, random_of
 from evalkit.training.options import GanOptions
 from evalkit.training.precision import Descent, choose_precision
@@ -147,9 +147,9 @@ def train_gan(
             trained.load_state_dict(average.weights)
             asked = held_out.prompts() if umpire else held_out.prompts()[:64]
             looked_at = draw(trained.eval(), reader, words, asked, device, now)
-            right = for_the_curve(judge_scenes(umpire, looked_at, held_out.scenes)) if umpire and isinstance(held_out, data.World) else {}
+            right = for_the_curve(umpire, looked_at, held_out)
             curve.log(done, size=now.size, generator=losses[1], critic=losses[0], **right)
-            save_grid(settings.out.with_name(f"{settings.out.stem}-samples") / f"{done:06d}.png", looked_at[:64])
+            curve.save_samples(done, looked_at[:64])
             checkpoint.save(done)
             curve.resume_clock()
 

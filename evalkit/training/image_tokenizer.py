@@ -12,7 +12,7 @@ from evalkit.models.image_tokenizer import ImageTokenizer
 from evalkit.models.mini_inception import to_bytes, to_unit
 from evalkit.terminal import track
 from evalkit.training.checkpoint import Average, Checkpoint
-from evalkit.training.curve import Curve, check_finite, save_grid
+from evalkit.training.curve import Curve, check_finite
 from evalkit.training.data import Examples
 from evalkit.training.distributed import join
 from evalkit.training.loop import Settings, batch_of, schedule
@@ -69,7 +69,7 @@ def train_image_tokenizer(settings: Settings, examples: Examples, held_out: Exam
             psnr = float(10 * torch.log10(4 / F.mse_loss(drawn, to_unit(unseen.to(device)))))
             curve.log(done, loss=total, psnr=psnr, codes=float(tokens.unique().numel()))
             pairs = torch.stack((unseen[:32], to_bytes(drawn[:32]).cpu()), 1).flatten(0, 1)  # each beside its original
-            save_grid(settings.out.with_name(f"{settings.out.stem}-samples") / f"{done:06d}.png", pairs)
+            curve.save_samples(done, pairs)
             checkpoint.save(done)
             curve.resume_clock()
 

@@ -138,9 +138,10 @@ def train_clip(settings: Settings, examples: data.Examples, held_out: data.Examp
             images, both = images.float(), both.float()
             place = torch.tensor(of_row, dtype=torch.int64, device=device)
             hard = torch.full((len(images), 1), -1e4, device=device)
-            hard[place, 0] = network.log_scale.exp().clamp(max=50) * (images[place] * both[len(images) :]).sum(1)
+            scale = network.log_scale.exp().clamp(max=50)
+            hard[place, 0] = scale * (images[place] * both[len(images) :]).sum(1)
             captions, images, hard = own.gather(both[: len(images)]), own.gather(images), own.gather(hard)
-            matrix = network.log_scale.exp().clamp(max=50) * images @ captions.T  # [N, N]
+            matrix = scale * images @ captions.T  # [N, N]
             goal = torch.arange(len(images), device=device)
             loss = (F.cross_entropy(torch.cat((matrix, hard), 1), goal) + F.cross_entropy(matrix.T, goal)) / 2
             descent.backward(loss, len(shares))
@@ -186,12 +187,12 @@ def evaluate_clip(network: MiniClip, pictures: Tensor, texts: Tensor) -> dict[st
 @torch.no_grad()
 def sees_relations(network: MiniClip, scenes: list[Scene], pictures: Tensor) -> float:
     """How often a pair's true caption scores above the same sentence with the relation turned round; 0.5 is chance."""
-    words, answers = data.word_tokenizer(), list[bool]()
+    words, answers, images = data.word_tokenizer(), list[bool](), network.image(pictures)
     for place, scene in enumerate(scenes):
         if scene.kind == "pair":
             told = [
                 caption(replace(scene, relation=relation), place, complete=True) for relation in (scene.relation, OPPOSITE[scene.relation])
             ]
-            scores = network.image(pictures[place : place + 1]) @ network.texts(data.read(told, words).to(pictures.device)).T  # [1, 2]
-            answers.append(bool(scores[0, 0] > scores[0, 1]))
+            true, false = images[place] @ network.texts(data.read(told, words).to(pictures.device)).T
+            answers.append(bool(true > false))
     return sum(answers) / max(len(answers), 1)

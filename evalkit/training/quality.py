@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +17,7 @@ from evalkit.metrics.intervals import wilson
 from evalkit.models.load import BUNDLED, load_classifier
 from evalkit.run_folder import image_seed, write_atomically
 from evalkit.training import data
+from evalkit.training.grids import tiled, to_png
 from evalkit.training.judge import judge_scenes
 
 QUESTIONS = {  # what is asked of each kind of prompt
@@ -91,11 +91,6 @@ def draw_all(draw: Callable[..., Sequence[object]], prompts: Sequence[str], seed
 
 def _grid(blocks: list[Tensor], columns: int = 16, scale: int = 2) -> bytes:
     """PNG: the same prompts row by row in every block, with white lines between the pictures."""
-    padded = [torch.nn.functional.pad(block, (1, 1, 1, 1), value=255) for block in blocks]
-    rows = [torch.cat([torch.cat(list(row), 2) for row in block.split(columns)], 1) for block in padded]
+    rows = [tiled(block, columns) for block in blocks]
     gap = torch.full((3, 12, rows[0].shape[2]), 255, dtype=torch.uint8)
-    whole = torch.cat([part for row in rows for part in (row, gap)][:-1], 1).permute(1, 2, 0).numpy()
-    image = Image.fromarray(whole)
-    file = io.BytesIO()
-    image.resize((image.width * scale, image.height * scale), Image.Resampling.LANCZOS).save(file, "PNG", optimize=True)
-    return file.getvalue()
+    return to_png(torch.cat([part for row in rows for part in (row, gap)][:-1], 1), scale, Image.Resampling.LANCZOS)
