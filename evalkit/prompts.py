@@ -113,7 +113,7 @@ def _read_text(path: Path) -> str:
     return text
 
 
-def _lines(text: str) -> Iterator[tuple[int, str]]:
+def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
     """Numbered lines that are not blank. Only \\n and \\r\\n end a line (str.splitlines knows nine more ends)."""
     for number, line in enumerate(text.split("\n"), 1):
         line = line.removesuffix("\r")
@@ -122,12 +122,12 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _txt(text: str, path: Path) -> Iterator[_Row]:
-    return (_Row(f"line {number}", line) for number, line in _lines(text))
+    return (_Row(f"line {number}", line) for number, line in numbered_lines(text))
 
 
 def _jsonl(text: str, path: Path) -> Iterator[_Row]:
-    for number, line in _lines(text):
-        value = _json(line, f"Line {number} of {path}")
+    for number, line in numbered_lines(text):
+        value = parse_json(line, f"Line {number} of {path}")
         key = next((key for key in TEXT_KEYS if isinstance(value, dict) and key in value), None)
         if key is None:
             raise EvalkitError(f"Line {number} of {path} has no prompt; expected an object with one of: {', '.join(TEXT_KEYS)}.", _FORMATS)
@@ -159,7 +159,7 @@ def _csv(text: str, path: Path) -> Iterator[_Row]:
 
 def _coco(text: str, path: Path) -> Iterator[_Row]:
     """The first caption of each image: images by id, captions by their own id."""
-    value = _json(text, str(path))
+    value = parse_json(text, str(path))
     try:
         images = sorted({image["id"] for image in value["images"]})
         known = set(images)
@@ -175,12 +175,13 @@ def _coco(text: str, path: Path) -> Iterator[_Row]:
     return (_Row(f"image {image}", first[image], image) for image in images if image in first)
 
 
-def _json(text: str, place: str) -> Any:
+def parse_json(text: str, place: str, hint: str = _FORMATS) -> Any:
+    """Raises EvalkitError with the place and the hint where it is no JSON."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         reason = getattr(error, "msg", "") or str(error)
-        raise EvalkitError(f"{place} is not valid JSON: {reason}.", _FORMATS) from error
+        raise EvalkitError(f"{place} is not valid JSON: {reason}.", hint) from error
 
 
 def _prompts(rows: Iterable[_Row], source: str) -> list[Prompt]:

@@ -17,7 +17,7 @@ from evalkit.sources.folders import folder_source, images_below
 from evalkit.sources.picture import Content, Picture, Source, natural_path
 
 log = logging.getLogger(__name__)
-__all__ = ["Content", "Picture", "Source", "images_below", "is_archive", "open_source"]
+__all__ = ["Content", "Picture", "Source", "images_below", "is_archive", "matching_files", "open_source"]
 
 _EXPECTED = "Expected a folder of pictures, .zip, .tar shards, .npz or .npy of uint8 images, or a dataset's folder or .parquet files."
 
@@ -38,7 +38,7 @@ def open_source(place: Path | str) -> Source:
     elif path.is_file():
         source = _of_files([path], str(place))
     else:
-        source = _of_files(_matching(str(place)), str(place))
+        source = _of_files(matching_files(str(place)), str(place))
     if source.count == 0:
         raise EvalkitError(f"{place} has no pictures in it.", _EXPECTED)
     return source
@@ -77,7 +77,7 @@ def _of_files(paths: list[Path], place: str) -> Source:
     raise EvalkitError(f"{place} is nothing that pictures are read from.", _EXPECTED)
 
 
-def _matching(pattern: str) -> list[Path]:
+def matching_files(pattern: str) -> list[Path]:
     """The files of a pattern: braces are a promise that every one is there, * and ? take what there is."""
     if not _is_pattern(pattern):
         raise EvalkitError(f"There is no file or folder {pattern}.", _EXPECTED)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import logging
 import os
 import posixpath
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evalkit.core import EvalkitError
-from evalkit.prompts import FILE_LIMIT
+from evalkit.prompts import FILE_LIMIT, numbered_lines, parse_json
 
 log = logging.getLogger(__name__)
 
@@ -79,11 +78,11 @@ def text_of(content: bytes, label: str) -> str:
 
 
 def _of_lines(text: str, label: str) -> list[str]:
-    return [caption for number, line in _lines(text) for caption in _cleaned(line, f"Line {number} of {label}")]
+    return [caption for number, line in numbered_lines(text) for caption in _cleaned(line, f"Line {number} of {label}")]
 
 
 def _of_object(text: str, label: str) -> list[str]:
-    value = _json(text, label)
+    value = parse_json(text, label, EXPECTED)
     key = next((key for key in CAPTION_KEYS if isinstance(value, dict) and key in value), None)
     return [] if key is None else _cleaned(value[key], label)
 
@@ -101,8 +100,8 @@ def _table(folder: Path, file: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def _objects(text: str, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for number, line in _lines(text):
-        value = _json(line, place := f"Line {number} of {path}")
+    for number, line in numbered_lines(text):
+        value = parse_json(line, place := f"Line {number} of {path}", EXPECTED)
         yield place, value if isinstance(value, dict) else {}  # which has no caption
 
 
@@ -131,7 +130,7 @@ def _annotations(files: Sequence[str]) -> list[str]:
 def _coco(folder: Path, file: str, names: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     """The captions of COCO's json, by the order of their ids; nothing for another kind of json that nobody named captions."""
     path = folder / file
-    value = _json(text_of(_limited(path, FILE_LIMIT), str(path)), str(path))
+    value = parse_json(text_of(_limited(path, FILE_LIMIT), str(path)), str(path), EXPECTED)
     if not (isinstance(value, dict) and "images" in value and "annotations" in value) and not path.name.startswith("captions"):
         return
     try:
@@ -170,18 +169,6 @@ def _limited(path: Path, limit: int) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise EvalkitError(f"The captions {path} cannot be read: {error.strerror}.", "Check its permissions.") from error
-
-
-def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """Numbered lines that are not blank. Only \\n and \\r\\n end a line (str.splitlines knows nine more ends)."""
-    return ((number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip())
-
-
-def _json(text: str, label: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise EvalkitError(f"{label} is not valid JSON: {getattr(error, 'msg', '') or error}.", EXPECTED) from error
 
 
 def _cleaned(value: object, label: str) -> list[str]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import glob
 import lzma
-import re
 import tarfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from evalkit.core import EvalkitError
+from evalkit.sources import matching_files
 from evalkit.sources.archives import TAR_SUFFIXES
 from evalkit.sources.picture import wanted
 from evalkit.training.captioned_files import TEXT_LIMIT, TEXT_SUFFIXES, Captions, beside, key_of
@@ -55,16 +54,4 @@ def _shards(place: Path | str) -> list[Path]:
     path = Path(place)
     if path.is_dir():
         return [file for file in path.iterdir() if file.name.lower().endswith(TAR_SUFFIXES)]
-    return [path] if path.is_file() else [Path(file) for name in _expanded(str(place)) for file in glob.glob(name)]
-
-
-def _expanded(pattern: str) -> list[str]:
-    """{000..012} counts with leading zeros, {a,b} lists."""
-    found = re.search(r"\{([^{}]*)\}", pattern)
-    if found is None:
-        return [pattern]
-    counted = re.fullmatch(r"(\d+)\.\.(\d+)", found[1])
-    numbers = range(int(counted[1]), int(counted[2]) + 1) if counted else ()
-    choices = [str(number).zfill(len(counted[1])) for number in numbers] if counted else found[1].split(",")
-    rest = _expanded(pattern[found.end() :])
-    return [pattern[: found.start()] + choice + end for choice in choices for end in rest]
+    return [path] if path.is_file() else matching_files(str(place))
