@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from evalkit.training.presets import MINI, MODELS, PRESETS, SEEDS, preset_of
 
 if TYPE_CHECKING:
     from evalkit.training.data import Examples
+    from evalkit.training.loop import Settings
 
 __all__ = ["MINI", "MODELS", "PRESETS", "train"]
 HELD_OUT = 300  # examples that are looked at while training, of the bundled world; of a user's pictures a tenth, if that is less
@@ -65,7 +66,7 @@ def train(
     for name, value in (("steps", steps), ("batch", batch), ("accumulate", accumulate)):
         if value is not None and value < 1:
             raise EvalkitError(f"{name} is {value}, expected at least 1.", f"Leave --{name} out for the usual number.")
-    own = OPTIONS[model](**plugins.checked_options(OPTIONS[model], {**chosen.options, **(options or {})}, model))
+    how = OPTIONS[model](**plugins.checked_options(OPTIONS[model], {**chosen.options, **(options or {})}, model))
     folder = Path(out)
     name = "dalle-student" if preset == "student" else model
 
@@ -100,13 +101,16 @@ def train(
         examples, held_out = whole.split(min(HELD_OUT, max(1, len(whole) // 10)))
         judge = None
         settings = replace(settings, batch=min(settings.batch, len(examples)))
-    _run(model, settings, examples, held_out, own, trained, judge)
+    _run(model, settings, examples, held_out, how, trained, judge)
     return settings.out
 
 
-def _run(model: str, settings: Any, examples: Any, held_out: Any, options: Any, trained: Any, judge: Path | None) -> None:
+def _run(
+    model: str, settings: Settings, examples: Examples, held_out: Examples, options: Any, trained: Callable[[str], Path], judge: Path | None
+) -> None:
     """The loop of a model, with the weights that it builds on."""
     from evalkit.training.dalle import train_dalle
+    from evalkit.training.data import World
     from evalkit.training.gan import train_gan
     from evalkit.training.image_tokenizer import train_image_tokenizer
     from evalkit.training.mini import train_classifier, train_clip
@@ -122,4 +126,5 @@ def _run(model: str, settings: Any, examples: Any, held_out: Any, options: Any, 
     elif model == "gan":
         train_gan(settings, examples, held_out, options, clip=trained("mini-clip"), coach=trained("mini-coach"), judge=judge)
     else:
+        assert isinstance(examples, World)  # pictures of users are refused above
         train_classifier(settings, examples, options)

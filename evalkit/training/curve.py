@@ -31,13 +31,22 @@ class Curve:
         self.images, self.device = images, device
         self.rows = [row for row in _read(self.path) if int(row["step"]) <= start] if start else []
         self._before = float(self.rows[-1]["seconds"]) if self.rows else 0.0
-        self._began, self._lap, self._last = time.monotonic(), time.monotonic(), start
+        self._began = self._lap = time.monotonic()
+        self._last, self._speed = start, 0.0
+
+    def stop_clock(self, step: int) -> None:
+        """The throughput of the steps since the last checkpoint is known here: what comes now is evaluation."""
+        self._speed = self.images * (step - self._last) / max(time.monotonic() - self._lap, 1e-9)
+        self._last = step
+
+    def resume_clock(self) -> None:
+        """The throughput counts from here."""
+        self._lap = time.monotonic()
 
     def log(self, step: int, **values: float) -> None:
-        """Add a row; the time since the last call counts as training, so call `resume_clock` after an evaluation."""
-        now = time.monotonic()
-        speed = self.images * (step - self._last) / max(now - self._lap, 1e-9)
-        row = {"step": str(step), "seconds": f"{self._before + now - self._began:.1f}", "images_per_second": f"{speed:.1f}"}
+        """Add a row."""
+        seconds = self._before + time.monotonic() - self._began
+        row = {"step": str(step), "seconds": f"{seconds:.1f}", "images_per_second": f"{self._speed:.1f}"}
         row |= {"memory_gb": f"{_memory(self.device) / 2**30:.2f}"} | {name: f"{value:.4f}" for name, value in values.items()}
         self.rows.append({name: row.get(name, "") for name in self.columns})
         text = io.StringIO()
@@ -49,7 +58,6 @@ class Curve:
         numbers = [{name: float(value) for name, value in row.items() if value} for row in self.rows]
         write_atomically(self.path.with_suffix(".png"), to_bytes(training_curve(numbers, self.path.stem), "png"))
         print("  ".join(f"{name} {value}" for name, value in self.rows[-1].items() if value), file=sys.stderr, flush=True)
-        self._last = step
 
     def save_samples(self, step: int, pictures: Tensor, columns: int = 8) -> None:
         """`<model>-samples/<step>.png`: uint8 [N, 3, S, S], row by row, enlarged to at least 64 pixels each."""
@@ -58,10 +66,6 @@ class Curve:
         columns = min(columns, len(pictures))
         whole = tiled(pictures[: len(pictures) // columns * columns].cpu(), columns)
         write_atomically(path, to_png(whole, max(1, 64 // pictures.shape[-1]), Image.Resampling.NEAREST))
-
-    def resume_clock(self) -> None:
-        """The throughput counts from here: what went before was evaluation."""
-        self._lap = time.monotonic()
 
 
 def check_finite(value: float, step: int, name: str = "loss") -> float:

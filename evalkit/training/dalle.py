@@ -96,6 +96,7 @@ def train_dalle(
         average.update(network)
         done = step + 1
         if own.first and (done % settings.every == 0 or done == settings.steps):
+            curve.stop_clock(done)
             trained = Dalle(TextTower(len(pieces), pieces.context, width), images.codes, side, width, options.depth, options.heads)
             trained.load_state_dict(average.weights)
             trained = trained.eval().to(device)

@@ -143,6 +143,7 @@ def train_gan(
 
         done = step + 1
         if own.first and (done % settings.every == 0 or done == settings.steps):
+            curve.stop_clock(done)
             trained = Gan(noise=options.noise, size=size).to(device)
             trained.load_state_dict(average.weights)
             asked = held_out.prompts() if umpire else held_out.prompts()[:64]

@@ -61,6 +61,7 @@ def train_image_tokenizer(settings: Settings, examples: Examples, held_out: Exam
         average.update(network)
         done = step + 1
         if own.first and (done % settings.every == 0 or done == settings.steps):
+            curve.stop_clock(done)
             trained = ImageTokenizer(levels, options.width, options.doublings).to(device)
             trained.load_state_dict(average.weights, strict=False)
             with torch.no_grad():

@@ -73,6 +73,7 @@ def train_classifier(settings: Settings, examples: data.World, options: Classifi
         average.update(network)
         done = step + 1
         if own.first and (done % settings.every == 0 or done == settings.steps):
+            curve.stop_clock(done)
             trained = MiniInception(*sizes, options.width)
             trained.load_state_dict(average.weights)
             right = judge_scenes(trained.eval(), data.pictures(held_out), held_out)
@@ -151,6 +152,7 @@ def train_clip(settings: Settings, examples: data.Examples, held_out: data.Examp
         average.update(network)
         done = step + 1
         if own.first and (done % settings.every == 0 or done == settings.steps):
+            curve.stop_clock(done)
             trained = MiniClip(load_classifier(classifier), len(words), words.context).to(device)
             trained.load_state_dict(average.weights)
             right = evaluate_clip(trained.eval(), held_out_pictures, held_out_texts)

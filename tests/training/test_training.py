@@ -11,6 +11,7 @@ from small_trainings import CLIP, JUDGE, held_out, settings, small_dalle, world
 from evalkit.core import EvalkitError
 from evalkit.models.load import load_classifier, load_clip, load_dalle, load_gan, load_image_tokenizer
 from evalkit.training import train
+from evalkit.training.curve import Curve
 from evalkit.training.gan import Stage, stage, train_gan
 from evalkit.training.image_tokenizer import train_image_tokenizer
 from evalkit.training.loop import batch_of, generator_of, random_of, schedule
@@ -96,6 +97,19 @@ def test_the_schedule_warms_up_and_decays() -> None:
     assert rates[0] == 0.01
     assert max(rates) == rates[300] == 1
     assert rates[-1] == 0.02
+
+
+def test_the_throughput_leaves_evaluations_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("evalkit.training.curve.time.monotonic", lambda: now[0])
+    curve = Curve(tmp_path / "dalle.safetensors", ("loss",), images=32)
+    for step, training, looking in ((10, 4.0, 100.0), (20, 8.0, 50.0)):
+        now[0] += training
+        curve.stop_clock(step)
+        now[0] += looking
+        curve.log(step, loss=1.0)
+        curve.resume_clock()
+    assert [(row["images_per_second"], row["seconds"]) for row in _rows(tmp_path / "dalle.csv")] == [("80.0", "104.0"), ("40.0", "162.0")]
 
 
 def test_every_epoch_is_a_shuffle_of_all_rows() -> None:
