@@ -13,11 +13,12 @@ from evalkit.models.load import BUNDLED, device_of, load_clip, load_gan
 from evalkit.models.text import SubwordTokenizer
 
 
-def load(*, truncation: float = 1.0, weights: str = "", device: str = "auto") -> Generator:
+def load(*, truncation: float = 0.6, weights: str = "", device: str = "auto") -> Generator:
     """The generator `gan`.
 
     Args:
-        truncation: scale of the noise, in [0, 1]: less is more typical and less varied (Brock et al. 2019).
+        truncation: scale of the noise, in [0, 1]: less is more typical and less varied (Brock et al. 2019). 1 is what it was
+            trained with.
         weights: a folder with gan.safetensors and mini-clip.safetensors of your own training; empty = the bundled ones.
         device: auto, cpu, cuda or cuda:N.
     """

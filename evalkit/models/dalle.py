@@ -1,8 +1,11 @@
 """DALL-E in small (Ramesh et al. 2021): a Transformer that writes a picture as image tokens, one after another, given a text.
 
 What is special here
-- The text is read by the text tower of a CLIP. Its token features are offered to every block as keys and values, before those
-  of the image tokens; only image tokens are updated, so a step costs 64 positions and not 64 + 24.
+- The text is read by the text tower of a CLIP, which knows what words mean and hardly in which order they stand. Two blocks on top
+  of it, in which half of the heads look back and half ahead, tell every word what stands before it and what behind: which of two
+  things is on the left.
+- The token features are offered to every block as keys and values, before those of the image tokens; only image tokens are updated,
+  so a step costs 64 positions and not 64 + 24.
 - The pooled text is added in every block, and is the input at the first position.
 - Row and column have position embeddings of their own, and every position is told the token above it, as it is the token to its
   left: within a thing these two nearly settle what comes next.
@@ -12,29 +15,40 @@ What is special here
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from evalkit.models.layers import RMSNorm, attend
+from evalkit.models.layers import Block, RMSNorm, attend
 from evalkit.models.text import TextFeatures, TextTower
 
 
-class Cache:
-    """Keys and values of one block, of the text and of the image tokens sampled so far."""
+class Read(NamedTuple):
+    """What one block takes from the text."""
 
-    def __init__(self, count: int, heads: int, length: int, width: int, like: Tensor) -> None:
-        self.keys = like.new_empty(count, heads, length, width)
-        self.values = like.new_empty(count, heads, length, width)
+    keys: Tensor  # float32 [N, heads, T, D / heads]
+    values: Tensor  # float32 [N, heads, T, D / heads]
+    shift: Tensor  # float32 [N, 1, D]
+
+
+class Cache:
+    """Keys and values of one block, of the text and of the image tokens sampled so far. Keys are kept transposed, and so read in
+    the order in which a query needs them."""
+
+    def __init__(self, read: Read, length: int) -> None:
+        count, heads, pieces, width = read.keys.shape
+        self.keys = read.keys.new_empty(count, heads, width, pieces + length)
+        self.values = read.values.new_empty(count, heads, pieces + length, width)
         self.filled = 0
+        self.extend(read.keys, read.values)
 
     def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         end = self.filled + keys.shape[2]
-        self.keys[:, :, self.filled : end], self.values[:, :, self.filled : end] = keys, values
+        self.keys[..., self.filled : end], self.values[:, :, self.filled : end] = keys.transpose(2, 3), values
         self.filled = end
-        return self.keys[:, :, :end], self.values[:, :, :end]
+        return self.keys[..., :end].transpose(2, 3), self.values[:, :, :end]
 
 
 class DalleBlock(nn.Module):
@@ -53,21 +67,20 @@ class DalleBlock(nn.Module):
         for layer in (self.project, self.contract, self.condition):
             nn.init.zeros_(layer.weight)
 
-    def read_text(self, text: Tensor) -> tuple[Tensor, Tensor]:
-        """Token features [N, T, D] -> keys and values, each [N, heads, T, D / heads]."""
-        parts = self.text_key_value(self.norm_text(text)).unflatten(2, (2, self.heads, -1))
-        key, value = parts.permute(2, 0, 3, 1, 4)
-        return F.rms_norm(key, key.shape[-1:], eps=1e-6), value
+    def read(self, text: TextFeatures) -> Read:
+        parts = self.text_key_value(self.norm_text(text.tokens)).unflatten(2, (2, self.heads, -1))
+        keys, values = parts.permute(2, 0, 3, 1, 4)
+        return Read(F.rms_norm(keys, keys.shape[-1:], eps=1e-6), values, self.condition(text.pooled)[:, None])
 
-    def forward(self, x: Tensor, pooled: Tensor, read: tuple[Tensor, Tensor] | None, mask: Tensor, cache: Cache | None) -> Tensor:
-        """x: [N, L, D]; pooled: [N, 1, D]; read: the text's keys and values, or None where the cache holds them already."""
-        x = x + self.condition(pooled)
+    def forward(self, x: Tensor, read: Read, mask: Tensor, cache: Cache | None = None) -> Tensor:
+        """x: [N, L, D]. A cache holds the keys and values of the text already."""
+        x = x + read.shift
         parts = self.query_key_value(self.norm_attention(x)).unflatten(2, (3, self.heads, -1))
-        query, key, value = parts.permute(2, 0, 3, 1, 4)  # each [N, heads, L, D / heads]
-        query, key = F.rms_norm(query, query.shape[-1:], eps=1e-6), F.rms_norm(key, key.shape[-1:], eps=1e-6)
-        if read is not None:
-            key, value = torch.cat((read[0], key), 2), torch.cat((read[1], value), 2)  # [N, heads, T + L, D / heads]
-        if cache is not None:
+        query, key = F.rms_norm(parts[:, :, :2], parts.shape[-1:], eps=1e-6).permute(2, 0, 3, 1, 4)  # each [N, heads, L, D / heads]
+        value = parts[:, :, 2].transpose(1, 2)
+        if cache is None:
+            key, value = torch.cat((read.keys, key), 2), torch.cat((read.values, value), 2)  # [N, heads, T + L, D / heads]
+        else:
             key, value = cache.extend(key, value)
         x = x + self.project(attend(query, key, value, mask).transpose(1, 2).flatten(2))
         return x + self.contract(F.relu(self.expand(self.norm_feed(x))).square())
@@ -80,6 +93,7 @@ class Dalle(nn.Module):
         self.token, self.above = nn.Embedding(codes, width), nn.Embedding(codes + 1, width)  # the last one: there is nothing above
         self.row, self.column = (nn.Parameter(0.02 * torch.randn(side, width)) for _ in range(2))
         self.start = nn.Linear(width, width, bias=False)
+        self.order = nn.ModuleList(Block(width, heads) for _ in range(2))
         self.blocks = nn.ModuleList(DalleBlock(width, heads) for _ in range(depth))
         self.norm = RMSNorm(width)
         self.head = nn.Linear(width, codes)
@@ -93,23 +107,38 @@ class Dalle(nn.Module):
 
     def encode_text(self, numbers: Tensor) -> TextFeatures:
         """Piece numbers int64 [N, T] -> token features [N, T, D], mask [N, T] and pooled [N, D]."""
-        return self.text(numbers)
+        text = self.text(numbers)
+        both = torch.ones(numbers.shape[1], numbers.shape[1], dtype=torch.bool, device=numbers.device)
+        back, ahead = both.tril(), both.triu()
+        directions = torch.stack([back if head % 2 else ahead for head in range(self.heads)])  # [heads, T, T]
+        mask = text.mask[:, None, None] & directions  # [N, heads, T, T]
+        x = text.tokens
+        for block in self.order:
+            x = block(x, mask)
+        return text._replace(tokens=x * text.mask[..., None])
 
     def positions(self) -> Tensor:
         """[side * side, D], row by row."""
         return (self.row[:, None] + self.column[None]).flatten(0, 1)
 
-    def forward(self, numbers: Tensor, tokens: Tensor) -> Tensor:
-        """Teacher forcing. numbers: int64 [N, T]; tokens: int64 [N, L] -> logits [N, L, codes]; position i sees tokens before i."""
+    def forward(self, numbers: Tensor, tokens: Tensor, hidden: Tensor | None = None) -> Tensor:
+        """Teacher forcing. numbers: int64 [N, T]; tokens: int64 [N, L] -> logits [N, L, codes]; position i sees tokens before i.
+
+        hidden: bool [N], pictures of which no token is seen, so that the text alone must say what is where. When the tokens before
+        are seen, what is asked for is only news at the first token of a thing, which is little to learn from.
+        """
         text = self.encode_text(numbers)
         count, length = tokens.shape
-        pooled = text.pooled[:, None]
         over = F.pad(tokens[:, : -self.side], (self.side, 0), value=self.token.num_embeddings)  # [N, L]
-        x = torch.cat((self.start(pooled), self.token(tokens[:, :-1])), 1) + self.above(over) + self.positions()  # [N, L, D]
+        left, above = self.token(tokens[:, :-1]), self.above(over)
+        if hidden is not None:
+            seen = ~hidden[:, None, None]
+            left, above = left * seen, above * seen
+        x = torch.cat((self.start(text.pooled)[:, None], left), 1) + above + self.positions()  # [N, L, D]
         causal = torch.ones(length, length, dtype=torch.bool, device=tokens.device).tril()
         mask = torch.cat((text.mask[:, None].expand(-1, length, -1), causal.expand(count, -1, -1)), 2)[:, None]  # [N, 1, L, T + L]
         for block in self._blocks():
-            x = block(x, pooled, block.read_text(text.tokens), mask, None)
+            x = block(x, block.read(text), mask)
         return self.head(self.norm(x))
 
     @torch.no_grad()
@@ -132,27 +161,25 @@ class Dalle(nn.Module):
         count, guided = len(numbers), guidance != 1.0
         rows = torch.cat((numbers, empty.expand(count, -1))) if guided else numbers
         text = self.encode_text(rows)
-        pooled, positions = text.pooled[:, None], self.positions()
+        positions, pieces = self.positions(), numbers.shape[1]
         uniform = torch.stack(
             [torch.rand(self.length, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) for seed in seeds]
         ).to(numbers.device)
-        pieces, part = numbers.shape[1], positions.shape[1] // self.heads
-        caches = [Cache(len(rows), self.heads, pieces + self.length, part, positions) for _ in self.blocks]
-        reads = [block.read_text(text.tokens) for block in self._blocks()]
+        reads = [block.read(text) for block in self._blocks()]
+        caches = [Cache(read, self.length) for read in reads]
         seen = torch.cat((text.mask, text.mask.new_ones(len(rows), self.length)), 1)[:, None, None]  # [N, 1, 1, T + L]
         drawn = numbers.new_empty(count, self.length)
-        x = self.start(pooled)
+        x = self.start(text.pooled)[:, None]
         for place in range(self.length):
             over = drawn[:, place - self.side] if place >= self.side else drawn.new_full((count,), self.token.num_embeddings)
             x = x + self.above(over.repeat(2 if guided else 1))[:, None] + positions[place]
-            mask = seen[..., : pieces + place + 1]
             for block, read, cache in zip(self._blocks(), reads, caches, strict=True):
-                x = block(x, pooled, read if place == 0 else None, mask, cache)
-            logits = self.head(self.norm(x))[:, 0]
-            if guided:
-                with_text, without = logits.chunk(2)
-                logits = without + guidance * (with_text - without)
-            drawn[:, place] = choose(logits, uniform[:, place], temperature, top_k, top_p)
+                x = block(x, read, seen[..., : pieces + place + 1], cache)
+            x = self.norm(x)[:, 0]
+            if guided:  # the head is linear: logits of the difference are the difference of logits
+                with_text, without = x.chunk(2)
+                x = without + guidance * (with_text - without)
+            drawn[:, place] = choose(self.head(x), uniform[:, place], temperature, top_k, top_p)
             x = self.token(drawn[:, place].repeat(2 if guided else 1))[:, None]
         return drawn
 

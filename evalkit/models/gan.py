@@ -6,6 +6,8 @@ What is special here
 - The discriminator is the mirror image, spectrally normalised in every layer unless told otherwise. It looks for what is wrong
   in the picture, and by the product of its features with the text's (Miyato and Koyama 2018) for what is wrong about it.
 - A second discriminator looks through the eyes of a frozen classifier (Sauer et al. 2021), one that neither scores nor conditions.
+  In its finer map every word of the text looks for the place that shows it (as in FILIP; Yao et al. 2022): one vector for the whole
+  text does not tell a picture of one of two things from a picture of both.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 from evalkit.models.mini_inception import MiniInception
+from evalkit.models.text import TextFeatures
 
 WIDTHS = {4: 128, 8: 128, 16: 64, 32: 24, 64: 16, 128: 12}  # channels at each size of the picture; other sizes: `widths`
 GROUP = 4  # consecutive pictures whose spread the discriminator sees (as in StyleGAN; Karras et al. 2019)
@@ -72,7 +75,7 @@ class Gan(nn.Module):
         fade < 1 mixes in the picture of half the size: 0 is that picture enlarged, 1 the new one alone.
         """
         last = self.sizes[1:].index(size or self.size)
-        style = self.mapping(torch.cat((text * text.shape[1] ** 0.5, noise), 1))
+        style = self.mapping(torch.cat((_scaled(text), noise), 1))
         x = normalise(self.start(style).unflatten(1, (-1, 4, 4)))
         before = x
         for level in range(last + 1):
@@ -101,8 +104,19 @@ def _normalised(layer: nn.Module, spectral: bool) -> nn.Module:
     return spectral_norm(layer) if spectral else layer
 
 
+def _scaled(text: Tensor) -> Tensor:
+    """Unit vectors to components of about 1."""
+    return text * text.shape[1] ** 0.5
+
+
 def _agreement(feature: Tensor, text: Tensor) -> Tensor:
     return (feature * text).sum(1) / feature.shape[1] ** 0.5
+
+
+def found(places: Tensor, words: Tensor, mask: Tensor) -> Tensor:
+    """places: [N, D, h, w]; words: [N, T, D]; mask: bool [N, T] -> [N], the sum over words of how well their best place shows them."""
+    best = (words @ places.flatten(2)).amax(2) / words.shape[2] ** 0.5
+    return (best * mask).sum(1)
 
 
 class Discriminator(nn.Module):
@@ -122,8 +136,8 @@ class Discriminator(nn.Module):
         self.feature = _normalised(nn.Linear(base * 16, 128), spectral)
         self.text = _normalised(nn.Linear(text, 128), spectral)
 
-    def forward(self, pictures: Tensor, texts: Sequence[Tensor], fade: float = 1.0) -> list[Tensor]:
-        """pictures: float [N, 3, S, S]; each of the texts: float [N, text], unit vectors -> float [N] for each of the texts."""
+    def forward(self, pictures: Tensor, texts: Sequence[TextFeatures], fade: float = 1.0) -> list[Tensor]:
+        """pictures: float [N, 3, S, S]; each of the texts: N of them, pooled to unit vectors -> float [N] for each of the texts."""
         size = pictures.shape[-1]
         x = F.leaky_relu(self.pixels[str(size)](pictures), 0.2)
         for side in reversed(self.sizes[1:]):
@@ -136,7 +150,7 @@ class Discriminator(nn.Module):
                 x = torch.lerp(half, x, fade)
         x = F.leaky_relu(self.last(torch.cat((x, _spread(x)), 1)), 0.2).flatten(1)
         score, feature = self.score(x)[:, 0], self.feature(x)
-        return [score + _agreement(feature, self.text(text * text.shape[1] ** 0.5)) for text in texts]
+        return [score + _agreement(feature, self.text(_scaled(text.pooled))) for text in texts]
 
 
 class FeatureDiscriminator(nn.Module):
@@ -156,21 +170,19 @@ class FeatureDiscriminator(nn.Module):
         self.scores = nn.ModuleList(_normalised(nn.Conv2d(width, 1, 1), spectral) for _ in range(2))
         self.features = nn.ModuleList(_normalised(nn.Linear(2 * width, 128), spectral) for _ in range(2))
         self.texts = nn.ModuleList(_normalised(nn.Linear(text, 128), spectral) for _ in range(2))
+        self.places, self.words = _normalised(nn.Conv2d(width, 128, 1), spectral), _normalised(nn.Linear(text, 128), spectral)
 
-    def forward(self, pictures: Tensor, texts: Sequence[Tensor]) -> list[Tensor]:
-        """pictures: float [N, 3, S, S] of any size, seen at 32; each of the texts: float [N, text] -> float [N] for each."""
+    def forward(self, pictures: Tensor, texts: Sequence[TextFeatures]) -> list[Tensor]:
+        """pictures: float [N, 3, S, S] of any size, seen at 32; each of the texts: N of them -> float [N] for each."""
         if pictures.shape[-1] > 32:
             pictures = F.interpolate(pictures, size=(32, 32), mode="area")
         elif pictures.shape[-1] < 32:
             pictures = F.interpolate(pictures, size=(32, 32), mode="bilinear", align_corners=False)
         totals = [pictures.new_zeros(len(pictures)) for _ in texts]
-        for maps, head, score, feature, words in zip(
-            self._eyes[0].trunk(pictures), self.heads, self.scores, self.features, self.texts, strict=True
-        ):
-            x = head(maps)
+        seen = [head(maps) for maps, head in zip(self._eyes[0].trunk(pictures), self.heads, strict=True)]  # fine, coarse
+        places = self.places(seen[0])
+        for x, score, feature, words in zip(seen, self.scores, self.features, self.texts, strict=True):
             pooled = torch.cat((x.mean((2, 3)), x.amax((2, 3))), 1)
             looks, shows = score(x).mean((1, 2, 3)), feature(pooled)
-            totals = [
-                total + looks + _agreement(shows, words(text * text.shape[1] ** 0.5)) for total, text in zip(totals, texts, strict=True)
-            ]
-        return totals
+            totals = [total + looks + _agreement(shows, words(_scaled(text.pooled))) for total, text in zip(totals, texts, strict=True)]
+        return [total + found(places, self.words(text.tokens), text.mask) for total, text in zip(totals, texts, strict=True)]

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from evalkit.models.mini_inception import MiniInception
-from evalkit.models.text import TextTower
+from evalkit.models.text import TextFeatures, TextTower
 
 
 class MiniClip(nn.Module):
@@ -36,4 +36,9 @@ class MiniClip(nn.Module):
 
     def texts(self, numbers: Tensor) -> Tensor:
         """int64 [N, T] -> unit vectors [N, width]."""
-        return F.normalize(self.project(self.text(numbers).pooled), dim=-1)
+        return self.read(numbers).pooled
+
+    def read(self, numbers: Tensor) -> TextFeatures:
+        """int64 [N, T] -> the features of the words [N, T, width], and as pooled ones the unit vectors [N, width]."""
+        text = self.text(numbers)
+        return text._replace(pooled=F.normalize(self.project(text.pooled), dim=-1))

@@ -21,6 +21,10 @@ class TextFeatures(NamedTuple):
     mask: Tensor  # bool [N, T], True where there is a piece
     pooled: Tensor  # float32 [N, D]
 
+    def of(self, rows: slice | Tensor) -> TextFeatures:
+        """Those of some of the texts."""
+        return TextFeatures(self.tokens[rows], self.mask[rows], self.pooled[rows])
+
 
 class SubwordTokenizer:
     """Texts to the numbers of subword pieces, by the longest match from the left (WordPiece; Wu et al. 2016).

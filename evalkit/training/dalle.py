@@ -26,6 +26,7 @@ from evalkit.training.loop import Settings, batch_of, random_of, schedule
 from evalkit.training.muon import Muon
 from evalkit.training.options import DalleOptions
 from evalkit.training.precision import Descent, choose_precision
+from evalkit.training.reading import teach_order
 
 log = logging.getLogger(__name__)
 
@@ -61,14 +62,19 @@ def train_dalle(
     }  # fmt: skip
     teacher = load_teacher(Path(options.teacher), config).to(device) if options.teacher else None
     average = Average(network, 0.998)
-    matrices = [p for p in network.blocks.parameters() if p.ndim == 2]
+    matrices = [p for blocks in (network.order, network.blocks) for p in blocks.parameters() if p.ndim == 2]
     reading = list(tower.parameters())
     rest = [p for p in network.parameters() if all(p is not other for other in (*matrices, *reading))]
-    adam = torch.optim.AdamW([{"params": rest, "lr": 3e-3}, {"params": reading, "lr": 2e-4}], weight_decay=0.0, betas=(0.9, 0.98))
+    adam = torch.optim.AdamW([{"params": rest, "lr": 3e-3}, {"params": reading, "lr": 5e-4}], weight_decay=0.0, betas=(0.9, 0.98))
     optimisers = {"muon": Muon(matrices, lr=options.rate), "adam": adam}
     descent = Descent(list(network.parameters()), optimisers, precision, own, clip=1.0)
     checkpoint = Checkpoint(settings.out, config, average, network=network, descent=descent)
     start = checkpoint.resume()
+    pairs = [scene for scene in examples.scenes if scene.kind == "pair"] if isinstance(examples, data.World) else []
+    if start == 0 and pairs:
+        right = teach_order(network, pairs, pieces, steps=min(options.reading, settings.steps), seed=settings.seed)
+        log.info("reads which of two things stands first in %.0f%% of the captions", 100 * right)
+        average.restart(network)
     columns = ("loss", "held_out_loss", *(CURVE if umpire else ()))
     curve = Curve(settings.out, columns, start=start, images=settings.batch, device=device)
     lots, shares = examples.lots(), own.shares(settings.batch, settings.accumulate)
@@ -81,13 +87,14 @@ def train_dalle(
             texts = data.read_for_training(examples, rows[share], randoms[share], pieces).to(device)
             with torch.no_grad():
                 goal = images.encode(to_unit(examples.pictures(rows[share]).to(device)))
+            hidden = torch.tensor([random.random() < options.hidden for random in randoms[share]], device=device)
             with precision.autocast():
-                logits = network(texts, goal)
+                logits = network(texts, goal, hidden)
             if teacher is None:
                 loss = F.cross_entropy(logits.flatten(0, 1).float(), goal.flatten())
             else:
                 with torch.no_grad(), precision.autocast():
-                    soft = teacher(texts, goal)
+                    soft = teacher(texts, goal, hidden)
                 loss = distillation_loss(logits, soft, goal, temperature=options.temperature, share=options.share)
             descent.backward(loss, len(shares))
             total += loss.item() / len(shares)

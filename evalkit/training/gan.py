@@ -14,19 +14,20 @@ from evalkit.models.gan import WIDTHS, Discriminator, FeatureDiscriminator, Gan
 from evalkit.models.load import load_classifier, load_clip
 from evalkit.models.mini_clip import MiniClip
 from evalkit.models.mini_inception import to_bytes, to_unit
-from evalkit.models.text import SubwordTokenizer
+from evalkit.models.text import SubwordTokenizer, TextFeatures
 from evalkit.terminal import track
 from evalkit.training import data
 from evalkit.training.checkpoint import Average, Checkpoint
 from evalkit.training.curve import Curve, check_finite
 from evalkit.training.distributed import join
-from evalkit.training.gan_losses import critic_loss, generator_loss, gradient_penalty, kind_of
+from evalkit.training.gan_losses import critic_loss, generator_loss, gradient_penalty, kind_of, likeness
 from evalkit.training.judge import CURVE, for_the_curve
 from evalkit.training.loop import Settings, batch_of, generator_of, random_of
 from evalkit.training.options import GanOptions
 from evalkit.training.precision import Descent, choose_precision
 
 log = logging.getLogger(__name__)
+WEIGHT_OF_DIVERSITY = 8.0  # as in Yang et al. 2019
 PENALTY_EVERY = 16  # steps between gradient penalties, which then weigh as much more (lazily; Karras et al. 2020)
 
 
@@ -69,22 +70,26 @@ def train_gan(
     reader, reading = load_clip(clip)
     reader, words = reader.to(device), SubwordTokenizer(reading["words"], reading["context"])
     umpire = load_classifier(judge).eval().to(device) if judge else None
-    network = Gan(noise=options.noise, size=size).to(device)
+    network = Gan(noise=options.noise, size=size).to(device).to(memory_format=torch.channels_last)  # convolutions are faster so
+    eyes = load_classifier(coach).to(device).to(memory_format=torch.channels_last)
     pixel_critic = Discriminator(size=size, spectral=options.spectral).to(device)
-    feature_critic = FeatureDiscriminator(load_classifier(coach).to(device), spectral=options.spectral).to(device)
+    feature_critic = FeatureDiscriminator(eyes, spectral=options.spectral).to(device)
     critics = torch.nn.ModuleList([pixel_critic, feature_critic] if options.eyes else [pixel_critic])
+    critics.to(memory_format=torch.channels_last)
     average = Average(network, options.average)
     adam = {"lr": options.rate, "betas": (0.0, 0.99)}
     drawing = Descent(list(network.parameters()), {"adam": torch.optim.Adam(network.parameters(), **adam)}, precision, own)
     judging = Descent(list(critics.parameters()), {"adam": torch.optim.Adam(critics.parameters(), **adam)}, precision, own)
-    config = {"kind": "gan", "size": size, "noise": options.noise, "seed": settings.seed}
+    config = {"kind": "gan", "size": size, "noise": options.noise, "widths": list(WIDTHS.items()), "seed": settings.seed}
     checkpoint = Checkpoint(settings.out, config, average, network=network, critics=critics, drawing=drawing, judging=judging)
     start = checkpoint.resume()
-    columns = ("size", "generator", "critic", *(CURVE if umpire else ()))
+    columns = ("size", "generator", "critic", "likeness", *(CURVE if umpire else ()))
     curve = Curve(settings.out, columns, start=start, images=settings.batch, device=device)
     lots, shares = examples.lots(), own.shares(settings.batch, settings.accumulate)
+    twice = torch.arange(settings.batch)  # which texts the generator draws when it is taught: every one of four twice, with other noise
+    twice = twice - 4 * (twice // 4 % 2)
 
-    def scores(images: Tensor, texts: list[Tensor], fade: float) -> Tensor:
+    def scores(images: Tensor, texts: list[TextFeatures], fade: float) -> Tensor:
         """float32 [critics, texts, N]."""
         with precision.autocast():
             both = [pixel_critic(images, texts, fade), *([feature_critic(images, texts)] if options.eyes else [])]
@@ -100,30 +105,32 @@ def train_gan(
         rows = batch_of(step, lots, settings.batch, settings.seed).tolist()
         captions = [examples.caption(row, random_of(settings.seed, step, place)) for place, row in enumerate(rows)]
         with torch.no_grad():
-            text = reader.texts(data.read(captions, words).to(device))
+            text = reader.read(data.read(captions, words).to(device))
         generator = generator_of(settings.seed, step)
         noise = torch.randn(settings.batch, network.noise, generator=generator).to(device)
         shift = shifts(settings.batch, now.size, generator)
 
-        def drawn(share: slice, text: Tensor = text, noise: Tensor = noise, now: Stage = now) -> Tensor:
+        def drawn(text: TextFeatures, noise: Tensor, now: Stage = now) -> Tensor:
             with precision.autocast():
-                return network(text[share], noise[share], now.size, now.fade).float()
+                return network(text.pooled, noise, now.size, now.fade).float()
 
         # The critics: real pictures with their captions against drawn ones, and against real pictures with another's caption.
-        sums = [0.0, 0.0]
+        other = text.of((torch.arange(settings.batch) - 1) % settings.batch)
+        sums = [0.0, 0.0, 0.0]
         for share in shares:
-            real = augment(shown_at(to_unit(examples.pictures(rows[share]).to(device)), now), shift.of(share))
+            real = to_unit(examples.pictures(rows[share]).to(device).to(memory_format=torch.channels_last))
+            real = augment(shown_at(real, now), shift.of(share))
             with torch.no_grad():
-                fake = augment(drawn(share), shift.of(share))
-            told = [text[share], text.roll(1, 0)[share]] if options.matching else [text[share]]
+                fake = augment(drawn(text.of(share), noise[share]), shift.of(share))
+            told = [text.of(share), other.of(share)] if options.matching else [text.of(share)]
             of_real = scores(real, told, now.fade)
             mismatched = of_real[:, 1] if options.matching else None
-            of_fake = scores(fake, [text[share]], now.fade)[:, 0]
+            of_fake = scores(fake, told[:1], now.fade)[:, 0]
             loss = critic_loss(of_real[:, 0], of_fake, mismatched, kind=kind, smoothing=options.smoothing)
             sums[0] += loss.item() / len(shares)
             if options.gradient_penalty and step % PENALTY_EVERY == 0:
                 real = real.detach().requires_grad_(True)
-                penalty = gradient_penalty(pixel_critic(real, [text[share]], now.fade)[0].float(), real)
+                penalty = gradient_penalty(pixel_critic(real, told[:1], now.fade)[0].float(), real)
                 loss = loss + 0.5 * options.gradient_penalty * PENALTY_EVERY * penalty
             judging.backward(len(critics) * loss, len(shares))
         judging.step(rate)
@@ -131,15 +138,21 @@ def train_gan(
         # The generator: whatever makes both critics take its picture for a real one of the text.
         critics.requires_grad_(False)
         for share in shares:
-            loss = generator_loss(scores(augment(drawn(share), shift.of(share)), [text[share]], now.fade), kind=kind)
-            sums[1] += loss.item() / len(shares)
-            drawing.backward(len(critics) * loss, len(shares))
+            chosen = twice[share] if options.diversity else torch.arange(settings.batch)[share]
+            told, pictures = text.of(chosen), drawn(text.of(chosen), noise[share])
+            loss = len(critics) * generator_loss(scores(augment(pictures, shift.of(share)), [told], now.fade), kind=kind)
+            sums[1] += loss.item() / len(critics) / len(shares)
+            pairs = torch.nonzero(chosen[:-4] == chosen[4:])[:, 0]
+            if len(pairs):
+                alike = likeness(pictures[pairs], pictures[pairs + 4], options.diversity)
+                sums[2] += alike.item() / len(shares)
+                loss = loss + WEIGHT_OF_DIVERSITY * alike
+            drawing.backward(loss, len(shares))
         critics.requires_grad_(True)
         drawing.step(rate)
         average.update(network)
-        losses = [
-            check_finite(own.mean(value), step, name) for value, name in zip(sums, ("critic's loss", "generator's loss"), strict=True)
-        ]
+        names = ("critic's loss", "generator's loss", "likeness")
+        losses = [check_finite(own.mean(value), step, name) for value, name in zip(sums, names, strict=True)]
 
         done = step + 1
         if own.first and (done % settings.every == 0 or done == settings.steps):
@@ -149,7 +162,7 @@ def train_gan(
             asked = held_out.prompts() if umpire else held_out.prompts()[:64]
             looked_at = draw(trained.eval(), reader, words, asked, device, now)
             right = for_the_curve(umpire, looked_at, held_out)
-            curve.log(done, size=now.size, generator=losses[1], critic=losses[0], **right)
+            curve.log(done, size=now.size, generator=losses[1], critic=losses[0], likeness=losses[2], **right)
             curve.save_samples(done, looked_at[:64])
             checkpoint.save(done)
             curve.resume_clock()

@@ -33,6 +33,8 @@ class DalleOptions:
 
     depth: int = 6  # blocks
     heads: int = 4
+    reading: int = 200  # steps before, in which it learns from captions which of two things comes first
+    hidden: float = 0.15  # share of pictures whose tokens are hidden from it, so that it asks the text
     rate: float = 0.02  # Muon's peak learning rate
     teacher: str = ""  # weights of a larger dalle to learn from; "dalle" = the one in `out`, or the bundled one; empty = none
     temperature: float = 2.0  # of the teacher's and the student's chances
@@ -50,6 +52,7 @@ class GanOptions:
     matching: bool = True  # real pictures with captions of others are a third kind of fake
     growing: bool = True  # begin at 8 pixels and fade larger sizes in
     eyes: bool = True  # a second critic that looks through a frozen classifier
+    diversity: float = 0.22  # how different two pictures of one text should be, root mean square in -1..1; 0 = do not ask
     average: float = 0.998  # decay of the moving average of the generator's weights
     noise: int = 64  # random numbers of a picture
     rate: float = 8e-4  # Adam's learning rate

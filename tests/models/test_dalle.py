@@ -32,6 +32,26 @@ def test_the_text_changes_the_picture_and_its_padding_does_not(network: Dalle) -
     assert not torch.allclose(network(NUMBERS, tokens), network(NUMBERS.flip(0), tokens), atol=1e-3)
 
 
+def test_hidden_tokens_are_not_seen(network: Dalle) -> None:
+    tokens = torch.randint(0, 11, (2, 9))
+    other = (tokens + 1) % 11
+    hidden = torch.tensor([True, False])
+    first, second = network(NUMBERS, tokens, hidden), network(NUMBERS, other, hidden)
+    assert torch.equal(first[0], second[0])
+    assert not torch.allclose(first[1], second[1], atol=1e-3)
+    assert torch.allclose(first[1], network(NUMBERS, tokens)[1], atol=1e-5)
+
+
+@torch.no_grad()
+def test_words_know_what_stands_before_and_behind_them_without_positions(network: Dalle) -> None:
+    """Of two things in a relation each must know whether it is the first: the CLIP's tower without positions cannot."""
+    network.text.position.zero_()
+    one, other = torch.tensor([[3, 4, 5]]), torch.tensor([[5, 4, 3]])
+    blind, seeing = (lambda numbers: network.text(numbers).tokens), (lambda numbers: network.encode_text(numbers).tokens)
+    assert torch.allclose(blind(one), blind(other).flip(1), atol=1e-4)
+    assert not torch.allclose(seeing(one), seeing(other).flip(1), atol=0.1)
+
+
 def test_sampling_with_the_cache_equals_the_full_forward_pass(network: Dalle) -> None:
     drawn = network.sample(NUMBERS, torch.tensor([[1, 0, 0, 0, 0, 0]]), [1, 2], guidance=1.0, temperature=0.0)
     assert torch.equal(drawn, network(NUMBERS, drawn).argmax(2))

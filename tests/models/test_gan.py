@@ -2,12 +2,20 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from evalkit.models.gan import WIDTHS, Discriminator, FeatureDiscriminator, Gan
+from evalkit.models.gan import WIDTHS, Discriminator, FeatureDiscriminator, Gan, found
 from evalkit.models.mini_inception import MiniInception
+from evalkit.models.text import TextFeatures
 
 
-def _text(count: int) -> torch.Tensor:
-    return F.normalize(torch.randn(count, 128, generator=torch.Generator().manual_seed(1)), dim=1)
+def _text(count: int) -> TextFeatures:
+    """Texts of six words."""
+    generator = torch.Generator().manual_seed(1)
+    words = torch.randn(count, 6, 128, generator=generator)
+    return TextFeatures(words, torch.ones(count, 6, dtype=torch.bool), F.normalize(words.sum(1), dim=1))
+
+
+def _backwards(text: TextFeatures) -> TextFeatures:
+    return text.of(torch.arange(len(text.mask)).flip(0))
 
 
 @torch.no_grad()
@@ -22,7 +30,7 @@ def _clear_sighted() -> Discriminator:
 @pytest.mark.parametrize("size", [16, 32, 64, 128])
 def test_the_fade_is_continuous_at_both_ends(size: int) -> None:
     torch.manual_seed(0)
-    network, text, noise = Gan(size=size).eval(), _text(2), torch.randn(2, 64)
+    network, text, noise = Gan(size=size).eval(), _text(2).pooled, torch.randn(2, 64)
     small = torch.atanh(network(text, noise, size // 2))
     enlarged = F.interpolate(small, scale_factor=2, mode="bilinear", align_corners=False).tanh()
     assert torch.allclose(network(text, noise, size, 0.0), enlarged, atol=1e-4)
@@ -43,10 +51,10 @@ def test_the_discriminator_fades_from_the_smaller_size(size: int) -> None:
 @pytest.mark.parametrize("size", [8, 16, 32, 64, 128])
 def test_every_size_is_drawn_and_scored(size: int) -> None:
     torch.manual_seed(0)
-    pictures = Gan(size=size).eval()(_text(2), torch.randn(2, 64))
+    pictures = Gan(size=size).eval()(_text(2).pooled, torch.randn(2, 64))
     assert pictures.shape == (2, 3, size, size)
     for critic in (Discriminator(size=size), FeatureDiscriminator(MiniInception(5, 4, 3, 8), width=16)):
-        scores = critic.eval()(pictures, [_text(2), _text(2).flip(0)])
+        scores = critic.eval()(pictures, [_text(2), _backwards(_text(2))])
         assert [score.shape for score in scores] == [(2,), (2,)]
     assert list(WIDTHS) == [4, 8, 16, 32, 64, 128]
 
@@ -66,7 +74,7 @@ def test_a_size_without_widths_is_refused(size: int) -> None:
 
 def test_sizes_beyond_come_by_configuration() -> None:
     widths = {4: 8, 8: 8, 16: 8, 32: 4, 64: 4, 128: 4, 256: 4}
-    pictures = Gan(size=256, widths=widths).eval()(_text(2), torch.randn(2, 64))
+    pictures = Gan(size=256, widths=widths).eval()(_text(2).pooled, torch.randn(2, 64))
     assert pictures.shape == (2, 3, 256, 256)
     assert Discriminator(size=256, widths=widths).eval()(pictures, [_text(2)])[0].shape == (2,)
 
@@ -77,16 +85,16 @@ def test_a_score_does_not_depend_on_how_a_batch_is_shared_out(count: int, group:
     colours = torch.rand(count, 3, 1, 1) * 2 - 1
     critic, pictures, text = _clear_sighted(), colours.expand(-1, -1, 32, 32), _text(count)
     [together] = critic(pictures, [text])
-    parts = zip(pictures.split(group), text.split(group), strict=True)
-    assert torch.allclose(together, torch.cat([critic(some, [words])[0] for some, words in parts]), atol=1e-5)
+    parts = torch.arange(count).split(group)
+    assert torch.allclose(together, torch.cat([critic(pictures[part], [text.of(part)])[0] for part in parts]), atol=1e-5)
     if group > 1:  # it does depend on what else is in the group
-        moved = critic(pictures.roll(1, 0), [text.roll(1, 0)])[0].roll(-1, 0)
+        moved = critic(pictures.roll(1, 0), [text.of(torch.arange(count).roll(1))])[0].roll(-1, 0)
         assert not torch.allclose(together, moved, atol=1e-3)
 
 
 def test_a_collapsed_batch_gives_itself_away() -> None:
     torch.manual_seed(0)
-    critic, colours, text = _clear_sighted(), torch.rand(4, 3, 1, 1) * 2 - 1, _text(1).expand(4, -1)
+    critic, colours, text = _clear_sighted(), torch.rand(4, 3, 1, 1) * 2 - 1, _text(1).of(torch.zeros(4, dtype=torch.int64))
     varied = colours.expand(-1, -1, 32, 32)
     alike = varied[:1].expand(4, -1, -1, -1)
     assert not torch.allclose(critic(alike, [text])[0][:1], critic(varied, [text])[0][:1], atol=1e-2)
@@ -95,7 +103,7 @@ def test_a_collapsed_batch_gives_itself_away() -> None:
 @torch.no_grad()
 def test_less_noise_is_less_variety() -> None:
     torch.manual_seed(0)
-    network, text, noise = Gan().eval(), _text(1).expand(16, -1), torch.randn(16, 64)
+    network, text, noise = Gan().eval(), _text(1).pooled.expand(16, -1), torch.randn(16, 64)
     spreads = [float(network(text, truncation * noise).std(0).mean()) for truncation in (0.0, 0.3, 0.6, 1.0)]
     assert spreads[0] < 1e-6
     assert spreads == sorted(spreads)
@@ -129,8 +137,31 @@ def test_every_layer_of_the_discriminators_has_spectral_norm_one() -> None:
 def test_critics_hear_the_text() -> None:
     torch.manual_seed(0)
     critic, pictures, text = Discriminator().eval(), torch.rand(4, 3, 16, 16), _text(4)
-    right, wrong = critic(pictures, [text, text.roll(1, 0)])
+    right, wrong = critic(pictures, [text, _backwards(text)])
     assert not torch.allclose(right, wrong)
+
+
+@torch.no_grad()
+def test_every_word_looks_for_its_place() -> None:
+    """The sum over words of their best place: neither where that is counts, nor padding, and half of the things are half."""
+    one, other = torch.eye(128)[:2]
+    places = torch.zeros(2, 128, 8, 8)
+    places[0, :, 1, 2], places[0, :, 6, 5], places[1, :, 0, 7] = 2 * one, 2 * other, 2 * one
+    words = torch.stack((one, other, 9 * one)).expand(2, -1, -1)
+    mask = torch.tensor([[True, True, False]]).expand(2, -1)
+    assert torch.allclose(found(places, words, mask), torch.tensor([4.0, 2.0]) / 128**0.5)
+    assert torch.allclose(found(places.roll(3, 2), words, mask), torch.tensor([4.0, 2.0]) / 128**0.5)
+
+
+@torch.no_grad()
+def test_the_feature_critic_reads_the_words() -> None:
+    torch.manual_seed(0)
+    critic, pictures, text = FeatureDiscriminator(MiniInception(5, 4, 3, 8), width=16).eval(), torch.rand(4, 3, 32, 32) * 2 - 1, _text(4)
+    others = text._replace(tokens=_backwards(text).tokens)
+    longer = text._replace(tokens=F.pad(text.tokens, (0, 0, 0, 3), value=1.0), mask=F.pad(text.mask, (0, 3)))
+    same, other, padded = critic(pictures, [text, others, longer])
+    assert not torch.allclose(same, other, atol=1e-3)
+    assert torch.allclose(same, padded, atol=1e-5)
 
 
 def test_the_classifier_behind_the_feature_critic_is_frozen_and_not_saved() -> None:

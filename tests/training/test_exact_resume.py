@@ -28,12 +28,12 @@ def _killed_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stop in the middle of a step, between checkpoints."""
     forward, calls = Dalle.forward, []
 
-    def counted(self: Dalle, numbers: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    def counted(self: Dalle, numbers: torch.Tensor, tokens: torch.Tensor, hidden: torch.Tensor | None = None) -> torch.Tensor:
         if self.training:
             calls.append(1)
         if len(calls) > step:
             raise Killed
-        return forward(self, numbers, tokens)
+        return forward(self, numbers, tokens, hidden)
 
     monkeypatch.setattr(Dalle, "forward", counted)
 
@@ -83,7 +83,7 @@ def test_a_loss_that_is_no_number_stops_with_its_step_and_keeps_the_last_good_ch
     small_dalle(settings(tmp_path, "dalle", 4, every=2), judge=None)
     before = (tmp_path / "dalle.pt").read_bytes(), _weights(tmp_path)
     forward = Dalle.forward
-    monkeypatch.setattr(Dalle, "forward", lambda self, numbers, tokens: forward(self, numbers, tokens) * float("nan"))
+    monkeypatch.setattr(Dalle, "forward", lambda self, *inputs: forward(self, *inputs) * float("nan"))
     with pytest.raises(EvalkitError, match="The loss became nan at step 4"):
         small_dalle(settings(tmp_path, "dalle", 8, every=2), judge=None)
     assert (tmp_path / "dalle.pt").read_bytes() == before[0]

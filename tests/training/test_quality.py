@@ -14,6 +14,8 @@ def test_the_bundled_models_draw_what_they_are_asked_for(tmp_path: Path) -> None
     for model in ("dalle", "gan"):
         assert right[model, "single", "noun"].right >= 0.6
         assert right[model, "single", "background"].right >= 0.95
+    assert right["dalle", "pair", "noun"].right >= 0.6
+    assert right["dalle", "pair", "relation"].right >= 0.6  # chance is half of the pairs at best
     assert right["real scenes", "single", "everything"].right > 0.97
     assert right["real scenes of other prompts", "single", "noun"].right < 0.1
     assert all(row.low <= row.right <= row.high and row.asked > 10 for row in rows)
