@@ -37,7 +37,7 @@ class DalleOptions:
     hidden: float = 0.15  # share of pictures whose tokens are hidden from it, so that it asks the text
     rate: float = 0.02  # Muon's peak learning rate
     teacher: str = ""  # weights of a larger dalle to learn from; "dalle" = the one in `out`, or the bundled one; empty = none
-    temperature: float = 2.0  # of the teacher's and the student's chances
+    temperature: float = 1.0  # of the teacher's and the student's chances
     share: float = 0.5  # of what is learned from the teacher
 
 
