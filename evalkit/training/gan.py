@@ -27,7 +27,7 @@ from evalkit.training.options import GanOptions
 from evalkit.training.precision import Descent, choose_precision
 
 log = logging.getLogger(__name__)
-WEIGHT_OF_DIVERSITY = 8.0  # as in Yang et al. 2019
+WEIGHT_OF_DIVERSITY = 8.0  # beside the score of each critic
 PENALTY_EVERY = 16  # steps between gradient penalties, which then weigh as much more (lazily; Karras et al. 2020)
 
 
