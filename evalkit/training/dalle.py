@@ -71,8 +71,8 @@ def train_dalle(
     checkpoint = Checkpoint(settings.out, config, average, network=network, descent=descent)
     start = checkpoint.resume()
     pairs = [scene for scene in examples.scenes if scene.kind == "pair"] if isinstance(examples, data.World) else []
-    if start == 0 and pairs:
-        right = teach_order(network, pairs, pieces, steps=min(options.reading, settings.steps), seed=settings.seed)
+    if start == 0 and pairs and (lessons := min(options.reading, settings.steps)) > 0:
+        right = teach_order(network, pairs, pieces, steps=lessons, seed=settings.seed)
         log.info("reads which of two things stands first in %.0f%% of the captions", 100 * right)
         average.restart(network)
     columns = ("loss", "held_out_loss", *(CURVE if umpire else ()))

@@ -86,8 +86,9 @@ def train_gan(
     columns = ("size", "generator", "critic", "likeness", *(CURVE if umpire else ()))
     curve = Curve(settings.out, columns, start=start, images=settings.batch, device=device)
     lots, shares = examples.lots(), own.shares(settings.batch, settings.accumulate)
-    twice = torch.arange(settings.batch)  # which texts the generator draws when it is taught: every one of four twice, with other noise
-    twice = twice - 4 * (twice // 4 % 2)
+    chosen = torch.arange(settings.batch)  # the texts that the generator draws when it is taught
+    if options.diversity:
+        chosen = chosen - 4 * (chosen // 4 % 2)  # every second four of them are the four before, with other noise
 
     def scores(images: Tensor, texts: list[TextFeatures], fade: float) -> Tensor:
         """float32 [critics, texts, N]."""
@@ -138,11 +139,11 @@ def train_gan(
         # The generator: whatever makes both critics take its picture for a real one of the text.
         critics.requires_grad_(False)
         for share in shares:
-            chosen = twice[share] if options.diversity else torch.arange(settings.batch)[share]
-            told, pictures = text.of(chosen), drawn(text.of(chosen), noise[share])
+            told = text.of(chosen[share])
+            pictures = drawn(told, noise[share])
             loss = len(critics) * generator_loss(scores(augment(pictures, shift.of(share)), [told], now.fade), kind=kind)
             sums[1] += loss.item() / len(critics) / len(shares)
-            pairs = torch.nonzero(chosen[:-4] == chosen[4:])[:, 0]
+            pairs = torch.nonzero(chosen[share][:-4] == chosen[share][4:])[:, 0]
             if len(pairs):
                 alike = likeness(pictures[pairs], pictures[pairs + 4], options.diversity)
                 sums[2] += alike.item() / len(shares)

@@ -8,7 +8,6 @@ Here it is all that is asked. After a few hundred steps the encoder knows, and t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from random import Random
 
 import torch
 from torch import Tensor, nn
@@ -57,11 +56,12 @@ def teach_order(network: Dalle, pairs: Sequence[Scene], pieces: SubwordTokenizer
     others = [*asked.parameters(), *(parameter for parameter in network.order.parameters() if parameter.ndim < 2)]
     tower = {"params": list(network.text.parameters()), "lr": 5e-4}
     optimisers = (Muon(matrices), torch.optim.AdamW([{"params": others, "lr": 3e-3}, tower], weight_decay=0.0, betas=(0.9, 0.98)))
-    right: list[float] = [0.0]
+    right: list[float] = []
     for step in track(range(steps), "learning to read", steps, "steps"):
         randoms = [random_of(seed, -1 - step, place) for place in range(PAIRS)]  # steps before the first one
         chosen = [random.choice(pairs) for random in randoms]
-        texts = read([_told(scene, random) for scene, random in zip(chosen, randoms, strict=True)], pieces).to(device)
+        told = [caption(scene, random.getrandbits(48), complete=True) for scene, random in zip(chosen, randoms, strict=True)]
+        texts = read(told, pieces).to(device)
         goal = torch.tensor([in_order(scene) for scene in chosen], device=device)
         logits = asked(network.encode_text(texts))
         F.cross_entropy(logits.flatten(0, 1), goal.flatten()).backward()
@@ -70,7 +70,3 @@ def teach_order(network: Dalle, pairs: Sequence[Scene], pieces: SubwordTokenizer
             optimiser.zero_grad()
         right.append(float((logits.argmax(2) == goal).all(1).float().mean()))
     return sum(right[-10:]) / len(right[-10:])
-
-
-def _told(scene: Scene, random: Random) -> str:
-    return caption(scene, random.getrandbits(48), complete=True)
