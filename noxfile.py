@@ -9,7 +9,7 @@ nox.options.sessions = ["lint", "docs", "tests"]
 def tests(session: nox.Session) -> None:
     """The whole test suite with the exact versions of constraints.txt."""
     session.install("-c", "constraints.txt", "--group", "test", "-e", ".")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", "-n", "2", *session.posargs)
 
 
 @nox.session
@@ -33,4 +33,4 @@ def minimums(session: nox.Session) -> None:
     """The lowest versions that pyproject.toml allows, on the lowest Python."""
     session.install("uv")
     session.run("uv", "pip", "install", "--resolution=lowest-direct", "--group", "test", "-e", ".")
-    session.run("pytest", "-W", "default", *session.posargs)  # what old versions say of new companions is not ours
+    session.run("pytest", "-n", "2", "-W", "default", *session.posargs)  # what old versions say of new companions is not ours

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from evalkit.core import EvalkitError, Generator
 from evalkit.generators.pictures import FixedBatches, fingerprint
+from evalkit.models.dalle import GUIDANCE
 from evalkit.models.load import BUNDLED, device_of, load_clip, load_dalle, load_image_tokenizer
 from evalkit.models.text import SubwordTokenizer
 from evalkit.run_folder import image_seed
@@ -19,9 +20,9 @@ from evalkit.run_folder import image_seed
 def load(
     *,
     temperature: float = 0.7,
-    top_k: int = 200,
+    top_k: int = 48,
     top_p: float = 0.9,
-    guidance: float = 1.8,
+    guidance: float | None = None,
     best_of: int = 1,
     weights: str = "",
     device: str = "auto",
@@ -32,23 +33,27 @@ def load(
         temperature: of the softmax over image tokens; 0 always takes the likeliest.
         top_k: draw among this many likeliest tokens; 0 = all.
         top_p: of these, among the fewest whose chances reach p, in (0, 1].
-        guidance: how much the text counts (classifier-free guidance); 1 = no guidance.
+        guidance: how much the text counts (classifier-free guidance); 1 = no guidance, twice as fast. Without it, what the weights
+            ask for: 1 where they learned from a guided teacher, as the bundled ones did, else 1.8.
         best_of: draw so many pictures and keep the one that mini-clip finds nearest to the prompt (Ramesh et al. 2021). With more than
             1, scores by mini-clip are of its own choice: compare models by another measure then.
-        weights: a folder with dalle.safetensors and image-tokenizer.safetensors of your own training; empty = the bundled ones.
+        weights: a folder with dalle.safetensors and image-tokenizer.safetensors of your own training, or another dalle's file in it, such
+            as dalle-guided.safetensors; empty = the bundled ones.
         device: auto, cpu, cuda or cuda:N.
     """
     for name, value, expected, good in (
         ("temperature", temperature, "0 or more", temperature >= 0),
         ("top_k", top_k, "0 or more", top_k >= 0),
         ("top_p", top_p, "more than 0 and at most 1", 0 < top_p <= 1),
-        ("guidance", guidance, "0 or more", guidance >= 0),
+        ("guidance", guidance, "0 or more", guidance is None or guidance >= 0),
         ("best_of", best_of, "1 or more", best_of >= 1),
     ):
         if not good:
             raise EvalkitError(f"dalle.{name} is {value}, expected {expected}.", "Change it with --set or in the configuration.")
-    folder, where = Path(weights) if weights else BUNDLED, device_of(device)
-    files = folder / "dalle.safetensors", folder / "image-tokenizer.safetensors"
+    path, where = Path(weights) if weights else BUNDLED, device_of(device)
+    if path.suffix != ".safetensors":
+        path = path / "dalle.safetensors"
+    files = path, path.with_name("image-tokenizer.safetensors")
     (network, config), (images, image_config) = load_dalle(files[0]), load_image_tokenizer(files[1])
     if config["codes"] != images.codes:
         written = f"{files[1]} has {images.codes} codes (levels {image_config['levels']})"
@@ -56,10 +61,11 @@ def load(
     network, images = network.to(where), images.to(where)
     pieces = SubwordTokenizer(config["pieces"], config["context"])
     empty = pieces.encode([[]]).to(where)
+    guided = config.get("guidance", GUIDANCE) if guidance is None else guidance
     nearness = _nearness(where) if best_of > 1 else None
 
     def draw_one(texts: list[list[str]], seeds: list[int]) -> Tensor:
-        options = {"guidance": guidance, "temperature": temperature, "top_p": top_p}
+        options = {"guidance": guided, "temperature": temperature, "top_p": top_p}
         return images.decode(network.sample(pieces.encode(texts).to(where), empty, seeds, top_k=top_k, **options))
 
     def draw(texts: list[list[str]], seeds: list[int]) -> Tensor:

@@ -9,30 +9,27 @@ from torch import Tensor
 
 from evalkit.core import EvalkitError, Generator
 from evalkit.generators.pictures import FixedBatches, fingerprint
-from evalkit.models.load import BUNDLED, device_of, load_clip, load_gan
+from evalkit.models.load import BUNDLED, device_of, load_gan
 from evalkit.models.text import SubwordTokenizer
 
 
-def load(*, truncation: float = 0.6, weights: str = "", device: str = "auto") -> Generator:
+def load(*, truncation: float = 0.7, weights: str = "", device: str = "auto") -> Generator:
     """The generator `gan`.
 
     Args:
         truncation: scale of the noise, in [0, 1]: less is more typical and less varied (Brock et al. 2019). 1 is what it was
             trained with.
-        weights: a folder with gan.safetensors and mini-clip.safetensors of your own training; empty = the bundled ones.
+        weights: a folder with gan.safetensors of your own training; empty = the bundled one.
         device: auto, cpu, cuda or cuda:N.
     """
     if not 0 <= truncation <= 1:
         raise EvalkitError(f"gan.truncation is {truncation}, expected 0 to 1.", "Change it with --set or in the configuration.")
-    folder, where = Path(weights) if weights else BUNDLED, device_of(device)
-    files = folder / "gan.safetensors", folder / "mini-clip.safetensors"
-    (network, _), (reader, config) = load_gan(files[0]), load_clip(files[1])
-    network, reader = network.to(where), reader.to(where)
-
-    words = SubwordTokenizer(config["words"], config["context"])
+    path, where = (Path(weights) if weights else BUNDLED) / "gan.safetensors", device_of(device)
+    network, config = load_gan(path)
+    network, pieces = network.to(where), SubwordTokenizer(config["pieces"], config["context"])
 
     def draw(texts: list[list[str]], seeds: list[int]) -> Tensor:
         noise = torch.stack([torch.randn(network.noise, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
-        return network(reader.texts(words.encode(texts).to(where)), truncation * noise.to(where))
+        return network(network.encode_text(pieces.encode(texts).to(where)), truncation * noise.to(where))
 
-    return FixedBatches(draw, words, fingerprint(*files))
+    return FixedBatches(draw, pieces, fingerprint(path))

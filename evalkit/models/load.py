@@ -26,7 +26,7 @@ FIELDS = {  # of the header, which rebuild the network
     "clip": ("words", "context", "classifier"),
     "image tokenizer": ("levels", "width", "doublings"),
     "dalle": ("pieces", "context", "codes", "side", "width", "depth", "heads"),
-    "gan": ("size", "noise", "widths"),
+    "gan": ("pieces", "context", "width", "depth", "size", "noise", "widths"),
 }
 
 
@@ -108,6 +108,7 @@ def load_dalle(path: Path) -> tuple[Dalle, dict[str, Any]]:
 
 def load_gan(path: Path) -> tuple[Gan, dict[str, Any]]:
     config, state = read_weights(path, "gan")
-    network = Gan(noise=config["noise"], size=config["size"], widths=dict(config["widths"]))
+    tower = TextTower(len(config["pieces"]) + 2, config["context"], config["width"], config["depth"], ordered=True)
+    network = Gan(tower, noise=config["noise"], size=config["size"], widths=dict(config["widths"]))
     fill(network, state, path)
     return network.to(memory_format=torch.channels_last), config  # which draws 1.5 times as fast on a processor

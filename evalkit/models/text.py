@@ -113,11 +113,19 @@ def _merged(split: list[str], pair: tuple[str, str]) -> list[str]:
     return merged
 
 
-class TextTower(nn.Module):
-    """A bidirectional Transformer over pieces (Vaswani et al. 2017, pre-normalised)."""
+def directions(length: int, heads: int) -> Tensor:
+    """Which pieces a head looks at, bool [heads, length, length]: half of the heads look back and half ahead. What is before a word and
+    what is behind it is learned in no time so, and hardly at all where every head looks both ways."""
+    both = torch.ones(length, length, dtype=torch.bool)
+    return torch.stack([both.tril() if head % 2 else both.triu() for head in range(heads)])
 
-    def __init__(self, vocabulary: int, context: int, width: int = 128, depth: int = 3, heads: int = 4) -> None:
+
+class TextTower(nn.Module):
+    """A Transformer over pieces (Vaswani et al. 2017, pre-normalised), whose heads look both ways, or half of them back and half ahead."""
+
+    def __init__(self, vocabulary: int, context: int, width: int = 128, depth: int = 3, heads: int = 4, ordered: bool = False) -> None:
         super().__init__()
+        self.heads, self.ordered = heads, ordered
         self.word = nn.Embedding(vocabulary, width, padding_idx=PADDING)
         self.position = nn.Parameter(0.02 * torch.randn(context, width))
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
@@ -127,7 +135,10 @@ class TextTower(nn.Module):
     def forward(self, numbers: Tensor) -> TextFeatures:  # int64 [N, T]
         mask = numbers != PADDING
         x = self.word(numbers) + self.position[: numbers.shape[1]]  # [N, T, D]
+        seen = mask[:, None, None]  # [N, 1, 1, T]
+        if self.ordered:
+            seen = seen & directions(numbers.shape[1], self.heads).to(numbers.device)
         for block in self.blocks:
-            x = block(x, mask=mask[:, None, None, :])
+            x = block(x, mask=seen)
         x = self.norm(x) * mask[..., None]
         return TextFeatures(x, mask, F.normalize(x.sum(1), dim=-1))

@@ -40,7 +40,8 @@ def train(
 
     Args:
         model: one of MODELS; "mini" trains all of MINI.
-        preset: by the pixels per side (32, 64, 128), or "student" for a dalle that learns from another one.
+        preset: by the pixels per side (32, 64, 128); "student" for a small dalle that learns from a large one, "guided" for one that
+            learns to draw as a dalle does with guidance.
         data: pictures with captions instead of the bundled world; see `evalkit.training.captioned.read_captioned`.
         seed: of weights, data and order; the bundled weights' own when None.
         steps, batch: optimiser steps, and examples in each of all processes together; the preset's when None.
@@ -68,7 +69,7 @@ def train(
             raise EvalkitError(f"{name} is {value}, expected at least 1.", f"Leave --{name} out for the usual number.")
     how = OPTIONS[model](**plugins.checked_options(OPTIONS[model], {**chosen.options, **(options or {})}, model))
     folder = Path(out)
-    name = "dalle-student" if preset == "student" else model
+    name = model if preset.isdigit() else f"{model}-{preset}"
 
     def trained(name: str) -> Path:
         own = folder / f"{name}.safetensors"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from evalkit.core import EvalkitError
-from evalkit.models.dalle import Dalle
+from evalkit.models.dalle import GUIDANCE, Dalle
 from evalkit.models.image_tokenizer import ImageTokenizer
 from evalkit.models.load import load_classifier, load_clip, load_dalle, load_image_tokenizer
 from evalkit.models.mini_inception import to_bytes, to_unit
@@ -56,28 +57,38 @@ def train_dalle(
     tower = text_tower(clip, pieces)
     width = tower.position.shape[1]
     network = Dalle(tower, images.codes, side, width, options.depth, options.heads).to(device)
-    config = {
+    config: dict[str, Any] = {
         "kind": "dalle", "codes": images.codes, "side": side, "width": width, "depth": options.depth, "heads": options.heads,
         "pieces": list(pieces.pieces), "context": pieces.context, "seed": settings.seed,
+        "guidance": GUIDANCE,
     }  # fmt: skip
-    teacher = load_teacher(Path(options.teacher), config).to(device) if options.teacher else None
+    teacher = None
+    if options.teacher:
+        teacher, config["guidance"] = load_teacher(Path(options.teacher), config, options.guided)
+        teacher = teacher.to(device)
     average = Average(network, 0.998)
     matrices = [p for blocks in (network.order, network.blocks) for p in blocks.parameters() if p.ndim == 2]
     reading = list(tower.parameters())
     rest = [p for p in network.parameters() if all(p is not other for other in (*matrices, *reading))]
-    adam = torch.optim.AdamW([{"params": rest, "lr": 3e-3}, {"params": reading, "lr": 5e-4}], weight_decay=0.0, betas=(0.9, 0.98))
+    adam = torch.optim.AdamW(
+        [{"params": rest, "lr": 0.15 * options.rate}, {"params": reading, "lr": 0.025 * options.rate}], weight_decay=0.0, betas=(0.9, 0.98)
+    )
     optimisers = {"muon": Muon(matrices, lr=options.rate), "adam": adam}
     descent = Descent(list(network.parameters()), optimisers, precision, own, clip=1.0)
     checkpoint = Checkpoint(settings.out, config, average, network=network, descent=descent)
     start = checkpoint.resume()
+    if start == 0 and teacher is not None and len(teacher.blocks) == options.depth:
+        network.load_state_dict(teacher.state_dict())  # a student of the same size begins as its teacher
+        average.restart(network)
     pairs = [scene for scene in examples.scenes if scene.kind == "pair"] if isinstance(examples, data.World) else []
     if start == 0 and pairs and (lessons := min(options.reading, settings.steps)) > 0:
-        right = teach_order(network, pairs, pieces, steps=lessons, seed=settings.seed)
+        right = teach_order(network, network.order, tower.parameters(), pairs, pieces, steps=lessons, seed=settings.seed)
         log.info("reads which of two things stands first in %.0f%% of the captions", 100 * right)
         average.restart(network)
     columns = ("loss", "held_out_loss", *(CURVE if umpire else ()))
     curve = Curve(settings.out, columns, start=start, images=settings.batch, device=device)
     lots, shares = examples.lots(), own.shares(settings.batch, settings.accumulate)
+    nothing = data.read([""], pieces).to(device)
     losses: list[float] = []
     for step in track(range(start, settings.steps), f"training {settings.out.stem}", settings.steps - start, "steps"):
         rows = batch_of(step, lots, settings.batch, settings.seed).tolist()
@@ -95,6 +106,9 @@ def train_dalle(
             else:
                 with torch.no_grad(), precision.autocast():
                     soft = teacher(texts, goal, hidden)
+                    if options.guided != 1:
+                        without = teacher(nothing[:, : texts.shape[1]].expand(len(texts), -1), goal, hidden)
+                        soft = torch.lerp(without, soft, options.guided)
                 loss = distillation_loss(logits, soft, goal, temperature=options.temperature, share=options.share)
             descent.backward(loss, len(shares))
             total += loss.item() / len(shares)
@@ -107,7 +121,7 @@ def train_dalle(
             trained = Dalle(TextTower(len(pieces), pieces.context, width), images.codes, side, width, options.depth, options.heads)
             trained.load_state_dict(average.weights)
             trained = trained.eval().to(device)
-            drawn = draw(trained, images, pieces, held_out.prompts()[: len(held_out) if umpire else 64], device)
+            drawn = draw(trained, images, pieces, held_out.prompts()[: len(held_out) if umpire else 64], device, config["guidance"])
             right = for_the_curve(umpire, drawn, held_out)
             unseen = held_out_loss(trained, images, pieces, held_out, device)
             curve.log(done, loss=sum(losses) / len(losses), held_out_loss=unseen, **right)
@@ -117,15 +131,25 @@ def train_dalle(
             losses.clear()
 
 
-def load_teacher(path: Path, student: dict[str, object]) -> Dalle:
-    """A trained dalle. Raises EvalkitError where it reads other text tokens or writes other image tokens than its student."""
+def load_teacher(path: Path, student: dict[str, Any], guided: float = 1.0) -> tuple[Dalle, float]:
+    """A trained dalle, and the guidance that its student will need to draw as it does.
+
+    Raises EvalkitError where it reads other text tokens or writes other image tokens than its student, or where it is to be guided
+    and has its guidance in itself.
+    """
     teacher, config = load_dalle(path)
     wrong = [name for name in ("codes", "side", "pieces", "context") if config[name] != student[name]]
     if wrong:
         raise EvalkitError(
             f"The teacher {path} differs from its student in {', '.join(wrong)}.", "Train both on the same image tokenizer and CLIP."
         )
-    return teacher.eval()
+    needed = float(config.get("guidance", GUIDANCE))
+    if guided != 1 and needed == 1:
+        raise EvalkitError(
+            f"The teacher {path} learned from a guided teacher itself, so it cannot be guided once more.",
+            "Train one without: `evalkit train dalle`; or set dalle.guided=1.",
+        )
+    return teacher.eval(), needed if guided == 1 else 1.0
 
 
 @torch.no_grad()
@@ -154,11 +178,11 @@ def text_tower(clip: Path, pieces: SubwordTokenizer) -> TextTower:
 
 
 @torch.no_grad()
-def draw(network: Dalle, images: ImageTokenizer, pieces: SubwordTokenizer, prompts: list[str], device: str) -> Tensor:
+def draw(network: Dalle, images: ImageTokenizer, pieces: SubwordTokenizer, prompts: list[str], device: str, guidance: float) -> Tensor:
     """One picture for each prompt: uint8 [N, 3, S, S]."""
     texts, nothing = data.read(prompts, pieces).to(device), data.read([""], pieces).to(device)
     drawn = [
-        network.sample(part, nothing, range(start, start + len(part)))
+        network.sample(part, nothing, range(start, start + len(part)), guidance=guidance)
         for start, part in zip(range(0, len(texts), 50), texts.split(50), strict=False)
     ]
     return to_bytes(images.decode(torch.cat(drawn))).cpu()

@@ -10,24 +10,25 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from evalkit.models.gan import WIDTHS, Discriminator, FeatureDiscriminator, Gan
+from evalkit.models.gan import WIDTHS, Encoder, Gan, Guess
+from evalkit.models.gan_critics import Discriminator, FeatureDiscriminator
 from evalkit.models.load import load_classifier, load_clip
 from evalkit.models.mini_clip import MiniClip
 from evalkit.models.mini_inception import to_bytes, to_unit
-from evalkit.models.text import SubwordTokenizer, TextFeatures
+from evalkit.models.text import SubwordTokenizer, TextFeatures, TextTower
 from evalkit.terminal import track
 from evalkit.training import data
 from evalkit.training.checkpoint import Average, Checkpoint
 from evalkit.training.curve import Curve, check_finite
 from evalkit.training.distributed import join
-from evalkit.training.gan_losses import critic_loss, generator_loss, gradient_penalty, kind_of, likeness
+from evalkit.training.gan_losses import critic_loss, generator_loss, gradient_penalty, kind_of
 from evalkit.training.judge import CURVE, for_the_curve
 from evalkit.training.loop import Settings, batch_of, generator_of, random_of
 from evalkit.training.options import GanOptions
 from evalkit.training.precision import Descent, choose_precision
+from evalkit.training.reading import teach_order
 
 log = logging.getLogger(__name__)
-WEIGHT_OF_DIVERSITY = 8.0  # beside the score of each critic
 PENALTY_EVERY = 16  # steps between gradient penalties, which then weigh as much more (lazily; Karras et al. 2020)
 
 
@@ -70,31 +71,52 @@ def train_gan(
     reader, reading = load_clip(clip)
     reader, words = reader.to(device), SubwordTokenizer(reading["words"], reading["context"])
     umpire = load_classifier(judge).eval().to(device) if judge else None
-    network = Gan(noise=options.noise, size=size).to(device).to(memory_format=torch.channels_last)  # convolutions are faster so
-    eyes = load_classifier(coach).to(device).to(memory_format=torch.channels_last)
+    network = Gan(_tower(reader, options.depth), noise=options.noise, size=size).to(device).to(memory_format=torch.channels_last)
+    encoder = Encoder(options.noise, size).to(device)
+    eyes = load_classifier(coach).to(device).to(memory_format=torch.channels_last)  # convolutions are faster so
     pixel_critic = Discriminator(size=size, spectral=options.spectral).to(device)
     feature_critic = FeatureDiscriminator(eyes, spectral=options.spectral).to(device)
     critics = torch.nn.ModuleList([pixel_critic, feature_critic] if options.eyes else [pixel_critic])
     critics.to(memory_format=torch.channels_last)
     average = Average(network, options.average)
     adam = {"lr": options.rate, "betas": (0.0, 0.99)}
-    drawing = Descent(list(network.parameters()), {"adam": torch.optim.Adam(network.parameters(), **adam)}, precision, own)
+    taught = [*network.parameters(), *encoder.parameters()]
+    drawing = Descent(taught, {"adam": torch.optim.Adam(taught, **adam)}, precision, own)
     judging = Descent(list(critics.parameters()), {"adam": torch.optim.Adam(critics.parameters(), **adam)}, precision, own)
-    config = {"kind": "gan", "size": size, "noise": options.noise, "widths": list(WIDTHS.items()), "seed": settings.seed}
-    checkpoint = Checkpoint(settings.out, config, average, network=network, critics=critics, drawing=drawing, judging=judging)
+    config = {
+        "kind": "gan", "pieces": list(words.pieces), "context": words.context, "width": network.text.position.shape[1],
+        "depth": options.depth, "size": size, "noise": options.noise, "widths": list(WIDTHS.items()), "seed": settings.seed,
+    }  # fmt: skip
+    checkpoint = Checkpoint(
+        settings.out, config, average, network=network, encoder=encoder, critics=critics, drawing=drawing, judging=judging
+    )
     start = checkpoint.resume()
-    columns = ("size", "generator", "critic", "likeness", *(CURVE if umpire else ()))
+    pairs = [scene for scene in examples.scenes if scene.kind == "pair"] if isinstance(examples, data.World) else []
+    if start == 0 and pairs and (lessons := min(options.reading, settings.steps)) > 0:
+        tower = network.text
+        below = [*tower.word.parameters(), tower.position, *tower.norm.parameters()]
+        right = teach_order(network, tower.blocks, below, pairs, words, steps=lessons, seed=settings.seed)
+        log.info("reads which of two things stands first in %.0f%% of the captions", 100 * right)
+        average.restart(network)
+    columns = ("size", "generator", "critic", "reconstruction", "divergence", *(CURVE if umpire else ()))
     curve = Curve(settings.out, columns, start=start, images=settings.batch, device=device)
     lots, shares = examples.lots(), own.shares(settings.batch, settings.accumulate)
-    chosen = torch.arange(settings.batch)  # the texts that the generator draws when it is taught
-    if options.diversity:
-        chosen = chosen - 4 * (chosen // 4 % 2)  # every second four of them are the four before, with other noise
 
     def scores(images: Tensor, texts: list[TextFeatures], fade: float) -> Tensor:
         """float32 [critics, texts, N]."""
         with precision.autocast():
             both = [pixel_critic(images, texts, fade), *([feature_critic(images, texts)] if options.eyes else [])]
         return torch.stack([torch.stack(list(one)) for one in both]).float()
+
+    def drawn(numbers: Tensor, whole: Tensor, normal: Tensor, told: Tensor, now: Stage) -> tuple[Tensor, Guess]:
+        """Pictures of texts, and what the encoder says of real ones; those that are told draw with the noise that it says."""
+        with precision.autocast():
+            guess = encoder(whole)
+            noise = torch.where(told[:, None], guess.draw(normal), normal)
+            return network(network.encode_text(numbers), noise, now.size, now.fade).float(), guess
+
+    def pictured(rows: list[int]) -> Tensor:
+        return to_unit(examples.pictures(rows).to(device).to(memory_format=torch.channels_last))
 
     for step in track(range(start, settings.steps), f"training {settings.out.stem}", settings.steps - start, "steps"):
         before, now = stage((step - 1) / settings.steps, size), stage(step / settings.steps, size)
@@ -105,68 +127,85 @@ def train_gan(
         rate = min(1.0, 4 * (1 - step / settings.steps) + 0.05)
         rows = batch_of(step, lots, settings.batch, settings.seed).tolist()
         captions = [examples.caption(row, random_of(settings.seed, step, place)) for place, row in enumerate(rows)]
+        numbers = data.read(captions, words).to(device)
         with torch.no_grad():
-            text = reader.read(data.read(captions, words).to(device))
+            text = reader.read(numbers)
         generator = generator_of(settings.seed, step)
-        noise = torch.randn(settings.batch, network.noise, generator=generator).to(device)
+        normal = torch.randn(settings.batch, network.noise, generator=generator).to(device)
         shift = shifts(settings.batch, now.size, generator)
-
-        def drawn(text: TextFeatures, noise: Tensor, now: Stage = now) -> Tensor:
-            with precision.autocast():
-                return network(text.pooled, noise, now.size, now.fade).float()
+        told = (torch.arange(settings.batch, device=device) % 2 == 0) & (options.reconstruction > 0)  # draw with what the encoder says
 
         # The critics: real pictures with their captions against drawn ones, and against real pictures with another's caption.
         other = text.of((torch.arange(settings.batch) - 1) % settings.batch)
-        sums = [0.0, 0.0, 0.0]
+        sums = [0.0, 0.0, 0.0, 0.0]
         for share in shares:
-            real = to_unit(examples.pictures(rows[share]).to(device).to(memory_format=torch.channels_last))
-            real = augment(shown_at(real, now), shift.of(share))
+            whole = pictured(rows[share])
+            real = augment(shown_at(whole, now), shift.of(share))
             with torch.no_grad():
-                fake = augment(drawn(text.of(share), noise[share]), shift.of(share))
-            told = [text.of(share), other.of(share)] if options.matching else [text.of(share)]
-            of_real = scores(real, told, now.fade)
+                fake = augment(drawn(numbers[share], whole, normal[share], told[share], now)[0], shift.of(share))
+            asked = [text.of(share), other.of(share)] if options.matching else [text.of(share)]
+            of_real = scores(real, asked, now.fade)
             mismatched = of_real[:, 1] if options.matching else None
-            of_fake = scores(fake, told[:1], now.fade)[:, 0]
+            of_fake = scores(fake, asked[:1], now.fade)[:, 0]
             loss = critic_loss(of_real[:, 0], of_fake, mismatched, kind=kind, smoothing=options.smoothing)
             sums[0] += loss.item() / len(shares)
             if options.gradient_penalty and step % PENALTY_EVERY == 0:
                 real = real.detach().requires_grad_(True)
-                penalty = gradient_penalty(pixel_critic(real, told[:1], now.fade)[0].float(), real)
+                penalty = gradient_penalty(pixel_critic(real, asked[:1], now.fade)[0].float(), real)
                 loss = loss + 0.5 * options.gradient_penalty * PENALTY_EVERY * penalty
             judging.backward(len(critics) * loss, len(shares))
         judging.step(rate)
 
-        # The generator: whatever makes both critics take its picture for a real one of the text.
+        # The generator: whatever makes both critics take its picture for a real one of the text, and what the encoder saw.
         critics.requires_grad_(False)
         for share in shares:
-            told = text.of(chosen[share])
-            pictures = drawn(told, noise[share])
-            loss = len(critics) * generator_loss(scores(augment(pictures, shift.of(share)), [told], now.fade), kind=kind)
+            whole = pictured(rows[share])
+            pictures, guess = drawn(numbers[share], whole, normal[share], told[share], now)
+            loss = len(critics) * generator_loss(scores(augment(pictures, shift.of(share)), [text.of(share)], now.fade), kind=kind)
             sums[1] += loss.item() / len(critics) / len(shares)
-            pairs = torch.nonzero(chosen[share][:-4] == chosen[share][4:])[:, 0]
-            if len(pairs):
-                alike = likeness(pictures[pairs], pictures[pairs + 4], options.diversity)
-                sums[2] += alike.item() / len(shares)
-                loss = loss + WEIGHT_OF_DIVERSITY * alike
+            if options.reconstruction:
+                mine = told[share]
+                away = difference(pictures[mine], shown_at(whole[mine], now), feature_critic)
+                nats = guess.divergence()[mine].mean()
+                sums[2], sums[3] = sums[2] + away.item() / len(shares), sums[3] + nats.item() / len(shares)
+                loss = loss + options.reconstruction * away + options.divergence * nats
             drawing.backward(loss, len(shares))
         critics.requires_grad_(True)
         drawing.step(rate)
         average.update(network)
-        names = ("critic's loss", "generator's loss", "likeness")
+        names = ("critic's loss", "generator's loss", "reconstruction", "divergence")
         losses = [check_finite(own.mean(value), step, name) for value, name in zip(sums, names, strict=True)]
 
         done = step + 1
         if own.first and (done % settings.every == 0 or done == settings.steps):
             curve.stop_clock(done)
-            trained = Gan(noise=options.noise, size=size).to(device)
+            trained = Gan(_tower(reader, options.depth), noise=options.noise, size=size).to(device)
             trained.load_state_dict(average.weights)
-            asked = held_out.prompts() if umpire else held_out.prompts()[:64]
-            looked_at = draw(trained.eval(), reader, words, asked, device, now)
+            asked_for = held_out.prompts() if umpire else held_out.prompts()[:64]
+            looked_at = draw(trained.eval(), words, asked_for, device, now)
             right = for_the_curve(umpire, looked_at, held_out)
-            curve.log(done, size=now.size, generator=losses[1], critic=losses[0], likeness=losses[2], **right)
+            curve.log(done, size=now.size, generator=losses[1], critic=losses[0], reconstruction=losses[2], divergence=losses[3], **right)
             curve.save_samples(done, looked_at[:64])
             checkpoint.save(done)
             curve.resume_clock()
+
+
+def _tower(reader: MiniClip, depth: int) -> TextTower:
+    """A text encoder that begins with the words of a CLIP."""
+    vocabulary, width = reader.text.word.weight.shape
+    tower = TextTower(vocabulary, reader.text.position.shape[0], width, depth, ordered=True)
+    tower.load_state_dict({"word.weight": reader.text.word.weight, "position": reader.text.position}, strict=False)
+    return tower
+
+
+def difference(pictures: Tensor, real: Tensor, critic: FeatureDiscriminator) -> Tensor:
+    """How far pictures are from real ones: the mean difference of their pixels, and a tenth of the relative one of each of the maps that
+    a frozen classifier makes of them. Pixels alone would be satisfied with a blur."""
+    with torch.no_grad():
+        goal = critic.look(real)
+    seen = critic.look(pictures)
+    features = torch.stack([(x - y).abs().mean() / y.abs().mean() for x, y in zip(seen, goal, strict=True)])
+    return (pictures - real).abs().mean() + 0.1 * features.sum()
 
 
 def shown_at(real: Tensor, now: Stage) -> Tensor:
@@ -206,9 +245,9 @@ def augment(images: Tensor, by: Shifts) -> Tensor:
 
 
 @torch.no_grad()
-def draw(network: Gan, reader: MiniClip, words: SubwordTokenizer, prompts: list[str], device: str, now: Stage) -> Tensor:
+def draw(network: Gan, words: SubwordTokenizer, prompts: list[str], device: str, now: Stage) -> Tensor:
     """One picture for each prompt: uint8 [N, 3, S, S], enlarged where the stage is smaller."""
-    text = reader.texts(data.read(prompts, words).to(device))
+    text = network.encode_text(data.read(prompts, words).to(device))
     noise = torch.randn(len(prompts), network.noise, generator=torch.Generator().manual_seed(11)).to(device)
     images = network(text, noise, now.size, now.fade)
     if now.size != network.size:

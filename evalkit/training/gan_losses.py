@@ -69,10 +69,3 @@ def gradient_penalty(scores: Tensor, pictures: Tensor) -> Tensor:
     """
     (gradient,) = torch.autograd.grad(scores.sum(), pictures, create_graph=True)
     return gradient.float().square().flatten(1).sum(1).mean()
-
-
-def likeness(pictures: Tensor, others: Tensor, least: float) -> Tensor:
-    """What pictures of one text lack of a root mean square difference of `least`, on average (after Yang et al. 2019: without it a
-    generator that is told what to draw finds the noise the easiest thing to ignore). Both float32 [N, 3, S, S]."""
-    difference = ((pictures - others).square().mean((1, 2, 3)) + 1e-8).sqrt()
-    return F.relu(least - difference).mean()

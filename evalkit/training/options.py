@@ -35,9 +35,10 @@ class DalleOptions:
     heads: int = 4
     reading: int = 200  # steps before, in which it learns from captions which of two things comes first
     hidden: float = 0.15  # share of pictures whose tokens are hidden from it, so that it asks the text
-    rate: float = 0.02  # Muon's peak learning rate
+    rate: float = 0.02  # Muon's peak learning rate; AdamW's is 0.15 of it, 0.025 for the text tower
     teacher: str = ""  # weights of a larger dalle to learn from; "dalle" = the one in `out`, or the bundled one; empty = none
     temperature: float = 1.0  # of the teacher's and the student's chances
+    guided: float = 1.0  # guidance of the teacher, which its student then has in itself; 1 = none
     share: float = 0.5  # of what is learned from the teacher
 
 
@@ -52,7 +53,10 @@ class GanOptions:
     matching: bool = True  # real pictures with captions of others are a third kind of fake
     growing: bool = True  # begin at 8 pixels and fade larger sizes in
     eyes: bool = True  # a second critic that looks through a frozen classifier
-    diversity: float = 0.22  # how different two pictures of one text should be, root mean square in -1..1; 0 = do not ask
+    reconstruction: float = 10.0  # weight of the difference from the real picture that the encoder saw; 0 = only critics teach
+    divergence: float = 0.02  # weight of what the encoder says about that picture beyond its text, in nats
+    reading: int = 200  # steps before, in which it learns from captions which of two things comes first
+    depth: int = 2  # blocks of the text encoder
     average: float = 0.998  # decay of the moving average of the generator's weights
     noise: int = 64  # random numbers of a picture
     rate: float = 8e-4  # Adam's learning rate

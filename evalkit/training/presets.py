@@ -42,9 +42,12 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "64": Preset(64, 30_000, 64, "not measured yet", scenes=150_000, options={"depth": 8}),
         "128": Preset(128, 60_000, 64, "not measured yet", scenes=40_000, options={"depth": 12}),
         "student": Preset(32, 6000, 32, "not measured yet", scenes=150_000, options={"depth": 2, "teacher": "dalle"}),
+        "guided": Preset(
+            32, 3000, 32, "85 minutes, on one", options={"teacher": "dalle", "guided": 2.0, "share": 1.0, "hidden": 0.0, "rate": 0.008}
+        ),
     },
     "gan": {
-        "32": Preset(32, 5000, 48, "70 minutes", 500),
+        "32": Preset(32, 5000, 48, "80 minutes", 500),
         "64": Preset(64, 15_000, 48, "not measured yet", 500),
         "128": Preset(128, 30_000, 48, "not measured yet", 500, scenes=40_000),
     },

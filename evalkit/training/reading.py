@@ -7,13 +7,14 @@ Here it is all that is asked. After a few hundred steps the encoder knows, and t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from evalkit.models.dalle import Dalle
+from evalkit.models.gan import Gan
 from evalkit.models.text import SubwordTokenizer, TextFeatures
 from evalkit.scenes.captions import caption
 from evalkit.scenes.compose import Scene
@@ -47,14 +48,26 @@ def in_order(scene: Scene) -> tuple[int, int]:
     return (first, second) if scene.relation in ("left", "above") else (second, first)
 
 
-def teach_order(network: Dalle, pairs: Sequence[Scene], pieces: SubwordTokenizer, *, steps: int, seed: int) -> float:
-    """Teach the text tower and the blocks above it on scenes of two things. Returns the share of the last captions of which both
-    places were right."""
+def teach_order(
+    network: Dalle | Gan,
+    blocks: nn.Module,
+    below: Iterable[nn.Parameter],
+    pairs: Sequence[Scene],
+    pieces: SubwordTokenizer,
+    *,
+    steps: int,
+    seed: int,
+) -> float:
+    """Teach the text encoder of a generator on scenes of two things. Returns the share of the last captions of which both places
+    were right.
+
+    blocks: those that are to learn it. below: what feeds them and knows the words already, which learns more slowly.
+    """
     device = next(network.parameters()).device
     asked = Places(network.text.position.shape[1]).to(device)
-    matrices = [parameter for parameter in network.order.parameters() if parameter.ndim == 2]
-    others = [*asked.parameters(), *(parameter for parameter in network.order.parameters() if parameter.ndim < 2)]
-    tower = {"params": list(network.text.parameters()), "lr": 5e-4}
+    matrices = [parameter for parameter in blocks.parameters() if parameter.ndim == 2]
+    others = [*asked.parameters(), *(parameter for parameter in blocks.parameters() if parameter.ndim < 2)]
+    tower = {"params": list(below), "lr": 5e-4}
     optimisers = (Muon(matrices), torch.optim.AdamW([{"params": others, "lr": 3e-3}, tower], weight_decay=0.0, betas=(0.9, 0.98)))
     right: list[float] = []
     for step in track(range(steps), "learning to read", steps, "steps"):

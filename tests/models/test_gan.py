@@ -1,10 +1,14 @@
+from typing import Any
+
 import pytest
 import torch
+from torch.distributions import Normal, kl_divergence
 from torch.nn import functional as F
 
-from evalkit.models.gan import WIDTHS, Discriminator, FeatureDiscriminator, Gan, found
+from evalkit.models.gan import WIDTHS, Encoder, Gan, Guess
+from evalkit.models.gan_critics import Discriminator, FeatureDiscriminator, found
 from evalkit.models.mini_inception import MiniInception
-from evalkit.models.text import TextFeatures
+from evalkit.models.text import TextFeatures, TextTower
 
 
 def _text(count: int) -> TextFeatures:
@@ -12,6 +16,11 @@ def _text(count: int) -> TextFeatures:
     generator = torch.Generator().manual_seed(1)
     words = torch.randn(count, 6, 128, generator=generator)
     return TextFeatures(words, torch.ones(count, 6, dtype=torch.bool), F.normalize(words.sum(1), dim=1))
+
+
+def _gan(size: int = 32, **others: Any) -> Gan:
+    torch.manual_seed(0)
+    return Gan(TextTower(10, 6, depth=1, ordered=True), size=size, **others).eval()
 
 
 def _backwards(text: TextFeatures) -> TextFeatures:
@@ -29,8 +38,7 @@ def _clear_sighted() -> Discriminator:
 
 @pytest.mark.parametrize("size", [16, 32, 64, 128])
 def test_the_fade_is_continuous_at_both_ends(size: int) -> None:
-    torch.manual_seed(0)
-    network, text, noise = Gan(size=size).eval(), _text(2).pooled, torch.randn(2, 64)
+    network, text, noise = _gan(size), _text(2), torch.randn(2, 64)
     small = torch.atanh(network(text, noise, size // 2))
     enlarged = F.interpolate(small, scale_factor=2, mode="bilinear", align_corners=False).tanh()
     assert torch.allclose(network(text, noise, size, 0.0), enlarged, atol=1e-4)
@@ -50,8 +58,7 @@ def test_the_discriminator_fades_from_the_smaller_size(size: int) -> None:
 
 @pytest.mark.parametrize("size", [8, 16, 32, 64, 128])
 def test_every_size_is_drawn_and_scored(size: int) -> None:
-    torch.manual_seed(0)
-    pictures = Gan(size=size).eval()(_text(2).pooled, torch.randn(2, 64))
+    pictures = _gan(size)(_text(2), torch.randn(2, 64))
     assert pictures.shape == (2, 3, size, size)
     for critic in (Discriminator(size=size), FeatureDiscriminator(MiniInception(5, 4, 3, 8), width=16)):
         scores = critic.eval()(pictures, [_text(2), _backwards(_text(2))])
@@ -67,14 +74,14 @@ def test_the_feature_critic_averages_larger_pictures() -> None:
 
 @pytest.mark.parametrize("size", [4, 48, 256])
 def test_a_size_without_widths_is_refused(size: int) -> None:
-    for network in (Gan, Discriminator):
+    for network in (_gan, Discriminator):
         with pytest.raises(ValueError, match=f"No network for {size} pixels"):
             network(size=size)
 
 
 def test_sizes_beyond_come_by_configuration() -> None:
     widths = {4: 8, 8: 8, 16: 8, 32: 4, 64: 4, 128: 4, 256: 4}
-    pictures = Gan(size=256, widths=widths).eval()(_text(2).pooled, torch.randn(2, 64))
+    pictures = _gan(256, widths=widths)(_text(2), torch.randn(2, 64))
     assert pictures.shape == (2, 3, 256, 256)
     assert Discriminator(size=256, widths=widths).eval()(pictures, [_text(2)])[0].shape == (2,)
 
@@ -102,8 +109,7 @@ def test_a_collapsed_batch_gives_itself_away() -> None:
 
 @torch.no_grad()
 def test_less_noise_is_less_variety() -> None:
-    torch.manual_seed(0)
-    network, text, noise = Gan().eval(), _text(1).pooled.expand(16, -1), torch.randn(16, 64)
+    network, text, noise = _gan(), _text(1).of(torch.zeros(16, dtype=torch.int64)), torch.randn(16, 64)
     spreads = [float(network(text, truncation * noise).std(0).mean()) for truncation in (0.0, 0.3, 0.6, 1.0)]
     assert spreads[0] < 1e-6
     assert spreads == sorted(spreads)
@@ -170,3 +176,61 @@ def test_the_classifier_behind_the_feature_critic_is_frozen_and_not_saved() -> N
     assert not any("trunk" in name or "stem" in name for name in critic.state_dict())
     critic(torch.rand(2, 3, 8, 8), [_text(2)])[0].sum().backward()
     assert all(parameter.grad is None for parameter in eyes.parameters())
+
+
+@torch.no_grad()
+def test_every_place_asks_the_words() -> None:
+    """A word changes the picture even where the text as a whole stays the same, and padding does not."""
+    network, text, noise = _gan(), _text(2), torch.randn(2, 64)
+    other = text._replace(tokens=_backwards(text).tokens)
+    longer = text._replace(tokens=F.pad(text.tokens, (0, 0, 0, 3), value=1.0), mask=F.pad(text.mask, (0, 3)))
+    assert not torch.allclose(network(text, noise), network(other, noise), atol=1e-2)
+    assert torch.allclose(network(text, noise), network(longer, noise), atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_words_are_read_in_order() -> None:
+    """Once its blocks have learned anything at all: new ones pass on what they get."""
+    network = _gan()
+    for weight in network.text.blocks.parameters():
+        weight.add_(0.05 * torch.randn_like(weight))
+    text = network.encode_text(torch.tensor([[2, 3, 4, 0, 0, 0], [4, 3, 2, 0, 0, 0]]))
+    assert not torch.allclose(text.tokens[0, :3], text.tokens[1, :3].flip(0), atol=1e-2)
+    assert torch.equal(text.mask.sum(1), torch.tensor([3, 3]))
+
+
+@pytest.mark.parametrize("size", [8, 32, 128])
+def test_the_encoder_guesses_the_noise_of_a_picture(size: int) -> None:
+    guess = Encoder(noise=5, size=size)(torch.rand(3, 3, size, size) * 2 - 1)
+    assert guess.mean.shape == guess.log_variance.shape == (3, 5)
+
+
+@torch.no_grad()
+def test_a_guess_is_a_normal_distribution() -> None:
+    guess = Guess(torch.tensor([[0.0, 0.0], [1.0, -2.0]]), torch.tensor([[0.0, 0.0], [0.5, -3.0]]))
+    theirs = Normal(guess.mean, (0.5 * guess.log_variance).exp())
+    assert torch.allclose(guess.divergence(), kl_divergence(theirs, Normal(0.0, 1.0)).sum(1))
+    drawn = guess.draw(torch.randn(20_000, 2, 2, generator=torch.Generator().manual_seed(0)))
+    assert torch.allclose(drawn.mean(0), theirs.mean, atol=0.05)
+    assert torch.allclose(drawn.std(0), theirs.stddev, atol=0.05)
+
+
+def test_a_generator_that_is_told_what_was_expected_uses_its_noise() -> None:
+    """Pictures of one text are dark or bright. The nearest to both is gray; with an encoder, noise alone draws dark and bright ones."""
+    text = TextFeatures(torch.zeros(32, 1, 128), torch.ones(32, 1, dtype=torch.bool), torch.zeros(32, 128))
+    real = (0.8 * (2.0 * (torch.arange(32) % 2) - 1))[:, None, None, None].expand(-1, 3, 8, 8)
+    spreads: list[float] = []
+    for told in (False, True):
+        network, encoder = _gan(8, noise=4, widths={4: 8, 8: 8}).train(), Encoder(noise=4, size=8, width=8)
+        descent = torch.optim.Adam([*network.parameters(), *encoder.parameters()], lr=3e-3)
+        for _ in range(60):
+            guess, normal = encoder(real), torch.randn(32, 4)
+            drawn = network(text, guess.draw(normal) if told else normal)
+            loss = 10 * (drawn - real).abs().mean() + (0.02 * guess.divergence().mean() if told else 0)
+            descent.zero_grad()
+            loss.backward()
+            descent.step()
+        with torch.no_grad():
+            spreads.append(float(network(text, torch.randn(32, 4)).mean((1, 2, 3)).std()))
+    assert spreads[1] > 0.3
+    assert spreads[0] < 0.5 * spreads[1]

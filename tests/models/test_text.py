@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalkit.models.text import UNKNOWN, SubwordTokenizer, learn_pieces
+from evalkit.models.text import UNKNOWN, SubwordTokenizer, directions, learn_pieces
 from evalkit.scenes.vocabulary import pieces, words
 
 PIECES = SubwordTokenizer(["skate", "skateboard", "dog", "dogs", "##s", "##er", "##ers"], 4)
@@ -69,3 +69,10 @@ def test_learning_does_not_depend_on_the_order_of_texts() -> None:
 def test_more_pieces_make_shorter_texts(count: int) -> None:
     few, more = (SubwordTokenizer(learn_pieces([["abab", "abba"]], size), 64) for size in (count, count + 2))
     assert len(more.numbers(["abab", "abba"])) < len(few.numbers(["abab", "abba"]))
+
+
+def test_half_of_the_heads_look_back_and_half_ahead() -> None:
+    ahead, back = directions(3, 2)
+    assert back.tolist() == [[True, False, False], [True, True, False], [True, True, True]]
+    assert torch.equal(ahead, back.T)
+    assert directions(5, 4).sum() == 4 * 15

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from evalkit.core import EvalkitError
-from evalkit.models.gan import Discriminator
+from evalkit.models.gan_critics import Discriminator
 from evalkit.models.text import TextFeatures
-from evalkit.training.gan_losses import Kind, critic_loss, generator_loss, gradient_penalty, kind_of, likeness
+from evalkit.training.gan_losses import Kind, critic_loss, generator_loss, gradient_penalty, kind_of
 
 KINDS: tuple[Kind, ...] = ("hinge", "non-saturating")
 
@@ -181,33 +181,3 @@ def test_a_kind_that_does_not_exist_is_one_sentence() -> None:
     assert kind_of("hinge") == "hinge"
     with pytest.raises(EvalkitError, match=r"gan\.loss is 'wasserstein', expected hinge or non-saturating"):
         generator_loss(_scores(0), kind="wasserstein")  # pyright: ignore[reportArgumentType]
-
-
-def test_pictures_of_one_text_are_asked_to_differ_and_no_more_than_that() -> None:
-    pictures = torch.zeros(3, 3, 4, 4)
-    others = torch.stack([torch.full((3, 4, 4), value) for value in (0.0, 0.1, 0.9)])
-    assert likeness(pictures, others, 0.3).item() == pytest.approx((0.3 + 0.2 + 0) / 3, abs=1e-4)
-    others.requires_grad_(True)
-    likeness(pictures, others, 0.3).backward()
-    assert others.grad is not None
-    assert (others.grad[1] < 0).all()  # descending makes the difference of 0.1 larger
-    assert (others.grad[2] == 0).all()
-
-
-@pytest.mark.parametrize("least", [0.0, 0.3])
-def test_a_generator_that_is_asked_for_diversity_listens_to_its_noise(least: float) -> None:
-    """One whose critic only knows the right picture ignores the noise, as collapsed ones do; asked for diversity, it cannot."""
-    torch.manual_seed(0)
-    network = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 12), nn.Unflatten(1, (3, 2, 2)))
-    optimiser = torch.optim.Adam(network.parameters(), lr=0.01)
-    for _ in range(200):
-        pictures, others = network(torch.randn(2, 16, 4).flatten(0, 1)).chunk(2)
-        loss = (pictures - 0.5).square().mean() + (others - 0.5).square().mean()
-        if least:
-            loss = loss + likeness(pictures, others, least)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    pictures, others = network(torch.randn(2, 64, 4).flatten(0, 1)).detach().chunk(2)
-    difference = (pictures - others).square().mean((1, 2, 3)).sqrt().mean()
-    assert difference > 0.2 if least else difference < 0.1

@@ -1,8 +1,11 @@
 """The text encoder learns from captions alone which of two things comes first."""
 
+import pytest
 import torch
+from torch import nn
 
 from evalkit.models.dalle import Dalle
+from evalkit.models.gan import Gan
 from evalkit.models.text import TextTower
 from evalkit.scenes.compose import Item, Scene
 from evalkit.training import data
@@ -16,13 +19,22 @@ def test_the_thing_on_the_left_or_above_comes_first() -> None:
         assert in_order(Scene("pair", things, relation, "grass", "", 0)) == order
 
 
-def test_who_stands_where_is_learned() -> None:
+@pytest.mark.parametrize(("model", "steps"), [("dalle", 150), ("gan", 250)])
+def test_who_stands_where_is_learned(model: str, steps: int) -> None:
     """At chance both places would be right in at most half of the captions."""
     torch.manual_seed(0)
     pieces = data.subword_tokenizer()
-    tower = TextTower(len(pieces), pieces.context, 32, 1, 4)
-    network = Dalle(tower, codes=4, side=2, width=32, depth=1, heads=4)
+    network: Dalle | Gan
+    blocks: nn.Module
+    if model == "dalle":
+        tower = TextTower(len(pieces), pieces.context, 32, 1, 4)
+        network = Dalle(tower, codes=4, side=2, width=32, depth=1, heads=4)
+        blocks, below, head = network.order, tower.parameters(), network.head.weight
+    else:
+        tower = TextTower(len(pieces), pieces.context, 32, 2, 4, ordered=True)
+        network = Gan(tower, size=8, widths={4: 8, 8: 8})
+        blocks, below, head = tower.blocks, tower.word.parameters(), network.start.weight
     pairs = [scene for scene in data.scenes(0, 1000) if scene.kind == "pair"]
-    before = network.head.weight.clone()
-    assert teach_order(network, pairs, pieces, steps=150, seed=0) > 0.75
-    assert torch.equal(network.head.weight, before)  # only what reads is taught
+    before = head.clone()
+    assert teach_order(network, blocks, below, pairs, pieces, steps=steps, seed=0) > 0.75
+    assert torch.equal(head, before)  # only what reads is taught

@@ -70,7 +70,7 @@ def test_the_gan_grows(tmp_path: Path) -> None:
     "options",
     [
         GanOptions(loss="non-saturating", smoothing=0.1, gradient_penalty=1.0),
-        GanOptions(spectral=False, matching=False, growing=False, eyes=False, noise=16),
+        GanOptions(spectral=False, matching=False, growing=False, eyes=False, reconstruction=0.0, reading=0, noise=16),
     ],
     ids=["all on", "all off"],
 )
