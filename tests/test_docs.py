@@ -82,7 +82,7 @@ def test_ci_runs_the_second_command() -> None:
         ["bash", "-s", str(ROOT / ".ci" / "run")], input=script.replace('"$0"', '"$1"'), capture_output=True, text=True, check=True
     )
     assert said.stdout.strip() == BASH[1]
-    assert BASH[1].endswith(".venv/bin/pytest")
+    assert BASH[1].endswith(".venv/bin/pytest -n 2")
 
 
 @pytest.mark.slow

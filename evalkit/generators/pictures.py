@@ -29,7 +29,7 @@ class FixedBatches:
     pieces: SubwordTokenizer
     fingerprint: str
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def __call__(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image | Refusal]:
         drawn: list[Image.Image | Refusal] = []
         for start in range(0, len(prompts), BATCH):
