@@ -1,6 +1,7 @@
 """What is trained by default: sizes, steps and what they cost. A preset is data; every number of it can be changed by an option.
 
-Costs are of one training on two cores of an AMD EPYC, from the time of its steps; `python benchmarks/presets.py` measures them anew.
+Costs are of one training on two cores of an AMD EPYC or an Intel Xeon, from the time of its steps; `python benchmarks/presets.py`
+measures them anew.
 """
 
 from __future__ import annotations
@@ -39,17 +40,17 @@ PRESETS: dict[str, dict[str, Preset]] = {
     },
     "dalle": {
         "32": Preset(32, 12_000, 32, "2 hours", scenes=150_000),
-        "64": Preset(64, 30_000, 64, "not measured yet", scenes=150_000, options={"depth": 8}),
-        "128": Preset(128, 60_000, 64, "not measured yet", scenes=40_000, options={"depth": 12}),
-        "student": Preset(32, 6000, 32, "not measured yet", scenes=150_000, options={"depth": 2, "teacher": "dalle"}),
+        "64": Preset(64, 30_000, 64, "42 hours", scenes=150_000, options={"depth": 8}),
+        "128": Preset(128, 60_000, 64, "10 days", scenes=40_000, options={"depth": 12}),
+        "student": Preset(32, 6000, 32, "50 minutes", scenes=150_000, options={"depth": 2, "teacher": "dalle"}),
         "guided": Preset(
-            32, 3000, 32, "85 minutes, on one", options={"teacher": "dalle", "guided": 2.0, "share": 1.0, "hidden": 0.0, "rate": 0.008}
+            32, 3000, 32, "45 minutes", options={"teacher": "dalle", "guided": 2.0, "share": 1.0, "hidden": 0.0, "rate": 0.008}
         ),
     },
     "gan": {
         "32": Preset(32, 5000, 48, "80 minutes", 500),
-        "64": Preset(64, 15_000, 48, "not measured yet", 500),
-        "128": Preset(128, 30_000, 48, "not measured yet", 500, scenes=40_000),
+        "64": Preset(64, 15_000, 48, "4 hours", 500),
+        "128": Preset(128, 30_000, 48, "20 hours", 500, scenes=40_000),
     },
 }
 
