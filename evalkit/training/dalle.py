@@ -77,11 +77,13 @@ def train_dalle(
     descent = Descent(list(network.parameters()), optimisers, precision, own, clip=1.0)
     checkpoint = Checkpoint(settings.out, config, average, network=network, descent=descent)
     start = checkpoint.resume()
-    if start == 0 and teacher is not None and len(teacher.blocks) == options.depth:
-        network.load_state_dict(teacher.state_dict())  # a student of the same size begins as its teacher
+    fresh = start == 0
+    if fresh and teacher is not None and (len(teacher.blocks), teacher.heads) == (options.depth, options.heads):
+        network.load_state_dict(teacher.state_dict())  # a student of the same size begins as its teacher, who can read
         average.restart(network)
+        fresh = False
     pairs = [scene for scene in examples.scenes if scene.kind == "pair"] if isinstance(examples, data.World) else []
-    if start == 0 and pairs and (lessons := min(options.reading, settings.steps)) > 0:
+    if fresh and pairs and (lessons := min(options.reading, settings.steps)) > 0:
         right = teach_order(network, network.order, tower.parameters(), pairs, pieces, steps=lessons, seed=settings.seed)
         log.info("reads which of two things stands first in %.0f%% of the captions", 100 * right)
         average.restart(network)

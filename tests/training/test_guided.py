@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = {"kind": "dalle", "pieces": list(PIECES.pieces), "context": PIECES.context, "codes": 3072, "side": 8, "width": 128}
     save_weights(folder / "dalle.safetensors", teacher.state_dict(), config | {"depth": 1, "heads": 4})
     (folder / "image-tokenizer.safetensors").symlink_to(BUNDLED / "image-tokenizer.safetensors")
-    options = DalleOptions(depth=1, teacher=str(folder / "dalle.safetensors"), guided=3.0, share=1.0, hidden=0.0, reading=0)
+    options = DalleOptions(depth=1, teacher=str(folder / "dalle.safetensors"), guided=3.0, share=1.0, hidden=0.0)
     small_dalle(settings(folder, "dalle-guided", 20, 8), options, judge=None)
     return folder
 
@@ -71,7 +71,7 @@ def test_what_the_weights_need_is_in_their_header(folder: Path) -> None:
 
 def test_a_guided_teacher_is_not_guided_twice(folder: Path) -> None:
     for guided, fine in ((1.0, True), (2.0, False)):
-        options = DalleOptions(depth=1, teacher=str(folder / "dalle-guided.safetensors"), guided=guided, reading=0)
+        options = DalleOptions(depth=1, teacher=str(folder / "dalle-guided.safetensors"), guided=guided)
         how = settings(folder, f"again-{guided}", 1, 8)
         if fine:
             small_dalle(how, options, judge=None, scenes=8)
