@@ -27,7 +27,7 @@ from evalkit.training.loop import Settings, batch_of, random_of, schedule
 from evalkit.training.muon import Muon
 from evalkit.training.options import DalleOptions
 from evalkit.training.precision import Descent, choose_precision
-from evalkit.training.reading import teach_order
+from evalkit.training.reading import take_lessons
 
 log = logging.getLogger(__name__)
 
@@ -77,15 +77,12 @@ def train_dalle(
     descent = Descent(list(network.parameters()), optimisers, precision, own, clip=1.0)
     checkpoint = Checkpoint(settings.out, config, average, network=network, descent=descent)
     start = checkpoint.resume()
-    fresh = start == 0
-    if fresh and teacher is not None and (len(teacher.blocks), teacher.heads) == (options.depth, options.heads):
-        network.load_state_dict(teacher.state_dict())  # a student of the same size begins as its teacher, who can read
-        average.restart(network)
-        fresh = False
-    pairs = [scene for scene in examples.scenes if scene.kind == "pair"] if isinstance(examples, data.World) else []
-    if fresh and pairs and (lessons := min(options.reading, settings.steps)) > 0:
-        right = teach_order(network, network.order, tower.parameters(), pairs, pieces, steps=lessons, seed=settings.seed)
-        log.info("reads which of two things stands first in %.0f%% of the captions", 100 * right)
+    if start == 0:
+        if teacher is not None and (len(teacher.blocks), teacher.heads) == (options.depth, options.heads):
+            network.load_state_dict(teacher.state_dict())  # a student of the same size begins as its teacher, who can read
+        else:
+            lessons = min(options.reading, settings.steps)
+            take_lessons(network, network.order, tower.parameters(), examples, pieces, steps=lessons, seed=settings.seed)
         average.restart(network)
     columns = ("loss", "held_out_loss", *(CURVE if umpire else ()))
     curve = Curve(settings.out, columns, start=start, images=settings.batch, device=device)
@@ -133,7 +130,7 @@ def train_dalle(
             losses.clear()
 
 
-def load_teacher(path: Path, student: dict[str, Any], guided: float = 1.0) -> tuple[Dalle, float]:
+def load_teacher(path: Path, student: dict[str, Any], guided: float) -> tuple[Dalle, float]:
     """A trained dalle, and the guidance that its student will need to draw as it does.
 
     Raises EvalkitError where it reads other text tokens or writes other image tokens than its student, or where it is to be guided

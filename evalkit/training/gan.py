@@ -26,7 +26,7 @@ from evalkit.training.judge import CURVE, for_the_curve
 from evalkit.training.loop import Settings, batch_of, generator_of, random_of
 from evalkit.training.options import GanOptions
 from evalkit.training.precision import Descent, choose_precision
-from evalkit.training.reading import teach_order
+from evalkit.training.reading import take_lessons
 
 log = logging.getLogger(__name__)
 PENALTY_EVERY = 16  # steps between gradient penalties, which then weigh as much more (lazily; Karras et al. 2020)
@@ -91,12 +91,10 @@ def train_gan(
         settings.out, config, average, network=network, encoder=encoder, critics=critics, drawing=drawing, judging=judging
     )
     start = checkpoint.resume()
-    pairs = [scene for scene in examples.scenes if scene.kind == "pair"] if isinstance(examples, data.World) else []
-    if start == 0 and pairs and (lessons := min(options.reading, settings.steps)) > 0:
-        tower = network.text
+    if start == 0:
+        tower, lessons = network.text, min(options.reading, settings.steps)
         below = [*tower.word.parameters(), tower.position, *tower.norm.parameters()]
-        right = teach_order(network, tower.blocks, below, pairs, words, steps=lessons, seed=settings.seed)
-        log.info("reads which of two things stands first in %.0f%% of the captions", 100 * right)
+        take_lessons(network, tower.blocks, below, examples, words, steps=lessons, seed=settings.seed)
         average.restart(network)
     columns = ("size", "generator", "critic", "reconstruction", "divergence", *(CURVE if umpire else ()))
     curve = Curve(settings.out, columns, start=start, images=settings.batch, device=device)
