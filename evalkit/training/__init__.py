@@ -41,7 +41,7 @@ def train(
     Args:
         model: one of MODELS; "mini" trains all of MINI.
         preset: by the pixels per side (32, 64, 128); "student" for a small dalle that learns from a large one, "guided" for one that
-            learns to draw as a dalle does with guidance.
+            learns to draw as a dalle does with guidance, "finer" for a gan that goes on at a low rate.
         data: pictures with captions instead of the bundled world; see `evalkit.training.captioned.read_captioned`.
         seed: of weights, data and order; the bundled weights' own when None.
         steps, batch: optimiser steps, and examples in each of all processes together; the preset's when None.
@@ -123,8 +123,12 @@ def _run(
     elif model == "dalle":
         if options.teacher == "dalle":
             options = replace(options, teacher=str(trained("dalle")))
+        if options.weights == "dalle":
+            options = replace(options, weights=str(trained("dalle")))
         train_dalle(settings, examples, held_out, options, tokenizer=trained("image-tokenizer"), clip=trained("mini-clip"), judge=judge)
     elif model == "gan":
+        if options.weights == "gan":
+            options = replace(options, weights=str(trained("gan")))
         train_gan(settings, examples, held_out, options, clip=trained("mini-clip"), coach=trained("mini-coach"), judge=judge)
     else:
         assert isinstance(examples, World)  # pictures of users are refused above

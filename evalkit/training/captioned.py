@@ -56,8 +56,8 @@ class Captioned:
         captions = self._captions[int(self._rows[row])]
         return captions[0] if len(captions) == 1 else random.choice(captions)
 
-    def lots(self) -> Tensor:
-        """int64: the rows of an epoch, each once."""
+    def lots(self, often: str = "") -> Tensor:
+        """int64: the rows of an epoch, each once, since nobody knows what kind of scene they are."""
         return torch.arange(len(self))
 
     def prompts(self) -> list[str]:

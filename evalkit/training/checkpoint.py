@@ -14,6 +14,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from evalkit.core import EvalkitError
+from evalkit.models.load import FIELDS
 from evalkit.run_folder import write_atomically
 
 
@@ -21,6 +22,16 @@ def save_weights(path: Path, state: dict[str, Tensor], config: dict[str, Any]) -
     """fp16 safetensors; the configuration that rebuilds the network travels in the header."""
     half = {name: (value.half() if value.is_floating_point() else value).contiguous() for name, value in state.items()}
     write_atomically(path, save(half, metadata={"config": json.dumps(config)}))
+
+
+def begin_with(network: nn.Module, path: Path, trained: nn.Module, theirs: dict[str, Any], config: dict[str, Any]) -> None:
+    """Give a network the weights of a trained one, which was read from a file. Raises EvalkitError where that is of another shape, with
+    the fields that differ."""
+    ours = json.loads(json.dumps(config))
+    if wrong := [name for name in FIELDS[ours["kind"]] if theirs[name] != ours[name]]:
+        found = ", ".join(f"{name} ({_short(theirs[name])} there, {_short(ours[name])} now)" for name in wrong)
+        raise EvalkitError(f"{path} is of another shape: it differs in {found}.", "Repeat its options, or begin anew without weights.")
+    network.load_state_dict(trained.state_dict())
 
 
 class Average:

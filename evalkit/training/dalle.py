@@ -18,7 +18,7 @@ from evalkit.models.mini_inception import to_bytes, to_unit
 from evalkit.models.text import SubwordTokenizer, TextTower
 from evalkit.terminal import track
 from evalkit.training import data
-from evalkit.training.checkpoint import Average, Checkpoint
+from evalkit.training.checkpoint import Average, Checkpoint, begin_with
 from evalkit.training.curve import Curve, check_finite
 from evalkit.training.distillation import distillation_loss
 from evalkit.training.distributed import join
@@ -50,6 +50,7 @@ def train_dalle(
     own, device = join(settings.device)
     precision = choose_precision(settings.precision, device)
     log.info("%s", precision.reason)
+    lots, shares = examples.lots(options.often), own.shares(settings.batch, settings.accumulate)
     torch.manual_seed(settings.seed)
     images, pieces = load_image_tokenizer(tokenizer)[0].to(device), data.pieces_for(examples, clip)
     umpire = load_classifier(judge).eval().to(device) if judge else None
@@ -62,7 +63,9 @@ def train_dalle(
         "pieces": list(pieces.pieces), "context": pieces.context, "seed": settings.seed,
         "guidance": GUIDANCE,
     }  # fmt: skip
-    teacher = None
+    teacher, before = None, load_dalle(Path(options.weights)) if options.weights else None
+    if before is not None:
+        config["guidance"] = float(before[1].get("guidance", GUIDANCE))
     if options.teacher:
         teacher, config["guidance"] = load_teacher(Path(options.teacher), config, options.guided)
         teacher = teacher.to(device)
@@ -78,7 +81,9 @@ def train_dalle(
     checkpoint = Checkpoint(settings.out, config, average, network=network, descent=descent)
     start = checkpoint.resume()
     if start == 0:
-        if teacher is not None and (len(teacher.blocks), teacher.heads) == (options.depth, options.heads):
+        if before is not None:
+            begin_with(network, Path(options.weights), *before, config)
+        elif teacher is not None and (len(teacher.blocks), teacher.heads) == (options.depth, options.heads):
             network.load_state_dict(teacher.state_dict())  # a student of the same size begins as its teacher, who can read
         else:
             lessons = min(options.reading, settings.steps)
@@ -86,7 +91,6 @@ def train_dalle(
         average.restart(network)
     columns = ("loss", "held_out_loss", *(CURVE if umpire else ()))
     curve = Curve(settings.out, columns, start=start, images=settings.batch, device=device)
-    lots, shares = examples.lots(), own.shares(settings.batch, settings.accumulate)
     nothing = data.read([""], pieces).to(device)
     losses: list[float] = []
     for step in track(range(start, settings.steps), f"training {settings.out.stem}", settings.steps - start, "steps"):

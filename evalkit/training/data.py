@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from random import Random
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from evalkit.core import EvalkitError
 from evalkit.models.load import load_clip
 from evalkit.models.mini_inception import GRID
 from evalkit.models.text import SubwordTokenizer, learn_pieces
 from evalkit.scenes.captions import caption
-from evalkit.scenes.compose import CANVAS, Scene, compose, render
+from evalkit.scenes.compose import CANVAS, Kind, Scene, compose, render
 from evalkit.scenes.vocabulary import pieces, words
 from evalkit.scenes.world import BACKGROUNDS, COLOURS, OBJECTS, SHAPES
 from evalkit.words import split_words
@@ -47,7 +48,7 @@ class Examples(Protocol):
     def __len__(self) -> int: ...
     def pictures(self, rows: Sequence[int]) -> Tensor: ...  # uint8 [N, 3, size, size]
     def caption(self, row: int, random: Random) -> str: ...
-    def lots(self) -> Tensor: ...  # int64: the rows of an epoch; a row may be in it more than once
+    def lots(self, often: str = "pair") -> Tensor: ...  # int64: the rows of an epoch; a row may be in it more than once
     def captions(self) -> Iterable[str]: ...  # all of all rows, for learning the pieces of words
     def prompts(self) -> list[str]: ...  # one for each row, always the same: what generators are asked when they are looked at
 
@@ -74,9 +75,13 @@ class World:
         """One in many sentences; in 30% of the cases with words in it that the vocabulary does not know, as real prompts have them."""
         return noisy_caption(self.scenes[row], random)
 
-    def lots(self) -> Tensor:
-        """int64: every row, and pairs twice: they are the hardest, and 20% of the world."""
-        return torch.tensor([row for row, scene in enumerate(self.scenes) for _ in range(2 if scene.kind == "pair" else 1)])
+    def lots(self, often: str = "pair") -> Tensor:
+        """int64: every row, and twice those of one kind of scene: pairs are the hardest, and 20% of the world. Raises EvalkitError for
+        a kind that there is not."""
+        if often not in ("", *get_args(Kind)):
+            kinds = ", ".join(get_args(Kind))
+            raise EvalkitError(f"There are no scenes of the kind {often!r} to draw twice as often.", f"Expected {kinds}, or nothing.")
+        return torch.tensor([row for row, scene in enumerate(self.scenes) for _ in range(2 if scene.kind == often else 1)])
 
     def captions(self) -> Iterable[str]:
         return (caption(scene, place) for place, scene in enumerate(self.scenes))

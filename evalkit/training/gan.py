@@ -12,13 +12,13 @@ from torch.nn import functional as F
 
 from evalkit.models.gan import WIDTHS, Encoder, Gan, Guess
 from evalkit.models.gan_critics import Discriminator, FeatureDiscriminator
-from evalkit.models.load import load_classifier, load_clip
+from evalkit.models.load import load_classifier, load_clip, load_gan
 from evalkit.models.mini_clip import MiniClip
 from evalkit.models.mini_inception import to_bytes, to_unit
 from evalkit.models.text import SubwordTokenizer, TextFeatures, TextTower
 from evalkit.terminal import track
 from evalkit.training import data
-from evalkit.training.checkpoint import Average, Checkpoint
+from evalkit.training.checkpoint import Average, Checkpoint, begin_with
 from evalkit.training.curve import Curve, check_finite
 from evalkit.training.distributed import join
 from evalkit.training.gan_losses import critic_loss, generator_loss, gradient_penalty, kind_of
@@ -66,6 +66,7 @@ def train_gan(
     own, device = join(settings.device)
     precision = choose_precision(settings.precision, device)
     log.info("%s", precision.reason)
+    lots, shares = examples.lots(options.often), own.shares(settings.batch, settings.accumulate)
     torch.manual_seed(settings.seed)
     size = examples.size
     reader, reading = load_clip(clip)
@@ -91,14 +92,17 @@ def train_gan(
         settings.out, config, average, network=network, encoder=encoder, critics=critics, drawing=drawing, judging=judging
     )
     start = checkpoint.resume()
-    if start == 0:
+    if start == 0 and options.weights:
+        path = Path(options.weights)
+        begin_with(network, path, *load_gan(path), config)
+        average.restart(network)
+    elif start == 0:
         tower, lessons = network.text, min(options.reading, settings.steps)
         below = [*tower.word.parameters(), tower.position, *tower.norm.parameters()]
         take_lessons(network, tower.blocks, below, examples, words, steps=lessons, seed=settings.seed)
         average.restart(network)
     columns = ("size", "generator", "critic", "reconstruction", "divergence", *(CURVE if umpire else ()))
     curve = Curve(settings.out, columns, start=start, images=settings.batch, device=device)
-    lots, shares = examples.lots(), own.shares(settings.batch, settings.accumulate)
 
     def scores(images: Tensor, texts: list[TextFeatures], fade: float) -> Tensor:
         """float32 [critics, texts, N]."""
@@ -154,8 +158,10 @@ def train_gan(
             judging.backward(len(critics) * loss, len(shares))
         judging.step(rate)
 
-        # The generator: whatever makes both critics take its picture for a real one of the text, and what the encoder saw.
+        # The generator, and the encoder: whatever makes both critics take its picture for a real one of the text, and what the encoder saw.
         critics.requires_grad_(False)
+        network.requires_grad_(step >= options.alone)
+        learning = step >= options.alone or options.reconstruction > 0
         for share in shares:
             whole = pictured(rows[share])
             pictures, guess = drawn(numbers[share], whole, normal[share], told[share], now)
@@ -167,9 +173,11 @@ def train_gan(
                 nats = guess.divergence()[mine].mean()
                 sums[2], sums[3] = sums[2] + away.item() / len(shares), sums[3] + nats.item() / len(shares)
                 loss = loss + options.reconstruction * away + options.divergence * nats
-            drawing.backward(loss, len(shares))
+            if learning:
+                drawing.backward(loss, len(shares))
         critics.requires_grad_(True)
-        drawing.step(rate)
+        if learning:
+            drawing.step(rate)
         average.update(network)
         names = ("critic's loss", "generator's loss", "reconstruction", "divergence")
         losses = [check_finite(own.mean(value), step, name) for value, name in zip(sums, names, strict=True)]

@@ -33,6 +33,8 @@ class DalleOptions:
 
     depth: int = 6  # blocks
     heads: int = 4
+    weights: str = ""  # of a dalle of the same shape to go on from; "dalle" = the one in `out`, or the bundled one; empty = begin anew
+    often: str = "pair"  # scenes of the bundled world that are drawn twice as often: single, count, pair
     reading: int = 200  # steps before, in which it learns from captions which of two things comes first
     hidden: float = 0.15  # share of pictures whose tokens are hidden from it, so that it asks the text
     rate: float = 0.02  # Muon's peak learning rate; AdamW's is 0.15 of it, 0.025 for the text tower
@@ -46,6 +48,9 @@ class DalleOptions:
 class GanOptions:
     """The techniques of the adversarial training, each of which can be left out."""
 
+    weights: str = ""  # of a gan of the same shape to go on from; "gan" = the one in `out`, or the bundled one; empty = begin anew
+    alone: int = 0  # first steps, in which only critics and encoder learn: they are not in the weights
+    often: str = "pair"  # scenes of the bundled world that are drawn twice as often: single, count, pair
     loss: str = "hinge"  # or non-saturating
     smoothing: float = 0.0  # one-sided label smoothing: how much less than 1 is asked of real pictures
     gradient_penalty: float = 0.0  # weight of R1, every sixteenth step; 0 = none

@@ -1,0 +1,81 @@
+"""A training that goes on from trained weights, which hold neither critics nor encoder nor the state of any optimiser."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from small_trainings import BUNDLED, CLIP, held_out, settings, small_dalle, world
+
+from evalkit.core import EvalkitError
+from evalkit.models.load import load_dalle
+from evalkit.training import data
+from evalkit.training.checkpoint import save_weights
+from evalkit.training.gan import train_gan
+from evalkit.training.loop import Settings
+from evalkit.training.options import DalleOptions, GanOptions
+
+GAN, COACH = BUNDLED / "gan.safetensors", BUNDLED / "mini-coach.safetensors"
+GOING_ON = GanOptions(weights=str(GAN), growing=False, rate=4e-4)
+
+
+def small_gan(how: Settings, options: GanOptions) -> None:
+    train_gan(how, world(16), held_out(), options, clip=CLIP, coach=COACH, judge=None)
+
+
+def _same(one: Path, other: Path) -> bool:
+    a, b = load_file(one), load_file(other)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize(("reconstruction", "learners"), [(0.0, ["critics"]), (10.0, ["critics", "encoder"])])
+def test_the_generator_waits_for_its_critics(tmp_path: Path, reconstruction: float, learners: list[str]) -> None:
+    options, weights = replace(GOING_ON, alone=2, reconstruction=reconstruction), tmp_path / "gan.safetensors"
+    states: list[dict[str, dict[str, torch.Tensor]]] = []
+    for steps in (1, 2):
+        small_gan(settings(tmp_path, "gan", steps, 4), options)
+        states.append(torch.load(tmp_path / "gan.pt", weights_only=True))
+        assert _same(weights, GAN)
+    for part in learners:
+        assert any(not torch.equal(states[0][part][name], states[1][part][name]) for name in states[0][part])
+    small_gan(settings(tmp_path, "gan", 3, 4), options)
+    assert not _same(weights, GAN)
+
+
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        (lambda how: small_gan(how, replace(GOING_ON, depth=1)), r"another shape: it differs in depth \(2 there, 1 now\)"),
+        (lambda how: small_gan(how, replace(GOING_ON, weights="nowhere")), "There are no gan weights at nowhere"),
+        (lambda how: small_gan(how, replace(GOING_ON, often="pears")), "no scenes of the kind 'pears' .* single, count, pair, or nothing"),
+        (
+            lambda how: small_dalle(how, DalleOptions(depth=1, weights=str(BUNDLED / "dalle.safetensors")), judge=None),
+            r"another shape: it differs in depth \(6 there, 1 now\)",
+        ),
+    ],
+)
+def test_what_cannot_be_gone_on_from(tmp_path: Path, train: Callable[[Settings], None], message: str) -> None:
+    with pytest.raises(EvalkitError, match=message):
+        train(settings(tmp_path, "new", 1, 4))
+    assert not list(tmp_path.glob("new*"))
+
+
+def test_a_dalle_goes_on_from_what_it_was(tmp_path: Path) -> None:
+    """It begins with the weights and needs the guidance that they needed."""
+    small_dalle(settings(tmp_path, "first", 1, 8), DalleOptions(depth=1, reading=0), judge=None)
+    first = tmp_path / "first.safetensors"
+    config = load_dalle(first)[1]
+    save_weights(first, load_file(first), config | {"guidance": 1.3})
+    small_dalle(settings(tmp_path, "second", 1, 8), DalleOptions(depth=1, rate=1e-9, weights=str(first)), judge=None)
+    assert load_dalle(tmp_path / "second.safetensors")[1]["guidance"] == 1.3
+    before, after = load_file(first), load_file(tmp_path / "second.safetensors")
+    assert all(torch.allclose(before[name], after[name], atol=1e-3) for name in before)
+
+
+@pytest.mark.parametrize("often", ["single", "count", "pair", ""])
+def test_scenes_of_one_kind_come_twice(often: str) -> None:
+    some = data.World(0, 64)
+    lots = some.lots(often).tolist()
+    assert [lots.count(row) for row in range(64)] == [1 + (scene.kind == often) for scene in some.scenes]
