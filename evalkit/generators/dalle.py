@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from evalkit.core import EvalkitError, Generator
-from evalkit.generators.pictures import FixedBatches, fingerprint
+from evalkit.generators.pictures import FixedBatches, fingerprint, weights_file
 from evalkit.models.dalle import GUIDANCE
 from evalkit.models.load import BUNDLED, device_of, load_clip, load_dalle, load_image_tokenizer
 from evalkit.models.text import SubwordTokenizer
@@ -50,9 +49,7 @@ def load(
     ):
         if not good:
             raise EvalkitError(f"dalle.{name} is {value}, expected {expected}.", "Change it with --set or in the configuration.")
-    path, where = Path(weights) if weights else BUNDLED, device_of(device)
-    if path.suffix != ".safetensors":
-        path = path / "dalle.safetensors"
+    path, where = weights_file(weights, "dalle"), device_of(device)
     files = path, path.with_name("image-tokenizer.safetensors")
     (network, config), (images, image_config) = load_dalle(files[0]), load_image_tokenizer(files[1])
     if config["codes"] != images.codes:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import Tensor
 
 from evalkit.core import EvalkitError, Generator
-from evalkit.generators.pictures import FixedBatches, fingerprint
-from evalkit.models.load import BUNDLED, device_of, load_gan
+from evalkit.generators.pictures import FixedBatches, fingerprint, weights_file
+from evalkit.models.load import device_of, load_gan
 from evalkit.models.text import SubwordTokenizer
 
 
@@ -19,12 +17,12 @@ def load(*, truncation: float = 0.7, weights: str = "", device: str = "auto") ->
     Args:
         truncation: scale of the noise, in [0, 1]: less is more typical and less varied (Brock et al. 2019). 1 is what it was
             trained with.
-        weights: a folder with gan.safetensors of your own training; empty = the bundled one.
+        weights: a folder with gan.safetensors of your own training, or a file such as gan-finer.safetensors; empty = the bundled one.
         device: auto, cpu, cuda or cuda:N.
     """
     if not 0 <= truncation <= 1:
         raise EvalkitError(f"gan.truncation is {truncation}, expected 0 to 1.", "Change it with --set or in the configuration.")
-    path, where = (Path(weights) if weights else BUNDLED) / "gan.safetensors", device_of(device)
+    path, where = weights_file(weights, "gan"), device_of(device)
     network, config = load_gan(path)
     network, pieces = network.to(where), SubwordTokenizer(config["pieces"], config["context"])
 

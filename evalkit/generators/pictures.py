@@ -13,6 +13,7 @@ from torch import Tensor
 
 from evalkit.core import Refusal
 from evalkit.images import to_images
+from evalkit.models.load import BUNDLED
 from evalkit.models.mini_inception import to_bytes
 from evalkit.models.text import SubwordTokenizer
 from evalkit.words import split_words
@@ -42,6 +43,12 @@ class FixedBatches:
                     picture.info["note"] = f"only the first {self.pieces.context} of the prompt's {length} text tokens were read"
             drawn += pictures
         return drawn
+
+
+def weights_file(place: str, name: str) -> Path:
+    """The file itself, or the one of that name in a folder; where nothing is said, the bundled one."""
+    path = Path(place) if place else BUNDLED
+    return path if path.suffix == ".safetensors" else path / f"{name}.safetensors"
 
 
 def fingerprint(*weights: Path) -> str:
