@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from evalkit.core import EvalkitError, Generator
-from evalkit.generators.pictures import FixedBatches, fingerprint, weights_file
+from evalkit.generators.pictures import FixedBatches
 from evalkit.models.dalle import GUIDANCE
-from evalkit.models.load import BUNDLED, device_of, load_clip, load_dalle, load_image_tokenizer
+from evalkit.models.load import BUNDLED, device_of, fingerprint, load_clip, load_dalle, load_image_tokenizer, weights_file
 from evalkit.models.text import SubwordTokenizer
 from evalkit.run_folder import image_seed
 
@@ -36,8 +36,8 @@ def load(
             ask for: 1 where they learned from a guided teacher, as the bundled ones did, else 1.8.
         best_of: draw so many pictures and keep the one that mini-clip finds nearest to the prompt (Ramesh et al. 2021). With more than
             1, scores by mini-clip are of its own choice: compare models by another measure then.
-        weights: a folder with dalle.safetensors and image-tokenizer.safetensors of your own training, or another dalle's file in it, such
-            as dalle-guided.safetensors; empty = the bundled ones.
+        weights: a folder with dalle.safetensors of your own training, or another dalle's file in it, such as dalle-guided.safetensors, and
+            with the image-tokenizer.safetensors that it was trained on, if that is not the bundled one; empty = the bundled ones.
         device: auto, cpu, cuda or cuda:N.
     """
     for name, value, expected, good in (
@@ -50,11 +50,16 @@ def load(
         if not good:
             raise EvalkitError(f"dalle.{name} is {value}, expected {expected}.", "Change it with --set or in the configuration.")
     path, where = weights_file(weights, "dalle"), device_of(device)
-    files = path, path.with_name("image-tokenizer.safetensors")
-    (network, config), (images, image_config) = load_dalle(files[0]), load_image_tokenizer(files[1])
+    decoder = path.with_name("image-tokenizer.safetensors")
+    if not decoder.is_file():
+        decoder = BUNDLED / decoder.name  # which a dalle learns from where there is no other
+    (network, config), (images, image_config) = load_dalle(path), load_image_tokenizer(decoder)
     if config["codes"] != images.codes:
-        written = f"{files[1]} has {images.codes} codes (levels {image_config['levels']})"
-        raise EvalkitError(f"{files[0]} writes image tokens of {config['codes']} codes, and {written}.", "Take both of one training.")
+        written = f"{decoder} has {images.codes} codes (levels {image_config['levels']})"
+        raise EvalkitError(f"{path} writes image tokens of {config['codes']} codes, and {written}.", "Take both of one training.")
+    if config.get("image_tokenizer", fingerprint(decoder)) != fingerprint(decoder):
+        message = f"{path} was trained on the image tokens of another file than {decoder}."
+        raise EvalkitError(message, "Put the image-tokenizer.safetensors that it was trained on into its folder.")
     network, images = network.to(where), images.to(where)
     pieces = SubwordTokenizer(config["pieces"], config["context"])
     empty = pieces.encode([[]]).to(where)
@@ -77,7 +82,7 @@ def load(
             best, highest = torch.where(better[:, None, None, None], other, best), torch.maximum(scores, highest)
         return best
 
-    return FixedBatches(draw, pieces, fingerprint(*files))
+    return FixedBatches(draw, pieces, fingerprint(path, decoder))
 
 
 def _nearness(device: str) -> Callable[[Tensor, list[list[str]]], Tensor]:

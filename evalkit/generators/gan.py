@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from evalkit.core import EvalkitError, Generator
-from evalkit.generators.pictures import FixedBatches, fingerprint, weights_file
-from evalkit.models.load import device_of, load_gan
+from evalkit.generators.pictures import FixedBatches
+from evalkit.models.load import device_of, fingerprint, load_gan, weights_file
 from evalkit.models.text import SubwordTokenizer
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from PIL import Image
@@ -13,7 +11,6 @@ from torch import Tensor
 
 from evalkit.core import Refusal
 from evalkit.images import to_images
-from evalkit.models.load import BUNDLED
 from evalkit.models.mini_inception import to_bytes
 from evalkit.models.text import SubwordTokenizer
 from evalkit.words import split_words
@@ -43,17 +40,3 @@ class FixedBatches:
                     picture.info["note"] = f"only the first {self.pieces.context} of the prompt's {length} text tokens were read"
             drawn += pictures
         return drawn
-
-
-def weights_file(place: str, name: str) -> Path:
-    """The file itself, or the one of that name in a folder; where nothing is said, the bundled one."""
-    path = Path(place) if place else BUNDLED
-    return path if path.suffix == ".safetensors" else path / f"{name}.safetensors"
-
-
-def fingerprint(*weights: Path) -> str:
-    """A hash of weight files: a run that is resumed with others is refused."""
-    digest = hashlib.sha256()
-    for path in weights:
-        digest.update(path.read_bytes())
-    return f"sha256:{digest.hexdigest()[:16]}"

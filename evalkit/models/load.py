@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, cast
@@ -28,6 +29,20 @@ FIELDS = {  # of the header, which rebuild the network
     "dalle": ("pieces", "context", "codes", "side", "width", "depth", "heads"),
     "gan": ("pieces", "context", "width", "depth", "size", "noise", "widths"),
 }
+
+
+def weights_file(place: str, name: str) -> Path:
+    """The file itself, or the one of that name in a folder; where nothing is said, the bundled one."""
+    path = Path(place) if place else BUNDLED
+    return path if path.suffix == ".safetensors" else path / f"{name}.safetensors"
+
+
+def fingerprint(*weights: Path) -> str:
+    """A hash of weight files: a run that is resumed with others is refused."""
+    digest = hashlib.sha256()
+    for path in weights:
+        digest.update(path.read_bytes())
+    return f"sha256:{digest.hexdigest()[:16]}"
 
 
 def read_weights(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:

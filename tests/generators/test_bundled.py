@@ -102,3 +102,20 @@ def test_weights_are_a_folder_or_a_file_in_it(tmp_path) -> None:
     drawn = [_pixels(gan.load(weights=str(place), device="cpu")(["a cat"], [1]))[0] for place in places]
     assert np.array_equal(drawn[0], drawn[1])
     assert np.array_equal(drawn[0], drawn[2])
+
+
+def test_a_dalle_knows_its_tokenizer(tmp_path) -> None:
+    """It needs none in its folder where it was trained on the bundled one, and no other of as many codes will do."""
+    from evalkit.models.image_tokenizer import ImageTokenizer
+    from evalkit.models.load import BUNDLED, fingerprint, load_dalle
+    from evalkit.training.checkpoint import save_weights
+
+    network, config = load_dalle(BUNDLED / "dalle.safetensors")
+    tokenizer = fingerprint(BUNDLED / "image-tokenizer.safetensors")
+    save_weights(tmp_path / "dalle.safetensors", network.state_dict(), config | {"image_tokenizer": tokenizer})
+    drawn = [_pixels(dalle.load(weights=weights, device="cpu")(["a cat"], [1]))[0] for weights in (str(tmp_path), "")]
+    assert np.array_equal(drawn[0], drawn[1])
+    other = {"kind": "image tokenizer", "levels": [8, 8, 8, 6], "width": 64, "doublings": 2}
+    save_weights(tmp_path / "image-tokenizer.safetensors", ImageTokenizer((8, 8, 8, 6), 64).state_dict(), other)
+    with pytest.raises(EvalkitError, match="was trained on the image tokens of another file than"):
+        dalle.load(weights=str(tmp_path))
