@@ -18,9 +18,9 @@ from evalkit.run_folder import image_seed
 
 def load(
     *,
-    temperature: float = 0.7,
+    temperature: float = 0.6,
     top_k: int = 48,
-    top_p: float = 0.9,
+    top_p: float = 0.7,
     guidance: float | None = None,
     best_of: int = 1,
     weights: str = "",

@@ -148,9 +148,9 @@ class Dalle(nn.Module):
         seeds: Sequence[int],
         *,
         guidance: float = GUIDANCE,
-        temperature: float = 0.7,
+        temperature: float = 0.6,
         top_k: int = 48,
-        top_p: float = 0.9,
+        top_p: float = 0.7,
     ) -> Tensor:
         """Draw one picture per text: int64 [N, L].
 
