@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from evalkit.core import EncoderKind
 from evalkit.images import to_tensor
-from evalkit.models.load import BUNDLED, device_of, load_classifier, load_clip
+from evalkit.models.load import BUNDLED, device_of, fingerprint, load_classifier, load_clip
 from evalkit.models.mini_inception import to_unit
 from evalkit.models.text import SubwordTokenizer
 from evalkit.words import split_words
@@ -29,7 +28,7 @@ def prepare(image: Image.Image) -> Tensor:
 
 
 def _fingerprint(path: Path) -> str:
-    return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}+prepare{PREPARATION}"
+    return f"{fingerprint(path)}+prepare{PREPARATION}"
 
 
 class MiniInceptionEncoder:

@@ -57,7 +57,7 @@ def load(
     if config["codes"] != images.codes:
         written = f"{decoder} has {images.codes} codes (levels {image_config['levels']})"
         raise EvalkitError(f"{path} writes image tokens of {config['codes']} codes, and {written}.", "Take both of one training.")
-    if config.get("image_tokenizer", fingerprint(decoder)) != fingerprint(decoder):
+    if config.get("image_tokenizer", there := fingerprint(decoder)) != there:
         message = f"{path} was trained on the image tokens of another file than {decoder}."
         raise EvalkitError(message, "Put the image-tokenizer.safetensors that it was trained on into its folder.")
     network, images = network.to(where), images.to(where)

@@ -116,19 +116,18 @@ def _run(
     from evalkit.training.image_tokenizer import train_image_tokenizer
     from evalkit.training.mini import train_classifier, train_clip
 
+    def file(place: str) -> str:
+        return str(trained(model)) if place == model else place
+
     if model == "mini-clip":
         train_clip(settings, examples, held_out, classifier=trained("mini-inception"))
     elif model == "image-tokenizer":
         train_image_tokenizer(settings, examples, held_out, options)
     elif model == "dalle":
-        if options.teacher == "dalle":
-            options = replace(options, teacher=str(trained("dalle")))
-        if options.weights == "dalle":
-            options = replace(options, weights=str(trained("dalle")))
+        options = replace(options, teacher=file(options.teacher), weights=file(options.weights))
         train_dalle(settings, examples, held_out, options, tokenizer=trained("image-tokenizer"), clip=trained("mini-clip"), judge=judge)
     elif model == "gan":
-        if options.weights == "gan":
-            options = replace(options, weights=str(trained("gan")))
+        options = replace(options, weights=file(options.weights))
         train_gan(settings, examples, held_out, options, clip=trained("mini-clip"), coach=trained("mini-coach"), judge=judge)
     else:
         assert isinstance(examples, World)  # pictures of users are refused above

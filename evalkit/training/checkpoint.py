@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,8 +29,7 @@ def begin_with(network: nn.Module, path: Path, trained: nn.Module, theirs: dict[
     """Give a network the weights of a trained one, which was read from a file. Raises EvalkitError where that is of another shape, with
     the fields that differ."""
     ours = json.loads(json.dumps(config))
-    if wrong := [name for name in FIELDS[ours["kind"]] if theirs[name] != ours[name]]:
-        found = ", ".join(f"{name} ({_short(theirs[name])} there, {_short(ours[name])} now)" for name in wrong)
+    if found := _differences(FIELDS[ours["kind"]], theirs, ours):
         raise EvalkitError(f"{path} is of another shape: it differs in {found}.", "Repeat its options, or begin anew without weights.")
     network.load_state_dict(trained.state_dict())
 
@@ -95,8 +95,7 @@ class Checkpoint:
         except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, ValueError, EOFError) as error:
             raise EvalkitError(f"{path} is no checkpoint of a training.", "Move it away to begin anew.") from error
         ours = json.loads(json.dumps(self.config))
-        if wrong := [name for name in ours if theirs.get(name) != ours[name]]:
-            found = ", ".join(f"{name} ({_short(theirs.get(name))} there, {_short(ours[name])} now)" for name in wrong)
+        if found := _differences(ours, theirs, ours):
             raise EvalkitError(f"{path} is of another training: it differs in {found}.", "Repeat its options, or give another --out.")
         for name, part in self._parts.items():
             part.load_state_dict(state[name])
@@ -108,6 +107,12 @@ class Checkpoint:
         file = io.BytesIO()
         torch.save(state | {"step": step, "config": json.dumps(self.config)}, file)  # tensors and plain values: loads with weights_only
         write_atomically(self.weights.with_suffix(".pt"), file.getvalue())
+
+
+def _differences(names: Iterable[str], theirs: dict[str, Any], ours: dict[str, Any]) -> str:
+    """The fields that differ, with both values; empty where none does."""
+    wrong = [name for name in names if theirs.get(name) != ours[name]]
+    return ", ".join(f"{name} ({_short(theirs.get(name))} there, {_short(ours[name])} now)" for name in wrong)
 
 
 def _short(value: object) -> str:

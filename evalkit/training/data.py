@@ -48,7 +48,7 @@ class Examples(Protocol):
     def __len__(self) -> int: ...
     def pictures(self, rows: Sequence[int]) -> Tensor: ...  # uint8 [N, 3, size, size]
     def caption(self, row: int, random: Random) -> str: ...
-    def lots(self, often: str = "pair") -> Tensor: ...  # int64: the rows of an epoch; a row may be in it more than once
+    def lots(self, often: str) -> Tensor: ...  # int64: the rows of an epoch; a row may be in it more than once
     def captions(self) -> Iterable[str]: ...  # all of all rows, for learning the pieces of words
     def prompts(self) -> list[str]: ...  # one for each row, always the same: what generators are asked when they are looked at
 
@@ -75,7 +75,7 @@ class World:
         """One in many sentences; in 30% of the cases with words in it that the vocabulary does not know, as real prompts have them."""
         return noisy_caption(self.scenes[row], random)
 
-    def lots(self, often: str = "pair") -> Tensor:
+    def lots(self, often: str) -> Tensor:
         """int64: every row, and twice those of one kind of scene: pairs are the hardest, and 20% of the world. Raises EvalkitError for
         a kind that there is not."""
         if often not in ("", *get_args(Kind)):

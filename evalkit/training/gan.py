@@ -92,14 +92,14 @@ def train_gan(
         settings.out, config, average, network=network, encoder=encoder, critics=critics, drawing=drawing, judging=judging
     )
     start = checkpoint.resume()
-    if start == 0 and options.weights:
-        path = Path(options.weights)
-        begin_with(network, path, *load_gan(path), config)
-        average.restart(network)
-    elif start == 0:
-        tower, lessons = network.text, min(options.reading, settings.steps)
-        below = [*tower.word.parameters(), tower.position, *tower.norm.parameters()]
-        take_lessons(network, tower.blocks, below, examples, words, steps=lessons, seed=settings.seed)
+    if start == 0:
+        if options.weights:
+            path = Path(options.weights)
+            begin_with(network, path, *load_gan(path), config)
+        else:
+            tower, lessons = network.text, min(options.reading, settings.steps)
+            below = [*tower.word.parameters(), tower.position, *tower.norm.parameters()]
+            take_lessons(network, tower.blocks, below, examples, words, steps=lessons, seed=settings.seed)
         average.restart(network)
     columns = ("size", "generator", "critic", "reconstruction", "divergence", *(CURVE if umpire else ()))
     curve = Curve(settings.out, columns, start=start, images=settings.batch, device=device)
