@@ -26,10 +26,9 @@ def save_weights(path: Path, state: dict[str, Tensor], config: dict[str, Any]) -
 
 
 def begin_with(network: nn.Module, path: Path, trained: nn.Module, theirs: dict[str, Any], config: dict[str, Any]) -> None:
-    """Give a network the weights of a trained one, which was read from a file. Raises EvalkitError where that is of another shape, with
-    the fields that differ."""
-    ours = json.loads(json.dumps(config))
-    if found := _differences(FIELDS[ours["kind"]], theirs, ours):
+    """Give a network the weights of a trained one, which was read from a file. Raises EvalkitError where that is of another shape, or
+    of another image tokenizer, with the fields that differ."""
+    if found := differences((*FIELDS[config["kind"]], "image_tokenizer"), theirs, config):
         raise EvalkitError(f"{path} is of another shape: it differs in {found}.", "Repeat its options, or begin anew without weights.")
     network.load_state_dict(trained.state_dict())
 
@@ -94,8 +93,7 @@ class Checkpoint:
             theirs = json.loads(state["config"])
         except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, ValueError, EOFError) as error:
             raise EvalkitError(f"{path} is no checkpoint of a training.", "Move it away to begin anew.") from error
-        ours = json.loads(json.dumps(self.config))
-        if found := _differences(ours, theirs, ours):
+        if found := differences(self.config, theirs, self.config):
             raise EvalkitError(f"{path} is of another training: it differs in {found}.", "Repeat its options, or give another --out.")
         for name, part in self._parts.items():
             part.load_state_dict(state[name])
@@ -109,10 +107,11 @@ class Checkpoint:
         write_atomically(self.weights.with_suffix(".pt"), file.getvalue())
 
 
-def _differences(names: Iterable[str], theirs: dict[str, Any], ours: dict[str, Any]) -> str:
-    """The fields that differ, with both values; empty where none does."""
-    wrong = [name for name in names if theirs.get(name) != ours[name]]
-    return ", ".join(f"{name} ({_short(theirs.get(name))} there, {_short(ours[name])} now)" for name in wrong)
+def differences(names: Iterable[str], theirs: dict[str, Any], ours: dict[str, Any]) -> str:
+    """The fields of two headers that differ, with both values; empty where none does. What one of them does not say is not compared."""
+    theirs, ours = json.loads(json.dumps([theirs, ours]))
+    wrong = [name for name in names if name in theirs and name in ours and theirs[name] != ours[name]]
+    return ", ".join(f"{name} ({_short(theirs[name])} there, {_short(ours[name])} now)" for name in wrong)
 
 
 def _short(value: object) -> str:

@@ -18,7 +18,7 @@ from evalkit.models.mini_inception import to_bytes, to_unit
 from evalkit.models.text import SubwordTokenizer, TextTower
 from evalkit.terminal import track
 from evalkit.training import data
-from evalkit.training.checkpoint import Average, Checkpoint, begin_with
+from evalkit.training.checkpoint import Average, Checkpoint, begin_with, differences
 from evalkit.training.curve import Curve, check_finite
 from evalkit.training.distillation import distillation_loss
 from evalkit.training.distributed import join
@@ -141,11 +141,8 @@ def load_teacher(path: Path, student: dict[str, Any], guided: float) -> tuple[Da
     and has its guidance in itself.
     """
     teacher, config = load_dalle(path)
-    wrong = [name for name in ("codes", "side", "pieces", "context") if config[name] != student[name]]
-    if wrong:
-        raise EvalkitError(
-            f"The teacher {path} differs from its student in {', '.join(wrong)}.", "Train both on the same image tokenizer and CLIP."
-        )
+    if found := differences(("codes", "side", "pieces", "context", "image_tokenizer"), config, student):
+        raise EvalkitError(f"The teacher {path} differs from its student in {found}.", "Train both on the same image tokenizer and CLIP.")
     needed = float(config.get("guidance", GUIDANCE))
     if guided != 1 and needed == 1:
         raise EvalkitError(

@@ -62,6 +62,16 @@ def test_what_cannot_be_gone_on_from(tmp_path: Path, train: Callable[[Settings],
     assert not list(tmp_path.glob("new*"))
 
 
+@pytest.mark.parametrize("option", ["weights", "teacher"])
+def test_codes_of_another_image_tokenizer_mean_other_pictures(tmp_path: Path, option: str) -> None:
+    """As many codes do not make them the same."""
+    small_dalle(settings(tmp_path, "first", 1, 8), DalleOptions(depth=1, reading=0), judge=None)
+    first = tmp_path / "first.safetensors"
+    save_weights(first, load_file(first), load_dalle(first)[1] | {"image_tokenizer": "sha256:0123456789abcdef"})
+    with pytest.raises(EvalkitError, match=r"differs .*in image_tokenizer \(sha256:0123456789abcdef there, sha256:\w+ now\)"):
+        small_dalle(settings(tmp_path, "second", 1, 8), DalleOptions(depth=1, **{option: str(first)}), judge=None)
+
+
 def test_a_dalle_goes_on_from_what_it_was(tmp_path: Path) -> None:
     """It begins with the weights and needs the guidance that they needed."""
     small_dalle(settings(tmp_path, "first", 1, 8), DalleOptions(depth=1, reading=0), judge=None)
