@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from evalkit.metrics import manifold
-from evalkit.metrics.distances import balls_around, nearest, pairs_within
+from evalkit.metrics.balls import balls_around, pairs_within
+from evalkit.metrics.neighbours import nearest
 from evalkit.metrics.numeric import rows_per_block, valid_pair
 
 NEIGHBOURS = 5

@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from evalkit.metrics.distances import Nearest, covered, in_each_others_balls, kth_distance, nearest, pairs_within, rows_within
+from evalkit.metrics.balls import covered, in_each_others_balls, pairs_within, rows_within
+from evalkit.metrics.neighbours import Nearest, kth_distance, nearest
 from evalkit.metrics.numeric import at_least, valid_pair
 from evalkit.metrics.remembered import remembered
 

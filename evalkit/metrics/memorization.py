@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from evalkit.metrics import manifold
-from evalkit.metrics.distances import nearest, pairs_within
+from evalkit.metrics.balls import pairs_within
+from evalkit.metrics.neighbours import nearest
 from evalkit.metrics.numeric import at_least, rows_per_block, valid, valid_pair
 
 TOLERANCE = 0.01  # of the length of the features

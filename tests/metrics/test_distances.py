@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from evalkit.core import EvalkitError
-from evalkit.metrics import distances, manifold, numeric
+from evalkit.metrics import balls, distances, manifold, neighbours, numeric
 from evalkit.metrics.remembered import forget, remembered
 
 
@@ -50,7 +50,7 @@ def test_nearest_are_those_of_all_pairs(kind: str, single: bool):
         expected = pairwise(x, x if others is None else others)
         if others is None:
             expected.fill_diagonal_(torch.inf)
-        found = distances.nearest(x, others, k=4)
+        found = neighbours.nearest(x, others, k=4)
         assert torch.allclose(found.squared, expected.sort(dim=1).values[:, :4], rtol=1e-12, atol=1e-12 * scale)
         assert torch.allclose(expected.gather(1, found.index), found.squared, rtol=1e-12, atol=0)
         assert all(len(set(row)) == 4 for row in found.index.tolist())
@@ -61,22 +61,22 @@ def test_nearest_are_those_of_all_pairs(kind: str, single: bool):
 def test_balls_are_those_of_all_pairs(kind: str, strict: bool):
     x, y = rows(150, 40, 1, kind).float(), rows(140, 40, 2, kind).float()
     y[:20] = x[:20]
-    squared, radii = pairwise(x, y), distances.nearest(y, k=3).squared[:, -1]
+    squared, radii = pairwise(x, y), neighbours.nearest(y, k=3).squared[:, -1]
     inside = squared < radii if strict else squared <= radii
-    assert torch.equal(distances.covered(x, y, radii, strict=strict), inside.any(dim=1))
-    assert torch.equal(distances.balls_around(x, y, radii, strict=strict), inside.sum(dim=1))
+    assert torch.equal(balls.covered(x, y, radii, strict=strict), inside.any(dim=1))
+    assert torch.equal(balls.balls_around(x, y, radii, strict=strict), inside.sum(dim=1))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_both_directions_and_pairs_are_those_of_all_pairs(kind: str):
     x, y = rows(150, 40, 1, kind).float(), rows(140, 40, 2, kind).float()
     squared = pairwise(x, y)
-    radii_x, radii_y = distances.nearest(x, k=3).squared[:, -1], distances.nearest(y, k=3).squared[:, -1]
-    in_y, in_x = distances.in_each_others_balls(x, y, 3)
-    assert torch.equal(distances.kth_distance(x, 3), radii_x)
+    radii_x, radii_y = neighbours.nearest(x, k=3).squared[:, -1], neighbours.nearest(y, k=3).squared[:, -1]
+    in_y, in_x = balls.in_each_others_balls(x, y, 3)
+    assert torch.equal(neighbours.kth_distance(x, 3), radii_x)
     assert torch.equal(in_y, (squared <= radii_y).any(dim=1))
     assert torch.equal(in_x, (squared <= radii_x[:, None]).any(dim=0))
-    row, column, found = distances.pairs_within(x, y, radii_y, 30, 90)
+    row, column, found = balls.pairs_within(x, y, radii_y, 30, 90)
     expected = (squared[30:90] <= radii_y).nonzero()
     assert torch.equal(torch.stack([row - 30, column], dim=1), expected)
     assert torch.allclose(found, squared[row, column], rtol=1e-9, atol=1e-12 * squared.max().item())
@@ -85,18 +85,18 @@ def test_both_directions_and_pairs_are_those_of_all_pairs(kind: str):
 def test_a_point_on_the_sphere_is_inside_unless_strict():
     x, centre = torch.tensor([[3.0, 4.0], [3.0, 4.0000005]]), torch.zeros(1, 2)
     radii = torch.tensor([25.0], dtype=torch.float64)
-    assert distances.covered(x, centre, radii).tolist() == [True, False]
-    assert distances.covered(x, centre, radii, strict=True).tolist() == [False, False]
-    assert distances.balls_around(x, centre, radii, strict=True).tolist() == [0, 0]
+    assert balls.covered(x, centre, radii).tolist() == [True, False]
+    assert balls.covered(x, centre, radii, strict=True).tolist() == [False, False]
+    assert balls.balls_around(x, centre, radii, strict=True).tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("elements", [1, 50, 4000])
 def test_tiles_change_nothing(elements: int, monkeypatch: pytest.MonkeyPatch):
     x = rows(60, 8, 3, "copies").float()
-    whole = distances.nearest(x, k=3)
+    whole = neighbours.nearest(x, k=3)
     monkeypatch.setattr(numeric, "BLOCK_ELEMENTS", elements)
     monkeypatch.setattr(numeric, "CACHED_ELEMENTS", elements)
-    assert torch.equal(distances.nearest(x, k=3).squared, whole.squared)
+    assert torch.equal(neighbours.nearest(x, k=3).squared, whole.squared)
 
 
 def test_the_search_is_in_float64_where_float32_products_are_rounded_further(monkeypatch: pytest.MonkeyPatch):
@@ -107,9 +107,9 @@ def test_the_search_is_in_float64_where_float32_products_are_rounded_further(mon
 
 def test_too_few_neighbours():
     x = rows(3, 4, 0)
-    assert distances.nearest(x, k=2).index.shape == (3, 2)
+    assert neighbours.nearest(x, k=2).index.shape == (3, 2)
     with pytest.raises(EvalkitError, match="need at least 4"):
-        distances.nearest(x, k=3)
+        neighbours.nearest(x, k=3)
 
 
 def test_radii_without_groups_are_radii_of_what_is_left():

@@ -69,7 +69,7 @@ def test_codes_of_another_image_tokenizer_mean_other_pictures(tmp_path: Path, op
     first = tmp_path / "first.safetensors"
     save_weights(first, load_file(first), load_dalle(first)[1] | {"image_tokenizer": "sha256:0123456789abcdef"})
     with pytest.raises(EvalkitError, match=r"differs .*in image_tokenizer \(sha256:0123456789abcdef there, sha256:\w+ now\)"):
-        small_dalle(settings(tmp_path, "second", 1, 8), DalleOptions(depth=1, **{option: str(first)}), judge=None)
+        small_dalle(settings(tmp_path, "second", 1, 8), replace(DalleOptions(depth=1), **{option: str(first)}), judge=None)
 
 
 def test_a_dalle_goes_on_from_what_it_was(tmp_path: Path) -> None:
