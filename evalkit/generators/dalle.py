@@ -11,7 +11,16 @@ from torch.nn import functional as F
 from evalkit.core import EvalkitError, Generator
 from evalkit.generators.pictures import FixedBatches
 from evalkit.models.dalle import GUIDANCE
-from evalkit.models.load import BUNDLED, device_of, fingerprint, load_clip, load_dalle, load_image_tokenizer, weights_file
+from evalkit.models.load import (
+    BUNDLED,
+    codes_fingerprint,
+    device_of,
+    fingerprint,
+    load_clip,
+    load_dalle,
+    load_image_tokenizer,
+    weights_file,
+)
 from evalkit.models.text import SubwordTokenizer
 from evalkit.run_folder import image_seed
 
@@ -57,7 +66,7 @@ def load(
     if config["codes"] != images.codes:
         written = f"{decoder} has {images.codes} codes (levels {image_config['levels']})"
         raise EvalkitError(f"{path} writes image tokens of {config['codes']} codes, and {written}.", "Take both of one training.")
-    if config.get("image_tokenizer", there := fingerprint(decoder)) != there:
+    if config.get("image_tokenizer", there := codes_fingerprint(decoder)) != there:
         message = f"{path} was trained on the image tokens of another file than {decoder}."
         raise EvalkitError(message, "Put the image-tokenizer.safetensors that it was trained on into its folder.")
     network, images = network.to(where), images.to(where)

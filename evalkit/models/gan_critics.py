@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 from evalkit.models.gan import WIDTHS, scaled, sizes_of
-from evalkit.models.mini_inception import MiniInception
+from evalkit.models.mini_inception import MiniInception, at_32
 from evalkit.models.text import TextFeatures
 
 GROUP = 4  # consecutive pictures whose spread the discriminator sees (as in StyleGAN; Karras et al. 2019)
@@ -107,11 +107,7 @@ class FeatureDiscriminator(nn.Module):
 
         pictures: float [N, 3, S, S] of any size, seen at 32.
         """
-        if pictures.shape[-1] > 32:
-            pictures = F.interpolate(pictures, size=(32, 32), mode="area")
-        elif pictures.shape[-1] < 32:
-            pictures = F.interpolate(pictures, size=(32, 32), mode="bilinear", align_corners=False)
-        return self._eyes[0].trunk(pictures)
+        return self._eyes[0].trunk(at_32(pictures))
 
     def forward(self, pictures: Tensor, texts: Sequence[TextFeatures]) -> list[Tensor]:
         """pictures: float [N, 3, S, S]; each of the texts: N of them -> float [N] for each."""

@@ -45,6 +45,15 @@ def fingerprint(*weights: Path) -> str:
     return f"sha256:{digest.hexdigest()[:16]}"
 
 
+def codes_fingerprint(tokenizer: Path) -> str:
+    """A hash of what an image tokenizer's tokens mean: of its encoder. Another decoder draws the same tokens, finer or coarser."""
+    config, state = read_weights(tokenizer, "image tokenizer")
+    digest = hashlib.sha256(json.dumps(config["levels"]).encode())
+    for name in sorted(name for name in state if name.startswith("encoder.")):
+        digest.update(name.encode() + state[name].numpy().tobytes())
+    return f"sha256:{digest.hexdigest()[:16]}"
+
+
 def read_weights(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Configuration and float32 weights of one of our files. Raises EvalkitError for any other file."""
     if not path.is_file():

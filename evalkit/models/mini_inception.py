@@ -57,8 +57,14 @@ class MiniInception(nn.Module):
 
     def trunk(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """float [N, 3, 32, 32] in -1..1 -> maps [N, 4 * width, 8, 8] and [N, 8 * width, 4, 4]."""
-        fine = self.quarter(self.middle(self.stem(images)))
-        return fine, self.eighth(fine)
+        _, fine, coarse = self.maps(images)
+        return fine, coarse
+
+    def maps(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The trunk's maps and the one before them: [N, 2 * width, 16, 16], [N, 4 * width, 8, 8] and [N, 8 * width, 4, 4]."""
+        middle = self.middle(self.stem(images))
+        fine = self.quarter(middle)
+        return middle, fine, self.eighth(fine)
 
     def forward(self, images: Tensor) -> Findings:
         fine, coarse = self.trunk(images)
@@ -86,6 +92,15 @@ def detect(findings: Findings, threshold: float = 0.5) -> list[list[Detection]]:
     for n, y, x in peaks.nonzero().tolist():
         found[n].append(Detection(int(noun[n, y, x]), int(colour[n, y, x]), x, y, float(something[n, y, x])))
     return [sorted(things, key=lambda thing: -thing.score) for things in found]
+
+
+def at_32(images: Tensor) -> Tensor:
+    """float [N, C, S, S] of any size -> [N, C, 32, 32], as the classifiers look at pictures that a network has drawn."""
+    if images.shape[-1] == 32:
+        return images
+    if images.shape[-1] > 32:
+        return F.interpolate(images, size=(32, 32), mode="area")
+    return F.interpolate(images, size=(32, 32), mode="bilinear", align_corners=False)
 
 
 def to_unit(images: Tensor) -> Tensor:

@@ -122,7 +122,8 @@ def _run(
     if model == "mini-clip":
         train_clip(settings, examples, held_out, classifier=trained("mini-inception"))
     elif model == "image-tokenizer":
-        train_image_tokenizer(settings, examples, held_out, options)
+        options = replace(options, weights=file(options.weights))
+        train_image_tokenizer(settings, examples, held_out, options, coach=trained("mini-coach"))
     elif model == "dalle":
         options = replace(options, teacher=file(options.teacher), weights=file(options.weights))
         train_dalle(settings, examples, held_out, options, tokenizer=trained("image-tokenizer"), clip=trained("mini-clip"), judge=judge)

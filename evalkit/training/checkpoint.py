@@ -115,4 +115,4 @@ def differences(names: Iterable[str], theirs: dict[str, Any], ours: dict[str, An
 
 
 def _short(value: object) -> str:
-    return f"{len(value)} entries" if isinstance(value, list) else str(value)
+    return f"{len(value)} entries" if isinstance(value, list) and len(value) > 8 else str(value)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from evalkit.core import EvalkitError
 from evalkit.models.dalle import GUIDANCE, Dalle
 from evalkit.models.image_tokenizer import ImageTokenizer
-from evalkit.models.load import fingerprint, load_classifier, load_clip, load_dalle, load_image_tokenizer
+from evalkit.models.load import codes_fingerprint, load_classifier, load_clip, load_dalle, load_image_tokenizer
 from evalkit.models.mini_inception import to_bytes, to_unit
 from evalkit.models.text import SubwordTokenizer, TextTower
 from evalkit.terminal import track
@@ -61,7 +61,7 @@ def train_dalle(
     config: dict[str, Any] = {
         "kind": "dalle", "codes": images.codes, "side": side, "width": width, "depth": options.depth, "heads": options.heads,
         "pieces": list(pieces.pieces), "context": pieces.context, "seed": settings.seed,
-        "guidance": GUIDANCE, "image_tokenizer": fingerprint(tokenizer),
+        "guidance": GUIDANCE, "image_tokenizer": codes_fingerprint(tokenizer),
     }  # fmt: skip
     teacher, before = None, load_dalle(Path(options.weights)) if options.weights else None
     if before is not None:

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import torch
 from torch.nn import functional as F
 
 from evalkit.core import EvalkitError
 from evalkit.models.image_tokenizer import ImageTokenizer
+from evalkit.models.load import load_classifier, load_image_tokenizer
 from evalkit.models.mini_inception import to_bytes, to_unit
 from evalkit.terminal import track
-from evalkit.training.checkpoint import Average, Checkpoint
+from evalkit.training.checkpoint import Average, Checkpoint, begin_with
 from evalkit.training.curve import Curve, check_finite
 from evalkit.training.data import Examples
 from evalkit.training.distributed import join
 from evalkit.training.loop import Settings, batch_of, schedule
 from evalkit.training.options import TokenizerOptions
+from evalkit.training.perceptual import perceptual_loss
 from evalkit.training.precision import Descent, choose_precision
 
 log = logging.getLogger(__name__)
 
 
-def train_image_tokenizer(settings: Settings, examples: Examples, held_out: Examples, options: TokenizerOptions) -> None:
+def train_image_tokenizer(settings: Settings, examples: Examples, held_out: Examples, options: TokenizerOptions, *, coach: Path) -> None:
     """L1 and L2 on pixels and on their differences to the neighbours, which keeps edges sharp. Resumes by itself.
 
     held_out: pictures for the samples, and for the PSNR (in dB, peak 255) and the number of codes in use in the curve.
+    coach: the classifier that looks on, where options.perceptual is not 0.
     """
     levels = parse_levels(options.levels)
     if options.width % 64 or options.width < 64:
@@ -36,13 +40,20 @@ def train_image_tokenizer(settings: Settings, examples: Examples, held_out: Exam
     torch.manual_seed(settings.seed)
     unseen = held_out.pictures(range(min(len(held_out), 250)))
     network = ImageTokenizer(levels, options.width, options.doublings).to(device)
+    eyes = load_classifier(coach).eval().requires_grad_(False).to(device) if options.perceptual else None
+    before = load_image_tokenizer(Path(options.weights)) if options.weights else None
+    network.encoder.requires_grad_(before is None)
+    learning = [p for p in network.parameters() if p.requires_grad]
     average = Average(network, 0.998)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=2.5e-3, weight_decay=0.01, betas=(0.9, 0.98))
-    descent = Descent(list(network.parameters()), {"adam": optimiser}, precision, own, clip=1.0)
+    optimiser = torch.optim.AdamW(learning, lr=options.rate, weight_decay=0.01, betas=(0.9, 0.98))
+    descent = Descent(learning, {"adam": optimiser}, precision, own, clip=1.0)
     config = {"kind": "image tokenizer", "levels": list(levels), "width": options.width}
     config |= {"doublings": options.doublings, "seed": settings.seed}
     checkpoint = Checkpoint(settings.out, config, average, network=network, descent=descent)
     start = checkpoint.resume()
+    if start == 0 and before is not None:
+        begin_with(network, Path(options.weights), *before, config)
+        average.restart(network)
     curve = Curve(settings.out, ("loss", "psnr", "codes"), start=start, images=settings.batch, device=device)
     lots, shares = torch.arange(len(examples)), own.shares(settings.batch, settings.accumulate)
     for step in track(range(start, settings.steps), f"training {settings.out.stem}", settings.steps - start, "steps"):
@@ -54,6 +65,8 @@ def train_image_tokenizer(settings: Settings, examples: Examples, held_out: Exam
             error = drawn.float() - images
             loss = error.abs().mean() + 2 * error.square().mean()
             loss = loss + error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
+            if eyes is not None:
+                loss = loss + options.perceptual * perceptual_loss(eyes, drawn.float(), images)
             descent.backward(loss, len(shares))
             total += loss.item() / len(shares)
         total = check_finite(own.mean(total), step)

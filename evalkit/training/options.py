@@ -25,6 +25,10 @@ class TokenizerOptions:
     levels: str = "8,8,8,6"  # of each channel of the latent; their product is the number of codes
     width: int = 64  # channels, a multiple of 64
     doublings: int = 2  # a token stands for 2 ** doublings pixels per side
+    weights: str = ""  # of a tokenizer of the same shape whose decoder goes on and whose encoder stays, so that its tokens keep their
+    # meaning; "image-tokenizer" = the one in `out`, or the bundled one; empty = begin anew
+    perceptual: float = 0.0  # weight of the difference that mini-coach sees, beside that of the pixels
+    rate: float = 2.5e-3  # AdamW's peak learning rate
 
 
 @dataclass(frozen=True)

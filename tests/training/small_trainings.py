@@ -8,7 +8,7 @@ from evalkit.training.dalle import train_dalle
 from evalkit.training.loop import Settings
 from evalkit.training.options import DalleOptions
 
-JUDGE, CLIP, TOKENIZER = (BUNDLED / f"{name}.safetensors" for name in ("mini-judge", "mini-clip", "image-tokenizer"))
+JUDGE, CLIP, TOKENIZER, COACH = (BUNDLED / f"{name}.safetensors" for name in ("mini-judge", "mini-clip", "image-tokenizer", "mini-coach"))
 
 
 def world(count: int = 64) -> data.World:

@@ -26,11 +26,11 @@ from evalkit.training.options import ClassifierOptions, GanOptions, TokenizerOpt
 
 out = Path(sys.argv[1])
 small_dalle(settings(out, "dalle", 3), judge=None)
-train_image_tokenizer(settings(out, "image-tokenizer", 3), world(), held_out(), TokenizerOptions(levels="5,5,5", width=64))
+train_image_tokenizer(settings(out, "image-tokenizer", 3), world(), held_out(), TokenizerOptions(levels="5,5,5", width=64), coach=COACH)
 train_classifier(settings(out, "coach", 3), world(), ClassifierOptions(width=8))
 train_clip(settings(out, "mini-clip", 3), world(), held_out(), classifier=BUNDLED / "mini-inception.safetensors")
 options = GanOptions(gradient_penalty=1.0)
-train_gan(settings(out, "gan", 3), world(), held_out(), options, clip=CLIP, coach=BUNDLED / "mini-coach.safetensors", judge=None)
+train_gan(settings(out, "gan", 3), world(), held_out(), options, clip=CLIP, coach=COACH, judge=None)
 """
 MODELS = ("dalle", "image-tokenizer", "coach", "mini-clip", "gan")
 

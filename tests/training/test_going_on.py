@@ -7,17 +7,19 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_trainings import BUNDLED, CLIP, held_out, settings, small_dalle, world
+from small_trainings import BUNDLED, CLIP, COACH, TOKENIZER, held_out, settings, small_dalle, world
 
 from evalkit.core import EvalkitError
+from evalkit.generators import dalle
 from evalkit.models.load import load_dalle
 from evalkit.training import data
 from evalkit.training.checkpoint import save_weights
 from evalkit.training.gan import train_gan
+from evalkit.training.image_tokenizer import train_image_tokenizer
 from evalkit.training.loop import Settings
-from evalkit.training.options import DalleOptions, GanOptions
+from evalkit.training.options import DalleOptions, GanOptions, TokenizerOptions
 
-GAN, COACH = BUNDLED / "gan.safetensors", BUNDLED / "mini-coach.safetensors"
+GAN = BUNDLED / "gan.safetensors"
 GOING_ON = GanOptions(weights=str(GAN), growing=False, rate=4e-4)
 
 
@@ -82,6 +84,23 @@ def test_a_dalle_goes_on_from_what_it_was(tmp_path: Path) -> None:
     assert load_dalle(tmp_path / "second.safetensors")[1]["guidance"] == 1.3
     before, after = load_file(first), load_file(tmp_path / "second.safetensors")
     assert all(torch.allclose(before[name], after[name], atol=1e-3) for name in before)
+
+
+@pytest.mark.parametrize("perceptual", [0.0, 0.5])
+def test_a_decoder_goes_on_and_the_tokens_keep_their_meaning(tmp_path: Path, perceptual: float) -> None:
+    options = TokenizerOptions(weights=str(TOKENIZER), perceptual=perceptual)
+    train_image_tokenizer(settings(tmp_path, "image-tokenizer", 2, 8), world(16), held_out(), options, coach=COACH)
+    before, after = load_file(TOKENIZER), load_file(tmp_path / "image-tokenizer.safetensors")
+    assert all(torch.equal(before[name], after[name]) for name in before if name.startswith("encoder."))
+    assert any(not torch.equal(before[name], after[name]) for name in before if name.startswith("decoder."))
+    (tmp_path / "dalle.safetensors").write_bytes((BUNDLED / "dalle.safetensors").read_bytes())
+    assert len(dalle.load(weights=str(tmp_path), device="cpu")(["a cat"], [1])) == 1  # which wrote for the decoder as it was
+
+
+def test_only_a_decoder_of_the_same_shape_goes_on(tmp_path: Path) -> None:
+    options = TokenizerOptions(levels="5,5,5", weights=str(TOKENIZER))
+    with pytest.raises(EvalkitError, match=r"differs in levels \(\[8, 8, 8, 6\] there, \[5, 5, 5\] now\)"):
+        train_image_tokenizer(settings(tmp_path, "image-tokenizer", 2, 8), world(16), held_out(), options, coach=COACH)
 
 
 @pytest.mark.parametrize("often", ["single", "count", "pair", ""])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from small_trainings import CLIP, JUDGE, held_out, settings, small_dalle, world
+from small_trainings import CLIP, COACH, JUDGE, held_out, settings, small_dalle, world
 
 from evalkit.core import EvalkitError
 from evalkit.models.load import load_classifier, load_clip, load_dalle, load_gan, load_image_tokenizer
@@ -37,7 +37,7 @@ def test_classifier_then_clip(tmp_path: Path) -> None:
 
 def test_the_image_tokenizer_improves(tmp_path: Path) -> None:
     options = TokenizerOptions(levels="5,5,5", width=64)
-    train_image_tokenizer(settings(tmp_path, "image-tokenizer", 40, every=2), world(), held_out(), options)
+    train_image_tokenizer(settings(tmp_path, "image-tokenizer", 40, every=2), world(), held_out(), options, coach=COACH)
     rows = _rows(tmp_path / "image-tokenizer.csv")
     assert float(rows[-1]["psnr"]) > float(rows[0]["psnr"]) + 1
     assert load_image_tokenizer(tmp_path / "image-tokenizer.safetensors")[0].codes == 125
