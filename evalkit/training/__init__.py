@@ -35,13 +35,14 @@ def train(
     `<model>-samples`, and `<model>.pt`, from which a training that was interrupted goes on, bit for bit.
 
     What a model builds on is taken from `out` where it has been trained there, else from the bundled weights: mini-clip on
-    mini-inception; dalle on the image tokenizer and mini-clip; gan on mini-clip and mini-coach. mini-judge only measures.
+    mini-inception; the image tokenizer, with image-tokenizer.perceptual, on mini-coach; dalle on the image tokenizer and mini-clip; gan
+    on mini-clip and mini-coach. mini-judge only measures.
     Under torchrun the processes share each batch, with the result of one.
 
     Args:
         model: one of MODELS; "mini" trains all of MINI.
         preset: by the pixels per side (32, 64, 128); "student" for a small dalle that learns from a large one, "guided" for one that
-            learns to draw as a dalle does with guidance, "finer" for a gan that goes on at a low rate.
+            learns to draw as a dalle does with guidance, "finer" for a gan or the decoder of an image tokenizer that go on at a low rate.
         data: pictures with captions instead of the bundled world; see `evalkit.training.captioned.read_captioned`.
         seed: of weights, data and order; the bundled weights' own when None.
         steps, batch: optimiser steps, and examples in each of all processes together; the preset's when None.

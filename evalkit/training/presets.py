@@ -35,6 +35,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
     "mini-clip": {"32": Preset(32, 1200, 128, "12 minutes", 200)},
     "image-tokenizer": {
         "32": Preset(32, 4500, 64, "25 minutes"),
+        "finer": Preset(32, 1000, 64, "15 minutes", options={"weights": "image-tokenizer", "perceptual": 0.5, "rate": 1e-3}),
         "64": Preset(64, 6000, 64, "2.6 hours"),
         "128": Preset(128, 12_000, 64, "29 hours", scenes=40_000, options={"levels": "8,8,8,5,5", "width": 128, "doublings": 3}),
     },
