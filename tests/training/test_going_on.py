@@ -12,7 +12,7 @@ from small_trainings import BUNDLED, CLIP, COACH, TOKENIZER, held_out, settings,
 from evalkit.core import EvalkitError
 from evalkit.generators import dalle
 from evalkit.models.load import load_dalle
-from evalkit.training import data
+from evalkit.training import data, presets, train
 from evalkit.training.checkpoint import save_weights
 from evalkit.training.gan import train_gan
 from evalkit.training.image_tokenizer import train_image_tokenizer
@@ -101,6 +101,16 @@ def test_only_a_decoder_of_the_same_shape_goes_on(tmp_path: Path) -> None:
     options = TokenizerOptions(levels="5,5,5", weights=str(TOKENIZER))
     with pytest.raises(EvalkitError, match=r"differs in levels \(\[8, 8, 8, 6\] there, \[5, 5, 5\] now\)"):
         train_image_tokenizer(settings(tmp_path, "image-tokenizer", 2, 8), world(16), held_out(), options, coach=COACH)
+
+
+@pytest.mark.parametrize("model", ["image-tokenizer", "gan"])
+def test_the_finer_presets_go_on_from_the_bundled_weights(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(presets.PRESETS[model], "finer", replace(presets.PRESETS[model]["finer"], scenes=16))
+    monkeypatch.setattr("evalkit.training.HELD_OUT", 64)
+    path = train(model, out=tmp_path, preset="finer", steps=1, batch=4)
+    assert path.name == f"{model}-finer.safetensors"
+    before, after = load_file(BUNDLED / f"{model}.safetensors"), load_file(path)
+    assert all(torch.allclose(before[name], after[name], atol=0.05) for name in before)
 
 
 @pytest.mark.parametrize("often", ["single", "count", "pair", ""])
