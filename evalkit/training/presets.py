@@ -45,7 +45,11 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "128": Preset(128, 60_000, 64, "10 days", scenes=40_000, options={"depth": 12}),
         "student": Preset(32, 6000, 32, "50 minutes", scenes=150_000, options={"depth": 2, "teacher": "dalle"}),
         "guided": Preset(
-            32, 3000, 32, "45 minutes", options={"teacher": "dalle", "guided": 2.0, "share": 1.0, "hidden": 0.0, "rate": 0.008}
+            32,
+            2000,
+            32,
+            "30 minutes",
+            options={"teacher": "dalle", "guided": 1.8, "share": 1.0, "hidden": 0.0, "rate": 0.008, "often": "single"},
         ),
     },
     "gan": {
