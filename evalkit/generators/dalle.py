@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from evalkit.core import EvalkitError, Generator
 from evalkit.generators.pictures import FixedBatches
@@ -21,6 +20,7 @@ from evalkit.models.load import (
     load_image_tokenizer,
     weights_file,
 )
+from evalkit.models.mini_inception import at_32
 from evalkit.models.text import SubwordTokenizer
 from evalkit.run_folder import image_seed
 
@@ -66,7 +66,7 @@ def load(
     if config["codes"] != images.codes:
         written = f"{decoder} has {images.codes} codes (levels {image_config['levels']})"
         raise EvalkitError(f"{path} writes image tokens of {config['codes']} codes, and {written}.", "Take both of one training.")
-    if config.get("image_tokenizer", there := codes_fingerprint(decoder)) != there:
+    if config.get("image_tokenizer", there := codes_fingerprint(images)) != there:
         message = f"{path} was trained on the image tokens of another file than {decoder}."
         raise EvalkitError(message, "Put the image-tokenizer.safetensors that it was trained on into its folder.")
     network, images = network.to(where), images.to(where)
@@ -100,7 +100,7 @@ def _nearness(device: str) -> Callable[[Tensor, list[list[str]]], Tensor]:
     clip, words = clip.to(device), SubwordTokenizer(config["words"], config["context"])
 
     def nearness(pictures: Tensor, texts: list[list[str]]) -> Tensor:
-        small = F.interpolate(pictures.clamp(-1, 1), size=(32, 32), mode="area")
+        small = at_32(pictures.clamp(-1, 1))
         return (clip.image(small) * clip.texts(words.encode(texts).to(device))).sum(1)
 
     return nearness

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from evalkit.metrics.distances import Sides, exact, wide_distances
 from evalkit.metrics.neighbours import kth_of
-from evalkit.metrics.numeric import rows_per_block
 
 _CROWD = 64  # undecided pairs per row from which a float64 product is cheaper than differences
 
@@ -67,7 +66,8 @@ def balls_around(points: Tensor, centres: Tensor, squared_radii: Tensor, *, stri
 def pairs_within(points: Tensor, centres: Tensor, squared_radii: Tensor, start: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:
     """All pairs of points[start:stop] and centres that lie within the centre's ball: (row, column, squared distance), each [P].
 
-    Rows count from 0 of `points`. For work that needs the distances themselves; there are as many pairs as the balls overlap.
+    Rows count from 0 of `points`, of which `rows_per_block(len(centres))` should be given at once. For work that needs the distances
+    themselves; there are as many pairs as the balls overlap.
     """
     sides = Sides(points[start:stop], centres)
     balls = _Balls(sides, squared_radii, False)
@@ -78,11 +78,6 @@ def pairs_within(points: Tensor, centres: Tensor, squared_radii: Tensor, start: 
         squared = exact(sides.points, centres, row, column)
     keep = squared <= squared_radii[column]
     return row[keep] + start, column[keep], squared[keep]
-
-
-def rows_within(columns: int) -> int:
-    """How many points `pairs_within` should be given at once for so many centres."""
-    return rows_per_block(columns)
 
 
 class _Balls:

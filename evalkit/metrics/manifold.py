@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from evalkit.metrics.balls import covered, in_each_others_balls, pairs_within, rows_within
+from evalkit.metrics.balls import covered, in_each_others_balls, pairs_within
 from evalkit.metrics.neighbours import Nearest, kth_distance, nearest
-from evalkit.metrics.numeric import at_least, valid_pair
+from evalkit.metrics.numeric import at_least, rows_per_block, valid_pair
 from evalkit.metrics.remembered import remembered
 
 NEIGHBOURS = 3
@@ -47,7 +47,7 @@ def recall_without(*, fake: Tensor, real: Tensor, groups: Tensor, k: int = NEIGH
     at_least(len(fake) - int(torch.bincount(groups).max()), k + 1, "generated (without one group)")
     wide = radii_without(fake, groups, k)  # [N, G]
     inside = torch.zeros(len(real), count, dtype=torch.bool)
-    step = rows_within(len(fake))
+    step = rows_per_block(len(fake))
     for start in range(0, len(real), step):
         row, column, squared = pairs_within(real, fake, wide.amax(dim=1), start, start + step)
         for group in range(count):

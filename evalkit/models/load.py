@@ -45,12 +45,11 @@ def fingerprint(*weights: Path) -> str:
     return f"sha256:{digest.hexdigest()[:16]}"
 
 
-def codes_fingerprint(tokenizer: Path) -> str:
+def codes_fingerprint(tokenizer: ImageTokenizer) -> str:
     """A hash of what an image tokenizer's tokens mean: of its encoder. Another decoder draws the same tokens, finer or coarser."""
-    config, state = read_weights(tokenizer, "image tokenizer")
-    digest = hashlib.sha256(json.dumps(config["levels"]).encode())
-    for name in sorted(name for name in state if name.startswith("encoder.")):
-        digest.update(name.encode() + state[name].numpy().tobytes())
+    digest = hashlib.sha256(json.dumps(tokenizer.levels).encode())
+    for name, weights in sorted(tokenizer.encoder.state_dict(prefix="encoder.").items()):
+        digest.update(name.encode() + weights.cpu().numpy().tobytes())
     return f"sha256:{digest.hexdigest()[:16]}"
 
 

@@ -28,7 +28,7 @@ def save_weights(path: Path, state: dict[str, Tensor], config: dict[str, Any]) -
 def begin_with(network: nn.Module, path: Path, trained: nn.Module, theirs: dict[str, Any], config: dict[str, Any]) -> None:
     """Give a network the weights of a trained one, which was read from a file. Raises EvalkitError where that is of another shape, or
     of another image tokenizer, with the fields that differ."""
-    if found := differences((*FIELDS[config["kind"]], "image_tokenizer"), theirs, config):
+    if found := differences((*FIELDS[config["kind"]], *tokens_of(theirs)), theirs, config):
         raise EvalkitError(f"{path} is of another shape: it differs in {found}.", "Repeat its options, or begin anew without weights.")
     network.load_state_dict(trained.state_dict())
 
@@ -108,10 +108,15 @@ class Checkpoint:
 
 
 def differences(names: Iterable[str], theirs: dict[str, Any], ours: dict[str, Any]) -> str:
-    """The fields of two headers that differ, with both values; empty where none does. What one of them does not say is not compared."""
-    theirs, ours = json.loads(json.dumps([theirs, ours]))
-    wrong = [name for name in names if name in theirs and name in ours and theirs[name] != ours[name]]
-    return ", ".join(f"{name} ({_short(theirs[name])} there, {_short(ours[name])} now)" for name in wrong)
+    """The fields of two headers that differ, with both values; empty where none does. Theirs comes from a file, and may lack some."""
+    ours = json.loads(json.dumps(ours))
+    wrong = [name for name in names if theirs.get(name) != ours[name]]
+    return ", ".join(f"{name} ({_short(theirs.get(name))} there, {_short(ours[name])} now)" for name in wrong)
+
+
+def tokens_of(header: dict[str, Any]) -> list[str]:
+    """The field that says whose image tokens a dalle writes, where it does: a gan writes none, and dalles did not always say it."""
+    return [name for name in ("image_tokenizer",) if name in header]
 
 
 def _short(value: object) -> str:

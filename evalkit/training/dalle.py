@@ -18,7 +18,7 @@ from evalkit.models.mini_inception import to_bytes, to_unit
 from evalkit.models.text import SubwordTokenizer, TextTower
 from evalkit.terminal import track
 from evalkit.training import data
-from evalkit.training.checkpoint import Average, Checkpoint, begin_with, differences
+from evalkit.training.checkpoint import Average, Checkpoint, begin_with, differences, tokens_of
 from evalkit.training.curve import Curve, check_finite
 from evalkit.training.distillation import distillation_loss
 from evalkit.training.distributed import join
@@ -61,7 +61,7 @@ def train_dalle(
     config: dict[str, Any] = {
         "kind": "dalle", "codes": images.codes, "side": side, "width": width, "depth": options.depth, "heads": options.heads,
         "pieces": list(pieces.pieces), "context": pieces.context, "seed": settings.seed,
-        "guidance": GUIDANCE, "image_tokenizer": codes_fingerprint(tokenizer),
+        "guidance": GUIDANCE, "image_tokenizer": codes_fingerprint(images),
     }  # fmt: skip
     teacher, before = None, load_dalle(Path(options.weights)) if options.weights else None
     if before is not None:
@@ -141,7 +141,7 @@ def load_teacher(path: Path, student: dict[str, Any], guided: float) -> tuple[Da
     and has its guidance in itself.
     """
     teacher, config = load_dalle(path)
-    if found := differences(("codes", "side", "pieces", "context", "image_tokenizer"), config, student):
+    if found := differences(("codes", "side", "pieces", "context", *tokens_of(config)), config, student):
         raise EvalkitError(f"The teacher {path} differs from its student in {found}.", "Train both on the same image tokenizer and CLIP.")
     needed = float(config.get("guidance", GUIDANCE))
     if guided != 1 and needed == 1:

@@ -107,11 +107,11 @@ def test_weights_are_a_folder_or_a_file_in_it(tmp_path) -> None:
 def test_a_dalle_knows_its_tokenizer(tmp_path) -> None:
     """It needs none in its folder where it was trained on the bundled one, and no other of as many codes will do."""
     from evalkit.models.image_tokenizer import ImageTokenizer
-    from evalkit.models.load import BUNDLED, codes_fingerprint, load_dalle
+    from evalkit.models.load import BUNDLED, codes_fingerprint, load_dalle, load_image_tokenizer
     from evalkit.training.checkpoint import save_weights
 
     network, config = load_dalle(BUNDLED / "dalle.safetensors")
-    tokenizer = codes_fingerprint(BUNDLED / "image-tokenizer.safetensors")
+    tokenizer = codes_fingerprint(load_image_tokenizer(BUNDLED / "image-tokenizer.safetensors")[0])
     save_weights(tmp_path / "dalle.safetensors", network.state_dict(), config | {"image_tokenizer": tokenizer})
     drawn = [_pixels(dalle.load(weights=weights, device="cpu")(["a cat"], [1]))[0] for weights in (str(tmp_path), "")]
     assert np.array_equal(drawn[0], drawn[1])

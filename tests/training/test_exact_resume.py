@@ -1,5 +1,6 @@
 """A training that was stopped goes on bit for bit; what does not belong to it is refused; a loss that is no number stops it."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,15 @@ def test_a_checkpoint_of_another_architecture_names_the_fields(tmp_path: Path) -
     small_dalle(settings(tmp_path, "dalle", 1), judge=None)
     with pytest.raises(EvalkitError, match=r"another training: it differs in depth \(1 there, 2 now\)"):
         small_dalle(settings(tmp_path, "dalle", 2), DalleOptions(depth=2), judge=None)
+
+
+def test_a_checkpoint_that_does_not_say_its_architecture_is_refused(tmp_path: Path) -> None:
+    small_dalle(settings(tmp_path, "dalle", 1), judge=None)
+    state = torch.load(tmp_path / "dalle.pt", weights_only=True)
+    config = {name: value for name, value in json.loads(state["config"]).items() if name != "heads"}
+    torch.save(state | {"config": json.dumps(config)}, tmp_path / "dalle.pt")
+    with pytest.raises(EvalkitError, match=r"another training: it differs in heads \(None there, 4 now\)"):
+        small_dalle(settings(tmp_path, "dalle", 2), judge=None)
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
