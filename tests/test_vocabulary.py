@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evalkit.scenes.captions import NOUNS
-from evalkit.scenes.vocabulary import Coverage, coverage, mentions, words
+from evalkit.scenes.vocabulary import UNREAD, Coverage, coverage, mentions, words
 from evalkit.scenes.world import BACKGROUNDS
 from evalkit.words import split_words
 
@@ -14,7 +14,7 @@ def test_words_are_sorted_single_words() -> None:
     assert list(words()) == sorted(set(words()))
     assert all(split_words(word) == [word] for word in words())
     assert {"giraffe", "red", "two", "left", "beach", "a"} <= set(words())
-    assert "unknownword" not in words()
+    assert UNREAD not in words()
 
 
 @pytest.mark.parametrize(("noun", "phrase"), [(noun, phrase) for noun, forms in NOUNS.items() for form in forms for phrase in form])

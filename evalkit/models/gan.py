@@ -100,20 +100,27 @@ class Gan(nn.Module):
         """Piece numbers int64 [N, T] -> token features [N, T, D], mask [N, T] and pooled [N, D], unit vectors."""
         return self.text(numbers)
 
+    def plan(self, text: TextFeatures, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """All that a text decides about a picture: the style, float [N, style], and what is where, float [N, channels, 8, 8]."""
+        style = self.mapping(torch.cat((scaled(text.pooled), noise), 1))
+        x = self._enlarged(0, self.start(style).unflatten(1, (-1, 4, 4)), style)
+        return style, self.words(x, text)
+
+    def _enlarged(self, level: int, x: Tensor, style: Tensor) -> Tensor:
+        return F.interpolate(self.first[level](x, style), scale_factor=2, mode="bilinear", align_corners=False)
+
     def forward(self, text: TextFeatures, noise: Tensor, size: int | None = None, fade: float = 1.0) -> Tensor:
         """noise: float [N, noise] -> float [N, 3, size, size], -1..1.
 
         fade < 1 mixes in the picture of half the size: 0 is that picture enlarged, 1 the new one alone.
         """
         last = self.sizes[1:].index(size or self.size)
-        style = self.mapping(torch.cat((scaled(text.pooled), noise), 1))
-        x = self.start(style).unflatten(1, (-1, 4, 4))
+        style, x = self.plan(text, noise)
         before = x
         for level in range(last + 1):
-            before = x
-            x = F.interpolate(self.first[level](x, style), scale_factor=2, mode="bilinear", align_corners=False)
-            if level == 0:
-                x = self.words(x, text)
+            if level > 0:
+                before = x
+                x = self._enlarged(level, x, style)
             for convolution in cast(nn.ModuleList, self.second[level]):
                 x = convolution(x, style)  # [N, channels, 8 << level, 8 << level]
         picture = self.pixels[last](x)

@@ -47,7 +47,7 @@ def caption(scene: Scene, seed: int, *, complete: bool = False) -> str:
         text = f"{opening}{_one(random, first, sized=True)} {verb}{place}"
     elif scene.kind == "count":
         number = random.choice(COUNT_WORDS[len(scene.items)])
-        words = number + " " + random.choice(ADJECTIVES) + _colour(random, first) + random.choice(NOUNS[first.noun])[1]
+        words = number + " " + random.choice(ADJECTIVES) + colour_of(random, first) + random.choice(NOUNS[first.noun])[1]
         text = f"{words} {random.choice(PLURAL_VERBS) if place else ''}{place}"
     else:
         join = f" {random.choice(RELATIONS[scene.relation])} " if complete or random.random() < 0.7 else random.choice(JOINS)
@@ -55,7 +55,8 @@ def caption(scene: Scene, seed: int, *, complete: bool = False) -> str:
     return " ".join(text.split())
 
 
-def _colour(random: Random, item: Item) -> str:
+def colour_of(random: Random, item: Item) -> str:
+    """A word for the colour of a shape, with the space behind it; nothing for an object."""
     return f"{random.choice(COLOUR_WORDS.get(item.colour, (item.colour,)))} " if item.colour else ""
 
 
@@ -65,8 +66,12 @@ def _one(random: Random, item: Item, sized: bool = False) -> str:
     if sized and random.random() < 0.25:
         words = random.choice(LARGE if item.size == 48 else SMALL if item.size == 32 else ("",))
     singular, plural = random.choice(NOUNS[item.noun])
-    words += _colour(random, item) + singular
+    words += colour_of(random, item) + singular
     if singular == plural and singular.endswith("s"):
         return words if random.random() < 0.5 else f"some {words}"
-    article = "the" if random.random() < 0.15 else "an" if words[0] in "aeiou" else "a"
-    return f"{article} {words}"
+    return f"the {words}" if random.random() < 0.15 else a(words)
+
+
+def a(words: str) -> str:
+    """ "umbrella" -> "an umbrella"."""
+    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"

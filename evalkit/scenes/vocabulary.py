@@ -11,6 +11,8 @@ from evalkit.scenes import captions
 from evalkit.scenes.world import BACKGROUNDS, COLOUR_WORDS, COLOURS, COUNT_WORDS, RELATIONS
 from evalkit.words import split_words
 
+UNREAD = "unknownword"  # stands for every word that is not in the vocabulary
+
 
 @lru_cache(maxsize=1)
 def words() -> tuple[str, ...]:

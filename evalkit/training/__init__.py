@@ -115,6 +115,7 @@ def _run(
     from evalkit.training.data import World
     from evalkit.training.gan import train_gan
     from evalkit.training.image_tokenizer import train_image_tokenizer
+    from evalkit.training.loose import train_loose
     from evalkit.training.mini import train_classifier, train_clip
 
     def file(place: str) -> str:
@@ -129,8 +130,11 @@ def _run(
         options = replace(options, teacher=file(options.teacher), weights=file(options.weights))
         train_dalle(settings, examples, held_out, options, tokenizer=trained("image-tokenizer"), clip=trained("mini-clip"), judge=judge)
     elif model == "gan":
-        options = replace(options, weights=file(options.weights))
-        train_gan(settings, examples, held_out, options, clip=trained("mini-clip"), coach=trained("mini-coach"), judge=judge)
+        options = replace(options, teacher=file(options.teacher), weights=file(options.weights))
+        if options.teacher:
+            train_loose(settings, examples, held_out, options, judge=trained("mini-judge"))
+        else:
+            train_gan(settings, examples, held_out, options, clip=trained("mini-clip"), coach=trained("mini-coach"), judge=judge)
     else:
         assert isinstance(examples, World)  # pictures of users are refused above
         train_classifier(settings, examples, options)

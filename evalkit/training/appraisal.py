@@ -16,11 +16,12 @@ from evalkit import plugins
 from evalkit.metrics.frechet import fid, moments
 from evalkit.metrics.intervals import wilson
 from evalkit.models.load import BUNDLED, load_classifier
-from evalkit.models.mini_inception import MiniInception, detect, to_unit
+from evalkit.models.mini_inception import MiniInception, to_unit
 from evalkit.run_folder import image_seed
 from evalkit.scenes.compose import STYLES_OF_SCENES, Scene, place_alone
 from evalkit.scenes.vocabulary import mentions
 from evalkit.training import data
+from evalkit.training.judge import seen
 from evalkit.training.quality import Answer, draw_all
 
 SAME_PROMPT = 8  # pictures of each prompt whose variety is measured
@@ -77,11 +78,11 @@ def judge_prompts(models: Sequence[str], prompts: Sequence[str], *, seed: int = 
         generator = plugins.load_generator(model, device, [])
         seeds = [image_seed(seed, str(place), 0) for place in range(len(named))]
         drawn = draw_all(generator, [prompt for prompt, _ in named], seeds, model.label)
-        seen = [{data.NOUNS[thing.noun] for thing in things} for part in drawn.split(250) for things in detect(network(to_unit(part)))]
+        found_in = seen(network, drawn)
         for question, right in (
-            ("first thing", [nouns[0] in found for (_, nouns), found in zip(named, seen, strict=True)]),
-            ("any thing", [not found.isdisjoint(nouns) for (_, nouns), found in zip(named, seen, strict=True)]),
-            ("all things", [found.issuperset(nouns) for (_, nouns), found in zip(named, seen, strict=True)]),
+            ("first thing", [nouns[0] in found for (_, nouns), found in zip(named, found_in, strict=True)]),
+            ("any thing", [not found.isdisjoint(nouns) for (_, nouns), found in zip(named, found_in, strict=True)]),
+            ("all things", [found.issuperset(nouns) for (_, nouns), found in zip(named, found_in, strict=True)]),
         ):
             interval = wilson(sum(right), len(right))
             rows.append(

@@ -14,10 +14,10 @@ from torch import Tensor
 from evalkit.core import EvalkitError
 from evalkit.models.load import load_clip
 from evalkit.models.mini_inception import GRID
-from evalkit.models.text import SubwordTokenizer, learn_pieces
+from evalkit.models.text import PADDING, SubwordTokenizer, learn_pieces
 from evalkit.scenes.captions import caption
 from evalkit.scenes.compose import CANVAS, Kind, Scene, compose, render
-from evalkit.scenes.vocabulary import pieces, words
+from evalkit.scenes.vocabulary import UNREAD, pieces, words
 from evalkit.scenes.world import BACKGROUNDS, COLOURS, OBJECTS, SHAPES
 from evalkit.words import split_words
 
@@ -123,6 +123,11 @@ def read(texts: Sequence[str], tokenizer: SubwordTokenizer) -> Tensor:
     return tokenizer.encode([split_words(text) for text in texts])
 
 
+def up_to_the_longest(texts: Tensor) -> Tensor:
+    """Without the columns that are padding in all rows."""
+    return texts[:, : int((texts != PADDING).sum(1).max())]
+
+
 def read_for_training(examples: Examples, rows: Sequence[int], randoms: Sequence[Random], tokenizer: SubwordTokenizer) -> Tensor:
     """Captions as a generator is trained on them, int64 [N, T], as long as the longest: 10% are left out, for classifier-free
     guidance, and one word in twenty is taken apart into its pieces, so that endings are learned (subword regularisation)."""
@@ -131,17 +136,21 @@ def read_for_training(examples: Examples, rows: Sequence[int], randoms: Sequence
         split = split_words(examples.caption(row, random))
         apart = {place for place in range(len(split)) if random.random() < 0.05}
         numbers.append([] if random.random() < 0.1 else tokenizer.numbers(split, apart))
-    texts = tokenizer.pad(numbers)
-    return texts[:, : int((texts != 0).sum(1).max())]
+    return up_to_the_longest(tokenizer.pad(numbers))
 
 
 def noisy_caption(scene: Scene, random: Random) -> str:
     """A caption; in 30% of the cases with words in it that the vocabulary does not know, as real prompts have them."""
-    text = caption(scene, random.getrandbits(48)).split()
+    return noisy(caption(scene, random.getrandbits(48)), random)
+
+
+def noisy(text: str, random: Random) -> str:
+    """A text; in 30% of the cases with one to six words in it that the vocabulary does not know."""
+    split = text.split()
     if random.random() < 0.3:
         for _ in range(random.randint(1, 6)):
-            text.insert(random.randrange(len(text) + 1), "unknownword")
-    return " ".join(text)
+            split.insert(random.randrange(len(split) + 1), UNREAD)
+    return " ".join(split)
 
 
 def prompts_of(some: list[Scene]) -> list[str]:

@@ -47,6 +47,13 @@ def for_the_curve(judge: MiniInception | None, pictures: Tensor, held_out: Examp
     return single | {"counts": right["count/everything"], "pairs": right["pair/everything"]}
 
 
+@torch.no_grad()
+def seen(judge: MiniInception, pictures: Tensor) -> list[set[str]]:
+    """The kinds of things in each picture, uint8 [N, 3, 32, 32]."""
+    parts = pictures.to(next(judge.parameters()).device).split(250)
+    return [{NOUNS[thing.noun] for thing in things} for part in parts for things in detect(judge(to_unit(part)))]
+
+
 def judge_one(scene: Scene, things: list[Detection]) -> dict[str, bool]:
     best = things[: len(scene.items)]  # the surest ones, as many as were asked for
     nouns = [NOUNS[thing.noun] for thing in best]

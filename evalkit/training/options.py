@@ -53,6 +53,8 @@ class GanOptions:
     """The techniques of the adversarial training, each of which can be left out."""
 
     weights: str = ""  # of a gan of the same shape to go on from; "gan" = the one in `out`, or the bundled one; empty = begin anew
+    teacher: str = ""  # weights of a gan from which the text encoder learns to read loose captions, and nothing else; "gan" = as above;
+    # empty = pictures and critics teach
     alone: int = 0  # first steps, in which only critics and encoder learn: they are not in the weights
     often: str = "pair"  # scenes of the bundled world that are drawn twice as often: single, count, pair
     loss: str = "hinge"  # or non-saturating

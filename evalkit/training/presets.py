@@ -57,6 +57,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "finer": Preset(
             32, 500, 48, "9 minutes", 50, options={"weights": "gan", "alone": 400, "rate": 4e-4, "growing": False, "often": "single"}
         ),
+        "loose": Preset(32, 4000, 192, "15 minutes", 500, options={"teacher": "gan", "rate": 1e-3}),
         "64": Preset(64, 15_000, 48, "4 hours", 500),
         "128": Preset(128, 30_000, 48, "20 hours", 500, scenes=40_000),
     },
