@@ -48,7 +48,7 @@ def train_dalle(
     judge: a classifier that looks at the samples, where the examples are of the bundled world.
     """
     own, device = join(settings.device)
-    precision = choose_precision(settings.precision, device)
+    precision = choose_precision(settings.precision, device, own)
     log.info("%s", precision.reason)
     lots, shares = examples.lots(options.often), own.shares(settings.batch, settings.accumulate)
     torch.manual_seed(settings.seed)

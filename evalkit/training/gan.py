@@ -64,7 +64,7 @@ def train_gan(
     """
     kind = kind_of(options.loss)
     own, device = join(settings.device)
-    precision = choose_precision(settings.precision, device)
+    precision = choose_precision(settings.precision, device, own)
     log.info("%s", precision.reason)
     lots, shares = examples.lots(options.often), own.shares(settings.batch, settings.accumulate)
     torch.manual_seed(settings.seed)

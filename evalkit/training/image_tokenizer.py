@@ -35,7 +35,7 @@ def train_image_tokenizer(settings: Settings, examples: Examples, held_out: Exam
     if options.width % 64 or options.width < 64:
         raise EvalkitError(f"image-tokenizer.width is {options.width}, expected a multiple of 64.", "For example 64 or 128.")
     own, device = join(settings.device)
-    precision = choose_precision(settings.precision, device)
+    precision = choose_precision(settings.precision, device, own)
     log.info("%s", precision.reason)
     torch.manual_seed(settings.seed)
     unseen = held_out.pictures(range(min(len(held_out), 250)))

@@ -47,7 +47,7 @@ def train_loose(settings: Settings, examples: data.Examples, held_out: data.Exam
     if not isinstance(examples, data.World) or not isinstance(held_out, data.World):
         raise EvalkitError("A gan learns to read loose captions from scenes of the bundled world.", "Leave --data or gan.teacher out.")
     own, device = join(settings.device)
-    precision = choose_precision(settings.precision, device)
+    precision = choose_precision(settings.precision, device, own)
     log.info("%s", precision.reason)
     lots, shares = examples.lots(options.often), own.shares(settings.batch, settings.accumulate)
     teacher, config = load_gan(Path(options.teacher))

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 def train_classifier(settings: Settings, examples: data.World, options: ClassifierOptions) -> None:
     """Dense cross-entropy over 8 x 8 cells, plus the picture's nouns and its background. Resumes by itself."""
     own, device = join(settings.device)
-    precision = choose_precision(settings.precision, device)
+    precision = choose_precision(settings.precision, device, own)
     log.info("%s", precision.reason)
     torch.manual_seed(settings.seed)
     targets, held_out = data.targets(examples.scenes), data.scenes(data.HELD_OUT, 500)
@@ -105,7 +105,7 @@ def train_clip(settings: Settings, examples: data.Examples, held_out: data.Examp
     """Contrastive training on a classifier's frozen trunk. A pair's caption with the relation turned round is one more negative.
     Resumes by itself. With several processes all captions of a batch are negatives; with parts (accumulate) those of the part."""
     own, device = join(settings.device)
-    precision = choose_precision(settings.precision, device)
+    precision = choose_precision(settings.precision, device, own)
     log.info("%s", precision.reason)
     torch.manual_seed(settings.seed)
     words, count = data.learned_pieces(examples), min(len(held_out), 256)

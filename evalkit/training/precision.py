@@ -26,9 +26,12 @@ class Precision(NamedTuple):
         return nullcontext() if self.dtype == torch.float32 else torch.autocast(kind, self.dtype)
 
 
-def choose_precision(wanted: str, device: str) -> Precision:
+def choose_precision(wanted: str, device: str, own: Processes) -> Precision:
     """wanted: auto, bf16, fp16 or fp32. auto is bf16 where the accelerator has it or the processor is faster with it, which is
-    measured; fp16, whose gradients must be scaled, is only taken on accelerators that have nothing better (before Ampere)."""
+    measured; fp16, whose gradients must be scaled, is only taken on accelerators that have nothing better (before Ampere).
+
+    own: the processes of this training, which must all choose the same, whatever each of them has measured.
+    """
     if wanted in PRECISIONS:
         return Precision(PRECISIONS[wanted], f"{wanted}: asked for", device)
     if wanted != "auto":
@@ -37,22 +40,21 @@ def choose_precision(wanted: str, device: str) -> Precision:
         if torch.cuda.get_device_capability(device) >= (8, 0):
             return Precision(torch.bfloat16, "bf16: the accelerator has it, and it needs no scaling of gradients", device)
         return Precision(torch.float16, "fp16 with scaled gradients: the accelerator is older than bf16", device)
-    gain = _gain_of_bf16()
+    gain = own.mean(_gain_of_bf16())
     if gain > 1.5:
         return Precision(torch.bfloat16, f"bf16: a matrix product is {gain:.1f} times as fast as in fp32 on this processor", device)
     return Precision(torch.float32, f"fp32: bf16 is only {gain:.2g} times as fast on this processor", device)
 
 
 def _gain_of_bf16() -> float:
-    matrix = torch.ones(512, 256)
-    seconds: dict[torch.dtype, float] = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        cast = matrix.to(dtype)
-        torch.mm(cast, cast.T)
-        start = time.perf_counter()
-        for _ in range(3):
-            torch.mm(cast, cast.T)
-        seconds[dtype] = time.perf_counter() - start
+    """The best of ten times each, in turn: other work on the machine only ever makes them longer."""
+    matrices = {dtype: torch.ones(512, 256, dtype=dtype) for dtype in (torch.float32, torch.bfloat16)}
+    seconds = dict.fromkeys(matrices, float("inf"))
+    for _ in range(10):
+        for dtype, matrix in matrices.items():
+            start = time.perf_counter()
+            torch.mm(matrix, matrix.T)
+            seconds[dtype] = min(seconds[dtype], time.perf_counter() - start)
     return seconds[torch.float32] / seconds[torch.bfloat16]
 
 

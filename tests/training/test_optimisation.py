@@ -39,7 +39,9 @@ def test_muon_steps_like_that_of_torch() -> None:
 
 def _descent(network: nn.Linear, precision: str = "fp32", clip: float = 0.0) -> Descent:
     parameters = list(network.parameters())
-    return Descent(parameters, {"sgd": torch.optim.SGD(parameters, lr=1.0)}, choose_precision(precision, "cpu"), Processes(), clip=clip)
+    return Descent(
+        parameters, {"sgd": torch.optim.SGD(parameters, lr=1.0)}, choose_precision(precision, "cpu", Processes()), Processes(), clip=clip
+    )
 
 
 def test_gradients_of_parts_add_up_to_that_of_the_whole() -> None:
@@ -68,7 +70,7 @@ def test_fp16_scales_small_gradients_over_its_smallest_number_and_skips_steps_th
     network = nn.Linear(1, 1, bias=False)
     nn.init.ones_(network.weight)
     descent = _descent(network, "fp16")
-    with choose_precision("fp16", "cpu").autocast():
+    with choose_precision("fp16", "cpu", Processes()).autocast():
         loss = 1e-9 * network(torch.ones(1, 1)).float().sum()  # its gradient in fp16 would be 0
     descent.backward(loss)
     assert network.weight.grad is not None
@@ -82,10 +84,18 @@ def test_fp16_scales_small_gradients_over_its_smallest_number_and_skips_steps_th
 
 
 def test_the_reason_for_a_precision_is_said() -> None:
-    assert choose_precision("bf16", "cpu").reason == "bf16: asked for"
-    assert "times as fast" in choose_precision("auto", "cpu").reason
+    assert choose_precision("bf16", "cpu", Processes()).reason == "bf16: asked for"
+    assert "times as fast" in choose_precision("auto", "cpu", Processes()).reason
     with pytest.raises(EvalkitError, match="no precision 'fp8'"):
-        choose_precision("fp8", "cpu")
+        choose_precision("fp8", "cpu", Processes())
+
+
+@pytest.mark.parametrize(("gain", "chosen"), [(3.0, torch.bfloat16), (1.0, torch.float32)])
+def test_processes_choose_the_precision_by_what_they_measured_together(
+    monkeypatch: pytest.MonkeyPatch, gain: float, chosen: torch.dtype
+) -> None:
+    monkeypatch.setattr(Processes, "mean", lambda self, value: gain)
+    assert choose_precision("auto", "cpu", Processes(1, 2)).dtype == chosen
 
 
 def test_distillation_by_hand() -> None:
