@@ -26,7 +26,8 @@ def loose_caption(scene: Scene, random: Random) -> Loose:
     loose = _attempt(scene, random)
     for _ in range(TRIES):
         said, meant = mentions(loose.text), mentions(loose.meaning)
-        if said.nouns[:2] == meant.nouns and said.backgrounds == meant.backgrounds:  # the other words happened to name nothing
+        first = said.nouns[: max(2, len(meant.nouns))]
+        if first == meant.nouns and said.backgrounds == meant.backgrounds:  # the other words happened to name nothing
             return loose
         loose = _attempt(scene, random)
     return Loose(loose.meaning, loose.meaning)

@@ -21,6 +21,7 @@ from pathlib import Path
 from small_trainings import *
 from evalkit.training.gan import train_gan
 from evalkit.training.image_tokenizer import train_image_tokenizer
+from evalkit.training.loose import train_loose
 from evalkit.training.mini import train_classifier, train_clip
 from evalkit.training.options import ClassifierOptions, GanOptions, TokenizerOptions
 
@@ -31,8 +32,10 @@ train_classifier(settings(out, "coach", 3), world(), ClassifierOptions(width=8))
 train_clip(settings(out, "mini-clip", 3), world(), held_out(), classifier=BUNDLED / "mini-inception.safetensors")
 options = GanOptions(gradient_penalty=1.0)
 train_gan(settings(out, "gan", 3), world(), held_out(), options, clip=CLIP, coach=COACH, judge=None)
+taught = GanOptions(teacher=str(BUNDLED / "gan.safetensors"))
+train_loose(settings(out, "gan-loose", 3), world(), held_out(), taught, judge=JUDGE)
 """
-MODELS = ("dalle", "image-tokenizer", "coach", "mini-clip", "gan")
+MODELS = ("dalle", "image-tokenizer", "coach", "mini-clip", "gan", "gan-loose")
 
 
 @pytest.fixture(scope="module")
