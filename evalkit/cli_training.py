@@ -15,7 +15,10 @@ def train(
     model: Annotated[str, typer.Argument(help="mini (or one of mini-inception, -judge, -coach, -clip), image-tokenizer, dalle or gan.")],
     out: Annotated[Path, typer.Option(help="Where weights, curve, samples and checkpoint go.")],
     preset: Annotated[
-        str, typer.Option(help="Pixels per side: 32, 64 or 128; for dalle also student and guided, for gan finer and loose, for image-tokenizer finer.")
+        str,
+        typer.Option(
+            help="Pixels per side: 32, 64 or 128; for dalle also student and guided, for gan finer and loose, for image-tokenizer finer."
+        ),
     ] = "32",
     data: Annotated[
         str | None, typer.Option(help="A folder or tar shards of pictures with captions.  [default: the bundled world]")

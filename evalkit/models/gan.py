@@ -41,12 +41,12 @@ def scaled(text: Tensor) -> Tensor:
     return text * text.shape[1] ** 0.5
 
 
-def ended(numbers: Tensor) -> Tensor:
-    """Piece numbers int64 [N, T] with one unknown piece behind each text that leaves room for it. To it a place can look that no word is
-    about: of a text of one word, every place would see that word alone, and so the same."""
-    numbers = F.pad(numbers, (0, 1))
-    numbers = numbers.scatter(1, (numbers != PADDING).sum(1, keepdim=True).clamp(max=numbers.shape[1] - 1), UNKNOWN)
-    return numbers
+def ended(numbers: Tensor, context: int) -> Tensor:
+    """Piece numbers int64 [N, T] with an unknown piece behind each text, where the context leaves room for it: for places that no word is
+    about. Without it every place would be told the one word of a text of one word, and where that thing is could not be said."""
+    numbers = F.pad(numbers, (0, 1))[:, :context]
+    lengths = (numbers != PADDING).sum(1, keepdim=True)
+    return torch.where(torch.arange(numbers.shape[1], device=numbers.device) == lengths, UNKNOWN, numbers)
 
 
 class _Modulated(nn.Module):
@@ -106,7 +106,7 @@ class Gan(nn.Module):
 
     def encode_text(self, numbers: Tensor) -> TextFeatures:
         """Piece numbers int64 [N, T] -> token features [N, T, D], mask [N, T] and pooled [N, D], unit vectors."""
-        return self.text(ended(numbers))
+        return self.text(ended(numbers, self.text.position.shape[0]))
 
     def plan(self, text: TextFeatures, noise: Tensor) -> tuple[Tensor, Tensor]:
         """All that a text decides about a picture: the style, float [N, style], and what is where, float [N, channels, 8, 8]."""
