@@ -20,20 +20,23 @@ class Loose(NamedTuple):
     meaning: str  # the same with nothing left open: "two kittens"
 
 
-def loose_caption(scene: Scene, random: Random) -> Loose:
+def loose_caption(scene: Scene, random: Random, *, true: bool = False) -> Loose:
     """A caption that leaves much of a scene open, and how it is to be read: several things are two, the first of two things stands on
-    the left of the other, a third is not drawn. Between its parts are unknown words, and such as mean nothing where they stand."""
-    loose = _attempt(scene, random)
+    the left of the other, a third is not drawn. Between its parts are unknown words, and such as mean nothing where they stand.
+
+    true: leave only open what is so in the scene, so that its picture shows what the caption means.
+    """
+    loose = _attempt(scene, random, true)
     for _ in range(TRIES):
         said, meant = mentions(loose.text), mentions(loose.meaning)
         first = said.nouns[: max(2, len(meant.nouns))]
         if first == meant.nouns and said.backgrounds == meant.backgrounds:  # the other words happened to name nothing
             return loose
-        loose = _attempt(scene, random)
+        loose = _attempt(scene, random, true)
     return Loose(loose.meaning, loose.meaning)
 
 
-def _attempt(scene: Scene, random: Random) -> Loose:
+def _attempt(scene: Scene, random: Random, true: bool) -> Loose:
     bare = random.random() < BARE
     fillers = _fillers(colours=not any(item.colour for item in scene.items))
     things = [[colour_of(random, item) + form for form in random.choice(NOUNS[item.noun])] for item in scene.items[:2]]
@@ -55,13 +58,17 @@ def _attempt(scene: Scene, random: Random) -> Loose:
 
     if scene.kind == "single":
         meaning, text = a(one), single(one)
-    elif scene.kind == "count" and random.random() < 0.25:
+    elif scene.kind == "count" and (random.random() < 0.25 or (true and len(scene.items) != 2)):
         number = random.choice(COUNT_WORDS[len(scene.items)])
         meaning, text = f"{number} {several}", f"{number} {other(0, 0, 1, 2)} {several}"
     elif scene.kind == "count":
         meaning, text = f"two {several}", plural(several)
     else:
-        relation = random.choice(RELATIONS[scene.relation]) if random.random() < 0.25 else ""
+        told = random.random() < 0.25 or (true and scene.relation not in ("left", "right"))
+        relation = random.choice(RELATIONS[scene.relation]) if told else ""
+        if not told and scene.relation == "right":
+            things.reverse()
+            one = things[0][0]
         meaning = f"{a(one)} {relation or 'to the left of'} {a(things[1][0])}"
         first, second = (plural(thing[1]) if random.random() < 0.2 else single(thing[0]) for thing in things)
         join = random.choice(JOINS) if bare or random.random() < 0.4 else other(1, 1, 2, 2, 3, 4)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from random import Random
 
 import torch
 from torch import Tensor
@@ -19,9 +18,7 @@ from evalkit.core import EvalkitError
 from evalkit.models.gan import Gan
 from evalkit.models.load import load_classifier, load_gan
 from evalkit.models.text import SubwordTokenizer
-from evalkit.scenes.captions import caption
-from evalkit.scenes.compose import Scene
-from evalkit.scenes.loose import Loose, loose_caption
+from evalkit.scenes.loose import loose_caption
 from evalkit.scenes.vocabulary import mentions
 from evalkit.terminal import track
 from evalkit.training import data
@@ -35,7 +32,6 @@ from evalkit.training.options import GanOptions
 from evalkit.training.precision import Descent, choose_precision
 
 log = logging.getLogger(__name__)
-FULL = 0.35  # share of captions that leave nothing open, which are to be read as before
 
 
 def train_loose(settings: Settings, examples: data.Examples, held_out: data.Examples, options: GanOptions, *, judge: Path) -> None:
@@ -73,7 +69,7 @@ def train_loose(settings: Settings, examples: data.Examples, held_out: data.Exam
     losses: list[float] = []
     for step in track(range(start, settings.steps), f"training {settings.out.stem}", settings.steps - start, "steps"):
         rows = batch_of(step, lots, settings.batch, settings.seed).tolist()
-        told = [lesson(examples.scenes[row], random_of(settings.seed, step, place)) for place, row in enumerate(rows)]
+        told = [data.lesson(examples.scenes[row], random_of(settings.seed, step, place)) for place, row in enumerate(rows)]
         noise = torch.randn(settings.batch, network.noise, generator=generator_of(settings.seed, step))
         total = 0.0
         for share in shares:
@@ -98,14 +94,6 @@ def train_loose(settings: Settings, examples: data.Examples, held_out: data.Exam
             checkpoint.save(done)
             curve.resume_clock()
             losses.clear()
-
-
-def lesson(scene: Scene, random: Random) -> Loose:
-    """A caption to read, and the one that says what it means: most are loose."""
-    if random.random() < FULL:
-        full = caption(scene, random.getrandbits(48), complete=scene.kind == "pair")
-        return Loose(data.noisy(full, random), full)
-    return loose_caption(scene, random)
 
 
 def misread(student: Gan, teacher: Gan, texts: Tensor, meanings: Tensor, noise: Tensor) -> Tensor:

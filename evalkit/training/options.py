@@ -42,6 +42,7 @@ class DalleOptions:
     reading: int = 200  # steps before, in which it learns from captions which of two things comes first
     hidden: float = 0.15  # share of pictures whose tokens are hidden from it, so that it asks the text
     rate: float = 0.02  # Muon's peak learning rate; AdamW's is 0.15 of it, 0.025 for the text tower
+    loose: bool = False  # most captions leave things open; a teacher is told what they mean
     teacher: str = ""  # weights of a larger dalle to learn from; "dalle" = the one in `out`, or the bundled one; empty = none
     temperature: float = 1.0  # of the teacher's and the student's chances
     guided: float = 1.0  # guidance of the teacher, which its student then has in itself; 1 = none

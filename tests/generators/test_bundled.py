@@ -41,6 +41,18 @@ def test_a_prompt_past_the_context_is_drawn_and_noted(generator: Generator) -> N
     assert long.info["note"] == "only the first 24 of the prompt's 40 text tokens were read"
 
 
+def test_few_words_are_enough(generator: Generator) -> None:
+    """Prompts that leave open what captions of the world always say, and one with a word that no generator knows."""
+    from evalkit.models.load import BUNDLED, load_classifier
+    from evalkit.training.judge import seen
+    from evalkit.training.quality import draw_all
+
+    judge = load_classifier(BUNDLED / "mini-judge.safetensors").eval()
+    for prompt, thing in (("people", "person"), ("umbrellas", "umbrella"), ("a man riding a horse", "horse"), ("bus", "bus")):
+        found = seen(judge, draw_all(generator, [prompt] * 16, range(16), prompt))
+        assert sum(thing in things for things in found) >= 10, prompt
+
+
 @pytest.mark.parametrize(
     ("load", "options"), [(dalle.load, {"temperature": -1.0}), (dalle.load, {"top_p": 0.0}), (gan.load, {"truncation": 2.0})]
 )

@@ -196,7 +196,20 @@ def test_the_words_are_read_in_order() -> None:
         weight.add_(0.05 * torch.randn_like(weight))
     text = network.encode_text(torch.tensor([[2, 3, 4, 0, 0, 0], [4, 3, 2, 0, 0, 0]]))
     assert not torch.allclose(text.tokens[0, :3], text.tokens[1, :3].flip(0), atol=1e-2)
-    assert torch.equal(text.mask.sum(1), torch.tensor([3, 3]))
+
+
+@torch.no_grad()
+def test_a_text_has_an_end_where_the_context_leaves_room_for_it() -> None:
+    network = _gan()
+    context = network.text.position.shape[0]
+    texts = torch.tensor([[2, 0, 0], [2, 3, 4]])
+    text = network.encode_text(F.pad(texts, (0, context - 3)))
+    assert text.mask.sum(1).tolist() == [2, 4]
+    assert not torch.allclose(text.tokens[0, 0], text.tokens[0, 1], atol=1e-2)  # places of a text of one word can tell it from none
+    short = network.encode_text(texts)
+    assert torch.allclose(text.tokens[:, :4], short.tokens, atol=1e-6)
+    full = torch.arange(2, 2 + context)[None]
+    assert torch.equal(network.encode_text(full).tokens, network.text(full).tokens)
 
 
 @pytest.mark.parametrize("size", [8, 32, 128])
