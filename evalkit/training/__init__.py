@@ -43,7 +43,7 @@ def train(
         model: one of MODELS; "mini" trains all of MINI.
         preset: by the pixels per side (32, 64, 128); "student" for a small dalle that learns from a large one, "guided" for one that
             learns to draw as a dalle does with guidance, "finer" for a gan or the decoder of an image tokenizer that go on at a low rate,
-            "loose" for a gan whose text encoder learns to read captions that leave things open.
+            "loose" for a dalle or a gan that learn to read captions that leave things open.
         data: pictures with captions instead of the bundled world; see `evalkit.training.captioned.read_captioned`.
         seed: of weights, data and order; the bundled weights' own when None.
         steps, batch: optimiser steps, and examples in each of all processes together; the preset's when None.

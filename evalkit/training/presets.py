@@ -51,7 +51,9 @@ PRESETS: dict[str, dict[str, Preset]] = {
             "30 minutes",
             options={"teacher": "dalle", "guided": 1.8, "share": 1.0, "hidden": 0.0, "rate": 0.008, "often": "single"},
         ),
-        "loose": Preset(32, 1000, 32, "15 minutes", options={"teacher": "dalle", "loose": True, "share": 1.0, "hidden": 0.0, "rate": 0.006}),
+        "loose": Preset(
+            32, 1000, 32, "15 minutes", options={"teacher": "dalle", "loose": True, "share": 1.0, "hidden": 0.0, "rate": 0.006}
+        ),
     },
     "gan": {
         "32": Preset(32, 5000, 48, "80 minutes", 500),

@@ -1,4 +1,4 @@
-"""A gan learns to read loose captions from itself, and learns nothing else."""
+"""Generators learn to read loose captions from themselves, who are told what these mean; a gan learns nothing else by it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,18 +8,21 @@ from typing import cast
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_trainings import JUDGE, held_out, settings, world
+from small_trainings import CLIP, JUDGE, TOKENIZER, held_out, settings, small_dalle, world
+from torch.nn import functional as F
 
 from evalkit.core import EvalkitError
+from evalkit.models.dalle import Dalle
 from evalkit.models.gan import Gan
-from evalkit.models.load import load_gan
+from evalkit.models.load import load_dalle, load_gan
 from evalkit.models.text import TextTower
-from evalkit.scenes.loose import loose_caption
+from evalkit.scenes.loose import Loose, loose_caption
 from evalkit.training import data, loose
 from evalkit.training.checkpoint import save_weights
+from evalkit.training.dalle import text_tower, train_dalle
 from evalkit.training.loop import Settings
 from evalkit.training.loose import misread, train_loose
-from evalkit.training.options import GanOptions
+from evalkit.training.options import DalleOptions, GanOptions
 
 WORDS = data.word_tokenizer()
 
@@ -108,3 +111,45 @@ def test_what_cannot_be_learned_so(tmp_path: Path, teacher: Path) -> None:
     with pytest.raises(EvalkitError, match=r"Leave --data or gan\.teacher out"):
         train_loose(settings(tmp_path, "new", 1, 8), cast(data.Examples, object()), held_out(), GanOptions(), judge=JUDGE)
     assert not list(tmp_path.glob("new*"))
+
+
+def test_a_caption_that_is_left_out_means_nothing_and_full_ones_mean_what_they_say() -> None:
+    told = [Loose("cats unknownword", "two cats"), Loose("a dog", "a dog")] * 100
+    texts, meanings = data.read_for_training(told, [Random(place) for place in range(200)], WORDS)
+    nothing = data.read([""], WORDS)[0]
+    left_out = [bool(torch.equal(row, nothing[: len(row)])) for row in texts]
+    assert 5 < sum(left_out) < 40
+    for row, out in enumerate(left_out):
+        assert torch.equal(meanings[row], (nothing if out else data.read([told[row].meaning], WORDS)[0])[: meanings.shape[1]])
+        if told[row].text == told[row].meaning:
+            assert torch.equal(texts[row][texts[row] != 0], meanings[row][meanings[row] != 0])
+
+
+def test_a_dalle_comes_nearer_to_one_that_is_told_what_is_meant(tmp_path: Path) -> None:
+    pieces = data.subword_tokenizer()
+    torch.manual_seed(0)
+    network = Dalle(text_tower(CLIP, pieces), codes=3072, depth=1)
+    with torch.no_grad():
+        for layer in (network.head, network.blocks[0].condition):  # every text matters  # pyright: ignore[reportAttributeAccessIssue, reportIndexIssue]
+            layer.weight.normal_(std=0.1)
+    config = {"kind": "dalle", "pieces": list(pieces.pieces), "context": pieces.context, "codes": 3072, "side": 8, "width": 128}
+    teacher = tmp_path / "dalle.safetensors"
+    save_weights(teacher, network.state_dict(), config | {"depth": 1, "heads": 4})
+    options = DalleOptions(depth=1, teacher=str(teacher), share=1.0, hidden=0.0, loose=True)
+    small_dalle(settings(tmp_path, "dalle-loose", 40, 16), options, judge=None)
+    told = [loose_caption(scene, Random(place)) for place, scene in enumerate(held_out().scenes)]
+    texts, meanings = (data.read(part, pieces) for part in zip(*told, strict=True))
+    tokens = torch.randint(0, 3072, (64, 64), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        goal = load_dalle(teacher)[0](meanings, tokens).log_softmax(-1)
+        before, after = (
+            F.kl_div(load_dalle(path)[0](texts, tokens).log_softmax(-1), goal, log_target=True, reduction="batchmean")
+            for path in (teacher, tmp_path / "dalle-loose.safetensors")
+        )
+    assert after < 0.9 * before
+
+
+def test_loose_captions_are_of_the_bundled_world(tmp_path: Path) -> None:
+    how, some = settings(tmp_path, "dalle", 1, 8), cast(data.Examples, object())
+    with pytest.raises(EvalkitError, match=r"Leave --data or dalle\.loose out"):
+        train_dalle(how, some, some, DalleOptions(loose=True), tokenizer=TOKENIZER, clip=CLIP, judge=None)
