@@ -17,7 +17,7 @@ def train(
     preset: Annotated[
         str,
         typer.Option(
-            help="Pixels per side: 32, 64 or 128; for dalle also student, guided and loose, for gan finer and loose, for image-tokenizer finer."
+            help="Pixels per side: 32, 64 or 128; or finer (image-tokenizer, gan), guided (dalle), loose (dalle, gan), student (dalle)."
         ),
     ] = "32",
     data: Annotated[
