@@ -54,7 +54,7 @@ def test_a_true_meaning_is_what_the_picture_shows() -> None:
     opened: list[str] = []
     for seed in range(600):
         scene = compose(seed)
-        loose = loose_caption(scene, Random(seed), true=True)
+        loose = loose_caption(scene, Random(seed))
         if scene.kind == "count" and not _said(loose.text, NUMBERS):
             opened.append("number")
             assert len(scene.items) == 2

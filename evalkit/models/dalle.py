@@ -76,6 +76,10 @@ class DalleBlock(nn.Module):
 
     def forward(self, x: Tensor, read: Read, mask: Tensor, cache: Cache | None = None) -> Tensor:
         """x: [N, L, D]. A cache holds the keys and values of the text already."""
+        return self.feed(self.look(x, read, mask, cache))
+
+    def look(self, x: Tensor, read: Read, mask: Tensor, cache: Cache | None = None) -> Tensor:
+        """The first half of the block, attention: all that it has from the text."""
         x = x + read.shift
         parts = self.query_key_value(self.norm_attention(x)).unflatten(2, (3, self.heads, -1))
         query, key = F.rms_norm(parts[:, :, :2], parts.shape[-1:], eps=1e-6).permute(2, 0, 3, 1, 4)  # each [N, heads, L, D / heads]
@@ -84,7 +88,10 @@ class DalleBlock(nn.Module):
             key, value = torch.cat((read.keys, key), 2), torch.cat((read.values, value), 2)  # [N, heads, T + L, D / heads]
         else:
             key, value = cache.extend(key, value)
-        x = x + self.project(attend(query, key, value, mask).transpose(1, 2).flatten(2))
+        return x + self.project(attend(query, key, value, mask).transpose(1, 2).flatten(2))
+
+    def feed(self, x: Tensor) -> Tensor:
+        """The second half."""
         return x + self.contract(F.relu(self.expand(self.norm_feed(x))).square())
 
 
@@ -127,18 +134,25 @@ class Dalle(nn.Module):
         are seen, what is asked for is only news at the first token of a thing, which is little to learn from.
         """
         text = self.encode_text(numbers)
-        count, length = tokens.shape
+        x = self.begin(text, tokens, hidden)
+        mask = self.sight(text, tokens.shape[1])
+        for block in self._blocks():
+            x = block(x, block.read(text), mask)
+        return self.head(self.norm(x))
+
+    def begin(self, text: TextFeatures, tokens: Tensor, hidden: Tensor | None = None) -> Tensor:
+        """What the first block gets, [N, L, D]: at each place the tokens before it and above it, and where it is."""
         over = F.pad(tokens[:, : -self.side], (self.side, 0), value=self.token.num_embeddings)  # [N, L]
         left, above = self.token(tokens[:, :-1]), self.above(over)
         if hidden is not None:
             seen = ~hidden[:, None, None]
             left, above = left * seen, above * seen
-        x = torch.cat((self.start(text.pooled)[:, None], left), 1) + above + self.positions()  # [N, L, D]
-        causal = torch.ones(length, length, dtype=torch.bool, device=tokens.device).tril()
-        mask = torch.cat((text.mask[:, None].expand(-1, length, -1), causal.expand(count, -1, -1)), 2)[:, None]  # [N, 1, L, T + L]
-        for block in self._blocks():
-            x = block(x, block.read(text), mask)
-        return self.head(self.norm(x))
+        return torch.cat((self.start(text.pooled)[:, None], left), 1) + above + self.positions()
+
+    def sight(self, text: TextFeatures, length: int) -> Tensor:
+        """What each place may look at, bool [N, 1, L, T + L]: the text, itself and the places before it."""
+        causal = torch.ones(length, length, dtype=torch.bool, device=text.mask.device).tril()
+        return torch.cat((text.mask[:, None].expand(-1, length, -1), causal.expand(len(text.mask), -1, -1)), 2)[:, None]
 
     @torch.no_grad()
     def sample(

@@ -20,23 +20,21 @@ class Loose(NamedTuple):
     meaning: str  # the same with nothing left open: "two kittens"
 
 
-def loose_caption(scene: Scene, random: Random, *, true: bool = False) -> Loose:
+def loose_caption(scene: Scene, random: Random) -> Loose:
     """A caption that leaves much of a scene open, and how it is to be read: several things are two, the first of two things stands on
-    the left of the other, a third is not drawn. Between its parts are unknown words, and such as mean nothing where they stand.
-
-    true: leave only open what is so in the scene, so that its picture shows what the caption means.
-    """
-    loose = _attempt(scene, random, true)
+    the left of the other, a third is not drawn. Only that is left open which is so in the scene, so the meaning is true of its picture.
+    Between the parts of the caption are unknown words, and such as mean nothing where they stand."""
+    loose = _attempt(scene, random)
     for _ in range(TRIES):
         said, meant = mentions(loose.text), mentions(loose.meaning)
         first = said.nouns[: max(2, len(meant.nouns))]
         if first == meant.nouns and said.backgrounds == meant.backgrounds:  # the other words happened to name nothing
             return loose
-        loose = _attempt(scene, random, true)
+        loose = _attempt(scene, random)
     return Loose(loose.meaning, loose.meaning)
 
 
-def _attempt(scene: Scene, random: Random, true: bool) -> Loose:
+def _attempt(scene: Scene, random: Random) -> Loose:
     bare = random.random() < BARE
     fillers = _fillers(colours=not any(item.colour for item in scene.items))
     things = [[colour_of(random, item) + form for form in random.choice(NOUNS[item.noun])] for item in scene.items[:2]]
@@ -58,13 +56,13 @@ def _attempt(scene: Scene, random: Random, true: bool) -> Loose:
 
     if scene.kind == "single":
         meaning, text = a(one), single(one)
-    elif scene.kind == "count" and (random.random() < 0.25 or (true and len(scene.items) != 2)):
+    elif scene.kind == "count" and (len(scene.items) != 2 or random.random() < 0.25):
         number = random.choice(COUNT_WORDS[len(scene.items)])
         meaning, text = f"{number} {several}", f"{number} {other(0, 0, 1, 2)} {several}"
     elif scene.kind == "count":
         meaning, text = f"two {several}", plural(several)
     else:
-        told = random.random() < 0.25 or (true and scene.relation not in ("left", "right"))
+        told = scene.relation in ("above", "below") or random.random() < 0.25
         relation = random.choice(RELATIONS[scene.relation]) if told else ""
         if not told and scene.relation == "right":
             things.reverse()

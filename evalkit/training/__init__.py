@@ -122,7 +122,10 @@ def _run(
     def file(place: str) -> str:
         return str(trained(model)) if place == model else place
 
-    if model == "mini-clip":
+    if getattr(options, "loose", ""):
+        options = replace(options, loose=file(options.loose))
+        train_loose(settings, examples, held_out, options, tokenizer=trained("image-tokenizer"), judge=trained("mini-judge"))
+    elif model == "mini-clip":
         train_clip(settings, examples, held_out, classifier=trained("mini-inception"))
     elif model == "image-tokenizer":
         options = replace(options, weights=file(options.weights))
@@ -131,11 +134,8 @@ def _run(
         options = replace(options, teacher=file(options.teacher), weights=file(options.weights))
         train_dalle(settings, examples, held_out, options, tokenizer=trained("image-tokenizer"), clip=trained("mini-clip"), judge=judge)
     elif model == "gan":
-        options = replace(options, teacher=file(options.teacher), weights=file(options.weights))
-        if options.teacher:
-            train_loose(settings, examples, held_out, options, judge=trained("mini-judge"))
-        else:
-            train_gan(settings, examples, held_out, options, clip=trained("mini-clip"), coach=trained("mini-coach"), judge=judge)
+        options = replace(options, weights=file(options.weights))
+        train_gan(settings, examples, held_out, options, clip=trained("mini-clip"), coach=trained("mini-coach"), judge=judge)
     else:
         assert isinstance(examples, World)  # pictures of users are refused above
         train_classifier(settings, examples, options)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import torch
@@ -17,7 +16,6 @@ from evalkit.models.image_tokenizer import ImageTokenizer
 from evalkit.models.load import codes_fingerprint, load_classifier, load_clip, load_dalle, load_image_tokenizer
 from evalkit.models.mini_inception import to_bytes, to_unit
 from evalkit.models.text import SubwordTokenizer, TextTower
-from evalkit.scenes.loose import Loose
 from evalkit.terminal import track
 from evalkit.training import data
 from evalkit.training.checkpoint import Average, Checkpoint, begin_with, differences, tokens_of
@@ -49,8 +47,6 @@ def train_dalle(
     held_out: what is drawn for the samples, and the loss on which is in the curve.
     judge: a classifier that looks at the samples, where the examples are of the bundled world.
     """
-    if options.loose and not isinstance(examples, data.World):
-        raise EvalkitError("Loose captions are of scenes of the bundled world.", "Leave --data or dalle.loose out.")
     own, device = join(settings.device)
     precision = choose_precision(settings.precision, device, own)
     log.info("%s", precision.reason)
@@ -102,8 +98,7 @@ def train_dalle(
         randoms = [random_of(settings.seed, step, place) for place in range(settings.batch)]
         total = 0.0
         for share in shares:
-            told = [_told(examples, row, random, options.loose) for row, random in zip(rows[share], randoms[share], strict=True)]
-            texts, meanings = (part.to(device) for part in data.read_for_training(told, randoms[share], pieces))
+            texts = data.read_for_training(examples, rows[share], randoms[share], pieces).to(device)
             with torch.no_grad():
                 goal = images.encode(to_unit(examples.pictures(rows[share]).to(device)))
             hidden = torch.tensor([random.random() < options.hidden for random in randoms[share]], device=device)
@@ -113,9 +108,9 @@ def train_dalle(
                 loss = F.cross_entropy(logits.flatten(0, 1).float(), goal.flatten())
             else:
                 with torch.no_grad(), precision.autocast():
-                    soft = teacher(meanings, goal, hidden)
+                    soft = teacher(texts, goal, hidden)
                     if options.guided != 1:
-                        without = teacher(nothing[:, : meanings.shape[1]].expand(len(meanings), -1), goal, hidden)
+                        without = teacher(nothing[:, : texts.shape[1]].expand(len(texts), -1), goal, hidden)
                         soft = torch.lerp(without, soft, options.guided)
                 loss = distillation_loss(logits, soft, goal, temperature=options.temperature, share=options.share)
             descent.backward(loss, len(shares))
@@ -137,14 +132,6 @@ def train_dalle(
             checkpoint.save(done)
             curve.resume_clock()
             losses.clear()
-
-
-def _told(examples: data.Examples, row: int, random: Random, loose: bool) -> Loose:
-    """The caption of an example, and what it means."""
-    if loose and isinstance(examples, data.World):
-        return data.lesson(examples.scenes[row], random, true=True)
-    text = examples.caption(row, random)
-    return Loose(text, text)
 
 
 def load_teacher(path: Path, student: dict[str, Any], guided: float) -> tuple[Dalle, float]:

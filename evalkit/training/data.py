@@ -17,7 +17,6 @@ from evalkit.models.mini_inception import GRID
 from evalkit.models.text import PADDING, SubwordTokenizer, learn_pieces
 from evalkit.scenes.captions import caption
 from evalkit.scenes.compose import CANVAS, Kind, Scene, compose, render
-from evalkit.scenes.loose import Loose, loose_caption
 from evalkit.scenes.vocabulary import UNREAD, pieces, words
 from evalkit.scenes.world import BACKGROUNDS, COLOURS, OBJECTS, SHAPES
 from evalkit.words import split_words
@@ -129,29 +128,15 @@ def up_to_the_longest(texts: Tensor) -> Tensor:
     return texts[:, : int((texts != PADDING).sum(1).max())]
 
 
-def read_for_training(told: Sequence[Loose], randoms: Sequence[Random], tokenizer: SubwordTokenizer) -> tuple[Tensor, Tensor]:
-    """Captions as a generator is trained on them, and what they mean; both int64 [N, T], as long as the longest: 10% are left out, for
-    classifier-free guidance, and one word in twenty is taken apart into its pieces, so that endings are learned (subword
-    regularisation)."""
-    texts: list[list[int]] = []
-    meanings: list[list[int]] = []
-    for (text, meaning), random in zip(told, randoms, strict=True):
-        split = split_words(text)
+def read_for_training(examples: Examples, rows: Sequence[int], randoms: Sequence[Random], tokenizer: SubwordTokenizer) -> Tensor:
+    """Captions as a generator is trained on them, int64 [N, T], as long as the longest: 10% are left out, for classifier-free
+    guidance, and one word in twenty is taken apart into its pieces, so that endings are learned (subword regularisation)."""
+    numbers: list[list[int]] = []
+    for row, random in zip(rows, randoms, strict=True):
+        split = split_words(examples.caption(row, random))
         apart = {place for place in range(len(split)) if random.random() < 0.05}
-        texts.append([] if random.random() < 0.1 else tokenizer.numbers(split, apart))
-        meanings.append(texts[-1] if meaning == text or not texts[-1] else tokenizer.numbers(split_words(meaning)))
-    return up_to_the_longest(tokenizer.pad(texts)), up_to_the_longest(tokenizer.pad(meanings))
-
-
-FULL = 0.35  # share of lessons in reading that leave nothing open, so that full captions are read as before
-
-
-def lesson(scene: Scene, random: Random, *, true: bool = False) -> Loose:
-    """A caption of a scene to read, and the one that says what it means: most are loose. true: as of `loose_caption`."""
-    if random.random() < FULL:
-        full = caption(scene, random.getrandbits(48), complete=scene.kind == "pair")
-        return Loose(noisy(full, random), full)
-    return loose_caption(scene, random, true=true)
+        numbers.append([] if random.random() < 0.1 else tokenizer.numbers(split, apart))
+    return up_to_the_longest(tokenizer.pad(numbers))
 
 
 def noisy_caption(scene: Scene, random: Random) -> str:

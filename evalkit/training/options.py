@@ -42,7 +42,7 @@ class DalleOptions:
     reading: int = 200  # steps before, in which it learns from captions which of two things comes first
     hidden: float = 0.15  # share of pictures whose tokens are hidden from it, so that it asks the text
     rate: float = 0.02  # Muon's peak learning rate; AdamW's is 0.15 of it, 0.025 for the text tower
-    loose: bool = False  # most captions leave things open; a teacher is told what they mean
+    loose: str = ""  # weights of a dalle whose text encoder learns to read loose captions, and nothing else; "dalle" = as above
     teacher: str = ""  # weights of a larger dalle to learn from; "dalle" = the one in `out`, or the bundled one; empty = none
     temperature: float = 1.0  # of the teacher's and the student's chances
     guided: float = 1.0  # guidance of the teacher, which its student then has in itself; 1 = none
@@ -54,8 +54,7 @@ class GanOptions:
     """The techniques of the adversarial training, each of which can be left out."""
 
     weights: str = ""  # of a gan of the same shape to go on from; "gan" = the one in `out`, or the bundled one; empty = begin anew
-    teacher: str = ""  # weights of a gan from which the text encoder learns to read loose captions, and nothing else; "gan" = as above;
-    # empty = pictures and critics teach
+    loose: str = ""  # weights of a gan whose text encoder learns to read loose captions, and nothing else; "gan" = as above
     alone: int = 0  # first steps, in which only critics and encoder learn: they are not in the weights
     often: str = "pair"  # scenes of the bundled world that are drawn twice as often: single, count, pair
     loss: str = "hinge"  # or non-saturating

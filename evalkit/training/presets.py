@@ -51,16 +51,14 @@ PRESETS: dict[str, dict[str, Preset]] = {
             "30 minutes",
             options={"teacher": "dalle", "guided": 1.8, "share": 1.0, "hidden": 0.0, "rate": 0.008, "often": "single"},
         ),
-        "loose": Preset(
-            32, 1000, 32, "15 minutes", options={"teacher": "dalle", "loose": True, "share": 1.0, "hidden": 0.0, "rate": 0.006}
-        ),
+        "loose": Preset(32, 2000, 96, "20 minutes", 500, options={"loose": "dalle", "rate": 1e-3}),
     },
     "gan": {
         "32": Preset(32, 5000, 48, "80 minutes", 500),
         "finer": Preset(
             32, 500, 48, "9 minutes", 50, options={"weights": "gan", "alone": 400, "rate": 4e-4, "growing": False, "often": "single"}
         ),
-        "loose": Preset(32, 4000, 192, "15 minutes", 500, options={"teacher": "gan", "rate": 1e-3}),
+        "loose": Preset(32, 4000, 192, "12 minutes", 500, options={"loose": "gan", "rate": 1e-3}),
         "64": Preset(64, 15_000, 48, "4 hours", 500),
         "128": Preset(128, 30_000, 48, "20 hours", 500, scenes=40_000),
     },
