@@ -43,8 +43,8 @@ def test_the_meaning_leaves_no_number_and_no_side_open() -> None:
     assert all(_said(loose.meaning, SIDES) for loose in pairs)
     open_counts = [loose for loose in counts if not _said(loose.text, NUMBERS)]
     open_pairs = [loose for loose in pairs if not _said(loose.text, SIDES)]
-    assert len(open_counts) > len(counts) / 2
-    assert len(open_pairs) > len(pairs) / 2
+    assert len(open_counts) > len(counts) / 5
+    assert len(open_pairs) > len(pairs) / 5
     assert all(loose.meaning.startswith("two ") for loose in open_counts)
     assert all(" to the left of " in loose.meaning for loose in open_pairs)
 

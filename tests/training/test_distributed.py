@@ -32,8 +32,8 @@ train_classifier(settings(out, "coach", 3), world(), ClassifierOptions(width=8))
 train_clip(settings(out, "mini-clip", 3), world(), held_out(), classifier=BUNDLED / "mini-inception.safetensors")
 options = GanOptions(gradient_penalty=1.0)
 train_gan(settings(out, "gan", 3), world(), held_out(), options, clip=CLIP, coach=COACH, judge=None)
-taught = GanOptions(teacher=str(BUNDLED / "gan.safetensors"))
-train_loose(settings(out, "gan-loose", 3), world(), held_out(), taught, judge=JUDGE)
+taught = GanOptions(loose=str(BUNDLED / "gan.safetensors"))
+train_loose(settings(out, "gan-loose", 3), world(), held_out(), taught, tokenizer=TOKENIZER, judge=JUDGE)
 """
 MODELS = ("dalle", "image-tokenizer", "coach", "mini-clip", "gan", "gan-loose")
 
