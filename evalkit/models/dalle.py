@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from evalkit.models.layers import Block, RMSNorm, attend
-from evalkit.models.text import TextFeatures, TextTower, directions
+from evalkit.models.text import TextFeatures, TextTower, directions, ended
 
 GUIDANCE = 1.8  # at sampling, of weights that were not taught by a guided teacher
 
@@ -116,6 +116,7 @@ class Dalle(nn.Module):
 
     def encode_text(self, numbers: Tensor) -> TextFeatures:
         """Piece numbers int64 [N, T] -> token features [N, T, D], mask [N, T] and pooled [N, D]."""
+        numbers = ended(numbers, len(self.text.position))
         text = self.text(numbers)
         mask = text.mask[:, None, None] & directions(numbers.shape[1], self.heads).to(numbers.device)  # [N, heads, T, T]
         x = text.tokens
@@ -174,7 +175,7 @@ class Dalle(nn.Module):
         count, guided = len(numbers), guidance != 1.0
         rows = torch.cat((numbers, empty.expand(count, -1))) if guided else numbers
         text = self.encode_text(rows)
-        positions, pieces = self.positions(), numbers.shape[1]
+        positions, pieces = self.positions(), text.tokens.shape[1]
         uniform = torch.stack(
             [torch.rand(self.length, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) for seed in seeds]
         ).to(numbers.device)

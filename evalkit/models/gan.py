@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from evalkit.models.layers import attend
-from evalkit.models.text import PADDING, UNKNOWN, TextFeatures, TextTower
+from evalkit.models.text import TextFeatures, TextTower, ended
 
 WIDTHS = {4: 128, 8: 128, 16: 64, 32: 32, 64: 16, 128: 12}  # channels at each size of the picture; other sizes: `widths`
 TWICE = (16,)  # sizes of two convolutions, all others have one: here is where most of a thing's shape is drawn, and it is cheap
@@ -39,14 +39,6 @@ def sizes_of(widths: Mapping[int, int], size: int) -> list[int]:
 def scaled(text: Tensor) -> Tensor:
     """Unit vectors to components of about 1."""
     return text * text.shape[1] ** 0.5
-
-
-def ended(numbers: Tensor, context: int) -> Tensor:
-    """Piece numbers int64 [N, T] with an unknown piece behind each text, where the context leaves room for it: for places that no word is
-    about. Without it every place would be told the one word of a text of one word, and where that thing is could not be said."""
-    numbers = F.pad(numbers, (0, 1))[:, :context]
-    lengths = (numbers != PADDING).sum(1, keepdim=True)
-    return torch.where(torch.arange(numbers.shape[1], device=numbers.device) == lengths, UNKNOWN, numbers)
 
 
 class _Modulated(nn.Module):
@@ -106,7 +98,7 @@ class Gan(nn.Module):
 
     def encode_text(self, numbers: Tensor) -> TextFeatures:
         """Piece numbers int64 [N, T] -> token features [N, T, D], mask [N, T] and pooled [N, D], unit vectors."""
-        return self.text(ended(numbers, self.text.position.shape[0]))
+        return self.text(ended(numbers, len(self.text.position)))
 
     def plan(self, text: TextFeatures, noise: Tensor) -> tuple[Tensor, Tensor]:
         """All that a text decides about a picture: the style, float [N, style], and what is where, float [N, channels, 8, 8]."""

@@ -113,6 +113,14 @@ def _merged(split: list[str], pair: tuple[str, str]) -> list[str]:
     return merged
 
 
+def ended(numbers: Tensor, context: int) -> Tensor:
+    """Piece numbers int64 [N, T] with an unknown piece behind each text, where the context leaves room for it. There a place of a picture
+    looks that no word is about. Without it a text of one word tells every place that word, and none that it should be elsewhere."""
+    numbers = F.pad(numbers, (0, 1))[:, :context]
+    lengths = (numbers != PADDING).sum(1, keepdim=True)
+    return torch.where(torch.arange(numbers.shape[1], device=numbers.device) == lengths, UNKNOWN, numbers)
+
+
 def directions(length: int, heads: int) -> Tensor:
     """Which pieces a head looks at, bool [heads, length, length]: half of the heads look back and half ahead. What is before a word and
     what is behind it is learned in no time so, and hardly at all where every head looks both ways."""

@@ -47,14 +47,16 @@ def test_words_know_what_stands_before_and_behind_them_without_positions(network
     """Of two things in a relation each must know whether it is the first: the CLIP's tower without positions cannot."""
     network.text.position.zero_()
     one, other = torch.tensor([[3, 4, 5]]), torch.tensor([[5, 4, 3]])
-    blind, seeing = (lambda numbers: network.text(numbers).tokens), (lambda numbers: network.encode_text(numbers).tokens)
+    blind, seeing = (lambda numbers: network.text(numbers).tokens), (lambda numbers: network.encode_text(numbers).tokens[:, :3])
     assert torch.allclose(blind(one), blind(other).flip(1), atol=1e-4)
     assert not torch.allclose(seeing(one), seeing(other).flip(1), atol=0.1)
 
 
-def test_sampling_with_the_cache_equals_the_full_forward_pass(network: Dalle) -> None:
-    drawn = network.sample(NUMBERS, torch.tensor([[1, 0, 0, 0, 0, 0]]), [1, 2], guidance=1.0, temperature=0.0)
-    assert torch.equal(drawn, network(NUMBERS, drawn).argmax(2))
+@pytest.mark.parametrize("pieces", [3, 6])
+def test_sampling_with_the_cache_equals_the_full_forward_pass(network: Dalle, pieces: int) -> None:
+    numbers = NUMBERS[:, :pieces]
+    drawn = network.sample(numbers, torch.tensor([[1, 0, 0, 0, 0, 0]])[:, :pieces], [1, 2], guidance=1.0, temperature=0.0)
+    assert torch.equal(drawn, network(numbers, drawn).argmax(2))
 
 
 def test_guidance_extrapolates_from_no_text(network: Dalle) -> None:
