@@ -10,12 +10,14 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor, nn
 
+from evalkit.core import EvalkitError
 from evalkit.models.dalle import GUIDANCE, DalleBlock
-from evalkit.models.load import load_dalle, load_gan, load_image_tokenizer
+from evalkit.models.load import codes_fingerprint, load_dalle, load_gan, load_image_tokenizer
 from evalkit.models.mini_inception import to_unit
 from evalkit.models.text import SubwordTokenizer
 from evalkit.scenes.loose import Loose
 from evalkit.training import dalle, data, gan
+from evalkit.training.checkpoint import differences, tokens_of
 from evalkit.words import split_words
 
 APART = 0.05  # share of words that are read piece by piece, where they have several, as when the generator was trained
@@ -68,13 +70,19 @@ class DallePupil:
     """Every block looks at the text. Each is asked by itself: what it makes of the text where all before it was as the teacher has it."""
 
     def __init__(self, path: Path, tokenizer: Path, device: str) -> None:
+        """Raises EvalkitError where the dalle writes image tokens of another tokenizer."""
         self.path, self.device = path, device
+        self.images = load_image_tokenizer(tokenizer)[0].to(device)
         self.network, self.config = load_dalle(path)
+        ours = {"codes": self.images.codes, "image_tokenizer": codes_fingerprint(self.images)}
+        if found := differences(("codes", *tokens_of(self.config)), self.config, ours):
+            raise EvalkitError(
+                f"{path} writes other image tokens than {tokenizer} has: it differs in {found}.", "Take both of one training."
+            )
         self.network.requires_grad_(False).to(device)
         for encoder in (self.network.text, self.network.order):
             encoder.requires_grad_(True)
         self.teacher = load_dalle(path)[0].requires_grad_(False).eval().to(device)
-        self.images = load_image_tokenizer(tokenizer)[0].to(device)
         self.pieces = SubwordTokenizer(self.config["pieces"], self.config["context"])
 
     def misread(self, told: Sequence[Loose], pictures: Tensor, randoms: Sequence[Random]) -> Tensor:

@@ -131,6 +131,10 @@ def test_what_cannot_be_learned_so(tmp_path: Path) -> None:
     for kind in ("gan", "dalle"):
         with pytest.raises(EvalkitError, match=f"There are no {kind} weights at"):
             small(how, tmp_path / "nowhere" / f"{kind}.safetensors")
+    dalle, config = load_dalle(BUNDLED / "dalle.safetensors")
+    save_weights(tmp_path / "dalle.safetensors", dalle.state_dict(), config | {"image_tokenizer": "sha256:0123456789abcdef"})
+    with pytest.raises(EvalkitError, match=r"other image tokens than .* differs in image_tokenizer \(sha256:0123456789abcdef there"):
+        small(how, tmp_path / "dalle.safetensors")
     some = cast(data.Examples, object())
     with pytest.raises(EvalkitError, match="Leave --data or the option loose out"):
         train_loose(how, some, some, GanOptions(loose=str(other)), tokenizer=TOKENIZER, judge=JUDGE)
