@@ -51,7 +51,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
             "30 minutes",
             options={"teacher": "dalle", "guided": 1.8, "share": 1.0, "hidden": 0.0, "rate": 0.008, "often": "single"},
         ),
-        "loose": Preset(32, 2000, 96, "20 minutes", 500, options={"loose": "dalle", "rate": 1e-3}),
+        "loose": Preset(32, 2000, 96, "15 minutes", 500, options={"loose": "dalle", "rate": 1e-3}),
     },
     "gan": {
         "32": Preset(32, 5000, 48, "80 minutes", 500),
