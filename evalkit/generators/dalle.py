@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from evalkit.core import EvalkitError, Generator
-from evalkit.generators.pictures import FixedBatches
+from evalkit.generators.pictures import FixedBatches, fixed_size
 from evalkit.models.dalle import GUIDANCE
 from evalkit.models.load import (
     BUNDLED,
@@ -91,7 +91,7 @@ def load(
             best, highest = torch.where(better[:, None, None, None], other, best), torch.maximum(scores, highest)
         return best
 
-    return FixedBatches(draw, pieces, fingerprint(path, decoder))
+    return FixedBatches(draw, pieces, fingerprint(path, decoder), fixed_size(where))
 
 
 def _nearness(device: str) -> Callable[[Tensor, list[list[str]]], Tensor]:

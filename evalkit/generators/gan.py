@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from evalkit.core import EvalkitError, Generator
-from evalkit.generators.pictures import FixedBatches
+from evalkit.generators.pictures import FixedBatches, fixed_size
 from evalkit.models.load import device_of, fingerprint, load_gan, weights_file
 from evalkit.models.text import SubwordTokenizer
 
@@ -30,4 +30,4 @@ def load(*, truncation: float = 0.7, weights: str = "", device: str = "auto") ->
         noise = torch.stack([torch.randn(network.noise, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
         return network(network.encode_text(pieces.encode(texts).to(where)), truncation * noise.to(where))
 
-    return FixedBatches(draw, pieces, fingerprint(path))
+    return FixedBatches(draw, pieces, fingerprint(path), fixed_size(where))

@@ -15,24 +15,29 @@ from evalkit.models.mini_inception import to_bytes
 from evalkit.models.text import SubwordTokenizer
 from evalkit.words import split_words
 
-BATCH = 32
+
+def fixed_size(device: str) -> int:
+    """Pictures drawn at once. An accelerator is waiting for its next order most of the time, however many pictures that is about: dalle
+    gives some 10,000 of them for a batch."""
+    return 32 if device == "cpu" else 256
 
 
 @dataclass(frozen=True)
 class FixedBatches:
-    """A generator that always draws 32 pictures at once, filling up with empty prompts: then the arithmetic of a picture, and
+    """A generator that always draws so many pictures at once, filling up with empty prompts: then the arithmetic of a picture, and
     so the picture, cannot depend on how many are asked for together."""
 
-    draw: Callable[[list[list[str]], list[int]], Tensor]  # 32 texts, split into words, and 32 seeds -> float [32, 3, S, S] in -1..1
+    draw: Callable[[list[list[str]], list[int]], Tensor]  # `size` texts, split into words, and seeds -> float [size, 3, S, S] in -1..1
     pieces: SubwordTokenizer
     fingerprint: str
+    size: int
 
     @torch.inference_mode()
     def __call__(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image | Refusal]:
         drawn: list[Image.Image | Refusal] = []
-        for start in range(0, len(prompts), BATCH):
-            texts, own = [split_words(text) for text in prompts[start : start + BATCH]], list(seeds[start : start + BATCH])
-            missing = BATCH - len(texts)
+        for start in range(0, len(prompts), self.size):
+            texts, own = [split_words(text) for text in prompts[start : start + self.size]], list(seeds[start : start + self.size])
+            missing = self.size - len(texts)
             images = self.draw([*texts, *[[]] * missing], own + [0] * missing)[: len(texts)]
             pictures = to_images(to_bytes(images))
             for picture, text in zip(pictures, texts, strict=True):

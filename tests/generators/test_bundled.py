@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from evalkit.core import EvalkitError, Generator
@@ -25,6 +26,22 @@ def test_a_picture_depends_on_its_own_prompt_and_seed_only(generator: Generator)
         assert np.array_equal(many[place], picture)
     backwards = _pixels(generator((PROMPTS * 8)[::-1], list(range(40))[::-1]))[::-1]
     assert all(np.array_equal(a, b) for a, b in zip(many, backwards, strict=True))
+
+
+def test_every_batch_has_one_size_and_its_filling_is_dropped() -> None:
+    from evalkit.generators.pictures import FixedBatches
+    from evalkit.models.text import SubwordTokenizer
+
+    asked: list[tuple[list[list[str]], list[int]]] = []
+
+    def draw(texts: list[list[str]], seeds: list[int]) -> torch.Tensor:
+        asked.append((texts, seeds))
+        return torch.tensor(seeds)[:, None, None, None].expand(-1, 3, 2, 2) / 127.5 - 1
+
+    pictures = _pixels(FixedBatches(draw, SubwordTokenizer(["dog"], 4), "none", 3)(["dog"] * 7, list(range(10, 17))))
+    assert [int(picture[0, 0, 0]) for picture in pictures] == list(range(10, 17))
+    assert [len(texts) for texts, _ in asked] == [3, 3, 3]
+    assert asked[-1] == ([["dog"], [], []], [16, 0, 0])
 
 
 def test_seeds_and_prompts_matter(generator: Generator) -> None:
@@ -72,8 +89,6 @@ def test_truncation_zero_leaves_nothing_to_the_seed() -> None:
 
 
 def test_the_best_of_several_is_nearer_to_the_prompt_by_mini_clip() -> None:
-    import torch
-
     from evalkit.encoders.mini import load_clip_encoder
 
     prompts = [prompt for prompt in PROMPTS[:2] for _ in range(16)]
