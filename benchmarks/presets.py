@@ -29,7 +29,7 @@ def main(steps: int) -> None:
             options = chosen.options | ({"growing": False} if model == "gan" else {})
             presets.PRESETS[model][name] = replace(chosen, scenes=chosen.batch * (steps + 1), every=10**9, options=options)
             with tempfile.TemporaryDirectory() as folder:
-                if model == "dalle":
+                if model == "dalle" and "loose" not in options:  # those learn from the bundled one, and so with its tokenizer
                     train("image-tokenizer", out=folder, preset=name if name.isdigit() else "32", steps=1, batch=8)
                 if "teacher" in options:
                     train("dalle", out=folder, steps=1, batch=8)

@@ -34,7 +34,10 @@ class Pupil(Protocol):
 
     def misread(self, told: Sequence[Loose], pictures: Tensor, randoms: Sequence[Random]) -> Tensor:
         """How far the rest of the generator is from getting of each text what it got of its meaning: mean squared differences, each
-        relative to the mean square of the teacher's. pictures: uint8 [N, 3, S, S], of scenes of which texts and meanings are true."""
+        relative to the mean square of the teacher's for that text.
+
+        pictures: uint8 [N, 3, S, S], of scenes of which texts and meanings are true.
+        """
         ...
 
     def draw(self, state: dict[str, Tensor], prompts: list[str]) -> Tensor:
@@ -126,4 +129,6 @@ def _normal(count: int, random: Random) -> Tensor:
 
 
 def _relative(difference: Tensor, whole: Tensor) -> Tensor:
-    return difference.float().square().mean() / whole.float().square().mean()
+    """The mean over texts, so that it is the same whatever the shares of a batch."""
+    parts = (values.float().flatten(1).square().sum(1) for values in (difference, whole))
+    return torch.div(*parts).mean()

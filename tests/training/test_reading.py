@@ -19,7 +19,7 @@ def test_the_thing_on_the_left_or_above_comes_first() -> None:
         assert in_order(Scene("pair", things, relation, "grass", "", 0)) == order
 
 
-@pytest.mark.parametrize(("model", "steps"), [("dalle", 150), ("gan", 250)])
+@pytest.mark.parametrize(("model", "steps"), [("dalle", 200), ("gan", 250)])
 def test_who_stands_where_is_learned(model: str, steps: int) -> None:
     """At chance both places would be right in at most half of the captions."""
     torch.manual_seed(0)
