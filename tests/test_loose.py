@@ -11,7 +11,7 @@ from evalkit.scenes.vocabulary import UNREAD, mentions, words
 from evalkit.scenes.world import COUNT_WORDS, RELATIONS
 from evalkit.words import split_words
 
-SOME = [(scene, loose_caption(scene, Random(scene_seed))) for scene_seed in range(600) for scene in [compose(scene_seed)]]
+SOME = [(scene, loose_caption(scene, Random(seed))) for seed, scene in enumerate(map(compose, range(600)))]
 NUMBERS = [f" {word} " for phrases in COUNT_WORDS.values() for word in phrases]
 SIDES = [f" {phrase} " for phrases in RELATIONS.values() for phrase in phrases]
 
@@ -52,9 +52,7 @@ def test_the_meaning_leaves_no_number_and_no_side_open() -> None:
 def test_a_true_meaning_is_what_the_picture_shows() -> None:
     """Where the number or the side is left open, the scene has two things, or the first one on the left."""
     opened: list[str] = []
-    for seed in range(600):
-        scene = compose(seed)
-        loose = loose_caption(scene, Random(seed))
+    for scene, loose in SOME:
         if scene.kind == "count" and not _said(loose.text, NUMBERS):
             opened.append("number")
             assert len(scene.items) == 2

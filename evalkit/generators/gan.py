@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from evalkit.core import EvalkitError, Generator
@@ -27,7 +26,7 @@ def load(*, truncation: float = 0.7, weights: str = "", device: str = "auto") ->
     network, pieces = network.to(where), SubwordTokenizer(config["pieces"], config["context"])
 
     def draw(texts: list[list[str]], seeds: list[int]) -> Tensor:
-        noise = torch.stack([torch.randn(network.noise, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
-        return network(network.encode_text(pieces.encode(texts).to(where)), truncation * noise.to(where))
+        noise = network.noise_of(seeds).to(where)
+        return network(network.encode_text(pieces.encode(texts).to(where)), truncation * noise)
 
     return FixedBatches(draw, pieces, fingerprint(path), fixed_size(where))

@@ -111,7 +111,7 @@ class Dalle(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
-    def _blocks(self) -> Iterator[DalleBlock]:
+    def each_block(self) -> Iterator[DalleBlock]:
         return (cast(DalleBlock, block) for block in self.blocks)
 
     def encode_text(self, numbers: Tensor) -> TextFeatures:
@@ -137,7 +137,7 @@ class Dalle(nn.Module):
         text = self.encode_text(numbers)
         x = self.begin(text, tokens, hidden)
         mask = self.sight(text, tokens.shape[1])
-        for block in self._blocks():
+        for block in self.each_block():
             x = block(x, block.read(text), mask)
         return self.head(self.norm(x))
 
@@ -179,7 +179,7 @@ class Dalle(nn.Module):
         uniform = torch.stack(
             [torch.rand(self.length, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) for seed in seeds]
         ).to(numbers.device)
-        reads = [block.read(text) for block in self._blocks()]
+        reads = [block.read(text) for block in self.each_block()]
         caches = [Cache(read, self.length) for read in reads]
         seen = torch.cat((text.mask, text.mask.new_ones(len(rows), self.length)), 1)[:, None, None]  # [N, 1, 1, T + L]
         drawn = numbers.new_empty(count, self.length)
@@ -187,7 +187,7 @@ class Dalle(nn.Module):
         for place in range(self.length):
             over = drawn[:, place - self.side] if place >= self.side else drawn.new_full((count,), self.token.num_embeddings)
             x = x + self.above(over.repeat(2 if guided else 1))[:, None] + positions[place]
-            for block, read, cache in zip(self._blocks(), reads, caches, strict=True):
+            for block, read, cache in zip(self.each_block(), reads, caches, strict=True):
                 x = block(x, read, seen[..., : pieces + place + 1], cache)
             x = self.norm(x)[:, 0]
             if guided:  # the head is linear: logits of the difference are the difference of logits

@@ -11,7 +11,7 @@ What is special here
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast
 
 import torch
@@ -99,6 +99,10 @@ class Gan(nn.Module):
     def encode_text(self, numbers: Tensor) -> TextFeatures:
         """Piece numbers int64 [N, T] -> token features [N, T, D], mask [N, T] and pooled [N, D], unit vectors."""
         return self.text(ended(numbers, len(self.text.position)))
+
+    def noise_of(self, seeds: Sequence[int]) -> Tensor:
+        """Each picture's own noise, from its seed: float [N, noise]."""
+        return torch.stack([torch.randn(self.noise, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
 
     def plan(self, text: TextFeatures, noise: Tensor) -> tuple[Tensor, Tensor]:
         """All that a text decides about a picture: the style, float [N, style], and what is where, float [N, channels, 8, 8]."""

@@ -13,6 +13,7 @@ from evalkit.scenes.world import BACKGROUNDS, COLOUR_WORDS, COLOURS, COUNT_WORDS
 
 BARE = 0.3  # share of captions without other words between their parts
 TRIES = 20
+_ALL_FORMS = tuple(NOUNS.values())
 
 
 class Loose(NamedTuple):
@@ -66,8 +67,7 @@ def _attempt(scene: Scene, random: Random) -> Loose:
         relation = random.choice(RELATIONS[scene.relation]) if told else ""
         if not told and scene.relation == "right":
             things.reverse()
-            one = things[0][0]
-        meaning = f"{a(one)} {relation or 'to the left of'} {a(things[1][0])}"
+        meaning = f"{a(things[0][0])} {relation or 'to the left of'} {a(things[1][0])}"
         first, second = (plural(thing[1]) if random.random() < 0.2 else single(thing[0]) for thing in things)
         join = random.choice(JOINS) if bare or random.random() < 0.4 else other(1, 1, 2, 2, 3, 4)
         text = f"{first} {relation or join} {second}"
@@ -77,9 +77,6 @@ def _attempt(scene: Scene, random: Random) -> Loose:
     before, after = other(0, 0, 0, 1, 2, 3), other(0, 0, 1, 2, 3, 4)
     text = f"{place} {before} {text} {after}" if random.random() < 0.2 else f"{before} {text} {after} {place} {other(0, 0, 1, 2)}"
     return Loose(" ".join(text.split()), " ".join(f"{meaning} {place}".split()))
-
-
-_ALL_FORMS = tuple(NOUNS.values())
 
 
 @lru_cache(maxsize=2)

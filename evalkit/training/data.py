@@ -133,10 +133,15 @@ def read_for_training(examples: Examples, rows: Sequence[int], randoms: Sequence
     guidance, and one word in twenty is taken apart into its pieces, so that endings are learned (subword regularisation)."""
     numbers: list[list[int]] = []
     for row, random in zip(rows, randoms, strict=True):
-        split = split_words(examples.caption(row, random))
-        apart = {place for place in range(len(split)) if random.random() < 0.05}
-        numbers.append([] if random.random() < 0.1 else tokenizer.numbers(split, apart))
+        read = read_apart(examples.caption(row, random), random, tokenizer)
+        numbers.append([] if random.random() < 0.1 else read)
     return up_to_the_longest(tokenizer.pad(numbers))
+
+
+def read_apart(text: str, random: Random, tokenizer: SubwordTokenizer) -> list[int]:
+    """The pieces of a text of which one word in twenty is taken apart."""
+    split = split_words(text)
+    return tokenizer.numbers(split, {place for place in range(len(split)) if random.random() < 0.05})
 
 
 def noisy_caption(scene: Scene, random: Random) -> str:

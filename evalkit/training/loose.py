@@ -19,7 +19,7 @@ from evalkit.models.load import load_classifier
 from evalkit.scenes.captions import caption
 from evalkit.scenes.compose import Scene
 from evalkit.scenes.loose import Loose, loose_caption
-from evalkit.scenes.vocabulary import mentions
+from evalkit.scenes.vocabulary import mentions, words
 from evalkit.terminal import track
 from evalkit.training import data
 from evalkit.training.checkpoint import Average, Checkpoint
@@ -58,8 +58,8 @@ def train_loose(
     log.info("%s", precision.reason)
     lots, shares = examples.lots(options.often), own.shares(settings.batch, settings.accumulate)
     path = Path(options.loose)
-    pupil: Pupil = GanPupil(path, device) if isinstance(options, GanOptions) else DallePupil(path, tokenizer, device)
-    if set(data.word_tokenizer().pieces) - set(pupil.pieces.pieces):
+    pupil: Pupil = GanPupil(path, device) if isinstance(options, GanOptions) else DallePupil(path, tokenizer, examples, device)
+    if not set(words()) <= set(pupil.pieces.pieces):
         raise EvalkitError(f"{path} does not read the words of the bundled world.", "Name weights that were trained on it.")
     reading = [parameter for parameter in pupil.network.parameters() if parameter.requires_grad]
     average = Average(pupil.network, options.average if isinstance(options, GanOptions) else 0.998)
@@ -77,7 +77,7 @@ def train_loose(
         for share in shares:
             told = [lesson(examples.scenes[row], random) for row, random in zip(rows[share], randoms[share], strict=True)]
             with precision.autocast():
-                loss = pupil.misread(told, examples.pictures(rows[share]), randoms[share])
+                loss = pupil.misread(told, rows[share], randoms[share])
             descent.backward(loss, len(shares))
             total += loss.item() / len(shares)
         losses.append(check_finite(own.mean(total), step))

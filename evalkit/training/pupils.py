@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from random import Random
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from evalkit.core import EvalkitError
-from evalkit.models.dalle import GUIDANCE, DalleBlock
+from evalkit.models.dalle import GUIDANCE
 from evalkit.models.load import codes_fingerprint, load_dalle, load_gan, load_image_tokenizer
 from evalkit.models.mini_inception import to_unit
 from evalkit.models.text import SubwordTokenizer
 from evalkit.scenes.loose import Loose
 from evalkit.training import dalle, data, gan
 from evalkit.training.checkpoint import differences, tokens_of
-from evalkit.words import split_words
-
-APART = 0.05  # share of words that are read piece by piece, where they have several, as when the generator was trained
 
 
 class Pupil(Protocol):
@@ -32,11 +30,11 @@ class Pupil(Protocol):
         """Of which only the text encoder learns."""
         ...
 
-    def misread(self, told: Sequence[Loose], pictures: Tensor, randoms: Sequence[Random]) -> Tensor:
+    def misread(self, told: Sequence[Loose], rows: Sequence[int], randoms: Sequence[Random]) -> Tensor:
         """How far the rest of the generator is from getting of each text what it got of its meaning: mean squared differences, each
         relative to the mean square of the teacher's for that text.
 
-        pictures: uint8 [N, 3, S, S], of scenes of which texts and meanings are true.
+        rows: of the scenes of which texts and meanings are true.
         """
         ...
 
@@ -49,22 +47,22 @@ class GanPupil:
     """The text decides the plan of a picture: its style, and what is where in 8 x 8 places."""
 
     def __init__(self, path: Path, device: str) -> None:
-        self.path, self.device = path, device
+        self.device = device
         self.network, self.config = load_gan(path)
+        self.teacher = deepcopy(self.network).requires_grad_(False).eval().to(device)
         self.network.requires_grad_(False).to(device).text.requires_grad_(True)
-        self.teacher = load_gan(path)[0].requires_grad_(False).eval().to(device)
         self.pieces = SubwordTokenizer(self.config["pieces"], self.config["context"])
 
-    def misread(self, told: Sequence[Loose], pictures: Tensor, randoms: Sequence[Random]) -> Tensor:
+    def misread(self, told: Sequence[Loose], rows: Sequence[int], randoms: Sequence[Random]) -> Tensor:
         texts, meanings = (part.to(self.device) for part in read(told, randoms, self.pieces))
-        noise = torch.stack([_normal(self.network.noise, random) for random in randoms]).to(self.device)
+        noise = self.network.noise_of([random.getrandbits(62) for random in randoms]).to(self.device)
         with torch.no_grad():
             goals = self.teacher.plan(self.teacher.encode_text(meanings), noise)
         plans = self.network.plan(self.network.encode_text(texts), noise)
         return sum((_relative(plan - goal, goal) for plan, goal in zip(plans, goals, strict=True)), noise.new_zeros(()))
 
     def draw(self, state: dict[str, Tensor], prompts: list[str]) -> Tensor:
-        network = load_gan(self.path)[0].to(self.device).eval()
+        network = deepcopy(self.teacher)
         network.load_state_dict(state)
         return gan.draw(network, self.pieces, prompts, self.device, gan.Stage(network.size, 1.0))
 
@@ -72,9 +70,9 @@ class GanPupil:
 class DallePupil:
     """Every block looks at the text. Each is asked by itself: what it makes of the text where all before it was as the teacher has it."""
 
-    def __init__(self, path: Path, tokenizer: Path, device: str) -> None:
+    def __init__(self, path: Path, tokenizer: Path, examples: data.Examples, device: str) -> None:
         """Raises EvalkitError where the dalle writes image tokens of another tokenizer."""
-        self.path, self.device = path, device
+        self.examples, self.device = examples, device
         self.images = load_image_tokenizer(tokenizer)[0].to(device)
         self.network, self.config = load_dalle(path)
         ours = {"codes": self.images.codes, "image_tokenizer": codes_fingerprint(self.images)}
@@ -82,16 +80,16 @@ class DallePupil:
             raise EvalkitError(
                 f"{path} writes other image tokens than {tokenizer} has: it differs in {found}.", "Take both of one training."
             )
+        self.teacher = deepcopy(self.network).requires_grad_(False).eval().to(device)
         self.network.requires_grad_(False).to(device)
         for encoder in (self.network.text, self.network.order):
             encoder.requires_grad_(True)
-        self.teacher = load_dalle(path)[0].requires_grad_(False).eval().to(device)
         self.pieces = SubwordTokenizer(self.config["pieces"], self.config["context"])
 
-    def misread(self, told: Sequence[Loose], pictures: Tensor, randoms: Sequence[Random]) -> Tensor:
+    def misread(self, told: Sequence[Loose], rows: Sequence[int], randoms: Sequence[Random]) -> Tensor:
         texts, meanings = (part.to(self.device) for part in read(told, randoms, self.pieces))
         with torch.no_grad():
-            tokens = self.images.encode(to_unit(pictures.to(self.device)))
+            tokens = self.images.encode(to_unit(self.examples.pictures(rows).to(self.device)))
             meant = self.teacher.encode_text(meanings)
             x = self.teacher.begin(meant, tokens)
             sight = self.teacher.sight(meant, tokens.shape[1])
@@ -99,8 +97,7 @@ class DallePupil:
         own_sight = self.network.sight(text, tokens.shape[1])
         first, goal = self.network.start(text.pooled), self.teacher.start(meant.pooled)
         total = _relative(first - goal, goal)
-        for layer in self.teacher.blocks:
-            block = cast(DalleBlock, layer)  # the pupil's own is the same
+        for block in self.teacher.each_block():  # the pupil's own are the same
             with torch.no_grad():
                 goal = block.look(x, block.read(meant), sight)
             total = total + _relative(block.look(x, block.read(text), own_sight) - goal, goal - x)
@@ -109,23 +106,16 @@ class DallePupil:
         return total
 
     def draw(self, state: dict[str, Tensor], prompts: list[str]) -> Tensor:
-        network = load_dalle(self.path)[0].to(self.device).eval()
+        network = deepcopy(self.teacher)
         network.load_state_dict(state)
         return dalle.draw(network, self.images, self.pieces, prompts, self.device, float(self.config.get("guidance", GUIDANCE)))
 
 
 def read(told: Sequence[Loose], randoms: Sequence[Random], pieces: SubwordTokenizer) -> tuple[Tensor, Tensor]:
-    """Texts and meanings, each int64 [N, T] and as long as its longest. Meanings are read as they are."""
-    texts: list[list[int]] = []
-    for (text, _), random in zip(told, randoms, strict=True):
-        split = split_words(text)
-        texts.append(pieces.numbers(split, {place for place in range(len(split)) if random.random() < APART}))
+    """Texts, as a generator is trained on them, and meanings as they are; each int64 [N, T] and as long as its longest."""
+    texts = [data.read_apart(text, random, pieces) for (text, _), random in zip(told, randoms, strict=True)]
     meanings = data.read([meaning for _, meaning in told], pieces)
     return data.up_to_the_longest(pieces.pad(texts)), data.up_to_the_longest(meanings)
-
-
-def _normal(count: int, random: Random) -> Tensor:
-    return torch.randn(count, generator=torch.Generator().manual_seed(random.getrandbits(62)))
 
 
 def _relative(difference: Tensor, whole: Tensor) -> Tensor:

@@ -196,6 +196,7 @@ def test_the_words_are_read_in_order() -> None:
         weight.add_(0.05 * torch.randn_like(weight))
     text = network.encode_text(torch.tensor([[2, 3, 4, 0, 0, 0], [4, 3, 2, 0, 0, 0]]))
     assert not torch.allclose(text.tokens[0, :3], text.tokens[1, :3].flip(0), atol=1e-2)
+    assert torch.equal(text.mask.sum(1), torch.tensor([4, 4]))  # and their end
 
 
 @torch.no_grad()
