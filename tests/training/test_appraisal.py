@@ -10,7 +10,7 @@ from evalkit.core import Refusal
 from evalkit.scenes.captions import caption
 from evalkit.scenes.compose import compose
 from evalkit.training import data
-from evalkit.training.appraisal import another, appraise, judge_prompts, nearest, variety
+from evalkit.training.appraisal import another, appraise, detail, judge_prompts, nearest, variety
 
 
 def test_the_variety_of_equal_pictures_is_none_and_of_black_and_white_all() -> None:
@@ -23,6 +23,19 @@ def test_a_copy_is_at_no_distance() -> None:
     training = torch.randint(0, 256, (50, 3, 4, 4), dtype=torch.uint8)
     assert nearest(training[:5], training.flatten(1)) == pytest.approx(0, abs=0.1)
     assert nearest(255 - training[:5], training.flatten(1)) > 10
+
+
+def _stripes(cycles: float, contrast: float = 100) -> torch.Tensor:
+    wave = 128 + contrast * torch.sin(2 * torch.pi * cycles * torch.arange(32))
+    return wave.round().to(torch.uint8).expand(1, 3, 32, 32)
+
+
+def test_detail_is_what_is_finer_than_four_pixels() -> None:
+    fine = detail(_stripes(0.375))
+    assert detail(_stripes(0.375).mT) == pytest.approx(fine)  # in both directions
+    assert detail(_stripes(0.375, 50)) == pytest.approx(fine / 4, rel=0.02)  # power: the square of the contrast
+    assert detail(_stripes(0.125)) < 0.001 * fine
+    assert detail(torch.full((1, 3, 32, 32), 200, dtype=torch.uint8)) == 0
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -61,3 +74,5 @@ def test_noise_is_no_copy_and_far_from_everything() -> None:
     assert rows["nearest"].value > rows["nearest"].real > 0
     assert rows["fid"].value > rows["fid"].real > 1
     assert rows["variety"].real > 20
+    assert rows["detail"].value > 2
+    assert rows["detail"].real == pytest.approx(1, abs=0.3)
