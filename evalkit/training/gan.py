@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from evalkit.core import EvalkitError
 from evalkit.models.gan import WIDTHS, Encoder, Gan, Guess
 from evalkit.models.gan_critics import Discriminator, FeatureDiscriminator
 from evalkit.models.load import load_classifier, load_clip, load_gan
@@ -29,6 +30,7 @@ from evalkit.training.precision import Descent, choose_precision
 from evalkit.training.reading import take_lessons
 
 log = logging.getLogger(__name__)
+NAMES = {"generator": "generator's loss", "critic": "critic's loss", "reconstruction": "reconstruction", "divergence": "divergence"}
 PENALTY_EVERY = 16  # steps between gradient penalties, which then weigh as much more (lazily; Karras et al. 2020)
 
 
@@ -57,12 +59,17 @@ def train_gan(
     coach: Path,
     judge: Path | None,
 ) -> None:
-    """Two critics against one generator, each in turn. Resumes by itself.
+    """The generator and its encoder alone at first, then two critics against them, each in turn. Resumes by itself.
 
     coach: a classifier that looks on for the second critic and is used for nothing else.
     judge: a classifier that looks at the samples, where the examples are of the bundled world.
     """
     kind = kind_of(options.loss)
+    if options.critics and not options.reconstruction:
+        raise EvalkitError(
+            f"gan.critics is {options.critics} and gan.reconstruction 0: in the first {options.critics} steps nothing would be learned.",
+            "Set one of the two: --set gan.critics=0 begins with the critics, --set gan.reconstruction=10 with pictures.",
+        )
     own, device = join(settings.device)
     precision = choose_precision(settings.precision, device, own)
     log.info("%s", precision.reason)
@@ -101,7 +108,7 @@ def train_gan(
             below = [*tower.word.parameters(), tower.position, *tower.norm.parameters()]
             take_lessons(network, tower.blocks, below, examples, words, steps=lessons, seed=settings.seed)
         average.restart(network)
-    columns = ("size", "generator", "critic", "reconstruction", "divergence", *(CURVE if umpire else ()))
+    columns = ("size", *NAMES, *(CURVE if umpire else ()))
     curve = Curve(settings.out, columns, start=start, images=settings.batch, device=device)
 
     def scores(images: Tensor, texts: list[TextFeatures], fade: float) -> Tensor:
@@ -130,48 +137,56 @@ def train_gan(
         rows = batch_of(step, lots, settings.batch, settings.seed).tolist()
         captions = [examples.caption(row, random_of(settings.seed, step, place)) for place, row in enumerate(rows)]
         numbers = data.read(captions, words).to(device)
-        with torch.no_grad():
-            text = reader.read(numbers)
+        judged = step >= options.critics  # before, the generator learns from what the encoder saw and nothing else
         generator = generator_of(settings.seed, step)
         normal = torch.randn(settings.batch, network.noise, generator=generator).to(device)
         shift = shifts(settings.batch, now.size, generator)
-        told = (torch.arange(settings.batch, device=device) % 2 == 0) & (options.reconstruction > 0)  # draw with what the encoder says
+        told = torch.arange(settings.batch, device=device) % (2 if judged else 1) == 0  # draw with what the encoder says
+        told &= options.reconstruction > 0
 
         # The critics: real pictures with their captions against drawn ones, and against real pictures with another's caption.
-        other = text.of((torch.arange(settings.batch) - 1) % settings.batch)
-        sums = [0.0, 0.0, 0.0, 0.0]
-        for share in shares:
-            whole = pictured(rows[share])
-            real = augment(shown_at(whole, now), shift.of(share))
+        text: TextFeatures | None = None
+        sums = dict.fromkeys(NAMES if judged else ("reconstruction", "divergence"), 0.0)
+        if judged:
             with torch.no_grad():
-                fake = augment(drawn(numbers[share], whole, normal[share], told[share], now)[0], shift.of(share))
-            asked = [text.of(share), other.of(share)] if options.matching else [text.of(share)]
-            of_real = scores(real, asked, now.fade)
-            mismatched = of_real[:, 1] if options.matching else None
-            of_fake = scores(fake, asked[:1], now.fade)[:, 0]
-            loss = critic_loss(of_real[:, 0], of_fake, mismatched, kind=kind, smoothing=options.smoothing)
-            sums[0] += loss.item() / len(shares)
-            if options.gradient_penalty and step % PENALTY_EVERY == 0:
-                real = real.detach().requires_grad_(True)
-                penalty = gradient_penalty(pixel_critic(real, asked[:1], now.fade)[0].float(), real)
-                loss = loss + 0.5 * options.gradient_penalty * PENALTY_EVERY * penalty
-            judging.backward(len(critics) * loss, len(shares))
-        judging.step(rate)
+                text = reader.read(numbers)
+            other = text.of((torch.arange(settings.batch) - 1) % settings.batch)
+            for share in shares:
+                whole = pictured(rows[share])
+                real = augment(shown_at(whole, now), shift.of(share))
+                with torch.no_grad():
+                    fake = augment(drawn(numbers[share], whole, normal[share], told[share], now)[0], shift.of(share))
+                asked = [text.of(share), other.of(share)] if options.matching else [text.of(share)]
+                of_real = scores(real, asked, now.fade)
+                mismatched = of_real[:, 1] if options.matching else None
+                of_fake = scores(fake, asked[:1], now.fade)[:, 0]
+                loss = critic_loss(of_real[:, 0], of_fake, mismatched, kind=kind, smoothing=options.smoothing)
+                sums["critic"] += loss.item() / len(shares)
+                if options.gradient_penalty and step % PENALTY_EVERY == 0:
+                    real = real.detach().requires_grad_(True)
+                    penalty = gradient_penalty(pixel_critic(real, asked[:1], now.fade)[0].float(), real)
+                    loss = loss + 0.5 * options.gradient_penalty * PENALTY_EVERY * penalty
+                judging.backward(len(critics) * loss, len(shares))
+            judging.step(rate)
 
         # The generator, and the encoder: whatever makes both critics take its picture for a real one of the text, and what the encoder saw.
         critics.requires_grad_(False)
-        network.requires_grad_(step >= options.alone)
-        learning = step >= options.alone or options.reconstruction > 0
+        alone = judged and step < options.critics + options.alone
+        network.requires_grad_(not alone)
+        learning = not alone or options.reconstruction > 0
         for share in shares:
             whole = pictured(rows[share])
             pictures, guess = drawn(numbers[share], whole, normal[share], told[share], now)
-            loss = len(critics) * generator_loss(scores(augment(pictures, shift.of(share)), [text.of(share)], now.fade), kind=kind)
-            sums[1] += loss.item() / len(critics) / len(shares)
+            loss = torch.zeros((), device=device)
+            if text is not None:
+                loss = len(critics) * generator_loss(scores(augment(pictures, shift.of(share)), [text.of(share)], now.fade), kind=kind)
+                sums["generator"] += loss.item() / len(critics) / len(shares)
             if options.reconstruction:
                 mine = told[share]
                 away = difference(pictures[mine], shown_at(whole[mine], now), feature_critic)
                 nats = guess.divergence()[mine].mean()
-                sums[2], sums[3] = sums[2] + away.item() / len(shares), sums[3] + nats.item() / len(shares)
+                sums["reconstruction"] += away.item() / len(shares)
+                sums["divergence"] += nats.item() / len(shares)
                 loss = loss + options.reconstruction * away + options.divergence * nats
             if learning:
                 drawing.backward(loss, len(shares))
@@ -179,8 +194,7 @@ def train_gan(
         if learning:
             drawing.step(rate)
         average.update(network)
-        names = ("critic's loss", "generator's loss", "reconstruction", "divergence")
-        losses = [check_finite(own.mean(value), step, name) for value, name in zip(sums, names, strict=True)]
+        losses = {name: check_finite(own.mean(value), step, NAMES[name]) for name, value in sums.items()}
 
         done = step + 1
         if own.first and (done % settings.every == 0 or done == settings.steps):
@@ -190,7 +204,7 @@ def train_gan(
             asked_for = held_out.prompts() if umpire else held_out.prompts()[:64]
             looked_at = draw(trained.eval(), words, asked_for, device, now)
             right = for_the_curve(umpire, looked_at, held_out)
-            curve.log(done, size=now.size, generator=losses[1], critic=losses[0], reconstruction=losses[2], divergence=losses[3], **right)
+            curve.log(done, size=now.size, **losses, **right)
             curve.save_samples(done, looked_at[:64])
             checkpoint.save(done)
             curve.resume_clock()

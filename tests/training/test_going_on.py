@@ -1,7 +1,9 @@
 """A training that goes on from trained weights, which hold neither critics nor encoder nor the state of any optimiser."""
 
+import csv
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -46,11 +48,32 @@ def test_the_generator_waits_for_its_critics(tmp_path: Path, reconstruction: flo
     assert not _same(weights, GAN)
 
 
+def test_a_generator_that_learns_before_there_are_critics(tmp_path: Path) -> None:
+    """Two steps of the generator and its encoder, one of its critics while it waits, then of all."""
+    options = GanOptions(critics=2, alone=1, growing=False, reading=0)
+    states: list[dict[str, dict[str, torch.Tensor]]] = []
+    for steps in (1, 2, 3, 4):
+        small_gan(settings(tmp_path, "gan", steps, 4), options)
+        states.append(torch.load(tmp_path / "gan.pt", weights_only=True))
+
+    def learned(part: str) -> list[bool]:
+        return [any(not torch.equal(a[part][name], b[part][name]) for name in a[part]) for a, b in pairwise(states)]
+
+    assert learned("network") == [True, False, True]
+    assert learned("encoder") == [True, True, True]
+    assert learned("critics") == [False, True, True]
+    with (tmp_path / "gan.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [bool(row["critic"]) for row in rows] == [bool(row["generator"]) for row in rows] == [False, False, True, True]
+    assert all(float(row["reconstruction"]) > 0 for row in rows)
+
+
 @pytest.mark.parametrize(
     ("train", "message"),
     [
         (lambda how: small_gan(how, replace(GOING_ON, depth=1)), r"another shape: it differs in depth \(2 there, 1 now\)"),
         (lambda how: small_gan(how, replace(GOING_ON, weights="nowhere")), "There are no gan weights at nowhere"),
+        (lambda how: small_gan(how, replace(GOING_ON, critics=5, reconstruction=0.0)), "in the first 5 steps nothing would be learned"),
         (lambda how: small_gan(how, replace(GOING_ON, often="pears")), "no scenes of the kind 'pears' .* single, count, pair, or nothing"),
         (
             lambda how: small_dalle(how, DalleOptions(depth=1, weights=str(BUNDLED / "dalle.safetensors")), judge=None),
