@@ -17,7 +17,7 @@ def train(
     preset: Annotated[
         str,
         typer.Option(
-            help="Pixels per side: 32, 64 or 128; or finer (image-tokenizer, gan), guided (dalle), loose (dalle, gan), student (dalle)."
+            help="Pixels per side: 32, 64 or 128; or finer (image-tokenizer), guided (dalle), loose (dalle, gan), student (dalle)."
         ),
     ] = "32",
     data: Annotated[
@@ -60,7 +60,7 @@ def judge(
     device: Device = "auto",
     grid: Annotated[Path | None, typer.Option(help="Write a PNG of the first 64 prompts: the real scenes, then every generator.")] = None,
     prompts: Annotated[str | None, typer.Option(help="Ask these instead, such as COCO captions: is what they name in the picture?")] = None,
-    appraise: Annotated[bool, typer.Option("--appraise", help="Measure variety, copying and FID instead.")] = False,
+    appraise: Annotated[bool, typer.Option("--appraise", help="Measure variety, copying, fine detail and FID instead.")] = False,
     as_json: Json = False,
 ) -> None:
     """Ask generators for held-out scenes of the bundled world; an independent network says what they got right.

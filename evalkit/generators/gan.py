@@ -16,7 +16,7 @@ def load(*, truncation: float = 0.7, weights: str = "", device: str = "auto") ->
     Args:
         truncation: scale of the noise, in [0, 1]: less is more typical and less varied (Brock et al. 2019). 1 is what it was
             trained with.
-        weights: a folder with gan.safetensors of your own training, or a file such as gan-finer.safetensors; empty = the bundled one.
+        weights: a folder with gan.safetensors of your own training, or a file such as gan-loose.safetensors; empty = the bundled one.
         device: auto, cpu, cuda or cuda:N.
     """
     if not 0 <= truncation <= 1:

@@ -54,10 +54,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "loose": Preset(32, 2000, 96, "15 minutes", 500, options={"loose": "dalle", "rate": 1e-3}),
     },
     "gan": {
-        "32": Preset(32, 20_000, 48, "80 minutes", 500, scenes=150_000, options={"critics": 16_000, "alone": 200}),
-        "finer": Preset(
-            32, 500, 48, "9 minutes", 50, options={"weights": "gan", "alone": 400, "rate": 4e-4, "growing": False, "often": "single"}
-        ),
+        "32": Preset(32, 20_000, 48, "70 minutes", 500, scenes=150_000, options={"critics": 16_000, "alone": 200}),
         "loose": Preset(32, 4000, 192, "12 minutes", 500, options={"loose": "gan", "rate": 1e-3}),
         "64": Preset(64, 15_000, 48, "4 hours", 500),
         "128": Preset(128, 30_000, 48, "20 hours", 500, scenes=40_000),

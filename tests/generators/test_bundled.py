@@ -122,10 +122,10 @@ def test_a_dalle_and_a_tokenizer_of_different_trainings_are_refused(tmp_path) ->
 def test_weights_are_a_folder_or_a_file_in_it(tmp_path) -> None:
     from evalkit.models.load import BUNDLED
 
-    (tmp_path / "gan-finer.safetensors").symlink_to(BUNDLED / "gan.safetensors")
+    (tmp_path / "gan-loose.safetensors").symlink_to(BUNDLED / "gan.safetensors")
     with pytest.raises(EvalkitError, match=r"There are no gan weights at .*gan\.safetensors"):
         gan.load(weights=str(tmp_path))
-    places = (tmp_path / "gan-finer.safetensors", BUNDLED, "")
+    places = (tmp_path / "gan-loose.safetensors", BUNDLED, "")
     drawn = [_pixels(gan.load(weights=str(place), device="cpu")(["a cat"], [1]))[0] for place in places]
     assert np.array_equal(drawn[0], drawn[1])
     assert np.array_equal(drawn[0], drawn[2])

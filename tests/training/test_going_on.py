@@ -126,12 +126,16 @@ def test_only_a_decoder_of_the_same_shape_goes_on(tmp_path: Path) -> None:
         train_image_tokenizer(settings(tmp_path, "image-tokenizer", 2, 8), world(16), held_out(), options, coach=COACH)
 
 
-@pytest.mark.parametrize("model", ["image-tokenizer", "gan"])
-def test_the_finer_presets_go_on_from_the_bundled_weights(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(presets.PRESETS[model], "finer", replace(presets.PRESETS[model]["finer"], scenes=16))
+@pytest.mark.parametrize(
+    ("model", "preset", "options"),
+    [("image-tokenizer", "finer", {}), ("gan", "32", {"weights": "gan", "growing": "false", "critics": "0"})],
+)
+def test_trainings_go_on_from_the_bundled_weights(
+    model: str, preset: str, options: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(presets.PRESETS[model], preset, replace(presets.PRESETS[model][preset], scenes=16))
     monkeypatch.setattr("evalkit.training.HELD_OUT", 64)
-    path = train(model, out=tmp_path, preset="finer", steps=1, batch=4)
-    assert path.name == f"{model}-finer.safetensors"
+    path = train(model, out=tmp_path, preset=preset, steps=1, batch=4, options=options)
     before, after = load_file(BUNDLED / f"{model}.safetensors"), load_file(path)
     assert all(torch.allclose(before[name], after[name], atol=0.05) for name in before)
 
