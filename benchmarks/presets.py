@@ -23,6 +23,8 @@ def seconds(model: str, folder: str, preset: str, steps: int) -> float:
 
 
 def each(model: str, folder: str, preset: str, steps: int) -> float:
+    """Seconds of a step: what more steps take longer. The first training of all also reads libraries from disk, and is not counted."""
+    seconds(model, folder, preset, 1)
     return (seconds(model, folder, preset, 1 + steps) - seconds(model, folder, preset, 1)) / steps
 
 
@@ -30,7 +32,7 @@ def main(steps: int, models: tuple[str, ...]) -> None:
     for model in models:
         for name, chosen in presets.PRESETS[model].items():
             # The largest size of the GAN, which most of its steps have; few scenes, for composing them is another cost.
-            options = chosen.options | ({"growing": False} if model == "gan" else {})
+            options = chosen.options | ({"growing": False, "reading": 0} if model == "gan" else {})
             few = replace(chosen, scenes=chosen.batch * (steps + 1), every=10**9, options=options)
             without_critics = min(options.get("critics", 0), chosen.steps)
             total = 0.0

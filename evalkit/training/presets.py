@@ -56,8 +56,8 @@ PRESETS: dict[str, dict[str, Preset]] = {
     "gan": {
         "32": Preset(32, 20_000, 48, "70 minutes", 500, scenes=150_000, options={"critics": 16_000, "alone": 200}),
         "loose": Preset(32, 4000, 192, "12 minutes", 500, options={"loose": "gan", "rate": 1e-3}),
-        "64": Preset(64, 15_000, 48, "4 hours", 500),
-        "128": Preset(128, 30_000, 48, "20 hours", 500, scenes=40_000),
+        "64": Preset(64, 24_000, 48, "2 hours", 500, scenes=150_000, options={"critics": 18_000, "alone": 200}),
+        "128": Preset(128, 48_000, 48, "10 hours", 500, scenes=40_000, options={"critics": 36_000, "alone": 200}),
     },
 }
 
