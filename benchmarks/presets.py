@@ -34,9 +34,9 @@ def main(steps: int, models: tuple[str, ...]) -> None:
             # The largest size of the GAN, which most of its steps have; few scenes, for composing them is another cost.
             options = chosen.options | ({"growing": False, "reading": 0} if model == "gan" else {})
             few = replace(chosen, scenes=chosen.batch * (steps + 1), every=10**9, options=options)
-            without_critics = min(options.get("critics", 0), chosen.steps)
+            without_critics = round(options.get("critics", 0) * chosen.steps)
             total = 0.0
-            for count, critics in ((without_critics, 10**9), (chosen.steps - without_critics, 0)):
+            for count, critics in ((without_critics, 0.99), (chosen.steps - without_critics, 0.0)):
                 if not count:
                     continue
                 presets.PRESETS[model][name] = replace(few, options=options | ({"critics": critics} if model == "gan" else {}))

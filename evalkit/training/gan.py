@@ -65,9 +65,16 @@ def train_gan(
     judge: a classifier that looks at the samples, where the examples are of the bundled world.
     """
     kind = kind_of(options.loss)
-    if options.critics and not options.reconstruction:
+    if not (0 <= options.critics < 1 and 0 <= options.alone <= 1):
         raise EvalkitError(
-            f"gan.critics is {options.critics} and gan.reconstruction 0: in the first {options.critics} steps nothing would be learned.",
+            f"gan.critics is {options.critics} and gan.alone {options.alone}, expected shares of the steps, 0 to 1.",
+            "Write --set gan.critics=0.8 for critics in the last fifth.",
+        )
+    first_critics = round(options.critics * settings.steps)  # steps: that of the critics, and that in which the generator hears them
+    first_heard = first_critics + round(options.alone * settings.steps)
+    if first_critics and not options.reconstruction:
+        raise EvalkitError(
+            f"gan.critics is {options.critics} and gan.reconstruction 0: in the first {first_critics} steps nothing would be learned.",
             "Set one of the two: --set gan.critics=0 begins with the critics, --set gan.reconstruction=10 with pictures.",
         )
     own, device = join(settings.device)
@@ -137,7 +144,7 @@ def train_gan(
         rows = batch_of(step, lots, settings.batch, settings.seed).tolist()
         captions = [examples.caption(row, random_of(settings.seed, step, place)) for place, row in enumerate(rows)]
         numbers = data.read(captions, words).to(device)
-        judged = step >= options.critics  # before, the generator learns from what the encoder saw and nothing else
+        judged = step >= first_critics  # before, the generator learns from what the encoder saw and nothing else
         generator = generator_of(settings.seed, step)
         normal = torch.randn(settings.batch, network.noise, generator=generator).to(device)
         shift = shifts(settings.batch, now.size, generator)
@@ -171,7 +178,7 @@ def train_gan(
 
         # The generator, and the encoder: whatever makes both critics take its picture for a real one of the text, and what the encoder saw.
         critics.requires_grad_(False)
-        alone = judged and step < options.critics + options.alone
+        alone = first_critics <= step < first_heard
         network.requires_grad_(not alone)
         learning = not alone or options.reconstruction > 0
         for share in shares:

@@ -55,8 +55,10 @@ class GanOptions:
 
     weights: str = ""  # of a gan of the same shape to go on from; "gan" = the one in `out`, or the bundled one; empty = begin anew
     loose: str = ""  # weights of a gan whose text encoder learns to read loose captions, and nothing else; "gan" = as above
-    critics: int = 0  # steps before there are any: the generator learns from the pictures that its encoder saw, at two fifths of the cost
-    alone: int = 0  # first steps of the critics, in which only they and the encoder learn
+    critics: float = (
+        0.0  # share of the steps before there are any: the generator learns from what its encoder saw, at two fifths of the cost
+    )
+    alone: float = 0.0  # share of the steps, the first with critics, in which only they and the encoder learn
     often: str = "pair"  # scenes of the bundled world that are drawn twice as often: single, count, pair
     loss: str = "hinge"  # or non-saturating
     smoothing: float = 0.0  # one-sided label smoothing: how much less than 1 is asked of real pictures

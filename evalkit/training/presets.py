@@ -54,10 +54,10 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "loose": Preset(32, 2000, 96, "15 minutes", 500, options={"loose": "dalle", "rate": 1e-3}),
     },
     "gan": {
-        "32": Preset(32, 20_000, 48, "70 minutes", 500, scenes=150_000, options={"critics": 16_000, "alone": 200}),
+        "32": Preset(32, 20_000, 48, "70 minutes", 500, scenes=150_000, options={"critics": 0.8, "alone": 0.01}),
         "loose": Preset(32, 4000, 192, "12 minutes", 500, options={"loose": "gan", "rate": 1e-3}),
-        "64": Preset(64, 24_000, 48, "2 hours", 500, scenes=150_000, options={"critics": 18_000, "alone": 200}),
-        "128": Preset(128, 48_000, 48, "10 hours", 500, scenes=40_000, options={"critics": 36_000, "alone": 200}),
+        "64": Preset(64, 24_000, 48, "2 hours", 500, scenes=150_000, options={"critics": 0.75, "alone": 0.01}),
+        "128": Preset(128, 48_000, 48, "10 hours", 500, scenes=40_000, options={"critics": 0.75, "alone": 0.01}),
     },
 }
 

@@ -15,7 +15,7 @@ from evalkit.core import EvalkitError
 from evalkit.generators import dalle
 from evalkit.models.load import load_dalle
 from evalkit.training import data, presets, train
-from evalkit.training.checkpoint import save_weights
+from evalkit.training.checkpoint import Checkpoint, save_weights
 from evalkit.training.gan import train_gan
 from evalkit.training.image_tokenizer import train_image_tokenizer
 from evalkit.training.loop import Settings
@@ -34,34 +34,43 @@ def _same(one: Path, other: Path) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
+State = dict[str, dict[str, torch.Tensor]]
+
+
+def _after_each_step(folder: Path, monkeypatch: pytest.MonkeyPatch, options: GanOptions) -> list[State]:
+    """What the checkpoints after each of four steps hold."""
+    save, states = Checkpoint.save, []
+
+    def kept(self: Checkpoint, step: int) -> None:
+        save(self, step)
+        states.append(torch.load(folder / "gan.pt", weights_only=True))
+
+    monkeypatch.setattr(Checkpoint, "save", kept)
+    small_gan(settings(folder, "gan", 4, 4, every=1), options)
+    return states
+
+
+def _learned(states: list[State], part: str) -> list[bool]:
+    """Whether a part changed from step to step."""
+    return [any(not torch.equal(a[part][name], b[part][name]) for name in a[part]) for a, b in pairwise(states)]
+
+
 @pytest.mark.parametrize(("reconstruction", "learners"), [(0.0, ["critics"]), (10.0, ["critics", "encoder"])])
-def test_the_generator_waits_for_its_critics(tmp_path: Path, reconstruction: float, learners: list[str]) -> None:
-    options, weights = replace(GOING_ON, alone=2, reconstruction=reconstruction), tmp_path / "gan.safetensors"
-    states: list[dict[str, dict[str, torch.Tensor]]] = []
-    for steps in (1, 2):
-        small_gan(settings(tmp_path, "gan", steps, 4), options)
-        states.append(torch.load(tmp_path / "gan.pt", weights_only=True))
-        assert _same(weights, GAN)
+def test_the_generator_waits_for_its_critics(
+    tmp_path: Path, reconstruction: float, learners: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = _after_each_step(tmp_path, monkeypatch, replace(GOING_ON, alone=0.75, reconstruction=reconstruction))
+    assert _learned(states, "network") == [False, False, True]
     for part in learners:
-        assert any(not torch.equal(states[0][part][name], states[1][part][name]) for name in states[0][part])
-    small_gan(settings(tmp_path, "gan", 3, 4), options)
-    assert not _same(weights, GAN)
+        assert _learned(states, part) == [True, True, True]
 
 
-def test_a_generator_that_learns_before_there_are_critics(tmp_path: Path) -> None:
+def test_a_generator_that_learns_before_there_are_critics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two steps of the generator and its encoder, one of its critics while it waits, then of all."""
-    options = GanOptions(critics=2, alone=1, growing=False, reading=0)
-    states: list[dict[str, dict[str, torch.Tensor]]] = []
-    for steps in (1, 2, 3, 4):
-        small_gan(settings(tmp_path, "gan", steps, 4), options)
-        states.append(torch.load(tmp_path / "gan.pt", weights_only=True))
-
-    def learned(part: str) -> list[bool]:
-        return [any(not torch.equal(a[part][name], b[part][name]) for name in a[part]) for a, b in pairwise(states)]
-
-    assert learned("network") == [True, False, True]
-    assert learned("encoder") == [True, True, True]
-    assert learned("critics") == [False, True, True]
+    states = _after_each_step(tmp_path, monkeypatch, GanOptions(critics=0.5, alone=0.25, growing=False, reading=0))
+    assert _learned(states, "network") == [True, False, True]
+    assert _learned(states, "encoder") == [True, True, True]
+    assert _learned(states, "critics") == [False, True, True]
     with (tmp_path / "gan.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [bool(row["critic"]) for row in rows] == [bool(row["generator"]) for row in rows] == [False, False, True, True]
@@ -73,7 +82,8 @@ def test_a_generator_that_learns_before_there_are_critics(tmp_path: Path) -> Non
     [
         (lambda how: small_gan(how, replace(GOING_ON, depth=1)), r"another shape: it differs in depth \(2 there, 1 now\)"),
         (lambda how: small_gan(how, replace(GOING_ON, weights="nowhere")), "There are no gan weights at nowhere"),
-        (lambda how: small_gan(how, replace(GOING_ON, critics=5, reconstruction=0.0)), "in the first 5 steps nothing would be learned"),
+        (lambda how: small_gan(how, replace(GOING_ON, critics=0.6, reconstruction=0.0)), "in the first 1 steps nothing would be learned"),
+        (lambda how: small_gan(how, replace(GOING_ON, critics=200.0)), "critics is 200.0 .* expected shares of the steps"),
         (lambda how: small_gan(how, replace(GOING_ON, often="pears")), "no scenes of the kind 'pears' .* single, count, pair, or nothing"),
         (
             lambda how: small_dalle(how, DalleOptions(depth=1, weights=str(BUNDLED / "dalle.safetensors")), judge=None),
