@@ -23,7 +23,8 @@ def seconds(model: str, folder: str, preset: str, steps: int) -> float:
 
 
 def each(model: str, folder: str, preset: str, steps: int) -> float:
-    """Seconds of a step: what more steps take longer. The first training of all also reads libraries from disk, and is not counted."""
+    """Seconds of a step: what more steps take longer. The first training also reads libraries and prepares for its sizes: it is
+    not counted."""
     seconds(model, folder, preset, 1)
     return (seconds(model, folder, preset, 1 + steps) - seconds(model, folder, preset, 1)) / steps
 

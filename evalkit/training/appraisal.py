@@ -56,6 +56,7 @@ def appraise(models: Sequence[str] = ("dalle", "gan"), *, count: int = 1000, see
     real_variety = variety([data.pictures([another(some[place], Random(draw)) for draw in range(SAME_PROMPT)]) for place in few])
     real_nearest, blurred_fid = nearest(real, training), float(fid(fake=pooled(network, blurred), real_moments=reference))
     fine = detail(real)
+    real_detail = detail(others) / fine
     rows: list[Appraisal] = []
     for model in plugins.models(models, {}):
         generator = plugins.load_generator(model, device, [])
@@ -65,7 +66,7 @@ def appraise(models: Sequence[str] = ("dalle", "gan"), *, count: int = 1000, see
         rows += [
             Appraisal(model.label, "variety", variety(again), real_variety, "of pictures of one prompt; more is more varied"),
             Appraisal(model.label, "nearest", nearest(drawn, training), real_nearest, "to a training scene; less than real is copying"),
-            Appraisal(model.label, "detail", detail(drawn) / fine, detail(others) / fine, "of the scenes; less is blurred, more is noise"),
+            Appraisal(model.label, "detail", detail(drawn) / fine, real_detail, "of the scenes; less is blurred, more is noise"),
             Appraisal(model.label, "fid", distance, blurred_fid, "to real scenes; the other is of scenes blurred by 2 pixels"),
         ]
     return rows

@@ -30,7 +30,7 @@ from evalkit.training.precision import Descent, choose_precision
 from evalkit.training.reading import take_lessons
 
 log = logging.getLogger(__name__)
-NAMES = {"generator": "generator's loss", "critic": "critic's loss", "reconstruction": "reconstruction", "divergence": "divergence"}
+LOSSES = {"generator": "generator's loss", "critic": "critic's loss", "reconstruction": "reconstruction", "divergence": "divergence"}
 PENALTY_EVERY = 16  # steps between gradient penalties, which then weigh as much more (lazily; Karras et al. 2020)
 
 
@@ -115,7 +115,7 @@ def train_gan(
             below = [*tower.word.parameters(), tower.position, *tower.norm.parameters()]
             take_lessons(network, tower.blocks, below, examples, words, steps=lessons, seed=settings.seed)
         average.restart(network)
-    columns = ("size", *NAMES, *(CURVE if umpire else ()))
+    columns = ("size", *LOSSES, *(CURVE if umpire else ()))
     curve = Curve(settings.out, columns, start=start, images=settings.batch, device=device)
 
     def scores(images: Tensor, texts: list[TextFeatures], fade: float) -> Tensor:
@@ -144,19 +144,17 @@ def train_gan(
         rows = batch_of(step, lots, settings.batch, settings.seed).tolist()
         captions = [examples.caption(row, random_of(settings.seed, step, place)) for place, row in enumerate(rows)]
         numbers = data.read(captions, words).to(device)
-        judged = step >= first_critics  # before, the generator learns from what the encoder saw and nothing else
+        with torch.no_grad():  # before there are critics, the generator learns from what the encoder saw, and nobody else reads
+            text = reader.read(numbers) if step >= first_critics else None
         generator = generator_of(settings.seed, step)
         normal = torch.randn(settings.batch, network.noise, generator=generator).to(device)
         shift = shifts(settings.batch, now.size, generator)
-        told = torch.arange(settings.batch, device=device) % (2 if judged else 1) == 0  # draw with what the encoder says
+        told = torch.arange(settings.batch, device=device) % (1 if text is None else 2) == 0  # draw with what the encoder says
         told &= options.reconstruction > 0
 
         # The critics: real pictures with their captions against drawn ones, and against real pictures with another's caption.
-        text: TextFeatures | None = None
-        sums = dict.fromkeys(NAMES if judged else ("reconstruction", "divergence"), 0.0)
-        if judged:
-            with torch.no_grad():
-                text = reader.read(numbers)
+        sums = dict.fromkeys(LOSSES if text is not None else ("reconstruction", "divergence"), 0.0)
+        if text is not None:
             other = text.of((torch.arange(settings.batch) - 1) % settings.batch)
             for share in shares:
                 whole = pictured(rows[share])
@@ -201,7 +199,7 @@ def train_gan(
         if learning:
             drawing.step(rate)
         average.update(network)
-        losses = {name: check_finite(own.mean(value), step, NAMES[name]) for name, value in sums.items()}
+        losses = {name: check_finite(own.mean(value), step, LOSSES[name]) for name, value in sums.items()}
 
         done = step + 1
         if own.first and (done % settings.every == 0 or done == settings.steps):

@@ -55,9 +55,7 @@ class GanOptions:
 
     weights: str = ""  # of a gan of the same shape to go on from; "gan" = the one in `out`, or the bundled one; empty = begin anew
     loose: str = ""  # weights of a gan whose text encoder learns to read loose captions, and nothing else; "gan" = as above
-    critics: float = (
-        0.0  # share of the steps before there are any: the generator learns from what its encoder saw, at two fifths of the cost
-    )
+    critics: float = 0.0  # share of the steps before there are any: the generator learns from its encoder alone, and faster
     alone: float = 0.0  # share of the steps, the first with critics, in which only they and the encoder learn
     often: str = "pair"  # scenes of the bundled world that are drawn twice as often: single, count, pair
     loss: str = "hinge"  # or non-saturating

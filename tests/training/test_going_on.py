@@ -29,8 +29,7 @@ def small_gan(how: Settings, options: GanOptions) -> None:
     train_gan(how, world(16), held_out(), options, clip=CLIP, coach=COACH, judge=None)
 
 
-def _same(one: Path, other: Path) -> bool:
-    a, b = load_file(one), load_file(other)
+def _same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
@@ -38,12 +37,12 @@ State = dict[str, dict[str, torch.Tensor]]
 
 
 def _after_each_step(folder: Path, monkeypatch: pytest.MonkeyPatch, options: GanOptions) -> list[State]:
-    """What the checkpoints after each of four steps hold."""
+    """What the checkpoints after each of four steps hold, and the weights beside them."""
     save, states = Checkpoint.save, []
 
     def kept(self: Checkpoint, step: int) -> None:
         save(self, step)
-        states.append(torch.load(folder / "gan.pt", weights_only=True))
+        states.append(torch.load(folder / "gan.pt", weights_only=True) | {"weights": load_file(folder / "gan.safetensors")})
 
     monkeypatch.setattr(Checkpoint, "save", kept)
     small_gan(settings(folder, "gan", 4, 4, every=1), options)
@@ -52,7 +51,7 @@ def _after_each_step(folder: Path, monkeypatch: pytest.MonkeyPatch, options: Gan
 
 def _learned(states: list[State], part: str) -> list[bool]:
     """Whether a part changed from step to step."""
-    return [any(not torch.equal(a[part][name], b[part][name]) for name in a[part]) for a, b in pairwise(states)]
+    return [not _same(a[part], b[part]) for a, b in pairwise(states)]
 
 
 @pytest.mark.parametrize(("reconstruction", "learners"), [(0.0, ["critics"]), (10.0, ["critics", "encoder"])])
@@ -61,6 +60,7 @@ def test_the_generator_waits_for_its_critics(
 ) -> None:
     states = _after_each_step(tmp_path, monkeypatch, replace(GOING_ON, alone=0.75, reconstruction=reconstruction))
     assert _learned(states, "network") == [False, False, True]
+    assert [_same(state["weights"], load_file(GAN)) for state in states] == [True, True, True, False]
     for part in learners:
         assert _learned(states, part) == [True, True, True]
 
@@ -137,15 +137,19 @@ def test_only_a_decoder_of_the_same_shape_goes_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "preset", "options"),
-    [("image-tokenizer", "finer", {}), ("gan", "32", {"weights": "gan", "growing": "false", "critics": "0"})],
+    ("model", "preset", "file", "options"),
+    [
+        ("image-tokenizer", "finer", "image-tokenizer-finer.safetensors", {}),
+        ("gan", "32", "gan.safetensors", {"weights": "gan", "growing": "false", "critics": "0"}),
+    ],
 )
 def test_trainings_go_on_from_the_bundled_weights(
-    model: str, preset: str, options: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: str, preset: str, file: str, options: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(presets.PRESETS[model], preset, replace(presets.PRESETS[model][preset], scenes=16))
     monkeypatch.setattr("evalkit.training.HELD_OUT", 64)
     path = train(model, out=tmp_path, preset=preset, steps=1, batch=4, options=options)
+    assert path.name == file
     before, after = load_file(BUNDLED / f"{model}.safetensors"), load_file(path)
     assert all(torch.allclose(before[name], after[name], atol=0.05) for name in before)
 
