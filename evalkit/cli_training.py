@@ -27,6 +27,8 @@ def train(
     steps: Annotated[int | None, typer.Option(help="Optimiser steps.  [default: the preset's]")] = None,
     batch: Annotated[int | None, typer.Option(help="Examples in a step, of all processes together.  [default: the preset's]")] = None,
     accumulate: Annotated[int, typer.Option(help="Parts in which a batch is taken, to save memory.")] = 1,
+    scenes: Annotated[int | None, typer.Option(help="Scenes of the bundled world to train on.  [default: the preset's]")] = None,
+    every: Annotated[int | None, typer.Option(help="Steps between checkpoints.  [default: the preset's]")] = None,
     precision: Annotated[Literal["auto", "bf16", "fp16", "fp32"], typer.Option(help="The arithmetic of matrix products.")] = "auto",
     device: Device = "auto",
     settings: Settings = None,
@@ -48,7 +50,7 @@ def train(
         print(
             function(
                 model, out=out, preset=preset, data=data, seed=seed, steps=steps, batch=batch, accumulate=accumulate,
-                precision=precision, device=device or "auto", options=of_model(settings or [], model),
+                scenes=scenes, every=every, precision=precision, device=device or "auto", options=of_model(settings or [], model),
             )
         )  # fmt: skip
 

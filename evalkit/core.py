@@ -75,7 +75,8 @@ class Generator(Protocol):
 
     A note on an image (a truncated prompt, a composited background) goes into `image.info["note"]` and from there into
     `Record.extra`. An attribute `fingerprint: str` (a hash of the weights) lets a resumed run notice other weights, a method
-    `peak_memory() -> int` (bytes) goes into `Record.memory`, and an attribute `unmatched: str` into a file of that name.
+    `peak_memory() -> int` (bytes) goes into `Record.memory`, of an attribute `at_once: int` it is asked for as many images in a call
+    where the batch size is less, and an attribute `unmatched: str` into a file of that name.
     """
 
     def __call__(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image | Refusal]: ...

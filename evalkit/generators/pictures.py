@@ -18,8 +18,8 @@ from evalkit.words import split_words
 
 def fixed_size(device: str) -> int:
     """Pictures drawn at once. An accelerator is waiting for its next order most of the time, however many pictures that is about: dalle
-    gives some 10,000 of them for a batch."""
-    return 32 if device == "cpu" else 256
+    gives some 10,000 of them for a batch, and an H100 has drawn 512 pictures in the time of 32."""
+    return 32 if device == "cpu" else 512
 
 
 @dataclass(frozen=True)
@@ -27,17 +27,17 @@ class FixedBatches:
     """A generator that always draws so many pictures at once, filling up with empty prompts: then the arithmetic of a picture, and
     so the picture, cannot depend on how many are asked for together."""
 
-    draw: Callable[[list[list[str]], list[int]], Tensor]  # `size` texts, split into words, and seeds -> float [size, 3, S, S] in -1..1
+    draw: Callable[[list[list[str]], list[int]], Tensor]  # N texts, split into words, and N seeds -> float [N, 3, S, S] in -1..1
     pieces: SubwordTokenizer
     fingerprint: str
-    size: int
+    at_once: int  # N, of every draw
 
     @torch.inference_mode()
     def __call__(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image | Refusal]:
         drawn: list[Image.Image | Refusal] = []
-        for start in range(0, len(prompts), self.size):
-            texts, own = [split_words(text) for text in prompts[start : start + self.size]], list(seeds[start : start + self.size])
-            missing = self.size - len(texts)
+        for start in range(0, len(prompts), self.at_once):
+            texts, own = [split_words(text) for text in prompts[start : start + self.at_once]], list(seeds[start : start + self.at_once])
+            missing = self.at_once - len(texts)
             images = self.draw([*texts, *[[]] * missing], own + [0] * missing)[: len(texts)]
             pictures = to_images(to_bytes(images))
             for picture, text in zip(pictures, texts, strict=True):

@@ -130,7 +130,7 @@ class Gan(nn.Module):
         picture = self.pixels[last](x)
         if fade < 1 and last > 0:
             small = F.interpolate(self.pixels[last - 1](before), scale_factor=2, mode="bilinear", align_corners=False)
-            picture = torch.lerp(small, picture, fade)
+            picture = torch.lerp(small.to(picture.dtype), picture, fade)  # which on CUDA comes enlarged as float32 even under autocast
         return torch.tanh(picture)
 
 

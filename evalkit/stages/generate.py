@@ -112,7 +112,7 @@ def _begin(made: Plan) -> None:
 
 def _fill(run: Run, label: str, generator: Generator, requests: Sequence[Request], batch_size: int, rank: int) -> None:
     """Make the images batch by batch: first the files, then their rows in the manifest."""
-    refused, begun = 0, time.perf_counter()
+    refused, begun, batch_size = 0, time.perf_counter(), max(batch_size, getattr(generator, "at_once", 0))
     with progress(label, len(requests)) as advance:
         for start in range(0, len(requests), batch_size):
             batch = requests[start : start + batch_size]

@@ -27,6 +27,8 @@ def train(
     steps: int | None = None,
     batch: int | None = None,
     accumulate: int = 1,
+    scenes: int | None = None,
+    every: int | None = None,
     precision: str = "auto",
     device: str = "auto",
     options: Mapping[str, str | int | float | bool] | None = None,
@@ -47,6 +49,8 @@ def train(
         data: pictures with captions instead of the bundled world; see `evalkit.training.captioned.read_captioned`.
         seed: of weights, data and order; the bundled weights' own when None.
         steps, batch: optimiser steps, and examples in each of all processes together; the preset's when None.
+        scenes: how many of the bundled world to train on; the preset's when None. Nothing where there is data.
+        every: steps between checkpoints; the preset's when None.
         accumulate: parts in which a process takes its share of a batch, to save memory.
         precision: auto, bf16, fp16 or fp32.
         device: auto, cpu, cuda or cuda:N.
@@ -58,17 +62,21 @@ def train(
     from evalkit.core import EvalkitError
     from evalkit.models.load import BUNDLED, device_of
     from evalkit.training.data import HELD_OUT as FIRST_HELD_OUT
-    from evalkit.training.data import World
+    from evalkit.training.data import MOST_SCENES, World, first_scene
     from evalkit.training.loop import Settings
     from evalkit.training.options import OPTIONS
 
     if model == "mini":
-        shared = {"seed": seed, "steps": steps, "batch": batch, "accumulate": accumulate, "precision": precision, "device": device}
+        shared = {"seed": seed, "steps": steps, "batch": batch, "accumulate": accumulate}
+        shared |= {"scenes": scenes, "every": every, "precision": precision, "device": device}
         return [train(name, out=out, preset=preset, data=data, options=options, **shared) for name in MINI][-1].parent  # pyright: ignore[reportArgumentType]
     chosen = preset_of(model, preset)
-    for name, value in (("steps", steps), ("batch", batch), ("accumulate", accumulate)):
+    counts = {"steps": steps, "batch": batch, "accumulate": accumulate, "scenes": scenes, "every": every}
+    for name, value in counts.items():
         if value is not None and value < 1:
             raise EvalkitError(f"{name} is {value}, expected at least 1.", f"Leave --{name} out for the usual number.")
+    if scenes is not None and scenes > MOST_SCENES:
+        raise EvalkitError(f"scenes is {scenes}, expected at most {MOST_SCENES}.", "Those of the next seed begin behind them.")
     how = OPTIONS[model](**plugins.checked_options(OPTIONS[model], {**chosen.options, **(options or {})}, model))
     folder = Path(out)
     name = model if preset.isdigit() else f"{model}-{preset}"
@@ -85,12 +93,12 @@ def train(
         accumulate=accumulate,
         precision=precision,
         device=device_of(device),
-        every=chosen.every,
+        every=every or chosen.every,
     )
     examples: Examples
     held_out: Examples
     if data is None:
-        examples = World(settings.seed * 10_000_000, chosen.scenes, chosen.size)
+        examples = World(first_scene(settings.seed), scenes or chosen.scenes, chosen.size)
         held_out, judge = World(FIRST_HELD_OUT, HELD_OUT, chosen.size), trained("mini-judge")
     else:
         from evalkit.training.captioned import read_captioned

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from evalkit.core import EvalkitError
+from evalkit.generators.pictures import fixed_size
 from evalkit.models.dalle import GUIDANCE, Dalle
 from evalkit.models.image_tokenizer import ImageTokenizer
 from evalkit.models.load import codes_fingerprint, load_classifier, load_clip, load_dalle, load_image_tokenizer
@@ -18,6 +19,7 @@ from evalkit.models.mini_inception import to_bytes, to_unit
 from evalkit.models.text import SubwordTokenizer, TextTower
 from evalkit.terminal import track
 from evalkit.training import data
+from evalkit.training.ahead import ahead, helpers
 from evalkit.training.checkpoint import Average, Checkpoint, begin_with, differences, tokens_of
 from evalkit.training.curve import Curve, check_finite
 from evalkit.training.distillation import distillation_loss
@@ -30,6 +32,14 @@ from evalkit.training.precision import Descent, choose_precision
 from evalkit.training.reading import take_lessons
 
 log = logging.getLogger(__name__)
+
+
+class Part(NamedTuple):
+    """What a process takes of a batch at once."""
+
+    texts: Tensor  # int64 [N, T]
+    pictures: Tensor  # uint8 [N, 3, S, S]
+    hidden: Tensor  # bool [N], whose tokens are not seen
 
 
 def train_dalle(
@@ -93,15 +103,24 @@ def train_dalle(
     curve = Curve(settings.out, columns, start=start, images=settings.batch, device=device)
     nothing = data.read([""], pieces).to(device)
     losses: list[float] = []
-    for step in track(range(start, settings.steps), f"training {settings.out.stem}", settings.steps - start, "steps"):
-        rows = batch_of(step, lots, settings.batch, settings.seed).tolist()
-        randoms = [random_of(settings.seed, step, place) for place in range(settings.batch)]
-        total = 0.0
+
+    def prepare(step: int) -> list[Part]:
+        rows, parts = batch_of(step, lots, settings.batch, settings.seed).tolist(), list[Part]()
         for share in shares:
-            texts = data.read_for_training(examples, rows[share], randoms[share], pieces).to(device)
+            randoms = [random_of(settings.seed, step, place) for place in range(settings.batch)[share]]
+            texts = data.read_for_training(examples, rows[share], randoms, pieces)
+            hidden = torch.tensor([random.random() < options.hidden for random in randoms])
+            parts.append(Part(texts, examples.pictures(rows[share]), hidden))
+        return parts
+
+    steps = range(start, settings.steps)
+    batches = ahead(prepare, steps, helpers(device, own.count))
+    for step, parts in zip(track(steps, f"training {settings.out.stem}", len(steps), "steps"), batches, strict=True):
+        total = 0.0
+        for part in parts:
+            texts, pictures, hidden = (tensor.to(device) for tensor in part)
             with torch.no_grad():
-                goal = images.encode(to_unit(examples.pictures(rows[share]).to(device)))
-            hidden = torch.tensor([random.random() < options.hidden for random in randoms[share]], device=device)
+                goal = images.encode(to_unit(pictures))
             with precision.autocast():
                 logits = network(texts, goal, hidden)
             if teacher is None:
@@ -181,8 +200,9 @@ def text_tower(clip: Path, pieces: SubwordTokenizer) -> TextTower:
 def draw(network: Dalle, images: ImageTokenizer, pieces: SubwordTokenizer, prompts: list[str], device: str, guidance: float) -> Tensor:
     """One picture for each prompt: uint8 [N, 3, S, S]."""
     texts, nothing = data.read(prompts, pieces).to(device), data.read([""], pieces).to(device)
+    size = fixed_size(device)
     drawn = [
         network.sample(part, nothing, range(start, start + len(part)), guidance=guidance)
-        for start, part in zip(range(0, len(texts), 50), texts.split(50), strict=False)
+        for start, part in zip(range(0, len(texts), size), texts.split(size), strict=True)
     ]
     return to_bytes(images.decode(torch.cat(drawn))).cpu()

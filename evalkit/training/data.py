@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterable, Sequence
+from math import prod
 from pathlib import Path
 from random import Random
 from typing import NamedTuple, Protocol, get_args
@@ -26,6 +28,12 @@ COLOUR_NAMES, BACKGROUND_NAMES = tuple(COLOURS), tuple(BACKGROUNDS)
 CONTEXT = 24  # pieces of text
 HELD_OUT = 1_000_000_000  # scenes with seeds from here on are never trained on
 REFERENCE = 2_000_000_000  # scenes of the reference statistics
+MOST_SCENES = 10_000_000  # of one training
+
+
+def first_scene(seed: int) -> int:
+    """Where the scenes of a training begin: those of no two seeds are the same, and none is among those that are never trained on."""
+    return MOST_SCENES * (seed if seed < HELD_OUT // MOST_SCENES else seed + 300)
 
 
 def scenes(first_seed: int, count: int) -> list[Scene]:
@@ -54,12 +62,12 @@ class Examples(Protocol):
 
 
 class World:
-    """Scenes of the bundled world with consecutive seeds. Pictures are composed when they are first asked for, and kept."""
+    """Scenes of the bundled world with consecutive seeds. Pictures are composed when they are first asked for, and kept: by this process
+    and those forked from it together."""
 
     def __init__(self, first_seed: int, count: int, size: int = 32) -> None:
         self.size, self.scenes = size, scenes(first_seed, count)
-        self._kept = torch.empty(count, 3, size, size, dtype=torch.uint8)
-        self._known = torch.zeros(count, dtype=torch.bool)
+        self._kept, self._known = _shared(count, 3, size, size), _shared(count).view(torch.bool)
 
     def __len__(self) -> int:
         return len(self.scenes)
@@ -88,6 +96,11 @@ class World:
 
     def prompts(self) -> list[str]:
         return prompts_of(self.scenes)
+
+
+def _shared(*shape: int) -> Tensor:
+    """Zeros, uint8, in memory that forked processes share; none is taken before it is written to."""
+    return torch.frombuffer(mmap.mmap(-1, prod(shape)), dtype=torch.uint8).view(shape)
 
 
 def word_tokenizer() -> SubwordTokenizer:

@@ -19,6 +19,7 @@ from evalkit.models.mini_inception import to_bytes, to_unit
 from evalkit.models.text import SubwordTokenizer, TextFeatures, TextTower
 from evalkit.terminal import track
 from evalkit.training import data
+from evalkit.training.ahead import ahead, helpers
 from evalkit.training.checkpoint import Average, Checkpoint, begin_with
 from evalkit.training.curve import Curve, check_finite
 from evalkit.training.distributed import join
@@ -37,6 +38,15 @@ PENALTY_EVERY = 16  # steps between gradient penalties, which then weigh as much
 class Stage(NamedTuple):
     size: int
     fade: float
+
+
+class Batch(NamedTuple):
+    """What is prepared of a step: for all processes together, but for the pictures."""
+
+    texts: Tensor  # int64 [N, T]
+    pictures: list[Tensor]  # uint8 [n, 3, S, S], of the parts in which this process takes its share
+    normal: Tensor  # float [N, noise]
+    shift: Shifts
 
 
 def stage(progress: float, size: int = 32) -> Stage:
@@ -131,24 +141,29 @@ def train_gan(
             noise = torch.where(told[:, None], guess.draw(normal), normal)
             return network(network.encode_text(numbers), noise, now.size, now.fade).float(), guess
 
-    def pictured(rows: list[int]) -> Tensor:
-        return to_unit(examples.pictures(rows).to(device).to(memory_format=torch.channels_last))
+    def stage_of(step: int) -> Stage:
+        return stage(step / settings.steps, size) if options.growing else Stage(size, 1.0)
 
-    for step in track(range(start, settings.steps), f"training {settings.out.stem}", settings.steps - start, "steps"):
-        before, now = stage((step - 1) / settings.steps, size), stage(step / settings.steps, size)
-        if not options.growing:
-            before = now = Stage(size, 1.0)
+    def prepare(step: int) -> Batch:
+        rows, generator = batch_of(step, lots, settings.batch, settings.seed).tolist(), generator_of(settings.seed, step)
+        captions = [examples.caption(row, random_of(settings.seed, step, place)) for place, row in enumerate(rows)]
+        normal = torch.randn(settings.batch, network.noise, generator=generator)
+        shift = shifts(settings.batch, stage_of(step).size, generator)
+        return Batch(data.read(captions, words), [examples.pictures(rows[share]) for share in shares], normal, shift)
+
+    def pictured(pictures: Tensor) -> Tensor:
+        return to_unit(pictures.to(device).to(memory_format=torch.channels_last))
+
+    steps = range(start, settings.steps)
+    batches = ahead(prepare, steps, helpers(device, own.count))
+    for step, batch in zip(track(steps, f"training {settings.out.stem}", len(steps), "steps"), batches, strict=True):
+        before, now = stage_of(step - 1), stage_of(step)
         if before.fade < 1 == now.fade:  # the layers that drew while fading are another network: average anew
             average.restart(network)
         rate = min(1.0, 4 * (1 - step / settings.steps) + 0.05)
-        rows = batch_of(step, lots, settings.batch, settings.seed).tolist()
-        captions = [examples.caption(row, random_of(settings.seed, step, place)) for place, row in enumerate(rows)]
-        numbers = data.read(captions, words).to(device)
+        numbers, normal, shift = batch.texts.to(device), batch.normal.to(device), batch.shift
         with torch.no_grad():  # before there are critics, the generator learns from what the encoder saw, and nobody else reads
             text = reader.read(numbers) if step >= first_critics else None
-        generator = generator_of(settings.seed, step)
-        normal = torch.randn(settings.batch, network.noise, generator=generator).to(device)
-        shift = shifts(settings.batch, now.size, generator)
         told = torch.arange(settings.batch, device=device) % (1 if text is None else 2) == 0  # draw with what the encoder says
         told &= options.reconstruction > 0
 
@@ -156,8 +171,8 @@ def train_gan(
         sums = dict.fromkeys(LOSSES if text is not None else ("reconstruction", "divergence"), 0.0)
         if text is not None:
             other = text.of((torch.arange(settings.batch) - 1) % settings.batch)
-            for share in shares:
-                whole = pictured(rows[share])
+            for share, pictures in zip(shares, batch.pictures, strict=True):
+                whole = pictured(pictures)
                 real = augment(shown_at(whole, now), shift.of(share))
                 with torch.no_grad():
                     fake = augment(drawn(numbers[share], whole, normal[share], told[share], now)[0], shift.of(share))
@@ -179,16 +194,16 @@ def train_gan(
         alone = first_critics <= step < first_heard
         network.requires_grad_(not alone)
         learning = not alone or options.reconstruction > 0
-        for share in shares:
-            whole = pictured(rows[share])
-            pictures, guess = drawn(numbers[share], whole, normal[share], told[share], now)
+        for share, pictures in zip(shares, batch.pictures, strict=True):
+            whole = pictured(pictures)
+            fake, guess = drawn(numbers[share], whole, normal[share], told[share], now)
             loss = torch.zeros((), device=device)
             if text is not None:
-                loss = len(critics) * generator_loss(scores(augment(pictures, shift.of(share)), [text.of(share)], now.fade), kind=kind)
+                loss = len(critics) * generator_loss(scores(augment(fake, shift.of(share)), [text.of(share)], now.fade), kind=kind)
                 sums["generator"] += loss.item() / len(critics) / len(shares)
             if options.reconstruction:
                 mine = told[share]
-                away = difference(pictures[mine], shown_at(whole[mine], now), feature_critic)
+                away = difference(fake[mine], shown_at(whole[mine], now), feature_critic)
                 nats = guess.divergence()[mine].mean()
                 sums["reconstruction"] += away.item() / len(shares)
                 sums["divergence"] += nats.item() / len(shares)

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from evalkit.core import EvalkitError
@@ -13,6 +14,7 @@ from evalkit.models.image_tokenizer import ImageTokenizer
 from evalkit.models.load import load_classifier, load_image_tokenizer
 from evalkit.models.mini_inception import to_bytes, to_unit
 from evalkit.terminal import track
+from evalkit.training.ahead import ahead, helpers
 from evalkit.training.checkpoint import Average, Checkpoint, begin_with
 from evalkit.training.curve import Curve, check_finite
 from evalkit.training.data import Examples
@@ -56,10 +58,17 @@ def train_image_tokenizer(settings: Settings, examples: Examples, held_out: Exam
         average.restart(network)
     curve = Curve(settings.out, ("loss", "psnr", "codes"), start=start, images=settings.batch, device=device)
     lots, shares = torch.arange(len(examples)), own.shares(settings.batch, settings.accumulate)
-    for step in track(range(start, settings.steps), f"training {settings.out.stem}", settings.steps - start, "steps"):
-        rows, total = batch_of(step, lots, settings.batch, settings.seed).tolist(), 0.0
-        for share in shares:
-            images = to_unit(examples.pictures(rows[share]).to(device))
+
+    def prepare(step: int) -> list[Tensor]:
+        rows = batch_of(step, lots, settings.batch, settings.seed).tolist()
+        return [examples.pictures(rows[share]) for share in shares]
+
+    steps = range(start, settings.steps)
+    batches = ahead(prepare, steps, helpers(device, own.count))
+    for step, parts in zip(track(steps, f"training {settings.out.stem}", len(steps), "steps"), batches, strict=True):
+        total = 0.0
+        for part in parts:
+            images = to_unit(part.to(device))
             with precision.autocast():
                 drawn = network(images)
             error = drawn.float() - images

@@ -19,6 +19,7 @@ from evalkit.scenes.compose import Scene
 from evalkit.scenes.world import RELATIONS
 from evalkit.terminal import track
 from evalkit.training import data
+from evalkit.training.ahead import ahead, helpers
 from evalkit.training.checkpoint import Average, Checkpoint
 from evalkit.training.curve import Curve, check_finite
 from evalkit.training.distributed import join, normalise_together
@@ -53,13 +54,23 @@ def train_classifier(settings: Settings, examples: data.World, options: Classifi
     weights = torch.ones(len(data.NOUNS) + 1, device=device)
     weights[-1] = 0.1  # most cells hold nothing
     lots, shares = torch.arange(len(examples)), own.shares(settings.batch, settings.accumulate)
-    for step in track(range(start, settings.steps), f"training {settings.out.stem}", settings.steps - start, "steps"):
-        rows, total = batch_of(step, lots, settings.batch, settings.seed), 0.0
+
+    def prepare(step: int) -> list[tuple[Tensor, list[Tensor], list[Tensor]]]:
+        rows = batch_of(step, lots, settings.batch, settings.seed)
         draws = augmentation(settings.batch, examples.size, generator_of(settings.seed, step))
-        for share in shares:
-            pictures = to_unit(examples.pictures(rows[share].tolist()).to(device))
-            pictures = augment(pictures, *(draw[share].to(device) for draw in draws)).contiguous(memory_format=torch.channels_last)
-            truth = [part[rows[share]].to(device) for part in targets]
+        return [
+            (examples.pictures(rows[share].tolist()), [draw[share] for draw in draws], [part[rows[share]] for part in targets])
+            for share in shares
+        ]
+
+    steps = range(start, settings.steps)
+    batches = ahead(prepare, steps, helpers(device, own.count))
+    for step, parts in zip(track(steps, f"training {settings.out.stem}", len(steps), "steps"), batches, strict=True):
+        total = 0.0
+        for pictures, draws, truth in parts:
+            draw, noise = (part.to(device) for part in draws)
+            pictures = augment(to_unit(pictures.to(device)), draw, noise).contiguous(memory_format=torch.channels_last)
+            truth = [part.to(device) for part in truth]
             with precision.autocast():
                 found = network(pictures)
             loss = F.cross_entropy(found.nouns.float(), truth[0], weight=weights, reduction="sum") / (len(pictures) * CELLS_THAT_COUNT)

@@ -37,8 +37,8 @@ def test_what_does_not_fit_is_cut_and_nothing_is_one_unknown() -> None:
 def test_the_world_reads_inflections_that_no_caption_has() -> None:
     tokenizer = SubwordTokenizer(pieces(), 24)
     assert [tokenizer.pieces[n - 2] for n in tokenizer.split("skateboarders")] == ["skateboard", "##ers"]
-    assert all(len(tokenizer.split(word)) == 1 and tokenizer.split(word) != [UNKNOWN] for word in words())
-    assert [tokenizer.split(word) for word in ("cardboard", "catch", "beard")] == [[UNKNOWN]] * 3  # no car, cat or bear
+    assert all(len(tokenizer.split(word)) == 1 and tokenizer.split(word) != (UNKNOWN,) for word in words())
+    assert [tokenizer.split(word) for word in ("cardboard", "catch", "beard")] == [(UNKNOWN,)] * 3  # no car, cat or bear
 
 
 def test_learned_pieces_by_hand() -> None:

@@ -1,0 +1,48 @@
+"""Prepares the batches of the next steps while the accelerator is busy with this one.
+
+To compose the pictures and captions of a batch of 256 takes one core 15 to 90 milliseconds, and an accelerator as long as ten for all
+else of a step. So there other processes prepare batches, several ahead. On a processor nothing would be gained: its cores teach.
+The batches are the same either way, since all that is random in a step comes from its number.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar, cast
+
+from torch.utils.data import DataLoader, Dataset
+
+T = TypeVar("T")
+MOST = 8  # more processes than this have never been waited for
+
+
+def helpers(device: str, processes: int = 1) -> int:
+    """How many processes prepare batches for each of those that train: none on a processor, or where none can be forked from this."""
+    if not device.startswith("cuda") or not sys.platform.startswith("linux"):
+        return 0
+    return max(0, min(MOST, len(os.sched_getaffinity(0)) // processes - 1))
+
+
+def ahead(prepare: Callable[[int], T], steps: range, count: int) -> Iterator[T]:
+    """What `prepare` makes of each step, in their order, in `count` other processes; with 0 of them here, when it is asked for.
+
+    prepare: makes tensors on the CPU, alone or in tuples and lists.
+    """
+    if count == 0:
+        return map(prepare, steps)
+    loader = DataLoader(
+        _Prepared(prepare), batch_size=None, sampler=steps, num_workers=count, prefetch_factor=4, multiprocessing_context="fork"
+    )
+    return iter(cast("DataLoader[T]", loader))
+
+
+class _Prepared(Dataset[T], Generic[T]):
+    """What is prepared, by the number of its step."""
+
+    def __init__(self, prepare: Callable[[int], T]) -> None:
+        self.prepare = prepare
+
+    def __getitem__(self, index: int) -> T:
+        return self.prepare(index)
