@@ -4,6 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import models_for_tests
 import pytest
 from models_for_tests import picture
 
@@ -44,6 +45,14 @@ def test_every_image_with_its_row(tmp_path: Path) -> None:
         assert record.seconds > 0
     assert run.prompts() == list(PROMPTS)
     assert run.models() == [MODEL]
+
+
+def test_a_generator_that_draws_many_at_once_is_asked_for_as_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CALLS", str(tmp_path / "calls"))
+    monkeypatch.setattr(models_for_tests.slow, "at_once", 4, raising=False)
+    for batch_size in (2, 6):
+        generate(config(tmp_path / str(batch_size), "models_for_tests:slow", per_prompt=2, batch_size=batch_size))
+    assert (tmp_path / "calls").read_text().split() == ["4", "4", "2", "6", "4"]
 
 
 def test_images_do_not_depend_on_batches_or_ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,7 +91,7 @@ def load(
             best, highest = torch.where(better[:, None, None, None], other, best), torch.maximum(scores, highest)
         return best
 
-    return FixedBatches(draw, pieces, fingerprint(path, decoder), fixed_size(where))
+    return FixedBatches(draw, pieces, fingerprint(path, decoder), fixed_size(where, network.length))
 
 
 def _nearness(device: str) -> Callable[[Tensor, list[list[str]]], Tensor]:

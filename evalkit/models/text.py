@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -60,6 +60,8 @@ class SubwordTokenizer:
 
     def numbers(self, words: Sequence[str], apart: Collection[int] = ()) -> list[int]:
         """All pieces of a text that is split into words; the words at the places `apart` are taken apart."""
+        if not apart:
+            return list(chain.from_iterable(map(self.split, words)))
         return [number for place, word in enumerate(words) for number in self.split(word, place not in apart)]
 
     def pad(self, rows: Sequence[Sequence[int]]) -> Tensor:

@@ -200,7 +200,7 @@ def text_tower(clip: Path, pieces: SubwordTokenizer) -> TextTower:
 def draw(network: Dalle, images: ImageTokenizer, pieces: SubwordTokenizer, prompts: list[str], device: str, guidance: float) -> Tensor:
     """One picture for each prompt: uint8 [N, 3, S, S]."""
     texts, nothing = data.read(prompts, pieces).to(device), data.read([""], pieces).to(device)
-    size = fixed_size(device)
+    size = fixed_size(device, network.length)
     drawn = [
         network.sample(part, nothing, range(start, start + len(part)), guidance=guidance)
         for start, part in zip(range(0, len(texts), size), texts.split(size), strict=True)
