@@ -55,12 +55,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("model", MODELS)
 def test_two_processes_learn_what_one_learns(runs: Path, model: str) -> None:
     one, two = (load_file(runs / name / f"{model}.safetensors") for name in ("one", "two"))
-    # Adam without momentum, as the GAN has it, makes steps of one size even of gradients that are mere rounding.
-    rounding = 5e-3 if model == "gan" else 1e-4
     assert one.keys() == two.keys()
     for name, value in one.items():
         if value.is_floating_point():
-            assert torch.allclose(value.float(), two[name].float(), rtol=1e-3, atol=rounding), name
+            away = (value.float() - two[name].float()).abs()
+            if model == "gan":  # Adam without momentum makes steps of one size, 8e-4, even of the few gradients that are mere rounding
+                assert away.mean() < 2e-4, name
+            else:
+                assert (away <= 1e-4 + 1e-3 * value.float().abs()).all(), name
     losses = [_numbers(runs / name / f"{model}.csv") for name in ("one", "two")]
     assert losses[1] == pytest.approx(losses[0], rel=2e-2 if model == "gan" else 1e-3)
 
