@@ -139,7 +139,8 @@ def _run(
         options = replace(options, weights=file(options.weights))
         train_image_tokenizer(settings, examples, held_out, options, coach=trained("mini-coach"))
     elif model == "dalle":
-        options = replace(options, teacher=file(options.teacher), weights=file(options.weights))
+        teachers = ",".join(file(place.strip()) for place in options.teacher.split(","))
+        options = replace(options, teacher=teachers, weights=file(options.weights))
         train_dalle(settings, examples, held_out, options, tokenizer=trained("image-tokenizer"), clip=trained("mini-clip"), judge=judge)
     elif model == "gan":
         options = replace(options, weights=file(options.weights))

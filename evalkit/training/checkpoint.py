@@ -26,11 +26,11 @@ def save_weights(path: Path, state: dict[str, Tensor], config: dict[str, Any]) -
 
 
 def begin_with(network: nn.Module, path: Path, trained: nn.Module, theirs: dict[str, Any], config: dict[str, Any]) -> None:
-    """Give a network the weights of a trained one, which was read from a file. Raises EvalkitError where that is of another shape, or
-    of another image tokenizer, with the fields that differ."""
+    """Give a network the weights of a trained one, which was read from a file; what that has not stays as it is. Raises EvalkitError
+    where it is of another shape, or of another image tokenizer, with the fields that differ."""
     if found := differences((*FIELDS[config["kind"]], *tokens_of(theirs)), theirs, config):
         raise EvalkitError(f"{path} is of another shape: it differs in {found}.", "Repeat its options, or begin anew without weights.")
-    network.load_state_dict(trained.state_dict())
+    network.load_state_dict(network.state_dict() | trained.state_dict())
 
 
 class Average:

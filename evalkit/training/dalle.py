@@ -73,12 +73,12 @@ def train_dalle(
         "pieces": list(pieces.pieces), "context": pieces.context, "seed": settings.seed,
         "guidance": GUIDANCE, "image_tokenizer": codes_fingerprint(images),
     }  # fmt: skip
-    teacher, before = None, load_dalle(Path(options.weights)) if options.weights else None
+    teachers, before = list[Dalle](), load_dalle(Path(options.weights)) if options.weights else None
     if before is not None:
         config["guidance"] = float(before[1].get("guidance", GUIDANCE))
     if options.teacher:
-        teacher, config["guidance"] = load_teacher(Path(options.teacher), config, options.guided)
-        teacher = teacher.to(device)
+        teachers, config["guidance"] = load_teachers([Path(place) for place in options.teacher.split(",")], config, options.guided)
+        teachers = [teacher.to(device) for teacher in teachers]
     average = Average(network, 0.998)
     matrices = [p for blocks in (network.order, network.blocks) for p in blocks.parameters() if p.ndim == 2]
     reading = list(tower.parameters())
@@ -93,8 +93,8 @@ def train_dalle(
     if start == 0:
         if before is not None:
             begin_with(network, Path(options.weights), *before, config)
-        elif teacher is not None and (len(teacher.blocks), teacher.heads) == (options.depth, options.heads):
-            network.load_state_dict(teacher.state_dict())  # a student of the same size begins as its teacher, who can read
+        elif teachers and (len(teachers[0].blocks), teachers[0].heads) == (options.depth, options.heads):
+            network.load_state_dict(teachers[0].state_dict())  # a student of the same size begins as its teacher, who can read
         else:
             lessons = min(options.reading, settings.steps)
             take_lessons(network, network.order, tower.parameters(), examples, pieces, steps=lessons, seed=settings.seed)
@@ -123,13 +123,14 @@ def train_dalle(
                 goal = images.encode(to_unit(pictures))
             with precision.autocast():
                 logits = network(texts, goal, hidden)
-            if teacher is None:
+            if not teachers:
                 loss = F.cross_entropy(logits.flatten(0, 1).float(), goal.flatten())
             else:
                 with torch.no_grad(), precision.autocast():
-                    soft = teacher(texts, goal, hidden)
+                    soft = torch.stack([teacher(texts, goal, hidden) for teacher in teachers]).mean(0)
                     if options.guided != 1:
-                        without = teacher(nothing[:, : texts.shape[1]].expand(len(texts), -1), goal, hidden)
+                        empty = nothing[:, : texts.shape[1]].expand(len(texts), -1)
+                        without = torch.stack([teacher(empty, goal, hidden) for teacher in teachers]).mean(0)
                         soft = torch.lerp(without, soft, options.guided)
                 loss = distillation_loss(logits, soft, goal, temperature=options.temperature, share=options.share)
             descent.backward(loss, len(shares))
@@ -153,22 +154,29 @@ def train_dalle(
             losses.clear()
 
 
-def load_teacher(path: Path, student: dict[str, Any], guided: float) -> tuple[Dalle, float]:
-    """A trained dalle, and the guidance that its student will need to draw as it does.
+def load_teachers(paths: list[Path], student: dict[str, Any], guided: float) -> tuple[list[Dalle], float]:
+    """Trained dalles, and the guidance that their student will need to draw as they do.
 
-    Raises EvalkitError where it reads other text tokens or writes other image tokens than its student, or where it is to be guided
-    and has its guidance in itself.
+    Raises EvalkitError where one reads other text tokens or writes other image tokens than its student, where one is to be guided and
+    has its guidance in itself, and where they need different ones.
     """
-    teacher, config = load_dalle(path)
-    if found := differences(("codes", "side", "pieces", "context", *tokens_of(config)), config, student):
-        raise EvalkitError(f"The teacher {path} differs from its student in {found}.", "Train both on the same image tokenizer and CLIP.")
-    needed = float(config.get("guidance", GUIDANCE))
-    if guided != 1 and needed == 1:
+    loaded, needed = [load_dalle(path) for path in paths], set[float]()
+    for path, (_, config) in zip(paths, loaded, strict=True):
+        if found := differences(("codes", "side", "pieces", "context", *tokens_of(config)), config, student):
+            raise EvalkitError(
+                f"The teacher {path} differs from its student in {found}.", "Train both on the same image tokenizer and CLIP."
+            )
+        needed.add(float(config.get("guidance", GUIDANCE)))
+        if guided != 1 and 1.0 in needed:
+            raise EvalkitError(
+                f"The teacher {path} learned from a guided teacher itself, so it cannot be guided once more.",
+                "Train one without: `evalkit train dalle`; or set dalle.guided=1.",
+            )
+    if guided == 1 and len(needed) > 1:
         raise EvalkitError(
-            f"The teacher {path} learned from a guided teacher itself, so it cannot be guided once more.",
-            "Train one without: `evalkit train dalle`; or set dalle.guided=1.",
+            f"The teachers draw with different guidance: {', '.join(map(str, sorted(needed)))}.", "Name teachers of one kind, or fewer."
         )
-    return teacher.eval(), needed if guided == 1 else 1.0
+    return [teacher.eval() for teacher, _ in loaded], needed.pop() if guided == 1 else 1.0
 
 
 @torch.no_grad()

@@ -49,14 +49,14 @@ class Batch(NamedTuple):
     shift: Shifts
 
 
-def stage(progress: float, size: int = 32) -> Stage:
+def stage(progress: float, size: int = 32, known: int = 4) -> Stage:
     """Size and fade at a point of the training, 0..1: every size has as long as all smaller ones together and a half more, and
-    the first third of it fades in (Karras et al. 2018)."""
-    sizes = [side for side in WIDTHS if 8 <= side <= size]
+    the first third of it fades in (Karras et al. 2018), where there is a smaller one: 4, or what is known from an earlier training."""
+    sizes = [side for side in WIDTHS if known < side <= size]
     ends = [0.4 ** (len(sizes) - 1 - place) for place in range(len(sizes))]  # 0.16, 0.4, 1 for 8, 16, 32
     place = next((place for place, end in enumerate(ends) if progress < end), len(ends) - 1)
     begin = ends[place - 1] if place else 0.0
-    return Stage(sizes[place], 1.0 if place == 0 else min(1.0, (progress - begin) / ((ends[place] - begin) / 3)))
+    return Stage(sizes[place], 1.0 if sizes[place] == 8 else min(1.0, (progress - begin) / ((ends[place] - begin) / 3)))
 
 
 def train_gan(
@@ -112,14 +112,17 @@ def train_gan(
         "kind": "gan", "pieces": list(words.pieces), "context": words.context, "width": network.text.position.shape[1],
         "depth": options.depth, "size": size, "noise": options.noise, "widths": list(WIDTHS.items()), "seed": settings.seed,
     }  # fmt: skip
+    before = load_gan(Path(options.weights)) if options.weights else None
+    grows = before is not None and options.growing and before[1]["size"] < size
+    known = int(before[1]["size"]) if before is not None and grows else 4
     checkpoint = Checkpoint(
         settings.out, config, average, network=network, encoder=encoder, critics=critics, drawing=drawing, judging=judging
     )
     start = checkpoint.resume()
     if start == 0:
-        if options.weights:
-            path = Path(options.weights)
-            begin_with(network, path, *load_gan(path), config)
+        if before is not None:
+            trained, theirs = before
+            begin_with(network, Path(options.weights), trained, theirs | ({"size": size} if grows else {}), config)
         else:
             tower, lessons = network.text, min(options.reading, settings.steps)
             below = [*tower.word.parameters(), tower.position, *tower.norm.parameters()]
@@ -142,7 +145,9 @@ def train_gan(
             return network(network.encode_text(numbers), noise, now.size, now.fade).float(), guess
 
     def stage_of(step: int) -> Stage:
-        return stage(step / settings.steps, size) if options.growing else Stage(size, 1.0)
+        if not options.growing:
+            return Stage(size, 1.0)
+        return stage(step / settings.steps, size, known)
 
     def prepare(step: int) -> Batch:
         rows, generator = batch_of(step, lots, settings.batch, settings.seed).tolist(), generator_of(settings.seed, step)

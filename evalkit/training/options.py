@@ -43,7 +43,8 @@ class DalleOptions:
     hidden: float = 0.15  # share of pictures whose tokens are hidden from it, so that it asks the text
     rate: float = 0.02  # Muon's peak learning rate; AdamW's is 0.15 of it, 0.025 for the text tower
     loose: str = ""  # weights of a dalle whose text encoder learns to read loose captions, and nothing else; "dalle" = as above
-    teacher: str = ""  # weights of a larger dalle to learn from; "dalle" = the one in `out`, or the bundled one; empty = none
+    teacher: str = ""  # weights of a dalle as large or larger to learn from, or of several, joined by commas: then from the mean of their
+    # logits; "dalle" = the one in `out`, or the bundled one; empty = none
     temperature: float = 1.0  # of the teacher's and the student's chances
     guided: float = 1.0  # guidance of the teacher, which its student then has in itself; 1 = none
     share: float = 0.5  # of what is learned from the teacher
@@ -53,7 +54,8 @@ class DalleOptions:
 class GanOptions:
     """The techniques of the adversarial training, each of which can be left out."""
 
-    weights: str = ""  # of a gan of the same shape to go on from; "gan" = the one in `out`, or the bundled one; empty = begin anew
+    weights: str = ""  # of a gan of the same shape to go on from, or of a smaller size, with which growing then begins; "gan" = the one
+    # in `out`, or the bundled one; empty = begin anew
     loose: str = ""  # weights of a gan whose text encoder learns to read loose captions, and nothing else; "gan" = as above
     critics: float = 0.0  # share of the steps before there are any: the generator learns from its encoder alone, and faster
     alone: float = 0.0  # share of the steps, the first with critics, in which only they and the encoder learn
