@@ -3,20 +3,21 @@
 import csv
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from small_trainings import BUNDLED, CLIP, COACH, TOKENIZER, held_out, settings, small_dalle, world
 
 from evalkit.core import EvalkitError
-from evalkit.generators import dalle
-from evalkit.models.load import load_dalle
+from evalkit.generators import dalle, gan
+from evalkit.models.load import load_dalle, load_gan
 from evalkit.training import data, presets, train
 from evalkit.training.checkpoint import Checkpoint, save_weights
-from evalkit.training.gan import train_gan
+from evalkit.training.gan import Stage, stage, train_gan
 from evalkit.training.image_tokenizer import train_image_tokenizer
 from evalkit.training.loop import Settings
 from evalkit.training.options import DalleOptions, GanOptions, TokenizerOptions
@@ -95,6 +96,43 @@ def test_what_cannot_be_gone_on_from(tmp_path: Path, train: Callable[[Settings],
     with pytest.raises(EvalkitError, match=message):
         train(settings(tmp_path, "new", 1, 4))
     assert not list(tmp_path.glob("new*"))
+
+
+def grow(how: Settings, options: GanOptions, size: int) -> None:
+    examples = (data.World(0, 16, size), data.World(data.HELD_OUT, 64, size))
+    train_gan(how, *examples, options, clip=CLIP, coach=COACH, judge=None)
+
+
+def test_a_gan_grows_on_from_a_smaller_size(tmp_path: Path) -> None:
+    """What it was draws at its own size as before, and its pictures enlarged are where the next size begins to fade in."""
+    grow(settings(tmp_path, "gan", 6, 4, every=1), GanOptions(weights=str(GAN), rate=1e-9, critics=0.5), 64)
+    before, after = load_gan(GAN)[0], load_gan(tmp_path / "gan.safetensors")[0]
+    assert after.size == 64
+    told = after.encode_text(data.read(["a dog on the grass", "two red circles"], data.word_tokenizer()))
+    noise = after.noise_of([1, 2])
+    small = before(told, noise)
+    assert torch.allclose(after(told, noise, 32), small, atol=0.02)
+    enlarged = torch.nn.functional.interpolate(small.clamp(-0.999, 0.999).atanh(), scale_factor=2, mode="bilinear", align_corners=False)
+    assert torch.allclose(after(told, noise, 64, 0.0), enlarged.tanh(), atol=0.02)
+    with (tmp_path / "gan.csv").open(newline="") as file:
+        assert {row["size"] for row in csv.DictReader(file)} == {"64.0000"}
+    picture = gan.load(weights=str(tmp_path), device="cpu")(["a dog"], [1])[0]
+    assert isinstance(picture, Image.Image)
+    assert picture.size == (64, 64)
+
+
+def test_a_gan_grows_from_what_it_knows() -> None:
+    stages = [stage(step / 1000, 128, 32) for step in range(1000)]
+    assert [size for size, _ in groupby(stages, key=lambda now: now.size)] == [64, 128]
+    assert stages[0] == Stage(64, 0.0)
+    assert stages[399] == Stage(64, 1.0)
+    assert stages[400].fade < 0.01
+
+
+@pytest.mark.parametrize(("size", "growing"), [(16, True), (64, False)])
+def test_only_a_smaller_gan_grows_and_only_where_it_may(tmp_path: Path, size: int, growing: bool) -> None:
+    with pytest.raises(EvalkitError, match=rf"another shape: it differs in size \(32 there, {size} now\)"):
+        grow(settings(tmp_path, "gan", 1, 4), GanOptions(weights=str(GAN), growing=growing), size)
 
 
 @pytest.mark.parametrize("option", ["weights", "teacher"])

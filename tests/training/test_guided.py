@@ -21,17 +21,22 @@ from evalkit.training.options import DalleOptions
 PIECES = data.subword_tokenizer()
 
 
+def opinionated(path: Path, seed: int, **header: float) -> None:
+    """A dalle that was never trained and has an opinion on every text."""
+    torch.manual_seed(seed)
+    network = Dalle(text_tower(CLIP, PIECES), codes=3072, depth=1)
+    with torch.no_grad():
+        for layer in (network.head, network.blocks[0].condition):  # pyright: ignore[reportAttributeAccessIssue, reportIndexIssue]
+            layer.weight.normal_(std=0.1)
+    config = {"kind": "dalle", "pieces": list(PIECES.pieces), "context": PIECES.context, "codes": 3072, "side": 8, "width": 128}
+    save_weights(path, network.state_dict(), config | {"depth": 1, "heads": 4} | header)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A teacher who has an opinion on every text, and what its student of twenty steps became."""
-    torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("guided")
-    teacher = Dalle(text_tower(CLIP, PIECES), codes=3072, depth=1)
-    with torch.no_grad():
-        for layer in (teacher.head, teacher.blocks[0].condition):  # pyright: ignore[reportAttributeAccessIssue, reportIndexIssue]
-            layer.weight.normal_(std=0.1)
-    config = {"kind": "dalle", "pieces": list(PIECES.pieces), "context": PIECES.context, "codes": 3072, "side": 8, "width": 128}
-    save_weights(folder / "dalle.safetensors", teacher.state_dict(), config | {"depth": 1, "heads": 4})
+    opinionated(folder / "dalle.safetensors", seed=0)
     (folder / "image-tokenizer.safetensors").symlink_to(BUNDLED / "image-tokenizer.safetensors")
     options = DalleOptions(depth=1, teacher=str(folder / "dalle.safetensors"), guided=3.0, share=1.0, hidden=0.0)
     small_dalle(settings(folder, "dalle-guided", 20, 8), options, judge=None)
@@ -48,11 +53,31 @@ def test_the_student_comes_nearer_to_the_guided_teacher(folder: Path) -> None:
     teacher, student = (load_dalle(folder / f"{name}.safetensors")[0] for name in ("dalle", "dalle-guided"))
     with_text, without = _logits(teacher, held_out().prompts()), _logits(teacher, [""] * 64)
     goal = without + 3 * (with_text - without)
-    before, after = (
-        torch.nn.functional.kl_div(logits.log_softmax(-1), goal.log_softmax(-1), log_target=True, reduction="batchmean")
-        for logits in (with_text, _logits(student, held_out().prompts()))
-    )
-    assert after < 0.9 * before
+    assert _divergence(_logits(student, held_out().prompts()), goal) < 0.9 * _divergence(with_text, goal)
+
+
+def test_the_student_of_two_comes_nearer_to_the_mean_of_their_logits(tmp_path: Path) -> None:
+    names = ("one", "two")
+    for seed, name in enumerate(names):
+        opinionated(tmp_path / f"{name}.safetensors", seed)
+    teachers = ",".join(str(tmp_path / f"{name}.safetensors") for name in names)
+    small_dalle(settings(tmp_path, "student", 20, 8), DalleOptions(depth=1, teacher=teachers, share=1.0, hidden=0.0), judge=None)
+    one, two, student = (_logits(load_dalle(tmp_path / f"{name}.safetensors")[0], held_out().prompts()) for name in (*names, "student"))
+    goal = (one + two) / 2
+    assert _divergence(student, goal) < 0.9 * _divergence(one, goal)  # as which it began
+    assert load_dalle(tmp_path / "student.safetensors")[1]["guidance"] == GUIDANCE
+
+
+def test_teachers_that_draw_with_different_guidance_are_refused(tmp_path: Path) -> None:
+    opinionated(tmp_path / "one.safetensors", 0)
+    opinionated(tmp_path / "two.safetensors", 1, guidance=1.0)
+    options = DalleOptions(depth=1, teacher=f"{tmp_path}/one.safetensors,{tmp_path}/two.safetensors")
+    with pytest.raises(EvalkitError, match=r"draw with different guidance: 1.0, 1.8"):
+        small_dalle(settings(tmp_path, "student", 1, 8), options, judge=None, scenes=8)
+
+
+def _divergence(logits: Tensor, goal: Tensor) -> Tensor:
+    return torch.nn.functional.kl_div(logits.log_softmax(-1), goal.log_softmax(-1), log_target=True, reduction="batchmean")
 
 
 def test_what_the_weights_need_is_in_their_header(folder: Path) -> None:
