@@ -80,7 +80,13 @@ def train_gan(
             f"gan.critics is {options.critics} and gan.alone {options.alone}, expected shares of the steps, 0 to 1.",
             "Write --set gan.critics=0.8 for critics in the last fifth.",
         )
-    first_critics = round(options.critics * settings.steps)  # steps: that of the critics, and that in which the generator hears them
+    if options.critics and options.critics + options.alone >= 1:
+        raise EvalkitError(
+            f"gan.critics is {options.critics} and gan.alone {options.alone}: the generator would never hear its critics.",
+            "Make their sum less than 1.",
+        )
+    # Steps: the first with critics, and the first in which the generator hears them. The last step has critics, however few there are.
+    first_critics = min(round(options.critics * settings.steps), settings.steps - 1)
     first_heard = first_critics + round(options.alone * settings.steps)
     if first_critics and not options.reconstruction:
         raise EvalkitError(

@@ -84,6 +84,7 @@ def test_a_generator_that_learns_before_there_are_critics(tmp_path: Path, monkey
         (lambda how: small_gan(how, replace(GOING_ON, depth=1)), r"another shape: it differs in depth \(2 there, 1 now\)"),
         (lambda how: small_gan(how, replace(GOING_ON, weights="nowhere")), "There are no gan weights at nowhere"),
         (lambda how: small_gan(how, replace(GOING_ON, critics=0.6, reconstruction=0.0)), "in the first 1 steps nothing would be learned"),
+        (lambda how: small_gan(how, replace(GOING_ON, critics=0.5, alone=0.5)), "the generator would never hear its critics"),
         (lambda how: small_gan(how, replace(GOING_ON, critics=200.0)), "critics is 200.0 .* expected shares of the steps"),
         (lambda how: small_gan(how, replace(GOING_ON, often="pears")), "no scenes of the kind 'pears' .* single, count, pair, or nothing"),
         (
@@ -94,7 +95,7 @@ def test_a_generator_that_learns_before_there_are_critics(tmp_path: Path, monkey
 )
 def test_what_cannot_be_gone_on_from(tmp_path: Path, train: Callable[[Settings], None], message: str) -> None:
     with pytest.raises(EvalkitError, match=message):
-        train(settings(tmp_path, "new", 1, 4))
+        train(settings(tmp_path, "new", 2, 4))
     assert not list(tmp_path.glob("new*"))
 
 
