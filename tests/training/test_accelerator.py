@@ -15,7 +15,7 @@ from evalkit.generators import dalle, gan
 from evalkit.training.gan import train_gan
 from evalkit.training.image_tokenizer import train_image_tokenizer
 from evalkit.training.mini import train_classifier, train_clip
-from evalkit.training.options import ClassifierOptions, GanOptions, TokenizerOptions
+from evalkit.training.options import ClassifierOptions, DalleOptions, GanOptions, TokenizerOptions
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 PROMPTS = ["a dog", "a red ball on grass", "three cats", "a boat left of a tree"] * 10
@@ -28,7 +28,8 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("precision", ["auto", "fp16", "fp32"])
 def test_a_dalle_learns_in_every_precision(tmp_path: Path, precision: str):
-    small_dalle(settings(tmp_path, "dalle", 40, every=20, device="cuda", precision=precision))
+    how = settings(tmp_path, "dalle", 40, every=20, device="cuda", precision=precision)
+    small_dalle(how, DalleOptions(depth=1, reading=5))
     before, after = rows(tmp_path / "dalle.csv")
     assert float(after["loss"]) < float(before["loss"])
     assert float(after["memory_gb"]) > 0
@@ -39,7 +40,7 @@ def test_a_gan_grows_hears_its_critics_and_goes_on(tmp_path: Path, precision: st
     parts = {"clip": CLIP, "coach": COACH, "judge": JUDGE}
     for steps in (12, 24):  # the second training finds the first one's checkpoint
         how = settings(tmp_path, "gan", steps, every=4, device="cuda", precision=precision)
-        train_gan(how, world(), held_out(), GanOptions(critics=0.2, gradient_penalty=1.0), **parts)
+        train_gan(how, world(), held_out(), GanOptions(critics=0.2, gradient_penalty=1.0, reading=5), **parts)
     found = rows(tmp_path / "gan.csv")
     assert [int(row["step"]) for row in found] == [4, 8, 12, 16, 20, 24]
     assert all(float(row["critic"]) >= 0 for row in found if row["critic"])
