@@ -1,7 +1,7 @@
 """Prepares the batches of the next steps while the accelerator is busy with this one.
 
-To compose the captions of a batch of 256, and its pictures where they are new, takes one core 15 to 90 milliseconds; beside an H100 all else
-of a step took 50. So there other processes prepare batches, several ahead. On a processor nothing would be gained: its cores teach.
+To compose the captions of a batch of 256, and its pictures where they are new, takes one core 15 to 90 milliseconds; beside an H100 all
+else of a step took 50. So there other processes prepare batches, several ahead. On a processor nothing would be gained: its cores teach.
 The batches are the same either way, since all that is random in a step comes from its number.
 """
 
