@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from functools import lru_cache
 from itertools import chain, pairwise
 from typing import NamedTuple
 
@@ -39,14 +38,20 @@ class SubwordTokenizer:
         self.pieces, self.context = tuple(pieces), context
         self._number = {piece: place + 2 for place, piece in enumerate(pieces)}
         self._longest = max(map(len, pieces), default=0)
-        self.split = lru_cache(100_000)(self._split)  # texts repeat their words
+        self._splits: dict[tuple[str, bool], tuple[int, ...]] = {}  # texts repeat their words
 
     def __len__(self) -> int:
         return len(self.pieces) + 2
 
-    def _split(self, word: str, whole: bool = True) -> tuple[int, ...]:
+    def split(self, word: str, whole: bool = True) -> tuple[int, ...]:
         """The numbers of a word's pieces, [UNKNOWN] where it has none. whole=False takes apart even a word that is one piece,
         where that can be done: trained on both forms now and then, a model learns what the endings mean (Provilkov et al. 2020)."""
+        found = self._splits.get((word, whole))
+        if found is None:
+            found = self._splits[word, whole] = self._split(word, whole)
+        return found
+
+    def _split(self, word: str, whole: bool) -> tuple[int, ...]:
         numbers: list[int] = []
         start, end = 0, min(len(word), self._longest) if whole else len(word) - 1
         while start < len(word):
