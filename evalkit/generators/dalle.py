@@ -27,7 +27,7 @@ from evalkit.run_folder import image_seed
 
 def load(
     *,
-    temperature: float = 0.6,
+    temperature: float | None = None,
     top_k: int = 48,
     top_p: float = 0.7,
     guidance: float | None = None,
@@ -38,7 +38,7 @@ def load(
     """The generator `dalle`.
 
     Args:
-        temperature: of the softmax over image tokens; 0 always takes the likeliest.
+        temperature: of the softmax over image tokens; 0 always takes the likeliest. Without it 0.6 with guidance and 1 without.
         top_k: draw among this many likeliest tokens; 0 = all.
         top_p: of these, among the fewest whose chances reach p, in (0, 1].
         guidance: how much the text counts (classifier-free guidance); 1 = no guidance, twice as fast. Without it, what the weights
@@ -50,7 +50,7 @@ def load(
         device: auto, cpu, cuda or cuda:N.
     """
     for name, value, expected, good in (
-        ("temperature", temperature, "0 or more", temperature >= 0),
+        ("temperature", temperature, "0 or more", temperature is None or temperature >= 0),
         ("top_k", top_k, "0 or more", top_k >= 0),
         ("top_p", top_p, "more than 0 and at most 1", 0 < top_p <= 1),
         ("guidance", guidance, "0 or more", guidance is None or guidance >= 0),

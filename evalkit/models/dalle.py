@@ -27,6 +27,12 @@ from evalkit.models.text import TextFeatures, TextTower, directions, ended
 GUIDANCE = 1.8  # at sampling, of weights that were not taught by a guided teacher
 
 
+def usual_temperature(guidance: float) -> float:
+    """Guidance makes too much of small chances, so the likelier tokens are preferred; who has learned to do without it has learned which
+    chances count."""
+    return 1.0 if guidance == 1 else 0.6
+
+
 class Read(NamedTuple):
     """What one block takes from the text."""
 
@@ -163,16 +169,17 @@ class Dalle(nn.Module):
         seeds: Sequence[int],
         *,
         guidance: float = GUIDANCE,
-        temperature: float = 0.6,
+        temperature: float | None = None,
         top_k: int = 48,
         top_p: float = 0.7,
     ) -> Tensor:
-        """Draw one picture per text: int64 [N, L].
+        """Draw one picture per text: int64 [N, L]. Without a temperature it is the usual one.
 
         empty: the piece numbers of no text, int64 [1, T]. Every picture has random numbers of its own, from its seed. With
         guidance g the logits are those without text plus g times the difference that the text makes (Ho and Salimans 2022).
         """
         count, guided = len(numbers), guidance != 1.0
+        temperature = usual_temperature(guidance) if temperature is None else temperature
         rows = torch.cat((numbers, empty.expand(count, -1))) if guided else numbers
         text = self.encode_text(rows)
         positions, pieces = self.positions(), text.tokens.shape[1]

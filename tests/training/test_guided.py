@@ -84,14 +84,17 @@ def test_what_the_weights_need_is_in_their_header(folder: Path) -> None:
     """A student needs no guidance, its teacher the usual one, and a user's wish comes first."""
     prompts, seeds = ["a dog on the grass", "two red circles in the snow"], [1, 2]
 
-    def drawn(name: str, guidance: float | None = None) -> list[np.ndarray]:
-        generator = dalle.load(weights=str(folder / name), guidance=guidance, device="cpu")
+    def drawn(name: str, guidance: float | None = None, **sampling: float) -> list[np.ndarray]:
+        generator = dalle.load(weights=str(folder / name), guidance=guidance, device="cpu", **sampling)  # pyright: ignore[reportArgumentType]
         return [np.asarray(picture) for picture in generator(prompts, seeds)]
 
     assert load_dalle(folder / "dalle-guided.safetensors")[1]["guidance"] == 1.0
     assert np.array_equal(drawn("dalle-guided.safetensors"), drawn("dalle-guided.safetensors", 1.0))
     assert not np.array_equal(drawn("dalle-guided.safetensors"), drawn("dalle-guided.safetensors", 3.0))
     assert np.array_equal(drawn("."), drawn("dalle.safetensors", GUIDANCE))
+    assert np.array_equal(drawn("dalle-guided.safetensors"), drawn("dalle-guided.safetensors", temperature=1.0))
+    assert np.array_equal(drawn("."), drawn(".", temperature=0.6))
+    assert not np.array_equal(drawn("."), drawn(".", temperature=1.0))
 
 
 def test_a_guided_teacher_is_not_guided_twice(folder: Path) -> None:
