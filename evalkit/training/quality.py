@@ -78,9 +78,9 @@ def judge(
 @torch.no_grad()
 def draw_all(draw: Callable[..., Sequence[object]], prompts: Sequence[str], seeds: Sequence[int], label: str) -> Tensor:
     """uint8 [N, 3, 32, 32], averaged where the generator's pictures are larger."""
-    rows: list[Tensor] = []
-    for start in range(0, len(prompts), 64):
-        for picture in draw(list(prompts[start : start + 64]), list(seeds[start : start + 64])):
+    rows, size = list[Tensor](), max(64, getattr(draw, "at_once", 0))
+    for start in range(0, len(prompts), size):
+        for picture in draw(list(prompts[start : start + size]), list(seeds[start : start + size])):
             if not isinstance(picture, Image.Image):
                 raise EvalkitError(
                     f"{label} refused a prompt of the bundled world: {picture}.", "Judge a generator that answers all prompts."
