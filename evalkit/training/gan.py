@@ -119,8 +119,11 @@ def train_gan(
         "depth": options.depth, "size": size, "noise": options.noise, "widths": list(WIDTHS.items()), "seed": settings.seed,
     }  # fmt: skip
     before = load_gan(Path(options.weights)) if options.weights else None
-    grows = before is not None and options.growing and before[1]["size"] < size
-    known = int(before[1]["size"]) if before is not None and grows else 4
+    known = 4  # the size from which it grows; "gan" names the own file as soon as there is one, which remembers it
+    if before is not None and options.growing:
+        theirs = before[1]
+        known = int(theirs["size"]) if theirs["size"] < size else int(theirs.get("grown_from", 4))
+        config |= {"grown_from": known} if known > 4 else {}
     checkpoint = Checkpoint(
         settings.out, config, average, network=network, encoder=encoder, critics=critics, drawing=drawing, judging=judging
     )
@@ -128,7 +131,7 @@ def train_gan(
     if start == 0:
         if before is not None:
             trained, theirs = before
-            begin_with(network, Path(options.weights), trained, theirs | ({"size": size} if grows else {}), config)
+            begin_with(network, Path(options.weights), trained, theirs | ({"size": size} if known == theirs["size"] else {}), config)
         else:
             tower, lessons = network.text, min(options.reading, settings.steps)
             below = [*tower.word.parameters(), tower.position, *tower.norm.parameters()]

@@ -122,6 +122,18 @@ def test_a_gan_grows_on_from_a_smaller_size(tmp_path: Path) -> None:
     assert picture.size == (64, 64)
 
 
+def test_a_gan_that_grew_and_was_stopped_goes_on_growing_from_where_it_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its second start "gan" names its own file, which is of the larger size."""
+    monkeypatch.setitem(presets.PRESETS["gan"], "64", replace(presets.PRESETS["gan"]["64"], scenes=16))
+    monkeypatch.setattr("evalkit.training.HELD_OUT", 64)
+    for steps in (2, 12):
+        train("gan", out=tmp_path, preset="64", steps=steps, batch=4, every=1, precision="fp32", device="cpu", options={"weights": "gan"})
+    with (tmp_path / "gan.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == list(range(1, 13))
+    assert {row["size"] for row in rows} == {"64.0000"}
+
+
 def test_a_gan_grows_from_what_it_knows() -> None:
     stages = [stage(step / 1000, 128, 32) for step in range(1000)]
     assert [size for size, _ in groupby(stages, key=lambda now: now.size)] == [64, 128]
