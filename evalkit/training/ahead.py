@@ -14,6 +14,9 @@ from typing import Generic, TypeVar, cast
 
 from torch.utils.data import DataLoader, Dataset
 
+from evalkit.terminal import track
+from evalkit.training.loop import Settings
+
 T = TypeVar("T")
 MOST = 8  # five kept up with 4,700 pictures a second
 
@@ -36,6 +39,13 @@ def ahead(prepare: Callable[[int], T], steps: range, count: int) -> Iterator[T]:
         _Prepared(prepare), batch_size=None, sampler=steps, num_workers=count, prefetch_factor=4, multiprocessing_context="fork"
     )
     return iter(cast("DataLoader[T]", loader))
+
+
+def each_step(prepare: Callable[[int], T], start: int, settings: Settings, device: str, processes: int) -> Iterator[tuple[int, T]]:
+    """The steps of a training from `start` on, each with what `prepare` makes of it, and a progress bar as they pass."""
+    steps = range(start, settings.steps)
+    batches = ahead(prepare, steps, helpers(device, processes))
+    return zip(track(steps, f"training {settings.out.stem}", len(steps), "steps"), batches, strict=True)
 
 
 class _Prepared(Dataset[T], Generic[T]):

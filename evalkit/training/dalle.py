@@ -17,9 +17,8 @@ from evalkit.models.image_tokenizer import ImageTokenizer
 from evalkit.models.load import codes_fingerprint, load_classifier, load_clip, load_dalle, load_image_tokenizer
 from evalkit.models.mini_inception import to_bytes, to_unit
 from evalkit.models.text import SubwordTokenizer, TextTower
-from evalkit.terminal import track
 from evalkit.training import data
-from evalkit.training.ahead import ahead, helpers
+from evalkit.training.ahead import each_step
 from evalkit.training.checkpoint import Average, Checkpoint, begin_with, differences, tokens_of
 from evalkit.training.curve import Curve, check_finite
 from evalkit.training.distillation import distillation_loss
@@ -113,9 +112,7 @@ def train_dalle(
             parts.append(Part(texts, examples.pictures(rows[share]), hidden))
         return parts
 
-    steps = range(start, settings.steps)
-    batches = ahead(prepare, steps, helpers(device, own.count))
-    for step, parts in zip(track(steps, f"training {settings.out.stem}", len(steps), "steps"), batches, strict=True):
+    for step, parts in each_step(prepare, start, settings, device, own.count):
         total = 0.0
         for part in parts:
             texts, pictures, hidden = (tensor.to(device) for tensor in part)

@@ -17,9 +17,8 @@ from evalkit.models.load import load_classifier, load_clip, load_gan
 from evalkit.models.mini_clip import MiniClip
 from evalkit.models.mini_inception import to_bytes, to_unit
 from evalkit.models.text import SubwordTokenizer, TextFeatures, TextTower
-from evalkit.terminal import track
 from evalkit.training import data
-from evalkit.training.ahead import ahead, helpers
+from evalkit.training.ahead import each_step
 from evalkit.training.checkpoint import Average, Checkpoint, begin_with
 from evalkit.training.curve import Curve, check_finite
 from evalkit.training.distributed import join
@@ -168,9 +167,7 @@ def train_gan(
     def pictured(pictures: Tensor) -> Tensor:
         return to_unit(pictures.to(device).to(memory_format=torch.channels_last))
 
-    steps = range(start, settings.steps)
-    batches = ahead(prepare, steps, helpers(device, own.count))
-    for step, batch in zip(track(steps, f"training {settings.out.stem}", len(steps), "steps"), batches, strict=True):
+    for step, batch in each_step(prepare, start, settings, device, own.count):
         before, now = stage_of(step - 1), stage_of(step)
         if before.fade < 1 == now.fade:  # the layers that drew while fading are another network: average anew
             average.restart(network)

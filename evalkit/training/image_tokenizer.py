@@ -13,8 +13,7 @@ from evalkit.core import EvalkitError
 from evalkit.models.image_tokenizer import ImageTokenizer
 from evalkit.models.load import load_classifier, load_image_tokenizer
 from evalkit.models.mini_inception import to_bytes, to_unit
-from evalkit.terminal import track
-from evalkit.training.ahead import ahead, helpers
+from evalkit.training.ahead import each_step
 from evalkit.training.checkpoint import Average, Checkpoint, begin_with
 from evalkit.training.curve import Curve, check_finite
 from evalkit.training.data import Examples
@@ -63,9 +62,7 @@ def train_image_tokenizer(settings: Settings, examples: Examples, held_out: Exam
         rows = batch_of(step, lots, settings.batch, settings.seed).tolist()
         return [examples.pictures(rows[share]) for share in shares]
 
-    steps = range(start, settings.steps)
-    batches = ahead(prepare, steps, helpers(device, own.count))
-    for step, parts in zip(track(steps, f"training {settings.out.stem}", len(steps), "steps"), batches, strict=True):
+    for step, parts in each_step(prepare, start, settings, device, own.count):
         total = 0.0
         for part in parts:
             images = to_unit(part.to(device))

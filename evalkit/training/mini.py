@@ -19,7 +19,7 @@ from evalkit.scenes.compose import Scene
 from evalkit.scenes.world import RELATIONS
 from evalkit.terminal import track
 from evalkit.training import data
-from evalkit.training.ahead import ahead, helpers
+from evalkit.training.ahead import each_step
 from evalkit.training.checkpoint import Average, Checkpoint
 from evalkit.training.curve import Curve, check_finite
 from evalkit.training.distributed import join, normalise_together
@@ -63,9 +63,7 @@ def train_classifier(settings: Settings, examples: data.World, options: Classifi
             for share in shares
         ]
 
-    steps = range(start, settings.steps)
-    batches = ahead(prepare, steps, helpers(device, own.count))
-    for step, parts in zip(track(steps, f"training {settings.out.stem}", len(steps), "steps"), batches, strict=True):
+    for step, parts in each_step(prepare, start, settings, device, own.count):
         total = 0.0
         for pictures, draws, truth in parts:
             draw, noise = (part.to(device) for part in draws)

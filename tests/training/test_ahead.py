@@ -7,7 +7,6 @@ import torch
 from small_trainings import JUDGE, settings, small_dalle, world
 
 from evalkit.training import ahead as module
-from evalkit.training import dalle
 from evalkit.training.ahead import ahead, helpers
 
 
@@ -48,7 +47,7 @@ def test_a_processor_prepares_its_own_batches_and_an_accelerator_shares_its_help
 
 def test_a_dalle_learns_the_same_with_helpers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for name, count in (("alone", 0), ("helped", 2)):
-        monkeypatch.setattr(dalle, "helpers", lambda device, processes, count=count: count)
+        monkeypatch.setattr(module, "helpers", lambda device, processes, count=count: count)
         small_dalle(settings(tmp_path / name, "dalle", 3), judge=JUDGE)
     one, two = ((tmp_path / name / "dalle.safetensors").read_bytes() for name in ("alone", "helped"))
     assert one == two
