@@ -22,6 +22,7 @@ from evalkit.training.ahead import each_step
 from evalkit.training.checkpoint import Average, Checkpoint, begin_with
 from evalkit.training.curve import Curve, check_finite
 from evalkit.training.distributed import join
+from evalkit.training.gan_augmentation import Shifts, augment, shifts
 from evalkit.training.gan_losses import critic_loss, generator_loss, gradient_penalty, kind_of
 from evalkit.training.judge import CURVE, for_the_curve
 from evalkit.training.loop import Settings, batch_of, generator_of, random_of
@@ -266,33 +267,6 @@ def shown_at(real: Tensor, now: Stage) -> Tensor:
         small = F.interpolate(F.avg_pool2d(real, 2), scale_factor=2, mode="bilinear", align_corners=False)
         real = torch.lerp(small, real, now.fade)
     return real
-
-
-class Shifts(NamedTuple):
-    """One draw of the differentiable augmentation (Zhao et al. 2020) for a batch."""
-
-    x: int
-    y: int
-    brightness: Tensor  # [N, 1, 1, 1]
-
-    def of(self, share: slice) -> Shifts:
-        return self._replace(brightness=self.brightness[share])
-
-
-def shifts(count: int, size: int, generator: torch.Generator) -> Shifts:
-    reach = size // 8
-    x, y = torch.randint(-reach, reach + 1, (2,), generator=generator).tolist()
-    return Shifts(x, y, 0.3 * torch.rand(count, 1, 1, 1, generator=generator) - 0.15)
-
-
-def augment(images: Tensor, by: Shifts) -> Tensor:
-    """The critics see real and fake pictures shifted and brightened alike, so that they cannot learn the real ones by heart."""
-    padding = max(abs(by.x), abs(by.y))
-    if padding:
-        size = images.shape[-1]
-        padded = F.pad(images, (padding,) * 4, mode="replicate")
-        images = padded[:, :, padding + by.y : padding + by.y + size, padding + by.x : padding + by.x + size]
-    return images + by.brightness.to(images.device)
 
 
 @torch.no_grad()
