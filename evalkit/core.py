@@ -107,6 +107,11 @@ class Service(Protocol):
     def request(self, prompt: str, seed: int, sample: int) -> Answer: ...
 
 
+def is_service(generator: object) -> bool:
+    """Whether images come by requests (Service) rather than in batches (Generator)."""
+    return hasattr(generator, "request")
+
+
 class Encoder(Protocol):
     """Image to features. The fingerprint is a hash of the weights and the preprocessing version.
 

@@ -8,53 +8,18 @@ import dataclasses
 import hashlib
 import io
 import json
-import os
 import re
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from evalkit.core import EvalkitError, MetricRow, Prompt, Record
+from evalkit.files import append_lines, fsync_folder, read_lines, write_atomically
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None
-
-
-def write_atomically(path: Path, data: bytes | str) -> None:
-    """Write a whole file or nothing; see `atomic_file`."""
-    with atomic_file(path) as file:
-        file.write(data.encode() if isinstance(data, str) else data)
-
-
-@contextlib.contextmanager
-def atomic_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file that appears whole at the end of the block or not at all: temporary name in the same folder, fsync, rename."""
-    name = ""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException as error:
-        if name:
-            with contextlib.suppress(OSError):
-                os.unlink(name)
-        if isinstance(error, OSError):
-            raise EvalkitError(f"Could not write {path}: {error.strerror}.", "Free some space or choose another --out.") from error
-        raise
-
-
-def image_seed(run_seed: int, prompt_id: str, sample: int) -> int:
-    """The seed of one image, in [0, 2**63): a hash of what it is, so that it depends on no order, batch or process."""
-    digest = hashlib.sha256(f"{run_seed}\0{prompt_id}\0{sample}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
 
 
 def folder_name(label: str) -> str:
@@ -152,17 +117,17 @@ class Run:
         """Append to this rank's manifest, after the images: a row means that its file is whole."""
         path = self.image_folder(model) / f"manifest.{rank}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
-        _fsync_folder(path.parent)  # the names of the images
-        _append(path, map(dataclasses.asdict, records))
+        fsync_folder(path.parent)  # the names of the images
+        append_lines(path, map(dataclasses.asdict, records))
 
     def append_requests(self, model: str, rows: Iterable[Mapping[str, Any]], rank: int = 0) -> None:
         """Append to this rank's journal of requests to a service, before they are sent: what was under way survives a kill."""
-        _append(self.image_folder(model) / f"requests.{rank}.jsonl", rows)
+        append_lines(self.image_folder(model) / f"requests.{rank}.jsonl", rows)
 
     def requests(self, model: str) -> list[dict[str, Any]]:
         """The journal rows of all ranks in the order of time (see stages/remote/journal.py)."""
         paths = sorted(self.image_folder(model).glob("requests.*.jsonl"))
-        return sorted((row for path in paths for row in _whole_lines(path)), key=lambda row: row["at"])
+        return sorted((row for path in paths for row in read_lines(path)), key=lambda row: row["at"])
 
     @contextlib.contextmanager
     def requesting(self, model: str, rank: int = 0) -> Iterator[None]:
@@ -170,7 +135,7 @@ class Run:
         path = self.image_folder(model) / f"requests.{rank}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a") as file:
-            _fsync_folder(path.parent)
+            fsync_folder(path.parent)
             if fcntl is not None:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however that ends
@@ -189,7 +154,7 @@ class Run:
         """
         merged: dict[tuple[int, int], Record] = {}
         for path in sorted(self.image_folder(model).glob("manifest.*.jsonl")):
-            for row in _whole_lines(path):
+            for row in read_lines(path):
                 record = Record(**row)
                 known = merged.get((record.index, record.sample))
                 if known is None or record.status == "ok" or known.status != "ok":
@@ -237,34 +202,3 @@ class Run:
 
     def protocol(self) -> dict[str, Any]:
         return json.loads(self.protocol_path.read_text(encoding="utf-8")) if self.protocol_path.is_file() else {}
-
-
-def _append(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Append JSON lines and wait until they are on the disk."""
-    try:
-        with path.open("ab+") as file:
-            # A kill in the middle of an append may leave half a line: end it, so that the next row stands alone.
-            size = file.seek(0, os.SEEK_END)
-            torn = size > 0 and file.seek(size - 1) is not None and file.read(1) != b"\n"
-            text = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
-            file.write(("\n" * torn + text).encode())
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise EvalkitError(f"Could not write {path}: {error.strerror}.", "Free some space, then run the same command again.") from error
-
-
-def _fsync_folder(folder: Path) -> None:
-    """Make renames in a folder last, where the system can."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
-    for line in path.read_bytes().split(b"\n"):
-        with contextlib.suppress(ValueError):  # a torn last line: its image is simply made again
-            yield json.loads(line)

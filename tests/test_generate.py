@@ -12,7 +12,8 @@ from evalkit.config import Config, load_config
 from evalkit.core import EvalkitError, Prompt
 from evalkit.images import encode_png
 from evalkit.prompts import prompts_from_list
-from evalkit.run_folder import Run, image_seed
+from evalkit.run_folder import Run
+from evalkit.seeds import image_seed
 from evalkit.stages.generate import generate
 
 MODEL = "models_for_tests:plain"

@@ -23,7 +23,8 @@ from PIL import Image, ImageDraw
 
 from evalkit.core import EvalkitError, MetricRow, Prompt, Record
 from evalkit.escape import attribute, latex, markdown, visible
-from evalkit.run_folder import Run, write_atomically
+from evalkit.files import write_atomically
+from evalkit.run_folder import Run
 from evalkit.stages.report import report
 from evalkit.stages.report_facts import read_facts
 from evalkit.stages.report_findings import compare, floor_at

@@ -22,7 +22,7 @@ from evalkit.models.load import (
 )
 from evalkit.models.mini_inception import at_32
 from evalkit.models.text import SubwordTokenizer
-from evalkit.run_folder import image_seed
+from evalkit.seeds import image_seed
 
 
 def load(

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalkit.core import EvalkitError
-from evalkit.run_folder import write_atomically
+from evalkit.files import write_atomically
 
 
 class Cache(NamedTuple):

@@ -16,8 +16,8 @@ from typing import Any, Literal, NamedTuple, NoReturn
 from PIL.Image import Image
 
 from evalkit.core import EvalkitError
+from evalkit.files import write_atomically
 from evalkit.images import BadImage, Decoded, Unreadable, content_sha256, decode, pixels_sha256, raise_bad_images
-from evalkit.run_folder import write_atomically
 from evalkit.sources import Content
 from evalkit.terminal import track
 

@@ -14,10 +14,11 @@ from typing import NamedTuple, cast
 from PIL.Image import Image
 
 from evalkit.config import Config, is_path, spelled_as_path
-from evalkit.core import EvalkitError, Generator, Record, Refusal, Request, Service
+from evalkit.core import EvalkitError, Generator, Record, Refusal, Request, Service, is_service
+from evalkit.files import write_atomically
 from evalkit.images import encode_png
 from evalkit.prompts import duplicate_count
-from evalkit.run_folder import Run, write_atomically
+from evalkit.run_folder import Run
 from evalkit.stages.plan import Plan, plan
 from evalkit.stages.remote import send
 from evalkit.terminal import progress
@@ -41,7 +42,7 @@ def estimate(config: Config, retry_ambiguous: bool = False) -> list[Estimate]:
     result: list[Estimate] = []
     for label, missing in made.todo.items():
         generator = made.loaded.get(label)
-        price = getattr(generator, "price", None) if generator is not None and send.is_service(generator) else 0.0
+        price = getattr(generator, "price", None) if generator is not None and is_service(generator) else 0.0
         result.append(
             Estimate(label, len(made.prompts) * config.per_prompt, len(missing), price, None if price is None else price * len(missing))
         )
@@ -65,7 +66,7 @@ def generate(config: Config, retry_ambiguous: bool = False) -> Run:
     stopped: list[EvalkitError] = []
     for label in list(made.loaded):
         generator = made.loaded.pop(label)  # pop: its memory is free before the next
-        if not send.is_service(generator):
+        if not is_service(generator):
             _fill(made.run, label, cast(Generator, generator), made.todo[label], config.batch_size, made.rank)
             continue
         try:

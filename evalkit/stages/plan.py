@@ -16,11 +16,12 @@ from pathlib import Path
 
 from evalkit import plugins
 from evalkit.config import Config, Value, is_path, load_config
-from evalkit.core import EvalkitError, Generator, Prompt, Record, Request, Service
+from evalkit.core import EvalkitError, Generator, Prompt, Record, Request, Service, is_service
 from evalkit.images import file_sha256
 from evalkit.plugins import Model
 from evalkit.prompts import read_prompts
-from evalkit.run_folder import Run, image_seed
+from evalkit.run_folder import Run
+from evalkit.seeds import image_seed
 from evalkit.stages.remote import send
 from evalkit.stages.remote.budget import Budget
 from evalkit.stages.remote.jobs import spent
@@ -76,7 +77,7 @@ def plan(config: Config, retry_ambiguous: bool = False) -> Plan:
     already = sum(spent(run, label, mine) for label in {*run.models(), *todo})
     budget = Budget(None if config.max_cost is None else config.max_cost / world, already)
     for label, generator in loaded.items():
-        if send.is_service(generator):
+        if is_service(generator):
             budget.check(label, getattr(generator, "price", None))
     return Plan(run, earlier, config, prompts, models, todo, loaded, budget, rank)
 
@@ -187,7 +188,7 @@ def _check_fingerprint(run: Run, label: str, generator: object) -> None:
     if not (old and new and old != new):
         return
     hint = f"Choose another --out, or delete {run.image_folder(label)} to make its images again."
-    if send.is_service(generator):
+    if is_service(generator):
         before, after = _fields(old), _fields(new)
         names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
         changed = "; ".join(f"{name} {before.get(name, 'nothing')} -> {after.get(name, 'nothing')}" for name in names)

@@ -20,8 +20,8 @@ from torch import Tensor
 from evalkit import plugins
 from evalkit.core import Encoder, EvalkitError
 from evalkit.encoders.select import choose, named
+from evalkit.files import atomic_file, write_atomically
 from evalkit.images import BadImage, Decoded, Unreadable, decode, raise_bad_images
-from evalkit.run_folder import atomic_file, write_atomically
 from evalkit.sources import Picture, images_below, open_source
 from evalkit.stages import firewall
 from evalkit.stages.firewall import Facts, OnBad

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.core import EvalkitError
-from evalkit.run_folder import write_atomically
+from evalkit.files import write_atomically
 from evalkit.stages import firewall
 
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from evalkit import plugins
 from evalkit.core import EvalkitError, Moments
+from evalkit.files import atomic_file
 from evalkit.images import file_sha256
-from evalkit.run_folder import atomic_file
 from evalkit.stages import foreign_statistics
 from evalkit.stages.foreign_statistics import CLEAN_FID, Statistics
 from evalkit.stages.reference import features_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from evalkit.run_folder import write_atomically
+from evalkit.files import write_atomically
 from evalkit.stages.report_facts import read_facts
 
 

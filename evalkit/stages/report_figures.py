@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from evalkit import charts
 from evalkit.chart_style import Rows, to_bytes, to_csv
-from evalkit.run_folder import write_atomically
+from evalkit.files import write_atomically
 from evalkit.stages import report_words as words
 from evalkit.stages.report_facts import MOST_GROUPS, OUTCOMES, Facts, group_rows, speed_rows
 

@@ -17,9 +17,9 @@ from evalkit.metrics.frechet import fid, moments
 from evalkit.metrics.intervals import wilson
 from evalkit.models.load import BUNDLED, load_classifier
 from evalkit.models.mini_inception import MiniInception, to_unit
-from evalkit.run_folder import image_seed
 from evalkit.scenes.compose import STYLES_OF_SCENES, Scene, place_alone
 from evalkit.scenes.vocabulary import mentions
+from evalkit.seeds import image_seed
 from evalkit.training import data
 from evalkit.training.judge import seen
 from evalkit.training.quality import Answer, draw_all

@@ -15,8 +15,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from evalkit.core import EvalkitError
+from evalkit.files import write_atomically
 from evalkit.models.load import FIELDS
-from evalkit.run_folder import write_atomically
 
 
 def save_weights(path: Path, state: dict[str, Tensor], config: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from evalkit.chart_style import to_bytes
 from evalkit.charts import training_curve
 from evalkit.core import EvalkitError
-from evalkit.run_folder import write_atomically
+from evalkit.files import write_atomically
 from evalkit.training.grids import tiled, to_png
 
 

@@ -14,7 +14,7 @@ from random import Random
 import torch
 from torch import Tensor
 
-from evalkit.run_folder import image_seed
+from evalkit.seeds import image_seed
 
 
 @dataclass(frozen=True)

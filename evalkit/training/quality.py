@@ -13,9 +13,10 @@ from torch import Tensor
 from evalkit import plugins
 from evalkit.core import EvalkitError
 from evalkit.encoders.mini import prepare
+from evalkit.files import write_atomically
 from evalkit.metrics.intervals import wilson
 from evalkit.models.load import BUNDLED, load_classifier
-from evalkit.run_folder import image_seed, write_atomically
+from evalkit.seeds import image_seed
 from evalkit.training import data
 from evalkit.training.grids import tiled, to_png
 from evalkit.training.judge import judge_scenes

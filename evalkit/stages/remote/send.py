@@ -49,11 +49,6 @@ class Finished(NamedTuple):
     error: BaseException | None = None
 
 
-def is_service(generator: object) -> bool:
-    """Whether images come by requests (core.Service) rather than in batches (core.Generator)."""
-    return hasattr(generator, "request")
-
-
 def fill(
     run: Run, label: str, service: Service, requests: Sequence[Request], rank: int, budget: Budget, retry_ambiguous: bool = False
 ) -> None:

@@ -1,0 +1,73 @@
+"""Files that appear whole or not at all, and append-only files of JSON lines that survive a kill."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from evalkit.core import EvalkitError
+
+
+def write_atomically(path: Path, data: bytes | str) -> None:
+    """Write a whole file or nothing; see `atomic_file`."""
+    with atomic_file(path) as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file that appears whole at the end of the block or not at all: temporary name in the same folder, fsync, rename."""
+    name = ""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException as error:
+        if name:
+            with contextlib.suppress(OSError):
+                os.unlink(name)
+        if isinstance(error, OSError):
+            raise EvalkitError(f"Could not write {path}: {error.strerror}.", "Free some space or choose another --out.") from error
+        raise
+
+
+def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Append JSON lines and wait until they are on the disk."""
+    try:
+        with path.open("ab+") as file:
+            # A kill in the middle of an append may leave half a line: end it, so that the next row stands alone.
+            size = file.seek(0, os.SEEK_END)
+            torn = size > 0 and file.seek(size - 1) is not None and file.read(1) != b"\n"
+            text = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
+            file.write(("\n" * torn + text).encode())
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise EvalkitError(f"Could not write {path}: {error.strerror}.", "Free some space, then run the same command again.") from error
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make renames in a folder last, where the system can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a file of JSON lines; a line that a kill left unfinished is skipped."""
+    for line in path.read_bytes().split(b"\n"):
+        with contextlib.suppress(ValueError):  # a torn last line: its image is simply made again
+            yield json.loads(line)
