@@ -18,6 +18,7 @@ import torch
 from evalkit.generators import dalle, gan
 from evalkit.models.load import BUNDLED, device_of, load_dalle, load_gan, load_image_tokenizer
 from evalkit.models.text import SubwordTokenizer
+from evalkit.scenes import dataset
 from evalkit.training import data
 
 
@@ -34,7 +35,7 @@ def measure(name: str, draw: Callable[[], object], count: int, rounds: int) -> N
 
 def main(device: str, rounds: int) -> None:
     many = 2048 if device.startswith("cuda") else 64
-    prompts = data.World(data.HELD_OUT, many).prompts()
+    prompts = dataset.SceneDataset(dataset.HELD_OUT, many).prompts()
     for name, load in (("gan", gan.load), ("dalle", dalle.load)):
         generator = load(device=device)
         measure(f"{name}, prompts to images", lambda: generator(prompts, range(many)), many, rounds)  # noqa: B023

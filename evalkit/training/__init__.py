@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from evalkit.training.presets import MINI, MODELS, PRESETS, SEEDS, preset_of
 
 if TYPE_CHECKING:
-    from evalkit.training.data import Examples
+    from evalkit.scenes.dataset import Examples
     from evalkit.training.loop import Settings
 
 __all__ = ["MINI", "MODELS", "PRESETS", "train"]
@@ -61,8 +61,8 @@ def train(
     from evalkit import plugins
     from evalkit.core import EvalkitError
     from evalkit.models.load import BUNDLED, device_of
-    from evalkit.training.data import HELD_OUT as FIRST_HELD_OUT
-    from evalkit.training.data import MOST_SCENES, World, first_scene
+    from evalkit.scenes.dataset import HELD_OUT as FIRST_HELD_OUT
+    from evalkit.scenes.dataset import MOST_SCENES, SceneDataset, first_scene
     from evalkit.training.loop import Settings
     from evalkit.training.options import OPTIONS
 
@@ -98,8 +98,8 @@ def train(
     examples: Examples
     held_out: Examples
     if data is None:
-        examples = World(first_scene(settings.seed), scenes or chosen.scenes, chosen.size)
-        held_out, judge = World(FIRST_HELD_OUT, HELD_OUT, chosen.size), trained("mini-judge")
+        examples = SceneDataset(first_scene(settings.seed), scenes or chosen.scenes, chosen.size)
+        held_out, judge = SceneDataset(FIRST_HELD_OUT, HELD_OUT, chosen.size), trained("mini-judge")
     else:
         from evalkit.training.captioned import read_captioned
 
@@ -120,8 +120,8 @@ def _run(
     model: str, settings: Settings, examples: Examples, held_out: Examples, options: Any, trained: Callable[[str], Path], judge: Path | None
 ) -> None:
     """The loop of a model, with the weights that it builds on."""
+    from evalkit.scenes.dataset import SceneDataset
     from evalkit.training.dalle import train_dalle
-    from evalkit.training.data import World
     from evalkit.training.gan import train_gan
     from evalkit.training.image_tokenizer import train_image_tokenizer
     from evalkit.training.loose import train_loose
@@ -146,5 +146,5 @@ def _run(
         options = replace(options, weights=file(options.weights))
         train_gan(settings, examples, held_out, options, clip=trained("mini-clip"), coach=trained("mini-coach"), judge=judge)
     else:
-        assert isinstance(examples, World)  # pictures of users are refused above
+        assert isinstance(examples, SceneDataset)  # pictures of users are refused above
         train_classifier(settings, examples, options)

@@ -17,10 +17,10 @@ from evalkit.metrics.frechet import fid, moments
 from evalkit.metrics.intervals import wilson
 from evalkit.models.load import BUNDLED, load_classifier
 from evalkit.models.mini_inception import MiniInception, to_unit
+from evalkit.scenes import dataset
 from evalkit.scenes.compose import STYLES_OF_SCENES, Scene, place_alone
 from evalkit.scenes.vocabulary import mentions
 from evalkit.seeds import image_seed
-from evalkit.training import data
 from evalkit.training.judge import seen
 from evalkit.training.quality import Answer, draw_all
 
@@ -45,15 +45,15 @@ def appraise(models: Sequence[str] = ("dalle", "gan"), *, count: int = 1000, see
     detail: fine detail as a share of that of the scenes that the prompts describe; "real": of other held-out scenes.
     fid: by mini-inception, to other held-out scenes; "real": of scenes blurred by a Gaussian of 2 pixels.
     """
-    some = data.scenes(data.HELD_OUT + 20_000, count)
-    prompts = data.prompts_of(some)
+    some = dataset.scenes(dataset.HELD_OUT + 20_000, count)
+    prompts = dataset.prompts_of(some)
     few = range(min(count, 64))
-    training = data.pictures(data.scenes(0, 20_000)).flatten(1)
-    real, others = data.pictures(some), data.pictures(data.scenes(data.HELD_OUT + 60_000, 2 * count))
+    training = dataset.pictures(dataset.scenes(0, 20_000)).flatten(1)
+    real, others = dataset.pictures(some), dataset.pictures(dataset.scenes(dataset.HELD_OUT + 60_000, 2 * count))
     blurred = torch.from_numpy(gaussian_filter(real.numpy(), (0, 0, 2, 2)))
     network = load_classifier(BUNDLED / "mini-inception.safetensors").eval()
     reference = moments(pooled(network, others))
-    real_variety = variety([data.pictures([another(some[place], Random(draw)) for draw in range(SAME_PROMPT)]) for place in few])
+    real_variety = variety([dataset.pictures([another(some[place], Random(draw)) for draw in range(SAME_PROMPT)]) for place in few])
     real_nearest, blurred_fid = nearest(real, training), float(fid(fake=pooled(network, blurred), real_moments=reference))
     fine = detail(real)
     real_detail = detail(others) / fine

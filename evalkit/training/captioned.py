@@ -30,7 +30,7 @@ _AT_ONCE = 32  # files in memory while they are decoded
 
 
 class Captioned:
-    """Pictures with captions of a user, addressed by row number: the counterpart of `training.data.World`.
+    """Pictures with captions of a user, addressed by row number: the counterpart of `training.dataset.SceneDataset`.
 
     Args:
         pixels: uint8 [M, 3, S, S]; shared by the parts of a split.

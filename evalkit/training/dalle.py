@@ -17,6 +17,7 @@ from evalkit.models.image_tokenizer import ImageTokenizer
 from evalkit.models.load import codes_fingerprint, load_classifier, load_clip, load_dalle, load_image_tokenizer
 from evalkit.models.mini_inception import to_bytes, to_unit
 from evalkit.models.text import SubwordTokenizer, TextTower
+from evalkit.scenes import dataset
 from evalkit.training import data
 from evalkit.training.ahead import each_step
 from evalkit.training.checkpoint import Average, Checkpoint, begin_with, differences, tokens_of
@@ -43,8 +44,8 @@ class Part(NamedTuple):
 
 def train_dalle(
     settings: Settings,
-    examples: data.Examples,
-    held_out: data.Examples,
+    examples: dataset.Examples,
+    held_out: dataset.Examples,
     options: DalleOptions,
     *,
     tokenizer: Path,
@@ -177,7 +178,7 @@ def load_teachers(paths: list[Path], student: dict[str, Any], guided: float) -> 
 
 
 @torch.no_grad()
-def held_out_loss(network: Dalle, images: ImageTokenizer, pieces: SubwordTokenizer, held_out: data.Examples, device: str) -> float:
+def held_out_loss(network: Dalle, images: ImageTokenizer, pieces: SubwordTokenizer, held_out: dataset.Examples, device: str) -> float:
     """Nats per image token, given one caption each."""
     texts, losses = data.read(held_out.prompts(), pieces), []
     for rows in torch.arange(len(held_out)).split(64):

@@ -17,6 +17,7 @@ from evalkit.models.load import load_classifier, load_clip, load_gan
 from evalkit.models.mini_clip import MiniClip
 from evalkit.models.mini_inception import to_bytes, to_unit
 from evalkit.models.text import SubwordTokenizer, TextFeatures, TextTower
+from evalkit.scenes import dataset
 from evalkit.training import data
 from evalkit.training.ahead import each_step
 from evalkit.training.checkpoint import Average, Checkpoint, begin_with
@@ -61,8 +62,8 @@ def stage(progress: float, size: int = 32, known: int = 4) -> Stage:
 
 def train_gan(
     settings: Settings,
-    examples: data.Examples,
-    held_out: data.Examples,
+    examples: dataset.Examples,
+    held_out: dataset.Examples,
     options: GanOptions,
     *,
     clip: Path,

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from evalkit.models.mini_inception import Detection, MiniInception, detect, to_unit
 from evalkit.scenes.compose import Scene
-from evalkit.training.data import BACKGROUND_NAMES, COLOUR_NAMES, NOUNS, Examples, World
+from evalkit.scenes.dataset import BACKGROUND_NAMES, COLOUR_NAMES, NOUNS, Examples, SceneDataset
 
 CURVE = ("noun", "colour", "background", "everything", "counts", "pairs")  # the columns of a generator's training curve
 
@@ -40,7 +40,7 @@ def judge_scenes(judge: MiniInception, pictures: Tensor, truth: list[Scene]) -> 
 
 def for_the_curve(judge: MiniInception | None, pictures: Tensor, held_out: Examples) -> dict[str, float]:
     """What a generator's training curve shows of it, by the names of CURVE; nothing where nobody knows what is in the pictures."""
-    if judge is None or not isinstance(held_out, World):
+    if judge is None or not isinstance(held_out, SceneDataset):
         return {}
     right = judge_scenes(judge, pictures, held_out.scenes)
     single = {name: right[f"single/{name}"] for name in ("noun", "colour", "background", "everything")}

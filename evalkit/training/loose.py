@@ -16,12 +16,12 @@ import torch
 
 from evalkit.core import EvalkitError
 from evalkit.models.load import load_classifier
+from evalkit.scenes import dataset
 from evalkit.scenes.captions import caption
 from evalkit.scenes.compose import Scene
 from evalkit.scenes.loose import Loose, loose_caption
 from evalkit.scenes.vocabulary import mentions, words
 from evalkit.terminal import track
-from evalkit.training import data
 from evalkit.training.checkpoint import Average, Checkpoint
 from evalkit.training.curve import Curve, check_finite
 from evalkit.training.distributed import join
@@ -37,8 +37,8 @@ FULL, NOTHING = 0.35, 0.03  # shares of captions that leave nothing open, and of
 
 def train_loose(
     settings: Settings,
-    examples: data.Examples,
-    held_out: data.Examples,
+    examples: dataset.Examples,
+    held_out: dataset.Examples,
     options: DalleOptions | GanOptions,
     *,
     tokenizer: Path,
@@ -51,7 +51,7 @@ def train_loose(
     judge: a classifier that looks at the samples of complete captions, and at those of loose ones: in which share of them is all that
     these mean?
     """
-    if not isinstance(examples, data.World) or not isinstance(held_out, data.World):
+    if not isinstance(examples, dataset.SceneDataset) or not isinstance(held_out, dataset.SceneDataset):
         raise EvalkitError("Loose captions are made of scenes of the bundled world.", "Leave --data or the option loose out.")
     own, device = join(settings.device)
     precision = choose_precision(settings.precision, device, own)
@@ -103,5 +103,5 @@ def lesson(scene: Scene, random: Random) -> Loose:
         return Loose("", "")
     if kind < NOTHING + FULL:
         full = caption(scene, random.getrandbits(48), complete=scene.kind == "pair")
-        return Loose(data.noisy(full, random), full)
+        return Loose(dataset.noisy(full, random), full)
     return loose_caption(scene, random)

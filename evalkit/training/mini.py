@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from evalkit.models.load import load_classifier
 from evalkit.models.mini_clip import MiniClip
 from evalkit.models.mini_inception import MiniInception, to_unit
+from evalkit.scenes import dataset
 from evalkit.scenes.captions import caption
 from evalkit.scenes.compose import Scene
 from evalkit.scenes.world import RELATIONS
@@ -32,15 +33,15 @@ OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"
 log = logging.getLogger(__name__)
 
 
-def train_classifier(settings: Settings, examples: data.World, options: ClassifierOptions) -> None:
+def train_classifier(settings: Settings, examples: dataset.SceneDataset, options: ClassifierOptions) -> None:
     """Dense cross-entropy over 8 x 8 cells, plus the picture's nouns and its background. Resumes by itself."""
     own, device = join(settings.device)
     precision = choose_precision(settings.precision, device, own)
     log.info("%s", precision.reason)
     torch.manual_seed(settings.seed)
-    targets, held_out = data.targets(examples.scenes), data.scenes(data.HELD_OUT, 500)
-    names = {"nouns": list(data.NOUNS), "colours": list(data.COLOUR_NAMES), "backgrounds": list(data.BACKGROUND_NAMES)}
-    sizes = len(data.NOUNS), len(data.COLOUR_NAMES), len(data.BACKGROUND_NAMES)
+    targets, held_out = data.targets(examples.scenes), dataset.scenes(dataset.HELD_OUT, 500)
+    names = {"nouns": list(dataset.NOUNS), "colours": list(dataset.COLOUR_NAMES), "backgrounds": list(dataset.BACKGROUND_NAMES)}
+    sizes = len(dataset.NOUNS), len(dataset.COLOUR_NAMES), len(dataset.BACKGROUND_NAMES)
     network = MiniInception(*sizes, options.width).to(device).to(memory_format=torch.channels_last)
     normalise_together(network, own)
     average = Average(network, 0.995)
@@ -51,7 +52,7 @@ def train_classifier(settings: Settings, examples: data.World, options: Classifi
     start = checkpoint.resume()
     columns = ("loss", "noun", "colour", "background", "everything")
     curve = Curve(settings.out, columns, start=start, images=settings.batch, device=device)
-    weights = torch.ones(len(data.NOUNS) + 1, device=device)
+    weights = torch.ones(len(dataset.NOUNS) + 1, device=device)
     weights[-1] = 0.1  # most cells hold nothing
     lots, shares = torch.arange(len(examples)), own.shares(settings.batch, settings.accumulate)
 
@@ -85,7 +86,7 @@ def train_classifier(settings: Settings, examples: data.World, options: Classifi
             curve.stop_clock(done)
             trained = MiniInception(*sizes, options.width)
             trained.load_state_dict(average.weights)
-            right = judge_scenes(trained.eval(), data.pictures(held_out), held_out)
+            right = judge_scenes(trained.eval(), dataset.pictures(held_out), held_out)
             curve.log(done, loss=total, **{name: right[name] for name in columns[1:]})
             checkpoint.save(done)
             curve.resume_clock()
@@ -110,7 +111,7 @@ def augment(images: Tensor, draw: Tensor, noise: Tensor) -> Tensor:
     return images * (0.85 + 0.3 * light)
 
 
-def train_clip(settings: Settings, examples: data.Examples, held_out: data.Examples, *, classifier: Path) -> None:
+def train_clip(settings: Settings, examples: dataset.Examples, held_out: dataset.Examples, *, classifier: Path) -> None:
     """Contrastive training on a classifier's frozen trunk. A pair's caption with the relation turned round is one more negative.
     Resumes by itself. With several processes all captions of a batch are negatives; with parts (accumulate) those of the part."""
     own, device = join(settings.device)
@@ -130,7 +131,7 @@ def train_clip(settings: Settings, examples: data.Examples, held_out: data.Examp
     config["classifier"] = {"width": network.mix.in_channels // 4}
     checkpoint = Checkpoint(settings.out, config, average, network=network, descent=descent)
     start = checkpoint.resume()
-    columns = ("loss", "image_to_text", "text_to_image", *(("relation",) if isinstance(held_out, data.World) else ()))
+    columns = ("loss", "image_to_text", "text_to_image", *(("relation",) if isinstance(held_out, dataset.SceneDataset) else ()))
     curve = Curve(settings.out, columns, start=start, images=settings.batch, device=device)
     lots, shares = torch.arange(len(examples)), own.shares(settings.batch, settings.accumulate)
     for step in track(range(start, settings.steps), f"training {settings.out.stem}", settings.steps - start, "steps"):
@@ -139,7 +140,7 @@ def train_clip(settings: Settings, examples: data.Examples, held_out: data.Examp
         for share in shares:
             randoms = [random_of(settings.seed, step, place) for place in range(settings.batch)[share]]
             texts = data.read([examples.caption(row, random) for row, random in zip(rows[share], randoms, strict=True)], words)
-            scenes = [examples.scenes[row] for row in rows[share]] if isinstance(examples, data.World) else []
+            scenes = [examples.scenes[row] for row in rows[share]] if isinstance(examples, dataset.SceneDataset) else []
             false, of_row = _false_captions(scenes, randoms)
             pictures = augment(to_unit(examples.pictures(rows[share]).to(device)), *(draw[share].to(device) for draw in draws))
             with precision.autocast():
@@ -165,7 +166,7 @@ def train_clip(settings: Settings, examples: data.Examples, held_out: data.Examp
             trained = MiniClip(load_classifier(classifier), len(words), words.context).to(device)
             trained.load_state_dict(average.weights)
             right = evaluate_clip(trained.eval(), held_out_pictures, held_out_texts)
-            if isinstance(held_out, data.World):
+            if isinstance(held_out, dataset.SceneDataset):
                 right |= {"relation": sees_relations(trained, held_out.scenes[:count], held_out_pictures)}
             curve.log(done, loss=total, **right)
             checkpoint.save(done)

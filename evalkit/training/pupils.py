@@ -16,6 +16,7 @@ from evalkit.models.dalle import GUIDANCE
 from evalkit.models.load import codes_fingerprint, load_dalle, load_gan, load_image_tokenizer
 from evalkit.models.mini_inception import to_unit
 from evalkit.models.text import SubwordTokenizer
+from evalkit.scenes import dataset
 from evalkit.scenes.loose import Loose
 from evalkit.training import dalle, data, gan
 from evalkit.training.checkpoint import differences, tokens_of
@@ -70,7 +71,7 @@ class GanPupil:
 class DallePupil:
     """Every block looks at the text. Each is asked by itself: what it makes of the text where all before it was as the teacher has it."""
 
-    def __init__(self, path: Path, tokenizer: Path, examples: data.Examples, device: str) -> None:
+    def __init__(self, path: Path, tokenizer: Path, examples: dataset.Examples, device: str) -> None:
         """Raises EvalkitError where the dalle writes image tokens of another tokenizer."""
         self.examples, self.device = examples, device
         self.images = load_image_tokenizer(tokenizer)[0].to(device)

@@ -16,8 +16,8 @@ from evalkit.encoders.mini import prepare
 from evalkit.files import write_atomically
 from evalkit.metrics.intervals import wilson
 from evalkit.models.load import BUNDLED, load_classifier
+from evalkit.scenes import dataset
 from evalkit.seeds import image_seed
-from evalkit.training import data
 from evalkit.training.grids import tiled, to_png
 from evalkit.training.judge import judge_scenes
 
@@ -52,10 +52,10 @@ def judge(
     """
     if count < GRID:
         raise EvalkitError(f"count is {count}, expected at least {GRID}.", "Ask for more pictures.")
-    some = data.scenes(data.HELD_OUT + 10_000, count)
-    prompts = data.prompts_of(some)
+    some = dataset.scenes(dataset.HELD_OUT + 10_000, count)
+    prompts = dataset.prompts_of(some)
     network = load_classifier(BUNDLED / "mini-judge.safetensors").eval()
-    real = data.pictures(some)
+    real = dataset.pictures(some)
     drawn: dict[str, Tensor] = {"real scenes": real, "real scenes of other prompts": real.roll(1, 0)}
     seeds = [image_seed(seed, str(place), 0) for place in range(count)]
     for model in plugins.models(models, {}):

@@ -19,8 +19,9 @@ from evalkit.models.gan import Gan
 from evalkit.models.text import SubwordTokenizer, TextFeatures
 from evalkit.scenes.captions import caption
 from evalkit.scenes.compose import Scene
+from evalkit.scenes.dataset import NOUNS, Examples, SceneDataset
 from evalkit.terminal import track
-from evalkit.training.data import NOUNS, Examples, World, read
+from evalkit.training.data import read
 from evalkit.training.loop import random_of
 from evalkit.training.muon import Muon
 
@@ -61,7 +62,7 @@ def take_lessons(
     seed: int,
 ) -> None:
     """`teach_order` before the first picture, where the examples are of the bundled world; of a user's nobody knows what stands where."""
-    pairs = [scene for scene in examples.scenes if scene.kind == "pair"] if isinstance(examples, World) else []
+    pairs = [scene for scene in examples.scenes if scene.kind == "pair"] if isinstance(examples, SceneDataset) else []
     if pairs and steps > 0:
         right = teach_order(network, blocks, below, pairs, pieces, steps=steps, seed=seed)
         log.info("reads which of two things stands first in %.0f%% of the captions", 100 * right)

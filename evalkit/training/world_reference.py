@@ -8,8 +8,8 @@ from PIL import Image
 
 from evalkit import plugins
 from evalkit.scenes.compose import compose, render
+from evalkit.scenes.dataset import REFERENCE
 from evalkit.stages.reference import build_from_images
-from evalkit.training.data import REFERENCE
 
 
 def build_world_reference(*, name: str = "scenes", out: Path | None = None, count: int = 10_000, device: str = "auto") -> Path:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from evalkit.models.load import BUNDLED
-from evalkit.training import data
+from evalkit.scenes import dataset
 from evalkit.training.dalle import train_dalle
 from evalkit.training.loop import Settings
 from evalkit.training.options import DalleOptions
@@ -11,12 +11,12 @@ from evalkit.training.options import DalleOptions
 JUDGE, CLIP, TOKENIZER, COACH = (BUNDLED / f"{name}.safetensors" for name in ("mini-judge", "mini-clip", "image-tokenizer", "mini-coach"))
 
 
-def world(count: int = 64) -> data.World:
-    return data.World(0, count)
+def world(count: int = 64) -> dataset.SceneDataset:
+    return dataset.SceneDataset(0, count)
 
 
-def held_out() -> data.World:
-    return data.World(data.HELD_OUT, 64)  # as few as hold every kind of scene
+def held_out() -> dataset.SceneDataset:
+    return dataset.SceneDataset(dataset.HELD_OUT, 64)  # as few as hold every kind of scene
 
 
 def settings(folder: Path, model: str, steps: int, batch: int = 16, **others: object) -> Settings:

@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 
 from evalkit.core import Refusal
+from evalkit.scenes import dataset
 from evalkit.scenes.captions import caption
 from evalkit.scenes.compose import compose
-from evalkit.training import data
 from evalkit.training.appraisal import another, appraise, detail, judge_prompts, nearest, variety
 
 
@@ -47,7 +47,7 @@ def test_another_scene_has_the_same_caption_and_looks_different(seed: int) -> No
     assert {(item.noun, item.colour) for other in others for item in other.items} == {(item.noun, item.colour) for item in scene.items}
     assert {other.background for other in others} == {scene.background}
     assert len({(other.style, other.variant, other.items) for other in others}) > 3
-    assert data.pictures(others).shape == (8, 3, 32, 32)
+    assert dataset.pictures(others).shape == (8, 3, 32, 32)
 
 
 SCENES = {caption(scene, 7, complete=True): scene for scene in (compose(seed) for seed in range(400))}
@@ -55,7 +55,7 @@ SCENES = {caption(scene, 7, complete=True): scene for scene in (compose(seed) fo
 
 def perfect(prompts: list[str], seeds: list[int]) -> list[Image.Image | Refusal]:
     """Draws the scene that a caption was made of."""
-    pictures = data.pictures([SCENES[prompt] for prompt in prompts])
+    pictures = dataset.pictures([SCENES[prompt] for prompt in prompts])
     return [Image.fromarray(picture.permute(1, 2, 0).numpy()) for picture in pictures]
 
 

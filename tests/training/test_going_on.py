@@ -15,6 +15,7 @@ from small_trainings import BUNDLED, CLIP, COACH, TOKENIZER, held_out, settings,
 from evalkit.core import EvalkitError
 from evalkit.generators import dalle, gan
 from evalkit.models.load import load_dalle, load_gan
+from evalkit.scenes import dataset
 from evalkit.training import data, presets, train
 from evalkit.training.checkpoint import Checkpoint, save_weights
 from evalkit.training.gan import Stage, stage, train_gan
@@ -100,7 +101,7 @@ def test_what_cannot_be_gone_on_from(tmp_path: Path, train: Callable[[Settings],
 
 
 def grow(how: Settings, options: GanOptions, size: int) -> None:
-    examples = (data.World(0, 16, size), data.World(data.HELD_OUT, 64, size))
+    examples = (dataset.SceneDataset(0, 16, size), dataset.SceneDataset(dataset.HELD_OUT, 64, size))
     train_gan(how, *examples, options, clip=CLIP, coach=COACH, judge=None)
 
 
@@ -207,6 +208,6 @@ def test_trainings_go_on_from_the_bundled_weights(
 
 @pytest.mark.parametrize("often", ["single", "count", "pair", ""])
 def test_scenes_of_one_kind_come_twice(often: str) -> None:
-    some = data.World(0, 64)
+    some = dataset.SceneDataset(0, 64)
     lots = some.lots(often).tolist()
     assert [lots.count(row) for row in range(64)] == [1 + (scene.kind == often) for scene in some.scenes]

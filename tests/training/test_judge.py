@@ -2,15 +2,15 @@ import torch
 
 from evalkit.models.load import BUNDLED, load_classifier
 from evalkit.models.mini_inception import Detection
+from evalkit.scenes import dataset
 from evalkit.scenes.compose import Item, Scene
-from evalkit.training import data
 from evalkit.training.judge import judge_one, judge_scenes
 
 
 def test_the_judge_knows_real_scenes_and_sees_mismatches() -> None:
     judge = load_classifier(BUNDLED / "mini-judge.safetensors").eval()
-    some = data.scenes(data.HELD_OUT + 50_000, 120)
-    pictures = data.pictures(some)
+    some = dataset.scenes(dataset.HELD_OUT + 50_000, 120)
+    pictures = dataset.pictures(some)
     right = judge_scenes(judge, pictures, some)
     assert right["everything"] > 0.95
     assert right["background"] > 0.97
@@ -20,7 +20,7 @@ def test_the_judge_knows_real_scenes_and_sees_mismatches() -> None:
 
 
 def _thing(noun: str, x: int, y: int, score: float = 0.9, colour: str = "red") -> Detection:
-    return Detection(data.NOUNS.index(noun), data.COLOUR_NAMES.index(colour), x, y, score)
+    return Detection(dataset.NOUNS.index(noun), dataset.COLOUR_NAMES.index(colour), x, y, score)
 
 
 def test_verdicts() -> None:

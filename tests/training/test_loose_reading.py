@@ -14,6 +14,7 @@ from evalkit.models.dalle import Dalle
 from evalkit.models.gan import Gan
 from evalkit.models.load import load_dalle, load_gan
 from evalkit.models.text import TextTower
+from evalkit.scenes import dataset
 from evalkit.scenes.compose import Scene
 from evalkit.scenes.loose import Loose, loose_caption
 from evalkit.training import data
@@ -113,7 +114,7 @@ def test_a_killed_training_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: pyte
 
 
 def test_lessons_are_loose_or_full_or_of_nothing() -> None:
-    scenes = data.scenes(0, 400)
+    scenes = dataset.scenes(0, 400)
     lessons = [lesson(scene, Random(place)) for place, scene in enumerate(scenes)]
     nothing = sum(told == Loose("", "") for told in lessons)
     assert 2 <= nothing <= 30
@@ -135,7 +136,7 @@ def test_what_cannot_be_learned_so(tmp_path: Path) -> None:
     save_weights(tmp_path / "dalle.safetensors", dalle.state_dict(), config | {"image_tokenizer": "sha256:0123456789abcdef"})
     with pytest.raises(EvalkitError, match=r"other image tokens than .* differs in image_tokenizer \(sha256:0123456789abcdef there"):
         small(how, tmp_path / "dalle.safetensors")
-    some = cast(data.Examples, object())
+    some = cast(dataset.Examples, object())
     with pytest.raises(EvalkitError, match="Leave --data or the option loose out"):
         train_loose(how, some, some, GanOptions(loose=str(other)), tokenizer=TOKENIZER, judge=JUDGE)
     assert not list(tmp_path.glob("new*"))

@@ -6,11 +6,11 @@ from small_trainings import COACH
 
 from evalkit.models.load import load_classifier
 from evalkit.models.mini_inception import to_unit
-from evalkit.training import data
+from evalkit.scenes import dataset
 from evalkit.training.perceptual import perceptual_loss
 
 EYES = load_classifier(COACH).eval().requires_grad_(False)
-PICTURES = to_unit(data.pictures(data.scenes(3, 8)))
+PICTURES = to_unit(dataset.pictures(dataset.scenes(3, 8)))
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ from small_trainings import CLIP, COACH, JUDGE, held_out, settings, small_dalle,
 
 from evalkit.core import EvalkitError
 from evalkit.models.load import load_classifier, load_clip, load_dalle, load_gan, load_image_tokenizer
+from evalkit.scenes import dataset
 from evalkit.training import data, train
 from evalkit.training.curve import Curve
 from evalkit.training.gan import Stage, stage, train_gan
@@ -152,17 +153,17 @@ def test_what_cannot_be_trained_is_one_sentence(tmp_path: Path) -> None:
 @given(st.integers(0, 10_000), st.integers(0, 10_000))
 def test_no_training_shares_scenes_with_another_or_with_what_is_held_out(one: int, other: int) -> None:
     """Scenes that are only looked at lie in the billion from HELD_OUT and in those from REFERENCE."""
-    first = data.first_scene(one)
-    assert first + data.MOST_SCENES <= data.HELD_OUT or first >= data.REFERENCE + data.HELD_OUT
-    assert one == other or abs(first - data.first_scene(other)) >= data.MOST_SCENES
+    first = dataset.first_scene(one)
+    assert first + dataset.MOST_SCENES <= dataset.HELD_OUT or first >= dataset.REFERENCE + dataset.HELD_OUT
+    assert one == other or abs(first - dataset.first_scene(other)) >= dataset.MOST_SCENES
 
 
 def test_scenes_and_checkpoints_are_counted_as_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     composed: list[tuple[int, int]] = []
-    monkeypatch.setattr(data, "scenes", lambda first, count, scenes=data.scenes: composed.append((first, count)) or scenes(first, count))
+    monkeypatch.setattr(dataset, "scenes", lambda first, count, scenes=dataset.scenes: composed.append((first, count)) or scenes(first, count))
     train("mini-coach", out=tmp_path, steps=6, batch=4, scenes=40, every=2, precision="fp32", device="cpu")
     assert [row["step"] for row in _rows(tmp_path / "mini-coach.csv")] == ["2", "4", "6"]
-    assert (data.first_scene(2), 40) in composed
+    assert (dataset.first_scene(2), 40) in composed
     with pytest.raises(EvalkitError, match="scenes is 10000001, expected at most 10000000"):
         train("mini-coach", out=tmp_path, scenes=10_000_001)
     with pytest.raises(EvalkitError, match="every is 0, expected at least 1"):
