@@ -92,9 +92,9 @@ def _batches(folder: Path, size: int) -> list[Tensor]:
 
 def evalkit(fake: Path, real: Path, weights: Path, size: int) -> dict[str, float]:
     from evalkit.encoders import inception
+    from evalkit.features.encode import image_features
+    from evalkit.features.image_sets import image_sets
     from evalkit.metrics import frechet, inception_score, kernel
-    from evalkit.stages.features import image_features
-    from evalkit.stages.image_sets import image_sets
 
     encoder = inception.load(device="cpu", path=str(weights))
     with tempfile.TemporaryDirectory() as cache:

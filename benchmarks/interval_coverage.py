@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evalkit.metrics import LEAVE_OUT, METRICS, frechet, intervals
-from evalkit.metrics.intervals import Interval
+from evalkit.metrics import LEAVE_OUT, METRICS, frechet
+from evalkit.statistics import intervals
+from evalkit.statistics.intervals import Interval
 
 REFERENCE, MODES = 2000, 300
 

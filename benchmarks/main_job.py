@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-EVALKIT = [sys.executable, "-c", "from evalkit.cli import main; main()"]
+EVALKIT = [sys.executable, "-c", "from evalkit.cli.app import main; main()"]
 
 
 def whole_run(prompts: str) -> None:

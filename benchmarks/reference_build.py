@@ -18,9 +18,9 @@ import torch
 from PIL import Image
 
 from evalkit.core import Moments
+from evalkit.features.validation import facts_of
 from evalkit.images import Unreadable, decode
 from evalkit.metrics import frechet
-from evalkit.stages.firewall import facts_of
 
 ROUNDS, ROWS, DIMENSION = 5, 1024, 2048
 

@@ -23,9 +23,9 @@ from fake_service import FakeService, Fault, shares
 
 from evalkit.config import Config
 from evalkit.core import Record
+from evalkit.generate.generate import generate
 from evalkit.prompts import prompts_from_list
 from evalkit.run_folder import Run
-from evalkit.stages.generate import generate
 
 MODEL = "openai:gpt-image-1-mini"
 FAULTS: dict[Fault, float] = {
@@ -86,7 +86,7 @@ def kills(folder: Path, count: int = 500, times: int = 20) -> None:
     folder.mkdir(parents=True)
     (folder / "p.txt").write_text("".join(f"prompt {at}\n" for at in range(count)))
     draw, run = random.Random(1), Run(folder / "run")
-    code = "from evalkit.cli import main; main()"
+    code = "from evalkit.cli.app import main; main()"
     in_flight: Counter[int] = Counter()
     again = lost = 0
     with FakeService(latency=lambda call: draw.uniform(0.02, 0.2)) as server:

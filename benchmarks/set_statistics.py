@@ -22,8 +22,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evalkit.metrics import frechet, inception_score, intervals, kernel, manifold
+from evalkit.metrics import frechet, inception_score, kernel, manifold
 from evalkit.metrics.remembered import forget
+from evalkit.statistics import intervals
 
 DIMENSION = 2048
 

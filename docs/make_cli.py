@@ -10,7 +10,7 @@ from typing import Any
 import typer.main
 from typer.testing import CliRunner
 
-from evalkit.cli import app
+from evalkit.cli.app import app
 
 PAGE = Path(__file__).with_name("cli.md")
 HEAD = """# The command line

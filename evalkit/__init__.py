@@ -6,6 +6,8 @@ Public names load on first use, so that `import evalkit` is fast and silent.
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,46 +23,45 @@ if TYPE_CHECKING:
     from evalkit.encoders.manage_weights import weights_import as weights_import
     from evalkit.encoders.manage_weights import weights_list as weights_list
     from evalkit.encoders.manage_weights import weights_verify as weights_verify
+    from evalkit.judge.judge import judge as judge
     from evalkit.plugins import encoder as encoder
+    from evalkit.reference.build import available as reference_list
+    from evalkit.reference.build import build as reference_build
+    from evalkit.reference.exchange import export as reference_export
+    from evalkit.reference.exchange import import_file as reference_import
+    from evalkit.reference.files import card_text as reference_show
+    from evalkit.reference.files import load as reference
+    from evalkit.report.report import report as report
     from evalkit.run_folder import Run as Run
-    from evalkit.stages.conventions import conventions as conventions
-    from evalkit.stages.reference import available as reference_list
-    from evalkit.stages.reference import build as reference_build
-    from evalkit.stages.reference_exchange import export as reference_export
-    from evalkit.stages.reference_exchange import import_file as reference_import
-    from evalkit.stages.reference_files import card_text as reference_show
-    from evalkit.stages.reference_files import load as reference
-    from evalkit.stages.report import report as report
-    from evalkit.stages.score import score as score
+    from evalkit.score.conventions import conventions as conventions
+    from evalkit.score.score import score as score
+    from evalkit.serve.serve import serve as serve
     from evalkit.training import train as train
-    from evalkit.training.quality import judge as judge
-    from evalkit.web.serving import serve as serve
 
     __version__: str
 
-# No public name may be the name of a submodule: importing `evalkit.x` sets the attribute `x`, whatever stood there.
 _PUBLIC = {
     "Config": "evalkit.config:Config",
     "EvalkitError": "evalkit.core:EvalkitError",
     "Metric": "evalkit.core:Metric",
     "Prompt": "evalkit.core:Prompt",
     "Run": "evalkit.run_folder:Run",
-    "conventions": "evalkit.stages.conventions:conventions",
+    "conventions": "evalkit.score.conventions:conventions",
     "doctor": "evalkit.diagnosis:doctor",
     "encoder": "evalkit.plugins:encoder",
     "estimate": "evalkit.api:estimate",
     "generate": "evalkit.api:generate",
-    "judge": "evalkit.training.quality:judge",
-    "reference": "evalkit.stages.reference_files:load",
-    "reference_build": "evalkit.stages.reference:build",
-    "reference_export": "evalkit.stages.reference_exchange:export",
-    "reference_import": "evalkit.stages.reference_exchange:import_file",
-    "reference_list": "evalkit.stages.reference:available",
-    "reference_show": "evalkit.stages.reference_files:card_text",
-    "report": "evalkit.stages.report:report",
+    "judge": "evalkit.judge.judge:judge",
+    "reference": "evalkit.reference.files:load",
+    "reference_build": "evalkit.reference.build:build",
+    "reference_export": "evalkit.reference.exchange:export",
+    "reference_import": "evalkit.reference.exchange:import_file",
+    "reference_list": "evalkit.reference.build:available",
+    "reference_show": "evalkit.reference.files:card_text",
+    "report": "evalkit.report.report:report",
     "run": "evalkit.api:run",
-    "score": "evalkit.stages.score:score",
-    "serve": "evalkit.web.serving:serve",
+    "score": "evalkit.score.score:score",
+    "serve": "evalkit.serve.serve:serve",
     "train": "evalkit.training:train",
     "weights_fetch": "evalkit.encoders.manage_weights:weights_fetch",
     "weights_import": "evalkit.encoders.manage_weights:weights_import",
@@ -108,6 +109,21 @@ def __getattr__(name: str) -> Any:
     value = getattr(importlib.import_module(module), attribute)
     globals()[name] = value
     return value
+
+
+class _Package(ModuleType):
+    """`evalkit.score` is the function, although the folder evalkit/score/ has the same name.
+
+    Importing any submodule of a package binds the subpackage as an attribute of its parent. Here public names keep what they
+    stand for; `from evalkit.score.measure import measure` works as ever.
+    """
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _PUBLIC and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:

@@ -9,9 +9,9 @@ from evalkit import plugins
 from evalkit.config import Config, Options, load_config, nearest
 from evalkit.core import EvalkitError, Prompt
 from evalkit.encoders.select import named
+from evalkit.generate import generate as stage
+from evalkit.generate.generate import Estimate
 from evalkit.run_folder import Run
-from evalkit.stages import generate as stage
-from evalkit.stages.generate import Estimate
 
 
 def run(
@@ -53,8 +53,8 @@ def run(
     values |= {"metrics": metrics, "encoders": encoders, "device": device, "batch_size": batch_size, "max_cost": max_cost}
     settings = load_config(config, values, options)
     check_scoring(settings)
-    from evalkit.stages.report import report
-    from evalkit.stages.score import score
+    from evalkit.report.report import report
+    from evalkit.score.score import score
 
     made = stage.generate(settings, retry_ambiguous)
     scoring = {"metrics": settings.metrics, "encoders": settings.encoders, "reference": settings.reference}
@@ -107,13 +107,13 @@ def check_scoring(config: Config) -> None:
     if config.encoders not in ("auto", "standard", "mini"):
         named(config.encoders)
     if config.metrics:  # the imports are slow (torch), and a missing prompts file should not wait for them
-        from evalkit.stages import record_rows
+        from evalkit.score import records as record_rows
 
         known = (*plugins.names("metric"), *record_rows.NAMES)
         for name in config.metrics if config.metrics != ("all",) else ():
             if name not in known and ":" not in name:
                 raise EvalkitError(f"There is no metric {name!r}.", f"{nearest(name, known)} See `evalkit list metrics`.")
     if config.reference is not None:
-        from evalkit.stages import reference_files
+        from evalkit.reference import files as reference_files
 
         reference_files.find(config.reference)

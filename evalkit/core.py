@@ -97,7 +97,7 @@ class Answer:
 class Service(Protocol):
     """A generator behind a network: one request at a time, called from many threads.
 
-    It sends once and never tries again by itself: retries, waiting, money and order are the business of stages/remote. The
+    It sends once and never tries again by itself: retries, waiting, money and order are the business of generate/remote. The
     fingerprint holds all that an answer depends on: provider, base_url, model, parameters, version of the adapter.
     """
 

@@ -125,7 +125,7 @@ class Run:
         append_lines(self.image_folder(model) / f"requests.{rank}.jsonl", rows)
 
     def requests(self, model: str) -> list[dict[str, Any]]:
-        """The journal rows of all ranks in the order of time (see stages/remote/journal.py)."""
+        """The journal rows of all ranks in the order of time (see generate/remote/journal.py)."""
         paths = sorted(self.image_folder(model).glob("requests.*.jsonl"))
         return sorted((row for path in paths for row in read_lines(path)), key=lambda row: row["at"])
 
@@ -189,7 +189,7 @@ class Run:
         write_atomically(self.firewall_path, json.dumps(findings, indent=1, ensure_ascii=False) + "\n")
 
     def write_comparisons(self, comparisons: dict[str, Any]) -> None:
-        """comparisons.json: which differences between models are real, as `stages.compare` found them."""
+        """comparisons.json: which differences between models are real, as `score/compare.py` found them."""
         write_atomically(self.comparisons_path, json.dumps(comparisons, indent=1, ensure_ascii=False) + "\n")
 
     def comparisons(self) -> dict[str, Any]:

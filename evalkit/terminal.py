@@ -107,3 +107,10 @@ def metric_cells(row: MetricRow) -> tuple[str, ...]:
 
 
 METRIC_HEADER = ("model", "metric", "value", "interval", "images", "encoder", "reference", "note")
+
+
+def dollars(amount: float | None) -> str:
+    """`$1.20`, with as many digits as small amounts need; `unknown`."""
+    if amount is None:
+        return "unknown"
+    return f"${amount:,.2f}" if amount >= 1 or amount == 0 else f"${amount:.2g}" if amount < 0.01 else f"${amount:.3g}"

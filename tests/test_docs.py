@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 from typer.main import get_command
 
 import evalkit
-from evalkit.cli import app
+from evalkit.cli.app import app
 from evalkit.config import Config
 from evalkit.metrics import DEFAULT
 

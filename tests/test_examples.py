@@ -19,7 +19,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from evalkit import plugins
-from evalkit.cli import app
+from evalkit.cli.app import app
 from evalkit.config import Config
 from evalkit.run_folder import Run
 
@@ -80,7 +80,7 @@ def installed(site: Path, beside: Path) -> Iterator[Path]:
 
 
 def test_the_installed_example_is_listed_with_its_options(site: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", "from evalkit.cli import main; main()", "list", "generators", "--json"]
+    command = [sys.executable, "-c", "from evalkit.cli.app import main; main()", "list", "generators", "--json"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(site)})
     listed = {row["name"]: row for row in json.loads(done.stdout)}
     assert listed["example"]["options"] == "size=64, ground='lightgray'"
@@ -145,7 +145,7 @@ def test_the_check_of_the_page_passes(page: Path) -> None:
 def test_what_the_page_serves_is_what_a_local_run_draws(page: Path) -> None:
     [serve] = [line for line in commands() if line.startswith("evalkit serve")]
     [fetch] = [line for line in commands() if "openai:" in line]
-    code = "from evalkit.cli import main; main()"
+    code = "from evalkit.cli.app import main; main()"
     command = [sys.executable, "-c", code, *shlex.split(serve)[1:]]
     command[command.index("8000")] = "0"
     with subprocess.Popen(command, cwd=page, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:

@@ -11,7 +11,7 @@ SLOW = ("torch", "PIL", "matplotlib", "pandas", "numpy", "scipy", "torchmetrics"
 
 HELP = """
 import sys; sys.argv = {}
-from evalkit.cli import main
+from evalkit.cli.app import main
 try: main()
 except SystemExit as end: assert not end.code
 """
@@ -26,7 +26,7 @@ def python(code: str, *arguments: str) -> str:
     [
         "import evalkit",
         "import evalkit; dir(evalkit); evalkit.__version__",
-        "import evalkit.cli",
+        "import evalkit.cli.app",
         "from evalkit import Config, EvalkitError, Metric, Prompt, Run",
         HELP.format(["evalkit", "--help"]),
         HELP.format(["evalkit", "run", "--help"]),
@@ -40,7 +40,7 @@ def test_nothing_slow_is_imported(code: str) -> None:
 
 
 def test_import_prints_nothing() -> None:
-    assert python("import evalkit, evalkit.cli, evalkit.api") == ""
+    assert python("import evalkit, evalkit.cli.app, evalkit.api") == ""
 
 
 def test_help_is_fast() -> None:
@@ -48,7 +48,7 @@ def test_help_is_fast() -> None:
     times: list[float] = []
     for _ in range(5):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        python("import sys; sys.argv = ['evalkit', '--help']\nfrom evalkit.cli import main; main()")
+        python("import sys; sys.argv = ['evalkit', '--help']\nfrom evalkit.cli.app import main; main()")
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(times) < 0.5

@@ -40,7 +40,7 @@ def test_every_file_of_the_package_is_inside(names: set[str]) -> None:
         "evalkit/scenes/suite.jsonl",
         "evalkit/scenes/sprites/soft.webp",
         "evalkit/scenes/sprites/LICENSES.md",
-        "evalkit/web/templates/report.html.j2",
+        "evalkit/report/templates/report.html.j2",
         "evalkit/reference_stats/scenes/card.toml",
         "evalkit/reference_stats/scenes/mini-inception.npz",
         "evalkit/weights/dalle.safetensors",
@@ -78,7 +78,7 @@ def test_the_metadata_name_licences_and_entry_points(wheel: Path, names: set[str
         "evalkit/scenes/sprites/LICENSES.md",
     }
     assert any(line.startswith("torchmetrics") for line in metadata.get_all("Requires-Dist") or [])
-    assert "evalkit = evalkit.cli:main" in entries
+    assert "evalkit = evalkit.cli.app:main" in entries
     assert "dalle = evalkit.generators.dalle:load" in entries
 
 

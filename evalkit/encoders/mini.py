@@ -14,7 +14,7 @@ from evalkit.images import to_tensor
 from evalkit.models.load import BUNDLED, device_of, fingerprint, load_classifier, load_clip
 from evalkit.models.mini_inception import to_unit
 from evalkit.models.text import SubwordTokenizer
-from evalkit.words import split_words
+from evalkit.scenes.words import split_words
 
 SIZE = 32
 SPATIAL_CHANNELS = 7  # as many as the paper of sFID takes

@@ -13,7 +13,7 @@ from evalkit.core import Refusal
 from evalkit.images import to_images
 from evalkit.models.mini_inception import to_bytes
 from evalkit.models.text import SubwordTokenizer
-from evalkit.words import split_words
+from evalkit.scenes.words import split_words
 
 
 def fixed_size(device: str, tokens: int = 64) -> int:

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 from evalkit.scenes.captions import LARGE, NOUNS, SMALL, caption
 from evalkit.scenes.compose import Item, Scene, compose
 from evalkit.scenes.vocabulary import mentions
+from evalkit.scenes.words import split_words
 from evalkit.scenes.world import COLOURS, RELATIONS, SHAPES
-from evalkit.words import split_words
 
 GROUPS = ("object", "colour", "count", "position", "two objects", "free")
 FIRST_SEED = 3_000_000_000  # training takes seeds below 1,000,000,000

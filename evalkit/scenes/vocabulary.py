@@ -8,8 +8,8 @@ from itertools import chain
 from typing import NamedTuple
 
 from evalkit.scenes import captions
+from evalkit.scenes.words import split_words
 from evalkit.scenes.world import BACKGROUNDS, COLOUR_WORDS, COLOURS, COUNT_WORDS, RELATIONS
-from evalkit.words import split_words
 
 UNREAD = "unknownword"  # stands for every word that is not in the vocabulary
 

@@ -11,7 +11,7 @@ from evalkit.training.presets import MINI, MODELS, PRESETS, SEEDS, preset_of
 
 if TYPE_CHECKING:
     from evalkit.scenes.dataset import Examples
-    from evalkit.training.loop import Settings
+    from evalkit.training.runtime.loop import Settings
 
 __all__ = ["MINI", "MODELS", "PRESETS", "train"]
 HELD_OUT = 300  # examples that are looked at while training, of the bundled world; of a user's pictures a tenth, if that is less
@@ -46,7 +46,7 @@ def train(
         preset: by the pixels per side (32, 64, 128); "student" for a small dalle that learns from a large one, "guided" for one that
             learns to draw as a dalle does with guidance, "finer" for a gan or the decoder of an image tokenizer that go on at a low rate,
             "loose" for a dalle or a gan that learn to read captions that leave things open.
-        data: pictures with captions instead of the bundled world; see `evalkit.training.captioned.read_captioned`.
+        data: pictures with captions instead of the bundled world; see `evalkit.training.captions.captioned.read_captioned`.
         seed: of weights, data and order; the bundled weights' own when None.
         steps, batch: optimiser steps, and examples in each of all processes together; the preset's when None.
         scenes: how many of the bundled world to train on; the preset's when None. Nothing where there is data.
@@ -63,8 +63,8 @@ def train(
     from evalkit.models.load import BUNDLED, device_of
     from evalkit.scenes.dataset import HELD_OUT as FIRST_HELD_OUT
     from evalkit.scenes.dataset import MOST_SCENES, SceneDataset, first_scene
-    from evalkit.training.loop import Settings
     from evalkit.training.options import OPTIONS
+    from evalkit.training.runtime.loop import Settings
 
     if model == "mini":
         shared = {"seed": seed, "steps": steps, "batch": batch, "accumulate": accumulate}
@@ -101,7 +101,7 @@ def train(
         examples = SceneDataset(first_scene(settings.seed), scenes or chosen.scenes, chosen.size)
         held_out, judge = SceneDataset(FIRST_HELD_OUT, HELD_OUT, chosen.size), trained("mini-judge")
     else:
-        from evalkit.training.captioned import read_captioned
+        from evalkit.training.captions.captioned import read_captioned
 
         if model in ("mini-inception", "mini-judge", "mini-coach"):
             raise EvalkitError(f"{model} learns what is where in a picture, which captions do not say.", "Leave --data out.")

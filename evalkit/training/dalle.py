@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from evalkit.core import EvalkitError
 from evalkit.generators.pictures import fixed_size
+from evalkit.judge.verdicts import CURVE, for_the_curve
 from evalkit.models.dalle import GUIDANCE, Dalle
 from evalkit.models.image_tokenizer import ImageTokenizer
 from evalkit.models.load import codes_fingerprint, load_classifier, load_clip, load_dalle, load_image_tokenizer
@@ -19,17 +20,16 @@ from evalkit.models.mini_inception import to_bytes, to_unit
 from evalkit.models.text import SubwordTokenizer, TextTower
 from evalkit.scenes import dataset
 from evalkit.training import data
-from evalkit.training.ahead import each_step
-from evalkit.training.checkpoint import Average, Checkpoint, begin_with, differences, tokens_of
-from evalkit.training.curve import Curve, check_finite
 from evalkit.training.distillation import distillation_loss
-from evalkit.training.distributed import join
-from evalkit.training.judge import CURVE, for_the_curve
-from evalkit.training.loop import Settings, batch_of, random_of, schedule
-from evalkit.training.muon import Muon
 from evalkit.training.options import DalleOptions
-from evalkit.training.precision import Descent, choose_precision
 from evalkit.training.reading import take_lessons
+from evalkit.training.runtime.checkpoints import Average, Checkpoint, begin_with, differences, tokens_of
+from evalkit.training.runtime.curve import Curve, check_finite
+from evalkit.training.runtime.loop import Settings, batch_of, random_of, schedule
+from evalkit.training.runtime.muon import Muon
+from evalkit.training.runtime.precision import Descent, choose_precision
+from evalkit.training.runtime.prefetch import each_step
+from evalkit.training.runtime.processes import join
 
 log = logging.getLogger(__name__)
 

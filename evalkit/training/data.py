@@ -16,7 +16,7 @@ from evalkit.models.text import PADDING, SubwordTokenizer, learn_pieces
 from evalkit.scenes.compose import CANVAS, Scene
 from evalkit.scenes.dataset import BACKGROUND_NAMES, COLOUR_NAMES, NOUNS, Examples, SceneDataset
 from evalkit.scenes.vocabulary import pieces, words
-from evalkit.words import split_words
+from evalkit.scenes.words import split_words
 
 CONTEXT = 24  # pieces of text
 

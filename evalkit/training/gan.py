@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from evalkit.core import EvalkitError
+from evalkit.judge.verdicts import CURVE, for_the_curve
 from evalkit.models.gan import WIDTHS, Encoder, Gan, Guess
 from evalkit.models.gan_critics import Discriminator, FeatureDiscriminator
 from evalkit.models.load import load_classifier, load_clip, load_gan
@@ -19,17 +20,16 @@ from evalkit.models.mini_inception import to_bytes, to_unit
 from evalkit.models.text import SubwordTokenizer, TextFeatures, TextTower
 from evalkit.scenes import dataset
 from evalkit.training import data
-from evalkit.training.ahead import each_step
-from evalkit.training.checkpoint import Average, Checkpoint, begin_with
-from evalkit.training.curve import Curve, check_finite
-from evalkit.training.distributed import join
 from evalkit.training.gan_augmentation import Shifts, augment, shifts
 from evalkit.training.gan_losses import critic_loss, generator_loss, gradient_penalty, kind_of
-from evalkit.training.judge import CURVE, for_the_curve
-from evalkit.training.loop import Settings, batch_of, generator_of, random_of
 from evalkit.training.options import GanOptions
-from evalkit.training.precision import Descent, choose_precision
 from evalkit.training.reading import take_lessons
+from evalkit.training.runtime.checkpoints import Average, Checkpoint, begin_with
+from evalkit.training.runtime.curve import Curve, check_finite
+from evalkit.training.runtime.loop import Settings, batch_of, generator_of, random_of
+from evalkit.training.runtime.precision import Descent, choose_precision
+from evalkit.training.runtime.prefetch import each_step
+from evalkit.training.runtime.processes import join
 
 log = logging.getLogger(__name__)
 LOSSES = {"generator": "generator's loss", "critic": "critic's loss", "reconstruction": "reconstruction", "divergence": "divergence"}

@@ -14,14 +14,14 @@ from evalkit.models.image_tokenizer import ImageTokenizer
 from evalkit.models.load import load_classifier, load_image_tokenizer
 from evalkit.models.mini_inception import to_bytes, to_unit
 from evalkit.scenes.dataset import Examples
-from evalkit.training.ahead import each_step
-from evalkit.training.checkpoint import Average, Checkpoint, begin_with
-from evalkit.training.curve import Curve, check_finite
-from evalkit.training.distributed import join
-from evalkit.training.loop import Settings, batch_of, schedule
 from evalkit.training.options import TokenizerOptions
 from evalkit.training.perceptual import perceptual_loss
-from evalkit.training.precision import Descent, choose_precision
+from evalkit.training.runtime.checkpoints import Average, Checkpoint, begin_with
+from evalkit.training.runtime.curve import Curve, check_finite
+from evalkit.training.runtime.loop import Settings, batch_of, schedule
+from evalkit.training.runtime.precision import Descent, choose_precision
+from evalkit.training.runtime.prefetch import each_step
+from evalkit.training.runtime.processes import join
 
 log = logging.getLogger(__name__)
 

@@ -15,6 +15,7 @@ from random import Random
 import torch
 
 from evalkit.core import EvalkitError
+from evalkit.judge.verdicts import CURVE, for_the_curve, seen
 from evalkit.models.load import load_classifier
 from evalkit.scenes import dataset
 from evalkit.scenes.captions import caption
@@ -22,14 +23,13 @@ from evalkit.scenes.compose import Scene
 from evalkit.scenes.loose import Loose, loose_caption
 from evalkit.scenes.vocabulary import mentions, words
 from evalkit.terminal import track
-from evalkit.training.checkpoint import Average, Checkpoint
-from evalkit.training.curve import Curve, check_finite
-from evalkit.training.distributed import join
-from evalkit.training.judge import CURVE, for_the_curve, seen
-from evalkit.training.loop import Settings, batch_of, random_of, schedule
 from evalkit.training.options import DalleOptions, GanOptions
-from evalkit.training.precision import Descent, choose_precision
 from evalkit.training.pupils import DallePupil, GanPupil, Pupil
+from evalkit.training.runtime.checkpoints import Average, Checkpoint
+from evalkit.training.runtime.curve import Curve, check_finite
+from evalkit.training.runtime.loop import Settings, batch_of, random_of, schedule
+from evalkit.training.runtime.precision import Descent, choose_precision
+from evalkit.training.runtime.processes import join
 
 log = logging.getLogger(__name__)
 FULL, NOTHING = 0.35, 0.03  # shares of captions that leave nothing open, and of texts without words: both are to be read as before

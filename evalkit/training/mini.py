@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from evalkit.judge.verdicts import judge_scenes
 from evalkit.models.load import load_classifier
 from evalkit.models.mini_clip import MiniClip
 from evalkit.models.mini_inception import MiniInception, to_unit
@@ -20,14 +21,13 @@ from evalkit.scenes.compose import Scene
 from evalkit.scenes.world import RELATIONS
 from evalkit.terminal import track
 from evalkit.training import data
-from evalkit.training.ahead import each_step
-from evalkit.training.checkpoint import Average, Checkpoint
-from evalkit.training.curve import Curve, check_finite
-from evalkit.training.distributed import join, normalise_together
-from evalkit.training.judge import judge_scenes
-from evalkit.training.loop import Settings, batch_of, generator_of, random_of, schedule
 from evalkit.training.options import ClassifierOptions
-from evalkit.training.precision import Descent, choose_precision
+from evalkit.training.runtime.checkpoints import Average, Checkpoint
+from evalkit.training.runtime.curve import Curve, check_finite
+from evalkit.training.runtime.loop import Settings, batch_of, generator_of, random_of, schedule
+from evalkit.training.runtime.precision import Descent, choose_precision
+from evalkit.training.runtime.prefetch import each_step
+from evalkit.training.runtime.processes import join, normalise_together
 
 OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from evalkit.models.text import SubwordTokenizer
 from evalkit.scenes import dataset
 from evalkit.scenes.loose import Loose
 from evalkit.training import dalle, data, gan
-from evalkit.training.checkpoint import differences, tokens_of
+from evalkit.training.runtime.checkpoints import differences, tokens_of
 
 
 class Pupil(Protocol):

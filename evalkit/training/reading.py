@@ -22,8 +22,8 @@ from evalkit.scenes.compose import Scene
 from evalkit.scenes.dataset import NOUNS, Examples, SceneDataset
 from evalkit.terminal import track
 from evalkit.training.data import read
-from evalkit.training.loop import random_of
-from evalkit.training.muon import Muon
+from evalkit.training.runtime.loop import random_of
+from evalkit.training.runtime.muon import Muon
 
 log = logging.getLogger(__name__)
 PAIRS = 32  # captions of a step

@@ -13,9 +13,9 @@ from evalkit.images import encode_png
 from evalkit.metrics import METRICS
 from evalkit.models.load import BUNDLED, load_classifier
 from evalkit.models.mini_inception import to_unit
+from evalkit.reference.files import load
 from evalkit.scenes.compose import compose, render
-from evalkit.stages.reference_files import load
-from evalkit.stages.score import score
+from evalkit.score.score import score
 
 
 def test_features_are_those_of_the_network():

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 import evalkit
 from evalkit import plugins
-from evalkit.cli import app
+from evalkit.cli.app import app
 from evalkit.core import EvalkitError
 from evalkit.encoders import weights
 from evalkit.encoders.weight_files import FILES, LIBRARIES, NEEDS, WeightFile, encoders_of

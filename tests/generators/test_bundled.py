@@ -60,9 +60,9 @@ def test_a_prompt_past_the_context_is_drawn_and_noted(generator: Generator) -> N
 
 def test_few_words_are_enough(generator: Generator) -> None:
     """Prompts that leave open what captions of the world always say, and one with a word that no generator knows."""
+    from evalkit.judge.judge import draw_all
+    from evalkit.judge.verdicts import seen
     from evalkit.models.load import BUNDLED, load_classifier
-    from evalkit.training.judge import seen
-    from evalkit.training.quality import draw_all
 
     judge = load_classifier(BUNDLED / "mini-judge.safetensors").eval()
     for prompt, thing in (("people", "person"), ("umbrellas", "umbrella"), ("a man riding a horse", "horse"), ("bus", "bus")):
@@ -109,7 +109,7 @@ def test_a_dalle_and_a_tokenizer_of_different_trainings_are_refused(tmp_path) ->
 
     from evalkit.models.image_tokenizer import ImageTokenizer
     from evalkit.models.load import BUNDLED
-    from evalkit.training.checkpoint import save_weights
+    from evalkit.training.runtime.checkpoints import save_weights
 
     shutil.copy(BUNDLED / "dalle.safetensors", tmp_path)
     other = ImageTokenizer((5, 5, 5), 64)
@@ -135,7 +135,7 @@ def test_a_dalle_knows_its_tokenizer(tmp_path) -> None:
     """It needs none in its folder where it was trained on the bundled one, and no other of as many codes will do."""
     from evalkit.models.image_tokenizer import ImageTokenizer
     from evalkit.models.load import BUNDLED, codes_fingerprint, load_dalle, load_image_tokenizer
-    from evalkit.training.checkpoint import save_weights
+    from evalkit.training.runtime.checkpoints import save_weights
 
     network, config = load_dalle(BUNDLED / "dalle.safetensors")
     tokenizer = codes_fingerprint(load_image_tokenizer(BUNDLED / "image-tokenizer.safetensors")[0])

@@ -15,11 +15,11 @@ from PIL import Image
 
 from evalkit.config import Config
 from evalkit.core import EvalkitError, Refusal
+from evalkit.generate.generate import generate
 from evalkit.generators import diffusers as ours
 from evalkit.generators import pipeline_files
 from evalkit.generators.pipeline_files import quiet
-from evalkit.stages import record_rows
-from evalkit.stages.generate import generate
+from evalkit.score import records as record_rows
 
 PROMPTS = ["a red cat", "two dogs on the beach", "sky", "a blue house in the snow", "x"]
 CONTEXT = 16

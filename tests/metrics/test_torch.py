@@ -135,7 +135,7 @@ def test_calling_the_object_gives_the_value_of_the_batch():
 
 def _reference(encoder: Pixels, real: Tensor):
     pool = encoder(torch.stack([encoder.prepare(image) for image in _pil(real)]))["pool"]
-    from evalkit.stages.reference_files import Reference
+    from evalkit.reference.files import Reference
 
     return Reference("r", "pixels", {"pool": frechet.moments(pool)}, {"pool": pool}, "")
 

@@ -5,7 +5,7 @@ from safetensors.torch import save_file
 from evalkit.core import EvalkitError
 from evalkit.models.load import load_classifier, read_weights
 from evalkit.models.mini_inception import Findings, MiniInception, detect
-from evalkit.training.checkpoint import save_weights
+from evalkit.training.runtime.checkpoints import save_weights
 
 
 def test_detect_finds_planted_things_best_first() -> None:

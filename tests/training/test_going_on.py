@@ -17,11 +17,11 @@ from evalkit.generators import dalle, gan
 from evalkit.models.load import load_dalle, load_gan
 from evalkit.scenes import dataset
 from evalkit.training import data, presets, train
-from evalkit.training.checkpoint import Checkpoint, save_weights
 from evalkit.training.gan import Stage, stage, train_gan
 from evalkit.training.image_tokenizer import train_image_tokenizer
-from evalkit.training.loop import Settings
 from evalkit.training.options import DalleOptions, GanOptions, TokenizerOptions
+from evalkit.training.runtime.checkpoints import Checkpoint, save_weights
+from evalkit.training.runtime.loop import Settings
 
 GAN = BUNDLED / "gan.safetensors"
 GOING_ON = GanOptions(weights=str(GAN), growing=False, rate=4e-4)

@@ -14,9 +14,9 @@ from evalkit.models.dalle import GUIDANCE, Dalle
 from evalkit.models.load import load_dalle, load_image_tokenizer
 from evalkit.models.mini_inception import to_unit
 from evalkit.training import data
-from evalkit.training.checkpoint import save_weights
 from evalkit.training.dalle import text_tower
 from evalkit.training.options import DalleOptions
+from evalkit.training.runtime.checkpoints import save_weights
 
 PIECES = data.subword_tokenizer()
 

@@ -18,12 +18,12 @@ from evalkit.scenes import dataset
 from evalkit.scenes.compose import Scene
 from evalkit.scenes.loose import Loose, loose_caption
 from evalkit.training import data
-from evalkit.training.checkpoint import save_weights
 from evalkit.training.dalle import text_tower
-from evalkit.training.loop import Settings
 from evalkit.training.loose import lesson, train_loose
 from evalkit.training.options import DalleOptions, GanOptions
 from evalkit.training.pupils import DallePupil, GanPupil, Pupil
+from evalkit.training.runtime.checkpoints import save_weights
+from evalkit.training.runtime.loop import Settings
 
 WORDS, PIECES = data.word_tokenizer(), data.subword_tokenizer()
 READERS = {"gan": ("text.",), "dalle": ("text.", "order.")}

@@ -6,9 +6,9 @@ from torch import nn
 
 from evalkit.core import EvalkitError
 from evalkit.training.distillation import distillation_loss
-from evalkit.training.distributed import Processes
-from evalkit.training.muon import Muon, orthogonal
-from evalkit.training.precision import Descent, choose_precision
+from evalkit.training.runtime.muon import Muon, orthogonal
+from evalkit.training.runtime.precision import Descent, choose_precision
+from evalkit.training.runtime.processes import Processes
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 8), (2, 32, 8), (2, 8, 32)])

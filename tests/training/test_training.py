@@ -13,13 +13,13 @@ from small_trainings import CLIP, COACH, JUDGE, held_out, settings, small_dalle,
 from evalkit.core import EvalkitError
 from evalkit.models.load import load_classifier, load_clip, load_dalle, load_gan, load_image_tokenizer
 from evalkit.scenes import dataset
-from evalkit.training import data, train
-from evalkit.training.curve import Curve
+from evalkit.training import train
 from evalkit.training.gan import Stage, stage, train_gan
 from evalkit.training.image_tokenizer import train_image_tokenizer
-from evalkit.training.loop import batch_of, generator_of, random_of, schedule
 from evalkit.training.mini import train_classifier, train_clip
 from evalkit.training.options import ClassifierOptions, DalleOptions, GanOptions, TokenizerOptions
+from evalkit.training.runtime.curve import Curve
+from evalkit.training.runtime.loop import batch_of, generator_of, random_of, schedule
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -104,7 +104,7 @@ def test_the_schedule_warms_up_and_decays() -> None:
 
 def test_the_throughput_leaves_evaluations_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("evalkit.training.curve.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("evalkit.training.runtime.curve.time.monotonic", lambda: now[0])
     curve = Curve(tmp_path / "dalle.safetensors", ("loss",), images=32)
     for step, training, looking in ((10, 4.0, 100.0), (20, 8.0, 50.0)):
         now[0] += training
@@ -160,7 +160,9 @@ def test_no_training_shares_scenes_with_another_or_with_what_is_held_out(one: in
 
 def test_scenes_and_checkpoints_are_counted_as_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     composed: list[tuple[int, int]] = []
-    monkeypatch.setattr(dataset, "scenes", lambda first, count, scenes=dataset.scenes: composed.append((first, count)) or scenes(first, count))
+    monkeypatch.setattr(
+        dataset, "scenes", lambda first, count, scenes=dataset.scenes: composed.append((first, count)) or scenes(first, count)
+    )
     train("mini-coach", out=tmp_path, steps=6, batch=4, scenes=40, every=2, precision="fp32", device="cpu")
     assert [row["step"] for row in _rows(tmp_path / "mini-coach.csv")] == ["2", "4", "6"]
     assert (dataset.first_scene(2), 40) in composed

@@ -1,0 +1,288 @@
+"""The command line: what is printed where, and one clear sentence with exit code 2 for each mistake."""
+
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import pytest
+from models_for_tests import picture
+from typer.testing import CliRunner
+
+from evalkit.cli.app import app
+from evalkit.core import MetricRow
+from evalkit.images import encode_png
+
+PIXELS = ("--encoders", "pixels")  # no weights
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    place = tmp_path / "with a space"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    (place / "p.txt").write_text("a cat\na dog\na cat\n")
+    return place
+
+
+def call(*arguments: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, arguments)
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def process(*arguments: str) -> subprocess.CompletedProcess[str]:
+    code = "from evalkit.cli.app import main; main()"
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+
+
+def tree(place: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(place)): path.read_bytes() for path in place.rglob("*") if path.is_file()}
+
+
+def png16() -> bytes:
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    rows = zlib.compress((b"\0" + bytes(12)) * 2)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0)) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def test_generate_prints_the_folder_and_logs_to_stderr(place: Path) -> None:
+    status, output, errors = call("generate", "--models", "noise", "--prompts", "p.txt", "--out", "run", "--set", "noise.size=6")
+    assert (status, output) == (0, "run\n")
+    assert "1 of 3 prompts repeat" in errors
+    assert "noise: 3 images in" in errors
+    assert len(list((place / "run/images/noise").glob("*.png"))) == 3
+
+
+def test_generate_again_says_what_differs(place: Path) -> None:
+    call("generate", "--models", "noise", "--prompts", "p.txt", "--out", "run")
+    before = tree(place)
+    status, output, errors = call("generate", "--models", "noise", "--prompts", "p.txt", "--out", "run", "--seed", "4", "--per-prompt", "2")
+    assert (status, output) == (2, "")
+    assert "error: run was made with another configuration: seed 0 -> 4; per_prompt 1 -> 2." in errors
+    assert tree(place) == before
+
+
+BAD_FILES = {
+    "empty.txt": b"",
+    "binary.txt": b"\x89PNG\r\n\x1a\n\0\0",
+    "long.txt": b"a\n" + b"x" * 1_000_000,
+    "latin.txt": b"a\nb\n\xe9\n",
+    "bad.toml": b'models = ["noise"]\npromtps = "p.txt"\n',
+}
+RUN = ("--models", "noise", "--prompts", "p.txt")
+MISTAKES = {
+    "missing prompts": (("--models", "noise", "--prompts", "none.txt"), "no prompts file none.txt"),
+    "empty prompts": (("--models", "noise", "--prompts", "empty.txt"), "empty.txt is empty"),
+    "binary prompts": (("--models", "noise", "--prompts", "binary.txt"), "is a PNG image"),
+    "a line of a megabyte": (("--models", "noise", "--prompts", "long.txt"), "Line 2 of long.txt has 1000000 bytes"),
+    "invalid UTF-8": (("--models", "noise", "--prompts", "latin.txt"), "Line 3 of latin.txt is not valid UTF-8"),
+    "no prompts": (("--models", "noise"), "names no prompts"),
+    "no models": (("--prompts", "p.txt"), "names no models"),
+    "unknown model": (("--models", "nois", "--prompts", "p.txt"), "Did you mean 'noise'?"),
+    "unknown option": ((*RUN, "--set", "noise.sizee=3"), "Did you mean 'size'?"),
+    "wrong option": ((*RUN, "--set", "noise.size=big"), "noise.size is 'big'; expected a whole number"),
+    "malformed option": ((*RUN, "--set", "size"), "expected MODEL.OPTION=VALUE"),
+    "option of another model": ((*RUN, "--set", "nois.size=3"), "Did you mean 'noise'?"),
+    "unknown metric": ((*RUN, "--metrics", "fdi"), "Did you mean 'fid'?"),
+    "unknown encoder": ((*RUN, "--encoders", "pixel"), "Did you mean 'pixels'?"),
+    "unknown reference": ((*RUN, "--reference", "no-such"), "no reference 'no-such'"),
+    "unknown key": (("--config", "bad.toml"), "Did you mean 'prompts'?"),
+    "no configuration": (("--config", "none.toml"), "cannot be read"),
+    "bad seed": ((*RUN, "--seed", "-1"), "seed is -1"),
+    "bad count": ((*RUN, "--per-prompt", "0"), "per_prompt is 0"),
+    "bad device": ((*RUN, "--device", "gpu"), "device is 'gpu'"),
+    "twice": (("--models", "noise,noise", "--prompts", "p.txt"), "each name once"),
+    "bad pictures": (("--models", "pics", "--prompts", "p.txt"), "2 of 3 images cannot be taken as they are ("),
+    "out is a file": ((*RUN, "--out", "p.txt"), "p.txt is a file"),
+    "out is a folder of something": ((*RUN, "--out", "pics"), "is no run folder"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes(name: str, place: Path) -> None:
+    arguments, message = MISTAKES[name]
+    for file, data in BAD_FILES.items():
+        (place / file).write_bytes(data)
+    (place / "pics").mkdir()
+    whole = encode_png(picture(0, ""))
+    for at, data in enumerate((whole, whole[:60], png16())):
+        (place / f"pics/{at}.png").write_bytes(data)
+    before = tree(place)
+    status, output, errors = call("run", *arguments)
+    assert (status, output) == (2, "")
+    lines = errors.splitlines()
+    [error] = [line for line in lines if line.startswith("error: ")]
+    assert error.endswith(".")
+    assert message in errors
+    assert lines[-1] == error or (lines[-2] == error and lines[-1].startswith("hint: "))
+    assert "Traceback" not in errors
+    assert tree(place) == before
+    assert not (place / "reports").exists()
+
+
+def test_a_real_process_behaves_the_same(place: Path) -> None:
+    done = process("generate", *RUN, "--out", "run")
+    assert (done.returncode, done.stdout) == (0, "run\n")
+    failed = process("generate", "--models", "nois", "--prompts", "p.txt")
+    assert (failed.returncode, failed.stdout) == (2, "")
+    assert failed.stderr == "error: There is no generator 'nois'.\nhint: Did you mean 'noise'? See `evalkit list generators`.\n"
+    usage = process("generate", "--model", "noise")
+    assert usage.returncode == 2
+    assert "No such option" in usage.stderr
+    assert "--models" in usage.stderr
+    debug = process("--debug", "generate", "--models", "nois", "--prompts", "p.txt")
+    assert debug.returncode == 1
+    assert "Traceback" in debug.stderr
+
+
+def test_control_characters_of_a_message_do_not_reach_the_terminal(place: Path) -> None:
+    status, _, errors = call("generate", "--models", "noise", "--prompts", "a\x1b[31m\nb.txt")
+    assert status == 2
+    assert "\x1b" not in errors
+    assert "no prompts file a [31m b.txt" in errors
+
+
+def test_run_scores_and_reports(place: Path) -> None:
+    status, output, errors = call("run", *RUN, "--out", "run", *PIXELS, "--metrics", "fid,kid")
+    assert status == 0, errors
+    assert output.splitlines()[-1] == "run"
+    assert (place / "run/report/index.html").is_file()
+    status, output, _ = call("run", "--config", "run/run.toml", "--json")
+    assert status == 0
+    assert {row["metric"] for row in json.loads(output)} >= {"fid", "kid", "refusal_rate"}
+    assert json.loads(output) == json.loads((place / "run/metrics.json").read_text())
+    status, output, errors = call("report", "run")
+    assert (status, output) == (0, "run\n")
+
+
+def test_score_of_a_run_and_of_a_bare_folder(place: Path) -> None:
+    call("generate", *RUN, "--out", "run")
+    status, output, _ = call("score", "run", *PIXELS, "--metrics", "fid")
+    assert (status, output) == (0, "run\n")
+    before = tree(place / "run/images/noise")
+    status, output, _ = call("score", "run/images/noise", *PIXELS, "--metrics", "fid")
+    assert status == 0
+    assert (Path(output.strip()) / "metrics.json").is_file()
+    assert tree(place / "run/images/noise") == before
+    status, output, errors = call("score", "nowhere")
+    assert (status, output) == (2, "")
+    assert errors.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("generators", "noise\tsize=32"),
+        ("encoders", "pixels\t"),
+        ("metrics", "fid\tinception\tlower is better"),
+        ("world", "object\tcat\tcat, kitten"),
+    ],
+)
+def test_list(kind: str, expected: str) -> None:
+    status, output, _ = call("list", kind)
+    assert status == 0
+    assert any(line.startswith(expected) for line in output.splitlines())
+    rows = json.loads(call("list", kind, "--json")[1])
+    assert len(rows) == len(output.splitlines())
+
+
+def test_list_runs(place: Path) -> None:
+    assert call("list", "runs") == (0, "", "")
+    call("generate", *RUN, "--out", "reports/one")
+    assert call("list", "runs") == (0, "reports/one\tnoise\t3 prompts\t3 images\tnot scored\n", "")
+
+
+def test_doctor_and_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    import evalkit
+    from evalkit.encoders import weights
+
+    monkeypatch.setattr(weights, "reachable", lambda url: False)
+    assert call("--version") == (0, f"{evalkit.__version__}\n", "")
+    status, output, _ = call("doctor")
+    assert status == 0
+    topics = {line.split("\t")[0]: line.split("\t")[1] for line in output.splitlines()}
+    assert topics["torch"].startswith(torch.__version__)
+    assert {"python", "disk", "weights", "encoder pixels", "encoder inception"} <= set(topics)
+
+
+def test_a_closed_pipe_is_no_traceback(place: Path) -> None:
+    code = "from evalkit.cli.app import main; main()"
+    lister = subprocess.Popen([sys.executable, "-c", code, "list", "world"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert lister.stdout is not None
+    lister.stdout.close()
+    _, errors = lister.communicate(timeout=60)
+    assert "Traceback" not in errors
+
+
+def test_on_a_terminal_there_is_a_bar(place: Path) -> None:
+    """A pseudo-terminal for stdout and stderr."""
+    import pty
+
+    main, side = pty.openpty()
+    code = "from evalkit.cli.app import main; main()"
+    environment = os.environ | {"COLUMNS": "200", "TERM": "xterm"}
+    child = subprocess.Popen([sys.executable, "-c", code, "generate", *RUN, "--out", "run"], stdout=side, stderr=side, env=environment)
+    os.close(side)
+    seen = b""
+    try:
+        while chunk := os.read(main, 65536):
+            seen += chunk
+    except OSError:  # the other side is closed
+        pass
+    os.close(main)
+    assert child.wait(timeout=60) == 0
+    text = seen.decode()
+    assert "3/3" in text
+    assert "images/s" in text
+    assert text.rstrip().splitlines()[-1] == "run"
+
+
+def test_on_a_terminal_there_is_a_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from evalkit.cli.app import options as cli_parts
+
+    rows = [
+        MetricRow("dalle", "fid", "mini-inception", "scenes", 12.3456, 11, 13.5, 98, 100, "lower"),
+        MetricRow("gan", "clip_score", "mini-clip", "", None, None, None, 0, 100, "higher", note="not measured: no text"),
+    ]
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    cli_parts.print_metrics(rows, Path("run"), False)
+    output = capsys.readouterr().out.splitlines()
+    [first] = [line for line in output if "dalle" in line]
+    assert [cell.strip() for cell in first.split("│")[1:-1]] == [
+        "dalle", "fid", "12.35", "11 to 13.5", "98 of 100", "mini-inception", "scenes", "lower is better",
+    ]  # fmt: skip
+    [second] = [line for line in output if "gan" in line]
+    assert "not measured: no text" in second
+    assert output[-1] == "run"
+
+
+def test_interrupted_is_130_and_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evalkit.api.generate", lambda *arguments, **more: os.kill(os.getpid(), signal.SIGINT))
+    status, output, errors = call("generate", *RUN)
+    assert (status, output) == (130, "")
+    assert errors == "stopped: the same command goes on where this one stopped.\n"
+
+
+def test_open_shows_the_page_in_the_browser_and_says_where_it_is(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda address: shown.append(address) or len(shown) < 2)
+    run = ("run", "--models", "noise", "--prompts", "p.txt", "--out", "a run", *PIXELS)
+    code, output, said = call(*run, "--open")
+    assert (code, output) == (0, "a run\n")
+    assert "report: a run/report/index.html" in said
+    assert shown == [(place / "a run/report/index.html").as_uri()]
+    assert "no browser" in call("report", "a run", "--open")[2]
+    assert len(shown) == 2
+    call("report", "a run")
+    assert len(shown) == 2

@@ -1,0 +1,148 @@
+"""A real process that asks a real server, killed at random moments: what is finished is never asked for again."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from fake_service import FakeService, picture
+from PIL import Image
+
+from evalkit.run_folder import Run
+
+HTTP = "services_for_tests:http_service"
+EVALKIT = [sys.executable, "-c", "from evalkit.cli.app import main; main()"]
+COUNT, KILLS = 100, 5
+
+
+def start(place: Path, url: str, *more: str) -> subprocess.Popen[str]:
+    command = [*EVALKIT, "generate", "--models", HTTP, "--prompts", "p.txt", "--out", "run"]
+    command += ["--set", f"{HTTP}.url={url}", "--set", f"{HTTP}.price=0.01", *more]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "helpers"), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, cwd=place, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(condition: object, process: subprocess.Popen[str], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition() and process.poll() is None and time.monotonic() < end:  # type: ignore[operator]
+        time.sleep(0.001)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    (tmp_path / "p.txt").write_text("".join(f"prompt {at}\n" for at in range(COUNT)))
+    return tmp_path
+
+
+def test_killed_again_and_again_no_finished_image_is_paid_twice(place: Path) -> None:
+    draw, run = random.Random(0), Run(place / "run")
+    in_flight: Counter[int] = Counter()  # how often an image was under way at a kill
+    with FakeService(latency=lambda call: draw.uniform(0.005, 0.05)) as server:
+        for _ in range(KILLS):
+            finished = {record.index for record in run.records(HTTP)}
+            before, journal = len(server.accepted), len(run.requests(HTTP))
+            process = start(place, server.url)
+            wanted = before + draw.randint(5, COUNT // KILLS)
+            wait_for(lambda wanted=wanted: len(server.accepted) >= wanted, process)
+            time.sleep(draw.uniform(0, 0.05))
+            process.send_signal(signal.SIGKILL)
+            process.communicate(timeout=60)
+            assert process.returncode == -signal.SIGKILL
+            asked = {int(call.prompt.split()[1]) for call in server.accepted[before:]}
+            assert not asked & finished
+            for record in run.records(HTTP):  # a row means that the file is whole
+                assert Image.open(run.image_path(HTTP, record)).tobytes() == picture(f"prompt {record.index}").tobytes()
+            rows = [row["index"] for row in run.requests(HTTP) if row["status"] == "sent"]
+            sent = Counter(rows)
+            assert all(sent[int(prompt.split()[1])] >= count for prompt, count in server.counts().items())  # the journal knows all
+            in_flight.update(set(rows[journal:]) - {record.index for record in run.records(HTTP)})
+        done = start(place, server.url)
+        output, errors = done.communicate(timeout=60)
+        assert (done.returncode, output) == (0, "run\n"), errors
+        counts = server.counts()
+    records = run.records(HTTP)
+    assert [record.status for record in records] == ["ok"] * COUNT
+    for record in records:
+        accepted = counts[f"prompt {record.index}"]
+        assert accepted <= 1 + in_flight[record.index]  # only what was in flight is repeated
+        assert record.attempts >= accepted
+        assert record.possible_charges == record.attempts - 1  # and each request without an answer is known
+        assert record.possible_cost == pytest.approx(0.01 * record.possible_charges)
+    manifest = (run.image_folder(HTTP) / "manifest.0.jsonl").read_text().splitlines()
+    assert len(manifest) == COUNT
+
+
+def test_ctrl_c_waits_for_what_is_in_flight_and_says_how_to_go_on(place: Path) -> None:
+    run = Run(place / "run")
+    with FakeService(latency=0.3) as server:
+        process = start(place, server.url)
+        wait_for(lambda: len(server.accepted) >= 6, process)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert "nothing more is sent; waiting up to 60 s for" in errors
+        assert "the same command goes on where this one stopped" in errors
+        assert "Traceback" not in errors
+        accepted = {int(call.prompt.split()[1]) for call in server.accepted}
+        assert {record.index for record in run.records(HTTP)} == accepted  # nothing that was paid for is lost
+        assert len(accepted) < COUNT
+        server.latency = 0.0
+        done = start(place, server.url)
+        done.communicate(timeout=60)
+        assert max(server.counts().values()) == 1
+    assert Counter(record.status for record in run.records(HTTP)) == {"ok": COUNT}
+    assert not any(record.possible_charges for record in run.records(HTTP))
+
+
+def test_a_second_ctrl_c_leaves_at_once_and_the_journal_knows(place: Path) -> None:
+    run = Run(place / "run")
+    with FakeService(latency=lambda call: 30.0 if call.prompt > "prompt 2" else 0.0) as server:
+        process = start(place, server.url)
+        wait_for(lambda: len(run.records(HTTP)) >= 3 and len(server.accepted) >= 6, process)
+        started = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        assert time.monotonic() - started < 10
+        assert process.returncode == 130
+        assert "are still in flight and may be charged" in errors
+        lost = len(server.accepted) - len(run.records(HTTP))
+        server.latency = 0.0
+        done = start(place, server.url)
+        _, errors = done.communicate(timeout=60)
+    assert f"{lost} requests were in flight when an earlier process ended" in errors
+    records = run.records(HTTP)
+    assert Counter(record.status for record in records) == {"ok": COUNT}
+    assert sum(record.possible_charges for record in records) == lost
+
+
+def test_the_command_line_of_money(place: Path) -> None:
+    run = Run(place / "run")
+    with FakeService() as server:
+        process = start(place, server.url, "--dry-run", "--max-cost", "0.2")
+        output, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+        assert output.splitlines() == [f"{HTTP}\t100 of 100\t$0.01\t$1.00", "total\t100\t\t$1.00"]
+        assert (server.received, run.path.exists()) == ([], False)
+
+        process = start(place, server.url, "--max-cost", "0.2")
+        output, errors = process.communicate(timeout=60)
+        assert process.returncode == 3
+        assert f"error: {HTTP} stopped: the next image may cost $0.01, and $0.2 of --max-cost $0.2 is spent.\n" in errors
+        assert "hint: Raise --max-cost and run the same command again" in errors
+        assert len(server.accepted) == len(run.records(HTTP)) == 20
+
+        process = start(place, server.url, "--max-cost", "2")
+        output, errors = process.communicate(timeout=60)
+        assert (process.returncode, output) == (0, "run\n"), errors
+    assert max(server.counts().values()) == 1
+    assert Counter(record.status for record in run.records(HTTP)) == {"ok": COUNT}
+    assert "max_cost = 2.0" in run.config_path.read_text()

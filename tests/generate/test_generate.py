@@ -1,0 +1,303 @@
+"""The generate stage: what lands in the folder, and what may not touch it."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import models_for_tests
+import pytest
+from models_for_tests import picture
+
+from evalkit.config import Config, load_config
+from evalkit.core import EvalkitError, Prompt
+from evalkit.generate.generate import generate
+from evalkit.images import encode_png
+from evalkit.prompts import prompts_from_list
+from evalkit.run_folder import Run
+from evalkit.seeds import image_seed
+
+MODEL = "models_for_tests:plain"
+PROMPTS = tuple(prompts_from_list(["a cat", "a dog", "a \u2028 fish", "a cat", "bad"]))
+
+
+def config(path: Path, *models: str, **changes: object) -> Config:
+    return Config(**({"models": models or (MODEL,), "prompts": PROMPTS, "out": str(path), "device": "cpu"} | changes))  # type: ignore[arg-type]
+
+
+def snapshot(path: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(path)): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
+
+
+def images(run: Run, model: str = MODEL) -> dict[str, bytes]:
+    return {name: data for name, data in snapshot(run.image_folder(model)).items() if name.endswith(".png")}
+
+
+def test_every_image_with_its_row(tmp_path: Path) -> None:
+    run = generate(config(tmp_path / "run", per_prompt=2, seed=7, batch_size=3))
+    records = run.records(MODEL)
+    assert [(record.index, record.sample) for record in records] == [(at, sample) for at in range(5) for sample in range(2)]
+    for record in records:
+        prompt = PROMPTS[record.index]
+        assert record.prompt == prompt.id
+        assert record.seed == image_seed(7, prompt.id, record.sample)
+        data = run.image_path(MODEL, record).read_bytes()
+        assert data == encode_png(picture(record.seed, prompt.text))
+        assert record.sha256 == hashlib.sha256(data).hexdigest()
+        assert record.seconds > 0
+    assert run.prompts() == list(PROMPTS)
+    assert run.models() == [MODEL]
+
+
+def test_a_generator_that_draws_many_at_once_is_asked_for_as_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CALLS", str(tmp_path / "calls"))
+    monkeypatch.setattr(models_for_tests.slow, "at_once", 4, raising=False)
+    for batch_size in (2, 6):
+        generate(config(tmp_path / str(batch_size), "models_for_tests:slow", per_prompt=2, batch_size=batch_size))
+    assert (tmp_path / "calls").read_text().split() == ["4", "4", "2", "6", "4"]
+
+
+def test_images_do_not_depend_on_batches_or_ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = generate(config(tmp_path / "whole", per_prompt=3, batch_size=32))
+    single = generate(config(tmp_path / "single", per_prompt=3, batch_size=1))
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    for rank in (3, 0, 2, 1):
+        monkeypatch.setenv("RANK", str(rank))
+        ranks = generate(config(tmp_path / "ranks", per_prompt=3, batch_size=2))
+        mine = (ranks.image_folder(MODEL) / f"manifest.{rank}.jsonl").read_text().splitlines()
+        assert [json.loads(line)["index"] * 3 + json.loads(line)["sample"] for line in mine] == list(range(rank, 15, 4))
+    assert images(whole) == images(single) == images(ranks)
+    assert len(images(whole)) == 15
+    rows = [[(r.index, r.sample, r.seed, r.sha256) for r in run.records(MODEL)] for run in (whole, single, ranks)]
+    assert rows[0] == rows[1] == rows[2]
+
+
+def test_a_rank_keeps_its_slice_when_another_has_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slice, then skip: done the other way round, rank 1 would slice what rank 0 has left and lose images."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        run = generate(config(tmp_path / "run"))
+    assert len(images(run)) == 5
+
+
+@pytest.mark.parametrize(("rank", "world"), [("2", "2"), ("-1", "2"), ("x", "2"), ("0", "0")])
+def test_bad_ranks(rank: str, world: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("WORLD_SIZE", world)
+    with pytest.raises(EvalkitError, match="RANK"):
+        generate(config(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_written_configuration_repeats_the_run_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    Path("p.csv").write_text("prompt,id,group\na cat,x,g\na dog,y,g\n")
+    first = generate(config(Path("runs/first"), "noise", prompts="p.csv", seed=5, options={"noise": {"size": "4"}}))
+    pictures = Path("runs/first/images/noise")
+    both = generate(config(Path("runs/both"), str(pictures), "noise", prompts="p.csv", seed=5))
+    text = both.config_path.read_text()
+    assert str(tmp_path) not in text
+    assert '# Prompts were read from "p.csv"' in text
+    Path("p.csv").unlink()
+    monkeypatch.chdir("/")
+    again = generate(load_config(tmp_path / "here" / first.config_path, {"out": str(tmp_path / "again")}))
+    assert snapshot(again.image_folder("noise")).keys() == snapshot(tmp_path / "here" / pictures).keys()
+    assert images(again, "noise") == images(Run(tmp_path / "here/runs/first"), "noise")
+    assert again.prompts() == [Prompt("x", "a cat", "g"), Prompt("y", "a dog", "g")]
+    resumed = load_config(tmp_path / "here" / both.config_path, {})
+    before = snapshot(tmp_path / "here/runs/both")
+    generate(resumed)
+    assert snapshot(tmp_path / "here/runs/both") == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": 1}, r"seed 0 -> 1\."),
+        ({"per_prompt": 2, "seed": 1}, r"seed 0 -> 1; per_prompt 1 -> 2\."),
+        ({"prompts": PROMPTS[:3]}, r"prompts 5 -> 3 of them\."),
+        ({"prompts": (Prompt("00000", "a cow"), *PROMPTS[1:])}, r"text of prompt 00000 'a cat' -> 'a cow'\."),
+        ({"options": {"noise": {"size": 9}}}, r"noise\.size 32 -> 9\."),
+        ({"models": (MODEL, "noise", "models_for_tests:slow"), "seed": 3}, r"seed 0 -> 3\."),
+    ],
+)
+def test_another_configuration_touches_nothing(changes: dict[str, object], message: str, tmp_path: Path) -> None:
+    generate(config(tmp_path / "run", MODEL, "noise"))
+    before = snapshot(tmp_path)
+    with pytest.raises(EvalkitError, match=message) as error:
+        generate(config(tmp_path / "run", **({"models": (MODEL, "noise")} | changes)))
+    assert error.value.exit_code == 2
+    assert "run.toml" in error.value.hint
+    assert snapshot(tmp_path) == before
+
+
+def test_scores_settings_and_more_models_are_no_other_configuration(tmp_path: Path) -> None:
+    run = generate(config(tmp_path / "run", MODEL, options={}))
+    made = {path: path.stat().st_mtime_ns for path in run.image_folder(MODEL).iterdir() if path.suffix == ".png"}
+    changes = {"metrics": ("fid",), "encoders": "mini", "reference": "world", "batch_size": 2, "device": "auto"}
+    generate(config(tmp_path / "run", "noise", MODEL, **changes))
+    assert run.models() == [MODEL, "noise"]
+    assert {path: path.stat().st_mtime_ns for path in made} == made
+    written = load_config(run.config_path, {})
+    assert written.models == (MODEL, "noise")
+    assert (written.metrics, written.encoders, written.reference, written.batch_size) == (("fid",), "mini", "world", 2)
+    generate(config(tmp_path / "run", MODEL))  # one of two: the other stays in the run
+    assert load_config(run.config_path, {}).models == (MODEL, "noise")
+    assert load_config(run.config_path, {}).options == {"noise": {"size": 32}}
+
+
+def test_a_missing_or_damaged_image_is_made_again_and_no_other(tmp_path: Path) -> None:
+    run = generate(config(tmp_path / "run"))
+    whole = images(run)
+    folder = run.image_folder(MODEL)
+    (folder / "00001-0.png").unlink()
+    (folder / "00003-0.png").write_bytes(b"short")
+    rows = len((folder / "manifest.0.jsonl").read_text().splitlines())
+    generate(config(tmp_path / "run"))
+    assert images(run) == whole
+    assert len((folder / "manifest.0.jsonl").read_text().splitlines()) == rows + 2
+
+
+def test_a_torn_manifest_row_is_made_again(tmp_path: Path) -> None:
+    run = generate(config(tmp_path / "run"))
+    whole = images(run)
+    manifest = run.image_folder(MODEL) / "manifest.0.jsonl"
+    manifest.write_bytes(manifest.read_bytes()[:-20])
+    assert len(run.records(MODEL)) == 4
+    generate(config(tmp_path / "run"))
+    assert len(run.records(MODEL)) == 5
+    assert images(run) == whole
+
+
+def test_refusals_are_kept_and_transient_ones_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts = tuple(prompts_from_list(["a gun", "a rare bird", "a cat"]))
+    spec = "models_for_tests:refuses"
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        run = generate(config(tmp_path / "run", spec, prompts=prompts))
+    assert [(r.status, r.detail, r.file) for r in run.records(spec)][:2] == [("refused_input", "policy", ""), ("quota", "", "")]
+    monkeypatch.setenv("QUOTA", "1")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    monkeypatch.setenv("RANK", "0")
+    generate(config(tmp_path / "run", spec, prompts=prompts))
+    manifests = {rank: (run.image_folder(spec) / f"manifest.{rank}.jsonl").read_text() for rank in (0, 1)}
+    assert "quota" in manifests[1]  # read after manifest.0, but the image there wins over this older refusal
+    assert [record.status for record in run.records(spec)] == ["refused_input", "ok", "ok"]
+    assert len(manifests[0].splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("fails", "failed on prompts 00004 to 00004: RuntimeError: CUDA out of memory"),
+        ("says", "My own sentence."),
+        ("few", "returned 1 results on prompts 00000 to 00001; expected 2"),
+        ("gray", "an image in mode L"),
+        ("arrays", "returned ndarray"),
+    ],
+)
+def test_a_failing_model_is_named_and_leaves_whole_batches(name: str, message: str, tmp_path: Path) -> None:
+    spec = f"models_for_tests:{name}"
+    with pytest.raises(EvalkitError, match=message) as error:
+        generate(config(tmp_path / "run", spec, batch_size=2))
+    assert name == "says" or spec in error.value.message
+    run = Run(tmp_path / "run")
+    assert len(images(run, spec)) == len(run.records(spec)) == (4 if name == "fails" else 0)
+    if name == "fails":
+        assert isinstance(error.value.__cause__, RuntimeError)
+        assert "--batch-size" in error.value.hint
+
+
+def test_other_weights_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = "models_for_tests:Weights"
+    monkeypatch.setenv("WEIGHTS", "first")
+    run = generate(config(tmp_path / "run", spec))
+    (run.image_folder(spec) / "00000-0.png").unlink()
+    before = snapshot(tmp_path)
+    monkeypatch.setenv("WEIGHTS", "second")
+    with pytest.raises(EvalkitError, match="other weights") as error:
+        generate(config(tmp_path / "run", spec))
+    assert str(run.image_folder(spec)) in error.value.hint
+    assert snapshot(tmp_path) == before
+    monkeypatch.setenv("WEIGHTS", "first")
+    assert len(images(generate(config(tmp_path / "run", spec)), spec)) == 5
+
+
+def test_a_complete_model_is_not_even_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEIGHTS", "x")
+    generate(config(tmp_path / "run", "models_for_tests:Weights"))
+    monkeypatch.delenv("WEIGHTS")  # loading would raise KeyError
+    before = snapshot(tmp_path)
+    generate(config(tmp_path / "run", "models_for_tests:Weights"))
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"prompts": "none.txt"},
+        {"models": (MODEL, "no-such-model")},
+        {"models": (MODEL, "models_for_tests:broken")},
+        {"options": {MODEL: {"x": 1}}},
+        {"options": {"other": {"x": 1}}},
+    ],
+)
+def test_what_is_wrong_is_found_before_the_folder_is_made(changes: dict[str, object], tmp_path: Path) -> None:
+    with pytest.raises(EvalkitError):
+        generate(config(tmp_path / "run", **changes))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_that_is_no_run_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/thesis.tex").write_text("x")
+    before = snapshot(tmp_path)
+    for out, message in (("file", "is a file"), ("file/run", "not a folder that you may write to"), ("other", "it holds thesis.tex")):
+        with pytest.raises(EvalkitError, match=message):
+            generate(config(tmp_path / out))
+    assert snapshot(tmp_path) == before
+
+
+def test_too_little_space_is_found_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    import shutil
+
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=5000))
+    with pytest.raises(EvalkitError, match="expected room for 5 images"):
+        generate(config(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=100_000))
+    generate(config(tmp_path / "run"))
+    assert "may be too little for 5 images" in caplog.text
+
+
+def test_the_default_folder_is_found_again_and_differs_for_other_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = generate(config(Path(), "noise", out="")).path
+    assert first.parent == Path("reports")
+    assert first.name.startswith("noise-prompts-")
+    assert generate(config(Path(), "noise", out="", batch_size=1, metrics=("fid",))).path == first
+    others = [{"seed": 1}, {"per_prompt": 2}, {"prompts": PROMPTS[:2]}, {"options": {"noise": {"size": 4}}}]
+    assert len({generate(config(Path(), "noise", **({"out": ""} | other))).path for other in others} | {first}) == 5
+
+
+def test_duplicates_are_kept_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = generate(config(tmp_path / "run"))
+    assert "1 of 5 prompts repeat an earlier one" in caplog.text
+    shots = images(run)
+    assert shots["00000-0.png"] != shots["00003-0.png"]
+
+
+def test_old_leftovers_of_a_kill_are_removed(tmp_path: Path) -> None:
+    import os
+
+    run = generate(config(tmp_path / "run"))
+    old, young = (run.image_folder(MODEL) / f".00000-0.png.{name}" for name in ("old", "young"))
+    old.touch()
+    young.touch()
+    os.utime(old, (0, 0))
+    generate(config(tmp_path / "run"))
+    assert (old.exists(), young.exists()) == (False, True)

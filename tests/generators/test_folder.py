@@ -1,0 +1,304 @@
+"""A folder of ready images as a model: who gets which picture."""
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from models_for_tests import picture
+
+from evalkit.config import Config
+from evalkit.core import EvalkitError, Prompt, Refusal, Request
+from evalkit.generate.generate import generate
+from evalkit.generate.plan import requests_of
+from evalkit.generators import folder, noise
+from evalkit.generators.file_names import prompts_in_names, slug
+from evalkit.images import encode_png
+
+
+def requests(*texts: str, per_prompt: int = 1, ids: list[str] | None = None) -> list[Request]:
+    ids = ids or [f"{at:05d}" for at in range(len(texts))]
+    return requests_of([Prompt(name, text) for name, text in zip(ids, texts, strict=True)], per_prompt, 0)
+
+
+def fill(path: Path, *names: str) -> dict[str, bytes]:
+    """Each file another picture; name -> pixels."""
+    path.mkdir(exist_ok=True)
+    pictures = {name: picture(at, name) for at, name in enumerate(names)}
+    for name, image in pictures.items():
+        (path / name).write_bytes(encode_png(image))
+    return {name: image.tobytes() for name, image in pictures.items()}
+
+
+def matched(path: Path, wanted: list[Request], **options: str) -> list[str | None]:
+    """The file that each request got, by its pixels; None for a refusal."""
+    pixels = {picture_bytes(file): file.name for file in path.iterdir() if file.suffix == ".png"}
+    results = folder.load(folder=str(path), requests=wanted, **options)([r.prompt.text for r in wanted], [r.seed for r in wanted])
+    return [None if isinstance(result, Refusal) else pixels[result.tobytes()] for result in results]
+
+
+def picture_bytes(file: Path) -> bytes:
+    from evalkit.images import read_image
+
+    return read_image(file, "white").tobytes()
+
+
+@pytest.mark.parametrize(
+    ("files", "expected", "way"),
+    [
+        (["00000-0.png", "00001-0.png", "00002-0.png"], ["00000-0.png", "00001-0.png", "00002-0.png"], "id"),
+        (["0.png", "1.png", "2.png"], ["0.png", "1.png", "2.png"], "index"),
+        (["1.png", "2.png", "3.png"], ["1.png", "2.png", "3.png"], "counted from 1"),
+        (["0.png", "2.png"], ["0.png", None, "2.png"], "index"),
+        (["b.png", "a.png", "c10.png"], ["a.png", "b.png", "c10.png"], "order"),
+        (["x10.png", "x9.png", "x8.png"], ["x8.png", "x9.png", "x10.png"], "order"),
+        (["a-red-cube.png", "two_dogs.png", "A cat!.png"], ["A cat!.png", "a-red-cube.png", "two_dogs.png"], "text"),
+        (["007-two-dogs.png", "003-a-cat.png"], ["003-a-cat.png", None, "007-two-dogs.png"], "text"),
+    ],
+)
+def test_ways_to_match(files: list[str], expected: list[str | None], way: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "evalkit")
+    fill(tmp_path / "pics", *files)
+    assert matched(tmp_path / "pics", requests("a cat", "a red cube", "two dogs")) == expected
+    assert way in caplog.text
+    assert f"matched {len(files)} of 3" in caplog.text
+
+
+def test_own_ids_win_over_positions(tmp_path: Path) -> None:
+    fill(tmp_path / "pics", "1.png", "2.png", "3.png", "000000000139.png")
+    assert matched(tmp_path / "pics", requests("a", "b", "c", ids=["3", "2", "1"])) == ["3.png", "2.png", "1.png"]
+    fill(tmp_path / "coco", "000000000001.png", "000000000139.png")
+    assert matched(tmp_path / "coco", requests("a", "b", ids=["139", "1"])) == ["000000000139.png", "000000000001.png"]
+
+
+def test_samples_and_duplicates_get_their_own_pictures(tmp_path: Path) -> None:
+    names = [f"{at:05d}-{sample}.png" for at in range(3) for sample in range(2)]
+    fill(tmp_path / "pics", *names)
+    assert matched(tmp_path / "pics", requests("a", "a", "a", per_prompt=2)) == names
+    fill(tmp_path / "slugs", "a cat-1.png", "a cat-2.png", "a cat-10.png")
+    assert matched(tmp_path / "slugs", requests("a cat", "a dog", "a cat", per_prompt=2)) == [
+        "a cat-1.png", "a cat-2.png", None, None, "a cat-10.png", None,
+    ]  # fmt: skip
+
+
+def test_a_list_in_the_folder_wins(tmp_path: Path) -> None:
+    fill(tmp_path / "pics", "00000.png", "00001.png", "00002.png")
+    rows = [{"file": "00002.png", "prompt": "a cat "}, {"file": "00000.png", "id": 1}, {"file": "00001.png", "text": "a fish"}]
+    (tmp_path / "pics/prompts.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    assert matched(tmp_path / "pics", requests("a cat", "a dog", ids=["0", "1"])) == ["00002.png", "00000.png"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{",
+        '"a"',
+        "{}",
+        '{"file": 3, "id": 1}',
+        '{"file": "00000.png"}',
+        '{"file": "no.png", "id": 0}',
+        '{"file": "../secret.png", "id": 0}',
+        '{"file": "00000.png", "text": 1}',
+    ],
+)
+def test_a_bad_list_is_one_sentence(line: str, tmp_path: Path) -> None:
+    fill(tmp_path / "pics", "00000.png")
+    fill(tmp_path, "secret.png")
+    (tmp_path / "pics/prompts.jsonl").write_text(line)
+    with pytest.raises(EvalkitError, match="Line 1 of"):
+        matched(tmp_path / "pics", requests("a"))
+
+
+def test_the_run_keeps_the_list_of_what_is_unmatched(tmp_path: Path) -> None:
+    fill(tmp_path / "pics", "00000.png", "logo.png")
+    config = {"models": (str(tmp_path / "pics"),), "prompts": tuple(r.prompt for r in requests("a", "b")), "out": str(tmp_path / "run")}
+    run = generate(Config(**config))
+    assert (run.image_folder("pics") / "unmatched.txt").read_text() == "image\tlogo.png\nprompt\t00001-0 b\n"
+    assert [record.status for record in generate(Config(**config)).records("pics")] == ["ok", "bad_request"]  # nothing left to do
+    assert [record.memory for record in run.records("pics")] == [0, 0]
+
+
+def test_an_image_twice_in_the_list_is_an_error(tmp_path: Path) -> None:
+    fill(tmp_path / "pics", "0.png", "1.png")
+    rows = [{"file": "0.png", "prompt": "a"}, {"file": "1.png", "prompt": "b"}, {"file": "0.png", "prompt": "c"}]
+    (tmp_path / "pics/prompts.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    with pytest.raises(EvalkitError, match=r"Line 3 of .*names '0.png', and so does line 1"):
+        matched(tmp_path / "pics", requests("a", "b", "c"))
+
+
+def test_missing_pictures_are_refusals_and_extra_ones_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fill(tmp_path / "pics", "00000.png", "00007.png", "logo.png")
+    wanted = requests("a", "b")
+    results = folder.load(folder=str(tmp_path / "pics"), requests=wanted)(["b"], [wanted[1].seed])
+    assert results == [Refusal("bad_request", "no image in the folder for this prompt")]
+    extra, missing = warnings_of(caplog)
+    assert extra == "pics: 2 images belong to no requested prompt and are left out: 00007.png, logo.png"
+    assert missing == "pics: 1 requested images are not there: 00001-0 b"
+
+
+def test_everything_unmatched_is_listed_and_ten_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fill(tmp_path / "pics", "00000.png", *(f"x{at:02d}.png" for at in range(12)))
+    wanted = requests("a", *(f"missing\u2028number {at}" for at in range(12)))
+    lines = folder.load(folder=str(tmp_path / "pics"), requests=wanted).unmatched.splitlines()
+    assert lines[:12] == [f"image\tx{at:02d}.png" for at in range(12)]
+    assert lines[12:] == [f"prompt\t{at + 1:05d}-0 missing number {at}" for at in range(12)]
+    for warning in warnings_of(caplog):
+        assert "12 " in warning
+        assert warning.endswith(", …")
+        assert warning.count(",") == 10
+    assert folder.load(folder=str(tmp_path / "pics"), requests=wanted[:1]).unmatched.count("prompt") == 0
+
+
+def test_a_picture_that_is_there_twice_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fill(tmp_path / "pics", "00000.png", "00001.png", "00002.png")
+    (tmp_path / "pics/00002.png").write_bytes((tmp_path / "pics/00000.png").read_bytes())
+    folder.load(folder=str(tmp_path / "pics"), requests=requests("a", "b", "c"))
+    assert warnings_of(caplog) == ["pics: 1 pictures are there more than once: 00000.png = 00002.png"]
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+
+
+UUIDS = [f"{at:08x}-1a2b-4c3d-8e9f-0123456789ab" for at in range(20)]
+DOWNLOADS = {  # what services call their downloads, and the prompt that each was made from
+    f"ann_b_a_red_circle_on_the_grass_{UUIDS[0]}": 0,
+    f"ann_b_a_red_circle_on_the_grass_{UUIDS[1]}_0": 0,
+    f"ann_b_a_red_circle_on_the_grass_{UUIDS[1]}_3": 0,
+    f"ann_b_A_cats_hat_in_1990_{UUIDS[2]}_1": 1,
+    f"ann_b_a_dog_on_the_beach_--ar_32_--v_6_{UUIDS[3]}": 2,
+    f"ann_b_a_dog_{UUIDS[4]}": 3,
+    f"ann_b_a_very_long_prompt_about_a_castle_in_the_sky_with_dr_{UUIDS[5]}": 4,
+    f"ann_b_a_very_long_prompt_about_a_castle_in_the_sky_{UUIDS[6]}": None,  # of two prompts
+    f"ann_b_a_black_cat_{UUIDS[7]}": None,  # not the prompt "cat"
+    f"ann_b_something_else_{UUIDS[8]}": None,
+    "DALL·E 2026-01-02 10.11.12 - A red circle on the grass": 0,
+    "DALL·E 2026-01-03 10.11.12 - A dog": 3,
+    "Default_a_dog_0": 3,
+    "Default_cat_1": 6,
+    "00017-1234567-a dog": 3,
+    "logo": None,
+    "black cat": None,
+}
+
+
+def test_names_of_downloads_hold_the_prompt() -> None:
+    prompts = [
+        "a red circle on the grass",
+        "A cat's hat, in 1990",
+        "a dog on the beach",
+        "a dog",
+        "a very long prompt about a castle in the sky with dragons and knights",
+        "a very long prompt about a castle in the sky with a moat",
+        "cat",
+    ]
+    found = prompts_in_names(list(DOWNLOADS), prompts)
+    assert {name: found.get(name) for name in DOWNLOADS} == {
+        name: None if at is None else slug(prompts[at]) for name, at in DOWNLOADS.items()
+    }
+
+
+def test_a_folder_of_downloads(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "evalkit")
+    texts = ("a dog", "a red circle on the grass", "a cat")
+    names = [f"ann_{slug(text).replace('-', '_')}_{UUIDS[at]}_{sample}.png" for at, text in enumerate(texts[:2]) for sample in range(4)]
+    fill(tmp_path / "pics", *names[::-1], "ann_a_fish_" + UUIDS[9] + ".png")
+    assert matched(tmp_path / "pics", requests(*texts, per_prompt=4)) == [*names, None, None, None, None]
+    assert "by prompt text in the file name" in caplog.text
+    assert f"image\tann_a_fish_{UUIDS[9]}.png" in folder.load(folder=str(tmp_path / "pics"), requests=requests(*texts)).unmatched
+
+
+@settings(deadline=None)
+@given(
+    texts=st.lists(st.text("abc dé'.,-日", min_size=1, max_size=30).filter(slug), min_size=2, max_size=5, unique_by=slug),
+    user=st.sampled_from(["ann", "ann_x", "x1"]),  # no word of a prompt: "ann_b_a" may be ann's "b a" or ann b's "a", and is then left out
+)
+def test_every_prompt_is_found_again_in_its_download(texts: list[str], user: str) -> None:
+    names = {f"{user}_{slug(text).replace('-', '_')}_{UUIDS[at]}": slug(text) for at, text in enumerate(texts)}
+    found = prompts_in_names(list(names), texts)
+    assert all(
+        slug(text) in found.values() for text in texts if all(not slug(text).startswith(slug(other)) for other in texts if other != text)
+    )
+    assert all(found[name] == names[name] for name in found)
+
+
+def test_nothing_matched_and_nothing_there(tmp_path: Path) -> None:
+    fill(tmp_path / "pics", "x.png", "y.png")
+    with pytest.raises(EvalkitError, match="None of the 2 images"):
+        matched(tmp_path / "pics", requests("a", "b", "c"))
+    (tmp_path / "empty/images/noise").mkdir(parents=True)
+    with pytest.raises(EvalkitError, match="holds no images") as error:
+        matched(tmp_path / "empty", requests("a"))
+    assert "images/<model>" in error.value.hint
+
+
+def test_all_bad_pictures_are_named_before_anything_is_made(tmp_path: Path) -> None:
+    fill(tmp_path / "pics", "0.png", "1.png", "2.png", "3.png")
+    for name in ("1.png", "3.png"):
+        (tmp_path / "pics" / name).write_bytes((tmp_path / "pics" / name).read_bytes()[:50])
+    with pytest.raises(EvalkitError, match=r"2 of 4 images .*1\.png .*3\.png"):
+        generate(
+            Config(
+                models=(str(tmp_path / "pics"),), prompts=tuple(r.prompt for r in requests("a", "b", "c", "d")), out=str(tmp_path / "run")
+            )
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_transparency_needs_a_word_and_is_recorded(tmp_path: Path) -> None:
+    (tmp_path / "pics").mkdir()
+    image = picture(0, "")
+    image.putalpha(100)
+    image.save(tmp_path / "pics/0.png")
+    prompts = tuple(r.prompt for r in requests("a"))
+    config = {"models": (str(tmp_path / "pics"),), "prompts": prompts, "out": str(tmp_path / "run")}
+    with pytest.raises(EvalkitError, match="partly transparent") as error:
+        generate(Config(**config))
+    assert "alpha=white" in error.value.hint
+    run = generate(Config(**config, options={"pics": {"alpha": "white"}}))
+    assert run.records("pics")[0].extra == "transparency composited on white"
+    with pytest.raises(EvalkitError, match="expected refuse, white or black"):
+        generate(Config(**config | {"out": str(tmp_path / "2")}, options={"pics": {"alpha": "pink"}}))
+
+
+def test_a_finished_run_is_a_model_by_its_prompts(tmp_path: Path) -> None:
+    first = generate(
+        Config(
+            models=("models_for_tests:refuses",), prompts=tuple(r.prompt for r in requests("a gun", "b", "c", "b")), out=str(tmp_path / "a")
+        )
+    )
+    images = first.image_folder("models_for_tests:refuses")
+    wanted = requests("c", "b", "a gun", "new", "b")
+    results = folder.load(folder=str(images), requests=wanted)([r.prompt.text for r in wanted], [r.seed for r in wanted])
+    assert [result if isinstance(result, Refusal) else result.tobytes() for result in results] == [
+        picture_bytes(images / "00002-0.png"),
+        picture_bytes(images / "00001-0.png"),
+        Refusal("refused_input", "policy"),
+        Refusal("bad_request", "no image in the folder for this prompt"),
+        picture_bytes(images / "00003-0.png"),
+    ]
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    names=st.lists(st.text(st.characters(codec="utf-8"), max_size=20), unique=True, max_size=6),
+    texts=st.lists(st.text(min_size=1, max_size=20), min_size=1, max_size=4),
+    per_prompt=st.integers(1, 2),
+)
+def test_no_picture_is_given_twice(names: list[str], texts: list[str], per_prompt: int) -> None:
+    wanted = requests(*texts, per_prompt=per_prompt)
+    found, way = folder.match(Path("nowhere"), [Path(name + ".png") for name in names], wanted)
+    assert len(set(found.values())) == len(found)
+    assert bool(way) == bool(found)
+
+
+def test_noise_depends_on_the_seed_only() -> None:
+    generator = noise.load(size=5)
+    first, second, again = generator(["a", "b", "c"], [1, 2, 1])
+    assert first.size == (5, 5)  # type: ignore[union-attr]
+    assert first.tobytes() == again.tobytes() != second.tobytes()  # type: ignore[union-attr]
+    for size in (0, 5000):
+        with pytest.raises(EvalkitError, match=r"noise\.size"):
+            noise.load(size=size)
