@@ -33,4 +33,6 @@ def minimums(session: nox.Session) -> None:
     """The lowest versions that pyproject.toml allows, on the lowest Python."""
     session.install("uv")
     session.run("uv", "pip", "install", "--resolution=lowest-direct", "--group", "test", "-e", ".")
-    session.run("pytest", "-n", "2", "-W", "default", *session.posargs)  # what old versions say of new companions is not ours
+    session.run(
+        "pytest", "-n", "2", "-W", "default", *session.posargs
+    )  # what old versions say of new companions is not ours

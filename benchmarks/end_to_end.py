@@ -1,10 +1,12 @@
-"""FID, inception score and KID from pictures on disk, against torch-fidelity and against torchmetrics' three metrics.
+"""FID, inception score and KID from pictures on disk, against torch-fidelity and against
+torchmetrics' three metrics.
 
     python benchmarks/end_to_end.py [--images 64] [--rounds 7] [--kind jpg|png] [--folder PHOTOS]
 
-Every tool reads the same files, with the same weights and on one thread, in turns; CPU time, worker processes included. Without a
-folder the files are 256-pixel JPEGs (or 512-pixel PNGs) from a seed; of a folder, the first pictures and those after them.
-torch-fidelity and torchmetrics run as they come (batches of 64, torch-fidelity's loaders). Nothing is cached.
+Every tool reads the same files, with the same weights and on one thread, in turns; CPU time, worker
+processes included. Without a folder the files are 256-pixel JPEGs (or 512-pixel PNGs) from a seed;
+of a folder, the first pictures and those after them. torch-fidelity and torchmetrics run as they
+come (batches of 64, torch-fidelity's loaders). Nothing is cached.
 """
 
 from __future__ import annotations
@@ -40,7 +42,9 @@ def folders(root: Path, images: int, photos: Path | None, kind: str) -> tuple[Pa
             continue
         for place in range(images):
             picture = to_images(pictures(1, size, size, 10_000 * side + place))[0]
-            picture.save(folder / f"{place:05d}.{kind}", **({"quality": 90} if kind == "jpg" else {}))
+            picture.save(
+                folder / f"{place:05d}.{kind}", **({"quality": 90} if kind == "jpg" else {})
+            )
     return made
 
 
@@ -52,17 +56,23 @@ def torch_fidelity(fake: Path, real: Path, weights: Path, size: int) -> dict[str
         feature_extractor_weights_path=str(weights), kid_subsets=SUBSETS, kid_subset_size=size,
     )  # fmt: skip
     names = ("frechet_inception_distance", "inception_score_mean", "kernel_inception_distance_mean")
-    return dict(zip(("fid", "inception_score", "kid"), (float(found[name]) for name in names), strict=True))
+    return dict(
+        zip(("fid", "inception_score", "kid"), (float(found[name]) for name in names), strict=True)
+    )
 
 
 def torchmetrics(fake: Path, real: Path, weights: Path, size: int) -> dict[str, float]:
-    """Three metrics, each with its own pass through its own network, as its documentation shows them."""
+    """Three metrics, each with its own pass through its own network, as its documentation shows
+    them.
+    """
     from torchmetrics.image.fid import FrechetInceptionDistance, NoTrainInceptionV3
     from torchmetrics.image.inception import InceptionScore
     from torchmetrics.image.kid import KernelInceptionDistance
 
     def network(feature: str) -> NoTrainInceptionV3:
-        return NoTrainInceptionV3("inception-v3-compat", [feature], feature_extractor_weights_path=str(weights))
+        return NoTrainInceptionV3(
+            "inception-v3-compat", [feature], feature_extractor_weights_path=str(weights)
+        )
 
     def fed(metric: torch.nn.Module, folder: Path, **options: bool) -> None:
         for batch in _batches(folder, 64):
@@ -76,7 +86,11 @@ def torchmetrics(fake: Path, real: Path, weights: Path, size: int) -> dict[str, 
             fed(metric, fake, real=False)
             fed(metric, real, real=True)
         fed(score, fake)
-        return {"fid": float(fid.compute()), "inception_score": float(score.compute()[0]), "kid": float(kid.compute()[0])}
+        return {
+            "fid": float(fid.compute()),
+            "inception_score": float(score.compute()[0]),
+            "kid": float(kid.compute()[0]),
+        }
 
 
 def _batches(folder: Path, size: int) -> list[Tensor]:
@@ -98,11 +112,18 @@ def evalkit(fake: Path, real: Path, weights: Path, size: int) -> dict[str, float
 
     encoder = inception.load(device="cpu", path=str(weights))
     with tempfile.TemporaryDirectory() as cache:
-        found = [image_features(image_sets(folder).sets[0].files, encoder, Path(cache) / f"{folder.name}.npz") for folder in (fake, real)]
+        found = [
+            image_features(
+                image_sets(folder).sets[0].files, encoder, Path(cache) / f"{folder.name}.npz"
+            )
+            for folder in (fake, real)
+        ]
     pools = [features.values["pool"] for features in found]
     return {
         "fid": float(frechet.frechet_distance_of_features(fake=pools[0], real=pools[1])),
-        "inception_score": float(inception_score.inception_score(fake=found[0].values["logits"], splits=10)),
+        "inception_score": float(
+            inception_score.inception_score(fake=found[0].values["logits"], splits=10)
+        ),
         "kid": float(kernel.kid(fake=pools[0], real=pools[1], subsets=SUBSETS, subset_size=size)),
     }
 
@@ -128,7 +149,10 @@ def main() -> None:
             "evalkit": evalkit,
         }
         (root / "small").mkdir()
-        small, (fake, real) = folders(root / "small", 12, given.folder, given.kind), folders(root, given.images, given.folder, given.kind)
+        small, (fake, real) = (
+            folders(root / "small", 12, given.folder, given.kind),
+            folders(root, given.images, given.folder, given.kind),
+        )
         times: peers.Times = {name: [] for name in tools}
         values: dict[str, dict[str, float]] = {}
 
@@ -139,14 +163,29 @@ def main() -> None:
             run(name, small, 12)  # warms up
         for turn in range(given.rounds):
             for name in tools:
-                times[name].append(peers.cpu_seconds(lambda: run(name, (fake, real), size)) / (2 * given.images))  # noqa: B023
-            spent = ", ".join(f"{name} {2 * given.images * seconds[-1]:.1f} s" for name, seconds in times.items())
+                times[name].append(
+                    peers.cpu_seconds(lambda: run(name, (fake, real), size)) / (2 * given.images)
+                )
+            spent = ", ".join(
+                f"{name} {2 * given.images * seconds[-1]:.1f} s" for name, seconds in times.items()
+            )
             print(f"round {turn + 1}: {spent}", flush=True)
-        peers.show(f"FID, inception score and KID of {given.images} against {given.images} pictures", times)
-        ratios = [slow / quick for slow, quick in zip(times["torchmetrics, three metrics"], times["evalkit"], strict=True)]
-        print(f"\nevalkit against torchmetrics: {statistics.median(ratios):.2f} x ({min(ratios):.2f} to {max(ratios):.2f})\n")
+        peers.show(
+            f"FID, inception score and KID of {given.images} against {given.images} pictures", times
+        )
+        ratios = [
+            slow / quick
+            for slow, quick in zip(
+                times["torchmetrics, three metrics"], times["evalkit"], strict=True
+            )
+        ]
+        print(
+            f"\nevalkit against torchmetrics: {statistics.median(ratios):.2f} x ({min(ratios):.2f} to {max(ratios):.2f})\n"
+        )
         for name, found in values.items():
-            print(f"{name}: " + ", ".join(f"{metric} {value:.8g}" for metric, value in found.items()))
+            print(
+                f"{name}: " + ", ".join(f"{metric} {value:.8g}" for metric, value in found.items())
+            )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,13 @@
-"""How fast the bundled generators draw: images per second as `evalkit run` asks for them, and of their networks alone.
+"""How fast the bundled generators draw: images per second as `evalkit run` asks for them, and of
+their networks alone.
 
-    python benchmarks/generators.py [DEVICE] [ROUNDS]      (cuda where there is one, else cpu on one thread; 5)
+    python benchmarks/generators.py [DEVICE] [ROUNDS]      (cuda where there is one, else cpu on one
+    thread; 5)
 
-Every figure is the median of the rounds, by the clock, after two that are not counted. The generator's part is prompts in, PIL images
-out: splitting words and making images takes one core as long on an accelerator as the network takes for some thousand pictures.
+Every figure is the median of the rounds, by the clock, after two that are not counted. The
+generator's part is prompts in, PIL images
+out: splitting words and making images takes one core as long on an accelerator as the network takes
+for some thousand pictures.
 """
 
 from __future__ import annotations
@@ -30,7 +34,10 @@ def measure(name: str, draw: Callable[[], object], count: int, rounds: int) -> N
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         taken.append(time.perf_counter() - start)
-    print(f"{name:40} {count / statistics.median(taken[2:]):10,.0f} images/s (best {count / min(taken[2:]):,.0f})", flush=True)
+    print(
+        f"{name:40} {count / statistics.median(taken[2:]):10,.0f} images/s (best {count / min(taken[2:]):,.0f})",
+        flush=True,
+    )
 
 
 def main(device: str, rounds: int) -> None:
@@ -38,21 +45,33 @@ def main(device: str, rounds: int) -> None:
     prompts = dataset.SceneDataset(dataset.HELD_OUT, many).prompts()
     for name, load in (("gan", gan.load), ("dalle", dalle.load)):
         generator = load(device=device)
-        measure(f"{name}, prompts to images", lambda: generator(prompts, range(many)), many, rounds)  # noqa: B023
+        measure(f"{name}, prompts to images", lambda: generator(prompts, range(many)), many, rounds)
     painter, config = load_gan(BUNDLED / "gan.safetensors")
     pieces = SubwordTokenizer(config["pieces"], config["context"])
     writer, config = load_dalle(BUNDLED / "dalle.safetensors")
     words = SubwordTokenizer(config["pieces"], config["context"])
     images = load_image_tokenizer(BUNDLED / "image-tokenizer.safetensors")[0].to(device)
-    painter, writer, empty = painter.to(device), writer.to(device), data.read([""], words).to(device)
+    painter, writer, empty = (
+        painter.to(device),
+        writer.to(device),
+        data.read([""], words).to(device),
+    )
     for count in (32, 512, 2048) if many == 2048 else (32,):
-        texts, noise = data.read(prompts[:count], pieces).to(device), painter.noise_of(range(count)).to(device)
+        texts, noise = (
+            data.read(prompts[:count], pieces).to(device),
+            painter.noise_of(range(count)).to(device),
+        )
         numbers = data.read(prompts[:count], words).to(device)
         with torch.inference_mode():
-            measure(f"gan, network alone, {count} at a time", lambda: painter(painter.encode_text(texts), noise), count, rounds)  # noqa: B023
+            measure(
+                f"gan, network alone, {count} at a time",
+                lambda: painter(painter.encode_text(texts), noise),
+                count,
+                rounds,
+            )
             measure(
                 f"dalle, network and decoder, {count} at a time",
-                lambda: images.decode(writer.sample(numbers, empty, range(count), guidance=1.0)),  # noqa: B023
+                lambda: images.decode(writer.sample(numbers, empty, range(count), guidance=1.0)),
                 count,
                 rounds,
             )

@@ -1,9 +1,12 @@
-"""Inception on one core: forward pass, resizing and decoding against the peers, in one run and with the same weights.
+"""Inception on one core: forward pass, resizing and decoding against the peers, in one run and with
+the same weights.
 
-    python benchmarks/inception.py [ROUNDS] [read] [resize] [forward]     (7, and all three, by default)
+    python benchmarks/inception.py [ROUNDS] [read] [resize] [forward]     (7, and all three, by
+    default)
 
-Every figure is CPU time on one thread. Variants take turns within a round; a ratio is that of two variants in one round, shown as
-median (lowest to highest). The limit is the best rate that any of some convolutions and a matrix product reaches in the same run.
+Every figure is CPU time on one thread. Variants take turns within a round; a ratio is that of two
+variants in one round, shown as median (lowest to highest). The limit is the best rate that any of
+some convolutions and a matrix product reaches in the same run.
 """
 
 from __future__ import annotations
@@ -31,7 +34,11 @@ def operations(network: nn.Module) -> float:
     def count(layer: nn.Conv2d, given: object, output: torch.Tensor) -> None:
         counts.append(2 * output.numel() * layer.weight[0].numel())
 
-    hooks = [layer.register_forward_hook(count) for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+    hooks = [
+        layer.register_forward_hook(count)
+        for layer in network.modules()
+        if isinstance(layer, nn.Conv2d)
+    ]
     network(torch.zeros(1, 3, 299, 299, dtype=torch.uint8))
     for hook in hooks:
         hook.remove()
@@ -41,30 +48,42 @@ def operations(network: nn.Module) -> float:
 def limit() -> dict[str, float]:
     """GFLOP/s of work that suits the processor, the best of three each."""
     matrix = torch.randn(1024, 1024)
-    found = {"matrix product, 1024 x 1024": 2e-9 * 1024**3 / min(peers.cpu_seconds(lambda: matrix @ matrix) for _ in range(3))}
+    found = {
+        "matrix product, 1024 x 1024": 2e-9
+        * 1024**3
+        / min(peers.cpu_seconds(lambda: matrix @ matrix) for _ in range(3))
+    }
     for channels, side in ((256, 32), (512, 28), (192, 35)):
         layer = nn.Conv2d(channels, channels, 3, padding=1).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         x = torch.randn(8, channels, side, side).contiguous(memory_format=torch.channels_last)
-        spent = min(peers.cpu_seconds(lambda: layer(x)) for _ in range(3))  # noqa: B023
-        found[f"convolution 3 x 3, {channels} channels, {side} x {side}"] = 2e-9 * 8 * (3 * channels * side) ** 2 / spent
+        spent = min(peers.cpu_seconds(lambda: layer(x)) for _ in range(3))
+        found[f"convolution 3 x 3, {channels} channels, {side} x {side}"] = (
+            2e-9 * 8 * (3 * channels * side) ** 2 / spent
+        )
     return found
 
 
 def forward(rounds: int) -> None:
     from seeded_inception import pictures, state_dict, torch_fidelity_network
 
-    theirs, ours = torch_fidelity_network(state_dict()), InceptionNetwork(state_dict(), torch.device("cpu"))
+    theirs, ours = (
+        torch_fidelity_network(state_dict()),
+        InceptionNetwork(state_dict(), torch.device("cpu")),
+    )
     check, unfused = inception_network.fused_convolutions_work, lambda: False
-    setattr(inception_network, "fused_convolutions_work", unfused)  # noqa: B010
+    setattr(inception_network, "fused_convolutions_work", unfused)
     plain = InceptionNetwork(state_dict(), torch.device("cpu"))
-    setattr(inception_network, "fused_convolutions_work", check)  # noqa: B010
+    setattr(inception_network, "fused_convolutions_work", check)
     some, tf1 = pictures(64, 256, 256, 0), inception_preprocessing.TF1
     resized = tf1.normalised(some)
     limits: list[dict[str, float]] = []
     times = peers.take_turns(
         {
             "torch-fidelity, its batches of 64": (lambda: theirs(some), 64),
-            "torch-fidelity, batches of 8": (lambda: [theirs(part) for part in some[:16].split(8)], 16),
+            "torch-fidelity, batches of 8": (
+                lambda: [theirs(part) for part in some[:16].split(8)],
+                16,
+            ),
             "evalkit, plain convolutions": (lambda: encode(plain, some[:32], tf1), 32),
             "evalkit": (lambda: encode(ours, some, tf1), 64),
             "evalkit, network alone": (lambda: [ours(part) for part in resized.split(8)], 64),
@@ -80,13 +99,17 @@ def forward(rounds: int) -> None:
         print(f"| {name} | {max(values):.1f}, {statistics.median(values):.1f} |")
     work = operations(theirs)
     reached = [work / spent / 1e9 for spent in times["evalkit, network alone"]]
-    shares = [rate / max(found.values()) for rate, found in zip(reached, limits[1:], strict=True)]  # the first round warmed up
+    shares = [
+        rate / max(found.values()) for rate, found in zip(reached, limits[1:], strict=True)
+    ]  # the first round warmed up
     found = f"{statistics.median(shares):.0%} ({min(shares):.0%} to {max(shares):.0%})"
     print(
         f"\n{work / 1e9:.2f} GFLOP an image; the network alone: {statistics.median(reached):.1f} GFLOP/s, {found} of the same round's limit"
     )
     pool, expected = encode(ours, some[:16], tf1).pool, theirs(some[:16])[0]
-    print(f"Largest relative difference of features: {float(((pool - expected).norm(dim=1) / expected.norm(dim=1)).max()):.1e}")
+    print(
+        f"Largest relative difference of features: {float(((pool - expected).norm(dim=1) / expected.norm(dim=1)).max()):.1e}"
+    )
 
 
 def resize(rounds: int) -> None:
@@ -94,7 +117,9 @@ def resize(rounds: int) -> None:
 
     from cleanfid.resize import build_resizer
     from seeded_inception import pictures
-    from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x as theirs
+    from torch_fidelity.interpolate_compat_tensorflow import (
+        interpolate_bilinear_2d_like_tensorflow1x as theirs,
+    )
 
     warnings.filterwarnings("ignore", message="'mode' parameter is deprecated")
     clean, ours = build_resizer("clean"), inception_preprocessing
@@ -103,14 +128,24 @@ def resize(rounds: int) -> None:
         images = to_images(some)
         arrays = [to_tensor(image).permute(1, 2, 0).numpy() for image in images]
         variants: dict[str, Any] = {
-            "TF1, torch-fidelity": (lambda: (theirs(some.float(), (299, 299), align_corners=False) - 128) / 128, 8),  # noqa: B023
-            "TF1, evalkit (the same bits)": (lambda: ours.TF1.normalised(some), 8),  # noqa: B023
-            "clean, clean-fid": (lambda: [clean(array) for array in arrays], 8),  # noqa: B023
-            "clean, evalkit (the same bits)": (lambda: [ours.CLEAN.prepare(image) for image in images], 8),  # noqa: B023
-            "torch, evalkit": (lambda: ours.TORCH.normalised(some), 8),  # noqa: B023
-            "antialias, evalkit": (lambda: ours.ANTIALIAS.normalised(some), 8),  # noqa: B023
+            "TF1, torch-fidelity": (
+                lambda: (theirs(some.float(), (299, 299), align_corners=False) - 128) / 128,
+                8,
+            ),
+            "TF1, evalkit (the same bits)": (lambda: ours.TF1.normalised(some), 8),
+            "clean, clean-fid": (lambda: [clean(array) for array in arrays], 8),
+            "clean, evalkit (the same bits)": (
+                lambda: [ours.CLEAN.prepare(image) for image in images],
+                8,
+            ),
+            "torch, evalkit": (lambda: ours.TORCH.normalised(some), 8),
+            "antialias, evalkit": (lambda: ours.ANTIALIAS.normalised(some), 8),
         }
-        peers.show(f"Resize of {size} x {size} to 299 x 299, eight images at once", peers.take_turns(variants, rounds), True)
+        peers.show(
+            f"Resize of {size} x {size} to 299 x 299, eight images at once",
+            peers.take_turns(variants, rounds),
+            True,
+        )
 
 
 def read(rounds: int) -> None:
@@ -134,13 +169,25 @@ def read(rounds: int) -> None:
             return to_tensor(found.image)  # pyright: ignore[reportAttributeAccessIssue]
 
         variants: dict[str, Any] = {
-            "torch-fidelity": (lambda: [opened(Image.open(io.BytesIO(data)).convert("RGB")) for data in files], 8),  # noqa: B023
-            "pytorch-fid": (lambda: [as_pytorch_fid_reads(Image.open(io.BytesIO(data)).convert("RGB")) for data in files], 8),  # noqa: B023
-            "torchvision": (lambda: [decode_image(data, ImageReadMode.RGB) for data in buffers], 8),  # noqa: B023
-            "evalkit, checks included": (lambda: [ours(data) for data in files], 8),  # noqa: B023
+            "torch-fidelity": (
+                lambda: [opened(Image.open(io.BytesIO(data)).convert("RGB")) for data in files],
+                8,
+            ),
+            "pytorch-fid": (
+                lambda: [
+                    as_pytorch_fid_reads(Image.open(io.BytesIO(data)).convert("RGB"))
+                    for data in files
+                ],
+                8,
+            ),
+            "torchvision": (lambda: [decode_image(data, ImageReadMode.RGB) for data in buffers], 8),
+            "evalkit, checks included": (lambda: [ours(data) for data in files], 8),
         }
         peers.show(f"Reading a {kind} of {size} x {size}", peers.take_turns(variants, rounds))
-        assert all(torch.equal(decode_image(data, ImageReadMode.RGB), ours(file)) for data, file in zip(buffers, files, strict=True))
+        assert all(
+            torch.equal(decode_image(data, ImageReadMode.RGB), ours(file))
+            for data, file in zip(buffers, files, strict=True)
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""What the benchmarks against other tools share: one thread, CPU time, turns, and the same seeded weights and pictures for all."""
+"""What the benchmarks against other tools share: one thread, CPU time, turns, and the same seeded
+weights and pictures for all.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def _spent() -> float:
 
 
 def take_turns(variants: Mapping[str, tuple[Callable[[], object], int]], rounds: int) -> Times:
-    """Seconds per item of each (work, items), one after the other in each round; a round before the first warms up."""
+    """Seconds per item of each (work, items), one after the other in each round; a round before the
+    first warms up.
+    """
     times: Times = {name: [] for name in variants}
     for turn in range(rounds + 1):
         for name, (work, items) in variants.items():
@@ -40,7 +44,9 @@ def take_turns(variants: Mapping[str, tuple[Callable[[], object], int]], rounds:
 
 
 def show(title: str, times: Times, milliseconds: bool = False) -> None:
-    """One line per variant: its median rate, and the ratio to the first variant of the same round as median (lowest to highest)."""
+    """One line per variant: its median rate, and the ratio to the first variant of the same round
+    as median (lowest to highest).
+    """
     first = next(iter(times))
     print(f"\n{title}; x: faster than {first}\n")
     print(f"| | {'ms per image' if milliseconds else 'images per CPU second'} | x |\n|---|---|---|")
@@ -48,4 +54,7 @@ def show(title: str, times: Times, milliseconds: bool = False) -> None:
         ratios = [base / value for base, value in zip(times[first], values, strict=True)]
         middle = statistics.median(values)
         rate = f"{1e3 * middle:.2f}" if milliseconds else f"{1 / middle:.2f}"
-        print(f"| {name} | {rate} | {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) |", flush=True)
+        print(
+            f"| {name} | {rate} | {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) |",
+            flush=True,
+        )

@@ -1,6 +1,8 @@
-"""What a training costs: seconds per step of every preset of image tokenizer, dalle and gan, and hours for all its steps.
+"""What a training costs: seconds per step of every preset of image tokenizer, dalle and gan, and
+hours for all its steps.
 
-python benchmarks/presets.py [STEPS [MODEL]]        (3 of all by default; some minutes, several gigabytes for the largest)
+python benchmarks/presets.py [STEPS [MODEL]]        (3 of all by default; some minutes, several
+gigabytes for the largest)
 """
 
 from __future__ import annotations
@@ -23,8 +25,9 @@ def seconds(model: str, folder: str, preset: str, steps: int) -> float:
 
 
 def each(model: str, folder: str, preset: str, steps: int) -> float:
-    """Seconds of a step: what more steps take longer. The first training also reads libraries and prepares for its sizes: it is
-    not counted."""
+    """Seconds of a step: what more steps take longer. The first training also reads libraries and
+    prepares for its sizes: it is not counted.
+    """
     seconds(model, folder, preset, 1)
     return (seconds(model, folder, preset, 1 + steps) - seconds(model, folder, preset, 1)) / steps
 
@@ -32,7 +35,8 @@ def each(model: str, folder: str, preset: str, steps: int) -> float:
 def main(steps: int, models: tuple[str, ...]) -> None:
     for model in models:
         for name, chosen in presets.PRESETS[model].items():
-            # The largest size of the GAN, which most of its steps have; few scenes, for composing them is another cost.
+            # The largest size of the GAN, which most of its steps have; few scenes, for composing
+            # them is another cost.
             options = chosen.options | ({"growing": False, "reading": 0} if model == "gan" else {})
             few = replace(chosen, scenes=chosen.batch * (steps + 1), every=10**9, options=options)
             without_critics = round(options.get("critics", 0) * chosen.steps)
@@ -40,18 +44,34 @@ def main(steps: int, models: tuple[str, ...]) -> None:
             for count, critics in ((without_critics, 0.99), (chosen.steps - without_critics, 0.0)):
                 if not count:
                     continue
-                presets.PRESETS[model][name] = replace(few, options=options | ({"critics": critics} if model == "gan" else {}))
+                presets.PRESETS[model][name] = replace(
+                    few, options=options | ({"critics": critics} if model == "gan" else {})
+                )
                 with tempfile.TemporaryDirectory() as folder:
-                    if model == "dalle" and "loose" not in options:  # those learn from the bundled one, and so with its tokenizer
-                        train("image-tokenizer", out=folder, preset=name if name.isdigit() else "32", steps=1, batch=8)
+                    if (
+                        model == "dalle" and "loose" not in options
+                    ):  # those learn from the bundled one, and so with its tokenizer
+                        train(
+                            "image-tokenizer",
+                            out=folder,
+                            preset=name if name.isdigit() else "32",
+                            steps=1,
+                            batch=8,
+                        )
                     if "teacher" in options:
                         train("dalle", out=folder, steps=1, batch=8)
                     took = each(model, folder, name, steps)
                 total += took * count / 3600
                 note = " without critics" if critics else ""
-                print(f"{model:16} {name:8} {took:7.2f} s per step of {chosen.batch}, {count:,} steps{note}", flush=True)
+                print(
+                    f"{model:16} {name:8} {took:7.2f} s per step of {chosen.batch}, {count:,} steps{note}",
+                    flush=True,
+                )
             print(f"{model:16} {name:8} {total:7.1f} hours", flush=True)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 3, tuple(sys.argv[2:]) or ("image-tokenizer", "dalle", "gan"))
+    main(
+        int(sys.argv[1]) if len(sys.argv) > 1 else 3,
+        tuple(sys.argv[2:]) or ("image-tokenizer", "dalle", "gan"),
+    )

@@ -1,4 +1,5 @@
-"""What `reference build` costs beside the encoder: merging moments, and the firewall. CPU time, interleaved, ratios within one run.
+"""What `reference build` costs beside the encoder: merging moments, and the firewall. CPU time,
+interleaved, ratios within one run.
 
 python benchmarks/reference_build.py
 """
@@ -41,13 +42,19 @@ def cpu(work: Callable[[], object]) -> float:
 
 
 def picture(size: int, kind: str) -> bytes:
-    coarse = Image.fromarray(np.random.RandomState(0).randint(0, 256, (size // 8, size // 8, 3), dtype=np.uint8))
+    coarse = Image.fromarray(
+        np.random.RandomState(0).randint(0, 256, (size // 8, size // 8, 3), dtype=np.uint8)
+    )
     file = io.BytesIO()
-    coarse.resize((size, size), Image.Resampling.BICUBIC).save(file, kind, **({"quality": 90} if kind == "JPEG" else {}))
+    coarse.resize((size, size), Image.Resampling.BICUBIC).save(
+        file, kind, **({"quality": 90} if kind == "JPEG" else {})
+    )
     return file.getvalue()
 
 
-def compare(label: str, first: Callable[[], object], second: Callable[[], object], images: int) -> None:
+def compare(
+    label: str, first: Callable[[], object], second: Callable[[], object], images: int
+) -> None:
     times: list[tuple[float, float]] = []
     for _ in range(ROUNDS):
         times.append((cpu(first), cpu(second)))

@@ -1,9 +1,11 @@
-"""Remote generation against a faulty server: outcomes, throughput under a rate limit, and kills. Prints one line per figure.
+"""Remote generation against a faulty server: outcomes, throughput under a rate limit, and kills.
+Prints one line per figure.
 
     python benchmarks/remote.py            # all three, some minutes
     python benchmarks/remote.py throughput
 
-The server is tests/fake_service.py on the loopback, the client is the adapter `openai`; both share this machine.
+The server is tests/fake_service.py on the loopback, the client is the adapter `openai`; both share
+this machine.
 """
 
 from __future__ import annotations
@@ -38,12 +40,16 @@ CHARGED_OR_UNKNOWN = ("ok", "dropped_before", "dropped_after", "malformed", "tru
 def make(folder: Path, url: str, count: int) -> list[Record]:
     prompts = tuple(prompts_from_list([f"prompt {at}" for at in range(count)]))
     options = {MODEL: {"base_url": url, "price": 0.01}}
-    return generate(Config((MODEL,), prompts, str(folder), device="cpu", options=options)).records(MODEL)
+    return generate(Config((MODEL,), prompts, str(folder), device="cpu", options=options)).records(
+        MODEL
+    )
 
 
 def outcomes(folder: Path) -> None:
     """1,000 requests to a server that goes wrong two times in five."""
-    with FakeService(shares(FAULTS), latency=lambda call: random.uniform(0.005, 0.05), retry_after="0.2") as server:
+    with FakeService(
+        shares(FAULTS), latency=lambda call: random.uniform(0.005, 0.05), retry_after="0.2"
+    ) as server:
         started = time.perf_counter()
         records = make(folder, server.url, 1000)
         seconds = time.perf_counter() - started
@@ -51,14 +57,23 @@ def outcomes(folder: Path) -> None:
     by_prompt: dict[str, list[Fault]] = {}
     for call, fault in server.outcomes:
         by_prompt.setdefault(call.prompt, []).append(fault)
-    resent = sum(any(fault in CHARGED_OR_UNKNOWN for fault in faults[:-1]) for faults in by_prompt.values())
-    print(f"outcomes: {len(records)} of 1000 prompts with one outcome in {seconds:.1f} s: {dict(Counter(r.status for r in records))}")
+    resent = sum(
+        any(fault in CHARGED_OR_UNKNOWN for fault in faults[:-1]) for faults in by_prompt.values()
+    )
+    print(
+        f"outcomes: {len(records)} of 1000 prompts with one outcome in {seconds:.1f} s: {dict(Counter(r.status for r in records))}"
+    )
     print(f"outcomes: faults met: {dict(met)}")
-    print(f"outcomes: {resent} requests sent again after one that was accepted or might have been", flush=True)
+    print(
+        f"outcomes: {resent} requests sent again after one that was accepted or might have been",
+        flush=True,
+    )
 
 
 def throughput(folder: Path) -> None:
-    """Images per second as a share of what the server's rate limit allows, from the first request to the last image."""
+    """Images per second as a share of what the server's rate limit allows, from the first request
+    to the last image.
+    """
     cases = [
         (20.0, 0.5, 20, None), (20.0, 0.5, 20, "1"), (50.0, 0.2, 10, None), (50.0, 0.05, 50, "1"), (100.0, 0.1, 10, None),
         (10.0, 2.0, 10, ""),
@@ -67,7 +82,10 @@ def throughput(folder: Path) -> None:
         count = round(rate * 30)
         slow = random.Random(0)
         with FakeService(
-            latency=lambda call, s=slow, m=latency: m * s.uniform(0.7, 1.3), rate=rate, burst=burst, retry_after=said
+            latency=lambda call, s=slow, m=latency: m * s.uniform(0.7, 1.3),
+            rate=rate,
+            burst=burst,
+            retry_after=said,
         ) as server:
             make(folder / str(number), server.url, count)
         seconds = server.accepted[-1].at - server.received[0].at
@@ -90,35 +108,65 @@ def kills(folder: Path, count: int = 500, times: int = 20) -> None:
     in_flight: Counter[int] = Counter()
     again = lost = 0
     with FakeService(latency=lambda call: draw.uniform(0.02, 0.2)) as server:
-        command = [sys.executable, "-c", code, "generate", "--models", MODEL, "--prompts", "p.txt", "--out", "run"]
+        command = [
+            sys.executable,
+            "-c",
+            code,
+            "generate",
+            "--models",
+            MODEL,
+            "--prompts",
+            "p.txt",
+            "--out",
+            "run",
+        ]
         command += ["--set", f"{MODEL}.base_url={server.url}", "--set", f"{MODEL}.price=0.01"]
         for number in range(times + 1):
             finished, before = {record.index for record in run.records(MODEL)}, len(server.accepted)
             journal = len(run.requests(MODEL))
-            process = subprocess.Popen(command, cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL, text=True)
+            process = subprocess.Popen(
+                command,
+                cwd=folder,
+                env=os.environ | {"OMP_NUM_THREADS": "1"},
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
             if number < times:
-                wanted = before + draw.randint(1, round(1.6 * (count - len(finished)) / (times - number + 1)))
+                wanted = before + draw.randint(
+                    1, round(1.6 * (count - len(finished)) / (times - number + 1))
+                )
                 while len(server.accepted) < wanted and process.poll() is None:
                     time.sleep(0.001)
                 time.sleep(draw.uniform(0, 0.1))
                 process.send_signal(signal.SIGKILL)
             process.wait()
-            again += sum(int(call.prompt.split()[1]) in finished for call in server.accepted[before:])
+            again += sum(
+                int(call.prompt.split()[1]) in finished for call in server.accepted[before:]
+            )
             rows = [row["index"] for row in run.requests(MODEL) if row["status"] == "sent"]
             sent = Counter(rows)
-            lost += sum(sent[int(prompt.split()[1])] < times_ for prompt, times_ in server.counts().items())
+            lost += sum(
+                sent[int(prompt.split()[1])] < times_ for prompt, times_ in server.counts().items()
+            )
             if number < times:
-                in_flight.update(set(rows[journal:]) - {record.index for record in run.records(MODEL)})
+                in_flight.update(
+                    set(rows[journal:]) - {record.index for record in run.records(MODEL)}
+                )
         counts = server.counts()
     records = run.records(MODEL)
     repeated = sum(counts.values()) - len(counts)
     known = sum(record.possible_charges for record in records)
     beyond = sum(counts[f"prompt {at}"] > 1 + in_flight[at] for at in range(count))
-    print(f"kills: {times} kills, {sum(r.status == 'ok' for r in records)} of {count} images; {again} finished images asked for again")
+    print(
+        f"kills: {times} kills, {sum(r.status == 'ok' for r in records)} of {count} images; {again} finished images asked for again"
+    )
     print(
         f"kills: {repeated} requests repeated, {sum(in_flight.values())} were in flight; {beyond} images repeated more often than in flight"
     )
-    print(f"kills: {known} possible charges recorded; {lost} accepted requests that the journal did not know", flush=True)
+    print(
+        f"kills: {known} possible charges recorded; {lost} accepted requests that the journal did not know",
+        flush=True,
+    )
 
 
 def main() -> None:

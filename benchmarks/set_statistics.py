@@ -1,12 +1,15 @@
-"""What the statistics cost beside the peers', on the same features in one process: ratios, interleaved, CPU time.
+"""What the statistics cost beside the peers', on the same features in one process: ratios,
+interleaved, CPU time.
 
-    OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python benchmarks/set_statistics.py [--part PART] [--pairs 5]
+    OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python benchmarks/set_statistics.py [--part PART]
+    [--pairs 5]
 
 PART is frechet, kid, neighbours, interval, memory or all.
 
-Needs torch-fidelity and, for the Frechet step, pytorch-fid (`pip install pytorch-fid`). Features are synthetic, with the dimension and
-the kind of spectrum of Inception's pool. A ratio above 1 says how many times faster evalkit is; each is the median of pairs run one
-after the other. Errors are against float64 arithmetic over all pairs, or against a Frechet distance from thin factors.
+Needs torch-fidelity and, for the Frechet step, pytorch-fid (`pip install pytorch-fid`). Features
+are synthetic, with the dimension and the kind of spectrum of Inception's pool. A ratio above 1 says
+how many times faster evalkit is; each is the median of pairs run one after the other. Errors are
+against float64 arithmetic over all pairs, or against a Frechet distance from thin factors.
 """
 
 from __future__ import annotations
@@ -31,10 +34,15 @@ DIMENSION = 2048
 
 def features(count: int, seed: int, dimension: int = DIMENSION) -> Tensor:
     """float32 [count, D]: non-negative, correlated, with a decaying spectrum, drawn in blocks."""
-    mixing = torch.randn(256, dimension, generator=torch.Generator().manual_seed(0)) * (1 + torch.arange(256.0)[:, None]) ** -0.5
+    mixing = (
+        torch.randn(256, dimension, generator=torch.Generator().manual_seed(0))
+        * (1 + torch.arange(256.0)[:, None]) ** -0.5
+    )
     random, made = torch.Generator().manual_seed(seed), torch.empty(count, dimension)
     for rows in made.split(4096):
-        noise = torch.randn(len(rows), 256, generator=random) @ mixing * 0.3 + 0.1 * torch.randn(len(rows), dimension, generator=random)
+        noise = torch.randn(len(rows), 256, generator=random) @ mixing * 0.3 + 0.1 * torch.randn(
+            len(rows), dimension, generator=random
+        )
         rows.copy_(torch.relu(noise + 0.2))
     return made
 
@@ -46,8 +54,16 @@ def timed(call: Callable[[], Any]) -> tuple[float, Any]:
     return time.process_time() - start, result
 
 
-def compare(name: str, ours: Callable[[], Any], peers: dict[str, Callable[[], Any]], pairs: int, error: Callable[[Any], float]) -> None:
-    """One line per peer: CPU seconds of both (medians), the median ratio with its range, and the errors."""
+def compare(
+    name: str,
+    ours: Callable[[], Any],
+    peers: dict[str, Callable[[], Any]],
+    pairs: int,
+    error: Callable[[Any], float],
+) -> None:
+    """One line per peer: CPU seconds of both (medians), the median ratio with its range, and the
+    errors.
+    """
     times: dict[str, list[float]] = {"evalkit": []} | {peer: [] for peer in peers}
     results: dict[str, Any] = {}
     for _ in range(pairs):
@@ -56,7 +72,11 @@ def compare(name: str, ours: Callable[[], Any], peers: dict[str, Callable[[], An
             times[label].append(seconds)
     for peer in peers:
         ratios = [theirs / mine for theirs, mine in zip(times[peer], times["evalkit"], strict=True)]
-        mine, theirs, middle = statistics.median(times["evalkit"]), statistics.median(times[peer]), statistics.median(ratios)
+        mine, theirs, middle = (
+            statistics.median(times["evalkit"]),
+            statistics.median(times[peer]),
+            statistics.median(ratios),
+        )
         span = f"{middle:.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
         errors = f"{error(results['evalkit']):.1e} | {error(results[peer]):.1e}"
         print(f"| {name} | {peer} | {mine:.2f} | {theirs:.2f} | {span} | {errors} |", flush=True)
@@ -71,15 +91,31 @@ def frechet_step(pairs: int) -> None:
         x, y = features(count, 1), features(count, 2)
         one, two = frechet.moments(x), frechet.moments(y)
         a, b = ({"mu": m.mean.numpy(), "sigma": m.cov.numpy()} for m in (one, two))
-        exact = frechet.frechet_distance_of_features(fake=x.double(), real=y.double()) if count < DIMENSION else None
-        truth = float(exact if exact is not None else frechet.frechet_distance(fake_moments=one, real_moments=two))
+        exact = (
+            frechet.frechet_distance_of_features(fake=x.double(), real=y.double())
+            if count < DIMENSION
+            else None
+        )
+        truth = float(
+            exact
+            if exact is not None
+            else frechet.frechet_distance(fake_moments=one, real_moments=two)
+        )
         compare(
             f"Frechet step, N = {count}",
-            lambda one=one, two=two: float(frechet.frechet_distance(fake_moments=one, real_moments=two)),
+            lambda one=one, two=two: float(
+                frechet.frechet_distance(fake_moments=one, real_moments=two)
+            ),
             {
-                "torch-fidelity": lambda a=a, b=b: fid_statistics_to_metric(a, b, False)["frechet_inception_distance"],
-                "torchmetrics": lambda one=one, two=two: float(_compute_fid(one.mean, one.cov, two.mean, two.cov)),
-                "pytorch-fid": lambda a=a, b=b: float(calculate_frechet_distance(a["mu"], a["sigma"], b["mu"], b["sigma"])),
+                "torch-fidelity": lambda a=a, b=b: fid_statistics_to_metric(a, b, False)[
+                    "frechet_inception_distance"
+                ],
+                "torchmetrics": lambda one=one, two=two: float(
+                    _compute_fid(one.mean, one.cov, two.mean, two.cov)
+                ),
+                "pytorch-fid": lambda a=a, b=b: float(
+                    calculate_frechet_distance(a["mu"], a["sigma"], b["mu"], b["sigma"])
+                ),
             },
             pairs,
             lambda value, truth=truth: abs(value - truth) / truth,
@@ -89,20 +125,40 @@ def frechet_step(pairs: int) -> None:
 def kid(pairs: int) -> None:
     from torch_fidelity.metric_kid import kid_features_to_metric
 
-    options = {"kid_subset_size": 1000, "kid_kernel": "poly", "kid_kernel_poly_degree": 3, "kid_kernel_poly_gamma": None}
+    options = {
+        "kid_subset_size": 1000,
+        "kid_kernel": "poly",
+        "kid_kernel_poly_degree": 3,
+        "kid_kernel_poly_gamma": None,
+    }
     options |= {"kid_kernel_poly_coef0": 1, "kid_subsets": 100, "rng_seed": 2020, "verbose": False}
-    for fakes, reals in ((2000, 2000), (5000, 2000), (5000, 5000), (20_000, 2000), (15_000, 15_000)):
+    for fakes, reals in (
+        (2000, 2000),
+        (5000, 2000),
+        (5000, 5000),
+        (20_000, 2000),
+        (15_000, 15_000),
+    ):
         x, y = features(fakes, 1), features(reals, 2)
         random, values = np.random.RandomState(2020), []
         for _ in range(100):
-            p, q = (side[torch.from_numpy(random.choice(len(side), 1000, replace=False))].double() for side in (x, y))
+            p, q = (
+                side[torch.from_numpy(random.choice(len(side), 1000, replace=False))].double()
+                for side in (x, y)
+            )
             pp, qq, pq = ((u @ v.T / DIMENSION + 1) ** 3 for u, v in ((p, p), (q, q), (p, q)))
-            values.append(float((pp.sum() - pp.trace() + qq.sum() - qq.trace()) / 999_000 - 2 * pq.mean()))
+            values.append(
+                float((pp.sum() - pp.trace() + qq.sum() - qq.trace()) / 999_000 - 2 * pq.mean())
+            )
         truth = float(np.mean(values))
         compare(
             f"KID, {fakes} against {reals}",
             lambda x=x, y=y: float(kernel.kid(fake=x, real=y)),
-            {"torch-fidelity": lambda x=x, y=y: kid_features_to_metric(x, y, **options)["kernel_inception_distance_mean"]},
+            {
+                "torch-fidelity": lambda x=x, y=y: kid_features_to_metric(x, y, **options)[
+                    "kernel_inception_distance_mean"
+                ]
+            },
             pairs,
             lambda value, truth=truth: abs(value - truth),
         )
@@ -113,11 +169,26 @@ def neighbours(pairs: int) -> None:
 
     for count in (1000, 2000, 3000, 8000):
         x, y = features(count, 1), features(count, 2)
-        ours = lambda x=x, y=y: (float(manifold.precision(fake=x, real=y).mean()), float(manifold.recall(fake=x, real=y)))  # noqa: E731
+
+        def ours(x=x, y=y):
+            return (
+                float(manifold.precision(fake=x, real=y).mean()),
+                float(manifold.recall(fake=x, real=y)),
+            )
+
         peer = {"torch-fidelity": lambda x=x, y=y: calculate_precision_recall_full(x, y)}
         truth = ours()
-        error = lambda value, truth=truth: max(abs(u - v) for u, v in zip(value, truth, strict=True))  # noqa: E731
-        compare(f"precision and recall, {count} a side", ours, peer, pairs if count < 5000 else min(3, pairs), error)
+
+        def error(value, truth=truth):
+            return max(abs(u - v) for u, v in zip(value, truth, strict=True))
+
+        compare(
+            f"precision and recall, {count} a side",
+            ours,
+            peer,
+            pairs if count < 5000 else min(3, pairs),
+            error,
+        )
 
 
 def interval(pairs: int) -> None:
@@ -127,16 +198,23 @@ def interval(pairs: int) -> None:
         x, groups = features(count, 1), torch.arange(count) % 20
         found: dict[str, Tensor] = {}
 
-        def quick(x: Tensor = x, groups: Tensor = groups, found: dict[str, Tensor] = found) -> Tensor:
+        def quick(
+            x: Tensor = x, groups: Tensor = groups, found: dict[str, Tensor] = found
+        ) -> Tensor:
             found["quick"] = frechet.fid_without(fake=x, real_moments=real, groups=groups)
             return found["quick"]
 
         seconds, left_out = timed(quick)
-        slow, values = timed(lambda x=x, groups=groups: [float(frechet.fid(fake=x[groups != g], real_moments=real)) for g in range(4)])
+        slow, values = timed(
+            lambda x=x, groups=groups: [
+                float(frechet.fid(fake=x[groups != g], real_moments=real)) for g in range(4)
+            ]
+        )
         off = max(abs(float(v) - w) / w for v, w in zip(left_out, values, strict=False))
         how = frechet.how_without(fake=count, dimension=DIMENSION) or "exact"
         print(
-            f"| interval of FID, N = {count} | {how} | {seconds:.1f} | {5 * slow:.1f} | {5 * slow / seconds:.1f} | {off:.1e} |", flush=True
+            f"| interval of FID, N = {count} | {how} | {seconds:.1f} | {5 * slow:.1f} | {5 * slow / seconds:.1f} | {off:.1e} |",
+            flush=True,
         )
 
 
@@ -150,13 +228,21 @@ def memory(count: int = 100_000, reals: int = 5000) -> None:
         "kid": lambda: kernel.kid(fake=x, real=y),
         "kid, interval": lambda: kernel.kid_without(fake=x, real=y, groups=groups),
         "inception_score": lambda: inception_score.inception_score(fake=logits),
-        "precision and recall": lambda: (manifold.precision(fake=x[:10_000], real=y), manifold.recall(fake=x[:10_000], real=y)),
+        "precision and recall": lambda: (
+            manifold.precision(fake=x[:10_000], real=y),
+            manifold.recall(fake=x[:10_000], real=y),
+        ),
     }
-    print(f"held before: {_peak():.2f} GB (features {x.nbytes / 1e9:.2f} GB, logits {logits.nbytes / 1e9:.2f} GB)")
+    print(
+        f"held before: {_peak():.2f} GB (features {x.nbytes / 1e9:.2f} GB, logits {logits.nbytes / 1e9:.2f} GB)"
+    )
     for name, call in calls.items():
         start = time.process_time()
         call()
-        print(f"| {name} | {time.process_time() - start:.0f} s | peak so far {_peak():.2f} GB |", flush=True)
+        print(
+            f"| {name} | {time.process_time() - start:.0f} s | peak so far {_peak():.2f} GB |",
+            flush=True,
+        )
 
 
 def _peak() -> float:
@@ -165,13 +251,25 @@ def _peak() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--part", choices=["frechet", "kid", "neighbours", "interval", "memory", "all"], default="all")
+    parser.add_argument(
+        "--part",
+        choices=["frechet", "kid", "neighbours", "interval", "memory", "all"],
+        default="all",
+    )
     parser.add_argument("--pairs", type=int, default=5)
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    print("| what | peer | evalkit s | peer s | ratio, median (range) | error of evalkit | of the peer |")
+    print(
+        "| what | peer | evalkit s | peer s | ratio, median (range) | error of evalkit | of the peer |"
+    )
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
-    parts = {"frechet": frechet_step, "kid": kid, "neighbours": neighbours, "interval": interval, "memory": lambda _: memory()}
+    parts = {
+        "frechet": frechet_step,
+        "kid": kid,
+        "neighbours": neighbours,
+        "interval": interval,
+        "memory": lambda _: memory(),
+    }
     for name, part in parts.items():
         if asked.part in (name, "all"):
             part(asked.pairs)

@@ -1,4 +1,6 @@
-"""Writes docs/cli.md from the --help of every command. `--check` only says whether the file is up to date."""
+"""Writes docs/cli.md from the --help of every command. `--check` only says whether the file is up
+to date.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ command goes on), 4 runs that cannot be compared, 130 stopped by Ctrl-C.
 """
 
 
-def commands(command: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+def commands(
+    command: Any = None, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Every command of the live tree with its path; groups too."""
     command = command or typer.main.get_command(app)
     yield path, command
@@ -33,7 +37,11 @@ def page() -> str:
     """The whole of docs/cli.md."""
     parts = [HEAD]
     for path, _ in commands():
-        shown = CliRunner().invoke(app, [*path, "--help"], prog_name="evalkit", terminal_width=100).stdout
+        shown = (
+            CliRunner()
+            .invoke(app, [*path, "--help"], prog_name="evalkit", terminal_width=100)
+            .stdout
+        )
         text = "\n".join(line.rstrip() for line in shown.strip().splitlines())
         parts.append(f"## {' '.join(('evalkit', *path))}\n\n```text\n{text}\n```\n")
     return "\n".join(parts)
@@ -43,4 +51,6 @@ if __name__ == "__main__":
     if "--check" not in sys.argv:
         PAGE.write_text(page(), encoding="utf-8")
     elif PAGE.read_text(encoding="utf-8") != page():
-        sys.exit(f"{PAGE} is not what --help says: run `python {Path(__file__).name}` in {PAGE.parent}")
+        sys.exit(
+            f"{PAGE} is not what --help says: run `python {Path(__file__).name}` in {PAGE.parent}"
+        )

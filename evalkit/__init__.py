@@ -114,8 +114,9 @@ def __getattr__(name: str) -> Any:
 class _Package(ModuleType):
     """`evalkit.score` is the function, although the folder evalkit/score/ has the same name.
 
-    Importing any submodule of a package binds the subpackage as an attribute of its parent. Here public names keep what they
-    stand for; `from evalkit.score.measure import measure` works as ever.
+    Importing any submodule of a package binds the subpackage as an attribute of its parent. Here
+    public names keep what they stand for; `from evalkit.score.measure import measure` works as
+    ever.
     """
 
     def __setattr__(self, name: str, value: object) -> None:

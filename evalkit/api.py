@@ -1,4 +1,6 @@
-"""The two functions that start from a configuration. They are twins of `evalkit run` and `evalkit generate`."""
+"""The two functions that start from a configuration. They are twins of `evalkit run` and `evalkit
+generate`.
+"""
 
 from __future__ import annotations
 
@@ -31,11 +33,13 @@ def run(
     retry_ambiguous: bool = False,
     options: Options | None = None,
 ) -> Run:
-    """Compare models: generate, score, report. What is None was not given: the value of `config` or the default counts.
+    """Compare models: generate, score, report. What is None was not given: the value of `config` or
+    the default counts.
 
     Args:
         models: names (`dalle`), `package.module:attribute`, or folders of images.
-        prompts: a file (txt, jsonl, csv, COCO captions json), `suite` or `suite:GROUP` (bundled prompts), or a list.
+        prompts: a file (txt, jsonl, csv, COCO captions json), `suite` or `suite:GROUP` (bundled
+            prompts), or a list.
         config: a TOML file with the same keys, such as the run.toml of another run.
         out: the run folder; the default is a folder in `reports/` that the same call finds again.
         per_prompt: images per prompt (default 1).
@@ -45,19 +49,38 @@ def run(
         encoders: `auto` (default), `standard`, `mini`, or names.
         device: `auto` (default), `cpu`, `cuda`, ...
         batch_size: images per batch (default 32); no result depends on it.
-        max_cost: US dollars that remote services may cost in this run, all calls on its folder together.
-        retry_ambiguous: ask a service again for images whose request was sent and never properly answered; each may be charged twice.
+        max_cost: US dollars that remote services may cost in this run, all calls on its folder
+            together.
+        retry_ambiguous: ask a service again for images whose request was sent and never properly
+            answered; each may be charged twice.
         options: options of models by label, `{"dalle": {"temperature": 0.9}}`.
     """
-    values = {"models": models, "prompts": prompts, "out": out, "per_prompt": per_prompt, "seed": seed, "reference": reference}
-    values |= {"metrics": metrics, "encoders": encoders, "device": device, "batch_size": batch_size, "max_cost": max_cost}
+    values = {
+        "models": models,
+        "prompts": prompts,
+        "out": out,
+        "per_prompt": per_prompt,
+        "seed": seed,
+        "reference": reference,
+    }
+    values |= {
+        "metrics": metrics,
+        "encoders": encoders,
+        "device": device,
+        "batch_size": batch_size,
+        "max_cost": max_cost,
+    }
     settings = load_config(config, values, options)
     check_scoring(settings)
     from evalkit.report.report import report
     from evalkit.score.score import score
 
     made = stage.generate(settings, retry_ambiguous)
-    scoring = {"metrics": settings.metrics, "encoders": settings.encoders, "reference": settings.reference}
+    scoring = {
+        "metrics": settings.metrics,
+        "encoders": settings.encoders,
+        "reference": settings.reference,
+    }
     score(made.path, **scoring, device=settings.device, batch_size=settings.batch_size)
     report(made.path)
     return made
@@ -78,7 +101,13 @@ def generate(
     options: Options | None = None,
 ) -> Run:
     """Make the images only. The parameters are those of `run`."""
-    values = {"models": models, "prompts": prompts, "out": out, "per_prompt": per_prompt, "seed": seed}
+    values = {
+        "models": models,
+        "prompts": prompts,
+        "out": out,
+        "per_prompt": per_prompt,
+        "seed": seed,
+    }
     values |= {"device": device, "batch_size": batch_size, "max_cost": max_cost}
     return stage.generate(load_config(config, values, options), retry_ambiguous)
 
@@ -96,8 +125,16 @@ def estimate(
     retry_ambiguous: bool = False,
     options: Options | None = None,
 ) -> list[Estimate]:
-    """What `run` or `generate` with the same parameters would cost: nothing is sent and nothing is written."""
-    values = {"models": models, "prompts": prompts, "out": out, "per_prompt": per_prompt, "seed": seed}
+    """What `run` or `generate` with the same parameters would cost: nothing is sent and nothing is
+    written.
+    """
+    values = {
+        "models": models,
+        "prompts": prompts,
+        "out": out,
+        "per_prompt": per_prompt,
+        "seed": seed,
+    }
     values |= {"device": device, "max_cost": max_cost}
     return stage.estimate(load_config(config, values, options), retry_ambiguous)
 
@@ -106,13 +143,18 @@ def check_scoring(config: Config) -> None:
     """Unknown metrics, encoders and references, found before the first image is made."""
     if config.encoders not in ("auto", "standard", "mini"):
         named(config.encoders)
-    if config.metrics:  # the imports are slow (torch), and a missing prompts file should not wait for them
+    if (
+        config.metrics
+    ):  # the imports are slow (torch), and a missing prompts file should not wait for them
         from evalkit.score import records as record_rows
 
         known = (*plugins.names("metric"), *record_rows.NAMES)
         for name in config.metrics if config.metrics != ("all",) else ():
             if name not in known and ":" not in name:
-                raise EvalkitError(f"There is no metric {name!r}.", f"{nearest(name, known)} See `evalkit list metrics`.")
+                raise EvalkitError(
+                    f"There is no metric {name!r}.",
+                    f"{nearest(name, known)} See `evalkit list metrics`.",
+                )
     if config.reference is not None:
         from evalkit.reference import files as reference_files
 

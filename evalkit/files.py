@@ -21,7 +21,9 @@ def write_atomically(path: Path, data: bytes | str) -> None:
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file that appears whole at the end of the block or not at all: temporary name in the same folder, fsync, rename."""
+    """A file that appears whole at the end of the block or not at all: temporary name in the same
+    folder, fsync, rename.
+    """
     name = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +39,10 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
             with contextlib.suppress(OSError):
                 os.unlink(name)
         if isinstance(error, OSError):
-            raise EvalkitError(f"Could not write {path}: {error.strerror}.", "Free some space or choose another --out.") from error
+            raise EvalkitError(
+                f"Could not write {path}: {error.strerror}.",
+                "Free some space or choose another --out.",
+            ) from error
         raise
 
 
@@ -45,7 +50,8 @@ def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Append JSON lines and wait until they are on the disk."""
     try:
         with path.open("ab+") as file:
-            # A kill in the middle of an append may leave half a line: end it, so that the next row stands alone.
+            # A kill in the middle of an append may leave half a line: end it, so that the next row
+            # stands alone.
             size = file.seek(0, os.SEEK_END)
             torn = size > 0 and file.seek(size - 1) is not None and file.read(1) != b"\n"
             text = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
@@ -53,7 +59,10 @@ def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise EvalkitError(f"Could not write {path}: {error.strerror}.", "Free some space, then run the same command again.") from error
+        raise EvalkitError(
+            f"Could not write {path}: {error.strerror}.",
+            "Free some space, then run the same command again.",
+        ) from error
 
 
 def fsync_folder(folder: Path) -> None:

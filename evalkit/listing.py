@@ -1,4 +1,6 @@
-"""What `evalkit list` shows: the installed plug-ins, the runs in a folder, and what the bundled world knows."""
+"""What `evalkit list` shows: the installed plug-ins, the runs in a folder, and what the bundled
+world knows.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +20,19 @@ class Listing(NamedTuple):
 
 def generators() -> Listing:
     """Generators with their options and defaults."""
-    return Listing(("name", "options", "what it is"), [(name, *_described("generator", name)) for name in plugins.names("generator")])
+    return Listing(
+        ("name", "options", "what it is"),
+        [(name, *_described("generator", name)) for name in plugins.names("generator")],
+    )
 
 
 def encoders() -> Listing:
-    """Encoders with the state and licence of their weights; `evalkit doctor` says which can be used here."""
-    rows = [(name, *_described("encoder", name), *_weights(name)) for name in plugins.names("encoder")]
+    """Encoders with the state and licence of their weights; `evalkit doctor` says which can be used
+    here.
+    """
+    rows = [
+        (name, *_described("encoder", name), *_weights(name)) for name in plugins.names("encoder")
+    ]
     return Listing(("name", "options", "what it is", "weights", "licence"), rows)
 
 
@@ -58,16 +67,41 @@ def runs(folder: Path | str = "reports") -> Listing:
         models = run.models()
         images = sum(record.status == "ok" for model in models for record in run.records(model))
         scored = "scored" if run.metrics_path.is_file() else "not scored"
-        rows.append((path.stat().st_mtime, (str(run.path), ", ".join(models), f"{len(run.prompts())} prompts", f"{images} images", scored)))
-    return Listing(("run", "models", "prompts", "images", "state"), [row for _, row in sorted(rows)])
+        rows.append(
+            (
+                path.stat().st_mtime,
+                (
+                    str(run.path),
+                    ", ".join(models),
+                    f"{len(run.prompts())} prompts",
+                    f"{images} images",
+                    scored,
+                ),
+            )
+        )
+    return Listing(
+        ("run", "models", "prompts", "images", "state"), [row for _, row in sorted(rows)]
+    )
 
 
 def world() -> Listing:
     """The words of the bundled world, by kind."""
-    from evalkit.scenes.world import BACKGROUNDS, COLOURS, COUNT_WORDS, OBJECTS, RELATIONS, SHAPES, STYLES
+    from evalkit.scenes.world import (
+        BACKGROUNDS,
+        COLOURS,
+        COUNT_WORDS,
+        OBJECTS,
+        RELATIONS,
+        SHAPES,
+        STYLES,
+    )
 
-    rows = [("object", item.name, ", ".join(single for single, _ in item.words)) for item in OBJECTS]
-    rows += [("shape", name, ", ".join(single for single, _ in words)) for name, words in SHAPES.items()]
+    rows = [
+        ("object", item.name, ", ".join(single for single, _ in item.words)) for item in OBJECTS
+    ]
+    rows += [
+        ("shape", name, ", ".join(single for single, _ in words)) for name, words in SHAPES.items()
+    ]
     rows += [("colour", name, "#" + bytes(rgb).hex()) for name, rgb in COLOURS.items()]
     rows += [("count", str(count), ", ".join(words)) for count, words in COUNT_WORDS.items()]
     rows += [("relation", name, ", ".join(words)) for name, words in RELATIONS.items()]
@@ -77,13 +111,28 @@ def world() -> Listing:
 
 
 def _described(kind: plugins.Kind, name: str) -> tuple[str, str]:
-    """Options and the first line of the docstring; importing may fail, and then the reason is shown."""
+    """Options and the first line of the docstring; importing may fail, and then the reason is
+    shown.
+    """
     try:
         target = plugins.find(kind, name)
         parameters = inspect.signature(target).parameters.values()
     except (EvalkitError, TypeError, ValueError) as error:
         return "", f"not usable: {error}"
     declared = [item for item in parameters if item.name not in plugins.BOUND]
-    required = [item.name for item in declared if item.default is item.empty and item.kind is item.KEYWORD_ONLY]
-    options = ", ".join([*required, *(f"{item.name}={item.default!r}" for item in declared if item.default is not item.empty)])
+    required = [
+        item.name
+        for item in declared
+        if item.default is item.empty and item.kind is item.KEYWORD_ONLY
+    ]
+    options = ", ".join(
+        [
+            *required,
+            *(
+                f"{item.name}={item.default!r}"
+                for item in declared
+                if item.default is not item.empty
+            ),
+        ]
+    )
     return options, (inspect.getdoc(target) or "").partition("\n")[0]

@@ -1,7 +1,8 @@
-"""From a spec to an object: an entry-point name, `name:argument`, `package.module:attribute`, or a folder of images.
+"""From a spec to an object: an entry-point name, `name:argument`, `package.module:attribute`, or a
+folder of images.
 
-Nothing loads early. `openai:gpt-image-2` is the generator `openai` with the argument as its first option; the name of an installed
-generator before the colon wins over a module of that name.
+Nothing loads early. `openai:gpt-image-2` is the generator `openai` with the argument as its first
+option; the name of an installed generator before the colon wins over a module of that name.
 """
 
 from __future__ import annotations
@@ -25,7 +26,11 @@ from evalkit.core import Encoder, EvalkitError, Generator, Metric, Request
 Kind = Literal["generator", "encoder", "metric"]
 FOLDER = "evalkit.generators.folder:load"
 _ATTRIBUTE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
-BOUND = ("device", "requests", "folder")  # filled in by evalkit where a factory declares them, never by options
+BOUND = (
+    "device",
+    "requests",
+    "folder",
+)  # filled in by evalkit where a factory declares them, never by options
 _TYPES: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str}
 
 
@@ -47,7 +52,10 @@ def names(kind: Kind) -> list[str]:
 @functools.cache
 def _entries(kind: Kind) -> dict[str, EntryPoint]:
     """Entry points by name. Where two distributions use one name, ours wins."""
-    found = sorted(entry_points(group=f"evalkit.{kind}s"), key=lambda entry: entry.module.startswith("evalkit."))
+    found = sorted(
+        entry_points(group=f"evalkit.{kind}s"),
+        key=lambda entry: entry.module.startswith("evalkit."),
+    )
     return {entry.name: entry for entry in found}
 
 
@@ -65,19 +73,34 @@ def find(kind: Kind, spec: str) -> Any:
 def _import(kind: Kind, spec: str, target: str) -> Any:
     module, _, attribute = target.partition(":")
     here = Path(module.partition(".")[0])
-    if (here.is_dir() or here.with_suffix(".py").is_file()) and os.getcwd() not in (os.path.abspath(path) for path in sys.path):
-        sys.path.append(os.getcwd())  # a user's own file beside the prompts; last, so that it can shadow nothing
+    if (here.is_dir() or here.with_suffix(".py").is_file()) and os.getcwd() not in (
+        os.path.abspath(path) for path in sys.path
+    ):
+        sys.path.append(
+            os.getcwd()
+        )  # a user's own file beside the prompts; last, so that it can shadow nothing
     try:
         value = importlib.import_module(module)
     except ModuleNotFoundError as error:
-        hint = f"Install it, for example with `pip install {error.name}`." if error.name != module else "Check its spelling."
-        raise EvalkitError(f"The {kind} {spec!r} needs the module {error.name!r}, which is not installed.", hint) from error
+        hint = (
+            f"Install it, for example with `pip install {error.name}`."
+            if error.name != module
+            else "Check its spelling."
+        )
+        raise EvalkitError(
+            f"The {kind} {spec!r} needs the module {error.name!r}, which is not installed.", hint
+        ) from error
     except Exception as error:  # somebody else's module body
-        raise EvalkitError(f"The {kind} {spec!r} cannot be imported: {type(error).__name__}: {error}.") from error
+        raise EvalkitError(
+            f"The {kind} {spec!r} cannot be imported: {type(error).__name__}: {error}."
+        ) from error
     for part in attribute.split("."):
         if not hasattr(value, part):
             public = [name for name in dir(value) if not name.startswith("_")]
-            raise EvalkitError(f"{module} has no {part!r}, which {spec!r} names.", nearest(part, public) if len(public) < 30 else "")
+            raise EvalkitError(
+                f"{module} has no {part!r}, which {spec!r} names.",
+                nearest(part, public) if len(public) < 30 else "",
+            )
         value = getattr(value, part)
     return value
 
@@ -86,7 +109,9 @@ def metric(name: str) -> Metric:
     """The metric of a name."""
     found = find("metric", name)
     if not isinstance(found, Metric):
-        raise EvalkitError(f"The metric {name!r} is a {type(found).__name__}; expected an evalkit.Metric.")
+        raise EvalkitError(
+            f"The metric {name!r} is a {type(found).__name__}; expected an evalkit.Metric."
+        )
     return found
 
 
@@ -95,24 +120,36 @@ def encoder(name: str, device: str = "auto") -> Encoder:
     return _call(find("encoder", name), name, {}, {"device": device})
 
 
-def models(specs: Sequence[str], options: Mapping[str, Mapping[str, Value]], known: Mapping[str, str] | None = None) -> list[Model]:
+def models(
+    specs: Sequence[str],
+    options: Mapping[str, Mapping[str, Value]],
+    known: Mapping[str, str] | None = None,
+) -> list[Model]:
     """Find every generator and check its options, without loading one.
 
-    `known` maps the specs (folders: real paths) of a run that goes on to the labels that they have there.
+    `known` maps the specs (folders: real paths) of a run that goes on to the labels that they have
+    there.
     """
     labelled = _labels(specs, known or {})
     for label in options:
         if label not in labelled:
-            raise EvalkitError(f"Options are given for {label!r}, which is not among the models.", nearest(label, labelled))
+            raise EvalkitError(
+                f"Options are given for {label!r}, which is not among the models.",
+                nearest(label, labelled),
+            )
     result: list[Model] = []
     for label, spec in labelled.items():
         folder = _folder(spec)
         name, argument = (spec, "") if folder else _split(spec)
         target = _import("generator", spec, FOLDER) if folder else find("generator", name)
         if not callable(target):
-            raise EvalkitError(f"The generator {spec!r} is a {type(target).__name__}; expected a function.")
+            raise EvalkitError(
+                f"The generator {spec!r} is a {type(target).__name__}; expected a function."
+            )
         given = options.get(label, {})
-        values = checked_options(target, _with_argument(target, name, argument, given) if argument else given, label)
+        values = checked_options(
+            target, _with_argument(target, name, argument, given) if argument else given, label
+        )
         result.append(Model(label, spec, target, values))
     return result
 
@@ -121,37 +158,60 @@ def load_generator(model: Model, device: str, requests: Sequence[Request]) -> Ge
     """The generator itself, bound to the device and, where it asks for them, to all requests."""
     if _is_generator(model.target):
         return model.target
-    return _call(model.target, model.label, model.options, {"device": device, "requests": requests, "folder": model.spec})
+    return _call(
+        model.target,
+        model.label,
+        model.options,
+        {"device": device, "requests": requests, "folder": model.spec},
+    )
 
 
 def _folder(spec: str) -> bool:
-    """Whether a spec is a folder of images. A name beats a folder of the same name; `./name` is always the folder."""
+    """Whether a spec is a folder of images. A name beats a folder of the same name; `./name` is
+    always the folder.
+    """
     if not is_path(spec) and (spec in _entries("generator") or not os.path.isdir(spec)):
         return False
     if not os.path.isdir(spec):
-        raise EvalkitError(f"There is no folder {spec}.", "Check the path, or see `evalkit list generators` for names.")
+        raise EvalkitError(
+            f"There is no folder {spec}.",
+            "Check the path, or see `evalkit list generators` for names.",
+        )
     return True
 
 
 def _split(spec: str) -> tuple[str, str]:
-    """`openai:gpt-image-2` -> ("openai", "gpt-image-2"), where the part before the colon is an installed generator."""
+    """`openai:gpt-image-2` -> ("openai", "gpt-image-2"), where the part before the colon is an
+    installed generator.
+    """
     name, _, argument = spec.partition(":")
     return (name, argument) if argument and name in _entries("generator") else (spec, "")
 
 
-def _with_argument(target: Any, name: str, argument: str, given: Mapping[str, Value]) -> Mapping[str, Value]:
-    """The options with the argument of `name:argument` as the first one, which has to be a required text."""
+def _with_argument(
+    target: Any, name: str, argument: str, given: Mapping[str, Value]
+) -> Mapping[str, Value]:
+    """The options with the argument of `name:argument` as the first one, which has to be a required
+    text.
+    """
     options = [item for item in _parameters(target).values() if item.name not in BOUND]
     first = options[0] if options and not _is_generator(target) else None
     if first is None or first.default is not first.empty:
-        raise EvalkitError(f"The generator {name!r} takes no argument, yet {argument!r} is given.", f"Write `{name}`.")
+        raise EvalkitError(
+            f"The generator {name!r} takes no argument, yet {argument!r} is given.",
+            f"Write `{name}`.",
+        )
     if given.get(first.name, argument) != argument:
-        raise EvalkitError(f"{name}:{argument} is also given {first.name}={given[first.name]!r}.", "Give it once.")
+        raise EvalkitError(
+            f"{name}:{argument} is also given {first.name}={given[first.name]!r}.", "Give it once."
+        )
     return {**given, first.name: argument}
 
 
 def _labels(specs: Sequence[str], known: Mapping[str, str]) -> dict[str, str]:
-    """label -> spec. A name is its own label, a folder has its last part, or more of its path where that is taken."""
+    """label -> spec. A name is its own label, a folder has its last part, or more of its path where
+    that is taken.
+    """
     labelled: dict[str, str] = {}
     specs = [os.path.realpath(spec) if _folder(spec) else spec for spec in specs]
     for spec in specs:
@@ -159,7 +219,14 @@ def _labels(specs: Sequence[str], known: Mapping[str, str]) -> dict[str, str]:
         if spec not in known and is_path(spec):
             parts = Path(spec).parts
             taken = {*labelled, *specs, *known.values()}
-            label = next((item for count in range(1, len(parts)) if (item := "/".join(parts[-count:])) not in taken), spec)
+            label = next(
+                (
+                    item
+                    for count in range(1, len(parts))
+                    if (item := "/".join(parts[-count:])) not in taken
+                ),
+                spec,
+            )
         if label in labelled or spec in labelled.values():
             raise EvalkitError(f"The model {label!r} is named twice.", "Name each model once.")
         labelled[label] = spec
@@ -167,32 +234,51 @@ def _labels(specs: Sequence[str], known: Mapping[str, str]) -> dict[str, str]:
 
 
 def _is_generator(target: Any) -> bool:
-    """Whether this is `(prompts, seeds) -> images` itself: factories have no required positional parameters."""
+    """Whether this is `(prompts, seeds) -> images` itself: factories have no required positional
+    parameters.
+    """
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return sum(item.kind in positional and item.default is item.empty for item in _parameters(target).values()) >= 2
+    return (
+        sum(
+            item.kind in positional and item.default is item.empty
+            for item in _parameters(target).values()
+        )
+        >= 2
+    )
 
 
 def _parameters(target: Any) -> Mapping[str, inspect.Parameter]:
     try:
         return inspect.signature(target).parameters
     except (TypeError, ValueError) as error:
-        raise EvalkitError(f"{target!r} has no readable signature; expected a Python function or class.") from error
+        raise EvalkitError(
+            f"{target!r} has no readable signature; expected a Python function or class."
+        ) from error
 
 
 def checked_options(target: Any, given: Mapping[str, Value], label: str) -> dict[str, Value]:
-    """Every declared option of a function or dataclass with its value: those given, checked against the signature, and the defaults."""
+    """Every declared option of a function or dataclass with its value: those given, checked against
+    the signature, and the defaults.
+    """
     declared = {} if _is_generator(target) else dict(_parameters(target))
     kinds = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
-    declared = {name: item for name, item in declared.items() if name not in BOUND and item.kind in kinds}
+    declared = {
+        name: item for name, item in declared.items() if name not in BOUND and item.kind in kinds
+    }
     for name in given:
         if name not in declared:
-            raise EvalkitError(f"The model {label!r} has no option {name!r}.", nearest(name, declared))
+            raise EvalkitError(
+                f"The model {label!r} has no option {name!r}.", nearest(name, declared)
+            )
     values: dict[str, Value] = {}
     for name, item in declared.items():
         if name in given:
             values[name] = _convert(given[name], item.annotation, f"{label}.{name}")
         elif item.default is item.empty:
-            raise EvalkitError(f"The model {label!r} needs the option {name!r}.", f"Give it: `--set {label}.{name}=…`.")
+            raise EvalkitError(
+                f"The model {label!r} needs the option {name!r}.",
+                f"Give it: `--set {label}.{name}=…`.",
+            )
         elif isinstance(item.default, Value):
             values[name] = item.default
     return values
@@ -200,7 +286,11 @@ def checked_options(target: Any, given: Mapping[str, Value], label: str) -> dict
 
 def _convert(value: Value, annotation: Any, name: str) -> Value:
     """The value as the annotated type; texts (from --set) are parsed."""
-    text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
+    text = (
+        annotation
+        if isinstance(annotation, str)
+        else getattr(annotation, "__name__", str(annotation))
+    )
     wanted = _TYPES.get(text.removesuffix(" | None").strip(), str)
     try:
         if wanted is bool:
@@ -209,19 +299,36 @@ def _convert(value: Value, annotation: Any, name: str) -> Value:
             if not isinstance(value, str):
                 raise TypeError
             return value
-        if isinstance(value, bool) or (wanted is int and isinstance(value, float)) or not math.isfinite(number := wanted(value)):
+        if (
+            isinstance(value, bool)
+            or (wanted is int and isinstance(value, float))
+            or not math.isfinite(number := wanted(value))
+        ):
             raise TypeError
         return number
     except (KeyError, TypeError, ValueError, OverflowError):
-        kinds = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text"}
-        raise EvalkitError(f"{name} is {value!r}; expected {kinds[wanted]}.", f"For example `--set {name}=…`.") from None
+        kinds = {
+            int: "a whole number",
+            float: "a finite number",
+            bool: "true or false",
+            str: "a text",
+        }
+        raise EvalkitError(
+            f"{name} is {value!r}; expected {kinds[wanted]}.", f"For example `--set {name}=…`."
+        ) from None
 
 
-def _call(factory: Any, label: str, options: Mapping[str, Value], bound: Mapping[str, object]) -> Any:
+def _call(
+    factory: Any, label: str, options: Mapping[str, Value], bound: Mapping[str, object]
+) -> Any:
     accepted = _parameters(factory)
     try:
-        return factory(**options, **{name: value for name, value in bound.items() if name in accepted})
+        return factory(
+            **options, **{name: value for name, value in bound.items() if name in accepted}
+        )
     except (EvalkitError, KeyboardInterrupt):
         raise
     except Exception as error:
-        raise EvalkitError(f"{label!r} could not be loaded: {type(error).__name__}: {error}.") from error
+        raise EvalkitError(
+            f"{label!r} could not be loaded: {type(error).__name__}: {error}."
+        ) from error

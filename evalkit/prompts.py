@@ -1,4 +1,6 @@
-"""Prompt lists: txt, jsonl, csv and COCO captions, read into `Prompt`s, and the bundled suite. Nothing is repaired silently."""
+"""Prompt lists: txt, jsonl, csv and COCO captions, read into `Prompt`s, and the bundled suite.
+Nothing is repaired silently.
+"""
 
 from __future__ import annotations
 
@@ -35,9 +37,11 @@ class _Row(NamedTuple):
 
 
 def read_prompts(path: Path | str) -> list[Prompt]:
-    """All prompts of a file, in order; duplicates are kept. Ids are those of the file, else the position: `00017`.
+    """All prompts of a file, in order; duplicates are kept. Ids are those of the file, else the
+    position: `00017`.
 
-    `suite` names the bundled prompts and `suite:GROUP` one group of them; a file of that name is `./suite`.
+    `suite` names the bundled prompts and `suite:GROUP` one group of them; a file of that name is
+    `./suite`.
     """
     if is_bundled(str(path)):
         return _suite(str(path))
@@ -57,7 +61,10 @@ def _suite(name: str) -> list[Prompt]:
     prompts, group = read_prompts(path), name.partition(":")[2]
     groups = list(dict.fromkeys(prompt.group for prompt in prompts))
     if name != SUITE and group not in groups:
-        raise EvalkitError(f"The bundled prompts have no group {group!r}.", f"Groups of {SUITE}: {', '.join(groups)}.")
+        raise EvalkitError(
+            f"The bundled prompts have no group {group!r}.",
+            f"Groups of {SUITE}: {', '.join(groups)}.",
+        )
     return [prompt for prompt in prompts if group in ("", prompt.group)]
 
 
@@ -65,10 +72,13 @@ def prompts_from_list(items: Iterable[str | Prompt]) -> list[Prompt]:
     """Prompts from Python: plain texts get their position as id, `Prompt`s keep theirs."""
     if isinstance(items, str):
         raise EvalkitError(
-            "Prompts are one string; expected a list of strings.", "Write prompts=[...], or give the path of a file to Config."
+            "Prompts are one string; expected a list of strings.",
+            "Write prompts=[...], or give the path of a file to Config.",
         )
     rows = [
-        _Row(f"item {number}", item.text, item.id, item.group) if isinstance(item, Prompt) else _Row(f"item {number}", item)
+        _Row(f"item {number}", item.text, item.id, item.group)
+        if isinstance(item, Prompt)
+        else _Row(f"item {number}", item)
         for number, item in enumerate(items, 1)
     ]
     return _prompts(rows, "the prompt list")
@@ -84,37 +94,56 @@ def _read_text(path: Path) -> str:
     if path.is_dir():
         raise EvalkitError(f"The prompts {path} are a folder; expected a file.", _FORMATS)
     if not path.exists():
-        raise EvalkitError(f"There is no prompts file {path}.", "Check the path, or list the folder that should hold it.")
+        raise EvalkitError(
+            f"There is no prompts file {path}.",
+            "Check the path, or list the folder that should hold it.",
+        )
     try:
         if path.stat().st_size > FILE_LIMIT:
             raise EvalkitError(
-                f"The prompts file {path} has {path.stat().st_size >> 20} MiB; expected at most {FILE_LIMIT >> 20}.", _FORMATS
+                f"The prompts file {path} has {path.stat().st_size >> 20} MiB; expected at most {FILE_LIMIT >> 20}.",
+                _FORMATS,
             )
         data = path.read_bytes()
     except OSError as error:
-        raise EvalkitError(f"The prompts file {path} cannot be read: {error.strerror}.", "Check its permissions.") from error
+        raise EvalkitError(
+            f"The prompts file {path} cannot be read: {error.strerror}.", "Check its permissions."
+        ) from error
     kind = next((name for magic, name in _MAGIC.items() if data.startswith(magic)), "")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         kind = "UTF-16 text"
     if kind or b"\0" in data:
-        raise EvalkitError(f"The prompts file {path} is {kind or 'a binary file (it holds NUL bytes)'}; expected UTF-8 text.", _FORMATS)
+        raise EvalkitError(
+            f"The prompts file {path} is {kind or 'a binary file (it holds NUL bytes)'}; expected UTF-8 text.",
+            _FORMATS,
+        )
     data = data.removeprefix(b"\xef\xbb\xbf")
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise EvalkitError(f"Line {line} of {path} is not valid UTF-8.", "Convert the file, for example with `iconv -t UTF-8`.") from error
+        raise EvalkitError(
+            f"Line {line} of {path} is not valid UTF-8.",
+            "Convert the file, for example with `iconv -t UTF-8`.",
+        ) from error
     if path.suffix.lower() != ".json":  # COCO's file is one line
         for number, line in enumerate(data.split(b"\n"), 1):
             if len(line) > LINE_LIMIT:
-                raise EvalkitError(f"Line {number} of {path} has {len(line)} bytes; expected at most {LINE_LIMIT}.", _FORMATS)
+                raise EvalkitError(
+                    f"Line {number} of {path} has {len(line)} bytes; expected at most {LINE_LIMIT}.",
+                    _FORMATS,
+                )
     if not text.strip():
-        raise EvalkitError(f"The prompts file {path} is empty; expected at least one prompt.", _FORMATS)
+        raise EvalkitError(
+            f"The prompts file {path} is empty; expected at least one prompt.", _FORMATS
+        )
     return text
 
 
 def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Numbered lines that are not blank. Only \\n and \\r\\n end a line (str.splitlines knows nine more ends)."""
+    """Numbered lines that are not blank. Only \\n and \\r\\n end a line (str.splitlines knows nine
+    more ends).
+    """
     for number, line in enumerate(text.split("\n"), 1):
         line = line.removesuffix("\r")
         if line.strip():
@@ -130,8 +159,13 @@ def _jsonl(text: str, path: Path) -> Iterator[_Row]:
         value = parse_json(line, f"Line {number} of {path}")
         key = next((key for key in TEXT_KEYS if isinstance(value, dict) and key in value), None)
         if key is None:
-            raise EvalkitError(f"Line {number} of {path} has no prompt; expected an object with one of: {', '.join(TEXT_KEYS)}.", _FORMATS)
-        text = value[key][0] if isinstance(value[key], list) and value[key] else value[key]  # several captions: the first, as for COCO
+            raise EvalkitError(
+                f"Line {number} of {path} has no prompt; expected an object with one of: {', '.join(TEXT_KEYS)}.",
+                _FORMATS,
+            )
+        text = (
+            value[key][0] if isinstance(value[key], list) and value[key] else value[key]
+        )  # several captions: the first, as for COCO
         yield _Row(f"line {number}", text, value.get("id"), value.get("group") or "")
 
 
@@ -142,7 +176,8 @@ def _csv(text: str, path: Path) -> Iterator[_Row]:
         key = next((key for key in TEXT_KEYS if key in header), None)
         if key is None or len(set(header)) < len(header):
             raise EvalkitError(
-                f"{path} has the columns {', '.join(header)}; expected one of {', '.join(TEXT_KEYS)}, each column once.", _FORMATS
+                f"{path} has the columns {', '.join(header)}; expected one of {', '.join(TEXT_KEYS)}, each column once.",
+                _FORMATS,
             )
         for row in rows:
             place = f"line {rows.line_num}"
@@ -150,11 +185,15 @@ def _csv(text: str, path: Path) -> Iterator[_Row]:
                 continue
             if len(row) != len(header):
                 hint = "Put prompts that hold a comma in double quotes."
-                raise EvalkitError(f"L{place[1:]} of {path} has {len(row)} fields; expected {len(header)}.", hint)
+                raise EvalkitError(
+                    f"L{place[1:]} of {path} has {len(row)} fields; expected {len(header)}.", hint
+                )
             fields = dict(zip(header, row, strict=True))
             yield _Row(place, fields[key], fields.get("id"), fields.get("group", "").strip())
     except csv.Error as error:
-        raise EvalkitError(f"Line {rows.line_num} of {path} is not valid CSV: {error}.", _FORMATS) from error
+        raise EvalkitError(
+            f"Line {rows.line_num} of {path} is not valid CSV: {error}.", _FORMATS
+        ) from error
 
 
 def _coco(text: str, path: Path) -> Iterator[_Row]:
@@ -168,10 +207,15 @@ def _coco(text: str, path: Path) -> Iterator[_Row]:
             first.setdefault(note["image_id"], note["caption"])
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         message = f"{path} does not hold COCO captions; expected images with an id, and annotations with id, image_id and caption."
-        raise EvalkitError(message, "Other JSON belongs into a .jsonl file, one object per line.") from error
+        raise EvalkitError(
+            message, "Other JSON belongs into a .jsonl file, one object per line."
+        ) from error
     stray = [image for image in first if image not in known]
     if stray:
-        raise EvalkitError(f"{path} has captions for {len(stray)} images that it does not list, such as {stray[0]!r}.", _FORMATS)
+        raise EvalkitError(
+            f"{path} has captions for {len(stray)} images that it does not list, such as {stray[0]!r}.",
+            _FORMATS,
+        )
     return (_Row(f"image {image}", first[image], image) for image in images if image in first)
 
 
@@ -192,14 +236,18 @@ def _prompts(rows: Iterable[_Row], source: str) -> list[Prompt]:
         label = f"{row.place[0].upper()}{row.place[1:]} of {source}"
         if isinstance(row.id, bool) or not isinstance(row.id, str | int | None):
             raise EvalkitError(
-                f"{label} has the id {row.id!r}; expected a text or a whole number.", "Give each prompt its own id, or none at all."
+                f"{label} has the id {row.id!r}; expected a text or a whole number.",
+                "Give each prompt its own id, or none at all.",
             )
         text = _clean(row.text, f"{label} has a prompt that")
-        number = _clean(f"{position:05d}" if row.id is None else str(row.id), f"{label} has an id that")
+        number = _clean(
+            f"{position:05d}" if row.id is None else str(row.id), f"{label} has an id that"
+        )
         group = _clean(row.group, f"{label} has a group that") if row.group != "" else ""
         if len(number) > 200:
             raise EvalkitError(
-                f"{label} has an id of {len(number)} characters; expected at most 200.", "Give each prompt a short id, or none at all."
+                f"{label} has an id of {len(number)} characters; expected at most 200.",
+                "Give each prompt a short id, or none at all.",
             )
         if number in places:
             raise EvalkitError(
@@ -224,8 +272,11 @@ def _clean(text: object, subject: str) -> str:
         category = unicodedata.category(character)
         if category == "Cs" or (category == "Cc" and character != "\t"):
             raise EvalkitError(
-                f"{subject} holds the control character U+{ord(character):04X}.", "Take it out; a prompt is one line of text."
+                f"{subject} holds the control character U+{ord(character):04X}.",
+                "Take it out; a prompt is one line of text.",
             )
     if len(text.encode()) > LINE_LIMIT:
-        raise EvalkitError(f"{subject} has {len(text.encode())} bytes; expected at most {LINE_LIMIT}.", _FORMATS)
+        raise EvalkitError(
+            f"{subject} has {len(text.encode())} bytes; expected at most {LINE_LIMIT}.", _FORMATS
+        )
     return text

@@ -36,7 +36,8 @@ class Run:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
 
-    # --- names ---------------------------------------------------------------------------------------------------
+    # --- names
+    # ---------------------------------------------------------------------------------------------------
     @property
     def config_path(self) -> Path:
         return self.path / "run.toml"
@@ -78,7 +79,8 @@ class Run:
     def features_path(self, model: str, encoder: str) -> Path:
         return self.path / "features" / folder_name(model) / f"{encoder}.npz"
 
-    # --- prompts -------------------------------------------------------------------------------------------------
+    # --- prompts
+    # -------------------------------------------------------------------------------------------------
     def write_prompts(self, prompts: Sequence[Prompt]) -> None:
         lines = (json.dumps(dataclasses.asdict(prompt), ensure_ascii=False) for prompt in prompts)
         write_atomically(self.prompts_path, "".join(f"{line}\n" for line in lines))
@@ -86,20 +88,36 @@ class Run:
     def prompts(self) -> list[Prompt]:
         """All prompts in order. Raises EvalkitError where the folder is not a run."""
         if not self.prompts_path.is_file():
-            raise EvalkitError(f"{self.path} is not a run folder: it has no prompts.jsonl.", "Make one with `evalkit run`.")
-        lines = self.prompts_path.read_text(encoding="utf-8").split("\n")  # not splitlines: U+2028 in a prompt ends no line
+            raise EvalkitError(
+                f"{self.path} is not a run folder: it has no prompts.jsonl.",
+                "Make one with `evalkit run`.",
+            )
+        lines = self.prompts_path.read_text(encoding="utf-8").split(
+            "\n"
+        )  # not splitlines: U+2028 in a prompt ends no line
         return [Prompt(**json.loads(line)) for line in lines if line]
 
-    # --- images and their manifests ------------------------------------------------------------------------------
+    # --- images and their manifests
+    # ------------------------------------------------------------------------------
     def models(self) -> list[str]:
-        """Labels of the models that have a manifest, in the order of run.toml's `models` where known."""
+        """Labels of the models that have a manifest, in the order of run.toml's `models` where
+        known.
+        """
         folders = (self.path / "images").glob("*/model.json")
-        found = {json.loads(path.read_text())["label"]: json.loads(path.read_text())["order"] for path in folders}
+        found = {
+            json.loads(path.read_text())["label"]: json.loads(path.read_text())["order"]
+            for path in folders
+        }
         return sorted(found, key=lambda label: (found[label], label))
 
     def register_model(self, label: str, spec: str, order: int, fingerprint: str = "") -> None:
-        """Make the model's folder and note its label, its spec, its place in the comparison and its weights' fingerprint."""
-        text = json.dumps({"label": label, "spec": spec, "order": order, "fingerprint": fingerprint}, ensure_ascii=False)
+        """Make the model's folder and note its label, its spec, its place in the comparison and its
+        weights' fingerprint.
+        """
+        text = json.dumps(
+            {"label": label, "spec": spec, "order": order, "fingerprint": fingerprint},
+            ensure_ascii=False,
+        )
         write_atomically(self.image_folder(label) / "model.json", text)
 
     def model(self, label: str) -> dict[str, Any]:
@@ -108,7 +126,9 @@ class Run:
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
     def save_image(self, model: str, record: Record, png: bytes) -> Record:
-        """Write `<index>-<sample>.png` and return the record completed with file and sha256 (not yet in the manifest)."""
+        """Write `<index>-<sample>.png` and return the record completed with file and sha256 (not
+        yet in the manifest).
+        """
         name = f"{record.index:05d}-{record.sample}.png"
         write_atomically(self.image_folder(model) / name, png)
         return dataclasses.replace(record, file=name, sha256=hashlib.sha256(png).hexdigest())
@@ -121,27 +141,36 @@ class Run:
         append_lines(path, map(dataclasses.asdict, records))
 
     def append_requests(self, model: str, rows: Iterable[Mapping[str, Any]], rank: int = 0) -> None:
-        """Append to this rank's journal of requests to a service, before they are sent: what was under way survives a kill."""
+        """Append to this rank's journal of requests to a service, before they are sent: what was
+        under way survives a kill.
+        """
         append_lines(self.image_folder(model) / f"requests.{rank}.jsonl", rows)
 
     def requests(self, model: str) -> list[dict[str, Any]]:
         """The journal rows of all ranks in the order of time (see generate/remote/journal.py)."""
         paths = sorted(self.image_folder(model).glob("requests.*.jsonl"))
-        return sorted((row for path in paths for row in read_lines(path)), key=lambda row: row["at"])
+        return sorted(
+            (row for path in paths for row in read_lines(path)), key=lambda row: row["at"]
+        )
 
     @contextlib.contextmanager
     def requesting(self, model: str, rank: int = 0) -> Iterator[None]:
-        """Hold this rank's journal: a second process that would pay for the same images gets an EvalkitError."""
+        """Hold this rank's journal: a second process that would pay for the same images gets an
+        EvalkitError.
+        """
         path = self.image_folder(model) / f"requests.{rank}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a") as file:
             fsync_folder(path.parent)
             if fcntl is not None:
                 try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however that ends
+                    fcntl.flock(
+                        file, fcntl.LOCK_EX | fcntl.LOCK_NB
+                    )  # ends with the process, however that ends
                 except BlockingIOError as error:
                     raise EvalkitError(
-                        f"Another process is asking for images of {model!r} in {self.path}.", "Wait for it, or stop it first."
+                        f"Another process is asking for images of {model!r} in {self.path}.",
+                        "Wait for it, or stop it first.",
                     ) from error
                 except OSError:
                     pass  # a file system without locks
@@ -150,7 +179,8 @@ class Run:
     def records(self, model: str) -> list[Record]:
         """The manifest rows of all ranks, one per image, in the order of prompts and samples.
 
-        A whole image wins over an earlier or later failure (several ranks may have tried); else the last row counts.
+        A whole image wins over an earlier or later failure (several ranks may have tried); else the
+        last row counts.
         """
         merged: dict[tuple[int, int], Record] = {}
         for path in sorted(self.image_folder(model).glob("manifest.*.jsonl")):
@@ -161,14 +191,23 @@ class Run:
                     merged[(record.index, record.sample)] = record
         return [merged[key] for key in sorted(merged)]
 
-    # --- derived files -------------------------------------------------------------------------------------------
+    # --- derived files
+    # -------------------------------------------------------------------------------------------
     def write_metrics(self, rows: Sequence[MetricRow]) -> None:
-        write_atomically(self.metrics_path, json.dumps([dataclasses.asdict(row) for row in rows], indent=1, ensure_ascii=False) + "\n")
+        write_atomically(
+            self.metrics_path,
+            json.dumps([dataclasses.asdict(row) for row in rows], indent=1, ensure_ascii=False)
+            + "\n",
+        )
 
     def metrics(self) -> list[MetricRow]:
         if not self.metrics_path.is_file():
-            raise EvalkitError(f"{self.path} has no metrics.json.", f"Make it with `evalkit score {self.path}`.")
-        return [MetricRow(**row) for row in json.loads(self.metrics_path.read_text(encoding="utf-8"))]
+            raise EvalkitError(
+                f"{self.path} has no metrics.json.", f"Make it with `evalkit score {self.path}`."
+            )
+        return [
+            MetricRow(**row) for row in json.loads(self.metrics_path.read_text(encoding="utf-8"))
+        ]
 
     def write_scores(self, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """scores.csv: model,index,sample,metric,encoder,value; one row per image and metric."""
@@ -186,19 +225,39 @@ class Run:
 
     def write_firewall(self, findings: dict[str, Any]) -> None:
         """firewall.json: by model, what is wrong with pictures or worth knowing, with their names."""
-        write_atomically(self.firewall_path, json.dumps(findings, indent=1, ensure_ascii=False) + "\n")
+        write_atomically(
+            self.firewall_path, json.dumps(findings, indent=1, ensure_ascii=False) + "\n"
+        )
 
     def write_comparisons(self, comparisons: dict[str, Any]) -> None:
-        """comparisons.json: which differences between models are real, as `score/compare.py` found them."""
-        write_atomically(self.comparisons_path, json.dumps(comparisons, indent=1, ensure_ascii=False) + "\n")
+        """comparisons.json: which differences between models are real, as `score/compare.py` found
+        them.
+        """
+        write_atomically(
+            self.comparisons_path, json.dumps(comparisons, indent=1, ensure_ascii=False) + "\n"
+        )
 
     def comparisons(self) -> dict[str, Any]:
-        """What `write_comparisons` wrote; empty for a run that was scored before there were comparisons."""
-        return json.loads(self.comparisons_path.read_text(encoding="utf-8")) if self.comparisons_path.is_file() else {}
+        """What `write_comparisons` wrote; empty for a run that was scored before there were
+        comparisons.
+        """
+        return (
+            json.loads(self.comparisons_path.read_text(encoding="utf-8"))
+            if self.comparisons_path.is_file()
+            else {}
+        )
 
     def write_protocol(self, protocol: dict[str, Any]) -> None:
-        """protocol.json: everything that a number depends on (encoders and why, reference, counts, seeds, versions)."""
-        write_atomically(self.protocol_path, json.dumps(protocol, indent=1, ensure_ascii=False) + "\n")
+        """protocol.json: everything that a number depends on (encoders and why, reference, counts,
+        seeds, versions).
+        """
+        write_atomically(
+            self.protocol_path, json.dumps(protocol, indent=1, ensure_ascii=False) + "\n"
+        )
 
     def protocol(self) -> dict[str, Any]:
-        return json.loads(self.protocol_path.read_text(encoding="utf-8")) if self.protocol_path.is_file() else {}
+        return (
+            json.loads(self.protocol_path.read_text(encoding="utf-8"))
+            if self.protocol_path.is_file()
+            else {}
+        )

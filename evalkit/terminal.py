@@ -1,4 +1,6 @@
-"""What a person at a terminal sees: progress bars and log lines on stderr, tables on stdout. Silent in pipes."""
+"""What a person at a terminal sees: progress bars and log lines on stderr, tables on stdout. Silent
+in pipes.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +24,22 @@ class Advance(Protocol):
 
 @contextlib.contextmanager
 def progress(description: str, total: int, unit: str = "images") -> Iterator[Advance]:
-    """A progress bar with its rate: `with progress("dalle", 100) as advance: advance(8)`. No bar where stderr is no terminal."""
+    """A progress bar with its rate: `with progress("dalle", 100) as advance: advance(8)`. No bar
+    where stderr is no terminal.
+    """
     if not sys.stderr.isatty():
         yield lambda count, note="": None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
     from rich.text import Text
 
     class Rate(ProgressColumn):
@@ -57,7 +69,9 @@ def track(items: Iterable[T], description: str, total: int, unit: str = "images"
 
 
 class StderrHandler(logging.Handler):
-    """Log lines to whatever sys.stderr is now: a live progress bar replaces it and prints above itself."""
+    """Log lines to whatever sys.stderr is now: a live progress bar replaces it and prints above
+    itself.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
         print(self.format(record), file=sys.stderr)
@@ -98,12 +112,23 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def metric_cells(row: MetricRow) -> tuple[str, ...]:
-    """One line of the table of metrics: a value never stands without interval, count, encoder and reference."""
+    """One line of the table of metrics: a value never stands without interval, count, encoder and
+    reference.
+    """
     arrow = "lower is better" if row.better == "lower" else "higher is better"
     value = "not measured" if row.value is None else f"{row.value:.4g}"
     interval = "" if row.low is None or row.high is None else f"{row.low:.4g} to {row.high:.4g}"
     count = str(row.count) if row.count == row.requested else f"{row.count} of {row.requested}"
-    return row.model, row.metric, value, interval, count, row.encoder, row.reference, row.note or arrow
+    return (
+        row.model,
+        row.metric,
+        value,
+        interval,
+        count,
+        row.encoder,
+        row.reference,
+        row.note or arrow,
+    )
 
 
 METRIC_HEADER = ("model", "metric", "value", "interval", "images", "encoder", "reference", "note")
@@ -113,4 +138,10 @@ def dollars(amount: float | None) -> str:
     """`$1.20`, with as many digits as small amounts need; `unknown`."""
     if amount is None:
         return "unknown"
-    return f"${amount:,.2f}" if amount >= 1 or amount == 0 else f"${amount:.2g}" if amount < 0.01 else f"${amount:.3g}"
+    return (
+        f"${amount:,.2f}"
+        if amount >= 1 or amount == 0
+        else f"${amount:.2g}"
+        if amount < 0.01
+        else f"${amount:.3g}"
+    )

@@ -10,16 +10,21 @@ from hypothesis import strategies as st
 from evalkit.config import Config, load_config, parse_settings
 from evalkit.core import EvalkitError, Prompt
 
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)  # control characters, quotes, emoji, line ends
+TEXT = st.text(
+    st.characters(exclude_categories=["Cs"]), max_size=30
+)  # control characters, quotes, emoji, line ends
 NAME = TEXT.filter(str.strip)
-PROMPT_TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zs", "Zl", "Zp"]), min_size=1, max_size=20)
+PROMPT_TEXT = st.text(
+    st.characters(exclude_categories=["Cs", "Cc", "Zs", "Zl", "Zp"]), min_size=1, max_size=20
+)
 VALUES = st.one_of(TEXT, st.integers(), st.floats(allow_nan=False), st.booleans())
 
 
 @st.composite
 def configs(draw: st.DrawFn) -> Config:
     prompts = [
-        Prompt(f"{at}", text, draw(st.sampled_from(["", "colour"]))) for at, text in enumerate(draw(st.lists(PROMPT_TEXT, min_size=1)))
+        Prompt(f"{at}", text, draw(st.sampled_from(["", "colour"])))
+        for at, text in enumerate(draw(st.lists(PROMPT_TEXT, min_size=1)))
     ]
     return Config(
         models=tuple(draw(st.lists(NAME, min_size=1, max_size=4, unique=True))),
@@ -33,7 +38,9 @@ def configs(draw: st.DrawFn) -> Config:
         device=draw(st.sampled_from(["auto", "cpu", "cuda:3"])),
         batch_size=draw(st.integers(1, 65_536)),
         max_cost=draw(st.one_of(st.none(), st.integers(0, 1000), st.floats(0, 1e8))),
-        options=draw(st.dictionaries(TEXT, st.dictionaries(TEXT, VALUES, min_size=1, max_size=3), max_size=3)),
+        options=draw(
+            st.dictionaries(TEXT, st.dictionaries(TEXT, VALUES, min_size=1, max_size=3), max_size=3)
+        ),
     )
 
 
@@ -45,7 +52,16 @@ def test_toml_round_trip(config: Config) -> None:
 
 
 def test_round_trip_of_hostile_texts() -> None:
-    hostile = ('"""', "a\\", "a\r\nb", "\x00\x1f\x7f\x85\u2028", "]\nseed = 5", "\U0001f600", "'''", "a = 1 # b")
+    hostile = (
+        '"""',
+        "a\\",
+        "a\r\nb",
+        "\x00\x1f\x7f\x85\u2028",
+        "]\nseed = 5",
+        "\U0001f600",
+        "'''",
+        "a = 1 # b",
+    )
     config = Config(models=hostile, prompts='p"\n.txt', options={h: {h: h} for h in hostile})
     again = Config.from_toml(config.to_toml())
     assert again == config
@@ -54,25 +70,41 @@ def test_round_trip_of_hostile_texts() -> None:
 
 def test_defaults_then_file_then_flags(tmp_path: Path) -> None:
     file = tmp_path / "c.toml"
-    file.write_text('models = ["noise"]\nprompts = "p.txt"\nseed = 3\nper_prompt = 2\n[model.noise]\nsize = 8\nother = 1\n')
-    config = load_config(file, {"seed": 5, "per_prompt": None, "batch_size": None}, {"noise": {"size": "16"}})
+    file.write_text(
+        'models = ["noise"]\nprompts = "p.txt"\nseed = 3\nper_prompt = 2\n[model.noise]\nsize = 8\nother = 1\n'
+    )
+    config = load_config(
+        file, {"seed": 5, "per_prompt": None, "batch_size": None}, {"noise": {"size": "16"}}
+    )
     assert (config.seed, config.per_prompt, config.batch_size) == (5, 2, 32)
     assert config.options == {"noise": {"size": "16", "other": 1}}
 
 
-def test_paths_in_a_file_are_relative_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_in_a_file_are_relative_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "sub").mkdir()
-    (tmp_path / "sub/c.toml").write_text('models = ["noise", "./pics", "a.b:c"]\nprompts = "p.txt"\nout = "."\nreference = "world"\n')
+    (tmp_path / "sub/c.toml").write_text(
+        'models = ["noise", "./pics", "a.b:c"]\nprompts = "p.txt"\nout = "."\nreference = "world"\n'
+    )
     monkeypatch.chdir(tmp_path)
     config = load_config("sub/c.toml", {})
-    assert config == Config(models=("noise", "sub/pics", "a.b:c"), prompts="sub/p.txt", out="sub", reference="world")
-    assert load_config("sub/c.toml", {"prompts": "p.txt"}).prompts == "p.txt"  # flags: relative to here
+    assert config == Config(
+        models=("noise", "sub/pics", "a.b:c"), prompts="sub/p.txt", out="sub", reference="world"
+    )
+    assert (
+        load_config("sub/c.toml", {"prompts": "p.txt"}).prompts == "p.txt"
+    )  # flags: relative to here
 
 
 def test_models_as_a_flag_drop_the_options_of_the_others(tmp_path: Path) -> None:
-    (tmp_path / "c.toml").write_text('models = ["noise", "other"]\nprompts = "p"\n[model.noise]\nsize = 8\n[model.other]\nx = 1\n')
+    (tmp_path / "c.toml").write_text(
+        'models = ["noise", "other"]\nprompts = "p"\n[model.noise]\nsize = 8\n[model.other]\nx = 1\n'
+    )
     assert load_config(tmp_path / "c.toml", {"models": "noise"}).options == {"noise": {"size": 8}}
-    assert load_config(None, {"models": "noise", "prompts": "p"}, {"nois": {"x": 1}}).options == {"nois": {"x": 1}}  # typed: judged later
+    assert load_config(None, {"models": "noise", "prompts": "p"}, {"nois": {"x": 1}}).options == {
+        "nois": {"x": 1}
+    }  # typed: judged later
 
 
 @pytest.mark.parametrize(

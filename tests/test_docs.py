@@ -20,7 +20,9 @@ from evalkit.metrics import DEFAULT
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = [(token.info, token.content) for token in MarkdownIt().parse(README) if token.type == "fence"]
+BLOCKS = [
+    (token.info, token.content) for token in MarkdownIt().parse(README) if token.type == "fence"
+]
 BASH = [line for info, content in BLOCKS if info == "bash" for line in content.splitlines()]
 
 
@@ -34,10 +36,19 @@ def _make_cli() -> ModuleType:
 
 
 COMMANDS = list(_make_cli().commands())
-EVALKIT_LINES = [part.strip() for line in BASH for part in line.split("&&") if Path(shlex.split(part)[0]).name == "evalkit"]
+EVALKIT_LINES = [
+    part.strip()
+    for line in BASH
+    for part in line.split("&&")
+    if Path(shlex.split(part)[0]).name == "evalkit"
+]
 
 
-@pytest.mark.parametrize(("path", "command"), COMMANDS, ids=lambda value: " ".join(value) if isinstance(value, tuple) else "")
+@pytest.mark.parametrize(
+    ("path", "command"),
+    COMMANDS,
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
 def test_every_command_and_option_is_explained(path: tuple[str, ...], command: object) -> None:
     assert getattr(command, "help", "")
     for parameter in getattr(command, "params", []):
@@ -45,7 +56,11 @@ def test_every_command_and_option_is_explained(path: tuple[str, ...], command: o
 
 
 def test_every_command_is_in_the_page_of_commands() -> None:
-    titles = [line for line in (ROOT / "docs" / "cli.md").read_text(encoding="utf-8").splitlines() if line.startswith("## ")]
+    titles = [
+        line
+        for line in (ROOT / "docs" / "cli.md").read_text(encoding="utf-8").splitlines()
+        if line.startswith("## ")
+    ]
     assert titles == [f"## {' '.join(('evalkit', *path))}" for path, _ in COMMANDS]
 
 
@@ -61,7 +76,12 @@ def test_every_command_of_the_readme_parses() -> None:
 
 
 def test_the_examples_of_the_help_parse() -> None:
-    examples = [line.strip() for _, command in COMMANDS for line in (command.help or "").splitlines() if line.startswith("  evalkit ")]
+    examples = [
+        line.strip()
+        for _, command in COMMANDS
+        for line in (command.help or "").splitlines()
+        if line.startswith("  evalkit ")
+    ]
     assert len(examples) >= 10
     for line in examples:
         arguments, command = shlex.split(line)[1:], get_command(app)
@@ -73,13 +93,22 @@ def test_the_examples_of_the_help_parse() -> None:
 def test_other_programs_of_the_readme_are_the_ones_of_a_virtual_environment() -> None:
     programs = {shlex.split(part)[0] for line in BASH for part in line.split("&&")} - {"evalkit"}
     assert programs <= {"python3", ".venv/bin/pip", ".venv/bin/evalkit", ".venv/bin/pytest"}
-    assert all("-c constraints.txt" in part for line in BASH for part in line.split("&&") if "pip install" in part)
+    assert all(
+        "-c constraints.txt" in part
+        for line in BASH
+        for part in line.split("&&")
+        if "pip install" in part
+    )
 
 
 def test_ci_runs_the_second_command() -> None:
     script = (ROOT / ".ci" / "run").read_text().replace('eval "$command"', "")
     said = subprocess.run(
-        ["bash", "-s", str(ROOT / ".ci" / "run")], input=script.replace('"$0"', '"$1"'), capture_output=True, text=True, check=True
+        ["bash", "-s", str(ROOT / ".ci" / "run")],
+        input=script.replace('"$0"', '"$1"'),
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert said.stdout.strip() == BASH[1]
     assert BASH[1].endswith(".venv/bin/pytest -n 2")
@@ -90,15 +119,21 @@ def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
     blocks = [content for info, content in BLOCKS if info == "python"]
     assert len(blocks) == 3
     (tmp_path / "my_models.py").write_text(blocks[1], encoding="utf-8")
-    done = subprocess.run([sys.executable, "-c", blocks[2]], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", blocks[2]], cwd=tmp_path, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("tensor(")
-    done = subprocess.run([sys.executable, "-c", blocks[0]], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", blocks[0]], cwd=tmp_path, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert "reports/noise/report/index.html" in done.stdout
     assert (tmp_path / "reports/noise/report/index.html").is_file()
     code = "import evalkit; print(len(list(evalkit.generate(['my_models:plain'], 'suite:colour', out='plain').path.rglob('*.png'))))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
     assert done.stdout == "72\n", done.stderr
 
 
@@ -118,7 +153,9 @@ def test_the_readme_names_what_exists() -> None:
         assert (folder / name).exists(), name
         if line == "evalkit/":
             folder = ROOT / "evalkit"
-    listed = {line.split()[0].rstrip("/") for line in tree.splitlines() if line.startswith("  ")} | {"chart_style.py", "__init__.py"}
+    listed = {
+        line.split()[0].rstrip("/") for line in tree.splitlines() if line.startswith("  ")
+    } | {"chart_style.py", "__init__.py"}
     modules = {path.name for path in (ROOT / "evalkit").iterdir() if path.name != "__pycache__"}
     assert modules == listed
     for name in DEFAULT:
@@ -126,7 +163,10 @@ def test_the_readme_names_what_exists() -> None:
 
 
 def test_the_number_of_bundled_prompts_is_the_one_that_is_stated() -> None:
-    rows = [json.loads(line) for line in (ROOT / "evalkit/scenes/suite.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [
+        json.loads(line)
+        for line in (ROOT / "evalkit/scenes/suite.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert f"{len(rows)} prompts" in README
     assert f"{len(rows)} prompts" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 

@@ -26,7 +26,9 @@ from evalkit.run_folder import Run
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples" / "evalkit-example-generator"
 BLOCKS = [
-    (token.info, token.content) for token in MarkdownIt().parse((ROOT / "docs/plugins.md").read_text("utf-8")) if token.type == "fence"
+    (token.info, token.content)
+    for token in MarkdownIt().parse((ROOT / "docs/plugins.md").read_text("utf-8"))
+    if token.type == "fence"
 ]
 
 
@@ -39,7 +41,9 @@ def evalkit(*arguments: str) -> str:
 
 def run_tests_of(file: Path) -> int:
     """Call every test of a file that has no fixtures."""
-    spec = importlib.util.spec_from_file_location(f"{file.stem}_of_{file.parent.name}".replace("-", "_"), file)
+    spec = importlib.util.spec_from_file_location(
+        f"{file.stem}_of_{file.parent.name}".replace("-", "_"), file
+    )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -63,8 +67,21 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package as pip installs it, in a folder of its own; without a network."""
     place = tmp_path_factory.mktemp("example")
     shutil.copytree(EXAMPLE, place / "source")
-    command = [sys.executable, "-m", "pip", "install", "--no-index", "--no-deps", "--no-build-isolation", "--disable-pip-version-check"]
-    done = subprocess.run([*command, "-q", "--target", str(place / "site"), str(place / "source")], capture_output=True, text=True)
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--no-index",
+        "--no-deps",
+        "--no-build-isolation",
+        "--disable-pip-version-check",
+    ]
+    done = subprocess.run(
+        [*command, "-q", "--target", str(place / "site"), str(place / "source")],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     return place / "site"
 
@@ -80,8 +97,21 @@ def installed(site: Path, beside: Path) -> Iterator[Path]:
 
 
 def test_the_installed_example_is_listed_with_its_options(site: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", "from evalkit.cli.app import main; main()", "list", "generators", "--json"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(site)})
+    command = [
+        sys.executable,
+        "-c",
+        "from evalkit.cli.app import main; main()",
+        "list",
+        "generators",
+        "--json",
+    ]
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(site)},
+    )
     listed = {row["name"]: row for row in json.loads(done.stdout)}
     assert listed["example"]["options"] == "size=64, ground='lightgray'"
     assert listed["example"]["what it is"] == "Discs in the colours that prompts name."
@@ -94,8 +124,13 @@ def test_the_installed_example_runs(installed: Path) -> None:
     options = ("--encoders", "pixels", "--out", "run", "--set", "example.size=16")
     evalkit("run", "--models", "example,noise", "--prompts", "p.txt", *options)
     run = Run(installed / "run")
-    assert Counter(record.status for record in run.records("example")) == {"ok": 2, "refused_input": 1}
-    [rate] = [row for row in run.metrics() if (row.model, row.metric) == ("example", "refusal_rate")]
+    assert Counter(record.status for record in run.records("example")) == {
+        "ok": 2,
+        "refused_input": 1,
+    }
+    [rate] = [
+        row for row in run.metrics() if (row.model, row.metric) == ("example", "refusal_rate")
+    ]
     assert rate.value == pytest.approx(1 / 3)
     assert run.model("example")["fingerprint"]
     assert "example" in (run.report_path / "report.md").read_text("utf-8")
@@ -107,7 +142,10 @@ def test_the_example_s_own_tests_pass(installed: Path) -> None:
 
 def test_the_installed_package_holds_its_module_only(site: Path) -> None:
     names = {path.name for path in site.iterdir()}
-    assert names - {"__pycache__"} == {"evalkit_example_generator.py", "evalkit_example_generator-0.1.0.dist-info"}
+    assert names - {"__pycache__"} == {
+        "evalkit_example_generator.py",
+        "evalkit_example_generator-0.1.0.dist-info",
+    }
 
 
 @pytest.fixture
@@ -115,7 +153,9 @@ def page(beside: Path) -> Path:
     """The current folder, with the Python files of docs/plugins.md."""
     for info, content in BLOCKS:
         if info == "python":
-            (beside / content.partition("\n")[0].removeprefix("# ")).write_text(content, encoding="utf-8")
+            (beside / content.partition("\n")[0].removeprefix("# ")).write_text(
+                content, encoding="utf-8"
+            )
     return beside
 
 
@@ -123,7 +163,10 @@ def commands() -> Iterator[str]:
     return (line for info, content in BLOCKS if info == "bash" for line in content.splitlines())
 
 
-@pytest.mark.parametrize("line", [line for line in commands() if line.startswith("evalkit run") and "openai:" not in line])
+@pytest.mark.parametrize(
+    "line",
+    [line for line in commands() if line.startswith("evalkit run") and "openai:" not in line],
+)
 def test_the_commands_of_the_page_run(line: str, page: Path) -> None:
     [_, *arguments] = shlex.split(line)
     made = Run(page / evalkit(*arguments))
@@ -148,16 +191,35 @@ def test_what_the_page_serves_is_what_a_local_run_draws(page: Path) -> None:
     code = "from evalkit.cli.app import main; main()"
     command = [sys.executable, "-c", code, *shlex.split(serve)[1:]]
     command[command.index("8000")] = "0"
-    with subprocess.Popen(command, cwd=page, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+    with subprocess.Popen(
+        command, cwd=page, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as server:
         assert server.stdout is not None
         try:
             base = server.stdout.readline().strip()
-            arguments = shlex.split(fetch.replace("http://127.0.0.1:8000/v1", base).replace(" run ", " generate ", 1))
-            far = Run(page / evalkit(*(part for part in arguments[1:] if part not in ("--encoders", "pixels"))))
+            arguments = shlex.split(
+                fetch.replace("http://127.0.0.1:8000/v1", base).replace(" run ", " generate ", 1)
+            )
+            far = Run(
+                page
+                / evalkit(*(part for part in arguments[1:] if part not in ("--encoders", "pixels")))
+            )
         finally:
             server.kill()
     options = ("--set", "my_options:load.size=128")
-    near = Run(page / evalkit("generate", "--models", "my_options:load", "--prompts", "suite:colour", "--out", "near", *options))
+    near = Run(
+        page
+        / evalkit(
+            "generate",
+            "--models",
+            "my_options:load",
+            "--prompts",
+            "suite:colour",
+            "--out",
+            "near",
+            *options,
+        )
+    )
     hashes = [record.sha256 for record in far.records("openai:my_options:load")]
     assert hashes == [record.sha256 for record in near.records("my_options:load")]
     assert "" not in hashes
@@ -173,8 +235,13 @@ def test_the_page_on_local_models_is_right() -> None:
     [settings] = [content for info, content in blocks if info == "toml"]
     config = Config.from_toml(settings)
     [model] = plugins.models(config.models, config.options)
-    assert model.options.items() >= {"model": "stabilityai/sdxl-turbo", "steps": 1, "guidance": 0.0, "batch": 8}.items()
-    table = re.findall(r"^\| (`.*?) \|", (ROOT / "docs/local-models.md").read_text("utf-8"), re.MULTILINE)
+    assert (
+        model.options.items()
+        >= {"model": "stabilityai/sdxl-turbo", "steps": 1, "guidance": 0.0, "batch": 8}.items()
+    )
+    table = re.findall(
+        r"^\| (`.*?) \|", (ROOT / "docs/local-models.md").read_text("utf-8"), re.MULTILINE
+    )
     named = {name.strip("`") for row in table for name in row.split(", ")}
     assert named == set(inspect.signature(model.target).parameters) - {"model", "device"}
 

@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from evalkit.core import EvalkitError
-from evalkit.images import check_images, decode, encode_png, file_sha256, list_images, read_decoded, read_image, to_images, to_tensor
+from evalkit.images import (
+    check_images,
+    decode,
+    encode_png,
+    file_sha256,
+    list_images,
+    read_decoded,
+    read_image,
+    to_images,
+    to_tensor,
+)
 
 RGB = Image.fromarray(numpy.random.default_rng(0).integers(0, 256, (24, 32, 3), numpy.uint8))
 
@@ -26,10 +36,17 @@ def saved(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
 
 def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
     def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
 
 
 def half_transparent() -> Image.Image:
@@ -56,16 +73,31 @@ BAD = {
     "flipped bit": (FLIPPED, "truncated or damaged"),
     "16-bit gray": (saved(Image.fromarray(numpy.zeros((4, 4), numpy.uint16))), "more than 8 bits"),
     "16-bit rgb": (png(2, 2, 16, 2, (b"\0" + bytes(12)) * 2), "more than 8 bits"),
-    "16-bit tiff": (saved(Image.fromarray(numpy.zeros((4, 4), numpy.uint16)), "TIFF"), "more than 8 bits"),
-    "float tiff": (saved(Image.fromarray(numpy.zeros((4, 4), numpy.float32)), "TIFF"), "more than 8 bits"),
+    "16-bit tiff": (
+        saved(Image.fromarray(numpy.zeros((4, 4), numpy.uint16)), "TIFF"),
+        "more than 8 bits",
+    ),
+    "float tiff": (
+        saved(Image.fromarray(numpy.zeros((4, 4), numpy.float32)), "TIFF"),
+        "more than 8 bits",
+    ),
     "cmyk": (saved(RGB.convert("CMYK"), "JPEG"), "colour mode CMYK"),
-    "animated gif": (saved(RGB.quantize(4), "GIF", save_all=True, append_images=[RGB.rotate(90).quantize(4)]), "2 frames"),
+    "animated gif": (
+        saved(RGB.quantize(4), "GIF", save_all=True, append_images=[RGB.rotate(90).quantize(4)]),
+        "2 frames",
+    ),
     "animated png": (saved(RGB, save_all=True, append_images=[RGB.rotate(180)]), "2 frames"),
-    "animated webp": (saved(RGB, "WEBP", save_all=True, append_images=[RGB.rotate(180)], lossless=True), "2 frames"),
+    "animated webp": (
+        saved(RGB, "WEBP", save_all=True, append_images=[RGB.rotate(180)], lossless=True),
+        "2 frames",
+    ),
     "pages": (saved(RGB, "TIFF", save_all=True, append_images=[RGB]), "2 frames"),
     "alpha": (saved(half_transparent()), "partly transparent"),
     "palette alpha": (palette_with_transparency(), "partly transparent"),
-    "colour key": (saved(Image.new("RGB", (4, 4), (1, 2, 3)), transparency=(1, 2, 3)), "partly transparent"),
+    "colour key": (
+        saved(Image.new("RGB", (4, 4), (1, 2, 3)), transparency=(1, 2, 3)),
+        "partly transparent",
+    ),
     "65 MP": (png(10_000, 6_500, 1, 0, b""), "64 million"),
     "bomb": (png(60_000, 60_000, 1, 0, b""), "64 million"),
 }
@@ -88,7 +120,9 @@ def test_all_bad_images_are_named_in_one_error(tmp_path: Path) -> None:
         path.write_bytes(PNG if at < 3 else PNG[:100])
     with pytest.raises(EvalkitError, match="12 of 15 images") as error:
         check_images(paths)
-    assert [f"/{at}.png" in error.value.message for at in range(15)] == [3 <= at < 13 for at in range(15)]
+    assert [f"/{at}.png" in error.value.message for at in range(15)] == [
+        3 <= at < 13 for at in range(15)
+    ]
     check_images(paths[:3])
 
 
@@ -108,7 +142,9 @@ def test_lossless_modes_become_rgb(mode: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("alpha", "expected"), [("white", 191), ("black", 64)])
-def test_transparency_is_composited_only_when_asked_and_noted(alpha: str, expected: int, tmp_path: Path) -> None:
+def test_transparency_is_composited_only_when_asked_and_noted(
+    alpha: str, expected: int, tmp_path: Path
+) -> None:
     image = Image.new("RGBA", (4, 4), (128, 128, 128, 128))
     (tmp_path / "a.png").write_bytes(saved(image))
     decoded = read_decoded(tmp_path / "a.png", alpha)  # type: ignore[arg-type]
@@ -123,7 +159,9 @@ def test_orientation_is_applied_and_noted(kind: str, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(saved(RGB, kind, exif=exif))
     decoded = read_decoded(tmp_path / "a")
     assert decoded.note == "EXIF orientation applied"
-    assert numpy.array_equal(numpy.array(decoded.image), numpy.array(RGB.transpose(Image.Transpose.ROTATE_270)))
+    assert numpy.array_equal(
+        numpy.array(decoded.image), numpy.array(RGB.transpose(Image.Transpose.ROTATE_270))
+    )
 
 
 @settings(deadline=None, max_examples=150)
@@ -136,7 +174,13 @@ def test_a_damaged_file_is_refused_or_reads_the_same(at: int, byte: int, cut: bo
 
 def test_encode_is_deterministic_and_has_no_metadata() -> None:
     image = RGB.copy()
-    image.info = {"dpi": (300, 300), "icc_profile": b"x", "Comment": "made by me", "note": "n", "transparency": (0, 0, 0)}
+    image.info = {
+        "dpi": (300, 300),
+        "icc_profile": b"x",
+        "Comment": "made by me",
+        "note": "n",
+        "transparency": (0, 0, 0),
+    }
     data = encode_png(image)
     assert data == encode_png(RGB)
     assert Image.open(io.BytesIO(data)).tobytes() == RGB.tobytes()
@@ -164,4 +208,7 @@ def test_tensors_and_hash(tmp_path: Path) -> None:
     assert tensor[0, 5, 7] == RGB.getpixel((7, 5))[0]  # type: ignore[index]
     assert to_images(tensor[None])[0].tobytes() == RGB.tobytes()
     (tmp_path / "a").write_bytes(b"abc")
-    assert file_sha256(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert (
+        file_sha256(tmp_path / "a")
+        == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )

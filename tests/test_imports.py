@@ -18,7 +18,12 @@ except SystemExit as end: assert not end.code
 
 
 def python(code: str, *arguments: str) -> str:
-    return subprocess.run([sys.executable, "-W", "error", "-c", code, *arguments], capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
 
 
 @pytest.mark.parametrize(
@@ -48,7 +53,9 @@ def test_help_is_fast() -> None:
     times: list[float] = []
     for _ in range(5):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        python("import sys; sys.argv = ['evalkit', '--help']\nfrom evalkit.cli.app import main; main()")
+        python(
+            "import sys; sys.argv = ['evalkit', '--help']\nfrom evalkit.cli.app import main; main()"
+        )
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(times) < 0.5
@@ -73,4 +80,4 @@ def test_unknown_names_and_dir() -> None:
     with pytest.raises(AttributeError, match="no attribute 'rum'"):
         _ = evalkit.rum
     with pytest.raises(ImportError):
-        from evalkit import generat  # noqa: F401
+        from evalkit import generat

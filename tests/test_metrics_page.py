@@ -1,4 +1,6 @@
-"""docs/metrics.md: it names every metric, and what it shows runs, also as a plug-in of an installed distribution."""
+"""docs/metrics.md: it names every metric, and what it shows runs, also as a plug-in of an installed
+distribution.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,11 @@ PAGE = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
 
 def block(info: str, start: str) -> str:
     """The one block of code of this language that begins so."""
-    [found] = [text for text in re.findall(rf"```{info}\n(.*?)```", PAGE, re.DOTALL) if text.startswith(start)]
+    [found] = [
+        text
+        for text in re.findall(rf"```{info}\n(.*?)```", PAGE, re.DOTALL)
+        if text.startswith(start)
+    ]
     return found
 
 
@@ -41,13 +47,19 @@ def rows(pictures: Path, command: str) -> dict[str, MetricRow]:
     """What a command of the page measures, by metric."""
     start, names = command.strip().rsplit(" ", 1)
     assert start == "evalkit score pictures --metrics"
-    found = evalkit.score(pictures, metrics=names.split(","), encoders="mini-inception", reference="scenes")
+    found = evalkit.score(
+        pictures, metrics=names.split(","), encoders="mini-inception", reference="scenes"
+    )
     return {row.metric: row for row in found}
 
 
 def test_every_metric_is_on_the_page_with_its_paper() -> None:
     for name, metric in METRICS.items():
-        line = next(line for line in PAGE.splitlines() if line.startswith("|") and f"`{name}`" in line.split("|")[1])
+        line = next(
+            line
+            for line in PAGE.splitlines()
+            if line.startswith("|") and f"`{name}`" in line.split("|")[1]
+        )
         assert metric.paper in PAGE, name
         assert metric.better in line.split("|")[3], name
     assert set(DEFAULT) <= set(METRICS)
@@ -64,8 +76,12 @@ def test_the_table_and_the_entry_points_are_the_same() -> None:
             assert isinstance(describe(fake=fake, real=real), str), name
 
 
-def test_your_own_metric_beside_the_prompts(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (pictures.parent / "my_metrics.py").write_text(block("python", "# my_metrics.py"), encoding="utf-8")
+def test_your_own_metric_beside_the_prompts(
+    pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (pictures.parent / "my_metrics.py").write_text(
+        block("python", "# my_metrics.py"), encoding="utf-8"
+    )
     monkeypatch.chdir(pictures.parent)
     monkeypatch.setattr(sys, "path", list(sys.path))
     found = rows(pictures, block("bash", "evalkit score pictures --metrics fid,my"))
@@ -78,12 +94,25 @@ def test_your_own_metric_beside_the_prompts(pictures: Path, monkeypatch: pytest.
     assert (found["fid"].value or 0) > 0
 
 
-def test_your_own_metric_by_the_name_of_an_installed_package(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_your_own_metric_by_the_name_of_an_installed_package(
+    pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source, site = pictures.parent / "package", pictures.parent / "site"
     source.mkdir()
     (source / "my_metrics.py").write_text(block("python", "# my_metrics.py"), encoding="utf-8")
     (source / "pyproject.toml").write_text(block("toml", "[build-system]"), encoding="utf-8")
-    build = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--target", str(site)]
+    build = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+        "--quiet",
+        "--target",
+        str(site),
+    ]
     subprocess.run([*build, str(source)], check=True, capture_output=True)
     monkeypatch.syspath_prepend(site)
     monkeypatch.chdir(pictures.parent)

@@ -1,4 +1,6 @@
-"""Values that were computed elsewhere or follow from closed forms, and the peer libraries themselves on the same features."""
+"""Values that were computed elsewhere or follow from closed forms, and the peer libraries
+themselves on the same features.
+"""
 
 from __future__ import annotations
 
@@ -42,17 +44,22 @@ def skewed(count: int, dimension: int, seed: int, shift: float = 0.0) -> Tensor:
     """Features like those of a network: non-negative, correlated, with a decaying spectrum."""
     random = np.random.RandomState(7)
     mixing = random.randn(dimension, dimension) * (1 + np.arange(dimension)) ** -0.6
-    return torch.from_numpy(np.maximum(np.random.RandomState(seed).randn(count, dimension) @ mixing.T + 0.3 + shift, 0)).float()
+    return torch.from_numpy(
+        np.maximum(np.random.RandomState(seed).randn(count, dimension) @ mixing.T + 0.3 + shift, 0)
+    ).float()
 
 
 def gaussian(mean: Tensor, cov: Tensor) -> Moments:
     return Moments(mean.double(), cov.double(), 10_000)
 
 
-# --- Frechet distance ----------------------------------------------------------------------------------------------
+# --- Frechet distance
+# ----------------------------------------------------------------------------------------------
 def test_unit_gaussians_one_apart():
     zero, one, unit = torch.zeros(2048), torch.ones(2048), torch.eye(2048)
-    found = frechet.frechet_distance(fake_moments=gaussian(one, unit), real_moments=gaussian(zero, unit))
+    found = frechet.frechet_distance(
+        fake_moments=gaussian(one, unit), real_moments=gaussian(zero, unit)
+    )
     assert found.item() == pytest.approx(2048, rel=1e-9)
 
 
@@ -62,12 +69,19 @@ def test_diagonal_covariances(rotation: bool):
     turn = torch.linalg.qr(rows(5, 5, 3)).Q if rotation else torch.eye(5, dtype=torch.float64)
     fake = gaussian(turn @ torch.full((5,), 0.5, dtype=torch.float64), turn @ a.diag() @ turn.T)
     real = gaussian(torch.zeros(5), turn @ a.flip(0).square().diag() @ turn.T)
-    assert frechet.frechet_distance(fake_moments=fake, real_moments=real).item() == pytest.approx(27.0718507006, rel=1e-10)
+    assert frechet.frechet_distance(fake_moments=fake, real_moments=real).item() == pytest.approx(
+        27.0718507006, rel=1e-10
+    )
 
 
 def test_covariances_that_do_not_commute():
-    a, b = torch.tensor([[2, 0.5], [0.5, 1]]).double(), torch.tensor([[1, -0.3], [-0.3, 3]]).double()
-    found = frechet.frechet_distance(fake_moments=gaussian(torch.zeros(2), a), real_moments=gaussian(torch.zeros(2), b)).item()
+    a, b = (
+        torch.tensor([[2, 0.5], [0.5, 1]]).double(),
+        torch.tensor([[1, -0.3], [-0.3, 3]]).double(),
+    )
+    found = frechet.frechet_distance(
+        fake_moments=gaussian(torch.zeros(2), a), real_moments=gaussian(torch.zeros(2), b)
+    ).item()
     closed = a.trace() + b.trace() - 2 * ((a @ b).trace() + 2 * (a.det() * b.det()).sqrt()).sqrt()
     assert found == pytest.approx(0.9293118549678, rel=1e-7)
     assert found == pytest.approx(closed.item(), rel=1e-10)
@@ -78,8 +92,12 @@ def test_fewer_images_than_dimensions():
     fake, real = torch.from_numpy(random.randn(100, 256)), torch.from_numpy(random.randn(100, 256))
     exact = frechet.frechet_distance_of_features(fake=fake, real=real).item()
     assert exact == pytest.approx(257.53192154, rel=1e-10)
-    assert frechet.fid(fake=fake, real_moments=frechet.moments(real)).item() == pytest.approx(exact, rel=1e-7)
-    found = frechet.frechet_distance(fake_moments=frechet.moments(fake), real_moments=frechet.moments(real))
+    assert frechet.fid(fake=fake, real_moments=frechet.moments(real)).item() == pytest.approx(
+        exact, rel=1e-7
+    )
+    found = frechet.frechet_distance(
+        fake_moments=frechet.moments(fake), real_moments=frechet.moments(real)
+    )
     assert found.item() == pytest.approx(exact, rel=1e-6)
 
 
@@ -93,53 +111,93 @@ def test_identical_sets_are_at_distance_zero(count: int):
 @pytest.mark.parametrize(("count", "expected"), [(2048, 620.2), (5000, 222.6)])
 def test_small_sample_bias_of_unit_gaussians(count: int, expected: float):
     reference = gaussian(torch.zeros(2048), torch.eye(2048))
-    fake = torch.randn(count, 2048, generator=torch.Generator().manual_seed(count), dtype=torch.float64)
-    assert frechet.fid(fake=fake, real_moments=reference).item() == pytest.approx(expected, rel=0.01)
+    fake = torch.randn(
+        count, 2048, generator=torch.Generator().manual_seed(count), dtype=torch.float64
+    )
+    assert frechet.fid(fake=fake, real_moments=reference).item() == pytest.approx(
+        expected, rel=0.01
+    )
 
 
 @pytest.mark.parametrize(("fakes", "reals"), [(700, 900), (90, 600), (90, 120)])
 def test_fid_agrees_with_torch_fidelity_torchmetrics_and_scipy(fakes: int, reals: int):
     fake, real = skewed(fakes, 128, 1, 0.1).double(), skewed(reals, 128, 2).double()
     ours = frechet.fid(fake=fake, real_moments=frechet.moments(real)).item()
-    theirs = fid_statistics_to_metric(fid_features_to_statistics(fake), fid_features_to_statistics(real), False)
+    theirs = fid_statistics_to_metric(
+        fid_features_to_statistics(fake), fid_features_to_statistics(real), False
+    )
     assert ours == pytest.approx(theirs["frechet_inception_distance"], rel=1e-6)
     a, b = frechet.moments(fake), frechet.moments(real)
     assert ours == pytest.approx(_compute_fid(a.mean, a.cov, b.mean, b.cov).item(), rel=1e-6)
     root = scipy.linalg.sqrtm((a.cov @ b.cov).numpy())
-    slow = (a.mean - b.mean).square().sum().item() + a.cov.trace().item() + b.cov.trace().item() - 2 * np.trace(root).real
+    slow = (
+        (a.mean - b.mean).square().sum().item()
+        + a.cov.trace().item()
+        + b.cov.trace().item()
+        - 2 * np.trace(root).real
+    )
     assert ours == pytest.approx(slow, rel=1e-5)
 
 
-# --- KID -----------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize(("shift", "expected"), [(0.25, 0.2028503), (0.5, 0.9710693), (1.0, 7.1420898)])
+# --- KID
+# -----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("shift", "expected"), [(0.25, 0.2028503), (0.5, 0.9710693), (1.0, 7.1420898)]
+)
 def test_kid_of_shifted_gaussians(shift: float, expected: float):
     d = 64
     m = d * shift**2
-    exact = 1 + 3 / d + (1 + m / d) ** 3 + 3 * (1 + m / d) * (2 * m + d) / d**2 + 6 * m / d**3 - 2 * (1 + 3 * (m + d) / d**2)
+    exact = (
+        1
+        + 3 / d
+        + (1 + m / d) ** 3
+        + 3 * (1 + m / d) * (2 * m + d) / d**2
+        + 6 * m / d**3
+        - 2 * (1 + 3 * (m + d) / d**2)
+    )
     assert exact == pytest.approx(expected, abs=1e-7)
     fake, real = rows(2000, d, 1), rows(2000, d, 2)
-    fake, real = torch.cat([fake, -fake]) + shift, torch.cat([real, -real])  # mirrored, so that the means are exact
+    fake, real = (
+        torch.cat([fake, -fake]) + shift,
+        torch.cat([real, -real]),
+    )  # mirrored, so that the means are exact
     assert kernel.kid_of_all(fake=fake, real=real).item() == pytest.approx(exact, rel=0.01)
 
 
 def test_kid_agrees_with_torch_fidelity():
     fake, real = skewed(700, 64, 1, 0.2), skewed(650, 64, 2)
-    theirs = kid_features_to_metric(fake.double(), real.double(), kid_subsets=20, kid_subset_size=300, rng_seed=2020, verbose=False)
+    theirs = kid_features_to_metric(
+        fake.double(),
+        real.double(),
+        kid_subsets=20,
+        kid_subset_size=300,
+        rng_seed=2020,
+        verbose=False,
+    )
     ours = kernel.kid(fake=fake, real=real, subsets=20, subset_size=300).item()
     assert ours == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-9)
 
 
 def test_kid_of_all_images_agrees_with_torchmetrics():
     fake, real = skewed(300, 64, 1, 0.2).double(), skewed(300, 64, 2).double()
-    assert kernel.kid(fake=fake, real=real).item() == pytest.approx(poly_mmd(fake, real).item(), rel=1e-9)
+    assert kernel.kid(fake=fake, real=real).item() == pytest.approx(
+        poly_mmd(fake, real).item(), rel=1e-9
+    )
 
 
-# --- Inception score -----------------------------------------------------------------------------------------------
+# --- Inception score
+# -----------------------------------------------------------------------------------------------
 def test_inception_score_of_certain_answers():
     logits = 1000.0 * torch.eye(1000)
-    assert inception_score.inception_score(fake=logits, splits=10, shuffle=False).item() == pytest.approx(100.0, rel=1e-12)
-    assert inception_score.inception_score(fake=logits, splits=1).item() == pytest.approx(1000.0, rel=1e-12)
-    assert inception_score.inception_score(fake=torch.zeros(1000, 1000)).item() == pytest.approx(1.0, rel=1e-12)
+    assert inception_score.inception_score(
+        fake=logits, splits=10, shuffle=False
+    ).item() == pytest.approx(100.0, rel=1e-12)
+    assert inception_score.inception_score(fake=logits, splits=1).item() == pytest.approx(
+        1000.0, rel=1e-12
+    )
+    assert inception_score.inception_score(fake=torch.zeros(1000, 1000)).item() == pytest.approx(
+        1.0, rel=1e-12
+    )
     scores = inception_score.inception_score_splits(fake=logits.repeat_interleave(50, dim=0))
     assert scores.mean().item() == pytest.approx(910.2911430168, rel=1e-11)
     assert scores.std(correction=0).item() == pytest.approx(4.974117000, rel=1e-8)
@@ -152,10 +210,13 @@ def test_inception_score_agrees_with_torch_fidelity(count: int):
     theirs = isc_features_to_metric(logits)
     scores = inception_score.inception_score_splits(fake=logits)
     assert scores.mean().item() == pytest.approx(theirs["inception_score_mean"], rel=1e-12)
-    assert scores.std(correction=0).item() == pytest.approx(theirs["inception_score_std"], rel=1e-10)
+    assert scores.std(correction=0).item() == pytest.approx(
+        theirs["inception_score_std"], rel=1e-10
+    )
 
 
-# --- precision and recall ------------------------------------------------------------------------------------------
+# --- precision and recall
+# ------------------------------------------------------------------------------------------
 def test_precision_and_recall_are_not_swapped():
     fake, real = rows(200, 16, 1, scale=0.1), rows(200, 16, 2, scale=3.0)
     assert manifold.precision(fake=fake, real=real).mean().item() > 0.8
@@ -165,30 +226,47 @@ def test_precision_and_recall_are_not_swapped():
 @pytest.mark.parametrize("dimension", [8, 64])
 def test_precision_and_recall_agree_with_torch_fidelity(dimension: int):
     fake, real = skewed(500, dimension, 1, 0.2), skewed(400, dimension, 2)
-    theirs = prc_features_to_metric(fake, real, prc_neighborhood=3, prc_batch_size=10_000, save_cpu_ram=False, verbose=False)
-    assert manifold.precision(fake=fake, real=real).mean().item() == pytest.approx(theirs["precision"], rel=1e-6)
+    theirs = prc_features_to_metric(
+        fake, real, prc_neighborhood=3, prc_batch_size=10_000, save_cpu_ram=False, verbose=False
+    )
+    assert manifold.precision(fake=fake, real=real).mean().item() == pytest.approx(
+        theirs["precision"], rel=1e-6
+    )
     assert manifold.recall(fake=fake, real=real).item() == pytest.approx(theirs["recall"], rel=1e-6)
 
 
-# --- CLIP score ----------------------------------------------------------------------------------------------------
+# --- CLIP score
+# ----------------------------------------------------------------------------------------------------
 def test_clip_score_is_a_hundred_cosines():
     fake = torch.tensor([[1.0, 0.0], [1.0, 1.0], [-3.0, 0.0]])
     text = torch.tensor([[2.0, 0.0], [5.0, 0.0], [1.0, 0.0]])
-    assert alignment.clip_score(fake=fake, text=text).tolist() == pytest.approx([100.0, 100 / math.sqrt(2), -100.0])
+    assert alignment.clip_score(fake=fake, text=text).tolist() == pytest.approx(
+        [100.0, 100 / math.sqrt(2), -100.0]
+    )
 
 
 def test_clip_score_of_the_paper_is_cut_off_at_zero_and_weighted():
     fake = torch.tensor([[1.0, 0.0], [1.0, 1.0], [-3.0, 0.0]])
     text = torch.tensor([[2.0, 0.0], [5.0, 0.0], [1.0, 0.0]])
-    assert alignment.clip_score_paper(fake=fake, text=text).tolist() == pytest.approx([2.5, 2.5 / math.sqrt(2), 0.0])
+    assert alignment.clip_score_paper(fake=fake, text=text).tolist() == pytest.approx(
+        [2.5, 2.5 / math.sqrt(2), 0.0]
+    )
 
 
 def test_clip_scores_agree_with_the_formula_of_torchmetrics():
-    """100 times the sum of products of features of unit length, as torchmetrics.functional.multimodal.clip_score before its mean."""
+    """100 times the sum of products of features of unit length, as
+    torchmetrics.functional.multimodal.clip_score before its mean.
+    """
     fake, text = rows(40, 16, 1).float(), rows(40, 16, 2).float()
-    theirs = 100 * (fake / fake.norm(p=2, dim=-1, keepdim=True) * (text / text.norm(p=2, dim=-1, keepdim=True))).sum(dim=-1)
+    theirs = 100 * (
+        fake / fake.norm(p=2, dim=-1, keepdim=True) * (text / text.norm(p=2, dim=-1, keepdim=True))
+    ).sum(dim=-1)
     assert torch.allclose(alignment.clip_score(fake=fake, text=text), theirs.double(), atol=1e-4)
-    assert torch.allclose(alignment.clip_score_paper(fake=fake, text=text), (theirs.double() / 100).clamp_min(0) * 2.5, atol=1e-5)
+    assert torch.allclose(
+        alignment.clip_score_paper(fake=fake, text=text),
+        (theirs.double() / 100).clamp_min(0) * 2.5,
+        atol=1e-5,
+    )
 
 
 def test_retrieval_precision_against_a_loop():
@@ -197,8 +275,13 @@ def test_retrieval_precision_against_a_loop():
     fake = fake + 2 * text
     expected = []
     for image, own in zip(fake, text, strict=True):
-        fit = lambda prompt, image=image: float(torch.nn.functional.cosine_similarity(image, prompt, dim=0))  # noqa: E731
-        expected.append(float(all(fit(own) > fit(other) for other in text if not torch.equal(own, other))))
+
+        def fit(prompt, image=image):
+            return float(torch.nn.functional.cosine_similarity(image, prompt, dim=0))
+
+        expected.append(
+            float(all(fit(own) > fit(other) for other in text if not torch.equal(own, other)))
+        )
     assert 0 < sum(expected) < 12
     assert alignment.retrieval_precision(fake=fake, text=text).tolist() == expected
 
@@ -208,13 +291,17 @@ def test_retrieval_precision_by_chance():
     assert found.mean().item() == pytest.approx(0.01, abs=0.006)
 
 
-# --- FID-infinity --------------------------------------------------------------------------------------------------
+# --- FID-infinity
+# --------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(("count", "tolerance"), [(640, 0.1), (2560, 0.06)])
 def test_fid_infinity_of_exact_gaussians_is_near_zero(count: int, tolerance: float):
     """Unit Gaussians against their exact moments: FID is all bias, about D (1 + (D + 1) / 4) / N."""
     reference = gaussian(torch.zeros(128), torch.eye(128))
     fake = rows(count, 128, 5)
-    plain, found = frechet.fid(fake=fake, real_moments=reference).item(), infinity.fid_infinity(fake=fake, real_moments=reference).item()
+    plain, found = (
+        frechet.fid(fake=fake, real_moments=reference).item(),
+        infinity.fid_infinity(fake=fake, real_moments=reference).item(),
+    )
     assert plain == pytest.approx(128 * (1 + 129 / 4) / count, rel=0.15)
     assert abs(found) < tolerance * plain
 
@@ -224,34 +311,56 @@ def test_fid_infinity_is_the_intercept_of_a_line():
     counts, values = infinity.fid_at_counts(fake=fake, real_moments=reference, least=300)
     assert counts.tolist() == np.linspace(300, 900, 15).astype(int).tolist()
     line = np.polynomial.Polynomial.fit(1 / counts.numpy(), values.numpy(), 1).convert()
-    assert infinity.fid_infinity(fake=fake, real_moments=reference, least=300).item() == pytest.approx(line.coef[0], rel=1e-9)
+    assert infinity.fid_infinity(
+        fake=fake, real_moments=reference, least=300
+    ).item() == pytest.approx(line.coef[0], rel=1e-9)
     shuffled = fake[torch.from_numpy(np.random.RandomState(infinity.SEED).permutation(900))]
     for place in (0, 5, 14):
         count = int(counts[place])
         subset = shuffled[:count] if place % 2 == 0 else shuffled[-count:]
-        assert values[place].item() == pytest.approx(frechet.fid(fake=subset, real_moments=reference).item(), rel=1e-8)
+        assert values[place].item() == pytest.approx(
+            frechet.fid(fake=subset, real_moments=reference).item(), rel=1e-8
+        )
 
 
-# --- CMMD ----------------------------------------------------------------------------------------------------------
+# --- CMMD
+# ----------------------------------------------------------------------------------------------------------
 def test_cmmd_of_point_masses():
     points = torch.eye(3)
-    assert cmmd.cmmd(fake=points[:1], real=points[1:2]).item() == pytest.approx(19.90033250, abs=1e-8)
-    assert cmmd.cmmd(fake=points[:1], real=-points[:1]).item() == pytest.approx(39.60265339, abs=1e-8)
+    assert cmmd.cmmd(fake=points[:1], real=points[1:2]).item() == pytest.approx(
+        19.90033250, abs=1e-8
+    )
+    assert cmmd.cmmd(fake=points[:1], real=-points[:1]).item() == pytest.approx(
+        39.60265339, abs=1e-8
+    )
     assert cmmd.cmmd(fake=points[:1], real=7 * points[:1]).item() == pytest.approx(0, abs=1e-9)
 
 
 def test_cmmd_against_its_formula():
-    """The authors' form: squared norms less twice the products, means over all pairs with the diagonal."""
+    """The authors' form: squared norms less twice the products, means over all pairs with the
+    diagonal.
+    """
     fake, real = rows(60, 8, 1, shift=0.3).numpy(), rows(45, 8, 2).numpy()
-    x, y = fake / np.linalg.norm(fake, axis=1, keepdims=True), real / np.linalg.norm(real, axis=1, keepdims=True)
-    kernel_mean = lambda a, b: np.exp(-scipy.spatial.distance.cdist(a, b, "sqeuclidean") / 200).mean()  # noqa: E731
+    x, y = (
+        fake / np.linalg.norm(fake, axis=1, keepdims=True),
+        real / np.linalg.norm(real, axis=1, keepdims=True),
+    )
+
+    def kernel_mean(a, b):
+        return np.exp(-scipy.spatial.distance.cdist(a, b, "sqeuclidean") / 200).mean()
+
     expected = 1000 * (kernel_mean(x, x) + kernel_mean(y, y) - 2 * kernel_mean(x, y))
-    assert cmmd.cmmd(fake=torch.from_numpy(fake), real=torch.from_numpy(real)).item() == pytest.approx(expected, rel=1e-9)
+    assert cmmd.cmmd(
+        fake=torch.from_numpy(fake), real=torch.from_numpy(real)
+    ).item() == pytest.approx(expected, rel=1e-9)
 
 
-# --- MIND ----------------------------------------------------------------------------------------------------------
+# --- MIND
+# ----------------------------------------------------------------------------------------------------------
 def mind_of_torch_fidelity(fake: Tensor, real: Tensor, projections: int) -> float:
-    """The formula and the draws that torch-fidelity documents (single precision, seed 2020), written down again."""
+    """The formula and the draws that torch-fidelity documents (single precision, seed 2020),
+    written down again.
+    """
     generator, count = torch.Generator().manual_seed(2020), min(len(fake), len(real))
     x = fake[torch.randperm(len(fake), generator=generator)[:count]] if len(fake) > count else fake
     y = real[torch.randperm(len(real), generator=generator)[:count]] if len(real) > count else real
@@ -264,7 +373,9 @@ def mind_of_torch_fidelity(fake: Tensor, real: Tensor, projections: int) -> floa
 @pytest.mark.parametrize(("fakes", "reals"), [(300, 300), (300, 420), (420, 300)])
 def test_mind_agrees_with_torch_fidelity(fakes: int, reals: int):
     fake, real = skewed(fakes, 64, 1, 0.2), skewed(reals, 64, 2)
-    assert mind.mind(fake=fake, real=real).item() == pytest.approx(mind_of_torch_fidelity(fake, real, 1000), rel=1e-5)
+    assert mind.mind(fake=fake, real=real).item() == pytest.approx(
+        mind_of_torch_fidelity(fake, real, 1000), rel=1e-5
+    )
 
 
 def test_mind_is_an_optimal_transport():
@@ -275,7 +386,9 @@ def test_mind_is_an_optimal_transport():
     for direction in directions:
         cost = ((fake @ direction)[:, None] - (real @ direction)).square().numpy()
         costs.append(cost[scipy.optimize.linear_sum_assignment(cost)].mean())
-    assert mind.mind(fake=fake, real=real, projections=5).item() == pytest.approx(9 * np.mean(costs), rel=1e-10)
+    assert mind.mind(fake=fake, real=real, projections=5).item() == pytest.approx(
+        9 * np.mean(costs), rel=1e-10
+    )
 
 
 @pytest.mark.parametrize("shift", [1.0, 3.0])
@@ -284,19 +397,30 @@ def test_mind_of_a_shift(shift: float):
     assert found == pytest.approx(3 * 64 * shift**2, rel=0.1)
 
 
-# --- density and coverage ------------------------------------------------------------------------------------------
+# --- density and coverage
+# ------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("dimension", [4, 64])
 def test_density_and_coverage_against_their_formulas(dimension: int):
     fake, real = skewed(300, dimension, 1, 0.1), skewed(250, dimension, 2)
-    within, across = (scipy.spatial.distance.cdist(real.double(), other.double()) for other in (real, fake))
+    within, across = (
+        scipy.spatial.distance.cdist(real.double(), other.double()) for other in (real, fake)
+    )
     radii = np.sort(within, axis=1)[:, 5]  # the point itself is the first
-    assert coverage.density(fake=fake, real=real).numpy() == pytest.approx((across < radii[:, None]).sum(axis=0) / 5)
-    assert coverage.coverage(fake=fake, real=real).item() == pytest.approx((across.min(axis=1) < radii).mean())
+    assert coverage.density(fake=fake, real=real).numpy() == pytest.approx(
+        (across < radii[:, None]).sum(axis=0) / 5
+    )
+    assert coverage.coverage(fake=fake, real=real).item() == pytest.approx(
+        (across.min(axis=1) < radii).mean()
+    )
 
 
 def test_a_ball_is_open():
-    """prdc compares by <: an image exactly on the edge of a ball is outside, where precision (<=) has it inside."""
-    real = torch.arange(6.0)[:, None] * torch.tensor([[1.0, 0.0]])  # on a line; the 5th neighbour of 0 is at 5
+    """prdc compares by <: an image exactly on the edge of a ball is outside, where precision (<=)
+    has it inside.
+    """
+    real = torch.arange(6.0)[:, None] * torch.tensor(
+        [[1.0, 0.0]]
+    )  # on a line; the 5th neighbour of 0 is at 5
     fake = torch.tensor([[-5.0, 0.0], [-4.99, 0.0]])
     assert coverage.density(fake=fake, real=real).tolist() == [0.0, 0.2]
     assert manifold.precision(fake=fake, real=real, k=5).tolist() == [1.0, 1.0]
@@ -305,41 +429,61 @@ def test_a_ball_is_open():
 def test_coverage_of_a_perfect_generator():
     assert coverage.expected_coverage(fake=10_000, real=10_000) == pytest.approx(0.968773, abs=5e-7)
     for fakes, reals in ((400, 400), (150, 600)):
-        found = [coverage.coverage(fake=rows(fakes, 6, seed), real=rows(reals, 6, seed + 100)).item() for seed in range(20)]
-        assert np.mean(found) == pytest.approx(coverage.expected_coverage(fake=fakes, real=reals), abs=0.012)
+        found = [
+            coverage.coverage(fake=rows(fakes, 6, seed), real=rows(reals, 6, seed + 100)).item()
+            for seed in range(20)
+        ]
+        assert np.mean(found) == pytest.approx(
+            coverage.expected_coverage(fake=fakes, real=reals), abs=0.012
+        )
 
 
-# --- Vendi score ---------------------------------------------------------------------------------------------------
+# --- Vendi score
+# ---------------------------------------------------------------------------------------------------
 def test_vendi_scores_that_its_authors_print():
     places = torch.tensor([0, 0, 10, 10, 20, 20]).double()
     kernel_of_places = (-(places[:, None] - places).abs()).exp()
-    assert diversity.vendi_of_kernel(kernel_of_places).item() == pytest.approx(2.9999999959, abs=1e-10)
+    assert diversity.vendi_of_kernel(kernel_of_places).item() == pytest.approx(
+        2.9999999959, abs=1e-10
+    )
     three = torch.tensor([[1.0, 0.9, 0.0], [0.9, 1.0, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
     assert diversity.vendi_of_kernel(three).item() == pytest.approx(2.1573004834, abs=1e-10)
 
 
 def test_vendi_from_either_side():
-    """Five different directions, four times each, are worth five; with N > D the small matrix gives what the large one gives."""
+    """Five different directions, four times each, are worth five; with N > D the small matrix gives
+    what the large one gives.
+    """
     assert diversity.vendi(fake=torch.eye(5).repeat(4, 1)).item() == pytest.approx(5, rel=1e-12)
     for count in (30, 7):
         fake = skewed(count, 12, 3)
         unit = torch.nn.functional.normalize(fake.double())
-        assert diversity.vendi(fake=fake).item() == pytest.approx(diversity.vendi_of_kernel(unit @ unit.T).item(), rel=1e-9)
+        assert diversity.vendi(fake=fake).item() == pytest.approx(
+            diversity.vendi_of_kernel(unit @ unit.T).item(), rel=1e-9
+        )
 
 
-# --- memorization --------------------------------------------------------------------------------------------------
+# --- memorization
+# --------------------------------------------------------------------------------------------------
 def test_memorization_of_held_out_points_in_a_plane():
-    """The chance that a point is the nearest neighbour of its own nearest neighbour: 6 pi / (8 pi + 3 sqrt 3)."""
+    """The chance that a point is the nearest neighbour of its own nearest neighbour: 6 pi / (8 pi +
+    3 sqrt 3).
+    """
     points = rows(20_000, 2, 1)
     found = memorization.memorization(fake=points[:10_000], real=points[10_000:]).mean().item()
     assert found == pytest.approx(6 * math.pi / (8 * math.pi + 3 * math.sqrt(3)), abs=0.015)
 
 
 def test_memorization_is_what_is_not_authentic():
-    """Alaa et al. 2022: authentic where the nearest real point is further away than that one's own nearest other."""
+    """Alaa et al. 2022: authentic where the nearest real point is further away than that one's own
+    nearest other.
+    """
     fake, real = rows(80, 8, 1), rows(60, 8, 2)
     across, within = (scipy.spatial.distance.cdist(x.numpy(), real.numpy()) for x in (fake, real))
     np.fill_diagonal(within, np.inf)
     authentic = across.min(axis=1) > within.min(axis=1)[across.argmin(axis=1)]
     assert 0 < authentic.mean() < 1
-    assert memorization.memorization(fake=fake, real=real).tolist() == (~authentic).astype(float).tolist()
+    assert (
+        memorization.memorization(fake=fake, real=real).tolist()
+        == (~authentic).astype(float).tolist()
+    )

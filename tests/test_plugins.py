@@ -1,4 +1,6 @@
-"""Names, module:attribute and folders become objects; whatever is wrong is said with the nearest name."""
+"""Names, module:attribute and folders become objects; whatever is wrong is said with the nearest
+name.
+"""
 
 from pathlib import Path
 
@@ -31,7 +33,10 @@ def test_names_resolve() -> None:
 def test_our_name_wins_over_another_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
     from importlib.metadata import EntryPoint
 
-    theirs = [EntryPoint("noise", "zz_other:load", "evalkit.generators"), EntryPoint("extra", "zz_other:load", "evalkit.generators")]
+    theirs = [
+        EntryPoint("noise", "zz_other:load", "evalkit.generators"),
+        EntryPoint("extra", "zz_other:load", "evalkit.generators"),
+    ]
     ours = [EntryPoint("noise", "evalkit.generators.noise:load", "evalkit.generators")]
     for order in (theirs + ours, ours + theirs):
         monkeypatch.setattr(plugins, "entry_points", lambda group, order=order: order)
@@ -51,8 +56,19 @@ def test_a_plain_function_and_a_class_are_generators_too(monkeypatch: pytest.Mon
 
 def test_options_have_the_types_of_the_signature() -> None:
     given = {"size": "4", "scale": "2", "dark": "true", "style": "5", "limit": "7"}
-    assert one("models_for_tests:options", **given).options == {"size": 4, "scale": 2.0, "dark": True, "style": "5", "limit": 7}
-    assert one("models_for_tests:options").options == {"size": 8, "scale": 1.0, "dark": False, "style": "flat"}
+    assert one("models_for_tests:options", **given).options == {
+        "size": 4,
+        "scale": 2.0,
+        "dark": True,
+        "style": "5",
+        "limit": 7,
+    }
+    assert one("models_for_tests:options").options == {
+        "size": 8,
+        "scale": 1.0,
+        "dark": False,
+        "style": "flat",
+    }
     assert one("models_for_tests:options", scale=3).options["scale"] == 3.0
     assert one("models_for_tests:options", dark=True).options["dark"] is True
     plugins.load_generator(one("models_for_tests:options"), "cpu", REQUESTS)
@@ -89,12 +105,22 @@ def test_wrong_options(name: str, value: object, message: str, hint: str) -> Non
         ("no_such_module:load", "needs the module 'no_such_module'", "spelling"),
         ("models_for_tests:plian", "no 'plian'", "'plain'"),
         ("models_for_tests:constant", "is a int; expected a function", ""),
-        ("models_for_tests:needs", "needs the option 'weights'", "--set models_for_tests:needs.weights="),
+        (
+            "models_for_tests:needs",
+            "needs the option 'weights'",
+            "--set models_for_tests:needs.weights=",
+        ),
         ("bad_module_for_tests:load", "cannot be imported: ZeroDivisionError", ""),
-        ("needs_absent_package:load", "needs the module 'absent_package'", "pip install absent_package"),
+        (
+            "needs_absent_package:load",
+            "needs the module 'absent_package'",
+            "pip install absent_package",
+        ),
     ],
 )
-def test_wrong_specs(spec: str, message: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_specs(
+    spec: str, message: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "bad_module_for_tests.py").write_text("1 / 0")
     (tmp_path / "needs_absent_package.py").write_text("import absent_package")
@@ -104,15 +130,22 @@ def test_wrong_specs(spec: str, message: str, hint: str, tmp_path: Path, monkeyp
     assert error.value.exit_code == 2
 
 
-def test_a_module_beside_the_prompts_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_module_beside_the_prompts_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "model_in_the_current_folder.py").write_text("def load(prompts, seeds): ...")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [path for path in __import__("sys").path if path])
-    assert one("model_in_the_current_folder:load").target.__module__ == "model_in_the_current_folder"
+    assert (
+        one("model_in_the_current_folder:load").target.__module__ == "model_in_the_current_folder"
+    )
 
 
 def test_what_a_factory_raises_is_one_sentence() -> None:
-    with pytest.raises(EvalkitError, match="'models_for_tests:broken' could not be loaded: OSError: weights are missing") as error:
+    with pytest.raises(
+        EvalkitError,
+        match="'models_for_tests:broken' could not be loaded: OSError: weights are missing",
+    ) as error:
         plugins.load_generator(one("models_for_tests:broken"), "cpu", REQUESTS)
     assert isinstance(error.value.__cause__, OSError)
 
@@ -129,7 +162,9 @@ def test_labels_of_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     for name in ("a/pics", "b/pics", "noise"):
         (tmp_path / name).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    assert [model.label for model in plugins.models(["a/pics", "noise", "./noise", "b/pics"], {})] == [
+    assert [
+        model.label for model in plugins.models(["a/pics", "noise", "./noise", "b/pics"], {})
+    ] == [
         "pics",
         "noise",
         f"{tmp_path.name}/noise",
@@ -137,6 +172,9 @@ def test_labels_of_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     ]
     assert [model.spec for model in plugins.models(["a/pics/"], {})] == [str(tmp_path / "a/pics")]
     known = {str(tmp_path / "a/pics"): "pics"}
-    assert [model.label for model in plugins.models(["b/pics", "a/pics"], {}, known)] == ["b/pics", "pics"]
+    assert [model.label for model in plugins.models(["b/pics", "a/pics"], {}, known)] == [
+        "b/pics",
+        "pics",
+    ]
     with pytest.raises(EvalkitError, match="named twice"):
         plugins.models(["a/pics", "./a/../a/pics"], {})

@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from evalkit.core import EvalkitError, Prompt
 from evalkit.prompts import duplicate_count, prompts_from_list, read_prompts
 
-TEXTS = st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=40).map(str.strip).filter(bool), min_size=1, max_size=8)
+TEXTS = st.lists(
+    st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=40)
+    .map(str.strip)
+    .filter(bool),
+    min_size=1,
+    max_size=8,
+)
 KEYS = ["id", "text", "group", "images", "annotations", "image_id", "caption"]
 QUICK = settings(deadline=None, max_examples=60)
 
@@ -37,7 +43,11 @@ def prompts_or_sentence(folder: Path, name: str, data: bytes | str) -> bool:
 
 
 @QUICK
-@given(texts=TEXTS, end=st.sampled_from(["\n", "\r\n", "\n\n", "\r\n  \r\n"]), mark=st.sampled_from(["", "\ufeff"]))
+@given(
+    texts=TEXTS,
+    end=st.sampled_from(["\n", "\r\n", "\n\n", "\r\n  \r\n"]),
+    mark=st.sampled_from(["", "\ufeff"]),
+)
 def test_txt_keeps_every_line(folder: Path, texts: list[str], end: str, mark: str) -> None:
     if texts[0].startswith("\ufeff") and not mark:  # indistinguishable from a byte order mark
         return
@@ -59,17 +69,26 @@ def test_jsonl(folder: Path, texts: list[str], key: str) -> None:
 @given(texts=TEXTS, key=st.sampled_from(["text", "Prompt", "caption"]))
 def test_csv(folder: Path, texts: list[str], key: str) -> None:
     file = io.StringIO()
-    csv.writer(file, quoting=csv.QUOTE_ALL).writerows([("group", key, "extra"), *(("g", text, "1") for text in texts)])
-    assert read(folder, "a.csv", file.getvalue()) == [Prompt(f"{at:05d}", text, "g") for at, text in enumerate(texts)]
+    csv.writer(file, quoting=csv.QUOTE_ALL).writerows(
+        [("group", key, "extra"), *(("g", text, "1") for text in texts)]
+    )
+    assert read(folder, "a.csv", file.getvalue()) == [
+        Prompt(f"{at:05d}", text, "g") for at, text in enumerate(texts)
+    ]
 
 
 def test_coco_takes_the_first_caption_of_each_image_by_id(folder: Path) -> None:
     captions = [(9, 7, "second of 7"), (3, 7, "first of 7"), (5, 2, "of 2")]
     data = {
         "images": [{"id": 7}, {"id": 2}, {"id": 4}],
-        "annotations": [{"id": number, "image_id": image, "caption": text} for number, image, text in captions],
+        "annotations": [
+            {"id": number, "image_id": image, "caption": text} for number, image, text in captions
+        ],
     }
-    assert read(folder, "coco.json", json.dumps(data)) == [Prompt("2", "of 2"), Prompt("7", "first of 7")]
+    assert read(folder, "coco.json", json.dumps(data)) == [
+        Prompt("2", "of 2"),
+        Prompt("7", "first of 7"),
+    ]
 
 
 @settings(deadline=None, max_examples=150)
@@ -99,7 +118,11 @@ def test_any_json_is_prompts_or_a_clean_error(folder: Path, value: object, name:
         ("a.txt", b"\x89PNG\r\n\x1a\n", "a PNG image"),
         ("a.txt", "a cat\n".encode("utf-16"), "UTF-16"),
         ("a.txt", b"a cat\na dog\nna\xefve\n", "Line 3 of .* not valid UTF-8"),
-        ("a.txt", b"a cat\n" + b"x" * 1_000_000 + b"\n", "Line 2 of .* has 1000000 bytes; expected at most 65536"),
+        (
+            "a.txt",
+            b"a cat\n" + b"x" * 1_000_000 + b"\n",
+            "Line 2 of .* has 1000000 bytes; expected at most 65536",
+        ),
         ("a.txt", b"a cat\na\x1b[31mdog\n", r"Line 2 of .* control character U\+001B"),
         ("a.txt", b"a cat\ra dog\r", r"control character U\+000D"),
         ("a.txt", "a\x85b\n".encode(), r"control character U\+0085"),
@@ -108,7 +131,11 @@ def test_any_json_is_prompts_or_a_clean_error(folder: Path, value: object, name:
         ("a.jsonl", b'{"text": ""}\n', "Line 1 of .* is empty"),
         ("a.jsonl", b'{"text": 5}\n', "is not a text but 5"),
         ("a.jsonl", b'{"text": "\\ud800"}\n', r"U\+D800"),
-        ("a.jsonl", b'{"text": "a", "id": 1}\n{"text": "b", "id": "1"}\n', "Line 2 of .* id '1', and so has line 1"),
+        (
+            "a.jsonl",
+            b'{"text": "a", "id": 1}\n{"text": "b", "id": "1"}\n',
+            "Line 2 of .* id '1', and so has line 1",
+        ),
         ("a.jsonl", b'{"text": "a", "id": true}\n', "has the id True"),
         ("a.jsonl", b"[" * 5000, "not valid JSON"),
         ("a.csv", b"prompt,id\na red, cat,3\n", "Line 2 of .* has 3 fields; expected 2"),
@@ -118,7 +145,11 @@ def test_any_json_is_prompts_or_a_clean_error(folder: Path, value: object, name:
         ("a.csv", b"prompt\n", "no prompt"),
         ("a.json", b'["a cat"]', "does not hold COCO captions"),
         ("a.json", b'{"images": [], "annotations": []}', "no prompt"),
-        ("a.json", b'{"images": [], "annotations": [{"id": 1, "image_id": 2, "caption": "a"}]}', "does not list"),
+        (
+            "a.json",
+            b'{"images": [], "annotations": [{"id": 1, "image_id": 2, "caption": "a"}]}',
+            "does not list",
+        ),
     ],
 )
 def test_bad_files(folder: Path, name: str, data: bytes, message: str) -> None:
@@ -140,15 +171,29 @@ def test_a_line_of_exactly_the_limit_is_fine(folder: Path) -> None:
 
 
 def test_lists_from_python() -> None:
-    assert prompts_from_list([" a cat ", Prompt("x", "a dog", "g")]) == [Prompt("00000", "a cat"), Prompt("x", "a dog", "g")]
-    for bad in (["a", ""], ["a\nb"], [Prompt("1", "a"), Prompt("1", "b")], [], "a cat", ["\ud800"], [None]):
+    assert prompts_from_list([" a cat ", Prompt("x", "a dog", "g")]) == [
+        Prompt("00000", "a cat"),
+        Prompt("x", "a dog", "g"),
+    ]
+    for bad in (
+        ["a", ""],
+        ["a\nb"],
+        [Prompt("1", "a"), Prompt("1", "b")],
+        [],
+        "a cat",
+        ["\ud800"],
+        [None],
+    ):
         with pytest.raises(EvalkitError):
             prompts_from_list(bad)  # type: ignore[arg-type]
 
 
 def test_of_several_captions_the_first_is_taken(tmp_path: Path) -> None:
     path = tmp_path / "photos.jsonl"
-    path.write_text('{"id": "7", "captions": ["a cat", "a kitten"]}\n{"id": "8", "captions": []}\n', encoding="utf-8")
+    path.write_text(
+        '{"id": "7", "captions": ["a cat", "a kitten"]}\n{"id": "8", "captions": []}\n',
+        encoding="utf-8",
+    )
     with pytest.raises(EvalkitError, match="Line 2 of "):
         read_prompts(path)
     path.write_text('{"id": "7", "captions": ["a cat", "a kitten"]}\n', encoding="utf-8")

@@ -27,9 +27,14 @@ def names(wheel: Path) -> set[str]:
 
 def test_every_file_of_the_package_is_inside(names: set[str]) -> None:
     files = [
-        path.relative_to(ROOT).as_posix() for part in ("evalkit", "reference_stats") for path in (ROOT / part).rglob("*") if path.is_file()
+        path.relative_to(ROOT).as_posix()
+        for part in ("evalkit", "reference_stats")
+        for path in (ROOT / part).rglob("*")
+        if path.is_file()
     ]
-    files = [path for path in files if "__pycache__" not in path and not Path(path).name.startswith(".")]
+    files = [
+        path for path in files if "__pycache__" not in path and not Path(path).name.startswith(".")
+    ]
     assert len(files) > 100
     assert {path if path.startswith("evalkit/") else f"evalkit/{path}" for path in files} <= names
 
@@ -56,13 +61,18 @@ def test_what_a_run_needs_is_inside(names: set[str], name: str) -> None:
 
 def test_nothing_else_is_inside(names: set[str]) -> None:
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"evalkit"}
-    assert not [name for name in names if "__pycache__" in name or name.endswith((".pyc", ".pt", ".pkl"))]
+    assert not [
+        name for name in names if "__pycache__" in name or name.endswith((".pyc", ".pt", ".pkl"))
+    ]
 
 
 def test_it_is_small(wheel: Path) -> None:
     """All weights together stay at 20 MiB at most."""
     sizes = {info.filename: info.file_size for info in zipfile.ZipFile(wheel).infolist()}
-    assert sum(size for name, size in sizes.items() if name.startswith("evalkit/weights/")) < 20 * 2**20
+    assert (
+        sum(size for name, size in sizes.items() if name.startswith("evalkit/weights/"))
+        < 20 * 2**20
+    )
     assert wheel.stat().st_size < 30e6
 
 
@@ -84,7 +94,9 @@ def test_the_metadata_name_licences_and_entry_points(wheel: Path, names: set[str
 
 @pytest.mark.slow
 def test_it_runs_from_another_directory(wheel: Path, tmp_path: Path) -> None:
-    """The wheel alone on the path, without the clone: a run with the bundled prompts, references and templates."""
+    """The wheel alone on the path, without the clone: a run with the bundled prompts, references
+    and templates.
+    """
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site with space")
     code = f"""
@@ -95,5 +107,7 @@ made = evalkit.run("noise", "suite:position", encoders="mini", out="out")
 assert all(row.value is not None for row in made.metrics() if row.metric in ("fid", "clip_score")), made.metrics()
 assert (made.report_path / "index.html").is_file()
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,6 @@
-"""The command line: parse, call one function, print. Nothing here computes, and nothing slow is imported before a command runs."""
+"""The command line: parse, call one function, print. Nothing here computes, and nothing slow is
+imported before a command runs.
+"""
 
 from __future__ import annotations
 
@@ -41,8 +43,18 @@ from evalkit.cli.reference import app as reference_app
 from evalkit.cli.training import judge, train
 from evalkit.cli.weights import app as weights_app
 
-app = typer.Typer(name="evalkit", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-list_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What is installed, what was run, what the bundled world knows.")
+app = typer.Typer(
+    name="evalkit",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+list_app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="What is installed, what was run, what the bundled world knows.",
+)
 app.add_typer(reference_app, name="reference")
 app.add_typer(list_app, name="list")
 app.add_typer(weights_app, name="weights")
@@ -50,8 +62,15 @@ app.add_typer(weights_app, name="weights")
 
 @app.callback()
 def start(
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks, and more of what happens.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=print_version)] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks, and more of what happens.")
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version and stop.", is_eager=True, callback=print_version
+        ),
+    ] = False,
 ) -> None:
     """Compare text-to-image generators: pictures, scores with error bars, and a report.
 
@@ -211,7 +230,9 @@ def list_metrics(as_json: Json = False) -> None:
 
 @list_app.command("training")
 def list_training(as_json: Json = False) -> None:
-    """What can be trained: presets with their size, steps, batch and cost, and the options of --set."""
+    """What can be trained: presets with their size, steps, batch and cost, and the options of
+    --set.
+    """
     with clean():
         from evalkit.training.presets import listing
 
@@ -219,7 +240,10 @@ def list_training(as_json: Json = False) -> None:
 
 
 @list_app.command("runs")
-def list_runs(folder: Annotated[Path, typer.Argument(help="Where the runs are.")] = Path("reports"), as_json: Json = False) -> None:
+def list_runs(
+    folder: Annotated[Path, typer.Argument(help="Where the runs are.")] = Path("reports"),
+    as_json: Json = False,
+) -> None:
     """Run folders."""
     with clean():
         from evalkit.listing import runs
@@ -229,7 +253,9 @@ def list_runs(folder: Annotated[Path, typer.Argument(help="Where the runs are.")
 
 @list_app.command("world")
 def list_world(as_json: Json = False) -> None:
-    """Objects, shapes, colours, relations, backgrounds and styles of the bundled world, with their words."""
+    """Objects, shapes, colours, relations, backgrounds and styles of the bundled world, with their
+    words.
+    """
     with clean():
         from evalkit.listing import world
 
@@ -256,7 +282,14 @@ def serve(
         from evalkit.config import parse_settings
         from evalkit.serve.serve import serve as function
 
-        function(model, host=host, port=port, device=device or "auto", options=parse_settings(settings or ()), token_env=token_env)
+        function(
+            model,
+            host=host,
+            port=port,
+            device=device or "auto",
+            options=parse_settings(settings or ()),
+            token_env=token_env,
+        )
 
 
 @app.command()
@@ -265,7 +298,11 @@ def doctor(as_json: Json = False) -> None:
     with clean():
         from evalkit.diagnosis import doctor as function
 
-        print_rows(("topic", "finding", "good"), [(item.topic, item.finding, "yes" if item.good else "no") for item in function()], as_json)
+        print_rows(
+            ("topic", "finding", "good"),
+            [(item.topic, item.finding, "yes" if item.good else "no") for item in function()],
+            as_json,
+        )
 
 
 def main() -> None:

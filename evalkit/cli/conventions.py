@@ -16,10 +16,21 @@ if TYPE_CHECKING:
 
 
 def conventions(
-    folder: Annotated[Path, typer.Argument(help="Images: a folder, zip, tar or array; or a run of one model.")],
-    reference: Annotated[str, typer.Option(help="Real images (the same), or reference statistics of the encoders inception*.")],
-    target: Annotated[str | None, typer.Option(help="A quoted FID, with the digits that are quoted.")] = None,
-    weights: Annotated[str, typer.Option(help="A weights file in place of the pinned one; the output says so.")] = "",
+    folder: Annotated[
+        Path, typer.Argument(help="Images: a folder, zip, tar or array; or a run of one model.")
+    ],
+    reference: Annotated[
+        str,
+        typer.Option(
+            help="Real images (the same), or reference statistics of the encoders inception*."
+        ),
+    ],
+    target: Annotated[
+        str | None, typer.Option(help="A quoted FID, with the digits that are quoted.")
+    ] = None,
+    weights: Annotated[
+        str, typer.Option(help="A weights file in place of the pinned one; the output says so.")
+    ] = "",
     device: Device = "auto",
     batch_size: BatchSize = 32,
     as_json: Json = False,
@@ -41,8 +52,21 @@ def conventions(
         if as_json:
             print(json.dumps(dataclasses.asdict(found), indent=1, ensure_ascii=False))
             return
-        header = ("convention", "tools that use it", "FID", "95% interval", "images", "real images", "minus target", "fits", "note")
-        print_table(header if target is not None else (*header[:6], header[8]), [_cells(row, target is not None) for row in found.rows])
+        header = (
+            "convention",
+            "tools that use it",
+            "FID",
+            "95% interval",
+            "images",
+            "real images",
+            "minus target",
+            "fits",
+            "note",
+        )
+        print_table(
+            header if target is not None else (*header[:6], header[8]),
+            [_cells(row, target is not None) for row in found.rows],
+        )
         for line in (*filter(None, [found.verdict]), *found.notes):
             print(line)
 
@@ -50,8 +74,21 @@ def conventions(
 def _cells(row: ConventionRow, targeted: bool) -> tuple[str, ...]:
     value = "not measured" if row.value is None else f"{row.value:.6g}"
     interval = "" if row.low is None or row.high is None else f"{row.low:.4g} to {row.high:.4g}"
-    real = str(row.reference_count) if row.reference_count else "unknown" if row.value is not None else ""
-    cells = (row.convention, row.tools, value, interval, str(row.count) if row.value is not None else "", real)
+    real = (
+        str(row.reference_count)
+        if row.reference_count
+        else "unknown"
+        if row.value is not None
+        else ""
+    )
+    cells = (
+        row.convention,
+        row.tools,
+        value,
+        interval,
+        str(row.count) if row.value is not None else "",
+        real,
+    )
     fits = {"rounding": "to the last digit", "interval": "within the interval", "": ""}[row.fit]
     distance = "" if row.distance is None else f"{row.distance:+.4g}"
     note = row.note.removeprefix("not measured: ")

@@ -9,9 +9,15 @@ import typer
 
 from evalkit.cli.options import BatchSize, Device, Encoders, Json, OnBad, clean, print_rows
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Reference statistics, to which FID and its kin compare.")
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Reference statistics, to which FID and its kin compare.",
+)
 
-Where = Annotated[Path | None, typer.Option(help="Where to write them.  [default: the user's data folder]")]
+Where = Annotated[
+    Path | None, typer.Option(help="Where to write them.  [default: the user's data folder]")
+]
 Licence = Annotated[str, typer.Option(help="Their licence.")]
 Known = Annotated[str, typer.Argument(help="A name from `evalkit reference list`, or a path.")]
 
@@ -77,9 +83,18 @@ def reference_import(
 @app.command("export")
 def reference_export(
     name: Known,
-    format: Annotated[str, typer.Option(help="pytorch-fid, clean-fid, edm, adm or torch-fidelity.")],
-    encoder: Annotated[str, typer.Option(help="Which of the reference's, where several fit the format.")] = "",
-    out: Annotated[Path | None, typer.Option(help="A file, or a folder for the name that the tool looks for.  [default: here]")] = None,
+    format: Annotated[
+        str, typer.Option(help="pytorch-fid, clean-fid, edm, adm or torch-fidelity.")
+    ],
+    encoder: Annotated[
+        str, typer.Option(help="Which of the reference's, where several fit the format.")
+    ] = "",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file, or a folder for the name that the tool looks for.  [default: here]"
+        ),
+    ] = None,
 ) -> None:
     """Write a reference as a file that another tool reads.
 
@@ -99,7 +114,10 @@ def reference_list(as_json: Json = False) -> None:
     with clean():
         from evalkit.reference.build import available
 
-        rows = [(item.name, str(item.count or "unknown"), ", ".join(item.encoders), item.description) for item in available()]
+        rows = [
+            (item.name, str(item.count or "unknown"), ", ".join(item.encoders), item.description)
+            for item in available()
+        ]
         print_rows(("name", "images", "encoders", "description"), rows, as_json)
 
 

@@ -13,10 +13,16 @@ from evalkit.cli.options import Json, clean, print_rows
 if TYPE_CHECKING:
     from evalkit.encoders.manage_weights import Holding
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The pinned weights of the standard encoders.")
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="The pinned weights of the standard encoders."
+)
 
-Names = Annotated[list[str], typer.Argument(help="Encoders or files, as `evalkit weights list` names them.")]
-Some = Annotated[list[str] | None, typer.Argument(help="Encoders or files.  [default: all that are here]")]
+Names = Annotated[
+    list[str], typer.Argument(help="Encoders or files, as `evalkit weights list` names them.")
+]
+Some = Annotated[
+    list[str] | None, typer.Argument(help="Encoders or files.  [default: all that are here]")
+]
 
 
 @app.command("list")
@@ -49,13 +55,18 @@ def verify_weights(names: Some = None, as_json: Json = False) -> None:
         _print(rows, as_json)
         bad = [f"{row.name} is {row.state}" for row in rows if row.state != "verified"]
         if bad:
-            raise EvalkitError(f"Of {len(rows)} weights {len(bad)} are not as pinned: {', '.join(bad)}.", "Fetch or import them again.")
+            raise EvalkitError(
+                f"Of {len(rows)} weights {len(bad)} are not as pinned: {', '.join(bad)}.",
+                "Fetch or import them again.",
+            )
 
 
 @app.command("fetch")
 def fetch_weights(
     names: Names,
-    mirror: Annotated[str, typer.Option(help="An address or folder to ask first.  [default: EVALKIT_MIRROR]")] = "",
+    mirror: Annotated[
+        str, typer.Option(help="An address or folder to ask first.  [default: EVALKIT_MIRROR]")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Download weights into the cache, checked by SHA-256; what is here already is only checked.
@@ -73,7 +84,10 @@ def fetch_weights(
 
 @app.command("import")
 def import_weights(
-    path: Annotated[Path, typer.Argument(help="A file, or a folder that is searched with all folders in it.")], as_json: Json = False
+    path: Annotated[
+        Path, typer.Argument(help="A file, or a folder that is searched with all folders in it.")
+    ],
+    as_json: Json = False,
 ) -> None:
     """Take weights from a disk, on a machine without a network: files are known by their SHA-256, whatever their names.
 
@@ -94,7 +108,9 @@ def _print(rows: list[Holding], as_json: bool) -> None:
     shown = [
         (row.name, ", ".join(row.encoders), row.state, row.path, _size(row.size), row.licence, row.what) for row in rows
     ]  # fmt: skip
-    print_rows(("name", "encoders", "state", "where", "size", "licence", "what it is"), shown, False)
+    print_rows(
+        ("name", "encoders", "state", "where", "size", "licence", "what it is"), shown, False
+    )
 
 
 def _size(count: int) -> str:

@@ -1,9 +1,12 @@
-"""CLIP through transformers: pictures and prompts in one space (Radford et al. 2021, https://arxiv.org/abs/2103.00020).
+"""CLIP through transformers: pictures and prompts in one space (Radford et al. 2021,
+https://arxiv.org/abs/2103.00020).
 
-Preprocessing of the paper: shorter side to the network's size (PIL bicubic, rounded to uint8), centre crop, CLIP's mean and
-deviation. CMMD (Jayasumana et al. 2024, https://arxiv.org/abs/2401.09603) crops first and resizes then, which differs at the
-borders of pictures that are not square, hence an encoder of its own. A prompt longer than the context keeps its end token:
-the network reads the feature there, so a tool that cuts it off gives every long prompt the same feature.
+Preprocessing of the paper: shorter side to the network's size (PIL bicubic, rounded to uint8),
+centre crop, CLIP's mean and deviation. CMMD (Jayasumana et al. 2024,
+https://arxiv.org/abs/2401.09603) crops first and resizes then, which differs at the borders of
+pictures that are not square, hence an encoder of its own. A prompt longer than the context keeps
+its end token: the network reads the feature there, so a tool that cuts it off gives every long
+prompt the same feature.
 """
 
 from __future__ import annotations
@@ -37,13 +40,18 @@ class Clip:
         self.size: int = model.config.vision_config.image_size
         self.fingerprint = f"{clip_model.digest(state)}/{self.preprocessing}-{self.size}"
         self.device = torch.device(device)
-        self.model, self.tokenizer = model.to(self.device).eval().requires_grad_(False), clip_model.tokenizer()
+        self.model, self.tokenizer = (
+            model.to(self.device).eval().requires_grad_(False),
+            clip_model.tokenizer(),
+        )
         self.context: int = model.config.text_config.max_position_embeddings
 
     def prepare(self, image: Image) -> Tensor:
         """RGB image of any size -> uint8 [3, S, S]: resized to the shorter side, then cropped."""
         short = min(image.size)
-        width, height = (self.size if side == short else int(self.size * side / short) for side in image.size)
+        width, height = (
+            self.size if side == short else int(self.size * side / short) for side in image.size
+        )
         resized = image.resize((width, height), Resampling.BICUBIC)
         return to_tensor(_centre(resized, self.size))
 
@@ -51,12 +59,18 @@ class Clip:
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         """uint8 [N, 3, S, S] -> {"pool": float32 [N, D]}, on the CPU."""
         if images.dtype != torch.uint8 or images.shape[1:] != (3, self.size, self.size):
-            raise ValueError(f"images are {images.dtype} {tuple(images.shape)}; expected uint8 [N, 3, {self.size}, {self.size}]")
-        mean, deviation = (torch.tensor(values, device=self.device).view(3, 1, 1) for values in (_MEAN, _DEVIATION))
+            raise ValueError(
+                f"images are {images.dtype} {tuple(images.shape)}; expected uint8 [N, 3, {self.size}, {self.size}]"
+            )
+        mean, deviation = (
+            torch.tensor(values, device=self.device).view(3, 1, 1) for values in (_MEAN, _DEVIATION)
+        )
         pools = []
         for part in images.split(_CPU_BATCH if self.device.type == "cpu" else len(images)):
             with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-                seen = self.model.vision_model(pixel_values=(part.to(self.device) / 255 - mean) / deviation)
+                seen = self.model.vision_model(
+                    pixel_values=(part.to(self.device) / 255 - mean) / deviation
+                )
                 pools.append(self.model.visual_projection(seen.pooler_output).float().cpu())
         return {"pool": torch.cat(pools)}
 
@@ -67,8 +81,12 @@ class Clip:
         for start in range(0, len(tokens), _TEXTS):
             rows = [self._cut(row) for row in tokens[start : start + _TEXTS]]
             length = max(map(len, rows))
-            ids = torch.tensor([row + [row[-1]] * (length - len(row)) for row in rows], device=self.device)
-            read = self.model.text_model(input_ids=ids)  # causal: what follows the first end token changes nothing
+            ids = torch.tensor(
+                [row + [row[-1]] * (length - len(row)) for row in rows], device=self.device
+            )
+            read = self.model.text_model(
+                input_ids=ids
+            )  # causal: what follows the first end token changes nothing
             features.append(self.model.text_projection(read.pooler_output).float().cpu())
         return torch.cat(features)
 
@@ -92,7 +110,9 @@ class CmmdClip(Clip):
 
     def prepare(self, image: Image) -> Tensor:
         """RGB image of any size -> uint8 [3, S, S]: cropped, then resized."""
-        return to_tensor(_centre(image, min(image.size)).resize((self.size, self.size), Resampling.BICUBIC))
+        return to_tensor(
+            _centre(image, min(image.size)).resize((self.size, self.size), Resampling.BICUBIC)
+        )
 
 
 def _centre(image: Image, side: int) -> Image:
@@ -126,15 +146,23 @@ def load_cmmd(*, device: str = "auto", path: str = "", fetch: bool = True) -> Cl
 
 
 def _load(kind: type[Clip], name: str, device: str, path: str, fetch: bool) -> Clip:
-    """From a given file, or a folder that transformers saved; else the pinned weights, from a cache or fetched."""
+    """From a given file, or a folder that transformers saved; else the pinned weights, from a cache
+    or fetched.
+    """
     if find_spec("transformers") is None:
-        raise EvalkitError(f"The encoder {name!r} needs transformers, which is not installed.", "Type `pip install transformers`.")
+        raise EvalkitError(
+            f"The encoder {name!r} needs transformers, which is not installed.",
+            "Type `pip install transformers`.",
+        )
     if path:
         given = Path(path)
         places = (given, given / "model.safetensors", given / "pytorch_model.bin")
         file = next((place for place in places if place.is_file()), None)
         if file is None:
-            raise EvalkitError(f"There is no CLIP model in {path}.", "Expected a weights file, or a folder with model.safetensors.")
+            raise EvalkitError(
+                f"There is no CLIP model in {path}.",
+                "Expected a weights file, or a folder with model.safetensors.",
+            )
     else:
         [(_, file)] = weights.obtain(name, fetch)
     return kind(name, clip_model.read_state(file), device_of(device))

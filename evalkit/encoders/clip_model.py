@@ -1,4 +1,6 @@
-"""From CLIP's published files to transformers' network and tokenizer: tensors are read, renamed and checked, no code is run."""
+"""From CLIP's published files to transformers' network and tokenizer: tensors are read, renamed and
+checked, no code is run.
+"""
 
 from __future__ import annotations
 
@@ -45,8 +47,8 @@ _BLOCK_NAMES = {
 def read_state(path: Path) -> dict[str, Tensor]:
     """The float32 weights of a CLIP under the names of transformers' files.
 
-    Reads OpenAI's archives (half precision, widened without loss), safetensors, and `torch.save` files of plain tensors.
-    Raises EvalkitError for anything else.
+    Reads OpenAI's archives (half precision, widened without loss), safetensors, and `torch.save`
+    files of plain tensors. Raises EvalkitError for anything else.
     """
     try:
         if torchscript.is_torchscript(path):
@@ -57,10 +59,17 @@ def read_state(path: Path) -> dict[str, Tensor]:
             state = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
-        return {name: tensor.float() for name, tensor in state.items() if not name.endswith("position_ids")}
+        return {
+            name: tensor.float()
+            for name, tensor in state.items()
+            if not name.endswith("position_ids")
+        }
     except Exception as error:  # damaged files raise nearly everything
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise EvalkitError(f"{path} holds no CLIP that can be read: {reason}", "Expected one of OpenAI's published files.") from error
+        raise EvalkitError(
+            f"{path} holds no CLIP that can be read: {reason}",
+            "Expected one of OpenAI's published files.",
+        ) from error
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -72,8 +81,9 @@ def _is_safetensors(path: Path) -> bool:
 def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Tensors of OpenAI's archive under the names, and in the layout, of transformers' CLIPModel.
 
-    The joint projection of queries, keys and values is split in three; the two output projections are transposed, since
-    OpenAI multiplies from the right. What is no weight of a CLIP (masks, numbers that the shapes say too) is left out.
+    The joint projection of queries, keys and values is split in three; the two output projections
+    are transposed, since OpenAI multiplies from the right. What is no weight of a CLIP (masks,
+    numbers that the shapes say too) is left out.
     """
     result: dict[str, Tensor] = {}
     for name, tensor in state.items():
@@ -102,7 +112,9 @@ def _new_name(name: str) -> str:
 
 
 def build(state: dict[str, Tensor]) -> Any:
-    """transformers' CLIPModel of these weights; all sizes follow from their shapes. Raises EvalkitError where they do not fit."""
+    """transformers' CLIPModel of these weights; all sizes follow from their shapes. Raises
+    EvalkitError where they do not fit.
+    """
     from transformers import CLIPConfig, CLIPModel
     from transformers.utils import logging
 
@@ -113,14 +125,22 @@ def build(state: dict[str, Tensor]) -> Any:
         dimensions = len(state["visual_projection.weight"])
         text = _tower(state, "text_model", tokens.shape[1]) | {
             "vocab_size": len(tokens),
-            "max_position_embeddings": len(state["text_model.embeddings.position_embedding.weight"]),
+            "max_position_embeddings": len(
+                state["text_model.embeddings.position_embedding.weight"]
+            ),
             "bos_token_id": len(tokens) - 2,
             "eos_token_id": len(tokens) - 1,
             "pad_token_id": len(tokens) - 1,
         }
-        vision = _tower(state, "vision_model", len(patches)) | {"patch_size": patches.shape[-1], "image_size": grid * patches.shape[-1]}
+        vision = _tower(state, "vision_model", len(patches)) | {
+            "patch_size": patches.shape[-1],
+            "image_size": grid * patches.shape[-1],
+        }
     except KeyError as error:
-        raise EvalkitError(f"The weights are of no CLIP: {error} is missing.", "Expected one of OpenAI's published files.") from error
+        raise EvalkitError(
+            f"The weights are of no CLIP: {error} is missing.",
+            "Expected one of OpenAI's published files.",
+        ) from error
     config = CLIPConfig(
         text_config=text | {"projection_dim": dimensions},
         vision_config=vision | {"projection_dim": dimensions},
@@ -131,10 +151,13 @@ def build(state: dict[str, Tensor]) -> Any:
     logging.set_verbosity_error()
     try:
         load: Any = CLIPModel.from_pretrained  # its type says nothing of output_loading_info
-        model, found = load(None, config=config, state_dict=state, output_loading_info=True, dtype=torch.float32)
+        model, found = load(
+            None, config=config, state_dict=state, output_loading_info=True, dtype=torch.float32
+        )
     except RuntimeError as error:  # shapes that differ
         raise EvalkitError(
-            f"The weights are of no CLIP: {str(error).splitlines()[0]}.", "Expected one of OpenAI's published files."
+            f"The weights are of no CLIP: {str(error).splitlines()[0]}.",
+            "Expected one of OpenAI's published files.",
         ) from error
     finally:
         logging.set_verbosity(level)
@@ -143,7 +166,8 @@ def build(state: dict[str, Tensor]) -> Any:
     wrong = sorted({*found["missing_keys"], *found["unexpected_keys"]})
     if wrong:
         raise EvalkitError(
-            f"The weights are of no CLIP: {', '.join(wrong[:5])} are missing or unknown.", "Expected one of OpenAI's published files."
+            f"The weights are of no CLIP: {', '.join(wrong[:5])} are missing or unknown.",
+            "Expected one of OpenAI's published files.",
         )
     return model
 
@@ -162,21 +186,31 @@ def _tower(state: dict[str, Tensor], tower: str, width: int) -> dict[str, Any]:
 def tokenizer() -> Any:
     """CLIP's tokenizer of 49,408 tokens, from the merges that are shipped with evalkit.
 
-    It is transformers' CLIPTokenizer, which cleans texts a little less than OpenAI's code (no ftfy, no HTML entities): only
-    prompts with broken encodings or things such as `&amp;` differ.
+    It is transformers' CLIPTokenizer, which cleans texts a little less than OpenAI's code (no ftfy,
+    no HTML entities): only prompts with broken encodings or things such as `&amp;` differ.
     """
     from transformers import CLIPTokenizer
 
     text = gzip.decompress((files("evalkit.encoders") / "clip_merges.txt.gz").read_bytes()).decode()
-    merges: list[Any] = [tuple(line.split(" ")) for line in text.rstrip("\n").split("\n")[1:]]  # the first line is a version
+    merges: list[Any] = [
+        tuple(line.split(" ")) for line in text.rstrip("\n").split("\n")[1:]
+    ]  # the first line is a version
     letters = _byte_letters()
-    words = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in merges)]
-    vocabulary = {word: number for number, word in enumerate([*words, "<|startoftext|>", "<|endoftext|>"])}
+    words = [
+        *letters,
+        *(f"{letter}</w>" for letter in letters),
+        *("".join(pair) for pair in merges),
+    ]
+    vocabulary = {
+        word: number for number, word in enumerate([*words, "<|startoftext|>", "<|endoftext|>"])
+    }
     return CLIPTokenizer(vocab=vocabulary, merges=merges)
 
 
 def _byte_letters() -> list[str]:
-    """The letter that stands for each byte in CLIP's vocabulary: printable ones for themselves, the others from U+0100 on."""
+    """The letter that stands for each byte in CLIP's vocabulary: printable ones for themselves, the
+    others from U+0100 on.
+    """
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = 256 - len(printable)
     return [chr(number) for number in printable] + [chr(256 + number) for number in range(others)]

@@ -1,9 +1,11 @@
-"""DINOv2 ViT-L/14 (Oquab et al. 2023, https://arxiv.org/abs/2304.07193), as FD-DINOv2 uses it (Stein et al. 2023, https://arxiv.org/abs/2306.04675).
+"""DINOv2 ViT-L/14 (Oquab et al. 2023, https://arxiv.org/abs/2304.07193), as FD-DINOv2 uses it
+(Stein et al. 2023, https://arxiv.org/abs/2306.04675).
 
-Convention of dgm-eval: the picture is squashed to 224 x 224 by PIL bicubic and rounded to uint8, then ImageNet's mean and
-deviation; the feature is the class token after the last norm. The network is written out here under the names of the official
-file. Its position embeddings, of a grid of 37 x 37, are resampled to 16 x 16 with the official code's scale of 16.1 / 37: other
-libraries resample to the size itself and give other features.
+Convention of dgm-eval: the picture is squashed to 224 x 224 by PIL bicubic and rounded to uint8,
+then ImageNet's mean and deviation; the feature is the class token after the last norm. The network
+is written out here under the names of the official file. Its position embeddings, of a grid of 37 x
+37, are resampled to 16 x 16 with the official code's scale of 16.1 / 37: other libraries resample
+to the size itself and give other features.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ from evalkit.models.load import device_of
 SIZE, PATCH, HEAD = 224, 14, 64
 PREPROCESSING = "pil-bicubic-squash-224-1"
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_OFFSET = 0.1  # added to the grid before its scale is taken; a habit of the official code, kept by all its checkpoints
+# added to the grid before its scale is taken; a habit of the official code, kept by all its
+# checkpoints
+_OFFSET = 0.1
 _CPU_BATCH = 8
 
 
@@ -46,8 +50,12 @@ class DinoV2:
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         """uint8 [N, 3, 224, 224] -> {"pool": float32 [N, 1024]}, on the CPU."""
         if images.dtype != torch.uint8 or images.shape[1:] != (3, SIZE, SIZE):
-            raise ValueError(f"images are {images.dtype} {tuple(images.shape)}; expected uint8 [N, 3, {SIZE}, {SIZE}]")
-        mean, deviation = (torch.tensor(values, device=self.device).view(3, 1, 1) for values in (_MEAN, _DEVIATION))
+            raise ValueError(
+                f"images are {images.dtype} {tuple(images.shape)}; expected uint8 [N, 3, {SIZE}, {SIZE}]"
+            )
+        mean, deviation = (
+            torch.tensor(values, device=self.device).view(3, 1, 1) for values in (_MEAN, _DEVIATION)
+        )
         pools = []
         for part in images.split(_CPU_BATCH if self.device.type == "cpu" else len(images)):
             with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
@@ -62,7 +70,9 @@ class VisionTransformer(nn.Module):
         super().__init__()
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, cells + 1, width))
-        self.mask_token = nn.Parameter(torch.zeros(1, width))  # of the training; read so that the file fits exactly
+        self.mask_token = nn.Parameter(
+            torch.zeros(1, width)
+        )  # of the training; read so that the file fits exactly
         self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(3, width, PATCH, PATCH)})
         self.blocks = nn.ModuleList(Block(width) for _ in range(depth))
         self.norm = nn.LayerNorm(width, eps=1e-6)
@@ -80,37 +90,54 @@ class Block(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(width, eps=1e-6), nn.LayerNorm(width, eps=1e-6)
-        self.attn = nn.ModuleDict({"qkv": nn.Linear(width, 3 * width), "proj": nn.Linear(width, width)})
-        self.mlp = nn.ModuleDict({"fc1": nn.Linear(width, 4 * width), "fc2": nn.Linear(4 * width, width)})
-        self.ls1, self.ls2 = (nn.ParameterDict({"gamma": torch.ones(width)}) for _ in range(2))  # LayerScale
+        self.attn = nn.ModuleDict(
+            {"qkv": nn.Linear(width, 3 * width), "proj": nn.Linear(width, width)}
+        )
+        self.mlp = nn.ModuleDict(
+            {"fc1": nn.Linear(width, 4 * width), "fc2": nn.Linear(4 * width, width)}
+        )
+        self.ls1, self.ls2 = (
+            nn.ParameterDict({"gamma": torch.ones(width)}) for _ in range(2)
+        )  # LayerScale
 
     def forward(self, x: Tensor) -> Tensor:
         count, length, width = x.shape
         joint = self.attn["qkv"](self.norm1(x)).view(count, length, 3, width // HEAD, HEAD)
         query, key, value = joint.permute(2, 0, 3, 1, 4)  # each [N, heads, length, 64]
-        seen = scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(count, length, width)
+        seen = (
+            scaled_dot_product_attention(query, key, value)
+            .transpose(1, 2)
+            .reshape(count, length, width)
+        )
         x = x + self.ls1["gamma"] * self.attn["proj"](seen)
         inner = nn.functional.gelu(self.mlp["fc1"](self.norm2(x)))
         return x + self.ls2["gamma"] * self.mlp["fc2"](inner)
 
 
 def build(state: dict[str, Tensor]) -> VisionTransformer:
-    """The network of these weights, for pictures of 224 x 224. Raises EvalkitError where they are of another one."""
+    """The network of these weights, for pictures of 224 x 224. Raises EvalkitError where they are
+    of another one.
+    """
     try:
         width, grid = state["cls_token"].shape[-1], SIZE // PATCH
         depth = len({name.split(".")[1] for name in state if name.startswith("blocks.")})
         with torch.device("meta"):
             network = VisionTransformer(width, depth, grid**2)
-        network.load_state_dict(state | {"pos_embed": resampled(state["pos_embed"], grid)}, assign=True)
+        network.load_state_dict(
+            state | {"pos_embed": resampled(state["pos_embed"], grid)}, assign=True
+        )
     except (KeyError, RuntimeError) as error:
         raise EvalkitError(
-            "The weights do not fit DINOv2: tensors are missing or of other shapes.", "Expected the official file."
+            "The weights do not fit DINOv2: tensors are missing or of other shapes.",
+            "Expected the official file.",
         ) from error
     return network.eval().requires_grad_(False)
 
 
 def resampled(positions: Tensor, grid: int) -> Tensor:
-    """Position embeddings [1, 1 + M * M, width] -> [1, 1 + grid * grid, width], bicubic with the official scale."""
+    """Position embeddings [1, 1 + M * M, width] -> [1, 1 + grid * grid, width], bicubic with the
+    official scale.
+    """
     side = round((positions.shape[1] - 1) ** 0.5)
     if side == grid:
         return positions

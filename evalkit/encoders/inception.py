@@ -1,7 +1,9 @@
-"""Inception v3 of 2015-12-05 as an encoder, once for each preprocessing convention; the network is loaded once for all of them.
+"""Inception v3 of 2015-12-05 as an encoder, once for each preprocessing convention; the network is
+loaded once for all of them.
 
-`inception`, `inception-torch`, `inception-clean` and `inception-antialias` differ in how a picture is resized (see
-`inception_preprocessing`). Numbers of two of them must never stand in one comparison: each has its name and its fingerprint.
+`inception`, `inception-torch`, `inception-clean` and `inception-antialias` differ in how a picture
+is resized (see `inception_preprocessing`). Numbers of two of them must never stand in one
+comparison: each has its name and its fingerprint.
 """
 
 from __future__ import annotations
@@ -27,11 +29,15 @@ PREPROCESSING: dict[str, Preprocessing] = {
     "inception-antialias": ANTIALIAS,
 }
 _CPU_BATCH = 8  # more images at once spend their time in page faults, not in arithmetic
-_loaded: weakref.WeakValueDictionary[tuple[str, str], InceptionNetwork] = weakref.WeakValueDictionary()  # (SHA-256, device)
+_loaded: weakref.WeakValueDictionary[tuple[str, str], InceptionNetwork] = (
+    weakref.WeakValueDictionary()
+)  # (SHA-256, device)
 
 
 class Inception:
-    """Image to "pool" (2048 features), "logits" (1008, without bias) and "spatial" (2023, for sFID)."""
+    """Image to "pool" (2048 features), "logits" (1008, without bias) and "spatial" (2023, for
+    sFID).
+    """
 
     kind: EncoderKind = "inception"
 
@@ -40,38 +46,57 @@ class Inception:
         self.fingerprint = f"{digest[:16]}/{self.preprocessing.version}"
 
     def prepare(self, image: Image) -> Tensor:
-        """RGB image -> uint8 [3, H, W] of its own size; for `inception-clean` float32 [3, 299, 299]."""
+        """RGB image -> uint8 [3, H, W] of its own size; for `inception-clean` float32 [3, 299,
+        299].
+        """
         return self.preprocessing.prepare(image)
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        """Prepared [N, 3, H, W] -> {"pool": [N, 2048], "logits": [N, 1008], "spatial": [N, 2023]}, float32 on the CPU."""
+        """Prepared [N, 3, H, W] -> {"pool": [N, 2048], "logits": [N, 1008], "spatial": [N, 2023]},
+        float32 on the CPU.
+        """
         expected = self.preprocessing.dtype
         if images.dtype != expected or images.ndim != 4 or images.shape[1] != 3:
-            raise ValueError(f"images are {images.dtype} {tuple(images.shape)}; expected {expected} [N, 3, H, W]")
+            raise ValueError(
+                f"images are {images.dtype} {tuple(images.shape)}; expected {expected} [N, 3, H, W]"
+            )
         return encode(self.network, images, self.preprocessing)._asdict()
 
 
 @torch.inference_mode()
 def encode(network: InceptionNetwork, images: Tensor, preprocessing: Preprocessing) -> Activations:
-    """Prepared [N, 3, H, W] to activations on the CPU. Resizing happens on the device, since it is a part of the convention."""
+    """Prepared [N, 3, H, W] to activations on the CPU. Resizing happens on the device, since it is
+    a part of the convention.
+    """
     parts = images.split(_CPU_BATCH if network.device.type == "cpu" else max(1, len(images)))
     found = [network(preprocessing.normalised(part.to(network.device))) for part in parts]
     return Activations(*(torch.cat(values).cpu() for values in zip(*found, strict=True)))
 
 
-def load(*, device: str = "auto", path: str = "", fetch: bool = True, sha256_prefix: str = "", name: str = "inception") -> Inception:
-    """The encoder of a name, with weights from a given file, from a cache, or fetched where that is allowed.
+def load(
+    *,
+    device: str = "auto",
+    path: str = "",
+    fetch: bool = True,
+    sha256_prefix: str = "",
+    name: str = "inception",
+) -> Inception:
+    """The encoder of a name, with weights from a given file, from a cache, or fetched where that is
+    allowed.
 
     Args:
         device: where the network runs.
         path: a weights file; without one, the pinned file is looked for and fetched.
         fetch: whether it may be fetched.
-        sha256_prefix: how the SHA-256 of a given file must start. The pinned file is always checked in full.
+        sha256_prefix: how the SHA-256 of a given file must start. The pinned file is always checked
+            in full.
         name: one of `PREPROCESSING`.
 
     Raises EvalkitError where there are no weights, or others than expected.
     """
-    network, digest = load_network(device=device, path=path, fetch=fetch, sha256_prefix=sha256_prefix)
+    network, digest = load_network(
+        device=device, path=path, fetch=fetch, sha256_prefix=sha256_prefix
+    )
     return Inception(name, network, digest)
 
 
@@ -90,8 +115,12 @@ def load_antialias(*, device: str = "auto") -> Inception:
     return load(device=device, name="inception-antialias")
 
 
-def load_network(*, device: str = "auto", path: str = "", fetch: bool = True, sha256_prefix: str = "") -> tuple[InceptionNetwork, str]:
-    """The network and the SHA-256 of its file; one network for all who ask for the same file and device."""
+def load_network(
+    *, device: str = "auto", path: str = "", fetch: bool = True, sha256_prefix: str = ""
+) -> tuple[InceptionNetwork, str]:
+    """The network and the SHA-256 of its file; one network for all who ask for the same file and
+    device.
+    """
     if path and not Path(path).is_file():
         raise EvalkitError(f"There is no weights file {path}.", "Check the path.")
     if path:
@@ -111,7 +140,13 @@ def _read(file: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, ValueError, OSError, pickle.UnpicklingError) as error:
-        raise EvalkitError(f"The weights {file} cannot be read: they are no state dict of torch.", "Give the converted weights.") from error
+        raise EvalkitError(
+            f"The weights {file} cannot be read: they are no state dict of torch.",
+            "Give the converted weights.",
+        ) from error
     if not isinstance(state, dict):
-        raise EvalkitError(f"The weights {file} hold a {type(state).__name__}; expected a state dict.", "Give the converted weights.")
+        raise EvalkitError(
+            f"The weights {file} hold a {type(state).__name__}; expected a state dict.",
+            "Give the converted weights.",
+        )
     return state

@@ -1,11 +1,13 @@
 """The network of 2015-12-05 behind FID, KID and the inception score, and how it runs fast.
 
-Inception v3 (Szegedy et al. 2015, https://arxiv.org/abs/1512.00567) as Google's TensorFlow graph of 2015-12-05 has it: 1008 classes,
-average pooling that does not count the border, and maximum pooling in the last block. The names of the layers are those of the
-converted weights that torch-fidelity and pytorch-fid read.
+Inception v3 (Szegedy et al. 2015, https://arxiv.org/abs/1512.00567) as Google's TensorFlow graph of
+2015-12-05 has it: 1008 classes, average pooling that does not count the border, and maximum pooling
+in the last block. The names of the layers are those of the converted weights that torch-fidelity
+and pytorch-fid read.
 
-Batch norm is folded into the convolutions (in float64), the layout is channels-last, and on a CPU each convolution runs fused with
-its ReLU on weights that were laid out for it beforehand. Nothing of this changes a feature by more than rounding does.
+Batch norm is folded into the convolutions (in float64), the layout is channels-last, and on a CPU
+each convolution runs fused with its ReLU on weights that were laid out for it beforehand. Nothing
+of this changes a feature by more than rounding does.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from torch.nn.functional import avg_pool2d, conv2d, max_pool2d
 from evalkit.core import EvalkitError
 
 _EPSILON = 1e-3  # of batch norm
-_STEM_BATCH = 2  # the first layers are wide: with more images at once their outputs leave the processor's cache
+# the first layers are wide: with more images at once their outputs leave the processor's cache
+_STEM_BATCH = 2
 SPATIAL_CHANNELS = 7
 
 
@@ -58,7 +61,11 @@ def _layers() -> dict[str, Layer]:
         "Mixed_7a.branch7x7x3_3": Layer(192, 192, 7, 1),
         "Mixed_7a.branch7x7x3_4": _reduced(192, 192),
     }
-    for block, inputs, pooled in (("Mixed_5b", 192, 32), ("Mixed_5c", 256, 64), ("Mixed_5d", 288, 64)):
+    for block, inputs, pooled in (
+        ("Mixed_5b", 192, 32),
+        ("Mixed_5c", 256, 64),
+        ("Mixed_5d", 288, 64),
+    ):
         layers |= {
             f"{block}.branch1x1": Layer(inputs, 64),
             f"{block}.branch5x5_1": Layer(inputs, 48),
@@ -68,7 +75,12 @@ def _layers() -> dict[str, Layer]:
             f"{block}.branch3x3dbl_3": Layer(96, 96, 3, 3),
             f"{block}.branch_pool": Layer(inputs, pooled),
         }
-    for block, narrow in (("Mixed_6b", 128), ("Mixed_6c", 160), ("Mixed_6d", 160), ("Mixed_6e", 192)):
+    for block, narrow in (
+        ("Mixed_6b", 128),
+        ("Mixed_6c", 160),
+        ("Mixed_6d", 160),
+        ("Mixed_6e", 192),
+    ):
         layers |= {
             f"{block}.branch1x1": Layer(768, 192),
             f"{block}.branch7x7_1": Layer(768, narrow),
@@ -102,7 +114,9 @@ LAYERS = _layers()
 class Activations(NamedTuple):
     pool: Tensor  # float32 [N, 2048], the mean over the last grid
     logits: Tensor  # float32 [N, 1008], without bias
-    spatial: Tensor  # float32 [N, 2023]: the first 7 channels of mixed_6/conv, in the order row, column, channel, as ADM's evaluator has it
+    # float32 [N, 2023]: the first 7 channels of mixed_6/conv, in the order row, column, channel, as
+    # ADM's evaluator has it
+    spatial: Tensor
 
 
 class InceptionNetwork:
@@ -119,7 +133,9 @@ class InceptionNetwork:
         _check(state)
         fused = device.type == "cpu" and fused_convolutions_work()
         self.device = device
-        self.layers = {name: _Convolution(state, name, layer, device, fused) for name, layer in LAYERS.items()}
+        self.layers = {
+            name: _Convolution(state, name, layer, device, fused) for name, layer in LAYERS.items()
+        }
         self.classes = state["fc.weight"].to(device, torch.float32)
 
     @torch.inference_mode()
@@ -134,7 +150,9 @@ class InceptionNetwork:
             x = _mixed_6(self._block("Mixed_6b"), x)
             x = _mixed_6(self._block("Mixed_6c"), x)
             x = _mixed_6(self._block("Mixed_6d"), x)
-            spatial = x[:, :SPATIAL_CHANNELS].permute(0, 2, 3, 1).flatten(1)  # branch1x1 stands first
+            spatial = (
+                x[:, :SPATIAL_CHANNELS].permute(0, 2, 3, 1).flatten(1)
+            )  # branch1x1 stands first
             x = _mixed_6(self._block("Mixed_6e"), x)
             x = _mixed_7a(self._block("Mixed_7a"), x)  # [N, 1280, 8, 8]
             x = _mixed_7(self._block("Mixed_7b"), x, _averaged_after)  # [N, 2048, 8, 8]
@@ -143,7 +161,11 @@ class InceptionNetwork:
             return Activations(pool, pool @ self.classes.T, spatial)
 
     def _stem(self, x: Tensor) -> Tensor:
-        for name in ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3"):  # 149, 147 and 147 pixels a side
+        for name in (
+            "Conv2d_1a_3x3",
+            "Conv2d_2a_3x3",
+            "Conv2d_2b_3x3",
+        ):  # 149, 147 and 147 pixels a side
             x = self.layers[name](x)
         x = max_pool2d(x, 3, stride=2)  # 73
         x = self.layers["Conv2d_4a_3x3"](self.layers["Conv2d_3b_1x1"](x))  # 73, 71
@@ -156,7 +178,9 @@ class InceptionNetwork:
 def _mixed_5(layer: Callable[[str], _Convolution], x: Tensor) -> Tensor:
     wide = layer("branch5x5_2")(layer("branch5x5_1")(x))
     double = layer("branch3x3dbl_3")(layer("branch3x3dbl_2")(layer("branch3x3dbl_1")(x)))
-    return torch.cat([layer("branch1x1")(x), wide, double, _averaged_after(layer("branch_pool"), x)], dim=1)
+    return torch.cat(
+        [layer("branch1x1")(x), wide, double, _averaged_after(layer("branch_pool"), x)], dim=1
+    )
 
 
 def _mixed_6a(layer: Callable[[str], _Convolution], x: Tensor) -> Tensor:
@@ -168,9 +192,17 @@ def _mixed_6(layer: Callable[[str], _Convolution], x: Tensor) -> Tensor:
     single, double = x, x
     for name in ("branch7x7_1", "branch7x7_2", "branch7x7_3"):
         single = layer(name)(single)
-    for name in ("branch7x7dbl_1", "branch7x7dbl_2", "branch7x7dbl_3", "branch7x7dbl_4", "branch7x7dbl_5"):
+    for name in (
+        "branch7x7dbl_1",
+        "branch7x7dbl_2",
+        "branch7x7dbl_3",
+        "branch7x7dbl_4",
+        "branch7x7dbl_5",
+    ):
         double = layer(name)(double)
-    return torch.cat([layer("branch1x1")(x), single, double, _averaged_after(layer("branch_pool"), x)], dim=1)
+    return torch.cat(
+        [layer("branch1x1")(x), single, double, _averaged_after(layer("branch_pool"), x)], dim=1
+    )
 
 
 def _mixed_7a(layer: Callable[[str], _Convolution], x: Tensor) -> Tensor:
@@ -180,16 +212,26 @@ def _mixed_7a(layer: Callable[[str], _Convolution], x: Tensor) -> Tensor:
     return torch.cat([single, double, max_pool2d(x, 3, stride=2)], dim=1)
 
 
-def _mixed_7(layer: Callable[[str], _Convolution], x: Tensor, pooled: Callable[[_Convolution, Tensor], Tensor]) -> Tensor:
+def _mixed_7(
+    layer: Callable[[str], _Convolution],
+    x: Tensor,
+    pooled: Callable[[_Convolution, Tensor], Tensor],
+) -> Tensor:
     single = layer("branch3x3_1")(x)
     double = layer("branch3x3dbl_2")(layer("branch3x3dbl_1")(x))
     parts = [layer("branch1x1")(x), layer("branch3x3_2a")(single), layer("branch3x3_2b")(single)]
-    parts += [layer("branch3x3dbl_3a")(double), layer("branch3x3dbl_3b")(double), pooled(layer("branch_pool"), x)]
+    parts += [
+        layer("branch3x3dbl_3a")(double),
+        layer("branch3x3dbl_3b")(double),
+        pooled(layer("branch_pool"), x),
+    ]
     return torch.cat(parts, dim=1)
 
 
 def _averaged_after(layer: _Convolution, x: Tensor) -> Tensor:
-    """The 1x1 convolution of the averages is the average of the 1x1 convolution, which has fewer channels to average."""
+    """The 1x1 convolution of the averages is the average of the 1x1 convolution, which has fewer
+    channels to average.
+    """
     return avg_pool2d(layer(x, relu=False), 3, stride=1, padding=1, count_include_pad=False).relu_()
 
 
@@ -200,8 +242,17 @@ def _highest_before(layer: _Convolution, x: Tensor) -> Tensor:
 class _Convolution:
     """Convolution with folded batch norm and ReLU, channels-last."""
 
-    def __init__(self, state: Mapping[str, Tensor], name: str, layer: Layer, device: torch.device, fused: bool) -> None:
-        weight, gain, bias, mean, variance = (state[f"{name}.{part}"].to(torch.float64) for part in _PARTS)
+    def __init__(
+        self,
+        state: Mapping[str, Tensor],
+        name: str,
+        layer: Layer,
+        device: torch.device,
+        fused: bool,
+    ) -> None:
+        weight, gain, bias, mean, variance = (
+            state[f"{name}.{part}"].to(torch.float64) for part in _PARTS
+        )
         scale = gain / (variance + _EPSILON).sqrt()
         weight = (weight * scale[:, None, None, None]).to(device, torch.float32)
         self.weight = weight.contiguous(memory_format=torch.channels_last)
@@ -213,7 +264,10 @@ class _Convolution:
     def __call__(self, x: Tensor, relu: bool = True) -> Tensor:
         if self.fused:
             if not self.laid_out:  # for the size of picture that comes first, which is the only one
-                self.weight, self.laid_out = _lay_out(self.weight, self.padding, self.stride, x), True
+                self.weight, self.laid_out = (
+                    _lay_out(self.weight, self.padding, self.stride, x),
+                    True,
+                )
             return _fused(x, self.weight, self.bias, self.padding, self.stride, relu)
         x = conv2d(x, self.weight, self.bias, self.stride, self.padding)
         return x.relu_() if relu else x
@@ -227,24 +281,36 @@ def _lay_out(weight: Tensor, padding: list[int], stride: list[int], x: Tensor) -
     return operators._reorder_convolution_weight(weight, padding, stride, [1, 1], 1, list(x.shape))
 
 
-def _fused(x: Tensor, weight: Tensor, bias: Tensor, padding: list[int], stride: list[int], relu: bool) -> Tensor:
+def _fused(
+    x: Tensor, weight: Tensor, bias: Tensor, padding: list[int], stride: list[int], relu: bool
+) -> Tensor:
     operators: Any = torch.ops.mkldnn
-    return operators._convolution_pointwise(x, weight, bias, padding, stride, [1, 1], 1, "relu" if relu else "none", [], "")
+    return operators._convolution_pointwise(
+        x, weight, bias, padding, stride, [1, 1], 1, "relu" if relu else "none", [], ""
+    )
 
 
 @functools.cache
 def fused_convolutions_work() -> bool:
-    """Whether oneDNN's fused convolutions, which torch's own compiler uses, are there and right; else plain ones are taken."""
+    """Whether oneDNN's fused convolutions, which torch's own compiler uses, are there and right;
+    else plain ones are taken.
+    """
     if not torch.backends.mkldnn.is_available():
         return False
     random = torch.Generator().manual_seed(0)
     x = torch.randn(2, 8, 9, 9, generator=random).contiguous(memory_format=torch.channels_last)
-    weight = torch.randn(16, 8, 3, 3, generator=random).contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(16, 8, 3, 3, generator=random).contiguous(
+        memory_format=torch.channels_last
+    )
     bias = torch.randn(16, generator=random)
     try:
         with torch.inference_mode():
             found = _fused(x, _lay_out(weight, [1, 1], [2, 2], x), bias, [1, 1], [2, 2], True)
-    except (AttributeError, RuntimeError, TypeError):  # an operator that is private to torch may go or change
+    except (
+        AttributeError,
+        RuntimeError,
+        TypeError,
+    ):  # an operator that is private to torch may go or change
         return False
     return torch.allclose(found, conv2d(x, weight, bias, 2, 1).relu(), rtol=1e-4, atol=1e-4)
 
@@ -254,7 +320,11 @@ def _check(state: Mapping[str, Tensor]) -> None:
     for name, layer in LAYERS.items():
         shapes = ((layer.outputs, layer.inputs, layer.height, layer.width), *[(layer.outputs,)] * 4)
         expected |= {f"{name}.{part}": shape for part, shape in zip(_PARTS, shapes, strict=True)}
-    wrong = [name for name, shape in expected.items() if not isinstance(state.get(name), Tensor) or tuple(state[name].shape) != shape]
+    wrong = [
+        name
+        for name, shape in expected.items()
+        if not isinstance(state.get(name), Tensor) or tuple(state[name].shape) != shape
+    ]
     if wrong:
         raise EvalkitError(
             f"The weights do not fit Inception v3: {', '.join(wrong[:3])}{' …' if len(wrong) > 3 else ''} are missing or of other shapes.",

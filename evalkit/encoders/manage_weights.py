@@ -1,4 +1,6 @@
-"""What `evalkit weights` does: list, verify, fetch and import the pinned files; twins of the four commands."""
+"""What `evalkit weights` does: list, verify, fetch and import the pinned files; twins of the four
+commands.
+"""
 
 from __future__ import annotations
 
@@ -30,18 +32,21 @@ class Holding(NamedTuple):
 def weights_list() -> list[Holding]:
     """Every pinned file with its place.
 
-    "verified" is a file in evalkit's own cache, which takes none in unchecked, with its pinned size; "present" one in
-    another tool's cache. The SHA-256 of both is computed anew whenever an encoder loads them.
+    "verified" is a file in evalkit's own cache, which takes none in unchecked, with its pinned
+    size; "present" one in another tool's cache. The SHA-256 of both is computed anew whenever an
+    encoder loads them.
     """
     return [_here(item) for item in FILES.values()]
 
 
 def weights_verify(names: Sequence[str] = ()) -> list[Holding]:
-    """Compute the SHA-256 of the named files, or of all that are here: "verified", "damaged" or "missing".
+    """Compute the SHA-256 of the named files, or of all that are here: "verified", "damaged" or
+    "missing".
 
     Args:
-        names: files (`evalkit weights list`) or encoders, for all their files. A named file that is missing is listed;
-            of the formats of one encoder those that are not here are passed over.
+        names: files (`evalkit weights list`) or encoders, for all their files. A named file that is
+            missing is listed; of the formats of one encoder those that are not here are passed
+            over.
     """
     rows: list[Holding] = []
     needed = _named(names, every_format=False)
@@ -60,11 +65,13 @@ def weights_verify(names: Sequence[str] = ()) -> list[Holding]:
 
 
 def weights_fetch(names: Sequence[str], *, mirror: str = "") -> list[Holding]:
-    """Download what is missing of the named files or encoders into evalkit's cache, checked and whole.
+    """Download what is missing of the named files or encoders into evalkit's cache, checked and
+    whole.
 
     Args:
         names: encoders or files.
-        mirror: an address or a folder that holds the files under the names of `evalkit weights list`; it is asked first.
+        mirror: an address or a folder that holds the files under the names of `evalkit weights
+            list`; it is asked first.
     """
     rows: list[Holding] = []
     if not names:
@@ -72,7 +79,9 @@ def weights_fetch(names: Sequence[str], *, mirror: str = "") -> list[Holding]:
     for item in _named(names, every_format=False):
         path = weights.find(item.name)
         if path is None:
-            rows.append(_holding(item, "fetched", weights.fetch(item.urls, item.file, item.sha256, mirror)))
+            rows.append(
+                _holding(item, "fetched", weights.fetch(item.urls, item.file, item.sha256, mirror))
+            )
         else:
             weights.verify(path, item.sha256)
             rows.append(_holding(item, "verified", path))
@@ -80,10 +89,12 @@ def weights_fetch(names: Sequence[str], *, mirror: str = "") -> list[Holding]:
 
 
 def weights_import(path: Path | str) -> list[Holding]:
-    """Take pinned files from a file or a folder (searched recursively) into evalkit's cache, whatever their names.
+    """Take pinned files from a file or a folder (searched recursively) into evalkit's cache,
+    whatever their names.
 
-    Files are known by their SHA-256. Returns every pinned file: "imported", "verified" or "present" where it was here
-    before, "missing" where it still is. Raises EvalkitError where nothing is known.
+    Files are known by their SHA-256. Returns every pinned file: "imported", "verified" or "present"
+    where it was here before, "missing" where it still is. Raises EvalkitError where nothing is
+    known.
     """
     path = Path(path)
     if not path.exists():
@@ -105,20 +116,30 @@ def weights_import(path: Path | str) -> list[Holding]:
                     weights.store(source, target, item.sha256, item.size, f"importing {item.file}")
             except OSError as error:
                 raise EvalkitError(
-                    f"Could not copy {found} to {target}: {error.strerror}.", "Free some space or set EVALKIT_CACHE."
+                    f"Could not copy {found} to {target}: {error.strerror}.",
+                    "Free some space or set EVALKIT_CACHE.",
                 ) from error
         imported[item.name] = target
     if not imported:
         raise EvalkitError(
-            f"{path} holds none of the pinned weights.", "`evalkit weights list --json` shows their names, sizes and SHA-256."
+            f"{path} holds none of the pinned weights.",
+            "`evalkit weights list --json` shows their names, sizes and SHA-256.",
         )
-    return [_holding(item, "imported", imported[item.name]) if item.name in imported else _here(item) for item in FILES.values()]
+    return [
+        _holding(item, "imported", imported[item.name]) if item.name in imported else _here(item)
+        for item in FILES.values()
+    ]
 
 
 def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
-    return sorted(Path(folder) / name for folder, _, names in os.walk(path) for name in names if (Path(folder) / name).is_file())
+    return sorted(
+        Path(folder) / name
+        for folder, _, names in os.walk(path)
+        for name in names
+        if (Path(folder) / name).is_file()
+    )
 
 
 def _here(item: WeightFile) -> Holding:
@@ -131,7 +152,16 @@ def _here(item: WeightFile) -> Holding:
 
 
 def _holding(item: WeightFile, state: str, path: Path | None) -> Holding:
-    return Holding(item.name, tuple(encoders_of(item.name)), state, str(path or ""), item.size, item.licence, item.sha256, item.what)
+    return Holding(
+        item.name,
+        tuple(encoders_of(item.name)),
+        state,
+        str(path or ""),
+        item.size,
+        item.licence,
+        item.sha256,
+        item.what,
+    )
 
 
 def _named(names: Sequence[str], every_format: bool) -> list[WeightFile]:
@@ -139,11 +169,18 @@ def _named(names: Sequence[str], every_format: bool) -> list[WeightFile]:
     chosen: list[str] = []
     for name in names:
         if name in NEEDS:
-            chosen += [file for part in NEEDS[name] for file in (part if every_format else _first_held(part))]
+            chosen += [
+                file
+                for part in NEEDS[name]
+                for file in (part if every_format else _first_held(part))
+            ]
         elif name in FILES:
             chosen.append(name)
         else:
-            raise EvalkitError(f"There are no weights {name!r}.", f"{nearest(name, [*NEEDS, *FILES])} See `evalkit weights list`.")
+            raise EvalkitError(
+                f"There are no weights {name!r}.",
+                f"{nearest(name, [*NEEDS, *FILES])} See `evalkit weights list`.",
+            )
     return [FILES[name] for name in dict.fromkeys(chosen)]
 
 

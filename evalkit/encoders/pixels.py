@@ -1,4 +1,6 @@
-"""A stand-in encoder that needs no weights: the mean colours of an 8 x 8 grid. For tests, docs and dry runs, not for claims."""
+"""A stand-in encoder that needs no weights: the mean colours of an 8 x 8 grid. For tests, docs and
+dry runs, not for claims.
+"""
 
 from __future__ import annotations
 

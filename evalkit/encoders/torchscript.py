@@ -1,7 +1,8 @@
 """Tensors of a TorchScript archive, read without running or importing anything that is in it.
 
-Such an archive is a zip: `data.pkl` names modules and tensors, `data/<number>` holds the bytes. `torch.jit.load` would also
-compile the archive's code, and PyTorch has deprecated it. The unpickler below knows tensors and empty shells of modules only.
+Such an archive is a zip: `data.pkl` names modules and tensors, `data/<number>` holds the bytes.
+`torch.jit.load` would also compile the archive's code, and PyTorch has deprecated it. The unpickler
+below knows tensors and empty shells of modules only.
 """
 
 from __future__ import annotations
@@ -16,8 +17,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_DTYPES = {"HalfStorage": torch.float16, "FloatStorage": torch.float32, "DoubleStorage": torch.float64, "BFloat16Storage": torch.bfloat16}
-_DTYPES |= {"LongStorage": torch.int64, "IntStorage": torch.int32, "BoolStorage": torch.bool, "ByteStorage": torch.uint8}
+_DTYPES = {
+    "HalfStorage": torch.float16,
+    "FloatStorage": torch.float32,
+    "DoubleStorage": torch.float64,
+    "BFloat16Storage": torch.bfloat16,
+}
+_DTYPES |= {
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "BoolStorage": torch.bool,
+    "ByteStorage": torch.uint8,
+}
 
 
 class _Module:
@@ -51,16 +62,22 @@ class _Unpickler(pickle.Unpickler):
         _, dtype, key, _, _ = pid
         if key not in self._storages:
             data = bytearray(self._archive.read(f"{self._folder}/data/{key}"))
-            self._storages[key] = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
+            self._storages[key] = (
+                torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
+            )
         return self._storages[key]
 
 
-def _tensor(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
+def _tensor(
+    storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any
+) -> Tensor:
     return storage.as_strided(size, stride, offset)
 
 
 def is_torchscript(path: Path) -> bool:
-    """Whether a file is a zip with TorchScript's `constants.pkl`, which plain `torch.save` does not write."""
+    """Whether a file is a zip with TorchScript's `constants.pkl`, which plain `torch.save` does not
+    write.
+    """
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
@@ -73,10 +90,20 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises ValueError where the archive holds anything but modules, tensors and plain values.
     """
     with zipfile.ZipFile(path) as archive:
-        folder = next(name for name in archive.namelist() if name.endswith("/constants.pkl")).rpartition("/")[0]
+        folder = next(
+            name for name in archive.namelist() if name.endswith("/constants.pkl")
+        ).rpartition("/")[0]
         try:
             root = _Unpickler(archive, folder).load()
-        except (pickle.UnpicklingError, KeyError, EOFError, RuntimeError, TypeError, AttributeError, IndexError) as error:
+        except (
+            pickle.UnpicklingError,
+            KeyError,
+            EOFError,
+            RuntimeError,
+            TypeError,
+            AttributeError,
+            IndexError,
+        ) as error:
             raise ValueError(f"the archive cannot be read: {error}") from error
     return dict(_named(root, ""))
 

@@ -1,7 +1,8 @@
-"""The files that the standard encoders need: where they come from, their SHA-256, size and licence. A table, and nothing else.
+"""The files that the standard encoders need: where they come from, their SHA-256, size and licence.
+A table, and nothing else.
 
-Every digest stands in public sources: OpenAI's is a part of the address, the others are recorded by several independent
-projects. A file with another digest is never loaded.
+Every digest stands in public sources: OpenAI's is a part of the address, the others are recorded by
+several independent projects. A file with another digest is never loaded.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ _HUB = "https://huggingface.co/openai/"
 
 
 class WeightFile(NamedTuple):
-    """One file. The same tensors may be offered in several formats; then one of the files is enough."""
+    """One file. The same tensors may be offered in several formats; then one of the files is
+    enough.
+    """
 
     name: str  # what `evalkit weights` calls it
     file: str  # its name in evalkit's cache, in a mirror, and in torch.hub's cache or OpenAI's
@@ -58,7 +61,9 @@ _FILES = (
         605_247_071,
         "MIT",
         "CLIP ViT-B/32, OpenAI's files for transformers",
-        (f"{_HUB}clip-vit-base-patch32/resolve/3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268/pytorch_model.bin",),
+        (
+            f"{_HUB}clip-vit-base-patch32/resolve/3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268/pytorch_model.bin",
+        ),
         "openai/clip-vit-base-patch32",
     ),
     WeightFile(
@@ -86,7 +91,9 @@ _FILES = (
         1_710_540_580,
         "MIT",
         "CLIP ViT-L/14, OpenAI's files for transformers",
-        (f"{_HUB}clip-vit-large-patch14/resolve/32bd64288804d66eefd0ccbe215aa642df71cc41/model.safetensors",),
+        (
+            f"{_HUB}clip-vit-large-patch14/resolve/32bd64288804d66eefd0ccbe215aa642df71cc41/model.safetensors",
+        ),
         "openai/clip-vit-large-patch14",
     ),
     WeightFile(
@@ -96,7 +103,9 @@ _FILES = (
         1_710_671_599,
         "MIT",
         "CLIP ViT-L/14, OpenAI's files for transformers",
-        (f"{_HUB}clip-vit-large-patch14/resolve/32bd64288804d66eefd0ccbe215aa642df71cc41/pytorch_model.bin",),
+        (
+            f"{_HUB}clip-vit-large-patch14/resolve/32bd64288804d66eefd0ccbe215aa642df71cc41/pytorch_model.bin",
+        ),
         "openai/clip-vit-large-patch14",
     ),
     WeightFile(
@@ -106,7 +115,9 @@ _FILES = (
         934_088_680,
         "MIT",
         "CLIP ViT-L/14 of 336 pixels, OpenAI's archive",
-        (f"{_OPENAI}3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02/ViT-L-14-336px.pt",),
+        (
+            f"{_OPENAI}3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02/ViT-L-14-336px.pt",
+        ),
     ),
     WeightFile(
         "clip-l14-336-hub",
@@ -115,7 +126,9 @@ _FILES = (
         1_711_974_081,
         "MIT",
         "CLIP ViT-L/14 of 336 pixels, OpenAI's files for transformers",
-        (f"{_HUB}clip-vit-large-patch14-336/resolve/ce19dc912ca5cd21c8a653c79e251e808ccabcd1/pytorch_model.bin",),
+        (
+            f"{_HUB}clip-vit-large-patch14-336/resolve/ce19dc912ca5cd21c8a653c79e251e808ccabcd1/pytorch_model.bin",
+        ),
         "openai/clip-vit-large-patch14-336",
     ),
     WeightFile(
@@ -151,7 +164,8 @@ _FILES = (
 )
 FILES: dict[str, WeightFile] = {item.name: item for item in _FILES}
 
-# What each standard encoder needs: all of these parts, and of each part one file. The first is the one that is fetched.
+# What each standard encoder needs: all of these parts, and of each part one file. The first is the
+# one that is fetched.
 _INCEPTION = (("inception",),)
 _L14_336 = (("clip-l14-336", "clip-l14-336-hub"),)
 NEEDS: dict[str, tuple[tuple[str, ...], ...]] = {

@@ -1,6 +1,8 @@
-"""Pictures and prompts to features, each encoded once: the cache knows them by content and by the encoder's fingerprint.
+"""Pictures and prompts to features, each encoded once: the cache knows them by content and by the
+encoder's fingerprint.
 
-Only the features that the metrics ask for are kept. What the current set of pictures does not use is dropped from the cache.
+Only the features that the metrics ask for are kept. What the current set of pictures does not use
+is dropped from the cache.
 """
 
 from __future__ import annotations
@@ -42,14 +44,16 @@ def image_features(
     batch_size: int = 32,
     label: str = "",
 ) -> Features:
-    """Features of all pictures in their order; only those that are new to the cache are decoded and encoded.
+    """Features of all pictures in their order; only those that are new to the cache are decoded and
+    encoded.
 
     Args:
         images: the files with their SHA-256; a file that has another one by now is an error.
         encoder: decoding and `prepare` run in threads, the network in this one.
         cache: the .npz file, read and written.
         wanted: names of features; what the encoder does not give is left out.
-        batch_size: pictures per call of the encoder; pictures of different prepared sizes are never in one call.
+        batch_size: pictures per call of the encoder; pictures of different prepared sizes are never
+            in one call.
         label: what the progress bar says.
     """
     known = feature_cache.read(cache, encoder.fingerprint, wanted)
@@ -65,7 +69,11 @@ def image_features(
             pending.append(batch)
             advance(len(batch.rows))
             if time.monotonic() - saved > pause:
-                known, pending, started = feature_cache.joined([known, *pending]), [], time.monotonic()
+                known, pending, started = (
+                    feature_cache.joined([known, *pending]),
+                    [],
+                    time.monotonic(),
+                )
                 feature_cache.write(cache, encoder.fingerprint, known)
                 saved = time.monotonic()
                 pause = max(SAVE_SECONDS, 10 * (saved - started))
@@ -73,28 +81,40 @@ def image_features(
     if missing or not cache.exists():
         feature_cache.write(cache, encoder.fingerprint, known)
     rows = [known.rows[image.sha256] for image in images]
-    values = {name: torch.from_numpy(array[rows]) for name, array in known.values.items() if name in wanted}
+    values = {
+        name: torch.from_numpy(array[rows])
+        for name, array in known.values.items()
+        if name in wanted
+    }
     return Features(values, [known.notes[row] for row in rows])
 
 
 def text_features(texts: Sequence[str], encoder: TextEncoder, cache: Path) -> Tensor:
-    """Features of all prompts in their order, float32 [N, D]; each different prompt is read once and cached."""
+    """Features of all prompts in their order, float32 [N, D]; each different prompt is read once
+    and cached.
+    """
     known = feature_cache.read(cache, encoder.fingerprint, ("pool",))
     keys = [hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() for text in texts]
     by_key = dict(zip(keys, texts, strict=True))
     missing = [key for key in by_key if key not in known.rows]
     if missing:
         values = {"pool": encoder.text([by_key[key] for key in missing]).numpy().astype(np.float32)}
-        fresh = Cache({key: row for row, key in enumerate(missing)}, values, [""] * len(missing), known.asked)
+        fresh = Cache(
+            {key: row for row, key in enumerate(missing)}, values, [""] * len(missing), known.asked
+        )
         known = feature_cache.chosen(feature_cache.joined([known, fresh]), list(by_key))
         feature_cache.write(cache, encoder.fingerprint, known)
     return torch.from_numpy(known.values["pool"][[known.rows[key] for key in keys]])
 
 
-def prepared(images: Sequence[ImageFile], encoder: Encoder, ahead: int, total: int = 0) -> Iterator[tuple[ImageFile, str, Tensor]]:
-    """(file, note, uint8 [3, H, W]) in order, decoded by threads that run at most `ahead` pictures ahead.
+def prepared(
+    images: Sequence[ImageFile], encoder: Encoder, ahead: int, total: int = 0
+) -> Iterator[tuple[ImageFile, str, Tensor]]:
+    """(file, note, uint8 [3, H, W]) in order, decoded by threads that run at most `ahead` pictures
+    ahead.
 
-    total: of how many pictures these are those whose features are missing, for the sentence on bad ones.
+    total: of how many pictures these are those whose features are missing, for the sentence on bad
+    ones.
     """
 
     def read(image: ImageFile) -> tuple[str, Tensor] | None:
@@ -112,7 +132,10 @@ def prepared(images: Sequence[ImageFile], encoder: Encoder, ahead: int, total: i
 
 
 def _ready(
-    image: ImageFile, future: Future[tuple[str, Tensor] | None], images: Sequence[ImageFile], total: int
+    image: ImageFile,
+    future: Future[tuple[str, Tensor] | None],
+    images: Sequence[ImageFile],
+    total: int,
 ) -> tuple[ImageFile, str, Tensor]:
     found = future.result()
     if found is None:
@@ -120,7 +143,13 @@ def _ready(
     return image, *found
 
 
-def _encode(images: Sequence[ImageFile], encoder: Encoder, batch_size: int, asked: frozenset[str], total: int) -> Iterator[Cache]:
+def _encode(
+    images: Sequence[ImageFile],
+    encoder: Encoder,
+    batch_size: int,
+    asked: frozenset[str],
+    total: int,
+) -> Iterator[Cache]:
     """Batches of one prepared size each, in the order in which they fill up."""
     waiting: dict[tuple[int, ...], list[tuple[ImageFile, str, Tensor]]] = {}
     for item in prepared(images, encoder, 2 * batch_size, total):
@@ -132,10 +161,23 @@ def _encode(images: Sequence[ImageFile], encoder: Encoder, batch_size: int, aske
         yield _encoded(group, encoder, asked)
 
 
-def _encoded(group: list[tuple[ImageFile, str, Tensor]], encoder: Encoder, asked: frozenset[str]) -> Cache:
+def _encoded(
+    group: list[tuple[ImageFile, str, Tensor]], encoder: Encoder, asked: frozenset[str]
+) -> Cache:
     values = encoder(torch.stack([pixels for _, _, pixels in group]))
-    arrays = {name: value.cpu().numpy().astype(np.float32) for name, value in values.items() if name in asked}
+    arrays = {
+        name: value.cpu().numpy().astype(np.float32)
+        for name, value in values.items()
+        if name in asked
+    }
     if any(array.ndim != 2 or len(array) != len(group) for array in arrays.values()):
         shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
-        raise EvalkitError(f"The encoder {encoder.name} returned {shapes} for {len(group)} images; expected [{len(group)}, D].")
-    return Cache({image.sha256: row for row, (image, _, _) in enumerate(group)}, arrays, [note for _, note, _ in group], asked)
+        raise EvalkitError(
+            f"The encoder {encoder.name} returned {shapes} for {len(group)} images; expected [{len(group)}, D]."
+        )
+    return Cache(
+        {image.sha256: row for row, (image, _, _) in enumerate(group)},
+        arrays,
+        [note for _, note, _ in group],
+        asked,
+    )

@@ -1,7 +1,9 @@
-"""What is wrong with pictures, found while they are decoded and said before any number: each finding is counted and named.
+"""What is wrong with pictures, found while they are decoded and said before any number: each
+finding is counted and named.
 
-What cannot be taken (damaged, animated, 16-bit, CMYK, partly transparent, ...) refuses the set, or is skipped where that was asked for.
-All else is a warning: the picture is scored as it is. Nothing is changed in silence.
+What cannot be taken (damaged, animated, 16-bit, CMYK, partly transparent, ...) refuses the set, or
+is skipped where that was asked for. All else is a warning: the picture is scored as it is. Nothing
+is changed in silence.
 """
 
 from __future__ import annotations
@@ -17,7 +19,15 @@ from PIL.Image import Image
 
 from evalkit.core import EvalkitError
 from evalkit.files import write_atomically
-from evalkit.images import BadImage, Decoded, Unreadable, content_sha256, decode, pixels_sha256, raise_bad_images
+from evalkit.images import (
+    BadImage,
+    Decoded,
+    Unreadable,
+    content_sha256,
+    decode,
+    pixels_sha256,
+    raise_bad_images,
+)
 from evalkit.sources import Content
 from evalkit.terminal import track
 
@@ -27,7 +37,10 @@ TINY = 32  # pixels: every encoder enlarges such a picture tenfold
 NAMED = 10  # names per finding
 VERSION = 2  # of the facts in the cache
 _TOGETHER = 1024  # pictures that wait for a thread at once
-_PASSING = ("cannot be read", "changed")  # kinds that say nothing about the content, so they are not cached
+_PASSING = (
+    "cannot be read",
+    "changed",
+)  # kinds that say nothing about the content, so they are not cached
 
 
 class ImageFile(NamedTuple):
@@ -35,8 +48,12 @@ class ImageFile(NamedTuple):
 
     path: Path  # of the file; in an archive, the archive's and the name in it
     sha256: str  # of the content, in hexadecimal
-    content: Callable[[], Content] | None = None  # where the picture lies in an archive; raises OSError
-    seen: Callable[[str, Decoded | Unreadable], None] | None = None  # told what was found, by the thread that decodes
+    content: Callable[[], Content] | None = (
+        None  # where the picture lies in an archive; raises OSError
+    )
+    seen: Callable[[str, Decoded | Unreadable], None] | None = (
+        None  # told what was found, by the thread that decodes
+    )
 
 
 class Facts(NamedTuple):
@@ -68,11 +85,16 @@ def look(image: ImageFile) -> Decoded | Unreadable:
 
 
 def refuse(images: Sequence[ImageFile], total: int = 0) -> NoReturn:
-    """Raise one EvalkitError on all of these pictures that cannot be taken; called where the first of them was met.
+    """Raise one EvalkitError on all of these pictures that cannot be taken; called where the first
+    of them was met.
 
     total: the size of the set, where the rest of it is known to be good.
     """
-    bad = [BadImage(image.path, found) for image, found in zip(images, _all(images, "checking images"), strict=True) if found]
+    bad = [
+        BadImage(image.path, found)
+        for image, found in zip(images, _all(images, "checking images"), strict=True)
+        if found
+    ]
     if not bad:
         raise EvalkitError("A picture changed while it was read.", "Run the same command again.")
     raise_bad_images(bad, total or len(images), "Or leave them out: `--on-bad skip`.")
@@ -98,12 +120,19 @@ class Firewall:
 
     def complete(self, images: Sequence[ImageFile]) -> None:
         """Decode the pictures that nobody has decoded yet (their features were in a cache)."""
-        unseen = [image._replace(seen=self.see) for image in {image.sha256: image for image in images}.values()]
+        unseen = [
+            image._replace(seen=self.see)
+            for image in {image.sha256: image for image in images}.values()
+        ]
         unseen = [image for image in unseen if image.sha256 not in self._facts]
         if unseen:
             _all(unseen, "checking images")
         if self._cache is not None and len(self._facts) > self._known:
-            kept = {image.sha256: self._facts[image.sha256] for image in images if self._facts[image.sha256].kind not in _PASSING}
+            kept = {
+                image.sha256: self._facts[image.sha256]
+                for image in images
+                if self._facts[image.sha256].kind not in _PASSING
+            }
             write_atomically(self._cache, json.dumps({"version": VERSION, "facts": kept}))
 
     def bad(self, images: Sequence[ImageFile]) -> list[BadImage | None]:
@@ -111,21 +140,34 @@ class Firewall:
         self.complete(images)
         facts = [self._facts[image.sha256] for image in images]
         return [
-            BadImage(image.path, Unreadable(one.reason, one.kind)) if one.reason else None for image, one in zip(images, facts, strict=True)
+            BadImage(image.path, Unreadable(one.reason, one.kind)) if one.reason else None
+            for image, one in zip(images, facts, strict=True)
         ]
 
-    def findings(self, images: Sequence[ImageFile], skipped: Sequence[BadImage] = ()) -> dict[str, Any]:
-        """All findings on a set as plain values, for firewall.json and protocol.json: see `summary`."""
+    def findings(
+        self, images: Sequence[ImageFile], skipped: Sequence[BadImage] = ()
+    ) -> dict[str, Any]:
+        """All findings on a set as plain values, for firewall.json and protocol.json: see
+        `summary`.
+        """
         self.complete(images)
-        return summary([str(image.path) for image in images], [self._facts[image.sha256] for image in images], skipped)
+        return summary(
+            [str(image.path) for image in images],
+            [self._facts[image.sha256] for image in images],
+            skipped,
+        )
 
 
-def summary(names: Sequence[str], facts: Sequence[Facts], skipped: Sequence[BadImage]) -> dict[str, Any]:
+def summary(
+    names: Sequence[str], facts: Sequence[Facts], skipped: Sequence[BadImage]
+) -> dict[str, Any]:
     """Counts and names of all findings.
 
-    - `taken`, `skipped`: how many pictures; `skipped_kinds`: by kind; `skipped_names`: each with its reason.
+    - `taken`, `skipped`: how many pictures; `skipped_kinds`: by kind; `skipped_names`: each with
+      its reason.
     - `applied`: what had to be done to read pictures, and to how many.
-    - `black` (no value above 2), `one_colour`, `tiny` (a side below 32 pixels): count, and up to ten names.
+    - `black` (no value above 2), `one_colour`, `tiny` (a side below 32 pixels): count, and up to
+      ten names.
     - `duplicates`: count of pictures whose pixels an earlier one has, and up to ten pairs.
     - `sizes`, `formats`: how many pictures of each, the commonest first; of sizes twenty.
     """
@@ -140,7 +182,11 @@ def summary(names: Sequence[str], facts: Sequence[Facts], skipped: Sequence[BadI
     return {
         "taken": len(facts),
         "skipped": len(skipped),
-        "skipped_kinds": dict(Counter(getattr(item.reason, "kind", str(item.reason)) for item in skipped).most_common()),
+        "skipped_kinds": dict(
+            Counter(
+                getattr(item.reason, "kind", str(item.reason)) for item in skipped
+            ).most_common()
+        ),
         "skipped_names": [{"name": str(item.path), "reason": str(item.reason)} for item in skipped],
         "applied": dict(Counter(one.note for one in facts if one.note).most_common()),
         "black": _named([name for name, one in both if one.black]),
@@ -160,17 +206,29 @@ def notes(findings: Mapping[str, Any]) -> list[str]:
         kinds = ", ".join(f"{count} {kind}" for kind, count in findings["skipped_kinds"].items())
         said.append(f"{findings['skipped']} pictures were skipped ({kinds})")
     said += [f"{note} to {count} pictures" for note, count in findings["applied"].items()]
-    for key, text in (("black", "all black"), ("one_colour", "of one colour only"), ("tiny", f"smaller than {TINY} pixels")):
+    for key, text in (
+        ("black", "all black"),
+        ("one_colour", "of one colour only"),
+        ("tiny", f"smaller than {TINY} pixels"),
+    ):
         if findings[key]["count"]:
             said.append(f"{findings[key]['count']} pictures are {text}")
     if findings["duplicates"]["count"]:
-        said.append(f"{findings['duplicates']['count']} pictures have the same pixels as an earlier one")
+        said.append(
+            f"{findings['duplicates']['count']} pictures have the same pixels as an earlier one"
+        )
     if findings["different_sizes"] > 1:
-        shown = ", ".join(f"{count} of {size}" for size, count in list(findings["sizes"].items())[:3])
-        said.append(f"{findings['different_sizes']} different sizes ({shown}{', ...' if findings['different_sizes'] > 3 else ''})")
+        shown = ", ".join(
+            f"{count} of {size}" for size, count in list(findings["sizes"].items())[:3]
+        )
+        said.append(
+            f"{findings['different_sizes']} different sizes ({shown}{', ...' if findings['different_sizes'] > 3 else ''})"
+        )
     formats = findings["formats"]
     if len(formats) > 1 and {"JPEG", "WEBP"} & formats.keys():
-        said.append(f"mixed formats ({', '.join(f'{count} {name}' for name, count in formats.items())}): lossy files score differently")
+        said.append(
+            f"mixed formats ({', '.join(f'{count} {name}' for name, count in formats.items())}): lossy files score differently"
+        )
     return said
 
 
@@ -196,7 +254,10 @@ def _all(images: Sequence[ImageFile], label: str) -> list[Unreadable | None]:
         return found if isinstance(found, Unreadable) else None
 
     with ThreadPoolExecutor() as pool:  # Pillow releases the GIL while it decodes
-        parts = (pool.map(reason, images[first : first + _TOGETHER]) for first in range(0, len(images), _TOGETHER))
+        parts = (
+            pool.map(reason, images[first : first + _TOGETHER])
+            for first in range(0, len(images), _TOGETHER)
+        )
         return list(track((found for part in parts for found in part), label, len(images)))
 
 
@@ -207,11 +268,15 @@ def facts_of(found: Decoded | Unreadable) -> Facts:
     image = found.image
     pixels = image.tobytes()
     black, flat = _dull(image, pixels)
-    return Facts("", "", found.note, found.format, *image.size, black, flat, pixels_sha256(image, pixels))
+    return Facts(
+        "", "", found.note, found.format, *image.size, black, flat, pixels_sha256(image, pixels)
+    )
 
 
 def _dull(image: Image, pixels: bytes) -> tuple[bool, bool]:
-    """Whether an image is black, and whether it is of one colour. Some hundred values of red nearly always tell that it is neither."""
+    """Whether an image is black, and whether it is of one colour. Some hundred values of red nearly
+    always tell that it is neither.
+    """
     some = pixels[:: 3 * max(1, len(pixels) // 999)]
     if max(some) > DARK and min(some) < max(some):
         return False, False
@@ -222,6 +287,10 @@ def _dull(image: Image, pixels: bytes) -> tuple[bool, bool]:
 def _read(path: Path) -> dict[str, Facts]:
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-        return {key: Facts(*values) for key, values in stored["facts"].items()} if stored["version"] == VERSION else {}
+        return (
+            {key: Facts(*values) for key, values in stored["facts"].items()}
+            if stored["version"] == VERSION
+            else {}
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}

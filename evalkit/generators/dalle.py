@@ -1,4 +1,6 @@
-"""The bundled DALL-E: an autoregressive Transformer over image tokens, trained on the bundled world (32 x 32 pixels)."""
+"""The bundled DALL-E: an autoregressive Transformer over image tokens, trained on the bundled world
+(32 x 32 pixels).
+"""
 
 from __future__ import annotations
 
@@ -38,15 +40,19 @@ def load(
     """The generator `dalle`.
 
     Args:
-        temperature: of the softmax over image tokens; 0 always takes the likeliest. Without it 0.6 with guidance and 1 without.
+        temperature: of the softmax over image tokens; 0 always takes the likeliest. Without it 0.6
+            with guidance and 1 without.
         top_k: draw among this many likeliest tokens; 0 = all.
         top_p: of these, among the fewest whose chances reach p, in (0, 1].
-        guidance: how much the text counts (classifier-free guidance); 1 = no guidance, twice as fast. Without it, what the weights
-            ask for: 1 where they learned from a guided teacher, as the bundled ones did, else 1.8.
-        best_of: draw so many pictures and keep the one that mini-clip finds nearest to the prompt (Ramesh et al. 2021). With more than
-            1, scores by mini-clip are of its own choice: compare models by another measure then.
-        weights: a folder with dalle.safetensors of your own training, or another dalle's file in it, such as dalle-guided.safetensors, and
-            with the image-tokenizer.safetensors that it was trained on, if that is not the bundled one; empty = the bundled ones.
+        guidance: how much the text counts (classifier-free guidance); 1 = no guidance, twice as
+            fast. Without it, what the weights ask for: 1 where they learned from a guided teacher,
+            as the bundled ones did, else 1.8.
+        best_of: draw so many pictures and keep the one that mini-clip finds nearest to the prompt
+            (Ramesh et al. 2021). With more than 1, scores by mini-clip are of its own choice:
+            compare models by another measure then.
+        weights: a folder with dalle.safetensors of your own training, or another dalle's file in
+            it, such as dalle-guided.safetensors, and with the image-tokenizer.safetensors that it
+            was trained on, if that is not the bundled one; empty = the bundled ones.
         device: auto, cpu, cuda or cuda:N.
     """
     for name, value, expected, good in (
@@ -57,7 +63,10 @@ def load(
         ("best_of", best_of, "1 or more", best_of >= 1),
     ):
         if not good:
-            raise EvalkitError(f"dalle.{name} is {value}, expected {expected}.", "Change it with --set or in the configuration.")
+            raise EvalkitError(
+                f"dalle.{name} is {value}, expected {expected}.",
+                "Change it with --set or in the configuration.",
+            )
     path, where = weights_file(weights, "dalle"), device_of(device)
     decoder = path.with_name("image-tokenizer.safetensors")
     if not decoder.is_file():
@@ -65,10 +74,15 @@ def load(
     (network, config), (images, image_config) = load_dalle(path), load_image_tokenizer(decoder)
     if config["codes"] != images.codes:
         written = f"{decoder} has {images.codes} codes (levels {image_config['levels']})"
-        raise EvalkitError(f"{path} writes image tokens of {config['codes']} codes, and {written}.", "Take both of one training.")
+        raise EvalkitError(
+            f"{path} writes image tokens of {config['codes']} codes, and {written}.",
+            "Take both of one training.",
+        )
     if config.get("image_tokenizer", there := codes_fingerprint(images)) != there:
         message = f"{path} was trained on the image tokens of another file than {decoder}."
-        raise EvalkitError(message, "Put the image-tokenizer.safetensors that it was trained on into its folder.")
+        raise EvalkitError(
+            message, "Put the image-tokenizer.safetensors that it was trained on into its folder."
+        )
     network, images = network.to(where), images.to(where)
     pieces = SubwordTokenizer(config["pieces"], config["context"])
     empty = pieces.encode([[]]).to(where)
@@ -77,7 +91,9 @@ def load(
 
     def draw_one(texts: list[list[str]], seeds: list[int]) -> Tensor:
         options = {"guidance": guided, "temperature": temperature, "top_p": top_p}
-        return images.decode(network.sample(pieces.encode(texts).to(where), empty, seeds, top_k=top_k, **options))
+        return images.decode(
+            network.sample(pieces.encode(texts).to(where), empty, seeds, top_k=top_k, **options)
+        )
 
     def draw(texts: list[list[str]], seeds: list[int]) -> Tensor:
         best = draw_one(texts, seeds)
@@ -88,7 +104,10 @@ def load(
             other = draw_one(texts, [image_seed(seed, "candidate", candidate) for seed in seeds])
             scores = nearness(other, texts)
             better = scores > highest
-            best, highest = torch.where(better[:, None, None, None], other, best), torch.maximum(scores, highest)
+            best, highest = (
+                torch.where(better[:, None, None, None], other, best),
+                torch.maximum(scores, highest),
+            )
         return best
 
     return FixedBatches(draw, pieces, fingerprint(path, decoder), fixed_size(where, network.length))

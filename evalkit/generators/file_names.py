@@ -1,9 +1,11 @@
-"""File names that hold a prompt: `a-red-cube.png`, `00017-1234567-a red cube.png`, and the names that services give:
-`ann_a_red_circle_on_the_gr_0b6ae9f0-….png`, also with `_0` to `_3`, `DALL·E 2026-01-02 10.11.12 - A red circle.png`.
+"""File names that hold a prompt: `a-red-cube.png`, `00017-1234567-a red cube.png`, and the names
+that services give: `ann_a_red_circle_on_the_gr_0b6ae9f0-….png`, also with `_0` to `_3`, `DALL·E
+2026-01-02 10.11.12 - A red circle.png`.
 
-A prompt must reach to the end of the name, less numbers, identifiers and `--ar_32` parameters there. Before it may stand
-numbers, and in names that have a number or an identifier also words, such as the user's name: the same words before at
-least two different prompts, or before every one. A name that was cut off matches where only one prompt begins so.
+A prompt must reach to the end of the name, less numbers, identifiers and `--ar_32` parameters
+there. Before it may stand numbers, and in names that have a number or an identifier also words,
+such as the user's name: the same words before at least two different prompts, or before every one.
+A name that was cut off matches where only one prompt begins so.
 """
 
 from __future__ import annotations
@@ -34,15 +36,25 @@ def slug(text: str) -> str:
 
 
 def prompts_in_names(names: Sequence[str], prompts: Iterable[str]) -> dict[str, str]:
-    """name without suffix -> slug of the prompt that it holds; names that hold none, or could hold several, are left out."""
+    """name without suffix -> slug of the prompt that it holds; names that hold none, or could hold
+    several, are left out.
+    """
     known = sorted({slug(prompt) for prompt in prompts} - {""})
     readings = {name: found for name in names if (found := _read(name, known))}
     prompts_after: dict[tuple[str, ...], set[str]] = defaultdict(set)
     for found in readings.values():
         if _words(found):
             prompts_after[found.before].add(found.slug)
-    usual = {before for before, after in prompts_after.items() if len(after) > 1 or len(prompts_after) == 1}
-    return {name: found.slug for name, found in readings.items() if not _words(found) or (found.numbered and found.before in usual)}
+    usual = {
+        before
+        for before, after in prompts_after.items()
+        if len(after) > 1 or len(prompts_after) == 1
+    }
+    return {
+        name: found.slug
+        for name, found in readings.items()
+        if not _words(found) or (found.numbered and found.before in usual)
+    }
 
 
 def _words(found: Reading) -> bool:
@@ -50,7 +62,9 @@ def _words(found: Reading) -> bool:
 
 
 def _read(name: str, known: Sequence[str]) -> Reading | None:
-    """The longest prompt that reaches to the end of the name, else the only one that begins with the end of it."""
+    """The longest prompt that reaches to the end of the name, else the only one that begins with
+    the end of it.
+    """
     plain = _UUID.sub(" ", name)
     shorter = slug(_PARAMETERS.sub("", plain))
     spellings = [shorter]
@@ -63,7 +77,9 @@ def _read(name: str, known: Sequence[str]) -> Reading | None:
                 found = _prompt("-".join(parts[start:]), known, whole)
                 if found:
                     before = tuple("#" if part.isdecimal() else part for part in parts[:start])
-                    return Reading(found, before, "#" in before or plain != name or spelling != shorter)
+                    return Reading(
+                        found, before, "#" in before or plain != name or spelling != shorter
+                    )
     return None
 
 

@@ -1,9 +1,11 @@
 """A folder of ready images as a model: pictures matched to prompts, never drawn.
 
-In this order: a `prompts.jsonl` in the folder ({file, id or prompt}); a model's folder of a finished run; else the file
-names: the prompt's id, its index (`00017-0.png`, `17.png`, from 0 or from 1), its text (see file_names.py: as Midjourney
-and others name downloads); and last the plain order, where there are as many pictures as requests. The way that was taken
-is logged. Pictures and prompts left over are named, and so are pictures that are there twice.
+In this order: a `prompts.jsonl` in the folder ({file, id or prompt}); a model's folder of a
+finished run; else the file
+names: the prompt's id, its index (`00017-0.png`, `17.png`, from 0 or from 1), its text (see
+file_names.py: as Midjourney and others name downloads); and last the plain order, where there are
+as many pictures as requests. The way that was taken is logged. Pictures and prompts left over are
+named, and so are pictures that are there twice.
 """
 
 from __future__ import annotations
@@ -31,25 +33,34 @@ _ONE_LINE = {ord(letter): " " for letter in "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u202
 
 
 class Folder:
-    """The images of a folder, by seed: duplicates of a prompt and its samples differ in nothing else.
+    """The images of a folder, by seed: duplicates of a prompt and its samples differ in nothing
+    else.
 
-    `unmatched` lists every image and every request that have no partner, one a line; "" where all have one. It belongs
-    into the model's folder of the run.
+    `unmatched` lists every image and every request that have no partner, one a line; "" where all
+    have one. It belongs into the model's folder of the run.
     """
 
     ready_made = True  # the time that reading takes says nothing about a model
 
-    def __init__(self, found: Matched, hashes: Mapping[Path, str], alpha: Alpha, unmatched: str) -> None:
-        self._by_seed = {(request.prompt.text, request.seed): item for request, item in found.items()}
+    def __init__(
+        self, found: Matched, hashes: Mapping[Path, str], alpha: Alpha, unmatched: str
+    ) -> None:
+        self._by_seed = {
+            (request.prompt.text, request.seed): item for request, item in found.items()
+        }
         self._alpha: Alpha = alpha
         self.unmatched = unmatched
         digest = hashlib.sha256(alpha.encode())
         for (text, seed), item in self._by_seed.items():
-            digest.update(f"{text}\0{seed}\0{item if isinstance(item, Refusal) else hashes[item]}\0".encode())
+            digest.update(
+                f"{text}\0{seed}\0{item if isinstance(item, Refusal) else hashes[item]}\0".encode()
+            )
         self.fingerprint = digest.hexdigest()
 
     def __call__(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image | Refusal]:
-        return [self._one(self._by_seed.get(key, MISSING)) for key in zip(prompts, seeds, strict=True)]
+        return [
+            self._one(self._by_seed.get(key, MISSING)) for key in zip(prompts, seeds, strict=True)
+        ]
 
     def _one(self, item: Path | Refusal) -> Image | Refusal:
         if isinstance(item, Refusal):
@@ -61,7 +72,8 @@ class Folder:
 
 
 def load(*, folder: str, requests: Sequence[Request], alpha: str = "refuse") -> Folder:
-    """Match the pictures of `folder` to the requests and check each one that is used, before anything is made.
+    """Match the pictures of `folder` to the requests and check each one that is used, before
+    anything is made.
 
     Args:
         folder: where the pictures are.
@@ -74,20 +86,36 @@ def load(*, folder: str, requests: Sequence[Request], alpha: str = "refuse") -> 
     files = list_images(path)
     if not files:
         inside = (path / "images").is_dir()
-        hint = f"Did you mean {path / 'images'}/<model>?" if inside else "Expected PNG, JPEG, WebP, BMP, GIF or TIFF files."
+        hint = (
+            f"Did you mean {path / 'images'}/<model>?"
+            if inside
+            else "Expected PNG, JPEG, WebP, BMP, GIF or TIFF files."
+        )
         raise EvalkitError(f"The folder {path} holds no images.", hint)
     found, way = match(path, files, requests)
     used = {item for item in found.values() if isinstance(item, Path)}
     if not found:
         hint = "Name the files 00000.png, 00001.png, … in the order of the prompts, or add a prompts.jsonl with {file, prompt}."
-        raise EvalkitError(f"None of the {len(files)} images in {path} could be matched to the {len(requests)} requested ones.", hint)
+        raise EvalkitError(
+            f"None of the {len(files)} images in {path} could be matched to the {len(requests)} requested ones.",
+            hint,
+        )
     check_images(sorted(used), alpha)
-    log.info("%s: matched %d of %d requested images by %s", path.name, len(found), len(requests), way)
+    log.info(
+        "%s: matched %d of %d requested images by %s", path.name, len(found), len(requests), way
+    )
     hashes = {file: file_sha256(file) for file in sorted(used)}
     _warn_of_twins(path.name, hashes)
     images = [file.name for file in files if file not in used]
-    missing = [f"{request.prompt.id}-{request.sample} {request.prompt.text}" for request in requests if request not in found]
-    for names, what in ((images, "images belong to no requested prompt and are left out"), (missing, "requested images are not there")):
+    missing = [
+        f"{request.prompt.id}-{request.sample} {request.prompt.text}"
+        for request in requests
+        if request not in found
+    ]
+    for names, what in (
+        (images, "images belong to no requested prompt and are left out"),
+        (missing, "requested images are not there"),
+    ):
         if names:
             log.warning("%s: %d %s: %s", path.name, len(names), what, _some(names))
     lines = [f"image\t{name}" for name in images] + [f"prompt\t{name}" for name in missing]
@@ -95,13 +123,17 @@ def load(*, folder: str, requests: Sequence[Request], alpha: str = "refuse") -> 
 
 
 def _warn_of_twins(folder: str, hashes: Mapping[Path, str]) -> None:
-    """Name pictures that are the same file twice: a model may do that, a slip in copying does it more often."""
+    """Name pictures that are the same file twice: a model may do that, a slip in copying does it
+    more often.
+    """
     by_hash: dict[str, list[str]] = {}
     for file, digest in hashes.items():
         by_hash.setdefault(digest, []).append(file.name)
     twins = [" = ".join(names) for names in by_hash.values() if len(names) > 1]
     if twins:
-        log.warning("%s: %d pictures are there more than once: %s", folder, len(twins), _some(twins))
+        log.warning(
+            "%s: %d pictures are there more than once: %s", folder, len(twins), _some(twins)
+        )
 
 
 def _some(names: Sequence[str]) -> str:
@@ -127,7 +159,9 @@ def match(folder: Path, files: Sequence[Path], requests: Sequence[Request]) -> t
         if len(found) > len(best[0]):  # the first way wins where two find as many
             best = found, way
     if not best[0] and len(files) == len(requests):
-        return dict(zip(requests, files, strict=True)), "their order alone (look whether that is right)"
+        return dict(
+            zip(requests, files, strict=True)
+        ), "their order alone (look whether that is right)"
     return best
 
 
@@ -145,11 +179,22 @@ def _by_list(folder: Path, requests: Sequence[Request]) -> Matched:
                 known, key = ids, str(row["id"])
             else:
                 known, key = texts, next(row[name] for name in TEXT_KEYS if name in row).strip()
-        except (ValueError, LookupError, TypeError, AttributeError, StopIteration, RecursionError) as error:
+        except (
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            StopIteration,
+            RecursionError,
+        ) as error:
             message = f"Line {number} of {folder / 'prompts.jsonl'} is not an object with file, and id or prompt."
-            raise EvalkitError(message, 'For example {"file": "a.png", "prompt": "a red cube"}.') from error
+            raise EvalkitError(
+                message, 'For example {"file": "a.png", "prompt": "a red cube"}.'
+            ) from error
         if file.resolve().parent != folder.resolve() or not file.is_file():
-            raise EvalkitError(f"Line {number} of {folder / 'prompts.jsonl'} names {row['file']!r}, which is not a file in that folder.")
+            raise EvalkitError(
+                f"Line {number} of {folder / 'prompts.jsonl'} names {row['file']!r}, which is not a file in that folder."
+            )
         if lines.setdefault(file, number) != number:
             message = f"Line {number} of {folder / 'prompts.jsonl'} names {row['file']!r}, and so does line {lines[file]}."
             raise EvalkitError(message, "An image belongs to one prompt; name each file once.")
@@ -158,19 +203,32 @@ def _by_list(folder: Path, requests: Sequence[Request]) -> Matched:
 
 
 def _by_run(folder: Path, requests: Sequence[Request]) -> Matched:
-    run, label = Run(folder.parent.parent), str(json.loads((folder / "model.json").read_text(encoding="utf-8"))["label"])
+    run, label = (
+        Run(folder.parent.parent),
+        str(json.loads((folder / "model.json").read_text(encoding="utf-8"))["label"]),
+    )
     prompts = run.prompts()
     texts: dict[str, list[Path | Refusal]] = {}
     for record in run.records(label):
-        item = folder / record.file if record.status == "ok" else Refusal(record.status, record.detail)
+        item = (
+            folder / record.file if record.status == "ok" else Refusal(record.status, record.detail)
+        )
         texts.setdefault(prompts[record.index].text, []).append(item)
     return _deal(texts, requests, _text)
 
 
-def _deal(items: Mapping[str, Sequence[Path | Refusal]], requests: Sequence[Request], key: Callable[[Request], str]) -> Matched:
-    """Hand out the items of each key in order: the samples of a prompt, then those of its duplicates."""
+def _deal(
+    items: Mapping[str, Sequence[Path | Refusal]],
+    requests: Sequence[Request],
+    key: Callable[[Request], str],
+) -> Matched:
+    """Hand out the items of each key in order: the samples of a prompt, then those of its
+    duplicates.
+    """
     left = {name: iter(values) for name, values in items.items()}
-    dealt = {request: next(left[key(request)], None) for request in requests if key(request) in left}
+    dealt = {
+        request: next(left[key(request)], None) for request in requests if key(request) in left
+    }
     return {request: item for request, item in dealt.items() if item is not None}
 
 
@@ -191,11 +249,20 @@ def _by_id(files: Sequence[Path], requests: Sequence[Request]) -> Matched:
 
 
 def _by_index(first: int) -> Callable[[Sequence[Path], Sequence[Request]], Matched]:
-    return lambda files, requests: _by_number(files, {(request.index + first, request.sample): request for request in requests})
+    return lambda files, requests: _by_number(
+        files, {(request.index + first, request.sample): request for request in requests}
+    )
 
 
 def _by_numeric_id(files: Sequence[Path], requests: Sequence[Request]) -> Matched:
-    return _by_number(files, {(int(request.prompt.id), request.sample): request for request in requests if request.prompt.id.isdecimal()})
+    return _by_number(
+        files,
+        {
+            (int(request.prompt.id), request.sample): request
+            for request in requests
+            if request.prompt.id.isdecimal()
+        },
+    )
 
 
 def _by_number(files: Sequence[Path], wanted: Mapping[tuple[int, int], Request]) -> Matched:
@@ -209,7 +276,9 @@ def _by_number(files: Sequence[Path], wanted: Mapping[tuple[int, int], Request])
 
 
 def _by_text(files: Sequence[Path], requests: Sequence[Request]) -> Matched:
-    held = prompts_in_names([file.stem for file in files], [request.prompt.text for request in requests])
+    held = prompts_in_names(
+        [file.stem for file in files], [request.prompt.text for request in requests]
+    )
     items: dict[str, list[Path | Refusal]] = {}
     for file in files:
         if file.stem in held:

@@ -1,4 +1,6 @@
-"""Seeded noise: a generator that needs no weights, for tests, documentation and as the worst model of a comparison."""
+"""Seeded noise: a generator that needs no weights, for tests, documentation and as the worst model
+of a comparison.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +20,9 @@ def load(*, size: int = 32) -> Generator:
 
     def generate(prompts: Sequence[str], seeds: Sequence[int]) -> list[Image | Refusal]:
         generators = (numpy.random.Generator(numpy.random.PCG64(seed)) for seed in seeds)
-        return [PILImage.fromarray(generator.integers(0, 256, (size, size, 3), numpy.uint8)) for generator in generators]
+        return [
+            PILImage.fromarray(generator.integers(0, 256, (size, size, 3), numpy.uint8))
+            for generator in generators
+        ]
 
     return generate

@@ -10,7 +10,9 @@ from torch import Tensor
 
 
 def tiled(pictures: Tensor, columns: int) -> Tensor:
-    """uint8 [N, 3, S, S] -> uint8 [3, H, W]: row by row, with a white line around each. N is a multiple of the columns."""
+    """uint8 [N, 3, S, S] -> uint8 [3, H, W]: row by row, with a white line around each. N is a
+    multiple of the columns.
+    """
     padded = torch.nn.functional.pad(pictures, (1, 1, 1, 1), value=255)
     return torch.cat([torch.cat(list(row), 2) for row in padded.split(columns)], 1)
 

@@ -1,4 +1,6 @@
-"""How well generators draw what held-out prompts of the bundled world ask for, judged by a network that nothing was trained against."""
+"""How well generators draw what held-out prompts of the bundled world ask for, judged by a network
+that nothing was trained against.
+"""
 
 from __future__ import annotations
 
@@ -42,9 +44,15 @@ class Answer(NamedTuple):
 
 
 def judge(
-    models: Sequence[str] = ("dalle", "gan"), *, count: int = 1000, seed: int = 0, device: str = "auto", grid: Path | None = None
+    models: Sequence[str] = ("dalle", "gan"),
+    *,
+    count: int = 1000,
+    seed: int = 0,
+    device: str = "auto",
+    grid: Path | None = None,
 ) -> list[Answer]:
-    """Judge generators (names or `package.module:attribute`) beside the real scenes and beside real scenes of other prompts.
+    """Judge generators (names or `package.module:attribute`) beside the real scenes and beside real
+    scenes of other prompts.
 
     Args:
         count: held-out scenes; each is asked for by one complete caption.
@@ -56,35 +64,64 @@ def judge(
     prompts = dataset.prompts_of(some)
     network = load_classifier(BUNDLED / "mini-judge.safetensors").eval()
     real = dataset.pictures(some)
-    drawn: dict[str, Tensor] = {"real scenes": real, "real scenes of other prompts": real.roll(1, 0)}
+    drawn: dict[str, Tensor] = {
+        "real scenes": real,
+        "real scenes of other prompts": real.roll(1, 0),
+    }
     seeds = [image_seed(seed, str(place), 0) for place in range(count)]
     for model in plugins.models(models, {}):
         draw = plugins.load_generator(model, device, [])
         drawn[model.label] = draw_all(draw, prompts, seeds, model.label)
     if grid is not None:
-        write_atomically(grid, _grid([pictures[:GRID] for name, pictures in drawn.items() if name != "real scenes of other prompts"]))
+        write_atomically(
+            grid,
+            _grid(
+                [
+                    pictures[:GRID]
+                    for name, pictures in drawn.items()
+                    if name != "real scenes of other prompts"
+                ]
+            ),
+        )
     rows: list[Answer] = []
     for name, pictures in drawn.items():
         shares = judge_scenes(network, pictures, some)
         for kind, questions in QUESTIONS.items():
             of_kind = [scene for scene in some if scene.kind == kind]
             for question in questions:
-                asked = sum(any(item.colour for item in scene.items) for scene in of_kind) if question == "colour" else len(of_kind)
+                asked = (
+                    sum(any(item.colour for item in scene.items) for scene in of_kind)
+                    if question == "colour"
+                    else len(of_kind)
+                )
                 share = shares[f"{kind}/{question}"]
                 interval = wilson(round(share * asked), asked)
-                rows.append(Answer(name, kind, question, share, interval.low or 0.0, interval.high or 1.0, asked))
+                rows.append(
+                    Answer(
+                        name,
+                        kind,
+                        question,
+                        share,
+                        interval.low or 0.0,
+                        interval.high or 1.0,
+                        asked,
+                    )
+                )
     return rows
 
 
 @torch.no_grad()
-def draw_all(draw: Callable[..., Sequence[object]], prompts: Sequence[str], seeds: Sequence[int], label: str) -> Tensor:
+def draw_all(
+    draw: Callable[..., Sequence[object]], prompts: Sequence[str], seeds: Sequence[int], label: str
+) -> Tensor:
     """uint8 [N, 3, 32, 32], averaged where the generator's pictures are larger."""
     rows, size = list[Tensor](), max(64, getattr(draw, "at_once", 0))
     for start in range(0, len(prompts), size):
         for picture in draw(list(prompts[start : start + size]), list(seeds[start : start + size])):
             if not isinstance(picture, Image.Image):
                 raise EvalkitError(
-                    f"{label} refused a prompt of the bundled world: {picture}.", "Judge a generator that answers all prompts."
+                    f"{label} refused a prompt of the bundled world: {picture}.",
+                    "Judge a generator that answers all prompts.",
                 )
             rows.append(prepare(picture.convert("RGB")))
     return torch.stack(rows)
@@ -94,4 +131,8 @@ def _grid(blocks: list[Tensor], columns: int = 16, scale: int = 2) -> bytes:
     """PNG: the same prompts row by row in every block, with white lines between the pictures."""
     rows = [tiled(block, columns) for block in blocks]
     gap = torch.full((3, 12, rows[0].shape[2]), 255, dtype=torch.uint8)
-    return to_png(torch.cat([part for row in rows for part in (row, gap)][:-1], 1), scale, Image.Resampling.LANCZOS)
+    return to_png(
+        torch.cat([part for row in rows for part in (row, gap)][:-1], 1),
+        scale,
+        Image.Resampling.LANCZOS,
+    )

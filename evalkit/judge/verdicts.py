@@ -12,23 +12,37 @@ from evalkit.models.mini_inception import Detection, MiniInception, detect, to_u
 from evalkit.scenes.compose import Scene
 from evalkit.scenes.dataset import BACKGROUND_NAMES, COLOUR_NAMES, NOUNS, Examples, SceneDataset
 
-CURVE = ("noun", "colour", "background", "everything", "counts", "pairs")  # the columns of a generator's training curve
+CURVE = (
+    "noun",
+    "colour",
+    "background",
+    "everything",
+    "counts",
+    "pairs",
+)  # the columns of a generator's training curve
 
 
 @torch.no_grad()
 def judge_scenes(judge: MiniInception, pictures: Tensor, truth: list[Scene]) -> dict[str, float]:
-    """Shares of pictures that are right, over the scenes to which the question applies. Pictures are uint8 [N, 3, S, S], and are
-    averaged to 32 x 32 where they are larger.
+    """Shares of pictures that are right, over the scenes to which the question applies. Pictures
+    are uint8 [N, 3, S, S], and are averaged to 32 x 32 where they are larger.
 
-    noun: every kind of thing asked for is there. colour: every shape asked for is there in its colour. count: as many things
-    as asked for. relation: the two things of a pair stand as asked. background. everything: all of these together.
+    noun: every kind of thing asked for is there. colour: every shape asked for is there in its
+    colour. count: as many things as asked for. relation: the two things of a pair stand as asked.
+    background. everything: all of these together.
     """
     answers: dict[str, list[bool]] = defaultdict(list)
     device = next(judge.parameters()).device
     for start in range(0, len(truth), 250):
-        found = judge(F.interpolate(to_unit(pictures[start : start + 250].to(device)), size=(32, 32), mode="area"))
+        found = judge(
+            F.interpolate(
+                to_unit(pictures[start : start + 250].to(device)), size=(32, 32), mode="area"
+            )
+        )
         backgrounds = found.backgrounds.argmax(1).tolist()
-        for scene, things, background in zip(truth[start : start + 250], detect(found), backgrounds, strict=True):
+        for scene, things, background in zip(
+            truth[start : start + 250], detect(found), backgrounds, strict=True
+        ):
             verdict = judge_one(scene, things)
             verdict["background"] = BACKGROUND_NAMES[background] == scene.background
             verdict["everything"] = all(verdict.values())
@@ -38,12 +52,18 @@ def judge_scenes(judge: MiniInception, pictures: Tensor, truth: list[Scene]) -> 
     return {name: sum(right) / len(right) for name, right in answers.items()}
 
 
-def for_the_curve(judge: MiniInception | None, pictures: Tensor, held_out: Examples) -> dict[str, float]:
-    """What a generator's training curve shows of it, by the names of CURVE; nothing where nobody knows what is in the pictures."""
+def for_the_curve(
+    judge: MiniInception | None, pictures: Tensor, held_out: Examples
+) -> dict[str, float]:
+    """What a generator's training curve shows of it, by the names of CURVE; nothing where nobody
+    knows what is in the pictures.
+    """
     if judge is None or not isinstance(held_out, SceneDataset):
         return {}
     right = judge_scenes(judge, pictures, held_out.scenes)
-    single = {name: right[f"single/{name}"] for name in ("noun", "colour", "background", "everything")}
+    single = {
+        name: right[f"single/{name}"] for name in ("noun", "colour", "background", "everything")
+    }
     return single | {"counts": right["count/everything"], "pairs": right["pair/everything"]}
 
 
@@ -51,13 +71,20 @@ def for_the_curve(judge: MiniInception | None, pictures: Tensor, held_out: Examp
 def seen(judge: MiniInception, pictures: Tensor) -> list[set[str]]:
     """The kinds of things in each picture, uint8 [N, 3, 32, 32]."""
     parts = pictures.to(next(judge.parameters()).device).split(250)
-    return [{NOUNS[thing.noun] for thing in things} for part in parts for things in detect(judge(to_unit(part)))]
+    return [
+        {NOUNS[thing.noun] for thing in things}
+        for part in parts
+        for things in detect(judge(to_unit(part)))
+    ]
 
 
 def judge_one(scene: Scene, things: list[Detection]) -> dict[str, bool]:
     best = things[: len(scene.items)]  # the surest ones, as many as were asked for
     nouns = [NOUNS[thing.noun] for thing in best]
-    verdict = {"noun": all(item.noun in nouns for item in scene.items), "count": len(things) == len(scene.items)}
+    verdict = {
+        "noun": all(item.noun in nouns for item in scene.items),
+        "count": len(things) == len(scene.items),
+    }
     shapes = [item for item in scene.items if item.colour]
     if shapes:
         drawn = [(NOUNS[thing.noun], COLOUR_NAMES[thing.colour]) for thing in best]
@@ -65,7 +92,9 @@ def judge_one(scene: Scene, things: list[Detection]) -> dict[str, bool]:
     if scene.kind == "pair":
         places = {NOUNS[thing.noun]: (thing.x, thing.y) for thing in reversed(best)}
         first, second = (places.get(item.noun) for item in scene.items)
-        verdict["relation"] = first is not None and second is not None and _stands(first, second) == scene.relation
+        verdict["relation"] = (
+            first is not None and second is not None and _stands(first, second) == scene.relation
+        )
     return verdict
 
 

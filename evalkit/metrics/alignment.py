@@ -17,42 +17,54 @@ SEED = 0
 
 
 def clip_score(*, fake: Tensor, text: Tensor) -> Tensor:
-    """100 times the cosine of image and prompt features, per image, float64 [N], -100 to 100; Hessel et al. 2021, eq. 1.
+    """100 times the cosine of image and prompt features, per image, float64 [N], -100 to 100;
+    Hessel et al. 2021, eq. 1.
 
-    The plain form: no prefix before the prompt, no factor of 2.5, and not cut off at 0 (https://arxiv.org/abs/2104.08718).
-    fake float [N, D], text float [N, D] of the same prompts in the same order.
+    The plain form: no prefix before the prompt, no factor of 2.5, and not cut off at 0
+    (https://arxiv.org/abs/2104.08718). fake float [N, D], text float [N, D] of the same prompts in
+    the same order.
     """
     fake, text = _pairs(fake, text)
     return 100 * torch.nn.functional.cosine_similarity(fake, text, dim=1)
 
 
 def clip_score_paper(*, fake: Tensor, text: Tensor) -> Tensor:
-    """CLIPScore as its paper defines it: 2.5 times the cosine, 0 where that is negative, per image, float64 [N], 0 to 2.5.
+    """CLIPScore as its paper defines it: 2.5 times the cosine, 0 where that is negative, per image,
+    float64 [N], 0 to 2.5.
 
-    Hessel et al. 2021, eq. 1. text: features of "A photo depicts " + prompt, which the metric table asks for.
+    Hessel et al. 2021, eq. 1. text: features of "A photo depicts " + prompt, which the metric table
+    asks for.
     """
     fake, text = _pairs(fake, text)
     return WEIGHT * torch.nn.functional.cosine_similarity(fake, text, dim=1).clamp_min(0)
 
 
-def retrieval_precision(*, fake: Tensor, text: Tensor, candidates: int = CANDIDATES, seed: int = SEED) -> Tensor:
-    """CLIP R-precision per image, float64 [N]: 1 where its own prompt fits it better than 99 others do, else 0.
+def retrieval_precision(
+    *, fake: Tensor, text: Tensor, candidates: int = CANDIDATES, seed: int = SEED
+) -> Tensor:
+    """CLIP R-precision per image, float64 [N]: 1 where its own prompt fits it better than 99 others
+    do, else 0.
 
-    Park et al. 2021 (https://openreview.net/forum?id=bKBhQhPeKaF), after Xu et al. 2018. The others are drawn from the different prompts
-    of the set, anew for every image, by RandomState(seed); with fewer than 100 different prompts all take part. Prompts with
-    equal features are one prompt. A tie is a miss. By chance the mean is 1 / 100 (or 1 / the number of prompts).
+    Park et al. 2021 (https://openreview.net/forum?id=bKBhQhPeKaF), after Xu et al. 2018. The others
+    are drawn from the different prompts of the set, anew for every image, by RandomState(seed);
+    with fewer than 100 different prompts all take part. Prompts with equal features are one prompt.
+    A tie is a miss. By chance the mean is 1 / 100 (or 1 / the number of prompts).
     """
     fake, text = _pairs(fake, text)
     fake = unit_length(fake, "generated")
     prompts, own = torch.unique(unit_length(text, "prompt"), dim=0, return_inverse=True)
     others = min(candidates, len(prompts)) - 1
     if others < 1:
-        raise EvalkitError("all images have one prompt", "There must be two different prompts to choose from.")
+        raise EvalkitError(
+            "all images have one prompt", "There must be two different prompts to choose from."
+        )
     random, hits = np.random.RandomState(seed), []
     step = rows_per_block(len(prompts))
     for rows, mine in zip(fake.split(step), own.split(step), strict=True):
         fit = rows @ prompts.T
-        drawn = torch.stack([torch.from_numpy(random.choice(len(prompts) - 1, others, replace=False)) for _ in rows])
+        drawn = torch.stack(
+            [torch.from_numpy(random.choice(len(prompts) - 1, others, replace=False)) for _ in rows]
+        )
         drawn += drawn >= mine[:, None]  # passes over the image's own prompt
         hits.append(fit.gather(1, mine[:, None])[:, 0] > fit.gather(1, drawn).max(dim=1).values)
     return torch.cat(hits).double()
@@ -68,5 +80,7 @@ def _pairs(fake: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
     fake, text = checked(fake, "generated"), checked(text, "prompt")
     same_dimension(fake.shape[1], text.shape[1])
     if len(fake) != len(text):
-        raise ValueError(f"{len(fake)} images and {len(text)} prompts; expected one prompt per image")
+        raise ValueError(
+            f"{len(fake)} images and {len(text)} prompts; expected one prompt per image"
+        )
     return fake, text

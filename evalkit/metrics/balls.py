@@ -11,8 +11,11 @@ from evalkit.metrics.neighbours import kth_of
 _CROWD = 64  # undecided pairs per row from which a float64 product is cheaper than differences
 
 
-def covered(points: Tensor, centres: Tensor, squared_radii: Tensor, *, strict: bool = False) -> Tensor:
-    """bool [N]: which of `points` float [N, D] lie in at least one ball around `centres` float [M, D].
+def covered(
+    points: Tensor, centres: Tensor, squared_radii: Tensor, *, strict: bool = False
+) -> Tensor:
+    """bool [N]: which of `points` float [N, D] lie in at least one ball around `centres` float [M,
+    D].
 
     squared_radii: float64 [M]. A point on the sphere belongs to the ball, unless `strict`.
     """
@@ -20,18 +23,28 @@ def covered(points: Tensor, centres: Tensor, squared_radii: Tensor, *, strict: b
     balls = _Balls(sides, squared_radii, strict)
     inside = torch.zeros(len(points), dtype=torch.bool, device=points.device)
     for rows, columns in sides.tiles():
-        _settle(balls, balls.low(sides.products(rows, columns), columns), rows.start, columns.start, inside)
+        _settle(
+            balls,
+            balls.low(sides.products(rows, columns), columns),
+            rows.start,
+            columns.start,
+            inside,
+        )
     return inside
 
 
 def in_each_others_balls(one: Tensor, other: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Which of `one` lie in a ball of `other`, bool [N], and which of `other` in a ball of `one`, bool [M], from one product.
+    """Which of `one` lie in a ball of `other`, bool [N], and which of `other` in a ball of `one`,
+    bool [M], from one product.
 
     Each ball reaches to its centre's k-th neighbour in its own set.
     """
     sides = Sides(one, other)
     back = sides.turned()
-    balls, balls_back = _Balls(sides, kth_of(back.own(), k), False), _Balls(back, kth_of(sides.own(), k), False)
+    balls, balls_back = (
+        _Balls(sides, kth_of(back.own(), k), False),
+        _Balls(back, kth_of(sides.own(), k), False),
+    )
     inside = torch.zeros(len(one), dtype=torch.bool, device=one.device)
     inside_back = torch.zeros(len(other), dtype=torch.bool, device=one.device)
     for rows, columns in sides.tiles():
@@ -42,8 +55,12 @@ def in_each_others_balls(one: Tensor, other: Tensor, k: int) -> tuple[Tensor, Te
     return inside, inside_back
 
 
-def balls_around(points: Tensor, centres: Tensor, squared_radii: Tensor, *, strict: bool = False) -> Tensor:
-    """int64 [N]: in how many balls around `centres` float [M, D] each of `points` float [N, D] lies; as `covered`."""
+def balls_around(
+    points: Tensor, centres: Tensor, squared_radii: Tensor, *, strict: bool = False
+) -> Tensor:
+    """int64 [N]: in how many balls around `centres` float [M, D] each of `points` float [N, D]
+    lies; as `covered`.
+    """
     sides = Sides(points, centres)
     balls = _Balls(sides, squared_radii, strict)
     counts = torch.zeros(len(points), dtype=torch.int64, device=points.device)
@@ -63,17 +80,24 @@ def balls_around(points: Tensor, centres: Tensor, squared_radii: Tensor, *, stri
     return counts
 
 
-def pairs_within(points: Tensor, centres: Tensor, squared_radii: Tensor, start: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:
-    """All pairs of points[start:stop] and centres that lie within the centre's ball: (row, column, squared distance), each [P].
+def pairs_within(
+    points: Tensor, centres: Tensor, squared_radii: Tensor, start: int, stop: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """All pairs of points[start:stop] and centres that lie within the centre's ball: (row, column,
+    squared distance), each [P].
 
-    Rows count from 0 of `points`, of which `rows_per_block(len(centres))` should be given at once. For work that needs the distances
-    themselves; there are as many pairs as the balls overlap.
+    Rows count from 0 of `points`, of which `rows_per_block(len(centres))` should be given at once.
+    For work that needs the distances themselves; there are as many pairs as the balls overlap.
     """
     sides = Sides(points[start:stop], centres)
     balls = _Balls(sides, squared_radii, False)
-    row, column = (balls.low(sides.products(slice(None))) <= balls.reach[:, None]).nonzero(as_tuple=True)
+    row, column = (balls.low(sides.products(slice(None))) <= balls.reach[:, None]).nonzero(
+        as_tuple=True
+    )
     if len(row) > _CROWD * len(sides.points):
-        squared = wide_distances(sides.points, centres, torch.arange(len(sides.points), device=points.device))[row, column]
+        squared = wide_distances(
+            sides.points, centres, torch.arange(len(sides.points), device=points.device)
+        )[row, column]
     else:
         squared = exact(sides.points, centres, row, column)
     keep = squared <= squared_radii[column]
@@ -81,9 +105,11 @@ def pairs_within(points: Tensor, centres: Tensor, squared_radii: Tensor, start: 
 
 
 class _Balls:
-    """Bounds of (squared distance - squared radius) for balls around sides.others, and the exact answer for single pairs.
+    """Bounds of (squared distance - squared radius) for balls around sides.others, and the exact
+    answer for single pairs.
 
-    x^2 (1 - e) + [y^2 - r^2 - e (y^2 + r^2)] - 2 x.y <= d^2 - r^2 <= the same + 2 e (x^2 + y^2 + r^2)
+    x^2 (1 - e) + [y^2 - r^2 - e (y^2 + r^2)] - 2 x.y <= d^2 - r^2 <= the same + 2 e (x^2 + y^2 +
+    r^2)
     """
 
     def __init__(self, sides: Sides, squared_radii: Tensor, strict: bool) -> None:
@@ -92,15 +118,22 @@ class _Balls:
         wide = sides.squares_y + radii.clamp_min(0)
         self.bias = (sides.squares_y - radii - error * wide).to(kind)  # [M]
         self.slack = (2 * error * wide).to(kind)  # [M]
-        self.reach = (-(1 - error) * sides.squares_x).to(kind)  # [N]: a pair is possible where low <= reach
-        self.sure = (-(1 + error) * sides.squares_x).to(kind)  # [N]: and certain where low + slack < sure
+        self.reach = (-(1 - error) * sides.squares_x).to(
+            kind
+        )  # [N]: a pair is possible where low <= reach
+        self.sure = (-(1 + error) * sides.squares_x).to(
+            kind
+        )  # [N]: and certain where low + slack < sure
 
     def low(self, products: Tensor, columns: slice = slice(None)) -> Tensor:
         return products + self.bias[columns]
 
     def decide(self, row: Tensor, column: Tensor) -> Tensor:
         """bool [P]: does points[row] lie in the ball around others[column]?"""
-        squared, radii = exact(self.sides.points, self.sides.others, row, column), self.radii[column]
+        squared, radii = (
+            exact(self.sides.points, self.sides.others, row, column),
+            self.radii[column],
+        )
         return squared < radii if self.strict else squared <= radii
 
     def compare(self, squared: Tensor) -> Tensor:
@@ -109,9 +142,18 @@ class _Balls:
 
 
 def _settle(balls: _Balls, low: Tensor, first_row: int, first_column: int, inside: Tensor) -> None:
-    """Mark in `inside` which points of a block lie in a ball of the block: one exact distance decides most of them."""
+    """Mark in `inside` which points of a block lie in a ball of the block: one exact distance
+    decides most of them.
+    """
     edge, at = low.min(dim=1)
-    rows = ((edge <= balls.reach[first_row : first_row + len(low)]) & ~inside[first_row : first_row + len(low)]).nonzero().flatten()
+    rows = (
+        (
+            (edge <= balls.reach[first_row : first_row + len(low)])
+            & ~inside[first_row : first_row + len(low)]
+        )
+        .nonzero()
+        .flatten()
+    )
     hit = balls.decide(rows + first_row, at[rows] + first_column)
     inside[rows[hit] + first_row] = True
     rows = rows[~hit]

@@ -1,7 +1,8 @@
 """CMMD: squared maximum mean discrepancy with a Gaussian kernel on CLIP features of unit length.
 
-Jayasumana et al. 2024, https://arxiv.org/abs/2401.09603: CLIP ViT-L/14 at 336 pixels, sigma = 10, the biased estimate (all pairs, an
-image with itself too), times 1,000. It lies between 0 and 39.61. Some copies of the authors' code leave the factor of 1,000 out.
+Jayasumana et al. 2024, https://arxiv.org/abs/2401.09603: CLIP ViT-L/14 at 336 pixels, sigma = 10,
+the biased estimate (all pairs, an image with itself too), times 1,000. It lies between 0 and 39.61.
+Some copies of the authors' code leave the factor of 1,000 out.
 """
 
 from __future__ import annotations
@@ -19,12 +20,18 @@ SCALE = 1000.0
 def cmmd(*, fake: Tensor, real: Tensor, sigma: float = SIGMA) -> Tensor:
     """CMMD of float [N, D] and [M, D] features, float64 [], >= 0; Jayasumana et al. 2024, eq. 4."""
     fake, real = _units(fake, real)
-    within_fake, within_real = _sums(fake, fake, sigma).sum() / len(fake) ** 2, _sums(real, real, sigma).sum() / len(real) ** 2
-    return SCALE * (within_fake + within_real - 2 * _sums(fake, real, sigma).sum() / (len(fake) * len(real)))
+    within_fake, within_real = (
+        _sums(fake, fake, sigma).sum() / len(fake) ** 2,
+        _sums(real, real, sigma).sum() / len(real) ** 2,
+    )
+    return SCALE * (
+        within_fake + within_real - 2 * _sums(fake, real, sigma).sum() / (len(fake) * len(real))
+    )
 
 
 def cmmd_without(*, fake: Tensor, real: Tensor, groups: Tensor, sigma: float = SIGMA) -> Tensor:
-    """CMMD with each group of generated images left out in turn, float64 [G]; groups int [N], 0 .. G - 1.
+    """CMMD with each group of generated images left out in turn, float64 [G]; groups int [N], 0 ..
+    G - 1.
 
     All values come from one pass over the kernel matrix, summed by pairs of groups.
     """
@@ -32,7 +39,9 @@ def cmmd_without(*, fake: Tensor, real: Tensor, groups: Tensor, sigma: float = S
     member = torch.nn.functional.one_hot(groups, int(groups.max()) + 1).double()  # [N, G]
     step = rows_per_block(len(fake))
     blocks = zip(fake.split(step), member.split(step), strict=True)
-    pairs = torch.stack([rows.T @ (_kernel(block, fake, sigma) @ member) for block, rows in blocks]).sum(dim=0)  # [G, G]
+    pairs = torch.stack(
+        [rows.T @ (_kernel(block, fake, sigma) @ member) for block, rows in blocks]
+    ).sum(dim=0)  # [G, G]
     cross, left = member.T @ _sums(fake, real, sigma), len(fake) - member.sum(dim=0)
     within_fake = (pairs.sum() - 2 * pairs.sum(dim=1) + pairs.diagonal()) / left**2
     within_real = _sums(real, real, sigma).sum() / len(real) ** 2
@@ -57,4 +66,6 @@ def _kernel(x: Tensor, y: Tensor, sigma: float) -> Tensor:
 
 def _sums(x: Tensor, y: Tensor, sigma: float) -> Tensor:
     """Sum of the kernel of every row of x with all rows of y, [N], in blocks of bounded memory."""
-    return torch.cat([_kernel(rows, y, sigma).sum(dim=1) for rows in x.split(rows_per_block(len(y)))])
+    return torch.cat(
+        [_kernel(rows, y, sigma).sum(dim=1) for rows in x.split(rows_per_block(len(y)))]
+    )

@@ -1,7 +1,9 @@
-"""Density and coverage (Naeem et al. 2020, https://arxiv.org/abs/2002.09797), k = 5, distances compared by <, as the authors' prdc.
+"""Density and coverage (Naeem et al. 2020, https://arxiv.org/abs/2002.09797), k = 5, distances
+compared by <, as the authors' prdc.
 
-Both count how generated images fall into balls around the real ones, each as wide as the distance to the real image's k-th
-neighbour. Unlike precision and recall they are not ruled by single outliers with wide balls.
+Both count how generated images fall into balls around the real ones, each as wide as the distance
+to the real image's k-th neighbour. Unlike precision and recall they are not ruled by single
+outliers with wide balls.
 """
 
 from __future__ import annotations
@@ -20,17 +22,20 @@ NEIGHBOURS = 5
 
 
 def density(*, fake: Tensor, real: Tensor, k: int = NEIGHBOURS) -> Tensor:
-    """Density per generated image, float64 [N], 0 to M / k: the number of balls that it lies in, over k; eq. 3.
+    """Density per generated image, float64 [N], 0 to M / k: the number of balls that it lies in,
+    over k; eq. 3.
 
-    The figure of the set is the mean; about 1 where the sets are of one distribution, and above 1 where the generated images
-    crowd at the middle of the real ones. fake float [N, D], real float [M, D].
+    The figure of the set is the mean; about 1 where the sets are of one distribution, and above 1
+    where the generated images crowd at the middle of the real ones. fake float [N, D], real float
+    [M, D].
     """
     fake, real = valid_pair(fake, real)
     return balls_around(fake, real, manifold.radii(real, k), strict=True).double() / k
 
 
 def coverage(*, fake: Tensor, real: Tensor, k: int = NEIGHBOURS) -> Tensor:
-    """Coverage, float64 [], 0 to 1: the share of real images whose ball holds a generated one; eq. 4.
+    """Coverage, float64 [], 0 to 1: the share of real images whose ball holds a generated one; eq.
+    4.
 
     It rises with N / M: see `expected_coverage`.
     """
@@ -39,20 +44,30 @@ def coverage(*, fake: Tensor, real: Tensor, k: int = NEIGHBOURS) -> Tensor:
 
 
 def coverage_without(*, fake: Tensor, real: Tensor, groups: Tensor, k: int = NEIGHBOURS) -> Tensor:
-    """Coverage with each group of generated images left out in turn, float64 [G]; groups int [N], 0 .. G - 1."""
+    """Coverage with each group of generated images left out in turn, float64 [G]; groups int [N], 0
+    .. G - 1.
+    """
     fake, real = valid_pair(fake, real)
     count, squared_radii = int(groups.max()) + 1, manifold.radii(real, k)
-    hits = torch.zeros(len(real), count, dtype=torch.float64)  # how many images of each group lie in each ball
+    hits = torch.zeros(
+        len(real), count, dtype=torch.float64
+    )  # how many images of each group lie in each ball
     step = rows_per_block(len(real))
     for start in range(0, len(fake), step):
         row, column, squared = pairs_within(fake, real, squared_radii, start, start + step)
         inside = squared < squared_radii[column]
-        hits.index_put_((column[inside], groups[row[inside]]), torch.ones((), dtype=torch.float64), accumulate=True)
+        hits.index_put_(
+            (column[inside], groups[row[inside]]),
+            torch.ones((), dtype=torch.float64),
+            accumulate=True,
+        )
     return (hits.sum(dim=1, keepdim=True) > hits).double().mean(dim=0)
 
 
 def expected_coverage(*, fake: int, real: int, k: int = NEIGHBOURS) -> float:
-    """What a perfect generator scores at these counts: one less the chance that the k nearest of all others are real ones."""
+    """What a perfect generator scores at these counts: one less the chance that the k nearest of
+    all others are real ones.
+    """
     return 1 - math.prod((real - place) / (real + fake - place) for place in range(1, k + 1))
 
 

@@ -1,9 +1,11 @@
-"""Frechet distance of two Gaussians, and the moments that it is made of. All statistics are float64.
+"""Frechet distance of two Gaussians, and the moments that it is made of. All statistics are
+float64.
 
-FID (Heusel et al. 2017, https://arxiv.org/abs/1706.08500, eq. 6): |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)).
-The trace of the root needs no matrix root: it is the sum of the roots of the eigenvalues of C1 C2, and these are those of
-the symmetric L^T C2 L for any factor C1 = L L^T. With fewer images than dimensions the factor is the centred feature
-matrix itself, and the eigenvalue problem is as small as the number of images.
+FID (Heusel et al. 2017, https://arxiv.org/abs/1706.08500, eq. 6): |m1 - m2|^2 + tr(C1 + C2 - 2 (C1
+C2)^(1/2)). The trace of the root needs no matrix root: it is the sum of the roots of the
+eigenvalues of C1 C2, and these are those of the symmetric L^T C2 L for any factor C1 = L L^T. With
+fewer images than dimensions the factor is the centred feature matrix itself, and the eigenvalue
+problem is as small as the number of images.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ _BLOCK = 4096  # rows that are widened and multiplied at once
 
 
 def moments(features: Tensor) -> Moments:
-    """Mean and unbiased covariance (ddof = 1), float64, of float [N, D] features, N >= 2; widened block by block."""
+    """Mean and unbiased covariance (ddof = 1), float64, of float [N, D] features, N >= 2; widened
+    block by block.
+    """
     features = valid(features, "given")
     at_least(len(features), 2, "given")
     mean = mean_of(features)
@@ -37,7 +41,9 @@ _kept_moments = remembered(moments, kept=2)  # FID and its interval start from t
 
 
 def merge_moments(first: Moments, second: Moments) -> Moments:
-    """Moments of the union of two disjoint sets (Chan et al. 1983); centred throughout, so nothing cancels."""
+    """Moments of the union of two disjoint sets (Chan et al. 1983); centred throughout, so nothing
+    cancels.
+    """
     count = first.count + second.count
     step = second.mean - first.mean
     scatter = (first.count - 1) * first.cov + (second.count - 1) * second.cov
@@ -46,7 +52,9 @@ def merge_moments(first: Moments, second: Moments) -> Moments:
 
 
 def remove_moments(total: Moments, part: Moments) -> Moments:
-    """Moments of what is left of a set when a part of it is taken out: the inverse of `merge_moments`."""
+    """Moments of what is left of a set when a part of it is taken out: the inverse of
+    `merge_moments`.
+    """
     count = total.count - part.count
     mean = total.mean + (total.mean - part.mean) * (part.count / count)
     step = part.mean - mean
@@ -56,19 +64,29 @@ def remove_moments(total: Moments, part: Moments) -> Moments:
 
 
 def frechet_distance(*, fake_moments: Moments, real_moments: Moments) -> Tensor:
-    """Frechet distance of two Gaussians given by their moments, float64 []; FID, Heusel et al. 2017, eq. 6.
+    """Frechet distance of two Gaussians given by their moments, float64 []; FID, Heusel et al.
+    2017, eq. 6.
 
-    For equal or rank-deficient covariances rounding may leave a tiny negative number; it is returned as it is.
+    For equal or rank-deficient covariances rounding may leave a tiny negative number; it is
+    returned as it is.
     """
     same_dimension(len(fake_moments.mean), len(real_moments.mean))
     root = _sum_of_roots(fake_moments.cov, _factor(real_moments.cov))
-    return _distance(fake_moments.mean, real_moments.mean, fake_moments.cov.trace(), real_moments.cov.trace(), root)
+    return _distance(
+        fake_moments.mean,
+        real_moments.mean,
+        fake_moments.cov.trace(),
+        real_moments.cov.trace(),
+        root,
+    )
 
 
 def frechet_distance_of_features(*, fake: Tensor, real: Tensor) -> Tensor:
-    """Frechet distance of float [N, D] and [M, D] features, float64 []; exact and small where N or M < D.
+    """Frechet distance of float [N, D] and [M, D] features, float64 []; exact and small where N or
+    M < D.
 
-    There tr (C1 C2)^(1/2) is the nuclear norm of Xc Yc^T / sqrt((N - 1)(M - 1)), Xc and Yc centred: no D x D work.
+    There tr (C1 C2)^(1/2) is the nuclear norm of Xc Yc^T / sqrt((N - 1)(M - 1)), Xc and Yc centred:
+    no D x D work.
     """
     fake, real = checked_pair(fake, real)
     if min(len(fake), len(real)) >= fake.shape[1]:
@@ -82,9 +100,11 @@ def frechet_distance_of_features(*, fake: Tensor, real: Tensor) -> Tensor:
 
 @remembered
 def fid(*, fake: Tensor, real_moments: Moments) -> Tensor:
-    """FID of float [N, D] features against reference moments, float64 [], >= 0; Heusel et al. 2017, eq. 6.
+    """FID of float [N, D] features against reference moments, float64 [], >= 0; Heusel et al. 2017,
+    eq. 6.
 
-    With N <= D the roots come from the N x N matrix Xc C Xc^T / (N - 1), whose eigenvalues are those of C1 C.
+    With N <= D the roots come from the N x N matrix Xc C Xc^T / (N - 1), whose eigenvalues are
+    those of C1 C.
     """
     fake = valid(fake, "generated")
     same_dimension(fake.shape[1], len(real_moments.mean))
@@ -97,10 +117,11 @@ def fid(*, fake: Tensor, real_moments: Moments) -> Tensor:
 
 @remembered
 def fid_without(*, fake: Tensor, real_moments: Moments, groups: Tensor) -> Tensor:
-    """FID with each group of images left out in turn, float64 [G]; groups is int [N] with values 0 .. G - 1.
+    """FID with each group of images left out in turn, float64 [G]; groups is int [N] with values 0
+    .. G - 1.
 
-    One eigendecomposition serves all groups, see `roots`: exactly up to 3 D images, to second order beyond, where leaving a
-    twentieth out moves the covariance by little.
+    One eigendecomposition serves all groups, see `roots`: exactly up to 3 D images, to second order
+    beyond, where leaving a twentieth out moves the covariance by little.
     """
     fake = valid(fake, "generated")
     same_dimension(fake.shape[1], len(real_moments.mean))
@@ -120,22 +141,41 @@ def fid_without(*, fake: Tensor, real_moments: Moments, groups: Tensor) -> Tenso
         shift = part.mean(dim=0)  # of the group from the mean of all
         gone = part.square().sum() + shift.square().sum() * (size * size / rest)
         trace = (spread - gone) / (rest - 1)
-        root = left_out(eigenvalues, rows(chosen, part), count) if len(eigenvalues) else torch.zeros_like(trace)
+        root = (
+            left_out(eigenvalues, rows(chosen, part), count)
+            if len(eigenvalues)
+            else torch.zeros_like(trace)
+        )
         if not bool(torch.isfinite(root)):  # rank lost to rounding
             values.append(fid(fake=fake[groups != group], real_moments=real_moments))
             continue
-        values.append(_distance(mean - shift * (size / rest), real_moments.mean, trace, real_moments.cov.trace(), root))
+        values.append(
+            _distance(
+                mean - shift * (size / rest),
+                real_moments.mean,
+                trace,
+                real_moments.cov.trace(),
+                root,
+            )
+        )
     return torch.stack(values)
 
 
 def how_without(*, fake: int, dimension: int) -> str:
     """How `fid_without` finds its values for so many images; empty where they are exact."""
-    return f"values to second order, since N > {roots.EXACT_UP_TO} D" if fake > roots.EXACT_UP_TO * dimension else ""
+    return (
+        f"values to second order, since N > {roots.EXACT_UP_TO} D"
+        if fake > roots.EXACT_UP_TO * dimension
+        else ""
+    )
 
 
-def _whitened(fake: Tensor, cov: Tensor) -> tuple[Tensor, Tensor, Tensor, Callable[[Tensor, Tensor], Tensor]]:
-    """Mean, sum of squares about it, the eigenvalues of the scatter of X L (centred X, cov = L L^T), and the rows of X L in
-    the basis of its eigenvectors, given by a function of the images' places and their centred features.
+def _whitened(
+    fake: Tensor, cov: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Callable[[Tensor, Tensor], Tensor]]:
+    """Mean, sum of squares about it, the eigenvalues of the scatter of X L (centred X, cov = L
+    L^T), and the rows of X L in the basis of its eigenvectors, given by a function of the images'
+    places and their centred features.
 
     With N <= D the small matrix X cov X^T = U E U^T is taken, and the rows are those of U E^(1/2).
     """
@@ -148,24 +188,39 @@ def _whitened(fake: Tensor, cov: Tensor) -> tuple[Tensor, Tensor, Tensor, Callab
     total, factor = _kept_moments(fake), _factor(cov)
     eigenvalues, vectors = _eigen(factor.T @ total.cov @ factor * (total.count - 1))
     turn = factor @ vectors
-    return total.mean, total.cov.trace() * (total.count - 1), eigenvalues, lambda _, part: part @ turn
+    return (
+        total.mean,
+        total.cov.trace() * (total.count - 1),
+        eigenvalues,
+        lambda _, part: part @ turn,
+    )
 
 
 def _eigen(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues and eigenvectors of a positive semidefinite matrix, without those that rounding alone accounts for."""
+    """Eigenvalues and eigenvectors of a positive semidefinite matrix, without those that rounding
+    alone accounts for.
+    """
     values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
     kept = values > 1e-13 * values[-1].clamp_min(1e-300)
     return values[kept], vectors[:, kept]
 
 
 def _fid_of_gram(fake: Tensor, gram: Tensor, real_moments: Moments) -> Tensor:
-    """FID from fake float64 [N, D] and gram = fake C fake^T [N, N], which is centred here: (HX) C (HX)^T = H gram H."""
+    """FID from fake float64 [N, D] and gram = fake C fake^T [N, N], which is centred here: (HX) C
+    (HX)^T = H gram H.
+    """
     mean = fake.mean(dim=0)
     gram = gram - gram.mean(dim=0, keepdim=True)
     gram = gram - gram.mean(dim=1, keepdim=True)
     eigenvalues = torch.linalg.eigvalsh((gram + gram.T) / (2 * (len(fake) - 1)))
     spread = (fake - mean).square().sum() / (len(fake) - 1)
-    return _distance(mean, real_moments.mean, spread, real_moments.cov.trace(), eigenvalues.clamp_min(0).sqrt().sum())
+    return _distance(
+        mean,
+        real_moments.mean,
+        spread,
+        real_moments.cov.trace(),
+        eigenvalues.clamp_min(0).sqrt().sum(),
+    )
 
 
 def _distance(mean1: Tensor, mean2: Tensor, trace1: Tensor, trace2: Tensor, root: Tensor) -> Tensor:
@@ -173,10 +228,14 @@ def _distance(mean1: Tensor, mean2: Tensor, trace1: Tensor, trace2: Tensor, root
 
 
 def _factor(cov: Tensor) -> Tensor:
-    """L with cov = L L^T: Cholesky with a jitter of 1e-12 of the mean variance; eigenvectors where that fails."""
+    """L with cov = L L^T: Cholesky with a jitter of 1e-12 of the mean variance; eigenvectors where
+    that fails.
+    """
     dimension = len(cov)
     jitter = 1e-12 * cov.trace() / dimension
-    factor, failed = torch.linalg.cholesky_ex(cov + jitter * torch.eye(dimension, dtype=cov.dtype, device=cov.device))
+    factor, failed = torch.linalg.cholesky_ex(
+        cov + jitter * torch.eye(dimension, dtype=cov.dtype, device=cov.device)
+    )
     if int(failed) == 0:
         return factor
     values, vectors = torch.linalg.eigh((cov + cov.T) / 2)

@@ -1,12 +1,15 @@
-"""Kernel inception distance: unbiased squared MMD with the cubic kernel (x.y / D + 1)^3, summed in float64.
+"""Kernel inception distance: unbiased squared MMD with the cubic kernel (x.y / D + 1)^3, summed in
+float64.
 
-Binkowski et al. 2018, https://arxiv.org/abs/1801.01401. The usual figure is the mean over 100 random subsets of 1,000
-images a side. torch-fidelity raises below 1,000 images and clean-fid shrinks the subsets without a word; evalkit then
-takes all images at once (the unbiased estimate on the full samples, of lower variance) and `describe` says so.
+Binkowski et al. 2018, https://arxiv.org/abs/1801.01401. The usual figure is the mean over 100
+random subsets of 1,000 images a side. torch-fidelity raises below 1,000 images and clean-fid
+shrinks the subsets without a word; evalkit then takes all images at once (the unbiased estimate on
+the full samples, of lower variance) and `describe` says so.
 
-One kernel matrix holds the sums of all subsets: with s the 0/1 vector of a subset, the sum over its pairs is s^T K s. Where that is
-less work than the subsets one by one (up to some thousand images), it is done in float64. Else each subset is computed by itself,
-from float32 products of centred features; what centring takes away is put back in float64, and all sums are float64. That leaves
+One kernel matrix holds the sums of all subsets: with s the 0/1 vector of a subset, the sum over its
+pairs is s^T K s. Where that is less work than the subsets one by one (up to some thousand images),
+it is done in float64. Else each subset is computed by itself, from float32 products of centred
+features; what centring takes away is put back in float64, and all sums are float64. That leaves
 rounding errors of about 1e-11, a thousandth of those of float32 sums.
 """
 
@@ -16,7 +19,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evalkit.metrics.numeric import at_least, cached_rows, mean_of, products, rows_per_block, single_is_exact, valid_pair
+from evalkit.metrics.numeric import (
+    at_least,
+    cached_rows,
+    mean_of,
+    products,
+    rows_per_block,
+    single_is_exact,
+    valid_pair,
+)
 from evalkit.metrics.remembered import remembered
 
 SUBSETS = 100
@@ -29,28 +40,51 @@ _SQUARE = 2**21  # entries of a symmetric matrix up to which it is computed at o
 
 
 @remembered
-def kid(*, fake: Tensor, real: Tensor, subsets: int = SUBSETS, subset_size: int = SUBSET_SIZE, seed: int = SEED) -> Tensor:
-    """KID of float [N, D] and [M, D] features, float64 [] (may be below 0); Binkowski et al. 2018, eq. 4.
+def kid(
+    *,
+    fake: Tensor,
+    real: Tensor,
+    subsets: int = SUBSETS,
+    subset_size: int = SUBSET_SIZE,
+    seed: int = SEED,
+) -> Tensor:
+    """KID of float [N, D] and [M, D] features, float64 [] (may be below 0); Binkowski et al. 2018,
+    eq. 4.
 
-    Subsets are drawn without replacement by RandomState(seed) in torch-fidelity's order. With fewer than `subset_size`
-    images on a side: one estimate from all images.
+    Subsets are drawn without replacement by RandomState(seed) in torch-fidelity's order. With fewer
+    than `subset_size` images on a side: one estimate from all images.
     """
     if min(len(fake), len(real)) < subset_size:
         return kid_of_all(fake=fake, real=real)
     fake, real = valid_pair(fake, real)
     random = np.random.RandomState(seed)
-    chosen = [[torch.from_numpy(random.choice(len(side), subset_size, replace=False)) for side in (fake, real)] for _ in range(subsets)]
+    chosen = [
+        [
+            torch.from_numpy(random.choice(len(side), subset_size, replace=False))
+            for side in (fake, real)
+        ]
+        for _ in range(subsets)
+    ]
     middle = mean_of(real)
     sides = [_Centred(fake, middle), _Centred(real, middle)]
     within = []
     for features, side, picked in zip((fake, real), sides, zip(*chosen, strict=True), strict=True):
-        if len(features) ** 2 <= subsets * subset_size**2 / 2:  # float64 takes twice the time of float32
-            within.append(_pair_sums(features.double(), _members(len(features), picked))[0].diagonal())
+        if (
+            len(features) ** 2 <= subsets * subset_size**2 / 2
+        ):  # float64 takes twice the time of float32
+            within.append(
+                _pair_sums(features.double(), _members(len(features), picked))[0].diagonal()
+            )
         else:
             within.append(torch.stack([side.rows(rows).off_diagonal_sum() for rows in picked]))
     if len(fake) * len(real) <= subsets * subset_size**2 / 2:
         cross = _cross_sums(
-            fake, real, *(_members(len(side), picked) for side, picked in zip((fake, real), zip(*chosen, strict=True), strict=True))
+            fake,
+            real,
+            *(
+                _members(len(side), picked)
+                for side, picked in zip((fake, real), zip(*chosen, strict=True), strict=True)
+            ),
         )
     else:
         cross = torch.stack([sides[0].rows(x).sums(sides[1].rows(y)).sum() for x, y in chosen])
@@ -58,21 +92,30 @@ def kid(*, fake: Tensor, real: Tensor, subsets: int = SUBSETS, subset_size: int 
 
 
 def kid_of_all(*, fake: Tensor, real: Tensor) -> Tensor:
-    """The unbiased estimate of the same quantity from all pairs of the N and M images at once, float64 []."""
+    """The unbiased estimate of the same quantity from all pairs of the N and M images at once,
+    float64 [].
+    """
     fake, real = valid_pair(fake, real)
     at_least(min(len(fake), len(real)), 2, "generated or reference")
     ones = [torch.ones(len(side), 1, dtype=torch.float64) for side in (fake, real)]
-    within = [_pair_sums(side.double(), member)[0].sum() for side, member in zip((fake, real), ones, strict=True)]
-    return _unbiased(within[0], within[1], _cross_sums(fake, real, *ones).sum(), len(fake), len(real))
+    within = [
+        _pair_sums(side.double(), member)[0].sum()
+        for side, member in zip((fake, real), ones, strict=True)
+    ]
+    return _unbiased(
+        within[0], within[1], _cross_sums(fake, real, *ones).sum(), len(fake), len(real)
+    )
 
 
 @remembered
 def kid_without(*, fake: Tensor, real: Tensor, groups: Tensor) -> Tensor:
-    """`kid_of_all` with each group of generated images left out in turn, float64 [G]; groups int [N], 0 .. G - 1.
+    """`kid_of_all` with each group of generated images left out in turn, float64 [G]; groups int
+    [N], 0 .. G - 1.
 
-    Up to 5,000 images all G values come from one pass over all pairs. Beyond, they are the first-order values (the derivative
-    of KID with respect to the weight of every image, Hoeffding's projection), each image compared with 2,000 others only, so
-    that the cost grows with N and not with its square; see `how_without`.
+    Up to 5,000 images all G values come from one pass over all pairs. Beyond, they are the
+    first-order values (the derivative of KID with respect to the weight of every image, Hoeffding's
+    projection), each image compared with 2,000 others only, so that the cost grows with N and not
+    with its square; see `how_without`.
     """
     fake, real = valid_pair(fake, real)
     count = int(groups.max()) + 1
@@ -88,22 +131,36 @@ def kid_without(*, fake: Tensor, real: Tensor, groups: Tensor) -> Tensor:
         within, cross = images.sums(partners), images.sums(references)
         within[drawn] -= partners.diagonal()
         within, cross = within / others, cross / len(real)
-        total = within.mean() + references.off_diagonal_sum() / (len(real) * (len(real) - 1)) - 2 * cross.mean()
+        total = (
+            within.mean()
+            + references.off_diagonal_sum() / (len(real) * (len(real) - 1))
+            - 2 * cross.mean()
+        )
         pull = 2 * (within - cross)
         return total + sizes / (len(fake) - sizes) * (pull.mean() - member.T @ pull / sizes)
     wide_fake, wide_real = fake.double(), real.double()
     pairs, diagonal = _pair_sums(wide_fake, member, keep_diagonal=True)
     every = torch.ones(len(real), 1, dtype=torch.float64)
-    cross = member.T @ torch.cat([_kernel(rows, wide_real).sum(dim=1) for rows in wide_fake.split(_rows(len(real)))])
+    cross = member.T @ torch.cat(
+        [_kernel(rows, wide_real).sum(dim=1) for rows in wide_fake.split(_rows(len(real)))]
+    )
     within_real = _pair_sums(wide_real, every)[0].sum()
-    left_out = 2 * pairs.sum(dim=1) - pairs.diagonal() - diagonal  # every pair that touches the group
+    left_out = (
+        2 * pairs.sum(dim=1) - pairs.diagonal() - diagonal
+    )  # every pair that touches the group
     within_fake = pairs.sum() - diagonal.sum() - left_out
     return _unbiased(within_fake, within_real, cross.sum() - cross, len(fake) - sizes, len(real))
 
 
 def how_without(*, fake: int) -> str:
-    """How `kid_without` finds its values for so many images; empty where it leaves the groups out one by one."""
-    return "" if fake <= MOST_FOR_PAIRS else f"first-order values, each image against {PARTNERS:,} others"
+    """How `kid_without` finds its values for so many images; empty where it leaves the groups out
+    one by one.
+    """
+    return (
+        ""
+        if fake <= MOST_FOR_PAIRS
+        else f"first-order values, each image against {PARTNERS:,} others"
+    )
 
 
 def describe(*, fake: int, real: int) -> str:
@@ -124,14 +181,18 @@ def _members(count: int, subsets: tuple[Tensor, ...]) -> Tensor:
 def _cross_sums(fake: Tensor, real: Tensor, of_fake: Tensor, of_real: Tensor) -> Tensor:
     """Sums of the kernel over pairs of the two sides by 0/1 weights [N, S] and [M, S], float64 [S]."""
     wide, total = real.double(), torch.zeros(of_fake.shape[1], dtype=torch.float64)
-    for rows, weights in zip(fake.split(_rows(len(real))), of_fake.split(_rows(len(real))), strict=True):
+    for rows, weights in zip(
+        fake.split(_rows(len(real))), of_fake.split(_rows(len(real))), strict=True
+    ):
         total += (weights * (_kernel(rows.double(), wide) @ of_real)).sum(dim=0)
     return total
 
 
 def _pair_sums(x: Tensor, member: Tensor, keep_diagonal: bool = False) -> tuple[Tensor, Tensor]:
-    """Sums of the kernel over pairs of rows, [G, G], by float64 weights [N, G], the pairs of a row with itself left out
-    (unless kept) and given apart, [G]. Only what is right of the diagonal is computed."""
+    """Sums of the kernel over pairs of rows, [G, G], by float64 weights [N, G], the pairs of a row
+    with itself left out (unless kept) and given apart, [G]. Only what is right of the diagonal is
+    computed.
+    """
     pairs = torch.zeros(member.shape[1], member.shape[1], dtype=torch.float64)
     diagonal = member.T @ (x.square().sum(dim=1) / x.shape[1] + 1).pow(3)
     step = _rows(len(x))
@@ -153,7 +214,9 @@ def _kernel(x: Tensor, y: Tensor) -> Tensor:
 
 
 class _Centred:
-    """Features of which products are taken in float32 after centring: x.y = (x-c).(y-c) + x.c + y.c - c.c, the rest in float64."""
+    """Features of which products are taken in float32 after centring: x.y = (x-c).(y-c) + x.c + y.c
+    - c.c, the rest in float64.
+    """
 
     def __init__(self, features: Tensor, middle: Tensor) -> None:
         self.features, self.middle = features, middle.to(features.dtype)
@@ -169,7 +232,12 @@ class _Centred:
     def rows(self, rows: Tensor) -> _Centred:
         """Some of the rows."""
         part = object.__new__(_Centred)
-        part.features, part.middle, part.shift, part.square = self.features[rows], self.middle, self.shift[rows], self.square[rows]
+        part.features, part.middle, part.shift, part.square = (
+            self.features[rows],
+            self.middle,
+            self.shift[rows],
+            self.square[rows],
+        )
         return part
 
     def diagonal(self) -> Tensor:
@@ -181,7 +249,12 @@ class _Centred:
         step, y = 4 * _rows(len(other.features)), other._centred()
         x = self.features.split(step)
         shifts = self.shift.split(step)
-        return torch.cat([_shifted(self._centred(rows), y, a, other.shift).sum(dim=1) for rows, a in zip(x, shifts, strict=True)])
+        return torch.cat(
+            [
+                _shifted(self._centred(rows), y, a, other.shift).sum(dim=1)
+                for rows, a in zip(x, shifts, strict=True)
+            ]
+        )
 
     def off_diagonal_sum(self) -> Tensor:
         """Sum of the kernel over all pairs of two rows, float64 []."""
@@ -189,7 +262,12 @@ class _Centred:
         step = len(x) if len(x) ** 2 <= _SQUARE else _rows(len(x))  # BLAS halves x x^T by itself
         total = torch.zeros((), dtype=torch.float64)
         for start in range(0, len(x), step):
-            block = _shifted(x[start : start + step], x[start:], self.shift[start : start + step], self.shift[start:])
+            block = _shifted(
+                x[start : start + step],
+                x[start:],
+                self.shift[start : start + step],
+                self.shift[start:],
+            )
             total += 2 * block.sum() - block[:, : len(block)].sum()
         return total - self.diagonal().sum()
 
@@ -200,7 +278,9 @@ class _Centred:
 
 def _shifted(x: Tensor, y: Tensor, shift_x: Tensor, shift_y: Tensor) -> Tensor:
     """The kernel, float64 [rows, columns], of centred rows and what centring took away."""
-    product = torch.add(products(x, y) / x.shape[1], (shift_x / x.shape[1] + 1)[:, None])  # float32 and float64 make float64
+    product = torch.add(
+        products(x, y) / x.shape[1], (shift_x / x.shape[1] + 1)[:, None]
+    )  # float32 and float64 make float64
     return product.add_(shift_y / x.shape[1]).pow_(3)
 
 

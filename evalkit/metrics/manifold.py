@@ -1,7 +1,9 @@
-"""Improved precision and recall (Kynkaanniemi et al. 2019, https://arxiv.org/abs/1904.06991), k = 3, distances compared by <=.
+"""Improved precision and recall (Kynkaanniemi et al. 2019, https://arxiv.org/abs/1904.06991), k =
+3, distances compared by <=.
 
-A set's manifold is the union of balls around its points, each as wide as the distance to the point's k-th neighbour.
-Distances are those of float64 arithmetic and come in blocks of bounded memory, see `distances`.
+A set's manifold is the union of balls around its points, each as wide as the distance to the
+point's k-th neighbour. Distances are those of float64 arithmetic and come in blocks of bounded
+memory, see `distances`.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ NEIGHBOURS = 3
 
 
 def precision(*, fake: Tensor, real: Tensor, k: int = NEIGHBOURS) -> Tensor:
-    """Precision per generated image, float64 [N]: 1 where it lies in the manifold of the real images, else 0; eq. 1 and 2.
+    """Precision per generated image, float64 [N]: 1 where it lies in the manifold of the real
+    images, else 0; eq. 1 and 2.
 
     The figure of the set is the mean. fake float [N, D], real float [M, D].
     """
@@ -29,7 +32,9 @@ def precision(*, fake: Tensor, real: Tensor, k: int = NEIGHBOURS) -> Tensor:
 
 
 def recall(*, fake: Tensor, real: Tensor, k: int = NEIGHBOURS) -> Tensor:
-    """Recall, float64 [], 0 to 1: the share of real images in the manifold of the generated ones; eq. 1 and 2."""
+    """Recall, float64 [], 0 to 1: the share of real images in the manifold of the generated ones;
+    eq. 1 and 2.
+    """
     fake, real = valid_pair(fake, real)
     if len(real) <= k:
         return covered(real, fake, radii(fake, k)).double().mean()
@@ -38,7 +43,8 @@ def recall(*, fake: Tensor, real: Tensor, k: int = NEIGHBOURS) -> Tensor:
 
 @remembered
 def recall_without(*, fake: Tensor, real: Tensor, groups: Tensor, k: int = NEIGHBOURS) -> Tensor:
-    """Recall with each group of generated images left out in turn, float64 [G]; groups int [N], 0 .. G - 1.
+    """Recall with each group of generated images left out in turn, float64 [G]; groups int [N], 0
+    .. G - 1.
 
     Leaving points out widens the balls of the others, so every group has its own radii.
     """
@@ -57,7 +63,9 @@ def recall_without(*, fake: Tensor, real: Tensor, groups: Tensor, k: int = NEIGH
 
 @remembered
 def radii(points: Tensor, k: int = NEIGHBOURS) -> Tensor:
-    """Squared distance of every point of float [N, D] to its k-th neighbour, itself not counted; float64 [N]."""
+    """Squared distance of every point of float [N, D] to its k-th neighbour, itself not counted;
+    float64 [N].
+    """
     at_least(len(points), k + 1, "generated or reference")
     return kth_distance(points, k)
 
@@ -70,16 +78,24 @@ def _both(fake: Tensor, real: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def radii_without(points: Tensor, groups: Tensor, k: int = NEIGHBOURS) -> Tensor:
-    """Squared radii with each group of points left out in turn, float64 [N, G]; -1 for a point that is itself left out.
+    """Squared radii with each group of points left out in turn, float64 [N, G]; -1 for a point that
+    is itself left out.
 
     points float [N, D], groups int [N] with values 0 .. G - 1; every group must leave k + 1 points.
     """
     count = int(groups.max()) + 1
     wide = torch.full((len(points), count), torch.nan, dtype=torch.float64)
-    open_rows, depth = torch.arange(len(points)), k + 5  # enough neighbours for nearly all points; deeper for the rest
+    open_rows, depth = (
+        torch.arange(len(points)),
+        k + 5,
+    )  # enough neighbours for nearly all points; deeper for the rest
     while len(open_rows):
         depth = min(depth, len(points) - 1)
-        found = nearest(points, k=depth) if len(open_rows) == len(points) else _deeper(points, open_rows, depth)
+        found = (
+            nearest(points, k=depth)
+            if len(open_rows) == len(points)
+            else _deeper(points, open_rows, depth)
+        )
         outside = groups[found.index]
         for group in range(count):
             kept = (outside != group).cumsum(dim=1)

@@ -13,14 +13,16 @@ TOLERANCE = 0.01  # of the length of the features
 
 
 def memorization(*, fake: Tensor, real: Tensor) -> Tensor:
-    """Memorization per image, float64 [N]: 1 where it is no further from its nearest reference image than that one's own
-    nearest neighbour in the reference, else 0. The mean is 1 less the authenticity of Alaa et al. 2022
-    (https://arxiv.org/abs/2102.08921, section 4.2), and 1 - AuthPct / 100 of dgm-eval on the same features.
+    """Memorization per image, float64 [N]: 1 where it is no further from its nearest reference
+    image than that one's own nearest neighbour in the reference, else 0. The mean is 1 less the
+    authenticity of Alaa et al. 2022 (https://arxiv.org/abs/2102.08921, section 4.2), and 1 -
+    AuthPct / 100 of dgm-eval on the same features.
 
-    Honest images of the same distribution do not score 0. New ones and reference ones are then alike, so the mean is the chance
-    that a point is among the nearest of its own nearest neighbour: 0.62 for points in a plane, about 1/2 or below in many
-    dimensions. Copies score 1. Compare with held-out real images, not with 0. The stored reference is a sample: what was copied
-    from training images outside of it is not seen.
+    Honest images of the same distribution do not score 0. New ones and reference ones are then
+    alike, so the mean is the chance that a point is among the nearest of its own nearest neighbour:
+    0.62 for points in a plane, about 1/2 or below in many dimensions. Copies score 1. Compare with
+    held-out real images, not with 0. The stored reference is a sample: what was copied from
+    training images outside of it is not seen.
 
     fake float [N, D], real float [M, D], M >= 2.
     """
@@ -31,10 +33,12 @@ def memorization(*, fake: Tensor, real: Tensor) -> Tensor:
 
 
 def duplicates(*, fake: Tensor, tolerance: float = TOLERANCE) -> Tensor:
-    """Duplicates per image, float64 [N]: 1 where another image of the set is near-identical to it, else 0.
+    """Duplicates per image, float64 [N]: 1 where another image of the set is near-identical to it,
+    else 0.
 
-    Near-identical: the features differ by at most 1% of their own length. The rule looks at one pair only: not at the count, and
-    not at the usual distance in the set, which would itself shrink where all images are alike. fake float [N, D], N >= 2.
+    Near-identical: the features differ by at most 1% of their own length. The rule looks at one
+    pair only: not at the count, and not at the usual distance in the set, which would itself shrink
+    where all images are alike. fake float [N, D], N >= 2.
     """
     fake = valid(fake, "generated")
     at_least(len(fake), 2, "generated")

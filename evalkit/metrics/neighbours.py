@@ -11,7 +11,9 @@ from evalkit.core import EvalkitError
 from evalkit.metrics.distances import Sides, exact, wide_distances
 from evalkit.metrics.numeric import products, rows_per_block
 
-SPARE = 5  # candidates kept beyond the nearest k; a row whose bound reaches the last of them is searched again in float64
+# candidates kept beyond the nearest k; a row whose bound reaches the last of them is searched again
+# in float64
+SPARE = 5
 
 
 class Nearest(NamedTuple):
@@ -24,17 +26,22 @@ class Nearest(NamedTuple):
 def nearest(points: Tensor, others: Tensor | None = None, k: int = 1) -> Nearest:
     """The k nearest of `others` float [M, D] for each of `points` float [N, D].
 
-    Without `others`: among the points themselves, the point itself (but not a copy of it) left out. Distances are exact to
-    float64 rounding. Raises EvalkitError where there are fewer than k others.
+    Without `others`: among the points themselves, the point itself (but not a copy of it) left out.
+    Distances are exact to float64 rounding. Raises EvalkitError where there are fewer than k
+    others.
     """
     same = others is None
     others = points if others is None else others
     if len(others) - same < k:
-        raise EvalkitError(f"Found {len(others)} images; {k} nearest neighbours need at least {k + same}.")
+        raise EvalkitError(
+            f"Found {len(others)} images; {k} nearest neighbours need at least {k + same}."
+        )
     bound, index = _search(Sides(points, others), same, min(k + SPARE, len(others) - same))
     squared = torch.full(index.shape, torch.inf, dtype=torch.float64, device=points.device)
     rows = torch.arange(len(points), device=points.device)
-    squared[:, :k] = exact(points, others, rows.repeat_interleave(k), index[:, :k].reshape(-1)).view(-1, k)
+    squared[:, :k] = exact(
+        points, others, rows.repeat_interleave(k), index[:, :k].reshape(-1)
+    ).view(-1, k)
     farthest = squared[:, :k].amax(dim=1, keepdim=True)  # the k-th distance is no larger than this
     row, place = (bound[:, k:] <= farthest).nonzero(as_tuple=True)
     squared[row, place + k] = exact(points, others, row, index[row, place + k])
@@ -48,7 +55,9 @@ def nearest(points: Tensor, others: Tensor | None = None, k: int = 1) -> Nearest
 
 
 def kth_distance(points: Tensor, k: int = 1) -> Tensor:
-    """Squared distance of each of `points` float [N, D] to its k-th neighbour, itself left out; float64 [N]. As `nearest`, for less."""
+    """Squared distance of each of `points` float [N, D] to its k-th neighbour, itself left out;
+    float64 [N]. As `nearest`, for less.
+    """
     return kth_of(Sides(points, points), k)
 
 
@@ -56,7 +65,9 @@ def kth_of(sides: Sides, k: int) -> Tensor:
     """Only the neighbours that may be the k-th are looked at in float64: most often one."""
     points = sides.points
     low, index = _search(sides, True, min(k + SPARE, len(points) - 1))
-    high = low + 2 * sides.error / sides.scale**2 * (sides.squares_x[:, None] + sides.squares_x[index])
+    high = low + 2 * sides.error / sides.scale**2 * (
+        sides.squares_x[:, None] + sides.squares_x[index]
+    )
     most, least = high.kthvalue(k, dim=1).values, low[:, k - 1]  # the k-th distance lies between
     nearer = high < least[:, None]
     row, place = (~nearer & (low <= most[:, None])).nonzero(as_tuple=True)
@@ -70,9 +81,14 @@ def kth_of(sides: Sides, k: int) -> Tensor:
 
 
 def _search(sides: Sides, same: bool, k: int) -> tuple[Tensor, Tensor]:
-    """The k smallest lower bounds of squared distances of every row, ascending, float64 [N, k], and their columns."""
+    """The k smallest lower bounds of squared distances of every row, ascending, float64 [N, k], and
+    their columns.
+    """
     x, y, error = sides.x, sides.y, sides.error
-    bias_x, bias_y = ((1 - error) * sides.squares_x).to(x.dtype), ((1 - error) * sides.squares_y).to(x.dtype)
+    bias_x, bias_y = (
+        ((1 - error) * sides.squares_x).to(x.dtype),
+        ((1 - error) * sides.squares_y).to(x.dtype),
+    )
     side = sides.side()
     best = torch.full((len(x), k), torch.inf, dtype=x.dtype, device=x.device)
     index = torch.zeros((len(x), k), dtype=torch.int64, device=x.device)
@@ -92,7 +108,9 @@ def _search(sides: Sides, same: bool, k: int) -> tuple[Tensor, Tensor]:
 
 
 def _keep(best: Tensor, index: Tensor, low: Tensor, first: int) -> None:
-    """Update the smallest entries so far and their columns, in place, with a tile whose columns begin at `first`."""
+    """Update the smallest entries so far and their columns, in place, with a tile whose columns
+    begin at `first`.
+    """
     values, columns = low.topk(min(best.shape[1], low.shape[1]), dim=1, largest=False, sorted=False)
     values, columns = torch.cat([best, values], dim=1), torch.cat([index, columns + first], dim=1)
     values, chosen = values.topk(best.shape[1], dim=1, largest=False, sorted=False)
@@ -100,13 +118,19 @@ def _keep(best: Tensor, index: Tensor, low: Tensor, first: int) -> None:
     index.copy_(columns.gather(1, chosen))
 
 
-def _nearest_wide(points: Tensor, others: Tensor, rows: Tensor, same: bool, k: int) -> tuple[Tensor, Tensor]:
-    """The nearest k of a few rows by a float64 product; the distances of the chosen ones are then taken exactly."""
+def _nearest_wide(
+    points: Tensor, others: Tensor, rows: Tensor, same: bool, k: int
+) -> tuple[Tensor, Tensor]:
+    """The nearest k of a few rows by a float64 product; the distances of the chosen ones are then
+    taken exactly.
+    """
     squared = wide_distances(points, others, rows)
     if same:
         squared[torch.arange(len(rows), device=rows.device), rows] = torch.inf
     index = squared.topk(min(k + SPARE, len(others) - same), dim=1, largest=False).indices
-    squared = exact(points, others, rows.repeat_interleave(index.shape[1]), index.reshape(-1)).view(index.shape)
+    squared = exact(points, others, rows.repeat_interleave(index.shape[1]), index.reshape(-1)).view(
+        index.shape
+    )
     return _sorted(squared, index, k)
 
 

@@ -1,7 +1,8 @@
-"""The arithmetic that all metrics share: float64 statistics (so TF32 plays no part) of features that were checked.
+"""The arithmetic that all metrics share: float64 statistics (so TF32 plays no part) of features
+that were checked.
 
-Features stay as they came (float32 as a rule) and are widened block by block: a float64 copy of 100,000 x 2,048 features alone
-would be 1.6 GB.
+Features stay as they came (float32 as a rule) and are widened block by block: a float64 copy of
+100,000 x 2,048 features alone would be 1.6 GB.
 """
 
 from __future__ import annotations
@@ -11,18 +12,31 @@ from torch import Tensor
 
 from evalkit.core import EvalkitError
 
-BLOCK_ELEMENTS = 2**23  # entries of a block of features, or of a distance or kernel matrix: 64 MiB in float64
-CACHED_ELEMENTS = 2**16  # entries of a block that is widened, used and dropped at once: 0.5 MiB in float64
+BLOCK_ELEMENTS = (
+    2**23
+)  # entries of a block of features, or of a distance or kernel matrix: 64 MiB in float64
+CACHED_ELEMENTS = (
+    2**16
+)  # entries of a block that is widened, used and dropped at once: 0.5 MiB in float64
 
 
 def valid(features: Tensor, name: str) -> Tensor:
-    """Features float [N, D] as they are: an error where they are no matrix, have no row, or hold NaN or infinity."""
+    """Features float [N, D] as they are: an error where they are no matrix, have no row, or hold
+    NaN or infinity.
+    """
     if features.ndim != 2 or len(features) == 0:
-        raise EvalkitError(f"The {name} features have shape {tuple(features.shape)}; expected [images, dimensions], one image at least.")
+        raise EvalkitError(
+            f"The {name} features have shape {tuple(features.shape)}; expected [images, dimensions], one image at least."
+        )
     if not features.is_floating_point():
-        raise EvalkitError(f"The {name} features have type {features.dtype}; expected floating point numbers.")
+        raise EvalkitError(
+            f"The {name} features have type {features.dtype}; expected floating point numbers."
+        )
     if features.shape[1] and not all(bool(torch.isfinite(end)) for end in features.aminmax()):
-        bad = sum(int((~torch.isfinite(block)).any(dim=1).sum()) for block in features.split(rows_per_block(features.shape[1])))
+        bad = sum(
+            int((~torch.isfinite(block)).any(dim=1).sum())
+            for block in features.split(rows_per_block(features.shape[1]))
+        )
         raise EvalkitError(
             f"The {name} features of {bad} of {len(features)} images hold NaN or infinity; expected finite numbers.",
             "Delete the features folder and score again; if it stays, the encoder's weights are damaged.",
@@ -38,7 +52,9 @@ def valid_pair(fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def checked(features: Tensor, name: str) -> Tensor:
-    """Features as float64 [N, D], checked as by `valid`; a whole copy, so for matrices that are small or already float64."""
+    """Features as float64 [N, D], checked as by `valid`; a whole copy, so for matrices that are
+    small or already float64.
+    """
     return valid(features, name).double()
 
 
@@ -49,7 +65,9 @@ def checked_pair(fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def same_dimension(fake: int, real: int) -> None:
-    """An error where generated and reference features are of different dimensions, hence of different encoders."""
+    """An error where generated and reference features are of different dimensions, hence of
+    different encoders.
+    """
     if fake != real:
         raise EvalkitError(
             f"The generated features have {fake} dimensions and the reference has {real}; they are of different encoders.",
@@ -82,12 +100,16 @@ def mean_of(features: Tensor) -> Tensor:
 
 
 def single_is_exact() -> bool:
-    """Whether products of float32 matrices keep all of float32's 24 bits: not where TF32 or bfloat16 was allowed for them."""
+    """Whether products of float32 matrices keep all of float32's 24 bits: not where TF32 or
+    bfloat16 was allowed for them.
+    """
     return torch.get_float32_matmul_precision() == "highest"
 
 
 def products(x: Tensor, y: Tensor) -> Tensor:
-    """x y^T, [N, M]. On the CPU by NumPy's BLAS, which keeps its speed on long strips and halves x x^T."""
+    """x y^T, [N, M]. On the CPU by NumPy's BLAS, which keeps its speed on long strips and halves x
+    x^T.
+    """
     if x.device.type != "cpu":
         return x @ y.T
     return torch.from_numpy(x.numpy() @ y.numpy().T)

@@ -1,8 +1,10 @@
-"""The trace of a matrix root when a few rows are taken out of a scatter matrix: what the interval of FID is made of.
+"""The trace of a matrix root when a few rows are taken out of a scatter matrix: what the interval
+of FID is made of.
 
-Given the eigenvalues e of a scatter matrix S = Z^T Z of N centred rows, and the rows of a group in the basis of its eigenvectors,
-both functions return tr (S' / (N' - 1))^(1/2), S' the scatter matrix (about its own mean) of the N' rows that are left.
-S' = S - U^T U, where U holds the rows of the group and one more, their mean times n / sqrt(N - n), for the mean that moves.
+Given the eigenvalues e of a scatter matrix S = Z^T Z of N centred rows, and the rows of a group in
+the basis of its eigenvectors, both functions return tr (S' / (N' - 1))^(1/2), S' the scatter matrix
+(about its own mean) of the N' rows that are left. S' = S - U^T U, where U holds the rows of the
+group and one more, their mean times n / sqrt(N - n), for the mean that moves.
 """
 
 from __future__ import annotations
@@ -14,16 +16,20 @@ from torch import Tensor
 
 from evalkit.metrics.numeric import single_is_exact
 
-EXACT_UP_TO = 3  # times as many rows as dimensions: beyond, second order is within 1 to 4% of the standard error and much cheaper
+# times as many rows as dimensions: beyond, second order is within 1 to 4% of the standard error and
+# much cheaper
+EXACT_UP_TO = 3
 _STEP = 1.5  # of ln t: the trapezoid rule is then good to exp(-2 pi^2 / 1.5), 2e-6
 
 
 def exactly(eigenvalues: Tensor, rows: Tensor, count: int) -> Tensor:
-    """tr (S' / (N' - 1))^(1/2), float64 [], by an integral; NaN where rounding spoils it. eigenvalues [D], rows [n, D], N = count.
+    """tr (S' / (N' - 1))^(1/2), float64 [], by an integral; NaN where rounding spoils it.
+    eigenvalues [D], rows [n, D], N = count.
 
-    tr S'^(1/2) = tr S^(1/2) + 1 / (2 pi) * integral of t^(-1/2) ln det(I - U (S + t)^-1 U^T) dt over t > 0, since d/dt ln det of
-    S + t and of S' + t are the traces of their inverses. The determinant is as small as the group, and with t = exp(s) the integrand is
-    smooth and falls off at both ends, where its series in t and 1 / t give the rest.
+    tr S'^(1/2) = tr S^(1/2) + 1 / (2 pi) * integral of t^(-1/2) ln det(I - U (S + t)^-1 U^T) dt
+    over t > 0, since d/dt ln det of S + t and of S' + t are the traces of their inverses. The
+    determinant is as small as the group, and with t = exp(s) the integrand is smooth and falls off
+    at both ends, where its series in t and 1 / t give the rest.
     """
     rows = _with_mean(rows, count)
     root = eigenvalues.sqrt().sum()
@@ -36,23 +42,36 @@ def exactly(eigenvalues: Tensor, rows: Tensor, count: int) -> Tensor:
     for t in nodes.tolist():
         scaled = rows * (eigenvalues + t).rsqrt()
         factor, failed = torch.linalg.cholesky_ex((1 + 1e-12) * identity - scaled @ scaled.T)
-        logs.append(2 * factor.diagonal().log().sum() if not int(failed) else torch.full_like(root, torch.nan))
+        logs.append(
+            2 * factor.diagonal().log().sum()
+            if not int(failed)
+            else torch.full_like(root, torch.nan)
+        )
     heights = torch.stack(logs)
     total = (heights.cpu() * nodes.sqrt()).sum()
-    slope, ratio = (heights[1] - heights[0]).cpu(), math.exp(-_STEP / 2)  # below the first node the logarithm goes on in a line
-    total += nodes[0].sqrt() * (heights[0].cpu() * ratio / (1 - ratio) - slope * ratio / (1 - ratio) ** 2)
+    slope, ratio = (
+        (heights[1] - heights[0]).cpu(),
+        math.exp(-_STEP / 2),
+    )  # below the first node the logarithm goes on in a line
+    total += nodes[0].sqrt() * (
+        heights[0].cpu() * ratio / (1 - ratio) - slope * ratio / (1 - ratio) ** 2
+    )
     small, last = rows @ rows.T, float(nodes[-1])
     second = (rows.square() @ eigenvalues).sum() - small.square().sum() / 2
-    total += second / last**1.5 * _geometric(1.5) - small.trace() / math.sqrt(last) * _geometric(0.5)
+    total += second / last**1.5 * _geometric(1.5) - small.trace() / math.sqrt(last) * _geometric(
+        0.5
+    )
     total *= _STEP
     return (root + total.to(root.device) / (2 * math.pi)) / math.sqrt(count - len(rows))
 
 
 def to_second_order(eigenvalues: Tensor, rows: Tensor, count: int) -> Tensor:
-    """The same to second order in the change of the covariance; for groups that are small beside N, and N well above D.
+    """The same to second order in the change of the covariance; for groups that are small beside N,
+    and N well above D.
 
-    tr (C + H)^(1/2) = sum r_i + 1/2 sum H_ii / r_i - 1/4 sum H_ij^2 / (r_i r_j (r_i + r_j)) + ..., with r the roots of C's eigenvalues
-    and H in their basis (the divided differences of the root's derivative). The products are float32: the change needs no more digits.
+    tr (C + H)^(1/2) = sum r_i + 1/2 sum H_ii / r_i - 1/4 sum H_ij^2 / (r_i r_j (r_i + r_j)) + ...,
+    with r the roots of C's eigenvalues and H in their basis (the divided differences of the root's
+    derivative). The products are float32: the change needs no more digits.
     """
     left = count - len(rows)
     gone = _with_mean(rows, count)
@@ -72,4 +91,6 @@ def _geometric(rate: float) -> float:
 
 
 def _with_mean(rows: Tensor, count: int) -> Tensor:
-    return torch.cat([rows, rows.mean(dim=0, keepdim=True) * (len(rows) / math.sqrt(count - len(rows)))])
+    return torch.cat(
+        [rows, rows.mean(dim=0, keepdim=True) * (len(rows) / math.sqrt(count - len(rows)))]
+    )

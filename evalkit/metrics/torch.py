@@ -1,14 +1,17 @@
-"""The metrics as `torchmetrics.Metric` objects for a training loop: update, compute, reset, states gathered by torch.distributed.
+"""The metrics as `torchmetrics.Metric` objects for a training loop: update, compute, reset, states
+gathered by torch.distributed.
 
     encoder = evalkit.encoder("inception")
     fid = FID(encoder, evalkit.reference("scenes", encoder))
     fid.update(images)  # uint8 [N, 3, H, W]
     fid.compute()
 
-An object holds features or moments and calls the pure function of the metric table on them, so it gives the numbers of `evalkit score`.
-Objects with one encoder that see the same tensor of images share one pass through the network.
+An object holds features or moments and calls the pure function of the metric table on them, so it
+gives the numbers of `evalkit score`. Objects with one encoder that see the same tensor of images
+share one pass through the network.
 
-This is the one file of `evalkit.metrics` that imports torchmetrics, and that turns tensors into pictures, for `Encoder.prepare`.
+This is the one file of `evalkit.metrics` that imports torchmetrics, and that turns tensors into
+pictures, for `Encoder.prepare`.
 """
 
 from __future__ import annotations
@@ -48,24 +51,29 @@ class Reference(Protocol):
 
 
 class SetMetric(torchmetrics.Metric):
-    """Any metric of the table, or your own, as a torchmetrics object. `compute` returns its value, the mean of values per image.
+    """Any metric of the table, or your own, as a torchmetrics object. `compute` returns its value,
+    the mean of values per image.
 
-    Metrics that ask for `fake` keep the features, 4 D bytes per image; those that ask for `fake_moments` keep 8 D (D + 2) bytes in
-    all, merged without cancellation. With several processes images count in the order of the ranks; that matters only where
-    the pure function itself depends on the order (the splits of the inception score, the subsets of KID).
+    Metrics that ask for `fake` keep the features, 4 D bytes per image; those that ask for
+    `fake_moments` keep 8 D (D + 2) bytes in all, merged without cancellation. With several
+    processes images count in the order of the ranks; that matters only where the pure function
+    itself depends on the order (the splits of the inception score, the subsets of KID).
 
     Args:
         metric: a line of the metric table.
-        encoder: the network, as from `evalkit.encoder(name)`; it stays where it is and is no part of the state_dict.
-        reference: statistics of real images under this encoder, as from `evalkit.reference(name, encoder)`. Without one, real
-            images come through `update(images, real=True)`.
+        encoder: the network, as from `evalkit.encoder(name)`; it stays where it is and is no part
+            of the state_dict.
+        reference: statistics of real images under this encoder, as from `evalkit.reference(name,
+            encoder)`. Without one, real images come through `update(images, real=True)`.
         kwargs: those of torchmetrics.Metric.
     """
 
     full_state_update = False
     is_differentiable = False
 
-    def __init__(self, metric: Metric, encoder: Encoder, reference: Reference | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, metric: Metric, encoder: Encoder, reference: Reference | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         parameters = inspect.signature(metric.compute).parameters.values()
         self.requests = tuple(item.name for item in parameters if item.default is item.empty)
@@ -73,7 +81,11 @@ class SetMetric(torchmetrics.Metric):
         self.dimension = self._probe()
         for request in self._states():
             if request.endswith("moments"):
-                self.add_state(request, torch.zeros(self.dimension + 2, self.dimension, dtype=torch.float64), dist_reduce_fx=_merged)
+                self.add_state(
+                    request,
+                    torch.zeros(self.dimension + 2, self.dimension, dtype=torch.float64),
+                    dist_reduce_fx=_merged,
+                )
             else:
                 self.add_state(request, [], dist_reduce_fx="cat")
 
@@ -81,30 +93,49 @@ class SetMetric(torchmetrics.Metric):
     def higher_is_better(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.metric.better == "higher"
 
-    def update(self, images: Tensor, prompts: Sequence[str] | None = None, real: bool = False) -> None:
+    def update(
+        self, images: Tensor, prompts: Sequence[str] | None = None, real: bool = False
+    ) -> None:
         """Take in a batch.
 
-        images: uint8 [N, 3, H, W], 0 to 255; floats are refused, since nobody can tell their range. prompts: one per image, for
-        metrics that read them. real: whether these are real images, where no reference was given.
+        images: uint8 [N, 3, H, W], 0 to 255; floats are refused, since nobody can tell their range.
+        prompts: one per image, for metrics that read them. real: whether these are real images,
+        where no reference was given.
         """
         if real and self.reference is not None:
-            raise EvalkitError("Real images were given, and a reference too.", "Leave out one of them.")
-        if "text" in self.requests and not real and (prompts is None or len(prompts) != len(images)):
+            raise EvalkitError(
+                "Real images were given, and a reference too.", "Leave out one of them."
+            )
+        if (
+            "text" in self.requests
+            and not real
+            and (prompts is None or len(prompts) != len(images))
+        ):
             found = "no prompts" if prompts is None else f"{len(prompts)} prompts"
-            raise EvalkitError(f"{self.metric.name} was given {found} for {len(images)} images; expected one prompt per image.")
+            raise EvalkitError(
+                f"{self.metric.name} was given {found} for {len(images)} images; expected one prompt per image."
+            )
         features = _encoded(self.encoder, images)[self.metric.feature].to(self.device)
         for request in self._states():
             if request == "text" and not real:
                 reader = cast(TextEncoder, self.encoder)
-                self._list(request).append(reader.text([self.metric.prefix + prompt for prompt in prompts or ()]).to(self.device))
+                self._list(request).append(
+                    reader.text([self.metric.prefix + prompt for prompt in prompts or ()]).to(
+                        self.device
+                    )
+                )
             elif request == ("real" if real else "fake"):
                 self._list(request).append(features)
             elif request == ("real_moments" if real else "fake_moments"):
                 setattr(self, request, _merge(getattr(self, request), _moments(features)))
 
     def compute(self) -> Tensor:
-        """The value over all images of all processes, float64 []. Raises EvalkitError where there are too few."""
-        return self.metric.compute(**{request: self._input(request) for request in self.requests}).mean()
+        """The value over all images of all processes, float64 []. Raises EvalkitError where there
+        are too few.
+        """
+        return self.metric.compute(
+            **{request: self._input(request) for request in self.requests}
+        ).mean()
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
         """As torchmetrics; a process that has seen no images takes part with none."""
@@ -114,7 +145,11 @@ class SetMetric(torchmetrics.Metric):
         super().sync(*args, **kwargs)
 
     def _states(self) -> list[str]:
-        return [request for request in self.requests if self.reference is None or not request.startswith("real")]
+        return [
+            request
+            for request in self.requests
+            if self.reference is None or not request.startswith("real")
+        ]
 
     def _list(self, request: str) -> list[Tensor]:
         return getattr(self, request)
@@ -127,32 +162,50 @@ class SetMetric(torchmetrics.Metric):
             found = _unpacked(getattr(self, request))
             at_least(found.count, 2, side)
             return found
-        rows: list[Tensor] | Tensor = getattr(self, request)  # one tensor once the processes were gathered
+        rows: list[Tensor] | Tensor = getattr(
+            self, request
+        )  # one tensor once the processes were gathered
         at_least(len(rows), 1, side)
         return (torch.cat(rows) if isinstance(rows, list) else rows).cpu()
 
     def _of_reference(self, request: str) -> Tensor | Moments:
         reference, feature = cast(Reference, self.reference), self.metric.feature
-        held: Mapping[str, Tensor | Moments] = reference.moments if request == "real_moments" else reference.features
+        held: Mapping[str, Tensor | Moments] = (
+            reference.moments if request == "real_moments" else reference.features
+        )
         if feature not in held:
             kind = "moments" if request == "real_moments" else "features of single images"
-            raise EvalkitError(f"The reference holds no {kind} of {feature!r}, which {self.metric.name} needs.")
+            raise EvalkitError(
+                f"The reference holds no {kind} of {feature!r}, which {self.metric.name} needs."
+            )
         return held[feature]
 
     def _probe(self) -> int:
-        """The dimension of the feature, found with one gray picture; whatever is missing is said now and not after an epoch."""
+        """The dimension of the feature, found with one gray picture; whatever is missing is said
+        now and not after an epoch.
+        """
         name, feature = self.encoder.name, self.metric.feature
         if getattr(self.encoder, "grouped", False):
-            raise EvalkitError(f"The encoder {name} needs all pictures of a prompt at once.", "Use `evalkit score` for it.")
+            raise EvalkitError(
+                f"The encoder {name} needs all pictures of a prompt at once.",
+                "Use `evalkit score` for it.",
+            )
         if "text" in self.requests and not hasattr(self.encoder, "text"):
-            raise EvalkitError(f"{self.metric.name} reads prompts, and the encoder {name} does not.", "Take one of CLIP's kind.")
+            raise EvalkitError(
+                f"{self.metric.name} reads prompts, and the encoder {name} does not.",
+                "Take one of CLIP's kind.",
+            )
         found = _encoded(self.encoder, torch.full((1, 3, 64, 64), 128, dtype=torch.uint8))
         if feature not in found:
-            raise EvalkitError(f"{self.metric.name} needs {feature!r} features; the encoder {name} has {', '.join(found)}.")
+            raise EvalkitError(
+                f"{self.metric.name} needs {feature!r} features; the encoder {name} has {', '.join(found)}."
+            )
         dimension = found[feature].shape[1]
         for request in set(self.requests) - set(self._states()):
             real = self._of_reference(request)
-            same_dimension(dimension, len(real.mean) if isinstance(real, Moments) else real.shape[1])
+            same_dimension(
+                dimension, len(real.mean) if isinstance(real, Moments) else real.shape[1]
+            )
         return dimension
 
 
@@ -199,10 +252,13 @@ class ClipScore(_Named):
     line = _CLIP_SCORE
 
 
-# --- moments as one tensor: mean, count, covariance ----------------------------------------------------------------
+# --- moments as one tensor: mean, count, covariance
+# ----------------------------------------------------------------
 def _packed(moments: Moments) -> Tensor:
     """float64 [D + 2, D]."""
-    return torch.cat([moments.mean[None], torch.full_like(moments.mean, moments.count)[None], moments.cov])
+    return torch.cat(
+        [moments.mean[None], torch.full_like(moments.mean, moments.count)[None], moments.cov]
+    )
 
 
 def _unpacked(state: Tensor) -> Moments:
@@ -232,7 +288,8 @@ def _merged(states: Tensor) -> Tensor:
     return total
 
 
-# --- features of the batch at hand ---------------------------------------------------------------------------------
+# --- features of the batch at hand
+# ---------------------------------------------------------------------------------
 class _Batch(NamedTuple):
     images: weakref.ref[Tensor]
     version: int
@@ -243,7 +300,9 @@ _batches: list[_Batch] = []  # the last one only, and only as long as its tensor
 
 
 def _encoded(encoder: Encoder, images: Tensor) -> dict[str, Tensor]:
-    """Features of uint8 [N, 3, H, W] images. Those of the very tensor that was seen last, unchanged since, are known."""
+    """Features of uint8 [N, 3, H, W] images. Those of the very tensor that was seen last, unchanged
+    since, are known.
+    """
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3 or not len(images):
         found = f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
         raise EvalkitError(
@@ -251,7 +310,11 @@ def _encoded(encoder: Encoder, images: Tensor) -> dict[str, Tensor]:
             "Floats from 0 to 1 become that by `(images * 255).round().clamp(0, 255).to(torch.uint8)`.",
         )
     version = -1 if images.is_inference() else images._version
-    batch = _batches[0] if _batches and _batches[0].images() is images and _batches[0].version == version >= 0 else None
+    batch = (
+        _batches[0]
+        if _batches and _batches[0].images() is images and _batches[0].version == version >= 0
+        else None
+    )
     for known, features in batch.features if batch else ():
         if known is encoder:
             return features

@@ -1,15 +1,18 @@
-"""DALL-E in small (Ramesh et al. 2021): a Transformer that writes a picture as image tokens, one after another, given a text.
+"""DALL-E in small (Ramesh et al. 2021): a Transformer that writes a picture as image tokens, one
+after another, given a text.
 
 What is special here
-- The text is read by the text tower of a CLIP, which knows what words mean and hardly in which order they stand. Two blocks on top
-  of it, in which half of the heads look back and half ahead, tell every word what stands before it and what behind: which of two
-  things is on the left.
-- The token features are offered to every block as keys and values, before those of the image tokens; only image tokens are updated,
-  so a step costs 64 positions and not 64 + 24.
+- The text is read by the text tower of a CLIP, which knows what words mean and hardly in which
+  order they stand. Two blocks on top of it, in which half of the heads look back and half ahead,
+  tell every word what stands before it and what behind: which of two things is on the left.
+- The token features are offered to every block as keys and values, before those of the image
+  tokens; only image tokens are updated, so a step costs 64 positions and not 64 + 24.
 - The pooled text is added in every block, and is the input at the first position.
-- Row and column have position embeddings of their own, and every position is told the token above it, as it is the token to its
+- Row and column have position embeddings of their own, and every position is told the token above
+  it, as it is the token to its
   left: within a thing these two nearly settle what comes next.
-- Without a text (10% of the training) the same network is the unconditional model that classifier-free guidance needs.
+- Without a text (10% of the training) the same network is the unconditional model that
+  classifier-free guidance needs.
 """
 
 from __future__ import annotations
@@ -28,8 +31,9 @@ GUIDANCE = 1.8  # at sampling, of weights that were not taught by a guided teach
 
 
 def usual_temperature(guidance: float) -> float:
-    """Guidance makes too much of small chances, so the likelier tokens are preferred; who has learned to do without it has learned which
-    chances count."""
+    """Guidance makes too much of small chances, so the likelier tokens are preferred; who has
+    learned to do without it has learned which chances count.
+    """
     return 1.0 if guidance == 1 else 0.6
 
 
@@ -42,8 +46,9 @@ class Read(NamedTuple):
 
 
 class Cache:
-    """Keys and values of one block, of the text and of the image tokens sampled so far. Keys are kept transposed, and so read in
-    the order in which a query needs them."""
+    """Keys and values of one block, of the text and of the image tokens sampled so far. Keys are
+    kept transposed, and so read in the order in which a query needs them.
+    """
 
     def __init__(self, read: Read, length: int) -> None:
         count, heads, pieces, width = read.keys.shape
@@ -54,18 +59,27 @@ class Cache:
 
     def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         end = self.filled + keys.shape[2]
-        self.keys[..., self.filled : end], self.values[:, :, self.filled : end] = keys.transpose(2, 3), values
+        self.keys[..., self.filled : end], self.values[:, :, self.filled : end] = (
+            keys.transpose(2, 3),
+            values,
+        )
         self.filled = end
         return self.keys[..., :end].transpose(2, 3), self.values[:, :, :end]
 
 
 class DalleBlock(nn.Module):
-    """Attention of image tokens to the text and to earlier image tokens, then a feed-forward layer with squared ReLU."""
+    """Attention of image tokens to the text and to earlier image tokens, then a feed-forward layer
+    with squared ReLU.
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.norm_text, self.norm_attention, self.norm_feed = RMSNorm(width), RMSNorm(width), RMSNorm(width)
+        self.norm_text, self.norm_attention, self.norm_feed = (
+            RMSNorm(width),
+            RMSNorm(width),
+            RMSNorm(width),
+        )
         self.text_key_value = nn.Linear(width, 2 * width, bias=False)
         self.query_key_value = nn.Linear(width, 3 * width, bias=False)
         self.project = nn.Linear(width, width, bias=False)
@@ -78,7 +92,11 @@ class DalleBlock(nn.Module):
     def read(self, text: TextFeatures) -> Read:
         parts = self.text_key_value(self.norm_text(text.tokens)).unflatten(2, (2, self.heads, -1))
         keys, values = parts.permute(2, 0, 3, 1, 4)
-        return Read(F.rms_norm(keys, keys.shape[-1:], eps=1e-6), values, self.condition(text.pooled)[:, None])
+        return Read(
+            F.rms_norm(keys, keys.shape[-1:], eps=1e-6),
+            values,
+            self.condition(text.pooled)[:, None],
+        )
 
     def forward(self, x: Tensor, read: Read, mask: Tensor, cache: Cache | None = None) -> Tensor:
         """x: [N, L, D]. A cache holds the keys and values of the text already."""
@@ -88,10 +106,15 @@ class DalleBlock(nn.Module):
         """The first half of the block, attention: all that it has from the text."""
         x = x + read.shift
         parts = self.query_key_value(self.norm_attention(x)).unflatten(2, (3, self.heads, -1))
-        query, key = F.rms_norm(parts[:, :, :2], parts.shape[-1:], eps=1e-6).permute(2, 0, 3, 1, 4)  # each [N, heads, L, D / heads]
+        query, key = F.rms_norm(parts[:, :, :2], parts.shape[-1:], eps=1e-6).permute(
+            2, 0, 3, 1, 4
+        )  # each [N, heads, L, D / heads]
         value = parts[:, :, 2].transpose(1, 2)
         if cache is None:
-            key, value = torch.cat((read.keys, key), 2), torch.cat((read.values, value), 2)  # [N, heads, T + L, D / heads]
+            key, value = (
+                torch.cat((read.keys, key), 2),
+                torch.cat((read.values, value), 2),
+            )  # [N, heads, T + L, D / heads]
         else:
             key, value = cache.extend(key, value)
         return x + self.project(attend(query, key, value, mask).transpose(1, 2).flatten(2))
@@ -102,10 +125,21 @@ class DalleBlock(nn.Module):
 
 
 class Dalle(nn.Module):
-    def __init__(self, text: TextTower, codes: int, side: int = 8, width: int = 128, depth: int = 6, heads: int = 4) -> None:
+    def __init__(
+        self,
+        text: TextTower,
+        codes: int,
+        side: int = 8,
+        width: int = 128,
+        depth: int = 6,
+        heads: int = 4,
+    ) -> None:
         super().__init__()
         self.text, self.side, self.length, self.heads = text, side, side * side, heads
-        self.token, self.above = nn.Embedding(codes, width), nn.Embedding(codes + 1, width)  # the last one: there is nothing above
+        self.token, self.above = (
+            nn.Embedding(codes, width),
+            nn.Embedding(codes + 1, width),
+        )  # the last one: there is nothing above
         self.row, self.column = (nn.Parameter(0.02 * torch.randn(side, width)) for _ in range(2))
         self.start = nn.Linear(width, width, bias=False)
         self.order = nn.ModuleList(Block(width, heads) for _ in range(2))
@@ -124,7 +158,9 @@ class Dalle(nn.Module):
         """Piece numbers int64 [N, T] -> token features [N, T, D], mask [N, T] and pooled [N, D]."""
         numbers = ended(numbers, len(self.text.position))
         text = self.text(numbers)
-        mask = text.mask[:, None, None] & directions(numbers.shape[1], self.heads).to(numbers.device)  # [N, heads, T, T]
+        mask = text.mask[:, None, None] & directions(numbers.shape[1], self.heads).to(
+            numbers.device
+        )  # [N, heads, T, T]
         x = text.tokens
         for block in self.order:
             x = block(x, mask)
@@ -135,10 +171,12 @@ class Dalle(nn.Module):
         return (self.row[:, None] + self.column[None]).flatten(0, 1)
 
     def forward(self, numbers: Tensor, tokens: Tensor, hidden: Tensor | None = None) -> Tensor:
-        """Teacher forcing. numbers: int64 [N, T]; tokens: int64 [N, L] -> logits [N, L, codes]; position i sees tokens before i.
+        """Teacher forcing. numbers: int64 [N, T]; tokens: int64 [N, L] -> logits [N, L, codes];
+        position i sees tokens before i.
 
-        hidden: bool [N], pictures of which no token is seen, so that the text alone must say what is where. When the tokens before
-        are seen, what is asked for is only news at the first token of a thing, which is little to learn from.
+        hidden: bool [N], pictures of which no token is seen, so that the text alone must say what
+        is where. When the tokens before are seen, what is asked for is only news at the first token
+        of a thing, which is little to learn from.
         """
         text = self.encode_text(numbers)
         x = self.begin(text, tokens, hidden)
@@ -148,8 +186,12 @@ class Dalle(nn.Module):
         return self.head(self.norm(x))
 
     def begin(self, text: TextFeatures, tokens: Tensor, hidden: Tensor | None = None) -> Tensor:
-        """What the first block gets, [N, L, D]: at each place the tokens before it and above it, and where it is."""
-        over = F.pad(tokens[:, : -self.side], (self.side, 0), value=self.token.num_embeddings)  # [N, L]
+        """What the first block gets, [N, L, D]: at each place the tokens before it and above it,
+        and where it is.
+        """
+        over = F.pad(
+            tokens[:, : -self.side], (self.side, 0), value=self.token.num_embeddings
+        )  # [N, L]
         left, above = self.token(tokens[:, :-1]), self.above(over)
         if hidden is not None:
             seen = ~hidden[:, None, None]
@@ -157,9 +199,13 @@ class Dalle(nn.Module):
         return torch.cat((self.start(text.pooled)[:, None], left), 1) + above + self.positions()
 
     def sight(self, text: TextFeatures, length: int) -> Tensor:
-        """What each place may look at, bool [N, 1, L, T + L]: the text, itself and the places before it."""
+        """What each place may look at, bool [N, 1, L, T + L]: the text, itself and the places
+        before it.
+        """
         causal = torch.ones(length, length, dtype=torch.bool, device=text.mask.device).tril()
-        return torch.cat((text.mask[:, None].expand(-1, length, -1), causal.expand(len(text.mask), -1, -1)), 2)[:, None]
+        return torch.cat(
+            (text.mask[:, None].expand(-1, length, -1), causal.expand(len(text.mask), -1, -1)), 2
+        )[:, None]
 
     @torch.no_grad()
     def sample(
@@ -175,8 +221,9 @@ class Dalle(nn.Module):
     ) -> Tensor:
         """Draw one picture per text: int64 [N, L]. Without a temperature it is the usual one.
 
-        empty: the piece numbers of no text, int64 [1, T]. Every picture has random numbers of its own, from its seed. With
-        guidance g the logits are those without text plus g times the difference that the text makes (Ho and Salimans 2022).
+        empty: the piece numbers of no text, int64 [1, T]. Every picture has random numbers of its
+        own, from its seed. With guidance g the logits are those without text plus g times the
+        difference that the text makes (Ho and Salimans 2022).
         """
         count, guided = len(numbers), guidance != 1.0
         temperature = usual_temperature(guidance) if temperature is None else temperature
@@ -184,15 +231,26 @@ class Dalle(nn.Module):
         text = self.encode_text(rows)
         positions, pieces = self.positions(), text.tokens.shape[1]
         uniform = torch.stack(
-            [torch.rand(self.length, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) for seed in seeds]
+            [
+                torch.rand(
+                    self.length, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+                )
+                for seed in seeds
+            ]
         ).to(numbers.device)
         reads = [block.read(text) for block in self.each_block()]
         caches = [Cache(read, self.length) for read in reads]
-        seen = torch.cat((text.mask, text.mask.new_ones(len(rows), self.length)), 1)[:, None, None]  # [N, 1, 1, T + L]
+        seen = torch.cat((text.mask, text.mask.new_ones(len(rows), self.length)), 1)[
+            :, None, None
+        ]  # [N, 1, 1, T + L]
         drawn = numbers.new_empty(count, self.length)
         x = self.start(text.pooled)[:, None]
         for place in range(self.length):
-            over = drawn[:, place - self.side] if place >= self.side else drawn.new_full((count,), self.token.num_embeddings)
+            over = (
+                drawn[:, place - self.side]
+                if place >= self.side
+                else drawn.new_full((count,), self.token.num_embeddings)
+            )
             x = x + self.above(over.repeat(2 if guided else 1))[:, None] + positions[place]
             for block, read, cache in zip(self.each_block(), reads, caches, strict=True):
                 x = block(x, read, seen[..., : pieces + place + 1], cache)
@@ -206,9 +264,11 @@ class Dalle(nn.Module):
 
 
 def choose(logits: Tensor, uniform: Tensor, temperature: float, top_k: int, top_p: float) -> Tensor:
-    """One code per row by inverse transform sampling: logits [N, codes] and uniform [N] in 0..1 -> int64 [N].
+    """One code per row by inverse transform sampling: logits [N, codes] and uniform [N] in 0..1 ->
+    int64 [N].
 
-    top_k keeps the likeliest codes (0 = all); top_p of these keeps the fewest whose chances reach p (Holtzman et al. 2020).
+    top_k keeps the likeliest codes (0 = all); top_p of these keeps the fewest whose chances reach p
+    (Holtzman et al. 2020).
     """
     if temperature == 0:
         return logits.argmax(1)
@@ -217,5 +277,7 @@ def choose(logits: Tensor, uniform: Tensor, temperature: float, top_k: int, top_
     before = chances.cumsum(1) - chances
     chances = chances.masked_fill(before >= top_p, 0.0)
     total = chances.cumsum(1)
-    place = torch.searchsorted(total, (uniform * total[:, -1])[:, None], right=True).clamp(max=codes.shape[1] - 1)
+    place = torch.searchsorted(total, (uniform * total[:, -1])[:, None], right=True).clamp(
+        max=codes.shape[1] - 1
+    )
     return codes.gather(1, place)[:, 0]

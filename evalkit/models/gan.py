@@ -1,12 +1,15 @@
 """A text-conditional GAN that grows (Karras et al. 2018; Reed et al. 2016).
 
 What is special here
-- The generator starts at 4 x 4 and doubles: a convolution, smooth upsampling, more convolutions, each modulated by text and noise.
-  Every size has its own way to pixels, so that training can begin at 8 x 8, where a step costs a tenth, and fade in 16 and 32.
-- At 8 x 8 every place asks the words of the text what belongs there (as in Xu et al. 2018): one vector for the whole text does not
-  say which of two things stands where. So the words are read in order, by a small Transformer of its own.
-- While it is trained, an encoder says with which noise it should have drawn a real picture (Larsen et al. 2016; Zhu et al. 2017). So it
-  is told what was expected of it, which critics never tell, and cannot ignore the noise. The critics: `gan_critics`.
+- The generator starts at 4 x 4 and doubles: a convolution, smooth upsampling, more convolutions,
+  each modulated by text and noise. Every size has its own way to pixels, so that training can begin
+  at 8 x 8, where a step costs a tenth, and fade in 16 and 32.
+- At 8 x 8 every place asks the words of the text what belongs there (as in Xu et al. 2018): one
+  vector for the whole text does not say which of two things stands where. So the words are read in
+  order, by a small Transformer of its own.
+- While it is trained, an encoder says with which noise it should have drawn a real picture (Larsen
+  et al. 2016; Zhu et al. 2017). So it is told what was expected of it, which critics never tell,
+  and cannot ignore the noise. The critics: `gan_critics`.
 """
 
 from __future__ import annotations
@@ -21,8 +24,19 @@ from torch.nn import functional as F
 from evalkit.models.layers import attend
 from evalkit.models.text import TextFeatures, TextTower, ended
 
-WIDTHS = {4: 128, 8: 128, 16: 64, 32: 32, 64: 16, 128: 12}  # channels at each size of the picture; other sizes: `widths`
-TWICE = (16,)  # sizes of two convolutions, all others have one: here is where most of a thing's shape is drawn, and it is cheap
+WIDTHS = {
+    4: 128,
+    8: 128,
+    16: 64,
+    32: 32,
+    64: 16,
+    128: 12,
+}  # channels at each size of the picture; other sizes: `widths`
+TWICE = (
+    16,
+    # sizes of two convolutions, all others have one: here is where most of a thing's shape is drawn,
+    # and it is cheap
+)
 HEADS = 4
 
 
@@ -32,7 +46,9 @@ def sizes_of(widths: Mapping[int, int], size: int) -> list[int]:
     while sizes[-1] < size:
         sizes.append(2 * sizes[-1])
     if sizes[-1] != size or not widths.keys() >= set(sizes):
-        raise ValueError(f"No network for {size} pixels: expected 8, 16, 32, ... with widths for all sizes from 4, found {dict(widths)}.")
+        raise ValueError(
+            f"No network for {size} pixels: expected 8, 16, 32, ... with widths for all sizes from 4, found {dict(widths)}."
+        )
     return sizes
 
 
@@ -42,8 +58,11 @@ def scaled(text: Tensor) -> Tensor:
 
 
 class _Modulated(nn.Module):
-    """A convolution whose output, brought to unit root mean square, is scaled and shifted by the style. The mean is over the whole
-    picture: one number of each, which becomes part of the scale. Normalising every place took longer than a convolution."""
+    """A convolution whose output, brought to unit root mean square, is scaled and shifted by the
+    style. The mean is over the whole
+    picture: one number of each, which becomes part of the scale. Normalising every place took
+    longer than a convolution.
+    """
 
     def __init__(self, inputs: int, outputs: int, style: int) -> None:
         super().__init__()
@@ -72,51 +91,94 @@ class _Words(nn.Module):
 
     def forward(self, x: Tensor, text: TextFeatures) -> Tensor:
         """x: [N, channels, 8, 8]."""
-        query = self.query((x + self.place).flatten(2).transpose(1, 2)).unflatten(2, (HEADS, -1)).transpose(1, 2)
-        key, value = self.key_value(text.tokens).unflatten(2, (2, HEADS, -1)).permute(2, 0, 3, 1, 4)  # [N, HEADS, T, text / HEADS]
-        query, key = F.rms_norm(query, query.shape[-1:], eps=1e-6), F.rms_norm(key, key.shape[-1:], eps=1e-6)
-        seen = attend(query, key, value, text.mask[:, None, None]).transpose(1, 2).flatten(2)  # [N, 64, text]
+        query = (
+            self.query((x + self.place).flatten(2).transpose(1, 2))
+            .unflatten(2, (HEADS, -1))
+            .transpose(1, 2)
+        )
+        key, value = (
+            self.key_value(text.tokens).unflatten(2, (2, HEADS, -1)).permute(2, 0, 3, 1, 4)
+        )  # [N, HEADS, T, text / HEADS]
+        query, key = (
+            F.rms_norm(query, query.shape[-1:], eps=1e-6),
+            F.rms_norm(key, key.shape[-1:], eps=1e-6),
+        )
+        seen = (
+            attend(query, key, value, text.mask[:, None, None]).transpose(1, 2).flatten(2)
+        )  # [N, 64, text]
         return x + self.project(seen).transpose(1, 2).unflatten(2, (8, 8))
 
 
 class Gan(nn.Module):
     """The generator: text and noise to picture."""
 
-    def __init__(self, text: TextTower, noise: int = 64, size: int = 32, style: int = 192, widths: Mapping[int, int] = WIDTHS) -> None:
+    def __init__(
+        self,
+        text: TextTower,
+        noise: int = 64,
+        size: int = 32,
+        style: int = 192,
+        widths: Mapping[int, int] = WIDTHS,
+    ) -> None:
         super().__init__()
         self.noise, self.size, self.sizes = noise, size, sizes_of(widths, size)
         self.text, width = text, text.position.shape[1]
-        self.mapping = nn.Sequential(nn.Linear(width + noise, style), nn.LeakyReLU(0.2), nn.Linear(style, style), nn.LeakyReLU(0.2))
+        self.mapping = nn.Sequential(
+            nn.Linear(width + noise, style),
+            nn.LeakyReLU(0.2),
+            nn.Linear(style, style),
+            nn.LeakyReLU(0.2),
+        )
         self.start = nn.Linear(style, widths[4] * 16)
         pairs = list(zip(self.sizes, self.sizes[1:], strict=False))
-        self.first = nn.ModuleList(_Modulated(widths[small], widths[large], style) for small, large in pairs)
+        self.first = nn.ModuleList(
+            _Modulated(widths[small], widths[large], style) for small, large in pairs
+        )
         self.second = nn.ModuleList(
-            nn.ModuleList(_Modulated(widths[large], widths[large], style) for _ in range(2 if large in TWICE else 1)) for _, large in pairs
+            nn.ModuleList(
+                _Modulated(widths[large], widths[large], style)
+                for _ in range(2 if large in TWICE else 1)
+            )
+            for _, large in pairs
         )
         self.words = _Words(widths[8], width)
         self.pixels = nn.ModuleList(nn.Conv2d(widths[large], 3, 1) for _, large in pairs)
 
     def encode_text(self, numbers: Tensor) -> TextFeatures:
-        """Piece numbers int64 [N, T] -> token features [N, T, D], mask [N, T] and pooled [N, D], unit vectors."""
+        """Piece numbers int64 [N, T] -> token features [N, T, D], mask [N, T] and pooled [N, D],
+        unit vectors.
+        """
         return self.text(ended(numbers, len(self.text.position)))
 
     def noise_of(self, seeds: Sequence[int]) -> Tensor:
         """Each picture's own noise, from its seed: float [N, noise]."""
-        return torch.stack([torch.randn(self.noise, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+        return torch.stack(
+            [
+                torch.randn(self.noise, generator=torch.Generator().manual_seed(seed))
+                for seed in seeds
+            ]
+        )
 
     def plan(self, text: TextFeatures, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """All that a text decides about a picture: the style, float [N, style], and what is where, float [N, channels, 8, 8]."""
+        """All that a text decides about a picture: the style, float [N, style], and what is where,
+        float [N, channels, 8, 8].
+        """
         style = self.mapping(torch.cat((scaled(text.pooled), noise), 1))
         x = self._enlarged(0, self.start(style).unflatten(1, (-1, 4, 4)), style)
         return style, self.words(x, text)
 
     def _enlarged(self, level: int, x: Tensor, style: Tensor) -> Tensor:
-        return F.interpolate(self.first[level](x, style), scale_factor=2, mode="bilinear", align_corners=False)
+        return F.interpolate(
+            self.first[level](x, style), scale_factor=2, mode="bilinear", align_corners=False
+        )
 
-    def forward(self, text: TextFeatures, noise: Tensor, size: int | None = None, fade: float = 1.0) -> Tensor:
+    def forward(
+        self, text: TextFeatures, noise: Tensor, size: int | None = None, fade: float = 1.0
+    ) -> Tensor:
         """noise: float [N, noise] -> float [N, 3, size, size], -1..1.
 
-        fade < 1 mixes in the picture of half the size: 0 is that picture enlarged, 1 the new one alone.
+        fade < 1 mixes in the picture of half the size: 0 is that picture enlarged, 1 the new one
+        alone.
         """
         last = self.sizes[1:].index(size or self.size)
         style, x = self.plan(text, noise)
@@ -129,8 +191,12 @@ class Gan(nn.Module):
                 x = convolution(x, style)  # [N, channels, 8 << level, 8 << level]
         picture = self.pixels[last](x)
         if fade < 1 and last > 0:
-            small = F.interpolate(self.pixels[last - 1](before), scale_factor=2, mode="bilinear", align_corners=False)
-            picture = torch.lerp(small.to(picture.dtype), picture, fade)  # which on CUDA comes enlarged as float32 even under autocast
+            small = F.interpolate(
+                self.pixels[last - 1](before), scale_factor=2, mode="bilinear", align_corners=False
+            )
+            picture = torch.lerp(
+                small.to(picture.dtype), picture, fade
+            )  # which on CUDA comes enlarged as float32 even under autocast
         return torch.tanh(picture)
 
 
@@ -159,7 +225,10 @@ class Encoder(nn.Module):
         while size > 4:
             layers += [nn.Conv2d(channels, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
             channels, width, size = width, min(2 * width, 128), size // 2
-        self.layers, self.guess = nn.Sequential(*layers, nn.Flatten()), nn.Linear(16 * channels, 2 * noise)
+        self.layers, self.guess = (
+            nn.Sequential(*layers, nn.Flatten()),
+            nn.Linear(16 * channels, 2 * noise),
+        )
 
     def forward(self, pictures: Tensor) -> Guess:
         """pictures: float [N, 3, size, size], -1..1."""

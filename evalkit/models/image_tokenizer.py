@@ -1,11 +1,13 @@
-"""The discrete image tokenizer: pixels to a grid of tokens and back (32 x 32 pixels to 8 x 8 tokens at the factor 4).
+"""The discrete image tokenizer: pixels to a grid of tokens and back (32 x 32 pixels to 8 x 8 tokens
+at the factor 4).
 
 What is special here
-- Finite scalar quantisation (Mentzer et al. 2023): every channel of the latent is rounded to a few levels, and the token is the
-  mixed-radix number of the levels. There is no codebook to keep alive.
-- The encoder sees one patch of the picture per token and nothing around it: the same sprite in the same place of the grid is the
-  same tokens whatever stands beside it, which is what a Transformer can learn. With an encoder that looks around, every token
-  changes with its neighbours, and most of what the Transformer then learns is that noise. The decoder does look around.
+- Finite scalar quantisation (Mentzer et al. 2023): every channel of the latent is rounded to a few
+  levels, and the token is the mixed-radix number of the levels. There is no codebook to keep alive.
+- The encoder sees one patch of the picture per token and nothing around it: the same sprite in the
+  same place of the grid is the same tokens whatever stands beside it, which is what a Transformer
+  can learn. With an encoder that looks around, every token changes with its neighbours, and most of
+  what the Transformer then learns is that noise. The decoder does look around.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ from evalkit.models.layers import Residual
 
 
 class ImageTokenizer(nn.Module):
-    def __init__(self, levels: Sequence[int] = (8, 8, 8, 6), width: int = 64, doublings: int = 2) -> None:
+    def __init__(
+        self, levels: Sequence[int] = (8, 8, 8, 6), width: int = 64, doublings: int = 2
+    ) -> None:
         super().__init__()
         self.levels, self.codes, self.factor = tuple(levels), prod(levels), 2**doublings
         wide = width * 3 // 2
@@ -31,14 +35,20 @@ class ImageTokenizer(nn.Module):
         up: list[nn.Module] = []
         for step in range(doublings):
             inputs, outputs = wide >> step, wide >> (step + 1)
-            up += [nn.Conv2d(inputs, 4 * outputs, 3, padding=1), nn.PixelShuffle(2), *([Residual(outputs)] if step < doublings - 1 else [])]
+            up += [
+                nn.Conv2d(inputs, 4 * outputs, 3, padding=1),
+                nn.PixelShuffle(2),
+                *([Residual(outputs)] if step < doublings - 1 else []),
+            ]
         last = wide >> doublings
         self.decoder = nn.Sequential(
             nn.Conv2d(len(levels), wide, 3, padding=1), Residual(wide), Residual(wide), Residual(wide), *up,
             nn.GroupNorm(8, last), nn.SiLU(), nn.Conv2d(last, 3, 3, padding=1),
         )  # fmt: skip
         self.register_buffer("reach", (torch.tensor(self.levels) - 1) / 2, persistent=False)
-        self.register_buffer("radix", torch.tensor([prod(levels[:k]) for k in range(len(levels))]), persistent=False)
+        self.register_buffer(
+            "radix", torch.tensor([prod(levels[:k]) for k in range(len(levels))]), persistent=False
+        )
 
     reach: Tensor  # float32 [C]: level k of channel c stands for (k - reach) / reach in -1..1
     radix: Tensor  # int64 [C]
@@ -63,5 +73,13 @@ class ImageTokenizer(nn.Module):
     def decode(self, tokens: Tensor) -> Tensor:
         """tokens int64 [N, h * w] -> float [N, 3, S, S], about -1..1."""
         side = int(tokens.shape[1] ** 0.5)
-        levels = torch.stack([tokens // int(radix) % count for radix, count in zip(self.radix, self.levels, strict=True)], 1)
-        return self.decoder(((levels - self.reach[:, None]) / self.reach[:, None]).unflatten(2, (side, side)))
+        levels = torch.stack(
+            [
+                tokens // int(radix) % count
+                for radix, count in zip(self.radix, self.levels, strict=True)
+            ],
+            1,
+        )
+        return self.decoder(
+            ((levels - self.reach[:, None]) / self.reach[:, None]).unflatten(2, (side, side))
+        )

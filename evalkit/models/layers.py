@@ -19,10 +19,12 @@ class RMSNorm(nn.Module):
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
-    """Attention (Vaswani et al. 2017) of normalised queries and keys, each [N, heads, length, D / heads].
+    """Attention (Vaswani et al. 2017) of normalised queries and keys, each [N, heads, length, D /
+    heads].
 
-    mask: bool, True where attention is allowed, broadcast to [N, heads, queries, keys]. Written out, since at our lengths (up to
-    88) this takes a third of the time of PyTorch's fused kernel on a CPU.
+    mask: bool, True where attention is allowed, broadcast to [N, heads, queries, keys]. Written
+    out, since at our lengths (up to 88) this takes a third of the time of PyTorch's fused kernel on
+    a CPU.
     """
     scores = (query * (2.0 / query.shape[-1] ** 0.5)) @ key.transpose(2, 3)
     return scores.masked_fill(~mask, -1e4).softmax(-1).to(value.dtype) @ value
@@ -31,8 +33,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
 class Block(nn.Module):
     """Attention and a feed-forward layer, each on a normalised residual stream.
 
-    QK-norm (Henry et al. 2020) and squared ReLU (So et al. 2021); output projections start at zero, so that a new block is
-    the identity.
+    QK-norm (Henry et al. 2020) and squared ReLU (So et al. 2021); output projections start at zero,
+    so that a new block is the identity.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -49,15 +51,24 @@ class Block(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """x: [N, T, D]. mask: bool, True where attention is allowed, broadcast to [N, heads, T, T]."""
         count, length, width = x.shape
-        parts = self.query_key_value(self.norm_attention(x)).view(count, length, 3, self.heads, width // self.heads)
+        parts = self.query_key_value(self.norm_attention(x)).view(
+            count, length, 3, self.heads, width // self.heads
+        )
         query, key, value = parts.permute(2, 0, 3, 1, 4)  # each [N, heads, T, D / heads]
-        query, key = F.rms_norm(query, query.shape[-1:], eps=1e-6), F.rms_norm(key, key.shape[-1:], eps=1e-6)
-        x = x + self.project(attend(query, key, value, mask).transpose(1, 2).reshape(count, length, width))
+        query, key = (
+            F.rms_norm(query, query.shape[-1:], eps=1e-6),
+            F.rms_norm(key, key.shape[-1:], eps=1e-6),
+        )
+        x = x + self.project(
+            attend(query, key, value, mask).transpose(1, 2).reshape(count, length, width)
+        )
         return x + self.contract(F.relu(self.expand(self.norm_feed(x))).square())
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions on a residual path, with group normalisation; the second convolution starts at zero."""
+    """Two 3x3 convolutions on a residual path, with group normalisation; the second convolution
+    starts at zero.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -1,4 +1,6 @@
-"""Rebuilds the bundled networks from their weight files: safetensors only, checked against the configuration in the header."""
+"""Rebuilds the bundled networks from their weight files: safetensors only, checked against the
+configuration in the header.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ def fingerprint(*weights: Path) -> str:
 
 
 def codes_fingerprint(tokenizer: ImageTokenizer) -> str:
-    """A hash of what an image tokenizer's tokens mean: of its encoder. Another decoder draws the same tokens, finer or coarser."""
+    """A hash of what an image tokenizer's tokens mean: of its encoder. Another decoder draws the
+    same tokens, finer or coarser.
+    """
     digest = hashlib.sha256(json.dumps(tokenizer.levels).encode())
     for name, weights in sorted(tokenizer.encoder.state_dict(prefix="encoder.").items()):
         digest.update(name.encode() + weights.cpu().numpy().tobytes())
@@ -54,24 +58,37 @@ def codes_fingerprint(tokenizer: ImageTokenizer) -> str:
 
 
 def read_weights(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Configuration and float32 weights of one of our files. Raises EvalkitError for any other file."""
+    """Configuration and float32 weights of one of our files. Raises EvalkitError for any other
+    file.
+    """
     if not path.is_file():
-        raise EvalkitError(f"There are no {kind} weights at {path}.", "Train them with `evalkit train`, or install evalkit again.")
+        raise EvalkitError(
+            f"There are no {kind} weights at {path}.",
+            "Train them with `evalkit train`, or install evalkit again.",
+        )
     try:
         with safe_open(path, framework="pt") as file:
             config = json.loads((file.metadata() or {}).get("config", "{}"))
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
-        raise EvalkitError(f"{path} is not a safetensors file: {error}.", "Weights are read from safetensors only.") from error
-    if config.get("kind") == kind and (gone := [name for name in FIELDS[kind] if name not in config]):
         raise EvalkitError(
-            f"{path} is of another version: its header lacks {', '.join(gone)}.", "Train it again, or use the bundled weights."
+            f"{path} is not a safetensors file: {error}.", "Weights are read from safetensors only."
+        ) from error
+    if config.get("kind") == kind and (
+        gone := [name for name in FIELDS[kind] if name not in config]
+    ):
+        raise EvalkitError(
+            f"{path} is of another version: its header lacks {', '.join(gone)}.",
+            "Train it again, or use the bundled weights.",
         )
     if config.get("kind") != kind:
         raise EvalkitError(
-            f"{path} holds {config.get('kind', 'unknown')!r} weights, expected {kind!r}.", "Give the file of the right model."
+            f"{path} holds {config.get('kind', 'unknown')!r} weights, expected {kind!r}.",
+            "Give the file of the right model.",
         )
-    return config, {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+    return config, {
+        name: value.float() if value.is_floating_point() else value for name, value in state.items()
+    }
 
 
 def fill(network: nn.Module, state: dict[str, Tensor], path: Path) -> None:
@@ -93,7 +110,9 @@ def fill(network: nn.Module, state: dict[str, Tensor], path: Path) -> None:
 
 def load_classifier(path: Path) -> MiniInception:
     config, state = read_weights(path, "classifier")
-    network = MiniInception(len(config["nouns"]), len(config["colours"]), len(config["backgrounds"]), config["width"])
+    network = MiniInception(
+        len(config["nouns"]), len(config["colours"]), len(config["backgrounds"]), config["width"]
+    )
     fill(network, state, path)
     return network.requires_grad_(True)
 
@@ -121,17 +140,25 @@ def load_image_tokenizer(path: Path) -> tuple[ImageTokenizer, dict[str, Any]]:
 def load_dalle(path: Path) -> tuple[Dalle, dict[str, Any]]:
     config, state = read_weights(path, "dalle")
     tower = TextTower(len(config["pieces"]) + 2, config["context"], config["width"])
-    network = Dalle(tower, config["codes"], config["side"], config["width"], config["depth"], config["heads"])
+    network = Dalle(
+        tower, config["codes"], config["side"], config["width"], config["depth"], config["heads"]
+    )
     fill(network, state, path)
     for block in network.blocks:
-        layer = cast(DalleBlock, block).contract  # many inputs, few outputs: 2.5 times as fast where weights lie transposed in memory
+        layer = (
+            cast(DalleBlock, block).contract
+        )  # many inputs, few outputs: 2.5 times as fast where weights lie transposed in memory
         layer.weight.data = layer.weight.data.T.contiguous().T
     return network, config
 
 
 def load_gan(path: Path) -> tuple[Gan, dict[str, Any]]:
     config, state = read_weights(path, "gan")
-    tower = TextTower(len(config["pieces"]) + 2, config["context"], config["width"], config["depth"], ordered=True)
+    tower = TextTower(
+        len(config["pieces"]) + 2, config["context"], config["width"], config["depth"], ordered=True
+    )
     network = Gan(tower, noise=config["noise"], size=config["size"], widths=dict(config["widths"]))
     fill(network, state, path)
-    return network.to(memory_format=torch.channels_last), config  # which draws 1.5 times as fast on a processor
+    return network.to(
+        memory_format=torch.channels_last
+    ), config  # which draws 1.5 times as fast on a processor

@@ -1,4 +1,6 @@
-"""The small CLIP of the bundled world (Radford et al. 2021): pictures and captions in one space of unit vectors."""
+"""The small CLIP of the bundled world (Radford et al. 2021): pictures and captions in one space of
+unit vectors.
+"""
 
 from __future__ import annotations
 
@@ -11,27 +13,39 @@ from evalkit.models.text import TextFeatures, TextTower
 
 
 class MiniClip(nn.Module):
-    """The image tower is the trunk of a classifier and an attention pool that keeps positions, so that "left of" can be seen."""
+    """The image tower is the trunk of a classifier and an attention pool that keeps positions, so
+    that "left of" can be seen.
+    """
 
-    def __init__(self, trunk: MiniInception, vocabulary: int, context: int, width: int = 128) -> None:
+    def __init__(
+        self, trunk: MiniInception, vocabulary: int, context: int, width: int = 128
+    ) -> None:
         super().__init__()
-        self.trunk = nn.ModuleDict({name: getattr(trunk, name) for name in ("stem", "middle", "quarter", "eighth")})
+        self.trunk = nn.ModuleDict(
+            {name: getattr(trunk, name) for name in ("stem", "middle", "quarter", "eighth")}
+        )
         fine, coarse = trunk.fine_channels, trunk.coarse_channels
         self.mix = nn.Conv2d(fine, width, 1)
         self.position = nn.Parameter(0.02 * torch.randn(width, 8, 8))
         self.attend = nn.Conv2d(width, 8, 1)  # 8 attention maps
-        self.embed = nn.Sequential(nn.Linear(8 * width + coarse, 2 * width), nn.ReLU(), nn.Linear(2 * width, width))
+        self.embed = nn.Sequential(
+            nn.Linear(8 * width + coarse, 2 * width), nn.ReLU(), nn.Linear(2 * width, width)
+        )
         self.text = TextTower(vocabulary, context, width)
         self.project = nn.Linear(width, width)
         self.log_scale = nn.Parameter(torch.tensor(2.3))
 
     def image(self, images: Tensor) -> Tensor:
         """float [N, 3, 32, 32] in -1..1 -> unit vectors [N, width]."""
-        fine = self.trunk["quarter"](self.trunk["middle"](self.trunk["stem"](images)))  # [N, 4w, 8, 8]
+        fine = self.trunk["quarter"](
+            self.trunk["middle"](self.trunk["stem"](images))
+        )  # [N, 4w, 8, 8]
         coarse = self.trunk["eighth"](fine).mean((2, 3))
         cells = F.relu(self.mix(fine) + self.position)  # [N, width, 8, 8]
         weights = self.attend(cells).flatten(2).softmax(-1)  # [N, 8, 64]
-        pooled = torch.einsum("nap,ncp->nac", weights, cells.flatten(2)).flatten(1)  # [N, 8 * width]
+        pooled = torch.einsum("nap,ncp->nac", weights, cells.flatten(2)).flatten(
+            1
+        )  # [N, 8 * width]
         return F.normalize(self.embed(torch.cat((pooled, coarse), 1)), dim=-1)
 
     def texts(self, numbers: Tensor) -> Tensor:
@@ -39,6 +53,8 @@ class MiniClip(nn.Module):
         return self.read(numbers).pooled
 
     def read(self, numbers: Tensor) -> TextFeatures:
-        """int64 [N, T] -> the features of the words [N, T, width], and as pooled ones the unit vectors [N, width]."""
+        """int64 [N, T] -> the features of the words [N, T, width], and as pooled ones the unit
+        vectors [N, width].
+        """
         text = self.text(numbers)
         return text._replace(pooled=F.normalize(self.project(text.pooled), dim=-1))

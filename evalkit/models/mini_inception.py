@@ -1,7 +1,9 @@
-"""The small classifier of the bundled world: what stands where, in which colour, before which background.
+"""The small classifier of the bundled world: what stands where, in which colour, before which
+background.
 
-Its pooled features and logits serve `mini-inception` (FID, IS and their kin); a second one with another seed and width judges
-what the generators draw. It is trained on dense targets, the class of every 8 x 8 cell: global labels alone did not train.
+Its pooled features and logits serve `mini-inception` (FID, IS and their kin); a second one with
+another seed and width judges what the generators draw. It is trained on dense targets, the class of
+every 8 x 8 cell: global labels alone did not train.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ GRID = 8  # cells per side
 class Findings(NamedTuple):
     pool: Tensor  # float32 [N, 8 * width], the features for FID
     logits: Tensor  # float32 [N, nouns], of the whole picture
-    nouns: Tensor  # float32 [N, nouns + 1, 8, 8], class of the thing whose centre is in the cell; the last one is "nothing"
+    # float32 [N, nouns + 1, 8, 8], class of the thing whose centre is in the cell; the last one is
+    # "nothing"
+    nouns: Tensor
     colours: Tensor  # float32 [N, colours, 8, 8]
     backgrounds: Tensor  # float32 [N, backgrounds]
 
@@ -43,9 +47,13 @@ class _Layer(nn.Module):
 class MiniInception(nn.Module):
     def __init__(self, nouns: int, colours: int, backgrounds: int, width: int = 24) -> None:
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
+        )
         self.middle = _Layer(width, 2 * width, 2)
-        self.quarter = nn.Sequential(_Layer(2 * width, 4 * width, 2), _Layer(4 * width, 4 * width, 1))
+        self.quarter = nn.Sequential(
+            _Layer(2 * width, 4 * width, 2), _Layer(4 * width, 4 * width, 1)
+        )
         self.eighth = _Layer(4 * width, 8 * width, 2)
         self.fine_channels, self.coarse_channels = 4 * width, 8 * width
         self.context = nn.Conv2d(8 * width, 4 * width, 1)  # tells every cell what is around it
@@ -61,7 +69,9 @@ class MiniInception(nn.Module):
         return fine, coarse
 
     def maps(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The trunk's maps and the one before them: [N, 2 * width, 16, 16], [N, 4 * width, 8, 8] and [N, 8 * width, 4, 4]."""
+        """The trunk's maps and the one before them: [N, 2 * width, 16, 16], [N, 4 * width, 8, 8]
+        and [N, 8 * width, 4, 4].
+        """
         middle = self.middle(self.stem(images))
         fine = self.quarter(middle)
         return middle, fine, self.eighth(fine)
@@ -69,8 +79,12 @@ class MiniInception(nn.Module):
     def forward(self, images: Tensor) -> Findings:
         fine, coarse = self.trunk(images)
         pool = coarse.mean((2, 3))
-        cells = self.cells(fine + F.interpolate(self.context(coarse), scale_factor=2, mode="nearest"))
-        return Findings(pool, self.whole(pool), self.nouns(cells), self.colours(cells), self.backgrounds(pool))
+        cells = self.cells(
+            fine + F.interpolate(self.context(coarse), scale_factor=2, mode="nearest")
+        )
+        return Findings(
+            pool, self.whole(pool), self.nouns(cells), self.colours(cells), self.backgrounds(pool)
+        )
 
 
 class Detection(NamedTuple):
@@ -83,19 +97,27 @@ class Detection(NamedTuple):
 
 @torch.no_grad()
 def detect(findings: Findings, threshold: float = 0.5) -> list[list[Detection]]:
-    """The things in every picture: peaks of "something is here" among the 3 x 3 neighbours, best first."""
+    """The things in every picture: peaks of "something is here" among the 3 x 3 neighbours, best
+    first.
+    """
     chances = findings.nouns.float().softmax(1)
     something = 1 - chances[:, -1]  # [N, 8, 8]
-    peaks = (something >= threshold) & (something == F.max_pool2d(something[:, None], 3, 1, 1)[:, 0])
+    peaks = (something >= threshold) & (
+        something == F.max_pool2d(something[:, None], 3, 1, 1)[:, 0]
+    )
     noun, colour = chances[:, :-1].argmax(1), findings.colours.argmax(1)
     found: list[list[Detection]] = [[] for _ in range(len(chances))]
     for n, y, x in peaks.nonzero().tolist():
-        found[n].append(Detection(int(noun[n, y, x]), int(colour[n, y, x]), x, y, float(something[n, y, x])))
+        found[n].append(
+            Detection(int(noun[n, y, x]), int(colour[n, y, x]), x, y, float(something[n, y, x]))
+        )
     return [sorted(things, key=lambda thing: -thing.score) for things in found]
 
 
 def at_32(images: Tensor) -> Tensor:
-    """float [N, C, S, S] of any size -> [N, C, 32, 32], as the classifiers look at pictures that a network has drawn."""
+    """float [N, C, S, S] of any size -> [N, C, 32, 32], as the classifiers look at pictures that a
+    network has drawn.
+    """
     if images.shape[-1] == 32:
         return images
     if images.shape[-1] > 32:

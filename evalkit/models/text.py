@@ -1,4 +1,6 @@
-"""Text encoding: words to subword pieces, pieces to vectors. Shared by the CLIP, the Transformer and the GAN."""
+"""Text encoding: words to subword pieces, pieces to vectors. Shared by the CLIP, the Transformer
+and the GAN.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +30,12 @@ class TextFeatures(NamedTuple):
 
 
 class SubwordTokenizer:
-    """Texts to the numbers of subword pieces, by the longest match from the left (WordPiece; Wu et al. 2016).
+    """Texts to the numbers of subword pieces, by the longest match from the left (WordPiece; Wu et
+    al. 2016).
 
-    pieces: beginnings of words as they are ("skateboard"), continuations behind "##" ("##ing"). A word that cannot be put together
-    becomes `UNKNOWN`; what does not fit the context is cut off at its end.
+    pieces: beginnings of words as they are ("skateboard"), continuations behind "##" ("##ing"). A
+    word that cannot be put together becomes `UNKNOWN`; what does not fit the context is cut off at
+    its end.
     """
 
     def __init__(self, pieces: Sequence[str], context: int) -> None:
@@ -44,8 +48,10 @@ class SubwordTokenizer:
         return len(self.pieces) + 2
 
     def split(self, word: str, whole: bool = True) -> tuple[int, ...]:
-        """The numbers of a word's pieces, [UNKNOWN] where it has none. whole=False takes apart even a word that is one piece,
-        where that can be done: trained on both forms now and then, a model learns what the endings mean (Provilkov et al. 2020)."""
+        """The numbers of a word's pieces, [UNKNOWN] where it has none. whole=False takes apart even
+        a word that is one piece, where that can be done: trained on both forms now and then, a
+        model learns what the endings mean (Provilkov et al. 2020).
+        """
         found = self._splits.get((word, whole))
         if found is None:
             found = self._splits[word, whole] = self._split(word, whole)
@@ -64,14 +70,24 @@ class SubwordTokenizer:
         return tuple(numbers)
 
     def numbers(self, words: Sequence[str], apart: Collection[int] = ()) -> list[int]:
-        """All pieces of a text that is split into words; the words at the places `apart` are taken apart."""
+        """All pieces of a text that is split into words; the words at the places `apart` are taken
+        apart.
+        """
         if not apart:
             return list(chain.from_iterable(map(self.split, words)))
-        return [number for place, word in enumerate(words) for number in self.split(word, place not in apart)]
+        return [
+            number
+            for place, word in enumerate(words)
+            for number in self.split(word, place not in apart)
+        ]
 
     def pad(self, rows: Sequence[Sequence[int]]) -> Tensor:
-        """int64 [N, context], padded with 0; a text of nothing is one unknown piece, the mark of "no text"."""
-        padded = np.zeros((len(rows), self.context), np.int64)  # whose rows are filled in a tenth of the time that a tensor's take
+        """int64 [N, context], padded with 0; a text of nothing is one unknown piece, the mark of
+        "no text".
+        """
+        padded = np.zeros(
+            (len(rows), self.context), np.int64
+        )  # whose rows are filled in a tenth of the time that a tensor's take
         for row, numbers in zip(padded, rows, strict=True):
             cut = numbers[: self.context] or [UNKNOWN]
             row[: len(cut)] = cut
@@ -83,9 +99,14 @@ class SubwordTokenizer:
 
 
 def learn_pieces(texts: Iterable[Sequence[str]], count: int) -> tuple[str, ...]:
-    """The `count` pieces of a collection of split texts, by byte pair encoding (Sennrich et al. 2016): first every letter, as a
-    beginning and as a continuation, then always the pair of pieces that stands together most often. Ties go by the alphabet."""
-    words = [(["##" * (place > 0) + letter for place, letter in enumerate(word)], times) for word, times in _counted(texts)]
+    """The `count` pieces of a collection of split texts, by byte pair encoding (Sennrich et al.
+    2016): first every letter, as a beginning and as a continuation, then always the pair of pieces
+    that stands together most often. Ties go by the alphabet.
+    """
+    words = [
+        (["##" * (place > 0) + letter for place, letter in enumerate(word)], times)
+        for word, times in _counted(texts)
+    ]
     pieces = sorted({piece for split, _ in words for piece in split})
     pairs: Counter[tuple[str, str]] = Counter()
     within: dict[tuple[str, str], set[int]] = defaultdict(set)
@@ -124,24 +145,40 @@ def _merged(split: list[str], pair: tuple[str, str]) -> list[str]:
 
 
 def ended(numbers: Tensor, context: int) -> Tensor:
-    """Piece numbers int64 [N, T] with an unknown piece behind each text, where the context leaves room for it. There a place of a picture
-    looks that no word is about. Without it a text of one word tells every place that word, and none that it should be elsewhere."""
+    """Piece numbers int64 [N, T] with an unknown piece behind each text, where the context leaves
+    room for it. There a place of a picture looks that no word is about. Without it a text of one
+    word tells every place that word, and none that it should be elsewhere.
+    """
     numbers = F.pad(numbers, (0, 1))[:, :context]
     lengths = (numbers != PADDING).sum(1, keepdim=True)
-    return torch.where(torch.arange(numbers.shape[1], device=numbers.device) == lengths, UNKNOWN, numbers)
+    return torch.where(
+        torch.arange(numbers.shape[1], device=numbers.device) == lengths, UNKNOWN, numbers
+    )
 
 
 def directions(length: int, heads: int) -> Tensor:
-    """Which pieces a head looks at, bool [heads, length, length]: half of the heads look back and half ahead. What is before a word and
-    what is behind it is learned in no time so, and hardly at all where every head looks both ways."""
+    """Which pieces a head looks at, bool [heads, length, length]: half of the heads look back and
+    half ahead. What is before a word and what is behind it is learned in no time so, and hardly at
+    all where every head looks both ways.
+    """
     both = torch.ones(length, length, dtype=torch.bool)
     return torch.stack([both.tril() if head % 2 else both.triu() for head in range(heads)])
 
 
 class TextTower(nn.Module):
-    """A Transformer over pieces (Vaswani et al. 2017, pre-normalised), whose heads look both ways, or half of them back and half ahead."""
+    """A Transformer over pieces (Vaswani et al. 2017, pre-normalised), whose heads look both ways,
+    or half of them back and half ahead.
+    """
 
-    def __init__(self, vocabulary: int, context: int, width: int = 128, depth: int = 3, heads: int = 4, ordered: bool = False) -> None:
+    def __init__(
+        self,
+        vocabulary: int,
+        context: int,
+        width: int = 128,
+        depth: int = 3,
+        heads: int = 4,
+        ordered: bool = False,
+    ) -> None:
         super().__init__()
         self.heads, self.ordered = heads, ordered
         self.word = nn.Embedding(vocabulary, width, padding_idx=PADDING)

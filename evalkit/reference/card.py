@@ -35,24 +35,37 @@ def read_card(folder: Path) -> Card:
     """The card of a reference's folder."""
     try:
         facts = tomllib.loads((folder / "card.toml").read_text(encoding="utf-8"))
-        texts = {key: str(facts[key]) for key in ("name", "description", "source", "licence", "date", "command", "image_hash")}
+        texts = {
+            key: str(facts[key])
+            for key in ("name", "description", "source", "licence", "date", "command", "image_hash")
+        }
         encoders = tuple(sorted(path.stem for path in folder.glob("*.npz")))
         return Card(count=int(facts["count"]), encoders=encoders, path=folder, **texts)
     except (OSError, ValueError, KeyError) as error:
-        raise EvalkitError(f"The card of the reference in {folder} cannot be read: {error!r}.", "Build the reference again.") from error
+        raise EvalkitError(
+            f"The card of the reference in {folder} cannot be read: {error!r}.",
+            "Build the reference again.",
+        ) from error
 
 
 def write_card(
-    folder: Path, facts: Mapping[str, Any], encoders: Sequence[Mapping[str, Any]], found: Mapping[str, Any] | None = None
+    folder: Path,
+    facts: Mapping[str, Any],
+    encoders: Sequence[Mapping[str, Any]],
+    found: Mapping[str, Any] | None = None,
 ) -> None:
-    """card.toml: what the statistics are of, and where they come from. The date is today's where `facts` has none.
+    """card.toml: what the statistics are of, and where they come from. The date is today's where
+    `facts` has none.
 
     encoders: of each its `name` and what is known of its file. found: the firewall's summary.
     """
     day = facts.get("date") or datetime.now(UTC).date().isoformat()
     order = ("name", "description", "count", "source", "licence", "date", "command", "image_hash")
     whole = {**dict(facts), "date": day}
-    lines = [f"{key} = {_toml(whole[key])}" for key in (*order, *(key for key in whole if key not in order))]
+    lines = [
+        f"{key} = {_toml(whole[key])}"
+        for key in (*order, *(key for key in whole if key not in order))
+    ]
     if found is not None:
         lines += [
             "",
@@ -70,4 +83,6 @@ def write_card(
 
 
 def _toml(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # of JSON's values these are TOML's too
+    return json.dumps(value, ensure_ascii=False).replace(
+        "\x7f", "\\u007f"
+    )  # of JSON's values these are TOML's too

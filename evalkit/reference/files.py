@@ -1,8 +1,10 @@
-"""Reference statistics on disk: where they are found, read and checked, and what they say about FID at small counts.
+"""Reference statistics on disk: where they are found, read and checked, and what they say about FID
+at small counts.
 
-A reference is a folder with `card.toml` and one `<encoder>.npz` per encoder: `mu`, `sigma` (float64, as pytorch-fid, clean-fid and
-EDM read them), `n`, `meta` (JSON) and `features`, a float32 sample of up to 2,000 rows (or all) for metrics that need more than
-moments; `mu_s`, `sigma_s` (ADM's names) where the encoder gives spatial features. A file of another tool is a reference too.
+A reference is a folder with `card.toml` and one `<encoder>.npz` per encoder: `mu`, `sigma`
+(float64, as pytorch-fid, clean-fid and EDM read them), `n`, `meta` (JSON) and `features`, a float32
+sample of up to 2,000 rows (or all) for metrics that need more than moments; `mu_s`, `sigma_s`
+(ADM's names) where the encoder gives spatial features. A file of another tool is a reference too.
 """
 
 from __future__ import annotations
@@ -36,8 +38,12 @@ class Reference:
 
     name: str
     encoder: str
-    moments: Mapping[str, Moments]  # by name of the feature: "pool", and "spatial" where the encoder gives it
-    features: Mapping[str, Tensor]  # float32 [M, D], a sample of the pictures or all; {} where the file holds moments only
+    moments: Mapping[
+        str, Moments
+    ]  # by name of the feature: "pool", and "spatial" where the encoder gives it
+    features: Mapping[
+        str, Tensor
+    ]  # float32 [M, D], a sample of the pictures or all; {} where the file holds moments only
     image_hash: str
     note: str = ""  # what the file cannot say, such as the number of its pictures
 
@@ -48,7 +54,9 @@ class Reference:
 
 
 def available() -> list[Card]:
-    """The references that are shipped or in the user's data folder, by name; a shipped one hides a user's of the same name."""
+    """The references that are shipped or in the user's data folder, by name; a shipped one hides a
+    user's of the same name.
+    """
     found: dict[str, Card] = {}
     for root in _roots():
         for path in sorted(root.glob("*/card.toml")):
@@ -57,7 +65,9 @@ def available() -> list[Card]:
 
 
 def find(name_or_path: str) -> Path:
-    """The folder (or single file) of a reference: a name among the shipped and the user's own ones, else a path."""
+    """The folder (or single file) of a reference: a name among the shipped and the user's own ones,
+    else a path.
+    """
     given = Path(name_or_path)
     for root in _roots():
         if given.name == name_or_path and (root / name_or_path / "card.toml").is_file():
@@ -73,14 +83,17 @@ def card_text(name_or_path: str) -> str:
     folder = find(name_or_path)
     if not folder.is_dir():
         raise EvalkitError(
-            f"{folder} is a file and has no card.", f"Make a reference of it: `evalkit reference import {folder} --name NAME`."
+            f"{folder} is a file and has no card.",
+            f"Make a reference of it: `evalkit reference import {folder} --name NAME`.",
         )
     read_card(folder)  # a damaged one is an error
     return (folder / "card.toml").read_text(encoding="utf-8")
 
 
 def encoders_of(name_or_path: str) -> set[str]:
-    """The names of the encoders that a reference has statistics of; empty for a file that does not say its own."""
+    """The names of the encoders that a reference has statistics of; empty for a file that does not
+    say its own.
+    """
     folder = find(name_or_path)
     if folder.is_dir():
         return {path.stem for path in folder.glob("*.npz")}
@@ -88,23 +101,31 @@ def encoders_of(name_or_path: str) -> set[str]:
 
 
 def load(name_or_path: str, encoder: Encoder) -> Reference:
-    """The statistics for an encoder, of a reference's folder or of a single file (see `foreign_statistics`).
+    """The statistics for an encoder, of a reference's folder or of a single file (see
+    `foreign_statistics`).
 
-    Raises EvalkitError where there are none, or those of another convention, dimension or weights. What a file of another tool
-    cannot say (its encoder, its weights, its count) is in the reference's `note`.
+    Raises EvalkitError where there are none, or those of another convention, dimension or weights.
+    What a file of another tool cannot say (its encoder, its weights, its count) is in the
+    reference's `note`.
     """
     folder = find(name_or_path)
     path = folder if folder.is_file() else folder / f"{encoder.name}.npz"
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in folder.glob("*.npz"))) or "none"
         hint = f"It has: {known}. Build it: `evalkit reference build IMAGES --encoders {encoder.name}`."
-        raise EvalkitError(f"The reference {name_or_path!r} has no statistics for the encoder {encoder.name}.", hint)
+        raise EvalkitError(
+            f"The reference {name_or_path!r} has no statistics for the encoder {encoder.name}.",
+            hint,
+        )
     held = foreign_statistics.read(path)
     found = next((item for item in held if item.convention in (encoder.name, "")), None)
     if found is None:
         conventions = " and ".join(item.convention for item in held)
         hint = f"Use `--encoders {held[0].convention}`, or statistics that were made with {encoder.name}."
-        raise EvalkitError(f"The reference {name_or_path!r} was made with {conventions}; the encoder is {encoder.name}.", hint)
+        raise EvalkitError(
+            f"The reference {name_or_path!r} was made with {conventions}; the encoder is {encoder.name}.",
+            hint,
+        )
     fingerprint = found.meta.get("fingerprint", "")
     if fingerprint not in ("", encoder.fingerprint):
         raise EvalkitError(
@@ -116,7 +137,14 @@ def load(name_or_path: str, encoder: Encoder) -> Reference:
         message = f"The reference {name_or_path!r} has {len(pool.mean)} dimensions; the encoder {encoder.name} has {wanted}."
         raise EvalkitError(message, "It was made with another encoder.")
     name = found.meta.get("name", path.stem if folder.is_file() else folder.name)
-    return Reference(name, encoder.name, found.moments, found.features, found.meta.get("image_hash", ""), _unsaid(found))
+    return Reference(
+        name,
+        encoder.name,
+        found.moments,
+        found.features,
+        found.meta.get("image_hash", ""),
+        _unsaid(found),
+    )
 
 
 def _unsaid(found: Statistics) -> str:
@@ -131,10 +159,12 @@ def _unsaid(found: Statistics) -> str:
 
 
 def fid_floor(reference: Reference, count: int) -> float | None:
-    """FID of `count` real pictures against the other real pictures: what a perfect generator scores at this count on average.
+    """FID of `count` real pictures against the other real pictures: what a perfect generator scores
+    at this count on average.
 
-    The mean of several draws from the stored sample, each taken out of the reference moments. Where fewer are stored (or half
-    of all pictures is fewer), the floor at that smaller count is scaled by 1 / count, as the bias of FID falls.
+    The mean of several draws from the stored sample, each taken out of the reference moments. Where
+    fewer are stored (or half of all pictures is fewer), the floor at that smaller count is scaled
+    by 1 / count, as the bias of FID falls.
     """
     if "pool" not in reference.features or "pool" not in reference.moments or count < 2:
         return None
@@ -157,4 +187,8 @@ def user_folder() -> Path:
 
 def _roots() -> list[Path]:
     package = Path(str(importlib.resources.files("evalkit")))
-    return [package / "reference_stats", package.parent / "reference_stats", user_folder()]  # wheel, editable install, user
+    return [
+        package / "reference_stats",
+        package.parent / "reference_stats",
+        user_folder(),
+    ]  # wheel, editable install, user

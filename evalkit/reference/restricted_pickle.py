@@ -1,7 +1,9 @@
-"""Read numbers out of a pickle without running it: plain containers and numpy arrays, and nothing else.
+"""Read numbers out of a pickle without running it: plain containers and numpy arrays, and nothing
+else.
 
-A pickle is a program; here the few names that it may call are replaced by stand-ins that only take down what they are given, made
-anew for every file. Not even numpy's own reconstruction runs on what a stranger wrote; arrays are made from their bytes afterwards.
+A pickle is a program; here the few names that it may call are replaced by stand-ins that only take
+down what they are given, made anew for every file. Not even numpy's own reconstruction runs on what
+a stranger wrote; arrays are made from their bytes afterwards.
 """
 
 from __future__ import annotations
@@ -27,7 +29,10 @@ def load(path: Path) -> Any:
     """What a pickle file holds; see `loads`."""
     try:
         if path.stat().st_size > SIZE_LIMIT:
-            raise EvalkitError(f"The pickle {path} has {path.stat().st_size >> 20} MiB, more than {SIZE_LIMIT >> 20}.", HINT)
+            raise EvalkitError(
+                f"The pickle {path} has {path.stat().st_size >> 20} MiB, more than {SIZE_LIMIT >> 20}.",
+                HINT,
+            )
         data = path.read_bytes()
     except OSError as error:
         raise EvalkitError(f"The file {path} cannot be read: {error.strerror}.", HINT) from error
@@ -35,7 +40,8 @@ def load(path: Path) -> Any:
 
 
 def loads(data: bytes, place: str) -> Any:
-    """What a pickle holds: dicts, lists, tuples, texts, numbers and numpy arrays of numbers; `place` is for messages.
+    """What a pickle holds: dicts, lists, tuples, texts, numbers and numpy arrays of numbers;
+    `place` is for messages.
 
     Raises EvalkitError for anything else, before anything of it has run.
     """
@@ -76,8 +82,12 @@ class _Unpickler(pickle.Unpickler):
             allowed[(f"{core}.multiarray", "_reconstruct")] = Array
             allowed[(f"{core}.multiarray", "scalar")] = Number
             allowed[(f"{core}.numeric", "_frombuffer")] = Buffer
-        allowed[("_codecs", "encode")] = lambda text, coding: text.encode({"latin1": "latin1"}[coding])  # bytes in protocol 2
-        allowed[("__builtin__", "bytes")] = allowed[("builtins", "bytes")] = lambda: b""  # empty bytes in protocols 0 to 2
+        allowed[("_codecs", "encode")] = lambda text, coding: text.encode(
+            {"latin1": "latin1"}[coding]
+        )  # bytes in protocol 2
+        allowed[("__builtin__", "bytes")] = allowed[("builtins", "bytes")] = lambda: (
+            b""
+        )  # empty bytes in protocols 0 to 2
         allowed[("collections", "OrderedDict")] = lambda: dict()  # noqa: C408  # a fresh callable, not the class
         self.allowed = allowed
 
@@ -93,7 +103,10 @@ def _plain(value: Any, left: list[int], depth: int) -> Any:
     if left[0] < 0 or depth > 10:
         raise pickle.UnpicklingError("its containers hold too much, or themselves")
     if isinstance(value, dict):
-        return {_plain(key, left, depth + 1): _plain(item, left, depth + 1) for key, item in value.items()}
+        return {
+            _plain(key, left, depth + 1): _plain(item, left, depth + 1)
+            for key, item in value.items()
+        }
     if isinstance(value, (list, tuple)):
         return type(value)(_plain(item, left, depth + 1) for item in value)
     if isinstance(value, _Given):
@@ -105,7 +118,9 @@ def _plain(value: Any, left: list[int], depth: int) -> Any:
 
 def _array(given: _Given) -> NDArray[Any] | float:
     kind = type(given).__name__
-    if kind == "Array" and isinstance(given.state, tuple) and len(given.state) == 5:  # ndarray.__setstate__
+    if (
+        kind == "Array" and isinstance(given.state, tuple) and len(given.state) == 5
+    ):  # ndarray.__setstate__
         _, shape, dtype, fortran, data = given.state
     elif kind == "Buffer" and len(given.arguments) == 4:  # numpy._core.numeric._frombuffer
         data, dtype, shape, order = given.arguments
@@ -121,9 +136,17 @@ def _array(given: _Given) -> NDArray[Any] | float:
 
 
 def _values(dtype: Any, data: Any, shape: tuple[int, ...]) -> NDArray[Any]:
-    if type(dtype).__name__ != "Kind" or not isinstance(dtype, _Given) or dtype.arguments[0] not in _NUMBERS:
+    if (
+        type(dtype).__name__ != "Kind"
+        or not isinstance(dtype, _Given)
+        or dtype.arguments[0] not in _NUMBERS
+    ):
         raise pickle.UnpicklingError("it holds an array of something other than numbers")
     order = dtype.state[1] if isinstance(dtype.state, tuple) and len(dtype.state) > 1 else "="
     if not isinstance(data, (bytes, bytearray)) or order not in ("<", ">", "=", "|"):
         raise pickle.UnpicklingError("it holds an array without its bytes")
-    return np.frombuffer(bytes(data), np.dtype(dtype.arguments[0]).newbyteorder(order)).reshape(shape).copy()
+    return (
+        np.frombuffer(bytes(data), np.dtype(dtype.arguments[0]).newbyteorder(order))
+        .reshape(shape)
+        .copy()
+    )

@@ -12,9 +12,15 @@ from evalkit.scenes.compose import compose, render
 from evalkit.scenes.dataset import REFERENCE
 
 
-def build_world_reference(*, name: str = "scenes", out: Path | None = None, count: int = 10_000, device: str = "auto") -> Path:
-    """Moments and a sample of the features of `count` scenes, for both mini encoders; returns the folder."""
-    pictures = (Image.fromarray(render(compose(seed), 32)) for seed in range(REFERENCE, REFERENCE + count))
+def build_world_reference(
+    *, name: str = "scenes", out: Path | None = None, count: int = 10_000, device: str = "auto"
+) -> Path:
+    """Moments and a sample of the features of `count` scenes, for both mini encoders; returns the
+    folder.
+    """
+    pictures = (
+        Image.fromarray(render(compose(seed), 32)) for seed in range(REFERENCE, REFERENCE + count)
+    )
     return build_from_images(
         pictures,
         name=name,

@@ -1,4 +1,6 @@
-"""Pictures to moments and a sample of features, for one encoder, in bounded memory: one pass, no picture kept longer than a batch."""
+"""Pictures to moments and a sample of features, for one encoder, in bounded memory: one pass, no
+picture kept longer than a batch.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from evalkit.core import Encoder, EvalkitError, Moments
 from evalkit.metrics import frechet
 
 SAMPLE = 2000  # rows of features that are kept for metrics that need more than moments
-BLOCK = 512  # rows per merge of moments: merging two D x D matrices costs as much as the products of some hundred rows
+# rows per merge of moments: merging two D x D matrices costs as much as the products of some
+# hundred rows
+BLOCK = 512
 FEATURES = ("pool", "spatial")  # those that metrics compare with a reference
 
 
@@ -20,7 +24,8 @@ class Tally:
 
     Args:
         encoder: gives "pool", and maybe "spatial" (moments only).
-        batch_size: pictures per call of the encoder; those of different prepared sizes are never in one call.
+        batch_size: pictures per call of the encoder; those of different prepared sizes are never in
+            one call.
         keep_all: keep the features of all pictures, 4 D bytes each.
     """
 
@@ -38,16 +43,23 @@ class Tally:
         group.append((digest, prepared))
         if len(group) == self.batch_size:
             self._encode(tuple(prepared.shape))
-        elif sum(map(len, self._waiting.values())) >= 8 * self.batch_size:  # of many sizes: too many pictures in memory
+        elif (
+            sum(map(len, self._waiting.values())) >= 8 * self.batch_size
+        ):  # of many sizes: too many pictures in memory
             self._encode(max(self._waiting, key=lambda shape: len(self._waiting[shape])))
 
     def finish(self) -> None:
-        """Encode what waits and merge what is left. Raises EvalkitError for features that are not finite."""
+        """Encode what waits and merge what is left. Raises EvalkitError for features that are not
+        finite.
+        """
         for shape in list(self._waiting):
             self._encode(shape)
         self._merge()
         if not all(bool(torch.isfinite(part.cov).all()) for part in self.moments.values()):
-            raise EvalkitError(f"The encoder {self.encoder.name} gave features that are not finite.", "Its weights are damaged.")
+            raise EvalkitError(
+                f"The encoder {self.encoder.name} gave features that are not finite.",
+                "Its weights are damaged.",
+            )
 
     @property
     def kept(self) -> int:
@@ -73,18 +85,35 @@ class Tally:
     def _merge(self) -> None:
         for name, blocks in self._blocks.items():
             part = _moments(torch.cat(blocks).double())
-            self.moments[name] = part if name not in self.moments else frechet.merge_moments(self.moments[name], part)
+            self.moments[name] = (
+                part
+                if name not in self.moments
+                else frechet.merge_moments(self.moments[name], part)
+            )
         self._kept += self._fresh
         self._blocks, self._fresh = {}, []
         if not self.keep_all:
-            self._kept = [(digest, row.clone()) for digest, row in sorted(self._kept, key=lambda item: item[0])[:SAMPLE]]
+            self._kept = [
+                (digest, row.clone())
+                for digest, row in sorted(self._kept, key=lambda item: item[0])[:SAMPLE]
+            ]
 
     def arrays(self) -> dict[str, Any]:
-        """What is written: `mu`, `sigma`, `n`, `features`, and `mu_s`, `sigma_s` where there are spatial features."""
+        """What is written: `mu`, `sigma`, `n`, `features`, and `mu_s`, `sigma_s` where there are
+        spatial features.
+        """
         pool = self.moments["pool"]
-        arrays: dict[str, Any] = {"mu": pool.mean.numpy(), "sigma": pool.cov.numpy(), "n": pool.count, "features": self.features().numpy()}
+        arrays: dict[str, Any] = {
+            "mu": pool.mean.numpy(),
+            "sigma": pool.cov.numpy(),
+            "n": pool.count,
+            "features": self.features().numpy(),
+        }
         if "spatial" in self.moments:
-            arrays |= {"mu_s": self.moments["spatial"].mean.numpy(), "sigma_s": self.moments["spatial"].cov.numpy()}
+            arrays |= {
+                "mu_s": self.moments["spatial"].mean.numpy(),
+                "sigma_s": self.moments["spatial"].cov.numpy(),
+            }
         return arrays
 
 

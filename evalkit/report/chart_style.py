@@ -1,7 +1,7 @@
 """How every figure looks, and figures to bytes that are the same on every run.
 
-Nothing here touches pyplot or any other global state: a figure is made, drawn and written inside its own settings,
-whatever the user's matplotlibrc says.
+Nothing here touches pyplot or any other global state: a figure is made, drawn and written inside
+its own settings, whatever the user's matplotlibrc says.
 """
 
 from __future__ import annotations
@@ -24,7 +24,11 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Rows = Sequence[Mapping[str, Any]]
 
-INK, MUTED, RULE = "#1a1d21", "#5a626b", "#dfe2e6"  # the report's style sheet recolours these three for dark screens
+INK, MUTED, RULE = (
+    "#1a1d21",
+    "#5a626b",
+    "#dfe2e6",
+)  # the report's style sheet recolours these three for dark screens
 
 PNG_DPI = 220
 STYLE: dict[str, Any] = {
@@ -64,16 +68,28 @@ STYLE: dict[str, Any] = {
 }
 
 
-_FAMILIES = {key.split(".")[0] for key in STYLE} | {"lines", "patch", "errorbar", "scatter", "hatch", "path", "markers"}
+_FAMILIES = {key.split(".")[0] for key in STYLE} | {
+    "lines",
+    "patch",
+    "errorbar",
+    "scatter",
+    "hatch",
+    "path",
+    "markers",
+}
 
 
 def styled(make: Callable[P, T]) -> Callable[P, T]:
-    """Run a function under our settings and matplotlib's defaults, whatever the user's matplotlibrc says."""
+    """Run a function under our settings and matplotlib's defaults, whatever the user's matplotlibrc
+    says.
+    """
 
     @functools.wraps(make)
     def styled(*args: P.args, **kwargs: P.kwargs) -> T:
 
-        defaults = {key: value for key, value in rcParamsDefault.items() if key.split(".")[0] in _FAMILIES}
+        defaults = {
+            key: value for key, value in rcParamsDefault.items() if key.split(".")[0] in _FAMILIES
+        }
         with rc_context(defaults | STYLE):  # type: ignore[arg-type]
             return make(*args, **kwargs)
 
@@ -81,20 +97,32 @@ def styled(make: Callable[P, T]) -> Callable[P, T]:
 
 
 @styled
-def to_bytes(figure: Figure, kind: Literal["svg", "pdf", "png"], text: Literal["path", "none"] = "path") -> bytes:
-    """The figure as a file, without dates or program versions. `text="none"` keeps the words of an SVG as words."""
+def to_bytes(
+    figure: Figure, kind: Literal["svg", "pdf", "png"], text: Literal["path", "none"] = "path"
+) -> bytes:
+    """The figure as a file, without dates or program versions. `text="none"` keeps the words of an
+    SVG as words.
+    """
     buffer = io.BytesIO()
     with rc_context({"svg.fonttype": text}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script that the font lacks shows boxes
-        if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):  # lay out once, not again for every file
+        warnings.filterwarnings(
+            "ignore", message="Glyph .* missing"
+        )  # a name in a script that the font lacks shows boxes
+        if isinstance(
+            figure.get_layout_engine(), ConstrainedLayoutEngine
+        ):  # lay out once, not again for every file
             figure.draw_without_rendering()
             figure.set_layout_engine("none")
         # The canvases are asked directly: `figure.savefig` would draw everything twice.
         figure.set_dpi(PNG_DPI if kind == "png" else 72)
         if kind == "svg":
-            FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+            FigureCanvasSVG(figure).print_svg(
+                buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+            )
         elif kind == "pdf":
-            FigureCanvasPdf(figure).print_pdf(buffer, metadata={"CreationDate": None, "Creator": None, "Producer": None})
+            FigureCanvasPdf(figure).print_pdf(
+                buffer, metadata={"CreationDate": None, "Creator": None, "Producer": None}
+            )
         else:
             figure.set_facecolor("white")
             FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})

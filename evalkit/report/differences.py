@@ -1,4 +1,6 @@
-"""comparisons.json as the report writes it: one line per pair of models and metric, in numbers and in words."""
+"""comparisons.json as the report writes it: one line per pair of models and metric, in numbers and
+in words.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,9 @@ class Pair:
 
     @property
     def more(self) -> str:
-        """How many prompts more would tell the two apart if the difference stayed as it is; empty where they are."""
+        """How many prompts more would tell the two apart if the difference stayed as it is; empty
+        where they are.
+        """
         if self.winner or self.needed is None:
             return ""
         more = self.needed - self.prompts
@@ -86,12 +90,18 @@ class Pair:
 
 def read_pairs(found: Mapping[str, Any], models: Sequence[str]) -> list[Pair]:
     """The rows of comparisons.json about these models; a row that is not whole is passed over."""
-    rows = [pair for row in found.get("rows", []) if isinstance(row, Mapping) and (pair := _pair(row)) is not None]
+    rows = [
+        pair
+        for row in found.get("rows", [])
+        if isinstance(row, Mapping) and (pair := _pair(row)) is not None
+    ]
     rows = [pair for pair in rows if pair.model_a in models and pair.model_b in models]
     digits = {}
     for metric in dict.fromkeys(pair.metric for pair in rows):
         own = [pair for pair in rows if pair.metric == metric]
-        widths = [pair.high - pair.low for pair in own if pair.low is not None and pair.high is not None]
+        widths = [
+            pair.high - pair.low for pair in own if pair.low is not None and pair.high is not None
+        ]
         digits[metric] = words.decimals([pair.difference for pair in own], widths)
     return [replace(pair, digits=digits[pair.metric]) for pair in rows]
 
@@ -103,7 +113,9 @@ def by_metric(pairs: Sequence[Pair]) -> list[tuple[str, list[Pair]]]:
     made = []
     for key in keys:
         own = [pair for pair in pairs if (pair.metric, pair.encoder, pair.reference) == key]
-        made.append((own[0].title if names.count(key[0]) == 1 else f"{own[0].title} ({key[1]})", own))
+        made.append(
+            (own[0].title if names.count(key[0]) == 1 else f"{own[0].title} ({key[1]})", own)
+        )
     return made
 
 
@@ -112,7 +124,9 @@ def told_apart(pairs: Sequence[Pair]) -> str:
     found = sum(bool(pair.winner) for pair in pairs)
     if not found:
         return f"None of the {words.plural(len(pairs), 'difference')} is told from chance."
-    return f"{found} of {words.plural(len(pairs), 'difference')} {'is' if found == 1 else 'are'} real."
+    return (
+        f"{found} of {words.plural(len(pairs), 'difference')} {'is' if found == 1 else 'are'} real."
+    )
 
 
 def _pair(row: Mapping[str, Any]) -> Pair | None:

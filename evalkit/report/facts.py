@@ -1,4 +1,6 @@
-"""Reads a run folder into the facts that every form of the report states. Knows nothing about HTML, Markdown or figures."""
+"""Reads a run folder into the facts that every form of the report states. Knows nothing about HTML,
+Markdown or figures.
+"""
 
 from __future__ import annotations
 
@@ -34,14 +36,21 @@ class Facts:
     records: Mapping[str, list[Record]]
     outcomes: Mapping[str, Mapping[str, int]]  # model -> outcome -> count
     comparisons: list[Comparison]
-    scores: Mapping[tuple[str, int, int], float]  # (model, prompt index, sample) -> the gallery's score
+    scores: Mapping[
+        tuple[str, int, int], float
+    ]  # (model, prompt index, sample) -> the gallery's score
     score: Comparison | None  # the per-image metric whose values are in `scores`
     floors: Mapping[str, Mapping[int, float]]  # encoder -> count -> FID of perfect pictures
     protocol: Mapping[str, Any]
     config: Mapping[str, Any]
-    pairs: Sequence[Pair] = ()  # which differences between models are real; empty for a run that was scored before they were
+    pairs: Sequence[
+        Pair
+        # which differences between models are real; empty for a run that was scored before they were
+    ] = ()
     pairs_statement: str = ""  # how the pairs were compared
-    common: Sequence[Comparison] = ()  # on the pictures that all models made; empty where that is all that any model made
+    common: Sequence[
+        Comparison
+    ] = ()  # on the pictures that all models made; empty where that is all that any model made
 
     @property
     def groups(self) -> list[str]:
@@ -75,19 +84,25 @@ class Facts:
 
     @property
     def references(self) -> list[str]:
-        return list(dict.fromkeys(c.reference for c in self.comparisons if c.reference and c.measured))
+        return list(
+            dict.fromkeys(c.reference for c in self.comparisons if c.reference and c.measured)
+        )
 
 
 def read_facts(path: Path | str) -> Facts:
     """All facts of a run folder. Raises EvalkitError where there is nothing to report on."""
     run = Run(path)
-    bare = run.metrics_path.is_file() and not run.prompts_path.is_file()  # the scores of a folder of ready pictures
+    bare = (
+        run.metrics_path.is_file() and not run.prompts_path.is_file()
+    )  # the scores of a folder of ready pictures
     prompts = [] if bare else run.prompts()
     measured = run.metrics() if run.models() or bare else []
     rows, shared = ([row for row in measured if row.on == on] for on in ("answered", "common"))
     models = run.models() or list(dict.fromkeys(row.model for row in rows))
     if not models:
-        raise EvalkitError(f"{run.path} has prompts but no model's images.", "Make some with `evalkit generate`.")
+        raise EvalkitError(
+            f"{run.path} has prompts but no model's images.", "Make some with `evalkit generate`."
+        )
     records = {model: run.records(model) for model in models}
     config, protocol = _config(run), run.protocol()
     samples = [record.sample + 1 for found in records.values() for record in found]
@@ -98,7 +113,9 @@ def read_facts(path: Path | str) -> Facts:
     comparisons = compare(rows, models, floors, pairs)
     score, scores = _scores(run, comparisons)
     name = run.path.resolve().name
-    outcomes = {model: _outcomes(found, len(prompts) * per_prompt) for model, found in records.items()}
+    outcomes = {
+        model: _outcomes(found, len(prompts) * per_prompt) for model, found in records.items()
+    }
     statement = str(differences.get("statement", ""))
     common = compare(shared, models, floors, pairs)
     parts = (comparisons, scores, score, floors, protocol, config, pairs, statement, common)
@@ -107,11 +124,19 @@ def read_facts(path: Path | str) -> Facts:
 
 def outcome(record: Record) -> str:
     """ok, refused or failed."""
-    return "ok" if record.status == "ok" else "refused" if record.status.startswith("refused") else "failed"
+    return (
+        "ok"
+        if record.status == "ok"
+        else "refused"
+        if record.status.startswith("refused")
+        else "failed"
+    )
 
 
 def group_rows(facts: Facts) -> list[dict[str, Any]]:
-    """Mean score per prompt group and model with a 95% t interval over prompts: the rows of the figure."""
+    """Mean score per prompt group and model with a 95% t interval over prompts: the rows of the
+    figure.
+    """
     rows: list[dict[str, Any]] = []
     means = {model: prompt_means(facts, model) for model in facts.models}
     for group in facts.groups[:MOST_GROUPS]:
@@ -120,7 +145,9 @@ def group_rows(facts: Facts) -> list[dict[str, Any]]:
             values = [mean for index, mean in means[model].items() if index in members]
             if values:
                 overall = statistics.fmean(means[model].values())
-                rows.append({"group": group, "model": model, **_mean_interval(values), "overall": overall})
+                rows.append(
+                    {"group": group, "model": model, **_mean_interval(values), "overall": overall}
+                )
     return rows
 
 
@@ -137,11 +164,26 @@ def speed_rows(facts: Facts) -> list[dict[str, Any]]:
     """Seconds per picture of every model that made its pictures itself."""
     rows: list[dict[str, Any]] = []
     for model in facts.models:
-        seconds = sorted(record.seconds for record in facts.records[model] if record.status == "ok" and record.seconds > 0)
+        seconds = sorted(
+            record.seconds
+            for record in facts.records[model]
+            if record.status == "ok" and record.seconds > 0
+        )
         if seconds:
-            low, middle, high = (seconds[round(share * (len(seconds) - 1))] for share in (0.05, 0.5, 0.95))
+            low, middle, high = (
+                seconds[round(share * (len(seconds) - 1))] for share in (0.05, 0.5, 0.95)
+            )
             per_second = len(seconds) / math.fsum(seconds)
-            rows.append({"model": model, "value": middle, "low": low, "high": high, "images_per_second": per_second, "count": len(seconds)})
+            rows.append(
+                {
+                    "model": model,
+                    "value": middle,
+                    "low": low,
+                    "high": high,
+                    "images_per_second": per_second,
+                    "count": len(seconds),
+                }
+            )
     return rows
 
 
@@ -152,8 +194,13 @@ def per_second(row: Mapping[str, Any]) -> str:
 
 
 def sample_prompts(facts: Facts, count: int) -> list[int]:
-    """A fixed sample of prompts that nobody picked: those whose ids have the smallest SHA-256, in the order of the list."""
-    order = sorted(range(len(facts.prompts)), key=lambda i: hashlib.sha256(facts.prompts[i].id.encode("utf-8", "replace")).digest())
+    """A fixed sample of prompts that nobody picked: those whose ids have the smallest SHA-256, in
+    the order of the list.
+    """
+    order = sorted(
+        range(len(facts.prompts)),
+        key=lambda i: hashlib.sha256(facts.prompts[i].id.encode("utf-8", "replace")).digest(),
+    )
     return sorted(order[:count])
 
 
@@ -167,7 +214,9 @@ def _mean_interval(values: Sequence[float]) -> dict[str, Any]:
     return {"value": mean, "low": mean - arm, "high": mean + arm, "count": len(values)}
 
 
-def _scores(run: Run, comparisons: Sequence[Comparison]) -> tuple[Comparison | None, dict[tuple[str, int, int], float]]:
+def _scores(
+    run: Run, comparisons: Sequence[Comparison]
+) -> tuple[Comparison | None, dict[tuple[str, int, int], float]]:
     """The scores of one per-image metric: the CLIP score where there is one."""
     rows = run.scores()
     present = {(row["metric"], row["encoder"]) for row in rows}
@@ -200,7 +249,10 @@ def _floors(found: Any) -> dict[str, dict[int, float]]:
     if not isinstance(found, Mapping):
         return {}
     tables = {name: table for name, table in found.items() if isinstance(table, Mapping)}
-    return {str(name): {int(n): float(v) for n, v in table.items() if v is not None} for name, table in tables.items()}
+    return {
+        str(name): {int(n): float(v) for n, v in table.items() if v is not None}
+        for name, table in tables.items()
+    }
 
 
 def whole(value: Any) -> int:

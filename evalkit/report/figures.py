@@ -1,4 +1,6 @@
-"""The report's figures: which there are, what their captions say, their files, and their form inside the page."""
+"""The report's figures: which there are, what their captions say, their files, and their form
+inside the page.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from evalkit.report.facts import MOST_GROUPS, OUTCOMES, Facts, group_rows, speed
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure, the numbers behind it, and the panels that the page shows (one each, so that they wrap on a phone)."""
+    """A figure, the numbers behind it, and the panels that the page shows (one each, so that they
+    wrap on a phone).
+    """
 
     name: str  # of the files
     title: str
@@ -30,7 +34,14 @@ class Chart:
 
 def make_charts(facts: Facts) -> list[Chart]:
     """Every figure that the facts have numbers for."""
-    made = [_forest(facts), _distribution(facts), _groups(facts), *_floors(facts), _outcomes(facts), _speed(facts)]
+    made = [
+        _forest(facts),
+        _distribution(facts),
+        _groups(facts),
+        *_floors(facts),
+        _outcomes(facts),
+        _speed(facts),
+    ]
     return [chart for chart in made if chart is not None]
 
 
@@ -67,18 +78,28 @@ def _forest(facts: Facts) -> Chart | None:
         return None
     methods: dict[str, list[str]] = {}
     for comparison in comparisons:
-        for method in dict.fromkeys(_short(cell.row.interval) for cell in comparison.cells.values() if cell.interval):
+        for method in dict.fromkeys(
+            _short(cell.row.interval) for cell in comparison.cells.values() if cell.interval
+        ):
             methods.setdefault(method or "as given", []).append(comparison.title)
     bars = "; ".join(f"{words.listing(titles)}: {method}" for method, titles in methods.items())
-    caption = (
-        f"Points are the models' values, bars their intervals{f' ({bars})' if bars else ''}. Solid line: zero. Dotted line: the best value."
-    )
+    caption = f"Points are the models' values, bars their intervals{f' ({bars})' if bars else ''}. Solid line: zero. Dotted line: the best value."
     if any(row["floor"] is not None for row in rows):
         caption += " Short upright lines: the FID that perfect pictures would get at this count."
-    keys = [(comparison.metric, comparison.encoder, comparison.reference) for comparison in comparisons]
-    parts = [[row for row in rows if (row["metric"], row["encoder"], row["reference"]) == key] for key in keys]
+    keys = [
+        (comparison.metric, comparison.encoder, comparison.reference) for comparison in comparisons
+    ]
+    parts = [
+        [row for row in rows if (row["metric"], row["encoder"], row["reference"]) == key]
+        for key in keys
+    ]
     return Chart(
-        "metrics", "All metrics", caption, rows, charts.forest(rows, facts.models), [charts.forest(p, facts.models) for p in parts]
+        "metrics",
+        "All metrics",
+        caption,
+        rows,
+        charts.forest(rows, facts.models),
+        [charts.forest(p, facts.models) for p in parts],
     )
 
 
@@ -91,9 +112,17 @@ def _distribution(facts: Facts) -> Chart | None:
     if facts.score is None:
         return None
     prompts = facts.prompts
-    keys = sorted(facts.scores, key=lambda key: (facts.models.index(key[0]) if key[0] in facts.models else -1, key[1:]))
+    keys = sorted(
+        facts.scores,
+        key=lambda key: (facts.models.index(key[0]) if key[0] in facts.models else -1, key[1:]),
+    )
     rows = [
-        {"model": model, "prompt": prompts[index].id, "sample": sample, "value": facts.scores[(model, index, sample)]}
+        {
+            "model": model,
+            "prompt": prompts[index].id,
+            "sample": sample,
+            "value": facts.scores[(model, index, sample)],
+        }
         for model, index, sample in keys
         if model in facts.models and index < len(prompts)
     ]
@@ -111,7 +140,9 @@ def _groups(facts: Facts) -> Chart | None:
     caption += " Dotted lines: the models' means over all prompts."
     if len(facts.groups) > MOST_GROUPS:
         caption += f" The first {MOST_GROUPS} of {len(facts.groups)} groups."
-    figure = charts.by_group(rows, facts.models, f"{facts.score.title} by group · {facts.score.encoder}")
+    figure = charts.by_group(
+        rows, facts.models, f"{facts.score.title} by group · {facts.score.encoder}"
+    )
     return Chart("groups", "Scores by group of prompts", caption, rows, figure, [figure])
 
 
@@ -121,27 +152,54 @@ def _floors(facts: Facts) -> list[Chart]:
         floor = facts.floors.get(comparison.encoder) if comparison.metric == "fid" else None
         if not floor or not comparison.measured:
             continue
-        rows: list[dict[str, object]] = [{"kind": "floor", "model": "", "count": n, "value": floor[n]} for n in sorted(floor)]
+        rows: list[dict[str, object]] = [
+            {"kind": "floor", "model": "", "count": n, "value": floor[n]} for n in sorted(floor)
+        ]
         last = max(floor)
-        rows += [{"kind": "carried on", "model": "", "count": n, "value": floor[last] * last / n} for n in (last * 2**i for i in range(5))]
+        rows += [
+            {"kind": "carried on", "model": "", "count": n, "value": floor[last] * last / n}
+            for n in (last * 2**i for i in range(5))
+        ]
         for model, cell in comparison.cells.items():
             row = cell.row
             if row.value is not None:
-                rows.append({"kind": "model", "model": model, "count": row.count, "value": row.value, "low": row.low, "high": row.high})
+                rows.append(
+                    {
+                        "kind": "model",
+                        "model": model,
+                        "count": row.count,
+                        "value": row.value,
+                        "low": row.low,
+                        "high": row.high,
+                    }
+                )
         caption = (
             "FID falls with the number of pictures even when they are perfect: the grey line is what real pictures get, dashed where it"
             " is carried on in proportion to 1/n. What a model can be blamed for is its distance from the line. Bars are its intervals."
         )
-        figure = charts.small_sample_floor(rows, facts.models, f"FID and the count · {comparison.encoder}")
+        figure = charts.small_sample_floor(
+            rows, facts.models, f"FID and the count · {comparison.encoder}"
+        )
         name = "fid-floor" if not made else f"fid-floor-{len(made) + 1}"
         made.append(Chart(name, "FID and its small-sample floor", caption, rows, figure, [figure]))
     return made
 
 
 def _outcomes(facts: Facts) -> Chart:
-    rows = [{"model": model, "outcome": name, "count": facts.outcomes[model][name]} for model in facts.models for name in OUTCOMES]
+    rows = [
+        {"model": model, "outcome": name, "count": facts.outcomes[model][name]}
+        for model in facts.models
+        for name in OUTCOMES
+    ]
     figure = charts.outcomes(rows, facts.models)
-    return Chart("outcomes", "Outcomes", "What came of every requested picture. A refusal is a result, not a gap.", rows, figure, [figure])
+    return Chart(
+        "outcomes",
+        "Outcomes",
+        "What came of every requested picture. A refusal is a result, not a gap.",
+        rows,
+        figure,
+        [figure],
+    )
 
 
 def _speed(facts: Facts) -> Chart | None:
@@ -153,7 +211,8 @@ def _speed(facts: Facts) -> Chart | None:
     return Chart("speed", "Speed", caption, rows, figure, [figure])
 
 
-# --- inside the page -------------------------------------------------------------------------------------------------
+# --- inside the page
+# -------------------------------------------------------------------------------------------------
 _SVG, _XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 _DROPPED = {f"{_SVG}style", f"{_SVG}metadata", f"{_SVG}script"}
 
@@ -161,9 +220,9 @@ _DROPPED = {f"{_SVG}style", f"{_SVG}metadata", f"{_SVG}script"}
 def inline_svg(figure: Figure, prefix: str) -> str:
     """The figure as an <svg> element for an HTML page under a strict CSP.
 
-    matplotlib styles every element by a style attribute, which the CSP forbids: they become presentation attributes,
-    which the page's style sheet can override for dark screens. Text stays text, in the page's font. Ids get the prefix,
-    so that several figures can stand in one page.
+    matplotlib styles every element by a style attribute, which the CSP forbids: they become
+    presentation attributes, which the page's style sheet can override for dark screens. Text stays
+    text, in the page's font. Ids get the prefix, so that several figures can stand in one page.
     """
     root = ElementTree.fromstring(to_bytes(figure, "svg", text="none"))
     for parent in root.iter():
@@ -174,7 +233,12 @@ def inline_svg(figure: Figure, prefix: str) -> str:
         _plain(element, prefix, kept)
     for name in ("width", "height", "version"):
         root.attrib.pop(name, None)
-    root.attrib |= {"stroke-linejoin": "round", "stroke-linecap": "butt", "role": "img", "aria-label": _title(figure)}
+    root.attrib |= {
+        "stroke-linejoin": "round",
+        "stroke-linecap": "butt",
+        "role": "img",
+        "aria-label": _title(figure),
+    }
     text = ElementTree.tostring(root, encoding="unicode", short_empty_elements=False)
     return re.sub(r"\s*\n\s*", " ", text)
 

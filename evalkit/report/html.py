@@ -1,4 +1,6 @@
-"""The report as one HTML page that opens from the disk: no network, a strict CSP, every foreign text escaped by Jinja."""
+"""The report as one HTML page that opens from the disk: no network, a strict CSP, every foreign
+text escaped by Jinja.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ from evalkit.report.facts import Facts, outcome, per_second, prompt_means, speed
 from evalkit.report.figures import Chart, inline_svg
 from evalkit.run_folder import Run
 
-MOST_PROMPTS = 4_000  # in the gallery: about 4 MB of HTML; a longer list is shown in even steps, and the page says so
+# in the gallery: about 4 MB of HTML; a longer list is shown in even steps, and the page says so
+MOST_PROMPTS = 4_000
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,12 @@ def render(facts: Facts, charts: Sequence[Chart]) -> str:
     environment.filters["plural"] = words.plural
     figures: dict[str, list[tuple[Chart, list[Markup]]]] = {"results": [], "requests": []}
     for chart in charts:
-        panels = [Markup(inline_svg(panel, f"{chart.name}{i}")) for i, panel in enumerate(chart.panels)]
-        figures["requests" if chart.name in {"outcomes", "speed"} else "results"].append((chart, panels))
+        panels = [
+            Markup(inline_svg(panel, f"{chart.name}{i}")) for i, panel in enumerate(chart.panels)
+        ]
+        figures["requests" if chart.name in {"outcomes", "speed"} else "results"].append(
+            (chart, panels)
+        )
     models = {model: facts.run.model(model) for model in facts.models}
     page = environment.get_template("report.html.j2").render(
         facts=facts,
@@ -97,28 +104,55 @@ def render(facts: Facts, charts: Sequence[Chart]) -> str:
 def gallery(facts: Facts) -> list[Row]:
     """Every prompt with the pictures of all models; of a very long list, every k-th."""
     step = -(-len(facts.prompts) // MOST_PROMPTS)
-    records = {(model, r.index, r.sample): r for model in facts.models for r in facts.records[model]}
+    records = {
+        (model, r.index, r.sample): r for model in facts.models for r in facts.records[model]
+    }
     means = {model: prompt_means(facts, model) for model in facts.models}
     digits = facts.score_digits
     rows = []
     for index in range(0, len(facts.prompts), max(1, step)):
         found = [means[model][index] for model in facts.models if index in means[model]]
-        top = max((value for (_, i, _), value in _of_prompt(facts, index)), default=None) if len(found) > 1 else None
+        top = (
+            max((value for (_, i, _), value in _of_prompt(facts, index)), default=None)
+            if len(found) > 1
+            else None
+        )
         tiles = [
-            _tile(facts, model, records.get((model, index, sample)), facts.scores.get((model, index, sample)), top, digits)
+            _tile(
+                facts,
+                model,
+                records.get((model, index, sample)),
+                facts.scores.get((model, index, sample)),
+                top,
+                digits,
+            )
             for sample in range(facts.per_prompt)
             for model in facts.models
         ]
         score = sum(found) / len(found) if found else None
-        rows.append(Row(index, facts.prompts[index], score, max(found) - min(found) if len(found) > 1 else None, tiles))
+        rows.append(
+            Row(
+                index,
+                facts.prompts[index],
+                score,
+                max(found) - min(found) if len(found) > 1 else None,
+                tiles,
+            )
+        )
     return rows
 
 
 def troubles(facts: Facts, model: str) -> list[tuple[str, str, str, str]]:
     """(outcome, prompt, status, detail) of every request of a model that gave no picture."""
     failed = [record for record in facts.records[model] if record.status != "ok"]
-    texts = [facts.prompts[record.index].text if record.index < len(facts.prompts) else record.prompt for record in failed]
-    return [(outcome(r), text, r.status.replace("_", " "), r.detail) for r, text in zip(failed, texts, strict=True)]
+    texts = [
+        facts.prompts[record.index].text if record.index < len(facts.prompts) else record.prompt
+        for record in failed
+    ]
+    return [
+        (outcome(r), text, r.status.replace("_", " "), r.detail)
+        for r, text in zip(failed, texts, strict=True)
+    ]
 
 
 def image_url(run: Run, model: str, record: Record) -> str:
@@ -135,24 +169,46 @@ def tables(facts: Mapping[str, Any], title: str = "settings") -> list[Table]:
     for key, value in facts.items():
         if not _nested(value):
             continue
-        items = value.items() if isinstance(value, Mapping) else [(i + 1, item) for i, item in enumerate(value)]
+        items = (
+            value.items()
+            if isinstance(value, Mapping)
+            else [(i + 1, item) for i, item in enumerate(value)]
+        )
         pairs = {str(name): item for name, item in items}
         name = str(key).replace("_", " ") if title == "settings" else f"{title}: {key}"
         if not all(isinstance(item, Mapping) for item in pairs.values()):
             made += tables(pairs, name)
             continue
         columns = list(dict.fromkeys(str(column) for item in pairs.values() for column in item))
-        cells = {name: {str(column): cell for column, cell in item.items()} for name, item in pairs.items()}
-        rows = [(name, *(_text(item.get(column)) for column in columns)) for name, item in cells.items()]
+        cells = {
+            name: {str(column): cell for column, cell in item.items()}
+            for name, item in pairs.items()
+        }
+        rows = [
+            (name, *(_text(item.get(column)) for column in columns)) for name, item in cells.items()
+        ]
         made.append(Table(name, ("", *columns), rows))
     return made
 
 
-def _tile(facts: Facts, model: str, record: Record | None, score: float | None, top: float | None, digits: int) -> Tile:
+def _tile(
+    facts: Facts,
+    model: str,
+    record: Record | None,
+    score: float | None,
+    top: float | None,
+    digits: int,
+) -> Tile:
     place = facts.models.index(model)
     text = words.number(score, digits) if score is not None else ""
     if record is None or record.status != "ok":
-        gap = "not made" if record is None else f"{outcome(record)}: {record.detail}" if record.detail else outcome(record)
+        gap = (
+            "not made"
+            if record is None
+            else f"{outcome(record)}: {record.detail}"
+            if record.detail
+            else outcome(record)
+        )
         return Tile(model, place, "", 0, 0, text, False, gap)
     url = image_url(facts.run, model, record)
     try:
@@ -172,7 +228,9 @@ def _of_prompt(facts: Facts, index: int) -> list[tuple[tuple[str, int, int], flo
 
 def _nested(value: Any) -> bool:
     """A part with a table of its own: a mapping, or a list of mappings or of sentences."""
-    listed = isinstance(value, list) and any(isinstance(item, Mapping) or (isinstance(item, str) and len(item) > 30) for item in value)
+    listed = isinstance(value, list) and any(
+        isinstance(item, Mapping) or (isinstance(item, str) and len(item) > 30) for item in value
+    )
     return bool(value) and (isinstance(value, Mapping) or listed)
 
 
@@ -185,7 +243,13 @@ def _text(value: Any) -> str:
         return ", ".join(map(_text, value))
     if isinstance(value, Mapping):
         return ", ".join(f"{key} = {_text(item)}" for key, item in value.items())
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else f"{value:.6g}" if isinstance(value, float) else str(value)
+    return (
+        json.dumps(value, ensure_ascii=False)
+        if isinstance(value, list)
+        else f"{value:.6g}"
+        if isinstance(value, float)
+        else str(value)
+    )
 
 
 def _part(name: str) -> str:

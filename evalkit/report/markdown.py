@@ -20,7 +20,9 @@ def to_markdown(facts: Facts, charts: Sequence[tuple[str, str, str]]) -> str:
     """The whole report. `charts` are (file stem, title, caption)."""
     parts = [f"# {markdown(sentences.headline(facts))}", markdown(sentences.lede(facts))]
     if sentences.banner(facts):
-        parts.append(f"> **Scores in the bundled world, not comparable with published values.** {markdown(sentences.banner(facts))}")
+        parts.append(
+            f"> **Scores in the bundled world, not comparable with published values.** {markdown(sentences.banner(facts))}"
+        )
     parts += [
         "## Findings",
         *_findings(facts),
@@ -31,14 +33,21 @@ def to_markdown(facts: Facts, charts: Sequence[tuple[str, str, str]]) -> str:
         *_differences(facts),
     ]
     parts.append("## Charts")
-    parts += [f"![{markdown(title)}](figures/{name}.png)\n\n*{markdown(caption)}*" for name, title, caption in charts]
+    parts += [
+        f"![{markdown(title)}](figures/{name}.png)\n\n*{markdown(caption)}*"
+        for name, title, caption in charts
+    ]
     parts += [
         *(["## Pictures", *_pictures(facts)] if facts.prompts else []),
         "## Refusals and failures",
         _outcomes(facts),
         *_troubles(facts),
         *(
-            ["### On the pictures that all models made", sentences.common_rule(facts), _numbers(facts, facts.common)]
+            [
+                "### On the pictures that all models made",
+                sentences.common_rule(facts),
+                _numbers(facts, facts.common),
+            ]
             if facts.common
             else []
         ),
@@ -52,7 +61,9 @@ def to_markdown(facts: Facts, charts: Sequence[tuple[str, str, str]]) -> str:
 
 
 def metrics_table(facts: Facts) -> str:
-    """All metrics as a LaTeX table; needs \\usepackage{booktabs} and, for the quotes in names, T1 and textcomp."""
+    """All metrics as a LaTeX table; needs \\usepackage{booktabs} and, for the quotes in names, T1
+    and textcomp.
+    """
     lines = [
         "% Needs \\usepackage{booktabs}, \\usepackage[T1]{fontenc} and \\usepackage{textcomp}.",
         f"\\begin{{tabular}}{{l{'r' * len(facts.models)}}}",
@@ -63,10 +74,22 @@ def metrics_table(facts: Facts) -> str:
     for c in facts.comparisons:
         sign = "\\downarrow" if c.better == "lower" else "\\uparrow"
         name = f"{latex(c.title).replace(latex('∞'), INFINITY)} ${sign}$"
-        under = f" {{\\footnotesize {latex(c.encoder)}{', ' + latex(c.reference) if c.reference else ''}}}" if c.encoder else ""
-        lines.append(f"{name}{under} & {' & '.join(_latex_cell(c.cells.get(model)) for model in facts.models)} \\\\")
+        under = (
+            f" {{\\footnotesize {latex(c.encoder)}{', ' + latex(c.reference) if c.reference else ''}}}"
+            if c.encoder
+            else ""
+        )
+        lines.append(
+            f"{name}{under} & {' & '.join(_latex_cell(c.cells.get(model)) for model in facts.models)} \\\\"
+        )
     counts = [f"{latex(m)}: {latex(_counts(facts, m))}" for m in facts.models]
-    lines += ["\\bottomrule", "\\end{tabular}", f"% Pictures per metric: {'; '.join(counts)}.", f"% {sentences.bold_rule(facts)}", ""]
+    lines += [
+        "\\bottomrule",
+        "\\end{tabular}",
+        f"% Pictures per metric: {'; '.join(counts)}.",
+        f"% {sentences.bold_rule(facts)}",
+        "",
+    ]
     return "\n".join(lines)
 
 
@@ -79,7 +102,10 @@ def outcomes_table(facts: Facts) -> str:
         "Model & made & refused & failed & not there \\\\",
         "\\midrule",
     ]
-    lines += [f"{latex(m)} & {' & '.join(f'{n:,}' for n in facts.outcomes[m].values())} \\\\" for m in facts.models]
+    lines += [
+        f"{latex(m)} & {' & '.join(f'{n:,}' for n in facts.outcomes[m].values())} \\\\"
+        for m in facts.models
+    ]
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
 
 
@@ -95,12 +121,25 @@ def differences_table(facts: Facts) -> str:
         lines.append("\\midrule")
         for place, pair in enumerate(pairs):
             name = latex(title).replace(latex("∞"), INFINITY) if place == 0 else ""
-            a, b = (f"\\textbf{{{latex(m)}}}" if m == pair.winner else latex(m) for m in (pair.model_a, pair.model_b))
+            a, b = (
+                f"\\textbf{{{latex(m)}}}" if m == pair.winner else latex(m)
+                for m in (pair.model_a, pair.model_b)
+            )
             span = _math(pair.interval).split(" to ")
             interval = f"$[{span[0]},\\,{span[1]}]$" if len(span) == 2 else "--"
             p = "--" if pair.p is None else f"${pair.p_text}$"
-            lines.append(f"{name} & {a} & {b} & ${_math(pair.text)}$ & {interval} & {p} & {latex(pair.verdict_text)} \\\\")
-    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", f"% {facts.pairs_statement}".replace("\n", " "), ""])
+            lines.append(
+                f"{name} & {a} & {b} & ${_math(pair.text)}$ & {interval} & {p} & {latex(pair.verdict_text)} \\\\"
+            )
+    return "\n".join(
+        [
+            *lines,
+            "\\bottomrule",
+            "\\end{tabular}",
+            f"% {facts.pairs_statement}".replace("\n", " "),
+            "",
+        ]
+    )
 
 
 def _math(number: str) -> str:
@@ -111,13 +150,25 @@ def _latex_cell(cell: Cell | None) -> str:
     if cell is None or cell.row.value is None:
         return "--"
     value = f"${_math(cell.value)}$"
-    value = f"\\textbf{{\\boldmath {value}}}" if cell.leads else f"{value}$^\\dagger$" if cell.worse else value
+    value = (
+        f"\\textbf{{\\boldmath {value}}}"
+        if cell.leads
+        else f"{value}$^\\dagger$"
+        if cell.worse
+        else value
+    )
     span = _math(cell.interval).split(" to ")
     return f"{value} {{\\footnotesize $[{span[0]},\\,{span[1]}]$}}" if len(span) == 2 else value
 
 
 def _counts(facts: Facts, model: str) -> str:
-    counts = sorted({c.cells[model].row.count for c in facts.comparisons if model in c.cells and c.cells[model].row.value is not None})
+    counts = sorted(
+        {
+            c.cells[model].row.count
+            for c in facts.comparisons
+            if model in c.cells and c.cells[model].row.value is not None
+        }
+    )
     return " or ".join(f"{count:,}" for count in counts) or "none"
 
 
@@ -139,7 +190,14 @@ def _numbers(facts: Facts, comparisons: Sequence[Comparison]) -> str:
     rows = []
     for c in comparisons:
         cells = [_markdown_cell(c.cells.get(model)) for model in facts.models]
-        rows.append([f"{markdown(c.title)} {c.arrow}", markdown(c.encoder) or words.DASH, markdown(c.reference) or words.DASH, *cells])
+        rows.append(
+            [
+                f"{markdown(c.title)} {c.arrow}",
+                markdown(c.encoder) or words.DASH,
+                markdown(c.reference) or words.DASH,
+                *cells,
+            ]
+        )
     return _table(head, rows, numbers_from=3)
 
 
@@ -150,7 +208,10 @@ def _differences(facts: Facts) -> list[str]:
     rows = []
     for title, pairs in by_metric(facts.pairs):
         for place, pair in enumerate(pairs):
-            names = [f"**{markdown(m)}**" if m == pair.winner else markdown(m) for m in (pair.model_a, pair.model_b)]
+            names = [
+                f"**{markdown(m)}**" if m == pair.winner else markdown(m)
+                for m in (pair.model_a, pair.model_b)
+            ]
             interval = pair.interval or markdown(f"no interval: {pair.why_none}")
             more = pair.more or words.DASH
             rows.append(
@@ -164,7 +225,16 @@ def _differences(facts: Facts) -> list[str]:
                     more,
                 ]
             )
-    head = ["Metric", "a", "b", "a less b", "95% interval", "p, corrected", "Verdict", "Prompts more to tell them apart"]
+    head = [
+        "Metric",
+        "a",
+        "b",
+        "a less b",
+        "95% interval",
+        "p, corrected",
+        "Verdict",
+        "Prompts more to tell them apart",
+    ]
     return [
         "## Which differences are real",
         markdown(f"{told_apart(facts.pairs)} {facts.pairs_statement}"),
@@ -187,7 +257,9 @@ def _markdown_cell(cell: Cell | None) -> str:
 
 def _pictures(facts: Facts) -> list[str]:
     chosen, digits = sample_prompts(facts, SAMPLE), facts.score_digits
-    records = {(model, r.index): r for model in facts.models for r in facts.records[model] if r.sample == 0}
+    records = {
+        (model, r.index): r for model in facts.models for r in facts.records[model] if r.sample == 0
+    }
     rows = []
     for index in chosen:
         prompt = facts.prompts[index]
@@ -196,11 +268,21 @@ def _pictures(facts: Facts) -> list[str]:
             record = records.get((model, index))
             url = image_url(facts.run, model, record) if record and record.status == "ok" else ""
             score = facts.scores.get((model, index, 0))
-            picture = f'<img src="{attribute_url(url)}" width="128" alt="{attribute(prompt.text)}">' if url else "no picture"
-            cells.append(picture + (f"<br>{words.number(score, digits)}" if score is not None else ""))
+            picture = (
+                f'<img src="{attribute_url(url)}" width="128" alt="{attribute(prompt.text)}">'
+                if url
+                else "no picture"
+            )
+            cells.append(
+                picture + (f"<br>{words.number(score, digits)}" if score is not None else "")
+            )
         rows.append(cells)
     rule = f"A fixed sample of {len(chosen)} of {len(facts.prompts):,} prompts that nobody picked: the ids with the smallest SHA-256."
-    rule += f" Below each picture its {facts.score.title} ({facts.score.encoder})." if facts.score else ""
+    rule += (
+        f" Below each picture its {facts.score.title} ({facts.score.encoder})."
+        if facts.score
+        else ""
+    )
     return [markdown(rule), _table(["Prompt", *(markdown(model) for model in facts.models)], rows)]
 
 
@@ -211,28 +293,49 @@ def attribute_url(url: str) -> str:
 
 def _outcomes(facts: Facts) -> str:
     speed = {row["model"]: per_second(row) for row in speed_rows(facts)}
-    rows = [[markdown(m), *(f"{n:,}" for n in facts.outcomes[m].values()), speed.get(m, words.DASH)] for m in facts.models]
-    return _table(["Model", "made", "refused", "failed", "not there", "pictures per second"], rows, numbers_from=1)
+    rows = [
+        [markdown(m), *(f"{n:,}" for n in facts.outcomes[m].values()), speed.get(m, words.DASH)]
+        for m in facts.models
+    ]
+    return _table(
+        ["Model", "made", "refused", "failed", "not there", "pictures per second"],
+        rows,
+        numbers_from=1,
+    )
 
 
 def _troubles(facts: Facts) -> list[str]:
     parts = []
     for model in facts.models:
         found = troubles(facts, model)
-        lines = [f"- {markdown(status)}: {markdown(text)}{'; ' + markdown(detail) if detail else ''}" for _, text, status, detail in found]
+        lines = [
+            f"- {markdown(status)}: {markdown(text)}{'; ' + markdown(detail) if detail else ''}"
+            for _, text, status, detail in found
+        ]
         if len(lines) > MOST_TROUBLES:
-            lines = [*lines[:MOST_TROUBLES], f"- and {len(lines) - MOST_TROUBLES:,} more in index.html"]
+            lines = [
+                *lines[:MOST_TROUBLES],
+                f"- and {len(lines) - MOST_TROUBLES:,} more in index.html",
+            ]
         if lines:
             parts.append(f"**{markdown(model)}**\n\n" + "\n".join(lines))
     return parts
 
 
 def _protocol(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return _table([markdown(title), *(markdown(column) for column in columns[1:])], [[markdown(cell) for cell in row] for row in rows])
+    return _table(
+        [markdown(title), *(markdown(column) for column in columns[1:])],
+        [[markdown(cell) for cell in row] for row in rows],
+    )
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: int | None = None) -> str:
-    marks = ["---:" if numbers_from is not None and i >= numbers_from else "---" for i in range(len(head))]
+def _table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: int | None = None
+) -> str:
+    marks = [
+        "---:" if numbers_from is not None and i >= numbers_from else "---"
+        for i in range(len(head))
+    ]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, marks, *rows))
 
 

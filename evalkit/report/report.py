@@ -1,4 +1,6 @@
-"""Run folder to report: index.html, report.md, tables/*.tex and figures/*, all from files that earlier stages wrote."""
+"""Run folder to report: index.html, report.md, tables/*.tex and figures/*, all from files that
+earlier stages wrote.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,9 @@ from evalkit.report.facts import read_facts
 def report(path: Path | str) -> Path:
     """Write the report of a scored run folder and return the path of its page.
 
-    Reads prompts, manifests, metrics.json, scores.csv, protocol.json and run.toml; measures nothing itself. The same
-    folder always gives the same bytes. The page is written last: where it exists, the report is whole.
+    Reads prompts, manifests, metrics.json, scores.csv, protocol.json and run.toml; measures nothing
+    itself. The same folder always gives the same bytes. The page is written last: where it exists,
+    the report is whole.
 
     Args:
         path: the run folder.

@@ -37,16 +37,19 @@ def _made(facts: Facts) -> str:
     if not facts.prompts:
         return "A folder of ready pictures, without prompts."
     made, refused, failed, missing = (
-        sum(counts[name] for counts in facts.outcomes.values()) for name in ("ok", "refused", "failed", "missing")
+        sum(counts[name] for counts in facts.outcomes.values())
+        for name in ("ok", "refused", "failed", "missing")
     )
     asked = len(facts.models) * len(facts.prompts) * facts.per_prompt
     groups = f" in {words.plural(len(facts.groups), 'group')}" if facts.groups else ""
     who = words.plural(len(facts.models), "model")
-    text = (
-        f"{who[0].upper()}{who[1:]}, {words.plural(len(facts.prompts), 'prompt')}{groups}, {words.plural(facts.per_prompt, 'picture')} each"
-    )
+    text = f"{who[0].upper()}{who[1:]}, {words.plural(len(facts.prompts), 'prompt')}{groups}, {words.plural(facts.per_prompt, 'picture')} each"
     text += f": {made:,} of {asked:,} pictures were made"
-    rest = [f"{count:,} {word}" for count, word in ((refused, "refused"), (failed, "failed"), (missing, "not there")) if count]
+    rest = [
+        f"{count:,} {word}"
+        for count, word in ((refused, "refused"), (failed, "failed"), (missing, "not there"))
+        if count
+    ]
     return f"{text} ({', '.join(rest)})." if rest else f"{text}."
 
 
@@ -57,9 +60,16 @@ def _measured(facts: Facts) -> str:
     if not facts.references:
         return f"{text}."
     found = facts.protocol.get("references")
-    parts = [part for part in found.values() if isinstance(part, Mapping)] if isinstance(found, Mapping) else []
+    parts = (
+        [part for part in found.values() if isinstance(part, Mapping)]
+        if isinstance(found, Mapping)
+        else []
+    )
     counts = {str(part.get("name")): whole(part.get("count")) for part in parts}
-    named = [f"{name} ({counts[name]:,} pictures)" if counts.get(name) else name for name in facts.references]
+    named = [
+        f"{name} ({counts[name]:,} pictures)" if counts.get(name) else name
+        for name in facts.references
+    ]
     return f"{text} against the reference {words.listing(named)}."
 
 
@@ -75,11 +85,17 @@ def conclusion(facts: Facts) -> str:
     tied = sum(comparison.kind == "tied" for comparison in facts.scored)
     total = tied + sum(ahead.values())
     apart = sum(comparison.kind == "unsure" for comparison in facts.scored)
-    more = f" {f'{apart} more' if total else words.plural(apart, 'metric')} cannot be compared." if apart else ""
+    more = (
+        f" {f'{apart} more' if total else words.plural(apart, 'metric')} cannot be compared."
+        if apart
+        else ""
+    )
     if not total:
         return more.strip() or "Nothing was measured that could tell the models apart."
     if not ahead:
-        which = "the one metric does not tell" if total == 1 else f"none of the {total} metrics tells"
+        which = (
+            "the one metric does not tell" if total == 1 else f"none of the {total} metrics tells"
+        )
         return f"At this count {which} the models apart.{more}"
     first = f" of {words.plural(total, 'metric')}"
     parts = []
@@ -93,7 +109,9 @@ def conclusion(facts: Facts) -> str:
 
 
 def banner(facts: Facts) -> str:
-    """The warning that belongs above all numbers of the bundled encoders; empty where none was used."""
+    """The warning that belongs above all numbers of the bundled encoders; empty where none was
+    used.
+    """
     names = facts.bundled_encoders
     if not names:
         return ""
@@ -117,7 +135,9 @@ def head_to_head(facts: Facts) -> str:
 
 
 def vocabulary(facts: Facts) -> str:
-    """How many of the prompts' words the bundled world knows, as sentences; empty where the protocol does not say."""
+    """How many of the prompts' words the bundled world knows, as sentences; empty where the
+    protocol does not say.
+    """
     found = facts.protocol.get("vocabulary")
     if not isinstance(found, Mapping):
         return ""
@@ -126,7 +146,11 @@ def vocabulary(facts: Facts) -> str:
         return ""
     text = f"The bundled world knows {known / total:.0%} of the words in the prompts ({known:,} of {total:,})."
     without = found.get("prompts_without_known_word")
-    count = len(without) if isinstance(without, Sequence) and not isinstance(without, str) else whole(without)
+    count = (
+        len(without)
+        if isinstance(without, Sequence) and not isinstance(without, str)
+        else whole(without)
+    )
     if count:
         text += f" {words.plural(count, 'prompt has', 'prompts have')} no word that it knows: pictures and scores there mean nothing."
     return text
@@ -135,7 +159,11 @@ def vocabulary(facts: Facts) -> str:
 def remarks(facts: Facts) -> list[str]:
     """What else a reader should know about prompts and pictures before believing a number."""
     found = facts.protocol.get("prompts")
-    duplicates = whole(found.get("duplicates")) if isinstance(found, Mapping) else whole(facts.protocol.get("duplicate_prompts"))
+    duplicates = (
+        whole(found.get("duplicates"))
+        if isinstance(found, Mapping)
+        else whole(facts.protocol.get("duplicate_prompts"))
+    )
     texts = [vocabulary(facts)]
     if duplicates:
         texts.append(
@@ -146,7 +174,10 @@ def remarks(facts: Facts) -> list[str]:
         for record in facts.records[model]:
             if record.extra:
                 extras[record.extra] = extras.get(record.extra, 0) + 1
-        texts += [f"{model}: {extra} ({words.plural(count, 'picture')})." for extra, count in list(extras.items())[:5]]
+        texts += [
+            f"{model}: {extra} ({words.plural(count, 'picture')})."
+            for extra, count in list(extras.items())[:5]
+        ]
     return [text for text in texts if text]
 
 

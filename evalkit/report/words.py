@@ -66,9 +66,37 @@ MEANINGS = {
     "mean_opinion": "Mean of people's ratings.",
 }
 
-ZERO_MATTERS = {"kid", "mind", "cmmd", "precision", "recall", "density", "coverage", "refusal_rate", "win_rate", "images_per_second"}
-FROM_RECORDS = {"refusal_rate", "images_per_second", "latency_p50", "latency_p95", "cost_per_image", "peak_memory"}
-SAMPLE_SIZE_BIASED = {"fid", "sfid", "inception_score", "precision", "recall", "density", "coverage", "vendi", "fd_dinov2"}
+ZERO_MATTERS = {
+    "kid",
+    "mind",
+    "cmmd",
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "refusal_rate",
+    "win_rate",
+    "images_per_second",
+}
+FROM_RECORDS = {
+    "refusal_rate",
+    "images_per_second",
+    "latency_p50",
+    "latency_p95",
+    "cost_per_image",
+    "peak_memory",
+}
+SAMPLE_SIZE_BIASED = {
+    "fid",
+    "sfid",
+    "inception_score",
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "vendi",
+    "fd_dinov2",
+}
 
 
 def title(metric: str) -> str:
@@ -82,11 +110,14 @@ def arrow(better: str) -> str:
 
 
 def decimals(values: Sequence[float], widths: Sequence[float]) -> int:
-    """Digits after the point: two significant digits of the narrowest interval's half, but at most one more than the
-    widest needs; without intervals, two of the smallest value."""
+    """Digits after the point: two significant digits of the narrowest interval's half, but at most
+    one more than the widest needs; without intervals, two of the smallest value.
+    """
     halves = [width / 2 for width in widths if width > 0 and math.isfinite(width)]
     if halves:
-        narrow, wide = (max(0, 1 - math.floor(math.log10(half))) for half in (min(halves), max(halves)))
+        narrow, wide = (
+            max(0, 1 - math.floor(math.log10(half))) for half in (min(halves), max(halves))
+        )
         return min(6, narrow, wide + 1)
     smallest = min((abs(value) for value in values if value and math.isfinite(value)), default=0.0)
     return min(6, max(0, 1 - math.floor(math.log10(smallest)))) if smallest else 2
@@ -102,7 +133,9 @@ def number(value: float | None, digits: int) -> str:
 
 def listing(names: Sequence[str]) -> str:
     """a; a and b; a, b and c."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""
+    return (
+        names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""
+    )
 
 
 def plural(count: int, one: str, many: str = "") -> str:

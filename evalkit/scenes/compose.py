@@ -1,8 +1,10 @@
-"""Scenes of the bundled world: what is in them (`Scene`, the exact ground truth) and how they look (`render`).
+"""Scenes of the bundled world: what is in them (`Scene`, the exact ground truth) and how they look
+(`render`).
 
-The canvas is 64 units wide and every position and size is a multiple of 8 units, so that at f4 (32 pixels) and f8 (64 pixels)
-an object falls on the token grid of the image tokenizer: the same sprite becomes the same tokens wherever it stands. That
-makes the world learnable for small models without making it trivial: style, size, place, background and their variants differ.
+The canvas is 64 units wide and every position and size is a multiple of 8 units, so that at f4 (32
+pixels) and f8 (64 pixels) an object falls on the token grid of the image tokenizer: the same sprite
+becomes the same tokens wherever it stands. That makes the world learnable for small models without
+making it trivial: style, size, place, background and their variants differ.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ _HIDDEN = {  # colours that would vanish in front of a background
     "grass": {"green"}, "beach": {"yellow"}, "street": {"gray"}, "table": {"brown"}, "snow": {"white"},
     "water": {"blue", "cyan"}, "sky": {"cyan", "white"}, "night": {"black"}, "room": {"pink"},
 }  # fmt: skip
-_SCENERY: dict[str, tuple[tuple[tuple[int, int, int], tuple[int, int, int]], ...]] = {  # two variants of (above, below the horizon)
+_SCENERY: dict[
+    str, tuple[tuple[tuple[int, int, int], tuple[int, int, int]], ...]
+] = {  # two variants of (above, below the horizon)
     "grass": (((150, 205, 245), (95, 170, 70)), ((185, 220, 240), (70, 145, 60))),
     "beach": (((135, 205, 240), (235, 210, 150)), ((180, 220, 235), (225, 195, 130))),
     "street": (((200, 195, 190), (95, 95, 100)), ((175, 185, 195), (80, 80, 90))),
@@ -80,16 +84,24 @@ def compose(seed: int) -> Scene:
         other = _thing(random, background)
     relation = random.choice(tuple(RELATIONS))
     offset = random.choice((8, 16, 24))
-    first, second = ((0, offset), (32, offset)) if relation in ("left", "right") else ((offset, 0), (offset, 32))
+    first, second = (
+        ((0, offset), (32, offset))
+        if relation in ("left", "right")
+        else ((offset, 0), (offset, 32))
+    )
     if relation in ("right", "below"):
         first, second = second, first
-    return _scene(random, kind, [(noun, colour), other], [(*first, 32), (*second, 32)], relation, background)
+    return _scene(
+        random, kind, [(noun, colour), other], [(*first, 32), (*second, 32)], relation, background
+    )
 
 
 def _thing(random: Random, background: str) -> tuple[str, str]:
     if random.random() < 0.8:
         return random.choice(_NAMES), ""
-    return random.choice(tuple(SHAPES)), random.choice([name for name in COLOURS if name not in _HIDDEN[background]])
+    return random.choice(tuple(SHAPES)), random.choice(
+        [name for name in COLOURS if name not in _HIDDEN[background]]
+    )
 
 
 def place_alone(random: Random) -> tuple[int, int, int]:
@@ -109,10 +121,20 @@ def _group(random: Random, count: int) -> list[tuple[int, int, int]]:
 
 
 def _scene(
-    random: Random, kind: Kind, things: list[tuple[str, str]], places: list[tuple[int, int, int]], relation: str, background: str
+    random: Random,
+    kind: Kind,
+    things: list[tuple[str, str]],
+    places: list[tuple[int, int, int]],
+    relation: str,
+    background: str,
 ) -> Scene:
-    items = tuple(Item(noun, colour, x, y, size) for (noun, colour), (x, y, size) in zip(things, places, strict=True))
-    return Scene(kind, items, relation, background, random.choice(STYLES_OF_SCENES), random.randrange(4))
+    items = tuple(
+        Item(noun, colour, x, y, size)
+        for (noun, colour), (x, y, size) in zip(things, places, strict=True)
+    )
+    return Scene(
+        kind, items, relation, background, random.choice(STYLES_OF_SCENES), random.randrange(4)
+    )
 
 
 def render(scene: Scene, size: int = 64) -> np.ndarray:
@@ -121,7 +143,11 @@ def render(scene: Scene, size: int = 64) -> np.ndarray:
     canvas = _background(scene.background, scene.variant, size).copy()
     for item in scene.items:
         side, x, y = int(item.size * unit), int(item.x * unit), int(item.y * unit)
-        sprite = _shape(item.noun, item.colour, side) if item.colour else _sprite(scene.style, item.noun, side)
+        sprite = (
+            _shape(item.noun, item.colour, side)
+            if item.colour
+            else _sprite(scene.style, item.noun, side)
+        )
         colour, clear = sprite  # premultiplied colour and 255 - alpha, both uint16
         patch = canvas[y : y + side, x : x + side]
         patch[:] = colour + (patch * clear + 127) // 255
@@ -169,10 +195,16 @@ def _outline(noun: str) -> list[tuple[float, float]] | None:
     if noun == "star":
         angles = np.arange(10) * np.pi / 5 - np.pi / 2
         radii = np.where(np.arange(10) % 2, 0.21, 0.53)
-        return [(float(0.5 + r * np.cos(a)), float(0.53 + r * np.sin(a))) for r, a in zip(radii, angles, strict=True)]
+        return [
+            (float(0.5 + r * np.cos(a)), float(0.53 + r * np.sin(a)))
+            for r, a in zip(radii, angles, strict=True)
+        ]
     turn = np.linspace(0, 2 * np.pi, 90)
     across = 0.5 + 0.5 * np.sin(turn) ** 3
-    down = 0.46 - (13 * np.cos(turn) - 5 * np.cos(2 * turn) - 2 * np.cos(3 * turn) - np.cos(4 * turn)) / 32
+    down = (
+        0.46
+        - (13 * np.cos(turn) - 5 * np.cos(2 * turn) - 2 * np.cos(3 * turn) - np.cos(4 * turn)) / 32
+    )
     return [(float(x), float(y)) for x, y in zip(across, down, strict=True)]
 
 
@@ -197,7 +229,12 @@ def _background(name: str, variant: int, size: int) -> np.ndarray:
     elif name == "night":
         for k in range(8):
             pen.rectangle(
-                (x := (k * 24 + 10 * (variant + 1)) % 62 // 2 * 2, y := (k * 14 + 4 * variant) % 62 // 2 * 2, x + 1, y + 1),
+                (
+                    x := (k * 24 + 10 * (variant + 1)) % 62 // 2 * 2,
+                    y := (k * 14 + 4 * variant) % 62 // 2 * 2,
+                    x + 1,
+                    y + 1,
+                ),
                 fill=(240, 240, 200),
             )
     elif name == "sky":
@@ -207,6 +244,8 @@ def _background(name: str, variant: int, size: int) -> np.ndarray:
         pen.rectangle((0, horizon - 4, 63, horizon - 1), fill=(250, 248, 240))
     elif name == "water":
         for k in range(4):
-            pen.rectangle((x := (k * 22 + 6) % 56, 46 + 4 * k, x + 9, 47 + 4 * k), fill=(95, 160, 210))
+            pen.rectangle(
+                (x := (k * 22 + 6) % 56, 46 + 4 * k, x + 9, 47 + 4 * k), fill=(95, 160, 210)
+            )
     how = Image.Resampling.BOX if size <= CANVAS else Image.Resampling.NEAREST
     return np.asarray(canvas.resize((size, size), how)).astype(np.uint16)

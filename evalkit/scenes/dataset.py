@@ -26,7 +26,9 @@ MOST_SCENES = 10_000_000  # of one training
 
 
 def first_scene(seed: int) -> int:
-    """Where the scenes of a training begin: those of no two seeds are the same, and none is among those that are never trained on."""
+    """Where the scenes of a training begin: those of no two seeds are the same, and none is among
+    those that are never trained on.
+    """
     return MOST_SCENES * (seed if seed < HELD_OUT // MOST_SCENES else seed + 300)
 
 
@@ -50,14 +52,21 @@ class Examples(Protocol):
     def __len__(self) -> int: ...
     def pictures(self, rows: Sequence[int]) -> Tensor: ...  # uint8 [N, 3, size, size]
     def caption(self, row: int, random: Random) -> str: ...
-    def lots(self, often: str) -> Tensor: ...  # int64: the rows of an epoch; a row may be in it more than once
+    def lots(
+        self, often: str
+    ) -> Tensor: ...  # int64: the rows of an epoch; a row may be in it more than once
     def captions(self) -> Iterable[str]: ...  # all of all rows, for learning the pieces of words
-    def prompts(self) -> list[str]: ...  # one for each row, always the same: what generators are asked when they are looked at
+    def prompts(
+        self,
+    ) -> list[
+        str
+    ]: ...  # one for each row, always the same: what generators are asked when they are looked at
 
 
 class SceneDataset:
-    """Scenes of the bundled world with consecutive seeds. Pictures are composed when they are first asked for, and kept: by this process
-    and those forked from it together."""
+    """Scenes of the bundled world with consecutive seeds. Pictures are composed when they are first
+    asked for, and kept: by this process and those forked from it together.
+    """
 
     def __init__(self, first_seed: int, count: int, size: int = 32) -> None:
         self.size, self.scenes = size, scenes(first_seed, count)
@@ -74,16 +83,28 @@ class SceneDataset:
         return self._kept[list(rows)]
 
     def caption(self, row: int, random: Random) -> str:
-        """One in many sentences; in 30% of the cases with words in it that the vocabulary does not know, as real prompts have them."""
+        """One in many sentences; in 30% of the cases with words in it that the vocabulary does not
+        know, as real prompts have them.
+        """
         return noisy_caption(self.scenes[row], random)
 
     def lots(self, often: str) -> Tensor:
-        """int64: every row, and twice those of one kind of scene: pairs are the hardest, and 20% of the world. Raises EvalkitError for
-        a kind that there is not."""
+        """int64: every row, and twice those of one kind of scene: pairs are the hardest, and 20% of
+        the world. Raises EvalkitError for a kind that there is not.
+        """
         if often not in ("", *get_args(Kind)):
             kinds = ", ".join(get_args(Kind))
-            raise EvalkitError(f"There are no scenes of the kind {often!r} to draw twice as often.", f"Expected {kinds}, or nothing.")
-        return torch.tensor([row for row, scene in enumerate(self.scenes) for _ in range(2 if scene.kind == often else 1)])
+            raise EvalkitError(
+                f"There are no scenes of the kind {often!r} to draw twice as often.",
+                f"Expected {kinds}, or nothing.",
+            )
+        return torch.tensor(
+            [
+                row
+                for row, scene in enumerate(self.scenes)
+                for _ in range(2 if scene.kind == often else 1)
+            ]
+        )
 
     def captions(self) -> Iterable[str]:
         return (caption(scene, place) for place, scene in enumerate(self.scenes))
@@ -98,7 +119,9 @@ def _shared(*shape: int) -> Tensor:
 
 
 def noisy_caption(scene: Scene, random: Random) -> str:
-    """A caption; in 30% of the cases with words in it that the vocabulary does not know, as real prompts have them."""
+    """A caption; in 30% of the cases with words in it that the vocabulary does not know, as real
+    prompts have them.
+    """
     return noisy(caption(scene, random.getrandbits(48)), random)
 
 
@@ -112,5 +135,7 @@ def noisy(text: str, random: Random) -> str:
 
 
 def prompts_of(some: list[Scene]) -> list[str]:
-    """One complete caption of each scene, each in words of its own: what the generators are asked when they are judged."""
+    """One complete caption of each scene, each in words of its own: what the generators are asked
+    when they are judged.
+    """
     return [caption(scene, HELD_OUT + place, complete=True) for place, scene in enumerate(some)]

@@ -1,11 +1,12 @@
 """Draws the sprites from the emoji sets. For developers of evalkit only: users get the drawn files.
 
-    npm pack @iconify-json/noto @iconify-json/fluent-emoji @iconify-json/fluent-emoji-flat @iconify-json/twemoji
-    for f in *.tgz; do mkdir -p "icons/${f%.tgz}" && tar xzf "$f" -C "icons/${f%.tgz}"; done
-    pip install resvg-py && python -m evalkit.scenes.make_sprites icons
+    npm pack @iconify-json/noto @iconify-json/fluent-emoji @iconify-json/fluent-emoji-flat
+    @iconify-json/twemoji for f in *.tgz; do mkdir -p "icons/${f%.tgz}" && tar xzf "$f" -C
+    "icons/${f%.tgz}"; done pip install resvg-py && python -m evalkit.scenes.make_sprites icons
 
-Each style becomes one atlas, `sprites/<style>.webp`: a row of 96-pixel cells with transparency, lossless, in the order of
-`world.OBJECTS`. Every sprite is cropped to its ink and centred, so that all objects fill their cell alike.
+Each style becomes one atlas, `sprites/<style>.webp`: a row of 96-pixel cells with transparency,
+lossless, in the order of `world.OBJECTS`. Every sprite is cropped to its ink and centred, so that
+all objects fill their cell alike.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from PIL import Image
 
 from evalkit.scenes.world import OBJECTS, STYLES
 
-CELL = 96  # divides by all sprite sizes of a 64-pixel scene (48, 32) and is the largest of a 128-pixel scene
+# divides by all sprite sizes of a 64-pixel scene (48, 32) and is the largest of a 128-pixel scene
+CELL = 96
 COLUMNS = 13
 
 
@@ -39,7 +41,8 @@ def draw(icons: dict[str, Any], name: str) -> Image.Image:
     scale = CELL / max(picture.size)
     # Premultiplied resampling, so that no colour of transparent pixels bleeds into the edge.
     picture = picture.convert("RGBa").resize(
-        (max(1, round(picture.width * scale)), max(1, round(picture.height * scale))), Image.Resampling.LANCZOS
+        (max(1, round(picture.width * scale)), max(1, round(picture.height * scale))),
+        Image.Resampling.LANCZOS,
     )
     cell = Image.new("RGBA", (CELL, CELL))
     cell.paste(picture.convert("RGBA"), ((CELL - picture.width) // 2, (CELL - picture.height) // 2))
@@ -53,8 +56,16 @@ def main(folder: str) -> None:
         rows = -(-len(OBJECTS) // COLUMNS)
         atlas = Image.new("RGBA", (CELL * COLUMNS, CELL * rows))
         for place, thing in enumerate(OBJECTS):
-            atlas.paste(draw(icons, thing.emoji), (CELL * (place % COLUMNS), CELL * (place // COLUMNS)))
-        atlas.save(Path(__file__).parent / "sprites" / f"{style}.webp", lossless=True, quality=100, method=6, exact=False)
+            atlas.paste(
+                draw(icons, thing.emoji), (CELL * (place % COLUMNS), CELL * (place // COLUMNS))
+            )
+        atlas.save(
+            Path(__file__).parent / "sprites" / f"{style}.webp",
+            lossless=True,
+            quality=100,
+            method=6,
+            exact=False,
+        )
 
 
 if __name__ == "__main__":

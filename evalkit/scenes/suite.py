@@ -1,9 +1,11 @@
-"""The bundled prompt suite: prompts with their ground truth, in groups that each ask for one ability.
+"""The bundled prompt suite: prompts with their ground truth, in groups that each ask for one
+ability.
 
     python -m evalkit.scenes.suite        writes suite.jsonl again, byte for byte
 
-All groups but `free` are captions of scenes that were never trained on, so that the suite needs no judgement of ours. The
-sentences of `free` are our own, in the manner of photo captions, with words that the bundled models do not know.
+All groups but `free` are captions of scenes that were never trained on, so that the suite needs no
+judgement of ours. The sentences of `free` are our own, in the manner of photo captions, with words
+that the bundled models do not know.
 """
 
 from __future__ import annotations
@@ -21,7 +23,11 @@ from evalkit.scenes.world import COLOURS, RELATIONS, SHAPES
 
 GROUPS = ("object", "colour", "count", "position", "two objects", "free")
 FIRST_SEED = 3_000_000_000  # training takes seeds below 1,000,000,000
-PER_COUNT, PER_RELATION, TWO_OBJECTS = 20, 15, 50  # prompts for each count, for each relation, and in "two objects"
+PER_COUNT, PER_RELATION, TWO_OBJECTS = (
+    20,
+    15,
+    50,
+)  # prompts for each count, for each relation, and in "two objects"
 _UNASKED = frozenset(
     word.strip() for word in (*LARGE, *SMALL, *["single", "lone", "colorful", "walking", "parked"])
 )  # ask for more than the truth holds
@@ -36,11 +42,19 @@ class _Sentence(NamedTuple):
 
 
 SENTENCES = (
-    _Sentence("A man rides his bicycle down the street on a sunny morning.", "person, bicycle", "street"),
+    _Sentence(
+        "A man rides his bicycle down the street on a sunny morning.", "person, bicycle", "street"
+    ),
     _Sentence("A young woman waits under a striped umbrella while it pours.", "person, umbrella"),
-    _Sentence("Somebody left a slice of pizza on a table next to an open laptop.", "pizza, laptop", "table"),
+    _Sentence(
+        "Somebody left a slice of pizza on a table next to an open laptop.",
+        "pizza, laptop",
+        "table",
+    ),
     _Sentence("A very sleepy cat has curled up on the couch.", "cat, couch"),
-    _Sentence("A dog leaps high into the air to catch a frisbee in the park.", "dog, frisbee", "grass"),
+    _Sentence(
+        "A dog leaps high into the air to catch a frisbee in the park.", "dog, frisbee", "grass"
+    ),
     _Sentence("An elephant sprays itself with dust on a hot afternoon.", "elephant"),
     _Sentence("A giraffe stretches its long neck toward the leaves.", "giraffe"),
     _Sentence("Two zebras graze quietly in a grassy field.", "zebra", "grass", 2),
@@ -63,7 +77,9 @@ SENTENCES = (
     _Sentence("A hiker packed his backpack with far too many things.", "backpack"),
     _Sentence("A leather handbag lies forgotten on a park bench.", "handbag"),
     _Sentence("The groom straightens his tie in front of the mirror.", "tie"),
-    _Sentence("An old suitcase covered with faded stickers stands on the floor.", "suitcase", "room"),
+    _Sentence(
+        "An old suitcase covered with faded stickers stands on the floor.", "suitcase", "room"
+    ),
     _Sentence("A girl kicks a soccer ball across a wet lawn.", "person, sports ball"),
     _Sentence("A teenager jumps down a flight of stairs on his skateboard.", "skateboard"),
     _Sentence("She grips the tennis racket with both hands before the serve.", "tennis racket"),
@@ -93,24 +109,37 @@ SENTENCES = (
     _Sentence("A boy reads a thick book by torch light at night.", "person, book", "night"),
     _Sentence("A clock with roman numerals shows a quarter past ten.", "clock"),
     _Sentence("A pair of scissors lies among scraps of coloured paper.", "scissors"),
-    _Sentence("A teddy bear with one missing eye sits to the left of a cat.", "teddy bear, cat", "", 1, "left"),
+    _Sentence(
+        "A teddy bear with one missing eye sits to the left of a cat.",
+        "teddy bear, cat",
+        "",
+        1,
+        "left",
+    ),
     _Sentence("A toothbrush and a glass share the shelf in the bathroom.", "toothbrush", "room"),
-    _Sentence("A vintage car and a motorcycle are parked on the street.", "car, motorcycle", "street"),
+    _Sentence(
+        "A vintage car and a motorcycle are parked on the street.", "car, motorcycle", "street"
+    ),
     _Sentence("A puppy chews on the cord of a lamp under a chair.", "dog, chair"),
     _Sentence("Two boats rock gently next to each other in the sea.", "boat", "water", 2),
     _Sentence("Four birds sit in a row high up in the clouds of a painting.", "bird", "sky", 4),
-    _Sentence("A kitten hides below a rocking horse that nobody uses.", "cat, horse", "", 1, "below"),
+    _Sentence(
+        "A kitten hides below a rocking horse that nobody uses.", "cat, horse", "", 1, "below"
+    ),
 )
 
 
 def prompts() -> Iterator[dict[str, Any]]:
     """The whole suite in the order of GROUPS: {id, text, group, truth}.
 
-    truth: `items`, the things named, each with the colour of a shape (empty for an object); `count`, how many there are of
-    the first; `relation` of the first to the second, empty where none is asked for; `background`, empty where any will do.
+    truth: `items`, the things named, each with the colour of a shape (empty for an object);
+    `count`, how many there are of the first; `relation` of the first to the second, empty where
+    none is asked for; `background`, empty where any will do.
     """
     found: dict[str, list[tuple[str, Scene]]] = {group: [] for group in GROUPS}
-    left = {("object", noun) for noun in NOUNS} | {("colour", shape, colour) for shape in SHAPES for colour in COLOURS}
+    left = {("object", noun) for noun in NOUNS} | {
+        ("colour", shape, colour) for shape in SHAPES for colour in COLOURS
+    }
     slots: dict[tuple[object, ...], int] = dict.fromkeys(left, 1)
     slots |= {("count", count): PER_COUNT for count in (2, 3, 4)}
     slots |= {("position", relation): PER_RELATION for relation in RELATIONS}
@@ -120,16 +149,31 @@ def prompts() -> Iterator[dict[str, Any]]:
         scene, seed = compose(seed), seed + 1
         for slot in _slots(scene):
             text = caption(scene, seed, complete=slot[0] in ("object", "position"))
-            if slot in slots and _fits(slot, text, scene) and not any(text == other for other, _ in found[str(slot[0])]):
+            if (
+                slot in slots
+                and _fits(slot, text, scene)
+                and not any(text == other for other, _ in found[str(slot[0])])
+            ):
                 found[str(slot[0])].append((text, scene))
-                slots = {key: count - (key == slot) for key, count in slots.items() if count > (key == slot)}
+                slots = {
+                    key: count - (key == slot)
+                    for key, count in slots.items()
+                    if count > (key == slot)
+                }
                 break
     for group, pairs in found.items():
-        for number, (text, scene) in enumerate(sorted(pairs, key=lambda pair: _order(group, pair[1]))):
+        for number, (text, scene) in enumerate(
+            sorted(pairs, key=lambda pair: _order(group, pair[1]))
+        ):
             yield _row(group, number, text, _truth(text, scene))
     for number, sentence in enumerate(SENTENCES):
         items = [{"noun": noun, "colour": ""} for noun in sentence.nouns.split(", ")]
-        truth = {"items": items, "count": sentence.number, "relation": sentence.relation, "background": sentence.background}
+        truth = {
+            "items": items,
+            "count": sentence.number,
+            "relation": sentence.relation,
+            "background": sentence.background,
+        }
         yield _row("free", number, sentence.text, truth)
 
 
@@ -138,7 +182,11 @@ def _slots(scene: Scene) -> list[tuple[object, ...]]:
     first = scene.items[0]
     if scene.kind == "single":
         return [("colour", first.noun, first.colour), ("object", first.noun)]
-    return [("count", len(scene.items))] if scene.kind == "count" else [("position", scene.relation), ("two objects",)]
+    return (
+        [("count", len(scene.items))]
+        if scene.kind == "count"
+        else [("position", scene.relation), ("two objects",)]
+    )
 
 
 def _fits(slot: tuple[object, ...], text: str, scene: Scene) -> bool:
@@ -147,7 +195,10 @@ def _fits(slot: tuple[object, ...], text: str, scene: Scene) -> bool:
     if not _UNASKED.isdisjoint(words.split()):
         return False
     if slot[0] == "object":
-        return any(f" {form} " in words for form in NOUNS[scene.items[0].noun][0]) and scene.items[0].colour != "orange"
+        return (
+            any(f" {form} " in words for form in NOUNS[scene.items[0].noun][0])
+            and scene.items[0].colour != "orange"
+        )
     return slot[0] != "two objects" or not _stated(text, scene.relation)
 
 
@@ -168,7 +219,12 @@ def _truth(text: str, scene: Scene) -> dict[str, Any]:
     items = [{"noun": item.noun, "colour": item.colour} for item in things]
     named = scene.background in mentions(text).backgrounds
     stands = scene.relation if pair and _stated(text, scene.relation) else ""
-    return {"items": items, "count": 1 if pair else len(scene.items), "relation": stands, "background": scene.background if named else ""}
+    return {
+        "items": items,
+        "count": 1 if pair else len(scene.items),
+        "relation": stands,
+        "background": scene.background if named else "",
+    }
 
 
 def _stated(text: str, relation: str) -> bool:
@@ -176,7 +232,12 @@ def _stated(text: str, relation: str) -> bool:
 
 
 def _row(group: str, number: int, text: str, truth: dict[str, Any]) -> dict[str, Any]:
-    return {"id": f"{group.replace(' ', '-')}-{number:03d}", "text": text, "group": group, "truth": truth}
+    return {
+        "id": f"{group.replace(' ', '-')}-{number:03d}",
+        "text": text,
+        "group": group,
+        "truth": truth,
+    }
 
 
 def lines() -> str:

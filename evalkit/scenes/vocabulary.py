@@ -29,12 +29,19 @@ def words() -> tuple[str, ...]:
 
 @lru_cache(maxsize=1)
 def pieces() -> tuple[str, ...]:
-    """The subword pieces of the bundled models: every word, and the endings that lead from one word for a thing to another word
-    for the same thing (skateboard and ##er, box and ##es), so that "skateboarders" is read although no caption says it."""
+    """The subword pieces of the bundled models: every word, and the endings that lead from one word
+    for a thing to another word for the same thing (skateboard and ##er, box and ##es), so that
+    "skateboarders" is read although no caption says it.
+    """
     endings: set[str] = set()
     for forms in captions.NOUNS.values():
         own = {word for form in chain.from_iterable(forms) for word in split_words(form)}
-        endings |= {f"##{long[len(short) :]}" for short in own for long in own if long != short and long.startswith(short)}
+        endings |= {
+            f"##{long[len(short) :]}"
+            for short in own
+            for long in own
+            if long != short and long.startswith(short)
+        }
     return (*words(), *sorted(endings))
 
 
@@ -46,7 +53,10 @@ class Coverage(NamedTuple):
 def coverage(texts: Sequence[str]) -> list[Coverage]:
     """How many words of each text the bundled models can read, of how many."""
     known = set(words())
-    return [Coverage(sum(word in known for word in split), len(split)) for split in map(split_words, texts)]
+    return [
+        Coverage(sum(word in known for word in split), len(split))
+        for split in map(split_words, texts)
+    ]
 
 
 class Mentions(NamedTuple):
@@ -55,10 +65,15 @@ class Mentions(NamedTuple):
 
 
 def mentions(text: str) -> Mentions:
-    """The things and backgrounds of the world that a text names; longer names first ("hot dog" is no dog), and no thing
-    inside the words for a background ("under the stars" names no star)."""
+    """The things and backgrounds of the world that a text names; longer names first ("hot dog" is
+    no dog), and no thing inside the words for a background ("under the stars" names no star).
+    """
     plain = " " + " ".join(split_words(text)) + " "
-    places = tuple(name for name, phrases in BACKGROUNDS.items() if any(f" {phrase} " in plain for phrase in phrases))
+    places = tuple(
+        name
+        for name, phrases in BACKGROUNDS.items()
+        if any(f" {phrase} " in plain for phrase in phrases)
+    )
     left = plain
     for phrase in chain.from_iterable(BACKGROUNDS[name] for name in places):
         left = left.replace(f" {phrase} ", f" {'#' * len(phrase)} ")
@@ -72,5 +87,10 @@ def mentions(text: str) -> Mentions:
 
 @lru_cache(maxsize=1)
 def _noun_phrases() -> tuple[tuple[str, str], ...]:
-    pairs = {(phrase, noun) for noun, forms in captions.NOUNS.items() for form in forms for phrase in form}
+    pairs = {
+        (phrase, noun)
+        for noun, forms in captions.NOUNS.items()
+        for form in forms
+        for phrase in form
+    }
     return tuple(sorted(pairs, key=lambda pair: (-len(pair[0]), pair)))

@@ -1,4 +1,6 @@
-"""How a text is split into words: the same for the caption grammar, the vocabulary and the small models."""
+"""How a text is split into words: the same for the caption grammar, the vocabulary and the small
+models.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """What the bundled world knows: its objects, shapes, colours, backgrounds and the words for them.
 
-Everything else in `scenes` is derived from these tables, so that adding an object is adding a line and running
-`make_sprites.py`. Objects carry the name of their COCO category (https://cocodataset.org), so that captions of COCO mean
-something here.
+Everything else in `scenes` is derived from these tables, so that adding an object is adding a line
+and running `make_sprites.py`. Objects carry the name of their COCO category
+(https://cocodataset.org), so that captions of COCO mean something here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from typing import NamedTuple
 class Object(NamedTuple):
     name: str  # the COCO category
     emoji: str  # the name of the icon in the four emoji sets
-    words: tuple[tuple[str, str], ...]  # (singular, plural) for every way to say it, the usual one first
+    words: tuple[
+        tuple[str, str], ...
+    ]  # (singular, plural) for every way to say it, the usual one first
 
 
 def _object(name: str, emoji: str, *words: str) -> Object:
@@ -24,7 +26,17 @@ def _object(name: str, emoji: str, *words: str) -> Object:
 
 OBJECTS: tuple[Object, ...] = (
     _object(
-        "person", "person-standing", "person/people", "man/men", "woman/women", "boy", "girl", "guy", "lady/ladies", "child/children", "kid"
+        "person",
+        "person-standing",
+        "person/people",
+        "man/men",
+        "woman/women",
+        "boy",
+        "girl",
+        "guy",
+        "lady/ladies",
+        "child/children",
+        "kid",
     ),
     _object("bicycle", "bicycle", "bicycle", "bike", "mountain bike"),
     _object("car", "automobile", "car", "automobile", "sedan"),
@@ -34,7 +46,14 @@ OBJECTS: tuple[Object, ...] = (
     _object("train", "train", "train", "subway train", "locomotive"),
     _object("truck", "delivery-truck", "truck", "lorry/lorries", "delivery truck"),
     _object("boat", "sailboat", "boat", "sailboat", "ship"),
-    _object("traffic light", "vertical-traffic-light", "traffic light", "traffic signal", "stop light", "stoplight"),
+    _object(
+        "traffic light",
+        "vertical-traffic-light",
+        "traffic light",
+        "traffic signal",
+        "stop light",
+        "stoplight",
+    ),
     _object("stop sign", "stop-sign", "stop sign"),
     _object("bird", "bird", "bird", "sparrow", "parrot"),
     _object("cat", "cat", "cat", "kitten", "kitty/kitties"),
@@ -52,12 +71,32 @@ OBJECTS: tuple[Object, ...] = (
     _object("tie", "necktie", "tie", "necktie"),
     _object("suitcase", "luggage", "suitcase", "luggage/luggage"),
     _object("frisbee", "flying-disc", "frisbee", "flying disc"),
-    _object("skis", "skier", "skier", "skis/skis", "person skiing/people skiing", "man skiing/men skiing"),
-    _object("snowboard", "snowboarder", "snowboarder", "snowboard", "person snowboarding/people snowboarding"),
+    _object(
+        "skis",
+        "skier",
+        "skier",
+        "skis/skis",
+        "person skiing/people skiing",
+        "man skiing/men skiing",
+    ),
+    _object(
+        "snowboard",
+        "snowboarder",
+        "snowboarder",
+        "snowboard",
+        "person snowboarding/people snowboarding",
+    ),
     _object("sports ball", "soccer-ball", "ball", "soccer ball", "football"),
     _object("kite", "kite"),
     _object("skateboard", "skateboard"),
-    _object("surfboard", "person-surfing", "surfer", "surfboard", "person surfing/people surfing", "man surfing/men surfing"),
+    _object(
+        "surfboard",
+        "person-surfing",
+        "surfer",
+        "surfboard",
+        "person surfing/people surfing",
+        "man surfing/men surfing",
+    ),
     _object("tennis racket", "tennis", "tennis racket", "tennis racquet", "racket", "racquet"),
     _object("bottle", "bottle-with-popping-cork", "bottle", "wine bottle"),
     _object("wine glass", "wine-glass", "wine glass/wine glasses", "glass of wine/glasses of wine"),
@@ -75,7 +114,9 @@ OBJECTS: tuple[Object, ...] = (
     _object("hot dog", "hot-dog", "hot dog", "hotdog"),
     _object("pizza", "pizza", "pizza", "slice of pizza/slices of pizza"),
     _object("donut", "doughnut", "donut", "doughnut"),
-    _object("cake", "shortcake", "cake", "piece of cake/pieces of cake", "slice of cake/slices of cake"),
+    _object(
+        "cake", "shortcake", "cake", "piece of cake/pieces of cake", "slice of cake/slices of cake"
+    ),
     _object("chair", "chair"),
     _object("couch", "couch-and-lamp", "couch/couches", "sofa"),
     _object("potted plant", "potted-plant", "potted plant", "plant", "houseplant"),
@@ -84,7 +125,15 @@ OBJECTS: tuple[Object, ...] = (
     _object("tv", "television", "tv", "television", "television set"),
     _object("laptop", "laptop", "laptop", "laptop computer", "computer"),
     _object("keyboard", "keyboard", "keyboard", "computer keyboard"),
-    _object("cell phone", "mobile-phone", "cell phone", "phone", "smartphone", "cellphone", "mobile phone"),
+    _object(
+        "cell phone",
+        "mobile-phone",
+        "cell phone",
+        "phone",
+        "smartphone",
+        "cellphone",
+        "mobile phone",
+    ),
     _object("book", "closed-book", "book"),
     _object("clock", "alarm-clock", "clock", "alarm clock"),
     _object("scissors", "scissors", "pair of scissors/pairs of scissors", "scissors/scissors"),
@@ -122,7 +171,11 @@ COLOURS: dict[str, tuple[int, int, int]] = {  # of shapes; sRGB 0..255
     "white": (250, 250, 250),
     "gray": (130, 130, 135),
 }
-COLOUR_WORDS: dict[str, tuple[str, ...]] = {"gray": ("gray", "grey"), "purple": ("purple", "violet"), "cyan": ("cyan", "turquoise")}
+COLOUR_WORDS: dict[str, tuple[str, ...]] = {
+    "gray": ("gray", "grey"),
+    "purple": ("purple", "violet"),
+    "cyan": ("cyan", "turquoise"),
+}
 
 BACKGROUNDS: dict[str, tuple[str, ...]] = {  # name -> the phrases that ask for it
     "grass": (
@@ -145,10 +198,36 @@ BACKGROUNDS: dict[str, tuple[str, ...]] = {  # name -> the phrases that ask for 
         "in a parking lot",
         "down the street",
     ),
-    "table": ("on a table", "on a wooden table", "on the table", "on a desk", "on the kitchen table", "on a wooden desk"),
-    "snow": ("in the snow", "on the snow", "on a snowy hill", "on a snow covered slope", "in deep snow"),
-    "water": ("in the water", "on the water", "in the ocean", "on a lake", "in the sea", "by a river"),
-    "sky": ("in the sky", "in the blue sky", "against a blue sky", "in the air", "up in the clouds"),
+    "table": (
+        "on a table",
+        "on a wooden table",
+        "on the table",
+        "on a desk",
+        "on the kitchen table",
+        "on a wooden desk",
+    ),
+    "snow": (
+        "in the snow",
+        "on the snow",
+        "on a snowy hill",
+        "on a snow covered slope",
+        "in deep snow",
+    ),
+    "water": (
+        "in the water",
+        "on the water",
+        "in the ocean",
+        "on a lake",
+        "in the sea",
+        "by a river",
+    ),
+    "sky": (
+        "in the sky",
+        "in the blue sky",
+        "against a blue sky",
+        "in the air",
+        "up in the clouds",
+    ),
     "night": ("at night", "in the dark", "under the stars", "in the night sky", "at nighttime"),
     "room": (
         "in a room",
@@ -169,4 +248,8 @@ RELATIONS: dict[str, tuple[str, ...]] = {
     "below": ("below", "under", "beneath", "underneath"),
 }
 
-COUNT_WORDS: dict[int, tuple[str, ...]] = {2: ("two", "2", "a pair of", "a couple of"), 3: ("three", "3"), 4: ("four", "4")}
+COUNT_WORDS: dict[int, tuple[str, ...]] = {
+    2: ("two", "2", "a pair of", "a couple of"),
+    3: ("three", "3"),
+    4: ("four", "4"),
+}

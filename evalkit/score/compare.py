@@ -1,7 +1,9 @@
-"""Which differences between models are real: every pair of models on every metric, on what both of them drew.
+"""Which differences between models are real: every pair of models on every metric, on what both of
+them drew.
 
-Two models are compared under one protocol only (the same encoder and reference), and only on the images, prompt and sample,
-that both made; a prompt that one of them refused counts for neither. The p-values of the whole table are corrected together.
+Two models are compared under one protocol only (the same encoder and reference), and only on the
+images, prompt and sample, that both made; a prompt that one of them refused counts for neither. The
+p-values of the whole table are corrected together.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ class Entrant:
     model: str
     evidence: Mapping[EncoderKind, measure.Evidence]
     images: Sequence[tuple[int, int]]  # (prompt index, sample) of every row of the evidence
-    measured: Mapping[str, Measurement] = field(default_factory=dict)  # by name: metrics that were measured on this very evidence
+    measured: Mapping[str, Measurement] = field(
+        default_factory=dict
+    )  # by name: metrics that were measured on this very evidence
 
 
 Known = dict[tuple[Any, ...], Measurement]
@@ -47,9 +51,11 @@ def compare(entrants: Sequence[Entrant], table: Sequence[Metric]) -> dict[str, A
         table: the metrics; those that cannot be measured for both models of a pair give no row.
 
     Returns:
-        `statement` (how the table was made, in words), `level`, `family` (p-values corrected together) and `rows`: metric, encoder,
-        reference, better, model_a, model_b, value_a, value_b, difference (a less b), low, high, p, p_holm, prompts, images,
-        verdict ("a better", "b better", "not told apart"), needed (prompts at which the difference would be told apart, or null), method.
+        `statement` (how the table was made, in words), `level`, `family` (p-values corrected
+        together) and `rows`: metric, encoder, reference, better, model_a, model_b, value_a,
+        value_b, difference (a less b), low, high, p, p_holm, prompts, images, verdict ("a better",
+        "b better", "not told apart"), needed (prompts at which the difference would be told apart,
+        or null), method.
     """
     known: Known = {}
     rows: list[dict[str, Any]] = []
@@ -65,12 +71,18 @@ def compare(entrants: Sequence[Entrant], table: Sequence[Metric]) -> dict[str, A
             if not shared:
                 continue
             clusters = _clusters(a, metric, shared)
-            first, second = (_figure(metric, entrant, shared, clusters, known) for entrant in (a, b))
+            first, second = (
+                _figure(metric, entrant, shared, clusters, known) for entrant in (a, b)
+            )
             if first.value is None or second.value is None:
                 continue
             difference = _difference(first, second, clusters)
             found.append(difference)
-            reference = one.reference.name if one.reference and {"real", "real_moments"} & set(measure.requests(metric)) else ""
+            reference = (
+                one.reference.name
+                if one.reference and {"real", "real_moments"} & set(measure.requests(metric))
+                else ""
+            )
             rows.append(
                 {
                     "metric": metric.name,
@@ -94,18 +106,32 @@ def compare(entrants: Sequence[Entrant], table: Sequence[Metric]) -> dict[str, A
     for row, difference, p in zip(rows, found, corrected, strict=True):
         row["p_holm"] = p
         row["verdict"] = _verdict(row["better"], difference.value, p)
-        equal = math.isclose(row["value_a"], row["value_b"], rel_tol=1e-6)  # but for rounding: no number of prompts would help
+        equal = math.isclose(
+            row["value_a"], row["value_b"], rel_tol=1e-6
+        )  # but for rounding: no number of prompts would help
         row["needed"] = None if equal else comparison.needed(difference, row["prompts"], p)
     family = sum(p is not None for p in corrected)
-    return {"statement": _statement(len(entrants), family), "level": 1 - comparison.ALPHA, "family": family, "rows": rows}
+    return {
+        "statement": _statement(len(entrants), family),
+        "level": 1 - comparison.ALPHA,
+        "family": family,
+        "rows": rows,
+    }
 
 
 def _pairs(metric: Metric, able: Sequence[Entrant], known: Known) -> list[tuple[Entrant, Entrant]]:
     """All pairs of up to 8 models; of more, each against the best."""
     if len(able) <= MOST_FOR_ALL_PAIRS:
         return list(itertools.combinations(able, 2))
-    figures = [_figure(metric, entrant, list(entrant.images), entrant.evidence[metric.encoder].clusters, known) for entrant in able]
-    measured = [(figure.value, place) for place, figure in enumerate(figures) if figure.value is not None]
+    figures = [
+        _figure(
+            metric, entrant, list(entrant.images), entrant.evidence[metric.encoder].clusters, known
+        )
+        for entrant in able
+    ]
+    measured = [
+        (figure.value, place) for place, figure in enumerate(figures) if figure.value is not None
+    ]
     if not measured:
         return []
     best = able[(min if metric.better == "lower" else max)(measured)[1]]
@@ -114,7 +140,11 @@ def _pairs(metric: Metric, able: Sequence[Entrant], known: Known) -> list[tuple[
 
 def _protocol(evidence: measure.Evidence) -> tuple[str, str, str]:
     reference = evidence.reference
-    return evidence.encoder, reference.name if reference else "", reference.image_hash if reference else ""
+    return (
+        evidence.encoder,
+        reference.name if reference else "",
+        reference.image_hash if reference else "",
+    )
 
 
 def _cut(entrant: Entrant, metric: Metric, shared: Sequence[tuple[int, int]]) -> measure.Evidence:
@@ -125,19 +155,33 @@ def _cut(entrant: Entrant, metric: Metric, shared: Sequence[tuple[int, int]]) ->
     return part(entrant.evidence[metric.encoder], [place[image] for image in shared])
 
 
-def _clusters(entrant: Entrant, metric: Metric, shared: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+def _clusters(
+    entrant: Entrant, metric: Metric, shared: Sequence[tuple[int, int]]
+) -> NDArray[np.int64]:
     """The prompt of every shared image as 0 .. C - 1; equal for both models, since the images are."""
     clusters = entrant.evidence[metric.encoder].clusters
     place = {image: row for row, image in enumerate(entrant.images)}
     return intervals.cluster_numbers([str(clusters[place[image]]) for image in shared])
 
 
-def _figure(metric: Metric, entrant: Entrant, shared: Sequence[tuple[int, int]], clusters: NDArray[np.int64], known: Known) -> Measurement:
-    """The metric on the shared images, whose prompts are `clusters`. What was measured on just these is taken as it is."""
+def _figure(
+    metric: Metric,
+    entrant: Entrant,
+    shared: Sequence[tuple[int, int]],
+    clusters: NDArray[np.int64],
+    known: Known,
+) -> Measurement:
+    """The metric on the shared images, whose prompts are `clusters`. What was measured on just
+    these is taken as it is.
+    """
     key = (metric.name, entrant.model, tuple(shared))
     if key not in known:
         evidence = _cut(entrant, metric, shared)
-        if metric.name in entrant.measured and shared == list(entrant.images) and np.array_equal(clusters, evidence.clusters):
+        if (
+            metric.name in entrant.measured
+            and shared == list(entrant.images)
+            and np.array_equal(clusters, evidence.clusters)
+        ):
             known[key] = entrant.measured[metric.name]
         else:
             known[key] = measure.measure(metric, replace(evidence, clusters=clusters))
@@ -154,7 +198,9 @@ def _difference(first: Measurement, second: Measurement, clusters: NDArray[np.in
     if first.left_out is None or second.left_out is None or groups is None:
         missing = first if first.left_out is None else second
         return Difference(first.value - second.value, None, None, None, 1, missing.interval.method)
-    return comparison.paired_sets(first.value, second.value, first.left_out, second.left_out, groups)
+    return comparison.paired_sets(
+        first.value, second.value, first.left_out, second.left_out, groups
+    )
 
 
 def _verdict(better: str, difference: float, p: float | None) -> str:
@@ -164,7 +210,11 @@ def _verdict(better: str, difference: float, p: float | None) -> str:
 
 
 def _statement(models: int, family: int) -> str:
-    pairs = "every pair of models" if models <= MOST_FOR_ALL_PAIRS else "each model with the best of the metric"
+    pairs = (
+        "every pair of models"
+        if models <= MOST_FOR_ALL_PAIRS
+        else "each model with the best of the metric"
+    )
     return (
         f"{pairs[0].upper()}{pairs[1:]} on every metric, paired by prompt, on the images that both made. The p-values are corrected "
         f"together for all {family} comparisons of the table (Holm): the chance that any verdict in it is false is at most 5%."

@@ -1,6 +1,8 @@
-"""FID of the same pictures under every known preprocessing convention, and which of them a quoted number fits.
+"""FID of the same pictures under every known preprocessing convention, and which of them a quoted
+number fits.
 
-Each picture is decoded once. Features are cached as those of `score`, in the results folder of the pictures.
+Each picture is decoded once. Features are cached as those of `score`, in the results folder of the
+pictures.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ from evalkit.reference import foreign as foreign_statistics
 from evalkit.statistics import intervals
 
 ENOUGH = 2048  # images, below which a covariance of 2048 features is not even of full rank
-TOOLS_DIFFER = 1e-4  # relative: JPEG decoders and rounding, between two tools with the same convention
+TOOLS_DIFFER = (
+    1e-4  # relative: JPEG decoders and rounding, between two tools with the same convention
+)
 Fit = Literal["rounding", "interval", ""]
 
 
@@ -41,7 +45,9 @@ class ConventionRow:
     count: int
     reference_count: int  # 0 where the reference does not say
     distance: float | None = None  # value - target
-    fit: Fit = ""  # how the target fits: to the last digit quoted, or within the sampling interval only
+    fit: Fit = (
+        ""  # how the target fits: to the last digit quoted, or within the sampling interval only
+    )
     note: str = ""
 
 
@@ -75,14 +81,17 @@ def conventions(
 
     Args:
         folder: pictures (a folder, zip, tar or array), or a run of one model.
-        reference: real pictures (the same), or reference statistics that hold some of the encoders `inception*`.
-        target: a quoted FID; a text such as "12.60" keeps its number of digits. A convention fits it where the difference is within
-            half of the last digit (and 1e-4 of the value), or else where it lies in the convention's 95% interval over images.
+        reference: real pictures (the same), or reference statistics that hold some of the encoders
+            `inception*`.
+        target: a quoted FID; a text such as "12.60" keeps its number of digits. A convention fits
+            it where the difference is within half of the last digit (and 1e-4 of the value), or
+            else where it lies in the convention's 95% interval over images.
         weights: a file to use in place of the pinned one; the notes then name its SHA-256.
         device: where the network runs.
         batch_size: pictures per batch; no result depends on it.
 
-    Raises EvalkitError where there are no pictures, no weights, no reference, or a run of several models.
+    Raises EvalkitError where there are no pictures, no weights, no reference, or a run of several
+    models.
     """
     wanted = None if target is None else _number(target)
     network, digest = inception.load_network(device=device, path=weights, fetch=False)
@@ -90,7 +99,10 @@ def conventions(
     used = [item for item in CONVENTIONS if held is None or held[item.name].moments is not None]
     if not used:
         reasons = "; ".join(dict.fromkeys(real.note for real in (held or {}).values()))
-        raise EvalkitError(f"The reference {reference!r} serves no convention: {reasons}.", "Give a folder of real pictures.")
+        raise EvalkitError(
+            f"The reference {reference!r} serves no convention: {reasons}.",
+            "Give a folder of real pictures.",
+        )
     encoder = InceptionConventions(network, digest, used)
     fake = _features(Path(folder), encoder, batch_size)
     if held is None:
@@ -112,20 +124,31 @@ def _number(target: float | str) -> tuple[float, float]:
     except ValueError:
         value = float("nan")
     if not 0 <= value < float("inf"):
-        raise EvalkitError(f"--target is {text!r}; expected an FID, a number from 0.", "For example `--target 12.6`.")
+        raise EvalkitError(
+            f"--target is {text!r}; expected an FID, a number from 0.",
+            "For example `--target 12.6`.",
+        )
     mantissa, _, exponent = text.lower().partition("e")
     return value, 0.5 * 10.0 ** (int(exponent or 0) - len(mantissa.partition(".")[2]))
 
 
-def _statistics(reference: str, network: inception.InceptionNetwork, digest: str) -> dict[str, _Real] | None:
-    """For each convention what the reference's statistics hold; None where the reference is pictures."""
+def _statistics(
+    reference: str, network: inception.InceptionNetwork, digest: str
+) -> dict[str, _Real] | None:
+    """For each convention what the reference's statistics hold; None where the reference is
+    pictures.
+    """
     if not _is_statistics(reference):
         return None
-    reference_files.find(reference)  # a name that is unknown is an error here, not a reason in every row
+    reference_files.find(
+        reference
+    )  # a name that is unknown is an error here, not a reason in every row
     found: dict[str, _Real] = {}
     for item in CONVENTIONS:
         if item.before is not None:
-            found[item.name] = _Real(note="no statistics hold this convention; give a folder of real pictures")
+            found[item.name] = _Real(
+                note="no statistics hold this convention; give a folder of real pictures"
+            )
             continue
         encoder: Encoder = inception.Inception(item.name, network, digest)
         try:
@@ -134,7 +157,11 @@ def _statistics(reference: str, network: inception.InceptionNetwork, digest: str
             found[item.name] = _Real(note=error.message)
             continue
         moments = loaded.moments.get("pool")
-        found[item.name] = _Real(moments, loaded.note) if moments else _Real(note="the reference holds no moments of pool features")
+        found[item.name] = (
+            _Real(moments, loaded.note)
+            if moments
+            else _Real(note="the reference holds no moments of pool features")
+        )
     return found
 
 
@@ -144,7 +171,9 @@ def _is_statistics(reference: str) -> bool:
     if path.is_dir():
         return (path / "card.toml").is_file()
     if not path.exists():
-        return not any(sign in reference for sign in "*{/")  # a name; a pattern of shards or a path that is not there is for pictures
+        return not any(
+            sign in reference for sign in "*{/"
+        )  # a name; a pattern of shards or a path that is not there is for pictures
     try:
         return any(item.moments for item in foreign_statistics.read(path))
     except EvalkitError:
@@ -155,17 +184,38 @@ def _features(place: Path, encoder: InceptionConventions, batch_size: int) -> di
     run, sets, _ = image_sets(place)
     if len(sets) > 1:
         names = ", ".join(images.model for images in sets)
-        raise EvalkitError(f"{place} is a run of several models ({names}).", f"Give the pictures of one: {place}/images/{sets[0].model}.")
+        raise EvalkitError(
+            f"{place} is a run of several models ({names}).",
+            f"Give the pictures of one: {place}/images/{sets[0].model}.",
+        )
     cache = run.features_path(sets[0].model, f"{encoder.name}-{encoder.fingerprint[-8:]}")
-    names, label = [item.name for item in encoder.conventions], f"{sets[0].model}: {len(encoder.conventions)} conventions"
-    found = image_features(sets[0].files, encoder, cache, wanted=names, batch_size=batch_size, label=label)
+    names, label = (
+        [item.name for item in encoder.conventions],
+        f"{sets[0].model}: {len(encoder.conventions)} conventions",
+    )
+    found = image_features(
+        sets[0].files, encoder, cache, wanted=names, batch_size=batch_size, label=label
+    )
     if len(sets[0].files) < 2:
-        raise EvalkitError(f"Found {len(sets[0].files)} pictures in {place}; FID needs at least 2.", "Give more pictures.")
+        raise EvalkitError(
+            f"Found {len(sets[0].files)} pictures in {place}; FID needs at least 2.",
+            "Give more pictures.",
+        )
     return found.values
 
 
 def _row(item: Convention, fake: Tensor | None, real: _Real) -> ConventionRow:
-    row = ConventionRow(item.name, item.tools, item.description, None, None, None, 0 if fake is None else len(fake), 0, note=real.note)
+    row = ConventionRow(
+        item.name,
+        item.tools,
+        item.description,
+        None,
+        None,
+        None,
+        0 if fake is None else len(fake),
+        0,
+        note=real.note,
+    )
     if fake is None or real.moments is None:
         return replace(row, note=f"not measured: {real.note}")
     value = float(frechet.fid(fake=fake, real_moments=real.moments))
@@ -190,7 +240,9 @@ def _with_target(row: ConventionRow, target: float, half_a_digit: float) -> Conv
 
 def _verdict(rows: Sequence[ConventionRow], target: str) -> str:
     """Which conventions the target fits, in a sentence or two."""
-    measured = sorted((row for row in rows if row.value is not None), key=lambda row: abs(row.distance or 0))
+    measured = sorted(
+        (row for row in rows if row.value is not None), key=lambda row: abs(row.distance or 0)
+    )
     exact = [row for row in measured if row.fit == "rounding"]
     possible = [row for row in measured if row.fit == "interval"]
     if exact:
@@ -214,7 +266,9 @@ def _verdict(rows: Sequence[ConventionRow], target: str) -> str:
 def _notes(rows: Sequence[ConventionRow], digest: str) -> list[str]:
     notes = []
     if digest:
-        notes.append(f"The weights are not the pinned ones: SHA-256 {digest}. These values compare with no published number.")
+        notes.append(
+            f"The weights are not the pinned ones: SHA-256 {digest}. These values compare with no published number."
+        )
     measured = [row for row in rows if row.value is not None]
     counts = [count for row in measured for count in (row.count, row.reference_count) if count]
     if counts and min(counts) < ENOUGH:

@@ -1,6 +1,8 @@
-"""What the metrics see of a run: features of its pictures and prompts beside the reference, by kind of encoder.
+"""What the metrics see of a run: features of its pictures and prompts beside the reference, by kind
+of encoder.
 
-An encoder that serves two kinds (mini-clip stands in for both CLIPs) runs once; every prompt is read once for all models.
+An encoder that serves two kinds (mini-clip stands in for both CLIPs) runs once; every prompt is
+read once for all models.
 """
 
 from __future__ import annotations
@@ -44,18 +46,32 @@ def _as_text_encoder(encoder: Encoder) -> TextEncoder | None:
     return encoder if hasattr(encoder, "text") else None  # pyright: ignore[reportReturnType]
 
 
-def read_texts(run: Run, prompts: Sequence[str], table: Sequence[Metric], chosen: Mapping[EncoderKind, Encoder]) -> dict[str, Texts]:
+def read_texts(
+    run: Run, prompts: Sequence[str], table: Sequence[Metric], chosen: Mapping[EncoderKind, Encoder]
+) -> dict[str, Texts]:
     """Features of all prompts under every prefix that a metric puts before them."""
     wanted: dict[str, tuple[TextEncoder, list[str]]] = {}
     for metric in table:
         encoder = chosen.get(metric.encoder)
-        if "text" in measure.requests(metric) and encoder is not None and (reader := _as_text_encoder(encoder)) is not None:
-            wanted.setdefault(encoder.name, (reader, []))[1].extend(metric.prefix + prompt for prompt in prompts)
+        if (
+            "text" in measure.requests(metric)
+            and encoder is not None
+            and (reader := _as_text_encoder(encoder)) is not None
+        ):
+            wanted.setdefault(encoder.name, (reader, []))[1].extend(
+                metric.prefix + prompt for prompt in prompts
+            )
     found: dict[str, Texts] = {}
     for name, (reader, texts) in wanted.items():
         unique = list(dict.fromkeys(texts))
         if unique:
-            found[name] = dict(zip(unique, text_features(unique, reader, run.features_path(_TEXTS, name)), strict=True))
+            found[name] = dict(
+                zip(
+                    unique,
+                    text_features(unique, reader, run.features_path(_TEXTS, name)),
+                    strict=True,
+                )
+            )
     return found
 
 
@@ -63,11 +79,19 @@ def gather(images: ImageSet, bench: Bench) -> dict[EncoderKind, measure.Evidence
     """The evidence on one model for every kind of encoder; none where it has no pictures."""
     features: dict[str, Features] = {}
     evidence: dict[EncoderKind, measure.Evidence] = {}
-    labels = images.texts if images.texts is not None else [str(place) for place in range(len(images.files))]
+    labels = (
+        images.texts
+        if images.texts is not None
+        else [str(place) for place in range(len(images.files))]
+    )
     for kind, encoder in bench.chosen.items() if images.files else ():
         if encoder.name not in features:
             features[encoder.name] = _features(images, encoder, bench)
-        no_text = "a bare folder of pictures has no prompts" if images.texts is None else f"the encoder {encoder.name} reads no text"
+        no_text = (
+            "a bare folder of pictures has no prompts"
+            if images.texts is None
+            else f"the encoder {encoder.name} reads no text"
+        )
         evidence[kind] = measure.Evidence(
             encoder.name,
             features[encoder.name].values,
@@ -83,25 +107,49 @@ def gather(images: ImageSet, bench: Bench) -> dict[EncoderKind, measure.Evidence
 def part(evidence: measure.Evidence, places: Sequence[int]) -> measure.Evidence:
     """The evidence on some of a model's pictures."""
     rows = torch.tensor(places, dtype=torch.long)
-    fake, texts = ({name: values[rows] for name, values in table.items()} for table in (evidence.fake, evidence.texts))
-    return replace(evidence, fake=fake, texts=texts, clusters=np.unique(evidence.clusters[rows.numpy()], return_inverse=True)[1])
+    fake, texts = (
+        {name: values[rows] for name, values in table.items()}
+        for table in (evidence.fake, evidence.texts)
+    )
+    return replace(
+        evidence,
+        fake=fake,
+        texts=texts,
+        clusters=np.unique(evidence.clusters[rows.numpy()], return_inverse=True)[1],
+    )
 
 
 def _features(images: ImageSet, encoder: Encoder, bench: Bench) -> Features:
     served = [kind for kind, other in bench.chosen.items() if other.name == encoder.name]
     wanted = sorted({metric.feature for metric in bench.table if metric.encoder in served})
-    cache, label = bench.run.features_path(images.model, encoder.name), f"{images.model}: {encoder.name}"
+    cache, label = (
+        bench.run.features_path(images.model, encoder.name),
+        f"{images.model}: {encoder.name}",
+    )
     if getattr(encoder, "grouped", False):
         if images.texts is None:  # nobody knows which pictures belong together
             return Features({}, [])
-        return group_features(images.files, images.texts, encoder, cache, wanted=wanted, label=label)
-    return image_features(images.files, encoder, cache, wanted=wanted, batch_size=bench.batch_size, label=label)
+        return group_features(
+            images.files, images.texts, encoder, cache, wanted=wanted, label=label
+        )
+    return image_features(
+        images.files, encoder, cache, wanted=wanted, batch_size=bench.batch_size, label=label
+    )
 
 
-def _texts(images: ImageSet, kind: EncoderKind, encoder: Encoder, bench: Bench) -> dict[str, Tensor]:
+def _texts(
+    images: ImageSet, kind: EncoderKind, encoder: Encoder, bench: Bench
+) -> dict[str, Tensor]:
     """By prefix: the features of the prompt of every picture, float32 [N, D]."""
     known = bench.texts.get(encoder.name)
     if images.texts is None or known is None:
         return {}
-    prefixes = {metric.prefix for metric in bench.table if metric.encoder == kind and "text" in measure.requests(metric)}
-    return {prefix: torch.stack([known[prefix + text] for text in images.texts]) for prefix in sorted(prefixes)}
+    prefixes = {
+        metric.prefix
+        for metric in bench.table
+        if metric.encoder == kind and "text" in measure.requests(metric)
+    }
+    return {
+        prefix: torch.stack([known[prefix + text] for text in images.texts])
+        for prefix in sorted(prefixes)
+    }

@@ -25,7 +25,9 @@ _NO_INTERVAL = Interval(None, None, "")
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is at hand on one model under one encoder. Rows of `fake`, `texts` and `clusters` belong together."""
+    """What is at hand on one model under one encoder. Rows of `fake`, `texts` and `clusters` belong
+    together.
+    """
 
     encoder: str
     fake: dict[str, Tensor]  # "pool" and maybe "logits", float32 [N, D]
@@ -42,11 +44,16 @@ class Measurement:
     interval: Interval = _NO_INTERVAL
     note: str = ""
     per_image: NDArray[np.float64] | None = None  # [N]; None for a figure of the set
-    left_out: Tensor | None = None  # float64 [G], a figure of the set without each group of prompts; None where it has none
+    left_out: Tensor | None = (
+        # float64 [G], a figure of the set without each group of prompts; None where it has none
+        None
+    )
 
 
 def requests(metric: Metric) -> tuple[str, ...]:
-    """The required parameters of a metric, which say what it needs. Raises EvalkitError for one outside the closed set."""
+    """The required parameters of a metric, which say what it needs. Raises EvalkitError for one
+    outside the closed set.
+    """
     parameters = inspect.signature(metric.compute).parameters.values()
     required = tuple(item.name for item in parameters if item.default is item.empty)
     wrong = [name for name in required if name not in REQUESTS]
@@ -64,7 +71,9 @@ def options(metric: Metric) -> dict[str, Any]:
 
 
 def measure(metric: Metric, evidence: Evidence) -> Measurement:
-    """The metric's value with its interval; "not measured" with the reason where something is missing or too small."""
+    """The metric's value with its interval; "not measured" with the reason where something is
+    missing or too small.
+    """
     try:
         inputs = _inputs(metric, evidence)
         result = metric.compute(**inputs).detach().cpu().double()
@@ -82,7 +91,11 @@ def measure(metric: Metric, evidence: Evidence) -> Measurement:
         return Measurement(None, note=f"not measured: the metric returned values of shape {shapes}")
     values = result.numpy()
     hits = bool(((values == 0) | (values == 1)).all())
-    interval = intervals.rate(values, evidence.clusters) if hits else intervals.clustered_bootstrap(values, evidence.clusters)
+    interval = (
+        intervals.rate(values, evidence.clusters)
+        if hits
+        else intervals.clustered_bootstrap(values, evidence.clusters)
+    )
     return Measurement(float(values.mean()), interval, note, values)
 
 
@@ -105,7 +118,9 @@ def _inputs(metric: Metric, evidence: Evidence) -> dict[str, Any]:
             raise EvalkitError(evidence.no_reference)
         elif name == "real_moments":
             if feature not in reference.moments:
-                raise EvalkitError(f"the reference {reference.name} holds no moments of {feature!r} features")
+                raise EvalkitError(
+                    f"the reference {reference.name} holds no moments of {feature!r} features"
+                )
             inputs[name] = reference.moments[feature]
         elif feature not in reference.features:
             raise EvalkitError(f"the reference {reference.name} holds no {feature!r} features")
@@ -114,24 +129,35 @@ def _inputs(metric: Metric, evidence: Evidence) -> dict[str, Any]:
     return inputs
 
 
-def _left_out(metric: Metric, evidence: Evidence, inputs: Mapping[str, Any], groups: Tensor) -> Tensor:
-    """The metric without each group of images, float64 [G]; groups int [N], 0 .. G - 1. By its quick form where it has one."""
+def _left_out(
+    metric: Metric, evidence: Evidence, inputs: Mapping[str, Any], groups: Tensor
+) -> Tensor:
+    """The metric without each group of images, float64 [G]; groups int [N], 0 .. G - 1. By its
+    quick form where it has one.
+    """
     if METRICS.get(metric.name) is metric and metric.name in LEAVE_OUT:
         return LEAVE_OUT[metric.name](**inputs, groups=groups)
     fake, values = evidence.fake[metric.feature], []
     for group in range(int(groups.max()) + 1):
-        kept = {name: value[groups != group] if name in ("fake", "text") else value for name, value in inputs.items()}
+        kept = {
+            name: value[groups != group] if name in ("fake", "text") else value
+            for name, value in inputs.items()
+        }
         if "fake_moments" in kept:
             kept["fake_moments"] = frechet.moments(fake[groups != group])
         values.append(metric.compute(**kept).double())
     return torch.stack(values)
 
 
-def _set_interval(metric: Metric, evidence: Evidence, inputs: dict[str, Any], value: float) -> tuple[Interval, Tensor | None]:
+def _set_interval(
+    metric: Metric, evidence: Evidence, inputs: dict[str, Any], value: float
+) -> tuple[Interval, Tensor | None]:
     """The interval of a figure of the set, and the values without each group that it was made from."""
     groups = intervals.groups_of_clusters(evidence.clusters)
     if groups is None:
-        return Interval(None, None, f"no interval: fewer than {intervals.LEAST_GROUPS} prompts"), None
+        return Interval(
+            None, None, f"no interval: fewer than {intervals.LEAST_GROUPS} prompts"
+        ), None
     try:
         left_out = _left_out(metric, evidence, inputs, groups)
         low, high, method = intervals.group_jackknife(value, left_out, groups)
@@ -139,8 +165,13 @@ def _set_interval(metric: Metric, evidence: Evidence, inputs: dict[str, Any], va
         return Interval(None, None, f"no interval: {error.message}"), None
     if metric.name in _RATES:  # their ends stay in [0, 1], and a figure of 0 or 1 is no certainty
         if low is None or high is None:
-            count, why = len(np.unique(evidence.clusters)), f"{metric.name} is the same without any group"
-            return intervals.wilson(value * count, count, method=f"Wilson, {count} prompts ({why})"), left_out
+            count, why = (
+                len(np.unique(evidence.clusters)),
+                f"{metric.name} is the same without any group",
+            )
+            return intervals.wilson(
+                value * count, count, method=f"Wilson, {count} prompts ({why})"
+            ), left_out
         low, high = max(0.0, low), min(1.0, high)
     if low is not None and (how := _how_without(metric, evidence)):
         method += f", {how}"
@@ -160,4 +191,6 @@ def _describe(metric: Metric, evidence: Evidence) -> str:
     if METRICS.get(metric.name) is not metric or metric.name not in DESCRIBE:
         return ""
     stored = evidence.reference.features.get(metric.feature) if evidence.reference else None
-    return DESCRIBE[metric.name](fake=len(evidence.clusters), real=0 if stored is None else len(stored))
+    return DESCRIBE[metric.name](
+        fake=len(evidence.clusters), real=0 if stored is None else len(stored)
+    )

@@ -28,12 +28,16 @@ def facts(
 ) -> dict[str, Any]:
     """The content of protocol.json.
 
-    fid_floor: by encoder and count, the FID of so many real images (see `fid_floor`). vocabulary: how many words of the
-    prompts the bundled models can read. image_notes: by model, what the firewall found, in words (firewall.json has the names).
+    fid_floor: by encoder and count, the FID of so many real images (see `fid_floor`). vocabulary:
+    how many words of the prompts the bundled models can read. image_notes: by model, what the
+    firewall found, in words (firewall.json has the names).
     """
     names = list(dict.fromkeys(row.metric for row in rows))
     return {
-        "encoders": {kind: {"name": encoder.name, "fingerprint": encoder.fingerprint} for kind, encoder in choice.encoders.items()},
+        "encoders": {
+            kind: {"name": encoder.name, "fingerprint": encoder.fingerprint}
+            for kind, encoder in choice.encoders.items()
+        },
         "encoder_reasons": choice.reasons,
         "encoders_missing": choice.missing,
         "references": {
@@ -46,20 +50,29 @@ def facts(
             }
             for kind, reference in references.items()
         },
-        "metrics": {metric.name: {"options": measure.options(metric), "paper": metric.paper} for metric in table},
+        "metrics": {
+            metric.name: {"options": measure.options(metric), "paper": metric.paper}
+            for metric in table
+        },
         "intervals": {
             "level": 0.95,
             "seed": 0,
             "jackknife_groups": intervals.GROUPS,
             "bootstrap_draws": intervals.DRAWS,
-            "methods": {name: sorted({row.interval for row in rows if row.metric == name and row.interval}) for name in names},
+            "methods": {
+                name: sorted({row.interval for row in rows if row.metric == name and row.interval})
+                for name in names
+            },
         },
         "fid_floor": {encoder: dict(values) for encoder, values in floors.items() if values},
         "counts": {images.model: _counts(images, findings[images.model]) for images in sets},
         "prompts": {"count": len(prompts), "duplicates": len(prompts) - len(set(prompts))},
         "vocabulary": _vocabulary(prompts),
         "image_notes": {model: firewall.notes(found) for model, found in findings.items()},
-        "versions": {name: _version(name) for name in ("evalkit", "torch", "numpy", "scipy", "pillow", "transformers")},
+        "versions": {
+            name: _version(name)
+            for name in ("evalkit", "torch", "numpy", "scipy", "pillow", "transformers")
+        },
     }
 
 

@@ -1,4 +1,6 @@
-"""Where pictures come from: a folder, a zip, tar shards, an array, a dataset. One function opens them all, lazily and in a fixed order."""
+"""Where pictures come from: a folder, a zip, tar shards, an array, a dataset. One function opens
+them all, lazily and in a fixed order.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,15 @@ from evalkit.sources.folders import folder_source, images_below
 from evalkit.sources.picture import Content, Picture, Source, natural_path
 
 log = logging.getLogger(__name__)
-__all__ = ["Content", "Picture", "Source", "images_below", "is_archive", "matching_files", "open_source"]
+__all__ = [
+    "Content",
+    "Picture",
+    "Source",
+    "images_below",
+    "is_archive",
+    "matching_files",
+    "open_source",
+]
 
 _EXPECTED = "Expected a folder of pictures, .zip, .tar shards, .npz or .npy of uint8 images, or a dataset's folder or .parquet files."
 
@@ -25,8 +35,10 @@ _EXPECTED = "Expected a folder of pictures, .zip, .tar shards, .npz or .npy of u
 def open_source(place: Path | str) -> Source:
     """The pictures of a place.
 
-    - a folder, with its subfolders, and a zip file: natural order of the paths (2 before 10), hidden files left out;
-    - tar files, also compressed, by a pattern (`shard-{000..012}.tar`, `'shard-*.tar'`) or the folder that they are in: their own order;
+    - a folder, with its subfolders, and a zip file: natural order of the paths (2 before 10),
+      hidden files left out;
+    - tar files, also compressed, by a pattern (`shard-{000..012}.tar`, `'shard-*.tar'`) or the
+      folder that they are in: their own order;
     - .npz with `arr_0`, .npy: uint8 [N, H, W, 3];
     - a Hugging Face dataset: an image folder, parquet files, or what `save_to_disk` wrote.
 
@@ -50,17 +62,26 @@ def is_archive(path: Path) -> bool:
 
 
 def _of_folder(folder: Path) -> Source:
-    if (folder / "dataset_dict.json").is_file() or ((folder / "state.json").is_file() and (folder / "dataset_info.json").is_file()):
+    if (folder / "dataset_dict.json").is_file() or (
+        (folder / "state.json").is_file() and (folder / "dataset_info.json").is_file()
+    ):
         return arrow_source(folder)
     shards = _sorted(path for path in folder.iterdir() if path.name.lower().endswith(TAR_SUFFIXES))
     tables = _sorted(folder.glob("**/*.parquet"))
     if not (shards or tables):
         return folder_source(folder)
     if images_below(folder):
-        log.warning("%s has pictures in it: its %d .tar and .parquet files are passed over", folder, len(shards) + len(tables))
+        log.warning(
+            "%s has pictures in it: its %d .tar and .parquet files are passed over",
+            folder,
+            len(shards) + len(tables),
+        )
         return folder_source(folder)
     if shards and tables:
-        raise EvalkitError(f"The folder {folder} has .tar and .parquet files in it.", "Give one kind by a pattern such as 'folder/*.tar'.")
+        raise EvalkitError(
+            f"The folder {folder} has .tar and .parquet files in it.",
+            "Give one kind by a pattern such as 'folder/*.tar'.",
+        )
     return tar_source(shards, str(folder)) if shards else parquet_source(tables, str(folder))
 
 
@@ -78,16 +99,24 @@ def _of_files(paths: list[Path], place: str) -> Source:
 
 
 def matching_files(pattern: str) -> list[Path]:
-    """The files of a pattern: braces are a promise that every one is there, * and ? take what there is."""
+    """The files of a pattern: braces are a promise that every one is there, * and ? take what there
+    is.
+    """
     if not _is_pattern(pattern):
         raise EvalkitError(f"There is no file or folder {pattern}.", _EXPECTED)
     named = list(_expanded(pattern))
     found: list[Path] = []
     for name in named:
-        matches = _sorted(map(Path, glob.glob(name))) if any(mark in name for mark in "*?[") else [Path(name)]
+        matches = (
+            _sorted(map(Path, glob.glob(name)))
+            if any(mark in name for mark in "*?[")
+            else [Path(name)]
+        )
         missing = not matches or not all(path.is_file() for path in matches)
         if missing:
-            raise EvalkitError(f"There is no file {name}.", f"It is one of the {len(named)} of {pattern}.")
+            raise EvalkitError(
+                f"There is no file {name}.", f"It is one of the {len(named)} of {pattern}."
+            )
         found += matches
     return found
 
@@ -104,7 +133,10 @@ def _expanded(pattern: str) -> Iterator[str]:
         if counted:
             first, last = int(counted[1]), int(counted[2])
             if last - first >= 1_000_000:
-                raise EvalkitError(f"The pattern {pattern} counts to {last - first + 1} files.", "Expected fewer than a million.")
+                raise EvalkitError(
+                    f"The pattern {pattern} counts to {last - first + 1} files.",
+                    "Expected fewer than a million.",
+                )
             parts.append([str(number).zfill(len(counted[1])) for number in range(first, last + 1)])
         else:
             parts.append(piece[1:-1].split(",") if piece.startswith("{") else [piece])

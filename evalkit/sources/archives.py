@@ -1,4 +1,6 @@
-"""Pictures in zip and tar files, read where they lie: nothing is unpacked to the disk, so no name in an archive can lead anywhere."""
+"""Pictures in zip and tar files, read where they lie: nothing is unpacked to the disk, so no name
+in an archive can lead anywhere.
+"""
 
 from __future__ import annotations
 
@@ -35,19 +37,31 @@ _DAMAGE = (
 
 
 def zip_source(path: Path) -> Source:
-    """The pictures of a zip file in natural order of their whole names, as the folder that it was made of would give them."""
+    """The pictures of a zip file in natural order of their whole names, as the folder that it was
+    made of would give them.
+    """
     try:
         archive = zipfile.ZipFile(path)
     except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise EvalkitError(f"The zip file {path} cannot be read: {error}.", "It is damaged, or no zip file.") from error
-    members = sorted((item for item in archive.infolist() if not item.is_dir() and wanted(item.filename)), key=_by_name)
-    twice = [name for name, times in Counter(item.filename for item in members).items() if times > 1]
+        raise EvalkitError(
+            f"The zip file {path} cannot be read: {error}.", "It is damaged, or no zip file."
+        ) from error
+    members = sorted(
+        (item for item in archive.infolist() if not item.is_dir() and wanted(item.filename)),
+        key=_by_name,
+    )
+    twice = [
+        name for name, times in Counter(item.filename for item in members).items() if times > 1
+    ]
     if twice:
         raise EvalkitError(
-            f"The zip file {path} holds several files named {twice[0]!r}.", "Nobody can say which one is meant: pack it anew."
+            f"The zip file {path} holds several files named {twice[0]!r}.",
+            "Nobody can say which one is meant: pack it anew.",
         )
     if any(item.flag_bits & 1 for item in members):
-        raise EvalkitError(f"The zip file {path} is encrypted.", "Unpack it yourself and give the folder.")
+        raise EvalkitError(
+            f"The zip file {path} is encrypted.", "Unpack it yourself and give the folder."
+        )
 
     def read(item: zipfile.ZipInfo) -> bytes:
         if item.file_size > MEMBER_LIMIT:
@@ -65,9 +79,11 @@ def zip_source(path: Path) -> Source:
 
 
 def tar_source(paths: Sequence[Path], place: str) -> Source:
-    """The pictures of tar files (webdataset shards), in the order of the files and, in each, of the archive.
+    """The pictures of tar files (webdataset shards), in the order of the files and, in each, of the
+    archive.
 
-    Folders, texts and labels are passed over; a link, device or sparse file with a picture's name is an error.
+    Folders, texts and labels are passed over; a link, device or sparse file with a picture's name
+    is an error.
     """
 
     def pictures() -> Iterator[Picture]:
@@ -94,7 +110,9 @@ def _plain(path: Path, label: str) -> Iterator[Picture]:
     def read(offset: int, size: int) -> bytes:
         if size > MEMBER_LIMIT:
             raise unreadable(_too_large(size))
-        with path.open("rb") as file:  # opened anew each time: a set may have more shards than a process may have open files
+        with (
+            path.open("rb") as file
+        ):  # opened anew each time: a set may have more shards than a process may have open files
             file.seek(offset)
             data = file.read(size)
         if len(data) < size:
@@ -102,7 +120,10 @@ def _plain(path: Path, label: str) -> Iterator[Picture]:
         return data
 
     for member in _members(path, path.open("rb")):
-        yield Picture(_label(label, member.info.name), partial(read, member.info.offset_data, member.info.size))
+        yield Picture(
+            _label(label, member.info.name),
+            partial(read, member.info.offset_data, member.info.size),
+        )
 
 
 def _packed(path: Path, label: str) -> Iterator[Picture]:
@@ -114,30 +135,53 @@ def _packed(path: Path, label: str) -> Iterator[Picture]:
             member = replay.peek(number)
         except IndexError:
             return
-        yield Picture(_label(label, member.name), partial(lambda at: replay.take(at).content, number))
+        yield Picture(
+            _label(label, member.name), partial(lambda at: replay.take(at).content, number)
+        )
         number += 1
 
 
 def _stream(path: Path) -> Iterator[_Packed]:
     name = path.name.lower()
-    opener = bz2.open if name.endswith((".tar.bz2", ".tbz2")) else lzma.open if name.endswith((".tar.xz", ".txz")) else gzip.open
+    opener = (
+        bz2.open
+        if name.endswith((".tar.bz2", ".tbz2"))
+        else lzma.open
+        if name.endswith((".tar.xz", ".txz"))
+        else gzip.open
+    )
     for member in _members(path, opener(path, "rb")):
         if member.info.size > MEMBER_LIMIT:
-            raise EvalkitError(f"{path} holds {member.info.name!r}, which {_too_large(member.info.size)}.", "Expected pictures.")
+            raise EvalkitError(
+                f"{path} holds {member.info.name!r}, which {_too_large(member.info.size)}.",
+                "Expected pictures.",
+            )
         yield _Packed(member.info.name, member.read())
 
 
 def _members(path: Path, opened: Any) -> Iterator[_Member]:
     """The pictures among the members; the archive is closed at the end."""
     try:
-        with contextlib.closing(opened), tarfile.open(fileobj=_Capped(opened), mode="r:") as archive:
+        with (
+            contextlib.closing(opened),
+            tarfile.open(fileobj=_Capped(opened), mode="r:") as archive,
+        ):
             while (member := archive.next()) is not None:
                 setattr(archive, "members", [])  # noqa: B010  # a list of all headers that tarfile would keep
                 if member.isdir() or not wanted(member.name):
                     continue
                 if not member.isreg() or member.issparse():
-                    kind = "sparse file" if member.issparse() else "link" if member.issym() or member.islnk() else "device"
-                    raise EvalkitError(f"{path} holds {member.name!r}, which is a {kind}.", "Expected plain picture files: pack it anew.")
+                    kind = (
+                        "sparse file"
+                        if member.issparse()
+                        else "link"
+                        if member.issym() or member.islnk()
+                        else "device"
+                    )
+                    raise EvalkitError(
+                        f"{path} holds {member.name!r}, which is a {kind}.",
+                        "Expected plain picture files: pack it anew.",
+                    )
                 yield _Member(member, partial(_extracted, path, archive, member))
     except _DAMAGE as error:
         raise _cannot(path, error) from error
@@ -153,7 +197,9 @@ def _extracted(path: Path, archive: tarfile.TarFile, member: tarfile.TarInfo) ->
 
 
 class _Capped(io.RawIOBase):
-    """A file of which nobody reads more than MEMBER_LIMIT at once: a header may claim any length, and tarfile believes it."""
+    """A file of which nobody reads more than MEMBER_LIMIT at once: a header may claim any length,
+    and tarfile believes it.
+    """
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
@@ -197,4 +243,6 @@ def _too_large(size: int) -> str:
 
 
 def _cannot(path: Path, error: Exception) -> EvalkitError:
-    return EvalkitError(f"The tar file {path} cannot be read: {error}.", "It is damaged, or no tar file.")
+    return EvalkitError(
+        f"The tar file {path} cannot be read: {error}.", "It is damaged, or no tar file."
+    )

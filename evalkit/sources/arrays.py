@@ -1,4 +1,5 @@
-"""Pictures in one array: .npz as ADM's samplers write them (`arr_0` uint8 [N, H, W, 3], labels beside it), or .npy.
+"""Pictures in one array: .npz as ADM's samplers write them (`arr_0` uint8 [N, H, W, 3], labels
+beside it), or .npy.
 
 The array is read picture by picture, never as a whole, and never unpickled.
 """
@@ -21,7 +22,15 @@ from evalkit.core import EvalkitError
 from evalkit.sources.picture import Picture, Source, unreadable
 from evalkit.sources.replay import Replay
 
-_DAMAGE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
+_DAMAGE = (
+    OSError,
+    ValueError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+    NotImplementedError,
+    RuntimeError,
+)
 _BLOCK = 1 << 20  # bytes read at once
 
 
@@ -32,7 +41,9 @@ class Header(NamedTuple):
 
 
 def array_source(path: Path) -> Source:
-    """The pictures of an .npz or .npy file in their order. Raises EvalkitError where the array holds no uint8 pictures."""
+    """The pictures of an .npz or .npy file in their order. Raises EvalkitError where the array
+    holds no uint8 pictures.
+    """
     if path.suffix.lower() == ".npy":
         name, header = path.name, _npy_header(path)
     else:
@@ -42,13 +53,18 @@ def array_source(path: Path) -> Source:
 
     def pictures() -> Iterator[Picture]:
         label = name.removesuffix(".npy")
-        return (Picture(f"{label}[{number}]", partial(replay.take, number)) for number in range(header.shape[0]))
+        return (
+            Picture(f"{label}[{number}]", partial(replay.take, number))
+            for number in range(header.shape[0])
+        )
 
     return Source(str(path), "array", pictures, header.shape[0])
 
 
 def read_header(file: IO[bytes]) -> Header:
-    """The header of .npy data; the file then stands at the first value. Raises ValueError for anything else."""
+    """The header of .npy data; the file then stands at the first value. Raises ValueError for
+    anything else.
+    """
     version = npy.read_magic(file)
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, fortran, dtype = read(file)
@@ -56,7 +72,9 @@ def read_header(file: IO[bytes]) -> Header:
 
 
 def holds_pictures(path: Path) -> bool:
-    """Whether a file .npz or .npy has an array that may be pictures, of whatever type: it has four dimensions."""
+    """Whether a file .npz or .npy has an array that may be pictures, of whatever type: it has four
+    dimensions.
+    """
     try:
         header = _npy_header(path) if path.suffix.lower() == ".npy" else _member(path)[1]
     except EvalkitError:
@@ -74,13 +92,24 @@ def _member(path: Path) -> tuple[str, Header]:
                     with archive.open(name) as file:
                         headers[name] = read_header(file)
     except _DAMAGE as error:
-        raise EvalkitError(f"The file {path} cannot be read: {error}.", "Expected an .npz of numpy, not truncated.") from error
+        raise EvalkitError(
+            f"The file {path} cannot be read: {error}.", "Expected an .npz of numpy, not truncated."
+        ) from error
     if "arr_0.npy" in headers:
         return "arr_0.npy", headers["arr_0.npy"]
     found = [name for name, header in headers.items() if len(header.shape) == 4]
     if len(found) != 1:
-        known = ", ".join(f"{name.removesuffix('.npy')} {list(header.shape)}" for name, header in headers.items()) or "nothing"
-        raise EvalkitError(f"The file {path} holds {known}; expected pictures in arr_0, uint8 [N, H, W, 3].", "Save it with that name.")
+        known = (
+            ", ".join(
+                f"{name.removesuffix('.npy')} {list(header.shape)}"
+                for name, header in headers.items()
+            )
+            or "nothing"
+        )
+        raise EvalkitError(
+            f"The file {path} holds {known}; expected pictures in arr_0, uint8 [N, H, W, 3].",
+            "Save it with that name.",
+        )
     return found[0], headers[found[0]]
 
 
@@ -89,25 +118,42 @@ def _npy_header(path: Path) -> Header:
         with path.open("rb") as file:
             return read_header(file)
     except _DAMAGE as error:
-        raise EvalkitError(f"The file {path} cannot be read: {error}.", "Expected an .npy file of numpy.") from error
+        raise EvalkitError(
+            f"The file {path} cannot be read: {error}.", "Expected an .npy file of numpy."
+        ) from error
 
 
 def _check(path: Path, name: str, header: Header) -> None:
-    found = f"The array {name.removesuffix('.npy')} in {path} is {header.dtype} {list(header.shape)}"
+    found = (
+        f"The array {name.removesuffix('.npy')} in {path} is {header.dtype} {list(header.shape)}"
+    )
     wanted = "expected uint8 [N, H, W, 3]"
     if header.dtype.hasobject:
-        raise EvalkitError(f"{found}, which is a pickle; {wanted}.", "Pickles are not read: they may run programs.")
+        raise EvalkitError(
+            f"{found}, which is a pickle; {wanted}.", "Pickles are not read: they may run programs."
+        )
     if len(header.shape) == 4 and header.shape[1] in (1, 3) and header.shape[3] not in (1, 3, 4):
-        raise EvalkitError(f"{found}, channels first; {wanted}.", "Save it as array.transpose(0, 2, 3, 1).")
+        raise EvalkitError(
+            f"{found}, channels first; {wanted}.", "Save it as array.transpose(0, 2, 3, 1)."
+        )
     if header.dtype.kind == "f":
         hint = "Save uint8, for values of 0 to 1 as (255 * array).round().astype('uint8')."
         raise EvalkitError(f"{found}: floats, whose range nobody can tell; {wanted}.", hint)
     if header.dtype != np.uint8:
         raise EvalkitError(f"{found}; {wanted}.", "Save the values of 0 to 255 as uint8.")
-    if len(header.shape) not in (3, 4) or (len(header.shape) == 4 and header.shape[3] not in (1, 3, 4)) or 0 in header.shape:
-        raise EvalkitError(f"{found}; {wanted}.", "Or [N, H, W] for gray, [N, H, W, 4] where alpha is 255 everywhere.")
+    if (
+        len(header.shape) not in (3, 4)
+        or (len(header.shape) == 4 and header.shape[3] not in (1, 3, 4))
+        or 0 in header.shape
+    ):
+        raise EvalkitError(
+            f"{found}; {wanted}.",
+            "Or [N, H, W] for gray, [N, H, W, 4] where alpha is 255 everywhere.",
+        )
     if header.fortran:
-        raise EvalkitError(f"{found} in Fortran order; expected C order.", "Save np.ascontiguousarray(array).")
+        raise EvalkitError(
+            f"{found} in Fortran order; expected C order.", "Save np.ascontiguousarray(array)."
+        )
 
 
 def _pictures(path: Path, name: str, header: Header) -> Iterator[NDArray[np.uint8]]:
@@ -125,7 +171,9 @@ def _pictures(path: Path, name: str, header: Header) -> Iterator[NDArray[np.uint
         raise unreadable(f"the array is damaged: {error}") from error
 
 
-def _blocks(file: IO[bytes], count: int, size: int, shape: tuple[int, ...]) -> Iterator[NDArray[np.uint8]]:
+def _blocks(
+    file: IO[bytes], count: int, size: int, shape: tuple[int, ...]
+) -> Iterator[NDArray[np.uint8]]:
     read_header(file)
     together = max(1, _BLOCK // size)
     for first in range(0, count, together):

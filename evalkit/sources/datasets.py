@@ -1,4 +1,6 @@
-"""Pictures of Hugging Face datasets: parquet shards, and the arrow files of `save_to_disk`. Read by pyarrow (an optional extra)."""
+"""Pictures of Hugging Face datasets: parquet shards, and the arrow files of `save_to_disk`. Read by
+pyarrow (an optional extra).
+"""
 
 from __future__ import annotations
 
@@ -38,21 +40,35 @@ def parquet_source(paths: Sequence[Path], place: str) -> Source:
 
 
 def arrow_source(folder: Path) -> Source:
-    """What `Dataset.save_to_disk` wrote: the image column of its arrow files. A dictionary of splits needs the split's folder."""
+    """What `Dataset.save_to_disk` wrote: the image column of its arrow files. A dictionary of
+    splits needs the split's folder.
+    """
     if (folder / "dataset_dict.json").is_file():
-        splits = json.loads((folder / "dataset_dict.json").read_text(encoding="utf-8")).get("splits", [])
-        raise EvalkitError(f"The dataset {folder} has the splits {', '.join(map(str, splits))}.", "Give the folder of one of them.")
+        splits = json.loads((folder / "dataset_dict.json").read_text(encoding="utf-8")).get(
+            "splits", []
+        )
+        raise EvalkitError(
+            f"The dataset {folder} has the splits {', '.join(map(str, splits))}.",
+            "Give the folder of one of them.",
+        )
     try:
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         names = [str(item["filename"]) for item in state["_data_files"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise EvalkitError(f"The file {folder / 'state.json'} cannot be read: {error!r}.", "Save the dataset again.") from error
+        raise EvalkitError(
+            f"The file {folder / 'state.json'} cannot be read: {error!r}.",
+            "Save the dataset again.",
+        ) from error
     if state.get("_indices_data_files"):
         raise EvalkitError(
-            f"The dataset {folder} is a selection or a new order of other rows.", "Call flatten_indices() and save it again."
+            f"The dataset {folder} is a selection or a new order of other rows.",
+            "Call flatten_indices() and save it again.",
         )
     if any(Path(name).name != name for name in names):
-        raise EvalkitError(f"The file {folder / 'state.json'} names files of another folder.", "Save the dataset again.")
+        raise EvalkitError(
+            f"The file {folder / 'state.json'} names files of another folder.",
+            "Save the dataset again.",
+        )
     return _source(str(folder), "arrow", [folder / name for name in names], None)
 
 
@@ -77,7 +93,9 @@ def _source(place: str, kind: str, paths: Sequence[Path], count: int | None) -> 
 def _content(replay: Replay[_Row], number: int) -> bytes:
     content = replay.take(number).content
     if content is None:
-        raise unreadable("the dataset holds its path, not the picture: embed the pictures when saving it")
+        raise unreadable(
+            "the dataset holds its path, not the picture: embed the pictures when saving it"
+        )
     return content
 
 
@@ -97,7 +115,9 @@ def _batches(path: Path, kind: str) -> Iterator[Any]:
     if kind == "parquet":
         file = _pyarrow("parquet").ParquetFile(path)
         column = _column(file.schema_arrow, path)
-        yield from (batch.column(column) for batch in file.iter_batches(batch_size=32, columns=[column]))
+        yield from (
+            batch.column(column) for batch in file.iter_batches(batch_size=32, columns=[column])
+        )
         return
     arrow = _pyarrow("")
     with arrow.memory_map(str(path)) as mapped, arrow.ipc.open_stream(mapped) as stream:
@@ -124,7 +144,10 @@ def _column(schema: Any, path: Path) -> str:
         return "image" if "image" in found else found[0]
     columns = ", ".join(found or schema.names)
     what = "several columns of pictures" if found else "no column of pictures"
-    raise EvalkitError(f"The dataset file {path} has {what} ({columns}).", "Expected one, or one that is called image.")
+    raise EvalkitError(
+        f"The dataset file {path} has {what} ({columns}).",
+        "Expected one, or one that is called image.",
+    )
 
 
 def _pyarrow(module: str) -> Any:
@@ -134,9 +157,12 @@ def _pyarrow(module: str) -> Any:
         return importlib.import_module(f"pyarrow.{module}" if module else "pyarrow")
     except ModuleNotFoundError as error:
         raise EvalkitError(
-            "Parquet and arrow files need pyarrow, which is not installed.", 'Type `pip install "evalkit[datasets]"`.'
+            "Parquet and arrow files need pyarrow, which is not installed.",
+            'Type `pip install "evalkit[datasets]"`.',
         ) from error
 
 
 def _cannot(path: Path, error: Exception) -> EvalkitError:
-    return EvalkitError(f"The dataset file {path} cannot be read: {error}.", "It is damaged, or of another format.")
+    return EvalkitError(
+        f"The dataset file {path} cannot be read: {error}.", "It is damaged, or of another format."
+    )

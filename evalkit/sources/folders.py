@@ -11,7 +11,9 @@ from evalkit.sources.picture import MEMBER_LIMIT, Picture, Source, natural_path,
 
 
 def folder_source(folder: Path) -> Source:
-    """The picture files of a folder and its subfolders in natural order of their paths. Raises EvalkitError where there is none."""
+    """The picture files of a folder and its subfolders in natural order of their paths. Raises
+    EvalkitError where there is none.
+    """
     paths = images_below(folder)
 
     def pictures() -> Iterator[Picture]:
@@ -21,19 +23,27 @@ def folder_source(folder: Path) -> Source:
 
 
 def images_below(folder: Path) -> list[Path]:
-    """The picture files of a folder and its subfolders, in natural order of their paths; hidden ones are left out."""
+    """The picture files of a folder and its subfolders, in natural order of their paths; hidden
+    ones are left out.
+    """
     if not folder.is_dir():
         raise EvalkitError(f"There is no folder {folder}.", "Give a folder of pictures.")
     names: list[str] = []
     for root, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         below = os.path.relpath(root, folder)
-        names += [name if below == "." else f"{below.replace(os.sep, '/')}/{name}" for name in files if wanted(name)]
+        names += [
+            name if below == "." else f"{below.replace(os.sep, '/')}/{name}"
+            for name in files
+            if wanted(name)
+        ]
     return [folder / name for name in sorted(names, key=natural_path) if (folder / name).is_file()]
 
 
 class _Reader:
-    """Reads one file. Holds the path only, where a closure would hold more: there may be 100,000 of them."""
+    """Reads one file. Holds the path only, where a closure would hold more: there may be 100,000 of
+    them.
+    """
 
     __slots__ = ("path",)
 

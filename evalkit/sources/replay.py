@@ -10,17 +10,25 @@ T = TypeVar("T")
 
 
 class Replay(Generic[T]):
-    """Items of a stream by number. Asked for nearly in order, the stream is read once; an item long past begins it anew.
+    """Items of a stream by number. Asked for nearly in order, the stream is read once; an item long
+    past begins it anew.
 
-    What was passed over is kept for threads that are a little behind, up to `keep` items and `limit` bytes, and given away once.
-    An item at which the stream broke is never asked of it again.
+    What was passed over is kept for threads that are a little behind, up to `keep` items and
+    `limit` bytes, and given away once. An item at which the stream broke is never asked of it
+    again.
 
     Args:
         start: opens the stream at its first item.
         size: bytes of an item.
     """
 
-    def __init__(self, start: Callable[[], Iterator[T]], size: Callable[[T], int], keep: int = 256, limit: int = 1 << 30) -> None:
+    def __init__(
+        self,
+        start: Callable[[], Iterator[T]],
+        size: Callable[[T], int],
+        keep: int = 256,
+        limit: int = 1 << 30,
+    ) -> None:
         self._start, self._size, self._keep, self._limit = start, size, keep, limit
         self._lock = threading.Lock()
         self._stream: Iterator[T] | None = None
@@ -30,7 +38,9 @@ class Replay(Generic[T]):
         self._broken: tuple[int, Exception] | None = None
 
     def take(self, number: int) -> T:
-        """The item. Raises IndexError past the end, and what the stream raised where it broke at this item or before."""
+        """The item. Raises IndexError past the end, and what the stream raised where it broke at
+        this item or before.
+        """
         with self._lock:
             self._reach(number)
             item = self._passed.pop(number)
@@ -61,5 +71,7 @@ class Replay(Generic[T]):
             self._passed[self._place] = item
             self._bytes += self._size(item)
             self._place += 1
-            while len(self._passed) > self._keep or (self._bytes > self._limit and len(self._passed) > 1):
+            while len(self._passed) > self._keep or (
+                self._bytes > self._limit and len(self._passed) > 1
+            ):
                 self._bytes -= self._size(self._passed.pop(next(iter(self._passed))))

@@ -15,7 +15,13 @@ from evalkit.generators.pictures import fixed_size
 from evalkit.judge.verdicts import CURVE, for_the_curve
 from evalkit.models.dalle import GUIDANCE, Dalle
 from evalkit.models.image_tokenizer import ImageTokenizer
-from evalkit.models.load import codes_fingerprint, load_classifier, load_clip, load_dalle, load_image_tokenizer
+from evalkit.models.load import (
+    codes_fingerprint,
+    load_classifier,
+    load_clip,
+    load_dalle,
+    load_image_tokenizer,
+)
 from evalkit.models.mini_inception import to_bytes, to_unit
 from evalkit.models.text import SubwordTokenizer, TextTower
 from evalkit.scenes import dataset
@@ -23,7 +29,13 @@ from evalkit.training import data
 from evalkit.training.distillation import distillation_loss
 from evalkit.training.options import DalleOptions
 from evalkit.training.reading import take_lessons
-from evalkit.training.runtime.checkpoints import Average, Checkpoint, begin_with, differences, tokens_of
+from evalkit.training.runtime.checkpoints import (
+    Average,
+    Checkpoint,
+    begin_with,
+    differences,
+    tokens_of,
+)
 from evalkit.training.runtime.curve import Curve, check_finite
 from evalkit.training.runtime.loop import Settings, batch_of, random_of, schedule
 from evalkit.training.runtime.muon import Muon
@@ -52,7 +64,8 @@ def train_dalle(
     clip: Path,
     judge: Path | None,
 ) -> None:
-    """Muon for the matrices of the blocks, AdamW for the rest; the text tower starts from the CLIP. Resumes by itself.
+    """Muon for the matrices of the blocks, AdamW for the rest; the text tower starts from the CLIP.
+    Resumes by itself.
 
     held_out: what is drawn for the samples, and the loss on which is in the curve.
     judge: a classifier that looks at the samples, where the examples are of the bundled world.
@@ -77,14 +90,25 @@ def train_dalle(
     if before is not None:
         config["guidance"] = float(before[1].get("guidance", GUIDANCE))
     if options.teacher:
-        teachers, config["guidance"] = load_teachers([Path(place) for place in options.teacher.split(",")], config, options.guided)
+        teachers, config["guidance"] = load_teachers(
+            [Path(place) for place in options.teacher.split(",")], config, options.guided
+        )
         teachers = [teacher.to(device) for teacher in teachers]
     average = Average(network, 0.998)
-    matrices = [p for blocks in (network.order, network.blocks) for p in blocks.parameters() if p.ndim == 2]
+    matrices = [
+        p for blocks in (network.order, network.blocks) for p in blocks.parameters() if p.ndim == 2
+    ]
     reading = list(tower.parameters())
-    rest = [p for p in network.parameters() if all(p is not other for other in (*matrices, *reading))]
+    rest = [
+        p for p in network.parameters() if all(p is not other for other in (*matrices, *reading))
+    ]
     adam = torch.optim.AdamW(
-        [{"params": rest, "lr": 0.15 * options.rate}, {"params": reading, "lr": 0.025 * options.rate}], weight_decay=0.0, betas=(0.9, 0.98)
+        [
+            {"params": rest, "lr": 0.15 * options.rate},
+            {"params": reading, "lr": 0.025 * options.rate},
+        ],
+        weight_decay=0.0,
+        betas=(0.9, 0.98),
     )
     optimisers = {"muon": Muon(matrices, lr=options.rate), "adam": adam}
     descent = Descent(list(network.parameters()), optimisers, precision, own, clip=1.0)
@@ -93,11 +117,24 @@ def train_dalle(
     if start == 0:
         if before is not None:
             begin_with(network, Path(options.weights), *before, config)
-        elif teachers and (len(teachers[0].blocks), teachers[0].heads) == (options.depth, options.heads):
-            network.load_state_dict(teachers[0].state_dict())  # a student of the same size begins as its teacher, who can read
+        elif teachers and (len(teachers[0].blocks), teachers[0].heads) == (
+            options.depth,
+            options.heads,
+        ):
+            network.load_state_dict(
+                teachers[0].state_dict()
+            )  # a student of the same size begins as its teacher, who can read
         else:
             lessons = min(options.reading, settings.steps)
-            take_lessons(network, network.order, tower.parameters(), examples, pieces, steps=lessons, seed=settings.seed)
+            take_lessons(
+                network,
+                network.order,
+                tower.parameters(),
+                examples,
+                pieces,
+                steps=lessons,
+                seed=settings.seed,
+            )
         average.restart(network)
     columns = ("loss", "held_out_loss", *(CURVE if umpire else ()))
     curve = Curve(settings.out, columns, start=start, images=settings.batch, device=device)
@@ -107,7 +144,9 @@ def train_dalle(
     def prepare(step: int) -> list[Part]:
         rows, parts = batch_of(step, lots, settings.batch, settings.seed).tolist(), list[Part]()
         for share in shares:
-            randoms = [random_of(settings.seed, step, place) for place in range(settings.batch)[share]]
+            randoms = [
+                random_of(settings.seed, step, place) for place in range(settings.batch)[share]
+            ]
             texts = data.read_for_training(examples, rows[share], randoms, pieces)
             hidden = torch.tensor([random.random() < options.hidden for random in randoms])
             parts.append(Part(texts, examples.pictures(rows[share]), hidden))
@@ -125,12 +164,18 @@ def train_dalle(
                 loss = F.cross_entropy(logits.flatten(0, 1).float(), goal.flatten())
             else:
                 with torch.no_grad(), precision.autocast():
-                    soft = torch.stack([teacher(texts, goal, hidden) for teacher in teachers]).mean(0)
+                    soft = torch.stack([teacher(texts, goal, hidden) for teacher in teachers]).mean(
+                        0
+                    )
                     if options.guided != 1:
                         empty = nothing[:, : texts.shape[1]].expand(len(texts), -1)
-                        without = torch.stack([teacher(empty, goal, hidden) for teacher in teachers]).mean(0)
+                        without = torch.stack(
+                            [teacher(empty, goal, hidden) for teacher in teachers]
+                        ).mean(0)
                         soft = torch.lerp(without, soft, options.guided)
-                loss = distillation_loss(logits, soft, goal, temperature=options.temperature, share=options.share)
+                loss = distillation_loss(
+                    logits, soft, goal, temperature=options.temperature, share=options.share
+                )
             descent.backward(loss, len(shares))
             total += loss.item() / len(shares)
         losses.append(check_finite(own.mean(total), step))
@@ -139,10 +184,24 @@ def train_dalle(
         done = step + 1
         if own.first and (done % settings.every == 0 or done == settings.steps):
             curve.stop_clock(done)
-            trained = Dalle(TextTower(len(pieces), pieces.context, width), images.codes, side, width, options.depth, options.heads)
+            trained = Dalle(
+                TextTower(len(pieces), pieces.context, width),
+                images.codes,
+                side,
+                width,
+                options.depth,
+                options.heads,
+            )
             trained.load_state_dict(average.weights)
             trained = trained.eval().to(device)
-            drawn = draw(trained, images, pieces, held_out.prompts()[: len(held_out) if umpire else 64], device, config["guidance"])
+            drawn = draw(
+                trained,
+                images,
+                pieces,
+                held_out.prompts()[: len(held_out) if umpire else 64],
+                device,
+                config["guidance"],
+            )
             right = for_the_curve(umpire, drawn, held_out)
             unseen = held_out_loss(trained, images, pieces, held_out, device)
             curve.log(done, loss=sum(losses) / len(losses), held_out_loss=unseen, **right)
@@ -152,17 +211,23 @@ def train_dalle(
             losses.clear()
 
 
-def load_teachers(paths: list[Path], student: dict[str, Any], guided: float) -> tuple[list[Dalle], float]:
+def load_teachers(
+    paths: list[Path], student: dict[str, Any], guided: float
+) -> tuple[list[Dalle], float]:
     """Trained dalles, and the guidance that their student will need to draw as they do.
 
-    Raises EvalkitError where one reads other text tokens or writes other image tokens than its student, where one is to be guided and
-    has its guidance in itself, and where they need different ones.
+    Raises EvalkitError where one reads other text tokens or writes other image tokens than its
+    student, where one is to be guided and has its guidance in itself, and where they need different
+    ones.
     """
     loaded, needed = [load_dalle(path) for path in paths], set[float]()
     for path, (_, config) in zip(paths, loaded, strict=True):
-        if found := differences(("codes", "side", "pieces", "context", *tokens_of(config)), config, student):
+        if found := differences(
+            ("codes", "side", "pieces", "context", *tokens_of(config)), config, student
+        ):
             raise EvalkitError(
-                f"The teacher {path} differs from its student in {found}.", "Train both on the same image tokenizer and CLIP."
+                f"The teacher {path} differs from its student in {found}.",
+                "Train both on the same image tokenizer and CLIP.",
             )
         needed.add(float(config.get("guidance", GUIDANCE)))
         if guided != 1 and 1.0 in needed:
@@ -172,23 +237,36 @@ def load_teachers(paths: list[Path], student: dict[str, Any], guided: float) -> 
             )
     if guided == 1 and len(needed) > 1:
         raise EvalkitError(
-            f"The teachers draw with different guidance: {', '.join(map(str, sorted(needed)))}.", "Name teachers of one kind, or fewer."
+            f"The teachers draw with different guidance: {', '.join(map(str, sorted(needed)))}.",
+            "Name teachers of one kind, or fewer.",
         )
     return [teacher.eval() for teacher, _ in loaded], needed.pop() if guided == 1 else 1.0
 
 
 @torch.no_grad()
-def held_out_loss(network: Dalle, images: ImageTokenizer, pieces: SubwordTokenizer, held_out: dataset.Examples, device: str) -> float:
+def held_out_loss(
+    network: Dalle,
+    images: ImageTokenizer,
+    pieces: SubwordTokenizer,
+    held_out: dataset.Examples,
+    device: str,
+) -> float:
     """Nats per image token, given one caption each."""
     texts, losses = data.read(held_out.prompts(), pieces), []
     for rows in torch.arange(len(held_out)).split(64):
         goal = images.encode(to_unit(held_out.pictures(rows.tolist()).to(device)))
-        losses += F.cross_entropy(network(texts[rows].to(device), goal).mT, goal, reduction="none").mean(1).tolist()
+        losses += (
+            F.cross_entropy(network(texts[rows].to(device), goal).mT, goal, reduction="none")
+            .mean(1)
+            .tolist()
+        )
     return sum(losses) / len(losses)
 
 
 def text_tower(clip: Path, pieces: SubwordTokenizer) -> TextTower:
-    """The text tower of a CLIP, which knows words, for our pieces: words keep their vectors, endings begin with new ones."""
+    """The text tower of a CLIP, which knows words, for our pieces: words keep their vectors,
+    endings begin with new ones.
+    """
     network, config = load_clip(clip)
     tower = TextTower(len(pieces), pieces.context, network.text.position.shape[1])
     state = network.text.state_dict()
@@ -203,7 +281,14 @@ def text_tower(clip: Path, pieces: SubwordTokenizer) -> TextTower:
 
 
 @torch.no_grad()
-def draw(network: Dalle, images: ImageTokenizer, pieces: SubwordTokenizer, prompts: list[str], device: str, guidance: float) -> Tensor:
+def draw(
+    network: Dalle,
+    images: ImageTokenizer,
+    pieces: SubwordTokenizer,
+    prompts: list[str],
+    device: str,
+    guidance: float,
+) -> Tensor:
     """One picture for each prompt: uint8 [N, 3, S, S]."""
     texts, nothing = data.read(prompts, pieces).to(device), data.read([""], pieces).to(device)
     size = fixed_size(device, network.length)

@@ -1,4 +1,6 @@
-"""Training data of the bundled world: pictures, captions and dense targets, composed on the fly from seeds."""
+"""Training data of the bundled world: pictures, captions and dense targets, composed on the fly
+from seeds.
+"""
 
 from __future__ import annotations
 
@@ -38,11 +40,15 @@ def learned_pieces(examples: Examples) -> SubwordTokenizer:
     """What a CLIP is to read: the words of the world, or pieces learned from a user's captions."""
     if isinstance(examples, SceneDataset):
         return word_tokenizer()
-    return SubwordTokenizer(learn_pieces((split_words(text) for text in examples.captions()), LEARNED), LONG_CONTEXT)
+    return SubwordTokenizer(
+        learn_pieces((split_words(text) for text in examples.captions()), LEARNED), LONG_CONTEXT
+    )
 
 
 def pieces_for(examples: Examples, clip: Path) -> SubwordTokenizer:
-    """What a dalle is to read: the subword pieces of the world, or those that the CLIP has learned from the same captions."""
+    """What a dalle is to read: the subword pieces of the world, or those that the CLIP has learned
+    from the same captions.
+    """
     if isinstance(examples, SceneDataset):
         return subword_tokenizer()
     config = load_clip(clip)[1]
@@ -59,9 +65,13 @@ def up_to_the_longest(texts: Tensor) -> Tensor:
     return texts[:, : int((texts != PADDING).sum(1).max())]
 
 
-def read_for_training(examples: Examples, rows: Sequence[int], randoms: Sequence[Random], tokenizer: SubwordTokenizer) -> Tensor:
-    """Captions as a generator is trained on them, int64 [N, T], as long as the longest: 10% are left out, for classifier-free
-    guidance, and one word in twenty is taken apart into its pieces, so that endings are learned (subword regularisation)."""
+def read_for_training(
+    examples: Examples, rows: Sequence[int], randoms: Sequence[Random], tokenizer: SubwordTokenizer
+) -> Tensor:
+    """Captions as a generator is trained on them, int64 [N, T], as long as the longest: 10% are
+    left out, for classifier-free guidance, and one word in twenty is taken apart into its pieces,
+    so that endings are learned (subword regularisation).
+    """
     numbers: list[list[int]] = []
     for row, random in zip(rows, randoms, strict=True):
         read = read_apart(examples.caption(row, random), random, tokenizer)
@@ -72,7 +82,9 @@ def read_for_training(examples: Examples, rows: Sequence[int], randoms: Sequence
 def read_apart(text: str, random: Random, tokenizer: SubwordTokenizer) -> list[int]:
     """The pieces of a text of which one word in twenty is taken apart."""
     split = split_words(text)
-    return tokenizer.numbers(split, {place for place in range(len(split)) if random.random() < 0.05})
+    return tokenizer.numbers(
+        split, {place for place in range(len(split)) if random.random() < 0.05}
+    )
 
 
 class Targets(NamedTuple):
@@ -94,4 +106,9 @@ def targets(some: list[Scene]) -> Targets:
             whole[n, number] += 1 / len(scene.items)
             if item.colour:
                 colours[n, y, x] = COLOUR_NAMES.index(item.colour)
-    return Targets(nouns, colours, torch.tensor([BACKGROUND_NAMES.index(scene.background) for scene in some]), whole)
+    return Targets(
+        nouns,
+        colours,
+        torch.tensor([BACKGROUND_NAMES.index(scene.background) for scene in some]),
+        whole,
+    )

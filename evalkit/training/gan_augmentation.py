@@ -1,4 +1,6 @@
-"""The differentiable augmentation of what the critics of a gan see (Zhao et al. 2020): shifts and brightness, drawn anew for each step."""
+"""The differentiable augmentation of what the critics of a gan see (Zhao et al. 2020): shifts and
+brightness, drawn anew for each step.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +29,14 @@ def shifts(count: int, size: int, generator: torch.Generator) -> Shifts:
 
 
 def augment(images: Tensor, by: Shifts) -> Tensor:
-    """The critics see real and fake pictures shifted and brightened alike, so that they cannot learn the real ones by heart."""
+    """The critics see real and fake pictures shifted and brightened alike, so that they cannot
+    learn the real ones by heart.
+    """
     padding = max(abs(by.x), abs(by.y))
     if padding:
         size = images.shape[-1]
         padded = F.pad(images, (padding,) * 4, mode="replicate")
-        images = padded[:, :, padding + by.y : padding + by.y + size, padding + by.x : padding + by.x + size]
+        images = padded[
+            :, :, padding + by.y : padding + by.y + size, padding + by.x : padding + by.x + size
+        ]
     return images + by.brightness.to(images.device)

@@ -26,22 +26,38 @@ from evalkit.training.runtime.processes import join
 log = logging.getLogger(__name__)
 
 
-def train_image_tokenizer(settings: Settings, examples: Examples, held_out: Examples, options: TokenizerOptions, *, coach: Path) -> None:
-    """L1 and L2 on pixels and on their differences to the neighbours, which keeps edges sharp. Resumes by itself.
+def train_image_tokenizer(
+    settings: Settings,
+    examples: Examples,
+    held_out: Examples,
+    options: TokenizerOptions,
+    *,
+    coach: Path,
+) -> None:
+    """L1 and L2 on pixels and on their differences to the neighbours, which keeps edges sharp.
+    Resumes by itself.
 
-    held_out: pictures for the samples, and for the PSNR (in dB, peak 255) and the number of codes in use in the curve.
+    held_out: pictures for the samples, and for the PSNR (in dB, peak 255) and the number of codes
+    in use in the curve.
     coach: the classifier that looks on, where options.perceptual is not 0.
     """
     levels = parse_levels(options.levels)
     if options.width % 64 or options.width < 64:
-        raise EvalkitError(f"image-tokenizer.width is {options.width}, expected a multiple of 64.", "For example 64 or 128.")
+        raise EvalkitError(
+            f"image-tokenizer.width is {options.width}, expected a multiple of 64.",
+            "For example 64 or 128.",
+        )
     own, device = join(settings.device)
     precision = choose_precision(settings.precision, device, own)
     log.info("%s", precision.reason)
     torch.manual_seed(settings.seed)
     unseen = held_out.pictures(range(min(len(held_out), 250)))
     network = ImageTokenizer(levels, options.width, options.doublings).to(device)
-    eyes = load_classifier(coach).eval().requires_grad_(False).to(device) if options.perceptual else None
+    eyes = (
+        load_classifier(coach).eval().requires_grad_(False).to(device)
+        if options.perceptual
+        else None
+    )
     before = load_image_tokenizer(Path(options.weights)) if options.weights else None
     network.encoder.requires_grad_(before is None)
     learning = [p for p in network.parameters() if p.requires_grad]
@@ -55,7 +71,9 @@ def train_image_tokenizer(settings: Settings, examples: Examples, held_out: Exam
     if start == 0 and before is not None:
         begin_with(network, Path(options.weights), *before, config)
         average.restart(network)
-    curve = Curve(settings.out, ("loss", "psnr", "codes"), start=start, images=settings.batch, device=device)
+    curve = Curve(
+        settings.out, ("loss", "psnr", "codes"), start=start, images=settings.batch, device=device
+    )
     lots, shares = torch.arange(len(examples)), own.shares(settings.batch, settings.accumulate)
 
     def prepare(step: int) -> list[Tensor]:
@@ -88,7 +106,9 @@ def train_image_tokenizer(settings: Settings, examples: Examples, held_out: Exam
                 drawn = trained.decode(tokens).clamp(-1, 1)
             psnr = float(10 * torch.log10(4 / F.mse_loss(drawn, to_unit(unseen.to(device)))))
             curve.log(done, loss=total, psnr=psnr, codes=float(tokens.unique().numel()))
-            pairs = torch.stack((unseen[:32], to_bytes(drawn[:32]).cpu()), 1).flatten(0, 1)  # each beside its original
+            pairs = torch.stack((unseen[:32], to_bytes(drawn[:32]).cpu()), 1).flatten(
+                0, 1
+            )  # each beside its original
             curve.save_samples(done, pairs)
             checkpoint.save(done)
             curve.resume_clock()
@@ -98,5 +118,8 @@ def parse_levels(text: str) -> tuple[int, ...]:
     """ "8,8,8,6" -> (8, 8, 8, 6)."""
     levels = tuple(int(part) for part in text.split(",") if part.strip().isdecimal())
     if len(levels) != text.count(",") + 1 or min(levels) < 2:
-        raise EvalkitError(f"image-tokenizer.levels is {text!r}, expected whole numbers from 2, joined by commas.", "For example 8,8,8,6.")
+        raise EvalkitError(
+            f"image-tokenizer.levels is {text!r}, expected whole numbers from 2, joined by commas.",
+            "For example 8,8,8,6.",
+        )
     return levels

@@ -1,9 +1,11 @@
 """Teaches the text encoder of a trained generator to read loose captions: self-distillation.
 
-From its own training a generator knows captions as the bundled world writes them. What people write leaves things open ("cats", "a man
-riding a horse"), and there a real picture is a poor teacher: it shows one of all that could be meant. But the generator itself knows what
-to draw when it is told in full what a loose caption means. So that is the goal, and the smallest part that could reach it learns: the text
-encoder, until the rest of the generator gets from a loose caption what it got from the full one. No picture has to be drawn for it.
+From its own training a generator knows captions as the bundled world writes them. What people write
+leaves things open ("cats", "a man riding a horse"), and there a real picture is a poor teacher: it
+shows one of all that could be meant. But the generator itself knows what to draw when it is told in
+full what a loose caption means. So that is the goal, and the smallest part that could reach it
+learns: the text encoder, until the rest of the generator gets from a loose caption what it got from
+the full one. No picture has to be drawn for it.
 """
 
 from __future__ import annotations
@@ -32,7 +34,12 @@ from evalkit.training.runtime.precision import Descent, choose_precision
 from evalkit.training.runtime.processes import join
 
 log = logging.getLogger(__name__)
-FULL, NOTHING = 0.35, 0.03  # shares of captions that leave nothing open, and of texts without words: both are to be read as before
+FULL, NOTHING = (
+    0.35,
+    0.03,
+    # shares of captions that leave nothing open, and of texts without words: both are to be read as
+    # before
+)
 
 
 def train_loose(
@@ -44,38 +51,68 @@ def train_loose(
     tokenizer: Path,
     judge: Path,
 ) -> None:
-    """options.loose: weights of the generator that learns, from itself. Other options than its rate, `often` and, of a gan, `average`
-    mean nothing here. Resumes by itself.
+    """options.loose: weights of the generator that learns, from itself. Other options than its
+    rate, `often` and, of a gan, `average` mean nothing here. Resumes by itself.
 
     tokenizer: weights of a dalle's image tokenizer.
-    judge: a classifier that looks at the samples of complete captions, and at those of loose ones: in which share of them is all that
-    these mean?
+    judge: a classifier that looks at the samples of complete captions, and at those of loose ones:
+    in which share of them is all that these mean?
     """
-    if not isinstance(examples, dataset.SceneDataset) or not isinstance(held_out, dataset.SceneDataset):
-        raise EvalkitError("Loose captions are made of scenes of the bundled world.", "Leave --data or the option loose out.")
+    if not isinstance(examples, dataset.SceneDataset) or not isinstance(
+        held_out, dataset.SceneDataset
+    ):
+        raise EvalkitError(
+            "Loose captions are made of scenes of the bundled world.",
+            "Leave --data or the option loose out.",
+        )
     own, device = join(settings.device)
     precision = choose_precision(settings.precision, device, own)
     log.info("%s", precision.reason)
     lots, shares = examples.lots(options.often), own.shares(settings.batch, settings.accumulate)
     path = Path(options.loose)
-    pupil: Pupil = GanPupil(path, device) if isinstance(options, GanOptions) else DallePupil(path, tokenizer, examples, device)
+    pupil: Pupil = (
+        GanPupil(path, device)
+        if isinstance(options, GanOptions)
+        else DallePupil(path, tokenizer, examples, device)
+    )
     if not set(words()) <= set(pupil.pieces.pieces):
-        raise EvalkitError(f"{path} does not read the words of the bundled world.", "Name weights that were trained on it.")
+        raise EvalkitError(
+            f"{path} does not read the words of the bundled world.",
+            "Name weights that were trained on it.",
+        )
     reading = [parameter for parameter in pupil.network.parameters() if parameter.requires_grad]
     average = Average(pupil.network, options.average if isinstance(options, GanOptions) else 0.998)
     adam = torch.optim.Adam(reading, lr=options.rate, betas=(0.9, 0.98))
     descent = Descent(reading, {"adam": adam}, precision, own, clip=1.0)
-    checkpoint = Checkpoint(settings.out, pupil.config | {"seed": settings.seed}, average, network=pupil.network, descent=descent)
+    checkpoint = Checkpoint(
+        settings.out,
+        pupil.config | {"seed": settings.seed},
+        average,
+        network=pupil.network,
+        descent=descent,
+    )
     start = checkpoint.resume()
     umpire = load_classifier(judge).eval().to(device)
-    unseen = [loose_caption(scene, random_of(0, 0, place)) for place, scene in enumerate(held_out.scenes)]
-    curve = Curve(settings.out, ("loss", *CURVE, "loose"), start=start, images=settings.batch, device=device)
+    unseen = [
+        loose_caption(scene, random_of(0, 0, place)) for place, scene in enumerate(held_out.scenes)
+    ]
+    curve = Curve(
+        settings.out, ("loss", *CURVE, "loose"), start=start, images=settings.batch, device=device
+    )
     losses: list[float] = []
-    for step in track(range(start, settings.steps), f"training {settings.out.stem}", settings.steps - start, "steps"):
+    for step in track(
+        range(start, settings.steps),
+        f"training {settings.out.stem}",
+        settings.steps - start,
+        "steps",
+    ):
         rows, total = batch_of(step, lots, settings.batch, settings.seed).tolist(), 0.0
         randoms = [random_of(settings.seed, step, place) for place in range(settings.batch)]
         for share in shares:
-            told = [lesson(examples.scenes[row], random) for row, random in zip(rows[share], randoms[share], strict=True)]
+            told = [
+                lesson(examples.scenes[row], random)
+                for row, random in zip(rows[share], randoms[share], strict=True)
+            ]
             with precision.autocast():
                 loss = pupil.misread(told, rows[share], randoms[share])
             descent.backward(loss, len(shares))
@@ -88,8 +125,16 @@ def train_loose(
             curve.stop_clock(done)
             drawn = pupil.draw(average.weights, held_out.prompts())
             things = seen(umpire, pupil.draw(average.weights, [loose.text for loose in unseen]))
-            right = [found.issuperset(mentions(loose.meaning).nouns) for found, loose in zip(things, unseen, strict=True)]
-            curve.log(done, loss=sum(losses) / len(losses), **for_the_curve(umpire, drawn, held_out), loose=sum(right) / len(right))
+            right = [
+                found.issuperset(mentions(loose.meaning).nouns)
+                for found, loose in zip(things, unseen, strict=True)
+            ]
+            curve.log(
+                done,
+                loss=sum(losses) / len(losses),
+                **for_the_curve(umpire, drawn, held_out),
+                loose=sum(right) / len(right),
+            )
             curve.save_samples(done, drawn[:64])
             checkpoint.save(done)
             curve.resume_clock()

@@ -1,7 +1,8 @@
-"""What is trained by default: sizes, steps and what they cost. A preset is data; every number of it can be changed by an option.
+"""What is trained by default: sizes, steps and what they cost. A preset is data; every number of it
+can be changed by an option.
 
-Costs are of one training on two cores of an AMD EPYC or an Intel Xeon, from the time of its steps; `python benchmarks/presets.py`
-measures them anew.
+Costs are of one training on two cores of an AMD EPYC or an Intel Xeon, from the time of its steps;
+`python benchmarks/presets.py` measures them anew.
 """
 
 from __future__ import annotations
@@ -35,29 +36,69 @@ PRESETS: dict[str, dict[str, Preset]] = {
     "mini-clip": {"32": Preset(32, 1200, 128, "12 minutes", 200)},
     "image-tokenizer": {
         "32": Preset(32, 4500, 64, "25 minutes"),
-        "finer": Preset(32, 1000, 64, "15 minutes", options={"weights": "image-tokenizer", "perceptual": 0.5, "rate": 1e-3}),
+        "finer": Preset(
+            32,
+            1000,
+            64,
+            "15 minutes",
+            options={"weights": "image-tokenizer", "perceptual": 0.5, "rate": 1e-3},
+        ),
         "64": Preset(64, 6000, 64, "2.6 hours"),
-        "128": Preset(128, 12_000, 64, "29 hours", scenes=40_000, options={"levels": "8,8,8,5,5", "width": 128, "doublings": 3}),
+        "128": Preset(
+            128,
+            12_000,
+            64,
+            "29 hours",
+            scenes=40_000,
+            options={"levels": "8,8,8,5,5", "width": 128, "doublings": 3},
+        ),
     },
     "dalle": {
         "32": Preset(32, 12_000, 32, "2 hours", scenes=150_000),
         "64": Preset(64, 30_000, 64, "42 hours", scenes=150_000, options={"depth": 8}),
         "128": Preset(128, 60_000, 64, "10 days", scenes=40_000, options={"depth": 12}),
-        "student": Preset(32, 6000, 32, "50 minutes", scenes=150_000, options={"depth": 2, "teacher": "dalle"}),
+        "student": Preset(
+            32, 6000, 32, "50 minutes", scenes=150_000, options={"depth": 2, "teacher": "dalle"}
+        ),
         "guided": Preset(
             32,
             2000,
             32,
             "30 minutes",
-            options={"teacher": "dalle", "guided": 1.8, "share": 1.0, "hidden": 0.0, "rate": 0.008, "often": "single"},
+            options={
+                "teacher": "dalle",
+                "guided": 1.8,
+                "share": 1.0,
+                "hidden": 0.0,
+                "rate": 0.008,
+                "often": "single",
+            },
         ),
         "loose": Preset(32, 2000, 96, "15 minutes", 500, options={"loose": "dalle", "rate": 1e-3}),
     },
     "gan": {
-        "32": Preset(32, 20_000, 48, "70 minutes", 500, scenes=150_000, options={"critics": 0.8, "alone": 0.01}),
+        "32": Preset(
+            32,
+            20_000,
+            48,
+            "70 minutes",
+            500,
+            scenes=150_000,
+            options={"critics": 0.8, "alone": 0.01},
+        ),
         "loose": Preset(32, 4000, 192, "12 minutes", 500, options={"loose": "gan", "rate": 1e-3}),
-        "64": Preset(64, 24_000, 48, "2 hours", 500, scenes=150_000, options={"critics": 0.75, "alone": 0.01}),
-        "128": Preset(128, 48_000, 48, "10 hours", 500, scenes=40_000, options={"critics": 0.75, "alone": 0.01}),
+        "64": Preset(
+            64, 24_000, 48, "2 hours", 500, scenes=150_000, options={"critics": 0.75, "alone": 0.01}
+        ),
+        "128": Preset(
+            128,
+            48_000,
+            48,
+            "10 hours",
+            500,
+            scenes=40_000,
+            options={"critics": 0.75, "alone": 0.01},
+        ),
     },
 }
 
@@ -65,9 +106,13 @@ PRESETS: dict[str, dict[str, Preset]] = {
 def preset_of(model: str, name: str) -> Preset:
     """The preset of a model. Raises EvalkitError for a name that it has not."""
     if model not in PRESETS:
-        raise EvalkitError(f"There is no model {model!r} to train.", f"Train one of {', '.join(MODELS)}.")
+        raise EvalkitError(
+            f"There is no model {model!r} to train.", f"Train one of {', '.join(MODELS)}."
+        )
     if name not in PRESETS[model]:
-        raise EvalkitError(f"{model} has no preset {name!r}.", f"It has {', '.join(PRESETS[model])}.")
+        raise EvalkitError(
+            f"{model} has no preset {name!r}.", f"It has {', '.join(PRESETS[model])}."
+        )
     return PRESETS[model][name]
 
 
@@ -76,7 +121,19 @@ def listing() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     rows: list[tuple[str, ...]] = []
     for model, presets in PRESETS.items():
         for name, chosen in presets.items():
-            values = {item.name: chosen.options.get(item.name, item.default) for item in fields(OPTIONS[model])}
+            values = {
+                item.name: chosen.options.get(item.name, item.default)
+                for item in fields(OPTIONS[model])
+            }
             options = ", ".join(f"{option}={value!r}" for option, value in values.items())
-            rows.append((model, name, f"{chosen.size} px", f"{chosen.steps:,} x {chosen.batch}", chosen.cost, options))
+            rows.append(
+                (
+                    model,
+                    name,
+                    f"{chosen.size} px",
+                    f"{chosen.steps:,} x {chosen.batch}",
+                    chosen.cost,
+                    options,
+                )
+            )
     return ("model", "preset", "size", "steps x batch", "cost on two cores", "options"), rows

@@ -1,4 +1,6 @@
-"""A trained generator that learns to read, beside the same one that is told what is meant: what learns in it, and how far it is off."""
+"""A trained generator that learns to read, beside the same one that is told what is meant: what
+learns in it, and how far it is off.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +33,12 @@ class Pupil(Protocol):
         """Of which only the text encoder learns."""
         ...
 
-    def misread(self, told: Sequence[Loose], rows: Sequence[int], randoms: Sequence[Random]) -> Tensor:
-        """How far the rest of the generator is from getting of each text what it got of its meaning: mean squared differences, each
-        relative to the mean square of the teacher's for that text.
+    def misread(
+        self, told: Sequence[Loose], rows: Sequence[int], randoms: Sequence[Random]
+    ) -> Tensor:
+        """How far the rest of the generator is from getting of each text what it got of its
+        meaning: mean squared differences, each relative to the mean square of the teacher's for
+        that text.
 
         rows: of the scenes of which texts and meanings are true.
         """
@@ -54,13 +59,20 @@ class GanPupil:
         self.network.requires_grad_(False).to(device).text.requires_grad_(True)
         self.pieces = SubwordTokenizer(self.config["pieces"], self.config["context"])
 
-    def misread(self, told: Sequence[Loose], rows: Sequence[int], randoms: Sequence[Random]) -> Tensor:
+    def misread(
+        self, told: Sequence[Loose], rows: Sequence[int], randoms: Sequence[Random]
+    ) -> Tensor:
         texts, meanings = (part.to(self.device) for part in read(told, randoms, self.pieces))
-        noise = self.network.noise_of([random.getrandbits(62) for random in randoms]).to(self.device)
+        noise = self.network.noise_of([random.getrandbits(62) for random in randoms]).to(
+            self.device
+        )
         with torch.no_grad():
             goals = self.teacher.plan(self.teacher.encode_text(meanings), noise)
         plans = self.network.plan(self.network.encode_text(texts), noise)
-        return sum((_relative(plan - goal, goal) for plan, goal in zip(plans, goals, strict=True)), noise.new_zeros(()))
+        return sum(
+            (_relative(plan - goal, goal) for plan, goal in zip(plans, goals, strict=True)),
+            noise.new_zeros(()),
+        )
 
     def draw(self, state: dict[str, Tensor], prompts: list[str]) -> Tensor:
         network = deepcopy(self.teacher)
@@ -69,9 +81,13 @@ class GanPupil:
 
 
 class DallePupil:
-    """Every block looks at the text. Each is asked by itself: what it makes of the text where all before it was as the teacher has it."""
+    """Every block looks at the text. Each is asked by itself: what it makes of the text where all
+    before it was as the teacher has it.
+    """
 
-    def __init__(self, path: Path, tokenizer: Path, examples: dataset.Examples, device: str) -> None:
+    def __init__(
+        self, path: Path, tokenizer: Path, examples: dataset.Examples, device: str
+    ) -> None:
         """Raises EvalkitError where the dalle writes image tokens of another tokenizer."""
         self.examples, self.device = examples, device
         self.images = load_image_tokenizer(tokenizer)[0].to(device)
@@ -79,7 +95,8 @@ class DallePupil:
         ours = {"codes": self.images.codes, "image_tokenizer": codes_fingerprint(self.images)}
         if found := differences(("codes", *tokens_of(self.config)), self.config, ours):
             raise EvalkitError(
-                f"{path} writes other image tokens than {tokenizer} has: it differs in {found}.", "Take both of one training."
+                f"{path} writes other image tokens than {tokenizer} has: it differs in {found}.",
+                "Take both of one training.",
             )
         self.teacher = deepcopy(self.network).requires_grad_(False).eval().to(device)
         self.network.requires_grad_(False).to(device)
@@ -87,7 +104,9 @@ class DallePupil:
             encoder.requires_grad_(True)
         self.pieces = SubwordTokenizer(self.config["pieces"], self.config["context"])
 
-    def misread(self, told: Sequence[Loose], rows: Sequence[int], randoms: Sequence[Random]) -> Tensor:
+    def misread(
+        self, told: Sequence[Loose], rows: Sequence[int], randoms: Sequence[Random]
+    ) -> Tensor:
         texts, meanings = (part.to(self.device) for part in read(told, randoms, self.pieces))
         with torch.no_grad():
             tokens = self.images.encode(to_unit(self.examples.pictures(rows).to(self.device)))
@@ -109,12 +128,26 @@ class DallePupil:
     def draw(self, state: dict[str, Tensor], prompts: list[str]) -> Tensor:
         network = deepcopy(self.teacher)
         network.load_state_dict(state)
-        return dalle.draw(network, self.images, self.pieces, prompts, self.device, float(self.config.get("guidance", GUIDANCE)))
+        return dalle.draw(
+            network,
+            self.images,
+            self.pieces,
+            prompts,
+            self.device,
+            float(self.config.get("guidance", GUIDANCE)),
+        )
 
 
-def read(told: Sequence[Loose], randoms: Sequence[Random], pieces: SubwordTokenizer) -> tuple[Tensor, Tensor]:
-    """Texts, as a generator is trained on them, and meanings as they are; each int64 [N, T] and as long as its longest."""
-    texts = [data.read_apart(text, random, pieces) for (text, _), random in zip(told, randoms, strict=True)]
+def read(
+    told: Sequence[Loose], randoms: Sequence[Random], pieces: SubwordTokenizer
+) -> tuple[Tensor, Tensor]:
+    """Texts, as a generator is trained on them, and meanings as they are; each int64 [N, T] and as
+    long as its longest.
+    """
+    texts = [
+        data.read_apart(text, random, pieces)
+        for (text, _), random in zip(told, randoms, strict=True)
+    ]
     meanings = data.read([meaning for _, meaning in told], pieces)
     return data.up_to_the_longest(pieces.pad(texts)), data.up_to_the_longest(meanings)
 

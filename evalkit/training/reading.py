@@ -1,8 +1,10 @@
-"""What the text encoder of a dalle is taught before there are pictures: which of two things a caption puts first.
+"""What the text encoder of a dalle is taught before there are pictures: which of two things a
+caption puts first.
 
-From pictures alone this is learned late or never. Which thing is on the left is one choice, 0.7 of about 40 nats of a picture, and it
-is worth nothing until three things come together: words that find the relation, blocks that pass it on and a Transformer that reads it.
-Here it is all that is asked. After a few hundred steps the encoder knows, and the Transformer has something to read.
+From pictures alone this is learned late or never. Which thing is on the left is one choice, 0.7 of
+about 40 nats of a picture, and it is worth nothing until three things come together: words that
+find the relation, blocks that pass it on and a Transformer that reads it. Here it is all that is
+asked. After a few hundred steps the encoder knows, and the Transformer has something to read.
 """
 
 from __future__ import annotations
@@ -61,8 +63,14 @@ def take_lessons(
     steps: int,
     seed: int,
 ) -> None:
-    """`teach_order` before the first picture, where the examples are of the bundled world; of a user's nobody knows what stands where."""
-    pairs = [scene for scene in examples.scenes if scene.kind == "pair"] if isinstance(examples, SceneDataset) else []
+    """`teach_order` before the first picture, where the examples are of the bundled world; of a
+    user's nobody knows what stands where.
+    """
+    pairs = (
+        [scene for scene in examples.scenes if scene.kind == "pair"]
+        if isinstance(examples, SceneDataset)
+        else []
+    )
     if pairs and steps > 0:
         right = teach_order(network, blocks, below, pairs, pieces, steps=steps, seed=seed)
         log.info("reads which of two things stands first in %.0f%% of the captions", 100 * right)
@@ -78,22 +86,36 @@ def teach_order(
     steps: int,
     seed: int,
 ) -> float:
-    """Teach the text encoder of a generator on scenes of two things. Returns the share of the last captions of which both places
-    were right.
+    """Teach the text encoder of a generator on scenes of two things. Returns the share of the last
+    captions of which both places were right.
 
-    blocks: those that are to learn it. below: what feeds them and knows the words already, which learns more slowly.
+    blocks: those that are to learn it. below: what feeds them and knows the words already, which
+    learns more slowly.
     """
     device = next(network.parameters()).device
     asked = Places(network.text.position.shape[1]).to(device)
     matrices = [parameter for parameter in blocks.parameters() if parameter.ndim == 2]
-    others = [*asked.parameters(), *(parameter for parameter in blocks.parameters() if parameter.ndim < 2)]
+    others = [
+        *asked.parameters(),
+        *(parameter for parameter in blocks.parameters() if parameter.ndim < 2),
+    ]
     tower = {"params": list(below), "lr": 5e-4}
-    optimisers = (Muon(matrices), torch.optim.AdamW([{"params": others, "lr": 3e-3}, tower], weight_decay=0.0, betas=(0.9, 0.98)))
+    optimisers = (
+        Muon(matrices),
+        torch.optim.AdamW(
+            [{"params": others, "lr": 3e-3}, tower], weight_decay=0.0, betas=(0.9, 0.98)
+        ),
+    )
     right: list[float] = []
     for step in track(range(steps), "learning to read", steps, "steps"):
-        randoms = [random_of(seed, -1 - step, place) for place in range(PAIRS)]  # steps before the first one
+        randoms = [
+            random_of(seed, -1 - step, place) for place in range(PAIRS)
+        ]  # steps before the first one
         chosen = [random.choice(pairs) for random in randoms]
-        told = [caption(scene, random.getrandbits(48), complete=True) for scene, random in zip(chosen, randoms, strict=True)]
+        told = [
+            caption(scene, random.getrandbits(48), complete=True)
+            for scene, random in zip(chosen, randoms, strict=True)
+        ]
         texts = read(told, pieces).to(device)
         goal = torch.tensor([in_order(scene) for scene in chosen], device=device)
         logits = asked(network.encode_text(texts))

@@ -21,16 +21,23 @@ def load(*, size: int = 64, ground: str = "lightgray") -> Generator:
         ground: the colour behind the disc.
     """
     if not 8 <= size <= 1024:
-        raise EvalkitError(f"The option size is {size}; expected 8 to 1024.", "For example `--set example.size=64`.")
+        raise EvalkitError(
+            f"The option size is {size}; expected 8 to 1024.",
+            "For example `--set example.size=64`.",
+        )
     return Discs(size, ground)
 
 
 class Discs:
-    """The loaded generator. A plain function inside `load` would do as well; the class has room for a fingerprint."""
+    """The loaded generator. A plain function inside `load` would do as well; the class has room for
+    a fingerprint.
+    """
 
     def __init__(self, size: int, ground: str) -> None:
         self.size, self.ground = size, ground
-        self.fingerprint = hashlib.sha256(",".join(COLOURS).encode()).hexdigest()  # a real model hashes its weights here
+        self.fingerprint = hashlib.sha256(
+            ",".join(COLOURS).encode()
+        ).hexdigest()  # a real model hashes its weights here
 
     def __call__(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image | Refusal]:
         return [self._draw(prompt, seed) for prompt, seed in zip(prompts, seeds, strict=True)]
@@ -39,7 +46,9 @@ class Discs:
         words = prompt.lower().replace(",", " ").split()
         colour = next((word for word in words if word in COLOURS), None)
         if colour is None:
-            return Refusal("refused_input", "the prompt names no colour")  # counted and reported, never an exception
+            return Refusal(
+                "refused_input", "the prompt names no colour"
+            )  # counted and reported, never an exception
         chance = random.Random(seed)  # of this picture alone: never the global one
         radius = chance.uniform(0.1, 0.3) * self.size
         x, y = (chance.uniform(radius, self.size - radius) for _ in range(2))

@@ -15,7 +15,9 @@ def pixels(results):
 def test_a_picture_depends_on_its_own_prompt_and_seed_only():
     generate = load()
     together = pixels(generate(PROMPTS, SEEDS))
-    alone = [pixels(generate([prompt], [seed]))[0] for prompt, seed in zip(PROMPTS, SEEDS, strict=True)]
+    alone = [
+        pixels(generate([prompt], [seed]))[0] for prompt, seed in zip(PROMPTS, SEEDS, strict=True)
+    ]
     backwards = pixels(load()(PROMPTS[::-1], SEEDS[::-1]))[::-1]
     assert together == alone == backwards
     assert together[0] != together[2]  # another seed

@@ -1,4 +1,6 @@
-"""The command line: what is printed where, and one clear sentence with exit code 2 for each mistake."""
+"""The command line: what is printed where, and one clear sentence with exit code 2 for each
+mistake.
+"""
 
 import json
 import os
@@ -42,19 +44,40 @@ def process(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def tree(place: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(place)): path.read_bytes() for path in place.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(place)): path.read_bytes()
+        for path in place.rglob("*")
+        if path.is_file()
+    }
 
 
 def png16() -> bytes:
     def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
 
     rows = zlib.compress((b"\0" + bytes(12)) * 2)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0)) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0))
+        + chunk(b"IDAT", rows)
+        + chunk(b"IEND", b"")
+    )
 
 
 def test_generate_prints_the_folder_and_logs_to_stderr(place: Path) -> None:
-    status, output, errors = call("generate", "--models", "noise", "--prompts", "p.txt", "--out", "run", "--set", "noise.size=6")
+    status, output, errors = call(
+        "generate",
+        "--models",
+        "noise",
+        "--prompts",
+        "p.txt",
+        "--out",
+        "run",
+        "--set",
+        "noise.size=6",
+    )
     assert (status, output) == (0, "run\n")
     assert "1 of 3 prompts repeat" in errors
     assert "noise: 3 images in" in errors
@@ -64,9 +87,23 @@ def test_generate_prints_the_folder_and_logs_to_stderr(place: Path) -> None:
 def test_generate_again_says_what_differs(place: Path) -> None:
     call("generate", "--models", "noise", "--prompts", "p.txt", "--out", "run")
     before = tree(place)
-    status, output, errors = call("generate", "--models", "noise", "--prompts", "p.txt", "--out", "run", "--seed", "4", "--per-prompt", "2")
+    status, output, errors = call(
+        "generate",
+        "--models",
+        "noise",
+        "--prompts",
+        "p.txt",
+        "--out",
+        "run",
+        "--seed",
+        "4",
+        "--per-prompt",
+        "2",
+    )
     assert (status, output) == (2, "")
-    assert "error: run was made with another configuration: seed 0 -> 4; per_prompt 1 -> 2." in errors
+    assert (
+        "error: run was made with another configuration: seed 0 -> 4; per_prompt 1 -> 2." in errors
+    )
     assert tree(place) == before
 
 
@@ -82,13 +119,22 @@ MISTAKES = {
     "missing prompts": (("--models", "noise", "--prompts", "none.txt"), "no prompts file none.txt"),
     "empty prompts": (("--models", "noise", "--prompts", "empty.txt"), "empty.txt is empty"),
     "binary prompts": (("--models", "noise", "--prompts", "binary.txt"), "is a PNG image"),
-    "a line of a megabyte": (("--models", "noise", "--prompts", "long.txt"), "Line 2 of long.txt has 1000000 bytes"),
-    "invalid UTF-8": (("--models", "noise", "--prompts", "latin.txt"), "Line 3 of latin.txt is not valid UTF-8"),
+    "a line of a megabyte": (
+        ("--models", "noise", "--prompts", "long.txt"),
+        "Line 2 of long.txt has 1000000 bytes",
+    ),
+    "invalid UTF-8": (
+        ("--models", "noise", "--prompts", "latin.txt"),
+        "Line 3 of latin.txt is not valid UTF-8",
+    ),
     "no prompts": (("--models", "noise"), "names no prompts"),
     "no models": (("--prompts", "p.txt"), "names no models"),
     "unknown model": (("--models", "nois", "--prompts", "p.txt"), "Did you mean 'noise'?"),
     "unknown option": ((*RUN, "--set", "noise.sizee=3"), "Did you mean 'size'?"),
-    "wrong option": ((*RUN, "--set", "noise.size=big"), "noise.size is 'big'; expected a whole number"),
+    "wrong option": (
+        (*RUN, "--set", "noise.size=big"),
+        "noise.size is 'big'; expected a whole number",
+    ),
     "malformed option": ((*RUN, "--set", "size"), "expected MODEL.OPTION=VALUE"),
     "option of another model": ((*RUN, "--set", "nois.size=3"), "Did you mean 'noise'?"),
     "unknown metric": ((*RUN, "--metrics", "fdi"), "Did you mean 'fid'?"),
@@ -100,7 +146,10 @@ MISTAKES = {
     "bad count": ((*RUN, "--per-prompt", "0"), "per_prompt is 0"),
     "bad device": ((*RUN, "--device", "gpu"), "device is 'gpu'"),
     "twice": (("--models", "noise,noise", "--prompts", "p.txt"), "each name once"),
-    "bad pictures": (("--models", "pics", "--prompts", "p.txt"), "2 of 3 images cannot be taken as they are ("),
+    "bad pictures": (
+        ("--models", "pics", "--prompts", "p.txt"),
+        "2 of 3 images cannot be taken as they are (",
+    ),
     "out is a file": ((*RUN, "--out", "p.txt"), "p.txt is a file"),
     "out is a folder of something": ((*RUN, "--out", "pics"), "is no run folder"),
 }
@@ -133,7 +182,10 @@ def test_a_real_process_behaves_the_same(place: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "run\n")
     failed = process("generate", "--models", "nois", "--prompts", "p.txt")
     assert (failed.returncode, failed.stdout) == (2, "")
-    assert failed.stderr == "error: There is no generator 'nois'.\nhint: Did you mean 'noise'? See `evalkit list generators`.\n"
+    assert (
+        failed.stderr
+        == "error: There is no generator 'nois'.\nhint: Did you mean 'noise'? See `evalkit list generators`.\n"
+    )
     usage = process("generate", "--model", "noise")
     assert usage.returncode == 2
     assert "No such option" in usage.stderr
@@ -217,7 +269,12 @@ def test_doctor_and_version(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_closed_pipe_is_no_traceback(place: Path) -> None:
     code = "from evalkit.cli.app import main; main()"
-    lister = subprocess.Popen([sys.executable, "-c", code, "list", "world"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    lister = subprocess.Popen(
+        [sys.executable, "-c", code, "list", "world"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert lister.stdout is not None
     lister.stdout.close()
     _, errors = lister.communicate(timeout=60)
@@ -231,7 +288,12 @@ def test_on_a_terminal_there_is_a_bar(place: Path) -> None:
     main, side = pty.openpty()
     code = "from evalkit.cli.app import main; main()"
     environment = os.environ | {"COLUMNS": "200", "TERM": "xterm"}
-    child = subprocess.Popen([sys.executable, "-c", code, "generate", *RUN, "--out", "run"], stdout=side, stderr=side, env=environment)
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, "generate", *RUN, "--out", "run"],
+        stdout=side,
+        stderr=side,
+        env=environment,
+    )
     os.close(side)
     seen = b""
     try:
@@ -247,12 +309,26 @@ def test_on_a_terminal_there_is_a_bar(place: Path) -> None:
     assert text.rstrip().splitlines()[-1] == "run"
 
 
-def test_on_a_terminal_there_is_a_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_on_a_terminal_there_is_a_table(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     from evalkit.cli.app import options as cli_parts
 
     rows = [
         MetricRow("dalle", "fid", "mini-inception", "scenes", 12.3456, 11, 13.5, 98, 100, "lower"),
-        MetricRow("gan", "clip_score", "mini-clip", "", None, None, None, 0, 100, "higher", note="not measured: no text"),
+        MetricRow(
+            "gan",
+            "clip_score",
+            "mini-clip",
+            "",
+            None,
+            None,
+            None,
+            0,
+            100,
+            "higher",
+            note="not measured: no text",
+        ),
     ]
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
@@ -268,13 +344,17 @@ def test_on_a_terminal_there_is_a_table(monkeypatch: pytest.MonkeyPatch, capsys:
 
 
 def test_interrupted_is_130_and_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evalkit.api.generate", lambda *arguments, **more: os.kill(os.getpid(), signal.SIGINT))
+    monkeypatch.setattr(
+        "evalkit.api.generate", lambda *arguments, **more: os.kill(os.getpid(), signal.SIGINT)
+    )
     status, output, errors = call("generate", *RUN)
     assert (status, output) == (130, "")
     assert errors == "stopped: the same command goes on where this one stopped.\n"
 
 
-def test_open_shows_the_page_in_the_browser_and_says_where_it_is(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_open_shows_the_page_in_the_browser_and_says_where_it_is(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shown: list[str] = []
     monkeypatch.setattr("webbrowser.open", lambda address: shown.append(address) or len(shown) < 2)
     run = ("run", "--models", "noise", "--prompts", "p.txt", "--out", "a run", *PIXELS)

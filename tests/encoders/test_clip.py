@@ -1,4 +1,6 @@
-"""A small CLIP with seeded weights, in OpenAI's format and in transformers', against both networks written out and transformers itself."""
+"""A small CLIP with seeded weights, in OpenAI's format and in transformers', against both networks
+written out and transformers itself.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ class Block(nn.Module):
         super().__init__()
         self.attn = nn.MultiheadAttention(width, width // 64)
         self.ln_1, self.ln_2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.mlp = nn.Sequential(OrderedDict(c_fc=nn.Linear(width, 4 * width), c_proj=nn.Linear(4 * width, width)))
+        self.mlp = nn.Sequential(
+            OrderedDict(c_fc=nn.Linear(width, 4 * width), c_proj=nn.Linear(4 * width, width))
+        )
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:  # [length, N, width]
         y = self.ln_1(x)
@@ -51,7 +55,10 @@ class Visual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv1(x).flatten(2).permute(0, 2, 1)  # [N, cells, width]
-        x = torch.cat([self.class_embedding.expand(len(x), 1, -1), x], dim=1) + self.positional_embedding
+        x = (
+            torch.cat([self.class_embedding.expand(len(x), 1, -1), x], dim=1)
+            + self.positional_embedding
+        )
         x = self.ln_pre(x).permute(1, 0, 2)
         for block in self.transformer.resblocks:
             x = block(x)
@@ -79,7 +86,9 @@ class OpenAI(nn.Module):
         return x
 
     def text(self, tokens: list[int]) -> Tensor:
-        x = (self.token_embedding(torch.tensor(tokens)) + self.positional_embedding[: len(tokens)])[:, None]
+        x = (self.token_embedding(torch.tensor(tokens)) + self.positional_embedding[: len(tokens)])[
+            :, None
+        ]
         mask = torch.full((len(tokens), len(tokens)), float("-inf")).triu(1)
         for block in self.transformer.resblocks:
             x = block(x, mask)
@@ -102,7 +111,11 @@ def openai() -> OpenAI:
     for name, tensor in model.named_parameters():
         if "ln_" in name or name.endswith("bias"):
             nn.init.normal_(tensor, float("ln_" in name and name.endswith("weight")), 0.1)
-    for module in (part for part in model.modules() if isinstance(part, (nn.Linear, nn.Conv2d, nn.MultiheadAttention))):
+    for module in (
+        part
+        for part in model.modules()
+        if isinstance(part, (nn.Linear, nn.Conv2d, nn.MultiheadAttention))
+    ):
         module.half()  # as in OpenAI's files: layer norms and embeddings stay in float32
     return model.eval().requires_grad_(False)
 
@@ -112,7 +125,9 @@ def archive(openai: OpenAI, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A TorchScript archive such as OpenAI publishes."""
     path = tmp_path_factory.mktemp("openai") / "ViT.pt"
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # TorchScript is deprecated, but the published files are what they are
+        warnings.simplefilter(
+            "ignore"
+        )  # TorchScript is deprecated, but the published files are what they are
         torch.jit.trace(openai, torch.zeros(1)).save(str(path))
     openai.float()
     return path
@@ -133,7 +148,9 @@ def folder(encoder: clip.Clip, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.mark.parametrize("size", [(224, 224), (64, 64), (301, 200), (150, 333), (225, 448)])
-def test_image_features_agree_with_transformers_and_openai(encoder: clip.Clip, openai: OpenAI, folder: Path, size: tuple[int, int]):
+def test_image_features_agree_with_transformers_and_openai(
+    encoder: clip.Clip, openai: OpenAI, folder: Path, size: tuple[int, int]
+):
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
     image = noise(*size, seed=size[0])
@@ -148,14 +165,29 @@ def test_image_features_agree_with_transformers_and_openai(encoder: clip.Clip, o
     assert error(ours, published) < 1e-5
 
 
-def test_text_features_agree_with_transformers_and_openai_for_prompts_of_any_length(encoder: clip.Clip, openai: OpenAI, folder: Path):
-    prompts = ["a cat", "two red dogs on a beach", "", "x " * 75, "y " * 76, "word " * 100, "Größe ½ 12345 😀 don't!  " * 30]
-    model, tokenizer = transformers.CLIPModel.from_pretrained(folder), transformers.CLIPTokenizer.from_pretrained(folder)
+def test_text_features_agree_with_transformers_and_openai_for_prompts_of_any_length(
+    encoder: clip.Clip, openai: OpenAI, folder: Path
+):
+    prompts = [
+        "a cat",
+        "two red dogs on a beach",
+        "",
+        "x " * 75,
+        "y " * 76,
+        "word " * 100,
+        "Größe ½ 12345 😀 don't!  " * 30,
+    ]
+    model, tokenizer = (
+        transformers.CLIPModel.from_pretrained(folder),
+        transformers.CLIPTokenizer.from_pretrained(folder),
+    )
     ours = encoder.text(prompts)
     for prompt, found in zip(prompts, ours, strict=True):
         tokens = tokenizer([prompt], truncation=True, max_length=CONTEXT, return_tensors="pt")
         with torch.inference_mode():
-            read = model.text_model(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"])
+            read = model.text_model(
+                input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
+            )
             theirs = model.text_projection(read.pooler_output)[0]
         assert error(found, theirs) < 1e-5, prompt
         assert error(found, openai.text(tokens["input_ids"][0].tolist())) < 1e-5, prompt
@@ -163,32 +195,59 @@ def test_text_features_agree_with_transformers_and_openai_for_prompts_of_any_len
 
 
 def test_cosines_agree_with_the_whole_path_of_transformers(encoder: clip.Clip, folder: Path):
-    """From pictures and prompts to cosines through CLIPProcessor and CLIPModel, as torchmetrics and others call them."""
+    """From pictures and prompts to cosines through CLIPProcessor and CLIPModel, as torchmetrics and
+    others call them.
+    """
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-    processor = transformers.CLIPProcessor(CLIPImageProcessorPil(), transformers.CLIPTokenizer.from_pretrained(folder))
+    processor = transformers.CLIPProcessor(
+        CLIPImageProcessorPil(), transformers.CLIPTokenizer.from_pretrained(folder)
+    )
     model = transformers.CLIPModel.from_pretrained(folder)
-    images, prompts = [noise(300, 224 + seed, seed) for seed in range(3)], ["a cat", "two red dogs", "A photo depicts a boat"]
+    images, prompts = (
+        [noise(300, 224 + seed, seed) for seed in range(3)],
+        ["a cat", "two red dogs", "A photo depicts a boat"],
+    )
     with torch.inference_mode():
         found = model(**processor(text=prompts, images=images, return_tensors="pt", padding=True))
         theirs = found.logits_per_image / model.logit_scale.exp()
-    pool = torch.nn.functional.normalize(encoder(torch.stack([encoder.prepare(image) for image in images]))["pool"])
+    pool = torch.nn.functional.normalize(
+        encoder(torch.stack([encoder.prepare(image) for image in images]))["pool"]
+    )
     ours = pool @ torch.nn.functional.normalize(encoder.text(prompts)).T
     assert torch.allclose(ours, theirs, atol=1e-5)
 
 
 def test_the_tokenizer_is_the_published_one(encoder: clip.Clip, folder: Path):
-    """The vocabulary that we derive is, byte for byte, the vocab.json and merges.txt of OpenAI's repositories at Hugging Face."""
+    """The vocabulary that we derive is, byte for byte, the vocab.json and merges.txt of OpenAI's
+    repositories at Hugging Face.
+    """
     vocabulary = encoder.tokenizer.get_vocab()
     ordered = dict(sorted(vocabulary.items(), key=lambda item: item[1]))
     published = "5047b556ce86ccaf6aa22b3ffccfc52d391ea4accdab9c2f2407da5b742d4363"
-    assert hashlib.sha256(json.dumps(ordered, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest() == published
+    assert (
+        hashlib.sha256(
+            json.dumps(ordered, ensure_ascii=False, separators=(",", ":")).encode()
+        ).hexdigest()
+        == published
+    )
     import gzip
 
     merges = gzip.decompress((Path(clip_model.__file__).parent / "clip_merges.txt.gz").read_bytes())
-    assert hashlib.sha256(merges).hexdigest() == "9fd691f7c8039210e0fced15865466c65820d09b63988b0174bfe25de299051a"
+    assert (
+        hashlib.sha256(merges).hexdigest()
+        == "9fd691f7c8039210e0fced15865466c65820d09b63988b0174bfe25de299051a"
+    )
     ids = encoder.tokenizer(["a photo of a cat"])["input_ids"][0]
-    assert ids == [49406, 320, 1125, 539, 320, 2368, 49407]  # the numbers that OpenAI's own code gives
+    assert ids == [
+        49406,
+        320,
+        1125,
+        539,
+        320,
+        2368,
+        49407,
+    ]  # the numbers that OpenAI's own code gives
 
 
 def test_long_prompts_do_not_collapse_into_one_feature(encoder: clip.Clip):
@@ -198,7 +257,10 @@ def test_long_prompts_do_not_collapse_into_one_feature(encoder: clip.Clip):
 
 def test_features_do_not_depend_on_the_batch(encoder: clip.Clip):
     prompts = [f"{'word ' * (n % 30)}end" for n in range(130)]
-    together, alone = encoder.text(prompts), torch.cat([encoder.text([prompt]) for prompt in prompts[:20]])
+    together, alone = (
+        encoder.text(prompts),
+        torch.cat([encoder.text([prompt]) for prompt in prompts[:20]]),
+    )
     assert error(together[:20], alone) < 1e-5
     images = torch.stack([encoder.prepare(noise(224, 224, seed)) for seed in range(11)])
     alone = torch.cat([encoder(image[None])["pool"] for image in images])
@@ -211,7 +273,9 @@ def test_cmmd_crops_first(archive: Path, size: tuple[int, int]):
     image = noise(*size, seed=1)
     side = min(size)
     left, top = (size[0] - side) // 2, (size[1] - side) // 2
-    square = image.crop((left, top, left + side, top + side)).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
+    square = image.crop((left, top, left + side, top + side)).resize(
+        (SIZE, SIZE), Image.Resampling.BICUBIC
+    )
     assert np.array_equal(encoder.prepare(image).permute(1, 2, 0).numpy(), np.asarray(square))
     plain = clip.load_l14_336(device="cpu", path=str(archive))
     assert torch.equal(encoder.prepare(image), plain.prepare(image)) == (size[0] == size[1])
@@ -219,12 +283,20 @@ def test_cmmd_crops_first(archive: Path, size: tuple[int, int]):
     assert (encoder.kind, plain.kind) == ("clip-large", "clip")
 
 
-def test_every_format_gives_the_same_network_and_fingerprint(encoder: clip.Clip, folder: Path, archive: Path, tmp_path: Path):
+def test_every_format_gives_the_same_network_and_fingerprint(
+    encoder: clip.Clip, folder: Path, archive: Path, tmp_path: Path
+):
     state = clip_model.read_state(archive)
     assert set(state) == set(encoder.model.state_dict())
-    assert all(torch.equal(tensor, encoder.model.state_dict()[name]) for name, tensor in state.items())
-    # as the older published files: plain torch.save, with the positions that newer versions leave out
-    torch.save(state | {"text_model.embeddings.position_ids": torch.arange(77)[None]}, tmp_path / "pytorch_model.bin")
+    assert all(
+        torch.equal(tensor, encoder.model.state_dict()[name]) for name, tensor in state.items()
+    )
+    # as the older published files: plain torch.save, with the positions that newer versions leave
+    # out
+    torch.save(
+        state | {"text_model.embeddings.position_ids": torch.arange(77)[None]},
+        tmp_path / "pytorch_model.bin",
+    )
     save_file(state, tmp_path / "other.safetensors")
     for path in (tmp_path, tmp_path / "other.safetensors", folder):
         assert clip.load_l14(device="cpu", path=str(path)).fingerprint == encoder.fingerprint
@@ -241,11 +313,18 @@ def test_the_names_of_openai_and_transformers_go_both_ways(openai: OpenAI, encod
     assert torch.equal(joint, openai.visual.transformer.resblocks[1].attn.in_proj_weight)
     assert torch.equal(theirs["visual_projection.weight"].T, openai.visual.proj)
     assert torch.equal(theirs["text_projection.weight"].T, openai.text_projection)
-    assert torch.equal(theirs["text_model.encoder.layers.0.mlp.fc1.bias"], openai.transformer.resblocks[0].mlp[0].bias)
-    masked = openai.state_dict() | {"transformer.resblocks.0.attn_mask": torch.zeros(77, 77)}  # no weight
+    assert torch.equal(
+        theirs["text_model.encoder.layers.0.mlp.fc1.bias"],
+        openai.transformer.resblocks[0].mlp[0].bias,
+    )
+    masked = openai.state_dict() | {
+        "transformer.resblocks.0.attn_mask": torch.zeros(77, 77)
+    }  # no weight
     renamed = clip_model.renamed(masked)
     assert set(renamed) == set(theirs)
-    assert sum(tensor.numel() for tensor in renamed.values()) == sum(tensor.numel() for tensor in openai.parameters())
+    assert sum(tensor.numel() for tensor in renamed.values()) == sum(
+        tensor.numel() for tensor in openai.parameters()
+    )
 
 
 def test_the_archive_is_read_as_pytorch_reads_it(archive: Path, openai: OpenAI):

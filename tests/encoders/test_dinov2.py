@@ -1,4 +1,6 @@
-"""A small DINOv2 with seeded weights in the official layout, against transformers' network and the official positions."""
+"""A small DINOv2 with seeded weights in the official layout, against transformers' network and the
+official positions.
+"""
 
 from __future__ import annotations
 
@@ -36,11 +38,19 @@ def state() -> dict[str, Tensor]:
     }
     for number in range(DEPTH):
         block = f"blocks.{number}."
-        for part, rows, columns in (("attn.qkv", 3, 1), ("attn.proj", 1, 1), ("mlp.fc1", 4, 1), ("mlp.fc2", 1, 4)):
+        for part, rows, columns in (
+            ("attn.qkv", 3, 1),
+            ("attn.proj", 1, 1),
+            ("mlp.fc1", 4, 1),
+            ("mlp.fc2", 1, 4),
+        ):
             found[f"{block}{part}.weight"] = normal(rows * WIDTH, columns * WIDTH, scale=0.09)
             found[f"{block}{part}.bias"] = normal(rows * WIDTH)
         for part in ("norm1", "norm2"):
-            found[f"{block}{part}.weight"], found[f"{block}{part}.bias"] = 1 + normal(WIDTH, scale=0.1), normal(WIDTH)
+            found[f"{block}{part}.weight"], found[f"{block}{part}.bias"] = (
+                1 + normal(WIDTH, scale=0.1),
+                normal(WIDTH),
+            )
         found[f"{block}ls1.gamma"], found[f"{block}ls2.gamma"] = normal(WIDTH), normal(WIDTH)
     return found
 
@@ -51,9 +61,15 @@ def encoder(state: dict[str, Tensor]) -> dinov2.DinoV2:
 
 
 def peer(state: dict[str, Tensor]) -> torch.nn.Module:
-    """transformers' Dinov2Model with the same weights; the positions as the official code resamples them."""
+    """transformers' Dinov2Model with the same weights; the positions as the official code resamples
+    them.
+    """
     config = transformers.Dinov2Config(
-        hidden_size=WIDTH, num_hidden_layers=DEPTH, num_attention_heads=WIDTH // 64, image_size=224, patch_size=14
+        hidden_size=WIDTH,
+        num_hidden_layers=DEPTH,
+        num_attention_heads=WIDTH // 64,
+        image_size=224,
+        patch_size=14,
     )
     model = transformers.Dinov2Model(config)
     names = {
@@ -72,7 +88,11 @@ def peer(state: dict[str, Tensor]) -> torch.nn.Module:
             theirs[names[start] + name[len(start) :]] = tensor
         elif ".attn.qkv." in name:
             for part, rows in zip("qkv", tensor.chunk(3), strict=True):
-                theirs[name.replace("blocks.", "encoder.layer.").replace("attn.qkv", f"attention.{part}_proj")] = rows
+                theirs[
+                    name.replace("blocks.", "encoder.layer.").replace(
+                        "attn.qkv", f"attention.{part}_proj"
+                    )
+                ] = rows
         else:
             for old, new in (("blocks.", "encoder.layer."), ("attn.proj", "attention.o_proj"), ("ls1.gamma", "layer_scale1.lambda1"),
                              ("ls2.gamma", "layer_scale2.lambda1")):  # fmt: skip
@@ -83,7 +103,9 @@ def peer(state: dict[str, Tensor]) -> torch.nn.Module:
 
 
 def official_positions(positions: Tensor) -> Tensor:
-    """16 x 16 positions as the published code computes them: sampled at (i + 1/2) * 37 / 16.1 - 1/2, Keys' cubic with a = -0.75."""
+    """16 x 16 positions as the published code computes them: sampled at (i + 1/2) * 37 / 16.1 -
+    1/2, Keys' cubic with a = -0.75.
+    """
     cells = positions[0, 1:].view(GRID, GRID, WIDTH).double()
     matrix = torch.zeros(16, GRID, dtype=torch.float64)
     for row in range(16):
@@ -103,11 +125,17 @@ def noise(width: int, height: int, seed: int = 0) -> Image.Image:
 
 
 @pytest.mark.parametrize("size", [(224, 224), (40, 30), (500, 333)])
-def test_features_agree_with_transformers(encoder: dinov2.DinoV2, state: dict[str, Tensor], size: tuple[int, int]):
+def test_features_agree_with_transformers(
+    encoder: dinov2.DinoV2, state: dict[str, Tensor], size: tuple[int, int]
+):
     from torchvision.transforms import Compose, InterpolationMode, Normalize, Resize, ToTensor
 
     transform = Compose(
-        [Resize((224, 224), InterpolationMode.BICUBIC), ToTensor(), Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))]
+        [
+            Resize((224, 224), InterpolationMode.BICUBIC),
+            ToTensor(),
+            Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ]
     )
     image = noise(*size)
     with torch.inference_mode():
@@ -121,9 +149,13 @@ def test_positions_are_resampled_with_the_official_scale(state: dict[str, Tensor
     ours = dinov2.resampled(state["pos_embed"], 16)
     assert torch.allclose(ours, official_positions(state["pos_embed"]), atol=1e-4)
     plain = torch.nn.functional.interpolate(
-        state["pos_embed"][:, 1:].view(1, GRID, GRID, WIDTH).permute(0, 3, 1, 2), (16, 16), mode="bicubic"
+        state["pos_embed"][:, 1:].view(1, GRID, GRID, WIDTH).permute(0, 3, 1, 2),
+        (16, 16),
+        mode="bicubic",
     )
-    assert not torch.allclose(ours[:, 1:], plain.permute(0, 2, 3, 1).reshape(1, 256, WIDTH), atol=1e-2)
+    assert not torch.allclose(
+        ours[:, 1:], plain.permute(0, 2, 3, 1).reshape(1, 256, WIDTH), atol=1e-2
+    )
 
 
 def test_features_do_not_depend_on_the_batch(encoder: dinov2.DinoV2):
@@ -139,10 +171,17 @@ def test_files(state: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.Mon
     encoder = dinov2.load(device="cpu", path=str(tmp_path / "dino.pth"))
     assert (encoder.name, encoder.kind) == ("dinov2-l14", "dinov2")
     torch.save(state | {"cls_token": state["cls_token"] + 1}, tmp_path / "other.pth")
-    assert dinov2.load(device="cpu", path=str(tmp_path / "other.pth")).fingerprint != encoder.fingerprint
+    assert (
+        dinov2.load(device="cpu", path=str(tmp_path / "other.pth")).fingerprint
+        != encoder.fingerprint
+    )
     torch.save({"fc": torch.zeros(3)}, tmp_path / "wrong.pth")
     (tmp_path / "text.pth").write_text("no weights")
-    for name, words in (("wrong.pth", "do not fit DINOv2"), ("text.pth", "no weights that can be read"), ("none.pth", "no weights file")):
+    for name, words in (
+        ("wrong.pth", "do not fit DINOv2"),
+        ("text.pth", "no weights that can be read"),
+        ("none.pth", "no weights file"),
+    ):
         with pytest.raises(EvalkitError, match=words):
             dinov2.load(path=str(tmp_path / name))
     monkeypatch.setattr(weights, "find", lambda name: None)

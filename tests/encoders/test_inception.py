@@ -1,4 +1,6 @@
-"""Inception with seeded weights, through the real loading code, against the tools whose numbers each encoder stands for."""
+"""Inception with seeded weights, through the real loading code, against the tools whose numbers
+each encoder stands for.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,12 @@ def weights_file(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 
 @pytest.fixture(scope="module")
 def encoders(weights_file: tuple[str, str]) -> dict[str, inception.Inception]:
-    return {name: inception.load(device="cpu", path=weights_file[0], sha256_prefix=weights_file[1], name=name) for name in NAMES}
+    return {
+        name: inception.load(
+            device="cpu", path=weights_file[0], sha256_prefix=weights_file[1], name=name
+        )
+        for name in NAMES
+    }
 
 
 @pytest.fixture(scope="module")
@@ -59,10 +66,13 @@ def encoded(encoder: inception.Inception, some: list[Image.Image]) -> dict[str, 
     return encoder(torch.stack([encoder.prepare(image) for image in some]))
 
 
-# --- The tools themselves, with the same weights ------------------------------------------------------------------
+# --- The tools themselves, with the same weights
+# ------------------------------------------------------------------
 @pytest.mark.parametrize("size", SIZES)
 def test_features_agree_with_torch_fidelity(
-    encoders: dict[str, inception.Inception], size: tuple[int, int], torch_fidelity: FeatureExtractorInceptionV3
+    encoders: dict[str, inception.Inception],
+    size: tuple[int, int],
+    torch_fidelity: FeatureExtractorInceptionV3,
 ):
     some = images(*size)
     found = encoded(encoders["inception"], some)
@@ -75,37 +85,53 @@ def test_features_agree_with_torch_fidelity(
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_features_agree_with_pytorch_fid(encoders: dict[str, inception.Inception], size: tuple[int, int], monkeypatch: pytest.MonkeyPatch):
+def test_features_agree_with_pytorch_fid(
+    encoders: dict[str, inception.Inception], size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+):
     import pytorch_fid.inception
     from torchvision.transforms.functional import to_tensor as as_pytorch_fid_reads
 
-    monkeypatch.setattr(pytorch_fid.inception, "load_state_dict_from_url", lambda *args, **options: state_dict())
+    monkeypatch.setattr(
+        pytorch_fid.inception, "load_state_dict_from_url", lambda *args, **options: state_dict()
+    )
     network = pytorch_fid.inception.InceptionV3().eval()
     some = images(*size)
     with torch.no_grad():
-        expected = network(torch.stack([as_pytorch_fid_reads(image) for image in some]))[0].flatten(1)
+        expected = network(torch.stack([as_pytorch_fid_reads(image) for image in some]))[0].flatten(
+            1
+        )
     assert relative(encoded(encoders["inception-torch"], some)["pool"], expected) < 1e-5
 
 
-def test_features_agree_with_torchmetrics(encoders: dict[str, inception.Inception], weights_file: tuple[str, str]):
+def test_features_agree_with_torchmetrics(
+    encoders: dict[str, inception.Inception], weights_file: tuple[str, str]
+):
     from torchmetrics.image.fid import NoTrainInceptionV3
 
     network = NoTrainInceptionV3("seeded", ["2048"], feature_extractor_weights_path=weights_file[0])
     for size in SIZES:
         some = images(*size)
         expected = network(torch.stack([to_tensor(image) for image in some]))
-        assert relative(encoded(encoders["inception-antialias"], some)["pool"], expected) < 1e-5, size
+        assert relative(encoded(encoders["inception-antialias"], some)["pool"], expected) < 1e-5, (
+            size
+        )
 
 
 @pytest.mark.filterwarnings("ignore:'mode' parameter is deprecated:DeprecationWarning")
 @pytest.mark.parametrize("size", SIZES)
 def test_features_agree_with_clean_fid(
-    encoders: dict[str, inception.Inception], size: tuple[int, int], torch_fidelity: FeatureExtractorInceptionV3
+    encoders: dict[str, inception.Inception],
+    size: tuple[int, int],
+    torch_fidelity: FeatureExtractorInceptionV3,
 ):
-    from cleanfid.resize import build_resizer  # its network is a download: its resizing, then torch-fidelity's network
+    from cleanfid.resize import (
+        build_resizer,
+    )  # its network is a download: its resizing, then torch-fidelity's network
 
     resize, some = build_resizer("clean"), images(*size)
-    resized = torch.stack([torch.from_numpy(resize(np.array(image))).permute(2, 0, 1) for image in some])
+    resized = torch.stack(
+        [torch.from_numpy(resize(np.array(image))).permute(2, 0, 1) for image in some]
+    )
     x = (resized - 128) / 128
     with torch.no_grad():
         for name, layer in torch_fidelity.named_children():
@@ -116,23 +142,37 @@ def test_features_agree_with_clean_fid(
 
 @pytest.mark.parametrize("size", [*SIZES, (1, 1), (2, 700), (1024, 768)])
 def test_tf1_resize_is_that_of_tensorflow_1_to_the_bit(size: tuple[int, int]):
-    some = torch.randint(0, 256, (2, 3, *size), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
-    slow = interpolate_bilinear_2d_like_tensorflow1x(some.float(), size=(299, 299), align_corners=False)
+    some = torch.randint(
+        0, 256, (2, 3, *size), generator=torch.Generator().manual_seed(1), dtype=torch.uint8
+    )
+    slow = interpolate_bilinear_2d_like_tensorflow1x(
+        some.float(), size=(299, 299), align_corners=False
+    )
     assert torch.equal(TF1.normalised(some), (slow - 128) / 128)
 
 
 def test_spatial_features_are_those_of_adm(encoders: dict[str, inception.Inception]):
-    """Seven channels of the first branch of mixed_6, laid out row by row as a TensorFlow graph has them."""
+    """Seven channels of the first branch of mixed_6, laid out row by row as a TensorFlow graph has
+    them.
+    """
     some, seen = torch.stack([to_tensor(image) for image in images(64, 64)]), []
     network = torch_fidelity_network(state_dict())
-    network.Mixed_6d.branch1x1.register_forward_hook(lambda module, given, output: seen.append(output))
+    network.Mixed_6d.branch1x1.register_forward_hook(
+        lambda module, given, output: seen.append(output)
+    )
     network(some)
     as_tensorflow = seen[0].permute(0, 2, 3, 1)  # [N, 17, 17, C]
-    assert relative(encoders["inception"](some)["spatial"], as_tensorflow[..., :7].reshape(2, -1)) < 1e-5
+    assert (
+        relative(encoders["inception"](some)["spatial"], as_tensorflow[..., :7].reshape(2, -1))
+        < 1e-5
+    )
 
 
-# --- Conventions are told apart -----------------------------------------------------------------------------------
-def test_each_convention_has_its_own_pixels_and_fingerprint(encoders: dict[str, inception.Inception]):
+# --- Conventions are told apart
+# -----------------------------------------------------------------------------------
+def test_each_convention_has_its_own_pixels_and_fingerprint(
+    encoders: dict[str, inception.Inception],
+):
     some = images(256, 256)
     found = {name: encoded(encoder, some)["pool"] for name, encoder in encoders.items()}
     for place, first in enumerate(NAMES):
@@ -153,10 +193,16 @@ def test_at_299_pixels_all_conventions_agree(encoders: dict[str, inception.Incep
 
 def test_the_scales_are_those_of_the_tools():
     gray = torch.tensor([0, 128, 255], dtype=torch.uint8).reshape(3, 1, 1, 1).expand(3, 3, 10, 10)
-    for preprocessing, expected in ((TF1, (-1, 0, 127 / 128)), (ANTIALIAS, (-1, 0, 127 / 128)), (TORCH, (-1, 1 / 255, 1))):
+    for preprocessing, expected in (
+        (TF1, (-1, 0, 127 / 128)),
+        (ANTIALIAS, (-1, 0, 127 / 128)),
+        (TORCH, (-1, 1 / 255, 1)),
+    ):
         found = preprocessing.normalised(gray)
         assert found.shape == (3, 3, 299, 299)
-        assert torch.allclose(found, torch.tensor(expected).reshape(3, 1, 1, 1).expand(found.shape), atol=1e-6)
+        assert torch.allclose(
+            found, torch.tensor(expected).reshape(3, 1, 1, 1).expand(found.shape), atol=1e-6
+        )
 
 
 def test_clean_does_not_round_and_stays_in_range():
@@ -169,7 +215,8 @@ def test_clean_does_not_round_and_stays_in_range():
     assert bool((found != found.round()).any())
 
 
-# --- What features do not depend on -------------------------------------------------------------------------------
+# --- What features do not depend on
+# -------------------------------------------------------------------------------
 def test_features_do_not_depend_on_batch_size_or_order(encoders: dict[str, inception.Inception]):
     some = pictures(11, 48, 64, 5)
     together = encoders["inception"](some)
@@ -180,13 +227,17 @@ def test_features_do_not_depend_on_batch_size_or_order(encoders: dict[str, incep
         assert relative(turned[name].flip(0), values) < 2e-6, name
 
 
-def test_plain_convolutions_give_the_same_features(weights_file: tuple[str, str], monkeypatch: pytest.MonkeyPatch):
+def test_plain_convolutions_give_the_same_features(
+    weights_file: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+):
     assert inception_network.fused_convolutions_work()
     some = pictures(3, 80, 60, 6)
     fast = inception_network.InceptionNetwork(state_dict(), torch.device("cpu"))
     monkeypatch.setattr(inception_network, "fused_convolutions_work", lambda: False)
     plain = inception_network.InceptionNetwork(state_dict(), torch.device("cpu"))
-    for quick, slow in zip(inception.encode(fast, some, TF1), inception.encode(plain, some, TF1), strict=True):
+    for quick, slow in zip(
+        inception.encode(fast, some, TF1), inception.encode(plain, some, TF1), strict=True
+    ):
         assert relative(quick, slow) < 5e-6
 
 
@@ -195,7 +246,9 @@ def test_a_fused_convolution_that_is_gone_or_wrong_is_not_taken(monkeypatch: pyt
     assert check()
 
     def gone(*given: object) -> Tensor:
-        raise AttributeError("'_OpNamespace' 'mkldnn' object has no attribute '_convolution_pointwise'")
+        raise AttributeError(
+            "'_OpNamespace' 'mkldnn' object has no attribute '_convolution_pointwise'"
+        )
 
     monkeypatch.setattr(inception_network, "_fused", gone)
     assert not check()
@@ -207,7 +260,8 @@ def test_one_network_serves_all_conventions(encoders: dict[str, inception.Incept
     assert len({id(encoder.network) for encoder in encoders.values()}) == 1
 
 
-# --- Files and images that do not fit -----------------------------------------------------------------------------
+# --- Files and images that do not fit
+# -----------------------------------------------------------------------------
 def test_images_of_another_type_are_refused(encoders: dict[str, inception.Inception]):
     with pytest.raises(ValueError, match=r"expected torch\.uint8"):
         encoders["inception"](torch.rand(1, 3, 8, 8))
@@ -222,7 +276,9 @@ def test_weights_of_another_hash_are_refused(weights_file: tuple[str, str]):
 
 def test_weights_of_another_network_are_refused(tmp_path: Path):
     torch.save({"fc.weight": torch.zeros(3, 3)}, tmp_path / "other.pth")
-    with pytest.raises(EvalkitError, match=r"do not fit Inception v3: fc.weight, Conv2d_1a_3x3.conv.weight"):
+    with pytest.raises(
+        EvalkitError, match=r"do not fit Inception v3: fc.weight, Conv2d_1a_3x3.conv.weight"
+    ):
         inception.load(path=str(tmp_path / "other.pth"))
 
 
@@ -241,7 +297,9 @@ def test_a_file_that_holds_no_dict_is_refused(tmp_path: Path):
         inception.load(path=str(tmp_path / "missing.pth"))
 
 
-def test_no_weights_is_one_sentence_that_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_no_weights_is_one_sentence_that_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(weights, "find", lambda name: None)
     monkeypatch.setattr(weights, "cache_folder", lambda: tmp_path)
     with pytest.raises(EvalkitError, match="are in no cache") as caught:

@@ -37,7 +37,8 @@ def trunk() -> dict[str, Tensor]:
 def heads() -> dict[str, Tensor]:
     random = torch.Generator().manual_seed(1)
     return {
-        f"lin{place}.model.1.weight": torch.rand(1, count, 1, 1, generator=random) for place, count in enumerate((64, 128, 256, 512, 512))
+        f"lin{place}.model.1.weight": torch.rand(1, count, 1, 1, generator=random)
+        for place, count in enumerate((64, 128, 256, 512, 512))
     }
 
 
@@ -53,11 +54,21 @@ def peer(trunk: dict[str, Tensor], heads: dict[str, Tensor]) -> nn.Module:
     from torchvision.models.vgg import cfgs, make_layers
 
     features = make_layers(cfgs["D"])
-    features.load_state_dict({name.removeprefix("features."): tensor for name, tensor in trunk.items()})
+    features.load_state_dict(
+        {name.removeprefix("features."): tensor for name, tensor in trunk.items()}
+    )
     with pytest.MonkeyPatch.context() as patch:  # its constructor would fetch the weights
-        patch.setattr(sample_similarity_lpips, "load_state_dict_from_url", lambda *args, **kwargs: heads)
-        patch.setattr(sample_similarity_lpips, "torchvision_load_pretrained_vgg16", lambda: SimpleNamespace(features=features))
-        return sample_similarity_lpips.SampleSimilarityLPIPS("lpips-vgg16", sample_similarity_resize=256, sample_similarity_dtype="uint8")
+        patch.setattr(
+            sample_similarity_lpips, "load_state_dict_from_url", lambda *args, **kwargs: heads
+        )
+        patch.setattr(
+            sample_similarity_lpips,
+            "torchvision_load_pretrained_vgg16",
+            lambda: SimpleNamespace(features=features),
+        )
+        return sample_similarity_lpips.SampleSimilarityLPIPS(
+            "lpips-vgg16", sample_similarity_resize=256, sample_similarity_dtype="uint8"
+        )
 
 
 @pytest.fixture
@@ -73,7 +84,9 @@ def picture(size: tuple[int, int], seed: int) -> Image.Image:
 
 
 def theirs(peer: nn.Module, first: Image.Image, second: Image.Image) -> float:
-    one, two = (torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] for image in (first, second))
+    one, two = (
+        torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] for image in (first, second)
+    )
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return peer(one, two).item()
@@ -92,26 +105,36 @@ def test_every_pair_agrees_with_torch_fidelity(encoder: lpips.Lpips, peer: nn.Mo
     assert torch.equal(found.diagonal(), torch.zeros(len(images), dtype=torch.float64))
     for place, first in enumerate(images):
         for other in range(place + 1, len(images)):
-            assert found[place, other].item() == pytest.approx(theirs(peer, first, images[other]), rel=1e-5)
+            assert found[place, other].item() == pytest.approx(
+                theirs(peer, first, images[other]), rel=1e-5
+            )
 
 
-def test_diversity_is_the_mean_distance_to_the_others(encoder: lpips.Lpips, peer: nn.Module, small: None):
+def test_diversity_is_the_mean_distance_to_the_others(
+    encoder: lpips.Lpips, peer: nn.Module, small: None
+):
     images = [picture((100, 90), seed) for seed in range(3)]
     found = encoder(torch.stack([encoder.prepare(image) for image in images]))
     assert list(found) == ["diversity"]
     assert (found["diversity"].shape, found["diversity"].dtype) == ((3, 1), torch.float32)
-    expected = [np.mean([theirs(peer, one, two) for two in images if two is not one]) for one in images]
+    expected = [
+        np.mean([theirs(peer, one, two) for two in images if two is not one]) for one in images
+    ]
     assert found["diversity"][:, 0].tolist() == pytest.approx(expected, rel=1e-5)
 
 
-def test_equal_images_are_not_diverse_and_one_alone_has_no_diversity(encoder: lpips.Lpips, small: None):
+def test_equal_images_are_not_diverse_and_one_alone_has_no_diversity(
+    encoder: lpips.Lpips, small: None
+):
     image = encoder.prepare(picture((80, 80), 5))
     assert encoder(image.expand(3, -1, -1, -1))["diversity"].abs().max().item() == 0
     assert encoder(image[None])["diversity"].isnan().all()
     assert encoder(image[None])["diversity"].shape == (1, 1)
 
 
-def test_many_images_are_compared_in_blocks(encoder: lpips.Lpips, small: None, monkeypatch: pytest.MonkeyPatch):
+def test_many_images_are_compared_in_blocks(
+    encoder: lpips.Lpips, small: None, monkeypatch: pytest.MonkeyPatch
+):
     images = torch.stack([encoder.prepare(picture((40, 40), seed)) for seed in range(5)])
     whole = encoder.distances(images)
     monkeypatch.setattr(lpips, "_BLOCK", 2)
@@ -121,15 +144,26 @@ def test_many_images_are_compared_in_blocks(encoder: lpips.Lpips, small: None, m
 
 
 def test_files(
-    trunk: dict[str, Tensor], heads: dict[str, Tensor], encoder: lpips.Lpips, small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trunk: dict[str, Tensor],
+    heads: dict[str, Tensor],
+    encoder: lpips.Lpips,
+    small: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ):
     torch.save(trunk, tmp_path / "vgg.pth")
     torch.save(heads, tmp_path / "heads.pth")
-    loaded = lpips.load(device="cpu", trunk=str(tmp_path / "vgg.pth"), heads=str(tmp_path / "heads.pth"))
+    loaded = lpips.load(
+        device="cpu", trunk=str(tmp_path / "vgg.pth"), heads=str(tmp_path / "heads.pth")
+    )
     images = torch.stack([encoder.prepare(picture((50, 50), seed)) for seed in range(2)])
     assert torch.equal(loaded(images)["diversity"], encoder(images)["diversity"])
-    torch.save(heads | {"lin0.model.1.weight": heads["lin0.model.1.weight"] + 1}, tmp_path / "other.pth")
-    other = lpips.load(device="cpu", trunk=str(tmp_path / "vgg.pth"), heads=str(tmp_path / "other.pth"))
+    torch.save(
+        heads | {"lin0.model.1.weight": heads["lin0.model.1.weight"] + 1}, tmp_path / "other.pth"
+    )
+    other = lpips.load(
+        device="cpu", trunk=str(tmp_path / "vgg.pth"), heads=str(tmp_path / "other.pth")
+    )
     assert other.fingerprint != loaded.fingerprint
     with pytest.raises(EvalkitError, match=r"features\.0\.weight'? is missing"):
         lpips.load(trunk=str(tmp_path / "heads.pth"), heads=str(tmp_path / "heads.pth"))

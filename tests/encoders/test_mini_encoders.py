@@ -1,4 +1,6 @@
-"""The small encoders: the same figures as the networks they wrap, and shipped statistics for every feature that they give."""
+"""The small encoders: the same figures as the networks they wrap, and shipped statistics for every
+feature that they give.
+"""
 
 from __future__ import annotations
 
@@ -29,17 +31,24 @@ def test_features_are_those_of_the_network():
     assert torch.equal(found["logits"], whole.logits)
     assert found["spatial"].shape == (3, 448)
     row, column, channel = 3, 5, 2
-    assert torch.equal(found["spatial"][:, (row * 8 + column) * 7 + channel], fine[:, channel, row, column])
+    assert torch.equal(
+        found["spatial"][:, (row * 8 + column) * 7 + channel], fine[:, channel, row, column]
+    )
 
 
-@pytest.mark.parametrize(("encoder", "features"), [(MiniInceptionEncoder, {"pool", "spatial"}), (MiniClipEncoder, {"pool"})])
+@pytest.mark.parametrize(
+    ("encoder", "features"),
+    [(MiniInceptionEncoder, {"pool", "spatial"}), (MiniClipEncoder, {"pool"})],
+)
 def test_the_shipped_reference_has_statistics_of_every_feature(encoder: type, features: set[str]):
     reference = load("scenes", encoder("cpu"))
     assert set(reference.moments) == features
     assert reference.count == 10_000
 
 
-def test_every_metric_that_the_small_encoders_can_measure_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_every_metric_that_the_small_encoders_can_measure_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "scenes"
     folder.mkdir()
@@ -47,7 +56,13 @@ def test_every_metric_that_the_small_encoders_can_measure_is_measured(tmp_path: 
         (folder / f"{seed}.png").write_bytes(encode_png(Image.fromarray(render(compose(seed), 32))))
     rows = {row.metric: row for row in score(folder, encoders="mini", metrics=("all",))}
     missing = {name for name in METRICS if rows[name].value is None}
-    assert missing == {"fd_dinov2", "lpips_diversity", "clip_score", "clip_score_paper", "retrieval_precision"}  # no encoder, no prompts
+    assert missing == {
+        "fd_dinov2",
+        "lpips_diversity",
+        "clip_score",
+        "clip_score_paper",
+        "retrieval_precision",
+    }  # no encoder, no prompts
     for name in METRICS.keys() - missing:
         assert rows[name].encoder in ("mini-inception", "mini-clip")
         assert rows[name].low is None or rows[name].low <= rows[name].value <= rows[name].high  # pyright: ignore

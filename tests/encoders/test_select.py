@@ -11,8 +11,14 @@ from evalkit.encoders.pixels import Pixels
 from evalkit.encoders.select import KINDS, MINI, STANDARD, choose, kinds_of
 from evalkit.encoders.weight_files import FILES, NEEDS
 
-DECLARED: dict[str, EncoderKind | tuple[EncoderKind, ...]] = {STANDARD[kind]: kind for kind in KINDS}
-DECLARED |= {"mini-clip": ("clip", "clip-large"), "inception-clean": "inception", "clip-l14": "clip"}
+DECLARED: dict[str, EncoderKind | tuple[EncoderKind, ...]] = {
+    STANDARD[kind]: kind for kind in KINDS
+}
+DECLARED |= {
+    "mini-clip": ("clip", "clip-large"),
+    "inception-clean": "inception",
+    "clip-l14": "clip",
+}
 BOTH: tuple[EncoderKind, ...] = ("inception", "clip")
 
 
@@ -43,7 +49,10 @@ def present(monkeypatch: pytest.MonkeyPatch, *files: str) -> None:
 
 def test_mini_where_nothing_is_cached_or_reachable(loaded: list[str]):
     chosen, reasons = choose("auto", kinds=BOTH)[:2]
-    assert {kind: encoder.name for kind, encoder in chosen.items()} == {"inception": "mini-inception", "clip": "mini-clip"}
+    assert {kind: encoder.name for kind, encoder in chosen.items()} == {
+        "inception": "mini-inception",
+        "clip": "mini-clip",
+    }
     assert reasons == [
         "mini-inception: the weights of inception are in no cache and cannot be fetched",
         "mini-clip: the weights of clip-b32 are in no cache and cannot be fetched",
@@ -58,10 +67,12 @@ def test_a_kind_without_a_mini_encoder_is_missing_with_the_reason(loaded: list[s
         "the weights of dinov2-l14 are in no cache and cannot be fetched "
         "(`evalkit weights fetch dinov2-l14`, or `evalkit weights import FOLDER` without a network)"
     )
-    assert choose("mini", kinds=("lpips",)).missing == {"lpips": "there is no mini encoder of the kind lpips"}
-    assert choose("auto", kinds=("dinov2",), mini_because={"dinov2": "no reference was given"}).missing == {
-        "dinov2": "no reference was given"
+    assert choose("mini", kinds=("lpips",)).missing == {
+        "lpips": "there is no mini encoder of the kind lpips"
     }
+    assert choose(
+        "auto", kinds=("dinov2",), mini_because={"dinov2": "no reference was given"}
+    ).missing == {"dinov2": "no reference was given"}
     assert loaded == ["mini-clip"]
 
 
@@ -75,17 +86,33 @@ def test_an_encoder_of_two_kinds_is_loaded_once(loaded: list[str]):
 def test_standard_where_weights_are_cached(loaded: list[str], monkeypatch: pytest.MonkeyPatch):
     present(monkeypatch, "clip-b32-hub", "vgg16")
     choice = choose("auto", kinds=("inception", "clip", "lpips"))
-    assert {kind: encoder.name for kind, encoder in choice.encoders.items()} == {"inception": "mini-inception", "clip": "clip-b32"}
+    assert {kind: encoder.name for kind, encoder in choice.encoders.items()} == {
+        "inception": "mini-inception",
+        "clip": "clip-b32",
+    }
     assert choice.reasons[1] == "clip-b32: its weights are in the cache"
     assert "lpips-vgg are in no cache" in choice.missing["lpips"]  # of its two files one is missing
 
 
-def test_mini_where_there_is_nothing_to_compare_with(loaded: list[str], monkeypatch: pytest.MonkeyPatch):
+def test_mini_where_there_is_nothing_to_compare_with(
+    loaded: list[str], monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(weights, "reachable", lambda url: True)
-    chosen, reasons = choose("auto", kinds=BOTH, mini_because={"inception": "no reference was given"})[:2]
-    assert {kind: encoder.name for kind, encoder in chosen.items()} == {"inception": "mini-inception", "clip": "clip-b32"}
-    assert reasons == ["mini-inception: no reference was given", "clip-b32: its weights can be fetched (354 MB)"]
-    assert choose("standard", kinds=BOTH, mini_because={"inception": "no"}).encoders["inception"].name == "inception"
+    chosen, reasons = choose(
+        "auto", kinds=BOTH, mini_because={"inception": "no reference was given"}
+    )[:2]
+    assert {kind: encoder.name for kind, encoder in chosen.items()} == {
+        "inception": "mini-inception",
+        "clip": "clip-b32",
+    }
+    assert reasons == [
+        "mini-inception: no reference was given",
+        "clip-b32: its weights can be fetched (354 MB)",
+    ]
+    assert (
+        choose("standard", kinds=BOTH, mini_because={"inception": "no"}).encoders["inception"].name
+        == "inception"
+    )
 
 
 def test_standard_where_weights_can_be_fetched(loaded: list[str], monkeypatch: pytest.MonkeyPatch):
@@ -104,7 +131,9 @@ def test_standard_where_weights_can_be_fetched(loaded: list[str], monkeypatch: p
     assert asked == [f"http://mirror/files/{FILES['inception'].file}"]
 
 
-def test_mini_where_the_standard_one_fails_to_load(loaded: list[str], monkeypatch: pytest.MonkeyPatch):
+def test_mini_where_the_standard_one_fails_to_load(
+    loaded: list[str], monkeypatch: pytest.MonkeyPatch
+):
     def encoder(name: str, device: str) -> Named:
         if name in STANDARD.values():
             raise EvalkitError("The connection broke.")
@@ -114,8 +143,12 @@ def test_mini_where_the_standard_one_fails_to_load(loaded: list[str], monkeypatc
     monkeypatch.setattr(plugins, "encoder", encoder)
     choice = choose("auto", kinds=("inception", "dinov2"))
     assert choice.encoders["inception"].name == "mini-inception"
-    assert choice.reasons == ["mini-inception: inception could not be loaded (The connection broke.)"]
-    assert choice.missing["dinov2"].startswith("dinov2-l14 could not be loaded (The connection broke.)")
+    assert choice.reasons == [
+        "mini-inception: inception could not be loaded (The connection broke.)"
+    ]
+    assert choice.missing["dinov2"].startswith(
+        "dinov2-l14 could not be loaded (The connection broke.)"
+    )
     with pytest.raises(EvalkitError, match="The connection broke"):
         choose("standard", kinds=("dinov2",))
 
@@ -126,7 +159,10 @@ def test_a_missing_library_is_said(loaded: list[str], monkeypatch: pytest.Monkey
     assert reasons == ["mini-clip: clip-b32 needs transformers, which is not installed"]
 
 
-@pytest.mark.parametrize(("spec", "names"), [("standard", ["inception", "clip-b32"]), ("mini", ["mini-inception", "mini-clip"])])
+@pytest.mark.parametrize(
+    ("spec", "names"),
+    [("standard", ["inception", "clip-b32"]), ("mini", ["mini-inception", "mini-clip"])],
+)
 def test_families(loaded: list[str], spec: str, names: list[str]):
     chosen, reasons = choose(spec, kinds=BOTH)[:2]
     assert [encoder.name for encoder in chosen.values()] == names
@@ -152,8 +188,13 @@ def test_named_encoders_serve_the_kinds_that_they_declare(loaded: list[str]):
         "clip-large": "mini-clip",
     }
     choice = choose("clip-b32,mini-clip", kinds=KINDS)  # the first that is named serves a kind
-    assert (choice.encoders["clip"].name, choice.encoders["clip-large"].name) == ("clip-b32", "mini-clip")
-    with pytest.raises(EvalkitError, match="clip-b32 and clip-l14 are both encoders of the kind 'clip'"):
+    assert (choice.encoders["clip"].name, choice.encoders["clip-large"].name) == (
+        "clip-b32",
+        "mini-clip",
+    )
+    with pytest.raises(
+        EvalkitError, match="clip-b32 and clip-l14 are both encoders of the kind 'clip'"
+    ):
         choose("clip-b32,clip-l14")
 
 
@@ -163,10 +204,14 @@ def test_kinds_of_an_encoder():
     assert kinds_of(Named("mini-clip")) == ("clip", "clip-large")
     odd = Named("odd")
     odd.kind = "clips"  # pyright: ignore[reportAttributeAccessIssue]
-    with pytest.raises(EvalkitError, match=r"odd says that it serves 'clips'.*Known kinds: inception, clip"):
+    with pytest.raises(
+        EvalkitError, match=r"odd says that it serves 'clips'.*Known kinds: inception, clip"
+    ):
         kinds_of(odd)
 
 
 def test_every_standard_encoder_is_installed_and_pinned():
-    assert set(STANDARD.values()) | {name for name in MINI.values() if name} <= set(plugins.names("encoder"))
+    assert set(STANDARD.values()) | {name for name in MINI.values() if name} <= set(
+        plugins.names("encoder")
+    )
     assert set(STANDARD.values()) <= set(NEEDS)

@@ -1,4 +1,6 @@
-"""The pinned files: listed, verified, fetched from a real local server, imported under any name; never half-written."""
+"""The pinned files: listed, verified, fetched from a real local server, imported under any name;
+never half-written.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +26,18 @@ from evalkit.encoders import weights
 from evalkit.encoders.weight_files import FILES, LIBRARIES, NEEDS, WeightFile, encoders_of
 from evalkit.listing import encoders
 
-CONTENT = {"one": b"the first file" * 100, "one-hub": b"the same tensors, another format", "two": b"the second file" * 77}
+CONTENT = {
+    "one": b"the first file" * 100,
+    "one-hub": b"the same tensors, another format",
+    "two": b"the second file" * 77,
+}
 
 
 @pytest.fixture
 def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A table of three small files for two encoders, and caches that are empty. Returns evalkit's cache."""
+    """A table of three small files for two encoders, and caches that are empty. Returns evalkit's
+    cache.
+    """
     monkeypatch.setenv("EVALKIT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -42,7 +50,16 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, content in CONTENT.items():
         digest = hashlib.sha256(content).hexdigest()
         urls = (f"http://127.0.0.1:9/{name}.pt",)
-        file = WeightFile(name, f"{name}.pt", digest, len(content), "MIT", name, urls, "maker/one" if name == "one-hub" else "")
+        file = WeightFile(
+            name,
+            f"{name}.pt",
+            digest,
+            len(content),
+            "MIT",
+            name,
+            urls,
+            "maker/one" if name == "one-hub" else "",
+        )
         monkeypatch.setitem(FILES, name, file)
     monkeypatch.setitem(NEEDS, "small", (("one", "one-hub"),))
     monkeypatch.setitem(NEEDS, "large", (("one", "one-hub"), ("two",)))
@@ -50,10 +67,14 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class Server:
-    def __init__(self, handler: type[BaseHTTPRequestHandler] | partial[SimpleHTTPRequestHandler]) -> None:
+    def __init__(
+        self, handler: type[BaseHTTPRequestHandler] | partial[SimpleHTTPRequestHandler]
+    ) -> None:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.01}
+        )
         self._thread.start()
 
     def stop(self) -> None:
@@ -90,8 +111,14 @@ def test_every_pin_is_whole_and_every_standard_encoder_is_listed():
         assert all(url.startswith("https://") for url in item.urls)
         assert encoders_of(item.name)
     for url in (url for item in FILES.values() for url in item.urls if "openaipublic" in url):
-        assert next(item for item in FILES.values() if url in item.urls).sha256 in url  # OpenAI's digest is a part of the address
-    assert len({item.file for item in FILES.values()}) == len({item.sha256 for item in FILES.values()}) == len(FILES)
+        assert (
+            next(item for item in FILES.values() if url in item.urls).sha256 in url
+        )  # OpenAI's digest is a part of the address
+    assert (
+        len({item.file for item in FILES.values()})
+        == len({item.sha256 for item in FILES.values()})
+        == len(FILES)
+    )
     assert {name for parts in NEEDS.values() for part in parts for name in part} == set(FILES)
     assert set(NEEDS) | {"mini-inception", "mini-clip", "pixels"} >= set(plugins.names("encoder"))
     assert set(LIBRARIES) <= set(NEEDS)
@@ -116,7 +143,11 @@ def test_files_are_found_in_the_caches_of_other_tools(table: Path, tmp_path: Pat
         place.write_bytes(CONTENT["one"])
         assert weights.find("one") == place
     [row] = [row for row in evalkit.weights_list() if row.name == "one"]
-    assert (row.state, row.path, row.encoders) == ("verified", str(table / "one.pt"), ("small", "large"))
+    assert (row.state, row.path, row.encoders) == (
+        "verified",
+        str(table / "one.pt"),
+        ("small", "large"),
+    )
 
 
 def test_the_cache_of_hugging_face_counts_as_another_format(table: Path, tmp_path: Path):
@@ -135,7 +166,10 @@ def test_the_cache_of_hugging_face_counts_as_another_format(table: Path, tmp_pat
 
 
 def test_missing_weights_say_what_to_type(table: Path):
-    with pytest.raises(EvalkitError, match=r"one\.pt\) are in no cache.*evalkit weights fetch small.*evalkit weights import"):
+    with pytest.raises(
+        EvalkitError,
+        match=r"one\.pt\) are in no cache.*evalkit weights fetch small.*evalkit weights import",
+    ):
         weights.obtain("small", fetch_missing=False)
     start = time.monotonic()
     with pytest.raises(EvalkitError, match="could not be fetched"):
@@ -144,28 +178,42 @@ def test_missing_weights_say_what_to_type(table: Path):
 
 
 @pytest.mark.parametrize("kind", ["address", "folder", "environment"])
-def test_fetch_from_a_mirror(table: Path, mirror: tuple[str, Path], kind: str, monkeypatch: pytest.MonkeyPatch):
+def test_fetch_from_a_mirror(
+    table: Path, mirror: tuple[str, Path], kind: str, monkeypatch: pytest.MonkeyPatch
+):
     url, folder = mirror
     for name in ("one", "two"):
         (folder / f"{name}.pt").write_bytes(CONTENT[name])
     if kind == "environment":
         monkeypatch.setenv("EVALKIT_MIRROR", url)
-    rows = evalkit.weights_fetch(["large"], mirror={"address": f"{url}/", "folder": str(folder), "environment": ""}[kind])
+    rows = evalkit.weights_fetch(
+        ["large"], mirror={"address": f"{url}/", "folder": str(folder), "environment": ""}[kind]
+    )
     assert [(row.name, row.state) for row in rows] == [("one", "fetched"), ("two", "fetched")]
     assert names_in(table) == ["one.pt", "two.pt"]
     assert (table / "two.pt").read_bytes() == CONTENT["two"]
-    assert [row.state for row in evalkit.weights_fetch(["one", "small"])] == ["verified"]  # nothing is fetched twice
+    assert [row.state for row in evalkit.weights_fetch(["one", "small"])] == [
+        "verified"
+    ]  # nothing is fetched twice
 
 
 def test_a_file_with_another_hash_is_not_kept(table: Path, mirror: tuple[str, Path]):
     (mirror[1] / "one.pt").write_bytes(b"x" * len(CONTENT["one"]))
-    with pytest.raises(EvalkitError, match=rf"has the SHA-256 [0-9a-f]{{16}}…; expected one that starts with {FILES['one'].sha256[:16]}"):
+    with pytest.raises(
+        EvalkitError,
+        match=rf"has the SHA-256 [0-9a-f]{{16}}…; expected one that starts with {FILES['one'].sha256[:16]}",
+    ):
         evalkit.weights_fetch(["one"], mirror=mirror[0])
     assert names_in(table) == []
 
 
-def test_a_missing_file_falls_back_to_the_official_address(table: Path, mirror: tuple[str, Path], monkeypatch: pytest.MonkeyPatch):
-    with pytest.raises(EvalkitError, match=r"one\.pt cannot be reached or does not have it; http://127.0.0.1:9/one.pt cannot"):
+def test_a_missing_file_falls_back_to_the_official_address(
+    table: Path, mirror: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+):
+    with pytest.raises(
+        EvalkitError,
+        match=r"one\.pt cannot be reached or does not have it; http://127.0.0.1:9/one.pt cannot",
+    ):
         evalkit.weights_fetch(["one"], mirror=mirror[0])
     assert names_in(table) == []
     (mirror[1] / "official.pt").write_bytes(CONTENT["one"])
@@ -189,7 +237,9 @@ def test_a_download_that_breaks_off_leaves_nothing(table: Path):
 
     server = Server(Half)
     try:
-        with pytest.raises(EvalkitError, match=r"broke off after 500 of 1,400 bytes|IncompleteRead"):
+        with pytest.raises(
+            EvalkitError, match=r"broke off after 500 of 1,400 bytes|IncompleteRead"
+        ):
             evalkit.weights_fetch(["one"], mirror=server.url)
     finally:
         server.stop()
@@ -204,7 +254,11 @@ def test_import_knows_files_by_their_hash_under_any_name(table: Path, tmp_path: 
     (usb / "same size.pt").write_bytes(b"y" * len(CONTENT["two"]))
     (usb / "notes.txt").write_text("nothing")
     rows = evalkit.weights_import(tmp_path / "usb")
-    assert {row.name: row.state for row in rows} == {"one": "imported", "one-hub": "missing", "two": "missing"}
+    assert {row.name: row.state for row in rows} == {
+        "one": "imported",
+        "one-hub": "missing",
+        "two": "missing",
+    }
     assert names_in(table) == ["one.pt"]
     (usb / "two").write_bytes(CONTENT["two"])
     assert {row.name: row.state for row in evalkit.weights_import(usb / "two")} == {
@@ -230,10 +284,18 @@ def test_verify_names_damaged_and_missing_files(table: Path):
     table.mkdir(parents=True)
     (table / "one.pt").write_bytes(CONTENT["one"])
     (table / "two.pt").write_bytes(CONTENT["two"][:-1] + b"!")
-    assert [(row.name, row.state) for row in evalkit.weights_verify()] == [("one", "verified"), ("two", "damaged")]
-    assert [(row.name, row.state) for row in evalkit.weights_verify(["small"])] == [("one", "verified")]
+    assert [(row.name, row.state) for row in evalkit.weights_verify()] == [
+        ("one", "verified"),
+        ("two", "damaged"),
+    ]
+    assert [(row.name, row.state) for row in evalkit.weights_verify(["small"])] == [
+        ("one", "verified")
+    ]
     (table / "one.pt").unlink()
-    assert [(row.name, row.state) for row in evalkit.weights_verify(["large"])] == [("one", "missing"), ("two", "damaged")]
+    assert [(row.name, row.state) for row in evalkit.weights_verify(["large"])] == [
+        ("one", "missing"),
+        ("two", "damaged"),
+    ]
     with pytest.raises(EvalkitError, match=r"There are no weights 'smal'.*Did you mean 'small'"):
         evalkit.weights_verify(["smal"])
     with pytest.raises(EvalkitError, match="No weights are named"):
@@ -245,11 +307,18 @@ def test_doctor_and_list_show_weights_and_licences(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(weights, "find", lambda name: tmp_path if name in held else None)
     monkeypatch.setattr(weights, "reachable", lambda url: "vgg16" in url)
     found = {item.topic: item for item in evalkit.doctor()}
-    assert found["encoder clip-b32"] == ("encoder clip-b32", "its weights are in the cache; licence of the weights: MIT", True)
+    assert found["encoder clip-b32"] == (
+        "encoder clip-b32",
+        "its weights are in the cache; licence of the weights: MIT",
+        True,
+    )
     lpips = "its weights can be fetched (553 MB); licence of the weights: BSD-3-Clause (torchvision), BSD-2-Clause"
     assert found["encoder lpips-vgg"] == ("encoder lpips-vgg", lpips, True)
     assert not found["encoder dinov2-l14"].good
-    assert "in no cache and cannot be fetched; licence of the weights: Apache-2.0" in found["encoder dinov2-l14"].finding
+    assert (
+        "in no cache and cannot be fetched; licence of the weights: Apache-2.0"
+        in found["encoder dinov2-l14"].finding
+    )
     assert found["encoder mini-clip"].finding.startswith("fingerprint ")
     rows = {row[0]: row for row in encoders().rows}
     assert rows["clip-b32"][3:] == ("here", "MIT")

@@ -62,7 +62,11 @@ def test_pixels_are_mean_colours():
     assert torch.allclose(found.view(3, 64).mean(dim=1), torch.tensor([1.0, 0.2, 0.0]))
     array = np.random.RandomState(0).randint(0, 256, (16, 16, 3), dtype=np.uint8)
     cells = array.reshape(8, 2, 8, 2, 3).mean(axis=(1, 3)).transpose(2, 0, 1).reshape(-1) / 255
-    assert np.allclose(encoder(encoder.prepare(Image.fromarray(array))[None])["pool"][0].numpy(), cells, atol=1.01 / 255)
+    assert np.allclose(
+        encoder(encoder.prepare(Image.fromarray(array))[None])["pool"][0].numpy(),
+        cells,
+        atol=1.01 / 255,
+    )
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 32])
@@ -74,7 +78,9 @@ def test_features_do_not_depend_on_the_batch_size_or_the_order(tmp_path: Path, b
     again = image_features(images, Counting(), tmp_path / "other.npz", batch_size=batch_size)
     for name in ("pool", "logits"):
         assert torch.equal(one.values[name], again.values[name])
-        assert torch.equal(one.values[name][[images.index(image) for image in order]], other.values[name])
+        assert torch.equal(
+            one.values[name][[images.index(image) for image in order]], other.values[name]
+        )
 
 
 def test_only_new_images_are_encoded_and_each_content_once(tmp_path: Path):
@@ -136,7 +142,11 @@ def test_a_changed_or_damaged_image_is_one_clear_error(tmp_path: Path):
     half = images[1].path.read_bytes()[:60]
     images[1].path.write_bytes(half)
     with pytest.raises(EvalkitError, match="truncated or damaged"):
-        image_features([*images[:1], ImageFile(images[1].path, hashlib.sha256(half).hexdigest())], Counting(), tmp_path / "x.npz")
+        image_features(
+            [*images[:1], ImageFile(images[1].path, hashlib.sha256(half).hexdigest())],
+            Counting(),
+            tmp_path / "x.npz",
+        )
     assert not (tmp_path / "x.npz").exists()
 
 
@@ -196,7 +206,9 @@ def test_only_features_that_were_asked_for_are_kept(tmp_path: Path):
     both = image_features(images, encoder, cache, wanted=("logits", "nothing"))
     assert list(both.values) == ["logits"]
     assert sum(encoder.batches) == 10  # logits were not kept the first time
-    again = image_features(images, encoder, cache, wanted=("pool", "nothing"))  # what the encoder does not give is not sought again
+    again = image_features(
+        images, encoder, cache, wanted=("pool", "nothing")
+    )  # what the encoder does not give is not sought again
     assert sum(encoder.batches) == 10
     assert torch.equal(again.values["pool"], first.values["pool"])
 
@@ -208,7 +220,10 @@ class Spread(Counting):
 
     def __call__(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         colours = super().__call__(images)["pool"]
-        return {"diversity": torch.cdist(colours, colours).sum(dim=1, keepdim=True) / max(1, len(images) - 1)}
+        return {
+            "diversity": torch.cdist(colours, colours).sum(dim=1, keepdim=True)
+            / max(1, len(images) - 1)
+        }
 
     def prepare(self, image: Image.Image) -> torch.Tensor:
         return to_tensor(image.resize((8, 8)))
@@ -217,15 +232,23 @@ class Spread(Counting):
 def test_groups_are_encoded_together_and_only_changed_ones_again(tmp_path: Path):
     images, cache, encoder = files(tmp_path / "images", 8), tmp_path / "x.npz", Spread()
     labels = ["a", "b", "c", "a", "b", "a", "d", "a"]
-    found = group_features(images, labels, encoder, cache, wanted=("diversity",)).values["diversity"]
+    found = group_features(images, labels, encoder, cache, wanted=("diversity",)).values[
+        "diversity"
+    ]
     assert sorted(encoder.batches) == [1, 1, 2, 4]
-    alone = group_features([images[1], images[4]], ["x", "x"], Spread(), tmp_path / "y.npz", wanted=("diversity",)).values["diversity"]
+    alone = group_features(
+        [images[1], images[4]], ["x", "x"], Spread(), tmp_path / "y.npz", wanted=("diversity",)
+    ).values["diversity"]
     assert torch.equal(found[[1, 4]], alone)
     encoder = Spread()
-    again = group_features(images, labels, encoder, cache, wanted=("diversity",)).values["diversity"]
+    again = group_features(images, labels, encoder, cache, wanted=("diversity",)).values[
+        "diversity"
+    ]
     assert encoder.batches == []
     assert torch.equal(again, found)
-    changed = group_features(images, ["a", "b", "c", "a", "b", "a", "b", "a"], encoder, cache, wanted=("diversity",)).values["diversity"]
+    changed = group_features(
+        images, ["a", "b", "c", "a", "b", "a", "b", "a"], encoder, cache, wanted=("diversity",)
+    ).values["diversity"]
     assert encoder.batches == [3]
     assert torch.equal(changed[[0, 2, 3]], found[[0, 2, 3]])
     assert not torch.equal(changed[[1, 4]], found[[1, 4]])
@@ -233,7 +256,13 @@ def test_groups_are_encoded_together_and_only_changed_ones_again(tmp_path: Path)
 
 def test_equal_pictures_in_a_group(tmp_path: Path):
     images = files(tmp_path / "images", 2)
-    found = group_features([images[0], images[0], images[1]], ["a"] * 3, Spread(), tmp_path / "x.npz", wanted=("diversity",))
+    found = group_features(
+        [images[0], images[0], images[1]],
+        ["a"] * 3,
+        Spread(),
+        tmp_path / "x.npz",
+        wanted=("diversity",),
+    )
     value = found.values["diversity"].flatten().tolist()
     assert value[0] == value[1]
     assert value[2] == pytest.approx(2 * value[0], rel=1e-6)

@@ -1,4 +1,6 @@
-"""Every fault of a picture is counted and named before any number, whatever holds the picture; nothing is changed in silence."""
+"""Every fault of a picture is counted and named before any number, whatever holds the picture;
+nothing is changed in silence.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ from evalkit.score.score import score
 
 
 def noise(seed: int, size: tuple[int, int] = (40, 40)) -> Image.Image:
-    return Image.fromarray(np.random.RandomState(seed).randint(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+    return Image.fromarray(
+        np.random.RandomState(seed).randint(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    )
 
 
 def saved(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -50,11 +54,17 @@ WARNED = {
     "turned.jpg": rotated(),
 }
 BAD = {
-    "animated.gif": (saved(noise(0).quantize(8), "GIF", save_all=True, append_images=[noise(1).quantize(8)]), "animated"),
+    "animated.gif": (
+        saved(noise(0).quantize(8), "GIF", save_all=True, append_images=[noise(1).quantize(8)]),
+        "animated",
+    ),
     "clear.png": (saved(Image.new("RGBA", (40, 40), (1, 2, 3, 4)), "PNG"), "partly transparent"),
     "cmyk.jpg": (saved(noise(0).convert("CMYK"), "JPEG"), "colour mode CMYK"),
     "cut.png": (GOOD["good-0.png"][:900], "truncated or damaged"),
-    "deep.png": (saved(Image.fromarray(np.zeros((40, 40), np.uint16)), "PNG"), "more than 8 bits per sample"),
+    "deep.png": (
+        saved(Image.fromarray(np.zeros((40, 40), np.uint16)), "PNG"),
+        "more than 8 bits per sample",
+    ),
     "text.png": (b"hello", "not a picture"),
 }
 
@@ -81,14 +91,20 @@ def results_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(params=["folder", "zip"])
 def everything(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     files = GOOD | WARNED | {name: data for name, (data, _) in BAD.items()}
-    return folder_of(tmp_path / "pictures", files) if request.param == "folder" else zip_of(tmp_path / "pictures.zip", files)
+    return (
+        folder_of(tmp_path / "pictures", files)
+        if request.param == "folder"
+        else zip_of(tmp_path / "pictures.zip", files)
+    )
 
 
 def encode(images: ImageSet, place: Path) -> int:
     return len(image_features(images.files, Pixels(), place / "pixels.npz").values["pool"])
 
 
-def test_what_cannot_be_taken_refuses_the_set_with_kinds_and_names(everything: Path, tmp_path: Path):
+def test_what_cannot_be_taken_refuses_the_set_with_kinds_and_names(
+    everything: Path, tmp_path: Path
+):
     [images] = image_sets(everything).sets
     with pytest.raises(EvalkitError, match="6 of 16 images cannot be taken") as error:
         encode(images, tmp_path)
@@ -118,8 +134,14 @@ def test_warnings_stop_nothing_and_name_the_pictures(tmp_path: Path):
     def names(key: str) -> set[str]:
         return {Path(name).name for name in found[key]["names"]}
 
-    assert (names("black"), names("one_colour"), names("tiny")) == ({"black.png", "nearly.png"}, {"red.png"}, {"small.png"})
-    assert [[Path(name).name for name in pair] for pair in found["duplicates"]["names"]] == [["good-1.png", "same.bmp"]]
+    assert (names("black"), names("one_colour"), names("tiny")) == (
+        {"black.png", "nearly.png"},
+        {"red.png"},
+        {"small.png"},
+    )
+    assert [[Path(name).name for name in pair] for pair in found["duplicates"]["names"]] == [
+        ["good-1.png", "same.bmp"]
+    ]
     assert found["applied"] == {"EXIF orientation applied": 1}
     assert found["sizes"] == {"40 x 40": 8, "31 x 40": 1, "44 x 40": 1}
     assert found["formats"] == {"PNG": 8, "BMP": 1, "JPEG": 1}
@@ -158,9 +180,14 @@ def test_each_picture_is_decoded_once(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_arrays_of_zeros_and_ones_are_a_mistake_of_range(tmp_path: Path):
-    np.savez(tmp_path / "range.npz", np.random.RandomState(0).randint(0, 2, (5, 40, 40, 3), dtype=np.uint8))
+    np.savez(
+        tmp_path / "range.npz",
+        np.random.RandomState(0).randint(0, 2, (5, 40, 40, 3), dtype=np.uint8),
+    )
     [images] = image_sets(tmp_path / "range.npz").sets
-    with pytest.raises(EvalkitError, match=r"5 of 5 .* \(5 wrong range\): .*arr_0\[0\] holds 0 and 1 only"):
+    with pytest.raises(
+        EvalkitError, match=r"5 of 5 .* \(5 wrong range\): .*arr_0\[0\] holds 0 and 1 only"
+    ):
         encode(images, tmp_path)
     with pytest.raises(EvalkitError, match="5 of 5"):
         image_sets(tmp_path / "range.npz", on_bad="skip")
@@ -168,11 +195,17 @@ def test_arrays_of_zeros_and_ones_are_a_mistake_of_range(tmp_path: Path):
 
 def test_arrays_are_scored_as_the_pictures_that_they_are(tmp_path: Path):
     place = folder_of(tmp_path / "pictures", GOOD)
-    np.savez(tmp_path / "a.npz", np.stack([np.asarray(noise(seed)) for seed in range(4)]), np.arange(4))
+    np.savez(
+        tmp_path / "a.npz", np.stack([np.asarray(noise(seed)) for seed in range(4)]), np.arange(4)
+    )
     tables = []
     for path in (place, tmp_path / "a.npz", zip_of(tmp_path / "a.zip", GOOD)):
         [images] = image_sets(path).sets
-        tables.append(image_features(images.files, Pixels(), tmp_path / f"{path.name}.npz").values["pool"].tolist())
+        tables.append(
+            image_features(images.files, Pixels(), tmp_path / f"{path.name}.npz")
+            .values["pool"]
+            .tolist()
+        )
         assert images.findings()["formats"] == {"array" if path.suffix == ".npz" else "PNG": 4}
     assert tables[0] == tables[1] == tables[2]
 
@@ -206,10 +239,18 @@ def test_a_run_s_own_pictures_pass_the_same_firewall(tmp_path: Path):
     run.write_prompts([Prompt(str(number), f"a tree {number}") for number in range(3)])
     run.register_model("toy", "toy", 0)
     pictures = [encode_png(noise(0)), encode_png(Image.new("RGB", (40, 40))), GOOD["good-1.png"]]
-    run.append_records("toy", [run.save_image("toy", Record(str(at), at, 0, 0, "ok"), data) for at, data in enumerate(pictures)])
+    run.append_records(
+        "toy",
+        [
+            run.save_image("toy", Record(str(at), at, 0, 0, "ok"), data)
+            for at, data in enumerate(pictures)
+        ],
+    )
     assert image_sets(run.path).sets[0].findings()["black"]["count"] == 1
     records = run.records("toy")
-    broken = dataclasses.replace(records[1], sha256=run.save_image("toy", records[1], b"no picture").sha256)
+    broken = dataclasses.replace(
+        records[1], sha256=run.save_image("toy", records[1], b"no picture").sha256
+    )
     run.append_records("toy", [broken])
     [images] = image_sets(run.path, on_bad="skip").sets
     assert images.texts == ["a tree 0", "a tree 2"]
@@ -225,7 +266,9 @@ def test_the_policy_has_two_words(tmp_path: Path):
 
 def test_every_place_is_scored_alike_and_skipped_pictures_are_requested_only(tmp_path: Path):
     files = {f"{seed:02d}.png": encode_png(noise(seed)) for seed in range(12)}
-    reference = build_from_images([noise(seed) for seed in range(20, 40)], name="r", encoders=[Pixels()], out=tmp_path / "r")
+    reference = build_from_images(
+        [noise(seed) for seed in range(20, 40)], name="r", encoders=[Pixels()], out=tmp_path / "r"
+    )
     np.savez(tmp_path / "a.npz", np.stack([np.asarray(noise(seed)) for seed in range(12)]))
     for number in range(2):
         with tarfile.open(tmp_path / f"s-{number}.tar", "w") as archive:
@@ -234,8 +277,17 @@ def test_every_place_is_scored_alike_and_skipped_pictures_are_requested_only(tmp
                 info.size = len(data)
                 archive.addfile(info, io.BytesIO(data))
     bad = zip_of(tmp_path / "bad.zip", files | {"cut.png": files["00.png"][:99]})
-    places = [folder_of(tmp_path / "f", files), zip_of(tmp_path / "a.zip", files), tmp_path / "a.npz", tmp_path / "s-{0..1}.tar", bad]
-    rows = [score(place, metrics=["fid"], encoders="pixels", reference=str(reference), on_bad="skip")[0] for place in places]
+    places = [
+        folder_of(tmp_path / "f", files),
+        zip_of(tmp_path / "a.zip", files),
+        tmp_path / "a.npz",
+        tmp_path / "s-{0..1}.tar",
+        bad,
+    ]
+    rows = [
+        score(place, metrics=["fid"], encoders="pixels", reference=str(reference), on_bad="skip")[0]
+        for place in places
+    ]
     assert rows[0].value is not None
     assert [row.value for row in rows] == [rows[0].value] * 5
     assert [(row.count, row.requested) for row in rows] == [(12, 12)] * 4 + [(12, 13)]

@@ -21,21 +21,36 @@ PROMPTS = tuple(prompts_from_list(["a cat", "a dog", "a \u2028 fish", "a cat", "
 
 
 def config(path: Path, *models: str, **changes: object) -> Config:
-    return Config(**({"models": models or (MODEL,), "prompts": PROMPTS, "out": str(path), "device": "cpu"} | changes))  # type: ignore[arg-type]
+    return Config(
+        **(
+            {"models": models or (MODEL,), "prompts": PROMPTS, "out": str(path), "device": "cpu"}
+            | changes
+        )
+    )  # type: ignore[arg-type]
 
 
 def snapshot(path: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(path)): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
+    return {
+        str(file.relative_to(path)): file.read_bytes()
+        for file in sorted(path.rglob("*"))
+        if file.is_file()
+    }
 
 
 def images(run: Run, model: str = MODEL) -> dict[str, bytes]:
-    return {name: data for name, data in snapshot(run.image_folder(model)).items() if name.endswith(".png")}
+    return {
+        name: data
+        for name, data in snapshot(run.image_folder(model)).items()
+        if name.endswith(".png")
+    }
 
 
 def test_every_image_with_its_row(tmp_path: Path) -> None:
     run = generate(config(tmp_path / "run", per_prompt=2, seed=7, batch_size=3))
     records = run.records(MODEL)
-    assert [(record.index, record.sample) for record in records] == [(at, sample) for at in range(5) for sample in range(2)]
+    assert [(record.index, record.sample) for record in records] == [
+        (at, sample) for at in range(5) for sample in range(2)
+    ]
     for record in records:
         prompt = PROMPTS[record.index]
         assert record.prompt == prompt.id
@@ -48,15 +63,26 @@ def test_every_image_with_its_row(tmp_path: Path) -> None:
     assert run.models() == [MODEL]
 
 
-def test_a_generator_that_draws_many_at_once_is_asked_for_as_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_generator_that_draws_many_at_once_is_asked_for_as_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CALLS", str(tmp_path / "calls"))
     monkeypatch.setattr(models_for_tests.slow, "at_once", 4, raising=False)
     for batch_size in (2, 6):
-        generate(config(tmp_path / str(batch_size), "models_for_tests:slow", per_prompt=2, batch_size=batch_size))
+        generate(
+            config(
+                tmp_path / str(batch_size),
+                "models_for_tests:slow",
+                per_prompt=2,
+                batch_size=batch_size,
+            )
+        )
     assert (tmp_path / "calls").read_text().split() == ["4", "4", "2", "6", "4"]
 
 
-def test_images_do_not_depend_on_batches_or_ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_do_not_depend_on_batches_or_ranks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = generate(config(tmp_path / "whole", per_prompt=3, batch_size=32))
     single = generate(config(tmp_path / "single", per_prompt=3, batch_size=1))
     monkeypatch.setenv("WORLD_SIZE", "4")
@@ -64,15 +90,24 @@ def test_images_do_not_depend_on_batches_or_ranks(tmp_path: Path, monkeypatch: p
         monkeypatch.setenv("RANK", str(rank))
         ranks = generate(config(tmp_path / "ranks", per_prompt=3, batch_size=2))
         mine = (ranks.image_folder(MODEL) / f"manifest.{rank}.jsonl").read_text().splitlines()
-        assert [json.loads(line)["index"] * 3 + json.loads(line)["sample"] for line in mine] == list(range(rank, 15, 4))
+        assert [
+            json.loads(line)["index"] * 3 + json.loads(line)["sample"] for line in mine
+        ] == list(range(rank, 15, 4))
     assert images(whole) == images(single) == images(ranks)
     assert len(images(whole)) == 15
-    rows = [[(r.index, r.sample, r.seed, r.sha256) for r in run.records(MODEL)] for run in (whole, single, ranks)]
+    rows = [
+        [(r.index, r.sample, r.seed, r.sha256) for r in run.records(MODEL)]
+        for run in (whole, single, ranks)
+    ]
     assert rows[0] == rows[1] == rows[2]
 
 
-def test_a_rank_keeps_its_slice_when_another_has_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Slice, then skip: done the other way round, rank 1 would slice what rank 0 has left and lose images."""
+def test_a_rank_keeps_its_slice_when_another_has_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slice, then skip: done the other way round, rank 1 would slice what rank 0 has left and lose
+    images.
+    """
     monkeypatch.setenv("WORLD_SIZE", "2")
     for rank in ("0", "1"):
         monkeypatch.setenv("RANK", rank)
@@ -89,11 +124,17 @@ def test_bad_ranks(rank: str, world: str, tmp_path: Path, monkeypatch: pytest.Mo
     assert not (tmp_path / "run").exists()
 
 
-def test_the_written_configuration_repeats_the_run_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_written_configuration_repeats_the_run_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     Path("p.csv").write_text("prompt,id,group\na cat,x,g\na dog,y,g\n")
-    first = generate(config(Path("runs/first"), "noise", prompts="p.csv", seed=5, options={"noise": {"size": "4"}}))
+    first = generate(
+        config(
+            Path("runs/first"), "noise", prompts="p.csv", seed=5, options={"noise": {"size": "4"}}
+        )
+    )
     pictures = Path("runs/first/images/noise")
     both = generate(config(Path("runs/both"), str(pictures), "noise", prompts="p.csv", seed=5))
     text = both.config_path.read_text()
@@ -101,8 +142,13 @@ def test_the_written_configuration_repeats_the_run_from_anywhere(tmp_path: Path,
     assert '# Prompts were read from "p.csv"' in text
     Path("p.csv").unlink()
     monkeypatch.chdir("/")
-    again = generate(load_config(tmp_path / "here" / first.config_path, {"out": str(tmp_path / "again")}))
-    assert snapshot(again.image_folder("noise")).keys() == snapshot(tmp_path / "here" / pictures).keys()
+    again = generate(
+        load_config(tmp_path / "here" / first.config_path, {"out": str(tmp_path / "again")})
+    )
+    assert (
+        snapshot(again.image_folder("noise")).keys()
+        == snapshot(tmp_path / "here" / pictures).keys()
+    )
     assert images(again, "noise") == images(Run(tmp_path / "here/runs/first"), "noise")
     assert again.prompts() == [Prompt("x", "a cat", "g"), Prompt("y", "a dog", "g")]
     resumed = load_config(tmp_path / "here" / both.config_path, {})
@@ -117,12 +163,17 @@ def test_the_written_configuration_repeats_the_run_from_anywhere(tmp_path: Path,
         ({"seed": 1}, r"seed 0 -> 1\."),
         ({"per_prompt": 2, "seed": 1}, r"seed 0 -> 1; per_prompt 1 -> 2\."),
         ({"prompts": PROMPTS[:3]}, r"prompts 5 -> 3 of them\."),
-        ({"prompts": (Prompt("00000", "a cow"), *PROMPTS[1:])}, r"text of prompt 00000 'a cat' -> 'a cow'\."),
+        (
+            {"prompts": (Prompt("00000", "a cow"), *PROMPTS[1:])},
+            r"text of prompt 00000 'a cat' -> 'a cow'\.",
+        ),
         ({"options": {"noise": {"size": 9}}}, r"noise\.size 32 -> 9\."),
         ({"models": (MODEL, "noise", "models_for_tests:slow"), "seed": 3}, r"seed 0 -> 3\."),
     ],
 )
-def test_another_configuration_touches_nothing(changes: dict[str, object], message: str, tmp_path: Path) -> None:
+def test_another_configuration_touches_nothing(
+    changes: dict[str, object], message: str, tmp_path: Path
+) -> None:
     generate(config(tmp_path / "run", MODEL, "noise"))
     before = snapshot(tmp_path)
     with pytest.raises(EvalkitError, match=message) as error:
@@ -134,14 +185,29 @@ def test_another_configuration_touches_nothing(changes: dict[str, object], messa
 
 def test_scores_settings_and_more_models_are_no_other_configuration(tmp_path: Path) -> None:
     run = generate(config(tmp_path / "run", MODEL, options={}))
-    made = {path: path.stat().st_mtime_ns for path in run.image_folder(MODEL).iterdir() if path.suffix == ".png"}
-    changes = {"metrics": ("fid",), "encoders": "mini", "reference": "world", "batch_size": 2, "device": "auto"}
+    made = {
+        path: path.stat().st_mtime_ns
+        for path in run.image_folder(MODEL).iterdir()
+        if path.suffix == ".png"
+    }
+    changes = {
+        "metrics": ("fid",),
+        "encoders": "mini",
+        "reference": "world",
+        "batch_size": 2,
+        "device": "auto",
+    }
     generate(config(tmp_path / "run", "noise", MODEL, **changes))
     assert run.models() == [MODEL, "noise"]
     assert {path: path.stat().st_mtime_ns for path in made} == made
     written = load_config(run.config_path, {})
     assert written.models == (MODEL, "noise")
-    assert (written.metrics, written.encoders, written.reference, written.batch_size) == (("fid",), "mini", "world", 2)
+    assert (written.metrics, written.encoders, written.reference, written.batch_size) == (
+        ("fid",),
+        "mini",
+        "world",
+        2,
+    )
     generate(config(tmp_path / "run", MODEL))  # one of two: the other stays in the run
     assert load_config(run.config_path, {}).models == (MODEL, "noise")
     assert load_config(run.config_path, {}).options == {"noise": {"size": 32}}
@@ -170,20 +236,29 @@ def test_a_torn_manifest_row_is_made_again(tmp_path: Path) -> None:
     assert images(run) == whole
 
 
-def test_refusals_are_kept_and_transient_ones_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refusals_are_kept_and_transient_ones_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     prompts = tuple(prompts_from_list(["a gun", "a rare bird", "a cat"]))
     spec = "models_for_tests:refuses"
     monkeypatch.setenv("WORLD_SIZE", "2")
     for rank in ("0", "1"):
         monkeypatch.setenv("RANK", rank)
         run = generate(config(tmp_path / "run", spec, prompts=prompts))
-    assert [(r.status, r.detail, r.file) for r in run.records(spec)][:2] == [("refused_input", "policy", ""), ("quota", "", "")]
+    assert [(r.status, r.detail, r.file) for r in run.records(spec)][:2] == [
+        ("refused_input", "policy", ""),
+        ("quota", "", ""),
+    ]
     monkeypatch.setenv("QUOTA", "1")
     monkeypatch.setenv("WORLD_SIZE", "1")
     monkeypatch.setenv("RANK", "0")
     generate(config(tmp_path / "run", spec, prompts=prompts))
-    manifests = {rank: (run.image_folder(spec) / f"manifest.{rank}.jsonl").read_text() for rank in (0, 1)}
-    assert "quota" in manifests[1]  # read after manifest.0, but the image there wins over this older refusal
+    manifests = {
+        rank: (run.image_folder(spec) / f"manifest.{rank}.jsonl").read_text() for rank in (0, 1)
+    }
+    assert (
+        "quota" in manifests[1]
+    )  # read after manifest.0, but the image there wins over this older refusal
     assert [record.status for record in run.records(spec)] == ["refused_input", "ok", "ok"]
     assert len(manifests[0].splitlines()) == 3
 
@@ -198,7 +273,9 @@ def test_refusals_are_kept_and_transient_ones_tried_again(tmp_path: Path, monkey
         ("arrays", "returned ndarray"),
     ],
 )
-def test_a_failing_model_is_named_and_leaves_whole_batches(name: str, message: str, tmp_path: Path) -> None:
+def test_a_failing_model_is_named_and_leaves_whole_batches(
+    name: str, message: str, tmp_path: Path
+) -> None:
     spec = f"models_for_tests:{name}"
     with pytest.raises(EvalkitError, match=message) as error:
         generate(config(tmp_path / "run", spec, batch_size=2))
@@ -225,7 +302,9 @@ def test_other_weights_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert len(images(generate(config(tmp_path / "run", spec)), spec)) == 5
 
 
-def test_a_complete_model_is_not_even_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_complete_model_is_not_even_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("WEIGHTS", "x")
     generate(config(tmp_path / "run", "models_for_tests:Weights"))
     monkeypatch.delenv("WEIGHTS")  # loading would raise KeyError
@@ -244,7 +323,9 @@ def test_a_complete_model_is_not_even_loaded(tmp_path: Path, monkeypatch: pytest
         {"options": {"other": {"x": 1}}},
     ],
 )
-def test_what_is_wrong_is_found_before_the_folder_is_made(changes: dict[str, object], tmp_path: Path) -> None:
+def test_what_is_wrong_is_found_before_the_folder_is_made(
+    changes: dict[str, object], tmp_path: Path
+) -> None:
     with pytest.raises(EvalkitError):
         generate(config(tmp_path / "run", **changes))
     assert list(tmp_path.iterdir()) == []
@@ -255,13 +336,19 @@ def test_a_path_that_is_no_run_folder(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "other/thesis.tex").write_text("x")
     before = snapshot(tmp_path)
-    for out, message in (("file", "is a file"), ("file/run", "not a folder that you may write to"), ("other", "it holds thesis.tex")):
+    for out, message in (
+        ("file", "is a file"),
+        ("file/run", "not a folder that you may write to"),
+        ("other", "it holds thesis.tex"),
+    ):
         with pytest.raises(EvalkitError, match=message):
             generate(config(tmp_path / out))
     assert snapshot(tmp_path) == before
 
 
-def test_too_little_space_is_found_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_too_little_space_is_found_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     import shutil
 
     usage = shutil.disk_usage(tmp_path)
@@ -274,14 +361,27 @@ def test_too_little_space_is_found_first(tmp_path: Path, monkeypatch: pytest.Mon
     assert "may be too little for 5 images" in caplog.text
 
 
-def test_the_default_folder_is_found_again_and_differs_for_other_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_folder_is_found_again_and_differs_for_other_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     first = generate(config(Path(), "noise", out="")).path
     assert first.parent == Path("reports")
     assert first.name.startswith("noise-prompts-")
     assert generate(config(Path(), "noise", out="", batch_size=1, metrics=("fid",))).path == first
-    others = [{"seed": 1}, {"per_prompt": 2}, {"prompts": PROMPTS[:2]}, {"options": {"noise": {"size": 4}}}]
-    assert len({generate(config(Path(), "noise", **({"out": ""} | other))).path for other in others} | {first}) == 5
+    others = [
+        {"seed": 1},
+        {"per_prompt": 2},
+        {"prompts": PROMPTS[:2]},
+        {"options": {"noise": {"size": 4}}},
+    ]
+    assert (
+        len(
+            {generate(config(Path(), "noise", **({"out": ""} | other))).path for other in others}
+            | {first}
+        )
+        == 5
+    )
 
 
 def test_duplicates_are_kept_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

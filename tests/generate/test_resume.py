@@ -19,11 +19,27 @@ EVALKIT = [sys.executable, "-c", "from evalkit.cli.app import main; main()"]
 
 
 def command(*more: str) -> list[str]:
-    return [*EVALKIT, "generate", "--models", MODEL, "--prompts", "p.txt", "--per-prompt", str(SAMPLES), "--batch-size", str(BATCH), *more]
+    return [
+        *EVALKIT,
+        "generate",
+        "--models",
+        MODEL,
+        "--prompts",
+        "p.txt",
+        "--per-prompt",
+        str(SAMPLES),
+        "--batch-size",
+        str(BATCH),
+        *more,
+    ]
 
 
 def environment(calls: Path) -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "helpers"), "CALLS": str(calls), "OMP_NUM_THREADS": "1"}
+    return os.environ | {
+        "PYTHONPATH": str(Path(__file__).parents[1] / "helpers"),
+        "CALLS": str(calls),
+        "OMP_NUM_THREADS": "1",
+    }
 
 
 def images(run: Run, model: str = MODEL) -> dict[str, bytes]:
@@ -43,7 +59,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(place: Path) -> Run:
-    subprocess.run(command("--out", "whole"), cwd=place, env=environment(place / "whole-calls"), check=True)
+    subprocess.run(
+        command("--out", "whole"), cwd=place, env=environment(place / "whole-calls"), check=True
+    )
     run = Run(place / "whole")
     assert len(images(run)) == PROMPTS * SAMPLES
     return run
@@ -53,8 +71,12 @@ def interrupt(place: Path, after: int, how: signal.Signals) -> subprocess.Comple
     """Start the command and send a signal as soon as `after` more images are there than before."""
     run = Run(place / "killed")
     wanted = len(images(run)) + after
-    halting = environment(place / "calls") | {"HALT": str(after // BATCH + 3)}  # it cannot finish before the signal comes
-    process = subprocess.Popen(command("--out", "killed"), cwd=place, env=halting, stderr=subprocess.PIPE, text=True)
+    halting = environment(place / "calls") | {
+        "HALT": str(after // BATCH + 3)
+    }  # it cannot finish before the signal comes
+    process = subprocess.Popen(
+        command("--out", "killed"), cwd=place, env=halting, stderr=subprocess.PIPE, text=True
+    )
     deadline = time.monotonic() + 120
     while len(images(run)) < wanted and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.001)
@@ -69,13 +91,20 @@ def test_killed_again_and_again_then_equal_to_an_uninterrupted_run(place: Path, 
     for after in (1, 7, 11, 4)[:kills]:
         assert interrupt(place, after, signal.SIGKILL).returncode == -signal.SIGKILL
         for record in run.records(MODEL):  # a row means that the file is whole
-            assert (run.image_folder(MODEL) / record.file).read_bytes() == (whole.image_folder(MODEL) / record.file).read_bytes()
+            assert (run.image_folder(MODEL) / record.file).read_bytes() == (
+                whole.image_folder(MODEL) / record.file
+            ).read_bytes()
     stopped = interrupt(place, 2, signal.SIGINT)
     assert stopped.returncode == 130
     assert "the same command goes on" in stopped.stderr
     assert "Traceback" not in stopped.stderr
     done = subprocess.run(
-        command("--out", "killed"), cwd=place, env=environment(place / "calls"), capture_output=True, text=True, check=True
+        command("--out", "killed"),
+        cwd=place,
+        env=environment(place / "calls"),
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout.splitlines()[-1] == "killed"
 
@@ -84,20 +113,35 @@ def test_killed_again_and_again_then_equal_to_an_uninterrupted_run(place: Path, 
     assert run.prompts_path.read_bytes() == whole.prompts_path.read_bytes()
     assert run.config_path.read_bytes() == whole.config_path.read_bytes()
     generated = sum(int(line) for line in (place / "calls").read_text().split())
-    assert generated <= PROMPTS * SAMPLES + (kills + 1) * BATCH  # each interruption cost one batch at most
+    assert (
+        generated <= PROMPTS * SAMPLES + (kills + 1) * BATCH
+    )  # each interruption cost one batch at most
 
 
 def test_a_finished_run_generates_nothing(place: Path, whole: Run) -> None:
     before = (place / "whole-calls").read_bytes()
     manifest = (whole.image_folder(MODEL) / "manifest.0.jsonl").read_bytes()
-    subprocess.run(command("--out", "whole"), cwd=place, env=environment(place / "whole-calls"), check=True)
+    subprocess.run(
+        command("--out", "whole"), cwd=place, env=environment(place / "whole-calls"), check=True
+    )
     assert (place / "whole-calls").read_bytes() == before
     assert (whole.image_folder(MODEL) / "manifest.0.jsonl").read_bytes() == manifest
 
 
 def test_a_full_disk_is_one_sentence_and_the_run_goes_on_later(place: Path) -> None:
     """A limit on the size of files stands for a full disk: both fail in write(2)."""
-    noise = [*EVALKIT, "generate", "--models", "noise", "--prompts", "p.txt", "--set", "noise.size=64", "--out", "full"]
+    noise = [
+        *EVALKIT,
+        "generate",
+        "--models",
+        "noise",
+        "--prompts",
+        "p.txt",
+        "--set",
+        "noise.size=64",
+        "--out",
+        "full",
+    ]
     limit = (8_000, 8_000)  # an image takes 12 kB
     process = subprocess.run(
         noise,
@@ -108,11 +152,20 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on_later(place: Path) -> N
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit),
     )
     assert process.returncode == 2
-    assert process.stderr.startswith("error: Could not write full/images/noise/00000-0.png: File too large.\nhint: Free some space")
+    assert process.stderr.startswith(
+        "error: Could not write full/images/noise/00000-0.png: File too large.\nhint: Free some space"
+    )
     run = Run(place / "full")
     assert images(run, "noise") == {}
     assert not list((place / "full").rglob(".*"))
     assert run.records("noise") == []
-    done = subprocess.run(noise, cwd=place, env=environment(place / "calls"), capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        noise,
+        cwd=place,
+        env=environment(place / "calls"),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout == "full\n"
     assert len(images(run, "noise")) == PROMPTS

@@ -1,4 +1,6 @@
-"""Which URLs out of an answer are fetched: the attacks that are known, each refused, and the legitimate ones let through."""
+"""Which URLs out of an answer are fetched: the attacks that are known, each refused, and the
+legitimate ones let through.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,16 @@ import pytest
 
 from evalkit.core import EvalkitError
 from evalkit.generators.services import addresses
-from evalkit.generators.services.addresses import Forbidden, Origin, Unresolved, allowed, check_patterns, is_loopback, is_public, parse
+from evalkit.generators.services.addresses import (
+    Forbidden,
+    Origin,
+    Unresolved,
+    allowed,
+    check_patterns,
+    is_loopback,
+    is_public,
+    parse,
+)
 
 SERVICE = Origin("https", "api.example.com", 443)
 INSIDE = """
@@ -17,7 +28,7 @@ INSIDE = """
 192.0.2.1 198.18.0.1 203.0.113.9 224.0.0.1 239.1.1.1 240.0.0.1 255.255.255.255 168.63.129.16 ::1 :: fe80::1 fe80::1%eth0 fc00::1
 fd00:ec2::254 fec0::1 ff02::1 2001:db8::1 ::ffff:127.0.0.1 ::ffff:169.254.169.254 ::ffff:10.0.0.1 ::127.0.0.1 ::a9fe:a9fe 64:ff9b::7f00:1
 64:ff9b::a9fe:a9fe 64:ff9b:1::1 2002:7f00:1:: 2002:a9fe:a9fe::1 2002:c0a8:101::1
-""".split()  # noqa: SIM905
+""".split()
 HOSTS = ("images.example.com", "*.cdn.example.com", "files.example.com:8443")
 
 
@@ -30,7 +41,9 @@ def names(monkeypatch):
     def look_up(host, port, *rest, **options):
         if host not in known:
             return real(host, port, socket.AF_UNSPEC, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST)
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in known[host]]
+        return [
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in known[host]
+        ]
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     return known
@@ -41,12 +54,24 @@ def test_addresses_that_are_not_public(address):
     assert not is_public(ipaddress.ip_address(address))
 
 
-@pytest.mark.parametrize("address", ["8.8.8.8", "1.1.1.1", "93.184.216.34", "2606:4700:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "8.8.8.8",
+        "1.1.1.1",
+        "93.184.216.34",
+        "2606:4700:4700::1111",
+        "::ffff:8.8.8.8",
+        "64:ff9b::808:808",
+    ],
+)
 def test_addresses_that_are_public(address):
     assert is_public(ipaddress.ip_address(address))
 
 
-@pytest.mark.parametrize("private", ["169.254.169.254", "127.0.0.1", "10.1.2.3", "192.168.0.7", "100.64.9.9", "0.0.0.0"])
+@pytest.mark.parametrize(
+    "private", ["169.254.169.254", "127.0.0.1", "10.1.2.3", "192.168.0.7", "100.64.9.9", "0.0.0.0"]
+)
 def test_a_listed_host_that_resolves_to_a_private_address_is_refused(names, private):
     names["images.example.com"] = [private]
     with pytest.raises(Forbidden, match=f"resolves to {private}"):
@@ -85,7 +110,12 @@ def test_a_listed_host_is_let_through_with_its_addresses_pinned(names):
     ],
 )
 def test_only_listed_hosts_and_ports(names, url, good):
-    for host in ("api.example.com", "eu.cdn.example.com", "a.b.cdn.example.com", "files.example.com"):
+    for host in (
+        "api.example.com",
+        "eu.cdn.example.com",
+        "a.b.cdn.example.com",
+        "files.example.com",
+    ):
         names[host] = ["93.184.216.34"]
     if good:
         assert allowed(url, SERVICE, HOSTS).addresses
@@ -95,12 +125,27 @@ def test_only_listed_hosts_and_ports(names, url, good):
 
 
 @pytest.mark.parametrize(
-    "host", ["0x7f000001", "2130706433", "127.1", "0177.0.0.1", "0x7f.0.0.1", "0", "[::ffff:127.0.0.1]", "[::1]", "127.0.0.1"]
+    "host",
+    [
+        "0x7f000001",
+        "2130706433",
+        "127.1",
+        "0177.0.0.1",
+        "0x7f.0.0.1",
+        "0",
+        "[::ffff:127.0.0.1]",
+        "[::1]",
+        "127.0.0.1",
+    ],
 )
 def test_odd_spellings_of_loopback_are_refused_even_where_somebody_lists_them(names, host):
     with pytest.raises((Forbidden, Unresolved)) as caught:
         allowed(f"https://{host}/x.png", SERVICE, (host, "evil.org"))
-    assert "127.0.0.1" in str(caught.value) or "::1" in str(caught.value) or "0.0.0.0" in str(caught.value)
+    assert (
+        "127.0.0.1" in str(caught.value)
+        or "::1" in str(caught.value)
+        or "0.0.0.0" in str(caught.value)
+    )
 
 
 @pytest.mark.parametrize(
@@ -141,7 +186,10 @@ def test_http_is_refused_even_where_its_port_is_listed(names):
 
 
 def test_a_reason_never_repeats_the_path_or_the_query(names):
-    for url in ("https://evil.org/secret-path?token=secret-token", "http://images.example.com/secret-path?token=secret-token"):
+    for url in (
+        "https://evil.org/secret-path?token=secret-token",
+        "http://images.example.com/secret-path?token=secret-token",
+    ):
         with pytest.raises(Forbidden) as caught:
             allowed(url, SERVICE, HOSTS)
         assert "secret" not in str(caught.value)
@@ -183,7 +231,22 @@ def test_a_host_without_an_address_is_another_matter_than_a_forbidden_one(monkey
         allowed("https://images.example.com/x.png", SERVICE, HOSTS)
 
 
-@pytest.mark.parametrize("pattern", ["*", "*.com", "https://a.b", "a.b/c", "a b", "", "*.*.com", "a.b:x", "user@a.b", "-a.b", "*a.com"])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "*",
+        "*.com",
+        "https://a.b",
+        "a.b/c",
+        "a b",
+        "",
+        "*.*.com",
+        "a.b:x",
+        "user@a.b",
+        "-a.b",
+        "*a.com",
+    ],
+)
 def test_host_patterns_that_are_no_hosts(pattern):
     with pytest.raises(EvalkitError, match="expected host names"):
         check_patterns([pattern], "image_hosts")
@@ -196,10 +259,14 @@ def test_host_patterns_that_are():
 
 def test_loopback_as_written():
     assert all(map(is_loopback, ("localhost", "127.0.0.1", "127.9.9.9", "::1")))
-    assert not any(map(is_loopback, ("localhost.evil.org", "example.com", "10.0.0.1", "0x7f000001")))
+    assert not any(
+        map(is_loopback, ("localhost.evil.org", "example.com", "10.0.0.1", "0x7f000001"))
+    )
 
 
 def test_parse_keeps_what_goes_into_the_request_line():
-    assert parse("https://H.example.com:444/a/b?c=d#e") == addresses.Target(Origin("https", "h.example.com", 444), "/a/b?c=d")
+    assert parse("https://H.example.com:444/a/b?c=d#e") == addresses.Target(
+        Origin("https", "h.example.com", 444), "/a/b?c=d"
+    )
     assert str(parse("https://h.example.com").origin) == "h.example.com"
     assert str(parse("http://[::1]:80/").origin) == "[::1]"

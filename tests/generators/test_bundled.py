@@ -6,7 +6,13 @@ from PIL import Image
 from evalkit.core import EvalkitError, Generator
 from evalkit.generators import dalle, gan
 
-PROMPTS = ["a dog on the grass", "two red circles in the snow", "a man riding a wave", "", "unheard words only"]
+PROMPTS = [
+    "a dog on the grass",
+    "two red circles in the snow",
+    "a man riding a wave",
+    "",
+    "unheard words only",
+]
 
 
 @pytest.fixture(scope="module", params=[dalle, gan], ids=["dalle", "gan"])
@@ -38,14 +44,20 @@ def test_every_batch_has_one_size_and_its_filling_is_dropped() -> None:
         asked.append((texts, seeds))
         return torch.tensor(seeds)[:, None, None, None].expand(-1, 3, 2, 2) / 127.5 - 1
 
-    pictures = _pixels(FixedBatches(draw, SubwordTokenizer(["dog"], 4), "none", 3)(["dog"] * 7, list(range(10, 17))))
+    pictures = _pixels(
+        FixedBatches(draw, SubwordTokenizer(["dog"], 4), "none", 3)(
+            ["dog"] * 7, list(range(10, 17))
+        )
+    )
     assert [int(picture[0, 0, 0]) for picture in pictures] == list(range(10, 17))
     assert [len(texts) for texts, _ in asked] == [3, 3, 3]
     assert asked[-1] == ([["dog"], [], []], [16, 0, 0])
 
 
 def test_seeds_and_prompts_matter(generator: Generator) -> None:
-    first, other_seed, other_prompt = _pixels(generator([PROMPTS[0], PROMPTS[0], PROMPTS[1]], [1, 2, 1]))
+    first, other_seed, other_prompt = _pixels(
+        generator([PROMPTS[0], PROMPTS[0], PROMPTS[1]], [1, 2, 1])
+    )
     assert not np.array_equal(first, other_seed)
     assert not np.array_equal(first, other_prompt)
 
@@ -59,19 +71,31 @@ def test_a_prompt_past_the_context_is_drawn_and_noted(generator: Generator) -> N
 
 
 def test_few_words_are_enough(generator: Generator) -> None:
-    """Prompts that leave open what captions of the world always say, and one with a word that no generator knows."""
+    """Prompts that leave open what captions of the world always say, and one with a word that no
+    generator knows.
+    """
     from evalkit.judge.judge import draw_all
     from evalkit.judge.verdicts import seen
     from evalkit.models.load import BUNDLED, load_classifier
 
     judge = load_classifier(BUNDLED / "mini-judge.safetensors").eval()
-    for prompt, thing in (("people", "person"), ("umbrellas", "umbrella"), ("a man riding a horse", "horse"), ("bus", "bus")):
+    for prompt, thing in (
+        ("people", "person"),
+        ("umbrellas", "umbrella"),
+        ("a man riding a horse", "horse"),
+        ("bus", "bus"),
+    ):
         found = seen(judge, draw_all(generator, [prompt] * 16, range(16), prompt))
         assert sum(thing in things for things in found) >= 10, prompt
 
 
 @pytest.mark.parametrize(
-    ("load", "options"), [(dalle.load, {"temperature": -1.0}), (dalle.load, {"top_p": 0.0}), (gan.load, {"truncation": 2.0})]
+    ("load", "options"),
+    [
+        (dalle.load, {"temperature": -1.0}),
+        (dalle.load, {"top_p": 0.0}),
+        (gan.load, {"truncation": 2.0}),
+    ],
 )
 def test_options_out_of_range(load, options: dict[str, float]) -> None:
     with pytest.raises(EvalkitError, match=f"{next(iter(options))} is .*, expected"):
@@ -115,7 +139,9 @@ def test_a_dalle_and_a_tokenizer_of_different_trainings_are_refused(tmp_path) ->
     other = ImageTokenizer((5, 5, 5), 64)
     config = {"kind": "image tokenizer", "levels": [5, 5, 5], "width": 64, "doublings": 2}
     save_weights(tmp_path / "image-tokenizer.safetensors", other.state_dict(), config)
-    with pytest.raises(EvalkitError, match=r"of 3072 codes, and .* has 125 codes \(levels \[5, 5, 5\]\)"):
+    with pytest.raises(
+        EvalkitError, match=r"of 3072 codes, and .* has 125 codes \(levels \[5, 5, 5\]\)"
+    ):
         dalle.load(weights=str(tmp_path))
 
 
@@ -126,23 +152,38 @@ def test_weights_are_a_folder_or_a_file_in_it(tmp_path) -> None:
     with pytest.raises(EvalkitError, match=r"There are no gan weights at .*gan\.safetensors"):
         gan.load(weights=str(tmp_path))
     places = (tmp_path / "gan-loose.safetensors", BUNDLED, "")
-    drawn = [_pixels(gan.load(weights=str(place), device="cpu")(["a cat"], [1]))[0] for place in places]
+    drawn = [
+        _pixels(gan.load(weights=str(place), device="cpu")(["a cat"], [1]))[0] for place in places
+    ]
     assert np.array_equal(drawn[0], drawn[1])
     assert np.array_equal(drawn[0], drawn[2])
 
 
 def test_a_dalle_knows_its_tokenizer(tmp_path) -> None:
-    """It needs none in its folder where it was trained on the bundled one, and no other of as many codes will do."""
+    """It needs none in its folder where it was trained on the bundled one, and no other of as many
+    codes will do.
+    """
     from evalkit.models.image_tokenizer import ImageTokenizer
     from evalkit.models.load import BUNDLED, codes_fingerprint, load_dalle, load_image_tokenizer
     from evalkit.training.runtime.checkpoints import save_weights
 
     network, config = load_dalle(BUNDLED / "dalle.safetensors")
     tokenizer = codes_fingerprint(load_image_tokenizer(BUNDLED / "image-tokenizer.safetensors")[0])
-    save_weights(tmp_path / "dalle.safetensors", network.state_dict(), config | {"image_tokenizer": tokenizer})
-    drawn = [_pixels(dalle.load(weights=weights, device="cpu")(["a cat"], [1]))[0] for weights in (str(tmp_path), "")]
+    save_weights(
+        tmp_path / "dalle.safetensors",
+        network.state_dict(),
+        config | {"image_tokenizer": tokenizer},
+    )
+    drawn = [
+        _pixels(dalle.load(weights=weights, device="cpu")(["a cat"], [1]))[0]
+        for weights in (str(tmp_path), "")
+    ]
     assert np.array_equal(drawn[0], drawn[1])
     other = {"kind": "image tokenizer", "levels": [8, 8, 8, 6], "width": 64, "doublings": 2}
-    save_weights(tmp_path / "image-tokenizer.safetensors", ImageTokenizer((8, 8, 8, 6), 64).state_dict(), other)
+    save_weights(
+        tmp_path / "image-tokenizer.safetensors",
+        ImageTokenizer((8, 8, 8, 6), 64).state_dict(),
+        other,
+    )
     with pytest.raises(EvalkitError, match="was trained on the image tokens of another file than"):
         dalle.load(weights=str(tmp_path))

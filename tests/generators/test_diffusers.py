@@ -1,4 +1,6 @@
-"""The generator `diffusers` against the real library, with a tiny Stable Diffusion of random weights."""
+"""The generator `diffusers` against the real library, with a tiny Stable Diffusion of random
+weights.
+"""
 
 import json
 import pickle
@@ -30,10 +32,19 @@ def tokenizer(folder: Path) -> Any:
     from transformers import CLIPTokenizer
 
     letters = "abcdefghijklmnopqrstuvwxyz"
-    tokens = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
-    (folder / "vocabulary.json").write_text(json.dumps({token: number for number, token in enumerate(tokens)}))
+    tokens = [
+        *letters,
+        *(f"{letter}</w>" for letter in letters),
+        "<|startoftext|>",
+        "<|endoftext|>",
+    ]
+    (folder / "vocabulary.json").write_text(
+        json.dumps({token: number for number, token in enumerate(tokens)})
+    )
     (folder / "merges.txt").write_text("#version: 0.2\n")
-    return CLIPTokenizer(str(folder / "vocabulary.json"), str(folder / "merges.txt"), model_max_length=CONTEXT)
+    return CLIPTokenizer(
+        str(folder / "vocabulary.json"), str(folder / "merges.txt"), model_max_length=CONTEXT
+    )
 
 
 def parts(folder: Path) -> dict[str, Any]:
@@ -55,7 +66,13 @@ def parts(folder: Path) -> dict[str, Any]:
         down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
     )  # fmt: skip
     scheduler = DDIMScheduler(clip_sample=False, set_alpha_to_one=False, steps_offset=1)
-    return {"vae": vae, "text_encoder": CLIPTextModel(text), "tokenizer": tokenizer(folder), "unet": unet, "scheduler": scheduler}
+    return {
+        "vae": vae,
+        "text_encoder": CLIPTextModel(text),
+        "tokenizer": tokenizer(folder),
+        "unet": unet,
+        "scheduler": scheduler,
+    }
 
 
 def strict_checker() -> Any:
@@ -82,7 +99,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with quiet():
         from diffusers import StableDiffusionPipeline
 
-        pipeline = StableDiffusionPipeline(**parts(place), safety_checker=None, feature_extractor=None, requires_safety_checker=False)
+        pipeline = StableDiffusionPipeline(
+            **parts(place),
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
         pipeline.save_pretrained(place / "tiny sd")
     return place / "tiny sd"
 
@@ -103,22 +125,31 @@ def test_pictures_are_those_of_the_library(folder: Path, alone: ours.Pipeline) -
 
         pipeline = AutoPipelineForText2Image.from_pretrained(str(folder), use_safetensors=True)
         expected = [
-            pipeline(text, generator=torch.Generator("cpu").manual_seed(seed), num_inference_steps=3).images[0]
+            pipeline(
+                text, generator=torch.Generator("cpu").manual_seed(seed), num_inference_steps=3
+            ).images[0]
             for seed, text in enumerate(PROMPTS)
         ]
     found = pixels(alone(PROMPTS, range(5)))
-    assert all(np.array_equal(picture, np.asarray(other)) for picture, other in zip(found, expected, strict=True))
+    assert all(
+        np.array_equal(picture, np.asarray(other))
+        for picture, other in zip(found, expected, strict=True)
+    )
     assert found[0].shape == (16, 16, 3)
     assert not np.array_equal(*pixels(alone(["sky", "sky"], [1, 2])))
     assert not np.array_equal(*pixels(alone(["sky", "a red cat"], [1, 1])))
 
 
-def test_a_picture_depends_on_its_own_prompt_and_seed_only(folder: Path, alone: ours.Pipeline) -> None:
+def test_a_picture_depends_on_its_own_prompt_and_seed_only(
+    folder: Path, alone: ours.Pipeline
+) -> None:
     three = ours.load(model=str(folder), device="cpu", steps=3, batch=3)
     many = pixels(three(PROMPTS, range(5)))
     for place in range(5):
         assert np.array_equal(pixels(three([PROMPTS[place]], [place]))[0], many[place])
-        assert np.abs(pixels(alone([PROMPTS[place]], [place]))[0] - many[place]).max() <= 1  # the rounding of floats
+        assert (
+            np.abs(pixels(alone([PROMPTS[place]], [place]))[0] - many[place]).max() <= 1
+        )  # the rounding of floats
     backwards = pixels(three(PROMPTS[::-1], list(range(5))[::-1]))[::-1]
     assert all(np.array_equal(one, other) for one, other in zip(many, backwards, strict=True))
 
@@ -151,7 +182,9 @@ def test_options_reach_the_pipeline(folder: Path, alone: ours.Pipeline) -> None:
 def test_compiling_changes_nothing_but_the_speed(folder: Path, alone: ours.Pipeline) -> None:
     compiled = ours.load(model=str(folder), device="cpu", steps=3, compile=True)
     assert compiled.pipeline.unet._compiled_call_impl is not None
-    with torch.compiler.set_stance("force_eager"):  # a compiler, and minutes, are more than a test may ask for
+    with torch.compiler.set_stance(
+        "force_eager"
+    ):  # a compiler, and minutes, are more than a test may ask for
         assert np.array_equal(pixels(compiled(["sky"], [1]))[0], pixels(alone(["sky"], [1]))[0])
 
 
@@ -169,10 +202,15 @@ def test_a_blacked_out_picture_is_a_refusal(folder: Path, tmp_path: Path) -> Non
         from transformers import CLIPImageProcessor
 
         looks = CLIPImageProcessor(size={"shortest_edge": 8}, crop_size={"height": 8, "width": 8})
-        pipeline = StableDiffusionPipeline.from_pretrained(str(folder), safety_checker=strict_checker(), feature_extractor=looks)
+        pipeline = StableDiffusionPipeline.from_pretrained(
+            str(folder), safety_checker=strict_checker(), feature_extractor=looks
+        )
         pipeline.save_pretrained(tmp_path / "strict")
     generator = ours.load(model=str(tmp_path / "strict"), device="cpu", steps=1)
-    assert generator(["sky", "sea"], [1, 2]) == [Refusal("refused_output", "the pipeline's safety checker blacked it out")] * 2
+    assert (
+        generator(["sky", "sea"], [1, 2])
+        == [Refusal("refused_output", "the pipeline's safety checker blacked it out")] * 2
+    )
 
 
 def test_a_picture_of_nan_is_no_black_picture(folder: Path) -> None:
@@ -184,12 +222,20 @@ def test_a_picture_of_nan_is_no_black_picture(folder: Path) -> None:
     assert "NaN" in refusal.detail
 
 
-def test_other_weights_have_another_fingerprint(folder: Path, alone: ours.Pipeline, tmp_path: Path) -> None:
+def test_other_weights_have_another_fingerprint(
+    folder: Path, alone: ours.Pipeline, tmp_path: Path
+) -> None:
     shutil.copytree(folder, tmp_path / "copy")
-    assert ours.load(model=str(tmp_path / "copy"), device="cpu", steps=3).fingerprint == alone.fingerprint
+    assert (
+        ours.load(model=str(tmp_path / "copy"), device="cpu", steps=3).fingerprint
+        == alone.fingerprint
+    )
     file = tmp_path / "copy/unet/diffusion_pytorch_model.safetensors"
     file.write_bytes(file.read_bytes()[:-4] + b"\0\0\0\1")
-    assert ours.load(model=str(tmp_path / "copy"), device="cpu", steps=3).fingerprint != alone.fingerprint
+    assert (
+        ours.load(model=str(tmp_path / "copy"), device="cpu", steps=3).fingerprint
+        != alone.fingerprint
+    )
 
 
 def test_peak_memory_is_that_of_the_process(alone: ours.Pipeline) -> None:
@@ -197,7 +243,9 @@ def test_peak_memory_is_that_of_the_process(alone: ours.Pipeline) -> None:
     assert 100e6 < alone.peak_memory() < 100e9
 
 
-def test_nothing_is_said_and_the_library_is_left_as_it_was(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_said_and_the_library_is_left_as_it_was(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     from diffusers.utils import logging as library
 
     before = library.get_verbosity(), library.is_progress_bar_enabled()
@@ -211,11 +259,21 @@ def test_nothing_is_said_and_the_library_is_left_as_it_was(folder: Path, capfd: 
 def test_a_run(folder: Path, tmp_path: Path) -> None:
     name = f"diffusers:{folder}"
     options = {name: {"steps": 2, "batch": 2}}
-    config = Config(models=(name,), prompts="suite:free", out=str(tmp_path / "run"), device="cpu", options=options)
+    config = Config(
+        models=(name,),
+        prompts="suite:free",
+        out=str(tmp_path / "run"),
+        device="cpu",
+        options=options,
+    )
     records = generate(config).records(name)
     assert {record.status for record in records} == {"ok"}
     assert any("tokens were read" in record.extra for record in records)
-    [memory] = [row for row in record_rows.rows("diffusers", records, len(records)) if row.metric == "peak_memory"]
+    [memory] = [
+        row
+        for row in record_rows.rows("diffusers", records, len(records))
+        if row.metric == "peak_memory"
+    ]
     assert 0.1 < (memory.value or 0) < 100
     assert memory.value == max(record.memory for record in records) / 2**30
 
@@ -247,12 +305,18 @@ def test_sizes_that_the_pipeline_cannot_make(folder: Path) -> None:
         ours.load(model=str(folder), device="cpu", height=15, width=16, steps=1)(["sky"], [1])
 
 
-def test_places_without_a_pipeline(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_places_without_a_pipeline(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import huggingface_hub
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     bad(tmp_path / "nowhere", "There is no folder", "hub name")
-    bad(Path("nobody/no-such-model"), "'nobody/no-such-model' cannot be had: it is in no cache", "spelling")
+    bad(
+        Path("nobody/no-such-model"),
+        "'nobody/no-such-model' cannot be had: it is in no cache",
+        "spelling",
+    )
     bad(folder / "model_index.json", "is a file; expected a folder", "from_single_file")
     bad(tmp_path, "holds no model_index.json")
     (tmp_path / "model_index.json").write_text("{")
@@ -270,17 +334,23 @@ def test_places_without_a_pipeline(folder: Path, tmp_path: Path, monkeypatch: py
         (["my_pipeline", "MyPipeline"], "not run"),
     ],
 )
-def test_pipelines_without_text_to_image(folder: Path, name: object, message: str, tmp_path: Path) -> None:
+def test_pipelines_without_text_to_image(
+    folder: Path, name: object, message: str, tmp_path: Path
+) -> None:
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": name}))
     with pytest.raises(EvalkitError) as error:
         ours.load(model=str(tmp_path), device="cpu")
     assert message in str(error.value)
 
 
-def test_image_to_image_weights_draw_from_text_too(folder: Path, alone: ours.Pipeline, tmp_path: Path) -> None:
+def test_image_to_image_weights_draw_from_text_too(
+    folder: Path, alone: ours.Pipeline, tmp_path: Path
+) -> None:
     shutil.copytree(folder, tmp_path / "copy")
     index = tmp_path / "copy/model_index.json"
-    index.write_text(index.read_text().replace("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline"))
+    index.write_text(
+        index.read_text().replace("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline")
+    )
     other = ours.load(model=str(tmp_path / "copy"), device="cpu", steps=3)
     assert np.array_equal(pixels(other(["sky"], [1]))[0], pixels(alone(["sky"], [1]))[0])
 
@@ -294,10 +364,14 @@ class Evil:
 
 
 @pytest.mark.parametrize("part", ["unet/diffusion_pytorch_model", "text_encoder/model"])
-def test_pickled_weights_are_refused_and_never_read(folder: Path, part: str, tmp_path: Path) -> None:
+def test_pickled_weights_are_refused_and_never_read(
+    folder: Path, part: str, tmp_path: Path
+) -> None:
     shutil.copytree(folder, tmp_path / "copy")
     weights = tmp_path / "copy" / f"{part}.safetensors"
-    pickled = weights.with_name("pytorch_model.bin" if "text" in part else "diffusion_pytorch_model.bin")
+    pickled = weights.with_name(
+        "pytorch_model.bin" if "text" in part else "diffusion_pytorch_model.bin"
+    )
     pickled.write_bytes(pickle.dumps(Evil(tmp_path / "marker")))
     ours.load(model=str(tmp_path / "copy"), device="cpu")  # safetensors beside it: those are read
     weights.unlink()
@@ -324,7 +398,9 @@ def test_code_in_a_folder_is_never_run(folder: Path, tmp_path: Path) -> None:
 
 def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "diffusers", None)
-    monkeypatch.setattr(ours.importlib.util, "find_spec", lambda name: None if name == "diffusers" else name)
+    monkeypatch.setattr(
+        ours.importlib.util, "find_spec", lambda name: None if name == "diffusers" else name
+    )
     bad(Path("x"), "needs diffusers", "evalkit[diffusers]")
 
 
@@ -345,9 +421,14 @@ def test_every_text_to_image_pipeline_takes_a_list_of_generators() -> None:
         from diffusers.pipelines.auto_pipeline import AUTO_TEXT2IMAGE_PIPELINES_MAPPING as KNOWN
 
         kinds = list(KNOWN.values())
-        annotations = {kind.__name__: str(inspect.signature(kind.__call__).parameters["generator"].annotation) for kind in kinds}
+        annotations = {
+            kind.__name__: str(inspect.signature(kind.__call__).parameters["generator"].annotation)
+            for kind in kinds
+        }
     assert len(annotations) > 40
-    assert [name for name, annotation in annotations.items() if "list" not in annotation.lower()] == []
+    assert [
+        name for name, annotation in annotations.items() if "list" not in annotation.lower()
+    ] == []
 
 
 def test_the_file_names_of_pickles_are_those_of_the_library() -> None:

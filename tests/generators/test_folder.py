@@ -20,7 +20,9 @@ from evalkit.images import encode_png
 
 def requests(*texts: str, per_prompt: int = 1, ids: list[str] | None = None) -> list[Request]:
     ids = ids or [f"{at:05d}" for at in range(len(texts))]
-    return requests_of([Prompt(name, text) for name, text in zip(ids, texts, strict=True)], per_prompt, 0)
+    return requests_of(
+        [Prompt(name, text) for name, text in zip(ids, texts, strict=True)], per_prompt, 0
+    )
 
 
 def fill(path: Path, *names: str) -> dict[str, bytes]:
@@ -35,7 +37,9 @@ def fill(path: Path, *names: str) -> dict[str, bytes]:
 def matched(path: Path, wanted: list[Request], **options: str) -> list[str | None]:
     """The file that each request got, by its pixels; None for a refusal."""
     pixels = {picture_bytes(file): file.name for file in path.iterdir() if file.suffix == ".png"}
-    results = folder.load(folder=str(path), requests=wanted, **options)([r.prompt.text for r in wanted], [r.seed for r in wanted])
+    results = folder.load(folder=str(path), requests=wanted, **options)(
+        [r.prompt.text for r in wanted], [r.seed for r in wanted]
+    )
     return [None if isinstance(result, Refusal) else pixels[result.tobytes()] for result in results]
 
 
@@ -48,17 +52,35 @@ def picture_bytes(file: Path) -> bytes:
 @pytest.mark.parametrize(
     ("files", "expected", "way"),
     [
-        (["00000-0.png", "00001-0.png", "00002-0.png"], ["00000-0.png", "00001-0.png", "00002-0.png"], "id"),
+        (
+            ["00000-0.png", "00001-0.png", "00002-0.png"],
+            ["00000-0.png", "00001-0.png", "00002-0.png"],
+            "id",
+        ),
         (["0.png", "1.png", "2.png"], ["0.png", "1.png", "2.png"], "index"),
         (["1.png", "2.png", "3.png"], ["1.png", "2.png", "3.png"], "counted from 1"),
         (["0.png", "2.png"], ["0.png", None, "2.png"], "index"),
         (["b.png", "a.png", "c10.png"], ["a.png", "b.png", "c10.png"], "order"),
         (["x10.png", "x9.png", "x8.png"], ["x8.png", "x9.png", "x10.png"], "order"),
-        (["a-red-cube.png", "two_dogs.png", "A cat!.png"], ["A cat!.png", "a-red-cube.png", "two_dogs.png"], "text"),
-        (["007-two-dogs.png", "003-a-cat.png"], ["003-a-cat.png", None, "007-two-dogs.png"], "text"),
+        (
+            ["a-red-cube.png", "two_dogs.png", "A cat!.png"],
+            ["A cat!.png", "a-red-cube.png", "two_dogs.png"],
+            "text",
+        ),
+        (
+            ["007-two-dogs.png", "003-a-cat.png"],
+            ["003-a-cat.png", None, "007-two-dogs.png"],
+            "text",
+        ),
     ],
 )
-def test_ways_to_match(files: list[str], expected: list[str | None], way: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_ways_to_match(
+    files: list[str],
+    expected: list[str | None],
+    way: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     caplog.set_level(logging.INFO, "evalkit")
     fill(tmp_path / "pics", *files)
     assert matched(tmp_path / "pics", requests("a cat", "a red cube", "two dogs")) == expected
@@ -68,9 +90,16 @@ def test_ways_to_match(files: list[str], expected: list[str | None], way: str, t
 
 def test_own_ids_win_over_positions(tmp_path: Path) -> None:
     fill(tmp_path / "pics", "1.png", "2.png", "3.png", "000000000139.png")
-    assert matched(tmp_path / "pics", requests("a", "b", "c", ids=["3", "2", "1"])) == ["3.png", "2.png", "1.png"]
+    assert matched(tmp_path / "pics", requests("a", "b", "c", ids=["3", "2", "1"])) == [
+        "3.png",
+        "2.png",
+        "1.png",
+    ]
     fill(tmp_path / "coco", "000000000001.png", "000000000139.png")
-    assert matched(tmp_path / "coco", requests("a", "b", ids=["139", "1"])) == ["000000000139.png", "000000000001.png"]
+    assert matched(tmp_path / "coco", requests("a", "b", ids=["139", "1"])) == [
+        "000000000139.png",
+        "000000000001.png",
+    ]
 
 
 def test_samples_and_duplicates_get_their_own_pictures(tmp_path: Path) -> None:
@@ -85,9 +114,16 @@ def test_samples_and_duplicates_get_their_own_pictures(tmp_path: Path) -> None:
 
 def test_a_list_in_the_folder_wins(tmp_path: Path) -> None:
     fill(tmp_path / "pics", "00000.png", "00001.png", "00002.png")
-    rows = [{"file": "00002.png", "prompt": "a cat "}, {"file": "00000.png", "id": 1}, {"file": "00001.png", "text": "a fish"}]
+    rows = [
+        {"file": "00002.png", "prompt": "a cat "},
+        {"file": "00000.png", "id": 1},
+        {"file": "00001.png", "text": "a fish"},
+    ]
     (tmp_path / "pics/prompts.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
-    assert matched(tmp_path / "pics", requests("a cat", "a dog", ids=["0", "1"])) == ["00002.png", "00000.png"]
+    assert matched(tmp_path / "pics", requests("a cat", "a dog", ids=["0", "1"])) == [
+        "00002.png",
+        "00000.png",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -113,32 +149,52 @@ def test_a_bad_list_is_one_sentence(line: str, tmp_path: Path) -> None:
 
 def test_the_run_keeps_the_list_of_what_is_unmatched(tmp_path: Path) -> None:
     fill(tmp_path / "pics", "00000.png", "logo.png")
-    config = {"models": (str(tmp_path / "pics"),), "prompts": tuple(r.prompt for r in requests("a", "b")), "out": str(tmp_path / "run")}
+    config = {
+        "models": (str(tmp_path / "pics"),),
+        "prompts": tuple(r.prompt for r in requests("a", "b")),
+        "out": str(tmp_path / "run"),
+    }
     run = generate(Config(**config))
-    assert (run.image_folder("pics") / "unmatched.txt").read_text() == "image\tlogo.png\nprompt\t00001-0 b\n"
-    assert [record.status for record in generate(Config(**config)).records("pics")] == ["ok", "bad_request"]  # nothing left to do
+    assert (
+        run.image_folder("pics") / "unmatched.txt"
+    ).read_text() == "image\tlogo.png\nprompt\t00001-0 b\n"
+    assert [record.status for record in generate(Config(**config)).records("pics")] == [
+        "ok",
+        "bad_request",
+    ]  # nothing left to do
     assert [record.memory for record in run.records("pics")] == [0, 0]
 
 
 def test_an_image_twice_in_the_list_is_an_error(tmp_path: Path) -> None:
     fill(tmp_path / "pics", "0.png", "1.png")
-    rows = [{"file": "0.png", "prompt": "a"}, {"file": "1.png", "prompt": "b"}, {"file": "0.png", "prompt": "c"}]
+    rows = [
+        {"file": "0.png", "prompt": "a"},
+        {"file": "1.png", "prompt": "b"},
+        {"file": "0.png", "prompt": "c"},
+    ]
     (tmp_path / "pics/prompts.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
     with pytest.raises(EvalkitError, match=r"Line 3 of .*names '0.png', and so does line 1"):
         matched(tmp_path / "pics", requests("a", "b", "c"))
 
 
-def test_missing_pictures_are_refusals_and_extra_ones_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_missing_pictures_are_refusals_and_extra_ones_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     fill(tmp_path / "pics", "00000.png", "00007.png", "logo.png")
     wanted = requests("a", "b")
     results = folder.load(folder=str(tmp_path / "pics"), requests=wanted)(["b"], [wanted[1].seed])
     assert results == [Refusal("bad_request", "no image in the folder for this prompt")]
     extra, missing = warnings_of(caplog)
-    assert extra == "pics: 2 images belong to no requested prompt and are left out: 00007.png, logo.png"
+    assert (
+        extra
+        == "pics: 2 images belong to no requested prompt and are left out: 00007.png, logo.png"
+    )
     assert missing == "pics: 1 requested images are not there: 00001-0 b"
 
 
-def test_everything_unmatched_is_listed_and_ten_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_everything_unmatched_is_listed_and_ten_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     fill(tmp_path / "pics", "00000.png", *(f"x{at:02d}.png" for at in range(12)))
     wanted = requests("a", *(f"missing\u2028number {at}" for at in range(12)))
     lines = folder.load(folder=str(tmp_path / "pics"), requests=wanted).unmatched.splitlines()
@@ -148,14 +204,21 @@ def test_everything_unmatched_is_listed_and_ten_are_named(tmp_path: Path, caplog
         assert "12 " in warning
         assert warning.endswith(", …")
         assert warning.count(",") == 10
-    assert folder.load(folder=str(tmp_path / "pics"), requests=wanted[:1]).unmatched.count("prompt") == 0
+    assert (
+        folder.load(folder=str(tmp_path / "pics"), requests=wanted[:1]).unmatched.count("prompt")
+        == 0
+    )
 
 
-def test_a_picture_that_is_there_twice_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_picture_that_is_there_twice_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     fill(tmp_path / "pics", "00000.png", "00001.png", "00002.png")
     (tmp_path / "pics/00002.png").write_bytes((tmp_path / "pics/00000.png").read_bytes())
     folder.load(folder=str(tmp_path / "pics"), requests=requests("a", "b", "c"))
-    assert warnings_of(caplog) == ["pics: 1 pictures are there more than once: 00000.png = 00002.png"]
+    assert warnings_of(caplog) == [
+        "pics: 1 pictures are there more than once: 00000.png = 00002.png"
+    ]
 
 
 def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -203,23 +266,48 @@ def test_names_of_downloads_hold_the_prompt() -> None:
 def test_a_folder_of_downloads(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "evalkit")
     texts = ("a dog", "a red circle on the grass", "a cat")
-    names = [f"ann_{slug(text).replace('-', '_')}_{UUIDS[at]}_{sample}.png" for at, text in enumerate(texts[:2]) for sample in range(4)]
+    names = [
+        f"ann_{slug(text).replace('-', '_')}_{UUIDS[at]}_{sample}.png"
+        for at, text in enumerate(texts[:2])
+        for sample in range(4)
+    ]
     fill(tmp_path / "pics", *names[::-1], "ann_a_fish_" + UUIDS[9] + ".png")
-    assert matched(tmp_path / "pics", requests(*texts, per_prompt=4)) == [*names, None, None, None, None]
+    assert matched(tmp_path / "pics", requests(*texts, per_prompt=4)) == [
+        *names,
+        None,
+        None,
+        None,
+        None,
+    ]
     assert "by prompt text in the file name" in caplog.text
-    assert f"image\tann_a_fish_{UUIDS[9]}.png" in folder.load(folder=str(tmp_path / "pics"), requests=requests(*texts)).unmatched
+    assert (
+        f"image\tann_a_fish_{UUIDS[9]}.png"
+        in folder.load(folder=str(tmp_path / "pics"), requests=requests(*texts)).unmatched
+    )
 
 
 @settings(deadline=None)
 @given(
-    texts=st.lists(st.text("abc dé'.,-日", min_size=1, max_size=30).filter(slug), min_size=2, max_size=5, unique_by=slug),
-    user=st.sampled_from(["ann", "ann_x", "x1"]),  # no word of a prompt: "ann_b_a" may be ann's "b a" or ann b's "a", and is then left out
+    texts=st.lists(
+        st.text("abc dé'.,-日", min_size=1, max_size=30).filter(slug),
+        min_size=2,
+        max_size=5,
+        unique_by=slug,
+    ),
+    user=st.sampled_from(
+        ["ann", "ann_x", "x1"]
+    ),  # no word of a prompt: "ann_b_a" may be ann's "b a" or ann b's "a", and is then left out
 )
 def test_every_prompt_is_found_again_in_its_download(texts: list[str], user: str) -> None:
-    names = {f"{user}_{slug(text).replace('-', '_')}_{UUIDS[at]}": slug(text) for at, text in enumerate(texts)}
+    names = {
+        f"{user}_{slug(text).replace('-', '_')}_{UUIDS[at]}": slug(text)
+        for at, text in enumerate(texts)
+    }
     found = prompts_in_names(list(names), texts)
     assert all(
-        slug(text) in found.values() for text in texts if all(not slug(text).startswith(slug(other)) for other in texts if other != text)
+        slug(text) in found.values()
+        for text in texts
+        if all(not slug(text).startswith(slug(other)) for other in texts if other != text)
     )
     assert all(found[name] == names[name] for name in found)
 
@@ -241,7 +329,9 @@ def test_all_bad_pictures_are_named_before_anything_is_made(tmp_path: Path) -> N
     with pytest.raises(EvalkitError, match=r"2 of 4 images .*1\.png .*3\.png"):
         generate(
             Config(
-                models=(str(tmp_path / "pics"),), prompts=tuple(r.prompt for r in requests("a", "b", "c", "d")), out=str(tmp_path / "run")
+                models=(str(tmp_path / "pics"),),
+                prompts=tuple(r.prompt for r in requests("a", "b", "c", "d")),
+                out=str(tmp_path / "run"),
             )
         )
     assert not (tmp_path / "run").exists()
@@ -260,18 +350,24 @@ def test_transparency_needs_a_word_and_is_recorded(tmp_path: Path) -> None:
     run = generate(Config(**config, options={"pics": {"alpha": "white"}}))
     assert run.records("pics")[0].extra == "transparency composited on white"
     with pytest.raises(EvalkitError, match="expected refuse, white or black"):
-        generate(Config(**config | {"out": str(tmp_path / "2")}, options={"pics": {"alpha": "pink"}}))
+        generate(
+            Config(**config | {"out": str(tmp_path / "2")}, options={"pics": {"alpha": "pink"}})
+        )
 
 
 def test_a_finished_run_is_a_model_by_its_prompts(tmp_path: Path) -> None:
     first = generate(
         Config(
-            models=("models_for_tests:refuses",), prompts=tuple(r.prompt for r in requests("a gun", "b", "c", "b")), out=str(tmp_path / "a")
+            models=("models_for_tests:refuses",),
+            prompts=tuple(r.prompt for r in requests("a gun", "b", "c", "b")),
+            out=str(tmp_path / "a"),
         )
     )
     images = first.image_folder("models_for_tests:refuses")
     wanted = requests("c", "b", "a gun", "new", "b")
-    results = folder.load(folder=str(images), requests=wanted)([r.prompt.text for r in wanted], [r.seed for r in wanted])
+    results = folder.load(folder=str(images), requests=wanted)(
+        [r.prompt.text for r in wanted], [r.seed for r in wanted]
+    )
     assert [result if isinstance(result, Refusal) else result.tobytes() for result in results] == [
         picture_bytes(images / "00002-0.png"),
         picture_bytes(images / "00001-0.png"),

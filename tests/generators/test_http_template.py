@@ -1,4 +1,6 @@
-"""Templates: how they are read and what mistakes cost, and every recipe against a local server of the service's shape."""
+"""Templates: how they are read and what mistakes cost, and every recipe against a local server of
+the service's shape.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ def environment(monkeypatch):
     for name in (*VARIABLES.values(), "TEST_KEY"):
         monkeypatch.setenv(name, KEY)
     monkeypatch.setattr(received, "_PAUSE", 0.01)
-    monkeypatch.setattr(template_polling, "sleep", lambda seconds: time.sleep(min(seconds, 0.01)))  # the recipes ask every second
+    monkeypatch.setattr(
+        template_polling, "sleep", lambda seconds: time.sleep(min(seconds, 0.01))
+    )  # the recipes ask every second
 
 
 @pytest.fixture
@@ -61,7 +65,8 @@ def template(tmp_path):
     return make
 
 
-# --- paths ---------------------------------------------------------------------------------------------------------------
+# --- paths
+# ---------------------------------------------------------------------------------------------------------------
 def test_paths_find_what_they_name():
     value = {"a": [{"b": 1}, {"b": 2}, {"c": None}], "x-y": {"z": "t"}, "n": None}
     cases = {
@@ -78,36 +83,73 @@ def test_paths_find_what_they_name():
     for path, expected in cases.items():
         assert lookup(parse_path(path), value) == expected, path
     assert lookup(parse_path("[0].a"), [{"a": 3}]) == [3]
-    assert lookup(parse_path("output[0]"), {"output": "https://x"}) == []  # an index into a text is no item
+    assert (
+        lookup(parse_path("output[0]"), {"output": "https://x"}) == []
+    )  # an index into a text is no item
 
 
 @pytest.mark.parametrize(
-    "path", ["", ".", "a.", ".a", "a..b", "a[", "a[]", "a[x]", "a[0", "a b", "a[0]b", "$.a[?(@.b)]", "a.[0]", "a[1.5]"]
+    "path",
+    [
+        "",
+        ".",
+        "a.",
+        ".a",
+        "a..b",
+        "a[",
+        "a[]",
+        "a[x]",
+        "a[0",
+        "a b",
+        "a[0]b",
+        "$.a[?(@.b)]",
+        "a.[0]",
+        "a[1.5]",
+    ],
 )
 def test_paths_that_are_not_well_formed(path):
     assert parse_path(path) is None
 
 
-# --- reading -------------------------------------------------------------------------------------------------------------
+# --- reading
+# -------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("url = ", r"not valid TOML: .*line 1"),
         (SMALL + "\nx = [1,\n\n", r"not valid TOML: .*line 1\d"),
         (SMALL.replace("prompt = ", "prompt ="), None),
-        (SMALL.replace('url = "https', 'uri = "https'), r"unknown field uri\. Did you mean 'url'\?"),
-        (SMALL.replace('image = "image"', 'imgae = "image"'), r"unknown field answer\.imgae\. Did you mean 'image'\?"),
-        (SMALL.replace('image = "image"', 'image = "data[0"'), r"answer\.image 'data\[0'; expected a path"),
+        (
+            SMALL.replace('url = "https', 'uri = "https'),
+            r"unknown field uri\. Did you mean 'url'\?",
+        ),
+        (
+            SMALL.replace('image = "image"', 'imgae = "image"'),
+            r"unknown field answer\.imgae\. Did you mean 'image'\?",
+        ),
+        (
+            SMALL.replace('image = "image"', 'image = "data[0"'),
+            r"answer\.image 'data\[0'; expected a path",
+        ),
         (SMALL.replace('image = "image"', ""), r"answer\.image missing"),
-        (SMALL.replace('image = "image"', "image = 3"), r"answer\.image 3; expected a text or a list"),
+        (
+            SMALL.replace('image = "image"', "image = 3"),
+            r"answer\.image 3; expected a text or a list",
+        ),
         (SMALL.replace("{prompt}", "a cat"), r"body without \{prompt\}"),
-        (SMALL.replace('"{prompt}"', '"{prompt} {sede}"'), r"body\.prompt with \{sede\}; expected \{prompt\}, \{seed\}"),
+        (
+            SMALL.replace('"{prompt}"', '"{prompt} {sede}"'),
+            r"body\.prompt with \{sede\}; expected \{prompt\}, \{seed\}",
+        ),
         (SMALL.replace('"{prompt}"', '["{prompt}", "{x}"]'), r"body\.prompt\[1\] with \{x\}"),
         (
             SMALL.replace('{ env = "TEST_KEY", prefix = "Bearer " }', '"Bearer abc"'),
             r"headers\.Authorization given as a text; expected keys from",
         ),
-        (SMALL.replace('{ env = "TEST_KEY", prefix = "Bearer " }', '{ prefix = "Bearer " }'), r"headers\.Authorization without env"),
+        (
+            SMALL.replace('{ env = "TEST_KEY", prefix = "Bearer " }', '{ prefix = "Bearer " }'),
+            r"headers\.Authorization without env",
+        ),
         (SMALL.replace("env =", "enw ="), r"unknown field headers\.Authorization\.enw"),
         ("method = 'DELETE'\n" + SMALL, r"method 'DELETE'; expected one of POST, GET, PUT"),
         ("method = 'GET'\n" + SMALL, r"body there, though the method is GET"),
@@ -120,13 +162,20 @@ def test_paths_that_are_not_well_formed(path):
         ("image_hosts = ['https://a.b']\n" + SMALL, r"image_hosts .* holds 'https://a.b'"),
         ("image_hosts = [1]\n" + SMALL, r"image_hosts \[1\]"),
         (SMALL + "[poll]\nurl = 'u'\nstate = 's'", r"poll\.done missing"),
-        (SMALL + "[poll]\nurl = 'u u'\nstate = 's'\ndone = ['x']", r"poll\.url 'u u'; expected a path"),
-        (SMALL + "[[rule]]\noutcome = 'refused'\npath = 'a'", r"rule 1\.outcome 'refused'; expected one of refused_input"),
+        (
+            SMALL + "[poll]\nurl = 'u u'\nstate = 's'\ndone = ['x']",
+            r"poll\.url 'u u'; expected a path",
+        ),
+        (
+            SMALL + "[[rule]]\noutcome = 'refused'\npath = 'a'",
+            r"rule 1\.outcome 'refused'; expected one of refused_input",
+        ),
         (SMALL + "[[rule]]\noutcome = 'ok'\npath = 'a'", r"rule 1\.outcome 'ok'"),
         (SMALL + "[[rule]]\noutcome = 'quota'", r"rule 1 without a condition"),
         (SMALL + "[[rule]]\nstatus = 42\noutcome = 'quota'", r"rule 1\.status 42"),
         (
-            SMALL + "[[rule]]\npath = 'a'\noutcome = 'quota'\n[[rule]]\npath = 'a'\nmatches = '('\noutcome = 'quota'",
+            SMALL
+            + "[[rule]]\npath = 'a'\noutcome = 'quota'\n[[rule]]\npath = 'a'\nmatches = '('\noutcome = 'quota'",
             r"rule 2\.matches no regular",
         ),
         (SMALL.replace("https://", "ftp://"), None),
@@ -170,15 +219,24 @@ def test_mistakes_before_the_first_request(tmp_path, monkeypatch):
 def test_a_spec_names_a_recipe_or_a_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own.toml").write_text(SMALL)
-    for spec, name in (("http-template:own.toml", "own"), ("http-template:bfl", "bfl"), (f"http-template:{tmp_path}/own.toml", "own")):
+    for spec, name in (
+        ("http-template:own.toml", "own"),
+        ("http-template:bfl", "bfl"),
+        (f"http-template:{tmp_path}/own.toml", "own"),
+    ):
         (model,) = plugins.models([spec], {})
         assert model.label == spec
-        assert plugins.load_generator(model, "cpu", []).fingerprint.startswith(f"http-template/1 {name} https://")
-    (model,) = plugins.models(["http-template"], {"http-template": {"template": "own.toml", "price": "0.5"}})
+        assert plugins.load_generator(model, "cpu", []).fingerprint.startswith(
+            f"http-template/1 {name} https://"
+        )
+    (model,) = plugins.models(
+        ["http-template"], {"http-template": {"template": "own.toml", "price": "0.5"}}
+    )
     assert plugins.load_generator(model, "cpu", []).price == 0.5
 
 
-# --- what is sent --------------------------------------------------------------------------------------------------------
+# --- what is sent
+# --------------------------------------------------------------------------------------------------------
 NASTY = st.text(st.characters(codec="utf-8"), min_size=1, max_size=60) | st.sampled_from(
     ['{seed} "}', "\\u0022", "{prompt}", "a\r\nX: y", "--x"]
 )
@@ -187,22 +245,47 @@ NASTY = st.text(st.characters(codec="utf-8"), min_size=1, max_size=60) | st.samp
 @settings(max_examples=60, deadline=None)
 @given(prompt=NASTY, seed=st.integers(0, 2**63 - 1))
 def test_a_prompt_arrives_as_it_is_and_breaks_out_of_nothing(prompt, seed):
-    """In JSON, nested, beside other places; the body has the template's own shape, whatever the prompt holds."""
+    """In JSON, nested, beside other places; the body has the template's own shape, whatever the
+    prompt holds.
+    """
     text = SMALL.replace(
-        'prompt = "{prompt}"', 'input = [{ text = "A picture: {prompt}!", seed = "{seed}", size = "{width}/{height}", keep = true }]'
+        'prompt = "{prompt}"',
+        'input = [{ text = "A picture: {prompt}!", seed = "{seed}", size = "{width}/{height}", keep = true }]',
     )
     described = parse_template(text + "", "x.toml")
     body = json.loads(
-        json.dumps(_filled(described.body, {"prompt": prompt, "seed": seed, "width": 64, "height": 32, "size": "64x32", "model": "m"}))
+        json.dumps(
+            _filled(
+                described.body,
+                {
+                    "prompt": prompt,
+                    "seed": seed,
+                    "width": 64,
+                    "height": 32,
+                    "size": "64x32",
+                    "model": "m",
+                },
+            )
+        )
     )
-    assert body == {"input": [{"text": f"A picture: {prompt}!", "seed": seed, "size": "64/32", "keep": True}]}
+    assert body == {
+        "input": [{"text": f"A picture: {prompt}!", "seed": seed, "size": "64/32", "keep": True}]
+    }
 
 
 @pytest.mark.parametrize(
-    "prompt", ['a "cat" {seed}', 'x\r\n--boundary\r\nContent-Disposition: form-data; name="admin"\r\n\r\n1', "\U0001f408 é", "\ud800"]
+    "prompt",
+    [
+        'a "cat" {seed}',
+        'x\r\n--boundary\r\nContent-Disposition: form-data; name="admin"\r\n\r\n1',
+        "\U0001f408 é",
+        "\ud800",
+    ],
 )
 def test_a_prompt_in_a_form_is_one_field(template, prompt):
-    text = "encoding = 'multipart'\n" + SMALL.replace('prompt = "{prompt}"', 'prompt = "{prompt}"\nseed = "{seed}"')
+    text = "encoding = 'multipart'\n" + SMALL.replace(
+        'prompt = "{prompt}"', 'prompt = "{prompt}"\nseed = "{seed}"'
+    )
     with serving(lambda seen: answer(200, {"image": TEXT})) as server:
         assert template(text, server.url).request(prompt, 5, 0).status == "ok"
     (seen,) = server.seen
@@ -226,14 +309,23 @@ def test_places_in_the_url_are_quoted(template):
 
 
 def test_headers_seeds_and_further_fields(template):
-    text = "seed_min = 1\nseed_max = 10\n" + SMALL.replace('"{prompt}"', '"{prompt}"\nseed = "{seed}"\ninner = { a = 1, b = 2 }')
+    text = "seed_min = 1\nseed_max = 10\n" + SMALL.replace(
+        '"{prompt}"', '"{prompt}"\nseed = "{seed}"\ninner = { a = 1, b = 2 }'
+    )
     with serving(lambda seen: answer(200, {"image": TEXT})) as server:
-        service = template(text, server.url, model="big/model", extra='{"inner": {"b": 3}, "new": [1]}')
+        service = template(
+            text, server.url, model="big/model", extra='{"inner": {"b": 3}, "new": [1]}'
+        )
         assert [service.request("x", seed, 0).status for seed in (0, 9, 10, 2**62)] == ["ok"] * 4
     assert {seen.path for seen in server.seen} == {"/v1/big/model"}
     assert server.seen[0].headers["authorization"] == f"Bearer {KEY}"
     assert [seen.json()["seed"] for seen in server.seen] == [1, 10, 1, 1 + 2**62 % 10]
-    assert server.seen[0].json() == {"prompt": "x", "seed": 1, "inner": {"a": 1, "b": 3}, "new": [1]}
+    assert server.seen[0].json() == {
+        "prompt": "x",
+        "seed": 1,
+        "inner": {"a": 1, "b": 3},
+        "new": [1],
+    }
 
 
 def test_the_fingerprint_holds_the_template(template):
@@ -242,10 +334,14 @@ def test_the_fingerprint_holds_the_template(template):
         (SMALL, {"alpha": "black"}),
     )}  # fmt: skip
     assert len(marks) == 6
-    assert all(KEY not in mark and mark.startswith("http-template/1 service https://h.example.com model=") for mark in marks)
+    assert all(
+        KEY not in mark and mark.startswith("http-template/1 service https://h.example.com model=")
+        for mark in marks
+    )
 
 
-# --- what comes back -----------------------------------------------------------------------------------------------------
+# --- what comes back
+# -----------------------------------------------------------------------------------------------------
 def test_rules_speak_before_the_status_and_a_failing_server_is_no_refusal(template):
     rules = (
         SMALL
@@ -294,14 +390,25 @@ retry_after = "wait"
 
 def test_notes_and_costs_come_from_the_answer(template):
     text = "price = 0.5\n" + SMALL + 'note = "revised"\ncost = ["usage.cost", "cost"]\n'
-    for body, cost in (({"usage": {"cost": 0.03}}, 0.03), ({"cost": "0.02"}, 0.02), ({"cost": "nan"}, 0.5), ({"cost": -1}, 0.5), ({}, 0.5)):
-        with serving(lambda seen, body=body: answer(200, {"image": TEXT, "revised": "a fat cat", **body})) as server:
+    for body, cost in (
+        ({"usage": {"cost": 0.03}}, 0.03),
+        ({"cost": "0.02"}, 0.02),
+        ({"cost": "nan"}, 0.5),
+        ({"cost": -1}, 0.5),
+        ({}, 0.5),
+    ):
+        with serving(
+            lambda seen, body=body: answer(200, {"image": TEXT, "revised": "a fat cat", **body})
+        ) as server:
             result = template(text, server.url).request("x", 1, 0)
         assert (result.status, result.cost, result.note) == ("ok", cost, "a fat cat")
 
 
 def test_a_service_that_echoes_the_key_is_not_repeated(template):
-    text = SMALL + 'note = "note"\n[[rule]]\npath = "reason"\nvalues = ["BAD"]\noutcome = "refused_input"\n'
+    text = (
+        SMALL
+        + 'note = "note"\n[[rule]]\npath = "reason"\nvalues = ["BAD"]\noutcome = "refused_input"\n'
+    )
     for reply in (
         answer(401, {"detail": KEY}),
         answer(400, {"reason": "BAD", "message": f"Bearer {KEY}"}),
@@ -314,7 +421,8 @@ def test_a_service_that_echoes_the_key_is_not_repeated(template):
         assert KEY[:12].lower() not in f"{result!r} {service!r} {vars(service)}".lower()
 
 
-# --- polling -------------------------------------------------------------------------------------------------------------
+# --- polling
+# -------------------------------------------------------------------------------------------------------------
 POLLED = (
     SMALL
     + """
@@ -338,7 +446,9 @@ def polled(template, looks: list[bytes], first: dict | None = None, text: str = 
 
     def script(seen):
         if seen.method == "POST":
-            return answer(201, {"next": f"{server.url}/state", "state": "NEW"} if first is None else first)
+            return answer(
+                201, {"next": f"{server.url}/state", "state": "NEW"} if first is None else first
+            )
         assert seen.headers["authorization"] == f"Bearer {KEY}"
         return looks[min(sum(item.method == "GET" for item in server.seen), len(looks)) - 1]
 
@@ -355,8 +465,13 @@ def test_a_request_in_the_background_is_waited_for(template):
     result, looks = polled(template, [BUSY, BUSY, DONE])
     assert (result.status, looks, result.cost) == ("ok", 3, 0.1)
     assert result.image.tobytes() == picture("a cat").tobytes()
-    result, looks = polled(template, [BUSY], first={"state": "DONE", "image": TEXT})  # ready at once
-    assert (result.status, looks) == ("ambiguous", 0)  # without a URL to ask, though nothing has to be asked
+    result, looks = polled(
+        template, [BUSY], first={"state": "DONE", "image": TEXT}
+    )  # ready at once
+    assert (result.status, looks) == (
+        "ambiguous",
+        0,
+    )  # without a URL to ask, though nothing has to be asked
 
 
 def test_passing_trouble_while_waiting_is_waited_out(template):
@@ -379,7 +494,8 @@ def test_passing_trouble_while_waiting_is_waited_out(template):
         (answer(200, {"state": "FAILED", "reason": "UNSAFE"}), "refused_output", "UNSAFE"),
         (answer(200, {"state": "FAILED", "error": "out of memory"}), "transient", "out of memory"),
         (answer(200, {"state": "DONE"}), "malformed", "no image"),
-        # taken, and its end unknown: never sent again by itself, so neither transient nor rate limited
+        # taken, and its end unknown: never sent again by itself, so neither transient nor rate
+        # limited
         (answer(404, {"detail": "no such task"}), "ambiguous", "no such task"),
         (answer(401, {}), "ambiguous", "HTTP 401"),
         (BUSY, "ambiguous", "not finished within 0.5 s (its state is BUSY)"),
@@ -398,7 +514,16 @@ def test_every_end_of_waiting(template, look, status, words):
 
 
 @pytest.mark.parametrize(
-    "url", ["https://evil.org/state", "http://169.254.169.254/", "http://127.0.0.1:1/x", "http://localhost:80/", "", None, 7]
+    "url",
+    [
+        "https://evil.org/state",
+        "http://169.254.169.254/",
+        "http://127.0.0.1:1/x",
+        "http://localhost:80/",
+        "",
+        None,
+        7,
+    ],
 )
 def test_the_key_is_never_taken_to_a_place_that_an_answer_makes_up(template, url, monkeypatch):
     result, looks = polled(template, [DONE], first={"next": url, "state": "NEW"})
@@ -408,18 +533,23 @@ def test_the_key_is_never_taken_to_a_place_that_an_answer_makes_up(template, url
 
 def test_the_key_does_not_reach_another_server_of_the_same_machine(template):
     with serving(lambda seen: DONE) as other:
-        result, looks = polled(template, [DONE], first={"next": f"{other.url}/state", "state": "NEW"})
+        result, looks = polled(
+            template, [DONE], first={"next": f"{other.url}/state", "state": "NEW"}
+        )
     assert (result.status, looks, other.seen) == ("ambiguous", 0, [])
 
 
 def test_a_poll_url_may_be_built_from_the_answer(template):
-    with serving(lambda seen: answer(200, {"id": "a/b?c", "state": "NEW"}) if seen.method == "POST" else DONE) as server:
+    with serving(
+        lambda seen: answer(200, {"id": "a/b?c", "state": "NEW"}) if seen.method == "POST" else DONE
+    ) as server:
         text = POLLED.replace('url = "next"', f'url = "{server.url}/result?id={{id}}"')
         assert template(text, server.url).request("x", 1, 0).status == "ok"
     assert server.seen[1].path == "/result?id=a%2Fb%3Fc"
 
 
-# --- recipes -------------------------------------------------------------------------------------------------------------
+# --- recipes
+# -------------------------------------------------------------------------------------------------------------
 def test_every_recipe_is_tested_here_and_says_what_it_was_checked_against():
     assert set(recipes()) == set(VARIABLES)
     for name in recipes():
@@ -431,17 +561,27 @@ def test_every_recipe_is_tested_here_and_says_what_it_was_checked_against():
 def run_recipe(name: str, script, **options):
     """One request of a recipe, with the service's own hosts replaced by the local server."""
     with serving(lambda seen: script(seen, server.url)) as server:
-        result = load(template=name, base_url=server.url, **options).request('a "cat"', 2**40 + 3, 0)
+        result = load(template=name, base_url=server.url, **options).request(
+            'a "cat"', 2**40 + 3, 0
+        )
     return result, server.seen
 
 
 def candidate(parts: list, reason: str = "STOP", **more) -> dict:
-    return {"candidates": [{"content": {"parts": parts, "role": "model"}, "finishReason": reason, "index": 0}], "modelVersion": "x", **more}
+    return {
+        "candidates": [
+            {"content": {"parts": parts, "role": "model"}, "finishReason": reason, "index": 0}
+        ],
+        "modelVersion": "x",
+        **more,
+    }
 
 
 def test_gemini():
     inline = {"inlineData": {"mimeType": "image/png", "data": TEXT}}
-    result, (seen,) = run_recipe("gemini", lambda seen, url: answer(200, candidate([{"text": "Here you are"}, inline])))
+    result, (seen,) = run_recipe(
+        "gemini", lambda seen, url: answer(200, candidate([{"text": "Here you are"}, inline]))
+    )
     assert result.status == "ok"
     assert result.image.tobytes() == picture("a cat").tobytes()
     assert seen.path == "/v1beta/models/gemini-3.1-flash-image-preview:generateContent"
@@ -450,30 +590,73 @@ def test_gemini():
         "contents": [{"role": "user", "parts": [{"text": 'a "cat"'}]}],
         "generationConfig": {"responseModalities": ["IMAGE"]},
     }
-    quota = {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [{"quotaId": "GenerateRequestsPer{}PerProjectPerModel"}]}
+    quota = {
+        "@type": "type.googleapis.com/google.rpc.QuotaFailure",
+        "violations": [{"quotaId": "GenerateRequestsPer{}PerProjectPerModel"}],
+    }
     retry = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34s"}
 
     def exhausted(period: str) -> dict:
         details = [json.loads(json.dumps(quota).replace("{}", period)), retry]
-        return {"error": {"code": 429, "message": "You exceeded your current quota", "status": "RESOURCE_EXHAUSTED", "details": details}}
+        return {
+            "error": {
+                "code": 429,
+                "message": "You exceeded your current quota",
+                "status": "RESOURCE_EXHAUSTED",
+                "details": details,
+            }
+        }
 
     cases = [
         (answer(200, candidate([], "IMAGE_SAFETY")), "refused_output", "IMAGE_SAFETY", None),
-        (answer(200, candidate([{"text": "I cannot"}], "IMAGE_PROHIBITED_CONTENT")), "refused_output", "IMAGE_PROHIBITED_CONTENT", None),
+        (
+            answer(200, candidate([{"text": "I cannot"}], "IMAGE_PROHIBITED_CONTENT")),
+            "refused_output",
+            "IMAGE_PROHIBITED_CONTENT",
+            None,
+        ),
         (answer(200, candidate([], "NO_IMAGE")), "refused_output", "NO_IMAGE", None),
-        (answer(200, {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}}), "refused_input", "PROHIBITED_CONTENT", None),
+        (
+            answer(200, {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}}),
+            "refused_input",
+            "PROHIBITED_CONTENT",
+            None,
+        ),
         (answer(200, candidate([{"text": "a poem"}])), "malformed", "no image", None),
         (answer(429, exhausted("Minute")), "rate_limited", "current quota", 34.0),
         (answer(429, exhausted("Day")), "quota", "PerDay", None),
         (
-            answer(400, {"error": {"message": "API key not valid", "details": [{"reason": "API_KEY_INVALID"}]}}),
+            answer(
+                400,
+                {
+                    "error": {
+                        "message": "API key not valid",
+                        "details": [{"reason": "API_KEY_INVALID"}],
+                    }
+                },
+            ),
             "auth",
             "API key not valid",
             None,
         ),
-        (answer(400, {"error": {"message": "Invalid JSON payload"}}), "bad_request", "Invalid JSON", None),
-        (answer(404, {"error": {"message": "models/x is not found"}}), "bad_request", "not found", None),
-        (answer(503, {"error": {"message": "The model is overloaded"}}), "transient", "overloaded", None),
+        (
+            answer(400, {"error": {"message": "Invalid JSON payload"}}),
+            "bad_request",
+            "Invalid JSON",
+            None,
+        ),
+        (
+            answer(404, {"error": {"message": "models/x is not found"}}),
+            "bad_request",
+            "not found",
+            None,
+        ),
+        (
+            answer(503, {"error": {"message": "The model is overloaded"}}),
+            "transient",
+            "overloaded",
+            None,
+        ),
     ]
     for reply, status, words, wait in cases:
         result, _ = run_recipe("gemini", lambda seen, url, reply=reply: reply)
@@ -509,19 +692,36 @@ def test_replicate(single):
         ("POST", "/v1/models/owner/name/predictions"), ("GET", "/v1/predictions/p1"), ("GET", "/files/out-0.png"),
     ]  # fmt: skip
     assert seen[0].headers["authorization"] == f"Bearer {KEY}"
-    assert seen[0].json()["input"] == {"prompt": 'a "cat"', "seed": (2**40 + 3) % 2**31, "num_outputs": 1, "output_format": "png"}
+    assert seen[0].json()["input"] == {
+        "prompt": 'a "cat"',
+        "seed": (2**40 + 3) % 2**31,
+        "num_outputs": 1,
+        "output_format": "png",
+    }
 
 
 def test_replicate_refuses_and_fails():
     for reply, status in (
-        (lambda url: prediction("failed", url, error="NSFW content detected. Try running it again."), "refused_output"),
-        (lambda url: prediction("failed", url, error="The input or output was flagged as sensitive. (E005)"), "refused_output"),
+        (
+            lambda url: prediction(
+                "failed", url, error="NSFW content detected. Try running it again."
+            ),
+            "refused_output",
+        ),
+        (
+            lambda url: prediction(
+                "failed", url, error="The input or output was flagged as sensitive. (E005)"
+            ),
+            "refused_output",
+        ),
         (lambda url: prediction("failed", url, error="CUDA out of memory"), "transient"),
         (lambda url: prediction("canceled", url), "transient"),
         (lambda url: prediction("succeeded", url, []), "malformed"),
         (lambda url: prediction("succeeded", url, ["https://evil.org/x.png"]), "malformed"),
     ):
-        result, seen = run_recipe("replicate", lambda seen, url, reply=reply: answer(201, reply(url)))
+        result, seen = run_recipe(
+            "replicate", lambda seen, url, reply=reply: answer(201, reply(url))
+        )
         assert result.status == status, result
         assert len(seen) == 1
     for reply, status in (
@@ -537,7 +737,12 @@ def queue(result_reply):
         if seen.path == "/files/0.png":
             return answer(200, png("a cat"), "image/png")
         base = f"{url}/fal-ai/flux/requests/r1"
-        urls = {"request_id": "r1", "status_url": f"{base}/status", "response_url": base, "cancel_url": f"{base}/cancel"}
+        urls = {
+            "request_id": "r1",
+            "status_url": f"{base}/status",
+            "response_url": base,
+            "cancel_url": f"{base}/cancel",
+        }
         if seen.method == "POST":
             return answer(200, {"status": "IN_QUEUE", **urls})
         if seen.path.endswith("/status"):
@@ -549,7 +754,14 @@ def queue(result_reply):
 
 def test_fal():
     def images(url, nsfw=False):
-        return answer(200, {"images": [{"url": f"{url}/files/0.png", "content_type": "image/png"}], "seed": 1, "has_nsfw_concepts": [nsfw]})
+        return answer(
+            200,
+            {
+                "images": [{"url": f"{url}/files/0.png", "content_type": "image/png"}],
+                "seed": 1,
+                "has_nsfw_concepts": [nsfw],
+            },
+        )
 
     result, seen = run_recipe("fal", queue(images), size="512x768")
     assert result.status == "ok", result
@@ -558,35 +770,72 @@ def test_fal():
     assert seen[0].json()["image_size"] == {"width": 512, "height": 768}
     assert [item.path.rpartition("/")[2] for item in seen] == ["schnell", "status", "r1", "0.png"]
     assert run_recipe("fal", queue(lambda url: images(url, True)))[0].status == "refused_output"
-    blocked = {"detail": [{"loc": ["body", "prompt"], "msg": "The content could not be processed", "type": "content_policy_violation"}]}
+    blocked = {
+        "detail": [
+            {
+                "loc": ["body", "prompt"],
+                "msg": "The content could not be processed",
+                "type": "content_policy_violation",
+            }
+        ]
+    }
     result, _ = run_recipe("fal", queue(lambda url: answer(422, blocked)))
     assert (result.status, "could not be processed" in result.detail) == ("refused_input", True)
     wrong = {"detail": [{"loc": ["body", "seed"], "msg": "too large", "type": "less_than_equal"}]}
     assert run_recipe("fal", queue(lambda url: answer(422, wrong)))[0].status == "bad_request"
-    assert run_recipe("fal", queue(lambda url: answer(500, {"detail": "failed"})))[0].status == "transient"
-    assert run_recipe("fal", queue(lambda url: answer(504, {"detail": "timeout"})))[0].status == "ambiguous"
-    assert run_recipe("fal", queue(lambda url: answer(429, {"detail": "slow"})))[0].status == "ambiguous"  # made: not to be sent again
-    result, _ = run_recipe("fal", lambda seen, url: answer(403, {"detail": "User is locked. Reason: Exhausted balance."}))
+    assert (
+        run_recipe("fal", queue(lambda url: answer(500, {"detail": "failed"})))[0].status
+        == "transient"
+    )
+    assert (
+        run_recipe("fal", queue(lambda url: answer(504, {"detail": "timeout"})))[0].status
+        == "ambiguous"
+    )
+    assert (
+        run_recipe("fal", queue(lambda url: answer(429, {"detail": "slow"})))[0].status
+        == "ambiguous"
+    )  # made: not to be sent again
+    result, _ = run_recipe(
+        "fal",
+        lambda seen, url: answer(403, {"detail": "User is locked. Reason: Exhausted balance."}),
+    )
     assert result.status == "quota"
     assert run_recipe("fal", lambda seen, url: answer(401, {"detail": "no"}))[0].status == "auth"
 
 
 def test_stability():
     good = {"image": TEXT, "finish_reason": "SUCCESS", "seed": 4}
-    result, (seen,) = run_recipe("stability", lambda seen, url: answer(200, good, "application/json; type=image/png"))
+    result, (seen,) = run_recipe(
+        "stability", lambda seen, url: answer(200, good, "application/json; type=image/png")
+    )
     assert result.status == "ok", result
     assert seen.path == "/v2beta/stable-image/generate/core"
     assert seen.headers["accept"] == "application/json"
     assert seen.headers["authorization"] == f"Bearer {KEY}"
     fields = re.findall(rb'name="(\w+)"\r\n\r\n(.*?)\r\n--', seen.body, re.DOTALL)
-    assert dict(fields) == {b"prompt": b'a "cat"', b"seed": str(1 + (2**40 + 3) % 4294967294).encode(), b"output_format": b"png"}
+    assert dict(fields) == {
+        b"prompt": b'a "cat"',
+        b"seed": str(1 + (2**40 + 3) % 4294967294).encode(),
+        b"output_format": b"png",
+    }
     for reply, status in (
         (answer(200, {**good, "finish_reason": "CONTENT_FILTERED"}), "refused_output"),
-        (answer(403, {"id": "1", "name": "content_moderation", "errors": ["Your request was flagged"]}), "refused_input"),
+        (
+            answer(
+                403,
+                {"id": "1", "name": "content_moderation", "errors": ["Your request was flagged"]},
+            ),
+            "refused_input",
+        ),
         (answer(403, {"id": "1", "name": "forbidden", "errors": ["no"]}), "auth"),
         (answer(402, {"id": "1", "name": "payment_required", "errors": ["no credits"]}), "quota"),
         (answer(400, {"id": "1", "name": "bad_request", "errors": ["seed: wrong"]}), "bad_request"),
-        (answer(429, {"id": "1", "name": "rate_limit", "errors": ["150 requests in 10 seconds"]}), "rate_limited"),
+        (
+            answer(
+                429, {"id": "1", "name": "rate_limit", "errors": ["150 requests in 10 seconds"]}
+            ),
+            "rate_limited",
+        ),
     ):
         assert run_recipe("stability", lambda seen, url, reply=reply: reply)[0].status == status
 
@@ -602,12 +851,25 @@ def test_black_forest_labs():
         if seen.method == "POST":
             return answer(200, {"id": "t1", "polling_url": f"{url}/v1/get_result?id=t1"})
         state = next(looks)
-        return answer(200, {"id": "t1", "status": state, "result": {"sample": f"{url}/files/sample.png"} if state == "Ready" else None})
+        return answer(
+            200,
+            {
+                "id": "t1",
+                "status": state,
+                "result": {"sample": f"{url}/files/sample.png"} if state == "Ready" else None,
+            },
+        )
 
     result, seen = run_recipe("bfl", script)
     assert result.status == "ok", result
     assert seen[0].path == "/v1/flux-2-pro"
-    assert seen[0].json() == {"prompt": 'a "cat"', "seed": (2**40 + 3) % 2**31, "width": 1024, "height": 1024, "output_format": "png"}
+    assert seen[0].json() == {
+        "prompt": 'a "cat"',
+        "seed": (2**40 + 3) % 2**31,
+        "width": 1024,
+        "height": 1024,
+        "output_format": "png",
+    }
     assert seen[1].path == "/v1/get_result?id=t1"
     assert result.cost == load(template="bfl").price == 0.03
     for state, status in (
@@ -619,7 +881,15 @@ def test_black_forest_labs():
 
         def stopped(seen, url, state=state):
             first = {"id": "t1", "polling_url": f"{url}/v1/get_result?id=t1"}
-            return answer(200, first if seen.method == "POST" else {"id": "t1", "status": state, "result": None})
+            return answer(
+                200,
+                first if seen.method == "POST" else {"id": "t1", "status": state, "result": None},
+            )
 
         assert run_recipe("bfl", stopped)[0].status == status
-    assert run_recipe("bfl", lambda seen, url: answer(402, {"detail": "Insufficient credits"}))[0].status == "quota"
+    assert (
+        run_recipe("bfl", lambda seen, url: answer(402, {"detail": "Insufficient credits"}))[
+            0
+        ].status
+        == "quota"
+    )

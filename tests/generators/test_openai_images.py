@@ -1,4 +1,6 @@
-"""The openai generator: what it sends, what it makes of every answer, what it refuses before the first request, and what it never says."""
+"""The openai generator: what it sends, what it makes of every answer, what it refuses before the
+first request, and what it never says.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def environment(monkeypatch):
 
 def ask(reply: bytes, **options):
     with serving(lambda seen: reply) as server:
-        result = load(model="m", base_url=f"{server.url}/v1", api_key_env="TEST_KEY", **options).request("a cat", 7, 0)
+        result = load(
+            model="m", base_url=f"{server.url}/v1", api_key_env="TEST_KEY", **options
+        ).request("a cat", 7, 0)
     assert len(server.seen) == 1
     return result
 
@@ -44,7 +48,12 @@ def test_what_is_sent():
             background="opaque", output_format="png", moderation="low", extra='{"steps": 20, "nested": {"a": [1]}}',
         )  # fmt: skip
         result = service.request('a "cat"\n{seed} \U0001f408', 2**62, 3)
-    assert (result.status, result.image is not None, result.detail, result.note) == ("ok", True, "", "")
+    assert (result.status, result.image is not None, result.detail, result.note) == (
+        "ok",
+        True,
+        "",
+        "",
+    )
     (seen,) = server.seen
     assert (seen.method, seen.path) == ("POST", "/v1/images/generations")
     assert seen.headers["authorization"] == f"Bearer {KEY}"
@@ -68,11 +77,23 @@ def test_a_seed_is_sent_only_where_the_service_reads_one():
 
 def test_azure_by_deployment_and_version():
     with serving(lambda seen: answer(200, GOOD)) as server:
-        for base in (server.url, f"{server.url}/openai", f"{server.url}/openai/deployments/my%20deployment"):
-            service = load(model="my deployment", base_url=base, api_key_env="TEST_KEY", api_version="2025-04-01-preview")
+        for base in (
+            server.url,
+            f"{server.url}/openai",
+            f"{server.url}/openai/deployments/my%20deployment",
+        ):
+            service = load(
+                model="my deployment",
+                base_url=base,
+                api_key_env="TEST_KEY",
+                api_version="2025-04-01-preview",
+            )
             assert service.request("x", 1, 0).status == "ok"
     for seen in server.seen:
-        assert seen.path == "/openai/deployments/my%20deployment/images/generations?api-version=2025-04-01-preview"
+        assert (
+            seen.path
+            == "/openai/deployments/my%20deployment/images/generations?api-version=2025-04-01-preview"
+        )
         assert seen.headers["api-key"] == KEY
         assert "authorization" not in seen.headers
         assert "model" not in seen.json()
@@ -123,16 +144,48 @@ def error(status: int, message: str = "", code: object = None, **more: object) -
     [
         # refusals in the shapes of several services
         (error(400, "Your request was rejected.", "content_policy_violation"), "refused_input"),
-        (error(400, "blocked", "contentFilter", inner_error={"code": "ResponsibleAIPolicyViolation"}), "refused_input"),
-        (error(400, "Generated image was filtered as a result of our safety system.", None), "refused_output"),
-        (error(400, "litellm.BadRequestError: litellm.ContentPolicyViolationError: no", "400"), "refused_input"),
-        (error(403, "flagged", 403, metadata={"reasons": ["violence"], "flagged_input": "…"}), "refused_input"),
+        (
+            error(
+                400,
+                "blocked",
+                "contentFilter",
+                inner_error={"code": "ResponsibleAIPolicyViolation"},
+            ),
+            "refused_input",
+        ),
+        (
+            error(400, "Generated image was filtered as a result of our safety system.", None),
+            "refused_output",
+        ),
+        (
+            error(400, "litellm.BadRequestError: litellm.ContentPolicyViolationError: no", "400"),
+            "refused_input",
+        ),
+        (
+            error(403, "flagged", 403, metadata={"reasons": ["violence"], "flagged_input": "…"}),
+            "refused_input",
+        ),
         (error(422, "NSFW content detected in the image"), "refused_input"),
         (error(451, "unavailable"), "refused_input"),
-        (error(400, "x", "moderation_blocked", moderation_details={"moderation_stage": "output"}), "refused_output"),
-        (error(400, "x", "moderation_blocked", moderation_details={"moderation_stage": "input"}), "refused_input"),
+        (
+            error(
+                400, "x", "moderation_blocked", moderation_details={"moderation_stage": "output"}
+            ),
+            "refused_output",
+        ),
+        (
+            error(400, "x", "moderation_blocked", moderation_details={"moderation_stage": "input"}),
+            "refused_input",
+        ),
         # a failing server is no refusal, whatever it says
-        (error(500, "content_policy_violation: our safety system had an error", "moderation_blocked"), "transient"),
+        (
+            error(
+                500,
+                "content_policy_violation: our safety system had an error",
+                "moderation_blocked",
+            ),
+            "transient",
+        ),
         (error(503, "safety system unavailable"), "transient"),
         (error(429, "content policy service is rate limited"), "rate_limited"),
         # money
@@ -204,7 +257,13 @@ def test_retry_after_as_seconds_as_a_date_and_in_milliseconds():
     now = time.time()
     assert wait(Retry_After=formatdate(now + 100, usegmt=True)) == pytest.approx(100, abs=3)
     # the service's clock is an hour behind: its own date counts
-    assert wait(Retry_After=formatdate(now - 3600 + 20, usegmt=True), Date=formatdate(now - 3600, usegmt=True)) == 20
+    assert (
+        wait(
+            Retry_After=formatdate(now - 3600 + 20, usegmt=True),
+            Date=formatdate(now - 3600, usegmt=True),
+        )
+        == 20
+    )
     assert wait(Retry_After=formatdate(now - 50, usegmt=True)) == 0.0
     for junk in ("soon", "-3", "nan", "inf", "", "1e400", "Mon, 99 Foo 2026"):
         assert wait(Retry_After=junk) is None
@@ -213,7 +272,10 @@ def test_retry_after_as_seconds_as_a_date_and_in_milliseconds():
 def test_notes_tell_of_revised_prompts_and_transparency():
     buffer = io.BytesIO()
     Image.new("RGBA", (4, 4), (255, 0, 0, 0)).save(buffer, "PNG")
-    item = {"b64_json": base64.b64encode(buffer.getvalue()).decode(), "revised_prompt": "a fat\ncat"}
+    item = {
+        "b64_json": base64.b64encode(buffer.getvalue()).decode(),
+        "revised_prompt": "a fat\ncat",
+    }
     result = ask(answer(200, {"data": [item]}))
     assert result.note == "transparency composited on white; prompt revised: a fat cat"
     assert result.image.getpixel((0, 0)) == (255, 255, 255)
@@ -226,11 +288,23 @@ def test_the_price_and_the_cost_of_an_image(monkeypatch):
     assert load(model="gpt-image-1-mini", quality="low", size="1024x1024").price == 0.005
     assert load(model="gpt-image-1-mini", quality="low", size="1024x1024", price=0.1).price == 0.1
     assert load(model="who-knows").price is None
-    usage = {"input_tokens": 50, "input_tokens_details": {"text_tokens": 40, "image_tokens": 10}, "output_tokens": 1000}
+    usage = {
+        "input_tokens": 50,
+        "input_tokens_details": {"text_tokens": 40, "image_tokens": 10},
+        "output_tokens": 1000,
+    }
     # 40 text tokens at 2 dollars a million, 10 image tokens at 2.5, 1,000 output tokens at 8
-    assert cost_of("openai", "gpt-image-1-mini", usage) == pytest.approx((40 * 2 + 10 * 2.5 + 1000 * 8) / 1e6)
-    assert cost_of("openai", "gpt-image-1-mini-2026-01-31", usage) == cost_of("openai", "gpt-image-1-mini", usage)
-    for unknown in (("openai", "who-knows", usage), ("other", "gpt-image-1-mini", usage), ("openai", "gpt-image-1-mini", None)):
+    assert cost_of("openai", "gpt-image-1-mini", usage) == pytest.approx(
+        (40 * 2 + 10 * 2.5 + 1000 * 8) / 1e6
+    )
+    assert cost_of("openai", "gpt-image-1-mini-2026-01-31", usage) == cost_of(
+        "openai", "gpt-image-1-mini", usage
+    )
+    for unknown in (
+        ("openai", "who-knows", usage),
+        ("other", "gpt-image-1-mini", usage),
+        ("openai", "gpt-image-1-mini", None),
+    ):
         assert cost_of(*unknown) is None
     for broken in (
         {},
@@ -242,7 +316,9 @@ def test_the_price_and_the_cost_of_an_image(monkeypatch):
     # another service has prices of its own: only what the user says counts
     assert ask(answer(200, {**GOOD, "usage": usage})).cost is None
     assert ask(answer(200, {**GOOD, "usage": usage}), price=0.02).cost == 0.02
-    assert ask(answer(200, {"data": [{"b64_json": "%"}]}), price=0.02).cost == 0.02  # taken, so most likely charged
+    assert (
+        ask(answer(200, {"data": [{"b64_json": "%"}]}), price=0.02).cost == 0.02
+    )  # taken, so most likely charged
     assert ask(answer(429, {}), price=0.02).cost is None
     # some routers report what they charge
     assert ask(answer(200, {**GOOD, "usage": {"cost": 0.031}}), price=0.02).cost == 0.031
@@ -255,7 +331,10 @@ def test_the_fingerprint_is_readable_and_holds_all_that_an_answer_depends_on(mon
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     base = {"model": "gpt-image-2", "size": "1024x1024"}
     plain = load(**base).fingerprint
-    assert plain == "openai-images/1 https://api.openai.com/v1 model=gpt-image-2 size=1024x1024 alpha=white"
+    assert (
+        plain
+        == "openai-images/1 https://api.openai.com/v1 model=gpt-image-2 size=1024x1024 alpha=white"
+    )
     changes = [
         {"model": "gpt-image-1.5"}, {"size": "512x512"}, {"quality": "low"}, {"background": "opaque"}, {"output_format": "png"},
         {"moderation": "low"}, {"send_seed": True}, {"extra": '{"a": 1}'}, {"alpha": "black"}, {"api_version": "1"},
@@ -264,7 +343,10 @@ def test_the_fingerprint_is_readable_and_holds_all_that_an_answer_depends_on(mon
     found = [load(**{**base, **change}).fingerprint for change in changes]
     assert len({plain, *found}) == len(changes) + 1
     assert load(**base, timeout=5.0, price=1.0).fingerprint == plain  # neither changes an image
-    assert load(**base, extra='{"a": 1, "b": 2}').fingerprint == load(**base, extra='{"b": 2, "a": 1}').fingerprint
+    assert (
+        load(**base, extra='{"a": 1, "b": 2}').fingerprint
+        == load(**base, extra='{"b": 2, "a": 1}').fingerprint
+    )
 
 
 @pytest.mark.parametrize(
@@ -277,7 +359,13 @@ def test_the_fingerprint_is_readable_and_holds_all_that_an_answer_depends_on(mon
         ({"base_url": "ftp://api.example.com"}, "base_url is not usable"),
         ({"base_url": "https://user:pw@api.example.com"}, "base_url is not usable"),
         ({"base_url": "https://api.example.com/v1?a=b", "api_key_env": "TEST_KEY"}, "has a query"),
-        ({"base_url": "https://api.example.com/v1/images/generations", "api_key_env": "TEST_KEY"}, "names the endpoint itself"),
+        (
+            {
+                "base_url": "https://api.example.com/v1/images/generations",
+                "api_key_env": "TEST_KEY",
+            },
+            "names the endpoint itself",
+        ),
         ({"base_url": "http://api.example.com/v1", "api_key_env": "TEST_KEY"}, "unencrypted"),
         ({"api_key_env": "TEST_KEY", "extra": "{"}, "extra is not JSON"),
         ({"api_key_env": "TEST_KEY", "extra": "[]"}, "extra is a list"),
@@ -313,14 +401,22 @@ def test_a_key_given_where_its_name_belongs_is_not_repeated(monkeypatch):
 def test_which_key_goes_where(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-openai-key-000000")
     with serving(lambda seen: answer(200, GOOD)) as server:
-        load(model="m", base_url=server.url).request("x", 1, 0)  # a local server gets no key unasked
+        load(model="m", base_url=server.url).request(
+            "x", 1, 0
+        )  # a local server gets no key unasked
         load(model="m", base_url=server.url, api_key_env="OPENAI_API_KEY").request("x", 1, 0)
         monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
         load(model="m").request("x", 1, 0)
-    assert [seen.headers.get("authorization") for seen in server.seen] == [None, "Bearer sk-openai-key-000000", None]
+    assert [seen.headers.get("authorization") for seen in server.seen] == [
+        None,
+        "Bearer sk-openai-key-000000",
+        None,
+    ]
     assert server.seen[2].path == "/v1/images/generations"
     monkeypatch.setenv("OPENAI_BASE_URL", "https://gateway.example.com/v1")
-    assert "Bearer" not in repr(load(model="m"))  # the pair OPENAI_BASE_URL and OPENAI_API_KEY belongs together
+    assert "Bearer" not in repr(
+        load(model="m")
+    )  # the pair OPENAI_BASE_URL and OPENAI_API_KEY belongs together
     load(model="m", base_url="http://192.168.1.9:8000/v1", api_key_env="none")
 
 
@@ -350,7 +446,9 @@ def test_a_service_that_echoes_the_key_is_not_repeated():
 
 def test_plugins_know_a_model_by_its_name(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    (model,) = plugins.models(["openai:gpt-image-1.5"], {"openai:gpt-image-1.5": {"size": "1024x1024"}})
+    (model,) = plugins.models(
+        ["openai:gpt-image-1.5"], {"openai:gpt-image-1.5": {"size": "1024x1024"}}
+    )
     assert (model.label, model.spec) == ("openai:gpt-image-1.5", "openai:gpt-image-1.5")
     assert model.options["model"] == "gpt-image-1.5"
     service = plugins.load_generator(model, "cpu", [])
@@ -358,8 +456,22 @@ def test_plugins_know_a_model_by_its_name(monkeypatch):
     assert "model=gpt-image-1.5 size=1024x1024" in service.fingerprint
     (again,) = plugins.models(["openai-images:a/b:c"], {})
     assert (again.label, again.options["model"]) == ("openai-images:a/b:c", "a/b:c")
-    assert not any(map(is_path, ("openai:gpt-image-2", "openai:owner/model", "diffusers:owner/model", "http-template:a/b.toml")))
-    assert all(map(is_path, ("./openai:owner/model", "a/openai:m", "C:/pictures", "../x", "https://host/x")))
+    assert not any(
+        map(
+            is_path,
+            (
+                "openai:gpt-image-2",
+                "openai:owner/model",
+                "diffusers:owner/model",
+                "http-template:a/b.toml",
+            ),
+        )
+    )
+    assert all(
+        map(
+            is_path, ("./openai:owner/model", "a/openai:m", "C:/pictures", "../x", "https://host/x")
+        )
+    )
     with pytest.raises(EvalkitError, match="needs the option 'model'"):
         plugins.models(["openai"], {})
     with pytest.raises(EvalkitError, match="is also given model='other'"):
@@ -371,12 +483,18 @@ def test_plugins_know_a_model_by_its_name(monkeypatch):
 
 
 def test_the_official_client_and_this_adapter_get_the_same_picture():
-    """An independent reader of the same server: what it understands is the protocol, and not our idea of it."""
+    """An independent reader of the same server: what it understands is the protocol, and not our
+    idea of it.
+    """
     import openai
 
     with FakeService() as fake:
         client = openai.OpenAI(base_url=fake.url, api_key="none", max_retries=0)
-        theirs = client.images.generate(model="m", prompt="a cat", size="1024x1024", n=1).data[0].b64_json
+        theirs = (
+            client.images.generate(model="m", prompt="a cat", size="1024x1024", n=1)
+            .data[0]
+            .b64_json
+        )
         ours = load(model="m", base_url=fake.url, size="1024x1024").request("a cat", 1, 0)
         client.close()
     assert base64.b64decode(theirs) == png("a cat")

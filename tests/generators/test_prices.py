@@ -1,4 +1,6 @@
-"""The price table: what it knows, what it does not guess, and that every row says when and where it was read."""
+"""The price table: what it knows, what it does not guess, and that every row says when and where it
+was read.
+"""
 
 import datetime
 import tomllib

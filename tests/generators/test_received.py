@@ -36,11 +36,18 @@ def unusable(call, *arguments) -> Unusable:
 
 
 def test_an_image_comes_through_to_the_pixel():
-    for made in (image_of(PNG, "refuse"), from_base64(TEXT, "refuse"), from_base64(f"data:image/png;base64,{TEXT}", "refuse")):
+    for made in (
+        image_of(PNG, "refuse"),
+        from_base64(TEXT, "refuse"),
+        from_base64(f"data:image/png;base64,{TEXT}", "refuse"),
+    ):
         assert made[0].mode == "RGB"
         assert numpy.array_equal(numpy.asarray(made[0]), PIXELS)
         assert made[1] == ""
-    assert image_of(file(Image.fromarray(PIXELS), "WEBP", lossless=True), "refuse")[0].tobytes() == PIXELS.tobytes()
+    assert (
+        image_of(file(Image.fromarray(PIXELS), "WEBP", lossless=True), "refuse")[0].tobytes()
+        == PIXELS.tobytes()
+    )
     folded = "\n".join(TEXT[at : at + 60] for at in range(0, len(TEXT), 60))
     assert from_base64(folded, "refuse")[0].size == (12, 8)
 
@@ -49,10 +56,17 @@ def header_of_a_large_png(width: int, height: int) -> bytes:
     """A few hundred bytes that promise so many pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     ihdr = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", ihdr) + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", ihdr)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
+        + chunk(b"IEND", b"")
+    )
 
 
 FRAMES = [Image.fromarray(PIXELS), Image.fromarray(255 - PIXELS)]
@@ -64,7 +78,10 @@ SIXTEEN = Image.fromarray(numpy.arange(64, dtype=numpy.uint16).reshape(8, 8))
     [
         (b"", "empty"),
         (b"<html>", "no known pixel format"),
-        (b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"><script>1</script></svg>', "SVG"),
+        (
+            b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"><script>1</script></svg>',
+            "SVG",
+        ),
         (PNG[: len(PNG) // 2], "truncated"),
         (PNG[:-20] + b"\0" * 20, "truncated or damaged"),
         (header_of_a_large_png(50_000, 50_000), "64 million"),
@@ -106,7 +123,9 @@ def test_size_is_known_before_anything_is_decoded(monkeypatch):
         assert error.status == "malformed"
 
 
-@pytest.mark.parametrize("text", [None, 3, ["x"], {"a": 1}, "%%%", "data:image/svg+xml,<svg/>", "abc", TEXT + "!", ""])
+@pytest.mark.parametrize(
+    "text", [None, 3, ["x"], {"a": 1}, "%%%", "data:image/svg+xml,<svg/>", "abc", TEXT + "!", ""]
+)
 def test_what_is_no_base64_is_malformed(text):
     assert unusable(from_base64, text, "white").status == "malformed"
 
@@ -141,7 +160,11 @@ def test_a_url_is_fetched_without_credentials():
 )
 def test_a_redirect_to_anywhere_else_is_refused(location):
     def script(seen):
-        return answer(302, b"", Location=location.format(port=server.port)) if seen.path == "/1" else answer(200, PNG, "image/png")
+        return (
+            answer(302, b"", Location=location.format(port=server.port))
+            if seen.path == "/1"
+            else answer(200, PNG, "image/png")
+        )
 
     with serving(script) as server:
         error = unusable(from_url, f"{server.url}/1", source(server, "*.example.com"), "white")
@@ -150,15 +173,24 @@ def test_a_redirect_to_anywhere_else_is_refused(location):
 
 
 def test_a_redirect_within_the_host_is_followed_and_bounded():
-    with serving(lambda seen: answer(302, b"", Location="/2") if seen.path == "/1" else answer(200, PNG, "image/png")) as server:
+    with serving(
+        lambda seen: (
+            answer(302, b"", Location="/2") if seen.path == "/1" else answer(200, PNG, "image/png")
+        )
+    ) as server:
         assert from_url(f"{server.url}/1", source(server), "white")[0].size == (12, 8)
         assert [seen.path for seen in server.seen] == ["/1", "/2"]
     with serving(lambda seen: answer(302, b"", Location="/1")) as server:
-        assert "redirects more than 3 times" in unusable(from_url, f"{server.url}/1", source(server), "white").detail
+        assert (
+            "redirects more than 3 times"
+            in unusable(from_url, f"{server.url}/1", source(server), "white").detail
+        )
     assert len(server.seen) == 4
 
 
-def test_a_picture_that_shows_up_late_is_fetched_again_and_one_that_never_does_is_ambiguous(monkeypatch):
+def test_a_picture_that_shows_up_late_is_fetched_again_and_one_that_never_does_is_ambiguous(
+    monkeypatch,
+):
     """The picture is paid for: reading it is tried again, and the request for it is not."""
     monkeypatch.setattr(received, "_PAUSE", 0.01)
     answers = [answer(404, b""), answer(503, b""), answer(200, PNG, "image/png")]
@@ -175,8 +207,15 @@ def test_a_picture_that_shows_up_late_is_fetched_again_and_one_that_never_does_i
 def test_what_stands_behind_a_url_is_checked_as_everything_else():
     for data in (b"<svg></svg>", PNG[:50]):
         with serving(lambda seen, data=data: answer(200, data, "image/png")) as server:
-            assert unusable(from_url, f"{server.url}/1", source(server), "white").status == "malformed"
-    assert unusable(from_url, None, Source(Origin("https", "a.example.com", 443)), "white").status == "malformed"
+            assert (
+                unusable(from_url, f"{server.url}/1", source(server), "white").status == "malformed"
+            )
+    assert (
+        unusable(from_url, None, Source(Origin("https", "a.example.com", 443)), "white").status
+        == "malformed"
+    )
     with pytest.raises(Unusable, match="not among those"):
         from_url("https://evil.org/1.png", Source(Origin("https", "a.example.com", 443)), "white")
-    assert from_url(f"data:image/png;base64,{TEXT}", Source(Origin("https", "a.example.com", 443)), "white")[0].size == (12, 8)
+    assert from_url(
+        f"data:image/png;base64,{TEXT}", Source(Origin("https", "a.example.com", 443)), "white"
+    )[0].size == (12, 8)

@@ -25,7 +25,9 @@ PEM = str(Path(__file__).with_name("localhost_for_tests.pem"))
 
 
 def post(url: str, limits: Limits = LIMITS, body: bytes = b'{"prompt": "a cat"}'):
-    return exchange("POST", parse(url), {"Content-Type": "application/json", "X-Key": "k"}, body, limits)
+    return exchange(
+        "POST", parse(url), {"Content-Type": "application/json", "X-Key": "k"}, body, limits
+    )
 
 
 def failure(url: str, limits: Limits = LIMITS, body: bytes = b"{}") -> Failed:
@@ -61,7 +63,10 @@ def test_an_unknown_host_is_transient(monkeypatch):
 
     monkeypatch.setattr(socket, "getaddrinfo", nothing)
     error = failure("https://nowhere.example.com/")
-    assert (error.status, error.detail) == ("transient", "no connection to nowhere.example.com (Name or service not known)")
+    assert (error.status, error.detail) == (
+        "transient",
+        "no connection to nowhere.example.com (Name or service not known)",
+    )
 
 
 def test_a_connection_closed_after_the_request_is_ambiguous_and_is_not_sent_again():
@@ -114,7 +119,11 @@ def test_an_error_status_counts_though_its_body_is_cut():
 
 
 def test_no_http_at_all_is_malformed():
-    for junk in (b"SSH-2.0-OpenSSH_9.6\r\n", b"\x15\x03\x01\x00\x02\x02\x16\r\n\r\n", b"HTTP/1.1 abc\r\n\r\n"):
+    for junk in (
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"\x15\x03\x01\x00\x02\x02\x16\r\n\r\n",
+        b"HTTP/1.1 abc\r\n\r\n",
+    ):
         with serving(lambda seen, junk=junk: junk) as server:
             assert failure(f"{server.url}/").status == "malformed"
 
@@ -128,7 +137,9 @@ def test_an_answer_that_never_comes_is_ambiguous_and_bounded():
     assert time.monotonic() - begun < 0.9 + 2
 
 
-@pytest.mark.parametrize("data", [answer(200, b"x" * 4000), b"HTTP/1.1 200 OK\r\n" + b"X-A: b\r\n" * 400])
+@pytest.mark.parametrize(
+    "data", [answer(200, b"x" * 4000), b"HTTP/1.1 200 OK\r\n" + b"X-A: b\r\n" * 400]
+)
 def test_an_answer_that_drips_is_cut_off_by_the_total(data):
     """Byte by byte, so that no single read ever waits long: in the body and in the headers."""
     begun = time.monotonic()
@@ -175,7 +186,9 @@ def test_too_many_headers_and_too_long_ones_are_malformed():
 
 
 def test_packed_answers_are_unpacked_within_the_limit():
-    with serving(lambda seen: answer(200, gzip.compress(b'{"a": 1}'), Content_Encoding="gzip")) as server:
+    with serving(
+        lambda seen: answer(200, gzip.compress(b'{"a": 1}'), Content_Encoding="gzip")
+    ) as server:
         assert post(f"{server.url}/").body == b'{"a": 1}'
     bomb = gzip.compress(b"0" * 50_000_000)
     assert len(bomb) < LIMITS.size
@@ -187,7 +200,9 @@ def test_packed_answers_are_unpacked_within_the_limit():
     assert peak < 5_000_000  # the bomb never unfolds
     assert (error.status, "larger" in error.detail) == ("malformed", True)
     for encoding, data in (("br", b"x"), ("gzip", b"no gzip")):
-        with serving(lambda seen, data=data, encoding=encoding: answer(200, data, Content_Encoding=encoding)) as server:
+        with serving(
+            lambda seen, data=data, encoding=encoding: answer(200, data, Content_Encoding=encoding)
+        ) as server:
             assert failure(f"{server.url}/").status == "malformed"
 
 
@@ -219,7 +234,9 @@ def test_the_connection_goes_to_the_pinned_address_and_the_name_is_not_asked_aga
             return real(("127.0.0.1", server.port), *rest, **options)
 
         monkeypatch.setattr(socket, "create_connection", connect)
-        target = Target(Origin("http", "images.example.com", 80), "/", (ip_address("93.184.216.34"),))
+        target = Target(
+            Origin("http", "images.example.com", 80), "/", (ip_address("93.184.216.34"),)
+        )
         reply = exchange("GET", target, {}, None, LIMITS)
     assert reply.body == b"ok"
     assert connected == [("93.184.216.34", 80)]
@@ -228,7 +245,11 @@ def test_the_connection_goes_to_the_pinned_address_and_the_name_is_not_asked_aga
 
 def test_the_next_pinned_address_is_tried_where_one_does_not_answer():
     with serving(lambda seen: answer(200, b"ok")) as server:
-        target = Target(Origin("http", "127.0.0.1", server.port), "/", (ip_address("127.0.0.9"), ip_address("127.0.0.1")))
+        target = Target(
+            Origin("http", "127.0.0.1", server.port),
+            "/",
+            (ip_address("127.0.0.9"), ip_address("127.0.0.1")),
+        )
         assert exchange("GET", target, {}, None, LIMITS).body == b"ok"
 
 
@@ -245,9 +266,13 @@ def test_tls_with_a_trusted_certificate_checks_the_name_though_the_address_is_pi
     transport._context.cache_clear()
     try:
         with serving(lambda seen: answer(200, b"ok"), certificate=PEM) as server:
-            good = Target(Origin("https", "localhost", server.port), "/", (ip_address("127.0.0.1"),))
+            good = Target(
+                Origin("https", "localhost", server.port), "/", (ip_address("127.0.0.1"),)
+            )
             assert exchange("GET", good, {}, None, LIMITS).body == b"ok"
-            other = Target(Origin("https", "images.example.com", server.port), "/", (ip_address("127.0.0.1"),))
+            other = Target(
+                Origin("https", "images.example.com", server.port), "/", (ip_address("127.0.0.1"),)
+            )
             with pytest.raises(Failed, match="certificate is not valid"):
                 exchange("GET", other, {}, None, LIMITS)
     finally:
@@ -260,7 +285,9 @@ def test_https_to_a_server_that_speaks_plain_http_is_transient():
 
 
 def test_through_a_proxy_the_checked_address_is_asked_for(monkeypatch):
-    """HTTPS_PROXY: a tunnel to the pinned address, TLS with the name inside it; the login never shows in an error."""
+    """HTTPS_PROXY: a tunnel to the pinned address, TLS with the name inside it; the login never
+    shows in an error.
+    """
     monkeypatch.setenv("SSL_CERT_FILE", PEM)
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
@@ -294,7 +321,9 @@ def test_through_a_proxy_the_checked_address_is_asked_for(monkeypatch):
             target = Target(Origin("https", "localhost", 8443), "/", (ip_address("93.184.216.34"),))
             for port in (server.port, 0):
                 listener = socket.create_server(("127.0.0.1", 0))
-                monkeypatch.setenv("HTTPS_PROXY", f"http://me:secret-login@127.0.0.1:{listener.getsockname()[1]}")
+                monkeypatch.setenv(
+                    "HTTPS_PROXY", f"http://me:secret-login@127.0.0.1:{listener.getsockname()[1]}"
+                )
                 relaying = threading.Thread(target=relay, args=(listener, port), daemon=True)
                 relaying.start()
                 if port:

@@ -1,4 +1,6 @@
-"""Seeded features that are correlated and not Gaussian, two images to a prompt: what intervals are tested on."""
+"""Seeded features that are correlated and not Gaussian, two images to a prompt: what intervals are
+tested on.
+"""
 
 from __future__ import annotations
 

@@ -1,10 +1,13 @@
 """A real HTTP server on the loopback that speaks the OpenAI Images API and goes wrong on demand.
 
-    with FakeService() as service:                                             # every request is answered by a picture
-        post(f"{service.url}/images/generations", {"prompt": "a cat"})         # service.url is http://127.0.0.1:<port>/v1
+    with FakeService() as service:                                             # every request is
+    answered by a picture
+        post(f"{service.url}/images/generations", {"prompt": "a cat"})         # service.url is
+        http://127.0.0.1:<port>/v1
     with FakeService(lambda call: "rate_limited" if call.attempt == 0 else "ok") as service: ...
 
-`service.received` holds every request in the order of arrival, `service.accepted` those that a real service would have charged for.
+`service.received` holds every request in the order of arrival, `service.accepted` those that a real
+service would have charged for.
 """
 
 from __future__ import annotations
@@ -32,7 +35,8 @@ Fault = Literal[
     "rate_limited",  # 429 with Retry-After
     "server_error",  # 500
     "overloaded",  # 503 with Retry-After
-    "dropped_before",  # the connection is closed before the service has taken the request; the caller cannot know that
+    # the connection is closed before the service has taken the request; the caller cannot know that
+    "dropped_before",
     "dropped_after",  # the service takes the request (and charges), then closes the connection
     "malformed",  # 200, JSON cut in the middle
     "truncated",  # 200, the bytes of the picture cut in the middle
@@ -46,13 +50,51 @@ Fault = Literal[
 ]
 CHARGED = ("ok", "dropped_after", "malformed", "truncated")
 _ERRORS: dict[str, tuple[int, dict[str, Any]]] = {
-    "rate_limited": (429, {"message": "Rate limit reached.", "type": "requests", "code": "rate_limit_exceeded"}),
-    "server_error": (500, {"message": "The server had an error.", "type": "server_error", "code": None}),
-    "overloaded": (503, {"message": "The engine is overloaded.", "type": "server_error", "code": None}),
-    "quota": (429, {"message": "You exceeded your current quota.", "type": "insufficient_quota", "code": "insufficient_quota"}),
-    "auth": (401, {"message": "Incorrect API key provided.", "type": "invalid_request_error", "code": "invalid_api_key"}),
-    "bad_request": (400, {"message": "Invalid size.", "type": "invalid_request_error", "code": "invalid_value", "param": "size"}),
-    "unknown_model": (404, {"message": "The model does not exist.", "type": "invalid_request_error", "code": "model_not_found"}),
+    "rate_limited": (
+        429,
+        {"message": "Rate limit reached.", "type": "requests", "code": "rate_limit_exceeded"},
+    ),
+    "server_error": (
+        500,
+        {"message": "The server had an error.", "type": "server_error", "code": None},
+    ),
+    "overloaded": (
+        503,
+        {"message": "The engine is overloaded.", "type": "server_error", "code": None},
+    ),
+    "quota": (
+        429,
+        {
+            "message": "You exceeded your current quota.",
+            "type": "insufficient_quota",
+            "code": "insufficient_quota",
+        },
+    ),
+    "auth": (
+        401,
+        {
+            "message": "Incorrect API key provided.",
+            "type": "invalid_request_error",
+            "code": "invalid_api_key",
+        },
+    ),
+    "bad_request": (
+        400,
+        {
+            "message": "Invalid size.",
+            "type": "invalid_request_error",
+            "code": "invalid_value",
+            "param": "size",
+        },
+    ),
+    "unknown_model": (
+        404,
+        {
+            "message": "The model does not exist.",
+            "type": "invalid_request_error",
+            "code": "model_not_found",
+        },
+    ),
     **{
         f"refused_{stage}": (
             400,
@@ -83,7 +125,9 @@ class Call:
 def picture(text: str, size: int = 16) -> Image.Image:
     """The picture that the service makes of a prompt."""
     words = list(hashlib.sha256(text.encode()).digest())
-    return Image.fromarray(numpy.random.default_rng(words).integers(0, 256, (size, size, 3), numpy.uint8))
+    return Image.fromarray(
+        numpy.random.default_rng(words).integers(0, 256, (size, size, 3), numpy.uint8)
+    )
 
 
 def png(text: str, size: int = 16) -> bytes:
@@ -93,8 +137,11 @@ def png(text: str, size: int = 16) -> bytes:
     return buffer.getvalue()
 
 
-def shares(faults: Mapping[Fault, float], seed: int = 0, repeat: bool = True) -> Callable[[Call], Fault]:
-    """A plan by chance: each request meets a fault with its share, decided by (seed, prompt, attempt) and by nothing else.
+def shares(
+    faults: Mapping[Fault, float], seed: int = 0, repeat: bool = True
+) -> Callable[[Call], Fault]:
+    """A plan by chance: each request meets a fault with its share, decided by (seed, prompt,
+    attempt) and by nothing else.
 
     With `repeat` off only the first attempt of each prompt can go wrong.
     """
@@ -121,7 +168,8 @@ class FakeService:
         rate: pictures per second that are taken; more are answered with 429. None: no limit.
         burst: pictures that may be taken at once when none were for a while.
         slots: requests that may be worked on at once; more are answered with 429. None: no limit.
-        retry_after: what Retry-After says; None says the time until there is room (whole milliseconds), "" leaves the header out.
+        retry_after: what Retry-After says; None says the time until there is room (whole
+            milliseconds), "" leaves the header out.
         size: of the pictures, in pixels.
     """
 
@@ -136,7 +184,13 @@ class FakeService:
         retry_after: str | None = None,
         size: int = 16,
     ) -> None:
-        self.plan, self.latency, self.rate, self.burst, self.slots = plan, latency, rate, burst, slots
+        self.plan, self.latency, self.rate, self.burst, self.slots = (
+            plan,
+            latency,
+            rate,
+            burst,
+            slots,
+        )
         self.retry_after, self.size = retry_after, size
         self.received: list[Call] = []
         self.accepted: list[Call] = []
@@ -164,7 +218,9 @@ class FakeService:
             fake = service
 
         self._server = Server(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.01,), daemon=True
+        )
         self._thread.start()
         return self
 
@@ -178,8 +234,12 @@ class FakeService:
         with self._lock:
             return Counter(call.prompt for call in self.accepted)
 
-    def begin(self, body: Mapping[str, Any], headers: Mapping[str, str], path: str) -> tuple[Call, Fault, float]:
-        """Note a request and decide on it. The last value is the number of seconds until there is room."""
+    def begin(
+        self, body: Mapping[str, Any], headers: Mapping[str, str], path: str
+    ) -> tuple[Call, Fault, float]:
+        """Note a request and decide on it. The last value is the number of seconds until there is
+        room.
+        """
         prompt = str(body.get("prompt", ""))
         with self._lock:
             now = time.monotonic()
@@ -222,9 +282,13 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             body = json.loads(data)
         except ValueError:
-            return self._send(400, {"error": {"message": "The body is no JSON.", "code": "invalid_json"}})
+            return self._send(
+                400, {"error": {"message": "The body is no JSON.", "code": "invalid_json"}}
+            )
         if not self.path.partition("?")[0].endswith("/images/generations"):
-            return self._send(404, {"error": {"message": f"There is no {self.path}.", "code": "not_found"}})
+            return self._send(
+                404, {"error": {"message": f"There is no {self.path}.", "code": "not_found"}}
+            )
         call, fault, wait = self.fake.begin(body, dict(self.headers.items()), self.path)
         try:
             if fault in CHARGED or fault.startswith("refused"):
@@ -249,7 +313,9 @@ class _Handler(BaseHTTPRequestHandler):
         if fault in _ERRORS:
             status, error = _ERRORS[fault]
             said = f"{wait:.3f}" if self.fake.retry_after is None else self.fake.retry_after
-            headers = {"Retry-After": said} if fault in ("rate_limited", "overloaded") and said else {}
+            headers = (
+                {"Retry-After": said} if fault in ("rate_limited", "overloaded") and said else {}
+            )
             return self._send(status, {"error": error}, headers)
         if fault == "html":
             return self._send_bytes(200, b"<html><body>Please wait</body></html>", "text/html")
@@ -258,18 +324,34 @@ class _Handler(BaseHTTPRequestHandler):
             data = data[: len(data) // 2]
         item = {"b64_json": base64.b64encode(data).decode()}
         if call.body.get("response_format") == "url":
-            item = {"url": f"{self.fake.url.removesuffix('/v1')}/files/{call.prompt.encode().hex()}.png"}
-        text = json.dumps({"created": 0, "data": [item], "usage": {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}})
+            item = {
+                "url": f"{self.fake.url.removesuffix('/v1')}/files/{call.prompt.encode().hex()}.png"
+            }
+        text = json.dumps(
+            {
+                "created": 0,
+                "data": [item],
+                "usage": {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2},
+            }
+        )
         if fault == "malformed":
             text = text[: len(text) // 2]
         self._send_bytes(200, text.encode(), "application/json")
 
-    def _send(self, status: int, answer: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> None:
+    def _send(
+        self, status: int, answer: Mapping[str, Any], headers: Mapping[str, str] | None = None
+    ) -> None:
         self._send_bytes(status, json.dumps(answer).encode(), "application/json", headers)
 
-    def _send_bytes(self, status: int, data: bytes, kind: str, headers: Mapping[str, str] | None = None) -> None:
+    def _send_bytes(
+        self, status: int, data: bytes, kind: str, headers: Mapping[str, str] | None = None
+    ) -> None:
         self.send_response(status)
-        for name, value in {"Content-Type": kind, "Content-Length": str(len(data)), **(headers or {})}.items():
+        for name, value in {
+            "Content-Type": kind,
+            "Content-Length": str(len(data)),
+            **(headers or {}),
+        }.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(data)

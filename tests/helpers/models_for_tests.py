@@ -14,7 +14,9 @@ from evalkit.core import EvalkitError, Generator, Refusal, Request
 def picture(seed: int, text: str, size: int = 8) -> Image.Image:
     """An image that depends on the seed and the text only."""
     words = [seed, *text.encode()]
-    return Image.fromarray(numpy.random.default_rng(words).integers(0, 256, (size, size, 3), numpy.uint8))
+    return Image.fromarray(
+        numpy.random.default_rng(words).integers(0, 256, (size, size, 3), numpy.uint8)
+    )
 
 
 def plain(prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
@@ -25,7 +27,9 @@ _calls: list[int] = []
 
 
 def slow(prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
-    """Notes every call in $CALLS and takes 10 ms; after $HALT calls in one process it never comes back."""
+    """Notes every call in $CALLS and takes 10 ms; after $HALT calls in one process it never comes
+    back.
+    """
     with Path(os.environ["CALLS"]).open("a") as file:
         file.write(f"{len(prompts)}\n")
     _calls.append(len(prompts))
@@ -34,7 +38,13 @@ def slow(prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
 
 
 def options(
-    *, size: int = 8, scale: float = 1.0, dark: bool = False, style: str = "flat", limit: int | None = None, device: str
+    *,
+    size: int = 8,
+    scale: float = 1.0,
+    dark: bool = False,
+    style: str = "flat",
+    limit: int | None = None,
+    device: str,
 ) -> Generator:
     """A factory with one option of each type; the device comes from evalkit."""
     assert device == "cpu"
@@ -55,17 +65,28 @@ def bound(*, requests: Sequence[Request]) -> Generator:
 
     def generate(prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image | Refusal]:
         pairs = zip(prompts, seeds, strict=True)
-        return [picture(seed, text) if (text, seed) in known else Refusal("bad_request") for text, seed in pairs]
+        return [
+            picture(seed, text) if (text, seed) in known else Refusal("bad_request")
+            for text, seed in pairs
+        ]
 
     return generate
 
 
 def refuses(prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image | Refusal]:
-    """Refuses every text with "gun"; is over its quota for every text with "rare" unless $QUOTA is set."""
+    """Refuses every text with "gun"; is over its quota for every text with "rare" unless $QUOTA is
+    set.
+    """
     results: list[Image.Image | Refusal] = []
     for text, seed in zip(prompts, seeds, strict=True):
         over = "rare" in text and "QUOTA" not in os.environ
-        results.append(Refusal("refused_input", "policy") if "gun" in text else Refusal("quota") if over else picture(seed, text))
+        results.append(
+            Refusal("refused_input", "policy")
+            if "gun" in text
+            else Refusal("quota")
+            if over
+            else picture(seed, text)
+        )
     return results
 
 
@@ -110,7 +131,9 @@ constant = 5
 
 
 def lingers(*, size: int = 8) -> Generator:
-    """Notes in $CALLS that a picture other than the first was begun, and takes half a second for it."""
+    """Notes in $CALLS that a picture other than the first was begun, and takes half a second for
+    it.
+    """
 
     def generate(prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image | Refusal]:
         if seeds[0]:

@@ -1,4 +1,6 @@
-"""A local HTTP server whose every answer a test writes down itself: for shapes and faults that no real server has."""
+"""A local HTTP server whose every answer a test writes down itself: for shapes and faults that no
+real server has.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ class Seen:
         return json.loads(self.body)
 
 
-Script = Callable[[Seen], "bytes | Callable[[socket.socket], None]"]  # the whole answer, or what to do with the connection
+Script = Callable[
+    [Seen], "bytes | Callable[[socket.socket], None]"
+]  # the whole answer, or what to do with the connection
 
 
 @dataclass
@@ -40,10 +44,16 @@ class Server:
         return f"{self.scheme}://127.0.0.1:{self.port}"
 
 
-def answer(status: int = 200, body: bytes | Any = b"", kind: str = "application/json", **headers: str) -> bytes:
-    """The bytes of an answer; anything but bytes becomes JSON. `Retry_After="3"` is the header Retry-After."""
+def answer(
+    status: int = 200, body: bytes | Any = b"", kind: str = "application/json", **headers: str
+) -> bytes:
+    """The bytes of an answer; anything but bytes becomes JSON. `Retry_After="3"` is the header
+    Retry-After.
+    """
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    lines = {"Content-Type": kind, "Content-Length": str(len(data))} | {name.replace("_", "-"): value for name, value in headers.items()}
+    lines = {"Content-Type": kind, "Content-Length": str(len(data))} | {
+        name.replace("_", "-"): value for name, value in headers.items()
+    }
     head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
     return f"HTTP/1.1 {status} -\r\n{head}\r\n".encode() + data
 
@@ -71,7 +81,11 @@ def serving(script: Script, certificate: str = "", read_body: bool = True) -> It
     def one(connection: socket.socket) -> None:
         with contextlib.suppress(OSError), connection:
             connection.settimeout(10)
-            with context.wrap_socket(connection, server_side=True) if context else contextlib.nullcontext(connection) as connection:
+            with (
+                context.wrap_socket(connection, server_side=True)
+                if context
+                else contextlib.nullcontext(connection) as connection
+            ):
                 seen = _read(connection, read_body)
                 server.seen.append(seen)
                 result = script(seen)
@@ -108,7 +122,10 @@ def _read(connection: socket.socket, read_body: bool) -> Seen:
         data += part
     head, _, body = data.partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
-    headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    headers = {
+        name.strip().lower(): value.strip()
+        for name, _, value in (line.partition(":") for line in lines)
+    }
     while read_body and len(body) < int(headers.get("content-length", "0")):
         body += connection.recv(65536)
     method, path, _ = first.split(" ", 2)

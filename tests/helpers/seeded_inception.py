@@ -1,7 +1,9 @@
-"""Weights of Inception v3 from a seed, so that every tool can be given the same network without a download.
+"""Weights of Inception v3 from a seed, so that every tool can be given the same network without a
+download.
 
-Batch norm is calibrated on pictures. Its shifts are positive, as a trained network's sums are: with shifts around 0 a random network
-is chaotic, and two runs of torch-fidelity itself, in float32 and in float64, differ by 2e-5.
+Batch norm is calibrated on pictures. Its shifts are positive, as a trained network's sums are: with
+shifts around 0 a random network is chaotic, and two runs of torch-fidelity itself, in float32 and
+in float64, differ by 2e-5.
 """
 
 from __future__ import annotations
@@ -21,21 +23,37 @@ from evalkit.encoders.inception_network import LAYERS
 def pictures(count: int, height: int, width: int, seed: int) -> Tensor:
     """Smooth pictures with noise, uint8 [N, 3, H, W]."""
     random = torch.Generator().manual_seed(seed)
-    smooth = interpolate(torch.rand(count, 3, 6, 6, generator=random) * 255, (height, width), mode="bicubic")
-    return (smooth + 20 * torch.randn(count, 3, height, width, generator=random)).clamp(0, 255).to(torch.uint8)
+    smooth = interpolate(
+        torch.rand(count, 3, 6, 6, generator=random) * 255, (height, width), mode="bicubic"
+    )
+    return (
+        (smooth + 20 * torch.randn(count, 3, height, width, generator=random))
+        .clamp(0, 255)
+        .to(torch.uint8)
+    )
 
 
 @functools.cache
 def state_dict(seed: int = 0) -> dict[str, Tensor]:
-    """The state dict of torch-fidelity's network: He weights, batch norm calibrated on eight pictures."""
+    """The state dict of torch-fidelity's network: He weights, batch norm calibrated on eight
+    pictures.
+    """
     random = torch.Generator().manual_seed(seed)
-    state = {"fc.weight": 0.05 * torch.randn(1008, 2048, generator=random), "fc.bias": torch.zeros(1008)}
+    state = {
+        "fc.weight": 0.05 * torch.randn(1008, 2048, generator=random),
+        "fc.bias": torch.zeros(1008),
+    }
     for name, layer in LAYERS.items():
         shape = (layer.outputs, layer.inputs, layer.height, layer.width)
-        state[f"{name}.conv.weight"] = torch.randn(shape, generator=random) * (2 / (shape[1] * shape[2] * shape[3])) ** 0.5
+        state[f"{name}.conv.weight"] = (
+            torch.randn(shape, generator=random) * (2 / (shape[1] * shape[2] * shape[3])) ** 0.5
+        )
         state[f"{name}.bn.weight"] = 0.8 + 0.4 * torch.rand(layer.outputs, generator=random)
         state[f"{name}.bn.bias"] = 0.75 + 0.1 * torch.randn(layer.outputs, generator=random)
-        state[f"{name}.bn.running_mean"], state[f"{name}.bn.running_var"] = torch.zeros(layer.outputs), torch.ones(layer.outputs)
+        state[f"{name}.bn.running_mean"], state[f"{name}.bn.running_var"] = (
+            torch.zeros(layer.outputs),
+            torch.ones(layer.outputs),
+        )
         state[f"{name}.bn.num_batches_tracked"] = torch.tensor(0)
     network = torch_fidelity_network(state)
     layers = [layer for layer in network.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
@@ -52,4 +70,6 @@ def torch_fidelity_network(state: dict[str, Tensor]) -> FeatureExtractorInceptio
     with tempfile.TemporaryDirectory() as folder:
         torch.save(state, Path(folder) / "weights.pth")
         features = ["2048", "logits_unbiased"]
-        return FeatureExtractorInceptionV3("seeded", features, feature_extractor_weights_path=str(Path(folder) / "weights.pth"))
+        return FeatureExtractorInceptionV3(
+            "seeded", features, feature_extractor_weights_path=str(Path(folder) / "weights.pth")
+        )

@@ -1,4 +1,6 @@
-"""Services for tests, resolved by `services_for_tests:NAME` like anybody's own: a real one over HTTP, and one that answers from memory."""
+"""Services for tests, resolved by `services_for_tests:NAME` like anybody's own: a real one over
+HTTP, and one that answers from memory.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ Script = Callable[[str, int], Answer]  # prompt, number of earlier requests for 
 
 
 class Urllib:
-    """The smallest honest client of the Images API. One connection for each request, so that what was sent is known."""
+    """The smallest honest client of the Images API. One connection for each request, so that what
+    was sent is known.
+    """
 
     def __init__(self, url: str, size: int, price: float | None, timeout: float = 10.0) -> None:
         self.url, self.price, self.timeout = url, price, timeout
@@ -28,14 +32,21 @@ class Urllib:
 
     def request(self, prompt: str, seed: int, sample: int) -> Answer:
         parts = urlsplit(self.url)
-        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=self.timeout)
+        connection = http.client.HTTPConnection(
+            parts.hostname or "", parts.port, timeout=self.timeout
+        )
         try:
             connection.connect()
         except OSError as error:
             return Answer("transient", detail=f"no connection: {error}")
         try:
             body = json.dumps({"prompt": prompt, "model": "m", "n": 1, "seed": seed})
-            connection.request("POST", f"{parts.path}/images/generations", body, {"Content-Type": "application/json"})
+            connection.request(
+                "POST",
+                f"{parts.path}/images/generations",
+                body,
+                {"Content-Type": "application/json"},
+            )
             response = connection.getresponse()
             return self._answer(response.status, dict(response.headers.items()), response.read())
         except (OSError, http.client.HTTPException) as error:
@@ -60,7 +71,9 @@ class Urllib:
         after = float(wait) if wait else None
         if error["code"] == "moderation_blocked":
             stage = error["moderation_details"]["moderation_stage"]
-            return Answer("refused_input" if stage == "input" else "refused_output", detail=error["message"])
+            return Answer(
+                "refused_input" if stage == "input" else "refused_output", detail=error["message"]
+            )
         if error["code"] == "insufficient_quota":
             return Answer("quota", detail=error["message"])
         if status == 401:
@@ -72,7 +85,14 @@ class Urllib:
         return Answer("bad_request", detail=error["message"])
 
 
-def http_service(*, url: str, size: int = 16, price: float | None = None, timeout: float = 10.0, wait: float = 0.0) -> Service:
+def http_service(
+    *,
+    url: str,
+    size: int = 16,
+    price: float | None = None,
+    timeout: float = 10.0,
+    wait: float = 0.0,
+) -> Service:
     """A service at a URL; `wait` seconds pass before it is there, as with any real start."""
     time.sleep(wait)
     return Urllib(url, size, price, timeout)
@@ -83,7 +103,9 @@ class Memory:
 
     fingerprint = "memory/1 script=a"
 
-    def __init__(self, script: Script | None = None, price: float | None = None, seconds: float = 0.0) -> None:
+    def __init__(
+        self, script: Script | None = None, price: float | None = None, seconds: float = 0.0
+    ) -> None:
         self.script, self.price, self.seconds = (
             script or (lambda prompt, earlier: Answer("ok", picture(prompt), cost=price)),
             price,

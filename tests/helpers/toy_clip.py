@@ -1,4 +1,6 @@
-"""A text encoder without weights, for tests: mean colours of a picture, and the share of three letters in a prompt."""
+"""A text encoder without weights, for tests: mean colours of a picture, and the share of three
+letters in a prompt.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ class ToyClip:
         return {"pool": images.float().mean(dim=(2, 3)) / 255 + 0.1}
 
     def text(self, prompts: Sequence[str]) -> Tensor:
-        return torch.tensor([[text.count(letter) / max(1, len(text)) + 0.1 for letter in "eao"] for text in prompts])
+        return torch.tensor(
+            [[text.count(letter) / max(1, len(text)) + 0.1 for letter in "eao"] for text in prompts]
+        )
 
     def truncated(self, prompts: Sequence[str]) -> int:
         return sum(len(text) > 100 for text in prompts)

@@ -8,7 +8,9 @@ from evalkit.core import EvalkitError
 
 
 def test_the_bundled_models_draw_what_they_are_asked_for(tmp_path: Path) -> None:
-    """The first level that the project set itself, on prompts that no training saw and by a network that no training used."""
+    """The first level that the project set itself, on prompts that no training saw and by a network
+    that no training used.
+    """
     rows = evalkit.judge(["dalle", "gan"], count=240, grid=tmp_path / "grid.png")
     right = {(row.model, row.prompts, row.question): row for row in rows}
     for model in ("dalle", "gan"):
@@ -25,7 +27,11 @@ def test_the_bundled_models_draw_what_they_are_asked_for(tmp_path: Path) -> None
 
 def test_noise_shows_nothing() -> None:
     rows = evalkit.judge(["noise"], count=64)
-    assert all(row.right < 0.1 for row in rows if row.model == "noise" and row.question in ("noun", "everything"))
+    assert all(
+        row.right < 0.1
+        for row in rows
+        if row.model == "noise" and row.question in ("noun", "everything")
+    )
 
 
 def test_too_few() -> None:

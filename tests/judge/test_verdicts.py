@@ -24,15 +24,34 @@ def _thing(noun: str, x: int, y: int, score: float = 0.9, colour: str = "red") -
 
 
 def test_verdicts() -> None:
-    pair = Scene("pair", (Item("cat", "", 0, 8, 32), Item("circle", "red", 32, 8, 32)), "left", "grass", "flat", 0)
-    assert judge_one(pair, [_thing("cat", 2, 3), _thing("circle", 6, 3)]) == {"noun": True, "count": True, "colour": True, "relation": True}
+    pair = Scene(
+        "pair",
+        (Item("cat", "", 0, 8, 32), Item("circle", "red", 32, 8, 32)),
+        "left",
+        "grass",
+        "flat",
+        0,
+    )
+    assert judge_one(pair, [_thing("cat", 2, 3), _thing("circle", 6, 3)]) == {
+        "noun": True,
+        "count": True,
+        "colour": True,
+        "relation": True,
+    }
     assert judge_one(pair, [_thing("cat", 6, 3), _thing("circle", 2, 3, colour="blue")]) == {
         "noun": True,
         "count": True,
         "colour": False,
         "relation": False,
     }
-    assert judge_one(pair, [_thing("cat", 2, 3)]) == {"noun": False, "count": False, "colour": False, "relation": False}
-    two = Scene("count", (Item("dog", "", 0, 8, 32), Item("dog", "", 32, 8, 32)), "", "grass", "flat", 0)
+    assert judge_one(pair, [_thing("cat", 2, 3)]) == {
+        "noun": False,
+        "count": False,
+        "colour": False,
+        "relation": False,
+    }
+    two = Scene(
+        "count", (Item("dog", "", 0, 8, 32), Item("dog", "", 32, 8, 32)), "", "grass", "flat", 0
+    )
     assert judge_one(two, [_thing("dog", 2, 3)]) == {"noun": True, "count": False}
     assert judge_one(two, []) == {"noun": False, "count": False}

@@ -17,7 +17,9 @@ def rows(count: int, dimension: int, seed: int, kind: str = "plain") -> Tensor:
     x = random.randn(count, dimension)
     if kind == "offset":  # a mean of a thousand times the spread
         x = x + 1e3
-    elif kind == "tight":  # two far modes, each of nearly equal images: float32 sees no difference within one
+    elif (
+        kind == "tight"
+    ):  # two far modes, each of nearly equal images: float32 sees no difference within one
         x = 1e-3 * x + 50 * (np.arange(count) % 2)[:, None]
     elif kind == "copies":
         x = x[random.randint(0, count // 4, count)]
@@ -51,7 +53,9 @@ def test_nearest_are_those_of_all_pairs(kind: str, single: bool):
         if others is None:
             expected.fill_diagonal_(torch.inf)
         found = neighbours.nearest(x, others, k=4)
-        assert torch.allclose(found.squared, expected.sort(dim=1).values[:, :4], rtol=1e-12, atol=1e-12 * scale)
+        assert torch.allclose(
+            found.squared, expected.sort(dim=1).values[:, :4], rtol=1e-12, atol=1e-12 * scale
+        )
         assert torch.allclose(expected.gather(1, found.index), found.squared, rtol=1e-12, atol=0)
         assert all(len(set(row)) == 4 for row in found.index.tolist())
 
@@ -71,7 +75,10 @@ def test_balls_are_those_of_all_pairs(kind: str, strict: bool):
 def test_both_directions_and_pairs_are_those_of_all_pairs(kind: str):
     x, y = rows(150, 40, 1, kind).float(), rows(140, 40, 2, kind).float()
     squared = pairwise(x, y)
-    radii_x, radii_y = neighbours.nearest(x, k=3).squared[:, -1], neighbours.nearest(y, k=3).squared[:, -1]
+    radii_x, radii_y = (
+        neighbours.nearest(x, k=3).squared[:, -1],
+        neighbours.nearest(y, k=3).squared[:, -1],
+    )
     in_y, in_x = balls.in_each_others_balls(x, y, 3)
     assert torch.equal(neighbours.kth_distance(x, 3), radii_x)
     assert torch.equal(in_y, (squared <= radii_y).any(dim=1))
@@ -99,7 +106,9 @@ def test_tiles_change_nothing(elements: int, monkeypatch: pytest.MonkeyPatch):
     assert torch.equal(neighbours.nearest(x, k=3).squared, whole.squared)
 
 
-def test_the_search_is_in_float64_where_float32_products_are_rounded_further(monkeypatch: pytest.MonkeyPatch):
+def test_the_search_is_in_float64_where_float32_products_are_rounded_further(
+    monkeypatch: pytest.MonkeyPatch,
+):
     x = rows(100, 16, 4).float()
     monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "medium")
     assert distances._single(x, x.double().mean(dim=0), 1.0)[0].dtype == torch.float64

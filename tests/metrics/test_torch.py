@@ -1,4 +1,6 @@
-"""The torchmetrics objects give the numbers of the pure functions and of `evalkit score`, however the images are dealt out."""
+"""The torchmetrics objects give the numbers of the pure functions and of `evalkit score`, however
+the images are dealt out.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,13 @@ from evalkit.images import encode_png
 from evalkit.metrics import frechet
 from evalkit.metrics.torch import FID, KID, ClipScore, InceptionScore, Precision, Recall, SetMetric
 
-OBJECTS = {"fid": FID, "kid": KID, "inception_score": InceptionScore, "precision": Precision, "recall": Recall}
+OBJECTS = {
+    "fid": FID,
+    "kid": KID,
+    "inception_score": InceptionScore,
+    "precision": Precision,
+    "recall": Recall,
+}
 
 
 def pictures(count: int, seed: int) -> Tensor:
@@ -36,12 +44,18 @@ def inception():
 
 
 @pytest.mark.parametrize("sizes", [[40], [1, 2, 30, 7], [20, 20]])
-def test_any_split_into_batches_gives_the_numbers_of_score(sizes: list[int], inception, tmp_path: Path):
+def test_any_split_into_batches_gives_the_numbers_of_score(
+    sizes: list[int], inception, tmp_path: Path
+):
     images, reference = pictures(40, 1), evalkit.reference("scenes", inception)
     for place, image in enumerate(images):
-        (tmp_path / f"{place:05d}.png").write_bytes(encode_png(Image.fromarray(image.permute(1, 2, 0).numpy())))
+        (tmp_path / f"{place:05d}.png").write_bytes(
+            encode_png(Image.fromarray(image.permute(1, 2, 0).numpy()))
+        )
     os.environ["COLUMNS"] = "200"
-    rows = evalkit.score(tmp_path, metrics=list(OBJECTS), encoders="mini-inception", reference="scenes")
+    rows = evalkit.score(
+        tmp_path, metrics=list(OBJECTS), encoders="mini-inception", reference="scenes"
+    )
     expected = {row.metric: row.value for row in rows if row.metric in OBJECTS}
     for name, kind in OBJECTS.items():
         found = kind(inception) if name == "inception_score" else kind(inception, reference)
@@ -54,7 +68,10 @@ def test_any_split_into_batches_gives_the_numbers_of_score(sizes: list[int], inc
 
 def test_real_images_in_place_of_a_reference():
     encoder, fake, real = Pixels(), pictures(30, 1), pictures(45, 2)
-    features = {name: encoder(torch.stack([encoder.prepare(image) for image in _pil(x)]))["pool"] for name, x in (("f", fake), ("r", real))}
+    features = {
+        name: encoder(torch.stack([encoder.prepare(image) for image in _pil(x)]))["pool"]
+        for name, x in (("f", fake), ("r", real))
+    }
     fid, recall = FID(encoder), Recall(encoder)
     for metric in (fid, recall):
         for batch in real.split(13):
@@ -65,7 +82,10 @@ def test_real_images_in_place_of_a_reference():
     assert fid.compute().item() == pytest.approx(expected.item(), rel=1e-6)
     assert recall.compute() == metrics.RECALL.compute(fake=features["f"], real=features["r"])
     fid.reset()
-    with pytest.raises(EvalkitError, match="Found 0 generated images"), pytest.warns(UserWarning, match="before"):
+    with (
+        pytest.raises(EvalkitError, match="Found 0 generated images"),
+        pytest.warns(UserWarning, match="before"),
+    ):
         fid.compute()
 
 
@@ -78,7 +98,9 @@ def test_clip_score_reads_prompts():
     prompts = [f"a {colour} circle" for colour in ("red", "blue", "green")] * 3
     score = ClipScore(encoder)
     for start in (0, 4):
-        score.update(images[start : start + 4 + start // 4], prompts[start : start + 4 + start // 4])
+        score.update(
+            images[start : start + 4 + start // 4], prompts[start : start + 4 + start // 4]
+        )
     pool = encoder(torch.stack([encoder.prepare(image) for image in _pil(images)]))["pool"]
     expected = metrics.CLIP_SCORE.compute(fake=pool, text=encoder.text(prompts)).mean()  # type: ignore[attr-defined]
     assert score.compute().item() == pytest.approx(expected.item(), rel=1e-6)
@@ -218,14 +240,27 @@ torch.distributed.destroy_process_group()
 
 def test_two_processes_give_the_numbers_of_one(tmp_path: Path):
     code = RANK.format(tests=str(Path(__file__).parent))
-    started = [subprocess.Popen([sys.executable, "-c", code, str(rank), str(tmp_path / "store")]) for rank in (0, 1)]
+    started = [
+        subprocess.Popen([sys.executable, "-c", code, str(rank), str(tmp_path / "store")])
+        for rank in (0, 1)
+    ]
     assert [process.wait(timeout=120) for process in started] == [0, 0]
     encoder = Pixels()
-    fake, real = (encoder(torch.stack([encoder.prepare(image) for image in _pil(x)]))["pool"] for x in (pictures(30, 1), pictures(41, 2)))
+    fake, real = (
+        encoder(torch.stack([encoder.prepare(image) for image in _pil(x)]))["pool"]
+        for x in (pictures(30, 1), pictures(41, 2))
+    )
     one = [
-        frechet.frechet_distance(fake_moments=frechet.moments(fake), real_moments=frechet.moments(real)),
-        *(line.compute(fake=fake, real=real).mean() for line in (metrics.KID, metrics.RECALL, metrics.MEMORIZATION)),
+        frechet.frechet_distance(
+            fake_moments=frechet.moments(fake), real_moments=frechet.moments(real)
+        ),
+        *(
+            line.compute(fake=fake, real=real).mean()
+            for line in (metrics.KID, metrics.RECALL, metrics.MEMORIZATION)
+        ),
     ]
     expected = torch.stack(one).repeat_interleave(2).repeat(2)
     for rank in (0, 1):
-        assert torch.allclose(torch.load(tmp_path / f"store{rank}", weights_only=True), expected, rtol=1e-7)
+        assert torch.allclose(
+            torch.load(tmp_path / f"store{rank}", weights_only=True), expected, rtol=1e-7
+        )

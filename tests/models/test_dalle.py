@@ -9,7 +9,9 @@ from evalkit.models.text import SubwordTokenizer, TextTower
 def network() -> Dalle:
     torch.manual_seed(0)
     model = Dalle(TextTower(20, 6, 32, 2, 4), codes=11, side=3, width=32, depth=2, heads=4)
-    for parameter in model.parameters():  # the output layers start at zero: stir, so that something can differ
+    for (
+        parameter
+    ) in model.parameters():  # the output layers start at zero: stir, so that something can differ
         torch.nn.init.normal_(parameter, std=0.2)
     return model.eval()
 
@@ -44,10 +46,15 @@ def test_hidden_tokens_are_not_seen(network: Dalle) -> None:
 
 @torch.no_grad()
 def test_words_know_what_stands_before_and_behind_them_without_positions(network: Dalle) -> None:
-    """Of two things in a relation each must know whether it is the first: the CLIP's tower without positions cannot."""
+    """Of two things in a relation each must know whether it is the first: the CLIP's tower without
+    positions cannot.
+    """
     network.text.position.zero_()
     one, other = torch.tensor([[3, 4, 5]]), torch.tensor([[5, 4, 3]])
-    blind, seeing = (lambda numbers: network.text(numbers).tokens), (lambda numbers: network.encode_text(numbers).tokens[:, :3])
+    blind, seeing = (
+        (lambda numbers: network.text(numbers).tokens),
+        (lambda numbers: network.encode_text(numbers).tokens[:, :3]),
+    )
     assert torch.allclose(blind(one), blind(other).flip(1), atol=1e-4)
     assert not torch.allclose(seeing(one), seeing(other).flip(1), atol=0.1)
 
@@ -55,7 +62,13 @@ def test_words_know_what_stands_before_and_behind_them_without_positions(network
 @pytest.mark.parametrize("pieces", [3, 6])
 def test_sampling_with_the_cache_equals_the_full_forward_pass(network: Dalle, pieces: int) -> None:
     numbers = NUMBERS[:, :pieces]
-    drawn = network.sample(numbers, torch.tensor([[1, 0, 0, 0, 0, 0]])[:, :pieces], [1, 2], guidance=1.0, temperature=0.0)
+    drawn = network.sample(
+        numbers,
+        torch.tensor([[1, 0, 0, 0, 0, 0]])[:, :pieces],
+        [1, 2],
+        guidance=1.0,
+        temperature=0.0,
+    )
     assert torch.equal(drawn, network(numbers, drawn).argmax(2))
 
 
@@ -76,7 +89,10 @@ def test_a_picture_depends_on_its_own_seed_and_text_only(network: Dalle) -> None
 def test_choose_draws_in_proportion_to_the_softmax() -> None:
     logits = torch.tensor([0.0, 1.0, 2.0, -1.0])
     uniform = (torch.arange(20_000, dtype=torch.float64) + 0.5) / 20_000
-    counts = torch.bincount(choose(logits.expand(20_000, -1), uniform, 1.0, 0, 1.0), minlength=4) / 20_000
+    counts = (
+        torch.bincount(choose(logits.expand(20_000, -1), uniform, 1.0, 0, 1.0), minlength=4)
+        / 20_000
+    )
     assert torch.allclose(counts.double(), logits.double().softmax(0), atol=1e-3)
 
 
@@ -84,7 +100,9 @@ def test_choose_keeps_to_top_k_and_top_p() -> None:
     logits = torch.tensor([0.0, 3.0, 2.0, -1.0]).expand(1000, -1)
     uniform = (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
     assert set(choose(logits, uniform, 1.0, 2, 1.0).tolist()) == {1, 2}
-    assert set(choose(logits, uniform, 1.0, 0, 0.5).tolist()) == {1}  # its chance of 0.70 reaches 0.5 alone
+    assert set(choose(logits, uniform, 1.0, 0, 0.5).tolist()) == {
+        1
+    }  # its chance of 0.70 reaches 0.5 alone
     assert set(choose(logits, uniform, 0.0, 0, 1.0).tolist()) == {1}
 
 

@@ -15,7 +15,9 @@ def _text(count: int) -> TextFeatures:
     """Texts of six words."""
     generator = torch.Generator().manual_seed(1)
     words = torch.randn(count, 6, 128, generator=generator)
-    return TextFeatures(words, torch.ones(count, 6, dtype=torch.bool), F.normalize(words.sum(1), dim=1))
+    return TextFeatures(
+        words, torch.ones(count, 6, dtype=torch.bool), F.normalize(words.sum(1), dim=1)
+    )
 
 
 def _gan(size: int = 32, **others: Any) -> Gan:
@@ -29,10 +31,14 @@ def _backwards(text: TextFeatures) -> TextFeatures:
 
 @torch.no_grad()
 def _clear_sighted() -> Discriminator:
-    """An untrained critic whose weights keep the size of what passes through, so that differences reach its score."""
+    """An untrained critic whose weights keep the size of what passes through, so that differences
+    reach its score.
+    """
     critic = Discriminator(spectral=False).eval()
     for weight in critic.parameters():
-        weight.mul_(6**0.5 if weight.ndim > 1 else 0)  # from PyTorch's initial spread to that of He et al. (2015)
+        weight.mul_(
+            6**0.5 if weight.ndim > 1 else 0
+        )  # from PyTorch's initial spread to that of He et al. (2015)
     return critic
 
 
@@ -42,25 +48,40 @@ def test_the_fade_is_continuous_at_both_ends(size: int) -> None:
     small = torch.atanh(network(text, noise, size // 2))
     enlarged = F.interpolate(small, scale_factor=2, mode="bilinear", align_corners=False).tanh()
     assert torch.allclose(network(text, noise, size, 0.0), enlarged, atol=1e-4)
-    assert torch.allclose(network(text, noise, size, 1.0), network(text, noise, size, 0.9999), atol=1e-2)
-    assert not torch.allclose(network(text, noise, size, 0.0), network(text, noise, size, 1.0), atol=1e-2)
+    assert torch.allclose(
+        network(text, noise, size, 1.0), network(text, noise, size, 0.9999), atol=1e-2
+    )
+    assert not torch.allclose(
+        network(text, noise, size, 0.0), network(text, noise, size, 1.0), atol=1e-2
+    )
 
 
 @pytest.mark.parametrize("size", [16, 32, 64, 128])
 def test_the_discriminator_fades_from_the_smaller_size(size: int) -> None:
     torch.manual_seed(0)
-    critic, pictures, text = Discriminator(size=size).eval(), torch.rand(4, 3, size, size) * 2 - 1, _text(4)
+    critic, pictures, text = (
+        Discriminator(size=size).eval(),
+        torch.rand(4, 3, size, size) * 2 - 1,
+        _text(4),
+    )
     [half] = critic(F.avg_pool2d(pictures, 2), [text])
     assert torch.allclose(critic(pictures, [text], 0.0)[0], half, atol=1e-5)
-    assert torch.allclose(critic(pictures, [text], 0.9999)[0], critic(pictures, [text], 1.0)[0], atol=1e-3)
-    assert not torch.allclose(critic(pictures, [text], 0.0)[0], critic(pictures, [text], 1.0)[0], atol=1e-4)
+    assert torch.allclose(
+        critic(pictures, [text], 0.9999)[0], critic(pictures, [text], 1.0)[0], atol=1e-3
+    )
+    assert not torch.allclose(
+        critic(pictures, [text], 0.0)[0], critic(pictures, [text], 1.0)[0], atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("size", [8, 16, 32, 64, 128])
 def test_every_size_is_drawn_and_scored(size: int) -> None:
     pictures = _gan(size)(_text(2), torch.randn(2, 64))
     assert pictures.shape == (2, 3, size, size)
-    for critic in (Discriminator(size=size), FeatureDiscriminator(MiniInception(5, 4, 3, 8), width=16)):
+    for critic in (
+        Discriminator(size=size),
+        FeatureDiscriminator(MiniInception(5, 4, 3, 8), width=16),
+    ):
         scores = critic.eval()(pictures, [_text(2), _backwards(_text(2))])
         assert [score.shape for score in scores] == [(2,), (2,)]
     assert list(WIDTHS) == [4, 8, 16, 32, 64, 128]
@@ -68,8 +89,14 @@ def test_every_size_is_drawn_and_scored(size: int) -> None:
 
 def test_the_feature_critic_averages_larger_pictures() -> None:
     torch.manual_seed(0)
-    critic, pictures, text = FeatureDiscriminator(MiniInception(5, 4, 3, 8), width=16).eval(), torch.rand(2, 3, 128, 128) * 2 - 1, _text(2)
-    assert torch.allclose(critic(pictures, [text])[0], critic(F.avg_pool2d(pictures, 4), [text])[0], atol=1e-5)
+    critic, pictures, text = (
+        FeatureDiscriminator(MiniInception(5, 4, 3, 8), width=16).eval(),
+        torch.rand(2, 3, 128, 128) * 2 - 1,
+        _text(2),
+    )
+    assert torch.allclose(
+        critic(pictures, [text])[0], critic(F.avg_pool2d(pictures, 4), [text])[0], atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("size", [4, 48, 256])
@@ -93,7 +120,11 @@ def test_a_score_does_not_depend_on_how_a_batch_is_shared_out(count: int, group:
     critic, pictures, text = _clear_sighted(), colours.expand(-1, -1, 32, 32), _text(count)
     [together] = critic(pictures, [text])
     parts = torch.arange(count).split(group)
-    assert torch.allclose(together, torch.cat([critic(pictures[part], [text.of(part)])[0] for part in parts]), atol=1e-5)
+    assert torch.allclose(
+        together,
+        torch.cat([critic(pictures[part], [text.of(part)])[0] for part in parts]),
+        atol=1e-5,
+    )
     if group > 1:  # it does depend on what else is in the group
         moved = critic(pictures.roll(1, 0), [text.of(torch.arange(count).roll(1))])[0].roll(-1, 0)
         assert not torch.allclose(together, moved, atol=1e-3)
@@ -101,16 +132,29 @@ def test_a_score_does_not_depend_on_how_a_batch_is_shared_out(count: int, group:
 
 def test_a_collapsed_batch_gives_itself_away() -> None:
     torch.manual_seed(0)
-    critic, colours, text = _clear_sighted(), torch.rand(4, 3, 1, 1) * 2 - 1, _text(1).of(torch.zeros(4, dtype=torch.int64))
+    critic, colours, text = (
+        _clear_sighted(),
+        torch.rand(4, 3, 1, 1) * 2 - 1,
+        _text(1).of(torch.zeros(4, dtype=torch.int64)),
+    )
     varied = colours.expand(-1, -1, 32, 32)
     alike = varied[:1].expand(4, -1, -1, -1)
-    assert not torch.allclose(critic(alike, [text])[0][:1], critic(varied, [text])[0][:1], atol=1e-2)
+    assert not torch.allclose(
+        critic(alike, [text])[0][:1], critic(varied, [text])[0][:1], atol=1e-2
+    )
 
 
 @torch.no_grad()
 def test_less_noise_is_less_variety() -> None:
-    network, text, noise = _gan(), _text(1).of(torch.zeros(16, dtype=torch.int64)), torch.randn(16, 64)
-    spreads = [float(network(text, truncation * noise).std(0).mean()) for truncation in (0.0, 0.3, 0.6, 1.0)]
+    network, text, noise = (
+        _gan(),
+        _text(1).of(torch.zeros(16, dtype=torch.int64)),
+        torch.randn(16, 64),
+    )
+    spreads = [
+        float(network(text, truncation * noise).std(0).mean())
+        for truncation in (0.0, 0.3, 0.6, 1.0)
+    ]
     assert spreads[0] < 1e-6
     assert spreads == sorted(spreads)
     assert spreads[3] > 1.5 * spreads[1]
@@ -118,9 +162,20 @@ def test_less_noise_is_less_variety() -> None:
 
 def test_without_spectral_norm_the_layers_are_as_they_are() -> None:
     torch.manual_seed(0)
-    critic, feature = Discriminator(spectral=False), FeatureDiscriminator(MiniInception(5, 4, 3, 8), width=16, spectral=False)
-    assert not any(hasattr(module, "parametrizations") for network in (critic, feature) for module in network.modules())
-    largest = [float(torch.linalg.matrix_norm(p.detach().flatten(1), 2)) for p in critic.parameters() if p.ndim > 1]
+    critic, feature = (
+        Discriminator(spectral=False),
+        FeatureDiscriminator(MiniInception(5, 4, 3, 8), width=16, spectral=False),
+    )
+    assert not any(
+        hasattr(module, "parametrizations")
+        for network in (critic, feature)
+        for module in network.modules()
+    )
+    largest = [
+        float(torch.linalg.matrix_norm(p.detach().flatten(1), 2))
+        for p in critic.parameters()
+        if p.ndim > 1
+    ]
     assert max(abs(value - 1) for value in largest) > 0.1
 
 
@@ -133,7 +188,11 @@ def test_every_layer_of_the_discriminators_has_spectral_norm_one() -> None:
     feature.train()
     for _ in range(200):
         feature(torch.rand(2, 3, 32, 32), [_text(2)])
-    used = [m for name, m in (*critic.named_modules(), *feature.named_modules()) if hasattr(m, "parametrizations")]
+    used = [
+        m
+        for name, m in (*critic.named_modules(), *feature.named_modules())
+        if hasattr(m, "parametrizations")
+    ]
     assert len(used) >= 15
     for layer in used:
         largest = torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2)  # pyright: ignore[reportCallIssue]
@@ -149,22 +208,32 @@ def test_critics_hear_the_text() -> None:
 
 @torch.no_grad()
 def test_every_word_looks_for_its_place() -> None:
-    """The sum over words of their best place: neither where that is counts, nor padding, and half of the things are half."""
+    """The sum over words of their best place: neither where that is counts, nor padding, and half
+    of the things are half.
+    """
     one, other = torch.eye(128)[:2]
     places = torch.zeros(2, 128, 8, 8)
     places[0, :, 1, 2], places[0, :, 6, 5], places[1, :, 0, 7] = 2 * one, 2 * other, 2 * one
     words = torch.stack((one, other, 9 * one)).expand(2, -1, -1)
     mask = torch.tensor([[True, True, False]]).expand(2, -1)
     assert torch.allclose(found(places, words, mask), torch.tensor([4.0, 2.0]) / 128**0.5)
-    assert torch.allclose(found(places.roll(3, 2), words, mask), torch.tensor([4.0, 2.0]) / 128**0.5)
+    assert torch.allclose(
+        found(places.roll(3, 2), words, mask), torch.tensor([4.0, 2.0]) / 128**0.5
+    )
 
 
 @torch.no_grad()
 def test_the_feature_critic_reads_the_words() -> None:
     torch.manual_seed(0)
-    critic, pictures, text = FeatureDiscriminator(MiniInception(5, 4, 3, 8), width=16).eval(), torch.rand(4, 3, 32, 32) * 2 - 1, _text(4)
+    critic, pictures, text = (
+        FeatureDiscriminator(MiniInception(5, 4, 3, 8), width=16).eval(),
+        torch.rand(4, 3, 32, 32) * 2 - 1,
+        _text(4),
+    )
     others = text._replace(tokens=_backwards(text).tokens)
-    longer = text._replace(tokens=F.pad(text.tokens, (0, 0, 0, 3), value=1.0), mask=F.pad(text.mask, (0, 3)))
+    longer = text._replace(
+        tokens=F.pad(text.tokens, (0, 0, 0, 3), value=1.0), mask=F.pad(text.mask, (0, 3))
+    )
     same, other, padded = critic(pictures, [text, others, longer])
     assert not torch.allclose(same, other, atol=1e-3)
     assert torch.allclose(same, padded, atol=1e-5)
@@ -180,10 +249,14 @@ def test_the_classifier_behind_the_feature_critic_is_frozen_and_not_saved() -> N
 
 @torch.no_grad()
 def test_every_place_asks_the_words() -> None:
-    """A word changes the picture even where the text as a whole stays the same, and padding does not."""
+    """A word changes the picture even where the text as a whole stays the same, and padding does
+    not.
+    """
     network, text, noise = _gan(), _text(2), torch.randn(2, 64)
     other = text._replace(tokens=_backwards(text).tokens)
-    longer = text._replace(tokens=F.pad(text.tokens, (0, 0, 0, 3), value=1.0), mask=F.pad(text.mask, (0, 3)))
+    longer = text._replace(
+        tokens=F.pad(text.tokens, (0, 0, 0, 3), value=1.0), mask=F.pad(text.mask, (0, 3))
+    )
     assert not torch.allclose(network(text, noise), network(other, noise), atol=1e-2)
     assert torch.allclose(network(text, noise), network(longer, noise), atol=1e-5)
 
@@ -206,7 +279,9 @@ def test_a_text_has_an_end_where_the_context_leaves_room_for_it() -> None:
     texts = torch.tensor([[2, 0, 0], [2, 3, 4]])
     text = network.encode_text(F.pad(texts, (0, context - 3)))
     assert text.mask.sum(1).tolist() == [2, 4]
-    assert not torch.allclose(text.tokens[0, 0], text.tokens[0, 1], atol=1e-2)  # places of a text of one word can tell it from none
+    assert not torch.allclose(
+        text.tokens[0, 0], text.tokens[0, 1], atol=1e-2
+    )  # places of a text of one word can tell it from none
     short = network.encode_text(texts)
     assert torch.allclose(text.tokens[:, :4], short.tokens, atol=1e-6)
     full = torch.arange(2, 2 + context)[None]
@@ -230,17 +305,26 @@ def test_a_guess_is_a_normal_distribution() -> None:
 
 
 def test_a_generator_that_is_told_what_was_expected_uses_its_noise() -> None:
-    """Pictures of one text are dark or bright. The nearest to both is gray; with an encoder, noise alone draws dark and bright ones."""
-    text = TextFeatures(torch.zeros(32, 1, 128), torch.ones(32, 1, dtype=torch.bool), torch.zeros(32, 128))
+    """Pictures of one text are dark or bright. The nearest to both is gray; with an encoder, noise
+    alone draws dark and bright ones.
+    """
+    text = TextFeatures(
+        torch.zeros(32, 1, 128), torch.ones(32, 1, dtype=torch.bool), torch.zeros(32, 128)
+    )
     real = (0.8 * (2.0 * (torch.arange(32) % 2) - 1))[:, None, None, None].expand(-1, 3, 8, 8)
     spreads: list[float] = []
     for told in (False, True):
-        network, encoder = _gan(8, noise=4, widths={4: 8, 8: 8}).train(), Encoder(noise=4, size=8, width=8)
+        network, encoder = (
+            _gan(8, noise=4, widths={4: 8, 8: 8}).train(),
+            Encoder(noise=4, size=8, width=8),
+        )
         descent = torch.optim.Adam([*network.parameters(), *encoder.parameters()], lr=3e-3)
         for _ in range(60):
             guess, normal = encoder(real), torch.randn(32, 4)
             drawn = network(text, guess.draw(normal) if told else normal)
-            loss = 10 * (drawn - real).abs().mean() + (0.02 * guess.divergence().mean() if told else 0)
+            loss = 10 * (drawn - real).abs().mean() + (
+                0.02 * guess.divergence().mean() if told else 0
+            )
             descent.zero_grad()
             loss.backward()
             descent.step()

@@ -15,7 +15,9 @@ def test_detect_finds_planted_things_best_first() -> None:
     nouns[0, :, 6, 6] = torch.tensor([15.0, 0.0, 0.0, 0.0])
     colours = torch.zeros(1, 2, 8, 8)
     colours[0, 1, 2, 3] = 1.0
-    found = detect(Findings(torch.zeros(1, 1), torch.zeros(1, 3), nouns, colours, torch.zeros(1, 2)))
+    found = detect(
+        Findings(torch.zeros(1, 1), torch.zeros(1, 3), nouns, colours, torch.zeros(1, 2))
+    )
     assert [(thing.noun, thing.x, thing.y) for thing in found[0]] == [(0, 6, 6), (1, 3, 2)]
     assert found[0][1].colour == 1
 
@@ -34,7 +36,15 @@ def test_weights_of_another_kind_or_width_are_named(tmp_path) -> None:
         read_weights(path, "classifier")
     network = MiniInception(3, 2, 2, 8)
     save_weights(
-        path, network.state_dict(), {"kind": "classifier", "nouns": [1, 2, 3], "colours": [1, 2], "backgrounds": [1, 2], "width": 12}
+        path,
+        network.state_dict(),
+        {
+            "kind": "classifier",
+            "nouns": [1, 2, 3],
+            "colours": [1, 2],
+            "backgrounds": [1, 2],
+            "width": 12,
+        },
     )
     with pytest.raises(EvalkitError, match="does not fit the network"):
         load_classifier(path)
@@ -42,7 +52,13 @@ def test_weights_of_another_kind_or_width_are_named(tmp_path) -> None:
 
 def test_weights_come_back_as_they_were_in_half_precision(tmp_path) -> None:
     network = MiniInception(3, 2, 2, 8)
-    config = {"kind": "classifier", "nouns": [1, 2, 3], "colours": [1, 2], "backgrounds": [1, 2], "width": 8}
+    config = {
+        "kind": "classifier",
+        "nouns": [1, 2, 3],
+        "colours": [1, 2],
+        "backgrounds": [1, 2],
+        "width": 8,
+    }
     save_weights(tmp_path / "a.safetensors", network.state_dict(), config)
     loaded = load_classifier(tmp_path / "a.safetensors")
     assert all(

@@ -18,7 +18,13 @@ def _read(numbers: list[int]) -> list[str]:
 
 
 def test_the_longest_pieces_from_the_left() -> None:
-    assert _read(PIECES.numbers(["skateboarders", "dogs", "skates"])) == ["skateboard", "##ers", "dogs", "skate", "##s"]
+    assert _read(PIECES.numbers(["skateboarders", "dogs", "skates"])) == [
+        "skateboard",
+        "##ers",
+        "dogs",
+        "skate",
+        "##s",
+    ]
 
 
 def test_a_word_that_cannot_be_put_together_is_unknown_as_a_whole() -> None:
@@ -26,19 +32,35 @@ def test_a_word_that_cannot_be_put_together_is_unknown_as_a_whole() -> None:
 
 
 def test_words_are_taken_apart_where_asked_and_possible() -> None:
-    assert _read(PIECES.numbers(["dogs", "dogs", "dog"], apart={1, 2})) == ["dogs", "dog", "##s", "dog"]
+    assert _read(PIECES.numbers(["dogs", "dogs", "dog"], apart={1, 2})) == [
+        "dogs",
+        "dog",
+        "##s",
+        "dog",
+    ]
 
 
 def test_what_does_not_fit_is_cut_and_nothing_is_one_unknown() -> None:
-    assert PIECES.encode([["dog"] * 6, [], ["dogs"]]).tolist() == [[4, 4, 4, 4], [1, 0, 0, 0], [5, 0, 0, 0]]
+    assert PIECES.encode([["dog"] * 6, [], ["dogs"]]).tolist() == [
+        [4, 4, 4, 4],
+        [1, 0, 0, 0],
+        [5, 0, 0, 0],
+    ]
     assert PIECES.encode([["dog"]]).dtype == torch.int64
 
 
 def test_the_world_reads_inflections_that_no_caption_has() -> None:
     tokenizer = SubwordTokenizer(pieces(), 24)
-    assert [tokenizer.pieces[n - 2] for n in tokenizer.split("skateboarders")] == ["skateboard", "##ers"]
-    assert all(len(tokenizer.split(word)) == 1 and tokenizer.split(word) != (UNKNOWN,) for word in words())
-    assert [tokenizer.split(word) for word in ("cardboard", "catch", "beard")] == [(UNKNOWN,)] * 3  # no car, cat or bear
+    assert [tokenizer.pieces[n - 2] for n in tokenizer.split("skateboarders")] == [
+        "skateboard",
+        "##ers",
+    ]
+    assert all(
+        len(tokenizer.split(word)) == 1 and tokenizer.split(word) != (UNKNOWN,) for word in words()
+    )
+    assert [tokenizer.split(word) for word in ("cardboard", "catch", "beard")] == [
+        (UNKNOWN,)
+    ] * 3  # no car, cat or bear
 
 
 def test_learned_pieces_by_hand() -> None:
@@ -47,7 +69,9 @@ def test_learned_pieces_by_hand() -> None:
     assert learned == ("##b", "##c", "a", "ab", "abc")
 
 
-@given(st.lists(st.text("abcd", min_size=1, max_size=8), min_size=1, max_size=20), st.integers(1, 40))
+@given(
+    st.lists(st.text("abcd", min_size=1, max_size=8), min_size=1, max_size=20), st.integers(1, 40)
+)
 def test_what_was_learned_from_can_be_read_back(corpus: list[str], count: int) -> None:
     learned = learn_pieces([corpus], count)
     letters = {"##" * (place > 0) + letter for word in corpus for place, letter in enumerate(word)}
@@ -57,7 +81,10 @@ def test_what_was_learned_from_can_be_read_back(corpus: list[str], count: int) -
     for word in corpus:
         for whole in (True, False):
             numbers = tokenizer.split(word, whole)
-            assert "".join(tokenizer.pieces[number - 2].removeprefix("##") for number in numbers) == word
+            assert (
+                "".join(tokenizer.pieces[number - 2].removeprefix("##") for number in numbers)
+                == word
+            )
 
 
 def test_learning_does_not_depend_on_the_order_of_texts() -> None:
@@ -67,7 +94,9 @@ def test_learning_does_not_depend_on_the_order_of_texts() -> None:
 
 @pytest.mark.parametrize("count", [4, 6])
 def test_more_pieces_make_shorter_texts(count: int) -> None:
-    few, more = (SubwordTokenizer(learn_pieces([["abab", "abba"]], size), 64) for size in (count, count + 2))
+    few, more = (
+        SubwordTokenizer(learn_pieces([["abab", "abba"]], size), 64) for size in (count, count + 2)
+    )
     assert len(more.numbers(["abab", "abba"])) < len(few.numbers(["abab", "abba"]))
 
 

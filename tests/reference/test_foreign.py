@@ -1,4 +1,6 @@
-"""Statistics in the files of other tools: read as they are, refused where they do not fit, written so that those tools read them."""
+"""Statistics in the files of other tools: read as they are, refused where they do not fit, written
+so that those tools read them.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ class Named(Pixels):
 def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reference_files, "_roots", lambda: [tmp_path / "user"])
     monkeypatch.setattr(reference_exchange, "user_folder", lambda: tmp_path / "user")
-    monkeypatch.setattr(foreign_statistics, "DIMENSIONS", dict.fromkeys(foreign_statistics.DIMENSIONS, 8))
+    monkeypatch.setattr(
+        foreign_statistics, "DIMENSIONS", dict.fromkeys(foreign_statistics.DIMENSIONS, 8)
+    )
     monkeypatch.chdir(tmp_path)
 
 
@@ -56,7 +60,14 @@ def clean(path: Path) -> None:
 
 
 def adm(path: Path) -> None:
-    np.savez(path, mu=MU, sigma=SIGMA, mu_s=MU[:3], sigma_s=SIGMA[:3, :3], arr_0=np.zeros((2, 8, 8, 3), np.uint8))
+    np.savez(
+        path,
+        mu=MU,
+        sigma=SIGMA,
+        mu_s=MU[:3],
+        sigma_s=SIGMA[:3, :3],
+        arr_0=np.zeros((2, 8, 8, 3), np.uint8),
+    )
 
 
 def edm2(path: Path) -> None:
@@ -69,7 +80,9 @@ def cmmd(path: Path) -> None:
 
 
 def reps(path: Path) -> None:
-    np.savez(path, reps=ROWS, model=np.array([{"a": 1}], dtype=object))  # the pickled part beside it is never touched
+    np.savez(
+        path, reps=ROWS, model=np.array([{"a": 1}], dtype=object)
+    )  # the pickled part beside it is never touched
 
 
 def stat(path: Path) -> None:
@@ -98,8 +111,12 @@ FILES: list[tuple[str, Callable[[Path], None], list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "write", "conventions"), FILES, ids=[name for name, _, _ in FILES])
-def test_each_format_is_read_and_knows_its_convention(name: str, write: Callable[[Path], None], conventions: list[str], tmp_path: Path):
+@pytest.mark.parametrize(
+    ("name", "write", "conventions"), FILES, ids=[name for name, _, _ in FILES]
+)
+def test_each_format_is_read_and_knows_its_convention(
+    name: str, write: Callable[[Path], None], conventions: list[str], tmp_path: Path
+):
     write(tmp_path / name)
     found = foreign_statistics.read(tmp_path / name)
     assert [item.convention for item in found] == conventions
@@ -122,8 +139,12 @@ def test_each_format_is_read_and_knows_its_convention(name: str, write: Callable
 def test_another_encoder_is_refused_naming_both(tmp_path: Path):
     place = tmp_path / "faces_clean_custom_na.npz"
     plain(place)
-    assert reference_files.load(str(place), Named("inception-clean")).moments["pool"].mean.shape == (8,)
-    with pytest.raises(EvalkitError, match="was made with inception-clean; the encoder is inception"):
+    assert reference_files.load(str(place), Named("inception-clean")).moments[
+        "pool"
+    ].mean.shape == (8,)
+    with pytest.raises(
+        EvalkitError, match="was made with inception-clean; the encoder is inception"
+    ):
         reference_files.load(str(place), Named("inception"))
     edm2(tmp_path / "a.pkl")
     assert reference_files.encoders_of(str(tmp_path / "a.pkl")) == {"inception", "dinov2-l14"}
@@ -135,10 +156,15 @@ def test_another_encoder_is_refused_naming_both(tmp_path: Path):
 def test_what_a_file_cannot_say_is_said(tmp_path: Path):
     plain(tmp_path / "coco.npz")
     found = reference_files.load(str(tmp_path / "coco.npz"), Named("inception-torch"))
-    assert found.note == "the reference does not say with which encoder it was made and of how many pictures it is"
+    assert (
+        found.note
+        == "the reference does not say with which encoder it was made and of how many pictures it is"
+    )
     assert found.count == 0
     edm2(tmp_path / "a.pkl")
-    assert reference_files.load(str(tmp_path / "a.pkl"), Named("inception")).note.endswith("with which weights it was made")
+    assert reference_files.load(str(tmp_path / "a.pkl"), Named("inception")).note.endswith(
+        "with which weights it was made"
+    )
 
 
 def test_another_dimension_is_refused(tmp_path: Path):
@@ -160,7 +186,10 @@ WRONG = {
     "mean not finite": ({"mu": MU * np.inf, "sigma": SIGMA}, "expected finite"),
     "shapes": ({"mu": MU[:3], "sigma": SIGMA}, r"mu \[3\] and sigma \[8, 8\]"),
     "no sigma": ({"mu": MU}, "holds mu; expected mu and sigma"),
-    "spatial": ({"mu": MU, "sigma": SIGMA, "mu_s": MU, "sigma_s": SKEW}, "spatial is not symmetric"),
+    "spatial": (
+        {"mu": MU, "sigma": SIGMA, "mu_s": MU, "sigma_s": SKEW},
+        "spatial is not symmetric",
+    ),
     "texts": ({"mu": np.array("a"), "sigma": SIGMA}, "cannot be read"),
     "features": ({"feats": ROWS * np.nan}, "not all finite"),
     "rows": ({"reps": ROWS[0]}, r"float32 \[8\]"),
@@ -180,9 +209,16 @@ def test_impossible_statistics_are_refused(case: str, tmp_path: Path):
 def test_a_covariance_of_few_pictures_or_in_float32_is_fine(tmp_path: Path):
     few = np.random.RandomState(1).randn(5, 200) * 100
     sigma = np.cov(few, rowvar=False)
-    for name, array in (("double", sigma), ("single", sigma.astype(np.float32)), ("zero", np.zeros((200, 200)))):
+    for name, array in (
+        ("double", sigma),
+        ("single", sigma.astype(np.float32)),
+        ("zero", np.zeros((200, 200))),
+    ):
         np.savez(tmp_path / f"{name}.npz", mu=few.mean(axis=0), sigma=array)
-        assert foreign_statistics.read(tmp_path / f"{name}.npz")[0].moments["pool"].cov.shape == (200, 200)
+        assert foreign_statistics.read(tmp_path / f"{name}.npz")[0].moments["pool"].cov.shape == (
+            200,
+            200,
+        )
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".npy", ".pkl", ".pt", ".txt"])
@@ -193,7 +229,8 @@ def test_damaged_files_are_one_sentence(suffix: str, tmp_path: Path):
             foreign_statistics.read(tmp_path / f"a{suffix}")
 
 
-# --- pickles -----------------------------------------------------------------------------------------------------------
+# --- pickles
+# -----------------------------------------------------------------------------------------------------------
 
 
 class Runs:
@@ -212,7 +249,13 @@ def evil(marker: Path) -> dict[str, Any]:
         "os.system": Runs(__import__("os").system, f"touch {marker}"),
         "eval": Runs(eval, f"open({str(marker)!r}, 'w')"),
         "in an array": np.array([Runs(Path.touch, marker)], dtype=object),
-        "in the state of an array": Runs(reconstruct, np.ndarray, (0,), b"b", state=(1, (1,), dtype, False, [Runs(Path.touch, marker)])),
+        "in the state of an array": Runs(
+            reconstruct,
+            np.ndarray,
+            (0,),
+            b"b",
+            state=(1, (1,), dtype, False, [Runs(Path.touch, marker)]),
+        ),
         "a subclass": Runs(reconstruct, np.memmap, (0,), b"b"),
         "numpy.load": Runs(np.load, str(marker)),
         "numpy.fromfile": Runs(np.fromfile, str(marker)),
@@ -241,7 +284,13 @@ def test_crafted_dtypes_and_states_are_refused(tmp_path: Path):
     def array(dtype: Any, shape: Any, data: Any) -> Runs:
         return Runs(reconstruct, np.ndarray, (0,), b"b", state=(1, shape, dtype, False, data))
 
-    as_objects = Runs(np.dtype, "V8", False, True, state=(3, "|", None, ("f",), {"f": (np.dtype("O"), 0)}, 8, 1, 0))
+    as_objects = Runs(
+        np.dtype,
+        "V8",
+        False,
+        True,
+        state=(3, "|", None, ("f",), {"f": (np.dtype("O"), 0)}, 8, 1, 0),
+    )
     bad = [
         array(as_objects, (1,), b"\x41" * 8),
         array(np.dtype("O"), (1,), b"\x41" * 8),
@@ -279,9 +328,17 @@ def test_pickles_that_swell_are_refused(tmp_path: Path):
     fortran=st.booleans(),
 )
 def test_arrays_come_out_of_pickles_as_they_went_in(
-    shape: tuple[int, ...], kind: str, protocol: int, fortran: bool, tmp_path_factory: pytest.TempPathFactory
+    shape: tuple[int, ...],
+    kind: str,
+    protocol: int,
+    fortran: bool,
+    tmp_path_factory: pytest.TempPathFactory,
 ):
-    values = (np.random.RandomState(0).rand(*shape) * 9).astype(kind) if shape else np.array(3).astype(kind)
+    values = (
+        (np.random.RandomState(0).rand(*shape) * 9).astype(kind)
+        if shape
+        else np.array(3).astype(kind)
+    )
     array = np.asfortranarray(values) if fortran else values
     held = {"a": array, "n": np.float64(2.5), "m": np.int64(7), "l": [1, (2.5, "x"), None, True]}
     place = tmp_path_factory.mktemp("pickle") / "a.pkl"
@@ -295,20 +352,32 @@ def test_arrays_come_out_of_pickles_as_they_went_in(
 def test_the_module_paths_of_old_and_new_numpy(tmp_path: Path):
     data = pickle.dumps({"num_images": 40, "fid": {"mu": MU, "sigma": SIGMA}}, protocol=2)
     assert b"numpy._core.multiarray" in data
-    for number, text in enumerate((data, data.replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))):
+    for number, text in enumerate(
+        (data, data.replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
+    ):
         (tmp_path / f"{number}.pkl").write_bytes(text)
-        assert np.array_equal(restricted_pickle.load(tmp_path / f"{number}.pkl")["fid"]["sigma"], SIGMA)
+        assert np.array_equal(
+            restricted_pickle.load(tmp_path / f"{number}.pkl")["fid"]["sigma"], SIGMA
+        )
 
 
-# --- import and export -------------------------------------------------------------------------------------------------
+# --- import and export
+# -------------------------------------------------------------------------------------------------
 
 
 def test_import_makes_a_reference_with_a_card(tmp_path: Path):
     edm2(tmp_path / "img512.pkl")
-    folder = reference_exchange.import_file(tmp_path / "img512.pkl", name="imagenet", licence="CC0-1.0", source="a paper")
+    folder = reference_exchange.import_file(
+        tmp_path / "img512.pkl", name="imagenet", licence="CC0-1.0", source="a paper"
+    )
     assert folder == tmp_path / "user" / "imagenet"
     [card] = reference_files.available()
-    assert (card.name, card.count, card.encoders, card.source) == ("imagenet", 40, ("dinov2-l14", "inception"), "a paper")
+    assert (card.name, card.count, card.encoders, card.source) == (
+        "imagenet",
+        40,
+        ("dinov2-l14", "inception"),
+        "a paper",
+    )
     found = reference_files.load("imagenet", Named("inception"))
     assert np.array_equal(found.moments["pool"].cov.numpy(), SIGMA)
     assert found.note == "the reference does not say with which weights it was made"
@@ -322,12 +391,16 @@ def test_import_asks_for_what_the_file_cannot_say(tmp_path: Path):
     with pytest.raises(EvalkitError, match="does not say with which encoder"):
         reference_exchange.import_file(tmp_path / "coco.npz", name="coco")
     assert not (tmp_path / "user").exists()
-    reference_exchange.import_file(tmp_path / "coco.npz", name="coco", encoder="inception-torch", count=40504)
+    reference_exchange.import_file(
+        tmp_path / "coco.npz", name="coco", encoder="inception-torch", count=40504
+    )
     found = reference_files.load("coco", Named("inception-torch"))
     assert (found.count, found.features) == (40504, {})
     plain(tmp_path / "x_clean_custom_na.npz")
     with pytest.raises(EvalkitError, match="were made with inception-clean; inception was named"):
-        reference_exchange.import_file(tmp_path / "x_clean_custom_na.npz", name="x", encoder="inception")
+        reference_exchange.import_file(
+            tmp_path / "x_clean_custom_na.npz", name="x", encoder="inception"
+        )
     plain(tmp_path / "x_clean_clip_vit_b_32_custom_na.npz")
     with pytest.raises(EvalkitError, match="no encoder of evalkit follows that"):
         reference_exchange.import_file(tmp_path / "x_clean_clip_vit_b_32_custom_na.npz", name="x")
@@ -339,12 +412,16 @@ def test_the_images_in_adm_files_can_be_encoded(tmp_path: Path, monkeypatch: pyt
     images = np.random.RandomState(0).randint(0, 256, (12, 16, 16, 3), dtype=np.uint8)
     np.savez(tmp_path / "VIRTUAL_x.npz", mu=MU, sigma=SIGMA, mu_s=MU, sigma_s=SIGMA, arr_0=images)
     encoder = Named("inception")
-    monkeypatch.setattr(reference_exchange.plugins, "encoder", lambda name, device: {"inception": encoder}[name])
+    monkeypatch.setattr(
+        reference_exchange.plugins, "encoder", lambda name, device: {"inception": encoder}[name]
+    )
     reference_exchange.import_file(tmp_path / "VIRTUAL_x.npz", name="x", encode_images=True)
     with np.load(tmp_path / "user" / "x" / "inception.npz", allow_pickle=False) as file:
         stored = file["features"]
         assert np.array_equal(file["sigma_s"], SIGMA)
-    pool = torch.cat([encoder(encoder.prepare(Image.fromarray(image))[None])["pool"] for image in images])
+    pool = torch.cat(
+        [encoder(encoder.prepare(Image.fromarray(image))[None])["pool"] for image in images]
+    )
     assert sorted(map(tuple, stored.tolist())) == sorted(map(tuple, pool.tolist()))
 
 
@@ -352,7 +429,9 @@ def made(tmp_path: Path, encoder: str, spatial: bool = True) -> Path:
     folder = tmp_path / "user" / "toy"
     folder.mkdir(parents=True, exist_ok=True)
     more = {"mu_s": MU[:3], "sigma_s": SIGMA[:3, :3]} if spatial else {}
-    meta = np.array(json.dumps({"name": "toy", "encoder": encoder, "fingerprint": "f", "image_hash": "h"}))
+    meta = np.array(
+        json.dumps({"name": "toy", "encoder": encoder, "fingerprint": "f", "image_hash": "h"})
+    )
     np.savez(folder / f"{encoder}.npz", mu=MU, sigma=SIGMA, n=40, features=ROWS, meta=meta, **more)
     keys = ("name", "description", "source", "licence", "date", "command", "image_hash")
     (folder / "card.toml").write_text("count = 40\n" + "".join(f'{key} = "toy"\n' for key in keys))
@@ -375,7 +454,11 @@ def test_pytorch_fid_reads_what_is_exported(tmp_path: Path):
 def test_clean_fid_s_names_and_keys(tmp_path: Path, encoder: str):
     made(tmp_path, encoder)
     stats, kid = reference_exchange.export("toy", "clean-fid", out=tmp_path)
-    mode = {"inception": "legacy_tensorflow", "inception-torch": "legacy_pytorch", "inception-clean": "clean"}[encoder]
+    mode = {
+        "inception": "legacy_tensorflow",
+        "inception-torch": "legacy_pytorch",
+        "inception-clean": "clean",
+    }[encoder]
     assert (stats.name, kid.name) == (f"toy_{mode}_custom_na.npz", f"toy_{mode}_custom_na_kid.npz")
     with np.load(stats, allow_pickle=False) as file, np.load(kid, allow_pickle=False) as features:
         assert np.array_equal(file["sigma"], SIGMA)
@@ -386,19 +469,29 @@ def test_clean_fid_s_names_and_keys(tmp_path: Path, encoder: str):
 
 
 def test_torch_fidelity_reads_its_cache(tmp_path: Path):
-    from torch_fidelity.metric_fid import fid_input_id_to_statistics_cached, fid_statistics_to_metric
+    from torch_fidelity.metric_fid import (
+        fid_input_id_to_statistics_cached,
+        fid_statistics_to_metric,
+    )
 
     made(tmp_path, "inception")
     [path] = reference_exchange.export("toy", "torch-fidelity", out=tmp_path)
     extractor = types.SimpleNamespace(get_name=lambda: "inception-v3-compat")
-    options = {"input1": "no/such/folder", "input1_cache_name": "toy", "cache": True, "cache_root": str(tmp_path), "verbose": False}
+    options = {
+        "input1": "no/such/folder",
+        "input1_cache_name": "toy",
+        "cache": True,
+        "cache_root": str(tmp_path),
+        "verbose": False,
+    }
     found = fid_input_id_to_statistics_cached(1, extractor, "2048", **options)
     assert path.name == "toy-inception-v3-compat-stat-fid-2048.pt"
     assert np.array_equal(found["sigma"], SIGMA)
     other = {"mu": MU + 0.5, "sigma": SIGMA}
     peer = fid_statistics_to_metric(found, other, False)["frechet_inception_distance"]
     ours = frechet.frechet_distance(
-        fake_moments=foreign_statistics.moments(MU + 0.5, SIGMA), real_moments=foreign_statistics.read(path)[0].moments["pool"]
+        fake_moments=foreign_statistics.moments(MU + 0.5, SIGMA),
+        real_moments=foreign_statistics.read(path)[0].moments["pool"],
     )
     assert float(ours) == pytest.approx(float(peer), rel=1e-6)
 
@@ -407,7 +500,12 @@ def test_adm_and_edm(tmp_path: Path):
     made(tmp_path, "inception")
     [path] = reference_exchange.export("toy", "adm", out=tmp_path)
     with np.load(path, allow_pickle=False) as file:
-        assert {name: file[name].shape for name in file.files} == {"mu": (8,), "sigma": (8, 8), "mu_s": (3,), "sigma_s": (3, 3)}
+        assert {name: file[name].shape for name in file.files} == {
+            "mu": (8,),
+            "sigma": (8, 8),
+            "mu_s": (3,),
+            "sigma_s": (3, 3),
+        }
     [path] = reference_exchange.export("toy", "edm", out=tmp_path / "e.npz")
     with np.load(path, allow_pickle=False) as file:
         assert np.array_equal(file["mu"], MU)
@@ -425,7 +523,10 @@ def test_an_export_of_another_convention_is_refused(tmp_path: Path):
     made(tmp_path, "inception-clean")
     with pytest.raises(EvalkitError, match="several of them fit"):
         reference_exchange.export("toy", "clean-fid")
-    assert reference_exchange.export("toy", "clean-fid", encoder="inception-clean")[0].name == "toy_clean_custom_na.npz"
+    assert (
+        reference_exchange.export("toy", "clean-fid", encoder="inception-clean")[0].name
+        == "toy_clean_custom_na.npz"
+    )
 
 
 def test_the_commands(tmp_path: Path):
@@ -434,9 +535,24 @@ def test_the_commands(tmp_path: Path):
     wrong = runner.invoke(app, ["reference", "import", "coco.npz", "--name", "coco"])
     assert wrong.exit_code == 2
     assert "does not say with which encoder" in wrong.stderr
-    done = runner.invoke(app, ["reference", "import", "coco.npz", "--name", "coco", "--encoder", "inception-torch", "--count", "9"])
+    done = runner.invoke(
+        app,
+        [
+            "reference",
+            "import",
+            "coco.npz",
+            "--name",
+            "coco",
+            "--encoder",
+            "inception-torch",
+            "--count",
+            "9",
+        ],
+    )
     assert done.stdout.strip() == str(tmp_path / "user" / "coco")
     assert "count = 9" in runner.invoke(app, ["reference", "show", "coco"]).stdout
-    out = runner.invoke(app, ["reference", "export", "coco", "--format", "pytorch-fid", "--out", "again.npz"])
+    out = runner.invoke(
+        app, ["reference", "export", "coco", "--format", "pytorch-fid", "--out", "again.npz"]
+    )
     assert (out.exit_code, out.stdout.strip()) == (0, "again.npz")
     assert runner.invoke(app, ["reference", "show", "again.npz"]).exit_code == 2

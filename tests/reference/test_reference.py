@@ -32,14 +32,23 @@ def picture(seed: int) -> Image.Image:
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Neither shipped references nor those of the person who runs the tests."""
-    monkeypatch.setattr(reference_files, "_roots", lambda: [tmp_path / "shipped", tmp_path / "user"])
+    monkeypatch.setattr(
+        reference_files, "_roots", lambda: [tmp_path / "shipped", tmp_path / "user"]
+    )
     monkeypatch.setattr(reference, "user_folder", lambda: tmp_path / "user")
     return tmp_path
 
 
 def test_statistics_are_those_of_all_pictures(tmp_path: Path):
     pictures = [picture(seed) for seed in range(50)]
-    folder = reference.build_from_images(pictures, name="toy", encoders=[Pixels()], out=tmp_path / "toy", batch_size=7, licence="CC0-1.0")
+    folder = reference.build_from_images(
+        pictures,
+        name="toy",
+        encoders=[Pixels()],
+        out=tmp_path / "toy",
+        batch_size=7,
+        licence="CC0-1.0",
+    )
     encoder = Pixels()
     pool = torch.cat([encoder(encoder.prepare(image)[None])["pool"] for image in pictures])
     found = reference.load(str(folder), encoder)
@@ -53,20 +62,30 @@ def test_statistics_are_those_of_all_pictures(tmp_path: Path):
     assert len(card["image_hash"]) == 64
 
 
-def test_nothing_depends_on_the_order_or_the_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_nothing_depends_on_the_order_or_the_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(reference_tally, "SAMPLE", 10)
     pictures = [picture(seed) for seed in range(40)]
-    one = reference.build_from_images(pictures, name="toy", encoders=[Pixels()], out=tmp_path / "one", batch_size=1)
-    other = reference.build_from_images(pictures[::-1], name="toy", encoders=[Pixels()], out=tmp_path / "other", batch_size=16)
+    one = reference.build_from_images(
+        pictures, name="toy", encoders=[Pixels()], out=tmp_path / "one", batch_size=1
+    )
+    other = reference.build_from_images(
+        pictures[::-1], name="toy", encoders=[Pixels()], out=tmp_path / "other", batch_size=16
+    )
     first, second = reference.load(str(one), Pixels()), reference.load(str(other), Pixels())
     assert first.image_hash == second.image_hash
-    assert torch.allclose(first.moments["pool"].cov, second.moments["pool"].cov, rtol=1e-9, atol=1e-14)
+    assert torch.allclose(
+        first.moments["pool"].cov, second.moments["pool"].cov, rtol=1e-9, atol=1e-14
+    )
     assert first.features["pool"].shape == (10, 192)
     assert torch.equal(first.features["pool"], second.features["pool"])
 
 
 def test_the_file_is_read_by_tools_that_know_mu_and_sigma(tmp_path: Path):
-    folder = reference.build_from_images([picture(seed) for seed in range(9)], name="toy", encoders=[Pixels()], out=tmp_path / "toy")
+    folder = reference.build_from_images(
+        [picture(seed) for seed in range(9)], name="toy", encoders=[Pixels()], out=tmp_path / "toy"
+    )
     with np.load(folder / "pixels.npz", allow_pickle=False) as file:
         mu, sigma = file["mu"][:], file["sigma"][:]
     assert mu.dtype == sigma.dtype == np.float64
@@ -99,7 +118,11 @@ class Wide(Pixels):
     def __call__(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         self.batches.append(len(images))
         pool = images.float().mean(dim=(2, 3))
-        return {"pool": pool, "spatial": torch.cat([pool, images.float().amax(dim=(2, 3))], dim=1), "logits": pool}
+        return {
+            "pool": pool,
+            "spatial": torch.cat([pool, images.float().amax(dim=(2, 3))], dim=1),
+            "logits": pool,
+        }
 
 
 def packed(place: Path, count: int = 30) -> dict[str, Path]:
@@ -109,7 +132,10 @@ def packed(place: Path, count: int = 30) -> dict[str, Path]:
 
     data = {f"{seed:03d}.png": encode_png(picture(2 * seed)) for seed in range(count)}
     (place / "f").mkdir(parents=True)
-    with zipfile.ZipFile(place / "a.zip", "w") as zipped, tarfile.open(place / "a.tar.gz", "w:gz") as tar:
+    with (
+        zipfile.ZipFile(place / "a.zip", "w") as zipped,
+        tarfile.open(place / "a.tar.gz", "w:gz") as tar,
+    ):
         for name, content in data.items():
             (place / "f" / name).write_bytes(content)
             zipped.writestr(name, content)
@@ -117,29 +143,42 @@ def packed(place: Path, count: int = 30) -> dict[str, Path]:
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
     np.savez(place / "a.npz", np.stack([np.asarray(picture(2 * seed)) for seed in range(count)]))
-    parquet.write_table(arrow.table({"image": [{"bytes": item, "path": name} for name, item in data.items()]}), place / "a.parquet")
+    parquet.write_table(
+        arrow.table({"image": [{"bytes": item, "path": name} for name, item in data.items()]}),
+        place / "a.parquet",
+    )
     return {name: place / name for name in ("f", "a.zip", "a.tar.gz", "a.npz", "a.parquet")}
 
 
 def test_every_source_gives_the_same_statistics(tmp_path: Path):
     found = []
     for name, place in packed(tmp_path / "packed").items():
-        folder = reference.build(place, name=name, encoders="pixels", out=tmp_path / "out" / name, batch_size=4)
+        folder = reference.build(
+            place, name=name, encoders="pixels", out=tmp_path / "out" / name, batch_size=4
+        )
         found.append(reference.load(str(folder), Pixels()))
     for other in found[1:]:
         assert other.image_hash == found[0].image_hash
-        assert torch.allclose(other.moments["pool"].cov, found[0].moments["pool"].cov, rtol=1e-9, atol=1e-14)
+        assert torch.allclose(
+            other.moments["pool"].cov, found[0].moments["pool"].cov, rtol=1e-9, atol=1e-14
+        )
         assert torch.equal(other.features["pool"], found[0].features["pool"])
 
 
-def test_spatial_features_have_moments_of_their_own_and_several_encoders_share_one_decode(tmp_path: Path):
+def test_spatial_features_have_moments_of_their_own_and_several_encoders_share_one_decode(
+    tmp_path: Path,
+):
     pictures = [picture(seed) for seed in range(20)]
     wide = Wide()
-    folder = reference.build_from_images(pictures, name="toy", encoders=[Pixels(), wide], out=tmp_path / "toy", batch_size=3)
+    folder = reference.build_from_images(
+        pictures, name="toy", encoders=[Pixels(), wide], out=tmp_path / "toy", batch_size=3
+    )
     found = reference.load(str(folder), wide)
     rows = torch.cat([wide(wide.prepare(image)[None])["spatial"] for image in pictures])
     assert found.moments.keys() == {"pool", "spatial"}
-    assert torch.allclose(found.moments["spatial"].cov, frechet.moments(rows).cov, rtol=1e-9, atol=1e-9)
+    assert torch.allclose(
+        found.moments["spatial"].cov, frechet.moments(rows).cov, rtol=1e-9, atol=1e-9
+    )
     assert reference.load(str(folder), Pixels()).moments.keys() == {"pool"}
     card = tomllib.loads((folder / "card.toml").read_text())
     assert set(card["encoder"]) == {"pixels", "wide"}
@@ -154,11 +193,20 @@ def test_the_features_of_all_can_be_kept(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(reference_tally, "BLOCK", 8)
     places = packed(tmp_path / "packed")
     some = reference.build(places["f"], name="some", encoders="pixels", out=tmp_path / "some")
-    every = reference.build(places["f"], name="every", encoders="pixels", out=tmp_path / "every", keep_all=True)
+    every = reference.build(
+        places["f"], name="every", encoders="pixels", out=tmp_path / "every", keep_all=True
+    )
     first, second = reference.load(str(some), Pixels()), reference.load(str(every), Pixels())
     assert (first.features["pool"].shape, second.features["pool"].shape) == ((10, 192), (30, 192))
-    assert torch.equal(first.features["pool"], second.features["pool"][:10])  # the ten smallest digests
-    assert torch.allclose(first.moments["pool"].cov, frechet.moments(second.features["pool"]).cov, rtol=1e-9, atol=1e-14)
+    assert torch.equal(
+        first.features["pool"], second.features["pool"][:10]
+    )  # the ten smallest digests
+    assert torch.allclose(
+        first.moments["pool"].cov,
+        frechet.moments(second.features["pool"]).cov,
+        rtol=1e-9,
+        atol=1e-14,
+    )
 
 
 def test_pictures_of_many_sizes_do_not_pile_up(tmp_path: Path):
@@ -177,7 +225,10 @@ def test_what_cannot_be_taken_refuses_the_build_or_is_skipped(tmp_path: Path):
     (place / "bad.png").write_bytes(b"no picture")
     (place / "cut.png").write_bytes(encode_png(picture(1))[:200])
     (place / "black.png").write_bytes(encode_png(Image.new("RGB", (20, 16))))
-    with pytest.raises(EvalkitError, match=r"2 of 33 images .* \(1 not a picture, 1 truncated or damaged\): bad\.png"):
+    with pytest.raises(
+        EvalkitError,
+        match=r"2 of 33 images .* \(1 not a picture, 1 truncated or damaged\): bad\.png",
+    ):
         reference.build(place, name="r", encoders="pixels", out=tmp_path / "r")
     assert not (tmp_path / "r").exists()
     folder = reference.build(place, name="r", encoders="pixels", out=tmp_path / "r", on_bad="skip")
@@ -189,7 +240,9 @@ def test_what_cannot_be_taken_refuses_the_build_or_is_skipped(tmp_path: Path):
     assert {item["name"] for item in found["skipped_names"]} == {"bad.png", "cut.png"}
 
 
-def test_a_reference_that_compares_pictures_of_one_prompt_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_reference_that_compares_pictures_of_one_prompt_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     class Grouped(Pixels):
         grouped = True
 
@@ -217,8 +270,12 @@ def test_references_that_do_not_fit_are_refused(tmp_path: Path):
     class Unknown(Pixels):
         name = "unknown"
 
-    reference.build_from_images([picture(seed) for seed in range(9)], name="toy", encoders=[Pixels()])
-    with pytest.raises(EvalkitError, match="was built with pixels-8x8-1; the encoder pixels is pixels-other"):
+    reference.build_from_images(
+        [picture(seed) for seed in range(9)], name="toy", encoders=[Pixels()]
+    )
+    with pytest.raises(
+        EvalkitError, match="was built with pixels-8x8-1; the encoder pixels is pixels-other"
+    ):
         reference.load("toy", Other())
     with pytest.raises(EvalkitError, match=r"no statistics for the encoder unknown.*pixels"):
         reference.load("toy", Unknown())
@@ -245,10 +302,14 @@ def test_fid_floor_is_what_real_pictures_score():
     random = np.random.RandomState(0)
     mixing = random.randn(24, 24) * (1 + np.arange(24)) ** -0.7
     features = torch.from_numpy(random.randn(2000, 24) @ mixing.T).float()
-    found = reference_files.Reference("toy", "x", {"pool": frechet.moments(features)}, {"pool": features}, "")
+    found = reference_files.Reference(
+        "toy", "x", {"pool": frechet.moments(features)}, {"pool": features}, ""
+    )
     for count in (50, 400):
         fresh = [torch.from_numpy(random.randn(count, 24) @ mixing.T) for _ in range(200)]
-        expected = np.mean([float(frechet.fid(fake=rows, real_moments=found.moments["pool"])) for rows in fresh])
+        expected = np.mean(
+            [float(frechet.fid(fake=rows, real_moments=found.moments["pool"])) for rows in fresh]
+        )
         assert fid_floor(found, count) == pytest.approx(expected, rel=0.25)
     assert fid_floor(found, 10_000) == pytest.approx((fid_floor(found, 1000) or 0) / 10, rel=1e-9)
     assert fid_floor(found, 1) is None

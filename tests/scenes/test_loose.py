@@ -11,7 +11,10 @@ from evalkit.scenes.vocabulary import UNREAD, mentions, words
 from evalkit.scenes.words import split_words
 from evalkit.scenes.world import COUNT_WORDS, RELATIONS
 
-SOME = [(scene, loose_caption(scene, Random(seed))) for seed, scene in enumerate(map(compose, range(600)))]
+SOME = [
+    (scene, loose_caption(scene, Random(seed)))
+    for seed, scene in enumerate(map(compose, range(600)))
+]
 NUMBERS = [f" {word} " for phrases in COUNT_WORDS.values() for word in phrases]
 SIDES = [f" {phrase} " for phrases in RELATIONS.values() for phrase in phrases]
 
@@ -29,7 +32,9 @@ def test_a_loose_caption_names_what_it_means(seed: int) -> None:
     assert loose == loose_caption(scene, Random(seed))
     said, meant = mentions(loose.text), mentions(loose.meaning)
     things = tuple(dict.fromkeys(item.noun for item in scene.items))
-    assert sorted(noun for noun in meant.nouns if noun in things or noun != "orange") == sorted(things)  # an orange box is no orange
+    assert sorted(noun for noun in meant.nouns if noun in things or noun != "orange") == sorted(
+        things
+    )  # an orange box is no orange
     assert said.nouns[: max(2, len(meant.nouns))] == meant.nouns
     assert said.backgrounds == meant.backgrounds
     assert meant.backgrounds in ((), (scene.background,))
@@ -38,7 +43,9 @@ def test_a_loose_caption_names_what_it_means(seed: int) -> None:
 
 
 def test_the_meaning_leaves_no_number_and_no_side_open() -> None:
-    counts, pairs = ([loose for scene, loose in SOME if scene.kind == kind] for kind in ("count", "pair"))
+    counts, pairs = (
+        [loose for scene, loose in SOME if scene.kind == kind] for kind in ("count", "pair")
+    )
     assert all(_said(loose.meaning, NUMBERS) for loose in counts)
     assert all(_said(loose.meaning, SIDES) for loose in pairs)
     open_counts = [loose for loose in counts if not _said(loose.text, NUMBERS)]
@@ -50,7 +57,9 @@ def test_the_meaning_leaves_no_number_and_no_side_open() -> None:
 
 
 def test_a_true_meaning_is_what_the_picture_shows() -> None:
-    """Where the number or the side is left open, the scene has two things, or the first one on the left."""
+    """Where the number or the side is left open, the scene has two things, or the first one on the
+    left.
+    """
     opened: list[str] = []
     for scene, loose in SOME:
         if scene.kind == "count" and not _said(loose.text, NUMBERS):

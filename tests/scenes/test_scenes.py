@@ -13,7 +13,16 @@ from evalkit.scenes.captions import NOUNS, caption
 from evalkit.scenes.compose import CANVAS, Item, Scene, compose, render
 from evalkit.scenes.vocabulary import mentions, words
 from evalkit.scenes.words import split_words
-from evalkit.scenes.world import BACKGROUNDS, COLOUR_WORDS, COLOURS, COUNT_WORDS, OBJECTS, RELATIONS, SHAPES, STYLES
+from evalkit.scenes.world import (
+    BACKGROUNDS,
+    COLOUR_WORDS,
+    COLOURS,
+    COUNT_WORDS,
+    OBJECTS,
+    RELATIONS,
+    SHAPES,
+    STYLES,
+)
 
 SEEDS = st.integers(0, 2**40)
 COCO = """person bicycle car motorcycle airplane bus train truck boat;traffic light;fire hydrant;stop sign;parking meter;bench bird cat dog
@@ -21,9 +30,31 @@ horse sheep cow elephant bear zebra giraffe backpack umbrella handbag tie suitca
 baseball glove;skateboard surfboard;tennis racket;bottle;wine glass;cup fork knife spoon bowl banana apple sandwich orange broccoli carrot;
 hot dog;pizza donut cake chair couch;potted plant;bed;dining table;toilet tv laptop mouse remote keyboard;cell phone;microwave oven toaster
 sink refrigerator book clock vase scissors;teddy bear;hair drier;toothbrush"""
-LONG = {"traffic light", "fire hydrant", "stop sign", "parking meter", "sports ball", "baseball bat", "baseball glove", "tennis racket"}
-LONG |= {"wine glass", "hot dog", "potted plant", "dining table", "cell phone", "teddy bear", "hair drier"}
-CATEGORIES = LONG | {word for part in COCO.replace("\n", " ").split(";") if part.strip() not in LONG for word in part.split()}
+LONG = {
+    "traffic light",
+    "fire hydrant",
+    "stop sign",
+    "parking meter",
+    "sports ball",
+    "baseball bat",
+    "baseball glove",
+    "tennis racket",
+}
+LONG |= {
+    "wine glass",
+    "hot dog",
+    "potted plant",
+    "dining table",
+    "cell phone",
+    "teddy bear",
+    "hair drier",
+}
+CATEGORIES = LONG | {
+    word
+    for part in COCO.replace("\n", " ").split(";")
+    if part.strip() not in LONG
+    for word in part.split()
+}
 
 
 def test_the_world_is_as_large_as_promised() -> None:
@@ -37,7 +68,11 @@ def test_the_world_is_as_large_as_promised() -> None:
 
 
 def test_no_phrase_means_two_things() -> None:
-    nouns = [phrase for forms in NOUNS.values() for phrase in {phrase for form in forms for phrase in form}]
+    nouns = [
+        phrase
+        for forms in NOUNS.values()
+        for phrase in {phrase for form in forms for phrase in form}
+    ]
     places = [phrase for phrases in BACKGROUNDS.values() for phrase in phrases]
     relations = [phrase for phrases in RELATIONS.values() for phrase in phrases]
     for phrases in (nouns, places, relations):
@@ -54,11 +89,16 @@ def test_a_seed_is_a_scene_a_picture_and_a_caption(seed: int) -> None:
 
 
 def test_known_scenes_stay_what_they_are() -> None:
-    """Models are trained on these scenes and references are computed from them: a change needs new ones of both."""
+    """Models are trained on these scenes and references are computed from them: a change needs new
+    ones of both.
+    """
     scenes = repr([compose(seed) for seed in range(500)])
     assert hashlib.sha256(scenes.encode()).hexdigest()[:16] == "75c09cc730f64750"
     kinds = Counter(compose(seed).kind for seed in range(2000))
-    assert all(abs(kinds[kind] / 2000 - share) < 0.03 for kind, share in (("single", 0.6), ("count", 0.2), ("pair", 0.2)))
+    assert all(
+        abs(kinds[kind] / 2000 - share) < 0.03
+        for kind, share in (("single", 0.6), ("count", 0.2), ("pair", 0.2))
+    )
 
 
 @settings(deadline=None)
@@ -81,7 +121,11 @@ def test_items_stand_on_the_grid_inside_the_canvas_apart_from_each_other(seed: i
 def test_the_kind_is_true(seed: int) -> None:
     scene = compose(seed)
     nouns = {item.noun for item in scene.items}
-    assert (len(scene.items), len(nouns)) in {"single": {(1, 1)}, "count": {(2, 1), (3, 1), (4, 1)}, "pair": {(2, 2)}}[scene.kind]
+    assert (len(scene.items), len(nouns)) in {
+        "single": {(1, 1)},
+        "count": {(2, 1), (3, 1), (4, 1)},
+        "pair": {(2, 2)},
+    }[scene.kind]
     assert len({item.colour for item in scene.items}) == 1 or scene.kind == "pair"
     assert bool(scene.relation) == (scene.kind == "pair")
 
@@ -94,7 +138,11 @@ def test_the_relation_is_true(seed: int) -> None:
         return
     first, second = scene.items
     across, down = first.x - second.x, first.y - second.y
-    true = {"left": across < 0 and not down, "right": across > 0 and not down, "above": down < 0 and not across}
+    true = {
+        "left": across < 0 and not down,
+        "right": across > 0 and not down,
+        "above": down < 0 and not across,
+    }
     true |= {"below": down > 0 and not across}
     assert [name for name, holds in true.items() if holds] == [scene.relation]
 
@@ -107,7 +155,9 @@ def test_each_item_is_drawn_in_its_square_and_nowhere_else(size: int, seed: int)
     picture = render(scene, size)
     assert (picture.shape, picture.dtype) == ((size, size, 3), np.uint8)
     for item in scene.items:
-        without = dataclasses.replace(scene, items=tuple(other for other in scene.items if other is not item))
+        without = dataclasses.replace(
+            scene, items=tuple(other for other in scene.items if other is not item)
+        )
         changed = (picture != render(without, size)).any(2)
         side, x, y = item.size * size // CANVAS, item.x * size // CANVAS, item.y * size // CANVAS
         assert changed.sum() == changed[y : y + side, x : x + side].sum() > side * side * 0.08
@@ -118,7 +168,10 @@ def test_each_item_is_drawn_in_its_square_and_nowhere_else(size: int, seed: int)
 @pytest.mark.parametrize("thing", OBJECTS, ids=lambda thing: thing.name)
 def test_every_object_looks_different_in_every_style(thing: object) -> None:
     noun = thing.name  # type: ignore[attr-defined]
-    pictures = [render(Scene("single", (Item(noun, "", 8, 16, 48),), "", "snow", style, 0), 64).tobytes() for style in STYLES]
+    pictures = [
+        render(Scene("single", (Item(noun, "", 8, 16, 48),), "", "snow", style, 0), 64).tobytes()
+        for style in STYLES
+    ]
     assert len(set(pictures)) == len(STYLES)
 
 
@@ -133,7 +186,10 @@ def test_every_shape_has_its_colour(shape: str, colour: str) -> None:
 @pytest.mark.parametrize("variant", range(4))
 @pytest.mark.parametrize("background", BACKGROUNDS)
 def test_every_background_has_four_variants(background: str, variant: int) -> None:
-    pictures = {render(Scene("single", (), "", background, "flat", number), 64).tobytes() for number in range(4)}
+    pictures = {
+        render(Scene("single", (), "", background, "flat", number), 64).tobytes()
+        for number in range(4)
+    }
     assert len(pictures) == 4
     assert render(Scene("single", (), "", background, "flat", variant), 32).shape == (32, 32, 3)
 
@@ -148,16 +204,24 @@ def test_captions_are_true_and_use_known_words_only(seed: int, words_seed: int) 
     assert text == text.lower().strip()
     assert not text.endswith(".")
     named = mentions(text)
-    ambiguous = {"orange"} if any(item.colour == "orange" for item in scene.items) else set[str]()  # the colour or the fruit
+    ambiguous = (
+        {"orange"} if any(item.colour == "orange" for item in scene.items) else set[str]()
+    )  # the colour or the fruit
     assert {item.noun for item in scene.items} - ambiguous == set(named.nouns) - ambiguous
     assert named.backgrounds in ((), (scene.background,))
     said = f" {text} "
     for item in scene.items:
-        assert not item.colour or any(f" {word} " in said for word in COLOUR_WORDS.get(item.colour, (item.colour,)))
+        assert not item.colour or any(
+            f" {word} " in said for word in COLOUR_WORDS.get(item.colour, (item.colour,))
+        )
     if scene.kind == "count":
         assert any(text.startswith(f"{word} ") for word in COUNT_WORDS[len(scene.items)])
     if scene.kind == "pair":
-        others = {name for name, phrases in RELATIONS.items() if any(f" {phrase} " in said for phrase in phrases)}
+        others = {
+            name
+            for name, phrases in RELATIONS.items()
+            if any(f" {phrase} " in said for phrase in phrases)
+        }
         assert others <= {scene.relation, *(["below"] if "under the stars" in text else [])}
 
 

@@ -18,7 +18,9 @@ from evalkit.scenes.words import split_words
 from evalkit.scenes.world import BACKGROUNDS, COLOUR_WORDS, COLOURS, COUNT_WORDS, RELATIONS, SHAPES
 
 FILE = Path(suite.__file__).with_name("suite.jsonl")
-ROWS: list[dict[str, Any]] = [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]
+ROWS: list[dict[str, Any]] = [
+    json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()
+]
 BY_GROUP = {group: [row for row in ROWS if row["group"] == group] for group in suite.GROUPS}
 
 
@@ -31,10 +33,18 @@ def test_it_is_as_large_as_promised() -> None:
     assert tuple(dict.fromkeys(row["group"] for row in ROWS)) == suite.GROUPS
     assert len({row["id"] for row in ROWS}) == len({row["text"] for row in ROWS}) == len(ROWS)
     assert {row["truth"]["items"][0]["noun"] for row in BY_GROUP["object"]} == set(NOUNS)
-    pairs = {(item["noun"], item["colour"]) for row in BY_GROUP["colour"] for item in row["truth"]["items"]}
+    pairs = {
+        (item["noun"], item["colour"])
+        for row in BY_GROUP["colour"]
+        for item in row["truth"]["items"]
+    }
     assert pairs == {(shape, colour) for shape in SHAPES for colour in COLOURS}
-    assert Counter(row["truth"]["count"] for row in BY_GROUP["count"]) == dict.fromkeys((2, 3, 4), suite.PER_COUNT)
-    assert Counter(row["truth"]["relation"] for row in BY_GROUP["position"]) == dict.fromkeys(RELATIONS, suite.PER_RELATION)
+    assert Counter(row["truth"]["count"] for row in BY_GROUP["count"]) == dict.fromkeys(
+        (2, 3, 4), suite.PER_COUNT
+    )
+    assert Counter(row["truth"]["relation"] for row in BY_GROUP["position"]) == dict.fromkeys(
+        RELATIONS, suite.PER_RELATION
+    )
     assert len(BY_GROUP["two objects"]) == suite.TWO_OBJECTS
     assert len(BY_GROUP["free"]) >= 60
 
@@ -46,12 +56,18 @@ def test_the_truth_is_what_the_text_says(row: dict[str, Any]) -> None:
     assert set(truth) == {"items", "count", "relation", "background"}
     named = mentions(text)
     nouns = [item["noun"] for item in items]
-    assert [noun for noun in named.nouns if noun in nouns or not any(item["colour"] == "orange" for item in items)] == nouns
+    assert [
+        noun
+        for noun in named.nouns
+        if noun in nouns or not any(item["colour"] == "orange" for item in items)
+    ] == nouns
     assert named.backgrounds == ((truth["background"],) if truth["background"] else ())
     assert truth["background"] in ("", *BACKGROUNDS)
     for item in items:
         assert bool(item["colour"]) == (item["noun"] in SHAPES)
-        assert not item["colour"] or any(f" {word} " in said for word in COLOUR_WORDS.get(item["colour"], (item["colour"],)))
+        assert not item["colour"] or any(
+            f" {word} " in said for word in COLOUR_WORDS.get(item["colour"], (item["colour"],))
+        )
     if truth["count"] > 1:
         assert any(f" {word} " in said for word in COUNT_WORDS[truth["count"]])
     if truth["relation"]:
@@ -71,21 +87,27 @@ def test_the_name_selects_the_suite_or_a_group() -> None:
     everything = read_prompts("suite")
     assert [prompt.id for prompt in everything] == [row["id"] for row in ROWS]
     assert {prompt.group for prompt in everything} == set(suite.GROUPS)
-    assert [prompt.text for prompt in read_prompts("suite:two objects")] == [row["text"] for row in BY_GROUP["two objects"]]
+    assert [prompt.text for prompt in read_prompts("suite:two objects")] == [
+        row["text"] for row in BY_GROUP["two objects"]
+    ]
     for wrong in ("suite:objects", "suite:"):
         with pytest.raises(EvalkitError, match="no group") as caught:
             read_prompts(wrong)
         assert "object, colour, count, position, two objects, free" in caught.value.hint
 
 
-def test_a_file_of_that_name_is_reached_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_of_that_name_is_reached_by_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path("suite").write_text("a cat\n")
     assert len(read_prompts("suite")) == len(ROWS)
     assert len(read_prompts("./suite")) == 1
 
 
-def test_a_run_of_the_suite_can_be_repeated_from_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_of_the_suite_can_be_repeated_from_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     made = evalkit.generate("noise", "suite:position", options={"noise": {"size": 8}})
     assert made.path.name.startswith("noise-suite-position-")

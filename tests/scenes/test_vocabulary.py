@@ -17,12 +17,18 @@ def test_words_are_sorted_single_words() -> None:
     assert UNREAD not in words()
 
 
-@pytest.mark.parametrize(("noun", "phrase"), [(noun, phrase) for noun, forms in NOUNS.items() for form in forms for phrase in form])
+@pytest.mark.parametrize(
+    ("noun", "phrase"),
+    [(noun, phrase) for noun, forms in NOUNS.items() for form in forms for phrase in form],
+)
 def test_every_way_to_name_a_thing_is_understood(noun: str, phrase: str) -> None:
     assert mentions(f"A photo of the {phrase}!").nouns == (noun,)
 
 
-@pytest.mark.parametrize(("background", "phrase"), [(name, phrase) for name, phrases in BACKGROUNDS.items() for phrase in phrases])
+@pytest.mark.parametrize(
+    ("background", "phrase"),
+    [(name, phrase) for name, phrases in BACKGROUNDS.items() for phrase in phrases],
+)
 def test_every_way_to_name_a_background_is_understood(background: str, phrase: str) -> None:
     assert mentions(f"A giraffe {phrase}.") == (("giraffe",), (background,))
 
@@ -46,7 +52,11 @@ def test_mentions(text: str, nouns: tuple[str, ...], backgrounds: tuple[str, ...
 
 
 def test_coverage() -> None:
-    assert coverage(["a red xylophone", "", "ein Hund, a dog!"]) == [Coverage(2, 3), Coverage(0, 0), Coverage(2, 4)]
+    assert coverage(["a red xylophone", "", "ein Hund, a dog!"]) == [
+        Coverage(2, 3),
+        Coverage(0, 0),
+        Coverage(2, 4),
+    ]
 
 
 @given(text=st.text(max_size=200))

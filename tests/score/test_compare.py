@@ -1,4 +1,6 @@
-"""comparisons.json: the same prompts for both models, never two protocols, verdicts after Holm's correction."""
+"""comparisons.json: the same prompts for both models, never two protocols, verdicts after Holm's
+correction.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ BRIGHTNESS = Metric("brightness", brightness, "pool", "inception", "higher", "")
 
 
 def draw(seed: int, count: int, shift: float = 0.0) -> Tensor:
-    return (torch.randn(count, DIMENSION, generator=torch.Generator().manual_seed(seed)) + shift).float()
+    return (
+        torch.randn(count, DIMENSION, generator=torch.Generator().manual_seed(seed)) + shift
+    ).float()
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +42,23 @@ def reference() -> Reference:
     return Reference("toy", "toy", {"pool": frechet.moments(features)}, {"pool": features}, "x")
 
 
-def entrant(model: str, seed: int, reference: Reference | None, shift: float = 0.0, gone: tuple[int, ...] = ()) -> Entrant:
+def entrant(
+    model: str,
+    seed: int,
+    reference: Reference | None,
+    shift: float = 0.0,
+    gone: tuple[int, ...] = (),
+) -> Entrant:
     """A model that made two pictures of each of 30 prompts, but of those in `gone` none."""
     images = [(prompt, sample) for prompt in range(PROMPTS) for sample in range(SAMPLES)]
     rows = [row for row, (prompt, _) in enumerate(images) if prompt not in gone]
     fake = draw(seed, len(images), shift)[rows]
     clusters = intervals.cluster_numbers([str(images[row][0]) for row in rows])
-    return Entrant(model, {"inception": measure.Evidence("toy", {"pool": fake}, clusters, {}, reference)}, [images[row] for row in rows])
+    return Entrant(
+        model,
+        {"inception": measure.Evidence("toy", {"pool": fake}, clusters, {}, reference)},
+        [images[row] for row in rows],
+    )
 
 
 def test_rows_of_a_pair(reference: Reference):
@@ -55,16 +69,30 @@ def test_rows_of_a_pair(reference: Reference):
     assert found["family"] == 3
     assert "Holm" in found["statement"]
     assert (rows["fid"]["verdict"], rows["brightness"]["verdict"]) == ("a better", "b better")
-    values = [float(frechet.fid(fake=e.evidence["inception"].fake["pool"], real_moments=reference.moments["pool"])) for e in (a, b)]
+    values = [
+        float(
+            frechet.fid(
+                fake=e.evidence["inception"].fake["pool"], real_moments=reference.moments["pool"]
+            )
+        )
+        for e in (a, b)
+    ]
     assert [rows["fid"]["value_a"], rows["fid"]["value_b"]] == pytest.approx(values)
     assert rows["fid"]["difference"] == pytest.approx(values[0] - values[1])
     assert rows["brightness"]["reference"] == ""
-    assert all(row["prompts"] == PROMPTS and row["images"] == PROMPTS * SAMPLES for row in rows.values())
-    assert [row["p_holm"] for row in rows.values()] == comparison.holm([row["p"] for row in rows.values()])
+    assert all(
+        row["prompts"] == PROMPTS and row["images"] == PROMPTS * SAMPLES for row in rows.values()
+    )
+    assert [row["p_holm"] for row in rows.values()] == comparison.holm(
+        [row["p"] for row in rows.values()]
+    )
 
 
 def test_only_prompts_that_both_answered_count(reference: Reference):
-    whole, partial = entrant("whole", 1, reference), entrant("partial", 2, reference, gone=(0, 7, 8))
+    whole, partial = (
+        entrant("whole", 1, reference),
+        entrant("partial", 2, reference, gone=(0, 7, 8)),
+    )
     other = entrant("other", 3, reference, gone=(7, 20))
     rows = compare([whole, partial, other], [RECALL])["rows"]
     assert {(row["model_a"], row["model_b"]): row["prompts"] for row in rows} == {
@@ -74,13 +102,20 @@ def test_only_prompts_that_both_answered_count(reference: Reference):
     }
     shared = [row for row, (prompt, _) in enumerate(whole.images) if prompt not in (0, 7, 8)]
     fake = whole.evidence["inception"].fake["pool"][shared]
-    assert rows[0]["value_a"] == pytest.approx(float(manifold.recall(fake=fake, real=reference.features["pool"])))
+    assert rows[0]["value_a"] == pytest.approx(
+        float(manifold.recall(fake=fake, real=reference.features["pool"]))
+    )
 
 
 def test_a_model_against_itself_is_no_difference(reference: Reference):
-    rows = compare([entrant("a", 1, reference), entrant("b", 1, reference)], [FID, KID, PRECISION, BRIGHTNESS])["rows"]
+    rows = compare(
+        [entrant("a", 1, reference), entrant("b", 1, reference)], [FID, KID, PRECISION, BRIGHTNESS]
+    )["rows"]
     assert len(rows) == 4
-    assert all((row["difference"], row["p_holm"], row["verdict"]) == (0.0, 1.0, "not told apart") for row in rows)
+    assert all(
+        (row["difference"], row["p_holm"], row["verdict"]) == (0.0, 1.0, "not told apart")
+        for row in rows
+    )
 
 
 def test_the_order_of_the_images_plays_no_part(reference: Reference):
@@ -88,9 +123,15 @@ def test_the_order_of_the_images_plays_no_part(reference: Reference):
     order = np.random.RandomState(0).permutation(len(b.images))
     evidence = b.evidence["inception"]
     clusters = intervals.cluster_numbers([str(b.images[place][0]) for place in order])
-    turned = dataclasses.replace(evidence, fake={"pool": evidence.fake["pool"][torch.from_numpy(order)]}, clusters=clusters)
+    turned = dataclasses.replace(
+        evidence, fake={"pool": evidence.fake["pool"][torch.from_numpy(order)]}, clusters=clusters
+    )
     other = Entrant("b", {"inception": turned}, [b.images[place] for place in order])
-    for one, two in zip(compare([a, b], [FID, BRIGHTNESS])["rows"], compare([a, other], [FID, BRIGHTNESS])["rows"], strict=True):
+    for one, two in zip(
+        compare([a, b], [FID, BRIGHTNESS])["rows"],
+        compare([a, other], [FID, BRIGHTNESS])["rows"],
+        strict=True,
+    ):
         assert [one[name] for name in ("difference", "low", "high", "p")] == pytest.approx(
             [two[name] for name in ("difference", "low", "high", "p")], rel=1e-5
         )
@@ -100,22 +141,42 @@ def test_different_protocols_are_never_compared(reference: Reference):
     other = dataclasses.replace(reference, image_hash="y")
     assert compare([entrant("a", 1, reference), entrant("b", 2, other)], [FID])["rows"] == []
     b = entrant("b", 2, reference)
-    b = Entrant("b", {"inception": dataclasses.replace(b.evidence["inception"], encoder="another")}, b.images)
+    b = Entrant(
+        "b",
+        {"inception": dataclasses.replace(b.evidence["inception"], encoder="another")},
+        b.images,
+    )
     assert compare([entrant("a", 1, reference), b], [FID, BRIGHTNESS])["rows"] == []
 
 
 def test_what_cannot_be_measured_gives_no_row_and_few_prompts_no_p(reference: Reference):
     assert compare([entrant("a", 1, None), entrant("b", 2, None)], [FID])["rows"] == []
     few = tuple(range(4, PROMPTS))
-    (row,) = compare([entrant("a", 1, reference, gone=few), entrant("b", 2, reference, gone=few)], [FID])["rows"]
-    assert (row["p"], row["p_holm"], row["low"], row["needed"], row["verdict"]) == (None, None, None, None, "not told apart")
+    (row,) = compare(
+        [entrant("a", 1, reference, gone=few), entrant("b", 2, reference, gone=few)], [FID]
+    )["rows"]
+    assert (row["p"], row["p_holm"], row["low"], row["needed"], row["verdict"]) == (
+        None,
+        None,
+        None,
+        None,
+        "not told apart",
+    )
     assert "fewer than 5 prompts" in row["method"]
-    apart = compare([entrant("a", 1, reference, gone=tuple(range(15))), entrant("b", 2, reference, gone=tuple(range(15, PROMPTS)))], [FID])
+    apart = compare(
+        [
+            entrant("a", 1, reference, gone=tuple(range(15))),
+            entrant("b", 2, reference, gone=tuple(range(15, PROMPTS))),
+        ],
+        [FID],
+    )
     assert apart["rows"] == []
 
 
 def test_many_models_are_compared_with_the_best(reference: Reference):
-    entrants = [entrant(f"m{i}", i, reference, 0.05 * abs(i - 3)) for i in range(MOST_FOR_ALL_PAIRS + 1)]
+    entrants = [
+        entrant(f"m{i}", i, reference, 0.05 * abs(i - 3)) for i in range(MOST_FOR_ALL_PAIRS + 1)
+    ]
     found = compare(entrants, [BRIGHTNESS])
     means = {e.model: float(e.evidence["inception"].fake["pool"][:, 0].mean()) for e in entrants}
     best = max(means, key=lambda model: means[model])

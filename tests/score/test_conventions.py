@@ -34,9 +34,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     torch.save(state_dict(), folder / "seeded.pth")
     for name, seed, tint in (("generated", 1, 40), ("real", 2, 0)):
         (folder / name).mkdir()
-        for number, image in enumerate(to_images((pictures(5, 40, 56, seed).int() + tint).clamp_max(255).to(torch.uint8))):
+        for number, image in enumerate(
+            to_images((pictures(5, 40, 56, seed).int() + tint).clamp_max(255).to(torch.uint8))
+        ):
             image.save(folder / name / f"{number}.png")
-    network = inception.load_network(path=str(folder / "seeded.pth"), device="cpu")  # kept, so that it is built once
+    network = inception.load_network(
+        path=str(folder / "seeded.pth"), device="cpu"
+    )  # kept, so that it is built once
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         yield folder
@@ -45,7 +49,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def found(place: Path) -> Comparison:
-    return conventions(place / "generated", reference=str(place / "real"), weights=str(place / "seeded.pth"), device="cpu")
+    return conventions(
+        place / "generated",
+        reference=str(place / "real"),
+        weights=str(place / "seeded.pth"),
+        device="cpu",
+    )
 
 
 def images(folder: Path) -> list[Path]:
@@ -53,7 +62,9 @@ def images(folder: Path) -> list[Path]:
 
 
 def fid(fake: Tensor, real: Tensor) -> float:
-    """Frechet distance of fewer images than features in closed form: the trace of the root is a nuclear norm."""
+    """Frechet distance of fewer images than features in closed form: the trace of the root is a
+    nuclear norm.
+    """
     x, y = (features.double().numpy() for features in (fake, real))
     mean = x.mean(0) - y.mean(0)
     x, y = ((side - side.mean(0)) / np.sqrt(len(side) - 1) for side in (x, y))
@@ -67,12 +78,20 @@ def quoted(place: Path) -> dict[str, float]:
     from pytorch_fid.fid_score import get_activations
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pytorch_fid.inception, "load_state_dict_from_url", lambda *args, **options: state_dict())
+        patch.setattr(
+            pytorch_fid.inception, "load_state_dict_from_url", lambda *args, **options: state_dict()
+        )
         network = pytorch_fid.inception.InceptionV3()
     sides = (place / "generated", place / "real")
-    activations = [torch.from_numpy(get_activations(images(side), network, batch_size=4, num_workers=0)) for side in sides]
+    activations = [
+        torch.from_numpy(get_activations(images(side), network, batch_size=4, num_workers=0))
+        for side in sides
+    ]
     fidelity = torch_fidelity_network(state_dict())
-    pools = [fidelity(torch.stack([to_tensor(read_image(path)) for path in images(side)]))[0] for side in sides]
+    pools = [
+        fidelity(torch.stack([to_tensor(read_image(path)) for path in images(side)]))[0]
+        for side in sides
+    ]
     return {"inception-torch": fid(*activations), "inception": fid(*pools)}
 
 
@@ -82,9 +101,12 @@ def value(comparison: Comparison, name: str) -> float:
     return row.value
 
 
-# --- Whose number it is -------------------------------------------------------------------------------------------
+# --- Whose number it is
+# -------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", ["inception-torch", "inception"])
-def test_a_tools_number_is_ascribed_to_its_convention(place: Path, found: Comparison, quoted: dict[str, float], name: str):
+def test_a_tools_number_is_ascribed_to_its_convention(
+    place: Path, found: Comparison, quoted: dict[str, float], name: str
+):
     assert value(found, name) == pytest.approx(quoted[name], rel=1e-5)
     again = conventions(
         "generated", reference="real", target=f"{quoted[name]:.5g}", weights="seeded.pth", device="cpu"
@@ -116,7 +138,9 @@ def test_the_encoders_give_the_same_features(place: Path):
     for name in inception.PREPROCESSING:
         alone = inception.Inception(name, network, digest)
         expected = alone(torch.stack([alone.prepare(image) for image in some]))["pool"]
-        assert torch.allclose(together[name], expected, rtol=1e-4, atol=1e-5 * float(expected.max())), name
+        assert torch.allclose(
+            together[name], expected, rtol=1e-4, atol=1e-5 * float(expected.max())
+        ), name
 
 
 def test_what_other_tools_do_first():
@@ -134,26 +158,41 @@ def test_what_other_tools_do_first():
     assert squashed.getextrema()[0][0] == 0  # nothing is cut
 
 
-# --- A number that fits nothing, or more than one -----------------------------------------------------------------
+# --- A number that fits nothing, or more than one
+# -----------------------------------------------------------------
 def test_a_number_within_an_interval_is_possible_only(place: Path, found: Comparison):
     row = next(row for row in found.rows if row.convention == "inception-clean")
     assert row.value is not None
     assert row.high is not None
     target = f"{(row.value + row.high) / 2:.9g}"
-    again = conventions("generated", reference="real", target=target, weights="seeded.pth", device="cpu")
+    again = conventions(
+        "generated", reference="real", target=target, weights="seeded.pth", device="cpu"
+    )
     assert next(row for row in again.rows if row.convention == "inception-clean").fit == "interval"
     assert "possible if the quoted number is of other pictures of the same model" in again.verdict
 
 
 def test_a_number_that_fits_none_is_said_to(place: Path, found: Comparison):
-    again = conventions("generated", reference="real", target=1e9, weights="seeded.pth", device="cpu")
+    again = conventions(
+        "generated", reference="real", target=1e9, weights="seeded.pth", device="cpu"
+    )
     assert not any(row.fit for row in again.rows)
     nearest = max(found.rows, key=lambda row: row.value or 0)
-    assert again.verdict.startswith(f"1000000000.0 fits none of these conventions. The nearest is {nearest.convention}")
+    assert again.verdict.startswith(
+        f"1000000000.0 fits none of these conventions. The nearest is {nearest.convention}"
+    )
 
 
 @pytest.mark.parametrize(
-    ("text", "half"), [("12.6", 0.05), ("12.60", 0.005), ("13", 0.5), (12.6, 0.05), ("1.26e1", 0.05), ("1e-3", 0.0005)]
+    ("text", "half"),
+    [
+        ("12.6", 0.05),
+        ("12.60", 0.005),
+        ("13", 0.5),
+        (12.6, 0.05),
+        ("1.26e1", 0.05),
+        ("1e-3", 0.0005),
+    ],
 )
 def test_half_of_the_last_digit(text: str | float, half: float):
     assert stage._number(text)[1] == pytest.approx(half)
@@ -168,13 +207,20 @@ def test_a_target_that_is_no_fid(text: str):
 def test_images_that_two_conventions_see_alike_fit_both(place: Path):
     """Square pictures of 256 pixels: GigaGAN's script changes nothing before clean-fid."""
     network, digest = inception.load_network(path="seeded.pth", device="cpu")
-    encoder = InceptionConventions(network, digest, [item for item in CONVENTIONS if item.name in ("inception-clean", "gigagan-coco")])
+    encoder = InceptionConventions(
+        network,
+        digest,
+        [item for item in CONVENTIONS if item.name in ("inception-clean", "gigagan-coco")],
+    )
     found = encoder(pictures(2, 256, 256, 3))
     assert torch.equal(found["inception-clean"], found["gigagan-coco"])
 
 
-# --- One decoding pass, references, errors ------------------------------------------------------------------------
-def test_each_picture_is_decoded_once_and_features_are_kept(place: Path, monkeypatch: pytest.MonkeyPatch):
+# --- One decoding pass, references, errors
+# ------------------------------------------------------------------------
+def test_each_picture_is_decoded_once_and_features_are_kept(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+):
     from evalkit.features import validation as firewall
 
     monkeypatch.setattr(stage, "CONVENTIONS", CONVENTIONS[:2])
@@ -197,7 +243,9 @@ def test_each_picture_is_decoded_once_and_features_are_kept(place: Path, monkeyp
     assert len(decoded) == 6
 
 
-def test_a_zip_of_real_pictures_gives_the_same(place: Path, found: Comparison, monkeypatch: pytest.MonkeyPatch):
+def test_a_zip_of_real_pictures_gives_the_same(
+    place: Path, found: Comparison, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(stage, "CONVENTIONS", CONVENTIONS[:1])
     with zipfile.ZipFile(place / "real.zip", "w") as archive:
         for path in images(place / "real"):
@@ -208,7 +256,9 @@ def test_a_zip_of_real_pictures_gives_the_same(place: Path, found: Comparison, m
 
 def test_statistics_serve_the_encoders_that_they_hold(place: Path, found: Comparison):
     network, digest = inception.load_network(path="seeded.pth", device="cpu")
-    encoders = [inception.Inception(name, network, digest) for name in ("inception", "inception-clean")]
+    encoders = [
+        inception.Inception(name, network, digest) for name in ("inception", "inception-clean")
+    ]
     real = [read_image(path) for path in images(place / "real")]
     build_from_images(real, name="built", encoders=encoders, out=place / "built")
     again = conventions("generated", reference="built", weights="seeded.pth", device="cpu")
@@ -227,12 +277,22 @@ def test_statistics_serve_the_encoders_that_they_hold(place: Path, found: Compar
 def test_statistics_of_other_weights_serve_nothing(place: Path):
     network, _ = inception.load_network(path="seeded.pth", device="cpu")
     real = [read_image(path) for path in images(place / "real")]
-    build_from_images(real, name="other", encoders=[inception.Inception("inception", network, "0" * 64)], out=place / "other")
-    with pytest.raises(EvalkitError, match="serves no convention: The reference 'other' was built with 0000000000000000"):
+    build_from_images(
+        real,
+        name="other",
+        encoders=[inception.Inception("inception", network, "0" * 64)],
+        out=place / "other",
+    )
+    with pytest.raises(
+        EvalkitError,
+        match="serves no convention: The reference 'other' was built with 0000000000000000",
+    ):
         conventions("generated", reference="other", weights="seeded.pth", device="cpu")
 
 
-def test_no_weights_is_one_sentence_that_says_what_to_type(place: Path, monkeypatch: pytest.MonkeyPatch):
+def test_no_weights_is_one_sentence_that_says_what_to_type(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(weights, "find", lambda name: None)
     result = CliRunner().invoke(app, ["conventions", "generated", "--reference", "real"])
     assert result.exit_code == 2
@@ -250,14 +310,27 @@ def test_no_weights_is_one_sentence_that_says_what_to_type(place: Path, monkeypa
     ],
 )
 def test_mistakes_are_one_sentence(place: Path, arguments: tuple[str, ...], message: str):
-    result = CliRunner().invoke(app, ["conventions", *arguments, "--weights", "seeded.pth", "--device", "cpu"])
+    result = CliRunner().invoke(
+        app, ["conventions", *arguments, "--weights", "seeded.pth", "--device", "cpu"]
+    )
     assert result.exit_code == 2
     assert message in result.stderr
     assert result.stderr.startswith("error: ")
 
 
-def test_the_command_prints_what_the_function_returns(place: Path, found: Comparison, quoted: dict[str, float]):
-    command = ["conventions", "generated", "--reference", "real", "--weights", "seeded.pth", "--device", "cpu"]
+def test_the_command_prints_what_the_function_returns(
+    place: Path, found: Comparison, quoted: dict[str, float]
+):
+    command = [
+        "conventions",
+        "generated",
+        "--reference",
+        "real",
+        "--weights",
+        "seeded.pth",
+        "--device",
+        "cpu",
+    ]
     command += ["--target", f"{quoted['inception-torch']:.5g}"]
     table = CliRunner().invoke(app, command)
     assert table.exit_code == 0
@@ -265,10 +338,17 @@ def test_the_command_prints_what_the_function_returns(place: Path, found: Compar
     assert [line.split("\t")[0] for line in lines[: len(NAMES)]] == NAMES
     assert "pytorch-fid" in lines[1]
     assert "to the last digit" in lines[1]
-    assert any(line.startswith(f"{quoted['inception-torch']:.5g} fits inception-torch") for line in lines)
-    assert any("Below 2,048 images FID mostly measures the count: here 5 images against 5" in line for line in lines)
+    assert any(
+        line.startswith(f"{quoted['inception-torch']:.5g} fits inception-torch") for line in lines
+    )
+    assert any(
+        "Below 2,048 images FID mostly measures the count: here 5 images against 5" in line
+        for line in lines
+    )
     assert any("The weights are not the pinned ones: SHA-256 " in line for line in lines)
     shown = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
-    assert [row["value"] for row in shown["rows"]] == pytest.approx([row.value for row in found.rows])
+    assert [row["value"] for row in shown["rows"]] == pytest.approx(
+        [row.value for row in found.rows]
+    )
     assert shown["verdict"] in table.stdout
     assert evalkit.conventions is conventions

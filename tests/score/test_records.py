@@ -6,8 +6,25 @@ from evalkit.core import MetricRow, Record
 from evalkit.score.records import NAMES, rows
 
 
-def record(index: int, status: str = "ok", cost: float | None = 0.5, charges: int = 0, possible: float | None = 0.0) -> Record:
-    return Record(str(index), index, 0, 0, status, seconds=2.0, attempts=1, cost=cost, possible_charges=charges, possible_cost=possible)  # type: ignore[arg-type]
+def record(
+    index: int,
+    status: str = "ok",
+    cost: float | None = 0.5,
+    charges: int = 0,
+    possible: float | None = 0.0,
+) -> Record:
+    return Record(
+        str(index),
+        index,
+        0,
+        0,
+        status,
+        seconds=2.0,
+        attempts=1,
+        cost=cost,
+        possible_charges=charges,
+        possible_cost=possible,
+    )  # type: ignore[arg-type]
 
 
 def cost(records: list[Record]) -> MetricRow:
@@ -16,16 +33,28 @@ def cost(records: list[Record]) -> MetricRow:
 
 
 def test_cost_counts_what_was_charged_for_no_image_too() -> None:
-    row = cost([record(0, cost=0.5), record(1, cost=0.7), record(2, "malformed", 0.3), record(3, "refused_input", None)])
+    row = cost(
+        [
+            record(0, cost=0.5),
+            record(1, cost=0.7),
+            record(2, "malformed", 0.3),
+            record(3, "refused_input", None),
+        ]
+    )
     assert row.value == pytest.approx(1.5 / 2)
     assert (row.count, row.requested, row.better, row.low) == (2, 10, "lower", None)
     assert row.note == "US dollars; $1.50 for 2 images"
 
 
 def test_possible_charges_are_named_and_not_added() -> None:
-    row = cost([record(0), record(1, charges=2, possible=1.0), record(2, "ambiguous", None, 1, 0.5)])
+    row = cost(
+        [record(0), record(1, charges=2, possible=1.0), record(2, "ambiguous", None, 1, 0.5)]
+    )
     assert row.value == 0.5
-    assert row.note == "US dollars; $1.00 for 2 images; 3 requests without a proper answer may have been charged besides ($1.50)"
+    assert (
+        row.note
+        == "US dollars; $1.00 for 2 images; 3 requests without a proper answer may have been charged besides ($1.50)"
+    )
     assert cost([record(0, charges=1, possible=None)]).note.endswith(
         "1 requests without a proper answer may have been charged besides (an unknown sum)"
     )
@@ -33,7 +62,10 @@ def test_possible_charges_are_named_and_not_added() -> None:
 
 def test_an_unknown_cost_is_not_zero() -> None:
     row = cost([record(0), record(1, cost=None)])
-    assert (row.value, row.note) == (None, "not measured: the price of 1 of 2 images is not known; the others cost $0.5")
+    assert (row.value, row.note) == (
+        None,
+        "not measured: the price of 1 of 2 images is not known; the others cost $0.5",
+    )
     row = cost([record(0, cost=None)])
     assert (row.value, row.note) == (None, "not measured: the price of 1 of 1 images is not known")
     row = cost([record(0, "quota", None)])
@@ -46,7 +78,12 @@ def test_free_is_a_price() -> None:
 
 def test_models_that_run_here_have_no_cost() -> None:
     local = [Record("0", 0, 0, 0, "ok", seconds=1.0)]
-    assert [row.metric for row in rows("m", local, 1)] == ["refusal_rate", "images_per_second", "latency_p50", "latency_p95"]
+    assert [row.metric for row in rows("m", local, 1)] == [
+        "refusal_rate",
+        "images_per_second",
+        "latency_p50",
+        "latency_p95",
+    ]
     assert {row.metric for row in rows("m", [record(0)], 1)} <= set(NAMES)
 
 
@@ -54,5 +91,7 @@ def test_latency_of_a_service_is_that_of_its_requests() -> None:
     found = {row.metric: row for row in rows("m", [record(0), record(1)], 2)}
     assert found["latency_p50"].value == 2.0
     assert found["images_per_second"].value == 0.5
-    assert found["latency_p50"].note == "from request to answer, as if requests followed one another"
+    assert (
+        found["latency_p50"].note == "from request to answer, as if requests followed one another"
+    )
     assert "side by side" in found["latency_p50"].interval

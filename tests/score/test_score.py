@@ -1,4 +1,6 @@
-"""Scoring a run and a bare folder: rows, files, reasons for what is missing, and that nothing depends on batches."""
+"""Scoring a run and a bare folder: rows, files, reasons for what is missing, and that nothing
+depends on batches.
+"""
 
 from __future__ import annotations
 
@@ -36,28 +38,38 @@ def picture(seed: int, shift: int = 0) -> Image.Image:
 def toy_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(reference_files, "_roots", lambda: [tmp_path / "references"])
     pictures = [picture(seed) for seed in range(1000, 1120)]
-    reference.build_from_images(pictures, name="toy", encoders=[Pixels()], out=tmp_path / "references" / "toy")
+    reference.build_from_images(
+        pictures, name="toy", encoders=[Pixels()], out=tmp_path / "references" / "toy"
+    )
     return "toy"
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Two models of 24 prompts, two of them equal; the second refused three, failed one and has no timings."""
+    """Two models of 24 prompts, two of them equal; the second refused three, failed one and has no
+    timings.
+    """
     made = Run(tmp_path / "run")
-    texts = [f"a picture of {'eagles' if number % 2 else 'owls'} number {number}" for number in range(23)]
+    texts = [
+        f"a picture of {'eagles' if number % 2 else 'owls'} number {number}" for number in range(23)
+    ]
     texts.append(texts[0])
     made.write_prompts([Prompt(str(number), text) for number, text in enumerate(texts)])
     for order, model in enumerate(("plain", "shifted")):
         made.register_model(model, model, order)
         records = []
         for number in range(24):
-            record = Record(str(number), number, 0, 7, "ok", seconds=0.0 if order else 0.5 + number / 100)
+            record = Record(
+                str(number), number, 0, 7, "ok", seconds=0.0 if order else 0.5 + number / 100
+            )
             if order and number in (3, 4, 5):
                 records.append(Record(str(number), number, 0, 7, "refused_input"))
             elif order and number == 6:
                 records.append(Record(str(number), number, 0, 7, "transient"))
             else:
-                records.append(made.save_image(model, record, encode_png(picture(number, 40 * order))))
+                records.append(
+                    made.save_image(model, record, encode_png(picture(number, 40 * order)))
+                )
         made.append_records(model, records)
     return made
 
@@ -67,10 +79,25 @@ def by_name(rows: list[MetricRow], model: str) -> dict[str, MetricRow]:
 
 
 def test_all_rows_of_a_run(run: Run, toy_reference: str):
-    rows = score(run.path, encoders=ENCODERS, reference=toy_reference, metrics=("fid", "kid", "clip_score", "precision", "recall"))
+    rows = score(
+        run.path,
+        encoders=ENCODERS,
+        reference=toy_reference,
+        metrics=("fid", "kid", "clip_score", "precision", "recall"),
+    )
     assert run.metrics() == rows
     plain, shifted = by_name(rows, "plain"), by_name(rows, "shifted")
-    names = ["fid", "kid", "clip_score", "precision", "recall", "refusal_rate", "images_per_second", "latency_p50", "latency_p95"]
+    names = [
+        "fid",
+        "kid",
+        "clip_score",
+        "precision",
+        "recall",
+        "refusal_rate",
+        "images_per_second",
+        "latency_p50",
+        "latency_p95",
+    ]
     assert list(plain) == list(shifted) == names
     for name in names[:5]:
         for row in (plain[name], shifted[name]):
@@ -87,7 +114,9 @@ def test_all_rows_of_a_run(run: Run, toy_reference: str):
     assert shifted["latency_p50"].value is None
     assert "not made by this run" in shifted["latency_p50"].note
     assert plain["latency_p50"].value == pytest.approx(0.5 + 0.115)
-    assert plain["images_per_second"].value == pytest.approx(24 / sum(0.5 + n / 100 for n in range(24)))
+    assert plain["images_per_second"].value == pytest.approx(
+        24 / sum(0.5 + n / 100 for n in range(24))
+    )
     assert "24 real images score" in plain["fid"].note
     assert "unbiased estimate from all images at once (24 against 120)" in plain["kid"].note
 
@@ -108,15 +137,22 @@ def test_models_that_refused_are_compared_on_what_all_of_them_made(run: Run, toy
     kept = [number for number in range(24) if number not in (3, 4, 5, 6)]
     pixels = Pixels()
     fake = torch.cat([pixels(pixels.prepare(picture(number))[None])["pool"] for number in kept])
-    real = torch.cat([pixels(pixels.prepare(picture(seed))[None])["pool"] for seed in range(1000, 1120)])
-    assert common["plain", "fid"].value == pytest.approx(frechet.frechet_distance_of_features(fake=fake, real=real).item(), rel=1e-7)
+    real = torch.cat(
+        [pixels(pixels.prepare(picture(seed))[None])["pool"] for seed in range(1000, 1120)]
+    )
+    assert common["plain", "fid"].value == pytest.approx(
+        frechet.frechet_distance_of_features(fake=fake, real=real).item(), rel=1e-7
+    )
 
 
 def test_pairs_of_models_are_compared(run: Run, toy_reference: str):
     score(run.path, encoders=ENCODERS, reference=toy_reference)
     rows = {row["metric"]: row for row in run.comparisons()["rows"]}
     assert set(rows) == set(DEFAULT) - {"inception_score"}  # the encoder has no logits
-    assert all((row["model_a"], row["model_b"], row["images"]) == ("plain", "shifted", 20) for row in rows.values())
+    assert all(
+        (row["model_a"], row["model_b"], row["images"]) == ("plain", "shifted", 20)
+        for row in rows.values()
+    )
     common = {(row.model, row.metric): row.value for row in run.metrics() if row.on == "common"}
     for name, row in rows.items():
         assert row["value_a"] == pytest.approx(common["plain", name], rel=1e-12)
@@ -129,15 +165,29 @@ def test_pairs_of_models_are_compared(run: Run, toy_reference: str):
 
 def test_no_second_rows_where_every_model_made_the_same(run: Run, toy_reference: str):
     shutil.rmtree(run.image_folder("shifted"))
-    assert all(row.on == "answered" for row in score(run.path, encoders=ENCODERS, reference=toy_reference))
+    assert all(
+        row.on == "answered" for row in score(run.path, encoders=ENCODERS, reference=toy_reference)
+    )
 
 
 def test_all_metrics_at_once_and_why_some_are_missing(run: Run, toy_reference: str):
-    rows = by_name(score(run.path, encoders=ENCODERS, reference=toy_reference, metrics=("all",)), "plain")
+    rows = by_name(
+        score(run.path, encoders=ENCODERS, reference=toy_reference, metrics=("all",)), "plain"
+    )
     assert set(METRICS) <= set(rows)
     assert "no encoder of the kind dinov2 was named" in rows["fd_dinov2"].note
     assert "no 'spatial' features" in rows["sfid"].note
-    for name in ("kid", "density", "coverage", "vendi", "memorization", "duplicates", "clip_score_paper", "retrieval_precision", "mind"):
+    for name in (
+        "kid",
+        "density",
+        "coverage",
+        "vendi",
+        "memorization",
+        "duplicates",
+        "clip_score_paper",
+        "retrieval_precision",
+        "mind",
+    ):
         assert rows[name].value is not None, rows[name].note
 
 
@@ -149,7 +199,9 @@ def test_the_firewall_is_in_files_of_its_own(run: Run, toy_reference: str):
     assert found["plain"]["duplicates"]["count"] == 0
 
 
-def test_bad_pictures_stop_a_bare_folder_or_are_skipped_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_bad_pictures_stop_a_bare_folder_or_are_skipped_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "pictures"
     folder.mkdir()
@@ -168,13 +220,27 @@ def test_bad_pictures_stop_a_bare_folder_or_are_skipped_and_counted(tmp_path: Pa
 def test_values_are_those_of_the_metrics_themselves(run: Run, toy_reference: str):
     rows = by_name(score(run.path, encoders=ENCODERS, reference=toy_reference), "plain")
     pixels = Pixels()
-    fake = torch.cat([pixels(pixels.prepare(picture(number))[None])["pool"] for number in range(24)])
-    real = torch.cat([pixels(pixels.prepare(picture(seed))[None])["pool"] for seed in range(1000, 1120)])
-    assert rows["fid"].value == pytest.approx(frechet.frechet_distance_of_features(fake=fake, real=real).item(), rel=1e-7)
-    assert rows["kid"].value == pytest.approx(kernel.kid_of_all(fake=fake, real=real).item(), rel=1e-9)
-    assert rows["precision"].value == pytest.approx(manifold.precision(fake=fake, real=real).mean().item())
+    fake = torch.cat(
+        [pixels(pixels.prepare(picture(number))[None])["pool"] for number in range(24)]
+    )
+    real = torch.cat(
+        [pixels(pixels.prepare(picture(seed))[None])["pool"] for seed in range(1000, 1120)]
+    )
+    assert rows["fid"].value == pytest.approx(
+        frechet.frechet_distance_of_features(fake=fake, real=real).item(), rel=1e-7
+    )
+    assert rows["kid"].value == pytest.approx(
+        kernel.kid_of_all(fake=fake, real=real).item(), rel=1e-9
+    )
+    assert rows["precision"].value == pytest.approx(
+        manifold.precision(fake=fake, real=real).mean().item()
+    )
     assert rows["recall"].value == pytest.approx(manifold.recall(fake=fake, real=real).item())
-    per_image = [float(row["value"]) for row in run.scores() if row["metric"] == "clip_score" and row["model"] == "plain"]
+    per_image = [
+        float(row["value"])
+        for row in run.scores()
+        if row["metric"] == "clip_score" and row["model"] == "plain"
+    ]
     assert np.mean(per_image) == pytest.approx(rows["clip_score"].value or 0, rel=1e-12)
 
 
@@ -183,13 +249,18 @@ def test_nothing_depends_on_the_batch_size(run: Run, toy_reference: str, batch_s
     first = score(run.path, encoders=ENCODERS, reference=toy_reference)
     for path in (run.path / "features").rglob("*.npz"):
         path.unlink()
-    assert score(run.path, encoders=ENCODERS, reference=toy_reference, batch_size=batch_size) == first
+    assert (
+        score(run.path, encoders=ENCODERS, reference=toy_reference, batch_size=batch_size) == first
+    )
 
 
 def test_protocol_says_what_the_numbers_depend_on(run: Run, toy_reference: str):
     score(run.path, encoders=ENCODERS, reference=toy_reference)
     protocol = json.loads(run.protocol_path.read_text())
-    assert protocol["encoders"]["inception"] == {"name": "pixels", "fingerprint": Pixels.fingerprint}
+    assert protocol["encoders"]["inception"] == {
+        "name": "pixels",
+        "fingerprint": Pixels.fingerprint,
+    }
     assert protocol["encoder_reasons"] == ["pixels: named", "toy-clip: named"]
     assert protocol["references"]["inception"]["count"] == 120
     assert set(protocol["fid_floor"]["pixels"]) == {"24", "20"}
@@ -204,8 +275,15 @@ def test_protocol_says_what_the_numbers_depend_on(run: Run, toy_reference: str):
     }
     assert protocol["prompts"] == {"count": 24, "duplicates": 1}
     assert protocol["vocabulary"]["total_words"] >= 24 * 5
-    assert protocol["metrics"]["kid"]["options"] == {"subsets": 100, "subset_size": 1000, "seed": 2020}
-    assert protocol["versions"]["torch"] == torch.__version__.split("+")[0] or protocol["versions"]["torch"] == torch.__version__
+    assert protocol["metrics"]["kid"]["options"] == {
+        "subsets": 100,
+        "subset_size": 1000,
+        "seed": 2020,
+    }
+    assert (
+        protocol["versions"]["torch"] == torch.__version__.split("+")[0]
+        or protocol["versions"]["torch"] == torch.__version__
+    )
 
 
 def test_what_cannot_be_measured_is_a_row_with_the_reason(run: Run):
@@ -218,7 +296,9 @@ def test_what_cannot_be_measured_is_a_row_with_the_reason(run: Run):
         assert (rows[name].low, rows[name].high, rows[name].count) == (None, None, 24)
 
 
-def test_a_bare_folder_of_pictures(tmp_path: Path, toy_reference: str, monkeypatch: pytest.MonkeyPatch):
+def test_a_bare_folder_of_pictures(
+    tmp_path: Path, toy_reference: str, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.chdir(tmp_path)
     photos = tmp_path / "My Photos"
     (photos / "sub").mkdir(parents=True)
@@ -236,14 +316,18 @@ def test_a_bare_folder_of_pictures(tmp_path: Path, toy_reference: str, monkeypat
 
 def test_a_model_without_a_picture_has_reasons_only(run: Run, toy_reference: str):
     run.register_model("mute", "mute", 9)
-    run.append_records("mute", [Record(str(number), number, 0, 7, "refused_output") for number in range(24)])
+    run.append_records(
+        "mute", [Record(str(number), number, 0, 7, "refused_output") for number in range(24)]
+    )
     rows = by_name(score(run.path, encoders=ENCODERS, reference=toy_reference), "mute")
     assert all("there are no pictures" in rows[name].note for name in DEFAULT)
     assert rows["refusal_rate"].value == 1.0
     assert (rows["refusal_rate"].low or 0) > 0.8
 
 
-def test_one_or_two_pictures_are_too_few(tmp_path: Path, toy_reference: str, monkeypatch: pytest.MonkeyPatch):
+def test_one_or_two_pictures_are_too_few(
+    tmp_path: Path, toy_reference: str, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "few").mkdir()
     picture(1).save(tmp_path / "few" / "1.png")
@@ -267,7 +351,8 @@ def test_wrong_names_are_one_clear_error(run: Run, tmp_path: Path):
     assert not run.metrics_path.exists()
 
 
-# --- single measurements -------------------------------------------------------------------------------------------
+# --- single measurements
+# -------------------------------------------------------------------------------------------
 def evidence(fake: Tensor, clusters: list[int] | None = None) -> measure.Evidence:
     return measure.Evidence("toy", {"pool": fake}, np.array(clusters or range(len(fake))), {}, None)
 
@@ -282,13 +367,19 @@ def brightness(*, fake: Tensor, gain: float = 2.0) -> Tensor:
 
 def test_a_metric_of_ones_own_gets_an_interval():
     fake = torch.randn(60, 5, generator=torch.Generator().manual_seed(0))
-    found = measure.measure(Metric("spread", spread, "pool", "inception", "higher", ""), evidence(fake))
+    found = measure.measure(
+        Metric("spread", spread, "pool", "inception", "higher", ""), evidence(fake)
+    )
     assert found.value == pytest.approx(float(fake.var(dim=0).mean()))
     assert found.interval.method.startswith("jackknife over 20 groups")
-    found = measure.measure(Metric("brightness", brightness, "pool", "inception", "higher", ""), evidence(fake))
+    found = measure.measure(
+        Metric("brightness", brightness, "pool", "inception", "higher", ""), evidence(fake)
+    )
     assert found.per_image is not None
     assert found.interval.method.startswith("bootstrap over 60 prompts")
-    assert measure.options(Metric("brightness", brightness, "pool", "inception", "higher", "")) == {"gain": 2.0}
+    assert measure.options(Metric("brightness", brightness, "pool", "inception", "higher", "")) == {
+        "gain": 2.0
+    }
 
 
 def test_a_metric_that_asks_for_anything_else_is_refused():
@@ -303,18 +394,27 @@ def test_features_that_are_not_finite_are_not_measured():
     fake = torch.randn(30, 8)
     fake[3, 1] = float("nan")
     reference_rows = torch.randn(40, 8)
-    known = reference_files.Reference("r", "toy", {"pool": frechet.moments(reference_rows)}, {"pool": reference_rows}, "")
+    known = reference_files.Reference(
+        "r", "toy", {"pool": frechet.moments(reference_rows)}, {"pool": reference_rows}, ""
+    )
     for name in ("fid", "kid", "precision", "recall"):
-        found = measure.measure(METRICS[name], measure.Evidence("toy", {"pool": fake}, np.arange(30), {}, known))
+        found = measure.measure(
+            METRICS[name], measure.Evidence("toy", {"pool": fake}, np.arange(30), {}, known)
+        )
         assert found.value is None
         assert "1 of 30 images hold NaN" in found.note
 
 
 def test_a_reference_of_another_dimension_is_not_measured():
     rows = torch.randn(40, 9)
-    known = reference_files.Reference("r", "toy", {"pool": frechet.moments(rows)}, {"pool": rows}, "")
+    known = reference_files.Reference(
+        "r", "toy", {"pool": frechet.moments(rows)}, {"pool": rows}, ""
+    )
     for name in ("fid", "kid", "precision", "recall"):
-        found = measure.measure(METRICS[name], measure.Evidence("toy", {"pool": torch.randn(30, 8)}, np.arange(30), {}, known))
+        found = measure.measure(
+            METRICS[name],
+            measure.Evidence("toy", {"pool": torch.randn(30, 8)}, np.arange(30), {}, known),
+        )
         assert "8 dimensions and the reference has 9" in found.note
 
 
@@ -329,14 +429,25 @@ def test_the_bundled_encoders_and_their_reference(tmp_path: Path):
     from evalkit.scenes.compose import compose, render
 
     made, scenes = Run(tmp_path / "run"), [compose(900_000_000 + number) for number in range(60)]
-    made.write_prompts([Prompt(str(number), caption(scene, number)) for number, scene in enumerate(scenes)])
+    made.write_prompts(
+        [Prompt(str(number), caption(scene, number)) for number, scene in enumerate(scenes)]
+    )
     random = np.random.RandomState(0)
-    pictures = {"real": [render(scene, 32) for scene in scenes], "noise": list(random.randint(0, 256, (60, 32, 32, 3)).astype(np.uint8))}
+    pictures = {
+        "real": [render(scene, 32) for scene in scenes],
+        "noise": list(random.randint(0, 256, (60, 32, 32, 3)).astype(np.uint8)),
+    }
     for order, (model, arrays) in enumerate(pictures.items()):
         made.register_model(model, model, order)
         records = [Record(str(number), number, 0, 7, "ok", seconds=0.1) for number in range(60)]
         pairs = zip(records, arrays, strict=True)
-        made.append_records(model, [made.save_image(model, record, encode_png(Image.fromarray(array))) for record, array in pairs])
+        made.append_records(
+            model,
+            [
+                made.save_image(model, record, encode_png(Image.fromarray(array)))
+                for record, array in pairs
+            ],
+        )
     rows = score(made.path, encoders="mini")
     real, noise = by_name(rows, "real"), by_name(rows, "noise")
     floor = json.loads(made.protocol_path.read_text())["fid_floor"]["mini-inception"]["60"]
@@ -354,7 +465,12 @@ def test_score_says_which_encoders_were_taken_and_why(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pictures").mkdir()
     for place in range(3):
-        Image.new("RGB", (32, 32), (40 * place, 90, 30)).save(tmp_path / "pictures" / f"{place}.png")
+        Image.new("RGB", (32, 32), (40 * place, 90, 30)).save(
+            tmp_path / "pictures" / f"{place}.png"
+        )
     with caplog.at_level("INFO", logger="evalkit"):
         score(tmp_path / "pictures", metrics=["fid"])
-    assert any(line.startswith("encoder mini-inception: no reference was given") for line in caplog.messages)
+    assert any(
+        line.startswith("encoder mini-inception: no reference was given")
+        for line in caplog.messages
+    )

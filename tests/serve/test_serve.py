@@ -1,4 +1,6 @@
-"""A local model behind the OpenAI Images API, asked by the official client and by hand-made requests."""
+"""A local model behind the OpenAI Images API, asked by the official client and by hand-made
+requests.
+"""
 
 import base64
 import contextlib
@@ -59,7 +61,9 @@ def draws(prompts: Sequence[str], seeds: Sequence[int]) -> list[Image | Refusal]
 def serving(generator: Generator = draws, **options: Any) -> Iterator[int]:
     """The port of a server in a thread of this process."""
     served = ServedModel("toy", generator, (8, 8), **{"hosts": HOSTS} | options)
-    server = uvicorn.Server(uvicorn.Config(served.app(), log_config=None, access_log=False, lifespan="off", ws="none"))
+    server = uvicorn.Server(
+        uvicorn.Config(served.app(), log_config=None, access_log=False, lifespan="off", ws="none")
+    )
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
@@ -79,33 +83,57 @@ def port() -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def client(port: int) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="any", max_retries=0) as client:
+    with openai.OpenAI(
+        base_url=f"http://127.0.0.1:{port}/v1", api_key="any", max_retries=0
+    ) as client:
         yield client
 
 
-def ask(port: int, body: object = None, path: str = "/v1/images/generations", **headers: str) -> tuple[int, dict[str, Any], dict[str, str]]:
+def ask(
+    port: int, body: object = None, path: str = "/v1/images/generations", **headers: str
+) -> tuple[int, dict[str, Any], dict[str, str]]:
     """Status, JSON and headers of a request without any client library."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     with contextlib.closing(connection):
-        content = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
-        given = {"Content-Type": "application/json"} | {name.replace("_", "-"): value for name, value in headers.items()}
+        content = (
+            body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
+        )
+        given = {"Content-Type": "application/json"} | {
+            name.replace("_", "-"): value for name, value in headers.items()
+        }
         connection.request("GET" if body is None else "POST", path, content, given)
         answer = connection.getresponse()
-        return answer.status, json.loads(answer.read()), {name.lower(): value for name, value in answer.getheaders()}
+        return (
+            answer.status,
+            json.loads(answer.read()),
+            {name.lower(): value for name, value in answer.getheaders()},
+        )
 
 
 def test_the_official_client_gets_the_bytes_of_the_local_model(client: openai.OpenAI) -> None:
     for size in ("auto", "8x8"):
-        made = client.images.generate(model="toy", prompt="a cat", n=3, size=size, response_format="b64_json", extra_body={"seed": 7})
+        made = client.images.generate(
+            model="toy",
+            prompt="a cat",
+            n=3,
+            size=size,
+            response_format="b64_json",
+            extra_body={"seed": 7},
+        )
         data = made.model_dump()["data"]
-        assert [base64.b64decode(item["b64_json"]) for item in data] == [encode_png(picture(7 + at, "a cat")) for at in range(3)]
+        assert [base64.b64decode(item["b64_json"]) for item in data] == [
+            encode_png(picture(7 + at, "a cat")) for at in range(3)
+        ]
         assert [item["seed"] for item in data] == [7, 8, 9]
         assert made.output_format == "png"
         assert made.size == "8x8"
 
 
 def test_a_seed_that_was_not_given_is_drawn_and_told(client: openai.OpenAI) -> None:
-    first, second = (client.images.generate(model="toy", prompt="a cat").model_dump()["data"][0] for _ in range(2))
+    first, second = (
+        client.images.generate(model="toy", prompt="a cat").model_dump()["data"][0]
+        for _ in range(2)
+    )
     assert first["seed"] != second["seed"]
     assert base64.b64decode(first["b64_json"]) == encode_png(picture(first["seed"], "a cat"))
 
@@ -171,7 +199,11 @@ def test_bad_requests(port: int, change: dict[str, object], param: str, code: st
     status, answer, _ = ask(port, {"prompt": "a cat"} | change)
     assert status == 400
     assert set(answer["error"]) == {"message", "type", "param", "code"}
-    assert (answer["error"]["type"], answer["error"]["param"], answer["error"]["code"]) == ("invalid_request_error", param, code)
+    assert (answer["error"]["type"], answer["error"]["param"], answer["error"]["code"]) == (
+        "invalid_request_error",
+        param,
+        code,
+    )
     assert len(answer["error"]["message"]) < 200
 
 
@@ -205,7 +237,9 @@ def test_a_page_in_a_browser_cannot_ask(port: int) -> None:
     assert (status, answer["error"]["code"]) == (415, "unsupported_media_type")
     for host in ("evil.example", f"evil.example:{port}", "127.0.0.1.evil.example", ""):
         for path in ("/v1/images/generations", "/health"):
-            status, answer, headers = ask(port, {"prompt": "a"} if "images" in path else None, path, Host=host)
+            status, answer, headers = ask(
+                port, {"prompt": "a"} if "images" in path else None, path, Host=host
+            )
             assert (status, answer["error"]["code"]) == (403, "host_not_allowed")
             assert "access-control-allow-origin" not in headers
     for host in ("localhost", f"LOCALHOST:{port}", "[::1]:80"):
@@ -230,7 +264,11 @@ def test_unknown_places_answer_in_the_same_shape(port: int) -> None:
     ],
 )
 def test_what_the_model_refuses_or_breaks(
-    client: openai.OpenAI, prompt: str, error: type[openai.APIStatusError], code: str, caplog: pytest.LogCaptureFixture
+    client: openai.OpenAI,
+    prompt: str,
+    error: type[openai.APIStatusError],
+    code: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     with pytest.raises(error) as found:
         client.images.generate(model="toy", prompt=prompt)
@@ -240,22 +278,46 @@ def test_what_the_model_refuses_or_breaks(
     assert ("a secret of the machine" in caplog.text) == (prompt == "fails")
     if code == "moderation_blocked":
         assert found.value.type == "image_generation_user_error"
-        assert found.value.body["moderation_details"] == {"moderation_stage": "input" if prompt == "gun" else "output"}  # type: ignore[index]
+        assert found.value.body["moderation_details"] == {
+            "moderation_stage": "input" if prompt == "gun" else "output"
+        }  # type: ignore[index]
 
 
 def test_a_key_is_asked_for_where_there_is_one() -> None:
     with serving(token=TOKEN, hosts=()) as port:
-        for key in ("", "Bearer", f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", f"Basic {TOKEN}", "Bearer \xe9"):
-            for body, path in (({"prompt": "a"}, "/v1/images/generations"), (None, "/v1/models"), (None, "/v1/models/toy")):
+        for key in (
+            "",
+            "Bearer",
+            f"Bearer {TOKEN}x",
+            f"Bearer {TOKEN[:-1]}",
+            f"Basic {TOKEN}",
+            "Bearer \xe9",
+        ):
+            for body, path in (
+                ({"prompt": "a"}, "/v1/images/generations"),
+                (None, "/v1/models"),
+                (None, "/v1/models/toy"),
+            ):
                 status, answer, headers = ask(port, body, path, Authorization=key)
-                assert (status, answer["error"]["code"], headers["www-authenticate"]) == (401, "invalid_api_key", "Bearer")
+                assert (status, answer["error"]["code"], headers["www-authenticate"]) == (
+                    401,
+                    "invalid_api_key",
+                    "Bearer",
+                )
                 assert TOKEN not in json.dumps(answer)
         assert ask(port, {"prompt": "a"}, Authorization=f"Bearer {TOKEN}")[0] == 200
-        assert ask(port, {"prompt": "a"}, Authorization=f"Bearer {TOKEN}", Host="my-machine.example")[0] == 200
+        assert (
+            ask(port, {"prompt": "a"}, Authorization=f"Bearer {TOKEN}", Host="my-machine.example")[
+                0
+            ]
+            == 200
+        )
         assert ask(port, path="/health")[0] == 200
 
 
-def test_one_request_at_a_time_reaches_the_model_and_too_many_are_told_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_request_at_a_time_reaches_the_model_and_too_many_are_told_to_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(images_api, "WAITING_LIMIT", 4)
     inside, most, go = [0], [0], threading.Event()
 
@@ -271,7 +333,9 @@ def test_one_request_at_a_time_reaches_the_model_and_too_many_are_told_to_wait(m
         waiting = [pool.submit(ask, port, {"prompt": "a", "seed": seed}) for seed in range(4)]
         deadline = time.monotonic() + 10
         status, answer, headers = 0, {}, {}
-        while status != 429 and time.monotonic() < deadline:  # all four have to be in before a fifth is refused
+        while (
+            status != 429 and time.monotonic() < deadline
+        ):  # all four have to be in before a fifth is refused
             late = pool.submit(ask, port, {"prompt": "a"})
             with contextlib.suppress(TimeoutError):
                 status, answer, headers = late.result(0.5)
@@ -297,7 +361,11 @@ def command(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     code = "from evalkit.cli.app import main; main()"
     place = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "helpers")}
     with subprocess.Popen(
-        [sys.executable, "-c", code, "serve", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=place
+        [sys.executable, "-c", code, "serve", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=place,
     ) as process:
         assert process.stdout is not None
         try:
@@ -306,9 +374,13 @@ def command(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
             process.kill()
 
 
-def test_the_command_serves_options_and_ends_after_the_last_answer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_command_serves_options_and_ends_after_the_last_answer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("CALLS", str(tmp_path / "calls"))
-    with command("models_for_tests:lingers", "--port", "0", "--set", "models_for_tests:lingers.size=6") as (process, base):
+    with command(
+        "models_for_tests:lingers", "--port", "0", "--set", "models_for_tests:lingers.size=6"
+    ) as (process, base):
         host, _, port = base.removeprefix("http://").removesuffix("/v1").partition(":")
         assert host == "127.0.0.1"
         with ThreadPoolExecutor(1) as pool:
@@ -347,7 +419,10 @@ def test_another_host_needs_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
         assert f"error: The host {host} can be reached from other machines" in errors
         assert "--token-env" in errors
     monkeypatch.delenv("NO_SUCH_KEY", raising=False)
-    assert "NO_SUCH_KEY is not set" in call("noise", "--host", "0.0.0.0", "--token-env", "NO_SUCH_KEY")[2]
+    assert (
+        "NO_SUCH_KEY is not set"
+        in call("noise", "--host", "0.0.0.0", "--token-env", "NO_SUCH_KEY")[2]
+    )
     monkeypatch.setenv("WEAK_KEY", "weak-canary")
     errors = call("noise", "--token-env", "WEAK_KEY")[2]
     assert "too weak" in errors
@@ -366,7 +441,9 @@ def test_models_that_cannot_be_served(tmp_path: Path, monkeypatch: pytest.Monkey
             evalkit.serve(spec, port=0)
     assert "no option 'sise'" in call("noise", "--port", "0", "--set", "noise.sise=3")[2]
     assert "not among the models" in call("noise", "--port", "0", "--set", "gan.truncation=1")[2]
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "uvicorn" else name)
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == "uvicorn" else name
+    )
     with pytest.raises(EvalkitError, match="needs uvicorn") as error:
         evalkit.serve("noise")
     assert "evalkit[serve]" in error.value.hint
@@ -382,12 +459,22 @@ def test_the_prompt_is_not_logged(port: int, caplog: pytest.LogCaptureFixture) -
 def test_our_own_client_gets_the_pictures_of_a_local_run(port: int, tmp_path: Path) -> None:
     prompts = ["a cat", "a gun", "gun", "日本 β"]
     options = {"base_url": f"http://127.0.0.1:{port}/v1", "send_seed": True, "seed_max": 2**63 - 1}
-    near = evalkit.generate(["models_for_tests:plain"], prompts, per_prompt=2, out=str(tmp_path / "near"))
-    far = evalkit.generate(["openai:toy"], prompts, per_prompt=2, out=str(tmp_path / "far"), options={"openai:toy": options})
+    near = evalkit.generate(
+        ["models_for_tests:plain"], prompts, per_prompt=2, out=str(tmp_path / "near")
+    )
+    far = evalkit.generate(
+        ["openai:toy"],
+        prompts,
+        per_prompt=2,
+        out=str(tmp_path / "far"),
+        options={"openai:toy": options},
+    )
     here, there = near.records("models_for_tests:plain"), far.records("openai:toy")
     assert [record.status for record in there] == ["ok"] * 4 + ["refused_input"] * 2 + ["ok"] * 2
     for local, remote in zip(here, there, strict=True):
         if remote.status == "ok":
             image = far.image_path("openai:toy", remote)
-            assert image.read_bytes() == near.image_path("models_for_tests:plain", local).read_bytes()
+            assert (
+                image.read_bytes() == near.image_path("models_for_tests:plain", local).read_bytes()
+            )
             assert remote.sha256 == local.sha256

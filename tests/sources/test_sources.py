@@ -1,4 +1,6 @@
-"""Pictures from folders, archives, arrays and datasets: the same names, bytes and order whatever holds them, and nothing dangerous."""
+"""Pictures from folders, archives, arrays and datasets: the same names, bytes and order whatever
+holds them, and nothing dangerous.
+"""
 
 from __future__ import annotations
 
@@ -71,14 +73,26 @@ def test_a_folder_and_its_zip_have_one_order(tmp_path: Path):
     assert folder.count == archive.count == len(NAMES)
 
 
-name = st.text(st.characters(codec="utf-8", exclude_characters="/\\\0", exclude_categories=("Cs", "Cc")), min_size=1, max_size=8)
-member = st.lists(name.filter(lambda part: not part.startswith(".") and part != "__MACOSX"), min_size=1, max_size=3).map("/".join)
-trees = st.dictionaries(member.map(lambda path: path + ".png"), st.binary(max_size=80), min_size=1, max_size=8)
+name = st.text(
+    st.characters(codec="utf-8", exclude_characters="/\\\0", exclude_categories=("Cs", "Cc")),
+    min_size=1,
+    max_size=8,
+)
+member = st.lists(
+    name.filter(lambda part: not part.startswith(".") and part != "__MACOSX"),
+    min_size=1,
+    max_size=3,
+).map("/".join)
+trees = st.dictionaries(
+    member.map(lambda path: path + ".png"), st.binary(max_size=80), min_size=1, max_size=8
+)
 
 
 @settings(deadline=None, max_examples=40)
 @given(files=trees, suffix=st.sampled_from([".tar", ".tar.gz", ".tar.xz"]))
-def test_archives_give_back_what_was_packed(files: dict[str, bytes], suffix: str, tmp_path_factory: pytest.TempPathFactory):
+def test_archives_give_back_what_was_packed(
+    files: dict[str, bytes], suffix: str, tmp_path_factory: pytest.TempPathFactory
+):
     folder = tmp_path_factory.mktemp("archives")
     assert dict(contents(open_source(pack_zip(folder / "a.zip", files)))) == files
     tar = open_source(pack_tar(folder / f"a{suffix}", files))
@@ -88,19 +102,27 @@ def test_archives_give_back_what_was_packed(files: dict[str, bytes], suffix: str
 
 @settings(deadline=None, max_examples=30)
 @given(
-    shape=st.tuples(st.integers(1, 9), st.integers(1, 7), st.integers(1, 7), st.sampled_from([1, 3, 4])),
+    shape=st.tuples(
+        st.integers(1, 9), st.integers(1, 7), st.integers(1, 7), st.sampled_from([1, 3, 4])
+    ),
     packed=st.booleans(),
     labels=st.booleans(),
 )
-def test_arrays_give_back_their_pixels(shape: tuple[int, ...], packed: bool, labels: bool, tmp_path_factory: pytest.TempPathFactory):
+def test_arrays_give_back_their_pixels(
+    shape: tuple[int, ...], packed: bool, labels: bool, tmp_path_factory: pytest.TempPathFactory
+):
     folder = tmp_path_factory.mktemp("arrays")
     pixels = np.random.RandomState(0).randint(0, 256, shape, dtype=np.uint8)
-    (np.savez_compressed if packed else np.savez)(folder / "a.npz", *([pixels, np.arange(shape[0])] if labels else [pixels]))
+    (np.savez_compressed if packed else np.savez)(
+        folder / "a.npz", *([pixels, np.arange(shape[0])] if labels else [pixels])
+    )
     np.save(folder / "a.npy", pixels)
     for file in ("a.npz", "a.npy"):
         source = open_source(folder / file)
         assert source.count == shape[0]
-        assert all(np.array_equal(picture.read(), pixels[number]) for number, picture in enumerate(source))
+        assert all(
+            np.array_equal(picture.read(), pixels[number]) for number, picture in enumerate(source)
+        )
     assert [picture.name for picture in open_source(folder / "a.npz")][:1] == ["arr_0[0]"]
 
 
@@ -123,12 +145,17 @@ def test_any_thread_may_read_any_member_again(tmp_path: Path, suffix: str):
     pictures = list(open_source(pack_tar(tmp_path / f"a{suffix}", files)))
     order = np.random.RandomState(0).permutation(len(pictures))
     with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(lambda at: pictures[at].read(), order)) == [files[pictures[at].name] for at in order]
+        assert list(pool.map(lambda at: pictures[at].read(), order)) == [
+            files[pictures[at].name] for at in order
+        ]
 
 
 def test_shards_by_pattern_and_by_folder(tmp_path: Path):
     for number in range(12):
-        pack_tar(tmp_path / f"s-{number:03d}.tar", {"x.png": b"%d" % number, "x.txt": b"a cat", "x.json": b"{}"})
+        pack_tar(
+            tmp_path / f"s-{number:03d}.tar",
+            {"x.png": b"%d" % number, "x.txt": b"a cat", "x.json": b"{}"},
+        )
     expected = [(f"s-{number:03d}.tar/x.png", b"%d" % number) for number in range(12)]
     assert contents(open_source(tmp_path)) == expected
     assert contents(open_source(str(tmp_path / "s-{000..011}.tar"))) == expected
@@ -145,13 +172,20 @@ def test_names_that_lead_elsewhere_lead_nowhere(tmp_path: Path):
     place = tmp_path / "deep" / "down"
     place.mkdir(parents=True)
     before = set(tmp_path.rglob("*"))
-    packed = [pack_zip(place / "a.zip", bad), pack_tar(place / "a.tar", bad), pack_tar(place / "a.tgz", bad)]
+    packed = [
+        pack_zip(place / "a.zip", bad),
+        pack_tar(place / "a.tar", bad),
+        pack_tar(place / "a.tgz", bad),
+    ]
     for path in packed:
         assert sorted(content for _, content in contents(open_source(path))) == [b"1", b"2", b"3"]
     assert set(tmp_path.rglob("*")) - before == set(packed)
 
 
-@pytest.mark.parametrize(("kind", "what"), [(tarfile.SYMTYPE, "link"), (tarfile.LNKTYPE, "link"), (tarfile.CHRTYPE, "device")])
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [(tarfile.SYMTYPE, "link"), (tarfile.LNKTYPE, "link"), (tarfile.CHRTYPE, "device")],
+)
 def test_links_and_devices_in_tar_files_are_refused(tmp_path: Path, kind: bytes, what: str):
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
         info = tarfile.TarInfo("a.png")
@@ -187,13 +221,18 @@ def test_a_header_that_claims_gigabytes_is_refused(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(archives_module, "MEMBER_LIMIT", 1 << 20)
     info = tarfile.TarInfo("pax")
     info.type, info.size = tarfile.XHDTYPE, 2 << 20
-    (tmp_path / "a.tar.gz").write_bytes(gzip.compress(info.tobuf(tarfile.USTAR_FORMAT) + bytes(3 << 20)))
+    (tmp_path / "a.tar.gz").write_bytes(
+        gzip.compress(info.tobuf(tarfile.USTAR_FORMAT) + bytes(3 << 20))
+    )
     with pytest.raises(EvalkitError, match="more than 1"):
         contents(open_source(tmp_path / "a.tar.gz"))
 
 
 def test_damaged_archives_are_one_sentence(tmp_path: Path):
-    noise = {"a.png": np.random.RandomState(0).bytes(5000), "b.png": np.random.RandomState(1).bytes(5000)}
+    noise = {
+        "a.png": np.random.RandomState(0).bytes(5000),
+        "b.png": np.random.RandomState(1).bytes(5000),
+    }
     for suffix, pack in ((".zip", pack_zip), (".tar", pack_tar), (".tar.gz", pack_tar)):
         path = pack(tmp_path / f"a{suffix}", noise)
         path.write_bytes(path.read_bytes()[:7000])
@@ -205,7 +244,11 @@ def test_damaged_archives_are_one_sentence(tmp_path: Path):
 
 
 def test_a_damaged_zip_member_is_an_unreadable_picture(tmp_path: Path):
-    data = bytearray(pack_zip(tmp_path / "a.zip", {"a.png": b"aaaa", "b.png": b"bbbb"}, zipfile.ZIP_STORED).read_bytes())
+    data = bytearray(
+        pack_zip(
+            tmp_path / "a.zip", {"a.png": b"aaaa", "b.png": b"bbbb"}, zipfile.ZIP_STORED
+        ).read_bytes()
+    )
     data[data.index(b"aaaa")] ^= 1
     (tmp_path / "a.zip").write_bytes(data)
     first, second = open_source(tmp_path / "a.zip")
@@ -287,7 +330,9 @@ def test_a_truncated_array_names_where_it_ends(tmp_path: Path):
 
 def test_an_npz_without_pictures_says_what_it_holds(tmp_path: Path):
     np.savez(tmp_path / "a.npz", mu=np.zeros(3), sigma=np.eye(3))
-    with pytest.raises(EvalkitError, match=r"holds mu \[3\], sigma \[3, 3\]; expected pictures in arr_0"):
+    with pytest.raises(
+        EvalkitError, match=r"holds mu \[3\], sigma \[3, 3\]; expected pictures in arr_0"
+    ):
         open_source(tmp_path / "a.npz")
 
 
@@ -304,20 +349,26 @@ def test_parquet_shards(tmp_path: Path):
     (tmp_path / "data").mkdir()
     for number, part in enumerate((rows[:33], rows[33:])):
         parquet.write_table(
-            arrow.table({"label": list(range(len(part))), "image": part}), tmp_path / "data" / f"train-{number:05d}-of-00002.parquet"
+            arrow.table({"label": list(range(len(part))), "image": part}),
+            tmp_path / "data" / f"train-{number:05d}-of-00002.parquet",
         )
     source = open_source(tmp_path)
     assert source.count == 70
     assert [content for _, content in contents(source)] == data
     assert [picture.name for picture in source][34] == "train-00001-of-00002.parquet[1]"
-    parquet.write_table(arrow.table({"image": rows[:1]}), tmp_path / "data" / "test-00000-of-00001.parquet")
+    parquet.write_table(
+        arrow.table({"image": rows[:1]}), tmp_path / "data" / "test-00000-of-00001.parquet"
+    )
     with pytest.raises(EvalkitError, match="has the splits test, train"):
         open_source(tmp_path)
     assert len(contents(open_source(str(tmp_path / "data" / "test-*.parquet")))) == 1
     parquet.write_table(arrow.table({"caption": ["a"]}), tmp_path / "texts.parquet")
     with pytest.raises(EvalkitError, match=r"no column of pictures \(caption\)"):
         contents(open_source(tmp_path / "texts.parquet"))
-    parquet.write_table(arrow.table({"image": [{"bytes": None, "path": "/etc/passwd"}]}, schema=image_schema()), tmp_path / "paths.parquet")
+    parquet.write_table(
+        arrow.table({"image": [{"bytes": None, "path": "/etc/passwd"}]}, schema=image_schema()),
+        tmp_path / "paths.parquet",
+    )
     with pytest.raises(OSError, match="holds its path, not the picture"):
         contents(open_source(tmp_path / "paths.parquet"))
     (tmp_path / "texts.parquet").write_bytes(b"PAR1 no")
@@ -328,7 +379,9 @@ def test_parquet_shards(tmp_path: Path):
 def image_schema() -> object:
     import pyarrow as arrow
 
-    return arrow.schema([("image", arrow.struct([("bytes", arrow.binary()), ("path", arrow.string())]))])
+    return arrow.schema(
+        [("image", arrow.struct([("bytes", arrow.binary()), ("path", arrow.string())]))]
+    )
 
 
 def test_saved_datasets(tmp_path: Path):
@@ -336,9 +389,15 @@ def test_saved_datasets(tmp_path: Path):
 
     rows, data = tables(9)
     table = arrow.table({"image": rows}, schema=image_schema())
-    with arrow.OSFile(str(tmp_path / "data-00000-of-00001.arrow"), "wb") as file, arrow.ipc.new_stream(file, table.schema) as stream:
+    with (
+        arrow.OSFile(str(tmp_path / "data-00000-of-00001.arrow"), "wb") as file,
+        arrow.ipc.new_stream(file, table.schema) as stream,
+    ):
         stream.write_table(table, max_chunksize=4)
-    state: dict[str, object] = {"_data_files": [{"filename": "data-00000-of-00001.arrow"}], "_indices_data_files": None}
+    state: dict[str, object] = {
+        "_data_files": [{"filename": "data-00000-of-00001.arrow"}],
+        "_indices_data_files": None,
+    }
     (tmp_path / "state.json").write_text(json.dumps(state))
     (tmp_path / "dataset_info.json").write_text("{}")
     assert [content for _, content in contents(open_source(tmp_path))] == data
@@ -403,7 +462,9 @@ def test_replay_reads_forwards_once_and_begins_anew_only_where_it_must():
 
     replay = Replay(start, lambda _: 1)
     with ThreadPoolExecutor(4) as pool:
-        assert sorted(number for part in pool.map(read, range(4)) for number in part) == list(range(100))
+        assert sorted(number for part in pool.map(read, range(4)) for number in part) == list(
+            range(100)
+        )
 
 
 def test_replay_does_not_read_past_a_fault_again():

@@ -18,20 +18,31 @@ CLASSES = torch.from_numpy(np.random.RandomState(3).randn(DIMENSION, 8))
 Value = Callable[[Tensor], Tensor]
 LeftOut = Callable[[Tensor, Tensor], Tensor]
 SET_METRICS: dict[str, tuple[Value, LeftOut]] = {
-    "fid": (lambda x: frechet.fid(fake=x, real_moments=MOMENTS), lambda x, g: frechet.fid_without(fake=x, real_moments=MOMENTS, groups=g)),
-    "kid": (lambda x: kernel.kid_of_all(fake=x, real=REAL), lambda x, g: kernel.kid_without(fake=x, real=REAL, groups=g)),
+    "fid": (
+        lambda x: frechet.fid(fake=x, real_moments=MOMENTS),
+        lambda x, g: frechet.fid_without(fake=x, real_moments=MOMENTS, groups=g),
+    ),
+    "kid": (
+        lambda x: kernel.kid_of_all(fake=x, real=REAL),
+        lambda x, g: kernel.kid_without(fake=x, real=REAL, groups=g),
+    ),
     "inception_score": (
         lambda x: inception_score.inception_score(fake=x @ CLASSES),
         lambda x, g: inception_score.inception_score_without(fake=x @ CLASSES, groups=g),
     ),
-    "recall": (lambda x: manifold.recall(fake=x, real=REAL), lambda x, g: manifold.recall_without(fake=x, real=REAL, groups=g)),
+    "recall": (
+        lambda x: manifold.recall(fake=x, real=REAL),
+        lambda x, g: manifold.recall_without(fake=x, real=REAL, groups=g),
+    ),
 }
 
 
 @pytest.mark.parametrize("count", [60, 200])
 @pytest.mark.parametrize("name", SET_METRICS)
 def test_jackknife_intervals_of_sets_cover(name: str, count: int):
-    """The interval should hold the mean of the figure over all sets of this count: in 95 of 100 cases, here at least 88 and with sense."""
+    """The interval should hold the mean of the figure over all sets of this count: in 95 of 100
+    cases, here at least 88 and with sense.
+    """
     value, left_out = SET_METRICS[name]
     clusters = np.repeat(np.arange(count // CLUSTER), CLUSTER)
     groups = intervals.groups_of_clusters(clusters)
@@ -39,9 +50,20 @@ def test_jackknife_intervals_of_sets_cover(name: str, count: int):
     random = np.random.RandomState(4)
     sets = [0.9 * features(random, count) + 0.05 for _ in range(100)]
     values = np.array([float(value(x)) for x in sets])
-    found = [intervals.group_jackknife(v, left_out(x, groups), groups) for v, x in zip(values, sets, strict=True)]
-    covered = np.mean([low <= values.mean() <= high for low, high, _ in found if low is not None and high is not None])
-    widths = np.array([high - low for low, high, _ in found if low is not None and high is not None])
+    found = [
+        intervals.group_jackknife(v, left_out(x, groups), groups)
+        for v, x in zip(values, sets, strict=True)
+    ]
+    covered = np.mean(
+        [
+            low <= values.mean() <= high
+            for low, high, _ in found
+            if low is not None and high is not None
+        ]
+    )
+    widths = np.array(
+        [high - low for low, high, _ in found if low is not None and high is not None]
+    )
     assert covered >= 0.88
     assert widths.mean() < 2.0 * (2 * 1.96 * values.std())
 
@@ -51,7 +73,12 @@ def test_the_percentile_bootstrap_of_fid_excludes_its_own_estimate():
     random = np.random.RandomState(5)
     x = features(random, 100)
     estimate = frechet.fid(fake=x, real_moments=MOMENTS)
-    draws = [float(frechet.fid(fake=x[torch.from_numpy(random.randint(0, 100, 100))], real_moments=MOMENTS)) for _ in range(100)]
+    draws = [
+        float(
+            frechet.fid(fake=x[torch.from_numpy(random.randint(0, 100, 100))], real_moments=MOMENTS)
+        )
+        for _ in range(100)
+    ]
     assert np.quantile(draws, 0.025) > float(estimate)
 
 
@@ -61,7 +88,9 @@ def test_bootstrap_intervals_of_means_cover(prompts: int, samples: int):
     clusters = np.repeat(np.arange(prompts), samples)
     covered = 0
     for _ in range(200):
-        values = np.repeat(random.gamma(3.0, size=prompts), samples) + 0.5 * random.randn(prompts * samples)
+        values = np.repeat(random.gamma(3.0, size=prompts), samples) + 0.5 * random.randn(
+            prompts * samples
+        )
         low, high, _ = intervals.clustered_bootstrap(values, clusters, draws=400)
         assert low is not None
         assert high is not None
@@ -94,7 +123,9 @@ def test_rates_over_prompts_cover(rate: float):
     random = np.random.RandomState(8)
     clusters, covered = np.repeat(np.arange(40), 5), 0
     for _ in range(300):
-        hits = (random.rand(200) < np.repeat(np.where(random.rand(40) < 0.5, 0.5 * rate, 1.5 * rate), 5)).astype(float)
+        hits = (
+            random.rand(200) < np.repeat(np.where(random.rand(40) < 0.5, 0.5 * rate, 1.5 * rate), 5)
+        ).astype(float)
         low, high, _ = intervals.rate(hits, clusters)
         covered += (low or 0) <= rate <= (high or 0)
     assert covered / 300 >= 0.91

@@ -1,4 +1,6 @@
-"""Differences between models: known values, coverage and false alarms by small seeded simulations, and Holm's correction."""
+"""Differences between models: known values, coverage and false alarms by small seeded simulations,
+and Holm's correction.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,14 @@ CLUSTERS = np.repeat(np.arange(PROMPTS), SAMPLES)
 
 
 def scores(random: np.random.RandomState, shift: float) -> tuple[np.ndarray, np.ndarray]:
-    """Two models on the same prompts: hard prompts are hard for both, and images of a prompt are alike."""
+    """Two models on the same prompts: hard prompts are hard for both, and images of a prompt are
+    alike.
+    """
     hardness = np.repeat(3 * random.randn(PROMPTS), SAMPLES)
-    noise = [np.repeat(random.gamma(2.0, size=PROMPTS), SAMPLES) + 0.3 * random.randn(PROMPTS * SAMPLES) for _ in range(2)]
+    noise = [
+        np.repeat(random.gamma(2.0, size=PROMPTS), SAMPLES) + 0.3 * random.randn(PROMPTS * SAMPLES)
+        for _ in range(2)
+    ]
     return hardness + noise[0] + shift, hardness + noise[1]
 
 
@@ -41,7 +48,9 @@ def test_p_is_below_a_twentieth_where_the_interval_leaves_zero_out():
     random = np.random.RandomState(2)
     ps, inside = [], []
     for _ in range(150):
-        difference = comparison.paired_means(*scores(random, random.uniform(-1.5, 1.5)), CLUSTERS, draws=1000)
+        difference = comparison.paired_means(
+            *scores(random, random.uniform(-1.5, 1.5)), CLUSTERS, draws=1000
+        )
         ps.append(difference.p)
         inside.append(difference.low <= 0 <= difference.high)
         assert (difference.p < 0.049) <= (not inside[-1])
@@ -71,9 +80,16 @@ def test_paired_differences_of_fid_cover(dimension: int, draws: int):
 
     def draw(shift: float) -> tuple[float, float, torch.Tensor, torch.Tensor]:
         prompt = np.repeat(random.randn(PROMPTS, dimension), SAMPLES, axis=0)
-        sets = [torch.from_numpy((prompt + random.randn(len(CLUSTERS), dimension)) / 2**0.5 @ mixing * (1 + part)) for part in (shift, 0.0)]
+        sets = [
+            torch.from_numpy(
+                (prompt + random.randn(len(CLUSTERS), dimension)) / 2**0.5 @ mixing * (1 + part)
+            )
+            for part in (shift, 0.0)
+        ]
         values = [float(frechet.fid(fake=x, real_moments=real)) for x in sets]
-        return *values, *(frechet.fid_without(fake=x, real_moments=real, groups=groups) for x in sets)
+        return *values, *(
+            frechet.fid_without(fake=x, real_moments=real, groups=groups) for x in sets
+        )
 
     drawn = [draw(0.1) for _ in range(draws)]
     truth = np.mean([first - second for first, second, *_ in drawn])
@@ -81,7 +97,10 @@ def test_paired_differences_of_fid_cover(dimension: int, draws: int):
     assert np.mean([low <= truth <= high for _, low, high, *_ in found]) >= 0.87
     same = [comparison.paired_sets(*draw(0.0), groups) for _ in range(draws)]
     assert np.mean([difference.p < 0.05 for difference in same]) <= 0.12
-    assert all((difference.p < 0.05) == (not difference.low <= 0 <= difference.high) for difference in found + same)
+    assert all(
+        (difference.p < 0.05) == (not difference.low <= 0 <= difference.high)
+        for difference in found + same
+    )
 
 
 def test_equal_values_are_no_difference_and_no_error():
@@ -104,7 +123,9 @@ def test_holm_by_hand():
 
 
 def test_the_count_that_would_be_needed_is_enough():
-    """With four times the prompts the error halves; at the count that is named, p just reaches the level."""
+    """With four times the prompts the error halves; at the count that is named, p just reaches the
+    level.
+    """
     difference = comparison.Difference(1.0, -0.5, 2.5, 2 * stats.t.sf(1.0, 19), 19, "")
     count = comparison.needed(difference, 100, difference.p)
     assert count is not None

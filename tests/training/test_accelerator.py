@@ -1,4 +1,6 @@
-"""What only an accelerator can show: its trainings, in its precisions, and pictures that are the same whatever the batch."""
+"""What only an accelerator can show: its trainings, in its precisions, and pictures that are the
+same whatever the batch.
+"""
 
 import csv
 from collections.abc import Callable
@@ -40,17 +42,36 @@ def test_a_gan_grows_hears_its_critics_and_goes_on(tmp_path: Path, precision: st
     parts = {"clip": CLIP, "coach": COACH, "judge": JUDGE}
     for steps in (12, 24):  # the second training finds the first one's checkpoint
         how = settings(tmp_path, "gan", steps, every=4, device="cuda", precision=precision)
-        train_gan(how, world(), held_out(), GanOptions(critics=0.2, gradient_penalty=1.0, reading=5), **parts)
+        train_gan(
+            how,
+            world(),
+            held_out(),
+            GanOptions(critics=0.2, gradient_penalty=1.0, reading=5),
+            **parts,
+        )
     found = rows(tmp_path / "gan.csv")
     assert [int(row["step"]) for row in found] == [4, 8, 12, 16, 20, 24]
     assert all(float(row["critic"]) >= 0 for row in found if row["critic"])
-    assert all(isinstance(image, Image.Image) for image in gan.load(weights=str(tmp_path), device="cuda")(PROMPTS, range(40)))
+    assert all(
+        isinstance(image, Image.Image)
+        for image in gan.load(weights=str(tmp_path), device="cuda")(PROMPTS, range(40))
+    )
 
 
 def test_the_other_networks_learn(tmp_path: Path):
     options = TokenizerOptions(levels="5,5,5", perceptual=0.5)
-    train_image_tokenizer(settings(tmp_path, "image-tokenizer", 20, every=10, device="cuda"), world(), held_out(), options, coach=COACH)
-    train_classifier(settings(tmp_path, "mini-inception", 20, every=10, device="cuda"), world(), ClassifierOptions())
+    train_image_tokenizer(
+        settings(tmp_path, "image-tokenizer", 20, every=10, device="cuda"),
+        world(),
+        held_out(),
+        options,
+        coach=COACH,
+    )
+    train_classifier(
+        settings(tmp_path, "mini-inception", 20, every=10, device="cuda"),
+        world(),
+        ClassifierOptions(),
+    )
     train_clip(
         settings(tmp_path, "mini-clip", 20, every=10, device="cuda"),
         world(),
@@ -67,7 +88,9 @@ def test_a_picture_is_the_same_whatever_the_batch(load: Callable[..., object]):
     generator = load(device="cuda")
     many = [np.asarray(image) for image in generator(PROMPTS, range(40))]  # pyright: ignore[reportCallIssue]
     alone = [np.asarray(generator([PROMPTS[place]], [place])[0]) for place in (0, 17, 39)]  # pyright: ignore[reportCallIssue]
-    assert all(np.array_equal(one, many[place]) for one, place in zip(alone, (0, 17, 39), strict=True))
+    assert all(
+        np.array_equal(one, many[place]) for one, place in zip(alone, (0, 17, 39), strict=True)
+    )
 
 
 @pytest.mark.parametrize("load", [mini.load_inception, mini.load_clip_encoder])

@@ -26,13 +26,19 @@ def _gradient(loss: Tensor, scores: Tensor) -> Tensor:
 def _three() -> tuple[Tensor, Tensor, Tensor]:
     """Scores of two critics for five pictures: real, drawn, mismatched."""
     generator = torch.Generator().manual_seed(0)
-    real, fake, mismatched = (torch.randn(2, 5, generator=generator).requires_grad_(True) for _ in range(3))
+    real, fake, mismatched = (
+        torch.randn(2, 5, generator=generator).requires_grad_(True) for _ in range(3)
+    )
     return real, fake, mismatched
 
 
 def test_hinge_values() -> None:
-    assert critic_loss(_scores(0.25, 3), _scores(-0.5, -4), None, kind="hinge", smoothing=0).item() == pytest.approx(0.375 + 0.25)
-    assert critic_loss(_scores(0.25), _scores(-0.5), _scores(2), kind="hinge", smoothing=0.25).item() == pytest.approx(0.5 + 0.25 + 1.5)
+    assert critic_loss(
+        _scores(0.25, 3), _scores(-0.5, -4), None, kind="hinge", smoothing=0
+    ).item() == pytest.approx(0.375 + 0.25)
+    assert critic_loss(
+        _scores(0.25), _scores(-0.5), _scores(2), kind="hinge", smoothing=0.25
+    ).item() == pytest.approx(0.5 + 0.25 + 1.5)
     assert generator_loss(_scores(1, -4), kind="hinge").item() == 1.5
 
 
@@ -42,7 +48,9 @@ def test_logistic_values() -> None:
     assert loss.item() == pytest.approx(log1p(exp(-2)) + refused)
     loss = critic_loss(_scores(2), _scores(-0.5), _scores(1), kind="non-saturating", smoothing=0)
     assert loss.item() == pytest.approx(log1p(exp(-2)) + 0.5 * refused + 0.5 * log1p(exp(1)))
-    assert generator_loss(_scores(1, -4), kind="non-saturating").item() == pytest.approx((log1p(exp(-1)) + log1p(exp(4))) / 2)
+    assert generator_loss(_scores(1, -4), kind="non-saturating").item() == pytest.approx(
+        (log1p(exp(-1)) + log1p(exp(4))) / 2
+    )
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.3])
@@ -50,12 +58,16 @@ def test_the_logistic_loss_is_the_cross_entropy_with_the_smoothed_label(smoothin
     real, fake, _ = _three()
     of_real = F.binary_cross_entropy_with_logits(real, torch.full_like(real, 1 - smoothing))
     of_fake = F.binary_cross_entropy_with_logits(fake, torch.zeros_like(fake))
-    assert torch.allclose(critic_loss(real, fake, None, kind="non-saturating", smoothing=smoothing), of_real + of_fake)
+    assert torch.allclose(
+        critic_loss(real, fake, None, kind="non-saturating", smoothing=smoothing), of_real + of_fake
+    )
 
 
 def test_the_matching_aware_hinge_is_what_the_bundled_weights_were_trained_with() -> None:
     good, bad, mismatched = _three()
-    before = F.relu(1 - good).mean() + 0.5 * F.relu(1 + bad).mean() + 0.5 * F.relu(1 + mismatched).mean()
+    before = (
+        F.relu(1 - good).mean() + 0.5 * F.relu(1 + bad).mean() + 0.5 * F.relu(1 + mismatched).mean()
+    )
     assert torch.equal(critic_loss(good, bad, mismatched, kind="hinge", smoothing=0), before)
 
 
@@ -64,23 +76,30 @@ def test_a_real_picture_with_the_text_of_another_is_half_of_the_fakes(kind: Kind
     real, fake, mismatched = _three()
     alone = critic_loss(real, fake, None, kind=kind, smoothing=0)
     aware = critic_loss(real, fake, mismatched, kind=kind, smoothing=0)
-    assert torch.allclose(critic_loss(real, fake, fake, kind=kind, smoothing=0), alone)  # the weights of the fakes sum to one
+    assert torch.allclose(
+        critic_loss(real, fake, fake, kind=kind, smoothing=0), alone
+    )  # the weights of the fakes sum to one
     assert torch.allclose(2 * _gradient(aware, fake), _gradient(alone, fake))
     assert torch.equal(_gradient(aware, real), _gradient(alone, real))
     assert (_gradient(aware, mismatched) >= 0).all()  # descent lowers the scores of wrong pairs
 
 
 def test_only_a_matching_aware_critic_listens_to_the_text() -> None:
-    """Drawn pictures that fit their texts: what sets real ones apart is their looks, so that only mismatched ones teach agreement."""
+    """Drawn pictures that fit their texts: what sets real ones apart is their looks, so that only
+    mismatched ones teach agreement.
+    """
     agreement: dict[bool, float] = {}
     for aware in (False, True):
         weights = torch.zeros(2, requires_grad=True)  # of looks and of agreement
         descent = torch.optim.SGD([weights], lr=0.1)
         for _ in range(100):
             real, fake, mismatched = (
-                weights @ torch.tensor(features) for features in ([[1.0], [1.0]], [[-1.0], [1.0]], [[1.0], [-1.0]])
+                weights @ torch.tensor(features)
+                for features in ([[1.0], [1.0]], [[-1.0], [1.0]], [[1.0], [-1.0]])
             )  # [N = 1] each
-            loss = critic_loss(real, fake, mismatched if aware else None, kind="non-saturating", smoothing=0)
+            loss = critic_loss(
+                real, fake, mismatched if aware else None, kind="non-saturating", smoothing=0
+            )
             descent.zero_grad()
             loss.backward()
             descent.step()
@@ -92,7 +111,10 @@ def test_only_a_matching_aware_critic_listens_to_the_text() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_smoothing_asks_less_of_real_pictures_only(kind: Kind) -> None:
     real, fake, mismatched = _scores(0.95, -2), _scores(0.95, -2), _scores(0.95, -2)
-    hard, soft = (critic_loss(real, fake, mismatched, kind=kind, smoothing=smoothing) for smoothing in (0.0, 0.1))
+    hard, soft = (
+        critic_loss(real, fake, mismatched, kind=kind, smoothing=smoothing)
+        for smoothing in (0.0, 0.1)
+    )
     for scores, same in ((real, False), (fake, True), (mismatched, True)):
         assert torch.equal(_gradient(hard, scores), _gradient(soft, scores)) == same
 
@@ -100,20 +122,37 @@ def test_smoothing_asks_less_of_real_pictures_only(kind: Kind) -> None:
 @pytest.mark.parametrize("smoothing", [0.1, 0.25])
 def test_smoothing_moves_the_optimum(smoothing: float) -> None:
     """D* = (1 - smoothing) p(real) / (p(real) + p(fake)) (Salimans et al. 2016)."""
-    target = log((1 - smoothing) / smoothing)  # where there are real pictures only: logit(1 - smoothing)
+    target = log(
+        (1 - smoothing) / smoothing
+    )  # where there are real pictures only: logit(1 - smoothing)
     real = _scores(target)
     loss = critic_loss(real, _scores(0), None, kind="non-saturating", smoothing=smoothing)
     assert _gradient(loss, real).item() == pytest.approx(0, abs=1e-6)
     surer = _scores(target + 1)
     loss = critic_loss(surer, _scores(0), None, kind="non-saturating", smoothing=smoothing)
-    assert _gradient(loss, surer).item() > 0.01  # surer than that costs, which without smoothing it never does
+    assert (
+        _gradient(loss, surer).item() > 0.01
+    )  # surer than that costs, which without smoothing it never does
     chance = (1 - smoothing) / 2  # where both are equally frequent
     both = _scores(log(chance / (1 - chance)))
     loss = critic_loss(both, both, None, kind="non-saturating", smoothing=smoothing)
     assert _gradient(loss, both).item() == pytest.approx(0, abs=1e-6)
-    beyond, within = _scores(1 - smoothing + 0.01), _scores(1 - smoothing - 0.01)  # the hinge stops teaching at the smaller margin
-    assert _gradient(critic_loss(beyond, _scores(0), None, kind="hinge", smoothing=smoothing), beyond).item() == 0
-    assert _gradient(critic_loss(within, _scores(0), None, kind="hinge", smoothing=smoothing), within).item() == -1
+    beyond, within = (
+        _scores(1 - smoothing + 0.01),
+        _scores(1 - smoothing - 0.01),
+    )  # the hinge stops teaching at the smaller margin
+    assert (
+        _gradient(
+            critic_loss(beyond, _scores(0), None, kind="hinge", smoothing=smoothing), beyond
+        ).item()
+        == 0
+    )
+    assert (
+        _gradient(
+            critic_loss(within, _scores(0), None, kind="hinge", smoothing=smoothing), within
+        ).item()
+        == -1
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -128,7 +167,9 @@ def test_the_hinge_rests_beyond_the_margin_and_the_logistic_loss_does_not(kind: 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_generator_learns_most_where_the_critic_is_sure(kind: Kind) -> None:
     sure = _scores(-20)
-    saturating = -F.softplus(sure).mean()  # log(1 - D), what the generator minimises in the game itself
+    saturating = -F.softplus(
+        sure
+    ).mean()  # log(1 - D), what the generator minimises in the game itself
     assert abs(_gradient(saturating, sure).item()) < 1e-8
     assert _gradient(generator_loss(sure, kind=kind), sure).item() == pytest.approx(-1)
 
@@ -143,7 +184,9 @@ def test_the_penalty_of_a_linear_score_is_the_square_of_its_slope() -> None:
 
 def test_the_penalty_is_the_mean_over_pictures() -> None:
     pictures = torch.tensor([[1.0, 0.0], [0.0, 3.0]], requires_grad=True)
-    assert gradient_penalty(pictures.square().sum(1), pictures).item() == pytest.approx((4 + 36) / 2)
+    assert gradient_penalty(pictures.square().sum(1), pictures).item() == pytest.approx(
+        (4 + 36) / 2
+    )
 
 
 def test_the_penalty_flattens_a_critic_around_real_pictures() -> None:
@@ -156,7 +199,9 @@ def test_the_penalty_flattens_a_critic_around_real_pictures() -> None:
         real.requires_grad_(True)
         for _ in range(100):
             of_real = critic(real)[:, 0]
-            loss = critic_loss(of_real, critic(fake)[:, 0], None, kind="non-saturating", smoothing=0)
+            loss = critic_loss(
+                of_real, critic(fake)[:, 0], None, kind="non-saturating", smoothing=0
+            )
             descent.zero_grad()
             (loss + 0.5 * weight * gradient_penalty(of_real, real)).backward()
             descent.step()
@@ -166,18 +211,30 @@ def test_the_penalty_flattens_a_critic_around_real_pictures() -> None:
 
 @pytest.mark.parametrize("alike", [False, True])
 def test_the_penalty_of_our_critic_is_finite(alike: bool) -> None:
-    """Where pictures are alike, their spread is zero, and so the derivative of its root must not be asked for."""
+    """Where pictures are alike, their spread is zero, and so the derivative of its root must not be
+    asked for.
+    """
     torch.manual_seed(0)
     critic = Discriminator(size=8, widths={4: 4, 8: 4})
-    text = TextFeatures(torch.zeros(4, 1, 128), torch.ones(4, 1, dtype=torch.bool), torch.zeros(4, 128))
-    pictures = (torch.rand(1, 3, 8, 8).repeat(4, 1, 1, 1) if alike else torch.rand(4, 3, 8, 8)).requires_grad_(True)
+    text = TextFeatures(
+        torch.zeros(4, 1, 128), torch.ones(4, 1, dtype=torch.bool), torch.zeros(4, 128)
+    )
+    pictures = (
+        torch.rand(1, 3, 8, 8).repeat(4, 1, 1, 1) if alike else torch.rand(4, 3, 8, 8)
+    ).requires_grad_(True)
     penalty = gradient_penalty(critic(pictures, [text])[0], pictures)
     penalty.backward()
     assert 0 < penalty.item() < float("inf")
-    assert all(parameter.grad.isfinite().all() for parameter in critic.parameters() if parameter.grad is not None)
+    assert all(
+        parameter.grad.isfinite().all()
+        for parameter in critic.parameters()
+        if parameter.grad is not None
+    )
 
 
 def test_a_kind_that_does_not_exist_is_one_sentence() -> None:
     assert kind_of("hinge") == "hinge"
-    with pytest.raises(EvalkitError, match=r"gan\.loss is 'wasserstein', expected hinge or non-saturating"):
+    with pytest.raises(
+        EvalkitError, match=r"gan\.loss is 'wasserstein', expected hinge or non-saturating"
+    ):
         generator_loss(_scores(0), kind="wasserstein")  # pyright: ignore[reportArgumentType]

@@ -28,7 +28,14 @@ def opinionated(path: Path, seed: int, **header: float) -> None:
     with torch.no_grad():
         for layer in (network.head, network.blocks[0].condition):  # pyright: ignore[reportAttributeAccessIssue, reportIndexIssue]
             layer.weight.normal_(std=0.1)
-    config = {"kind": "dalle", "pieces": list(PIECES.pieces), "context": PIECES.context, "codes": 3072, "side": 8, "width": 128}
+    config = {
+        "kind": "dalle",
+        "pieces": list(PIECES.pieces),
+        "context": PIECES.context,
+        "codes": 3072,
+        "side": 8,
+        "width": 128,
+    }
     save_weights(path, network.state_dict(), config | {"depth": 1, "heads": 4} | header)
 
 
@@ -38,7 +45,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("guided")
     opinionated(folder / "dalle.safetensors", seed=0)
     (folder / "image-tokenizer.safetensors").symlink_to(BUNDLED / "image-tokenizer.safetensors")
-    options = DalleOptions(depth=1, teacher=str(folder / "dalle.safetensors"), guided=3.0, share=1.0, hidden=0.0)
+    options = DalleOptions(
+        depth=1, teacher=str(folder / "dalle.safetensors"), guided=3.0, share=1.0, hidden=0.0
+    )
     small_dalle(settings(folder, "dalle-guided", 20, 8), options, judge=None)
     return folder
 
@@ -50,10 +59,14 @@ def _logits(network: Dalle, texts: list[str]) -> Tensor:
 
 
 def test_the_student_comes_nearer_to_the_guided_teacher(folder: Path) -> None:
-    teacher, student = (load_dalle(folder / f"{name}.safetensors")[0] for name in ("dalle", "dalle-guided"))
+    teacher, student = (
+        load_dalle(folder / f"{name}.safetensors")[0] for name in ("dalle", "dalle-guided")
+    )
     with_text, without = _logits(teacher, held_out().prompts()), _logits(teacher, [""] * 64)
     goal = without + 3 * (with_text - without)
-    assert _divergence(_logits(student, held_out().prompts()), goal) < 0.9 * _divergence(with_text, goal)
+    assert _divergence(_logits(student, held_out().prompts()), goal) < 0.9 * _divergence(
+        with_text, goal
+    )
 
 
 def test_the_student_of_two_comes_nearer_to_the_mean_of_their_logits(tmp_path: Path) -> None:
@@ -61,8 +74,15 @@ def test_the_student_of_two_comes_nearer_to_the_mean_of_their_logits(tmp_path: P
     for seed, name in enumerate(names):
         opinionated(tmp_path / f"{name}.safetensors", seed)
     teachers = ",".join(str(tmp_path / f"{name}.safetensors") for name in names)
-    small_dalle(settings(tmp_path, "student", 20, 8), DalleOptions(depth=1, teacher=teachers, share=1.0, hidden=0.0), judge=None)
-    one, two, student = (_logits(load_dalle(tmp_path / f"{name}.safetensors")[0], held_out().prompts()) for name in (*names, "student"))
+    small_dalle(
+        settings(tmp_path, "student", 20, 8),
+        DalleOptions(depth=1, teacher=teachers, share=1.0, hidden=0.0),
+        judge=None,
+    )
+    one, two, student = (
+        _logits(load_dalle(tmp_path / f"{name}.safetensors")[0], held_out().prompts())
+        for name in (*names, "student")
+    )
     goal = (one + two) / 2
     assert _divergence(student, goal) < 0.9 * _divergence(one, goal)  # as which it began
     assert load_dalle(tmp_path / "student.safetensors")[1]["guidance"] == GUIDANCE
@@ -71,13 +91,17 @@ def test_the_student_of_two_comes_nearer_to_the_mean_of_their_logits(tmp_path: P
 def test_teachers_that_draw_with_different_guidance_are_refused(tmp_path: Path) -> None:
     opinionated(tmp_path / "one.safetensors", 0)
     opinionated(tmp_path / "two.safetensors", 1, guidance=1.0)
-    options = DalleOptions(depth=1, teacher=f"{tmp_path}/one.safetensors,{tmp_path}/two.safetensors")
+    options = DalleOptions(
+        depth=1, teacher=f"{tmp_path}/one.safetensors,{tmp_path}/two.safetensors"
+    )
     with pytest.raises(EvalkitError, match=r"draw with different guidance: 1.0, 1.8"):
         small_dalle(settings(tmp_path, "student", 1, 8), options, judge=None, scenes=8)
 
 
 def _divergence(logits: Tensor, goal: Tensor) -> Tensor:
-    return torch.nn.functional.kl_div(logits.log_softmax(-1), goal.log_softmax(-1), log_target=True, reduction="batchmean")
+    return torch.nn.functional.kl_div(
+        logits.log_softmax(-1), goal.log_softmax(-1), log_target=True, reduction="batchmean"
+    )
 
 
 def test_what_the_weights_need_is_in_their_header(folder: Path) -> None:
@@ -85,21 +109,29 @@ def test_what_the_weights_need_is_in_their_header(folder: Path) -> None:
     prompts, seeds = ["a dog on the grass", "two red circles in the snow"], [1, 2]
 
     def drawn(name: str, guidance: float | None = None, **sampling: float) -> list[np.ndarray]:
-        generator = dalle.load(weights=str(folder / name), guidance=guidance, device="cpu", **sampling)  # pyright: ignore[reportArgumentType]
+        generator = dalle.load(
+            weights=str(folder / name), guidance=guidance, device="cpu", **sampling
+        )  # pyright: ignore[reportArgumentType]
         return [np.asarray(picture) for picture in generator(prompts, seeds)]
 
     assert load_dalle(folder / "dalle-guided.safetensors")[1]["guidance"] == 1.0
     assert np.array_equal(drawn("dalle-guided.safetensors"), drawn("dalle-guided.safetensors", 1.0))
-    assert not np.array_equal(drawn("dalle-guided.safetensors"), drawn("dalle-guided.safetensors", 3.0))
+    assert not np.array_equal(
+        drawn("dalle-guided.safetensors"), drawn("dalle-guided.safetensors", 3.0)
+    )
     assert np.array_equal(drawn("."), drawn("dalle.safetensors", GUIDANCE))
-    assert np.array_equal(drawn("dalle-guided.safetensors"), drawn("dalle-guided.safetensors", temperature=1.0))
+    assert np.array_equal(
+        drawn("dalle-guided.safetensors"), drawn("dalle-guided.safetensors", temperature=1.0)
+    )
     assert np.array_equal(drawn("."), drawn(".", temperature=0.6))
     assert not np.array_equal(drawn("."), drawn(".", temperature=1.0))
 
 
 def test_a_guided_teacher_is_not_guided_twice(folder: Path) -> None:
     for guided, fine in ((1.0, True), (2.0, False)):
-        options = DalleOptions(depth=1, teacher=str(folder / "dalle-guided.safetensors"), guided=guided)
+        options = DalleOptions(
+            depth=1, teacher=str(folder / "dalle-guided.safetensors"), guided=guided
+        )
         how = settings(folder, f"again-{guided}", 1, 8)
         if fine:
             small_dalle(how, options, judge=None, scenes=8)

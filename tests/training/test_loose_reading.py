@@ -1,4 +1,6 @@
-"""Text encoders learn to read loose captions from themselves, who are told what these mean; nothing else in a generator learns by it."""
+"""Text encoders learn to read loose captions from themselves, who are told what these mean; nothing
+else in a generator learns by it.
+"""
 
 from pathlib import Path
 from random import Random
@@ -30,7 +32,11 @@ READERS = {"gan": ("text.",), "dalle": ("text.", "order.")}
 
 
 def _pupil(path: Path) -> Pupil:
-    return GanPupil(path, "cpu") if "gan" in path.name else DallePupil(path, TOKENIZER, held_out(), "cpu")
+    return (
+        GanPupil(path, "cpu")
+        if "gan" in path.name
+        else DallePupil(path, TOKENIZER, held_out(), "cpu")
+    )
 
 
 @pytest.fixture(scope="module", params=["gan", "dalle"])
@@ -40,20 +46,45 @@ def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     path = tmp_path_factory.mktemp("loose") / f"{request.param}.safetensors"
     if request.param == "gan":
         gan = Gan(TextTower(len(WORDS), WORDS.context, 32, 1, ordered=True), noise=8)
-        config = {"kind": "gan", "pieces": list(WORDS.pieces), "context": WORDS.context, "width": 32, "depth": 1, "size": 32, "noise": 8}
-        save_weights(path, gan.state_dict(), config | {"widths": [(4, 128), (8, 128), (16, 64), (32, 32)], "seed": 0})
+        config = {
+            "kind": "gan",
+            "pieces": list(WORDS.pieces),
+            "context": WORDS.context,
+            "width": 32,
+            "depth": 1,
+            "size": 32,
+            "noise": 8,
+        }
+        save_weights(
+            path,
+            gan.state_dict(),
+            config | {"widths": [(4, 128), (8, 128), (16, 64), (32, 32)], "seed": 0},
+        )
     else:
         dalle = Dalle(text_tower(CLIP, PIECES), codes=3072, depth=2)
         for name, weight in dalle.named_parameters():
-            if name.endswith(("condition.weight", "project.weight", "contract.weight")):  # a new one begins with zeros there
+            if name.endswith(
+                ("condition.weight", "project.weight", "contract.weight")
+            ):  # a new one begins with zeros there
                 torch.nn.init.normal_(weight, std=0.05)
-        config = {"kind": "dalle", "pieces": list(PIECES.pieces), "context": PIECES.context, "codes": 3072, "side": 8, "width": 128}
+        config = {
+            "kind": "dalle",
+            "pieces": list(PIECES.pieces),
+            "context": PIECES.context,
+            "codes": 3072,
+            "side": 8,
+            "width": 128,
+        }
         save_weights(path, dalle.state_dict(), config | {"depth": 2, "heads": 4})
     return path
 
 
 def small(how: Settings, path: Path, rate: float = 1e-3, scenes: int = 64) -> None:
-    options = GanOptions(loose=str(path), rate=rate, average=0.9) if "gan" in path.name else DalleOptions(loose=str(path), rate=rate)
+    options = (
+        GanOptions(loose=str(path), rate=rate, average=0.9)
+        if "gan" in path.name
+        else DalleOptions(loose=str(path), rate=rate)
+    )
     train_loose(how, world(scenes), held_out(), options, tokenizer=TOKENIZER, judge=JUDGE)
 
 
@@ -69,7 +100,9 @@ def _misread(before: Path, after: Path) -> list[float]:
     told = [loose_caption(scene, Random(place)) for place, scene in enumerate(held_out().scenes)]
     errors: list[float] = []
     for weights in (before, after):
-        pupil.network.load_state_dict({name: value.float() for name, value in load_file(weights).items()})
+        pupil.network.load_state_dict(
+            {name: value.float() for name, value in load_file(weights).items()}
+        )
         errors.append(float(pupil.misread(told, range(64), [Random(place) for place in range(64)])))
     return errors
 
@@ -92,7 +125,9 @@ def test_who_reads_alike_misreads_nothing(path: Path, text: str, least: float, m
     assert least <= error <= most
 
 
-def test_a_killed_training_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_training_goes_on_bit_for_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls: list[int] = []
 
     def killed(scene: Scene, random: Random) -> Loose:
@@ -126,15 +161,26 @@ def test_lessons_are_loose_or_full_or_of_nothing() -> None:
 def test_what_cannot_be_learned_so(tmp_path: Path) -> None:
     network, config = load_gan(BUNDLED / "gan.safetensors")
     other, how = tmp_path / "gan.safetensors", settings(tmp_path, "new", 1, 8)
-    save_weights(other, network.state_dict(), config | {"pieces": [f"word{place}" for place in range(len(WORDS.pieces))]})
+    save_weights(
+        other,
+        network.state_dict(),
+        config | {"pieces": [f"word{place}" for place in range(len(WORDS.pieces))]},
+    )
     with pytest.raises(EvalkitError, match="does not read the words of the bundled world"):
         small(how, other)
     for kind in ("gan", "dalle"):
         with pytest.raises(EvalkitError, match=f"There are no {kind} weights at"):
             small(how, tmp_path / "nowhere" / f"{kind}.safetensors")
     dalle, config = load_dalle(BUNDLED / "dalle.safetensors")
-    save_weights(tmp_path / "dalle.safetensors", dalle.state_dict(), config | {"image_tokenizer": "sha256:0123456789abcdef"})
-    with pytest.raises(EvalkitError, match=r"other image tokens than .* differs in image_tokenizer \(sha256:0123456789abcdef there"):
+    save_weights(
+        tmp_path / "dalle.safetensors",
+        dalle.state_dict(),
+        config | {"image_tokenizer": "sha256:0123456789abcdef"},
+    )
+    with pytest.raises(
+        EvalkitError,
+        match=r"other image tokens than .* differs in image_tokenizer \(sha256:0123456789abcdef there",
+    ):
         small(how, tmp_path / "dalle.safetensors")
     some = cast(dataset.Examples, object())
     with pytest.raises(EvalkitError, match="Leave --data or the option loose out"):

@@ -30,7 +30,9 @@ def test_from_pictures_to_generators_of_them(pictures: Path, tmp_path: Path) -> 
     with pytest.raises(EvalkitError, match="no mini-clip in"):
         train("dalle", out=out, data=pictures)
     for model in ("mini-clip", "image-tokenizer", "dalle", "gan"):
-        assert train(model, out=out, data=pictures, steps=2, batch=8) == out / f"{model}.safetensors"
+        assert (
+            train(model, out=out, data=pictures, steps=2, batch=8) == out / f"{model}.safetensors"
+        )
         assert (out / f"{model}.png").is_file()
     words = load_clip(out / "mini-clip.safetensors")[1]["words"]
     assert "vignette" in words  # a frequent word is a piece
@@ -52,26 +54,43 @@ def test_a_folder_without_captions_is_refused(pictures: Path, tmp_path: Path) ->
 @pytest.mark.parametrize("size", ["64", "128"])
 def test_the_larger_presets_run(size: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for model in ("image-tokenizer", "dalle", "gan"):
-        monkeypatch.setitem(presets.PRESETS[model], size, replace(presets.PRESETS[model][size], scenes=16))
+        monkeypatch.setitem(
+            presets.PRESETS[model], size, replace(presets.PRESETS[model][size], scenes=16)
+        )
     monkeypatch.setattr("evalkit.training.HELD_OUT", 64)
     for model in ("image-tokenizer", "dalle", "gan"):
         train(model, out=tmp_path, preset=size, steps=1, batch=4)
     assert load_gan(tmp_path / "gan.safetensors")[0].size == int(size)
-    images, network = load_image_tokenizer(tmp_path / "image-tokenizer.safetensors")[0], load_dalle(tmp_path / "dalle.safetensors")[0]
+    images, network = (
+        load_image_tokenizer(tmp_path / "image-tokenizer.safetensors")[0],
+        load_dalle(tmp_path / "dalle.safetensors")[0],
+    )
     assert network.side * images.factor == int(size)
 
 
-def test_a_student_learns_from_the_bundled_dalle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(presets.PRESETS["dalle"], "student", replace(presets.PRESETS["dalle"]["student"], scenes=64))
+def test_a_student_learns_from_the_bundled_dalle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(
+        presets.PRESETS["dalle"], "student", replace(presets.PRESETS["dalle"]["student"], scenes=64)
+    )
     monkeypatch.setattr("evalkit.training.HELD_OUT", 64)
     path = train("dalle", out=tmp_path, preset="student", steps=2, batch=8)
     assert path.name == "dalle-student.safetensors"
     assert load_dalle(path)[1]["depth"] == 2
 
 
-def test_a_teacher_that_speaks_another_language_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(presets.PRESETS["image-tokenizer"], "32", replace(presets.PRESETS["image-tokenizer"]["32"], scenes=16))
-    monkeypatch.setitem(presets.PRESETS["dalle"], "student", replace(presets.PRESETS["dalle"]["student"], scenes=16))
+def test_a_teacher_that_speaks_another_language_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(
+        presets.PRESETS["image-tokenizer"],
+        "32",
+        replace(presets.PRESETS["image-tokenizer"]["32"], scenes=16),
+    )
+    monkeypatch.setitem(
+        presets.PRESETS["dalle"], "student", replace(presets.PRESETS["dalle"]["student"], scenes=16)
+    )
     train("image-tokenizer", out=tmp_path, steps=1, batch=4, options={"levels": "5,5,5"})
     with pytest.raises(EvalkitError, match="differs from its student in codes"):
         train("dalle", out=tmp_path, preset="student", steps=1, batch=4)

@@ -19,16 +19,22 @@ def test_it_is_the_mean_distance_of_unit_vectors_at_three_sizes() -> None:
     expected = torch.zeros(())
     for one, other in zip(EYES.maps(PICTURES), EYES.maps(PICTURES.flip(0)), strict=True):
         expected = expected + (2 - 2 * torch.cosine_similarity(one, other, dim=1)).mean()
-    assert float(perceptual_loss(EYES, PICTURES, PICTURES.flip(0))) == pytest.approx(float(expected), rel=1e-4)
+    assert float(perceptual_loss(EYES, PICTURES, PICTURES.flip(0))) == pytest.approx(
+        float(expected), rel=1e-4
+    )
     assert float(perceptual_loss(EYES, PICTURES, PICTURES)) == 0
 
 
 @torch.no_grad()
 def test_it_sees_another_thing_better_than_another_shade() -> None:
-    """Pictures with the same error of their pixels: the things of others faintly mixed in, and all of it a little darker."""
+    """Pictures with the same error of their pixels: the things of others faintly mixed in, and all
+    of it a little darker.
+    """
     mixed = torch.lerp(PICTURES, PICTURES.roll(1, 0), 0.3)
     error = (mixed - PICTURES).square().mean((1, 2, 3), keepdim=True).sqrt()
-    assert float(perceptual_loss(EYES, mixed, PICTURES)) > float(perceptual_loss(EYES, PICTURES - error, PICTURES))
+    assert float(perceptual_loss(EYES, mixed, PICTURES)) > float(
+        perceptual_loss(EYES, PICTURES - error, PICTURES)
+    )
 
 
 @pytest.mark.parametrize("size", [16, 64])

@@ -16,7 +16,12 @@ from evalkit.training.reading import in_order, teach_order
 def test_the_thing_on_the_left_or_above_comes_first() -> None:
     things = tuple(Item(noun, "", 0, 0, 32) for noun in ("dog", "cat"))
     dog, cat = (dataset.NOUNS.index(noun) for noun in ("dog", "cat"))
-    for relation, order in (("left", (dog, cat)), ("above", (dog, cat)), ("right", (cat, dog)), ("below", (cat, dog))):
+    for relation, order in (
+        ("left", (dog, cat)),
+        ("above", (dog, cat)),
+        ("right", (cat, dog)),
+        ("below", (cat, dog)),
+    ):
         assert in_order(Scene("pair", things, relation, "grass", "", 0)) == order
 
 

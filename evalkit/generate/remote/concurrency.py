@@ -1,20 +1,26 @@
-"""How many requests may be in flight at a service, and how fast they may follow each other. No thread and no clock in here.
+"""How many requests may be in flight at a service, and how fast they may follow each other. No
+thread and no clock in here.
 
-Additive increase, multiplicative decrease, as TCP does it (Chiu and Jain 1989): the limit doubles in each round until the
-service says 429 for the first time, then it grows slowly and shrinks at each 429. Five things are added for services that
-count requests per time rather than requests in flight:
+Additive increase, multiplicative decrease, as TCP does it (Chiu and Jain 1989): the limit doubles
+in each round until the service says 429 for the first time, then it grows slowly and shrinks at
+each 429. Five things are added for services that count requests per time rather than requests in
+flight:
 
-- A 429 stops all sending for as long as Retry-After says, or else for a pause that doubles with each 429 in a row.
-- Once the service has said 429, requests are spaced evenly, `latency / limit` seconds apart. No pause is followed by a burst,
-  and a limit below one means something: a service that allows little is asked less often than it answers.
-- A 429 costs a pause, so that the limit grows back the more slowly, the longer the pause was: with the cube of the time
-  (as in CUBIC, Ha et al. 2008), five percent in ten pauses.
+- A 429 stops all sending for as long as Retry-After says, or else for a pause that doubles with
+  each 429 in a row.
+- Once the service has said 429, requests are spaced evenly, `latency / limit` seconds apart. No
+  pause is followed by a burst, and a limit below one means something: a service that allows little
+  is asked less often than it answers.
+- A 429 costs a pause, so that the limit grows back the more slowly, the longer the pause was: with
+  the cube of the time (as in CUBIC, Ha et al. 2008), five percent in ten pauses.
 - A 429 to a request that was sent before the last decrease is no news and shrinks nothing.
-- Some services say 429 at random, whatever they are asked. Where the last four of eight decreases brought fewer images per second
-  than the first four, being slow does not help, and they are taken back.
+- Some services say 429 at random, whatever they are asked. Where the last four of eight decreases
+  brought fewer images per second than the first four, being slow does not help, and they are taken
+  back.
 
-Server errors shrink nothing: they say that a service is ill, not that it is asked too often. After three in a row, though, one
-request at a time finds out whether it is well again, with pauses that double.
+Server errors shrink nothing: they say that a service is ill, not that it is asked too often. After
+three in a row, though, one request at a time finds out whether it is well again, with pauses that
+double.
 """
 
 from __future__ import annotations
@@ -25,13 +31,18 @@ from evalkit.core import Status
 from evalkit.generate.remote.retry import backoff, capped
 
 log = logging.getLogger(__name__)
-# Of the limit. Not less than a half: 429s may also come at random, and say nothing about the rate then.
+# Of the limit. Not less than a half: 429s may also come at random, and say nothing about the rate
+# then.
 FIRST, MOST, LEAST = 4.0, 256.0, 0.5
-# What the limit is multiplied with at the first 429, at one that comes within five pauses after the last one, and at others.
-# Found by simulation over 14 rates, latencies and bursts (tests/test_remote_concurrency.py holds some of them).
+# What the limit is multiplied with at the first 429, at one that comes within five pauses after the
+# last one, and at others.
+# Found by simulation over 14 rates, latencies and bursts (tests/test_remote_concurrency.py holds
+# some of them).
 _FIRST_TIME, _SOON, _LATER = 0.8, 0.75, 0.9
 _SOON_PAUSES = 5.0
-_STEP = 0.1  # growth per answer is never less, so that large limits grow by some percent in each round
+_STEP = (
+    0.1  # growth per answer is never less, so that large limits grow by some percent in each round
+)
 _TRIED = 4  # decreases that are compared with as many before them
 _ILL = 3  # failures in a row, from which on only one request at a time is sent
 _LATE = 0.1  # seconds of spacing that a late sender may make up for
@@ -41,9 +52,11 @@ class Concurrency:
     """The state of one service. All times are seconds of one monotonic clock.
 
     Attributes:
-        limit: requests that may be in flight; below one, they are spaced further apart than an answer takes.
+        limit: requests that may be in flight; below one, they are spaced further apart than an
+        answer takes.
         latency: seconds that an answer takes, a moving average; 0 before the first one.
-        rejections, failures: 429s and server errors in a row, those of requests that were sent together counted once; 0 after any
+        rejections, failures: 429s and server errors in a row, those of requests that were sent
+        together counted once; 0 after any
             image or refusal.
     """
 
@@ -54,7 +67,9 @@ class Concurrency:
         self._doubling = True
         self._base, self._pause = first, 0.0  # limit and pause of the last decrease
         self._made = 0  # images and refusals since the last decrease
-        self._history: list[tuple[float, int, float]] = []  # of each decrease: limit before it, images made until it, seconds they took
+        self._history: list[
+            tuple[float, int, float]
+        ] = []  # of each decrease: limit before it, images made until it, seconds they took
         self._shrunk_at = self._failed_at = self._resumed_at = self._next_at = float("-inf")
 
     def room(self, in_flight: int, now: float) -> int:
@@ -66,7 +81,9 @@ class Concurrency:
         if not self._gap:
             return max(0, int(self.limit) - in_flight)
         due = 1 + int(min(now - self._next_at, _LATE) / self._gap)
-        return max(0, min(int(self.limit) + 1 - in_flight, due))  # the spacing keeps to the fraction of the limit
+        return max(
+            0, min(int(self.limit) + 1 - in_flight, due)
+        )  # the spacing keeps to the fraction of the limit
 
     def sent(self, count: int, now: float) -> None:
         """Note that so many requests were sent just now."""
@@ -77,7 +94,14 @@ class Concurrency:
         """When the next request may be sent, as far as spacing and pauses decide."""
         return self._next_at
 
-    def answered(self, status: Status, sent_at: float, now: float, in_flight: int, retry_after: float | None = None) -> None:
+    def answered(
+        self,
+        status: Status,
+        sent_at: float,
+        now: float,
+        in_flight: int,
+        retry_after: float | None = None,
+    ) -> None:
         """Learn from one answer. in_flight: the requests that are still under way."""
         if status == "rate_limited":
             self._rejected(sent_at, now, retry_after)
@@ -87,7 +111,9 @@ class Concurrency:
             self.rejections = self.failures = 0
             self._made += 1
             if status == "ok":
-                self.latency = 0.9 * self.latency + 0.1 * (now - sent_at) if self.latency else now - sent_at
+                self.latency = (
+                    0.9 * self.latency + 0.1 * (now - sent_at) if self.latency else now - sent_at
+                )
             if in_flight + 1 >= 0.7 * self.limit:  # an unused limit teaches nothing
                 self._grow(now)
 
@@ -98,7 +124,9 @@ class Concurrency:
 
     def _grow(self, now: float) -> None:
         if self._doubling:
-            self.limit = min(self.most, self.limit + 1)  # for each answer: twice as much after a round
+            self.limit = min(
+                self.most, self.limit + 1
+            )  # for each answer: twice as much after a round
             return
         pauses = max(0.0, now - self._resumed_at) / max(self._pause, 1e-3)
         ceiling = self._base * (1 + 0.05 * (pauses / 10) ** 3)
@@ -114,11 +142,15 @@ class Concurrency:
                 self._history.append((self.limit, self._made, now - self._shrunk_at))
             self._made = 0
             soon = now - self._resumed_at < _SOON_PAUSES * self._pause
-            self.limit = max(LEAST, self.limit * (_FIRST_TIME if self._doubling else _SOON if soon else _LATER))
+            self.limit = max(
+                LEAST, self.limit * (_FIRST_TIME if self._doubling else _SOON if soon else _LATER)
+            )
             self._take_back()
             self._base, self._pause, self._shrunk_at, self._doubling = self.limit, wait, now, False
         self._resumed_at = self._next_at = max(self._next_at, now + wait)
-        log.debug("%s: 429, at most %.2f requests in flight, pause of %.2f s", self.name, self.limit, wait)
+        log.debug(
+            "%s: 429, at most %.2f requests in flight, pause of %.2f s", self.name, self.limit, wait
+        )
 
     def _take_back(self) -> None:
         """After eight decreases: did they help?"""
@@ -130,7 +162,9 @@ class Concurrency:
         )
         if after < 0.9 * before and self.limit < self._history[0][0]:
             self.limit = self._history[0][0]
-            log.debug("%s: being slow does not help, again %.2f requests in flight", self.name, self.limit)
+            log.debug(
+                "%s: being slow does not help, again %.2f requests in flight", self.name, self.limit
+            )
             self._history.clear()
         else:
             del self._history[:_TRIED]

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def gentle_interrupt(first: Callable[[], None]) -> Iterator[None]:
-    """Make the first Ctrl-C a call of `first`, in the main thread and between two of its instructions; the second is as ever.
+    """Make the first Ctrl-C a call of `first`, in the main thread and between two of its
+    instructions; the second is as ever.
 
     In other threads, and where Ctrl-C is ignored, nothing changes.
     """

@@ -1,9 +1,11 @@
-"""The journal of requests: which of them were sent and never answered, because the process that sent them is gone.
+"""The journal of requests: which of them were sent and never answered, because the process that
+sent them is gone.
 
-A row is written, and is on the disk, before its request is sent: {index, sample, status: "sent", price, at}. An answer after
-which the request is sent again is a row too: {index, sample, status: "rate_limited", at}. The last answer of an image is its
-row in the manifest, whose `attempts` counts the requests that were sent for it. What is left over was under way at a kill:
-the service may have charged for it, and nobody will ever know.
+A row is written, and is on the disk, before its request is sent: {index, sample, status: "sent",
+price, at}. An answer after which the request is sent again is a row too: {index, sample, status:
+"rate_limited", at}. The last answer of an image is its row in the manifest, whose `attempts` counts
+the requests that were sent for it. What is left over was under way at a kill: the service may have
+charged for it, and nobody will ever know.
 """
 
 from __future__ import annotations
@@ -46,9 +48,14 @@ def past(rows: Sequence[Mapping[str, Any]], records: Sequence[Record]) -> dict[K
     result: dict[Key, Past] = {}
     for key, count in sent.items():
         record = settled.get(key)
-        known = Past(count, record.possible_charges, record.possible_cost) if record else Past(count)
+        known = (
+            Past(count, record.possible_charges, record.possible_cost) if record else Past(count)
+        )
         for price in open_requests[key]:
-            known = known._replace(possible_charges=known.possible_charges + 1, possible_cost=plus(known.possible_cost, price))
+            known = known._replace(
+                possible_charges=known.possible_charges + 1,
+                possible_cost=plus(known.possible_cost, price),
+            )
         result[key] = known
     return result
 

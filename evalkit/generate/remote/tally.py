@@ -30,7 +30,9 @@ class Tally:
         self.counts[record.status] += 1
         if record.detail:
             self._details[record.status] = record.detail
-        self._money = plus(self._money, record.cost if record.cost is not None or record.status == "ok" else 0.0)
+        self._money = plus(
+            self._money, record.cost if record.cost is not None or record.status == "ok" else 0.0
+        )
         self._possible_charges += record.possible_charges
         self._possible_money = plus(self._possible_money, record.possible_cost)
         good = record.status == "ok" or record.status.startswith("refused")
@@ -41,20 +43,29 @@ class Tally:
         refused = self.counts["refused_input"] + self.counts["refused_output"]
         failed = sum(self.counts.values()) - self.counts["ok"] - refused
         money = "cost unknown" if self._money is None else dollars(self._money)
-        return ", ".join([f"{refused} refused"] * bool(refused) + [f"{failed} failed"] * bool(failed) + [money])
+        return ", ".join(
+            [f"{refused} refused"] * bool(refused) + [f"{failed} failed"] * bool(failed) + [money]
+        )
 
     def summary(self, seconds: float, in_flight: int) -> str:
         """One line for the log."""
-        parts = [f"{self.label}: {self.counts['ok']} images in {seconds:.1f} s, cost {dollars(self._money)}"]
+        parts = [
+            f"{self.label}: {self.counts['ok']} images in {seconds:.1f} s, cost {dollars(self._money)}"
+        ]
         for status in sorted(set(self.counts) - {"ok"}):
             parts.append(
-                f"{self.counts[status]} {status}" + (f" ({in_one_line(self._details[status])})" if status in self._details else "")
+                f"{self.counts[status]} {status}"
+                + (f" ({in_one_line(self._details[status])})" if status in self._details else "")
             )
         if self._possible_charges:
             cost = dollars(self._possible_money)
-            parts.append(f"{self._possible_charges} requests without a proper answer may have been charged besides ({cost})")
+            parts.append(
+                f"{self._possible_charges} requests without a proper answer may have been charged besides ({cost})"
+            )
         if in_flight:
-            parts.append(f"{in_flight} requests are still in flight and may be charged: they are sent again when the run goes on")
+            parts.append(
+                f"{in_flight} requests are still in flight and may be charged: they are sent again when the run goes on"
+            )
         if missing := self.total - sum(self.counts.values()):
             parts.append(f"{missing} of {self.total} are still to be asked for")
         return "; ".join(parts)

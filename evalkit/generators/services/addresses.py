@@ -1,9 +1,11 @@
-"""Which URLs may be fetched, and at which network address: the guard against requests that an answer smuggles in.
+"""Which URLs may be fetched, and at which network address: the guard against requests that an
+answer smuggles in.
 
-A service may answer with the URL of its picture. Whoever controls that answer chooses where this machine connects to
-(server-side request forgery), so such a URL has to name a host that the user or the recipe has listed, be https, and resolve
-to public addresses only. The connection is then made to the address that was checked (`Target.addresses`), so that a name that
-resolves to something else a moment later changes nothing (DNS rebinding).
+A service may answer with the URL of its picture. Whoever controls that answer chooses where this
+machine connects to (server-side request forgery), so such a URL has to name a host that the user or
+the recipe has listed, be https, and resolve to public addresses only. The connection is then made
+to the address that was checked (`Target.addresses`), so that a name that resolves to something else
+a moment later changes nothing (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -24,17 +26,29 @@ _PATTERN = re.compile(
     r"(?:\*\.)?[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*(?::\d{1,5})?|\[[0-9a-f:.]+\](?::\d{1,5})?"
 )
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-# What ipaddress of some Python version calls global: protocol assignments (metadata of Oracle's cloud), 6to4 relays, the wire server
+# What ipaddress of some Python version calls global: protocol assignments (metadata of Oracle's
+# cloud), 6to4 relays, the wire server
 # of Azure's machines, local NAT64, discard, documentation, segment routing.
 _NOT_PUBLIC = tuple(
     map(
-        ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32", "64:ff9b:1::/48", "100::/64", "3fff::/20", "5f00::/16")
+        ipaddress.ip_network,
+        (
+            "192.0.0.0/24",
+            "192.88.99.0/24",
+            "168.63.129.16/32",
+            "64:ff9b:1::/48",
+            "100::/64",
+            "3fff::/20",
+            "5f00::/16",
+        ),
     )
 )
 
 
 class Forbidden(Exception):
-    """A URL that is not fetched, and why: a sentence without the URL's path or query, which may hold signatures."""
+    """A URL that is not fetched, and why: a sentence without the URL's path or query, which may
+    hold signatures.
+    """
 
 
 class Unresolved(Exception):
@@ -50,11 +64,15 @@ class Origin(NamedTuple):
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}" if self.port != {"https": 443, "http": 80}[self.scheme] else host
+        return (
+            f"{host}:{self.port}" if self.port != {"https": 443, "http": 80}[self.scheme] else host
+        )
 
 
 class Target(NamedTuple):
-    """A URL taken apart, with the addresses to connect to; no addresses: resolve the name when connecting."""
+    """A URL taken apart, with the addresses to connect to; no addresses: resolve the name when
+    connecting.
+    """
 
     origin: Origin
     path: str  # with the query, as it goes into the request line
@@ -62,9 +80,13 @@ class Target(NamedTuple):
 
 
 def parse(url: str) -> Target:
-    """The parts of an absolute http or https URL. Raises Forbidden on anything that two parsers might read differently."""
+    """The parts of an absolute http or https URL. Raises Forbidden on anything that two parsers
+    might read differently.
+    """
     if len(url) > 8192 or re.search(r"[^!-~]|[\\\"<>^`{|}]", url):
-        raise Forbidden("the URL holds blanks, control or other characters that no URL may hold, or is too long")
+        raise Forbidden(
+            "the URL holds blanks, control or other characters that no URL may hold, or is too long"
+        )
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
@@ -77,11 +99,18 @@ def parse(url: str) -> Target:
     if not _HOST.fullmatch(host) or port == 0:
         raise Forbidden("the URL names no host")
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return Target(Origin(parts.scheme, host.rstrip(".").lower(), port or {"https": 443, "http": 80}[parts.scheme]), path)
+    return Target(
+        Origin(
+            parts.scheme, host.rstrip(".").lower(), port or {"https": 443, "http": 80}[parts.scheme]
+        ),
+        path,
+    )
 
 
 def check_patterns(patterns: Sequence[str], place: str) -> tuple[str, ...]:
-    """Host patterns of an option or a recipe: `host`, `*.domain.tld`, each with an optional `:port`. Raises EvalkitError."""
+    """Host patterns of an option or a recipe: `host`, `*.domain.tld`, each with an optional
+    `:port`. Raises EvalkitError.
+    """
     for pattern in patterns:
         wild = pattern.startswith("*.")
         if not _PATTERN.fullmatch(pattern) or (wild and pattern.count(".") < 2):
@@ -91,10 +120,12 @@ def check_patterns(patterns: Sequence[str], place: str) -> tuple[str, ...]:
 
 
 def allowed(url: str, service: Origin, hosts: Sequence[str]) -> Target:
-    """The target of a URL out of an answer, checked and resolved. Raises Forbidden with the reason, and Unresolved.
+    """The target of a URL out of an answer, checked and resolved. Raises Forbidden with the reason,
+    and Unresolved.
 
-    Allowed are https on the service's own host and on `hosts`, at public addresses. A service that the user named by a private or
-    loopback address (`http://127.0.0.1:8000/v1`) may answer with URLs of that very address and port too, and with nothing else inside.
+    Allowed are https on the service's own host and on `hosts`, at public addresses. A service that
+    the user named by a private or loopback address (`http://127.0.0.1:8000/v1`) may answer with
+    URLs of that very address and port too, and with nothing else inside.
     """
     target = parse(url)
     origin = target.origin
@@ -102,13 +133,19 @@ def allowed(url: str, service: Origin, hosts: Sequence[str]) -> Target:
         return Target(origin, target.path, _resolve(origin))
     if origin.scheme != "https":
         raise Forbidden(f"the URL of {origin} is not https")
-    own = origin.host == service.host and origin.port == (service.port if service.scheme == "https" else 443)
+    own = origin.host == service.host and origin.port == (
+        service.port if service.scheme == "https" else 443
+    )
     if not own and not any(_matches(origin, pattern) for pattern in hosts):
-        raise Forbidden(f"the host {origin} is not among those whose pictures are fetched ({', '.join([str(service), *hosts])})")
+        raise Forbidden(
+            f"the host {origin} is not among those whose pictures are fetched ({', '.join([str(service), *hosts])})"
+        )
     addresses = _resolve(origin)
     for address in addresses:
         if not is_public(address):
-            raise Forbidden(f"the host {origin} resolves to {address}, which is not a public address")
+            raise Forbidden(
+                f"the host {origin} resolves to {address}, which is not a public address"
+            )
     return Target(origin, target.path, addresses)
 
 
@@ -119,10 +156,23 @@ def is_public(address: Address) -> bool:
             return is_public(address.ipv4_mapped)
         if address in _NAT64:  # how networks without IPv4 reach it
             return is_public(IPv4Address(int(address) & 0xFFFFFFFF))
-        if address.is_site_local or any(item is not None and not is_public(item) for item in (address.sixtofour, *(address.teredo or ()))):
+        if address.is_site_local or any(
+            item is not None and not is_public(item)
+            for item in (address.sixtofour, *(address.teredo or ()))
+        ):
             return False
-    unusable = address.is_multicast or address.is_reserved or address.is_loopback or address.is_link_local or address.is_unspecified
-    return address.is_global and not unusable and not any(address in network for network in _NOT_PUBLIC)
+    unusable = (
+        address.is_multicast
+        or address.is_reserved
+        or address.is_loopback
+        or address.is_link_local
+        or address.is_unspecified
+    )
+    return (
+        address.is_global
+        and not unusable
+        and not any(address in network for network in _NOT_PUBLIC)
+    )
 
 
 def is_loopback(host: str) -> bool:
@@ -133,7 +183,9 @@ def is_loopback(host: str) -> bool:
 
 def _named_private(host: str) -> bool:
     literal = _literal(host)
-    return is_loopback(host) or (literal is not None and literal.is_private and not literal.is_link_local)
+    return is_loopback(host) or (
+        literal is not None and literal.is_private and not literal.is_link_local
+    )
 
 
 def _literal(host: str) -> Address | None:
@@ -144,7 +196,9 @@ def _literal(host: str) -> Address | None:
 
 
 def _matches(origin: Origin, pattern: str) -> bool:
-    name, _, port = pattern.rpartition(":") if re.search(r":\d+$", pattern) else (pattern, "", "443")
+    name, _, port = (
+        pattern.rpartition(":") if re.search(r":\d+$", pattern) else (pattern, "", "443")
+    )
     name = name.strip("[]")
     if origin.port != int(port):
         return False
@@ -152,7 +206,9 @@ def _matches(origin: Origin, pattern: str) -> bool:
 
 
 def _resolve(origin: Origin) -> tuple[Address, ...]:
-    """All addresses of a host; getaddrinfo also reads the odd spellings of IPv4 (0x7f000001, 2130706433, 127.1)."""
+    """All addresses of a host; getaddrinfo also reads the odd spellings of IPv4 (0x7f000001,
+    2130706433, 127.1).
+    """
     try:
         found = socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):

@@ -1,9 +1,12 @@
-"""From an HTTP answer to an outcome: which status means what, how long to wait, and the service's own words.
+"""From an HTTP answer to an outcome: which status means what, how long to wait, and the service's
+own words.
 
-The question behind the 5xx rows is whether the same request may be sent again without paying twice. Where the service itself says
-that it failed, it may. Where a gateway says that it heard nothing in time, the service behind it may still be drawing, and may
-charge: that is `ambiguous`, and it is not sent again unless the user says so. Gateways have been seen to make hundreds of paid
-resubmissions a week out of this confusion (Comfy-Org/ComfyUI#16204, pollinations#13173).
+The question behind the 5xx rows is whether the same request may be sent again without paying twice.
+Where the service itself says that it failed, it may. Where a gateway says that it heard nothing in
+time, the service behind it may still be drawing, and may
+charge: that is `ambiguous`, and it is not sent again unless the user says so. Gateways have been
+seen to make hundreds of paid resubmissions a week out of this confusion (Comfy-Org/ComfyUI#16204,
+pollinations#13173).
 """
 
 from __future__ import annotations
@@ -48,12 +51,16 @@ def outcome_of(status: int) -> Status:
     if status >= 500:
         return BY_STATUS.get(status, "ambiguous")  # unknown: not sent again unasked
     if status >= 300:
-        return BY_STATUS.get(status, "bad_request")  # redirects too: a key is never sent on to another place
+        return BY_STATUS.get(
+            status, "bad_request"
+        )  # redirects too: a key is never sent on to another place
     return "malformed"
 
 
 def parse_json(reply: Reply) -> Any:
-    """The JSON value of an answer, or None where there is none: wrong content type, not JSON, not UTF-8."""
+    """The JSON value of an answer, or None where there is none: wrong content type, not JSON, not
+    UTF-8.
+    """
     if "json" not in reply.headers.get("content-type", "").lower():
         return None
     try:
@@ -63,7 +70,9 @@ def parse_json(reply: Reply) -> Any:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the service asks to wait: `Retry-After` as seconds or as an HTTP date, `retry-after-ms`. None where it says nothing."""
+    """Seconds that the service asks to wait: `Retry-After` as seconds or as an HTTP date,
+    `retry-after-ms`. None where it says nothing.
+    """
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         try:
             seconds = float(headers.get(name, "").strip()) * unit
@@ -76,14 +85,18 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
     try:
-        now = parsedate_to_datetime(headers.get("date", "")).timestamp()  # the service's own clock, where it tells the time
+        now = parsedate_to_datetime(
+            headers.get("date", "")
+        ).timestamp()  # the service's own clock, where it tells the time
     except (ValueError, TypeError, IndexError, OverflowError):
         now = time.time()
     return max(0.0, then - now)
 
 
 def words(reply: Reply) -> str:
-    """What the service says about an error, as it stands in the usual shapes; "" where it says nothing readable."""
+    """What the service says about an error, as it stands in the usual shapes; "" where it says
+    nothing readable.
+    """
     value = parse_json(reply)
     if value is None and reply.headers.get("content-type", "").lower().startswith("text/plain"):
         return reply.body[:2000].decode("utf-8", "replace")

@@ -1,4 +1,6 @@
-"""What an image costs at a service: a dated table (prices.toml), which `--set MODEL.price=0.04` overrides."""
+"""What an image costs at a service: a dated table (prices.toml), which `--set MODEL.price=0.04`
+overrides.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,9 @@ class Price(NamedTuple):
 def price_of(provider: str, model: str, size: str = "", quality: str = "") -> Price | None:
     """The price of one image, or None where the table does not know it.
 
-    An empty or "auto" size or quality leaves the choice to the service: the price is then the highest of those that it may
-    choose, so that it can be reserved. A dated snapshot (`gpt-image-2-2026-04-21`) costs what its model costs.
+    An empty or "auto" size or quality leaves the choice to the service: the price is then the
+    highest of those that it may choose, so that it can be reserved. A dated snapshot
+    (`gpt-image-2-2026-04-21`) costs what its model costs.
     """
     plain = re.sub(r"-\d{4}-?\d{2}-?\d{2}$", "", model)
     for row in _table():
@@ -39,4 +42,6 @@ def price_of(provider: str, model: str, size: str = "", quality: str = "") -> Pr
 
 @functools.cache
 def _table() -> list[dict[str, Any]]:
-    return tomllib.loads(Path(__file__).with_name("prices.toml").read_text(encoding="utf-8"))["price"]
+    return tomllib.loads(Path(__file__).with_name("prices.toml").read_text(encoding="utf-8"))[
+        "price"
+    ]

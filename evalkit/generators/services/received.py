@@ -1,8 +1,9 @@
-"""What came back, turned into one checked RGB image: from base64, from a data URL, from a URL that is fetched, from plain bytes.
+"""What came back, turned into one checked RGB image: from base64, from a data URL, from a URL that
+is fetched, from plain bytes.
 
-Nothing is decoded before its size is known to be within the limits, and only pixel formats are: no SVG, no animation, no more
-than 8 bits per sample (evalkit.images). An image that was asked for is paid for, so what can go wrong after that is never
-`transient`: a resend would pay again.
+Nothing is decoded before its size is known to be within the limits, and only pixel formats are: no
+SVG, no animation, no more than 8 bits per sample (evalkit.images). An image that was asked for is
+paid for, so what can go wrong after that is never `transient`: a resend would pay again.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ class Unusable(Exception):
 
 
 class Source(NamedTuple):
-    """Where pictures may come from: the service itself, and the hosts that its option or recipe lists."""
+    """Where pictures may come from: the service itself, and the hosts that its option or recipe
+    lists.
+    """
 
     service: Origin
     hosts: Sequence[str] = ()
@@ -54,7 +57,10 @@ def checked_alpha(text: str) -> Alpha:
 def image_of(content: bytes, alpha: Alpha) -> tuple[Image, str]:
     """One picture as RGB, and a note on what was done to it. Raises Unusable("malformed")."""
     if len(content) > SIZE_LIMIT:
-        raise Unusable("malformed", f"the image has {len(content) >> 20} MiB; expected at most {SIZE_LIMIT >> 20}")
+        raise Unusable(
+            "malformed",
+            f"the image has {len(content) >> 20} MiB; expected at most {SIZE_LIMIT >> 20}",
+        )
     decoded = decode(content, alpha)
     if isinstance(decoded, str):
         hint = "; the option alpha=white composites it" if "transparent" in decoded else ""
@@ -63,7 +69,9 @@ def image_of(content: bytes, alpha: Alpha) -> tuple[Image, str]:
 
 
 def from_base64(text: object, alpha: Alpha) -> tuple[Image, str]:
-    """The picture in a base64 text, with or without `data:image/png;base64,` before it. Raises Unusable("malformed")."""
+    """The picture in a base64 text, with or without `data:image/png;base64,` before it. Raises
+    Unusable("malformed").
+    """
     if not isinstance(text, str):
         raise Unusable("malformed", f"the image is a {type(text).__name__}; expected base64 text")
     if text.startswith("data:"):
@@ -82,8 +90,8 @@ def from_base64(text: object, alpha: Alpha) -> tuple[Image, str]:
 def from_url(url: object, source: Source, alpha: Alpha) -> tuple[Image, str]:
     """The picture behind a URL out of an answer; a data URL is read as it stands.
 
-    Raises Unusable: "malformed" for a URL that must not be fetched or that holds no picture, "ambiguous" where the picture was
-    made but could not be had.
+    Raises Unusable: "malformed" for a URL that must not be fetched or that holds no picture,
+    "ambiguous" where the picture was made but could not be had.
     """
     if not isinstance(url, str):
         raise Unusable("malformed", f"the image URL is a {type(url).__name__}; expected a text")
@@ -93,7 +101,9 @@ def from_url(url: object, source: Source, alpha: Alpha) -> tuple[Image, str]:
 
 
 def _fetch(url: str, source: Source) -> bytes:
-    """The bytes behind a URL. No credentials are sent. Reading is free and changes nothing, so it is tried three times."""
+    """The bytes behind a URL. No credentials are sent. Reading is free and changes nothing, so it
+    is tried three times.
+    """
     failure = ""
     for attempt in range(_TRIES):
         try:
@@ -110,7 +120,12 @@ def _fetch(url: str, source: Source) -> bytes:
             if reply.status == 200:
                 return reply.body
             failure = f"HTTP {reply.status}"
-            if reply.status < 500 and reply.status not in (404, 408, 425, 429):  # 404: some stores show a file a moment late
+            if reply.status < 500 and reply.status not in (
+                404,
+                408,
+                425,
+                429,
+            ):  # 404: some stores show a file a moment late
                 break
         if attempt + 1 < _TRIES:
             time.sleep(_PAUSE * 2**attempt)
@@ -124,7 +139,9 @@ def _follow(url: str, source: Source) -> Reply:
         if parse(url).origin != first:
             raise Forbidden(f"{first} redirects to another host")
         target = allowed(url, source.service, source.hosts)
-        reply = exchange("GET", target, {"Accept": "image/png, image/jpeg, image/webp"}, None, _FETCH)
+        reply = exchange(
+            "GET", target, {"Accept": "image/png, image/jpeg, image/webp"}, None, _FETCH
+        )
         if reply.status not in (301, 302, 303, 307, 308):
             return reply
         url = urljoin(url, reply.headers.get("location", ""))

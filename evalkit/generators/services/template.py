@@ -1,4 +1,6 @@
-"""What a template says, as frozen values: the request, the place of the image in the answer, the rules, the polling."""
+"""What a template says, as frozen values: the request, the place of the image in the answer, the
+rules, the polling.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,14 @@ from typing import Any
 from evalkit.core import Status
 from evalkit.generators.services.template_paths import Path
 
-PLACES = ("prompt", "seed", "width", "height", "size", "model")  # what a {place} in a template may stand for
+PLACES = (
+    "prompt",
+    "seed",
+    "width",
+    "height",
+    "size",
+    "model",
+)  # what a {place} in a template may stand for
 PLACEHOLDER = re.compile(r"\{([A-Za-z_]+)\}")
 
 
@@ -25,13 +34,17 @@ class Header:
 
 @dataclass(frozen=True)
 class Rule:
-    """What an answer means when its status and the values at a path are such. The first rule that fits decides."""
+    """What an answer means when its status and the values at a path are such. The first rule that
+    fits decides.
+    """
 
     outcome: Status
     statuses: tuple[int, ...] = ()  # () for any
     path: Path | None = None
     values: tuple[str, ...] = ()  # any of these, or
-    matches: re.Pattern[str] | None = None  # found in the value; with neither, the path has to be there
+    matches: re.Pattern[str] | None = (
+        None  # found in the value; with neither, the path has to be there
+    )
     retry_after: Path | None = None  # where the answer says how long to wait: 3, "3" or "3s"
 
 

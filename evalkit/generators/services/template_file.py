@@ -1,6 +1,8 @@
-"""A template: a TOML file that says how one service is asked for an image. Read, checked, and turned into frozen values.
+"""A template: a TOML file that says how one service is asked for an image. Read, checked, and
+turned into frozen values.
 
-Every field is checked when the file is read, so that a mistake costs a sentence and not a request. docs/remote.md explains the fields.
+Every field is checked when the file is read, so that a mistake costs a sentence and not a request.
+docs/remote.md explains the fields.
 """
 
 from __future__ import annotations
@@ -52,17 +54,30 @@ _POLL = {
     "timeout": _NUMBER,
     "hosts": (list,),
 }
-_RULE = {"status": (int, list), "path": _TEXT, "values": (list,), "matches": _TEXT, "outcome": _TEXT, "retry_after": _TEXT}
+_RULE = {
+    "status": (int, list),
+    "path": _TEXT,
+    "values": (list,),
+    "matches": _TEXT,
+    "outcome": _TEXT,
+    "retry_after": _TEXT,
+}
 _KINDS = {str: "a text", list: "a list", dict: "a table", int: "a whole number", float: "a number"}
 
 
 def recipes() -> list[str]:
     """The names of the recipes that come with evalkit."""
-    return sorted(item.name.removesuffix(".toml") for item in _folder().iterdir() if item.name.endswith(".toml"))
+    return sorted(
+        item.name.removesuffix(".toml")
+        for item in _folder().iterdir()
+        if item.name.endswith(".toml")
+    )
 
 
 def read_template(spec: str) -> Template:
-    """A template by its path, or a recipe by its name. Raises EvalkitError, which names the line or the field."""
+    """A template by its path, or a recipe by its name. Raises EvalkitError, which names the line or
+    the field.
+    """
     if spec.endswith(".toml") or "/" in spec:
         try:
             text, source = File(spec).expanduser().read_text(encoding="utf-8"), spec
@@ -71,9 +86,15 @@ def read_template(spec: str) -> Template:
             hint = f"Paths are relative to the current folder; recipes by name: {', '.join(recipes())}."
             raise EvalkitError(f"The template {spec} cannot be read: {reason}.", hint) from None
     elif spec in recipes():
-        text, source = (_folder() / f"{spec}.toml").read_text(encoding="utf-8"), f"the recipe {spec}"
+        text, source = (
+            (_folder() / f"{spec}.toml").read_text(encoding="utf-8"),
+            f"the recipe {spec}",
+        )
     else:
-        raise EvalkitError(f"There is no recipe {spec!r}.", f"{nearest(spec, recipes())} A file of your own ends in .toml.")
+        raise EvalkitError(
+            f"There is no recipe {spec!r}.",
+            f"{nearest(spec, recipes())} A file of your own ends in .toml.",
+        )
     return parse_template(text, source, File(spec).stem)
 
 
@@ -82,8 +103,13 @@ def parse_template(text: str, source: str, name: str = "template") -> Template:
     try:
         values = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:  # says "(at line 3, column 7)"
-        where = str(error).replace("at end of document", f"at the end, line {len(text.splitlines())}")
-        raise EvalkitError(f"The template {source} is not valid TOML: {where}.", "See docs/remote.md for an example.") from None
+        where = str(error).replace(
+            "at end of document", f"at the end, line {len(text.splitlines())}"
+        )
+        raise EvalkitError(
+            f"The template {source} is not valid TOML: {where}.",
+            "See docs/remote.md for an example.",
+        ) from None
     return _Reader(source).template(values, name, sha256(text.encode()).hexdigest())
 
 
@@ -110,13 +136,21 @@ class _Reader:
             self.fail("body", "there, though the method is GET", "no body")
         for key in ("url", "answer.image"):
             if not (values.get("url") if key == "url" else answer.get("image")):
-                self.fail(key, "missing", "the address of the service" if key == "url" else f"a path; {FORM}")
+                self.fail(
+                    key,
+                    "missing",
+                    "the address of the service" if key == "url" else f"a path; {FORM}",
+                )
         self.places(values["url"], "url")
         self.places(body or {}, "body")
         if "{prompt}" not in values["url"] and "{prompt}" not in str(body):
             self.fail("body", "without {prompt}", "a place where the prompt goes")
-        if encoding == "multipart" and any(not isinstance(item, str | int | float) for item in (body or {}).values()):
-            self.fail("body", "nested", "texts and numbers only, as multipart forms hold nothing else")
+        if encoding == "multipart" and any(
+            not isinstance(item, str | int | float) for item in (body or {}).values()
+        ):
+            self.fail(
+                "body", "nested", "texts and numbers only, as multipart forms hold nothing else"
+            )
         size = values.get("size", "")
         if size and not re.fullmatch(r"\d{1,5}x\d{1,5}", size):
             self.fail("size", repr(size), "WIDTHxHEIGHT, such as 1024x1024")
@@ -126,10 +160,14 @@ class _Reader:
         return Template(
             name=values.get("name", name),
             url=values["url"],
-            headers=tuple(self.header(key, value) for key, value in values.get("headers", {}).items()),
+            headers=tuple(
+                self.header(key, value) for key, value in values.get("headers", {}).items()
+            ),
             body=body,
             image=() if answer["image"] == "." else self.paths(answer, "image", "answer"),
-            rules=tuple(self.rule(item, f"rule {at}") for at, item in enumerate(values.get("rule", []), 1)),
+            rules=tuple(
+                self.rule(item, f"rule {at}") for at, item in enumerate(values.get("rule", []), 1)
+            ),
             digest=digest,
             method=method,
             model=values.get("model", ""),
@@ -150,7 +188,11 @@ class _Reader:
     def poll(self, values: Mapping[str, Any]) -> Poll:
         for key in ("url", "state", "done"):
             if not values.get(key):
-                self.fail(f"poll.{key}", "missing", "a path" if key != "done" else "a list of values of the state")
+                self.fail(
+                    f"poll.{key}",
+                    "missing",
+                    "a path" if key != "done" else "a list of values of the state",
+                )
         if not values["url"].startswith(("https://", "http://")):
             self.path(values["url"], "poll.url")
         return Poll(
@@ -179,14 +221,18 @@ class _Reader:
         try:
             matches = re.compile(values["matches"]) if "matches" in values else None
         except re.error as error:
-            self.fail(f"{place}.matches", f"no regular expression ({error})", "one in Python's syntax")
+            self.fail(
+                f"{place}.matches", f"no regular expression ({error})", "one in Python's syntax"
+            )
         return Rule(
             outcome=outcomes[values["outcome"]],
             statuses=tuple(statuses),
             path=self.path(values["path"], f"{place}.path") if "path" in values else None,
             values=tuple(map(plain, values.get("values", []))),
             matches=matches,
-            retry_after=self.path(values["retry_after"], f"{place}.retry_after") if "retry_after" in values else None,
+            retry_after=self.path(values["retry_after"], f"{place}.retry_after")
+            if "retry_after" in values
+            else None,
         )
 
     def header(self, name: str, value: Any) -> Header:
@@ -196,12 +242,20 @@ class _Reader:
         if isinstance(value, dict):
             self.known(value, {"env": _TEXT, "prefix": _TEXT}, f"{place}.")
             if not value.get("env"):
-                self.fail(place, "without env", '{ env = "NAME_OF_THE_VARIABLE", prefix = "Bearer " }')
+                self.fail(
+                    place, "without env", '{ env = "NAME_OF_THE_VARIABLE", prefix = "Bearer " }'
+                )
             return Header(name, self.visible(value.get("prefix", ""), place), value["env"])
         if not isinstance(value, str):
-            self.fail(place, f"a {type(value).__name__}", 'a text, or { env = "NAME_OF_THE_VARIABLE" }')
+            self.fail(
+                place, f"a {type(value).__name__}", 'a text, or { env = "NAME_OF_THE_VARIABLE" }'
+            )
         if _SECRET_NAMES.search(name):
-            self.fail(place, "given as a text", 'keys from the environment: { env = "NAME_OF_THE_VARIABLE", prefix = "Bearer " }')
+            self.fail(
+                place,
+                "given as a text",
+                'keys from the environment: { env = "NAME_OF_THE_VARIABLE", prefix = "Bearer " }',
+            )
         return Header(name, self.visible(value, place))
 
     def visible(self, text: str, place: str) -> str:
@@ -220,9 +274,13 @@ class _Reader:
         elif isinstance(value, str):
             for found in PLACEHOLDER.findall(value):
                 if found not in PLACES:
-                    self.fail(place, f"with {{{found}}}", ", ".join(f"{{{item}}}" for item in PLACES))
+                    self.fail(
+                        place, f"with {{{found}}}", ", ".join(f"{{{item}}}" for item in PLACES)
+                    )
         elif not isinstance(value, bool | int | float):
-            self.fail(place, f"a {type(value).__name__}", "texts, numbers, true, false, lists and tables")
+            self.fail(
+                place, f"a {type(value).__name__}", "texts, numbers, true, false, lists and tables"
+            )
 
     def hosts(self, values: Mapping[str, Any], key: str) -> tuple[str, ...]:
         given = values.get(key, [])
@@ -232,7 +290,10 @@ class _Reader:
 
     def paths(self, values: Mapping[str, Any], key: str, place: str) -> tuple[Path, ...]:
         given = values.get(key, [])
-        return tuple(self.path(item, f"{place}.{key}") for item in (given if isinstance(given, list) else [given]))
+        return tuple(
+            self.path(item, f"{place}.{key}")
+            for item in (given if isinstance(given, list) else [given])
+        )
 
     def path(self, text: Any, place: str) -> Path:
         path = parse_path(text) if isinstance(text, str) else None
@@ -240,21 +301,35 @@ class _Reader:
             self.fail(place, repr(text), f"a path; {FORM}")
         return path
 
-    def table(self, values: Mapping[str, Any], key: str, fields: Mapping[str, tuple[type, ...]]) -> Mapping[str, Any]:
+    def table(
+        self, values: Mapping[str, Any], key: str, fields: Mapping[str, tuple[type, ...]]
+    ) -> Mapping[str, Any]:
         found = values.get(key, {})
         self.known(found, fields, f"{key}.")
         return found
 
-    def known(self, values: Mapping[str, Any], fields: Mapping[str, tuple[type, ...]], place: str) -> None:
+    def known(
+        self, values: Mapping[str, Any], fields: Mapping[str, tuple[type, ...]], place: str
+    ) -> None:
         for key, value in values.items():
             if key not in fields:
-                raise EvalkitError(f"The template {self.source} has the unknown field {place}{key}.", nearest(key, fields))
+                raise EvalkitError(
+                    f"The template {self.source} has the unknown field {place}{key}.",
+                    nearest(key, fields),
+                )
             if not isinstance(value, fields[key]) or isinstance(value, bool):
-                self.fail(f"{place}{key}", repr(value), " or ".join(dict.fromkeys(_KINDS[kind] for kind in fields[key])))
+                self.fail(
+                    f"{place}{key}",
+                    repr(value),
+                    " or ".join(dict.fromkeys(_KINDS[kind] for kind in fields[key])),
+                )
 
     def one_of(self, value: str, place: str, known: tuple[str, ...]) -> None:
         if value not in known:
             self.fail(place, repr(value) if value else "missing", "one of " + ", ".join(known))
 
     def fail(self, place: str, found: str, expected: str) -> NoReturn:
-        raise EvalkitError(f"The template {self.source} has {place} {found}; expected {expected}.", "See docs/remote.md.")
+        raise EvalkitError(
+            f"The template {self.source} has {place} {found}; expected {expected}.",
+            "See docs/remote.md.",
+        )

@@ -21,13 +21,17 @@ def parse_path(text: str) -> Path | None:
         match = _STEP.match(text, at)
         if match is None or (match["index"] and text[at - 1 : at] == "."):
             return None
-        steps.append(match["key"] if match["key"] else None if match["index"] == "*" else int(match["index"]))
+        steps.append(
+            match["key"] if match["key"] else None if match["index"] == "*" else int(match["index"])
+        )
         at = match.end()
     return tuple(steps) or None
 
 
 def lookup(path: Path, value: object) -> list[object]:
-    """Every value at a path, in order; none where the answer has another shape. JSON null counts as nothing."""
+    """Every value at a path, in order; none where the answer has another shape. JSON null counts as
+    nothing.
+    """
     found = [value]
     for step in path:
         found = [item for one in found for item in _step(step, one)]
@@ -36,7 +40,10 @@ def lookup(path: Path, value: object) -> list[object]:
 
 def first_text(paths: tuple[Path, ...], value: object) -> str:
     """The first text at any of the paths, "" where there is none."""
-    return next((item for path in paths for item in lookup(path, value) if isinstance(item, str) and item), "")
+    return next(
+        (item for path in paths for item in lookup(path, value) if isinstance(item, str) and item),
+        "",
+    )
 
 
 def plain(value: object) -> str:

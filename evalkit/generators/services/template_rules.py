@@ -1,4 +1,6 @@
-"""What an answer means by the rules of a template: the first rule that fits decides, then the HTTP status."""
+"""What an answer means by the rules of a template: the first rule that fits decides, then the HTTP
+status.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,15 @@ def judged(reply: Reply, value: Any, rules: Sequence[Rule], keys: tuple[Key, ...
     wait = retry_after(reply.headers)
     for rule in rules:
         if fits(rule, reply.status, value):
-            return Answer(rule.outcome, detail=said(described(reply, value, rule), keys), retry_after=_seconds(rule, value) or wait)
+            return Answer(
+                rule.outcome,
+                detail=said(described(reply, value, rule), keys),
+                retry_after=_seconds(rule, value) or wait,
+            )
     if reply.status >= 300:
-        return Answer(outcome_of(reply.status), detail=said(described(reply, value), keys), retry_after=wait)
+        return Answer(
+            outcome_of(reply.status), detail=said(described(reply, value), keys), retry_after=wait
+        )
     return None
 
 
@@ -33,7 +41,10 @@ def fits(rule: Rule, status: int, value: Any) -> bool:
         return True
     found = [plain(item) for item in lookup(rule.path, value)]
     if rule.values or rule.matches:
-        return any(item in rule.values or (rule.matches is not None and rule.matches.search(item[:5000])) for item in found)
+        return any(
+            item in rule.values or (rule.matches is not None and rule.matches.search(item[:5000]))
+            for item in found
+        )
     return bool(found)
 
 
@@ -45,7 +56,15 @@ def _seconds(rule: Rule, value: Any) -> float | None:
 
 def described(reply: Reply, value: Any, rule: Rule | None = None) -> str:
     """The answer in a sentence: its status, what the rule saw, and the service's own words."""
-    seen = ", ".join(dict.fromkeys(plain(item)[:80] for item in lookup(rule.path, value))) if rule and rule.path else ""
+    seen = (
+        ", ".join(dict.fromkeys(plain(item)[:80] for item in lookup(rule.path, value)))
+        if rule and rule.path
+        else ""
+    )
     message = words(reply)
-    parts = [f"HTTP {reply.status}" if reply.status >= 300 else "", seen, message if message != seen else ""]
+    parts = [
+        f"HTTP {reply.status}" if reply.status >= 300 else "",
+        seen,
+        message if message != seen else "",
+    ]
     return ": ".join(part for part in parts if part) or f"HTTP {reply.status}"

@@ -11,9 +11,11 @@ from typing import Any
 
 
 def cost_of(provider: str, model: str, usage: object) -> float | None:
-    """US dollars for one answer of the OpenAI Images API by its `usage`; None where tokens or prices are not known.
+    """US dollars for one answer of the OpenAI Images API by its `usage`; None where tokens or
+    prices are not known.
 
-    Output tokens count as tokens of the image: some models also report a few tokens of text, which cost less.
+    Output tokens count as tokens of the image: some models also report a few tokens of text, which
+    cost less.
     """
     known = _table().get(provider, {})
     rates = known.get(model) or known.get(re.sub(r"-\d{4}-\d{2}-\d{2}$", "", model))
@@ -23,7 +25,11 @@ def cost_of(provider: str, model: str, usage: object) -> float | None:
     entered, made = _count(usage, "input_tokens"), _count(usage, "output_tokens")
     if entered is None or made is None or pictures > entered:
         return None
-    return ((entered - pictures) * rates["text_input"] + pictures * rates["image_input"] + made * rates["image_output"]) / 1e6
+    return (
+        (entered - pictures) * rates["text_input"]
+        + pictures * rates["image_input"]
+        + made * rates["image_output"]
+    ) / 1e6
 
 
 @functools.cache

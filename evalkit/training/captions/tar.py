@@ -25,7 +25,9 @@ def shard_captions(place: Path | str, names: Sequence[str]) -> Captions:
     paths = _shards(place)
     several = len(paths) > 1  # then the name of a picture begins with that of its shard
     return beside(
-        (text for path in paths for text in _texts(path, f"{path.name}/" if several else "")), names, "" if several else f"{place}/"
+        (text for path in paths for text in _texts(path, f"{path.name}/" if several else "")),
+        names,
+        "" if several else f"{place}/",
     )
 
 
@@ -34,11 +36,24 @@ def _texts(path: Path, label: str) -> Iterator[tuple[str, bytes]]:
         with tarfile.open(path) as archive:
             for member in archive:
                 # Hidden where a picture of this name would be.
-                if member.isdir() or not member.name.lower().endswith(TEXT_SUFFIXES) or not wanted(f"{key_of(member.name)}.png"):
+                if (
+                    member.isdir()
+                    or not member.name.lower().endswith(TEXT_SUFFIXES)
+                    or not wanted(f"{key_of(member.name)}.png")
+                ):
                     continue
                 if not member.isreg() or member.issparse():
-                    kind = "sparse file" if member.issparse() else "link" if member.issym() or member.islnk() else "device"
-                    raise EvalkitError(f"{path} holds {member.name!r}, which is a {kind}.", "Expected plain files: pack it anew.")
+                    kind = (
+                        "sparse file"
+                        if member.issparse()
+                        else "link"
+                        if member.issym() or member.islnk()
+                        else "device"
+                    )
+                    raise EvalkitError(
+                        f"{path} holds {member.name!r}, which is a {kind}.",
+                        "Expected plain files: pack it anew.",
+                    )
                 if member.size > TEXT_LIMIT:
                     message = f"{path} holds {member.name!r} of {member.size / 2**20:.0f} MiB; expected captions of at most 1 MiB."
                     raise EvalkitError(message, "Take it out and pack it anew.")
@@ -46,7 +61,9 @@ def _texts(path: Path, label: str) -> Iterator[tuple[str, bytes]]:
                 assert file is not None  # it is a regular file
                 yield f"{label}{member.name}", file.read()
     except _DAMAGE as error:
-        raise EvalkitError(f"The tar file {path} cannot be read: {error}.", "It is damaged, or no tar file.") from error
+        raise EvalkitError(
+            f"The tar file {path} cannot be read: {error}.", "It is damaged, or no tar file."
+        ) from error
 
 
 def _shards(place: Path | str) -> list[Path]:

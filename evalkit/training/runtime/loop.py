@@ -1,7 +1,9 @@
-"""What every training loop needs and no loop should repeat: its settings, the schedule, the order of the data, random numbers.
+"""What every training loop needs and no loop should repeat: its settings, the schedule, the order
+of the data, random numbers.
 
-All that is random in a step comes from the seed and the number of the step. So a training that was killed goes on bit for bit, and
-several processes agree without a word, although nobody keeps the state of a random generator.
+All that is random in a step comes from the seed and the number of the step. So a training that was
+killed goes on bit for bit, and several processes agree without a word, although nobody keeps the
+state of a random generator.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from evalkit.seeds import image_seed
 class Settings:
     """How a training runs, whatever it trains."""
 
-    out: Path  # the weights, <folder>/<model>.safetensors; curve, samples and checkpoint lie beside them
+    # the weights, <folder>/<model>.safetensors; curve, samples and checkpoint lie beside them
+    out: Path
     seed: int
     steps: int
     batch: int  # of all processes together
@@ -42,17 +45,26 @@ def generator_of(seed: int, step: int) -> torch.Generator:
 
 
 def batch_of(step: int, lots: Tensor, batch: int, seed: int) -> Tensor:
-    """The rows of one step, int64 [batch]: every epoch is a shuffle of its own, and consecutive batches go on through it."""
+    """The rows of one step, int64 [batch]: every epoch is a shuffle of its own, and consecutive
+    batches go on through it.
+    """
     positions = torch.arange(step * batch, (step + 1) * batch)
-    epochs = [_shuffled(len(lots), seed, epoch) for epoch in range(int(positions[0]) // len(lots), int(positions[-1]) // len(lots) + 1)]
+    epochs = [
+        _shuffled(len(lots), seed, epoch)
+        for epoch in range(int(positions[0]) // len(lots), int(positions[-1]) // len(lots) + 1)
+    ]
     return lots[torch.cat(epochs)[positions - int(positions[0]) // len(lots) * len(lots)]]
 
 
 @lru_cache(maxsize=2)
 def _shuffled(count: int, seed: int, epoch: int) -> Tensor:
-    return torch.randperm(count, generator=torch.Generator().manual_seed(image_seed(seed, "epoch", epoch)))
+    return torch.randperm(
+        count, generator=torch.Generator().manual_seed(image_seed(seed, "epoch", epoch))
+    )
 
 
 def schedule(step: int, steps: int, warm_up: int = 100) -> float:
-    """The share of the peak learning rate: linear warm-up, constant, linear decay to 2% over the second half."""
+    """The share of the peak learning rate: linear warm-up, constant, linear decay to 2% over the
+    second half.
+    """
     return min(1.0, (step + 1) / warm_up, max(0.02, 2 * (1 - step / steps)))

@@ -1,7 +1,8 @@
-"""Several processes as one: each takes its share of every batch, and gradients are averaged. `torchrun` starts them.
+"""Several processes as one: each takes its share of every batch, and gradients are averaged.
+`torchrun` starts them.
 
-The result is that of one process with the same batch: whatever is random is drawn for the whole batch from the seed and the number of
-the step, and then shared out. Evaluation needs none of this.
+The result is that of one process with the same batch: whatever is random is drawn for the whole
+batch from the seed and the number of the step, and then shared out. Evaluation needs none of this.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ class Processes:
         return self.rank == 0
 
     def shares(self, batch: int, accumulate: int) -> list[slice]:
-        """Which places of a batch this process takes, part after part. Raises EvalkitError where they cannot be shared out evenly."""
+        """Which places of a batch this process takes, part after part. Raises EvalkitError where
+        they cannot be shared out evenly.
+        """
         parts = self.count * accumulate
         if batch % parts:
             raise EvalkitError(
@@ -39,7 +42,10 @@ class Processes:
                 f"Expected a multiple of {parts}: change --batch or --accumulate.",
             )
         size = batch // parts
-        return [slice(place * size, (place + 1) * size) for place in range(self.rank * accumulate, (self.rank + 1) * accumulate)]
+        return [
+            slice(place * size, (place + 1) * size)
+            for place in range(self.rank * accumulate, (self.rank + 1) * accumulate)
+        ]
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace every gradient by its mean over the processes, all in one message."""
@@ -49,7 +55,9 @@ class Processes:
         together = torch.cat([gradient.flatten() for gradient in gradients])
         distributed.all_reduce(together)
         together /= self.count
-        for gradient, mean in zip(gradients, together.split([gradient.numel() for gradient in gradients]), strict=True):
+        for gradient, mean in zip(
+            gradients, together.split([gradient.numel() for gradient in gradients]), strict=True
+        ):
             gradient.copy_(mean.view_as(gradient))
 
     def mean(self, value: float) -> float:
@@ -63,7 +71,9 @@ class Processes:
         return float(total) / self.count
 
     def gather(self, rows: Tensor) -> Tensor:
-        """The rows of all processes, in their order; gradients find their way back. [N, ...] -> [count * N, ...]."""
+        """The rows of all processes, in their order; gradients find their way back. [N, ...] ->
+        [count * N, ...].
+        """
         if self.count == 1:
             return rows
         place = rows.new_zeros(self.count, *rows.shape)
@@ -72,7 +82,9 @@ class Processes:
 
 
 class _AddUp(torch.autograd.Function):
-    """The sum over processes; what each of them then does with it comes back as the sum of their gradients."""
+    """The sum over processes; what each of them then does with it comes back as the sum of their
+    gradients.
+    """
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -107,12 +119,17 @@ class TogetherNorm(nn.BatchNorm2d):
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
-        values, keep = x.numel() // x.shape[1] * distributed.get_world_size(), 1 - (self.momentum or 0.1)
+        values, keep = (
+            x.numel() // x.shape[1] * distributed.get_world_size(),
+            1 - (self.momentum or 0.1),
+        )
         self.running_mean.mul_(keep).add_(mean.detach(), alpha=1 - keep)
         self.running_var.mul_(keep).add_(variance.detach() * values / (values - 1), alpha=1 - keep)
         self.num_batches_tracked.add_(1)
         scale = self.weight * (variance + self.eps).rsqrt()
-        return ((x - mean[:, None, None]) * scale[:, None, None] + self.bias[:, None, None]).to(input.dtype)
+        return ((x - mean[:, None, None]) * scale[:, None, None] + self.bias[:, None, None]).to(
+            input.dtype
+        )
 
 
 def normalise_together(network: nn.Module, own: Processes) -> None:
@@ -123,9 +140,11 @@ def normalise_together(network: nn.Module, own: Processes) -> None:
 
 
 def join(device: str) -> tuple[Processes, str]:
-    """The processes that torchrun started (its variables are in the environment), else this one alone; and the device of this one.
+    """The processes that torchrun started (its variables are in the environment), else this one
+    alone; and the device of this one.
 
-    The group is joined once and left at the end of the program: several trainings may follow each other in it.
+    The group is joined once and left at the end of the program: several trainings may follow each
+    other in it.
     """
     if "WORLD_SIZE" not in os.environ:
         return Processes(), device

@@ -38,13 +38,27 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "backoff", lambda failures: whole(failures) / 100)
 
 
-def run(path: Path, texts: int | list[str], spec: str = MEMORY, retry_ambiguous: bool = False, **changes: object) -> Run:
-    prompts = tuple(prompts_from_list([f"prompt {at}" for at in range(texts)] if isinstance(texts, int) else texts))
-    config = Config(**({"models": (spec,), "prompts": prompts, "out": str(path), "device": "cpu"} | changes))  # type: ignore[arg-type]
+def run(
+    path: Path,
+    texts: int | list[str],
+    spec: str = MEMORY,
+    retry_ambiguous: bool = False,
+    **changes: object,
+) -> Run:
+    prompts = tuple(
+        prompts_from_list(
+            [f"prompt {at}" for at in range(texts)] if isinstance(texts, int) else texts
+        )
+    )
+    config = Config(
+        **({"models": (spec,), "prompts": prompts, "out": str(path), "device": "cpu"} | changes)
+    )  # type: ignore[arg-type]
     return generate.generate(config, retry_ambiguous)
 
 
-def service(script: Script | None = None, price: float | None = None, seconds: float = 0.0) -> Memory:
+def service(
+    script: Script | None = None, price: float | None = None, seconds: float = 0.0
+) -> Memory:
     services_for_tests.memory[0] = Memory(script, price, seconds)
     return services_for_tests.memory[0]
 
@@ -53,9 +67,13 @@ def outcomes(records: list[Record]) -> Counter[str]:
     return Counter(record.status for record in records)
 
 
-def test_a_thousand_requests_against_a_server_that_goes_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_thousand_requests_against_a_server_that_goes_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every prompt ends in exactly one outcome, and none is sent again after it was accepted once."""
-    monkeypatch.setattr(os, "fsync", lambda handle: None)  # nothing is killed here, and the disk is the slowest part
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: None
+    )  # nothing is killed here, and the disk is the slowest part
     faults: dict[Fault, float] = {
         "rate_limited": 0.1,
         "server_error": 0.1,
@@ -63,8 +81,20 @@ def test_a_thousand_requests_against_a_server_that_goes_wrong(tmp_path: Path, mo
         "dropped_before": 0.02,
         "dropped_after": 0.05,
     }
-    faults |= {"malformed": 0.03, "truncated": 0.03, "html": 0.01, "refused_input": 0.05, "refused_output": 0.03, "bad_request": 0.02}
-    wanted: dict[Fault, str] = {"ok": "ok", "dropped_before": "ambiguous", "dropped_after": "ambiguous", "truncated": "malformed"}
+    faults |= {
+        "malformed": 0.03,
+        "truncated": 0.03,
+        "html": 0.01,
+        "refused_input": 0.05,
+        "refused_output": 0.03,
+        "bad_request": 0.02,
+    }
+    wanted: dict[Fault, str] = {
+        "ok": "ok",
+        "dropped_before": "ambiguous",
+        "dropped_after": "ambiguous",
+        "truncated": "malformed",
+    }
     wanted |= {"html": "malformed", "server_error": "transient", "overloaded": "transient"}
     with FakeService(shares(faults), latency=lambda call: 0.0, retry_after="0.001") as server:
         made = run(tmp_path / "run", 1000, HTTP, options={HTTP: {"url": server.url, "price": 0.01}})
@@ -87,7 +117,10 @@ def test_a_thousand_requests_against_a_server_that_goes_wrong(tmp_path: Path, mo
         assert record.possible_charges == (record.status in ("ambiguous", "malformed"))
         assert record.possible_cost == (0.01 if record.possible_charges else 0.0)
         if record.status == "ok":
-            assert Image.open(made.image_path(HTTP, record)).tobytes() == picture(f"prompt {record.index}").tobytes()
+            assert (
+                Image.open(made.image_path(HTTP, record)).tobytes()
+                == picture(f"prompt {record.index}").tobytes()
+            )
 
 
 def test_what_is_in_a_record(tmp_path: Path) -> None:
@@ -95,11 +128,19 @@ def test_what_is_in_a_record(tmp_path: Path) -> None:
     made = run(tmp_path / "run", ["a cat", "a dog"], per_prompt=2, seed=7)
     records = made.records(MEMORY)
     assert sorted(asked.calls) == sorted(
-        (text, record.seed, record.sample) for record in records for text in [made.prompts()[record.index].text]
+        (text, record.seed, record.sample)
+        for record in records
+        for text in [made.prompts()[record.index].text]
     )
     for record in records:
         text = made.prompts()[record.index].text
-        assert (record.status, record.cost, record.attempts, record.possible_charges, record.possible_cost) == ("ok", 0.25, 1, 0, 0.0)
+        assert (
+            record.status,
+            record.cost,
+            record.attempts,
+            record.possible_charges,
+            record.possible_cost,
+        ) == ("ok", 0.25, 1, 0, 0.0)
         assert 0.02 <= record.seconds < 1
         assert Image.open(made.image_path(MEMORY, record)).tobytes() == picture(text).tobytes()
     rows = made.requests(MEMORY)
@@ -110,7 +151,11 @@ def test_the_journal_is_on_the_disk_before_a_request_is_sent(tmp_path: Path) -> 
     made = Run(tmp_path / "run")
 
     def script(prompt: str, earlier: int) -> Answer:
-        sent = [(row["index"], row["sample"]) for row in made.requests(MEMORY) if row["status"] == "sent"]
+        sent = [
+            (row["index"], row["sample"])
+            for row in made.requests(MEMORY)
+            if row["status"] == "sent"
+        ]
         assert sent.count((int(prompt.split()[1]), 0)) == earlier + 1
         return Answer("transient") if earlier < 2 and prompt != "prompt 0" else OK
 
@@ -121,10 +166,17 @@ def test_the_journal_is_on_the_disk_before_a_request_is_sent(tmp_path: Path) -> 
 
 
 def test_attempts_have_an_end_and_the_same_command_tries_again(tmp_path: Path) -> None:
-    ill = service(lambda prompt, earlier: Answer("transient", detail="overloaded") if prompt == "prompt 3" and earlier < 8 else OK)
+    ill = service(
+        lambda prompt, earlier: (
+            Answer("transient", detail="overloaded") if prompt == "prompt 3" and earlier < 8 else OK
+        )
+    )
     made = run(tmp_path / "run", 6)
     assert outcomes(made.records(MEMORY)) == {"ok": 5, "transient": 1}
-    assert (made.records(MEMORY)[3].attempts, made.records(MEMORY)[3].detail) == (retry.ATTEMPTS, "overloaded")
+    assert (made.records(MEMORY)[3].attempts, made.records(MEMORY)[3].detail) == (
+        retry.ATTEMPTS,
+        "overloaded",
+    )
     run(tmp_path / "run", 6)
     assert outcomes(made.records(MEMORY)) == {"ok": 6}
     assert made.records(MEMORY)[3].attempts == 9
@@ -133,7 +185,9 @@ def test_attempts_have_an_end_and_the_same_command_tries_again(tmp_path: Path) -
 
 def test_final_outcomes_are_not_asked_again(tmp_path: Path) -> None:
     finals = ("refused_input", "refused_output", "bad_request", "malformed", "ambiguous")
-    asked = service(lambda prompt, earlier: OK if prompt == "ok" else Answer(prompt, detail="why"), price=0.5)  # type: ignore[arg-type]
+    asked = service(
+        lambda prompt, earlier: OK if prompt == "ok" else Answer(prompt, detail="why"), price=0.5
+    )  # type: ignore[arg-type]
     made = run(tmp_path / "run", ["ok", *finals])
     assert [record.status for record in made.records(MEMORY)] == ["ok", *finals]
     assert [record.possible_charges for record in made.records(MEMORY)] == [0, 0, 0, 0, 1, 1]
@@ -142,14 +196,29 @@ def test_final_outcomes_are_not_asked_again(tmp_path: Path) -> None:
 
 
 def test_retry_ambiguous_asks_again_and_keeps_the_possible_charges(tmp_path: Path) -> None:
-    answers = {"lost": [Answer("ambiguous"), Answer("ambiguous"), OK], "broken": [Answer("malformed"), OK]}
+    answers = {
+        "lost": [Answer("ambiguous"), Answer("ambiguous"), OK],
+        "broken": [Answer("malformed"), OK],
+    }
     asked = service(lambda prompt, earlier: answers[prompt][earlier], price=0.5)
     made = run(tmp_path / "run", ["lost", "broken"])
     assert outcomes(made.records(MEMORY)) == {"ambiguous": 1, "malformed": 1}
     run(tmp_path / "run", ["lost", "broken"], retry_ambiguous=True)
     lost, broken = made.records(MEMORY)
-    assert (lost.status, lost.attempts, lost.cost, lost.possible_charges, lost.possible_cost) == ("ok", 3, 0.5, 2, 1.0)
-    assert (broken.status, broken.attempts, broken.cost, broken.possible_charges, broken.possible_cost) == ("ok", 2, 0.5, 1, 0.5)
+    assert (lost.status, lost.attempts, lost.cost, lost.possible_charges, lost.possible_cost) == (
+        "ok",
+        3,
+        0.5,
+        2,
+        1.0,
+    )
+    assert (
+        broken.status,
+        broken.attempts,
+        broken.cost,
+        broken.possible_charges,
+        broken.possible_cost,
+    ) == ("ok", 2, 0.5, 1, 0.5)
     assert len(asked.asked) == 5
 
 
@@ -173,10 +242,14 @@ def test_a_malformed_answer_with_a_known_charge_is_a_cost_and_no_doubt(tmp_path:
         ("quota", r"load stopped: the quota is used up: no", 3),
     ],
 )
-def test_quota_and_key_stop_the_model_at_once(status: str, message: str, code: int, tmp_path: Path) -> None:
+def test_quota_and_key_stop_the_model_at_once(
+    status: str, message: str, code: int, tmp_path: Path
+) -> None:
     good = threading.Event()
     said = Answer(status, detail="no such key")  # type: ignore[arg-type]
-    asked = service(lambda prompt, earlier: OK if good.is_set() or int(prompt.split()[1]) < 5 else said)
+    asked = service(
+        lambda prompt, earlier: OK if good.is_set() or int(prompt.split()[1]) < 5 else said
+    )
     with pytest.raises(EvalkitError, match=message) as error:
         run(tmp_path / "run", 500)
     assert error.value.exit_code == code
@@ -200,8 +273,14 @@ def test_a_service_that_stops_does_not_keep_other_models_from_their_work(tmp_pat
 
 @pytest.mark.parametrize("status", ["bad_request", "malformed", "ambiguous"])
 def test_nobody_pays_for_a_thousand_failures(status: str, tmp_path: Path) -> None:
-    asked = service(lambda prompt, earlier: OK if prompt == "prompt 0" else Answer(status, detail="size is wrong"))  # type: ignore[arg-type]
-    with pytest.raises(EvalkitError, match=f"requests in a row failed, the last one as {status}: size is wrong"):
+    asked = service(
+        lambda prompt, earlier: (
+            OK if prompt == "prompt 0" else Answer(status, detail="size is wrong")
+        )
+    )  # type: ignore[arg-type]
+    with pytest.raises(
+        EvalkitError, match=f"requests in a row failed, the last one as {status}: size is wrong"
+    ):
         run(tmp_path / "run", 1000)
     assert len(asked.asked) < 50
 
@@ -209,14 +288,18 @@ def test_nobody_pays_for_a_thousand_failures(status: str, tmp_path: Path) -> Non
 def test_a_service_that_cannot_be_reached_is_given_up_soon(tmp_path: Path) -> None:
     with FakeService() as server:
         url = server.url
-    with pytest.raises(EvalkitError, match=r"6 requests in a row failed: no connection: .*refused") as error:
+    with pytest.raises(
+        EvalkitError, match=r"6 requests in a row failed: no connection: .*refused"
+    ) as error:
         run(tmp_path / "run", 100, HTTP, options={HTTP: {"url": url}})
     assert error.value.exit_code == 3
     assert len(Run(tmp_path / "run").requests(HTTP)) < 100
 
 
 def test_a_service_that_falls_ill_is_asked_gently_and_goes_on(tmp_path: Path) -> None:
-    """Twenty requests are answered, then thirty fail, then all is well: no prompt is lost, and the ill service is not stormed."""
+    """Twenty requests are answered, then thirty fail, then all is well: no prompt is lost, and the
+    ill service is not stormed.
+    """
     lock, seen = threading.Lock(), [0]
 
     def script(prompt: str, earlier: int) -> Answer:
@@ -259,9 +342,14 @@ def test_a_wish_to_wait_for_long_ends_the_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("broken", "message"),
-    [(KeyError("data"), r"failed on prompt 00005: KeyError: 'data'\."), (Image.new("L", (2, 2)), "answered ok with an image in mode L")],
+    [
+        (KeyError("data"), r"failed on prompt 00005: KeyError: 'data'\."),
+        (Image.new("L", (2, 2)), "answered ok with an image in mode L"),
+    ],
 )
-def test_errors_of_an_adapter_are_one_sentence_and_the_request_stays_open(broken: object, message: str, tmp_path: Path) -> None:
+def test_errors_of_an_adapter_are_one_sentence_and_the_request_stays_open(
+    broken: object, message: str, tmp_path: Path
+) -> None:
     def script(prompt: str, earlier: int) -> Answer:
         if prompt != "prompt 5" or earlier:
             return OK
@@ -284,7 +372,9 @@ def test_another_service_in_the_same_folder_is_refused_by_its_fields(tmp_path: P
     made = run(tmp_path / "run", 2)
     (made.image_folder(MEMORY) / "00000-0.png").unlink()
     asked.fingerprint = "memory/2 script=b size=9"
-    with pytest.raises(EvalkitError, match=r"adapter memory/1 -> memory/2; script a -> b; size nothing -> 9\."):
+    with pytest.raises(
+        EvalkitError, match=r"adapter memory/1 -> memory/2; script a -> b; size nothing -> 9\."
+    ):
         run(tmp_path / "run", 2)
     asked.fingerprint = "memory/1 script=a"
     run(tmp_path / "run", 2)
@@ -294,9 +384,14 @@ def test_another_service_in_the_same_folder_is_refused_by_its_fields(tmp_path: P
 
 
 def test_two_processes_do_not_pay_for_the_same_images(tmp_path: Path) -> None:
-    service(lambda prompt, earlier: Answer("transient") if prompt == "prompt 1" and earlier < 7 else OK)
+    service(
+        lambda prompt, earlier: Answer("transient") if prompt == "prompt 1" and earlier < 7 else OK
+    )
     made = run(tmp_path / "run", 3)
-    with made.requesting(MEMORY), pytest.raises(EvalkitError, match="Another process is asking for images"):
+    with (
+        made.requesting(MEMORY),
+        pytest.raises(EvalkitError, match="Another process is asking for images"),
+    ):
         run(made.path, 3)
     run(made.path, 3)
     assert outcomes(made.records(MEMORY)) == {"ok": 3}
@@ -314,14 +409,19 @@ def test_ranks_share_the_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_money_is_reserved_before_it_is_spent_and_the_run_goes_on_with_more(tmp_path: Path) -> None:
     asked = service(price=0.1, seconds=0.002)
-    with pytest.raises(EvalkitError, match=r"the next image may cost \$0\.1, and \$1\.20 of --max-cost \$1\.25 is spent") as error:
+    with pytest.raises(
+        EvalkitError,
+        match=r"the next image may cost \$0\.1, and \$1\.20 of --max-cost \$1\.25 is spent",
+    ) as error:
         run(tmp_path / "run", 40, max_cost=1.25)
     assert error.value.exit_code == 3
     assert "--max-cost" in error.value.hint
     assert len(asked.asked) == 12
     made = Run(tmp_path / "run")
     assert outcomes(made.records(MEMORY)) == {"ok": 12}
-    with pytest.raises(EvalkitError, match=r"\$1\.20 of --max-cost \$1\.25 is spent"):  # of the folder, not of the command
+    with pytest.raises(
+        EvalkitError, match=r"\$1\.20 of --max-cost \$1\.25 is spent"
+    ):  # of the folder, not of the command
         run(tmp_path / "run", 40, max_cost=1.25)
     assert len(asked.asked) == 12
     run(tmp_path / "run", 40, max_cost=4.0)
@@ -337,7 +437,10 @@ def test_what_costs_less_than_was_reserved_leaves_more(tmp_path: Path) -> None:
 
 
 def test_possible_charges_count_as_spent(tmp_path: Path) -> None:
-    asked = service(lambda prompt, earlier: Answer("ambiguous") if prompt in ("prompt 0", "prompt 1") else OK, price=1.0)
+    asked = service(
+        lambda prompt, earlier: Answer("ambiguous") if prompt in ("prompt 0", "prompt 1") else OK,
+        price=1.0,
+    )
     with pytest.raises(EvalkitError, match=r"\$5\.00 of --max-cost \$5\.00 is spent"):
         run(tmp_path / "run", 20, max_cost=5.0)
     assert len(asked.asked) == 5
@@ -355,7 +458,14 @@ def test_a_limit_needs_a_price(tmp_path: Path) -> None:
 def test_the_estimate_sends_and_writes_nothing(tmp_path: Path) -> None:
     asked = service(price=0.25)
     prompts = tuple(prompts_from_list([f"prompt {at}" for at in range(8)]))
-    config = Config(models=(MEMORY, "noise"), prompts=prompts, out=str(tmp_path / "run"), per_prompt=2, device="cpu", max_cost=1.0)
+    config = Config(
+        models=(MEMORY, "noise"),
+        prompts=prompts,
+        out=str(tmp_path / "run"),
+        per_prompt=2,
+        device="cpu",
+        max_cost=1.0,
+    )
     assert generate.estimate(config) == [(MEMORY, 16, 16, 0.25, 4.0), ("noise", 16, 16, 0.0, 0.0)]
     assert asked.asked == []
     assert not (tmp_path / "run").exists()
@@ -366,33 +476,60 @@ def test_the_estimate_sends_and_writes_nothing(tmp_path: Path) -> None:
     assert generate.estimate(config)[0] == (MEMORY, 16, 12, None, None)
 
 
-def test_a_dry_run_names_the_prices_that_are_not_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dry_run_names_the_prices_that_are_not_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = service(price=None)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "p.txt").write_text("a cat\na dog\n")
-    shown = CliRunner().invoke(app, ["run", "--models", f"{MEMORY},noise", "--prompts", "p.txt", "--dry-run"])
+    shown = CliRunner().invoke(
+        app, ["run", "--models", f"{MEMORY},noise", "--prompts", "p.txt", "--dry-run"]
+    )
     assert shown.exit_code == 0
-    assert shown.stdout.splitlines() == [f"{MEMORY}\t2 of 2\tunknown\tunknown", "noise\t2 of 2\t$0.00\t$0.00", "total\t4\t\t$0.00 and more"]
-    assert f"The price of {MEMORY} is not known: give it with `--set {MEMORY}.price=0.04`." in shown.stderr
-    shown = CliRunner().invoke(app, ["run", "--models", MEMORY, "--prompts", "p.txt", "--dry-run", "--json"])
-    assert json.loads(shown.stdout) == [{"model": MEMORY, "requested": 2, "missing": 2, "price": None, "total": None}]
+    assert shown.stdout.splitlines() == [
+        f"{MEMORY}\t2 of 2\tunknown\tunknown",
+        "noise\t2 of 2\t$0.00\t$0.00",
+        "total\t4\t\t$0.00 and more",
+    ]
+    assert (
+        f"The price of {MEMORY} is not known: give it with `--set {MEMORY}.price=0.04`."
+        in shown.stderr
+    )
+    shown = CliRunner().invoke(
+        app, ["run", "--models", MEMORY, "--prompts", "p.txt", "--dry-run", "--json"]
+    )
+    assert json.loads(shown.stdout) == [
+        {"model": MEMORY, "requested": 2, "missing": 2, "price": None, "total": None}
+    ]
     assert asked.asked == []
     assert [path.name for path in tmp_path.iterdir()] == ["p.txt"]
 
 
 def test_the_log_says_what_came_of_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "evalkit")
-    told: dict[str, Answer] = {"gun": Answer("refused_input", detail="not\nallowed"), "lost": Answer("ambiguous", detail="gone")}
+    told: dict[str, Answer] = {
+        "gun": Answer("refused_input", detail="not\nallowed"),
+        "lost": Answer("ambiguous", detail="gone"),
+    }
     service(lambda prompt, earlier: told.get(prompt, OK), price=0.5)
     run(tmp_path / "run", ["a", "b", "gun", "lost"])
     line = caplog.messages[-1]
     assert f"{MEMORY}: 2 images in" in line
-    assert "cost $1.00; 1 ambiguous (gone); 1 refused_input (not allowed); 1 requests without a proper answer may have been charged" in line
+    assert (
+        "cost $1.00; 1 ambiguous (gone); 1 refused_input (not allowed); 1 requests without a proper answer may have been charged"
+        in line
+    )
     assert "($0.5)" in line
 
 
-def test_debug_shows_the_history_of_the_concurrency(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    service(lambda prompt, earlier: Answer("rate_limited", retry_after=0.01) if prompt == "a dog" and not earlier else OK)
+def test_debug_shows_the_history_of_the_concurrency(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service(
+        lambda prompt, earlier: (
+            Answer("rate_limited", retry_after=0.01) if prompt == "a dog" and not earlier else OK
+        )
+    )
     monkeypatch.chdir(tmp_path)
     (tmp_path / "p.txt").write_text("a cat\na dog\n")
     arguments = ["generate", "--models", MEMORY, "--prompts", "p.txt", "--out"]
@@ -437,6 +574,13 @@ def test_old_manifests_are_read(tmp_path: Path) -> None:
     manifest = made.image_folder(MEMORY) / "manifest.0.jsonl"
     rows = [json.loads(line) for line in manifest.read_text().splitlines()]
     new = ("attempts", "cost", "possible_charges", "possible_cost")
-    manifest.write_text("".join(json.dumps({key: value for key, value in row.items() if key not in new}) + "\n" for row in rows))
-    assert [(r.attempts, r.cost, r.possible_charges, r.possible_cost) for r in made.records(MEMORY)] == [(0, None, 0, 0.0)] * 2
+    manifest.write_text(
+        "".join(
+            json.dumps({key: value for key, value in row.items() if key not in new}) + "\n"
+            for row in rows
+        )
+    )
+    assert [
+        (r.attempts, r.cost, r.possible_charges, r.possible_cost) for r in made.records(MEMORY)
+    ] == [(0, None, 0, 0.0)] * 2
     run(tmp_path / "run", 2)

@@ -1,4 +1,6 @@
-"""A second opinion: 1,000 requests of the real adapter to somebody else's mock of the Images API, with faults of its own making."""
+"""A second opinion: 1,000 requests of the real adapter to somebody else's mock of the Images API,
+with faults of its own making.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,14 @@ def program() -> Path:
         pytest.skip("Node is not installed")
     if not command.exists():
         folder.mkdir(mode=0o700, exist_ok=True)
-        install = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", f"@copilotkit/aimock@{VERSION}"]
+        install = [
+            "npm",
+            "install",
+            "--no-audit",
+            "--no-fund",
+            "--ignore-scripts",
+            f"@copilotkit/aimock@{VERSION}",
+        ]
         try:
             done = subprocess.run(install, cwd=folder, capture_output=True, text=True, timeout=120)
         except subprocess.TimeoutExpired:
@@ -53,15 +62,40 @@ def free_port() -> int:
 @pytest.fixture
 def url(tmp_path: Path) -> Iterator[str]:
     """Where aimock listens, with a fixture that draws for every prompt but those with the word gun."""
-    refusal = {"message": "Rejected by the safety system.", "type": "image_generation_user_error", "code": "moderation_blocked"}
+    refusal = {
+        "message": "Rejected by the safety system.",
+        "type": "image_generation_user_error",
+        "code": "moderation_blocked",
+    }
     fixtures = [
-        {"match": {"endpoint": "image", "userMessage": "gun"}, "response": {"error": refusal, "status": 400}},
-        {"match": {"endpoint": "image"}, "response": {"image": {"b64Json": base64.b64encode(png("any")).decode()}}},
+        {
+            "match": {"endpoint": "image", "userMessage": "gun"},
+            "response": {"error": refusal, "status": 400},
+        },
+        {
+            "match": {"endpoint": "image"},
+            "response": {"image": {"b64Json": base64.b64encode(png("any")).decode()}},
+        },
     ]
     (tmp_path / "fixtures.json").write_text(json.dumps({"fixtures": fixtures}))
     port = free_port()
-    chaos = {"drop": 0.08, "malformed": 0.04, "disconnect": 0.05, "ratelimit": 0.008}  # a 429 says Retry-After: 1
-    command = [str(program()), "-p", str(port), "-f", str(tmp_path / "fixtures.json"), "--journal-max", "0", "--log-level", "silent"]
+    chaos = {
+        "drop": 0.08,
+        "malformed": 0.04,
+        "disconnect": 0.05,
+        "ratelimit": 0.008,
+    }  # a 429 says Retry-After: 1
+    command = [
+        str(program()),
+        "-p",
+        str(port),
+        "-f",
+        str(tmp_path / "fixtures.json"),
+        "--journal-max",
+        "0",
+        "--log-level",
+        "silent",
+    ]
     command += [part for name, share in chaos.items() for part in (f"--chaos-{name}", str(share))]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -80,7 +114,13 @@ def url(tmp_path: Path) -> Iterator[str]:
 def test_a_thousand_requests_against_aimock(url: str, tmp_path: Path) -> None:
     texts = [f"picture {at} of a gun" if at % 50 == 0 else f"picture {at}" for at in range(COUNT)]
     options = {MODEL: {"base_url": f"{url}/v1", "price": 0.01}}
-    config = Config((MODEL,), tuple(prompts_from_list(texts)), str(tmp_path / "run"), device="cpu", options=options)
+    config = Config(
+        (MODEL,),
+        tuple(prompts_from_list(texts)),
+        str(tmp_path / "run"),
+        device="cpu",
+        options=options,
+    )
     made = generate(config)
     with urllib.request.urlopen(f"{url}/__aimock/journal") as answer:
         journal = json.load(answer)
@@ -88,9 +128,16 @@ def test_a_thousand_requests_against_aimock(url: str, tmp_path: Path) -> None:
     answers: dict[str, list[tuple[int, str]]] = defaultdict(list)  # status, fault
     for entry in journal:
         response = entry["response"]
-        answers[entry["body"]["messages"][0]["content"]].append((response["status"], response.get("chaosAction") or ""))
+        answers[entry["body"]["messages"][0]["content"]].append(
+            (response["status"], response.get("chaosAction") or "")
+        )
     again = {(500, "drop"), (429, "rateLimit")}
-    wanted = {(200, ""): "ok", (400, ""): "refused_input", (0, "disconnect"): "ambiguous", (200, "malformed"): "malformed"}
+    wanted = {
+        (200, ""): "ok",
+        (400, ""): "refused_input",
+        (0, "disconnect"): "ambiguous",
+        (200, "malformed"): "malformed",
+    }
     wanted |= {(500, "drop"): "transient", (429, "rateLimit"): "rate_limited"}
     records = made.records(MODEL)
     assert [record.index for record in records] == list(range(COUNT))

@@ -1,4 +1,6 @@
-"""Adaptive concurrency, retries and waiting, without a network: a service is simulated, and its time too."""
+"""Adaptive concurrency, retries and waiting, without a network: a service is simulated, and its
+time too.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ Said = Literal["exact", "whole seconds", "nothing"]  # what Retry-After says
 
 @dataclass
 class Simulation:
-    """A service that takes `rate` requests a second from a bucket that holds `burst`, or `slots` at a time."""
+    """A service that takes `rate` requests a second from a bucket that holds `burst`, or `slots` at
+    a time.
+    """
 
     latency: float
     rate: float | None = None
@@ -40,7 +44,9 @@ class Simulation:
         while done < count:
             free = min(state.room(flying, now), waiting)
             if free:
-                assert not any(start < now < end for start, end in self.pauses)  # Retry-After is kept
+                assert not any(
+                    start < now < end for start, end in self.pauses
+                )  # Retry-After is kept
                 state.sent(free, now)
             for _ in range(free):
                 waiting, flying, number = waiting - 1, flying + 1, number + 1
@@ -53,12 +59,27 @@ class Simulation:
                     taken = busy < self.slots
                 self.sent.append((now, taken))
                 busy += taken
-                after = {"exact": wait, "whole seconds": float(math.ceil(wait)), "nothing": None}[self.said]
+                after = {"exact": wait, "whole seconds": float(math.ceil(wait)), "nothing": None}[
+                    self.said
+                ]
                 took = self.latency * draw.uniform(0.7, 1.3) if taken else 0.002
-                heapq.heappush(answers, (now + took, number, "ok" if taken else "rate_limited", now, None if taken else after))
+                heapq.heappush(
+                    answers,
+                    (
+                        now + took,
+                        number,
+                        "ok" if taken else "rate_limited",
+                        now,
+                        None if taken else after,
+                    ),
+                )
             self.most_in_flight = max(self.most_in_flight, flying)
             times = [answers[0][0]] if answers else []
-            if waiting and state.opens_at() > now and state.room(flying, state.opens_at() + 1e-9) > 0:
+            if (
+                waiting
+                and state.opens_at() > now
+                and state.room(flying, state.opens_at() + 1e-9) > 0
+            ):
                 times.append(state.opens_at() + 1e-9)
             now = max(now, min(times, default=now + 0.001))
             while answers and answers[0][0] <= now:
@@ -91,7 +112,9 @@ def fixed_jitter() -> None:
         (5 / 60, 12, 2, "nothing"),
     ],
 )
-def test_at_least_nine_tenths_of_what_a_rate_limit_allows(rate: float, latency: float, burst: int, said: Said) -> None:
+def test_at_least_nine_tenths_of_what_a_rate_limit_allows(
+    rate: float, latency: float, burst: int, said: Said
+) -> None:
     count = max(60, min(3000, round(900 * rate)))
     service = Simulation(latency, rate, burst, said=said)
     best = latency + (count - burst) / rate
@@ -116,7 +139,9 @@ def test_it_grows_until_the_first_429_and_to_no_more_than_the_most() -> None:
 
 
 def test_no_burst_after_a_pause() -> None:
-    """Forty were in flight when the service said: come back in 20 seconds. Then they come one by one."""
+    """Forty were in flight when the service said: come back in 20 seconds. Then they come one by
+    one.
+    """
     state = Concurrency()
     state.limit, state.latency = 40.0, 2.0
     for _ in range(39):
@@ -150,7 +175,15 @@ def test_what_is_sent_again() -> None:
     assert not sent_again("rate_limited", 0, REJECTIONS)
     assert not sent_again("ambiguous", 1, 0)
     assert sent_again("ambiguous", 1, 0, retry_ambiguous=True)
-    never: tuple[Status, ...] = ("ok", "refused_input", "refused_output", "quota", "auth", "bad_request", "malformed")
+    never: tuple[Status, ...] = (
+        "ok",
+        "refused_input",
+        "refused_output",
+        "quota",
+        "auth",
+        "bad_request",
+        "malformed",
+    )
     assert not any(sent_again(status, 0, 0, retry_ambiguous=True) for status in never)
 
 

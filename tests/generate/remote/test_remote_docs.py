@@ -1,4 +1,6 @@
-"""docs/remote.md says what the program does: its commands parse, its template is one, its table is the one in use."""
+"""docs/remote.md says what the program does: its commands parse, its template is one, its table is
+the one in use.
+"""
 
 import re
 import shlex
@@ -15,12 +17,27 @@ from evalkit.generators.services.outcomes import BY_STATUS, outcome_of
 from evalkit.generators.services.template_file import parse_template, recipes
 
 PAGE = (Path(__file__).parents[3] / "docs" / "remote.md").read_text(encoding="utf-8")
-BLOCKS = [(token.info, token.content) for token in MarkdownIt().parse(PAGE) if token.type == "fence"]
-COMMANDS = [line for info, content in BLOCKS if info == "bash" for line in content.splitlines() if line.startswith("evalkit ")]
+BLOCKS = [
+    (token.info, token.content) for token in MarkdownIt().parse(PAGE) if token.type == "fence"
+]
+COMMANDS = [
+    line
+    for info, content in BLOCKS
+    if info == "bash"
+    for line in content.splitlines()
+    if line.startswith("evalkit ")
+]
 
 
 def test_every_command_parses_and_every_option_exists(tmp_path, monkeypatch):
-    for name in ("OPENAI_API_KEY", "AZURE_OPENAI_API_KEY", "LITELLM_API_KEY", "TOGETHER_API_KEY", "BFL_API_KEY", "EXAMPLE_API_KEY"):
+    for name in (
+        "OPENAI_API_KEY",
+        "AZURE_OPENAI_API_KEY",
+        "LITELLM_API_KEY",
+        "TOGETHER_API_KEY",
+        "BFL_API_KEY",
+        "EXAMPLE_API_KEY",
+    ):
         monkeypatch.setenv(name, "a-key-for-the-page")
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     monkeypatch.chdir(tmp_path)
@@ -49,7 +66,12 @@ def test_the_table_of_statuses_is_the_one_in_use():
     rows = re.findall(r"^\| (\d{3}(?:, \d{3})*) \| `(\w+)` \|", PAGE, re.MULTILINE)
     told = {int(status): outcome for statuses, outcome in rows for status in statuses.split(", ")}
     assert told == dict(BY_STATUS)
-    assert (outcome_of(599), outcome_of(418), outcome_of(302), outcome_of(204)) == ("ambiguous", "bad_request", "bad_request", "malformed")
+    assert (outcome_of(599), outcome_of(418), outcome_of(302), outcome_of(204)) == (
+        "ambiguous",
+        "bad_request",
+        "bad_request",
+        "malformed",
+    )
 
 
 def test_every_option_and_every_recipe_is_on_the_page():

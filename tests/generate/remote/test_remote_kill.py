@@ -1,4 +1,6 @@
-"""A real process that asks a real server, killed at random moments: what is finished is never asked for again."""
+"""A real process that asks a real server, killed at random moments: what is finished is never asked
+for again.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,18 @@ COUNT, KILLS = 100, 5
 def start(place: Path, url: str, *more: str) -> subprocess.Popen[str]:
     command = [*EVALKIT, "generate", "--models", HTTP, "--prompts", "p.txt", "--out", "run"]
     command += ["--set", f"{HTTP}.url={url}", "--set", f"{HTTP}.price=0.01", *more]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "helpers"), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, cwd=place, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    environment = os.environ | {
+        "PYTHONPATH": str(Path(__file__).parents[2] / "helpers"),
+        "OMP_NUM_THREADS": "1",
+    }
+    return subprocess.Popen(
+        command,
+        cwd=place,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def wait_for(condition: object, process: subprocess.Popen[str], seconds: float = 60.0) -> None:
@@ -58,10 +70,15 @@ def test_killed_again_and_again_no_finished_image_is_paid_twice(place: Path) -> 
             asked = {int(call.prompt.split()[1]) for call in server.accepted[before:]}
             assert not asked & finished
             for record in run.records(HTTP):  # a row means that the file is whole
-                assert Image.open(run.image_path(HTTP, record)).tobytes() == picture(f"prompt {record.index}").tobytes()
+                assert (
+                    Image.open(run.image_path(HTTP, record)).tobytes()
+                    == picture(f"prompt {record.index}").tobytes()
+                )
             rows = [row["index"] for row in run.requests(HTTP) if row["status"] == "sent"]
             sent = Counter(rows)
-            assert all(sent[int(prompt.split()[1])] >= count for prompt, count in server.counts().items())  # the journal knows all
+            assert all(
+                sent[int(prompt.split()[1])] >= count for prompt, count in server.counts().items()
+            )  # the journal knows all
             in_flight.update(set(rows[journal:]) - {record.index for record in run.records(HTTP)})
         done = start(place, server.url)
         output, errors = done.communicate(timeout=60)
@@ -73,7 +90,9 @@ def test_killed_again_and_again_no_finished_image_is_paid_twice(place: Path) -> 
         accepted = counts[f"prompt {record.index}"]
         assert accepted <= 1 + in_flight[record.index]  # only what was in flight is repeated
         assert record.attempts >= accepted
-        assert record.possible_charges == record.attempts - 1  # and each request without an answer is known
+        assert (
+            record.possible_charges == record.attempts - 1
+        )  # and each request without an answer is known
         assert record.possible_cost == pytest.approx(0.01 * record.possible_charges)
     manifest = (run.image_folder(HTTP) / "manifest.0.jsonl").read_text().splitlines()
     assert len(manifest) == COUNT
@@ -91,7 +110,9 @@ def test_ctrl_c_waits_for_what_is_in_flight_and_says_how_to_go_on(place: Path) -
         assert "the same command goes on where this one stopped" in errors
         assert "Traceback" not in errors
         accepted = {int(call.prompt.split()[1]) for call in server.accepted}
-        assert {record.index for record in run.records(HTTP)} == accepted  # nothing that was paid for is lost
+        assert {
+            record.index for record in run.records(HTTP)
+        } == accepted  # nothing that was paid for is lost
         assert len(accepted) < COUNT
         server.latency = 0.0
         done = start(place, server.url)
@@ -136,7 +157,10 @@ def test_the_command_line_of_money(place: Path) -> None:
         process = start(place, server.url, "--max-cost", "0.2")
         output, errors = process.communicate(timeout=60)
         assert process.returncode == 3
-        assert f"error: {HTTP} stopped: the next image may cost $0.01, and $0.2 of --max-cost $0.2 is spent.\n" in errors
+        assert (
+            f"error: {HTTP} stopped: the next image may cost $0.01, and $0.2 of --max-cost $0.2 is spent.\n"
+            in errors
+        )
         assert "hint: Raise --max-cost and run the same command again" in errors
         assert len(server.accepted) == len(run.records(HTTP)) == 20
 

@@ -1,4 +1,6 @@
-"""Keys through a whole run: a service that repeats them in everything it says, and not one trace in files, output or tracebacks."""
+"""Keys through a whole run: a service that repeats them in everything it says, and not one trace in
+files, output or tracebacks.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,17 @@ def echoing(seen: Seen) -> bytes:
         "refused": answer(400, {"error": {"message": told, "code": "content_policy_violation"}}),
         "malformed": answer(200, told.encode(), "application/json"),
         "page": answer(200, told.encode(), f"text/html; x={given.split()[-1]}"),
-        "url": answer(200, {"data": [{"url": f"https://{given.split()[-1]}.example.com/{given.split()[-1]}", "b64_json": given}]}),
+        "url": answer(
+            200,
+            {
+                "data": [
+                    {
+                        "url": f"https://{given.split()[-1]}.example.com/{given.split()[-1]}",
+                        "b64_json": given,
+                    }
+                ]
+            },
+        ),
     }[what]
 
 
@@ -47,7 +59,9 @@ def evalkit(folder: Path, *arguments: str, key: str = KEY) -> subprocess.Complet
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
         environment.pop(name, None)
     command = [sys.executable, "-c", "from evalkit.cli.app import main; main()", *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+    )
 
 
 def traces(folder: Path, *outputs: str) -> list[str]:
@@ -55,8 +69,16 @@ def traces(folder: Path, *outputs: str) -> list[str]:
     pieces = [KEY[at : at + 12].lower() for at in range(len(KEY) - 11)]
     encoded = base64.b64encode(KEY.encode()).decode().rstrip("=")[:-2].lower()
     texts = {f"output {at}": output for at, output in enumerate(outputs)}
-    texts |= {str(path): path.read_bytes().decode("latin-1") for path in folder.rglob("*") if path.is_file()}
-    return [place for place, text in texts.items() if encoded in text.lower() or any(piece in text.lower() for piece in pieces)]
+    texts |= {
+        str(path): path.read_bytes().decode("latin-1")
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+    return [
+        place
+        for place, text in texts.items()
+        if encoded in text.lower() or any(piece in text.lower() for piece in pieces)
+    ]
 
 
 @pytest.mark.parametrize("kind", ["openai", "http-template"])
@@ -70,10 +92,37 @@ def test_a_key_that_the_service_repeats_is_found_nowhere(tmp_path, kind):
         else:
             label, options = "http-template:service.toml", [f"base_url={server.url}"]
         settings = [part for option in options for part in ("--set", f"{label}.{option}")]
-        command = ["run", "--encoders", "pixels"] if kind == "openai" else ["generate"]  # with a report, and without one
-        done = evalkit(tmp_path, "--debug", *command, "--models", label, "--prompts", "prompts.txt", "--out", "run", *settings)
-        stopped = evalkit(tmp_path, "--debug", "generate", "--models", label, "--prompts", "auth.txt", "--out", "stopped", *settings)
-        assert {seen.headers.get("authorization", seen.headers.get("x-api-key", ""))[-len(KEY) :] for seen in server.seen} == {KEY}
+        command = (
+            ["run", "--encoders", "pixels"] if kind == "openai" else ["generate"]
+        )  # with a report, and without one
+        done = evalkit(
+            tmp_path,
+            "--debug",
+            *command,
+            "--models",
+            label,
+            "--prompts",
+            "prompts.txt",
+            "--out",
+            "run",
+            *settings,
+        )
+        stopped = evalkit(
+            tmp_path,
+            "--debug",
+            "generate",
+            "--models",
+            label,
+            "--prompts",
+            "auth.txt",
+            "--out",
+            "stopped",
+            *settings,
+        )
+        assert {
+            seen.headers.get("authorization", seen.headers.get("x-api-key", ""))[-len(KEY) :]
+            for seen in server.seen
+        } == {KEY}
     assert done.returncode == 0, done.stderr
     manifest = "".join(path.read_text() for path in tmp_path.glob("run/images/*/manifest.*.jsonl"))
     assert manifest.count("[key]") >= 3  # what it said is recorded, without the key
@@ -89,9 +138,24 @@ def test_a_key_that_the_service_repeats_is_found_nowhere(tmp_path, kind):
 def test_a_key_that_cannot_be_used_is_named_by_its_variable_before_anything_is_sent(tmp_path, key):
     (tmp_path / "prompts.txt").write_text("ok\n")
     with serving(echoing) as server:
-        settings = ("--set", f"openai:m.base_url={server.url}", "--set", "openai:m.api_key_env=CANARY_KEY")
+        settings = (
+            "--set",
+            f"openai:m.base_url={server.url}",
+            "--set",
+            "openai:m.api_key_env=CANARY_KEY",
+        )
         result = evalkit(
-            tmp_path, "--debug", "generate", "--models", "openai:m", "--prompts", "prompts.txt", "--out", "run", *settings, key=key
+            tmp_path,
+            "--debug",
+            "generate",
+            "--models",
+            "openai:m",
+            "--prompts",
+            "prompts.txt",
+            "--out",
+            "run",
+            *settings,
+            key=key,
         )
     assert result.returncode != 0
     assert "CANARY_KEY" in result.stderr

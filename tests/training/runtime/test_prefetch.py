@@ -17,7 +17,11 @@ def test_batches_come_in_the_order_of_their_steps():
         return examples.pictures([step, step + 1]), [step]
 
     here, there = (list(ahead(prepare, range(3, 17), count)) for count in (0, 2))
-    assert [numbers for _, numbers in there] == [[step] for step in range(3, 17)] == [numbers for _, numbers in here]
+    assert (
+        [numbers for _, numbers in there]
+        == [[step] for step in range(3, 17)]
+        == [numbers for _, numbers in here]
+    )
     assert all(torch.equal(one, other) for (one, _), (other, _) in zip(here, there, strict=True))
 
 
@@ -37,10 +41,17 @@ def test_an_error_of_another_process_arrives():
         next(ahead(prepare, range(2), 1))
 
 
-def test_a_processor_prepares_its_own_batches_and_an_accelerator_shares_its_helpers(monkeypatch: pytest.MonkeyPatch):
+def test_a_processor_prepares_its_own_batches_and_an_accelerator_shares_its_helpers(
+    monkeypatch: pytest.MonkeyPatch,
+):
     monkeypatch.setattr(module.sys, "platform", "linux")
     monkeypatch.setattr(module.os, "sched_getaffinity", lambda process: range(16), raising=False)
-    assert (helpers("cpu"), helpers("cuda"), helpers("cuda:1", 4), helpers("cuda", 16)) == (0, 8, 3, 0)
+    assert (helpers("cpu"), helpers("cuda"), helpers("cuda:1", 4), helpers("cuda", 16)) == (
+        0,
+        8,
+        3,
+        0,
+    )
     monkeypatch.setattr(module.sys, "platform", "win32")
     assert helpers("cuda") == 0
 
@@ -49,5 +60,7 @@ def test_a_dalle_learns_the_same_with_helpers(tmp_path: Path, monkeypatch: pytes
     for name, count in (("alone", 0), ("helped", 2)):
         monkeypatch.setattr(module, "helpers", lambda device, processes, count=count: count)
         small_dalle(settings(tmp_path / name, "dalle", 3), judge=JUDGE)
-    one, two = ((tmp_path / name / "dalle.safetensors").read_bytes() for name in ("alone", "helped"))
+    one, two = (
+        (tmp_path / name / "dalle.safetensors").read_bytes() for name in ("alone", "helped")
+    )
     assert one == two

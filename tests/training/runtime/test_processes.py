@@ -1,4 +1,6 @@
-"""Two processes that share every batch learn what one process learns; and so does one that takes it in parts."""
+"""Two processes that share every batch learn what one process learns; and so does one that takes it
+in parts.
+"""
 
 import csv
 import os
@@ -42,11 +44,27 @@ MODELS = ("dalle", "image-tokenizer", "coach", "mini-clip", "gan", "gan-loose")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("distributed")
     (folder / "script.py").write_text(SCRIPT)
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "helpers"), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {
+        "PYTHONPATH": str(Path(__file__).parents[2] / "helpers"),
+        "OMP_NUM_THREADS": "1",
+    }
     environment.pop("WORLD_SIZE", None)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
     for name, command in (("one", [sys.executable]), ("two", launch)):
-        done = subprocess.run([*command, folder / "script.py", folder / name], env=environment, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(
+            [*command, folder / "script.py", folder / name],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
         assert done.returncode == 0, done.stderr
     return folder
 
@@ -59,7 +77,11 @@ def test_two_processes_learn_what_one_learns(runs: Path, model: str) -> None:
     for name, value in one.items():
         if value.is_floating_point():
             away = (value.float() - two[name].float()).abs()
-            if model == "gan":  # Adam without momentum makes steps of one size, 8e-4, even of the few gradients that are mere rounding
+            if (
+                model == "gan"
+                # Adam without momentum makes steps of one size, 8e-4, even of the few gradients that
+                # are mere rounding
+            ):
                 assert away.mean() < 2e-4, name
             else:
                 assert (away <= 1e-4 + 1e-3 * value.float().abs()).all(), name
@@ -71,12 +93,18 @@ def _numbers(curve: Path) -> dict[str, float]:
     """The last row, without what is measured by the clock."""
     with curve.open(newline="") as file:
         row = list(csv.DictReader(file))[-1]
-    return {name: float(value) for name, value in row.items() if name not in ("seconds", "images_per_second", "memory_gb")}
+    return {
+        name: float(value)
+        for name, value in row.items()
+        if name not in ("seconds", "images_per_second", "memory_gb")
+    }
 
 
 @pytest.mark.slow
 def test_only_the_first_process_writes(runs: Path) -> None:
-    assert sorted(path.name for path in (runs / "two").iterdir()) == sorted(path.name for path in (runs / "one").iterdir())
+    assert sorted(path.name for path in (runs / "two").iterdir()) == sorted(
+        path.name for path in (runs / "one").iterdir()
+    )
     assert (runs / "two" / "dalle.csv").read_text().count("\n") == 2
 
 
@@ -84,7 +112,10 @@ def test_a_batch_in_parts_learns_what_the_whole_learns(tmp_path: Path) -> None:
     small_dalle(settings(tmp_path / "whole", "dalle", 3), judge=None)
     small_dalle(settings(tmp_path / "parts", "dalle", 3, accumulate=4), judge=None)
     whole, parts = (load_file(tmp_path / name / "dalle.safetensors") for name in ("whole", "parts"))
-    assert all(torch.allclose(value.float(), parts[name].float(), rtol=2e-2, atol=2e-3) for name, value in whole.items())
+    assert all(
+        torch.allclose(value.float(), parts[name].float(), rtol=2e-2, atol=2e-3)
+        for name, value in whole.items()
+    )
 
 
 def test_shares_are_whole_and_disjoint() -> None:
@@ -95,7 +126,9 @@ def test_shares_are_whole_and_disjoint() -> None:
 def test_normalisation_of_one_process_is_that_of_torch() -> None:
     """The layer that counts all processes, alone in a group of one, beside torch's."""
     torch.manual_seed(0)
-    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    torch.distributed.init_process_group(
+        "gloo", store=torch.distributed.HashStore(), rank=0, world_size=1
+    )
     try:
         ours, theirs = TogetherNorm(3), torch.nn.BatchNorm2d(3)
         for _ in range(3):
@@ -118,8 +151,18 @@ def test_normalisation_of_one_process_is_that_of_torch() -> None:
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_mixed_precision_learns_like_fp32(tmp_path: Path, precision: str) -> None:
     train_classifier(settings(tmp_path / "fp32", "coach", 4), world(), ClassifierOptions(width=8))
-    train_classifier(settings(tmp_path / precision, "coach", 4, precision=precision), world(), ClassifierOptions(width=8))
+    train_classifier(
+        settings(tmp_path / precision, "coach", 4, precision=precision),
+        world(),
+        ClassifierOptions(width=8),
+    )
     full, mixed = (load_file(tmp_path / name / "coach.safetensors") for name in ("fp32", precision))
-    difference = max(float((full[name].float() - mixed[name].float()).abs().max()) for name in full if full[name].is_floating_point())
-    moved = max(float(value.float().abs().max()) for value in full.values() if value.is_floating_point())
+    difference = max(
+        float((full[name].float() - mixed[name].float()).abs().max())
+        for name in full
+        if full[name].is_floating_point()
+    )
+    moved = max(
+        float(value.float().abs().max()) for value in full.values() if value.is_floating_point()
+    )
     assert 0 < difference < 0.2 * moved
