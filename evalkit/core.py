@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
-if (
-    TYPE_CHECKING
-):  # the types are needed by readers and checkers only; `evalkit --help` must not import torch
+if TYPE_CHECKING:  # for type checkers only: `evalkit --help` must not import torch
     from PIL.Image import Image
     from torch import Tensor
 
 Better = Literal["lower", "higher"]
-EncoderKind = Literal[
-    "inception", "clip", "clip-large", "dinov2", "lpips"
-]  # what a metric is defined on; see encoders/select.py
+# What a metric is defined on; encoders/select.py names the encoders of each kind.
+EncoderKind = Literal["inception", "clip", "clip-large", "dinov2", "lpips"]
+Verdict = Literal["a better", "b better", "no significant difference", "not tested"]
 Status = Literal[
     "ok",
     "refused_input",
@@ -31,8 +31,7 @@ Status = Literal[
 
 
 class EvalkitError(Exception):
-    """A mistake that the user can mend: what was found, what was expected, and the next thing to
-    do.
+    """An error that the user can correct, with what was found, what was expected, what to do.
 
     Args:
         message: one sentence, what was found and what was expected.
@@ -51,9 +50,7 @@ class EvalkitError(Exception):
 
 @dataclass(frozen=True)
 class Prompt:
-    """One line of the prompt list. `id` is unique in the run; `group` is free ("colour", "count",
-    ...).
-    """
+    """One line of the prompt list; `id` is unique in the run, `group` is free text."""
 
     id: str
     text: str
@@ -62,35 +59,29 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Request:
-    """One image to be made: the prompt, its place in the list, the number of the sample and the
-    seed that follows from them.
-    """
+    """One image to generate."""
 
     prompt: Prompt
-    index: int
-    sample: int
-    seed: int
+    index: int  # of the prompt in the list
+    sample: int  # of the prompt, from 0
+    seed: int  # derived from run seed, prompt id and sample
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """What a generator returns in place of an image that it did not make: data, to be counted,
-    never an exception.
-    """
+    """What a generator returns in place of an image; it is counted, never raised."""
 
     status: Status
     detail: str = ""
 
 
 class Generator(Protocol):
-    """Text to image. Image i depends on prompts[i] and seeds[i] only: not on the batch, the order
-    or the process.
+    """Text to image. Image i depends on prompts[i] and seeds[i] only, not on batch or order.
 
-    A note on an image (a truncated prompt, a composited background) goes into `image.info["note"]`
-    and from there into `Record.extra`. An attribute `fingerprint: str` (a hash of the weights) lets
-    a resumed run notice other weights, a method `peak_memory() -> int` (bytes) goes into
-    `Record.memory`, of an attribute `at_once: int` it is asked for as many images in a call where
-    the batch size is less, and an attribute `unmatched: str` into a file of that name.
+    A note on an image (a truncated prompt, a composited background) in `image.info["note"]` is kept
+    in `Record.extra`. Optional attributes: `fingerprint: str`, a hash of the weights, by which a
+    resumed run detects other weights; `peak_memory() -> int` in bytes, kept in `Record.memory`;
+    `at_once: int`, the smallest batch size; `unmatched: str`, written to a file of that name.
     """
 
     def __call__(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image | Refusal]: ...
@@ -98,59 +89,55 @@ class Generator(Protocol):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a service made of one request: an image, or the reason why there is none."""
+    """The answer of a service to one request: an image, or the reason why there is none."""
 
     status: Status
-    image: Image | None = None  # RGB, checked; there exactly where the status is "ok"
-    detail: str = ""  # one sentence; never a key, never a header
+    image: Image | None = None  # RGB, checked; set if and only if the status is "ok"
+    detail: str = ""  # one sentence, without keys and headers
     retry_after: float | None = None  # seconds that the service asked to wait
-    cost: float | None = None  # US dollars, as reported or from the price; None where nobody knows
+    cost: float | None = None  # US dollars, as reported or from the price; None if unknown
     note: str = ""  # on the image: alpha composited, prompt revised
 
 
 class Service(Protocol):
-    """A generator behind a network: one request at a time, called from many threads.
+    """A generator behind a network: one request per call, called from many threads.
 
-    It sends once and never tries again by itself: retries, waiting, money and order are the
-    business of generate/remote. The fingerprint holds all that an answer depends on: provider,
-    base_url, model, parameters, version of the adapter.
+    It sends once and never retries: generate/remote decides on retries, waiting, cost and order.
+    The fingerprint holds everything that an answer depends on: provider, base_url, model,
+    parameters, version of the adapter.
     """
 
     fingerprint: str
-    price: (
-        float | None
-    )  # US dollars per image, an upper bound to reserve before sending; None where it is not known
+    price: float | None  # US dollars per image, an upper bound; None if unknown
 
     def request(self, prompt: str, seed: int, sample: int) -> Answer: ...
 
 
 def is_service(generator: object) -> bool:
-    """Whether images come by requests (Service) rather than in batches (Generator)."""
+    """Whether it answers single requests (Service) and not batches (Generator)."""
     return hasattr(generator, "request")
 
 
 class Encoder(Protocol):
     """Image to features. The fingerprint is a hash of the weights and the preprocessing version.
 
-    An attribute `kind: EncoderKind`, or a tuple of several, says which metrics it serves; without
-    one, an encoder that reads text serves "clip" and another one "inception". With `grouped = True`
-    it is called with all images of one prompt at a time.
+    An attribute `kind: EncoderKind`, or a tuple of several, names the metrics that it serves. The
+    default is "clip" for an encoder that reads text and "inception" for any other. With
+    `grouped = True` it is called with all images of one prompt at a time.
     """
 
     name: str
     fingerprint: str
 
-    def prepare(
-        self, image: Image
-    ) -> Tensor: ...  # any RGB image -> [3, H, W], of a fixed dtype; runs in loader workers
+    # Any RGB image -> [3, H, W] of a fixed dtype; runs in loader threads.
+    def prepare(self, image: Image) -> Tensor: ...
 
-    def __call__(
-        self, images: Tensor
-    ) -> dict[str, Tensor]: ...  # [N, 3, H, W] as prepared -> {"pool": float32 [N, D], ...}
+    # [N, 3, H, W] as prepared -> {"pool": float32 [N, D], ...}
+    def __call__(self, images: Tensor) -> dict[str, Tensor]: ...
 
 
 class TextEncoder(Encoder, Protocol):
-    """An encoder whose "pool" features of images and whose features of texts live in one space."""
+    """An encoder whose "pool" features of images and whose text features share one space."""
 
     def text(self, prompts: Sequence[str]) -> Tensor: ...  # float32 [N, D]
 
@@ -163,52 +150,183 @@ class Moments(NamedTuple):
     count: int  # pyright: ignore[reportIncompatibleMethodOverride]
 
 
+REQUESTS = ("fake", "real", "text", "fake_moments", "real_moments")  # what a metric may ask for
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How a number of metrics.json is read, whatever it was computed from.
+
+    Metrics of images, counts from the manifests and human ratings all describe themselves in this
+    way. The report, the documentation and the gate read these fields and know no name.
+    """
+
+    name: str
+    better: Better
+    title: str = ""  # as people write it: "FID"; from the name if empty
+    meaning: str = ""  # one sentence
+    paper: str = ""  # the address of the paper that defines it
+    range: tuple[float, float] = (-math.inf, math.inf)  # the values that are possible
+    depends_on_count: bool = False  # its expected value changes with the number of images
+    from_zero: bool = False  # charts draw its axis from zero
+    from_records: bool = False  # computed from manifests (refusals, time, cost), not from images
+
+    def __post_init__(self) -> None:
+        if not self.title:
+            object.__setattr__(self, "title", self.name.replace("_", " ").capitalize())
+
+
 @dataclass(frozen=True)
 class Metric:
-    """One line of the metric table.
+    """One metric: a pure function and everything that is stated about it.
 
-    `compute` is a pure function with keyword-only parameters. The required ones are its request,
-    from the closed set `fake, real, text, fake_moments, real_moments`; those with defaults are its
-    options. It returns a tensor of shape `[]` (a property of the set) or `[N]` (one value per
-    image).
+    The required keyword-only parameters of `compute` are its request, from the closed set
+    `REQUESTS`; those with defaults are its options. It returns float64 of shape `[]` (a property of
+    the set) or `[N]` (one value per image). The interval follows: per-image values are
+    bootstrapped over prompts, values that are all 0 or 1 are a rate (Wilson), and for a property of
+    the set a jackknife leaves out groups of prompts. The optional functions refine this:
+
+    Args:
+        leave_out: a quick form of "the metric without each group of images": the request of
+            `compute` and `groups` (int [N], 0 .. G - 1) to float64 [G]. Without it the metric is
+            computed again for each group.
+        approximation: `(*, fake: int, dimension: int) -> str`, how `leave_out` approximates its
+            values for this many images; "" where it is exact.
+        describe: `(*, fake: int, real: int) -> str`, what was computed from this many generated
+            images and stored reference features; it goes into the row's note.
+        baseline: `(*, real: Tensor, real_moments: Moments, count: int) -> float | None`, the
+            finite-sample baseline: the value that `count` real images would have.
     """
 
     name: str
     compute: Callable[..., Tensor]
-    feature: (
-        str  # the key of the encoder's output that the metric reads: "pool", "logits", "spatial"
-    )
+    feature: str  # the key of the encoder's output that is read: "pool", "logits", "spatial"
     encoder: EncoderKind  # the kind of encoder that the metric is defined on
     better: Better
-    paper: str
-    prefix: str = ""  # put before every prompt whose features are asked for as `text`
+    paper: str = ""
+    prefix: str = ""  # put before every prompt whose features are requested as `text`
+    _: KW_ONLY
+    title: str = ""
+    meaning: str = ""
+    range: tuple[float, float] = (-math.inf, math.inf)  # values and interval ends stay inside
+    leave_out: Callable[..., Tensor] | None = None
+    approximation: Callable[..., str] | None = None
+    describe: Callable[..., str] | None = None
+    baseline: Callable[..., float | None] | None = None
+    depends_on_count: bool = False
+    from_zero: bool = False
+
+    @property
+    def measure(self) -> Measure:
+        """What is stated about the metric's values."""
+        return Measure(
+            self.name, self.better, self.title, self.meaning, self.paper, self.range,
+            depends_on_count=self.depends_on_count, from_zero=self.from_zero,
+        )  # fmt: skip
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The required parameters of `compute`. Raises EvalkitError for one outside `REQUESTS`."""
+        parameters = inspect.signature(self.compute).parameters.values()
+        required = tuple(item.name for item in parameters if item.default is item.empty)
+        wrong = [name for name in required if name not in REQUESTS]
+        if wrong or not {"fake", "fake_moments"} & set(required):
+            raise EvalkitError(
+                f"The metric {self.name!r} requests {', '.join(required) or 'nothing'}; expected"
+                f" {', '.join(REQUESTS)}, with fake or fake_moments among them.",
+                "Give the other parameters of its function a default.",
+            )
+        return required
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The parameters of `compute` that have defaults, with these."""
+        parameters = inspect.signature(self.compute).parameters.values()
+        return {item.name: item.default for item in parameters if item.default is not item.empty}
+
+    @property
+    def compares(self) -> bool:
+        """Whether it compares with a reference."""
+        return not {"real", "real_moments"}.isdisjoint(self.needs)
 
 
 @dataclass(frozen=True)
 class MetricRow:
-    """One row of metrics.json. A number without its encoder, reference and count does not exist."""
+    """One row of metrics.json: no number without its encoder, reference and count."""
 
     model: str
     metric: str
     encoder: str
     reference: str
-    value: float | None  # None = not measured; then `note` says why
-    low: float | None
+    value: float | None  # None: not measured, and `note` gives the reason
+    low: float | None  # the 95% interval
     high: float | None
-    count: int
+    count: int  # images measured
     requested: int
     better: Better
-    interval: str = ""  # how low and high were found
-    note: str = ""  # the reason of a missing value, or the small-sample bias
-    on: Literal["answered", "common"] = (
-        "answered"  # the images that this model made, or those that all models of the run made
-    )
+    interval: str = ""  # the method behind low and high, or why there is no interval
+    note: str = ""  # why there is no value, or what was computed
+    on: Literal["answered", "common"] = "answered"  # this model's images, or those of all models
+    baseline: float | None = None  # the value of as many real images (finite-sample baseline)
+    caution: str = ""  # what limits the value's meaning; shown beside it
+
+
+@dataclass(frozen=True)
+class ComparisonRow:
+    """One row of comparisons.json: two models on one metric, on the images that both made.
+
+    `low` and `high` are the plain 95% interval of the difference. The adjusted interval belongs to
+    the verdict: its level is corrected as the p-value is, so it excludes zero exactly where the
+    difference is statistically significant (Holm, 5%).
+    """
+
+    metric: str
+    encoder: str
+    reference: str
+    better: Better
+    model_a: str
+    model_b: str
+    value_a: float
+    value_b: float
+    difference: float  # a - b
+    low: float | None
+    high: float | None
+    p: float | None  # two-sided, not corrected; None: not tested, and `method` gives the reason
+    low_adjusted: float | None
+    high_adjusted: float | None
+    p_adjusted: float | None  # corrected for all comparisons of the file (Holm)
+    verdict: Verdict
+    prompts: int
+    images: int
+    additional_prompts: int | None  # for significance if the difference stays; None if not needed
+    method: str
+
+    @property
+    def winner(self) -> str:
+        """The significantly better model; "" if there is none."""
+        return {"a better": self.model_a, "b better": self.model_b}.get(self.verdict, "")
+
+    @property
+    def loser(self) -> str:
+        """The significantly worse model; "" if there is none."""
+        return {"a better": self.model_b, "b better": self.model_a}.get(self.verdict, "")
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """comparisons.json: all comparisons of a run, corrected together."""
+
+    statement: str  # how the table was made, in words
+    level: float  # of all intervals: 0.95
+    family: int  # how many p-values were corrected together
+    rows: tuple[ComparisonRow, ...]
 
 
 @dataclass(frozen=True)
 class Record:
-    """One row of a manifest: the outcome of one requested image. A row with status "ok" means that
-    the file is whole.
+    """One row of a manifest: the outcome of one requested image.
+
+    A row with status "ok" is written after its file, so the file is complete.
     """
 
     prompt: str  # Prompt.id
@@ -218,21 +336,11 @@ class Record:
     status: Status
     file: str = ""  # relative to images/<model>/, empty unless status is "ok"
     sha256: str = ""  # of the file
-    # from request to answer, or this image's share of its batch; 0 where it was not made here
-    seconds: float = 0.0
+    seconds: float = 0.0  # from request to answer, or a share of the batch; 0 for ready images
     detail: str = ""  # why a request was refused or failed
     extra: str = ""  # a note on the image, such as a truncated prompt
-    # requests sent to a service for this image, in all processes; 0 for a model that runs here
-    attempts: int = 0
-    cost: float | None = (
-        # US dollars that the service charged; None where nobody knows, and for a model that runs
-        # here
-        None
-    )
-    possible_charges: int = (
-        0  # requests whose answer never came or could not be read: each may have been charged
-    )
-    possible_cost: float | None = 0.0  # US dollars for these; None where the price is not known
-    # bytes: the most that the model took up to this image, as its `peak_memory()` says; 0 where
-    # nobody knows
-    memory: int = 0
+    attempts: int = 0  # requests sent to a service, in all processes; 0 for a local model
+    cost: float | None = None  # US dollars charged; None if unknown, and for a local model
+    possible_charges: int = 0  # requests without a readable answer: each may have been charged
+    possible_cost: float | None = 0.0  # US dollars for these; None if the price is unknown
+    memory: int = 0  # bytes, the maximum up to this image; 0 if unknown

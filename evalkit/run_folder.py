@@ -9,17 +9,21 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from evalkit.core import EvalkitError, MetricRow, Prompt, Record
+from evalkit.core import ComparisonRow, Comparisons, EvalkitError, MetricRow, Prompt, Record
 from evalkit.files import append_lines, fsync_folder, read_lines, write_atomically
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None
+
+SCHEMA = 1  # version of metrics.json and comparisons.json
+Row = TypeVar("Row")
 
 
 def folder_name(label: str) -> str:
@@ -36,8 +40,7 @@ class Run:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
 
-    # --- names
-    # ---------------------------------------------------------------------------------------------------
+    # --- names --------------------------------------------------------------------------------
     @property
     def config_path(self) -> Path:
         return self.path / "run.toml"
@@ -79,8 +82,7 @@ class Run:
     def features_path(self, model: str, encoder: str) -> Path:
         return self.path / "features" / folder_name(model) / f"{encoder}.npz"
 
-    # --- prompts
-    # -------------------------------------------------------------------------------------------------
+    # --- prompts ------------------------------------------------------------------------------
     def write_prompts(self, prompts: Sequence[Prompt]) -> None:
         lines = (json.dumps(dataclasses.asdict(prompt), ensure_ascii=False) for prompt in prompts)
         write_atomically(self.prompts_path, "".join(f"{line}\n" for line in lines))
@@ -97,8 +99,7 @@ class Run:
         )  # not splitlines: U+2028 in a prompt ends no line
         return [Prompt(**json.loads(line)) for line in lines if line]
 
-    # --- images and their manifests
-    # ------------------------------------------------------------------------------
+    # --- images and their manifests -----------------------------------------------------------
     def models(self) -> list[str]:
         """Labels of the models that have a manifest, in the order of run.toml's `models` where
         known.
@@ -191,23 +192,38 @@ class Run:
                     merged[(record.index, record.sample)] = record
         return [merged[key] for key in sorted(merged)]
 
-    # --- derived files
-    # -------------------------------------------------------------------------------------------
+    # --- derived files -------------------------------------------------------------------------
     def write_metrics(self, rows: Sequence[MetricRow]) -> None:
-        write_atomically(
-            self.metrics_path,
-            json.dumps([dataclasses.asdict(row) for row in rows], indent=1, ensure_ascii=False)
-            + "\n",
+        """metrics.json: see score/metrics.schema.json."""
+        self._write_json(
+            self.metrics_path, {"schema": SCHEMA, "rows": [asdict(row) for row in rows]}
         )
 
     def metrics(self) -> list[MetricRow]:
+        """The rows of metrics.json. Raises EvalkitError if there is none, or if it is damaged."""
         if not self.metrics_path.is_file():
             raise EvalkitError(
                 f"{self.path} has no metrics.json.", f"Make it with `evalkit score {self.path}`."
             )
-        return [
-            MetricRow(**row) for row in json.loads(self.metrics_path.read_text(encoding="utf-8"))
-        ]
+        return self._rows(self.metrics_path, MetricRow, self._read_json(self.metrics_path))
+
+    def write_comparisons(self, comparisons: Comparisons | None) -> None:
+        """comparisons.json: see score/comparisons.schema.json; None removes it."""
+        if comparisons is None:
+            self.comparisons_path.unlink(missing_ok=True)
+            return
+        self._write_json(self.comparisons_path, {"schema": SCHEMA, **asdict(comparisons)})
+
+    def comparisons(self) -> Comparisons | None:
+        """comparisons.json; None for one model. Raises EvalkitError if the file is damaged."""
+        if not self.comparisons_path.is_file():
+            return None
+        found = self._read_json(self.comparisons_path)
+        rows = tuple(self._rows(self.comparisons_path, ComparisonRow, found))
+        try:
+            return Comparisons(found["statement"], found["level"], found["family"], rows)
+        except KeyError as error:
+            raise self._damaged(self.comparisons_path) from error
 
     def write_scores(self, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """scores.csv: model,index,sample,metric,encoder,value; one row per image and metric."""
@@ -218,46 +234,44 @@ class Run:
         write_atomically(self.scores_path, text.getvalue())
 
     def scores(self) -> list[dict[str, str]]:
+        """The rows of scores.csv; [] if there is none."""
         if not self.scores_path.is_file():
             return []
         with self.scores_path.open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
 
     def write_firewall(self, findings: dict[str, Any]) -> None:
-        """firewall.json: by model, what is wrong with pictures or worth knowing, with their names."""
-        write_atomically(
-            self.firewall_path, json.dumps(findings, indent=1, ensure_ascii=False) + "\n"
-        )
-
-    def write_comparisons(self, comparisons: dict[str, Any]) -> None:
-        """comparisons.json: which differences between models are real, as `score/compare.py` found
-        them.
-        """
-        write_atomically(
-            self.comparisons_path, json.dumps(comparisons, indent=1, ensure_ascii=False) + "\n"
-        )
-
-    def comparisons(self) -> dict[str, Any]:
-        """What `write_comparisons` wrote; empty for a run that was scored before there were
-        comparisons.
-        """
-        return (
-            json.loads(self.comparisons_path.read_text(encoding="utf-8"))
-            if self.comparisons_path.is_file()
-            else {}
-        )
+        """The findings of image validation, by model."""
+        self._write_json(self.firewall_path, findings)
 
     def write_protocol(self, protocol: dict[str, Any]) -> None:
-        """protocol.json: everything that a number depends on (encoders and why, reference, counts,
-        seeds, versions).
-        """
-        write_atomically(
-            self.protocol_path, json.dumps(protocol, indent=1, ensure_ascii=False) + "\n"
-        )
+        """protocol.json: everything that a number depends on (see score/protocol.py)."""
+        self._write_json(self.protocol_path, protocol)
 
     def protocol(self) -> dict[str, Any]:
-        return (
-            json.loads(self.protocol_path.read_text(encoding="utf-8"))
-            if self.protocol_path.is_file()
-            else {}
+        """protocol.json; {} if there is none. Raises EvalkitError if the file is damaged."""
+        return self._read_json(self.protocol_path) if self.protocol_path.is_file() else {}
+
+    def _write_json(self, path: Path, content: dict[str, Any]) -> None:
+        write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+    def _read_json(self, path: Path) -> dict[str, Any]:
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise self._damaged(path) from error
+        if not isinstance(found, dict) or found.get("schema", SCHEMA) != SCHEMA:
+            raise self._damaged(path)
+        return found
+
+    def _rows(self, path: Path, kind: Callable[..., Row], found: Mapping[str, Any]) -> list[Row]:
+        try:
+            return [kind(**row) for row in found["rows"]]
+        except (KeyError, TypeError) as error:
+            raise self._damaged(path) from error
+
+    def _damaged(self, path: Path) -> EvalkitError:
+        return EvalkitError(
+            f"{path} is damaged, or was written by another version of evalkit.",
+            f"Write it again with `evalkit score {self.path}`.",
         )

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evalkit.core import EvalkitError
+from evalkit.core import EvalkitError, Metric
 from evalkit.metrics.direction import unit_length
 from evalkit.metrics.numeric import checked, rows_per_block, same_dimension
 
@@ -84,3 +84,39 @@ def _pairs(fake: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
             f"{len(fake)} images and {len(text)} prompts; expected one prompt per image"
         )
     return fake, text
+
+
+CLIP_SCORE = Metric(
+    "clip_score",
+    clip_score,
+    "pool",
+    "clip",
+    "higher",
+    "https://arxiv.org/abs/2104.08718",
+    title="CLIP score",
+    meaning="How well each image agrees with its own prompt.",
+    range=(-100.0, 100.0),
+)
+CLIP_SCORE_PAPER = Metric(
+    "clip_score_paper",
+    clip_score_paper,
+    "pool",
+    "clip",
+    "higher",
+    "https://arxiv.org/abs/2104.08718",
+    PREFIX,
+    title="CLIP score, paper form",
+    meaning="CLIP score with the prefix, the factor 2.5 and the cut-off at 0 of the paper.",
+    range=(0.0, WEIGHT),
+)
+RETRIEVAL_PRECISION = Metric(
+    "retrieval_precision",
+    retrieval_precision,
+    "pool",
+    "clip",
+    "higher",
+    "https://openreview.net/forum?id=bKBhQhPeKaF",
+    meaning="Share of images that fit their own prompt better than 99 others.",
+    range=(0.0, 1.0),
+    describe=describe_retrieval,
+)

@@ -7,9 +7,12 @@ Some copies of the authors' code leave the factor of 1,000 out.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
+from evalkit.core import Metric
 from evalkit.metrics.direction import unit_length
 from evalkit.metrics.numeric import rows_per_block, same_dimension
 
@@ -69,3 +72,19 @@ def _sums(x: Tensor, y: Tensor, sigma: float) -> Tensor:
     return torch.cat(
         [_kernel(rows, y, sigma).sum(dim=1) for rows in x.split(rows_per_block(len(y)))]
     )
+
+
+CMMD = Metric(
+    "cmmd",
+    cmmd,
+    "pool",
+    "clip-large",
+    "lower",
+    "https://arxiv.org/abs/2401.09603",
+    title="CMMD",
+    meaning="Kernel distance to the reference images in the features of CLIP.",
+    range=(0.0, 2 * SCALE * (1 - math.exp(-2 / SIGMA**2))),
+    leave_out=cmmd_without,
+    describe=describe,
+    from_zero=True,
+)

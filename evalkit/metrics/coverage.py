@@ -13,6 +13,7 @@ import math
 import torch
 from torch import Tensor
 
+from evalkit.core import Metric
 from evalkit.metrics import manifold
 from evalkit.metrics.balls import balls_around, pairs_within
 from evalkit.metrics.neighbours import nearest
@@ -82,3 +83,32 @@ def describe_coverage(*, fake: int, real: int) -> str:
         return ""
     perfect = expected_coverage(fake=fake, real=real)
     return f"{describe_density(fake=fake, real=real)}; a perfect generator scores {perfect:.3f} at these counts"
+
+
+DENSITY = Metric(
+    "density",
+    density,
+    "pool",
+    "inception",
+    "higher",
+    "https://arxiv.org/abs/2002.09797",
+    meaning="How densely the generated images lie among the reference images.",
+    range=(0.0, math.inf),
+    describe=describe_density,
+    depends_on_count=True,
+    from_zero=True,
+)
+COVERAGE = Metric(
+    "coverage",
+    coverage,
+    "pool",
+    "inception",
+    "higher",
+    "https://arxiv.org/abs/2002.09797",
+    meaning="Share of reference images with a generated image nearby.",
+    range=(0.0, 1.0),
+    leave_out=coverage_without,
+    describe=describe_coverage,
+    depends_on_count=True,
+    from_zero=True,
+)

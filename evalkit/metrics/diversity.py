@@ -8,10 +8,12 @@ the cosine of features as the kernel K.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
-from evalkit.core import EvalkitError
+from evalkit.core import EvalkitError, Metric
 from evalkit.metrics.direction import unit_length
 from evalkit.metrics.numeric import at_least, checked
 
@@ -98,3 +100,30 @@ def _effective_number(normalised: Tensor) -> Tensor:
     """exp of the entropy of the eigenvalues of a symmetric matrix of trace 1."""
     eigenvalues = torch.linalg.eigvalsh((normalised + normalised.T) / 2).clamp_min(0)
     return (-torch.special.xlogy(eigenvalues, eigenvalues).sum()).exp()
+
+
+VENDI = Metric(
+    "vendi",
+    vendi,
+    "pool",
+    "inception",
+    "higher",
+    "https://arxiv.org/abs/2210.02410",
+    title="Vendi score",
+    meaning="Effective number of different images in the set; it grows with the count.",
+    range=(1.0, math.inf),
+    leave_out=vendi_without,
+    describe=describe_vendi,
+    depends_on_count=True,
+)
+LPIPS_DIVERSITY = Metric(
+    "lpips_diversity",
+    lpips_diversity,
+    "diversity",
+    "lpips",
+    "higher",
+    "https://arxiv.org/abs/1801.03924",
+    title="LPIPS diversity",
+    meaning="How much the images of one prompt differ from each other.",
+    range=(0.0, math.inf),
+)

@@ -9,10 +9,13 @@ fewer splits, and `describe` says how many.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from evalkit.core import Metric
 from evalkit.metrics.numeric import at_least, checked
 
 SPLITS = 10
@@ -123,3 +126,19 @@ def _scores(sums: Tensor, entropies: Tensor, counts: Tensor) -> Tensor:
     return (
         entropies[full] / counts[full] - torch.special.xlogy(marginal, marginal).sum(dim=1)
     ).exp()
+
+
+INCEPTION_SCORE = Metric(
+    "inception_score",
+    inception_score,
+    "logits",
+    "inception",
+    "higher",
+    "https://arxiv.org/abs/1606.03498",
+    title="Inception score",
+    meaning="Whether each image shows one clear class and all images together show many classes.",
+    range=(1.0, math.inf),
+    leave_out=inception_score_without,
+    describe=describe,
+    depends_on_count=True,
+)

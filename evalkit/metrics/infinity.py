@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evalkit.core import Moments
+from evalkit.core import Metric, Moments
 from evalkit.metrics import frechet
 from evalkit.metrics.numeric import at_least, same_dimension, valid
 from evalkit.metrics.remembered import remembered
@@ -147,3 +147,17 @@ class _End:
         self.merged = fresh if self.merged is None else frechet.merge_moments(self.merged, fresh)
         self.taken = count
         return frechet.frechet_distance(fake_moments=self.merged, real_moments=real_moments)
+
+
+FID_INFINITY = Metric(
+    "fid_infinity",
+    fid_infinity,
+    "pool",
+    "inception",
+    "lower",
+    "https://arxiv.org/abs/1911.07023",
+    title="FID∞",
+    meaning="FID extrapolated to infinite sample size, without most of the small-sample bias.",
+    leave_out=fid_infinity_without,
+    describe=describe,
+)

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from evalkit.core import Metric
 from evalkit.metrics.numeric import (
     at_least,
     cached_rows,
@@ -152,7 +153,7 @@ def kid_without(*, fake: Tensor, real: Tensor, groups: Tensor) -> Tensor:
     return _unbiased(within_fake, within_real, cross.sum() - cross, len(fake) - sizes, len(real))
 
 
-def how_without(*, fake: int) -> str:
+def how_without(*, fake: int, dimension: int = 0) -> str:
     """How `kid_without` finds its values for so many images; empty where it leaves the groups out
     one by one.
     """
@@ -286,3 +287,19 @@ def _shifted(x: Tensor, y: Tensor, shift_x: Tensor, shift_y: Tensor) -> Tensor:
 
 def _unbiased(xx: Tensor, yy: Tensor, xy: Tensor, n: int | Tensor, m: int | Tensor) -> Tensor:
     return xx / (n * (n - 1)) + yy / (m * (m - 1)) - 2 * xy / (n * m)
+
+
+KID = Metric(
+    "kid",
+    kid,
+    "pool",
+    "inception",
+    "lower",
+    "https://arxiv.org/abs/1801.01401",
+    title="KID",
+    meaning="Kernel distance to the reference images; unbiased, so it can be below zero.",
+    leave_out=kid_without,
+    approximation=how_without,
+    describe=describe,
+    from_zero=True,
+)

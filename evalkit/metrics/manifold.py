@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from evalkit.core import Metric
 from evalkit.metrics.balls import covered, in_each_others_balls, pairs_within
 from evalkit.metrics.neighbours import Nearest, kth_distance, nearest
 from evalkit.metrics.numeric import at_least, rows_per_block, valid_pair
@@ -116,3 +117,37 @@ def _deeper(points: Tensor, rows: Tensor, depth: int) -> Nearest:
     itself[last, -1] = True
     shape = (len(rows), found.index.shape[1] - 1)
     return Nearest(found.squared[~itself].view(shape), found.index[~itself].view(shape))
+
+
+def describe(*, fake: int, real: int) -> str:
+    """What was computed from this many images, for the note of a row."""
+    return f"k = {NEIGHBOURS}, {fake} images against {real} stored reference images"
+
+
+PRECISION = Metric(
+    "precision",
+    precision,
+    "pool",
+    "inception",
+    "higher",
+    "https://arxiv.org/abs/1904.06991",
+    meaning="Share of generated images that lie among the reference images (fidelity).",
+    range=(0.0, 1.0),
+    describe=describe,
+    depends_on_count=True,
+    from_zero=True,
+)
+RECALL = Metric(
+    "recall",
+    recall,
+    "pool",
+    "inception",
+    "higher",
+    "https://arxiv.org/abs/1904.06991",
+    meaning="Share of reference images that lie among the generated images (variety).",
+    range=(0.0, 1.0),
+    leave_out=recall_without,
+    describe=describe,
+    depends_on_count=True,
+    from_zero=True,
+)

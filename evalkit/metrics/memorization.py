@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from evalkit.core import Metric
 from evalkit.metrics import manifold
 from evalkit.metrics.balls import pairs_within
 from evalkit.metrics.neighbours import nearest
@@ -68,3 +69,27 @@ def describe_duplicates(*, fake: int, real: int = 0) -> str:
 def _reach(fake: Tensor, tolerance: float) -> Tensor:
     """The squared distance up to which another image is near-identical, float64 [N]."""
     return tolerance**2 * fake.double().square().sum(dim=1)
+
+
+MEMORIZATION = Metric(
+    "memorization",
+    memorization,
+    "pool",
+    "inception",
+    "lower",
+    "https://arxiv.org/abs/2102.08921",
+    meaning="Share of images that are no further from a reference image than its nearest neighbour"
+    " is; 0 is not expected of honest images.",
+    range=(0.0, 1.0),
+    describe=describe_memorization,
+)
+DUPLICATES = Metric(
+    "duplicates",
+    duplicates,
+    "pool",
+    "inception",
+    "lower",
+    meaning="Share of images with a near-identical image in the set.",
+    range=(0.0, 1.0),
+    describe=describe_duplicates,
+)

@@ -9,9 +9,12 @@ give the same figure. A shift of all features by mu adds 3 D mu^2.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
+from evalkit.core import Metric
 from evalkit.metrics.numeric import rows_per_block, valid_pair
 
 PROJECTIONS = 1000
@@ -98,3 +101,19 @@ def _matches(n: int, m: int) -> tuple[Tensor, Tensor, Tensor]:
         [torch.arange(n + 1) * m, torch.arange(m + 1) * n]
     ).unique()  # in units of 1 / (n m)
     return edges[:-1] // m, edges[:-1] // n, edges.diff().double() / (n * m)
+
+
+MIND = Metric(
+    "mind",
+    mind,
+    "pool",
+    "inception",
+    "lower",
+    "https://arxiv.org/abs/2605.06797",
+    title="MIND",
+    meaning="Wasserstein distance to the reference images along many random directions.",
+    range=(0.0, math.inf),
+    leave_out=mind_without,
+    describe=describe,
+    from_zero=True,
+)

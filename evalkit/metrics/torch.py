@@ -28,12 +28,12 @@ from torch import Tensor
 
 from evalkit.core import Encoder, EvalkitError, Metric, Moments, TextEncoder
 from evalkit.images import to_images
-from evalkit.metrics import CLIP_SCORE as _CLIP_SCORE
-from evalkit.metrics import FID as _FID
-from evalkit.metrics import INCEPTION_SCORE as _INCEPTION_SCORE
-from evalkit.metrics import KID as _KID
-from evalkit.metrics import PRECISION as _PRECISION
-from evalkit.metrics import RECALL as _RECALL
+from evalkit.metrics.alignment import CLIP_SCORE as _CLIP_SCORE
+from evalkit.metrics.frechet import FID as _FID
+from evalkit.metrics.inception_score import INCEPTION_SCORE as _INCEPTION_SCORE
+from evalkit.metrics.kernel import KID as _KID
+from evalkit.metrics.manifold import PRECISION as _PRECISION
+from evalkit.metrics.manifold import RECALL as _RECALL
 from evalkit.metrics import frechet
 from evalkit.metrics.numeric import at_least, same_dimension
 

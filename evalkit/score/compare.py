@@ -1,9 +1,8 @@
-"""Which differences between models are real: every pair of models on every metric, on what both of
-them drew.
+"""Which differences between models are statistically significant: every pair on every metric.
 
 Two models are compared under one protocol only (the same encoder and reference), and only on the
-images, prompt and sample, that both made; a prompt that one of them refused counts for neither. The
-p-values of the whole table are corrected together.
+images, by prompt and sample, that both made: a prompt that one of them refused counts for neither.
+The p-values of all comparisons are corrected together.
 """
 
 from __future__ import annotations
@@ -12,210 +11,197 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evalkit.core import EncoderKind, Metric
-from evalkit.score import measure
-from evalkit.score.evidence import part
-from evalkit.score.measure import Measurement
-from evalkit.statistics import intervals
-from evalkit.statistics import paired as comparison
+from evalkit.core import Better, ComparisonRow, Comparisons, EncoderKind, Metric, Verdict
+from evalkit.score.evidence import Evidence, part
+from evalkit.score.measure import Measurement, measure
+from evalkit.statistics import intervals, paired
+from evalkit.statistics.multiple import ALPHA, Corrected, holm, significant
 from evalkit.statistics.paired import Difference
 
-MOST_FOR_ALL_PAIRS = 8  # models; of more, each is compared with the best of the metric
+MOST_FOR_ALL_PAIRS = 8  # models; with more, each is compared with the best of the metric
 
 
 @dataclass(frozen=True)
 class Entrant:
-    """One model: what is at hand on it, and which images these are."""
+    """One model of the comparison."""
 
     model: str
-    evidence: Mapping[EncoderKind, measure.Evidence]
+    evidence: Mapping[EncoderKind, Evidence]
     images: Sequence[tuple[int, int]]  # (prompt index, sample) of every row of the evidence
-    measured: Mapping[str, Measurement] = field(
-        default_factory=dict
-    )  # by name: metrics that were measured on this very evidence
+    measured: Mapping[str, Measurement] = field(default_factory=dict)  # by metric, on all images
+
+
+class Pair(NamedTuple):
+    """Two models on one metric, measured on the images that both made."""
+
+    metric: Metric
+    a: Entrant
+    b: Entrant
+    value_a: float
+    value_b: float
+    difference: Difference
+    prompts: int
+    images: int
 
 
 Known = dict[tuple[Any, ...], Measurement]
 
 
-def compare(entrants: Sequence[Entrant], table: Sequence[Metric]) -> dict[str, Any]:
+def compare(entrants: Sequence[Entrant], metrics: Sequence[Metric]) -> Comparisons:
     """The content of comparisons.json.
 
     Args:
         entrants: the models, in the order of the report.
-        table: the metrics; those that cannot be measured for both models of a pair give no row.
-
-    Returns:
-        `statement` (how the table was made, in words), `level`, `family` (p-values corrected
-        together) and `rows`: metric, encoder, reference, better, model_a, model_b, value_a,
-        value_b, difference (a less b), low, high, p, p_holm, prompts, images, verdict ("a better",
-        "b better", "not told apart"), needed (prompts at which the difference would be told apart,
-        or null), method.
+        metrics: those that cannot be measured for both models of a pair give no row.
     """
     known: Known = {}
-    rows: list[dict[str, Any]] = []
-    found: list[Difference] = []
-    for metric in table:
+    found: list[Pair] = []
+    for metric in metrics:
         able = [entrant for entrant in entrants if metric.encoder in entrant.evidence]
         for a, b in _pairs(metric, able, known):
-            one, other = a.evidence[metric.encoder], b.evidence[metric.encoder]
-            if _protocol(one) != _protocol(other):
-                continue
-            theirs = set(b.images)
-            shared = [image for image in a.images if image in theirs]
-            if not shared:
-                continue
-            clusters = _clusters(a, metric, shared)
-            first, second = (
-                _figure(metric, entrant, shared, clusters, known) for entrant in (a, b)
-            )
-            if first.value is None or second.value is None:
-                continue
-            difference = _difference(first, second, clusters)
-            found.append(difference)
-            reference = (
-                one.reference.name
-                if one.reference and {"real", "real_moments"} & set(measure.requests(metric))
-                else ""
-            )
-            rows.append(
-                {
-                    "metric": metric.name,
-                    "encoder": one.encoder,
-                    "reference": reference,
-                    "better": metric.better,
-                    "model_a": a.model,
-                    "model_b": b.model,
-                    "value_a": first.value,
-                    "value_b": second.value,
-                    "difference": difference.value,
-                    "low": difference.low,
-                    "high": difference.high,
-                    "p": difference.p,
-                    "prompts": len(np.unique(clusters)),
-                    "images": len(shared),
-                    "method": difference.method,
-                }
-            )
-    corrected = comparison.holm([difference.p for difference in found])
-    for row, difference, p in zip(rows, found, corrected, strict=True):
-        row["p_holm"] = p
-        row["verdict"] = _verdict(row["better"], difference.value, p)
-        equal = math.isclose(
-            row["value_a"], row["value_b"], rel_tol=1e-6
-        )  # but for rounding: no number of prompts would help
-        row["needed"] = None if equal else comparison.needed(difference, row["prompts"], p)
-    family = sum(p is not None for p in corrected)
-    return {
-        "statement": _statement(len(entrants), family),
-        "level": 1 - comparison.ALPHA,
-        "family": family,
-        "rows": rows,
-    }
+            pair = _compared(metric, a, b, known)
+            if pair is not None:
+                found.append(pair)
+    corrected = holm([pair.difference.p for pair in found])
+    rows = tuple(_row(pair, one) for pair, one in zip(found, corrected, strict=True))
+    family = sum(one is not None for one in corrected)
+    return Comparisons(_statement(len(entrants), family), 1 - ALPHA, family, rows)
 
 
 def _pairs(metric: Metric, able: Sequence[Entrant], known: Known) -> list[tuple[Entrant, Entrant]]:
-    """All pairs of up to 8 models; of more, each against the best."""
+    """All pairs of up to 8 models; with more, each against the best."""
     if len(able) <= MOST_FOR_ALL_PAIRS:
         return list(itertools.combinations(able, 2))
-    figures = [
-        _figure(
-            metric, entrant, list(entrant.images), entrant.evidence[metric.encoder].clusters, known
-        )
-        for entrant in able
+    values = [
+        _measured(metric, one, list(one.images), one.evidence[metric.encoder].clusters, known).value
+        for one in able
     ]
-    measured = [
-        (figure.value, place) for place, figure in enumerate(figures) if figure.value is not None
-    ]
+    measured = [(value, place) for place, value in enumerate(values) if value is not None]
     if not measured:
         return []
     best = able[(min if metric.better == "lower" else max)(measured)[1]]
     return [(best, entrant) for entrant in able if entrant is not best]
 
 
-def _protocol(evidence: measure.Evidence) -> tuple[str, str, str]:
-    reference = evidence.reference
-    return (
-        evidence.encoder,
-        reference.name if reference else "",
-        reference.image_hash if reference else "",
+def _compared(metric: Metric, a: Entrant, b: Entrant, known: Known) -> Pair | None:
+    """The two models on the images that both made; None where they cannot be compared."""
+    if _protocol(a.evidence[metric.encoder]) != _protocol(b.evidence[metric.encoder]):
+        return None
+    theirs = set(b.images)
+    shared = [image for image in a.images if image in theirs]
+    if not shared:
+        return None
+    clusters = _clusters(a, metric, shared)
+    first, second = (_measured(metric, one, shared, clusters, known) for one in (a, b))
+    if first.value is None or second.value is None:
+        return None
+    difference = _difference(first, second, clusters)
+    prompts = len(np.unique(clusters))
+    return Pair(metric, a, b, first.value, second.value, difference, prompts, len(shared))
+
+
+def _row(pair: Pair, corrected: Corrected | None) -> ComparisonRow:
+    metric, difference = pair.metric, pair.difference
+    evidence = pair.a.evidence[metric.encoder]
+    low, high = difference.interval()
+    adjusted = difference.interval(corrected.level) if corrected else (None, None)
+    more = paired.additional_prompts(difference, pair.prompts, corrected)
+    if math.isclose(pair.value_a, pair.value_b, rel_tol=1e-6):
+        more = None  # equal but for rounding: no number of prompts would help
+    return ComparisonRow(
+        metric=metric.name,
+        encoder=evidence.encoder,
+        reference=evidence.reference.name if evidence.reference and metric.compares else "",
+        better=metric.better,
+        model_a=pair.a.model,
+        model_b=pair.b.model,
+        value_a=pair.value_a,
+        value_b=pair.value_b,
+        difference=difference.value,
+        low=low,
+        high=high,
+        p=difference.p,
+        low_adjusted=adjusted[0],
+        high_adjusted=adjusted[1],
+        p_adjusted=corrected.p if corrected else None,
+        verdict=_verdict(metric.better, difference.value, corrected),
+        prompts=pair.prompts,
+        images=pair.images,
+        additional_prompts=more,
+        method=difference.method,
     )
 
 
-def _cut(entrant: Entrant, metric: Metric, shared: Sequence[tuple[int, int]]) -> measure.Evidence:
-    """The evidence on the shared images, in their order."""
-    if shared == list(entrant.images):
-        return entrant.evidence[metric.encoder]
-    place = {image: row for row, image in enumerate(entrant.images)}
-    return part(entrant.evidence[metric.encoder], [place[image] for image in shared])
+def _protocol(evidence: Evidence) -> tuple[str, str, str]:
+    reference = evidence.reference
+    if reference is None:
+        return evidence.encoder, "", ""
+    return evidence.encoder, reference.name, reference.image_hash
 
 
 def _clusters(
     entrant: Entrant, metric: Metric, shared: Sequence[tuple[int, int]]
 ) -> NDArray[np.int64]:
-    """The prompt of every shared image as 0 .. C - 1; equal for both models, since the images are."""
+    """The prompt of every shared image as 0 .. C - 1: the same for both models."""
     clusters = entrant.evidence[metric.encoder].clusters
     place = {image: row for row, image in enumerate(entrant.images)}
     return intervals.cluster_numbers([str(clusters[place[image]]) for image in shared])
 
 
-def _figure(
+def _measured(
     metric: Metric,
     entrant: Entrant,
     shared: Sequence[tuple[int, int]],
     clusters: NDArray[np.int64],
     known: Known,
 ) -> Measurement:
-    """The metric on the shared images, whose prompts are `clusters`. What was measured on just
-    these is taken as it is.
-    """
+    """The metric on the shared images, whose prompts are `clusters`; measured once."""
     key = (metric.name, entrant.model, tuple(shared))
     if key not in known:
-        evidence = _cut(entrant, metric, shared)
-        if (
-            metric.name in entrant.measured
-            and shared == list(entrant.images)
-            and np.array_equal(clusters, evidence.clusters)
-        ):
+        evidence, every = entrant.evidence[metric.encoder], shared == list(entrant.images)
+        if not every:
+            place = {image: row for row, image in enumerate(entrant.images)}
+            evidence = part(evidence, [place[image] for image in shared])
+        same = every and np.array_equal(clusters, evidence.clusters)
+        if same and metric.name in entrant.measured:
             known[key] = entrant.measured[metric.name]
         else:
-            known[key] = measure.measure(metric, replace(evidence, clusters=clusters))
+            known[key] = measure(metric, replace(evidence, clusters=clusters))
     return known[key]
 
 
 def _difference(first: Measurement, second: Measurement, clusters: NDArray[np.int64]) -> Difference:
-    """Of two figures that were measured on the same images."""
+    """The difference of two values that were measured on the same images."""
     assert first.value is not None
     assert second.value is not None
     if first.per_image is not None and second.per_image is not None:
-        return comparison.paired_means(first.per_image, second.per_image, clusters)
+        return paired.paired_means(first.per_image, second.per_image, clusters)
     groups = intervals.groups_of_clusters(clusters)
     if first.left_out is None or second.left_out is None or groups is None:
         missing = first if first.left_out is None else second
-        return Difference(first.value - second.value, None, None, None, 1, missing.interval.method)
-    return comparison.paired_sets(
-        first.value, second.value, first.left_out, second.left_out, groups
-    )
+        return Difference(first.value - second.value, None, 1, missing.interval.method)
+    return paired.paired_sets(first.value, second.value, first.left_out, second.left_out, groups)
 
 
-def _verdict(better: str, difference: float, p: float | None) -> str:
-    if p is None or p > comparison.ALPHA or difference == 0:
-        return "not told apart"
+def _verdict(better: Better, difference: float, corrected: Corrected | None) -> Verdict:
+    if corrected is None:
+        return "not tested"
+    if not significant(corrected.p) or difference == 0:
+        return "no significant difference"
     return "a better" if (difference < 0) == (better == "lower") else "b better"
 
 
 def _statement(models: int, family: int) -> str:
-    pairs = (
-        "every pair of models"
-        if models <= MOST_FOR_ALL_PAIRS
-        else "each model with the best of the metric"
-    )
+    pairs = "Every pair of models"
+    if models > MOST_FOR_ALL_PAIRS:
+        pairs = "Each model and the best model of the metric"
     return (
-        f"{pairs[0].upper()}{pairs[1:]} on every metric, paired by prompt, on the images that both made. The p-values are corrected "
-        f"together for all {family} comparisons of the table (Holm): the chance that any verdict in it is false is at most 5%."
+        f"{pairs} on every metric, paired by prompt, on the images that both made. The p-values of"
+        f" all {family} comparisons are corrected together (Holm): the probability that any verdict"
+        f" is a false positive is at most {ALPHA:.0%}."
     )

@@ -1,18 +1,18 @@
-"""What the metrics see of a run: features of its pictures and prompts beside the reference, by kind
-of encoder.
+"""What metrics are computed from: features of a model's images and prompts, and the reference.
 
-An encoder that serves two kinds (mini-clip stands in for both CLIPs) runs once; every prompt is
-read once for all models.
+There is one `Evidence` per model and kind of encoder. An encoder that serves two kinds (mini-clip
+stands in for both CLIPs) runs once, and every prompt is encoded once for all models.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from evalkit.core import Encoder, EncoderKind, Metric, TextEncoder
@@ -21,135 +21,127 @@ from evalkit.features.groups import group_features
 from evalkit.features.image_sets import ImageSet
 from evalkit.reference.files import Reference
 from evalkit.run_folder import Run
-from evalkit.score import measure
 from evalkit.statistics import intervals
 
-_TEXTS = "_prompts"  # the features of the prompts lie beside those of the models
+_TEXTS = "_prompts"  # the folder of the prompts' features, beside those of the models
 
-Texts = Mapping[str, Tensor]  # prompt with its prefix -> float32 [D]
+Texts = Mapping[str, Tensor]  # prefix + prompt -> float32 [D]
 
 
-class Bench(NamedTuple):
+@dataclass(frozen=True)
+class Evidence:
+    """Features of one model under one encoder; rows of `fake`, `texts`, `clusters` correspond."""
+
+    encoder: str
+    fake: dict[str, Tensor]  # "pool" and maybe "logits", float32 [N, D]
+    clusters: NDArray[np.int64]  # [N], the number of each image's prompt
+    texts: Mapping[str, Tensor]  # by prefix: features of prefix + prompt, float32 [N, D]
+    reference: Reference | None
+    no_text: str = "there are no prompts"  # the reason where texts is empty
+    no_reference: str = "there is no reference"  # the reason where reference is None
+
+
+class Setup(NamedTuple):
     """What all models of a run are measured with."""
 
     run: Run
-    table: Sequence[Metric]
-    chosen: Mapping[EncoderKind, Encoder]
+    metrics: Sequence[Metric]
+    encoders: Mapping[EncoderKind, Encoder]
     references: Mapping[EncoderKind, Reference]
-    no_reference: Mapping[EncoderKind, str]  # why, for the kinds without one
+    no_reference: Mapping[EncoderKind, str]  # the reason, for the kinds without one
     texts: Mapping[str, Texts]  # by name of the encoder
     batch_size: int
 
 
-def _as_text_encoder(encoder: Encoder) -> TextEncoder | None:
-    """The encoder itself where it reads text too."""
-    return encoder if hasattr(encoder, "text") else None  # pyright: ignore[reportReturnType]
-
-
-def read_texts(
-    run: Run, prompts: Sequence[str], table: Sequence[Metric], chosen: Mapping[EncoderKind, Encoder]
+def encode_prompts(
+    run: Run,
+    prompts: Sequence[str],
+    metrics: Sequence[Metric],
+    encoders: Mapping[EncoderKind, Encoder],
 ) -> dict[str, Texts]:
-    """Features of all prompts under every prefix that a metric puts before them."""
+    """Features of all prompts, with every prefix that a metric puts before them."""
     wanted: dict[str, tuple[TextEncoder, list[str]]] = {}
-    for metric in table:
-        encoder = chosen.get(metric.encoder)
-        if (
-            "text" in measure.requests(metric)
-            and encoder is not None
-            and (reader := _as_text_encoder(encoder)) is not None
-        ):
-            wanted.setdefault(encoder.name, (reader, []))[1].extend(
-                metric.prefix + prompt for prompt in prompts
-            )
+    for metric in metrics:
+        encoder = encoders.get(metric.encoder)
+        reader = _as_text_encoder(encoder) if encoder is not None else None
+        if "text" in metric.needs and reader is not None:
+            texts = wanted.setdefault(reader.name, (reader, []))[1]
+            texts.extend(metric.prefix + prompt for prompt in prompts)
     found: dict[str, Texts] = {}
     for name, (reader, texts) in wanted.items():
         unique = list(dict.fromkeys(texts))
         if unique:
-            found[name] = dict(
-                zip(
-                    unique,
-                    text_features(unique, reader, run.features_path(_TEXTS, name)),
-                    strict=True,
-                )
-            )
+            values = text_features(unique, reader, run.features_path(_TEXTS, name))
+            found[name] = dict(zip(unique, values, strict=True))
     return found
 
 
-def gather(images: ImageSet, bench: Bench) -> dict[EncoderKind, measure.Evidence]:
-    """The evidence on one model for every kind of encoder; none where it has no pictures."""
+def gather(images: ImageSet, setup: Setup) -> dict[EncoderKind, Evidence]:
+    """The evidence on one model for every kind of encoder; {} if it has no images."""
     features: dict[str, Features] = {}
-    evidence: dict[EncoderKind, measure.Evidence] = {}
-    labels = (
-        images.texts
-        if images.texts is not None
-        else [str(place) for place in range(len(images.files))]
-    )
-    for kind, encoder in bench.chosen.items() if images.files else ():
+    evidence: dict[EncoderKind, Evidence] = {}
+    labels = images.texts
+    if labels is None:
+        labels = [str(place) for place in range(len(images.files))]
+    for kind, encoder in setup.encoders.items() if images.files else ():
         if encoder.name not in features:
-            features[encoder.name] = _features(images, encoder, bench)
-        no_text = (
-            "a bare folder of pictures has no prompts"
-            if images.texts is None
-            else f"the encoder {encoder.name} reads no text"
-        )
-        evidence[kind] = measure.Evidence(
+            features[encoder.name] = _features(images, encoder, setup)
+        no_text = f"the encoder {encoder.name} does not read text"
+        if images.texts is None:
+            no_text = "a folder of images has no prompts"
+        evidence[kind] = Evidence(
             encoder.name,
             features[encoder.name].values,
             intervals.cluster_numbers(labels),
-            _texts(images, kind, encoder, bench),
-            bench.references.get(kind),
+            _texts(images, kind, encoder, setup),
+            setup.references.get(kind),
             no_text,
-            bench.no_reference.get(kind, ""),
+            setup.no_reference.get(kind, ""),
         )
     return evidence
 
 
-def part(evidence: measure.Evidence, places: Sequence[int]) -> measure.Evidence:
-    """The evidence on some of a model's pictures."""
+def part(evidence: Evidence, places: Sequence[int]) -> Evidence:
+    """The evidence on some of a model's images."""
     rows = torch.tensor(places, dtype=torch.long)
     fake, texts = (
         {name: values[rows] for name, values in table.items()}
         for table in (evidence.fake, evidence.texts)
     )
-    return replace(
-        evidence,
-        fake=fake,
-        texts=texts,
-        clusters=np.unique(evidence.clusters[rows.numpy()], return_inverse=True)[1],
-    )
+    clusters = np.unique(evidence.clusters[rows.numpy()], return_inverse=True)[1]
+    return replace(evidence, fake=fake, texts=texts, clusters=clusters)
 
 
-def _features(images: ImageSet, encoder: Encoder, bench: Bench) -> Features:
-    served = [kind for kind, other in bench.chosen.items() if other.name == encoder.name]
-    wanted = sorted({metric.feature for metric in bench.table if metric.encoder in served})
-    cache, label = (
-        bench.run.features_path(images.model, encoder.name),
-        f"{images.model}: {encoder.name}",
-    )
+def _as_text_encoder(encoder: Encoder) -> TextEncoder | None:
+    """The encoder itself if it reads text."""
+    return encoder if hasattr(encoder, "text") else None  # pyright: ignore[reportReturnType]
+
+
+def _features(images: ImageSet, encoder: Encoder, setup: Setup) -> Features:
+    served = [kind for kind, other in setup.encoders.items() if other.name == encoder.name]
+    wanted = sorted({metric.feature for metric in setup.metrics if metric.encoder in served})
+    cache = setup.run.features_path(images.model, encoder.name)
+    label = f"{images.model}: {encoder.name}"
     if getattr(encoder, "grouped", False):
-        if images.texts is None:  # nobody knows which pictures belong together
+        if images.texts is None:  # the groups of images are unknown
             return Features({}, [])
         return group_features(
             images.files, images.texts, encoder, cache, wanted=wanted, label=label
         )
     return image_features(
-        images.files, encoder, cache, wanted=wanted, batch_size=bench.batch_size, label=label
+        images.files, encoder, cache, wanted=wanted, batch_size=setup.batch_size, label=label
     )
 
 
 def _texts(
-    images: ImageSet, kind: EncoderKind, encoder: Encoder, bench: Bench
+    images: ImageSet, kind: EncoderKind, encoder: Encoder, setup: Setup
 ) -> dict[str, Tensor]:
-    """By prefix: the features of the prompt of every picture, float32 [N, D]."""
-    known = bench.texts.get(encoder.name)
+    """By prefix: the features of every image's prompt, float32 [N, D]."""
+    known = setup.texts.get(encoder.name)
     if images.texts is None or known is None:
         return {}
-    prefixes = {
-        metric.prefix
-        for metric in bench.table
-        if metric.encoder == kind and "text" in measure.requests(metric)
-    }
+    asking = [one for one in setup.metrics if one.encoder == kind and "text" in one.needs]
     return {
         prefix: torch.stack([known[prefix + text] for text in images.texts])
-        for prefix in sorted(prefixes)
+        for prefix in sorted({metric.prefix for metric in asking})
     }

@@ -1,9 +1,8 @@
-"""One metric, one model: the value, its interval, and in words what was done. No files here."""
+"""One metric on one model: the value, its interval, and in words how they were computed."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,184 +12,179 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evalkit.core import EvalkitError, Metric
-from evalkit.metrics import DESCRIBE, LEAVE_OUT, METRICS, frechet, kernel
-from evalkit.reference.files import Reference
+from evalkit.metrics import frechet
+from evalkit.score.evidence import Evidence
 from evalkit.statistics import intervals
 from evalkit.statistics.intervals import Interval
 
-REQUESTS = ("fake", "real", "text", "fake_moments", "real_moments")
-_RATES = ("recall", "coverage")  # figures of a set that are shares
 _NO_INTERVAL = Interval(None, None, "")
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What is at hand on one model under one encoder. Rows of `fake`, `texts` and `clusters` belong
-    together.
-    """
-
-    encoder: str
-    fake: dict[str, Tensor]  # "pool" and maybe "logits", float32 [N, D]
-    clusters: NDArray[np.int64]  # [N], the number of each picture's prompt
-    texts: Mapping[str, Tensor]  # by prefix: the features of prefix + prompt, float32 [N, D]
-    reference: Reference | None
-    no_text: str = "there are no prompts"  # why, where texts is empty
-    no_reference: str = "there is no reference"  # why, where reference is None
+_ROUNDING = 1e-6  # relative: a value this far outside of the metric's range is set to its end
 
 
 @dataclass(frozen=True)
 class Measurement:
-    value: float | None  # None: not measured, and the note says why
+    """A metric's value on one set of images."""
+
+    value: float | None  # None: not measured, and `note` gives the reason
     interval: Interval = _NO_INTERVAL
     note: str = ""
-    per_image: NDArray[np.float64] | None = None  # [N]; None for a figure of the set
-    left_out: Tensor | None = (
-        # float64 [G], a figure of the set without each group of prompts; None where it has none
-        None
-    )
-
-
-def requests(metric: Metric) -> tuple[str, ...]:
-    """The required parameters of a metric, which say what it needs. Raises EvalkitError for one
-    outside the closed set.
-    """
-    parameters = inspect.signature(metric.compute).parameters.values()
-    required = tuple(item.name for item in parameters if item.default is item.empty)
-    wrong = [name for name in required if name not in REQUESTS]
-    if wrong or not {"fake", "fake_moments"} & set(required):
-        asked = ", ".join(required) or "nothing"
-        hint = f"Its required parameters may be {', '.join(REQUESTS)}, with fake or fake_moments among them."
-        raise EvalkitError(f"The metric {metric.name!r} asks for {asked}.", hint)
-    return required
-
-
-def options(metric: Metric) -> dict[str, Any]:
-    """The options of a metric with the values that are used, for the protocol."""
-    parameters = inspect.signature(metric.compute).parameters.values()
-    return {item.name: item.default for item in parameters if item.default is not item.empty}
+    per_image: NDArray[np.float64] | None = None  # [N]; None for a property of the set
+    left_out: Tensor | None = None  # float64 [G], the values without each group of prompts
 
 
 def measure(metric: Metric, evidence: Evidence) -> Measurement:
-    """The metric's value with its interval; "not measured" with the reason where something is
-    missing or too small.
+    """The metric's value with its interval, or "not measured" with the reason.
+
+    Raises:
+        EvalkitError: the metric's function fails, or returns something other than float64 [] or
+            [N]; this names the metric.
     """
     try:
         inputs = _inputs(metric, evidence)
-        result = metric.compute(**inputs).detach().cpu().double()
-    except EvalkitError as error:
-        return Measurement(None, note=f"not measured: {error.message}")
+        result = _called(metric, metric.compute, inputs)
+    except NotMeasured as error:
+        return Measurement(None, note=f"not measured: {error}")
     if not bool(torch.isfinite(result).all()):
-        return Measurement(None, note="not measured: the figure is not finite")
-    note = _describe(metric, evidence)
+        return Measurement(None, note="not measured: the value is not finite")
+    if result.ndim > 1 or (result.ndim and result.shape != evidence.clusters.shape):
+        raise EvalkitError(
+            f"The metric {metric.name!r} returned a tensor of shape {tuple(result.shape)};"
+            f" expected [] or [{len(evidence.clusters)}], one value per image.",
+            "Correct the metric's function.",
+        )
+    note = _description(metric, evidence)
     if result.ndim == 0:
-        value = float(result)
+        value = _in_range(metric, float(result))
         interval, left_out = _set_interval(metric, evidence, inputs, value)
-        return Measurement(value, interval, note, left_out=left_out)
-    if result.shape != evidence.clusters.shape:
-        shapes = f"{tuple(result.shape)} for {len(evidence.clusters)} images"
-        return Measurement(None, note=f"not measured: the metric returned values of shape {shapes}")
+        return Measurement(value, _clamped(metric, interval), note, left_out=left_out)
     values = result.numpy()
-    hits = bool(((values == 0) | (values == 1)).all())
-    interval = (
-        intervals.rate(values, evidence.clusters)
-        if hits
-        else intervals.clustered_bootstrap(values, evidence.clusters)
+    rate = bool(((values == 0) | (values == 1)).all())
+    interval = (intervals.rate if rate else intervals.clustered_bootstrap)(
+        values, evidence.clusters
     )
-    return Measurement(float(values.mean()), interval, note, values)
+    value = _in_range(metric, float(values.mean()))
+    return Measurement(value, _clamped(metric, interval), note, values)
+
+
+class NotMeasured(Exception):
+    """The reason why a metric has no value on this evidence."""
+
+
+def _called(metric: Metric, function: Callable[..., Tensor], inputs: Mapping[str, Any]) -> Tensor:
+    """The result of one of the metric's functions, float64; a number is a tensor of shape []."""
+    try:
+        result = function(**inputs)
+    except EvalkitError as error:  # too few images, a feature vector of zeros, …
+        raise NotMeasured(error.message) from error
+    except Exception as error:  # the code of a plug-in
+        raise EvalkitError(
+            f"The metric {metric.name!r} failed: {type(error).__name__}: {error}.",
+            "Correct the metric's function, or leave it out of --metrics.",
+        ) from error
+    if not isinstance(result, Tensor | float | int | np.ndarray | np.generic):
+        raise EvalkitError(
+            f"The metric {metric.name!r} returned a {type(result).__name__}; expected a tensor.",
+            "Correct the metric's function.",
+        )
+    return torch.as_tensor(result).detach().cpu().double()
+
+
+def _in_range(metric: Metric, value: float) -> float:
+    """The value, set to an end of the metric's range where rounding carries it outside."""
+    low, high = metric.range
+    clamped = min(max(value, low), high)
+    if abs(value - clamped) > _ROUNDING * max(1.0, abs(value)):
+        raise EvalkitError(
+            f"The metric {metric.name!r} has the value {value:.6g}, outside of its stated range"
+            f" {low:g} to {high:g}.",
+            "Correct the metric's function or its range.",
+        )
+    return clamped
+
+
+def _clamped(metric: Metric, interval: Interval) -> Interval:
+    """The interval inside the metric's range: no end where no value is possible."""
+    if interval.low is None or interval.high is None:
+        return interval
+    low, high = metric.range
+    return interval._replace(low=max(interval.low, low), high=min(interval.high, high))
 
 
 def _inputs(metric: Metric, evidence: Evidence) -> dict[str, Any]:
-    """What the metric asks for. Raises EvalkitError with the reason where it is not there."""
+    """What the metric requests. Raises NotMeasured with the reason where it is missing."""
     feature = metric.feature
     if feature not in evidence.fake:
-        raise EvalkitError(f"the encoder {evidence.encoder} has no {feature!r} features")
+        raise NotMeasured(f"the encoder {evidence.encoder} has no {feature!r} features")
     reference, inputs = evidence.reference, {}
-    for name in requests(metric):
+    for name in metric.needs:
         if name == "fake":
             inputs[name] = evidence.fake[feature]
         elif name == "fake_moments":
             inputs[name] = frechet.moments(evidence.fake[feature])
         elif name == "text":
             if metric.prefix not in evidence.texts:
-                raise EvalkitError(evidence.no_text)
+                raise NotMeasured(evidence.no_text)
             inputs[name] = evidence.texts[metric.prefix]
         elif reference is None:
-            raise EvalkitError(evidence.no_reference)
-        elif name == "real_moments":
-            if feature not in reference.moments:
-                raise EvalkitError(
-                    f"the reference {reference.name} holds no moments of {feature!r} features"
-                )
-            inputs[name] = reference.moments[feature]
-        elif feature not in reference.features:
-            raise EvalkitError(f"the reference {reference.name} holds no {feature!r} features")
+            raise NotMeasured(evidence.no_reference)
         else:
-            inputs[name] = reference.features[feature]
+            kind = "moments of" if name == "real_moments" else "stored"
+            held = reference.moments if name == "real_moments" else reference.features
+            if feature not in held:
+                raise NotMeasured(
+                    f"the reference {reference.name} has no {kind} {feature!r} features"
+                )
+            inputs[name] = held[feature]
     return inputs
 
 
 def _left_out(
     metric: Metric, evidence: Evidence, inputs: Mapping[str, Any], groups: Tensor
 ) -> Tensor:
-    """The metric without each group of images, float64 [G]; groups int [N], 0 .. G - 1. By its
-    quick form where it has one.
-    """
-    if METRICS.get(metric.name) is metric and metric.name in LEAVE_OUT:
-        return LEAVE_OUT[metric.name](**inputs, groups=groups)
+    """The metric without each group of images, float64 [G]; groups int [N], 0 .. G - 1."""
+    if metric.leave_out is not None:
+        return _called(metric, metric.leave_out, {**inputs, "groups": groups})
     fake, values = evidence.fake[metric.feature], []
     for group in range(int(groups.max()) + 1):
-        kept = {
-            name: value[groups != group] if name in ("fake", "text") else value
+        kept = groups != group
+        given = {
+            name: value[kept] if name in ("fake", "text") else value
             for name, value in inputs.items()
         }
-        if "fake_moments" in kept:
-            kept["fake_moments"] = frechet.moments(fake[groups != group])
-        values.append(metric.compute(**kept).double())
+        if "fake_moments" in given:
+            given["fake_moments"] = frechet.moments(fake[kept])
+        values.append(_called(metric, metric.compute, given))
     return torch.stack(values)
 
 
 def _set_interval(
     metric: Metric, evidence: Evidence, inputs: dict[str, Any], value: float
 ) -> tuple[Interval, Tensor | None]:
-    """The interval of a figure of the set, and the values without each group that it was made from."""
+    """The interval of a property of the set, and the values without each group behind it."""
     groups = intervals.groups_of_clusters(evidence.clusters)
     if groups is None:
-        return Interval(
-            None, None, f"no interval: fewer than {intervals.LEAST_GROUPS} prompts"
-        ), None
+        fewest = f"no interval: fewer than {intervals.LEAST_GROUPS} prompts"
+        return Interval(None, None, fewest), None
     try:
         left_out = _left_out(metric, evidence, inputs, groups)
-        low, high, method = intervals.group_jackknife(value, left_out, groups)
-    except EvalkitError as error:
-        return Interval(None, None, f"no interval: {error.message}"), None
-    if metric.name in _RATES:  # their ends stay in [0, 1], and a figure of 0 or 1 is no certainty
-        if low is None or high is None:
-            count, why = (
-                len(np.unique(evidence.clusters)),
-                f"{metric.name} is the same without any group",
-            )
-            return intervals.wilson(
-                value * count, count, method=f"Wilson, {count} prompts ({why})"
-            ), left_out
-        low, high = max(0.0, low), min(1.0, high)
-    if low is not None and (how := _how_without(metric, evidence)):
-        method += f", {how}"
-    return Interval(low, high, method), left_out
+    except NotMeasured as error:
+        return Interval(None, None, f"no interval: {error}"), None
+    interval = intervals.group_jackknife(value, left_out, groups)
+    if interval.low is None and metric.range == (0.0, 1.0):
+        # A share of 0 or 1 that no group changes is not certain: Wilson's interval instead.
+        count = len(np.unique(evidence.clusters))
+        method = f"Wilson, {count} prompts ({metric.name} is the same without any group)"
+        return intervals.wilson(value * count, count, method=method), left_out
+    if interval.low is not None and metric.approximation is not None:
+        count, dimension = evidence.fake[metric.feature].shape
+        if how := metric.approximation(fake=count, dimension=dimension):
+            interval = interval._replace(method=f"{interval.method}, {how}")
+    return interval, left_out
 
 
-def _how_without(metric: Metric, evidence: Evidence) -> str:
-    """How the values without each group were found, where that is not one by one."""
-    count, dimension = evidence.fake[metric.feature].shape
-    if metric.compute is frechet.fid:
-        return frechet.how_without(fake=count, dimension=dimension)
-    return kernel.how_without(fake=count) if metric.compute is kernel.kid else ""
-
-
-def _describe(metric: Metric, evidence: Evidence) -> str:
-    """What was done with so many images, for our own metrics."""
-    if METRICS.get(metric.name) is not metric or metric.name not in DESCRIBE:
+def _description(metric: Metric, evidence: Evidence) -> str:
+    if metric.describe is None:
         return ""
     stored = evidence.reference.features.get(metric.feature) if evidence.reference else None
-    return DESCRIBE[metric.name](
-        fake=len(evidence.clusters), real=0 if stored is None else len(stored)
-    )
+    real = 0 if stored is None else len(stored)
+    return metric.describe(fake=len(evidence.clusters), real=real)

@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from evalkit.core import Metric, MetricRow
-from evalkit.encoders.select import Choice, Kind
-from evalkit.features import validation as firewall
+from evalkit.core import Measure, MetricRow
+from evalkit.encoders.select import Choice
+from evalkit.features import validation
 from evalkit.features.image_sets import ImageSet
-from evalkit.reference.files import Reference
 from evalkit.scenes.vocabulary import coverage
-from evalkit.score import measure
+from evalkit.score import records
+from evalkit.score.evidence import Setup
 from evalkit.statistics import intervals
 
 
 def facts(
     sets: Sequence[ImageSet],
     prompts: Sequence[str],
-    table: Sequence[Metric],
+    setup: Setup,
     choice: Choice,
-    references: Mapping[Kind, Reference],
-    floors: Mapping[str, Mapping[str, float]],
     rows: Sequence[MetricRow],
     findings: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     """The content of protocol.json.
 
-    fid_floor: by encoder and count, the FID of so many real images (see `fid_floor`). vocabulary:
-    how many words of the prompts the bundled models can read. image_notes: by model, what the
-    firewall found, in words (firewall.json has the names).
+    measures: what is stated about each number of metrics.json (see `core.Measure`); the report
+    reads it, so that it needs no plug-in. vocabulary: how many words of the prompts the bundled
+    models know. image_notes: by model, the findings of image validation in words.
     """
     names = list(dict.fromkeys(row.metric for row in rows))
+    measures = {metric.name: metric.measure for metric in setup.metrics} | records.MEASURES
     return {
         "encoders": {
             kind: {"name": encoder.name, "fingerprint": encoder.fingerprint}
@@ -48,12 +49,10 @@ def facts(
                 "stored_features": max(map(len, reference.features.values()), default=0),
                 "image_hash": reference.image_hash,
             }
-            for kind, reference in references.items()
+            for kind, reference in setup.references.items()
         },
-        "metrics": {
-            metric.name: {"options": measure.options(metric), "paper": metric.paper}
-            for metric in table
-        },
+        "measures": {name: _measure(measures[name]) for name in names},
+        "options": {metric.name: metric.options for metric in setup.metrics if metric.options},
         "intervals": {
             "level": 0.95,
             "seed": 0,
@@ -64,16 +63,21 @@ def facts(
                 for name in names
             },
         },
-        "fid_floor": {encoder: dict(values) for encoder, values in floors.items() if values},
         "counts": {images.model: _counts(images, findings[images.model]) for images in sets},
         "prompts": {"count": len(prompts), "duplicates": len(prompts) - len(set(prompts))},
         "vocabulary": _vocabulary(prompts),
-        "image_notes": {model: firewall.notes(found) for model, found in findings.items()},
+        "image_notes": {model: validation.notes(found) for model, found in findings.items()},
         "versions": {
             name: _version(name)
             for name in ("evalkit", "torch", "numpy", "scipy", "pillow", "transformers")
         },
     }
+
+
+def _measure(measure: Measure) -> dict[str, Any]:
+    """A measure as JSON, which has no infinity: an open end of its range is null."""
+    ends = [end if math.isfinite(end) else None for end in measure.range]
+    return dataclasses.asdict(measure) | {"range": ends}
 
 
 def _counts(images: ImageSet, found: Mapping[str, Any]) -> dict[str, int]:

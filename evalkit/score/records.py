@@ -1,6 +1,4 @@
-"""What the manifest alone says about a model: refusals, speed, memory and money, as rows of
-metrics.json.
-"""
+"""Refusals, speed, memory and cost of a model, from its manifest, as rows of metrics.json."""
 
 from __future__ import annotations
 
@@ -9,128 +7,94 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from evalkit.core import Better, MetricRow, Record
-from evalkit.statistics.intervals import cluster_numbers, rate
+from evalkit.core import Better, Measure, MetricRow, Record
+from evalkit.statistics.intervals import Interval, cluster_numbers, rate
 from evalkit.terminal import dollars
 
-_SPEED = ("images_per_second", "latency_p50", "latency_p95")
-NAMES = ("refusal_rate", *_SPEED, "peak_memory", "cost_per_image")
-_DEPENDENT = "no interval: images of a batch share its time"
-_SHARED = "no interval: requests that run side by side share a service"
+
+def _measure(
+    name: str, better: Better, title: str, meaning: str, high: float = math.inf
+) -> Measure:
+    zero = name in ("refusal_rate", "images_per_second")
+    return Measure(
+        name, better, title, meaning, range=(0.0, high), from_zero=zero, from_records=True
+    )
+
+
+_TABLE = (
+    _measure("refusal_rate", "lower", "Refusal rate", "Share of refused requests.", 1.0),
+    _measure("images_per_second", "higher", "Images per second", "Images generated per second."),
+    _measure("latency_p50", "lower", "Median latency", "Seconds per image, the median."),
+    _measure("latency_p95", "lower", "95th percentile of latency", "Seconds per image."),
+    _measure("peak_memory", "lower", "Peak memory", "GiB, the maximum during generation."),
+    _measure("cost_per_image", "lower", "Cost per image", "US dollars per image."),
+)
+MEASURES = {measure.name: measure for measure in _TABLE}
 
 
 def rows(model: str, records: Sequence[Record], requested: int) -> list[MetricRow]:
-    """refusal_rate, images_per_second, latency_p50 and latency_p95 (seconds) of one model,
-    peak_memory where it is known, and cost_per_image (US dollars) of a service.
+    """The rows of one model.
+
+    peak_memory only if it is known, cost_per_image only for a service; latencies are in seconds.
     """
     seconds = np.array(
         [record.seconds for record in records if record.status == "ok" and record.seconds > 0]
     )
     remote = any(record.attempts for record in records)
-    found = [
-        _refusals(model, records, requested),
-        *_speed(model, seconds, requested, remote),
-        *_memory(model, records, requested),
-    ]
-    return [*found, _cost(model, records, requested)] if remote else found
+
+    def row(
+        name: str, value: float | None, count: int, interval: str | Interval, note: str
+    ) -> MetricRow:
+        found = Interval(None, None, interval) if isinstance(interval, str) else interval
+        method = found.method if value is not None else ""
+        what = (model, name, "", "", value, found.low, found.high, count, requested)
+        return MetricRow(*what, MEASURES[name].better, method, note)
+
+    found = [row("refusal_rate", *_refusals(records))]
+    found += [row(name, *given) for name, given in _speed(seconds, remote).items()]
+    if any(record.memory > 0 for record in records):
+        found.append(row("peak_memory", *_memory(records)))
+    if remote:
+        found.append(row("cost_per_image", *_cost(records)))
+    return found
 
 
-def _refusals(model: str, records: Sequence[Record], requested: int) -> MetricRow:
+Found = tuple[float | None, int, str | Interval, str]  # value, count, interval or why none, note
+
+
+def _refusals(records: Sequence[Record]) -> Found:
     count = len(records)
     if not count:
-        return _row(
-            model,
-            "refusal_rate",
-            None,
-            count,
-            requested,
-            "lower",
-            note="not measured: nothing was asked for",
-        )
-    refused = np.array(
-        [record.status.startswith("refused") for record in records], dtype=np.float64
-    )
-    low, high, method = rate(refused, cluster_numbers([record.prompt for record in records]))
-    note = f"{int(refused.sum())} of {count} requests"
-    return MetricRow(
-        model,
-        "refusal_rate",
-        "",
-        "",
-        float(refused.mean()),
-        low,
-        high,
-        count,
-        requested,
-        "lower",
-        method,
-        note,
-    )
+        return None, 0, "", "not measured: nothing was requested"
+    refused = np.array([record.status.startswith("refused") for record in records], np.float64)
+    interval = rate(refused, cluster_numbers([record.prompt for record in records]))
+    return float(refused.mean()), count, interval, f"{int(refused.sum())} of {count} requests"
 
 
-def _speed(model: str, seconds: np.ndarray, requested: int, remote: bool) -> list[MetricRow]:
-    count, made = len(seconds), {}
-    if count:
-        made = {"images_per_second": count / math.fsum(seconds)}
-        made |= {
-            f"latency_p{level}": float(np.quantile(seconds, level / 100)) for level in (50, 95)
-        }
-    note = (
-        "an image's time is its share of the time of its batch"
-        if count
-        else "not measured: the images were not made by this run"
-    )
+def _speed(seconds: np.ndarray, remote: bool) -> dict[str, Found]:
+    names, count = ("images_per_second", "latency_p50", "latency_p95"), len(seconds)
+    if not count:
+        reason = "no image was generated" if remote else "the images were not generated by this run"
+        return dict.fromkeys(names, (None, 0, "", f"not measured: {reason}"))
+    note = "the time of an image is its share of the time of its batch"
+    interval = "no interval: images of a batch share its time"
     if remote:
-        note = (
-            "from request to answer, as if requests followed one another"
-            if count
-            else "not measured: no image was made"
-        )
-    result = []
-    for name in _SPEED:
-        better: Better = "higher" if name == "images_per_second" else "lower"
-        result.append(
-            _row(
-                model,
-                name,
-                made.get(name),
-                count,
-                requested,
-                better,
-                (_SHARED if remote else _DEPENDENT) if count else "",
-                note,
-            )
-        )
-    return result
+        note = "from request to answer, as if requests followed one another"
+        interval = "no interval: concurrent requests share a service"
+    values = [count / math.fsum(seconds), *np.quantile(seconds, [0.5, 0.95]).tolist()]
+    return {name: (value, count, interval, note) for name, value in zip(names, values, strict=True)}
 
 
-def _memory(model: str, records: Sequence[Record], requested: int) -> list[MetricRow]:
-    """GiB; no row for the many models that say nothing about it."""
+def _memory(records: Sequence[Record]) -> Found:
     known = [record.memory for record in records if record.memory > 0]
-    note = "GiB, the most that was allocated on the accelerator, or on the CPU the most that the whole process took"
-    return (
-        [
-            _row(
-                model,
-                "peak_memory",
-                max(known) / 2**30,
-                len(known),
-                requested,
-                "lower",
-                "no interval: a maximum",
-                note,
-            )
-        ]
-        if known
-        else []
-    )
+    note = "GiB; the maximum allocated on the accelerator, or taken by the whole process on a CPU"
+    return max(known) / 2**30, len(known), "no interval: a maximum", note
 
 
-def _cost(model: str, records: Sequence[Record], requested: int) -> MetricRow:
-    """Everything that is known to be charged, refused and unreadable answers too, over the images
-    that were made.
+def _cost(records: Sequence[Record]) -> Found:
+    """All known charges, of refused and unreadable answers too, over the images generated.
 
-    What may have been charged besides is named, not added: nobody knows.
+    Possible further charges are stated, not added: they are unknown.
     """
     made = [record for record in records if record.status == "ok"]
     unknown = sum(record.cost is None for record in made)
@@ -139,36 +103,13 @@ def _cost(model: str, records: Sequence[Record], requested: int) -> MetricRow:
     value = total / len(made) if made and not unknown else None
     notes = [f"US dollars; {dollars(total)} for {len(made)} images"]
     if unknown:
-        notes = [f"not measured: the price of {unknown} of {len(made)} images is not known"]
+        notes = [f"not measured: the price of {unknown} of {len(made)} images is unknown"]
         notes += [f"the others cost {dollars(total)}"] if unknown < len(made) else []
     elif not made:
-        notes = [f"not measured: no image was made, for {dollars(total)}"]
+        notes = [f"not measured: no image was generated, for {dollars(total)}"]
     if doubtful:
-        more = (
-            "an unknown sum"
-            if None in doubtful
-            else dollars(math.fsum(cost or 0.0 for cost in doubtful))
-        )
+        more = math.fsum(cost or 0.0 for cost in doubtful)
+        amount = "an unknown amount" if None in doubtful else dollars(more)
         count = sum(record.possible_charges for record in records)
-        notes.append(
-            f"{count} requests without a proper answer may have been charged besides ({more})"
-        )
-    interval = "no interval: an exact sum" if value is not None else ""
-    return _row(
-        model, "cost_per_image", value, len(made), requested, "lower", interval, "; ".join(notes)
-    )
-
-
-def _row(
-    model: str,
-    metric: str,
-    value: float | None,
-    count: int,
-    requested: int,
-    better: Better,
-    interval: str = "",
-    note: str = "",
-) -> MetricRow:
-    return MetricRow(
-        model, metric, "", "", value, None, None, count, requested, better, interval, note
-    )
+        notes.append(f"{count} requests without a readable answer may have cost {amount} more")
+    return value, len(made), "no interval: an exact sum", "; ".join(notes)

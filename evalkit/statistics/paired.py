@@ -1,23 +1,19 @@
-"""Is the difference between two models real? Paired by prompt, since both models drew the same
-prompts.
+"""Paired differences of two models that drew the same prompts, with intervals and p-values.
 
-- `paired_means` for means of per-image values: whole prompts are drawn with replacement and the
-  mean difference is taken each time (the clustered bootstrap of `intervals`, on the difference).
-- `paired_sets` for figures of a set (FID, KID, recall ...): the same groups of prompts are left out
-  of both models, and the group jackknife is taken of the difference. Never a percentile bootstrap:
-  see `intervals`.
-- `holm` corrects p-values of a whole table (Holm 1979): the chance that any of its verdicts is
-  false stays at 5% at most, whatever the dependence between them.
+- `paired_means` for means of per-image values: whole prompts are resampled and the mean difference
+  is taken each time (the clustered bootstrap of `intervals`, applied to the difference).
+- `paired_sets` for properties of a set (FID, KID, recall): the same groups of prompts are left out
+  of both models, and the group jackknife is applied to the difference. A percentile bootstrap would
+  be wrong for these: see `intervals`.
 
-p-values are two-sided and belong to the intervals: p < 0.05 exactly where the 95% interval leaves
-zero out.
+p-values are two-sided. They are the levels at which `Difference.interval` just reaches zero, so an
+interval and its p-value never contradict each other.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -26,22 +22,39 @@ from scipy import stats
 from torch import Tensor
 
 from evalkit.statistics.intervals import DRAWS, group_jackknife
+from evalkit.statistics.multiple import ALPHA, Corrected
 
-ALPHA = 0.05
-_LEAST_DRAWS = (
-    10  # on one side of zero, below which a bootstrap cannot tell a small p from a smaller one
-)
+_LEAST_DRAWS = 10  # beyond zero; with fewer a bootstrap cannot resolve the p-value
 
 
-class Difference(NamedTuple):
-    """The first model's figure less the second's."""
+@dataclass(frozen=True)
+class Difference:
+    """The first model's value minus the second's."""
 
     value: float
-    low: float | None  # of the 95% interval; None: none can be given, and `method` says why
-    high: float | None
-    p: float | None  # two-sided, not corrected
-    degrees: int  # of freedom of the Student t behind p
+    p: float | None  # two-sided, not corrected; None: not tested, and `method` gives the reason
+    degrees: int  # of freedom of Student's t
     method: str
+    error: float = 0.0  # standard error
+    draws: NDArray[np.float64] | None = None  # sorted bootstrap differences; None: Student's t only
+
+    def interval(self, alpha: float = ALPHA) -> tuple[float, float] | tuple[None, None]:
+        """The interval at level 1 - alpha; it excludes zero exactly where p <= alpha."""
+        if self.p is None:
+            return None, None
+        half = float(stats.t.isf(alpha / 2, self.degrees)) * self.error
+        if self.draws is None:
+            return self.value - half, self.value + half
+        tail, reach = _tail(alpha, self.degrees), _LEAST_DRAWS / len(self.draws)
+        share = max(tail, reach)
+        low, high = (float(end) for end in np.quantile(self.draws, [share, 1 - share]))
+        # p counts draws. Where interpolation between two draws crosses zero, the draw decides.
+        place = math.floor(share * len(self.draws) + 1e-9)
+        low = low if low * self.draws[place] > 0 else float(self.draws[place])
+        high = high if high * self.draws[-1 - place] > 0 else float(self.draws[-1 - place])
+        if tail >= reach:
+            return low, high
+        return min(low, self.value - half), max(high, self.value + half)
 
 
 def paired_means(
@@ -51,105 +64,69 @@ def paired_means(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Difference:
-    """Difference of the means of paired values [N] and [N]; clusters int [N], the prompt of each
-    pair, 0 .. C - 1.
+    """Difference of the means of paired values [N] and [N].
 
-    The interval is that of the clustered bootstrap, percentiles expanded for few prompts. p is the
-    level at which that interval would just touch zero; beyond the reach of the draws it follows
-    from Student's t with the bootstrap's standard error.
+    clusters int [N]: the prompt of each pair, 0 .. C - 1. Percentiles are expanded for few prompts.
+    Below the resolution of the draws p follows from Student's t with the bootstrap standard error.
     """
     differences = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
     value, sizes = float(differences.mean()), np.bincount(clusters).astype(np.float64)
     number = len(sizes)
     if not differences.any():
-        return Difference(
-            0.0, 0.0, 0.0, 1.0, max(1, number - 1), "the values are equal, image by image"
-        )
+        return Difference(0.0, 1.0, max(1, number - 1), "the values are equal, image by image")
     if number < 2:
-        return Difference(value, None, None, None, 1, "no interval: one prompt only")
-    means = _bootstrap(np.bincount(clusters, differences).astype(np.float64), sizes, draws, seed)
-    degrees, widening = number - 1, math.sqrt(number / (number - 1))
-    tail = stats.norm.cdf(stats.t.ppf(ALPHA / 2, degrees) * widening)
-    low, high = np.quantile(means, [tail, 1 - tail])
+        return Difference(value, None, 1, "no interval: one prompt only")
+    sums = np.bincount(clusters, differences).astype(np.float64)
+    means = _bootstrap(sums, sizes, draws, seed)
+    degrees = number - 1
     beyond = int(min((means <= 0).sum(), (means >= 0).sum()))
-    reached = _p_of_tail(max(beyond, _LEAST_DRAWS) / draws, degrees, widening)
+    reached = _p_of_tail(max(beyond, _LEAST_DRAWS) / draws, degrees)
     error = float(means.std(ddof=1))
     smooth = 2 * float(stats.t.sf(abs(value) / error, degrees)) if error > 0 else 0.0
     p = reached if beyond >= _LEAST_DRAWS else min(reached, smooth)
-    return Difference(
-        value,
-        float(low),
-        float(high),
-        p,
-        degrees,
-        f"paired bootstrap over {number} prompts, {draws} draws",
-    )
+    method = f"paired bootstrap over {number} prompts, {draws} draws"
+    return Difference(value, p, degrees, method, error, np.sort(means))
 
 
 def paired_sets(
     first: float, second: float, first_without: Tensor, second_without: Tensor, groups: Tensor
 ) -> Difference:
-    """Difference of two figures of sets, from their values with each group of prompts left out,
-    float64 [G] and [G].
+    """Difference of two properties of sets, from their values without each group of prompts.
 
-    groups: int [N], the group of every image, the same for both models.
+    first_without, second_without float64 [G]; groups int [N], the group of every image, the same
+    for both models.
     """
     value, left_out = first - second, first_without.double() - second_without.double()
-    degrees = len(left_out) - 1
+    degrees = max(1, len(left_out) - 1)
     if value == 0 and not bool(left_out.any()):
-        return Difference(
-            0.0,
-            0.0,
-            0.0,
-            1.0,
-            max(1, degrees),
-            "the figures are equal, with and without every group of prompts",
-        )
+        return Difference(0.0, 1.0, degrees, "the values are equal, with and without every group")
     if not bool(torch.isfinite(left_out).all()):
         return Difference(
-            value,
-            None,
-            None,
-            None,
-            max(1, degrees),
-            "no interval: the figure is not defined without every group of prompts",
+            value, None, degrees, "no interval: not defined without one of the groups of prompts"
         )
     found = group_jackknife(value, left_out, groups)
     if found.low is None or found.high is None:
-        return Difference(value, None, None, None, max(1, degrees), found.method)
+        return Difference(value, None, degrees, found.method)
     error = (found.high - found.low) / 2 / float(stats.t.ppf(1 - ALPHA / 2, degrees))
     p = 2 * float(stats.t.sf(abs(value) / error, degrees))
-    return Difference(value, found.low, found.high, p, degrees, f"paired {found.method}")
+    return Difference(value, p, degrees, f"paired {found.method}", error)
 
 
-def holm(values: Sequence[float | None]) -> list[float | None]:
-    """p-values corrected for all that are there, in their order; None stays None. Holm 1979."""
-    places = sorted(
-        (place for place, p in enumerate(values) if p is not None),
-        key=lambda place: values[place] or 0.0,
-    )
-    corrected: list[float | None] = [None] * len(values)
-    running = 0.0
-    for rank, place in enumerate(places):
-        running = max(running, min(1.0, (values[place] or 0.0) * (len(places) - rank)))
-        corrected[place] = running
-    return corrected
+def additional_prompts(
+    difference: Difference, prompts: int, corrected: Corrected | None
+) -> int | None:
+    """Prompts that are missing for significance if the difference stays as it is.
 
-
-def needed(difference: Difference, prompts: int, corrected: float | None) -> int | None:
-    """How many prompts it would take to tell the two models apart if the difference stayed as it
-    is; None where they are already.
-
-    The standard error falls with 1 / sqrt(prompts). corrected: p after `holm`; the same correction
-    is asked of the larger count.
+    The standard error falls with 1 / sqrt(prompts); the same correction is applied to the larger
+    number. None where the difference is significant, not tested or zero.
     """
     p = difference.p
-    if p is None or corrected is None or corrected <= ALPHA or difference.value == 0:
+    if p is None or corrected is None or corrected.p <= ALPHA or difference.value == 0:
         return None
-    times = max(1.0, corrected / p) if p > 0 else 1.0
-    seen = float(stats.t.isf(min(p, 1 - 1e-12) / 2, difference.degrees))
-    asked = float(stats.t.isf(ALPHA / times / 2, difference.degrees))
-    return max(prompts + 1, math.ceil(prompts * (asked / seen) ** 2)) if seen > 1e-3 else None
+    times = max(1.0, corrected.p / p) if p > 0 else 1.0
+    found = float(stats.t.isf(min(p, 1 - 1e-12) / 2, difference.degrees))
+    wanted = float(stats.t.isf(ALPHA / times / 2, difference.degrees))
+    return max(1, math.ceil(prompts * (wanted / found) ** 2) - prompts) if found > 1e-3 else None
 
 
 def _bootstrap(
@@ -164,8 +141,17 @@ def _bootstrap(
     return np.concatenate(means)
 
 
-def _p_of_tail(tail: float, degrees: int, widening: float) -> float:
-    """The level of the interval whose percentile is `tail`: `intervals.clustered_bootstrap` the
-    other way round.
-    """
-    return min(1.0, 2 * float(stats.t.cdf(stats.norm.ppf(min(tail, 0.5)) / widening, degrees)))
+def _widening(degrees: int) -> float:
+    """Percentiles are expanded by this factor (Hesterberg 2015, section 5.3)."""
+    return math.sqrt((degrees + 1) / degrees)
+
+
+def _tail(alpha: float, degrees: int) -> float:
+    """The share of draws beyond each end of the interval at level 1 - alpha."""
+    return float(stats.norm.cdf(stats.t.ppf(alpha / 2, degrees) * _widening(degrees)))
+
+
+def _p_of_tail(tail: float, degrees: int) -> float:
+    """The alpha whose interval has this share of draws beyond each end: the inverse of `_tail`."""
+    quantile = stats.norm.ppf(min(tail, 0.5)) / _widening(degrees)
+    return min(1.0, 2 * float(stats.t.cdf(quantile, degrees)))
