@@ -7,9 +7,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from evalkit import plugins
-from evalkit.config import Config, Options, load_config, nearest
-from evalkit.core import EvalkitError, Prompt
+from evalkit.config import Config, Options, load_config
+from evalkit.core import Prompt
 from evalkit.encoders.select import named
 from evalkit.generate import generate as stage
 from evalkit.generate.generate import Estimate
@@ -143,18 +142,10 @@ def check_scoring(config: Config) -> None:
     """Unknown metrics, encoders and references, found before the first image is made."""
     if config.encoders not in ("auto", "standard", "mini"):
         named(config.encoders)
-    if (
-        config.metrics
-    ):  # the imports are slow (torch), and a missing prompts file should not wait for them
-        from evalkit.score import records as record_rows
+    if config.metrics:  # the imports are slow (torch): a missing prompts file is reported sooner
+        from evalkit.score.select import select
 
-        known = (*plugins.names("metric"), *record_rows.NAMES)
-        for name in config.metrics if config.metrics != ("all",) else ():
-            if name not in known and ":" not in name:
-                raise EvalkitError(
-                    f"There is no metric {name!r}.",
-                    f"{nearest(name, known)} See `evalkit list metrics`.",
-                )
+        select(config.metrics)
     if config.reference is not None:
         from evalkit.reference import files as reference_files
 
