@@ -21,7 +21,7 @@ from evalkit.features import validation as firewall
 from evalkit.features.image_sets import ImageSet, image_sets, results_folder
 from evalkit.features.validation import OnBad
 from evalkit.metrics import DEFAULT, METRICS, frechet
-from evalkit.reference.files import Reference, encoders_of, fid_floor, load
+from evalkit.reference.files import Reference, encoders_of, fid_floor, reference
 from evalkit.score import measure, protocol
 from evalkit.score import records as record_rows
 from evalkit.score.compare import Entrant, compare
@@ -181,7 +181,7 @@ def _references(
             )
             continue
         try:
-            found[kind] = load(name or WORLD, encoder)
+            found[kind] = reference(name or WORLD, encoder)
         except EvalkitError as error:
             if name is not None:
                 raise
