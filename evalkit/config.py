@@ -122,9 +122,7 @@ class Config:
         are left out.
         """
         lines = [
-            f"{key} = {_toml(getattr(self, key))}"
-            for key in _KEYS
-            if getattr(self, key) is not None
+            f"{key} = {_toml(getattr(self, key))}" for key in KEYS if getattr(self, key) is not None
         ]
         for label, options in self.options.items():
             lines += [
@@ -142,7 +140,7 @@ class Config:
         return _config(_parse(text, source, base), source)
 
 
-_KEYS = tuple(item.name for item in fields(Config) if item.name != "options")
+KEYS = tuple(item.name for item in fields(Config) if item.name != "options")
 
 
 def load_config(
@@ -243,9 +241,9 @@ def _parse(text: str, source: str, base: Path | None) -> dict[str, Any]:
         ) from error
     options = values.pop("model", {})
     for key in values:
-        if key not in _KEYS:
+        if key not in KEYS:
             raise EvalkitError(
-                f"{source} has the unknown key {key!r}.", nearest(key, (*_KEYS, "model"))
+                f"{source} has the unknown key {key!r}.", nearest(key, (*KEYS, "model"))
             )
     if not isinstance(options, dict) or not all(
         isinstance(table, dict) for table in options.values()
@@ -327,13 +325,13 @@ def spelled_as_path(path: str) -> str:
 
 def _config(values: Mapping[str, Any], source: str) -> Config:
     values = dict(values)
+    for key in ("models", "metrics"):
+        values[key] = _names(values.get(key) or ())
     for key in ("models", "prompts"):
         if not values.get(key):
             raise EvalkitError(
                 f"{source} names no {key}.", f"Add `{key} = …` to the file, or give `--{key}`."
             )
-    for key in ("models", "metrics"):
-        values[key] = _names(values.get(key, ()))
     for key in ("prompts", "out", "reference"):
         if isinstance(values.get(key), Path):
             values[key] = str(values[key])

@@ -1,6 +1,4 @@
-"""What `evalkit list` shows: the installed plug-ins, the runs in a folder, and what the bundled
-world knows.
-"""
+"""What `evalkit list` shows: installed plug-ins, runs, and the contents of the bundled data set."""
 
 from __future__ import annotations
 
@@ -27,9 +25,7 @@ def generators() -> Listing:
 
 
 def encoders() -> Listing:
-    """Encoders with the state and licence of their weights; `evalkit doctor` says which can be used
-    here.
-    """
+    """Encoders with the state and licence of their weights."""
     rows = [
         (name, *_described("encoder", name), *_weights(name)) for name in plugins.names("encoder")
     ]
@@ -60,7 +56,7 @@ def metrics() -> Listing:
 
 
 def runs(folder: Path | str = "reports") -> Listing:
-    """The run folders directly in a folder, the newest last."""
+    """The run folders in a folder, the newest last."""
     rows: list[tuple[float, tuple[str, ...]]] = []
     for path in Path(folder).glob("*/prompts.jsonl"):
         run = Run(path.parent)
@@ -84,8 +80,8 @@ def runs(folder: Path | str = "reports") -> Listing:
     )
 
 
-def world() -> Listing:
-    """The words of the bundled world, by kind."""
+def scenes() -> Listing:
+    """The vocabulary of the bundled data set, by kind."""
     from evalkit.scenes.world import (
         BACKGROUNDS,
         COLOURS,
@@ -111,9 +107,7 @@ def world() -> Listing:
 
 
 def _described(kind: plugins.Kind, name: str) -> tuple[str, str]:
-    """Options and the first line of the docstring; importing may fail, and then the reason is
-    shown.
-    """
+    """Options and the first line of the docstring, or why the plug-in cannot be imported."""
     try:
         target = plugins.find(kind, name)
         parameters = inspect.signature(target).parameters.values()

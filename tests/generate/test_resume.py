@@ -1,4 +1,4 @@
-"""A real process killed at any moment loses at most the batch in flight; the same command goes on."""
+"""A process killed at any moment loses at most the batch in flight; the same command resumes."""
 
 import os
 import resource
@@ -96,7 +96,7 @@ def test_killed_again_and_again_then_equal_to_an_uninterrupted_run(place: Path, 
             ).read_bytes()
     stopped = interrupt(place, 2, signal.SIGINT)
     assert stopped.returncode == 130
-    assert "the same command goes on" in stopped.stderr
+    assert "run the same command again" in stopped.stderr
     assert "Traceback" not in stopped.stderr
     done = subprocess.run(
         command("--out", "killed"),
