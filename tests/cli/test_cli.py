@@ -1,6 +1,4 @@
-"""The command line: what is printed where, and one clear sentence with exit code 2 for each
-mistake.
-"""
+"""The command line: what is printed where; each error is one sentence with exit code 2."""
 
 import inspect
 import json
@@ -155,7 +153,7 @@ MISTAKES = {
         "2 of 3 images cannot be taken as they are (",
     ),
     "out is a file": ((*RUN, "--out", "p.txt"), "p.txt is a file"),
-    "out is a folder of something": ((*RUN, "--out", "pics"), "is no run folder"),
+    "out is a folder of something": ((*RUN, "--out", "pics"), "is not a run folder"),
 }
 
 
@@ -199,7 +197,7 @@ def test_a_real_process_behaves_the_same(place: Path) -> None:
     assert "Traceback" in debug.stderr
 
 
-def test_control_characters_of_a_message_do_not_reach_the_terminal(place: Path) -> None:
+def test_control_characters_in_a_message_do_not_reach_the_terminal(place: Path) -> None:
     status, _, errors = call("generate", "--models", "noise", "--prompts", "a\x1b[31m\nb.txt")
     assert status == 2
     assert "\x1b" not in errors
@@ -294,7 +292,7 @@ def test_doctor_and_version(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {"python", "disk", "weights", "encoder pixels", "encoder inception"} <= set(topics)
 
 
-def test_a_closed_pipe_is_no_traceback(place: Path) -> None:
+def test_a_closed_pipe_causes_no_traceback(place: Path) -> None:
     code = "from evalkit.cli.app import main; main()"
     lister = subprocess.Popen(
         [sys.executable, "-c", code, "list", "scenes"],
@@ -375,7 +373,9 @@ def test_on_a_terminal_there_is_a_table(
     assert output[-1] == "run"
 
 
-def test_interrupted_is_130_and_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_exits_with_130_and_says_how_to_resume(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(
         "evalkit.api.generate", lambda *arguments, **more: os.kill(os.getpid(), signal.SIGINT)
     )
@@ -384,7 +384,7 @@ def test_interrupted_is_130_and_says_how_to_go_on(monkeypatch: pytest.MonkeyPatc
     assert errors == "stopped: run the same command again to resume.\n"
 
 
-def test_open_shows_the_page_in_the_browser_and_says_where_it_is(
+def test_open_shows_the_page_in_the_browser_and_prints_its_path(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: list[str] = []
