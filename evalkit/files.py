@@ -52,8 +52,9 @@ def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     try:
         with path.open("ab+") as file:
             # A kill during an append may leave half a line: end it before the next row.
-            size = file.seek(0, os.SEEK_END)
-            torn = size > 0 and file.seek(size - 1) is not None and file.read(1) != b"\n"
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(0, end - 1))
+            torn = file.read(1) not in (b"", b"\n")
             text = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
             file.write(("\n" * torn + text).encode())
             file.flush()

@@ -2,8 +2,7 @@
 
 A spec is an entry-point name, `name:argument`, `package.module:attribute`, or a folder of images.
 `openai:gpt-image-2` is the generator `openai` with the argument as its first option; the name of an
-installed generator before the colon wins over a module of that name. Nothing is imported before it
-is asked for.
+installed generator before the colon wins over a module of that name. Nothing is imported early.
 """
 
 from __future__ import annotations

@@ -86,12 +86,13 @@ def test_paths_in_a_file_are_relative_to_it(
 ) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub/c.toml").write_text(
-        'models = ["noise", "./pics", "a.b:c"]\nprompts = "p.txt"\nout = "."\nreference = "world"\n'
+        'models = ["noise", "./pics", "a.b:c"]\nprompts = "p.txt"\n'
+        'out = "."\nreference = "scenes"\n'
     )
     monkeypatch.chdir(tmp_path)
     config = load_config("sub/c.toml", {})
     assert config == Config(
-        models=("noise", "sub/pics", "a.b:c"), prompts="sub/p.txt", out="sub", reference="world"
+        models=("noise", "sub/pics", "a.b:c"), prompts="sub/p.txt", out="sub", reference="scenes"
     )
     assert (
         load_config("sub/c.toml", {"prompts": "p.txt"}).prompts == "p.txt"

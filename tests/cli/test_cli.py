@@ -148,7 +148,7 @@ MISTAKES = {
     "bad count": ((*RUN, "--per-prompt", "0"), "per_prompt is 0"),
     "bad device": ((*RUN, "--device", "gpu"), "device is 'gpu'"),
     "twice": (("--models", "noise,noise", "--prompts", "p.txt"), "each name once"),
-    "bad pictures": (
+    "invalid images": (
         ("--models", "pics", "--prompts", "p.txt"),
         "2 of 3 images cannot be taken as they are (",
     ),

@@ -131,8 +131,8 @@ def test_the_written_configuration_repeats_the_run_from_anywhere(
             Path("runs/first"), "noise", prompts="p.csv", seed=5, options={"noise": {"size": "4"}}
         )
     )
-    pictures = Path("runs/first/images/noise")
-    both = generate(config(Path("runs/both"), str(pictures), "noise", prompts="p.csv", seed=5))
+    first_images = Path("runs/first/images/noise")
+    both = generate(config(Path("runs/both"), str(first_images), "noise", prompts="p.csv", seed=5))
     text = both.config_path.read_text()
     assert str(tmp_path) not in text
     assert '# Prompts were read from "p.csv"' in text
@@ -143,7 +143,7 @@ def test_the_written_configuration_repeats_the_run_from_anywhere(
     )
     assert (
         snapshot(again.image_folder("noise")).keys()
-        == snapshot(tmp_path / "here" / pictures).keys()
+        == snapshot(tmp_path / "here" / first_images).keys()
     )
     assert images(again, "noise") == images(Run(tmp_path / "here/runs/first"), "noise")
     assert again.prompts() == [Prompt("x", "a cat", "g"), Prompt("y", "a dog", "g")]
@@ -189,7 +189,7 @@ def test_score_settings_and_more_models_are_accepted_in_the_same_folder(tmp_path
     changes = {
         "metrics": ("fid",),
         "encoders": "mini",
-        "reference": "world",
+        "reference": "scenes",
         "batch_size": 2,
         "device": "auto",
     }
@@ -201,7 +201,7 @@ def test_score_settings_and_more_models_are_accepted_in_the_same_folder(tmp_path
     assert (written.metrics, written.encoders, written.reference, written.batch_size) == (
         ("fid",),
         "mini",
-        "world",
+        "scenes",
         2,
     )
     generate(config(tmp_path / "run", MODEL))  # one of two: the other stays in the run
