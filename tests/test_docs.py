@@ -1,4 +1,4 @@
-"""The documents say what the program does: every command, every example."""
+"""The documents match the program: every command, every example."""
 
 import importlib.util
 import json
@@ -55,7 +55,7 @@ def test_every_command_and_option_is_explained(path: tuple[str, ...], command: o
         assert parameter.name == "help" or parameter.help, f"{' '.join(path)}: {parameter.name}"
 
 
-def test_every_command_is_in_the_page_of_commands() -> None:
+def test_the_page_of_commands_is_complete() -> None:
     titles = [
         line
         for line in (ROOT / "docs" / "cli.md").read_text(encoding="utf-8").splitlines()
@@ -90,7 +90,7 @@ def test_the_examples_of_the_help_parse() -> None:
         command.make_context("evalkit", arguments, resilient_parsing=False)
 
 
-def test_other_programs_of_the_readme_are_the_ones_of_a_virtual_environment() -> None:
+def test_the_readme_uses_programs_of_the_virtual_environment() -> None:
     programs = {shlex.split(part)[0] for line in BASH for part in line.split("&&")} - {"evalkit"}
     assert programs <= {"python3", ".venv/bin/pip", ".venv/bin/evalkit", ".venv/bin/pytest"}
     assert all(
@@ -130,7 +130,11 @@ def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "reports/noise/report/index.html" in done.stdout
     assert (tmp_path / "reports/noise/report/index.html").is_file()
-    code = "import evalkit; print(len(list(evalkit.generate(['my_models:plain'], 'suite:colour', out='plain').path.rglob('*.png'))))"
+    code = (
+        "import evalkit\n"
+        "made = evalkit.generate(['my_models:plain'], 'suite:colour', out='plain')\n"
+        "print(len(list(made.path.rglob('*.png'))))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
     )
@@ -144,7 +148,7 @@ def test_the_configuration_of_the_readme_is_valid() -> None:
     assert tomllib.loads(config.to_toml())["per_prompt"] == 2
 
 
-def test_the_readme_names_what_exists() -> None:
+def test_the_tree_in_the_readme_is_complete() -> None:
     [tree] = [content for info, content in BLOCKS if info == "text"]
     folder = ROOT
     for line in tree.splitlines():
@@ -162,7 +166,7 @@ def test_the_readme_names_what_exists() -> None:
         assert f"`{name}`" in README
 
 
-def test_the_number_of_bundled_prompts_is_the_one_that_is_stated() -> None:
+def test_the_documents_state_the_number_of_bundled_prompts() -> None:
     rows = [
         json.loads(line)
         for line in (ROOT / "evalkit/scenes/suite.jsonl").read_text(encoding="utf-8").splitlines()
@@ -171,6 +175,6 @@ def test_the_number_of_bundled_prompts_is_the_one_that_is_stated() -> None:
     assert f"{len(rows)} prompts" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
-def test_public_names_are_explained() -> None:
+def test_public_names_have_docstrings() -> None:
     for name in evalkit.__all__:
         assert (getattr(evalkit, name).__doc__ or "").strip(), name

@@ -30,5 +30,5 @@ def build_world_reference(
         source="composed by evalkit.scenes from seeds that no training uses",
         description=f"{count} scenes of the bundled world, 32 x 32 pixels",
         licence="Apache-2.0; the sprites' licences are in evalkit/scenes/sprites/LICENSES.md",
-        command=f"evalkit reference build world --name {name}",
+        command=f"evalkit reference build scenes --name {name}",
     )
