@@ -252,8 +252,7 @@ class ClipScore(_Named):
     line = _CLIP_SCORE
 
 
-# --- moments as one tensor: mean, count, covariance
-# ----------------------------------------------------------------
+# --- moments as one tensor: mean, count, covariance ------------------------------------------
 def _packed(moments: Moments) -> Tensor:
     """float64 [D + 2, D]."""
     return torch.cat(
@@ -288,8 +287,7 @@ def _merged(states: Tensor) -> Tensor:
     return total
 
 
-# --- features of the batch at hand
-# ---------------------------------------------------------------------------------
+# --- features of the batch at hand -----------------------------------------------------------
 class _Batch(NamedTuple):
     images: weakref.ref[Tensor]
     version: int
