@@ -71,15 +71,29 @@ def test_every_command_is_in_the_page_of_commands() -> None:
     assert titles == [f"## {' '.join(('evalkit', *path))}" for path, _ in COMMANDS]
 
 
+def parse(line: str) -> None:
+    """Parse a command line of evalkit, without a call. Raises if it is not valid."""
+    arguments, command, path = shlex.split(line)[1:], get_command(app), []
+    while arguments and arguments[0] in getattr(command, "commands", {}):
+        path.append(arguments[0])
+        command = command.commands[arguments.pop(0)]
+    assert path, line
+    command.make_context(" ".join(path), arguments, resilient_parsing=False)
+
+
 def test_every_command_of_the_readme_parses() -> None:
     assert len(EVALKIT_LINES) >= 10
     for line in EVALKIT_LINES:
-        arguments, command, path = shlex.split(line)[1:], get_command(app), []
-        while arguments and arguments[0] in getattr(command, "commands", {}):
-            path.append(arguments[0])
-            command = command.commands[arguments.pop(0)]
-        assert path, line
-        command.make_context(" ".join(path), arguments, resilient_parsing=False)
+        parse(line)
+
+
+@pytest.mark.parametrize("page", sorted(PAGES))
+def test_every_command_of_a_page_parses(page: str) -> None:
+    for token in MarkdownIt().parse(PAGES[page]):
+        if token.type == "fence" and token.info == "bash":
+            for line in token.content.splitlines():
+                if line.startswith("evalkit "):
+                    parse(line)
 
 
 def test_the_examples_of_the_help_parse() -> None:
@@ -91,10 +105,7 @@ def test_the_examples_of_the_help_parse() -> None:
     ]
     assert len(examples) >= 10
     for line in examples:
-        arguments, command = shlex.split(line)[1:], get_command(app)
-        while arguments and arguments[0] in getattr(command, "commands", {}):
-            command = command.commands[arguments.pop(0)]
-        command.make_context("evalkit", arguments, resilient_parsing=False)
+        parse(line)
 
 
 def test_other_programs_of_the_readme_are_the_ones_of_a_virtual_environment() -> None:
