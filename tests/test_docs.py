@@ -1,4 +1,4 @@
-"""The documents say what the program does: every command, every example."""
+"""The documents match the program: every command, every example."""
 
 import ast
 import dataclasses
@@ -62,7 +62,7 @@ def test_every_command_and_option_is_explained(path: tuple[str, ...], command: o
         assert parameter.name == "help" or parameter.help, f"{' '.join(path)}: {parameter.name}"
 
 
-def test_every_command_is_in_the_page_of_commands() -> None:
+def test_the_page_of_commands_is_complete() -> None:
     titles = [
         line
         for line in (ROOT / "docs" / "cli.md").read_text(encoding="utf-8").splitlines()
@@ -108,7 +108,7 @@ def test_the_examples_of_the_help_parse() -> None:
         parse(line)
 
 
-def test_other_programs_of_the_readme_are_the_ones_of_a_virtual_environment() -> None:
+def test_the_readme_uses_programs_of_the_virtual_environment() -> None:
     lines = SH + BASH
     programs = {shlex.split(part)[0] for line in lines for part in line.split("&&")} - {"evalkit"}
     assert programs <= {"python3", ".venv/bin/pip", ".venv/bin/evalkit", ".venv/bin/pytest"}
@@ -186,7 +186,7 @@ def test_the_table_of_the_readme_is_that_of_the_example() -> None:
         assert f"| {' | '.join(cells)} |" in README
 
 
-def test_the_readme_names_what_exists() -> None:
+def test_the_tree_in_the_readme_is_complete() -> None:
     """The first column of the tree: all of the package, and what else there is, on one or more
     lines.
     """
@@ -204,7 +204,7 @@ def test_the_readme_names_what_exists() -> None:
         assert f"`{name}`" in README
 
 
-def test_the_number_of_bundled_prompts_is_the_one_that_is_stated() -> None:
+def test_the_documents_state_the_number_of_bundled_prompts() -> None:
     rows = [
         json.loads(line)
         for line in (ROOT / "evalkit/scenes/suite.jsonl").read_text(encoding="utf-8").splitlines()
@@ -213,7 +213,7 @@ def test_the_number_of_bundled_prompts_is_the_one_that_is_stated() -> None:
     assert f"{len(rows)} prompts" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
-def test_public_names_are_explained() -> None:
+def test_public_names_have_docstrings() -> None:
     for name in evalkit.__all__:
         assert (getattr(evalkit, name).__doc__ or "").strip(), name
 
