@@ -9,10 +9,11 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from evalkit.core import ComparisonRow, Comparisons, EvalkitError, MetricRow, Prompt, Record
 from evalkit.files import append_lines, fsync_folder, read_lines, write_atomically
@@ -23,7 +24,6 @@ except ImportError:  # Windows
     fcntl = None
 
 SCHEMA = 1  # version of metrics.json and comparisons.json
-Row = TypeVar("Row")
 
 
 def folder_name(label: str) -> str:
@@ -94,18 +94,20 @@ class Run:
                 f"{self.path} is not a run folder: it has no prompts.jsonl.",
                 "Make one with `evalkit run`.",
             )
-        # Not splitlines(): it would also split at U+2028, which a prompt may contain.
-        lines = self.prompts_path.read_text(encoding="utf-8").split("\n")
-        return [Prompt(**json.loads(line)) for line in lines if line]
+        with _reading(self.prompts_path):
+            # Not splitlines(): it would also split at U+2028, which a prompt may contain.
+            lines = self.prompts_path.read_text(encoding="utf-8").split("\n")
+            return [Prompt(**json.loads(line)) for line in lines if line]
 
     # --- images and their manifests ---
     def models(self) -> list[str]:
         """The labels of the registered models, in the order of `models` in run.toml."""
-        notes = [
-            json.loads(path.read_text(encoding="utf-8"))
-            for path in (self.path / "images").glob("*/model.json")
-        ]
-        return [label for _, label in sorted((note["order"], note["label"]) for note in notes)]
+        places: list[tuple[int, str]] = []
+        for path in (self.path / "images").glob("*/model.json"):
+            with _reading(path):
+                note = json.loads(path.read_text(encoding="utf-8"))
+                places.append((note["order"], note["label"]))
+        return [label for _, label in sorted(places)]
 
     def register_model(self, label: str, spec: str, order: int, fingerprint: str = "") -> None:
         """Make the model's folder with model.json. `order` is its place among the models."""
@@ -116,7 +118,8 @@ class Run:
     def model(self, label: str) -> dict[str, Any]:
         """The content of model.json; empty for a model that the run does not have."""
         path = self.image_folder(label) / "model.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        with _reading(path):
+            return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
     def save_image(self, model: str, record: Record, png: bytes) -> Record:
         """Write `<index>-<sample>.png` and return the record with `file` and `sha256` filled in.
@@ -177,7 +180,8 @@ class Run:
         merged: dict[tuple[int, int], Record] = {}
         for path in sorted(self.image_folder(model).glob("manifest.*.jsonl")):
             for row in read_lines(path):
-                record = Record(**row)
+                with _reading(path):
+                    record = Record(**row)
                 known = merged.get((record.index, record.sample))
                 if known is None or record.status == "ok" or known.status != "ok":
                     merged[(record.index, record.sample)] = record
@@ -193,10 +197,9 @@ class Run:
     def metrics(self) -> list[MetricRow]:
         """The rows of metrics.json. Raises EvalkitError if there is none, or if it is damaged."""
         if not self.metrics_path.is_file():
-            raise EvalkitError(
-                f"{self.path} has no metrics.json.", f"Make it with `evalkit score {self.path}`."
-            )
-        return self._rows(self.metrics_path, MetricRow, self._read_json(self.metrics_path))
+            raise EvalkitError(f"{self.path} has no metrics.json.", self._score_again)
+        with _reading(self.metrics_path, self._score_again):
+            return [MetricRow(**row) for row in _versioned(self.metrics_path)["rows"]]
 
     def write_comparisons(self, comparisons: Comparisons | None) -> None:
         """comparisons.json: see score/comparisons.schema.json; None removes it."""
@@ -209,12 +212,10 @@ class Run:
         """comparisons.json; None for one model. Raises EvalkitError if the file is damaged."""
         if not self.comparisons_path.is_file():
             return None
-        found = self._read_json(self.comparisons_path)
-        rows = tuple(self._rows(self.comparisons_path, ComparisonRow, found))
-        try:
+        with _reading(self.comparisons_path, self._score_again):
+            found = _versioned(self.comparisons_path)
+            rows = tuple(ComparisonRow(**row) for row in found["rows"])
             return Comparisons(found["statement"], found["level"], found["family"], rows)
-        except KeyError as error:
-            raise self._damaged(self.comparisons_path) from error
 
     def write_scores(self, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """scores.csv: model,index,sample,metric,encoder,value; one row per image and metric."""
@@ -228,8 +229,14 @@ class Run:
         """The rows of scores.csv; [] if there is none."""
         if not self.scores_path.is_file():
             return []
-        with self.scores_path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+        with (
+            _reading(self.scores_path, self._score_again),
+            self.scores_path.open(newline="", encoding="utf-8") as file,
+        ):
+            rows = list(csv.DictReader(file))
+            for row in rows:
+                float(row["value"])  # and with it the names of the columns
+            return rows
 
     def write_firewall(self, findings: dict[str, Any]) -> None:
         """The findings of image validation, by model."""
@@ -241,28 +248,35 @@ class Run:
 
     def protocol(self) -> dict[str, Any]:
         """protocol.json; {} if there is none. Raises EvalkitError if the file is damaged."""
-        return self._read_json(self.protocol_path) if self.protocol_path.is_file() else {}
+        if not self.protocol_path.is_file():
+            return {}
+        with _reading(self.protocol_path, self._score_again):
+            return dict(json.loads(self.protocol_path.read_text(encoding="utf-8")))
 
     def _write_json(self, path: Path, content: dict[str, Any]) -> None:
         write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
-    def _read_json(self, path: Path) -> dict[str, Any]:
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise self._damaged(path) from error
-        if not isinstance(found, dict) or found.get("schema", SCHEMA) != SCHEMA:
-            raise self._damaged(path)
-        return found
+    @property
+    def _score_again(self) -> str:
+        return f"Write it with `evalkit score {shlex.quote(str(self.path))}`."
 
-    def _rows(self, path: Path, kind: Callable[..., Row], found: Mapping[str, Any]) -> list[Row]:
-        try:
-            return [kind(**row) for row in found["rows"]]
-        except (KeyError, TypeError) as error:
-            raise self._damaged(path) from error
 
-    def _damaged(self, path: Path) -> EvalkitError:
-        return EvalkitError(
-            f"{path} is damaged, or was written by another version of evalkit.",
-            f"Write it again with `evalkit score {self.path}`.",
-        )
+def _versioned(path: Path) -> dict[str, Any]:
+    """The content of a derived file of our schema version. Raises ValueError for another one."""
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if found["schema"] != SCHEMA:
+        raise ValueError(found["schema"])
+    return found
+
+
+@contextlib.contextmanager
+def _reading(
+    path: Path, hint: str = "Restore the file, or start again in another folder."
+) -> Iterator[None]:
+    """Whatever is wrong with the content of a file becomes one sentence that names it."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EvalkitError(
+            f"{path} is damaged, or was written by another version of evalkit.", hint
+        ) from error

@@ -133,9 +133,9 @@ class SetMetric(torchmetrics.Metric):
         """The value over all images of all processes, float64 []. Raises EvalkitError where there
         are too few.
         """
-        return self.metric.compute(
-            **{request: self._input(request) for request in self.requests}
-        ).mean()
+        inputs = {request: self._input(request) for request in self.requests}
+        value = torch.as_tensor(self.metric.compute(**inputs)).double().mean()
+        return torch.as_tensor(self.metric.in_range(float(value)), dtype=torch.float64)
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
         """As torchmetrics; a process that has seen no images takes part with none."""
