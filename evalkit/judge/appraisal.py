@@ -14,13 +14,13 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from evalkit import plugins
-from evalkit.judge.judge import Answer, draw_all
-from evalkit.judge.verdicts import seen
+from evalkit.judge.judge import Answer, generate_images
+from evalkit.judge.verdicts import detected_nouns
 from evalkit.metrics.frechet import fid, moments
 from evalkit.models.load import BUNDLED, load_classifier
 from evalkit.models.mini_inception import MiniInception, to_unit
 from evalkit.scenes import dataset
-from evalkit.scenes.compose import STYLES_OF_SCENES, Scene, place_alone
+from evalkit.scenes.compose import STYLE_NAMES, Scene, place_single
 from evalkit.scenes.vocabulary import mentions
 from evalkit.seeds import image_seed
 from evalkit.statistics.intervals import wilson
@@ -83,14 +83,16 @@ def appraise(
     rows: list[Appraisal] = []
     for model in plugins.models(models, {}):
         generator = plugins.load_generator(model, device, [])
-        drawn = draw_all(
+        drawn = generate_images(
             generator,
             prompts,
             [image_seed(seed, str(place), 0) for place in range(count)],
             model.label,
         )
         again = [
-            draw_all(generator, [prompts[place]] * SAME_PROMPT, range(SAME_PROMPT), model.label)
+            generate_images(
+                generator, [prompts[place]] * SAME_PROMPT, range(SAME_PROMPT), model.label
+            )
             for place in few
         ]
         distance = float(fid(fake=pooled(network, drawn), real_moments=reference))
@@ -139,8 +141,8 @@ def judge_prompts(
     for model in plugins.models(models, {}):
         generator = plugins.load_generator(model, device, [])
         seeds = [image_seed(seed, str(place), 0) for place in range(len(named))]
-        drawn = draw_all(generator, [prompt for prompt, _ in named], seeds, model.label)
-        found_in = seen(network, drawn)
+        drawn = generate_images(generator, [prompt for prompt, _ in named], seeds, model.label)
+        found_in = detected_nouns(network, drawn)
         for question, right in (
             (
                 "first thing",
@@ -182,10 +184,10 @@ def another(scene: Scene, random: Random) -> Scene:
     """
     items = scene.items
     if scene.kind == "single":
-        x, y, size = place_alone(random)
+        x, y, size = place_single(random)
         items = (replace(items[0], x=x, y=y, size=size),)
     return replace(
-        scene, items=items, style=random.choice(STYLES_OF_SCENES), variant=random.randrange(4)
+        scene, items=items, style=random.choice(STYLE_NAMES), variant=random.randrange(4)
     )
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 
-def tiled(pictures: Tensor, columns: int) -> Tensor:
+def tile(pictures: Tensor, columns: int) -> Tensor:
     """uint8 [N, 3, S, S] -> uint8 [3, H, W]: row by row, with a white line around each. N is a
     multiple of the columns.
     """
@@ -17,7 +17,7 @@ def tiled(pictures: Tensor, columns: int) -> Tensor:
     return torch.cat([torch.cat(list(row), 2) for row in padded.split(columns)], 1)
 
 
-def to_png(picture: Tensor, scale: int, how: Image.Resampling) -> bytes:
+def encode_png(picture: Tensor, scale: int, how: Image.Resampling) -> bytes:
     """uint8 [3, H, W], enlarged."""
     image, file = Image.fromarray(picture.permute(1, 2, 0).numpy()), io.BytesIO()
     image.resize((image.width * scale, image.height * scale), how).save(file, "PNG", optimize=True)

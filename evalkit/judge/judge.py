@@ -16,7 +16,7 @@ from evalkit import plugins
 from evalkit.core import EvalkitError
 from evalkit.encoders.mini import prepare
 from evalkit.files import write_atomically
-from evalkit.judge.grids import tiled, to_png
+from evalkit.judge.grids import encode_png, tile
 from evalkit.judge.verdicts import judge_scenes
 from evalkit.models.load import BUNDLED, load_classifier
 from evalkit.scenes import dataset
@@ -71,7 +71,7 @@ def judge(
     seeds = [image_seed(seed, str(place), 0) for place in range(count)]
     for model in plugins.models(models, {}):
         draw = plugins.load_generator(model, device, [])
-        drawn[model.label] = draw_all(draw, prompts, seeds, model.label)
+        drawn[model.label] = generate_images(draw, prompts, seeds, model.label)
     if grid is not None:
         write_atomically(
             grid,
@@ -111,7 +111,7 @@ def judge(
 
 
 @torch.no_grad()
-def draw_all(
+def generate_images(
     draw: Callable[..., Sequence[object]], prompts: Sequence[str], seeds: Sequence[int], label: str
 ) -> Tensor:
     """uint8 [N, 3, 32, 32], averaged where the generator's pictures are larger."""
@@ -129,9 +129,9 @@ def draw_all(
 
 def _grid(blocks: list[Tensor], columns: int = 16, scale: int = 2) -> bytes:
     """PNG: the same prompts row by row in every block, with white lines between the pictures."""
-    rows = [tiled(block, columns) for block in blocks]
+    rows = [tile(block, columns) for block in blocks]
     gap = torch.full((3, 12, rows[0].shape[2]), 255, dtype=torch.uint8)
-    return to_png(
+    return encode_png(
         torch.cat([part for row in rows for part in (row, gap)][:-1], 1),
         scale,
         Image.Resampling.LANCZOS,

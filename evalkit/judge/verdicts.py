@@ -12,7 +12,7 @@ from evalkit.models.mini_inception import Detection, MiniInception, detect, to_u
 from evalkit.scenes.compose import Scene
 from evalkit.scenes.dataset import BACKGROUND_NAMES, COLOUR_NAMES, NOUNS, Examples, SceneDataset
 
-CURVE = (
+CURVE_COLUMNS = (
     "noun",
     "colour",
     "background",
@@ -43,7 +43,7 @@ def judge_scenes(judge: MiniInception, pictures: Tensor, truth: list[Scene]) -> 
         for scene, things, background in zip(
             truth[start : start + 250], detect(found), backgrounds, strict=True
         ):
-            verdict = judge_one(scene, things)
+            verdict = verdict_of(scene, things)
             verdict["background"] = BACKGROUND_NAMES[background] == scene.background
             verdict["everything"] = all(verdict.values())
             for name, right in verdict.items():
@@ -52,10 +52,10 @@ def judge_scenes(judge: MiniInception, pictures: Tensor, truth: list[Scene]) -> 
     return {name: sum(right) / len(right) for name, right in answers.items()}
 
 
-def for_the_curve(
+def curve_metrics(
     judge: MiniInception | None, pictures: Tensor, held_out: Examples
 ) -> dict[str, float]:
-    """What a generator's training curve shows of it, by the names of CURVE; nothing where nobody
+    """What a generator's training curve shows of it, by the names of CURVE_COLUMNS; nothing where nobody
     knows what is in the pictures.
     """
     if judge is None or not isinstance(held_out, SceneDataset):
@@ -68,7 +68,7 @@ def for_the_curve(
 
 
 @torch.no_grad()
-def seen(judge: MiniInception, pictures: Tensor) -> list[set[str]]:
+def detected_nouns(judge: MiniInception, pictures: Tensor) -> list[set[str]]:
     """The kinds of things in each picture, uint8 [N, 3, 32, 32]."""
     parts = pictures.to(next(judge.parameters()).device).split(250)
     return [
@@ -78,7 +78,7 @@ def seen(judge: MiniInception, pictures: Tensor) -> list[set[str]]:
     ]
 
 
-def judge_one(scene: Scene, things: list[Detection]) -> dict[str, bool]:
+def verdict_of(scene: Scene, things: list[Detection]) -> dict[str, bool]:
     best = things[: len(scene.items)]  # the surest ones, as many as were asked for
     nouns = [NOUNS[thing.noun] for thing in best]
     verdict = {

@@ -89,7 +89,7 @@ class DalleBlock(nn.Module):
         for layer in (self.project, self.contract, self.condition):
             nn.init.zeros_(layer.weight)
 
-    def read(self, text: TextFeatures) -> Read:
+    def project_text(self, text: TextFeatures) -> Read:
         parts = self.text_key_value(self.norm_text(text.tokens)).unflatten(2, (2, self.heads, -1))
         keys, values = parts.permute(2, 0, 3, 1, 4)
         return Read(
@@ -100,9 +100,9 @@ class DalleBlock(nn.Module):
 
     def forward(self, x: Tensor, read: Read, mask: Tensor, cache: Cache | None = None) -> Tensor:
         """x: [N, L, D]. A cache holds the keys and values of the text already."""
-        return self.feed(self.look(x, read, mask, cache))
+        return self.feed_forward(self.attention(x, read, mask, cache))
 
-    def look(self, x: Tensor, read: Read, mask: Tensor, cache: Cache | None = None) -> Tensor:
+    def attention(self, x: Tensor, read: Read, mask: Tensor, cache: Cache | None = None) -> Tensor:
         """The first half of the block, attention: all that it has from the text."""
         x = x + read.shift
         parts = self.query_key_value(self.norm_attention(x)).unflatten(2, (3, self.heads, -1))
@@ -119,7 +119,7 @@ class DalleBlock(nn.Module):
             key, value = cache.extend(key, value)
         return x + self.project(attend(query, key, value, mask).transpose(1, 2).flatten(2))
 
-    def feed(self, x: Tensor) -> Tensor:
+    def feed_forward(self, x: Tensor) -> Tensor:
         """The second half."""
         return x + self.contract(F.relu(self.expand(self.norm_feed(x))).square())
 
@@ -179,13 +179,13 @@ class Dalle(nn.Module):
         of a thing, which is little to learn from.
         """
         text = self.encode_text(numbers)
-        x = self.begin(text, tokens, hidden)
-        mask = self.sight(text, tokens.shape[1])
+        x = self.embed(text, tokens, hidden)
+        mask = self.attention_mask(text, tokens.shape[1])
         for block in self.each_block():
-            x = block(x, block.read(text), mask)
+            x = block(x, block.project_text(text), mask)
         return self.head(self.norm(x))
 
-    def begin(self, text: TextFeatures, tokens: Tensor, hidden: Tensor | None = None) -> Tensor:
+    def embed(self, text: TextFeatures, tokens: Tensor, hidden: Tensor | None = None) -> Tensor:
         """What the first block gets, [N, L, D]: at each place the tokens before it and above it,
         and where it is.
         """
@@ -198,7 +198,7 @@ class Dalle(nn.Module):
             left, above = left * seen, above * seen
         return torch.cat((self.start(text.pooled)[:, None], left), 1) + above + self.positions()
 
-    def sight(self, text: TextFeatures, length: int) -> Tensor:
+    def attention_mask(self, text: TextFeatures, length: int) -> Tensor:
         """What each place may look at, bool [N, 1, L, T + L]: the text, itself and the places
         before it.
         """
@@ -238,7 +238,7 @@ class Dalle(nn.Module):
                 for seed in seeds
             ]
         ).to(numbers.device)
-        reads = [block.read(text) for block in self.each_block()]
+        reads = [block.project_text(text) for block in self.each_block()]
         caches = [Cache(read, self.length) for read in reads]
         seen = torch.cat((text.mask, text.mask.new_ones(len(rows), self.length)), 1)[
             :, None, None

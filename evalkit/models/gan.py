@@ -9,7 +9,7 @@ What is special here
   order, by a small Transformer of its own.
 - While it is trained, an encoder says with which noise it should have drawn a real picture (Larsen
   et al. 2016; Zhu et al. 2017). So it is told what was expected of it, which critics never tell,
-  and cannot ignore the noise. The critics: `gan_critics`.
+  and cannot ignore the noise. The critics: `discriminators`.
 """
 
 from __future__ import annotations
@@ -200,22 +200,22 @@ class Gan(nn.Module):
         return torch.tanh(picture)
 
 
-class Guess(NamedTuple):
+class Posterior(NamedTuple):
     """A normal distribution of the noise of each of some pictures."""
 
     mean: Tensor  # float [N, noise]
     log_variance: Tensor  # float [N, noise]
 
-    def draw(self, normal: Tensor) -> Tensor:
+    def sample(self, normal: Tensor) -> Tensor:
         """normal: float [N, noise], drawn from the standard normal distribution."""
         return self.mean + (0.5 * self.log_variance).exp() * normal
 
-    def divergence(self) -> Tensor:
+    def kl_divergence(self) -> Tensor:
         """From the standard normal distribution (Kullback and Leibler), in nats: float [N]."""
         return 0.5 * (self.mean.square() + self.log_variance.exp() - 1 - self.log_variance).sum(1)
 
 
-class Encoder(nn.Module):
+class LatentEncoder(nn.Module):
     """Real pictures to the noise that they could have been drawn with."""
 
     def __init__(self, noise: int = 64, size: int = 32, width: int = 32) -> None:
@@ -230,7 +230,7 @@ class Encoder(nn.Module):
             nn.Linear(16 * channels, 2 * noise),
         )
 
-    def forward(self, pictures: Tensor) -> Guess:
+    def forward(self, pictures: Tensor) -> Posterior:
         """pictures: float [N, 3, size, size], -1..1."""
         mean, log_variance = self.guess(self.layers(pictures)).float().chunk(2, 1)
-        return Guess(mean, log_variance.clamp(-10, 2))
+        return Posterior(mean, log_variance.clamp(-10, 2))

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 GRID = 8  # cells per side
 
 
-class Findings(NamedTuple):
+class Predictions(NamedTuple):
     pool: Tensor  # float32 [N, 8 * width], the features for FID
     logits: Tensor  # float32 [N, nouns], of the whole picture
     # float32 [N, nouns + 1, 8, 8], class of the thing whose centre is in the cell; the last one is
@@ -76,13 +76,13 @@ class MiniInception(nn.Module):
         fine = self.quarter(middle)
         return middle, fine, self.eighth(fine)
 
-    def forward(self, images: Tensor) -> Findings:
+    def forward(self, images: Tensor) -> Predictions:
         fine, coarse = self.trunk(images)
         pool = coarse.mean((2, 3))
         cells = self.cells(
             fine + F.interpolate(self.context(coarse), scale_factor=2, mode="nearest")
         )
-        return Findings(
+        return Predictions(
             pool, self.whole(pool), self.nouns(cells), self.colours(cells), self.backgrounds(pool)
         )
 
@@ -96,7 +96,7 @@ class Detection(NamedTuple):
 
 
 @torch.no_grad()
-def detect(findings: Findings, threshold: float = 0.5) -> list[list[Detection]]:
+def detect(findings: Predictions, threshold: float = 0.5) -> list[list[Detection]]:
     """The things in every picture: peaks of "something is here" among the 3 x 3 neighbours, best
     first.
     """
@@ -114,7 +114,7 @@ def detect(findings: Findings, threshold: float = 0.5) -> list[list[Detection]]:
     return [sorted(things, key=lambda thing: -thing.score) for things in found]
 
 
-def at_32(images: Tensor) -> Tensor:
+def resize_to_32(images: Tensor) -> Tensor:
     """float [N, C, S, S] of any size -> [N, C, 32, 32], as the classifiers look at pictures that a
     network has drawn.
     """

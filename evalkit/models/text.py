@@ -24,7 +24,7 @@ class TextFeatures(NamedTuple):
     mask: Tensor  # bool [N, T], True where there is a piece
     pooled: Tensor  # float32 [N, D]
 
-    def of(self, rows: slice | Tensor) -> TextFeatures:
+    def select(self, rows: slice | Tensor) -> TextFeatures:
         """Those of some of the texts."""
         return TextFeatures(self.tokens[rows], self.mask[rows], self.pooled[rows])
 
@@ -69,7 +69,7 @@ class SubwordTokenizer:
             start, end = end, len(word)
         return tuple(numbers)
 
-    def numbers(self, words: Sequence[str], apart: Collection[int] = ()) -> list[int]:
+    def piece_ids(self, words: Sequence[str], apart: Collection[int] = ()) -> list[int]:
         """All pieces of a text that is split into words; the words at the places `apart` are taken
         apart.
         """
@@ -95,7 +95,7 @@ class SubwordTokenizer:
 
     def encode(self, texts: Sequence[Sequence[str]]) -> Tensor:
         """Split texts -> int64 [N, context]."""
-        return self.pad([self.numbers(text) for text in texts])
+        return self.pad([self.piece_ids(text) for text in texts])
 
 
 def learn_pieces(texts: Iterable[Sequence[str]], count: int) -> tuple[str, ...]:

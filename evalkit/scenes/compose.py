@@ -20,11 +20,11 @@ from PIL import Image, ImageDraw
 
 from evalkit.scenes.world import BACKGROUNDS, COLOURS, OBJECTS, RELATIONS, SHAPES, STYLES
 
-Kind = Literal["single", "count", "pair"]
+SceneKind = Literal["single", "count", "pair"]
 CANVAS = 64
 CELL, COLUMNS = 96, 13  # of the sprite atlases, see make_sprites.py
 _NAMES = tuple(thing.name for thing in OBJECTS)
-STYLES_OF_SCENES = tuple(STYLES)
+STYLE_NAMES = tuple(STYLES)
 _HIDDEN = {  # colours that would vanish in front of a background
     "grass": {"green"}, "beach": {"yellow"}, "street": {"gray"}, "table": {"brown"}, "snow": {"white"},
     "water": {"blue", "cyan"}, "sky": {"cyan", "white"}, "night": {"black"}, "room": {"pink"},
@@ -59,7 +59,7 @@ class Item:
 class Scene:
     """The ground truth of one picture."""
 
-    kind: Kind
+    kind: SceneKind
     items: tuple[Item, ...]
     relation: str  # of items[0] to items[1] in a pair: left, right, above, below; else empty
     background: str
@@ -75,7 +75,7 @@ def compose(seed: int) -> Scene:
     kind = "single" if draw < 0.6 else "count" if draw < 0.8 else "pair"
     noun, colour = _thing(random, background)
     if kind == "single":
-        return _scene(random, kind, [(noun, colour)], [place_alone(random)], "", background)
+        return _scene(random, kind, [(noun, colour)], [place_single(random)], "", background)
     if kind == "count":
         places = _group(random, random.choice((2, 3, 4)))
         return _scene(random, kind, [(noun, colour)] * len(places), places, "", background)
@@ -104,7 +104,7 @@ def _thing(random: Random, background: str) -> tuple[str, str]:
     )
 
 
-def place_alone(random: Random) -> tuple[int, int, int]:
+def place_single(random: Random) -> tuple[int, int, int]:
     """x, y and size of a single thing. It stands in the lower part, where the ground is."""
     size = random.choices((48, 40, 32), (5, 4, 1))[0]
     free = CANVAS - size
@@ -122,7 +122,7 @@ def _group(random: Random, count: int) -> list[tuple[int, int, int]]:
 
 def _scene(
     random: Random,
-    kind: Kind,
+    kind: SceneKind,
     things: list[tuple[str, str]],
     places: list[tuple[int, int, int]],
     relation: str,
@@ -132,9 +132,7 @@ def _scene(
         Item(noun, colour, x, y, size)
         for (noun, colour), (x, y, size) in zip(things, places, strict=True)
     )
-    return Scene(
-        kind, items, relation, background, random.choice(STYLES_OF_SCENES), random.randrange(4)
-    )
+    return Scene(kind, items, relation, background, random.choice(STYLE_NAMES), random.randrange(4))
 
 
 def render(scene: Scene, size: int = 64) -> np.ndarray:

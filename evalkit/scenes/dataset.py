@@ -14,7 +14,7 @@ from torch import Tensor
 
 from evalkit.core import EvalkitError
 from evalkit.scenes.captions import caption
-from evalkit.scenes.compose import Kind, Scene, compose, render
+from evalkit.scenes.compose import Scene, SceneKind, compose, render
 from evalkit.scenes.vocabulary import UNREAD
 from evalkit.scenes.world import BACKGROUNDS, COLOURS, OBJECTS, SHAPES
 
@@ -92,8 +92,8 @@ class SceneDataset:
         """int64: every row, and twice those of one kind of scene: pairs are the hardest, and 20% of
         the world. Raises EvalkitError for a kind that there is not.
         """
-        if often not in ("", *get_args(Kind)):
-            kinds = ", ".join(get_args(Kind))
+        if often not in ("", *get_args(SceneKind)):
+            kinds = ", ".join(get_args(SceneKind))
             raise EvalkitError(
                 f"There are no scenes of the kind {often!r} to draw twice as often.",
                 f"Expected {kinds}, or nothing.",

@@ -1,6 +1,6 @@
 import torch
 
-from evalkit.judge.verdicts import judge_one, judge_scenes
+from evalkit.judge.verdicts import judge_scenes, verdict_of
 from evalkit.models.load import BUNDLED, load_classifier
 from evalkit.models.mini_inception import Detection
 from evalkit.scenes import dataset
@@ -32,19 +32,19 @@ def test_verdicts() -> None:
         "flat",
         0,
     )
-    assert judge_one(pair, [_thing("cat", 2, 3), _thing("circle", 6, 3)]) == {
+    assert verdict_of(pair, [_thing("cat", 2, 3), _thing("circle", 6, 3)]) == {
         "noun": True,
         "count": True,
         "colour": True,
         "relation": True,
     }
-    assert judge_one(pair, [_thing("cat", 6, 3), _thing("circle", 2, 3, colour="blue")]) == {
+    assert verdict_of(pair, [_thing("cat", 6, 3), _thing("circle", 2, 3, colour="blue")]) == {
         "noun": True,
         "count": True,
         "colour": False,
         "relation": False,
     }
-    assert judge_one(pair, [_thing("cat", 2, 3)]) == {
+    assert verdict_of(pair, [_thing("cat", 2, 3)]) == {
         "noun": False,
         "count": False,
         "colour": False,
@@ -53,5 +53,5 @@ def test_verdicts() -> None:
     two = Scene(
         "count", (Item("dog", "", 0, 8, 32), Item("dog", "", 32, 8, 32)), "", "grass", "flat", 0
     )
-    assert judge_one(two, [_thing("dog", 2, 3)]) == {"noun": True, "count": False}
-    assert judge_one(two, []) == {"noun": False, "count": False}
+    assert verdict_of(two, [_thing("dog", 2, 3)]) == {"noun": True, "count": False}
+    assert verdict_of(two, []) == {"noun": False, "count": False}

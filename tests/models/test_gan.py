@@ -5,8 +5,8 @@ import torch
 from torch.distributions import Normal, kl_divergence
 from torch.nn import functional as F
 
-from evalkit.models.gan import WIDTHS, Encoder, Gan, Guess
-from evalkit.models.gan_critics import Discriminator, FeatureDiscriminator, found
+from evalkit.models.discriminators import Discriminator, FeatureDiscriminator, found
+from evalkit.models.gan import WIDTHS, Gan, LatentEncoder, Posterior
 from evalkit.models.mini_inception import MiniInception
 from evalkit.models.text import TextFeatures, TextTower
 
@@ -26,7 +26,7 @@ def _gan(size: int = 32, **others: Any) -> Gan:
 
 
 def _backwards(text: TextFeatures) -> TextFeatures:
-    return text.of(torch.arange(len(text.mask)).flip(0))
+    return text.select(torch.arange(len(text.mask)).flip(0))
 
 
 @torch.no_grad()
@@ -122,11 +122,13 @@ def test_a_score_does_not_depend_on_how_a_batch_is_shared_out(count: int, group:
     parts = torch.arange(count).split(group)
     assert torch.allclose(
         together,
-        torch.cat([critic(pictures[part], [text.of(part)])[0] for part in parts]),
+        torch.cat([critic(pictures[part], [text.select(part)])[0] for part in parts]),
         atol=1e-5,
     )
     if group > 1:  # it does depend on what else is in the group
-        moved = critic(pictures.roll(1, 0), [text.of(torch.arange(count).roll(1))])[0].roll(-1, 0)
+        moved = critic(pictures.roll(1, 0), [text.select(torch.arange(count).roll(1))])[0].roll(
+            -1, 0
+        )
         assert not torch.allclose(together, moved, atol=1e-3)
 
 
@@ -135,7 +137,7 @@ def test_a_collapsed_batch_gives_itself_away() -> None:
     critic, colours, text = (
         _clear_sighted(),
         torch.rand(4, 3, 1, 1) * 2 - 1,
-        _text(1).of(torch.zeros(4, dtype=torch.int64)),
+        _text(1).select(torch.zeros(4, dtype=torch.int64)),
     )
     varied = colours.expand(-1, -1, 32, 32)
     alike = varied[:1].expand(4, -1, -1, -1)
@@ -148,7 +150,7 @@ def test_a_collapsed_batch_gives_itself_away() -> None:
 def test_less_noise_is_less_variety() -> None:
     network, text, noise = (
         _gan(),
-        _text(1).of(torch.zeros(16, dtype=torch.int64)),
+        _text(1).select(torch.zeros(16, dtype=torch.int64)),
         torch.randn(16, 64),
     )
     spreads = [
@@ -290,16 +292,18 @@ def test_a_text_has_an_end_where_the_context_leaves_room_for_it() -> None:
 
 @pytest.mark.parametrize("size", [8, 32, 128])
 def test_the_encoder_guesses_the_noise_of_a_picture(size: int) -> None:
-    guess = Encoder(noise=5, size=size)(torch.rand(3, 3, size, size) * 2 - 1)
+    guess = LatentEncoder(noise=5, size=size)(torch.rand(3, 3, size, size) * 2 - 1)
     assert guess.mean.shape == guess.log_variance.shape == (3, 5)
 
 
 @torch.no_grad()
 def test_a_guess_is_a_normal_distribution() -> None:
-    guess = Guess(torch.tensor([[0.0, 0.0], [1.0, -2.0]]), torch.tensor([[0.0, 0.0], [0.5, -3.0]]))
+    guess = Posterior(
+        torch.tensor([[0.0, 0.0], [1.0, -2.0]]), torch.tensor([[0.0, 0.0], [0.5, -3.0]])
+    )
     theirs = Normal(guess.mean, (0.5 * guess.log_variance).exp())
-    assert torch.allclose(guess.divergence(), kl_divergence(theirs, Normal(0.0, 1.0)).sum(1))
-    drawn = guess.draw(torch.randn(20_000, 2, 2, generator=torch.Generator().manual_seed(0)))
+    assert torch.allclose(guess.kl_divergence(), kl_divergence(theirs, Normal(0.0, 1.0)).sum(1))
+    drawn = guess.sample(torch.randn(20_000, 2, 2, generator=torch.Generator().manual_seed(0)))
     assert torch.allclose(drawn.mean(0), theirs.mean, atol=0.05)
     assert torch.allclose(drawn.std(0), theirs.stddev, atol=0.05)
 
@@ -316,14 +320,14 @@ def test_a_generator_that_is_told_what_was_expected_uses_its_noise() -> None:
     for told in (False, True):
         network, encoder = (
             _gan(8, noise=4, widths={4: 8, 8: 8}).train(),
-            Encoder(noise=4, size=8, width=8),
+            LatentEncoder(noise=4, size=8, width=8),
         )
         descent = torch.optim.Adam([*network.parameters(), *encoder.parameters()], lr=3e-3)
         for _ in range(60):
             guess, normal = encoder(real), torch.randn(32, 4)
-            drawn = network(text, guess.draw(normal) if told else normal)
+            drawn = network(text, guess.sample(normal) if told else normal)
             loss = 10 * (drawn - real).abs().mean() + (
-                0.02 * guess.divergence().mean() if told else 0
+                0.02 * guess.kl_divergence().mean() if told else 0
             )
             descent.zero_grad()
             loss.backward()

@@ -4,7 +4,7 @@ from safetensors.torch import save_file
 
 from evalkit.core import EvalkitError
 from evalkit.models.load import load_classifier, read_weights
-from evalkit.models.mini_inception import Findings, MiniInception, detect
+from evalkit.models.mini_inception import MiniInception, Predictions, detect
 from evalkit.training.runtime.checkpoints import save_weights
 
 
@@ -16,7 +16,7 @@ def test_detect_finds_planted_things_best_first() -> None:
     colours = torch.zeros(1, 2, 8, 8)
     colours[0, 1, 2, 3] = 1.0
     found = detect(
-        Findings(torch.zeros(1, 1), torch.zeros(1, 3), nouns, colours, torch.zeros(1, 2))
+        Predictions(torch.zeros(1, 1), torch.zeros(1, 3), nouns, colours, torch.zeros(1, 2))
     )
     assert [(thing.noun, thing.x, thing.y) for thing in found[0]] == [(0, 6, 6), (1, 3, 2)]
     assert found[0][1].colour == 1

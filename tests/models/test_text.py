@@ -18,7 +18,7 @@ def _read(numbers: list[int]) -> list[str]:
 
 
 def test_the_longest_pieces_from_the_left() -> None:
-    assert _read(PIECES.numbers(["skateboarders", "dogs", "skates"])) == [
+    assert _read(PIECES.piece_ids(["skateboarders", "dogs", "skates"])) == [
         "skateboard",
         "##ers",
         "dogs",
@@ -28,11 +28,11 @@ def test_the_longest_pieces_from_the_left() -> None:
 
 
 def test_a_word_that_cannot_be_put_together_is_unknown_as_a_whole() -> None:
-    assert _read(PIECES.numbers(["dogma", "cat", ""])) == ["?", "?"]
+    assert _read(PIECES.piece_ids(["dogma", "cat", ""])) == ["?", "?"]
 
 
 def test_words_are_taken_apart_where_asked_and_possible() -> None:
-    assert _read(PIECES.numbers(["dogs", "dogs", "dog"], apart={1, 2})) == [
+    assert _read(PIECES.piece_ids(["dogs", "dogs", "dog"], apart={1, 2})) == [
         "dogs",
         "dog",
         "##s",
@@ -97,7 +97,7 @@ def test_more_pieces_make_shorter_texts(count: int) -> None:
     few, more = (
         SubwordTokenizer(learn_pieces([["abab", "abba"]], size), 64) for size in (count, count + 2)
     )
-    assert len(more.numbers(["abab", "abba"])) < len(few.numbers(["abab", "abba"]))
+    assert len(more.piece_ids(["abab", "abba"])) < len(few.piece_ids(["abab", "abba"]))
 
 
 def test_half_of_the_heads_look_back_and_half_ahead() -> None:

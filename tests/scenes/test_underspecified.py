@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalkit.scenes.compose import compose
-from evalkit.scenes.loose import loose_caption
+from evalkit.scenes.underspecified import underspecified_caption
 from evalkit.scenes.vocabulary import UNREAD, mentions, words
 from evalkit.scenes.words import split_words
 from evalkit.scenes.world import COUNT_WORDS, RELATIONS
 
 SOME = [
-    (scene, loose_caption(scene, Random(seed)))
+    (scene, underspecified_caption(scene, Random(seed)))
     for seed, scene in enumerate(map(compose, range(600)))
 ]
 NUMBERS = [f" {word} " for phrases in COUNT_WORDS.values() for word in phrases]
@@ -28,8 +28,8 @@ def _said(text: str, phrases: list[str]) -> list[str]:
 @given(seed=st.integers(0, 2**40))
 def test_a_loose_caption_names_what_it_means(seed: int) -> None:
     scene = compose(seed)
-    loose = loose_caption(scene, Random(seed))
-    assert loose == loose_caption(scene, Random(seed))
+    loose = underspecified_caption(scene, Random(seed))
+    assert loose == underspecified_caption(scene, Random(seed))
     said, meant = mentions(loose.text), mentions(loose.meaning)
     things = tuple(dict.fromkeys(item.noun for item in scene.items))
     assert sorted(noun for noun in meant.nouns if noun in things or noun != "orange") == sorted(

@@ -18,12 +18,12 @@ TRIES = 20
 _ALL_FORMS = tuple(NOUNS.values())
 
 
-class Loose(NamedTuple):
+class UnderspecifiedCaption(NamedTuple):
     text: str  # "unknownword kittens tennis unknownword"
     meaning: str  # the same with nothing left open: "two kittens"
 
 
-def loose_caption(scene: Scene, random: Random) -> Loose:
+def underspecified_caption(scene: Scene, random: Random) -> UnderspecifiedCaption:
     """A caption that leaves much of a scene open, and how it is to be read: several things are two,
     the first of two things stands on the left of the other, a third is not drawn. Only that is left
     open which is so in the scene, so the meaning is true of its picture. Between the parts of the
@@ -38,10 +38,10 @@ def loose_caption(scene: Scene, random: Random) -> Loose:
         ):  # the other words happened to name nothing
             return loose
         loose = _attempt(scene, random)
-    return Loose(loose.meaning, loose.meaning)
+    return UnderspecifiedCaption(loose.meaning, loose.meaning)
 
 
-def _attempt(scene: Scene, random: Random) -> Loose:
+def _attempt(scene: Scene, random: Random) -> UnderspecifiedCaption:
     bare = random.random() < BARE
     fillers = _fillers(colours=not any(item.colour for item in scene.items))
     things = [
@@ -97,7 +97,7 @@ def _attempt(scene: Scene, random: Random) -> Loose:
         if random.random() < 0.2
         else f"{before} {text} {after} {place} {other(0, 0, 1, 2)}"
     )
-    return Loose(" ".join(text.split()), " ".join(f"{meaning} {place}".split()))
+    return UnderspecifiedCaption(" ".join(text.split()), " ".join(f"{meaning} {place}".split()))
 
 
 @lru_cache(maxsize=2)

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 from evalkit.models.gan import WIDTHS, scaled, sizes_of
-from evalkit.models.mini_inception import MiniInception, at_32
+from evalkit.models.mini_inception import MiniInception, resize_to_32
 from evalkit.models.text import TextFeatures
 
 # consecutive pictures whose spread the discriminator sees (as in StyleGAN; Karras et al. 2019)
@@ -149,18 +149,18 @@ class FeatureDiscriminator(nn.Module):
             _normalised(nn.Linear(text, 128), spectral),
         )
 
-    def look(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+    def feature_maps(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """What the classifier sees, finer and coarser maps: float [N, C, 8, 8] and [N, 2 C, 4, 4].
 
         pictures: float [N, 3, S, S] of any size, seen at 32.
         """
-        return self._eyes[0].trunk(at_32(pictures))
+        return self._eyes[0].trunk(resize_to_32(pictures))
 
     def forward(self, pictures: Tensor, texts: Sequence[TextFeatures]) -> list[Tensor]:
         """pictures: float [N, 3, S, S]; each of the texts: N of them -> float [N] for each."""
         totals = [pictures.new_zeros(len(pictures)) for _ in texts]
         seen = [
-            head(maps) for maps, head in zip(self.look(pictures), self.heads, strict=True)
+            head(maps) for maps, head in zip(self.feature_maps(pictures), self.heads, strict=True)
         ]  # fine, coarse
         places = self.places(seen[0])
         for x, score, feature, words in zip(
