@@ -243,7 +243,7 @@ def train_gan(
         # before there are critics, the generator learns from what the encoder saw, and nobody else
         # reads
         with torch.no_grad():
-            text = reader.read(numbers) if step >= first_critics else None
+            text = reader.text_features(numbers) if step >= first_critics else None
         told = (
             torch.arange(settings.batch, device=device) % (1 if text is None else 2) == 0
         )  # draw with what the encoder says

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from evalkit.models.dalle import Dalle, choose
+from evalkit.models.dalle import Dalle, sample_codes
 from evalkit.models.text import SubwordTokenizer, TextTower
 
 
@@ -90,7 +90,7 @@ def test_choose_draws_in_proportion_to_the_softmax() -> None:
     logits = torch.tensor([0.0, 1.0, 2.0, -1.0])
     uniform = (torch.arange(20_000, dtype=torch.float64) + 0.5) / 20_000
     counts = (
-        torch.bincount(choose(logits.expand(20_000, -1), uniform, 1.0, 0, 1.0), minlength=4)
+        torch.bincount(sample_codes(logits.expand(20_000, -1), uniform, 1.0, 0, 1.0), minlength=4)
         / 20_000
     )
     assert torch.allclose(counts.double(), logits.double().softmax(0), atol=1e-3)
@@ -99,11 +99,11 @@ def test_choose_draws_in_proportion_to_the_softmax() -> None:
 def test_choose_keeps_to_top_k_and_top_p() -> None:
     logits = torch.tensor([0.0, 3.0, 2.0, -1.0]).expand(1000, -1)
     uniform = (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
-    assert set(choose(logits, uniform, 1.0, 2, 1.0).tolist()) == {1, 2}
-    assert set(choose(logits, uniform, 1.0, 0, 0.5).tolist()) == {
+    assert set(sample_codes(logits, uniform, 1.0, 2, 1.0).tolist()) == {1, 2}
+    assert set(sample_codes(logits, uniform, 1.0, 0, 0.5).tolist()) == {
         1
     }  # its chance of 0.70 reaches 0.5 alone
-    assert set(choose(logits, uniform, 0.0, 0, 1.0).tolist()) == {1}
+    assert set(sample_codes(logits, uniform, 0.0, 0, 1.0).tolist()) == {1}
 
 
 def test_words_unknown_and_over_the_context() -> None:

@@ -5,7 +5,7 @@ import torch
 from torch.distributions import Normal, kl_divergence
 from torch.nn import functional as F
 
-from evalkit.models.discriminators import Discriminator, FeatureDiscriminator, found
+from evalkit.models.discriminators import Discriminator, FeatureDiscriminator, late_interaction
 from evalkit.models.gan import WIDTHS, Gan, LatentEncoder, Posterior
 from evalkit.models.mini_inception import MiniInception
 from evalkit.models.text import TextFeatures, TextTower
@@ -218,9 +218,9 @@ def test_every_word_looks_for_its_place() -> None:
     places[0, :, 1, 2], places[0, :, 6, 5], places[1, :, 0, 7] = 2 * one, 2 * other, 2 * one
     words = torch.stack((one, other, 9 * one)).expand(2, -1, -1)
     mask = torch.tensor([[True, True, False]]).expand(2, -1)
-    assert torch.allclose(found(places, words, mask), torch.tensor([4.0, 2.0]) / 128**0.5)
+    assert torch.allclose(late_interaction(places, words, mask), torch.tensor([4.0, 2.0]) / 128**0.5)
     assert torch.allclose(
-        found(places.roll(3, 2), words, mask), torch.tensor([4.0, 2.0]) / 128**0.5
+        late_interaction(places.roll(3, 2), words, mask), torch.tensor([4.0, 2.0]) / 128**0.5
     )
 
 

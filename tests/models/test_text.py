@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalkit.models.text import UNKNOWN, SubwordTokenizer, directions, ended, learn_pieces
+from evalkit.models.text import UNKNOWN, SubwordTokenizer, directional_mask, append_end, learn_pieces
 from evalkit.scenes.vocabulary import pieces, words
 
 PIECES = SubwordTokenizer(["skate", "skateboard", "dog", "dogs", "##s", "##er", "##ers"], 4)
@@ -101,14 +101,14 @@ def test_more_pieces_make_shorter_texts(count: int) -> None:
 
 
 def test_half_of_the_heads_look_back_and_half_ahead() -> None:
-    ahead, back = directions(3, 2)
+    ahead, back = directional_mask(3, 2)
     assert back.tolist() == [[True, False, False], [True, True, False], [True, True, True]]
     assert torch.equal(ahead, back.T)
-    assert directions(5, 4).sum() == 4 * 15
+    assert directional_mask(5, 4).sum() == 4 * 15
 
 
 def test_a_text_has_an_end_where_the_context_leaves_room_for_it() -> None:
     texts = torch.tensor([[5, 0, 0], [5, 6, 0], [5, 6, 7], [UNKNOWN, 0, 0]])
     longer = torch.tensor([[5, 1, 0, 0], [5, 6, 1, 0], [5, 6, 7, 1], [1, 1, 0, 0]])
-    assert torch.equal(ended(texts, 24), longer)
-    assert torch.equal(ended(texts, 3), longer[:, :3])
+    assert torch.equal(append_end(texts, 24), longer)
+    assert torch.equal(append_end(texts, 3), longer[:, :3])
