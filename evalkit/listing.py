@@ -86,7 +86,7 @@ def runs(folder: Path | str = "reports") -> Listing:
 
 def world() -> Listing:
     """The words of the bundled world, by kind."""
-    from evalkit.scenes.world import (
+    from evalkit.scenes.tables import (
         BACKGROUNDS,
         COLOURS,
         COUNT_WORDS,

@@ -9,20 +9,21 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from evalkit.scenes.captions import NOUNS, caption
+from evalkit.scenes.captions import caption
 from evalkit.scenes.compose import CANVAS, Item, Scene, compose, render
-from evalkit.scenes.vocabulary import mentions, words
-from evalkit.scenes.words import split_words
-from evalkit.scenes.world import (
+from evalkit.scenes.tables import (
     BACKGROUNDS,
     COLOUR_WORDS,
     COLOURS,
     COUNT_WORDS,
+    NOUN_FORMS,
     OBJECTS,
     RELATIONS,
     SHAPES,
     STYLES,
 )
+from evalkit.scenes.vocabulary import mentions, words
+from evalkit.scenes.words import split_words
 
 SEEDS = st.integers(0, 2**40)
 COCO = """person bicycle car motorcycle airplane bus train truck boat;traffic light;fire hydrant;stop sign;parking meter;bench bird cat dog
@@ -70,7 +71,7 @@ def test_the_world_is_as_large_as_promised() -> None:
 def test_no_phrase_means_two_things() -> None:
     nouns = [
         phrase
-        for forms in NOUNS.values()
+        for forms in NOUN_FORMS.values()
         for phrase in {phrase for form in forms for phrase in form}
     ]
     places = [phrase for phrases in BACKGROUNDS.values() for phrase in phrases]
@@ -110,7 +111,7 @@ def test_items_stand_on_the_grid_inside_the_canvas_apart_from_each_other(seed: i
         assert 0 <= item.x <= item.x + item.size <= CANVAS
         assert 0 <= item.y <= item.y + item.size <= CANVAS
         assert (item.colour in COLOURS) == (item.noun in SHAPES)
-        assert item.noun in NOUNS
+        assert item.noun in NOUN_FORMS
     for number, one in enumerate(scene.items):
         for other in scene.items[:number]:
             assert abs(one.x - other.x) >= one.size or abs(one.y - other.y) >= one.size

@@ -12,10 +12,17 @@ from evalkit.config import load_config
 from evalkit.core import EvalkitError
 from evalkit.prompts import read_prompts
 from evalkit.scenes import suite
-from evalkit.scenes.captions import NOUNS
+from evalkit.scenes.tables import (
+    BACKGROUNDS,
+    COLOUR_WORDS,
+    COLOURS,
+    COUNT_WORDS,
+    NOUN_FORMS,
+    RELATIONS,
+    SHAPES,
+)
 from evalkit.scenes.vocabulary import mentions, words
 from evalkit.scenes.words import split_words
-from evalkit.scenes.world import BACKGROUNDS, COLOUR_WORDS, COLOURS, COUNT_WORDS, RELATIONS, SHAPES
 
 FILE = Path(suite.__file__).with_name("suite.jsonl")
 ROWS: list[dict[str, Any]] = [
@@ -32,7 +39,7 @@ def test_it_is_as_large_as_promised() -> None:
     assert len(ROWS) >= 300
     assert tuple(dict.fromkeys(row["group"] for row in ROWS)) == suite.GROUPS
     assert len({row["id"] for row in ROWS}) == len({row["text"] for row in ROWS}) == len(ROWS)
-    assert {row["truth"]["items"][0]["noun"] for row in BY_GROUP["object"]} == set(NOUNS)
+    assert {row["truth"]["items"][0]["noun"] for row in BY_GROUP["object"]} == set(NOUN_FORMS)
     pairs = {
         (item["noun"], item["colour"])
         for row in BY_GROUP["colour"]

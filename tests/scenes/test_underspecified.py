@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalkit.scenes.compose import compose
+from evalkit.scenes.tables import COUNT_WORDS, RELATIONS
 from evalkit.scenes.underspecified import underspecified_caption
-from evalkit.scenes.vocabulary import UNREAD, mentions, words
+from evalkit.scenes.vocabulary import UNKNOWN_WORD, mentions, words
 from evalkit.scenes.words import split_words
-from evalkit.scenes.world import COUNT_WORDS, RELATIONS
 
 SOME = [
     (scene, underspecified_caption(scene, Random(seed)))
@@ -39,7 +39,7 @@ def test_a_loose_caption_names_what_it_means(seed: int) -> None:
     assert said.backgrounds == meant.backgrounds
     assert meant.backgrounds in ((), (scene.background,))
     assert set(split_words(loose.meaning)) <= set(words())
-    assert set(split_words(loose.text)) <= {UNREAD, *words()}
+    assert set(split_words(loose.text)) <= {UNKNOWN_WORD, *words()}
 
 
 def test_the_meaning_leaves_no_number_and_no_side_open() -> None:
@@ -86,4 +86,4 @@ def test_some_are_short_and_some_are_long() -> None:
     lengths = [len(loose.text.split()) for _, loose in SOME]
     assert min(lengths) == 1
     assert max(lengths) > 15
-    assert sum(UNREAD in loose.text for _, loose in SOME) > len(SOME) / 3
+    assert sum(UNKNOWN_WORD in loose.text for _, loose in SOME) > len(SOME) / 3
