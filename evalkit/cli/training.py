@@ -128,7 +128,7 @@ def judge(
             print_rows(("model", "property", "value", "real scenes", "meaning"), cells, as_json)
             return
         if prompts is not None:
-            from evalkit.judge.appraisal import judge_prompts
+            from evalkit.judge.judge import judge_prompts
             from evalkit.prompts import read_prompts
 
             rows = judge_prompts(
@@ -142,7 +142,7 @@ def judge(
             print(json.dumps([row._asdict() for row in rows], indent=1))
             return
         shown = [
-            (row.model, row.prompts, row.question, f"{row.right:.1%}", f"{row.low:.1%} to {row.high:.1%}", str(row.asked))
+            (row.model, row.prompts, row.question, f"{row.value:.1%}", f"{row.low:.1%} to {row.high:.1%}", str(row.count))
             for row in rows
         ]  # fmt: skip
-        print_rows(("model", "prompts", "question", "right", "95% interval", "count"), shown, False)
+        print_rows(("model", "prompts", "question", "accuracy", "95% interval", "count"), shown, False)
