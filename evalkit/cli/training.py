@@ -142,7 +142,7 @@ def judge(
             print(json.dumps([row._asdict() for row in rows], indent=1))
             return
         shown = [
-            (row.model, row.prompts, row.question, f"{row.value:.1%}", f"{row.low:.1%} to {row.high:.1%}", str(row.count))
+            (row.model, row.prompts, row.question, f"{row.value:.1%}", f"{row.low:.1%} to {row.high:.1%}", str(row.images))
             for row in rows
         ]  # fmt: skip
-        print_rows(("model", "prompts", "question", "accuracy", "95% interval", "count"), shown, False)
+        print_rows(("model", "prompts", "question", "accuracy", "95% interval", "images"), shown, False)

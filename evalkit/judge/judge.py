@@ -40,7 +40,7 @@ class Accuracy(NamedTuple):
     value: float
     low: float
     high: float
-    count: int  # images to which the question applies
+    images: int  # to which the question applies
 
 
 def judge(

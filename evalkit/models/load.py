@@ -111,8 +111,8 @@ def _load_state(network: nn.Module, state: dict[str, Tensor], path: Path) -> Non
 
 def load_classifier(path: Path) -> MiniInception:
     config, state = read_weights(path, "classifier")
-    counts = (len(config[name]) for name in ("nouns", "colours", "backgrounds"))
-    network = MiniInception(*counts, config["width"])
+    nouns, colours, backgrounds, width = (config[name] for name in FIELDS["classifier"])
+    network = MiniInception(len(nouns), len(colours), len(backgrounds), width)
     _load_state(network, state, path)
     return network.requires_grad_(True)
 

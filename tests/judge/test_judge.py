@@ -38,7 +38,7 @@ def test_the_bundled_models_follow_held_out_prompts(tmp_path: Path) -> None:
     assert value["dalle", "pair", "relation"] >= 0.6  # chance is half of the pairs at best
     assert value["real scenes", "single", "everything"] > 0.97
     assert value["real scenes of other prompts", "single", "noun"] < 0.1
-    assert all(row.low <= row.value <= row.high and row.count > 10 for row in rows)
+    assert all(row.low <= row.value <= row.high and row.images > 10 for row in rows)
     with Image.open(tmp_path / "grid.png") as grid:
         assert grid.width == 2 * 16 * 34  # scale, columns, pixels with their white lines
 
@@ -58,7 +58,7 @@ def test_too_few_prompts_for_the_grid() -> None:
 
 
 def test_a_generator_that_refuses_is_not_judged() -> None:
-    with pytest.raises(EvalkitError, match=r"refused a prompt of the bundled data set: .*not today"):
+    with pytest.raises(EvalkitError, match=r"refused a prompt of the bundled .*not today"):
         judge_prompts(["test_judge:refusing"], ["a dog"])
 
 
@@ -70,7 +70,7 @@ def test_objects_that_prompts_mention_are_found_in_their_images() -> None:
     }
     assert rows["first object"].value > 0.95
     assert rows["all objects"].value > 0.9
-    assert rows["any object"].count == 100
+    assert rows["any object"].images == 100
     rows = {row.question: row for row in judge_prompts(["noise"], prompts)}
     assert rows["any object"].value < 0.1
 
