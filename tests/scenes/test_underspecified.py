@@ -1,4 +1,4 @@
-"""Loose captions and what they mean."""
+"""Underspecified captions and their meanings."""
 
 from random import Random
 
@@ -15,75 +15,81 @@ SOME = [
     (scene, underspecified_caption(scene, Random(seed)))
     for seed, scene in enumerate(map(compose, range(600)))
 ]
-NUMBERS = [f" {word} " for phrases in COUNT_WORDS.values() for word in phrases]
-SIDES = [f" {phrase} " for phrases in RELATIONS.values() for phrase in phrases]
+COUNT_PHRASES = [f" {word} " for phrases in COUNT_WORDS.values() for word in phrases]
+RELATION_PHRASES = [f" {phrase} " for phrases in RELATIONS.values() for phrase in phrases]
 
 
-def _said(text: str, phrases: list[str]) -> list[str]:
-    """Which of the phrases are in a text; "under the stars" is no side."""
+def _stated(text: str, phrases: list[str]) -> list[str]:
+    """The phrases that a text states; "under the stars" is not a relation."""
     return [phrase for phrase in phrases if phrase in f" {text} ".replace(" under the stars ", " ")]
 
 
 @settings(deadline=None)
 @given(seed=st.integers(0, 2**40))
-def test_a_loose_caption_names_what_it_means(seed: int) -> None:
+def test_caption_and_meaning_mention_the_same_objects(seed: int) -> None:
     scene = compose(seed)
-    loose = underspecified_caption(scene, Random(seed))
-    assert loose == underspecified_caption(scene, Random(seed))
-    said, meant = mentions(loose.text), mentions(loose.meaning)
+    captioned = underspecified_caption(scene, Random(seed))
+    assert captioned == underspecified_caption(scene, Random(seed))
+    stated, meant = mentions(captioned.text), mentions(captioned.meaning)
     things = tuple(dict.fromkeys(item.noun for item in scene.items))
     assert sorted(noun for noun in meant.nouns if noun in things or noun != "orange") == sorted(
         things
-    )  # an orange box is no orange
-    assert said.nouns[: max(2, len(meant.nouns))] == meant.nouns
-    assert said.backgrounds == meant.backgrounds
+    )  # an orange box is not an orange
+    assert stated.nouns[: max(2, len(meant.nouns))] == meant.nouns
+    assert stated.backgrounds == meant.backgrounds
     assert meant.backgrounds in ((), (scene.background,))
-    assert set(split_words(loose.meaning)) <= set(words())
-    assert set(split_words(loose.text)) <= {UNKNOWN_WORD, *words()}
+    assert set(split_words(captioned.meaning)) <= set(words())
+    assert set(split_words(captioned.text)) <= {UNKNOWN_WORD, *words()}
 
 
-def test_the_meaning_leaves_no_number_and_no_side_open() -> None:
+def test_the_meaning_states_every_count_and_relation() -> None:
     counts, pairs = (
-        [loose for scene, loose in SOME if scene.kind == kind] for kind in ("count", "pair")
+        [captioned for scene, captioned in SOME if scene.kind == kind] for kind in ("count", "pair")
     )
-    assert all(_said(loose.meaning, NUMBERS) for loose in counts)
-    assert all(_said(loose.meaning, SIDES) for loose in pairs)
-    open_counts = [loose for loose in counts if not _said(loose.text, NUMBERS)]
-    open_pairs = [loose for loose in pairs if not _said(loose.text, SIDES)]
+    assert all(_stated(captioned.meaning, COUNT_PHRASES) for captioned in counts)
+    assert all(_stated(captioned.meaning, RELATION_PHRASES) for captioned in pairs)
+    open_counts = [captioned for captioned in counts if not _stated(captioned.text, COUNT_PHRASES)]
+    open_pairs = [captioned for captioned in pairs if not _stated(captioned.text, RELATION_PHRASES)]
     assert len(open_counts) > len(counts) / 5
     assert len(open_pairs) > len(pairs) / 5
-    assert all(loose.meaning.startswith("two ") for loose in open_counts)
-    assert all(" to the left of " in loose.meaning for loose in open_pairs)
+    assert all(captioned.meaning.startswith("two ") for captioned in open_counts)
+    assert all(" to the left of " in captioned.meaning for captioned in open_pairs)
 
 
-def test_a_true_meaning_is_what_the_picture_shows() -> None:
-    """Where the number or the side is left open, the scene has two things, or the first one on the
-    left.
+def test_the_meaning_is_true_of_the_scene() -> None:
+    """Where the count or the relation is left open, the scene has two objects, or the first one is
+    on the left.
     """
     opened: list[str] = []
-    for scene, loose in SOME:
-        if scene.kind == "count" and not _said(loose.text, NUMBERS):
-            opened.append("number")
+    for scene, captioned in SOME:
+        if scene.kind == "count" and not _stated(captioned.text, COUNT_PHRASES):
+            opened.append("count")
             assert len(scene.items) == 2
-        if scene.kind == "pair" and not _said(loose.text, SIDES):
-            opened.append("side")
-            first, second = (mentions(loose.meaning).nouns.index(item.noun) for item in scene.items)
+        if scene.kind == "pair" and not _stated(captioned.text, RELATION_PHRASES):
+            opened.append("relation")
+            first, second = (
+                mentions(captioned.meaning).nouns.index(item.noun) for item in scene.items
+            )
             left, right = scene.items if first < second else scene.items[::-1]
             assert left.x < right.x
-    assert min(opened.count("number"), opened.count("side")) > 20
+    assert min(opened.count("count"), opened.count("relation")) > 20
 
 
-def test_what_is_said_is_meant() -> None:
-    """Numbers and sides are in the meaning where the caption has them, and in the same words."""
-    for scene, loose in SOME:
-        if scene.kind == "count" and _said(loose.text, NUMBERS):
-            assert _said(loose.text, NUMBERS) == _said(loose.meaning, NUMBERS)
-        if scene.kind == "pair" and _said(loose.text, SIDES):
-            assert _said(loose.text, SIDES) == _said(loose.meaning, SIDES)
+def test_the_meaning_keeps_what_the_caption_states() -> None:
+    """Counts and relations, in the same words."""
+    for scene, captioned in SOME:
+        if scene.kind == "count" and _stated(captioned.text, COUNT_PHRASES):
+            assert _stated(captioned.text, COUNT_PHRASES) == _stated(
+                captioned.meaning, COUNT_PHRASES
+            )
+        if scene.kind == "pair" and _stated(captioned.text, RELATION_PHRASES):
+            assert _stated(captioned.text, RELATION_PHRASES) == _stated(
+                captioned.meaning, RELATION_PHRASES
+            )
 
 
-def test_some_are_short_and_some_are_long() -> None:
-    lengths = [len(loose.text.split()) for _, loose in SOME]
+def test_lengths_vary_and_a_third_has_unknown_words() -> None:
+    lengths = [len(captioned.text.split()) for _, captioned in SOME]
     assert min(lengths) == 1
     assert max(lengths) > 15
-    assert sum(UNKNOWN_WORD in loose.text for _, loose in SOME) > len(SOME) / 3
+    assert sum(UNKNOWN_WORD in captioned.text for _, captioned in SOME) > len(SOME) / 3

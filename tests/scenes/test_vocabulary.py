@@ -1,4 +1,4 @@
-"""What the bundled models can read, and what a prompt names."""
+"""The vocabulary of the bundled models, and what a prompt mentions."""
 
 import pytest
 from hypothesis import given
@@ -20,7 +20,7 @@ def test_words_are_sorted_single_words() -> None:
     ("noun", "phrase"),
     [(noun, phrase) for noun, forms in NOUN_FORMS.items() for form in forms for phrase in form],
 )
-def test_every_way_to_name_a_thing_is_understood(noun: str, phrase: str) -> None:
+def test_every_phrase_for_an_object_is_recognised(noun: str, phrase: str) -> None:
     assert mentions(f"A photo of the {phrase}!").nouns == (noun,)
 
 
@@ -28,7 +28,7 @@ def test_every_way_to_name_a_thing_is_understood(noun: str, phrase: str) -> None
     ("background", "phrase"),
     [(name, phrase) for name, phrases in BACKGROUNDS.items() for phrase in phrases],
 )
-def test_every_way_to_name_a_background_is_understood(background: str, phrase: str) -> None:
+def test_every_phrase_for_a_background_is_recognised(background: str, phrase: str) -> None:
     assert mentions(f"A giraffe {phrase}.") == (("giraffe",), (background,))
 
 
@@ -59,7 +59,7 @@ def test_coverage() -> None:
 
 
 @given(text=st.text(max_size=200))
-def test_any_text_is_read(text: str) -> None:
+def test_any_text_is_accepted(text: str) -> None:
     [found] = coverage([text])
     assert 0 <= found.known <= found.total
     assert set(mentions(text).nouns) <= set(NOUN_FORMS)
