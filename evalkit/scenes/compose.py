@@ -31,7 +31,8 @@ from evalkit.scenes.tables import (
 
 SceneKind = Literal["single", "count", "pair"]
 CANVAS = 64
-CELL, COLUMNS = 96, 13  # of the sprite atlases, see make_sprites.py
+# of the sprite atlases; 96 is a multiple of 48 and 32, common sprite sizes in 64-pixel scenes
+CELL, COLUMNS = 96, 13
 OBJECT_NAMES = tuple(thing.name for thing in OBJECTS)
 STYLE_NAMES = tuple(STYLES)
 

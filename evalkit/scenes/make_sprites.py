@@ -1,7 +1,7 @@
 """Renders the sprites from the emoji sets. For developers only: users get the rendered files.
 
-    npm pack @iconify-json/noto @iconify-json/fluent-emoji \\
-        @iconify-json/fluent-emoji-flat @iconify-json/twemoji
+    npm pack @iconify-json/noto @iconify-json/twemoji
+    npm pack @iconify-json/fluent-emoji @iconify-json/fluent-emoji-flat
     for f in *.tgz; do mkdir -p "icons/${f%.tgz}" && tar xzf "$f" -C "icons/${f%.tgz}"; done
     pip install resvg-py && python -m evalkit.scenes.make_sprites icons
 
