@@ -27,7 +27,7 @@ QUESTIONS = {  # for each kind of scene
     "count": ("noun", "count", "everything"),
     "pair": ("noun", "relation", "everything"),
 }
-GRID = 64  # prompts in the grid
+GRID_PROMPTS = 64
 REAL, MISMATCHED = "real scenes", "real scenes of other prompts"
 
 
@@ -59,8 +59,8 @@ def judge(
         count: held-out scenes; the prompt of each is one complete caption.
         grid: optional path of a PNG of the first 64 prompts: the real scenes, then every model.
     """
-    if count < GRID:
-        raise EvalkitError(f"count is {count}, expected at least {GRID}.", "Ask for more images.")
+    if count < GRID_PROMPTS:
+        raise EvalkitError(f"count is {count}, expected at least {GRID_PROMPTS}.", "Ask for more images.")
     scenes = dataset.scenes(dataset.HELD_OUT + 10_000, count)
     prompts, seeds = dataset.prompts_of(scenes), image_seeds(seed, count)
     network = load_classifier(BUNDLED / "mini-judge.safetensors").eval()
@@ -69,7 +69,7 @@ def judge(
     for label, generator in load_generators(models, device):
         images[label] = generate_images(generator, prompts, seeds, label)
     if grid is not None:
-        blocks = [block[:GRID] for label, block in images.items() if label != MISMATCHED]
+        blocks = [block[:GRID_PROMPTS] for label, block in images.items() if label != MISMATCHED]
         write_atomically(grid, stack_blocks(blocks))
     rows: list[Accuracy] = []
     for label, generated in images.items():
