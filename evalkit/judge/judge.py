@@ -60,7 +60,9 @@ def judge(
         grid: optional path of a PNG of the first 64 prompts: the real scenes, then every model.
     """
     if count < GRID_PROMPTS:
-        raise EvalkitError(f"count is {count}, expected at least {GRID_PROMPTS}.", "Ask for more images.")
+        raise EvalkitError(
+            f"count is {count}, expected at least {GRID_PROMPTS}.", "Ask for more images."
+        )
     scenes = dataset.scenes(dataset.HELD_OUT + 10_000, count)
     prompts, seeds = dataset.prompts_of(scenes), image_seeds(seed, count)
     network = load_classifier(BUNDLED / "mini-judge.safetensors").eval()
