@@ -76,7 +76,7 @@ def runs(folder: Path | str = "reports") -> Listing:
 
 def scenes() -> Listing:
     """The vocabulary of the bundled data set, by kind."""
-    from evalkit.scenes.world import (
+    from evalkit.scenes.tables import (
         BACKGROUNDS,
         COLOURS,
         COUNT_WORDS,

@@ -138,7 +138,7 @@ def judge(
             print_rows(("model", "property", "value", "real scenes", "meaning"), cells, as_json)
             return
         if prompts is not None:
-            from evalkit.judge.appraisal import judge_prompts
+            from evalkit.judge.judge import judge_prompts
             from evalkit.prompts import read_prompts
 
             rows = judge_prompts(
@@ -156,10 +156,12 @@ def judge(
                 row.model,
                 row.prompts,
                 row.question,
-                f"{row.right:.1%}",
+                f"{row.value:.1%}",
                 f"{row.low:.1%} to {row.high:.1%}",
-                str(row.asked),
+                str(row.images),
             )
             for row in rows
         ]
-        print_rows(("model", "prompts", "question", "right", "95% interval", "count"), shown, False)
+        print_rows(
+            ("model", "prompts", "question", "accuracy", "95% interval", "images"), shown, False
+        )

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from evalkit.core import EvalkitError
 from evalkit.generators.pictures import fixed_size
-from evalkit.judge.verdicts import CURVE, for_the_curve
+from evalkit.judge.verdicts import CURVE_COLUMNS, curve_metrics
 from evalkit.models.dalle import GUIDANCE, Dalle
 from evalkit.models.image_tokenizer import ImageTokenizer
 from evalkit.models.load import (
@@ -136,7 +136,7 @@ def train_dalle(
                 seed=settings.seed,
             )
         average.restart(network)
-    columns = ("loss", "held_out_loss", *(CURVE if umpire else ()))
+    columns = ("loss", "held_out_loss", *(CURVE_COLUMNS if umpire else ()))
     curve = Curve(settings.out, columns, start=start, images=settings.batch, device=device)
     nothing = data.read([""], pieces).to(device)
     losses: list[float] = []
@@ -202,7 +202,7 @@ def train_dalle(
                 device,
                 config["guidance"],
             )
-            right = for_the_curve(umpire, drawn, held_out)
+            right = curve_metrics(umpire, drawn, held_out)
             unseen = held_out_loss(trained, images, pieces, held_out, device)
             curve.log(done, loss=sum(losses) / len(losses), held_out_loss=unseen, **right)
             curve.save_samples(done, drawn[:64])

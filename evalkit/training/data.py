@@ -82,7 +82,7 @@ def read_for_training(
 def read_apart(text: str, random: Random, tokenizer: SubwordTokenizer) -> list[int]:
     """The pieces of a text of which one word in twenty is taken apart."""
     split = split_words(text)
-    return tokenizer.numbers(
+    return tokenizer.piece_ids(
         split, {place for place in range(len(split)) if random.random() < 0.05}
     )
 

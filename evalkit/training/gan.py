@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from evalkit.core import EvalkitError
-from evalkit.judge.verdicts import CURVE, for_the_curve
-from evalkit.models.gan import WIDTHS, Encoder, Gan, Guess
-from evalkit.models.gan_critics import Discriminator, FeatureDiscriminator
+from evalkit.judge.verdicts import CURVE_COLUMNS, curve_metrics
+from evalkit.models.discriminators import Discriminator, FeatureDiscriminator
+from evalkit.models.gan import WIDTHS, Gan, LatentEncoder, Posterior
 from evalkit.models.load import load_classifier, load_clip, load_gan
 from evalkit.models.mini_clip import MiniClip
 from evalkit.models.mini_inception import to_bytes, to_unit
@@ -123,7 +123,7 @@ def train_gan(
         .to(device)
         .to(memory_format=torch.channels_last)
     )
-    encoder = Encoder(options.noise, size).to(device)
+    encoder = LatentEncoder(options.noise, size).to(device)
     eyes = (
         load_classifier(coach).to(device).to(memory_format=torch.channels_last)
     )  # convolutions are faster so
@@ -183,7 +183,7 @@ def train_gan(
                 network, tower.blocks, below, examples, words, steps=lessons, seed=settings.seed
             )
         average.restart(network)
-    columns = ("size", *LOSSES, *(CURVE if umpire else ()))
+    columns = ("size", *LOSSES, *(CURVE_COLUMNS if umpire else ()))
     curve = Curve(settings.out, columns, start=start, images=settings.batch, device=device)
 
     def scores(images: Tensor, texts: list[TextFeatures], fade: float) -> Tensor:
@@ -197,13 +197,13 @@ def train_gan(
 
     def drawn(
         numbers: Tensor, whole: Tensor, normal: Tensor, told: Tensor, now: Stage
-    ) -> tuple[Tensor, Guess]:
+    ) -> tuple[Tensor, Posterior]:
         """Pictures of texts, and what the encoder says of real ones; those that are told draw with
         the noise that it says.
         """
         with precision.autocast():
             guess = encoder(whole)
-            noise = torch.where(told[:, None], guess.draw(normal), normal)
+            noise = torch.where(told[:, None], guess.sample(normal), normal)
             return network(network.encode_text(numbers), noise, now.size, now.fade).float(), guess
 
     def stage_of(step: int) -> Stage:
@@ -243,7 +243,7 @@ def train_gan(
         # before there are critics, the generator learns from what the encoder saw, and nobody else
         # reads
         with torch.no_grad():
-            text = reader.read(numbers) if step >= first_critics else None
+            text = reader.text_features(numbers) if step >= first_critics else None
         told = (
             torch.arange(settings.batch, device=device) % (1 if text is None else 2) == 0
         )  # draw with what the encoder says
@@ -253,7 +253,7 @@ def train_gan(
         # pictures with another's caption.
         sums = dict.fromkeys(LOSSES if text is not None else ("reconstruction", "divergence"), 0.0)
         if text is not None:
-            other = text.of((torch.arange(settings.batch) - 1) % settings.batch)
+            other = text.select((torch.arange(settings.batch) - 1) % settings.batch)
             for share, pictures in zip(shares, batch.pictures, strict=True):
                 whole = pictured(pictures)
                 real = augment(shown_at(whole, now), shift.of(share))
@@ -262,7 +262,11 @@ def train_gan(
                         drawn(numbers[share], whole, normal[share], told[share], now)[0],
                         shift.of(share),
                     )
-                asked = [text.of(share), other.of(share)] if options.matching else [text.of(share)]
+                asked = (
+                    [text.select(share), other.select(share)]
+                    if options.matching
+                    else [text.select(share)]
+                )
                 of_real = scores(real, asked, now.fade)
                 mismatched = of_real[:, 1] if options.matching else None
                 of_fake = scores(fake, asked[:1], now.fade)[:, 0]
@@ -291,13 +295,14 @@ def train_gan(
             loss = torch.zeros((), device=device)
             if text is not None:
                 loss = len(critics) * generator_loss(
-                    scores(augment(fake, shift.of(share)), [text.of(share)], now.fade), kind=kind
+                    scores(augment(fake, shift.of(share)), [text.select(share)], now.fade),
+                    kind=kind,
                 )
                 sums["generator"] += loss.item() / len(critics) / len(shares)
             if options.reconstruction:
                 mine = told[share]
                 away = difference(fake[mine], shown_at(whole[mine], now), feature_critic)
-                nats = guess.divergence()[mine].mean()
+                nats = guess.kl_divergence()[mine].mean()
                 sums["reconstruction"] += away.item() / len(shares)
                 sums["divergence"] += nats.item() / len(shares)
                 loss = loss + options.reconstruction * away + options.divergence * nats
@@ -318,7 +323,7 @@ def train_gan(
             trained.load_state_dict(average.weights)
             asked_for = held_out.prompts() if umpire else held_out.prompts()[:64]
             looked_at = draw(trained.eval(), words, asked_for, device, now)
-            right = for_the_curve(umpire, looked_at, held_out)
+            right = curve_metrics(umpire, looked_at, held_out)
             curve.log(done, size=now.size, **losses, **right)
             curve.save_samples(done, looked_at[:64])
             checkpoint.save(done)
@@ -341,8 +346,8 @@ def difference(pictures: Tensor, real: Tensor, critic: FeatureDiscriminator) -> 
     satisfied with a blur.
     """
     with torch.no_grad():
-        goal = critic.look(real)
-    seen = critic.look(pictures)
+        goal = critic.feature_maps(real)
+    seen = critic.feature_maps(pictures)
     features = torch.stack(
         [(x - y).abs().mean() / y.abs().mean() for x, y in zip(seen, goal, strict=True)]
     )

@@ -17,12 +17,12 @@ from random import Random
 import torch
 
 from evalkit.core import EvalkitError
-from evalkit.judge.verdicts import CURVE, for_the_curve, seen
+from evalkit.judge.verdicts import CURVE_COLUMNS, curve_metrics, detected_nouns
 from evalkit.models.load import load_classifier
 from evalkit.scenes import dataset
 from evalkit.scenes.captions import caption
 from evalkit.scenes.compose import Scene
-from evalkit.scenes.loose import Loose, loose_caption
+from evalkit.scenes.underspecified import UnderspecifiedCaption, underspecified_caption
 from evalkit.scenes.vocabulary import mentions, words
 from evalkit.terminal import track
 from evalkit.training.options import DalleOptions, GanOptions
@@ -94,10 +94,15 @@ def train_loose(
     start = checkpoint.resume()
     umpire = load_classifier(judge).eval().to(device)
     unseen = [
-        loose_caption(scene, random_of(0, 0, place)) for place, scene in enumerate(held_out.scenes)
+        underspecified_caption(scene, random_of(0, 0, place))
+        for place, scene in enumerate(held_out.scenes)
     ]
     curve = Curve(
-        settings.out, ("loss", *CURVE, "loose"), start=start, images=settings.batch, device=device
+        settings.out,
+        ("loss", *CURVE_COLUMNS, "loose"),
+        start=start,
+        images=settings.batch,
+        device=device,
     )
     losses: list[float] = []
     for step in track(
@@ -124,7 +129,9 @@ def train_loose(
         if own.first and (done % settings.every == 0 or done == settings.steps):
             curve.stop_clock(done)
             drawn = pupil.draw(average.weights, held_out.prompts())
-            things = seen(umpire, pupil.draw(average.weights, [loose.text for loose in unseen]))
+            things = detected_nouns(
+                umpire, pupil.draw(average.weights, [loose.text for loose in unseen])
+            )
             right = [
                 found.issuperset(mentions(loose.meaning).nouns)
                 for found, loose in zip(things, unseen, strict=True)
@@ -132,7 +139,7 @@ def train_loose(
             curve.log(
                 done,
                 loss=sum(losses) / len(losses),
-                **for_the_curve(umpire, drawn, held_out),
+                **curve_metrics(umpire, drawn, held_out),
                 loose=sum(right) / len(right),
             )
             curve.save_samples(done, drawn[:64])
@@ -141,12 +148,12 @@ def train_loose(
             losses.clear()
 
 
-def lesson(scene: Scene, random: Random) -> Loose:
+def lesson(scene: Scene, random: Random) -> UnderspecifiedCaption:
     """A caption of a scene to read, and one that says what it means: most are loose."""
     kind = random.random()
     if kind < NOTHING:
-        return Loose("", "")
+        return UnderspecifiedCaption("", "")
     if kind < NOTHING + FULL:
         full = caption(scene, random.getrandbits(48), complete=scene.kind == "pair")
-        return Loose(dataset.noisy(full, random), full)
-    return loose_caption(scene, random)
+        return UnderspecifiedCaption(dataset.noisy(full, random), full)
+    return underspecified_caption(scene, random)

@@ -20,7 +20,7 @@ from evalkit.models.mini_inception import MiniInception, to_unit
 from evalkit.scenes import dataset
 from evalkit.scenes.captions import caption
 from evalkit.scenes.compose import Scene
-from evalkit.scenes.world import RELATIONS
+from evalkit.scenes.tables import RELATIONS
 from evalkit.terminal import track
 from evalkit.training import data
 from evalkit.training.options import ClassifierOptions

@@ -7,7 +7,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-from evalkit.models.mini_inception import MiniInception, at_32
+from evalkit.models.mini_inception import MiniInception, resize_to_32
 
 
 def perceptual_loss(eyes: MiniInception, drawn: Tensor, real: Tensor) -> Tensor:
@@ -18,7 +18,7 @@ def perceptual_loss(eyes: MiniInception, drawn: Tensor, real: Tensor) -> Tensor:
         eyes: frozen, in evaluation mode.
         drawn, real: float [N, 3, S, S] in -1..1. The real ones need no gradient.
     """
-    pairs = zip(eyes.maps(at_32(drawn)), eyes.maps(at_32(real)), strict=True)
+    pairs = zip(eyes.maps(resize_to_32(drawn)), eyes.maps(resize_to_32(real)), strict=True)
     return sum(
         ((F.normalize(one) - F.normalize(other)).square().sum(1).mean() for one, other in pairs),
         drawn.new_zeros(()),

@@ -19,7 +19,7 @@ from evalkit.models.load import codes_fingerprint, load_dalle, load_gan, load_im
 from evalkit.models.mini_inception import to_unit
 from evalkit.models.text import SubwordTokenizer
 from evalkit.scenes import dataset
-from evalkit.scenes.loose import Loose
+from evalkit.scenes.underspecified import UnderspecifiedCaption
 from evalkit.training import dalle, data, gan
 from evalkit.training.runtime.checkpoints import differences, tokens_of
 
@@ -34,7 +34,7 @@ class Pupil(Protocol):
         ...
 
     def misread(
-        self, told: Sequence[Loose], rows: Sequence[int], randoms: Sequence[Random]
+        self, told: Sequence[UnderspecifiedCaption], rows: Sequence[int], randoms: Sequence[Random]
     ) -> Tensor:
         """How far the rest of the generator is from getting of each text what it got of its
         meaning: mean squared differences, each relative to the mean square of the teacher's for
@@ -60,7 +60,7 @@ class GanPupil:
         self.pieces = SubwordTokenizer(self.config["pieces"], self.config["context"])
 
     def misread(
-        self, told: Sequence[Loose], rows: Sequence[int], randoms: Sequence[Random]
+        self, told: Sequence[UnderspecifiedCaption], rows: Sequence[int], randoms: Sequence[Random]
     ) -> Tensor:
         texts, meanings = (part.to(self.device) for part in read(told, randoms, self.pieces))
         noise = self.network.noise_of([random.getrandbits(62) for random in randoms]).to(
@@ -105,24 +105,26 @@ class DallePupil:
         self.pieces = SubwordTokenizer(self.config["pieces"], self.config["context"])
 
     def misread(
-        self, told: Sequence[Loose], rows: Sequence[int], randoms: Sequence[Random]
+        self, told: Sequence[UnderspecifiedCaption], rows: Sequence[int], randoms: Sequence[Random]
     ) -> Tensor:
         texts, meanings = (part.to(self.device) for part in read(told, randoms, self.pieces))
         with torch.no_grad():
             tokens = self.images.encode(to_unit(self.examples.pictures(rows).to(self.device)))
             meant = self.teacher.encode_text(meanings)
-            x = self.teacher.begin(meant, tokens)
-            sight = self.teacher.sight(meant, tokens.shape[1])
+            x = self.teacher.embed(meant, tokens)
+            sight = self.teacher.attention_mask(meant, tokens.shape[1])
         text = self.network.encode_text(texts)
-        own_sight = self.network.sight(text, tokens.shape[1])
+        own_sight = self.network.attention_mask(text, tokens.shape[1])
         first, goal = self.network.start(text.pooled), self.teacher.start(meant.pooled)
         total = _relative(first - goal, goal)
         for block in self.teacher.each_block():  # the pupil's own are the same
             with torch.no_grad():
-                goal = block.look(x, block.read(meant), sight)
-            total = total + _relative(block.look(x, block.read(text), own_sight) - goal, goal - x)
+                goal = block.attention(x, block.project_text(meant), sight)
+            total = total + _relative(
+                block.attention(x, block.project_text(text), own_sight) - goal, goal - x
+            )
             with torch.no_grad():
-                x = block.feed(goal)
+                x = block.feed_forward(goal)
         return total
 
     def draw(self, state: dict[str, Tensor], prompts: list[str]) -> Tensor:
@@ -139,7 +141,7 @@ class DallePupil:
 
 
 def read(
-    told: Sequence[Loose], randoms: Sequence[Random], pieces: SubwordTokenizer
+    told: Sequence[UnderspecifiedCaption], randoms: Sequence[Random], pieces: SubwordTokenizer
 ) -> tuple[Tensor, Tensor]:
     """Texts, as a generator is trained on them, and meanings as they are; each int64 [N, T] and as
     long as its longest.

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from evalkit.core import EvalkitError
-from evalkit.models.gan_critics import Discriminator
+from evalkit.models.discriminators import Discriminator
 from evalkit.models.text import TextFeatures
 from evalkit.training.gan_losses import Kind, critic_loss, generator_loss, gradient_penalty, kind_of
 

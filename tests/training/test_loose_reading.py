@@ -18,7 +18,7 @@ from evalkit.models.load import load_dalle, load_gan
 from evalkit.models.text import TextTower
 from evalkit.scenes import dataset
 from evalkit.scenes.compose import Scene
-from evalkit.scenes.loose import Loose, loose_caption
+from evalkit.scenes.underspecified import UnderspecifiedCaption, underspecified_caption
 from evalkit.training import data
 from evalkit.training.dalle import text_tower
 from evalkit.training.loose import lesson, train_loose
@@ -97,7 +97,10 @@ def _same(one: Path, other: Path) -> bool:
 def _misread(before: Path, after: Path) -> list[float]:
     """By the teacher's copy as it was and as it became, on captions that were not in its training."""
     pupil = _pupil(before)
-    told = [loose_caption(scene, Random(place)) for place, scene in enumerate(held_out().scenes)]
+    told = [
+        underspecified_caption(scene, Random(place))
+        for place, scene in enumerate(held_out().scenes)
+    ]
     errors: list[float] = []
     for weights in (before, after):
         pupil.network.load_state_dict(
@@ -121,7 +124,9 @@ def test_only_the_text_encoder_learns_and_it_reads_better(tmp_path: Path, path: 
 @pytest.mark.parametrize(("text", "least", "most"), [("two sheep", 0, 1e-9), ("a dog", 1e-3, 10)])
 def test_who_reads_alike_misreads_nothing(path: Path, text: str, least: float, most: float) -> None:
     with torch.no_grad():
-        error = float(_pupil(path).misread([Loose(text, "two sheep")], [0], [Random(0)]))
+        error = float(
+            _pupil(path).misread([UnderspecifiedCaption(text, "two sheep")], [0], [Random(0)])
+        )
     assert least <= error <= most
 
 
@@ -130,7 +135,7 @@ def test_a_killed_training_goes_on_bit_for_bit(
 ) -> None:
     calls: list[int] = []
 
-    def killed(scene: Scene, random: Random) -> Loose:
+    def killed(scene: Scene, random: Random) -> UnderspecifiedCaption:
         calls.append(1)
         if len(calls) > 4 * 3:
             raise KeyboardInterrupt
@@ -151,7 +156,7 @@ def test_a_killed_training_goes_on_bit_for_bit(
 def test_lessons_are_loose_or_full_or_of_nothing() -> None:
     scenes = dataset.scenes(0, 400)
     lessons = [lesson(scene, Random(place)) for place, scene in enumerate(scenes)]
-    nothing = sum(told == Loose("", "") for told in lessons)
+    nothing = sum(told == UnderspecifiedCaption("", "") for told in lessons)
     assert 2 <= nothing <= 30
     assert lessons == [lesson(scene, Random(place)) for place, scene in enumerate(scenes)]
     unlike = sum(told.text != told.meaning for told in lessons)

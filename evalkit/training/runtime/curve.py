@@ -18,7 +18,7 @@ from torch import Tensor
 
 from evalkit.core import EvalkitError
 from evalkit.files import write_atomically
-from evalkit.judge.grids import tiled, to_png
+from evalkit.judge.grids import encode_png, tile
 from evalkit.report.chart_style import to_bytes
 from evalkit.report.charts import training_curve
 
@@ -97,9 +97,9 @@ class Curve:
         path = self.path.with_name(f"{self.path.stem}-samples") / f"{step:06d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         columns = min(columns, len(pictures))
-        whole = tiled(pictures[: len(pictures) // columns * columns].cpu(), columns)
+        whole = tile(pictures[: len(pictures) // columns * columns].cpu(), columns)
         write_atomically(
-            path, to_png(whole, max(1, 64 // pictures.shape[-1]), Image.Resampling.NEAREST)
+            path, encode_png(whole, max(1, 64 // pictures.shape[-1]), Image.Resampling.NEAREST)
         )
 
 
