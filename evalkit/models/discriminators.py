@@ -152,8 +152,9 @@ class FeatureDiscriminator(nn.Module):
         for x, score, feature, words in zip(
             maps, self.scores, self.features, self.texts, strict=True
         ):
-            realism = score(x).mean((1, 2, 3))
-            content = feature(torch.cat((x.mean((2, 3)), x.amax((2, 3))), 1))
+            # Pooled first: the order fixes how autograd sums the gradients, to the last bit.
+            pooled = torch.cat((x.mean((2, 3)), x.amax((2, 3))), 1)
+            realism, content = score(x).mean((1, 2, 3)), feature(pooled)
             totals = [
                 total + realism + _projection(content, words(scaled(text.pooled)))
                 for total, text in zip(totals, texts, strict=True)
