@@ -22,7 +22,7 @@ def train(
     preset: Annotated[
         str,
         typer.Option(
-            help="Pixels per side: 32, 64 or 128; or finer (image-tokenizer), guided (dalle), loose (dalle, gan), student (dalle)."
+            help="Pixels per side: 32, 64 or 128; or finer (image-tokenizer), guided (dalle), underspecified (dalle, gan), student (dalle)."
         ),
     ] = "32",
     data: Annotated[

@@ -52,9 +52,7 @@ class Examples(Protocol):
     def __len__(self) -> int: ...
     def pictures(self, rows: Sequence[int]) -> Tensor: ...  # uint8 [N, 3, size, size]
     def caption(self, row: int, random: Random) -> str: ...
-    def lots(
-        self, often: str
-    ) -> Tensor: ...  # int64: the rows of an epoch; a row may be in it more than once
+    def epoch_rows(self, oversample: str) -> Tensor: ...  # int64; a row may occur more than once
     def captions(self) -> Iterable[str]: ...  # all of all rows, for learning the pieces of words
     def prompts(
         self,
@@ -88,23 +86,18 @@ class SceneDataset:
         """
         return noisy_caption(self.scenes[row], random)
 
-    def lots(self, often: str) -> Tensor:
-        """int64: every row, and twice those of one kind of scene: pairs are the hardest, and 20% of
-        the world. Raises EvalkitError for a kind that there is not.
+    def epoch_rows(self, oversample: str) -> Tensor:
+        """int64: every row once, and those of one kind of scene twice; "" for none.
+
+        Pairs are the hardest kind, and 20% of the scenes. Raises EvalkitError for an unknown kind.
         """
-        if often not in ("", *get_args(Kind)):
-            kinds = ", ".join(get_args(Kind))
+        if oversample not in ("", *get_args(Kind)):
             raise EvalkitError(
-                f"There are no scenes of the kind {often!r} to draw twice as often.",
-                f"Expected {kinds}, or nothing.",
+                f"There is no kind of scene {oversample!r} to oversample.",
+                f"Expected {', '.join(get_args(Kind))}, or nothing.",
             )
-        return torch.tensor(
-            [
-                row
-                for row, scene in enumerate(self.scenes)
-                for _ in range(2 if scene.kind == often else 1)
-            ]
-        )
+        twice = torch.tensor([scene.kind == oversample for scene in self.scenes])
+        return torch.arange(len(self)).repeat_interleave(1 + twice.long())
 
     def captions(self) -> Iterable[str]:
         return (caption(scene, place) for place, scene in enumerate(self.scenes))

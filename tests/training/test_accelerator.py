@@ -16,7 +16,8 @@ from evalkit.encoders import mini
 from evalkit.generators import dalle, gan
 from evalkit.training.gan import train_gan
 from evalkit.training.image_tokenizer import train_image_tokenizer
-from evalkit.training.mini import train_classifier, train_clip
+from evalkit.training.classifier import train_classifier
+from evalkit.training.clip import train_clip
 from evalkit.training.options import ClassifierOptions, DalleOptions, GanOptions, TokenizerOptions
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
@@ -31,7 +32,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 @pytest.mark.parametrize("precision", ["auto", "fp16", "fp32"])
 def test_a_dalle_learns_in_every_precision(tmp_path: Path, precision: str):
     how = settings(tmp_path, "dalle", 40, every=20, device="cuda", precision=precision)
-    small_dalle(how, DalleOptions(depth=1, reading=5))
+    small_dalle(how, DalleOptions(depth=1, text_pretraining=5))
     before, after = rows(tmp_path / "dalle.csv")
     assert float(after["loss"]) < float(before["loss"])
     assert float(after["memory_gb"]) > 0
@@ -39,19 +40,19 @@ def test_a_dalle_learns_in_every_precision(tmp_path: Path, precision: str):
 
 @pytest.mark.parametrize("precision", ["auto", "fp16", "fp32"])
 def test_a_gan_grows_hears_its_critics_and_goes_on(tmp_path: Path, precision: str):
-    parts = {"clip": CLIP, "coach": COACH, "judge": JUDGE}
+    parts = {"clip": CLIP, "feature_network": COACH, "judge": JUDGE}
     for steps in (12, 24):  # the second training finds the first one's checkpoint
         how = settings(tmp_path, "gan", steps, every=4, device="cuda", precision=precision)
         train_gan(
             how,
             world(),
             held_out(),
-            GanOptions(critics=0.2, gradient_penalty=1.0, reading=5),
+            GanOptions(discriminator_start=0.2, gradient_penalty=1.0, text_pretraining=5),
             **parts,
         )
     found = rows(tmp_path / "gan.csv")
     assert [int(row["step"]) for row in found] == [4, 8, 12, 16, 20, 24]
-    assert all(float(row["critic"]) >= 0 for row in found if row["critic"])
+    assert all(float(row["discriminator"]) >= 0 for row in found if row["discriminator"])
     assert all(
         isinstance(image, Image.Image)
         for image in gan.load(weights=str(tmp_path), device="cuda")(PROMPTS, range(40))
@@ -65,7 +66,7 @@ def test_the_other_networks_learn(tmp_path: Path):
         world(),
         held_out(),
         options,
-        coach=COACH,
+        feature_network=COACH,
     )
     train_classifier(
         settings(tmp_path, "mini-inception", 20, every=10, device="cuda"),

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from evalkit.core import EvalkitError
 from evalkit.models.gan_critics import Discriminator
 from evalkit.models.text import TextFeatures
-from evalkit.training.gan_losses import Kind, critic_loss, generator_loss, gradient_penalty, kind_of
+from evalkit.training.gan_losses import Kind, discriminator_loss, generator_loss, gradient_penalty, loss_of
 
 KINDS: tuple[Kind, ...] = ("hinge", "non-saturating")
 
@@ -33,10 +33,10 @@ def _three() -> tuple[Tensor, Tensor, Tensor]:
 
 
 def test_hinge_values() -> None:
-    assert critic_loss(
+    assert discriminator_loss(
         _scores(0.25, 3), _scores(-0.5, -4), None, kind="hinge", smoothing=0
     ).item() == pytest.approx(0.375 + 0.25)
-    assert critic_loss(
+    assert discriminator_loss(
         _scores(0.25), _scores(-0.5), _scores(2), kind="hinge", smoothing=0.25
     ).item() == pytest.approx(0.5 + 0.25 + 1.5)
     assert generator_loss(_scores(1, -4), kind="hinge").item() == 1.5
@@ -44,9 +44,9 @@ def test_hinge_values() -> None:
 
 def test_logistic_values() -> None:
     refused = log1p(exp(-0.5))  # of a score of -0.5: -log(1 - sigmoid)
-    loss = critic_loss(_scores(2), _scores(-0.5), None, kind="non-saturating", smoothing=0)
+    loss = discriminator_loss(_scores(2), _scores(-0.5), None, kind="non-saturating", smoothing=0)
     assert loss.item() == pytest.approx(log1p(exp(-2)) + refused)
-    loss = critic_loss(_scores(2), _scores(-0.5), _scores(1), kind="non-saturating", smoothing=0)
+    loss = discriminator_loss(_scores(2), _scores(-0.5), _scores(1), kind="non-saturating", smoothing=0)
     assert loss.item() == pytest.approx(log1p(exp(-2)) + 0.5 * refused + 0.5 * log1p(exp(1)))
     assert generator_loss(_scores(1, -4), kind="non-saturating").item() == pytest.approx(
         (log1p(exp(-1)) + log1p(exp(4))) / 2
@@ -59,7 +59,7 @@ def test_the_logistic_loss_is_the_cross_entropy_with_the_smoothed_label(smoothin
     of_real = F.binary_cross_entropy_with_logits(real, torch.full_like(real, 1 - smoothing))
     of_fake = F.binary_cross_entropy_with_logits(fake, torch.zeros_like(fake))
     assert torch.allclose(
-        critic_loss(real, fake, None, kind="non-saturating", smoothing=smoothing), of_real + of_fake
+        discriminator_loss(real, fake, None, kind="non-saturating", smoothing=smoothing), of_real + of_fake
     )
 
 
@@ -68,16 +68,16 @@ def test_the_matching_aware_hinge_is_what_the_bundled_weights_were_trained_with(
     before = (
         F.relu(1 - good).mean() + 0.5 * F.relu(1 + bad).mean() + 0.5 * F.relu(1 + mismatched).mean()
     )
-    assert torch.equal(critic_loss(good, bad, mismatched, kind="hinge", smoothing=0), before)
+    assert torch.equal(discriminator_loss(good, bad, mismatched, kind="hinge", smoothing=0), before)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_real_picture_with_the_text_of_another_is_half_of_the_fakes(kind: Kind) -> None:
     real, fake, mismatched = _three()
-    alone = critic_loss(real, fake, None, kind=kind, smoothing=0)
-    aware = critic_loss(real, fake, mismatched, kind=kind, smoothing=0)
+    alone = discriminator_loss(real, fake, None, kind=kind, smoothing=0)
+    aware = discriminator_loss(real, fake, mismatched, kind=kind, smoothing=0)
     assert torch.allclose(
-        critic_loss(real, fake, fake, kind=kind, smoothing=0), alone
+        discriminator_loss(real, fake, fake, kind=kind, smoothing=0), alone
     )  # the weights of the fakes sum to one
     assert torch.allclose(2 * _gradient(aware, fake), _gradient(alone, fake))
     assert torch.equal(_gradient(aware, real), _gradient(alone, real))
@@ -97,7 +97,7 @@ def test_only_a_matching_aware_critic_listens_to_the_text() -> None:
                 weights @ torch.tensor(features)
                 for features in ([[1.0], [1.0]], [[-1.0], [1.0]], [[1.0], [-1.0]])
             )  # [N = 1] each
-            loss = critic_loss(
+            loss = discriminator_loss(
                 real, fake, mismatched if aware else None, kind="non-saturating", smoothing=0
             )
             descent.zero_grad()
@@ -112,7 +112,7 @@ def test_only_a_matching_aware_critic_listens_to_the_text() -> None:
 def test_smoothing_asks_less_of_real_pictures_only(kind: Kind) -> None:
     real, fake, mismatched = _scores(0.95, -2), _scores(0.95, -2), _scores(0.95, -2)
     hard, soft = (
-        critic_loss(real, fake, mismatched, kind=kind, smoothing=smoothing)
+        discriminator_loss(real, fake, mismatched, kind=kind, smoothing=smoothing)
         for smoothing in (0.0, 0.1)
     )
     for scores, same in ((real, False), (fake, True), (mismatched, True)):
@@ -126,16 +126,16 @@ def test_smoothing_moves_the_optimum(smoothing: float) -> None:
         (1 - smoothing) / smoothing
     )  # where there are real pictures only: logit(1 - smoothing)
     real = _scores(target)
-    loss = critic_loss(real, _scores(0), None, kind="non-saturating", smoothing=smoothing)
+    loss = discriminator_loss(real, _scores(0), None, kind="non-saturating", smoothing=smoothing)
     assert _gradient(loss, real).item() == pytest.approx(0, abs=1e-6)
     surer = _scores(target + 1)
-    loss = critic_loss(surer, _scores(0), None, kind="non-saturating", smoothing=smoothing)
+    loss = discriminator_loss(surer, _scores(0), None, kind="non-saturating", smoothing=smoothing)
     assert (
         _gradient(loss, surer).item() > 0.01
     )  # surer than that costs, which without smoothing it never does
     chance = (1 - smoothing) / 2  # where both are equally frequent
     both = _scores(log(chance / (1 - chance)))
-    loss = critic_loss(both, both, None, kind="non-saturating", smoothing=smoothing)
+    loss = discriminator_loss(both, both, None, kind="non-saturating", smoothing=smoothing)
     assert _gradient(loss, both).item() == pytest.approx(0, abs=1e-6)
     beyond, within = (
         _scores(1 - smoothing + 0.01),
@@ -143,13 +143,13 @@ def test_smoothing_moves_the_optimum(smoothing: float) -> None:
     )  # the hinge stops teaching at the smaller margin
     assert (
         _gradient(
-            critic_loss(beyond, _scores(0), None, kind="hinge", smoothing=smoothing), beyond
+            discriminator_loss(beyond, _scores(0), None, kind="hinge", smoothing=smoothing), beyond
         ).item()
         == 0
     )
     assert (
         _gradient(
-            critic_loss(within, _scores(0), None, kind="hinge", smoothing=smoothing), within
+            discriminator_loss(within, _scores(0), None, kind="hinge", smoothing=smoothing), within
         ).item()
         == -1
     )
@@ -158,7 +158,7 @@ def test_smoothing_moves_the_optimum(smoothing: float) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_hinge_rests_beyond_the_margin_and_the_logistic_loss_does_not(kind: Kind) -> None:
     real, fake, mismatched = _scores(1.5, 3), _scores(-1.5, -3), _scores(-2, -1.01)
-    critic_loss(real, fake, mismatched, kind=kind, smoothing=0).backward()
+    discriminator_loss(real, fake, mismatched, kind=kind, smoothing=0).backward()
     for scores in (real, fake, mismatched):
         assert scores.grad is not None
         assert ((scores.grad == 0) if kind == "hinge" else (scores.grad != 0)).all()
@@ -199,7 +199,7 @@ def test_the_penalty_flattens_a_critic_around_real_pictures() -> None:
         real.requires_grad_(True)
         for _ in range(100):
             of_real = critic(real)[:, 0]
-            loss = critic_loss(
+            loss = discriminator_loss(
                 of_real, critic(fake)[:, 0], None, kind="non-saturating", smoothing=0
             )
             descent.zero_grad()
@@ -233,7 +233,7 @@ def test_the_penalty_of_our_critic_is_finite(alike: bool) -> None:
 
 
 def test_a_kind_that_does_not_exist_is_one_sentence() -> None:
-    assert kind_of("hinge") == "hinge"
+    assert loss_of("hinge") == "hinge"
     with pytest.raises(
         EvalkitError, match=r"gan\.loss is 'wasserstein', expected hinge or non-saturating"
     ):

@@ -22,9 +22,11 @@ from evalkit.models.load import (
 )
 from evalkit.scenes import dataset
 from evalkit.training import train
-from evalkit.training.gan import Stage, stage, train_gan
+from evalkit.training.gan import train_gan
+from evalkit.training.gan_schedule import Stage, stage
 from evalkit.training.image_tokenizer import train_image_tokenizer
-from evalkit.training.mini import train_classifier, train_clip
+from evalkit.training.classifier import train_classifier
+from evalkit.training.clip import train_clip
 from evalkit.training.options import ClassifierOptions, DalleOptions, GanOptions, TokenizerOptions
 from evalkit.training.runtime.curve import Curve
 from evalkit.training.runtime.loop import batch_of, generator_of, random_of, schedule
@@ -55,7 +57,7 @@ def test_the_image_tokenizer_improves(tmp_path: Path) -> None:
         world(),
         held_out(),
         options,
-        coach=COACH,
+        feature_network=COACH,
     )
     rows = _rows(tmp_path / "image-tokenizer.csv")
     assert float(rows[-1]["psnr"]) > float(rows[0]["psnr"]) + 1
@@ -84,7 +86,7 @@ def test_a_training_leaves_weights_curve_samples_and_checkpoint(tmp_path: Path) 
 
 def test_the_gan_grows(tmp_path: Path) -> None:
     train_classifier(settings(tmp_path, "coach", 1, 8), world(), ClassifierOptions(width=8))
-    parts = {"clip": CLIP, "coach": tmp_path / "coach.safetensors", "judge": JUDGE}
+    parts = {"clip": CLIP, "feature_network": tmp_path / "coach.safetensors", "judge": JUDGE}
     train_gan(settings(tmp_path, "gan", 9, 8, every=1), world(), held_out(), GanOptions(), **parts)
     assert [row["size"] for row in _rows(tmp_path / "gan.csv")] == ["8.0000"] * 2 + [
         "16.0000"
@@ -100,9 +102,9 @@ def test_the_gan_grows(tmp_path: Path) -> None:
             spectral=False,
             matching=False,
             growing=False,
-            eyes=False,
+            feature_discriminator=False,
             reconstruction=0.0,
-            reading=0,
+            text_pretraining=0,
             noise=16,
         ),
     ],
@@ -110,7 +112,7 @@ def test_the_gan_grows(tmp_path: Path) -> None:
 )
 def test_techniques_of_the_gan_are_options(tmp_path: Path, options: GanOptions) -> None:
     train_classifier(settings(tmp_path, "coach", 1, 8), world(), ClassifierOptions(width=8))
-    parts = {"clip": CLIP, "coach": tmp_path / "coach.safetensors", "judge": None}
+    parts = {"clip": CLIP, "feature_network": tmp_path / "coach.safetensors", "judge": None}
     train_gan(settings(tmp_path, "gan", 2, 8, every=1), world(), held_out(), options, **parts)
     first = _rows(tmp_path / "gan.csv")[0]
     assert first["size"] == ("8.0000" if options.growing else "32.0000")

@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import load_file
 from small_trainings import settings, small_dalle, world
 
-from evalkit.training.mini import train_classifier
+from evalkit.training.classifier import train_classifier
 from evalkit.training.options import ClassifierOptions
-from evalkit.training.runtime.processes import Processes, TogetherNorm
+from evalkit.training.runtime.processes import Processes, SharedBatchNorm
 
 SCRIPT = """
 import sys
@@ -23,19 +23,20 @@ from pathlib import Path
 from small_trainings import *
 from evalkit.training.gan import train_gan
 from evalkit.training.image_tokenizer import train_image_tokenizer
-from evalkit.training.loose import train_loose
-from evalkit.training.mini import train_classifier, train_clip
+from evalkit.training.underspecified import train_underspecified
+from evalkit.training.classifier import train_classifier
+from evalkit.training.clip import train_clip
 from evalkit.training.options import ClassifierOptions, GanOptions, TokenizerOptions
 
 out = Path(sys.argv[1])
 small_dalle(settings(out, "dalle", 3), judge=None)
-train_image_tokenizer(settings(out, "image-tokenizer", 3), world(), held_out(), TokenizerOptions(levels="5,5,5", width=64), coach=COACH)
+train_image_tokenizer(settings(out, "image-tokenizer", 3), world(), held_out(), TokenizerOptions(levels="5,5,5", width=64), feature_network=COACH)
 train_classifier(settings(out, "coach", 3), world(), ClassifierOptions(width=8))
 train_clip(settings(out, "mini-clip", 3), world(), held_out(), classifier=BUNDLED / "mini-inception.safetensors")
 options = GanOptions(gradient_penalty=1.0)
-train_gan(settings(out, "gan", 3), world(), held_out(), options, clip=CLIP, coach=COACH, judge=None)
-taught = GanOptions(loose=str(BUNDLED / "gan.safetensors"))
-train_loose(settings(out, "gan-loose", 3), world(), held_out(), taught, tokenizer=TOKENIZER, judge=JUDGE)
+train_gan(settings(out, "gan", 3), world(), held_out(), options, clip=CLIP, feature_network=COACH, judge=None)
+taught = GanOptions(underspecified=str(BUNDLED / "gan.safetensors"))
+train_underspecified(settings(out, "gan-loose", 3), world(), held_out(), taught, tokenizer=TOKENIZER, judge=JUDGE)
 """
 MODELS = ("dalle", "image-tokenizer", "coach", "mini-clip", "gan", "gan-loose")
 
@@ -130,7 +131,7 @@ def test_normalisation_of_one_process_is_that_of_torch() -> None:
         "gloo", store=torch.distributed.HashStore(), rank=0, world_size=1
     )
     try:
-        ours, theirs = TogetherNorm(3), torch.nn.BatchNorm2d(3)
+        ours, theirs = SharedBatchNorm(3), torch.nn.BatchNorm2d(3)
         for _ in range(3):
             x = torch.randn(4, 3, 5, 5) * 2 + 1
             a, b = (x.clone().requires_grad_(True) for _ in range(2))

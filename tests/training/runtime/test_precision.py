@@ -6,7 +6,7 @@ from torch import nn
 
 from evalkit.core import EvalkitError
 from evalkit.training.distillation import distillation_loss
-from evalkit.training.runtime.muon import Muon, orthogonal
+from evalkit.training.runtime.muon import Muon, orthogonalise
 from evalkit.training.runtime.precision import Descent, choose_precision
 from evalkit.training.runtime.processes import Processes
 
@@ -14,12 +14,12 @@ from evalkit.training.runtime.processes import Processes
 @pytest.mark.parametrize("shape", [(3, 8, 8), (2, 32, 8), (2, 8, 32)])
 def test_singular_values_come_near_one(shape: tuple[int, ...]) -> None:
     matrices = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
-    values = torch.linalg.svdvals(orthogonal(matrices))
+    values = torch.linalg.svdvals(orthogonalise(matrices))
     assert float(values.min()) > 0.3
     assert float(values.max()) < 1.3
     left, _, right = torch.linalg.svd(matrices, full_matrices=False)
     alignment = (
-        torch.einsum("nij,nij->n", orthogonal(matrices), left @ right)
+        torch.einsum("nij,nij->n", orthogonalise(matrices), left @ right)
         / shape[1:][0 if shape[1] < shape[2] else 1]
     )
     assert float(alignment.min()) > 0.7  # the same singular vectors

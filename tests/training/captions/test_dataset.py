@@ -22,7 +22,7 @@ from PIL import Image
 from evalkit.core import EvalkitError
 from evalkit.training.captions import captioned as captioned_module
 from evalkit.training.captions import files as files_module
-from evalkit.training.captions.captioned import Captioned, read_captioned
+from evalkit.training.captions.dataset import CaptionedDataset, read_dataset
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 PAIRS = {"red": ["a red wall"], "green": ["a green wall", "grass, close by"], "blue": ["the sky"]}
@@ -64,7 +64,7 @@ def lines(rows: list[dict[str, object]]) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
-def read(data: Captioned) -> dict[str, list[str]]:
+def read(data: CaptionedDataset) -> dict[str, list[str]]:
     """Captions by the colour of their picture, found through every public way to them."""
     found = {}
     for row in range(len(data)):
@@ -196,7 +196,7 @@ def test_every_layout_gives_the_same_pairs(
 ):
     place = LAYOUTS[layout](tmp_path / "data")
     before = sorted(tmp_path.rglob("*"))
-    data = read_captioned(place, 8)
+    data = read_dataset(place, 8)
     assert data.size == 8
     assert len(data) == 3
     assert read(data) == PAIRS
@@ -206,7 +206,7 @@ def test_every_layout_gives_the_same_pairs(
 
 def test_rows_come_in_natural_order_and_in_any_asked(tmp_path: Path):
     some = {f"{number}.png": picture((number, 0, 0)) for number in (10, 2, 1)}
-    data = read_captioned(
+    data = read_dataset(
         write(tmp_path, some | {f"{number}.txt": f"number {number}" for number in (10, 2, 1)}), 4
     )
     assert list(data.captions()) == ["number 1", "number 2", "number 10"]
@@ -215,7 +215,7 @@ def test_rows_come_in_natural_order_and_in_any_asked(tmp_path: Path):
 
 
 def test_what_training_asks_of_all_examples(tmp_path: Path):
-    part = read_captioned(write(tmp_path, PICTURES | TEXTS), 4).split(1)[0]
+    part = read_dataset(write(tmp_path, PICTURES | TEXTS), 4).split(1)[0]
     assert part.lots().tolist() == [0, 1]
     assert part.prompts() == [
         part.caption(row, Random(0)) if name != "green" else "a green wall"
@@ -224,7 +224,7 @@ def test_what_training_asks_of_all_examples(tmp_path: Path):
 
 
 def test_a_caption_among_one_draws_nothing(tmp_path: Path):
-    data = read_captioned(write(tmp_path, PICTURES | TEXTS), 4)
+    data = read_dataset(write(tmp_path, PICTURES | TEXTS), 4)
     random = Random(3)
     row = list(data.captions()).index("the sky")
     assert data.caption(row, random) == "the sky"
@@ -243,7 +243,7 @@ def test_the_centre_is_cut_before_it_is_resized(tmp_path: Path):
     ):
         image.save(tmp_path / name)
         (tmp_path / name).with_suffix(".txt").write_text(name)
-    data = read_captioned(tmp_path, 5)
+    data = read_dataset(tmp_path, 5)
     found = dict(zip(data.captions(), data.pictures(range(3)), strict=True))
     for name in ("wide.png", "tall.png"):
         assert (found[name] == torch.tensor([0, 0, 255]).view(3, 1, 1)).all()
@@ -253,7 +253,7 @@ def test_the_centre_is_cut_before_it_is_resized(tmp_path: Path):
 def test_what_is_done_to_pictures_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     clear = {"red.png": picture((0, 0, 0, 0), mode="RGBA"), "green.png": picture((9,), mode="L")}
     with caplog.at_level(logging.INFO):
-        data = read_captioned(write(tmp_path, PICTURES | clear | TEXTS), 4)
+        data = read_dataset(write(tmp_path, PICTURES | clear | TEXTS), 4)
     assert data.pictures(range(3))[:, :, 0, 0].tolist() == [[0, 0, 255], [9, 9, 9], [255, 255, 255]]
     assert caplog.messages == [f"1 of 3 pictures of {tmp_path}: transparency composited on white"]
 
@@ -265,22 +265,22 @@ def many(folder: Path, count: int, text: str = "number") -> Path:
     return write(folder, files | {f"{number}.txt": f"{text} {number}" for number in range(count)})
 
 
-def held(data: Captioned) -> list[int]:
+def held(data: CaptionedDataset) -> list[int]:
     return data.pictures(range(len(data)))[:, 0, 0, 0].tolist()
 
 
 def test_a_split_is_disjoint_complete_and_depends_on_names_only(tmp_path: Path):
-    whole = read_captioned(many(tmp_path / "a", 40), 4)
+    whole = read_dataset(many(tmp_path / "a", 40), 4)
     training, rest = whole.split(10)
     assert (len(training), len(rest), training.size, rest.size) == (30, 10, 4, 4)
     assert sorted(held(training) + held(rest)) == list(range(40))
     assert held(rest) != sorted(held(rest))
     assert list(rest.captions()) == [f"number {number}" for number in held(rest)]
     assert [rest.caption(row, Random(0)) for row in range(10)] == list(rest.captions())
-    other = read_captioned(many(tmp_path / "b", 40, "other words"), 8).split(10)
+    other = read_dataset(many(tmp_path / "b", 40, "other words"), 8).split(10)
     assert (held(other[0]), held(other[1])) == (held(training), held(rest))
     assert held(whole.split(5)[1]) == held(rest)[5:]
-    fewer = read_captioned(many(tmp_path / "c", 39), 4).split(10)[1]
+    fewer = read_dataset(many(tmp_path / "c", 39), 4).split(10)[1]
     assert len(set(held(fewer)) & set(held(rest))) >= 9
     parts = training.split(3)  # of a part
     assert held(parts[0]) + held(parts[1]) == held(training)
@@ -291,7 +291,7 @@ def test_a_split_leaves_something_on_both_sides(held_out: int, tmp_path: Path):
     with pytest.raises(
         EvalkitError, match=rf"{held_out} pictures are to be held out of 3; expected 1 to 2\."
     ):
-        read_captioned(write(tmp_path, PICTURES | TEXTS), 4).split(held_out)
+        read_dataset(write(tmp_path, PICTURES | TEXTS), 4).split(held_out)
 
 
 def test_pictures_and_captions_that_are_alone_are_counted(
@@ -299,7 +299,7 @@ def test_pictures_and_captions_that_are_alone_are_counted(
 ):
     def warned(place: Path) -> list[str]:
         caplog.clear()
-        assert len(read_captioned(place, 4)) == 2
+        assert len(read_dataset(place, 4)) == 2
         assert all(record.levelname == "WARNING" for record in caplog.records)
         return [message.replace(str(place), "DATA") for message in caplog.messages]
 
@@ -336,7 +336,7 @@ def test_pictures_and_captions_that_are_alone_are_counted(
 def test_one_of_two_kinds_of_captions_is_taken_and_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
-    data = read_captioned(
+    data = read_dataset(
         write(
             tmp_path, PICTURES | TEXTS | {"red.txt": "another wall", "captions.jsonl": lines(ROWS)}
         ),
@@ -350,7 +350,7 @@ def test_one_of_two_kinds_of_captions_is_taken_and_said(
 
 def one_line(place: Path | str, message: str, size: int = 4) -> EvalkitError:
     with pytest.raises(EvalkitError, match=message) as found:
-        read_captioned(place, size)
+        read_dataset(place, size)
     assert "\n" not in str(found.value)
     assert found.value.hint
     return found.value
@@ -496,7 +496,7 @@ def test_a_damaged_picture_is_named(content: bytes, tmp_path: Path):
             r"The picture red\.png of .* (is truncated or damaged|is in no known pixel format|is empty)",
         )
     assert (
-        len(read_captioned(write(tmp_path / "a", {"red.txt": ""}), 4)) == 2
+        len(read_dataset(write(tmp_path / "a", {"red.txt": ""}), 4)) == 2
     )  # nobody looks at what has no caption
 
 
@@ -508,7 +508,7 @@ def test_too_many_pictures_for_the_memory(tmp_path: Path, monkeypatch: pytest.Mo
         size=40_000,
     )
     monkeypatch.setattr(captioned_module, "MEMORY_LIMIT", 3 * 3 * 16)
-    assert len(read_captioned(write(tmp_path, PICTURES), 4)) == 3
+    assert len(read_dataset(write(tmp_path, PICTURES), 4)) == 3
 
 
 def test_shards_with_anything_odd_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -553,7 +553,7 @@ def test_more_pictures_than_are_decoded_at_once(tmp_path: Path):
         if path.name != "7.txt"
     }
     for place in (pack(tmp_path / "a.tar", files), pack(tmp_path / "a.tgz", files)):
-        data = read_captioned(place, 2)
+        data = read_dataset(place, 2)
         assert len(data) == 149
         assert list(data.captions()) == [f"number {number}" for number in held(data)]
 
@@ -571,7 +571,7 @@ def distinct(texts: list[str]) -> list[str]:
 
 
 def by_name(folder: Path, files: dict[str, bytes | str]) -> dict[str, list[str]]:
-    data = read_captioned(write(folder, files), 2)
+    data = read_dataset(write(folder, files), 2)
     found = [
         name
         for row in data.pictures(range(len(data)))[:, :, 0, 0].tolist()

@@ -10,7 +10,7 @@ from evalkit.models.text import TextTower
 from evalkit.scenes import dataset
 from evalkit.scenes.compose import Item, Scene
 from evalkit.training import data
-from evalkit.training.reading import in_order, teach_order
+from evalkit.training.reading import in_order, learn_order
 
 
 def test_the_thing_on_the_left_or_above_comes_first() -> None:
@@ -29,7 +29,7 @@ def test_the_thing_on_the_left_or_above_comes_first() -> None:
 def test_who_stands_where_is_learned(model: str, steps: int) -> None:
     """At chance both places would be right in at most half of the captions."""
     torch.manual_seed(0)
-    pieces = data.subword_tokenizer()
+    pieces = subword_tokenizer()
     network: Dalle | Gan
     blocks: nn.Module
     if model == "dalle":
@@ -42,5 +42,5 @@ def test_who_stands_where_is_learned(model: str, steps: int) -> None:
         blocks, below, head = tower.blocks, tower.word.parameters(), network.start.weight
     pairs = [scene for scene in dataset.scenes(0, 1000) if scene.kind == "pair"]
     before = head.clone()
-    assert teach_order(network, blocks, below, pairs, pieces, steps=steps, seed=0) > 0.75
+    assert learn_order(network, blocks, below, pairs, pieces, steps=steps, seed=0) > 0.75
     assert torch.equal(head, before)  # only what reads is taught

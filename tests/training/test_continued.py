@@ -19,7 +19,8 @@ from evalkit.generators import dalle, gan
 from evalkit.models.load import load_dalle, load_gan
 from evalkit.scenes import dataset
 from evalkit.training import data, presets, train
-from evalkit.training.gan import Stage, stage, train_gan
+from evalkit.training.gan import train_gan
+from evalkit.training.gan_schedule import Stage, stage
 from evalkit.training.image_tokenizer import train_image_tokenizer
 from evalkit.training.options import DalleOptions, GanOptions, TokenizerOptions
 from evalkit.training.runtime.checkpoints import Checkpoint, save_weights
@@ -30,7 +31,7 @@ GOING_ON = GanOptions(weights=str(GAN), growing=False, rate=4e-4)
 
 
 def small_gan(how: Settings, options: GanOptions) -> None:
-    train_gan(how, world(16), held_out(), options, clip=CLIP, coach=COACH, judge=None)
+    train_gan(how, world(16), held_out(), options, clip=CLIP, feature_network=COACH, judge=None)
 
 
 def _same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
@@ -70,7 +71,7 @@ def test_the_generator_waits_for_its_critics(
     tmp_path: Path, reconstruction: float, learners: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     states = _after_each_step(
-        tmp_path, monkeypatch, replace(GOING_ON, alone=0.75, reconstruction=reconstruction)
+        tmp_path, monkeypatch, replace(GOING_ON, discriminator_warmup=0.75, reconstruction=reconstruction)
     )
     assert _learned(states, "network") == [False, False, True]
     assert [_same(state["weights"], load_file(GAN)) for state in states] == [
@@ -88,7 +89,7 @@ def test_a_generator_that_learns_before_there_are_critics(
 ) -> None:
     """Two steps of the generator and its encoder, one of its critics while it waits, then of all."""
     states = _after_each_step(
-        tmp_path, monkeypatch, GanOptions(critics=0.5, alone=0.25, growing=False, reading=0)
+        tmp_path, monkeypatch, GanOptions(discriminator_start=0.5, discriminator_warmup=0.25, growing=False, text_pretraining=0)
     )
     assert _learned(states, "network") == [True, False, True]
     assert _learned(states, "encoder") == [True, True, True]
@@ -96,7 +97,7 @@ def test_a_generator_that_learns_before_there_are_critics(
     with (tmp_path / "gan.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert (
-        [bool(row["critic"]) for row in rows]
+        [bool(row["discriminator"]) for row in rows]
         == [bool(row["generator"]) for row in rows]
         == [False, False, True, True]
     )
@@ -115,19 +116,19 @@ def test_a_generator_that_learns_before_there_are_critics(
             "There are no gan weights at nowhere",
         ),
         (
-            lambda how: small_gan(how, replace(GOING_ON, critics=0.6, reconstruction=0.0)),
+            lambda how: small_gan(how, replace(GOING_ON, discriminator_start=0.6, reconstruction=0.0)),
             "in the first 1 steps nothing would be learned",
         ),
         (
-            lambda how: small_gan(how, replace(GOING_ON, critics=0.5, alone=0.5)),
+            lambda how: small_gan(how, replace(GOING_ON, discriminator_start=0.5, discriminator_warmup=0.5)),
             "the generator would never hear its critics",
         ),
         (
-            lambda how: small_gan(how, replace(GOING_ON, critics=200.0)),
+            lambda how: small_gan(how, replace(GOING_ON, discriminator_start=200.0)),
             "critics is 200.0 .* expected shares of the steps",
         ),
         (
-            lambda how: small_gan(how, replace(GOING_ON, often="pears")),
+            lambda how: small_gan(how, replace(GOING_ON, oversample="pears")),
             "no scenes of the kind 'pears' .* single, count, pair, or nothing",
         ),
         (
@@ -148,7 +149,7 @@ def test_what_cannot_be_gone_on_from(
 
 def grow(how: Settings, options: GanOptions, size: int) -> None:
     examples = (dataset.SceneDataset(0, 16, size), dataset.SceneDataset(dataset.HELD_OUT, 64, size))
-    train_gan(how, *examples, options, clip=CLIP, coach=COACH, judge=None)
+    train_gan(how, *examples, options, clip=CLIP, feature_network=COACH, judge=None)
 
 
 def test_a_gan_grows_on_from_a_smaller_size(tmp_path: Path) -> None:
@@ -157,13 +158,13 @@ def test_a_gan_grows_on_from_a_smaller_size(tmp_path: Path) -> None:
     """
     grow(
         settings(tmp_path, "gan", 6, 4, every=1),
-        GanOptions(weights=str(GAN), rate=1e-9, critics=0.5),
+        GanOptions(weights=str(GAN), rate=1e-9, discriminator_start=0.5),
         64,
     )
     before, after = load_gan(GAN)[0], load_gan(tmp_path / "gan.safetensors")[0]
     assert after.size == 64
     told = after.encode_text(
-        data.read(["a dog on the grass", "two red circles"], data.word_tokenizer())
+        tokenize(["a dog on the grass", "two red circles"], word_tokenizer())
     )
     noise = after.noise_of([1, 2])
     small = before(told, noise)
@@ -226,7 +227,7 @@ def test_only_a_smaller_gan_grows_and_only_where_it_may(
 @pytest.mark.parametrize("option", ["weights", "teacher"])
 def test_codes_of_another_image_tokenizer_mean_other_pictures(tmp_path: Path, option: str) -> None:
     """As many codes do not make them the same."""
-    small_dalle(settings(tmp_path, "first", 1, 8), DalleOptions(depth=1, reading=0), judge=None)
+    small_dalle(settings(tmp_path, "first", 1, 8), DalleOptions(depth=1, text_pretraining=0), judge=None)
     first = tmp_path / "first.safetensors"
     save_weights(
         first,
@@ -246,7 +247,7 @@ def test_codes_of_another_image_tokenizer_mean_other_pictures(tmp_path: Path, op
 
 def test_a_dalle_goes_on_from_what_it_was(tmp_path: Path) -> None:
     """It begins with the weights and needs the guidance that they needed."""
-    small_dalle(settings(tmp_path, "first", 1, 8), DalleOptions(depth=1, reading=0), judge=None)
+    small_dalle(settings(tmp_path, "first", 1, 8), DalleOptions(depth=1, text_pretraining=0), judge=None)
     first = tmp_path / "first.safetensors"
     config = load_dalle(first)[1]
     save_weights(first, load_file(first), config | {"guidance": 1.3})
@@ -266,7 +267,7 @@ def test_a_decoder_goes_on_and_the_tokens_keep_their_meaning(
 ) -> None:
     options = TokenizerOptions(weights=str(TOKENIZER), perceptual=perceptual)
     train_image_tokenizer(
-        settings(tmp_path, "image-tokenizer", 2, 8), world(16), held_out(), options, coach=COACH
+        settings(tmp_path, "image-tokenizer", 2, 8), world(16), held_out(), options, feature_network=COACH
     )
     before, after = load_file(TOKENIZER), load_file(tmp_path / "image-tokenizer.safetensors")
     assert all(
@@ -287,7 +288,7 @@ def test_only_a_decoder_of_the_same_shape_goes_on(tmp_path: Path) -> None:
         EvalkitError, match=r"differs in levels \(\[8, 8, 8, 6\] there, \[5, 5, 5\] now\)"
     ):
         train_image_tokenizer(
-            settings(tmp_path, "image-tokenizer", 2, 8), world(16), held_out(), options, coach=COACH
+            settings(tmp_path, "image-tokenizer", 2, 8), world(16), held_out(), options, feature_network=COACH
         )
 
 

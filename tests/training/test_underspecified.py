@@ -21,13 +21,13 @@ from evalkit.scenes.compose import Scene
 from evalkit.scenes.loose import Loose, loose_caption
 from evalkit.training import data
 from evalkit.training.dalle import text_tower
-from evalkit.training.loose import lesson, train_loose
+from evalkit.training.underspecified import train_underspecified, training_caption
 from evalkit.training.options import DalleOptions, GanOptions
 from evalkit.training.pupils import DallePupil, GanPupil, Pupil
 from evalkit.training.runtime.checkpoints import save_weights
 from evalkit.training.runtime.loop import Settings
 
-WORDS, PIECES = data.word_tokenizer(), data.subword_tokenizer()
+WORDS, PIECES = word_tokenizer(), subword_tokenizer()
 READERS = {"gan": ("text.",), "dalle": ("text.", "order.")}
 
 
@@ -81,11 +81,11 @@ def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 def small(how: Settings, path: Path, rate: float = 1e-3, scenes: int = 64) -> None:
     options = (
-        GanOptions(loose=str(path), rate=rate, average=0.9)
+        GanOptions(underspecified=str(path), rate=rate, average=0.9)
         if "gan" in path.name
-        else DalleOptions(loose=str(path), rate=rate)
+        else DalleOptions(underspecified=str(path), rate=rate)
     )
-    train_loose(how, world(scenes), held_out(), options, tokenizer=TOKENIZER, judge=JUDGE)
+    train_underspecified(how, world(scenes), held_out(), options, tokenizer=TOKENIZER, judge=JUDGE)
 
 
 def _same(one: Path, other: Path) -> bool:
@@ -184,7 +184,7 @@ def test_what_cannot_be_learned_so(tmp_path: Path) -> None:
         small(how, tmp_path / "dalle.safetensors")
     some = cast(dataset.Examples, object())
     with pytest.raises(EvalkitError, match="Leave --data or the option loose out"):
-        train_loose(how, some, some, GanOptions(loose=str(other)), tokenizer=TOKENIZER, judge=JUDGE)
+        train_underspecified(how, some, some, GanOptions(underspecified=str(other)), tokenizer=TOKENIZER, judge=JUDGE)
     assert not list(tmp_path.glob("new*"))
 
 

@@ -18,7 +18,7 @@ from evalkit.training.dalle import text_tower
 from evalkit.training.options import DalleOptions
 from evalkit.training.runtime.checkpoints import save_weights
 
-PIECES = data.subword_tokenizer()
+PIECES = subword_tokenizer()
 
 
 def opinionated(path: Path, seed: int, **header: float) -> None:
@@ -55,7 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @torch.no_grad()
 def _logits(network: Dalle, texts: list[str]) -> Tensor:
     images, _ = load_image_tokenizer(BUNDLED / "image-tokenizer.safetensors")
-    return network(data.read(texts, PIECES), images.encode(to_unit(held_out().pictures(range(64)))))
+    return network(tokenize(texts, PIECES), images.encode(to_unit(held_out().pictures(range(64)))))
 
 
 def test_the_student_comes_nearer_to_the_guided_teacher(folder: Path) -> None:
