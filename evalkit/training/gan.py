@@ -75,6 +75,7 @@ def train_gan(
     networks = _networks(reader.to(run.device), feature_network, examples.size, options, run.device)
     network, encoder = networks.generator, networks.encoder
     average = MovingAverage(network, options.average)
+    average.to(memory_format=torch.contiguous_format)  # which decides the last bits of the samples
     descents = _descents(networks, options.rate, run)
     trained = load_gan(Path(options.weights)) if options.weights else None
     grown_from = _grown_from(trained[1], examples.size) if trained and options.growing else 4

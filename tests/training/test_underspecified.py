@@ -1,6 +1,4 @@
-"""Text encoders learn to read loose captions from themselves, who are told what these mean; nothing
-else in a generator learns by it.
-"""
+"""Text encoders learn underspecified captions by self-distillation; nothing else changes."""
 
 from pathlib import Path
 from random import Random
@@ -9,7 +7,16 @@ from typing import cast
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_trainings import BUNDLED, CLIP, JUDGE, TOKENIZER, held_out, settings, world
+from small_trainings import (
+    BUNDLED,
+    CLIP,
+    JUDGE,
+    TOKENIZER,
+    held_out,
+    same_weights,
+    scenes,
+    settings,
+)
 
 from evalkit.core import EvalkitError
 from evalkit.models.dalle import Dalle
@@ -19,113 +26,97 @@ from evalkit.models.text import TextTower
 from evalkit.scenes import dataset
 from evalkit.scenes.compose import Scene
 from evalkit.scenes.loose import Loose, loose_caption
-from evalkit.training import data
 from evalkit.training.dalle import text_tower
-from evalkit.training.underspecified import train_underspecified, training_caption
 from evalkit.training.options import DalleOptions, GanOptions
-from evalkit.training.pupils import DallePupil, GanPupil, Pupil
 from evalkit.training.runtime.checkpoints import save_weights
 from evalkit.training.runtime.loop import Settings
+from evalkit.training.students import DalleStudent, GanStudent, Student
+from evalkit.training.tokens import subword_tokenizer, word_tokenizer
+from evalkit.training.underspecified import train_underspecified, training_caption
 
-WORDS, PIECES = word_tokenizer(), subword_tokenizer()
-READERS = {"gan": ("text.",), "dalle": ("text.", "order.")}
+WORDS, SUBWORDS = word_tokenizer(), subword_tokenizer()
+TEXT_ENCODERS = {"gan": ("text.",), "dalle": ("text.", "order.")}
 
 
-def _pupil(path: Path) -> Pupil:
-    return (
-        GanPupil(path, "cpu")
-        if "gan" in path.name
-        else DallePupil(path, TOKENIZER, held_out(), "cpu")
-    )
+def _student(path: Path) -> Student:
+    if "gan" in path.name:
+        return GanStudent(path, "cpu")
+    return DalleStudent(path, TOKENIZER, held_out(), "cpu")
 
 
 @pytest.fixture(scope="module", params=["gan", "dalle"])
 def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A generator that has never been trained, but for which every word of a text matters."""
+    """A generator with random weights, in which every word of a text has an influence."""
     torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("loose") / f"{request.param}.safetensors"
+    path = tmp_path_factory.mktemp("underspecified") / f"{request.param}.safetensors"
     if request.param == "gan":
-        gan = Gan(TextTower(len(WORDS), WORDS.context, 32, 1, ordered=True), noise=8)
+        network = Gan(TextTower(len(WORDS), WORDS.context, 32, 1, ordered=True), noise=8)
         config = {
-            "kind": "gan",
-            "pieces": list(WORDS.pieces),
-            "context": WORDS.context,
-            "width": 32,
-            "depth": 1,
-            "size": 32,
-            "noise": 8,
-        }
-        save_weights(
-            path,
-            gan.state_dict(),
-            config | {"widths": [(4, 128), (8, 128), (16, 64), (32, 32)], "seed": 0},
-        )
+            "kind": "gan", "pieces": list(WORDS.pieces), "context": WORDS.context, "width": 32,
+            "depth": 1, "size": 32, "noise": 8, "seed": 0,
+            "widths": [(4, 128), (8, 128), (16, 64), (32, 32)],
+        }  # fmt: skip
     else:
-        dalle = Dalle(text_tower(CLIP, PIECES), codes=3072, depth=2)
-        for name, weight in dalle.named_parameters():
-            if name.endswith(
-                ("condition.weight", "project.weight", "contract.weight")
-            ):  # a new one begins with zeros there
+        network = Dalle(text_tower(CLIP, SUBWORDS), codes=3072, depth=2)
+        zeros = ("condition.weight", "project.weight", "contract.weight")  # at initialisation
+        for name, weight in network.named_parameters():
+            if name.endswith(zeros):
                 torch.nn.init.normal_(weight, std=0.05)
         config = {
-            "kind": "dalle",
-            "pieces": list(PIECES.pieces),
-            "context": PIECES.context,
-            "codes": 3072,
-            "side": 8,
-            "width": 128,
-        }
-        save_weights(path, dalle.state_dict(), config | {"depth": 2, "heads": 4})
+            "kind": "dalle", "pieces": list(SUBWORDS.pieces), "context": SUBWORDS.context,
+            "codes": 3072, "side": 8, "width": 128, "depth": 2, "heads": 4,
+        }  # fmt: skip
+    save_weights(path, network.state_dict(), config)
     return path
 
 
-def small(how: Settings, path: Path, rate: float = 1e-3, scenes: int = 64) -> None:
+def small(how: Settings, path: Path, rate: float = 1e-3, count: int = 64) -> None:
     options = (
         GanOptions(underspecified=str(path), rate=rate, average=0.9)
         if "gan" in path.name
         else DalleOptions(underspecified=str(path), rate=rate)
     )
-    train_underspecified(how, world(scenes), held_out(), options, tokenizer=TOKENIZER, judge=JUDGE)
-
-
-def _same(one: Path, other: Path) -> bool:
-    a, b = load_file(one), load_file(other)
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+    train_underspecified(how, scenes(count), held_out(), options, tokenizer=TOKENIZER, judge=JUDGE)
 
 
 @torch.no_grad()
-def _misread(before: Path, after: Path) -> list[float]:
-    """By the teacher's copy as it was and as it became, on captions that were not in its training."""
-    pupil = _pupil(before)
-    told = [loose_caption(scene, Random(place)) for place, scene in enumerate(held_out().scenes)]
-    errors: list[float] = []
-    for weights in (before, after):
-        pupil.network.load_state_dict(
-            {name: value.float() for name, value in load_file(weights).items()}
-        )
-        errors.append(float(pupil.misread(told, range(64), [Random(place) for place in range(64)])))
-    return errors
+def _losses(before: Path, after: Path) -> list[float]:
+    """The distillation losses before and after the training, on captions that were not in it."""
+    student = _student(before)
+    captions = [
+        loose_caption(scene, Random(place)) for place, scene in enumerate(held_out().scenes)
+    ]
+    losses: list[float] = []
+    for file in (before, after):
+        weights = {name: value.float() for name, value in load_file(file).items()}
+        student.network.load_state_dict(weights)
+        randoms = [Random(place) for place in range(64)]
+        losses.append(float(student.distillation_loss(captions, range(64), randoms)))
+    return losses
 
 
-def test_only_the_text_encoder_learns_and_it_reads_better(tmp_path: Path, path: Path) -> None:
-    how = settings(tmp_path, f"{path.stem}-loose", 40, 16)
+def test_only_the_text_encoder_learns_and_its_loss_falls(tmp_path: Path, path: Path) -> None:
+    how = settings(tmp_path, f"{path.stem}-underspecified", 40, 16)
     small(how, path, rate=3e-3)
     before, after = load_file(path), load_file(how.out)
     assert before.keys() == after.keys()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
-    assert {name for name in changed if not name.startswith(READERS[path.stem])} == set()
-    errors = _misread(path, how.out)
-    assert errors[1] < 0.85 * errors[0]
+    assert changed
+    assert all(name.startswith(TEXT_ENCODERS[path.stem]) for name in changed)
+    losses = _losses(path, how.out)
+    assert losses[1] < 0.85 * losses[0]
 
 
 @pytest.mark.parametrize(("text", "least", "most"), [("two sheep", 0, 1e-9), ("a dog", 1e-3, 10)])
-def test_who_reads_alike_misreads_nothing(path: Path, text: str, least: float, most: float) -> None:
+def test_a_text_that_is_its_own_meaning_has_no_loss(
+    path: Path, text: str, least: float, most: float
+) -> None:
     with torch.no_grad():
-        error = float(_pupil(path).misread([Loose(text, "two sheep")], [0], [Random(0)]))
-    assert least <= error <= most
+        loss = _student(path).distillation_loss([Loose(text, "two sheep")], [0], [Random(0)])
+    assert least <= float(loss) <= most
 
 
-def test_a_killed_training_goes_on_bit_for_bit(
+def test_a_killed_training_resumes_bit_for_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[int] = []
@@ -134,63 +125,68 @@ def test_a_killed_training_goes_on_bit_for_bit(
         calls.append(1)
         if len(calls) > 4 * 3:
             raise KeyboardInterrupt
-        return lesson(scene, random)
+        return training_caption(scene, random)
 
+    whole, parts = (
+        settings(tmp_path / name, "gan-underspecified", 4, 4, every=2)
+        for name in ("whole", "parts")
+    )
     gan = BUNDLED / "gan.safetensors"
-    small(settings(tmp_path / "whole", "taught", 4, 4, every=2), gan, scenes=16)
+    small(whole, gan, count=16)
     with monkeypatch.context() as patch:
-        patch.setattr("evalkit.training.loose.lesson", killed)
+        patch.setattr("evalkit.training.underspecified.training_caption", killed)
         with pytest.raises(KeyboardInterrupt):
-            small(settings(tmp_path / "parts", "taught", 4, 4, every=2), gan, scenes=16)
-    weights = [tmp_path / name / "taught.safetensors" for name in ("whole", "parts")]
-    assert not _same(*weights)
-    small(settings(tmp_path / "parts", "taught", 4, 4, every=2), gan, scenes=16)
-    assert _same(*weights)
+            small(parts, gan, count=16)
+    assert not same_weights(whole.out, parts.out)
+    small(parts, gan, count=16)
+    assert same_weights(whole.out, parts.out)
 
 
-def test_lessons_are_loose_or_full_or_of_nothing() -> None:
-    scenes = dataset.scenes(0, 400)
-    lessons = [lesson(scene, Random(place)) for place, scene in enumerate(scenes)]
-    nothing = sum(told == Loose("", "") for told in lessons)
-    assert 2 <= nothing <= 30
-    assert lessons == [lesson(scene, Random(place)) for place, scene in enumerate(scenes)]
-    unlike = sum(told.text != told.meaning for told in lessons)
-    assert 0.5 < unlike / len(lessons) < 0.9
+def test_training_captions_are_underspecified_or_full_or_empty() -> None:
+    some = dataset.scenes(0, 400)
+    captions = [training_caption(scene, Random(place)) for place, scene in enumerate(some)]
+    assert captions == [training_caption(scene, Random(place)) for place, scene in enumerate(some)]
+    assert 2 <= captions.count(Loose("", "")) <= 30
+    different = sum(caption.text != caption.meaning for caption in captions)
+    assert 0.5 < different / len(captions) < 0.9
 
 
-def test_what_cannot_be_learned_so(tmp_path: Path) -> None:
+def test_a_generator_with_other_words_is_refused(tmp_path: Path) -> None:
     network, config = load_gan(BUNDLED / "gan.safetensors")
-    other, how = tmp_path / "gan.safetensors", settings(tmp_path, "new", 1, 8)
-    save_weights(
-        other,
-        network.state_dict(),
-        config | {"pieces": [f"word{place}" for place in range(len(WORDS.pieces))]},
-    )
-    with pytest.raises(EvalkitError, match="does not read the words of the bundled world"):
-        small(how, other)
-    for kind in ("gan", "dalle"):
-        with pytest.raises(EvalkitError, match=f"There are no {kind} weights at"):
-            small(how, tmp_path / "nowhere" / f"{kind}.safetensors")
-    dalle, config = load_dalle(BUNDLED / "dalle.safetensors")
-    save_weights(
-        tmp_path / "dalle.safetensors",
-        dalle.state_dict(),
-        config | {"image_tokenizer": "sha256:0123456789abcdef"},
-    )
-    with pytest.raises(
-        EvalkitError,
-        match=r"other image tokens than .* differs in image_tokenizer \(sha256:0123456789abcdef there",
-    ):
-        small(how, tmp_path / "dalle.safetensors")
-    some = cast(dataset.Examples, object())
-    with pytest.raises(EvalkitError, match="Leave --data or the option loose out"):
-        train_underspecified(how, some, some, GanOptions(underspecified=str(other)), tokenizer=TOKENIZER, judge=JUDGE)
+    other = tmp_path / "gan.safetensors"
+    pieces = [f"word{place}" for place in range(len(WORDS.pieces))]
+    save_weights(other, network.state_dict(), config | {"pieces": pieces})
+    with pytest.raises(EvalkitError, match="lacks words of the bundled data set"):
+        small(settings(tmp_path, "new", 1, 8), other)
     assert not list(tmp_path.glob("new*"))
 
 
-def test_a_taught_dalle_keeps_what_it_needs_to_draw(tmp_path: Path) -> None:
-    """Its guidance and its image tokenizer stay in the header."""
-    path = BUNDLED / "dalle.safetensors"
-    small(settings(tmp_path, "dalle-loose", 1, 4), path, scenes=8)
-    before, after = load_dalle(path)[1], load_dalle(tmp_path / "dalle-loose.safetensors")[1]
+@pytest.mark.parametrize("kind", ["gan", "dalle"])
+def test_missing_weights_are_named(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(EvalkitError, match=f"There are no {kind} weights at"):
+        small(settings(tmp_path, "new", 1, 8), tmp_path / "nowhere" / f"{kind}.safetensors")
+
+
+def test_a_dalle_of_another_image_tokenizer_is_refused(tmp_path: Path) -> None:
+    network, config = load_dalle(BUNDLED / "dalle.safetensors")
+    header = config | {"image_tokenizer": "sha256:0123456789abcdef"}
+    save_weights(tmp_path / "dalle.safetensors", network.state_dict(), header)
+    message = (
+        r"other image tokens than .* differs in image_tokenizer \(sha256:0123456789abcdef there"
+    )
+    with pytest.raises(EvalkitError, match=message):
+        small(settings(tmp_path, "new", 1, 8), tmp_path / "dalle.safetensors")
+
+
+def test_images_of_users_are_refused(tmp_path: Path) -> None:
+    some, options = cast(dataset.Examples, object()), GanOptions(underspecified="gan")
+    how = settings(tmp_path, "new", 1, 8)
+    with pytest.raises(EvalkitError, match="Leave out --data or the option underspecified"):
+        train_underspecified(how, some, some, options, tokenizer=TOKENIZER, judge=JUDGE)
+
+
+def test_the_header_of_a_dalle_keeps_its_guidance_and_image_tokenizer(tmp_path: Path) -> None:
+    path, how = BUNDLED / "dalle.safetensors", settings(tmp_path, "dalle-underspecified", 1, 4)
+    small(how, path, count=8)
+    before, after = load_dalle(path)[1], load_dalle(how.out)[1]
     assert {**before, "seed": 0, "steps": 1} == after

@@ -67,8 +67,6 @@ class MovingAverage(AveragedModel, Generic[Network]):
             return averaged.lerp(current, 1 - keep)
 
         super().__init__(network, avg_fn=average, use_buffers=True)
-        # As a network that is loaded from a file: so both compute the same bits.
-        self.to(memory_format=torch.contiguous_format)
         self.restart(network)
 
     def restart(self, network: Network) -> None:
