@@ -99,7 +99,7 @@ def test_teachers_with_different_guidance_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_header_of_weights_says_how_to_sample(folder: Path) -> None:
-    """A guided student needs no guidance, its teacher the default; a user's option takes priority."""
+    """A guided student needs no guidance, its teacher the default. Options take priority."""
     prompts, seeds = ["a dog on the grass", "two red circles in the snow"], [1, 2]
 
     def drawn(name: str, guidance: float | None = None, **sampling: float) -> list[np.ndarray]:

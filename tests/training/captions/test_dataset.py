@@ -1,6 +1,4 @@
-"""A user's own pictures and captions: every layout gives the same pairs, and what does not fit is
-said in one sentence.
-"""
+"""Images and captions of users: every layout gives the same pairs, errors are one sentence."""
 
 from __future__ import annotations
 
@@ -20,21 +18,23 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from evalkit.core import EvalkitError
-from evalkit.training.captions import captioned as captioned_module
-from evalkit.training.captions import files as files_module
+from evalkit.training.captions import dataset as module
+from evalkit.training.captions import tables
 from evalkit.training.captions.dataset import CaptionedDataset, read_dataset
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 PAIRS = {"red": ["a red wall"], "green": ["a green wall", "grass, close by"], "blue": ["the sky"]}
 
 
-def picture(colour: tuple[int, ...], size: tuple[int, int] = (6, 4), mode: str = "RGB") -> bytes:
+def image_bytes(
+    colour: tuple[int, ...], size: tuple[int, int] = (6, 4), mode: str = "RGB"
+) -> bytes:
     file = io.BytesIO()
     Image.new(mode, size, colour).save(file, "PNG")
     return file.getvalue()
 
 
-PICTURES = {f"{name}.png": picture(colour) for name, colour in COLOURS.items()}
+IMAGES = {f"{name}.png": image_bytes(colour) for name, colour in COLOURS.items()}
 
 
 def write(folder: Path, files: dict[str, bytes | str]) -> Path:
@@ -65,7 +65,7 @@ def lines(rows: list[dict[str, object]]) -> str:
 
 
 def read(data: CaptionedDataset) -> dict[str, list[str]]:
-    """Captions by the colour of their picture, found through every public way to them."""
+    """Captions by the colour of their image, found through every public method."""
     found = {}
     for row in range(len(data)):
         pixels = data.pictures([row])[0]
@@ -108,24 +108,24 @@ COCO = {
     ],
 }
 LAYOUTS: dict[str, Callable[[Path], Path | str]] = {
-    "texts": lambda place: write(place, PICTURES | TEXTS),
+    "texts": lambda place: write(place, IMAGES | TEXTS),
     "texts in subfolders": lambda place: write(
-        place, {f"a/{name[0]}/{name}": data for name, data in (PICTURES | TEXTS).items()}
+        place, {f"a/{name[0]}/{name}": data for name, data in (IMAGES | TEXTS).items()}
     ),
     "texts that begin with a byte order mark": lambda place: write(
-        place, PICTURES | TEXTS | {"red.txt": "\ufeffa red wall"}
+        place, IMAGES | TEXTS | {"red.txt": "\ufeffa red wall"}
     ),
-    "objects": lambda place: write(place, PICTURES | OBJECTS),
-    "captions.jsonl": lambda place: write(place, PICTURES | {"captions.jsonl": lines(ROWS)}),
+    "objects": lambda place: write(place, IMAGES | OBJECTS),
+    "captions.jsonl": lambda place: write(place, IMAGES | {"captions.jsonl": lines(ROWS)}),
     "metadata.jsonl": lambda place: write(
-        place, PICTURES | {"metadata.jsonl": "\n" + lines(ROWS[::-1])}
+        place, IMAGES | {"metadata.jsonl": "\n" + lines(ROWS[::-1])}
     ),
     "a table in a subfolder": lambda place: write(
-        place, below("train", PICTURES) | {"train/metadata.jsonl": lines(ROWS)}
+        place, below("train", IMAGES) | {"train/metadata.jsonl": lines(ROWS)}
     ),
     "a table above": lambda place: write(
         place,
-        below("train", PICTURES)
+        below("train", IMAGES)
         | {
             "metadata.jsonl": lines(
                 [{"file_name": f"train/{n}.png", "text": t} for n, t in PAIRS.items()]
@@ -134,40 +134,41 @@ LAYOUTS: dict[str, Callable[[Path], Path | str]] = {
     ),
     "captions.csv": lambda place: write(
         place,
-        PICTURES
+        IMAGES
         | {
-            "captions.csv": 'file_name,caption\nred.png,a red wall\ngreen.png,a green wall\ngreen.png,"grass, close by"\nblue.png,the sky\n'
+            "captions.csv": "file_name,caption\nred.png,a red wall\ngreen.png,a green wall\n"
+            'green.png,"grass, close by"\nblue.png,the sky\n'
         },
     ),
     "two tables": lambda place: write(
         place,
-        PICTURES
+        IMAGES
         | {
             "metadata.csv": "Text,Image\nthe sky,blue.png\n\n",
             "captions.jsonl": lines(ROWS[1:] + ROWS[1:]),
         },
     ),
-    "COCO": lambda place: write(place, PICTURES | {"captions_val2017.json": json.dumps(COCO)}),
+    "COCO": lambda place: write(place, IMAGES | {"captions_val2017.json": json.dumps(COCO)}),
     "COCO as it is unpacked": lambda place: write(
         place,
-        below("val2017", PICTURES)
+        below("val2017", IMAGES)
         | {
             "annotations/captions_val2017.json": json.dumps(COCO),
             "annotations/instances.json": "{",
         },
     ),
     "COCO by another name": lambda place: write(
-        place, PICTURES | {"all.json": json.dumps(COCO), "info.json": "{}", "list.json": "[]"}
+        place, IMAGES | {"all.json": json.dumps(COCO), "info.json": "{}", "list.json": "[]"}
     ),
-    "a tar file": lambda place: pack(place / "a.tar", PICTURES | TEXTS),
-    "a tar file, texts first": lambda place: pack(place / "a.tar", TEXTS | PICTURES),
-    "a compressed tar file": lambda place: pack(place / "a.tar.gz", PICTURES | TEXTS),
-    "a tar file with objects": lambda place: pack(place / "a.tgz", OBJECTS | PICTURES),
+    "a tar file": lambda place: pack(place / "a.tar", IMAGES | TEXTS),
+    "a tar file, texts first": lambda place: pack(place / "a.tar", TEXTS | IMAGES),
+    "a compressed tar file": lambda place: pack(place / "a.tar.gz", IMAGES | TEXTS),
+    "a tar file with objects": lambda place: pack(place / "a.tgz", OBJECTS | IMAGES),
     "a tar file with both": lambda place: pack(
-        place / "a.tar.xz", dict.fromkeys(OBJECTS, '{"caption": "x"}') | PICTURES | TEXTS
+        place / "a.tar.xz", dict.fromkeys(OBJECTS, '{"caption": "x"}') | IMAGES | TEXTS
     ),
     "a tar file with resource forks": lambda place: pack(
-        place / "a.tar", PICTURES | TEXTS | {"__MACOSX/._red.txt": b"\xff", "._x.txt": b"\xff"}
+        place / "a.tar", IMAGES | TEXTS | {"__MACOSX/._red.txt": b"\xff", "._x.txt": b"\xff"}
     ),
 }
 
@@ -176,7 +177,7 @@ def shards(place: Path, suffix: str = ".tar") -> Path:
     for number, name in enumerate(PAIRS):
         pack(
             place / f"s-{number:03d}{suffix}",
-            {"x.png": PICTURES[f"{name}.png"], "x.txt": TEXTS[f"{name}.txt"], "x.cls": "3"},
+            {"x.png": IMAGES[f"{name}.png"], "x.txt": TEXTS[f"{name}.txt"], "x.cls": "3"},
         )
     return place
 
@@ -204,8 +205,8 @@ def test_every_layout_gives_the_same_pairs(
     assert not caplog.records
 
 
-def test_rows_come_in_natural_order_and_in_any_asked(tmp_path: Path):
-    some = {f"{number}.png": picture((number, 0, 0)) for number in (10, 2, 1)}
+def test_rows_have_natural_order_and_can_be_read_in_any_order(tmp_path: Path):
+    some = {f"{number}.png": image_bytes((number, 0, 0)) for number in (10, 2, 1)}
     data = read_dataset(
         write(tmp_path, some | {f"{number}.txt": f"number {number}" for number in (10, 2, 1)}), 4
     )
@@ -214,24 +215,24 @@ def test_rows_come_in_natural_order_and_in_any_asked(tmp_path: Path):
     assert data.pictures([]).shape == (0, 3, 4, 4)
 
 
-def test_what_training_asks_of_all_examples(tmp_path: Path):
-    part = read_dataset(write(tmp_path, PICTURES | TEXTS), 4).split(1)[0]
-    assert part.lots().tolist() == [0, 1]
+def test_a_dataset_has_the_interface_of_the_training(tmp_path: Path):
+    part = read_dataset(write(tmp_path, IMAGES | TEXTS), 4).split(1)[0]
+    assert part.epoch_rows().tolist() == [0, 1]
     assert part.prompts() == [
         part.caption(row, Random(0)) if name != "green" else "a green wall"
         for row, name in enumerate(read(part))
     ]
 
 
-def test_a_caption_among_one_draws_nothing(tmp_path: Path):
-    data = read_dataset(write(tmp_path, PICTURES | TEXTS), 4)
+def test_a_single_caption_needs_no_random_number(tmp_path: Path):
+    data = read_dataset(write(tmp_path, IMAGES | TEXTS), 4)
     random = Random(3)
     row = list(data.captions()).index("the sky")
     assert data.caption(row, random) == "the sky"
     assert random.getstate() == Random(3).getstate()
 
 
-def test_the_centre_is_cut_before_it_is_resized(tmp_path: Path):
+def test_the_centre_is_cropped_before_it_is_resized(tmp_path: Path):
     wide = Image.new("RGB", (30, 10), (255, 0, 0))
     wide.paste((0, 0, 255), (10, 0, 20, 10))
     stripes = Image.new("L", (64, 64))
@@ -250,17 +251,20 @@ def test_the_centre_is_cut_before_it_is_resized(tmp_path: Path):
     assert (found["stripes.png"].int() - 128).abs().max() < 12  # antialiased to gray
 
 
-def test_what_is_done_to_pictures_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    clear = {"red.png": picture((0, 0, 0, 0), mode="RGBA"), "green.png": picture((9,), mode="L")}
+def test_composited_transparency_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    clear = {
+        "red.png": image_bytes((0, 0, 0, 0), mode="RGBA"),
+        "green.png": image_bytes((9,), mode="L"),
+    }
     with caplog.at_level(logging.INFO):
-        data = read_dataset(write(tmp_path, PICTURES | clear | TEXTS), 4)
+        data = read_dataset(write(tmp_path, IMAGES | clear | TEXTS), 4)
     assert data.pictures(range(3))[:, :, 0, 0].tolist() == [[0, 0, 255], [9, 9, 9], [255, 255, 255]]
-    assert caplog.messages == [f"1 of 3 pictures of {tmp_path}: transparency composited on white"]
+    assert caplog.messages == [f"1 of 3 images of {tmp_path}: transparency composited on white"]
 
 
 def many(folder: Path, count: int, text: str = "number") -> Path:
     files: dict[str, bytes | str] = {
-        f"{number}.png": picture((number, 0, 0)) for number in range(count)
+        f"{number}.png": image_bytes((number, 0, 0)) for number in range(count)
     }
     return write(folder, files | {f"{number}.txt": f"{text} {number}" for number in range(count)})
 
@@ -287,14 +291,14 @@ def test_a_split_is_disjoint_complete_and_depends_on_names_only(tmp_path: Path):
 
 
 @pytest.mark.parametrize("held_out", [0, 3, 4, -1])
-def test_a_split_leaves_something_on_both_sides(held_out: int, tmp_path: Path):
+def test_a_split_has_two_parts(held_out: int, tmp_path: Path):
     with pytest.raises(
-        EvalkitError, match=rf"{held_out} pictures are to be held out of 3; expected 1 to 2\."
+        EvalkitError, match=rf"{held_out} images are to be held out of 3; expected 1 to 2\."
     ):
-        read_dataset(write(tmp_path, PICTURES | TEXTS), 4).split(held_out)
+        read_dataset(write(tmp_path, IMAGES | TEXTS), 4).split(held_out)
 
 
-def test_pictures_and_captions_that_are_alone_are_counted(
+def test_unmatched_images_and_captions_are_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     def warned(place: Path) -> list[str]:
@@ -303,12 +307,12 @@ def test_pictures_and_captions_that_are_alone_are_counted(
         assert all(record.levelname == "WARNING" for record in caplog.records)
         return [message.replace(str(place), "DATA") for message in caplog.messages]
 
-    alone = "1 of 3 pictures of DATA have no caption and are left out, first green.png"
-    files = PICTURES | TEXTS | {"green.txt": " \n"}
+    alone = "1 of 3 images of DATA have no caption and are left out, first green.png"
+    files = IMAGES | TEXTS | {"green.txt": " \n"}
     assert warned(write(tmp_path / "a", files)) == [alone]
     more: dict[str, bytes | str] = {"z.txt": "x", "y.txt": "x"}
     assert warned(write(tmp_path / "b", files | more)) == [
-        "DATA has captions of 2 pictures that it lacks, such as y.txt",
+        "DATA has captions of 2 missing images, such as y.txt",
         alone,
     ]
     rows = lines(
@@ -318,33 +322,31 @@ def test_pictures_and_captions_that_are_alone_are_counted(
             {"file_name": "/etc/x.png", "text": "x"},
         ]
     )
-    assert warned(write(tmp_path / "c", PICTURES | {"captions.jsonl": rows})) == [
-        "DATA has captions of 2 pictures that it lacks, such as ../red.png",
+    assert warned(write(tmp_path / "c", IMAGES | {"captions.jsonl": rows})) == [
+        "DATA has captions of 2 missing images, such as ../red.png",
         alone,
     ]
     coco = {"images": COCO["images"][:1] + COCO["images"][2:], "annotations": COCO["annotations"]}
-    assert warned(write(tmp_path / "d", PICTURES | {"captions.json": json.dumps(coco)})) == [
-        "DATA has captions of 1 picture that it lacks, such as image 8",
+    assert warned(write(tmp_path / "d", IMAGES | {"captions.json": json.dumps(coco)})) == [
+        "DATA has captions of 1 missing image, such as image 8",
         alone,
     ]
     assert warned(pack(tmp_path / "e.tar", files | {"z.txt": "x"})) == [
-        "DATA has captions of 1 picture that it lacks, such as z",
+        "DATA has captions of 1 missing image, such as z",
         alone,
     ]
 
 
-def test_one_of_two_kinds_of_captions_is_taken_and_said(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-):
+def test_the_ignored_kind_of_captions_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     data = read_dataset(
         write(
-            tmp_path, PICTURES | TEXTS | {"red.txt": "another wall", "captions.jsonl": lines(ROWS)}
+            tmp_path, IMAGES | TEXTS | {"red.txt": "another wall", "captions.jsonl": lines(ROWS)}
         ),
         4,
     )
     assert read(data) == PAIRS
     assert caplog.messages == [
-        f"{tmp_path} has captions in a file of all pictures: 3 texts such as blue.txt are passed over"
+        f"{tmp_path} has captions in one file for all images: 3 texts such as blue.txt are ignored"
     ]
 
 
@@ -359,26 +361,26 @@ def one_line(place: Path | str, message: str, size: int = 4) -> EvalkitError:
 def test_places_without_pairs(tmp_path: Path):
     one_line(tmp_path / "absent", "There is no file or folder")
     one_line(str(tmp_path / "s-{0..2}.tar"), r"There is no file .*s-0\.tar")
-    one_line(write(tmp_path / "a", TEXTS), "has no pictures in it")
-    one_line(pack(tmp_path / "a.tar", TEXTS), "has no pictures in it")
+    one_line(write(tmp_path / "a", TEXTS), "no (pictures|images)")
+    one_line(pack(tmp_path / "a.tar", TEXTS), "no (pictures|images)")
     for place in (
-        write(tmp_path / "b", PICTURES),
-        pack(tmp_path / "b.tar", PICTURES | {"red.json": '{"label": 3}'}),
+        write(tmp_path / "b", IMAGES),
+        pack(tmp_path / "b.tar", IMAGES | {"red.json": '{"label": 3}'}),
     ):
-        error = one_line(place, r"has 3 pictures and no captions\.")
+        error = one_line(place, r"has 3 images and no captions\.")
         assert "x.txt beside x.png" in error.hint
         assert "captions.jsonl" in error.hint
     one_line(
-        write(tmp_path / "c", PICTURES | {"notes.txt": "x"}),
-        r"captions of 1 name such as 'notes\.txt', and none is one of its 3",
+        write(tmp_path / "c", IMAGES | {"notes.txt": "x"}),
+        r"captions of 1 name such as 'notes\.txt', and none matches one of its 3",
     )
     one_line(
-        write(tmp_path / "d", PICTURES | {"captions.csv": "file,text\nx.png,a\n"}),
+        write(tmp_path / "d", IMAGES | {"captions.csv": "file,text\nx.png,a\n"}),
         r"captions of 1 name such as 'x\.png', and none",
     )
     one_line(
-        write(tmp_path / "e", PICTURES | {"red.txt": "x"}),
-        "has 1 picture with a caption; expected at least 2",
+        write(tmp_path / "e", IMAGES | {"red.txt": "x"}),
+        "has 1 image with a caption; expected at least 2",
     )
     (tmp_path / "x.npy").write_bytes(b"")
     one_line(tmp_path / "x.npy", "cannot be read")
@@ -390,8 +392,8 @@ def test_other_kinds_of_places_are_named(tmp_path: Path):
     import zipfile
 
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        archive.writestr("red.png", PICTURES["red.png"])
-    one_line(tmp_path / "a.zip", "is of the kind zip, of which captions are not read")
+        archive.writestr("red.png", IMAGES["red.png"])
+    one_line(tmp_path / "a.zip", "is of the kind zip, from which captions cannot be read")
 
 
 @pytest.mark.parametrize(
@@ -400,22 +402,22 @@ def test_other_kinds_of_places_are_named(tmp_path: Path):
         (
             "captions.jsonl",
             '\n{"file_name": "red.png", "text": 3}',
-            r"Line 2 of .*captions\.jsonl has a caption that is not a text but 3\.",
+            r"Line 2 of .*captions\.jsonl has a caption that is not text but 3\.",
         ),
         (
             "captions.jsonl",
             '{"file_name": "red.png", "text": ["a", null]}',
-            "Line 1 of .* not a text but None",
+            "Line 1 of .* not text but None",
         ),
         (
             "captions.jsonl",
             '{"file_name": "red.png", "text": " "}',
-            "Line 1 of .* has a caption that is empty",
+            "Line 1 of .* has an empty caption",
         ),
         (
             "captions.jsonl",
             '{"file_name": "red.png", "text": []}',
-            "Line 1 of .* has a caption that is empty",
+            "Line 1 of .* has an empty caption",
         ),
         (
             "captions.jsonl",
@@ -425,21 +427,21 @@ def test_other_kinds_of_places_are_named(tmp_path: Path):
         (
             "captions.jsonl",
             '{"file_name": "red.png", "label": 1}',
-            "Line 1 of .* has no caption; expected a text under one of: caption, text",
+            "Line 1 of .* has no caption; expected text under one of: caption, text",
         ),
         (
             "captions.jsonl",
             '{"text": "a"}',
-            "Line 1 of .* has no picture; expected a text under one of: file_name, image, file",
+            "Line 1 of .* has no image; expected text under one of: file_name, image, file",
         ),
-        ("captions.jsonl", '{"text": "a", "image": {}}', "Line 1 of .* has no picture"),
+        ("captions.jsonl", '{"text": "a", "image": {}}', "Line 1 of .* has no image"),
         ("captions.jsonl", "[]", "Line 1 of .* has no caption"),
         ("captions.jsonl", "{", "Line 1 of .* is not valid JSON"),
         ("captions.jsonl", b'{}\n"\xff"', "Line 2 of .* is not valid UTF-8"),
         (
             "captions.csv",
             "file,text\nred.png,\n",
-            r"Line 2 of .*captions\.csv has a caption that is empty",
+            r"Line 2 of .*captions\.csv has an empty caption",
         ),
         (
             "captions.csv",
@@ -450,42 +452,44 @@ def test_other_kinds_of_places_are_named(tmp_path: Path):
         ("captions.csv", "file,text,text\nred.png,a,b\n", "Line 2 of .* has 3 fields"),
         ("captions.csv", 'file,text\nred.png,"a', "Line 2 of .* is not valid CSV"),
         ("captions.json", "{", "is not valid JSON"),
-        ("captions.json", "{}", "does not hold COCO captions"),
+        ("captions.json", "{}", "does not contain COCO captions"),
         ("captions.json", "[" * 100_000, "is not valid JSON"),
-        ("all.json", '{"images": [{"id": 1}], "annotations": []}', "does not hold COCO captions"),
+        (
+            "all.json",
+            '{"images": [{"id": 1}], "annotations": []}',
+            "does not contain COCO captions",
+        ),
         (
             "all.json",
             json.dumps(COCO | {"annotations": [{"id": 5, "image_id": 7, "caption": ""}]}),
-            "Annotation 5 of .* that is empty",
+            "Annotation 5 of .* has an empty caption",
         ),
         (
             "all.json",
             json.dumps(COCO | {"annotations": [{"id": 5, "image_id": 7, "caption": 4}]}),
-            "Annotation 5 of .* not a text but 4",
+            "Annotation 5 of .* not text but 4",
         ),
         ("red.txt", b"a\n\xff", r"Line 2 of .*red\.txt is not valid UTF-8"),
-        ("red.json", '{"caption": 1}', r"red\.json has a caption that is not a text but 1"),
+        ("red.json", '{"caption": 1}', r"red\.json has a caption that is not text but 1"),
         ("red.json", "{", r"red\.json is not valid JSON"),
     ],
 )
-def test_captions_that_are_none_are_named(
-    name: str, content: bytes | str, message: str, tmp_path: Path
-):
-    one_line(write(tmp_path / "a", PICTURES | {name: content}), message)
+def test_invalid_captions_are_named(name: str, content: bytes | str, message: str, tmp_path: Path):
+    one_line(write(tmp_path / "a", IMAGES | {name: content}), message)
     if name.startswith("red"):
-        one_line(pack(tmp_path / "a.tar", PICTURES | {name: content}), message)
+        one_line(pack(tmp_path / "a.tar", IMAGES | {name: content}), message)
 
 
-def test_a_bare_name_of_two_pictures_is_refused(tmp_path: Path):
-    files = below("a", PICTURES) | below("b", PICTURES) | {"captions.json": json.dumps(COCO)}
-    one_line(write(tmp_path, files), r"names '\w+\.png', and there are a/\w+\.png and b/")
+def test_an_ambiguous_bare_name_is_refused(tmp_path: Path):
+    files = below("a", IMAGES) | below("b", IMAGES) | {"captions.json": json.dumps(COCO)}
+    one_line(write(tmp_path, files), r"names '\w+\.png', which may be a/\w+\.png or b/")
 
 
 @pytest.mark.parametrize(
-    "content", [PICTURES["red.png"][:-30], b"no picture", b""], ids=["torn", "text", "empty"]
+    "content", [IMAGES["red.png"][:-30], b"not an image", b""], ids=["torn", "text", "empty"]
 )
-def test_a_damaged_picture_is_named(content: bytes, tmp_path: Path):
-    files = PICTURES | TEXTS | {"red.png": content}
+def test_a_damaged_image_is_named(content: bytes, tmp_path: Path):
+    files = IMAGES | TEXTS | {"red.png": content}
     for place in (
         write(tmp_path / "a", files),
         pack(tmp_path / "a.tar", files),
@@ -493,59 +497,59 @@ def test_a_damaged_picture_is_named(content: bytes, tmp_path: Path):
     ):
         one_line(
             place,
-            r"The picture red\.png of .* (is truncated or damaged|is in no known pixel format|is empty)",
+            r"The image red\.png of .* "
+            "(is truncated or damaged|is in no known pixel format|is empty)",
         )
-    assert (
-        len(read_dataset(write(tmp_path / "a", {"red.txt": ""}), 4)) == 2
-    )  # nobody looks at what has no caption
+    write(tmp_path / "a", {"red.txt": ""})  # an image without caption is not decoded
+    assert len(read_dataset(tmp_path / "a", 4)) == 2
 
 
-def test_too_many_pictures_for_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    place = write(tmp_path, PICTURES | TEXTS | {"red.png": b"not even opened"})
+def test_too_many_images_for_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    place = write(tmp_path, IMAGES | TEXTS | {"red.png": b"not opened"})
     one_line(
         place,
-        r"3 pictures of 40000 x 40000 pixels take 13\.4 GiB of memory; expected at most 8\.",
+        r"3 images of 40000 x 40000 pixels take 13\.4 GiB of memory; expected at most 8\.",
         size=40_000,
     )
-    monkeypatch.setattr(captioned_module, "MEMORY_LIMIT", 3 * 3 * 16)
-    assert len(read_dataset(write(tmp_path, PICTURES), 4)) == 3
+    monkeypatch.setattr(module, "MEMORY_LIMIT", 3 * 3 * 16)
+    assert len(read_dataset(write(tmp_path, IMAGES), 4)) == 3
 
 
-def test_shards_with_anything_odd_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_unexpected_members_of_shards_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for name in ("red.png", "red.txt"):
         path = pack(
             tmp_path / "a.tar",
-            {key: data for key, data in (PICTURES | TEXTS).items() if key != name},
+            {key: data for key, data in (IMAGES | TEXTS).items() if key != name},
         )
         with tarfile.open(path, "a") as archive:
             info = tarfile.TarInfo(name)
             info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
             archive.addfile(info)
-        one_line(path, rf"holds '{name}', which is a link")
+        one_line(path, rf"'{name}', which is a link")
     one_line(
-        pack(tmp_path / "b.tar.gz", PICTURES | {"red.txt": bytes(3 << 20)}),
-        r"holds 'red\.txt' of 3 MiB; expected captions of at most",
+        pack(tmp_path / "b.tar.gz", IMAGES | {"red.txt": bytes(3 << 20)}),
+        r"contains 'red\.txt' of 3 MiB; expected captions of at most",
     )
     one_line(
-        write(tmp_path / "b", PICTURES | {"red.txt": bytes(3 << 20)}),
+        write(tmp_path / "b", IMAGES | {"red.txt": bytes(3 << 20)}),
         r"red\.txt have 3 MiB; expected at most 1",
     )
-    whole = pack(tmp_path / "c.tar.gz", PICTURES | TEXTS).read_bytes()
+    whole = pack(tmp_path / "c.tar.gz", IMAGES | TEXTS).read_bytes()
     (tmp_path / "c.tar.gz").write_bytes(whole[: len(whole) // 2])
     one_line(tmp_path / "c.tar.gz", r"c\.tar\.gz cannot be read")
     with tarfile.open(tmp_path / "d.tar", "w") as archive:
         for _ in range(2):
             info = tarfile.TarInfo("red.png")
-            info.size = len(PICTURES["red.png"])
-            archive.addfile(info, io.BytesIO(PICTURES["red.png"]))
-    one_line(tmp_path / "d.tar", r"holds several files named 'red\.png'")
-    monkeypatch.setattr(files_module, "FILE_LIMIT", 10)
+            info.size = len(IMAGES["red.png"])
+            archive.addfile(info, io.BytesIO(IMAGES["red.png"]))
+    one_line(tmp_path / "d.tar", r"contains several files named 'red\.png'")
+    monkeypatch.setattr(tables, "FILE_LIMIT", 10)
     one_line(
-        write(tmp_path / "e", PICTURES | {"captions.jsonl": lines(ROWS)}), "MiB; expected at most 0"
+        write(tmp_path / "e", IMAGES | {"captions.jsonl": lines(ROWS)}), "MiB; expected at most 0"
     )
 
 
-def test_more_pictures_than_are_decoded_at_once(tmp_path: Path):
+def test_more_images_than_are_decoded_at_once(tmp_path: Path):
     many(tmp_path / "a", 150)
     files: dict[str, bytes | str] = {
         path.name: path.read_bytes()
@@ -592,7 +596,7 @@ def test_captions_survive_tables(
     pairs: dict[str, list[str]], tmp_path_factory: pytest.TempPathFactory
 ):
     folder = tmp_path_factory.mktemp("tables")
-    only: dict[str, bytes | str] = {f"{name}.png": PICTURES[f"{name}.png"] for name in pairs}
+    only: dict[str, bytes | str] = {f"{name}.png": IMAGES[f"{name}.png"] for name in pairs}
     expected = {name: distinct(texts) for name, texts in pairs.items()}
     rows = [{"file_name": f"{name}.png", "captions": texts} for name, texts in pairs.items()]
     assert by_name(folder / "jsonl", only | {"captions.jsonl": lines(rows)}) == expected
@@ -605,5 +609,5 @@ def test_captions_survive_tables(
             *((f"{name}.png", text) for name, texts in pairs.items() for text in texts),
         ]
     )
-    if "\0" not in table.getvalue():  # which csv does not write in Python 3.11 and reads in none
+    if "\0" not in table.getvalue():  # csv cannot write it in Python 3.11, nor read it in any
         assert by_name(folder / "csv", only | {"metadata.csv": table.getvalue()}) == expected
