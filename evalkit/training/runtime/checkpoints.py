@@ -23,6 +23,7 @@ from evalkit.files import write_atomically
 from evalkit.models.load import FIELDS
 
 Network = TypeVar("Network", bound=nn.Module)
+Tensors = list[Tensor] | tuple[Tensor, ...]
 
 
 def save_weights(path: Path, state: dict[str, Tensor], config: dict[str, Any]) -> None:
@@ -60,14 +61,18 @@ class MovingAverage(AveragedModel, Generic[Network]):
     module: Network  # the network with the averaged weights
 
     def __init__(self, network: Network, decay: float) -> None:
-        def average(averaged: Tensor, current: Tensor, updates: Tensor | int) -> Tensor:
-            if not averaged.is_floating_point():
-                return current
-            keep = min(decay, (1 + int(updates)) / (10 + int(updates)))
-            return averaged.lerp(current, 1 - keep)
-
-        super().__init__(network, avg_fn=average, use_buffers=True)
+        super().__init__(network, multi_avg_fn=self._average, use_buffers=True)
+        self.decay = decay
         self.restart(network)
+
+    def _average(self, averaged: Tensors, current: Tensors, _: object) -> None:
+        updates = int(self.n_averaged)  # on the CPU, so that nothing waits for the accelerator
+        keep = min(self.decay, (1 + updates) / (10 + updates))
+        for average, value in zip(averaged, current, strict=True):
+            if value.is_floating_point():
+                average.lerp_(value, 1 - keep)
+            else:
+                average.copy_(value)
 
     def restart(self, network: Network) -> None:
         """Forget the past: start from the current weights."""
