@@ -50,7 +50,7 @@ class Examples(Protocol):
     size: int  # pixels per side
 
     def __len__(self) -> int: ...
-    def pictures(self, rows: Sequence[int]) -> Tensor: ...  # uint8 [N, 3, size, size]
+    def images(self, rows: Sequence[int]) -> Tensor: ...  # uint8 [N, 3, size, size]
     def caption(self, row: int, random: Random) -> str: ...
     def epoch_rows(self, oversample: str) -> Tensor: ...  # int64; a row may occur more than once
     def captions(self) -> Iterable[str]: ...  # all of all rows, for learning the pieces of words
@@ -73,7 +73,7 @@ class SceneDataset:
     def __len__(self) -> int:
         return len(self.scenes)
 
-    def pictures(self, rows: Sequence[int]) -> Tensor:
+    def images(self, rows: Sequence[int]) -> Tensor:
         missing = [row for row in rows if not self._known[row]]
         if missing:
             self._kept[missing] = pictures([self.scenes[row] for row in missing], self.size)

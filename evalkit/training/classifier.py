@@ -110,7 +110,7 @@ def _prepare(step: int, run: Run, examples: dataset.SceneDataset, truth: Targets
     uniform, normal = augmentation(len(rows), examples.size, run.generator(step))
     return [
         Part(
-            examples.pictures(rows[share]),
+            examples.images(rows[share]),
             uniform[share],
             normal[share],
             Targets(*(part[rows[share]] for part in truth)),

@@ -53,7 +53,7 @@ def train_clip(
     """
     run = start_run(settings)
     tokenizer, count = clip_tokenizer(examples), min(len(held_out), 256)
-    held_out_images = to_unit(held_out.pictures(range(count))).to(run.device)
+    held_out_images = to_unit(held_out.images(range(count))).to(run.device)
     held_out_texts = tokenize(held_out.prompts()[:count], tokenizer).to(run.device)
     network = MiniClip(load_classifier(classifier), len(tokenizer), tokenizer.context)
     network = network.to(run.device).to(memory_format=torch.channels_last)
@@ -108,7 +108,7 @@ def _prepare(step: int, run: Run, examples: Examples, tokenizer: SubwordTokenize
         false, false_rows = _false_captions(scenes, randoms[share])
         parts.append(
             Part(
-                examples.pictures(rows[share]),
+                examples.images(rows[share]),
                 uniform[share],
                 normal[share],
                 tokenize(texts, tokenizer),

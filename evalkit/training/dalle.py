@@ -204,7 +204,7 @@ def _prepare(
         randoms = run.randoms(step)[share]
         texts = training_tokens(examples, batch[share], randoms, tokenizer)
         hide = torch.tensor([random.random() < hidden for random in randoms])
-        parts.append(Part(texts, examples.pictures(batch[share]), hide))
+        parts.append(Part(texts, examples.images(batch[share]), hide))
     return parts
 
 
@@ -243,7 +243,7 @@ def held_out_loss(networks: Networks, held_out: Examples, device: str) -> float:
     """Nats per image token, given one caption each."""
     texts, losses = tokenize(held_out.prompts(), networks.tokenizer), list[float]()
     for rows in torch.arange(len(held_out)).split(64):
-        images = to_unit(held_out.pictures(rows.tolist()).to(device))
+        images = to_unit(held_out.images(rows.tolist()).to(device))
         goal = networks.image_tokenizer.encode(images)
         logits = networks.dalle(texts[rows].to(device), goal)
         losses += F.cross_entropy(logits.mT, goal, reduction="none").mean(1).tolist()

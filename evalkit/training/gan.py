@@ -213,7 +213,7 @@ def _prepare(
     ]
     normal = torch.randn(len(batch), noise, generator=generator)
     shifts = random_shifts(len(batch), schedule.stage(step).size, generator)
-    images = [examples.pictures(batch[share]) for share in run.shares]
+    images = [examples.images(batch[share]) for share in run.shares]
     return Prepared(tokenize(captions, tokenizer), images, normal, shifts)
 
 

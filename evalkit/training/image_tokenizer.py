@@ -45,7 +45,7 @@ def train_image_tokenizer(
             "For example 64 or 128.",
         )
     run = start_run(settings)
-    unseen = held_out.pictures(range(min(len(held_out), 250)))
+    unseen = held_out.images(range(min(len(held_out), 250)))
     network = ImageTokenizer(levels, options.width, options.doublings).to(run.device)
     features = None
     if options.perceptual:
@@ -92,7 +92,7 @@ def train_image_tokenizer(
 
 def _prepare(step: int, run: Run, examples: Examples) -> list[Tensor]:
     rows = run.batch(step, torch.arange(len(examples)))
-    return [examples.pictures(rows[share]) for share in run.shares]
+    return [examples.images(rows[share]) for share in run.shares]
 
 
 def reconstruction_loss(drawn: Tensor, images: Tensor) -> Tensor:

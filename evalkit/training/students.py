@@ -110,7 +110,7 @@ class DalleStudent:
     ) -> Tensor:
         texts, meanings = (x.to(self.device) for x in _tokens(captions, randoms, self.tokenizer))
         with torch.no_grad():
-            images = to_unit(self.examples.pictures(rows).to(self.device))
+            images = to_unit(self.examples.images(rows).to(self.device))
             tokens = self.image_tokenizer.encode(images)
             meant = self.teacher.encode_text(meanings)
             x = self.teacher.begin(meant, tokens)

@@ -58,7 +58,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _logits(path: Path, texts: list[str]) -> Tensor:
     network, _ = load_dalle(path)
     tokenizer, _ = load_image_tokenizer(BUNDLED / "image-tokenizer.safetensors")
-    images = to_unit(held_out().pictures(range(64)))
+    images = to_unit(held_out().images(range(64)))
     return network(tokenize(texts, TOKENIZER), tokenizer.encode(images))
 
 

@@ -54,7 +54,7 @@ class CaptionedDataset:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def pictures(self, rows: Sequence[int]) -> Tensor:
+    def images(self, rows: Sequence[int]) -> Tensor:
         """uint8 [N, 3, size, size]."""
         return self._pixels[self._rows[torch.as_tensor(rows, dtype=torch.int64)]]
 

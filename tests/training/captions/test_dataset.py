@@ -68,7 +68,7 @@ def read(data: CaptionedDataset) -> dict[str, list[str]]:
     """Captions by the colour of their image, found through every public method."""
     found = {}
     for row in range(len(data)):
-        pixels = data.pictures([row])[0]
+        pixels = data.images([row])[0]
         assert pixels.dtype == torch.uint8
         assert pixels.shape == (3, data.size, data.size)
         [colour] = [
@@ -211,8 +211,8 @@ def test_rows_have_natural_order_and_can_be_read_in_any_order(tmp_path: Path):
         write(tmp_path, some | {f"{number}.txt": f"number {number}" for number in (10, 2, 1)}), 4
     )
     assert list(data.captions()) == ["number 1", "number 2", "number 10"]
-    assert data.pictures([2, 0, 2])[:, 0, 0, 0].tolist() == [10, 1, 10]
-    assert data.pictures([]).shape == (0, 3, 4, 4)
+    assert data.images([2, 0, 2])[:, 0, 0, 0].tolist() == [10, 1, 10]
+    assert data.images([]).shape == (0, 3, 4, 4)
 
 
 def test_a_dataset_has_the_interface_of_the_training(tmp_path: Path):
@@ -245,7 +245,7 @@ def test_the_centre_is_cropped_before_it_is_resized(tmp_path: Path):
         image.save(tmp_path / name)
         (tmp_path / name).with_suffix(".txt").write_text(name)
     data = read_dataset(tmp_path, 5)
-    found = dict(zip(data.captions(), data.pictures(range(3)), strict=True))
+    found = dict(zip(data.captions(), data.images(range(3)), strict=True))
     for name in ("wide.png", "tall.png"):
         assert (found[name] == torch.tensor([0, 0, 255]).view(3, 1, 1)).all()
     assert (found["stripes.png"].int() - 128).abs().max() < 12  # antialiased to gray
@@ -258,7 +258,7 @@ def test_composited_transparency_is_logged(tmp_path: Path, caplog: pytest.LogCap
     }
     with caplog.at_level(logging.INFO):
         data = read_dataset(write(tmp_path, IMAGES | clear | TEXTS), 4)
-    assert data.pictures(range(3))[:, :, 0, 0].tolist() == [[0, 0, 255], [9, 9, 9], [255, 255, 255]]
+    assert data.images(range(3))[:, :, 0, 0].tolist() == [[0, 0, 255], [9, 9, 9], [255, 255, 255]]
     assert caplog.messages == [f"1 of 3 images of {tmp_path}: transparency composited on white"]
 
 
@@ -270,7 +270,7 @@ def many(folder: Path, count: int, text: str = "number") -> Path:
 
 
 def held(data: CaptionedDataset) -> list[int]:
-    return data.pictures(range(len(data)))[:, 0, 0, 0].tolist()
+    return data.images(range(len(data)))[:, 0, 0, 0].tolist()
 
 
 def test_a_split_is_disjoint_complete_and_depends_on_names_only(tmp_path: Path):
@@ -578,7 +578,7 @@ def by_name(folder: Path, files: dict[str, bytes | str]) -> dict[str, list[str]]
     data = read_dataset(write(folder, files), 2)
     found = [
         name
-        for row in data.pictures(range(len(data)))[:, :, 0, 0].tolist()
+        for row in data.images(range(len(data)))[:, :, 0, 0].tolist()
         for name in COLOURS
         if COLOURS[name] == tuple(row)
     ]

@@ -15,7 +15,7 @@ def test_batches_come_in_the_order_of_their_steps() -> None:
     examples = scenes(20)
 
     def prepare(step: int) -> tuple[torch.Tensor, list[int]]:
-        return examples.pictures([step, step + 1]), [step]
+        return examples.images([step, step + 1]), [step]
 
     here, there = (list(prefetch(prepare, range(3, 17), workers)) for workers in (0, 2))
     steps = [[step] for step in range(3, 17)]
@@ -24,11 +24,11 @@ def test_batches_come_in_the_order_of_their_steps() -> None:
 
 
 def test_images_of_workers_are_kept_for_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    examples, expected = scenes(20), scenes(20).pictures(range(20))
-    for _ in prefetch(lambda step: examples.pictures([step]), range(20), 2):
+    examples, expected = scenes(20), scenes(20).images(range(20))
+    for _ in prefetch(lambda step: examples.images([step]), range(20), 2):
         pass
     monkeypatch.setattr(dataset, "pictures", None)  # nothing can be composed from here on
-    assert torch.equal(examples.pictures(range(20)), expected)
+    assert torch.equal(examples.images(range(20)), expected)
 
 
 def test_an_error_in_a_worker_is_raised() -> None:
