@@ -37,7 +37,9 @@ def main(steps: int, models: tuple[str, ...]) -> None:
         for name, chosen in presets.PRESETS[model].items():
             # The largest size of the GAN, which most of its steps have; few scenes, for composing
             # them is another cost.
-            options = chosen.options | ({"growing": False, "text_pretraining": 0} if model == "gan" else {})
+            options = chosen.options | (
+                {"growing": False, "text_pretraining": 0} if model == "gan" else {}
+            )
             few = replace(chosen, scenes=chosen.batch * (steps + 1), every=10**9, options=options)
             without_critics = round(options.get("discriminator_start", 0) * chosen.steps)
             total = 0.0
@@ -45,7 +47,8 @@ def main(steps: int, models: tuple[str, ...]) -> None:
                 if not count:
                     continue
                 presets.PRESETS[model][name] = replace(
-                    few, options=options | ({"discriminator_start": critics} if model == "gan" else {})
+                    few,
+                    options=options | ({"discriminator_start": critics} if model == "gan" else {}),
                 )
                 with tempfile.TemporaryDirectory() as folder:
                     if (
