@@ -24,7 +24,7 @@ def train(
         str,
         typer.Option(
             help="Pixels per side: 32, 64 or 128; or finer (image-tokenizer), guided (dalle), "
-            "loose (dalle, gan), student (dalle)."
+            "underspecified (dalle, gan), student (dalle)."
         ),
     ] = "32",
     data: Annotated[

@@ -50,9 +50,11 @@ class Examples(Protocol):
     size: int  # pixels per side
 
     def __len__(self) -> int: ...
-    def pictures(self, rows: Sequence[int]) -> Tensor: ...  # uint8 [N, 3, size, size]
+    def images(self, rows: Sequence[int]) -> Tensor: ...  # uint8 [N, 3, size, size]
     def caption(self, row: int, random: Random) -> str: ...
-    def lots(self, often: str) -> Tensor: ...  # int64: the rows of an epoch, some more than once
+    def epoch_rows(
+        self, oversample: str
+    ) -> Tensor: ...  # int64: the rows of an epoch, some more than once
     def captions(self) -> Iterable[str]: ...  # of all rows, to learn the subword pieces from
     def prompts(self) -> list[str]: ...  # one for each row, always the same: for the samples
 
@@ -69,7 +71,7 @@ class SceneDataset:
     def __len__(self) -> int:
         return len(self.scenes)
 
-    def pictures(self, rows: Sequence[int]) -> Tensor:
+    def images(self, rows: Sequence[int]) -> Tensor:
         missing = [row for row in rows if not self._known[row]]
         if missing:
             self._kept[missing] = pictures([self.scenes[row] for row in missing], self.size)
@@ -80,23 +82,18 @@ class SceneDataset:
         """See `noisy_caption`."""
         return noisy_caption(self.scenes[row], random)
 
-    def lots(self, often: str) -> Tensor:
-        """int64: every row, those of one kind of scene twice: pairs are the hardest kind and only
-        20% of the scenes. Raises EvalkitError for an unknown kind.
+    def epoch_rows(self, oversample: str) -> Tensor:
+        """int64: every row once, and those of one kind of scene twice; "" for none.
+
+        Pairs are the hardest kind, and 20% of the scenes. Raises EvalkitError for an unknown kind.
         """
-        if often not in ("", *get_args(SceneKind)):
-            kinds = ", ".join(get_args(SceneKind))
+        if oversample not in ("", *get_args(SceneKind)):
             raise EvalkitError(
-                f"There are no scenes of the kind {often!r} to oversample.",
-                f"Expected {kinds}, or nothing.",
+                f"There is no kind of scene {oversample!r} to oversample.",
+                f"Expected {', '.join(get_args(SceneKind))}, or nothing.",
             )
-        return torch.tensor(
-            [
-                row
-                for row, scene in enumerate(self.scenes)
-                for _ in range(2 if scene.kind == often else 1)
-            ]
-        )
+        twice = torch.tensor([scene.kind == oversample for scene in self.scenes])
+        return torch.arange(len(self)).repeat_interleave(1 + twice.long())
 
     def captions(self) -> Iterable[str]:
         return (caption(scene, place) for place, scene in enumerate(self.scenes))

@@ -1,4 +1,4 @@
-"""A folder of pictures with captions becomes a dalle and a gan of its own; every preset runs."""
+"""A dalle and a gan are trained on a folder of images with captions; every preset runs."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +15,8 @@ from evalkit.training import presets, train
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    folder = tmp_path / "pictures"
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
     folder.mkdir()
     for seed in range(24):
         scene = compose(seed)
@@ -25,29 +25,27 @@ def pictures(tmp_path: Path) -> Path:
     return folder
 
 
-def test_from_pictures_to_generators_of_them(pictures: Path, tmp_path: Path) -> None:
+def test_generators_of_own_images(images: Path, tmp_path: Path) -> None:
     out = tmp_path / "mine"
     with pytest.raises(EvalkitError, match="no mini-clip in"):
-        train("dalle", out=out, data=pictures)
+        train("dalle", out=out, data=images)
     for model in ("mini-clip", "image-tokenizer", "dalle", "gan"):
-        assert (
-            train(model, out=out, data=pictures, steps=2, batch=8) == out / f"{model}.safetensors"
-        )
+        assert train(model, out=out, data=images, steps=2, batch=8) == out / f"{model}.safetensors"
         assert (out / f"{model}.png").is_file()
     words = load_clip(out / "mini-clip.safetensors")[1]["words"]
-    assert "vignette" in words  # a frequent word is a piece
+    assert "vignette" in words  # a frequent word is one token
     assert load_dalle(out / "dalle.safetensors")[1]["pieces"] == words
     for module in (dalle, gan):
-        [picture] = module.load(weights=str(out), device="cpu")(["a quaint vignette of a dog"], [1])
-        assert isinstance(picture, Image.Image)
-        assert picture.size == (32, 32)
+        [image] = module.load(weights=str(out), device="cpu")(["a quaint vignette of a dog"], [1])
+        assert isinstance(image, Image.Image)
+        assert image.size == (32, 32)
 
 
-def test_a_folder_without_captions_is_refused(pictures: Path, tmp_path: Path) -> None:
-    for path in pictures.glob("*.txt"):
+def test_a_folder_without_captions_is_refused(images: Path, tmp_path: Path) -> None:
+    for path in images.glob("*.txt"):
         path.unlink()
-    with pytest.raises(EvalkitError, match="24 pictures and no captions"):
-        train("image-tokenizer", out=tmp_path / "mine", data=pictures)
+    with pytest.raises(EvalkitError, match="24 images and no captions"):
+        train("image-tokenizer", out=tmp_path / "mine", data=images)
 
 
 @pytest.mark.slow
