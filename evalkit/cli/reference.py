@@ -45,9 +45,9 @@ def reference_build(
 
             print(build_world_reference(name=name or "scenes", out=out, device=device or "auto"))
             return
-        from evalkit.reference.build import build
+        from evalkit.reference.build import reference_build as function
 
-        print(build(
+        print(function(
             images, name=name, out=out, encoders=encoders or "auto", device=device or "auto", batch_size=batch_size or 32,
             description=description, licence=licence, on_bad=on_bad, keep_all=keep_all,
         ))  # fmt: skip
@@ -72,9 +72,9 @@ def reference_import(
       evalkit reference import img512.pkl --name imagenet-512
     """
     with clean():
-        from evalkit.reference.exchange import import_file
+        from evalkit.reference.exchange import reference_import as function
 
-        print(import_file(
+        print(function(
             file, name=name, encoder=encoder, count=count, source=source, licence=licence, out=out, encode_images=encode_images,
             device=device or "auto",
         ))  # fmt: skip
@@ -103,20 +103,20 @@ def reference_export(
       evalkit reference export my-photos --format clean-fid --out stats/
     """
     with clean():
-        from evalkit.reference.exchange import export
+        from evalkit.reference.exchange import reference_export as function
 
-        print(*export(name, format, encoder=encoder, out=out), sep="\n")
+        print(*function(name, format, encoder=encoder, out=out), sep="\n")
 
 
 @app.command("list")
 def reference_list(as_json: Json = False) -> None:
     """Show the reference statistics that are installed."""
     with clean():
-        from evalkit.reference.build import available
+        from evalkit.reference.files import reference_list as function
 
         rows = [
             (item.name, str(item.count or "unknown"), ", ".join(item.encoders), item.description)
-            for item in available()
+            for item in function()
         ]
         print_rows(("name", "images", "encoders", "description"), rows, as_json)
 
@@ -125,6 +125,6 @@ def reference_list(as_json: Json = False) -> None:
 def reference_show(name: Known) -> None:
     """Print the card of a reference: what it is of, where it comes from, how it was made."""
     with clean():
-        from evalkit.reference.files import card_text
+        from evalkit.reference.files import reference_show as function
 
-        print(card_text(name), end="")
+        print(function(name), end="")

@@ -27,7 +27,7 @@ from evalkit.features.validation import Facts, OnBad
 from evalkit.files import atomic_file, write_atomically
 from evalkit.images import BadImage, Decoded, Unreadable, decode, raise_bad_images
 from evalkit.reference.card import Card, write_card
-from evalkit.reference.files import Reference, available, load, user_folder
+from evalkit.reference.files import Reference, user_folder
 from evalkit.reference.tally import Tally
 from evalkit.sources import Picture, images_below, open_source
 from evalkit.terminal import progress
@@ -35,19 +35,17 @@ from evalkit.terminal import progress
 __all__ = [
     "Card",
     "Reference",
-    "available",
-    "build",
+    "reference_build",
     "build_from_images",
     "features_of",
     "images_below",
-    "load",
 ]
 
 log = logging.getLogger(__name__)
 AHEAD = 128  # pictures that threads may be ahead of the encoders, at most; a Replay keeps more
 
 
-def build(
+def reference_build(
     images: Path | str,
     *,
     name: str = "",

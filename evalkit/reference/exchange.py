@@ -20,7 +20,7 @@ from evalkit.reference.files import find, user_folder
 from evalkit.reference.foreign import CLEAN_FID, Statistics
 
 
-def import_file(
+def reference_import(
     file: Path | str,
     *,
     name: str,
@@ -131,7 +131,7 @@ def _write(folder: Path, name: str, item: Statistics, digest: str) -> dict[str, 
     }  # fmt: skip
 
 
-def export(
+def reference_export(
     name_or_path: str, format: str, *, encoder: str = "", out: Path | str | None = None
 ) -> list[Path]:
     """Write a reference as a file that another tool reads; returns what was written.

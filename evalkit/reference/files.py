@@ -53,7 +53,7 @@ class Reference:
         return max((part.count for part in self.moments.values()), default=0)
 
 
-def available() -> list[Card]:
+def reference_list() -> list[Card]:
     """The references that are shipped or in the user's data folder, by name; a shipped one hides a
     user's of the same name.
     """
@@ -74,11 +74,11 @@ def find(name_or_path: str) -> Path:
             return root / name_or_path
     if given.is_dir() or given.is_file():
         return given
-    hint = f"{nearest(name_or_path, [card.name for card in available()])} Or build one: `evalkit reference build IMAGES`."
+    hint = f"{nearest(name_or_path, [card.name for card in reference_list()])} Or build one: `evalkit reference build IMAGES`."
     raise EvalkitError(f"There is no reference {name_or_path!r}.", hint)
 
 
-def card_text(name_or_path: str) -> str:
+def reference_show(name_or_path: str) -> str:
     """The card of a reference as it is written."""
     folder = find(name_or_path)
     if not folder.is_dir():
@@ -100,7 +100,7 @@ def encoders_of(name_or_path: str) -> set[str]:
     return {item.convention for item in foreign_statistics.read(folder)} - {""}
 
 
-def load(name_or_path: str, encoder: Encoder) -> Reference:
+def reference(name_or_path: str, encoder: Encoder) -> Reference:
     """The statistics for an encoder, of a reference's folder or of a single file (see
     `foreign_statistics`).
 

@@ -16,6 +16,7 @@ from models_for_tests import picture
 from typer.testing import CliRunner
 
 from evalkit.cli.app import app
+from evalkit.cli.options import print_metrics
 from evalkit.core import MetricRow
 from evalkit.images import encode_png
 
@@ -312,8 +313,6 @@ def test_on_a_terminal_there_is_a_bar(place: Path) -> None:
 def test_on_a_terminal_there_is_a_table(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from evalkit.cli.app import options as cli_parts
-
     rows = [
         MetricRow("dalle", "fid", "mini-inception", "scenes", 12.3456, 11, 13.5, 98, 100, "lower"),
         MetricRow(
@@ -332,7 +331,7 @@ def test_on_a_terminal_there_is_a_table(
     ]
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    cli_parts.print_metrics(rows, Path("run"), False)
+    print_metrics(rows, Path("run"), False)
     output = capsys.readouterr().out.splitlines()
     [first] = [line for line in output if "dalle" in line]
     assert [cell.strip() for cell in first.split("│")[1:-1]] == [

@@ -15,7 +15,7 @@ from evalkit.images import encode_png
 from evalkit.metrics import METRICS
 from evalkit.models.load import BUNDLED, load_classifier
 from evalkit.models.mini_inception import to_unit
-from evalkit.reference.files import load
+from evalkit.reference.files import reference
 from evalkit.scenes.compose import compose, render
 from evalkit.score.score import score
 
@@ -41,9 +41,9 @@ def test_features_are_those_of_the_network():
     [(MiniInceptionEncoder, {"pool", "spatial"}), (MiniClipEncoder, {"pool"})],
 )
 def test_the_shipped_reference_has_statistics_of_every_feature(encoder: type, features: set[str]):
-    reference = load("scenes", encoder("cpu"))
-    assert set(reference.moments) == features
-    assert reference.count == 10_000
+    scenes = reference("scenes", encoder("cpu"))
+    assert set(scenes.moments) == features
+    assert scenes.count == 10_000
 
 
 def test_every_metric_that_the_small_encoders_can_measure_is_measured(

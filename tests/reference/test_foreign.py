@@ -139,30 +139,30 @@ def test_each_format_is_read_and_knows_its_convention(
 def test_another_encoder_is_refused_naming_both(tmp_path: Path):
     place = tmp_path / "faces_clean_custom_na.npz"
     plain(place)
-    assert reference_files.load(str(place), Named("inception-clean")).moments[
+    assert reference_files.reference(str(place), Named("inception-clean")).moments[
         "pool"
     ].mean.shape == (8,)
     with pytest.raises(
         EvalkitError, match="was made with inception-clean; the encoder is inception"
     ):
-        reference_files.load(str(place), Named("inception"))
+        reference_files.reference(str(place), Named("inception"))
     edm2(tmp_path / "a.pkl")
     assert reference_files.encoders_of(str(tmp_path / "a.pkl")) == {"inception", "dinov2-l14"}
     with pytest.raises(EvalkitError, match=r"inception and dinov2-l14; the encoder is clip-b32"):
-        reference_files.load(str(tmp_path / "a.pkl"), Named("clip-b32"))
-    assert reference_files.load(str(tmp_path / "a.pkl"), Named("dinov2-l14")).count == 40
+        reference_files.reference(str(tmp_path / "a.pkl"), Named("clip-b32"))
+    assert reference_files.reference(str(tmp_path / "a.pkl"), Named("dinov2-l14")).count == 40
 
 
 def test_what_a_file_cannot_say_is_said(tmp_path: Path):
     plain(tmp_path / "coco.npz")
-    found = reference_files.load(str(tmp_path / "coco.npz"), Named("inception-torch"))
+    found = reference_files.reference(str(tmp_path / "coco.npz"), Named("inception-torch"))
     assert (
         found.note
         == "the reference does not say with which encoder it was made and of how many pictures it is"
     )
     assert found.count == 0
     edm2(tmp_path / "a.pkl")
-    assert reference_files.load(str(tmp_path / "a.pkl"), Named("inception")).note.endswith(
+    assert reference_files.reference(str(tmp_path / "a.pkl"), Named("inception")).note.endswith(
         "with which weights it was made"
     )
 
@@ -170,7 +170,7 @@ def test_what_a_file_cannot_say_is_said(tmp_path: Path):
 def test_another_dimension_is_refused(tmp_path: Path):
     np.savez(tmp_path / "a.npz", mu=MU[:5], sigma=SIGMA[:5, :5])
     with pytest.raises(EvalkitError, match="has 5 dimensions; the encoder inception has 8"):
-        reference_files.load(str(tmp_path / "a.npz"), Named("inception"))
+        reference_files.reference(str(tmp_path / "a.npz"), Named("inception"))
     np.savez(tmp_path / "x_clean_custom_na.npz", mu=MU[:5], sigma=SIGMA[:5, :5])
     with pytest.raises(EvalkitError, match="has 5 dimensions; inception-clean has 8"):
         foreign_statistics.read(tmp_path / "x_clean_custom_na.npz")
@@ -367,21 +367,21 @@ def test_the_module_paths_of_old_and_new_numpy(tmp_path: Path):
 
 def test_import_makes_a_reference_with_a_card(tmp_path: Path):
     edm2(tmp_path / "img512.pkl")
-    folder = reference_exchange.import_file(
+    folder = reference_exchange.reference_import(
         tmp_path / "img512.pkl", name="imagenet", licence="CC0-1.0", source="a paper"
     )
     assert folder == tmp_path / "user" / "imagenet"
-    [card] = reference_files.available()
+    [card] = reference_files.reference_list()
     assert (card.name, card.count, card.encoders, card.source) == (
         "imagenet",
         40,
         ("dinov2-l14", "inception"),
         "a paper",
     )
-    found = reference_files.load("imagenet", Named("inception"))
+    found = reference_files.reference("imagenet", Named("inception"))
     assert np.array_equal(found.moments["pool"].cov.numpy(), SIGMA)
     assert found.note == "the reference does not say with which weights it was made"
-    text = reference_files.card_text("imagenet")
+    text = reference_files.reference_show("imagenet")
     assert 'licence = "CC0-1.0"' in text
     assert '[encoder."dinov2-l14"]' in text
 
@@ -389,23 +389,25 @@ def test_import_makes_a_reference_with_a_card(tmp_path: Path):
 def test_import_asks_for_what_the_file_cannot_say(tmp_path: Path):
     plain(tmp_path / "coco.npz")
     with pytest.raises(EvalkitError, match="does not say with which encoder"):
-        reference_exchange.import_file(tmp_path / "coco.npz", name="coco")
+        reference_exchange.reference_import(tmp_path / "coco.npz", name="coco")
     assert not (tmp_path / "user").exists()
-    reference_exchange.import_file(
+    reference_exchange.reference_import(
         tmp_path / "coco.npz", name="coco", encoder="inception-torch", count=40504
     )
-    found = reference_files.load("coco", Named("inception-torch"))
+    found = reference_files.reference("coco", Named("inception-torch"))
     assert (found.count, found.features) == (40504, {})
     plain(tmp_path / "x_clean_custom_na.npz")
     with pytest.raises(EvalkitError, match="were made with inception-clean; inception was named"):
-        reference_exchange.import_file(
+        reference_exchange.reference_import(
             tmp_path / "x_clean_custom_na.npz", name="x", encoder="inception"
         )
     plain(tmp_path / "x_clean_clip_vit_b_32_custom_na.npz")
     with pytest.raises(EvalkitError, match="no encoder of evalkit follows that"):
-        reference_exchange.import_file(tmp_path / "x_clean_clip_vit_b_32_custom_na.npz", name="x")
+        reference_exchange.reference_import(
+            tmp_path / "x_clean_clip_vit_b_32_custom_na.npz", name="x"
+        )
     with pytest.raises(EvalkitError, match="There is no file"):
-        reference_exchange.import_file(tmp_path / "absent.npz", name="x")
+        reference_exchange.reference_import(tmp_path / "absent.npz", name="x")
 
 
 def test_the_images_in_adm_files_can_be_encoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -415,7 +417,7 @@ def test_the_images_in_adm_files_can_be_encoded(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(
         reference_exchange.plugins, "encoder", lambda name, device: {"inception": encoder}[name]
     )
-    reference_exchange.import_file(tmp_path / "VIRTUAL_x.npz", name="x", encode_images=True)
+    reference_exchange.reference_import(tmp_path / "VIRTUAL_x.npz", name="x", encode_images=True)
     with np.load(tmp_path / "user" / "x" / "inception.npz", allow_pickle=False) as file:
         stored = file["features"]
         assert np.array_equal(file["sigma_s"], SIGMA)
@@ -442,7 +444,7 @@ def test_pytorch_fid_reads_what_is_exported(tmp_path: Path):
     from pytorch_fid.fid_score import compute_statistics_of_path
 
     made(tmp_path, "inception-torch")
-    [path] = reference_exchange.export("toy", "pytorch-fid")
+    [path] = reference_exchange.reference_export("toy", "pytorch-fid")
     mu, sigma = compute_statistics_of_path(str(path), None, 1, 8, "cpu")
     assert np.array_equal(mu, MU)
     assert np.array_equal(sigma, SIGMA)
@@ -453,7 +455,7 @@ def test_pytorch_fid_reads_what_is_exported(tmp_path: Path):
 @pytest.mark.parametrize("encoder", ["inception", "inception-torch", "inception-clean"])
 def test_clean_fid_s_names_and_keys(tmp_path: Path, encoder: str):
     made(tmp_path, encoder)
-    stats, kid = reference_exchange.export("toy", "clean-fid", out=tmp_path)
+    stats, kid = reference_exchange.reference_export("toy", "clean-fid", out=tmp_path)
     mode = {
         "inception": "legacy_tensorflow",
         "inception-torch": "legacy_pytorch",
@@ -475,7 +477,7 @@ def test_torch_fidelity_reads_its_cache(tmp_path: Path):
     )
 
     made(tmp_path, "inception")
-    [path] = reference_exchange.export("toy", "torch-fidelity", out=tmp_path)
+    [path] = reference_exchange.reference_export("toy", "torch-fidelity", out=tmp_path)
     extractor = types.SimpleNamespace(get_name=lambda: "inception-v3-compat")
     options = {
         "input1": "no/such/folder",
@@ -498,7 +500,7 @@ def test_torch_fidelity_reads_its_cache(tmp_path: Path):
 
 def test_adm_and_edm(tmp_path: Path):
     made(tmp_path, "inception")
-    [path] = reference_exchange.export("toy", "adm", out=tmp_path)
+    [path] = reference_exchange.reference_export("toy", "adm", out=tmp_path)
     with np.load(path, allow_pickle=False) as file:
         assert {name: file[name].shape for name in file.files} == {
             "mu": (8,),
@@ -506,25 +508,25 @@ def test_adm_and_edm(tmp_path: Path):
             "mu_s": (3,),
             "sigma_s": (3, 3),
         }
-    [path] = reference_exchange.export("toy", "edm", out=tmp_path / "e.npz")
+    [path] = reference_exchange.reference_export("toy", "edm", out=tmp_path / "e.npz")
     with np.load(path, allow_pickle=False) as file:
         assert np.array_equal(file["mu"], MU)
     made(tmp_path, "inception", spatial=False)
     with pytest.raises(EvalkitError, match="needs moments of spatial features"):
-        reference_exchange.export("toy", "adm")
+        reference_exchange.reference_export("toy", "adm")
 
 
 def test_an_export_of_another_convention_is_refused(tmp_path: Path):
     made(tmp_path, "inception")
     with pytest.raises(EvalkitError, match="is of inception; pytorch-fid knows inception-torch"):
-        reference_exchange.export("toy", "pytorch-fid")
+        reference_exchange.reference_export("toy", "pytorch-fid")
     with pytest.raises(EvalkitError, match="no format 'csv'"):
-        reference_exchange.export("toy", "csv")
+        reference_exchange.reference_export("toy", "csv")
     made(tmp_path, "inception-clean")
     with pytest.raises(EvalkitError, match="several of them fit"):
-        reference_exchange.export("toy", "clean-fid")
+        reference_exchange.reference_export("toy", "clean-fid")
     assert (
-        reference_exchange.export("toy", "clean-fid", encoder="inception-clean")[0].name
+        reference_exchange.reference_export("toy", "clean-fid", encoder="inception-clean")[0].name
         == "toy_clean_custom_na.npz"
     )
 

@@ -51,7 +51,7 @@ def test_statistics_are_those_of_all_pictures(tmp_path: Path):
     )
     encoder = Pixels()
     pool = torch.cat([encoder(encoder.prepare(image)[None])["pool"] for image in pictures])
-    found = reference.load(str(folder), encoder)
+    found = reference_files.reference(str(folder), encoder)
     expected = frechet.moments(pool)
     assert found.count == 50
     assert torch.allclose(found.moments["pool"].mean, expected.mean, rtol=1e-12)
@@ -73,7 +73,10 @@ def test_nothing_depends_on_the_order_or_the_batches(
     other = reference.build_from_images(
         pictures[::-1], name="toy", encoders=[Pixels()], out=tmp_path / "other", batch_size=16
     )
-    first, second = reference.load(str(one), Pixels()), reference.load(str(other), Pixels())
+    first, second = (
+        reference_files.reference(str(one), Pixels()),
+        reference_files.reference(str(other), Pixels()),
+    )
     assert first.image_hash == second.image_hash
     assert torch.allclose(
         first.moments["pool"].cov, second.moments["pool"].cov, rtol=1e-9, atol=1e-14
@@ -97,10 +100,10 @@ def test_build_takes_a_folder_with_subfolders(tmp_path: Path):
         path = tmp_path / "photos" / ("a" if seed % 2 else "b/c") / f"{seed}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         picture(seed).save(path)
-    folder = reference.build(tmp_path / "photos", name="photos", encoders="pixels")
+    folder = reference.reference_build(tmp_path / "photos", name="photos", encoders="pixels")
     assert folder == tmp_path / "user" / "photos"
-    assert reference.load("photos", Pixels()).count == 6
-    card = reference.available()[0]
+    assert reference_files.reference("photos", Pixels()).count == 6
+    card = reference_files.reference_list()[0]
     assert (card.name, card.count, card.encoders) == ("photos", 6, ("pixels",))
 
 
@@ -153,10 +156,10 @@ def packed(place: Path, count: int = 30) -> dict[str, Path]:
 def test_every_source_gives_the_same_statistics(tmp_path: Path):
     found = []
     for name, place in packed(tmp_path / "packed").items():
-        folder = reference.build(
+        folder = reference.reference_build(
             place, name=name, encoders="pixels", out=tmp_path / "out" / name, batch_size=4
         )
-        found.append(reference.load(str(folder), Pixels()))
+        found.append(reference_files.reference(str(folder), Pixels()))
     for other in found[1:]:
         assert other.image_hash == found[0].image_hash
         assert torch.allclose(
@@ -173,13 +176,13 @@ def test_spatial_features_have_moments_of_their_own_and_several_encoders_share_o
     folder = reference.build_from_images(
         pictures, name="toy", encoders=[Pixels(), wide], out=tmp_path / "toy", batch_size=3
     )
-    found = reference.load(str(folder), wide)
+    found = reference_files.reference(str(folder), wide)
     rows = torch.cat([wide(wide.prepare(image)[None])["spatial"] for image in pictures])
     assert found.moments.keys() == {"pool", "spatial"}
     assert torch.allclose(
         found.moments["spatial"].cov, frechet.moments(rows).cov, rtol=1e-9, atol=1e-9
     )
-    assert reference.load(str(folder), Pixels()).moments.keys() == {"pool"}
+    assert reference_files.reference(str(folder), Pixels()).moments.keys() == {"pool"}
     card = tomllib.loads((folder / "card.toml").read_text())
     assert set(card["encoder"]) == {"pixels", "wide"}
     assert card["encoder"]["wide"]["features"] == ["pool", "spatial"]
@@ -192,11 +195,16 @@ def test_the_features_of_all_can_be_kept(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(reference_tally, "SAMPLE", 10)
     monkeypatch.setattr(reference_tally, "BLOCK", 8)
     places = packed(tmp_path / "packed")
-    some = reference.build(places["f"], name="some", encoders="pixels", out=tmp_path / "some")
-    every = reference.build(
+    some = reference.reference_build(
+        places["f"], name="some", encoders="pixels", out=tmp_path / "some"
+    )
+    every = reference.reference_build(
         places["f"], name="every", encoders="pixels", out=tmp_path / "every", keep_all=True
     )
-    first, second = reference.load(str(some), Pixels()), reference.load(str(every), Pixels())
+    first, second = (
+        reference_files.reference(str(some), Pixels()),
+        reference_files.reference(str(every), Pixels()),
+    )
     assert (first.features["pool"].shape, second.features["pool"].shape) == ((10, 192), (30, 192))
     assert torch.equal(
         first.features["pool"], second.features["pool"][:10]
@@ -229,10 +237,12 @@ def test_what_cannot_be_taken_refuses_the_build_or_is_skipped(tmp_path: Path):
         EvalkitError,
         match=r"2 of 33 images .* \(1 not a picture, 1 truncated or damaged\): bad\.png",
     ):
-        reference.build(place, name="r", encoders="pixels", out=tmp_path / "r")
+        reference.reference_build(place, name="r", encoders="pixels", out=tmp_path / "r")
     assert not (tmp_path / "r").exists()
-    folder = reference.build(place, name="r", encoders="pixels", out=tmp_path / "r", on_bad="skip")
-    assert reference.load(str(folder), Pixels()).count == 31
+    folder = reference.reference_build(
+        place, name="r", encoders="pixels", out=tmp_path / "r", on_bad="skip"
+    )
+    assert reference_files.reference(str(folder), Pixels()).count == 31
     card = tomllib.loads((folder / "card.toml").read_text())
     assert (card["count"], card["firewall"]["taken"], card["firewall"]["skipped"]) == (31, 31, 2)
     assert "1 pictures are all black" in card["firewall"]["notes"]
@@ -248,18 +258,18 @@ def test_a_reference_that_compares_pictures_of_one_prompt_is_refused(
 
     monkeypatch.setattr(reference.plugins, "encoder", lambda name, device: Grouped())
     with pytest.raises(EvalkitError, match="compares pictures of one prompt"):
-        reference.build(packed(tmp_path / "packed")["f"], encoders="pixels")
+        reference.reference_build(packed(tmp_path / "packed")["f"], encoders="pixels")
 
 
 def test_bad_folders_are_one_clear_error(tmp_path: Path):
     with pytest.raises(EvalkitError, match="There is no file or folder"):
-        reference.build(tmp_path / "absent", encoders="pixels")
+        reference.reference_build(tmp_path / "absent", encoders="pixels")
     (tmp_path / "empty").mkdir()
     with pytest.raises(EvalkitError, match="has no pictures"):
-        reference.build(tmp_path / "empty", encoders="pixels")
+        reference.reference_build(tmp_path / "empty", encoders="pixels")
     picture(0).save(tmp_path / "empty" / "one.png")
     with pytest.raises(EvalkitError, match="expected at least 2"):
-        reference.build(tmp_path / "empty", encoders="pixels")
+        reference.reference_build(tmp_path / "empty", encoders="pixels")
     assert not (tmp_path / "user").exists()
 
 
@@ -276,24 +286,24 @@ def test_references_that_do_not_fit_are_refused(tmp_path: Path):
     with pytest.raises(
         EvalkitError, match="was built with pixels-8x8-1; the encoder pixels is pixels-other"
     ):
-        reference.load("toy", Other())
+        reference_files.reference("toy", Other())
     with pytest.raises(EvalkitError, match=r"no statistics for the encoder unknown.*pixels"):
-        reference.load("toy", Unknown())
+        reference_files.reference("toy", Unknown())
     with pytest.raises(EvalkitError, match="Did you mean 'toy'"):
-        reference.load("toi", Pixels())
+        reference_files.reference("toi", Pixels())
     damaged = tmp_path / "damaged.npz"
     for data in (b"", b"PK\x03\x04"):
         damaged.write_bytes(data)
         with pytest.raises(EvalkitError, match="cannot be read"):
-            reference.load(str(damaged), Pixels())
+            reference_files.reference(str(damaged), Pixels())
     np.savez(damaged, mu=np.zeros(3), sigma=np.zeros((2, 2)))
     with pytest.raises(EvalkitError, match="expected finite"):
-        reference.load(str(damaged), Pixels())
+        reference_files.reference(str(damaged), Pixels())
 
 
 def test_statistics_of_other_tools_are_moments_only(tmp_path: Path):
     np.savez(tmp_path / "coco.npz", mu=np.zeros(192), sigma=np.eye(192))
-    found = reference.load(str(tmp_path / "coco.npz"), Pixels())
+    found = reference_files.reference(str(tmp_path / "coco.npz"), Pixels())
     assert (found.name, found.features, found.count) == ("coco", {}, 0)
     assert fid_floor(found, 10) is None
 
