@@ -134,7 +134,7 @@ def test_any_json_is_prompts_or_a_clean_error(folder: Path, value: object, name:
         (
             "a.jsonl",
             b'{"text": "a", "id": 1}\n{"text": "b", "id": "1"}\n',
-            "Line 2 of .* id '1', and so has line 1",
+            "Line 2 of .* id '1' of line 1",
         ),
         ("a.jsonl", b'{"text": "a", "id": true}\n', "has the id True"),
         ("a.jsonl", b"[" * 5000, "not valid JSON"),
@@ -143,7 +143,7 @@ def test_any_json_is_prompts_or_a_clean_error(folder: Path, value: object, name:
         ("a.csv", b'prompt\n"a\n', "not valid CSV"),
         ("a.csv", b"prompt,id\n,3\n", "Line 2 of .* is empty"),
         ("a.csv", b"prompt\n", "no prompt"),
-        ("a.json", b'["a cat"]', "does not hold COCO captions"),
+        ("a.json", b'["a cat"]', "does not contain COCO captions"),
         ("a.json", b'{"images": [], "annotations": []}', "no prompt"),
         (
             "a.json",

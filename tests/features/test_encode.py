@@ -15,8 +15,9 @@ from toy_clip import ToyClip
 from evalkit.core import EvalkitError
 from evalkit.encoders.pixels import Pixels
 from evalkit.features import encode as features
-from evalkit.features.encode import ImageFile, image_features, text_features
+from evalkit.features.encode import image_features, text_features
 from evalkit.features.groups import group_features
+from evalkit.features.image_file import ImageFile
 from evalkit.images import encode_png, to_tensor
 
 
@@ -137,7 +138,7 @@ def test_work_is_saved_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_changed_or_damaged_image_is_one_clear_error(tmp_path: Path):
     images = files(tmp_path / "images", 3)
     images[1].path.write_bytes(images[2].path.read_bytes())
-    with pytest.raises(EvalkitError, match=r"1\.png is not the file that was made"):
+    with pytest.raises(EvalkitError, match=r"1\.png has changed"):
         image_features(images, Counting(), tmp_path / "x.npz")
     half = images[1].path.read_bytes()[:60]
     images[1].path.write_bytes(half)

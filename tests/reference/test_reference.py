@@ -20,7 +20,7 @@ from evalkit.images import encode_png, to_tensor
 from evalkit.metrics import frechet
 from evalkit.reference import build as reference
 from evalkit.reference import files as reference_files
-from evalkit.reference import tally as reference_tally
+from evalkit.reference import accumulator
 from evalkit.reference.files import fid_floor
 
 
@@ -47,7 +47,7 @@ def test_statistics_are_those_of_all_pictures(tmp_path: Path):
         encoders=[Pixels()],
         out=tmp_path / "toy",
         batch_size=7,
-        licence="CC0-1.0",
+        card={"licence": "CC0-1.0"},
     )
     encoder = Pixels()
     pool = torch.cat([encoder(encoder.prepare(image)[None])["pool"] for image in pictures])
@@ -65,7 +65,7 @@ def test_statistics_are_those_of_all_pictures(tmp_path: Path):
 def test_nothing_depends_on_the_order_or_the_batches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(reference_tally, "SAMPLE", 10)
+    monkeypatch.setattr(accumulator, "SAMPLE", 10)
     pictures = [picture(seed) for seed in range(40)]
     one = reference.build_from_images(
         pictures, name="toy", encoders=[Pixels()], out=tmp_path / "one", batch_size=1
@@ -192,8 +192,8 @@ def test_spatial_features_have_moments_of_their_own_and_several_encoders_share_o
 
 
 def test_the_features_of_all_can_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(reference_tally, "SAMPLE", 10)
-    monkeypatch.setattr(reference_tally, "BLOCK", 8)
+    monkeypatch.setattr(accumulator, "SAMPLE", 10)
+    monkeypatch.setattr(accumulator, "BLOCK", 8)
     places = packed(tmp_path / "packed")
     some = reference.reference_build(
         places["f"], name="some", encoders="pixels", out=tmp_path / "some"
@@ -220,7 +220,7 @@ def test_the_features_of_all_can_be_kept(tmp_path: Path, monkeypatch: pytest.Mon
 def test_pictures_of_many_sizes_do_not_pile_up(tmp_path: Path):
     wide = Wide()
     pictures = [Image.new("RGB", (8 + number, 9), (number, 0, 0)) for number in range(100)]
-    counts = reference_tally.Tally(wide, 4)
+    counts = accumulator.Accumulator(wide, 4)
     for number, image in enumerate(pictures):
         counts.add(bytes([number]), wide.prepare(image))
     assert sum(wide.batches) >= 100 - 8 * 4
@@ -235,7 +235,7 @@ def test_what_cannot_be_taken_refuses_the_build_or_is_skipped(tmp_path: Path):
     (place / "black.png").write_bytes(encode_png(Image.new("RGB", (20, 16))))
     with pytest.raises(
         EvalkitError,
-        match=r"2 of 33 images .* \(1 not a picture, 1 truncated or damaged\): bad\.png",
+        match=r"2 of 33 images .* \(1 not an image, 1 truncated or damaged\): bad\.png",
     ):
         reference.reference_build(place, name="r", encoders="pixels", out=tmp_path / "r")
     assert not (tmp_path / "r").exists()
@@ -244,9 +244,13 @@ def test_what_cannot_be_taken_refuses_the_build_or_is_skipped(tmp_path: Path):
     )
     assert reference_files.reference(str(folder), Pixels()).count == 31
     card = tomllib.loads((folder / "card.toml").read_text())
-    assert (card["count"], card["firewall"]["taken"], card["firewall"]["skipped"]) == (31, 31, 2)
-    assert "1 pictures are all black" in card["firewall"]["notes"]
-    found = json.loads((folder / "firewall.json").read_text())
+    assert (card["count"], card["validation"]["taken"], card["validation"]["skipped"]) == (
+        31,
+        31,
+        2,
+    )
+    assert "1 images are all black" in card["validation"]["notes"]
+    found = json.loads((folder / "validation.json").read_text())
     assert {item["name"] for item in found["skipped_names"]} == {"bad.png", "cut.png"}
 
 
@@ -257,7 +261,7 @@ def test_a_reference_that_compares_pictures_of_one_prompt_is_refused(
         grouped = True
 
     monkeypatch.setattr(reference.plugins, "encoder", lambda name, device: Grouped())
-    with pytest.raises(EvalkitError, match="compares pictures of one prompt"):
+    with pytest.raises(EvalkitError, match="compares images of one prompt"):
         reference.reference_build(packed(tmp_path / "packed")["f"], encoders="pixels")
 
 
@@ -265,7 +269,7 @@ def test_bad_folders_are_one_clear_error(tmp_path: Path):
     with pytest.raises(EvalkitError, match="There is no file or folder"):
         reference.reference_build(tmp_path / "absent", encoders="pixels")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(EvalkitError, match="has no pictures"):
+    with pytest.raises(EvalkitError, match="has no images"):
         reference.reference_build(tmp_path / "empty", encoders="pixels")
     picture(0).save(tmp_path / "empty" / "one.png")
     with pytest.raises(EvalkitError, match="expected at least 2"):

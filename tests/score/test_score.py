@@ -193,7 +193,7 @@ def test_all_metrics_at_once_and_why_some_are_missing(run: Run, toy_reference: s
 
 def test_the_firewall_is_in_files_of_its_own(run: Run, toy_reference: str):
     score(run.path, encoders=ENCODERS, reference=toy_reference)
-    found = json.loads(run.firewall_path.read_text())
+    found = json.loads(run.validation_path.read_text())
     assert found["plain"]["taken"] == 24
     assert found["plain"]["skipped"] == 0
     assert found["plain"]["duplicates"]["count"] == 0

@@ -20,7 +20,7 @@ from torch import Tensor
 from evalkit.core import EvalkitError
 from evalkit.images import EXPECTED as EXPECTED_PICTURE
 from evalkit.images import Decoded, decode, to_tensor
-from evalkit.sources import Picture, Source, open_source
+from evalkit.sources import ImageSource, SourceImage, open_source
 from evalkit.terminal import track
 from evalkit.training.captions.files import EXPECTED, folder_captions
 from evalkit.training.captions.tar import shard_captions
@@ -198,7 +198,7 @@ def _check_memory(count: int, size: int) -> None:
         raise EvalkitError(message, "Give fewer pictures, or train at a smaller size.")
 
 
-def _squares(source: Source, chosen: set[str], size: int) -> Iterator[tuple[Tensor, str]]:
+def _squares(source: ImageSource, chosen: set[str], size: int) -> Iterator[tuple[Tensor, str]]:
     """uint8 [3, size, size] of the chosen pictures in their order, each with a note on what had to
     be done to it.
     """
@@ -212,7 +212,7 @@ def _squares(source: Source, chosen: set[str], size: int) -> Iterator[tuple[Tens
             yield from pool.map(lambda file: _square(source, file[0], file[1], size), files)
 
 
-def _read(source: Source, picture: Picture) -> bytes:
+def _read(source: ImageSource, picture: SourceImage) -> bytes:
     try:
         content = picture.read()
     except OSError as error:
@@ -224,7 +224,7 @@ def _read(source: Source, picture: Picture) -> bytes:
     return content
 
 
-def _square(source: Source, name: str, content: bytes, size: int) -> tuple[Tensor, str]:
+def _square(source: ImageSource, name: str, content: bytes, size: int) -> tuple[Tensor, str]:
     decoded = decode(content, alpha="white")
     if not isinstance(decoded, Decoded):
         raise EvalkitError(
