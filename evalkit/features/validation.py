@@ -185,16 +185,16 @@ def notes(findings: Mapping[str, Any]) -> list[str]:
     found = []
     if findings["skipped"]:
         kinds = ", ".join(f"{count} {kind}" for kind, count in findings["skipped_kinds"].items())
-        found.append(f"{findings['skipped']} images were skipped ({kinds})")
-    found += [f"{note} to {count} images" for note, count in findings["applied"].items()]
+        found.append(f"{_images(findings['skipped'])} skipped ({kinds})")
+    found += [f"{note} to {_images(count)}" for note, count in findings["applied"].items()]
     for key, text in (
-        ("black", "are all black"),
-        ("one_colour", "have one colour only"),
-        ("tiny", f"are smaller than {TINY} pixels"),
-        ("duplicates", "have the same pixels as an earlier one"),
+        ("black", "all black"),
+        ("one_colour", "of one colour only"),
+        ("tiny", f"smaller than {TINY} pixels"),
+        ("duplicates", "with the same pixels as an earlier one"),
     ):
         if findings[key]["count"]:
-            found.append(f"{findings[key]['count']} images {text}")
+            found.append(f"{_images(findings[key]['count'])} {text}")
     different = findings["different_sizes"]
     if different > 1:
         sizes = [f"{count} of {size}" for size, count in findings["sizes"].items()]
@@ -205,6 +205,10 @@ def notes(findings: Mapping[str, Any]) -> list[str]:
         counts = ", ".join(f"{count} {name}" for name, count in formats.items())
         found.append(f"mixed formats ({counts}): lossy files score differently")
     return found
+
+
+def _images(count: int) -> str:
+    return f"{count} image" if count == 1 else f"{count} images"
 
 
 def _listed(names: Sequence[Any]) -> dict[str, Any]:

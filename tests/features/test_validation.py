@@ -119,7 +119,7 @@ def test_skipped_images_are_left_out_and_listed(everything: Path, tmp_path: Path
     assert (found["taken"], found["skipped"]) == (10, 6)
     assert found["skipped_kinds"] == dict.fromkeys((kind for _, kind in INVALID.values()), 1)
     assert {Path(item["name"]).name for item in found["skipped_names"]} == set(INVALID)
-    assert "6 images were skipped" in validation.notes(found)[0]
+    assert "6 images skipped" in validation.notes(found)[0]
     assert json.loads(json.dumps(found)) == found
 
 
@@ -144,8 +144,8 @@ def test_warnings_list_the_images(tmp_path: Path):
     assert found["formats"] == {"PNG": 8, "BMP": 1, "JPEG": 1}
     text = "; ".join(validation.notes(found))
     for part in (
-        "2 images are all black",
-        "1 images have one colour",
+        "2 images all black",
+        "1 image of one colour",
         "same pixels as an earlier one",
         "3 different sizes",
         "1 JPEG",

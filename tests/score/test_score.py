@@ -214,7 +214,7 @@ def test_bad_pictures_stop_a_bare_folder_or_are_skipped_and_counted(
     rows = by_name(score(folder, encoders="pixels", metrics=("vendi",), on_bad="skip"), "pictures")
     assert (rows["vendi"].count, rows["vendi"].requested) == (8, 9)
     protocol = json.loads((results_folder(folder) / "protocol.json").read_text())
-    assert "1 pictures were skipped" in protocol["image_notes"]["pictures"][0]
+    assert "1 image skipped" in protocol["image_notes"]["pictures"][0]
 
 
 def test_values_are_those_of_the_metrics_themselves(run: Run, toy_reference: str):
