@@ -11,7 +11,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from evalkit.api import estimate as estimate
     from evalkit.api import generate as generate
     from evalkit.api import run as run
     from evalkit.config import Config as Config
@@ -49,7 +48,6 @@ _PUBLIC = {  # name: the module that defines it
     "conventions": "evalkit.score.conventions",
     "doctor": "evalkit.diagnosis",
     "encoder": "evalkit.plugins",
-    "estimate": "evalkit.api",
     "generate": "evalkit.api",
     "judge": "evalkit.judge.judge",
     "reference": "evalkit.reference.files",

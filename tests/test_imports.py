@@ -1,4 +1,4 @@
-"""Importing is fast and silent, and public names are never shadowed by submodules."""
+"""Importing is fast and silent, and no submodule shadows a public name."""
 
 import ast
 import inspect
@@ -51,7 +51,7 @@ def test_import_prints_nothing() -> None:
 
 
 def test_help_is_fast() -> None:
-    """Processor time, the best of five: the wall clock of a busy machine says little."""
+    """Processor time, the best of five: wall-clock time varies on a busy machine."""
     times: list[float] = []
     for _ in range(5):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from installed_metrics import METRICS
 from PIL import Image
 
 from evalkit.encoders.mini import MiniClipEncoder, MiniInceptionEncoder
 from evalkit.images import encode_png
-from evalkit.metrics import METRICS
 from evalkit.models.load import BUNDLED, load_classifier
 from evalkit.models.mini_inception import to_unit
 from evalkit.reference.files import reference

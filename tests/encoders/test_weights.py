@@ -342,7 +342,7 @@ def test_the_commands(table: Path, mirror: tuple[str, Path]):
     code, out, err = run("verify", "--json")
     assert code == 2
     assert json.loads(out)[0]["state"] == "damaged"
-    assert err.startswith("error: Of 1 weights 1 are not as pinned: one is damaged.")
+    assert err.startswith("error: 1 of 1 weights files failed verification: one is damaged.")
     code, out, _ = run("import", str(mirror[1]))
     assert code == 0
     assert out.splitlines()[0].startswith("one\tsmall, large\timported\t")

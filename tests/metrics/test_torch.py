@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from installed_metrics import METRICS
 from PIL import Image
 from torch import Tensor
 
 import evalkit
-from evalkit import metrics
 from evalkit.core import EvalkitError, Metric
 from evalkit.encoders.pixels import Pixels
 from evalkit.images import encode_png
@@ -63,7 +63,7 @@ def test_any_split_into_batches_gives_the_numbers_of_score(
             found.update(batch)
         assert found.compute().dtype == torch.float64
         assert found.compute().item() == pytest.approx(expected[name], rel=1e-7), name
-        assert found.higher_is_better == (metrics.METRICS[name].better == "higher")
+        assert found.higher_is_better == (METRICS[name].better == "higher")
 
 
 def test_real_images_in_place_of_a_reference():
@@ -80,7 +80,7 @@ def test_real_images_in_place_of_a_reference():
             metric.update(batch)
     expected = frechet.frechet_distance_of_features(fake=features["f"], real=features["r"])
     assert fid.compute().item() == pytest.approx(expected.item(), rel=1e-6)
-    assert recall.compute() == metrics.RECALL.compute(fake=features["f"], real=features["r"])
+    assert recall.compute() == METRICS["recall"].compute(fake=features["f"], real=features["r"])
     fid.reset()
     with (
         pytest.raises(EvalkitError, match="Found 0 generated images"),
@@ -102,12 +102,12 @@ def test_clip_score_reads_prompts():
             images[start : start + 4 + start // 4], prompts[start : start + 4 + start // 4]
         )
     pool = encoder(torch.stack([encoder.prepare(image) for image in _pil(images)]))["pool"]
-    expected = metrics.CLIP_SCORE.compute(fake=pool, text=encoder.text(prompts)).mean()  # type: ignore[attr-defined]
+    expected = METRICS["clip_score"].compute(fake=pool, text=encoder.text(prompts)).mean()  # type: ignore[attr-defined]
     assert score.compute().item() == pytest.approx(expected.item(), rel=1e-6)
-    prefixed = SetMetric(metrics.CLIP_SCORE_PAPER, encoder)
+    prefixed = SetMetric(METRICS["clip_score_paper"], encoder)
     prefixed.update(images, prompts)
     text = encoder.text(["A photo depicts " + prompt for prompt in prompts])  # type: ignore[attr-defined]
-    expected = metrics.CLIP_SCORE_PAPER.compute(fake=pool, text=text).mean()
+    expected = METRICS["clip_score_paper"].compute(fake=pool, text=text).mean()
     assert prefixed.compute().item() == pytest.approx(expected.item(), rel=1e-6)
     with pytest.raises(EvalkitError, match="no prompts for 9 images"):
         score.update(images)
@@ -147,7 +147,7 @@ def test_calling_the_object_gives_the_value_of_the_batch():
     for metric in (fid, whole):
         metric.update(real, real=True)
     whole.update(images)
-    reference = metrics.KID.compute(fake=torch.rand(5, 4), real=torch.rand(5, 4))
+    reference = METRICS["kid"].compute(fake=torch.rand(5, 4), real=torch.rand(5, 4))
     assert reference.ndim == 0
     kid = KID(encoder, _reference(encoder, real))
     values = [kid(batch) for batch in images.split(20)]
@@ -216,12 +216,12 @@ def test_your_own_metric_is_an_object_too():
 
 RANK = """
 import sys, torch
-sys.path.insert(0, {tests!r})
-from test_torch import Pixels, pictures, OBJECTS, FID, KID, Recall, SetMetric, metrics
+sys.path[:0] = {paths!r}
+from test_torch import METRICS, Pixels, pictures, OBJECTS, FID, KID, Recall, SetMetric
 rank, store = int(sys.argv[1]), sys.argv[2]
 torch.distributed.init_process_group("gloo", init_method="file://" + store, rank=rank, world_size=2)
 encoder, fake, real = Pixels(), pictures(30, 1), pictures(41, 2)
-found = [FID(encoder), KID(encoder), Recall(encoder), SetMetric(metrics.MEMORIZATION, encoder)]
+found = [FID(encoder), KID(encoder), Recall(encoder), SetMetric(METRICS["memorization"], encoder)]
 values = []
 for shares in ((17, 30), (30, 30)):  # then one process without any generated image
     mine = fake[: shares[0]] if rank == 0 else fake[shares[0] :]
@@ -239,7 +239,8 @@ torch.distributed.destroy_process_group()
 
 
 def test_two_processes_give_the_numbers_of_one(tmp_path: Path):
-    code = RANK.format(tests=str(Path(__file__).parent))
+    here = Path(__file__).parent
+    code = RANK.format(paths=[str(here), str(here.parent / "helpers")])
     started = [
         subprocess.Popen([sys.executable, "-c", code, str(rank), str(tmp_path / "store")])
         for rank in (0, 1)
@@ -256,7 +257,7 @@ def test_two_processes_give_the_numbers_of_one(tmp_path: Path):
         ),
         *(
             line.compute(fake=fake, real=real).mean()
-            for line in (metrics.KID, metrics.RECALL, metrics.MEMORIZATION)
+            for line in (METRICS["kid"], METRICS["recall"], METRICS["memorization"])
         ),
     ]
     expected = torch.stack(one).repeat_interleave(2).repeat(2)

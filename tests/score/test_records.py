@@ -1,9 +1,9 @@
-"""What the manifest alone says: money and speed of services."""
+"""Rows from the manifest: cost and speed of services."""
 
 import pytest
 
 from evalkit.core import MetricRow, Record
-from evalkit.score.records import NAMES, rows
+from evalkit.score.records import MEASURES, rows
 
 
 def record(
@@ -51,12 +51,12 @@ def test_possible_charges_are_named_and_not_added() -> None:
         [record(0), record(1, charges=2, possible=1.0), record(2, "ambiguous", None, 1, 0.5)]
     )
     assert row.value == 0.5
-    assert (
-        row.note
-        == "US dollars; $1.00 for 2 images; 3 requests without a proper answer may have been charged besides ($1.50)"
+    assert row.note == (
+        "US dollars; $1.00 for 2 images;"
+        " 3 requests without a readable answer may have cost $1.50 more"
     )
     assert cost([record(0, charges=1, possible=None)]).note.endswith(
-        "1 requests without a proper answer may have been charged besides (an unknown sum)"
+        "1 requests without a readable answer may have cost an unknown amount more"
     )
 
 
@@ -64,12 +64,12 @@ def test_an_unknown_cost_is_not_zero() -> None:
     row = cost([record(0), record(1, cost=None)])
     assert (row.value, row.note) == (
         None,
-        "not measured: the price of 1 of 2 images is not known; the others cost $0.5",
+        "not measured: the price of 1 of 2 images is unknown; the others cost $0.5",
     )
     row = cost([record(0, cost=None)])
-    assert (row.value, row.note) == (None, "not measured: the price of 1 of 1 images is not known")
+    assert (row.value, row.note) == (None, "not measured: the price of 1 of 1 images is unknown")
     row = cost([record(0, "quota", None)])
-    assert (row.value, row.note) == (None, "not measured: no image was made, for $0.00")
+    assert (row.value, row.note) == (None, "not measured: no image was generated, for $0.00")
 
 
 def test_free_is_a_price() -> None:
@@ -84,7 +84,7 @@ def test_models_that_run_here_have_no_cost() -> None:
         "latency_p50",
         "latency_p95",
     ]
-    assert {row.metric for row in rows("m", [record(0)], 1)} <= set(NAMES)
+    assert {row.metric for row in rows("m", [record(0)], 1)} <= MEASURES.keys()
 
 
 def test_latency_of_a_service_is_that_of_its_requests() -> None:
@@ -94,4 +94,4 @@ def test_latency_of_a_service_is_that_of_its_requests() -> None:
     assert (
         found["latency_p50"].note == "from request to answer, as if requests followed one another"
     )
-    assert "side by side" in found["latency_p50"].interval
+    assert "concurrent" in found["latency_p50"].interval

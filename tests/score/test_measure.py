@@ -1,0 +1,185 @@
+"""One metric on one model: value, interval, range, and what a plug-in metric may do wrong."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from installed_metrics import METRICS
+from torch import Tensor
+
+from evalkit.core import EvalkitError, Metric
+from evalkit.metrics import frechet
+from evalkit.reference.files import Reference
+from evalkit.score.evidence import Evidence
+from evalkit.score.measure import measure
+
+
+def evidence(fake: Tensor, reference: Reference | None = None) -> Evidence:
+    return Evidence("toy", {"pool": fake}, np.arange(len(fake)), {}, reference)
+
+
+def metric(compute: Any, **more: Any) -> Metric:
+    return Metric("mine", compute, "pool", "inception", "higher", **more)
+
+
+def reference_of(features: Tensor) -> Reference:
+    return Reference("r", "toy", {"pool": frechet.moments(features)}, {"pool": features}, "")
+
+
+def spread(*, fake: Tensor) -> Tensor:
+    return fake.var(dim=0).mean()
+
+
+def brightness(*, fake: Tensor, gain: float = 2.0) -> Tensor:
+    return gain * fake[:, 0]
+
+
+FAKE = torch.randn(60, 5, generator=torch.Generator().manual_seed(0))
+
+
+def test_a_user_metric_gets_an_interval():
+    found = measure(metric(spread), evidence(FAKE))
+    assert found.value == pytest.approx(float(FAKE.var(dim=0).mean()))
+    assert found.interval.method.startswith("jackknife over 20 groups")
+    found = measure(metric(brightness), evidence(FAKE))
+    assert found.per_image is not None
+    assert found.interval.method.startswith("bootstrap over 60 prompts")
+    assert metric(brightness).options == {"gain": 2.0}
+
+
+def test_a_user_metric_has_the_powers_of_a_bundled_one():
+    """Its quick interval, its approximation note and its description are used."""
+    groups_seen = []
+
+    def without(*, fake: Tensor, groups: Tensor) -> Tensor:
+        groups_seen.append(int(groups.max()) + 1)
+        return torch.stack([spread(fake=fake[groups != group]) for group in range(20)])
+
+    slow = measure(metric(spread), evidence(FAKE))
+    quick = measure(
+        metric(
+            spread,
+            leave_out=without,
+            approximation=lambda *, fake, dimension: f"{fake} x {dimension}",
+            describe=lambda *, fake, real: f"{fake} against {real}",
+        ),
+        evidence(FAKE),
+    )
+    assert groups_seen == [20]
+    assert quick.interval[:2] == pytest.approx(slow.interval[:2])
+    assert quick.interval.method.endswith(", 60 x 5")
+    assert quick.note == "60 against 0"
+
+
+def test_a_metric_that_requests_anything_else_is_refused():
+    def wrong(*, fake: Tensor, captions: list[str]) -> Tensor:
+        return fake[0, 0] * len(captions)
+
+    with pytest.raises(EvalkitError, match=r"'mine' requests fake, captions; expected fake, real"):
+        measure(metric(wrong), evidence(FAKE))
+
+
+@given(st.floats(-2, 3))
+def test_values_far_outside_of_the_stated_range_are_an_error(value: float):
+    stated = metric(lambda *, fake: torch.tensor(value, dtype=torch.float64), range=(0.0, 1.0))
+    if -1e-6 <= value <= 1 + 1e-6:
+        found = measure(stated, evidence(FAKE))
+        assert found.value == min(max(value, 0.0), 1.0)
+    else:
+        with pytest.raises(EvalkitError, match=r"'mine' has the value .* stated range 0 to 1"):
+            measure(stated, evidence(FAKE))
+
+
+@pytest.mark.parametrize("name", sorted(METRICS))
+def test_interval_ends_stay_in_the_range(name: str):
+    low, high = METRICS[name].range
+    assert low < high
+    random = torch.Generator().manual_seed(1)
+    known = reference_of(torch.randn(40, 8, generator=random))
+    for fake in (torch.randn(40, 8, generator=random), known.features["pool"]):
+        feature = METRICS[name].feature
+        if name == "lpips_diversity":
+            fake = fake[:, :1].abs()
+        held = Reference(
+            "r", "toy", {feature: frechet.moments(known.features["pool"])},
+            {feature: known.features["pool"]}, "",
+        )  # fmt: skip
+        given = Evidence(
+            "toy", {feature: fake}, np.arange(40), {"": fake, "A photo depicts ": fake}, held
+        )
+        found = measure(METRICS[name], given)
+        assert found.value is not None, found.note
+        assert low <= found.value <= high
+        if found.interval.low is not None:
+            assert low <= found.interval.low <= found.interval.high <= high
+
+
+def test_fid_of_a_set_with_itself_is_zero():
+    features = torch.randn(50, 8, generator=torch.Generator().manual_seed(2))
+    found = measure(METRICS["fid"], evidence(features, reference_of(features)))
+    assert found.value is not None
+    assert 0 <= found.value < 1e-9
+    assert found.interval.low == 0.0
+
+
+def test_a_name_gives_a_user_metric_no_special_treatment():
+    """Called "recall", with values near 500: no Wilson interval, nothing clamped to 0 and 1."""
+    named = Metric("recall", lambda *, fake: 500 + fake.mean(), "pool", "inception", "higher")
+    found = measure(named, evidence(FAKE))
+    assert found.interval.low is not None
+    assert found.interval.high is not None
+    assert 499 < found.interval.low < (found.value or 0) < found.interval.high < 501
+
+
+def test_a_share_without_spread_gets_wilsons_interval():
+    share = metric(lambda *, fake: torch.tensor(0.0), range=(0.0, 1.0))
+    found = measure(share, evidence(FAKE))
+    assert found.interval.low == 0.0
+    assert 0.01 < (found.interval.high or 0) < 0.2
+    assert found.interval.method.startswith("Wilson, 60 prompts")
+
+
+def test_a_plain_number_is_taken():
+    found = measure(metric(lambda *, fake: float(fake.mean())), evidence(FAKE))
+    assert found.value == pytest.approx(float(FAKE.mean()))
+
+
+@pytest.mark.parametrize(
+    ("compute", "message"),
+    [
+        (lambda *, fake: fake, r"'mine' returned a tensor of shape \(60, 5\); expected \[\] or"),
+        (lambda *, fake: fake[:7, 0], r"'mine' returned a tensor of shape \(7,\)"),
+        (lambda *, fake: "0.5", "'mine' returned a str; expected a tensor"),
+        (lambda *, fake: 1 / 0, "'mine' failed: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_faulty_metric_is_one_sentence_that_names_it(compute: Any, message: str):
+    with pytest.raises(EvalkitError, match=message) as caught:
+        measure(metric(compute), evidence(FAKE))
+    assert caught.value.exit_code == 2
+
+
+def test_a_value_that_is_not_finite_is_not_measured():
+    found = measure(metric(lambda *, fake: torch.tensor(math.nan)), evidence(FAKE))
+    assert found == type(found)(None, note="not measured: the value is not finite")
+
+
+@pytest.mark.parametrize("name", ["fid", "kid", "precision", "recall"])
+def test_features_that_are_not_finite_are_not_measured(name: str):
+    fake = torch.randn(30, 8)
+    fake[3, 1] = float("nan")
+    found = measure(METRICS[name], evidence(fake, reference_of(torch.randn(40, 8))))
+    assert found.value is None
+    assert "1 of 30 images hold NaN" in found.note
+
+
+@pytest.mark.parametrize("name", ["fid", "kid", "precision", "recall"])
+def test_a_reference_of_another_dimension_is_not_measured(name: str):
+    found = measure(METRICS[name], evidence(torch.randn(30, 8), reference_of(torch.randn(40, 9))))
+    assert "8 dimensions and the reference has 9" in found.note
