@@ -190,7 +190,7 @@ def test_all_metrics_at_once_and_why_some_are_missing(run: Run, toy_reference: s
         assert rows[name].value is not None, rows[name].note
 
 
-def test_the_firewall_is_in_files_of_its_own(run: Run, toy_reference: str):
+def test_validation_json_has_the_findings_by_model(run: Run, toy_reference: str):
     score(run.path, encoders=ENCODERS, reference=toy_reference)
     found = json.loads(run.validation_path.read_text())
     assert found["plain"]["taken"] == 24
