@@ -34,7 +34,7 @@ TINY = 32  # pixels; every encoder enlarges a smaller image about tenfold
 LISTED = 10  # names per finding
 VERSION = 2  # of the facts in the cache
 _AHEAD = 1024  # images that threads may be ahead
-_SKIP_HINT = "To leave them out: `--on-bad skip`."
+SKIP_HINT = "To leave them out: `--on-bad skip`."
 
 
 class ImageFacts(NamedTuple):
@@ -89,12 +89,7 @@ def raise_invalid(images: Sequence[ImageFile], total: int = 0) -> NoReturn:
     invalid = [InvalidImage(image.path, found) for image, found in _check_all(images) if found]
     if not invalid:
         raise EvalkitError("An image changed while it was read.", "Run the same command again.")
-    refuse(invalid, total or len(images))
-
-
-def refuse(invalid: Sequence[InvalidImage], total: int) -> NoReturn:
-    """Raise the error on the invalid images of a set that may be scored without them."""
-    raise_invalid_images(invalid, total, _SKIP_HINT)
+    raise_invalid_images(invalid, total or len(images), SKIP_HINT)
 
 
 class ImageValidation:

@@ -65,9 +65,7 @@ class Accumulator:
         return torch.stack([row for _, row in self._stored])
 
     def arrays(self) -> dict[str, Any]:
-        """The arrays of the reference file: `mu`, `sigma`, `n`, `features`, and `mu_s`, `sigma_s`
-        of spatial features.
-        """
+        """The arrays of the reference file (see `files`)."""
         pool = self.moments["pool"]
         arrays: dict[str, Any] = {
             "mu": pool.mean.numpy(),

@@ -142,7 +142,7 @@ def _build(
     accumulators = [Accumulator(encoder, batch_size, keep_all) for encoder in encoders]
     checked = _accumulate(items, accumulators, f"encoding {name}", count, on_bad)
     if checked.invalid and on_bad == "refuse":
-        validation.refuse(checked.invalid, checked.total)
+        raise_invalid_images(checked.invalid, checked.total, validation.SKIP_HINT)
     valid = checked.valid
     if len(valid) < 2:
         raise EvalkitError(

@@ -53,10 +53,11 @@ def zip_source(path: Path) -> ImageSource:
         (item for item in archive.infolist() if not item.is_dir() and wanted(item.filename)),
         key=lambda item: natural_path(item.filename),
     )
-    [(name, times)] = Counter(item.filename for item in members).most_common(1) or [("", 0)]
-    if times > 1:
+    names = Counter(item.filename for item in members)
+    repeated = [name for name, times in names.items() if times > 1]
+    if repeated:
         raise EvalkitError(
-            f"The zip file {path} contains several files named {name!r}.",
+            f"The zip file {path} contains several files named {repeated[0]!r}.",
             "Create it again with one file of each name.",
         )
     if any(item.flag_bits & 1 for item in members):
@@ -67,9 +68,12 @@ def zip_source(path: Path) -> ImageSource:
             raise unreadable(_too_large(item.file_size))
         try:
             with archive.open(item) as file:
-                return _limited(file.read(MEMBER_LIMIT + 1))
+                data = file.read(MEMBER_LIMIT + 1)
         except _DAMAGE as error:
             raise unreadable(error) from error
+        if len(data) > MEMBER_LIMIT:  # the archive's directory may state a smaller size
+            raise unreadable(_too_large(len(data)))
+        return data
 
     def images() -> Iterator[SourceImage]:
         return (SourceImage(item.filename, partial(read, item)) for item in members)
@@ -199,12 +203,6 @@ class _Capped(io.RawIOBase):
     def close(self) -> None:
         self.file.close()
         super().close()
-
-
-def _limited(data: bytes) -> bytes:
-    if len(data) > MEMBER_LIMIT:
-        raise unreadable(_too_large(len(data)))
-    return data
 
 
 def _too_large(size: int) -> str:

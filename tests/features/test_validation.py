@@ -1,28 +1,25 @@
-"""Image validation: invalid and suspicious images are counted and named, whatever their source."""
+"""Image validation: invalid and suspicious images are counted and listed, whatever their source."""
 
 from __future__ import annotations
 
 import dataclasses
 import io
 import json
-import tarfile
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from packing import pack_folder, pack_zip
 from PIL import Image
 
-from evalkit.core import EvalkitError, Prompt, Record
+from evalkit.core import EvalkitError
 from evalkit.encoders.pixels import Pixels
 from evalkit.features import validation
 from evalkit.features.encode import image_features
 from evalkit.features.image_file import ImageFile
 from evalkit.features.image_sets import ImageSet, image_sets
 from evalkit.images import encode_png
-from evalkit.reference.build import build_from_images
-from evalkit.run_folder import Run
-from evalkit.score.score import score
 
 
 def noise(seed: int, size: tuple[int, int] = (40, 40)) -> Image.Image:
@@ -44,6 +41,8 @@ def rotated() -> bytes:
 
 
 VALID = {f"valid-{seed}.png": encode_png(noise(seed)) for seed in range(4)}
+
+
 WARNED = {
     "black.png": encode_png(Image.new("RGB", (40, 40))),
     "nearly.png": encode_png(Image.new("RGB", (40, 40), (2, 1, 0))),
@@ -52,6 +51,8 @@ WARNED = {
     "small.png": encode_png(noise(9, (31, 40))),
     "turned.jpg": rotated(),
 }
+
+
 INVALID = {
     "animated.gif": (
         saved(noise(0).quantize(8), "GIF", save_all=True, append_images=[noise(1).quantize(8)]),
@@ -68,20 +69,6 @@ INVALID = {
 }
 
 
-def folder_of(place: Path, files: dict[str, bytes]) -> Path:
-    place.mkdir(parents=True, exist_ok=True)
-    for name, data in files.items():
-        (place / name).write_bytes(data)
-    return place
-
-
-def zip_of(place: Path, files: dict[str, bytes]) -> Path:
-    with zipfile.ZipFile(place, "w") as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return place
-
-
 @pytest.fixture(autouse=True)
 def results_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -91,9 +78,9 @@ def results_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def everything(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     files = VALID | WARNED | {name: data for name, (data, _) in INVALID.items()}
     return (
-        folder_of(tmp_path / "images", files)
+        pack_folder(tmp_path / "images", files)
         if request.param == "folder"
-        else zip_of(tmp_path / "images.zip", files)
+        else pack_zip(tmp_path / "images.zip", files)
     )
 
 
@@ -124,7 +111,7 @@ def test_skipped_images_are_left_out_and_listed(everything: Path, tmp_path: Path
 
 
 def test_warnings_list_the_images(tmp_path: Path):
-    [images] = image_sets(folder_of(tmp_path / "images", VALID | WARNED)).sets
+    [images] = image_sets(pack_folder(tmp_path / "images", VALID | WARNED)).sets
     assert encode(images, tmp_path) == 10
     found = images.findings()
 
@@ -151,7 +138,7 @@ def test_warnings_list_the_images(tmp_path: Path):
         "1 JPEG",
     ):
         assert part in text
-    [clean] = image_sets(folder_of(tmp_path / "clean", VALID)).sets
+    [clean] = image_sets(pack_folder(tmp_path / "clean", VALID)).sets
     assert validation.notes(clean.findings()) == []
 
 
@@ -170,7 +157,7 @@ def counted(images: ImageSet, reads: list[str]) -> ImageSet:
 
 def test_each_image_is_decoded_once(tmp_path: Path):
     reads: list[str] = []
-    place = folder_of(tmp_path / "images", VALID)
+    place = pack_folder(tmp_path / "images", VALID)
 
     def findings() -> dict[str, object]:
         images = counted(image_sets(place).sets[0], reads)
@@ -201,23 +188,6 @@ def test_arrays_of_zeros_and_ones_are_a_mistake_of_range(tmp_path: Path):
         image_sets(tmp_path / "range.npz", on_bad="skip")
 
 
-def test_an_array_gives_the_same_features_as_its_images(tmp_path: Path):
-    place = folder_of(tmp_path / "images", VALID)
-    np.savez(
-        tmp_path / "a.npz", np.stack([np.asarray(noise(seed)) for seed in range(4)]), np.arange(4)
-    )
-    tables = []
-    for path in (place, tmp_path / "a.npz", zip_of(tmp_path / "a.zip", VALID)):
-        [images] = image_sets(path).sets
-        tables.append(
-            image_features(images.files, Pixels(), tmp_path / f"{path.name}.npz")
-            .values["pool"]
-            .tolist()
-        )
-        assert images.findings()["formats"] == {"array" if path.suffix == ".npz" else "PNG": 4}
-    assert tables[0] == tables[1] == tables[2]
-
-
 def test_a_damaged_member_of_an_archive_is_an_invalid_image(tmp_path: Path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         for name, data in VALID.items():
@@ -231,7 +201,7 @@ def test_a_damaged_member_of_an_archive_is_an_invalid_image(tmp_path: Path):
 
 
 def test_a_changed_file_is_not_cached_as_invalid(tmp_path: Path):
-    place = folder_of(tmp_path / "images", VALID)
+    place = pack_folder(tmp_path / "images", VALID)
     [images] = image_sets(place).sets
     (place / "valid-1.png").write_bytes(VALID["valid-2.png"])
     with pytest.raises(EvalkitError, match="1 changed"):
@@ -240,65 +210,3 @@ def test_a_changed_file_is_not_cached_as_invalid(tmp_path: Path):
     (place / "valid-1.png").write_bytes(VALID["valid-1.png"])
     [images] = image_sets(place).sets
     assert images.findings()["taken"] == 4
-
-
-def test_the_images_of_a_run_are_validated(tmp_path: Path):
-    run = Run(tmp_path / "run")
-    run.write_prompts([Prompt(str(number), f"a tree {number}") for number in range(3)])
-    run.register_model("toy", "toy", 0)
-    contents = [encode_png(noise(0)), encode_png(Image.new("RGB", (40, 40))), VALID["valid-1.png"]]
-    run.append_records(
-        "toy",
-        [
-            run.save_image("toy", Record(str(at), at, 0, 0, "ok"), data)
-            for at, data in enumerate(contents)
-        ],
-    )
-    assert image_sets(run.path).sets[0].findings()["black"]["count"] == 1
-    records = run.records("toy")
-    broken = dataclasses.replace(
-        records[1], sha256=run.save_image("toy", records[1], b"not an image").sha256
-    )
-    run.append_records("toy", [broken])
-    [images] = image_sets(run.path, on_bad="skip").sets
-    assert images.texts == ["a tree 0", "a tree 2"]
-    assert [record.index for record in images.records] == [0, 2]
-    assert len(images.all_records) == 3
-    assert images.findings()["skipped_kinds"] == {"not an image": 1}
-
-
-def test_an_unknown_policy_is_refused(tmp_path: Path):
-    with pytest.raises(EvalkitError, match="expected refuse or skip"):
-        image_sets(folder_of(tmp_path / "images", VALID), on_bad="ignore")  # type: ignore[arg-type]
-
-
-def test_every_source_gives_the_same_score_and_skipped_images_count_as_requested(tmp_path: Path):
-    files = {f"{seed:02d}.png": encode_png(noise(seed)) for seed in range(12)}
-    reference = build_from_images(
-        [noise(seed) for seed in range(20, 40)], name="r", encoders=[Pixels()], out=tmp_path / "r"
-    )
-    np.savez(tmp_path / "a.npz", np.stack([np.asarray(noise(seed)) for seed in range(12)]))
-    for number in range(2):
-        with tarfile.open(tmp_path / f"s-{number}.tar", "w") as archive:
-            for name, data in list(files.items())[6 * number : 6 * number + 6]:
-                info = tarfile.TarInfo(name)
-                info.size = len(data)
-                archive.addfile(info, io.BytesIO(data))
-    bad = zip_of(tmp_path / "bad.zip", files | {"cut.png": files["00.png"][:99]})
-    places = [
-        folder_of(tmp_path / "f", files),
-        zip_of(tmp_path / "a.zip", files),
-        tmp_path / "a.npz",
-        tmp_path / "s-{0..1}.tar",
-        bad,
-    ]
-    rows = [
-        score(place, metrics=["fid"], encoders="pixels", reference=str(reference), on_bad="skip")[0]
-        for place in places
-    ]
-    assert rows[0].value is not None
-    assert [row.value for row in rows] == [rows[0].value] * 5
-    assert [(row.count, row.requested) for row in rows] == [(12, 12)] * 4 + [(12, 13)]
-    assert len(list((tmp_path / "reports").iterdir())) == 5
-    with pytest.raises(EvalkitError, match="1 of 13 images"):
-        score(bad, metrics=["fid"], encoders="pixels", reference=str(reference))

@@ -1,4 +1,4 @@
-"""Zip and tar files for tests, and the content of a source of images."""
+"""Folders, zip and tar files for tests, and the content of a source of images."""
 
 from __future__ import annotations
 
@@ -14,6 +14,13 @@ def contents(source: object) -> list[tuple[str, bytes]]:
         content = image.read()
         found.append((image.name, content if isinstance(content, bytes) else content.tobytes()))
     return found
+
+
+def pack_folder(path: Path, files: dict[str, bytes]) -> Path:
+    for name, data in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(data)
+    return path
 
 
 def pack_zip(path: Path, files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> Path:
