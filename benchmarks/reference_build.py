@@ -1,4 +1,4 @@
-"""What `reference build` costs beside the encoder: merging moments, and the firewall. CPU time,
+"""What `reference build` costs beside the encoder: merging moments, and image validation. CPU time,
 interleaved, ratios within one run.
 
 python benchmarks/reference_build.py
@@ -85,7 +85,7 @@ def main() -> None:
             for _ in range(times):
                 facts_of(decode(data))
 
-        compare(f"{kind} {size}: decoded with the firewall and without", looked, plain, times)
+        compare(f"{kind} {size}: decoded with image validation and without", looked, plain, times)
 
 
 if __name__ == "__main__":

@@ -62,8 +62,8 @@ class Run:
         return self.path / "protocol.json"
 
     @property
-    def firewall_path(self) -> Path:
-        return self.path / "firewall.json"
+    def validation_path(self) -> Path:
+        return self.path / "validation.json"
 
     @property
     def comparisons_path(self) -> Path:
@@ -238,9 +238,9 @@ class Run:
                 float(row["value"])  # and with it the names of the columns
             return rows
 
-    def write_firewall(self, findings: dict[str, Any]) -> None:
+    def write_validation(self, findings: dict[str, Any]) -> None:
         """The findings of image validation, by model."""
-        self._write_json(self.firewall_path, findings)
+        self._write_json(self.validation_path, findings)
 
     def write_protocol(self, protocol: dict[str, Any]) -> None:
         """protocol.json: everything that a number depends on (see score/protocol.py)."""

@@ -59,9 +59,9 @@ def reference_build(
     """
     with clean():
         if images == "scenes":
-            from evalkit.reference.scenes import build_world_reference
+            from evalkit.reference.scenes import build_scenes_reference
 
-            print(build_world_reference(name=name or "scenes", out=out, device=device or "auto"))
+            print(build_scenes_reference(name=name or "scenes", out=out, device=device or "auto"))
             return
         from evalkit.reference.build import reference_build as function
 

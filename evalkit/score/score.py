@@ -88,7 +88,7 @@ def score(
         entrants.append(scored.entrant)
     run.write_scores(("model", "index", "sample", "metric", "encoder", "value"), scores)
     run.write_comparisons(compare(entrants, table) if len(entrants) > 1 else None)
-    run.write_firewall(findings)
+    run.write_validation(findings)
     run.write_protocol(protocol.facts(sets, prompts, setup, choice, rows, findings))
     run.write_metrics(rows)
     return rows

@@ -150,7 +150,7 @@ MISTAKES = {
     "twice": (("--models", "noise,noise", "--prompts", "p.txt"), "each name once"),
     "invalid images": (
         ("--models", "pics", "--prompts", "p.txt"),
-        "2 of 3 images cannot be taken as they are (",
+        "2 of 3 images are invalid (",
     ),
     "out is a file": ((*RUN, "--out", "p.txt"), "p.txt is a file"),
     "out is a folder of something": ((*RUN, "--out", "pics"), "is not a run folder"),

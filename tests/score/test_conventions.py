@@ -218,17 +218,17 @@ def test_images_that_two_conventions_see_alike_fit_both(place: Path):
 def test_each_picture_is_decoded_once_and_features_are_kept(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from evalkit.features import validation as firewall
+    from evalkit.features import image_file
 
     monkeypatch.setattr(stage, "CONVENTIONS", CONVENTIONS[:2])
     decoded: list[int] = []
-    original = firewall.decode
+    original = image_file.decode
 
     def counted(data: bytes, *more: object) -> object:
         decoded.append(len(data))
         return original(data, *more)  # pyright: ignore[reportArgumentType]
 
-    monkeypatch.setattr(firewall, "decode", counted)
+    monkeypatch.setattr(image_file, "decode", counted)
     for name in ("one", "two"):
         (place / name).mkdir()
         for number, image in enumerate(to_images(pictures(3, 24, 24, len(name)))):

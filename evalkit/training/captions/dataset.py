@@ -18,7 +18,7 @@ from torch import Tensor
 from evalkit.core import EvalkitError
 from evalkit.images import EXPECTED as EXPECTED_IMAGE
 from evalkit.images import Decoded, decode, to_tensor
-from evalkit.sources import Picture, Source, open_source
+from evalkit.sources import ImageSource, SourceImage, open_source
 from evalkit.terminal import track
 from evalkit.training.captions.folder import folder_captions
 from evalkit.training.captions.shards import shard_captions
@@ -127,7 +127,7 @@ def read_dataset(place: Path | str, size: int) -> CaptionedDataset:
             f"{place} is of the kind {source.kind}, from which captions cannot be read.",
             f"Give a folder of images or tar shards. {EXPECTED}",
         )
-    names = [picture.name for picture in source]
+    names = [image.name for image in source]
     if not names:
         raise EvalkitError(f"{place} contains no images.", EXPECTED)
     if twice := [name for name, times in Counter(names).items() if times > 1]:
@@ -193,30 +193,28 @@ def _check_memory(count: int, size: int) -> None:
         )
 
 
-def _squares(source: Source, chosen: set[str], size: int) -> Iterator[tuple[Tensor, str]]:
+def _squares(source: ImageSource, chosen: set[str], size: int) -> Iterator[tuple[Tensor, str]]:
     """uint8 [3, size, size] of the chosen images in order, each with a note on its decoding."""
-    pictures = (picture for picture in source if picture.name in chosen)
+    images = (image for image in source if image.name in chosen)
     with ThreadPoolExecutor() as pool:  # Pillow releases the GIL during decoding
         # A compressed archive is read forwards, so files are read here, and decoded by the threads.
-        while files := [
-            (picture.name, _read(source, picture)) for picture in islice(pictures, _AT_ONCE)
-        ]:
+        while files := [(image.name, _read(source, image)) for image in islice(images, _AT_ONCE)]:
             yield from pool.map(lambda file: _square(source, file[0], file[1], size), files)
 
 
-def _read(source: Source, picture: Picture) -> bytes:
+def _read(source: ImageSource, image: SourceImage) -> bytes:
     try:
-        content = picture.read()
+        content = image.read()
     except OSError as error:
         raise EvalkitError(
-            f"The image {picture.name} of {source.place} cannot be read: {error.strerror}.",
+            f"The image {image.name} of {source.place} cannot be read: {error.strerror}.",
             "Remove it.",
         ) from error
     assert isinstance(content, bytes)  # of a folder or a tar file
     return content
 
 
-def _square(source: Source, name: str, content: bytes, size: int) -> tuple[Tensor, str]:
+def _square(source: ImageSource, name: str, content: bytes, size: int) -> tuple[Tensor, str]:
     decoded = decode(content, alpha="white")
     if not isinstance(decoded, Decoded):
         raise EvalkitError(

@@ -11,7 +11,7 @@ from pathlib import Path
 from evalkit.core import EvalkitError
 from evalkit.sources import matching_files
 from evalkit.sources.archives import TAR_SUFFIXES
-from evalkit.sources.picture import wanted
+from evalkit.sources.image import wanted
 from evalkit.training.captions.texts import (
     TEXT_LIMIT,
     TEXT_SUFFIXES,
