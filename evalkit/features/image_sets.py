@@ -115,6 +115,12 @@ def _of_run(run: Run) -> ImageSets:
     requested = len(prompts) * per_prompt
     sets = []
     for model, records in everything.items():
+        if any(record.index >= len(prompts) for record in records):
+            raise EvalkitError(
+                f"{run.prompts_path} has {len(prompts)} prompts, fewer than the manifest of"
+                f" {model!r} names: lines are missing.",
+                "Restore the file, or start again in another folder.",
+            )
         ok = [record for record in records if record.status == "ok"]
         validation = _validation(run, model)
         files = [

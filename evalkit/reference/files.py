@@ -17,22 +17,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import platformdirs
-import torch
 from torch import Tensor
 
 from evalkit.config import nearest
 from evalkit.core import Encoder, EvalkitError, Moments
-from evalkit.metrics import frechet
 from evalkit.reference import foreign
 from evalkit.reference.card import Card, read_card
 from evalkit.reference.foreign import Statistics
-
-
-def floor_draws(dimension: int) -> int:
-    """How many draws the floor of FID is averaged over: 20, or 5 if a draw takes a second."""
-    return 20 if dimension <= 512 else 5
 
 
 @dataclass(frozen=True)
@@ -159,28 +151,6 @@ def _missing_facts(found: Statistics) -> str:
     if not found.count:
         missing.append("its number of images")
     return f"the reference does not state {' and '.join(missing)}" if missing else ""
-
-
-def fid_floor(reference: Reference, count: int) -> float | None:
-    """FID of `count` real pictures against the other real pictures: what a perfect generator scores
-    at this count on average.
-
-    The mean of several draws from the stored sample, each taken out of the reference moments. Where
-    fewer are stored (or half of all pictures is fewer), the floor at that smaller count is scaled
-    by 1 / count, as the bias of FID falls.
-    """
-    if "pool" not in reference.features or "pool" not in reference.moments or count < 2:
-        return None
-    features, moments = reference.features["pool"].double(), reference.moments["pool"]
-    drawn = min(count, len(features) * 4 // 5, moments.count // 2)
-    if drawn < 2:
-        return None
-    random, values = np.random.RandomState(0), []
-    for _ in range(floor_draws(features.shape[1])):
-        rows = torch.from_numpy(random.permutation(len(features))[:drawn])
-        rest = frechet.remove_moments(moments, frechet.moments(features[rows]))
-        values.append(float(frechet.fid(fake=features[rows], real_moments=rest)))
-    return float(np.mean(values)) * drawn / count
 
 
 def user_folder() -> Path:

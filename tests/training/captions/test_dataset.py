@@ -186,7 +186,7 @@ def test_places_without_pairs(tmp_path: Path):
     (tmp_path / "x.npy").write_bytes(b"")
     refused(tmp_path / "x.npy", "cannot be read")
     (tmp_path / "notes.txt").write_text("x")
-    refused(tmp_path / "notes.txt", "nothing that pictures are read from")
+    refused(tmp_path / "notes.txt", "is not a source of images")
 
 
 def test_other_kinds_of_places_are_named(tmp_path: Path):
