@@ -17,12 +17,12 @@ from matplotlib.lines import Line2D
 from evalkit.report.chart_style import COLOURS, DOTTED, INK, MUTED, Rows, look, styled
 from evalkit.report.labels import labels, shorten
 
-# Colour and hatching of each outcome.
+# Label, colour and hatching of each outcome.
 OUTCOMES = {
-    "ok": ("#009e73", ""),
-    "refused": ("#e69f00", "////"),
-    "failed": ("#d55e00", "xxxx"),
-    "missing": (MUTED, "...."),
+    "ok": ("generated", "#009e73", ""),
+    "refused": ("refused", "#e69f00", "////"),
+    "failed": ("failed", "#d55e00", "xxxx"),
+    "missing": ("missing", MUTED, "...."),
 }
 PANEL_WIDTH = 3.3  # inches: one column of a two-column paper, and the width of a phone
 NAME, TITLE = 22, 48  # characters that fit beside a line, and above a panel
@@ -133,9 +133,11 @@ def baseline(rows: Rows, models: Sequence[str], title: str, better: str) -> Figu
         if row["kind"] == "model":
             colour, marker, _ = look(models, row["model"])
             name, arms = names[row["model"]], [[arm] for arm in _arms(row)]
-            axes.errorbar(
-                row["count"], row["value"], arms, fmt=marker, color=colour, label=name, **_BAR
-            )
+            shift = 1.05 ** (
+                models.index(row["model"]) - (len(models) - 1) / 2
+            )  # bars side by side
+            place = row["count"] * shift
+            axes.errorbar(place, row["value"], arms, fmt=marker, color=colour, label=name, **_BAR)
     counts = sorted({int(row["count"]) for row in rows})
     ticks: list[int] = []
     for count in counts:
@@ -161,7 +163,7 @@ def outcomes(rows: Rows, models: Sequence[str]) -> Figure:
     figure = _figure(0.85 + 0.24 * len(models))
     axes = figure.subplots()
     left = dict.fromkeys(models, 0)
-    for outcome, (colour, hatch) in OUTCOMES.items():
+    for outcome, (label, colour, hatch) in OUTCOMES.items():
         chosen = [row for row in rows if row["outcome"] == outcome and row["count"]]
         if not chosen and outcome != "ok":
             continue
@@ -169,7 +171,7 @@ def outcomes(rows: Rows, models: Sequence[str]) -> Figure:
         starts = [left[row["model"]] for row in chosen]
         counts = [row["count"] for row in chosen]
         style = {"color": colour, "hatch": hatch, "edgecolor": "#ffffff", "linewidth": 0.5}
-        axes.barh(places, counts, 0.56, starts, label=outcome, **style)
+        axes.barh(places, counts, 0.56, starts, label=label, **style)
         for row in chosen:
             left[row["model"]] += row["count"]
     for model, total in left.items():
@@ -201,6 +203,8 @@ def speed(rows: Rows, models: Sequence[str]) -> Figure:
     smallest, largest = min(row["low"] for row in rows), max(row["high"] for row in rows)
     if 0 < 30 * smallest < largest:
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")  # the default is mathematics, which is not parsed
+        axes.xaxis.set_minor_formatter("")
     else:
         axes.set_xlim(0, largest * 1.08)
     axes.set_title("Milliseconds per image" if unit == 1000 else "Seconds per image")

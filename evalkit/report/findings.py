@@ -178,7 +178,7 @@ class Finding:
         how = ""
         if self.worse or self.ties:
             prompts = max(pair.prompts for pair in self.with_best.values())
-            how = f" ({RULE}; paired over {numbers.plural(prompts, 'prompt')})"
+            how = f" ({RULE}; {numbers.plural(prompts, 'prompt')})"
         return f"{start}{'; '.join(parts)}{how}."
 
     @property
@@ -207,7 +207,7 @@ class Finding:
         ]
 
     def _additional_prompts(self) -> str:
-        """How many prompts the smallest of the missing steps to significance needs."""
+        """The estimate for the model that needs the fewest additional prompts."""
         needed = {
             model: self.with_best[model].additional_prompts or 0
             for model in self.ties
@@ -218,7 +218,7 @@ class Finding:
         model = min(needed, key=needed.__getitem__)
         return (
             f"Additional prompts needed for a significant difference from {model}:"
-            f" {numbers.estimate(needed[model])}, if the difference stays the same."
+            f" {numbers.estimate(needed[model])}."
         )
 
     def _baselines(self) -> str:
