@@ -161,25 +161,22 @@ class Finding:
             return ": ".join(filter(None, ["Not measured", numbers.listing(reasons)])) + "."
         if len(self.measured) == 1:
             return f"Only {self.best.model} was measured."
+        text = f"{self.best.model} {'is' if self.worse else 'has the best value;'} "
         parts = []
         if self.worse:
             parts.append(f"significantly better than {numbers.listing(self.worse)}")
         if self.ties:
             parts.append(f"no significant difference from {numbers.listing(self.ties)}")
+        tested = "; ".join(parts)
+        if tested:
+            prompts = max(pair.prompts for pair in self.with_best.values())
+            tested += f" ({RULE}; {numbers.plural(prompts, 'prompt')})"
+        untested = ""
         if self.untested:
             reasons = {reason(self.with_best[m]) for m in self.untested if m in self.with_best}
             why = f" ({numbers.listing(sorted(reasons))})" if reasons else ""
-            parts.append(
-                f"the difference from {numbers.listing(self.untested)} was not tested{why}"
-            )
-        start = (
-            f"{self.best.model} is " if self.worse else f"{self.best.model} has the best value; "
-        )
-        how = ""
-        if self.worse or self.ties:
-            prompts = max(pair.prompts for pair in self.with_best.values())
-            how = f" ({RULE}; {numbers.plural(prompts, 'prompt')})"
-        return f"{start}{'; '.join(parts)}{how}."
+            untested = f"the difference from {numbers.listing(self.untested)} was not tested{why}"
+        return f"{text}{'; '.join(filter(None, [tested, untested]))}."
 
     @property
     def detail(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -59,6 +59,26 @@ class Trouble:
 def gallery(facts: Facts) -> list[Row]:
     """Every prompt with the images of all models; every k-th prompt of a very long list."""
     step = max(1, -(-len(facts.prompts) // MOST_PROMPTS))
+    return _rows(facts, range(0, len(facts.prompts), step), facts.per_prompt)
+
+
+def sample(facts: Facts) -> list[Row]:
+    """The prompts that report.md shows, each with the first image of every model."""
+    return _rows(facts, sample_prompts(facts, SAMPLE), 1)
+
+
+def troubles(facts: Facts, model: str) -> list[Trouble]:
+    """Every request of a model that gave no image."""
+    found = []
+    for record in facts.records[model]:
+        if record.status != "ok":
+            known = record.index < len(facts.prompts)
+            text = facts.prompts[record.index].text if known else record.prompt
+            found.append(Trouble(text, record.status.replace("_", " "), record.detail))
+    return found
+
+
+def _rows(facts: Facts, indices: Iterable[int], samples: int) -> list[Row]:
     records = {
         (model, r.index, r.sample): r for model in facts.models for r in facts.records[model]
     }
@@ -66,13 +86,11 @@ def gallery(facts: Facts) -> list[Row]:
     names = labels(facts.models, LABEL)
     best = min if facts.score and facts.score.measure.better == "lower" else max
     rows = []
-    for index in range(0, len(facts.prompts), step):
-        places = [
-            (model, index, sample) for sample in range(facts.per_prompt) for model in facts.models
-        ]
+    for index in indices:
+        places = [(model, index, number) for number in range(samples) for model in facts.models]
         found = [means[model][index] for model in facts.models if index in means[model]]
         scores = [facts.scores[place] for place in places if place in facts.scores]
-        top = best(scores) if len(found) > 1 else None
+        top = best(scores) if len(found) > 1 and scores else None
         tiles = []
         for place in places:
             value = facts.scores.get(place)
@@ -94,27 +112,6 @@ def gallery(facts: Facts) -> list[Row]:
         spread = max(found) - min(found) if len(found) > 1 else None
         rows.append(Row(index, facts.prompts[index], score, spread, tiles))
     return rows
-
-
-def sample(facts: Facts, rows: Sequence[Row]) -> list[Row]:
-    """The rows that report.md shows, each with the first sample of every model."""
-    chosen = {*sample_prompts(facts, SAMPLE)}
-    return [
-        Row(row.index, row.prompt, row.score, row.spread, row.tiles[: len(facts.models)])
-        for row in rows
-        if row.index in chosen
-    ]
-
-
-def troubles(facts: Facts, model: str) -> list[Trouble]:
-    """Every request of a model that gave no image."""
-    found = []
-    for record in facts.records[model]:
-        if record.status != "ok":
-            known = record.index < len(facts.prompts)
-            text = facts.prompts[record.index].text if known else record.prompt
-            found.append(Trouble(text, record.status.replace("_", " "), record.detail))
-    return found
 
 
 def image_url(run: Run, model: str, record: Record) -> str:

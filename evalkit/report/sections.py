@@ -63,8 +63,7 @@ def images(facts: Facts) -> Context | None:
     """The gallery; nothing for a run without prompts."""
     if not facts.prompts:
         return None
-    rows = gallery(facts)
-    return {"rows": rows, "sample": sample(facts, rows)}
+    return {"rows": gallery(facts), "sample": sample(facts)}
 
 
 def outcomes(facts: Facts) -> Context:

@@ -167,10 +167,10 @@ def differences(facts: Facts) -> str:
     """The table of differences in one sentence."""
     rows = facts.comparisons.rows if facts.comparisons else ()
     found = sum(bool(row.winner) for row in rows)
-    total = numbers.plural(len(rows), "difference")
-    verb = "is" if found == 1 else "are"
     if not found:
-        return f"None of the {total} is statistically significant ({RULE})."
+        return f"No difference is statistically significant ({RULE})."
+    verb = "is" if found == 1 else "are"
+    total = numbers.plural(len(rows), "difference")
     return f"{found} of {total} {verb} statistically significant ({RULE})."
 
 
