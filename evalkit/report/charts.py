@@ -62,7 +62,7 @@ def forest(rows: Rows, models: Sequence[str]) -> Figure:
 @styled
 def distribution(rows: Rows, models: Sequence[str], title: str, better: str) -> Figure:
     """Empirical distribution of a score per image. Rows: model, value."""
-    figure = _figure(2.3)
+    figure = _figure(2.5)
     axes = figure.subplots()
     names = labels(models, NAME)
     for model in models:
@@ -77,8 +77,8 @@ def distribution(rows: Rows, models: Sequence[str], title: str, better: str) -> 
     axes.set_title(shorten(title, TITLE))
     axes.set_ylabel("share of images at or below")
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25%", "50%", "75%", "100%"])
-    axes.legend(loc="upper left", handlelength=2.4, borderaxespad=0.2)
     _direction(axes, better)
+    _legend(figure, *axes.get_legend_handles_labels())
     return figure
 
 
@@ -107,7 +107,10 @@ def by_group(rows: Rows, models: Sequence[str], title: str, better: str) -> Figu
         colour = look(models, model).colour
         axes.axvline(mean, color=colour, linewidth=0.9, linestyle=DOTTED, zorder=1)
     _direction(axes, better)
-    _legend(figure, models)
+    looks = [look(models, model) for model in models]
+    style = {"linestyle": "", "markersize": 4.5, "markeredgewidth": 0}
+    handles = [Line2D([], [], color=one.colour, marker=one.marker, **style) for one in looks]
+    _legend(figure, handles, list(labels(models, NAME).values()))
     return figure
 
 
@@ -117,12 +120,14 @@ def baseline(rows: Rows, models: Sequence[str], title: str, better: str) -> Figu
 
     Rows: kind ("baseline", "extrapolated" or "model"), model, count, value, low, high.
     """
-    figure = _figure(2.3)
+    figure = _figure(2.5)
     axes = figure.subplots()
     for kind, line in (("baseline", "-"), ("extrapolated", (0, (3, 2)))):
         points = sorted((row["count"], row["value"]) for row in rows if row["kind"] == kind)
         if points:
-            style = {"marker": "o", "label": "real images"} if kind == "baseline" else {}
+            style: dict[str, Any] = {}
+            if kind == "baseline":
+                style = {"marker": "o", "label": "real images"}
             axes.plot(
                 *zip(*points, strict=True),
                 color=MUTED, linewidth=1.2, linestyle=line, markersize=3, markeredgewidth=0,
@@ -153,7 +158,7 @@ def baseline(rows: Rows, models: Sequence[str], title: str, better: str) -> Figu
     axes.set_xlabel("number of images")
     axes.set_ylabel("← lower is better" if better == "lower" else "higher is better →")
     axes.set_title(shorten(title, TITLE))
-    axes.legend(loc="upper right", borderaxespad=0.2)
+    _legend(figure, *axes.get_legend_handles_labels())
     return figure
 
 
@@ -286,10 +291,8 @@ def _direction(axes: Axes, better: str) -> None:
         axes.set_xlabel("higher is better →", loc="right")
 
 
-def _legend(figure: Figure, models: Sequence[str]) -> None:
-    looks = [look(models, model) for model in models]
-    style = {"linestyle": "", "markersize": 4.5, "markeredgewidth": 0}
-    handles = [Line2D([], [], color=one.colour, marker=one.marker, **style) for one in looks]
-    names = list(labels(models, NAME).values())
-    columns = min(4, len(models))
-    figure.legend(handles, names, loc="outside lower left", ncols=columns, handletextpad=0.2)
+def _legend(figure: Figure, handles: Sequence[Any], names: Sequence[str]) -> None:
+    """Below the axes, in as many columns as fit."""
+    columns = 60 // (max(map(len, names), default=0) + 8)
+    columns = max(1, min(columns, len(names)))
+    figure.legend(handles, names, loc="outside lower left", ncols=columns, handlelength=2.4)

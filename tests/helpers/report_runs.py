@@ -184,7 +184,7 @@ def metric_rows(model: str, order: int, ok: int, requested: int) -> list[MetricR
         return MetricRow(*what, **more)
 
     why = "not measured: needs at least 50 images"
-    baseline = 11.7 * 39 / ok
+    baseline, refused = 11.7 * 39 / ok, 0.0 if order else 0.025
     return [
         row("fid", 38.12 + 9 * order, 2.9, 3.3, baseline=baseline),
         row("kid", 0.0123 + 0.002 * order, 0.004, 0.0041),
@@ -192,7 +192,7 @@ def metric_rows(model: str, order: int, ok: int, requested: int) -> list[MetricR
         row("clip_score", 27.02 - 2.6 * order, 0.9, 0.9, "mini-clip"),
         row("precision", 0.61 - 0.05 * order, 0.13, 0.12),
         row("recall", None, interval="", note=why),
-        row("refusal_rate", 0.025 * (1 - order), 0.025 * (1 - order), 0.1, "", interval="Wilson"),
+        row("refusal_rate", refused, refused, 0.1, "", interval="Wilson"),
         row("images_per_second", 2.6 * 10**order, encoder="", interval=NO_TIME),
         row("latency_p50", 0.38 / 10**order, encoder="", interval=NO_TIME),
     ]

@@ -59,8 +59,7 @@ def test_models_of_similar_long_names_have_different_labels():
     labels = [item.get_text() for item in charts.outcomes(rows, models).axes[0].get_yticklabels()]
     assert len(set(labels)) == 2
     rows = [{"model": m, "value": float(i)} for m in models for i in range(9)]
-    legend = charts.distribution(rows, models, "Scores", "higher").axes[0].get_legend()
-    assert legend is not None
+    [legend] = charts.distribution(rows, models, "Scores", "higher").legends
     assert len({item.get_text() for item in legend.get_texts()}) == 2
 
 
