@@ -176,7 +176,9 @@ def _known_baselines(facts: Facts, finding: Finding) -> dict[int, float]:
     return dict(sorted((row.count, row.baseline) for row in rows if row.baseline is not None))
 
 
-def _outcomes(facts: Facts) -> Chart:
+def _outcomes(facts: Facts) -> Chart | None:
+    if not any(facts.records.values()):
+        return None
     rows = [
         {"model": model, "outcome": name, "count": facts.outcomes[model][name]}
         for model in facts.models

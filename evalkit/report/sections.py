@@ -66,7 +66,10 @@ def images(facts: Facts) -> Context | None:
     return {"rows": gallery(facts), "sample": sample(facts)}
 
 
-def outcomes(facts: Facts) -> Context:
+def outcomes(facts: Facts) -> Context | None:
+    """Requests without an image, and speed; nothing for existing images without records."""
+    if not any(facts.records.values()):
+        return None
     speed = {}
     for row in speed_rows(facts):
         value = row["images_per_second"]

@@ -39,6 +39,7 @@ def test_folder_without_prompts_has_results_but_no_gallery(tmp_path):
     assert "images: existing images" in text
     assert 'id="gallery"' not in text
     assert "Only images was measured." in text
+    assert 'id="outcomes"' not in text  # there were no requests
     assert "## Images" not in (scored.report_path / "report.md").read_text(encoding="utf-8")
 
 
