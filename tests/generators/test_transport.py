@@ -219,27 +219,25 @@ def test_a_header_cannot_smuggle_in_another():
     assert server.seen == []
 
 
-def test_the_connection_goes_to_the_pinned_address_and_the_name_is_not_asked_again(monkeypatch):
-    """DNS rebinding: the name is checked once; what it resolves to a moment later does not matter."""
-
-    def asked(*given, **options):
-        raise AssertionError("the name was resolved again")
-
+def test_the_connection_goes_to_the_checked_address_and_the_name_is_not_resolved_again(
+    monkeypatch,
+):
+    """DNS rebinding: the name is checked once; a later change of its address has no effect."""
     with serving(lambda seen: answer(200, b"ok")) as server:
-        real = socket.create_connection
-        connected: list[tuple[str, int]] = []
+        real = socket.getaddrinfo
+        looked_up: list[tuple[str, int]] = []
 
-        def connect(place, *rest, **options):
-            connected.append(place)
-            return real(("127.0.0.1", server.port), *rest, **options)
+        def look_up(host, port, *rest, **options):
+            looked_up.append((host, port))
+            return real("127.0.0.1", server.port, *rest, **options)
 
-        monkeypatch.setattr(socket, "create_connection", connect)
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
         target = Target(
             Origin("http", "images.example.com", 80), "/", (ip_address("93.184.216.34"),)
         )
         reply = exchange("GET", target, {}, None, LIMITS)
     assert reply.body == b"ok"
-    assert connected == [("93.184.216.34", 80)]
+    assert looked_up == [("93.184.216.34", 80)]
     assert server.seen[0].headers["host"] == "images.example.com"
 
 
@@ -263,7 +261,7 @@ def test_tls_with_a_certificate_that_nobody_vouches_for_is_refused_before_anythi
 
 def test_tls_with_a_trusted_certificate_checks_the_name_though_the_address_is_pinned(monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", PEM)
-    transport._context.cache_clear()
+    transport.tls_context.cache_clear()
     try:
         with serving(lambda seen: answer(200, b"ok"), certificate=PEM) as server:
             good = Target(
@@ -276,7 +274,7 @@ def test_tls_with_a_trusted_certificate_checks_the_name_though_the_address_is_pi
             with pytest.raises(Failed, match="certificate is not valid"):
                 exchange("GET", other, {}, None, LIMITS)
     finally:
-        transport._context.cache_clear()
+        transport.tls_context.cache_clear()
 
 
 def test_https_to_a_server_that_speaks_plain_http_is_transient():
@@ -291,7 +289,7 @@ def test_through_a_proxy_the_checked_address_is_asked_for(monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", PEM)
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
-    transport._context.cache_clear()
+    transport.tls_context.cache_clear()
     asked: list[bytes] = []
 
     def relay(listener: socket.socket, port: int) -> None:
@@ -329,13 +327,13 @@ def test_through_a_proxy_the_checked_address_is_asked_for(monkeypatch):
                 if port:
                     assert exchange("GET", target, {}, None, LIMITS).body == b"ok"
                 else:
-                    with pytest.raises(Failed, match="the proxy declines with HTTP 407") as caught:
+                    with pytest.raises(Failed, match="Tunnel connection failed: 407") as caught:
                         exchange("GET", target, {}, None, LIMITS)
                     assert caught.value.status == "transient"
                     assert "secret" not in str(caught.value)
                 relaying.join(5)
                 listener.close()
     finally:
-        transport._context.cache_clear()
-    assert all(data.startswith(b"CONNECT 93.184.216.34:8443 HTTP/1.1\r\n") for data in asked)
+        transport.tls_context.cache_clear()
+    assert all(data.startswith(b"CONNECT 93.184.216.34:8443 HTTP/1.") for data in asked)
     assert b"Proxy-Authorization: Basic bWU6c2VjcmV0LWxvZ2lu" in asked[0]
