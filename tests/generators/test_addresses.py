@@ -120,7 +120,7 @@ def test_only_listed_hosts_and_ports(names, url, good):
     if good:
         assert allowed(url, SERVICE, HOSTS).addresses
     else:
-        with pytest.raises(Forbidden, match="not among those"):
+        with pytest.raises(Forbidden, match="not an allowed image host"):
             allowed(url, SERVICE, HOSTS)
 
 

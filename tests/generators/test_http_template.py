@@ -17,10 +17,11 @@ from scripted_server import answer, serving
 
 from evalkit import plugins
 from evalkit.core import EvalkitError
-from evalkit.generators.http_template import _filled, load
+from evalkit.generators.http_template import load
 from evalkit.generators.services import received, template_polling
 from evalkit.generators.services.template_file import parse_template, read_template, recipes
-from evalkit.generators.services.template_paths import lookup, parse_path
+from evalkit.generators.services.template_request import filled
+from evalkit.generators.services.json_paths import lookup, parse_path
 
 KEY = "Canary-Key-0123456789abcdef"
 VARIABLES = {
@@ -47,7 +48,7 @@ image = "image"
 def environment(monkeypatch):
     for name in (*VARIABLES.values(), "TEST_KEY"):
         monkeypatch.setenv(name, KEY)
-    monkeypatch.setattr(received, "_PAUSE", 0.01)
+    monkeypatch.setattr(received, "RETRY_PAUSE", 0.01)
     monkeypatch.setattr(
         template_polling, "sleep", lambda seconds: time.sleep(min(seconds, 0.01))
     )  # the recipes ask every second
@@ -129,54 +130,57 @@ def test_paths_that_are_not_well_formed(path):
         ),
         (
             SMALL.replace('image = "image"', 'image = "data[0"'),
-            r"answer\.image 'data\[0'; expected a path",
+            r"answer\.image is 'data\[0'; expected a path",
         ),
-        (SMALL.replace('image = "image"', ""), r"answer\.image missing"),
+        (SMALL.replace('image = "image"', ""), r"answer\.image is missing"),
         (
             SMALL.replace('image = "image"', "image = 3"),
-            r"answer\.image 3; expected a text or a list",
+            r"answer\.image is 3; expected a string or a list",
         ),
-        (SMALL.replace("{prompt}", "a cat"), r"body without \{prompt\}"),
+        (SMALL.replace("{prompt}", "a cat"), r"body does not contain \{prompt\}"),
         (
             SMALL.replace('"{prompt}"', '"{prompt} {sede}"'),
-            r"body\.prompt with \{sede\}; expected \{prompt\}, \{seed\}",
+            r"body\.prompt contains \{sede\}; expected \{prompt\}, \{seed\}",
         ),
-        (SMALL.replace('"{prompt}"', '["{prompt}", "{x}"]'), r"body\.prompt\[1\] with \{x\}"),
+        (SMALL.replace('"{prompt}"', '["{prompt}", "{x}"]'), r"body\.prompt\[1\] contains \{x\}"),
         (
             SMALL.replace('{ env = "TEST_KEY", prefix = "Bearer " }', '"Bearer abc"'),
-            r"headers\.Authorization given as a text; expected keys from",
+            r"headers\.Authorization is a string; expected the key from the environment",
         ),
         (
             SMALL.replace('{ env = "TEST_KEY", prefix = "Bearer " }', '{ prefix = "Bearer " }'),
-            r"headers\.Authorization without env",
+            r"headers\.Authorization has no env",
         ),
         (SMALL.replace("env =", "enw ="), r"unknown field headers\.Authorization\.enw"),
-        ("method = 'DELETE'\n" + SMALL, r"method 'DELETE'; expected one of POST, GET, PUT"),
-        ("method = 'GET'\n" + SMALL, r"body there, though the method is GET"),
-        ("encoding = 'xml'\n" + SMALL, r"encoding 'xml'; expected one of json, multipart"),
-        ("encoding = 'multipart'\n" + SMALL.replace('"{prompt}"', '["{prompt}"]'), r"body nested"),
-        ("size = '1024'\n" + SMALL, r"size '1024'; expected WIDTHxHEIGHT"),
-        ("price = -1\n" + SMALL, r"price -1; expected 0 or more"),
-        ("timeout = 'long'\n" + SMALL, r"timeout 'long'; expected a whole number or a number"),
-        ("timeout = true\n" + SMALL, r"timeout True"),
-        ("image_hosts = ['https://a.b']\n" + SMALL, r"image_hosts .* holds 'https://a.b'"),
-        ("image_hosts = [1]\n" + SMALL, r"image_hosts \[1\]"),
-        (SMALL + "[poll]\nurl = 'u'\nstate = 's'", r"poll\.done missing"),
+        ("method = 'DELETE'\n" + SMALL, r"method is 'DELETE'; expected one of POST, GET, PUT"),
+        ("method = 'GET'\n" + SMALL, r"body is set, but the method is GET"),
+        ("encoding = 'xml'\n" + SMALL, r"encoding is 'xml'; expected one of json, multipart"),
+        (
+            "encoding = 'multipart'\n" + SMALL.replace('"{prompt}"', '["{prompt}"]'),
+            r"body is nested",
+        ),
+        ("size = '1024'\n" + SMALL, r"size is '1024'; expected WIDTHxHEIGHT"),
+        ("price = -1\n" + SMALL, r"price is -1; expected 0 or more"),
+        ("timeout = 'long'\n" + SMALL, r"timeout is 'long'; expected a number"),
+        ("timeout = true\n" + SMALL, r"timeout is True"),
+        ("image_hosts = ['https://a.b']\n" + SMALL, r"image_hosts .* contains 'https://a.b'"),
+        ("image_hosts = [1]\n" + SMALL, r"image_hosts is \[1\]"),
+        (SMALL + "[poll]\nurl = 'u'\nstate = 's'", r"poll\.done is missing"),
         (
             SMALL + "[poll]\nurl = 'u u'\nstate = 's'\ndone = ['x']",
-            r"poll\.url 'u u'; expected a path",
+            r"poll\.url is 'u u'; expected a path",
         ),
         (
             SMALL + "[[rule]]\noutcome = 'refused'\npath = 'a'",
-            r"rule 1\.outcome 'refused'; expected one of refused_input",
+            r"rule 1\.outcome is 'refused'; expected one of refused_input",
         ),
-        (SMALL + "[[rule]]\noutcome = 'ok'\npath = 'a'", r"rule 1\.outcome 'ok'"),
-        (SMALL + "[[rule]]\noutcome = 'quota'", r"rule 1 without a condition"),
-        (SMALL + "[[rule]]\nstatus = 42\noutcome = 'quota'", r"rule 1\.status 42"),
+        (SMALL + "[[rule]]\noutcome = 'ok'\npath = 'a'", r"rule 1\.outcome is 'ok'"),
+        (SMALL + "[[rule]]\noutcome = 'quota'", r"rule 1 has no condition"),
+        (SMALL + "[[rule]]\nstatus = 42\noutcome = 'quota'", r"rule 1\.status is 42"),
         (
             SMALL
             + "[[rule]]\npath = 'a'\noutcome = 'quota'\n[[rule]]\npath = 'a'\nmatches = '('\noutcome = 'quota'",
-            r"rule 2\.matches no regular",
+            r"rule 2\.matches is not a regular",
         ),
         (SMALL.replace("https://", "ftp://"), None),
     ],
@@ -202,10 +206,13 @@ def test_mistakes_before_the_first_request(tmp_path, monkeypatch):
         ({"template": "bfl", "size": "big"}, "size is 'big'"),
         ({"template": "bfl", "alpha": "pink"}, "alpha is 'pink'"),
         ({"template": "bfl", "extra": "{"}, "extra is not JSON"),
-        ({"template": "bfl", "extra": "3"}, "extra is not usable"),
+        ({"template": "bfl", "extra": "3"}, "extra is a int; expected a JSON object"),
         ({"template": "bfl", "price": -1.0}, "price is -1"),
         ({"template": "bfl", "base_url": "http://192.168.1.5"}, "unencrypted"),
-        ({"template": "bfl", "extra": json.dumps({"a": KEY})}, "extra holds the key itself"),
+        (
+            {"template": "bfl", "extra": json.dumps({"a": KEY})},
+            "The option extra contains the key itself",
+        ),
     ):
         with pytest.raises(EvalkitError) as caught:
             load(**options)
@@ -255,7 +262,7 @@ def test_a_prompt_arrives_as_it_is_and_breaks_out_of_nothing(prompt, seed):
     described = parse_template(text + "", "x.toml")
     body = json.loads(
         json.dumps(
-            _filled(
+            filled(
                 described.body,
                 {
                     "prompt": prompt,
@@ -528,7 +535,9 @@ def test_every_end_of_waiting(template, look, status, words):
 def test_the_key_is_never_taken_to_a_place_that_an_answer_makes_up(template, url, monkeypatch):
     result, looks = polled(template, [DONE], first={"next": url, "state": "NEW"})
     assert (result.status, looks) == ("ambiguous", 0)
-    assert "its state is not asked for" in result.detail or "does not say where" in result.detail
+    assert (
+        "its state is not asked for" in result.detail or "has no URL for its state" in result.detail
+    )
 
 
 def test_the_key_does_not_reach_another_server_of_the_same_machine(template):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from evalkit.generators.services import prices
-from evalkit.generators.services.prices import price_of
+from evalkit.generators.services.prices import price_per_image
 
 ROWS = tomllib.loads(Path(prices.__file__).with_name("prices.toml").read_text())["price"]
 
@@ -32,7 +32,7 @@ ROWS = tomllib.loads(Path(prices.__file__).with_name("prices.toml").read_text())
     ],
 )
 def test_prices(provider: str, model: str, size: str, quality: str, dollars: float | None) -> None:
-    found = price_of(provider, model, size, quality)
+    found = price_per_image(provider, model, size, quality)
     assert (found and found.dollars) == dollars
     if found:
         assert datetime.date.fromisoformat(found.read) >= datetime.date(2026, 11, 22)
