@@ -22,7 +22,7 @@ from evalkit.cli.app import app
 from evalkit.config import Config
 from evalkit.core import Answer, EvalkitError, Record
 from evalkit.generate import generate
-from evalkit.generate.remote import concurrency, retry, send
+from evalkit.generate.remote import retry, send
 from evalkit.prompts import prompts_from_list
 from evalkit.run_folder import Run
 
@@ -32,10 +32,9 @@ OK = Answer("ok", picture("x"))
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waiting is tested by its numbers; here it is made a hundred times shorter."""
-    whole = retry.backoff
-    for module in (concurrency, send):
-        monkeypatch.setattr(module, "backoff", lambda failures: whole(failures) / 100)
+    """The waiting times have tests of their own; here they are a hundred times shorter."""
+    backoff = retry.backoff
+    monkeypatch.setattr(retry, "backoff", lambda failures: backoff(failures) / 100)
 
 
 def run(
@@ -279,7 +278,7 @@ def test_nobody_pays_for_a_thousand_failures(status: str, tmp_path: Path) -> Non
         )
     )  # type: ignore[arg-type]
     with pytest.raises(
-        EvalkitError, match=f"requests in a row failed, the last one as {status}: size is wrong"
+        EvalkitError, match=f"requests in a row failed, the last one with {status}: size is wrong"
     ):
         run(tmp_path / "run", 1000)
     assert len(asked.asked) < 50
@@ -336,7 +335,7 @@ def test_retry_after_holds_everything_back(tmp_path: Path) -> None:
 
 def test_a_wish_to_wait_for_long_ends_the_run(tmp_path: Path) -> None:
     service(lambda prompt, earlier: Answer("rate_limited", retry_after=3600.0))
-    with pytest.raises(EvalkitError, match="asks to wait 3600 s, and at most 120 s are waited"):
+    with pytest.raises(EvalkitError, match="asks to wait 3600 s; evalkit waits at most 120 s"):
         run(tmp_path / "run", 50)
 
 
@@ -516,7 +515,7 @@ def test_the_log_says_what_came_of_it(tmp_path: Path, caplog: pytest.LogCaptureF
     line = caplog.messages[-1]
     assert f"{MEMORY}: 2 images in" in line
     assert (
-        "cost $1.00; 1 ambiguous (gone); 1 refused_input (not allowed); 1 requests without a proper answer may have been charged"
+        "cost $1.00; 1 ambiguous (gone); 1 refused_input (not allowed); 1 requests without a usable answer may have been charged"
         in line
     )
     assert "($0.5)" in line

@@ -13,7 +13,7 @@ from evalkit import plugins
 from evalkit.cli.app import app
 from evalkit.config import parse_settings
 from evalkit.generators import http_template, openai_images
-from evalkit.generators.services.outcomes import BY_STATUS, outcome_of
+from evalkit.generators.services.outcomes import BY_STATUS, outcome_of_status
 from evalkit.generators.services.template_file import parse_template, recipes
 
 PAGE = (Path(__file__).parents[3] / "docs" / "remote.md").read_text(encoding="utf-8")
@@ -66,7 +66,7 @@ def test_the_table_of_statuses_is_the_one_in_use():
     rows = re.findall(r"^\| (\d{3}(?:, \d{3})*) \| `(\w+)` \|", PAGE, re.MULTILINE)
     told = {int(status): outcome for statuses, outcome in rows for status in statuses.split(", ")}
     assert told == dict(BY_STATUS)
-    assert (outcome_of(599), outcome_of(418), outcome_of(302), outcome_of(204)) == (
+    assert (outcome_of_status(599), outcome_of_status(418), outcome_of_status(302), outcome_of_status(204)) == (
         "ambiguous",
         "bad_request",
         "bad_request",

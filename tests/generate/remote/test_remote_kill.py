@@ -106,7 +106,7 @@ def test_ctrl_c_waits_for_what_is_in_flight_and_says_how_to_go_on(place: Path) -
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 130
-        assert "nothing more is sent; waiting up to 60 s for" in errors
+        assert "stopping; waiting up to 60 s for" in errors
         assert "the same command goes on where this one stopped" in errors
         assert "Traceback" not in errors
         accepted = {int(call.prompt.split()[1]) for call in server.accepted}
