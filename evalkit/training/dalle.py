@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from evalkit.core import EvalkitError
-from evalkit.generators.pictures import fixed_size
+from evalkit.generators.image_batches import fixed_size
 from evalkit.judge.verdicts import CURVE, for_the_curve
 from evalkit.models.dalle import GUIDANCE, Dalle
 from evalkit.models.image_tokenizer import ImageTokenizer

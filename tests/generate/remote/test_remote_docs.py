@@ -66,7 +66,12 @@ def test_the_table_of_statuses_is_the_one_in_use():
     rows = re.findall(r"^\| (\d{3}(?:, \d{3})*) \| `(\w+)` \|", PAGE, re.MULTILINE)
     told = {int(status): outcome for statuses, outcome in rows for status in statuses.split(", ")}
     assert told == dict(BY_STATUS)
-    assert (outcome_of_status(599), outcome_of_status(418), outcome_of_status(302), outcome_of_status(204)) == (
+    assert (
+        outcome_of_status(599),
+        outcome_of_status(418),
+        outcome_of_status(302),
+        outcome_of_status(204),
+    ) == (
         "ambiguous",
         "bad_request",
         "bad_request",
