@@ -10,7 +10,7 @@ import re
 import time
 
 import pytest
-from fake_service import picture, png
+from fake_service import image_for, png
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted_server import answer, serving
@@ -471,7 +471,7 @@ BUSY, DONE = answer(200, {"state": "BUSY"}), answer(200, {"state": "DONE", "imag
 def test_a_request_in_the_background_is_waited_for(template):
     result, looks = polled(template, [BUSY, BUSY, DONE])
     assert (result.status, looks, result.cost) == ("ok", 3, 0.1)
-    assert result.image.tobytes() == picture("a cat").tobytes()
+    assert result.image.tobytes() == image_for("a cat").tobytes()
     result, looks = polled(
         template, [BUSY], first={"state": "DONE", "image": TEXT}
     )  # ready at once
@@ -592,7 +592,7 @@ def test_gemini():
         "gemini", lambda seen, url: answer(200, candidate([{"text": "Here you are"}, inline]))
     )
     assert result.status == "ok"
-    assert result.image.tobytes() == picture("a cat").tobytes()
+    assert result.image.tobytes() == image_for("a cat").tobytes()
     assert seen.path == "/v1beta/models/gemini-3.1-flash-image-preview:generateContent"
     assert seen.headers["x-goog-api-key"] == KEY
     assert seen.json() == {
@@ -696,7 +696,7 @@ def test_replicate(single):
 
     result, seen = run_recipe("replicate", script, model="owner/name")
     assert result.status == "ok", result
-    assert result.image.tobytes() == picture("a cat").tobytes()
+    assert result.image.tobytes() == image_for("a cat").tobytes()
     assert [(item.method, item.path) for item in seen] == [
         ("POST", "/v1/models/owner/name/predictions"), ("GET", "/v1/predictions/p1"), ("GET", "/files/out-0.png"),
     ]  # fmt: skip

@@ -11,7 +11,7 @@ import time
 from email.utils import formatdate
 
 import pytest
-from fake_service import FakeService, picture, png
+from fake_service import FakeService, image_for, png
 from PIL import Image
 from scripted_server import answer, serving
 
@@ -104,7 +104,7 @@ def test_images_by_base64_and_by_url_are_the_same_pixels():
         for options in ({}, {"response_format": "url"}):
             result = load(model="m", base_url=fake.url, **options).request("a cat", 1, 0)
             assert result.status == "ok"
-            assert result.image.tobytes() == picture("a cat").tobytes()
+            assert result.image.tobytes() == image_for("a cat").tobytes()
             assert result.image.mode == "RGB"
 
 
@@ -501,7 +501,7 @@ def test_the_official_client_and_this_adapter_get_the_same_picture():
         ours = load(model="m", base_url=fake.url, size="1024x1024").request("a cat", 1, 0)
         client.close()
     assert base64.b64decode(theirs) == png("a cat")
-    assert ours.image.tobytes() == picture("a cat").tobytes()
+    assert ours.image.tobytes() == image_for("a cat").tobytes()
     official, own = (call.body for call in fake.received)
     assert dict(official) == dict(own)
     assert fake.received[0].path == fake.received[1].path

@@ -415,7 +415,7 @@ def test_another_host_needs_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     for host in ("0.0.0.0", "192.168.0.7", "::", "my-machine"):
         status, output, errors = call("noise", "--host", host, "--port", "0")
         assert (status, output) == (2, "")
-        assert f"error: The host {host} can be reached from other machines" in errors
+        assert f"error: Other machines can reach the host {host}" in errors
         assert "--token-env" in errors
     monkeypatch.delenv("NO_SUCH_KEY", raising=False)
     assert (

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import services_for_tests
-from fake_service import FakeService, Fault, picture, shares
+from fake_service import FakeService, Fault, image_for, shares
 from PIL import Image
 from services_for_tests import Memory, Script
 from typer.testing import CliRunner
@@ -27,7 +27,7 @@ from evalkit.prompts import prompts_from_list
 from evalkit.run_folder import Run
 
 HTTP, MEMORY = "services_for_tests:http_service", "services_for_tests:load"
-OK = Answer("ok", picture("x"))
+OK = Answer("ok", image_for("x"))
 
 
 @pytest.fixture(autouse=True)
@@ -118,7 +118,7 @@ def test_a_thousand_requests_against_a_server_that_goes_wrong(
         if record.status == "ok":
             assert (
                 Image.open(made.image_path(HTTP, record)).tobytes()
-                == picture(f"prompt {record.index}").tobytes()
+                == image_for(f"prompt {record.index}").tobytes()
             )
 
 
@@ -141,7 +141,7 @@ def test_what_is_in_a_record(tmp_path: Path) -> None:
             record.possible_cost,
         ) == ("ok", 0.25, 1, 0, 0.0)
         assert 0.02 <= record.seconds < 1
-        assert Image.open(made.image_path(MEMORY, record)).tobytes() == picture(text).tobytes()
+        assert Image.open(made.image_path(MEMORY, record)).tobytes() == image_for(text).tobytes()
     rows = made.requests(MEMORY)
     assert [(row["status"], row["price"]) for row in rows] == [("sent", 0.25)] * 4
 
@@ -429,7 +429,7 @@ def test_money_is_reserved_before_it_is_spent_and_the_run_goes_on_with_more(tmp_
 
 
 def test_what_costs_less_than_was_reserved_leaves_more(tmp_path: Path) -> None:
-    asked = service(lambda prompt, earlier: Answer("ok", picture(prompt), cost=0.01), price=0.1)
+    asked = service(lambda prompt, earlier: Answer("ok", image_for(prompt), cost=0.01), price=0.1)
     with pytest.raises(EvalkitError, match="max-cost"):
         run(tmp_path / "run", 100, max_cost=0.5)
     assert len(asked.asked) == 41  # 0.40 + 0.1 still fits, 0.41 + 0.1 does not
@@ -543,7 +543,7 @@ def test_threads_end_with_the_run(tmp_path: Path) -> None:
     service(seconds=0.01)
     before = set(threading.enumerate())
     run(tmp_path / "run", 40)
-    assert services_for_tests.memory[0].most_flying > 4
+    assert services_for_tests.memory[0].most_in_flight > 4
     end = time.monotonic() + 5
     while set(threading.enumerate()) - before and time.monotonic() < end:
         time.sleep(0.01)

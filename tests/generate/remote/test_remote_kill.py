@@ -14,7 +14,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from fake_service import FakeService, picture
+from fake_service import FakeService, image_for
 from PIL import Image
 
 from evalkit.run_folder import Run
@@ -72,7 +72,7 @@ def test_killed_again_and_again_no_finished_image_is_paid_twice(place: Path) -> 
             for record in run.records(HTTP):  # a row means that the file is whole
                 assert (
                     Image.open(run.image_path(HTTP, record)).tobytes()
-                    == picture(f"prompt {record.index}").tobytes()
+                    == image_for(f"prompt {record.index}").tobytes()
                 )
             rows = [row["index"] for row in run.requests(HTTP) if row["status"] == "sent"]
             sent = Counter(rows)
