@@ -1,6 +1,4 @@
-"""The price table: what it knows, what it does not guess, and that every row says when and where it
-was read.
-"""
+"""The price table: known and unknown prices, and a date and a source in every row."""
 
 import datetime
 import tomllib
@@ -39,7 +37,7 @@ def test_prices(provider: str, model: str, size: str, quality: str, dollars: flo
         assert found.source.startswith("https://")
 
 
-def test_every_row_is_dated_and_sensible() -> None:
+def test_every_row_has_a_date_a_source_and_plausible_prices() -> None:
     assert len({(row["provider"], row["model"]) for row in ROWS}) == len(ROWS)
     for row in ROWS:
         assert isinstance(row["read"], datetime.date)

@@ -1,4 +1,4 @@
-"""From bytes, base64 and URLs to one checked RGB image; everything else is named and never decoded."""
+"""From bytes, base64 and URLs to one checked RGB image; other content is never decoded."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def unusable(call, *arguments) -> Unusable:
     return caught.value
 
 
-def test_an_image_comes_through_to_the_pixel():
+def test_all_pixels_of_an_image_are_kept():
     for made in (
         checked_image(PNG, "refuse"),
         from_base64(TEXT, "refuse"),
@@ -59,7 +59,7 @@ def test_an_image_comes_through_to_the_pixel():
 
 
 def header_of_a_large_png(width: int, height: int) -> bytes:
-    """A few hundred bytes that promise so many pixels."""
+    """A few hundred bytes whose header announces a large image."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return (
@@ -83,7 +83,7 @@ SIXTEEN = Image.fromarray(numpy.arange(64, dtype=numpy.uint16).reshape(8, 8))
     ("content", "reason"),
     [
         (b"", "empty"),
-        (b"<html>", "no known pixel format"),
+        (b"<html>", "known pixel format"),
         (
             b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"><script>1</script></svg>',
             "SVG",
@@ -97,17 +97,17 @@ SIXTEEN = Image.fromarray(numpy.arange(64, dtype=numpy.uint16).reshape(8, 8))
         (file(FRAMES[0], "PNG", save_all=True, append_images=FRAMES[1:]), "2 frames"),
         (file(SIXTEEN), "8 bits"),
         (file(Image.fromarray(PIXELS).convert("CMYK"), "JPEG"), "CMYK"),
-        (file(Image.fromarray(PIXELS), "PPM"), "no known pixel format"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "no known pixel format"),
+        (file(Image.fromarray(PIXELS), "PPM"), "known pixel format"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "known pixel format"),
     ],
 )
-def test_what_is_no_plain_picture_is_malformed_and_says_why(content, reason):
+def test_other_content_is_malformed_with_a_reason(content, reason):
     error = unusable(checked_image, content, "white")
     assert error.status == "malformed"
     assert reason in error.detail
 
 
-def test_transparency_follows_the_rule_and_is_noted():
+def test_transparency_follows_the_option_and_is_noted():
     layered = numpy.dstack([PIXELS, numpy.zeros((8, 12), numpy.uint8)])
     data = file(Image.fromarray(layered))
     error = unusable(checked_image, data, "refuse")
@@ -121,7 +121,7 @@ def test_transparency_follows_the_rule_and_is_noted():
     assert checked_image(file(Image.fromarray(opaque)), "refuse")[1] == ""
 
 
-def test_size_is_known_before_anything_is_decoded(monkeypatch):
+def test_the_size_is_checked_before_anything_is_decoded(monkeypatch):
     monkeypatch.setattr(received, "SIZE_LIMIT", 100)
     monkeypatch.setattr(received, "decode", lambda *given: pytest.fail("decoded"))
     assert len(PNG) > 150
@@ -132,7 +132,7 @@ def test_size_is_known_before_anything_is_decoded(monkeypatch):
 @pytest.mark.parametrize(
     "text", [None, 3, ["x"], {"a": 1}, "%%%", "data:image/svg+xml,<svg/>", "abc", TEXT + "!", ""]
 )
-def test_what_is_no_base64_is_malformed(text):
+def test_invalid_base64_is_malformed(text):
     assert unusable(from_base64, text, "white").status == "malformed"
 
 
@@ -164,7 +164,7 @@ def test_a_url_is_fetched_without_credentials():
         "",
     ],
 )
-def test_a_redirect_to_anywhere_else_is_refused(location):
+def test_a_redirect_to_another_place_is_refused(location):
     def script(seen):
         return (
             answer(302, b"", Location=location.format(port=server.port))
@@ -194,10 +194,10 @@ def test_a_redirect_within_the_host_is_followed_and_bounded():
     assert len(server.seen) == 4
 
 
-def test_a_picture_that_shows_up_late_is_fetched_again_and_one_that_never_does_is_ambiguous(
+def test_a_late_image_is_fetched_again_and_a_missing_one_is_ambiguous(
     monkeypatch,
 ):
-    """The picture is paid for: reading it is tried again, and the request for it is not."""
+    """The image is charged: fetching it is retried, the request for it is not."""
     monkeypatch.setattr(received, "RETRY_PAUSE", 0.01)
     answers = [answer(404, b""), answer(503, b""), answer(200, PNG, "image/png")]
     with serving(lambda seen: answers[len(server.seen) - 1]) as server:
@@ -210,7 +210,7 @@ def test_a_picture_that_shows_up_late_is_fetched_again_and_one_that_never_does_i
         assert len(server.seen) == tries
 
 
-def test_what_stands_behind_a_url_is_checked_as_everything_else():
+def test_content_from_a_url_is_checked_too():
     for data in (b"<svg></svg>", PNG[:50]):
         with serving(lambda seen, data=data: answer(200, data, "image/png")) as server:
             assert (

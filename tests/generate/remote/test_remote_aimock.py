@@ -29,7 +29,7 @@ MODEL = "openai:gpt-image-1-mini"
 
 
 def program() -> Path:
-    """aimock's command, installed once into a folder of its own beside other temporary files."""
+    """The command of aimock, installed once into a temporary folder."""
     folder = Path(tempfile.gettempdir()) / f"evalkit-tests-aimock-{VERSION}-{os.getuid()}"
     command = folder / "node_modules" / ".bin" / "llmock"
     if not (shutil.which("node") and shutil.which("npm")):
@@ -61,7 +61,7 @@ def free_port() -> int:
 
 @pytest.fixture
 def url(tmp_path: Path) -> Iterator[str]:
-    """Where aimock listens, with a fixture that draws for every prompt but those with the word gun."""
+    """The URL of aimock, which makes images for all prompts without the word gun."""
     refusal = {
         "message": "Rejected by the safety system.",
         "type": "image_generation_user_error",
@@ -111,8 +111,8 @@ def url(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_a_thousand_requests_against_aimock(url: str, tmp_path: Path) -> None:
-    texts = [f"picture {at} of a gun" if at % 50 == 0 else f"picture {at}" for at in range(COUNT)]
+def test_a_thousand_requests_to_aimock(url: str, tmp_path: Path) -> None:
+    texts = [f"image {at} of a gun" if at % 50 == 0 else f"image {at}" for at in range(COUNT)]
     options = {MODEL: {"base_url": f"{url}/v1", "price": 0.01}}
     config = Config(
         (MODEL,),

@@ -1,6 +1,4 @@
-"""docs/remote.md says what the program does: its commands parse, its template is one, its table is
-the one in use.
-"""
+"""docs/remote.md is correct: its commands parse, and its template and its tables are valid."""
 
 import re
 import shlex
@@ -55,17 +53,17 @@ def test_every_command_parses_and_every_option_exists(tmp_path, monkeypatch):
             assert hasattr(plugins.load_generator(model, "cpu", []), "request"), line
 
 
-def test_the_template_of_the_page_is_one():
+def test_the_template_of_the_page_is_valid():
     (text,) = [content for info, content in BLOCKS if info == "toml"]
     template = parse_template(text, "the page")
     assert template.poll is not None
     assert [rule.outcome for rule in template.rules] == ["refused_output", "quota", "rate_limited"]
 
 
-def test_the_table_of_statuses_is_the_one_in_use():
+def test_the_table_of_statuses_is_correct():
     rows = re.findall(r"^\| (\d{3}(?:, \d{3})*) \| `(\w+)` \|", PAGE, re.MULTILINE)
-    told = {int(status): outcome for statuses, outcome in rows for status in statuses.split(", ")}
-    assert told == dict(BY_STATUS)
+    listed = {int(status): outcome for statuses, outcome in rows for status in statuses.split(", ")}
+    assert listed == dict(BY_STATUS)
     assert (
         outcome_of_status(599),
         outcome_of_status(418),

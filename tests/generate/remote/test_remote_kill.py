@@ -53,7 +53,7 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_killed_again_and_again_no_finished_image_is_paid_twice(place: Path) -> None:
+def test_after_many_kills_no_finished_image_is_charged_twice(place: Path) -> None:
     draw, run = random.Random(0), Run(place / "run")
     in_flight: Counter[int] = Counter()  # how often an image was under way at a kill
     with FakeService(latency=lambda call: draw.uniform(0.005, 0.05)) as server:
@@ -98,7 +98,7 @@ def test_killed_again_and_again_no_finished_image_is_paid_twice(place: Path) -> 
     assert len(manifest) == COUNT
 
 
-def test_ctrl_c_waits_for_what_is_in_flight_and_says_how_to_go_on(place: Path) -> None:
+def test_ctrl_c_waits_for_requests_in_flight(place: Path) -> None:
     run = Run(place / "run")
     with FakeService(latency=0.3) as server:
         process = start(place, server.url)
@@ -122,7 +122,7 @@ def test_ctrl_c_waits_for_what_is_in_flight_and_says_how_to_go_on(place: Path) -
     assert not any(record.possible_charges for record in run.records(HTTP))
 
 
-def test_a_second_ctrl_c_leaves_at_once_and_the_journal_knows(place: Path) -> None:
+def test_a_second_ctrl_c_aborts_and_the_journal_has_the_requests(place: Path) -> None:
     run = Run(place / "run")
     with FakeService(latency=lambda call: 30.0 if call.prompt > "prompt 2" else 0.0) as server:
         process = start(place, server.url)
@@ -145,7 +145,7 @@ def test_a_second_ctrl_c_leaves_at_once_and_the_journal_knows(place: Path) -> No
     assert sum(record.possible_charges for record in records) == lost
 
 
-def test_the_command_line_of_money(place: Path) -> None:
+def test_max_cost_on_the_command_line(place: Path) -> None:
     run = Run(place / "run")
     with FakeService() as server:
         process = start(place, server.url, "--dry-run", "--max-cost", "0.2")
@@ -158,8 +158,8 @@ def test_the_command_line_of_money(place: Path) -> None:
         output, errors = process.communicate(timeout=60)
         assert process.returncode == 3
         assert (
-            f"error: {HTTP} stopped: the next image may cost $0.01, and $0.2 of --max-cost $0.2 is spent.\n"
-            in errors
+            f"error: {HTTP} stopped: the next image may cost $0.01, "
+            "and $0.2 of --max-cost $0.2 is spent.\n" in errors
         )
         assert "hint: Raise --max-cost and run the same command again" in errors
         assert len(server.accepted) == len(run.records(HTTP)) == 20
