@@ -17,7 +17,7 @@ from evalkit.scenes.words import split_words
 
 
 def fixed_size(device: str, tokens: int = 64) -> int:
-    """The number of images in a batch, for images of so many tokens.
+    """The number of images in a batch, by the number of tokens of an image.
 
     An accelerator mostly waits for kernel launches: dalle launches some 10,000 per batch, and an
     H100 makes 1,024 images in 1.4 times the time of 32.

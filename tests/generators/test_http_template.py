@@ -535,9 +535,7 @@ def test_every_end_of_polling(template, reply_to_poll, status, words):
 def test_the_key_is_not_sent_to_a_url_that_the_answer_invents(template, url, monkeypatch):
     result, polls = polled(template, [DONE], first={"next": url, "state": "NEW"})
     assert (result.status, polls) == ("ambiguous", 0)
-    assert (
-        "its state is not asked for" in result.detail or "has no URL for its state" in result.detail
-    )
+    assert "its state is not polled" in result.detail or "has no URL for its state" in result.detail
 
 
 def test_the_key_is_not_sent_to_another_server_on_the_same_machine(template):

@@ -263,11 +263,12 @@ def test_a_trusted_certificate_must_have_the_name_of_the_host(monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", PEM)
     transport.tls_context.cache_clear()
     try:
-        with serving(lambda seen: answer(200, b"ok"), certificate=PEM) as server:
+        reply = answer(200, b"ok" * 40_000, Connection="close")  # longer than one TLS record
+        with serving(lambda seen: reply, certificate=PEM) as server:
             good = Target(
                 Origin("https", "localhost", server.port), "/", (ip_address("127.0.0.1"),)
             )
-            assert exchange("GET", good, {}, None, LIMITS).body == b"ok"
+            assert exchange("GET", good, {}, None, LIMITS).body == b"ok" * 40_000
             other = Target(
                 Origin("https", "images.example.com", server.port), "/", (ip_address("127.0.0.1"),)
             )

@@ -82,7 +82,7 @@ def _ask(url: str, get: Get) -> tuple[Reply, str]:
         reply = get(url)
     except Forbidden as error:
         raise Unusable(
-            "ambiguous", f"the request was accepted, but its state is not asked for: {error}"
+            "ambiguous", f"the request was accepted, but its state is not polled: {error}"
         ) from None
     except (Failed, Unresolved) as error:
         return _NO_REPLY, str(error)

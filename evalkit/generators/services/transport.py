@@ -1,7 +1,7 @@
 """One HTTP exchange: one request, at most one answer, with limits on time and size.
 
-urllib3 connects, opens the proxy tunnel, checks certificates, formats the request and decodes the
-answer. This module adds a limit on the total time and maps each error to a status:
+urllib3 connects, opens the proxy tunnel, formats the request and decodes the answer. This module
+adds TLS, a limit on the total time, and a status for each error:
 
     what happened                                                 Failed.status
     no address, refused, connect time-out, TLS handshake failed   transient (nothing was sent)
@@ -9,12 +9,12 @@ answer. This module adds a limit on the total time and maps each error to a stat
                                                                   read the whole request)
     connection lost or time-out after that                        ambiguous (the service may have
                                                                   made and charged the image)
-    the answer is not HTTP, or is larger than the limit           malformed (the service took the
-                                                                  request; the answer is unusable)
+    the answer is not HTTP, or is larger than the limit           malformed (the service accepted
+                                                                  the request)
 
 Every exchange opens a connection of its own. A handshake is short compared with the seconds that an
 image takes, and a request can then never fail because the server closed an idle connection, which
-would look like a request that was taken and charged. There are no retries and no redirects.
+would look like a request that was accepted and charged. There are no retries and no redirects.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any, NamedTuple, cast
 
-from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connection import HTTPConnection
 from urllib3.exceptions import DecodeError, HTTPError, ReadTimeoutError
 from urllib3.response import HTTPResponse
 
@@ -86,7 +86,7 @@ def exchange(
             reason = f"the connection to {place} was lost while sending ({_reason(error)})"
             raise Failed("transient", reason) from None
         except ValueError:
-            raise Failed("bad_request", "a header contains a line break") from None
+            raise Failed("bad_request", "a header contains characters that are not allowed") from None
         return _answer(connection, place, limits, until)
 
 
@@ -97,20 +97,17 @@ def _connect(target: Target, limits: Limits) -> HTTPConnection:
     failure: Exception | None = None
     for host in [str(address) for address in target.addresses] or [origin.host]:
         place = proxy.place if proxy else (host, origin.port)
-        connection = (
-            HTTPSConnection(
-                *place,
-                timeout=limits.connect,
-                server_hostname=origin.host,  # checked in the certificate, whatever `host` is
-                ssl_context=tls_context(),
-            )
-            if origin.scheme == "https"
-            else HTTPConnection(*place, timeout=limits.connect)
-        )
+        connection = HTTPConnection(*place, timeout=limits.connect)
         if proxy:
             connection.set_tunnel(host, origin.port, proxy.headers)
         try:
             connection.connect()
+            if origin.scheme == "https":
+                # urllib3's HTTPSConnection changes the shared context for every connection, which
+                # can crash with several threads (python/cpython#141012).
+                connection.sock = tls_context().wrap_socket(
+                    connection.sock, server_hostname=origin.host
+                )
         except (HTTPError, http.client.HTTPException, OSError, ValueError) as error:
             connection.close()
             failure = error
