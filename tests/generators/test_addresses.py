@@ -100,7 +100,7 @@ def test_a_listed_host_is_allowed_with_its_addresses(names):
         ("https://eu.cdn.example.com/x.png", True),
         ("https://a.b.cdn.example.com/x.png", True),
         ("https://files.example.com:8443/x.png", True),
-        ("https://cdn.example.com/x.png", False),  # a wildcard is for what is below
+        ("https://cdn.example.com/x.png", False),  # a wildcard matches subdomains only
         ("https://evilcdn.example.com/x.png", False),
         ("https://files.example.com/x.png", False),  # another port
         ("https://images.example.com:8080/x.png", False),
@@ -211,7 +211,7 @@ def test_a_local_service_may_answer_with_its_own_address_and_port_only():
     assert allowed("http://192.168.1.20:8000/1.png", network, ()).path == "/1.png"
     with pytest.raises(Forbidden):
         allowed("http://192.168.1.21:8000/1.png", network, ())
-    metadata = Origin("http", "169.254.169.254", 80)  # not even where the base URL names it
+    metadata = Origin("http", "169.254.169.254", 80)  # even if the base URL names it
     with pytest.raises(Forbidden):
         allowed("http://169.254.169.254/latest", metadata, ())
 

@@ -1,3 +1,5 @@
+"""The bundled generators dalle and gan: images, options and weights."""
+
 import numpy as np
 import pytest
 import torch

@@ -1,6 +1,4 @@
-"""The generator `diffusers` against the real library, with a tiny Stable Diffusion of random
-weights.
-"""
+"""The generator `diffusers` with the real library and a tiny Stable Diffusion of random weights."""
 
 import importlib.util
 import json
@@ -168,7 +166,7 @@ def test_an_image_depends_on_its_own_prompt_and_seed_only(
         assert np.array_equal(pixels(three([PROMPTS[place]], [place]))[0], many[place])
         assert (
             np.abs(pixels(alone([PROMPTS[place]], [place]))[0] - many[place]).max() <= 1
-        )  # the rounding of floats
+        )  # floating-point rounding
     backwards = pixels(three(PROMPTS[::-1], list(range(5))[::-1]))[::-1]
     assert all(np.array_equal(one, other) for one, other in zip(many, backwards, strict=True))
 
@@ -201,9 +199,7 @@ def test_options_reach_the_pipeline(folder: Path, alone: ours.Pipeline) -> None:
 def test_compiling_does_not_change_the_images(folder: Path, alone: ours.Pipeline) -> None:
     compiled = ours.load(model=str(folder), device="cpu", steps=3, compile=True)
     assert compiled.pipeline.unet._compiled_call_impl is not None
-    with torch.compiler.set_stance(
-        "force_eager"
-    ):  # a compiler, and minutes, are more than a test may ask for
+    with torch.compiler.set_stance("force_eager"):  # compiling needs a compiler and takes minutes
         assert np.array_equal(pixels(compiled(["sky"], [1]))[0], pixels(alone(["sky"], [1]))[0])
 
 
@@ -392,7 +388,9 @@ def test_pickled_weights_are_refused_and_never_loaded(
         "pytorch_model.bin" if "text" in part else "diffusion_pytorch_model.bin"
     )
     pickled.write_bytes(pickle.dumps(Evil(tmp_path / "marker")))
-    ours.load(model=str(tmp_path / "copy"), device="cpu")  # safetensors beside it: those are read
+    ours.load(
+        model=str(tmp_path / "copy"), device="cpu"
+    )  # with safetensors beside the pickle, those are loaded
     weights.unlink()
     bad(tmp_path / "copy", "has pickled weights only", "save_pretrained")
     assert not (tmp_path / "marker").exists()

@@ -219,7 +219,7 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 UUIDS = [f"{at:08x}-1a2b-4c3d-8e9f-0123456789ab" for at in range(20)]
-DOWNLOADS = {  # what services call their downloads, and the prompt that each was made from
+DOWNLOADS = {  # names of downloads by several services, and the index of the prompt
     f"ann_b_a_red_circle_on_the_grass_{UUIDS[0]}": 0,
     f"ann_b_a_red_circle_on_the_grass_{UUIDS[1]}_0": 0,
     f"ann_b_a_red_circle_on_the_grass_{UUIDS[1]}_3": 0,
@@ -289,7 +289,7 @@ def test_a_folder_of_downloads(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     ),
     user=st.sampled_from(
         ["ann", "ann_x", "x1"]
-    ),  # no word of a prompt: "ann_b_a" may be ann's "b a" or ann b's "a", and is then left out
+    ),  # not a word of a prompt: "ann_b_a" is ambiguous, and is then left out
 )
 def test_every_prompt_is_found_in_the_name_of_its_download(texts: list[str], user: str) -> None:
     names = {

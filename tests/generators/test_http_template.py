@@ -802,7 +802,7 @@ def test_fal():
     assert (
         run_recipe("fal", queue(lambda url: answer(429, {"detail": "slow"})))[0].status
         == "ambiguous"
-    )  # made: not to be sent again
+    )  # the image was made: do not send again
     result, _ = run_recipe(
         "fal",
         lambda seen, url: answer(403, {"detail": "User is locked. Reason: Exhausted balance."}),

@@ -155,7 +155,7 @@ def error(status: int, message: str = "", code: object = None, **more: object) -
 @pytest.mark.parametrize(
     ("reply", "status"),
     [
-        # refusals in the shapes of several services
+        # refusals as several services write them
         (error(400, "Your request was rejected.", "content_policy_violation"), "refused_input"),
         (
             error(
@@ -231,7 +231,7 @@ def error(status: int, message: str = "", code: object = None, **more: object) -
         (answer(599, b""), "ambiguous"),
         (error(408), "transient"),
         (error(409), "transient"),
-        # an error inside HTTP 200, as some routers answer
+        # an error inside HTTP 200, from some routers
         (error(200, "slow down", 429), "rate_limited"),
         (error(200, "no", "content_policy_violation"), "refused_input"),
         (error(200, "provider returned error"), "ambiguous"),
@@ -429,7 +429,7 @@ def test_which_key_is_sent_to_which_service(monkeypatch):
     with serving(lambda seen: answer(200, GOOD)) as server:
         load(model="m", base_url=server.url).request(
             "x", 1, 0
-        )  # a local server gets no key unasked
+        )  # a local server gets a key only on request
         load(model="m", base_url=server.url, api_key_env="OPENAI_API_KEY").request("x", 1, 0)
         monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
         load(model="m").request("x", 1, 0)
@@ -442,7 +442,7 @@ def test_which_key_is_sent_to_which_service(monkeypatch):
     monkeypatch.setenv("OPENAI_BASE_URL", "https://gateway.example.com/v1")
     assert "Bearer" not in repr(
         load(model="m")
-    )  # the pair OPENAI_BASE_URL and OPENAI_API_KEY belongs together
+    )  # OPENAI_BASE_URL and OPENAI_API_KEY belong together
     load(model="m", base_url="http://192.168.1.9:8000/v1", api_key_env="none")
 
 
@@ -510,9 +510,7 @@ def test_a_model_is_found_by_its_name(monkeypatch):
 
 
 def test_the_official_client_gets_the_same_image():
-    """An independent reader of the same server: what it understands is the protocol, and not our
-    idea of it.
-    """
+    """An independent client reads the same answers of the same server."""
     import openai
 
     with FakeService() as fake:

@@ -334,7 +334,7 @@ def test_the_model_gets_one_request_at_a_time_and_too_many_get_a_429(
         status, answer, headers = 0, {}, {}
         while (
             status != 429 and time.monotonic() < deadline
-        ):  # all four have to be in before a fifth is refused
+        ):  # all four must be waiting before a fifth is refused
             late = pool.submit(ask, port, {"prompt": "a"})
             with contextlib.suppress(TimeoutError):
                 status, answer, headers = late.result(0.5)
@@ -343,7 +343,7 @@ def test_the_model_gets_one_request_at_a_time_and_too_many_get_a_429(
         assert ask(port, path="/health")[0] == 200  # while the model is busy
         go.set()
         answers = [future.result(10) for future in waiting]
-    assert [status for status, _, _ in answers].count(200) >= 3  # a late one may have taken a place
+    assert [status for status, _, _ in answers].count(200) >= 3  # a late one may have been accepted
     assert most[0] == 1
 
 
@@ -387,7 +387,7 @@ def test_the_command_serves_with_options_and_ends_after_the_last_answer(
             deadline = time.monotonic() + 20
             while not (tmp_path / "calls").exists() and time.monotonic() < deadline:
                 time.sleep(0.01)
-            process.send_signal(signal.SIGINT)  # in the middle of a picture
+            process.send_signal(signal.SIGINT)  # while an image is made
             status, answer, _ = waiting.result(20)
         assert status == 200
         assert base64.b64decode(answer["data"][0]["b64_json"]) == encode_png(picture(5, "a cat", 6))

@@ -296,9 +296,7 @@ def test_an_unreachable_service_stops_the_run_early(tmp_path: Path) -> None:
 
 
 def test_a_service_that_fails_for_a_while_is_probed(tmp_path: Path) -> None:
-    """Twenty requests are answered, then thirty fail, then all work: no prompt is lost, and the
-    ill service is not stormed.
-    """
+    """Twenty requests succeed, thirty fail, then all succeed: no prompt is lost, and no burst."""
     lock, seen = threading.Lock(), [0]
 
     def script(prompt: str, earlier: int) -> Answer:
@@ -329,7 +327,7 @@ def test_retry_after_delays_all_requests(tmp_path: Path) -> None:
     gaps = [after - before for before, after in itertools.pairwise(times)]
     assert max(gaps) > 0.35
     resumed = gaps.index(max(gaps)) + 1
-    assert times[resumed + 3] - times[resumed] > 0  # one after the other, not all at once
+    assert times[resumed + 3] - times[resumed] > 0  # one by one, not all at once
     assert len(times) == 61
 
 
@@ -420,7 +418,7 @@ def test_money_is_reserved_and_a_larger_limit_continues_the_run(tmp_path: Path) 
     assert outcomes(made.records(MEMORY)) == {"ok": 12}
     with pytest.raises(
         EvalkitError, match=r"\$1\.20 of --max-cost \$1\.25 is spent"
-    ):  # of the folder, not of the command
+    ):  # the limit is for the folder, not for the command
         run(tmp_path / "run", 40, max_cost=1.25)
     assert len(asked.asked) == 12
     run(tmp_path / "run", 40, max_cost=4.0)

@@ -1,6 +1,4 @@
-"""A second opinion: 1,000 requests of the real adapter to somebody else's mock of the Images API,
-with faults of its own making.
-"""
+"""1,000 requests of the openai generator to an independent mock of the Images API with faults."""
 
 from __future__ import annotations
 
@@ -84,7 +82,7 @@ def url(tmp_path: Path) -> Iterator[str]:
         "malformed": 0.04,
         "disconnect": 0.05,
         "ratelimit": 0.008,
-    }  # a 429 says Retry-After: 1
+    }  # a 429 has Retry-After: 1
     command = [
         str(program()),
         "-p",
@@ -143,7 +141,9 @@ def test_a_thousand_requests_to_aimock(url: str, tmp_path: Path) -> None:
     assert [record.index for record in records] == list(range(COUNT))
     for record in records:
         seen = answers[texts[record.index]]
-        assert set(seen[:-1]) <= again, seen  # only what was certainly not taken was sent again
+        assert set(seen[:-1]) <= again, (
+            seen
+        )  # only requests that were certainly not accepted are sent again
         assert record.status == wanted[seen[-1]], seen
         assert record.attempts == len(seen)
     outcomes = Counter(record.status for record in records)

@@ -1,6 +1,4 @@
-"""Adaptive concurrency, retries and waiting, without a network: a service is simulated, and its
-time too.
-"""
+"""Adaptive concurrency, retries and backoff with a simulated service and a simulated clock."""
 
 from __future__ import annotations
 
@@ -105,7 +103,7 @@ def fixed_jitter() -> None:
         (10, 1, 10, "nothing"),
         (2, 10, 5, "whole seconds"),
         (50 / 60, 10, 5, "whole seconds"),
-        (5 / 60, 12, 2, "exact"),  # five images a minute, as the lowest tiers have it
+        (5 / 60, 12, 2, "exact"),  # five images a minute, as in the lowest tiers
         (5 / 60, 12, 2, "nothing"),
     ],
 )

@@ -1,6 +1,4 @@
-"""A real process that asks a real server, killed at random moments: what is finished is never asked
-for again.
-"""
+"""A real process with a real server, killed at random: finished images are not requested again."""
 
 from __future__ import annotations
 
@@ -55,7 +53,7 @@ def place(tmp_path: Path) -> Path:
 
 def test_after_many_kills_no_finished_image_is_charged_twice(place: Path) -> None:
     draw, run = random.Random(0), Run(place / "run")
-    in_flight: Counter[int] = Counter()  # how often an image was under way at a kill
+    in_flight: Counter[int] = Counter()  # kills during a request for an image
     with FakeService(latency=lambda call: draw.uniform(0.005, 0.05)) as server:
         for _ in range(KILLS):
             finished = {record.index for record in run.records(HTTP)}
@@ -69,7 +67,7 @@ def test_after_many_kills_no_finished_image_is_charged_twice(place: Path) -> Non
             assert process.returncode == -signal.SIGKILL
             asked = {int(call.prompt.split()[1]) for call in server.accepted[before:]}
             assert not asked & finished
-            for record in run.records(HTTP):  # a row means that the file is whole
+            for record in run.records(HTTP):  # a row means that the file is complete
                 assert (
                     Image.open(run.image_path(HTTP, record)).tobytes()
                     == image_for(f"prompt {record.index}").tobytes()
@@ -78,7 +76,7 @@ def test_after_many_kills_no_finished_image_is_charged_twice(place: Path) -> Non
             sent = Counter(rows)
             assert all(
                 sent[int(prompt.split()[1])] >= count for prompt, count in server.counts().items()
-            )  # the journal knows all
+            )  # the journal has every request
             in_flight.update(set(rows[journal:]) - {record.index for record in run.records(HTTP)})
         done = start(place, server.url)
         output, errors = done.communicate(timeout=60)
@@ -88,11 +86,11 @@ def test_after_many_kills_no_finished_image_is_charged_twice(place: Path) -> Non
     assert [record.status for record in records] == ["ok"] * COUNT
     for record in records:
         accepted = counts[f"prompt {record.index}"]
-        assert accepted <= 1 + in_flight[record.index]  # only what was in flight is repeated
+        assert accepted <= 1 + in_flight[record.index]  # only requests in flight are repeated
         assert record.attempts >= accepted
         assert (
             record.possible_charges == record.attempts - 1
-        )  # and each request without an answer is known
+        )  # and each request without an answer is recorded
         assert record.possible_cost == pytest.approx(0.01 * record.possible_charges)
     manifest = (run.image_folder(HTTP) / "manifest.0.jsonl").read_text().splitlines()
     assert len(manifest) == COUNT
@@ -112,7 +110,7 @@ def test_ctrl_c_waits_for_requests_in_flight(place: Path) -> None:
         accepted = {int(call.prompt.split()[1]) for call in server.accepted}
         assert {
             record.index for record in run.records(HTTP)
-        } == accepted  # nothing that was paid for is lost
+        } == accepted  # no image that was charged is lost
         assert len(accepted) < COUNT
         server.latency = 0.0
         done = start(place, server.url)

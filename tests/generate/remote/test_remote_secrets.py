@@ -1,6 +1,4 @@
-"""Keys through a whole run: a service that repeats them in everything it says, and not one trace in
-files, output or tracebacks.
-"""
+"""A service that repeats the key in every text leaves no trace of it in files or output."""
 
 from __future__ import annotations
 
