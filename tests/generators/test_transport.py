@@ -123,6 +123,7 @@ def test_an_answer_that_is_not_http_is_malformed():
         b"SSH-2.0-OpenSSH_9.6\r\n",
         b"\x15\x03\x01\x00\x02\x02\x16\r\n\r\n",
         b"HTTP/1.1 abc\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 3, 5\r\n\r\nabc",
     ):
         with serving(lambda seen, junk=junk: junk) as server:
             assert failure(f"{server.url}/").status == "malformed"

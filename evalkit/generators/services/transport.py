@@ -31,7 +31,7 @@ from importlib.metadata import version
 from typing import Any, NamedTuple, cast
 
 from urllib3.connection import HTTPConnection
-from urllib3.exceptions import DecodeError, HTTPError, ReadTimeoutError
+from urllib3.exceptions import DecodeError, HTTPError, InvalidHeader, ReadTimeoutError
 from urllib3.response import HTTPResponse
 
 from evalkit.core import Status
@@ -86,7 +86,9 @@ def exchange(
             reason = f"the connection to {place} was lost while sending ({_reason(error)})"
             raise Failed("transient", reason) from None
         except ValueError:
-            raise Failed("bad_request", "a header contains characters that are not allowed") from None
+            raise Failed(
+                "bad_request", "a header contains characters that are not allowed"
+            ) from None
         return _answer(connection, place, limits, until)
 
 
@@ -157,7 +159,7 @@ def _answer(connection: HTTPConnection, place: str, limits: Limits, until: float
     )
     try:
         response = connection.getresponse()
-    except (OSError, HTTPError, http.client.HTTPException) as error:
+    except (OSError, HTTPError, http.client.HTTPException, ValueError) as error:
         if incoming.ended and not isinstance(error, OSError):
             error = ConnectionError("cut in the status line")
         raise _lost(error, place, limits) from None
@@ -188,7 +190,7 @@ def _body(response: HTTPResponse, place: str, limits: Limits) -> tuple[bytes, Fa
                 return bytes(body), Failed("malformed", too_large)
     except DecodeError:
         return bytes(body), Failed("malformed", f"the gzip answer of {place} is damaged")
-    except HTTPError as error:
+    except (HTTPError, ValueError) as error:
         return bytes(body), _lost(error, place, limits)
     return bytes(body), None
 
@@ -197,7 +199,8 @@ def _lost(error: Exception, place: str, limits: Limits) -> Failed:
     if isinstance(error, TimeoutError | ReadTimeoutError):
         reason = f"{place} did not answer in time (limit {limits.total:g} s)"
         return Failed("ambiguous", f"the request was sent, but {reason}")
-    if isinstance(error, http.client.HTTPException) and not isinstance(error, OSError):
+    not_http = isinstance(error, http.client.HTTPException | InvalidHeader | ValueError)
+    if not_http and not isinstance(error, OSError):  # RemoteDisconnected is both
         return Failed("malformed", f"the answer of {place} is not HTTP")
     reason = f"the connection to {place} was lost before the answer ended ({_reason(error)})"
     return Failed("ambiguous", f"the request was sent, but {reason}")
