@@ -154,16 +154,18 @@ class _Deadline(io.RawIOBase):
 
 def _answer(connection: HTTPConnection, place: str, limits: Limits, until: float) -> Reply:
     incoming: Any = _Deadline(connection.sock, until, limits.idle)
-    connection.response_class = cast(
-        Any, lambda _, **options: http.client.HTTPResponse(incoming, **options)
-    )
-    try:
-        response = connection.getresponse()
-    except (OSError, HTTPError, http.client.HTTPException, ValueError) as error:
-        if incoming.ended and not isinstance(error, OSError):
-            error = ConnectionError("cut in the status line")
-        raise _lost(error, place, limits) from None
-    with contextlib.closing(response):
+    with contextlib.ExitStack() as stack:  # closes the answer, also where urllib3 rejects it
+
+        def limited(_: object, **options: Any) -> http.client.HTTPResponse:
+            return stack.enter_context(http.client.HTTPResponse(incoming, **options))
+
+        connection.response_class = cast(Any, limited)
+        try:
+            response = connection.getresponse()
+        except (OSError, HTTPError, http.client.HTTPException, ValueError) as error:
+            if incoming.ended and not isinstance(error, OSError):
+                error = ConnectionError("cut in the status line")
+            raise _lost(error, place, limits) from None
         if incoming.ended:  # http.client accepts headers that were cut
             raise _lost(ConnectionError("cut in the headers"), place, limits)
         body, failure = _body(response, place, limits)
