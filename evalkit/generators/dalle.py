@@ -1,6 +1,4 @@
-"""The bundled DALL-E: an autoregressive Transformer over image tokens, trained on the bundled world
-(32 x 32 pixels).
-"""
+"""The bundled DALL-E: an autoregressive transformer over image tokens (32 x 32 pixels)."""
 
 from __future__ import annotations
 
@@ -10,7 +8,7 @@ import torch
 from torch import Tensor
 
 from evalkit.core import EvalkitError, Generator
-from evalkit.generators.pictures import FixedBatches, fixed_size
+from evalkit.generators.image_batches import FixedBatches, fixed_size
 from evalkit.models.dalle import GUIDANCE
 from evalkit.models.load import (
     BUNDLED,
@@ -26,6 +24,8 @@ from evalkit.models.mini_inception import resize_to_32
 from evalkit.models.text import SubwordTokenizer
 from evalkit.seeds import image_seed
 
+Similarity = Callable[[Tensor, list[list[str]]], Tensor]  # images, texts -> float [N]
+
 
 def load(
     *,
@@ -40,19 +40,19 @@ def load(
     """The generator `dalle`.
 
     Args:
-        temperature: of the softmax over image tokens; 0 always takes the likeliest. Without it 0.6
-            with guidance and 1 without.
-        top_k: draw among this many likeliest tokens; 0 = all.
-        top_p: of these, among the fewest whose chances reach p, in (0, 1].
-        guidance: how much the text counts (classifier-free guidance); 1 = no guidance, twice as
-            fast. Without it, what the weights ask for: 1 where they learned from a guided teacher,
-            as the bundled ones did, else 1.8.
-        best_of: draw so many pictures and keep the one that mini-clip finds nearest to the prompt
-            (Ramesh et al. 2021). With more than 1, scores by mini-clip are of its own choice:
-            compare models by another measure then.
-        weights: a folder with dalle.safetensors of your own training, or another dalle's file in
-            it, such as dalle-guided.safetensors, and with the image-tokenizer.safetensors that it
-            was trained on, if that is not the bundled one; empty = the bundled ones.
+        temperature: of the softmax over image tokens; 0 always takes the most likely token.
+            Default: 0.6 with guidance and 1 without.
+        top_k: sample from this many most likely tokens; 0 = all.
+        top_p: of these, from the fewest whose probabilities sum to p, in (0, 1].
+        guidance: scale of classifier-free guidance; 1 = no guidance, twice as fast. Default: the
+            value in the weights, which is 1 for a student of a guided teacher (such as the bundled
+            weights), else 1.8.
+        best_of: make this many images and keep the one that is most similar to the prompt by
+            mini-clip (Ramesh et al. 2021). Scores by mini-clip are then biased: compare models by
+            another metric.
+        weights: a folder with the dalle.safetensors of your own training, or another file in it
+            such as dalle-guided.safetensors, and with the image-tokenizer.safetensors that it was
+            trained with, unless that is the bundled one; empty = the bundled weights.
         device: auto, cpu, cuda or cuda:N.
     """
     for name, value, expected, good in (
@@ -70,56 +70,60 @@ def load(
     path, where = weights_file(weights, "dalle"), device_of(device)
     decoder = path.with_name("image-tokenizer.safetensors")
     if not decoder.is_file():
-        decoder = BUNDLED / decoder.name  # which a dalle learns from where there is no other
+        decoder = BUNDLED / decoder.name
     (network, config), (images, image_config) = load_dalle(path), load_image_tokenizer(decoder)
     if config["codes"] != images.codes:
-        written = f"{decoder} has {images.codes} codes (levels {image_config['levels']})"
         raise EvalkitError(
-            f"{path} writes image tokens of {config['codes']} codes, and {written}.",
-            "Take both of one training.",
+            f"{path} generates image tokens of {config['codes']} codes, and {decoder} has "
+            f"{images.codes} codes (levels {image_config['levels']}).",
+            "Use both files of one training.",
         )
-    if config.get("image_tokenizer", there := codes_fingerprint(images)) != there:
-        message = f"{path} was trained on the image tokens of another file than {decoder}."
+    if config.get("image_tokenizer", found := codes_fingerprint(images)) != found:
         raise EvalkitError(
-            message, "Put the image-tokenizer.safetensors that it was trained on into its folder."
+            f"{path} was trained on the image tokens of another file than {decoder}.",
+            "Put the image-tokenizer.safetensors that it was trained with into its folder.",
         )
     network, images = network.to(where), images.to(where)
-    pieces = SubwordTokenizer(config["pieces"], config["context"])
-    empty = pieces.encode([[]]).to(where)
-    guided = config.get("guidance", GUIDANCE) if guidance is None else guidance
-    nearness = _nearness(where) if best_of > 1 else None
-
-    def draw_one(texts: list[list[str]], seeds: list[int]) -> Tensor:
-        options = {"guidance": guided, "temperature": temperature, "top_p": top_p}
-        return images.decode(
-            network.sample(pieces.encode(texts).to(where), empty, seeds, top_k=top_k, **options)
-        )
+    tokenizer = SubwordTokenizer(config["pieces"], config["context"])
+    empty = tokenizer.encode([[]]).to(where)
+    scale = config.get("guidance", GUIDANCE) if guidance is None else guidance
 
     def draw(texts: list[list[str]], seeds: list[int]) -> Tensor:
-        best = draw_one(texts, seeds)
-        if nearness is None:
-            return best
-        highest = nearness(best, texts)
-        for candidate in range(1, best_of):
-            other = draw_one(texts, [image_seed(seed, "candidate", candidate) for seed in seeds])
-            scores = nearness(other, texts)
+        encoded = tokenizer.encode(texts).to(where)
+        options = {"guidance": scale, "temperature": temperature, "top_p": top_p}
+        return images.decode(network.sample(encoded, empty, seeds, top_k=top_k, **options))
+
+    draw_best = draw if best_of == 1 else _best(draw, best_of, _clip_similarity(where))
+    at_once = fixed_size(where, network.length)
+    return FixedBatches(draw_best, tokenizer, fingerprint(path, decoder), at_once)
+
+
+def _best(
+    draw: Callable[[list[list[str]], list[int]], Tensor], count: int, similarity: Similarity
+) -> Callable[[list[list[str]], list[int]], Tensor]:
+    """Draw `count` candidates of each image and keep the most similar one."""
+
+    def draw_best(texts: list[list[str]], seeds: list[int]) -> Tensor:
+        best = draw(texts, seeds)
+        highest = similarity(best, texts)
+        for candidate in range(1, count):
+            other = draw(texts, [image_seed(seed, "candidate", candidate) for seed in seeds])
+            scores = similarity(other, texts)
             better = scores > highest
-            best, highest = (
-                torch.where(better[:, None, None, None], other, best),
-                torch.maximum(scores, highest),
-            )
+            best = torch.where(better[:, None, None, None], other, best)
+            highest = torch.maximum(scores, highest)
         return best
 
-    return FixedBatches(draw, pieces, fingerprint(path, decoder), fixed_size(where, network.length))
+    return draw_best
 
 
-def _nearness(device: str) -> Callable[[Tensor, list[list[str]]], Tensor]:
-    """Pictures, float [N, 3, S, S] in -1..1, and texts -> the cosines of mini-clip, float [N]."""
+def _clip_similarity(device: str) -> Similarity:
+    """Images, float [N, 3, S, S] in -1..1, and N texts -> cosines by mini-clip, float [N]."""
     clip, config = load_clip(BUNDLED / "mini-clip.safetensors")
-    clip, words = clip.to(device), SubwordTokenizer(config["words"], config["context"])
+    clip, tokenizer = clip.to(device), SubwordTokenizer(config["words"], config["context"])
 
-    def nearness(pictures: Tensor, texts: list[list[str]]) -> Tensor:
-        small = resize_to_32(pictures.clamp(-1, 1))
-        return (clip.image(small) * clip.texts(words.encode(texts).to(device))).sum(1)
+    def similarity(images: Tensor, texts: list[list[str]]) -> Tensor:
+        small = resize_to_32(images.clamp(-1, 1))
+        return (clip.image(small) * clip.texts(tokenizer.encode(texts).to(device))).sum(1)
 
-    return nearness
+    return similarity

@@ -1,11 +1,14 @@
-"""A folder of ready images as a model: pictures matched to prompts, never drawn.
+"""A folder of existing images as a model: its images are matched to the prompts.
 
-In this order: a `prompts.jsonl` in the folder ({file, id or prompt}); a model's folder of a
-finished run; else the file
-names: the prompt's id, its index (`00017-0.png`, `17.png`, from 0 or from 1), its text (see
-file_names.py: as Midjourney and others name downloads); and last the plain order, where there are
-as many pictures as requests. The way that was taken is logged. Pictures and prompts left over are
-named, and so are pictures that are there twice.
+The first of these that applies decides, and the log names it:
+
+1. `prompts.jsonl` in the folder: {file, id or prompt}.
+2. The folder is a model of a finished run: the prompts of that run.
+3. The file names: the id of the prompt, its index (`00017-0.png`, `17.png`, from 0 or from 1), or
+   its text (see file_names.py).
+4. The order of the files, if there are as many as requested images.
+
+Unmatched images, prompts without an image, and duplicate images are reported.
 """
 
 from __future__ import annotations
@@ -29,18 +32,19 @@ log = logging.getLogger(__name__)
 Matched = dict[Request, Path | Refusal]
 MISSING = Refusal("bad_request", "no image in the folder for this prompt")
 _NUMBERED = re.compile(r"(.+?)-(\d+)")
-_ONE_LINE = {ord(letter): " " for letter in "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"}
+_LINE_BREAKS = {ord(letter): " " for letter in "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"}
 
 
 class Folder:
-    """The images of a folder, by seed: duplicates of a prompt and its samples differ in nothing
-    else.
+    """The images of a folder, by prompt and seed: samples of one prompt differ in the seed only.
 
-    `unmatched` lists every image and every request that have no partner, one a line; "" where all
-    have one. It belongs into the model's folder of the run.
+    Attributes:
+        ready_made: the reading time says nothing about a model.
+        unmatched: the images without a prompt and the prompts without an image, one per line, for
+            unmatched.txt in the model's folder of the run.
     """
 
-    ready_made = True  # the time that reading takes says nothing about a model
+    ready_made = True
 
     def __init__(
         self, found: Matched, hashes: Mapping[Path, str], alpha: Alpha, unmatched: str
@@ -52,17 +56,16 @@ class Folder:
         self.unmatched = unmatched
         digest = hashlib.sha256(alpha.encode())
         for (text, seed), item in self._by_seed.items():
-            digest.update(
-                f"{text}\0{seed}\0{item if isinstance(item, Refusal) else hashes[item]}\0".encode()
-            )
+            content = item if isinstance(item, Refusal) else hashes[item]
+            digest.update(f"{text}\0{seed}\0{content}\0".encode())
         self.fingerprint = digest.hexdigest()
 
     def __call__(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image | Refusal]:
         return [
-            self._one(self._by_seed.get(key, MISSING)) for key in zip(prompts, seeds, strict=True)
+            self._read(self._by_seed.get(key, MISSING)) for key in zip(prompts, seeds, strict=True)
         ]
 
-    def _one(self, item: Path | Refusal) -> Image | Refusal:
+    def _read(self, item: Path | Refusal) -> Image | Refusal:
         if isinstance(item, Refusal):
             return item
         found = read_decoded(item, self._alpha)
@@ -72,81 +75,75 @@ class Folder:
 
 
 def load(*, folder: str, requests: Sequence[Request], alpha: str = "refuse") -> Folder:
-    """Match the pictures of `folder` to the requests and check each one that is used, before
-    anything is made.
+    """Match the images of `folder` to the requests, and check each image that is used.
 
     Args:
-        folder: where the pictures are.
-        requests: every image that the run asks for.
-        alpha: what to do with transparency: "refuse", or composite it on "white" or "black".
+        folder: the folder with the images.
+        requests: every image that the run requests.
+        alpha: for transparent images: "refuse", or composite on "white" or "black".
     """
     if alpha not in ("refuse", "white", "black"):
         raise EvalkitError(f"The option alpha is {alpha!r}; expected refuse, white or black.")
     path = Path(folder)
     files = list_images(path)
     if not files:
-        inside = (path / "images").is_dir()
-        hint = (
-            f"Did you mean {path / 'images'}/<model>?"
-            if inside
-            else "Expected PNG, JPEG, WebP, BMP, GIF or TIFF files."
-        )
-        raise EvalkitError(f"The folder {path} holds no images.", hint)
-    found, way = match(path, files, requests)
+        hint = "Expected PNG, JPEG, WebP, BMP, GIF or TIFF files."
+        if (path / "images").is_dir():
+            hint = f"Did you mean {path / 'images'}/<model>?"
+        raise EvalkitError(f"The folder {path} contains no images.", hint)
+    found, rule = match(path, files, requests)
     used = {item for item in found.values() if isinstance(item, Path)}
     if not found:
-        hint = "Name the files 00000.png, 00001.png, … in the order of the prompts, or add a prompts.jsonl with {file, prompt}."
         raise EvalkitError(
-            f"None of the {len(files)} images in {path} could be matched to the {len(requests)} requested ones.",
-            hint,
+            f"None of the {len(files)} images in {path} match the {len(requests)} requested "
+            "images.",
+            "Name the files 00000.png, 00001.png, … in the order of the prompts, or add a "
+            "prompts.jsonl with {file, prompt}.",
         )
     check_images(sorted(used), alpha)
     log.info(
-        "%s: matched %d of %d requested images by %s", path.name, len(found), len(requests), way
+        "%s: matched %d of %d requested images by %s", path.name, len(found), len(requests), rule
     )
     hashes = {file: file_sha256(file) for file in sorted(used)}
-    _warn_of_twins(path.name, hashes)
-    images = [file.name for file in files if file not in used]
+    _warn_of_duplicates(path.name, hashes)
+    unmatched = [file.name for file in files if file not in used]
     missing = [
         f"{request.prompt.id}-{request.sample} {request.prompt.text}"
         for request in requests
         if request not in found
     ]
     for names, what in (
-        (images, "images belong to no requested prompt and are left out"),
-        (missing, "requested images are not there"),
+        (unmatched, "unmatched files (no matching prompt)"),
+        (missing, "requested images are missing"),
     ):
         if names:
-            log.warning("%s: %d %s: %s", path.name, len(names), what, _some(names))
-    lines = [f"image\t{name}" for name in images] + [f"prompt\t{name}" for name in missing]
-    return Folder(found, hashes, alpha, "".join(f"{line.translate(_ONE_LINE)}\n" for line in lines))
+            log.warning("%s: %d %s: %s", path.name, len(names), what, _first_ten(names))
+    lines = [f"image\t{name}" for name in unmatched] + [f"prompt\t{name}" for name in missing]
+    listed = "".join(f"{line.translate(_LINE_BREAKS)}\n" for line in lines)
+    return Folder(found, hashes, alpha, listed)
 
 
-def _warn_of_twins(folder: str, hashes: Mapping[Path, str]) -> None:
-    """Name pictures that are the same file twice: a model may do that, a slip in copying does it
-    more often.
-    """
+def _warn_of_duplicates(folder: str, hashes: Mapping[Path, str]) -> None:
+    """A model may make the same image twice, but a mistake in copying is more likely."""
     by_hash: dict[str, list[str]] = {}
     for file, digest in hashes.items():
         by_hash.setdefault(digest, []).append(file.name)
-    twins = [" = ".join(names) for names in by_hash.values() if len(names) > 1]
-    if twins:
-        log.warning(
-            "%s: %d pictures are there more than once: %s", folder, len(twins), _some(twins)
-        )
+    groups = [" = ".join(names) for names in by_hash.values() if len(names) > 1]
+    if groups:
+        log.warning("%s: %d duplicate images: %s", folder, len(groups), _first_ten(groups))
 
 
-def _some(names: Sequence[str]) -> str:
+def _first_ten(names: Sequence[str]) -> str:
     return ", ".join(name[:100] for name in names[:10]) + (", …" if len(names) > 10 else "")
 
 
 def match(folder: Path, files: Sequence[Path], requests: Sequence[Request]) -> tuple[Matched, str]:
-    """request -> picture, and in words how they were matched."""
+    """The image of each request, and the rule by which they were matched."""
     if (folder / "prompts.jsonl").is_file():
         return _by_list(folder, requests), "its prompts.jsonl"
     if (folder / "model.json").is_file() and (folder.parent.parent / "prompts.jsonl").is_file():
         return _by_run(folder, requests), "the prompts of its run"
-    ways: dict[str, Callable[[Sequence[Path], Sequence[Request]], Matched]] = {
+    rules: dict[str, Callable[[Sequence[Path], Sequence[Request]], Matched]] = {
         "prompt id in the file name": _by_id,
         "index in the file name": _by_index(0),
         "number of the prompt id in the file name": _by_numeric_id,
@@ -154,31 +151,30 @@ def match(folder: Path, files: Sequence[Path], requests: Sequence[Request]) -> t
         "prompt text in the file name": _by_text,
     }
     best: tuple[Matched, str] = ({}, "")
-    for way, function in ways.items():
+    for rule, function in rules.items():
         found = function(files, requests)
-        if len(found) > len(best[0]):  # the first way wins where two find as many
-            best = found, way
+        if len(found) > len(best[0]):  # of equal rules, the first one
+            best = found, rule
     if not best[0] and len(files) == len(requests):
-        return dict(
-            zip(requests, files, strict=True)
-        ), "their order alone (look whether that is right)"
+        return dict(zip(requests, files, strict=True)), "their order only (check that it is right)"
     return best
 
 
 def _by_list(folder: Path, requests: Sequence[Request]) -> Matched:
-    ids: dict[str, list[Path | Refusal]] = {}
-    texts: dict[str, list[Path | Refusal]] = {}
+    by_id: dict[str, list[Path | Refusal]] = {}
+    by_text: dict[str, list[Path | Refusal]] = {}
     lines: dict[Path, int] = {}
     for number, line in enumerate((folder / "prompts.jsonl").read_bytes().split(b"\n"), 1):
         if not line.strip():
             continue
+        place = f"Line {number} of {folder / 'prompts.jsonl'}"
         try:
             row = json.loads(line)
             file = folder / row["file"]
             if "id" in row:
-                known, key = ids, str(row["id"])
+                group, key = by_id, str(row["id"])
             else:
-                known, key = texts, next(row[name] for name in TEXT_KEYS if name in row).strip()
+                group, key = by_text, next(row[name] for name in TEXT_KEYS if name in row).strip()
         except (
             ValueError,
             LookupError,
@@ -187,49 +183,45 @@ def _by_list(folder: Path, requests: Sequence[Request]) -> Matched:
             StopIteration,
             RecursionError,
         ) as error:
-            message = f"Line {number} of {folder / 'prompts.jsonl'} is not an object with file, and id or prompt."
             raise EvalkitError(
-                message, 'For example {"file": "a.png", "prompt": "a red cube"}.'
+                f"{place} is not an object with file, and id or prompt.",
+                'For example {"file": "a.png", "prompt": "a red cube"}.',
             ) from error
         if file.resolve().parent != folder.resolve() or not file.is_file():
-            raise EvalkitError(
-                f"Line {number} of {folder / 'prompts.jsonl'} names {row['file']!r}, which is not a file in that folder."
-            )
+            raise EvalkitError(f"{place} names {row['file']!r}, which is not a file in the folder.")
         if lines.setdefault(file, number) != number:
-            message = f"Line {number} of {folder / 'prompts.jsonl'} names {row['file']!r}, and so does line {lines[file]}."
-            raise EvalkitError(message, "An image belongs to one prompt; name each file once.")
-        known.setdefault(key, []).append(file)
-    return _deal(texts, requests, _text) | _deal(ids, requests, lambda request: request.prompt.id)
+            raise EvalkitError(
+                f"{place} names {row['file']!r}, and so does line {lines[file]}.",
+                "An image has one prompt; name each file once.",
+            )
+        group.setdefault(key, []).append(file)
+    return _assign(by_text, requests, _text) | _assign(by_id, requests, lambda item: item.prompt.id)
 
 
 def _by_run(folder: Path, requests: Sequence[Request]) -> Matched:
-    run, label = (
-        Run(folder.parent.parent),
-        str(json.loads((folder / "model.json").read_text(encoding="utf-8"))["label"]),
-    )
+    run = Run(folder.parent.parent)
+    label = str(json.loads((folder / "model.json").read_text(encoding="utf-8"))["label"])
     prompts = run.prompts()
-    texts: dict[str, list[Path | Refusal]] = {}
+    by_text: dict[str, list[Path | Refusal]] = {}
     for record in run.records(label):
         item = (
             folder / record.file if record.status == "ok" else Refusal(record.status, record.detail)
         )
-        texts.setdefault(prompts[record.index].text, []).append(item)
-    return _deal(texts, requests, _text)
+        by_text.setdefault(prompts[record.index].text, []).append(item)
+    return _assign(by_text, requests, _text)
 
 
-def _deal(
+def _assign(
     items: Mapping[str, Sequence[Path | Refusal]],
     requests: Sequence[Request],
     key: Callable[[Request], str],
 ) -> Matched:
-    """Hand out the items of each key in order: the samples of a prompt, then those of its
-    duplicates.
-    """
+    """Assign the items of each key in order, first to the samples of a prompt."""
     left = {name: iter(values) for name, values in items.items()}
-    dealt = {
+    assigned = {
         request: next(left[key(request)], None) for request in requests if key(request) in left
     }
-    return {request: item for request, item in dealt.items() if item is not None}
+    return {request: item for request, item in assigned.items() if item is not None}
 
 
 def _text(request: Request) -> str:
@@ -255,14 +247,12 @@ def _by_index(first: int) -> Callable[[Sequence[Path], Sequence[Request]], Match
 
 
 def _by_numeric_id(files: Sequence[Path], requests: Sequence[Request]) -> Matched:
-    return _by_number(
-        files,
-        {
-            (int(request.prompt.id), request.sample): request
-            for request in requests
-            if request.prompt.id.isdecimal()
-        },
-    )
+    wanted = {
+        (int(request.prompt.id), request.sample): request
+        for request in requests
+        if request.prompt.id.isdecimal()
+    }
+    return _by_number(files, wanted)
 
 
 def _by_number(files: Sequence[Path], wanted: Mapping[tuple[int, int], Request]) -> Matched:
@@ -276,11 +266,11 @@ def _by_number(files: Sequence[Path], wanted: Mapping[tuple[int, int], Request])
 
 
 def _by_text(files: Sequence[Path], requests: Sequence[Request]) -> Matched:
-    held = prompts_in_names(
+    slugs = prompts_in_names(
         [file.stem for file in files], [request.prompt.text for request in requests]
     )
     items: dict[str, list[Path | Refusal]] = {}
     for file in files:
-        if file.stem in held:
-            items.setdefault(held[file.stem], []).append(file)
-    return _deal(items, requests, lambda request: slug(request.prompt.text))
+        if file.stem in slugs:
+            items.setdefault(slugs[file.stem], []).append(file)
+    return _assign(items, requests, lambda request: slug(request.prompt.text))

@@ -1,11 +1,11 @@
-"""The bundled text-conditional GAN, trained on the bundled world (32 x 32 pixels)."""
+"""The bundled text-conditional GAN, trained on the bundled data set (32 x 32 pixels)."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 from evalkit.core import EvalkitError, Generator
-from evalkit.generators.pictures import FixedBatches, fixed_size
+from evalkit.generators.image_batches import FixedBatches, fixed_size
 from evalkit.models.load import device_of, fingerprint, load_gan, weights_file
 from evalkit.models.text import SubwordTokenizer
 
@@ -14,9 +14,9 @@ def load(*, truncation: float = 0.7, weights: str = "", device: str = "auto") ->
     """The generator `gan`.
 
     Args:
-        truncation: scale of the noise, in [0, 1]: less is more typical and less varied (Brock et
-            al. 2019). 1 is what it was trained with.
-        weights: a folder with gan.safetensors of your own training, or a file such as
+        truncation: scale of the noise, 0 to 1: less gives more typical and less varied images
+            (Brock et al. 2019). It was trained with 1.
+        weights: a folder with the gan.safetensors of your own training, or a file such as
             gan-loose.safetensors; empty = the bundled one.
         device: auto, cpu, cuda or cuda:N.
     """
@@ -27,10 +27,10 @@ def load(*, truncation: float = 0.7, weights: str = "", device: str = "auto") ->
         )
     path, where = weights_file(weights, "gan"), device_of(device)
     network, config = load_gan(path)
-    network, pieces = network.to(where), SubwordTokenizer(config["pieces"], config["context"])
+    network, tokenizer = network.to(where), SubwordTokenizer(config["pieces"], config["context"])
 
     def draw(texts: list[list[str]], seeds: list[int]) -> Tensor:
         noise = network.noise_of(seeds).to(where)
-        return network(network.encode_text(pieces.encode(texts).to(where)), truncation * noise)
+        return network(network.encode_text(tokenizer.encode(texts).to(where)), truncation * noise)
 
-    return FixedBatches(draw, pieces, fingerprint(path), fixed_size(where))
+    return FixedBatches(draw, tokenizer, fingerprint(path), fixed_size(where))

@@ -1,6 +1,4 @@
-"""Seeded noise: a generator that needs no weights, for tests, documentation and as the worst model
-of a comparison.
-"""
+"""Seeded noise: a generator without weights, for tests, documentation and as a lower bound."""
 
 from __future__ import annotations
 

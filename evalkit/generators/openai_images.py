@@ -1,9 +1,8 @@
-"""Any service that speaks the OpenAI Images API: OpenAI, Azure, Together, OpenRouter, vLLM-Omni,
-LocalAI, a LiteLLM proxy.
+"""Any service with the OpenAI Images API: OpenAI, Azure, Together, OpenRouter, vLLM-Omni, LocalAI.
 
-One POST to `<base_url>/images/generations` per image, with n = 1. The official client is not used:
-it sends a failed request again by itself, without an idempotency key, and the service may charge
-for each (docs/remote.md).
+One POST to `<base_url>/images/generations` per image, with n = 1. evalkit does not use the official
+client, which sends a failed request again without an idempotency key, so that the service may
+charge for each one (docs/remote.md).
 """
 
 from __future__ import annotations
@@ -26,28 +25,27 @@ from evalkit.generators.services.addresses import (
     is_loopback,
     parse,
 )
-from evalkit.generators.services.keys import Key, read_key, said
+from evalkit.generators.services.keys import Key, read_key, redacted
 from evalkit.generators.services.openai_errors import answer_of
+from evalkit.generators.services.options import check_amounts, json_object, refuse_keys
 from evalkit.generators.services.outcomes import parse_json
-from evalkit.generators.services.prices import price_of
+from evalkit.generators.services.prices import cost_by_tokens, price_per_image
 from evalkit.generators.services.received import (
-    Source,
+    AllowedHosts,
     Unusable,
     checked_alpha,
     from_base64,
     from_url,
 )
-from evalkit.generators.services.token_prices import cost_of
 from evalkit.generators.services.transport import Failed, Limits, Reply, exchange
 from evalkit.images import Alpha
 
 log = logging.getLogger(__name__)
-VERSION = 1  # of what is sent and of what is made of the answer; a part of the fingerprint
+VERSION = 1  # of the request and of the meaning of answers; part of the fingerprint
 DEFAULT_URL = "https://api.openai.com/v1"
-IMAGE_HOSTS = (
-    "*.blob.core.windows.net",
-)  # where OpenAI and Azure put pictures that are answered by URL
+IMAGE_HOSTS = ("*.blob.core.windows.net",)  # where OpenAI and Azure store images
 _RESERVED = ("model", "prompt", "n", "seed", "stream")
+_BASE_URL_EXAMPLE = "For example `--set openai:MODEL.base_url=http://127.0.0.1:8000/v1`."
 
 
 def load(
@@ -70,62 +68,55 @@ def load(
     timeout: float = 300.0,
     price: float | None = None,
 ) -> Service:
-    """A model behind the OpenAI Images API: `openai:gpt-image-2`, or another service by its
-    `base_url`.
+    """A model with the OpenAI Images API: `openai:gpt-image-2`, or another service by `base_url`.
 
     Args:
         model: the name of the model at the service; on Azure with `api_version` the name of the
             deployment.
-        base_url: up to and including `/v1`; without it OPENAI_BASE_URL, else OpenAI.
-        api_key_env: the NAME of the environment variable with the key. Without it OPENAI_API_KEY
-            for OpenAI and OPENAI_BASE_URL, and none for a service on this machine; any other
-            service has to be given one, or `none`, so that no key goes astray.
+        base_url: up to and including `/v1`; default: OPENAI_BASE_URL, else OpenAI.
+        api_key_env: the NAME of the environment variable with the key. Default: OPENAI_API_KEY for
+            OpenAI and OPENAI_BASE_URL, and no key for a service on this machine. Any other service
+            needs a name, or `none`, so that no key is sent to the wrong service.
         api_version: Azure's; the request goes to
             `<base_url>/openai/deployments/<model>/…?api-version=…` with an `api-key` header.
-        size, quality, background, output_format, moderation, response_format: sent as they are,
-        where they are given.
+        size, quality, background, output_format, moderation, response_format: sent unchanged.
         send_seed: whether the service reads a `seed` (OpenAI does not).
         seed_max: seeds are sent modulo seed_max + 1.
         extra: further parameters of the request, a JSON object.
-        image_hosts: hosts whose picture URLs are fetched, joined by commas, beside the service's
-            own and OpenAI's stores.
-        alpha: what happens to transparent pictures: composited on `white` or `black`, or `refuse`.
+        image_hosts: further hosts from which images are fetched, separated by commas.
+        alpha: for transparent images: composite on `white` or `black`, or `refuse`.
         timeout: seconds for one image.
-        price: US dollars per image, an upper bound; without it from the table in prices.toml where
-            the model is there.
+        price: US dollars per image, an upper bound; default: the table in prices.toml.
     """
-    given = locals()
+    options = locals()
     url = (base_url or os.environ.get("OPENAI_BASE_URL", "") or DEFAULT_URL).strip().rstrip("/")
-    base = _base(url)
-    key = _key(api_key_env, base, bool(base_url))
-    for name, value in given.items():
-        if key and isinstance(value, str) and key.value in value:
-            raise EvalkitError(
-                f"The option {name} of {model[:60]!r} holds the key itself.",
-                f"Keys are read from {key.name} only.",
-            )
-    for name, number in (("timeout", timeout), ("seed_max", seed_max)):
-        if number <= 0:
-            raise EvalkitError(f"{name} is {number!r}; expected more than 0.")
-    if price is not None and price < 0:
-        raise EvalkitError(f"price is {price!r}; expected US dollars per image, 0 or more.")
+    key = _key(api_key_env, _base(url), bool(base_url))
+    refuse_keys(options, (key,) if key else ())
+    if seed_max <= 0:
+        raise EvalkitError(f"seed_max is {seed_max!r}; expected more than 0.")
+    check_amounts(timeout, price)
     if model.endswith("-latest"):
         log.warning(
-            "%s is an alias: the service may change what it means; a dated name stays the same",
-            model,
+            "%s is an alias, and the service may change its meaning; prefer a dated name", model
         )
     hosts = check_patterns(
         [item.strip().lower() for item in image_hosts.split(",") if item.strip()], "image_hosts"
     )
-    named = ("size", "quality", "background", "output_format", "moderation", "response_format")
-    parameters = {name: given[name] for name in named if given[name]}
+    sent = ("size", "quality", "background", "output_format", "moderation", "response_format")
+    parameters = {name: options[name] for name in sent if options[name]}
+    further = json_object(extra)
+    for name in further:
+        if name in _RESERVED or name in parameters:
+            raise EvalkitError(
+                f"extra sets {name!r}, which evalkit or another option sets.",
+                "Leave it out of extra.",
+            )
     return OpenAIImages(
         url=url,
-        base=base,
         key=key,
         api_version=api_version,
         model=model,
-        parameters=parameters | _extra(extra, parameters),
+        parameters=parameters | further,
         seed_max=seed_max if send_seed else None,
         hosts=hosts,
         alpha=checked_alpha(alpha),
@@ -135,15 +126,12 @@ def load(
 
 
 class OpenAIImages:
-    """One request, one answer; called from many threads, and holds nothing that changes. See
-    core.Service.
-    """
+    """A core.Service. Many threads call it, so it has no state that changes."""
 
     def __init__(
         self,
         *,
         url: str,
-        base: Target,
         key: Key | None,
         api_version: str,
         model: str,
@@ -154,30 +142,23 @@ class OpenAIImages:
         timeout: float,
         price: float | None,
     ) -> None:
+        origin, path, _ = _base(url)
         self._model, self._parameters, self._seed_max = model, dict(parameters), seed_max
         self._alpha: Alpha = alpha
-        self._source = Source(
-            base.origin, (*hosts, *(() if is_loopback(base.origin.host) else IMAGE_HOSTS))
-        )
+        stores = () if is_loopback(origin.host) else IMAGE_HOSTS
+        self._hosts = AllowedHosts(origin, (*hosts, *stores))
         self._limits = Limits(total=timeout)
         self._keys = (key,) if key else ()
         self._azure = bool(api_version)
-        path = base.path.rstrip("/")
+        path, query = path.rstrip("/"), ""
         if self._azure:
-            path = (
-                path
-                if "/openai/deployments/" in path
-                else f"{path.removesuffix('/openai')}/openai/deployments/{_segment(model)}"
-            )
-        self._target = Target(
-            base.origin,
-            f"{path}/images/generations"
-            + (f"?api-version={_segment(api_version)}" if self._azure else ""),
-        )
-        self._provider = (
-            "openai" if base.origin.host == "api.openai.com" else ""
-        )  # other services have prices of their own
-        listed = price_of(
+            query = f"?api-version={quote(api_version, safe='')}"
+            if "/openai/deployments/" not in path:
+                path = f"{path.removesuffix('/openai')}/openai/deployments/{quote(model, safe='')}"
+        self._target = Target(origin, f"{path}/images/generations{query}")
+        # Other services have their own prices.
+        self._provider = "openai" if origin.host == "api.openai.com" else ""
+        listed = price_per_image(
             self._provider,
             model,
             str(parameters.get("size", "")),
@@ -188,9 +169,12 @@ class OpenAIImages:
             "model": model,
             "api_version": api_version,
             **dict(sorted(self._parameters.items())),
+            "seed": f"mod{seed_max + 1}" if seed_max is not None else "",
+            "alpha": alpha,
         }
-        sent |= {"seed": f"mod{seed_max + 1}" if seed_max is not None else "", "alpha": alpha}
-        named = " ".join(f"{name}={_plain(value)}" for name, value in sent.items() if value != "")
+        named = " ".join(
+            f"{name}={_readable(value)}" for name, value in sent.items() if value != ""
+        )
         self.fingerprint = f"openai-images/{VERSION} {url} {named}"
 
     def __repr__(self) -> str:
@@ -211,7 +195,7 @@ class OpenAIImages:
         try:
             reply = exchange("POST", self._target, headers, json.dumps(body).encode(), self._limits)
         except Failed as failure:
-            return Answer(failure.status, detail=said(failure.detail, self._keys))
+            return Answer(failure.status, detail=redacted(failure.detail, self._keys))
         value = parse_json(reply)
         error = value.get("error") if isinstance(value, dict) else None
         if reply.status >= 300 or (error and not value.get("data")):
@@ -219,9 +203,7 @@ class OpenAIImages:
         return self._image(reply, value)
 
     def _image(self, reply: Reply, value: Any) -> Answer:
-        """A 2xx answer: the service took the request, so whatever is wrong with it now has most
-        likely been paid for.
-        """
+        """The image of a 2xx answer. An error here is most likely charged: it has a cost."""
         cost = self._cost(reply, value)
         data = value.get("data") if isinstance(value, dict) else None
         item = data[0] if isinstance(data, list) and data and isinstance(data[0], dict) else {}
@@ -229,130 +211,81 @@ class OpenAIImages:
             if item.get("b64_json"):
                 image, note = from_base64(item["b64_json"], self._alpha)
             elif item.get("url"):
-                image, note = from_url(item["url"], self._source, self._alpha)
+                image, note = from_url(item["url"], self._hosts, self._alpha)
             else:
-                raise Unusable("malformed", _missing(reply, value))
+                raise Unusable("malformed", _no_image(reply, value))
         except Unusable as failure:
-            return Answer(failure.status, detail=said(failure.detail, self._keys), cost=cost)
+            return Answer(failure.status, detail=redacted(failure.detail, self._keys), cost=cost)
         revised = item.get("revised_prompt")
         notes = [note, f"prompt revised: {revised}" if isinstance(revised, str) and revised else ""]
-        return Answer(
-            "ok",
-            image,
-            cost=cost,
-            note=said("; ".join(item for item in notes if item), self._keys, 1000),
-        )
+        joined = "; ".join(item for item in notes if item)
+        return Answer("ok", image, cost=cost, note=redacted(joined, self._keys, 1000))
 
     def _cost(self, reply: Reply, value: Any) -> float | None:
-        """As a router reports it, else by the tokens that the answer counts, where their price is
-        known, else the price per image.
-        """
+        """The cost that a router reports, else by tokens and their price, else the price."""
         usage = value.get("usage") if isinstance(value, dict) else None
-        reported = (
-            usage.get("cost") if isinstance(usage, dict) else None
-        )  # OpenRouter; LiteLLM says it in a header
+        reported = usage.get("cost") if isinstance(usage, dict) else None  # OpenRouter
+        if reported is None:
+            reported = reply.headers.get("x-litellm-response-cost", "")
         with contextlib.suppress(TypeError, ValueError):
-            number = float(
-                reported
-                if reported is not None
-                else reply.headers.get("x-litellm-response-cost", "")
-            )
+            number = float(reported)
             if math.isfinite(number) and number >= 0:
                 return number
-        counted = cost_of(self._provider, self._model, usage)
+        counted = cost_by_tokens(self._provider, self._model, usage)
         return counted if counted is not None else self.price
 
 
 def _base(url: str) -> Target:
-    """The parts of a base URL. Raises EvalkitError; a URL that might hold a password is not
-    repeated.
-    """
-    example = "For example `--set openai:MODEL.base_url=http://127.0.0.1:8000/v1`."
+    """The parts of a base URL. An error does not repeat a URL that may contain a password."""
     try:
         base = parse(url)
     except Forbidden as error:
         raise EvalkitError(
-            f"base_url is not usable: {error}; expected https://host/v1.", example
+            f"base_url is not usable: {error}; expected https://host/v1.", _BASE_URL_EXAMPLE
         ) from None
     if "?" in base.path or "#" in url:
         raise EvalkitError(
             f"base_url {url.partition('?')[0]} has a query; expected none.",
-            "Azure's version is the option api_version.",
+            "Give Azure's version with the option api_version.",
         )
     if base.path.rstrip("/").endswith("/images/generations"):
         raise EvalkitError(
-            f"base_url {url} names the endpoint itself; expected the part before /images/generations.",
-            example,
+            f"base_url {url} is the endpoint; expected the part before /images/generations.",
+            _BASE_URL_EXAMPLE,
         )
     return base
 
 
 def _key(name: str, base: Target, given: bool) -> Key | None:
-    """The key for this service, or None where it needs none. A key never goes over plain http to
-    another machine.
-    """
+    """The key for a service, or None. A key is never sent unencrypted to another machine."""
     host, local = base.origin.host, is_loopback(base.origin.host)
     if name == "none" or (not name and local):
-        key = None
-    elif name:
-        key = read_key(name, host)
-    elif given and not (host == "api.openai.com" or host.endswith(".openai.com")):
-        hint = "Name the variable that holds it: `--set MODEL.api_key_env=NAME`, or `none` where none is needed."
+        return None
+    if not name and given and not (host == "api.openai.com" or host.endswith(".openai.com")):
         raise EvalkitError(
-            f"The service {host} is not OpenAI, and which key it gets is not said.", hint
+            f"The service {host} is not OpenAI; expected the option api_key_env.",
+            "Name the variable with its key: `--set MODEL.api_key_env=NAME`, "
+            "or `none` where it needs no key.",
         )
-    else:
-        key = read_key("OPENAI_API_KEY", host)
-    if base.origin.scheme == "http" and not local and key:
+    key = read_key(name or "OPENAI_API_KEY", host)
+    if base.origin.scheme == "http" and not local:
         raise EvalkitError(
-            f"base_url is http, and {key.name} would go to {host} unencrypted; expected https.",
+            f"base_url is http, which would send {key.name} to {host} unencrypted; expected https.",
             "Or set api_key_env=none.",
         )
     return key
 
 
-def _extra(text: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    if not text:
-        return {}
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise EvalkitError(
-            f"extra is not JSON: {error}.", """For example `--set 'MODEL.extra={"steps": 20}'`."""
-        ) from None
-    if not isinstance(value, dict):
-        raise EvalkitError(
-            f"extra is a {type(value).__name__}; expected a JSON object.",
-            """For example `{"steps": 20}`.""",
-        )
-    for name in value:
-        if name in _RESERVED or name in parameters:
-            raise EvalkitError(
-                f"extra sets {name!r}, which evalkit sets itself or another option gives.",
-                "Leave it out.",
-            )
-    return value
+def _readable(value: Any) -> str:
+    if isinstance(value, str) and not re.search(r"\s", value):
+        return value
+    return json.dumps(value, sort_keys=True)
 
 
-def _segment(text: str) -> str:
-    """One segment of a path or one value of a query."""
-    return quote(text, safe="")
-
-
-def _plain(value: Any) -> str:
-    return (
-        value
-        if isinstance(value, str) and not re.search(r"\s", value)
-        else json.dumps(value, sort_keys=True)
-    )
-
-
-def _missing(reply: Reply, value: Any) -> str:
-    kind = reply.headers.get("content-type", "no content type").partition(";")[0][:60]
-    if value is None:
-        return (
-            f"the answer is {kind} and no JSON object; expected application/json"
-            if "json" not in kind
-            else "the answer is not valid JSON"
-        )
-    return "the answer holds no image; expected data[0].b64_json or data[0].url"
+def _no_image(reply: Reply, value: Any) -> str:
+    found = reply.headers.get("content-type", "no content type").partition(";")[0][:60]
+    if value is not None:
+        return "the answer has no image; expected data[0].b64_json or data[0].url"
+    if "json" in found:
+        return "the answer is not valid JSON"
+    return f"the answer is {found}; expected application/json"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from evalkit.generators.pictures import fixed_size
+from evalkit.generators.image_batches import fixed_size
 from evalkit.judge.verdicts import CURVE_COLUMNS, curve_metrics
 from evalkit.models.dalle import GUIDANCE, Dalle
 from evalkit.models.image_tokenizer import ImageTokenizer

@@ -1,3 +1,5 @@
+"""The bundled generators dalle and gan: images, options and weights."""
+
 import numpy as np
 import pytest
 import torch
@@ -20,22 +22,22 @@ def generator(request: pytest.FixtureRequest) -> Generator:
     return request.param.load(device="cpu")
 
 
-def _pixels(pictures: list[object]) -> list[np.ndarray]:
-    assert all(isinstance(picture, Image.Image) and picture.mode == "RGB" for picture in pictures)
-    return [np.asarray(picture) for picture in pictures]
+def _pixels(images: list[object]) -> list[np.ndarray]:
+    assert all(isinstance(image, Image.Image) and image.mode == "RGB" for image in images)
+    return [np.asarray(image) for image in images]
 
 
-def test_a_picture_depends_on_its_own_prompt_and_seed_only(generator: Generator) -> None:
+def test_an_image_depends_on_its_own_prompt_and_seed_only(generator: Generator) -> None:
     many = _pixels(generator(PROMPTS * 8, list(range(40))))  # more than one batch
     alone = [_pixels(generator([(PROMPTS * 8)[place]], [place]))[0] for place in (0, 7, 33, 39)]
-    for place, picture in zip((0, 7, 33, 39), alone, strict=True):
-        assert np.array_equal(many[place], picture)
+    for place, image in zip((0, 7, 33, 39), alone, strict=True):
+        assert np.array_equal(many[place], image)
     backwards = _pixels(generator((PROMPTS * 8)[::-1], list(range(40))[::-1]))[::-1]
     assert all(np.array_equal(a, b) for a, b in zip(many, backwards, strict=True))
 
 
-def test_every_batch_has_one_size_and_its_filling_is_dropped() -> None:
-    from evalkit.generators.pictures import FixedBatches
+def test_every_batch_has_the_same_size_and_its_padding_is_dropped() -> None:
+    from evalkit.generators.image_batches import FixedBatches
     from evalkit.models.text import SubwordTokenizer
 
     asked: list[tuple[list[list[str]], list[int]]] = []
@@ -44,12 +46,12 @@ def test_every_batch_has_one_size_and_its_filling_is_dropped() -> None:
         asked.append((texts, seeds))
         return torch.tensor(seeds)[:, None, None, None].expand(-1, 3, 2, 2) / 127.5 - 1
 
-    pictures = _pixels(
+    images = _pixels(
         FixedBatches(draw, SubwordTokenizer(["dog"], 4), "none", 3)(
             ["dog"] * 7, list(range(10, 17))
         )
     )
-    assert [int(picture[0, 0, 0]) for picture in pictures] == list(range(10, 17))
+    assert [int(image[0, 0, 0]) for image in images] == list(range(10, 17))
     assert [len(texts) for texts, _ in asked] == [3, 3, 3]
     assert asked[-1] == ([["dog"], [], []], [16, 0, 0])
 
@@ -62,7 +64,7 @@ def test_seeds_and_prompts_matter(generator: Generator) -> None:
     assert not np.array_equal(first, other_prompt)
 
 
-def test_a_prompt_past_the_context_is_drawn_and_noted(generator: Generator) -> None:
+def test_a_prompt_longer_than_the_context_is_noted(generator: Generator) -> None:
     short, long = generator(["a dog", "a dog " * 20], [1, 1])
     assert isinstance(short, Image.Image)
     assert isinstance(long, Image.Image)
@@ -70,10 +72,8 @@ def test_a_prompt_past_the_context_is_drawn_and_noted(generator: Generator) -> N
     assert long.info["note"] == "only the first 24 of the prompt's 40 text tokens were read"
 
 
-def test_few_words_are_enough(generator: Generator) -> None:
-    """Prompts that leave open what captions of the world always say, and one with a word that no
-    generator knows.
-    """
+def test_short_prompts_are_enough(generator: Generator) -> None:
+    """Underspecified prompts, and one with a word that is not in the training data."""
     from evalkit.judge.judge import generate_images
     from evalkit.judge.verdicts import detected_nouns
     from evalkit.models.load import BUNDLED, load_classifier
@@ -102,30 +102,30 @@ def test_options_out_of_range(load, options: dict[str, float]) -> None:
         load(**options)
 
 
-def test_a_folder_without_weights_is_one_sentence(tmp_path) -> None:
+def test_a_folder_without_weights_is_an_error(tmp_path) -> None:
     with pytest.raises(EvalkitError, match="There are no dalle weights at"):
         dalle.load(weights=str(tmp_path))
 
 
-def test_truncation_zero_leaves_nothing_to_the_seed() -> None:
+def test_with_truncation_zero_the_seed_has_no_effect() -> None:
     first, second = _pixels(gan.load(truncation=0.0, device="cpu")(["a cat", "a cat"], [1, 2]))
     assert np.array_equal(first, second)
 
 
-def test_the_best_of_several_is_nearer_to_the_prompt_by_mini_clip() -> None:
+def test_best_of_increases_the_similarity_to_the_prompt_by_mini_clip() -> None:
     from evalkit.encoders.mini import load_clip_encoder
 
     prompts = [prompt for prompt in PROMPTS[:2] for _ in range(16)]
     seeds = list(range(32))
     encoder = load_clip_encoder(device="cpu")
 
-    def nearness(pictures: list[object]) -> torch.Tensor:
-        stacked = torch.stack([encoder.prepare(picture) for picture in pictures])
+    def similarity(images: list[object]) -> torch.Tensor:
+        stacked = torch.stack([encoder.prepare(image) for image in images])
         return (encoder(stacked)["pool"] * encoder.text(prompts)).sum(1)
 
     one, four = (dalle.load(device="cpu", best_of=count)(prompts, seeds) for count in (1, 4))
-    assert (nearness(four) >= nearness(one) - 1e-3).all()
-    assert nearness(four).mean() > nearness(one).mean() + 0.003
+    assert (similarity(four) >= similarity(one) - 1e-3).all()
+    assert similarity(four).mean() > similarity(one).mean() + 0.003
 
 
 def test_a_dalle_and_a_tokenizer_of_different_trainings_are_refused(tmp_path) -> None:
@@ -159,10 +159,8 @@ def test_weights_are_a_folder_or_a_file_in_it(tmp_path) -> None:
     assert np.array_equal(drawn[0], drawn[2])
 
 
-def test_a_dalle_knows_its_tokenizer(tmp_path) -> None:
-    """It needs none in its folder where it was trained on the bundled one, and no other of as many
-    codes will do.
-    """
+def test_dalle_weights_are_bound_to_their_tokenizer(tmp_path) -> None:
+    """A dalle trained with the bundled tokenizer needs no file; another tokenizer is refused."""
     from evalkit.models.image_tokenizer import ImageTokenizer
     from evalkit.models.load import BUNDLED, codes_fingerprint, load_dalle, load_image_tokenizer
     from evalkit.training.runtime.checkpoints import save_weights

@@ -1,7 +1,6 @@
-"""The generator `diffusers` against the real library, with a tiny Stable Diffusion of random
-weights.
-"""
+"""The generator `diffusers` with the real library and a tiny Stable Diffusion of random weights."""
 
+import importlib.util
 import json
 import pickle
 import shutil
@@ -21,6 +20,7 @@ from evalkit.generate.generate import generate
 from evalkit.generators import diffusers as ours
 from evalkit.generators import pipeline_files
 from evalkit.generators.pipeline_files import quiet
+from evalkit.generators.pipeline_setup import dtype_of
 from evalkit.score import records as record_rows
 
 PROMPTS = ["a red cat", "two dogs on the beach", "sky", "a blue house in the snow", "x"]
@@ -48,23 +48,40 @@ def tokenizer(folder: Path) -> Any:
 
 
 def parts(folder: Path) -> dict[str, Any]:
-    """The parts of a Stable Diffusion that draws 16 x 16 pictures."""
+    """The parts of a Stable Diffusion that draws 16 x 16 images."""
     from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
     torch.manual_seed(0)
     text = CLIPTextConfig(
-        vocab_size=54, hidden_size=32, intermediate_size=37, num_attention_heads=4, num_hidden_layers=2, projection_dim=32,
-        max_position_embeddings=CONTEXT, bos_token_id=52, eos_token_id=53, pad_token_id=53,
-    )  # fmt: skip
+        vocab_size=54,
+        hidden_size=32,
+        intermediate_size=37,
+        num_attention_heads=4,
+        num_hidden_layers=2,
+        projection_dim=32,
+        max_position_embeddings=CONTEXT,
+        bos_token_id=52,
+        eos_token_id=53,
+        pad_token_id=53,
+    )
     unet = UNet2DConditionModel(
-        sample_size=8, layers_per_block=1, block_out_channels=(16, 32), norm_num_groups=8, cross_attention_dim=32, attention_head_dim=8,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-    )  # fmt: skip
+        sample_size=8,
+        layers_per_block=1,
+        block_out_channels=(16, 32),
+        norm_num_groups=8,
+        cross_attention_dim=32,
+        attention_head_dim=8,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+    )
     vae = AutoencoderKL(
-        block_out_channels=(8, 16), norm_num_groups=8, sample_size=16,
-        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
-    )  # fmt: skip
+        block_out_channels=(8, 16),
+        norm_num_groups=8,
+        sample_size=16,
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+    )
     scheduler = DDIMScheduler(clip_sample=False, set_alpha_to_one=False, steps_offset=1)
     return {
         "vae": vae,
@@ -76,7 +93,7 @@ def parts(folder: Path) -> dict[str, Any]:
 
 
 def strict_checker() -> Any:
-    """The library's safety checker with thresholds under which every picture is unsafe."""
+    """The library's safety checker with thresholds under which every image is unsafe."""
     from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
     from transformers import CLIPConfig
 
@@ -119,7 +136,7 @@ def pixels(results: list[Image.Image | Refusal]) -> list[np.ndarray]:
     return [np.asarray(result).astype(int) for result in results]
 
 
-def test_pictures_are_those_of_the_library(folder: Path, alone: ours.Pipeline) -> None:
+def test_images_equal_those_of_the_library(folder: Path, alone: ours.Pipeline) -> None:
     with quiet():
         from diffusers import AutoPipelineForText2Image
 
@@ -132,15 +149,15 @@ def test_pictures_are_those_of_the_library(folder: Path, alone: ours.Pipeline) -
         ]
     found = pixels(alone(PROMPTS, range(5)))
     assert all(
-        np.array_equal(picture, np.asarray(other))
-        for picture, other in zip(found, expected, strict=True)
+        np.array_equal(image, np.asarray(other))
+        for image, other in zip(found, expected, strict=True)
     )
     assert found[0].shape == (16, 16, 3)
     assert not np.array_equal(*pixels(alone(["sky", "sky"], [1, 2])))
     assert not np.array_equal(*pixels(alone(["sky", "a red cat"], [1, 1])))
 
 
-def test_a_picture_depends_on_its_own_prompt_and_seed_only(
+def test_an_image_depends_on_its_own_prompt_and_seed_only(
     folder: Path, alone: ours.Pipeline
 ) -> None:
     three = ours.load(model=str(folder), device="cpu", steps=3, batch=3)
@@ -149,12 +166,12 @@ def test_a_picture_depends_on_its_own_prompt_and_seed_only(
         assert np.array_equal(pixels(three([PROMPTS[place]], [place]))[0], many[place])
         assert (
             np.abs(pixels(alone([PROMPTS[place]], [place]))[0] - many[place]).max() <= 1
-        )  # the rounding of floats
+        )  # floating-point rounding
     backwards = pixels(three(PROMPTS[::-1], list(range(5))[::-1]))[::-1]
     assert all(np.array_equal(one, other) for one, other in zip(many, backwards, strict=True))
 
 
-def test_a_stochastic_scheduler_uses_the_seed_of_the_picture(folder: Path, tmp_path: Path) -> None:
+def test_a_stochastic_scheduler_uses_the_seed_of_the_image(folder: Path, tmp_path: Path) -> None:
     with quiet():
         from diffusers import EulerAncestralDiscreteScheduler, StableDiffusionPipeline
 
@@ -179,12 +196,10 @@ def test_options_reach_the_pipeline(folder: Path, alone: ours.Pipeline) -> None:
     assert wide.size == (24, 8)
 
 
-def test_compiling_changes_nothing_but_the_speed(folder: Path, alone: ours.Pipeline) -> None:
+def test_compiling_does_not_change_the_images(folder: Path, alone: ours.Pipeline) -> None:
     compiled = ours.load(model=str(folder), device="cpu", steps=3, compile=True)
     assert compiled.pipeline.unet._compiled_call_impl is not None
-    with torch.compiler.set_stance(
-        "force_eager"
-    ):  # a compiler, and minutes, are more than a test may ask for
+    with torch.compiler.set_stance("force_eager"):  # compiling needs a compiler and takes minutes
         assert np.array_equal(pixels(compiled(["sky"], [1]))[0], pixels(alone(["sky"], [1]))[0])
 
 
@@ -196,7 +211,7 @@ def test_a_long_prompt_is_noted(alone: ours.Pipeline) -> None:
     assert long.info["note"] == "only the first 16 of the prompt's 21 tokens were read"
 
 
-def test_a_blacked_out_picture_is_a_refusal(folder: Path, tmp_path: Path) -> None:
+def test_a_blanked_image_is_a_refusal(folder: Path, tmp_path: Path) -> None:
     with quiet():
         from diffusers import StableDiffusionPipeline
         from transformers import CLIPImageProcessor
@@ -209,11 +224,11 @@ def test_a_blacked_out_picture_is_a_refusal(folder: Path, tmp_path: Path) -> Non
     generator = ours.load(model=str(tmp_path / "strict"), device="cpu", steps=1)
     assert (
         generator(["sky", "sea"], [1, 2])
-        == [Refusal("refused_output", "the pipeline's safety checker blacked it out")] * 2
+        == [Refusal("refused_output", "the pipeline's safety checker blanked the image")] * 2
     )
 
 
-def test_a_picture_of_nan_is_no_black_picture(folder: Path) -> None:
+def test_an_image_of_nan_is_a_refusal(folder: Path) -> None:
     generator = ours.load(model=str(folder), device="cpu", steps=1)
     generator.pipeline.unet.conv_out.bias.data.fill_(float("nan"))
     [refusal] = generator(["sky"], [1])
@@ -243,7 +258,7 @@ def test_peak_memory_is_that_of_the_process(alone: ours.Pipeline) -> None:
     assert 100e6 < alone.peak_memory() < 100e9
 
 
-def test_nothing_is_said_and_the_library_is_left_as_it_was(
+def test_the_library_is_silent_and_its_settings_are_restored(
     folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     from diffusers.utils import logging as library
@@ -291,7 +306,7 @@ def bad(folder: Path, message: str, hint: str = "", **options: Any) -> None:
         ({"dtype": "float"}, "dtype is 'float'; expected auto, fp32, bf16 or fp16"),
         ({"steps": 0}, "steps is 0; expected at least 1"),
         ({"batch": 0}, "batch is 0"),
-        ({"offload": True}, "here the device is cpu"),
+        ({"offload": True}, "the device is cpu"),
         ({"variant": "fp16"}, "fp16"),
     ],
 )
@@ -299,13 +314,13 @@ def test_bad_options(folder: Path, options: dict[str, object], message: str) -> 
     bad(folder, message, **options)
 
 
-def test_sizes_that_the_pipeline_cannot_make(folder: Path) -> None:
-    bad(folder, "given together", height=16)  # the library would silently take its own size
-    with pytest.raises(EvalkitError, match=r"divisible by|x 15 were asked for"):
+def test_sizes_that_the_pipeline_does_not_support(folder: Path) -> None:
+    bad(folder, "expected both or none", height=16)  # the library would silently take its own size
+    with pytest.raises(EvalkitError, match=r"divisible by|expected 16 x 15"):
         ours.load(model=str(folder), device="cpu", height=15, width=16, steps=1)(["sky"], [1])
 
 
-def test_places_without_a_pipeline(
+def test_folders_and_names_without_a_pipeline(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import huggingface_hub
@@ -314,11 +329,11 @@ def test_places_without_a_pipeline(
     bad(tmp_path / "nowhere", "There is no folder", "hub name")
     bad(
         Path("nobody/no-such-model"),
-        "'nobody/no-such-model' cannot be had: it is in no cache",
-        "spelling",
+        "'nobody/no-such-model' cannot be loaded: it is not in the cache",
+        "hub name",
     )
     bad(folder / "model_index.json", "is a file; expected a folder", "from_single_file")
-    bad(tmp_path, "holds no model_index.json")
+    bad(tmp_path, "has no model_index.json")
     (tmp_path / "model_index.json").write_text("{")
     bad(tmp_path, "is not JSON")
 
@@ -326,12 +341,12 @@ def test_places_without_a_pipeline(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("NoSuchPipeline", "does not know"),
-        ("DDPMPipeline", "makes no image from a text"),
-        ("AudioLDMPipeline", "makes no image from a text"),
-        ("TextToVideoSDPipeline", "makes no image from a text"),
-        ("StableDiffusionUpscalePipeline", "makes no image from a text alone"),
-        (["my_pipeline", "MyPipeline"], "not run"),
+        ("NoSuchPipeline", "does not have"),
+        ("DDPMPipeline", "does not make images from text"),
+        ("AudioLDMPipeline", "does not make images from text"),
+        ("TextToVideoSDPipeline", "does not make images from text"),
+        ("StableDiffusionUpscalePipeline", "does not make images from text alone"),
+        (["my_pipeline", "MyPipeline"], "not supported"),
     ],
 )
 def test_pipelines_without_text_to_image(
@@ -343,7 +358,7 @@ def test_pipelines_without_text_to_image(
     assert message in str(error.value)
 
 
-def test_image_to_image_weights_draw_from_text_too(
+def test_image_to_image_weights_also_make_images_from_text(
     folder: Path, alone: ours.Pipeline, tmp_path: Path
 ) -> None:
     shutil.copytree(folder, tmp_path / "copy")
@@ -364,7 +379,7 @@ class Evil:
 
 
 @pytest.mark.parametrize("part", ["unet/diffusion_pytorch_model", "text_encoder/model"])
-def test_pickled_weights_are_refused_and_never_read(
+def test_pickled_weights_are_refused_and_never_loaded(
     folder: Path, part: str, tmp_path: Path
 ) -> None:
     shutil.copytree(folder, tmp_path / "copy")
@@ -373,13 +388,15 @@ def test_pickled_weights_are_refused_and_never_read(
         "pytorch_model.bin" if "text" in part else "diffusion_pytorch_model.bin"
     )
     pickled.write_bytes(pickle.dumps(Evil(tmp_path / "marker")))
-    ours.load(model=str(tmp_path / "copy"), device="cpu")  # safetensors beside it: those are read
+    ours.load(
+        model=str(tmp_path / "copy"), device="cpu"
+    )  # with safetensors beside the pickle, those are loaded
     weights.unlink()
-    bad(tmp_path / "copy", "holds pickled weights only", "save_pretrained")
+    bad(tmp_path / "copy", "has pickled weights only", "save_pretrained")
     assert not (tmp_path / "marker").exists()
 
 
-def test_damaged_weights_are_one_sentence(folder: Path, tmp_path: Path) -> None:
+def test_damaged_weights_are_reported_in_one_sentence(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "copy")
     (tmp_path / "copy/unet/diffusion_pytorch_model.safetensors").write_bytes(b"\0" * 100)
     bad(tmp_path / "copy", "The diffusers pipeline failed")
@@ -396,22 +413,24 @@ def test_code_in_a_folder_is_never_run(folder: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "marker").exists()
 
 
-def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_library_the_error_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(sys.modules, "diffusers", None)
     monkeypatch.setattr(
-        ours.importlib.util, "find_spec", lambda name: None if name == "diffusers" else name
+        importlib.util, "find_spec", lambda name: None if name == "diffusers" else name
     )
     bad(Path("x"), "needs diffusers", "evalkit[diffusers]")
 
 
 def test_dtypes_of_families(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
-    assert ours._dtype("auto", "cpu", True) == torch.float32
-    assert ours._dtype("auto", "cuda", True) == torch.float16
-    assert ours._dtype("auto", "cuda:1", False) == torch.bfloat16
-    assert ours._dtype("fp16", "cpu", False) == torch.float16
+    assert dtype_of("auto", "cpu", True) == torch.float32
+    assert dtype_of("auto", "cuda", True) == torch.float16
+    assert dtype_of("auto", "cuda:1", False) == torch.bfloat16
+    assert dtype_of("fp16", "cpu", False) == torch.float16
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
-    assert ours._dtype("auto", "cuda", False) == torch.float32
+    assert dtype_of("auto", "cuda", False) == torch.float32
 
 
 def test_every_text_to_image_pipeline_takes_a_list_of_generators() -> None:
@@ -431,5 +450,5 @@ def test_every_text_to_image_pipeline_takes_a_list_of_generators() -> None:
     ] == []
 
 
-def test_the_file_names_of_pickles_are_those_of_the_library() -> None:
-    assert {".bin", ".pt", ".ckpt"} <= set(pipeline_files._PICKLED)
+def test_the_suffixes_of_pickles_are_those_of_the_library() -> None:
+    assert {".bin", ".pt", ".ckpt"} <= set(pipeline_files.PICKLED)

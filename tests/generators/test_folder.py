@@ -1,4 +1,4 @@
-"""A folder of ready images as a model: who gets which picture."""
+"""A folder of existing images as a model: which image each prompt gets."""
 
 import json
 import logging
@@ -26,24 +26,24 @@ def requests(*texts: str, per_prompt: int = 1, ids: list[str] | None = None) -> 
 
 
 def fill(path: Path, *names: str) -> dict[str, bytes]:
-    """Each file another picture; name -> pixels."""
+    """Write a different image to each file; name -> pixels."""
     path.mkdir(exist_ok=True)
-    pictures = {name: picture(at, name) for at, name in enumerate(names)}
-    for name, image in pictures.items():
+    images = {name: picture(at, name) for at, name in enumerate(names)}
+    for name, image in images.items():
         (path / name).write_bytes(encode_png(image))
-    return {name: image.tobytes() for name, image in pictures.items()}
+    return {name: image.tobytes() for name, image in images.items()}
 
 
 def matched(path: Path, wanted: list[Request], **options: str) -> list[str | None]:
     """The file that each request got, by its pixels; None for a refusal."""
-    pixels = {picture_bytes(file): file.name for file in path.iterdir() if file.suffix == ".png"}
+    pixels = {pixels_of(file): file.name for file in path.iterdir() if file.suffix == ".png"}
     results = folder.load(folder=str(path), requests=wanted, **options)(
         [r.prompt.text for r in wanted], [r.seed for r in wanted]
     )
     return [None if isinstance(result, Refusal) else pixels[result.tobytes()] for result in results]
 
 
-def picture_bytes(file: Path) -> bytes:
+def pixels_of(file: Path) -> bytes:
     from evalkit.images import read_image
 
     return read_image(file, "white").tobytes()
@@ -74,7 +74,7 @@ def picture_bytes(file: Path) -> bytes:
         ),
     ],
 )
-def test_ways_to_match(
+def test_matching_rules(
     files: list[str],
     expected: list[str | None],
     way: str,
@@ -88,7 +88,7 @@ def test_ways_to_match(
     assert f"matched {len(files)} of 3" in caplog.text
 
 
-def test_own_ids_win_over_positions(tmp_path: Path) -> None:
+def test_prompt_ids_win_over_positions(tmp_path: Path) -> None:
     fill(tmp_path / "pics", "1.png", "2.png", "3.png", "000000000139.png")
     assert matched(tmp_path / "pics", requests("a", "b", "c", ids=["3", "2", "1"])) == [
         "3.png",
@@ -102,7 +102,7 @@ def test_own_ids_win_over_positions(tmp_path: Path) -> None:
     ]
 
 
-def test_samples_and_duplicates_get_their_own_pictures(tmp_path: Path) -> None:
+def test_samples_and_repeated_prompts_get_their_own_images(tmp_path: Path) -> None:
     names = [f"{at:05d}-{sample}.png" for at in range(3) for sample in range(2)]
     fill(tmp_path / "pics", *names)
     assert matched(tmp_path / "pics", requests("a", "a", "a", per_prompt=2)) == names
@@ -139,7 +139,7 @@ def test_a_list_in_the_folder_wins(tmp_path: Path) -> None:
         '{"file": "00000.png", "text": 1}',
     ],
 )
-def test_a_bad_list_is_one_sentence(line: str, tmp_path: Path) -> None:
+def test_a_mistake_in_the_list_names_its_line(line: str, tmp_path: Path) -> None:
     fill(tmp_path / "pics", "00000.png")
     fill(tmp_path, "secret.png")
     (tmp_path / "pics/prompts.jsonl").write_text(line)
@@ -147,7 +147,7 @@ def test_a_bad_list_is_one_sentence(line: str, tmp_path: Path) -> None:
         matched(tmp_path / "pics", requests("a"))
 
 
-def test_the_run_keeps_the_list_of_what_is_unmatched(tmp_path: Path) -> None:
+def test_the_run_keeps_the_list_of_unmatched_files(tmp_path: Path) -> None:
     fill(tmp_path / "pics", "00000.png", "logo.png")
     config = {
         "models": (str(tmp_path / "pics"),),
@@ -165,7 +165,7 @@ def test_the_run_keeps_the_list_of_what_is_unmatched(tmp_path: Path) -> None:
     assert [record.memory for record in run.records("pics")] == [0, 0]
 
 
-def test_an_image_twice_in_the_list_is_an_error(tmp_path: Path) -> None:
+def test_an_image_that_is_listed_twice_is_an_error(tmp_path: Path) -> None:
     fill(tmp_path / "pics", "0.png", "1.png")
     rows = [
         {"file": "0.png", "prompt": "a"},
@@ -177,7 +177,7 @@ def test_an_image_twice_in_the_list_is_an_error(tmp_path: Path) -> None:
         matched(tmp_path / "pics", requests("a", "b", "c"))
 
 
-def test_missing_pictures_are_refusals_and_extra_ones_are_named(
+def test_missing_images_are_refusals_and_unmatched_files_are_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     fill(tmp_path / "pics", "00000.png", "00007.png", "logo.png")
@@ -185,14 +185,11 @@ def test_missing_pictures_are_refusals_and_extra_ones_are_named(
     results = folder.load(folder=str(tmp_path / "pics"), requests=wanted)(["b"], [wanted[1].seed])
     assert results == [Refusal("bad_request", "no image in the folder for this prompt")]
     extra, missing = warnings_of(caplog)
-    assert (
-        extra
-        == "pics: 2 images belong to no requested prompt and are left out: 00007.png, logo.png"
-    )
-    assert missing == "pics: 1 requested images are not there: 00001-0 b"
+    assert extra == "pics: 2 unmatched files (no matching prompt): 00007.png, logo.png"
+    assert missing == "pics: 1 requested images are missing: 00001-0 b"
 
 
-def test_everything_unmatched_is_listed_and_ten_are_named(
+def test_all_unmatched_files_are_listed_and_ten_are_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     fill(tmp_path / "pics", "00000.png", *(f"x{at:02d}.png" for at in range(12)))
@@ -210,15 +207,11 @@ def test_everything_unmatched_is_listed_and_ten_are_named(
     )
 
 
-def test_a_picture_that_is_there_twice_is_named(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_duplicate_images_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     fill(tmp_path / "pics", "00000.png", "00001.png", "00002.png")
     (tmp_path / "pics/00002.png").write_bytes((tmp_path / "pics/00000.png").read_bytes())
     folder.load(folder=str(tmp_path / "pics"), requests=requests("a", "b", "c"))
-    assert warnings_of(caplog) == [
-        "pics: 1 pictures are there more than once: 00000.png = 00002.png"
-    ]
+    assert warnings_of(caplog) == ["pics: 1 duplicate images: 00000.png = 00002.png"]
 
 
 def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -226,7 +219,7 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 UUIDS = [f"{at:08x}-1a2b-4c3d-8e9f-0123456789ab" for at in range(20)]
-DOWNLOADS = {  # what services call their downloads, and the prompt that each was made from
+DOWNLOADS = {  # names of downloads by several services, and the index of the prompt
     f"ann_b_a_red_circle_on_the_grass_{UUIDS[0]}": 0,
     f"ann_b_a_red_circle_on_the_grass_{UUIDS[1]}_0": 0,
     f"ann_b_a_red_circle_on_the_grass_{UUIDS[1]}_3": 0,
@@ -247,7 +240,7 @@ DOWNLOADS = {  # what services call their downloads, and the prompt that each wa
 }
 
 
-def test_names_of_downloads_hold_the_prompt() -> None:
+def test_names_of_downloads_contain_the_prompt() -> None:
     prompts = [
         "a red circle on the grass",
         "A cat's hat, in 1990",
@@ -296,9 +289,9 @@ def test_a_folder_of_downloads(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     ),
     user=st.sampled_from(
         ["ann", "ann_x", "x1"]
-    ),  # no word of a prompt: "ann_b_a" may be ann's "b a" or ann b's "a", and is then left out
+    ),  # not a word of a prompt: "ann_b_a" is ambiguous, and is then left out
 )
-def test_every_prompt_is_found_again_in_its_download(texts: list[str], user: str) -> None:
+def test_every_prompt_is_found_in_the_name_of_its_download(texts: list[str], user: str) -> None:
     names = {
         f"{user}_{slug(text).replace('-', '_')}_{UUIDS[at]}": slug(text)
         for at, text in enumerate(texts)
@@ -312,17 +305,17 @@ def test_every_prompt_is_found_again_in_its_download(texts: list[str], user: str
     assert all(found[name] == names[name] for name in found)
 
 
-def test_nothing_matched_and_nothing_there(tmp_path: Path) -> None:
+def test_a_folder_without_matches_and_a_folder_without_images(tmp_path: Path) -> None:
     fill(tmp_path / "pics", "x.png", "y.png")
     with pytest.raises(EvalkitError, match="None of the 2 images"):
         matched(tmp_path / "pics", requests("a", "b", "c"))
     (tmp_path / "empty/images/noise").mkdir(parents=True)
-    with pytest.raises(EvalkitError, match="holds no images") as error:
+    with pytest.raises(EvalkitError, match="contains no images") as error:
         matched(tmp_path / "empty", requests("a"))
     assert "images/<model>" in error.value.hint
 
 
-def test_all_bad_pictures_are_named_before_anything_is_made(tmp_path: Path) -> None:
+def test_all_invalid_images_are_reported_before_anything_is_written(tmp_path: Path) -> None:
     fill(tmp_path / "pics", "0.png", "1.png", "2.png", "3.png")
     for name in ("1.png", "3.png"):
         (tmp_path / "pics" / name).write_bytes((tmp_path / "pics" / name).read_bytes()[:50])
@@ -337,7 +330,7 @@ def test_all_bad_pictures_are_named_before_anything_is_made(tmp_path: Path) -> N
     assert not (tmp_path / "run").exists()
 
 
-def test_transparency_needs_a_word_and_is_recorded(tmp_path: Path) -> None:
+def test_transparency_needs_an_option_and_is_recorded(tmp_path: Path) -> None:
     (tmp_path / "pics").mkdir()
     image = picture(0, "")
     image.putalpha(100)
@@ -355,7 +348,7 @@ def test_transparency_needs_a_word_and_is_recorded(tmp_path: Path) -> None:
         )
 
 
-def test_a_finished_run_is_a_model_by_its_prompts(tmp_path: Path) -> None:
+def test_a_model_of_a_finished_run_is_matched_by_its_prompts(tmp_path: Path) -> None:
     first = generate(
         Config(
             models=("models_for_tests:refuses",),
@@ -369,11 +362,11 @@ def test_a_finished_run_is_a_model_by_its_prompts(tmp_path: Path) -> None:
         [r.prompt.text for r in wanted], [r.seed for r in wanted]
     )
     assert [result if isinstance(result, Refusal) else result.tobytes() for result in results] == [
-        picture_bytes(images / "00002-0.png"),
-        picture_bytes(images / "00001-0.png"),
+        pixels_of(images / "00002-0.png"),
+        pixels_of(images / "00001-0.png"),
         Refusal("refused_input", "policy"),
         Refusal("bad_request", "no image in the folder for this prompt"),
-        picture_bytes(images / "00003-0.png"),
+        pixels_of(images / "00003-0.png"),
     ]
 
 
@@ -383,7 +376,7 @@ def test_a_finished_run_is_a_model_by_its_prompts(tmp_path: Path) -> None:
     texts=st.lists(st.text(min_size=1, max_size=20), min_size=1, max_size=4),
     per_prompt=st.integers(1, 2),
 )
-def test_no_picture_is_given_twice(names: list[str], texts: list[str], per_prompt: int) -> None:
+def test_no_image_is_assigned_twice(names: list[str], texts: list[str], per_prompt: int) -> None:
     wanted = requests(*texts, per_prompt=per_prompt)
     found, way = folder.match(Path("nowhere"), [Path(name + ".png") for name in names], wanted)
     assert len(set(found.values())) == len(found)

@@ -1,6 +1,4 @@
-"""Templates: how they are read and what mistakes cost, and every recipe against a local server of
-the service's shape.
-"""
+"""Templates: reading, mistakes, and every recipe with a local server that acts as the service."""
 
 from __future__ import annotations
 
@@ -10,17 +8,18 @@ import re
 import time
 
 import pytest
-from fake_service import picture, png
+from fake_service import image_for, png
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted_server import answer, serving
 
 from evalkit import plugins
 from evalkit.core import EvalkitError
-from evalkit.generators.http_template import _filled, load
+from evalkit.generators.http_template import load
 from evalkit.generators.services import received, template_polling
+from evalkit.generators.services.json_paths import lookup, parse_path
 from evalkit.generators.services.template_file import parse_template, read_template, recipes
-from evalkit.generators.services.template_paths import lookup, parse_path
+from evalkit.generators.services.template_request import filled
 
 KEY = "Canary-Key-0123456789abcdef"
 VARIABLES = {
@@ -47,10 +46,10 @@ image = "image"
 def environment(monkeypatch):
     for name in (*VARIABLES.values(), "TEST_KEY"):
         monkeypatch.setenv(name, KEY)
-    monkeypatch.setattr(received, "_PAUSE", 0.01)
+    monkeypatch.setattr(received, "RETRY_PAUSE", 0.01)
     monkeypatch.setattr(
         template_polling, "sleep", lambda seconds: time.sleep(min(seconds, 0.01))
-    )  # the recipes ask every second
+    )  # the recipes poll every second
 
 
 @pytest.fixture
@@ -66,8 +65,7 @@ def template(tmp_path):
 
 
 # --- paths
-# ---------------------------------------------------------------------------------------------------------------
-def test_paths_find_what_they_name():
+def test_values_at_paths():
     value = {"a": [{"b": 1}, {"b": 2}, {"c": None}], "x-y": {"z": "t"}, "n": None}
     cases = {
         "a[0].b": [1],
@@ -83,9 +81,7 @@ def test_paths_find_what_they_name():
     for path, expected in cases.items():
         assert lookup(parse_path(path), value) == expected, path
     assert lookup(parse_path("[0].a"), [{"a": 3}]) == [3]
-    assert (
-        lookup(parse_path("output[0]"), {"output": "https://x"}) == []
-    )  # an index into a text is no item
+    assert lookup(parse_path("output[0]"), {"output": "https://x"}) == []  # an index into a string
 
 
 @pytest.mark.parametrize(
@@ -107,12 +103,11 @@ def test_paths_find_what_they_name():
         "a[1.5]",
     ],
 )
-def test_paths_that_are_not_well_formed(path):
+def test_malformed_paths(path):
     assert parse_path(path) is None
 
 
 # --- reading
-# -------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -129,54 +124,58 @@ def test_paths_that_are_not_well_formed(path):
         ),
         (
             SMALL.replace('image = "image"', 'image = "data[0"'),
-            r"answer\.image 'data\[0'; expected a path",
+            r"answer\.image is 'data\[0'; expected a path",
         ),
-        (SMALL.replace('image = "image"', ""), r"answer\.image missing"),
+        (SMALL.replace('image = "image"', ""), r"answer\.image is missing"),
         (
             SMALL.replace('image = "image"', "image = 3"),
-            r"answer\.image 3; expected a text or a list",
+            r"answer\.image is 3; expected a string or a list",
         ),
-        (SMALL.replace("{prompt}", "a cat"), r"body without \{prompt\}"),
+        (SMALL.replace("{prompt}", "a cat"), r"body does not contain \{prompt\}"),
         (
             SMALL.replace('"{prompt}"', '"{prompt} {sede}"'),
-            r"body\.prompt with \{sede\}; expected \{prompt\}, \{seed\}",
+            r"body\.prompt contains \{sede\}; expected \{prompt\}, \{seed\}",
         ),
-        (SMALL.replace('"{prompt}"', '["{prompt}", "{x}"]'), r"body\.prompt\[1\] with \{x\}"),
+        (SMALL.replace('"{prompt}"', '["{prompt}", "{x}"]'), r"body\.prompt\[1\] contains \{x\}"),
         (
             SMALL.replace('{ env = "TEST_KEY", prefix = "Bearer " }', '"Bearer abc"'),
-            r"headers\.Authorization given as a text; expected keys from",
+            r"headers\.Authorization is a string; expected the key from the environment",
         ),
         (
             SMALL.replace('{ env = "TEST_KEY", prefix = "Bearer " }', '{ prefix = "Bearer " }'),
-            r"headers\.Authorization without env",
+            r"headers\.Authorization has no env",
         ),
         (SMALL.replace("env =", "enw ="), r"unknown field headers\.Authorization\.enw"),
-        ("method = 'DELETE'\n" + SMALL, r"method 'DELETE'; expected one of POST, GET, PUT"),
-        ("method = 'GET'\n" + SMALL, r"body there, though the method is GET"),
-        ("encoding = 'xml'\n" + SMALL, r"encoding 'xml'; expected one of json, multipart"),
-        ("encoding = 'multipart'\n" + SMALL.replace('"{prompt}"', '["{prompt}"]'), r"body nested"),
-        ("size = '1024'\n" + SMALL, r"size '1024'; expected WIDTHxHEIGHT"),
-        ("price = -1\n" + SMALL, r"price -1; expected 0 or more"),
-        ("timeout = 'long'\n" + SMALL, r"timeout 'long'; expected a whole number or a number"),
-        ("timeout = true\n" + SMALL, r"timeout True"),
-        ("image_hosts = ['https://a.b']\n" + SMALL, r"image_hosts .* holds 'https://a.b'"),
-        ("image_hosts = [1]\n" + SMALL, r"image_hosts \[1\]"),
-        (SMALL + "[poll]\nurl = 'u'\nstate = 's'", r"poll\.done missing"),
+        ("method = 'DELETE'\n" + SMALL, r"method is 'DELETE'; expected one of POST, GET, PUT"),
+        ("method = 'GET'\n" + SMALL, r"body is set, but the method is GET"),
+        ("encoding = 'xml'\n" + SMALL, r"encoding is 'xml'; expected one of json, multipart"),
+        (
+            "encoding = 'multipart'\n" + SMALL.replace('"{prompt}"', '["{prompt}"]'),
+            r"body is nested",
+        ),
+        ("size = '1024'\n" + SMALL, r"size is '1024'; expected WIDTHxHEIGHT"),
+        ("price = -1\n" + SMALL, r"price is -1; expected 0 or more"),
+        ("timeout = 'long'\n" + SMALL, r"timeout is 'long'; expected a number"),
+        ("timeout = true\n" + SMALL, r"timeout is True"),
+        ("image_hosts = ['https://a.b']\n" + SMALL, r"image_hosts .* contains 'https://a.b'"),
+        ("image_hosts = [1]\n" + SMALL, r"image_hosts is \[1\]"),
+        (SMALL + "[poll]\nurl = 'u'\nstate = 's'", r"poll\.done is missing"),
         (
             SMALL + "[poll]\nurl = 'u u'\nstate = 's'\ndone = ['x']",
-            r"poll\.url 'u u'; expected a path",
+            r"poll\.url is 'u u'; expected a path",
         ),
         (
             SMALL + "[[rule]]\noutcome = 'refused'\npath = 'a'",
-            r"rule 1\.outcome 'refused'; expected one of refused_input",
+            r"rule 1\.outcome is 'refused'; expected one of refused_input",
         ),
-        (SMALL + "[[rule]]\noutcome = 'ok'\npath = 'a'", r"rule 1\.outcome 'ok'"),
-        (SMALL + "[[rule]]\noutcome = 'quota'", r"rule 1 without a condition"),
-        (SMALL + "[[rule]]\nstatus = 42\noutcome = 'quota'", r"rule 1\.status 42"),
+        (SMALL + "[[rule]]\noutcome = 'ok'\npath = 'a'", r"rule 1\.outcome is 'ok'"),
+        (SMALL + "[[rule]]\noutcome = 'quota'", r"rule 1 has no condition"),
+        (SMALL + "[[rule]]\nstatus = 42\noutcome = 'quota'", r"rule 1\.status is 42"),
         (
             SMALL
-            + "[[rule]]\npath = 'a'\noutcome = 'quota'\n[[rule]]\npath = 'a'\nmatches = '('\noutcome = 'quota'",
-            r"rule 2\.matches no regular",
+            + "[[rule]]\npath = 'a'\noutcome = 'quota'\n"
+            + "[[rule]]\npath = 'a'\nmatches = '('\noutcome = 'quota'",
+            r"rule 2\.matches is not a regular",
         ),
         (SMALL.replace("https://", "ftp://"), None),
     ],
@@ -202,10 +201,13 @@ def test_mistakes_before_the_first_request(tmp_path, monkeypatch):
         ({"template": "bfl", "size": "big"}, "size is 'big'"),
         ({"template": "bfl", "alpha": "pink"}, "alpha is 'pink'"),
         ({"template": "bfl", "extra": "{"}, "extra is not JSON"),
-        ({"template": "bfl", "extra": "3"}, "extra is not usable"),
+        ({"template": "bfl", "extra": "3"}, "extra is a int; expected a JSON object"),
         ({"template": "bfl", "price": -1.0}, "price is -1"),
         ({"template": "bfl", "base_url": "http://192.168.1.5"}, "unencrypted"),
-        ({"template": "bfl", "extra": json.dumps({"a": KEY})}, "extra holds the key itself"),
+        (
+            {"template": "bfl", "extra": json.dumps({"a": KEY})},
+            "The option extra contains the key itself",
+        ),
     ):
         with pytest.raises(EvalkitError) as caught:
             load(**options)
@@ -236,7 +238,6 @@ def test_a_spec_names_a_recipe_or_a_file(tmp_path, monkeypatch):
 
 
 # --- what is sent
-# --------------------------------------------------------------------------------------------------------
 NASTY = st.text(st.characters(codec="utf-8"), min_size=1, max_size=60) | st.sampled_from(
     ['{seed} "}', "\\u0022", "{prompt}", "a\r\nX: y", "--x"]
 )
@@ -244,18 +245,17 @@ NASTY = st.text(st.characters(codec="utf-8"), min_size=1, max_size=60) | st.samp
 
 @settings(max_examples=60, deadline=None)
 @given(prompt=NASTY, seed=st.integers(0, 2**63 - 1))
-def test_a_prompt_arrives_as_it_is_and_breaks_out_of_nothing(prompt, seed):
-    """In JSON, nested, beside other places; the body has the template's own shape, whatever the
-    prompt holds.
-    """
+def test_a_prompt_is_sent_unchanged_and_cannot_change_the_body(prompt, seed):
+    """The body has the structure of the template, whatever the prompt contains."""
     text = SMALL.replace(
         'prompt = "{prompt}"',
-        'input = [{ text = "A picture: {prompt}!", seed = "{seed}", size = "{width}/{height}", keep = true }]',
+        'input = [{ text = "An image: {prompt}!", seed = "{seed}", '
+        'size = "{width}/{height}", keep = true }]',
     )
     described = parse_template(text + "", "x.toml")
     body = json.loads(
         json.dumps(
-            _filled(
+            filled(
                 described.body,
                 {
                     "prompt": prompt,
@@ -269,7 +269,7 @@ def test_a_prompt_arrives_as_it_is_and_breaks_out_of_nothing(prompt, seed):
         )
     )
     assert body == {
-        "input": [{"text": f"A picture: {prompt}!", "seed": seed, "size": "64/32", "keep": True}]
+        "input": [{"text": f"An image: {prompt}!", "seed": seed, "size": "64/32", "keep": True}]
     }
 
 
@@ -282,7 +282,7 @@ def test_a_prompt_arrives_as_it_is_and_breaks_out_of_nothing(prompt, seed):
         "\ud800",
     ],
 )
-def test_a_prompt_in_a_form_is_one_field(template, prompt):
+def test_a_prompt_in_a_form_stays_one_field(template, prompt):
     text = "encoding = 'multipart'\n" + SMALL.replace(
         'prompt = "{prompt}"', 'prompt = "{prompt}"\nseed = "{seed}"'
     )
@@ -298,8 +298,11 @@ def test_a_prompt_in_a_form_is_one_field(template, prompt):
     assert [value.removesuffix(b"\r\n") for value in fields.values()] == [expected, b"5"]
 
 
-def test_places_in_the_url_are_quoted(template):
-    text = 'method = "GET"\nurl = "https://h.example.com/p/{prompt}?m={model}&s={seed}"\nmodel = "m"\n[answer]\nimage = "."\n'
+def test_placeholders_in_the_url_are_quoted(template):
+    text = (
+        'method = "GET"\nurl = "https://h.example.com/p/{prompt}?m={model}&s={seed}"\n'
+        'model = "m"\n[answer]\nimage = "."\n'
+    )
     with serving(lambda seen: answer(200, png("a cat"), "image/png")) as server:
         service = template(text, server.url, model="../../admin/x?y")
         result = service.request("a/../b?c&d=#é\r\n x", 3, 0)
@@ -329,10 +332,17 @@ def test_headers_seeds_and_further_fields(template):
 
 
 def test_the_fingerprint_holds_the_template(template):
-    marks = {template(text, "https://h.example.com", **options).fingerprint for text, options in (
-        (SMALL, {}), (SMALL + "\n# changed", {}), (SMALL, {"model": "n"}), (SMALL, {"size": "8x8"}), (SMALL, {"extra": '{"a": 1}'}),
-        (SMALL, {"alpha": "black"}),
-    )}  # fmt: skip
+    marks = {
+        template(text, "https://h.example.com", **options).fingerprint
+        for text, options in (
+            (SMALL, {}),
+            (SMALL + "\n# changed", {}),
+            (SMALL, {"model": "n"}),
+            (SMALL, {"size": "8x8"}),
+            (SMALL, {"extra": '{"a": 1}'}),
+            (SMALL, {"alpha": "black"}),
+        )
+    }
     assert len(marks) == 6
     assert all(
         KEY not in mark and mark.startswith("http-template/1 service https://h.example.com model=")
@@ -341,8 +351,7 @@ def test_the_fingerprint_holds_the_template(template):
 
 
 # --- what comes back
-# -----------------------------------------------------------------------------------------------------
-def test_rules_speak_before_the_status_and_a_failing_server_is_no_refusal(template):
+def test_rules_come_before_the_status_and_a_failing_server_is_not_a_refusal(template):
     rules = (
         SMALL
         + """
@@ -404,7 +413,7 @@ def test_notes_and_costs_come_from_the_answer(template):
         assert (result.status, result.cost, result.note) == ("ok", cost, "a fat cat")
 
 
-def test_a_service_that_echoes_the_key_is_not_repeated(template):
+def test_a_key_that_the_service_repeats_is_removed(template):
     text = (
         SMALL
         + 'note = "note"\n[[rule]]\npath = "reason"\nvalues = ["BAD"]\noutcome = "refused_input"\n'
@@ -422,7 +431,6 @@ def test_a_service_that_echoes_the_key_is_not_repeated(template):
 
 
 # --- polling
-# -------------------------------------------------------------------------------------------------------------
 POLLED = (
     SMALL
     + """
@@ -441,8 +449,8 @@ outcome = "refused_output"
 )
 
 
-def polled(template, looks: list[bytes], first: dict | None = None, text: str = POLLED):
-    """Run one request whose state is asked for; the last look stands for all further ones."""
+def polled(template, polls: list[bytes], first: dict | None = None, text: str = POLLED):
+    """Run one request with polling; the last answer is repeated."""
 
     def script(seen):
         if seen.method == "POST":
@@ -450,7 +458,7 @@ def polled(template, looks: list[bytes], first: dict | None = None, text: str = 
                 201, {"next": f"{server.url}/state", "state": "NEW"} if first is None else first
             )
         assert seen.headers["authorization"] == f"Bearer {KEY}"
-        return looks[min(sum(item.method == "GET" for item in server.seen), len(looks)) - 1]
+        return polls[min(sum(item.method == "GET" for item in server.seen), len(polls)) - 1]
 
     with serving(script) as server:
         result = template(text, server.url, price=0.1).request("x", 1, 0)
@@ -461,20 +469,20 @@ def polled(template, looks: list[bytes], first: dict | None = None, text: str = 
 BUSY, DONE = answer(200, {"state": "BUSY"}), answer(200, {"state": "DONE", "image": TEXT})
 
 
-def test_a_request_in_the_background_is_waited_for(template):
-    result, looks = polled(template, [BUSY, BUSY, DONE])
-    assert (result.status, looks, result.cost) == ("ok", 3, 0.1)
-    assert result.image.tobytes() == picture("a cat").tobytes()
-    result, looks = polled(
+def test_a_request_in_the_background_is_polled_until_done(template):
+    result, polls = polled(template, [BUSY, BUSY, DONE])
+    assert (result.status, polls, result.cost) == ("ok", 3, 0.1)
+    assert result.image.tobytes() == image_for("a cat").tobytes()
+    result, polls = polled(
         template, [BUSY], first={"state": "DONE", "image": TEXT}
     )  # ready at once
-    assert (result.status, looks) == (
+    assert (result.status, polls) == (
         "ambiguous",
         0,
-    )  # without a URL to ask, though nothing has to be asked
+    )  # the first answer has no URL for its state
 
 
-def test_passing_trouble_while_waiting_is_waited_out(template):
+def test_temporary_errors_while_polling_are_ignored(template):
     trouble = [
         answer(500, b""),
         answer(503, b""),
@@ -483,19 +491,18 @@ def test_passing_trouble_while_waiting_is_waited_out(template):
         b"HTTP/1.1 2",
         answer(200, b"junk", "text/html"),
     ]
-    result, looks = polled(template, [*trouble, DONE])
-    assert (result.status, looks) == ("ok", len(trouble) + 1)
+    result, polls = polled(template, [*trouble, DONE])
+    assert (result.status, polls) == ("ok", len(trouble) + 1)
 
 
 @pytest.mark.parametrize(
-    ("look", "status", "words"),
+    ("reply_to_poll", "status", "words"),
     [
         (answer(200, {"state": "BUSY", "reason": "UNSAFE"}), "refused_output", "UNSAFE"),
         (answer(200, {"state": "FAILED", "reason": "UNSAFE"}), "refused_output", "UNSAFE"),
         (answer(200, {"state": "FAILED", "error": "out of memory"}), "transient", "out of memory"),
         (answer(200, {"state": "DONE"}), "malformed", "no image"),
-        # taken, and its end unknown: never sent again by itself, so neither transient nor rate
-        # limited
+        # accepted, and the outcome is unknown: neither transient nor rate limited
         (answer(404, {"detail": "no such task"}), "ambiguous", "no such task"),
         (answer(401, {}), "ambiguous", "HTTP 401"),
         (BUSY, "ambiguous", "not finished within 0.5 s (its state is BUSY)"),
@@ -504,9 +511,9 @@ def test_passing_trouble_while_waiting_is_waited_out(template):
         (b"", "ambiguous", "was lost"),
     ],
 )
-def test_every_end_of_waiting(template, look, status, words):
+def test_every_end_of_polling(template, reply_to_poll, status, words):
     begun = time.monotonic()
-    result, _ = polled(template, [look])
+    result, _ = polled(template, [reply_to_poll])
     assert result.status == status, result
     assert words in result.detail
     assert time.monotonic() - begun < 3
@@ -525,18 +532,18 @@ def test_every_end_of_waiting(template, look, status, words):
         7,
     ],
 )
-def test_the_key_is_never_taken_to_a_place_that_an_answer_makes_up(template, url, monkeypatch):
-    result, looks = polled(template, [DONE], first={"next": url, "state": "NEW"})
-    assert (result.status, looks) == ("ambiguous", 0)
-    assert "its state is not asked for" in result.detail or "does not say where" in result.detail
+def test_the_key_is_not_sent_to_a_url_that_the_answer_invents(template, url, monkeypatch):
+    result, polls = polled(template, [DONE], first={"next": url, "state": "NEW"})
+    assert (result.status, polls) == ("ambiguous", 0)
+    assert "its state is not polled" in result.detail or "has no URL for its state" in result.detail
 
 
-def test_the_key_does_not_reach_another_server_of_the_same_machine(template):
+def test_the_key_is_not_sent_to_another_server_on_the_same_machine(template):
     with serving(lambda seen: DONE) as other:
-        result, looks = polled(
+        result, polls = polled(
             template, [DONE], first={"next": f"{other.url}/state", "state": "NEW"}
         )
-    assert (result.status, looks, other.seen) == ("ambiguous", 0, [])
+    assert (result.status, polls, other.seen) == ("ambiguous", 0, [])
 
 
 def test_a_poll_url_may_be_built_from_the_answer(template):
@@ -549,8 +556,7 @@ def test_a_poll_url_may_be_built_from_the_answer(template):
 
 
 # --- recipes
-# -------------------------------------------------------------------------------------------------------------
-def test_every_recipe_is_tested_here_and_says_what_it_was_checked_against():
+def test_every_recipe_is_tested_here():
     assert set(recipes()) == set(VARIABLES)
     for name in recipes():
         described = read_template(name)
@@ -559,7 +565,7 @@ def test_every_recipe_is_tested_here_and_says_what_it_was_checked_against():
 
 
 def run_recipe(name: str, script, **options):
-    """One request of a recipe, with the service's own hosts replaced by the local server."""
+    """One request of a recipe, with a local server in place of the service."""
     with serving(lambda seen: script(seen, server.url)) as server:
         result = load(template=name, base_url=server.url, **options).request(
             'a "cat"', 2**40 + 3, 0
@@ -583,7 +589,7 @@ def test_gemini():
         "gemini", lambda seen, url: answer(200, candidate([{"text": "Here you are"}, inline]))
     )
     assert result.status == "ok"
-    assert result.image.tobytes() == picture("a cat").tobytes()
+    assert result.image.tobytes() == image_for("a cat").tobytes()
     assert seen.path == "/v1beta/models/gemini-3.1-flash-image-preview:generateContent"
     assert seen.headers["x-goog-api-key"] == KEY
     assert seen.json() == {
@@ -687,10 +693,12 @@ def test_replicate(single):
 
     result, seen = run_recipe("replicate", script, model="owner/name")
     assert result.status == "ok", result
-    assert result.image.tobytes() == picture("a cat").tobytes()
+    assert result.image.tobytes() == image_for("a cat").tobytes()
     assert [(item.method, item.path) for item in seen] == [
-        ("POST", "/v1/models/owner/name/predictions"), ("GET", "/v1/predictions/p1"), ("GET", "/files/out-0.png"),
-    ]  # fmt: skip
+        ("POST", "/v1/models/owner/name/predictions"),
+        ("GET", "/v1/predictions/p1"),
+        ("GET", "/files/out-0.png"),
+    ]
     assert seen[0].headers["authorization"] == f"Bearer {KEY}"
     assert seen[0].json()["input"] == {
         "prompt": 'a "cat"',
@@ -794,7 +802,7 @@ def test_fal():
     assert (
         run_recipe("fal", queue(lambda url: answer(429, {"detail": "slow"})))[0].status
         == "ambiguous"
-    )  # made: not to be sent again
+    )  # the image was made: do not send again
     result, _ = run_recipe(
         "fal",
         lambda seen, url: answer(403, {"detail": "User is locked. Reason: Exhausted balance."}),
@@ -841,7 +849,7 @@ def test_stability():
 
 
 def test_black_forest_labs():
-    looks = iter(["Pending", "Pending", "Ready"])
+    polls = iter(["Pending", "Pending", "Ready"])
 
     def script(seen, url):
         if seen.path == "/files/sample.png":
@@ -850,7 +858,7 @@ def test_black_forest_labs():
         assert seen.headers["x-key"] == KEY
         if seen.method == "POST":
             return answer(200, {"id": "t1", "polling_url": f"{url}/v1/get_result?id=t1"})
-        state = next(looks)
+        state = next(polls)
         return answer(
             200,
             {

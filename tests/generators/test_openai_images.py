@@ -1,6 +1,4 @@
-"""The openai generator: what it sends, what it makes of every answer, what it refuses before the
-first request, and what it never says.
-"""
+"""The openai generator: its requests, the outcome of every answer, mistakes, and secrecy."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ import time
 from email.utils import formatdate
 
 import pytest
-from fake_service import FakeService, picture, png
+from fake_service import FakeService, image_for, png
 from PIL import Image
 from scripted_server import answer, serving
 
@@ -19,7 +17,7 @@ from evalkit import plugins
 from evalkit.config import is_path
 from evalkit.core import EvalkitError
 from evalkit.generators.openai_images import load
-from evalkit.generators.services.token_prices import cost_of
+from evalkit.generators.services.prices import cost_by_tokens
 
 KEY = "sk-Canary-0123456789ABCdefghij"
 GOOD = {"created": 1, "data": [{"b64_json": base64.b64encode(png("x")).decode()}]}
@@ -44,9 +42,16 @@ def ask(reply: bytes, **options):
 def test_what_is_sent():
     with serving(lambda seen: answer(200, GOOD)) as server:
         service = load(
-            model="gpt-image-2", base_url=f"{server.url}/v1/", api_key_env="TEST_KEY", size="1024x1024", quality="low",
-            background="opaque", output_format="png", moderation="low", extra='{"steps": 20, "nested": {"a": [1]}}',
-        )  # fmt: skip
+            model="gpt-image-2",
+            base_url=f"{server.url}/v1/",
+            api_key_env="TEST_KEY",
+            size="1024x1024",
+            quality="low",
+            background="opaque",
+            output_format="png",
+            moderation="low",
+            extra='{"steps": 20, "nested": {"a": [1]}}',
+        )
         result = service.request('a "cat"\n{seed} \U0001f408', 2**62, 3)
     assert (result.status, result.image is not None, result.detail, result.note) == (
         "ok",
@@ -59,12 +64,20 @@ def test_what_is_sent():
     assert seen.headers["authorization"] == f"Bearer {KEY}"
     assert seen.headers["content-type"] == "application/json"
     assert seen.json() == {
-        "model": "gpt-image-2", "prompt": 'a "cat"\n{seed} \U0001f408', "n": 1, "size": "1024x1024", "quality": "low",
-        "background": "opaque", "output_format": "png", "moderation": "low", "steps": 20, "nested": {"a": [1]},
-    }  # fmt: skip
+        "model": "gpt-image-2",
+        "prompt": 'a "cat"\n{seed} \U0001f408',
+        "n": 1,
+        "size": "1024x1024",
+        "quality": "low",
+        "background": "opaque",
+        "output_format": "png",
+        "moderation": "low",
+        "steps": 20,
+        "nested": {"a": [1]},
+    }
 
 
-def test_a_seed_is_sent_only_where_the_service_reads_one():
+def test_a_seed_is_sent_only_if_the_service_reads_one():
     for options, expected in (
         ({}, None),
         ({"send_seed": True}, (2**40 + 5) % 2**31),
@@ -91,20 +104,20 @@ def test_azure_by_deployment_and_version():
             assert service.request("x", 1, 0).status == "ok"
     for seen in server.seen:
         assert (
-            seen.path
-            == "/openai/deployments/my%20deployment/images/generations?api-version=2025-04-01-preview"
+            seen.path == "/openai/deployments/my%20deployment/images/generations"
+            "?api-version=2025-04-01-preview"
         )
         assert seen.headers["api-key"] == KEY
         assert "authorization" not in seen.headers
         assert "model" not in seen.json()
 
 
-def test_images_by_base64_and_by_url_are_the_same_pixels():
+def test_images_by_base64_and_by_url_have_the_same_pixels():
     with FakeService() as fake:
         for options in ({}, {"response_format": "url"}):
             result = load(model="m", base_url=fake.url, **options).request("a cat", 1, 0)
             assert result.status == "ok"
-            assert result.image.tobytes() == picture("a cat").tobytes()
+            assert result.image.tobytes() == image_for("a cat").tobytes()
             assert result.image.mode == "RGB"
 
 
@@ -142,7 +155,7 @@ def error(status: int, message: str = "", code: object = None, **more: object) -
 @pytest.mark.parametrize(
     ("reply", "status"),
     [
-        # refusals in the shapes of several services
+        # refusals as several services write them
         (error(400, "Your request was rejected.", "content_policy_violation"), "refused_input"),
         (
             error(
@@ -177,7 +190,7 @@ def error(status: int, message: str = "", code: object = None, **more: object) -
             error(400, "x", "moderation_blocked", moderation_details={"moderation_stage": "input"}),
             "refused_input",
         ),
-        # a failing server is no refusal, whatever it says
+        # a failing server is not a refusal, whatever its text
         (
             error(
                 500,
@@ -204,7 +217,7 @@ def error(status: int, message: str = "", code: object = None, **more: object) -
         (error(422, "size: wrong"), "bad_request"),
         (answer(301, b"", Location="https://elsewhere.example.com/"), "bad_request"),
         (answer(307, b"", Location="https://elsewhere.example.com/"), "bad_request"),
-        # who knows whether it was taken
+        # failures of the service and of gateways
         (error(500), "transient"),
         (answer(500, b"<html>", "text/html"), "transient"),
         (answer(502, b"<html>", "text/html"), "ambiguous"),
@@ -218,7 +231,7 @@ def error(status: int, message: str = "", code: object = None, **more: object) -
         (answer(599, b""), "ambiguous"),
         (error(408), "transient"),
         (error(409), "transient"),
-        # an error inside HTTP 200, as some routers answer
+        # an error inside HTTP 200, from some routers
         (error(200, "slow down", 429), "rate_limited"),
         (error(200, "no", "content_policy_violation"), "refused_input"),
         (error(200, "provider returned error"), "ambiguous"),
@@ -256,7 +269,7 @@ def test_retry_after_as_seconds_as_a_date_and_in_milliseconds():
     assert wait(Retry_After="1.5", retry_after_ms="200") == 0.2
     now = time.time()
     assert wait(Retry_After=formatdate(now + 100, usegmt=True)) == pytest.approx(100, abs=3)
-    # the service's clock is an hour behind: its own date counts
+    # the service's clock is an hour slow: its own date counts
     assert (
         wait(
             Retry_After=formatdate(now - 3600 + 20, usegmt=True),
@@ -269,7 +282,7 @@ def test_retry_after_as_seconds_as_a_date_and_in_milliseconds():
         assert wait(Retry_After=junk) is None
 
 
-def test_notes_tell_of_revised_prompts_and_transparency():
+def test_notes_on_revised_prompts_and_transparency():
     buffer = io.BytesIO()
     Image.new("RGBA", (4, 4), (255, 0, 0, 0)).save(buffer, "PNG")
     item = {
@@ -294,10 +307,10 @@ def test_the_price_and_the_cost_of_an_image(monkeypatch):
         "output_tokens": 1000,
     }
     # 40 text tokens at 2 dollars a million, 10 image tokens at 2.5, 1,000 output tokens at 8
-    assert cost_of("openai", "gpt-image-1-mini", usage) == pytest.approx(
+    assert cost_by_tokens("openai", "gpt-image-1-mini", usage) == pytest.approx(
         (40 * 2 + 10 * 2.5 + 1000 * 8) / 1e6
     )
-    assert cost_of("openai", "gpt-image-1-mini-2026-01-31", usage) == cost_of(
+    assert cost_by_tokens("openai", "gpt-image-1-mini-2026-01-31", usage) == cost_by_tokens(
         "openai", "gpt-image-1-mini", usage
     )
     for unknown in (
@@ -305,29 +318,29 @@ def test_the_price_and_the_cost_of_an_image(monkeypatch):
         ("other", "gpt-image-1-mini", usage),
         ("openai", "gpt-image-1-mini", None),
     ):
-        assert cost_of(*unknown) is None
+        assert cost_by_tokens(*unknown) is None
     for broken in (
         {},
         {"input_tokens": "5", "output_tokens": 1},
         {"input_tokens": 5, "output_tokens": -1},
         {"input_tokens": True, "output_tokens": 1},
     ):
-        assert cost_of("openai", "gpt-image-1-mini", broken) is None
-    # another service has prices of its own: only what the user says counts
+        assert cost_by_tokens("openai", "gpt-image-1-mini", broken) is None
+    # other services have their own prices: only the user's price counts
     assert ask(answer(200, {**GOOD, "usage": usage})).cost is None
     assert ask(answer(200, {**GOOD, "usage": usage}), price=0.02).cost == 0.02
     assert (
         ask(answer(200, {"data": [{"b64_json": "%"}]}), price=0.02).cost == 0.02
-    )  # taken, so most likely charged
+    )  # accepted, so most likely charged
     assert ask(answer(429, {}), price=0.02).cost is None
-    # some routers report what they charge
+    # some routers report the cost
     assert ask(answer(200, {**GOOD, "usage": {"cost": 0.031}}), price=0.02).cost == 0.031
     assert ask(answer(200, GOOD, x_litellm_response_cost="0.042"), price=0.02).cost == 0.042
     for junk in ("nan", "-1", "much", ""):
         assert ask(answer(200, GOOD, x_litellm_response_cost=junk), price=0.02).cost == 0.02
 
 
-def test_the_fingerprint_is_readable_and_holds_all_that_an_answer_depends_on(monkeypatch):
+def test_the_fingerprint_is_readable_and_complete(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     base = {"model": "gpt-image-2", "size": "1024x1024"}
     plain = load(**base).fingerprint
@@ -336,10 +349,20 @@ def test_the_fingerprint_is_readable_and_holds_all_that_an_answer_depends_on(mon
         == "openai-images/1 https://api.openai.com/v1 model=gpt-image-2 size=1024x1024 alpha=white"
     )
     changes = [
-        {"model": "gpt-image-1.5"}, {"size": "512x512"}, {"quality": "low"}, {"background": "opaque"}, {"output_format": "png"},
-        {"moderation": "low"}, {"send_seed": True}, {"extra": '{"a": 1}'}, {"alpha": "black"}, {"api_version": "1"},
-        {"base_url": "https://eu.api.openai.com/v1"}, {"response_format": "url"}, {"send_seed": True, "seed_max": 9},
-    ]  # fmt: skip
+        {"model": "gpt-image-1.5"},
+        {"size": "512x512"},
+        {"quality": "low"},
+        {"background": "opaque"},
+        {"output_format": "png"},
+        {"moderation": "low"},
+        {"send_seed": True},
+        {"extra": '{"a": 1}'},
+        {"alpha": "black"},
+        {"api_version": "1"},
+        {"base_url": "https://eu.api.openai.com/v1"},
+        {"response_format": "url"},
+        {"send_seed": True, "seed_max": 9},
+    ]
     found = [load(**{**base, **change}).fingerprint for change in changes]
     assert len({plain, *found}) == len(changes) + 1
     assert load(**base, timeout=5.0, price=1.0).fingerprint == plain  # neither changes an image
@@ -354,7 +377,10 @@ def test_the_fingerprint_is_readable_and_holds_all_that_an_answer_depends_on(mon
     [
         ({}, "The environment variable OPENAI_API_KEY"),
         ({"api_key_env": "NOT_SET"}, "The environment variable NOT_SET"),
-        ({"base_url": "https://api.example.com/v1"}, "which key it gets is not said"),
+        (
+            {"base_url": "https://api.example.com/v1"},
+            "is not OpenAI; expected the option api_key_env",
+        ),
         ({"base_url": "api.example.com/v1"}, "base_url is not usable"),
         ({"base_url": "ftp://api.example.com"}, "base_url is not usable"),
         ({"base_url": "https://user:pw@api.example.com"}, "base_url is not usable"),
@@ -364,7 +390,7 @@ def test_the_fingerprint_is_readable_and_holds_all_that_an_answer_depends_on(mon
                 "base_url": "https://api.example.com/v1/images/generations",
                 "api_key_env": "TEST_KEY",
             },
-            "names the endpoint itself",
+            "is the endpoint; expected the part before",
         ),
         ({"base_url": "http://api.example.com/v1", "api_key_env": "TEST_KEY"}, "unencrypted"),
         ({"api_key_env": "TEST_KEY", "extra": "{"}, "extra is not JSON"),
@@ -374,7 +400,7 @@ def test_the_fingerprint_is_readable_and_holds_all_that_an_answer_depends_on(mon
         ({"api_key_env": "TEST_KEY", "alpha": "pink"}, "alpha is 'pink'"),
         ({"api_key_env": "TEST_KEY", "timeout": 0.0}, "timeout is 0"),
         ({"api_key_env": "TEST_KEY", "price": -1.0}, "price is -1"),
-        ({"api_key_env": "TEST_KEY", "image_hosts": "https://a.b"}, "image_hosts holds"),
+        ({"api_key_env": "TEST_KEY", "image_hosts": "https://a.b"}, "image_hosts contains"),
     ],
 )
 def test_mistakes_are_found_before_the_first_request(options, message):
@@ -384,7 +410,7 @@ def test_mistakes_are_found_before_the_first_request(options, message):
     assert "pw" not in str(caught.value)
 
 
-def test_a_key_given_where_its_name_belongs_is_not_repeated(monkeypatch):
+def test_a_key_in_place_of_its_name_is_not_repeated(monkeypatch):
     with pytest.raises(EvalkitError) as caught:
         load(model="m", api_key_env=KEY)
     assert KEY not in str(caught.value)
@@ -398,12 +424,12 @@ def test_a_key_given_where_its_name_belongs_is_not_repeated(monkeypatch):
     assert KEY not in str(caught.value)
 
 
-def test_which_key_goes_where(monkeypatch):
+def test_which_key_is_sent_to_which_service(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-openai-key-000000")
     with serving(lambda seen: answer(200, GOOD)) as server:
         load(model="m", base_url=server.url).request(
             "x", 1, 0
-        )  # a local server gets no key unasked
+        )  # a local server gets a key only on request
         load(model="m", base_url=server.url, api_key_env="OPENAI_API_KEY").request("x", 1, 0)
         monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
         load(model="m").request("x", 1, 0)
@@ -416,12 +442,12 @@ def test_which_key_goes_where(monkeypatch):
     monkeypatch.setenv("OPENAI_BASE_URL", "https://gateway.example.com/v1")
     assert "Bearer" not in repr(
         load(model="m")
-    )  # the pair OPENAI_BASE_URL and OPENAI_API_KEY belongs together
+    )  # OPENAI_BASE_URL and OPENAI_API_KEY belong together
     load(model="m", base_url="http://192.168.1.9:8000/v1", api_key_env="none")
 
 
-def test_a_service_that_echoes_the_key_is_not_repeated():
-    """In errors of all kinds, in notes, in fragments, and in what the objects themselves show."""
+def test_a_key_that_the_service_repeats_is_removed():
+    """From errors, notes, fragments and the repr of objects."""
     partly = KEY[:-3]
     echoes = [
         error(401, f"Incorrect API key provided: {KEY}"),
@@ -440,11 +466,12 @@ def test_a_service_that_echoes_the_key_is_not_repeated():
         assert KEY[:12].lower() not in repr(result).lower(), result
         assert KEY[12:24].lower() not in repr(result).lower(), result
     service = load(model="m", base_url="http://127.0.0.1:1/v1", api_key_env="TEST_KEY")
-    shown = f"{service!r} {service} {vars(service)} {service.fingerprint} {service.request('x', 1, 0)!r}"
+    shown = f"{service!r} {service} {vars(service)} {service.fingerprint}"
+    shown += repr(service.request("x", 1, 0))
     assert KEY not in shown
 
 
-def test_plugins_know_a_model_by_its_name(monkeypatch):
+def test_a_model_is_found_by_its_name(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     (model,) = plugins.models(
         ["openai:gpt-image-1.5"], {"openai:gpt-image-1.5": {"size": "1024x1024"}}
@@ -482,10 +509,8 @@ def test_plugins_know_a_model_by_its_name(monkeypatch):
         plugins.models(["opnai:gpt-image-2"], {})
 
 
-def test_the_official_client_and_this_adapter_get_the_same_picture():
-    """An independent reader of the same server: what it understands is the protocol, and not our
-    idea of it.
-    """
+def test_the_official_client_gets_the_same_image():
+    """An independent client reads the same answers of the same server."""
     import openai
 
     with FakeService() as fake:
@@ -498,7 +523,7 @@ def test_the_official_client_and_this_adapter_get_the_same_picture():
         ours = load(model="m", base_url=fake.url, size="1024x1024").request("a cat", 1, 0)
         client.close()
     assert base64.b64decode(theirs) == png("a cat")
-    assert ours.image.tobytes() == picture("a cat").tobytes()
+    assert ours.image.tobytes() == image_for("a cat").tobytes()
     official, own = (call.body for call in fake.received)
     assert dict(official) == dict(own)
     assert fake.received[0].path == fake.received[1].path
@@ -506,10 +531,14 @@ def test_the_official_client_and_this_adapter_get_the_same_picture():
         client = openai.OpenAI(base_url=fake.url, api_key="none", max_retries=0)
         service = load(model="m", base_url=fake.url)
         pairs = {
-            "rate_limited": openai.RateLimitError, "quota": openai.RateLimitError, "auth": openai.AuthenticationError,
-            "bad_request": openai.BadRequestError, "unknown_model": openai.NotFoundError, "server_error": openai.InternalServerError,
+            "rate_limited": openai.RateLimitError,
+            "quota": openai.RateLimitError,
+            "auth": openai.AuthenticationError,
+            "bad_request": openai.BadRequestError,
+            "unknown_model": openai.NotFoundError,
+            "server_error": openai.InternalServerError,
             "dropped_after": openai.APIConnectionError,
-        }  # fmt: skip
+        }
         for fault, kind in pairs.items():
             with pytest.raises(kind):
                 client.images.generate(model="m", prompt=fault)

@@ -1,6 +1,4 @@
-"""The price table: what it knows, what it does not guess, and that every row says when and where it
-was read.
-"""
+"""The price table: known and unknown prices, and a date and a source in every row."""
 
 import datetime
 import tomllib
@@ -9,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from evalkit.generators.services import prices
-from evalkit.generators.services.prices import price_of
+from evalkit.generators.services.prices import price_per_image
 
 ROWS = tomllib.loads(Path(prices.__file__).with_name("prices.toml").read_text())["price"]
 
@@ -32,14 +30,14 @@ ROWS = tomllib.loads(Path(prices.__file__).with_name("prices.toml").read_text())
     ],
 )
 def test_prices(provider: str, model: str, size: str, quality: str, dollars: float | None) -> None:
-    found = price_of(provider, model, size, quality)
+    found = price_per_image(provider, model, size, quality)
     assert (found and found.dollars) == dollars
     if found:
         assert datetime.date.fromisoformat(found.read) >= datetime.date(2026, 11, 22)
         assert found.source.startswith("https://")
 
 
-def test_every_row_is_dated_and_sensible() -> None:
+def test_every_row_has_a_date_a_source_and_plausible_prices() -> None:
     assert len({(row["provider"], row["model"]) for row in ROWS}) == len(ROWS)
     for row in ROWS:
         assert isinstance(row["read"], datetime.date)

@@ -1,12 +1,10 @@
-"""A real HTTP server on the loopback that speaks the OpenAI Images API and goes wrong on demand.
+"""A real HTTP server on the loopback with the OpenAI Images API and faults on demand.
 
-    with FakeService() as service:                                             # every request is
-    answered by a picture
-        post(f"{service.url}/images/generations", {"prompt": "a cat"})         # service.url is
-        http://127.0.0.1:<port>/v1
+    with FakeService() as service:  # answers every request with an image
+        post(f"{service.url}/images/generations", {"prompt": "a cat"})  # http://127.0.0.1:<port>/v1
     with FakeService(lambda call: "rate_limited" if call.attempt == 0 else "ok") as service: ...
 
-`service.received` holds every request in the order of arrival, `service.accepted` those that a real
+`service.received` is every request in order of arrival, `service.accepted` those that a real
 service would have charged for.
 """
 
@@ -35,12 +33,12 @@ Fault = Literal[
     "rate_limited",  # 429 with Retry-After
     "server_error",  # 500
     "overloaded",  # 503 with Retry-After
-    # the connection is closed before the service has taken the request; the caller cannot know that
+    # The connection is closed before the service accepts the request, which the caller cannot know.
     "dropped_before",
-    "dropped_after",  # the service takes the request (and charges), then closes the connection
-    "malformed",  # 200, JSON cut in the middle
-    "truncated",  # 200, the bytes of the picture cut in the middle
-    "html",  # 200, a page of some proxy
+    "dropped_after",  # the service accepts (and charges) the request, then closes the connection
+    "malformed",  # 200, half of the JSON
+    "truncated",  # 200, half of the bytes of the image
+    "html",  # 200, a page of a proxy
     "refused_input",  # 400 moderation_blocked, stage input
     "refused_output",  # 400 moderation_blocked, stage output
     "quota",  # 429 insufficient_quota
@@ -99,7 +97,8 @@ _ERRORS: dict[str, tuple[int, dict[str, Any]]] = {
         f"refused_{stage}": (
             400,
             {
-                "message": "Your request was rejected by the safety system. safety_violations=[violence].",
+                "message": "Your request was rejected by the safety system. "
+                "safety_violations=[violence].",
                 "type": "image_generation_user_error",
                 "code": "moderation_blocked",
                 "moderation_details": {"moderation_stage": stage, "categories": ["violence"]},
@@ -112,7 +111,7 @@ _ERRORS: dict[str, tuple[int, dict[str, Any]]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """One request as it arrived. attempt: how many requests for the same prompt came before it."""
+    """One request. attempt: the number of earlier requests for the same prompt."""
 
     prompt: str
     attempt: int
@@ -122,8 +121,8 @@ class Call:
     at: float  # time.monotonic()
 
 
-def picture(text: str, size: int = 16) -> Image.Image:
-    """The picture that the service makes of a prompt."""
+def image_for(text: str, size: int = 16) -> Image.Image:
+    """The image that the service makes for a prompt."""
     words = list(hashlib.sha256(text.encode()).digest())
     return Image.fromarray(
         numpy.random.default_rng(words).integers(0, 256, (size, size, 3), numpy.uint8)
@@ -131,19 +130,18 @@ def picture(text: str, size: int = 16) -> Image.Image:
 
 
 def png(text: str, size: int = 16) -> bytes:
-    """The same as a PNG file."""
+    """The same image as a PNG file."""
     buffer = io.BytesIO()
-    picture(text, size).save(buffer, "PNG")
+    image_for(text, size).save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def shares(
     faults: Mapping[Fault, float], seed: int = 0, repeat: bool = True
 ) -> Callable[[Call], Fault]:
-    """A plan by chance: each request meets a fault with its share, decided by (seed, prompt,
-    attempt) and by nothing else.
+    """A random plan: each fault has its share of the requests, by (seed, prompt, attempt) only.
 
-    With `repeat` off only the first attempt of each prompt can go wrong.
+    Without `repeat`, only the first attempt of each prompt can fail.
     """
 
     def plan(call: Call) -> Fault:
@@ -163,14 +161,14 @@ class FakeService:
     """The server. Start and stop it as a context manager.
 
     Args:
-        plan: from a request to what happens to it.
-        latency: seconds that each picture takes, or a function of the request.
-        rate: pictures per second that are taken; more are answered with 429. None: no limit.
-        burst: pictures that may be taken at once when none were for a while.
-        slots: requests that may be worked on at once; more are answered with 429. None: no limit.
-        retry_after: what Retry-After says; None says the time until there is room (whole
-            milliseconds), "" leaves the header out.
-        size: of the pictures, in pixels.
+        plan: the fault of a request.
+        latency: seconds per image, or a function of the request.
+        rate: images per second; further requests get a 429. None: no limit.
+        burst: images that may be made at once after a pause.
+        slots: requests in progress at once; further requests get a 429. None: no limit.
+        retry_after: the value of Retry-After; None for the time until there is room (in whole
+            milliseconds), "" for no header.
+        size: of the images, in pixels.
     """
 
     def __init__(
@@ -202,7 +200,7 @@ class FakeService:
 
     @property
     def url(self) -> str:
-        """The base URL, as OpenAI clients want it."""
+        """The base URL for OpenAI clients."""
         return f"http://127.0.0.1:{self._server.server_port}/v1"
 
     def __enter__(self) -> FakeService:
@@ -212,7 +210,7 @@ class FakeService:
             request_queue_size, daemon_threads = 256, True
 
             def handle_error(self, request: Any, client_address: Any) -> None:
-                """A caller that was killed is no event."""
+                """Print nothing when a caller was killed."""
 
         class Handler(_Handler):
             fake = service
@@ -237,9 +235,7 @@ class FakeService:
     def begin(
         self, body: Mapping[str, Any], headers: Mapping[str, str], path: str
     ) -> tuple[Call, Fault, float]:
-        """Note a request and decide on it. The last value is the number of seconds until there is
-        room.
-        """
+        """Record a request. Returns it with its fault and the seconds until there is room."""
         prompt = str(body.get("prompt", ""))
         with self._lock:
             now = time.monotonic()
@@ -283,7 +279,7 @@ class _Handler(BaseHTTPRequestHandler):
             body = json.loads(data)
         except ValueError:
             return self._send(
-                400, {"error": {"message": "The body is no JSON.", "code": "invalid_json"}}
+                400, {"error": {"message": "The body is not JSON.", "code": "invalid_json"}}
             )
         if not self.path.partition("?")[0].endswith("/images/generations"):
             return self._send(
@@ -294,27 +290,27 @@ class _Handler(BaseHTTPRequestHandler):
             if fault in CHARGED or fault.startswith("refused"):
                 time.sleep(self.fake.seconds(call))
         finally:
-            self.fake.end()  # before the answer: who has it may send the next at once
+            self.fake.end()  # before the answer, as the caller may send the next request at once
         self._answer(call, fault, wait)
 
     def do_GET(self) -> None:
-        """`/files/<prompt in hex>.png`: where `"response_format": "url"` points to."""
+        """`/files/<prompt in hex>.png`, the target of `"response_format": "url"`."""
         name = self.path.rpartition("/")[2].removesuffix(".png")
         data = png(bytes.fromhex(name).decode(), self.fake.size)
         self._send_bytes(200, data, "image/png")
 
     def _answer(self, call: Call, fault: Fault, wait: float) -> None:
         if fault.startswith("dropped"):
-            # RST rather than FIN, as from a machine that died
+            # RST rather than FIN, as from a machine that crashed
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.close_connection = True
             self.connection.close()
             return
         if fault in _ERRORS:
             status, error = _ERRORS[fault]
-            said = f"{wait:.3f}" if self.fake.retry_after is None else self.fake.retry_after
+            after = f"{wait:.3f}" if self.fake.retry_after is None else self.fake.retry_after
             headers = (
-                {"Retry-After": said} if fault in ("rate_limited", "overloaded") and said else {}
+                {"Retry-After": after} if fault in ("rate_limited", "overloaded") and after else {}
             )
             return self._send(status, {"error": error}, headers)
         if fault == "html":
@@ -357,4 +353,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, format: str, *arguments: object) -> None:
-        """Nothing: tests read `received`."""
+        """Print nothing: tests read `received`."""

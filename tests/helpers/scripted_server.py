@@ -1,6 +1,4 @@
-"""A local HTTP server whose every answer a test writes down itself: for shapes and faults that no
-real server has.
-"""
+"""A local HTTP server that sends the exact bytes of a test, for unusual answers and faults."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Seen:
-    """One request as it arrived."""
+    """One request."""
 
     method: str
     path: str
@@ -28,9 +26,8 @@ class Seen:
         return json.loads(self.body)
 
 
-Script = Callable[
-    [Seen], "bytes | Callable[[socket.socket], None]"
-]  # the whole answer, or what to do with the connection
+# From a request to the bytes of the answer, or to a function that uses the connection.
+Script = Callable[[Seen], "bytes | Callable[[socket.socket], None]"]
 
 
 @dataclass
@@ -45,13 +42,14 @@ class Server:
 
 
 def answer(
-    status: int = 200, body: bytes | Any = b"", kind: str = "application/json", **headers: str
+    status: int = 200,
+    body: bytes | Any = b"",
+    content_type: str = "application/json",
+    **headers: str,
 ) -> bytes:
-    """The bytes of an answer; anything but bytes becomes JSON. `Retry_After="3"` is the header
-    Retry-After.
-    """
+    """The bytes of an answer, JSON unless `body` is bytes. Headers: `Retry_After="3"`."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    lines = {"Content-Type": kind, "Content-Length": str(len(data))} | {
+    lines = {"Content-Type": content_type, "Content-Length": str(len(data))} | {
         name.replace("_", "-"): value for name, value in headers.items()
     }
     head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
@@ -59,7 +57,7 @@ def answer(
 
 
 def dripping(data: bytes, pause: float) -> Callable[[socket.socket], None]:
-    """Send an answer byte by byte."""
+    """A script that sends an answer byte by byte."""
 
     def send(connection: socket.socket) -> None:
         for at in range(len(data)):
@@ -71,7 +69,7 @@ def dripping(data: bytes, pause: float) -> Callable[[socket.socket], None]:
 
 @contextlib.contextmanager
 def serving(script: Script, certificate: str = "", read_body: bool = True) -> Iterator[Server]:
-    """Answer every connection by the script; with a certificate (a PEM file with its key) over TLS."""
+    """Answer every connection by the script; over TLS with a PEM file of certificate and key."""
     listener = socket.create_server(("127.0.0.1", 0))
     server = Server(listener.getsockname()[1], "https" if certificate else "http")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if certificate else None

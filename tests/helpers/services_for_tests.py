@@ -1,6 +1,4 @@
-"""Services for tests, resolved by `services_for_tests:NAME` like anybody's own: a real one over
-HTTP, and one that answers from memory.
-"""
+"""Services for tests, as plug-ins `services_for_tests:NAME`: one over HTTP, and one in memory."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
-from fake_service import picture
+from fake_service import image_for
 from PIL import Image
 
 from evalkit.core import Answer, Service
@@ -22,9 +20,7 @@ Script = Callable[[str, int], Answer]  # prompt, number of earlier requests for 
 
 
 class Urllib:
-    """The smallest honest client of the Images API. One connection for each request, so that what
-    was sent is known.
-    """
+    """A small client of the Images API with one connection per request."""
 
     def __init__(self, url: str, size: int, price: float | None, timeout: float = 10.0) -> None:
         self.url, self.price, self.timeout = url, price, timeout
@@ -50,7 +46,7 @@ class Urllib:
             response = connection.getresponse()
             return self._answer(response.status, dict(response.headers.items()), response.read())
         except (OSError, http.client.HTTPException) as error:
-            return Answer("ambiguous", detail=f"sent, and no answer: {type(error).__name__}")
+            return Answer("ambiguous", detail=f"sent without an answer: {type(error).__name__}")
         finally:
             connection.close()
 
@@ -93,13 +89,13 @@ def http_service(
     timeout: float = 10.0,
     wait: float = 0.0,
 ) -> Service:
-    """A service at a URL; `wait` seconds pass before it is there, as with any real start."""
+    """A service at a URL; loading it takes `wait` seconds."""
     time.sleep(wait)
     return Urllib(url, size, price, timeout)
 
 
 class Memory:
-    """Answers by a script; counts its requests, also those at the same time."""
+    """Answers by a script; counts its requests and the largest number in flight."""
 
     fingerprint = "memory/1 script=a"
 
@@ -107,13 +103,13 @@ class Memory:
         self, script: Script | None = None, price: float | None = None, seconds: float = 0.0
     ) -> None:
         self.script, self.price, self.seconds = (
-            script or (lambda prompt, earlier: Answer("ok", picture(prompt), cost=price)),
+            script or (lambda prompt, earlier: Answer("ok", image_for(prompt), cost=price)),
             price,
             seconds,
         )
         self.asked: list[str] = []
         self.calls: list[tuple[str, int, int]] = []
-        self.flying = self.most_flying = 0
+        self.in_flight = self.most_in_flight = 0
         self.lock = threading.Lock()
 
     def request(self, prompt: str, seed: int, sample: int) -> Answer:
@@ -121,15 +117,15 @@ class Memory:
             earlier = self.asked.count(prompt)
             self.asked.append(prompt)
             self.calls.append((prompt, seed, sample))
-            self.flying += 1
-            self.most_flying = max(self.most_flying, self.flying)
+            self.in_flight += 1
+            self.most_in_flight = max(self.most_in_flight, self.in_flight)
         time.sleep(self.seconds)
         with self.lock:
-            self.flying -= 1
+            self.in_flight -= 1
         return self.script(prompt, earlier)
 
 
-memory: list[Memory] = [Memory()]  # the one that `load` gives; tests put theirs here
+memory: list[Memory] = [Memory()]  # what `load` returns; tests replace it
 
 
 def load(*, price: float | None = None, size: int = 16, requests: Sequence[object] = ()) -> Service:

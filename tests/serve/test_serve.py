@@ -1,6 +1,4 @@
-"""A local model behind the OpenAI Images API, asked by the official client and by hand-made
-requests.
-"""
+"""A local model behind the OpenAI Images API, with the official client and with plain requests."""
 
 import base64
 import contextlib
@@ -32,6 +30,7 @@ from evalkit.core import EvalkitError, Generator, Refusal
 from evalkit.images import encode_png
 from evalkit.serve import images_api
 from evalkit.serve import serve as serving_module
+from evalkit.serve.image_request import BODY_LIMIT
 from evalkit.serve.images_api import ServedModel
 
 HOSTS = ("127.0.0.1", "localhost", "[::1]")
@@ -39,7 +38,7 @@ TOKEN = "a long and random key".replace(" ", "-")
 
 
 def draws(prompts: Sequence[str], seeds: Sequence[int]) -> list[Image | Refusal]:
-    """Pictures of 8 x 8 pixels; some prompts go wrong on purpose."""
+    """Images of 8 x 8 pixels; some prompts fail on purpose."""
     results: list[Image | Refusal] = []
     for text, seed in zip(prompts, seeds, strict=True):
         if text == "fails":
@@ -129,7 +128,7 @@ def test_the_official_client_gets_the_bytes_of_the_local_model(client: openai.Op
         assert made.size == "8x8"
 
 
-def test_a_seed_that_was_not_given_is_drawn_and_told(client: openai.OpenAI) -> None:
+def test_a_request_without_a_seed_gets_random_seeds_in_the_answer(client: openai.OpenAI) -> None:
     first, second = (
         client.images.generate(model="toy", prompt="a cat").model_dump()["data"][0]
         for _ in range(2)
@@ -152,7 +151,7 @@ def test_models_and_health(client: openai.OpenAI, port: int) -> None:
     assert ask(port, path="/health")[:2] == (200, {"status": "ok"})
 
 
-def test_what_changes_nothing_is_taken(port: int) -> None:
+def test_parameters_without_an_effect_are_accepted(port: int) -> None:
     more = {
         "background": "opaque",
         "quality": "auto",
@@ -165,7 +164,7 @@ def test_what_changes_nothing_is_taken(port: int) -> None:
     assert ask(port, {"prompt": "a", "seed": 1, **more})[0] == 200
 
 
-def test_a_note_on_the_picture_comes_along(port: int) -> None:
+def test_a_note_on_the_image_is_in_the_answer(port: int) -> None:
     assert ask(port, {"prompt": "long"})[1]["data"][0]["note"] == "only the first 2 words were read"
 
 
@@ -207,7 +206,7 @@ def test_bad_requests(port: int, change: dict[str, object], param: str, code: st
     assert len(answer["error"]["message"]) < 200
 
 
-def test_the_client_sees_them_as_its_own_errors(client: openai.OpenAI) -> None:
+def test_the_official_client_raises_its_own_errors(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as error:
         client.images.generate(model="toy", prompt="a cat", response_format="url")
     assert error.value.param == "response_format"
@@ -223,7 +222,7 @@ def test_the_client_sees_them_as_its_own_errors(client: openai.OpenAI) -> None:
         (b"[]", 400, "invalid_json"),
         (b"\xff", 400, "invalid_json"),
         (b"[" * 100_000, 400, "invalid_json"),
-        (b'{"prompt": "' + b"x" * images_api.BODY_LIMIT + b'"}', 413, "request_too_large"),
+        (b'{"prompt": "' + b"x" * BODY_LIMIT + b'"}', 413, "request_too_large"),
     ],
 )
 def test_bad_bodies(port: int, body: bytes, status: int, code: str) -> None:
@@ -231,7 +230,7 @@ def test_bad_bodies(port: int, body: bytes, status: int, code: str) -> None:
     assert (found, answer["error"]["code"]) == (status, code)
 
 
-def test_a_page_in_a_browser_cannot_ask(port: int) -> None:
+def test_web_pages_in_a_browser_are_refused(port: int) -> None:
     """A form sends no JSON type without asking first, and a name that points here is not ours."""
     status, answer, _ = ask(port, {"prompt": "a"}, Content_Type="text/plain")
     assert (status, answer["error"]["code"]) == (415, "unsupported_media_type")
@@ -246,7 +245,7 @@ def test_a_page_in_a_browser_cannot_ask(port: int) -> None:
         assert ask(port, {"prompt": "a"}, Host=host)[0] == 200
 
 
-def test_unknown_places_answer_in_the_same_shape(port: int) -> None:
+def test_unknown_urls_get_an_error_of_the_same_shape(port: int) -> None:
     for path in ("/", "/v1/images/edits", "/v1/../health/x", "/docs"):
         status, answer, _ = ask(port, path=path)
         assert (status, answer["error"]["code"]) == (404, "unknown_url")
@@ -263,7 +262,7 @@ def test_unknown_places_answer_in_the_same_shape(port: int) -> None:
         ("fails", openai.InternalServerError, "model_failed"),
     ],
 )
-def test_what_the_model_refuses_or_breaks(
+def test_refusals_and_failures_of_the_model(
     client: openai.OpenAI,
     prompt: str,
     error: type[openai.APIStatusError],
@@ -283,7 +282,7 @@ def test_what_the_model_refuses_or_breaks(
         }  # type: ignore[index]
 
 
-def test_a_key_is_asked_for_where_there_is_one() -> None:
+def test_the_key_is_required() -> None:
     with serving(token=TOKEN, hosts=()) as port:
         for key in (
             "",
@@ -315,7 +314,7 @@ def test_a_key_is_asked_for_where_there_is_one() -> None:
         assert ask(port, path="/health")[0] == 200
 
 
-def test_one_request_at_a_time_reaches_the_model_and_too_many_are_told_to_wait(
+def test_the_model_gets_one_request_at_a_time_and_too_many_get_a_429(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(images_api, "WAITING_LIMIT", 4)
@@ -335,7 +334,7 @@ def test_one_request_at_a_time_reaches_the_model_and_too_many_are_told_to_wait(
         status, answer, headers = 0, {}, {}
         while (
             status != 429 and time.monotonic() < deadline
-        ):  # all four have to be in before a fifth is refused
+        ):  # all four must be waiting before a fifth is refused
             late = pool.submit(ask, port, {"prompt": "a"})
             with contextlib.suppress(TimeoutError):
                 status, answer, headers = late.result(0.5)
@@ -344,7 +343,7 @@ def test_one_request_at_a_time_reaches_the_model_and_too_many_are_told_to_wait(
         assert ask(port, path="/health")[0] == 200  # while the model is busy
         go.set()
         answers = [future.result(10) for future in waiting]
-    assert [status for status, _, _ in answers].count(200) >= 3  # a late one may have taken a place
+    assert [status for status, _, _ in answers].count(200) >= 3  # a late one may have been accepted
     assert most[0] == 1
 
 
@@ -374,7 +373,7 @@ def command(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
             process.kill()
 
 
-def test_the_command_serves_options_and_ends_after_the_last_answer(
+def test_the_command_serves_with_options_and_ends_after_the_last_answer(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("CALLS", str(tmp_path / "calls"))
@@ -388,7 +387,7 @@ def test_the_command_serves_options_and_ends_after_the_last_answer(
             deadline = time.monotonic() + 20
             while not (tmp_path / "calls").exists() and time.monotonic() < deadline:
                 time.sleep(0.01)
-            process.send_signal(signal.SIGINT)  # in the middle of a picture
+            process.send_signal(signal.SIGINT)  # while an image is made
             status, answer, _ = waiting.result(20)
         assert status == 200
         assert base64.b64decode(answer["data"][0]["b64_json"]) == encode_png(picture(5, "a cat", 6))
@@ -398,7 +397,7 @@ def test_the_command_serves_options_and_ends_after_the_last_answer(
         assert "Traceback" not in errors
 
 
-def test_addresses_that_cannot_be_had() -> None:
+def test_addresses_that_are_not_available() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         status, output, errors = call("noise", "--port", str(port))
@@ -416,7 +415,7 @@ def test_another_host_needs_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     for host in ("0.0.0.0", "192.168.0.7", "::", "my-machine"):
         status, output, errors = call("noise", "--host", host, "--port", "0")
         assert (status, output) == (2, "")
-        assert f"error: The host {host} can be reached from other machines" in errors
+        assert f"error: Other machines can reach the host {host}" in errors
         assert "--token-env" in errors
     monkeypatch.delenv("NO_SUCH_KEY", raising=False)
     assert (
@@ -434,7 +433,7 @@ def test_models_that_cannot_be_served(tmp_path: Path, monkeypatch: pytest.Monkey
         ("noisy", "no generator 'noisy'"),
         (str(tmp_path), "a folder or a service"),
         ("models_for_tests:broken", "could not be loaded"),
-        ("models_for_tests:few", "failed on a first picture"),
+        ("models_for_tests:few", "failed on a first image"),
         ("models_for_tests:says", "My own sentence."),
     ):
         with pytest.raises(EvalkitError, match=message):
@@ -456,7 +455,7 @@ def test_the_prompt_is_not_logged(port: int, caplog: pytest.LogCaptureFixture) -
     assert "canary" not in caplog.text
 
 
-def test_our_own_client_gets_the_pictures_of_a_local_run(port: int, tmp_path: Path) -> None:
+def test_the_openai_generator_gets_the_images_of_a_local_run(port: int, tmp_path: Path) -> None:
     prompts = ["a cat", "a gun", "gun", "日本 β"]
     options = {"base_url": f"http://127.0.0.1:{port}/v1", "send_seed": True, "seed_max": 2**63 - 1}
     near = evalkit.generate(

@@ -1,4 +1,4 @@
-"""Money: what may be spent is reserved before a request is sent and settled by its answer."""
+"""Money: a price is reserved before a request is sent, and settled by the answer."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from evalkit.core import EvalkitError
 
 
 class Budget:
-    """The money of one command, for all of its services together. Not for several threads.
+    """The money of one command, for all of its services. Not thread-safe.
 
     Args:
         most: US dollars that may be spent; None for no limit.
-        spent: US dollars that earlier processes have spent, or may have.
+        spent: US dollars that earlier processes have spent, or may have spent.
     """
 
     def __init__(self, most: float | None = None, spent: float = 0.0) -> None:
         self.most, self.spent, self.reserved = most, spent, 0.0
 
     def reserve(self, price: float | None) -> bool:
-        """Put the price of one request aside. False where that would be more than may be spent."""
+        """Reserve the price of one request. False where the limit does not allow it."""
         if self.most is not None and self.spent + self.reserved + (price or 0.0) > self.most + 1e-9:
             return False
         self.reserved += price or 0.0
         return True
 
     def settle(self, price: float | None, cost: float | None) -> None:
-        """Replace what was reserved by what a request cost, or may have cost."""
+        """Replace a reserved price by what the request cost, or may have cost."""
         self.reserved = max(0.0, self.reserved - (price or 0.0))
         self.spent += cost or 0.0
 
@@ -32,6 +32,6 @@ class Budget:
         """Raise EvalkitError where there is a limit and a model without a price."""
         if self.most is not None and price is None:
             raise EvalkitError(
-                f"--max-cost {self.most:g} needs a price, and that of {model!r} is not known.",
-                f"Give it in US dollars per image, an upper bound: `--set {model}.price=0.04`.",
+                f"--max-cost {self.most:g} needs a price, and the price of {model!r} is not known.",
+                f"Set an upper bound in US dollars per image: `--set {model}.price=0.04`.",
             )

@@ -1,4 +1,4 @@
-"""The first Ctrl-C asks, the second one insists."""
+"""The first Ctrl-C stops gracefully; the second aborts."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def gentle_interrupt(first: Callable[[], None]) -> Iterator[None]:
-    """Make the first Ctrl-C a call of `first`, in the main thread and between two of its
-    instructions; the second is as ever.
+    """Call `first` on the first Ctrl-C; the second one has its usual effect.
 
-    In other threads, and where Ctrl-C is ignored, nothing changes.
+    `first` runs in the main thread, between two of its instructions. Outside the main thread, and
+    where Ctrl-C is ignored, nothing changes.
     """
     usual = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(usual):

@@ -1,11 +1,10 @@
-"""The journal of requests: which of them were sent and never answered, because the process that
-sent them is gone.
+"""The journal of requests: which of them were sent and never answered, after a killed process.
 
-A row is written, and is on the disk, before its request is sent: {index, sample, status: "sent",
-price, at}. An answer after which the request is sent again is a row too: {index, sample, status:
-"rate_limited", at}. The last answer of an image is its row in the manifest, whose `attempts` counts
-the requests that were sent for it. What is left over was under way at a kill: the service may have
-charged for it, and nobody will ever know.
+Before a request is sent, its row is on the disk: {index, sample, status: "sent", price, at}. An
+answer after which the request is sent again is a row too: {index, sample, status: "rate_limited",
+at}. The last answer for an image is its row in the manifest, whose `attempts` is the number of
+requests sent for it. The other requests were in flight when a process was killed: the service may
+have charged for them.
 """
 
 from __future__ import annotations
@@ -16,50 +15,46 @@ from typing import Any, NamedTuple
 
 from evalkit.core import Record
 
-Key = tuple[int, int]  # index of the prompt, number of the sample
+Image = tuple[int, int]  # index of the prompt, number of the sample
 
 
 class Past(NamedTuple):
-    """What is known of the requests for one image."""
+    """The requests for one image so far."""
 
     sent: int = 0
-    possible_charges: int = 0  # sent, and no answer is known
+    possible_charges: int = 0  # requests without a known answer
     possible_cost: float | None = 0.0  # US dollars for these; None where the price is not known
 
 
-def past(rows: Sequence[Mapping[str, Any]], records: Sequence[Record]) -> dict[Key, Past]:
-    """The past of every image that requests were sent for.
+def past(rows: Sequence[Mapping[str, Any]], records: Sequence[Record]) -> dict[Image, Past]:
+    """The past of every image for which requests were sent.
 
     Args:
-        rows: of the journal, in the order of time.
-        records: of the manifest; they settle as many requests as they count.
+        rows: of the journal, in order of time.
+        records: of the manifest; each settles as many requests as its `attempts`.
     """
     settled = {(record.index, record.sample): record for record in records}
-    open_requests: dict[Key, list[float | None]] = defaultdict(list)
-    sent: dict[Key, int] = defaultdict(int)
+    unanswered: dict[Image, list[float | None]] = defaultdict(list)  # their prices
+    sent: dict[Image, int] = defaultdict(int)
     for row in rows:
-        key = (row["index"], row["sample"])
+        image = (row["index"], row["sample"])
         if row["status"] == "sent":
-            sent[key] += 1
-            if key not in settled or sent[key] > settled[key].attempts:
-                open_requests[key].append(row["price"])
-        elif open_requests[key]:
-            open_requests[key].pop()
-    result: dict[Key, Past] = {}
-    for key, count in sent.items():
-        record = settled.get(key)
-        known = (
-            Past(count, record.possible_charges, record.possible_cost) if record else Past(count)
-        )
-        for price in open_requests[key]:
-            known = known._replace(
-                possible_charges=known.possible_charges + 1,
-                possible_cost=plus(known.possible_cost, price),
-            )
-        result[key] = known
+            sent[image] += 1
+            if image not in settled or sent[image] > settled[image].attempts:
+                unanswered[image].append(row["price"])
+        elif unanswered[image]:
+            unanswered[image].pop()
+    result: dict[Image, Past] = {}
+    for image, count in sent.items():
+        charges, cost = 0, 0.0
+        if record := settled.get(image):
+            charges, cost = record.possible_charges, record.possible_cost
+        for price in unanswered[image]:
+            charges, cost = charges + 1, plus(cost, price)
+        result[image] = Past(count, charges, cost)
     return result
 
 
 def plus(one: float | None, other: float | None) -> float | None:
-    """A sum of US dollars, not known where a part of it is not."""
+    """A sum of US dollars; None where a part is not known."""
     return None if one is None or other is None else one + other

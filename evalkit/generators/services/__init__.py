@@ -1,3 +1,1 @@
-"""What the adapters of remote services share: one HTTP exchange, what its outcome means, what may
-be fetched and kept, and prices.
-"""
+"""Shared by the adapters of remote services: HTTP, outcomes, safety, templates and prices."""

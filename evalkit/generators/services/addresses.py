@@ -1,11 +1,10 @@
-"""Which URLs may be fetched, and at which network address: the guard against requests that an
-answer smuggles in.
+"""Which URLs may be fetched, and at which network address: protection against forged requests.
 
-A service may answer with the URL of its picture. Whoever controls that answer chooses where this
-machine connects to (server-side request forgery), so such a URL has to name a host that the user or
-the recipe has listed, be https, and resolve to public addresses only. The connection is then made
-to the address that was checked (`Target.addresses`), so that a name that resolves to something else
-a moment later changes nothing (DNS rebinding).
+A service may answer with the URL of its image. Whoever controls that answer chooses where this
+machine connects to (server-side request forgery). Such a URL must therefore be https, name a host
+that the user or the recipe lists, and resolve to public addresses only. The connection is made to
+the address that was checked (`Target.addresses`), so a later change of the name's address has no
+effect (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -26,33 +25,31 @@ _PATTERN = re.compile(
     r"(?:\*\.)?[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*(?::\d{1,5})?|\[[0-9a-f:.]+\](?::\d{1,5})?"
 )
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-# What ipaddress of some Python version calls global: protocol assignments (metadata of Oracle's
-# cloud), 6to4 relays, the wire server
-# of Azure's machines, local NAT64, discard, documentation, segment routing.
+# Some Python versions call these networks global.
 _NOT_PUBLIC = tuple(
-    map(
-        ipaddress.ip_network,
-        (
-            "192.0.0.0/24",
-            "192.88.99.0/24",
-            "168.63.129.16/32",
-            "64:ff9b:1::/48",
-            "100::/64",
-            "3fff::/20",
-            "5f00::/16",
-        ),
+    ipaddress.ip_network(network)
+    for network in (
+        "192.0.0.0/24",  # protocol assignments; metadata of Oracle's cloud
+        "192.88.99.0/24",  # 6to4 relays
+        "168.63.129.16/32",  # the wire server of Azure's machines
+        "64:ff9b:1::/48",  # local NAT64
+        "100::/64",  # discard
+        "3fff::/20",  # documentation
+        "5f00::/16",  # segment routing
     )
 )
+_DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
 class Forbidden(Exception):
-    """A URL that is not fetched, and why: a sentence without the URL's path or query, which may
-    hold signatures.
+    """A URL that must not be fetched, and why.
+
+    The sentence leaves out the path and query of the URL, which may contain a signature.
     """
 
 
 class Unresolved(Exception):
-    """A host without an address, now: that may be otherwise in a moment."""
+    """A host name without an address. This may be temporary."""
 
 
 class Origin(NamedTuple):
@@ -64,68 +61,63 @@ class Origin(NamedTuple):
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return (
-            f"{host}:{self.port}" if self.port != {"https": 443, "http": 80}[self.scheme] else host
-        )
+        return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
 
 class Target(NamedTuple):
-    """A URL taken apart, with the addresses to connect to; no addresses: resolve the name when
-    connecting.
-    """
+    """The parts of a URL."""
 
     origin: Origin
-    path: str  # with the query, as it goes into the request line
-    addresses: tuple[Address, ...] = ()
+    path: str  # with the query, as in the request line
+    addresses: tuple[Address, ...] = ()  # to connect to; () resolves the name when connecting
 
 
 def parse(url: str) -> Target:
-    """The parts of an absolute http or https URL. Raises Forbidden on anything that two parsers
-    might read differently.
+    """The parts of an absolute http or https URL.
+
+    Raises Forbidden for every URL that two parsers might read differently.
     """
-    if len(url) > 8192 or re.search(r"[^!-~]|[\\\"<>^`{|}]", url):
-        raise Forbidden(
-            "the URL holds blanks, control or other characters that no URL may hold, or is too long"
-        )
+    if len(url) > 8192:
+        raise Forbidden("the URL is longer than 8192 characters")
+    if re.search(r"[^!-~]|[\\\"<>^`{|}]", url):
+        raise Forbidden("the URL contains spaces or other characters that are not allowed in URLs")
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
     except ValueError:
-        raise Forbidden("the URL cannot be read") from None
+        raise Forbidden("the URL is not valid") from None
     if parts.scheme not in ("https", "http"):
         raise Forbidden(f"the URL begins with {parts.scheme[:20]!r}; expected https")
     if "@" in parts.netloc:
-        raise Forbidden("the URL holds a user name or a password")
+        raise Forbidden("the URL contains a user name or a password")
     if not _HOST.fullmatch(host) or port == 0:
-        raise Forbidden("the URL names no host")
+        raise Forbidden("the URL has no valid host")
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return Target(
-        Origin(
-            parts.scheme, host.rstrip(".").lower(), port or {"https": 443, "http": 80}[parts.scheme]
-        ),
-        path,
-    )
+    port = port or _DEFAULT_PORTS[parts.scheme]
+    return Target(Origin(parts.scheme, host.rstrip(".").lower(), port), path)
 
 
 def check_patterns(patterns: Sequence[str], place: str) -> tuple[str, ...]:
-    """Host patterns of an option or a recipe: `host`, `*.domain.tld`, each with an optional
-    `:port`. Raises EvalkitError.
+    """Host patterns, checked: `host` or `*.domain.tld`, with an optional `:port`.
+
+    `place` names the option or the recipe in the error. Raises EvalkitError.
     """
     for pattern in patterns:
         wild = pattern.startswith("*.")
         if not _PATTERN.fullmatch(pattern) or (wild and pattern.count(".") < 2):
-            expected = "expected host names such as `images.example.com` or `*.example.com`, with no scheme and no path"
-            raise EvalkitError(f"{place} holds {pattern!r}; {expected}.")
+            raise EvalkitError(
+                f"{place} contains {pattern!r}; expected host names without scheme and path.",
+                "For example `images.example.com` or `*.example.com`.",
+            )
     return tuple(patterns)
 
 
 def allowed(url: str, service: Origin, hosts: Sequence[str]) -> Target:
-    """The target of a URL out of an answer, checked and resolved. Raises Forbidden with the reason,
-    and Unresolved.
+    """The target of a URL from an answer, checked and resolved.
 
-    Allowed are https on the service's own host and on `hosts`, at public addresses. A service that
-    the user named by a private or loopback address (`http://127.0.0.1:8000/v1`) may answer with
-    URLs of that very address and port too, and with nothing else inside.
+    Allowed is https on the service's own host and on `hosts`, at public addresses. A service that
+    the user named by a private or loopback address (`http://127.0.0.1:8000/v1`) may also answer
+    with URLs of exactly that address and port. Raises Forbidden and Unresolved.
     """
     target = parse(url)
     origin = target.origin
@@ -137,9 +129,8 @@ def allowed(url: str, service: Origin, hosts: Sequence[str]) -> Target:
         service.port if service.scheme == "https" else 443
     )
     if not own and not any(_matches(origin, pattern) for pattern in hosts):
-        raise Forbidden(
-            f"the host {origin} is not among those whose pictures are fetched ({', '.join([str(service), *hosts])})"
-        )
+        listed = ", ".join([str(service), *hosts])
+        raise Forbidden(f"the host {origin} is not an allowed image host ({listed})")
     addresses = _resolve(origin)
     for address in addresses:
         if not is_public(address):
@@ -150,11 +141,11 @@ def allowed(url: str, service: Origin, hosts: Sequence[str]) -> Target:
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address lies in the public internet, whatever way it is wrapped in IPv6."""
+    """Whether an address is public, also when an IPv4 address is embedded in IPv6."""
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped is not None:
             return is_public(address.ipv4_mapped)
-        if address in _NAT64:  # how networks without IPv4 reach it
+        if address in _NAT64:  # networks without IPv4 reach IPv4 addresses this way
             return is_public(IPv4Address(int(address) & 0xFFFFFFFF))
         if address.is_site_local or any(
             item is not None and not is_public(item)
@@ -206,9 +197,7 @@ def _matches(origin: Origin, pattern: str) -> bool:
 
 
 def _resolve(origin: Origin) -> tuple[Address, ...]:
-    """All addresses of a host; getaddrinfo also reads the odd spellings of IPv4 (0x7f000001,
-    2130706433, 127.1).
-    """
+    """All addresses of a host. getaddrinfo also reads 0x7f000001, 2130706433 and 127.1."""
     try:
         found = socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):

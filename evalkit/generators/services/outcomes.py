@@ -1,12 +1,10 @@
-"""From an HTTP answer to an outcome: which status means what, how long to wait, and the service's
-own words.
+"""From an HTTP answer to an outcome: its status, the time to wait, and its error message.
 
-The question behind the 5xx rows is whether the same request may be sent again without paying twice.
-Where the service itself says that it failed, it may. Where a gateway says that it heard nothing in
-time, the service behind it may still be drawing, and may
-charge: that is `ambiguous`, and it is not sent again unless the user says so. Gateways have been
-seen to make hundreds of paid resubmissions a week out of this confusion (Comfy-Org/ComfyUI#16204,
-pollinations#13173).
+For a 5xx the question is whether the same request may be sent again without paying twice. It may
+where the service itself says that it failed. Where a gateway says that it got no answer in time,
+the service behind it may still make the image and charge for it. This is `ambiguous`, and evalkit
+sends it again only with --retry-ambiguous. Gateways have made hundreds of paid resubmissions a week
+by confusing the two (Comfy-Org/ComfyUI#16204, pollinations#13173).
 """
 
 from __future__ import annotations
@@ -26,41 +24,37 @@ BY_STATUS: Mapping[int, Status] = {
     402: "quota",  # payment required: OpenRouter, Stability, Black Forest Labs
     403: "auth",
     407: "auth",
-    408: "transient",  # the server gave up waiting for the request: it never had the whole
-    409: "transient",  # a lock at the service; nothing was begun
+    408: "transient",  # the server did not receive the whole request in time
+    409: "transient",  # a lock at the service; it did not start
     425: "transient",
     429: "rate_limited",
     451: "refused_input",  # unavailable for legal reasons
-    500: "transient",  # the service itself says that it failed, and a failed image is not charged
-    502: "ambiguous",  # a gateway heard no proper answer from the service, which may have worked
-    503: "transient",  # not taken
-    504: "ambiguous",  # a gateway stopped waiting; the service may not have
-    520: "ambiguous",  # Cloudflare: the service closed the connection with no answer
+    500: "transient",  # the service itself failed, and does not charge for a failed image
+    502: "ambiguous",  # a gateway got no valid answer from the service, which may have worked
+    503: "transient",  # not accepted
+    504: "ambiguous",  # a gateway stopped waiting; the service may not have stopped
+    520: "ambiguous",  # Cloudflare: the service closed the connection without an answer
     521: "transient",  # Cloudflare: the service refused the connection
     522: "ambiguous",  # Cloudflare: no acknowledgement in time
     523: "transient",  # Cloudflare: the service is not reachable
     524: "ambiguous",  # Cloudflare: connected, no answer in time
     525: "transient",  # Cloudflare: TLS handshake with the service failed
-    526: "transient",  # Cloudflare: certificate of the service not valid
-    529: "transient",  # overloaded, not taken
+    526: "transient",  # Cloudflare: the certificate of the service is not valid
+    529: "transient",  # overloaded, not accepted
 }
 
 
-def outcome_of(status: int) -> Status:
-    """The outcome that an HTTP status means by itself, where there is no image."""
+def outcome_of_status(status: int) -> Status:
+    """The outcome of an HTTP status where the answer contains no image."""
     if status >= 500:
-        return BY_STATUS.get(status, "ambiguous")  # unknown: not sent again unasked
-    if status >= 300:
-        return BY_STATUS.get(
-            status, "bad_request"
-        )  # redirects too: a key is never sent on to another place
+        return BY_STATUS.get(status, "ambiguous")  # unknown: do not send again
+    if status >= 300:  # redirects too: a key is never sent to another host
+        return BY_STATUS.get(status, "bad_request")
     return "malformed"
 
 
 def parse_json(reply: Reply) -> Any:
-    """The JSON value of an answer, or None where there is none: wrong content type, not JSON, not
-    UTF-8.
-    """
+    """The JSON value of an answer; None for another content type, invalid JSON or not UTF-8."""
     if "json" not in reply.headers.get("content-type", "").lower():
         return None
     try:
@@ -70,9 +64,7 @@ def parse_json(reply: Reply) -> Any:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the service asks to wait: `Retry-After` as seconds or as an HTTP date,
-    `retry-after-ms`. None where it says nothing.
-    """
+    """Seconds that the service asks to wait, from `retry-after-ms` or `Retry-After`, else None."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         try:
             seconds = float(headers.get(name, "").strip()) * unit
@@ -80,23 +72,20 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
             continue
         if math.isfinite(seconds) and seconds >= 0:
             return seconds
+    then = _timestamp(headers.get("retry-after", ""))
+    now = _timestamp(headers.get("date", ""))  # by the clock of the service, where it sends a date
+    return None if then is None else max(0.0, then - (time.time() if now is None else now))
+
+
+def _timestamp(date: str) -> float | None:
     try:
-        then = parsedate_to_datetime(headers.get("retry-after", "")).timestamp()
+        return parsedate_to_datetime(date).timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    try:
-        now = parsedate_to_datetime(
-            headers.get("date", "")
-        ).timestamp()  # the service's own clock, where it tells the time
-    except (ValueError, TypeError, IndexError, OverflowError):
-        now = time.time()
-    return max(0.0, then - now)
 
 
-def words(reply: Reply) -> str:
-    """What the service says about an error, as it stands in the usual shapes; "" where it says
-    nothing readable.
-    """
+def error_message(reply: Reply) -> str:
+    """The error message of an answer in the usual JSON shapes or as plain text, else ""."""
     value = parse_json(reply)
     if value is None and reply.headers.get("content-type", "").lower().startswith("text/plain"):
         return reply.body[:2000].decode("utf-8", "replace")

@@ -1,12 +1,10 @@
-"""The way out through an HTTP proxy, where HTTPS_PROXY names one: a tunnel (CONNECT) to the address
-that was checked.
-"""
+"""The HTTP proxy that HTTPS_PROXY names, for a tunnel (CONNECT) to the address that was checked."""
 
 from __future__ import annotations
 
 import base64
-import socket
 import urllib.request
+from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -16,15 +14,16 @@ from evalkit.generators.services.addresses import Origin
 
 class Proxy(NamedTuple):
     place: tuple[str, int]
-    header: str  # Proxy-Authorization with its line end, or ""
+    headers: Mapping[str, str]  # Proxy-Authorization where the URL has a login
 
-    def __repr__(self) -> str:  # the header may hold a password
+    def __repr__(self) -> str:  # without the headers, which may contain a password
         return f"Proxy({self.place})"
 
 
-def proxy_of(origin: Origin) -> Proxy | None:
-    """The proxy for https to this host, as HTTPS_PROXY and NO_PROXY say. Plain http (this machine,
-    the local network) goes straight.
+def proxy_for(origin: Origin) -> Proxy | None:
+    """The proxy for a host, by HTTPS_PROXY and NO_PROXY; none for plain http.
+
+    Plain http is used for this machine and the local network only.
     """
     if origin.scheme != "https":
         return None
@@ -40,31 +39,10 @@ def proxy_of(origin: Origin) -> Proxy | None:
     if parts.scheme != "http" or not host:
         raise EvalkitError(
             "HTTPS_PROXY is not the address of an HTTP proxy; expected http://host:port.",
-            "Set it again, or unset it.",
+            "Correct or unset it.",
         )
-    login = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else ""
-    header = (
-        f"Proxy-Authorization: Basic {base64.b64encode(login.encode()).decode()}\r\n"
-        if login
-        else ""
-    )
-    return Proxy((host, port or 80), header)
-
-
-def tunnel(connection: socket.socket, through: Proxy, host: str, port: int) -> None:
-    """Ask the proxy for a connection to host:port. Raises OSError where it declines."""
-    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    connection.sendall(
-        f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n{through.header}\r\n".encode("latin-1")
-    )
-    answer = b""
-    while b"\r\n\r\n" not in answer:  # byte by byte: what follows belongs to the TLS handshake
-        byte = connection.recv(1)
-        if not byte or len(answer) > 16_384:
-            raise OSError("the proxy closed the connection")
-        answer += byte
-    words = answer.split(b"\r\n", 1)[0].split(b" ", 2)
-    if len(words) < 2 or words[1] != b"200":
-        raise OSError(
-            f"the proxy declines with HTTP {words[1].decode('latin-1')[:3] if len(words) > 1 else '?'}"
-        )
+    headers: dict[str, str] = {}
+    if parts.username:
+        login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        headers["Proxy-Authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"
+    return Proxy((host, port or 80), headers)

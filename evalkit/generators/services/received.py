@@ -1,9 +1,8 @@
-"""What came back, turned into one checked RGB image: from base64, from a data URL, from a URL that
-is fetched, from plain bytes.
+"""The image in an answer, as checked RGB: from base64, a data URL, a URL to fetch, or plain bytes.
 
-Nothing is decoded before its size is known to be within the limits, and only pixel formats are: no
-SVG, no animation, no more than 8 bits per sample (evalkit.images). An image that was asked for is
-paid for, so what can go wrong after that is never `transient`: a resend would pay again.
+The size is checked before anything is decoded, and only pixel formats are decoded: no SVG, no
+animation, no more than 8 bits per sample (evalkit.images). The service charges for an image once it
+is requested, so an error in this module is never `transient`: sending again would pay again.
 """
 
 from __future__ import annotations
@@ -23,9 +22,12 @@ from evalkit.generators.services.addresses import Forbidden, Origin, Unresolved,
 from evalkit.generators.services.transport import MEBIBYTE, Failed, Limits, Reply, exchange
 from evalkit.images import Alpha, decode
 
-SIZE_LIMIT = 48 * MEBIBYTE  # of one picture's file
-_FETCH = Limits(total=120.0, size=SIZE_LIMIT)
-_REDIRECTS, _TRIES, _PAUSE = 3, 3, 0.5
+SIZE_LIMIT = 48 * MEBIBYTE  # of one image file
+RETRY_PAUSE = 0.5  # seconds before the second attempt to fetch an image; doubles after that
+_FETCH_LIMITS = Limits(total=120.0, size=SIZE_LIMIT)
+_ACCEPT = {"Accept": "image/png, image/jpeg, image/webp"}
+_REDIRECTS, _ATTEMPTS = 3, 3
+_TEMPORARY = (404, 408, 425, 429)  # 404: some stores serve a new file only after a moment
 
 
 class Unusable(Exception):
@@ -37,30 +39,26 @@ class Unusable(Exception):
         self.detail = detail
 
 
-class Source(NamedTuple):
-    """Where pictures may come from: the service itself, and the hosts that its option or recipe
-    lists.
-    """
+class AllowedHosts(NamedTuple):
+    """Where images may be fetched: from the service, and from hosts of the option or recipe."""
 
     service: Origin
-    hosts: Sequence[str] = ()
+    others: Sequence[str] = ()
 
 
 def checked_alpha(text: str) -> Alpha:
-    """The rule for transparent pictures, as an option gives it."""
+    """The rule for transparent images, as an option gives it."""
     rules: dict[str, Alpha] = {"refuse": "refuse", "white": "white", "black": "black"}
     if text not in rules:
         raise EvalkitError(f"alpha is {text!r}; expected refuse, white or black.")
     return rules[text]
 
 
-def image_of(content: bytes, alpha: Alpha) -> tuple[Image, str]:
-    """One picture as RGB, and a note on what was done to it. Raises Unusable("malformed")."""
+def checked_image(content: bytes, alpha: Alpha) -> tuple[Image, str]:
+    """An RGB image, and a note on what was changed. Raises Unusable("malformed")."""
     if len(content) > SIZE_LIMIT:
-        raise Unusable(
-            "malformed",
-            f"the image has {len(content) >> 20} MiB; expected at most {SIZE_LIMIT >> 20}",
-        )
+        found = f"the image has {len(content) >> 20} MiB"
+        raise Unusable("malformed", f"{found}; expected at most {SIZE_LIMIT >> 20}")
     decoded = decode(content, alpha)
     if isinstance(decoded, str):
         hint = "; the option alpha=white composites it" if "transparent" in decoded else ""
@@ -69,9 +67,7 @@ def image_of(content: bytes, alpha: Alpha) -> tuple[Image, str]:
 
 
 def from_base64(text: object, alpha: Alpha) -> tuple[Image, str]:
-    """The picture in a base64 text, with or without `data:image/png;base64,` before it. Raises
-    Unusable("malformed").
-    """
+    """The image in base64 text or in a base64 data URL. Raises Unusable("malformed")."""
     if not isinstance(text, str):
         raise Unusable("malformed", f"the image is a {type(text).__name__}; expected base64 text")
     if text.startswith("data:"):
@@ -84,30 +80,30 @@ def from_base64(text: object, alpha: Alpha) -> tuple[Image, str]:
         content = base64.b64decode(re.sub(r"\s", "", text), validate=True)
     except (binascii.Error, ValueError):
         raise Unusable("malformed", "the image is not valid base64") from None
-    return image_of(content, alpha)
+    return checked_image(content, alpha)
 
 
-def from_url(url: object, source: Source, alpha: Alpha) -> tuple[Image, str]:
-    """The picture behind a URL out of an answer; a data URL is read as it stands.
+def from_url(url: object, hosts: AllowedHosts, alpha: Alpha) -> tuple[Image, str]:
+    """The image at a URL from an answer, which may be a data URL.
 
-    Raises Unusable: "malformed" for a URL that must not be fetched or that holds no picture,
-    "ambiguous" where the picture was made but could not be had.
+    Raises Unusable: "malformed" for a URL that must not be fetched or is not an image, "ambiguous"
+    where the image was made but cannot be fetched.
     """
     if not isinstance(url, str):
-        raise Unusable("malformed", f"the image URL is a {type(url).__name__}; expected a text")
+        raise Unusable("malformed", f"the image URL is a {type(url).__name__}; expected a string")
     if url.startswith("data:"):
         return from_base64(url, alpha)
-    return image_of(_fetch(url, source), alpha)
+    return checked_image(_fetch(url, hosts), alpha)
 
 
-def _fetch(url: str, source: Source) -> bytes:
-    """The bytes behind a URL. No credentials are sent. Reading is free and changes nothing, so it
-    is tried three times.
-    """
+def _fetch(url: str, hosts: AllowedHosts) -> bytes:
+    """The bytes at a URL. Sends no credentials. Fetching costs nothing, so failures are retried."""
     failure = ""
-    for attempt in range(_TRIES):
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            time.sleep(RETRY_PAUSE * 2 ** (attempt - 1))
         try:
-            reply = _follow(url, source)
+            reply = _follow(url, hosts)
         except Forbidden as error:
             raise Unusable("malformed", f"the image is not fetched: {error}") from None
         except Unresolved as error:
@@ -120,28 +116,19 @@ def _fetch(url: str, source: Source) -> bytes:
             if reply.status == 200:
                 return reply.body
             failure = f"HTTP {reply.status}"
-            if reply.status < 500 and reply.status not in (
-                404,
-                408,
-                425,
-                429,
-            ):  # 404: some stores show a file a moment late
+            if reply.status < 500 and reply.status not in _TEMPORARY:
                 break
-        if attempt + 1 < _TRIES:
-            time.sleep(_PAUSE * 2**attempt)
     raise Unusable("ambiguous", f"the image was made but could not be fetched: {failure}")
 
 
-def _follow(url: str, source: Source) -> Reply:
-    """GET with redirects within one host, each checked anew."""
+def _follow(url: str, hosts: AllowedHosts) -> Reply:
+    """GET with redirects within one host; every new URL is checked."""
     first = parse(url).origin
     for _ in range(_REDIRECTS + 1):
         if parse(url).origin != first:
             raise Forbidden(f"{first} redirects to another host")
-        target = allowed(url, source.service, source.hosts)
-        reply = exchange(
-            "GET", target, {"Accept": "image/png, image/jpeg, image/webp"}, None, _FETCH
-        )
+        target = allowed(url, hosts.service, hosts.others)
+        reply = exchange("GET", target, _ACCEPT, None, _FETCH_LIMITS)
         if reply.status not in (301, 302, 303, 307, 308):
             return reply
         url = urljoin(url, reply.headers.get("location", ""))

@@ -1,6 +1,4 @@
-"""What a template says, as frozen values: the request, the place of the image in the answer, the
-rules, the polling.
-"""
+"""A template as frozen values: the request, the path to the image, the rules and the polling."""
 
 from __future__ import annotations
 
@@ -10,22 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalkit.core import Status
-from evalkit.generators.services.template_paths import Path
-
-PLACES = (
-    "prompt",
-    "seed",
-    "width",
-    "height",
-    "size",
-    "model",
-)  # what a {place} in a template may stand for
-PLACEHOLDER = re.compile(r"\{([A-Za-z_]+)\}")
+from evalkit.generators.services.json_paths import JsonPath
 
 
 @dataclass(frozen=True)
 class Header:
-    """One header: `prefix` and the value of an environment variable, or a plain text."""
+    """One header: its text, followed by the value of an environment variable where `env` is set."""
 
     name: str
     text: str = ""
@@ -34,54 +22,52 @@ class Header:
 
 @dataclass(frozen=True)
 class Rule:
-    """What an answer means when its status and the values at a path are such. The first rule that
-    fits decides.
-    """
+    """The outcome of an answer with these statuses and values. The first rule that applies wins."""
 
     outcome: Status
-    statuses: tuple[int, ...] = ()  # () for any
-    path: Path | None = None
-    values: tuple[str, ...] = ()  # any of these, or
-    matches: re.Pattern[str] | None = (
-        None  # found in the value; with neither, the path has to be there
-    )
-    retry_after: Path | None = None  # where the answer says how long to wait: 3, "3" or "3s"
+    statuses: tuple[int, ...]  # () for any
+    path: JsonPath | None
+    values: tuple[str, ...]  # one of these is at the path, or
+    matches: re.Pattern[str] | None  # this is found in the value; with neither, the path exists
+    retry_after: JsonPath | None  # to the time to wait: 3, "3" or "3s"
 
 
 @dataclass(frozen=True)
 class Poll:
     """How to ask whether an image is ready."""
 
-    url: str  # a path into the first answer, or a URL with {path} places
-    state: Path
+    url: str  # a path into the first answer, or a URL with {path} placeholders
+    state: JsonPath
     done: tuple[str, ...]
-    failed: tuple[str, ...] = ()
-    answer: Path | None = None  # the URL of the result, where it is not in the state itself
-    interval: float = 1.0
-    timeout: float = 300.0
-    hosts: tuple[str, ...] = ()  # further hosts that may be asked, with the key
+    failed: tuple[str, ...]
+    answer: JsonPath | None  # to the URL of the result, where the state does not contain it
+    interval: float
+    timeout: float
+    hosts: tuple[str, ...]  # further hosts that may be polled, with the key
 
 
 @dataclass(frozen=True)
 class Template:
+    """All fields of a template file; docs/remote.md explains them."""
+
     name: str
     url: str
+    method: str
     headers: tuple[Header, ...]
     body: Mapping[str, Any] | None
-    image: tuple[Path, ...]  # () where the body of the answer is the image
+    multipart: bool
+    model: str
+    size: str
+    seed_min: int
+    seed_max: int
+    timeout: float
+    price: float | None
+    provider: str  # in the price table
+    image: tuple[JsonPath, ...]  # () where the body of the answer is the image
+    image_as: str  # url, base64, auto
+    image_hosts: tuple[str, ...]
+    note: tuple[JsonPath, ...]
+    cost: tuple[JsonPath, ...]
+    poll: Poll | None
     rules: tuple[Rule, ...]
-    digest: str  # of the file
-    method: str = "POST"
-    model: str = ""
-    size: str = ""
-    multipart: bool = False
-    kind: str = "auto"  # of the value at `image`: url, base64, auto
-    note: tuple[Path, ...] = ()
-    cost: tuple[Path, ...] = ()
-    poll: Poll | None = None
-    timeout: float = 300.0
-    price: float | None = None
-    provider: str = ""  # in the price table
-    seed_min: int = 0
-    seed_max: int = 2**31 - 1
-    image_hosts: tuple[str, ...] = ()
+    digest: str  # SHA-256 of the file

@@ -1,17 +1,20 @@
-"""One HTTP exchange: one request, at most one answer, with limits on time and size, and a plain
-word for whatever goes wrong.
+"""One HTTP exchange: one request, at most one answer, with limits on time and size.
 
-Every exchange has a connection of its own. That costs a handshake, small beside the seconds that a
-picture takes, and buys
-certainty: no request is ever lost because an idle connection was closed by the other side just
-then, which nobody could tell from a request that was taken and charged for.
+urllib3 connects, opens the proxy tunnel, formats the request and decodes the answer. This module
+adds TLS, a limit on the total time, and a status for each error:
 
-    what happened                                                    Failed.status
-    no address, refused, connect time-out, TLS handshake failed      transient   nothing was sent
-    connection lost before the last byte of the request had left     transient   the service cannot
-    have read the whole request connection lost or time-out after that, before the answer ended
-    ambiguous   it may have been taken, made and charged an answer that is no HTTP, or is larger
-    than the limit           malformed   it was taken; the answer is of no use
+    what happened                                                 Failed.status
+    no address, refused, connect time-out, TLS handshake failed   transient (nothing was sent)
+    connection lost before the whole request was sent             transient (the service cannot have
+                                                                  read the whole request)
+    connection lost or time-out after that                        ambiguous (the service may have
+                                                                  made and charged the image)
+    the answer is not HTTP, or is larger than the limit           malformed (the service accepted
+                                                                  the request)
+
+Every exchange opens a connection of its own. A handshake is short compared with the seconds that an
+image takes, and a request can then never fail because the server closed an idle connection, which
+would look like a request that was accepted and charged. There are no retries and no redirects.
 """
 
 from __future__ import annotations
@@ -23,29 +26,28 @@ import io
 import socket
 import ssl
 import time
-import zlib
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any, NamedTuple, cast
 
+from urllib3.connection import HTTPConnection
+from urllib3.exceptions import DecodeError, HTTPError, InvalidHeader, ReadTimeoutError
+from urllib3.response import HTTPResponse
+
 from evalkit.core import Status
 from evalkit.generators.services.addresses import Target
-from evalkit.generators.services.proxy import proxy_of, tunnel
+from evalkit.generators.services.proxy import proxy_for
 
 MEBIBYTE = 2**20
 
 
 class Limits(NamedTuple):
-    """total: seconds for the whole exchange, name look-up aside; connect: for the connection; idle:
-    between two pieces of an answer.
-    """
+    """Limits of one exchange. Times are seconds; resolving the name does not count."""
 
-    total: float
-    size: int = (
-        64 * MEBIBYTE
-    )  # of the answer's body: base64 of 48 MiB, more than any picture of a service today
-    connect: float = 10.0
-    idle: float = 60.0
+    total: float  # for the whole exchange
+    size: int = 64 * MEBIBYTE  # of the body: base64 of 48 MiB, more than any service sends today
+    connect: float = 10.0  # for one attempt to connect
+    idle: float = 60.0  # between two parts of an answer
 
 
 class Reply(NamedTuple):
@@ -55,7 +57,7 @@ class Reply(NamedTuple):
 
 
 class Failed(Exception):
-    """There is no answer to work with. The detail is one sentence without keys and headers."""
+    """There is no usable answer. The detail is one sentence without keys and headers."""
 
     def __init__(self, status: Status, detail: str) -> None:
         super().__init__(detail)
@@ -66,81 +68,68 @@ class Failed(Exception):
 def exchange(
     method: str, target: Target, headers: Mapping[str, str], body: bytes | None, limits: Limits
 ) -> Reply:
-    """Send one request and read the whole answer. Never sends twice, follows no redirect. Raises
-    Failed.
-    """
+    """Send one request once and read the whole answer. Raises Failed."""
     until = time.monotonic() + limits.total
     place = str(target.origin)
-    with contextlib.closing(_connect(target, limits)) as connection:
-        message = _request(method, target, headers, body)
-        try:
-            connection.settimeout(max(0.001, until - time.monotonic()))
-            connection.sendall(message)
-        except OSError as error:
-            raise Failed(
-                "transient", f"the connection to {place} was lost while sending ({_reason(error)})"
-            ) from None
-        return _answer(connection, method, place, limits, until)
-
-
-def _connect(target: Target, limits: Limits) -> socket.socket:
-    origin = target.origin
-    through = proxy_of(origin)
-    hosts = [str(address) for address in target.addresses] or [origin.host]
-    failure: OSError | None = None
-    for host in hosts:
-        try:
-            connection = socket.create_connection(
-                through.place if through else (host, origin.port), limits.connect
-            )
-        except (OSError, UnicodeError) as error:
-            failure = error if isinstance(error, OSError) else OSError("not a valid host name")
-            continue
-        try:
-            connection.settimeout(limits.connect)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if through:
-                tunnel(connection, through, host, origin.port)
-            return (
-                _context().wrap_socket(connection, server_hostname=origin.host)
-                if origin.scheme == "https"
-                else connection
-            )
-        except OSError as error:  # ssl.SSLError is one
-            connection.close()
-            failure = error
-    raise Failed("transient", f"no connection to {origin} ({_reason(failure)})")
-
-
-@functools.cache
-def _context() -> ssl.SSLContext:
-    """The system's certificates; SSL_CERT_FILE names others. TLS 1.2 at least."""
-    return ssl.create_default_context()
-
-
-def _request(method: str, target: Target, headers: Mapping[str, str], body: bytes | None) -> bytes:
-    lines = {
-        "Host": str(target.origin),
+    sent_headers = {
+        "Host": place,
         "User-Agent": f"evalkit/{version('evalkit')}",
         "Accept-Encoding": "identity",
         "Connection": "close",
         **headers,
     }
-    if body is not None:
-        lines["Content-Length"] = str(len(body))
-    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-    if head.count("\n") != len(lines) or head.count("\r") != len(lines):
-        raise Failed("bad_request", "a header holds a line break")
-    return f"{method} {target.path} HTTP/1.1\r\n{head}\r\n".encode("latin-1") + (body or b"")
+    with contextlib.closing(_connect(target, limits)) as connection:
+        connection.timeout = max(0.001, until - time.monotonic())
+        try:
+            connection.request(method, target.path, body, sent_headers, preload_content=False)
+        except OSError as error:
+            reason = f"the connection to {place} was lost while sending ({_reason(error)})"
+            raise Failed("transient", reason) from None
+        except ValueError:
+            raise Failed(
+                "bad_request", "a header contains characters that are not allowed"
+            ) from None
+        return _answer(connection, place, limits, until)
+
+
+def _connect(target: Target, limits: Limits) -> HTTPConnection:
+    """A connection to the first of the target's addresses that can be reached."""
+    origin = target.origin
+    proxy = proxy_for(origin)
+    failure: Exception | None = None
+    for host in [str(address) for address in target.addresses] or [origin.host]:
+        place = proxy.place if proxy else (host, origin.port)
+        connection = HTTPConnection(*place, timeout=limits.connect)
+        if proxy:
+            connection.set_tunnel(host, origin.port, proxy.headers)
+        try:
+            connection.connect()
+            if origin.scheme == "https":
+                # urllib3's HTTPSConnection changes the shared context for every connection, which
+                # can crash with several threads (python/cpython#141012).
+                connection.sock = tls_context().wrap_socket(
+                    connection.sock, server_hostname=origin.host
+                )
+        except (HTTPError, http.client.HTTPException, OSError, ValueError) as error:
+            connection.close()
+            failure = error
+        else:
+            return connection
+    raise Failed("transient", f"no connection to {origin} ({_reason(failure)})")
+
+
+@functools.cache
+def tls_context() -> ssl.SSLContext:
+    """The system's certificates; SSL_CERT_FILE names others. TLS 1.2 or later."""
+    return ssl.create_default_context()
 
 
 class _Deadline(io.RawIOBase):
-    """The bytes that arrive, until a moment in time: a peer that drips one byte a minute holds
-    nobody up.
-    """
+    """The bytes that arrive before a deadline, however slowly a server sends them."""
 
     def __init__(self, connection: socket.socket, until: float, idle: float) -> None:
         self.connection, self.until, self.idle = connection, until, idle
+        self.raw = connection.makefile("rb", buffering=0)
         self.begun = self.ended = False
 
     def makefile(self, mode: str) -> io.BufferedReader:  # what http.client asks a socket for
@@ -154,100 +143,75 @@ class _Deadline(io.RawIOBase):
         if left <= 0:
             raise TimeoutError
         self.connection.settimeout(min(left, self.idle) if self.begun else left)
-        count = self.connection.recv_into(buffer)
+        count = self.raw.readinto(buffer) or 0
         self.begun, self.ended = True, count == 0
         return count
 
+    def close(self) -> None:
+        self.raw.close()
+        super().close()
 
-def _answer(
-    connection: socket.socket, method: str, place: str, limits: Limits, until: float
-) -> Reply:
-    incoming = _Deadline(connection, until, limits.idle)
-    response = http.client.HTTPResponse(cast(socket.socket, incoming), method=method)
-    with contextlib.closing(response):
+
+def _answer(connection: HTTPConnection, place: str, limits: Limits, until: float) -> Reply:
+    incoming: Any = _Deadline(connection.sock, until, limits.idle)
+    with contextlib.ExitStack() as stack:  # closes the answer, also where urllib3 rejects it
+
+        def limited(_: object, **options: Any) -> http.client.HTTPResponse:
+            return stack.enter_context(http.client.HTTPResponse(incoming, **options))
+
+        connection.response_class = cast(Any, limited)
         try:
-            response.begin()
-            if incoming.ended:  # http.client takes half of the headers for all of them
-                raise ConnectionError("cut in the headers")
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            cut = incoming.ended and not isinstance(error, OSError)
-            raise _lost(
-                ConnectionError("cut in the status line") if cut else error, place, limits
-            ) from None
-        headers = {name.lower(): value for name, value in response.getheaders()}
+            response = connection.getresponse()
+        except (OSError, HTTPError, http.client.HTTPException, ValueError) as error:
+            if incoming.ended and not isinstance(error, OSError):
+                error = ConnectionError("cut in the status line")
+            raise _lost(error, place, limits) from None
+        if incoming.ended:  # http.client accepts headers that were cut
+            raise _lost(ConnectionError("cut in the headers"), place, limits)
         body, failure = _body(response, place, limits)
-    if failure is not None and response.status < 400:  # of an error the status alone says enough
+    if failure is not None and response.status < 400:  # for an error, the status is enough
         raise failure
-    return Reply(response.status, headers, _unpacked(body, headers, place, limits))
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return Reply(response.status, headers, body)
 
 
-def _body(
-    response: http.client.HTTPResponse, place: str, limits: Limits
-) -> tuple[bytes, Failed | None]:
-    """What came of the body, and why it is not whole."""
-    expected = response.length
-    large = Failed(
-        "malformed", f"the answer of {place} is larger than {limits.size // MEBIBYTE} MiB"
-    )
-    if expected is not None and expected > limits.size:
-        return b"", large
+def _body(response: HTTPResponse, place: str, limits: Limits) -> tuple[bytes, Failed | None]:
+    """The part of the body that arrived, and why it is not the whole body."""
+    too_large = f"the answer of {place} is larger than {limits.size // MEBIBYTE} MiB"
+    encoding = response.headers.get("content-encoding", "identity").lower()
+    if encoding not in ("identity", "", "gzip"):
+        found = f"the answer of {place} has the content encoding {encoding[:20]!r}"
+        return b"", Failed("malformed", f"{found}; expected none or gzip")
+    if (response.length_remaining or 0) > limits.size:
+        return b"", Failed("malformed", too_large)
     body = bytearray()
     try:
-        while part := response.read(65536):
+        while part := response.read1(65536):  # decodes gzip, never to more than this at a time
             body += part
             if len(body) > limits.size:
-                return bytes(body), large
-    except (OSError, http.client.HTTPException, ValueError) as error:
+                return bytes(body), Failed("malformed", too_large)
+    except DecodeError:
+        return bytes(body), Failed("malformed", f"the gzip answer of {place} is damaged")
+    except (HTTPError, ValueError) as error:
         return bytes(body), _lost(error, place, limits)
-    if expected is not None and len(body) < expected:
-        return bytes(body), Failed(
-            "ambiguous",
-            f"the connection to {place} was lost after {len(body)} of {expected} bytes of the answer",
-        )
     return bytes(body), None
 
 
 def _lost(error: Exception, place: str, limits: Limits) -> Failed:
-    if isinstance(error, TimeoutError):
-        return Failed(
-            "ambiguous",
-            f"the request was sent, but {place} did not answer in time (limit {limits.total:g} s)",
-        )
-    if isinstance(
-        error, OSError | http.client.IncompleteRead
-    ):  # RemoteDisconnected is an OSError too
-        reason = _reason(error) if isinstance(error, OSError) else "cut in the middle"
-        return Failed(
-            "ambiguous",
-            f"the request was sent, but the connection to {place} was lost before the answer ended ({reason})",
-        )
-    return Failed("malformed", f"what {place} answers is no HTTP")
+    if isinstance(error, TimeoutError | ReadTimeoutError):
+        reason = f"{place} did not answer in time (limit {limits.total:g} s)"
+        return Failed("ambiguous", f"the request was sent, but {reason}")
+    not_http = isinstance(error, http.client.HTTPException | InvalidHeader | ValueError)
+    if not_http and not isinstance(error, OSError):  # RemoteDisconnected is both
+        return Failed("malformed", f"the answer of {place} is not HTTP")
+    reason = f"the connection to {place} was lost before the answer ended ({_reason(error)})"
+    return Failed("ambiguous", f"the request was sent, but {reason}")
 
 
-def _unpacked(body: bytes, headers: Mapping[str, str], place: str, limits: Limits) -> bytes:
-    """Some gateways compress though none was asked for. Unpacked to the same limit of size."""
-    packing = headers.get("content-encoding", "identity").lower()
-    if packing in ("identity", ""):
-        return body
-    try:
-        if packing != "gzip":
-            raise Failed(
-                "malformed",
-                f"the answer of {place} is packed as {packing[:20]!r}, which was not asked for",
-            )
-        plain = zlib.decompressobj(31).decompress(body, limits.size + 1)
-    except zlib.error:
-        raise Failed("malformed", f"the packed answer of {place} is damaged") from None
-    if len(plain) > limits.size:
-        raise Failed(
-            "malformed", f"the answer of {place} is larger than {limits.size // MEBIBYTE} MiB"
-        )
-    return plain
-
-
-def _reason(error: OSError | None) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not valid: {error.verify_message}"
-    if isinstance(error, TimeoutError):
+def _reason(error: Exception | None) -> str:
+    cause = error.__cause__ or error if error else error  # urllib3 wraps the error of the socket
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"its certificate is not valid: {cause.verify_message}"
+    if isinstance(cause, TimeoutError):
         return "time-out"
-    return str(getattr(error, "strerror", None) or error).removesuffix(".")
+    return str(getattr(cause, "strerror", None) or cause).removesuffix(".")

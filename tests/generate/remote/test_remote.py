@@ -1,4 +1,4 @@
-"""The stage that asks services for images: outcomes, retries, stops, and what is written."""
+"""Images from services: outcomes, retries, stops, and what is written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import services_for_tests
-from fake_service import FakeService, Fault, picture, shares
+from fake_service import FakeService, Fault, image_for, shares
 from PIL import Image
 from services_for_tests import Memory, Script
 from typer.testing import CliRunner
@@ -22,20 +22,19 @@ from evalkit.cli.app import app
 from evalkit.config import Config
 from evalkit.core import Answer, EvalkitError, Record
 from evalkit.generate import generate
-from evalkit.generate.remote import concurrency, retry, send
+from evalkit.generate.remote import retry, send
 from evalkit.prompts import prompts_from_list
 from evalkit.run_folder import Run
 
 HTTP, MEMORY = "services_for_tests:http_service", "services_for_tests:load"
-OK = Answer("ok", picture("x"))
+OK = Answer("ok", image_for("x"))
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waiting is tested by its numbers; here it is made a hundred times shorter."""
-    whole = retry.backoff
-    for module in (concurrency, send):
-        monkeypatch.setattr(module, "backoff", lambda failures: whole(failures) / 100)
+    """The waiting times have tests of their own; here they are a hundred times shorter."""
+    backoff = retry.backoff
+    monkeypatch.setattr(retry, "backoff", lambda failures: backoff(failures) / 100)
 
 
 def run(
@@ -67,13 +66,13 @@ def outcomes(records: list[Record]) -> Counter[str]:
     return Counter(record.status for record in records)
 
 
-def test_a_thousand_requests_against_a_server_that_goes_wrong(
+def test_a_thousand_requests_to_a_server_with_faults(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every prompt ends in exactly one outcome, and none is sent again after it was accepted once."""
+    """Every prompt has exactly one outcome, and is not sent again after it was accepted."""
     monkeypatch.setattr(
         os, "fsync", lambda handle: None
-    )  # nothing is killed here, and the disk is the slowest part
+    )  # no process is killed here, and the disk is the slowest part
     faults: dict[Fault, float] = {
         "rate_limited": 0.1,
         "server_error": 0.1,
@@ -107,7 +106,7 @@ def test_a_thousand_requests_against_a_server_that_goes_wrong(
     assert max(server.counts().values()) == 1
     sent = Counter(call.prompt for call in server.received)
     assert all(record.attempts == sent[f"prompt {record.index}"] for record in records)
-    for text, fault in last.items():  # only what may be sent again was
+    for text, fault in last.items():  # only these faults may be sent again
         before = [what for call, what in server.outcomes if call.prompt == text][:-1]
         assert set(before) <= {"rate_limited", "server_error", "overloaded"}, (text, fault)
     manifest = (made.image_folder(HTTP) / "manifest.0.jsonl").read_text().splitlines()
@@ -119,11 +118,11 @@ def test_a_thousand_requests_against_a_server_that_goes_wrong(
         if record.status == "ok":
             assert (
                 Image.open(made.image_path(HTTP, record)).tobytes()
-                == picture(f"prompt {record.index}").tobytes()
+                == image_for(f"prompt {record.index}").tobytes()
             )
 
 
-def test_what_is_in_a_record(tmp_path: Path) -> None:
+def test_the_fields_of_a_record(tmp_path: Path) -> None:
     asked = service(price=0.25, seconds=0.02)
     made = run(tmp_path / "run", ["a cat", "a dog"], per_prompt=2, seed=7)
     records = made.records(MEMORY)
@@ -142,7 +141,7 @@ def test_what_is_in_a_record(tmp_path: Path) -> None:
             record.possible_cost,
         ) == ("ok", 0.25, 1, 0, 0.0)
         assert 0.02 <= record.seconds < 1
-        assert Image.open(made.image_path(MEMORY, record)).tobytes() == picture(text).tobytes()
+        assert Image.open(made.image_path(MEMORY, record)).tobytes() == image_for(text).tobytes()
     rows = made.requests(MEMORY)
     assert [(row["status"], row["price"]) for row in rows] == [("sent", 0.25)] * 4
 
@@ -165,7 +164,7 @@ def test_the_journal_is_on_the_disk_before_a_request_is_sent(tmp_path: Path) -> 
     assert [record.attempts for record in made.records(MEMORY)] == [1] + [3] * 11
 
 
-def test_attempts_have_an_end_and_the_same_command_tries_again(tmp_path: Path) -> None:
+def test_attempts_are_limited_and_the_same_command_tries_again(tmp_path: Path) -> None:
     ill = service(
         lambda prompt, earlier: (
             Answer("transient", detail="overloaded") if prompt == "prompt 3" and earlier < 8 else OK
@@ -183,7 +182,7 @@ def test_attempts_have_an_end_and_the_same_command_tries_again(tmp_path: Path) -
     assert Counter(ill.asked) == {**{f"prompt {at}": 1 for at in range(6)}, "prompt 3": 9}
 
 
-def test_final_outcomes_are_not_asked_again(tmp_path: Path) -> None:
+def test_final_outcomes_are_not_requested_again(tmp_path: Path) -> None:
     finals = ("refused_input", "refused_output", "bad_request", "malformed", "ambiguous")
     asked = service(
         lambda prompt, earlier: OK if prompt == "ok" else Answer(prompt, detail="why"), price=0.5
@@ -195,7 +194,7 @@ def test_final_outcomes_are_not_asked_again(tmp_path: Path) -> None:
     assert len(asked.asked) == 6
 
 
-def test_retry_ambiguous_asks_again_and_keeps_the_possible_charges(tmp_path: Path) -> None:
+def test_retry_ambiguous_sends_again_and_keeps_the_possible_charges(tmp_path: Path) -> None:
     answers = {
         "lost": [Answer("ambiguous"), Answer("ambiguous"), OK],
         "broken": [Answer("malformed"), OK],
@@ -229,7 +228,7 @@ def test_an_unknown_price_is_not_zero(tmp_path: Path) -> None:
     assert (second.cost, second.possible_cost) == (None, 0.0)
 
 
-def test_a_malformed_answer_with_a_known_charge_is_a_cost_and_no_doubt(tmp_path: Path) -> None:
+def test_a_malformed_answer_with_a_known_cost_is_not_a_possible_charge(tmp_path: Path) -> None:
     service(lambda prompt, earlier: Answer("malformed", cost=0.03), price=0.04)
     [record] = run(tmp_path / "run", 1).records(MEMORY)
     assert (record.cost, record.possible_charges) == (0.03, 0)
@@ -246,9 +245,9 @@ def test_quota_and_key_stop_the_model_at_once(
     status: str, message: str, code: int, tmp_path: Path
 ) -> None:
     good = threading.Event()
-    said = Answer(status, detail="no such key")  # type: ignore[arg-type]
+    answer = Answer(status, detail="no such key")  # type: ignore[arg-type]
     asked = service(
-        lambda prompt, earlier: OK if good.is_set() or int(prompt.split()[1]) < 5 else said
+        lambda prompt, earlier: OK if good.is_set() or int(prompt.split()[1]) < 5 else answer
     )
     with pytest.raises(EvalkitError, match=message) as error:
         run(tmp_path / "run", 500)
@@ -264,7 +263,7 @@ def test_quota_and_key_stop_the_model_at_once(
     assert len(asked.asked) == 500 + len(before) - 5
 
 
-def test_a_service_that_stops_does_not_keep_other_models_from_their_work(tmp_path: Path) -> None:
+def test_other_models_continue_when_a_service_stops(tmp_path: Path) -> None:
     service(lambda prompt, earlier: Answer("quota", detail="used up"))
     with pytest.raises(EvalkitError, match="used up"):
         run(tmp_path / "run", 3, models=(MEMORY, "noise"))
@@ -272,20 +271,20 @@ def test_a_service_that_stops_does_not_keep_other_models_from_their_work(tmp_pat
 
 
 @pytest.mark.parametrize("status", ["bad_request", "malformed", "ambiguous"])
-def test_nobody_pays_for_a_thousand_failures(status: str, tmp_path: Path) -> None:
+def test_the_run_stops_after_ten_failures_in_a_row(status: str, tmp_path: Path) -> None:
     asked = service(
         lambda prompt, earlier: (
             OK if prompt == "prompt 0" else Answer(status, detail="size is wrong")
         )
     )  # type: ignore[arg-type]
     with pytest.raises(
-        EvalkitError, match=f"requests in a row failed, the last one as {status}: size is wrong"
+        EvalkitError, match=f"requests in a row failed, the last one with {status}: size is wrong"
     ):
         run(tmp_path / "run", 1000)
     assert len(asked.asked) < 50
 
 
-def test_a_service_that_cannot_be_reached_is_given_up_soon(tmp_path: Path) -> None:
+def test_an_unreachable_service_stops_the_run_early(tmp_path: Path) -> None:
     with FakeService() as server:
         url = server.url
     with pytest.raises(
@@ -296,10 +295,8 @@ def test_a_service_that_cannot_be_reached_is_given_up_soon(tmp_path: Path) -> No
     assert len(Run(tmp_path / "run").requests(HTTP)) < 100
 
 
-def test_a_service_that_falls_ill_is_asked_gently_and_goes_on(tmp_path: Path) -> None:
-    """Twenty requests are answered, then thirty fail, then all is well: no prompt is lost, and the
-    ill service is not stormed.
-    """
+def test_a_service_that_fails_for_a_while_is_probed(tmp_path: Path) -> None:
+    """Twenty requests succeed, thirty fail, then all succeed: no prompt is lost, and no burst."""
     lock, seen = threading.Lock(), [0]
 
     def script(prompt: str, earlier: int) -> Answer:
@@ -314,7 +311,7 @@ def test_a_service_that_falls_ill_is_asked_gently_and_goes_on(tmp_path: Path) ->
     assert len(asked.asked) == 210
 
 
-def test_retry_after_holds_everything_back(tmp_path: Path) -> None:
+def test_retry_after_delays_all_requests(tmp_path: Path) -> None:
     times: list[float] = []
     lock = threading.Lock()
 
@@ -330,13 +327,13 @@ def test_retry_after_holds_everything_back(tmp_path: Path) -> None:
     gaps = [after - before for before, after in itertools.pairwise(times)]
     assert max(gaps) > 0.35
     resumed = gaps.index(max(gaps)) + 1
-    assert times[resumed + 3] - times[resumed] > 0  # one after the other, not all at once
+    assert times[resumed + 3] - times[resumed] > 0  # one by one, not all at once
     assert len(times) == 61
 
 
-def test_a_wish_to_wait_for_long_ends_the_run(tmp_path: Path) -> None:
+def test_a_long_retry_after_stops_the_run(tmp_path: Path) -> None:
     service(lambda prompt, earlier: Answer("rate_limited", retry_after=3600.0))
-    with pytest.raises(EvalkitError, match="asks to wait 3600 s, and at most 120 s are waited"):
+    with pytest.raises(EvalkitError, match="asks to wait 3600 s; evalkit waits at most 120 s"):
         run(tmp_path / "run", 50)
 
 
@@ -347,7 +344,7 @@ def test_a_wish_to_wait_for_long_ends_the_run(tmp_path: Path) -> None:
         (Image.new("L", (2, 2)), "answered ok with an image in mode L"),
     ],
 )
-def test_errors_of_an_adapter_are_one_sentence_and_the_request_stays_open(
+def test_an_exception_of_an_adapter_is_one_sentence_and_its_request_stays_open(
     broken: object, message: str, tmp_path: Path
 ) -> None:
     def script(prompt: str, earlier: int) -> Answer:
@@ -367,7 +364,7 @@ def test_errors_of_an_adapter_are_one_sentence_and_the_request_stays_open(
     assert records[5].possible_cost == 1.0
 
 
-def test_another_service_in_the_same_folder_is_refused_by_its_fields(tmp_path: Path) -> None:
+def test_another_service_in_the_same_folder_is_refused_with_the_fields(tmp_path: Path) -> None:
     asked = service()
     made = run(tmp_path / "run", 2)
     (made.image_folder(MEMORY) / "00000-0.png").unlink()
@@ -383,7 +380,7 @@ def test_another_service_in_the_same_folder_is_refused_by_its_fields(tmp_path: P
     run(tmp_path / "run", 2, options={MEMORY: {"price": 0.5}})  # no image depends on a price
 
 
-def test_two_processes_do_not_pay_for_the_same_images(tmp_path: Path) -> None:
+def test_two_processes_do_not_request_the_same_images(tmp_path: Path) -> None:
     service(
         lambda prompt, earlier: Answer("transient") if prompt == "prompt 1" and earlier < 7 else OK
     )
@@ -397,7 +394,7 @@ def test_two_processes_do_not_pay_for_the_same_images(tmp_path: Path) -> None:
     assert outcomes(made.records(MEMORY)) == {"ok": 3}
 
 
-def test_ranks_share_the_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranks_divide_the_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = service(price=0.5)
     monkeypatch.setenv("WORLD_SIZE", "3")
     for rank in ("2", "0", "1"):
@@ -407,7 +404,7 @@ def test_ranks_share_the_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert len(asked.asked) == 10
 
 
-def test_money_is_reserved_before_it_is_spent_and_the_run_goes_on_with_more(tmp_path: Path) -> None:
+def test_money_is_reserved_and_a_larger_limit_continues_the_run(tmp_path: Path) -> None:
     asked = service(price=0.1, seconds=0.002)
     with pytest.raises(
         EvalkitError,
@@ -421,7 +418,7 @@ def test_money_is_reserved_before_it_is_spent_and_the_run_goes_on_with_more(tmp_
     assert outcomes(made.records(MEMORY)) == {"ok": 12}
     with pytest.raises(
         EvalkitError, match=r"\$1\.20 of --max-cost \$1\.25 is spent"
-    ):  # of the folder, not of the command
+    ):  # the limit is for the folder, not for the command
         run(tmp_path / "run", 40, max_cost=1.25)
     assert len(asked.asked) == 12
     run(tmp_path / "run", 40, max_cost=4.0)
@@ -429,11 +426,11 @@ def test_money_is_reserved_before_it_is_spent_and_the_run_goes_on_with_more(tmp_
     assert len(asked.asked) == 40
 
 
-def test_what_costs_less_than_was_reserved_leaves_more(tmp_path: Path) -> None:
-    asked = service(lambda prompt, earlier: Answer("ok", picture(prompt), cost=0.01), price=0.1)
+def test_costs_below_the_price_leave_more_money(tmp_path: Path) -> None:
+    asked = service(lambda prompt, earlier: Answer("ok", image_for(prompt), cost=0.01), price=0.1)
     with pytest.raises(EvalkitError, match="max-cost"):
         run(tmp_path / "run", 100, max_cost=0.5)
-    assert len(asked.asked) == 41  # 0.40 + 0.1 still fits, 0.41 + 0.1 does not
+    assert len(asked.asked) == 41  # 0.40 + 0.1 is within the limit, 0.41 + 0.1 is not
 
 
 def test_possible_charges_count_as_spent(tmp_path: Path) -> None:
@@ -452,7 +449,7 @@ def test_a_limit_needs_a_price(tmp_path: Path) -> None:
         run(tmp_path / "run", 3, max_cost=5.0)
     assert f"--set {MEMORY}.price=" in error.value.hint
     assert not (tmp_path / "run").exists()
-    run(tmp_path / "run", 3, models=("noise",), max_cost=5.0)  # what runs here costs nothing
+    run(tmp_path / "run", 3, models=("noise",), max_cost=5.0)  # a local model costs nothing
 
 
 def test_the_estimate_sends_and_writes_nothing(tmp_path: Path) -> None:
@@ -476,9 +473,7 @@ def test_the_estimate_sends_and_writes_nothing(tmp_path: Path) -> None:
     assert generate.estimate(config)[0] == (MEMORY, 16, 12, None, None)
 
 
-def test_a_dry_run_names_the_prices_that_are_not_known(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_dry_run_lists_unknown_prices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = service(price=None)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "p.txt").write_text("a cat\na dog\n")
@@ -505,24 +500,22 @@ def test_a_dry_run_names_the_prices_that_are_not_known(
     assert [path.name for path in tmp_path.iterdir()] == ["p.txt"]
 
 
-def test_the_log_says_what_came_of_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_has_a_summary(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "evalkit")
-    told: dict[str, Answer] = {
+    answers: dict[str, Answer] = {
         "gun": Answer("refused_input", detail="not\nallowed"),
         "lost": Answer("ambiguous", detail="gone"),
     }
-    service(lambda prompt, earlier: told.get(prompt, OK), price=0.5)
+    service(lambda prompt, earlier: answers.get(prompt, OK), price=0.5)
     run(tmp_path / "run", ["a", "b", "gun", "lost"])
     line = caplog.messages[-1]
     assert f"{MEMORY}: 2 images in" in line
-    assert (
-        "cost $1.00; 1 ambiguous (gone); 1 refused_input (not allowed); 1 requests without a proper answer may have been charged"
-        in line
-    )
+    assert "cost $1.00; 1 ambiguous (gone); 1 refused_input (not allowed); " in line
+    assert "1 requests without a usable answer may have been charged" in line
     assert "($0.5)" in line
 
 
-def test_debug_shows_the_history_of_the_concurrency(
+def test_debug_logs_the_history_of_the_concurrency(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service(
@@ -535,7 +528,7 @@ def test_debug_shows_the_history_of_the_concurrency(
     arguments = ["generate", "--models", MEMORY, "--prompts", "p.txt", "--out"]
     assert "429, at most" not in CliRunner().invoke(app, [*arguments, "quiet"]).stderr
     services_for_tests.memory[0].asked.clear()
-    shown = CliRunner().invoke(app, ["--debug", *arguments, "told"])
+    shown = CliRunner().invoke(app, ["--debug", *arguments, "shown"])
     assert f"{MEMORY}: 429, at most" in shown.stderr
     assert "pause of 0.01 s" in shown.stderr
 
@@ -544,14 +537,16 @@ def test_threads_end_with_the_run(tmp_path: Path) -> None:
     service(seconds=0.01)
     before = set(threading.enumerate())
     run(tmp_path / "run", 40)
-    assert services_for_tests.memory[0].most_flying > 4
+    assert services_for_tests.memory[0].most_in_flight > 4
     end = time.monotonic() + 5
     while set(threading.enumerate()) - before and time.monotonic() < end:
         time.sleep(0.01)
     assert not set(threading.enumerate()) - before
 
 
-def test_progress_shows_refusals_and_money(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_progress_shows_refusals_and_cost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import contextlib
     from collections.abc import Iterator
 

@@ -1,6 +1,4 @@
-"""A second opinion: 1,000 requests of the real adapter to somebody else's mock of the Images API,
-with faults of its own making.
-"""
+"""1,000 requests of the openai generator to an independent mock of the Images API with faults."""
 
 from __future__ import annotations
 
@@ -29,7 +27,7 @@ MODEL = "openai:gpt-image-1-mini"
 
 
 def program() -> Path:
-    """aimock's command, installed once into a folder of its own beside other temporary files."""
+    """The command of aimock, installed once into a temporary folder."""
     folder = Path(tempfile.gettempdir()) / f"evalkit-tests-aimock-{VERSION}-{os.getuid()}"
     command = folder / "node_modules" / ".bin" / "llmock"
     if not (shutil.which("node") and shutil.which("npm")):
@@ -61,7 +59,7 @@ def free_port() -> int:
 
 @pytest.fixture
 def url(tmp_path: Path) -> Iterator[str]:
-    """Where aimock listens, with a fixture that draws for every prompt but those with the word gun."""
+    """The URL of aimock, which makes images for all prompts without the word gun."""
     refusal = {
         "message": "Rejected by the safety system.",
         "type": "image_generation_user_error",
@@ -84,7 +82,7 @@ def url(tmp_path: Path) -> Iterator[str]:
         "malformed": 0.04,
         "disconnect": 0.05,
         "ratelimit": 0.008,
-    }  # a 429 says Retry-After: 1
+    }  # a 429 has Retry-After: 1
     command = [
         str(program()),
         "-p",
@@ -111,8 +109,8 @@ def url(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_a_thousand_requests_against_aimock(url: str, tmp_path: Path) -> None:
-    texts = [f"picture {at} of a gun" if at % 50 == 0 else f"picture {at}" for at in range(COUNT)]
+def test_a_thousand_requests_to_aimock(url: str, tmp_path: Path) -> None:
+    texts = [f"image {at} of a gun" if at % 50 == 0 else f"image {at}" for at in range(COUNT)]
     options = {MODEL: {"base_url": f"{url}/v1", "price": 0.01}}
     config = Config(
         (MODEL,),
@@ -143,7 +141,9 @@ def test_a_thousand_requests_against_aimock(url: str, tmp_path: Path) -> None:
     assert [record.index for record in records] == list(range(COUNT))
     for record in records:
         seen = answers[texts[record.index]]
-        assert set(seen[:-1]) <= again, seen  # only what was certainly not taken was sent again
+        assert set(seen[:-1]) <= again, (
+            seen
+        )  # only requests that were certainly not accepted are sent again
         assert record.status == wanted[seen[-1]], seen
         assert record.attempts == len(seen)
     outcomes = Counter(record.status for record in records)

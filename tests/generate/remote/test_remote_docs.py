@@ -1,6 +1,4 @@
-"""docs/remote.md says what the program does: its commands parse, its template is one, its table is
-the one in use.
-"""
+"""docs/remote.md is correct: its commands parse, and its template and its tables are valid."""
 
 import re
 import shlex
@@ -13,7 +11,7 @@ from evalkit import plugins
 from evalkit.cli.app import app
 from evalkit.config import parse_settings
 from evalkit.generators import http_template, openai_images
-from evalkit.generators.services.outcomes import BY_STATUS, outcome_of
+from evalkit.generators.services.outcomes import BY_STATUS, outcome_of_status
 from evalkit.generators.services.template_file import parse_template, recipes
 
 PAGE = (Path(__file__).parents[3] / "docs" / "remote.md").read_text(encoding="utf-8")
@@ -55,18 +53,23 @@ def test_every_command_parses_and_every_option_exists(tmp_path, monkeypatch):
             assert hasattr(plugins.load_generator(model, "cpu", []), "request"), line
 
 
-def test_the_template_of_the_page_is_one():
+def test_the_template_of_the_page_is_valid():
     (text,) = [content for info, content in BLOCKS if info == "toml"]
     template = parse_template(text, "the page")
     assert template.poll is not None
     assert [rule.outcome for rule in template.rules] == ["refused_output", "quota", "rate_limited"]
 
 
-def test_the_table_of_statuses_is_the_one_in_use():
+def test_the_table_of_statuses_is_correct():
     rows = re.findall(r"^\| (\d{3}(?:, \d{3})*) \| `(\w+)` \|", PAGE, re.MULTILINE)
-    told = {int(status): outcome for statuses, outcome in rows for status in statuses.split(", ")}
-    assert told == dict(BY_STATUS)
-    assert (outcome_of(599), outcome_of(418), outcome_of(302), outcome_of(204)) == (
+    listed = {int(status): outcome for statuses, outcome in rows for status in statuses.split(", ")}
+    assert listed == dict(BY_STATUS)
+    assert (
+        outcome_of_status(599),
+        outcome_of_status(418),
+        outcome_of_status(302),
+        outcome_of_status(204),
+    ) == (
         "ambiguous",
         "bad_request",
         "bad_request",

@@ -1,6 +1,4 @@
-"""A real process that asks a real server, killed at random moments: what is finished is never asked
-for again.
-"""
+"""A real process with a real server, killed at random: finished images are not requested again."""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from fake_service import FakeService, picture
+from fake_service import FakeService, image_for
 from PIL import Image
 
 from evalkit.run_folder import Run
@@ -53,9 +51,9 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_killed_again_and_again_no_finished_image_is_paid_twice(place: Path) -> None:
+def test_after_many_kills_no_finished_image_is_charged_twice(place: Path) -> None:
     draw, run = random.Random(0), Run(place / "run")
-    in_flight: Counter[int] = Counter()  # how often an image was under way at a kill
+    in_flight: Counter[int] = Counter()  # kills during a request for an image
     with FakeService(latency=lambda call: draw.uniform(0.005, 0.05)) as server:
         for _ in range(KILLS):
             finished = {record.index for record in run.records(HTTP)}
@@ -69,16 +67,16 @@ def test_killed_again_and_again_no_finished_image_is_paid_twice(place: Path) -> 
             assert process.returncode == -signal.SIGKILL
             asked = {int(call.prompt.split()[1]) for call in server.accepted[before:]}
             assert not asked & finished
-            for record in run.records(HTTP):  # a row means that the file is whole
+            for record in run.records(HTTP):  # a row means that the file is complete
                 assert (
                     Image.open(run.image_path(HTTP, record)).tobytes()
-                    == picture(f"prompt {record.index}").tobytes()
+                    == image_for(f"prompt {record.index}").tobytes()
                 )
             rows = [row["index"] for row in run.requests(HTTP) if row["status"] == "sent"]
             sent = Counter(rows)
             assert all(
                 sent[int(prompt.split()[1])] >= count for prompt, count in server.counts().items()
-            )  # the journal knows all
+            )  # the journal has every request
             in_flight.update(set(rows[journal:]) - {record.index for record in run.records(HTTP)})
         done = start(place, server.url)
         output, errors = done.communicate(timeout=60)
@@ -88,17 +86,17 @@ def test_killed_again_and_again_no_finished_image_is_paid_twice(place: Path) -> 
     assert [record.status for record in records] == ["ok"] * COUNT
     for record in records:
         accepted = counts[f"prompt {record.index}"]
-        assert accepted <= 1 + in_flight[record.index]  # only what was in flight is repeated
+        assert accepted <= 1 + in_flight[record.index]  # only requests in flight are repeated
         assert record.attempts >= accepted
         assert (
             record.possible_charges == record.attempts - 1
-        )  # and each request without an answer is known
+        )  # and each request without an answer is recorded
         assert record.possible_cost == pytest.approx(0.01 * record.possible_charges)
     manifest = (run.image_folder(HTTP) / "manifest.0.jsonl").read_text().splitlines()
     assert len(manifest) == COUNT
 
 
-def test_ctrl_c_waits_for_what_is_in_flight_and_says_how_to_go_on(place: Path) -> None:
+def test_ctrl_c_waits_for_requests_in_flight(place: Path) -> None:
     run = Run(place / "run")
     with FakeService(latency=0.3) as server:
         process = start(place, server.url)
@@ -106,13 +104,13 @@ def test_ctrl_c_waits_for_what_is_in_flight_and_says_how_to_go_on(place: Path) -
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 130
-        assert "nothing more is sent; waiting up to 60 s for" in errors
+        assert "stopping; waiting up to 60 s for" in errors
         assert "run the same command again to resume" in errors
         assert "Traceback" not in errors
         accepted = {int(call.prompt.split()[1]) for call in server.accepted}
         assert {
             record.index for record in run.records(HTTP)
-        } == accepted  # nothing that was paid for is lost
+        } == accepted  # no image that was charged is lost
         assert len(accepted) < COUNT
         server.latency = 0.0
         done = start(place, server.url)
@@ -122,7 +120,7 @@ def test_ctrl_c_waits_for_what_is_in_flight_and_says_how_to_go_on(place: Path) -
     assert not any(record.possible_charges for record in run.records(HTTP))
 
 
-def test_a_second_ctrl_c_leaves_at_once_and_the_journal_knows(place: Path) -> None:
+def test_a_second_ctrl_c_aborts_and_the_journal_has_the_requests(place: Path) -> None:
     run = Run(place / "run")
     with FakeService(latency=lambda call: 30.0 if call.prompt > "prompt 2" else 0.0) as server:
         process = start(place, server.url)
@@ -145,7 +143,7 @@ def test_a_second_ctrl_c_leaves_at_once_and_the_journal_knows(place: Path) -> No
     assert sum(record.possible_charges for record in records) == lost
 
 
-def test_the_command_line_of_money(place: Path) -> None:
+def test_max_cost_on_the_command_line(place: Path) -> None:
     run = Run(place / "run")
     with FakeService() as server:
         process = start(place, server.url, "--dry-run", "--max-cost", "0.2")
@@ -158,8 +156,8 @@ def test_the_command_line_of_money(place: Path) -> None:
         output, errors = process.communicate(timeout=60)
         assert process.returncode == 3
         assert (
-            f"error: {HTTP} stopped: the next image may cost $0.01, and $0.2 of --max-cost $0.2 is spent.\n"
-            in errors
+            f"error: {HTTP} stopped: the next image may cost $0.01, "
+            "and $0.2 of --max-cost $0.2 is spent.\n" in errors
         )
         assert "hint: Raise --max-cost and run the same command again" in errors
         assert len(server.accepted) == len(run.records(HTTP)) == 20

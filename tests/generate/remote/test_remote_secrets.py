@@ -1,6 +1,4 @@
-"""Keys through a whole run: a service that repeats them in everything it says, and not one trace in
-files, output or tracebacks.
-"""
+"""A service that repeats the key in every text leaves no trace of it in files or output."""
 
 from __future__ import annotations
 
@@ -28,18 +26,18 @@ note = "data[0].revised_prompt"
 
 
 def echoing(seen: Seen) -> bytes:
-    """Each prompt names what goes wrong; the key is in every answer."""
+    """Each prompt is the name of a fault; every answer contains the key."""
     given = seen.headers.get("authorization") or seen.headers.get("x-api-key") or "no key"
-    told = f"you sent {given} to {seen.path}"
-    item = {"b64_json": base64.b64encode(png("x")).decode(), "revised_prompt": told}
+    echo = f"you sent {given} to {seen.path}"
+    item = {"b64_json": base64.b64encode(png("x")).decode(), "revised_prompt": echo}
     what = seen.json()["prompt"]
     return {
         "ok": answer(200, {"data": [item]}),
-        "auth": answer(401, {"error": {"message": told, "code": given}}, X_Echo=given),
-        "bad": answer(400, {"error": {"message": told}}),
-        "refused": answer(400, {"error": {"message": told, "code": "content_policy_violation"}}),
-        "malformed": answer(200, told.encode(), "application/json"),
-        "page": answer(200, told.encode(), f"text/html; x={given.split()[-1]}"),
+        "auth": answer(401, {"error": {"message": echo, "code": given}}, X_Echo=given),
+        "bad": answer(400, {"error": {"message": echo}}),
+        "refused": answer(400, {"error": {"message": echo, "code": "content_policy_violation"}}),
+        "malformed": answer(200, echo.encode(), "application/json"),
+        "page": answer(200, echo.encode(), f"text/html; x={given.split()[-1]}"),
         "url": answer(
             200,
             {
@@ -65,7 +63,7 @@ def evalkit(folder: Path, *arguments: str, key: str = KEY) -> subprocess.Complet
 
 
 def traces(folder: Path, *outputs: str) -> list[str]:
-    """Where the key, or more than a piece of it, can be found."""
+    """The files that contain the key or a fragment of it."""
     pieces = [KEY[at : at + 12].lower() for at in range(len(KEY) - 11)]
     encoded = base64.b64encode(KEY.encode()).decode().rstrip("=")[:-2].lower()
     texts = {f"output {at}": output for at, output in enumerate(outputs)}
@@ -82,7 +80,7 @@ def traces(folder: Path, *outputs: str) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", ["openai", "http-template"])
-def test_a_key_that_the_service_repeats_is_found_nowhere(tmp_path, kind):
+def test_a_key_that_the_service_repeats_is_not_written_anywhere(tmp_path, kind):
     (tmp_path / "service.toml").write_text(TEMPLATE)
     (tmp_path / "prompts.txt").write_text("ok\nbad\nrefused\nmalformed\npage\nurl\n")
     (tmp_path / "auth.txt").write_text("auth\n")
@@ -125,7 +123,7 @@ def test_a_key_that_the_service_repeats_is_found_nowhere(tmp_path, kind):
         } == {KEY}
     assert done.returncode == 0, done.stderr
     manifest = "".join(path.read_text() for path in tmp_path.glob("run/images/*/manifest.*.jsonl"))
-    assert manifest.count("[key]") >= 3  # what it said is recorded, without the key
+    assert manifest.count("[key]") >= 3  # the text of the service is recorded without the key
     for status in ('"ok"', '"bad_request"', '"malformed"'):
         assert status in manifest
     assert stopped.returncode != 0
@@ -135,7 +133,7 @@ def test_a_key_that_the_service_repeats_is_found_nowhere(tmp_path, kind):
 
 
 @pytest.mark.parametrize("key", ["", f"{KEY}\nX-Evil: 1", f"{KEY} {KEY}", f"{KEY}é"])
-def test_a_key_that_cannot_be_used_is_named_by_its_variable_before_anything_is_sent(tmp_path, key):
+def test_an_unusable_key_is_reported_by_its_variable_before_anything_is_sent(tmp_path, key):
     (tmp_path / "prompts.txt").write_text("ok\n")
     with serving(echoing) as server:
         settings = (

@@ -1,0 +1,67 @@
+"""Why sending stops before all images are made, and what the user can do."""
+
+from __future__ import annotations
+
+from evalkit.core import Answer, EvalkitError, Record
+from evalkit.generate.remote.budget import Budget
+from evalkit.generate.remote.jobs import Job
+from evalkit.generate.remote.retry import LONGEST
+from evalkit.generate.remote.tally import in_one_line
+from evalkit.terminal import dollars
+
+_BAD_RECORDS = 10  # consecutive outcomes that are neither an image nor a refusal
+# Consecutive failures (see Concurrency), before the service has ever answered and after that.
+_FAILURES_AT_START, _FAILURES_LATER = 6, 20
+
+
+def stopped(label: str, reason: str, action: str = "Run", exit_code: int = 3) -> EvalkitError:
+    hint = f"{action} the same command again to continue; finished images are kept."
+    return EvalkitError(f"{label} stopped: {reason.rstrip('.')}.", hint, exit_code)
+
+
+def after_answer(label: str, answer: Answer, failures: int, reached: bool) -> EvalkitError | None:
+    """The reason to stop after an answer that the next requests would get too, or None.
+
+    Args:
+        failures: consecutive failures of the service, this one included.
+        reached: whether the service has ever answered.
+    """
+    detail = in_one_line(answer.detail)
+    if answer.status == "auth":
+        action = "Check the key and its permissions, then run"
+        return stopped(label, f"the service refused the key: {detail}", action, exit_code=2)
+    if answer.status == "quota":
+        return stopped(label, f"the quota is used up: {detail}", "Increase it, then run")
+    if answer.status == "rate_limited" and (answer.retry_after or 0.0) > LONGEST:
+        reason = f"the service asks to wait {answer.retry_after:.0f} s"
+        return stopped(label, f"{reason}; evalkit waits at most {LONGEST:.0f} s", "Wait, then run")
+    if failures >= (_FAILURES_LATER if reached else _FAILURES_AT_START):
+        action = "Check the address and the network, or wait, then run"
+        return stopped(label, f"{failures} requests in a row failed: {detail}", action)
+    return None
+
+
+def after_record(label: str, record: Record, failed_in_a_row: int) -> EvalkitError | None:
+    if failed_in_a_row < _BAD_RECORDS:
+        return None
+    last = f"{record.status}: {in_one_line(record.detail)}"
+    return stopped(label, f"{failed_in_a_row} requests in a row failed, the last one with {last}")
+
+
+def out_of_money(label: str, price: float | None, budget: Budget) -> EvalkitError:
+    spent = f"{dollars(budget.spent)} of --max-cost {dollars(budget.most)} is spent"
+    reason = f"the next image may cost {dollars(price)}, and {spent}"
+    return stopped(label, reason, "Raise --max-cost and run")
+
+
+def after_exception(label: str, job: Job, error: BaseException | None) -> EvalkitError:
+    """The error of a thread: an EvalkitError as it is, another exception with its prompt."""
+    if isinstance(error, EvalkitError):
+        return error
+    result = EvalkitError(
+        f"The model {label!r} failed on prompt {job.request.prompt.id}: "
+        f"{type(error).__name__}: {error}.",
+        "Fix the model, then run the same command again to continue with the missing images.",
+    )
+    result.__cause__ = error
+    return result
