@@ -24,6 +24,7 @@ except ImportError:  # Windows
     fcntl = None
 
 SCHEMA = 1  # version of metrics.json and comparisons.json
+SCORES = ("model", "index", "sample", "metric", "encoder", "value")  # columns of scores.csv
 
 
 def folder_name(label: str) -> str:
@@ -217,11 +218,11 @@ class Run:
             rows = tuple(ComparisonRow(**row) for row in found["rows"])
             return Comparisons(found["statement"], found["level"], found["family"], rows)
 
-    def write_scores(self, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """scores.csv: model,index,sample,metric,encoder,value; one row per image and metric."""
+    def write_scores(self, rows: Iterable[Sequence[Any]]) -> None:
+        """scores.csv: one row of SCORES per image and metric."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(header)
+        writer.writerow(SCORES)
         writer.writerows(rows)
         write_atomically(self.scores_path, text.getvalue())
 
@@ -234,8 +235,8 @@ class Run:
             self.scores_path.open(newline="", encoding="utf-8") as file,
         ):
             rows = list(csv.DictReader(file))
-            for row in rows:
-                float(row["value"])  # and with it the names of the columns
+            if rows and not set(SCORES) <= rows[0].keys():
+                raise KeyError(*rows[0])
             return rows
 
     def write_validation(self, findings: dict[str, Any]) -> None:

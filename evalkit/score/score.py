@@ -86,7 +86,7 @@ def score(
         rows += scored.rows
         scores += scored.per_image
         entrants.append(scored.entrant)
-    run.write_scores(("model", "index", "sample", "metric", "encoder", "value"), scores)
+    run.write_scores(scores)
     run.write_comparisons(compare(entrants, table) if len(entrants) > 1 else None)
     run.write_validation(findings)
     run.write_protocol(protocol.facts(sets, prompts, setup, choice, rows, findings))

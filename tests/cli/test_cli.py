@@ -236,7 +236,7 @@ def test_run_scores_and_reports(place: Path) -> None:
     status, output, _ = call("run", "--config", "run/run.toml", "--json")
     assert status == 0
     assert {row["metric"] for row in json.loads(output)} >= {"fid", "kid", "refusal_rate"}
-    assert json.loads(output) == json.loads((place / "run/metrics.json").read_text())
+    assert json.loads(output) == json.loads((place / "run/metrics.json").read_text())["rows"]
     status, output, errors = call("report", "run")
     assert (status, output) == (0, "run\n")
 

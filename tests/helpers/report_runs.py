@@ -140,7 +140,7 @@ def make_run(
         ok = sum(record.status == "ok" for record in records)
         counts[model] = {"requested": count, "ok": ok, "refused": int(order == 0)}
         rows += metric_rows(model, order, ok, count)
-    run.write_scores(["model", "index", "sample", "metric", "encoder", "value"], scores)
+    run.write_scores(scores)
     run.write_metrics(rows)
     run.write_protocol(protocol(count, counts))
     return run

@@ -34,7 +34,6 @@ def test_rates_of_zero_are_not_stated(tmp_path):
 
 def test_score_is_the_first_metric_with_values_per_image(tmp_path):
     run = make_run(tmp_path / "run", 10, hostile=False)
-    header = ["model", "index", "sample", "metric", "encoder", "value"]
     rows = [
         ("dalle", 0, 0, "precision", "mini-inception", 1.0),
         ("dalle", 0, 0, "kid", "other encoder", 2.0),
@@ -42,7 +41,7 @@ def test_score_is_the_first_metric_with_values_per_image(tmp_path):
         ("dalle", 1, 0, "inception_score", "mini-inception", "nan"),
         ("dalle", 2, 0, "inception_score", "mini-inception", ""),
     ]
-    run.write_scores(header, rows)
+    run.write_scores(rows)
     facts = read_facts(run.path)
     assert facts.score is not None
     assert facts.score.title == "Inception score"

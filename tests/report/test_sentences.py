@@ -78,14 +78,13 @@ def test_three_models_are_better_than_at_least_one_other(tmp_path):
 
 def test_head_to_head_counts_prompts(tmp_path):
     run = make_run(tmp_path / "run", 10, hostile=False)
-    header = ["model", "index", "sample", "metric", "encoder", "value"]
     values = {"dalle": [1.0, 2.0, 3.0, 9.0], "gan": [0.0, 3.0, 4.0]}
     rows = [
         (model, index, 0, "clip_score", "mini-clip", value)
         for model, own in values.items()
         for index, value in enumerate(own)
     ]
-    run.write_scores(header, rows)
+    run.write_scores(rows)
     expected = "gan has the higher score on 2 of 3 prompts."
     assert sentences.head_to_head(read_facts(run.path)) == expected
 
