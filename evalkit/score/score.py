@@ -245,7 +245,7 @@ def _baseline(metric: Metric, reference: Reference, count: int) -> tuple[float |
     )
     if value is None:
         return None, unknown
-    return value, f"finite-sample baseline: {count} real images have {value:.4g}"
+    return value, f"finite-sample baseline {value:.4g} (of {count} real images)"
 
 
 def _per_image(

@@ -115,7 +115,7 @@ def test_all_rows_of_a_run(run: Run, toy_reference: str):
     assert plain["images_per_second"].value == pytest.approx(
         24 / sum(0.5 + n / 100 for n in range(24))
     )
-    assert "24 real images have" in plain["fid"].note
+    assert "(of 24 real images)" in plain["fid"].note
     assert "unbiased estimate from all images at once (24 against 120)" in plain["kid"].note
 
 
