@@ -19,9 +19,8 @@ import numpy as np
 from PIL.Image import Image
 from torch import Tensor
 
-from evalkit import plugins
 from evalkit.core import Encoder, EvalkitError
-from evalkit.encoders.select import choose, named
+from evalkit.encoders.select import choose, load_named
 from evalkit.features import validation as firewall
 from evalkit.features.validation import Facts, OnBad
 from evalkit.files import atomic_file, write_atomically
@@ -253,7 +252,7 @@ def _encoders(spec: str, device: str) -> list[Encoder]:
     """By name any number, also several of one kind; else the encoder that FID is measured with."""
     if spec in ("auto", "standard", "mini"):
         return list(choose(spec, device, ("inception",)).encoders.values())
-    encoders = [plugins.encoder(name, device) for name in dict.fromkeys(named(spec))]
+    encoders = load_named(spec, device)
     for encoder in encoders:
         if getattr(encoder, "grouped", False):
             raise EvalkitError(
