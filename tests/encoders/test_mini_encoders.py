@@ -1,6 +1,4 @@
-"""The small encoders: the same figures as the networks they wrap, and shipped statistics for every
-feature that they give.
-"""
+"""The small encoders: features, shipped reference statistics, and the metrics they support."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ from evalkit.scenes.compose import compose, render
 from evalkit.score.score import score
 
 
-def test_features_are_those_of_the_network():
+def test_features_equal_those_of_the_network():
     network = load_classifier(BUNDLED / "mini-inception.safetensors").eval()
     images = torch.from_numpy(render(compose(5), 32)).permute(2, 0, 1)[None].repeat(3, 1, 1, 1)
     images[1] = images[1].flip(2)
@@ -40,13 +38,15 @@ def test_features_are_those_of_the_network():
     ("encoder", "features"),
     [(MiniInceptionEncoder, {"pool", "spatial"}), (MiniClipEncoder, {"pool"})],
 )
-def test_the_shipped_reference_has_statistics_of_every_feature(encoder: type, features: set[str]):
+def test_the_shipped_reference_covers_every_feature_of_a_mini_encoder(
+    encoder: type, features: set[str]
+):
     reference = load("scenes", encoder("cpu"))
     assert set(reference.moments) == features
     assert reference.count == 10_000
 
 
-def test_every_metric_that_the_small_encoders_can_measure_is_measured(
+def test_every_metric_of_a_mini_encoder_is_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
