@@ -1,14 +1,16 @@
-"""Fixtures of the tests of weight files: a small table, empty caches, and a mirror."""
+"""Fixtures of the tests of encoders: a small CLIP, a table of weight files, caches, a mirror."""
 
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from openai_clip import OpenAI, network
 from weight_server import CONTENT, QuietFiles, Server
 
 from evalkit.encoders.weight_files import FILES, NEEDS, WeightFile
@@ -57,3 +59,23 @@ def mirror(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     server = Server(partial(QuietFiles, directory=str(folder)))
     yield server.url, folder
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def openai_archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[OpenAI, Path]:
+    """A small CLIP in OpenAI's layout (float32), and its TorchScript archive (half precision)."""
+    model, path = network(), tmp_path_factory.mktemp("openai") / "ViT.pt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TorchScript is deprecated, but OpenAI's format
+        torch.jit.trace(model, torch.zeros(1)).save(str(path))
+    return model.float(), path
+
+
+@pytest.fixture(scope="session")
+def openai(openai_archive: tuple[OpenAI, Path]) -> OpenAI:
+    return openai_archive[0]
+
+
+@pytest.fixture(scope="session")
+def archive(openai_archive: tuple[OpenAI, Path]) -> Path:
+    return openai_archive[1]

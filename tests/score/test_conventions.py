@@ -293,7 +293,7 @@ def test_no_weights_is_one_sentence_that_says_what_to_type(
     monkeypatch.setattr(weights, "find", lambda name: None)
     result = CliRunner().invoke(app, ["conventions", "generated", "--reference", "real"])
     assert result.exit_code == 2
-    assert "are in no cache" in result.stderr
+    assert "were not found in the cache" in result.stderr
     assert "evalkit weights fetch inception" in result.stderr
     assert result.stdout == ""
 
