@@ -1,12 +1,10 @@
-"""Inception on one core: forward pass, resizing and decoding against the peers, in one run and with
-the same weights.
+"""Inception on one core: forward pass, resizing and decoding, against other tools.
 
-    python benchmarks/inception.py [ROUNDS] [read] [resize] [forward]     (7, and all three, by
-    default)
+    python benchmarks/inception.py [ROUNDS] [read] [resize] [forward]    (default: 7, all three)
 
-Every figure is CPU time on one thread. Variants take turns within a round; a ratio is that of two
-variants in one round, shown as median (lowest to highest). The limit is the best rate that any of
-some convolutions and a matrix product reaches in the same run.
+All tools run with the same weights. Every figure is CPU time on one thread. Variants take turns
+within a round; ratios are between variants of one round, shown as median (lowest to highest). The
+limit is the best rate of several convolutions and a matrix product in the same run.
 """
 
 from __future__ import annotations
@@ -15,6 +13,7 @@ import io
 import statistics
 import sys
 from typing import Any
+from unittest import mock
 
 import peers
 import torch
@@ -46,34 +45,26 @@ def operations(network: nn.Module) -> float:
 
 
 def limit() -> dict[str, float]:
-    """GFLOP/s of work that suits the processor, the best of three each."""
+    """GFLOP/s of operations that suit the CPU, the best of three each."""
     matrix = torch.randn(1024, 1024)
-    found = {
-        "matrix product, 1024 x 1024": 2e-9
-        * 1024**3
-        / min(peers.cpu_seconds(lambda: matrix @ matrix) for _ in range(3))
-    }
+    seconds = min(peers.cpu_seconds(lambda: matrix @ matrix) for _ in range(3))
+    found = {"matrix product, 1024 x 1024": 2e-9 * 1024**3 / seconds}
     for channels, side in ((256, 32), (512, 28), (192, 35)):
         layer = nn.Conv2d(channels, channels, 3, padding=1).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         x = torch.randn(8, channels, side, side).contiguous(memory_format=torch.channels_last)
-        spent = min(peers.cpu_seconds(lambda: layer(x)) for _ in range(3))
-        found[f"convolution 3 x 3, {channels} channels, {side} x {side}"] = (
-            2e-9 * 8 * (3 * channels * side) ** 2 / spent
-        )
+        seconds = min(peers.cpu_seconds(lambda: layer(x)) for _ in range(3))
+        rate = 2e-9 * 8 * (3 * channels * side) ** 2 / seconds
+        found[f"convolution 3 x 3, {channels} channels, {side} x {side}"] = rate
     return found
 
 
 def forward(rounds: int) -> None:
     from seeded_inception import pictures, state_dict, torch_fidelity_network
 
-    theirs, ours = (
-        torch_fidelity_network(state_dict()),
-        InceptionNetwork(state_dict(), torch.device("cpu")),
-    )
-    check, unfused = inception_network.fused_convolutions_work, lambda: False
-    setattr(inception_network, "fused_convolutions_work", unfused)
-    plain = InceptionNetwork(state_dict(), torch.device("cpu"))
-    setattr(inception_network, "fused_convolutions_work", check)
+    theirs = torch_fidelity_network(state_dict())
+    ours = InceptionNetwork(state_dict(), torch.device("cpu"))
+    with mock.patch.object(inception_network, "fused_convolutions_work", return_value=False):
+        plain = InceptionNetwork(state_dict(), torch.device("cpu"))
     some, tf1 = pictures(64, 256, 256, 0), inception_preprocessing.TF1
     resized = tf1.normalised(some)
     limits: list[dict[str, float]] = []
@@ -99,17 +90,16 @@ def forward(rounds: int) -> None:
         print(f"| {name} | {max(values):.1f}, {statistics.median(values):.1f} |")
     work = operations(theirs)
     reached = [work / spent / 1e9 for spent in times["evalkit, network alone"]]
-    shares = [
-        rate / max(found.values()) for rate, found in zip(reached, limits[1:], strict=True)
-    ]  # the first round warmed up
-    found = f"{statistics.median(shares):.0%} ({min(shares):.0%} to {max(shares):.0%})"
+    best = [max(found.values()) for found in limits[1:]]  # without the warm-up
+    shares = [rate / limit for rate, limit in zip(reached, best, strict=True)]
     print(
-        f"\n{work / 1e9:.2f} GFLOP an image; the network alone: {statistics.median(reached):.1f} GFLOP/s, {found} of the same round's limit"
+        f"\n{work / 1e9:.2f} GFLOP per image; network alone: {statistics.median(reached):.1f} GFLOP/s"
+        f", {statistics.median(shares):.0%} ({min(shares):.0%} to {max(shares):.0%})"
+        " of the same round's limit"
     )
     pool, expected = encode(ours, some[:16], tf1).pool, theirs(some[:16])[0]
-    print(
-        f"Largest relative difference of features: {float(((pool - expected).norm(dim=1) / expected.norm(dim=1)).max()):.1e}"
-    )
+    difference = (pool - expected).norm(dim=1) / expected.norm(dim=1)
+    print(f"Largest relative difference of features: {float(difference.max()):.1e}")
 
 
 def resize(rounds: int) -> None:
@@ -142,7 +132,7 @@ def resize(rounds: int) -> None:
             "antialias, evalkit": (lambda: ours.ANTIALIAS.normalised(some), 8),
         }
         peers.show(
-            f"Resize of {size} x {size} to 299 x 299, eight images at once",
+            f"Resize of {size} x {size} to 299 x 299, batches of eight",
             peers.take_turns(variants, rounds),
             True,
         )
