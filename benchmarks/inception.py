@@ -92,11 +92,9 @@ def forward(rounds: int) -> None:
     reached = [work / spent / 1e9 for spent in times["evalkit, network alone"]]
     best = [max(found.values()) for found in limits[1:]]  # without the warm-up
     shares = [rate / limit for rate, limit in zip(reached, best, strict=True)]
-    print(
-        f"\n{work / 1e9:.2f} GFLOP per image; network alone: {statistics.median(reached):.1f} GFLOP/s"
-        f", {statistics.median(shares):.0%} ({min(shares):.0%} to {max(shares):.0%})"
-        " of the same round's limit"
-    )
+    share = f"{statistics.median(shares):.0%} ({min(shares):.0%} to {max(shares):.0%})"
+    rate = f"{statistics.median(reached):.1f} GFLOP/s, {share} of the same round's limit"
+    print(f"\n{work / 1e9:.2f} GFLOP per image; network alone: {rate}")
     pool, expected = encode(ours, some[:16], tf1).pool, theirs(some[:16])[0]
     difference = (pool - expected).norm(dim=1) / expected.norm(dim=1)
     print(f"Largest relative difference of features: {float(difference.max()):.1e}")

@@ -57,7 +57,7 @@ def choose(
     Raises EvalkitError for unknown names, for two encoders with one name or of one kind, and where
     an encoder that was requested by name or by `standard` cannot be loaded.
     """
-    needed = [kind for kind in KINDS if kind in kinds]
+    needed: list[EncoderKind] = [kind for kind in KINDS if kind in kinds]
     if spec not in ("auto", "standard", "mini"):
         return _by_name(spec, device, needed)
     choice, loaded = Choice({}, [], {}), dict[str, Encoder]()
