@@ -26,7 +26,7 @@ SUBSETS = 100
 
 def folders(root: Path, images: int, photos: Path | None, kind: str) -> tuple[Path, Path]:
     """A generated and a real folder of images of one size; torch-fidelity accepts no others."""
-    from seeded_inception import pictures
+    from seeded_inception import sample_images
 
     from evalkit.images import list_images, to_images
 
@@ -39,7 +39,7 @@ def folders(root: Path, images: int, photos: Path | None, kind: str) -> tuple[Pa
                 shutil.copy(file, folder)
             continue
         for index in range(images):
-            image = to_images(pictures(1, size, size, 10_000 * side + index))[0]
+            image = to_images(sample_images(1, size, size, 10_000 * side + index))[0]
             options = {"quality": 90} if kind == "jpg" else {}
             image.save(folder / f"{index:05d}.{kind}", **options)
     return made

@@ -59,13 +59,13 @@ def limit() -> dict[str, float]:
 
 
 def forward(rounds: int) -> None:
-    from seeded_inception import pictures, state_dict, torch_fidelity_network
+    from seeded_inception import sample_images, state_dict, torch_fidelity_network
 
     theirs = torch_fidelity_network(state_dict())
     ours = InceptionNetwork(state_dict(), torch.device("cpu"))
     with mock.patch.object(inception_network, "fused_convolutions_work", return_value=False):
         plain = InceptionNetwork(state_dict(), torch.device("cpu"))
-    some, tf1 = pictures(64, 256, 256, 0), inception_preprocessing.TF1
+    some, tf1 = sample_images(64, 256, 256, 0), inception_preprocessing.TF1
     resized = tf1.normalised(some)
     limits: list[dict[str, float]] = []
     times = peers.take_turns(
@@ -104,7 +104,7 @@ def resize(rounds: int) -> None:
     import warnings
 
     from cleanfid.resize import build_resizer
-    from seeded_inception import pictures
+    from seeded_inception import sample_images
     from torch_fidelity.interpolate_compat_tensorflow import (
         interpolate_bilinear_2d_like_tensorflow1x as theirs,
     )
@@ -112,7 +112,7 @@ def resize(rounds: int) -> None:
     warnings.filterwarnings("ignore", message="'mode' parameter is deprecated")
     clean, ours = build_resizer("clean"), inception_preprocessing
     for size in (256, 512, 1024):
-        some = pictures(8, size, size, 1)
+        some = sample_images(8, size, size, 1)
         images = to_images(some)
         arrays = [to_tensor(image).permute(1, 2, 0).numpy() for image in images]
         variants: dict[str, Any] = {
@@ -137,14 +137,14 @@ def resize(rounds: int) -> None:
 
 
 def read(rounds: int) -> None:
-    from seeded_inception import pictures
+    from seeded_inception import sample_images
     from torch_fidelity.datasets import TransformPILtoRGBTensor
     from torchvision.io import ImageReadMode, decode_image
     from torchvision.transforms.functional import to_tensor as as_pytorch_fid_reads
 
     for kind, size in (("JPEG", 256), ("JPEG", 512), ("PNG", 256), ("PNG", 512)):
         files = []
-        for image in to_images(pictures(8, size, size, 2)):
+        for image in to_images(sample_images(8, size, size, 2)):
             file = io.BytesIO()
             image.save(file, kind, **({"quality": 90} if kind == "JPEG" else {}))
             files.append(file.getvalue())

@@ -285,7 +285,7 @@ def test_retrieval_precision_of_random_features():
 # --- FID-infinity
 @pytest.mark.parametrize(("count", "tolerance"), [(640, 0.1), (2560, 0.06)])
 def test_fid_infinity_of_exact_gaussians_is_near_zero(count: int, tolerance: float):
-    """Unit Gaussians against their exact moments: FID is only bias, about D (1 + (D + 1) / 4) / N."""
+    """Unit Gaussians against their moments: FID is only bias, about D (1 + (D + 1) / 4) / N."""
     reference = gaussian(torch.zeros(128), torch.eye(128))
     fake = rows(count, 128, 5)
     plain, found = (

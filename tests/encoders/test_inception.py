@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from seeded_inception import pictures, state_dict, torch_fidelity_network
+from seeded_inception import sample_images, state_dict, torch_fidelity_network
 from torch import Tensor
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
@@ -52,7 +52,7 @@ def jpeg(image: Image.Image) -> Image.Image:
 
 
 def images(height: int, width: int) -> list[Image.Image]:
-    return [jpeg(image) for image in to_images(pictures(2, height, width, height))]
+    return [jpeg(image) for image in to_images(sample_images(2, height, width, height))]
 
 
 def relative(found: Tensor, expected: Tensor) -> float:
@@ -164,7 +164,7 @@ def test_at_299_pixels_all_conventions_agree(encoders: dict[str, inception.Incep
 
 
 def test_features_do_not_depend_on_batch_size_or_order(encoders: dict[str, inception.Inception]):
-    some = pictures(11, 48, 64, 5)
+    some = sample_images(11, 48, 64, 5)
     together = encoders["inception"](some)
     one_by_one = [encoders["inception"](image[None]) for image in some]
     reversed_order = encoders["inception"](some.flip(0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from seeded_inception import pictures, state_dict
+from seeded_inception import sample_images, state_dict
 from torch import Tensor
 
 from evalkit.core import EvalkitError
@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 
 def test_plain_convolutions_give_the_same_features(monkeypatch: pytest.MonkeyPatch):
     assert inception_network.fused_convolutions_work()
-    images = TF1.normalised(pictures(3, 80, 60, 6))
+    images = TF1.normalised(sample_images(3, 80, 60, 6))
     fused = InceptionNetwork(state_dict(), CPU)(images)
     monkeypatch.setattr(inception_network, "fused_convolutions_work", lambda: False)
     plain = InceptionNetwork(state_dict(), CPU)(images)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from seeded_inception import pictures
+from seeded_inception import sample_images
 from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 
 from evalkit.encoders.inception_preprocessing import ANTIALIAS, CLEAN, TF1, TORCH
@@ -32,7 +32,7 @@ def test_clean_resize_is_bit_equal_to_clean_fid(size: tuple[int, int]):
     from cleanfid.resize import build_resizer
 
     resize = build_resizer("clean")
-    for image in to_images(pictures(2, *size, size[0])):
+    for image in to_images(sample_images(2, *size, size[0])):
         expected = torch.from_numpy(resize(np.array(image))).permute(2, 0, 1)
         assert torch.equal(CLEAN.prepare(image), expected)
 
@@ -63,6 +63,6 @@ def test_clean_does_not_round_and_stays_in_range():
 
 @pytest.mark.parametrize("preprocessing", [TF1, TORCH, ANTIALIAS])
 def test_results_do_not_depend_on_the_batch(preprocessing):
-    images = pictures(9, 40, 70, 3)
+    images = sample_images(9, 40, 70, 3)
     alone = torch.cat([preprocessing.normalised(image[None]) for image in images])
     assert torch.equal(preprocessing.normalised(images), alone)

@@ -34,6 +34,28 @@ def test_features_equal_those_of_the_network():
     )
 
 
+def test_clip_features_have_unit_length_and_do_not_depend_on_the_batch():
+    encoder = MiniClipEncoder("cpu")
+    images = torch.stack(
+        [encoder.prepare(Image.fromarray(render(compose(seed), 64))) for seed in range(5)]
+    )
+    pool, texts = encoder(images)["pool"], encoder.text(["a red ball", "two dogs", ""])
+    assert pool.shape == (5, 128)
+    assert torch.allclose(pool.norm(dim=1), torch.ones(5), atol=1e-5)
+    assert torch.allclose(texts.norm(dim=1), torch.ones(3), atol=1e-5)
+    alone = torch.cat([encoder(image[None])["pool"] for image in images])
+    assert torch.allclose(pool, alone, atol=1e-5)
+
+
+def test_prompts_of_more_than_24_words_are_cut_off():
+    encoder = MiniClipEncoder("cpu")
+    prompts = ["dog " * 24, "dog " * 25, "dog " * 24 + "and a red ball"]
+    assert encoder.truncated(prompts) == 2
+    first, second, third = encoder.text(prompts)
+    assert torch.equal(first, second)
+    assert torch.equal(first, third)
+
+
 @pytest.mark.parametrize(
     ("encoder", "features"),
     [(MiniInceptionEncoder, {"pool", "spatial"}), (MiniClipEncoder, {"pool"})],
