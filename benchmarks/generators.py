@@ -20,7 +20,7 @@ from evalkit.generators import dalle, gan
 from evalkit.models.load import BUNDLED, device_of, load_dalle, load_gan, load_image_tokenizer
 from evalkit.models.text import SubwordTokenizer
 from evalkit.scenes import dataset
-from evalkit.training import data
+from evalkit.training.tokens import tokenize
 
 
 def measure(name: str, draw: Callable[[], object], count: int, rounds: int) -> None:
@@ -49,14 +49,14 @@ def main(device: str, rounds: int) -> None:
     painter, writer, empty = (
         painter.to(device),
         writer.to(device),
-        data.read([""], words).to(device),
+        tokenize([""], words).to(device),
     )
     for count in (32, 512, 2048) if many == 2048 else (32,):
         texts, noise = (
-            data.read(prompts[:count], pieces).to(device),
+            tokenize(prompts[:count], pieces).to(device),
             painter.noise_of(range(count)).to(device),
         )
-        numbers = data.read(prompts[:count], words).to(device)
+        numbers = tokenize(prompts[:count], words).to(device)
         with torch.inference_mode():
             measure(
                 f"gan, network alone, {count} at a time",

@@ -36,19 +36,22 @@ def main(steps: int, models: tuple[str, ...]) -> None:
         for name, chosen in presets.PRESETS[model].items():
             # The GAN at its largest size, at which it spends most steps. Few scenes: composing them
             # is not measured.
-            options = chosen.options | ({"growing": False, "reading": 0} if model == "gan" else {})
+            options = chosen.options | (
+                {"growing": False, "text_pretraining": 0} if model == "gan" else {}
+            )
             few = replace(chosen, scenes=chosen.batch * (steps + 1), every=10**9, options=options)
-            without_critics = round(options.get("critics", 0) * chosen.steps)
+            without_critics = round(options.get("discriminator_start", 0) * chosen.steps)
             total = 0.0
             for count, critics in ((without_critics, 0.99), (chosen.steps - without_critics, 0.0)):
                 if not count:
                     continue
                 presets.PRESETS[model][name] = replace(
-                    few, options=options | ({"critics": critics} if model == "gan" else {})
+                    few,
+                    options=options | ({"discriminator_start": critics} if model == "gan" else {}),
                 )
                 with tempfile.TemporaryDirectory() as folder:
                     if (
-                        model == "dalle" and "loose" not in options
+                        model == "dalle" and "underspecified" not in options
                     ):  # those learn from the bundled one, and so with its tokenizer
                         train(
                             "image-tokenizer",

@@ -1,6 +1,4 @@
-"""Writes docs/cli.md from the --help of every command. `--check` only says whether the file is up
-to date.
-"""
+"""Writes docs/cli.md from the --help of every command; with `--check` it only compares."""
 
 from __future__ import annotations
 
@@ -17,16 +15,23 @@ from evalkit.cli.app import app
 PAGE = Path(__file__).with_name("cli.md")
 HEAD = """# The command line
 
-Made from `--help` by `python docs/make_cli.py`; do not edit. Exit codes: 0 fine, 1 the gate found a regression, 2 a mistake in the
-command, configuration or input (one sentence on stderr), 3 inconclusive or incomplete (a service or --max-cost stopped the run; the same
-command goes on), 4 runs that cannot be compared, 130 stopped by Ctrl-C.
+Made from `--help` by `python docs/make_cli.py`; do not edit.
+
+| exit code | meaning |
+|---|---|
+| 0 | success |
+| 1 | the gate found a regression |
+| 2 | an error in the command, the configuration or the input: one sentence on stderr |
+| 3 | inconclusive, or a service or `--max-cost` stopped the run: run it again to resume |
+| 4 | the runs cannot be compared |
+| 130 | stopped by Ctrl-C |
 """
 
 
 def commands(
     command: Any = None, path: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Every command of the live tree with its path; groups too."""
+    """Every command and group with its path."""
     command = command or typer.main.get_command(app)
     yield path, command
     for name, below in getattr(command, "commands", {}).items():
@@ -34,7 +39,7 @@ def commands(
 
 
 def page() -> str:
-    """The whole of docs/cli.md."""
+    """The content of docs/cli.md."""
     parts = [HEAD]
     for path, _ in commands():
         shown = (
@@ -51,6 +56,4 @@ if __name__ == "__main__":
     if "--check" not in sys.argv:
         PAGE.write_text(page(), encoding="utf-8")
     elif PAGE.read_text(encoding="utf-8") != page():
-        sys.exit(
-            f"{PAGE} is not what --help says: run `python {Path(__file__).name}` in {PAGE.parent}"
-        )
+        sys.exit(f"{PAGE} is out of date: run `python {Path(__file__).name}` in {PAGE.parent}")

@@ -11,7 +11,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from evalkit.api import estimate as estimate
     from evalkit.api import generate as generate
     from evalkit.api import run as run
     from evalkit.config import Config as Config
@@ -25,12 +24,12 @@ if TYPE_CHECKING:
     from evalkit.encoders.manage_weights import weights_verify as weights_verify
     from evalkit.judge.judge import judge as judge
     from evalkit.plugins import encoder as encoder
-    from evalkit.reference.build import available as reference_list
-    from evalkit.reference.build import build as reference_build
-    from evalkit.reference.exchange import export as reference_export
-    from evalkit.reference.exchange import import_file as reference_import
-    from evalkit.reference.files import card_text as reference_show
-    from evalkit.reference.files import load as reference
+    from evalkit.reference.build import reference_build as reference_build
+    from evalkit.reference.exchange import reference_export as reference_export
+    from evalkit.reference.exchange import reference_import as reference_import
+    from evalkit.reference.files import reference as reference
+    from evalkit.reference.files import reference_list as reference_list
+    from evalkit.reference.files import reference_show as reference_show
     from evalkit.report.report import report as report
     from evalkit.run_folder import Run as Run
     from evalkit.score.conventions import conventions as conventions
@@ -40,62 +39,34 @@ if TYPE_CHECKING:
 
     __version__: str
 
-_PUBLIC = {
-    "Config": "evalkit.config:Config",
-    "EvalkitError": "evalkit.core:EvalkitError",
-    "Metric": "evalkit.core:Metric",
-    "Prompt": "evalkit.core:Prompt",
-    "Run": "evalkit.run_folder:Run",
-    "conventions": "evalkit.score.conventions:conventions",
-    "doctor": "evalkit.diagnosis:doctor",
-    "encoder": "evalkit.plugins:encoder",
-    "estimate": "evalkit.api:estimate",
-    "generate": "evalkit.api:generate",
-    "judge": "evalkit.judge.judge:judge",
-    "reference": "evalkit.reference.files:load",
-    "reference_build": "evalkit.reference.build:build",
-    "reference_export": "evalkit.reference.exchange:export",
-    "reference_import": "evalkit.reference.exchange:import_file",
-    "reference_list": "evalkit.reference.build:available",
-    "reference_show": "evalkit.reference.files:card_text",
-    "report": "evalkit.report.report:report",
-    "run": "evalkit.api:run",
-    "score": "evalkit.score.score:score",
-    "serve": "evalkit.serve.serve:serve",
-    "train": "evalkit.training:train",
-    "weights_fetch": "evalkit.encoders.manage_weights:weights_fetch",
-    "weights_import": "evalkit.encoders.manage_weights:weights_import",
-    "weights_list": "evalkit.encoders.manage_weights:weights_list",
-    "weights_verify": "evalkit.encoders.manage_weights:weights_verify",
+_PUBLIC = {  # name: the module that defines it
+    "Config": "evalkit.config",
+    "EvalkitError": "evalkit.core",
+    "Metric": "evalkit.core",
+    "Prompt": "evalkit.core",
+    "Run": "evalkit.run_folder",
+    "conventions": "evalkit.score.conventions",
+    "doctor": "evalkit.diagnosis",
+    "encoder": "evalkit.plugins",
+    "generate": "evalkit.api",
+    "judge": "evalkit.judge.judge",
+    "reference": "evalkit.reference.files",
+    "reference_build": "evalkit.reference.build",
+    "reference_export": "evalkit.reference.exchange",
+    "reference_import": "evalkit.reference.exchange",
+    "reference_list": "evalkit.reference.files",
+    "reference_show": "evalkit.reference.files",
+    "report": "evalkit.report.report",
+    "run": "evalkit.api",
+    "score": "evalkit.score.score",
+    "serve": "evalkit.serve.serve",
+    "train": "evalkit.training",
+    "weights_fetch": "evalkit.encoders.manage_weights",
+    "weights_import": "evalkit.encoders.manage_weights",
+    "weights_list": "evalkit.encoders.manage_weights",
+    "weights_verify": "evalkit.encoders.manage_weights",
 }
-__all__ = [
-    "Config",
-    "EvalkitError",
-    "Metric",
-    "Prompt",
-    "Run",
-    "conventions",
-    "doctor",
-    "encoder",
-    "estimate",
-    "generate",
-    "judge",
-    "reference",
-    "reference_build",
-    "reference_export",
-    "reference_import",
-    "reference_list",
-    "reference_show",
-    "report",
-    "run",
-    "score",
-    "serve",
-    "train",
-    "weights_fetch",
-    "weights_import",
-    "weights_list",
-    "weights_verify",
-]
+__all__ = list(_PUBLIC)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
@@ -105,18 +76,16 @@ def __getattr__(name: str) -> Any:
         return version("evalkit")
     if name not in _PUBLIC:
         raise AttributeError(f"module 'evalkit' has no attribute {name!r}")
-    module, _, attribute = _PUBLIC[name].partition(":")
-    value = getattr(importlib.import_module(module), attribute)
+    value = getattr(importlib.import_module(_PUBLIC[name]), name)
     globals()[name] = value
     return value
 
 
 class _Package(ModuleType):
-    """`evalkit.score` is the function, although the folder evalkit/score/ has the same name.
+    """Keeps `evalkit.score` the function, although the folder evalkit/score/ has the same name.
 
-    Importing any submodule of a package binds the subpackage as an attribute of its parent. Here
-    public names keep what they stand for; `from evalkit.score.measure import measure` works as
-    ever.
+    Importing a submodule binds the subpackage as an attribute of its parent. This class skips that
+    binding for public names. `from evalkit.score.measure import measure` still works.
     """
 
     def __setattr__(self, name: str, value: object) -> None:

@@ -1,13 +1,12 @@
-"""The two functions that start from a configuration. They are twins of `evalkit run` and `evalkit
-generate`.
-"""
+"""`run` and `generate`: the two functions that start from a configuration."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Literal, TypedDict, Unpack, overload
 
-from evalkit.config import Config, Options, load_config
+from evalkit.config import KEYS, Config, Options, load_config
 from evalkit.core import Prompt
 from evalkit.encoders.select import named
 from evalkit.generate import generate as stage
@@ -32,8 +31,9 @@ def run(
     retry_ambiguous: bool = False,
     options: Options | None = None,
 ) -> Run:
-    """Compare models: generate, score, report. What is None was not given: the value of `config` or
-    the default counts.
+    """Compare models: generate images, score them and write the report.
+
+    A parameter that is None takes its value from `config`, else the default.
 
     Args:
         models: names (`dalle`), `package.module:attribute`, or folders of images.
@@ -43,48 +43,64 @@ def run(
         out: the run folder; the default is a folder in `reports/` that the same call finds again.
         per_prompt: images per prompt (default 1).
         seed: the run's seed (default 0).
-        reference: the name of shipped reference statistics, or a path.
+        reference: the name of installed reference statistics, or a path.
         metrics: names of metrics (default: the usual set).
         encoders: `auto` (default), `standard`, `mini`, or names.
         device: `auto` (default), `cpu`, `cuda`, ...
         batch_size: images per batch (default 32); no result depends on it.
-        max_cost: US dollars that remote services may cost in this run, all calls on its folder
-            together.
-        retry_ambiguous: ask a service again for images whose request was sent and never properly
-            answered; each may be charged twice.
+        max_cost: the limit in US dollars for remote services, over all calls on the run folder.
+        retry_ambiguous: request images again whose request was sent but not properly answered;
+            each may be charged twice.
         options: options of models by label, `{"dalle": {"temperature": 0.9}}`.
     """
-    values = {
-        "models": models,
-        "prompts": prompts,
-        "out": out,
-        "per_prompt": per_prompt,
-        "seed": seed,
-        "reference": reference,
-    }
-    values |= {
-        "metrics": metrics,
-        "encoders": encoders,
-        "device": device,
-        "batch_size": batch_size,
-        "max_cost": max_cost,
-    }
-    settings = load_config(config, values, options)
+    settings = _settings(locals())
     check_scoring(settings)
     from evalkit.report.report import report
     from evalkit.score.score import score
 
     made = stage.generate(settings, retry_ambiguous)
-    scoring = {
-        "metrics": settings.metrics,
-        "encoders": settings.encoders,
-        "reference": settings.reference,
-    }
-    score(made.path, **scoring, device=settings.device, batch_size=settings.batch_size)
+    score(
+        made.path,
+        metrics=settings.metrics,
+        encoders=settings.encoders,
+        reference=settings.reference,
+        device=settings.device,
+        batch_size=settings.batch_size,
+    )
     report(made.path)
     return made
 
 
+class _Generating(TypedDict, total=False):
+    """The keyword parameters of `generate` in its overloads."""
+
+    config: str | Path | None
+    out: str | Path | None
+    per_prompt: int | None
+    seed: int | None
+    device: str | None
+    batch_size: int | None
+    max_cost: float | None
+    retry_ambiguous: bool
+    options: Options | None
+
+
+@overload
+def generate(
+    models: str | Sequence[str | Path] | None = None,
+    prompts: str | Path | Sequence[str | Prompt] | None = None,
+    *,
+    dry_run: Literal[False] = False,
+    **settings: Unpack[_Generating],
+) -> Run: ...
+@overload
+def generate(
+    models: str | Sequence[str | Path] | None = None,
+    prompts: str | Path | Sequence[str | Prompt] | None = None,
+    *,
+    dry_run: Literal[True],
+    **settings: Unpack[_Generating],
+) -> list[Estimate]: ...
 def generate(
     models: str | Sequence[str | Path] | None = None,
     prompts: str | Path | Sequence[str | Prompt] | None = None,
@@ -97,49 +113,26 @@ def generate(
     batch_size: int | None = None,
     max_cost: float | None = None,
     retry_ambiguous: bool = False,
+    dry_run: bool = False,
     options: Options | None = None,
-) -> Run:
-    """Make the images only. The parameters are those of `run`."""
-    values = {
-        "models": models,
-        "prompts": prompts,
-        "out": out,
-        "per_prompt": per_prompt,
-        "seed": seed,
-    }
-    values |= {"device": device, "batch_size": batch_size, "max_cost": max_cost}
-    return stage.generate(load_config(config, values, options), retry_ambiguous)
+) -> Run | list[Estimate]:
+    """Make the images only. The parameters are those of `run`, and one more.
 
-
-def estimate(
-    models: str | Sequence[str | Path] | None = None,
-    prompts: str | Path | Sequence[str | Prompt] | None = None,
-    *,
-    config: str | Path | None = None,
-    out: str | Path | None = None,
-    per_prompt: int | None = None,
-    seed: int | None = None,
-    device: str | None = None,
-    max_cost: float | None = None,
-    retry_ambiguous: bool = False,
-    options: Options | None = None,
-) -> list[Estimate]:
-    """What `run` or `generate` with the same parameters would cost: nothing is sent and nothing is
-    written.
+    Args:
+        dry_run: return the missing images and their cost per model; nothing is sent or written.
     """
-    values = {
-        "models": models,
-        "prompts": prompts,
-        "out": out,
-        "per_prompt": per_prompt,
-        "seed": seed,
-    }
-    values |= {"device": device, "max_cost": max_cost}
-    return stage.estimate(load_config(config, values, options), retry_ambiguous)
+    settings = _settings(locals())
+    return (stage.estimate if dry_run else stage.generate)(settings, retry_ambiguous)
+
+
+def _settings(given: Mapping[str, Any]) -> Config:
+    """The configuration of a call, from its parameters by name."""
+    flags = {key: given[key] for key in KEYS if key in given}
+    return load_config(given["config"], flags, given["options"])
 
 
 def check_scoring(config: Config) -> None:
-    """Unknown metrics, encoders and references, found before the first image is made."""
+    """Find unknown metrics, encoders and references before the first image is made."""
     if config.encoders not in ("auto", "standard", "mini"):
         named(config.encoders)
     if config.metrics:  # the imports are slow (torch): a missing prompts file is reported sooner
@@ -147,6 +140,6 @@ def check_scoring(config: Config) -> None:
 
         select(config.metrics)
     if config.reference is not None:
-        from evalkit.reference import files as reference_files
+        from evalkit.reference import files
 
-        reference_files.find(config.reference)
+        files.find(config.reference)

@@ -7,9 +7,11 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
+
+import tomli_w
 
 from evalkit.core import EvalkitError, Prompt
 from evalkit.prompts import is_bundled, prompts_from_list
@@ -17,7 +19,7 @@ from evalkit.prompts import is_bundled, prompts_from_list
 Value = str | int | float | bool
 Options = Mapping[str, Mapping[str, Value]]  # model label -> option -> value
 _DEVICE = re.compile(r"auto|cpu|mps|xpu|cuda(:\d+)?")
-_NAMED = re.compile(r"[A-Za-z][\w.-]+:(?!//)")  # two letters at least: C:/ is a drive
+_NAMED = re.compile(r"[A-Za-z][\w.-]+:(?!//)")  # at least two letters: C:/ is a drive
 _ENCODERS = re.compile(r"[A-Za-z0-9_.:-]+(,[A-Za-z0-9_.:-]+)*")
 
 
@@ -29,18 +31,18 @@ class Config:
         models: names of generators, `package.module:attribute`, or folders of images.
         prompts: the path of a prompt file, `suite` or `suite:GROUP` (bundled prompts), or the
             prompts themselves.
-        out: the run folder; "" makes one in `reports/`, named after the models, the prompts and a
-            hash of the settings.
+        out: the run folder; "" stands for a folder in `reports/` whose name holds the models, the
+            prompts and a hash of the settings.
         per_prompt: images per prompt.
-        seed: the run's seed; each image has its own, derived from it.
-        reference: the name of shipped reference statistics, or a path; None takes the default of
+        seed: the run's seed; each image derives its own from it.
+        reference: the name of installed reference statistics, or a path; None is the default of
             the encoders.
         metrics: names of metrics; () is the usual set.
         encoders: `auto`, `standard`, `mini`, or names joined by commas.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`, `xpu`.
         batch_size: images per batch; no result depends on it.
-        max_cost: US dollars that remote services may cost in this run, all commands on its folder
-            together; None for no limit.
+        max_cost: the limit in US dollars for remote services, over all commands on the run folder;
+            None for no limit.
         options: options of each model, by its label.
     """
 
@@ -106,9 +108,15 @@ class Config:
         try:
             self.to_toml().encode()
         except UnicodeEncodeError as error:
+            found = error.object[error.start]
             raise EvalkitError(
-                f"The configuration holds {error.object[error.start]!r}, which is not valid Unicode.",
+                f"The configuration holds {found!r}, which is not valid Unicode.",
                 "Rename the file.",
+            ) from error
+        except TypeError as error:
+            raise EvalkitError(
+                f"The configuration cannot be written as TOML: {error}.",
+                "Use texts, numbers, true or false as options.",
             ) from error
         _require(
             bool(_DEVICE.fullmatch(self.device)),
@@ -118,63 +126,52 @@ class Config:
         )
 
     def to_toml(self) -> str:
-        """The flat TOML of this configuration; `from_toml` gives it back. Values that are not set
-        are left out.
-        """
-        lines = [
-            f"{key} = {_toml(getattr(self, key))}"
-            for key in _KEYS
-            if getattr(self, key) is not None
-        ]
-        for label, options in self.options.items():
-            lines += [
-                "",
-                f"[model.{_key(label)}]",
-                *(f"{_key(key)} = {_toml(value)}" for key, value in options.items()),
-            ]
-        return "\n".join(lines) + "\n"
+        """This configuration as flat TOML, without values that are None; see `from_toml`."""
+        values = {key: value for key in KEYS if (value := getattr(self, key)) is not None}
+        if not isinstance(self.prompts, str):
+            values["prompts"] = [asdict(prompt) for prompt in self.prompts]
+        if self.options:
+            values["model"] = self.options
+        return tomli_w.dumps(values)
 
     @staticmethod
     def from_toml(text: str, source: str = "the configuration", base: Path | None = None) -> Config:
-        """Parse and check a configuration. Relative paths are taken from the folder `base`, where
-        one is given.
-        """
+        """Parse and check a configuration; relative paths start from `base`, if given."""
         return _config(_parse(text, source, base), source)
 
 
-_KEYS = tuple(item.name for item in fields(Config) if item.name != "options")
+KEYS = tuple(item.name for item in fields(Config) if item.name != "options")
 
 
 def load_config(
     path: Path | str | None, flags: Mapping[str, Any], options: Options | None = None
 ) -> Config:
-    """The configuration of a file (paths relative to it) with flags on top; a flag that is None was
-    not given.
+    """The configuration of a file (its paths are relative to it), overridden by flags.
+
+    A flag that is None was not given.
     """
-    values: dict[str, Any] = (
-        _parse(_read(Path(path)), str(path), Path(path).parent) if path is not None else {}
-    )
+    values: dict[str, Any] = {}
+    if path is not None:
+        values = _parse(_read(Path(path)), str(path), Path(path).parent)
     values |= {key: value for key, value in flags.items() if value is not None}
-    if (
-        path is not None and flags.get("models") is not None
-    ):  # the file's options of models that the flag takes out are no mistake
+    merged = {label: dict(known) for label, known in values.get("options", {}).items()}
+    if flags.get("models") is not None:  # drop the file's options of models that the flag omits
         specs = _names(flags["models"])
         paths = (*specs, *(os.path.realpath(spec) for spec in specs))
-        known = values.get("options", {})
-        values["options"] = {
-            label: known[label]
-            for label in known
+        merged = {
+            label: known
+            for label, known in merged.items()
             if any(f"/{path}".endswith(f"/{label}") for path in paths)
         }
-    merged = {label: dict(known) for label, known in values.get("options", {}).items()}
     for label, given in (options or {}).items():
         merged.setdefault(label, {}).update(given)
     return _config(values | {"options": merged}, str(path or "the command"))
 
 
 def parse_settings(settings: Iterable[str]) -> dict[str, dict[str, Value]]:
-    """`--set dalle.temperature=0.9` flags -> options by model. Texts become numbers when the
-    model's signature is known.
+    """`--set dalle.temperature=0.9` flags -> options by model.
+
+    Values stay texts here; the model's signature later says which of them are numbers.
     """
     options: dict[str, dict[str, Value]] = {}
     for setting in settings:
@@ -199,17 +196,16 @@ def _names(given: str | Iterable[object]) -> tuple[str, ...]:
 
 
 def is_path(spec: str) -> bool:
-    """Whether a model or reference is written as a path (a folder without a slash is found later,
-    after all names).
+    """Whether a model or reference is written as a path.
 
-    `name:argument` is none, whatever the argument holds (`diffusers:stabilityai/sdxl-turbo`);
-    `./name:argument` is.
+    `name:argument` is not a path, even with a slash (`diffusers:stabilityai/sdxl-turbo`);
+    `./name:argument` is one. A folder without a slash is looked up later, after all names.
     """
     return not _NAMED.match(spec) and ("/" in spec or os.sep in spec or spec in (".", ".."))
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The hint on a wrong name: the nearest one where there is one, else all that are known."""
+    """The hint on a wrong name: the nearest known name, else all known names."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, 1)
     return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(known) or 'none'}."
@@ -233,7 +229,7 @@ def _read(path: Path) -> str:
 
 
 def _parse(text: str, source: str, base: Path | None) -> dict[str, Any]:
-    """The keys of a TOML text with their types checked and their paths made relative to here."""
+    """The keys of a TOML text, with checked types and with paths that start from `base`."""
     try:
         values = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -243,9 +239,9 @@ def _parse(text: str, source: str, base: Path | None) -> dict[str, Any]:
         ) from error
     options = values.pop("model", {})
     for key in values:
-        if key not in _KEYS:
+        if key not in KEYS:
             raise EvalkitError(
-                f"{source} has the unknown key {key!r}.", nearest(key, (*_KEYS, "model"))
+                f"{source} has the unknown key {key!r}.", nearest(key, (*KEYS, "model"))
             )
     if not isinstance(options, dict) or not all(
         isinstance(table, dict) for table in options.values()
@@ -257,23 +253,22 @@ def _parse(text: str, source: str, base: Path | None) -> dict[str, Any]:
         for key, value in table.items():
             if not isinstance(value, Value):
                 raise EvalkitError(
-                    f"{source} sets {label}.{key} to {value!r}; expected a text, a number, true or false."
+                    f"{source} sets {label}.{key} to {value!r}; "
+                    "expected a text, a number, true or false."
                 )
-    result: dict[str, Any] = {key: _typed(key, value, source) for key, value in values.items()} | {
-        "options": options
-    }
+    result = {key: _typed(key, value, source) for key, value in values.items()}
+    result["options"] = options
     return result if base is None else _rebase(result, base)
 
 
 def _typed(key: str, value: object, source: str) -> Any:
-    if (
-        key in ("models", "metrics")
-        and isinstance(value, list)
-        and all(isinstance(item, str) for item in value)
-    ):
-        return tuple(value)
-    if key in ("models", "metrics") and isinstance(value, str):
-        return split_names(value)
+    """The value of a key, or an EvalkitError that states the expected type."""
+    if key in ("models", "metrics"):
+        if isinstance(value, str):
+            return split_names(value)
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            return tuple(value)
+        raise EvalkitError(f"{source} sets {key} to {value!r}; expected a list of texts.")
     if key == "prompts" and isinstance(value, list):
         try:
             items = [
@@ -285,27 +280,20 @@ def _typed(key: str, value: object, source: str) -> Any:
                 f"{source} has a prompt with unknown keys.", "Known: id, text, group."
             ) from error
         return tuple(prompts_from_list(items))
-    whole, money = key in ("per_prompt", "seed", "batch_size"), key == "max_cost"
-    expected = (int,) if whole else (int, float) if money else (str,)
-    if key in ("models", "metrics") or type(value) not in expected:
-        kind = (
-            "a whole number"
-            if whole
-            else "a number"
-            if money
-            else "a list of texts"
-            if key in ("models", "metrics")
-            else "a text"
-        )
-        raise EvalkitError(f"{source} sets {key} to {value!r}; expected {kind}.")
+    types, expected = (str,), "a text"
+    if key in ("per_prompt", "seed", "batch_size"):
+        types, expected = (int,), "a whole number"
+    elif key == "max_cost":
+        types, expected = (int, float), "a number"
+    if type(value) not in types:
+        raise EvalkitError(f"{source} sets {key} to {value!r}; expected {expected}.")
     return value
 
 
 def _rebase(values: dict[str, Any], base: Path) -> dict[str, Any]:
     def moved(path: str) -> str:
-        return str(
-            base / Path(path).expanduser()
-        )  # not normalized: `..` after a symbolic link means something else
+        # Not normalized: `..` after a symbolic link leads elsewhere.
+        return str(base / Path(path).expanduser())
 
     for key in ("prompts", "out"):
         path = values.get(key)
@@ -321,47 +309,22 @@ def _rebase(values: dict[str, Any], base: Path) -> dict[str, Any]:
 
 
 def spelled_as_path(path: str) -> str:
-    """The same path, written so that it cannot be taken for a name."""
+    """The path, with `./` in front if it could be taken for a name."""
     return path if is_path(path) else f".{os.sep}{path}"
 
 
 def _config(values: Mapping[str, Any], source: str) -> Config:
     values = dict(values)
+    for key in ("models", "metrics"):
+        values[key] = _names(values.get(key) or ())
     for key in ("models", "prompts"):
         if not values.get(key):
             raise EvalkitError(
                 f"{source} names no {key}.", f"Add `{key} = …` to the file, or give `--{key}`."
             )
-    for key in ("models", "metrics"):
-        values[key] = _names(values.get(key, ()))
     for key in ("prompts", "out", "reference"):
         if isinstance(values.get(key), Path):
             values[key] = str(values[key])
     if not isinstance(values["prompts"], str):
         values["prompts"] = tuple(prompts_from_list(values["prompts"]))
     return Config(**values)
-
-
-def _key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml(name)
-
-
-def _toml(value: object) -> str:
-    """A TOML value. Texts are basic strings with every control character escaped."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, Prompt):
-        return (
-            "{"
-            + ", ".join(f"{key} = {_toml(getattr(value, key))}" for key in ("id", "text", "group"))
-            + "}"
-        )
-    if isinstance(value, tuple):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
-    escaped = (
-        f"\\{c}" if c in '"\\' else f"\\u{ord(c):04X}" if ord(c) < 32 or ord(c) == 127 else c
-        for c in str(value)
-    )
-    return '"' + "".join(escaped) + '"'

@@ -150,6 +150,7 @@ class Moments(NamedTuple):
     count: int  # pyright: ignore[reportIncompatibleMethodOverride]
 
 
+_ROUNDING = 1e-6  # relative; of float64 sums of float32 features
 REQUESTS = ("fake", "real", "text", "fake_moments", "real_moments")  # what a metric may ask for
 
 
@@ -243,6 +244,21 @@ class Metric:
         """The parameters of `compute` that have defaults, with these."""
         parameters = inspect.signature(self.compute).parameters.values()
         return {item.name: item.default for item in parameters if item.default is not item.empty}
+
+    def in_range(self, value: float) -> float:
+        """The value, set to an end of the range where rounding carries it outside.
+
+        Raises EvalkitError for a value further outside: the function or the range is wrong.
+        """
+        low, high = self.range
+        clamped = min(max(value, low), high)
+        if abs(value - clamped) > _ROUNDING * max(1.0, abs(value)):
+            raise EvalkitError(
+                f"The metric {self.name!r} has the value {value:.6g}, outside of its stated range"
+                f" {low:g} to {high:g}.",
+                "Correct the metric's function or its range.",
+            )
+        return clamped
 
     @property
     def compares(self) -> bool:

@@ -1,4 +1,4 @@
-"""What `evalkit doctor` says about this machine and installation."""
+"""What `evalkit doctor` reports about this machine and installation."""
 
 from __future__ import annotations
 
@@ -20,9 +20,7 @@ class Finding(NamedTuple):
 
 
 def doctor() -> list[Finding]:
-    """Versions, processors, memory, disk, bundled weights, and each encoder with the reason where
-    it cannot be used.
-    """
+    """Versions, processors, memory, disk, bundled weights, and which encoders can be used."""
     return [*_machine(), *_weights(), *_encoders()]
 
 
@@ -30,20 +28,15 @@ def _machine() -> list[Finding]:
     import torch
 
     free = shutil.disk_usage(".").free / 2**30
+    affinity = getattr(os, "sched_getaffinity", None)  # the cores of this process; not on macOS
+    cores = len(affinity(0)) if affinity is not None else os.cpu_count()
+    accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else "none (optional)"
     found = [
         Finding("evalkit", version("evalkit")),
         Finding("python", platform.python_version()),
         Finding("torch", f"{torch.__version__}, {torch.get_num_threads()} threads"),
-        Finding(
-            "processors",
-            f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()}",
-        ),
-        Finding(
-            "accelerator",
-            torch.cuda.get_device_name()
-            if torch.cuda.is_available()
-            else "none (nothing needs one)",
-        ),
+        Finding("processors", str(cores)),
+        Finding("accelerator", accelerator),
         Finding("disk", f"{free:.1f} GiB free in {Path.cwd()}", free > 1),
     ]
     if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
@@ -58,15 +51,11 @@ def _weights() -> list[Finding]:
     found = [
         Finding("weights", f"{file.name}, {file.stat().st_size / 2**20:.1f} MiB") for file in files
     ]
-    return found or [
-        Finding("weights", "none are installed; make them with `evalkit train`", False)
-    ]
+    return found or [Finding("weights", "not installed; train them with `evalkit train`", False)]
 
 
 def _encoders() -> list[Finding]:
-    """Which encoders can be used. Servers are asked at the same time, so that this takes seconds
-    even where none answers.
-    """
+    """Which encoders can be used. All servers are asked at once, to wait for one timeout only."""
     from concurrent.futures import ThreadPoolExecutor
 
     from evalkit.encoders import select
@@ -74,26 +63,18 @@ def _encoders() -> list[Finding]:
 
     names = plugins.names("encoder")
     with ThreadPoolExecutor(max_workers=max(1, len(names))) as pool:
-        states = dict(
-            zip(
-                names,
-                pool.map(lambda name: select.availability(name) if name in NEEDS else None, names),
-                strict=True,
-            )
+        states = list(
+            pool.map(lambda name: select.availability(name) if name in NEEDS else None, names)
         )
     found: list[Finding] = []
-    for name, state in states.items():
+    for name, state in zip(names, states, strict=True):
         if state is not None:
             good, reason = state
-            found.append(
-                Finding(
-                    f"encoder {name}", f"{reason}; licence of the weights: {licences(name)}", good
-                )
-            )
-            continue
-        try:
-            good, reason = True, f"fingerprint {plugins.encoder(name, 'cpu').fingerprint}"
-        except EvalkitError as error:
-            good, reason = False, error.message
+            reason = f"{reason}; licence of the weights: {licences(name)}"
+        else:
+            try:
+                good, reason = True, f"fingerprint {plugins.encoder(name, 'cpu').fingerprint}"
+            except EvalkitError as error:
+                good, reason = False, error.message
         found.append(Finding(f"encoder {name}", reason, good))
     return found

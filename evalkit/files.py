@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and append-only files of JSON lines that survive a kill."""
+"""Atomic writes, and append-only files of JSON lines that survive a kill."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from evalkit.core import EvalkitError
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
-    """Write a whole file or nothing; see `atomic_file`."""
+    """Write a complete file or nothing; see `atomic_file`."""
     with atomic_file(path) as file:
         file.write(data.encode() if isinstance(data, str) else data)
 
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file that appears whole at the end of the block or not at all: temporary name in the same
-    folder, fsync, rename.
+    """A file that appears complete at the end of the block, or not at all.
+
+    It is written under a temporary name in the same folder, synced and renamed.
     """
     name = ""
     try:
@@ -47,13 +48,13 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
 
 
 def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Append JSON lines and wait until they are on the disk."""
+    """Append JSON lines and wait until they are on disk."""
     try:
         with path.open("ab+") as file:
-            # A kill in the middle of an append may leave half a line: end it, so that the next row
-            # stands alone.
-            size = file.seek(0, os.SEEK_END)
-            torn = size > 0 and file.seek(size - 1) is not None and file.read(1) != b"\n"
+            # A kill during an append may leave half a line: end it before the next row.
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(0, end - 1))
+            torn = file.read(1) not in (b"", b"\n")
             text = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
             file.write(("\n" * torn + text).encode())
             file.flush()
@@ -66,7 +67,7 @@ def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def fsync_folder(folder: Path) -> None:
-    """Make renames in a folder last, where the system can."""
+    """Sync a folder, so that renames in it survive a crash; some systems cannot."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -76,7 +77,7 @@ def fsync_folder(folder: Path) -> None:
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a file of JSON lines; a line that a kill left unfinished is skipped."""
+    """The rows of a file of JSON lines; a line that a kill cut short is skipped."""
     for line in path.read_bytes().split(b"\n"):
-        with contextlib.suppress(ValueError):  # a torn last line: its image is simply made again
+        with contextlib.suppress(ValueError):  # the image of a cut line is made again
             yield json.loads(line)

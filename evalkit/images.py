@@ -1,8 +1,7 @@
-"""Pictures from disk and to disk: decode, check, hash, encode. Nothing is altered without being
-said.
+"""Images from disk and to disk: list, decode, check, hash, encode.
 
-The content of a picture is the bytes of its file, or the pixels of an array that was saved without
-any picture format.
+Every change to an image is noted. The content of an image is the bytes of its file, or the pixels
+of an array that has no image format.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, NoReturn
 
 from PIL import Image as PILImage
 from PIL import ImageOps
@@ -30,30 +29,27 @@ if TYPE_CHECKING:
 
 Alpha = Literal["refuse", "white", "black"]
 PIXEL_LIMIT = 64_000_000
-# A closed list: other decoders reduce 16 bits silently (JPEG 2000, AVIF, PPM) or start programs
-# (EPS).
+# Other decoders reduce 16 bits silently (JPEG 2000, AVIF, PPM) or start programs (EPS).
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
-EXPECTED = "Expected 8-bit RGB or gray PNG, JPEG, WebP, BMP, GIF or TIFF with one frame and at most 64 million pixels."
-# Files that somebody means as pictures: those we read, and those we name as unreadable rather than
-# pass over.
-_READ = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-_SUFFIXES = frozenset(
-    (*_READ, ".svg", ".avif", ".heic", ".heif", ".jxl", ".jp2", ".exr", ".hdr", ".ppm", ".psd")
+EXPECTED = (
+    "Expected 8-bit RGB or gray PNG, JPEG, WebP, BMP, GIF or TIFF with one frame and at most "
+    "64 million pixels."
 )
+# Files of unsupported image formats are reported as invalid; they are not ignored.
+_SUPPORTED = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+_UNSUPPORTED = (".svg", ".avif", ".heic", ".heif", ".jxl", ".jp2", ".exr", ".hdr", ".ppm", ".psd")
 
 
 class Decoded(NamedTuple):
     image: Image  # RGB
-    note: str  # what had to be done to it, "" for nothing
+    note: str  # the changes that decoding made, "" for none
     format: str = ""  # "PNG", "JPEG", ...; "array" for pixels
 
 
 class Unreadable(str):
-    """Why a picture cannot be taken ("is truncated or damaged (...)"), with the kind of reason by
-    which such pictures are counted.
-    """
+    """The reason why an image is invalid, such as "is truncated or damaged (...)"."""
 
-    kind: str
+    kind: str  # invalid images are counted by it
 
     def __new__(cls, reason: str, kind: str) -> Unreadable:
         text = super().__new__(cls, reason)
@@ -61,28 +57,25 @@ class Unreadable(str):
         return text
 
 
-class BadImage(NamedTuple):
+class InvalidImage(NamedTuple):
     path: Path
     reason: str
 
 
-def is_picture(name: str) -> bool:
-    """Whether somebody means a file of this name as a picture, be it of a format that is read or
-    not.
-    """
-    return Path(name).suffix.lower() in _SUFFIXES and not Path(name).name.startswith(".")
+def is_image_name(name: str) -> bool:
+    """Whether a file name has a suffix of an image format, supported or not, and is not hidden."""
+    path = Path(name)
+    return path.suffix.lower() in _SUPPORTED + _UNSUPPORTED and not path.name.startswith(".")
 
 
 def list_images(folder: Path | str) -> list[Path]:
-    """The picture files directly in a folder, in natural order (2 before 10); hidden files are left
-    out.
-    """
-    paths = (path for path in Path(folder).iterdir() if is_picture(path.name))
+    """The image files directly in a folder in natural order (2 before 10); no hidden files."""
+    paths = (path for path in Path(folder).iterdir() if is_image_name(path.name))
     return sorted((path for path in paths if path.is_file()), key=lambda path: natural(path.name))
 
 
 def natural(name: str) -> tuple[list[tuple[int, str]], str]:
-    """A sort key that orders numbers inside names by their value."""
+    """A sort key that orders the numbers inside names by value."""
     return [
         (int(part), "") if part.isdecimal() else (-1, part)
         for part in re.split(r"(\d+)", name.casefold())
@@ -90,16 +83,12 @@ def natural(name: str) -> tuple[list[tuple[int, str]], str]:
 
 
 def read_image(path: Path | str, alpha: Alpha = "refuse") -> Image:
-    """One picture as RGB. Raises EvalkitError where it could only be read by altering it (see
-    `decode`).
-    """
+    """One image as RGB. Raises EvalkitError if it is invalid (see `decode`)."""
     return read_decoded(path, alpha).image
 
 
 def read_decoded(path: Path | str, alpha: Alpha = "refuse") -> Decoded:
-    """As `read_image`, with a note on what was done: EXIF orientation applied, transparency
-    composited.
-    """
+    """Like `read_image`, with a note on the changes (EXIF orientation, transparency)."""
     path = Path(path)
     try:
         result = decode(path.read_bytes(), alpha)
@@ -111,50 +100,48 @@ def read_decoded(path: Path | str, alpha: Alpha = "refuse") -> Decoded:
 
 
 def check_images(paths: Sequence[Path], alpha: Alpha = "refuse") -> None:
-    """Decode every picture and raise one EvalkitError that names those that cannot be taken (ten of
-    them, and how many).
-    """
+    """Decode every image; raise one EvalkitError that lists the invalid ones."""
 
-    def check(path: Path) -> BadImage | None:
+    def check(path: Path) -> InvalidImage | None:
         try:
             result = decode(path.read_bytes(), alpha)
         except OSError as error:
             result = f"cannot be read ({error.strerror})"
-        return BadImage(path, result) if isinstance(result, str) else None
+        return InvalidImage(path, result) if isinstance(result, str) else None
 
     with ThreadPoolExecutor() as pool:  # Pillow releases the GIL while it decodes
-        bad = [
-            found for found in track(pool.map(check, paths), "checking images", len(paths)) if found
-        ]
-    if bad:
-        raise_bad_images(bad, len(paths))
+        checked = track(pool.map(check, paths), "checking images", len(paths))
+        invalid = [image for image in checked if image]
+    if invalid:
+        raise_invalid_images(invalid, len(paths))
 
 
-def raise_bad_images(bad: Sequence[BadImage], total: int, way_out: str = "") -> None:
-    """Raise the one sentence on pictures that cannot be taken: kinds with counts, and ten of them
-    by name.
-    """
-    kinds = Counter(getattr(item.reason, "kind", "") or "cannot be read" for item in bad)
+def raise_invalid_images(
+    invalid: Sequence[InvalidImage], total: int, more_hint: str = ""
+) -> NoReturn:
+    """Raise one error on all invalid images: the count of each kind, and ten of them by name."""
+    kinds = Counter(getattr(item.reason, "kind", "") or "cannot be read" for item in invalid)
     counted = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-    named = "; ".join(f"{item.path} {item.reason}" for item in bad[:10]) + (
-        "; …" if len(bad) > 10 else ""
-    )
+    listed = "; ".join(f"{item.path} {item.reason}" for item in invalid[:10])
+    listed += "; …" if len(invalid) > 10 else ""
     hint = EXPECTED
-    if any("transparent" in item.reason for item in bad):
-        hint += " A folder taken as a model may be composited: `--set FOLDER.alpha=white`."
+    if any("transparent" in item.reason for item in invalid):
+        hint += " To composite the images of a folder model: `--set FOLDER.alpha=white`."
     raise EvalkitError(
-        f"{len(bad)} of {total} images cannot be taken as they are ({counted}): {named}.",
-        f"{hint} {way_out}".strip(),
+        f"{len(invalid)} of {total} images are invalid ({counted}): {listed}.",
+        f"{hint} {more_hint}".strip(),
     )
 
 
 def decode(content: bytes | NDArray[np.uint8], alpha: Alpha = "refuse") -> Decoded | Unreadable:
-    """RGB pixels, or the reason why there are none.
+    """RGB pixels, or the reason why the image is invalid.
 
-    Lossless changes are made: gray, 1-bit and palette to RGB, opaque alpha dropped. EXIF
-    orientation is applied and noted. Damaged, animated, 16-bit, CMYK and over-large files are
-    refused, and transparency unless `alpha` names a background. Pixels are uint8 [H, W], or [H, W,
-    C] with 1, 3 or 4 channels; those that hold 0 and 1 only are refused.
+    - Gray, 1-bit and palette images become RGB, and opaque alpha is dropped: no pixel changes.
+    - EXIF orientation is applied and noted.
+    - Damaged, animated, 16-bit, CMYK and too large files are invalid.
+    - Transparent images are invalid, unless `alpha` gives a background for them.
+    - Pixels of an array are uint8 [H, W], or [H, W, C] with 1, 3 or 4 channels. An array of only
+      0 and 1 is invalid: values of 0 to 1 were probably converted to integers.
     """
     if not isinstance(content, bytes):
         return _of_pixels(content, alpha)
@@ -165,33 +152,29 @@ def decode(content: bytes | NDArray[np.uint8], alpha: Alpha = "refuse") -> Decod
                 f"has {image.width} x {image.height} pixels, more than 64 million",
                 "too many pixels",
             )
+        frames = getattr(image, "n_frames", 1)
+        if frames > 1 and image.format != "MPO":  # the other frames of MPO are previews
+            return Unreadable(f"has {frames} frames", "animated")
         if (
-            getattr(image, "n_frames", 1) > 1 and image.format != "MPO"
-        ):  # the further frames of MPO are previews
-            return Unreadable(f"has {getattr(image, 'n_frames', 1)} frames", "animated")
-        deep = (
             image.mode in ("I", "F")
             or image.mode.startswith("I;16")
             or _sample_bits(image, content) > 8
-        )
-        if deep:
+        ):
             return Unreadable("has more than 8 bits per sample", "more than 8 bits per sample")
         if image.mode not in ("1", "L", "P", "RGB", "LA", "PA", "RGBA"):
             return Unreadable(f"has the colour mode {image.mode}", f"colour mode {image.mode}")
-        turned = image.getexif().get(0x0112, 1) in range(
-            2, 9
-        )  # asked before load(), which turns TIFF itself
+        # Read before load(), which applies the orientation of TIFF files itself.
+        oriented = image.getexif().get(0x0112, 1) in range(2, 9)
         kind = image.format or ""
         image.load()
-        return _to_rgb(image, alpha, turned, kind)
+        return _to_rgb(image, alpha, oriented, kind)
     except PILImage.UnidentifiedImageError:
         if b"<svg" in content[:4096]:
-            return Unreadable("is SVG, which is no pixel format", "not a picture")
-        return Unreadable("is in no known pixel format" if content else "is empty", "not a picture")
+            return Unreadable("is SVG, which is not a pixel format", "not an image")
+        return Unreadable("is in no known pixel format" if content else "is empty", "not an image")
     except (PILImage.DecompressionBombError, PILImage.DecompressionBombWarning):
         return Unreadable("has more than 64 million pixels", "too many pixels")
-    # damaged files raise nearly everything: OSError, SyntaxError, IndexError, zlib.error, ...
-    except Exception as error:
+    except Exception as error:  # damaged files raise OSError, SyntaxError, zlib.error, ...
         return Unreadable(f"is truncated or damaged ({error})", "truncated or damaged")
 
 
@@ -211,13 +194,13 @@ def _of_pixels(pixels: NDArray[np.uint8], alpha: Alpha) -> Decoded | Unreadable:
             f"has {shape[1]} x {shape[0]} pixels, more than 64 million", "too many pixels"
         )
     if int(pixels.max()) == 1:
-        return Unreadable("holds 0 and 1 only: values of 0 to 1 became integers", "wrong range")
+        return Unreadable("contains only 0 and 1 (values of 0 to 1 as integers)", "wrong range")
     plain = pixels[:, :, 0] if shape[2:] == (1,) else pixels
     return _to_rgb(PILImage.fromarray(plain), alpha, False, "array")
 
 
 def _sample_bits(image: Image, data: bytes) -> int:
-    """Bits per sample in the file: Pillow opens 16-bit RGB as RGB and drops the lower half."""
+    """Bits per sample in the file. Pillow opens 16-bit RGB as RGB and drops the lower bits."""
     if image.format == "PNG":
         return data[24]  # IHDR
     if image.format == "TIFF":
@@ -226,8 +209,8 @@ def _sample_bits(image: Image, data: bytes) -> int:
     return 8
 
 
-def _to_rgb(image: Image, alpha: Alpha, turned: bool, kind: str) -> Decoded | Unreadable:
-    notes = ["EXIF orientation applied"] if turned else []
+def _to_rgb(image: Image, alpha: Alpha, oriented: bool, kind: str) -> Decoded | Unreadable:
+    notes = ["EXIF orientation applied"] if oriented else []
     image = ImageOps.exif_transpose(image)
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
         layered = image.convert("RGBA")
@@ -245,14 +228,14 @@ def _to_rgb(image: Image, alpha: Alpha, turned: bool, kind: str) -> Decoded | Un
 
 
 def encode_png(image: Image) -> bytes:
-    """The PNG file of an RGB image: the same bytes for the same pixels, no metadata."""
+    """The PNG file of an RGB image, without metadata: equal pixels give equal bytes."""
     if image.mode != "RGB" or not image.width or not image.height:
         raise EvalkitError(
-            f"An image is {image.mode} with {image.width} x {image.height} pixels; expected RGB and at least one."
+            f"An image is {image.mode} with {image.width} x {image.height} pixels; expected RGB "
+            "and at least one pixel."
         )
-    plain = PILImage.frombytes(
-        "RGB", image.size, image.tobytes()
-    )  # drops info: ICC profile, EXIF, text
+    # A new image has no info: no ICC profile, EXIF or text.
+    plain = PILImage.frombytes("RGB", image.size, image.tobytes())
     file = io.BytesIO()
     plain.save(file, "PNG", compress_level=6)
     return file.getvalue()
@@ -265,22 +248,14 @@ def file_sha256(path: Path) -> str:
 
 
 def content_sha256(content: bytes | NDArray[np.uint8]) -> str:
-    """The SHA-256 of a picture's content, in hexadecimal: of the bytes of a file, or of an array's
-    shape and pixels.
-    """
-    if isinstance(content, bytes):
-        return hashlib.sha256(content).hexdigest()
-    import numpy
-
-    return hashlib.sha256(
-        f"{list(content.shape)}:".encode() + numpy.ascontiguousarray(content).tobytes()
-    ).hexdigest()
+    """The SHA-256 of a file's bytes or of an array's shape and pixels, in hexadecimal."""
+    if not isinstance(content, bytes):
+        content = f"{list(content.shape)}:".encode() + content.tobytes()
+    return hashlib.sha256(content).hexdigest()
 
 
 def pixels_sha256(image: Image, pixels: bytes) -> str:
-    """The SHA-256 of an RGB image's size and pixels (`image.tobytes()`), in hexadecimal: the same
-    for every file format.
-    """
+    """The SHA-256 of an RGB image's size and `image.tobytes()`, whatever its file format."""
     digest = hashlib.sha256(f"{image.width}x{image.height}:".encode())
     digest.update(pixels)
     return digest.hexdigest()

@@ -1,6 +1,4 @@
-"""What `evalkit list` shows: the installed plug-ins, the runs in a folder, and what the bundled
-world knows.
-"""
+"""What `evalkit list` shows: installed plug-ins, runs, and the contents of the bundled data set."""
 
 from __future__ import annotations
 
@@ -27,9 +25,7 @@ def generators() -> Listing:
 
 
 def encoders() -> Listing:
-    """Encoders with the state and licence of their weights; `evalkit doctor` says which can be used
-    here.
-    """
+    """Encoders with the state and licence of their weights."""
     rows = [
         (name, *_described("encoder", name), *_weights(name)) for name in plugins.names("encoder")
     ]
@@ -60,33 +56,27 @@ def metrics() -> Listing:
 
 
 def runs(folder: Path | str = "reports") -> Listing:
-    """The run folders directly in a folder, the newest last."""
+    """The run folders in a folder, the newest last."""
     rows: list[tuple[float, tuple[str, ...]]] = []
     for path in Path(folder).glob("*/prompts.jsonl"):
         run = Run(path.parent)
         models = run.models()
         images = sum(record.status == "ok" for model in models for record in run.records(model))
-        scored = "scored" if run.metrics_path.is_file() else "not scored"
-        rows.append(
-            (
-                path.stat().st_mtime,
-                (
-                    str(run.path),
-                    ", ".join(models),
-                    f"{len(run.prompts())} prompts",
-                    f"{images} images",
-                    scored,
-                ),
-            )
+        cells = (
+            str(run.path),
+            ", ".join(models),
+            f"{len(run.prompts())} prompts",
+            f"{images} images",
+            "scored" if run.metrics_path.is_file() else "not scored",
         )
-    return Listing(
-        ("run", "models", "prompts", "images", "state"), [row for _, row in sorted(rows)]
-    )
+        rows.append((path.stat().st_mtime, cells))
+    header = ("run", "models", "prompts", "images", "state")
+    return Listing(header, [row for _, row in sorted(rows)])
 
 
-def world() -> Listing:
-    """The words of the bundled world, by kind."""
-    from evalkit.scenes.world import (
+def scenes() -> Listing:
+    """The vocabulary of the bundled data set, by kind."""
+    from evalkit.scenes.tables import (
         BACKGROUNDS,
         COLOURS,
         COUNT_WORDS,
@@ -96,11 +86,9 @@ def world() -> Listing:
         STYLES,
     )
 
-    rows = [
-        ("object", item.name, ", ".join(single for single, _ in item.words)) for item in OBJECTS
-    ]
+    rows = [("object", item.name, ", ".join(word for word, _ in item.words)) for item in OBJECTS]
     rows += [
-        ("shape", name, ", ".join(single for single, _ in words)) for name, words in SHAPES.items()
+        ("shape", name, ", ".join(word for word, _ in words)) for name, words in SHAPES.items()
     ]
     rows += [("colour", name, "#" + bytes(rgb).hex()) for name, rgb in COLOURS.items()]
     rows += [("count", str(count), ", ".join(words)) for count, words in COUNT_WORDS.items()]
@@ -111,28 +99,20 @@ def world() -> Listing:
 
 
 def _described(kind: plugins.Kind, name: str) -> tuple[str, str]:
-    """Options and the first line of the docstring; importing may fail, and then the reason is
-    shown.
-    """
+    """Options and the first line of the docstring, or why the plug-in cannot be imported."""
     try:
         target = plugins.find(kind, name)
         parameters = inspect.signature(target).parameters.values()
     except (EvalkitError, TypeError, ValueError) as error:
         return "", f"not usable: {error}"
-    declared = [item for item in parameters if item.name not in plugins.BOUND]
-    required = [
-        item.name
-        for item in declared
-        if item.default is item.empty and item.kind is item.KEYWORD_ONLY
-    ]
-    options = ", ".join(
-        [
-            *required,
-            *(
-                f"{item.name}={item.default!r}"
-                for item in declared
-                if item.default is not item.empty
-            ),
-        ]
-    )
-    return options, (inspect.getdoc(target) or "").partition("\n")[0]
+    required: list[str] = []
+    optional: list[str] = []
+    for item in parameters:
+        if item.name in plugins.BOUND:
+            continue
+        if item.default is not item.empty:
+            optional.append(f"{item.name}={item.default!r}")
+        elif item.kind is item.KEYWORD_ONLY:
+            required.append(item.name)
+    about = (inspect.getdoc(target) or "").partition("\n")[0]
+    return ", ".join([*required, *optional]), about

@@ -1,8 +1,8 @@
-"""From a spec to an object: an entry-point name, `name:argument`, `package.module:attribute`, or a
-folder of images.
+"""From a spec to an object.
 
-Nothing loads early. `openai:gpt-image-2` is the generator `openai` with the argument as its first
-option; the name of an installed generator before the colon wins over a module of that name.
+A spec is an entry-point name, `name:argument`, `package.module:attribute`, or a folder of images.
+`openai:gpt-image-2` is the generator `openai` with the argument as its first option; the name of an
+installed generator before the colon wins over a module of that name. Nothing is imported early.
 """
 
 from __future__ import annotations
@@ -26,17 +26,14 @@ from evalkit.core import Encoder, EvalkitError, Generator, Metric, Request
 Kind = Literal["generator", "encoder", "metric"]
 FOLDER = "evalkit.generators.folder:load"
 _ATTRIBUTE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
-BOUND = (
-    "device",
-    "requests",
-    "folder",
-)  # filled in by evalkit where a factory declares them, never by options
+# Parameters of a factory that evalkit fills in; they are never options.
+BOUND = ("device", "requests", "folder")
 _TYPES: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str}
 
 
 @dataclass(frozen=True)
 class Model:
-    """A generator that was found but not yet loaded."""
+    """A generator that is found but not yet loaded."""
 
     label: str
     spec: str  # as given; a folder as its real path
@@ -51,7 +48,7 @@ def names(kind: Kind) -> list[str]:
 
 @functools.cache
 def _entries(kind: Kind) -> dict[str, EntryPoint]:
-    """Entry points by name. Where two distributions use one name, ours wins."""
+    """Entry points by name. Where two distributions use one name, evalkit's own wins."""
     found = sorted(
         entry_points(group=f"evalkit.{kind}s"),
         key=lambda entry: entry.module.startswith("evalkit."),
@@ -60,7 +57,7 @@ def _entries(kind: Kind) -> dict[str, EntryPoint]:
 
 
 def find(kind: Kind, spec: str) -> Any:
-    """The object behind a name or `package.module:attribute`, imported now."""
+    """Import the object of a name or of `package.module:attribute`."""
     entries = _entries(kind)
     if spec in entries:
         return _import(kind, spec, entries[spec].value)
@@ -72,25 +69,22 @@ def find(kind: Kind, spec: str) -> Any:
 
 def _import(kind: Kind, spec: str, target: str) -> Any:
     module, _, attribute = target.partition(":")
-    here = Path(module.partition(".")[0])
-    if (here.is_dir() or here.with_suffix(".py").is_file()) and os.getcwd() not in (
+    local = Path(module.partition(".")[0])
+    if (local.is_dir() or local.with_suffix(".py").is_file()) and os.getcwd() not in (
         os.path.abspath(path) for path in sys.path
     ):
-        sys.path.append(
-            os.getcwd()
-        )  # a user's own file beside the prompts; last, so that it can shadow nothing
+        # The user's own module in the current folder; last, so that it shadows nothing.
+        sys.path.append(os.getcwd())
     try:
         value = importlib.import_module(module)
     except ModuleNotFoundError as error:
-        hint = (
-            f"Install it, for example with `pip install {error.name}`."
-            if error.name != module
-            else "Check its spelling."
-        )
+        hint = "Check its spelling."
+        if error.name != module:
+            hint = f"Install it, for example with `pip install {error.name}`."
         raise EvalkitError(
             f"The {kind} {spec!r} needs the module {error.name!r}, which is not installed.", hint
         ) from error
-    except Exception as error:  # somebody else's module body
+    except Exception as error:  # importing a plug-in may raise anything
         raise EvalkitError(
             f"The {kind} {spec!r} cannot be imported: {type(error).__name__}: {error}."
         ) from error
@@ -125,10 +119,9 @@ def models(
     options: Mapping[str, Mapping[str, Value]],
     known: Mapping[str, str] | None = None,
 ) -> list[Model]:
-    """Find every generator and check its options, without loading one.
+    """Find every generator and check its options, without loading any.
 
-    `known` maps the specs (folders: real paths) of a run that goes on to the labels that they have
-    there.
+    `known` maps specs (folders: real paths) to the labels that an existing run uses for them.
     """
     labelled = _labels(specs, known or {})
     for label in options:
@@ -155,7 +148,7 @@ def models(
 
 
 def load_generator(model: Model, device: str, requests: Sequence[Request]) -> Generator:
-    """The generator itself, bound to the device and, where it asks for them, to all requests."""
+    """Load a generator, with the device and, if it declares them, all requests and the folder."""
     if _is_generator(model.target):
         return model.target
     return _call(
@@ -167,8 +160,9 @@ def load_generator(model: Model, device: str, requests: Sequence[Request]) -> Ge
 
 
 def _folder(spec: str) -> bool:
-    """Whether a spec is a folder of images. A name beats a folder of the same name; `./name` is
-    always the folder.
+    """Whether a spec is a folder of images.
+
+    A name wins over a folder of the same name; `./name` is always the folder.
     """
     if not is_path(spec) and (spec in _entries("generator") or not os.path.isdir(spec)):
         return False
@@ -181,9 +175,7 @@ def _folder(spec: str) -> bool:
 
 
 def _split(spec: str) -> tuple[str, str]:
-    """`openai:gpt-image-2` -> ("openai", "gpt-image-2"), where the part before the colon is an
-    installed generator.
-    """
+    """`openai:gpt-image-2` -> ("openai", "gpt-image-2"), if `openai` is an installed generator."""
     name, _, argument = spec.partition(":")
     return (name, argument) if argument and name in _entries("generator") else (spec, "")
 
@@ -191,14 +183,12 @@ def _split(spec: str) -> tuple[str, str]:
 def _with_argument(
     target: Any, name: str, argument: str, given: Mapping[str, Value]
 ) -> Mapping[str, Value]:
-    """The options with the argument of `name:argument` as the first one, which has to be a required
-    text.
-    """
+    """The options, with the argument of `name:argument` as the first, required one."""
     options = [item for item in _parameters(target).values() if item.name not in BOUND]
     first = options[0] if options and not _is_generator(target) else None
     if first is None or first.default is not first.empty:
         raise EvalkitError(
-            f"The generator {name!r} takes no argument, yet {argument!r} is given.",
+            f"The generator {name!r} takes no argument; {argument!r} was given.",
             f"Write `{name}`.",
         )
     if given.get(first.name, argument) != argument:
@@ -209,33 +199,34 @@ def _with_argument(
 
 
 def _labels(specs: Sequence[str], known: Mapping[str, str]) -> dict[str, str]:
-    """label -> spec. A name is its own label, a folder has its last part, or more of its path where
-    that is taken.
+    """label -> spec, with folders as real paths.
+
+    A name is its own label. A folder has its last part, or more of its path where that is taken.
     """
     labelled: dict[str, str] = {}
-    specs = [os.path.realpath(spec) if _folder(spec) else spec for spec in specs]
-    for spec in specs:
+    given: dict[str, str] = {}  # label -> the spec as the user wrote it, for the message
+    paths = [os.path.realpath(spec) if _folder(spec) else spec for spec in specs]
+    for written, spec in zip(specs, paths, strict=True):
         label = known.get(spec, spec)
         if spec not in known and is_path(spec):
             parts = Path(spec).parts
-            taken = {*labelled, *specs, *known.values()}
-            label = next(
-                (
-                    item
-                    for count in range(1, len(parts))
-                    if (item := "/".join(parts[-count:])) not in taken
-                ),
-                spec,
+            taken = {*labelled, *paths, *known.values()}
+            longer = ("/".join(parts[-count:]) for count in range(1, len(parts)))
+            label = next((item for item in longer if item not in taken), spec)
+        same = next((item for item in labelled if item == label or labelled[item] == spec), None)
+        if same is not None:
+            raise EvalkitError(
+                f"The models {given[same]!r} and {written!r} have one label, {same!r}.",
+                "Name each model once.",
             )
-        if label in labelled or spec in labelled.values():
-            raise EvalkitError(f"The model {label!r} is named twice.", "Name each model once.")
-        labelled[label] = spec
+        labelled[label], given[label] = spec, written
     return labelled
 
 
 def _is_generator(target: Any) -> bool:
-    """Whether this is `(prompts, seeds) -> images` itself: factories have no required positional
-    parameters.
+    """Whether this is `(prompts, seeds) -> images` itself and not a factory of generators.
+
+    A factory has no required positional parameters.
     """
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return (
@@ -257,8 +248,9 @@ def _parameters(target: Any) -> Mapping[str, inspect.Parameter]:
 
 
 def checked_options(target: Any, given: Mapping[str, Value], label: str) -> dict[str, Value]:
-    """Every declared option of a function or dataclass with its value: those given, checked against
-    the signature, and the defaults.
+    """Every option that a function or dataclass declares, with the given value or the default.
+
+    Given values are checked against the signature.
     """
     declared = {} if _is_generator(target) else dict(_parameters(target))
     kinds = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
@@ -286,11 +278,9 @@ def checked_options(target: Any, given: Mapping[str, Value], label: str) -> dict
 
 def _convert(value: Value, annotation: Any, name: str) -> Value:
     """The value as the annotated type; texts (from --set) are parsed."""
-    text = (
-        annotation
-        if isinstance(annotation, str)
-        else getattr(annotation, "__name__", str(annotation))
-    )
+    text = annotation  # a string under `from __future__ import annotations`
+    if not isinstance(annotation, str):
+        text = getattr(annotation, "__name__", str(annotation))
     wanted = _TYPES.get(text.removesuffix(" | None").strip(), str)
     try:
         if wanted is bool:

@@ -1,5 +1,6 @@
-"""Prompt lists: txt, jsonl, csv and COCO captions, read into `Prompt`s, and the bundled suite.
-Nothing is repaired silently.
+"""Prompt lists: txt, jsonl, csv and COCO captions, and the bundled suite.
+
+Invalid input is an error; nothing is repaired silently.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from typing import Any, NamedTuple
 
 from evalkit.core import EvalkitError, Prompt
 
-LINE_LIMIT = 64 * 1024  # bytes; a longer "prompt" is a wrong file
+LINE_LIMIT = 64 * 1024  # bytes; a longer line means that the file is not a prompt list
 FILE_LIMIT = 512 * 1024 * 1024  # bytes
-SUITE = "suite"  # the bundled prompts of scenes/suite.jsonl; "suite:count" is one of their groups
+SUITE = "suite"  # the prompts in scenes/suite.jsonl; "suite:count" is the group "count"
 TEXT_KEYS = ("prompt", "caption", "text", "captions")
 _MAGIC = {
     b"\x89PNG": "a PNG image",
@@ -30,18 +31,17 @@ _FORMATS = "Expected UTF-8 text with one prompt per line, .jsonl, .csv, or COCO 
 
 
 class _Row(NamedTuple):
-    place: str  # where it was found, for messages: "line 7"
+    place: str  # for messages: "line 7"
     text: object
-    id: object = None  # None = made from the position
+    id: object = None  # None: the position becomes the id
     group: object = ""
 
 
 def read_prompts(path: Path | str) -> list[Prompt]:
-    """All prompts of a file, in order; duplicates are kept. Ids are those of the file, else the
-    position: `00017`.
+    """All prompts of a file in order, with duplicates. A prompt without an id gets its position.
 
-    `suite` names the bundled prompts and `suite:GROUP` one group of them; a file of that name is
-    `./suite`.
+    `suite` is the bundled list of prompts and `suite:GROUP` one group of it. A file with the name
+    "suite" is `./suite`.
     """
     if is_bundled(str(path)):
         return _suite(str(path))
@@ -52,7 +52,7 @@ def read_prompts(path: Path | str) -> list[Prompt]:
 
 
 def is_bundled(name: str) -> bool:
-    """Whether this names bundled prompts, not a file."""
+    """Whether a name means bundled prompts and not a file."""
     return name.partition(":")[0] == SUITE
 
 
@@ -69,10 +69,10 @@ def _suite(name: str) -> list[Prompt]:
 
 
 def prompts_from_list(items: Iterable[str | Prompt]) -> list[Prompt]:
-    """Prompts from Python: plain texts get their position as id, `Prompt`s keep theirs."""
+    """Prompts from Python. The id of a plain text is its position; a `Prompt` keeps its id."""
     if isinstance(items, str):
         raise EvalkitError(
-            "Prompts are one string; expected a list of strings.",
+            "The prompts are one string; expected a list of strings.",
             "Write prompts=[...], or give the path of a file to Config.",
         )
     rows = [
@@ -85,23 +85,24 @@ def prompts_from_list(items: Iterable[str | Prompt]) -> list[Prompt]:
 
 
 def duplicate_count(prompts: Sequence[Prompt]) -> int:
-    """How many prompts repeat the text of an earlier one."""
+    """The number of prompts with the text of an earlier prompt."""
     return len(prompts) - len({prompt.text for prompt in prompts})
 
 
 def _read_text(path: Path) -> str:
-    """The decoded file, after every check that concerns bytes and lines."""
+    """The decoded text of a file. Raises EvalkitError unless it is UTF-8 text with short lines."""
     if path.is_dir():
         raise EvalkitError(f"The prompts {path} are a folder; expected a file.", _FORMATS)
     if not path.exists():
         raise EvalkitError(
             f"There is no prompts file {path}.",
-            "Check the path, or list the folder that should hold it.",
+            "Check the path, or list the files in its folder.",
         )
     try:
         if path.stat().st_size > FILE_LIMIT:
             raise EvalkitError(
-                f"The prompts file {path} has {path.stat().st_size >> 20} MiB; expected at most {FILE_LIMIT >> 20}.",
+                f"The prompts file {path} has {path.stat().st_size >> 20} MiB; expected at most "
+                f"{FILE_LIMIT >> 20}.",
                 _FORMATS,
             )
         data = path.read_bytes()
@@ -114,7 +115,8 @@ def _read_text(path: Path) -> str:
         kind = "UTF-16 text"
     if kind or b"\0" in data:
         raise EvalkitError(
-            f"The prompts file {path} is {kind or 'a binary file (it holds NUL bytes)'}; expected UTF-8 text.",
+            f"The prompts file {path} is {kind or 'a binary file (it contains NUL bytes)'}; "
+            "expected UTF-8 text.",
             _FORMATS,
         )
     data = data.removeprefix(b"\xef\xbb\xbf")
@@ -126,11 +128,12 @@ def _read_text(path: Path) -> str:
             f"Line {line} of {path} is not valid UTF-8.",
             "Convert the file, for example with `iconv -t UTF-8`.",
         ) from error
-    if path.suffix.lower() != ".json":  # COCO's file is one line
+    if path.suffix.lower() != ".json":  # a COCO file is one line
         for number, line in enumerate(data.split(b"\n"), 1):
             if len(line) > LINE_LIMIT:
                 raise EvalkitError(
-                    f"Line {number} of {path} has {len(line)} bytes; expected at most {LINE_LIMIT}.",
+                    f"Line {number} of {path} has {len(line)} bytes; expected at most "
+                    f"{LINE_LIMIT}.",
                     _FORMATS,
                 )
     if not text.strip():
@@ -141,8 +144,9 @@ def _read_text(path: Path) -> str:
 
 
 def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Numbered lines that are not blank. Only \\n and \\r\\n end a line (str.splitlines knows nine
-    more ends).
+    """The lines that are not blank, with their numbers from 1.
+
+    Only \\n and \\r\\n end a line; str.splitlines would also split at characters such as U+2028.
     """
     for number, line in enumerate(text.split("\n"), 1):
         line = line.removesuffix("\r")
@@ -160,13 +164,14 @@ def _jsonl(text: str, path: Path) -> Iterator[_Row]:
         key = next((key for key in TEXT_KEYS if isinstance(value, dict) and key in value), None)
         if key is None:
             raise EvalkitError(
-                f"Line {number} of {path} has no prompt; expected an object with one of: {', '.join(TEXT_KEYS)}.",
+                f"Line {number} of {path} has no prompt; expected an object with one of: "
+                f"{', '.join(TEXT_KEYS)}.",
                 _FORMATS,
             )
-        text = (
-            value[key][0] if isinstance(value[key], list) and value[key] else value[key]
-        )  # several captions: the first, as for COCO
-        yield _Row(f"line {number}", text, value.get("id"), value.get("group") or "")
+        found = value[key]
+        if isinstance(found, list) and found:  # the first of several captions, like COCO
+            found = found[0]
+        yield _Row(f"line {number}", found, value.get("id"), value.get("group") or "")
 
 
 def _csv(text: str, path: Path) -> Iterator[_Row]:
@@ -176,7 +181,8 @@ def _csv(text: str, path: Path) -> Iterator[_Row]:
         key = next((key for key in TEXT_KEYS if key in header), None)
         if key is None or len(set(header)) < len(header):
             raise EvalkitError(
-                f"{path} has the columns {', '.join(header)}; expected one of {', '.join(TEXT_KEYS)}, each column once.",
+                f"{path} has the columns {', '.join(header)}; expected one of "
+                f"{', '.join(TEXT_KEYS)}, and each column once.",
                 _FORMATS,
             )
         for row in rows:
@@ -184,7 +190,7 @@ def _csv(text: str, path: Path) -> Iterator[_Row]:
             if not any(field.strip() for field in row):
                 continue
             if len(row) != len(header):
-                hint = "Put prompts that hold a comma in double quotes."
+                hint = "Put prompts that contain a comma in double quotes."
                 raise EvalkitError(
                     f"L{place[1:]} of {path} has {len(row)} fields; expected {len(header)}.", hint
                 )
@@ -197,30 +203,32 @@ def _csv(text: str, path: Path) -> Iterator[_Row]:
 
 
 def _coco(text: str, path: Path) -> Iterator[_Row]:
-    """The first caption of each image: images by id, captions by their own id."""
+    """The first caption of each image. Images and captions are sorted by id."""
     value = parse_json(text, str(path))
     try:
         images = sorted({image["id"] for image in value["images"]})
         known = set(images)
         first: dict[Any, Any] = {}
-        for note in sorted(value["annotations"], key=lambda note: note["id"]):
-            first.setdefault(note["image_id"], note["caption"])
+        for caption in sorted(value["annotations"], key=lambda caption: caption["id"]):
+            first.setdefault(caption["image_id"], caption["caption"])
     except (KeyError, TypeError, IndexError, AttributeError) as error:
-        message = f"{path} does not hold COCO captions; expected images with an id, and annotations with id, image_id and caption."
         raise EvalkitError(
-            message, "Other JSON belongs into a .jsonl file, one object per line."
+            f"{path} does not contain COCO captions; expected images with an id, and annotations "
+            "with id, image_id and caption.",
+            "Save other JSON as a .jsonl file with one object per line.",
         ) from error
-    stray = [image for image in first if image not in known]
-    if stray:
+    unlisted = [image for image in first if image not in known]
+    if unlisted:
         raise EvalkitError(
-            f"{path} has captions for {len(stray)} images that it does not list, such as {stray[0]!r}.",
+            f"{path} has captions for {len(unlisted)} images that it does not list, such as "
+            f"{unlisted[0]!r}.",
             _FORMATS,
         )
     return (_Row(f"image {image}", first[image], image) for image in images if image in first)
 
 
 def parse_json(text: str, place: str, hint: str = _FORMATS) -> Any:
-    """Raises EvalkitError with the place and the hint where it is no JSON."""
+    """The value of a JSON text. Raises EvalkitError with `place` and `hint` if it is invalid."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -229,7 +237,7 @@ def parse_json(text: str, place: str, hint: str = _FORMATS) -> Any:
 
 
 def _prompts(rows: Iterable[_Row], source: str) -> list[Prompt]:
-    """Check what all formats have in common: text, ids, groups."""
+    """Check texts, ids and groups, and make them prompts."""
     prompts: list[Prompt] = []
     places: dict[str, str] = {}
     for position, row in enumerate(rows):
@@ -237,7 +245,7 @@ def _prompts(rows: Iterable[_Row], source: str) -> list[Prompt]:
         if isinstance(row.id, bool) or not isinstance(row.id, str | int | None):
             raise EvalkitError(
                 f"{label} has the id {row.id!r}; expected a text or a whole number.",
-                "Give each prompt its own id, or none at all.",
+                "Give each prompt a different id, or omit the ids.",
             )
         text = _clean(row.text, f"{label} has a prompt that")
         number = _clean(
@@ -247,33 +255,33 @@ def _prompts(rows: Iterable[_Row], source: str) -> list[Prompt]:
         if len(number) > 200:
             raise EvalkitError(
                 f"{label} has an id of {len(number)} characters; expected at most 200.",
-                "Give each prompt a short id, or none at all.",
+                "Give each prompt a short id, or omit the ids.",
             )
         if number in places:
             raise EvalkitError(
-                f"{label} has the id {number!r}, and so has {places[number]}; expected each id once.",
-                "Give each prompt its own id, or none at all.",
+                f"{label} has the id {number!r} of {places[number]}; expected each id once.",
+                "Give each prompt a different id, or omit the ids.",
             )
         places[number] = row.place
         prompts.append(Prompt(number, text, group))
     if not prompts:
-        raise EvalkitError(f"There is no prompt in {source}; expected at least one.", _FORMATS)
+        raise EvalkitError(f"{source} has no prompt; expected at least one.", _FORMATS)
     return prompts
 
 
 def _clean(text: object, subject: str) -> str:
-    """The text without blanks around it, or an error that begins with `subject`."""
+    """The text without surrounding blanks. Raises EvalkitError that begins with `subject`."""
     if not isinstance(text, str):
         raise EvalkitError(f"{subject} is not a text but {text!r:.60}.", _FORMATS)
     text = text.strip(" \t\r\n\u00a0\u3000")
     if not text:
-        raise EvalkitError(f"{subject} is empty.", "Write a text, or take the line out.")
+        raise EvalkitError(f"{subject} is empty.", "Write a text, or delete the line.")
     for character in text:
         category = unicodedata.category(character)
         if category == "Cs" or (category == "Cc" and character != "\t"):
             raise EvalkitError(
-                f"{subject} holds the control character U+{ord(character):04X}.",
-                "Take it out; a prompt is one line of text.",
+                f"{subject} contains the control character U+{ord(character):04X}.",
+                "Delete it; a prompt is one line of text.",
             )
     if len(text.encode()) > LINE_LIMIT:
         raise EvalkitError(

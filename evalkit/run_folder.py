@@ -1,4 +1,4 @@
-"""A run is a folder. This is the only module that knows the names of the files in it."""
+"""A run is a folder. Only this module defines the names of the files in it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from evalkit.core import ComparisonRow, Comparisons, EvalkitError, MetricRow, Prompt, Record
 from evalkit.files import append_lines, fsync_folder, read_lines, write_atomically
@@ -23,11 +24,10 @@ except ImportError:  # Windows
     fcntl = None
 
 SCHEMA = 1  # version of metrics.json and comparisons.json
-Row = TypeVar("Row")
 
 
 def folder_name(label: str) -> str:
-    """A model's folder: its label where that is a plain name, else a plain part and a hash."""
+    """The name of a model's folder: its label if that is a plain name, else a part and a hash."""
     if re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", label):
         return label
     plain = re.sub(r"[^a-z0-9_-]+", "-", label.lower()).strip("-")[:40] or "model"
@@ -35,12 +35,12 @@ def folder_name(label: str) -> str:
 
 
 class Run:
-    """Reads and writes one run folder. Holds no state but the path; every file is written whole."""
+    """Reads and writes one run folder. The path is its only state; files are written atomically."""
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
 
-    # --- names --------------------------------------------------------------------------------
+    # --- names ---
     @property
     def config_path(self) -> Path:
         return self.path / "run.toml"
@@ -62,8 +62,8 @@ class Run:
         return self.path / "protocol.json"
 
     @property
-    def firewall_path(self) -> Path:
-        return self.path / "firewall.json"
+    def validation_path(self) -> Path:
+        return self.path / "validation.json"
 
     @property
     def comparisons_path(self) -> Path:
@@ -82,96 +82,91 @@ class Run:
     def features_path(self, model: str, encoder: str) -> Path:
         return self.path / "features" / folder_name(model) / f"{encoder}.npz"
 
-    # --- prompts ------------------------------------------------------------------------------
+    # --- prompts ---
     def write_prompts(self, prompts: Sequence[Prompt]) -> None:
         lines = (json.dumps(dataclasses.asdict(prompt), ensure_ascii=False) for prompt in prompts)
         write_atomically(self.prompts_path, "".join(f"{line}\n" for line in lines))
 
     def prompts(self) -> list[Prompt]:
-        """All prompts in order. Raises EvalkitError where the folder is not a run."""
+        """All prompts in order. Raises EvalkitError if the folder is not a run."""
         if not self.prompts_path.is_file():
             raise EvalkitError(
                 f"{self.path} is not a run folder: it has no prompts.jsonl.",
                 "Make one with `evalkit run`.",
             )
-        lines = self.prompts_path.read_text(encoding="utf-8").split(
-            "\n"
-        )  # not splitlines: U+2028 in a prompt ends no line
-        return [Prompt(**json.loads(line)) for line in lines if line]
+        with _reading(self.prompts_path):
+            # Not splitlines(): it would also split at U+2028, which a prompt may contain.
+            lines = self.prompts_path.read_text(encoding="utf-8").split("\n")
+            return [Prompt(**json.loads(line)) for line in lines if line]
 
-    # --- images and their manifests -----------------------------------------------------------
+    # --- images and their manifests ---
     def models(self) -> list[str]:
-        """Labels of the models that have a manifest, in the order of run.toml's `models` where
-        known.
-        """
-        folders = (self.path / "images").glob("*/model.json")
-        found = {
-            json.loads(path.read_text())["label"]: json.loads(path.read_text())["order"]
-            for path in folders
-        }
-        return sorted(found, key=lambda label: (found[label], label))
+        """The labels of the registered models, in the order of `models` in run.toml."""
+        places: list[tuple[int, str]] = []
+        for path in (self.path / "images").glob("*/model.json"):
+            with _reading(path):
+                note = json.loads(path.read_text(encoding="utf-8"))
+                places.append((note["order"], note["label"]))
+        return [label for _, label in sorted(places)]
 
     def register_model(self, label: str, spec: str, order: int, fingerprint: str = "") -> None:
-        """Make the model's folder and note its label, its spec, its place in the comparison and its
-        weights' fingerprint.
-        """
-        text = json.dumps(
-            {"label": label, "spec": spec, "order": order, "fingerprint": fingerprint},
-            ensure_ascii=False,
-        )
+        """Make the model's folder with model.json. `order` is its place among the models."""
+        note = {"label": label, "spec": spec, "order": order, "fingerprint": fingerprint}
+        text = json.dumps(note, ensure_ascii=False)
         write_atomically(self.image_folder(label) / "model.json", text)
 
     def model(self, label: str) -> dict[str, Any]:
-        """What `register_model` noted, empty for a model that the run does not have."""
+        """The content of model.json; empty for a model that the run does not have."""
         path = self.image_folder(label) / "model.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        with _reading(path):
+            return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
     def save_image(self, model: str, record: Record, png: bytes) -> Record:
-        """Write `<index>-<sample>.png` and return the record completed with file and sha256 (not
-        yet in the manifest).
+        """Write `<index>-<sample>.png` and return the record with `file` and `sha256` filled in.
+
+        The caller appends the record to the manifest.
         """
         name = f"{record.index:05d}-{record.sample}.png"
         write_atomically(self.image_folder(model) / name, png)
         return dataclasses.replace(record, file=name, sha256=hashlib.sha256(png).hexdigest())
 
     def append_records(self, model: str, records: Iterable[Record], rank: int = 0) -> None:
-        """Append to this rank's manifest, after the images: a row means that its file is whole."""
+        """Append to this rank's manifest, after the images: a row means a complete file."""
         path = self.image_folder(model) / f"manifest.{rank}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
-        fsync_folder(path.parent)  # the names of the images
+        fsync_folder(path.parent)  # the images' names reach the disk before their rows
         append_lines(path, map(dataclasses.asdict, records))
 
     def append_requests(self, model: str, rows: Iterable[Mapping[str, Any]], rank: int = 0) -> None:
-        """Append to this rank's journal of requests to a service, before they are sent: what was
-        under way survives a kill.
+        """Append to this rank's journal of requests to a service, before they are sent.
+
+        After a kill, the journal shows which requests were in flight.
         """
         append_lines(self.image_folder(model) / f"requests.{rank}.jsonl", rows)
 
     def requests(self, model: str) -> list[dict[str, Any]]:
-        """The journal rows of all ranks in the order of time (see generate/remote/journal.py)."""
+        """The journal rows of all ranks in order of time (see generate/remote/journal.py)."""
         paths = sorted(self.image_folder(model).glob("requests.*.jsonl"))
-        return sorted(
-            (row for path in paths for row in read_lines(path)), key=lambda row: row["at"]
-        )
+        rows = (row for path in paths for row in read_lines(path))
+        return sorted(rows, key=lambda row: row["at"])
 
     @contextlib.contextmanager
     def requesting(self, model: str, rank: int = 0) -> Iterator[None]:
-        """Hold this rank's journal: a second process that would pay for the same images gets an
-        EvalkitError.
+        """Lock this rank's journal: a second process would pay for the same images twice.
+
+        Raises EvalkitError if another process holds the lock.
         """
         path = self.image_folder(model) / f"requests.{rank}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a") as file:
             fsync_folder(path.parent)
             if fcntl is not None:
-                try:
-                    fcntl.flock(
-                        file, fcntl.LOCK_EX | fcntl.LOCK_NB
-                    )  # ends with the process, however that ends
+                try:  # the system releases the lock when the process ends, even after a kill
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError as error:
                     raise EvalkitError(
                         f"Another process is asking for images of {model!r} in {self.path}.",
-                        "Wait for it, or stop it first.",
+                        "Wait until it ends, or stop it.",
                     ) from error
                 except OSError:
                     pass  # a file system without locks
@@ -180,19 +175,19 @@ class Run:
     def records(self, model: str) -> list[Record]:
         """The manifest rows of all ranks, one per image, in the order of prompts and samples.
 
-        A whole image wins over an earlier or later failure (several ranks may have tried); else the
-        last row counts.
+        Of several rows for one image, the last successful one counts, else the last one.
         """
         merged: dict[tuple[int, int], Record] = {}
         for path in sorted(self.image_folder(model).glob("manifest.*.jsonl")):
             for row in read_lines(path):
-                record = Record(**row)
+                with _reading(path):
+                    record = Record(**row)
                 known = merged.get((record.index, record.sample))
                 if known is None or record.status == "ok" or known.status != "ok":
                     merged[(record.index, record.sample)] = record
         return [merged[key] for key in sorted(merged)]
 
-    # --- derived files -------------------------------------------------------------------------
+    # --- derived files ---
     def write_metrics(self, rows: Sequence[MetricRow]) -> None:
         """metrics.json: see score/metrics.schema.json."""
         self._write_json(
@@ -202,10 +197,9 @@ class Run:
     def metrics(self) -> list[MetricRow]:
         """The rows of metrics.json. Raises EvalkitError if there is none, or if it is damaged."""
         if not self.metrics_path.is_file():
-            raise EvalkitError(
-                f"{self.path} has no metrics.json.", f"Make it with `evalkit score {self.path}`."
-            )
-        return self._rows(self.metrics_path, MetricRow, self._read_json(self.metrics_path))
+            raise EvalkitError(f"{self.path} has no metrics.json.", self._score_again)
+        with _reading(self.metrics_path, self._score_again):
+            return [MetricRow(**row) for row in _versioned(self.metrics_path)["rows"]]
 
     def write_comparisons(self, comparisons: Comparisons | None) -> None:
         """comparisons.json: see score/comparisons.schema.json; None removes it."""
@@ -218,12 +212,10 @@ class Run:
         """comparisons.json; None for one model. Raises EvalkitError if the file is damaged."""
         if not self.comparisons_path.is_file():
             return None
-        found = self._read_json(self.comparisons_path)
-        rows = tuple(self._rows(self.comparisons_path, ComparisonRow, found))
-        try:
+        with _reading(self.comparisons_path, self._score_again):
+            found = _versioned(self.comparisons_path)
+            rows = tuple(ComparisonRow(**row) for row in found["rows"])
             return Comparisons(found["statement"], found["level"], found["family"], rows)
-        except KeyError as error:
-            raise self._damaged(self.comparisons_path) from error
 
     def write_scores(self, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """scores.csv: model,index,sample,metric,encoder,value; one row per image and metric."""
@@ -237,12 +229,18 @@ class Run:
         """The rows of scores.csv; [] if there is none."""
         if not self.scores_path.is_file():
             return []
-        with self.scores_path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+        with (
+            _reading(self.scores_path, self._score_again),
+            self.scores_path.open(newline="", encoding="utf-8") as file,
+        ):
+            rows = list(csv.DictReader(file))
+            for row in rows:
+                float(row["value"])  # and with it the names of the columns
+            return rows
 
-    def write_firewall(self, findings: dict[str, Any]) -> None:
+    def write_validation(self, findings: dict[str, Any]) -> None:
         """The findings of image validation, by model."""
-        self._write_json(self.firewall_path, findings)
+        self._write_json(self.validation_path, findings)
 
     def write_protocol(self, protocol: dict[str, Any]) -> None:
         """protocol.json: everything that a number depends on (see score/protocol.py)."""
@@ -250,28 +248,35 @@ class Run:
 
     def protocol(self) -> dict[str, Any]:
         """protocol.json; {} if there is none. Raises EvalkitError if the file is damaged."""
-        return self._read_json(self.protocol_path) if self.protocol_path.is_file() else {}
+        if not self.protocol_path.is_file():
+            return {}
+        with _reading(self.protocol_path, self._score_again):
+            return dict(json.loads(self.protocol_path.read_text(encoding="utf-8")))
 
     def _write_json(self, path: Path, content: dict[str, Any]) -> None:
         write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
-    def _read_json(self, path: Path) -> dict[str, Any]:
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise self._damaged(path) from error
-        if not isinstance(found, dict) or found.get("schema", SCHEMA) != SCHEMA:
-            raise self._damaged(path)
-        return found
+    @property
+    def _score_again(self) -> str:
+        return f"Write it with `evalkit score {shlex.quote(str(self.path))}`."
 
-    def _rows(self, path: Path, kind: Callable[..., Row], found: Mapping[str, Any]) -> list[Row]:
-        try:
-            return [kind(**row) for row in found["rows"]]
-        except (KeyError, TypeError) as error:
-            raise self._damaged(path) from error
 
-    def _damaged(self, path: Path) -> EvalkitError:
-        return EvalkitError(
-            f"{path} is damaged, or was written by another version of evalkit.",
-            f"Write it again with `evalkit score {self.path}`.",
-        )
+def _versioned(path: Path) -> dict[str, Any]:
+    """The content of a derived file of our schema version. Raises ValueError for another one."""
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if found["schema"] != SCHEMA:
+        raise ValueError(found["schema"])
+    return found
+
+
+@contextlib.contextmanager
+def _reading(
+    path: Path, hint: str = "Restore the file, or start again in another folder."
+) -> Iterator[None]:
+    """Whatever is wrong with the content of a file becomes one sentence that names it."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EvalkitError(
+            f"{path} is damaged, or was written by another version of evalkit.", hint
+        ) from error

@@ -1,5 +1,6 @@
-"""What a person at a terminal sees: progress bars and log lines on stderr, tables on stdout. Silent
-in pipes.
+"""Output for a person at a terminal: progress bars and log lines on stderr, tables on stdout.
+
+In a pipe there are no progress bars, and tables become tab-separated lines.
 """
 
 from __future__ import annotations
@@ -17,15 +18,16 @@ T = TypeVar("T")
 
 
 class Advance(Protocol):
-    """Move a progress bar on, with a few words to its right from now on."""
+    """Advance a progress bar by `count` and show `note` to its right."""
 
     def __call__(self, count: int, note: str = "") -> None: ...
 
 
 @contextlib.contextmanager
 def progress(description: str, total: int, unit: str = "images") -> Iterator[Advance]:
-    """A progress bar with its rate: `with progress("dalle", 100) as advance: advance(8)`. No bar
-    where stderr is no terminal.
+    """A progress bar with its rate: `with progress("dalle", 100) as advance: advance(8)`.
+
+    There is no bar if stderr is not a terminal.
     """
     if not sys.stderr.isatty():
         yield lambda count, note="": None
@@ -61,7 +63,7 @@ def progress(description: str, total: int, unit: str = "images") -> Iterator[Adv
 
 
 def track(items: Iterable[T], description: str, total: int, unit: str = "images") -> Iterator[T]:
-    """The same items, with a progress bar as they pass."""
+    """The same items, with a progress bar that counts them."""
     with progress(description, total, unit) as advance:
         for item in items:
             yield item
@@ -69,9 +71,7 @@ def track(items: Iterable[T], description: str, total: int, unit: str = "images"
 
 
 class StderrHandler(logging.Handler):
-    """Log lines to whatever sys.stderr is now: a live progress bar replaces it and prints above
-    itself.
-    """
+    """Writes to the current sys.stderr: a live progress bar replaces it to print above itself."""
 
     def emit(self, record: logging.LogRecord) -> None:
         print(self.format(record), file=sys.stderr)
@@ -86,17 +86,17 @@ def show_logs(level: int = logging.INFO) -> None:
 
 
 def show_page(page: Path, opened: bool) -> None:
-    """Say on stderr where a page is, and show it in the browser if `opened`."""
+    """Print the path of a page on stderr, and show it in the browser if `opened`."""
     print(f"report: {page}", file=sys.stderr)
     if opened:
         import webbrowser
 
         if not webbrowser.open(page.resolve().as_uri()):
-            print("no browser was found here: open the page above in one", file=sys.stderr)
+            print("no browser was found: open the page above in one", file=sys.stderr)
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table on stdout: drawn at a terminal, tab-separated in a pipe."""
+    """A table on stdout: drawn at a terminal, tab-separated lines without header in a pipe."""
     if not sys.stdout.isatty():
         for row in rows:
             print(*row, sep="\t")
@@ -112,9 +112,7 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def metric_cells(row: MetricRow) -> tuple[str, ...]:
-    """One line of the table of metrics: a value never stands without interval, count, encoder and
-    reference.
-    """
+    """One row of the metrics table: each value with interval, count, encoder and reference."""
     arrow = "lower is better" if row.better == "lower" else "higher is better"
     value = "not measured" if row.value is None else f"{row.value:.4g}"
     interval = "" if row.low is None or row.high is None else f"{row.low:.4g} to {row.high:.4g}"
@@ -135,13 +133,9 @@ METRIC_HEADER = ("model", "metric", "value", "interval", "images", "encoder", "r
 
 
 def dollars(amount: float | None) -> str:
-    """`$1.20`, with as many digits as small amounts need; `unknown`."""
+    """`$1.20`; more digits for small amounts; `unknown` for None."""
     if amount is None:
         return "unknown"
-    return (
-        f"${amount:,.2f}"
-        if amount >= 1 or amount == 0
-        else f"${amount:.2g}"
-        if amount < 0.01
-        else f"${amount:.3g}"
-    )
+    if amount >= 1 or amount == 0:
+        return f"${amount:,.2f}"
+    return f"${amount:.2g}" if amount < 0.01 else f"${amount:.3g}"

@@ -71,7 +71,8 @@ def test_round_trip_of_hostile_texts() -> None:
 def test_defaults_then_file_then_flags(tmp_path: Path) -> None:
     file = tmp_path / "c.toml"
     file.write_text(
-        'models = ["noise"]\nprompts = "p.txt"\nseed = 3\nper_prompt = 2\n[model.noise]\nsize = 8\nother = 1\n'
+        'models = ["noise"]\nprompts = "p.txt"\nseed = 3\nper_prompt = 2\n'
+        "[model.noise]\nsize = 8\nother = 1\n"
     )
     config = load_config(
         file, {"seed": 5, "per_prompt": None, "batch_size": None}, {"noise": {"size": "16"}}
@@ -85,12 +86,13 @@ def test_paths_in_a_file_are_relative_to_it(
 ) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub/c.toml").write_text(
-        'models = ["noise", "./pics", "a.b:c"]\nprompts = "p.txt"\nout = "."\nreference = "world"\n'
+        'models = ["noise", "./pics", "a.b:c"]\nprompts = "p.txt"\n'
+        'out = "."\nreference = "scenes"\n'
     )
     monkeypatch.chdir(tmp_path)
     config = load_config("sub/c.toml", {})
     assert config == Config(
-        models=("noise", "sub/pics", "a.b:c"), prompts="sub/p.txt", out="sub", reference="world"
+        models=("noise", "sub/pics", "a.b:c"), prompts="sub/p.txt", out="sub", reference="scenes"
     )
     assert (
         load_config("sub/c.toml", {"prompts": "p.txt"}).prompts == "p.txt"
@@ -99,12 +101,13 @@ def test_paths_in_a_file_are_relative_to_it(
 
 def test_models_as_a_flag_drop_the_options_of_the_others(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(
-        'models = ["noise", "other"]\nprompts = "p"\n[model.noise]\nsize = 8\n[model.other]\nx = 1\n'
+        'models = ["noise", "other"]\nprompts = "p"\n'
+        "[model.noise]\nsize = 8\n[model.other]\nx = 1\n"
     )
     assert load_config(tmp_path / "c.toml", {"models": "noise"}).options == {"noise": {"size": 8}}
     assert load_config(None, {"models": "noise", "prompts": "p"}, {"nois": {"x": 1}}).options == {
         "nois": {"x": 1}
-    }  # typed: judged later
+    }  # options on the command line are checked later
 
 
 @pytest.mark.parametrize(
@@ -161,7 +164,14 @@ def test_ranges(key: str, value: object) -> None:
         Config(**({"models": ("noise",), "prompts": "p.txt"} | {key: value}))  # type: ignore[arg-type]
 
 
-def test_money_is_a_number(tmp_path: Path) -> None:
+@pytest.mark.parametrize("value", [None, Path("x")])
+def test_options_that_toml_cannot_hold_are_refused(value: object) -> None:
+    with pytest.raises(EvalkitError, match="cannot be written as TOML") as error:
+        Config(models=("noise",), prompts="p.txt", options={"noise": {"x": value}})  # type: ignore[dict-item]
+    assert error.value.hint == "Use texts, numbers, true or false as options."
+
+
+def test_max_cost_is_a_number(tmp_path: Path) -> None:
     file = tmp_path / "c.toml"
     file.write_text('models = ["noise"]\nprompts = "p.txt"\nmax_cost = 20\n')
     assert load_config(file, {}).max_cost == 20

@@ -1,7 +1,10 @@
-"""The documents say what the program does: every command, every example."""
+"""The documents match the program: every command, every example."""
 
+import ast
+import dataclasses
 import importlib.util
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -16,7 +19,9 @@ from typer.main import get_command
 import evalkit
 from evalkit.cli.app import app
 from evalkit.config import Config
-from evalkit.metrics import DEFAULT
+from evalkit.core import ComparisonRow, Comparisons, MetricRow, Prompt, Record
+from evalkit.run_folder import Run
+from evalkit.score.select import DEFAULT
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -24,6 +29,8 @@ BLOCKS = [
     (token.info, token.content) for token in MarkdownIt().parse(README) if token.type == "fence"
 ]
 BASH = [line for info, content in BLOCKS if info == "bash" for line in content.splitlines()]
+SH = [line for info, content in BLOCKS if info == "sh" for line in content.splitlines()]
+PAGES = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")}
 
 
 def _make_cli() -> ModuleType:
@@ -38,7 +45,7 @@ def _make_cli() -> ModuleType:
 COMMANDS = list(_make_cli().commands())
 EVALKIT_LINES = [
     part.strip()
-    for line in BASH
+    for line in SH + BASH
     for part in line.split("&&")
     if Path(shlex.split(part)[0]).name == "evalkit"
 ]
@@ -55,7 +62,7 @@ def test_every_command_and_option_is_explained(path: tuple[str, ...], command: o
         assert parameter.name == "help" or parameter.help, f"{' '.join(path)}: {parameter.name}"
 
 
-def test_every_command_is_in_the_page_of_commands() -> None:
+def test_the_page_of_commands_is_complete() -> None:
     titles = [
         line
         for line in (ROOT / "docs" / "cli.md").read_text(encoding="utf-8").splitlines()
@@ -64,15 +71,29 @@ def test_every_command_is_in_the_page_of_commands() -> None:
     assert titles == [f"## {' '.join(('evalkit', *path))}" for path, _ in COMMANDS]
 
 
+def parse(line: str) -> None:
+    """Parse a command line of evalkit, without a call. Raises if it is not valid."""
+    arguments, command, path = shlex.split(line)[1:], get_command(app), []
+    while arguments and arguments[0] in getattr(command, "commands", {}):
+        path.append(arguments[0])
+        command = command.commands[arguments.pop(0)]
+    assert path, line
+    command.make_context(" ".join(path), arguments, resilient_parsing=False)
+
+
 def test_every_command_of_the_readme_parses() -> None:
     assert len(EVALKIT_LINES) >= 10
     for line in EVALKIT_LINES:
-        arguments, command, path = shlex.split(line)[1:], get_command(app), []
-        while arguments and arguments[0] in getattr(command, "commands", {}):
-            path.append(arguments[0])
-            command = command.commands[arguments.pop(0)]
-        assert path, line
-        command.make_context(" ".join(path), arguments, resilient_parsing=False)
+        parse(line)
+
+
+@pytest.mark.parametrize("page", sorted(PAGES))
+def test_every_command_of_a_page_parses(page: str) -> None:
+    for token in MarkdownIt().parse(PAGES[page]):
+        if token.type == "fence" and token.info == "bash":
+            for line in token.content.splitlines():
+                if line.startswith("evalkit "):
+                    parse(line)
 
 
 def test_the_examples_of_the_help_parse() -> None:
@@ -84,14 +105,12 @@ def test_the_examples_of_the_help_parse() -> None:
     ]
     assert len(examples) >= 10
     for line in examples:
-        arguments, command = shlex.split(line)[1:], get_command(app)
-        while arguments and arguments[0] in getattr(command, "commands", {}):
-            command = command.commands[arguments.pop(0)]
-        command.make_context("evalkit", arguments, resilient_parsing=False)
+        parse(line)
 
 
-def test_other_programs_of_the_readme_are_the_ones_of_a_virtual_environment() -> None:
-    programs = {shlex.split(part)[0] for line in BASH for part in line.split("&&")} - {"evalkit"}
+def test_the_readme_uses_programs_of_the_virtual_environment() -> None:
+    lines = SH + BASH
+    programs = {shlex.split(part)[0] for line in lines for part in line.split("&&")} - {"evalkit"}
     assert programs <= {"python3", ".venv/bin/pip", ".venv/bin/evalkit", ".venv/bin/pytest"}
     assert all(
         "-c constraints.txt" in part
@@ -114,27 +133,30 @@ def test_ci_runs_the_second_command() -> None:
     assert BASH[1].endswith(".venv/bin/pytest -n 2")
 
 
+def _python(code: str, folder: Path) -> str:
+    """The output of a program in another process."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @pytest.mark.slow
 def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
-    blocks = [content for info, content in BLOCKS if info == "python"]
-    assert len(blocks) == 3
-    (tmp_path / "my_models.py").write_text(blocks[1], encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-c", blocks[2]], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("tensor(")
-    done = subprocess.run(
-        [sys.executable, "-c", blocks[0]], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert "reports/noise/report/index.html" in done.stdout
+    run, generator = [content for info, content in BLOCKS if info == "python"]
+    printed = _python(run, tmp_path)
+    assert {line.split()[1] for line in printed.splitlines()} >= {*DEFAULT, "refusal_rate"}
+    rows = {row.metric: row for row in Run(tmp_path / "reports/noise").metrics()}
+    for name in DEFAULT:
+        assert rows[name].low is not None
+        assert f"noise {name} {rows[name].value}" in printed
     assert (tmp_path / "reports/noise/report/index.html").is_file()
-    code = "import evalkit; print(len(list(evalkit.generate(['my_models:plain'], 'suite:colour', out='plain').path.rglob('*.png'))))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    (tmp_path / "my_models.py").write_text(generator, encoding="utf-8")
+    images = (
+        "evalkit.generate(['my_models:plain'], 'suite:colour', out='plain').path.rglob('*.png')"
     )
-    assert done.stdout == "72\n", done.stderr
+    assert _python(f"import evalkit; print(len(list({images})))", tmp_path) == "72\n"
 
 
 def test_the_configuration_of_the_readme_is_valid() -> None:
@@ -144,25 +166,45 @@ def test_the_configuration_of_the_readme_is_valid() -> None:
     assert tomllib.loads(config.to_toml())["per_prompt"] == 2
 
 
-def test_the_readme_names_what_exists() -> None:
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 150
+
+
+def test_the_table_of_the_readme_is_that_of_the_example() -> None:
+    run = Run(ROOT / "reports/example")
+    comparisons = run.comparisons()
+    assert comparisons is not None
+    measured = {(row.model, row.metric): row for row in run.metrics()}
+    for title, name in (("FID ↓", "fid"), ("CLIP score ↑", "clip_score")):
+        [row] = [row for row in comparisons.rows if row.metric == name]
+        cells = [title]
+        for model in ("dalle", "gan"):
+            value = measured[model, name]
+            cells.append(f"{value.value:.1f} ({value.low:.1f} to {value.high:.1f})")
+        adjusted = f"({row.low_adjusted:.1f} to {row.high_adjusted:.1f})"
+        cells += [f"{row.difference:.1f} {adjusted}", row.verdict]
+        assert f"| {' | '.join(cells)} |" in README
+
+
+def test_the_tree_in_the_readme_is_complete() -> None:
+    """The first column of the tree: all of the package, and what else there is, on one or more
+    lines.
+    """
     [tree] = [content for info, content in BLOCKS if info == "text"]
-    folder = ROOT
+    listed: set[str] = set()
     for line in tree.splitlines():
-        name = line.split()[0]
-        folder = folder if line.startswith("  ") else ROOT
-        assert (folder / name).exists(), name
-        if line == "evalkit/":
-            folder = ROOT / "evalkit"
-    listed = {
-        line.split()[0].rstrip("/") for line in tree.splitlines() if line.startswith("  ")
-    } | {"chart_style.py", "__init__.py"}
-    modules = {path.name for path in (ROOT / "evalkit").iterdir() if path.name != "__pycache__"}
-    assert modules == listed
+        names = [name.rstrip("/") for name in re.split(r" {2,}", line.strip())[0].split()]
+        folder = ROOT / "evalkit" if line.startswith("  ") else ROOT
+        assert all((folder / name).exists() for name in names), line
+        listed |= set(names) if line.startswith("  ") else set()
+    assert listed == {
+        path.name for path in (ROOT / "evalkit").iterdir() if path.name != "__pycache__"
+    }
     for name in DEFAULT:
         assert f"`{name}`" in README
 
 
-def test_the_number_of_bundled_prompts_is_the_one_that_is_stated() -> None:
+def test_the_documents_state_the_number_of_bundled_prompts() -> None:
     rows = [
         json.loads(line)
         for line in (ROOT / "evalkit/scenes/suite.jsonl").read_text(encoding="utf-8").splitlines()
@@ -171,6 +213,99 @@ def test_the_number_of_bundled_prompts_is_the_one_that_is_stated() -> None:
     assert f"{len(rows)} prompts" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
-def test_public_names_are_explained() -> None:
+def test_public_names_have_docstrings() -> None:
     for name in evalkit.__all__:
         assert (getattr(evalkit, name).__doc__ or "").strip(), name
+
+
+def _tables(text: str) -> list[list[str]]:
+    """The names in the first column of every table, in backticks."""
+    return [
+        re.findall(r"`([^`]+)`", " ".join(row.split("|")[1] for row in table.splitlines()))
+        for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    ]
+
+
+@pytest.mark.parametrize("kind", [MetricRow, ComparisonRow, Comparisons, Record])
+def test_the_page_of_files_names_every_field(kind: type) -> None:
+    names = [field.name for field in dataclasses.fields(kind)]
+    assert sorted(names) in [sorted(table) for table in _tables(PAGES["files.md"])]
+
+
+def test_the_page_of_files_names_every_key_of_a_run(tmp_path: Path) -> None:
+    page, tables = PAGES["files.md"], [set(table) for table in _tables(PAGES["files.md"])]
+    run = evalkit.generate(["noise"], ["a cat", "two dogs"], out=tmp_path / "run")
+    evalkit.score(run.path, encoders="pixels")
+    assert set(run.protocol()) in tables
+    [findings] = json.loads((run.path / "validation.json").read_text("utf-8")).values()
+    assert set(findings) in tables
+    for kind in (Prompt, Config):
+        for field in dataclasses.fields(kind):
+            assert f"`{field.name}`" in page or field.name == "options"
+    files = [*run.path.iterdir(), *run.image_folder("noise").iterdir()]
+    for path in files:
+        if path.is_file() and path.suffix != ".png":
+            assert re.sub(r"\.\d+\.", ".<rank>.", path.name) in page
+
+
+def test_links_between_the_pages_lead_somewhere() -> None:
+    pages = {ROOT / "README.md": README} | {
+        ROOT / "docs" / name: text for name, text in PAGES.items()
+    }
+    for path, text in pages.items():
+        for link in re.findall(r"\]\(([^)\s]+)\)", text):
+            if re.match(r"https?:", link):
+                continue
+            name, _, anchor = link.partition("#")
+            target = (path.parent / name).resolve() if name else path
+            assert target.exists(), f"{path.name}: {link}"
+            if anchor:
+                titles = re.findall(r"^#+ (.*)", target.read_text("utf-8"), re.MULTILINE)
+                anchors = [
+                    re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles
+                ]
+                assert anchor in anchors, f"{path.name}: {link}"
+
+
+def test_the_pages_are_at_most_100_columns_wide() -> None:
+    """Tables and code apart."""
+    pages = {
+        name: PAGES[name] for name in ("metrics.md", "plugins.md", "architecture.md", "files.md")
+    }
+    for name, page in (pages | {"README.md": README}).items():
+        text = re.sub(r"^```.*?^```", "", page, flags=re.DOTALL | re.MULTILINE)
+        long = [line for line in text.splitlines() if len(line) > 100 and "|" not in line]
+        assert not long, name
+
+
+def _modules(path: Path) -> set[str]:
+    """The modules of evalkit that a file imports, anywhere in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return names
+
+
+def test_the_reading_path_exists_and_is_connected() -> None:
+    """Every file is imported by one that stands before it."""
+    text = PAGES["architecture.md"].partition("## Reading path")[2]
+    to_metrics, to_page = (
+        re.findall(r"^\d+\. `(evalkit/[^`]+)`", part, re.MULTILINE)
+        for part in text.split("And from there")
+    )
+    assert 1 <= len(to_metrics) <= 12
+    assert 1 <= len(to_page) <= 5
+    reached = {"evalkit.cli.run"}
+    for name in to_metrics + to_page:
+        assert ".".join(Path(name).with_suffix("").parts) in reached, name
+        reached |= _modules(ROOT / name)
+
+
+def test_the_rooms_of_the_architecture_are_those_of_the_package() -> None:
+    [table] = [table for table in _tables(PAGES["architecture.md"]) if "cli/" in table]
+    rooms = {path.name for path in (ROOT / "evalkit").iterdir() if path.is_dir()} - {"__pycache__"}
+    assert {name.rstrip("/") for name in table if name.endswith("/")} == rooms
+    assert all((ROOT / "evalkit" / name).exists() for name in table)

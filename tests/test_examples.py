@@ -1,4 +1,4 @@
-"""The example package, installed and run; and every block of docs/plugins.md, as it stands there."""
+"""The example package, installed and run, and every block of code of docs/plugins.md."""
 
 import importlib.util
 import inspect
@@ -56,7 +56,7 @@ def run_tests_of(file: Path) -> int:
 
 @pytest.fixture
 def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty current folder; what is imported from it is forgotten afterwards."""
+    """An empty current folder; sys.path is restored afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     return tmp_path
@@ -64,21 +64,13 @@ def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package as pip installs it, in a folder of its own; without a network."""
+    """The package as pip installs it, in its own folder, without a network."""
     place = tmp_path_factory.mktemp("example")
     shutil.copytree(EXAMPLE, place / "source")
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--no-index",
-        "--no-deps",
-        "--no-build-isolation",
-        "--disable-pip-version-check",
-    ]
+    options = ["--no-index", "--no-deps", "--no-build-isolation", "--disable-pip-version-check"]
+    command = [sys.executable, "-m", "pip", "install", "-q", *options]
     done = subprocess.run(
-        [*command, "-q", "--target", str(place / "site"), str(place / "source")],
+        [*command, "--target", str(place / "site"), str(place / "source")],
         capture_output=True,
         text=True,
     )
@@ -114,7 +106,7 @@ def test_the_installed_example_is_listed_with_its_options(site: Path, tmp_path: 
     )
     listed = {row["name"]: row for row in json.loads(done.stdout)}
     assert listed["example"]["options"] == "size=64, ground='lightgray'"
-    assert listed["example"]["what it is"] == "Discs in the colours that prompts name."
+    assert listed["example"]["what it is"] == "Discs in the colours of the prompts."
     assert listed["diffusers"]["options"].startswith("model, dtype='auto'")
     assert "example" not in plugins.names("generator")
 
@@ -185,7 +177,7 @@ def test_the_check_of_the_page_passes(page: Path) -> None:
     assert run_tests_of(page / "test_my_models.py") == 1
 
 
-def test_what_the_page_serves_is_what_a_local_run_draws(page: Path) -> None:
+def test_images_of_the_served_model_equal_those_of_a_local_run(page: Path) -> None:
     [serve] = [line for line in commands() if line.startswith("evalkit serve")]
     [fetch] = [line for line in commands() if "openai:" in line]
     code = "from evalkit.cli.app import main; main()"
@@ -225,7 +217,7 @@ def test_what_the_page_serves_is_what_a_local_run_draws(page: Path) -> None:
     assert "" not in hashes
 
 
-def test_the_page_on_local_models_is_right() -> None:
+def test_the_page_on_local_models_agrees_with_the_options() -> None:
     tokens = MarkdownIt().parse((ROOT / "docs/local-models.md").read_text("utf-8"))
     blocks = [(token.info, token.content) for token in tokens if token.type == "fence"]
     lines = [line for info, content in blocks if info == "bash" for line in content.splitlines()]

@@ -1,4 +1,4 @@
-"""Pictures are read as they are, or refused by name."""
+"""Images are read unchanged, or refused with their name and the reason."""
 
 import io
 import struct
@@ -63,7 +63,7 @@ def palette_with_transparency() -> bytes:
 JPEG = saved(RGB, "JPEG", quality=95)
 PNG = saved(RGB)
 FLIPPED = PNG[:60] + bytes([PNG[60] ^ 1]) + PNG[61:]  # one bit inside the pixel data
-BAD = {
+INVALID = {
     "empty": (b"", "is empty"),
     "text": (b"hello", "no known pixel format"),
     "svg": (b'<svg xmlns="http://www.w3.org/2000/svg"></svg>', "SVG"),
@@ -103,10 +103,10 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("name", BAD)
+@pytest.mark.parametrize("name", INVALID)
 @pytest.mark.filterwarnings("default::PIL.Image.DecompressionBombWarning")
-def test_what_cannot_be_read_unaltered_is_refused(name: str, tmp_path: Path) -> None:
-    data, message = BAD[name]
+def test_invalid_images_are_refused(name: str, tmp_path: Path) -> None:
+    data, message = INVALID[name]
     (tmp_path / "image.png").write_bytes(data)
     with pytest.raises(EvalkitError, match=message) as error:
         read_image(tmp_path / "image.png")
@@ -114,7 +114,7 @@ def test_what_cannot_be_read_unaltered_is_refused(name: str, tmp_path: Path) -> 
     assert error.value.exit_code == 2
 
 
-def test_all_bad_images_are_named_in_one_error(tmp_path: Path) -> None:
+def test_one_error_lists_all_invalid_images(tmp_path: Path) -> None:
     paths = [tmp_path / f"{at}.png" for at in range(15)]
     for at, path in enumerate(paths):
         path.write_bytes(PNG if at < 3 else PNG[:100])
@@ -142,7 +142,7 @@ def test_lossless_modes_become_rgb(mode: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("alpha", "expected"), [("white", 191), ("black", 64)])
-def test_transparency_is_composited_only_when_asked_and_noted(
+def test_transparency_is_composited_on_request_and_noted(
     alpha: str, expected: int, tmp_path: Path
 ) -> None:
     image = Image.new("RGBA", (4, 4), (128, 128, 128, 128))
@@ -166,13 +166,13 @@ def test_orientation_is_applied_and_noted(kind: str, tmp_path: Path) -> None:
 
 @settings(deadline=None, max_examples=150)
 @given(at=st.integers(0, len(PNG) - 1), byte=st.integers(0, 255), cut=st.booleans())
-def test_a_damaged_file_is_refused_or_reads_the_same(at: int, byte: int, cut: bool) -> None:
+def test_a_damaged_file_is_refused_or_gives_the_same_pixels(at: int, byte: int, cut: bool) -> None:
     data = PNG[:at] if cut else PNG[:at] + bytes([byte]) + PNG[at + 1 :]
     result = decode(data)
     assert isinstance(result, str) or result.image.tobytes() == RGB.tobytes()
 
 
-def test_encode_is_deterministic_and_has_no_metadata() -> None:
+def test_png_files_are_deterministic_and_have_no_metadata() -> None:
     image = RGB.copy()
     image.info = {
         "dpi": (300, 300),
@@ -194,14 +194,14 @@ def test_encode_is_deterministic_and_has_no_metadata() -> None:
         encode_png(RGB.convert("L"))
 
 
-def test_list_is_natural_and_names_formats_we_do_not_read(tmp_path: Path) -> None:
+def test_the_list_has_natural_order_and_unsupported_formats(tmp_path: Path) -> None:
     for name in ("10.png", "2.PNG", "a.svg", ".hidden.png", "notes.txt", "1.jpeg"):
         (tmp_path / name).touch()
     (tmp_path / "folder.png").mkdir()
     assert [path.name for path in list_images(tmp_path)] == ["1.jpeg", "2.PNG", "10.png", "a.svg"]
 
 
-def test_tensors_and_hash(tmp_path: Path) -> None:
+def test_tensors_and_the_hash_of_a_file(tmp_path: Path) -> None:
     tensor = to_tensor(RGB)
     assert tensor.dtype == torch.uint8
     assert tensor.shape == (3, 24, 32)

@@ -1,6 +1,4 @@
-"""Names, module:attribute and folders become objects; whatever is wrong is said with the nearest
-name.
-"""
+"""Names, module:attribute and folders become objects; errors suggest the nearest name."""
 
 from pathlib import Path
 
@@ -17,7 +15,7 @@ def one(spec: str, **options: object) -> plugins.Model:
     return model
 
 
-def test_our_entry_points_are_there_whatever_else_is_installed() -> None:
+def test_own_entry_points_are_always_installed() -> None:
     assert {"noise", "dalle", "gan"} <= set(plugins.names("generator"))
     assert {"pixels", "inception"} <= set(plugins.names("encoder"))
     assert {"fid", "kid"} <= set(plugins.names("metric"))
@@ -30,7 +28,7 @@ def test_names_resolve() -> None:
     assert plugins.encoder("pixels", "cpu").fingerprint
 
 
-def test_our_name_wins_over_another_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_own_name_wins_over_another_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
     from importlib.metadata import EntryPoint
 
     theirs = [
@@ -130,7 +128,7 @@ def test_wrong_specs(
     assert error.value.exit_code == 2
 
 
-def test_a_module_beside_the_prompts_is_found(
+def test_a_module_in_the_current_folder_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "model_in_the_current_folder.py").write_text("def load(prompts, seeds): ...")
@@ -141,7 +139,7 @@ def test_a_module_beside_the_prompts_is_found(
     )
 
 
-def test_what_a_factory_raises_is_one_sentence() -> None:
+def test_an_exception_of_a_factory_becomes_one_sentence() -> None:
     with pytest.raises(
         EvalkitError,
         match="'models_for_tests:broken' could not be loaded: OSError: weights are missing",
@@ -150,7 +148,7 @@ def test_what_a_factory_raises_is_one_sentence() -> None:
     assert isinstance(error.value.__cause__, OSError)
 
 
-def test_options_for_a_model_that_is_not_there() -> None:
+def test_options_for_a_model_outside_the_run() -> None:
     with pytest.raises(EvalkitError, match="'nois'") as error:
         plugins.models(["noise"], {"nois": {"size": 3}})
     assert "'noise'" in error.value.hint
@@ -176,5 +174,22 @@ def test_labels_of_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         "b/pics",
         "pics",
     ]
-    with pytest.raises(EvalkitError, match="named twice"):
-        plugins.models(["a/pics", "./a/../a/pics"], {})
+
+
+def test_two_models_with_one_label_are_refused_with_both_specs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a/pics").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    real = str(tmp_path / "a/pics")
+    for specs, known in (
+        (["a/pics", "./a/../a/pics"], {}),
+        (["noise", "noise"], {}),
+        (["noise", "a/pics"], {real: "noise"}),
+    ):
+        with pytest.raises(EvalkitError) as error:
+            plugins.models(specs, {}, known)
+        label = "pics" if specs[0] == "a/pics" else "noise"
+        assert error.value.message == (
+            f"The models {specs[0]!r} and {specs[1]!r} have one label, {label!r}."
+        )

@@ -1,4 +1,4 @@
-"""Prompt lists: four formats, and one clear sentence on everything that is none."""
+"""Prompt lists: four formats, and one clear error for every other file."""
 
 import csv
 import io
@@ -34,7 +34,7 @@ def read(folder: Path, name: str, data: bytes | str) -> list[Prompt]:
 
 
 def prompts_or_sentence(folder: Path, name: str, data: bytes | str) -> bool:
-    """Whether the outcome is one of the two that are allowed; any other exception passes through."""
+    """Whether the result is a list of prompts or an EvalkitError of one sentence."""
     try:
         prompts = read(folder, name, data)
     except EvalkitError as error:
@@ -77,7 +77,7 @@ def test_csv(folder: Path, texts: list[str], key: str) -> None:
     ]
 
 
-def test_coco_takes_the_first_caption_of_each_image_by_id(folder: Path) -> None:
+def test_coco_gives_the_first_caption_of_each_image(folder: Path) -> None:
     captions = [(9, 7, "second of 7"), (3, 7, "first of 7"), (5, 2, "of 2")]
     data = {
         "images": [{"id": 7}, {"id": 2}, {"id": 4}],
@@ -93,7 +93,7 @@ def test_coco_takes_the_first_caption_of_each_image_by_id(folder: Path) -> None:
 
 @settings(deadline=None, max_examples=150)
 @given(data=st.binary(max_size=200), name=st.sampled_from(["x.txt", "x.jsonl", "x.csv", "x.json"]))
-def test_any_bytes_are_prompts_or_a_clean_error(folder: Path, data: bytes, name: str) -> None:
+def test_any_bytes_give_prompts_or_one_error(folder: Path, data: bytes, name: str) -> None:
     assert prompts_or_sentence(folder, name, data)
 
 
@@ -105,7 +105,7 @@ def test_any_bytes_are_prompts_or_a_clean_error(folder: Path, data: bytes, name:
     ),
     name=st.sampled_from(["x.jsonl", "x.json"]),
 )  # fmt: skip
-def test_any_json_is_prompts_or_a_clean_error(folder: Path, value: object, name: str) -> None:
+def test_any_json_gives_prompts_or_one_error(folder: Path, value: object, name: str) -> None:
     assert prompts_or_sentence(folder, name, json.dumps(value))
 
 
@@ -134,7 +134,7 @@ def test_any_json_is_prompts_or_a_clean_error(folder: Path, value: object, name:
         (
             "a.jsonl",
             b'{"text": "a", "id": 1}\n{"text": "b", "id": "1"}\n',
-            "Line 2 of .* id '1', and so has line 1",
+            "Line 2 of .* id '1' of line 1",
         ),
         ("a.jsonl", b'{"text": "a", "id": true}\n', "has the id True"),
         ("a.jsonl", b"[" * 5000, "not valid JSON"),
@@ -143,7 +143,7 @@ def test_any_json_is_prompts_or_a_clean_error(folder: Path, value: object, name:
         ("a.csv", b'prompt\n"a\n', "not valid CSV"),
         ("a.csv", b"prompt,id\n,3\n", "Line 2 of .* is empty"),
         ("a.csv", b"prompt\n", "no prompt"),
-        ("a.json", b'["a cat"]', "does not hold COCO captions"),
+        ("a.json", b'["a cat"]', "does not contain COCO captions"),
         ("a.json", b'{"images": [], "annotations": []}', "no prompt"),
         (
             "a.json",
@@ -152,25 +152,25 @@ def test_any_json_is_prompts_or_a_clean_error(folder: Path, value: object, name:
         ),
     ],
 )
-def test_bad_files(folder: Path, name: str, data: bytes, message: str) -> None:
+def test_invalid_files_are_refused(folder: Path, name: str, data: bytes, message: str) -> None:
     with pytest.raises(EvalkitError, match=message) as error:
         read(folder, name, data)
     assert error.value.exit_code == 2
     assert "\n" not in str(error.value)
 
 
-def test_missing_file_and_folder(folder: Path) -> None:
+def test_a_missing_file_and_a_folder_are_refused(folder: Path) -> None:
     with pytest.raises(EvalkitError, match="There is no prompts file"):
         read_prompts(folder / "none.txt")
     with pytest.raises(EvalkitError, match="are a folder"):
         read_prompts(folder)
 
 
-def test_a_line_of_exactly_the_limit_is_fine(folder: Path) -> None:
+def test_a_line_of_the_largest_length_is_read(folder: Path) -> None:
     assert len(read(folder, "a.txt", "x" * 65_536 + "\n")[0].text) == 65_536
 
 
-def test_lists_from_python() -> None:
+def test_lists_of_python() -> None:
     assert prompts_from_list([" a cat ", Prompt("x", "a dog", "g")]) == [
         Prompt("00000", "a cat"),
         Prompt("x", "a dog", "g"),
@@ -188,7 +188,7 @@ def test_lists_from_python() -> None:
             prompts_from_list(bad)  # type: ignore[arg-type]
 
 
-def test_of_several_captions_the_first_is_taken(tmp_path: Path) -> None:
+def test_the_first_of_several_captions_is_the_prompt(tmp_path: Path) -> None:
     path = tmp_path / "photos.jsonl"
     path.write_text(
         '{"id": "7", "captions": ["a cat", "a kitten"]}\n{"id": "8", "captions": []}\n',

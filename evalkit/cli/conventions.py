@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evalkit.cli.options import BatchSize, Device, Json, clean
+from evalkit.cli.options import BatchSize, Device, Json
+from evalkit.cli.output import clean, print_json
 
 if TYPE_CHECKING:
     from evalkit.score.conventions import ConventionRow
+
+FITS = {"rounding": "to the last digit", "interval": "within the interval", "": ""}
 
 
 def conventions(
@@ -35,7 +37,7 @@ def conventions(
     batch_size: BatchSize = 32,
     as_json: Json = False,
 ) -> None:
-    """FID of the same images under every known preprocessing convention; with --target, which of them the number fits.
+    """FID of the same images under every known preprocessing; --target tests a quoted value.
 
     \b
     Examples:
@@ -47,49 +49,38 @@ def conventions(
         from evalkit.terminal import print_table
 
         found = function(
-            folder, reference=reference, target=target, weights=weights, device=device or "auto", batch_size=batch_size or 32
-        )  # fmt: skip
+            folder,
+            reference=reference,
+            target=target,
+            weights=weights,
+            device=device or "auto",
+            batch_size=batch_size or 32,
+        )
         if as_json:
-            print(json.dumps(dataclasses.asdict(found), indent=1, ensure_ascii=False))
+            print_json(dataclasses.asdict(found))
             return
-        header = (
-            "convention",
-            "tools that use it",
-            "FID",
-            "95% interval",
-            "images",
-            "real images",
-            "minus target",
-            "fits",
-            "note",
-        )
-        print_table(
-            header if target is not None else (*header[:6], header[8]),
-            [_cells(row, target is not None) for row in found.rows],
-        )
+        rows = [_cells(row) for row in found.rows]
+        if target is None:
+            rows = [
+                {name: cell for name, cell in row.items() if name not in ("minus target", "fits")}
+                for row in rows
+            ]
+        print_table(tuple(rows[0]), [tuple(row.values()) for row in rows])
         for line in (*filter(None, [found.verdict]), *found.notes):
             print(line)
 
 
-def _cells(row: ConventionRow, targeted: bool) -> tuple[str, ...]:
-    value = "not measured" if row.value is None else f"{row.value:.6g}"
+def _cells(row: ConventionRow) -> dict[str, str]:
+    measured = row.value is not None
     interval = "" if row.low is None or row.high is None else f"{row.low:.4g} to {row.high:.4g}"
-    real = (
-        str(row.reference_count)
-        if row.reference_count
-        else "unknown"
-        if row.value is not None
-        else ""
-    )
-    cells = (
-        row.convention,
-        row.tools,
-        value,
-        interval,
-        str(row.count) if row.value is not None else "",
-        real,
-    )
-    fits = {"rounding": "to the last digit", "interval": "within the interval", "": ""}[row.fit]
-    distance = "" if row.distance is None else f"{row.distance:+.4g}"
-    note = row.note.removeprefix("not measured: ")
-    return (*cells, distance, fits, note) if targeted else (*cells, note)
+    return {
+        "convention": row.convention,
+        "tools that use it": row.tools,
+        "FID": "not measured" if row.value is None else f"{row.value:.6g}",
+        "95% interval": interval,
+        "images": str(row.count) if measured else "",
+        "real images": str(row.reference_count or ("unknown" if measured else "")),
+        "minus target": "" if row.distance is None else f"{row.distance:+.4g}",
+        "fits": FITS[row.fit],
+        "note": row.note.removeprefix("not measured: "),
+    }

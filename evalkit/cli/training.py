@@ -2,39 +2,41 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from evalkit.cli.options import Device, Json, Settings, clean, print_rows
+from evalkit.cli.options import Device, Json, Settings
+from evalkit.cli.output import clean, print_json, print_rows
 
 
 def train(
     model: Annotated[
         str,
         typer.Argument(
-            help="mini (or one of mini-inception, -judge, -coach, -clip), image-tokenizer, dalle or gan."
+            help="mini (or one of mini-inception, -judge, -coach, -clip), image-tokenizer, dalle "
+            "or gan."
         ),
     ],
     out: Annotated[Path, typer.Option(help="Where weights, curve, samples and checkpoint go.")],
     preset: Annotated[
         str,
         typer.Option(
-            help="Pixels per side: 32, 64 or 128; or finer (image-tokenizer), guided (dalle), loose (dalle, gan), student (dalle)."
+            help="Pixels per side: 32, 64 or 128; or finer (image-tokenizer), guided (dalle), "
+            "underspecified (dalle, gan), student (dalle)."
         ),
     ] = "32",
     data: Annotated[
         str | None,
         typer.Option(
-            help="A folder or tar shards of pictures with captions.  [default: the bundled world]"
+            help="A folder or tar shards of images with captions.  [default: the bundled data set]"
         ),
     ] = None,
     seed: Annotated[
         int | None,
         typer.Option(
-            help="The seed of weights, data and order.  [default: the bundled weights' own]"
+            help="The seed of weights, data and order.  [default: that of the bundled weights]"
         ),
     ] = None,
     steps: Annotated[
@@ -42,64 +44,72 @@ def train(
     ] = None,
     batch: Annotated[
         int | None,
-        typer.Option(
-            help="Examples in a step, of all processes together.  [default: the preset's]"
-        ),
+        typer.Option(help="Examples per step, over all processes.  [default: the preset's]"),
     ] = None,
     accumulate: Annotated[
-        int, typer.Option(help="Parts in which a batch is taken, to save memory.")
+        int, typer.Option(help="Gradient accumulation: parts per batch, to save memory.")
     ] = 1,
     scenes: Annotated[
         int | None,
-        typer.Option(help="Scenes of the bundled world to train on.  [default: the preset's]"),
+        typer.Option(help="Scenes of the bundled data set to train on.  [default: the preset's]"),
     ] = None,
     every: Annotated[
         int | None, typer.Option(help="Steps between checkpoints.  [default: the preset's]")
     ] = None,
     precision: Annotated[
         Literal["auto", "bf16", "fp16", "fp32"],
-        typer.Option(help="The arithmetic of matrix products."),
+        typer.Option(help="The precision of matrix products."),
     ] = "auto",
     device: Device = "auto",
     settings: Settings = None,
 ) -> None:
-    """Train a bundled model, on the bundled world or on your pictures; `evalkit list training` shows presets, costs and options.
+    """Train a bundled model on the bundled data set or on your images.
 
-    The same command again goes on where it was stopped.
+    Run the same command again to resume. `evalkit list training` shows presets, costs and options.
 
     \b
     Examples:
       evalkit train gan --out weights --set gan.loss=non-saturating --set gan.gradient_penalty=1
-      evalkit train dalle --out weights --data pictures
+      evalkit train dalle --out weights --data photos
       torchrun --nproc-per-node 2 -m evalkit train dalle --out weights
     """
     with clean():
         from evalkit.training import train as function
         from evalkit.training.options import of_model
 
-        print(
-            function(
-                model, out=out, preset=preset, data=data, seed=seed, steps=steps, batch=batch, accumulate=accumulate,
-                scenes=scenes, every=every, precision=precision, device=device or "auto", options=of_model(settings or [], model),
-            )
-        )  # fmt: skip
+        folder = function(
+            model,
+            out=out,
+            preset=preset,
+            data=data,
+            seed=seed,
+            steps=steps,
+            batch=batch,
+            accumulate=accumulate,
+            scenes=scenes,
+            every=every,
+            precision=precision,
+            device=device or "auto",
+            options=of_model(settings or [], model),
+        )
+        print(folder)
 
 
 def judge(
     models: Annotated[str, typer.Option(help="Generators, joined by commas.")] = "dalle,gan",
-    count: Annotated[int, typer.Option(help="Held-out prompts to ask for.")] = 1000,
-    seed: Annotated[int, typer.Option(help="The seed of the pictures.")] = 0,
+    count: Annotated[int, typer.Option(help="The number of held-out prompts.")] = 1000,
+    seed: Annotated[int, typer.Option(help="The seed of the images.")] = 0,
     device: Device = "auto",
     grid: Annotated[
         Path | None,
         typer.Option(
-            help="Write a PNG of the first 64 prompts: the real scenes, then every generator."
+            help="Write a PNG of the first 64 prompts: the real scenes, then each generator."
         ),
     ] = None,
     prompts: Annotated[
         str | None,
         typer.Option(
-            help="Ask these instead, such as COCO captions: is what they name in the picture?"
+            help="Use these prompts, such as COCO captions, and check for the objects they name."
         ),
     ] = None,
     appraise: Annotated[
@@ -108,7 +118,7 @@ def judge(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Ask generators for held-out scenes of the bundled world; an independent network says what they got right.
+    """Test generators on held-out scenes with an independent network as the judge.
 
     \b
     Examples:
@@ -128,7 +138,7 @@ def judge(
             print_rows(("model", "property", "value", "real scenes", "meaning"), cells, as_json)
             return
         if prompts is not None:
-            from evalkit.judge.appraisal import judge_prompts
+            from evalkit.judge.judge import judge_prompts
             from evalkit.prompts import read_prompts
 
             rows = judge_prompts(
@@ -139,10 +149,19 @@ def judge(
 
             rows = ask(names, count=count, seed=seed, device=where, grid=grid)
         if as_json:
-            print(json.dumps([row._asdict() for row in rows], indent=1))
+            print_json([row._asdict() for row in rows])
             return
         shown = [
-            (row.model, row.prompts, row.question, f"{row.right:.1%}", f"{row.low:.1%} to {row.high:.1%}", str(row.asked))
+            (
+                row.model,
+                row.prompts,
+                row.question,
+                f"{row.value:.1%}",
+                f"{row.low:.1%} to {row.high:.1%}",
+                str(row.images),
+            )
             for row in rows
-        ]  # fmt: skip
-        print_rows(("model", "prompts", "question", "right", "95% interval", "count"), shown, False)
+        ]
+        print_rows(
+            ("model", "prompts", "question", "accuracy", "95% interval", "images"), shown, False
+        )

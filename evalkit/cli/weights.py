@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evalkit.cli.options import Json, clean, print_rows
+from evalkit.cli.options import Json
+from evalkit.cli.output import clean, print_json, print_rows
 
 if TYPE_CHECKING:
     from evalkit.encoders.manage_weights import WeightStatus
@@ -17,17 +17,15 @@ app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="The pinned weights of the standard encoders."
 )
 
-Names = Annotated[
-    list[str], typer.Argument(help="Encoders or files, as `evalkit weights list` names them.")
-]
+Names = Annotated[list[str], typer.Argument(help="Encoders or files from `evalkit weights list`.")]
 Some = Annotated[
-    list[str] | None, typer.Argument(help="Encoders or files.  [default: all that are here]")
+    list[str] | None, typer.Argument(help="Encoders or files.  [default: all in the cache]")
 ]
 
 
 @app.command("list")
 def list_weights(as_json: Json = False) -> None:
-    """Every pinned file: for which encoders, its size and licence, whether it is here and where.
+    """Every pinned file: its encoders, size and licence, whether it is in the cache, and where.
 
     \b
     Example:
@@ -41,7 +39,7 @@ def list_weights(as_json: Json = False) -> None:
 
 @app.command("verify")
 def verify_weights(names: Some = None, as_json: Json = False) -> None:
-    """Compute the SHA-256 of the files that are here; exit code 2 where one is damaged or a named one is missing.
+    """Verify the SHA-256 of cached files; exit code 2 if one is damaged or a named one is missing.
 
     \b
     Example:
@@ -56,7 +54,7 @@ def verify_weights(names: Some = None, as_json: Json = False) -> None:
         bad = [f"{row.name} is {row.state}" for row in rows if row.state != "verified"]
         if bad:
             raise EvalkitError(
-                f"Of {len(rows)} weights {len(bad)} are not as pinned: {', '.join(bad)}.",
+                f"{len(bad)} of {len(rows)} weights files failed verification: {', '.join(bad)}.",
                 "Fetch or import them again.",
             )
 
@@ -65,11 +63,11 @@ def verify_weights(names: Some = None, as_json: Json = False) -> None:
 def fetch_weights(
     names: Names,
     mirror: Annotated[
-        str, typer.Option(help="An address or folder to ask first.  [default: EVALKIT_MIRROR]")
+        str, typer.Option(help="An address or folder to try first.  [default: EVALKIT_MIRROR]")
     ] = "",
     as_json: Json = False,
 ) -> None:
-    """Download weights into the cache, checked by SHA-256; what is here already is only checked.
+    """Download weights into the cache and verify their SHA-256; cached files are only verified.
 
     \b
     Examples:
@@ -89,7 +87,7 @@ def import_weights(
     ],
     as_json: Json = False,
 ) -> None:
-    """Take weights from a disk, on a machine without a network: files are known by their SHA-256, whatever their names.
+    """Copy weights from a disk into the cache, without a network; files are matched by SHA-256.
 
     \b
     Example:
@@ -103,14 +101,22 @@ def import_weights(
 
 def _print(rows: list[WeightStatus], as_json: bool) -> None:
     if as_json:
-        print(json.dumps([row._asdict() for row in rows], indent=1))
+        print_json([row._asdict() for row in rows])
         return
+    header = ("name", "encoders", "state", "where", "size", "licence", "what it is")
     shown = [
-        (row.name, ", ".join(row.encoders), row.state, row.path, _size(row.size), row.licence, row.what) for row in rows
-    ]  # fmt: skip
-    print_rows(
-        ("name", "encoders", "state", "where", "size", "licence", "what it is"), shown, False
-    )
+        (
+            row.name,
+            ", ".join(row.encoders),
+            row.state,
+            row.path,
+            _size(row.size),
+            row.licence,
+            row.what,
+        )
+        for row in rows
+    ]
+    print_rows(header, shown, False)
 
 
 def _size(count: int) -> str:

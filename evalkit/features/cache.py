@@ -1,9 +1,8 @@
-"""The cache of features: an .npz without pickles that knows rows by content and is thrown away
-where the encoder is another one.
+"""The cache of features: an .npz file without pickles, with one row per content.
 
-`fingerprint` of the encoder, `asked` (the names of the features that it was made for), `keys`
-(uint8 [N, 32], SHA-256 of the picture file, prompt or group), `notes` (what had to be done to read
-a picture) and one float32 [N, D] array per feature.
+The file holds `fingerprint` of the encoder, `asked` (the names of the features that it was written
+for), `keys` (uint8 [N, 32], the SHA-256 of each image file, prompt or group), `notes` (the changes
+that decoding made to each image) and one float32 [N, D] array per feature.
 """
 
 from __future__ import annotations
@@ -21,22 +20,19 @@ from evalkit.core import EvalkitError
 from evalkit.files import write_atomically
 
 
-class Cache(NamedTuple):
+class CachedFeatures(NamedTuple):
     rows: dict[str, int]  # SHA-256 in hexadecimal -> row
-    values: dict[str, NDArray[np.float32]]
+    values: dict[str, NDArray[np.float32]]  # by name of the feature, [N, D]
     notes: list[str]
-    asked: frozenset[str] = (
-        frozenset()
-    )  # what was asked of the encoder; what it does not give is in here and not in `values`
+    # The features that were requested; `values` lacks those that the encoder does not have.
+    requested: frozenset[str] = frozenset()
 
 
-EMPTY = Cache({}, {}, [])
+EMPTY = CachedFeatures({}, {}, [])
 
 
-def joined(parts: Sequence[Cache]) -> Cache:
-    """All rows of parts that share no key. Parts with other features than the last one's are left
-    out.
-    """
+def concatenate(parts: Sequence[CachedFeatures]) -> CachedFeatures:
+    """All rows of parts that share no key, without parts that lack features of the last part."""
     filled = [part for part in parts if part.rows]
     parts = [part for part in filled if part.values.keys() == filled[-1].values.keys()]
     if not parts:
@@ -45,43 +41,38 @@ def joined(parts: Sequence[Cache]) -> Cache:
     values = {
         name: np.concatenate([part.values[name] for part in parts]) for name in parts[0].values
     }
-    return Cache(
-        {key: row for row, key in enumerate(keys)},
-        values,
-        [note for part in parts for note in part.notes],
-        parts[-1].asked,
-    )
+    notes = [note for part in parts for note in part.notes]
+    return CachedFeatures(_numbered(keys), values, notes, parts[-1].requested)
 
 
-def chosen(cache: Cache, keys: list[str]) -> Cache:
+def select(cached: CachedFeatures, keys: Sequence[str]) -> CachedFeatures:
     """The rows of these keys, in their order."""
-    if any(key not in cache.rows for key in keys):
+    if any(key not in cached.rows for key in keys):
         raise EvalkitError(
-            "The encoder gives other features than those in the cache.",
+            "The encoder returns other features than those in the cache.",
             "Delete the run's features folder, or change the fingerprint.",
         )
-    rows = [cache.rows[key] for key in keys]
-    values = {name: array[rows] for name, array in cache.values.items()}
-    return Cache(
-        {key: row for row, key in enumerate(keys)},
-        values,
-        [cache.notes[row] for row in rows],
-        cache.asked,
-    )
+    rows = [cached.rows[key] for key in keys]
+    values = {name: array[rows] for name, array in cached.values.items()}
+    notes = [cached.notes[row] for row in rows]
+    return CachedFeatures(_numbered(keys), values, notes, cached.requested)
 
 
-def read(path: Path, fingerprint: str, wanted: Collection[str]) -> Cache:
-    """What the file holds. No rows where it is missing, damaged, of another encoder or made without
-    a wanted feature: a cache may always be made anew. `asked` then still names what the file was
-    made for, so that nothing known is given up.
+def read(path: Path, fingerprint: str, wanted: Collection[str]) -> CachedFeatures:
+    """The content of a file.
+
+    There are no rows if the file is missing or damaged, belongs to another encoder, or lacks a
+    wanted feature. In the last case `requested` has the file's features too, so that the new file
+    loses none.
     """
+    nothing = EMPTY._replace(requested=frozenset(wanted))
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             if str(file["fingerprint"]) != fingerprint:
-                return EMPTY._replace(asked=frozenset(wanted))
-            asked = frozenset(str(name) for name in file["asked"])
-            if not asked >= set(wanted):
-                return EMPTY._replace(asked=asked | set(wanted))
+                return nothing
+            requested = frozenset(str(name) for name in file["asked"])
+            if not requested >= set(wanted):
+                return nothing._replace(requested=requested | set(wanted))
             keys = [bytes(row).hex() for row in file["keys"]]
             values = {
                 name.removeprefix("feature."): file[name]
@@ -90,21 +81,25 @@ def read(path: Path, fingerprint: str, wanted: Collection[str]) -> Cache:
             }
             notes = [str(note) for note in file["notes"]]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return EMPTY._replace(asked=frozenset(wanted))
+        return nothing
     if any(len(array) != len(keys) for array in (notes, *values.values())):
-        return EMPTY._replace(asked=frozenset(wanted))
-    return Cache({key: row for row, key in enumerate(keys)}, values, notes, asked)
+        return nothing
+    return CachedFeatures(_numbered(keys), values, notes, requested)
 
 
-def write(path: Path, fingerprint: str, cache: Cache) -> None:
+def write(path: Path, fingerprint: str, cached: CachedFeatures) -> None:
     file = io.BytesIO()
-    keys = np.array([list(bytes.fromhex(key)) for key in cache.rows], dtype=np.uint8).reshape(
-        -1, 32
-    )
-    arrays: dict[str, Any] = {f"feature.{name}": array for name, array in cache.values.items()}
-    facts = {
+    keys = np.array([list(bytes.fromhex(key)) for key in cached.rows], dtype=np.uint8)
+    arrays: dict[str, Any] = {
         "fingerprint": np.array(fingerprint),
-        "asked": np.array(sorted(cache.asked), dtype=np.str_),
+        "asked": np.array(sorted(cached.requested), dtype=np.str_),
+        "keys": keys.reshape(-1, 32),
+        "notes": np.array(cached.notes, dtype=np.str_),
     }
-    np.savez(file, **facts, keys=keys, notes=np.array(cache.notes, dtype=np.str_), **arrays)
+    arrays |= {f"feature.{name}": array for name, array in cached.values.items()}
+    np.savez(file, **arrays)
     write_atomically(path, file.getvalue())
+
+
+def _numbered(keys: Sequence[str]) -> dict[str, int]:
+    return {key: row for row, key in enumerate(keys)}

@@ -1,38 +1,43 @@
-"""Pictures and prompts to features, each encoded once: the cache knows them by content and by the
-encoder's fingerprint.
+"""Images and prompts to features. Each is encoded once and cached by its content.
 
-Only the features that the metrics ask for are kept. What the current set of pictures does not use
-is dropped from the cache.
+A cache file belongs to one encoder (by fingerprint). It holds the features that metrics request,
+for the current set of images only.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import time
-from collections import deque
 from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from evalkit.core import Encoder, EvalkitError, TextEncoder
 from evalkit.features import cache as feature_cache
-from evalkit.features.cache import Cache
-from evalkit.features.validation import ImageFile, look, refuse
+from evalkit.features.cache import CachedFeatures
+from evalkit.features.image_file import ImageFile
+from evalkit.features.map_ahead import map_ahead
+from evalkit.features.validation import raise_invalid
 from evalkit.images import Unreadable
 from evalkit.terminal import progress
 
-SAVE_SECONDS = 60.0  # a kill loses about this much work
+SAVE_SECONDS = 60.0  # a kill loses at most about this much work
 
 
 class Features(NamedTuple):
     values: dict[str, Tensor]  # "pool" and maybe "logits", float32 [N, D]
-    notes: list[str]  # per picture: what had to be done to read it, "" for nothing
+    notes: list[str]  # per image: the changes that decoding made, "" for none
+
+
+class Prepared(NamedTuple):
+    image: ImageFile
+    note: str  # the changes that decoding made
+    pixels: Tensor  # [3, H, W], as the encoder prepared it
 
 
 def image_features(
@@ -44,140 +49,124 @@ def image_features(
     batch_size: int = 32,
     label: str = "",
 ) -> Features:
-    """Features of all pictures in their order; only those that are new to the cache are decoded and
-    encoded.
+    """Features of all images in their order. Only images that are not cached are encoded.
 
     Args:
-        images: the files with their SHA-256; a file that has another one by now is an error.
-        encoder: decoding and `prepare` run in threads, the network in this one.
-        cache: the .npz file, read and written.
-        wanted: names of features; what the encoder does not give is left out.
-        batch_size: pictures per call of the encoder; pictures of different prepared sizes are never
-            in one call.
-        label: what the progress bar says.
+        images: files whose content must have the given SHA-256.
+        encoder: `prepare` runs in threads with the decoding, the network in this thread.
+        cache: the .npz file to read and write.
+        wanted: names of features; those that the encoder does not have are left out.
+        batch_size: images per call of the encoder; one call has images of one prepared size.
+        label: the text of the progress bar.
     """
-    known = feature_cache.read(cache, encoder.fingerprint, wanted)
-    asked, keys = known.asked, list(dict.fromkeys(image.sha256 for image in images))
+    cached = feature_cache.read(cache, encoder.fingerprint, wanted)
+    keys = [image.sha256 for image in images]
     if not keys:
         return Features({}, [])
     first = {image.sha256: image for image in reversed(images)}
-    missing = [first[key] for key in keys if key not in known.rows]
+    unique = list(dict.fromkeys(keys))
+    missing = [first[key] for key in unique if key not in cached.rows]
+    requested = cached.requested
+    batches: list[CachedFeatures] = []
     saved, pause = time.monotonic(), SAVE_SECONDS
-    pending: list[Cache] = []
     with progress(label or f"encoding with {encoder.name}", len(missing)) as advance:
-        for batch in _encode(missing, encoder, batch_size, asked, len(images)):
-            pending.append(batch)
-            advance(len(batch.rows))
+        for batch in _batches(missing, encoder, batch_size, len(images)):
+            batches.append(_cached(batch, encoder, requested))
+            advance(len(batch))
             if time.monotonic() - saved > pause:
-                known, pending, started = (
-                    feature_cache.joined([known, *pending]),
-                    [],
-                    time.monotonic(),
-                )
-                feature_cache.write(cache, encoder.fingerprint, known)
+                started = time.monotonic()
+                cached, batches = feature_cache.concatenate([cached, *batches]), []
+                feature_cache.write(cache, encoder.fingerprint, cached)
                 saved = time.monotonic()
-                pause = max(SAVE_SECONDS, 10 * (saved - started))
-    known = feature_cache.chosen(feature_cache.joined([known, *pending]), keys)
+                pause = max(SAVE_SECONDS, 10 * (saved - started))  # a tenth of the time at most
+    cached = feature_cache.select(feature_cache.concatenate([cached, *batches]), unique)
     if missing or not cache.exists():
-        feature_cache.write(cache, encoder.fingerprint, known)
-    rows = [known.rows[image.sha256] for image in images]
-    values = {
-        name: torch.from_numpy(array[rows])
-        for name, array in known.values.items()
-        if name in wanted
-    }
-    return Features(values, [known.notes[row] for row in rows])
+        feature_cache.write(cache, encoder.fingerprint, cached)
+    return rows_of(cached, keys, wanted)
 
 
 def text_features(texts: Sequence[str], encoder: TextEncoder, cache: Path) -> Tensor:
-    """Features of all prompts in their order, float32 [N, D]; each different prompt is read once
-    and cached.
-    """
-    known = feature_cache.read(cache, encoder.fingerprint, ("pool",))
+    """Features of all prompts in their order, float32 [N, D]; equal prompts are encoded once."""
+    cached = feature_cache.read(cache, encoder.fingerprint, ("pool",))
     keys = [hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() for text in texts]
     by_key = dict(zip(keys, texts, strict=True))
-    missing = [key for key in by_key if key not in known.rows]
+    missing = [key for key in by_key if key not in cached.rows]
     if missing:
         values = {"pool": encoder.text([by_key[key] for key in missing]).numpy().astype(np.float32)}
-        fresh = Cache(
-            {key: row for row, key in enumerate(missing)}, values, [""] * len(missing), known.asked
-        )
-        known = feature_cache.chosen(feature_cache.joined([known, fresh]), list(by_key))
-        feature_cache.write(cache, encoder.fingerprint, known)
-    return torch.from_numpy(known.values["pool"][[known.rows[key] for key in keys]])
+        rows = {key: row for row, key in enumerate(missing)}
+        fresh = CachedFeatures(rows, values, [""] * len(missing), cached.requested)
+        cached = feature_cache.select(feature_cache.concatenate([cached, fresh]), list(by_key))
+        feature_cache.write(cache, encoder.fingerprint, cached)
+    return torch.from_numpy(cached.values["pool"][[cached.rows[key] for key in keys]])
 
 
-def prepared(
+def rows_of(cached: CachedFeatures, keys: Sequence[str], wanted: Collection[str]) -> Features:
+    """The cached features of these keys, which may repeat."""
+    rows = [cached.rows[key] for key in keys]
+    values = {
+        name: torch.from_numpy(array[rows])
+        for name, array in cached.values.items()
+        if name in wanted
+    }
+    return Features(values, [cached.notes[row] for row in rows])
+
+
+def prepare_all(
     images: Sequence[ImageFile], encoder: Encoder, ahead: int, total: int = 0
-) -> Iterator[tuple[ImageFile, str, Tensor]]:
-    """(file, note, uint8 [3, H, W]) in order, decoded by threads that run at most `ahead` pictures
-    ahead.
+) -> Iterator[Prepared]:
+    """All images in order, decoded and prepared by threads. Raises EvalkitError on invalid ones.
 
-    total: of how many pictures these are those whose features are missing, for the sentence on bad
-    ones.
+    ahead: images that the threads may be ahead. total: size of the set, for the error message.
     """
 
     def read(image: ImageFile) -> tuple[str, Tensor] | None:
-        found = look(image)
+        found = image.decode()
         return None if isinstance(found, Unreadable) else (found.note, encoder.prepare(found.image))
 
-    queue: deque[tuple[ImageFile, Future[tuple[str, Tensor] | None]]] = deque()
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for image in images:
-            queue.append((image, pool.submit(read, image)))
-            if len(queue) >= ahead:
-                yield _ready(*queue.popleft(), images, total)
-        while queue:
-            yield _ready(*queue.popleft(), images, total)
+    for image, found in map_ahead(read, images, ahead):
+        if found is None:
+            raise_invalid(images, total)
+        yield Prepared(image, *found)
 
 
-def _ready(
-    image: ImageFile,
-    future: Future[tuple[str, Tensor] | None],
-    images: Sequence[ImageFile],
-    total: int,
-) -> tuple[ImageFile, str, Tensor]:
-    found = future.result()
-    if found is None:
-        refuse(images, total)  # names all that cannot be taken, not the first one only
-    return image, *found
-
-
-def _encode(
-    images: Sequence[ImageFile],
-    encoder: Encoder,
-    batch_size: int,
-    asked: frozenset[str],
-    total: int,
-) -> Iterator[Cache]:
-    """Batches of one prepared size each, in the order in which they fill up."""
-    waiting: dict[tuple[int, ...], list[tuple[ImageFile, str, Tensor]]] = {}
-    for item in prepared(images, encoder, 2 * batch_size, total):
-        group = waiting.setdefault(tuple(item[2].shape), [])
-        group.append(item)
-        if len(group) == batch_size:
-            yield _encoded(waiting.pop(tuple(item[2].shape)), encoder, asked)
-    for group in waiting.values():
-        yield _encoded(group, encoder, asked)
-
-
-def _encoded(
-    group: list[tuple[ImageFile, str, Tensor]], encoder: Encoder, asked: frozenset[str]
-) -> Cache:
-    values = encoder(torch.stack([pixels for _, _, pixels in group]))
+def encode_batch(
+    batch: Sequence[Prepared], encoder: Encoder, requested: Collection[str]
+) -> dict[str, NDArray[np.float32]]:
+    """The requested features of images of one prepared size, each float32 [N, D]."""
+    values = encoder(torch.stack([item.pixels for item in batch]))
     arrays = {
         name: value.cpu().numpy().astype(np.float32)
         for name, value in values.items()
-        if name in asked
+        if name in requested
     }
-    if any(array.ndim != 2 or len(array) != len(group) for array in arrays.values()):
+    if any(array.ndim != 2 or len(array) != len(batch) for array in arrays.values()):
         shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
         raise EvalkitError(
-            f"The encoder {encoder.name} returned {shapes} for {len(group)} images; expected [{len(group)}, D]."
+            f"The encoder {encoder.name} returned {shapes} for {len(batch)} images; "
+            f"expected [{len(batch)}, D]."
         )
-    return Cache(
-        {image.sha256: row for row, (image, _, _) in enumerate(group)},
-        arrays,
-        [note for _, note, _ in group],
-        asked,
+    return arrays
+
+
+def _batches(
+    images: Sequence[ImageFile], encoder: Encoder, batch_size: int, total: int
+) -> Iterator[list[Prepared]]:
+    """Batches of one prepared size each, in the order in which they are full."""
+    waiting: dict[tuple[int, ...], list[Prepared]] = {}
+    for item in prepare_all(images, encoder, 2 * batch_size, total):
+        shape = tuple(item.pixels.shape)
+        waiting.setdefault(shape, []).append(item)
+        if len(waiting[shape]) == batch_size:
+            yield waiting.pop(shape)
+    yield from waiting.values()
+
+
+def _cached(
+    batch: Sequence[Prepared], encoder: Encoder, requested: frozenset[str]
+) -> CachedFeatures:
+    return CachedFeatures(
+        {item.image.sha256: row for row, item in enumerate(batch)},
+        encode_batch(batch, encoder, requested),
+        [item.note for item in batch],
+        requested,
     )

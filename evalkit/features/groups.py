@@ -1,25 +1,22 @@
-"""Features that exist only among the pictures of one prompt, such as their distances from each
-other.
+"""Features that are defined among the images of one prompt, such as their mutual distances.
 
-An encoder with `grouped = True` is called with all pictures of one prompt and gives one row for
-each. A row is cached under the SHA-256 of the picture and of the whole group: one more picture in a
-group makes the group anew, and no other.
+An encoder with `grouped = True` receives all images of one prompt and returns one row for each. A
+row is cached by the SHA-256 of the image and of its group: another image in a group makes new rows
+for this group only.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from evalkit.core import Encoder, EvalkitError
+from evalkit.core import Encoder
 from evalkit.features import cache as feature_cache
-from evalkit.features.cache import Cache
-from evalkit.features.encode import SAVE_SECONDS, Features, ImageFile, prepared
+from evalkit.features.cache import CachedFeatures
+from evalkit.features.encode import SAVE_SECONDS, Features, encode_batch, prepare_all, rows_of
+from evalkit.features.image_file import ImageFile
 from evalkit.terminal import progress
 
 
@@ -32,8 +29,9 @@ def group_features(
     wanted: Sequence[str],
     label: str = "",
 ) -> Features:
-    """Features of all pictures in their order; labels[i] names the group of images[i]. See
-    `features.image_features`.
+    """Features of all images in their order; labels[i] is the group of images[i].
+
+    The other arguments are those of `encode.image_features`.
     """
     groups: dict[str, list[int]] = {}
     for place, name in enumerate(labels):
@@ -43,75 +41,39 @@ def group_features(
         whole = "".join(sorted(images[place].sha256 for place in places))
         for place in places:
             keys[place] = hashlib.sha256(f"{images[place].sha256}:{whole}".encode()).hexdigest()
-    known = feature_cache.read(cache, encoder.fingerprint, wanted)
-    asked = known.asked
+    cached = feature_cache.read(cache, encoder.fingerprint, wanted)
     missing = [
         places
         for places in groups.values()
-        if any(keys[place] not in known.rows for place in places)
+        if any(keys[place] not in cached.rows for place in places)
     ]
-    made: list[Cache] = []
+    # Threads decode at most one group ahead, so that few images are in memory.
+    largest = max(map(len, missing), default=0)
+    stream = prepare_all(
+        [images[place] for places in missing for place in places], encoder, 2 * largest
+    )
+    encoded: list[CachedFeatures] = []
     saved = time.monotonic()
     with progress(label or f"encoding with {encoder.name}", sum(map(len, missing))) as advance:
-        for places, notes, values in _encode(images, missing, encoder):
+        for places in missing:
+            batch = [next(stream) for _ in places]
             rows = {keys[place]: row for row, place in enumerate(places)}
-            made.append(
-                Cache(
-                    rows,
-                    {name: array for name, array in values.items() if name in asked},
-                    notes,
-                    asked,
-                )
-            )
-            made[-1] = feature_cache.chosen(
-                made[-1], list(rows)
-            )  # two equal pictures of a group have one row
+            values = encode_batch(batch, encoder, cached.requested)
+            notes = [item.note for item in batch]
+            group = CachedFeatures(rows, values, notes, cached.requested)
+            encoded.append(feature_cache.select(group, list(rows)))  # equal images share a row
             advance(len(places))
             if time.monotonic() - saved > SAVE_SECONDS:
-                feature_cache.write(
-                    cache, encoder.fingerprint, feature_cache.joined([_without(known, made), *made])
-                )
+                feature_cache.write(cache, encoder.fingerprint, _merged(cached, encoded))
                 saved = time.monotonic()
-    known = feature_cache.chosen(
-        feature_cache.joined([_without(known, made), *made]), list(dict.fromkeys(keys))
-    )
+    cached = feature_cache.select(_merged(cached, encoded), list(dict.fromkeys(keys)))
     if missing:
-        feature_cache.write(cache, encoder.fingerprint, known)
-    order = [known.rows[key] for key in keys]
-    values = {
-        name: torch.from_numpy(array[order])
-        for name, array in known.values.items()
-        if name in wanted
-    }
-    return Features(values, [known.notes[row] for row in order])
+        feature_cache.write(cache, encoder.fingerprint, cached)
+    return rows_of(cached, keys, wanted)
 
 
-def _without(known: Cache, made: Sequence[Cache]) -> Cache:
-    """What was known before and was not made again (the other pictures of a group that lacked one)."""
-    again = {key for part in made for key in part.rows}
-    kept = [key for key in known.rows if key not in again]
-    return feature_cache.chosen(known, kept) if len(kept) < len(known.rows) else known
-
-
-def _encode(
-    images: Sequence[ImageFile], groups: Sequence[list[int]], encoder: Encoder
-) -> Iterator[tuple[list[int], list[str], dict[str, np.ndarray]]]:
-    """Group by group, so that no more pictures are in memory than one group has and the readers are
-    ahead.
-    """
-    largest = max(map(len, groups), default=0)
-    stream = prepared(
-        [images[place] for places in groups for place in places], encoder, 2 * largest
-    )
-    for places in groups:
-        items = [next(stream) for _ in places]
-        values = {
-            name: value.cpu().numpy().astype(np.float32)
-            for name, value in encoder(torch.stack([item[2] for item in items])).items()
-        }
-        if any(array.ndim != 2 or len(array) != len(places) for array in values.values()):
-            shapes = ", ".join(f"{name} {array.shape}" for name, array in values.items())
-            raise EvalkitError(
-                f"The encoder {encoder.name} returned {shapes} for {len(places)} images; expected [{len(places)}, D]."
-            )
-        yield places, [item[1] for item in items], values
+def _merged(cached: CachedFeatures, encoded: Sequence[CachedFeatures]) -> CachedFeatures:
+    """All rows. Those of a group that was encoded again replace the cached ones."""
+    replaced = {key for part in encoded for key in part.rows}
+    kept = [key for key in cached.rows if key not in replaced]
+    return feature_cache.concatenate([feature_cache.select(cached, kept), *encoded])

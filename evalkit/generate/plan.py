@@ -1,6 +1,4 @@
-"""What a run is about to do, with everything checked that can be checked quickly, before its folder
-is touched.
-"""
+"""What a call will do, with everything checked that can be checked before the folder is touched."""
 
 from __future__ import annotations
 
@@ -29,44 +27,37 @@ from evalkit.run_folder import Run
 from evalkit.seeds import image_seed
 
 log = logging.getLogger(__name__)
-RETRIED = ("rate_limited", "quota", "auth", "transient")  # outcomes that may be different next time
-_NO_MATTER = (
-    "price",
-    "timeout",
-    "api_key_env",
-)  # options on which no image depends, by their names
-_LEAST_BYTES, _USUAL_BYTES = (
-    2 * 1024,
-    256 * 1024,
-)  # per image: below this it cannot fit, below that it may not
+RETRIED = ("rate_limited", "quota", "auth", "transient")  # these outcomes may change next time
+_IRRELEVANT = ("price", "timeout", "api_key_env")  # options on which no image depends
+_LEAST_BYTES = 2 * 1024  # per image: with less free space, refuse
+_USUAL_BYTES = 256 * 1024  # per image: with less free space, warn
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A run that was checked. Nothing of it has been written."""
+    """A checked run. Nothing of it has been written."""
 
     run: Run
     earlier: Config | None  # the configuration that the folder was made with
     config: Config
     prompts: list[Prompt]
     models: list[Model]
-    todo: dict[str, list[Request]]  # label -> the images without an outcome that stands
-    loaded: dict[str, Generator | Service]  # of the models with something to do
+    todo: dict[str, list[Request]]  # label -> the images without a final outcome
+    loaded: dict[str, Generator | Service]  # label -> models with missing images
     budget: Budget
     rank: int
 
 
 def plan(config: Config, retry_ambiguous: bool = False) -> Plan:
-    """Check everything that can be checked quickly, and load the models with work left.
+    """Check everything that can be checked quickly, and load the models with missing images.
 
-    Prompts, models and their options, weights, an earlier configuration of the same folder,
-    permission, space and prices. All models are loaded at once; where that is too much memory, name
-    them in one command each with the same `out`.
+    Checked are prompts, models and their options, weights, an earlier configuration of the same
+    folder, permissions, disk space and prices. All models are loaded at once; if that takes too
+    much memory, run one command per model with the same `out`.
     """
     rank, world = _rank()
-    prompts = (
-        read_prompts(config.prompts) if isinstance(config.prompts, str) else list(config.prompts)
-    )
+    given = config.prompts
+    prompts = read_prompts(given) if isinstance(given, str) else list(given)
     models = plugins.models(config.models, config.options)
     run = Run(config.out or default_out(config, prompts, models))
     _check_folder(run)
@@ -87,8 +78,7 @@ def plan(config: Config, retry_ambiguous: bool = False) -> Plan:
     }
     for label, generator in loaded.items():
         _check_fingerprint(run, label, generator)
-    # Each rank has its share of the money and looks at its own images only: together they keep to
-    # the limit.
+    # Each rank has an equal share of the limit and counts its own images only.
     already = sum(spent(run, label, mine) for label in {*run.models(), *todo})
     budget = Budget(None if config.max_cost is None else config.max_cost / world, already)
     for label, generator in loaded.items():
@@ -107,24 +97,23 @@ def requests_of(prompts: Sequence[Prompt], per_prompt: int, seed: int) -> list[R
 
 
 def default_out(config: Config, prompts: Sequence[Prompt], models: Sequence[Model]) -> Path:
-    """`reports/<models>-<prompts>-<hash>`: the same command finds its own folder again, another one
-    never meets it.
+    """`reports/<models>-<prompts>-<hash>`: the same command finds its own folder again.
+
+    The hash covers everything that the images depend on.
     """
-    said = Path(config.prompts).stem if isinstance(config.prompts, str) else "prompts"
-    plain = re.sub(
-        r"[^a-z0-9]+", "-", "-".join([*(model.label for model in models), said]).lower()
-    ).strip("-")[:60]
+    source = Path(config.prompts).stem if isinstance(config.prompts, str) else "prompts"
+    words = "-".join([*(model.label for model in models), source]).lower()
+    plain = re.sub(r"[^a-z0-9]+", "-", words).strip("-")[:60]
     identity = [[dataclasses.astuple(prompt) for prompt in prompts], config.seed, config.per_prompt]
     identity += [
-        [model.label, model.spec, sorted(_that_matter(model.options).items())] for model in models
+        [model.label, model.spec, sorted(_relevant(model.options).items())] for model in models
     ]
-    return (
-        Path("reports") / f"{plain}-{hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:8]}"
-    )
+    digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+    return Path("reports") / f"{plain}-{digest[:8]}"
 
 
 def _check_folder(run: Run) -> None:
-    """Refuse a path that is something else than a run folder."""
+    """Refuse an existing path that is not a run folder."""
     if not run.path.exists():
         return
     if not run.path.is_dir():
@@ -135,41 +124,36 @@ def _check_folder(run: Run) -> None:
     other = [item.name for item in run.path.iterdir() if not item.name.startswith(".")]
     if other and not run.config_path.is_file() and not run.prompts_path.is_file():
         raise EvalkitError(
-            f"{run.path} is not empty and is no run folder: it holds {min(other)}.",
+            f"{run.path} is not empty and is not a run folder: it holds {min(other)}.",
             "Choose another --out.",
         )
 
 
 def _earlier(run: Run) -> Config | None:
-    """The configuration that the folder was made with."""
+    """The configuration with which the folder was made."""
     return load_config(run.config_path, {}) if run.config_path.is_file() else None
 
 
 def _known(run: Run) -> dict[str, str]:
-    """Canonical spec -> label of the models that the folder has already: a label stays with its
-    folder.
-    """
-    notes = [run.model(label) for label in run.models()]
-    return {
-        os.path.realpath(run.path / note["spec"]) if is_path(note["spec"]) else note["spec"]: note[
-            "label"
-        ]
-        for note in notes
-    }
+    """Canonical spec -> label of the models that the folder already has, so that labels stay."""
+
+    def canonical(spec: str) -> str:
+        return os.path.realpath(run.path / spec) if is_path(spec) else spec
+
+    return {canonical(run.model(label)["spec"]): label for label in run.models()}
 
 
 def _check_same(run: Run, earlier: Config, config: Config, models: Sequence[Model]) -> None:
-    """Images that exist must be those that this configuration would make; models may come and go,
-    scores have no say.
+    """Refuse a configuration that would make other images than the folder has.
+
+    The list of models may differ, and so may everything that concerns scores only.
     """
     pairs = [(key, getattr(earlier, key), getattr(config, key)) for key in ("seed", "per_prompt")]
     begun = set(run.models())
     for model in models:
         if model.label in begun:
-            old, new = (
-                _that_matter(earlier.options.get(model.label, {})),
-                _that_matter(model.options),
-            )
+            old = _relevant(earlier.options.get(model.label, {}))
+            new = _relevant(model.options)
             pairs += [
                 (f"{model.label}.{key}", old.get(key), new.get(key)) for key in sorted({*old, *new})
             ]
@@ -182,37 +166,31 @@ def _check_prompts(run: Run, prompts: Sequence[Prompt]) -> None:
     if not run.prompts_path.is_file() or (old := run.prompts()) == list(prompts):
         return
     if len(old) != len(prompts):
-        raise _other(run, [f"prompts {len(old)} -> {len(prompts)} of them"])
-    before, after = next(
-        (before, after) for before, after in zip(old, prompts, strict=True) if before != after
-    )
-    fields = [key for key in ("id", "text", "group") if getattr(before, key) != getattr(after, key)]
-    raise _other(
-        run,
-        [
-            f"{key} of prompt {before.id} {getattr(before, key)!r:.80} -> {getattr(after, key)!r:.80}"
-            for key in fields
-        ],
-    )
+        raise _other(run, [f"number of prompts {len(old)} -> {len(prompts)}"])
+    before, after = next(pair for pair in zip(old, prompts, strict=True) if pair[0] != pair[1])
+    changed = [
+        f"{key} of prompt {before.id} {getattr(before, key)!r:.80} -> {getattr(after, key)!r:.80}"
+        for key in ("id", "text", "group")
+        if getattr(before, key) != getattr(after, key)
+    ]
+    raise _other(run, changed)
 
 
 def _other(run: Run, changed: Sequence[str]) -> EvalkitError:
-    hint = f"Choose another --out, or repeat that run with `evalkit run --config {shlex.quote(str(run.config_path))}`."
+    command = f"evalkit run --config {shlex.quote(str(run.config_path))}"
     return EvalkitError(
-        f"{run.path} was made with another configuration: {'; '.join(changed)}.", hint
+        f"{run.path} was made with another configuration: {'; '.join(changed)}.",
+        f"Choose another --out, or repeat that run with `{command}`.",
     )
 
 
 def _check_disk(path: Path, images: int) -> None:
-    """Permission, and a rough look at the space: fail where it cannot suffice, warn where it may
-    not.
-    """
-    place = next(
-        folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists()
-    )
+    """Refuse a folder without permission or enough space; warn if space may be too little."""
+    absolute = path.absolute()
+    place = next(folder for folder in (absolute, *absolute.parents) if folder.exists())
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         raise EvalkitError(
-            f"The run folder {path} cannot be made: {place} is not a folder that you may write to.",
+            f"The run folder {path} cannot be made: {place} is not a writable folder.",
             "Choose another --out.",
         )
     free = shutil.disk_usage(place).free
@@ -230,31 +208,27 @@ def _check_disk(path: Path, images: int) -> None:
 def _missing(
     run: Run, label: str, requests: Sequence[Request], again: Sequence[str]
 ) -> list[Request]:
-    """The requests without an outcome that stands: a whole image with the recorded bytes, or a
-    final refusal.
-    """
+    """The requests without a final outcome, which is an undamaged image or a final refusal."""
     records = {(record.index, record.sample): record for record in run.records(label)}
 
-    def stands(record: Record | None) -> bool:
+    def final(record: Record | None) -> bool:
         if record is None or record.status in again:
             return False
         path = run.image_path(label, record)
         return record.status != "ok" or (path.is_file() and file_sha256(path) == record.sha256)
 
     return [
-        request for request in requests if not stands(records.get((request.index, request.sample)))
+        request for request in requests if not final(records.get((request.index, request.sample)))
     ]
 
 
-def _that_matter(options: Mapping[str, Value]) -> dict[str, Value]:
+def _relevant(options: Mapping[str, Value]) -> dict[str, Value]:
     """The options on which images depend."""
-    return {name: value for name, value in options.items() if name not in _NO_MATTER}
+    return {name: value for name, value in options.items() if name not in _IRRELEVANT}
 
 
 def _check_fingerprint(run: Run, label: str, generator: object) -> None:
-    """Images of one model in one folder come from one thing: the same weights, or the same service
-    asked in the same way.
-    """
+    """Refuse other weights, or another configuration of a service, than the folder's images had."""
     old, new = run.model(label).get("fingerprint", ""), getattr(generator, "fingerprint", "")
     if not (old and new and old != new):
         return
@@ -266,12 +240,12 @@ def _check_fingerprint(run: Run, label: str, generator: object) -> None:
             f"{name} {before.get(name, 'nothing')} -> {after.get(name, 'nothing')}"
             for name in names
         )
+        changed = changed or f"{old} -> {new}"
         raise EvalkitError(
-            f"{run.path} holds images that {label!r} made in another way: {changed or f'{old} -> {new}'}.",
-            hint,
+            f"{run.path} holds images that {label!r} made in another way: {changed}.", hint
         )
     raise EvalkitError(
-        f"The model {label!r} has other weights or pictures than when {run.path} was begun.", hint
+        f"The model {label!r} has other weights or images than when {run.path} was begun.", hint
     )
 
 
@@ -286,10 +260,8 @@ def _fields(fingerprint: str) -> dict[str, str]:
 
 
 def _rank() -> tuple[int, int]:
-    """This process among its siblings, as torchrun and Slurm launchers set it."""
-    rank, world = (
-        os.environ.get(key, default) for key, default in (("RANK", "0"), ("WORLD_SIZE", "1"))
-    )
+    """The rank of this process and the number of processes, as torchrun and Slurm set them."""
+    rank, world = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
     if not (rank.isdecimal() and world.isdecimal() and int(rank) < int(world)):
         raise EvalkitError(
             f"RANK is {rank!r} and WORLD_SIZE is {world!r}; expected 0 <= RANK < WORLD_SIZE.",

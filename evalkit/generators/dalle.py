@@ -22,7 +22,7 @@ from evalkit.models.load import (
     load_image_tokenizer,
     weights_file,
 )
-from evalkit.models.mini_inception import at_32
+from evalkit.models.mini_inception import resize_to_32
 from evalkit.models.text import SubwordTokenizer
 from evalkit.seeds import image_seed
 
@@ -119,7 +119,7 @@ def _nearness(device: str) -> Callable[[Tensor, list[list[str]]], Tensor]:
     clip, words = clip.to(device), SubwordTokenizer(config["words"], config["context"])
 
     def nearness(pictures: Tensor, texts: list[list[str]]) -> Tensor:
-        small = at_32(pictures.clamp(-1, 1))
+        small = resize_to_32(pictures.clamp(-1, 1))
         return (clip.image(small) * clip.texts(words.encode(texts).to(device))).sum(1)
 
     return nearness

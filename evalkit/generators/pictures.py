@@ -52,7 +52,7 @@ class FixedBatches:
             images = self.draw([*texts, *[[]] * missing], own + [0] * missing)[: len(texts)]
             pictures = to_images(to_bytes(images))
             for picture, text in zip(pictures, texts, strict=True):
-                if (length := len(self.pieces.numbers(text))) > self.pieces.context:
+                if (length := len(self.pieces.piece_ids(text))) > self.pieces.context:
                     picture.info["note"] = (
                         f"only the first {self.pieces.context} of the prompt's {length} text tokens were read"
                     )

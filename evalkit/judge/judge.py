@@ -1,10 +1,8 @@
-"""How well generators draw what held-out prompts of the bundled world ask for, judged by a network
-that nothing was trained against.
-"""
+"""How well generators follow prompts, judged by a network that no generator was trained against."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,34 +11,36 @@ from PIL import Image
 from torch import Tensor
 
 from evalkit import plugins
-from evalkit.core import EvalkitError
+from evalkit.core import EvalkitError, Generator
 from evalkit.encoders.mini import prepare
 from evalkit.files import write_atomically
-from evalkit.judge.grids import tiled, to_png
-from evalkit.judge.verdicts import judge_scenes
+from evalkit.judge.grids import stack_blocks
+from evalkit.judge.verdicts import detected_nouns, verdicts
 from evalkit.models.load import BUNDLED, load_classifier
 from evalkit.scenes import dataset
+from evalkit.scenes.vocabulary import mentions
 from evalkit.seeds import image_seed
 from evalkit.statistics.intervals import wilson
 
-QUESTIONS = {  # what is asked of each kind of prompt
+QUESTIONS = {  # for each kind of scene
     "single": ("noun", "colour", "background", "everything"),
     "count": ("noun", "count", "everything"),
     "pair": ("noun", "relation", "everything"),
 }
-GRID = 64
+GRID_PROMPTS = 64
+REAL, MISMATCHED = "real scenes", "real scenes of other prompts"
 
 
-class Answer(NamedTuple):
-    """One share, with Wilson's 95% interval."""
+class Accuracy(NamedTuple):
+    """The share of images that are right in one respect, with Wilson's 95% interval."""
 
     model: str
-    prompts: str  # single, count, pair
+    prompts: str  # single, count, pair; or "prompts"
     question: str
-    right: float
+    value: float
     low: float
     high: float
-    asked: int
+    images: int  # to which the question applies
 
 
 def judge(
@@ -50,89 +50,104 @@ def judge(
     seed: int = 0,
     device: str = "auto",
     grid: Path | None = None,
-) -> list[Answer]:
-    """Judge generators (names or `package.module:attribute`) beside the real scenes and beside real
-    scenes of other prompts.
+) -> list[Accuracy]:
+    """Judge generators on held-out scenes, beside two baselines: the real images of these scenes,
+    and real images of other scenes.
 
     Args:
-        count: held-out scenes; each is asked for by one complete caption.
-        grid: a PNG of the first 64 prompts, one block per model, if wanted.
+        models: names, or `package.module:attribute`.
+        count: held-out scenes; the prompt of each is one complete caption.
+        grid: optional path of a PNG of the first 64 prompts: the real scenes, then every model.
     """
-    if count < GRID:
-        raise EvalkitError(f"count is {count}, expected at least {GRID}.", "Ask for more pictures.")
-    some = dataset.scenes(dataset.HELD_OUT + 10_000, count)
-    prompts = dataset.prompts_of(some)
-    network = load_classifier(BUNDLED / "mini-judge.safetensors").eval()
-    real = dataset.pictures(some)
-    drawn: dict[str, Tensor] = {
-        "real scenes": real,
-        "real scenes of other prompts": real.roll(1, 0),
-    }
-    seeds = [image_seed(seed, str(place), 0) for place in range(count)]
-    for model in plugins.models(models, {}):
-        draw = plugins.load_generator(model, device, [])
-        drawn[model.label] = draw_all(draw, prompts, seeds, model.label)
-    if grid is not None:
-        write_atomically(
-            grid,
-            _grid(
-                [
-                    pictures[:GRID]
-                    for name, pictures in drawn.items()
-                    if name != "real scenes of other prompts"
-                ]
-            ),
+    if count < GRID_PROMPTS:
+        raise EvalkitError(
+            f"count is {count}, expected at least {GRID_PROMPTS}.", "Ask for more images."
         )
-    rows: list[Answer] = []
-    for name, pictures in drawn.items():
-        shares = judge_scenes(network, pictures, some)
-        for kind, questions in QUESTIONS.items():
-            of_kind = [scene for scene in some if scene.kind == kind]
-            for question in questions:
-                asked = (
-                    sum(any(item.colour for item in scene.items) for scene in of_kind)
-                    if question == "colour"
-                    else len(of_kind)
-                )
-                share = shares[f"{kind}/{question}"]
-                interval = wilson(round(share * asked), asked)
-                rows.append(
-                    Answer(
-                        name,
-                        kind,
-                        question,
-                        share,
-                        interval.low or 0.0,
-                        interval.high or 1.0,
-                        asked,
-                    )
-                )
+    scenes = dataset.scenes(dataset.HELD_OUT + 10_000, count)
+    prompts, seeds = dataset.prompts_of(scenes), image_seeds(seed, count)
+    network = load_classifier(BUNDLED / "mini-judge.safetensors").eval()
+    real = dataset.pictures(scenes)
+    images = {REAL: real, MISMATCHED: real.roll(1, 0)}
+    for label, generator in load_generators(models, device):
+        images[label] = generate_images(generator, prompts, seeds, label)
+    if grid is not None:
+        blocks = [block[:GRID_PROMPTS] for label, block in images.items() if label != MISMATCHED]
+        write_atomically(grid, stack_blocks(blocks))
+    rows: list[Accuracy] = []
+    for label, generated in images.items():
+        results = verdicts(network, generated, scenes)
+        rows += [
+            _accuracy(label, kind, question, results[f"{kind}/{question}"])
+            for kind, questions in QUESTIONS.items()
+            for question in questions
+        ]
     return rows
 
 
+def judge_prompts(
+    models: Sequence[str], prompts: Sequence[str], *, seed: int = 0, device: str = "auto"
+) -> list[Accuracy]:
+    """Judge generators on those of a user's prompts, such as COCO captions, that mention objects of
+    the bundled data set: does the image show the first object, any of them, all of them?
+    """
+    mentioned = [(prompt, nouns) for prompt in prompts if (nouns := mentions(prompt).nouns)]
+    if not mentioned:
+        raise EvalkitError(
+            f"None of the {len(prompts)} prompts mentions an object that the judge knows.",
+            "Give prompts that do, such as `a dog next to a bicycle`.",
+        )
+    network = load_classifier(BUNDLED / "mini-judge.safetensors").eval()
+    seeds, rows = image_seeds(seed, len(mentioned)), list[Accuracy]()
+    for label, generator in load_generators(models, device):
+        images = generate_images(generator, [prompt for prompt, _ in mentioned], seeds, label)
+        pairs = [
+            (nouns, found)
+            for (_, nouns), found in zip(mentioned, detected_nouns(network, images), strict=True)
+        ]
+        results = {
+            "first object": [nouns[0] in found for nouns, found in pairs],
+            "any object": [not found.isdisjoint(nouns) for nouns, found in pairs],
+            "all objects": [found.issuperset(nouns) for nouns, found in pairs],
+        }
+        rows += [
+            _accuracy(label, "prompts", question, right) for question, right in results.items()
+        ]
+    return rows
+
+
+def _accuracy(model: str, prompts: str, question: str, right: Sequence[bool]) -> Accuracy:
+    count = len(right)
+    interval = wilson(sum(right), count)
+    low, high = interval.low or 0.0, interval.high or 1.0
+    return Accuracy(model, prompts, question, sum(right) / count, low, high, count)
+
+
+def image_seeds(seed: int, count: int) -> list[int]:
+    return [image_seed(seed, str(place), 0) for place in range(count)]
+
+
+def load_generators(models: Sequence[str], device: str) -> Iterator[tuple[str, Generator]]:
+    """(label, generator), loaded one after the other."""
+    for model in plugins.models(models, {}):
+        yield model.label, plugins.load_generator(model, device, [])
+
+
 @torch.no_grad()
-def draw_all(
-    draw: Callable[..., Sequence[object]], prompts: Sequence[str], seeds: Sequence[int], label: str
+def generate_images(
+    generator: Callable[..., Sequence[object]],
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    label: str,
 ) -> Tensor:
-    """uint8 [N, 3, 32, 32], averaged where the generator's pictures are larger."""
-    rows, size = list[Tensor](), max(64, getattr(draw, "at_once", 0))
+    """uint8 [N, 3, 32, 32]; larger images are averaged."""
+    rows, size = list[Tensor](), max(64, getattr(generator, "at_once", 0))
     for start in range(0, len(prompts), size):
-        for picture in draw(list(prompts[start : start + size]), list(seeds[start : start + size])):
-            if not isinstance(picture, Image.Image):
+        batch = slice(start, start + size)
+        for image in generator(list(prompts[batch]), list(seeds[batch])):
+            if not isinstance(image, Image.Image):
                 raise EvalkitError(
-                    f"{label} refused a prompt of the bundled world: {picture}.",
+                    f"{label} refused a prompt of the bundled data set: {image}.",
                     "Judge a generator that answers all prompts.",
                 )
-            rows.append(prepare(picture.convert("RGB")))
+            rows.append(prepare(image.convert("RGB")))
     return torch.stack(rows)
-
-
-def _grid(blocks: list[Tensor], columns: int = 16, scale: int = 2) -> bytes:
-    """PNG: the same prompts row by row in every block, with white lines between the pictures."""
-    rows = [tiled(block, columns) for block in blocks]
-    gap = torch.full((3, 12, rows[0].shape[2]), 255, dtype=torch.uint8)
-    return to_png(
-        torch.cat([part for row in rows for part in (row, gap)][:-1], 1),
-        scale,
-        Image.Resampling.LANCZOS,
-    )

@@ -1,8 +1,9 @@
-"""Says whether pictures show what was asked for: the measure of everything that we train."""
+"""The judge network's verdict on images: do they show what was asked for?"""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -12,94 +13,97 @@ from evalkit.models.mini_inception import Detection, MiniInception, detect, to_u
 from evalkit.scenes.compose import Scene
 from evalkit.scenes.dataset import BACKGROUND_NAMES, COLOUR_NAMES, NOUNS, Examples, SceneDataset
 
-CURVE = (
-    "noun",
-    "colour",
-    "background",
-    "everything",
-    "counts",
-    "pairs",
-)  # the columns of a generator's training curve
+BATCH = 250
+# the columns of a generator's training curve
+CURVE_COLUMNS = ("noun", "colour", "background", "everything", "counts", "pairs")
 
 
 @torch.no_grad()
-def judge_scenes(judge: MiniInception, pictures: Tensor, truth: list[Scene]) -> dict[str, float]:
-    """Shares of pictures that are right, over the scenes to which the question applies. Pictures
-    are uint8 [N, 3, S, S], and are averaged to 32 x 32 where they are larger.
+def verdicts(
+    judge: MiniInception, images: Tensor, scenes: Sequence[Scene]
+) -> dict[str, list[bool]]:
+    """For every question, whether the images are right, over the scenes to which it applies:
+    `noun`, and `single/noun` for the scenes of that kind only.
 
-    noun: every kind of thing asked for is there. colour: every shape asked for is there in its
-    colour. count: as many things as asked for. relation: the two things of a pair stand as asked.
-    background. everything: all of these together.
+    noun: every object asked for is there. colour: every shape asked for is there in its colour.
+    count: there are as many objects as asked for. relation: the two objects of a pair stand as
+    asked. background. everything: all of these.
+
+    images: uint8 [N, 3, S, S], S >= 32, averaged to 32 x 32.
     """
-    answers: dict[str, list[bool]] = defaultdict(list)
+    results: dict[str, list[bool]] = defaultdict(list)
     device = next(judge.parameters()).device
-    for start in range(0, len(truth), 250):
-        found = judge(
-            F.interpolate(
-                to_unit(pictures[start : start + 250].to(device)), size=(32, 32), mode="area"
-            )
-        )
-        backgrounds = found.backgrounds.argmax(1).tolist()
-        for scene, things, background in zip(
-            truth[start : start + 250], detect(found), backgrounds, strict=True
+    for start in range(0, len(scenes), BATCH):
+        part = to_unit(images[start : start + BATCH].to(device))
+        predictions = judge(F.interpolate(part, size=(32, 32), mode="area"))
+        backgrounds = predictions.backgrounds.argmax(1).tolist()
+        for scene, detections, background in zip(
+            scenes[start : start + BATCH], detect(predictions), backgrounds, strict=True
         ):
-            verdict = judge_one(scene, things)
+            verdict = verdict_of(scene, detections)
             verdict["background"] = BACKGROUND_NAMES[background] == scene.background
             verdict["everything"] = all(verdict.values())
-            for name, right in verdict.items():
-                answers[name].append(right)
-                answers[f"{scene.kind}/{name}"].append(right)
-    return {name: sum(right) / len(right) for name, right in answers.items()}
+            for question, right in verdict.items():
+                results[question].append(right)
+                results[f"{scene.kind}/{question}"].append(right)
+    return results
 
 
-def for_the_curve(
-    judge: MiniInception | None, pictures: Tensor, held_out: Examples
-) -> dict[str, float]:
-    """What a generator's training curve shows of it, by the names of CURVE; nothing where nobody
-    knows what is in the pictures.
-    """
-    if judge is None or not isinstance(held_out, SceneDataset):
-        return {}
-    right = judge_scenes(judge, pictures, held_out.scenes)
-    single = {
-        name: right[f"single/{name}"] for name in ("noun", "colour", "background", "everything")
+def judge_scenes(judge: MiniInception, images: Tensor, scenes: Sequence[Scene]) -> dict[str, float]:
+    """The share of right images for every question of `verdicts`."""
+    return {
+        question: sum(right) / len(right)
+        for question, right in verdicts(judge, images, scenes).items()
     }
-    return single | {"counts": right["count/everything"], "pairs": right["pair/everything"]}
 
 
-@torch.no_grad()
-def seen(judge: MiniInception, pictures: Tensor) -> list[set[str]]:
-    """The kinds of things in each picture, uint8 [N, 3, 32, 32]."""
-    parts = pictures.to(next(judge.parameters()).device).split(250)
-    return [
-        {NOUNS[thing.noun] for thing in things}
-        for part in parts
-        for things in detect(judge(to_unit(part)))
-    ]
-
-
-def judge_one(scene: Scene, things: list[Detection]) -> dict[str, bool]:
-    best = things[: len(scene.items)]  # the surest ones, as many as were asked for
-    nouns = [NOUNS[thing.noun] for thing in best]
+def verdict_of(scene: Scene, detections: Sequence[Detection]) -> dict[str, bool]:
+    """The verdict on one image, except for its background. Detections: best first."""
+    best = detections[: len(scene.items)]
+    nouns = [NOUNS[each.noun] for each in best]
     verdict = {
         "noun": all(item.noun in nouns for item in scene.items),
-        "count": len(things) == len(scene.items),
+        "count": len(detections) == len(scene.items),
     }
-    shapes = [item for item in scene.items if item.colour]
+    shapes = [(item.noun, item.colour) for item in scene.items if item.colour]
     if shapes:
-        drawn = [(NOUNS[thing.noun], COLOUR_NAMES[thing.colour]) for thing in best]
-        verdict["colour"] = all((item.noun, item.colour) in drawn for item in shapes)
+        seen = [(NOUNS[each.noun], COLOUR_NAMES[each.colour]) for each in best]
+        verdict["colour"] = all(shape in seen for shape in shapes)
     if scene.kind == "pair":
-        places = {NOUNS[thing.noun]: (thing.x, thing.y) for thing in reversed(best)}
+        # reversed: of two detections of one noun, the better one counts
+        places = {NOUNS[each.noun]: (each.x, each.y) for each in reversed(best)}
         first, second = (places.get(item.noun) for item in scene.items)
         verdict["relation"] = (
-            first is not None and second is not None and _stands(first, second) == scene.relation
+            first is not None and second is not None and _relation(first, second) == scene.relation
         )
     return verdict
 
 
-def _stands(first: tuple[int, int], second: tuple[int, int]) -> str:
+def _relation(first: tuple[int, int], second: tuple[int, int]) -> str:
     across, down = first[0] - second[0], first[1] - second[1]
     if abs(across) >= abs(down):
         return "left" if across < 0 else "right"
     return "above" if down < 0 else "below"
+
+
+def curve_metrics(
+    judge: MiniInception | None, images: Tensor, held_out: Examples
+) -> dict[str, float]:
+    """The CURVE_COLUMNS of a generator's training curve; empty without a judge, and for a user's
+    own images, whose contents are unknown.
+    """
+    if judge is None or not isinstance(held_out, SceneDataset):
+        return {}
+    shares = judge_scenes(judge, images, held_out.scenes)
+    single = {name: shares[f"single/{name}"] for name in CURVE_COLUMNS[:4]}
+    return single | {"counts": shares["count/everything"], "pairs": shares["pair/everything"]}
+
+
+@torch.no_grad()
+def detected_nouns(judge: MiniInception, images: Tensor) -> list[set[str]]:
+    """The nouns in each image, uint8 [N, 3, 32, 32]."""
+    return [
+        {NOUNS[each.noun] for each in detections}
+        for part in images.to(next(judge.parameters()).device).split(BATCH)
+        for detections in detect(judge(to_unit(part)))
+    ]

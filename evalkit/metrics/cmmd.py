@@ -86,5 +86,6 @@ CMMD = Metric(
     range=(0.0, 2 * SCALE * (1 - math.exp(-2 / SIGMA**2))),
     leave_out=cmmd_without,
     describe=describe,
+    depends_on_count=True,
     from_zero=True,
 )

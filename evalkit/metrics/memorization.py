@@ -92,4 +92,5 @@ DUPLICATES = Metric(
     meaning="Share of images with a near-identical image in the set.",
     range=(0.0, 1.0),
     describe=describe_duplicates,
+    depends_on_count=True,
 )

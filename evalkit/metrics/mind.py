@@ -115,5 +115,6 @@ MIND = Metric(
     range=(0.0, math.inf),
     leave_out=mind_without,
     describe=describe,
+    depends_on_count=True,
     from_zero=True,
 )

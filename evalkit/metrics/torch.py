@@ -28,13 +28,13 @@ from torch import Tensor
 
 from evalkit.core import Encoder, EvalkitError, Metric, Moments, TextEncoder
 from evalkit.images import to_images
+from evalkit.metrics import frechet
 from evalkit.metrics.alignment import CLIP_SCORE as _CLIP_SCORE
 from evalkit.metrics.frechet import FID as _FID
 from evalkit.metrics.inception_score import INCEPTION_SCORE as _INCEPTION_SCORE
 from evalkit.metrics.kernel import KID as _KID
 from evalkit.metrics.manifold import PRECISION as _PRECISION
 from evalkit.metrics.manifold import RECALL as _RECALL
-from evalkit.metrics import frechet
 from evalkit.metrics.numeric import at_least, same_dimension
 
 __all__ = ["FID", "KID", "ClipScore", "InceptionScore", "Precision", "Recall", "SetMetric"]
@@ -133,9 +133,9 @@ class SetMetric(torchmetrics.Metric):
         """The value over all images of all processes, float64 []. Raises EvalkitError where there
         are too few.
         """
-        return self.metric.compute(
-            **{request: self._input(request) for request in self.requests}
-        ).mean()
+        inputs = {request: self._input(request) for request in self.requests}
+        value = torch.as_tensor(self.metric.compute(**inputs)).double().mean()
+        return torch.as_tensor(self.metric.in_range(float(value)), dtype=torch.float64)
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
         """As torchmetrics; a process that has seen no images takes part with none."""
@@ -252,7 +252,7 @@ class ClipScore(_Named):
     line = _CLIP_SCORE
 
 
-# --- moments as one tensor: mean, count, covariance ------------------------------------------
+# --- moments as one tensor: mean, count, covariance ---
 def _packed(moments: Moments) -> Tensor:
     """float64 [D + 2, D]."""
     return torch.cat(
@@ -287,7 +287,7 @@ def _merged(states: Tensor) -> Tensor:
     return total
 
 
-# --- features of the batch at hand -----------------------------------------------------------
+# --- features of the batch at hand ---
 class _Batch(NamedTuple):
     images: weakref.ref[Tensor]
     version: int

@@ -1,13 +1,12 @@
 """The discrete image tokenizer: pixels to a grid of tokens and back (32 x 32 pixels to 8 x 8 tokens
-at the factor 4).
+at factor 4).
 
-What is special here
 - Finite scalar quantisation (Mentzer et al. 2023): every channel of the latent is rounded to a few
-  levels, and the token is the mixed-radix number of the levels. There is no codebook to keep alive.
-- The encoder sees one patch of the picture per token and nothing around it: the same sprite in the
-  same place of the grid is the same tokens whatever stands beside it, which is what a Transformer
-  can learn. With an encoder that looks around, every token changes with its neighbours, and most of
-  what the Transformer then learns is that noise. The decoder does look around.
+  levels, and the token is the mixed-radix number of the levels. No codebook can collapse.
+- The encoder sees one patch of the image per token and nothing around it. The same sprite at the
+  same grid position therefore has the same tokens, whatever stands beside it, and the Transformer
+  can learn them. With a larger receptive field every token would change with its neighbours, and
+  the Transformer would mostly learn that noise. The decoder does use the neighbours.
 """
 
 from __future__ import annotations
@@ -29,9 +28,12 @@ class ImageTokenizer(nn.Module):
         self.levels, self.codes, self.factor = tuple(levels), prod(levels), 2**doublings
         wide = width * 3 // 2
         self.encoder = nn.Sequential(
-            nn.Conv2d(3, 4 * width, self.factor, self.factor), nn.SiLU(), nn.Conv2d(4 * width, 4 * width, 1), nn.SiLU(),
+            nn.Conv2d(3, 4 * width, self.factor, self.factor),
+            nn.SiLU(),
+            nn.Conv2d(4 * width, 4 * width, 1),
+            nn.SiLU(),
             nn.Conv2d(4 * width, len(levels), 1),
-        )  # fmt: skip
+        )
         up: list[nn.Module] = []
         for step in range(doublings):
             inputs, outputs = wide >> step, wide >> (step + 1)
@@ -42,9 +44,13 @@ class ImageTokenizer(nn.Module):
             ]
         last = wide >> doublings
         self.decoder = nn.Sequential(
-            nn.Conv2d(len(levels), wide, 3, padding=1), Residual(wide), Residual(wide), Residual(wide), *up,
-            nn.GroupNorm(8, last), nn.SiLU(), nn.Conv2d(last, 3, 3, padding=1),
-        )  # fmt: skip
+            nn.Conv2d(len(levels), wide, 3, padding=1),
+            *(Residual(wide) for _ in range(3)),
+            *up,
+            nn.GroupNorm(8, last),
+            nn.SiLU(),
+            nn.Conv2d(last, 3, 3, padding=1),
+        )
         self.register_buffer("reach", (torch.tensor(self.levels) - 1) / 2, persistent=False)
         self.register_buffer(
             "radix", torch.tensor([prod(levels[:k]) for k in range(len(levels))]), persistent=False
@@ -54,7 +60,7 @@ class ImageTokenizer(nn.Module):
     radix: Tensor  # int64 [C]
 
     def quantise(self, latents: Tensor) -> Tensor:
-        """float [N, C, H, W] -> the nearest levels, in -1..1, with the gradient of the identity."""
+        """float [N, C, H, W] -> the nearest levels, in -1..1, with a straight-through gradient."""
         reach = self.reach[:, None, None]
         bounded = torch.tanh(latents) * reach
         rounded = (bounded + reach).round() - reach
@@ -72,14 +78,7 @@ class ImageTokenizer(nn.Module):
 
     def decode(self, tokens: Tensor) -> Tensor:
         """tokens int64 [N, h * w] -> float [N, 3, S, S], about -1..1."""
-        side = int(tokens.shape[1] ** 0.5)
-        levels = torch.stack(
-            [
-                tokens // int(radix) % count
-                for radix, count in zip(self.radix, self.levels, strict=True)
-            ],
-            1,
-        )
-        return self.decoder(
-            ((levels - self.reach[:, None]) / self.reach[:, None]).unflatten(2, (side, side))
-        )
+        side, reach = int(tokens.shape[1] ** 0.5), self.reach[:, None]
+        counts = torch.tensor(self.levels, device=tokens.device)[:, None]
+        levels = tokens[:, None] // self.radix[:, None] % counts  # [N, C, h * w]
+        return self.decoder(((levels - reach) / reach).unflatten(2, (side, side)))

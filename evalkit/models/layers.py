@@ -1,4 +1,4 @@
-"""The building blocks that several of our networks share."""
+"""Layers that several bundled networks share."""
 
 from __future__ import annotations
 
@@ -19,13 +19,12 @@ class RMSNorm(nn.Module):
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
-    """Attention (Vaswani et al. 2017) of normalised queries and keys, each [N, heads, length, D /
-    heads].
+    """Attention (Vaswani et al. 2017) of normalised queries and keys.
 
-    mask: bool, True where attention is allowed, broadcast to [N, heads, queries, keys]. Written
-    out, since at our lengths (up to 88) this takes a third of the time of PyTorch's fused kernel on
-    a CPU.
+    query, key, value: [N, heads, length, D / heads]. mask: bool, True where attention is allowed,
+    broadcast to [N, heads, queries, keys].
     """
+    # Written out: at our lengths (up to 88) a third of the time of PyTorch's fused kernel on a CPU.
     scores = (query * (2.0 / query.shape[-1] ** 0.5)) @ key.transpose(2, 3)
     return scores.masked_fill(~mask, -1e4).softmax(-1).to(value.dtype) @ value
 
@@ -49,19 +48,16 @@ class Block(nn.Module):
         nn.init.zeros_(self.contract.weight)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """x: [N, T, D]. mask: bool, True where attention is allowed, broadcast to [N, heads, T, T]."""
+        """x: [N, T, D]. mask: as in `attend`."""
         count, length, width = x.shape
         parts = self.query_key_value(self.norm_attention(x)).view(
             count, length, 3, self.heads, width // self.heads
         )
         query, key, value = parts.permute(2, 0, 3, 1, 4)  # each [N, heads, T, D / heads]
-        query, key = (
-            F.rms_norm(query, query.shape[-1:], eps=1e-6),
-            F.rms_norm(key, key.shape[-1:], eps=1e-6),
-        )
-        x = x + self.project(
-            attend(query, key, value, mask).transpose(1, 2).reshape(count, length, width)
-        )
+        query = F.rms_norm(query, query.shape[-1:], eps=1e-6)
+        key = F.rms_norm(key, key.shape[-1:], eps=1e-6)
+        attended = attend(query, key, value, mask).transpose(1, 2).reshape(count, length, width)
+        x = x + self.project(attended)
         return x + self.contract(F.relu(self.expand(self.norm_feed(x))).square())
 
 

@@ -1,5 +1,5 @@
-"""Rebuilds the bundled networks from their weight files: safetensors only, checked against the
-configuration in the header.
+"""Loads the bundled networks from safetensors files, checked against the configuration in their
+header.
 """
 
 from __future__ import annotations
@@ -22,9 +22,7 @@ from evalkit.models.mini_inception import MiniInception
 from evalkit.models.text import TextTower
 
 BUNDLED = Path(__file__).parent.parent / "weights"
-
-
-FIELDS = {  # of the header, which rebuild the network
+FIELDS = {  # what the header of each kind of weights must hold to rebuild the network
     "classifier": ("nouns", "colours", "backgrounds", "width"),
     "clip": ("words", "context", "classifier"),
     "image tokenizer": ("levels", "width", "doublings"),
@@ -34,13 +32,15 @@ FIELDS = {  # of the header, which rebuild the network
 
 
 def weights_file(place: str, name: str) -> Path:
-    """The file itself, or the one of that name in a folder; where nothing is said, the bundled one."""
+    """`place` itself if it is a weight file, else NAME.safetensors in that folder; the bundled file
+    if `place` is empty.
+    """
     path = Path(place) if place else BUNDLED
     return path if path.suffix == ".safetensors" else path / f"{name}.safetensors"
 
 
 def fingerprint(*weights: Path) -> str:
-    """A hash of weight files: a run that is resumed with others is refused."""
+    """A hash of weight files. A run is not resumed with other weights."""
     digest = hashlib.sha256()
     for path in weights:
         digest.update(path.read_bytes())
@@ -48,8 +48,8 @@ def fingerprint(*weights: Path) -> str:
 
 
 def codes_fingerprint(tokenizer: ImageTokenizer) -> str:
-    """A hash of what an image tokenizer's tokens mean: of its encoder. Another decoder draws the
-    same tokens, finer or coarser.
+    """A hash of an image tokenizer's encoder, which defines the meaning of the tokens. The decoder
+    may be trained further without changing them.
     """
     digest = hashlib.sha256(json.dumps(tokenizer.levels).encode())
     for name, weights in sorted(tokenizer.encoder.state_dict(prefix="encoder.").items()):
@@ -57,10 +57,13 @@ def codes_fingerprint(tokenizer: ImageTokenizer) -> str:
     return f"sha256:{digest.hexdigest()[:16]}"
 
 
+def device_of(name: str) -> str:
+    """auto -> cuda if available, else cpu."""
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
 def read_weights(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Configuration and float32 weights of one of our files. Raises EvalkitError for any other
-    file.
-    """
+    """Header and float32 weights of a file; raises EvalkitError for a file of another kind."""
     if not path.is_file():
         raise EvalkitError(
             f"There are no {kind} weights at {path}.",
@@ -74,25 +77,22 @@ def read_weights(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tenso
         raise EvalkitError(
             f"{path} is not a safetensors file: {error}.", "Weights are read from safetensors only."
         ) from error
-    if config.get("kind") == kind and (
-        gone := [name for name in FIELDS[kind] if name not in config]
-    ):
-        raise EvalkitError(
-            f"{path} is of another version: its header lacks {', '.join(gone)}.",
-            "Train it again, or use the bundled weights.",
-        )
     if config.get("kind") != kind:
         raise EvalkitError(
             f"{path} holds {config.get('kind', 'unknown')!r} weights, expected {kind!r}.",
             "Give the file of the right model.",
+        )
+    if missing := [name for name in FIELDS[kind] if name not in config]:
+        raise EvalkitError(
+            f"{path} is of another version: its header lacks {', '.join(missing)}.",
+            "Train it again, or use the bundled weights.",
         )
     return config, {
         name: value.float() if value.is_floating_point() else value for name, value in state.items()
     }
 
 
-def fill(network: nn.Module, state: dict[str, Tensor], path: Path) -> None:
-    """Load the weights; a file of another architecture is one clear error."""
+def _load_state(network: nn.Module, state: dict[str, Tensor], path: Path) -> None:
     expected = network.state_dict()
     wrong = sorted(
         name
@@ -101,7 +101,8 @@ def fill(network: nn.Module, state: dict[str, Tensor], path: Path) -> None:
     )
     if wrong:
         raise EvalkitError(
-            f"{path} does not fit the network: {', '.join(wrong[:5])}{' …' if len(wrong) > 5 else ''} differ.",
+            f"{path} does not fit the network: {', '.join(wrong[:5])}"
+            f"{' …' if len(wrong) > 5 else ''} differ.",
             "Use weights of this preset.",
         )
     network.load_state_dict(state)
@@ -110,10 +111,9 @@ def fill(network: nn.Module, state: dict[str, Tensor], path: Path) -> None:
 
 def load_classifier(path: Path) -> MiniInception:
     config, state = read_weights(path, "classifier")
-    network = MiniInception(
-        len(config["nouns"]), len(config["colours"]), len(config["backgrounds"]), config["width"]
-    )
-    fill(network, state, path)
+    nouns, colours, backgrounds, width = (config[name] for name in FIELDS["classifier"])
+    network = MiniInception(len(nouns), len(colours), len(backgrounds), width)
+    _load_state(network, state, path)
     return network.requires_grad_(True)
 
 
@@ -121,19 +121,14 @@ def load_clip(path: Path) -> tuple[MiniClip, dict[str, Any]]:
     config, state = read_weights(path, "clip")
     trunk = MiniInception(1, 1, 1, config["classifier"]["width"])
     network = MiniClip(trunk, len(config["words"]) + 2, config["context"])
-    fill(network, state, path)
+    _load_state(network, state, path)
     return network, config
-
-
-def device_of(name: str) -> str:
-    """auto -> cuda where there is one, else cpu."""
-    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
 
 
 def load_image_tokenizer(path: Path) -> tuple[ImageTokenizer, dict[str, Any]]:
     config, state = read_weights(path, "image tokenizer")
     network = ImageTokenizer(config["levels"], config["width"], config["doublings"])
-    fill(network, state, path)
+    _load_state(network, state, path)
     return network, config
 
 
@@ -143,11 +138,10 @@ def load_dalle(path: Path) -> tuple[Dalle, dict[str, Any]]:
     network = Dalle(
         tower, config["codes"], config["side"], config["width"], config["depth"], config["heads"]
     )
-    fill(network, state, path)
+    _load_state(network, state, path)
     for block in network.blocks:
-        layer = (
-            cast(DalleBlock, block).contract
-        )  # many inputs, few outputs: 2.5 times as fast where weights lie transposed in memory
+        # many inputs, few outputs: 2.5 times as fast with weights stored transposed
+        layer = cast(DalleBlock, block).contract
         layer.weight.data = layer.weight.data.T.contiguous().T
     return network, config
 
@@ -158,7 +152,6 @@ def load_gan(path: Path) -> tuple[Gan, dict[str, Any]]:
         len(config["pieces"]) + 2, config["context"], config["width"], config["depth"], ordered=True
     )
     network = Gan(tower, noise=config["noise"], size=config["size"], widths=dict(config["widths"]))
-    fill(network, state, path)
-    return network.to(
-        memory_format=torch.channels_last
-    ), config  # which draws 1.5 times as fast on a processor
+    _load_state(network, state, path)
+    # 1.5 times as fast on a CPU
+    return network.to(memory_format=torch.channels_last), config

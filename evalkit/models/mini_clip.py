@@ -1,5 +1,5 @@
-"""The small CLIP of the bundled world (Radford et al. 2021): pictures and captions in one space of
-unit vectors.
+"""The small CLIP of the bundled data set (Radford et al. 2021): images and captions as unit vectors
+in one space.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from evalkit.models.text import TextFeatures, TextTower
 
 
 class MiniClip(nn.Module):
-    """The image tower is the trunk of a classifier and an attention pool that keeps positions, so
-    that "left of" can be seen.
+    """The image tower is the trunk of a classifier and an attention pool with position embeddings,
+    so that "left of" is represented.
     """
 
     def __init__(
@@ -37,24 +37,19 @@ class MiniClip(nn.Module):
 
     def image(self, images: Tensor) -> Tensor:
         """float [N, 3, 32, 32] in -1..1 -> unit vectors [N, width]."""
-        fine = self.trunk["quarter"](
-            self.trunk["middle"](self.trunk["stem"](images))
-        )  # [N, 4w, 8, 8]
+        middle = self.trunk["middle"](self.trunk["stem"](images))
+        fine = self.trunk["quarter"](middle)  # [N, 4w, 8, 8]
         coarse = self.trunk["eighth"](fine).mean((2, 3))
         cells = F.relu(self.mix(fine) + self.position)  # [N, width, 8, 8]
         weights = self.attend(cells).flatten(2).softmax(-1)  # [N, 8, 64]
-        pooled = torch.einsum("nap,ncp->nac", weights, cells.flatten(2)).flatten(
-            1
-        )  # [N, 8 * width]
+        pooled = torch.einsum("nap,ncp->nac", weights, cells.flatten(2)).flatten(1)
         return F.normalize(self.embed(torch.cat((pooled, coarse), 1)), dim=-1)
 
-    def texts(self, numbers: Tensor) -> Tensor:
-        """int64 [N, T] -> unit vectors [N, width]."""
-        return self.read(numbers).pooled
+    def texts(self, ids: Tensor) -> Tensor:
+        """Piece ids int64 [N, T] -> unit vectors [N, width]."""
+        return self.text_features(ids).pooled
 
-    def read(self, numbers: Tensor) -> TextFeatures:
-        """int64 [N, T] -> the features of the words [N, T, width], and as pooled ones the unit
-        vectors [N, width].
-        """
-        text = self.text(numbers)
+    def text_features(self, ids: Tensor) -> TextFeatures:
+        """int64 [N, T] -> word features [N, T, width], pooled unit vectors [N, width]."""
+        text = self.text(ids)
         return text._replace(pooled=F.normalize(self.project(text.pooled), dim=-1))

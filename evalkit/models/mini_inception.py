@@ -1,9 +1,9 @@
-"""The small classifier of the bundled world: what stands where, in which colour, before which
+"""The small classifier of the bundled data set: which objects stand where, their colours, and the
 background.
 
-Its pooled features and logits serve `mini-inception` (FID, IS and their kin); a second one with
-another seed and width judges what the generators draw. It is trained on dense targets, the class of
-every 8 x 8 cell: global labels alone did not train.
+Its pooled features and logits serve `mini-inception` (FID, IS and related metrics); networks with
+other seeds and widths are the judge and the feature network of the trainings. It is trained on
+dense targets, the class of every cell of an 8 x 8 grid: training on global labels alone failed.
 """
 
 from __future__ import annotations
@@ -17,25 +17,26 @@ from torch.nn import functional as F
 GRID = 8  # cells per side
 
 
-class Findings(NamedTuple):
+class Predictions(NamedTuple):
     pool: Tensor  # float32 [N, 8 * width], the features for FID
-    logits: Tensor  # float32 [N, nouns], of the whole picture
-    # float32 [N, nouns + 1, 8, 8], class of the thing whose centre is in the cell; the last one is
-    # "nothing"
-    nouns: Tensor
+    logits: Tensor  # float32 [N, nouns], of the whole image
+    nouns: Tensor  # float32 [N, nouns + 1, 8, 8], of the object centred in the cell; last: none
     colours: Tensor  # float32 [N, colours, 8, 8]
     backgrounds: Tensor  # float32 [N, backgrounds]
 
 
-class _Layer(nn.Module):
-    """A residual block with batch normalisation (He et al. 2015); stride 2 halves the picture."""
+class _ResidualBlock(nn.Module):
+    """A residual block with batch normalisation (He et al. 2015); stride 2 halves the image."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.path = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(),
-            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs),
-        )  # fmt: skip
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
         self.skip = nn.Conv2d(inputs, outputs, 1, bias=False)
         self.stride = stride
 
@@ -50,13 +51,13 @@ class MiniInception(nn.Module):
         self.stem = nn.Sequential(
             nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
         )
-        self.middle = _Layer(width, 2 * width, 2)
+        self.middle = _ResidualBlock(width, 2 * width, 2)
         self.quarter = nn.Sequential(
-            _Layer(2 * width, 4 * width, 2), _Layer(4 * width, 4 * width, 1)
+            _ResidualBlock(2 * width, 4 * width, 2), _ResidualBlock(4 * width, 4 * width, 1)
         )
-        self.eighth = _Layer(4 * width, 8 * width, 2)
+        self.eighth = _ResidualBlock(4 * width, 8 * width, 2)
         self.fine_channels, self.coarse_channels = 4 * width, 8 * width
-        self.context = nn.Conv2d(8 * width, 4 * width, 1)  # tells every cell what is around it
+        self.context = nn.Conv2d(8 * width, 4 * width, 1)  # the surroundings of every cell
         self.cells = nn.Sequential(nn.Conv2d(4 * width, 4 * width, 3, padding=1), nn.ReLU())
         self.nouns = nn.Conv2d(4 * width, nouns + 1, 1)
         self.colours = nn.Conv2d(4 * width, colours, 1)
@@ -76,13 +77,13 @@ class MiniInception(nn.Module):
         fine = self.quarter(middle)
         return middle, fine, self.eighth(fine)
 
-    def forward(self, images: Tensor) -> Findings:
+    def forward(self, images: Tensor) -> Predictions:
         fine, coarse = self.trunk(images)
         pool = coarse.mean((2, 3))
         cells = self.cells(
             fine + F.interpolate(self.context(coarse), scale_factor=2, mode="nearest")
         )
-        return Findings(
+        return Predictions(
             pool, self.whole(pool), self.nouns(cells), self.colours(cells), self.backgrounds(pool)
         )
 
@@ -96,28 +97,26 @@ class Detection(NamedTuple):
 
 
 @torch.no_grad()
-def detect(findings: Findings, threshold: float = 0.5) -> list[list[Detection]]:
-    """The things in every picture: peaks of "something is here" among the 3 x 3 neighbours, best
-    first.
+def detect(predictions: Predictions, threshold: float = 0.5) -> list[list[Detection]]:
+    """The objects in every image, best first: local maxima, among 3 x 3 cells, of the probability
+    that the cell holds an object.
     """
-    chances = findings.nouns.float().softmax(1)
-    something = 1 - chances[:, -1]  # [N, 8, 8]
-    peaks = (something >= threshold) & (
-        something == F.max_pool2d(something[:, None], 3, 1, 1)[:, 0]
+    probabilities = predictions.nouns.float().softmax(1)
+    objectness = 1 - probabilities[:, -1]  # [N, 8, 8]
+    peaks = (objectness >= threshold) & (
+        objectness == F.max_pool2d(objectness[:, None], 3, 1, 1)[:, 0]
     )
-    noun, colour = chances[:, :-1].argmax(1), findings.colours.argmax(1)
-    found: list[list[Detection]] = [[] for _ in range(len(chances))]
+    noun, colour = probabilities[:, :-1].argmax(1), predictions.colours.argmax(1)
+    found: list[list[Detection]] = [[] for _ in range(len(probabilities))]
     for n, y, x in peaks.nonzero().tolist():
         found[n].append(
-            Detection(int(noun[n, y, x]), int(colour[n, y, x]), x, y, float(something[n, y, x]))
+            Detection(int(noun[n, y, x]), int(colour[n, y, x]), x, y, float(objectness[n, y, x]))
         )
-    return [sorted(things, key=lambda thing: -thing.score) for things in found]
+    return [sorted(detections, key=lambda each: -each.score) for detections in found]
 
 
-def at_32(images: Tensor) -> Tensor:
-    """float [N, C, S, S] of any size -> [N, C, 32, 32], as the classifiers look at pictures that a
-    network has drawn.
-    """
+def resize_to_32(images: Tensor) -> Tensor:
+    """float [N, C, S, S] -> [N, C, 32, 32], the input size of the classifiers."""
     if images.shape[-1] == 32:
         return images
     if images.shape[-1] > 32:
@@ -126,10 +125,10 @@ def at_32(images: Tensor) -> Tensor:
 
 
 def to_unit(images: Tensor) -> Tensor:
-    """uint8 [N, 3, H, W] -> float32 in -1..1, the input of all our networks."""
+    """uint8 [N, 3, H, W] -> float32 in -1..1, the input of all bundled networks."""
     return images.float() / 127.5 - 1
 
 
 def to_bytes(images: Tensor) -> Tensor:
-    """float in -1..1, clipped -> uint8 of the same shape: the way back from `to_unit`."""
+    """float, clipped to -1..1 -> uint8 of the same shape: the inverse of `to_unit`."""
     return ((images.clamp(-1, 1) + 1) * 127.5).round().byte()

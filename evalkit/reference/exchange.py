@@ -1,26 +1,27 @@
-"""Reference statistics from and to the files of other tools."""
+"""Import reference statistics from the files of other tools, and export them to such files."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from evalkit import plugins
-from evalkit.core import EvalkitError, Moments
+from evalkit.core import EvalkitError
 from evalkit.files import atomic_file
 from evalkit.images import file_sha256
-from evalkit.reference import foreign as foreign_statistics
+from evalkit.reference import foreign
 from evalkit.reference.build import features_of
 from evalkit.reference.card import read_card, write_card
 from evalkit.reference.files import find, user_folder
 from evalkit.reference.foreign import CLEAN_FID, Statistics
 
 
-def import_file(
+def reference_import(
     file: Path | str,
     *,
     name: str,
@@ -33,149 +34,152 @@ def import_file(
     encode_images: bool = False,
     device: str = "auto",
 ) -> Path:
-    """A reference folder, with a card, made of a file of another tool; returns the folder.
+    """Make a reference folder from a file of another tool; returns the folder.
 
     Args:
-        file: see `foreign_statistics.read` for what is known.
+        file: see `foreign.read` for the known formats.
         name: of the new reference.
-        encoder: the evalkit encoder whose convention the statistics follow; needed where the file
-            cannot say. Where it can, another name is refused.
-        count: of how many pictures they are, where the file cannot say; without it the small-sample
-            floor stays unknown.
+        encoder: the evalkit encoder whose convention the statistics follow, if the file does not
+            say. If it does, another name is an error.
+        count: the number of images, if the file does not say. Without it, the finite-sample
+            baseline of FID is unknown.
         source, licence, description: for the card.
-        out: the folder to write; else one of that name in the user's data folder.
-        encode_images: encode the pictures that ADM's files bring (`arr_0`), so that kid, precision
-            and recall have features.
-        device: where they are encoded.
+        out: the folder to write; by default one in the user's data folder.
+        encode_images: encode the images in files of ADM (`arr_0`), so that kid, precision and
+            recall have features.
+        device: for the encoder of these images.
     """
     path = Path(file)
     if not path.is_file():
         raise EvalkitError(f"There is no file {path}.", "Give a file of statistics.")
-    held = foreign_statistics.read(path)
-    taken = [item for item in held if item.convention in (encoder, "") or not encoder]
-    if not taken:
-        conventions = " and ".join(item.convention for item in held)
-        raise EvalkitError(
-            f"The statistics in {path} were made with {conventions}; {encoder} was named.",
-            "Leave --encoder out.",
-        )
-    if any(not (item.convention or encoder) for item in taken):
-        hint = "Say it with --encoder: inception (TensorFlow's resize), inception-torch (pytorch-fid), ..."
-        raise EvalkitError(f"{path} does not say with which encoder it was made.", hint)
+    found = _with_encoder(path, encoder)
     folder, digest = Path(out) if out is not None else user_folder() / name, file_sha256(path)
     facts = []
-    for item in taken:
-        item = item._replace(
-            convention=item.convention or encoder,
-            moments={
-                feature: part._replace(count=part.count or count)
-                for feature, part in item.moments.items()
-            },
-        )
-        if " " in item.convention or "/" in item.convention:
-            hint = "Build a reference of the pictures themselves."
-            raise EvalkitError(
-                f"The statistics in {path} were made with {item.convention}; no encoder of evalkit follows that.",
-                hint,
-            )
+    for item in found:
+        counted = {
+            feature: part._replace(count=part.count or count)
+            for feature, part in item.moments.items()
+        }
+        item = replace(item, moments=counted)
         if encode_images:
-            item = item._replace(
-                features={"pool": features_of(path, plugins.encoder(item.convention, device))}
-            )
+            features = features_of(path, plugins.encoder(item.convention, device))
+            item = replace(item, features={"pool": features})
         facts.append(_write(folder, name, item, digest))
-    named = f"evalkit reference import {path.name} --name {name}" + (
-        f" --encoder {encoder}" if encoder else ""
-    )
-    known = max(int(entry["count"]) for entry in facts)
+    command = f"evalkit reference import {path.name} --name {name}"
     card = {
         "name": name,
-        "description": description or f"statistics from {path.name} ({taken[0].format})",
-        "count": known,
-    }
-    card |= {
+        "description": description or f"statistics from {path.name} ({found[0].format})",
+        "count": max(int(entry["count"]) for entry in facts),
         "source": source or path.name,
         "licence": licence,
-        "command": named,
-        "image_hash": "",
+        "command": f"{command} --encoder {encoder}" if encoder else command,
         "file_sha256": digest,
     }
     write_card(folder, card, facts)
     return folder
 
 
+def _with_encoder(path: Path, encoder: str) -> list[Statistics]:
+    """The statistics of a file, each with the encoder of evalkit that it was made with."""
+    held = foreign.read(path)
+    found = [item for item in held if item.convention in (encoder, "") or not encoder]
+    if not found:
+        conventions = " and ".join(item.convention for item in held)
+        raise EvalkitError(
+            f"The statistics in {path} were made with {conventions}, not with {encoder}.",
+            "Omit --encoder.",
+        )
+    found = [replace(item, convention=item.convention or encoder) for item in found]
+    for item in found:
+        if not item.convention:
+            raise EvalkitError(
+                f"{path} does not state the encoder that it was made with.",
+                "Name it with --encoder: inception (TensorFlow's resize), inception-torch "
+                "(pytorch-fid), ...",
+            )
+        if " " in item.convention or "/" in item.convention:
+            raise EvalkitError(
+                f"The statistics in {path} were made with {item.convention}; no encoder of "
+                "evalkit follows that convention.",
+                "Build a reference from the images.",
+            )
+    return found
+
+
 def _write(folder: Path, name: str, item: Statistics, digest: str) -> dict[str, Any]:
+    """Write the .npz file of one encoder; returns its facts for the card."""
     fingerprint = item.meta.get("fingerprint", "")
     meta = {
         "name": name,
         "encoder": item.convention,
         "fingerprint": fingerprint,
         "image_hash": item.meta.get("image_hash", ""),
+        "format": item.format,
+        "file_sha256": digest,
     }
-    meta |= {"format": item.format, "file_sha256": digest}
-    arrays: dict[str, Any] = {}
-    for feature, ending in (("pool", ""), ("spatial", "_s")):
-        if feature in item.moments:
-            arrays |= {
-                f"mu{ending}": item.moments[feature].mean.numpy(),
-                f"sigma{ending}": item.moments[feature].cov.numpy(),
-            }
+    arrays = _mu_sigma(item, "pool") | _mu_sigma(item, "spatial")
     if "pool" in item.features:
         arrays["features"] = item.features["pool"].numpy()
-    count = max((part.count for part in item.moments.values()), default=0)
-    with atomic_file(folder / f"{item.convention}.npz") as file:
-        np.savez(file, n=count, **arrays, meta=np.array(json.dumps(meta)))
-    rows = len(item.features.get("pool", ()))
+    meta_array = np.array(json.dumps(meta))
+    _savez(folder / f"{item.convention}.npz", n=item.count, **arrays, meta=meta_array)
     return {
-        "name": item.convention, "format": item.format, "fingerprint": fingerprint or "unknown", "count": count,
-        "features": sorted(item.moments), "stored_rows": rows,
-    }  # fmt: skip
+        "name": item.convention,
+        "format": item.format,
+        "fingerprint": fingerprint or "unknown",
+        "count": item.count,
+        "features": sorted(item.moments),
+        "stored_rows": len(item.features.get("pool", ())),
+    }
 
 
-def export(
+def reference_export(
     name_or_path: str, format: str, *, encoder: str = "", out: Path | str | None = None
 ) -> list[Path]:
-    """Write a reference as a file that another tool reads; returns what was written.
+    """Write a reference as a file that another tool reads; returns the files.
 
     Args:
-        format: `pytorch-fid` and `edm` (mu, sigma), `clean-fid` (by its naming, with the kid file
-            where features are stored), `adm` (mu, sigma, mu_s, sigma_s), `torch-fidelity` (its
-            cache: point `cache_root` at the folder).
-        encoder: which of the reference's; may be left out where only one fits the format.
-        out: the file, or a folder for a file with the tool's own name; the current folder if not
-            given.
+        name_or_path: of the reference.
+        format: `pytorch-fid` and `edm` (mu, sigma), `clean-fid` (with its file names, and the kid
+            file if features are stored), `adm` (mu, sigma, mu_s, sigma_s), `torch-fidelity` (its
+            cache: set `cache_root` to the folder).
+        encoder: of the statistics; needed if several encoders of the reference fit the format.
+        out: the file, or the folder for a file with the tool's usual name; by default the current
+            folder.
     """
     if format not in _FORMATS:
-        raise EvalkitError(f"There is no format {format!r}.", f"Known: {', '.join(_FORMATS)}.")
+        raise EvalkitError(f"There is no format {format!r}.", f"Formats: {', '.join(_FORMATS)}.")
     tool, folder = _FORMATS[format], find(name_or_path)
     files = sorted(folder.glob("*.npz")) if folder.is_dir() else [folder]
-    held = {
-        item.convention or encoder: item for path in files for item in foreign_statistics.read(path)
-    }
+    held = {item.convention or encoder: item for path in files for item in foreign.read(path)}
     label = read_card(folder).name if folder.is_dir() else folder.stem
     fitting = [key for key in held if key in tool.encoders and encoder in ("", key)]
     if len(fitting) != 1:
-        found = f"The reference {name_or_path!r} is of {', '.join(sorted(held)) or 'no encoder'}"
-        wanted = (
-            f"{format} knows {', '.join(tool.encoders)}" if not fitting else "several of them fit"
-        )
+        found = f"The reference {name_or_path!r} has {', '.join(sorted(held)) or 'no encoder'}"
+        if fitting:
+            raise EvalkitError(
+                f"{found}; several of them fit {format}.", "Select one of them with --encoder."
+            )
         raise EvalkitError(
-            f"{found}; {wanted}.",
-            "Name one that both have with --encoder." if fitting else "Build it with one of those.",
+            f"{found}; {format} needs {' or '.join(tool.encoders)}.",
+            "Build the reference again with such an encoder.",
         )
     item = held[fitting[0]]
     if "pool" not in item.moments:
         raise EvalkitError(
-            f"The reference {name_or_path!r} holds features only, no moments.", "Build it again."
+            f"The reference {name_or_path!r} has features but no moments.", "Build it again."
         )
-    place = Path(out) if out is not None else Path()
-    own_name = tool.file_name(label, fitting[0])
-    target = place / own_name if out is None or place.is_dir() else place
+    target = Path(out or ".")
+    if target.is_dir():
+        target /= tool.file_name(label, fitting[0])
     return tool.write(target, item)
 
 
-def _mu_sigma(item: Statistics, feature: str = "pool", ending: str = "") -> dict[str, Any]:
-    part: Moments = item.moments[feature]
-    return {f"mu{ending}": part.mean.numpy(), f"sigma{ending}": part.cov.numpy()}
+def _mu_sigma(item: Statistics, feature: str) -> dict[str, Any]:
+    """The arrays `mu`, `sigma` of pool features, or `mu_s`, `sigma_s` of spatial features."""
+    if feature not in item.moments:
+        return {}
+    part, suffix = item.moments[feature], "_s" if feature == "spatial" else ""
+    return {f"mu{suffix}": part.mean.numpy(), f"sigma{suffix}": part.cov.numpy()}
 
 
 def _savez(path: Path, **arrays: Any) -> Path:
@@ -185,33 +189,32 @@ def _savez(path: Path, **arrays: Any) -> Path:
 
 
 def _write_plain(path: Path, item: Statistics) -> list[Path]:
-    return [_savez(path, **_mu_sigma(item))]
+    return [_savez(path, **_mu_sigma(item, "pool"))]
 
 
 def _write_clean(path: Path, item: Statistics) -> list[Path]:
-    written = [_savez(path, **_mu_sigma(item))]
+    written = _write_plain(path, item)
     if "pool" in item.features:
-        written.append(
-            _savez(path.with_name(f"{path.stem}_kid.npz"), feats=item.features["pool"].numpy())
-        )
+        features_path = path.with_name(f"{path.stem}_kid.npz")
+        written.append(_savez(features_path, feats=item.features["pool"].numpy()))
     return written
 
 
 def _write_adm(path: Path, item: Statistics) -> list[Path]:
     if "spatial" not in item.moments:
-        hint = "Build it again with an encoder that gives them (inception), or use --format pytorch-fid."
         raise EvalkitError(
-            "ADM's file needs moments of spatial features, which this reference does not hold.",
-            hint,
+            "A file of ADM needs moments of spatial features; this reference has none.",
+            "Build it again with an encoder that has them (inception), or use --format "
+            "pytorch-fid.",
         )
-    return [_savez(path, **_mu_sigma(item), **_mu_sigma(item, "spatial", "_s"))]
+    return [_savez(path, **_mu_sigma(item, "pool"), **_mu_sigma(item, "spatial"))]
 
 
 def _write_fidelity(path: Path, item: Statistics) -> list[Path]:
     import torch
 
     with atomic_file(path) as file:
-        torch.save(_mu_sigma(item), file)
+        torch.save(_mu_sigma(item, "pool"), file)
     return [path]
 
 
@@ -221,8 +224,8 @@ def _clean_name(name: str, encoder: str) -> str:
 
 
 class _Tool(NamedTuple):
-    encoders: tuple[str, ...]  # whose conventions the tool knows
-    file_name: Callable[[str, str], str]
+    encoders: tuple[str, ...]  # those that follow the tool's convention
+    file_name: Callable[[str, str], str]  # from the reference and the encoder
     write: Callable[[Path, Statistics], list[Path]]
 
 
@@ -237,4 +240,3 @@ _FORMATS = {
         _write_fidelity,
     ),
 }
-FORMATS = tuple(_FORMATS)

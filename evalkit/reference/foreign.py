@@ -1,9 +1,11 @@
-"""Reference statistics in the files of other tools: what they hold, and with which encoder they
-were made as far as the file says.
+"""Reference statistics in the files of evalkit and of other tools.
 
-Facts on the formats: TTUR / pytorch-fid and EDM `mu, sigma`; clean-fid's file names; ADM's `mu_s,
-sigma_s`; EDM2's pickle; torch-fidelity's cache; dgm-eval's `reps`; CMMD's array. A convention is
-named by the encoder of evalkit that follows it.
+- pytorch-fid (TTUR), EDM: .npz with `mu`, `sigma`.
+- clean-fid: the same, or `feats`; the file name states the encoder.
+- ADM: .npz with `mu`, `sigma`, `mu_s`, `sigma_s`. dgm-eval: .npz with `reps`.
+- EDM2: a pickle. torch-fidelity: .pt. CMMD: .npy.
+
+A convention has the name of the evalkit encoder that follows it.
 """
 
 from __future__ import annotations
@@ -13,8 +15,9 @@ import pickle
 import re
 import warnings
 import zipfile
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,14 +29,14 @@ from evalkit.metrics import frechet
 from evalkit.reference import restricted_pickle
 
 EXPECTED = (
-    "Expected .npz with mu and sigma (pytorch-fid, clean-fid, ADM, EDM), feats (clean-fid) or reps (dgm-eval); .pkl of EDM2; "
-    ".pt of torch-fidelity; or .npy of CMMD."
+    "Expected .npz with mu and sigma (pytorch-fid, clean-fid, ADM, EDM), feats (clean-fid) or "
+    "reps (dgm-eval); .pkl of EDM2; .pt of torch-fidelity; or .npy of CMMD."
 )
-# Dimensions by encoder and feature, where the convention fixes them.
-_INCEPTION = dict.fromkeys(
-    ("inception", "inception-torch", "inception-clean", "inception-antialias"), 2048
-)
-DIMENSIONS = _INCEPTION | {
+DIMENSIONS = {
+    "inception": 2048,
+    "inception-torch": 2048,
+    "inception-clean": 2048,
+    "inception-antialias": 2048,
     "clip-b32": 512,
     "clip-b16": 512,
     "clip-l14": 768,
@@ -45,12 +48,14 @@ CLEAN_FID = {
     "legacy_tensorflow": "inception",
     "legacy_pytorch": "inception-torch",
 }
-_CLEAN_FID = re.compile(
-    r"(.+)_(clean|legacy_tensorflow|legacy_pytorch)(?:_(clip_vit_b_32))?_([a-z0-9]+)_(\d+|na)(_kid)?\.npz",
+_CLEAN_FID_NAME = re.compile(
+    r".+_(?P<mode>clean|legacy_tensorflow|legacy_pytorch)(?:_(?P<network>clip_vit_b_32))?"
+    r"_[a-z0-9]+_(?:\d+|na)(?:_kid)?\.npz",
     re.I,
 )
-_FIDELITY = re.compile(
-    r"(.+)-(inception-v3-compat|vgg16|clip-[a-z0-9-]+?|dinov2-[a-z0-9-]+?)-(?:features|stat-fid)-([^-]+)\.pt"
+_TORCH_FIDELITY_NAME = re.compile(
+    r".+-(?P<network>inception-v3-compat|vgg16|clip-[a-z0-9-]+?|dinov2-[a-z0-9-]+?)"
+    r"-(?:features|stat-fid)-(?P<layer>[^-]+)\.pt"
 )
 _FAULTS = (
     OSError,
@@ -65,20 +70,24 @@ _FAULTS = (
 )
 
 
-class Statistics(NamedTuple):
-    """What a file holds for one encoder."""
+@dataclass(frozen=True)
+class Statistics:
+    """The statistics of a file for one encoder."""
 
     format: str  # the tool that writes such files
-    convention: str  # the encoder that it was made with; "" where the file does not say
-    moments: dict[str, Moments]  # by name of the feature; count 0 where the file does not say
-    features: dict[str, Tensor]  # float32 [N, D]
-    meta: dict[str, str]  # evalkit's own files only
+    convention: str  # the encoder; "" if the file does not say
+    moments: dict[str, Moments]  # by name of the feature; count 0 if the file does not say
+    features: dict[str, Tensor] = field(default_factory=dict)  # float32 [N, D]
+    meta: dict[str, str] = field(default_factory=dict)  # only of evalkit's files
+
+    @property
+    def count(self) -> int:
+        """The number of images; 0 if the file does not say."""
+        return max((part.count for part in self.moments.values()), default=0)
 
 
 def read(path: Path) -> list[Statistics]:
-    """All that a file holds, for each encoder. Raises EvalkitError where it is damaged, no
-    statistics, or not possible as such.
-    """
+    """The statistics of a file, per encoder. Raises EvalkitError if there are no valid ones."""
     readers = {
         ".npz": _npz,
         ".npy": _npy,
@@ -89,7 +98,7 @@ def read(path: Path) -> list[Statistics]:
     }
     reader = readers.get(path.suffix.lower())
     if reader is None:
-        raise EvalkitError(f"{path} is no file of statistics that is known.", EXPECTED)
+        raise EvalkitError(f"{path} is not a known file of statistics.", EXPECTED)
     try:
         found = reader(path)
     except _FAULTS as error:
@@ -102,21 +111,23 @@ def read(path: Path) -> list[Statistics]:
         for feature, rows in item.features.items():
             if not bool(torch.isfinite(rows).all()):
                 raise EvalkitError(
-                    f"The {feature} features in {path} are not all finite.", "Make the file again."
+                    f"The {feature} features in {path} are not all finite.",
+                    "Create the file again.",
                 )
         _check_dimension(item, path)
     return found
 
 
 def moments(mean: Any, cov: Any, count: int = 0) -> Moments:
-    """Moments in float64 of arrays of any float type; `check` says whether they can be true."""
+    """Moments in float64 from arrays of any float type, not checked yet (see `check`)."""
     mean, cov = (torch.from_numpy(np.array(array, dtype=np.float64)) for array in (mean, cov))
     return Moments(mean, cov, count)
 
 
 def check(part: Moments, place: str) -> None:
-    """Raise EvalkitError where these cannot be the mean and covariance of anything: shapes, finite,
-    symmetric, no negative variance.
+    """Raise EvalkitError unless these can be a mean and a covariance.
+
+    They must be finite, of matching shapes, symmetric and without a negative variance.
     """
     mean, cov = part.mean, part.cov
     shapes = f"{place} has mu {list(mean.shape)} and sigma {list(cov.shape)}"
@@ -131,10 +142,10 @@ def check(part: Moments, place: str) -> None:
     if off > 1e-5 * largest:
         raise EvalkitError(
             f"The covariance in {place} is not symmetric (off by {off:.3g}).",
-            "It is damaged, or no covariance.",
+            "It is damaged, or not a covariance.",
         )
-    # Rounding (float32 files too) leaves eigenvalues slightly below 0; the shift lets Cholesky pass
-    # them, and nothing worse.
+    # Rounding (also to float32) leaves eigenvalues slightly below 0. The shift makes Cholesky
+    # accept these, but no clearly negative eigenvalue.
     shifted = (cov + cov.T) / 2 + (1e-5 * largest + 1e-300) * torch.eye(
         len(mean), dtype=torch.float64
     )
@@ -143,15 +154,15 @@ def check(part: Moments, place: str) -> None:
         if lowest < -1e-3 * largest:
             raise EvalkitError(
                 f"The covariance in {place} has a negative variance ({lowest:.3g}).",
-                "It is damaged, or no covariance.",
+                "It is damaged, or not a covariance.",
             )
 
 
 def _check_dimension(item: Statistics, path: Path) -> None:
     dimension = DIMENSIONS.get(item.convention)
-    found = {len(part.mean) for name, part in item.moments.items() if name == "pool"} | {
-        rows.shape[1] for rows in item.features.values()
-    }
+    found = {rows.shape[1] for rows in item.features.values()}
+    if "pool" in item.moments:
+        found.add(len(item.moments["pool"].mean))
     if dimension is not None and found - {dimension}:
         wrong = min(found - {dimension})
         raise EvalkitError(
@@ -161,46 +172,35 @@ def _check_dimension(item: Statistics, path: Path) -> None:
 
 
 def _npz(path: Path) -> list[Statistics]:
+    clean = _CLEAN_FID_NAME.fullmatch(path.name)
     with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
         keys = set(file.files)
         if "meta" in keys:
             return [_own(file)]
-        clean = _CLEAN_FID.fullmatch(path.name)
         if "feats" in keys:
-            return [_of_rows("clean-fid", _clean_convention(clean), file["feats"])]
+            return [_of_rows("clean-fid", _clean_fid_convention(clean), file["feats"])]
         if "reps" in keys:
-            return [
-                _of_rows(
-                    "dgm-eval",
-                    "dinov2-l14" if re.search(r"_dinov2_", path.name) else "",
-                    file["reps"],
-                )
-            ]
-        if not {"mu", "sigma"} <= keys:
-            if "arr_0" in keys:
-                hint = f"Make them: `evalkit reference build {path}`."
-                raise EvalkitError(f"{path} holds images and no statistics (mu, sigma).", hint)
+            convention = "dinov2-l14" if "_dinov2_" in path.name else ""
+            return [_of_rows("dgm-eval", convention, file["reps"])]
+        if "arr_0" in keys and not {"mu", "sigma"} <= keys:
             raise EvalkitError(
-                f"{path} holds {', '.join(sorted(keys)) or 'nothing'}; expected mu and sigma.",
+                f"{path} contains images and no statistics (mu, sigma).",
+                f"To compute them: `evalkit reference build {path}`.",
+            )
+        if not {"mu", "sigma"} <= keys:
+            raise EvalkitError(
+                f"{path} contains {', '.join(sorted(keys)) or 'nothing'}; expected mu and sigma.",
                 EXPECTED,
             )
         found = {"pool": moments(file["mu"], file["sigma"])}
         if {"mu_s", "sigma_s"} <= keys:
-            return [
-                Statistics(
-                    "ADM",
-                    "inception",
-                    found | {"spatial": moments(file["mu_s"], file["sigma_s"])},
-                    {},
-                    {},
-                )
-            ]
-    rows: dict[str, Tensor] = {}
-    if clean:
-        beside = path.with_name(f"{path.stem}_kid.npz")
-        rows = _npz(beside)[0].features if beside.is_file() else {}
-    tool = "clean-fid" if clean else "pytorch-fid or EDM"
-    return [Statistics(tool, _clean_convention(clean), found, rows, {})]
+            found["spatial"] = moments(file["mu_s"], file["sigma_s"])
+            return [Statistics("ADM", "inception", found)]
+    if not clean:
+        return [Statistics("pytorch-fid or EDM", "", found)]
+    features_file = path.with_name(f"{path.stem}_kid.npz")
+    rows = _npz(features_file)[0].features if features_file.is_file() else {}
+    return [Statistics("clean-fid", _clean_fid_convention(clean), found, rows)]
 
 
 def _own(file: Any) -> Statistics:
@@ -211,14 +211,15 @@ def _own(file: Any) -> Statistics:
         found["spatial"] = moments(file["mu_s"], file["sigma_s"], count)
     rows = {"pool": _rows(file["features"])} if "features" in keys else {}
     if not (found or rows):
-        raise ValueError("it holds neither mu and sigma nor features")
+        raise ValueError("it contains neither mu and sigma nor features")
     return Statistics("evalkit", meta.get("encoder", ""), found, rows, meta)
 
 
-def _clean_convention(clean: re.Match[str] | None) -> str:
-    if clean is None:
+def _clean_fid_convention(name: re.Match[str] | None) -> str:
+    if name is None:
         return ""
-    return f"clean-fid's {clean[3].lower()}" if clean[3] else CLEAN_FID[clean[2].lower()]
+    network = name["network"]
+    return f"clean-fid's {network.lower()}" if network else CLEAN_FID[name["mode"].lower()]
 
 
 def _npy(path: Path) -> list[Statistics]:
@@ -226,77 +227,61 @@ def _npy(path: Path) -> list[Statistics]:
         values = np.lib.format.read_array(opened, allow_pickle=False)
     if values.ndim != 2 or values.dtype.kind != "f":
         raise ValueError(f"it is {values.dtype} {list(values.shape)}, not float [N, D]")
-    is_cmmd = values.shape[1] == DIMENSIONS["clip-l14-336"] and bool(
-        np.allclose(np.linalg.norm(values[:100], axis=1), 1, atol=1e-2)
-    )
-    return [
-        _of_rows(
-            "CMMD" if is_cmmd else "an array of features", "clip-l14-336" if is_cmmd else "", values
-        )
-    ]
+    norms = np.linalg.norm(values[:100], axis=1)
+    if values.shape[1] == DIMENSIONS["clip-l14-336"] and np.allclose(norms, 1, atol=1e-2):
+        return [_of_rows("CMMD", "clip-l14-336", values)]
+    return [_of_rows("an array of features", "", values)]
 
 
 def _pickle(path: Path) -> list[Statistics]:
     loaded = restricted_pickle.load(path)
     if not isinstance(loaded, dict):
-        raise ValueError("it is no dict")
+        raise ValueError("it is not a dict")
     count = int(loaded.get("num_images") or 0)
     found = []
     for key, convention in (("fid", "inception"), ("fd_dinov2", "dinov2-l14")):
         if key in loaded:
             part = moments(loaded[key]["mu"], loaded[key]["sigma"], count)
-            found.append(Statistics("EDM2", convention, {"pool": part}, {}, {}))
+            found.append(Statistics("EDM2", convention, {"pool": part}))
     if not found:
-        raise ValueError(
-            f"it holds {', '.join(map(str, loaded)) or 'nothing'}, not fid or fd_dinov2"
-        )
+        keys = ", ".join(map(str, loaded)) or "nothing"
+        raise ValueError(f"it contains {keys}, not fid or fd_dinov2")
     return found
 
 
 def _torch(path: Path) -> list[Statistics]:
-    named = _FIDELITY.fullmatch(path.name)
-    convention = "" if named is None else _fidelity_convention(named[2], named[3])
+    name = _TORCH_FIDELITY_NAME.fullmatch(path.name)
+    if name is None:
+        convention = ""
+    elif (name["network"], name["layer"]) == ("inception-v3-compat", "2048"):
+        convention = "inception"
+    else:  # its DINOv2 and CLIP resize without antialiasing, which no encoder of evalkit does
+        convention = f"torch-fidelity's {name['network']} {name['layer']}"
     if not zipfile.is_zipfile(path):
-        raise ValueError("it is no zip file, as torch.save writes them")
+        raise ValueError("it is not a zip file as torch.save writes it")
     try:
-        with warnings.catch_warnings(
-            action="ignore"
-        ):  # on protocols that it may not know: an error follows, or a result
+        # torch warns about unusual pickle protocols; what follows is an error or a result.
+        with warnings.catch_warnings(action="ignore"):
             loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:  # numpy arrays in it, which torch takes for code
+    except pickle.UnpicklingError:  # it contains numpy arrays, which torch refuses
         with zipfile.ZipFile(path) as archive:
-            name = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
-            if archive.getinfo(name).file_size > restricted_pickle.SIZE_LIMIT:
+            data = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
+            if archive.getinfo(data).file_size > restricted_pickle.SIZE_LIMIT:
                 raise ValueError("it is too large") from None
-            loaded = restricted_pickle.loads(archive.read(name), str(path))
+            loaded = restricted_pickle.loads(archive.read(data), str(path))
     if isinstance(loaded, Tensor):
         return [_of_rows("torch-fidelity", convention, loaded.numpy())]
     if not isinstance(loaded, dict) or not {"mu", "sigma"} <= loaded.keys():
-        raise ValueError("it holds neither features nor mu and sigma")
-    return [
-        Statistics(
-            "torch-fidelity", convention, {"pool": moments(loaded["mu"], loaded["sigma"])}, {}, {}
-        )
-    ]
-
-
-def _fidelity_convention(extractor: str, layer: str) -> str:
-    """Its DINOv2 and CLIP resize as TensorFlow 1 does, without antialiasing: no encoder of evalkit
-    follows that.
-    """
-    return (
-        "inception"
-        if (extractor, layer) == ("inception-v3-compat", "2048")
-        else f"torch-fidelity's {extractor} {layer}"
-    )
+        raise ValueError("it contains neither features nor mu and sigma")
+    found = {"pool": moments(loaded["mu"], loaded["sigma"])}
+    return [Statistics("torch-fidelity", convention, found)]
 
 
 def _of_rows(tool: str, convention: str, values: NDArray[Any]) -> Statistics:
     rows = _rows(values)
     enough = len(rows) >= 2 and bool(torch.isfinite(rows).all())
-    return Statistics(
-        tool, convention, {"pool": frechet.moments(rows)} if enough else {}, {"pool": rows}, {}
-    )
+    found = {"pool": frechet.moments(rows)} if enough else {}
+    return Statistics(tool, convention, found, {"pool": rows})
 
 
 def _rows(values: NDArray[Any]) -> Tensor:

@@ -1,9 +1,8 @@
-"""Read numbers out of a pickle without running it: plain containers and numpy arrays, and nothing
-else.
+"""Read plain containers and numpy arrays from a pickle, without running it.
 
-A pickle is a program; here the few names that it may call are replaced by stand-ins that only take
-down what they are given, made anew for every file. Not even numpy's own reconstruction runs on what
-a stranger wrote; arrays are made from their bytes afterwards.
+A pickle is a program. Here the few functions that it may call are replaced by classes that only
+record their arguments. Arrays are then created from the recorded bytes, so that not even numpy's
+reconstruction runs on untrusted input.
 """
 
 from __future__ import annotations
@@ -20,18 +19,18 @@ from numpy.typing import NDArray
 from evalkit.core import EvalkitError
 
 SIZE_LIMIT = 1 << 30  # bytes of the file
-PARTS = 10_000  # values in all containers together
-HINT = "Expected a dict of numpy arrays. A pickle that needs more than that is a program, and is not run."
+VALUE_LIMIT = 10_000  # values in all containers together
+HINT = "Expected a dict of numpy arrays. Other pickles are programs and are not run."
 _NUMBERS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")
 
 
 def load(path: Path) -> Any:
-    """What a pickle file holds; see `loads`."""
+    """The content of a pickle file; see `loads`."""
     try:
-        if path.stat().st_size > SIZE_LIMIT:
+        size = path.stat().st_size
+        if size > SIZE_LIMIT:
             raise EvalkitError(
-                f"The pickle {path} has {path.stat().st_size >> 20} MiB, more than {SIZE_LIMIT >> 20}.",
-                HINT,
+                f"The pickle {path} has {size >> 20} MiB, more than {SIZE_LIMIT >> 20}.", HINT
             )
         data = path.read_bytes()
     except OSError as error:
@@ -40,19 +39,18 @@ def load(path: Path) -> Any:
 
 
 def loads(data: bytes, place: str) -> Any:
-    """What a pickle holds: dicts, lists, tuples, texts, numbers and numpy arrays of numbers;
-    `place` is for messages.
+    """The content of a pickle: dicts, lists, tuples, texts, numbers and numpy arrays of numbers.
 
-    Raises EvalkitError for anything else, before anything of it has run.
+    Raises EvalkitError for anything else, before it runs. `place` is for messages.
     """
     try:
-        return _plain(_Unpickler(io.BytesIO(data)).load(), [PARTS], 0)
-    except Exception as error:  # a hostile or damaged pickle raises nearly everything
+        return _plain(_Unpickler(io.BytesIO(data)).load(), [VALUE_LIMIT], 0)
+    except Exception as error:  # hostile and damaged pickles raise exceptions of any type
         raise EvalkitError(f"The pickle {place} is not read: {error}.", HINT) from error
 
 
-class _Given:
-    """A call that was asked for and not made: the arguments, and the state that followed."""
+class _RecordedCall:
+    """A call that was not made: the arguments, and the state that the pickle sets afterwards."""
 
     def __init__(self, arguments: tuple[Any, ...]) -> None:
         self.arguments, self.state = arguments, None
@@ -65,7 +63,8 @@ class _Unpickler(pickle.Unpickler):
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file)
 
-        class Array(_Given):
+        # New classes for every file, since a pickle can change the classes that it is given.
+        class Array(_RecordedCall):
             def __init__(self, *arguments: Any) -> None:
                 super().__init__(arguments)
 
@@ -73,22 +72,24 @@ class _Unpickler(pickle.Unpickler):
 
         class Number(Array): ...
 
-        class Kind(Array): ...
+        class DataType(Array): ...
 
-        class Name: ...
+        class ArrayType: ...
 
-        allowed: dict[tuple[str, str], Any] = {("numpy", "dtype"): Kind, ("numpy", "ndarray"): Name}
+        allowed: dict[tuple[str, str], Any] = {
+            ("numpy", "dtype"): DataType,
+            ("numpy", "ndarray"): ArrayType,
+        }
         for core in ("numpy.core", "numpy._core"):  # numpy 1 and 2
             allowed[(f"{core}.multiarray", "_reconstruct")] = Array
             allowed[(f"{core}.multiarray", "scalar")] = Number
             allowed[(f"{core}.numeric", "_frombuffer")] = Buffer
+        # Protocols 0 to 2 write bytes as encoded texts, and no bytes as a call of `bytes`.
         allowed[("_codecs", "encode")] = lambda text, coding: text.encode(
             {"latin1": "latin1"}[coding]
-        )  # bytes in protocol 2
-        allowed[("__builtin__", "bytes")] = allowed[("builtins", "bytes")] = lambda: (
-            b""
-        )  # empty bytes in protocols 0 to 2
-        allowed[("collections", "OrderedDict")] = lambda: dict()  # noqa: C408  # a fresh callable, not the class
+        )
+        allowed[("__builtin__", "bytes")] = allowed[("builtins", "bytes")] = lambda: b""
+        allowed[("collections", "OrderedDict")] = lambda: dict()  # noqa: C408  # not the class
         self.allowed = allowed
 
     def find_class(self, module: str, name: str, /) -> Any:
@@ -98,10 +99,10 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _plain(value: Any, left: list[int], depth: int) -> Any:
-    """The same with arrays in place of the stand-ins. left[0]: how many more values may come."""
+    """The value with arrays for recorded calls. left[0]: how many more values are allowed."""
     left[0] -= 1
     if left[0] < 0 or depth > 10:
-        raise pickle.UnpicklingError("its containers hold too much, or themselves")
+        raise pickle.UnpicklingError("its containers are too large or contain themselves")
     if isinstance(value, dict):
         return {
             _plain(key, left, depth + 1): _plain(item, left, depth + 1)
@@ -109,44 +110,39 @@ def _plain(value: Any, left: list[int], depth: int) -> Any:
         }
     if isinstance(value, (list, tuple)):
         return type(value)(_plain(item, left, depth + 1) for item in value)
-    if isinstance(value, _Given):
+    if isinstance(value, _RecordedCall):
         return _array(value)
     if value is None or type(value) in (bool, int, float, str, bytes, bytearray):
         return value
-    raise pickle.UnpicklingError(f"it holds a {type(value).__name__}")
+    raise pickle.UnpicklingError(f"it contains a {type(value).__name__}")
 
 
-def _array(given: _Given) -> NDArray[Any] | float:
-    kind = type(given).__name__
-    if (
-        kind == "Array" and isinstance(given.state, tuple) and len(given.state) == 5
-    ):  # ndarray.__setstate__
-        _, shape, dtype, fortran, data = given.state
-    elif kind == "Buffer" and len(given.arguments) == 4:  # numpy._core.numeric._frombuffer
-        data, dtype, shape, order = given.arguments
+def _array(call: _RecordedCall) -> NDArray[Any] | float:
+    function, state = type(call).__name__, call.state
+    if function == "Array" and isinstance(state, tuple) and len(state) == 5:
+        _, shape, dtype, fortran, data = state  # the argument of ndarray.__setstate__
+    elif function == "Buffer" and len(call.arguments) == 4:
+        data, dtype, shape, order = call.arguments  # of numpy._core.numeric._frombuffer
         fortran = order == "F"
-    elif kind == "Number" and len(given.arguments) == 2:
-        return _values(*given.arguments, ()).item()
+    elif function == "Number" and len(call.arguments) == 2:
+        return _values(*call.arguments, ()).item()
     else:
-        raise pickle.UnpicklingError("it holds an array of an unknown form")
+        raise pickle.UnpicklingError("it contains an array of an unknown form")
     if not isinstance(shape, tuple) or not all(type(side) is int and side >= 0 for side in shape):
-        raise pickle.UnpicklingError("it holds an array without a shape")
+        raise pickle.UnpicklingError("it contains an array without a shape")
     values = _values(dtype, data, (math.prod(shape),))
     return values.reshape(shape, order="F" if fortran else "C")
 
 
 def _values(dtype: Any, data: Any, shape: tuple[int, ...]) -> NDArray[Any]:
     if (
-        type(dtype).__name__ != "Kind"
-        or not isinstance(dtype, _Given)
+        type(dtype).__name__ != "DataType"
+        or not isinstance(dtype, _RecordedCall)
         or dtype.arguments[0] not in _NUMBERS
     ):
-        raise pickle.UnpicklingError("it holds an array of something other than numbers")
+        raise pickle.UnpicklingError("it contains an array that is not of numbers")
     order = dtype.state[1] if isinstance(dtype.state, tuple) and len(dtype.state) > 1 else "="
     if not isinstance(data, (bytes, bytearray)) or order not in ("<", ">", "=", "|"):
-        raise pickle.UnpicklingError("it holds an array without its bytes")
-    return (
-        np.frombuffer(bytes(data), np.dtype(dtype.arguments[0]).newbyteorder(order))
-        .reshape(shape)
-        .copy()
-    )
+        raise pickle.UnpicklingError("it contains an array without its bytes")
+    values = np.frombuffer(bytes(data), np.dtype(dtype.arguments[0]).newbyteorder(order))
+    return values.reshape(shape).copy()

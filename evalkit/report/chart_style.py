@@ -1,7 +1,7 @@
 """How every figure looks, and figures to bytes that are the same on every run.
 
-Nothing here touches pyplot or any other global state: a figure is made, drawn and written inside
-its own settings, whatever the user's matplotlibrc says.
+Nothing here uses pyplot or other global state: a figure is created, drawn and written with its own
+settings, whatever the user's matplotlibrc says.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import functools
 import io
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any, Literal, NamedTuple, ParamSpec, TypeVar
 
 from matplotlib import rc_context, rcParamsDefault
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -24,11 +24,13 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Rows = Sequence[Mapping[str, Any]]
 
-INK, MUTED, RULE = (
-    "#1a1d21",
-    "#5a626b",
-    "#dfe2e6",
-)  # the report's style sheet recolours these three for dark screens
+# Okabe and Ito, without black and yellow, which are invisible on a dark or a light background.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DASHES = ("-", "--", "-.", ":")
+# The report's style sheet recolours these three for dark screens.
+INK, MUTED, RULE = "#1a1d21", "#5a626b", "#dfe2e6"
+DOTTED = (0, (1, 2))
 
 PNG_DPI = 220
 STYLE: dict[str, Any] = {
@@ -62,31 +64,32 @@ STYLE: dict[str, Any] = {
     "axes.facecolor": "none",
     "figure.facecolor": "none",
     "figure.constrained_layout.use": True,
-    "pdf.fonttype": 42,  # TrueType: publishers refuse matplotlib's default, Type 3
+    "pdf.fonttype": 42,  # TrueType: publishers reject matplotlib's default, Type 3
     "ps.fonttype": 42,
     "svg.hashsalt": "evalkit",
 }
+_FAMILIES = {key.split(".")[0] for key in STYLE}
+_FAMILIES |= {"lines", "patch", "errorbar", "scatter", "hatch", "path", "markers"}
 
 
-_FAMILIES = {key.split(".")[0] for key in STYLE} | {
-    "lines",
-    "patch",
-    "errorbar",
-    "scatter",
-    "hatch",
-    "path",
-    "markers",
-}
+class Look(NamedTuple):
+    """Colour, marker and line style of one model, readable in grey too."""
+
+    colour: str
+    marker: str
+    dash: str
+
+
+def look(models: Sequence[str], model: str) -> Look:
+    place = models.index(model)
+    return Look(*(cycle[place % len(cycle)] for cycle in (COLOURS, MARKERS, DASHES)))
 
 
 def styled(make: Callable[P, T]) -> Callable[P, T]:
-    """Run a function under our settings and matplotlib's defaults, whatever the user's matplotlibrc
-    says.
-    """
+    """Run a function with our settings and matplotlib's defaults, not with the user's."""
 
     @functools.wraps(make)
     def styled(*args: P.args, **kwargs: P.kwargs) -> T:
-
         defaults = {
             key: value for key, value in rcParamsDefault.items() if key.split(".")[0] in _FAMILIES
         }
@@ -100,29 +103,26 @@ def styled(make: Callable[P, T]) -> Callable[P, T]:
 def to_bytes(
     figure: Figure, kind: Literal["svg", "pdf", "png"], text: Literal["path", "none"] = "path"
 ) -> bytes:
-    """The figure as a file, without dates or program versions. `text="none"` keeps the words of an
-    SVG as words.
+    """The figure as a file, without dates or program versions.
+
+    Args:
+        text: "none" keeps the words of an SVG as text.
     """
     buffer = io.BytesIO()
     with rc_context({"svg.fonttype": text}), warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="Glyph .* missing"
-        )  # a name in a script that the font lacks shows boxes
-        if isinstance(
-            figure.get_layout_engine(), ConstrainedLayoutEngine
-        ):  # lay out once, not again for every file
-            figure.draw_without_rendering()
+        # A name in a script that the font lacks shows boxes.
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
+            figure.draw_without_rendering()  # lay out once, not again for every file
             figure.set_layout_engine("none")
-        # The canvases are asked directly: `figure.savefig` would draw everything twice.
+        # The canvases are called directly: `figure.savefig` draws everything twice.
         figure.set_dpi(PNG_DPI if kind == "png" else 72)
         if kind == "svg":
-            FigureCanvasSVG(figure).print_svg(
-                buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
-            )
+            metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+            FigureCanvasSVG(figure).print_svg(buffer, metadata=metadata)
         elif kind == "pdf":
-            FigureCanvasPdf(figure).print_pdf(
-                buffer, metadata={"CreationDate": None, "Creator": None, "Producer": None}
-            )
+            metadata = dict.fromkeys(("CreationDate", "Creator", "Producer"))
+            FigureCanvasPdf(figure).print_pdf(buffer, metadata=metadata)
         else:
             figure.set_facecolor("white")
             FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
@@ -131,7 +131,7 @@ def to_bytes(
 
 
 def to_csv(rows: Rows) -> str:
-    """The plotted numbers, one line per row, in full precision."""
+    """The plotted values, one line per row, in full precision."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")

@@ -1,5 +1,6 @@
-"""Reads a run folder into the facts that every form of the report states. Knows nothing about HTML,
-Markdown or figures.
+"""Reads a run folder into the facts that every form of the report states.
+
+Nothing here depends on HTML, Markdown or figures.
 """
 
 from __future__ import annotations
@@ -8,25 +9,27 @@ import hashlib
 import math
 import statistics
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from evalkit.core import EvalkitError, Prompt, Record
-from evalkit.report import words
-from evalkit.report.differences import Pair, read_pairs
-from evalkit.report.findings import Comparison, compare
+from evalkit.core import Comparisons, EvalkitError, Prompt, Record
+from evalkit.report import numbers
+from evalkit.report.findings import Finding, findings
 from evalkit.run_folder import Run
 
 OUTCOMES = ("ok", "refused", "failed", "missing")
 LEAST_FOR_INTERVAL = 5  # prompts, as in the score stage
 MOST_GROUPS = 24  # in the figure; more would not be readable
 
+Place = tuple[str, int, int]  # model, prompt index, sample
+
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything that the report says."""
+    """Everything that the report states."""
 
     run: Run
     name: str
@@ -35,108 +38,109 @@ class Facts:
     per_prompt: int
     records: Mapping[str, list[Record]]
     outcomes: Mapping[str, Mapping[str, int]]  # model -> outcome -> count
-    comparisons: list[Comparison]
-    scores: Mapping[
-        tuple[str, int, int], float
-    ]  # (model, prompt index, sample) -> the gallery's score
-    score: Comparison | None  # the per-image metric whose values are in `scores`
-    floors: Mapping[str, Mapping[int, float]]  # encoder -> count -> FID of perfect pictures
+    findings: list[Finding]
+    common: list[Finding]  # on the images that all models made; [] if no model made others
+    comparisons: Comparisons | None
+    score: Finding | None  # the per-image metric whose values are in `scores`
+    scores: Mapping[Place, float]
     protocol: Mapping[str, Any]
     config: Mapping[str, Any]
-    pairs: Sequence[
-        Pair
-        # which differences between models are real; empty for a run that was scored before they were
-    ] = ()
-    pairs_statement: str = ""  # how the pairs were compared
-    common: Sequence[
-        Comparison
-    ] = ()  # on the pictures that all models made; empty where that is all that any model made
 
     @property
     def groups(self) -> list[str]:
         return list(dict.fromkeys(prompt.group for prompt in self.prompts if prompt.group))
 
     @property
-    def scored(self) -> list[Comparison]:
-        """The measures of pictures: what findings and charts are about."""
-        return [comparison for comparison in self.comparisons if not comparison.from_records]
+    def of_images(self) -> list[Finding]:
+        """The findings about images: what conclusions and charts are about."""
+        return [finding for finding in self.findings if not finding.measure.from_records]
 
     @property
-    def findings(self) -> list[Comparison]:
-        """What is stated in words: the measures of pictures, and refusals where there were any."""
-        refused = any(counts["refused"] for counts in self.outcomes.values())
-        return self.scored + [c for c in self.comparisons if c.metric == "refusal_rate" and refused]
+    def stated(self) -> list[Finding]:
+        """The findings in words: those about images, and rates of the records that are not 0."""
+        rates = [
+            finding
+            for finding in self.findings
+            if finding.measure.from_records
+            and any(row.value and row.low is not None for row in finding.measured)
+        ]
+        return self.of_images + rates
 
-    @property
+    @cached_property
     def score_digits(self) -> int:
-        """Digits after the point for the score of one picture."""
+        """Digits after the point for the score of one image."""
         values = list(self.scores.values())
-        return words.decimals(values, [max(values) - min(values)] if values else [])
+        return numbers.decimals(values, [max(values) - min(values)] if values else [])
 
     @property
     def encoders(self) -> list[str]:
-        return list(dict.fromkeys(c.encoder for c in self.comparisons if c.encoder and c.measured))
+        return _unique(finding.encoder for finding in self.findings if finding.measured)
 
     @property
     def bundled_encoders(self) -> list[str]:
-        """Encoders whose numbers mean something in the bundled world only."""
+        """Encoders whose values are meaningful on the bundled data set only."""
         return [name for name in self.encoders if name.startswith("mini-") or name == "pixels"]
 
     @property
     def references(self) -> list[str]:
-        return list(
-            dict.fromkeys(c.reference for c in self.comparisons if c.reference and c.measured)
-        )
+        return _unique(finding.reference for finding in self.findings if finding.measured)
 
 
 def read_facts(path: Path | str) -> Facts:
-    """All facts of a run folder. Raises EvalkitError where there is nothing to report on."""
+    """All facts of a run folder. Raises EvalkitError if there is nothing to report."""
     run = Run(path)
-    bare = (
-        run.metrics_path.is_file() and not run.prompts_path.is_file()
-    )  # the scores of a folder of ready pictures
+    # The scores of a folder of existing images have no prompts.
+    bare = run.metrics_path.is_file() and not run.prompts_path.is_file()
     prompts = [] if bare else run.prompts()
-    measured = run.metrics() if run.models() or bare else []
-    rows, shared = ([row for row in measured if row.on == on] for on in ("answered", "common"))
-    models = run.models() or list(dict.fromkeys(row.model for row in rows))
+    rows = run.metrics() if run.models() or bare else []
+    models = run.models() or _unique(row.model for row in rows)
     if not models:
         raise EvalkitError(
-            f"{run.path} has prompts but no model's images.", "Make some with `evalkit generate`."
+            f"{run.path} has prompts but no images of any model.",
+            "Generate images with `evalkit generate`.",
         )
     records = {model: run.records(model) for model in models}
-    config, protocol = _config(run), run.protocol()
+    config, protocol, comparisons = _config(run), run.protocol(), _comparisons(run, models)
     samples = [record.sample + 1 for found in records.values() for record in found]
     per_prompt = max([whole(config.get("per_prompt")) or 1, *samples])
-    floors = _floors(protocol.get("fid_floor"))
-    differences = run.comparisons()
-    pairs = read_pairs(differences, models)
-    comparisons = compare(rows, models, floors, pairs)
-    score, scores = _scores(run, comparisons)
-    name = run.path.resolve().name
-    outcomes = {
-        model: _outcomes(found, len(prompts) * per_prompt) for model, found in records.items()
-    }
-    statement = str(differences.get("statement", ""))
-    common = compare(shared, models, floors, pairs)
-    parts = (comparisons, scores, score, floors, protocol, config, pairs, statement, common)
-    return Facts(run, name, models, prompts, per_prompt, records, outcomes, *parts)
+    requested = len(prompts) * per_prompt
+    answered, common = (
+        findings(
+            [row for row in rows if row.on == on],
+            models,
+            comparisons.rows if comparisons else (),
+            protocol.get("measures"),
+        )
+        for on in ("answered", "common")
+    )
+    score, scores = _scores(run, answered)
+    return Facts(
+        run=run,
+        name=run.path.resolve().name,
+        models=models,
+        prompts=prompts,
+        per_prompt=per_prompt,
+        records=records,
+        outcomes={model: _outcomes(found, requested) for model, found in records.items()},
+        findings=answered,
+        common=common,
+        comparisons=comparisons,
+        score=score,
+        scores=scores,
+        protocol=protocol,
+        config=config,
+    )
 
 
 def outcome(record: Record) -> str:
     """ok, refused or failed."""
-    return (
-        "ok"
-        if record.status == "ok"
-        else "refused"
-        if record.status.startswith("refused")
-        else "failed"
-    )
+    if record.status == "ok":
+        return "ok"
+    return "refused" if record.status.startswith("refused") else "failed"
 
 
 def group_rows(facts: Facts) -> list[dict[str, Any]]:
-    """Mean score per prompt group and model with a 95% t interval over prompts: the rows of the
-    figure.
-    """
+    """Mean score per prompt group and model, with a 95% t interval over prompts."""
     rows: list[dict[str, Any]] = []
     means = {model: prompt_means(facts, model) for model in facts.models}
     for group in facts.groups[:MOST_GROUPS]:
@@ -145,14 +149,13 @@ def group_rows(facts: Facts) -> list[dict[str, Any]]:
             values = [mean for index, mean in means[model].items() if index in members]
             if values:
                 overall = statistics.fmean(means[model].values())
-                rows.append(
-                    {"group": group, "model": model, **_mean_interval(values), "overall": overall}
-                )
+                row = {"group": group, "model": model, **_mean_interval(values)}
+                rows.append(row | {"overall": overall})
     return rows
 
 
 def prompt_means(facts: Facts, model: str) -> dict[int, float]:
-    """A model's score of each prompt: the mean over its samples, in the order of prompts."""
+    """The mean score of each prompt over its samples, in the order of the prompts."""
     values: dict[int, list[float]] = {}
     for (name, index, _), value in facts.scores.items():
         if name == model:
@@ -161,47 +164,46 @@ def prompt_means(facts: Facts, model: str) -> dict[int, float]:
 
 
 def speed_rows(facts: Facts) -> list[dict[str, Any]]:
-    """Seconds per picture of every model that made its pictures itself."""
+    """Seconds per image of every model whose images were generated by this run."""
     rows: list[dict[str, Any]] = []
     for model in facts.models:
-        seconds = sorted(
-            record.seconds
-            for record in facts.records[model]
-            if record.status == "ok" and record.seconds > 0
-        )
+        made = [record for record in facts.records[model] if record.status == "ok"]
+        seconds = sorted(record.seconds for record in made if record.seconds > 0)
         if seconds:
-            low, middle, high = (
+            low, median, high = (
                 seconds[round(share * (len(seconds) - 1))] for share in (0.05, 0.5, 0.95)
             )
-            per_second = len(seconds) / math.fsum(seconds)
-            rows.append(
-                {
-                    "model": model,
-                    "value": middle,
-                    "low": low,
-                    "high": high,
-                    "images_per_second": per_second,
-                    "count": len(seconds),
-                }
-            )
+            row: dict[str, Any] = {"model": model, "value": median, "low": low, "high": high}
+            row |= {"images_per_second": len(seconds) / math.fsum(seconds), "count": len(seconds)}
+            rows.append(row)
     return rows
 
 
-def per_second(row: Mapping[str, Any]) -> str:
-    """Pictures per second of a row of `speed_rows`, as it is written."""
-    value = row["images_per_second"]
-    return words.number(value, words.decimals([value], []))
-
-
 def sample_prompts(facts: Facts, count: int) -> list[int]:
-    """A fixed sample of prompts that nobody picked: those whose ids have the smallest SHA-256, in
-    the order of the list.
-    """
-    order = sorted(
-        range(len(facts.prompts)),
-        key=lambda i: hashlib.sha256(facts.prompts[i].id.encode("utf-8", "replace")).digest(),
-    )
-    return sorted(order[:count])
+    """A fixed sample without selection: the prompts whose ids have the smallest SHA-256."""
+
+    def digest(index: int) -> bytes:
+        return hashlib.sha256(facts.prompts[index].id.encode("utf-8", "replace")).digest()
+
+    return sorted(sorted(range(len(facts.prompts)), key=digest)[:count])
+
+
+def whole(value: Any) -> int:
+    """A count that a file states; 0 for anything else."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def part(facts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A table of protocol.json; {} if it is missing or is not a table."""
+    found = facts.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _comparisons(run: Run, models: Sequence[str]) -> Comparisons | None:
+    """The comparisons of these models; None if there are none."""
+    found = run.comparisons()
+    rows = [row for row in found.rows if {row.model_a, row.model_b} <= {*models}] if found else []
+    return replace(found, rows=tuple(rows)) if found and rows else None
 
 
 def _mean_interval(values: Sequence[float]) -> dict[str, Any]:
@@ -214,23 +216,20 @@ def _mean_interval(values: Sequence[float]) -> dict[str, Any]:
     return {"value": mean, "low": mean - arm, "high": mean + arm, "count": len(values)}
 
 
-def _scores(
-    run: Run, comparisons: Sequence[Comparison]
-) -> tuple[Comparison | None, dict[tuple[str, int, int], float]]:
-    """The scores of one per-image metric: the CLIP score where there is one."""
+def _scores(run: Run, found: Sequence[Finding]) -> tuple[Finding | None, dict[Place, float]]:
+    """The first metric that has values per image, and these values."""
     rows = run.scores()
     present = {(row["metric"], row["encoder"]) for row in rows}
-    candidates = [c for c in comparisons if (c.metric, c.encoder) in present and c.measured]
-    if not candidates:
-        return None, {}
-    chosen = next((c for c in candidates if c.metric == "clip_score"), candidates[0])
-    scores = {}
-    for row in rows:
-        if (row["metric"], row["encoder"]) == (chosen.metric, chosen.encoder) and row["value"]:
-            value = float(row["value"])
-            if math.isfinite(value):
-                scores[(row["model"], int(row["index"]), int(row["sample"]))] = value
-    return chosen, scores
+    for finding in found:
+        key = (finding.measure.name, finding.encoder)
+        if key in present and finding.measured:
+            values = {
+                (row["model"], int(row["index"]), int(row["sample"])): float(row["value"])
+                for row in rows
+                if (row["metric"], row["encoder"]) == key and row["value"]
+            }
+            return finding, {k: value for k, value in values.items() if math.isfinite(value)}
+    return None, {}
 
 
 def _outcomes(records: Sequence[Record], requested: int) -> dict[str, int]:
@@ -245,16 +244,5 @@ def _config(run: Run) -> dict[str, Any]:
         return {}
 
 
-def _floors(found: Any) -> dict[str, dict[int, float]]:
-    if not isinstance(found, Mapping):
-        return {}
-    tables = {name: table for name, table in found.items() if isinstance(table, Mapping)}
-    return {
-        str(name): {int(n): float(v) for n, v in table.items() if v is not None}
-        for name, table in tables.items()
-    }
-
-
-def whole(value: Any) -> int:
-    """A count that a file states, or 0 where it states none."""
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+def _unique(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(filter(None, names)))

@@ -1,27 +1,27 @@
-"""The report's figures: which there are, what their captions say, their files, and their form
-inside the page.
-"""
+"""Which figures the report has, what their captions say, and their files."""
 
 from __future__ import annotations
 
 import re
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
 from evalkit.files import write_atomically
-from evalkit.report import charts, words
+from evalkit.report import charts, numbers
 from evalkit.report.chart_style import Rows, to_bytes, to_csv
 from evalkit.report.facts import MOST_GROUPS, OUTCOMES, Facts, group_rows, speed_rows
+from evalkit.report.findings import Finding
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure, the numbers behind it, and the panels that the page shows (one each, so that they
-    wrap on a phone).
+    """A figure, the numbers behind it, and the panels that the page shows.
+
+    Each panel is a figure of its own, so that the panels wrap on a phone.
     """
 
     name: str  # of the files
@@ -30,15 +30,16 @@ class Chart:
     rows: Rows
     figure: Figure
     panels: Sequence[Figure]
+    section: str = "charts"  # where it is shown
 
 
 def make_charts(facts: Facts) -> list[Chart]:
-    """Every figure that the facts have numbers for."""
+    """Every figure that the facts have values for."""
     made = [
         _forest(facts),
         _distribution(facts),
         _groups(facts),
-        *_floors(facts),
+        *_baselines(facts),
         _outcomes(facts),
         _speed(facts),
     ]
@@ -54,81 +55,61 @@ def write_charts(made: Sequence[Chart], folder: Path) -> None:
 
 
 def _forest(facts: Facts) -> Chart | None:
-    comparisons = [comparison for comparison in facts.scored if comparison.measured]
-    rows = [
-        {
-            "metric": comparison.metric,
-            "encoder": comparison.encoder,
-            "reference": comparison.reference,
-            "title": comparison.title,
-            "better": comparison.better,
-            "model": model,
-            "value": cell.row.value,
-            "low": cell.row.low,
-            "high": cell.row.high,
-            "zero": comparison.metric in words.ZERO_MATTERS,
-            "floor": cell.floor,
-            "count": cell.row.count,
-        }
-        for comparison in comparisons
-        for model, cell in comparison.cells.items()
-        if cell.row.value is not None
-    ]
+    parts = [rows for finding in facts.of_images if (rows := _forest_rows(finding))]
+    rows = [row for own in parts for row in own]
     if not rows:
         return None
     methods: dict[str, list[str]] = {}
-    for comparison in comparisons:
-        for method in dict.fromkeys(
-            _short(cell.row.interval) for cell in comparison.cells.values() if cell.interval
-        ):
-            methods.setdefault(method or "as given", []).append(comparison.title)
-    bars = "; ".join(f"{words.listing(titles)}: {method}" for method, titles in methods.items())
-    caption = f"Points are the models' values, bars their intervals{f' ({bars})' if bars else ''}. Solid line: zero. Dotted line: the best value."
-    if any(row["floor"] is not None for row in rows):
-        caption += " Short upright lines: the FID that perfect pictures would get at this count."
-    keys = [
-        (comparison.metric, comparison.encoder, comparison.reference) for comparison in comparisons
+    for finding in facts.of_images:
+        cells = [cell for cell in finding.cells.values() if cell.interval]
+        for method in dict.fromkeys(_short(cell.row.interval) for cell in cells):
+            methods.setdefault(method or "as given", []).append(finding.title)
+    bars = "; ".join(f"{numbers.listing(titles)}: {method}" for method, titles in methods.items())
+    caption = f"Values of the models with their 95% intervals{f' ({bars})' if bars else ''}."
+    caption += " Solid line: zero. Dotted line: the best value."
+    if any(row["baseline"] is not None for row in rows):
+        caption += " Short vertical lines: the finite-sample baseline at this number of images."
+    panels = [charts.forest(own, facts.models) for own in parts]
+    figure = charts.forest(rows, facts.models)
+    return Chart("metrics", "All metrics", caption, rows, figure, panels)
+
+
+def _forest_rows(finding: Finding) -> list[dict[str, Any]]:
+    return [
+        {
+            "metric": row.metric,
+            "encoder": row.encoder,
+            "reference": row.reference,
+            "title": finding.title,
+            "better": row.better,
+            "from_zero": finding.measure.from_zero,
+            "baseline": row.baseline,
+            **{name: getattr(row, name) for name in _PLOTTED},
+        }
+        for row in finding.measured
     ]
-    parts = [
-        [row for row in rows if (row["metric"], row["encoder"], row["reference"]) == key]
-        for key in keys
-    ]
-    return Chart(
-        "metrics",
-        "All metrics",
-        caption,
-        rows,
-        charts.forest(rows, facts.models),
-        [charts.forest(p, facts.models) for p in parts],
-    )
 
 
 def _short(method: str) -> str:
-    """How an interval was found, without the counts that differ from model to model."""
+    """The method of an interval, without the counts that differ between models."""
     return re.sub(r"\d[\d,]* ", "", re.split(r", | \(", method, maxsplit=1)[0])
 
 
 def _distribution(facts: Facts) -> Chart | None:
     if facts.score is None:
         return None
-    prompts = facts.prompts
-    keys = sorted(
-        facts.scores,
-        key=lambda key: (facts.models.index(key[0]) if key[0] in facts.models else -1, key[1:]),
-    )
     rows = [
-        {
-            "model": model,
-            "prompt": prompts[index].id,
-            "sample": sample,
-            "value": facts.scores[(model, index, sample)],
-        }
-        for model, index, sample in keys
-        if model in facts.models and index < len(prompts)
+        {"model": model, "prompt": facts.prompts[index].id, "sample": sample, "value": value}
+        for (model, index, sample), value in sorted(facts.scores.items(), key=lambda item: item[0])
+        if model in facts.models and index < len(facts.prompts)
     ]
-    title = f"{facts.score.title} of every picture · {facts.score.encoder}"
-    caption = "Each curve climbs by one step per picture; a curve further to the right is a better model. The marker is the median."
-    figure = charts.distribution(rows, facts.models, title)
+    rows.sort(key=lambda row: facts.models.index(row["model"]))
+    better = facts.score.measure.better
+    side = "right" if better == "higher" else "left"
+    caption = "Cumulative distribution of the scores of all images; a curve further to the"
+    caption += f" {side} has better scores. The marker is the median."
+    title = f"{facts.score.title} of every image · {facts.score.encoder}"
+    figure = charts.distribution(rows, facts.models, title, better)
     return Chart("scores", "Distribution of scores", caption, rows, figure, [figure])
 
 
@@ -136,142 +117,83 @@ def _groups(facts: Facts) -> Chart | None:
     rows = group_rows(facts)
     if facts.score is None or len({row["group"] for row in rows}) < 2:
         return None
-    caption = "Means by group of prompts (their number in brackets), with 95% t intervals over prompts (from 5 on)."
-    caption += " Dotted lines: the models' means over all prompts."
+    caption = "Means by group of prompts (number of prompts in parentheses), with 95% t intervals"
+    caption += " over prompts (from 5 prompts on). Dotted lines: the mean over all prompts."
     if len(facts.groups) > MOST_GROUPS:
         caption += f" The first {MOST_GROUPS} of {len(facts.groups)} groups."
-    figure = charts.by_group(
-        rows, facts.models, f"{facts.score.title} by group · {facts.score.encoder}"
-    )
+    title = f"{facts.score.title} by group · {facts.score.encoder}"
+    figure = charts.by_group(rows, facts.models, title, facts.score.measure.better)
     return Chart("groups", "Scores by group of prompts", caption, rows, figure, [figure])
 
 
-def _floors(facts: Facts) -> list[Chart]:
-    made = []
-    for comparison in facts.comparisons:
-        floor = facts.floors.get(comparison.encoder) if comparison.metric == "fid" else None
-        if not floor or not comparison.measured:
+def _baselines(facts: Facts) -> list[Chart]:
+    """A chart of every metric that has finite-sample baselines, against the number of images."""
+    made: list[Chart] = []
+    for finding in facts.of_images:
+        known = _known_baselines(facts, finding)
+        if not known:
             continue
-        rows: list[dict[str, object]] = [
-            {"kind": "floor", "model": "", "count": n, "value": floor[n]} for n in sorted(floor)
-        ]
-        last = max(floor)
-        rows += [
-            {"kind": "carried on", "model": "", "count": n, "value": floor[last] * last / n}
-            for n in (last * 2**i for i in range(5))
-        ]
-        for model, cell in comparison.cells.items():
-            row = cell.row
-            if row.value is not None:
-                rows.append(
-                    {
-                        "kind": "model",
-                        "model": model,
-                        "count": row.count,
-                        "value": row.value,
-                        "low": row.low,
-                        "high": row.high,
-                    }
-                )
+        lower = finding.measure.better == "lower"
         caption = (
-            "FID falls with the number of pictures even when they are perfect: the grey line is what real pictures get, dashed where it"
-            " is carried on in proportion to 1/n. What a model can be blamed for is its distance from the line. Bars are its intervals."
+            f"{finding.title} depends on the number of images. The grey line is the value of as"
+            " many real images (finite-sample baseline)"
         )
-        figure = charts.small_sample_floor(
-            rows, facts.models, f"FID and the count · {comparison.encoder}"
-        )
-        name = "fid-floor" if not made else f"fid-floor-{len(made) + 1}"
-        made.append(Chart(name, "FID and its small-sample floor", caption, rows, figure, [figure]))
+        rows = [{"kind": "baseline", "model": "", "count": n, "value": known[n]} for n in known]
+        if lower and finding.measure.range[0] == 0:
+            # To first order, the bias of a distance is proportional to 1/n.
+            last = max(known)
+            rows += [
+                {"kind": "extrapolated", "model": "", "count": n, "value": known[last] * last / n}
+                for n in (last * 2**i for i in range(5))
+            ]
+            caption += ", extrapolated in proportion to 1/n where it is dashed"
+        caption += f". Only the gap {'above' if lower else 'below'} the line reflects the model."
+        caption += " Bars: 95% intervals."
+        rows += [
+            {"kind": "model", **{name: getattr(row, name) for name in _PLOTTED}}
+            for row in finding.measured
+        ]
+        title = f"{finding.title} and the number of images · {finding.encoder}"
+        figure = charts.baseline(rows, facts.models, title, finding.measure.better)
+        name = f"baseline-{len(made) + 1}" if made else "baseline"
+        heading = f"{finding.title} and its finite-sample baseline"
+        made.append(Chart(name, heading, caption, rows, figure, [figure]))
     return made
 
 
-def _outcomes(facts: Facts) -> Chart:
+_PLOTTED = ("model", "count", "value", "low", "high")
+
+
+def _known_baselines(facts: Facts, finding: Finding) -> dict[int, float]:
+    """The baselines of a metric by the number of images, in ascending order."""
+    same = [
+        other
+        for other in (*facts.common, finding)
+        if (other.measure, other.encoder, other.reference)
+        == (finding.measure, finding.encoder, finding.reference)
+    ]
+    rows = [row for other in same for row in other.measured]
+    return dict(sorted((row.count, row.baseline) for row in rows if row.baseline is not None))
+
+
+def _outcomes(facts: Facts) -> Chart | None:
+    if not any(facts.records.values()):
+        return None
     rows = [
         {"model": model, "outcome": name, "count": facts.outcomes[model][name]}
         for model in facts.models
         for name in OUTCOMES
     ]
     figure = charts.outcomes(rows, facts.models)
-    return Chart(
-        "outcomes",
-        "Outcomes",
-        "What came of every requested picture. A refusal is a result, not a gap.",
-        rows,
-        figure,
-        [figure],
-    )
+    caption = "The outcome of every requested image. Refusals are counted as results."
+    return Chart("outcomes", "Outcomes", caption, rows, figure, [figure], "outcomes")
 
 
 def _speed(facts: Facts) -> Chart | None:
     rows = speed_rows(facts)
     if not rows:
         return None
-    caption = "Medians; the bars reach from the 5th to the 95th percentile of pictures. A picture's time is its share of its batch."
+    caption = "Medians; bars: 5th to 95th percentile of the images. The time of an image is its"
+    caption += " share of the time of its batch."
     figure = charts.speed(rows, facts.models)
-    return Chart("speed", "Speed", caption, rows, figure, [figure])
-
-
-# --- inside the page
-# -------------------------------------------------------------------------------------------------
-_SVG, _XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
-_DROPPED = {f"{_SVG}style", f"{_SVG}metadata", f"{_SVG}script"}
-
-
-def inline_svg(figure: Figure, prefix: str) -> str:
-    """The figure as an <svg> element for an HTML page under a strict CSP.
-
-    matplotlib styles every element by a style attribute, which the CSP forbids: they become
-    presentation attributes, which the page's style sheet can override for dark screens. Text stays
-    text, in the page's font. Ids get the prefix, so that several figures can stand in one page.
-    """
-    root = ElementTree.fromstring(to_bytes(figure, "svg", text="none"))
-    for parent in root.iter():
-        for child in [child for child in parent if child.tag in _DROPPED]:
-            parent.remove(child)
-    kept = {name for element in root.iter() for name in _references(element)}
-    for element in root.iter():
-        _plain(element, prefix, kept)
-    for name in ("width", "height", "version"):
-        root.attrib.pop(name, None)
-    root.attrib |= {
-        "stroke-linejoin": "round",
-        "stroke-linecap": "butt",
-        "role": "img",
-        "aria-label": _title(figure),
-    }
-    text = ElementTree.tostring(root, encoding="unicode", short_empty_elements=False)
-    return re.sub(r"\s*\n\s*", " ", text)
-
-
-def _title(figure: Figure) -> str:
-    return f"Chart: {figure.axes[0].get_title(loc='left')}"
-
-
-def _references(element: ElementTree.Element) -> list[str]:
-    found = re.findall(r"url\(#([^)]+)\)", " ".join(element.attrib.values()))
-    href = element.get(f"{_XLINK}href", "")
-    return [*found, href[1:]] if href.startswith("#") else found
-
-
-def _plain(element: ElementTree.Element, prefix: str, kept: set[str]) -> None:
-    """In place: no namespaces, no style attribute, no id that nothing points to."""
-    element.tag = element.tag.removeprefix(_SVG)
-    for name in [name for name in element.attrib if name.startswith("{")]:
-        element.set("href", element.attrib.pop(name))
-    for part in element.attrib.pop("style", "").split(";"):
-        name, _, value = (piece.strip() for piece in part.partition(":"))
-        if name == "font":  # the shorthand of older matplotlib is no presentation attribute
-            element.set("font-size", next(iter(re.findall(r"[\d.]+px", value)), "7px"))
-            if "bold" in value or "700" in value:
-                element.set("font-weight", "bold")
-        elif name and name != "font-family":
-            element.set(name, value)
-    if element.get("id") not in kept:
-        element.attrib.pop("id", None)
-    for name, value in element.attrib.items():
-        if name == "id":
-            element.set(name, f"{prefix}-{value}")
-        elif name == "href" and value.startswith("#"):
-            element.set(name, f"#{prefix}-{value[1:]}")
-        elif "url(#" in value:
-            element.set(name, value.replace("url(#", f"url(#{prefix}-"))
+    return Chart("speed", "Speed", caption, rows, figure, [figure], "outcomes")

@@ -1,201 +1,185 @@
-"""The facts of a report as plain sentences, the same in every form that it is written in."""
+"""The facts of a report as sentences, the same in every form that it is written in."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
 
-from evalkit.report import words
-from evalkit.report.facts import Facts, prompt_means, whole
-from evalkit.report.findings import Comparison
+from evalkit.report import numbers
+from evalkit.report.facts import Facts, part, prompt_means, whole
+from evalkit.report.findings import RULE
 
-BOLD_RULE = "Bold: the best, and what cannot be told from it, where the interval of at least one model lies wholly behind."
-
-PAIRED_RULE = (
-    "Bold: the best, and what cannot be told from it, where some model is told apart. "
-    "†: worse than the best, paired by prompt, p ≤ 0.05 after Holm's correction."
+BOLD_RULE = (
+    "Bold: the best value and values without a significant difference from it, where another model"
+    f" is significantly worse (†). Comparisons are paired by prompt ({RULE})."
+)
+BASELINE_RULE = (
+    "Baseline: the finite-sample baseline, the value that as many real images would have."
+)
+INTERVALS_RULE = (
+    "The 95% interval is that of one difference alone. The adjusted interval is corrected for all"
+    " comparisons (Holm) and belongs to the verdict: it excludes zero exactly where the difference"
+    " is statistically significant. Additional prompts needed: an estimate of how many more prompts"
+    " make the difference significant if it stays the same."
 )
 
 
-def bold_rule(facts: Facts) -> str:
-    """What bold and the dagger mean in the tables."""
-    return PAIRED_RULE if facts.pairs else BOLD_RULE
-
-
 def headline(facts: Facts) -> str:
-    """What was compared, in a line."""
+    """What was compared, in one line."""
+    models = numbers.listing(facts.models)
     if not facts.prompts:
-        return f"{words.listing(facts.models)}: ready pictures"
-    return f"{words.listing(facts.models)} on {words.plural(len(facts.prompts), 'prompt')}"
+        return f"{models}: existing images"
+    return f"{models} on {numbers.plural(len(facts.prompts), 'prompt')}"
 
 
 def lede(facts: Facts) -> str:
-    """How much was asked for, what came of it, and what it was measured with."""
-    return f"{_made(facts)}{_measured(facts)}"
+    """What was requested and generated, and what it was measured with."""
+    return f"{_generated(facts)}{_measured(facts)}"
 
 
-def _made(facts: Facts) -> str:
+def _generated(facts: Facts) -> str:
     if not facts.prompts:
-        return "A folder of ready pictures, without prompts."
-    made, refused, failed, missing = (
-        sum(counts[name] for counts in facts.outcomes.values())
-        for name in ("ok", "refused", "failed", "missing")
+        return "A folder of existing images, without prompts."
+    totals = {name: sum(counts[name] for counts in facts.outcomes.values()) for name in _STATES}
+    requested = len(facts.models) * len(facts.prompts) * facts.per_prompt
+    groups = f" in {numbers.plural(len(facts.groups), 'group')}" if facts.groups else ""
+    rest = ", ".join(f"{totals[name]:,} {name}" for name in _STATES[1:] if totals[name])
+    return (
+        f"{numbers.plural(len(facts.models), 'model')},"
+        f" {numbers.plural(len(facts.prompts), 'prompt')}{groups},"
+        f" {numbers.plural(facts.per_prompt, 'image')} per prompt:"
+        f" {totals['ok']:,} of {requested:,} images were generated{f' ({rest})' if rest else ''}."
     )
-    asked = len(facts.models) * len(facts.prompts) * facts.per_prompt
-    groups = f" in {words.plural(len(facts.groups), 'group')}" if facts.groups else ""
-    who = words.plural(len(facts.models), "model")
-    text = f"{who[0].upper()}{who[1:]}, {words.plural(len(facts.prompts), 'prompt')}{groups}, {words.plural(facts.per_prompt, 'picture')} each"
-    text += f": {made:,} of {asked:,} pictures were made"
-    rest = [
-        f"{count:,} {word}"
-        for count, word in ((refused, "refused"), (failed, "failed"), (missing, "not there"))
-        if count
-    ]
-    return f"{text} ({', '.join(rest)})." if rest else f"{text}."
+
+
+_STATES = ("ok", "refused", "failed", "missing")
 
 
 def _measured(facts: Facts) -> str:
     if not facts.encoders:
         return ""
-    text = f" Measured with {words.listing(facts.encoders)}"
+    text = f" Measured with {numbers.listing(facts.encoders)}"
     if not facts.references:
         return f"{text}."
-    found = facts.protocol.get("references")
-    parts = (
-        [part for part in found.values() if isinstance(part, Mapping)]
-        if isinstance(found, Mapping)
-        else []
-    )
-    counts = {str(part.get("name")): whole(part.get("count")) for part in parts}
+    held = part(facts.protocol, "references")
+    counts = {str(part(held, kind).get("name")): part(held, kind).get("count") for kind in held}
     named = [
-        f"{name} ({counts[name]:,} pictures)" if counts.get(name) else name
+        f"{name} ({count:,} images)" if (count := whole(counts.get(name))) else name
         for name in facts.references
     ]
-    return f"{text} against the reference {words.listing(named)}."
+    return f"{text} against the reference {numbers.listing(named)}."
 
 
 def conclusion(facts: Facts) -> str:
-    """All findings in a sentence: on how many metrics somebody is ahead."""
+    """All findings in a sentence: which models are significantly better, on how many metrics."""
     if len(facts.models) < 2:
         return ""
-    ahead: dict[str, int] = {}
-    for comparison in facts.scored:
-        if comparison.kind == "ahead":
-            leaders = [model for model, cell in comparison.cells.items() if cell.leads]
-            ahead[words.listing(leaders)] = ahead.get(words.listing(leaders), 0) + 1
-    tied = sum(comparison.kind == "tied" for comparison in facts.scored)
-    total = tied + sum(ahead.values())
-    apart = sum(comparison.kind == "unsure" for comparison in facts.scored)
-    more = (
-        f" {f'{apart} more' if total else words.plural(apart, 'metric')} cannot be compared."
-        if apart
-        else ""
+    kinds = Counter(finding.kind for finding in facts.of_images)
+    better = Counter(
+        finding.best.model
+        for finding in facts.of_images
+        if finding.kind == "significant" and finding.best
     )
+    total = kinds["significant"] + kinds["tie"]
     if not total:
-        return more.strip() or "Nothing was measured that could tell the models apart."
-    if not ahead:
-        which = (
-            "the one metric does not tell" if total == 1 else f"none of the {total} metrics tells"
-        )
-        return f"At this count {which} the models apart.{more}"
-    first = f" of {words.plural(total, 'metric')}"
-    parts = []
-    for who, count in sorted(ahead.items(), key=lambda item: -item[1]):
-        parts.append(f"{who} {'leads' if who in facts.models else 'lead'} on {count}{first}")
-        first = ""
-    if len(ahead) == 1 and not tied and total > 1:
-        return f"{parts[0].replace(f'{total} of {total}', f'all {total}')}.{more}"
-    rest = f"; {tied} cannot tell the models apart" if tied else ""
-    return f"{words.listing(parts)}{rest}.{more}"
+        return "No difference between the models was tested."
+    metrics = numbers.plural(total, "metric")
+    untested = kinds["untested"]
+    more = f" Not tested: {numbers.plural(untested, 'more metric')}." if untested else ""
+    if not better:
+        on = metrics if total == 1 else f"any of {metrics}"
+        return f"No significant difference between the models on {on} ({RULE}).{more}"
+    than = "" if len(facts.models) == 2 else " than at least one other model"
+    parts = [
+        f"{model} is significantly better{than} on {count} of {metrics}"
+        for model, count in better.most_common()
+    ]
+    rest = f"; no significant difference on {kinds['tie']}" if kinds["tie"] else ""
+    return f"{numbers.listing(parts)}{rest} ({RULE}).{more}"
 
 
 def banner(facts: Facts) -> str:
-    """The warning that belongs above all numbers of the bundled encoders; empty where none was
-    used.
-    """
+    """The warning above all values of the bundled encoders; "" if none was used."""
     names = facts.bundled_encoders
     if not names:
         return ""
     verb = "was" if len(names) == 1 else "were"
-    made = "made for evalkit's own small drawn world and know nothing else"
-    use = "The numbers compare these models with each other, under this protocol, and with nothing else."
-    return f"{words.listing(names)} {verb} {made}. {use}"
+    return (
+        f"{numbers.listing(names)} {verb} trained for the bundled data set only. The values compare"
+        " these models with each other under this protocol. They are not comparable with any other"
+        " value."
+    )
 
 
 def head_to_head(facts: Facts) -> str:
-    """How often each of two models has the higher score on a prompt that both drew, as a sentence."""
+    """How often each of two models has the better score on a prompt that both generated."""
     if len(facts.models) != 2 or facts.score is None:
         return ""
     first, second = (prompt_means(facts, model) for model in facts.models)
-    shared = [index for index in first if index in second]
-    wins = [sum(first[i] > second[i] for i in shared), sum(second[i] > first[i] for i in shared)]
+    sign = 1 if facts.score.measure.better == "higher" else -1
+    shared = [sign * (first[index] - second[index]) for index in first if index in second]
     if not shared:
         return ""
+    wins = [sum(gap > 0 for gap in shared), sum(gap < 0 for gap in shared)]
     ahead = 0 if wins[0] >= wins[1] else 1
-    return f"Prompt by prompt, {facts.models[ahead]} scores higher on {wins[ahead]:,} of {len(shared):,}."
+    return (
+        f"{facts.models[ahead]} has the {facts.score.measure.better} score on {wins[ahead]:,} of"
+        f" {numbers.plural(len(shared), 'prompt')}."
+    )
 
 
 def vocabulary(facts: Facts) -> str:
-    """How many of the prompts' words the bundled world knows, as sentences; empty where the
-    protocol does not say.
-    """
-    found = facts.protocol.get("vocabulary")
-    if not isinstance(found, Mapping):
-        return ""
+    """How many words of the prompts the bundled models know; "" if the protocol does not say."""
+    found = part(facts.protocol, "vocabulary")
     known, total = whole(found.get("known_words")), whole(found.get("total_words"))
     if not total:
         return ""
-    text = f"The bundled world knows {known / total:.0%} of the words in the prompts ({known:,} of {total:,})."
-    without = found.get("prompts_without_known_word")
-    count = (
-        len(without)
-        if isinstance(without, Sequence) and not isinstance(without, str)
-        else whole(without)
+    text = (
+        f"The vocabulary of the bundled models covers {known / total:.0%} of the words in the"
+        f" prompts ({known:,} of {total:,})."
     )
-    if count:
-        text += f" {words.plural(count, 'prompt has', 'prompts have')} no word that it knows: pictures and scores there mean nothing."
+    if without := whole(found.get("prompts_without_known_word")):
+        text += (
+            f" {numbers.plural(without, 'prompt has', 'prompts have')} no known word: images and"
+            " scores of the bundled models are meaningless there."
+        )
     return text
 
 
 def remarks(facts: Facts) -> list[str]:
-    """What else a reader should know about prompts and pictures before believing a number."""
-    found = facts.protocol.get("prompts")
-    duplicates = (
-        whole(found.get("duplicates"))
-        if isinstance(found, Mapping)
-        else whole(facts.protocol.get("duplicate_prompts"))
-    )
+    """Facts about prompts and images that limit what the values mean."""
+    duplicates = whole(part(facts.protocol, "prompts").get("duplicates"))
     texts = [vocabulary(facts)]
     if duplicates:
         texts.append(
-            f"{words.plural(duplicates, 'prompt repeats', 'prompts repeat')} an earlier one; intervals treat equal prompts as one."
+            f"{numbers.plural(duplicates, 'prompt repeats', 'prompts repeat')} an earlier prompt;"
+            " intervals treat equal prompts as one."
         )
     for model in facts.models:
-        extras: dict[str, int] = {}
-        for record in facts.records[model]:
-            if record.extra:
-                extras[record.extra] = extras.get(record.extra, 0) + 1
+        notes = Counter(record.extra for record in facts.records[model] if record.extra)
         texts += [
-            f"{model}: {extra} ({words.plural(count, 'picture')})."
-            for extra, count in list(extras.items())[:5]
+            f"Note on {numbers.plural(count, 'image')} of {model}: {note}."
+            for note, count in list(notes.items())[:5]
         ]
     return [text for text in texts if text]
 
 
-def fine_print(comparison: Comparison) -> str:
-    """What a metric means, how its interval was found and how it was computed."""
-    parts = [comparison.meaning]
-    if comparison.interval_method:
-        parts.append(f"Interval: {comparison.interval_method}.")
-    if comparison.notes:
-        parts.append(f"Note: {comparison.notes}.")
-    return " ".join(part for part in parts if part)
+def differences(facts: Facts) -> str:
+    """The table of differences in one sentence."""
+    rows = facts.comparisons.rows if facts.comparisons else ()
+    found = sum(bool(row.winner) for row in rows)
+    if not found:
+        return f"No difference is statistically significant ({RULE})."
+    verb = "is" if found == 1 else "are"
+    total = numbers.plural(len(rows), "difference")
+    return f"{found} of {total} {verb} statistically significant ({RULE})."
 
 
 def common_rule(facts: Facts) -> str:
-    """What the second table of numbers is for."""
-    count = max((cell.row.count for c in facts.common for cell in c.cells.values()), default=0)
-    asked = len(facts.prompts) * facts.per_prompt
+    """What the second table of results is for."""
+    counts = [row.count for finding in facts.common for row in finding.rows.values()]
+    requested = len(facts.prompts) * facts.per_prompt
     return (
-        f"The numbers above are on what each model made. Here they are on the {count:,} of {asked:,} pictures that every model made, "
-        "so that a model that refuses hard prompts gains nothing by it."
+        "The results above are on all images of each model. These are on the"
+        f" {max(counts):,} of {requested:,} images that all models generated: a model that refuses"
+        " difficult prompts has no advantage here."
     )

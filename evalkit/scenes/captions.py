@@ -1,74 +1,37 @@
-"""The caption grammar: a scene becomes one of many English sentences that are all true of it."""
+"""The caption grammar: every scene has many captions, all of them true."""
 
 from __future__ import annotations
 
 from random import Random
 
 from evalkit.scenes.compose import Item, Scene
-from evalkit.scenes.world import BACKGROUNDS, COLOUR_WORDS, COUNT_WORDS, OBJECTS, RELATIONS, SHAPES
+from evalkit.scenes.tables import BACKGROUNDS, COLOUR_WORDS, COUNT_WORDS, NOUN_FORMS, RELATIONS
 
-NOUNS: dict[str, tuple[tuple[str, str], ...]] = {
-    thing.name: thing.words for thing in OBJECTS
-} | SHAPES
 OPENINGS = (
-    "",
-    "",
-    "",
-    "",
-    "",
-    "a photo of ",
-    "a picture of ",
-    "an image of ",
-    "there is ",
-    "a view of ",
-    "a close up of ",
-    "this is ",
-)
-ADJECTIVES = (
-    "",
-    "",
-    "",
-    "",
-    "",
-    "",
-    "",
-    "nice ",
-    "cute ",
-    "old ",
-    "new ",
-    "beautiful ",
-    "single ",
-    "lone ",
-    "colorful ",
-)
-LARGE, SMALL = ("large ", "big ", "huge "), ("small ", "little ", "tiny ")
-VERBS = (  # the last five are predicates: not after "there is"
-    "", "", "", "", "", "sitting ", "standing ", "that is ", "seen ", "resting ", "placed ", "lying ", "parked ", "walking ",
-    "is ", "is sitting ", "is shown ", "is standing ", "is on display ",
+    *5 * ("",), "a photo of ", "a picture of ", "an image of ", "there is ", "a view of ",
+    "a close up of ", "this is ",
 )  # fmt: skip
+ADJECTIVES = (
+    *7 * ("",), "nice ", "cute ", "old ", "new ", "beautiful ", "single ", "lone ", "colorful ",
+)  # fmt: skip
+LARGE, SMALL = ("large ", "big ", "huge "), ("small ", "little ", "tiny ")
+PARTICIPLES = (
+    *5 * ("",), "sitting ", "standing ", "that is ", "seen ", "resting ", "placed ", "lying ",
+    "parked ", "walking ",
+)  # fmt: skip
+PREDICATES = ("is ", "is sitting ", "is shown ", "is standing ", "is on display ")
 PLURAL_VERBS = (
-    "",
-    "",
-    "",
-    "",
-    "sitting ",
-    "standing ",
-    "are ",
-    "are sitting ",
-    "that are ",
-    "lying ",
-    "are shown ",
-    "together ",
-    "side by side ",
-)
+    *4 * ("",), "sitting ", "standing ", "are ", "are sitting ", "that are ", "lying ",
+    "are shown ", "together ", "side by side ",
+)  # fmt: skip
 JOINS = (" and ", " next to ", " with ", " beside ", " near ")
 
 
 def caption(scene: Scene, seed: int, *, complete: bool = False) -> str:
-    """One caption of the scene; another seed says it in other words. Lower case, no full stop.
+    """One caption of the scene, worded by the seed. Lower case, no full stop.
 
-    complete: always name the background, and the relation of a pair; else some captions leave them
-    open, as people do.
+    complete: always state the background, and the relation of a pair; otherwise some captions omit
+    them, as real captions do.
     """
     random = Random(seed ^ 0x5CE9E)
     place = (
@@ -77,47 +40,46 @@ def caption(scene: Scene, seed: int, *, complete: bool = False) -> str:
     first = scene.items[0]
     if scene.kind == "single":
         opening = random.choice(OPENINGS)
-        verb = random.choice(VERBS[:14] if opening.endswith("is ") else VERBS) if place else ""
-        text = f"{opening}{_one(random, first, sized=True)} {verb}{place}"
+        # "there is a dog is sitting" is not a sentence
+        verbs = PARTICIPLES if opening.endswith("is ") else PARTICIPLES + PREDICATES
+        verb = random.choice(verbs) if place else ""
+        text = f"{opening}{_noun_phrase(random, first, sized=True)} {verb}{place}"
     elif scene.kind == "count":
         number = random.choice(COUNT_WORDS[len(scene.items)])
-        words = (
-            number
-            + " "
-            + random.choice(ADJECTIVES)
-            + colour_of(random, first)
-            + random.choice(NOUNS[first.noun])[1]
-        )
-        text = f"{words} {random.choice(PLURAL_VERBS) if place else ''}{place}"
+        adjectives = random.choice(ADJECTIVES) + colour_word(random, first)
+        noun = random.choice(NOUN_FORMS[first.noun])[1]
+        verb = random.choice(PLURAL_VERBS) if place else ""
+        text = f"{number} {adjectives}{noun} {verb}{place}"
     else:
         join = (
             f" {random.choice(RELATIONS[scene.relation])} "
             if complete or random.random() < 0.7
             else random.choice(JOINS)
         )
-        text = f"{_one(random, first)}{join}{_one(random, scene.items[1])} {place}"
+        second = scene.items[1]
+        text = f"{_noun_phrase(random, first)}{join}{_noun_phrase(random, second)} {place}"
     return " ".join(text.split())
 
 
-def colour_of(random: Random, item: Item) -> str:
-    """A word for the colour of a shape, with the space behind it; nothing for an object."""
-    return f"{random.choice(COLOUR_WORDS.get(item.colour, (item.colour,)))} " if item.colour else ""
+def colour_word(random: Random, item: Item) -> str:
+    """A word for the colour of a shape, followed by a space; empty for an object."""
+    return f"{random.choice(COLOUR_WORDS[item.colour])} " if item.colour else ""
 
 
-def _one(random: Random, item: Item, sized: bool = False) -> str:
-    """One thing with its article: "a cute small dog". Only single things are called large or small,
-    and rightly so.
+def _noun_phrase(random: Random, item: Item, sized: bool = False) -> str:
+    """One object with its article: "a cute small dog". Only single objects are called large or
+    small: in other scenes all have the same size.
     """
     words = random.choice(ADJECTIVES)
     if sized and random.random() < 0.25:
         words = random.choice(LARGE if item.size == 48 else SMALL if item.size == 32 else ("",))
-    singular, plural = random.choice(NOUNS[item.noun])
-    words += colour_of(random, item) + singular
+    singular, plural = random.choice(NOUN_FORMS[item.noun])
+    words += colour_word(random, item) + singular
     if singular == plural and singular.endswith("s"):
         return words if random.random() < 0.5 else f"some {words}"
-    return f"the {words}" if random.random() < 0.15 else a(words)
+    return f"the {words}" if random.random() < 0.15 else with_article(words)
 
 
-def a(words: str) -> str:
+def with_article(words: str) -> str:
     """ "umbrella" -> "an umbrella"."""
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"

@@ -1,10 +1,10 @@
-"""Scenes of the bundled world: what is in them (`Scene`, the exact ground truth) and how they look
+"""Scenes of the bundled data set: their contents (`Scene`, the exact ground truth) and their images
 (`render`).
 
-The canvas is 64 units wide and every position and size is a multiple of 8 units, so that at f4 (32
-pixels) and f8 (64 pixels) an object falls on the token grid of the image tokenizer: the same sprite
-becomes the same tokens wherever it stands. That makes the world learnable for small models without
-making it trivial: style, size, place, background and their variants differ.
+The canvas is 64 units wide and every position and size is a multiple of 8 units. At 32 and 64
+pixels an object therefore falls on the token grid of the image tokenizer, and the same sprite
+becomes the same tokens wherever it stands. Small models can learn such a data set, yet it is not
+trivial: style, size, position, background and their variants differ.
 """
 
 from __future__ import annotations
@@ -18,35 +18,28 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageDraw
 
-from evalkit.scenes.world import BACKGROUNDS, COLOURS, OBJECTS, RELATIONS, SHAPES, STYLES
+from evalkit.scenes.tables import (
+    BACKGROUNDS,
+    COLOURS,
+    HIDDEN_COLOURS,
+    OBJECTS,
+    RELATIONS,
+    SHAPES,
+    STYLES,
+    TINTS,
+)
 
-Kind = Literal["single", "count", "pair"]
+SceneKind = Literal["single", "count", "pair"]
 CANVAS = 64
-CELL, COLUMNS = 96, 13  # of the sprite atlases, see make_sprites.py
-_NAMES = tuple(thing.name for thing in OBJECTS)
-STYLES_OF_SCENES = tuple(STYLES)
-_HIDDEN = {  # colours that would vanish in front of a background
-    "grass": {"green"}, "beach": {"yellow"}, "street": {"gray"}, "table": {"brown"}, "snow": {"white"},
-    "water": {"blue", "cyan"}, "sky": {"cyan", "white"}, "night": {"black"}, "room": {"pink"},
-}  # fmt: skip
-_SCENERY: dict[
-    str, tuple[tuple[tuple[int, int, int], tuple[int, int, int]], ...]
-] = {  # two variants of (above, below the horizon)
-    "grass": (((150, 205, 245), (95, 170, 70)), ((185, 220, 240), (70, 145, 60))),
-    "beach": (((135, 205, 240), (235, 210, 150)), ((180, 220, 235), (225, 195, 130))),
-    "street": (((200, 195, 190), (95, 95, 100)), ((175, 185, 195), (80, 80, 90))),
-    "table": (((245, 235, 210), (165, 110, 65)), ((235, 240, 220), (140, 90, 50))),
-    "snow": (((190, 205, 220), (248, 250, 252)), ((165, 185, 210), (240, 245, 250))),
-    "water": (((190, 225, 245), (35, 105, 175)), ((225, 215, 225), (25, 85, 150))),
-    "sky": (((120, 190, 240), (165, 215, 248)), ((95, 170, 230), (150, 205, 245))),
-    "night": (((18, 20, 58), (30, 30, 80)), ((8, 10, 35), (22, 22, 55))),
-    "room": (((235, 205, 205), (130, 105, 125)), ((205, 220, 205), (120, 115, 135))),
-}
+# of the sprite atlases; 96 is a multiple of 48 and 32, common sprite sizes in 64-pixel scenes
+CELL, COLUMNS = 96, 13
+OBJECT_NAMES = tuple(thing.name for thing in OBJECTS)
+STYLE_NAMES = tuple(STYLES)
 
 
 @dataclass(frozen=True)
 class Item:
-    """One thing in a scene. Units: 1/64 of the canvas; x, y is the top left corner of its square."""
+    """An object or shape. Units: 1/64 of the canvas; x, y is the top left corner of its square."""
 
     noun: str  # an object's COCO category or a shape
     colour: str  # of a shape; empty for an object
@@ -57,9 +50,9 @@ class Item:
 
 @dataclass(frozen=True)
 class Scene:
-    """The ground truth of one picture."""
+    """The ground truth of one image."""
 
-    kind: Kind
+    kind: SceneKind
     items: tuple[Item, ...]
     relation: str  # of items[0] to items[1] in a pair: left, right, above, below; else empty
     background: str
@@ -68,44 +61,42 @@ class Scene:
 
 
 def compose(seed: int) -> Scene:
-    """The scene of a seed. 60% single things, 20% two to four of a kind, 20% pairs in a relation."""
+    """The scene of a seed: 60% single objects, 20% two to four alike, 20% pairs in a relation."""
     random = Random(seed)
     background = random.choice(tuple(BACKGROUNDS))
     draw = random.random()
     kind = "single" if draw < 0.6 else "count" if draw < 0.8 else "pair"
-    noun, colour = _thing(random, background)
+    noun, colour = _noun_and_colour(random, background)
     if kind == "single":
-        return _scene(random, kind, [(noun, colour)], [place_alone(random)], "", background)
+        return _scene(random, kind, [(noun, colour)], [place_single(random)], "", background)
     if kind == "count":
         places = _group(random, random.choice((2, 3, 4)))
         return _scene(random, kind, [(noun, colour)] * len(places), places, "", background)
-    other = _thing(random, background)
+    other = _noun_and_colour(random, background)
     while other[0] == noun:
-        other = _thing(random, background)
+        other = _noun_and_colour(random, background)
     relation = random.choice(tuple(RELATIONS))
     offset = random.choice((8, 16, 24))
-    first, second = (
-        ((0, offset), (32, offset))
-        if relation in ("left", "right")
-        else ((offset, 0), (offset, 32))
+    sideways = relation in ("left", "right")
+    places = (
+        [(0, offset, 32), (32, offset, 32)] if sideways else [(offset, 0, 32), (offset, 32, 32)]
     )
     if relation in ("right", "below"):
-        first, second = second, first
-    return _scene(
-        random, kind, [(noun, colour), other], [(*first, 32), (*second, 32)], relation, background
-    )
+        places.reverse()
+    return _scene(random, kind, [(noun, colour), other], places, relation, background)
 
 
-def _thing(random: Random, background: str) -> tuple[str, str]:
+def _noun_and_colour(random: Random, background: str) -> tuple[str, str]:
     if random.random() < 0.8:
-        return random.choice(_NAMES), ""
-    return random.choice(tuple(SHAPES)), random.choice(
-        [name for name in COLOURS if name not in _HIDDEN[background]]
+        return random.choice(OBJECT_NAMES), ""
+    shape = random.choice(tuple(SHAPES))
+    return shape, random.choice(
+        [name for name in COLOURS if name not in HIDDEN_COLOURS[background]]
     )
 
 
-def place_alone(random: Random) -> tuple[int, int, int]:
-    """x, y and size of a single thing. It stands in the lower part, where the ground is."""
+def place_single(random: Random) -> tuple[int, int, int]:
+    """x, y and size of a single object, in the lower part, where the ground is."""
     size = random.choices((48, 40, 32), (5, 4, 1))[0]
     free = CANVAS - size
     return random.randrange(0, free + 1, 8), random.randrange(8, free + 1, 8), size
@@ -122,33 +113,30 @@ def _group(random: Random, count: int) -> list[tuple[int, int, int]]:
 
 def _scene(
     random: Random,
-    kind: Kind,
-    things: list[tuple[str, str]],
+    kind: SceneKind,
+    nouns: list[tuple[str, str]],  # with the colour of a shape
     places: list[tuple[int, int, int]],
     relation: str,
     background: str,
 ) -> Scene:
     items = tuple(
         Item(noun, colour, x, y, size)
-        for (noun, colour), (x, y, size) in zip(things, places, strict=True)
+        for (noun, colour), (x, y, size) in zip(nouns, places, strict=True)
     )
-    return Scene(
-        kind, items, relation, background, random.choice(STYLES_OF_SCENES), random.randrange(4)
-    )
+    return Scene(kind, items, relation, background, random.choice(STYLE_NAMES), random.randrange(4))
 
 
 def render(scene: Scene, size: int = 64) -> np.ndarray:
-    """The picture of a scene: uint8 [size, size, 3], RGB. `size` is a multiple of 16."""
+    """The image of a scene: uint8 [size, size, 3], RGB. `size` is a multiple of 16."""
     unit = size / CANVAS
     canvas = _background(scene.background, scene.variant, size).copy()
     for item in scene.items:
         side, x, y = int(item.size * unit), int(item.x * unit), int(item.y * unit)
-        sprite = (
+        colour, clear = (
             _shape(item.noun, item.colour, side)
             if item.colour
             else _sprite(scene.style, item.noun, side)
         )
-        colour, clear = sprite  # premultiplied colour and 255 - alpha, both uint16
         patch = canvas[y : y + side, x : x + side]
         patch[:] = colour + (patch * clear + 127) // 255
     return canvas.astype(np.uint8)
@@ -162,7 +150,7 @@ def _atlas(style: str) -> Image.Image:
 
 @lru_cache(maxsize=4096)
 def _sprite(style: str, noun: str, side: int) -> tuple[np.ndarray, np.ndarray]:
-    row, column = divmod(_NAMES.index(noun), COLUMNS)
+    row, column = divmod(OBJECT_NAMES.index(noun), COLUMNS)
     cell = _atlas(style).crop((CELL * column, CELL * row, CELL * (column + 1), CELL * (row + 1)))
     return _premultiplied(cell, side)
 
@@ -199,6 +187,7 @@ def _outline(noun: str) -> list[tuple[float, float]] | None:
             (float(0.5 + r * np.cos(a)), float(0.53 + r * np.sin(a)))
             for r, a in zip(radii, angles, strict=True)
         ]
+    # heart
     turn = np.linspace(0, 2 * np.pi, 90)
     across = 0.5 + 0.5 * np.sin(turn) ** 3
     down = (
@@ -209,14 +198,15 @@ def _outline(noun: str) -> list[tuple[float, float]] | None:
 
 
 def _premultiplied(cell: Image.Image, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Premultiplied colour and 255 - alpha, both uint16 [side, side, C]."""
     pixels = np.asarray(cell.resize((side, side), Image.Resampling.BOX)).astype(np.uint16)
     return pixels[:, :, :3], 255 - pixels[:, :, 3:]
 
 
 @lru_cache(maxsize=256)
 def _background(name: str, variant: int, size: int) -> np.ndarray:
-    """uint16 [size, size, 3], drawn on the 64-unit canvas with hard edges on multiples of 2 units."""
-    above, below = _SCENERY[name][variant & 1]
+    """uint16 [size, size, 3], drawn on the 64-unit canvas; hard edges on multiples of 2 units."""
+    above, below = TINTS[name][variant & 1]
     horizon = 32 + 8 * (variant >> 1)
     canvas = Image.new("RGB", (CANVAS, CANVAS), above)
     pen = ImageDraw.Draw(canvas)
@@ -228,15 +218,9 @@ def _background(name: str, variant: int, size: int) -> np.ndarray:
             pen.rectangle((x, 56, x + 7, 57), fill=(240, 220, 120))
     elif name == "night":
         for k in range(8):
-            pen.rectangle(
-                (
-                    x := (k * 24 + 10 * (variant + 1)) % 62 // 2 * 2,
-                    y := (k * 14 + 4 * variant) % 62 // 2 * 2,
-                    x + 1,
-                    y + 1,
-                ),
-                fill=(240, 240, 200),
-            )
+            x = (k * 24 + 10 * (variant + 1)) % 62 // 2 * 2
+            y = (k * 14 + 4 * variant) % 62 // 2 * 2
+            pen.rectangle((x, y, x + 1, y + 1), fill=(240, 240, 200))
     elif name == "sky":
         for x, y in ((4, 8), (40, 18)) if variant & 2 else ((34, 6), (6, 24)):
             pen.ellipse((x, y, x + 18, y + 8), fill=(245, 250, 255))
@@ -244,8 +228,7 @@ def _background(name: str, variant: int, size: int) -> np.ndarray:
         pen.rectangle((0, horizon - 4, 63, horizon - 1), fill=(250, 248, 240))
     elif name == "water":
         for k in range(4):
-            pen.rectangle(
-                (x := (k * 22 + 6) % 56, 46 + 4 * k, x + 9, 47 + 4 * k), fill=(95, 160, 210)
-            )
-    how = Image.Resampling.BOX if size <= CANVAS else Image.Resampling.NEAREST
-    return np.asarray(canvas.resize((size, size), how)).astype(np.uint16)
+            x, y = (k * 22 + 6) % 56, 46 + 4 * k
+            pen.rectangle((x, y, x + 9, y + 1), fill=(95, 160, 210))
+    filtering = Image.Resampling.BOX if size <= CANVAS else Image.Resampling.NEAREST
+    return np.asarray(canvas.resize((size, size), filtering)).astype(np.uint16)

@@ -1,4 +1,4 @@
-"""The bundled data set: scenes with consecutive seeds, composed on the fly, with their captions."""
+"""The bundled data set ("scenes"): scenes with consecutive seeds, their images and captions."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from torch import Tensor
 
 from evalkit.core import EvalkitError
 from evalkit.scenes.captions import caption
-from evalkit.scenes.compose import Kind, Scene, compose, render
-from evalkit.scenes.vocabulary import UNREAD
-from evalkit.scenes.world import BACKGROUNDS, COLOURS, OBJECTS, SHAPES
+from evalkit.scenes.compose import Scene, SceneKind, compose, render
+from evalkit.scenes.tables import BACKGROUNDS, COLOURS, OBJECTS, SHAPES
+from evalkit.scenes.vocabulary import UNKNOWN_WORD
 
 NOUNS = (*(thing.name for thing in OBJECTS), *SHAPES)
 COLOUR_NAMES, BACKGROUND_NAMES = tuple(COLOURS), tuple(BACKGROUNDS)
-HELD_OUT = 1_000_000_000  # scenes with seeds from here on are never trained on
-REFERENCE = 2_000_000_000  # scenes of the reference statistics
-MOST_SCENES = 10_000_000  # of one training
+HELD_OUT = 1_000_000_000  # no training uses the scenes from this seed on
+REFERENCE = 2_000_000_000  # the first seed of the reference statistics
+MOST_SCENES = 10_000_000  # the limit of one training
 
 
 def first_scene(seed: int) -> int:
-    """Where the scenes of a training begin: those of no two seeds are the same, and none is among
-    those that are never trained on.
+    """The first scene of a training. Trainings with different seeds share no scene, and none uses a
+    held-out one.
     """
     return MOST_SCENES * (seed if seed < HELD_OUT // MOST_SCENES else seed + 300)
 
@@ -45,27 +45,23 @@ def pictures(some: list[Scene], size: int = 32) -> Tensor:
 
 
 class Examples(Protocol):
-    """Pictures with captions, by row number: the bundled world's or a user's."""
+    """Images with captions, by row number: the bundled data set or a user's."""
 
     size: int  # pixels per side
 
     def __len__(self) -> int: ...
-    def pictures(self, rows: Sequence[int]) -> Tensor: ...  # uint8 [N, 3, size, size]
+    def images(self, rows: Sequence[int]) -> Tensor: ...  # uint8 [N, 3, size, size]
     def caption(self, row: int, random: Random) -> str: ...
-    def lots(
-        self, often: str
-    ) -> Tensor: ...  # int64: the rows of an epoch; a row may be in it more than once
-    def captions(self) -> Iterable[str]: ...  # all of all rows, for learning the pieces of words
-    def prompts(
-        self,
-    ) -> list[
-        str
-    ]: ...  # one for each row, always the same: what generators are asked when they are looked at
+    def epoch_rows(
+        self, oversample: str
+    ) -> Tensor: ...  # int64: the rows of an epoch, some more than once
+    def captions(self) -> Iterable[str]: ...  # of all rows, to learn the subword pieces from
+    def prompts(self) -> list[str]: ...  # one for each row, always the same: for the samples
 
 
 class SceneDataset:
-    """Scenes of the bundled world with consecutive seeds. Pictures are composed when they are first
-    asked for, and kept: by this process and those forked from it together.
+    """Scenes with consecutive seeds. An image is rendered when it is first needed, then memoized in
+    memory that this process shares with those forked from it.
     """
 
     def __init__(self, first_seed: int, count: int, size: int = 32) -> None:
@@ -75,7 +71,7 @@ class SceneDataset:
     def __len__(self) -> int:
         return len(self.scenes)
 
-    def pictures(self, rows: Sequence[int]) -> Tensor:
+    def images(self, rows: Sequence[int]) -> Tensor:
         missing = [row for row in rows if not self._known[row]]
         if missing:
             self._kept[missing] = pictures([self.scenes[row] for row in missing], self.size)
@@ -83,28 +79,21 @@ class SceneDataset:
         return self._kept[list(rows)]
 
     def caption(self, row: int, random: Random) -> str:
-        """One in many sentences; in 30% of the cases with words in it that the vocabulary does not
-        know, as real prompts have them.
-        """
+        """See `noisy_caption`."""
         return noisy_caption(self.scenes[row], random)
 
-    def lots(self, often: str) -> Tensor:
-        """int64: every row, and twice those of one kind of scene: pairs are the hardest, and 20% of
-        the world. Raises EvalkitError for a kind that there is not.
+    def epoch_rows(self, oversample: str) -> Tensor:
+        """int64: every row once, and those of one kind of scene twice; "" for none.
+
+        Pairs are the hardest kind, and 20% of the scenes. Raises EvalkitError for an unknown kind.
         """
-        if often not in ("", *get_args(Kind)):
-            kinds = ", ".join(get_args(Kind))
+        if oversample not in ("", *get_args(SceneKind)):
             raise EvalkitError(
-                f"There are no scenes of the kind {often!r} to draw twice as often.",
-                f"Expected {kinds}, or nothing.",
+                f"There is no kind of scene {oversample!r} to oversample.",
+                f"Expected {', '.join(get_args(SceneKind))}, or nothing.",
             )
-        return torch.tensor(
-            [
-                row
-                for row, scene in enumerate(self.scenes)
-                for _ in range(2 if scene.kind == often else 1)
-            ]
-        )
+        twice = torch.tensor([scene.kind == oversample for scene in self.scenes])
+        return torch.arange(len(self)).repeat_interleave(1 + twice.long())
 
     def captions(self) -> Iterable[str]:
         return (caption(scene, place) for place, scene in enumerate(self.scenes))
@@ -114,28 +103,24 @@ class SceneDataset:
 
 
 def _shared(*shape: int) -> Tensor:
-    """Zeros, uint8, in memory that forked processes share; none is taken before it is written to."""
+    """uint8 zeros in memory that forked processes share; pages are allocated on first write."""
     return torch.frombuffer(mmap.mmap(-1, prod(shape)), dtype=torch.uint8).view(shape)
 
 
 def noisy_caption(scene: Scene, random: Random) -> str:
-    """A caption; in 30% of the cases with words in it that the vocabulary does not know, as real
-    prompts have them.
-    """
+    """A caption, 30% of them with words that are not in the vocabulary, as real prompts have."""
     return noisy(caption(scene, random.getrandbits(48)), random)
 
 
 def noisy(text: str, random: Random) -> str:
-    """A text; in 30% of the cases with one to six words in it that the vocabulary does not know."""
+    """A text, in 30% of the cases with one to six words added that are not in the vocabulary."""
     split = text.split()
     if random.random() < 0.3:
         for _ in range(random.randint(1, 6)):
-            split.insert(random.randrange(len(split) + 1), UNREAD)
+            split.insert(random.randrange(len(split) + 1), UNKNOWN_WORD)
     return " ".join(split)
 
 
 def prompts_of(some: list[Scene]) -> list[str]:
-    """One complete caption of each scene, each in words of its own: what the generators are asked
-    when they are judged.
-    """
+    """One complete caption per scene, each worded differently: the prompts of `evalkit judge`."""
     return [caption(scene, HELD_OUT + place, complete=True) for place, scene in enumerate(some)]

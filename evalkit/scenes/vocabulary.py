@@ -1,4 +1,4 @@
-"""The words of the bundled world: what the small models can read, and what a prompt names."""
+"""The vocabulary of the bundled models, and which objects and backgrounds a prompt mentions."""
 
 from __future__ import annotations
 
@@ -8,33 +8,42 @@ from itertools import chain
 from typing import NamedTuple
 
 from evalkit.scenes import captions
+from evalkit.scenes.tables import BACKGROUNDS, COLOUR_WORDS, COUNT_WORDS, NOUN_FORMS, RELATIONS
 from evalkit.scenes.words import split_words
-from evalkit.scenes.world import BACKGROUNDS, COLOUR_WORDS, COLOURS, COUNT_WORDS, RELATIONS
 
-UNREAD = "unknownword"  # stands for every word that is not in the vocabulary
+UNKNOWN_WORD = "unknownword"  # stands for every word that is not in the vocabulary
 
 
 @lru_cache(maxsize=1)
 def words() -> tuple[str, ...]:
     """Every word of the caption grammar, sorted: the vocabulary of the bundled models."""
     phrases = chain(
-        captions.OPENINGS, captions.ADJECTIVES, captions.LARGE, captions.SMALL, captions.VERBS, captions.PLURAL_VERBS, captions.JOINS,
-        chain.from_iterable(chain.from_iterable(captions.NOUNS.values())), chain.from_iterable(BACKGROUNDS.values()),
-        chain.from_iterable(RELATIONS.values()), chain.from_iterable(COUNT_WORDS.values()),
-        COLOURS, chain.from_iterable(COLOUR_WORDS.values()),
+        captions.OPENINGS,
+        captions.ADJECTIVES,
+        captions.LARGE,
+        captions.SMALL,
+        captions.PARTICIPLES,
+        captions.PREDICATES,
+        captions.PLURAL_VERBS,
+        captions.JOINS,
+        chain.from_iterable(chain.from_iterable(NOUN_FORMS.values())),
+        *BACKGROUNDS.values(),
+        *RELATIONS.values(),
+        *COUNT_WORDS.values(),
+        *COLOUR_WORDS.values(),
         ("a", "an", "the", "some"),
-    )  # fmt: skip
+    )
     return tuple(sorted(set(chain.from_iterable(map(split_words, phrases)))))
 
 
 @lru_cache(maxsize=1)
 def pieces() -> tuple[str, ...]:
-    """The subword pieces of the bundled models: every word, and the endings that lead from one word
-    for a thing to another word for the same thing (skateboard and ##er, box and ##es), so that
-    "skateboarders" is read although no caption says it.
+    """The subword pieces of the bundled models: every word, and every ending that turns a word for
+    an object into another word for it (skateboard and ##er, box and ##es). They form words that no
+    caption contains, such as "skateboarders".
     """
     endings: set[str] = set()
-    for forms in captions.NOUNS.values():
+    for forms in NOUN_FORMS.values():
         own = {word for form in chain.from_iterable(forms) for word in split_words(form)}
         endings |= {
             f"##{long[len(short) :]}"
@@ -51,7 +60,7 @@ class Coverage(NamedTuple):
 
 
 def coverage(texts: Sequence[str]) -> list[Coverage]:
-    """How many words of each text the bundled models can read, of how many."""
+    """For each text, how many of its words are in the vocabulary of the bundled models."""
     known = set(words())
     return [
         Coverage(sum(word in known for word in split), len(split))
@@ -65,8 +74,8 @@ class Mentions(NamedTuple):
 
 
 def mentions(text: str) -> Mentions:
-    """The things and backgrounds of the world that a text names; longer names first ("hot dog" is
-    no dog), and no thing inside the words for a background ("under the stars" names no star).
+    """The objects and backgrounds that a text mentions. The longest phrase wins ("hot dog" is not a
+    dog), and a phrase for a background mentions no object ("under the stars" is not a star).
     """
     plain = " " + " ".join(split_words(text)) + " "
     places = tuple(
@@ -74,23 +83,20 @@ def mentions(text: str) -> Mentions:
         for name, phrases in BACKGROUNDS.items()
         if any(f" {phrase} " in plain for phrase in phrases)
     )
-    left = plain
     for phrase in chain.from_iterable(BACKGROUNDS[name] for name in places):
-        left = left.replace(f" {phrase} ", f" {'#' * len(phrase)} ")
+        plain = plain.replace(f" {phrase} ", f" {'#' * len(phrase)} ")
     found: list[tuple[int, str]] = []
     for phrase, noun in _noun_phrases():
-        while (place := left.find(f" {phrase} ")) >= 0:
+        while (place := plain.find(f" {phrase} ")) >= 0:
             found.append((place, noun))
-            left = left[: place + 1] + "#" * len(phrase) + left[place + 1 + len(phrase) :]
+            plain = plain[: place + 1] + "#" * len(phrase) + plain[place + 1 + len(phrase) :]
     return Mentions(tuple(dict.fromkeys(noun for _, noun in sorted(found))), places)
 
 
 @lru_cache(maxsize=1)
 def _noun_phrases() -> tuple[tuple[str, str], ...]:
+    """(phrase, noun), the longest phrase first."""
     pairs = {
-        (phrase, noun)
-        for noun, forms in captions.NOUNS.items()
-        for form in forms
-        for phrase in form
+        (phrase, noun) for noun, forms in NOUN_FORMS.items() for form in forms for phrase in form
     }
     return tuple(sorted(pairs, key=lambda pair: (-len(pair[0]), pair)))

@@ -1,6 +1,4 @@
-"""How a text is split into words: the same for the caption grammar, the vocabulary and the small
-models.
-"""
+"""Splits a text into words, in the same way for captions, vocabulary and the bundled models."""
 
 from __future__ import annotations
 
@@ -8,5 +6,5 @@ import re
 
 
 def split_words(text: str) -> list[str]:
-    """Lower-case words and numbers; punctuation falls away."""
+    """Lower-case words and numbers, without punctuation."""
     return re.findall(r"[a-z0-9]+", text.lower().replace("'", ""))

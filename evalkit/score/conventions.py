@@ -152,7 +152,7 @@ def _statistics(
             continue
         encoder: Encoder = inception.Inception(item.name, network, digest)
         try:
-            loaded = reference_files.load(reference, encoder)
+            loaded = reference_files.reference(reference, encoder)
         except EvalkitError as error:
             found[item.name] = _Real(note=error.message)
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,6 @@ from evalkit.statistics import intervals
 from evalkit.statistics.intervals import Interval
 
 _NO_INTERVAL = Interval(None, None, "")
-_ROUNDING = 1e-6  # relative: a value this far outside of the metric's range is set to its end
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def measure(metric: Metric, evidence: Evidence) -> Measurement:
         )
     note = _description(metric, evidence)
     if result.ndim == 0:
-        value = _in_range(metric, float(result))
+        value = metric.in_range(float(result))
         interval, left_out = _set_interval(metric, evidence, inputs, value)
         return Measurement(value, _clamped(metric, interval), note, left_out=left_out)
     values = result.numpy()
@@ -62,7 +62,7 @@ def measure(metric: Metric, evidence: Evidence) -> Measurement:
     interval = (intervals.rate if rate else intervals.clustered_bootstrap)(
         values, evidence.clusters
     )
-    value = _in_range(metric, float(values.mean()))
+    value = metric.in_range(float(values.mean()))
     return Measurement(value, _clamped(metric, interval), note, values)
 
 
@@ -72,6 +72,9 @@ class NotMeasured(Exception):
 
 def _called(metric: Metric, function: Callable[..., Tensor], inputs: Mapping[str, Any]) -> Tensor:
     """The result of one of the metric's functions, float64; a number is a tensor of shape []."""
+    if not (function.__module__ or "").startswith("evalkit."):
+        # Code of others may work in place; the features belong to the other metrics too.
+        inputs = copy.deepcopy(dict(inputs))
     try:
         result = function(**inputs)
     except EvalkitError as error:  # too few images, a feature vector of zeros, …
@@ -87,19 +90,6 @@ def _called(metric: Metric, function: Callable[..., Tensor], inputs: Mapping[str
             "Correct the metric's function.",
         )
     return torch.as_tensor(result).detach().cpu().double()
-
-
-def _in_range(metric: Metric, value: float) -> float:
-    """The value, set to an end of the metric's range where rounding carries it outside."""
-    low, high = metric.range
-    clamped = min(max(value, low), high)
-    if abs(value - clamped) > _ROUNDING * max(1.0, abs(value)):
-        raise EvalkitError(
-            f"The metric {metric.name!r} has the value {value:.6g}, outside of its stated range"
-            f" {low:g} to {high:g}.",
-            "Correct the metric's function or its range.",
-        )
-    return clamped
 
 
 def _clamped(metric: Metric, interval: Interval) -> Interval:

@@ -18,7 +18,8 @@ from evalkit.encoders.select import MINI, STANDARD, Choice, choose
 from evalkit.features import validation
 from evalkit.features.image_sets import ImageSet, image_sets, results_folder
 from evalkit.features.validation import OnBad
-from evalkit.reference.files import Reference, encoders_of, load
+from evalkit.reference.files import Reference, encoders_of
+from evalkit.reference.files import reference as load_reference
 from evalkit.score import protocol, records
 from evalkit.score.compare import Entrant, compare
 from evalkit.score.evidence import Evidence, Setup, encode_prompts, gather, part
@@ -87,7 +88,7 @@ def score(
         entrants.append(scored.entrant)
     run.write_scores(("model", "index", "sample", "metric", "encoder", "value"), scores)
     run.write_comparisons(compare(entrants, table) if len(entrants) > 1 else None)
-    run.write_firewall(findings)
+    run.write_validation(findings)
     run.write_protocol(protocol.facts(sets, prompts, setup, choice, rows, findings))
     run.write_metrics(rows)
     return rows
@@ -186,7 +187,7 @@ def _references(
             )
             continue
         try:
-            found[kind] = load(name or BUNDLED_REFERENCE, encoder)
+            found[kind] = load_reference(name or BUNDLED_REFERENCE, encoder)
         except EvalkitError as error:
             if name is not None:
                 raise

@@ -1,6 +1,4 @@
-"""Pictures in zip and tar files, read where they lie: nothing is unpacked to the disk, so no name
-in an archive can lead anywhere.
-"""
+"""Images in zip and tar files. Nothing is unpacked to disk, so names in an archive are harmless."""
 
 from __future__ import annotations
 
@@ -19,7 +17,14 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from evalkit.core import EvalkitError
-from evalkit.sources.picture import MEMBER_LIMIT, Picture, Source, natural_path, unreadable, wanted
+from evalkit.sources.image import (
+    MEMBER_LIMIT,
+    ImageSource,
+    SourceImage,
+    natural_path,
+    unreadable,
+    wanted,
+)
 from evalkit.sources.replay import Replay
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -36,83 +41,80 @@ _DAMAGE = (
 )
 
 
-def zip_source(path: Path) -> Source:
-    """The pictures of a zip file in natural order of their whole names, as the folder that it was
-    made of would give them.
-    """
+def zip_source(path: Path) -> ImageSource:
+    """The images of a zip file in natural order of their paths, like those of a folder."""
     try:
         archive = zipfile.ZipFile(path)
     except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise EvalkitError(
-            f"The zip file {path} cannot be read: {error}.", "It is damaged, or no zip file."
+            f"The zip file {path} cannot be read: {error}.", "It is damaged, or not a zip file."
         ) from error
     members = sorted(
         (item for item in archive.infolist() if not item.is_dir() and wanted(item.filename)),
-        key=_by_name,
+        key=lambda item: natural_path(item.filename),
     )
-    twice = [
-        name for name, times in Counter(item.filename for item in members).items() if times > 1
-    ]
-    if twice:
+    names = Counter(item.filename for item in members)
+    repeated = [name for name, times in names.items() if times > 1]
+    if repeated:
         raise EvalkitError(
-            f"The zip file {path} holds several files named {twice[0]!r}.",
-            "Nobody can say which one is meant: pack it anew.",
+            f"The zip file {path} contains several files named {repeated[0]!r}.",
+            "Create it again with one file of each name.",
         )
     if any(item.flag_bits & 1 for item in members):
-        raise EvalkitError(
-            f"The zip file {path} is encrypted.", "Unpack it yourself and give the folder."
-        )
+        raise EvalkitError(f"The zip file {path} is encrypted.", "Unpack it and give the folder.")
 
     def read(item: zipfile.ZipInfo) -> bytes:
         if item.file_size > MEMBER_LIMIT:
             raise unreadable(_too_large(item.file_size))
         try:
             with archive.open(item) as file:
-                return _limited(file.read(MEMBER_LIMIT + 1))
+                data = file.read(MEMBER_LIMIT + 1)
         except _DAMAGE as error:
             raise unreadable(error) from error
+        if len(data) > MEMBER_LIMIT:  # the archive's directory may state a smaller size
+            raise unreadable(_too_large(len(data)))
+        return data
 
-    def pictures() -> Iterator[Picture]:
-        return (Picture(item.filename, partial(read, item)) for item in members)
+    def images() -> Iterator[SourceImage]:
+        return (SourceImage(item.filename, partial(read, item)) for item in members)
 
-    return Source(str(path), "zip", pictures, len(members))
+    return ImageSource(str(path), "zip", images, len(members))
 
 
-def tar_source(paths: Sequence[Path], place: str) -> Source:
-    """The pictures of tar files (webdataset shards), in the order of the files and, in each, of the
-    archive.
+def tar_source(paths: Sequence[Path], place: str) -> ImageSource:
+    """The images of tar files (webdataset shards), file by file in the order of the archive.
 
-    Folders, texts and labels are passed over; a link, device or sparse file with a picture's name
-    is an error.
+    Members that are not images are ignored. A link, device or sparse file with the name of an
+    image is an error.
     """
 
-    def pictures() -> Iterator[Picture]:
+    def images() -> Iterator[SourceImage]:
         for path in paths:
-            label = path.name if len(paths) > 1 else ""
-            yield from _packed(path, label) if _compressed(path) else _plain(path, label)
+            prefix = f"{path.name}/" if len(paths) > 1 else ""
+            plain = path.name.lower().endswith(".tar")
+            yield from _plain(path, prefix) if plain else _compressed(path, prefix)
 
-    return Source(place, "tar", pictures)
+    return ImageSource(place, "tar", images)
 
 
 class _Member(NamedTuple):
     info: tarfile.TarInfo
-    read: Callable[[], bytes]  # before the next member is asked for
+    read: Callable[[], bytes]  # to be called before the next member is read
 
 
-class _Packed(NamedTuple):
+class _Content(NamedTuple):
     name: str
     content: bytes
 
 
-def _plain(path: Path, label: str) -> Iterator[Picture]:
-    """Members of a tar file that is not compressed: read by their place in it, in any order."""
+def _plain(path: Path, prefix: str) -> Iterator[SourceImage]:
+    """The images of a tar file without compression, which are read at their offsets."""
 
     def read(offset: int, size: int) -> bytes:
         if size > MEMBER_LIMIT:
             raise unreadable(_too_large(size))
-        with (
-            path.open("rb") as file
-        ):  # opened anew each time: a set may have more shards than a process may have open files
+        # Opened for every read: there may be more shards than a process may have open files.
+        with path.open("rb") as file:
             file.seek(offset)
             data = file.read(size)
         if len(data) < size:
@@ -120,54 +122,39 @@ def _plain(path: Path, label: str) -> Iterator[Picture]:
         return data
 
     for member in _members(path, path.open("rb")):
-        yield Picture(
-            _label(label, member.info.name),
-            partial(read, member.info.offset_data, member.info.size),
-        )
+        info = member.info
+        yield SourceImage(prefix + info.name, partial(read, info.offset_data, info.size))
 
 
-def _packed(path: Path, label: str) -> Iterator[Picture]:
-    """Members of a compressed tar file: read forwards."""
+def _compressed(path: Path, prefix: str) -> Iterator[SourceImage]:
+    """The images of a compressed tar file, which can only be read forwards."""
     replay = Replay(partial(_stream, path), lambda member: len(member.content))
-    number = 0
-    while True:
-        try:
-            member = replay.peek(number)
-        except IndexError:
-            return
-        yield Picture(
-            _label(label, member.name), partial(lambda at: replay.take(at).content, number)
-        )
-        number += 1
+    for number, member in replay.peek_all():
+        yield SourceImage(prefix + member.name, partial(lambda at: replay.take(at).content, number))
 
 
-def _stream(path: Path) -> Iterator[_Packed]:
-    name = path.name.lower()
-    opener = (
-        bz2.open
-        if name.endswith((".tar.bz2", ".tbz2"))
-        else lzma.open
-        if name.endswith((".tar.xz", ".txz"))
-        else gzip.open
-    )
+def _stream(path: Path) -> Iterator[_Content]:
+    openers = {".bz2": bz2.open, ".tbz2": bz2.open, ".xz": lzma.open, ".txz": lzma.open}
+    opener = openers.get(path.suffix.lower(), gzip.open)
     for member in _members(path, opener(path, "rb")):
         if member.info.size > MEMBER_LIMIT:
             raise EvalkitError(
-                f"{path} holds {member.info.name!r}, which {_too_large(member.info.size)}.",
-                "Expected pictures.",
+                f"{path} contains {member.info.name!r}, which {_too_large(member.info.size)}.",
+                "Expected images.",
             )
-        yield _Packed(member.info.name, member.read())
+        yield _Content(member.info.name, member.read())
 
 
 def _members(path: Path, opened: Any) -> Iterator[_Member]:
-    """The pictures among the members; the archive is closed at the end."""
+    """The images among the members; the archive is closed at the end."""
     try:
         with (
             contextlib.closing(opened),
             tarfile.open(fileobj=_Capped(opened), mode="r:") as archive,
         ):
             while (member := archive.next()) is not None:
-                setattr(archive, "members", [])  # noqa: B010  # a list of all headers that tarfile would keep
+                # tarfile would keep all headers in memory.
+                setattr(archive, "members", [])  # noqa: B010  # pyright does not know it
                 if member.isdir() or not wanted(member.name):
                     continue
                 if not member.isreg() or member.issparse():
@@ -179,27 +166,25 @@ def _members(path: Path, opened: Any) -> Iterator[_Member]:
                         else "device"
                     )
                     raise EvalkitError(
-                        f"{path} holds {member.name!r}, which is a {kind}.",
-                        "Expected plain picture files: pack it anew.",
+                        f"{path} contains {member.name!r}, which is a {kind}.",
+                        "Create it again with regular image files.",
                     )
                 yield _Member(member, partial(_extracted, path, archive, member))
     except _DAMAGE as error:
-        raise _cannot(path, error) from error
+        raise _damaged(path, error) from error
 
 
 def _extracted(path: Path, archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     try:
         file = archive.extractfile(member)
-        assert file is not None  # it is a regular file
+        assert file is not None  # the member is a regular file
         return file.read()
     except _DAMAGE as error:
-        raise _cannot(path, error) from error
+        raise _damaged(path, error) from error
 
 
 class _Capped(io.RawIOBase):
-    """A file of which nobody reads more than MEMBER_LIMIT at once: a header may claim any length,
-    and tarfile believes it.
-    """
+    """A file with a limit on the size of a read, since tarfile trusts the length in a header."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
@@ -220,29 +205,11 @@ class _Capped(io.RawIOBase):
         super().close()
 
 
-def _compressed(path: Path) -> bool:
-    return not path.name.lower().endswith(".tar")
-
-
-def _label(shard: str, name: str) -> str:
-    return f"{shard}/{name}" if shard else name
-
-
-def _by_name(item: zipfile.ZipInfo) -> tuple[object, ...]:
-    return natural_path(item.filename)
-
-
-def _limited(data: bytes) -> bytes:
-    if len(data) > MEMBER_LIMIT:
-        raise unreadable(_too_large(len(data)))
-    return data
-
-
 def _too_large(size: int) -> str:
     return f"is {size / 2**20:.0f} MiB unpacked, more than {MEMBER_LIMIT >> 20}"
 
 
-def _cannot(path: Path, error: Exception) -> EvalkitError:
+def _damaged(path: Path, error: Exception) -> EvalkitError:
     return EvalkitError(
-        f"The tar file {path} cannot be read: {error}.", "It is damaged, or no tar file."
+        f"The tar file {path} cannot be read: {error}.", "It is damaged, or not a tar file."
     )

@@ -1,7 +1,6 @@
-"""Pictures in one array: .npz as ADM's samplers write them (`arr_0` uint8 [N, H, W, 3], labels
-beside it), or .npy.
+"""Images in one array: .npz like the samples of ADM (`arr_0`, uint8 [N, H, W, 3]), or .npy.
 
-The array is read picture by picture, never as a whole, and never unpickled.
+The array is read image by image, never as a whole, and never unpickled.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from evalkit.core import EvalkitError
-from evalkit.sources.picture import Picture, Source, unreadable
+from evalkit.sources.image import ImageSource, SourceImage, unreadable
 from evalkit.sources.replay import Replay
 
 _DAMAGE = (
@@ -34,86 +33,68 @@ _DAMAGE = (
 _BLOCK = 1 << 20  # bytes read at once
 
 
-class Header(NamedTuple):
+class ArrayHeader(NamedTuple):
     shape: tuple[int, ...]
     fortran: bool
     dtype: np.dtype
 
 
-def array_source(path: Path) -> Source:
-    """The pictures of an .npz or .npy file in their order. Raises EvalkitError where the array
-    holds no uint8 pictures.
-    """
+def array_source(path: Path) -> ImageSource:
+    """The images of an .npz or .npy file in their order. They must be uint8."""
     if path.suffix.lower() == ".npy":
         name, header = path.name, _npy_header(path)
     else:
         name, header = _member(path)
     _check(path, name, header)
-    replay = Replay(partial(_pictures, path, name, header), lambda pixels: pixels.nbytes)
+    replay = Replay(partial(_pixels, path, name, header), lambda pixels: pixels.nbytes)
 
-    def pictures() -> Iterator[Picture]:
+    def images() -> Iterator[SourceImage]:
         label = name.removesuffix(".npy")
         return (
-            Picture(f"{label}[{number}]", partial(replay.take, number))
+            SourceImage(f"{label}[{number}]", partial(replay.take, number))
             for number in range(header.shape[0])
         )
 
-    return Source(str(path), "array", pictures, header.shape[0])
+    return ImageSource(str(path), "array", images, header.shape[0])
 
 
-def read_header(file: IO[bytes]) -> Header:
-    """The header of .npy data; the file then stands at the first value. Raises ValueError for
-    anything else.
-    """
+def read_header(file: IO[bytes]) -> ArrayHeader:
+    """The header of .npy data. The file is then at the first value. Raises ValueError."""
     version = npy.read_magic(file)
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, fortran, dtype = read(file)
-    return Header(shape, fortran, dtype)
+    return ArrayHeader(shape, fortran, dtype)
 
 
-def holds_pictures(path: Path) -> bool:
-    """Whether a file .npz or .npy has an array that may be pictures, of whatever type: it has four
-    dimensions.
-    """
-    try:
-        header = _npy_header(path) if path.suffix.lower() == ".npy" else _member(path)[1]
-    except EvalkitError:
-        return False
-    return len(header.shape) == 4
-
-
-def _member(path: Path) -> tuple[str, Header]:
-    """`arr_0`, else the only array of four dimensions."""
+def _member(path: Path) -> tuple[str, ArrayHeader]:
+    """The name and header of `arr_0`, or of the only array with four dimensions."""
     try:
         with zipfile.ZipFile(path) as archive:
-            headers: dict[str, Header] = {}
+            headers: dict[str, ArrayHeader] = {}
             for name in archive.namelist():
                 if name.endswith(".npy"):
                     with archive.open(name) as file:
                         headers[name] = read_header(file)
     except _DAMAGE as error:
         raise EvalkitError(
-            f"The file {path} cannot be read: {error}.", "Expected an .npz of numpy, not truncated."
+            f"The file {path} cannot be read: {error}.", "Expected a complete .npz of numpy."
         ) from error
     if "arr_0.npy" in headers:
         return "arr_0.npy", headers["arr_0.npy"]
     found = [name for name, header in headers.items() if len(header.shape) == 4]
     if len(found) != 1:
-        known = (
-            ", ".join(
-                f"{name.removesuffix('.npy')} {list(header.shape)}"
-                for name, header in headers.items()
-            )
-            or "nothing"
+        arrays = ", ".join(
+            f"{name.removesuffix('.npy')} {list(header.shape)}" for name, header in headers.items()
         )
         raise EvalkitError(
-            f"The file {path} holds {known}; expected pictures in arr_0, uint8 [N, H, W, 3].",
-            "Save it with that name.",
+            f"The file {path} contains {arrays or 'nothing'}; expected images in arr_0, uint8 "
+            "[N, H, W, 3].",
+            "Save the images under that name.",
         )
     return found[0], headers[found[0]]
 
 
-def _npy_header(path: Path) -> Header:
+def _npy_header(path: Path) -> ArrayHeader:
     try:
         with path.open("rb") as file:
             return read_header(file)
@@ -123,14 +104,14 @@ def _npy_header(path: Path) -> Header:
         ) from error
 
 
-def _check(path: Path, name: str, header: Header) -> None:
+def _check(path: Path, name: str, header: ArrayHeader) -> None:
     found = (
         f"The array {name.removesuffix('.npy')} in {path} is {header.dtype} {list(header.shape)}"
     )
     wanted = "expected uint8 [N, H, W, 3]"
     if header.dtype.hasobject:
         raise EvalkitError(
-            f"{found}, which is a pickle; {wanted}.", "Pickles are not read: they may run programs."
+            f"{found}, which is a pickle; {wanted}.", "Pickles are not read: they may run code."
         )
     if len(header.shape) == 4 and header.shape[1] in (1, 3) and header.shape[3] not in (1, 3, 4):
         raise EvalkitError(
@@ -138,7 +119,7 @@ def _check(path: Path, name: str, header: Header) -> None:
         )
     if header.dtype.kind == "f":
         hint = "Save uint8, for values of 0 to 1 as (255 * array).round().astype('uint8')."
-        raise EvalkitError(f"{found}: floats, whose range nobody can tell; {wanted}.", hint)
+        raise EvalkitError(f"{found}: floats of an unknown range; {wanted}.", hint)
     if header.dtype != np.uint8:
         raise EvalkitError(f"{found}; {wanted}.", "Save the values of 0 to 255 as uint8.")
     if (
@@ -148,7 +129,7 @@ def _check(path: Path, name: str, header: Header) -> None:
     ):
         raise EvalkitError(
             f"{found}; {wanted}.",
-            "Or [N, H, W] for gray, [N, H, W, 4] where alpha is 255 everywhere.",
+            "Or [N, H, W] for gray, or [N, H, W, 4] with alpha 255 everywhere.",
         )
     if header.fortran:
         raise EvalkitError(
@@ -156,8 +137,8 @@ def _check(path: Path, name: str, header: Header) -> None:
         )
 
 
-def _pictures(path: Path, name: str, header: Header) -> Iterator[NDArray[np.uint8]]:
-    """One picture after the other, forwards through the file."""
+def _pixels(path: Path, name: str, header: ArrayHeader) -> Iterator[NDArray[np.uint8]]:
+    """The pixels of one image after the other."""
     shape = header.shape[1:]
     size = math.prod(shape)
     try:
@@ -175,11 +156,11 @@ def _blocks(
     file: IO[bytes], count: int, size: int, shape: tuple[int, ...]
 ) -> Iterator[NDArray[np.uint8]]:
     read_header(file)
-    together = max(1, _BLOCK // size)
-    for first in range(0, count, together):
-        rows = min(together, count - first)
-        data = file.read(rows * size)
-        whole = len(data) // size
-        yield from np.frombuffer(data, np.uint8, whole * size).reshape(whole, *shape)
-        if whole < rows:
-            raise EOFError(f"it ends after {first + whole} of {count} pictures")
+    rows = max(1, _BLOCK // size)
+    for first in range(0, count, rows):
+        expected = min(rows, count - first)
+        data = file.read(expected * size)
+        complete = len(data) // size
+        yield from np.frombuffer(data, np.uint8, complete * size).reshape(complete, *shape)
+        if complete < expected:
+            raise EOFError(f"it ends after {first + complete} of {count} images")

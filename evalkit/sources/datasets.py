@@ -1,5 +1,6 @@
-"""Pictures of Hugging Face datasets: parquet shards, and the arrow files of `save_to_disk`. Read by
-pyarrow (an optional extra).
+"""Images of Hugging Face datasets: parquet shards, and the arrow files of `save_to_disk`.
+
+They are read by pyarrow, an optional dependency.
 """
 
 from __future__ import annotations
@@ -12,18 +13,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evalkit.core import EvalkitError
-from evalkit.sources.picture import Picture, Source, unreadable
+from evalkit.sources.image import ImageSource, SourceImage, unreadable
 from evalkit.sources.replay import Replay
 
 _SPLIT = re.compile(r"(.+?)-\d{5}-of-\d{5}.*")
 
 
-class _Row(NamedTuple):
+class _Item(NamedTuple):
     name: str
     content: bytes | None
 
 
-def parquet_source(paths: Sequence[Path], place: str) -> Source:
+def parquet_source(paths: Sequence[Path], place: str) -> ImageSource:
     """The image column of parquet files, row by row in the order of the files."""
     splits = sorted({found[1] for path in paths if (found := _SPLIT.fullmatch(path.name))})
     if len(splits) > 1:
@@ -35,13 +36,14 @@ def parquet_source(paths: Sequence[Path], place: str) -> Source:
         try:
             counts.append(module.ParquetFile(path).metadata.num_rows)
         except (OSError, ValueError) as error:
-            raise _cannot(path, error) from error
+            raise _damaged(path, error) from error
     return _source(place, "parquet", paths, sum(counts))
 
 
-def arrow_source(folder: Path) -> Source:
-    """What `Dataset.save_to_disk` wrote: the image column of its arrow files. A dictionary of
-    splits needs the split's folder.
+def arrow_source(folder: Path) -> ImageSource:
+    """The image column of the arrow files that `Dataset.save_to_disk` wrote.
+
+    A folder of several splits is refused; give the folder of one split.
     """
     if (folder / "dataset_dict.json").is_file():
         splits = json.loads((folder / "dataset_dict.json").read_text(encoding="utf-8")).get(
@@ -66,40 +68,34 @@ def arrow_source(folder: Path) -> Source:
         )
     if any(Path(name).name != name for name in names):
         raise EvalkitError(
-            f"The file {folder / 'state.json'} names files of another folder.",
+            f"The file {folder / 'state.json'} refers to files in another folder.",
             "Save the dataset again.",
         )
     return _source(str(folder), "arrow", [folder / name for name in names], None)
 
 
-def _source(place: str, kind: str, paths: Sequence[Path], count: int | None) -> Source:
-    _pyarrow("")  # say that it is missing before anything is begun
+def _source(place: str, kind: str, paths: Sequence[Path], count: int | None) -> ImageSource:
+    _pyarrow("")  # a missing pyarrow is an error now, not at the first image
 
-    def pictures() -> Iterator[Picture]:
+    def images() -> Iterator[SourceImage]:
         for path in paths:
             replay = Replay(partial(_rows, path, kind), lambda row: len(row.content or b""))
-            number = 0
-            while True:
-                try:
-                    row = replay.peek(number)
-                except IndexError:
-                    break
-                yield Picture(row.name, partial(_content, replay, number))
-                number += 1
+            for number, row in replay.peek_all():
+                yield SourceImage(row.name, partial(_content, replay, number))
 
-    return Source(place, kind, pictures, count)
+    return ImageSource(place, kind, images, count)
 
 
-def _content(replay: Replay[_Row], number: int) -> bytes:
+def _content(replay: Replay[_Item], number: int) -> bytes:
     content = replay.take(number).content
     if content is None:
         raise unreadable(
-            "the dataset holds its path, not the picture: embed the pictures when saving it"
+            "the dataset contains its path, not the image: embed the images when saving it"
         )
     return content
 
 
-def _rows(path: Path, kind: str) -> Iterator[_Row]:
+def _rows(path: Path, kind: str) -> Iterator[_Item]:
     number = 0
     try:
         for batch in _batches(path, kind):
@@ -107,11 +103,11 @@ def _rows(path: Path, kind: str) -> Iterator[_Row]:
                 yield _row(item, f"{path.name}[{number}]")
                 number += 1
     except (OSError, ValueError) as error:
-        raise _cannot(path, error) from error
+        raise _damaged(path, error) from error
 
 
 def _batches(path: Path, kind: str) -> Iterator[Any]:
-    """Columns of some rows each; pyarrow.ArrowInvalid is a ValueError."""
+    """The image column, some rows at a time. Errors of pyarrow are ValueErrors."""
     if kind == "parquet":
         file = _pyarrow("parquet").ParquetFile(path)
         column = _column(file.schema_arrow, path)
@@ -125,15 +121,15 @@ def _batches(path: Path, kind: str) -> Iterator[Any]:
         yield from (batch.column(column) for batch in stream)
 
 
-def _row(item: Any, name: str) -> _Row:
+def _row(item: Any, name: str) -> _Item:
     value = item.as_py()
     if isinstance(value, dict):
-        return _Row(name, value.get("bytes"))
-    return _Row(name, value if isinstance(value, bytes) else None)
+        return _Item(name, value.get("bytes"))
+    return _Item(name, value if isinstance(value, bytes) else None)
 
 
 def _column(schema: Any, path: Path) -> str:
-    """The column of pictures: struct<bytes, path> or binary; `image` where there are several."""
+    """The image column: struct<bytes, path> or binary; `image` if there are several."""
     types = _pyarrow("types")
     found = []
     for field in schema:
@@ -143,10 +139,10 @@ def _column(schema: Any, path: Path) -> str:
     if "image" in found or len(found) == 1:
         return "image" if "image" in found else found[0]
     columns = ", ".join(found or schema.names)
-    what = "several columns of pictures" if found else "no column of pictures"
+    what = "several image columns" if found else "no image column"
     raise EvalkitError(
         f"The dataset file {path} has {what} ({columns}).",
-        "Expected one, or one that is called image.",
+        "Expected one image column, or one with the name image.",
     )
 
 
@@ -162,7 +158,7 @@ def _pyarrow(module: str) -> Any:
         ) from error
 
 
-def _cannot(path: Path, error: Exception) -> EvalkitError:
+def _damaged(path: Path, error: Exception) -> EvalkitError:
     return EvalkitError(
-        f"The dataset file {path} cannot be read: {error}.", "It is damaged, or of another format."
+        f"The dataset file {path} cannot be read: {error}.", "It is damaged, or has another format."
     )

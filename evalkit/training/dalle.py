@@ -1,8 +1,9 @@
-"""Trains the Transformer to write the image tokens of pictures, given their captions."""
+"""Trains the Transformer that predicts the image tokens of a caption."""
 
 from __future__ import annotations
 
-import logging
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,9 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from evalkit.core import EvalkitError
 from evalkit.generators.pictures import fixed_size
-from evalkit.judge.verdicts import CURVE, for_the_curve
+from evalkit.judge.verdicts import CURVE_COLUMNS, curve_metrics
 from evalkit.models.dalle import GUIDANCE, Dalle
 from evalkit.models.image_tokenizer import ImageTokenizer
 from evalkit.models.load import (
@@ -22,258 +22,246 @@ from evalkit.models.load import (
     load_dalle,
     load_image_tokenizer,
 )
-from evalkit.models.mini_inception import to_bytes, to_unit
+from evalkit.models.mini_inception import MiniInception, to_bytes, to_unit
 from evalkit.models.text import SubwordTokenizer, TextTower
-from evalkit.scenes import dataset
-from evalkit.training import data
+from evalkit.scenes.dataset import Examples
+from evalkit.training.dalle_teachers import Teachers, load_teachers
 from evalkit.training.distillation import distillation_loss
 from evalkit.training.options import DalleOptions
-from evalkit.training.reading import take_lessons
-from evalkit.training.runtime.checkpoints import (
-    Average,
-    Checkpoint,
-    begin_with,
-    differences,
-    tokens_of,
-)
+from evalkit.training.runtime.checkpoints import Checkpoint, MovingAverage, initialise_from
 from evalkit.training.runtime.curve import Curve, check_finite
-from evalkit.training.runtime.loop import Settings, batch_of, random_of, schedule
+from evalkit.training.runtime.loop import Run, Settings, schedule, start_run
 from evalkit.training.runtime.muon import Muon
-from evalkit.training.runtime.precision import Descent, choose_precision
+from evalkit.training.runtime.precision import Descent
 from evalkit.training.runtime.prefetch import each_step
-from evalkit.training.runtime.processes import join
-
-log = logging.getLogger(__name__)
+from evalkit.training.text_pretraining import pretrain_text
+from evalkit.training.tokens import dalle_tokenizer, tokenize, training_tokens
 
 
 class Part(NamedTuple):
-    """What a process takes of a batch at once."""
+    """The part of a batch that a process takes at once."""
 
     texts: Tensor  # int64 [N, T]
-    pictures: Tensor  # uint8 [N, 3, S, S]
-    hidden: Tensor  # bool [N], whose tokens are not seen
+    images: Tensor  # uint8 [N, 3, S, S]
+    hidden: Tensor  # bool [N]: the image tokens are hidden from the network
+
+
+@dataclass(frozen=True)
+class Networks:
+    dalle: Dalle
+    image_tokenizer: ImageTokenizer
+    tokenizer: SubwordTokenizer  # of captions
+    judge: MiniInception | None
 
 
 def train_dalle(
     settings: Settings,
-    examples: dataset.Examples,
-    held_out: dataset.Examples,
+    examples: Examples,
+    held_out: Examples,
     options: DalleOptions,
     *,
     tokenizer: Path,
     clip: Path,
     judge: Path | None,
 ) -> None:
-    """Muon for the matrices of the blocks, AdamW for the rest; the text tower starts from the CLIP.
+    """Muon for the matrices of the blocks, AdamW for the rest; the text tower is the CLIP's.
+
     Resumes by itself.
 
-    held_out: what is drawn for the samples, and the loss on which is in the curve.
-    judge: a classifier that looks at the samples, where the examples are of the bundled world.
+    held_out: for the samples and the held-out loss of the curve.
+    judge: a classifier that rates the samples, for the bundled data set only.
     """
-    own, device = join(settings.device)
-    precision = choose_precision(settings.precision, device, own)
-    log.info("%s", precision.reason)
-    lots, shares = examples.lots(options.often), own.shares(settings.batch, settings.accumulate)
-    torch.manual_seed(settings.seed)
-    images, pieces = load_image_tokenizer(tokenizer)[0].to(device), data.pieces_for(examples, clip)
-    umpire = load_classifier(judge).eval().to(device) if judge else None
-    side = examples.size // images.factor
-    tower = text_tower(clip, pieces)
-    width = tower.position.shape[1]
-    network = Dalle(tower, images.codes, side, width, options.depth, options.heads).to(device)
-    config: dict[str, Any] = {
-        "kind": "dalle", "codes": images.codes, "side": side, "width": width, "depth": options.depth, "heads": options.heads,
-        "pieces": list(pieces.pieces), "context": pieces.context, "seed": settings.seed,
-        "guidance": GUIDANCE, "image_tokenizer": codes_fingerprint(images),
-    }  # fmt: skip
-    teachers, before = list[Dalle](), load_dalle(Path(options.weights)) if options.weights else None
-    if before is not None:
-        config["guidance"] = float(before[1].get("guidance", GUIDANCE))
+    run = start_run(settings)
+    rows = examples.epoch_rows(options.oversample)
+    networks = _networks(run, examples, options, tokenizer, clip, judge)
+    network, config = networks.dalle, _config(networks, options, settings.seed)
+    # The order of what follows decides which random numbers the text pre-training starts with.
+    trained, teachers = load_dalle(Path(options.weights)) if options.weights else None, None
+    if trained is not None:
+        config["guidance"] = float(trained[1].get("guidance", GUIDANCE))
     if options.teacher:
-        teachers, config["guidance"] = load_teachers(
-            [Path(place) for place in options.teacher.split(",")], config, options.guided
-        )
-        teachers = [teacher.to(device) for teacher in teachers]
-    average = Average(network, 0.998)
-    matrices = [
-        p for blocks in (network.order, network.blocks) for p in blocks.parameters() if p.ndim == 2
-    ]
-    reading = list(tower.parameters())
-    rest = [
-        p for p in network.parameters() if all(p is not other for other in (*matrices, *reading))
-    ]
-    adam = torch.optim.AdamW(
-        [
-            {"params": rest, "lr": 0.15 * options.rate},
-            {"params": reading, "lr": 0.025 * options.rate},
-        ],
-        weight_decay=0.0,
-        betas=(0.9, 0.98),
-    )
-    optimisers = {"muon": Muon(matrices, lr=options.rate), "adam": adam}
-    descent = Descent(list(network.parameters()), optimisers, precision, own, clip=1.0)
+        paths = [Path(place) for place in options.teacher.split(",")]
+        teachers = load_teachers(paths, config, options.guided, run.device)
+        config["guidance"] = teachers.guidance
+    average, descent = MovingAverage(network, 0.998), _descent(network, options.rate, run)
     checkpoint = Checkpoint(settings.out, config, average, network=network, descent=descent)
     start = checkpoint.resume()
     if start == 0:
-        if before is not None:
-            begin_with(network, Path(options.weights), *before, config)
-        elif teachers and (len(teachers[0].blocks), teachers[0].heads) == (
-            options.depth,
-            options.heads,
-        ):
-            network.load_state_dict(
-                teachers[0].state_dict()
-            )  # a student of the same size begins as its teacher, who can read
+        if trained is not None:
+            initialise_from(network, Path(options.weights), *trained, config)
         else:
-            lessons = min(options.reading, settings.steps)
-            take_lessons(
-                network,
-                network.order,
-                tower.parameters(),
-                examples,
-                pieces,
-                steps=lessons,
-                seed=settings.seed,
-            )
+            _initialise(networks, teachers, examples, options, settings)
         average.restart(network)
-    columns = ("loss", "held_out_loss", *(CURVE if umpire else ()))
-    curve = Curve(settings.out, columns, start=start, images=settings.batch, device=device)
-    nothing = data.read([""], pieces).to(device)
+    columns = ("loss", "held_out_loss", *(CURVE_COLUMNS if judge else ()))
+    curve = Curve(settings.out, columns, start=start, images=settings.batch, device=run.device)
     losses: list[float] = []
-
-    def prepare(step: int) -> list[Part]:
-        rows, parts = batch_of(step, lots, settings.batch, settings.seed).tolist(), list[Part]()
-        for share in shares:
-            randoms = [
-                random_of(settings.seed, step, place) for place in range(settings.batch)[share]
-            ]
-            texts = data.read_for_training(examples, rows[share], randoms, pieces)
-            hidden = torch.tensor([random.random() < options.hidden for random in randoms])
-            parts.append(Part(texts, examples.pictures(rows[share]), hidden))
-        return parts
-
-    for step, parts in each_step(prepare, start, settings, device, own.count):
+    prepare = partial(
+        _prepare, run=run, rows=rows, examples=examples, tokenizer=networks.tokenizer,
+        hidden=options.hidden,
+    )  # fmt: skip
+    for step, parts in each_step(prepare, start, run):
         total = 0.0
         for part in parts:
-            texts, pictures, hidden = (tensor.to(device) for tensor in part)
-            with torch.no_grad():
-                goal = images.encode(to_unit(pictures))
-            with precision.autocast():
-                logits = network(texts, goal, hidden)
-            if not teachers:
-                loss = F.cross_entropy(logits.flatten(0, 1).float(), goal.flatten())
-            else:
-                with torch.no_grad(), precision.autocast():
-                    soft = torch.stack([teacher(texts, goal, hidden) for teacher in teachers]).mean(
-                        0
-                    )
-                    if options.guided != 1:
-                        empty = nothing[:, : texts.shape[1]].expand(len(texts), -1)
-                        without = torch.stack(
-                            [teacher(empty, goal, hidden) for teacher in teachers]
-                        ).mean(0)
-                        soft = torch.lerp(without, soft, options.guided)
-                loss = distillation_loss(
-                    logits, soft, goal, temperature=options.temperature, share=options.share
-                )
-            descent.backward(loss, len(shares))
-            total += loss.item() / len(shares)
-        losses.append(check_finite(own.mean(total), step))
+            loss = _loss(networks, teachers, part, options, run)
+            descent.backward(loss, len(parts))
+            total += loss.item() / len(parts)
+        losses.append(check_finite(run.processes.mean(total), step))
         descent.step(schedule(step, settings.steps))
-        average.update(network)
+        average.update_parameters(network)
         done = step + 1
-        if own.first and (done % settings.every == 0 or done == settings.steps):
-            curve.stop_clock(done)
-            trained = Dalle(
-                TextTower(len(pieces), pieces.context, width),
-                images.codes,
-                side,
-                width,
-                options.depth,
-                options.heads,
-            )
-            trained.load_state_dict(average.weights)
-            trained = trained.eval().to(device)
-            drawn = draw(
-                trained,
-                images,
-                pieces,
-                held_out.prompts()[: len(held_out) if umpire else 64],
-                device,
-                config["guidance"],
-            )
-            right = for_the_curve(umpire, drawn, held_out)
-            unseen = held_out_loss(trained, images, pieces, held_out, device)
-            curve.log(done, loss=sum(losses) / len(losses), held_out_loss=unseen, **right)
-            curve.save_samples(done, drawn[:64])
-            checkpoint.save(done)
-            curve.resume_clock()
+        if run.saves_after(done):
+            with curve.evaluation(done):
+                averaged = replace(networks, dalle=average.module.eval())
+                values, drawn = _evaluate(averaged, held_out, config["guidance"], run.device)
+                curve.log(done, loss=sum(losses) / len(losses), **values)
+                curve.save_samples(done, drawn[:64])
+                checkpoint.save(done)
             losses.clear()
 
 
-def load_teachers(
-    paths: list[Path], student: dict[str, Any], guided: float
-) -> tuple[list[Dalle], float]:
-    """Trained dalles, and the guidance that their student will need to draw as they do.
+def _networks(
+    run: Run,
+    examples: Examples,
+    options: DalleOptions,
+    tokenizer: Path,
+    clip: Path,
+    judge: Path | None,
+) -> Networks:
+    image_tokenizer = load_image_tokenizer(tokenizer)[0].to(run.device)
+    of_text = dalle_tokenizer(examples, clip)
+    judge_network = load_classifier(judge).eval().to(run.device) if judge else None
+    tower = text_tower(clip, of_text)
+    side, width = examples.size // image_tokenizer.factor, tower.position.shape[1]
+    dalle = Dalle(tower, image_tokenizer.codes, side, width, options.depth, options.heads)
+    return Networks(dalle.to(run.device), image_tokenizer, of_text, judge_network)
 
-    Raises EvalkitError where one reads other text tokens or writes other image tokens than its
-    student, where one is to be guided and has its guidance in itself, and where they need different
-    ones.
-    """
-    loaded, needed = [load_dalle(path) for path in paths], set[float]()
-    for path, (_, config) in zip(paths, loaded, strict=True):
-        if found := differences(
-            ("codes", "side", "pieces", "context", *tokens_of(config)), config, student
-        ):
-            raise EvalkitError(
-                f"The teacher {path} differs from its student in {found}.",
-                "Train both on the same image tokenizer and CLIP.",
-            )
-        needed.add(float(config.get("guidance", GUIDANCE)))
-        if guided != 1 and 1.0 in needed:
-            raise EvalkitError(
-                f"The teacher {path} learned from a guided teacher itself, so it cannot be guided once more.",
-                "Train one without: `evalkit train dalle`; or set dalle.guided=1.",
-            )
-    if guided == 1 and len(needed) > 1:
-        raise EvalkitError(
-            f"The teachers draw with different guidance: {', '.join(map(str, sorted(needed)))}.",
-            "Name teachers of one kind, or fewer.",
-        )
-    return [teacher.eval() for teacher, _ in loaded], needed.pop() if guided == 1 else 1.0
+
+def _config(networks: Networks, options: DalleOptions, seed: int) -> dict[str, Any]:
+    return {
+        "kind": "dalle",
+        "codes": networks.image_tokenizer.codes,
+        "side": networks.dalle.side,
+        "width": networks.dalle.text.position.shape[1],
+        "depth": options.depth,
+        "heads": options.heads,
+        "pieces": list(networks.tokenizer.pieces),
+        "context": networks.tokenizer.context,
+        "seed": seed,
+        "guidance": GUIDANCE,
+        "image_tokenizer": codes_fingerprint(networks.image_tokenizer),
+    }
+
+
+def _descent(network: Dalle, rate: float, run: Run) -> Descent:
+    blocks = [*network.order.parameters(), *network.blocks.parameters()]
+    matrices = [parameter for parameter in blocks if parameter.ndim == 2]
+    text = list(network.text.parameters())
+    special = {id(parameter) for parameter in (*matrices, *text)}
+    rest = [parameter for parameter in network.parameters() if id(parameter) not in special]
+    adam = torch.optim.AdamW(
+        [{"params": rest, "lr": 0.15 * rate}, {"params": text, "lr": 0.025 * rate}],
+        weight_decay=0.0,
+        betas=(0.9, 0.98),
+    )
+    optimisers = {"muon": Muon(matrices, lr=rate), "adam": adam}
+    return Descent(list(network.parameters()), optimisers, run.precision, run.processes, clip=1.0)
+
+
+def _initialise(
+    networks: Networks,
+    teachers: Teachers | None,
+    examples: Examples,
+    options: DalleOptions,
+    settings: Settings,
+) -> None:
+    """Copy a teacher of the same size, or else pre-train the text encoder."""
+    network = networks.dalle
+    first = teachers.networks[0] if teachers else None
+    if first and (len(first.blocks), first.heads) == (options.depth, options.heads):
+        network.load_state_dict(first.state_dict())
+        return
+    pretrain_text(
+        network,
+        network.order,
+        network.text.parameters(),
+        examples,
+        networks.tokenizer,
+        steps=min(options.text_pretraining, settings.steps),
+        seed=settings.seed,
+    )
+
+
+def _prepare(
+    step: int,
+    run: Run,
+    rows: Tensor,
+    examples: Examples,
+    tokenizer: SubwordTokenizer,
+    hidden: float,
+) -> list[Part]:
+    batch, parts = run.batch(step, rows), list[Part]()
+    for share in run.shares:
+        randoms = run.randoms(step)[share]
+        texts = training_tokens(examples, batch[share], randoms, tokenizer)
+        hide = torch.tensor([random.random() < hidden for random in randoms])
+        parts.append(Part(texts, examples.images(batch[share]), hide))
+    return parts
+
+
+def _loss(
+    networks: Networks, teachers: Teachers | None, part: Part, options: DalleOptions, run: Run
+) -> Tensor:
+    texts, images, hidden = (tensor.to(run.device) for tensor in part)
+    with torch.no_grad():
+        goal = networks.image_tokenizer.encode(to_unit(images))
+    with run.precision.autocast():
+        logits = networks.dalle(texts, goal, hidden)
+    if teachers is None:
+        return F.cross_entropy(logits.flatten(0, 1).float(), goal.flatten())
+    empty = tokenize([""], networks.tokenizer).to(run.device)
+    with run.precision.autocast():
+        soft = teachers.logits(texts, goal, hidden, empty)
+    return distillation_loss(
+        logits, soft, goal, temperature=options.temperature, share=options.share
+    )
+
+
+def _evaluate(
+    networks: Networks, held_out: Examples, guidance: float, device: str
+) -> tuple[dict[str, float], Tensor]:
+    """The values for the curve, and the samples that they are about."""
+    prompts = held_out.prompts()[: len(held_out) if networks.judge else 64]
+    drawn = draw(
+        networks.dalle, networks.image_tokenizer, networks.tokenizer, prompts, device, guidance
+    )
+    unseen = held_out_loss(networks, held_out, device)
+    return {"held_out_loss": unseen, **curve_metrics(networks.judge, drawn, held_out)}, drawn
 
 
 @torch.no_grad()
-def held_out_loss(
-    network: Dalle,
-    images: ImageTokenizer,
-    pieces: SubwordTokenizer,
-    held_out: dataset.Examples,
-    device: str,
-) -> float:
+def held_out_loss(networks: Networks, held_out: Examples, device: str) -> float:
     """Nats per image token, given one caption each."""
-    texts, losses = data.read(held_out.prompts(), pieces), []
+    texts, losses = tokenize(held_out.prompts(), networks.tokenizer), list[float]()
     for rows in torch.arange(len(held_out)).split(64):
-        goal = images.encode(to_unit(held_out.pictures(rows.tolist()).to(device)))
-        losses += (
-            F.cross_entropy(network(texts[rows].to(device), goal).mT, goal, reduction="none")
-            .mean(1)
-            .tolist()
-        )
+        images = to_unit(held_out.images(rows.tolist()).to(device))
+        goal = networks.image_tokenizer.encode(images)
+        logits = networks.dalle(texts[rows].to(device), goal)
+        losses += F.cross_entropy(logits.mT, goal, reduction="none").mean(1).tolist()
     return sum(losses) / len(losses)
 
 
-def text_tower(clip: Path, pieces: SubwordTokenizer) -> TextTower:
-    """The text tower of a CLIP, which knows words, for our pieces: words keep their vectors,
-    endings begin with new ones.
+def text_tower(clip: Path, tokenizer: SubwordTokenizer) -> TextTower:
+    """The text tower of a CLIP for another vocabulary.
+
+    Words that both have keep their vectors; other subwords start with random ones.
     """
     network, config = load_clip(clip)
-    tower = TextTower(len(pieces), pieces.context, network.text.position.shape[1])
+    tower = TextTower(len(tokenizer), tokenizer.context, network.text.position.shape[1])
     state = network.text.state_dict()
     known = {word: place + 2 for place, word in enumerate(config["words"])}
     vectors = tower.word.weight.detach().clone()
     vectors[:2] = state["word.weight"][:2]
-    for place, piece in enumerate(pieces.pieces):
+    for place, piece in enumerate(tokenizer.pieces):
         if piece in known:
             vectors[place + 2] = state["word.weight"][known[piece]]
     tower.load_state_dict(state | {"word.weight": vectors})
@@ -283,17 +271,18 @@ def text_tower(clip: Path, pieces: SubwordTokenizer) -> TextTower:
 @torch.no_grad()
 def draw(
     network: Dalle,
-    images: ImageTokenizer,
-    pieces: SubwordTokenizer,
+    image_tokenizer: ImageTokenizer,
+    tokenizer: SubwordTokenizer,
     prompts: list[str],
     device: str,
     guidance: float,
 ) -> Tensor:
-    """One picture for each prompt: uint8 [N, 3, S, S]."""
-    texts, nothing = data.read(prompts, pieces).to(device), data.read([""], pieces).to(device)
+    """One image per prompt: uint8 [N, 3, S, S]."""
+    texts = tokenize(prompts, tokenizer).to(device)
+    empty = tokenize([""], tokenizer).to(device)
     size = fixed_size(device, network.length)
     drawn = [
-        network.sample(part, nothing, range(start, start + len(part)), guidance=guidance)
+        network.sample(part, empty, range(start, start + len(part)), guidance=guidance)
         for start, part in zip(range(0, len(texts), size), texts.split(size), strict=True)
     ]
-    return to_bytes(images.decode(torch.cat(drawn))).cpu()
+    return to_bytes(image_tokenizer.decode(torch.cat(drawn))).cpu()

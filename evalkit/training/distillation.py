@@ -1,6 +1,4 @@
-"""Knowledge distillation: a student learns from all that a teacher thinks possible, not only from
-what happened.
-"""
+"""Knowledge distillation: a student learns the distribution of a teacher, not only the truth."""
 
 from __future__ import annotations
 
@@ -11,14 +9,15 @@ from torch.nn import functional as F
 def distillation_loss(
     student: Tensor, teacher: Tensor, goal: Tensor, *, temperature: float, share: float
 ) -> Tensor:
-    """Cross-entropy with the truth, and with the teacher's softened chances (Hinton et al. 2015,
-    equation 1 and section 2).
+    """Cross-entropy with the truth, and with the teacher's softened distribution.
+
+    Hinton et al. (2015), equation 1 and section 2.
 
     Args:
         student, teacher: logits [..., codes].
-        goal: int64 [...], the tokens of the picture.
-        temperature: both are divided by it before the softmax. The gradient of the soft part is
-            multiplied by its square, so that the two parts keep their proportion whatever it is.
+        goal: int64 [...], the tokens of the image.
+        temperature: divides both logits before the softmax. The soft part is multiplied by its
+            square, so that the proportion of the gradients does not depend on it.
         share: of the soft part in the whole, in 0..1.
     """
     truth = F.cross_entropy(student.flatten(0, -2).float(), goal.flatten())

@@ -1,379 +1,262 @@
-"""Trains the GAN: progressively larger pictures, two critics, matching-aware pairs."""
+"""Trains the GAN: progressive growing, two discriminators, matching-aware pairs."""
 
 from __future__ import annotations
 
-import logging
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from evalkit.core import EvalkitError
-from evalkit.judge.verdicts import CURVE, for_the_curve
-from evalkit.models.gan import WIDTHS, Encoder, Gan, Guess
-from evalkit.models.gan_critics import Discriminator, FeatureDiscriminator
+from evalkit.judge.verdicts import CURVE_COLUMNS, curve_metrics
+from evalkit.models.discriminators import Discriminator, FeatureDiscriminator
+from evalkit.models.gan import WIDTHS, Gan, LatentEncoder
 from evalkit.models.load import load_classifier, load_clip, load_gan
 from evalkit.models.mini_clip import MiniClip
-from evalkit.models.mini_inception import to_bytes, to_unit
-from evalkit.models.text import SubwordTokenizer, TextFeatures, TextTower
-from evalkit.scenes import dataset
-from evalkit.training import data
-from evalkit.training.gan_augmentation import Shifts, augment, shifts
-from evalkit.training.gan_losses import critic_loss, generator_loss, gradient_penalty, kind_of
+from evalkit.models.mini_inception import to_bytes
+from evalkit.models.text import SubwordTokenizer, TextTower
+from evalkit.scenes.dataset import Examples
+from evalkit.training.gan_augmentation import Shifts, random_shifts
+from evalkit.training.gan_losses import loss_of
+from evalkit.training.gan_schedule import GanSchedule, Stage, discriminator_steps
+from evalkit.training.gan_steps import Batch, Descents, Networks, train_step
 from evalkit.training.options import GanOptions
-from evalkit.training.reading import take_lessons
-from evalkit.training.runtime.checkpoints import Average, Checkpoint, begin_with
+from evalkit.training.runtime.checkpoints import Checkpoint, MovingAverage, initialise_from
 from evalkit.training.runtime.curve import Curve, check_finite
-from evalkit.training.runtime.loop import Settings, batch_of, generator_of, random_of
-from evalkit.training.runtime.precision import Descent, choose_precision
+from evalkit.training.runtime.loop import Run, Settings, start_run
+from evalkit.training.runtime.precision import Descent
 from evalkit.training.runtime.prefetch import each_step
-from evalkit.training.runtime.processes import join
+from evalkit.training.text_pretraining import pretrain_text
+from evalkit.training.tokens import tokenize
 
-log = logging.getLogger(__name__)
 LOSSES = {
     "generator": "generator's loss",
-    "critic": "critic's loss",
+    "discriminator": "discriminator's loss",
     "reconstruction": "reconstruction",
     "divergence": "divergence",
 }
-# steps between gradient penalties, which then weigh as much more (lazily; Karras et al. 2020)
-PENALTY_EVERY = 16
 
 
-class Stage(NamedTuple):
-    size: int
-    fade: float
+class Prepared(NamedTuple):
+    """The part of a batch that needs no network, on the CPU."""
 
-
-class Batch(NamedTuple):
-    """What is prepared of a step: for all processes together, but for the pictures."""
-
-    texts: Tensor  # int64 [N, T]
-    pictures: list[Tensor]  # uint8 [n, 3, S, S], of the parts in which this process takes its share
-    normal: Tensor  # float [N, noise]
-    shift: Shifts
-
-
-def stage(progress: float, size: int = 32, known: int = 4) -> Stage:
-    """Size and fade at a point of the training, 0..1: every size has as long as all smaller ones
-    together and a half more, and the first third of it fades in (Karras et al. 2018), where there
-    is a smaller one: 4, or what is known from an earlier training.
-    """
-    sizes = [side for side in WIDTHS if known < side <= size]
-    ends = [
-        0.4 ** (len(sizes) - 1 - place) for place in range(len(sizes))
-    ]  # 0.16, 0.4, 1 for 8, 16, 32
-    place = next((place for place, end in enumerate(ends) if progress < end), len(ends) - 1)
-    begin = ends[place - 1] if place else 0.0
-    return Stage(
-        sizes[place],
-        1.0 if sizes[place] == 8 else min(1.0, (progress - begin) / ((ends[place] - begin) / 3)),
-    )
+    tokens: Tensor  # int64 [N, T]
+    images: list[Tensor]  # uint8 [n, 3, S, S], for each share of this process
+    noise: Tensor  # float [N, noise], normal
+    shifts: Shifts
 
 
 def train_gan(
     settings: Settings,
-    examples: dataset.Examples,
-    held_out: dataset.Examples,
+    examples: Examples,
+    held_out: Examples,
     options: GanOptions,
     *,
     clip: Path,
-    coach: Path,
+    feature_network: Path,
     judge: Path | None,
 ) -> None:
-    """The generator and its encoder alone at first, then two critics against them, each in turn.
+    """First the generator and its encoder alone, then with two discriminators against them.
+
     Resumes by itself.
 
-    coach: a classifier that looks on for the second critic and is used for nothing else.
-    judge: a classifier that looks at the samples, where the examples are of the bundled world.
+    feature_network: a classifier for the second discriminator, which nothing else uses.
+    judge: a classifier that rates the samples, for the bundled data set only.
     """
-    kind = kind_of(options.loss)
-    if not (0 <= options.critics < 1 and 0 <= options.alone <= 1):
-        raise EvalkitError(
-            f"gan.critics is {options.critics} and gan.alone {options.alone}, expected shares of the steps, 0 to 1.",
-            "Write --set gan.critics=0.8 for critics in the last fifth.",
-        )
-    if options.critics and options.critics + options.alone >= 1:
-        raise EvalkitError(
-            f"gan.critics is {options.critics} and gan.alone {options.alone}: the generator would never hear its critics.",
-            "Make their sum less than 1.",
-        )
-    # Steps: the first with critics, and the first in which the generator hears them. The last step
-    # has critics, however few there are.
-    first_critics = min(round(options.critics * settings.steps), settings.steps - 1)
-    first_heard = first_critics + round(options.alone * settings.steps)
-    if first_critics and not options.reconstruction:
-        raise EvalkitError(
-            f"gan.critics is {options.critics} and gan.reconstruction 0: in the first {first_critics} steps nothing would be learned.",
-            "Set one of the two: --set gan.critics=0 begins with the critics, --set gan.reconstruction=10 with pictures.",
-        )
-    own, device = join(settings.device)
-    precision = choose_precision(settings.precision, device, own)
-    log.info("%s", precision.reason)
-    lots, shares = examples.lots(options.often), own.shares(settings.batch, settings.accumulate)
-    torch.manual_seed(settings.seed)
-    size = examples.size
-    reader, reading = load_clip(clip)
-    reader, words = reader.to(device), SubwordTokenizer(reading["words"], reading["context"])
-    umpire = load_classifier(judge).eval().to(device) if judge else None
-    network = (
-        Gan(_tower(reader, options.depth), noise=options.noise, size=size)
-        .to(device)
-        .to(memory_format=torch.channels_last)
-    )
-    encoder = Encoder(options.noise, size).to(device)
-    eyes = (
-        load_classifier(coach).to(device).to(memory_format=torch.channels_last)
-    )  # convolutions are faster so
-    pixel_critic = Discriminator(size=size, spectral=options.spectral).to(device)
-    feature_critic = FeatureDiscriminator(eyes, spectral=options.spectral).to(device)
-    critics = torch.nn.ModuleList(
-        [pixel_critic, feature_critic] if options.eyes else [pixel_critic]
-    )
-    critics.to(memory_format=torch.channels_last)
-    average = Average(network, options.average)
-    adam = {"lr": options.rate, "betas": (0.0, 0.99)}
-    taught = [*network.parameters(), *encoder.parameters()]
-    drawing = Descent(taught, {"adam": torch.optim.Adam(taught, **adam)}, precision, own)
-    judging = Descent(
-        list(critics.parameters()),
-        {"adam": torch.optim.Adam(critics.parameters(), **adam)},
-        precision,
-        own,
-    )
-    config = {
-        "kind": "gan", "pieces": list(words.pieces), "context": words.context, "width": network.text.position.shape[1],
-        "depth": options.depth, "size": size, "noise": options.noise, "widths": list(WIDTHS.items()), "seed": settings.seed,
-    }  # fmt: skip
-    before = load_gan(Path(options.weights)) if options.weights else None
-    # the size from which it grows; "gan" names the own file as soon as there is one, which
-    # remembers it
-    known = 4
-    if before is not None and options.growing:
-        theirs = before[1]
-        known = int(theirs["size"]) if theirs["size"] < size else int(theirs.get("grown_from", 4))
-        config |= {"grown_from": known} if known > 4 else {}
+    loss_of(options.loss)  # an unknown one is refused before anything is loaded
+    first_steps = discriminator_steps(options, settings.steps)
+    run = start_run(settings)
+    rows = examples.epoch_rows(options.oversample)
+    reader, header = load_clip(clip)
+    tokenizer = SubwordTokenizer(header["words"], header["context"])
+    judge_network = load_classifier(judge).eval().to(run.device) if judge else None
+    networks = _networks(reader.to(run.device), feature_network, examples.size, options, run.device)
+    network, encoder = networks.generator, networks.encoder
+    average = MovingAverage(network, options.average)
+    average.to(memory_format=torch.contiguous_format)  # which decides the last bits of the samples
+    descents = _descents(networks, options.rate, run)
+    trained = load_gan(Path(options.weights)) if options.weights else None
+    grown_from = _grown_from(trained[1], examples.size) if trained and options.growing else 4
+    schedule = GanSchedule(settings.steps, examples.size, options.growing, grown_from, *first_steps)
+    config = _config(network, tokenizer, options.depth, settings.seed, grown_from)
     checkpoint = Checkpoint(
-        settings.out,
-        config,
-        average,
-        network=network,
-        encoder=encoder,
-        critics=critics,
-        drawing=drawing,
-        judging=judging,
-    )
+        settings.out, config, average, network=network, encoder=encoder,
+        discriminators=networks.discriminators, generator_descent=descents.generator,
+        discriminator_descent=descents.discriminators,
+    )  # fmt: skip
     start = checkpoint.resume()
     if start == 0:
-        if before is not None:
-            trained, theirs = before
-            begin_with(
-                network,
-                Path(options.weights),
-                trained,
-                theirs | ({"size": size} if known == theirs["size"] else {}),
-                config,
-            )
+        if trained is not None:
+            theirs = trained[1]
+            if grown_from == theirs["size"]:
+                theirs = theirs | {"size": examples.size}
+            initialise_from(network, Path(options.weights), trained[0], theirs, config)
         else:
-            tower, lessons = network.text, min(options.reading, settings.steps)
-            below = [*tower.word.parameters(), tower.position, *tower.norm.parameters()]
-            take_lessons(
-                network, tower.blocks, below, examples, words, steps=lessons, seed=settings.seed
-            )
+            _pretrain_text(network, examples, tokenizer, options, settings)
         average.restart(network)
-    columns = ("size", *LOSSES, *(CURVE if umpire else ()))
-    curve = Curve(settings.out, columns, start=start, images=settings.batch, device=device)
-
-    def scores(images: Tensor, texts: list[TextFeatures], fade: float) -> Tensor:
-        """float32 [critics, texts, N]."""
-        with precision.autocast():
-            both = [
-                pixel_critic(images, texts, fade),
-                *([feature_critic(images, texts)] if options.eyes else []),
-            ]
-        return torch.stack([torch.stack(list(one)) for one in both]).float()
-
-    def drawn(
-        numbers: Tensor, whole: Tensor, normal: Tensor, told: Tensor, now: Stage
-    ) -> tuple[Tensor, Guess]:
-        """Pictures of texts, and what the encoder says of real ones; those that are told draw with
-        the noise that it says.
-        """
-        with precision.autocast():
-            guess = encoder(whole)
-            noise = torch.where(told[:, None], guess.draw(normal), normal)
-            return network(network.encode_text(numbers), noise, now.size, now.fade).float(), guess
-
-    def stage_of(step: int) -> Stage:
-        if not options.growing:
-            return Stage(size, 1.0)
-        return stage(step / settings.steps, size, known)
-
-    def prepare(step: int) -> Batch:
-        rows, generator = (
-            batch_of(step, lots, settings.batch, settings.seed).tolist(),
-            generator_of(settings.seed, step),
-        )
-        captions = [
-            examples.caption(row, random_of(settings.seed, step, place))
-            for place, row in enumerate(rows)
-        ]
-        normal = torch.randn(settings.batch, network.noise, generator=generator)
-        shift = shifts(settings.batch, stage_of(step).size, generator)
-        return Batch(
-            data.read(captions, words),
-            [examples.pictures(rows[share]) for share in shares],
-            normal,
-            shift,
-        )
-
-    def pictured(pictures: Tensor) -> Tensor:
-        return to_unit(pictures.to(device).to(memory_format=torch.channels_last))
-
-    for step, batch in each_step(prepare, start, settings, device, own.count):
-        before, now = stage_of(step - 1), stage_of(step)
-        if (
-            before.fade < 1 == now.fade
-        ):  # the layers that drew while fading are another network: average anew
-            average.restart(network)
-        rate = min(1.0, 4 * (1 - step / settings.steps) + 0.05)
-        numbers, normal, shift = batch.texts.to(device), batch.normal.to(device), batch.shift
-        # before there are critics, the generator learns from what the encoder saw, and nobody else
-        # reads
-        with torch.no_grad():
-            text = reader.read(numbers) if step >= first_critics else None
-        told = (
-            torch.arange(settings.batch, device=device) % (1 if text is None else 2) == 0
-        )  # draw with what the encoder says
-        told &= options.reconstruction > 0
-
-        # The critics: real pictures with their captions against drawn ones, and against real
-        # pictures with another's caption.
-        sums = dict.fromkeys(LOSSES if text is not None else ("reconstruction", "divergence"), 0.0)
-        if text is not None:
-            other = text.of((torch.arange(settings.batch) - 1) % settings.batch)
-            for share, pictures in zip(shares, batch.pictures, strict=True):
-                whole = pictured(pictures)
-                real = augment(shown_at(whole, now), shift.of(share))
-                with torch.no_grad():
-                    fake = augment(
-                        drawn(numbers[share], whole, normal[share], told[share], now)[0],
-                        shift.of(share),
-                    )
-                asked = [text.of(share), other.of(share)] if options.matching else [text.of(share)]
-                of_real = scores(real, asked, now.fade)
-                mismatched = of_real[:, 1] if options.matching else None
-                of_fake = scores(fake, asked[:1], now.fade)[:, 0]
-                loss = critic_loss(
-                    of_real[:, 0], of_fake, mismatched, kind=kind, smoothing=options.smoothing
-                )
-                sums["critic"] += loss.item() / len(shares)
-                if options.gradient_penalty and step % PENALTY_EVERY == 0:
-                    real = real.detach().requires_grad_(True)
-                    penalty = gradient_penalty(
-                        pixel_critic(real, asked[:1], now.fade)[0].float(), real
-                    )
-                    loss = loss + 0.5 * options.gradient_penalty * PENALTY_EVERY * penalty
-                judging.backward(len(critics) * loss, len(shares))
-            judging.step(rate)
-
-        # The generator, and the encoder: whatever makes both critics take its picture for a real
-        # one of the text, and what the encoder saw.
-        critics.requires_grad_(False)
-        alone = first_critics <= step < first_heard
-        network.requires_grad_(not alone)
-        learning = not alone or options.reconstruction > 0
-        for share, pictures in zip(shares, batch.pictures, strict=True):
-            whole = pictured(pictures)
-            fake, guess = drawn(numbers[share], whole, normal[share], told[share], now)
-            loss = torch.zeros((), device=device)
-            if text is not None:
-                loss = len(critics) * generator_loss(
-                    scores(augment(fake, shift.of(share)), [text.of(share)], now.fade), kind=kind
-                )
-                sums["generator"] += loss.item() / len(critics) / len(shares)
-            if options.reconstruction:
-                mine = told[share]
-                away = difference(fake[mine], shown_at(whole[mine], now), feature_critic)
-                nats = guess.divergence()[mine].mean()
-                sums["reconstruction"] += away.item() / len(shares)
-                sums["divergence"] += nats.item() / len(shares)
-                loss = loss + options.reconstruction * away + options.divergence * nats
-            if learning:
-                drawing.backward(loss, len(shares))
-        critics.requires_grad_(True)
-        if learning:
-            drawing.step(rate)
-        average.update(network)
+    columns = ("size", *LOSSES, *(CURVE_COLUMNS if judge else ()))
+    curve = Curve(settings.out, columns, start=start, images=settings.batch, device=run.device)
+    prepare = partial(
+        _prepare, run=run, rows=rows, examples=examples, tokenizer=tokenizer, schedule=schedule,
+        noise=options.noise,
+    )  # fmt: skip
+    for step, prepared in each_step(prepare, start, run):
+        now = schedule.stage(step)
+        if schedule.stage(step - 1).fade < 1 == now.fade:
+            average.restart(network)  # layers that drew during the fade are no longer in use
+        batch = _batch(step, prepared, networks.clip, schedule, options, run.device)
+        values = train_step(networks, descents, batch, options, run)
+        average.update_parameters(network)
         losses = {
-            name: check_finite(own.mean(value), step, LOSSES[name]) for name, value in sums.items()
+            name: check_finite(run.processes.mean(values[name]), step, label)
+            for name, label in LOSSES.items()
+            if name in values
         }
-
         done = step + 1
-        if own.first and (done % settings.every == 0 or done == settings.steps):
-            curve.stop_clock(done)
-            trained = Gan(_tower(reader, options.depth), noise=options.noise, size=size).to(device)
-            trained.load_state_dict(average.weights)
-            asked_for = held_out.prompts() if umpire else held_out.prompts()[:64]
-            looked_at = draw(trained.eval(), words, asked_for, device, now)
-            right = for_the_curve(umpire, looked_at, held_out)
-            curve.log(done, size=now.size, **losses, **right)
-            curve.save_samples(done, looked_at[:64])
-            checkpoint.save(done)
-            curve.resume_clock()
+        if run.saves_after(done):
+            with curve.evaluation(done):
+                prompts = held_out.prompts() if judge_network else held_out.prompts()[:64]
+                drawn = draw(average.module.eval(), tokenizer, prompts, run.device, now)
+                right = curve_metrics(judge_network, drawn, held_out)
+                curve.log(done, size=now.size, **losses, **right)
+                curve.save_samples(done, drawn[:64])
+                checkpoint.save(done)
 
 
-def _tower(reader: MiniClip, depth: int) -> TextTower:
-    """A text encoder that begins with the words of a CLIP."""
-    vocabulary, width = reader.text.word.weight.shape
-    tower = TextTower(vocabulary, reader.text.position.shape[0], width, depth, ordered=True)
-    tower.load_state_dict(
-        {"word.weight": reader.text.word.weight, "position": reader.text.position}, strict=False
-    )
+def _networks(
+    clip: MiniClip, feature_network: Path, size: int, options: GanOptions, device: str
+) -> Networks:
+    # Convolutions are faster with channels last.
+    generator = Gan(text_tower(clip, options.depth), noise=options.noise, size=size)
+    generator = generator.to(device).to(memory_format=torch.channels_last)
+    encoder = LatentEncoder(options.noise, size).to(device)
+    features = load_classifier(feature_network).to(device).to(memory_format=torch.channels_last)
+    pixels = Discriminator(size=size, spectral=options.spectral).to(device)
+    of_features = FeatureDiscriminator(features, spectral=options.spectral).to(device)
+    used = nn.ModuleList([pixels, of_features] if options.feature_discriminator else [pixels])
+    used.to(memory_format=torch.channels_last)
+    return Networks(clip, generator, encoder, pixels, of_features, used)
+
+
+def text_tower(clip: MiniClip, depth: int) -> TextTower:
+    """A text encoder that starts with the word vectors of a CLIP."""
+    vocabulary, width = clip.text.word.weight.shape
+    tower = TextTower(vocabulary, clip.text.position.shape[0], width, depth, ordered=True)
+    state = {"word.weight": clip.text.word.weight, "position": clip.text.position}
+    tower.load_state_dict(state, strict=False)
     return tower
 
 
-def difference(pictures: Tensor, real: Tensor, critic: FeatureDiscriminator) -> Tensor:
-    """How far pictures are from real ones: the mean difference of their pixels, and a tenth of the
-    relative one of each of the maps that a frozen classifier makes of them. Pixels alone would be
-    satisfied with a blur.
+def _descents(networks: Networks, rate: float, run: Run) -> Descents:
+    def descent(*modules: nn.Module) -> Descent:
+        parameters = [parameter for module in modules for parameter in module.parameters()]
+        adam = torch.optim.Adam(parameters, lr=rate, betas=(0.0, 0.99))
+        return Descent(parameters, {"adam": adam}, run.precision, run.processes)
+
+    return Descents(descent(networks.generator, networks.encoder), descent(networks.discriminators))
+
+
+def _grown_from(header: dict[str, Any], size: int) -> int:
+    """The size from which a gan with this header grows.
+
+    After the first checkpoint "gan" names the own file, whose header stores it.
     """
-    with torch.no_grad():
-        goal = critic.look(real)
-    seen = critic.look(pictures)
-    features = torch.stack(
-        [(x - y).abs().mean() / y.abs().mean() for x, y in zip(seen, goal, strict=True)]
+    return int(header["size"]) if header["size"] < size else int(header.get("grown_from", 4))
+
+
+def _config(
+    network: Gan, tokenizer: SubwordTokenizer, depth: int, seed: int, grown_from: int
+) -> dict[str, Any]:
+    config = {
+        "kind": "gan",
+        "pieces": list(tokenizer.pieces),
+        "context": tokenizer.context,
+        "width": network.text.position.shape[1],
+        "depth": depth,
+        "size": network.size,
+        "noise": network.noise,
+        "widths": list(WIDTHS.items()),
+        "seed": seed,
+    }
+    return config | ({"grown_from": grown_from} if grown_from > 4 else {})
+
+
+def _pretrain_text(
+    network: Gan,
+    examples: Examples,
+    tokenizer: SubwordTokenizer,
+    options: GanOptions,
+    settings: Settings,
+) -> None:
+    tower = network.text
+    inputs = [*tower.word.parameters(), tower.position, *tower.norm.parameters()]
+    steps = min(options.text_pretraining, settings.steps)
+    pretrain_text(
+        network, tower.blocks, inputs, examples, tokenizer, steps=steps, seed=settings.seed
     )
-    return (pictures - real).abs().mean() + 0.1 * features.sum()
 
 
-def shown_at(real: Tensor, now: Stage) -> Tensor:
-    """Real pictures as the critics see them at a stage: at its size, and fading in like the drawn
-    ones. float [N, 3, S, S].
-    """
-    real = F.avg_pool2d(real, real.shape[-1] // now.size) if now.size < real.shape[-1] else real
-    if now.fade < 1:
-        small = F.interpolate(
-            F.avg_pool2d(real, 2), scale_factor=2, mode="bilinear", align_corners=False
-        )
-        real = torch.lerp(small, real, now.fade)
-    return real
+def _prepare(
+    step: int,
+    run: Run,
+    rows: Tensor,
+    examples: Examples,
+    tokenizer: SubwordTokenizer,
+    schedule: GanSchedule,
+    noise: int,
+) -> Prepared:
+    batch, generator = run.batch(step, rows), run.generator(step)
+    captions = [
+        examples.caption(row, random) for row, random in zip(batch, run.randoms(step), strict=True)
+    ]
+    normal = torch.randn(len(batch), noise, generator=generator)
+    shifts = random_shifts(len(batch), schedule.stage(step).size, generator)
+    images = [examples.images(batch[share]) for share in run.shares]
+    return Prepared(tokenize(captions, tokenizer), images, normal, shifts)
+
+
+def _batch(
+    step: int,
+    prepared: Prepared,
+    clip: MiniClip,
+    schedule: GanSchedule,
+    options: GanOptions,
+    device: str,
+) -> Batch:
+    tokens, count = prepared.tokens.to(device), len(prepared.tokens)
+    text = None  # only the discriminators read through CLIP
+    if step >= schedule.discriminator_start:
+        with torch.no_grad():
+            text = clip.text_features(tokens)
+    # Without discriminators only reconstructions teach, so all noise comes from the encoder; later
+    # half of it.
+    encoded = torch.arange(count, device=device) % (1 if text is None else 2) == 0
+    return Batch(
+        step=step,
+        stage=schedule.stage(step),
+        rate=schedule.rate(step),
+        frozen=schedule.generator_frozen(step),
+        tokens=tokens,
+        text=text,
+        noise=prepared.noise.to(device),
+        encoded=encoded & (options.reconstruction > 0),
+        shifts=prepared.shifts,
+        images=prepared.images,
+    )
 
 
 @torch.no_grad()
 def draw(
-    network: Gan, words: SubwordTokenizer, prompts: list[str], device: str, now: Stage
+    network: Gan, tokenizer: SubwordTokenizer, prompts: list[str], device: str, now: Stage
 ) -> Tensor:
-    """One picture for each prompt: uint8 [N, 3, S, S], enlarged where the stage is smaller."""
-    text = network.encode_text(data.read(prompts, words).to(device))
-    noise = torch.randn(
-        len(prompts), network.noise, generator=torch.Generator().manual_seed(11)
-    ).to(device)
+    """One image per prompt: uint8 [N, 3, S, S], enlarged where the stage is smaller."""
+    text = network.encode_text(tokenize(prompts, tokenizer).to(device))
+    generator = torch.Generator().manual_seed(11)
+    noise = torch.randn(len(prompts), network.noise, generator=generator).to(device)
     images = network(text, noise, now.size, now.fade)
     if now.size != network.size:
-        images = F.interpolate(
-            images, size=(network.size, network.size), mode="bilinear", align_corners=False
-        )
+        size = (network.size, network.size)
+        images = F.interpolate(images, size=size, mode="bilinear", align_corners=False)
     return to_bytes(images).cpu()

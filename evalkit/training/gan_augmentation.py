@@ -1,6 +1,4 @@
-"""The differentiable augmentation of what the critics of a gan see (Zhao et al. 2020): shifts and
-brightness, drawn anew for each step.
-"""
+"""Differentiable augmentation for the discriminators (Zhao et al. 2020): shifts and brightness."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ from torch.nn import functional as F
 
 
 class Shifts(NamedTuple):
-    """One draw for a batch."""
+    """The random numbers for a batch."""
 
     x: int
     y: int
@@ -22,21 +20,21 @@ class Shifts(NamedTuple):
         return self._replace(brightness=self.brightness[share])
 
 
-def shifts(count: int, size: int, generator: torch.Generator) -> Shifts:
+def random_shifts(count: int, size: int, generator: torch.Generator) -> Shifts:
     reach = size // 8
     x, y = torch.randint(-reach, reach + 1, (2,), generator=generator).tolist()
     return Shifts(x, y, 0.3 * torch.rand(count, 1, 1, 1, generator=generator) - 0.15)
 
 
 def augment(images: Tensor, by: Shifts) -> Tensor:
-    """The critics see real and fake pictures shifted and brightened alike, so that they cannot
-    learn the real ones by heart.
+    """Shift and brighten. Real and generated images get the same shifts.
+
+    So the discriminators cannot memorise the real images.
     """
     padding = max(abs(by.x), abs(by.y))
     if padding:
         size = images.shape[-1]
         padded = F.pad(images, (padding,) * 4, mode="replicate")
-        images = padded[
-            :, :, padding + by.y : padding + by.y + size, padding + by.x : padding + by.x + size
-        ]
+        left, top = padding + by.x, padding + by.y
+        images = padded[:, :, top : top + size, left : left + size]
     return images + by.brightness.to(images.device)

@@ -1,8 +1,8 @@
-"""Trains the discrete image tokenizer to reconstruct pictures."""
+"""Trains the discrete image tokenizer to reconstruct images."""
 
 from __future__ import annotations
 
-import logging
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,14 +16,11 @@ from evalkit.models.mini_inception import to_bytes, to_unit
 from evalkit.scenes.dataset import Examples
 from evalkit.training.options import TokenizerOptions
 from evalkit.training.perceptual import perceptual_loss
-from evalkit.training.runtime.checkpoints import Average, Checkpoint, begin_with
+from evalkit.training.runtime.checkpoints import Checkpoint, MovingAverage, initialise_from
 from evalkit.training.runtime.curve import Curve, check_finite
-from evalkit.training.runtime.loop import Settings, batch_of, schedule
-from evalkit.training.runtime.precision import Descent, choose_precision
+from evalkit.training.runtime.loop import Run, Settings, schedule, start_run
+from evalkit.training.runtime.precision import Descent
 from evalkit.training.runtime.prefetch import each_step
-from evalkit.training.runtime.processes import join
-
-log = logging.getLogger(__name__)
 
 
 def train_image_tokenizer(
@@ -32,14 +29,14 @@ def train_image_tokenizer(
     held_out: Examples,
     options: TokenizerOptions,
     *,
-    coach: Path,
+    feature_network: Path,
 ) -> None:
-    """L1 and L2 on pixels and on their differences to the neighbours, which keeps edges sharp.
+    """Trains the encoder and the decoder, or the decoder alone with options.weights.
+
     Resumes by itself.
 
-    held_out: pictures for the samples, and for the PSNR (in dB, peak 255) and the number of codes
-    in use in the curve.
-    coach: the classifier that looks on, where options.perceptual is not 0.
+    held_out: images for the samples, the PSNR and the codes in use.
+    feature_network: a classifier for the perceptual loss, where options.perceptual is not 0.
     """
     levels = parse_levels(options.levels)
     if options.width % 64 or options.width < 64:
@@ -47,71 +44,71 @@ def train_image_tokenizer(
             f"image-tokenizer.width is {options.width}, expected a multiple of 64.",
             "For example 64 or 128.",
         )
-    own, device = join(settings.device)
-    precision = choose_precision(settings.precision, device, own)
-    log.info("%s", precision.reason)
-    torch.manual_seed(settings.seed)
-    unseen = held_out.pictures(range(min(len(held_out), 250)))
-    network = ImageTokenizer(levels, options.width, options.doublings).to(device)
-    eyes = (
-        load_classifier(coach).eval().requires_grad_(False).to(device)
-        if options.perceptual
-        else None
-    )
-    before = load_image_tokenizer(Path(options.weights)) if options.weights else None
-    network.encoder.requires_grad_(before is None)
-    learning = [p for p in network.parameters() if p.requires_grad]
-    average = Average(network, 0.998)
-    optimiser = torch.optim.AdamW(learning, lr=options.rate, weight_decay=0.01, betas=(0.9, 0.98))
-    descent = Descent(learning, {"adam": optimiser}, precision, own, clip=1.0)
+    run = start_run(settings)
+    unseen = held_out.images(range(min(len(held_out), 250)))
+    network = ImageTokenizer(levels, options.width, options.doublings).to(run.device)
+    features = None
+    if options.perceptual:
+        features = load_classifier(feature_network).eval().requires_grad_(False).to(run.device)
+    trained = load_image_tokenizer(Path(options.weights)) if options.weights else None
+    network.encoder.requires_grad_(trained is None)
+    learned = [p for p in network.parameters() if p.requires_grad]
+    average = MovingAverage(network, 0.998)
+    optimiser = torch.optim.AdamW(learned, lr=options.rate, weight_decay=0.01, betas=(0.9, 0.98))
+    descent = Descent(learned, {"adam": optimiser}, run.precision, run.processes, clip=1.0)
     config = {"kind": "image tokenizer", "levels": list(levels), "width": options.width}
     config |= {"doublings": options.doublings, "seed": settings.seed}
     checkpoint = Checkpoint(settings.out, config, average, network=network, descent=descent)
     start = checkpoint.resume()
-    if start == 0 and before is not None:
-        begin_with(network, Path(options.weights), *before, config)
+    if start == 0 and trained is not None:
+        initialise_from(network, Path(options.weights), *trained, config)
         average.restart(network)
-    curve = Curve(
-        settings.out, ("loss", "psnr", "codes"), start=start, images=settings.batch, device=device
-    )
-    lots, shares = torch.arange(len(examples)), own.shares(settings.batch, settings.accumulate)
-
-    def prepare(step: int) -> list[Tensor]:
-        rows = batch_of(step, lots, settings.batch, settings.seed).tolist()
-        return [examples.pictures(rows[share]) for share in shares]
-
-    for step, parts in each_step(prepare, start, settings, device, own.count):
+    columns = ("loss", "psnr", "codes")
+    curve = Curve(settings.out, columns, start=start, images=settings.batch, device=run.device)
+    for step, parts in each_step(partial(_prepare, run=run, examples=examples), start, run):
         total = 0.0
         for part in parts:
-            images = to_unit(part.to(device))
-            with precision.autocast():
+            images = to_unit(part.to(run.device))
+            with run.precision.autocast():
                 drawn = network(images)
-            error = drawn.float() - images
-            loss = error.abs().mean() + 2 * error.square().mean()
-            loss = loss + error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
-            if eyes is not None:
-                loss = loss + options.perceptual * perceptual_loss(eyes, drawn.float(), images)
-            descent.backward(loss, len(shares))
-            total += loss.item() / len(shares)
-        total = check_finite(own.mean(total), step)
+            loss = reconstruction_loss(drawn.float(), images)
+            if features is not None:
+                loss = loss + options.perceptual * perceptual_loss(features, drawn.float(), images)
+            descent.backward(loss, len(parts))
+            total += loss.item() / len(parts)
+        total = check_finite(run.processes.mean(total), step)
         descent.step(schedule(step, settings.steps, 200))
-        average.update(network)
+        average.update_parameters(network)
         done = step + 1
-        if own.first and (done % settings.every == 0 or done == settings.steps):
-            curve.stop_clock(done)
-            trained = ImageTokenizer(levels, options.width, options.doublings).to(device)
-            trained.load_state_dict(average.weights, strict=False)
-            with torch.no_grad():
-                tokens = trained.encode(to_unit(unseen.to(device)))
-                drawn = trained.decode(tokens).clamp(-1, 1)
-            psnr = float(10 * torch.log10(4 / F.mse_loss(drawn, to_unit(unseen.to(device)))))
-            curve.log(done, loss=total, psnr=psnr, codes=float(tokens.unique().numel()))
-            pairs = torch.stack((unseen[:32], to_bytes(drawn[:32]).cpu()), 1).flatten(
-                0, 1
-            )  # each beside its original
-            curve.save_samples(done, pairs)
-            checkpoint.save(done)
-            curve.resume_clock()
+        if run.saves_after(done):
+            with curve.evaluation(done):
+                right, drawn = evaluate(average.module, to_unit(unseen.to(run.device)))
+                curve.log(done, loss=total, **right)
+                # Each original image is followed by its reconstruction.
+                pairs = torch.stack((unseen[:32], to_bytes(drawn[:32]).cpu()), 1).flatten(0, 1)
+                curve.save_samples(done, pairs)
+                checkpoint.save(done)
+
+
+def _prepare(step: int, run: Run, examples: Examples) -> list[Tensor]:
+    rows = run.batch(step, torch.arange(len(examples)))
+    return [examples.images(rows[share]) for share in run.shares]
+
+
+def reconstruction_loss(drawn: Tensor, images: Tensor) -> Tensor:
+    """L1 and L2 of pixels, and L1 of the differences to neighbours, which keeps edges sharp."""
+    error = drawn - images
+    loss = error.abs().mean() + 2 * error.square().mean()
+    return loss + error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
+
+
+@torch.no_grad()
+def evaluate(network: ImageTokenizer, images: Tensor) -> tuple[dict[str, float], Tensor]:
+    """PSNR (in dB, peak 255) and the number of codes in use; the reconstructions."""
+    tokens = network.encode(images)
+    drawn = network.decode(tokens).clamp(-1, 1)
+    psnr = float(10 * torch.log10(4 / F.mse_loss(drawn, images)))
+    return {"psnr": psnr, "codes": float(tokens.unique().numel())}, drawn
 
 
 def parse_levels(text: str) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
-"""The options of every network and its training, each a frozen dataclass with its defaults:
-`evalkit list training` shows them.
+"""The options of every network and its training, as frozen dataclasses with defaults.
+
+`evalkit list training` prints them.
 """
 
 from __future__ import annotations
@@ -27,13 +28,11 @@ class TokenizerOptions:
     levels: str = "8,8,8,6"  # of each channel of the latent; their product is the number of codes
     width: int = 64  # channels, a multiple of 64
     doublings: int = 2  # a token stands for 2 ** doublings pixels per side
-    # of a tokenizer of the same shape whose decoder goes on and whose encoder stays, so that its
-    # tokens keep their
+    # Weights of a tokenizer of the same shape. Its encoder stays frozen, so that its tokens keep
+    # their meaning; its decoder is trained further. "image-tokenizer" = the one in `out`, or the
+    # bundled one; empty = start from random weights.
     weights: str = ""
-    # meaning; "image-tokenizer" = the one in `out`, or the bundled one; empty = begin anew
-    perceptual: float = (
-        0.0  # weight of the difference that mini-coach sees, beside that of the pixels
-    )
+    perceptual: float = 0.0  # weight of the perceptual loss (mini-coach), beside the pixel loss
     rate: float = 2.5e-3  # AdamW's peak learning rate
 
 
@@ -43,71 +42,53 @@ class DalleOptions:
 
     depth: int = 6  # blocks
     heads: int = 4
-    # of a dalle of the same shape to go on from; "dalle" = the one in `out`, or the bundled one;
-    # empty = begin anew
+    # Weights of a dalle of the same shape to continue from; "dalle" = the one in `out`, or the
+    # bundled one; empty = start from random weights.
     weights: str = ""
-    often: str = (
-        "pair"  # scenes of the bundled world that are drawn twice as often: single, count, pair
-    )
-    reading: int = (
-        200  # steps before, in which it learns from captions which of two things comes first
-    )
-    hidden: float = (
-        0.15  # share of pictures whose tokens are hidden from it, so that it asks the text
-    )
+    oversample: str = "pair"  # kind of scene that occurs twice per epoch: single, count, pair
+    text_pretraining: int = 200  # steps beforehand in which the text encoder learns object order
+    hidden: float = 0.15  # share of images with hidden tokens, so that only the text informs
     rate: float = 0.02  # Muon's peak learning rate; AdamW's is 0.15 of it, 0.025 for the text tower
-    # weights of a dalle whose text encoder learns to read loose captions, and nothing else; "dalle"
-    # = as above
-    loose: str = ""
-    # weights of a dalle as large or larger to learn from, or of several, joined by commas: then
-    # from the mean of their
+    # Weights of a dalle whose text encoder alone learns underspecified captions; "dalle" as above.
+    underspecified: str = ""
+    # Weights of a teacher at least as large, or of several, joined by commas (the mean of their
+    # logits counts); "dalle" as above; empty = no teacher.
     teacher: str = ""
-    # logits; "dalle" = the one in `out`, or the bundled one; empty = none
-    temperature: float = 1.0  # of the teacher's and the student's chances
-    guided: float = 1.0  # guidance of the teacher, which its student then has in itself; 1 = none
-    share: float = 0.5  # of what is learned from the teacher
+    temperature: float = 1.0  # of the teacher's and the student's softmax
+    guided: float = 1.0  # guidance of the teacher, which the student learns to do without; 1 = none
+    share: float = 0.5  # of the distillation loss in the whole loss
 
 
 @dataclass(frozen=True)
 class GanOptions:
-    """The techniques of the adversarial training, each of which can be left out."""
+    """The techniques of the adversarial training, each of which can be switched off."""
 
-    # of a gan of the same shape to go on from, or of a smaller size, with which growing then
-    # begins; "gan" = the one
+    # Weights of a gan to continue from: of the same shape, or of a smaller size, from which it
+    # grows; "gan" = the one in `out`, or the bundled one; empty = start from random weights.
     weights: str = ""
-    # in `out`, or the bundled one; empty = begin anew
-    # weights of a gan whose text encoder learns to read loose captions, and nothing else; "gan" =
-    # as above
-    loose: str = ""
-    # share of the steps before there are any: the generator learns from its encoder alone, and
-    # faster
-    critics: float = 0.0
-    alone: float = (
-        0.0  # share of the steps, the first with critics, in which only they and the encoder learn
-    )
-    often: str = (
-        "pair"  # scenes of the bundled world that are drawn twice as often: single, count, pair
-    )
+    # Weights of a gan whose text encoder alone learns underspecified captions; "gan" as above.
+    underspecified: str = ""
+    # Share of the steps before the discriminators start. Until then the generator learns from
+    # reconstructions only, which is faster.
+    discriminator_start: float = 0.0
+    # Share of the steps after that, in which the generator is frozen; the discriminators and the
+    # encoder learn.
+    discriminator_warmup: float = 0.0
+    oversample: str = "pair"  # kind of scene that occurs twice per epoch: single, count, pair
     loss: str = "hinge"  # or non-saturating
-    smoothing: float = (
-        0.0  # one-sided label smoothing: how much less than 1 is asked of real pictures
-    )
+    smoothing: float = 0.0  # one-sided label smoothing: subtracted from the target of real images
     gradient_penalty: float = 0.0  # weight of R1, every sixteenth step; 0 = none
-    spectral: bool = True  # spectral normalisation of the critics
-    matching: bool = True  # real pictures with captions of others are a third kind of fake
-    growing: bool = True  # begin at 8 pixels and fade larger sizes in
-    eyes: bool = True  # a second critic that looks through a frozen classifier
-    # weight of the difference from the real picture that the encoder saw; 0 = only critics teach
+    spectral: bool = True  # spectral normalisation of the discriminators
+    matching: bool = True  # real images with captions of others are a third kind of fake
+    growing: bool = True  # start at 8 pixels and fade in larger sizes
+    feature_discriminator: bool = True  # a second one, on the features of a frozen classifier
+    # Weight of the difference from the real image that the encoder saw; 0 = discriminators only.
     reconstruction: float = 10.0
-    divergence: float = (
-        0.02  # weight of what the encoder says about that picture beyond its text, in nats
-    )
-    reading: int = (
-        200  # steps before, in which it learns from captions which of two things comes first
-    )
+    divergence: float = 0.02  # weight of the encoder's KL divergence, in nats
+    text_pretraining: int = 200  # steps beforehand in which the text encoder learns object order
     depth: int = 2  # blocks of the text encoder
     average: float = 0.998  # decay of the moving average of the generator's weights
-    noise: int = 64  # random numbers of a picture
+    noise: int = 64  # random numbers per image
     rate: float = 8e-4  # Adam's learning rate
 
 
@@ -128,7 +109,7 @@ def of_model(settings: Iterable[str], model: str) -> dict[str, Any]:
     for other in given:
         if other != model:
             raise EvalkitError(
-                f"--set names {other!r}, and {model!r} is trained.",
+                f"--set names {other!r}, but the model to train is {model!r}.",
                 f"Write `--set {model}.OPTION=VALUE`.",
             )
     return dict(given.get(model, {}))

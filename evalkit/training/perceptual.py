@@ -1,5 +1,6 @@
-"""The difference between two pictures as a classifier sees it, which is nearer to a person's than
-that of their pixels.
+"""The perceptual loss: the difference between two images in the features of a classifier.
+
+It is closer to human judgement than the difference of pixels.
 """
 
 from __future__ import annotations
@@ -7,18 +8,19 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-from evalkit.models.mini_inception import MiniInception, at_32
+from evalkit.models.mini_inception import MiniInception, resize_to_32
 
 
-def perceptual_loss(eyes: MiniInception, drawn: Tensor, real: Tensor) -> Tensor:
-    """Mean squared difference of the classifier's maps at three sizes, each place's features scaled
-    to length 1: the form of LPIPS (Zhang et al. 2018, equation 1) without its learned weights.
+def perceptual_loss(features: MiniInception, drawn: Tensor, real: Tensor) -> Tensor:
+    """Mean squared difference of unit feature vectors at three sizes.
+
+    This is the form of LPIPS (Zhang et al. 2018, equation 1) without its learned weights.
 
     Args:
-        eyes: frozen, in evaluation mode.
+        features: the feature network, frozen, in evaluation mode.
         drawn, real: float [N, 3, S, S] in -1..1. The real ones need no gradient.
     """
-    pairs = zip(eyes.maps(at_32(drawn)), eyes.maps(at_32(real)), strict=True)
+    pairs = zip(features.maps(resize_to_32(drawn)), features.maps(resize_to_32(real)), strict=True)
     return sum(
         ((F.normalize(one) - F.normalize(other)).square().sum(1).mean() for one, other in pairs),
         drawn.new_zeros(()),

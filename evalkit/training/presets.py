@@ -1,8 +1,7 @@
-"""What is trained by default: sizes, steps and what they cost. A preset is data; every number of it
-can be changed by an option.
+"""The default trainings: sizes, steps and costs. An option can change every number of a preset.
 
-Costs are of one training on two cores of an AMD EPYC or an Intel Xeon, from the time of its steps;
-`python benchmarks/presets.py` measures them anew.
+Costs are for one training on two cores of an AMD EPYC or an Intel Xeon, from the time of its steps.
+`python benchmarks/presets.py` measures them again.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from evalkit.training.options import OPTIONS
 
 MINI = ("mini-inception", "mini-judge", "mini-coach", "mini-clip")
 MODELS = ("mini", *MINI, "image-tokenizer", "dalle", "gan")
-SEEDS = {"mini-judge": 1, "mini-coach": 2}  # those that must share nothing with the others
+SEEDS = {"mini-judge": 1, "mini-coach": 2}  # these must share no data with the other models
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class Preset:
     batch: int
     cost: str
     every: int = 250  # steps between checkpoints
-    scenes: int = 60_000  # of the bundled world
+    scenes: int = 60_000  # of the bundled data set
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -37,19 +36,12 @@ PRESETS: dict[str, dict[str, Preset]] = {
     "image-tokenizer": {
         "32": Preset(32, 4500, 64, "25 minutes"),
         "finer": Preset(
-            32,
-            1000,
-            64,
-            "15 minutes",
+            32, 1000, 64, "15 minutes",
             options={"weights": "image-tokenizer", "perceptual": 0.5, "rate": 1e-3},
         ),
         "64": Preset(64, 6000, 64, "2.6 hours"),
         "128": Preset(
-            128,
-            12_000,
-            64,
-            "29 hours",
-            scenes=40_000,
+            128, 12_000, 64, "29 hours", scenes=40_000,
             options={"levels": "8,8,8,5,5", "width": 128, "doublings": 3},
         ),
     },
@@ -61,50 +53,38 @@ PRESETS: dict[str, dict[str, Preset]] = {
             32, 6000, 32, "50 minutes", scenes=150_000, options={"depth": 2, "teacher": "dalle"}
         ),
         "guided": Preset(
-            32,
-            2000,
-            32,
-            "30 minutes",
+            32, 2000, 32, "30 minutes",
             options={
-                "teacher": "dalle",
-                "guided": 1.8,
-                "share": 1.0,
-                "hidden": 0.0,
-                "rate": 0.008,
-                "often": "single",
+                "teacher": "dalle", "guided": 1.8, "share": 1.0, "hidden": 0.0, "rate": 0.008,
+                "oversample": "single",
             },
         ),
-        "loose": Preset(32, 2000, 96, "15 minutes", 500, options={"loose": "dalle", "rate": 1e-3}),
+        "underspecified": Preset(
+            32, 2000, 96, "15 minutes", 500, options={"underspecified": "dalle", "rate": 1e-3}
+        ),
     },
     "gan": {
         "32": Preset(
-            32,
-            20_000,
-            48,
-            "70 minutes",
-            500,
-            scenes=150_000,
-            options={"critics": 0.8, "alone": 0.01},
+            32, 20_000, 48, "70 minutes", 500, scenes=150_000,
+            options={"discriminator_start": 0.8, "discriminator_warmup": 0.01},
         ),
-        "loose": Preset(32, 4000, 192, "12 minutes", 500, options={"loose": "gan", "rate": 1e-3}),
+        "underspecified": Preset(
+            32, 4000, 192, "12 minutes", 500, options={"underspecified": "gan", "rate": 1e-3}
+        ),
         "64": Preset(
-            64, 24_000, 48, "2 hours", 500, scenes=150_000, options={"critics": 0.75, "alone": 0.01}
+            64, 24_000, 48, "2 hours", 500, scenes=150_000,
+            options={"discriminator_start": 0.75, "discriminator_warmup": 0.01},
         ),
         "128": Preset(
-            128,
-            48_000,
-            48,
-            "10 hours",
-            500,
-            scenes=40_000,
-            options={"critics": 0.75, "alone": 0.01},
+            128, 48_000, 48, "10 hours", 500, scenes=40_000,
+            options={"discriminator_start": 0.75, "discriminator_warmup": 0.01},
         ),
     },
-}
+}  # fmt: skip
 
 
 def preset_of(model: str, name: str) -> Preset:
-    """The preset of a model. Raises EvalkitError for a name that it has not."""
+    """The preset of a model. Raises EvalkitError for an unknown model or preset."""
     if model not in PRESETS:
         raise EvalkitError(
             f"There is no model {model!r} to train.", f"Train one of {', '.join(MODELS)}."
@@ -120,20 +100,12 @@ def listing() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Header and rows of `evalkit list training`."""
     rows: list[tuple[str, ...]] = []
     for model, presets in PRESETS.items():
-        for name, chosen in presets.items():
+        for name, preset in presets.items():
             values = {
-                item.name: chosen.options.get(item.name, item.default)
+                item.name: preset.options.get(item.name, item.default)
                 for item in fields(OPTIONS[model])
             }
             options = ", ".join(f"{option}={value!r}" for option, value in values.items())
-            rows.append(
-                (
-                    model,
-                    name,
-                    f"{chosen.size} px",
-                    f"{chosen.steps:,} x {chosen.batch}",
-                    chosen.cost,
-                    options,
-                )
-            )
+            steps = f"{preset.steps:,} x {preset.batch}"
+            rows.append((model, name, f"{preset.size} px", steps, preset.cost, options))
     return ("model", "preset", "size", "steps x batch", "cost on two cores", "options"), rows

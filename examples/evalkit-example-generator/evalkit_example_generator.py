@@ -1,4 +1,4 @@
-"""A generator for evalkit: a disc in the first colour that the prompt names, on a plain ground."""
+"""A generator for evalkit: a disc in the first colour of the prompt, on a plain background."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "black", "white
 
 
 def load(*, size: int = 64, ground: str = "lightgray") -> Generator:
-    """Discs in the colours that prompts name.
+    """Discs in the colours of the prompts.
 
     Args:
-        size: width and height of the pictures in pixels.
-        ground: the colour behind the disc.
+        size: width and height of the images in pixels.
+        ground: the colour of the background.
     """
     if not 8 <= size <= 1024:
         raise EvalkitError(
@@ -29,15 +29,12 @@ def load(*, size: int = 64, ground: str = "lightgray") -> Generator:
 
 
 class Discs:
-    """The loaded generator. A plain function inside `load` would do as well; the class has room for
-    a fingerprint.
-    """
+    """The loaded generator. A function is sufficient; a class can also have a fingerprint."""
 
     def __init__(self, size: int, ground: str) -> None:
         self.size, self.ground = size, ground
-        self.fingerprint = hashlib.sha256(
-            ",".join(COLOURS).encode()
-        ).hexdigest()  # a real model hashes its weights here
+        # A real model hashes its weights here.
+        self.fingerprint = hashlib.sha256(",".join(COLOURS).encode()).hexdigest()
 
     def __call__(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image | Refusal]:
         return [self._draw(prompt, seed) for prompt, seed in zip(prompts, seeds, strict=True)]
@@ -45,13 +42,11 @@ class Discs:
     def _draw(self, prompt: str, seed: int) -> Image.Image | Refusal:
         words = prompt.lower().replace(",", " ").split()
         colour = next((word for word in words if word in COLOURS), None)
-        if colour is None:
-            return Refusal(
-                "refused_input", "the prompt names no colour"
-            )  # counted and reported, never an exception
-        chance = random.Random(seed)  # of this picture alone: never the global one
-        radius = chance.uniform(0.1, 0.3) * self.size
-        x, y = (chance.uniform(radius, self.size - radius) for _ in range(2))
+        if colour is None:  # a refusal is counted and reported; it is not an exception
+            return Refusal("refused_input", "the prompt names no colour")
+        generator = random.Random(seed)  # one per image: results do not depend on the batch
+        radius = generator.uniform(0.1, 0.3) * self.size
+        x, y = (generator.uniform(radius, self.size - radius) for _ in range(2))
         image = Image.new("RGB", (self.size, self.size), self.ground)
         ImageDraw.Draw(image).ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
         return image

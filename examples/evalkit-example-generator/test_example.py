@@ -1,4 +1,4 @@
-"""What every generator should show about itself: picture i depends on prompts[i] and seeds[i] only."""
+"""The test for every generator: image i depends on prompts[i] and seeds[i] only."""
 
 from evalkit_example_generator import load
 
@@ -12,15 +12,15 @@ def pixels(results):
     return [(result.size, result.mode, result.tobytes()) for result in results]
 
 
-def test_a_picture_depends_on_its_own_prompt_and_seed_only():
+def test_an_image_depends_on_its_own_prompt_and_seed_only():
     generate = load()
     together = pixels(generate(PROMPTS, SEEDS))
     alone = [
         pixels(generate([prompt], [seed]))[0] for prompt, seed in zip(PROMPTS, SEEDS, strict=True)
     ]
-    backwards = pixels(load()(PROMPTS[::-1], SEEDS[::-1]))[::-1]
-    assert together == alone == backwards
-    assert together[0] != together[2]  # another seed
+    reversed_order = pixels(load()(PROMPTS[::-1], SEEDS[::-1]))[::-1]
+    assert together == alone == reversed_order
+    assert together[0] != together[2]  # the same prompt with another seed
 
 
 def test_a_prompt_without_a_colour_is_refused():

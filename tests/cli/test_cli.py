@@ -1,7 +1,6 @@
-"""The command line: what is printed where, and one clear sentence with exit code 2 for each
-mistake.
-"""
+"""The command line: what is printed where; each error is one sentence with exit code 2."""
 
+import inspect
 import json
 import os
 import signal
@@ -13,9 +12,12 @@ from pathlib import Path
 
 import pytest
 from models_for_tests import picture
+from typer.main import get_command
 from typer.testing import CliRunner
 
+import evalkit
 from evalkit.cli.app import app
+from evalkit.cli.output import print_metrics
 from evalkit.core import MetricRow
 from evalkit.images import encode_png
 
@@ -146,12 +148,12 @@ MISTAKES = {
     "bad count": ((*RUN, "--per-prompt", "0"), "per_prompt is 0"),
     "bad device": ((*RUN, "--device", "gpu"), "device is 'gpu'"),
     "twice": (("--models", "noise,noise", "--prompts", "p.txt"), "each name once"),
-    "bad pictures": (
+    "invalid images": (
         ("--models", "pics", "--prompts", "p.txt"),
-        "2 of 3 images cannot be taken as they are (",
+        "2 of 3 images are invalid (",
     ),
     "out is a file": ((*RUN, "--out", "p.txt"), "p.txt is a file"),
-    "out is a folder of something": ((*RUN, "--out", "pics"), "is no run folder"),
+    "out is a folder of something": ((*RUN, "--out", "pics"), "is not a run folder"),
 }
 
 
@@ -183,8 +185,8 @@ def test_a_real_process_behaves_the_same(place: Path) -> None:
     failed = process("generate", "--models", "nois", "--prompts", "p.txt")
     assert (failed.returncode, failed.stdout) == (2, "")
     assert (
-        failed.stderr
-        == "error: There is no generator 'nois'.\nhint: Did you mean 'noise'? See `evalkit list generators`.\n"
+        failed.stderr == "error: There is no generator 'nois'.\n"
+        "hint: Did you mean 'noise'? See `evalkit list generators`.\n"
     )
     usage = process("generate", "--model", "noise")
     assert usage.returncode == 2
@@ -195,11 +197,35 @@ def test_a_real_process_behaves_the_same(place: Path) -> None:
     assert "Traceback" in debug.stderr
 
 
-def test_control_characters_of_a_message_do_not_reach_the_terminal(place: Path) -> None:
+def test_control_characters_in_a_message_do_not_reach_the_terminal(place: Path) -> None:
     status, _, errors = call("generate", "--models", "noise", "--prompts", "a\x1b[31m\nb.txt")
     assert status == 2
     assert "\x1b" not in errors
     assert "no prompts file a [31m b.txt" in errors
+
+
+@pytest.mark.parametrize("name", ["run", "generate"])
+def test_command_and_function_have_the_same_options(name: str) -> None:
+    """`arguments` passes options on by name: a misspelt one would be dropped silently."""
+    command = get_command(app).commands[name]  # type: ignore[attr-defined]
+    options = {parameter.name for parameter in command.params}
+    expected = set(inspect.signature(getattr(evalkit, name)).parameters)
+    if name == "run":  # --dry-run calls generate
+        expected |= {"dry_run", "as_json", "open_report"}
+    assert options == expected
+
+
+@pytest.mark.parametrize("command", ["run", "generate"])
+def test_dry_run_prints_the_cost_and_writes_nothing(place: Path, command: str) -> None:
+    before = tree(place)
+    status, output, errors = call(command, *RUN, "--per-prompt", "2", "--dry-run")
+    assert (status, errors) == (0, "")
+    assert output == "noise\t6 of 6\t$0.00\t$0.00\ntotal\t6\t\t$0.00\n"
+    assert tree(place) == before
+    assert evalkit.generate("noise", "p.txt", per_prompt=2, dry_run=True) == [
+        ("noise", 6, 6, 0.0, 0.0)
+    ]
+    assert tree(place) == before
 
 
 def test_run_scores_and_reports(place: Path) -> None:
@@ -235,7 +261,7 @@ def test_score_of_a_run_and_of_a_bare_folder(place: Path) -> None:
         ("generators", "noise\tsize=32"),
         ("encoders", "pixels\t"),
         ("metrics", "fid\tinception\tlower is better"),
-        ("world", "object\tcat\tcat, kitten"),
+        ("scenes", "object\tcat\tcat, kitten"),
     ],
 )
 def test_list(kind: str, expected: str) -> None:
@@ -255,7 +281,6 @@ def test_list_runs(place: Path) -> None:
 def test_doctor_and_version(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    import evalkit
     from evalkit.encoders import weights
 
     monkeypatch.setattr(weights, "reachable", lambda url: False)
@@ -267,10 +292,10 @@ def test_doctor_and_version(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {"python", "disk", "weights", "encoder pixels", "encoder inception"} <= set(topics)
 
 
-def test_a_closed_pipe_is_no_traceback(place: Path) -> None:
+def test_a_closed_pipe_causes_no_traceback(place: Path) -> None:
     code = "from evalkit.cli.app import main; main()"
     lister = subprocess.Popen(
-        [sys.executable, "-c", code, "list", "world"],
+        [sys.executable, "-c", code, "list", "scenes"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -312,8 +337,6 @@ def test_on_a_terminal_there_is_a_bar(place: Path) -> None:
 def test_on_a_terminal_there_is_a_table(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from evalkit.cli.app import options as cli_parts
-
     rows = [
         MetricRow("dalle", "fid", "mini-inception", "scenes", 12.3456, 11, 13.5, 98, 100, "lower"),
         MetricRow(
@@ -332,27 +355,36 @@ def test_on_a_terminal_there_is_a_table(
     ]
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    cli_parts.print_metrics(rows, Path("run"), False)
+    print_metrics(rows, Path("run"), False)
     output = capsys.readouterr().out.splitlines()
     [first] = [line for line in output if "dalle" in line]
     assert [cell.strip() for cell in first.split("│")[1:-1]] == [
-        "dalle", "fid", "12.35", "11 to 13.5", "98 of 100", "mini-inception", "scenes", "lower is better",
-    ]  # fmt: skip
+        "dalle",
+        "fid",
+        "12.35",
+        "11 to 13.5",
+        "98 of 100",
+        "mini-inception",
+        "scenes",
+        "lower is better",
+    ]
     [second] = [line for line in output if "gan" in line]
     assert "not measured: no text" in second
     assert output[-1] == "run"
 
 
-def test_interrupted_is_130_and_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_exits_with_130_and_says_how_to_resume(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(
         "evalkit.api.generate", lambda *arguments, **more: os.kill(os.getpid(), signal.SIGINT)
     )
     status, output, errors = call("generate", *RUN)
     assert (status, output) == (130, "")
-    assert errors == "stopped: the same command goes on where this one stopped.\n"
+    assert errors == "stopped: run the same command again to resume.\n"
 
 
-def test_open_shows_the_page_in_the_browser_and_says_where_it_is(
+def test_open_shows_the_page_in_the_browser_and_prints_its_path(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: list[str] = []

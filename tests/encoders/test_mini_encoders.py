@@ -13,7 +13,7 @@ from evalkit.encoders.mini import MiniClipEncoder, MiniInceptionEncoder
 from evalkit.images import encode_png
 from evalkit.models.load import BUNDLED, load_classifier
 from evalkit.models.mini_inception import to_unit
-from evalkit.reference.files import load
+from evalkit.reference.files import reference
 from evalkit.scenes.compose import compose, render
 from evalkit.score.score import score
 
@@ -63,9 +63,9 @@ def test_prompts_of_more_than_24_words_are_cut_off():
 def test_the_shipped_reference_covers_every_feature_of_a_mini_encoder(
     encoder: type, features: set[str]
 ):
-    reference = load("scenes", encoder("cpu"))
-    assert set(reference.moments) == features
-    assert reference.count == 10_000
+    scenes = reference("scenes", encoder("cpu"))
+    assert set(scenes.moments) == features
+    assert scenes.count == 10_000
 
 
 def test_every_metric_of_a_mini_encoder_is_measured(

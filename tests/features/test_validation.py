@@ -1,29 +1,25 @@
-"""Every fault of a picture is counted and named before any number, whatever holds the picture;
-nothing is changed in silence.
-"""
+"""Image validation: invalid and suspicious images are counted and listed, whatever their source."""
 
 from __future__ import annotations
 
 import dataclasses
 import io
 import json
-import tarfile
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from packing import pack_folder, pack_zip
 from PIL import Image
 
-from evalkit.core import EvalkitError, Prompt, Record
+from evalkit.core import EvalkitError
 from evalkit.encoders.pixels import Pixels
-from evalkit.features import validation as firewall
+from evalkit.features import validation
 from evalkit.features.encode import image_features
+from evalkit.features.image_file import ImageFile
 from evalkit.features.image_sets import ImageSet, image_sets
 from evalkit.images import encode_png
-from evalkit.reference.build import build_from_images
-from evalkit.run_folder import Run
-from evalkit.score.score import score
 
 
 def noise(seed: int, size: tuple[int, int] = (40, 40)) -> Image.Image:
@@ -44,43 +40,33 @@ def rotated() -> bytes:
     return saved(noise(3, (40, 44)), "JPEG", exif=exif)
 
 
-GOOD = {f"good-{seed}.png": encode_png(noise(seed)) for seed in range(4)}
+VALID = {f"valid-{seed}.png": encode_png(noise(seed)) for seed in range(4)}
+
+
 WARNED = {
     "black.png": encode_png(Image.new("RGB", (40, 40))),
     "nearly.png": encode_png(Image.new("RGB", (40, 40), (2, 1, 0))),
     "red.png": encode_png(Image.new("RGB", (40, 40), (200, 0, 0))),
-    "same.bmp": saved(noise(1), "BMP"),  # the pixels of good-1.png in another format
+    "same.bmp": saved(noise(1), "BMP"),  # the pixels of valid-1.png in another format
     "small.png": encode_png(noise(9, (31, 40))),
     "turned.jpg": rotated(),
 }
-BAD = {
+
+
+INVALID = {
     "animated.gif": (
         saved(noise(0).quantize(8), "GIF", save_all=True, append_images=[noise(1).quantize(8)]),
         "animated",
     ),
     "clear.png": (saved(Image.new("RGBA", (40, 40), (1, 2, 3, 4)), "PNG"), "partly transparent"),
     "cmyk.jpg": (saved(noise(0).convert("CMYK"), "JPEG"), "colour mode CMYK"),
-    "cut.png": (GOOD["good-0.png"][:900], "truncated or damaged"),
+    "cut.png": (VALID["valid-0.png"][:900], "truncated or damaged"),
     "deep.png": (
         saved(Image.fromarray(np.zeros((40, 40), np.uint16)), "PNG"),
         "more than 8 bits per sample",
     ),
-    "text.png": (b"hello", "not a picture"),
+    "text.png": (b"hello", "not an image"),
 }
-
-
-def folder_of(place: Path, files: dict[str, bytes]) -> Path:
-    place.mkdir(parents=True, exist_ok=True)
-    for name, data in files.items():
-        (place / name).write_bytes(data)
-    return place
-
-
-def zip_of(place: Path, files: dict[str, bytes]) -> Path:
-    with zipfile.ZipFile(place, "w") as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return place
 
 
 @pytest.fixture(autouse=True)
@@ -90,11 +76,11 @@ def results_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(params=["folder", "zip"])
 def everything(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    files = GOOD | WARNED | {name: data for name, (data, _) in BAD.items()}
+    files = VALID | WARNED | {name: data for name, (data, _) in INVALID.items()}
     return (
-        folder_of(tmp_path / "pictures", files)
+        pack_folder(tmp_path / "images", files)
         if request.param == "folder"
-        else zip_of(tmp_path / "pictures.zip", files)
+        else pack_zip(tmp_path / "images.zip", files)
     )
 
 
@@ -102,32 +88,30 @@ def encode(images: ImageSet, place: Path) -> int:
     return len(image_features(images.files, Pixels(), place / "pixels.npz").values["pool"])
 
 
-def test_what_cannot_be_taken_refuses_the_set_with_kinds_and_names(
-    everything: Path, tmp_path: Path
-):
+def test_invalid_images_refuse_the_set_and_are_listed(everything: Path, tmp_path: Path):
     [images] = image_sets(everything).sets
-    with pytest.raises(EvalkitError, match="6 of 16 images cannot be taken") as error:
+    with pytest.raises(EvalkitError, match="6 of 16 images are invalid") as error:
         encode(images, tmp_path)
-    for name, (_, kind) in BAD.items():
+    for name, (_, kind) in INVALID.items():
         assert f"1 {kind}" in error.value.message
         assert name in error.value.message
     assert "--on-bad skip" in error.value.hint
 
 
-def test_skip_leaves_them_out_counted_and_named(everything: Path, tmp_path: Path):
+def test_skipped_images_are_left_out_and_listed(everything: Path, tmp_path: Path):
     [images] = image_sets(everything, on_bad="skip").sets
     assert (images.requested, len(images.files), len(images.records)) == (16, 10, 10)
     assert encode(images, tmp_path) == 10
     found = images.findings()
     assert (found["taken"], found["skipped"]) == (10, 6)
-    assert found["skipped_kinds"] == dict.fromkeys((kind for _, kind in BAD.values()), 1)
-    assert {Path(item["name"]).name for item in found["skipped_names"]} == set(BAD)
-    assert "6 pictures were skipped" in firewall.notes(found)[0]
+    assert found["skipped_kinds"] == dict.fromkeys((kind for _, kind in INVALID.values()), 1)
+    assert {Path(item["name"]).name for item in found["skipped_names"]} == set(INVALID)
+    assert "6 images skipped" in validation.notes(found)[0]
     assert json.loads(json.dumps(found)) == found
 
 
-def test_warnings_stop_nothing_and_name_the_pictures(tmp_path: Path):
-    [images] = image_sets(folder_of(tmp_path / "pictures", GOOD | WARNED)).sets
+def test_warnings_list_the_images(tmp_path: Path):
+    [images] = image_sets(pack_folder(tmp_path / "images", VALID | WARNED)).sets
     assert encode(images, tmp_path) == 10
     found = images.findings()
 
@@ -140,43 +124,54 @@ def test_warnings_stop_nothing_and_name_the_pictures(tmp_path: Path):
         {"small.png"},
     )
     assert [[Path(name).name for name in pair] for pair in found["duplicates"]["names"]] == [
-        ["good-1.png", "same.bmp"]
+        ["same.bmp", "valid-1.png"]
     ]
     assert found["applied"] == {"EXIF orientation applied": 1}
     assert found["sizes"] == {"40 x 40": 8, "31 x 40": 1, "44 x 40": 1}
     assert found["formats"] == {"PNG": 8, "BMP": 1, "JPEG": 1}
-    text = "; ".join(firewall.notes(found))
+    text = "; ".join(validation.notes(found))
     for part in (
-        "2 pictures are all black",
-        "1 pictures are of one colour",
+        "2 images all black",
+        "1 image of one colour",
         "same pixels as an earlier one",
         "3 different sizes",
         "1 JPEG",
     ):
         assert part in text
-    [clean] = image_sets(folder_of(tmp_path / "clean", GOOD)).sets
-    assert firewall.notes(clean.findings()) == []
+    [clean] = image_sets(pack_folder(tmp_path / "clean", VALID)).sets
+    assert validation.notes(clean.findings()) == []
 
 
-def test_each_picture_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    decoded: list[int] = []
-    real = firewall.decode
-    monkeypatch.setattr(firewall, "decode", lambda content: decoded.append(1) or real(content))
-    place = folder_of(tmp_path / "pictures", GOOD)
-    [images] = image_sets(place).sets
-    encode(images, tmp_path)
-    first = images.findings()
-    assert len(decoded) == len(GOOD)
-    [images] = image_sets(place).sets  # scored again: features and findings come from the caches
-    encode(images, tmp_path)
-    assert images.findings() == first
-    assert len(decoded) == len(GOOD)
-    caches = list(tmp_path.glob("reports/*/features/*/firewall.json"))
-    assert len(caches) == 1
-    caches[0].write_text("{")
-    [images] = image_sets(place).sets
-    assert images.findings() == first
-    assert len(decoded) == 2 * len(GOOD)
+def counted(images: ImageSet, reads: list[str]) -> ImageSet:
+    """The same images, which list every reading of their content (and so every decoding)."""
+
+    def counting(file: ImageFile) -> ImageFile:
+        def content() -> bytes:
+            reads.append(file.path.name)
+            return file.path.read_bytes()
+
+        return file._replace(content=content)
+
+    return dataclasses.replace(images, files=[counting(file) for file in images.files])
+
+
+def test_each_image_is_decoded_once(tmp_path: Path):
+    reads: list[str] = []
+    place = pack_folder(tmp_path / "images", VALID)
+
+    def findings() -> dict[str, object]:
+        images = counted(image_sets(place).sets[0], reads)
+        encode(images, tmp_path)
+        return images.findings()
+
+    first = findings()
+    assert sorted(reads) == sorted(VALID)
+    assert findings() == first  # features and findings are cached
+    assert len(reads) == len(VALID)
+    [cache] = tmp_path.glob("reports/*/features/*/validation.json")
+    cache.write_text("{")
+    assert findings() == first
+    assert len(reads) == 2 * len(VALID)
 
 
 def test_arrays_of_zeros_and_ones_are_a_mistake_of_range(tmp_path: Path):
@@ -186,111 +181,32 @@ def test_arrays_of_zeros_and_ones_are_a_mistake_of_range(tmp_path: Path):
     )
     [images] = image_sets(tmp_path / "range.npz").sets
     with pytest.raises(
-        EvalkitError, match=r"5 of 5 .* \(5 wrong range\): .*arr_0\[0\] holds 0 and 1 only"
+        EvalkitError, match=r"5 of 5 .* \(5 wrong range\): .*arr_0\[0\] contains only 0 and 1"
     ):
         encode(images, tmp_path)
     with pytest.raises(EvalkitError, match="5 of 5"):
         image_sets(tmp_path / "range.npz", on_bad="skip")
 
 
-def test_arrays_are_scored_as_the_pictures_that_they_are(tmp_path: Path):
-    place = folder_of(tmp_path / "pictures", GOOD)
-    np.savez(
-        tmp_path / "a.npz", np.stack([np.asarray(noise(seed)) for seed in range(4)]), np.arange(4)
-    )
-    tables = []
-    for path in (place, tmp_path / "a.npz", zip_of(tmp_path / "a.zip", GOOD)):
-        [images] = image_sets(path).sets
-        tables.append(
-            image_features(images.files, Pixels(), tmp_path / f"{path.name}.npz")
-            .values["pool"]
-            .tolist()
-        )
-        assert images.findings()["formats"] == {"array" if path.suffix == ".npz" else "PNG": 4}
-    assert tables[0] == tables[1] == tables[2]
-
-
-def test_a_damaged_member_of_an_archive_is_a_bad_picture(tmp_path: Path):
+def test_a_damaged_member_of_an_archive_is_an_invalid_image(tmp_path: Path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        for name, data in GOOD.items():
+        for name, data in VALID.items():
             archive.writestr(name, data)
     data = bytearray((tmp_path / "a.zip").read_bytes())
-    data[data.index(GOOD["good-2.png"]) + 200] ^= 1
+    data[data.index(VALID["valid-2.png"]) + 200] ^= 1
     (tmp_path / "a.zip").write_bytes(data)
     [images] = image_sets(tmp_path / "a.zip", on_bad="skip").sets
     assert [record.prompt for record in images.records] == ["0", "1", "3"]
     assert "CRC" in images.findings()["skipped_names"][0]["reason"]
 
 
-def test_a_file_that_cannot_be_read_now_is_asked_for_again_later(tmp_path: Path):
-    place = folder_of(tmp_path / "pictures", GOOD)
+def test_a_changed_file_is_not_cached_as_invalid(tmp_path: Path):
+    place = pack_folder(tmp_path / "images", VALID)
     [images] = image_sets(place).sets
-    (place / "good-1.png").write_bytes(GOOD["good-2.png"])
+    (place / "valid-1.png").write_bytes(VALID["valid-2.png"])
     with pytest.raises(EvalkitError, match="1 changed"):
         encode(images, tmp_path)
-    images.wall.complete(images.files)
-    (place / "good-1.png").write_bytes(GOOD["good-1.png"])
+    images.validation.complete(images.files)
+    (place / "valid-1.png").write_bytes(VALID["valid-1.png"])
     [images] = image_sets(place).sets
     assert images.findings()["taken"] == 4
-
-
-def test_a_run_s_own_pictures_pass_the_same_firewall(tmp_path: Path):
-    run = Run(tmp_path / "run")
-    run.write_prompts([Prompt(str(number), f"a tree {number}") for number in range(3)])
-    run.register_model("toy", "toy", 0)
-    pictures = [encode_png(noise(0)), encode_png(Image.new("RGB", (40, 40))), GOOD["good-1.png"]]
-    run.append_records(
-        "toy",
-        [
-            run.save_image("toy", Record(str(at), at, 0, 0, "ok"), data)
-            for at, data in enumerate(pictures)
-        ],
-    )
-    assert image_sets(run.path).sets[0].findings()["black"]["count"] == 1
-    records = run.records("toy")
-    broken = dataclasses.replace(
-        records[1], sha256=run.save_image("toy", records[1], b"no picture").sha256
-    )
-    run.append_records("toy", [broken])
-    [images] = image_sets(run.path, on_bad="skip").sets
-    assert images.texts == ["a tree 0", "a tree 2"]
-    assert [record.index for record in images.records] == [0, 2]
-    assert len(images.all_records) == 3
-    assert images.findings()["skipped_kinds"] == {"not a picture": 1}
-
-
-def test_the_policy_has_two_words(tmp_path: Path):
-    with pytest.raises(EvalkitError, match="expected refuse or skip"):
-        image_sets(folder_of(tmp_path / "pictures", GOOD), on_bad="ignore")  # type: ignore[arg-type]
-
-
-def test_every_place_is_scored_alike_and_skipped_pictures_are_requested_only(tmp_path: Path):
-    files = {f"{seed:02d}.png": encode_png(noise(seed)) for seed in range(12)}
-    reference = build_from_images(
-        [noise(seed) for seed in range(20, 40)], name="r", encoders=[Pixels()], out=tmp_path / "r"
-    )
-    np.savez(tmp_path / "a.npz", np.stack([np.asarray(noise(seed)) for seed in range(12)]))
-    for number in range(2):
-        with tarfile.open(tmp_path / f"s-{number}.tar", "w") as archive:
-            for name, data in list(files.items())[6 * number : 6 * number + 6]:
-                info = tarfile.TarInfo(name)
-                info.size = len(data)
-                archive.addfile(info, io.BytesIO(data))
-    bad = zip_of(tmp_path / "bad.zip", files | {"cut.png": files["00.png"][:99]})
-    places = [
-        folder_of(tmp_path / "f", files),
-        zip_of(tmp_path / "a.zip", files),
-        tmp_path / "a.npz",
-        tmp_path / "s-{0..1}.tar",
-        bad,
-    ]
-    rows = [
-        score(place, metrics=["fid"], encoders="pixels", reference=str(reference), on_bad="skip")[0]
-        for place in places
-    ]
-    assert rows[0].value is not None
-    assert [row.value for row in rows] == [rows[0].value] * 5
-    assert [(row.count, row.requested) for row in rows] == [(12, 12)] * 4 + [(12, 13)]
-    assert len(list((tmp_path / "reports").iterdir())) == 5
-    with pytest.raises(EvalkitError, match="1 of 13 images"):
-        score(bad, metrics=["fid"], encoders="pixels", reference=str(reference))

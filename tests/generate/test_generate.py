@@ -1,4 +1,4 @@
-"""The generate stage: what lands in the folder, and what may not touch it."""
+"""Local generation: what is written to the run folder, and which errors leave it untouched."""
 
 import hashlib
 import json
@@ -45,7 +45,7 @@ def images(run: Run, model: str = MODEL) -> dict[str, bytes]:
     }
 
 
-def test_every_image_with_its_row(tmp_path: Path) -> None:
+def test_every_image_has_its_row(tmp_path: Path) -> None:
     run = generate(config(tmp_path / "run", per_prompt=2, seed=7, batch_size=3))
     records = run.records(MODEL)
     assert [(record.index, record.sample) for record in records] == [
@@ -63,9 +63,7 @@ def test_every_image_with_its_row(tmp_path: Path) -> None:
     assert run.models() == [MODEL]
 
 
-def test_a_generator_that_draws_many_at_once_is_asked_for_as_many(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_at_once_raises_the_batch_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CALLS", str(tmp_path / "calls"))
     monkeypatch.setattr(models_for_tests.slow, "at_once", 4, raising=False)
     for batch_size in (2, 6):
@@ -102,12 +100,10 @@ def test_images_do_not_depend_on_batches_or_ranks(
     assert rows[0] == rows[1] == rows[2]
 
 
-def test_a_rank_keeps_its_slice_when_another_has_begun(
+def test_a_rank_keeps_its_slice_when_another_has_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Slice, then skip: done the other way round, rank 1 would slice what rank 0 has left and lose
-    images.
-    """
+    """Slice first, then skip: else rank 1 would slice the rest of rank 0 and lose images."""
     monkeypatch.setenv("WORLD_SIZE", "2")
     for rank in ("0", "1"):
         monkeypatch.setenv("RANK", rank)
@@ -135,8 +131,8 @@ def test_the_written_configuration_repeats_the_run_from_anywhere(
             Path("runs/first"), "noise", prompts="p.csv", seed=5, options={"noise": {"size": "4"}}
         )
     )
-    pictures = Path("runs/first/images/noise")
-    both = generate(config(Path("runs/both"), str(pictures), "noise", prompts="p.csv", seed=5))
+    first_images = Path("runs/first/images/noise")
+    both = generate(config(Path("runs/both"), str(first_images), "noise", prompts="p.csv", seed=5))
     text = both.config_path.read_text()
     assert str(tmp_path) not in text
     assert '# Prompts were read from "p.csv"' in text
@@ -147,7 +143,7 @@ def test_the_written_configuration_repeats_the_run_from_anywhere(
     )
     assert (
         snapshot(again.image_folder("noise")).keys()
-        == snapshot(tmp_path / "here" / pictures).keys()
+        == snapshot(tmp_path / "here" / first_images).keys()
     )
     assert images(again, "noise") == images(Run(tmp_path / "here/runs/first"), "noise")
     assert again.prompts() == [Prompt("x", "a cat", "g"), Prompt("y", "a dog", "g")]
@@ -162,7 +158,7 @@ def test_the_written_configuration_repeats_the_run_from_anywhere(
     [
         ({"seed": 1}, r"seed 0 -> 1\."),
         ({"per_prompt": 2, "seed": 1}, r"seed 0 -> 1; per_prompt 1 -> 2\."),
-        ({"prompts": PROMPTS[:3]}, r"prompts 5 -> 3 of them\."),
+        ({"prompts": PROMPTS[:3]}, r"number of prompts 5 -> 3\."),
         (
             {"prompts": (Prompt("00000", "a cow"), *PROMPTS[1:])},
             r"text of prompt 00000 'a cat' -> 'a cow'\.",
@@ -171,7 +167,7 @@ def test_the_written_configuration_repeats_the_run_from_anywhere(
         ({"models": (MODEL, "noise", "models_for_tests:slow"), "seed": 3}, r"seed 0 -> 3\."),
     ],
 )
-def test_another_configuration_touches_nothing(
+def test_another_configuration_is_refused_and_writes_nothing(
     changes: dict[str, object], message: str, tmp_path: Path
 ) -> None:
     generate(config(tmp_path / "run", MODEL, "noise"))
@@ -183,7 +179,7 @@ def test_another_configuration_touches_nothing(
     assert snapshot(tmp_path) == before
 
 
-def test_scores_settings_and_more_models_are_no_other_configuration(tmp_path: Path) -> None:
+def test_score_settings_and_more_models_are_accepted_in_the_same_folder(tmp_path: Path) -> None:
     run = generate(config(tmp_path / "run", MODEL, options={}))
     made = {
         path: path.stat().st_mtime_ns
@@ -193,7 +189,7 @@ def test_scores_settings_and_more_models_are_no_other_configuration(tmp_path: Pa
     changes = {
         "metrics": ("fid",),
         "encoders": "mini",
-        "reference": "world",
+        "reference": "scenes",
         "batch_size": 2,
         "device": "auto",
     }
@@ -205,7 +201,7 @@ def test_scores_settings_and_more_models_are_no_other_configuration(tmp_path: Pa
     assert (written.metrics, written.encoders, written.reference, written.batch_size) == (
         ("fid",),
         "mini",
-        "world",
+        "scenes",
         2,
     )
     generate(config(tmp_path / "run", MODEL))  # one of two: the other stays in the run
@@ -213,7 +209,7 @@ def test_scores_settings_and_more_models_are_no_other_configuration(tmp_path: Pa
     assert load_config(run.config_path, {}).options == {"noise": {"size": 32}}
 
 
-def test_a_missing_or_damaged_image_is_made_again_and_no_other(tmp_path: Path) -> None:
+def test_only_missing_and_damaged_images_are_made_again(tmp_path: Path) -> None:
     run = generate(config(tmp_path / "run"))
     whole = images(run)
     folder = run.image_folder(MODEL)
@@ -225,7 +221,7 @@ def test_a_missing_or_damaged_image_is_made_again_and_no_other(tmp_path: Path) -
     assert len((folder / "manifest.0.jsonl").read_text().splitlines()) == rows + 2
 
 
-def test_a_torn_manifest_row_is_made_again(tmp_path: Path) -> None:
+def test_the_image_of_a_cut_manifest_row_is_made_again(tmp_path: Path) -> None:
     run = generate(config(tmp_path / "run"))
     whole = images(run)
     manifest = run.image_folder(MODEL) / "manifest.0.jsonl"
@@ -236,7 +232,7 @@ def test_a_torn_manifest_row_is_made_again(tmp_path: Path) -> None:
     assert images(run) == whole
 
 
-def test_refusals_are_kept_and_transient_ones_tried_again(
+def test_refusals_are_final_and_transient_failures_are_retried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prompts = tuple(prompts_from_list(["a gun", "a rare bird", "a cat"]))
@@ -256,9 +252,7 @@ def test_refusals_are_kept_and_transient_ones_tried_again(
     manifests = {
         rank: (run.image_folder(spec) / f"manifest.{rank}.jsonl").read_text() for rank in (0, 1)
     }
-    assert (
-        "quota" in manifests[1]
-    )  # read after manifest.0, but the image there wins over this older refusal
+    assert "quota" in manifests[1]  # read after manifest.0; still the image there wins
     assert [record.status for record in run.records(spec)] == ["refused_input", "ok", "ok"]
     assert len(manifests[0].splitlines()) == 3
 
@@ -273,7 +267,7 @@ def test_refusals_are_kept_and_transient_ones_tried_again(
         ("arrays", "returned ndarray"),
     ],
 )
-def test_a_failing_model_is_named_and_leaves_whole_batches(
+def test_a_failing_model_is_named_and_leaves_complete_batches(
     name: str, message: str, tmp_path: Path
 ) -> None:
     spec = f"models_for_tests:{name}"
@@ -287,7 +281,7 @@ def test_a_failing_model_is_named_and_leaves_whole_batches(
         assert "--batch-size" in error.value.hint
 
 
-def test_other_weights_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = "models_for_tests:Weights"
     monkeypatch.setenv("WEIGHTS", "first")
     run = generate(config(tmp_path / "run", spec))
@@ -302,9 +296,7 @@ def test_other_weights_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert len(images(generate(config(tmp_path / "run", spec)), spec)) == 5
 
 
-def test_a_complete_model_is_not_even_loaded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_complete_model_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WEIGHTS", "x")
     generate(config(tmp_path / "run", "models_for_tests:Weights"))
     monkeypatch.delenv("WEIGHTS")  # loading would raise KeyError
@@ -323,7 +315,7 @@ def test_a_complete_model_is_not_even_loaded(
         {"options": {"other": {"x": 1}}},
     ],
 )
-def test_what_is_wrong_is_found_before_the_folder_is_made(
+def test_errors_are_found_before_the_folder_is_made(
     changes: dict[str, object], tmp_path: Path
 ) -> None:
     with pytest.raises(EvalkitError):
@@ -331,14 +323,14 @@ def test_what_is_wrong_is_found_before_the_folder_is_made(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_path_that_is_no_run_folder(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_run_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     (tmp_path / "other").mkdir()
     (tmp_path / "other/thesis.tex").write_text("x")
     before = snapshot(tmp_path)
     for out, message in (
         ("file", "is a file"),
-        ("file/run", "not a folder that you may write to"),
+        ("file/run", "is not a writable folder"),
         ("other", "it holds thesis.tex"),
     ):
         with pytest.raises(EvalkitError, match=message):
@@ -346,7 +338,7 @@ def test_a_path_that_is_no_run_folder(tmp_path: Path) -> None:
     assert snapshot(tmp_path) == before
 
 
-def test_too_little_space_is_found_first(
+def test_too_little_disk_space_is_found_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     import shutil
@@ -384,14 +376,16 @@ def test_the_default_folder_is_found_again_and_differs_for_other_settings(
     )
 
 
-def test_duplicates_are_kept_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_duplicate_prompts_are_kept_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     run = generate(config(tmp_path / "run"))
     assert "1 of 5 prompts repeat an earlier one" in caplog.text
     shots = images(run)
     assert shots["00000-0.png"] != shots["00003-0.png"]
 
 
-def test_old_leftovers_of_a_kill_are_removed(tmp_path: Path) -> None:
+def test_old_temporary_files_are_removed(tmp_path: Path) -> None:
     import os
 
     run = generate(config(tmp_path / "run"))

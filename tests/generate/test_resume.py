@@ -1,4 +1,4 @@
-"""A real process killed at any moment loses at most the batch in flight; the same command goes on."""
+"""A process killed at any moment loses at most the batch in flight; the same command resumes."""
 
 import os
 import resource
@@ -68,7 +68,7 @@ def whole(place: Path) -> Run:
 
 
 def interrupt(place: Path, after: int, how: signal.Signals) -> subprocess.CompletedProcess[str]:
-    """Start the command and send a signal as soon as `after` more images are there than before."""
+    """Start the command and send a signal once it has made `after` more images."""
     run = Run(place / "killed")
     wanted = len(images(run)) + after
     halting = environment(place / "calls") | {
@@ -85,18 +85,18 @@ def interrupt(place: Path, after: int, how: signal.Signals) -> subprocess.Comple
     return subprocess.CompletedProcess(command(), process.returncode, "", errors)
 
 
-def test_killed_again_and_again_then_equal_to_an_uninterrupted_run(place: Path, whole: Run) -> None:
+def test_after_several_kills_the_run_equals_an_uninterrupted_one(place: Path, whole: Run) -> None:
     kills = 4
     run = Run(place / "killed")
     for after in (1, 7, 11, 4)[:kills]:
         assert interrupt(place, after, signal.SIGKILL).returncode == -signal.SIGKILL
-        for record in run.records(MODEL):  # a row means that the file is whole
+        for record in run.records(MODEL):  # a row means that the file is complete
             assert (run.image_folder(MODEL) / record.file).read_bytes() == (
                 whole.image_folder(MODEL) / record.file
             ).read_bytes()
     stopped = interrupt(place, 2, signal.SIGINT)
     assert stopped.returncode == 130
-    assert "the same command goes on" in stopped.stderr
+    assert "run the same command again" in stopped.stderr
     assert "Traceback" not in stopped.stderr
     done = subprocess.run(
         command("--out", "killed"),
@@ -128,7 +128,7 @@ def test_a_finished_run_generates_nothing(place: Path, whole: Run) -> None:
     assert (whole.image_folder(MODEL) / "manifest.0.jsonl").read_bytes() == manifest
 
 
-def test_a_full_disk_is_one_sentence_and_the_run_goes_on_later(place: Path) -> None:
+def test_a_full_disk_is_reported_in_one_sentence_and_the_run_resumes(place: Path) -> None:
     """A limit on the size of files stands for a full disk: both fail in write(2)."""
     noise = [
         *EVALKIT,
@@ -153,7 +153,8 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on_later(place: Path) -> N
     )
     assert process.returncode == 2
     assert process.stderr.startswith(
-        "error: Could not write full/images/noise/00000-0.png: File too large.\nhint: Free some space"
+        "error: Could not write full/images/noise/00000-0.png: File too large.\n"
+        "hint: Free some space"
     )
     run = Run(place / "full")
     assert images(run, "noise") == {}

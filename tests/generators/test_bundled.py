@@ -74,8 +74,8 @@ def test_few_words_are_enough(generator: Generator) -> None:
     """Prompts that leave open what captions of the world always say, and one with a word that no
     generator knows.
     """
-    from evalkit.judge.judge import draw_all
-    from evalkit.judge.verdicts import seen
+    from evalkit.judge.judge import generate_images
+    from evalkit.judge.verdicts import detected_nouns
     from evalkit.models.load import BUNDLED, load_classifier
 
     judge = load_classifier(BUNDLED / "mini-judge.safetensors").eval()
@@ -85,7 +85,7 @@ def test_few_words_are_enough(generator: Generator) -> None:
         ("a man riding a horse", "horse"),
         ("bus", "bus"),
     ):
-        found = seen(judge, draw_all(generator, [prompt] * 16, range(16), prompt))
+        found = detected_nouns(judge, generate_images(generator, [prompt] * 16, range(16), prompt))
         assert sum(thing in things for things in found) >= 10, prompt
 
 

@@ -1,6 +1,11 @@
-"""Small trainings for tests: a handful of scenes, networks of one block."""
+"""Small trainings for tests: a few scenes, networks of one block."""
 
+import csv
 from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
 
 from evalkit.models.load import BUNDLED
 from evalkit.scenes import dataset
@@ -14,18 +19,17 @@ JUDGE, CLIP, TOKENIZER, COACH = (
 )
 
 
-def world(count: int = 64) -> dataset.SceneDataset:
+def scenes(count: int = 64) -> dataset.SceneDataset:
     return dataset.SceneDataset(0, count)
 
 
 def held_out() -> dataset.SceneDataset:
-    return dataset.SceneDataset(dataset.HELD_OUT, 64)  # as few as hold every kind of scene
+    return dataset.SceneDataset(dataset.HELD_OUT, 64)  # the fewest with every kind of scene
 
 
-def settings(folder: Path, model: str, steps: int, batch: int = 16, **others: object) -> Settings:
-    return Settings(
-        folder / f"{model}.safetensors", 0, steps, batch, **({"precision": "fp32"} | others)
-    )  # pyright: ignore[reportArgumentType]
+def settings(folder: Path, model: str, steps: int, batch: int = 16, **others: Any) -> Settings:
+    out = folder / f"{model}.safetensors"
+    return Settings(out, 0, steps, batch, **({"precision": "fp32"} | others))
 
 
 def small_dalle(
@@ -33,14 +37,27 @@ def small_dalle(
     options: DalleOptions | None = None,
     *,
     judge: Path | None = JUDGE,
-    scenes: int = 64,
+    count: int = 64,
 ) -> None:
     train_dalle(
         how,
-        world(scenes),
+        scenes(count),
         held_out(),
         options or DalleOptions(depth=1),
         tokenizer=TOKENIZER,
         clip=CLIP,
         judge=judge,
     )
+
+
+def curve_rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    return same(load_file(one), load_file(other))
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)

@@ -1,39 +1,80 @@
+"""Generators are judged on held-out scenes, and on prompts of the user."""
+
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 import evalkit
-from evalkit.core import EvalkitError
+from evalkit.core import EvalkitError, Refusal
+from evalkit.judge.judge import judge_prompts
+from evalkit.scenes import dataset
+from evalkit.scenes.captions import caption
+from evalkit.scenes.compose import compose
+
+SCENES = {
+    caption(scene, 7, complete=True): scene for scene in (compose(seed) for seed in range(400))
+}
 
 
-def test_the_bundled_models_draw_what_they_are_asked_for(tmp_path: Path) -> None:
-    """The first level that the project set itself, on prompts that no training saw and by a network
-    that no training used.
-    """
+def perfect(prompts: list[str], seeds: list[int]) -> list[Image.Image | Refusal]:
+    """Returns the image of the scene that a caption was made from."""
+    images = dataset.pictures([SCENES[prompt] for prompt in prompts])
+    return [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
+
+
+def refusing(prompts: list[str], seeds: list[int]) -> list[Image.Image | Refusal]:
+    return [Refusal("not today") for _ in prompts]
+
+
+def test_the_bundled_models_follow_held_out_prompts(tmp_path: Path) -> None:
+    """The project's first goal, on prompts and with a network that no training used."""
     rows = evalkit.judge(["dalle", "gan"], count=240, grid=tmp_path / "grid.png")
-    right = {(row.model, row.prompts, row.question): row for row in rows}
+    value = {(row.model, row.prompts, row.question): row.value for row in rows}
     for model in ("dalle", "gan"):
-        assert right[model, "single", "noun"].right >= 0.6
-        assert right[model, "single", "background"].right >= 0.95
-    assert right["dalle", "pair", "noun"].right >= 0.6
-    assert right["dalle", "pair", "relation"].right >= 0.6  # chance is half of the pairs at best
-    assert right["real scenes", "single", "everything"].right > 0.97
-    assert right["real scenes of other prompts", "single", "noun"].right < 0.1
-    assert all(row.low <= row.right <= row.high and row.asked > 10 for row in rows)
+        assert value[model, "single", "noun"] >= 0.6
+        assert value[model, "single", "background"] >= 0.95
+    assert value["dalle", "pair", "noun"] >= 0.6
+    assert value["dalle", "pair", "relation"] >= 0.6  # chance is half of the pairs at best
+    assert value["real scenes", "single", "everything"] > 0.97
+    assert value["real scenes of other prompts", "single", "noun"] < 0.1
+    assert all(row.low <= row.value <= row.high and row.images > 10 for row in rows)
     with Image.open(tmp_path / "grid.png") as grid:
-        assert grid.width == 2 * 16 * 34
+        assert grid.width == 2 * 16 * 34  # scale, columns, pixels with their white lines
 
 
 def test_noise_shows_nothing() -> None:
     rows = evalkit.judge(["noise"], count=64)
     assert all(
-        row.right < 0.1
+        row.value < 0.1
         for row in rows
         if row.model == "noise" and row.question in ("noun", "everything")
     )
 
 
-def test_too_few() -> None:
+def test_too_few_prompts_for_the_grid() -> None:
     with pytest.raises(EvalkitError, match="count is 10, expected at least 64"):
         evalkit.judge(["noise"], count=10)
+
+
+def test_a_generator_that_refuses_is_not_judged() -> None:
+    with pytest.raises(EvalkitError, match=r"refused a prompt of the bundled .*not today"):
+        judge_prompts(["test_judge:refusing"], ["a dog"])
+
+
+def test_objects_that_prompts_mention_are_found_in_their_images() -> None:
+    prompts = [*list(SCENES)[:100]]
+    rows = {
+        row.question: row
+        for row in judge_prompts(["test_judge:perfect"], [*prompts, "nothing that is known"])
+    }
+    assert rows["first object"].value > 0.95
+    assert rows["all objects"].value > 0.9
+    assert rows["any object"].images == 100
+    rows = {row.question: row for row in judge_prompts(["noise"], prompts)}
+    assert rows["any object"].value < 0.1
+
+
+def test_prompts_without_a_known_object() -> None:
+    with pytest.raises(EvalkitError, match="None of the 2 prompts mentions an object"):
+        judge_prompts(["noise"], ["freedom", ""])

@@ -35,7 +35,7 @@ def groups_of(count: int, groups: int, seed: int) -> Tensor:
     )
 
 
-# --- moments and the Frechet distance --------------------------------------------------------
+# --- moments and the Frechet distance ---
 @few
 @given(seeds, st.integers(2, 40), st.integers(2, 40), st.floats(-1e3, 1e3))
 def test_moments_merge_and_part(seed: int, first: int, second: int, shift: float):
@@ -105,7 +105,7 @@ def test_a_covariance_that_is_not_quite_positive_falls_back_to_eigenvectors():
 QUICK = [name for name, metric in METRICS.items() if metric.leave_out is not None]
 
 
-# --- quick forms -----------------------------------------------------------------------------
+# --- quick forms ---
 @pytest.mark.parametrize(("count", "dimension"), [(30, 12), (20, 64)])
 @pytest.mark.parametrize(
     "name", [name for name in QUICK if name not in ("fid_infinity", "mind")]
@@ -240,7 +240,7 @@ def _all(fake: Tensor, real: Tensor, groups: Tensor) -> list[Tensor]:
     return [*found, kernel.kid_of_all(**inputs), kernel.kid_without(**inputs, groups=groups)]
 
 
-# --- KID, precision, recall ------------------------------------------------------------------
+# --- KID, precision, recall ---
 @few
 @given(seeds)
 def test_kid_is_unbiased_between_equal_distributions(seed: int):
@@ -280,7 +280,7 @@ def test_recall_is_precision_of_the_other_side(seed: int):
     )
 
 
-# --- what is refused -------------------------------------------------------------------------
+# --- what is refused ---
 @pytest.mark.parametrize(
     ("fake", "message"),
     [

@@ -38,7 +38,7 @@ def groups_of(count: int, groups: int, seed: int) -> Tensor:
     )
 
 
-# --- quick forms -----------------------------------------------------------------------------
+# --- quick forms ---
 def test_mind_without_a_group_matches_sorted_values_by_their_share():
     """Against copies: 3 values against 5 are 15 against 15 once each is repeated."""
     fake, real = rows(5, 4, 1, 0.3), rows(5, 4, 2)
@@ -111,7 +111,7 @@ def test_no_result_depends_on_the_block_size(elements: int, monkeypatch: pytest.
         assert torch.allclose(one, other, rtol=1e-10)
 
 
-# --- what does not matter, and what does -----------------------------------------------------
+# --- what does not matter, and what does ---
 @pytest.mark.parametrize("name", ["cmmd", "coverage", "vendi"])
 def test_the_order_of_the_images_does_not_matter(name: str):
     fake, real = rows(40, 6, 1), rows(50, 6, 2)
@@ -161,7 +161,7 @@ def test_density_forgives_no_outlier_of_the_reference():
     )  # one ball of five
 
 
-# --- retrieval -------------------------------------------------------------------------------
+# --- retrieval ---
 def test_images_that_show_their_prompt_are_found_and_equal_prompts_are_one():
     text = torch.eye(6).repeat_interleave(3, dim=0)
     assert alignment.retrieval_precision(fake=text, text=text).tolist() == [1.0] * 18
@@ -185,7 +185,7 @@ def test_fewer_candidates_are_easier():
     assert found[0] > found[1] > found[2] > 0
 
 
-# --- copies ----------------------------------------------------------------------------------
+# --- copies ---
 def test_near_identical_images_are_counted_where_the_whole_set_collapsed_too():
     x = rows(50, 32, 1)
     assert memorization.duplicates(fake=x).sum() == 0
@@ -215,7 +215,7 @@ def test_copies_of_reference_images_are_found():
     assert memorization.memorization(fake=held_out, real=real).mean().item() < 0.6
 
 
-# --- diversity -------------------------------------------------------------------------------
+# --- diversity ---
 def test_diversity_of_prompts_with_one_image_is_not_measured():
     known = torch.tensor([[0.4], [0.6], [0.5]])
     assert diversity.lpips_diversity(fake=known).tolist() == pytest.approx([0.4, 0.6, 0.5])
@@ -238,7 +238,7 @@ def test_vendi_counts_different_images_and_grows_with_the_count():
         diversity.vendi_of_kernel(2 * torch.eye(3))
 
 
-# --- what is refused -------------------------------------------------------------------------
+# --- what is refused ---
 @pytest.mark.parametrize("name", [name for name in METRICS if name != "lpips_diversity"])
 def test_bad_features_are_refused(name: str):
     import inspect

@@ -257,7 +257,7 @@ def test_two_processes_give_the_numbers_of_one(tmp_path: Path):
         ),
         *(
             line.compute(fake=fake, real=real).mean()
-            for line in (METRICS["kid"], METRICS["recall"], metrics.MEMORIZATION)
+            for line in (METRICS["kid"], METRICS["recall"], METRICS["memorization"])
         ),
     ]
     expected = torch.stack(one).repeat_interleave(2).repeat(2)

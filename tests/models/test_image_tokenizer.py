@@ -1,3 +1,5 @@
+"""The image tokenizer: tokens, levels and gradients."""
+
 import pytest
 import torch
 
@@ -12,16 +14,14 @@ def network() -> ImageTokenizer:
 
 def test_every_token_decodes_to_the_levels_that_encode_to_it(network: ImageTokenizer) -> None:
     tokens = torch.arange(network.codes)[:, None].expand(-1, 4)
-    seen: list[torch.Tensor] = []
     network.decoder = torch.nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
-    seen.append(network.decode(tokens))  # [codes, 3, 2, 2]: the levels in -1..1
-    assert seen[0].min() == -1
-    assert seen[0].max() == 1
+    levels = network.decode(tokens)  # [codes, 3, 2, 2], -1..1
+    assert levels.aminmax() == (-1, 1)
     network.encoder = torch.nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
-    assert torch.equal(network.encode(torch.atanh(seen[0] * 0.9999)), tokens)
+    assert torch.equal(network.encode(torch.atanh(levels * 0.9999)), tokens)
 
 
-def test_quantise_gives_levels_and_passes_the_gradient(network: ImageTokenizer) -> None:
+def test_quantisation_rounds_to_levels_and_passes_the_gradient(network: ImageTokenizer) -> None:
     latents = torch.randn(2, 3, 4, 4, requires_grad=True)
     levels = network.quantise(latents)
     assert len(levels[:, 2].unique()) <= 3

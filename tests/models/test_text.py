@@ -1,4 +1,4 @@
-"""Subword pieces: what a text becomes, and how the pieces are learned."""
+"""Subword pieces: how texts are split, and how the pieces are learned."""
 
 import random
 
@@ -7,18 +7,24 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalkit.models.text import UNKNOWN, SubwordTokenizer, directions, ended, learn_pieces
+from evalkit.models.text import (
+    UNKNOWN,
+    SubwordTokenizer,
+    append_end,
+    directional_mask,
+    learn_pieces,
+)
 from evalkit.scenes.vocabulary import pieces, words
 
 PIECES = SubwordTokenizer(["skate", "skateboard", "dog", "dogs", "##s", "##er", "##ers"], 4)
 
 
-def _read(numbers: list[int]) -> list[str]:
-    return [PIECES.pieces[number - 2] if number > UNKNOWN else "?" for number in numbers]
+def _pieces(ids: list[int]) -> list[str]:
+    return [PIECES.pieces[each - 2] if each > UNKNOWN else "?" for each in ids]
 
 
 def test_the_longest_pieces_from_the_left() -> None:
-    assert _read(PIECES.numbers(["skateboarders", "dogs", "skates"])) == [
+    assert _pieces(PIECES.piece_ids(["skateboarders", "dogs", "skates"])) == [
         "skateboard",
         "##ers",
         "dogs",
@@ -27,12 +33,12 @@ def test_the_longest_pieces_from_the_left() -> None:
     ]
 
 
-def test_a_word_that_cannot_be_put_together_is_unknown_as_a_whole() -> None:
-    assert _read(PIECES.numbers(["dogma", "cat", ""])) == ["?", "?"]
+def test_a_word_that_no_pieces_form_is_one_unknown_piece() -> None:
+    assert _pieces(PIECES.piece_ids(["dogma", "cat", ""])) == ["?", "?"]
 
 
-def test_words_are_taken_apart_where_asked_and_possible() -> None:
-    assert _read(PIECES.numbers(["dogs", "dogs", "dog"], apart={1, 2})) == [
+def test_words_are_split_further_where_requested_and_possible() -> None:
+    assert _pieces(PIECES.piece_ids(["dogs", "dogs", "dog"], apart={1, 2})) == [
         "dogs",
         "dog",
         "##s",
@@ -40,18 +46,19 @@ def test_words_are_taken_apart_where_asked_and_possible() -> None:
     ]
 
 
-def test_what_does_not_fit_is_cut_and_nothing_is_one_unknown() -> None:
+def test_long_texts_are_cut_and_an_empty_text_is_one_unknown_piece() -> None:
     assert PIECES.encode([["dog"] * 6, [], ["dogs"]]).tolist() == [
         [4, 4, 4, 4],
         [1, 0, 0, 0],
         [5, 0, 0, 0],
     ]
     assert PIECES.encode([["dog"]]).dtype == torch.int64
+    assert PIECES.encode([["dog", "unheard"]]).tolist() == [[4, 1, 0, 0]]
 
 
-def test_the_world_reads_inflections_that_no_caption_has() -> None:
+def test_the_bundled_pieces_form_inflections_that_no_caption_has() -> None:
     tokenizer = SubwordTokenizer(pieces(), 24)
-    assert [tokenizer.pieces[n - 2] for n in tokenizer.split("skateboarders")] == [
+    assert [tokenizer.pieces[each - 2] for each in tokenizer.split("skateboarders")] == [
         "skateboard",
         "##ers",
     ]
@@ -64,7 +71,7 @@ def test_the_world_reads_inflections_that_no_caption_has() -> None:
 
 
 def test_learned_pieces_by_hand() -> None:
-    """ "ab" stands together most often, then "abc"; ties go by the alphabet."""
+    """The most frequent pair is "ab", then "abc"; ties are broken alphabetically."""
     learned = learn_pieces([["ab"] * 3, ["abc"] * 2], 5)
     assert learned == ("##b", "##c", "a", "ab", "abc")
 
@@ -72,7 +79,7 @@ def test_learned_pieces_by_hand() -> None:
 @given(
     st.lists(st.text("abcd", min_size=1, max_size=8), min_size=1, max_size=20), st.integers(1, 40)
 )
-def test_what_was_learned_from_can_be_read_back(corpus: list[str], count: int) -> None:
+def test_learned_pieces_form_every_word_of_their_corpus(corpus: list[str], count: int) -> None:
     learned = learn_pieces([corpus], count)
     letters = {"##" * (place > 0) + letter for word in corpus for place, letter in enumerate(word)}
     assert letters <= set(learned)
@@ -80,11 +87,8 @@ def test_what_was_learned_from_can_be_read_back(corpus: list[str], count: int) -
     tokenizer = SubwordTokenizer(learned, 64)
     for word in corpus:
         for whole in (True, False):
-            numbers = tokenizer.split(word, whole)
-            assert (
-                "".join(tokenizer.pieces[number - 2].removeprefix("##") for number in numbers)
-                == word
-            )
+            split = (tokenizer.pieces[each - 2] for each in tokenizer.split(word, whole))
+            assert "".join(piece.removeprefix("##") for piece in split) == word
 
 
 def test_learning_does_not_depend_on_the_order_of_texts() -> None:
@@ -97,18 +101,18 @@ def test_more_pieces_make_shorter_texts(count: int) -> None:
     few, more = (
         SubwordTokenizer(learn_pieces([["abab", "abba"]], size), 64) for size in (count, count + 2)
     )
-    assert len(more.numbers(["abab", "abba"])) < len(few.numbers(["abab", "abba"]))
+    assert len(more.piece_ids(["abab", "abba"])) < len(few.piece_ids(["abab", "abba"]))
 
 
 def test_half_of_the_heads_look_back_and_half_ahead() -> None:
-    ahead, back = directions(3, 2)
+    ahead, back = directional_mask(3, 2)
     assert back.tolist() == [[True, False, False], [True, True, False], [True, True, True]]
     assert torch.equal(ahead, back.T)
-    assert directions(5, 4).sum() == 4 * 15
+    assert directional_mask(5, 4).sum() == 4 * 15
 
 
-def test_a_text_has_an_end_where_the_context_leaves_room_for_it() -> None:
+def test_the_end_is_appended_where_the_context_has_room() -> None:
     texts = torch.tensor([[5, 0, 0], [5, 6, 0], [5, 6, 7], [UNKNOWN, 0, 0]])
     longer = torch.tensor([[5, 1, 0, 0], [5, 6, 1, 0], [5, 6, 7, 1], [1, 1, 0, 0]])
-    assert torch.equal(ended(texts, 24), longer)
-    assert torch.equal(ended(texts, 3), longer[:, :3])
+    assert torch.equal(append_end(texts, 24), longer)
+    assert torch.equal(append_end(texts, 3), longer[:, :3])

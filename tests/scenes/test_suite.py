@@ -1,4 +1,4 @@
-"""The bundled prompt suite is what its script makes, and every line of it is true."""
+"""The bundled prompt suite: reproducible, and every truth matches its text."""
 
 import json
 from collections import Counter
@@ -12,27 +12,35 @@ from evalkit.config import load_config
 from evalkit.core import EvalkitError
 from evalkit.prompts import read_prompts
 from evalkit.scenes import suite
-from evalkit.scenes.captions import NOUNS
+from evalkit.scenes.tables import (
+    BACKGROUNDS,
+    COLOUR_WORDS,
+    COLOURS,
+    COUNT_WORDS,
+    NOUN_FORMS,
+    RELATIONS,
+    SHAPES,
+)
 from evalkit.scenes.vocabulary import mentions, words
 from evalkit.scenes.words import split_words
-from evalkit.scenes.world import BACKGROUNDS, COLOUR_WORDS, COLOURS, COUNT_WORDS, RELATIONS, SHAPES
 
-FILE = Path(suite.__file__).with_name("suite.jsonl")
 ROWS: list[dict[str, Any]] = [
-    json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()
+    json.loads(line) for line in suite.FILE.read_text(encoding="utf-8").splitlines()
 ]
 BY_GROUP = {group: [row for row in ROWS if row["group"] == group] for group in suite.GROUPS}
 
 
-def test_the_file_is_what_the_script_makes() -> None:
-    assert FILE.read_text(encoding="utf-8") == suite.lines(), "run `python -m evalkit.scenes.suite`"
+def test_the_script_reproduces_the_file() -> None:
+    assert suite.FILE.read_text(encoding="utf-8") == suite.lines(), (
+        "run `python -m evalkit.scenes.suite`"
+    )
 
 
-def test_it_is_as_large_as_promised() -> None:
+def test_the_numbers_of_prompts() -> None:
     assert len(ROWS) >= 300
     assert tuple(dict.fromkeys(row["group"] for row in ROWS)) == suite.GROUPS
     assert len({row["id"] for row in ROWS}) == len({row["text"] for row in ROWS}) == len(ROWS)
-    assert {row["truth"]["items"][0]["noun"] for row in BY_GROUP["object"]} == set(NOUNS)
+    assert {row["truth"]["items"][0]["noun"] for row in BY_GROUP["object"]} == set(NOUN_FORMS)
     pairs = {
         (item["noun"], item["colour"])
         for row in BY_GROUP["colour"]
@@ -50,9 +58,9 @@ def test_it_is_as_large_as_promised() -> None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["id"])
-def test_the_truth_is_what_the_text_says(row: dict[str, Any]) -> None:
+def test_the_truth_matches_the_text(row: dict[str, Any]) -> None:
     text, truth = row["text"], row["truth"]
-    said, items = f" {' '.join(split_words(text))} ", truth["items"]
+    plain, items = f" {' '.join(split_words(text))} ", truth["items"]
     assert set(truth) == {"items", "count", "relation", "background"}
     named = mentions(text)
     nouns = [item["noun"] for item in items]
@@ -66,24 +74,24 @@ def test_the_truth_is_what_the_text_says(row: dict[str, Any]) -> None:
     for item in items:
         assert bool(item["colour"]) == (item["noun"] in SHAPES)
         assert not item["colour"] or any(
-            f" {word} " in said for word in COLOUR_WORDS.get(item["colour"], (item["colour"],))
+            f" {word} " in plain for word in COLOUR_WORDS[item["colour"]]
         )
     if truth["count"] > 1:
-        assert any(f" {word} " in said for word in COUNT_WORDS[truth["count"]])
+        assert any(f" {word} " in plain for word in COUNT_WORDS[truth["count"]])
     if truth["relation"]:
         assert len(items) == 2
-        assert any(f" {phrase} " in said for phrase in RELATIONS[truth["relation"]])
+        assert any(f" {phrase} " in plain for phrase in RELATIONS[truth["relation"]])
     if row["group"] != "free":
         assert set(split_words(text)) <= set(words())
         assert (len(items) == 2) == (row["group"] in ("position", "two objects"))
 
 
-def test_free_sentences_reach_beyond_the_vocabulary() -> None:
+def test_every_free_prompt_has_words_outside_the_vocabulary() -> None:
     unknown = [row for row in BY_GROUP["free"] if not set(split_words(row["text"])) <= set(words())]
     assert len(unknown) == len(BY_GROUP["free"])
 
 
-def test_the_name_selects_the_suite_or_a_group() -> None:
+def test_the_suite_and_its_groups_are_selected_by_name() -> None:
     everything = read_prompts("suite")
     assert [prompt.id for prompt in everything] == [row["id"] for row in ROWS]
     assert {prompt.group for prompt in everything} == set(suite.GROUPS)
@@ -96,7 +104,7 @@ def test_the_name_selects_the_suite_or_a_group() -> None:
         assert "object, colour, count, position, two objects, free" in caught.value.hint
 
 
-def test_a_file_of_that_name_is_reached_by_its_path(
+def test_a_file_named_suite_is_read_by_its_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -105,7 +113,7 @@ def test_a_file_of_that_name_is_reached_by_its_path(
     assert len(read_prompts("./suite")) == 1
 
 
-def test_a_run_of_the_suite_can_be_repeated_from_its_folder(
+def test_a_run_of_the_suite_is_repeated_from_its_configuration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -116,6 +124,6 @@ def test_a_run_of_the_suite_can_be_repeated_from_its_folder(
     assert again.prompts() == made.prompts()
 
 
-def test_a_configuration_elsewhere_names_the_suite(tmp_path: Path) -> None:
+def test_a_configuration_can_name_the_suite(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text('models = ["noise"]\nprompts = "suite:count"\n')
     assert load_config(tmp_path / "a.toml", {}).prompts == "suite:count"

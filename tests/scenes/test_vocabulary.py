@@ -1,27 +1,26 @@
-"""What the bundled models can read, and what a prompt names."""
+"""The vocabulary of the bundled models, and what a prompt mentions."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalkit.scenes.captions import NOUNS
-from evalkit.scenes.vocabulary import UNREAD, Coverage, coverage, mentions, words
+from evalkit.scenes.tables import BACKGROUNDS, NOUN_FORMS
+from evalkit.scenes.vocabulary import UNKNOWN_WORD, Coverage, coverage, mentions, words
 from evalkit.scenes.words import split_words
-from evalkit.scenes.world import BACKGROUNDS
 
 
 def test_words_are_sorted_single_words() -> None:
     assert list(words()) == sorted(set(words()))
     assert all(split_words(word) == [word] for word in words())
     assert {"giraffe", "red", "two", "left", "beach", "a"} <= set(words())
-    assert UNREAD not in words()
+    assert UNKNOWN_WORD not in words()
 
 
 @pytest.mark.parametrize(
     ("noun", "phrase"),
-    [(noun, phrase) for noun, forms in NOUNS.items() for form in forms for phrase in form],
+    [(noun, phrase) for noun, forms in NOUN_FORMS.items() for form in forms for phrase in form],
 )
-def test_every_way_to_name_a_thing_is_understood(noun: str, phrase: str) -> None:
+def test_every_phrase_for_an_object_is_recognised(noun: str, phrase: str) -> None:
     assert mentions(f"A photo of the {phrase}!").nouns == (noun,)
 
 
@@ -29,7 +28,7 @@ def test_every_way_to_name_a_thing_is_understood(noun: str, phrase: str) -> None
     ("background", "phrase"),
     [(name, phrase) for name, phrases in BACKGROUNDS.items() for phrase in phrases],
 )
-def test_every_way_to_name_a_background_is_understood(background: str, phrase: str) -> None:
+def test_every_phrase_for_a_background_is_recognised(background: str, phrase: str) -> None:
     assert mentions(f"A giraffe {phrase}.") == (("giraffe",), (background,))
 
 
@@ -60,7 +59,7 @@ def test_coverage() -> None:
 
 
 @given(text=st.text(max_size=200))
-def test_any_text_is_read(text: str) -> None:
+def test_any_text_is_accepted(text: str) -> None:
     [found] = coverage([text])
     assert 0 <= found.known <= found.total
-    assert set(mentions(text).nouns) <= set(NOUNS)
+    assert set(mentions(text).nouns) <= set(NOUN_FORMS)

@@ -101,7 +101,7 @@ def value(comparison: Comparison, name: str) -> float:
     return row.value
 
 
-# --- Whose number it is ----------------------------------------------------------------------
+# --- Whose number it is ---
 @pytest.mark.parametrize("name", ["inception-torch", "inception"])
 def test_a_tools_number_is_ascribed_to_its_convention(
     place: Path, found: Comparison, quoted: dict[str, float], name: str
@@ -157,7 +157,7 @@ def test_what_other_tools_do_first():
     assert squashed.getextrema()[0][0] == 0  # nothing is cut
 
 
-# --- A number that fits nothing, or more than one --------------------------------------------
+# --- A number that fits nothing, or more than one ---
 def test_a_number_within_an_interval_is_possible_only(place: Path, found: Comparison):
     row = next(row for row in found.rows if row.convention == "inception-clean")
     assert row.value is not None
@@ -214,21 +214,21 @@ def test_images_that_two_conventions_see_alike_fit_both(place: Path):
     assert torch.equal(found["inception-clean"], found["gigagan-coco"])
 
 
-# --- One decoding pass, references, errors ---------------------------------------------------
+# --- One decoding pass, references, errors ---
 def test_each_picture_is_decoded_once_and_features_are_kept(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from evalkit.features import validation as firewall
+    from evalkit.features import image_file
 
     monkeypatch.setattr(stage, "CONVENTIONS", CONVENTIONS[:2])
     decoded: list[int] = []
-    original = firewall.decode
+    original = image_file.decode
 
     def counted(data: bytes, *more: object) -> object:
         decoded.append(len(data))
         return original(data, *more)  # pyright: ignore[reportArgumentType]
 
-    monkeypatch.setattr(firewall, "decode", counted)
+    monkeypatch.setattr(image_file, "decode", counted)
     for name in ("one", "two"):
         (place / name).mkdir()
         for number, image in enumerate(to_images(sample_images(3, 24, 24, len(name)))):

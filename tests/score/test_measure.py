@@ -183,3 +183,13 @@ def test_features_that_are_not_finite_are_not_measured(name: str):
 def test_a_reference_of_another_dimension_is_not_measured(name: str):
     found = measure(METRICS[name], evidence(torch.randn(30, 8), reference_of(torch.randn(40, 9))))
     assert "8 dimensions and the reference has 9" in found.note
+
+
+def test_a_metric_that_works_in_place_changes_no_other():
+    def halved(*, fake: Tensor) -> Tensor:
+        fake /= 2
+        return fake.mean()
+
+    given = evidence(FAKE.clone())
+    measure(metric(halved), given)
+    assert torch.equal(given.fake["pool"], FAKE)

@@ -190,9 +190,9 @@ def test_all_metrics_at_once_and_why_some_are_missing(run: Run, toy_reference: s
         assert rows[name].value is not None, rows[name].note
 
 
-def test_the_firewall_is_in_files_of_its_own(run: Run, toy_reference: str):
+def test_validation_json_has_the_findings_by_model(run: Run, toy_reference: str):
     score(run.path, encoders=ENCODERS, reference=toy_reference)
-    found = json.loads(run.firewall_path.read_text())
+    found = json.loads(run.validation_path.read_text())
     assert found["plain"]["taken"] == 24
     assert found["plain"]["skipped"] == 0
     assert found["plain"]["duplicates"]["count"] == 0
@@ -213,7 +213,7 @@ def test_bad_pictures_stop_a_bare_folder_or_are_skipped_and_counted(
     rows = by_name(score(folder, encoders="pixels", metrics=("vendi",), on_bad="skip"), "pictures")
     assert (rows["vendi"].count, rows["vendi"].requested) == (8, 9)
     protocol = json.loads((results_folder(folder) / "protocol.json").read_text())
-    assert "1 pictures were skipped" in protocol["image_notes"]["pictures"][0]
+    assert "1 image skipped" in protocol["image_notes"]["pictures"][0]
 
 
 def test_values_are_those_of_the_metrics_themselves(run: Run, toy_reference: str):

@@ -47,7 +47,7 @@
     large.className = Math.max(small.width, small.height, Number(small.getAttribute("width"))) <= 128 ? "tiny" : "";
     byId("zoom-prompt").textContent = small.alt;
     const score = tile.querySelector(".score");
-    const parts = [tile.querySelector(".who").textContent, score && `score ${score.textContent}`,
+    const parts = [tile.querySelector(".who").title, score && `score ${score.textContent}`,
       `${small.getAttribute("width")} × ${small.getAttribute("height")} px`];
     byId("zoom-facts").textContent = parts.filter(Boolean).join(" · ");
     if (!zoom.open) zoom.showModal();

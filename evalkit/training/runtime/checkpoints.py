@@ -1,5 +1,6 @@
-"""Weights and training states on disk: fp16 safetensors with their configuration for users, full
-states to resume from.
+"""Weights and training states on disk.
+
+Weights are fp16 safetensors with their configuration, for users. Full states are for resuming.
 """
 
 from __future__ import annotations
@@ -10,19 +11,23 @@ import pickle
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from evalkit.core import EvalkitError
 from evalkit.files import write_atomically
 from evalkit.models.load import FIELDS
 
+Network = TypeVar("Network", bound=nn.Module)
+Tensors = list[Tensor] | tuple[Tensor, ...]
+
 
 def save_weights(path: Path, state: dict[str, Tensor], config: dict[str, Any]) -> None:
-    """fp16 safetensors; the configuration that rebuilds the network travels in the header."""
+    """fp16 safetensors; the configuration that rebuilds the network is in the header."""
     half = {
         name: (value.half() if value.is_floating_point() else value).contiguous()
         for name, value in state.items()
@@ -30,97 +35,92 @@ def save_weights(path: Path, state: dict[str, Tensor], config: dict[str, Any]) -
     write_atomically(path, save(half, metadata={"config": json.dumps(config)}))
 
 
-def begin_with(
+def initialise_from(
     network: nn.Module,
     path: Path,
     trained: nn.Module,
     theirs: dict[str, Any],
     config: dict[str, Any],
 ) -> None:
-    """Give a network the weights of a trained one, which was read from a file; what that has not
-    stays as it is. Raises EvalkitError where it is of another shape, or of another image tokenizer,
-    with the fields that differ.
+    """Copy the weights of a trained network, which was read from a file, into another.
+
+    Weights that the trained one lacks stay. Raises EvalkitError, with the fields that differ, for
+    another shape or another image tokenizer.
     """
-    if found := differences((*FIELDS[config["kind"]], *tokens_of(theirs)), theirs, config):
+    if found := differences((*FIELDS[config["kind"]], *tokenizer_field(theirs)), theirs, config):
         raise EvalkitError(
-            f"{path} is of another shape: it differs in {found}.",
-            "Repeat its options, or begin anew without weights.",
+            f"{path} has another shape: it differs in {found}.",
+            "Repeat its options, or start over without weights.",
         )
     network.load_state_dict(network.state_dict() | trained.state_dict())
 
 
-class Average:
-    """Exponential moving average of a network's weights, with a warm-up of its horizon (Tero Karras
-    et al. 2018).
-    """
+class MovingAverage(AveragedModel, Generic[Network]):
+    """Exponential moving average of weights, with a warm-up of its horizon (Karras et al. 2018)."""
 
-    def __init__(self, network: nn.Module, decay: float) -> None:
+    module: Network  # the network with the averaged weights
+
+    def __init__(self, network: Network, decay: float) -> None:
+        super().__init__(network, multi_avg_fn=self._average, use_buffers=True)
         self.decay = decay
         self.restart(network)
 
-    def restart(self, network: nn.Module) -> None:
-        """Begin anew with the weights as they are."""
-        self.steps = 0
-        self.weights = {
-            name: value.detach().clone() for name, value in network.state_dict().items()
-        }
-
-    @torch.no_grad()
-    def update(self, network: nn.Module) -> None:
-        self.steps += 1
-        keep = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        for name, value in network.state_dict().items():
+    def _average(self, averaged: Tensors, current: Tensors, _: object) -> None:
+        updates = int(self.n_averaged)  # on the CPU, so that nothing waits for the accelerator
+        keep = min(self.decay, (1 + updates) / (10 + updates))
+        for average, value in zip(averaged, current, strict=True):
             if value.is_floating_point():
-                self.weights[name].lerp_(value, 1 - keep)
+                average.lerp_(value, 1 - keep)
             else:
-                self.weights[name].copy_(value)
+                average.copy_(value)
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"weights": self.weights, "steps": self.steps}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name, value in state["weights"].items():
-            self.weights[name].copy_(value)
-        self.steps = state["steps"]
+    def restart(self, network: Network) -> None:
+        """Forget the past: start from the current weights."""
+        self.n_averaged.zero_()
+        self.update_parameters(network)  # the first update copies
 
 
-class Parts(Protocol):
-    """Whatever has a state: networks, optimisers, averages."""
+class Stateful(Protocol):
+    """A network, an optimiser or an average."""
 
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state_dict: dict[str, Any], /) -> object: ...
 
 
 class Checkpoint:
-    """A training on disk: `<model>.safetensors` for users, `<model>.pt` to go on from. Each is
-    written whole or not at all.
+    """A training on disk: `<model>.safetensors` for users, `<model>.pt` for resuming.
+
+    Each file is written atomically.
     """
 
     def __init__(
-        self, weights: Path, config: dict[str, Any], average: Average, **parts: Parts
+        self,
+        weights: Path,
+        config: dict[str, Any],
+        average: MovingAverage[Any],
+        **parts: Stateful,
     ) -> None:
-        """config: what rebuilds the network, and what a resumed training must agree with. parts:
-        all else that has a state.
+        """config: rebuilds the network; a resumed training must agree with it.
+
+        parts: everything else that has a state.
         """
         self.weights, self.config, self.average = weights, config, average
-        self._parts: dict[str, Parts] = {**parts, "average": average}
+        self._parts: dict[str, Stateful] = {**parts, "average": average}
 
     def resume(self) -> int:
-        """Put every part where the last checkpoint left it: the number of steps done, 0 where there
-        is none.
+        """Load the last checkpoint into every part; the number of steps done, 0 without checkpoint.
 
-        Raises EvalkitError where the file is damaged, no state of ours, or of another training,
-        with the fields that differ.
+        Raises EvalkitError where the file is damaged, is not a checkpoint, or belongs to another
+        training, with the fields that differ.
         """
         path = self.weights.with_suffix(".pt")
         if not path.is_file():
             return 0
         try:
-            with warnings.catch_warnings(
-                action="ignore"
-            ):  # of what it thinks of files that are none
+            with warnings.catch_warnings(action="ignore"):  # torch warns about foreign files
                 state = torch.load(path, map_location="cpu", weights_only=True)
             theirs = json.loads(state["config"])
+            states, step = {name: state[name] for name in self._parts}, state["step"]
         except (
             pickle.UnpicklingError,
             RuntimeError,
@@ -130,30 +130,30 @@ class Checkpoint:
             EOFError,
         ) as error:
             raise EvalkitError(
-                f"{path} is no checkpoint of a training.", "Move it away to begin anew."
+                f"{path} is not a training checkpoint.", "Move it to start over."
             ) from error
         if found := differences(self.config, theirs, self.config):
             raise EvalkitError(
-                f"{path} is of another training: it differs in {found}.",
+                f"{path} belongs to another training: it differs in {found}.",
                 "Repeat its options, or give another --out.",
             )
         for name, part in self._parts.items():
-            part.load_state_dict(state[name])
-        return state["step"]
+            part.load_state_dict(states[name])
+        return step
 
     def save(self, step: int) -> None:
-        save_weights(self.weights, self.average.weights, self.config | {"steps": step})
+        save_weights(self.weights, self.average.module.state_dict(), self.config | {"steps": step})
         state = {name: part.state_dict() for name, part in self._parts.items()}
         file = io.BytesIO()
-        torch.save(
-            state | {"step": step, "config": json.dumps(self.config)}, file
-        )  # tensors and plain values: loads with weights_only
+        # Tensors and plain values only, so that it loads with weights_only.
+        torch.save(state | {"step": step, "config": json.dumps(self.config)}, file)
         write_atomically(self.weights.with_suffix(".pt"), file.getvalue())
 
 
 def differences(names: Iterable[str], theirs: dict[str, Any], ours: dict[str, Any]) -> str:
-    """The fields of two headers that differ, with both values; empty where none does. Theirs comes
-    from a file, and may lack some.
+    """The fields of two headers that differ, with both values; empty without differences.
+
+    theirs: from a file; it may lack fields.
     """
     ours = json.loads(json.dumps(ours))
     wrong = [name for name in names if theirs.get(name) != ours[name]]
@@ -162,10 +162,8 @@ def differences(names: Iterable[str], theirs: dict[str, Any], ours: dict[str, An
     )
 
 
-def tokens_of(header: dict[str, Any]) -> list[str]:
-    """The field that says whose image tokens a dalle writes, where it does: a gan writes none, and
-    dalles did not always say it.
-    """
+def tokenizer_field(header: dict[str, Any]) -> list[str]:
+    """The header field that identifies the image tokenizer; gans and older dalles have none."""
     return [name for name in ("image_tokenizer",) if name in header]
 
 

@@ -1,6 +1,4 @@
-"""The record of a training: its curve as CSV and PNG, grids of samples, speed and memory, one line
-on stderr for each checkpoint.
-"""
+"""The record of a training: curve (CSV and PNG), sample grids, speed, memory, progress lines."""
 
 from __future__ import annotations
 
@@ -10,6 +8,8 @@ import math
 import resource
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -18,15 +18,15 @@ from torch import Tensor
 
 from evalkit.core import EvalkitError
 from evalkit.files import write_atomically
-from evalkit.judge.grids import tiled, to_png
+from evalkit.judge.grids import encode_png, tile
 from evalkit.report.chart_style import to_bytes
 from evalkit.report.charts import training_curve
 
 
 class Curve:
-    """`<model>.csv`, a row for each checkpoint, and `<model>.png`, drawn anew from it. Rows after
-    `start` are of a training that was killed before it could save what they are about: they are
-    dropped.
+    """`<model>.csv` with one row per checkpoint, and its chart `<model>.png`.
+
+    Rows after `start` are dropped: their training was stopped before it saved their checkpoint.
     """
 
     def __init__(
@@ -38,26 +38,20 @@ class Curve:
         images: int = 0,
         device: str = "cpu",
     ) -> None:
-        """images: pictures seen in one step, for the throughput."""
-        self.path, self.columns = (
-            weights.with_suffix(".csv"),
-            ("step", "seconds", "images_per_second", "memory_gb", *columns),
-        )
-        self.images, self.device = images, device
+        """images: seen in one step, for the throughput."""
+        self.path, self.images, self.device = weights.with_suffix(".csv"), images, device
+        self.columns = ("step", "seconds", "images_per_second", "memory_gb", *columns)
         self.rows = [row for row in _read(self.path) if int(row["step"]) <= start] if start else []
         self._before = float(self.rows[-1]["seconds"]) if self.rows else 0.0
         self._began = self._lap = time.monotonic()
         self._last, self._speed = start, 0.0
 
-    def stop_clock(self, step: int) -> None:
-        """The throughput of the steps since the last checkpoint is known here: what comes now is
-        evaluation.
-        """
+    @contextmanager
+    def evaluation(self, step: int) -> Iterator[None]:
+        """The time inside does not count towards the throughput."""
         self._speed = self.images * (step - self._last) / max(time.monotonic() - self._lap, 1e-9)
         self._last = step
-
-    def resume_clock(self) -> None:
-        """The throughput counts from here."""
+        yield
         self._lap = time.monotonic()
 
     def log(self, step: int, **values: float) -> None:
@@ -67,9 +61,8 @@ class Curve:
             "step": str(step),
             "seconds": f"{seconds:.1f}",
             "images_per_second": f"{self._speed:.1f}",
-        }
-        row |= {"memory_gb": f"{_memory(self.device) / 2**30:.2f}"} | {
-            name: f"{value:.4f}" for name, value in values.items()
+            "memory_gb": f"{_memory(self.device) / 2**30:.2f}",
+            **{name: f"{value:.4f}" for name, value in values.items()},
         }
         self.rows.append({name: row.get(name, "") for name in self.columns})
         text = io.StringIO()
@@ -81,36 +74,28 @@ class Curve:
         numbers = [
             {name: float(value) for name, value in row.items() if value} for row in self.rows
         ]
-        write_atomically(
-            self.path.with_suffix(".png"), to_bytes(training_curve(numbers, self.path.stem), "png")
-        )
-        print(
-            "  ".join(f"{name} {value}" for name, value in self.rows[-1].items() if value),
-            file=sys.stderr,
-            flush=True,
-        )
+        chart = to_bytes(training_curve(numbers, self.path.stem), "png")
+        write_atomically(self.path.with_suffix(".png"), chart)
+        line = "  ".join(f"{name} {value}" for name, value in self.rows[-1].items() if value)
+        print(line, file=sys.stderr, flush=True)
 
-    def save_samples(self, step: int, pictures: Tensor, columns: int = 8) -> None:
-        """`<model>-samples/<step>.png`: uint8 [N, 3, S, S], row by row, enlarged to at least 64
-        pixels each.
-        """
+    def save_samples(self, step: int, images: Tensor, columns: int = 8) -> None:
+        """`<model>-samples/<step>.png`: uint8 [N, 3, S, S] by rows, at least 64 pixels wide."""
         path = self.path.with_name(f"{self.path.stem}-samples") / f"{step:06d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        columns = min(columns, len(pictures))
-        whole = tiled(pictures[: len(pictures) // columns * columns].cpu(), columns)
-        write_atomically(
-            path, to_png(whole, max(1, 64 // pictures.shape[-1]), Image.Resampling.NEAREST)
-        )
+        columns = min(columns, len(images))
+        grid = tile(images[: len(images) // columns * columns].cpu(), columns)
+        scale = max(1, 64 // images.shape[-1])
+        write_atomically(path, encode_png(grid, scale, Image.Resampling.NEAREST))
 
 
 def check_finite(value: float, step: int, name: str = "loss") -> float:
-    """The value itself. Raises EvalkitError where it is no number: nothing has been saved since it
-    was one.
-    """
+    """The value itself. Raises EvalkitError where it is not finite, before anything is saved."""
     if not math.isfinite(value):
         raise EvalkitError(
             f"The {name} became {value} at step {step}.",
-            "The last good checkpoint is kept: go on from it with --precision fp32, or begin anew with another --seed.",
+            "The last checkpoint is kept: continue from it with --precision fp32, "
+            "or start over with another --seed.",
         )
     return value
 
@@ -123,9 +108,8 @@ def _read(path: Path) -> list[dict[str, str]]:
 
 
 def _memory(device: str) -> int:
-    """The most bytes so far: of the accelerator, else of the process."""
+    """The peak in bytes, of the accelerator or else of the process."""
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
-        1 if sys.platform == "darwin" else 1024
-    )
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,6 +1,4 @@
-"""Mixed precision: which arithmetic the matrix products of a training use, why, and how gradients
-survive it.
-"""
+"""Mixed precision: the number format of matrix products, and the scaling of gradients."""
 
 from __future__ import annotations
 
@@ -28,44 +26,36 @@ class Precision(NamedTuple):
         return nullcontext() if self.dtype == torch.float32 else torch.autocast(kind, self.dtype)
 
 
-def choose_precision(wanted: str, device: str, own: Processes) -> Precision:
-    """wanted: auto, bf16, fp16 or fp32. auto is bf16 where the accelerator has it or the processor
-    is faster with it, which is measured; fp16, whose gradients must be scaled, is only taken on
-    accelerators that have nothing better (before Ampere).
+def choose_precision(name: str, device: str, processes: Processes) -> Precision:
+    """The precision of a name: auto, bf16, fp16 or fp32.
 
-    own: the processes of this training, which must all choose the same, whatever each of them has
-    measured.
+    auto is bf16 where the accelerator supports it or a measurement shows that the CPU is faster
+    with it. It is fp16, which needs scaled gradients, only on accelerators before Ampere.
+
+    processes: of this training. All must choose the same precision, so they share the measurement.
     """
-    if wanted in PRECISIONS:
-        return Precision(PRECISIONS[wanted], f"{wanted}: asked for", device)
-    if wanted != "auto":
+    if name in PRECISIONS:
+        return Precision(PRECISIONS[name], f"{name}: as requested", device)
+    if name != "auto":
         raise EvalkitError(
-            f"There is no precision {wanted!r}.", f"Expected auto, {', '.join(PRECISIONS)}."
+            f"There is no precision {name!r}.", f"Expected auto, {', '.join(PRECISIONS)}."
         )
     if device.startswith("cuda"):
         if torch.cuda.get_device_capability(device) >= (8, 0):
-            return Precision(
-                torch.bfloat16,
-                "bf16: the accelerator has it, and it needs no scaling of gradients",
-                device,
-            )
-        return Precision(
-            torch.float16, "fp16 with scaled gradients: the accelerator is older than bf16", device
-        )
-    gain = own.mean(_gain_of_bf16())
+            reason = "bf16: the accelerator supports it, and it needs no gradient scaling"
+            return Precision(torch.bfloat16, reason, device)
+        reason = "fp16 with scaled gradients: the accelerator does not support bf16"
+        return Precision(torch.float16, reason, device)
+    gain = processes.mean(_bf16_speedup())
     if gain > 1.5:
-        return Precision(
-            torch.bfloat16,
-            f"bf16: a matrix product is {gain:.1f} times as fast as in fp32 on this processor",
-            device,
-        )
-    return Precision(
-        torch.float32, f"fp32: bf16 is only {gain:.2g} times as fast on this processor", device
-    )
+        reason = f"bf16: matrix products are {gain:.1f} times as fast as in fp32 on this CPU"
+        return Precision(torch.bfloat16, reason, device)
+    reason = f"fp32: bf16 is only {gain:.2g} times as fast on this CPU"
+    return Precision(torch.float32, reason, device)
 
 
-def _gain_of_bf16() -> float:
-    """The best of ten times each, in turn: other work on the machine only ever makes them longer."""
+def _bf16_speedup() -> float:
+    """The best of ten timings of each, because other load only ever makes them longer."""
     matrices = {
         dtype: torch.ones(512, 256, dtype=dtype) for dtype in (torch.float32, torch.bfloat16)
     }
@@ -79,9 +69,10 @@ def _gain_of_bf16() -> float:
 
 
 class Descent:
-    """The optimisers of one set of parameters, and what precision and processes ask of their
-    gradients: these are scaled against underflow in fp16 (Micikevicius et al. 2018), accumulated
-    over parts of the batch, averaged over processes and clipped.
+    """The optimisers of one set of parameters, with the handling of their gradients.
+
+    Gradients are scaled against underflow in fp16 (Micikevicius et al. 2018), accumulated over
+    parts of the batch, averaged over processes and clipped.
     """
 
     def __init__(
@@ -93,13 +84,9 @@ class Descent:
         *,
         clip: float = 0.0,
     ) -> None:
-        """clip: the largest norm of all gradients together; 0 = none."""
-        self.parameters, self.optimisers, self.processes, self.clip = (
-            parameters,
-            dict(optimisers),
-            processes,
-            clip,
-        )
+        """clip: the largest norm of all gradients together; 0 = no clipping."""
+        self.parameters, self.optimisers = parameters, dict(optimisers)
+        self.processes, self.clip = processes, clip
         self._peaks = [group["lr"] for group in self._groups()]
         self.scaler = torch.amp.GradScaler(
             precision.device.split(":")[0],
@@ -111,16 +98,14 @@ class Descent:
         return [group for optimiser in self.optimisers.values() for group in optimiser.param_groups]
 
     def backward(self, loss: Tensor, parts: int = 1) -> None:
-        """Add the gradients of a loss that is the mean over one of `parts` equal parts of the
-        batch.
-        """
+        """Add the gradients of a loss, the mean over one of `parts` equal parts of the batch."""
         self.scaler.scale(loss / parts).backward()
 
-    def step(self, rate: float = 1.0) -> None:
-        """One step with all gradients so far, at this share of each learning rate."""
+    def step(self, factor: float = 1.0) -> None:
+        """One step with the accumulated gradients, at this factor of each peak learning rate."""
         self.processes.average_gradients(self.parameters)
         for group, peak in zip(self._groups(), self._peaks, strict=True):
-            group["lr"] = peak * rate
+            group["lr"] = peak * factor
         for optimiser in self.optimisers.values():
             self.scaler.unscale_(optimiser)
         if self.clip:
@@ -131,9 +116,8 @@ class Descent:
         self.scaler.update()
 
     def state_dict(self) -> dict[str, Any]:
-        return {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()} | {
-            "scaler": self.scaler.state_dict()
-        }
+        states = {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()}
+        return states | {"scaler": self.scaler.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name, optimiser in self.optimisers.items():

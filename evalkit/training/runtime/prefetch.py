@@ -1,9 +1,9 @@
-"""Prepares the batches of the next steps while the accelerator is busy with this one.
+"""Prepares the batches of the next steps in worker processes while the accelerator computes.
 
-To compose the captions of a batch of 256, and its pictures where they are new, takes one core 15 to
-90 milliseconds; beside an H100 all else of a step took 50. So there other processes prepare
-batches, several ahead. On a processor nothing would be gained: its cores teach. The batches are the
-same either way, since all that is random in a step comes from its number.
+Composing the captions of a batch of 256, and its images where they are new, takes one core 15 to 90
+milliseconds; on an H100 the rest of a step took 50. So several workers prepare batches ahead. On a
+CPU, prefetching would compete with training for the same cores. The batches are the same either
+way, because all random numbers of a step are derived from its number.
 """
 
 from __future__ import annotations
@@ -16,55 +16,50 @@ from typing import Generic, TypeVar, cast
 from torch.utils.data import DataLoader, Dataset
 
 from evalkit.terminal import track
-from evalkit.training.runtime.loop import Settings
+from evalkit.training.runtime.loop import Run
 
 T = TypeVar("T")
-MOST = 8  # five kept up with 4,700 pictures a second
+MOST_WORKERS = 8  # five kept up with 4,700 images per second
 
 
-def helpers(device: str, processes: int = 1) -> int:
-    """How many processes prepare batches for each of those that train: none on a processor, or
-    where none can be forked from this.
+def worker_count(device: str, processes: int = 1) -> int:
+    """How many workers prepare batches for each training process.
+
+    None on a CPU, or where processes cannot be forked.
     """
     if not device.startswith("cuda") or not sys.platform.startswith("linux"):
         return 0
-    return max(0, min(MOST, len(os.sched_getaffinity(0)) // processes - 1))
+    return max(0, min(MOST_WORKERS, len(os.sched_getaffinity(0)) // processes - 1))
 
 
-def ahead(prepare: Callable[[int], T], steps: range, count: int) -> Iterator[T]:
-    """What `prepare` makes of each step, in their order, in `count` other processes; with 0 of them
-    here, when it is asked for.
+def prefetch(prepare: Callable[[int], T], steps: range, workers: int) -> Iterator[T]:
+    """The prepared batch of each step, in order; without workers each is prepared when needed.
 
-    prepare: makes tensors on the CPU, alone or in tuples and lists.
+    prepare: returns tensors on the CPU, alone or in tuples and lists.
     """
-    if count == 0:
+    if workers == 0:
         return map(prepare, steps)
     loader = DataLoader(
         _Prepared(prepare),
         batch_size=None,
         sampler=steps,
-        num_workers=count,
+        num_workers=workers,
         prefetch_factor=4,
         multiprocessing_context="fork",
     )
     return iter(cast("DataLoader[T]", loader))
 
 
-def each_step(
-    prepare: Callable[[int], T], start: int, settings: Settings, device: str, processes: int
-) -> Iterator[tuple[int, T]]:
-    """The steps of a training from `start` on, each with what `prepare` makes of it, and a progress
-    bar as they pass.
-    """
-    steps = range(start, settings.steps)
-    batches = ahead(prepare, steps, helpers(device, processes))
-    return zip(
-        track(steps, f"training {settings.out.stem}", len(steps), "steps"), batches, strict=True
-    )
+def each_step(prepare: Callable[[int], T], start: int, run: Run) -> Iterator[tuple[int, T]]:
+    """The steps of a training from `start` on with their prepared batches, under a progress bar."""
+    steps = range(start, run.settings.steps)
+    batches = prefetch(prepare, steps, worker_count(run.device, run.processes.count))
+    label = f"training {run.settings.out.stem}"
+    return zip(track(steps, label, len(steps), "steps"), batches, strict=True)
 
 
 class _Prepared(Dataset[T], Generic[T]):
-    """What is prepared, by the number of its step."""
+    """Prepared batches by the number of their step."""
 
     def __init__(self, prepare: Callable[[int], T]) -> None:
         self.prepare = prepare

@@ -1,8 +1,8 @@
-"""Several processes as one: each takes its share of every batch, and gradients are averaged.
-`torchrun` starts them.
+"""Several training processes that act as one: shares of every batch, averaged gradients.
 
-The result is that of one process with the same batch: whatever is random is drawn for the whole
-batch from the seed and the number of the step, and then shared out. Evaluation needs none of this.
+`torchrun` starts them. The result is that of one process with the same batch: random numbers are
+drawn for the whole batch from the seed and the number of the step, then shared out. Evaluation
+needs no process group.
 """
 
 from __future__ import annotations
@@ -28,17 +28,19 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes files and says how it goes."""
+        """Whether this process writes files and reports progress."""
         return self.rank == 0
 
     def shares(self, batch: int, accumulate: int) -> list[slice]:
-        """Which places of a batch this process takes, part after part. Raises EvalkitError where
-        they cannot be shared out evenly.
+        """The places of a batch that this process takes, part after part.
+
+        Raises EvalkitError where the batch cannot be divided evenly.
         """
         parts = self.count * accumulate
         if batch % parts:
             raise EvalkitError(
-                f"A batch of {batch} cannot be shared among {self.count} processes in {accumulate} parts each.",
+                f"A batch of {batch} cannot be divided among {self.count} processes "
+                f"in {accumulate} parts each.",
                 f"Expected a multiple of {parts}: change --batch or --accumulate.",
             )
         size = batch // parts
@@ -48,16 +50,15 @@ class Processes:
         ]
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Replace every gradient by its mean over the processes, all in one message."""
+        """Replace every gradient by its mean over the processes, in one message."""
         if self.count == 1:
             return
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         together = torch.cat([gradient.flatten() for gradient in gradients])
         distributed.all_reduce(together)
         together /= self.count
-        for gradient, mean in zip(
-            gradients, together.split([gradient.numel() for gradient in gradients]), strict=True
-        ):
+        means = together.split([gradient.numel() for gradient in gradients])
+        for gradient, mean in zip(gradients, means, strict=True):
             gradient.copy_(mean.view_as(gradient))
 
     def mean(self, value: float) -> float:
@@ -71,20 +72,19 @@ class Processes:
         return float(total) / self.count
 
     def gather(self, rows: Tensor) -> Tensor:
-        """The rows of all processes, in their order; gradients find their way back. [N, ...] ->
-        [count * N, ...].
+        """The rows of all processes, in the order of their ranks: [N, ...] -> [count * N, ...].
+
+        Gradients flow back to the process that each row comes from.
         """
         if self.count == 1:
             return rows
         place = rows.new_zeros(self.count, *rows.shape)
         place[self.rank] = rows
-        return add_up(place).flatten(0, 1)
+        return all_reduce(place).flatten(0, 1)
 
 
-class _AddUp(torch.autograd.Function):
-    """The sum over processes; what each of them then does with it comes back as the sum of their
-    gradients.
-    """
+class _AllReduce(torch.autograd.Function):
+    """The sum over processes. Its gradient is the sum of the gradients of all processes."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -99,52 +99,51 @@ class _AddUp(torch.autograd.Function):
         return total
 
 
-def add_up(values: Tensor) -> Tensor:
-    """The sum of a tensor over all processes, through which gradients flow."""
-    total = _AddUp.apply(values)
+def all_reduce(values: Tensor) -> Tensor:
+    """The sum of a tensor over all processes; gradients flow through it.
+
+    torch.distributed.nn.functional.all_reduce, which does the same, is deprecated.
+    """
+    total = _AllReduce.apply(values)
     assert isinstance(total, Tensor)
     return total
 
 
-class TogetherNorm(nn.BatchNorm2d):
+class SharedBatchNorm(nn.BatchNorm2d):
     """Batch normalisation over the batch of all processes (torch's own needs an accelerator)."""
 
     def forward(self, input: Tensor) -> Tensor:  # [N, C, H, W]
         if not self.training:
             return super().forward(input)
-        x = input.float()
+        x, processes = input.float(), distributed.get_world_size()
         moments = torch.stack((x.mean((0, 2, 3)), x.square().mean((0, 2, 3))))  # [2, C]
-        mean, square = add_up(moments) / distributed.get_world_size()
+        mean, square = all_reduce(moments) / processes
         variance = square - mean.square()
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
-        values, keep = (
-            x.numel() // x.shape[1] * distributed.get_world_size(),
-            1 - (self.momentum or 0.1),
-        )
+        values, keep = x.numel() // x.shape[1] * processes, 1 - (self.momentum or 0.1)
+        unbiased = variance.detach() * values / (values - 1)
         self.running_mean.mul_(keep).add_(mean.detach(), alpha=1 - keep)
-        self.running_var.mul_(keep).add_(variance.detach() * values / (values - 1), alpha=1 - keep)
+        self.running_var.mul_(keep).add_(unbiased, alpha=1 - keep)
         self.num_batches_tracked.add_(1)
         scale = self.weight * (variance + self.eps).rsqrt()
-        return ((x - mean[:, None, None]) * scale[:, None, None] + self.bias[:, None, None]).to(
-            input.dtype
-        )
+        y = (x - mean[:, None, None]) * scale[:, None, None] + self.bias[:, None, None]
+        return y.to(input.dtype)
 
 
-def normalise_together(network: nn.Module, own: Processes) -> None:
-    """Let every batch normalisation of a network count the pictures of all processes."""
+def share_batch_norm(network: nn.Module, processes: Processes) -> None:
+    """Normalise over the images of all processes in every batch normalisation of a network."""
     for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d) and own.count > 1:
-            module.__class__ = TogetherNorm
+        if isinstance(module, nn.BatchNorm2d) and processes.count > 1:
+            module.__class__ = SharedBatchNorm
 
 
 def join(device: str) -> tuple[Processes, str]:
-    """The processes that torchrun started (its variables are in the environment), else this one
-    alone; and the device of this one.
+    """The processes of torchrun, or this one alone without it; and the device of this process.
 
-    The group is joined once and left at the end of the program: several trainings may follow each
-    other in it.
+    The group is joined once and left at the end of the program, because one program may run several
+    trainings.
     """
     if "WORLD_SIZE" not in os.environ:
         return Processes(), device

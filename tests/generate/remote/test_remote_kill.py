@@ -107,7 +107,7 @@ def test_ctrl_c_waits_for_what_is_in_flight_and_says_how_to_go_on(place: Path) -
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 130
         assert "nothing more is sent; waiting up to 60 s for" in errors
-        assert "the same command goes on where this one stopped" in errors
+        assert "run the same command again to resume" in errors
         assert "Traceback" not in errors
         accepted = {int(call.prompt.split()[1]) for call in server.accepted}
         assert {

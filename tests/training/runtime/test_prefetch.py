@@ -1,66 +1,62 @@
-"""Batches that other processes prepare are those that this one would have made."""
+"""Batches that worker processes prepare are those of the training process itself."""
 
 from pathlib import Path
 
 import pytest
 import torch
-from small_trainings import JUDGE, settings, small_dalle, world
+from small_trainings import JUDGE, scenes, settings, small_dalle
 
+from evalkit.scenes import dataset
 from evalkit.training.runtime import prefetch as module
-from evalkit.training.runtime.prefetch import ahead, helpers
+from evalkit.training.runtime.prefetch import prefetch, worker_count
 
 
-def test_batches_come_in_the_order_of_their_steps():
-    examples = world(20)
+def test_batches_come_in_the_order_of_their_steps() -> None:
+    examples = scenes(20)
 
     def prepare(step: int) -> tuple[torch.Tensor, list[int]]:
-        return examples.pictures([step, step + 1]), [step]
+        return examples.images([step, step + 1]), [step]
 
-    here, there = (list(ahead(prepare, range(3, 17), count)) for count in (0, 2))
-    assert (
-        [numbers for _, numbers in there]
-        == [[step] for step in range(3, 17)]
-        == [numbers for _, numbers in here]
-    )
+    here, there = (list(prefetch(prepare, range(3, 17), workers)) for workers in (0, 2))
+    steps = [[step] for step in range(3, 17)]
+    assert [numbers for _, numbers in here] == [numbers for _, numbers in there] == steps
     assert all(torch.equal(one, other) for (one, _), (other, _) in zip(here, there, strict=True))
 
 
-def test_pictures_that_others_composed_are_kept_for_all():
-    examples = world(20)
-    for _ in ahead(lambda step: examples.pictures([step]), range(20), 2):
+def test_images_of_workers_are_kept_for_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    examples, expected = scenes(20), scenes(20).images(range(20))
+    for _ in prefetch(lambda step: examples.images([step]), range(20), 2):
         pass
-    assert examples._known.all()
-    assert torch.equal(examples._kept, world(20).pictures(range(20)))
+    monkeypatch.setattr(dataset, "pictures", None)  # nothing can be composed from here on
+    assert torch.equal(examples.images(range(20)), expected)
 
 
-def test_an_error_of_another_process_arrives():
+def test_an_error_in_a_worker_is_raised() -> None:
     def prepare(step: int) -> torch.Tensor:
         raise ValueError("no such step")
 
     with pytest.raises(ValueError, match="no such step"):
-        next(ahead(prepare, range(2), 1))
+        next(prefetch(prepare, range(2), 1))
 
 
-def test_a_processor_prepares_its_own_batches_and_an_accelerator_shares_its_helpers(
+def test_workers_are_for_accelerators_and_shared_by_the_training_processes(
     monkeypatch: pytest.MonkeyPatch,
-):
+) -> None:
     monkeypatch.setattr(module.sys, "platform", "linux")
     monkeypatch.setattr(module.os, "sched_getaffinity", lambda process: range(16), raising=False)
-    assert (helpers("cpu"), helpers("cuda"), helpers("cuda:1", 4), helpers("cuda", 16)) == (
-        0,
-        8,
-        3,
-        0,
-    )
+    counts = {("cpu", 1): 0, ("cuda", 1): 8, ("cuda:1", 4): 3, ("cuda", 16): 0}
+    assert {key: worker_count(*key) for key in counts} == counts
     monkeypatch.setattr(module.sys, "platform", "win32")
-    assert helpers("cuda") == 0
+    assert worker_count("cuda") == 0
 
 
-def test_a_dalle_learns_the_same_with_helpers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    for name, count in (("alone", 0), ("helped", 2)):
-        monkeypatch.setattr(module, "helpers", lambda device, processes, count=count: count)
+def test_a_dalle_learns_the_same_with_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, count in (("alone", 0), ("workers", 2)):
+        monkeypatch.setattr(module, "worker_count", lambda device, processes, count=count: count)
         small_dalle(settings(tmp_path / name, "dalle", 3), judge=JUDGE)
     one, two = (
-        (tmp_path / name / "dalle.safetensors").read_bytes() for name in ("alone", "helped")
+        (tmp_path / name / "dalle.safetensors").read_bytes() for name in ("alone", "workers")
     )
     assert one == two

@@ -1,8 +1,5 @@
-"""Two processes that share every batch learn what one process learns; and so does one that takes it
-in parts.
-"""
+"""Two processes that share every batch learn what one learns, and so does a batch in parts."""
 
-import csv
 import os
 import subprocess
 import sys
@@ -11,55 +8,51 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_trainings import settings, small_dalle, world
+from small_trainings import curve_rows, scenes, settings, small_dalle
 
-from evalkit.training.mini import train_classifier
+from evalkit.training.classifier import train_classifier
 from evalkit.training.options import ClassifierOptions
-from evalkit.training.runtime.processes import Processes, TogetherNorm
+from evalkit.training.runtime.processes import Processes, SharedBatchNorm
 
 SCRIPT = """
 import sys
 from pathlib import Path
 from small_trainings import *
+from evalkit.training.classifier import train_classifier
+from evalkit.training.clip import train_clip
 from evalkit.training.gan import train_gan
 from evalkit.training.image_tokenizer import train_image_tokenizer
-from evalkit.training.loose import train_loose
-from evalkit.training.mini import train_classifier, train_clip
 from evalkit.training.options import ClassifierOptions, GanOptions, TokenizerOptions
+from evalkit.training.underspecified import train_underspecified
 
 out = Path(sys.argv[1])
+data = scenes(), held_out()
 small_dalle(settings(out, "dalle", 3), judge=None)
-train_image_tokenizer(settings(out, "image-tokenizer", 3), world(), held_out(), TokenizerOptions(levels="5,5,5", width=64), coach=COACH)
-train_classifier(settings(out, "coach", 3), world(), ClassifierOptions(width=8))
-train_clip(settings(out, "mini-clip", 3), world(), held_out(), classifier=BUNDLED / "mini-inception.safetensors")
-options = GanOptions(gradient_penalty=1.0)
-train_gan(settings(out, "gan", 3), world(), held_out(), options, clip=CLIP, coach=COACH, judge=None)
-taught = GanOptions(loose=str(BUNDLED / "gan.safetensors"))
-train_loose(settings(out, "gan-loose", 3), world(), held_out(), taught, tokenizer=TOKENIZER, judge=JUDGE)
+options = TokenizerOptions(levels="5,5,5", width=64)
+train_image_tokenizer(settings(out, "image-tokenizer", 3), *data, options, feature_network=COACH)
+train_classifier(settings(out, "coach", 3), scenes(), ClassifierOptions(width=8))
+inception = BUNDLED / "mini-inception.safetensors"
+train_clip(settings(out, "mini-clip", 3), *data, classifier=inception)
+options, networks = GanOptions(gradient_penalty=1.0), {"clip": CLIP, "feature_network": COACH}
+train_gan(settings(out, "gan", 3), *data, options, **networks, judge=None)
+options = GanOptions(underspecified=str(BUNDLED / "gan.safetensors"))
+how = settings(out, "gan-underspecified", 3)
+train_underspecified(how, *data, options, tokenizer=TOKENIZER, judge=JUDGE)
 """
-MODELS = ("dalle", "image-tokenizer", "coach", "mini-clip", "gan", "gan-loose")
+MODELS = ("dalle", "image-tokenizer", "coach", "mini-clip", "gan", "gan-underspecified")
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("distributed")
     (folder / "script.py").write_text(SCRIPT)
-    environment = os.environ | {
-        "PYTHONPATH": str(Path(__file__).parents[2] / "helpers"),
-        "OMP_NUM_THREADS": "1",
-    }
+    helpers = str(Path(__file__).parents[2] / "helpers")
+    environment = os.environ | {"PYTHONPATH": helpers, "OMP_NUM_THREADS": "1"}
     environment.pop("WORLD_SIZE", None)
-    launch = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-    ]
-    for name, command in (("one", [sys.executable]), ("two", launch)):
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    for name, options in (("one", []), ("two", launch)):
         done = subprocess.run(
-            [*command, folder / "script.py", folder / name],
+            [sys.executable, *options, folder / "script.py", folder / name],
             env=environment,
             capture_output=True,
             text=True,
@@ -77,35 +70,28 @@ def test_two_processes_learn_what_one_learns(runs: Path, model: str) -> None:
     for name, value in one.items():
         if value.is_floating_point():
             away = (value.float() - two[name].float()).abs()
-            if (
-                model == "gan"
-                # Adam without momentum makes steps of one size, 8e-4, even of the few gradients that
-                # are mere rounding
-            ):
+            if model == "gan":
+                # Adam without momentum takes steps of one size, 8e-4, also for the few gradients
+                # that are rounding errors.
                 assert away.mean() < 2e-4, name
             else:
                 assert (away <= 1e-4 + 1e-3 * value.float().abs()).all(), name
-    losses = [_numbers(runs / name / f"{model}.csv") for name in ("one", "two")]
+    losses = [_last_row(runs / name / f"{model}.csv") for name in ("one", "two")]
     assert losses[1] == pytest.approx(losses[0], rel=2e-2 if model == "gan" else 1e-3)
 
 
-def _numbers(curve: Path) -> dict[str, float]:
-    """The last row, without what is measured by the clock."""
-    with curve.open(newline="") as file:
-        row = list(csv.DictReader(file))[-1]
-    return {
-        name: float(value)
-        for name, value in row.items()
-        if name not in ("seconds", "images_per_second", "memory_gb")
-    }
+def _last_row(curve: Path) -> dict[str, float]:
+    """Without the columns that a clock measures."""
+    measured = ("seconds", "images_per_second", "memory_gb")
+    row = curve_rows(curve)[-1]
+    return {name: float(value) for name, value in row.items() if name not in measured}
 
 
 @pytest.mark.slow
 def test_only_the_first_process_writes(runs: Path) -> None:
-    assert sorted(path.name for path in (runs / "two").iterdir()) == sorted(
-        path.name for path in (runs / "one").iterdir()
-    )
-    assert (runs / "two" / "dalle.csv").read_text().count("\n") == 2
+    one, two = (sorted(path.name for path in (runs / name).iterdir()) for name in ("one", "two"))
+    assert one == two
+    assert len(curve_rows(runs / "two" / "dalle.csv")) == 1
 
 
 def test_a_batch_in_parts_learns_what_the_whole_learns(tmp_path: Path) -> None:
@@ -118,19 +104,18 @@ def test_a_batch_in_parts_learns_what_the_whole_learns(tmp_path: Path) -> None:
     )
 
 
-def test_shares_are_whole_and_disjoint() -> None:
+def test_shares_are_complete_and_disjoint() -> None:
     shares = [share for rank in range(3) for share in Processes(rank, 3).shares(24, 2)]
     assert [place for share in shares for place in range(24)[share]] == list(range(24))
 
 
-def test_normalisation_of_one_process_is_that_of_torch() -> None:
-    """The layer that counts all processes, alone in a group of one, beside torch's."""
+def test_batch_normalisation_of_one_process_is_that_of_torch() -> None:
     torch.manual_seed(0)
     torch.distributed.init_process_group(
         "gloo", store=torch.distributed.HashStore(), rank=0, world_size=1
     )
     try:
-        ours, theirs = TogetherNorm(3), torch.nn.BatchNorm2d(3)
+        ours, theirs = SharedBatchNorm(3), torch.nn.BatchNorm2d(3)
         for _ in range(3):
             x = torch.randn(4, 3, 5, 5) * 2 + 1
             a, b = (x.clone().requires_grad_(True) for _ in range(2))
@@ -150,19 +135,13 @@ def test_normalisation_of_one_process_is_that_of_torch() -> None:
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_mixed_precision_learns_like_fp32(tmp_path: Path, precision: str) -> None:
-    train_classifier(settings(tmp_path / "fp32", "coach", 4), world(), ClassifierOptions(width=8))
-    train_classifier(
-        settings(tmp_path / precision, "coach", 4, precision=precision),
-        world(),
-        ClassifierOptions(width=8),
-    )
-    full, mixed = (load_file(tmp_path / name / "coach.safetensors") for name in ("fp32", precision))
-    difference = max(
-        float((full[name].float() - mixed[name].float()).abs().max())
-        for name in full
-        if full[name].is_floating_point()
-    )
-    moved = max(
-        float(value.float().abs().max()) for value in full.values() if value.is_floating_point()
-    )
-    assert 0 < difference < 0.2 * moved
+    weights: list[dict[str, torch.Tensor]] = []
+    for name in ("fp32", precision):
+        how = settings(tmp_path / name, "coach", 4, precision=name)
+        train_classifier(how, scenes(), ClassifierOptions(width=8))
+        weights.append(
+            {name: w.float() for name, w in load_file(how.out).items() if w.is_floating_point()}
+        )
+    full, mixed = weights
+    difference = max(float((full[name] - mixed[name]).abs().max()) for name in full)
+    assert 0 < difference < 0.2 * max(float(value.abs().max()) for value in full.values())

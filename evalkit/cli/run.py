@@ -1,0 +1,155 @@
+"""The commands `evalkit run`, `generate`, `score` and `report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evalkit.cli.options import (
+    BatchSize,
+    ConfigFile,
+    Device,
+    DryRun,
+    Encoders,
+    Folder,
+    Json,
+    MaxCost,
+    Metrics,
+    Models,
+    OnBad,
+    Open,
+    Out,
+    PerPrompt,
+    Prompts,
+    Reference,
+    RetryAmbiguous,
+    Seed,
+    Settings,
+    arguments,
+)
+from evalkit.cli.output import clean, print_estimates, print_metrics
+
+
+def run(
+    models: Models = None,
+    prompts: Prompts = None,
+    out: Out = None,
+    per_prompt: PerPrompt = None,
+    seed: Seed = None,
+    reference: Reference = None,
+    metrics: Metrics = None,
+    encoders: Encoders = None,
+    device: Device = None,
+    batch_size: BatchSize = None,
+    max_cost: MaxCost = None,
+    retry_ambiguous: RetryAmbiguous = False,
+    dry_run: DryRun = False,
+    config: ConfigFile = None,
+    options: Settings = None,
+    as_json: Json = False,
+    open_report: Open = False,
+) -> None:
+    """Generate images, score them and write the report; run it again to resume.
+
+    \b
+    Examples:
+      evalkit run --models dalle,gan --prompts coco_val.txt
+      evalkit run --models dalle,some/folder --prompts p.jsonl --set dalle.temperature=0.9
+      evalkit run --models my_model:generate --prompts p.txt --metrics fid,kid --json
+    """
+    given = locals()
+    with clean():
+        from evalkit import api
+        from evalkit.terminal import show_page
+
+        if dry_run:
+            return print_estimates(api.generate(**arguments(api.generate, given)), as_json)
+        made = api.run(**arguments(api.run, given))
+        show_page(made.report_path / "index.html", open_report)
+        print_metrics(made.metrics(), made.path, as_json)
+
+
+def generate(
+    models: Models = None,
+    prompts: Prompts = None,
+    out: Out = None,
+    per_prompt: PerPrompt = None,
+    seed: Seed = None,
+    device: Device = None,
+    batch_size: BatchSize = None,
+    max_cost: MaxCost = None,
+    retry_ambiguous: RetryAmbiguous = False,
+    dry_run: DryRun = False,
+    config: ConfigFile = None,
+    options: Settings = None,
+) -> None:
+    """Make the images only.
+
+    \b
+    Examples:
+      evalkit generate --models noise --prompts prompts.txt --out reports/noise --set noise.size=64
+      evalkit generate --models openai:gpt-image-2 --prompts prompts.txt --dry-run
+    """
+    given = locals()
+    with clean():
+        from evalkit import api
+
+        made = api.generate(**arguments(api.generate, given))
+        if dry_run:
+            print_estimates(made)
+        else:
+            print(made.path)
+
+
+def score(
+    folder: Annotated[
+        Path, typer.Argument(help="A run folder, or a folder, zip, tar or npz of images.")
+    ],
+    metrics: Metrics = None,
+    encoders: Encoders = "auto",
+    reference: Reference = None,
+    on_bad: OnBad = "refuse",
+    device: Device = "auto",
+    batch_size: BatchSize = 32,
+    as_json: Json = False,
+) -> None:
+    """Score the images of a run, or images from anywhere.
+
+    \b
+    Examples:
+      evalkit score reports/first --metrics fid,kid
+      evalkit score some/folder --json
+      evalkit score samples.npz --metrics all --encoders mini --on-bad skip
+    """
+    with clean():
+        from evalkit.config import split_names
+        from evalkit.score.score import results_folder
+        from evalkit.score.score import score as function
+
+        rows = function(
+            folder,
+            metrics=split_names(metrics or ""),
+            encoders=encoders or "auto",
+            reference=reference,
+            on_bad=on_bad,
+            device=device or "auto",
+            batch_size=batch_size or 32,
+        )
+        print_metrics(rows, results_folder(folder), as_json)
+
+
+def report(folder: Folder, open_report: Open = False) -> None:
+    """Write report/index.html and report.md of a scored run.
+
+    \b
+    Example:
+      evalkit report reports/first --open
+    """
+    with clean():
+        from evalkit.report.report import report as function
+        from evalkit.terminal import show_page
+
+        show_page(function(folder), open_report)
+        print(folder)

@@ -1,0 +1,110 @@
+"""Moments and a sample of features for one encoder, from one pass over images in bounded memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from evalkit.core import Encoder, EvalkitError, Moments
+from evalkit.metrics import frechet
+
+SAMPLE = 2000  # stored rows of features, for metrics that need more than moments
+# Rows per merge of moments. To merge two D x D matrices costs as much as the products of some
+# hundred rows.
+BLOCK = 512
+FEATURES = ("pool", "spatial")  # those that metrics compare with a reference
+
+
+class Accumulator:
+    """The moments of all images, and the features of those with the smallest digests (or of all).
+
+    Args:
+        encoder: its features "pool" and, if it has them, "spatial" (moments only) are used.
+        batch_size: images per call of the encoder; one call has images of one prepared size.
+        keep_all: store the features of all images, 4 D bytes each.
+    """
+
+    def __init__(self, encoder: Encoder, batch_size: int, keep_all: bool = False) -> None:
+        self.encoder, self.batch_size, self.keep_all = encoder, batch_size, keep_all
+        self.moments: dict[str, Moments] = {}
+        self._waiting: dict[tuple[int, ...], list[tuple[bytes, Tensor]]] = {}
+        self._blocks: dict[str, list[Tensor]] = {}  # features that are not in the moments yet
+        self._new: list[tuple[bytes, Tensor]] = []  # rows that are not in the sample yet
+        self._stored: list[tuple[bytes, Tensor]] = []
+
+    def add(self, digest: bytes, prepared: Tensor) -> None:
+        """Add an image as the encoder prepared it; its digest decides if its row is stored."""
+        shape = tuple(prepared.shape)
+        self._waiting.setdefault(shape, []).append((digest, prepared))
+        if len(self._waiting[shape]) == self.batch_size:
+            self._encode(shape)
+        elif sum(map(len, self._waiting.values())) >= 8 * self.batch_size:
+            # With many sizes no batch gets full; encode the largest one to limit the memory.
+            self._encode(max(self._waiting, key=lambda shape: len(self._waiting[shape])))
+
+    def finish(self) -> None:
+        """Encode the remaining images. Raises EvalkitError if features are not finite."""
+        for shape in list(self._waiting):
+            self._encode(shape)
+        self._merge()
+        if not all(bool(torch.isfinite(part.cov).all()) for part in self.moments.values()):
+            raise EvalkitError(
+                f"The encoder {self.encoder.name} returned features that are not finite.",
+                "Its weights are damaged.",
+            )
+
+    @property
+    def stored_rows(self) -> int:
+        return len(self._stored)
+
+    def features(self) -> Tensor:
+        """The stored rows, float32 [M, D], in the order of their digests."""
+        self._stored.sort(key=lambda item: item[0])
+        return torch.stack([row for _, row in self._stored])
+
+    def arrays(self) -> dict[str, Any]:
+        """The arrays of the reference file (see `files`)."""
+        pool = self.moments["pool"]
+        arrays: dict[str, Any] = {
+            "mu": pool.mean.numpy(),
+            "sigma": pool.cov.numpy(),
+            "n": pool.count,
+            "features": self.features().numpy(),
+        }
+        if "spatial" in self.moments:
+            spatial = self.moments["spatial"]
+            arrays |= {"mu_s": spatial.mean.numpy(), "sigma_s": spatial.cov.numpy()}
+        return arrays
+
+    def _encode(self, shape: tuple[int, ...]) -> None:
+        batch = self._waiting.pop(shape)
+        values = self.encoder(torch.stack([pixels for _, pixels in batch]))
+        for name in FEATURES:
+            if name in values:
+                self._blocks.setdefault(name, []).append(values[name].cpu().float())
+        rows = values["pool"].cpu().float()
+        self._new += [(digest, row) for (digest, _), row in zip(batch, rows, strict=True)]
+        if len(self._new) >= BLOCK:
+            self._merge()
+
+    def _merge(self) -> None:
+        for name, blocks in self._blocks.items():
+            part = _moments(torch.cat(blocks).double())
+            if name in self.moments:
+                part = frechet.merge_moments(self.moments[name], part)
+            self.moments[name] = part
+        self._stored += self._new
+        self._blocks, self._new = {}, []
+        if not self.keep_all:
+            smallest = sorted(self._stored, key=lambda item: item[0])[:SAMPLE]
+            # A clone, since a row would keep the features of its whole batch in memory.
+            self._stored = [(digest, row.clone()) for digest, row in smallest]
+
+
+def _moments(rows: Tensor) -> Moments:
+    """Like `frechet.moments`, but also of a single row: the last block may have one."""
+    mean = rows.mean(dim=0)
+    centred = rows - mean
+    return Moments(mean, centred.T @ centred / max(1, len(rows) - 1), len(rows))

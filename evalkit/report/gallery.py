@@ -1,0 +1,137 @@
+"""The images of a run beside their prompts, and the requests without an image."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from PIL import Image
+
+from evalkit.core import Prompt, Record
+from evalkit.report import numbers
+from evalkit.report.facts import Facts, outcome, prompt_means, sample_prompts
+from evalkit.report.labels import labels
+from evalkit.run_folder import Run
+
+# About 4 MB of HTML. A longer list is shown in even steps, and the page states this.
+MOST_PROMPTS = 4_000
+SAMPLE = 8  # prompts in report.md
+LABEL = 24  # characters of a model's name below an image
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One requested image."""
+
+    model: str
+    label: str  # the model's name, shortened
+    place: int  # of the model, for its colour
+    url: str  # "" if there is no image
+    width: int
+    height: int
+    score: str
+    best: bool  # the best score of the prompt
+    gap: str  # why there is no image
+
+
+@dataclass(frozen=True)
+class Row:
+    """One prompt with its images."""
+
+    index: int
+    prompt: Prompt
+    score: float | None  # mean over models and samples
+    spread: float | None  # largest minus smallest mean of a model
+    tiles: Sequence[Tile]
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A request without an image."""
+
+    prompt: str
+    status: str
+    detail: str
+
+
+def gallery(facts: Facts) -> list[Row]:
+    """Every prompt with the images of all models; every k-th prompt of a very long list."""
+    step = max(1, -(-len(facts.prompts) // MOST_PROMPTS))
+    return _rows(facts, range(0, len(facts.prompts), step), facts.per_prompt)
+
+
+def sample(facts: Facts) -> list[Row]:
+    """The prompts that report.md shows, each with the first image of every model."""
+    return _rows(facts, sample_prompts(facts, SAMPLE), 1)
+
+
+def troubles(facts: Facts, model: str) -> list[Trouble]:
+    """Every request of a model that gave no image."""
+    found = []
+    for record in facts.records[model]:
+        if record.status != "ok":
+            known = record.index < len(facts.prompts)
+            text = facts.prompts[record.index].text if known else record.prompt
+            found.append(Trouble(text, record.status.replace("_", " "), record.detail))
+    return found
+
+
+def _rows(facts: Facts, indices: Iterable[int], samples: int) -> list[Row]:
+    records = {
+        (model, r.index, r.sample): r for model in facts.models for r in facts.records[model]
+    }
+    means = {model: prompt_means(facts, model) for model in facts.models}
+    names = labels(facts.models, LABEL)
+    best = min if facts.score and facts.score.measure.better == "lower" else max
+    rows = []
+    for index in indices:
+        places = [(model, index, number) for number in range(samples) for model in facts.models]
+        found = [means[model][index] for model in facts.models if index in means[model]]
+        scores = [facts.scores[place] for place in places if place in facts.scores]
+        top = best(scores) if len(found) > 1 and scores else None
+        tiles = []
+        for place in places:
+            value = facts.scores.get(place)
+            url, size, gap = _image(facts.run, place[0], records.get(place))
+            tiles.append(
+                Tile(
+                    model=place[0],
+                    label=names[place[0]],
+                    place=facts.models.index(place[0]),
+                    url=url,
+                    width=size[0],
+                    height=size[1],
+                    score=numbers.number(value, facts.score_digits) if value is not None else "",
+                    best=bool(url) and value is not None and value == top,
+                    gap=gap,
+                )
+            )
+        score = sum(found) / len(found) if found else None
+        spread = max(found) - min(found) if len(found) > 1 else None
+        rows.append(Row(index, facts.prompts[index], score, spread, tiles))
+    return rows
+
+
+def image_url(run: Run, model: str, record: Record) -> str:
+    """The image's address from report/; "" for a file name that is not plain."""
+    if not re.fullmatch(r"[\w-][\w.-]*", record.file):
+        return ""
+    return f"../images/{quote(run.image_folder(model).name)}/{quote(record.file)}"
+
+
+def _image(run: Run, model: str, record: Record | None) -> tuple[str, tuple[int, int], str]:
+    """Address and size of an image, or why there is none."""
+    if record is None:
+        return "", (0, 0), "missing"
+    if record.status != "ok":
+        return "", (0, 0), ": ".join(filter(None, [outcome(record), record.detail]))
+    url = image_url(run, model, record)
+    try:
+        if not url:
+            raise OSError
+        with Image.open(run.image_path(model, record)) as image:  # reads the header only
+            return url, image.size, ""
+    except (OSError, Image.DecompressionBombError):
+        return "", (0, 0), "the file is missing or is not an image"

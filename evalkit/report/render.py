@@ -1,0 +1,66 @@
+"""Jinja environments in which every value is escaped unless it is marked as safe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from evalkit.report import numbers, sentences
+from evalkit.report.facts import Facts
+from evalkit.report.figures import Chart
+from evalkit.report.sections import Context, Section
+
+LOADER = PackageLoader("evalkit.report")
+
+
+def environment(escape: Callable[[str], str] | None = None, **syntax: Any) -> Environment:
+    """An environment for one output language.
+
+    Args:
+        escape: plain text to text of the language; None for HTML. Jinja applies it to every value
+            that a template prints, so no template has to ask for it.
+        syntax: other delimiters, for a language in which the usual ones have a meaning.
+    """
+
+    def finalize(value: Any) -> Any:
+        if escape is None or isinstance(value, Markup):
+            return value
+        return Markup(escape(str(value)))
+
+    made = Environment(
+        loader=LOADER,
+        autoescape=True,  # keeps what finalize returns, and makes the result of a macro Markup
+        finalize=finalize,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        **syntax,
+    )
+    made.filters |= {"plural": numbers.plural, "thousands": "{:,}".format}
+    made.globals |= {"sentences": sentences, "DASH": numbers.DASH}
+    return made
+
+
+def render(
+    made: Environment,
+    kind: str,
+    facts: Facts,
+    charts: Sequence[Chart],
+    sections: Sequence[tuple[Section, Context]],
+    **more: Any,
+) -> str:
+    """The whole report, `kind` "html" or "md": each section by its template, then the frame."""
+    known = made.list_templates()
+    bodies = []
+    for section, context in sections:
+        name = f"sections/{section.name}.{kind}.j2"
+        if kind == "html" or name in known:
+            template = made.get_template(name)
+            body = template.render(facts=facts, charts=charts, section=section, **context)
+            bodies.append((section, Markup(body)))
+    frame = made.get_template(f"report.{kind}.j2")
+    return frame.render(facts=facts, sections=bodies, **more)

@@ -1,0 +1,142 @@
+"""The sections of the report, in order.
+
+A new section is a function and a template: `templates/sections/NAME.html.j2` for the page and, if
+the section is to be in report.md too, `NAME.md.j2` beside it. The function's result is what the
+template sees, with `facts`, `charts` and `sentences`; None leaves the section out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from evalkit.core import ComparisonRow
+from evalkit.report import numbers, sentences
+from evalkit.report.facts import Facts, speed_rows
+from evalkit.report.findings import Finding, reason
+from evalkit.report.gallery import gallery, sample, troubles
+from evalkit.report.protocol_tables import tables
+
+Context = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section of the page and of report.md."""
+
+    name: str  # of its templates, and its anchor on the page
+    title: str
+    context: Callable[[Facts], Context | None]
+
+
+class Difference(NamedTuple):
+    """One row of the table of differences, as text."""
+
+    row: ComparisonRow
+    difference: str
+    interval: str  # 95%, of this difference alone; "" if there is none
+    adjusted: str  # belongs to the verdict
+    p: str
+    verdict: str
+    additional: str
+    reason: str  # why there is no interval
+
+
+def findings(facts: Facts) -> Context:
+    return {"conclusion": sentences.conclusion(facts), "remarks": sentences.remarks(facts)}
+
+
+def results(facts: Facts) -> Context:
+    baselines = any(cell.baseline for f in facts.findings for cell in f.cells.values())
+    return {"baselines": baselines}
+
+
+def differences(facts: Facts) -> Context | None:
+    """The comparisons by metric; nothing for one model."""
+    if facts.comparisons is None:
+        return None
+    return {"groups": compared(facts), "statement": facts.comparisons.statement}
+
+
+def images(facts: Facts) -> Context | None:
+    """The gallery; nothing for a run without prompts."""
+    if not facts.prompts:
+        return None
+    return {"rows": gallery(facts), "sample": sample(facts)}
+
+
+def outcomes(facts: Facts) -> Context | None:
+    """Requests without an image, and speed; nothing for existing images without records."""
+    if not any(facts.records.values()):
+        return None
+    speed = {}
+    for row in speed_rows(facts):
+        value = row["images_per_second"]
+        speed[row["model"]] = numbers.number(value, numbers.decimals([value], []))
+    return {
+        "speed": speed,
+        "troubles": {model: found for model in facts.models if (found := troubles(facts, model))},
+    }
+
+
+def protocol(facts: Facts) -> Context:
+    """Everything that the values depend on. What `measures` states is said beside the results."""
+    stated = {name: value for name, value in facts.protocol.items() if name != "measures"}
+    measured = {name: value for name, value in stated.items() if value != {}}
+    models = {model: known for model in facts.models if (known := facts.run.model(model))}
+    run = tables(facts.config) + (tables({"models": models}) if models else [])
+    return {"measured": tables(measured), "run": run}
+
+
+SECTIONS: tuple[Section, ...] = (
+    Section("findings", "Findings", findings),
+    Section("results", "Results", results),
+    Section("differences", "Differences between models", differences),
+    Section("charts", "Charts", lambda facts: {}),
+    Section("images", "Images", images),
+    Section("outcomes", "Refusals and failures", outcomes),
+    Section("protocol", "Protocol", protocol),
+)
+
+
+def contexts(facts: Facts) -> list[tuple[Section, Context]]:
+    """The sections that the facts have content for, with what their templates see."""
+    found = [(section, section.context(facts)) for section in SECTIONS]
+    return [(section, context) for section, context in found if context is not None]
+
+
+def compared(facts: Facts) -> list[tuple[Finding, str, list[Difference]]]:
+    """The compared metrics with their titles, and the encoder where two titles are equal."""
+    titles = [finding.title for finding in facts.findings if finding.comparisons]
+    made = []
+    for finding in facts.findings:
+        if finding.comparisons:
+            several = titles.count(finding.title) > 1
+            title = f"{finding.title} ({finding.encoder})" if several else finding.title
+            made.append((finding, title, _differences(finding.comparisons)))
+    return made
+
+
+def _differences(rows: Sequence[ComparisonRow]) -> list[Difference]:
+    """The comparisons of one metric as text, with the same number of digits."""
+    widths = [row.high - row.low for row in rows if row.low is not None and row.high is not None]
+    digits = numbers.decimals([row.difference for row in rows], widths)
+    return [_difference(row, digits) for row in rows]
+
+
+def _difference(row: ComparisonRow, digits: int) -> Difference:
+    low, high = row.low_adjusted, row.high_adjusted
+    adjusted = numbers.interval(low, high, digits)
+    if row.winner and low is not None and high is not None:
+        adjusted = numbers.interval_without_zero(low, high, digits)
+    return Difference(
+        row,
+        numbers.signed(row.difference, digits),
+        numbers.interval(row.low, row.high, digits),
+        adjusted,
+        numbers.p_value(row.p_adjusted),
+        f"{row.winner} is better" if row.winner else row.verdict,
+        numbers.estimate(row.additional_prompts) if row.additional_prompts else numbers.DASH,
+        reason(row),
+    )

@@ -1,0 +1,236 @@
+"""A user's images with captions as training data: read once, cropped to squares, kept in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from random import Random
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from evalkit.core import EvalkitError
+from evalkit.images import EXPECTED as EXPECTED_IMAGE
+from evalkit.images import Decoded, decode, to_tensor
+from evalkit.sources import ImageSource, SourceImage, open_source
+from evalkit.terminal import track
+from evalkit.training.captions.folder import folder_captions
+from evalkit.training.captions.shards import shard_captions
+from evalkit.training.captions.texts import EXPECTED
+
+log = logging.getLogger(__name__)
+
+MEMORY_LIMIT = 8 << 30  # bytes of all images
+_AT_ONCE = 32  # files in memory during decoding
+
+
+class CaptionedDataset:
+    """Images with captions of a user, by row number: the counterpart of `SceneDataset`.
+
+    Args:
+        pixels: uint8 [M, 3, S, S]; shared by the parts of a split.
+        captions: of each image, one or more.
+        names: of each image.
+        rows: the images that are in this part; all of them when None.
+    """
+
+    def __init__(
+        self,
+        pixels: Tensor,
+        captions: list[list[str]],
+        names: list[str],
+        rows: Sequence[int] | None = None,
+    ) -> None:
+        self.size = int(pixels.shape[-1])  # pixels per side
+        self._pixels, self._captions, self._names = pixels, captions, names
+        self._rows = torch.tensor(range(len(names)) if rows is None else rows, dtype=torch.int64)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def images(self, rows: Sequence[int]) -> Tensor:
+        """uint8 [N, 3, size, size]."""
+        return self._pixels[self._rows[torch.as_tensor(rows, dtype=torch.int64)]]
+
+    def caption(self, row: int, random: Random) -> str:
+        """One of the row's captions, chosen with `random` where there are several."""
+        captions = self._captions[int(self._rows[row])]
+        return captions[0] if len(captions) == 1 else random.choice(captions)
+
+    def epoch_rows(self, oversample: str = "") -> Tensor:
+        """int64: each row once, because the kinds of scenes are unknown."""
+        return torch.arange(len(self))
+
+    def prompts(self) -> list[str]:
+        """The first caption of each row."""
+        return [self._captions[row][0] for row in self._rows.tolist()]
+
+    def captions(self) -> Iterator[str]:
+        """All captions of all rows, for learning the vocabulary."""
+        return (caption for row in self._rows.tolist() for caption in self._captions[row])
+
+    def split(self, held_out: int) -> tuple[CaptionedDataset, CaptionedDataset]:
+        """(training, held out), by a fixed pseudo-random order of the names of the images.
+
+        Other captions or another size move no image to the other part, and an added or removed
+        image moves few.
+        """
+        if not 1 <= held_out < len(self):
+            raise EvalkitError(
+                f"{held_out} images are to be held out of {len(self)}; "
+                f"expected 1 to {len(self) - 1}.",
+                "Hold out fewer, or give more images.",
+            )
+
+        def digest(row: int) -> bytes:
+            name = self._names[row].encode(errors="surrogateescape")
+            return hashlib.sha256(name).digest()
+
+        order, cut = sorted(self._rows.tolist(), key=digest), len(self) - held_out
+        return self._part(order[:cut]), self._part(order[cut:])
+
+    def _part(self, rows: Sequence[int]) -> CaptionedDataset:
+        return CaptionedDataset(self._pixels, self._captions, self._names, rows)
+
+
+def read_dataset(place: Path | str, size: int) -> CaptionedDataset:
+    """The images of a place that have captions, as squares of `size` pixels per side.
+
+    Accepted places:
+
+    - a folder (with subfolders) in which x.png has its captions in x.txt beside it, one per line,
+      or in x.json as below;
+    - a folder with captions.jsonl, metadata.jsonl, captions.csv or metadata.csv in it or its
+      subfolders, as in Hugging Face's imagefolder: the image's path, relative to that file, under
+      file_name, image or file, and its caption under caption, text, prompt or captions, which may
+      be a list in .jsonl; an image may have several lines;
+    - a folder with COCO's captions*.json in it or in its subfolder annotations: `images` with id
+      and file_name, and `annotations` with id, image_id and caption, several per image;
+    - webdataset shards, .tar plain or compressed, by a pattern (`shard-{000..012}.tar`) or by their
+      folder: key.jpg with key.txt, or key.json with its caption under caption, text, prompt or
+      captions. Nothing is unpacked to the disk.
+
+    An image is cropped to its centre square and resized with a Lanczos filter over all source
+    pixels (antialiased, no reducing gap). Transparency is composited on white, which is logged.
+    Images without caption and captions without image are left out with a warning. Raises
+    EvalkitError for a damaged image, and if fewer than two pairs are left.
+    """
+    source = open_source(place)
+    if source.kind not in ("folder", "tar"):
+        raise EvalkitError(
+            f"{place} is of the kind {source.kind}, from which captions cannot be read.",
+            f"Give a folder of images or tar shards. {EXPECTED}",
+        )
+    names = [image.name for image in source]
+    if not names:
+        raise EvalkitError(f"{place} contains no images.", EXPECTED)
+    if twice := [name for name, times in Counter(names).items() if times > 1]:
+        raise EvalkitError(
+            f"{place} contains several files named {twice[0]!r}.",
+            "Names must be unique: create the archive again.",
+        )
+    if source.kind == "folder":
+        found = folder_captions(Path(place), names)
+    else:
+        found = shard_captions(place, names)
+    chosen = [name for name in names if name in found.of]
+    _check_pairs(place, names, chosen, found.unmatched)
+    _check_memory(len(chosen), size)
+    pixels = torch.empty(len(chosen), 3, size, size, dtype=torch.uint8)
+    notes = Counter[str]()
+    squares = track(_squares(source, set(chosen), size), "reading images", len(chosen))
+    for row, (square, note) in enumerate(squares):
+        pixels[row] = square
+        notes[note] += 1
+    for note, count in notes.items():
+        if note:
+            log.info("%d of %d images of %s: %s", count, len(chosen), place, note)
+    return CaptionedDataset(
+        pixels, [list(dict.fromkeys(found.of[name])) for name in chosen], chosen
+    )
+
+
+def _check_pairs(
+    place: Path | str, names: Sequence[str], chosen: Sequence[str], unmatched: Sequence[str]
+) -> None:
+    images = _count(len(names), "image")
+    if not chosen and not unmatched:
+        raise EvalkitError(f"{place} has {images} and no captions.", EXPECTED)
+    if not chosen:
+        raise EvalkitError(
+            f"{place} has captions of {_count(len(unmatched), 'name')} such as {unmatched[0]!r}, "
+            f"and none matches one of its {images}.",
+            f"Its first image is {names[0]!r}. {EXPECTED}",
+        )
+    if unmatched:
+        missing = _count(len(unmatched), "missing image")
+        log.warning("%s has captions of %s, such as %s", place, missing, unmatched[0])
+    if len(chosen) < len(names):
+        matched = set(chosen)
+        without = [name for name in names if name not in matched]
+        message = "%d of %s of %s have no caption and are left out, first %s"
+        log.warning(message, len(without), images, place, without[0])
+    if len(chosen) < 2:
+        raise EvalkitError(
+            f"{place} has 1 image with a caption; expected at least 2.",
+            "Add images with captions.",
+        )
+
+
+def _check_memory(count: int, size: int) -> None:
+    needed = count * 3 * size * size
+    if needed > MEMORY_LIMIT:
+        raise EvalkitError(
+            f"{count} images of {size} x {size} pixels take {needed / 2**30:.1f} GiB of memory; "
+            "expected at most 8.",
+            "Give fewer images, or train at a smaller size.",
+        )
+
+
+def _squares(source: ImageSource, chosen: set[str], size: int) -> Iterator[tuple[Tensor, str]]:
+    """uint8 [3, size, size] of the chosen images in order, each with a note on its decoding."""
+    images = (image for image in source if image.name in chosen)
+    with ThreadPoolExecutor() as pool:  # Pillow releases the GIL during decoding
+        # A compressed archive is read forwards, so files are read here, and decoded by the threads.
+        while files := [(image.name, _read(source, image)) for image in islice(images, _AT_ONCE)]:
+            yield from pool.map(lambda file: _square(source, file[0], file[1], size), files)
+
+
+def _read(source: ImageSource, image: SourceImage) -> bytes:
+    try:
+        content = image.read()
+    except OSError as error:
+        raise EvalkitError(
+            f"The image {image.name} of {source.place} cannot be read: {error.strerror}.",
+            "Remove it.",
+        ) from error
+    assert isinstance(content, bytes)  # of a folder or a tar file
+    return content
+
+
+def _square(source: ImageSource, name: str, content: bytes, size: int) -> tuple[Tensor, str]:
+    decoded = decode(content, alpha="white")
+    if not isinstance(decoded, Decoded):
+        raise EvalkitError(
+            f"The image {name} of {source.place} {decoded}.",
+            f"Remove it, or save it again. {EXPECTED_IMAGE}",
+        )
+    return to_tensor(_centre(decoded.image, size)), decoded.note
+
+
+def _centre(image: Image.Image, size: int) -> Image.Image:
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    # Crop first: resize(box=...) would mix in pixels from outside the box.
+    square = image.crop((left, top, left + side, top + side))
+    return square.resize((size, size), Image.Resampling.LANCZOS)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,109 @@
+"""Sets of images: runs and every source give the same images, and invalid ones are skipped."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from counting_encoder import smooth_image
+from packing import pack_folder, pack_tar, pack_zip
+from PIL import Image
+
+from evalkit.core import EvalkitError, Prompt, Record
+from evalkit.encoders.pixels import Pixels
+from evalkit.features.encode import image_features
+from evalkit.features.image_sets import image_sets
+from evalkit.images import encode_png
+from evalkit.reference.build import build_from_images
+from evalkit.run_folder import Run
+from evalkit.score.score import score
+
+
+def image(seed: int) -> Image.Image:
+    return smooth_image(seed, (40, 40))
+
+
+VALID = {f"valid-{seed}.png": encode_png(image(seed)) for seed in range(4)}
+
+
+@pytest.fixture(autouse=True)
+def results_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_an_array_gives_the_same_features_as_its_images(tmp_path: Path):
+    place = pack_folder(tmp_path / "images", VALID)
+    np.savez(
+        tmp_path / "a.npz", np.stack([np.asarray(image(seed)) for seed in range(4)]), np.arange(4)
+    )
+    tables = []
+    for path in (place, tmp_path / "a.npz", pack_zip(tmp_path / "a.zip", VALID)):
+        [images] = image_sets(path).sets
+        tables.append(
+            image_features(images.files, Pixels(), tmp_path / f"{path.name}.npz")
+            .values["pool"]
+            .tolist()
+        )
+        assert images.findings()["formats"] == {"array" if path.suffix == ".npz" else "PNG": 4}
+    assert tables[0] == tables[1] == tables[2]
+
+
+def test_the_images_of_a_run_are_validated(tmp_path: Path):
+    run = Run(tmp_path / "run")
+    run.write_prompts([Prompt(str(number), f"a tree {number}") for number in range(3)])
+    run.register_model("toy", "toy", 0)
+    contents = [encode_png(image(0)), encode_png(Image.new("RGB", (40, 40))), VALID["valid-1.png"]]
+    run.append_records(
+        "toy",
+        [
+            run.save_image("toy", Record(str(at), at, 0, 0, "ok"), data)
+            for at, data in enumerate(contents)
+        ],
+    )
+    assert image_sets(run.path).sets[0].findings()["black"]["count"] == 1
+    records = run.records("toy")
+    broken = dataclasses.replace(
+        records[1], sha256=run.save_image("toy", records[1], b"not an image").sha256
+    )
+    run.append_records("toy", [broken])
+    [images] = image_sets(run.path, on_bad="skip").sets
+    assert images.texts == ["a tree 0", "a tree 2"]
+    assert [record.index for record in images.records] == [0, 2]
+    assert len(images.all_records) == 3
+    assert images.findings()["skipped_kinds"] == {"not an image": 1}
+
+
+def test_an_unknown_policy_is_refused(tmp_path: Path):
+    with pytest.raises(EvalkitError, match="expected refuse or skip"):
+        image_sets(pack_folder(tmp_path / "images", VALID), on_bad="ignore")  # type: ignore[arg-type]
+
+
+def test_every_source_gives_the_same_score_and_skipped_images_count_as_requested(tmp_path: Path):
+    files = {f"{seed:02d}.png": encode_png(image(seed)) for seed in range(12)}
+    reference = build_from_images(
+        [image(seed) for seed in range(20, 40)], name="r", encoders=[Pixels()], out=tmp_path / "r"
+    )
+    np.savez(tmp_path / "a.npz", np.stack([np.asarray(image(seed)) for seed in range(12)]))
+    pairs = list(files.items())
+    pack_tar(tmp_path / "s-0.tar", dict(pairs[:6]))
+    pack_tar(tmp_path / "s-1.tar", dict(pairs[6:]))
+    invalid = pack_zip(tmp_path / "invalid.zip", files | {"cut.png": files["00.png"][:99]})
+    places = [
+        pack_folder(tmp_path / "f", files),
+        pack_zip(tmp_path / "a.zip", files),
+        tmp_path / "a.npz",
+        tmp_path / "s-{0..1}.tar",
+        invalid,
+    ]
+    rows = [
+        score(place, metrics=["fid"], encoders="pixels", reference=str(reference), on_bad="skip")[0]
+        for place in places
+    ]
+    assert rows[0].value is not None
+    assert [row.value for row in rows] == [rows[0].value] * 5
+    assert [(row.count, row.requested) for row in rows] == [(12, 12)] * 4 + [(12, 13)]
+    assert len(list((tmp_path / "reports").iterdir())) == 5
+    with pytest.raises(EvalkitError, match="1 of 13 images"):
+        score(invalid, metrics=["fid"], encoders="pixels", reference=str(reference))

@@ -1,0 +1,213 @@
+"""Import and export of statistics; the other tools themselves read the exported files."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from statistics_files import MU, ROWS, SIGMA, Named, edm2, plain
+from typer.testing import CliRunner
+
+from evalkit import plugins
+from evalkit.cli.app import app
+from evalkit.core import EvalkitError
+from evalkit.metrics import frechet
+from evalkit.reference import foreign
+from evalkit.reference.exchange import reference_export, reference_import
+from evalkit.reference.files import reference, reference_list, reference_show
+
+pytestmark = pytest.mark.usefixtures("eight_dimensions")
+
+
+def test_import_makes_a_reference_with_a_card(tmp_path: Path, user_folder: Path):
+    edm2(tmp_path / "img512.pkl")
+    folder = reference_import(
+        tmp_path / "img512.pkl", name="imagenet", licence="CC0-1.0", source="a paper"
+    )
+    assert folder == user_folder / "imagenet"
+    [card] = [card for card in reference_list() if card.name == "imagenet"]
+    assert (card.count, card.encoders, card.source) == (
+        40,
+        ("dinov2-l14", "inception"),
+        "a paper",
+    )
+    found = reference("imagenet", Named("inception"))
+    assert np.array_equal(found.moments["pool"].cov.numpy(), SIGMA)
+    assert found.note == "the reference does not state the weights of its encoder"
+    shown = tomllib.loads(reference_show("imagenet"))
+    assert shown["licence"] == "CC0-1.0"
+    assert set(shown["encoder"]) == {"inception", "dinov2-l14"}
+
+
+def test_import_asks_for_missing_facts(tmp_path: Path, user_folder: Path):
+    plain(tmp_path / "coco.npz")
+    with pytest.raises(EvalkitError, match="does not state the encoder"):
+        reference_import(tmp_path / "coco.npz", name="coco")
+    assert not user_folder.exists()
+    reference_import(tmp_path / "coco.npz", name="coco", encoder="inception-torch", count=40504)
+    found = reference("coco", Named("inception-torch"))
+    assert (found.count, found.features) == (40504, {})
+    plain(tmp_path / "x_clean_custom_na.npz")
+    with pytest.raises(EvalkitError, match="were made with inception-clean, not with inception"):
+        reference_import(tmp_path / "x_clean_custom_na.npz", name="x", encoder="inception")
+    plain(tmp_path / "x_clean_clip_vit_b_32_custom_na.npz")
+    with pytest.raises(EvalkitError, match="no encoder of evalkit follows that"):
+        reference_import(tmp_path / "x_clean_clip_vit_b_32_custom_na.npz", name="x")
+    with pytest.raises(EvalkitError, match="There is no file"):
+        reference_import(tmp_path / "absent.npz", name="x")
+
+
+def test_the_images_in_files_of_adm_can_be_encoded(
+    tmp_path: Path, user_folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    images = np.random.RandomState(0).randint(0, 256, (12, 16, 16, 3), dtype=np.uint8)
+    np.savez(tmp_path / "VIRTUAL_x.npz", mu=MU, sigma=SIGMA, mu_s=MU, sigma_s=SIGMA, arr_0=images)
+    encoder = Named("inception")
+    monkeypatch.setattr(plugins, "encoder", lambda name, device: {"inception": encoder}[name])
+    reference_import(tmp_path / "VIRTUAL_x.npz", name="x", encode_images=True)
+    with np.load(user_folder / "x" / "inception.npz", allow_pickle=False) as file:
+        stored = file["features"]
+        assert np.array_equal(file["sigma_s"], SIGMA)
+    pool = torch.cat(
+        [encoder(encoder.prepare(Image.fromarray(image))[None])["pool"] for image in images]
+    )
+    assert sorted(map(tuple, stored.tolist())) == sorted(map(tuple, pool.tolist()))
+
+
+def made(user_folder: Path, encoder: str, spatial: bool = True) -> Path:
+    folder = user_folder / "toy"
+    folder.mkdir(parents=True, exist_ok=True)
+    more = {"mu_s": MU[:3], "sigma_s": SIGMA[:3, :3]} if spatial else {}
+    meta = np.array(
+        json.dumps({"name": "toy", "encoder": encoder, "fingerprint": "f", "image_hash": "h"})
+    )
+    np.savez(folder / f"{encoder}.npz", mu=MU, sigma=SIGMA, n=40, features=ROWS, meta=meta, **more)
+    keys = ("name", "description", "source", "licence", "date", "command", "image_hash")
+    (folder / "card.toml").write_text("count = 40\n" + "".join(f'{key} = "toy"\n' for key in keys))
+    return folder
+
+
+def test_pytorch_fid_reads_its_export(tmp_path: Path, user_folder: Path):
+    from pytorch_fid.fid_score import compute_statistics_of_path
+
+    made(user_folder, "inception-torch")
+    [path] = reference_export("toy", "pytorch-fid")
+    mu, sigma = compute_statistics_of_path(str(path), None, 1, 8, "cpu")
+    assert np.array_equal(mu, MU)
+    assert np.array_equal(sigma, SIGMA)
+    own = user_folder / "toy" / "inception-torch.npz"
+    assert np.array_equal(compute_statistics_of_path(str(own), None, 1, 8, "cpu")[1], SIGMA)
+
+
+@pytest.mark.parametrize("encoder", ["inception", "inception-torch", "inception-clean"])
+def test_clean_fid_export_has_its_names_and_keys(tmp_path: Path, user_folder: Path, encoder: str):
+    made(user_folder, encoder)
+    stats, kid = reference_export("toy", "clean-fid", out=tmp_path)
+    mode = {
+        "inception": "legacy_tensorflow",
+        "inception-torch": "legacy_pytorch",
+        "inception-clean": "clean",
+    }[encoder]
+    assert (stats.name, kid.name) == (f"toy_{mode}_custom_na.npz", f"toy_{mode}_custom_na_kid.npz")
+    with np.load(stats, allow_pickle=False) as file, np.load(kid, allow_pickle=False) as features:
+        assert np.array_equal(file["sigma"], SIGMA)
+        assert np.array_equal(features["feats"], ROWS)
+    [back] = foreign.read(stats)
+    assert back.convention == encoder
+    assert torch.equal(back.features["pool"], torch.from_numpy(ROWS))
+
+
+def test_torch_fidelity_reads_its_export(tmp_path: Path, user_folder: Path):
+    from torch_fidelity.metric_fid import (
+        fid_input_id_to_statistics_cached,
+        fid_statistics_to_metric,
+    )
+
+    made(user_folder, "inception")
+    [path] = reference_export("toy", "torch-fidelity", out=tmp_path)
+    extractor = types.SimpleNamespace(get_name=lambda: "inception-v3-compat")
+    options = {
+        "input1": "no/such/folder",
+        "input1_cache_name": "toy",
+        "cache": True,
+        "cache_root": str(tmp_path),
+        "verbose": False,
+    }
+    found = fid_input_id_to_statistics_cached(1, extractor, "2048", **options)
+    assert path.name == "toy-inception-v3-compat-stat-fid-2048.pt"
+    assert np.array_equal(found["sigma"], SIGMA)
+    other = {"mu": MU + 0.5, "sigma": SIGMA}
+    peer = fid_statistics_to_metric(found, other, False)["frechet_inception_distance"]
+    ours = frechet.frechet_distance(
+        fake_moments=foreign.moments(MU + 0.5, SIGMA),
+        real_moments=foreign.read(path)[0].moments["pool"],
+    )
+    assert float(ours) == pytest.approx(float(peer), rel=1e-6)
+
+
+def test_exports_for_adm_and_edm(tmp_path: Path, user_folder: Path):
+    made(user_folder, "inception")
+    [path] = reference_export("toy", "adm", out=tmp_path)
+    with np.load(path, allow_pickle=False) as file:
+        assert {name: file[name].shape for name in file.files} == {
+            "mu": (8,),
+            "sigma": (8, 8),
+            "mu_s": (3,),
+            "sigma_s": (3, 3),
+        }
+    [path] = reference_export("toy", "edm", out=tmp_path / "e.npz")
+    with np.load(path, allow_pickle=False) as file:
+        assert np.array_equal(file["mu"], MU)
+    made(user_folder, "inception", spatial=False)
+    with pytest.raises(EvalkitError, match="needs moments of spatial features"):
+        reference_export("toy", "adm")
+
+
+def test_an_export_of_another_convention_is_refused(tmp_path: Path, user_folder: Path):
+    made(user_folder, "inception")
+    with pytest.raises(EvalkitError, match="has inception; pytorch-fid needs inception-torch"):
+        reference_export("toy", "pytorch-fid")
+    with pytest.raises(EvalkitError, match="no format 'csv'"):
+        reference_export("toy", "csv")
+    made(user_folder, "inception-clean")
+    with pytest.raises(EvalkitError, match="several of them fit"):
+        reference_export("toy", "clean-fid")
+    assert (
+        reference_export("toy", "clean-fid", encoder="inception-clean")[0].name
+        == "toy_clean_custom_na.npz"
+    )
+
+
+def test_the_commands_import_show_and_export(tmp_path: Path, user_folder: Path):
+    runner = CliRunner()
+    plain(tmp_path / "coco.npz")
+    wrong = runner.invoke(app, ["reference", "import", "coco.npz", "--name", "coco"])
+    assert wrong.exit_code == 2
+    assert "does not state the encoder" in wrong.stderr
+    done = runner.invoke(
+        app,
+        [
+            "reference",
+            "import",
+            "coco.npz",
+            "--name",
+            "coco",
+            "--encoder",
+            "inception-torch",
+            "--count",
+            "9",
+        ],
+    )
+    assert done.stdout.strip() == str(user_folder / "coco")
+    assert "count = 9" in runner.invoke(app, ["reference", "show", "coco"]).stdout
+    out = runner.invoke(
+        app, ["reference", "export", "coco", "--format", "pytorch-fid", "--out", "again.npz"]
+    )
+    assert (out.exit_code, out.stdout.strip()) == (0, "again.npz")
+    assert runner.invoke(app, ["reference", "show", "again.npz"]).exit_code == 2

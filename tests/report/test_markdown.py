@@ -1,0 +1,99 @@
+"""report.md shows foreign text as text."""
+
+from __future__ import annotations
+
+import html
+import re
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from report_runs import HOSTILE_MODEL, make_comparisons, make_run
+from strategies_for_tests import NASTY
+
+from evalkit.escape import attribute, markdown, visible
+from evalkit.report.report import report
+
+COMMONMARK = MarkdownIt("commonmark", {"html": True}).enable("table")
+OUR_HTML = r'<br>|<img src="\.\./images/[\w%-]+/[\w.-]+" width="128" alt="[^"<>]*">$'
+
+
+def check(text: str) -> None:
+    """Only our own HTML, images of our own figures, and no links."""
+    tokens = COMMONMARK.parse(text)
+    children = [child for token in tokens for child in token.children or []]
+    parts = [child.content for child in children if child.type == "html_inline"]
+    assert parts
+    assert all(re.match(OUR_HTML, part) for part in parts)
+    assert not [token for token in tokens if token.type == "html_block"]
+    links = [child for child in children if child.type in {"link_open", "image"}]
+    assert all(child.attrs.get("src", "").startswith("figures/") for child in links)
+
+
+def test_prompts_are_text(run):
+    check((run.report_path / "report.md").read_text(encoding="utf-8"))
+
+
+def test_model_names_are_text_wherever_a_line_begins(tmp_path):
+    models = ("1. first", "# second", "- third", HOSTILE_MODEL)
+    run = make_run(tmp_path / "run", count=12, models=models)
+    make_comparisons(run, models)
+    report(run.path)
+    text = (run.report_path / "report.md").read_text(encoding="utf-8")
+    check(text)
+    tokens = COMMONMARK.parse(text)
+    assert {token.tag for token in tokens if token.type == "heading_open"} == {"h1", "h2", "h3"}
+    assert not [token for token in tokens if token.type == "ordered_list_open"]
+    starts = [token for token in tokens if token.type == "bullet_list_open"]
+    assert all(token.level == 0 for token in starts)
+    shown = "".join(child.content for token in tokens for child in token.children or [])
+    assert all(model in shown for model in models)
+
+
+def test_tables_are_complete(run):
+    """Every row of a table has the cells of its head, whatever the prompts contain."""
+    text = (run.report_path / "report.md").read_text(encoding="utf-8")
+    tokens = COMMONMARK.parse(text)
+    titles = [token.content for token in tokens if token.type == "inline"]
+    assert {"Metric", "Prompt", "Model", "encoders", "settings"} <= set(titles)
+    rows = "".join({"tr_open": "(", "tr_close": ")"}.get(t.type, "") for t in tokens)
+    assert rows.replace("()", "") == ""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    for block in "\n".join(text.splitlines()).split("\n\n"):
+        own = [line for line in block.splitlines() if line.startswith("|")]
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in own}) <= 1
+    assert len(lines) > 40
+
+
+@settings(max_examples=150, deadline=None)
+@given(NASTY)
+def test_round_trip(text):
+    cell = markdown(f"x{text}x")
+    tokens = MarkdownIt("gfm-like", {"linkify": False, "html": True}).parse(
+        f"| a |\n| --- |\n| {cell} |\n"
+    )
+    inline = [token for token in tokens if token.type == "inline"]
+    assert len(inline) == 2
+    assert {child.type for child in inline[1].children or []} <= {"text", "text_special"}
+    shown = "".join(child.content for child in inline[1].children or [])
+    assert shown == visible(f"x{text}x")
+    value = attribute(text)
+    assert not set(value) & set("<>\"'|`\n")
+    assert html.unescape(value) == visible(text)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(NASTY, min_size=1, max_size=3))
+def test_every_printed_value_is_escaped(texts):
+    from evalkit.report.render import environment
+
+    made = environment(markdown)
+    source = (
+        "{% macro bold(x) %}**{{ x }}**{% endmacro %}{% for t in texts %}{{ bold(t) }}\n{{ t }}"
+    )
+    source += "{{ t if t }}{{ ' ' ~ t }}{% endfor %}"
+    expected = "".join(
+        f"**{markdown(t)}**\n{markdown(t)}{markdown(t) if t else ''}{markdown(' ' + t)}"
+        for t in texts
+    )
+    assert made.from_string(source).render(texts=texts) == expected

@@ -1,0 +1,166 @@
+"""Images from zip and tar files: names, bytes and order, and hostile or damaged archives."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import tarfile
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from packing import contents, pack_tar, pack_zip
+
+from evalkit.core import EvalkitError
+from evalkit.sources import archives as archives_module
+from evalkit.sources import folders as folders_module
+from evalkit.sources import open_source
+
+name = st.text(
+    st.characters(codec="utf-8", exclude_characters="/\\\0", exclude_categories=("Cs", "Cc")),
+    min_size=1,
+    max_size=8,
+)
+
+
+member = st.lists(
+    name.filter(lambda part: not part.startswith(".") and part != "__MACOSX"),
+    min_size=1,
+    max_size=3,
+).map("/".join)
+
+
+trees = st.dictionaries(
+    member.map(lambda path: path + ".png"), st.binary(max_size=80), min_size=1, max_size=8
+)
+
+
+@settings(deadline=None, max_examples=40)
+@given(files=trees, suffix=st.sampled_from([".tar", ".tar.gz", ".tar.xz"]))
+def test_archives_return_the_packed_files(
+    files: dict[str, bytes], suffix: str, tmp_path_factory: pytest.TempPathFactory
+):
+    folder = tmp_path_factory.mktemp("archives")
+    assert dict(contents(open_source(pack_zip(folder / "a.zip", files)))) == files
+    tar = open_source(pack_tar(folder / f"a{suffix}", files))
+    assert contents(tar) == list(files.items())  # a tar file keeps its own order
+    assert contents(tar) == list(files.items())
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".tar.gz"])
+def test_any_thread_can_read_any_member_again(tmp_path: Path, suffix: str):
+    files = {f"{number}.png": bytes([number]) * 100 for number in range(200)}
+    images = list(open_source(pack_tar(tmp_path / f"a{suffix}", files)))
+    order = np.random.RandomState(0).permutation(len(images))
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda at: images[at].read(), order)) == [
+            files[images[at].name] for at in order
+        ]
+
+
+def test_names_outside_the_archive_write_nothing(tmp_path: Path):
+    bad = {"../../evil.png": b"1", "/abs.png": b"2", "a/../../b.png": b"3"}
+    place = tmp_path / "deep" / "down"
+    place.mkdir(parents=True)
+    before = set(tmp_path.rglob("*"))
+    packed = [
+        pack_zip(place / "a.zip", bad),
+        pack_tar(place / "a.tar", bad),
+        pack_tar(place / "a.tgz", bad),
+    ]
+    for path in packed:
+        assert sorted(content for _, content in contents(open_source(path))) == [b"1", b"2", b"3"]
+    assert set(tmp_path.rglob("*")) - before == set(packed)
+
+
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [(tarfile.SYMTYPE, "link"), (tarfile.LNKTYPE, "link"), (tarfile.CHRTYPE, "device")],
+)
+def test_links_and_devices_in_tar_files_are_refused(tmp_path: Path, kind: bytes, what: str):
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        info = tarfile.TarInfo("a.png")
+        info.type, info.linkname = kind, "/etc/passwd"
+        archive.addfile(info)
+    with pytest.raises(EvalkitError, match=rf"'a\.png', which is a {what}"):
+        contents(open_source(tmp_path / "a.tar"))
+
+
+def test_too_large_members_are_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for module in (archives_module, folders_module):
+        monkeypatch.setattr(module, "MEMBER_LIMIT", 1 << 20)
+    zeros = {"a.png": bytes(3 << 20)}
+    zipped, plain, packed = (
+        pack_zip(tmp_path / "a.zip", zeros),
+        pack_tar(tmp_path / "a.tar", zeros),
+        pack_tar(tmp_path / "a.tar.gz", zeros),
+    )
+    for path in (zipped, plain):
+        with pytest.raises(OSError, match="3 MiB unpacked, more than 1"):
+            contents(open_source(path))
+    with pytest.raises(EvalkitError, match="3 MiB unpacked, more than 1"):
+        contents(open_source(packed))
+    lying = bytearray(pack_zip(tmp_path / "b.zip", zeros).read_bytes())
+    at = lying.index(b"PK\1\2")
+    lying[at + 24 : at + 28] = struct.pack("<I", 1000)  # the directory says 1,000 bytes
+    (tmp_path / "b.zip").write_bytes(lying)
+    with pytest.raises(OSError, match=r"CRC|unpacked"):
+        contents(open_source(tmp_path / "b.zip"))
+
+
+def test_a_header_with_a_too_large_size_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(archives_module, "MEMBER_LIMIT", 1 << 20)
+    info = tarfile.TarInfo("pax")
+    info.type, info.size = tarfile.XHDTYPE, 2 << 20
+    (tmp_path / "a.tar.gz").write_bytes(
+        gzip.compress(info.tobuf(tarfile.USTAR_FORMAT) + bytes(3 << 20))
+    )
+    with pytest.raises(EvalkitError, match="more than 1"):
+        contents(open_source(tmp_path / "a.tar.gz"))
+
+
+def test_damaged_archives_are_refused(tmp_path: Path):
+    noise = {
+        "a.png": np.random.RandomState(0).bytes(5000),
+        "b.png": np.random.RandomState(1).bytes(5000),
+    }
+    for suffix, pack in ((".zip", pack_zip), (".tar", pack_tar), (".tar.gz", pack_tar)):
+        path = pack(tmp_path / f"a{suffix}", noise)
+        path.write_bytes(path.read_bytes()[:7000])
+        with pytest.raises((EvalkitError, OSError), match=r"cannot be read|4144 bytes too early"):
+            contents(open_source(path))
+        path.write_bytes(b"no archive")
+        with pytest.raises(EvalkitError, match="cannot be read"):
+            contents(open_source(path))
+
+
+def test_a_damaged_zip_member_cannot_be_read(tmp_path: Path):
+    data = bytearray(
+        pack_zip(
+            tmp_path / "a.zip", {"a.png": b"aaaa", "b.png": b"bbbb"}, zipfile.ZIP_STORED
+        ).read_bytes()
+    )
+    data[data.index(b"aaaa")] ^= 1
+    (tmp_path / "a.zip").write_bytes(data)
+    first, second = open_source(tmp_path / "a.zip")
+    with pytest.raises(OSError, match="CRC"):
+        first.read()
+    assert second.read() == b"bbbb"
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
+def test_ambiguous_and_encrypted_zips_are_refused(tmp_path: Path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.png", b"1")
+        archive.writestr("a.png", b"2")
+    with pytest.raises(EvalkitError, match=r"several files named 'a\.png'"):
+        open_source(tmp_path / "a.zip")
+    data = bytearray(pack_zip(tmp_path / "b.zip", {"a.png": b"1"}).read_bytes())
+    data[data.index(b"PK\1\2") + 8] |= 1
+    (tmp_path / "b.zip").write_bytes(data)
+    with pytest.raises(EvalkitError, match="encrypted"):
+        open_source(tmp_path / "b.zip")

@@ -1,0 +1,117 @@
+"""Images from arrays: exact pixels, bounded memory, clear errors for other arrays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evalkit.core import EvalkitError
+from evalkit.sources import open_source
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    shape=st.tuples(
+        st.integers(1, 9), st.integers(1, 7), st.integers(1, 7), st.sampled_from([1, 3, 4])
+    ),
+    packed=st.booleans(),
+    labels=st.booleans(),
+)
+def test_arrays_return_their_pixels(
+    shape: tuple[int, ...], packed: bool, labels: bool, tmp_path_factory: pytest.TempPathFactory
+):
+    folder = tmp_path_factory.mktemp("arrays")
+    pixels = np.random.RandomState(0).randint(0, 256, shape, dtype=np.uint8)
+    (np.savez_compressed if packed else np.savez)(
+        folder / "a.npz", *([pixels, np.arange(shape[0])] if labels else [pixels])
+    )
+    np.save(folder / "a.npy", pixels)
+    for file in ("a.npz", "a.npy"):
+        source = open_source(folder / file)
+        assert source.count == shape[0]
+        assert all(
+            np.array_equal(image.read(), pixels[number]) for number, image in enumerate(source)
+        )
+    assert [image.name for image in open_source(folder / "a.npz")][:1] == ["arr_0[0]"]
+
+
+def test_an_array_is_never_loaded_as_a_whole(tmp_path: Path):
+    import tracemalloc
+
+    np.savez(tmp_path / "a.npz", np.zeros((600, 128, 128, 3), np.uint8))  # 29 MB
+    source = open_source(tmp_path / "a.npz")
+    tracemalloc.start()
+    for image in source:
+        image.read()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 6e6
+
+
+IMAGES = np.zeros((4, 8, 8, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (IMAGES.astype(np.float32), "floats of an unknown range"),
+        (IMAGES.astype(np.int64), "is int64"),
+        (IMAGES.astype(np.uint16), "is uint16"),
+        (IMAGES.transpose(0, 3, 1, 2).copy(), "channels first"),
+        (np.asfortranarray(IMAGES + np.arange(3, dtype=np.uint8)), "Fortran order"),
+        (np.zeros((4, 8, 8, 5), np.uint8), "expected uint8"),
+        (np.zeros((0, 8, 8, 3), np.uint8), "expected uint8"),
+        (np.zeros(7, np.uint8), "expected uint8"),
+    ],
+)
+def test_arrays_that_are_not_images_are_refused(tmp_path: Path, array: np.ndarray, message: str):
+    np.save(tmp_path / "a.npy", array)
+    np.savez(tmp_path / "a.npz", arr_0=array)
+    for file in ("a.npy", "a.npz"):
+        with pytest.raises(EvalkitError, match=message):
+            open_source(tmp_path / file)
+
+
+class Marker:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Path.touch, (self.path,))
+
+
+def test_pickles_in_arrays_are_refused_and_not_run(tmp_path: Path):
+    evil = np.array([Marker(tmp_path / "ran")], dtype=object)
+    np.save(tmp_path / "a.npy", evil, allow_pickle=True)
+    np.savez(tmp_path / "a.npz", arr_0=evil)
+    for file in ("a.npy", "a.npz"):
+        with pytest.raises(EvalkitError, match="which is a pickle"):
+            open_source(tmp_path / file)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_the_error_on_a_truncated_array_names_its_end(tmp_path: Path):
+    pixels = np.random.RandomState(0).randint(0, 256, (10, 100, 100, 3), dtype=np.uint8)
+    np.save(tmp_path / "a.npy", pixels)
+    (tmp_path / "a.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:100_000])
+    images = list(open_source(tmp_path / "a.npy"))
+    assert np.array_equal(images[2].read(), pixels[2])
+    for number in (9, 4):
+        with pytest.raises(OSError, match="ends after 3 of 10"):
+            images[number].read()
+    np.savez(tmp_path / "a.npz", pixels)
+    (tmp_path / "a.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:100_000])
+    with pytest.raises(EvalkitError, match="cannot be read"):
+        open_source(tmp_path / "a.npz")
+
+
+def test_the_error_on_an_npz_without_images_lists_its_arrays(tmp_path: Path):
+    np.savez(tmp_path / "a.npz", mu=np.zeros(3), sigma=np.eye(3))
+    with pytest.raises(
+        EvalkitError, match=r"contains mu \[3\], sigma \[3, 3\]; expected images in arr_0"
+    ):
+        open_source(tmp_path / "a.npz")
