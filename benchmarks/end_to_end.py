@@ -1,19 +1,17 @@
-"""FID, inception score and KID from pictures on disk, against torch-fidelity and against
-torchmetrics' three metrics.
+"""FID, inception score and KID from image files, against torch-fidelity and torchmetrics.
 
     python benchmarks/end_to_end.py [--images 64] [--rounds 7] [--kind jpg|png] [--folder PHOTOS]
 
-Every tool reads the same files, with the same weights and on one thread, in turns; CPU time, worker
-processes included. Without a folder the files are 256-pixel JPEGs (or 512-pixel PNGs) from a seed;
-of a folder, the first pictures and those after them. torch-fidelity and torchmetrics run as they
-come (batches of 64, torch-fidelity's loaders). Nothing is cached.
+The tools take turns on the same files and weights, on one thread. CPU time includes worker
+processes. Without a folder, the files are seeded JPEGs of 256 pixels (or PNGs of 512); of a folder,
+the first images are the generated side and the next ones the real side. torch-fidelity and
+torchmetrics run with their defaults (batches of 64, torch-fidelity's loaders). Nothing is cached.
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
-import statistics
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -27,8 +25,8 @@ SUBSETS = 100
 
 
 def folders(root: Path, images: int, photos: Path | None, kind: str) -> tuple[Path, Path]:
-    """Two folders of so many pictures, all of one size, since torch-fidelity takes no others."""
-    from seeded_inception import pictures
+    """A generated and a real folder of images of one size; torch-fidelity accepts no others."""
+    from seeded_inception import sample_images
 
     from evalkit.images import list_images, to_images
 
@@ -40,11 +38,10 @@ def folders(root: Path, images: int, photos: Path | None, kind: str) -> tuple[Pa
             for file in list_images(photos)[side * images : (side + 1) * images]:
                 shutil.copy(file, folder)
             continue
-        for place in range(images):
-            picture = to_images(pictures(1, size, size, 10_000 * side + place))[0]
-            picture.save(
-                folder / f"{place:05d}.{kind}", **({"quality": 90} if kind == "jpg" else {})
-            )
+        for index in range(images):
+            image = to_images(sample_images(1, size, size, 10_000 * side + index))[0]
+            options = {"quality": 90} if kind == "jpg" else {}
+            image.save(folder / f"{index:05d}.{kind}", **options)
     return made
 
 
@@ -52,9 +49,18 @@ def torch_fidelity(fake: Path, real: Path, weights: Path, size: int) -> dict[str
     from torch_fidelity import calculate_metrics
 
     found = calculate_metrics(
-        input1=str(fake), input2=str(real), cuda=False, isc=True, fid=True, kid=True, cache=False, verbose=False,
-        feature_extractor_weights_path=str(weights), kid_subsets=SUBSETS, kid_subset_size=size,
-    )  # fmt: skip
+        input1=str(fake),
+        input2=str(real),
+        cuda=False,
+        isc=True,
+        fid=True,
+        kid=True,
+        cache=False,
+        verbose=False,
+        feature_extractor_weights_path=str(weights),
+        kid_subsets=SUBSETS,
+        kid_subset_size=size,
+    )
     names = ("frechet_inception_distance", "inception_score_mean", "kernel_inception_distance_mean")
     return dict(
         zip(("fid", "inception_score", "kid"), (float(found[name]) for name in names), strict=True)
@@ -62,9 +68,7 @@ def torch_fidelity(fake: Path, real: Path, weights: Path, size: int) -> dict[str
 
 
 def torchmetrics(fake: Path, real: Path, weights: Path, size: int) -> dict[str, float]:
-    """Three metrics, each with its own pass through its own network, as its documentation shows
-    them.
-    """
+    """Three metrics, each with its own network and forward pass, as in its documentation."""
     from torchmetrics.image.fid import FrechetInceptionDistance, NoTrainInceptionV3
     from torchmetrics.image.inception import InceptionScore
     from torchmetrics.image.kid import KernelInceptionDistance
@@ -94,7 +98,7 @@ def torchmetrics(fake: Path, real: Path, weights: Path, size: int) -> dict[str, 
 
 
 def _batches(folder: Path, size: int) -> list[Tensor]:
-    """uint8 batches of pictures of one size each."""
+    """uint8 batches of images, each of one size."""
     from torchvision.transforms.functional import pil_to_tensor
 
     groups: dict[tuple[int, ...], list[Tensor]] = {}
@@ -130,7 +134,7 @@ def evalkit(fake: Path, real: Path, weights: Path, size: int) -> dict[str, float
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=64, help="a side")
+    parser.add_argument("--images", type=int, default=64, help="per side")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--kind", choices=("jpg", "png"), default="jpg")
     parser.add_argument("--folder", type=Path)
@@ -149,10 +153,8 @@ def main() -> None:
             "evalkit": evalkit,
         }
         (root / "small").mkdir()
-        small, (fake, real) = (
-            folders(root / "small", 12, given.folder, given.kind),
-            folders(root, given.images, given.folder, given.kind),
-        )
+        small = folders(root / "small", 12, given.folder, given.kind)
+        fake, real = folders(root, given.images, given.folder, given.kind)
         times: peers.Times = {name: [] for name in tools}
         values: dict[str, dict[str, float]] = {}
 
@@ -171,21 +173,14 @@ def main() -> None:
             )
             print(f"round {turn + 1}: {spent}", flush=True)
         peers.show(
-            f"FID, inception score and KID of {given.images} against {given.images} pictures", times
+            f"FID, inception score and KID of {given.images} against {given.images} images", times
         )
-        ratios = [
-            slow / quick
-            for slow, quick in zip(
-                times["torchmetrics, three metrics"], times["evalkit"], strict=True
-            )
-        ]
-        print(
-            f"\nevalkit against torchmetrics: {statistics.median(ratios):.2f} x ({min(ratios):.2f} to {max(ratios):.2f})\n"
-        )
+        pairs = zip(times["torchmetrics, three metrics"], times["evalkit"], strict=True)
+        ratios = peers.spread([slow / quick for slow, quick in pairs])
+        print(f"\nevalkit against torchmetrics: {ratios} times faster\n")
         for name, found in values.items():
-            print(
-                f"{name}: " + ", ".join(f"{metric} {value:.8g}" for metric, value in found.items())
-            )
+            shown = ", ".join(f"{metric} {value:.8g}" for metric, value in found.items())
+            print(f"{name}: {shown}")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,10 @@
-"""How fast the bundled generators draw: images per second as `evalkit run` asks for them, and of
-their networks alone.
+"""The speed of the bundled generators, as `evalkit run` uses them and of their networks alone.
 
-    python benchmarks/generators.py [DEVICE] [ROUNDS]      (cuda where there is one, else cpu on one
-    thread; 5)
+    python benchmarks/generators.py [DEVICE] [ROUNDS]    (default: cuda if present, else one CPU
+                                                          thread; 5 rounds)
 
-Every figure is the median of the rounds, by the clock, after two that are not counted. The
-generator's part is prompts in, PIL images
-out: splitting words and making images takes one core as long on an accelerator as the network takes
-for some thousand pictures.
+Every figure is a median of wall-clock times, after two warm-up rounds. "Prompts to images" includes
+tokenizing and making PIL images on one CPU core, which limits an accelerator.
 """
 
 from __future__ import annotations
@@ -34,10 +31,8 @@ def measure(name: str, draw: Callable[[], object], count: int, rounds: int) -> N
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         taken.append(time.perf_counter() - start)
-    print(
-        f"{name:40} {count / statistics.median(taken[2:]):10,.0f} images/s (best {count / min(taken[2:]):,.0f})",
-        flush=True,
-    )
+    median, best = count / statistics.median(taken[2:]), count / min(taken[2:])
+    print(f"{name:40} {median:10,.0f} images/s (best {best:,.0f})", flush=True)
 
 
 def main(device: str, rounds: int) -> None:

@@ -1,12 +1,10 @@
-"""Inception on one core: forward pass, resizing and decoding against the peers, in one run and with
-the same weights.
+"""Inception on one core: forward pass, resizing and decoding, against other tools.
 
-    python benchmarks/inception.py [ROUNDS] [read] [resize] [forward]     (7, and all three, by
-    default)
+    python benchmarks/inception.py [ROUNDS] [read] [resize] [forward]    (default: 7, all three)
 
-Every figure is CPU time on one thread. Variants take turns within a round; a ratio is that of two
-variants in one round, shown as median (lowest to highest). The limit is the best rate that any of
-some convolutions and a matrix product reaches in the same run.
+All tools run with the same weights. Every figure is CPU time on one thread. Variants take turns
+within a round; ratios are between variants of one round, shown as median (lowest to highest). The
+limit is the best rate of several convolutions and a matrix product in the same run.
 """
 
 from __future__ import annotations
@@ -15,6 +13,7 @@ import io
 import statistics
 import sys
 from typing import Any
+from unittest import mock
 
 import peers
 import torch
@@ -46,35 +45,27 @@ def operations(network: nn.Module) -> float:
 
 
 def limit() -> dict[str, float]:
-    """GFLOP/s of work that suits the processor, the best of three each."""
+    """GFLOP/s of operations that suit the CPU, the best of three each."""
     matrix = torch.randn(1024, 1024)
-    found = {
-        "matrix product, 1024 x 1024": 2e-9
-        * 1024**3
-        / min(peers.cpu_seconds(lambda: matrix @ matrix) for _ in range(3))
-    }
+    seconds = min(peers.cpu_seconds(lambda: matrix @ matrix) for _ in range(3))
+    found = {"matrix product, 1024 x 1024": 2e-9 * 1024**3 / seconds}
     for channels, side in ((256, 32), (512, 28), (192, 35)):
         layer = nn.Conv2d(channels, channels, 3, padding=1).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         x = torch.randn(8, channels, side, side).contiguous(memory_format=torch.channels_last)
-        spent = min(peers.cpu_seconds(lambda: layer(x)) for _ in range(3))
-        found[f"convolution 3 x 3, {channels} channels, {side} x {side}"] = (
-            2e-9 * 8 * (3 * channels * side) ** 2 / spent
-        )
+        seconds = min(peers.cpu_seconds(lambda: layer(x)) for _ in range(3))
+        rate = 2e-9 * 8 * (3 * channels * side) ** 2 / seconds
+        found[f"convolution 3 x 3, {channels} channels, {side} x {side}"] = rate
     return found
 
 
 def forward(rounds: int) -> None:
-    from seeded_inception import pictures, state_dict, torch_fidelity_network
+    from seeded_inception import sample_images, state_dict, torch_fidelity_network
 
-    theirs, ours = (
-        torch_fidelity_network(state_dict()),
-        InceptionNetwork(state_dict(), torch.device("cpu")),
-    )
-    check, unfused = inception_network.fused_convolutions_work, lambda: False
-    setattr(inception_network, "fused_convolutions_work", unfused)
-    plain = InceptionNetwork(state_dict(), torch.device("cpu"))
-    setattr(inception_network, "fused_convolutions_work", check)
-    some, tf1 = pictures(64, 256, 256, 0), inception_preprocessing.TF1
+    theirs = torch_fidelity_network(state_dict())
+    ours = InceptionNetwork(state_dict(), torch.device("cpu"))
+    with mock.patch.object(inception_network, "fused_convolutions_work", return_value=False):
+        plain = InceptionNetwork(state_dict(), torch.device("cpu"))
+    some, tf1 = sample_images(64, 256, 256, 0), inception_preprocessing.TF1
     resized = tf1.normalised(some)
     limits: list[dict[str, float]] = []
     times = peers.take_turns(
@@ -99,24 +90,21 @@ def forward(rounds: int) -> None:
         print(f"| {name} | {max(values):.1f}, {statistics.median(values):.1f} |")
     work = operations(theirs)
     reached = [work / spent / 1e9 for spent in times["evalkit, network alone"]]
-    shares = [
-        rate / max(found.values()) for rate, found in zip(reached, limits[1:], strict=True)
-    ]  # the first round warmed up
-    found = f"{statistics.median(shares):.0%} ({min(shares):.0%} to {max(shares):.0%})"
-    print(
-        f"\n{work / 1e9:.2f} GFLOP an image; the network alone: {statistics.median(reached):.1f} GFLOP/s, {found} of the same round's limit"
-    )
+    best = [max(found.values()) for found in limits[1:]]  # without the warm-up
+    shares = [rate / limit for rate, limit in zip(reached, best, strict=True)]
+    share = f"{statistics.median(shares):.0%} ({min(shares):.0%} to {max(shares):.0%})"
+    rate = f"{statistics.median(reached):.1f} GFLOP/s, {share} of the same round's limit"
+    print(f"\n{work / 1e9:.2f} GFLOP per image; network alone: {rate}")
     pool, expected = encode(ours, some[:16], tf1).pool, theirs(some[:16])[0]
-    print(
-        f"Largest relative difference of features: {float(((pool - expected).norm(dim=1) / expected.norm(dim=1)).max()):.1e}"
-    )
+    difference = (pool - expected).norm(dim=1) / expected.norm(dim=1)
+    print(f"Largest relative difference of features: {float(difference.max()):.1e}")
 
 
 def resize(rounds: int) -> None:
     import warnings
 
     from cleanfid.resize import build_resizer
-    from seeded_inception import pictures
+    from seeded_inception import sample_images
     from torch_fidelity.interpolate_compat_tensorflow import (
         interpolate_bilinear_2d_like_tensorflow1x as theirs,
     )
@@ -124,7 +112,7 @@ def resize(rounds: int) -> None:
     warnings.filterwarnings("ignore", message="'mode' parameter is deprecated")
     clean, ours = build_resizer("clean"), inception_preprocessing
     for size in (256, 512, 1024):
-        some = pictures(8, size, size, 1)
+        some = sample_images(8, size, size, 1)
         images = to_images(some)
         arrays = [to_tensor(image).permute(1, 2, 0).numpy() for image in images]
         variants: dict[str, Any] = {
@@ -142,21 +130,21 @@ def resize(rounds: int) -> None:
             "antialias, evalkit": (lambda: ours.ANTIALIAS.normalised(some), 8),
         }
         peers.show(
-            f"Resize of {size} x {size} to 299 x 299, eight images at once",
+            f"Resize of {size} x {size} to 299 x 299, batches of eight",
             peers.take_turns(variants, rounds),
             True,
         )
 
 
 def read(rounds: int) -> None:
-    from seeded_inception import pictures
+    from seeded_inception import sample_images
     from torch_fidelity.datasets import TransformPILtoRGBTensor
     from torchvision.io import ImageReadMode, decode_image
     from torchvision.transforms.functional import to_tensor as as_pytorch_fid_reads
 
     for kind, size in (("JPEG", 256), ("JPEG", 512), ("PNG", 256), ("PNG", 512)):
         files = []
-        for image in to_images(pictures(8, size, size, 2)):
+        for image in to_images(sample_images(8, size, size, 2)):
             file = io.BytesIO()
             image.save(file, kind, **({"quality": 90} if kind == "JPEG" else {}))
             files.append(file.getvalue())

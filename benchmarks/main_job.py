@@ -2,9 +2,9 @@
 
     python benchmarks/main_job.py [PROMPTS]     (at least 100; the bundled suite by default)
 
-Prints: wall seconds and peak memory of `evalkit run --models dalle,gan` on 100 prompts, start-up
-time of `evalkit --help` (median of five), and images per CPU second of both generators on one
-thread, in batches of 32, interleaved, median of five.
+Prints the wall-clock seconds and peak memory of `evalkit run --models dalle,gan` on 100 prompts,
+the start-up time of `evalkit --help` (median of five), and the images per CPU second of both
+generators on one thread, in batches of 32, interleaved (median of five).
 """
 
 from __future__ import annotations
@@ -29,16 +29,8 @@ def whole_run(prompts: str) -> None:
             "\n".join(prompt.text for prompt in read_prompts(prompts)[:100]), encoding="utf-8"
         )
         start = time.perf_counter()
-        command = [
-            *EVALKIT,
-            "run",
-            "--models",
-            "dalle,gan",
-            "--prompts",
-            hundred,
-            "--out",
-            f"{folder}/run",
-        ]
+        options = f"--models dalle,gan --prompts {hundred} --out {folder}/run".split()
+        command = [*EVALKIT, "run", *options]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
@@ -69,10 +61,8 @@ def sampling() -> None:
             if turn:  # the first turn warms up
                 rates[name].append(count / (time.process_time() - start))
     for name, values in rates.items():
-        span = f"{min(values):.0f} to {max(values):.0f}"
-        print(
-            f"{name}: {statistics.median(values):.0f} images per CPU second, batches of 32, one thread ({span})"
-        )
+        median, low, high = statistics.median(values), min(values), max(values)
+        print(f"{name}: {median:.0f} images per CPU second ({low:.0f} to {high:.0f})")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,4 @@
-"""What the benchmarks against other tools share: one thread, CPU time, turns, and the same seeded
-weights and pictures for all.
-"""
+"""Shared by the benchmarks: CPU time, turns, ratios, and the seeded networks of the tests."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch starts its threads
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "helpers"))
 
 Times = dict[str, list[float]]  # seconds per item of every round
 
@@ -31,9 +29,7 @@ def _spent() -> float:
 
 
 def take_turns(variants: Mapping[str, tuple[Callable[[], object], int]], rounds: int) -> Times:
-    """Seconds per item of each (work, items), one after the other in each round; a round before the
-    first warms up.
-    """
+    """Seconds per item of each (work, items), one after another in every round, after a warm-up."""
     times: Times = {name: [] for name in variants}
     for turn in range(rounds + 1):
         for name, (work, items) in variants.items():
@@ -44,17 +40,19 @@ def take_turns(variants: Mapping[str, tuple[Callable[[], object], int]], rounds:
 
 
 def show(title: str, times: Times, milliseconds: bool = False) -> None:
-    """One line per variant: its median rate, and the ratio to the first variant of the same round
-    as median (lowest to highest).
+    """One line per variant: its median rate, and how many times faster it is than the first variant
+    of the same round, as median (lowest to highest).
     """
     first = next(iter(times))
-    print(f"\n{title}; x: faster than {first}\n")
+    print(f"\n{title}; x: times faster than {first}\n")
     print(f"| | {'ms per image' if milliseconds else 'images per CPU second'} | x |\n|---|---|---|")
     for name, values in times.items():
         ratios = [base / value for base, value in zip(times[first], values, strict=True)]
-        middle = statistics.median(values)
-        rate = f"{1e3 * middle:.2f}" if milliseconds else f"{1 / middle:.2f}"
-        print(
-            f"| {name} | {rate} | {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) |",
-            flush=True,
-        )
+        median = statistics.median(values)
+        rate = f"{1e3 * median:.2f}" if milliseconds else f"{1 / median:.2f}"
+        print(f"| {name} | {rate} | {spread(ratios)} |", flush=True)
+
+
+def spread(values: list[float]) -> str:
+    """Median (lowest to highest)."""
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"

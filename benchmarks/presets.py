@@ -1,8 +1,9 @@
-"""What a training costs: seconds per step of every preset of image tokenizer, dalle and gan, and
-hours for all its steps.
+"""The cost of training: seconds per step and hours in all, for every preset.
 
-python benchmarks/presets.py [STEPS [MODEL]]        (3 of all by default; some minutes, several
-gigabytes for the largest)
+    python benchmarks/presets.py [STEPS [MODEL ...]]    (default: 3 steps of image-tokenizer, dalle
+                                                         and gan)
+
+Takes some minutes, and several gigabytes for the largest presets.
 """
 
 from __future__ import annotations
@@ -25,9 +26,7 @@ def seconds(model: str, folder: str, preset: str, steps: int) -> float:
 
 
 def each(model: str, folder: str, preset: str, steps: int) -> float:
-    """Seconds of a step: what more steps take longer. The first training also reads libraries and
-    prepares for its sizes: it is not counted.
-    """
+    """Seconds per step, from runs of different lengths. A first run warms up and is not counted."""
     seconds(model, folder, preset, 1)
     return (seconds(model, folder, preset, 1 + steps) - seconds(model, folder, preset, 1)) / steps
 
@@ -35,8 +34,8 @@ def each(model: str, folder: str, preset: str, steps: int) -> float:
 def main(steps: int, models: tuple[str, ...]) -> None:
     for model in models:
         for name, chosen in presets.PRESETS[model].items():
-            # The largest size of the GAN, which most of its steps have; few scenes, for composing
-            # them is another cost.
+            # The GAN at its largest size, at which it spends most steps. Few scenes: composing them
+            # is not measured.
             options = chosen.options | (
                 {"growing": False, "text_pretraining": 0} if model == "gan" else {}
             )
@@ -65,11 +64,9 @@ def main(steps: int, models: tuple[str, ...]) -> None:
                         train("dalle", out=folder, steps=1, batch=8)
                     took = each(model, folder, name, steps)
                 total += took * count / 3600
-                note = " without critics" if critics else ""
-                print(
-                    f"{model:16} {name:8} {took:7.2f} s per step of {chosen.batch}, {count:,} steps{note}",
-                    flush=True,
-                )
+                note = " without discriminators" if critics else ""
+                cost = f"{took:7.2f} s per step of {chosen.batch}, {count:,} steps{note}"
+                print(f"{model:16} {name:8} {cost}", flush=True)
             print(f"{model:16} {name:8} {total:7.1f} hours", flush=True)
 
 

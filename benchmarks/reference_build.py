@@ -1,20 +1,18 @@
-"""What `reference build` costs beside the encoder: merging moments, and image validation. CPU time,
-interleaved, ratios within one run.
+"""The cost of `reference build` besides the encoder: merging moments, and image validation.
 
-python benchmarks/reference_build.py
+    python benchmarks/reference_build.py
+
+CPU time, interleaved, as ratios within one run.
 """
 
 from __future__ import annotations
 
 import io
-import os
 import statistics
-import time
 from collections.abc import Callable
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 import numpy as np
+import peers  # before torch: sets the number of threads
 import torch
 from PIL import Image
 
@@ -35,20 +33,11 @@ def merged_every(rows: torch.Tensor, block: int) -> Moments:
     return total
 
 
-def cpu(work: Callable[[], object]) -> float:
-    start = time.process_time()
-    work()
-    return time.process_time() - start
-
-
-def picture(size: int, kind: str) -> bytes:
-    coarse = Image.fromarray(
-        np.random.RandomState(0).randint(0, 256, (size // 8, size // 8, 3), dtype=np.uint8)
-    )
+def encoded(size: int, kind: str) -> bytes:
+    pixels = np.random.RandomState(0).randint(0, 256, (size // 8, size // 8, 3), dtype=np.uint8)
+    image = Image.fromarray(pixels).resize((size, size), Image.Resampling.BICUBIC)
     file = io.BytesIO()
-    coarse.resize((size, size), Image.Resampling.BICUBIC).save(
-        file, kind, **({"quality": 90} if kind == "JPEG" else {})
-    )
+    image.save(file, kind, **({"quality": 90} if kind == "JPEG" else {}))
     return file.getvalue()
 
 
@@ -57,12 +46,10 @@ def compare(
 ) -> None:
     times: list[tuple[float, float]] = []
     for _ in range(ROUNDS):
-        times.append((cpu(first), cpu(second)))
-    ratios = sorted(a / b for a, b in times)
+        times.append((peers.cpu_seconds(first), peers.cpu_seconds(second)))
+    ratios = peers.spread([a / b for a, b in times])
     one, other = (statistics.median(column) / images * 1000 for column in zip(*times, strict=True))
-    print(
-        f"{label}: {one:.3f} against {other:.3f} ms per image, ratio {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-    )
+    print(f"{label}: {one:.3f} against {other:.3f} ms per image, ratio {ratios}")
 
 
 def main() -> None:
@@ -75,17 +62,17 @@ def main() -> None:
         ROWS,
     )
     for kind, size in (("PNG", 256), ("PNG", 1024), ("JPEG", 256), ("JPEG", 1024)):
-        data, times = picture(size, kind), 200 if size == 256 else 20
+        data, times = encoded(size, kind), 200 if size == 256 else 20
 
         def plain(data: bytes = data, times: int = times) -> None:
             for _ in range(times):
                 assert not isinstance(decode(data), Unreadable)
 
-        def looked(data: bytes = data, times: int = times) -> None:
+        def validated(data: bytes = data, times: int = times) -> None:
             for _ in range(times):
                 facts_of(decode(data))
 
-        compare(f"{kind} {size}: decoded with image validation and without", looked, plain, times)
+        compare(f"{kind} {size}: decoded with and without validation", validated, plain, times)
 
 
 if __name__ == "__main__":

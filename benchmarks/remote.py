@@ -1,11 +1,10 @@
 """Remote generation against a faulty server: outcomes, throughput under a rate limit, and kills.
-Prints one line per figure.
 
     python benchmarks/remote.py            # all three, some minutes
     python benchmarks/remote.py throughput
 
-The server is tests/fake_service.py on the loopback, the client is the adapter `openai`; both share
-this machine.
+The server is tests/helpers/fake_service.py on the loopback, the client is the adapter `openai`;
+both run on this machine. Prints one line per figure.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "helpers"))
 from fake_service import FakeService, Fault, shares
 
 from evalkit.config import Config
@@ -31,70 +30,79 @@ from evalkit.run_folder import Run
 
 MODEL = "openai:gpt-image-1-mini"
 FAULTS: dict[Fault, float] = {
-    "rate_limited": 0.05, "server_error": 0.08, "overloaded": 0.02, "dropped_before": 0.02, "dropped_after": 0.05, "malformed": 0.03,
-    "truncated": 0.03, "html": 0.01, "refused_input": 0.05, "refused_output": 0.03, "bad_request": 0.02,
-}  # fmt: skip
+    "rate_limited": 0.05,
+    "server_error": 0.08,
+    "overloaded": 0.02,
+    "dropped_before": 0.02,
+    "dropped_after": 0.05,
+    "malformed": 0.03,
+    "truncated": 0.03,
+    "html": 0.01,
+    "refused_input": 0.05,
+    "refused_output": 0.03,
+    "bad_request": 0.02,
+}
 CHARGED_OR_UNKNOWN = ("ok", "dropped_before", "dropped_after", "malformed", "truncated", "html")
 
 
 def make(folder: Path, url: str, count: int) -> list[Record]:
     prompts = tuple(prompts_from_list([f"prompt {at}" for at in range(count)]))
     options = {MODEL: {"base_url": url, "price": 0.01}}
-    return generate(Config((MODEL,), prompts, str(folder), device="cpu", options=options)).records(
-        MODEL
-    )
+    config = Config((MODEL,), prompts, str(folder), device="cpu", options=options)
+    return generate(config).records(MODEL)
 
 
 def outcomes(folder: Path) -> None:
-    """1,000 requests to a server that goes wrong two times in five."""
+    """1,000 requests to a server that fails two times in five."""
     with FakeService(
         shares(FAULTS), latency=lambda call: random.uniform(0.005, 0.05), retry_after="0.2"
     ) as server:
         started = time.perf_counter()
         records = make(folder, server.url, 1000)
         seconds = time.perf_counter() - started
-    met = Counter(fault for _, fault in server.outcomes)
+    faults_met = Counter(fault for _, fault in server.outcomes)
     by_prompt: dict[str, list[Fault]] = {}
     for call, fault in server.outcomes:
         by_prompt.setdefault(call.prompt, []).append(fault)
     resent = sum(
         any(fault in CHARGED_OR_UNKNOWN for fault in faults[:-1]) for faults in by_prompt.values()
     )
+    statuses = dict(Counter(record.status for record in records))
     print(
-        f"outcomes: {len(records)} of 1000 prompts with one outcome in {seconds:.1f} s: {dict(Counter(r.status for r in records))}"
+        f"outcomes: {len(records)} of 1000 prompts with one outcome in {seconds:.1f} s: {statuses}"
     )
-    print(f"outcomes: faults met: {dict(met)}")
-    print(
-        f"outcomes: {resent} requests sent again after one that was accepted or might have been",
-        flush=True,
-    )
+    print(f"outcomes: faults: {dict(faults_met)}")
+    print(f"outcomes: {resent} requests sent again after a possibly accepted one", flush=True)
 
 
 def throughput(folder: Path) -> None:
-    """Images per second as a share of what the server's rate limit allows, from the first request
-    to the last image.
-    """
-    cases = [
-        (20.0, 0.5, 20, None), (20.0, 0.5, 20, "1"), (50.0, 0.2, 10, None), (50.0, 0.05, 50, "1"), (100.0, 0.1, 10, None),
+    """Images per second as a share of the rate limit, from the first request to the last image."""
+    cases = [  # requests per second, seconds of latency, burst, Retry-After
+        (20.0, 0.5, 20, None),
+        (20.0, 0.5, 20, "1"),
+        (50.0, 0.2, 10, None),
+        (50.0, 0.05, 50, "1"),
+        (100.0, 0.1, 10, None),
         (10.0, 2.0, 10, ""),
-    ]  # fmt: skip
-    for number, (rate, latency, burst, said) in enumerate(cases):
+    ]
+    for number, (rate, latency, burst, retry_after) in enumerate(cases):
         count = round(rate * 30)
         slow = random.Random(0)
         with FakeService(
             latency=lambda call, s=slow, m=latency: m * s.uniform(0.7, 1.3),
             rate=rate,
             burst=burst,
-            retry_after=said,
+            retry_after=retry_after,
         ) as server:
             make(folder / str(number), server.url, count)
         seconds = server.accepted[-1].at - server.received[0].at
         share = (count - burst) / rate / seconds
-        told = {None: "the exact time", "1": "1 s", "": "nothing"}[said]
+        header = {None: "exact", "1": "1 s", "": "none"}[retry_after]
         refused = len(server.received) - len(server.accepted)
         print(
-            f"throughput: limit {rate:g}/s (burst {burst}), latency {latency:g} s, Retry-After {told}: {share:.0%} of the limit; "
-            f"{refused} of {len(server.received)} requests answered with 429, at most {server.most_working} at a time",
+            f"throughput: limit {rate:g}/s (burst {burst}), latency {latency:g} s, "
+            f"Retry-After {header}: {share:.0%} of the limit; {refused} of {len(server.received)} "
+            f"requests answered with 429, at most {server.most_working} in flight",
             flush=True,
         )
 
@@ -108,19 +116,9 @@ def kills(folder: Path, count: int = 500, times: int = 20) -> None:
     in_flight: Counter[int] = Counter()
     again = lost = 0
     with FakeService(latency=lambda call: draw.uniform(0.02, 0.2)) as server:
-        command = [
-            sys.executable,
-            "-c",
-            code,
-            "generate",
-            "--models",
-            MODEL,
-            "--prompts",
-            "p.txt",
-            "--out",
-            "run",
-        ]
-        command += ["--set", f"{MODEL}.base_url={server.url}", "--set", f"{MODEL}.price=0.01"]
+        options = f"--models {MODEL} --prompts p.txt --out run".split()
+        options += ["--set", f"{MODEL}.base_url={server.url}", "--set", f"{MODEL}.price=0.01"]
+        command = [sys.executable, "-c", code, "generate", *options]
         for number in range(times + 1):
             finished, before = {record.index for record in run.records(MODEL)}, len(server.accepted)
             journal = len(run.requests(MODEL))
@@ -157,14 +155,16 @@ def kills(folder: Path, count: int = 500, times: int = 20) -> None:
     repeated = sum(counts.values()) - len(counts)
     known = sum(record.possible_charges for record in records)
     beyond = sum(counts[f"prompt {at}"] > 1 + in_flight[at] for at in range(count))
+    made = sum(record.status == "ok" for record in records)
     print(
-        f"kills: {times} kills, {sum(r.status == 'ok' for r in records)} of {count} images; {again} finished images asked for again"
+        f"kills: {times} kills, {made} of {count} images; {again} finished images requested again"
     )
     print(
-        f"kills: {repeated} requests repeated, {sum(in_flight.values())} were in flight; {beyond} images repeated more often than in flight"
+        f"kills: {repeated} requests repeated of {sum(in_flight.values())} in flight; "
+        f"{beyond} images repeated more often than in flight"
     )
     print(
-        f"kills: {known} possible charges recorded; {lost} accepted requests that the journal did not know",
+        f"kills: {known} possible charges recorded; {lost} accepted requests not in the journal",
         flush=True,
     )
 

@@ -1,15 +1,12 @@
-"""What the statistics cost beside the peers', on the same features in one process: ratios,
-interleaved, CPU time.
+"""The CPU time of the statistics against other tools, on the same features in one process.
 
-    OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python benchmarks/set_statistics.py [--part PART]
-    [--pairs 5]
-
-PART is frechet, kid, neighbours, interval, memory or all.
+    OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python benchmarks/set_statistics.py \\
+        [--part frechet|kid|neighbours|interval|memory|all] [--pairs 5]
 
 Needs torch-fidelity and, for the Frechet step, pytorch-fid (`pip install pytorch-fid`). Features
-are synthetic, with the dimension and the kind of spectrum of Inception's pool. A ratio above 1 says
-how many times faster evalkit is; each is the median of pairs run one after the other. Errors are
-against float64 arithmetic over all pairs, or against a Frechet distance from thin factors.
+are synthetic, with the dimension of Inception's pool and a similar spectrum. A ratio above 1 is how
+many times faster evalkit is: the median over interleaved pairs. Errors are relative to float64
+arithmetic over all pairs, or to a Frechet distance from thin factors.
 """
 
 from __future__ import annotations
@@ -54,6 +51,11 @@ def timed(call: Callable[[], Any]) -> tuple[float, Any]:
     return time.process_time() - start, result
 
 
+def spread(values: list[float]) -> str:
+    """Median (lowest to highest)."""
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+
+
 def compare(
     name: str,
     ours: Callable[[], Any],
@@ -61,9 +63,7 @@ def compare(
     pairs: int,
     error: Callable[[Any], float],
 ) -> None:
-    """One line per peer: CPU seconds of both (medians), the median ratio with its range, and the
-    errors.
-    """
+    """One line per peer: median CPU seconds of both, the ratio with its range, and both errors."""
     times: dict[str, list[float]] = {"evalkit": []} | {peer: [] for peer in peers}
     results: dict[str, Any] = {}
     for _ in range(pairs):
@@ -72,12 +72,8 @@ def compare(
             times[label].append(seconds)
     for peer in peers:
         ratios = [theirs / mine for theirs, mine in zip(times[peer], times["evalkit"], strict=True)]
-        mine, theirs, middle = (
-            statistics.median(times["evalkit"]),
-            statistics.median(times[peer]),
-            statistics.median(ratios),
-        )
-        span = f"{middle:.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        mine, theirs = statistics.median(times["evalkit"]), statistics.median(times[peer])
+        span = spread(ratios)
         errors = f"{error(results['evalkit']):.1e} | {error(results[peer]):.1e}"
         print(f"| {name} | {peer} | {mine:.2f} | {theirs:.2f} | {span} | {errors} |", flush=True)
 
@@ -91,16 +87,11 @@ def frechet_step(pairs: int) -> None:
         x, y = features(count, 1), features(count, 2)
         one, two = frechet.moments(x), frechet.moments(y)
         a, b = ({"mu": m.mean.numpy(), "sigma": m.cov.numpy()} for m in (one, two))
-        exact = (
-            frechet.frechet_distance_of_features(fake=x.double(), real=y.double())
-            if count < DIMENSION
-            else None
-        )
-        truth = float(
-            exact
-            if exact is not None
-            else frechet.frechet_distance(fake_moments=one, real_moments=two)
-        )
+        if count < DIMENSION:
+            exact = frechet.frechet_distance_of_features(fake=x.double(), real=y.double())
+        else:
+            exact = frechet.frechet_distance(fake_moments=one, real_moments=two)
+        truth = float(exact)
         compare(
             f"Frechet step, N = {count}",
             lambda one=one, two=two: float(
@@ -132,13 +123,8 @@ def kid(pairs: int) -> None:
         "kid_kernel_poly_gamma": None,
     }
     options |= {"kid_kernel_poly_coef0": 1, "kid_subsets": 100, "rng_seed": 2020, "verbose": False}
-    for fakes, reals in (
-        (2000, 2000),
-        (5000, 2000),
-        (5000, 5000),
-        (20_000, 2000),
-        (15_000, 15_000),
-    ):
+    sizes = ((2000, 2000), (5000, 2000), (5000, 5000), (20_000, 2000), (15_000, 15_000))
+    for fakes, reals in sizes:
         x, y = features(fakes, 1), features(reals, 2)
         random, values = np.random.RandomState(2020), []
         for _ in range(100):
@@ -183,7 +169,7 @@ def neighbours(pairs: int) -> None:
             return max(abs(u - v) for u, v in zip(value, truth, strict=True))
 
         compare(
-            f"precision and recall, {count} a side",
+            f"precision and recall, {count} per side",
             ours,
             peer,
             pairs if count < 5000 else min(3, pairs),
@@ -192,7 +178,7 @@ def neighbours(pairs: int) -> None:
 
 
 def interval(pairs: int) -> None:
-    """The interval of FID beside leaving 20 groups out one by one (four of them, times five)."""
+    """The interval of FID against recomputing FID without each of 20 groups (4, times 5)."""
     real = frechet.moments(features(10_000, 5))
     for count in (1000, 2000, 3000, 5000, 10_000):
         x, groups = features(count, 1), torch.arange(count) % 20
@@ -212,14 +198,12 @@ def interval(pairs: int) -> None:
         )
         off = max(abs(float(v) - w) / w for v, w in zip(left_out, values, strict=False))
         how = frechet.how_without(fake=count, dimension=DIMENSION) or "exact"
-        print(
-            f"| interval of FID, N = {count} | {how} | {seconds:.1f} | {5 * slow:.1f} | {5 * slow / seconds:.1f} | {off:.1e} |",
-            flush=True,
-        )
+        times = f"{seconds:.1f} | {5 * slow:.1f} | {5 * slow / seconds:.1f}"
+        print(f"| interval of FID, N = {count} | {how} | {times} | {off:.1e} |", flush=True)
 
 
 def memory(count: int = 100_000, reals: int = 5000) -> None:
-    """Time and peak memory of the metrics at 100,000 images, features of which are 0.8 GB."""
+    """Time and peak memory of the metrics for 100,000 images, whose features take 0.8 GB."""
     x, y, logits = features(count, 1), features(reals, 2), features(count, 3, 1008) * 3
     real, groups = frechet.moments(y), torch.arange(count) % intervals.GROUPS
     calls: dict[str, Callable[[], Any]] = {
@@ -233,16 +217,13 @@ def memory(count: int = 100_000, reals: int = 5000) -> None:
             manifold.recall(fake=x[:10_000], real=y),
         ),
     }
-    print(
-        f"held before: {_peak():.2f} GB (features {x.nbytes / 1e9:.2f} GB, logits {logits.nbytes / 1e9:.2f} GB)"
-    )
+    sizes = f"features {x.nbytes / 1e9:.2f} GB, logits {logits.nbytes / 1e9:.2f} GB"
+    print(f"in use before: {_peak():.2f} GB ({sizes})")
     for name, call in calls.items():
         start = time.process_time()
         call()
-        print(
-            f"| {name} | {time.process_time() - start:.0f} s | peak so far {_peak():.2f} GB |",
-            flush=True,
-        )
+        seconds = time.process_time() - start
+        print(f"| {name} | {seconds:.0f} s | peak so far {_peak():.2f} GB |", flush=True)
 
 
 def _peak() -> float:
@@ -257,11 +238,9 @@ def main() -> None:
         default="all",
     )
     parser.add_argument("--pairs", type=int, default=5)
-    asked = parser.parse_args()
+    given = parser.parse_args()
     torch.set_num_threads(1)
-    print(
-        "| what | peer | evalkit s | peer s | ratio, median (range) | error of evalkit | of the peer |"
-    )
+    print("| what | peer | evalkit s | peer s | ratio (range) | error of evalkit | of the peer |")
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
     parts = {
         "frechet": frechet_step,
@@ -271,8 +250,8 @@ def main() -> None:
         "memory": lambda _: memory(),
     }
     for name, part in parts.items():
-        if asked.part in (name, "all"):
-            part(asked.pairs)
+        if given.part in (name, "all"):
+            part(given.pairs)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,4 @@
-"""Text that people wrote, made safe for the languages that a report is written in. HTML is left to
-Jinja's autoescape.
-"""
+"""Escapes user-written text for Markdown and LaTeX. HTML is escaped by Jinja's autoescape."""
 
 from __future__ import annotations
 
@@ -24,39 +22,34 @@ _LATEX = {
     '"': r"\textquotedbl{}",
     "'": r"\textquotesingle{}",
     "`": r"\textasciigrave{}",
-    "-": "{-}",  # no ligature: "--" stays two hyphens
-    "[": "{[}",  # not an option of the row break before it
+    "-": "{-}",  # not a ligature: "--" stays two hyphens
+    "[": "{[}",  # after a row break it would be read as its option
     "]": "{]}",
     "?": "{?}",  # "?`" and "!`" are ligatures
     "!": "{!}",
-    "*": "{*}",  # not the star of the row break before it
+    "*": "{*}",  # after a row break it would be read as its star
 }
 _MARKDOWN_BACKSLASH = set("\\`*_[]~|$")
 _MARKDOWN_ENTITY = set("<>&@#")  # tags, entities, mentions, issue numbers
 
 
 def visible(text: str) -> str:
-    """Control, bidirectional and other invisible characters as `⟨U+202E⟩`, line breaks and tabs as
-    spaces.
-    """
+    """Invisible characters (control, bidirectional, …) as `⟨U+202E⟩`; line breaks as spaces."""
     return "".join(_visible(character) for character in text)
 
 
 def _visible(character: str) -> str:
     if character in "\t\n\r\v\f\x85\u2028\u2029":
         return " "
-    if (
-        unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Cn"}
-        and character not in "\u200c\u200d"
-    ):
+    if character in "\u200c\u200d":  # the joiners of Persian, Indic scripts and emoji
+        return character
+    if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Cn"}:
         return f"⟨U+{ord(character):04X}⟩"
     return character
 
 
 def markdown(text: str) -> str:
-    """Plain text as GitHub-flavoured Markdown that renders as that text, in the middle of a line or
-    in a table cell.
-    """
+    """Plain text as GitHub-flavoured Markdown, for use within a line or in a table cell."""
     escaped = []
     for character in visible(text):
         if character in _MARKDOWN_BACKSLASH:
@@ -75,8 +68,9 @@ def attribute(text: str) -> str:
 
 
 def latex(text: str) -> str:
-    """Plain text as LaTeX (T1, utf8). What pdflatex cannot set without further packages is written
-    as its code point.
+    """Plain text as LaTeX (T1, utf8).
+
+    A character that pdflatex cannot set without further packages is written as its code point.
     """
     return "".join(_latex(character) for character in visible(text))
 

@@ -1,10 +1,9 @@
-"""Values that were computed elsewhere or follow from closed forms, and the peer libraries
-themselves on the same features.
-"""
+"""Metrics against closed forms, published values, and peer libraries on the same features."""
 
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics
 from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
+from torchmetrics.functional.multimodal.clip_score import _clip_score_update
 from torchmetrics.image.fid import _compute_fid
 from torchmetrics.image.kid import poly_mmd
 
@@ -41,7 +41,7 @@ def rows(count: int, dimension: int, seed: int, scale: float = 1.0, shift: float
 
 
 def skewed(count: int, dimension: int, seed: int, shift: float = 0.0) -> Tensor:
-    """Features like those of a network: non-negative, correlated, with a decaying spectrum."""
+    """Features similar to a network's: non-negative, correlated, with a decaying spectrum."""
     random = np.random.RandomState(7)
     mixing = random.randn(dimension, dimension) * (1 + np.arange(dimension)) ** -0.6
     return torch.from_numpy(
@@ -54,8 +54,7 @@ def gaussian(mean: Tensor, cov: Tensor) -> Moments:
 
 
 # --- Frechet distance
-# ----------------------------------------------------------------------------------------------
-def test_unit_gaussians_one_apart():
+def test_shifted_unit_gaussians():
     zero, one, unit = torch.zeros(2048), torch.ones(2048), torch.eye(2048)
     found = frechet.frechet_distance(
         fake_moments=gaussian(one, unit), real_moments=gaussian(zero, unit)
@@ -140,7 +139,6 @@ def test_fid_agrees_with_torch_fidelity_torchmetrics_and_scipy(fakes: int, reals
 
 
 # --- KID
-# -----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("shift", "expected"), [(0.25, 0.2028503), (0.5, 0.9710693), (1.0, 7.1420898)]
 )
@@ -157,10 +155,8 @@ def test_kid_of_shifted_gaussians(shift: float, expected: float):
     )
     assert exact == pytest.approx(expected, abs=1e-7)
     fake, real = rows(2000, d, 1), rows(2000, d, 2)
-    fake, real = (
-        torch.cat([fake, -fake]) + shift,
-        torch.cat([real, -real]),
-    )  # mirrored, so that the means are exact
+    # Mirrored, so that the means are exact.
+    fake, real = torch.cat([fake, -fake]) + shift, torch.cat([real, -real])
     assert kernel.kid_of_all(fake=fake, real=real).item() == pytest.approx(exact, rel=0.01)
 
 
@@ -186,8 +182,7 @@ def test_kid_of_all_images_agrees_with_torchmetrics():
 
 
 # --- Inception score
-# -----------------------------------------------------------------------------------------------
-def test_inception_score_of_certain_answers():
+def test_inception_score_of_confident_predictions():
     logits = 1000.0 * torch.eye(1000)
     assert inception_score.inception_score(
         fake=logits, splits=10, shuffle=False
@@ -216,7 +211,6 @@ def test_inception_score_agrees_with_torch_fidelity(count: int):
 
 
 # --- precision and recall
-# ------------------------------------------------------------------------------------------
 def test_precision_and_recall_are_not_swapped():
     fake, real = rows(200, 16, 1, scale=0.1), rows(200, 16, 2, scale=3.0)
     assert manifold.precision(fake=fake, real=real).mean().item() > 0.8
@@ -236,8 +230,7 @@ def test_precision_and_recall_agree_with_torch_fidelity(dimension: int):
 
 
 # --- CLIP score
-# ----------------------------------------------------------------------------------------------------
-def test_clip_score_is_a_hundred_cosines():
+def test_clip_score_is_100_times_the_cosine():
     fake = torch.tensor([[1.0, 0.0], [1.0, 1.0], [-3.0, 0.0]])
     text = torch.tensor([[2.0, 0.0], [5.0, 0.0], [1.0, 0.0]])
     assert alignment.clip_score(fake=fake, text=text).tolist() == pytest.approx(
@@ -245,7 +238,7 @@ def test_clip_score_is_a_hundred_cosines():
     )
 
 
-def test_clip_score_of_the_paper_is_cut_off_at_zero_and_weighted():
+def test_clip_score_of_the_paper_is_clipped_at_zero_and_weighted():
     fake = torch.tensor([[1.0, 0.0], [1.0, 1.0], [-3.0, 0.0]])
     text = torch.tensor([[2.0, 0.0], [5.0, 0.0], [1.0, 0.0]])
     assert alignment.clip_score_paper(fake=fake, text=text).tolist() == pytest.approx(
@@ -253,23 +246,21 @@ def test_clip_score_of_the_paper_is_cut_off_at_zero_and_weighted():
     )
 
 
-def test_clip_scores_agree_with_the_formula_of_torchmetrics():
-    """100 times the sum of products of features of unit length, as
-    torchmetrics.functional.multimodal.clip_score before its mean.
-    """
+def test_clip_scores_agree_with_torchmetrics():
+    """torchmetrics' CLIP score, with a model that returns given features."""
     fake, text = rows(40, 16, 1).float(), rows(40, 16, 2).float()
-    theirs = 100 * (
-        fake / fake.norm(p=2, dim=-1, keepdim=True) * (text / text.norm(p=2, dim=-1, keepdim=True))
-    ).sum(dim=-1)
-    assert torch.allclose(alignment.clip_score(fake=fake, text=text), theirs.double(), atol=1e-4)
-    assert torch.allclose(
-        alignment.clip_score_paper(fake=fake, text=text),
-        (theirs.double() / 100).clamp_min(0) * 2.5,
-        atol=1e-5,
+    model = SimpleNamespace(
+        config=None, get_image_features=lambda pixels: fake, get_text_features=lambda *tokens: text
     )
+    model.to = lambda device: model
+    tokens = dict.fromkeys(("pixel_values", "input_ids", "attention_mask"), torch.zeros(40, 1))
+    images, prompts = list(torch.zeros(40, 3, 2, 2)), ["a prompt"] * 40
+    theirs, _ = _clip_score_update(images, prompts, model, lambda **given: tokens)
+    found = alignment.clip_score(fake=fake, text=text)
+    assert torch.allclose(found, theirs.double(), atol=1e-4)
 
 
-def test_retrieval_precision_against_a_loop():
+def test_retrieval_precision_agrees_with_a_loop():
     fake, text = rows(12, 6, 1), rows(12, 6, 2)
     text[5], text[9] = text[3], text[3]  # one prompt, three images
     fake = fake + 2 * text
@@ -286,16 +277,15 @@ def test_retrieval_precision_against_a_loop():
     assert alignment.retrieval_precision(fake=fake, text=text).tolist() == expected
 
 
-def test_retrieval_precision_by_chance():
+def test_retrieval_precision_of_random_features():
     found = alignment.retrieval_precision(fake=rows(3000, 20, 1), text=rows(3000, 20, 2))
     assert found.mean().item() == pytest.approx(0.01, abs=0.006)
 
 
 # --- FID-infinity
-# --------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(("count", "tolerance"), [(640, 0.1), (2560, 0.06)])
 def test_fid_infinity_of_exact_gaussians_is_near_zero(count: int, tolerance: float):
-    """Unit Gaussians against their exact moments: FID is all bias, about D (1 + (D + 1) / 4) / N."""
+    """Unit Gaussians against their moments: FID is only bias, about D (1 + (D + 1) / 4) / N."""
     reference = gaussian(torch.zeros(128), torch.eye(128))
     fake = rows(count, 128, 5)
     plain, found = (
@@ -324,7 +314,6 @@ def test_fid_infinity_is_the_intercept_of_a_line():
 
 
 # --- CMMD
-# ----------------------------------------------------------------------------------------------------------
 def test_cmmd_of_point_masses():
     points = torch.eye(3)
     assert cmmd.cmmd(fake=points[:1], real=points[1:2]).item() == pytest.approx(
@@ -336,31 +325,24 @@ def test_cmmd_of_point_masses():
     assert cmmd.cmmd(fake=points[:1], real=7 * points[:1]).item() == pytest.approx(0, abs=1e-9)
 
 
-def test_cmmd_against_its_formula():
-    """The authors' form: squared norms less twice the products, means over all pairs with the
-    diagonal.
-    """
-    fake, real = rows(60, 8, 1, shift=0.3).numpy(), rows(45, 8, 2).numpy()
-    x, y = (
-        fake / np.linalg.norm(fake, axis=1, keepdims=True),
-        real / np.linalg.norm(real, axis=1, keepdims=True),
-    )
+def test_cmmd_of_three_orthogonal_directions():
+    """Kernel values are 1 on the diagonal and e = exp(-2 / 200) elsewhere: 1000 * 1.5 (1 - e)."""
+    points = torch.eye(3, dtype=torch.float64)
+    found = cmmd.cmmd(fake=2 * points[:2], real=5 * points[2:].repeat(7, 1)).item()
+    assert found == pytest.approx(1500 * (1 - math.exp(-0.01)), rel=1e-9)
 
-    def kernel_mean(a, b):
-        return np.exp(-scipy.spatial.distance.cdist(a, b, "sqeuclidean") / 200).mean()
 
-    expected = 1000 * (kernel_mean(x, x) + kernel_mean(y, y) - 2 * kernel_mean(x, y))
-    assert cmmd.cmmd(
-        fake=torch.from_numpy(fake), real=torch.from_numpy(real)
-    ).item() == pytest.approx(expected, rel=1e-9)
+def test_cmmd_does_not_change_where_both_sets_are_repeated():
+    """Means include the diagonal, as in the authors' code."""
+    fake, real = rows(60, 8, 1, shift=0.3), rows(45, 8, 2)
+    once = cmmd.cmmd(fake=fake, real=real).item()
+    found = cmmd.cmmd(fake=fake.repeat(20, 1), real=real.repeat(20, 1)).item()
+    assert found == pytest.approx(once, rel=1e-9)
 
 
 # --- MIND
-# ----------------------------------------------------------------------------------------------------------
 def mind_of_torch_fidelity(fake: Tensor, real: Tensor, projections: int) -> float:
-    """The formula and the draws that torch-fidelity documents (single precision, seed 2020),
-    written down again.
-    """
+    """The definition and the random draws that torch-fidelity documents (float32, seed 2020)."""
     generator, count = torch.Generator().manual_seed(2020), min(len(fake), len(real))
     x = fake[torch.randperm(len(fake), generator=generator)[:count]] if len(fake) > count else fake
     y = real[torch.randperm(len(real), generator=generator)[:count]] if len(real) > count else real
@@ -378,17 +360,13 @@ def test_mind_agrees_with_torch_fidelity(fakes: int, reals: int):
     )
 
 
-def test_mind_is_an_optimal_transport():
-    """Along every direction the cost of the best one-to-one assignment, found by another algorithm."""
-    fake, real = rows(20, 3, 1, shift=0.4), rows(20, 3, 2)
-    _, _, directions = mind._draw(20, 20, 3, 5, mind.SEED)
-    costs = []
-    for direction in directions:
-        cost = ((fake @ direction)[:, None] - (real @ direction)).square().numpy()
-        costs.append(cost[scipy.optimize.linear_sum_assignment(cost)].mean())
-    assert mind.mind(fake=fake, real=real, projections=5).item() == pytest.approx(
-        9 * np.mean(costs), rel=1e-10
-    )
+def test_mind_of_one_dimension_is_optimal_transport():
+    """In one dimension all directions are equal: the best one-to-one assignment is the oracle."""
+    fake, real = rows(20, 1, 1, shift=0.4), rows(20, 1, 2)
+    cost = (fake - real.T).square().numpy()
+    best = cost[scipy.optimize.linear_sum_assignment(cost)].mean()
+    found = mind.mind(fake=fake, real=real, projections=5).item()
+    assert found == pytest.approx(3 * best, rel=1e-10)
 
 
 @pytest.mark.parametrize("shift", [1.0, 3.0])
@@ -398,9 +376,8 @@ def test_mind_of_a_shift(shift: float):
 
 
 # --- density and coverage
-# ------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("dimension", [4, 64])
-def test_density_and_coverage_against_their_formulas(dimension: int):
+def test_density_and_coverage_agree_with_brute_force(dimension: int):
     fake, real = skewed(300, dimension, 1, 0.1), skewed(250, dimension, 2)
     within, across = (
         scipy.spatial.distance.cdist(real.double(), other.double()) for other in (real, fake)
@@ -414,13 +391,10 @@ def test_density_and_coverage_against_their_formulas(dimension: int):
     )
 
 
-def test_a_ball_is_open():
-    """prdc compares by <: an image exactly on the edge of a ball is outside, where precision (<=)
-    has it inside.
-    """
-    real = torch.arange(6.0)[:, None] * torch.tensor(
-        [[1.0, 0.0]]
-    )  # on a line; the 5th neighbour of 0 is at 5
+def test_balls_of_density_are_open():
+    """prdc compares by <, precision by <=: they differ for an image exactly on the edge."""
+    # On a line; the 5th neighbour of 0 is at 5.
+    real = torch.arange(6.0)[:, None] * torch.tensor([[1.0, 0.0]])
     fake = torch.tensor([[-5.0, 0.0], [-4.99, 0.0]])
     assert coverage.density(fake=fake, real=real).tolist() == [0.0, 0.2]
     assert manifold.precision(fake=fake, real=real, k=5).tolist() == [1.0, 1.0]
@@ -439,8 +413,7 @@ def test_coverage_of_a_perfect_generator():
 
 
 # --- Vendi score
-# ---------------------------------------------------------------------------------------------------
-def test_vendi_scores_that_its_authors_print():
+def test_vendi_scores_published_by_its_authors():
     places = torch.tensor([0, 0, 10, 10, 20, 20]).double()
     kernel_of_places = (-(places[:, None] - places).abs()).exp()
     assert diversity.vendi_of_kernel(kernel_of_places).item() == pytest.approx(
@@ -450,9 +423,9 @@ def test_vendi_scores_that_its_authors_print():
     assert diversity.vendi_of_kernel(three).item() == pytest.approx(2.1573004834, abs=1e-10)
 
 
-def test_vendi_from_either_side():
-    """Five different directions, four times each, are worth five; with N > D the small matrix gives
-    what the large one gives.
+def test_vendi_from_either_gram_matrix():
+    """Five directions, four times each, have the score 5; for N > D the D x D matrix gives the same
+    score as the N x N one.
     """
     assert diversity.vendi(fake=torch.eye(5).repeat(4, 1)).item() == pytest.approx(5, rel=1e-12)
     for count in (30, 7):
@@ -464,19 +437,16 @@ def test_vendi_from_either_side():
 
 
 # --- memorization
-# --------------------------------------------------------------------------------------------------
 def test_memorization_of_held_out_points_in_a_plane():
-    """The chance that a point is the nearest neighbour of its own nearest neighbour: 6 pi / (8 pi +
-    3 sqrt 3).
-    """
+    """The probability that two points of a plane are mutual nearest neighbours is known."""
     points = rows(20_000, 2, 1)
     found = memorization.memorization(fake=points[:10_000], real=points[10_000:]).mean().item()
     assert found == pytest.approx(6 * math.pi / (8 * math.pi + 3 * math.sqrt(3)), abs=0.015)
 
 
-def test_memorization_is_what_is_not_authentic():
-    """Alaa et al. 2022: authentic where the nearest real point is further away than that one's own
-    nearest other.
+def test_memorization_is_the_opposite_of_authenticity():
+    """Alaa et al. 2022: an image is authentic if its nearest real image is further away than that
+    real image's own nearest neighbour.
     """
     fake, real = rows(80, 8, 1), rows(60, 8, 2)
     across, within = (scipy.spatial.distance.cdist(x.numpy(), real.numpy()) for x in (fake, real))

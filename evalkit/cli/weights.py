@@ -11,7 +11,7 @@ from evalkit.cli.options import Json
 from evalkit.cli.output import clean, print_json, print_rows
 
 if TYPE_CHECKING:
-    from evalkit.encoders.manage_weights import Holding
+    from evalkit.encoders.manage_weights import WeightStatus
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="The pinned weights of the standard encoders."
@@ -99,7 +99,7 @@ def import_weights(
         _print(weights_import(path), as_json)
 
 
-def _print(rows: list[Holding], as_json: bool) -> None:
+def _print(rows: list[WeightStatus], as_json: bool) -> None:
     if as_json:
         print_json([row._asdict() for row in rows])
         return

@@ -1,3 +1,4 @@
-"""Encoders: picture (and, for some, text) to features. Each file has a `load` function that an
-entry point names.
+"""Encoders turn images (some also text) into features.
+
+Every entry point of the group `evalkit.encoders` names a function that loads one.
 """

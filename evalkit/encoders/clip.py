@@ -1,12 +1,13 @@
-"""CLIP through transformers: pictures and prompts in one space (Radford et al. 2021,
+"""CLIP through transformers: images and prompts in one space (Radford et al. 2021,
 https://arxiv.org/abs/2103.00020).
 
-Preprocessing of the paper: shorter side to the network's size (PIL bicubic, rounded to uint8),
-centre crop, CLIP's mean and deviation. CMMD (Jayasumana et al. 2024,
-https://arxiv.org/abs/2401.09603) crops first and resizes then, which differs at the borders of
-pictures that are not square, hence an encoder of its own. A prompt longer than the context keeps
-its end token: the network reads the feature there, so a tool that cuts it off gives every long
-prompt the same feature.
+Preprocessing of the paper: the shorter side is resized to the network's size (PIL bicubic, rounded
+to uint8), then the centre is cropped and CLIP's mean and deviation are applied. CMMD (Jayasumana et
+al. 2024, https://arxiv.org/abs/2401.09603) crops first and resizes afterwards. The two differ at
+the borders of images that are not square, so CMMD has an encoder of its own.
+
+A prompt that is cut to the context length keeps its end token, because the network reads the text
+feature there.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ from torch import Tensor
 
 from evalkit.core import EncoderKind, EvalkitError
 from evalkit.encoders import clip_model, weights
+from evalkit.encoders.inputs import centre_crop, check, exact_convolutions, normalised
 from evalkit.images import to_tensor
 from evalkit.models.load import device_of
 
 _MEAN, _DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-_CPU_BATCH, _TEXTS = 8, 64
+_CPU_BATCH, _TEXT_BATCH = 8, 64
 
 
 class Clip:
@@ -35,63 +37,50 @@ class Clip:
     preprocessing = "pil-bicubic-crop-1"
 
     def __init__(self, name: str, state: dict[str, Tensor], device: str = "cpu") -> None:
-        model = clip_model.build(state)
         self.name = name
-        self.size: int = model.config.vision_config.image_size
-        self.fingerprint = f"{clip_model.digest(state)}/{self.preprocessing}-{self.size}"
         self.device = torch.device(device)
-        self.model, self.tokenizer = (
-            model.to(self.device).eval().requires_grad_(False),
-            clip_model.tokenizer(),
-        )
-        self.context: int = model.config.text_config.max_position_embeddings
+        self.model = clip_model.build(state).to(self.device).eval().requires_grad_(False)
+        self.tokenizer = clip_model.tokenizer()
+        self.size: int = self.model.config.vision_config.image_size
+        self.context: int = self.model.config.text_config.max_position_embeddings
+        self.fingerprint = f"{clip_model.digest(state)}/{self.preprocessing}-{self.size}"
 
     def prepare(self, image: Image) -> Tensor:
-        """RGB image of any size -> uint8 [3, S, S]: resized to the shorter side, then cropped."""
+        """RGB image of any size -> uint8 [3, S, S]: shorter side resized to S, then cropped."""
         short = min(image.size)
         width, height = (
             self.size if side == short else int(self.size * side / short) for side in image.size
         )
         resized = image.resize((width, height), Resampling.BICUBIC)
-        return to_tensor(_centre(resized, self.size))
+        return to_tensor(centre_crop(resized, self.size))
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         """uint8 [N, 3, S, S] -> {"pool": float32 [N, D]}, on the CPU."""
-        if images.dtype != torch.uint8 or images.shape[1:] != (3, self.size, self.size):
-            raise ValueError(
-                f"images are {images.dtype} {tuple(images.shape)}; expected uint8 [N, 3, {self.size}, {self.size}]"
-            )
-        mean, deviation = (
-            torch.tensor(values, device=self.device).view(3, 1, 1) for values in (_MEAN, _DEVIATION)
-        )
+        check(images, torch.uint8, self.size)
         pools = []
-        for part in images.split(_CPU_BATCH if self.device.type == "cpu" else len(images)):
-            with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-                seen = self.model.vision_model(
-                    pixel_values=(part.to(self.device) / 255 - mean) / deviation
-                )
-                pools.append(self.model.visual_projection(seen.pooler_output).float().cpu())
+        for pixels in normalised(images, _MEAN, _DEVIATION, self.device, _CPU_BATCH):
+            with exact_convolutions():
+                output = self.model.vision_model(pixel_values=pixels).pooler_output
+                pools.append(self.model.visual_projection(output).float().cpu())
         return {"pool": torch.cat(pools)}
 
     @torch.inference_mode()
     def text(self, prompts: Sequence[str]) -> Tensor:
         """Prompts -> float32 [N, D], on the CPU."""
         features, tokens = [], self._tokens(prompts)
-        for start in range(0, len(tokens), _TEXTS):
-            rows = [self._cut(row) for row in tokens[start : start + _TEXTS]]
+        for start in range(0, len(tokens), _TEXT_BATCH):
+            rows = [self._cut(row) for row in tokens[start : start + _TEXT_BATCH]]
             length = max(map(len, rows))
-            ids = torch.tensor(
-                [row + [row[-1]] * (length - len(row)) for row in rows], device=self.device
-            )
-            read = self.model.text_model(
-                input_ids=ids
-            )  # causal: what follows the first end token changes nothing
-            features.append(self.model.text_projection(read.pooler_output).float().cpu())
+            # Padding needs no mask: attention is causal, and the first end token is read.
+            padded = [row + [row[-1]] * (length - len(row)) for row in rows]
+            ids = torch.tensor(padded, device=self.device)
+            output = self.model.text_model(input_ids=ids).pooler_output
+            features.append(self.model.text_projection(output).float().cpu())
         return torch.cat(features)
 
     def truncated(self, prompts: Sequence[str]) -> int:
-        """How many of the prompts are longer than the context of 77 tokens."""
+        """The number of prompts that are longer than the context of 77 tokens."""
         return sum(len(row) > self.context for row in self._tokens(prompts))
 
     def _tokens(self, prompts: Sequence[str]) -> list[list[int]]:
@@ -103,25 +92,19 @@ class Clip:
 
 
 class CmmdClip(Clip):
-    """CLIP as CMMD sees it: the centre square is cut out first, then resized. Serves CMMD only."""
+    """CLIP with CMMD's preprocessing: the centre square is cropped first, then resized."""
 
     kind: EncoderKind = "clip-large"
     preprocessing = "crop-pil-bicubic-1"
 
     def prepare(self, image: Image) -> Tensor:
         """RGB image of any size -> uint8 [3, S, S]: cropped, then resized."""
-        return to_tensor(
-            _centre(image, min(image.size)).resize((self.size, self.size), Resampling.BICUBIC)
-        )
-
-
-def _centre(image: Image, side: int) -> Image:
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    return image.crop((left, top, left + side, top + side))
+        square = centre_crop(image, min(image.size))
+        return to_tensor(square.resize((self.size, self.size), Resampling.BICUBIC))
 
 
 def load_b32(*, device: str = "auto", path: str = "", fetch: bool = True) -> Clip:
-    """CLIP ViT-B/32 of OpenAI: clip_score of the paper (512 dimensions)."""
+    """CLIP ViT-B/32 of OpenAI, as in the CLIP score paper (512 dimensions)."""
     return _load(Clip, "clip-b32", device, path, fetch)
 
 
@@ -145,19 +128,16 @@ def load_cmmd(*, device: str = "auto", path: str = "", fetch: bool = True) -> Cl
     return _load(CmmdClip, "clip-l14-336-cmmd", device, path, fetch)
 
 
-def _load(kind: type[Clip], name: str, device: str, path: str, fetch: bool) -> Clip:
-    """From a given file, or a folder that transformers saved; else the pinned weights, from a cache
-    or fetched.
-    """
+def _load(encoder: type[Clip], name: str, device: str, path: str, fetch: bool) -> Clip:
+    """From a file, or a folder that transformers saved; without a path from the pinned weights."""
     if find_spec("transformers") is None:
         raise EvalkitError(
             f"The encoder {name!r} needs transformers, which is not installed.",
-            "Type `pip install transformers`.",
+            "Run `pip install transformers`.",
         )
     if path:
-        given = Path(path)
-        places = (given, given / "model.safetensors", given / "pytorch_model.bin")
-        file = next((place for place in places if place.is_file()), None)
+        names = ("", "model.safetensors", "pytorch_model.bin")
+        file = next((found for name in names if (found := Path(path) / name).is_file()), None)
         if file is None:
             raise EvalkitError(
                 f"There is no CLIP model in {path}.",
@@ -165,4 +145,4 @@ def _load(kind: type[Clip], name: str, device: str, path: str, fetch: bool) -> C
             )
     else:
         [(_, file)] = weights.obtain(name, fetch)
-    return kind(name, clip_model.read_state(file), device_of(device))
+    return encoder(name, clip_model.read_state(file), device_of(device))

@@ -1,5 +1,6 @@
-"""From CLIP's published files to transformers' network and tokenizer: tensors are read, renamed and
-checked, no code is run.
+"""From CLIP's published files to transformers' network and tokenizer.
+
+Tensors are read, renamed and checked; no code in the files is run.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from evalkit.core import EvalkitError
 from evalkit.encoders import torchscript
 
 HEAD = 64  # the width of an attention head in every published CLIP
-# The names in OpenAI's archives, and those in their files for transformers.
+_EXPECTED = "Expected one of OpenAI's published files."
+# Names in OpenAI's archives, and in their files for transformers.
 _NAMES = (
     (r"visual\.conv1\.", "vision_model.embeddings.patch_embedding."),
     (r"visual\.class_embedding$", "vision_model.embeddings.class_embedding"),
     (r"visual\.positional_embedding$", "vision_model.embeddings.position_embedding.weight"),
-    (r"visual\.ln_pre\.", "vision_model.pre_layrnorm."),  # as it is spelt there
+    (r"visual\.ln_pre\.", "vision_model.pre_layrnorm."),  # sic
     (r"visual\.ln_post\.", "vision_model.post_layernorm."),
     (r"visual\.proj$", "visual_projection.weight"),
     (r"visual\.transformer\.resblocks\.", "vision_model.encoder.layers."),
@@ -45,10 +47,10 @@ _BLOCK_NAMES = {
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """The float32 weights of a CLIP under the names of transformers' files.
+    """The float32 weights of a CLIP model under the names of transformers.
 
-    Reads OpenAI's archives (half precision, widened without loss), safetensors, and `torch.save`
-    files of plain tensors. Raises EvalkitError for anything else.
+    Reads OpenAI's archives (half precision), safetensors, and `torch.save` files of plain tensors.
+    Raises EvalkitError for anything else.
     """
     try:
         if torchscript.is_torchscript(path):
@@ -64,12 +66,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
             for name, tensor in state.items()
             if not name.endswith("position_ids")
         }
-    except Exception as error:  # damaged files raise nearly everything
+    except Exception as error:  # damaged files raise nearly every type of exception
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise EvalkitError(
-            f"{path} holds no CLIP that can be read: {reason}",
-            "Expected one of OpenAI's published files.",
-        ) from error
+        raise EvalkitError(f"{path} cannot be read as CLIP weights: {reason}", _EXPECTED) from error
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -79,11 +78,11 @@ def _is_safetensors(path: Path) -> bool:
 
 
 def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors of OpenAI's archive under the names, and in the layout, of transformers' CLIPModel.
+    """Tensors of OpenAI's archive with the names and layout of transformers' CLIPModel.
 
     The joint projection of queries, keys and values is split in three; the two output projections
-    are transposed, since OpenAI multiplies from the right. What is no weight of a CLIP (masks,
-    numbers that the shapes say too) is left out.
+    are transposed, since OpenAI multiplies from the right. Tensors that are not weights (masks,
+    sizes) are left out.
     """
     result: dict[str, Tensor] = {}
     for name, tensor in state.items():
@@ -101,7 +100,7 @@ def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _new_name(name: str) -> str:
-    """The name in transformers' files, "in_proj" kept; "" where there is none."""
+    """The name in transformers ("in_proj" is not split here); "" for a tensor to leave out."""
     new = next((re.sub(f"^{old}", start, name) for old, start in _NAMES if re.match(old, name)), "")
     tower, layers, rest = new.partition(".layers.")
     if not layers:
@@ -112,8 +111,9 @@ def _new_name(name: str) -> str:
 
 
 def build(state: dict[str, Tensor]) -> Any:
-    """transformers' CLIPModel of these weights; all sizes follow from their shapes. Raises
-    EvalkitError where they do not fit.
+    """transformers' CLIPModel with these weights; all sizes follow from their shapes.
+
+    Raises EvalkitError where tensors are missing, unknown or do not fit.
     """
     from transformers import CLIPConfig, CLIPModel
     from transformers.utils import logging
@@ -137,10 +137,7 @@ def build(state: dict[str, Tensor]) -> Any:
             "image_size": grid * patches.shape[-1],
         }
     except KeyError as error:
-        raise EvalkitError(
-            f"The weights are of no CLIP: {error} is missing.",
-            "Expected one of OpenAI's published files.",
-        ) from error
+        raise _not_clip(f"{error} is missing") from error
     config = CLIPConfig(
         text_config=text | {"projection_dim": dimensions},
         vision_config=vision | {"projection_dim": dimensions},
@@ -150,26 +147,24 @@ def build(state: dict[str, Tensor]) -> Any:
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     try:
-        load: Any = CLIPModel.from_pretrained  # its type says nothing of output_loading_info
+        load: Any = CLIPModel.from_pretrained  # its type omits output_loading_info
         model, found = load(
             None, config=config, state_dict=state, output_loading_info=True, dtype=torch.float32
         )
-    except RuntimeError as error:  # shapes that differ
-        raise EvalkitError(
-            f"The weights are of no CLIP: {str(error).splitlines()[0]}.",
-            "Expected one of OpenAI's published files.",
-        ) from error
+    except RuntimeError as error:  # shapes that do not match
+        raise _not_clip(str(error).splitlines()[0]) from error
     finally:
         logging.set_verbosity(level)
         if shown:
             logging.enable_progress_bar()
     wrong = sorted({*found["missing_keys"], *found["unexpected_keys"]})
     if wrong:
-        raise EvalkitError(
-            f"The weights are of no CLIP: {', '.join(wrong[:5])} are missing or unknown.",
-            "Expected one of OpenAI's published files.",
-        )
+        raise _not_clip(f"{', '.join(wrong[:5])} are missing or unknown")
     return model
+
+
+def _not_clip(reason: str) -> EvalkitError:
+    return EvalkitError(f"The weights are not those of a CLIP model: {reason}.", _EXPECTED)
 
 
 def _tower(state: dict[str, Tensor], tower: str, width: int) -> dict[str, Any]:
@@ -184,32 +179,27 @@ def _tower(state: dict[str, Tensor], tower: str, width: int) -> dict[str, Any]:
 
 
 def tokenizer() -> Any:
-    """CLIP's tokenizer of 49,408 tokens, from the merges that are shipped with evalkit.
+    """CLIP's tokenizer of 49,408 tokens, from the merges that ship with evalkit.
 
-    It is transformers' CLIPTokenizer, which cleans texts a little less than OpenAI's code (no ftfy,
-    no HTML entities): only prompts with broken encodings or things such as `&amp;` differ.
+    transformers' CLIPTokenizer cleans text less than OpenAI's code (no ftfy, no HTML entities):
+    only prompts with broken encodings or entities such as `&amp;` differ.
     """
     from transformers import CLIPTokenizer
 
     text = gzip.decompress((files("evalkit.encoders") / "clip_merges.txt.gz").read_bytes()).decode()
-    merges: list[Any] = [
-        tuple(line.split(" ")) for line in text.rstrip("\n").split("\n")[1:]
-    ]  # the first line is a version
+    lines = text.rstrip("\n").split("\n")[1:]  # the first line is a version
+    merges: list[Any] = [tuple(line.split(" ")) for line in lines]
     letters = _byte_letters()
-    words = [
-        *letters,
-        *(f"{letter}</w>" for letter in letters),
-        *("".join(pair) for pair in merges),
-    ]
-    vocabulary = {
-        word: number for number, word in enumerate([*words, "<|startoftext|>", "<|endoftext|>"])
-    }
-    return CLIPTokenizer(vocab=vocabulary, merges=merges)
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters), *map("".join, merges)]
+    tokens += ["<|startoftext|>", "<|endoftext|>"]
+    return CLIPTokenizer(
+        vocab={token: number for number, token in enumerate(tokens)}, merges=merges
+    )
 
 
 def _byte_letters() -> list[str]:
-    """The letter that stands for each byte in CLIP's vocabulary: printable ones for themselves, the
-    others from U+0100 on.
+    """The characters that represent the 256 bytes in CLIP's vocabulary, in its order: printable
+    bytes represent themselves, the others follow from U+0100.
     """
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = 256 - len(printable)
@@ -217,7 +207,7 @@ def _byte_letters() -> list[str]:
 
 
 def digest(state: dict[str, Tensor]) -> str:
-    """SHA-256 of all tensors by name, 16 digits: the same for the same weights in whatever file."""
+    """SHA-256 of all tensors by name, 16 digits: independent of the file format."""
     result = hashlib.sha256()
     for name, tensor in sorted(state.items()):
         result.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

@@ -1,14 +1,12 @@
-"""Inception v3 of 2015-12-05 as an encoder, once for each preprocessing convention; the network is
-loaded once for all of them.
+"""Inception v3 of 2015-12-05, one encoder for each preprocessing convention.
 
-`inception`, `inception-torch`, `inception-clean` and `inception-antialias` differ in how a picture
-is resized (see `inception_preprocessing`). Numbers of two of them must never stand in one
-comparison: each has its name and its fingerprint.
+`inception`, `inception-torch`, `inception-clean` and `inception-antialias` differ in how an image
+is resized (see `inception_preprocessing`), so their numbers are not comparable: each has its own
+name and fingerprint. They share one network in memory.
 """
 
 from __future__ import annotations
 
-import pickle
 import weakref
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from evalkit.core import EncoderKind, EvalkitError
 from evalkit.encoders import weights
 from evalkit.encoders.inception_network import Activations, InceptionNetwork
 from evalkit.encoders.inception_preprocessing import ANTIALIAS, CLEAN, TF1, TORCH, Preprocessing
+from evalkit.encoders.inputs import split
 from evalkit.models.load import device_of
 
 PREPROCESSING: dict[str, Preprocessing] = {
@@ -28,16 +27,15 @@ PREPROCESSING: dict[str, Preprocessing] = {
     "inception-clean": CLEAN,
     "inception-antialias": ANTIALIAS,
 }
-_CPU_BATCH = 8  # more images at once spend their time in page faults, not in arithmetic
-_loaded: weakref.WeakValueDictionary[tuple[str, str], InceptionNetwork] = (
+_CPU_BATCH = 8  # larger batches are slower: memory allocation dominates
+# The networks in use, by the SHA-256 of their file and their device.
+_networks: weakref.WeakValueDictionary[tuple[str, str], InceptionNetwork] = (
     weakref.WeakValueDictionary()
-)  # (SHA-256, device)
+)
 
 
 class Inception:
-    """Image to "pool" (2048 features), "logits" (1008, without bias) and "spatial" (2023, for
-    sFID).
-    """
+    """Image to "pool" (2048 features), "logits" (1008, no bias) and "spatial" (2023, for sFID)."""
 
     kind: EncoderKind = "inception"
 
@@ -46,13 +44,11 @@ class Inception:
         self.fingerprint = f"{digest[:16]}/{self.preprocessing.version}"
 
     def prepare(self, image: Image) -> Tensor:
-        """RGB image -> uint8 [3, H, W] of its own size; for `inception-clean` float32 [3, 299,
-        299].
-        """
+        """RGB image -> uint8 [3, H, W]; for `inception-clean` float32 [3, 299, 299]."""
         return self.preprocessing.prepare(image)
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        """Prepared [N, 3, H, W] -> {"pool": [N, 2048], "logits": [N, 1008], "spatial": [N, 2023]},
+        """Prepared [N, 3, H, W] -> "pool" [N, 2048], "logits" [N, 1008] and "spatial" [N, 2023],
         float32 on the CPU.
         """
         expected = self.preprocessing.dtype
@@ -65,10 +61,8 @@ class Inception:
 
 @torch.inference_mode()
 def encode(network: InceptionNetwork, images: Tensor, preprocessing: Preprocessing) -> Activations:
-    """Prepared [N, 3, H, W] to activations on the CPU. Resizing happens on the device, since it is
-    a part of the convention.
-    """
-    parts = images.split(_CPU_BATCH if network.device.type == "cpu" else max(1, len(images)))
+    """Prepared [N, 3, H, W] -> activations on the CPU; resizing runs on the network's device."""
+    parts = split(images, network.device, _CPU_BATCH)
     found = [network(preprocessing.normalised(part.to(network.device))) for part in parts]
     return Activations(*(torch.cat(values).cpu() for values in zip(*found, strict=True)))
 
@@ -81,18 +75,17 @@ def load(
     sha256_prefix: str = "",
     name: str = "inception",
 ) -> Inception:
-    """The encoder of a name, with weights from a given file, from a cache, or fetched where that is
-    allowed.
+    """Inception v3 of 2015-12-05 with TensorFlow 1's resize: FID of the paper (2048 dimensions).
 
     Args:
         device: where the network runs.
-        path: a weights file; without one, the pinned file is looked for and fetched.
-        fetch: whether it may be fetched.
-        sha256_prefix: how the SHA-256 of a given file must start. The pinned file is always checked
-            in full.
-        name: one of `PREPROCESSING`.
+        path: a weights file; "" for the pinned file.
+        fetch: whether the pinned file may be downloaded.
+        sha256_prefix: the expected start of the SHA-256 of `path`. The pinned file is always
+            checked.
+        name: a key of `PREPROCESSING`.
 
-    Raises EvalkitError where there are no weights, or others than expected.
+    Raises EvalkitError where the weights are missing, damaged or of another network.
     """
     network, digest = load_network(
         device=device, path=path, fetch=fetch, sha256_prefix=sha256_prefix
@@ -101,52 +94,35 @@ def load(
 
 
 def load_torch(*, device: str = "auto") -> Inception:
-    """`inception-torch`: the numbers of pytorch-fid."""
+    """Inception v3 with the preprocessing of pytorch-fid (2048 dimensions)."""
     return load(device=device, name="inception-torch")
 
 
 def load_clean(*, device: str = "auto") -> Inception:
-    """`inception-clean`: the numbers of clean-fid."""
+    """Inception v3 with the preprocessing of clean-fid (2048 dimensions)."""
     return load(device=device, name="inception-clean")
 
 
 def load_antialias(*, device: str = "auto") -> Inception:
-    """`inception-antialias`: the numbers of torchmetrics since 1.8."""
+    """Inception v3 with the preprocessing of torchmetrics since 1.8 (2048 dimensions)."""
     return load(device=device, name="inception-antialias")
 
 
 def load_network(
     *, device: str = "auto", path: str = "", fetch: bool = True, sha256_prefix: str = ""
 ) -> tuple[InceptionNetwork, str]:
-    """The network and the SHA-256 of its file; one network for all who ask for the same file and
-    device.
-    """
-    if path and not Path(path).is_file():
-        raise EvalkitError(f"There is no weights file {path}.", "Check the path.")
+    """The network and the SHA-256 of its file; one network per file and device is in memory."""
     if path:
-        file, digest = Path(path), weights.verify(Path(path), sha256_prefix)
+        file = Path(path)
+        if not file.is_file():
+            raise EvalkitError(f"There is no weights file {path}.", "Check the path.")
+        digest = weights.verify(file, sha256_prefix)
     else:
-        item, file = weights.obtain("inception", fetch)[0]
+        [(item, file)] = weights.obtain("inception", fetch)
         digest = item.sha256
-    where = torch.device(device_of(device))
-    network = _loaded.get((digest, str(where)))
+    key = (digest, device_of(device))
+    network = _networks.get(key)
     if network is None:
-        network = InceptionNetwork(_read(file), where)
-        _loaded[digest, str(where)] = network
+        network = InceptionNetwork(weights.read_tensors(file), torch.device(key[1]))
+        _networks[key] = network
     return network, digest
-
-
-def _read(file: Path) -> dict[str, Tensor]:
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, OSError, pickle.UnpicklingError) as error:
-        raise EvalkitError(
-            f"The weights {file} cannot be read: they are no state dict of torch.",
-            "Give the converted weights.",
-        ) from error
-    if not isinstance(state, dict):
-        raise EvalkitError(
-            f"The weights {file} hold a {type(state).__name__}; expected a state dict.",
-            "Give the converted weights.",
-        )
-    return state

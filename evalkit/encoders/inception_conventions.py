@@ -1,10 +1,8 @@
-"""The preprocessing conventions under which FID is published, and an encoder that applies all of
-them to each decoded picture.
+"""The preprocessing conventions behind published FIDs, and an encoder that applies all of them.
 
-Four are the encoders `inception*`. The others are what some tools do to pictures before one of
-these: cropping, and a resize that is rounded to 8 bits. Tools with other weights (torchvision's
-Inception in torcheval, DF-GAN, AttnGAN) are left out: no preprocessing makes their numbers
-comparable.
+Four of them are the encoders `inception*`. The others add a crop, or a resize that is rounded to 8
+bits, before one of these four. Tools with different weights (torchvision's Inception in torcheval,
+DF-GAN, AttnGAN) are left out: no preprocessing makes their numbers comparable.
 """
 
 from __future__ import annotations
@@ -27,36 +25,29 @@ from evalkit.encoders.inception_preprocessing import (
     TORCH,
     Preprocessing,
 )
+from evalkit.encoders.inputs import centre_crop
 from evalkit.images import to_images, to_tensor
 
 _BATCH = 8
 
 
 class Convention(NamedTuple):
-    """What is done to a picture before the network sees it, and who does so."""
+    """What happens to an image before the network, and the tools that do it."""
 
-    name: str  # of the encoder, where evalkit has one for it
+    name: str
     tools: str
     description: str
     preprocessing: Preprocessing
-    before: Callable[[Image], Image] | None = (
-        None  # what the tool does to the picture first; without it, `name` is an encoder
-    )
-
-
-def _square(image: Image) -> Image:
-    """The middle of the longer side cut out."""
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    return image.crop((left, top, left + side, top + side))
+    # What the tool does first; without it, an encoder of the same name exists.
+    before: Callable[[Image], Image] | None = None
 
 
 def _t2ibenchmark(image: Image) -> Image:
-    return _square(image).resize((SIZE, SIZE), Resampling.BICUBIC)
+    return centre_crop(image, min(image.size)).resize((SIZE, SIZE), Resampling.BICUBIC)
 
 
 def _gigagan(image: Image) -> Image:
-    return _square(image).resize((256, 256), Resampling.LANCZOS)
+    return centre_crop(image, min(image.size)).resize((256, 256), Resampling.LANCZOS)
 
 
 def _heim(image: Image) -> Image:
@@ -66,7 +57,8 @@ def _heim(image: Image) -> Image:
 CONVENTIONS: tuple[Convention, ...] = (
     Convention(
         "inception",
-        "TTUR, ADM's evaluator, torch-fidelity, StyleGAN, EDM, clean-fid legacy_tensorflow, torchmetrics before 1.8",
+        "TTUR, ADM's evaluator, torch-fidelity, StyleGAN, EDM, clean-fid legacy_tensorflow, "
+        "torchmetrics before 1.8",
         "TensorFlow 1 bilinear, no antialiasing",
         TF1,
     ),
@@ -110,8 +102,9 @@ CONVENTIONS: tuple[Convention, ...] = (
 
 
 class InceptionConventions:
-    """Image to one "pool" of 2048 features per convention, under the convention's name; each
-    picture is decoded once.
+    """Image to 2048 features per convention, under the convention's name.
+
+    Each image is decoded once for all conventions.
     """
 
     name = "inception-conventions"
@@ -132,7 +125,7 @@ class InceptionConventions:
         )
 
     def prepare(self, image: Image) -> Tensor:
-        """RGB image -> uint8 [3, H, W], its own size."""
+        """RGB image -> uint8 [3, H, W], not resized."""
         return to_tensor(image)
 
     @torch.inference_mode()
@@ -144,28 +137,23 @@ class InceptionConventions:
         }
 
     def _encoded(self, images: Tensor) -> dict[str, Tensor]:
-        pictures, found = to_images(images), {}
-        seen: list[tuple[Tensor, Tensor]] = []  # what the network saw, and its answer
+        decoded, pools = to_images(images), {}
+        known: list[tuple[Tensor, Tensor]] = []  # inputs of the network and their features
         for item in self.conventions:
-            x = (
-                images
-                if item.before is None and item.preprocessing.dtype == torch.uint8
-                else _prepared(pictures, item)
-            )
-            x = item.preprocessing.normalised(x.to(self.network.device))
-            known = next(
-                (pool for other, pool in seen if torch.equal(other, x)), None
-            )  # 256 x 256 is as it is for GigaGAN's script
-            pool = self.network(x).pool if known is None else known
-            seen.append((x, pool))
-            found[item.name] = pool.cpu()
-        return found
+            if item.before is None and item.preprocessing.dtype == torch.uint8:
+                prepared = images
+            else:
+                prepared = torch.stack([_prepared(image, item) for image in decoded])
+            x = item.preprocessing.normalised(prepared.to(self.network.device))
+            # Two conventions can agree, as GigaGAN's and clean-fid's do on 256 x 256 images.
+            pool = next((pool for other, pool in known if torch.equal(other, x)), None)
+            if pool is None:
+                pool = self.network(x).pool
+                known.append((x, pool))
+            pools[item.name] = pool.cpu()
+        return pools
 
 
-def _prepared(pictures: Sequence[Image], item: Convention) -> Tensor:
-    return torch.stack(
-        [
-            item.preprocessing.prepare(item.before(picture) if item.before else picture)
-            for picture in pictures
-        ]
-    )
+def _prepared(image: Image, convention: Convention) -> Tensor:
+    before = convention.before
+    return convention.preprocessing.prepare(before(image) if before else image)

@@ -1,13 +1,13 @@
-"""The network of 2015-12-05 behind FID, KID and the inception score, and how it runs fast.
+"""The network of 2015-12-05 behind FID, KID and the inception score, optimised for inference.
 
-Inception v3 (Szegedy et al. 2015, https://arxiv.org/abs/1512.00567) as Google's TensorFlow graph of
-2015-12-05 has it: 1008 classes, average pooling that does not count the border, and maximum pooling
-in the last block. The names of the layers are those of the converted weights that torch-fidelity
-and pytorch-fid read.
+Inception v3 (Szegedy et al. 2015, https://arxiv.org/abs/1512.00567) as in Google's TensorFlow graph
+of 2015-12-05: 1008 classes, average pooling that does not count the padding, and maximum pooling in
+the last block. Layers have the names of the converted weights that torch-fidelity and pytorch-fid
+read.
 
-Batch norm is folded into the convolutions (in float64), the layout is channels-last, and on a CPU
-each convolution runs fused with its ReLU on weights that were laid out for it beforehand. Nothing
-of this changes a feature by more than rounding does.
+Batch norm is folded into the convolutions (in float64) and the memory layout is channels-last. On a
+CPU, each convolution is fused with its ReLU and its weights are packed in advance. Features change
+by rounding only.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d, max_pool2d
 
 from evalkit.core import EvalkitError
+from evalkit.encoders.inputs import exact_convolutions, split
 
 _EPSILON = 1e-3  # of batch norm
-# the first layers are wide: with more images at once their outputs leave the processor's cache
-_STEM_BATCH = 2
+_STEM_BATCH = 2  # the outputs of the first layers are large; more images exceed the CPU's cache
 SPATIAL_CHANNELS = 7
 
 
@@ -36,7 +36,7 @@ class Layer(NamedTuple):
     height: int = 1  # of the kernel
     width: int = 1
     stride: int = 1
-    padded: bool = True  # so that a stride of 1 keeps the size
+    padded: bool = True  # a stride of 1 then keeps the size
 
 
 def _reduced(inputs: int, outputs: int) -> Layer:
@@ -114,8 +114,8 @@ LAYERS = _layers()
 class Activations(NamedTuple):
     pool: Tensor  # float32 [N, 2048], the mean over the last grid
     logits: Tensor  # float32 [N, 1008], without bias
-    # float32 [N, 2023]: the first 7 channels of mixed_6/conv, in the order row, column, channel, as
-    # ADM's evaluator has it
+    # float32 [N, 2023]: the first 7 channels of mixed_6/conv in the order row, column, channel, as
+    # in ADM's evaluator
     spatial: Tensor
 
 
@@ -126,7 +126,7 @@ class InceptionNetwork:
         state: the state dict of the converted weights.
         device: where it runs.
 
-    Raises EvalkitError where layers are missing or of other shapes.
+    Raises EvalkitError where layers are missing or have another shape.
     """
 
     def __init__(self, state: Mapping[str, Tensor], device: torch.device) -> None:
@@ -140,9 +140,9 @@ class InceptionNetwork:
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Activations:
-        part = _STEM_BATCH if self.device.type == "cpu" else max(1, len(images))
-        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-            x = torch.cat([self._stem(some) for some in images.split(part)])  # [N, 192, 35, 35]
+        with exact_convolutions():
+            parts = split(images, self.device, _STEM_BATCH)
+            x = torch.cat([self._stem(part) for part in parts])  # [N, 192, 35, 35]
             x = _mixed_5(self._block("Mixed_5b"), x)  # [N, 256, 35, 35]
             x = _mixed_5(self._block("Mixed_5c"), x)  # [N, 288, 35, 35]
             x = _mixed_5(self._block("Mixed_5d"), x)
@@ -150,26 +150,21 @@ class InceptionNetwork:
             x = _mixed_6(self._block("Mixed_6b"), x)
             x = _mixed_6(self._block("Mixed_6c"), x)
             x = _mixed_6(self._block("Mixed_6d"), x)
-            spatial = (
-                x[:, :SPATIAL_CHANNELS].permute(0, 2, 3, 1).flatten(1)
-            )  # branch1x1 stands first
+            # The first channels of the concatenation are those of branch1x1.
+            spatial = x[:, :SPATIAL_CHANNELS].permute(0, 2, 3, 1).flatten(1)
             x = _mixed_6(self._block("Mixed_6e"), x)
             x = _mixed_7a(self._block("Mixed_7a"), x)  # [N, 1280, 8, 8]
-            x = _mixed_7(self._block("Mixed_7b"), x, _averaged_after)  # [N, 2048, 8, 8]
-            x = _mixed_7(self._block("Mixed_7c"), x, _highest_before)
+            x = _mixed_7(self._block("Mixed_7b"), x, _average_pooled)  # [N, 2048, 8, 8]
+            x = _mixed_7(self._block("Mixed_7c"), x, _max_pooled)
             pool = x.mean(dim=(2, 3))
             return Activations(pool, pool @ self.classes.T, spatial)
 
     def _stem(self, x: Tensor) -> Tensor:
-        for name in (
-            "Conv2d_1a_3x3",
-            "Conv2d_2a_3x3",
-            "Conv2d_2b_3x3",
-        ):  # 149, 147 and 147 pixels a side
+        for name in ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3"):  # [N, 64, 147, 147]
             x = self.layers[name](x)
-        x = max_pool2d(x, 3, stride=2)  # 73
-        x = self.layers["Conv2d_4a_3x3"](self.layers["Conv2d_3b_1x1"](x))  # 73, 71
-        return max_pool2d(x, 3, stride=2)  # 35
+        x = max_pool2d(x, 3, stride=2)  # [N, 64, 73, 73]
+        x = self.layers["Conv2d_4a_3x3"](self.layers["Conv2d_3b_1x1"](x))  # [N, 192, 71, 71]
+        return max_pool2d(x, 3, stride=2)  # [N, 192, 35, 35]
 
     def _block(self, name: str) -> Callable[[str], _Convolution]:
         return lambda layer: self.layers[f"{name}.{layer}"]
@@ -179,7 +174,7 @@ def _mixed_5(layer: Callable[[str], _Convolution], x: Tensor) -> Tensor:
     wide = layer("branch5x5_2")(layer("branch5x5_1")(x))
     double = layer("branch3x3dbl_3")(layer("branch3x3dbl_2")(layer("branch3x3dbl_1")(x)))
     return torch.cat(
-        [layer("branch1x1")(x), wide, double, _averaged_after(layer("branch_pool"), x)], dim=1
+        [layer("branch1x1")(x), wide, double, _average_pooled(layer("branch_pool"), x)], dim=1
     )
 
 
@@ -201,7 +196,7 @@ def _mixed_6(layer: Callable[[str], _Convolution], x: Tensor) -> Tensor:
     ):
         double = layer(name)(double)
     return torch.cat(
-        [layer("branch1x1")(x), single, double, _averaged_after(layer("branch_pool"), x)], dim=1
+        [layer("branch1x1")(x), single, double, _average_pooled(layer("branch_pool"), x)], dim=1
     )
 
 
@@ -228,14 +223,14 @@ def _mixed_7(
     return torch.cat(parts, dim=1)
 
 
-def _averaged_after(layer: _Convolution, x: Tensor) -> Tensor:
-    """The 1x1 convolution of the averages is the average of the 1x1 convolution, which has fewer
-    channels to average.
+def _average_pooled(layer: _Convolution, x: Tensor) -> Tensor:
+    """Average pooling after the 1x1 convolution: the same result as before it, and fewer channels
+    to average.
     """
     return avg_pool2d(layer(x, relu=False), 3, stride=1, padding=1, count_include_pad=False).relu_()
 
 
-def _highest_before(layer: _Convolution, x: Tensor) -> Tensor:
+def _max_pooled(layer: _Convolution, x: Tensor) -> Tensor:
     return layer(max_pool2d(x, 3, stride=1, padding=1))
 
 
@@ -259,15 +254,13 @@ class _Convolution:
         self.bias = (bias - mean * scale).to(device, torch.float32)
         self.stride = [layer.stride, layer.stride]
         self.padding = [layer.height // 2, layer.width // 2] if layer.padded else [0, 0]
-        self.fused, self.laid_out = fused, False
+        self.fused, self.packed = fused, False
 
     def __call__(self, x: Tensor, relu: bool = True) -> Tensor:
         if self.fused:
-            if not self.laid_out:  # for the size of picture that comes first, which is the only one
-                self.weight, self.laid_out = (
-                    _lay_out(self.weight, self.padding, self.stride, x),
-                    True,
-                )
+            if not self.packed:  # packing depends on the image size, which is always the same
+                self.weight = _packed(self.weight, self.padding, self.stride, x)
+                self.packed = True
             return _fused(x, self.weight, self.bias, self.padding, self.stride, relu)
         x = conv2d(x, self.weight, self.bias, self.stride, self.padding)
         return x.relu_() if relu else x
@@ -276,7 +269,7 @@ class _Convolution:
 _PARTS = ("conv.weight", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var")
 
 
-def _lay_out(weight: Tensor, padding: list[int], stride: list[int], x: Tensor) -> Tensor:
+def _packed(weight: Tensor, padding: list[int], stride: list[int], x: Tensor) -> Tensor:
     operators: Any = torch.ops.mkldnn
     return operators._reorder_convolution_weight(weight, padding, stride, [1, 1], 1, list(x.shape))
 
@@ -292,25 +285,22 @@ def _fused(
 
 @functools.cache
 def fused_convolutions_work() -> bool:
-    """Whether oneDNN's fused convolutions, which torch's own compiler uses, are there and right;
-    else plain ones are taken.
+    """Whether oneDNN's fused convolutions are available and correct; otherwise plain ones are used.
+
+    They are private operators of torch's own compiler, which may change or disappear.
     """
     if not torch.backends.mkldnn.is_available():
         return False
     random = torch.Generator().manual_seed(0)
-    x = torch.randn(2, 8, 9, 9, generator=random).contiguous(memory_format=torch.channels_last)
-    weight = torch.randn(16, 8, 3, 3, generator=random).contiguous(
-        memory_format=torch.channels_last
+    x, weight = (
+        torch.randn(shape, generator=random).contiguous(memory_format=torch.channels_last)
+        for shape in ((2, 8, 9, 9), (16, 8, 3, 3))
     )
     bias = torch.randn(16, generator=random)
     try:
         with torch.inference_mode():
-            found = _fused(x, _lay_out(weight, [1, 1], [2, 2], x), bias, [1, 1], [2, 2], True)
-    except (
-        AttributeError,
-        RuntimeError,
-        TypeError,
-    ):  # an operator that is private to torch may go or change
+            found = _fused(x, _packed(weight, [1, 1], [2, 2], x), bias, [1, 1], [2, 2], True)
+    except (AttributeError, RuntimeError, TypeError):
         return False
     return torch.allclose(found, conv2d(x, weight, bias, 2, 1).relu(), rtol=1e-4, atol=1e-4)
 
@@ -326,7 +316,8 @@ def _check(state: Mapping[str, Tensor]) -> None:
         if not isinstance(state.get(name), Tensor) or tuple(state[name].shape) != shape
     ]
     if wrong:
+        names = ", ".join(wrong[:3]) + (" …" if len(wrong) > 3 else "")
         raise EvalkitError(
-            f"The weights do not fit Inception v3: {', '.join(wrong[:3])}{' …' if len(wrong) > 3 else ''} are missing or of other shapes.",
-            "Expected the converted weights of 2015-12-05, as torch-fidelity and pytorch-fid read them.",
+            f"The weights do not fit Inception v3: {names} are missing or have another shape.",
+            "Expected the converted weights of 2015-12-05, as torch-fidelity and pytorch-fid use.",
         )

@@ -1,17 +1,18 @@
-"""How a picture becomes the 299 x 299 pixels that Inception sees: the four conventions behind
-published numbers.
+"""How an image becomes the 299 x 299 input of Inception: the four conventions of published numbers.
 
-The resizing filter moves FID more than most models differ from each other (Parmar et al. 2022,
+The resizing filter changes FID more than most models differ from each other (Parmar et al. 2022,
 https://arxiv.org/abs/2104.11222), so each convention is an encoder of its own. None of them rounds
 after resizing.
 
-| name | resize | scale | tools |
-|---|---|---|---|
-| tf1 | TensorFlow 1 bilinear: no half-pixel centres, no antialiasing | (x - 128) / 128 | TTUR, ADM,
-torch-fidelity, StyleGAN, EDM | | torch | torch bilinear: half-pixel centres, no antialiasing | 2 (x
-/ 255) - 1 | pytorch-fid, MLPerf | | clean | Pillow bicubic on float pixels: antialiasing; clipped
-to 0 .. 255 | (x - 128) / 128 | clean-fid | | antialias | torch bilinear: half-pixel centres,
-antialiasing | (x - 128) / 128 | torchmetrics since 1.8 |
+| name      | resize                                               | scale           |
+|-----------|------------------------------------------------------|-----------------|
+| tf1       | TensorFlow 1 bilinear, no antialiasing               | (x - 128) / 128 |
+| torch     | torch bilinear, no antialiasing                      | 2 (x / 255) - 1 |
+| clean     | Pillow bicubic, antialiased, clipped to 0 .. 255     | (x - 128) / 128 |
+| antialias | torch bilinear, antialiased                          | (x - 128) / 128 |
+
+TensorFlow 1 samples without half-pixel centres, torch with them. The tools of each convention are
+listed in `inception_conventions`.
 """
 
 from __future__ import annotations
@@ -24,113 +25,86 @@ from PIL.Image import Image, Resampling
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from evalkit.encoders.inputs import split
 from evalkit.images import to_tensor
 
 SIZE = 299
 
 
 class Preprocessing(NamedTuple):
-    """One convention in two steps, of which the first runs in loader threads and the second where
-    the network is.
-    """
+    """A convention in two steps: `prepare` runs in loader threads, `normalised` on the device."""
 
-    version: str  # a part of the fingerprint: changes when a pixel does
+    version: str  # part of the fingerprint: changes whenever a pixel changes
     prepare: Callable[[Image], Tensor]  # any RGB image -> [3, H, W]
-    normalised: Callable[
-        [Tensor], Tensor
-    ]  # [N, 3, H, W] as prepared -> float32 [N, 3, 299, 299] in [-1, 1], channels-last
-    dtype: torch.dtype = torch.uint8  # of what is prepared
+    # prepared [N, 3, H, W] -> float32 [N, 3, 299, 299] in [-1, 1], channels-last
+    normalised: Callable[[Tensor], Tensor]
+    dtype: torch.dtype = torch.uint8  # of a prepared image
 
 
 def tf1_bilinear(images: Tensor) -> Tensor:
-    """uint8 [N, 3, H, W] -> float32 [N, 3, 299, 299]: the very bits that TensorFlow 1 computes on a
-    CPU, then (x - 128) / 128.
+    """uint8 [N, 3, H, W] -> float32 [N, 3, 299, 299], bit-equal to TensorFlow 1 on a CPU.
 
-    Pixel i lies at i * H / 299 in float32, between rows floor and floor + 1, of which the last is
-    repeated.
+    Output pixel i is sampled at i * H / 299 (in float32), between rows floor and floor + 1; the
+    last row is repeated. Then (x - 128) / 128.
     """
     height, width = images.shape[2:]
-    rows, columns = _between(height, images.device), _between(width, images.device)
-    if height > 2 * SIZE:  # most rows are not looked at
+    rows, columns = _samples(height, images.device), _samples(width, images.device)
+    if height > 2 * SIZE:  # most rows are not sampled: keep those that are
         images = images.index_select(2, torch.cat([rows.low, rows.high]))
         rows = rows._replace(
             low=torch.arange(SIZE, device=images.device),
             high=torch.arange(SIZE, 2 * SIZE, device=images.device),
         )
-    return _in_parts(images, 4, lambda some: _interpolated(some, rows, columns))
+    return _in_batches(images, 4, lambda part: _interpolated(part, rows, columns))
 
 
-def _in_parts(images: Tensor, count: int, resize: Callable[[Tensor], Tensor]) -> Tensor:
-    """So many pictures at once on a CPU, so that they stay in its cache; all at once elsewhere."""
-    parts = images.split(count if images.device.type == "cpu" else max(1, len(images)))
-    return torch.cat([resize(part) for part in parts]).contiguous(memory_format=torch.channels_last)
+def _in_batches(images: Tensor, cpu_batch: int, resize: Callable[[Tensor], Tensor]) -> Tensor:
+    resized = [resize(part) for part in split(images, images.device, cpu_batch)]
+    return torch.cat(resized).contiguous(memory_format=torch.channels_last)
 
 
-class _Places(NamedTuple):
-    low: Tensor  # int64 [299], the pixel before each place
+class _Samples(NamedTuple):
+    low: Tensor  # int64 [299], the pixel before each sample
     high: Tensor  # int64 [299], the pixel after it
-    share: Tensor  # float32 [299], how far it is from the first
+    weight: Tensor  # float32 [299], of the pixel after it
 
 
-def _interpolated(images: Tensor, rows: _Places, columns: _Places) -> Tensor:
-    """Along each row, then between rows, as TensorFlow. The pictures lie side by side: a pixel of
-    all is one run of memory.
-    """
-    x = images.permute(2, 3, 0, 1).contiguous()  # [H, W, N, 3]
+def _samples(size: int, device: torch.device) -> _Samples:
+    step = torch.tensor(size / SIZE, dtype=torch.float32, device=device)
+    position = torch.arange(SIZE, dtype=torch.float32, device=device) * step
+    low = position.long()
+    return _Samples(low, (low + 1).clamp_max(size - 1), position - low.float())
+
+
+def _interpolated(images: Tensor, rows: _Samples, columns: _Samples) -> Tensor:
+    """Along rows, then along columns, in TensorFlow's order of operations."""
+    x = images.permute(2, 3, 0, 1).contiguous()  # [H, W, N, 3]: a pixel of all images is contiguous
     left, right = x.index_select(1, columns.low).float(), x.index_select(1, columns.high).float()
-    x = right.sub_(left).mul_(columns.share[:, None, None]).add_(left)  # [H, 299, N, 3]
+    x = right.sub_(left).mul_(columns.weight[:, None, None]).add_(left)  # [H, 299, N, 3]
     upper, lower = x.index_select(0, rows.low), x.index_select(0, rows.high)
-    x = lower.sub_(upper).mul_(rows.share[:, None, None, None]).add_(upper)  # [299, 299, N, 3]
+    x = lower.sub_(upper).mul_(rows.weight[:, None, None, None]).add_(upper)  # [299, 299, N, 3]
     return x.sub_(128).div_(128).permute(2, 3, 0, 1).contiguous(memory_format=torch.channels_last)
 
 
-def _between(size: int, device: torch.device) -> _Places:
-    place = torch.arange(SIZE, dtype=torch.float32, device=device) * torch.tensor(
-        size / SIZE, dtype=torch.float32, device=device
-    )
-    low = place.long()
-    return _Places(low, (low + 1).clamp_max(size - 1), place - low.float())
-
-
 def torch_bilinear(images: Tensor) -> Tensor:
-    """uint8 [N, 3, H, W] -> float32 [N, 3, 299, 299]: pytorch-fid's steps in its order, from 0 .. 1
-    to -1 .. 1.
-    """
-
-    def resize(some: Tensor) -> Tensor:
-        return (
-            2
-            * interpolate(
-                some.to(torch.float32) / 255, (SIZE, SIZE), mode="bilinear", align_corners=False
-            )
-            - 1
-        )
-
-    return _in_parts(images, 1, resize)
+    """uint8 [N, 3, H, W] -> float32 [N, 3, 299, 299], by the operations of pytorch-fid in order."""
+    return _in_batches(images, 1, lambda part: 2 * _bilinear(part.float() / 255) - 1)
 
 
 def antialiased_bilinear(images: Tensor) -> Tensor:
-    """uint8 [N, 3, H, W] -> float32 [N, 3, 299, 299]: as the Inception metrics of torchmetrics do
-    since version 1.8.
-    """
+    """uint8 [N, 3, H, W] -> float32 [N, 3, 299, 299], as torchmetrics since version 1.8."""
+    return _in_batches(images, 1, lambda part: _scaled(_bilinear(part.float(), antialias=True)))
 
-    def resize(some: Tensor) -> Tensor:
-        return _centred(
-            interpolate(
-                some.to(torch.float32),
-                (SIZE, SIZE),
-                mode="bilinear",
-                align_corners=False,
-                antialias=True,
-            )
-        )
 
-    return _in_parts(images, 1, resize)
+def _bilinear(images: Tensor, antialias: bool = False) -> Tensor:
+    return interpolate(
+        images, (SIZE, SIZE), mode="bilinear", align_corners=False, antialias=antialias
+    )
 
 
 def pillow_bicubic(image: Image) -> Tensor:
-    """RGB image -> float32 [3, 299, 299] in 0 .. 255: each channel resized as float pixels and
-    clipped, as clean-fid does.
+    """RGB image -> float32 [3, 299, 299] in 0 .. 255, as clean-fid: each channel resized in
+    float32, then clipped.
     """
     import numpy
 
@@ -140,12 +114,12 @@ def pillow_bicubic(image: Image) -> Tensor:
     )
 
 
-def _centred(images: Tensor) -> Tensor:
-    """Pixels 0 .. 255 -> (x - 128) / 128."""
+def _scaled(images: Tensor) -> Tensor:
+    """0 .. 255 -> [-1, 1): (x - 128) / 128."""
     return ((images - 128) / 128).contiguous(memory_format=torch.channels_last)
 
 
 TF1 = Preprocessing("tf1-bilinear-299-2", to_tensor, tf1_bilinear)
 TORCH = Preprocessing("torch-bilinear-299-1", to_tensor, torch_bilinear)
-CLEAN = Preprocessing("pillow-bicubic-float-299-1", pillow_bicubic, _centred, torch.float32)
+CLEAN = Preprocessing("pillow-bicubic-float-299-1", pillow_bicubic, _scaled, torch.float32)
 ANTIALIAS = Preprocessing("torch-bilinear-antialias-299-1", to_tensor, antialiased_bilinear)

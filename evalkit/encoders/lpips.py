@@ -1,10 +1,11 @@
-"""LPIPS v0.1 with VGG16 (Zhang et al. 2018, https://arxiv.org/abs/1801.03924): how far the images
-of one prompt lie apart.
+"""LPIPS v0.1 with VGG16 (Zhang et al. 2018, https://arxiv.org/abs/1801.03924): the perceptual
+distance between images of one prompt.
 
-Convention of torch-fidelity's `lpips-vgg16` at 256 pixels: resized by area where both sides are
-larger, else bilinear (align_corners=False), not rounded; scaled to [-1, 1] and by the paper's shift
-and scale; five layers of torchvision's VGG16, each normalised over its channels, their squared
-differences weighted by the published heads, averaged over the picture, summed.
+Convention of torch-fidelity's `lpips-vgg16` at 256 pixels: images are resized by area where both
+sides are larger, else bilinearly (align_corners=False), not rounded, and scaled to [-1, 1] and by
+the paper's shift and scale. The activations of five layers of torchvision's VGG16 are normalised
+over their channels; their squared differences are weighted by the published heads, averaged over
+the image and summed.
 """
 
 from __future__ import annotations
@@ -19,18 +20,19 @@ from torch.nn.functional import conv2d, interpolate, max_pool2d, relu
 
 from evalkit.core import EncoderKind, EvalkitError
 from evalkit.encoders import weights
+from evalkit.encoders.inputs import check, exact_convolutions, per_channel
 from evalkit.images import to_tensor
 from evalkit.models.load import device_of
 
 SIZE = 256
 PREPROCESSING = f"area-or-bilinear-{SIZE}-1"
-# Convolutions of VGG16 by their numbers in torchvision, one line a slice; LPIPS reads the last
-# activation of each slice.
+# The convolutions of VGG16 by their numbers in torchvision. LPIPS uses the last activation of each
+# of these five slices.
 _SLICES = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))
 _CHANNELS = (64, 128, 256, 512, 512)
 _SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 _EPS = 1e-10
-_BLOCK = 16  # images whose activations are held at once: 35 MB each
+_BLOCK = 16  # images whose activations are in memory together: 35 MB each
 _CPU_BATCH = 4
 
 
@@ -49,25 +51,22 @@ class Lpips:
         try:
             numbers = [number for part in _SLICES for number in part]
             self.kernels = {
-                number: _fast(trunk[f"features.{number}.weight"].to(self.device))
+                number: _channels_last(trunk[f"features.{number}.weight"].to(self.device))
                 for number in numbers
             }
             self.biases = {
                 number: trunk[f"features.{number}.bias"].to(self.device) for number in numbers
             }
-            self.heads = [
-                heads[f"lin{place}.model.1.weight"].to(self.device) for place in range(len(_SLICES))
-            ]  # [1, channels, 1, 1]
+            self.heads = [  # [1, channels, 1, 1]
+                heads[f"lin{index}.model.1.weight"].to(self.device) for index in range(len(_SLICES))
+            ]
         except KeyError as error:
             raise EvalkitError(
                 f"The weights are not those of LPIPS with VGG16: {error} is missing.",
                 "Expected the pinned files.",
             ) from error
-        found = [
-            (len(self.kernels[part[-1]]), head.shape[1])
-            for part, head in zip(_SLICES, self.heads, strict=True)
-        ]
-        if found != [(count, count) for count in _CHANNELS]:
+        channels = tuple(len(self.kernels[numbers[-1]]) for numbers in _SLICES)
+        if not channels == tuple(head.shape[1] for head in self.heads) == _CHANNELS:
             raise EvalkitError(
                 "The weights are not those of LPIPS with VGG16: shapes differ.",
                 "Expected the pinned files.",
@@ -82,92 +81,80 @@ class Lpips:
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        """float32 [n, 3, 256, 256], the images of one prompt -> {"diversity": float32 [n, 1]}; NaN
-        for an image that is alone.
+        """The images of one prompt, float32 [n, 3, 256, 256] -> {"diversity": float32 [n, 1]}.
+
+        NaN for a single image.
         """
-        if images.dtype != torch.float32 or images.shape[1:] != (3, SIZE, SIZE):
-            raise ValueError(
-                f"images are {images.dtype} {tuple(images.shape)}; expected float32 [n, 3, {SIZE}, {SIZE}]"
-            )
-        if len(images) < 2:  # the usual case of one image per prompt costs nothing
+        check(images, torch.float32, SIZE)
+        if len(images) < 2:
             return {"diversity": torch.full((len(images), 1), torch.nan)}
-        return {
-            "diversity": (
-                self.distances(images).sum(dim=1, keepdim=True) / (len(images) - 1)
-            ).float()
-        }
+        sums = self.distances(images).sum(dim=1, keepdim=True)
+        return {"diversity": (sums / (len(images) - 1)).float()}
 
     def distances(self, images: Tensor) -> Tensor:
-        """LPIPS of every pair: float32 [n, 3, 256, 256] -> float64 [n, n], symmetric, with zeros on
-        the diagonal.
+        """LPIPS of every pair: float32 [n, 3, 256, 256] -> float64 [n, n], symmetric.
 
-        Blocks of images are compared with each other, so that memory does not grow with n.
+        Images are compared block by block, so memory does not grow with n.
         """
         result = torch.zeros(len(images), len(images), dtype=torch.float64)
-        starts = range(0, len(images), _BLOCK)
-        for row in starts:
-            ours = list(self._activations(images[row : row + _BLOCK]))
-            for column in (start for start in starts if start >= row):
-                theirs = (
-                    ours
-                    if column == row
-                    else list(self._activations(images[column : column + _BLOCK]))
-                )
-                result[row : row + _BLOCK, column : column + _BLOCK] = self._between(ours, theirs)
+        for row in range(0, len(images), _BLOCK):
+            first = list(self._activations(images[row : row + _BLOCK]))
+            for column in range(row, len(images), _BLOCK):
+                second = first
+                if column != row:
+                    second = list(self._activations(images[column : column + _BLOCK]))
+                result[row : row + _BLOCK, column : column + _BLOCK] = self._between(first, second)
         upper = result.triu(1)
         return upper + upper.T
 
-    def _between(self, ours: list[Tensor], theirs: list[Tensor]) -> Tensor:
-        """Distances between two lists of activations, layer by layer: float64 [a, b]."""
-        result = torch.zeros(len(ours[0]), len(theirs[0]), dtype=torch.float64)
-        for head, left, right in zip(self.heads, ours, theirs, strict=True):
-            for place, image in enumerate(left):
-                for other, image_of_theirs in enumerate(right):
-                    if ours is theirs and other <= place:
-                        continue
-                    weighted = conv2d((image - image_of_theirs)[None] ** 2, head)
-                    result[place, other] += weighted.mean(dtype=torch.float64).cpu()
+    def _between(self, first: list[Tensor], second: list[Tensor]) -> Tensor:
+        """Distances between the images of two blocks, from their activations: float64 [a, b]."""
+        result = torch.zeros(len(first[0]), len(second[0]), dtype=torch.float64)
+        for head, left, right in zip(self.heads, first, second, strict=True):
+            for row, image in enumerate(left):
+                # Within one block, only the pairs above the diagonal.
+                for column in range(row + 1 if first is second else 0, len(right)):
+                    weighted = conv2d((image - right[column])[None] ** 2, head)
+                    result[row, column] += weighted.mean(dtype=torch.float64).cpu()
         return result
 
     def _activations(self, images: Tensor) -> Iterator[Tensor]:
         """The five normalised activations of images in [0, 255]: [n, channels, h, w] each."""
-        shift, scale = (
-            torch.tensor(values, device=self.device).view(3, 1, 1) for values in (_SHIFT, _SCALE)
-        )
-        parts = images.split(_CPU_BATCH if self.device.type == "cpu" else _BLOCK)
-        states = [_fast((part.to(self.device) / 127.5 - 1 - shift) / scale) for part in parts]
-        for place, numbers in enumerate(_SLICES):
-            with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-                states = [self._slice(state, numbers, pooled=place > 0) for state in states]
+        shift, scale = per_channel(_SHIFT, self.device), per_channel(_SCALE, self.device)
+        batches = [
+            _channels_last((part.to(self.device) / 127.5 - 1 - shift) / scale)
+            for part in images.split(_CPU_BATCH if self.device.type == "cpu" else _BLOCK)
+        ]
+        for index, numbers in enumerate(_SLICES):
+            with exact_convolutions():
+                batches = [self._slice(x, numbers, pooled=index > 0) for x in batches]
             yield torch.cat(
-                [
-                    state / (state.square().sum(dim=1, keepdim=True).sqrt() + _EPS)
-                    for state in states
-                ]
+                [x / (x.square().sum(dim=1, keepdim=True).sqrt() + _EPS) for x in batches]
             )
 
-    def _slice(self, state: Tensor, numbers: tuple[int, ...], pooled: bool) -> Tensor:
-        state = max_pool2d(state, 2) if pooled else state
+    def _slice(self, x: Tensor, numbers: tuple[int, ...], pooled: bool) -> Tensor:
+        x = max_pool2d(x, 2) if pooled else x
         for number in numbers:
-            state = relu(conv2d(state, self.kernels[number], self.biases[number], padding=1))
-        return state
+            x = relu(conv2d(x, self.kernels[number], self.biases[number], padding=1))
+        return x
 
 
-def _fast(tensor: Tensor) -> Tensor:
-    """Channels-last, which makes the convolutions a fifth faster on a CPU."""
+def _channels_last(tensor: Tensor) -> Tensor:
+    """The layout in which convolutions are about 20% faster on a CPU."""
     return tensor.contiguous(memory_format=torch.channels_last)
 
 
 def load(*, device: str = "auto", trunk: str = "", heads: str = "", fetch: bool = True) -> Lpips:
-    """LPIPS with VGG16 in the convention of torch-fidelity: diversity within a prompt."""
+    """LPIPS with VGG16 in the convention of torch-fidelity, for diversity within a prompt."""
     if trunk and heads:
         files = [Path(trunk), Path(heads)]
         for file in files:
             if not file.is_file():
                 raise EvalkitError(f"There is no weights file {file}.", "Check the path.")
+        digests = [weights.sha256_of(file) for file in files]
     else:
-        files = [path for _, path in weights.obtain(Lpips.name, fetch)]
-    digests = "".join(weights.verify(file, "")[:8] for file in files)  # of trunk and heads
-    return Lpips(
-        weights.read_tensors(files[0]), weights.read_tensors(files[1]), digests, device_of(device)
-    )
+        items, files = zip(*weights.obtain(Lpips.name, fetch), strict=True)
+        digests = [item.sha256 for item in items]
+    tensors = [weights.read_tensors(file) for file in files]
+    digest = "".join(digest[:8] for digest in digests)
+    return Lpips(tensors[0], tensors[1], digest, device_of(device))

@@ -1,10 +1,7 @@
-"""What `evalkit weights` does: list, verify, fetch and import the pinned files; twins of the four
-commands.
-"""
+"""The functions behind `evalkit weights list`, `verify`, `fetch` and `import`."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,143 +13,127 @@ from evalkit.encoders.weight_files import FILES, NEEDS, WeightFile, encoders_of
 from evalkit.terminal import track
 
 
-class Holding(NamedTuple):
-    """One pinned file and what is known of it here."""
+class WeightStatus(NamedTuple):
+    """A pinned file and its state on this machine."""
 
     name: str
-    encoders: tuple[str, ...]  # that can be built with it
+    encoders: tuple[str, ...]  # the encoders that can be built with it
     state: str  # "missing", "present", "verified", "damaged", "fetched", "imported"
-    path: str  # where it is; "" where it is missing
+    path: str  # "" where the file is missing
     size: int  # bytes, as pinned
     licence: str
     sha256: str  # as pinned
     what: str
 
 
-def weights_list() -> list[Holding]:
-    """Every pinned file with its place.
+def weights_list() -> list[WeightStatus]:
+    """Every pinned file with its path.
 
-    "verified" is a file in evalkit's own cache, which takes none in unchecked, with its pinned
-    size; "present" one in another tool's cache. The SHA-256 of both is computed anew whenever an
-    encoder loads them.
+    "verified" means in evalkit's own cache with the pinned size (files are checked before they
+    enter it), "present" in the cache of another tool. The SHA-256 of both is computed again
+    whenever an encoder loads them.
     """
-    return [_here(item) for item in FILES.values()]
+    return [_current(item) for item in FILES.values()]
 
 
-def weights_verify(names: Sequence[str] = ()) -> list[Holding]:
-    """Compute the SHA-256 of the named files, or of all that are here: "verified", "damaged" or
-    "missing".
+def weights_verify(names: Sequence[str] = ()) -> list[WeightStatus]:
+    """Compute the SHA-256 of files: "verified", "damaged" or "missing".
 
     Args:
-        names: files (`evalkit weights list`) or encoders, for all their files. A named file that is
-            missing is listed; of the formats of one encoder those that are not here are passed
-            over.
+        names: files (`evalkit weights list`) or encoders, for all their files; without names, every
+            file that is present. A missing file is listed only if it was named, or if its encoder
+            was and has no other format of it.
     """
-    rows: list[Holding] = []
+    rows: list[WeightStatus] = []
     needed = _named(names, every_format=False)
     for item in _named(names, every_format=True) if names else FILES.values():
         path = weights.find(item.name)
         if path is None:
             if item in needed:
-                rows.append(_holding(item, "missing", None))
+                rows.append(_status(item, "missing", None))
             continue
         try:
             weights.verify(path, item.sha256)
-            rows.append(_holding(item, "verified", path))
+            rows.append(_status(item, "verified", path))
         except EvalkitError:
-            rows.append(_holding(item, "damaged", path))
+            rows.append(_status(item, "damaged", path))
     return rows
 
 
-def weights_fetch(names: Sequence[str], *, mirror: str = "") -> list[Holding]:
-    """Download what is missing of the named files or encoders into evalkit's cache, checked and
-    whole.
+def weights_fetch(names: Sequence[str], *, mirror: str = "") -> list[WeightStatus]:
+    """Download the missing ones of the named files into evalkit's cache, checked by SHA-256.
 
     Args:
         names: encoders or files.
-        mirror: an address or a folder that holds the files under the names of `evalkit weights
-            list`; it is asked first.
+        mirror: an address or a folder with the files under their names in `evalkit weights list`;
+            it is tried first.
     """
-    rows: list[Holding] = []
     if not names:
         raise EvalkitError("No weights are named.", f"Name encoders or files: {', '.join(NEEDS)}.")
+    rows: list[WeightStatus] = []
     for item in _named(names, every_format=False):
         path = weights.find(item.name)
         if path is None:
-            rows.append(
-                _holding(item, "fetched", weights.fetch(item.urls, item.file, item.sha256, mirror))
-            )
+            rows.append(_status(item, "fetched", weights.fetch(item, mirror)))
         else:
             weights.verify(path, item.sha256)
-            rows.append(_holding(item, "verified", path))
+            rows.append(_status(item, "verified", path))
     return rows
 
 
-def weights_import(path: Path | str) -> list[Holding]:
-    """Take pinned files from a file or a folder (searched recursively) into evalkit's cache,
-    whatever their names.
+def weights_import(path: Path | str) -> list[WeightStatus]:
+    """Copy pinned files from a file or a folder (searched recursively) into evalkit's cache.
 
-    Files are known by their SHA-256. Returns every pinned file: "imported", "verified" or "present"
-    where it was here before, "missing" where it still is. Raises EvalkitError where nothing is
-    known.
+    Files are recognised by their SHA-256, so their names do not matter. Returns every pinned file:
+    "imported"; "verified" or "present" if it was there before; "missing" if it still is. Raises
+    EvalkitError where no file is recognised.
     """
     path = Path(path)
     if not path.exists():
         raise EvalkitError(f"There is no file or folder {path}.", "Check the path.")
-    by_size: dict[int, list[WeightFile]] = {}
-    for item in FILES.values():
-        by_size.setdefault(item.size, []).append(item)
-    candidates = [found for found in _files(path) if found.stat().st_size in by_size]
+    sizes = {item.size for item in FILES.values()}
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    candidates = [file for file in files if file.stat().st_size in sizes]
+    by_digest = {item.sha256: item for item in FILES.values()}
     imported: dict[str, Path] = {}
-    for found in track(candidates, "importing weights", len(candidates), "files"):
-        digest = weights.verify(found, "")
-        item = next((item for item in by_size[found.stat().st_size] if item.sha256 == digest), None)
+    for file in track(candidates, "importing weights", len(candidates), "files"):
+        item = by_digest.get(weights.sha256_of(file))
         if item is None or item.name in imported:
             continue
         target = weights.cache_folder() / item.file
-        if not (target.is_file() and target.samefile(found)):
+        if not (target.is_file() and target.samefile(file)):
             try:
-                with found.open("rb") as source:
+                with file.open("rb") as source:
                     weights.store(source, target, item.sha256, item.size, f"importing {item.file}")
             except OSError as error:
                 raise EvalkitError(
-                    f"Could not copy {found} to {target}: {error.strerror}.",
+                    f"Could not copy {file} to {target}: {error.strerror}.",
                     "Free some space or set EVALKIT_CACHE.",
                 ) from error
         imported[item.name] = target
     if not imported:
         raise EvalkitError(
-            f"{path} holds none of the pinned weights.",
+            f"{path} contains none of the pinned weights.",
             "`evalkit weights list --json` shows their names, sizes and SHA-256.",
         )
     return [
-        _holding(item, "imported", imported[item.name]) if item.name in imported else _here(item)
+        _status(item, "imported", imported[item.name]) if item.name in imported else _current(item)
         for item in FILES.values()
     ]
 
 
-def _files(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-    return sorted(
-        Path(folder) / name
-        for folder, _, names in os.walk(path)
-        for name in names
-        if (Path(folder) / name).is_file()
-    )
-
-
-def _here(item: WeightFile) -> Holding:
+def _current(item: WeightFile) -> WeightStatus:
+    """The status of a file without reading it: its place and its size decide."""
     path = weights.find(item.name)
     if path is None:
-        return _holding(item, "missing", None)
+        return _status(item, "missing", None)
     if path.stat().st_size != item.size:
-        return _holding(item, "damaged", path)
-    return _holding(item, "verified" if path.parent == weights.cache_folder() else "present", path)
+        return _status(item, "damaged", path)
+    return _status(item, "verified" if path.parent == weights.cache_folder() else "present", path)
 
 
-def _holding(item: WeightFile, state: str, path: Path | None) -> Holding:
-    return Holding(
+def _status(item: WeightFile, state: str, path: Path | None) -> WeightStatus:
+    return WeightStatus(
         item.name,
         tuple(encoders_of(item.name)),
         state,
@@ -169,11 +150,9 @@ def _named(names: Sequence[str], every_format: bool) -> list[WeightFile]:
     chosen: list[str] = []
     for name in names:
         if name in NEEDS:
-            chosen += [
-                file
-                for part in NEEDS[name]
-                for file in (part if every_format else _first_held(part))
-            ]
+            for part in NEEDS[name]:
+                present = next((file for file in part if weights.find(file)), part[0])
+                chosen += part if every_format else (present,)
         elif name in FILES:
             chosen.append(name)
         else:
@@ -182,7 +161,3 @@ def _named(names: Sequence[str], every_format: bool) -> list[WeightFile]:
                 f"{nearest(name, [*NEEDS, *FILES])} See `evalkit weights list`.",
             )
     return [FILES[name] for name in dict.fromkeys(chosen)]
-
-
-def _first_held(part: tuple[str, ...]) -> tuple[str]:
-    return (next((name for name in part if weights.find(name)), part[0]),)

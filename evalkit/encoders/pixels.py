@@ -1,5 +1,6 @@
-"""A stand-in encoder that needs no weights: the mean colours of an 8 x 8 grid. For tests, docs and
-dry runs, not for claims.
+"""An encoder without a network: the mean colours of an 8 x 8 grid.
+
+For tests, documentation and dry runs; its numbers are not meaningful.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ class Pixels:
     fingerprint = f"pixels-{GRID}x{GRID}-1"
 
     def prepare(self, image: Image) -> Tensor:
-        """RGB image of any size -> uint8 [3, 8, 8], means over the cells of the grid."""
+        """RGB image of any size -> uint8 [3, 8, 8], the mean colour of each grid cell."""
         return to_tensor(image.resize((GRID, GRID), Resampling.BOX))
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
@@ -29,5 +30,5 @@ class Pixels:
 
 
 def load() -> Pixels:
-    """The encoder; it runs on the CPU."""
+    """Mean colours of an 8 x 8 grid, for tests and dry runs (192 dimensions)."""
     return Pixels()

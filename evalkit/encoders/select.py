@@ -1,4 +1,4 @@
-"""Which encoders a run is scored with, and why: `auto`, `standard`, `mini`, or names."""
+"""Which encoders a run uses, and why: `auto`, `standard`, `mini`, or names."""
 
 from __future__ import annotations
 
@@ -12,145 +12,168 @@ from evalkit.core import Encoder, EncoderKind, EvalkitError
 from evalkit.encoders import weights
 from evalkit.encoders.weight_files import LIBRARIES
 
-Kind = EncoderKind
-# For each kind the standard encoder, and the mini one that stands in for it; "" where there is
-# none.
-STANDARD: dict[Kind, str] = {
+# The standard and the mini encoder of each kind; "" where there is none.
+STANDARD: dict[EncoderKind, str] = {
     "inception": "inception",
     "clip": "clip-b32",
     "clip-large": "clip-l14-336-cmmd",
     "dinov2": "dinov2-l14",
     "lpips": "lpips-vgg",
 }
-MINI: dict[Kind, str] = {
+MINI: dict[EncoderKind, str] = {
     "inception": "mini-inception",
     "clip": "mini-clip",
     "clip-large": "mini-clip",
     "dinov2": "",
     "lpips": "",
 }
-KINDS: tuple[Kind, ...] = tuple(STANDARD)
+KINDS: tuple[EncoderKind, ...] = tuple(STANDARD)
 
 
 class Choice(NamedTuple):
     """The encoders of a run."""
 
-    encoders: dict[Kind, Encoder]  # loaded; one that serves several kinds is loaded once
-    reasons: list[str]  # one sentence per encoder: why it was taken
-    missing: dict[Kind, str]  # why a wanted kind has none
+    encoders: dict[EncoderKind, Encoder]  # one that serves several kinds is loaded once
+    reasons: list[str]  # one sentence per encoder: why it was chosen
+    missing: dict[EncoderKind, str]  # why a needed kind has no encoder
 
 
 def choose(
     spec: str = "auto",
     device: str = "auto",
-    kinds: Collection[Kind] = KINDS,
-    mini_because: Mapping[Kind, str] | None = None,
+    kinds: Collection[EncoderKind] = KINDS,
+    mini_because: Mapping[EncoderKind, str] | None = None,
 ) -> Choice:
-    """The encoder of each wanted kind, loaded, and why.
+    """The loaded encoder of each needed kind, and the reason for it.
 
     Args:
-        spec: `standard`, `mini`, or names joined by commas; `auto` takes the standard encoder of a
-            kind where its weights are in a cache or can be fetched, else the mini one where there
-            is one, else none.
+        spec: `standard`, `mini`, or names joined by commas. `auto` takes the standard encoder of a
+            kind where its weights are in a cache or can be fetched, else the mini one if there is
+            one, else none.
         device: where the networks run.
-        kinds: the kinds that the metrics need; others are not loaded. A name of a kind that is not
-            needed is still checked.
-        mini_because: kinds for which `auto` does not take the standard encoder in any case, with
-            the reason.
+        kinds: the kinds that the metrics need. Names of encoders of other kinds are still checked.
+        mini_because: kinds for which `auto` never takes the standard encoder, with the reason.
 
-    Raises EvalkitError for unknown names, for two encoders of one kind, and where an encoder that
-    was asked for by name or by `standard` cannot be loaded.
+    Raises EvalkitError for unknown names, for two encoders with one name or of one kind, and where
+    an encoder that was requested by name or by `standard` cannot be loaded.
     """
-    wanted: list[Kind] = [kind for kind in KINDS if kind in kinds]
+    needed: list[EncoderKind] = [kind for kind in KINDS if kind in kinds]
     if spec not in ("auto", "standard", "mini"):
-        return _by_name(named(spec), device, wanted)
+        return _by_name(spec, device, needed)
     choice, loaded = Choice({}, [], {}), dict[str, Encoder]()
-    for kind in wanted:
+    for kind in needed:
         if spec == "auto":
-            name, why = _automatic(kind, device, loaded, (mini_because or {}).get(kind, ""))
+            name, reason = _automatic(kind, device, loaded, (mini_because or {}).get(kind, ""))
+            no_encoder = reason
         else:
-            name, why = (
-                (STANDARD if spec == "standard" else MINI)[kind],
-                f"asked for {spec} encoders",
-            )
+            name = STANDARD[kind] if spec == "standard" else MINI[kind]
+            reason = f"asked for {spec} encoders"
+            no_encoder = f"there is no {spec} encoder of the kind {kind}"
         if not name:
-            choice.missing[kind] = (
-                why if spec == "auto" else f"there is no {spec} encoder of the kind {kind}"
-            )
+            choice.missing[kind] = no_encoder
             continue
         choice.encoders[kind] = _load(name, device, loaded)
-        if (reason := f"{name}: {why}") not in choice.reasons:
-            choice.reasons.append(reason)
+        if (line := f"{name}: {reason}") not in choice.reasons:
+            choice.reasons.append(line)
     return choice
 
 
 def named(spec: str) -> list[str]:
-    """The names in a list joined by commas. Raises EvalkitError for one that is not installed;
-    nothing is loaded.
+    """The names in a list joined by commas; no encoder is loaded.
+
+    Raises EvalkitError for a name that is not installed or is given twice.
     """
     names, known = list(split_names(spec)), plugins.names("encoder")
     if not names:
         raise EvalkitError(
-            "No encoder is named.", "Say auto, standard, mini, or names joined by commas."
+            "No encoder is named.", "Use auto, standard, mini, or names joined by commas."
         )
-    for name in names:
+    for index, name in enumerate(names):
         if name not in known and ":" not in name:
             hint = nearest(name, [*known, "auto", "standard", "mini"])
             raise EvalkitError(
                 f"There is no encoder {name!r}.", f"{hint} See `evalkit list encoders`."
             )
+        if name in names[:index]:
+            raise EvalkitError(
+                f"The encoder {name!r} is given twice in {spec!r}; expected each encoder once.",
+                "Remove one of the two.",
+            )
     return names
 
 
-def kinds_of(encoder: Encoder) -> tuple[Kind, ...]:
-    """The kinds that an encoder declares; without a declaration one that reads text serves "clip",
-    another one "inception".
+def load_named(spec: str, device: str) -> list[Encoder]:
+    """The encoders of a list joined by commas, loaded.
+
+    Raises EvalkitError where two of them have the same `name`: features and results are stored
+    under it.
+    """
+    loaded: dict[str, tuple[str, Encoder]] = {}  # the spec and the encoder of each name
+    for item in named(spec):
+        encoder = plugins.encoder(item, device)
+        if encoder.name in loaded:
+            first, second = _origin(*loaded[encoder.name]), _origin(item, encoder)
+            raise EvalkitError(
+                f"{first} and {second} are both named {encoder.name!r}; "
+                "expected a different name for each encoder.",
+                "Leave one of them out, or change the attribute `name` of your own encoder.",
+            )
+        loaded[encoder.name] = (item, encoder)
+    return [encoder for _, encoder in loaded.values()]
+
+
+def _origin(spec: str, encoder: Encoder) -> str:
+    return f"{spec} ({type(encoder).__module__}.{type(encoder).__qualname__})"
+
+
+def kinds_of(encoder: Encoder) -> tuple[EncoderKind, ...]:
+    """The kinds that an encoder declares.
+
+    Without a declaration, an encoder with the method `text` is of the kind "clip", another one of
+    the kind "inception".
     """
     declared = getattr(encoder, "kind", "clip" if hasattr(encoder, "text") else "inception")
     given = (declared,) if isinstance(declared, str) else tuple(declared)
     if not given or not set(given) <= set(KINDS):
         raise EvalkitError(
-            f"The encoder {encoder.name} says that it serves {declared!r}.",
+            f"The encoder {encoder.name} declares the kind {declared!r}.",
             f"Known kinds: {', '.join(KINDS)}.",
         )
     return tuple(kind for kind in KINDS if kind in given)
 
 
 def availability(name: str) -> tuple[bool, str]:
-    """Whether a standard encoder can be had, found out in a few seconds at most, and a sentence on
-    it.
-    """
+    """Whether a standard encoder can be loaded, and the reason. Takes a few seconds at most."""
     library = LIBRARIES.get(name, "")
-    if library and not _installed(library.replace("-", "_")):
-        return False, f"{name} needs {library}, which is not installed"
-    gone = weights.missing(name)
-    if not gone:
+    if library and find_spec(library) is None:
+        return False, f"{name} needs {library}, which is not installed; run `pip install {library}`"
+    missing = weights.missing(name)
+    if not missing:
         return True, "its weights are in the cache"
-    if all(
-        any(weights.reachable(url) for url in weights.sources(item.urls, item.file))
-        for item in gone
-    ):
-        return True, f"its weights can be fetched ({sum(item.size for item in gone) / 1e6:,.0f} MB)"
-    return False, f"the weights of {name} are in no cache and cannot be fetched"
+    if all(any(map(weights.reachable, weights.sources(item))) for item in missing):
+        size = sum(item.size for item in missing) / 1e6
+        return True, f"its weights can be fetched ({size:,.0f} MB)"
+    return (
+        False,
+        f"the weights of {name} were not found in the cache; run `evalkit weights fetch {name}`",
+    )
 
 
 def _automatic(
-    kind: Kind, device: str, loaded: dict[str, Encoder], mini_because: str
+    kind: EncoderKind, device: str, loaded: dict[str, Encoder], mini_because: str
 ) -> tuple[str, str]:
-    """The name of an encoder that was loaded or is a mini one, and why; "" and why not where there
-    is none.
-    """
-    name, mini = STANDARD[kind], MINI[kind]
-    good, why = (False, mini_because) if mini_because else availability(name)
-    if good:
+    """The name of the encoder for `auto`, "" where there is none, and the reason."""
+    name = STANDARD[kind]
+    if mini_because:
+        return MINI[kind], mini_because
+    available, reason = availability(name)
+    if available:
         try:
             _load(name, device, loaded)
-            return name, why
+            return name, reason
         except EvalkitError as error:
-            why = f"{name} could not be loaded ({error.message})"
-    if not mini and not mini_because:
-        why += f" (`evalkit weights fetch {name}`, or `evalkit weights import FOLDER` without a network)"
-    return mini, why
+            reason = f"{name} could not be loaded ({error})"
+    return MINI[kind], reason
 
 
 def _load(name: str, device: str, loaded: dict[str, Encoder]) -> Encoder:
@@ -159,17 +182,10 @@ def _load(name: str, device: str, loaded: dict[str, Encoder]) -> Encoder:
     return loaded[name]
 
 
-def _installed(module: str) -> bool:
-    return find_spec(module) is not None
-
-
-def _by_name(names: list[str], device: str, wanted: list[Kind]) -> Choice:
-    """Each kind is served by the first named encoder that declares it; an encoder for which nothing
-    is left is a mistake.
-    """
+def _by_name(spec: str, device: str, needed: list[EncoderKind]) -> Choice:
+    """The first encoder that declares a kind serves it; each must serve one at least."""
     choice = Choice({}, [], {})
-    for name in names:
-        encoder = plugins.encoder(name, device)
+    for encoder in load_named(spec, device):
         kinds = kinds_of(encoder)
         if all(kind in choice.encoders for kind in kinds):
             other = choice.encoders[kinds[0]].name
@@ -180,11 +196,7 @@ def _by_name(names: list[str], device: str, wanted: list[Kind]) -> Choice:
         for kind in kinds:
             choice.encoders.setdefault(kind, encoder)
         choice.reasons.append(f"{encoder.name}: named")
-    choice.missing.update(
-        {
-            kind: f"no encoder of the kind {kind} was named"
-            for kind in wanted
-            if kind not in choice.encoders
-        }
-    )
+    for kind in needed:
+        if kind not in choice.encoders:
+            choice.missing[kind] = f"no encoder of the kind {kind} was named"
     return choice

@@ -1,8 +1,8 @@
-"""Tensors of a TorchScript archive, read without running or importing anything that is in it.
+"""The tensors of a TorchScript archive, read without running or importing anything in it.
 
 Such an archive is a zip: `data.pkl` names modules and tensors, `data/<number>` holds the bytes.
 `torch.jit.load` would also compile the archive's code, and PyTorch has deprecated it. The unpickler
-below knows tensors and empty shells of modules only.
+below accepts tensors and modules without code only.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ _DTYPES = {
     "FloatStorage": torch.float32,
     "DoubleStorage": torch.float64,
     "BFloat16Storage": torch.bfloat16,
-}
-_DTYPES |= {
     "LongStorage": torch.int64,
     "IntStorage": torch.int32,
     "BoolStorage": torch.bool,
@@ -32,7 +30,26 @@ _DTYPES |= {
 
 
 class _Module:
-    """The shell of a module: attributes by name, no code."""
+    """A module without code: attributes by name."""
+
+
+def _tensor(
+    storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any
+) -> Tensor:
+    return storage.as_strided(size, stride, offset)
+
+
+# Everything that an archive may refer to besides modules and storages.
+_ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
+    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+    ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
+    ("torch.jit._pickle", "restore_type_tag"): lambda value, _: value,
+    ("torch.jit._pickle", "build_intlist"): list,
+    ("torch.jit._pickle", "build_doublelist"): list,
+    ("torch.jit._pickle", "build_boollist"): list,
+    ("torch.jit._pickle", "build_tensorlist"): list,
+    ("collections", "OrderedDict"): OrderedDict,
+}
 
 
 class _Unpickler(pickle.Unpickler):
@@ -46,16 +63,8 @@ class _Unpickler(pickle.Unpickler):
             return _Module
         if module == "torch" and name in _DTYPES:
             return _DTYPES[name]
-        known: dict[tuple[str, str], Callable[..., Any]] = {
-            ("torch._utils", "_rebuild_tensor_v2"): _tensor,
-            ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
-            ("torch.jit._pickle", "restore_type_tag"): lambda value, _: value,
-            ("collections", "OrderedDict"): OrderedDict,
-        }
-        for kind in ("intlist", "doublelist", "boollist", "tensorlist"):
-            known["torch.jit._pickle", f"build_{kind}"] = list
-        if (module, name) in known:
-            return known[module, name]
+        if (module, name) in _ALLOWED:
+            return _ALLOWED[module, name]
         raise pickle.UnpicklingError(f"{module}.{name} is not allowed")
 
     def persistent_load(self, pid: Any) -> Tensor:
@@ -68,16 +77,8 @@ class _Unpickler(pickle.Unpickler):
         return self._storages[key]
 
 
-def _tensor(
-    storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any
-) -> Tensor:
-    return storage.as_strided(size, stride, offset)
-
-
 def is_torchscript(path: Path) -> bool:
-    """Whether a file is a zip with TorchScript's `constants.pkl`, which plain `torch.save` does not
-    write.
-    """
+    """Whether a file is a zip with `constants.pkl`, which plain `torch.save` does not write."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
@@ -85,26 +86,14 @@ def is_torchscript(path: Path) -> bool:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of an archive by their dotted names, in the dtypes that they have there.
+    """All tensors of an archive by their dotted names, in their own dtypes.
 
-    Raises ValueError where the archive holds anything but modules, tensors and plain values.
+    Raises pickle.UnpicklingError where the archive contains more than modules, tensors and plain
+    values; a damaged one can raise nearly every type of exception.
     """
     with zipfile.ZipFile(path) as archive:
-        folder = next(
-            name for name in archive.namelist() if name.endswith("/constants.pkl")
-        ).rpartition("/")[0]
-        try:
-            root = _Unpickler(archive, folder).load()
-        except (
-            pickle.UnpicklingError,
-            KeyError,
-            EOFError,
-            RuntimeError,
-            TypeError,
-            AttributeError,
-            IndexError,
-        ) as error:
-            raise ValueError(f"the archive cannot be read: {error}") from error
+        constants = next(name for name in archive.namelist() if name.endswith("/constants.pkl"))
+        root = _Unpickler(archive, constants.rpartition("/")[0]).load()
     return dict(_named(root, ""))
 
 

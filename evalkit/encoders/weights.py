@@ -1,9 +1,7 @@
-"""Weight files of the standard encoders: where they may lie, how they are checked, and fetching
-them without ever hanging.
+"""The pinned weight files on this machine: finding, checking and fetching them.
 
-`EVALKIT_CACHE` names another folder than the platform's cache, `EVALKIT_MIRROR` an address or a
-folder that holds the files under their names here (see `weight_files`) and is asked before the
-official addresses.
+`EVALKIT_CACHE` replaces the platform's cache folder. `EVALKIT_MIRROR` is an address or a folder
+with the files under their names in `weight_files.toml`; it is tried before the official addresses.
 """
 
 from __future__ import annotations
@@ -15,7 +13,6 @@ import threading
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Sequence
 from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -29,197 +26,173 @@ from evalkit.terminal import progress
 if TYPE_CHECKING:
     import torch
 
-PATIENCE = 3.0  # seconds to wait for a sign of life from a server
+TIMEOUT = 3.0  # seconds until a server counts as unreachable
 
 
 def cache_folder() -> Path:
-    """evalkit's own folder for weights: in `EVALKIT_CACHE` where that is set, else in the
-    platform's cache.
-    """
-    chosen = os.environ.get("EVALKIT_CACHE")
-    return (
-        Path(chosen or platformdirs.user_cache_dir("evalkit", appauthor=False)).expanduser()
-        / "weights"
+    """The folder of evalkit's own weights: below `EVALKIT_CACHE`, else in the platform's cache."""
+    cache = os.environ.get("EVALKIT_CACHE") or platformdirs.user_cache_dir(
+        "evalkit", appauthor=False
     )
+    return Path(cache).expanduser() / "weights"
 
 
 def cached(file: str) -> Path | None:
-    """The file in evalkit's cache, in torch.hub's or in that of OpenAI's clip, where other tools
-    keep it; None where in none.
-    """
+    """The path of a file in the cache of evalkit, of torch.hub or of OpenAI's clip, if any."""
     import torch
 
-    places = (
+    folders = (
         cache_folder(),
         Path(torch.hub.get_dir()) / "checkpoints",
         Path.home() / ".cache" / "clip",
     )
-    return next((folder / file for folder in places if (folder / file).is_file()), None)
+    return next((folder / file for folder in folders if (folder / file).is_file()), None)
 
 
 def find(name: str) -> Path | None:
-    """Where a file of the table lies: a cache as for `cached`, or that of Hugging Face, which names
-    files by their SHA-256.
-    """
+    """The path of a pinned file: in a cache that `cached` searches, or in Hugging Face's cache."""
     item = FILES[name]
-    place = cached(item.file) or (cached(item.alias) if item.alias else None)
-    if place is None and item.hub:
+    path = cached(item.file) or (cached(item.alias) if item.alias else None)
+    if path is None and item.hub:
         repository = _hub_cache() / f"models--{item.hub.replace('/', '--')}"
-        copies = repository.glob(
-            f"snapshots/*/{item.urls[0].rpartition('/')[2]}"
-        )  # where the system has no links to the blobs
-        places = (
-            repository / "blobs" / item.sha256,
-            *(path for path in copies if path.stat().st_size == item.size),
-        )
-        place = next((path for path in places if path.is_file()), None)
-    return place
+        blob = repository / "blobs" / item.sha256
+        # Where symbolic links are not supported, the files are copies below snapshots/.
+        copies = repository.glob(f"snapshots/*/{item.urls[0].rpartition('/')[2]}")
+        places = (blob, *(copy for copy in copies if copy.stat().st_size == item.size))
+        path = next((place for place in places if place.is_file()), None)
+    return path
 
 
 def _hub_cache() -> Path:
-    home = (
-        os.environ.get("HF_HOME")
-        or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface"
-    )
+    """Hugging Face's cache folder, by the rules of its own library."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    home = os.environ.get("HF_HOME") or cache / "huggingface"
     return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
 
 
 def missing(encoder: str) -> list[WeightFile]:
-    """The files that would have to be fetched before the encoder could be loaded; [] where all are
-    at hand.
-    """
-    return [
-        FILES[part[0]] for part in NEEDS.get(encoder, ()) if not any(find(name) for name in part)
-    ]
+    """The files to fetch before an encoder can be loaded; [] where all are in a cache."""
+    parts = NEEDS.get(encoder, ())
+    return [FILES[part[0]] for part in parts if not any(find(name) for name in part)]
 
 
 def obtain(encoder: str, fetch_missing: bool = True) -> list[tuple[WeightFile, Path]]:
-    """One checked file for each part that an encoder needs, fetched where that is allowed and
-    needed.
+    """One checked file for each part that an encoder needs; fetches what is missing if allowed.
 
-    Raises EvalkitError where a file is damaged, is in no cache, or cannot be fetched.
+    Raises EvalkitError where a file is damaged, or missing and not fetched.
     """
     found: list[tuple[WeightFile, Path]] = []
     for part in NEEDS[encoder]:
-        held = next(
-            ((FILES[name], path) for name in part if (path := find(name)) is not None), None
-        )
-        if held is None and not fetch_missing:
+        present = ((FILES[name], path) for name in part if (path := find(name)) is not None)
+        item, path = next(present, (FILES[part[0]], None))
+        if path is not None:
+            verify(path, item.sha256)
+        elif fetch_missing:
+            path = fetch(item)
+        else:
             raise EvalkitError(
-                f"The weights of {encoder} ({FILES[part[0]].file}) are in no cache.",
-                how_to_get(encoder),
+                f"The weights of {encoder} ({item.file}) were not found in the cache.",
+                f"Run `evalkit weights fetch {encoder}`, or `evalkit weights import FOLDER` "
+                "on a machine without a network.",
             )
-        item, path = held or (
-            FILES[part[0]],
-            fetch(FILES[part[0]].urls, FILES[part[0]].file, FILES[part[0]].sha256),
-        )
-        verify(path, item.sha256)
         found.append((item, path))
     return found
 
 
-def how_to_get(encoder: str) -> str:
-    """What to type where the weights of an encoder are missing."""
-    return f"Type `evalkit weights fetch {encoder}`; on a machine without a network `evalkit weights import FOLDER`."
-
-
-def verify(path: Path, sha256_prefix: str) -> str:
-    """The file's SHA-256 in hexadecimal. Raises EvalkitError where it does not start as pinned, or
-    cannot be read.
-    """
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file in hexadecimal. Raises EvalkitError where it cannot be read."""
     try:
         with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise EvalkitError(
             f"The weights {path} cannot be read: {error.strerror}.",
             "Check the file and its permissions.",
         ) from error
+
+
+def verify(path: Path, sha256_prefix: str) -> str:
+    """The SHA-256 of a file. Raises EvalkitError where it does not start with the prefix."""
+    digest = sha256_of(path)
     if not digest.startswith(sha256_prefix):
         raise EvalkitError(
-            f"The weights {path} have the SHA-256 {digest[:16]}…; expected one that starts with {sha256_prefix[:16]}.",
-            "The file is damaged or another one: delete it and fetch it again.",
+            f"The weights {path} have the SHA-256 {digest[:16]}…; "
+            f"expected one that starts with {sha256_prefix[:16]}.",
+            "The file is damaged or a different one: delete it and fetch it again.",
         )
     return digest
 
 
-def reachable(url: str, seconds: float = PATIENCE) -> bool:
-    """Whether the server answers a HEAD request in time. Name look-ups know no time limit, hence
-    the thread.
-    """
+def reachable(url: str, seconds: float = TIMEOUT) -> bool:
+    """Whether the server answers a HEAD request in time."""
     answers: list[bool] = []
 
     def ask() -> None:
+        request = urllib.request.Request(url, method="HEAD")
         try:
-            with urllib.request.urlopen(
-                urllib.request.Request(url, method="HEAD"), timeout=seconds
-            ) as answer:
+            with urllib.request.urlopen(request, timeout=seconds) as answer:
                 answers.append((answer.status or 200) < 400)
         except (OSError, ValueError, HTTPException):
             answers.append(False)
 
-    thread = threading.Thread(target=ask, daemon=True)
+    thread = threading.Thread(target=ask, daemon=True)  # a name look-up has no timeout of its own
     thread.start()
     thread.join(seconds + 1)
     return bool(answers) and answers[0]
 
 
-def sources(urls: str | Sequence[str], file: str, mirror: str = "") -> list[str]:
-    """The addresses of a file in the order in which they are asked: a mirror (given, or
-    EVALKIT_MIRROR), then the official ones.
+def sources(item: WeightFile, mirror: str = "") -> list[str]:
+    """The addresses of a file in order: the mirror (given, or EVALKIT_MIRROR), then the official
+    ones.
     """
-    official = [urls] if isinstance(urls, str) else list(urls)
     mirror = mirror or os.environ.get("EVALKIT_MIRROR", "")
     if not mirror:
-        return official
+        return list(item.urls)
     if urllib.parse.urlsplit(mirror).scheme in ("http", "https", "file"):
-        return [f"{mirror.rstrip('/')}/{urllib.parse.quote(file)}", *official]
-    return [(Path(mirror).expanduser().resolve() / file).as_uri(), *official]
+        return [f"{mirror.rstrip('/')}/{urllib.parse.quote(item.file)}", *item.urls]
+    return [(Path(mirror).expanduser().resolve() / item.file).as_uri(), *item.urls]
 
 
-def fetch(urls: str | Sequence[str], file: str, sha256_prefix: str, mirror: str = "") -> Path:
-    """Download into evalkit's cache: checked, then renamed, so that the file is whole or not there.
+def fetch(item: WeightFile, mirror: str = "") -> Path:
+    """Download a file into evalkit's cache, from the first address that has it.
 
-    The addresses are tried in turn. Raises EvalkitError with what went wrong at each of them.
+    Raises EvalkitError with the reason for each address where all fail.
     """
-    target = cache_folder() / file
+    target = cache_folder() / item.file
     failures: list[str] = []
-    for url in sources(urls, file, mirror):
+    for url in sources(item, mirror):
         if not reachable(url):
             failures.append(f"{url} cannot be reached or does not have it")
             continue
         try:
-            with urllib.request.urlopen(url, timeout=10 * PATIENCE) as answer:
-                return store(
-                    answer,
-                    target,
-                    sha256_prefix,
-                    int(answer.headers.get("Content-Length") or 0),
-                    f"fetching {file}",
-                )
+            with urllib.request.urlopen(url, timeout=10 * TIMEOUT) as answer:
+                size = int(answer.headers.get("Content-Length") or 0)
+                return store(answer, target, item.sha256, size, f"fetching {item.file}")
         except (OSError, HTTPException) as error:
             failures.append(f"{url}: {error}")
         except EvalkitError as error:
-            failures.append(f"{url}: {error.message}")
+            failures.append(f"{url}: {error.message.rstrip('.')}")
     raise EvalkitError(
-        f"The weights {file} are in no cache and could not be fetched: {'; '.join(failures)}.",
-        f"Name another place with `--mirror`, put the file there by hand ({target}), or use `--encoders mini`.",
+        f"The weights {item.file} were not found in the cache and could not be fetched: "
+        f"{'; '.join(failures)}.",
+        f"Run `evalkit weights fetch {item.name} --mirror ADDRESS`, copy the file to {target}, "
+        "or use `--encoders mini`.",
     )
 
 
-def store(source: BinaryIO, target: Path, sha256_prefix: str, size: int, label: str) -> Path:
-    """Copy a stream to its place in the cache if its SHA-256 is right; else nothing is left behind.
+def store(source: BinaryIO, target: Path, sha256: str, size: int, label: str) -> Path:
+    """Copy a stream to its place in the cache; nothing is left behind if its SHA-256 differs.
 
-    Raises EvalkitError where the stream ends early or is another file, OSError where it cannot be
-    read or written.
+    Raises EvalkitError where the stream ends early or has another SHA-256, OSError where it cannot
+    be read or written.
     """
     partial = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if size > shutil.disk_usage(target.parent).free:
             raise EvalkitError(
-                f"There is no room for {target.name} ({size:,} bytes) in {target.parent}.",
-                "Set EVALKIT_CACHE to another disk.",
+                f"Not enough free space for {target.name} ({size:,} bytes) in {target.parent}.",
+                "Set EVALKIT_CACHE to a folder on another disk.",
             )
         with partial.open("wb") as out:
             copied, digest = _copy(source, out, label, size)
@@ -227,12 +200,12 @@ def store(source: BinaryIO, target: Path, sha256_prefix: str, size: int, label: 
             os.fsync(out.fileno())
         if size and copied != size:
             raise EvalkitError(
-                f"{target.name} broke off after {copied:,} of {size:,} bytes.", "Try again."
+                f"{target.name} ended after {copied:,} of {size:,} bytes.", "Try again."
             )
-        if not digest.startswith(sha256_prefix):
+        if digest != sha256:
             raise EvalkitError(
-                f"It has the SHA-256 {digest[:16]}…; expected one that starts with {sha256_prefix[:16]}.",
-                "It is another file.",
+                f"The SHA-256 of {target.name} starts with {digest[:16]}; expected {sha256[:16]}.",
+                "It is a different file.",
             )
         os.replace(partial, target)
     finally:
@@ -241,7 +214,7 @@ def store(source: BinaryIO, target: Path, sha256_prefix: str, size: int, label: 
 
 
 def _copy(source: BinaryIO, target: BinaryIO, label: str, size: int) -> tuple[int, str]:
-    """The number of bytes and their SHA-256."""
+    """Copy with a progress bar; returns the number of bytes and their SHA-256."""
     copied, digest = 0, hashlib.sha256()
     with progress(label, size, "bytes") as advance:
         while chunk := source.read(1 << 20):
@@ -253,17 +226,20 @@ def _copy(source: BinaryIO, target: BinaryIO, label: str, size: int) -> tuple[in
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a file that `torch.save` wrote; nothing else in it is read. Raises
-    EvalkitError where it is no such file.
+    """The tensors of a state dict that `torch.save` wrote, as float32; no code in it is run.
+
+    Raises EvalkitError where the file is anything else.
     """
     import torch
 
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict):
+            raise TypeError(f"it holds a {type(state).__name__}")
         return {name: tensor.float() for name, tensor in state.items()}
-    except Exception as error:  # damaged files raise nearly everything
+    except Exception as error:  # damaged files raise nearly every type of exception
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise EvalkitError(
-            f"{path} holds no weights that can be read: {reason}",
-            "Expected a file of plain tensors.",
+            f"The weights {path} cannot be read: {reason.rstrip('.')}.",
+            "Expected a state dict of tensors that torch.save wrote.",
         ) from error

@@ -17,9 +17,8 @@ import numpy as np
 from PIL.Image import Image
 from torch import Tensor
 
-from evalkit import plugins
 from evalkit.core import Encoder, EvalkitError
-from evalkit.encoders.select import choose, named
+from evalkit.encoders.select import choose, load_named
 from evalkit.features import validation
 from evalkit.features.map_ahead import map_ahead
 from evalkit.features.validation import ImageFacts, OnBad
@@ -236,7 +235,7 @@ def _encoders(spec: str, device: str) -> list[Encoder]:
     """The named encoders; for `auto`, `standard` and `mini`, the encoder that FID uses."""
     if spec in ("auto", "standard", "mini"):
         return list(choose(spec, device, ("inception",)).encoders.values())
-    encoders = [plugins.encoder(name, device) for name in dict.fromkeys(named(spec))]
+    encoders = load_named(spec, device)
     for encoder in encoders:
         if getattr(encoder, "grouped", False):
             raise EvalkitError(

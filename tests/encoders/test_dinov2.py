@@ -1,6 +1,4 @@
-"""A small DINOv2 with seeded weights in the official layout, against transformers' network and the
-official positions.
-"""
+"""A small DINOv2 with seeded weights in the official layout, against transformers' network."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from evalkit.core import EvalkitError
-from evalkit.encoders import dinov2, weights
+from evalkit.encoders import dinov2
 
 transformers = pytest.importorskip("transformers")
 WIDTH, DEPTH, GRID = 128, 2, 37
@@ -21,7 +19,7 @@ WIDTH, DEPTH, GRID = 128, 2, 37
 
 @pytest.fixture(scope="module")
 def state() -> dict[str, Tensor]:
-    """Tensors with the names and shapes of the official file, but narrow."""
+    """Tensors with the names of the official file and a smaller width."""
     random = torch.Generator().manual_seed(0)
 
     def normal(*shape: int, scale: float = 1.0) -> Tensor:
@@ -61,9 +59,7 @@ def encoder(state: dict[str, Tensor]) -> dinov2.DinoV2:
 
 
 def peer(state: dict[str, Tensor]) -> torch.nn.Module:
-    """transformers' Dinov2Model with the same weights; the positions as the official code resamples
-    them.
-    """
+    """transformers' Dinov2Model with the same weights and the official code's positions."""
     config = transformers.Dinov2Config(
         hidden_size=WIDTH,
         num_hidden_layers=DEPTH,
@@ -94,8 +90,12 @@ def peer(state: dict[str, Tensor]) -> torch.nn.Module:
                     )
                 ] = rows
         else:
-            for old, new in (("blocks.", "encoder.layer."), ("attn.proj", "attention.o_proj"), ("ls1.gamma", "layer_scale1.lambda1"),
-                             ("ls2.gamma", "layer_scale2.lambda1")):  # fmt: skip
+            for old, new in (
+                ("blocks.", "encoder.layer."),
+                ("attn.proj", "attention.o_proj"),
+                ("ls1.gamma", "layer_scale1.lambda1"),
+                ("ls2.gamma", "layer_scale2.lambda1"),
+            ):
                 name = name.replace(old, new)
             theirs[name] = tensor
     model.load_state_dict(theirs)
@@ -103,8 +103,8 @@ def peer(state: dict[str, Tensor]) -> torch.nn.Module:
 
 
 def official_positions(positions: Tensor) -> Tensor:
-    """16 x 16 positions as the published code computes them: sampled at (i + 1/2) * 37 / 16.1 -
-    1/2, Keys' cubic with a = -0.75.
+    """16 x 16 positions of the published code, as sums over the grid: sampled at (i + 1/2) * 37 /
+    16.1 - 1/2 with Keys' cubic kernel, a = -0.75.
     """
     cells = positions[0, 1:].view(GRID, GRID, WIDTH).double()
     matrix = torch.zeros(16, GRID, dtype=torch.float64)
@@ -166,7 +166,7 @@ def test_features_do_not_depend_on_the_batch(encoder: dinov2.DinoV2):
         encoder(images.float())
 
 
-def test_files(state: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_fingerprint_follows_the_file(state: dict[str, Tensor], tmp_path: Path):
     torch.save(state, tmp_path / "dino.pth")
     encoder = dinov2.load(device="cpu", path=str(tmp_path / "dino.pth"))
     assert (encoder.name, encoder.kind) == ("dinov2-l14", "dinov2")
@@ -175,15 +175,17 @@ def test_files(state: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.Mon
         dinov2.load(device="cpu", path=str(tmp_path / "other.pth")).fingerprint
         != encoder.fingerprint
     )
+
+
+def test_other_files_are_refused(tmp_path: Path, empty_caches: Path):
     torch.save({"fc": torch.zeros(3)}, tmp_path / "wrong.pth")
     (tmp_path / "text.pth").write_text("no weights")
     for name, words in (
         ("wrong.pth", "do not fit DINOv2"),
-        ("text.pth", "no weights that can be read"),
+        ("text.pth", "cannot be read"),
         ("none.pth", "no weights file"),
     ):
         with pytest.raises(EvalkitError, match=words):
             dinov2.load(path=str(tmp_path / name))
-    monkeypatch.setattr(weights, "find", lambda name: None)
-    with pytest.raises(EvalkitError, match="are in no cache"):
+    with pytest.raises(EvalkitError, match="Run `evalkit weights fetch dinov2-l14`"):
         dinov2.load(fetch=False)

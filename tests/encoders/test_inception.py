@@ -1,25 +1,22 @@
-"""Inception with seeded weights, through the real loading code, against the tools whose numbers
-each encoder stands for.
-"""
+"""Inception with seeded weights, against the tools that each encoder reproduces."""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from seeded_inception import pictures, state_dict, torch_fidelity_network
+from seeded_inception import sample_images, state_dict, torch_fidelity_network
 from torch import Tensor
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 
 from evalkit.core import EvalkitError
-from evalkit.encoders import inception, inception_network, weights
-from evalkit.encoders.inception_preprocessing import ANTIALIAS, CLEAN, TF1, TORCH
+from evalkit.encoders import inception
 from evalkit.images import to_images, to_tensor
 
 NAMES = tuple(inception.PREPROCESSING)
@@ -48,14 +45,14 @@ def torch_fidelity() -> FeatureExtractorInceptionV3:
     return torch_fidelity_network(state_dict())
 
 
-def jpeg(picture: Image.Image) -> Image.Image:
+def jpeg(image: Image.Image) -> Image.Image:
     file = io.BytesIO()
-    picture.save(file, "JPEG", quality=85)
+    image.save(file, "JPEG", quality=85)
     return Image.open(file).convert("RGB")
 
 
 def images(height: int, width: int) -> list[Image.Image]:
-    return [jpeg(image) for image in to_images(pictures(2, height, width, height))]
+    return [jpeg(image) for image in to_images(sample_images(2, height, width, height))]
 
 
 def relative(found: Tensor, expected: Tensor) -> float:
@@ -66,8 +63,6 @@ def encoded(encoder: inception.Inception, some: list[Image.Image]) -> dict[str, 
     return encoder(torch.stack([encoder.prepare(image) for image in some]))
 
 
-# --- The tools themselves, with the same weights
-# ------------------------------------------------------------------
 @pytest.mark.parametrize("size", SIZES)
 def test_features_agree_with_torch_fidelity(
     encoders: dict[str, inception.Inception],
@@ -124,66 +119,43 @@ def test_features_agree_with_clean_fid(
     size: tuple[int, int],
     torch_fidelity: FeatureExtractorInceptionV3,
 ):
-    from cleanfid.resize import (
-        build_resizer,
-    )  # its network is a download: its resizing, then torch-fidelity's network
+    from cleanfid.resize import build_resizer
 
+    # clean-fid downloads its network: its resizing, then torch-fidelity's network.
     resize, some = build_resizer("clean"), images(*size)
-    resized = torch.stack(
-        [torch.from_numpy(resize(np.array(image))).permute(2, 0, 1) for image in some]
-    )
-    x = (resized - 128) / 128
+    resized = [torch.from_numpy(resize(np.array(image))).permute(2, 0, 1) for image in some]
+    x = (torch.stack(resized) - 128) / 128
     with torch.no_grad():
         for name, layer in torch_fidelity.named_children():
             x = layer(x) if name != "fc" else x
-    assert torch.equal(torch.stack([CLEAN.prepare(image) for image in some]), resized)
     assert relative(encoded(encoders["inception-clean"], some)["pool"], x.flatten(1)) < 1e-5
 
 
-@pytest.mark.parametrize("size", [*SIZES, (1, 1), (2, 700), (1024, 768)])
-def test_tf1_resize_is_that_of_tensorflow_1_to_the_bit(size: tuple[int, int]):
-    some = torch.randint(
-        0, 256, (2, 3, *size), generator=torch.Generator().manual_seed(1), dtype=torch.uint8
-    )
-    slow = interpolate_bilinear_2d_like_tensorflow1x(
-        some.float(), size=(299, 299), align_corners=False
-    )
-    assert torch.equal(TF1.normalised(some), (slow - 128) / 128)
-
-
-def test_spatial_features_are_those_of_adm(encoders: dict[str, inception.Inception]):
-    """Seven channels of the first branch of mixed_6, laid out row by row as a TensorFlow graph has
-    them.
-    """
-    some, seen = torch.stack([to_tensor(image) for image in images(64, 64)]), []
+def test_spatial_features_follow_adm(encoders: dict[str, inception.Inception]):
+    """Seven channels of the first branch of Mixed_6d, in the order row, column, channel."""
+    some, outputs = torch.stack([to_tensor(image) for image in images(64, 64)]), []
     network = torch_fidelity_network(state_dict())
     network.Mixed_6d.branch1x1.register_forward_hook(
-        lambda module, given, output: seen.append(output)
+        lambda module, given, output: outputs.append(output)
     )
     network(some)
-    as_tensorflow = seen[0].permute(0, 2, 3, 1)  # [N, 17, 17, C]
-    assert (
-        relative(encoders["inception"](some)["spatial"], as_tensorflow[..., :7].reshape(2, -1))
-        < 1e-5
-    )
+    expected = outputs[0].permute(0, 2, 3, 1)[..., :7].reshape(2, -1)  # of [N, 17, 17, C]
+    assert relative(encoders["inception"](some)["spatial"], expected) < 1e-5
 
 
-# --- Conventions are told apart
-# -----------------------------------------------------------------------------------
-def test_each_convention_has_its_own_pixels_and_fingerprint(
+def test_each_convention_has_its_own_features_and_fingerprint(
     encoders: dict[str, inception.Inception],
 ):
     some = images(256, 256)
     found = {name: encoded(encoder, some)["pool"] for name, encoder in encoders.items()}
-    for place, first in enumerate(NAMES):
-        for second in NAMES[place + 1 :]:
-            assert relative(found[first], found[second]) > 1e-4, (first, second)
+    for first, second in itertools.combinations(NAMES, 2):
+        assert relative(found[first], found[second]) > 1e-4, (first, second)
     assert len({encoder.fingerprint for encoder in encoders.values()}) == 4
     assert [encoder.name for encoder in encoders.values()] == list(NAMES)
 
 
 def test_at_299_pixels_all_conventions_agree(encoders: dict[str, inception.Inception]):
-    """Nothing is resized there; pytorch-fid's scale alone differs, by half a level of gray."""
+    """No image is resized; only pytorch-fid's scale differs, by half a gray level."""
     some = images(299, 299)
     found = {name: encoded(encoder, some)["pool"] for name, encoder in encoders.items()}
     assert relative(found["inception-clean"], found["inception"]) < 1e-6
@@ -191,77 +163,20 @@ def test_at_299_pixels_all_conventions_agree(encoders: dict[str, inception.Incep
     assert 1e-5 < relative(found["inception-torch"], found["inception"]) < 0.1
 
 
-def test_the_scales_are_those_of_the_tools():
-    gray = torch.tensor([0, 128, 255], dtype=torch.uint8).reshape(3, 1, 1, 1).expand(3, 3, 10, 10)
-    for preprocessing, expected in (
-        (TF1, (-1, 0, 127 / 128)),
-        (ANTIALIAS, (-1, 0, 127 / 128)),
-        (TORCH, (-1, 1 / 255, 1)),
-    ):
-        found = preprocessing.normalised(gray)
-        assert found.shape == (3, 3, 299, 299)
-        assert torch.allclose(
-            found, torch.tensor(expected).reshape(3, 1, 1, 1).expand(found.shape), atol=1e-6
-        )
-
-
-def test_clean_does_not_round_and_stays_in_range():
-    edge = np.zeros((40, 40, 3), dtype=np.uint8)
-    edge[:, 20:] = 255
-    found = CLEAN.prepare(Image.fromarray(edge))
-    assert found.dtype == torch.float32
-    assert found.min() == 0  # bicubic overshoots, and clean-fid clips
-    assert found.max() == 255
-    assert bool((found != found.round()).any())
-
-
-# --- What features do not depend on
-# -------------------------------------------------------------------------------
 def test_features_do_not_depend_on_batch_size_or_order(encoders: dict[str, inception.Inception]):
-    some = pictures(11, 48, 64, 5)
+    some = sample_images(11, 48, 64, 5)
     together = encoders["inception"](some)
     one_by_one = [encoders["inception"](image[None]) for image in some]
-    turned = encoders["inception"](some.flip(0))
+    reversed_order = encoders["inception"](some.flip(0))
     for name, values in together.items():
         assert relative(torch.cat([single[name] for single in one_by_one]), values) < 2e-6, name
-        assert relative(turned[name].flip(0), values) < 2e-6, name
-
-
-def test_plain_convolutions_give_the_same_features(
-    weights_file: tuple[str, str], monkeypatch: pytest.MonkeyPatch
-):
-    assert inception_network.fused_convolutions_work()
-    some = pictures(3, 80, 60, 6)
-    fast = inception_network.InceptionNetwork(state_dict(), torch.device("cpu"))
-    monkeypatch.setattr(inception_network, "fused_convolutions_work", lambda: False)
-    plain = inception_network.InceptionNetwork(state_dict(), torch.device("cpu"))
-    for quick, slow in zip(
-        inception.encode(fast, some, TF1), inception.encode(plain, some, TF1), strict=True
-    ):
-        assert relative(quick, slow) < 5e-6
-
-
-def test_a_fused_convolution_that_is_gone_or_wrong_is_not_taken(monkeypatch: pytest.MonkeyPatch):
-    check = inception_network.fused_convolutions_work.__wrapped__
-    assert check()
-
-    def gone(*given: object) -> Tensor:
-        raise AttributeError(
-            "'_OpNamespace' 'mkldnn' object has no attribute '_convolution_pointwise'"
-        )
-
-    monkeypatch.setattr(inception_network, "_fused", gone)
-    assert not check()
-    monkeypatch.setattr(inception_network, "_fused", lambda x, *given: torch.zeros(2, 16, 5, 5))
-    assert not check()
+        assert relative(reversed_order[name].flip(0), values) < 2e-6, name
 
 
 def test_one_network_serves_all_conventions(encoders: dict[str, inception.Inception]):
     assert len({id(encoder.network) for encoder in encoders.values()}) == 1
 
 
-# --- Files and images that do not fit
-# -----------------------------------------------------------------------------
 def test_images_of_another_type_are_refused(encoders: dict[str, inception.Inception]):
     with pytest.raises(ValueError, match=r"expected torch\.uint8"):
         encoders["inception"](torch.rand(1, 3, 8, 8))
@@ -274,35 +189,19 @@ def test_weights_of_another_hash_are_refused(weights_file: tuple[str, str]):
         inception.load(path=weights_file[0], sha256_prefix="6726825d")
 
 
-def test_weights_of_another_network_are_refused(tmp_path: Path):
-    torch.save({"fc.weight": torch.zeros(3, 3)}, tmp_path / "other.pth")
-    with pytest.raises(
-        EvalkitError, match=r"do not fit Inception v3: fc.weight, Conv2d_1a_3x3.conv.weight"
-    ):
-        inception.load(path=str(tmp_path / "other.pth"))
-
-
-@pytest.mark.parametrize("content", [b"", b"not weights at all", b"PK\x03\x04 cut off"])
-def test_files_that_are_no_weights_are_one_sentence(tmp_path: Path, content: bytes):
-    (tmp_path / "damaged.pth").write_bytes(content)
-    with pytest.raises(EvalkitError, match="cannot be read: they are no state dict"):
+def test_other_files_are_refused(tmp_path: Path):
+    (tmp_path / "damaged.pth").write_bytes(b"not weights at all")
+    with pytest.raises(EvalkitError, match=r"damaged\.pth cannot be read"):
         inception.load(path=str(tmp_path / "damaged.pth"))
-
-
-def test_a_file_that_holds_no_dict_is_refused(tmp_path: Path):
-    torch.save(torch.zeros(3), tmp_path / "tensor.pth")
-    with pytest.raises(EvalkitError, match="hold a Tensor; expected a state dict"):
-        inception.load(path=str(tmp_path / "tensor.pth"))
+    torch.save({"fc.weight": torch.zeros(3, 3)}, tmp_path / "other.pth")
+    with pytest.raises(EvalkitError, match="do not fit Inception v3"):
+        inception.load(path=str(tmp_path / "other.pth"))
     with pytest.raises(EvalkitError, match="There is no weights file"):
         inception.load(path=str(tmp_path / "missing.pth"))
 
 
-def test_no_weights_is_one_sentence_that_says_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(weights, "find", lambda name: None)
-    monkeypatch.setattr(weights, "cache_folder", lambda: tmp_path)
-    with pytest.raises(EvalkitError, match="are in no cache") as caught:
+def test_missing_weights_name_the_command(empty_caches: Path):
+    with pytest.raises(EvalkitError, match="were not found in the cache") as caught:
         inception.load(fetch=False)
     assert "evalkit weights fetch inception" in caught.value.hint
-    assert list(tmp_path.iterdir()) == []
+    assert not empty_caches.exists()

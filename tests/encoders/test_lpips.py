@@ -1,4 +1,4 @@
-"""LPIPS with seeded weights against torch-fidelity's, image by image and pair by pair."""
+"""LPIPS with seeded weights against torch-fidelity's."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from evalkit.core import EvalkitError
-from evalkit.encoders import lpips, weights
+from evalkit.encoders import lpips
 
-SIZES = [(80, 100), (20, 30), (130, 40)]  # larger than 64 pixels, smaller, and both
+SIZES = [(80, 100), (20, 30), (130, 40)]  # larger than 64 pixels, smaller, mixed
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +37,8 @@ def trunk() -> dict[str, Tensor]:
 def heads() -> dict[str, Tensor]:
     random = torch.Generator().manual_seed(1)
     return {
-        f"lin{place}.model.1.weight": torch.rand(1, count, 1, 1, generator=random)
-        for place, count in enumerate((64, 128, 256, 512, 512))
+        f"lin{index}.model.1.weight": torch.rand(1, count, 1, 1, generator=random)
+        for index, count in enumerate((64, 128, 256, 512, 512))
     }
 
 
@@ -57,7 +57,7 @@ def peer(trunk: dict[str, Tensor], heads: dict[str, Tensor]) -> nn.Module:
     features.load_state_dict(
         {name.removeprefix("features."): tensor for name, tensor in trunk.items()}
     )
-    with pytest.MonkeyPatch.context() as patch:  # its constructor would fetch the weights
+    with pytest.MonkeyPatch.context() as patch:  # its constructor downloads the weights
         patch.setattr(
             sample_similarity_lpips, "load_state_dict_from_url", lambda *args, **kwargs: heads
         )
@@ -73,12 +73,12 @@ def peer(trunk: dict[str, Tensor], heads: dict[str, Tensor]) -> nn.Module:
 
 @pytest.fixture
 def small(peer: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both at 64 pixels, for the tests in which the size does not matter."""
+    """Both networks at 64 pixels, for tests that do not depend on the size."""
     monkeypatch.setattr(lpips, "SIZE", 64)
     monkeypatch.setattr(peer, "sample_similarity_resize", 64)
 
 
-def picture(size: tuple[int, int], seed: int) -> Image.Image:
+def noise(size: tuple[int, int], seed: int) -> Image.Image:
     pixels = np.random.RandomState(seed).randint(0, 256, (12, 12, 3), dtype=np.uint8)
     return Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
 
@@ -93,27 +93,27 @@ def theirs(peer: nn.Module, first: Image.Image, second: Image.Image) -> float:
 
 
 def test_a_pair_agrees_with_torch_fidelity_at_256_pixels(encoder: lpips.Lpips, peer: nn.Module):
-    first, second = picture((300, 400), 0), picture((500, 120), 1)
+    first, second = noise((300, 400), 0), noise((500, 120), 1)
     found = encoder.distances(torch.stack([encoder.prepare(first), encoder.prepare(second)]))
     assert found[0, 1].item() == pytest.approx(theirs(peer, first, second), rel=1e-5)
 
 
 def test_every_pair_agrees_with_torch_fidelity(encoder: lpips.Lpips, peer: nn.Module, small: None):
-    images = [picture(size, seed) for seed, size in enumerate(SIZES)]
+    images = [noise(size, seed) for seed, size in enumerate(SIZES)]
     found = encoder.distances(torch.stack([encoder.prepare(image) for image in images]))
     assert torch.equal(found, found.T)
     assert torch.equal(found.diagonal(), torch.zeros(len(images), dtype=torch.float64))
-    for place, first in enumerate(images):
-        for other in range(place + 1, len(images)):
-            assert found[place, other].item() == pytest.approx(
-                theirs(peer, first, images[other]), rel=1e-5
+    for row, first in enumerate(images):
+        for column in range(row + 1, len(images)):
+            assert found[row, column].item() == pytest.approx(
+                theirs(peer, first, images[column]), rel=1e-5
             )
 
 
 def test_diversity_is_the_mean_distance_to_the_others(
     encoder: lpips.Lpips, peer: nn.Module, small: None
 ):
-    images = [picture((100, 90), seed) for seed in range(3)]
+    images = [noise((100, 90), seed) for seed in range(3)]
     found = encoder(torch.stack([encoder.prepare(image) for image in images]))
     assert list(found) == ["diversity"]
     assert (found["diversity"].shape, found["diversity"].dtype) == ((3, 1), torch.float32)
@@ -123,54 +123,59 @@ def test_diversity_is_the_mean_distance_to_the_others(
     assert found["diversity"][:, 0].tolist() == pytest.approx(expected, rel=1e-5)
 
 
-def test_equal_images_are_not_diverse_and_one_alone_has_no_diversity(
+def test_equal_images_have_diversity_zero_and_a_single_image_has_none(
     encoder: lpips.Lpips, small: None
 ):
-    image = encoder.prepare(picture((80, 80), 5))
+    image = encoder.prepare(noise((80, 80), 5))
     assert encoder(image.expand(3, -1, -1, -1))["diversity"].abs().max().item() == 0
     assert encoder(image[None])["diversity"].isnan().all()
     assert encoder(image[None])["diversity"].shape == (1, 1)
 
 
-def test_many_images_are_compared_in_blocks(
-    encoder: lpips.Lpips, small: None, monkeypatch: pytest.MonkeyPatch
-):
-    images = torch.stack([encoder.prepare(picture((40, 40), seed)) for seed in range(5)])
-    whole = encoder.distances(images)
-    monkeypatch.setattr(lpips, "_BLOCK", 2)
-    assert torch.allclose(encoder.distances(images), whole, rtol=1e-5)
-    order = torch.tensor([3, 0, 4, 1, 2])
-    assert torch.allclose(encoder.distances(images[order]), whole[order][:, order], rtol=1e-5)
+def test_images_of_different_blocks_are_compared(encoder: lpips.Lpips, small: None):
+    """18 images are more than one block; pairs alone fit into one."""
+    images = torch.stack([encoder.prepare(noise((40, 40), seed)) for seed in range(18)])
+    found = encoder.distances(images)
+    for first, second in ((0, 1), (3, 16), (15, 17), (16, 17)):
+        alone = encoder.distances(images[[first, second]])[0, 1]
+        assert found[first, second].item() == pytest.approx(alone.item(), rel=1e-5)
+    order = torch.randperm(18, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(encoder.distances(images[order]), found[order][:, order], rtol=1e-5)
 
 
-def test_files(
-    trunk: dict[str, Tensor],
-    heads: dict[str, Tensor],
-    encoder: lpips.Lpips,
-    small: None,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-):
+@pytest.fixture
+def saved(trunk: dict[str, Tensor], heads: dict[str, Tensor], tmp_path: Path) -> tuple[str, str]:
+    """The two weights files."""
     torch.save(trunk, tmp_path / "vgg.pth")
     torch.save(heads, tmp_path / "heads.pth")
-    loaded = lpips.load(
-        device="cpu", trunk=str(tmp_path / "vgg.pth"), heads=str(tmp_path / "heads.pth")
-    )
-    images = torch.stack([encoder.prepare(picture((50, 50), seed)) for seed in range(2)])
+    return str(tmp_path / "vgg.pth"), str(tmp_path / "heads.pth")
+
+
+def test_weights_are_loaded_from_files(
+    encoder: lpips.Lpips, saved: tuple[str, str], heads: dict[str, Tensor], small: None
+):
+    loaded = lpips.load(device="cpu", trunk=saved[0], heads=saved[1])
+    images = torch.stack([encoder.prepare(noise((50, 50), seed)) for seed in range(2)])
     assert torch.equal(loaded(images)["diversity"], encoder(images)["diversity"])
-    torch.save(
-        heads | {"lin0.model.1.weight": heads["lin0.model.1.weight"] + 1}, tmp_path / "other.pth"
-    )
-    other = lpips.load(
-        device="cpu", trunk=str(tmp_path / "vgg.pth"), heads=str(tmp_path / "other.pth")
-    )
+    torch.save(heads | {"lin0.model.1.weight": heads["lin0.model.1.weight"] + 1}, saved[1])
+    other = lpips.load(device="cpu", trunk=saved[0], heads=saved[1])
     assert other.fingerprint != loaded.fingerprint
+
+
+def test_other_files_are_refused(
+    saved: tuple[str, str], tmp_path: Path, empty_caches: Path, heads: dict[str, Tensor]
+):
     with pytest.raises(EvalkitError, match=r"features\.0\.weight'? is missing"):
-        lpips.load(trunk=str(tmp_path / "heads.pth"), heads=str(tmp_path / "heads.pth"))
+        lpips.load(trunk=saved[1], heads=saved[1])
     with pytest.raises(EvalkitError, match="There is no weights file"):
-        lpips.load(trunk=str(tmp_path / "nowhere"), heads=str(tmp_path / "heads.pth"))
-    with pytest.raises(ValueError, match="expected float32"):
-        encoder(images.byte())
-    monkeypatch.setattr(weights, "find", lambda name: None)
-    with pytest.raises(EvalkitError, match=r"vgg16-397923af\.pth\) are in no cache"):
+        lpips.load(trunk=str(tmp_path / "nowhere"), heads=saved[1])
+    torch.save(heads | {"lin4.model.1.weight": torch.ones(1, 64, 1, 1)}, tmp_path / "narrow.pth")
+    with pytest.raises(EvalkitError, match="shapes differ"):
+        lpips.load(trunk=saved[0], heads=str(tmp_path / "narrow.pth"))
+    with pytest.raises(EvalkitError, match=r"vgg16-397923af\.pth\) were not found in the cache"):
         lpips.load(fetch=False)
+
+
+def test_images_of_another_type_are_refused(encoder: lpips.Lpips):
+    with pytest.raises(ValueError, match=r"expected float32 \[N, 3, 256, 256\]"):
+        encoder(torch.zeros(2, 3, 256, 256, dtype=torch.uint8))

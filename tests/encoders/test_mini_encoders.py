@@ -1,6 +1,4 @@
-"""The small encoders: the same figures as the networks they wrap, and shipped statistics for every
-feature that they give.
-"""
+"""The small encoders: features, shipped reference statistics, and the metrics they support."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ from evalkit.scenes.compose import compose, render
 from evalkit.score.score import score
 
 
-def test_features_are_those_of_the_network():
+def test_features_equal_those_of_the_network():
     network = load_classifier(BUNDLED / "mini-inception.safetensors").eval()
     images = torch.from_numpy(render(compose(5), 32)).permute(2, 0, 1)[None].repeat(3, 1, 1, 1)
     images[1] = images[1].flip(2)
@@ -36,17 +34,41 @@ def test_features_are_those_of_the_network():
     )
 
 
+def test_clip_features_have_unit_length_and_do_not_depend_on_the_batch():
+    encoder = MiniClipEncoder("cpu")
+    images = torch.stack(
+        [encoder.prepare(Image.fromarray(render(compose(seed), 64))) for seed in range(5)]
+    )
+    pool, texts = encoder(images)["pool"], encoder.text(["a red ball", "two dogs", ""])
+    assert pool.shape == (5, 128)
+    assert torch.allclose(pool.norm(dim=1), torch.ones(5), atol=1e-5)
+    assert torch.allclose(texts.norm(dim=1), torch.ones(3), atol=1e-5)
+    alone = torch.cat([encoder(image[None])["pool"] for image in images])
+    assert torch.allclose(pool, alone, atol=1e-5)
+
+
+def test_prompts_of_more_than_24_words_are_cut_off():
+    encoder = MiniClipEncoder("cpu")
+    prompts = ["dog " * 24, "dog " * 25, "dog " * 24 + "and a red ball"]
+    assert encoder.truncated(prompts) == 2
+    first, second, third = encoder.text(prompts)
+    assert torch.equal(first, second)
+    assert torch.equal(first, third)
+
+
 @pytest.mark.parametrize(
     ("encoder", "features"),
     [(MiniInceptionEncoder, {"pool", "spatial"}), (MiniClipEncoder, {"pool"})],
 )
-def test_the_shipped_reference_has_statistics_of_every_feature(encoder: type, features: set[str]):
+def test_the_shipped_reference_covers_every_feature_of_a_mini_encoder(
+    encoder: type, features: set[str]
+):
     scenes = reference("scenes", encoder("cpu"))
     assert set(scenes.moments) == features
     assert scenes.count == 10_000
 
 
-def test_every_metric_that_the_small_encoders_can_measure_is_measured(
+def test_every_metric_of_a_mini_encoder_is_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)

@@ -1,9 +1,8 @@
-"""Weights of Inception v3 from a seed, so that every tool can be given the same network without a
-download.
+"""Seeded weights of Inception v3, so that all tools have the same network without a download.
 
-Batch norm is calibrated on pictures. Its shifts are positive, as a trained network's sums are: with
-shifts around 0 a random network is chaotic, and two runs of torch-fidelity itself, in float32 and
-in float64, differ by 2e-5.
+Batch norm is calibrated on images. Its shifts are positive, similar to those of a trained network:
+with shifts around 0 a random network is chaotic, and torch-fidelity's own features in float32 and
+in float64 differ by 2e-5.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 from evalkit.encoders.inception_network import LAYERS
 
 
-def pictures(count: int, height: int, width: int, seed: int) -> Tensor:
-    """Smooth pictures with noise, uint8 [N, 3, H, W]."""
+def sample_images(count: int, height: int, width: int, seed: int) -> Tensor:
+    """Smooth images with noise, uint8 [N, 3, H, W]."""
     random = torch.Generator().manual_seed(seed)
     smooth = interpolate(
         torch.rand(count, 3, 6, 6, generator=random) * 255, (height, width), mode="bicubic"
@@ -35,9 +34,7 @@ def pictures(count: int, height: int, width: int, seed: int) -> Tensor:
 
 @functools.cache
 def state_dict(seed: int = 0) -> dict[str, Tensor]:
-    """The state dict of torch-fidelity's network: He weights, batch norm calibrated on eight
-    pictures.
-    """
+    """torch-fidelity's state dict: He weights, batch norm calibrated on eight images."""
     random = torch.Generator().manual_seed(seed)
     state = {
         "fc.weight": 0.05 * torch.randn(1008, 2048, generator=random),
@@ -61,12 +58,12 @@ def state_dict(seed: int = 0) -> dict[str, Tensor]:
         layer.momentum = None  # the plain mean
         layer.train()
     with torch.no_grad():
-        network(pictures(8, 160, 160, seed))
+        network(sample_images(8, 160, 160, seed))
     return {name: value.clone() for name, value in network.state_dict().items()}
 
 
 def torch_fidelity_network(state: dict[str, Tensor]) -> FeatureExtractorInceptionV3:
-    """torch-fidelity's own network with these weights, by its own way of loading."""
+    """torch-fidelity's own network with these weights, loaded by its own code."""
     with tempfile.TemporaryDirectory() as folder:
         torch.save(state, Path(folder) / "weights.pth")
         features = ["2048", "logits_unbiased"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from seeded_inception import pictures, state_dict, torch_fidelity_network
+from seeded_inception import sample_images, state_dict, torch_fidelity_network
 from torch import Tensor
 from typer.testing import CliRunner
 
@@ -35,7 +35,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     for name, seed, tint in (("generated", 1, 40), ("real", 2, 0)):
         (folder / name).mkdir()
         for number, image in enumerate(
-            to_images((pictures(5, 40, 56, seed).int() + tint).clamp_max(255).to(torch.uint8))
+            to_images((sample_images(5, 40, 56, seed).int() + tint).clamp_max(255).to(torch.uint8))
         ):
             image.save(folder / name / f"{number}.png")
     network = inception.load_network(
@@ -210,7 +210,7 @@ def test_images_that_two_conventions_see_alike_fit_both(place: Path):
         digest,
         [item for item in CONVENTIONS if item.name in ("inception-clean", "gigagan-coco")],
     )
-    found = encoder(pictures(2, 256, 256, 3))
+    found = encoder(sample_images(2, 256, 256, 3))
     assert torch.equal(found["inception-clean"], found["gigagan-coco"])
 
 
@@ -231,7 +231,7 @@ def test_each_picture_is_decoded_once_and_features_are_kept(
     monkeypatch.setattr(image_file, "decode", counted)
     for name in ("one", "two"):
         (place / name).mkdir()
-        for number, image in enumerate(to_images(pictures(3, 24, 24, len(name)))):
+        for number, image in enumerate(to_images(sample_images(3, 24, 24, len(name)))):
             image.save(place / name / f"{name}{number}.png")
     (place / "two" / "two0.png").write_bytes(images(place / "real")[0].read_bytes())
     conventions("one", reference="two", weights="seeded.pth", device="cpu")
@@ -293,7 +293,7 @@ def test_no_weights_is_one_sentence_that_says_what_to_type(
     monkeypatch.setattr(weights, "find", lambda name: None)
     result = CliRunner().invoke(app, ["conventions", "generated", "--reference", "real"])
     assert result.exit_code == 2
-    assert "are in no cache" in result.stderr
+    assert "were not found in the cache" in result.stderr
     assert "evalkit weights fetch inception" in result.stderr
     assert result.stdout == ""
 

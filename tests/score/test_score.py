@@ -340,7 +340,7 @@ def test_wrong_names_are_one_clear_error(run: Run, tmp_path: Path):
         score(run.path, metrics=("fidd",), encoders="pixels")
     with pytest.raises(EvalkitError, match=r"There is no encoder 'pixel'.*Did you mean 'pixels'"):
         score(run.path, encoders="pixel")
-    with pytest.raises(EvalkitError, match="both encoders of the kind"):
+    with pytest.raises(EvalkitError, match="The encoder 'pixels' is given twice"):
         score(run.path, encoders="pixels,pixels")
     with pytest.raises(EvalkitError, match="There is no reference 'absent'"):
         score(run.path, encoders="pixels", reference="absent")

@@ -1,14 +1,20 @@
-"""Which encoders are taken, and why. Nothing here asks a server or loads a network."""
+"""Which encoders are chosen, and why. No test contacts a server or loads a network."""
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
+from PIL import Image
+from typer.testing import CliRunner
 
 from evalkit import plugins
+from evalkit.cli.app import app
 from evalkit.core import EncoderKind, EvalkitError
 from evalkit.encoders import weights
 from evalkit.encoders.pixels import Pixels
-from evalkit.encoders.select import KINDS, MINI, STANDARD, choose, kinds_of
+from evalkit.encoders.select import KINDS, MINI, STANDARD, choose, kinds_of, load_named, named
 from evalkit.encoders.weight_files import FILES, NEEDS
 
 DECLARED: dict[str, EncoderKind | tuple[EncoderKind, ...]] = {
@@ -23,6 +29,8 @@ BOTH: tuple[EncoderKind, ...] = ("inception", "clip")
 
 
 class Named(Pixels):
+    """An encoder with the name and kind of another one."""
+
     def __init__(self, name: str) -> None:
         self.name = name
         self.kind = DECLARED.get(name, "inception")
@@ -30,7 +38,7 @@ class Named(Pixels):
 
 @pytest.fixture
 def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Encoders that load at once; the names of those that were loaded. No weights, no server."""
+    """The names of the encoders that a test loads; no weights in a cache and no server."""
     names: list[str] = []
 
     def encoder(name: str, device: str) -> Named:
@@ -47,15 +55,17 @@ def present(monkeypatch: pytest.MonkeyPatch, *files: str) -> None:
     monkeypatch.setattr(weights, "find", lambda name: "somewhere" if name in files else None)
 
 
-def test_mini_where_nothing_is_cached_or_reachable(loaded: list[str]):
+def test_auto_takes_mini_where_no_weights_can_be_found(loaded: list[str]):
     chosen, reasons = choose("auto", kinds=BOTH)[:2]
     assert {kind: encoder.name for kind, encoder in chosen.items()} == {
         "inception": "mini-inception",
         "clip": "mini-clip",
     }
     assert reasons == [
-        "mini-inception: the weights of inception are in no cache and cannot be fetched",
-        "mini-clip: the weights of clip-b32 are in no cache and cannot be fetched",
+        "mini-inception: the weights of inception were not found in the cache; "
+        "run `evalkit weights fetch inception`",
+        "mini-clip: the weights of clip-b32 were not found in the cache; "
+        "run `evalkit weights fetch clip-b32`",
     ]
 
 
@@ -64,8 +74,8 @@ def test_a_kind_without_a_mini_encoder_is_missing_with_the_reason(loaded: list[s
     assert list(choice.encoders) == ["clip"]
     assert list(choice.missing) == ["dinov2", "lpips"]
     assert choice.missing["dinov2"] == (
-        "the weights of dinov2-l14 are in no cache and cannot be fetched "
-        "(`evalkit weights fetch dinov2-l14`, or `evalkit weights import FOLDER` without a network)"
+        "the weights of dinov2-l14 were not found in the cache; "
+        "run `evalkit weights fetch dinov2-l14`"
     )
     assert choose("mini", kinds=("lpips",)).missing == {
         "lpips": "there is no mini encoder of the kind lpips"
@@ -83,7 +93,9 @@ def test_an_encoder_of_two_kinds_is_loaded_once(loaded: list[str]):
     assert choice.reasons == ["mini-clip: asked for mini encoders"]
 
 
-def test_standard_where_weights_are_cached(loaded: list[str], monkeypatch: pytest.MonkeyPatch):
+def test_auto_takes_standard_where_all_weights_are_cached(
+    loaded: list[str], monkeypatch: pytest.MonkeyPatch
+):
     present(monkeypatch, "clip-b32-hub", "vgg16")
     choice = choose("auto", kinds=("inception", "clip", "lpips"))
     assert {kind: encoder.name for kind, encoder in choice.encoders.items()} == {
@@ -91,10 +103,11 @@ def test_standard_where_weights_are_cached(loaded: list[str], monkeypatch: pytes
         "clip": "clip-b32",
     }
     assert choice.reasons[1] == "clip-b32: its weights are in the cache"
-    assert "lpips-vgg are in no cache" in choice.missing["lpips"]  # of its two files one is missing
+    # One of the two files of LPIPS is missing.
+    assert "lpips-vgg were not found in the cache" in choice.missing["lpips"]
 
 
-def test_mini_where_there_is_nothing_to_compare_with(
+def test_auto_takes_mini_where_standard_is_ruled_out(
     loaded: list[str], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(weights, "reachable", lambda url: True)
@@ -115,7 +128,9 @@ def test_mini_where_there_is_nothing_to_compare_with(
     )
 
 
-def test_standard_where_weights_can_be_fetched(loaded: list[str], monkeypatch: pytest.MonkeyPatch):
+def test_auto_takes_standard_where_weights_can_be_fetched(
+    loaded: list[str], monkeypatch: pytest.MonkeyPatch
+):
     asked: list[str] = []
 
     def reachable(url: str) -> bool:
@@ -131,12 +146,12 @@ def test_standard_where_weights_can_be_fetched(loaded: list[str], monkeypatch: p
     assert asked == [f"http://mirror/files/{FILES['inception'].file}"]
 
 
-def test_mini_where_the_standard_one_fails_to_load(
+def test_auto_takes_mini_where_standard_fails_to_load(
     loaded: list[str], monkeypatch: pytest.MonkeyPatch
 ):
     def encoder(name: str, device: str) -> Named:
         if name in STANDARD.values():
-            raise EvalkitError("The connection broke.")
+            raise EvalkitError("The connection broke.", "Try again.")
         return Named(name)
 
     monkeypatch.setattr(weights, "reachable", lambda url: True)
@@ -144,26 +159,28 @@ def test_mini_where_the_standard_one_fails_to_load(
     choice = choose("auto", kinds=("inception", "dinov2"))
     assert choice.encoders["inception"].name == "mini-inception"
     assert choice.reasons == [
-        "mini-inception: inception could not be loaded (The connection broke.)"
+        "mini-inception: inception could not be loaded (The connection broke. Try again.)"
     ]
     assert choice.missing["dinov2"].startswith(
-        "dinov2-l14 could not be loaded (The connection broke.)"
+        "dinov2-l14 could not be loaded (The connection broke."
     )
     with pytest.raises(EvalkitError, match="The connection broke"):
         choose("standard", kinds=("dinov2",))
 
 
-def test_a_missing_library_is_said(loaded: list[str], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("evalkit.encoders.select._installed", lambda module: False)
-    _, reasons = choose("auto", kinds=("clip",))[:2]
-    assert reasons == ["mini-clip: clip-b32 needs transformers, which is not installed"]
+def test_a_missing_library_is_named(loaded: list[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    assert choose("auto", kinds=("clip",)).reasons == [
+        "mini-clip: clip-b32 needs transformers, which is not installed; "
+        "run `pip install transformers`"
+    ]
 
 
 @pytest.mark.parametrize(
     ("spec", "names"),
     [("standard", ["inception", "clip-b32"]), ("mini", ["mini-inception", "mini-clip"])],
 )
-def test_families(loaded: list[str], spec: str, names: list[str]):
+def test_standard_and_mini(loaded: list[str], spec: str, names: list[str]):
     chosen, reasons = choose(spec, kinds=BOTH)[:2]
     assert [encoder.name for encoder in chosen.values()] == names
     assert reasons == [f"{name}: asked for {spec} encoders" for name in names]
@@ -187,7 +204,7 @@ def test_named_encoders_serve_the_kinds_that_they_declare(loaded: list[str]):
         "clip": "mini-clip",
         "clip-large": "mini-clip",
     }
-    choice = choose("clip-b32,mini-clip", kinds=KINDS)  # the first that is named serves a kind
+    choice = choose("clip-b32,mini-clip", kinds=KINDS)  # the first one named serves a kind
     assert (choice.encoders["clip"].name, choice.encoders["clip-large"].name) == (
         "clip-b32",
         "mini-clip",
@@ -198,6 +215,75 @@ def test_named_encoders_serve_the_kinds_that_they_declare(loaded: list[str]):
         choose("clip-b32,clip-l14")
 
 
+def test_a_name_given_twice_is_refused(loaded: list[str]):
+    with pytest.raises(
+        EvalkitError,
+        match=r"'pixels' is given twice in 'pixels, clip-b32,pixels'; expected each encoder once\.",
+    ) as caught:
+        named("pixels, clip-b32,pixels")
+    assert (caught.value.hint, caught.value.exit_code) == ("Remove one of the two.", 2)
+    with pytest.raises(EvalkitError, match="given twice"):
+        choose("pixels,pixels")
+    assert loaded == []
+
+
+OWN_ENCODER = """
+from evalkit.encoders.pixels import Pixels
+
+class Mine(Pixels):
+    name = "mini-inception"
+
+def load(): return Mine()
+"""
+
+
+@pytest.fixture
+def own_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a user's encoder that has the name of a bundled one, prompts and an image."""
+    (tmp_path / "own_encoder.py").write_text(OWN_ENCODER)
+    (tmp_path / "prompts.txt").write_text("a dog\n")
+    (tmp_path / "real").mkdir()
+    Image.new("RGB", (32, 32)).save(tmp_path / "real" / "one.png")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "own_encoder", raising=False)
+    return tmp_path
+
+
+def test_two_encoders_with_one_name_are_refused_with_both_origins(own_encoder: Path):
+    with pytest.raises(EvalkitError) as caught:
+        load_named("mini-inception,own_encoder:load", "cpu")
+    assert caught.value.message == (
+        "mini-inception (evalkit.encoders.mini.MiniInceptionEncoder) and own_encoder:load "
+        "(own_encoder.Mine) are both named 'mini-inception'; "
+        "expected a different name for each encoder."
+    )
+    assert "change the attribute `name`" in caught.value.hint
+    assert caught.value.exit_code == 2
+    assert [encoder.name for encoder in load_named("pixels,own_encoder:load", "cpu")] == [
+        "pixels",
+        "mini-inception",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("encoders", "message"),
+    [
+        ("mini-inception,own_encoder:load", "are both named 'mini-inception'"),
+        ("pixels,pixels", "The encoder 'pixels' is given twice"),
+    ],
+)
+def test_commands_refuse_duplicate_encoders(own_encoder: Path, encoders: str, message: str):
+    command = ["run", "--models", "noise", "--prompts", "prompts.txt", "--metrics", "kid"]
+    for arguments in (
+        [*command, "--encoders", encoders],
+        ["reference", "build", "real", "--encoders", encoders],
+    ):
+        result = CliRunner().invoke(app, [*arguments, "--out", "out"])
+        assert result.exit_code == 2
+        assert message in result.stderr
+
+
 def test_kinds_of_an_encoder():
     assert kinds_of(Pixels()) == ("inception",)
     assert kinds_of(Named("inception-clean")) == ("inception",)
@@ -205,7 +291,7 @@ def test_kinds_of_an_encoder():
     odd = Named("odd")
     odd.kind = "clips"  # pyright: ignore[reportAttributeAccessIssue]
     with pytest.raises(
-        EvalkitError, match=r"odd says that it serves 'clips'.*Known kinds: inception, clip"
+        EvalkitError, match=r"odd declares the kind 'clips'.*Known kinds: inception, clip"
     ):
         kinds_of(odd)
 
