@@ -1,4 +1,4 @@
-"""Development sessions: `nox -s tests`, `nox -s lint`; each reads its dependencies from the groups of pyproject.toml."""
+"""Development sessions such as `nox -s tests`; the dependencies are groups in pyproject.toml."""
 
 import nox
 
@@ -14,7 +14,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Form, rules, types, and the direction of imports."""
+    """Formatting, lint rules, types, and the direction of imports."""
     session.install("-c", "constraints.txt", "--group", "lint", "-e", ".")
     for command in ("ruff format --check", "ruff check", "pyright", "lint-imports"):
         session.run(*command.split())
@@ -22,7 +22,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """docs/cli.md is what --help says, and the examples of the README run."""
+    """docs/cli.md matches --help, and the examples of the pages run."""
     session.install("-c", "constraints.txt", "--group", "test", "-e", ".")
     session.run("python", "docs/make_cli.py", "--check")
     session.run("pytest", "tests/test_docs.py")
@@ -33,6 +33,5 @@ def minimums(session: nox.Session) -> None:
     """The lowest versions that pyproject.toml allows, on the lowest Python."""
     session.install("uv")
     session.run("uv", "pip", "install", "--resolution=lowest-direct", "--group", "test", "-e", ".")
-    session.run(
-        "pytest", "-n", "2", "-W", "default", *session.posargs
-    )  # what old versions say of new companions is not ours
+    # Old versions warn about newer companions, so warnings are not errors here.
+    session.run("pytest", "-n", "2", "-W", "default", *session.posargs)

@@ -104,7 +104,8 @@ import sys; sys.path.insert(0, {str(tmp_path / "site with space")!r})
 import evalkit, pathlib
 assert "site with space" in evalkit.__file__
 made = evalkit.run("noise", "suite:position", encoders="mini", out="out")
-assert all(row.value is not None for row in made.metrics() if row.metric in ("fid", "clip_score")), made.metrics()
+rows = [row for row in made.metrics() if row.metric in ("fid", "clip_score")]
+assert rows and all(row.value is not None for row in rows), rows
 assert (made.report_path / "index.html").is_file()
 """
     done = subprocess.run(

@@ -60,9 +60,9 @@ def appraise(
     scenes = dataset.scenes(dataset.HELD_OUT + 20_000, count)
     prompts, seeds = dataset.prompts_of(scenes), image_seeds(seed, count)
     few = range(min(count, VARIED_PROMPTS))
-    training = dataset.pictures(dataset.scenes(0, TRAINING_SCENES)).flatten(1)
-    real = dataset.pictures(scenes)
-    others = dataset.pictures(dataset.scenes(dataset.HELD_OUT + 60_000, 2 * count))
+    training = dataset.render_images(dataset.scenes(0, TRAINING_SCENES)).flatten(1)
+    real = dataset.render_images(scenes)
+    others = dataset.render_images(dataset.scenes(dataset.HELD_OUT + 60_000, 2 * count))
     network = load_classifier(BUNDLED / "mini-inception.safetensors").eval()
     reference = moments(pooled(network, others))
     sharp = detail(real)
@@ -73,7 +73,9 @@ def appraise(
     real_values = {
         "variety": variety(
             [
-                dataset.pictures([same_caption(scenes[k], Random(j)) for j in range(SAME_PROMPT)])
+                dataset.render_images(
+                    [same_caption(scenes[k], Random(j)) for j in range(SAME_PROMPT)]
+                )
                 for k in few
             ]
         ),

@@ -66,7 +66,7 @@ def judge(
     scenes = dataset.scenes(dataset.HELD_OUT + 10_000, count)
     prompts, seeds = dataset.prompts_of(scenes), image_seeds(seed, count)
     network = load_classifier(BUNDLED / "mini-judge.safetensors").eval()
-    real = dataset.pictures(scenes)
+    real = dataset.render_images(scenes)
     images = {REAL: real, MISMATCHED: real.roll(1, 0)}
     for label, generator in load_generators(models, device):
         images[label] = generate_images(generator, prompts, seeds, label)

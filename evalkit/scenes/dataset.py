@@ -36,7 +36,7 @@ def scenes(first_seed: int, count: int) -> list[Scene]:
     return [compose(seed) for seed in range(first_seed, first_seed + count)]
 
 
-def pictures(some: list[Scene], size: int = 32) -> Tensor:
+def render_images(some: list[Scene], size: int = 32) -> Tensor:
     """uint8 [N, 3, size, size]."""
     stacked = np.empty((len(some), size, size, 3), np.uint8)
     for place, scene in enumerate(some):
@@ -74,7 +74,7 @@ class SceneDataset:
     def images(self, rows: Sequence[int]) -> Tensor:
         missing = [row for row in rows if not self._known[row]]
         if missing:
-            self._kept[missing] = pictures([self.scenes[row] for row in missing], self.size)
+            self._kept[missing] = render_images([self.scenes[row] for row in missing], self.size)
             self._known[missing] = True
         return self._kept[list(rows)]
 

@@ -99,7 +99,7 @@ def train_classifier(
         done = step + 1
         if run.saves_after(done):
             with curve.evaluation(done):
-                images = dataset.pictures(held_out)
+                images = dataset.render_images(held_out)
                 right = judge_scenes(average.module.eval(), images, held_out)
                 curve.log(done, loss=total, **{name: right[name] for name in columns[1:]})
                 checkpoint.save(done)

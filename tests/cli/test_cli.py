@@ -11,7 +11,7 @@ import zlib
 from pathlib import Path
 
 import pytest
-from models_for_tests import picture
+from models_for_tests import make_image
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -163,7 +163,7 @@ def test_mistakes(name: str, place: Path) -> None:
     for file, data in BAD_FILES.items():
         (place / file).write_bytes(data)
     (place / "pics").mkdir()
-    whole = encode_png(picture(0, ""))
+    whole = encode_png(make_image(0, ""))
     for at, data in enumerate((whole, whole[:60], png16())):
         (place / f"pics/{at}.png").write_bytes(data)
     before = tree(place)

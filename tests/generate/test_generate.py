@@ -6,7 +6,7 @@ from pathlib import Path
 
 import models_for_tests
 import pytest
-from models_for_tests import picture
+from models_for_tests import make_image
 
 from evalkit.config import Config, load_config
 from evalkit.core import EvalkitError, Prompt
@@ -56,7 +56,7 @@ def test_every_image_has_its_row(tmp_path: Path) -> None:
         assert record.prompt == prompt.id
         assert record.seed == image_seed(7, prompt.id, record.sample)
         data = run.image_path(MODEL, record).read_bytes()
-        assert data == encode_png(picture(record.seed, prompt.text))
+        assert data == encode_png(make_image(record.seed, prompt.text))
         assert record.sha256 == hashlib.sha256(data).hexdigest()
         assert record.seconds > 0
     assert run.prompts() == list(PROMPTS)

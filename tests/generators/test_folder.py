@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models_for_tests import picture
+from models_for_tests import make_image
 
 from evalkit.config import Config
 from evalkit.core import EvalkitError, Prompt, Refusal, Request
@@ -28,7 +28,7 @@ def requests(*texts: str, per_prompt: int = 1, ids: list[str] | None = None) -> 
 def fill(path: Path, *names: str) -> dict[str, bytes]:
     """Write a different image to each file; name -> pixels."""
     path.mkdir(exist_ok=True)
-    images = {name: picture(at, name) for at, name in enumerate(names)}
+    images = {name: make_image(at, name) for at, name in enumerate(names)}
     for name, image in images.items():
         (path / name).write_bytes(encode_png(image))
     return {name: image.tobytes() for name, image in images.items()}
@@ -332,7 +332,7 @@ def test_all_invalid_images_are_reported_before_anything_is_written(tmp_path: Pa
 
 def test_transparency_needs_an_option_and_is_recorded(tmp_path: Path) -> None:
     (tmp_path / "pics").mkdir()
-    image = picture(0, "")
+    image = make_image(0, "")
     image.putalpha(100)
     image.save(tmp_path / "pics/0.png")
     prompts = tuple(r.prompt for r in requests("a"))

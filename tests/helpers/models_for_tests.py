@@ -11,7 +11,7 @@ from PIL import Image
 from evalkit.core import EvalkitError, Generator, Refusal, Request
 
 
-def picture(seed: int, text: str, size: int = 8) -> Image.Image:
+def make_image(seed: int, text: str, size: int = 8) -> Image.Image:
     """An image that depends on the seed and the text only."""
     words = [seed, *text.encode()]
     return Image.fromarray(
@@ -20,7 +20,7 @@ def picture(seed: int, text: str, size: int = 8) -> Image.Image:
 
 
 def plain(prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
-    return [picture(seed, text) for text, seed in zip(prompts, seeds, strict=True)]
+    return [make_image(seed, text) for text, seed in zip(prompts, seeds, strict=True)]
 
 
 _calls: list[int] = []
@@ -50,7 +50,7 @@ def options(
     assert device == "cpu"
 
     def generate(prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image | Refusal]:
-        return [picture(seed, text, size) for text, seed in zip(prompts, seeds, strict=True)]
+        return [make_image(seed, text, size) for text, seed in zip(prompts, seeds, strict=True)]
 
     return generate
 
@@ -66,7 +66,7 @@ def bound(*, requests: Sequence[Request]) -> Generator:
     def generate(prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image | Refusal]:
         pairs = zip(prompts, seeds, strict=True)
         return [
-            picture(seed, text) if (text, seed) in known else Refusal("bad_request")
+            make_image(seed, text) if (text, seed) in known else Refusal("bad_request")
             for text, seed in pairs
         ]
 
@@ -85,7 +85,7 @@ def refuses(prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image | 
             if "gun" in text
             else Refusal("quota")
             if over
-            else picture(seed, text)
+            else make_image(seed, text)
         )
     return results
 
@@ -131,7 +131,7 @@ constant = 5
 
 
 def lingers(*, size: int = 8) -> Generator:
-    """Notes in $CALLS that a picture other than the first was begun, and takes half a second for
+    """Notes in $CALLS that an image other than the first was started, and takes half a second for
     it.
     """
 
@@ -139,6 +139,6 @@ def lingers(*, size: int = 8) -> Generator:
         if seeds[0]:
             Path(os.environ["CALLS"]).touch()
             time.sleep(0.5)
-        return [picture(seed, text, size) for text, seed in zip(prompts, seeds, strict=True)]
+        return [make_image(seed, text, size) for text, seed in zip(prompts, seeds, strict=True)]
 
     return generate

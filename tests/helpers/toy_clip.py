@@ -1,4 +1,4 @@
-"""A text encoder without weights, for tests: mean colours of a picture, and the share of three
+"""A text encoder without weights, for tests: mean colours of an image, and the share of three
 letters in a prompt.
 """
 

@@ -56,7 +56,7 @@ def test_a_scene_of_the_same_caption_looks_different(seed: int) -> None:
     }
     assert {other.background for other in others} == {scene.background}
     assert len({(other.style, other.variant, other.items) for other in others}) > 3
-    assert dataset.pictures(others).shape == (8, 3, 32, 32)
+    assert dataset.render_images(others).shape == (8, 3, 32, 32)
 
 
 def test_noise_is_not_a_copy_and_far_from_real_scenes() -> None:

@@ -19,7 +19,7 @@ SCENES = {
 
 def perfect(prompts: list[str], seeds: list[int]) -> list[Image.Image | Refusal]:
     """Returns the image of the scene that a caption was made from."""
-    images = dataset.pictures([SCENES[prompt] for prompt in prompts])
+    images = dataset.render_images([SCENES[prompt] for prompt in prompts])
     return [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
 
 

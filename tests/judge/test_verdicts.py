@@ -13,7 +13,7 @@ from evalkit.scenes.compose import Item, Scene
 def test_real_scenes_are_right_and_those_of_other_prompts_wrong() -> None:
     judge = load_classifier(BUNDLED / "mini-judge.safetensors").eval()
     scenes = dataset.scenes(dataset.HELD_OUT + 50_000, 120)
-    images = dataset.pictures(scenes)
+    images = dataset.render_images(scenes)
     shares = judge_scenes(judge, images, scenes)
     assert shares["everything"] > 0.95
     assert shares["background"] > 0.97

@@ -20,7 +20,7 @@ from typing import Any
 import openai
 import pytest
 import uvicorn
-from models_for_tests import picture
+from models_for_tests import make_image
 from PIL.Image import Image
 from typer.testing import CliRunner
 
@@ -49,7 +49,7 @@ def draws(prompts: Sequence[str], seeds: Sequence[int]) -> list[Image | Refusal]
             "quota": Refusal("quota"),
             "nan": Refusal("malformed"),
         }
-        image = picture(seed, text)
+        image = make_image(seed, text)
         if text == "long":
             image.info["note"] = "only the first 2 words were read"
         results.append(refusals.get(text, image))
@@ -121,7 +121,7 @@ def test_the_official_client_gets_the_bytes_of_the_local_model(client: openai.Op
         )
         data = made.model_dump()["data"]
         assert [base64.b64decode(item["b64_json"]) for item in data] == [
-            encode_png(picture(7 + at, "a cat")) for at in range(3)
+            encode_png(make_image(7 + at, "a cat")) for at in range(3)
         ]
         assert [item["seed"] for item in data] == [7, 8, 9]
         assert made.output_format == "png"
@@ -134,7 +134,7 @@ def test_a_request_without_a_seed_gets_random_seeds_in_the_answer(client: openai
         for _ in range(2)
     )
     assert first["seed"] != second["seed"]
-    assert base64.b64decode(first["b64_json"]) == encode_png(picture(first["seed"], "a cat"))
+    assert base64.b64decode(first["b64_json"]) == encode_png(make_image(first["seed"], "a cat"))
 
 
 def test_the_largest_seed_and_unusual_prompts_work(port: int) -> None:
@@ -390,7 +390,9 @@ def test_the_command_serves_with_options_and_ends_after_the_last_answer(
             process.send_signal(signal.SIGINT)  # while an image is made
             status, answer, _ = waiting.result(20)
         assert status == 200
-        assert base64.b64decode(answer["data"][0]["b64_json"]) == encode_png(picture(5, "a cat", 6))
+        assert base64.b64decode(answer["data"][0]["b64_json"]) == encode_png(
+            make_image(5, "a cat", 6)
+        )
         output, errors = process.communicate(timeout=20)
         assert process.returncode == 0, errors
         assert output == ""  # the address was the last line

@@ -14,7 +14,7 @@ from evalkit.scenes import dataset
 from evalkit.training.perceptual import perceptual_loss
 
 FEATURES = load_classifier(COACH).eval().requires_grad_(False)
-IMAGES = to_unit(dataset.pictures(dataset.scenes(3, 8)))
+IMAGES = to_unit(dataset.render_images(dataset.scenes(3, 8)))
 
 
 class Colours:

@@ -162,8 +162,8 @@ def test_unmatched_images_and_captions_are_counted(
 def test_places_without_pairs(tmp_path: Path):
     refused(tmp_path / "absent", "There is no file or folder")
     refused(str(tmp_path / "s-{0..2}.tar"), r"There is no file .*s-0\.tar")
-    refused(write(tmp_path / "a", TEXTS), "no (pictures|images)")
-    refused(pack(tmp_path / "a.tar", TEXTS), "no (pictures|images)")
+    refused(write(tmp_path / "a", TEXTS), "no images")
+    refused(pack(tmp_path / "a.tar", TEXTS), "no images")
     for place in (
         write(tmp_path / "b", IMAGES),
         pack(tmp_path / "b.tar", IMAGES | {"red.json": '{"label": 3}'}),

@@ -27,7 +27,7 @@ def test_images_of_workers_are_kept_for_all_processes(monkeypatch: pytest.Monkey
     examples, expected = scenes(20), scenes(20).images(range(20))
     for _ in prefetch(lambda step: examples.images([step]), range(20), 2):
         pass
-    monkeypatch.setattr(dataset, "pictures", None)  # nothing can be composed from here on
+    monkeypatch.setattr(dataset, "render_images", None)  # nothing can be composed from here on
     assert torch.equal(examples.images(range(20)), expected)
 
 
