@@ -204,7 +204,7 @@ def is_path(spec: str) -> bool:
     return not _NAMED.match(spec) and ("/" in spec or os.sep in spec or spec in (".", ".."))
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The hint on a wrong name: the nearest known name, else all known names."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, 1)
@@ -241,7 +241,7 @@ def _parse(text: str, source: str, base: Path | None) -> dict[str, Any]:
     for key in values:
         if key not in KEYS:
             raise EvalkitError(
-                f"{source} has the unknown key {key!r}.", nearest(key, (*KEYS, "model"))
+                f"{source} has the unknown key {key!r}.", did_you_mean(key, (*KEYS, "model"))
             )
     if not isinstance(options, dict) or not all(
         isinstance(table, dict) for table in options.values()

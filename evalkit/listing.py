@@ -98,7 +98,7 @@ def scenes() -> Listing:
     return Listing(("kind", "name", "words"), rows)
 
 
-def _described(kind: plugins.Kind, name: str) -> tuple[str, str]:
+def _described(kind: plugins.PluginKind, name: str) -> tuple[str, str]:
     """Options and the first line of the docstring, or why the plug-in cannot be imported."""
     try:
         target = plugins.find(kind, name)

@@ -20,10 +20,10 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Literal
 
-from evalkit.config import Value, is_path, nearest
+from evalkit.config import Value, did_you_mean, is_path
 from evalkit.core import Encoder, EvalkitError, Generator, Metric, Request
 
-Kind = Literal["generator", "encoder", "metric"]
+PluginKind = Literal["generator", "encoder", "metric"]
 FOLDER = "evalkit.generators.folder:load"
 _ATTRIBUTE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 # Parameters of a factory that evalkit fills in; they are never options.
@@ -41,13 +41,13 @@ class Model:
     options: dict[str, Value]  # every declared option with its value
 
 
-def names(kind: Kind) -> list[str]:
+def names(kind: PluginKind) -> list[str]:
     """The installed plug-ins of a kind, sorted."""
     return sorted(_entries(kind))
 
 
 @functools.cache
-def _entries(kind: Kind) -> dict[str, EntryPoint]:
+def _entries(kind: PluginKind) -> dict[str, EntryPoint]:
     """Entry points by name. Where two distributions use one name, evalkit's own wins."""
     found = sorted(
         entry_points(group=f"evalkit.{kind}s"),
@@ -56,18 +56,18 @@ def _entries(kind: Kind) -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in found}
 
 
-def find(kind: Kind, spec: str) -> Any:
+def find(kind: PluginKind, spec: str) -> Any:
     """Import the object of a name or of `package.module:attribute`."""
     entries = _entries(kind)
     if spec in entries:
         return _import(kind, spec, entries[spec].value)
     if _ATTRIBUTE.fullmatch(spec):
         return _import(kind, spec, spec)
-    hint = nearest(spec.partition(":")[0], entries)
+    hint = did_you_mean(spec.partition(":")[0], entries)
     raise EvalkitError(f"There is no {kind} {spec!r}.", f"{hint} See `evalkit list {kind}s`.")
 
 
-def _import(kind: Kind, spec: str, target: str) -> Any:
+def _import(kind: PluginKind, spec: str, target: str) -> Any:
     module, _, attribute = target.partition(":")
     local = Path(module.partition(".")[0])
     if (local.is_dir() or local.with_suffix(".py").is_file()) and os.getcwd() not in (
@@ -93,7 +93,7 @@ def _import(kind: Kind, spec: str, target: str) -> Any:
             public = [name for name in dir(value) if not name.startswith("_")]
             raise EvalkitError(
                 f"{module} has no {part!r}, which {spec!r} names.",
-                nearest(part, public) if len(public) < 30 else "",
+                did_you_mean(part, public) if len(public) < 30 else "",
             )
         value = getattr(value, part)
     return value
@@ -128,7 +128,7 @@ def models(
         if label not in labelled:
             raise EvalkitError(
                 f"Options are given for {label!r}, which is not among the models.",
-                nearest(label, labelled),
+                did_you_mean(label, labelled),
             )
     result: list[Model] = []
     for label, spec in labelled.items():
@@ -260,7 +260,7 @@ def checked_options(target: Any, given: Mapping[str, Value], label: str) -> dict
     for name in given:
         if name not in declared:
             raise EvalkitError(
-                f"The model {label!r} has no option {name!r}.", nearest(name, declared)
+                f"The model {label!r} has no option {name!r}.", did_you_mean(name, declared)
             )
     values: dict[str, Value] = {}
     for name, item in declared.items():

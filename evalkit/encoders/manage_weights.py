@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from evalkit.config import nearest
+from evalkit.config import did_you_mean
 from evalkit.core import EvalkitError
 from evalkit.encoders import weights
 from evalkit.encoders.weight_files import FILES, NEEDS, WeightFile, encoders_of
@@ -158,6 +158,6 @@ def _named(names: Sequence[str], every_format: bool) -> list[WeightFile]:
         else:
             raise EvalkitError(
                 f"There are no weights {name!r}.",
-                f"{nearest(name, [*NEEDS, *FILES])} See `evalkit weights list`.",
+                f"{did_you_mean(name, [*NEEDS, *FILES])} See `evalkit weights list`.",
             )
     return [FILES[name] for name in dict.fromkeys(chosen)]

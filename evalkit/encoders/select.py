@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 from evalkit import plugins
-from evalkit.config import nearest, split_names
+from evalkit.config import did_you_mean, split_names
 from evalkit.core import Encoder, EncoderKind, EvalkitError
 from evalkit.encoders import weights
 from evalkit.encoders.weight_files import LIBRARIES
@@ -90,7 +90,7 @@ def named(spec: str) -> list[str]:
         )
     for index, name in enumerate(names):
         if name not in known and ":" not in name:
-            hint = nearest(name, [*known, "auto", "standard", "mini"])
+            hint = did_you_mean(name, [*known, "auto", "standard", "mini"])
             raise EvalkitError(
                 f"There is no encoder {name!r}.", f"{hint} See `evalkit list encoders`."
             )

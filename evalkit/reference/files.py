@@ -20,7 +20,7 @@ from pathlib import Path
 import platformdirs
 from torch import Tensor
 
-from evalkit.config import nearest
+from evalkit.config import did_you_mean
 from evalkit.core import Encoder, EvalkitError, Moments
 from evalkit.reference import foreign
 from evalkit.reference.card import Card, read_card
@@ -65,7 +65,7 @@ def find(name_or_path: str) -> Path:
             return root / name_or_path
     if given.is_dir() or given.is_file():
         return given
-    hint = nearest(name_or_path, [card.name for card in reference_list()])
+    hint = did_you_mean(name_or_path, [card.name for card in reference_list()])
     raise EvalkitError(
         f"There is no reference {name_or_path!r}.",
         f"{hint} Or build one: `evalkit reference build IMAGES`.",

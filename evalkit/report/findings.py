@@ -14,7 +14,7 @@ from typing import Any, Literal
 from evalkit.core import ComparisonRow, Measure, MetricRow
 from evalkit.report import numbers
 
-Kind = Literal["significant", "tie", "untested", "single", "missing"]
+FindingKind = Literal["significant", "tie", "untested", "single", "missing"]
 Protocol = tuple[str, str, str]  # metric, encoder, reference
 RULE = "Holm, 5%"  # the correction and the level of all verdicts
 
@@ -146,7 +146,7 @@ class Finding:
         }
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> FindingKind:
         if not self.measured:
             return "missing"
         if len(self.measured) == 1:

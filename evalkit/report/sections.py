@@ -30,7 +30,7 @@ class Section:
     context: Callable[[Facts], Context | None]
 
 
-class Difference(NamedTuple):
+class DifferenceRow(NamedTuple):
     """One row of the table of differences, as text."""
 
     row: ComparisonRow
@@ -106,7 +106,7 @@ def contexts(facts: Facts) -> list[tuple[Section, Context]]:
     return [(section, context) for section, context in found if context is not None]
 
 
-def compared(facts: Facts) -> list[tuple[Finding, str, list[Difference]]]:
+def compared(facts: Facts) -> list[tuple[Finding, str, list[DifferenceRow]]]:
     """The compared metrics with their titles, and the encoder where two titles are equal."""
     titles = [finding.title for finding in facts.findings if finding.comparisons]
     made = []
@@ -118,19 +118,19 @@ def compared(facts: Facts) -> list[tuple[Finding, str, list[Difference]]]:
     return made
 
 
-def _differences(rows: Sequence[ComparisonRow]) -> list[Difference]:
+def _differences(rows: Sequence[ComparisonRow]) -> list[DifferenceRow]:
     """The comparisons of one metric as text, with the same number of digits."""
     widths = [row.high - row.low for row in rows if row.low is not None and row.high is not None]
     digits = numbers.decimals([row.difference for row in rows], widths)
     return [_difference(row, digits) for row in rows]
 
 
-def _difference(row: ComparisonRow, digits: int) -> Difference:
+def _difference(row: ComparisonRow, digits: int) -> DifferenceRow:
     low, high = row.low_adjusted, row.high_adjusted
     adjusted = numbers.interval(low, high, digits)
     if row.winner and low is not None and high is not None:
         adjusted = numbers.interval_without_zero(low, high, digits)
-    return Difference(
+    return DifferenceRow(
         row,
         numbers.signed(row.difference, digits),
         numbers.interval(row.low, row.high, digits),

@@ -21,7 +21,7 @@ from evalkit.training.augmentation import augment, augmentation
 from evalkit.training.options import ClassifierOptions
 from evalkit.training.runtime.checkpoints import Checkpoint, MovingAverage
 from evalkit.training.runtime.curve import Curve, check_finite
-from evalkit.training.runtime.loop import Run, Settings, schedule, start_run
+from evalkit.training.runtime.loop import Settings, TrainingRun, schedule, start_run
 from evalkit.training.runtime.precision import Descent
 from evalkit.training.runtime.prefetch import each_step
 from evalkit.training.runtime.processes import share_batch_norm
@@ -105,7 +105,9 @@ def train_classifier(
                 checkpoint.save(done)
 
 
-def _prepare(step: int, run: Run, examples: dataset.SceneDataset, truth: Targets) -> list[Part]:
+def _prepare(
+    step: int, run: TrainingRun, examples: dataset.SceneDataset, truth: Targets
+) -> list[Part]:
     rows = run.batch(step, torch.arange(len(examples)))
     uniform, normal = augmentation(len(rows), examples.size, run.generator(step))
     return [

@@ -24,7 +24,7 @@ from evalkit.scenes.tables import RELATIONS
 from evalkit.training.augmentation import augment, augmentation
 from evalkit.training.runtime.checkpoints import Checkpoint, MovingAverage
 from evalkit.training.runtime.curve import Curve, check_finite
-from evalkit.training.runtime.loop import Run, Settings, schedule, start_run
+from evalkit.training.runtime.loop import Settings, TrainingRun, schedule, start_run
 from evalkit.training.runtime.precision import Descent
 from evalkit.training.runtime.prefetch import each_step
 from evalkit.training.tokens import clip_tokenizer, tokenize, word_tokenizer
@@ -93,7 +93,9 @@ def train_clip(
                 checkpoint.save(done)
 
 
-def _prepare(step: int, run: Run, examples: Examples, tokenizer: SubwordTokenizer) -> list[Part]:
+def _prepare(
+    step: int, run: TrainingRun, examples: Examples, tokenizer: SubwordTokenizer
+) -> list[Part]:
     rows, randoms = run.batch(step, torch.arange(len(examples))), run.randoms(step)
     uniform, normal = augmentation(len(rows), examples.size, run.generator(step))
     parts: list[Part] = []
@@ -138,7 +140,7 @@ def with_wrong_relation(scene: Scene, random: Random) -> Scene:
     return replace(scene, relation=wrong)
 
 
-def contrastive_loss(network: MiniClip, part: Part, run: Run) -> Tensor:
+def contrastive_loss(network: MiniClip, part: Part, run: TrainingRun) -> Tensor:
     images, uniform, normal, texts, false_texts, false_rows = (x.to(run.device) for x in part)
     augmented = augment(to_unit(images), uniform, normal)
     with run.precision.autocast():

@@ -30,7 +30,7 @@ from evalkit.training.distillation import distillation_loss
 from evalkit.training.options import DalleOptions
 from evalkit.training.runtime.checkpoints import Checkpoint, MovingAverage, initialise_from
 from evalkit.training.runtime.curve import Curve, check_finite
-from evalkit.training.runtime.loop import Run, Settings, schedule, start_run
+from evalkit.training.runtime.loop import Settings, TrainingRun, schedule, start_run
 from evalkit.training.runtime.muon import Muon
 from evalkit.training.runtime.precision import Descent
 from evalkit.training.runtime.prefetch import each_step
@@ -120,7 +120,7 @@ def train_dalle(
 
 
 def _networks(
-    run: Run,
+    run: TrainingRun,
     examples: Examples,
     options: DalleOptions,
     tokenizer: Path,
@@ -152,7 +152,7 @@ def _config(networks: Networks, options: DalleOptions, seed: int) -> dict[str, A
     }
 
 
-def _descent(network: Dalle, rate: float, run: Run) -> Descent:
+def _descent(network: Dalle, rate: float, run: TrainingRun) -> Descent:
     blocks = [*network.order.parameters(), *network.blocks.parameters()]
     matrices = [parameter for parameter in blocks if parameter.ndim == 2]
     text = list(network.text.parameters())
@@ -193,7 +193,7 @@ def _initialise(
 
 def _prepare(
     step: int,
-    run: Run,
+    run: TrainingRun,
     rows: Tensor,
     examples: Examples,
     tokenizer: SubwordTokenizer,
@@ -209,7 +209,11 @@ def _prepare(
 
 
 def _loss(
-    networks: Networks, teachers: Teachers | None, part: Part, options: DalleOptions, run: Run
+    networks: Networks,
+    teachers: Teachers | None,
+    part: Part,
+    options: DalleOptions,
+    run: TrainingRun,
 ) -> Tensor:
     texts, images, hidden = (tensor.to(run.device) for tensor in part)
     with torch.no_grad():

@@ -25,7 +25,7 @@ from evalkit.training.gan_steps import Batch, Descents, Networks, train_step
 from evalkit.training.options import GanOptions
 from evalkit.training.runtime.checkpoints import Checkpoint, MovingAverage, initialise_from
 from evalkit.training.runtime.curve import Curve, check_finite
-from evalkit.training.runtime.loop import Run, Settings, start_run
+from evalkit.training.runtime.loop import Settings, TrainingRun, start_run
 from evalkit.training.runtime.precision import Descent
 from evalkit.training.runtime.prefetch import each_step
 from evalkit.training.text_pretraining import pretrain_text
@@ -149,7 +149,7 @@ def text_tower(clip: MiniClip, depth: int) -> TextTower:
     return tower
 
 
-def _descents(networks: Networks, rate: float, run: Run) -> Descents:
+def _descents(networks: Networks, rate: float, run: TrainingRun) -> Descents:
     def descent(*modules: nn.Module) -> Descent:
         parameters = [parameter for module in modules for parameter in module.parameters()]
         adam = torch.optim.Adam(parameters, lr=rate, betas=(0.0, 0.99))
@@ -200,7 +200,7 @@ def _pretrain_text(
 
 def _prepare(
     step: int,
-    run: Run,
+    run: TrainingRun,
     rows: Tensor,
     examples: Examples,
     tokenizer: SubwordTokenizer,

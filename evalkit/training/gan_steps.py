@@ -22,7 +22,7 @@ from evalkit.training.gan_losses import (
 )
 from evalkit.training.gan_schedule import Stage, shown_at
 from evalkit.training.options import GanOptions
-from evalkit.training.runtime.loop import Run
+from evalkit.training.runtime.loop import TrainingRun
 from evalkit.training.runtime.precision import Descent
 
 # Steps between gradient penalties, whose weight is multiplied by it (lazy regularisation; Karras et
@@ -61,7 +61,7 @@ class Batch(NamedTuple):
 
 
 def train_step(
-    networks: Networks, descents: Descents, batch: Batch, options: GanOptions, run: Run
+    networks: Networks, descents: Descents, batch: Batch, options: GanOptions, run: TrainingRun
 ) -> dict[str, float]:
     """Update the networks. Returns the losses of this process."""
     losses: dict[str, float] = {}
@@ -83,7 +83,7 @@ def train_step(
 
 
 def discriminator_turn(
-    networks: Networks, descent: Descent, batch: Batch, options: GanOptions, run: Run
+    networks: Networks, descent: Descent, batch: Batch, options: GanOptions, run: TrainingRun
 ) -> float:
     """Gradients of the discriminators. Returns the loss.
 
@@ -119,7 +119,7 @@ def discriminator_turn(
 
 
 def generator_turn(
-    networks: Networks, descent: Descent | None, batch: Batch, options: GanOptions, run: Run
+    networks: Networks, descent: Descent | None, batch: Batch, options: GanOptions, run: TrainingRun
 ) -> dict[str, float]:
     """Gradients of generator and encoder; without a descent only the losses. Returns the losses.
 
@@ -152,7 +152,7 @@ def generator_turn(
 
 
 def generate(
-    networks: Networks, batch: Batch, share: slice, real: Tensor, run: Run
+    networks: Networks, batch: Batch, share: slice, real: Tensor, run: TrainingRun
 ) -> tuple[Tensor, Posterior]:
     """Images of the texts, and the noise distribution that the encoder sees in the real images."""
     generator, (size, fade) = networks.generator, batch.stage
@@ -165,7 +165,7 @@ def generate(
 
 
 def _scores(
-    networks: Networks, images: Tensor, texts: list[TextFeatures], fade: float, run: Run
+    networks: Networks, images: Tensor, texts: list[TextFeatures], fade: float, run: TrainingRun
 ) -> Tensor:
     """float32 [discriminators, texts, N]."""
     with run.precision.autocast():

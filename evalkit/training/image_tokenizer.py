@@ -18,7 +18,7 @@ from evalkit.training.options import TokenizerOptions
 from evalkit.training.perceptual import perceptual_loss
 from evalkit.training.runtime.checkpoints import Checkpoint, MovingAverage, initialise_from
 from evalkit.training.runtime.curve import Curve, check_finite
-from evalkit.training.runtime.loop import Run, Settings, schedule, start_run
+from evalkit.training.runtime.loop import Settings, TrainingRun, schedule, start_run
 from evalkit.training.runtime.precision import Descent
 from evalkit.training.runtime.prefetch import each_step
 
@@ -90,7 +90,7 @@ def train_image_tokenizer(
                 checkpoint.save(done)
 
 
-def _prepare(step: int, run: Run, examples: Examples) -> list[Tensor]:
+def _prepare(step: int, run: TrainingRun, examples: Examples) -> list[Tensor]:
     rows = run.batch(step, torch.arange(len(examples)))
     return [examples.images(rows[share]) for share in run.shares]
 

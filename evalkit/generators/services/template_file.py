@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, get_args
 
-from evalkit.config import nearest
+from evalkit.config import did_you_mean
 from evalkit.core import EvalkitError, Status
 from evalkit.generators.services.addresses import check_patterns
 from evalkit.generators.services.json_paths import EXPECTED, JsonPath, as_text, parse_path
@@ -79,7 +79,7 @@ def read_template(spec: str) -> Template:
     else:
         raise EvalkitError(
             f"There is no recipe {spec!r}.",
-            f"{nearest(spec, recipes())} The path of your own template must end in .toml.",
+            f"{did_you_mean(spec, recipes())} The path of your own template must end in .toml.",
         )
     return parse_template(text, source, Path(spec).stem)
 
@@ -280,7 +280,7 @@ class _Checker:
             if key not in fields:
                 raise EvalkitError(
                     f"The template {self.source} has the unknown field {prefix}{key}.",
-                    nearest(key, fields),
+                    did_you_mean(key, fields),
                 )
             if not isinstance(value, fields[key].types) or isinstance(value, bool):
                 self.fail(f"{prefix}{key}", f"is {value!r}", fields[key].name)

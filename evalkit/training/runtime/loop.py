@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from evalkit.seeds import image_seed
-from evalkit.training.runtime.precision import Precision, choose_precision
+from evalkit.training.runtime.precision import ComputePrecision, choose_precision
 from evalkit.training.runtime.processes import Processes, join
 
 log = logging.getLogger(__name__)
@@ -38,13 +38,13 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainingRun:
     """A training in this process."""
 
     settings: Settings
     processes: Processes
     device: str
-    precision: Precision
+    precision: ComputePrecision
     shares: list[slice]  # the parts of a batch that this process takes, one after the other
 
     def batch(self, step: int, rows: Tensor) -> list[int]:
@@ -65,14 +65,14 @@ class Run:
         return self.processes.first and due
 
 
-def start_run(settings: Settings) -> Run:
+def start_run(settings: Settings) -> TrainingRun:
     """Join the other processes, choose the precision and seed the initial weights."""
     processes, device = join(settings.device)
     precision = choose_precision(settings.precision, device, processes)
     log.info("%s", precision.reason)
     shares = processes.shares(settings.batch, settings.accumulate)
     torch.manual_seed(settings.seed)
-    return Run(settings, processes, device, precision, shares)
+    return TrainingRun(settings, processes, device, precision, shares)
 
 
 def random_of(seed: int, step: int, place: int) -> Random:

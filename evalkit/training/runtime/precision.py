@@ -16,7 +16,7 @@ from evalkit.training.runtime.processes import Processes
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
-class Precision(NamedTuple):
+class ComputePrecision(NamedTuple):
     dtype: torch.dtype
     reason: str  # a sentence for the log
     device: str
@@ -26,7 +26,7 @@ class Precision(NamedTuple):
         return nullcontext() if self.dtype == torch.float32 else torch.autocast(kind, self.dtype)
 
 
-def choose_precision(name: str, device: str, processes: Processes) -> Precision:
+def choose_precision(name: str, device: str, processes: Processes) -> ComputePrecision:
     """The precision of a name: auto, bf16, fp16 or fp32.
 
     auto is bf16 where the accelerator supports it or a measurement shows that the CPU is faster
@@ -35,7 +35,7 @@ def choose_precision(name: str, device: str, processes: Processes) -> Precision:
     processes: of this training. All must choose the same precision, so they share the measurement.
     """
     if name in PRECISIONS:
-        return Precision(PRECISIONS[name], f"{name}: as requested", device)
+        return ComputePrecision(PRECISIONS[name], f"{name}: as requested", device)
     if name != "auto":
         raise EvalkitError(
             f"There is no precision {name!r}.", f"Expected auto, {', '.join(PRECISIONS)}."
@@ -43,15 +43,15 @@ def choose_precision(name: str, device: str, processes: Processes) -> Precision:
     if device.startswith("cuda"):
         if torch.cuda.get_device_capability(device) >= (8, 0):
             reason = "bf16: the accelerator supports it, and it needs no gradient scaling"
-            return Precision(torch.bfloat16, reason, device)
+            return ComputePrecision(torch.bfloat16, reason, device)
         reason = "fp16 with scaled gradients: the accelerator does not support bf16"
-        return Precision(torch.float16, reason, device)
+        return ComputePrecision(torch.float16, reason, device)
     gain = processes.mean(_bf16_speedup())
     if gain > 1.5:
         reason = f"bf16: matrix products are {gain:.1f} times as fast as in fp32 on this CPU"
-        return Precision(torch.bfloat16, reason, device)
+        return ComputePrecision(torch.bfloat16, reason, device)
     reason = f"fp32: bf16 is only {gain:.2g} times as fast on this CPU"
-    return Precision(torch.float32, reason, device)
+    return ComputePrecision(torch.float32, reason, device)
 
 
 def _bf16_speedup() -> float:
@@ -79,7 +79,7 @@ class Descent:
         self,
         parameters: list[nn.Parameter],
         optimisers: Mapping[str, torch.optim.Optimizer],
-        precision: Precision,
+        precision: ComputePrecision,
         processes: Processes,
         *,
         clip: float = 0.0,

@@ -16,7 +16,7 @@ from typing import Generic, TypeVar, cast
 from torch.utils.data import DataLoader, Dataset
 
 from evalkit.terminal import track
-from evalkit.training.runtime.loop import Run
+from evalkit.training.runtime.loop import TrainingRun
 
 T = TypeVar("T")
 MOST_WORKERS = 8  # five kept up with 4,700 images per second
@@ -50,7 +50,7 @@ def prefetch(prepare: Callable[[int], T], steps: range, workers: int) -> Iterato
     return iter(cast("DataLoader[T]", loader))
 
 
-def each_step(prepare: Callable[[int], T], start: int, run: Run) -> Iterator[tuple[int, T]]:
+def each_step(prepare: Callable[[int], T], start: int, run: TrainingRun) -> Iterator[tuple[int, T]]:
     """The steps of a training from `start` on with their prepared batches, under a progress bar."""
     steps = range(start, run.settings.steps)
     batches = prefetch(prepare, steps, worker_count(run.device, run.processes.count))
