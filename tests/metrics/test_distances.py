@@ -9,7 +9,7 @@ from torch import Tensor
 
 from evalkit.core import EvalkitError
 from evalkit.metrics import balls, distances, manifold, neighbours, numeric
-from evalkit.metrics.remembered import forget, remembered
+from evalkit.metrics.memoized import clear_memoized, memoized
 
 
 def rows(count: int, dimension: int, seed: int, kind: str = "plain") -> Tensor:
@@ -130,10 +130,10 @@ def test_radii_without_groups_are_radii_of_what_is_left():
         assert bool((wide[~keep, group] == -1).all())
 
 
-def test_results_are_remembered_by_content_not_by_name():
+def test_results_are_memoized_by_content():
     calls = []
 
-    @remembered
+    @memoized
     def total(x: Tensor, k: int = 1) -> Tensor:
         calls.append(k)
         return x.sum() * k
@@ -147,6 +147,6 @@ def test_results_are_remembered_by_content_not_by_name():
     assert total(x, k=2) == 16
     assert total(x.float()) == 8
     assert calls == [1, 1, 2, 1]
-    forget()
+    clear_memoized()
     total(x)
     assert len(calls) == 5

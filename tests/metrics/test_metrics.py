@@ -146,7 +146,7 @@ def test_fid_without_groups_gives_the_standard_error_of_leaving_them_out(count: 
     )
     assert float(quick.std()) == pytest.approx(float(slow.std()), rel=0.06 if count > 48 else 1e-4)
     assert torch.allclose(quick, slow, rtol=0.05 if count > 48 else 1e-4)
-    assert bool(frechet.how_without(fake=count, dimension=16)) == (count > 48)
+    assert bool(frechet.approximation(fake=count, dimension=16)) == (count > 48)
 
 
 def test_fid_without_groups_of_collapsed_images():
@@ -193,7 +193,7 @@ def test_kid_without_groups_of_many_images_is_linear(monkeypatch: pytest.MonkeyP
     quick = kernel.kid_without(fake=fake, real=real, groups=groups)
     assert float(quick.std()) == pytest.approx(float(slow.std()), rel=0.15)
     assert np.corrcoef(quick, slow)[0, 1] > 0.95
-    assert "400 others" in kernel.how_without(fake=600)
+    assert "400 others" in kernel.approximation(fake=600)
 
 
 def test_recall_without_a_group_that_holds_all_near_neighbours():
@@ -252,7 +252,7 @@ def test_kid_is_unbiased_between_equal_distributions(seed: int):
 
 
 def test_kid_of_few_images_says_so():
-    assert "the usual 100 subsets need 1000 a side" in kernel.describe(fake=100, real=2000)
+    assert "the usual 100 subsets need 1000 images on each side" in kernel.describe(fake=100, real=2000)
     assert (
         kernel.describe(fake=5000, real=2000)
         == "mean of 100 subsets of 1000, seed 2020, 5000 against 2000"

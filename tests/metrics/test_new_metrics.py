@@ -171,7 +171,7 @@ def test_images_that_show_their_prompt_are_found_and_equal_prompts_are_one():
     assert (
         alignment.retrieval_precision(fake=torch.ones(18, 6), text=text).tolist() == [0.0] * 18
     ), "a tie is a miss"
-    with pytest.raises(EvalkitError, match="all images have one prompt"):
+    with pytest.raises(EvalkitError, match="all images have the same prompt"):
         alignment.retrieval_precision(fake=torch.eye(6), text=torch.ones(6, 6))
 
 
