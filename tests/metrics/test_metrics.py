@@ -252,7 +252,9 @@ def test_kid_is_unbiased_between_equal_distributions(seed: int):
 
 
 def test_kid_of_few_images_says_so():
-    assert "the usual 100 subsets need 1000 images on each side" in kernel.describe(fake=100, real=2000)
+    assert "the usual 100 subsets need 1000 images on each side" in kernel.describe(
+        fake=100, real=2000
+    )
     assert (
         kernel.describe(fake=5000, real=2000)
         == "mean of 100 subsets of 1000, seed 2020, 5000 against 2000"
