@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from evalkit.metrics import frechet, inception_score, kernel, manifold
-from evalkit.metrics.remembered import forget
+from evalkit.metrics.memoized import clear_memoized
 from evalkit.statistics import intervals
 
 DIMENSION = 2048
@@ -45,7 +45,7 @@ def features(count: int, seed: int, dimension: int = DIMENSION) -> Tensor:
 
 
 def timed(call: Callable[[], Any]) -> tuple[float, Any]:
-    forget()
+    clear_memoized()
     start = time.process_time()
     result = call()
     return time.process_time() - start, result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,15 +45,28 @@ def _weights(encoder: str) -> tuple[str, str]:
 
 
 def metrics() -> Listing:
-    """Metrics with the encoder that they are defined on, the better direction and the paper."""
+    """Metrics with what each measures and needs, from the fields of `Metric`."""
+    header = ("name", "title", "better", "range", "encoder", "needs", "meaning", "paper")
     rows: list[tuple[str, ...]] = []
     for name in plugins.names("metric"):
         try:
-            found = plugins.metric(name)
-            rows.append((name, found.encoder, f"{found.better} is better", found.paper))
+            metric = plugins.metric(name)
+            needs = ", ".join(metric.needs)
         except EvalkitError as error:
-            rows.append((name, "", "", f"not usable: {error.message}"))
-    return Listing(("name", "encoder", "better", "paper"), rows)
+            rows.append((name, "", "", "", "", "", f"not usable: {error.message}", ""))
+            continue
+        values = _range_in_words(*metric.range)
+        rows.append(
+            (name, metric.measure.title, metric.better, values, metric.encoder, needs,
+             metric.meaning, metric.paper)
+        )  # fmt: skip
+    return Listing(header, rows)
+
+
+def _range_in_words(low: float, high: float) -> str:
+    if math.isinf(low):
+        return "any" if math.isinf(high) else f"{high:.3g} or less"
+    return f"{low:.3g} or more" if math.isinf(high) else f"{low:.3g} to {high:.3g}"
 
 
 def runs(folder: Path | str = "reports") -> Listing:

@@ -37,7 +37,7 @@ def list_encoders(as_json: Json = False) -> None:
 
 @app.command("metrics")
 def list_metrics(as_json: Json = False) -> None:
-    """Metrics, with the better direction and the paper."""
+    """Metrics: what each measures, its range, encoder and inputs, and the paper."""
     with clean():
         from evalkit.listing import metrics
 

@@ -1,4 +1,4 @@
-"""How well a picture fits its prompt."""
+"""Agreement of images with their prompts: CLIP score and retrieval precision."""
 
 from __future__ import annotations
 
@@ -10,30 +10,27 @@ from evalkit.core import EvalkitError, Metric
 from evalkit.metrics.direction import unit_length
 from evalkit.metrics.numeric import checked, rows_per_block, same_dimension
 
-PREFIX = "A photo depicts "  # what the paper's code puts before every prompt
+PREFIX = "A photo depicts "  # put before every prompt by the code of the CLIPScore paper
 WEIGHT = 2.5
 CANDIDATES = 100
 SEED = 0
 
 
 def clip_score(*, fake: Tensor, text: Tensor) -> Tensor:
-    """100 times the cosine of image and prompt features, per image, float64 [N], -100 to 100;
-    Hessel et al. 2021, eq. 1.
+    """100 times the cosine of image and prompt features, per image, float64 [N], -100 to 100.
 
-    The plain form: no prefix before the prompt, no factor of 2.5, and not cut off at 0
-    (https://arxiv.org/abs/2104.08718). fake float [N, D], text float [N, D] of the same prompts in
-    the same order.
+    The common variant of CLIPScore (https://arxiv.org/abs/2104.08718, eq. 1): without a prefix,
+    without the factor 2.5, and not clipped at 0. fake float [N, D], text float [N, D] of the same
+    prompts in the same order.
     """
     fake, text = _pairs(fake, text)
     return 100 * torch.nn.functional.cosine_similarity(fake, text, dim=1)
 
 
 def clip_score_paper(*, fake: Tensor, text: Tensor) -> Tensor:
-    """CLIPScore as its paper defines it: 2.5 times the cosine, 0 where that is negative, per image,
-    float64 [N], 0 to 2.5.
+    """CLIPScore as in the paper: 2.5 max(cosine, 0), per image, float64 [N], 0 to 2.5.
 
-    Hessel et al. 2021, eq. 1. text: features of "A photo depicts " + prompt, which the metric table
-    asks for.
+    Hessel et al. 2021, eq. 1. text: features of "A photo depicts " + prompt (`Metric.prefix`).
     """
     fake, text = _pairs(fake, text)
     return WEIGHT * torch.nn.functional.cosine_similarity(fake, text, dim=1).clamp_min(0)
@@ -42,13 +39,13 @@ def clip_score_paper(*, fake: Tensor, text: Tensor) -> Tensor:
 def retrieval_precision(
     *, fake: Tensor, text: Tensor, candidates: int = CANDIDATES, seed: int = SEED
 ) -> Tensor:
-    """CLIP R-precision per image, float64 [N]: 1 where its own prompt fits it better than 99 others
-    do, else 0.
+    """CLIP R-precision per image, float64 [N]: 1 if its own prompt ranks first of 100, else 0.
 
-    Park et al. 2021 (https://openreview.net/forum?id=bKBhQhPeKaF), after Xu et al. 2018. The others
-    are drawn from the different prompts of the set, anew for every image, by RandomState(seed);
-    with fewer than 100 different prompts all take part. Prompts with equal features are one prompt.
-    A tie is a miss. By chance the mean is 1 / 100 (or 1 / the number of prompts).
+    Park et al. 2021 (https://openreview.net/forum?id=bKBhQhPeKaF), after Xu et al. 2018. The 99
+    other prompts are drawn from the distinct prompts of the set, separately for every image, by
+    RandomState(seed); with fewer than 100 distinct prompts, all are used. Prompts with equal
+    features count as one prompt. A tie is a miss. The mean at chance level is 1 / 100 (or 1 / the
+    number of prompts).
     """
     fake, text = _pairs(fake, text)
     fake = unit_length(fake, "generated")
@@ -56,27 +53,27 @@ def retrieval_precision(
     others = min(candidates, len(prompts)) - 1
     if others < 1:
         raise EvalkitError(
-            "all images have one prompt", "There must be two different prompts to choose from."
+            "all images have the same prompt; expected at least two distinct prompts"
         )
     random, hits = np.random.RandomState(seed), []
     step = rows_per_block(len(prompts))
-    for rows, mine in zip(fake.split(step), own.split(step), strict=True):
-        fit = rows @ prompts.T
-        drawn = torch.stack(
-            [torch.from_numpy(random.choice(len(prompts) - 1, others, replace=False)) for _ in rows]
-        )
-        drawn += drawn >= mine[:, None]  # passes over the image's own prompt
-        hits.append(fit.gather(1, mine[:, None])[:, 0] > fit.gather(1, drawn).max(dim=1).values)
+    for rows, correct in zip(fake.split(step), own.split(step), strict=True):
+        scores = rows @ prompts.T
+        choices = [random.choice(len(prompts) - 1, others, replace=False) for _ in rows]
+        drawn = torch.from_numpy(np.stack(choices))
+        drawn += drawn >= correct[:, None]  # skips the image's own prompt
+        best_other = scores.gather(1, drawn).max(dim=1).values
+        hits.append(scores.gather(1, correct[:, None])[:, 0] > best_other)
     return torch.cat(hits).double()
 
 
 def describe_retrieval(*, fake: int, real: int = 0) -> str:
-    """What was done, for the note of a row."""
-    return f"own prompt against {CANDIDATES - 1} others (all others where there are fewer), seed {SEED}"
+    """The note of a row."""
+    return f"own prompt against {CANDIDATES - 1} others (or all, if there are fewer), seed {SEED}"
 
 
 def _pairs(fake: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-    """Image and prompt features as float64 [N, D], of one dimension and number."""
+    """Image and prompt features as float64 [N, D], of equal number and dimension."""
     fake, text = checked(fake, "generated"), checked(text, "prompt")
     same_dimension(fake.shape[1], text.shape[1])
     if len(fake) != len(text):
@@ -87,36 +84,22 @@ def _pairs(fake: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
 
 
 CLIP_SCORE = Metric(
-    "clip_score",
-    clip_score,
-    "pool",
-    "clip",
-    "higher",
-    "https://arxiv.org/abs/2104.08718",
+    "clip_score", clip_score, "pool", "clip", "higher", "https://arxiv.org/abs/2104.08718",
     title="CLIP score",
     meaning="How well each image agrees with its own prompt.",
     range=(-100.0, 100.0),
-)
+)  # fmt: skip
 CLIP_SCORE_PAPER = Metric(
-    "clip_score_paper",
-    clip_score_paper,
-    "pool",
-    "clip",
-    "higher",
-    "https://arxiv.org/abs/2104.08718",
-    PREFIX,
+    "clip_score_paper", clip_score_paper, "pool", "clip", "higher",
+    "https://arxiv.org/abs/2104.08718", PREFIX,
     title="CLIP score, paper form",
     meaning="CLIP score with the prefix, the factor 2.5 and the cut-off at 0 of the paper.",
     range=(0.0, WEIGHT),
-)
+)  # fmt: skip
 RETRIEVAL_PRECISION = Metric(
-    "retrieval_precision",
-    retrieval_precision,
-    "pool",
-    "clip",
-    "higher",
+    "retrieval_precision", retrieval_precision, "pool", "clip", "higher",
     "https://openreview.net/forum?id=bKBhQhPeKaF",
     meaning="Share of images that fit their own prompt better than 99 others.",
     range=(0.0, 1.0),
     describe=describe_retrieval,
-)
+)  # fmt: skip

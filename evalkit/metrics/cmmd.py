@@ -1,8 +1,8 @@
 """CMMD: squared maximum mean discrepancy with a Gaussian kernel on CLIP features of unit length.
 
 Jayasumana et al. 2024, https://arxiv.org/abs/2401.09603: CLIP ViT-L/14 at 336 pixels, sigma = 10,
-the biased estimate (all pairs, an image with itself too), times 1,000. It lies between 0 and 39.61.
-Some copies of the authors' code leave the factor of 1,000 out.
+the biased estimate (all pairs, including an image with itself), times 1,000. The range is 0 to
+39.61. Some copies of the authors' code omit the factor of 1,000.
 """
 
 from __future__ import annotations
@@ -23,18 +23,14 @@ SCALE = 1000.0
 def cmmd(*, fake: Tensor, real: Tensor, sigma: float = SIGMA) -> Tensor:
     """CMMD of float [N, D] and [M, D] features, float64 [], >= 0; Jayasumana et al. 2024, eq. 4."""
     fake, real = _units(fake, real)
-    within_fake, within_real = (
-        _sums(fake, fake, sigma).sum() / len(fake) ** 2,
-        _sums(real, real, sigma).sum() / len(real) ** 2,
-    )
-    return SCALE * (
-        within_fake + within_real - 2 * _sums(fake, real, sigma).sum() / (len(fake) * len(real))
-    )
+    within_fake = _sums(fake, fake, sigma).sum() / len(fake) ** 2
+    within_real = _sums(real, real, sigma).sum() / len(real) ** 2
+    between = _sums(fake, real, sigma).sum()
+    return SCALE * (within_fake + within_real - 2 * between / (len(fake) * len(real)))
 
 
 def cmmd_without(*, fake: Tensor, real: Tensor, groups: Tensor, sigma: float = SIGMA) -> Tensor:
-    """CMMD with each group of generated images left out in turn, float64 [G]; groups int [N], 0 ..
-    G - 1.
+    """CMMD without each group of generated images, float64 [G]; groups int [N], 0 .. G - 1.
 
     All values come from one pass over the kernel matrix, summed by pairs of groups.
     """
@@ -42,18 +38,21 @@ def cmmd_without(*, fake: Tensor, real: Tensor, groups: Tensor, sigma: float = S
     member = torch.nn.functional.one_hot(groups, int(groups.max()) + 1).double()  # [N, G]
     step = rows_per_block(len(fake))
     blocks = zip(fake.split(step), member.split(step), strict=True)
-    pairs = torch.stack(
-        [rows.T @ (_kernel(block, fake, sigma) @ member) for block, rows in blocks]
-    ).sum(dim=0)  # [G, G]
-    cross, left = member.T @ _sums(fake, real, sigma), len(fake) - member.sum(dim=0)
+    sums = [rows.T @ (_kernel(block, fake, sigma) @ member) for block, rows in blocks]
+    pairs = torch.stack(sums).sum(dim=0)  # [G, G]
+    between, left = member.T @ _sums(fake, real, sigma), len(fake) - member.sum(dim=0)
     within_fake = (pairs.sum() - 2 * pairs.sum(dim=1) + pairs.diagonal()) / left**2
     within_real = _sums(real, real, sigma).sum() / len(real) ** 2
-    return SCALE * (within_fake + within_real - 2 * (cross.sum() - cross) / (left * len(real)))
+    between = between.sum() - between
+    return SCALE * (within_fake + within_real - 2 * between / (left * len(real)))
 
 
 def describe(*, fake: int, real: int = 0) -> str:
-    """What was done with so many images, for the note of a row."""
-    return f"{fake} images against {real} stored reference images, Gaussian kernel with sigma {SIGMA:g}, times {SCALE:g}"
+    """The note of a row."""
+    return (
+        f"{fake} images against {real} stored reference images,"
+        f" Gaussian kernel with sigma {SIGMA:g}, times {SCALE:g}"
+    )
 
 
 def _units(fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
@@ -69,18 +68,12 @@ def _kernel(x: Tensor, y: Tensor, sigma: float) -> Tensor:
 
 def _sums(x: Tensor, y: Tensor, sigma: float) -> Tensor:
     """Sum of the kernel of every row of x with all rows of y, [N], in blocks of bounded memory."""
-    return torch.cat(
-        [_kernel(rows, y, sigma).sum(dim=1) for rows in x.split(rows_per_block(len(y)))]
-    )
+    blocks = x.split(rows_per_block(len(y)))
+    return torch.cat([_kernel(rows, y, sigma).sum(dim=1) for rows in blocks])
 
 
 CMMD = Metric(
-    "cmmd",
-    cmmd,
-    "pool",
-    "clip-large",
-    "lower",
-    "https://arxiv.org/abs/2401.09603",
+    "cmmd", cmmd, "pool", "clip-large", "lower", "https://arxiv.org/abs/2401.09603",
     title="CMMD",
     meaning="Kernel distance to the reference images in the features of CLIP.",
     range=(0.0, 2 * SCALE * (1 - math.exp(-2 / SIGMA**2))),
@@ -88,4 +81,4 @@ CMMD = Metric(
     describe=describe,
     depends_on_count=True,
     from_zero=True,
-)
+)  # fmt: skip

@@ -1,4 +1,4 @@
-"""Features as directions: what cosines, CLIP and kernels on the unit sphere work with."""
+"""Features of unit length, for cosines and for kernels on the unit sphere."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from evalkit.metrics.numeric import checked
 
 
 def unit_length(features: Tensor, name: str) -> Tensor:
-    """Rows of float [N, D] scaled to length 1, float64 [N, D]. A row of zeros has no direction: an
-    error.
-    """
+    """Rows of float [N, D] scaled to length 1, float64 [N, D]. A row of zeros is an error."""
     features = checked(features, name)
     lengths = features.norm(dim=1, keepdim=True)
-    if bool((lengths == 0).any()):
-        zero = int((lengths == 0).sum())
+    zero = int((lengths == 0).sum())
+    if zero:
         raise EvalkitError(
-            f"The {name} features of {zero} of {len(features)} rows are all zero; a row of zeros has no direction."
+            f"The {name} features of {zero} of {len(features)} rows are all zero;"
+            " expected features that can be scaled to length 1."
         )
     return features / lengths

@@ -1,11 +1,10 @@
-"""Frechet distance of two Gaussians, and the moments that it is made of. All statistics are
-float64.
+"""Fréchet distance of two Gaussians, and their moments. All statistics are float64.
 
-FID (Heusel et al. 2017, https://arxiv.org/abs/1706.08500, eq. 6): |m1 - m2|^2 + tr(C1 + C2 - 2 (C1
-C2)^(1/2)). The trace of the root needs no matrix root: it is the sum of the roots of the
-eigenvalues of C1 C2, and these are those of the symmetric L^T C2 L for any factor C1 = L L^T. With
-fewer images than dimensions the factor is the centred feature matrix itself, and the eigenvalue
-problem is as small as the number of images.
+FID (Heusel et al. 2017, https://arxiv.org/abs/1706.08500, eq. 6):
+|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)). The trace of the root needs no matrix root: it is the
+sum of the square roots of the eigenvalues of C1 C2, which are those of the symmetric L^T C2 L for
+any factor C1 = L L^T. With fewer images than dimensions, the factor is the centred feature matrix
+itself, and the size of the eigenvalue problem is the number of images.
 """
 
 from __future__ import annotations
@@ -19,16 +18,14 @@ from torch import Tensor
 
 from evalkit.core import Metric, Moments
 from evalkit.metrics import roots
+from evalkit.metrics.memoized import memoized
 from evalkit.metrics.numeric import at_least, checked_pair, mean_of, same_dimension, valid
-from evalkit.metrics.remembered import remembered
 
-_BLOCK = 4096  # rows that are widened and multiplied at once
+_BLOCK = 4096  # rows that are converted to float64 and multiplied at once
 
 
 def moments(features: Tensor) -> Moments:
-    """Mean and unbiased covariance (ddof = 1), float64, of float [N, D] features, N >= 2; widened
-    block by block.
-    """
+    """Mean and unbiased covariance (ddof = 1), float64, of float [N, D] features, N >= 2."""
     features = valid(features, "given")
     at_least(len(features), 2, "given")
     mean = mean_of(features)
@@ -39,13 +36,11 @@ def moments(features: Tensor) -> Moments:
     return Moments(mean, scatter / (len(features) - 1), len(features))
 
 
-_kept_moments = remembered(moments, kept=2)  # FID and its interval start from the same ones
+_kept_moments = memoized(moments, max_results=2)  # shared by FID and its interval
 
 
 def merge_moments(first: Moments, second: Moments) -> Moments:
-    """Moments of the union of two disjoint sets (Chan et al. 1983); centred throughout, so nothing
-    cancels.
-    """
+    """Moments of the union of two disjoint sets (Chan et al. 1983), without cancellation."""
     count = first.count + second.count
     step = second.mean - first.mean
     scatter = (first.count - 1) * first.cov + (second.count - 1) * second.cov
@@ -54,9 +49,7 @@ def merge_moments(first: Moments, second: Moments) -> Moments:
 
 
 def remove_moments(total: Moments, part: Moments) -> Moments:
-    """Moments of what is left of a set when a part of it is taken out: the inverse of
-    `merge_moments`.
-    """
+    """Moments of a set without a part of it: the inverse of `merge_moments`."""
     count = total.count - part.count
     mean = total.mean + (total.mean - part.mean) * (part.count / count)
     step = part.mean - mean
@@ -65,30 +58,24 @@ def remove_moments(total: Moments, part: Moments) -> Moments:
     return Moments(mean, (scatter + scatter.T) / (2 * (count - 1)), count)
 
 
+# --- the distance ---
 def frechet_distance(*, fake_moments: Moments, real_moments: Moments) -> Tensor:
-    """Frechet distance of two Gaussians given by their moments, float64 []; FID, Heusel et al.
-    2017, eq. 6.
+    """Fréchet distance of two Gaussians given by their moments, float64 []; FID, eq. 6.
 
-    For equal or rank-deficient covariances rounding may leave a tiny negative number; it is
-    returned as it is.
+    For equal or rank-deficient covariances, rounding may give a tiny negative number; it is
+    returned unchanged.
     """
-    same_dimension(len(fake_moments.mean), len(real_moments.mean))
-    root = _sum_of_roots(fake_moments.cov, _factor(real_moments.cov))
-    return _distance(
-        fake_moments.mean,
-        real_moments.mean,
-        fake_moments.cov.trace(),
-        real_moments.cov.trace(),
-        root,
-    )
+    fake, real = fake_moments, real_moments
+    same_dimension(len(fake.mean), len(real.mean))
+    root = _sum_of_roots(fake.cov, _factor(real.cov))
+    return _distance(fake.mean, real.mean, fake.cov.trace(), real.cov.trace(), root)
 
 
 def frechet_distance_of_features(*, fake: Tensor, real: Tensor) -> Tensor:
-    """Frechet distance of float [N, D] and [M, D] features, float64 []; exact and small where N or
-    M < D.
+    """Fréchet distance of float [N, D] and [M, D] features, float64 [].
 
-    There tr (C1 C2)^(1/2) is the nuclear norm of Xc Yc^T / sqrt((N - 1)(M - 1)), Xc and Yc centred:
-    no D x D work.
+    If N or M < D, tr (C1 C2)^(1/2) is the nuclear norm of Xc Yc^T / sqrt((N - 1)(M - 1)), with Xc
+    and Yc centred, and no D x D matrix is computed.
     """
     fake, real = checked_pair(fake, real)
     if min(len(fake), len(real)) >= fake.shape[1]:
@@ -100,13 +87,12 @@ def frechet_distance_of_features(*, fake: Tensor, real: Tensor) -> Tensor:
     return _distance(fake.mean(dim=0), real.mean(dim=0), x.square().sum(), y.square().sum(), root)
 
 
-@remembered
+@memoized
 def fid(*, fake: Tensor, real_moments: Moments) -> Tensor:
-    """FID of float [N, D] features against reference moments, float64 [], >= 0; Heusel et al. 2017,
-    eq. 6.
+    """FID of float [N, D] features against reference moments, float64 [], >= 0; eq. 6.
 
-    With N <= D the roots come from the N x N matrix Xc C Xc^T / (N - 1), whose eigenvalues are
-    those of C1 C.
+    With N <= D the eigenvalues come from the N x N matrix Xc C Xc^T / (N - 1), Xc centred, which
+    has the nonzero eigenvalues of C1 C.
     """
     fake = valid(fake, "generated")
     same_dimension(fake.shape[1], len(real_moments.mean))
@@ -117,71 +103,131 @@ def fid(*, fake: Tensor, real_moments: Moments) -> Tensor:
     return _fid_of_gram(fake, fake @ real_moments.cov @ fake.T, real_moments)
 
 
-@remembered
-def fid_without(*, fake: Tensor, real_moments: Moments, groups: Tensor) -> Tensor:
-    """FID with each group of images left out in turn, float64 [G]; groups is int [N] with values 0
-    .. G - 1.
+def _fid_of_gram(fake: Tensor, gram: Tensor, real_moments: Moments) -> Tensor:
+    """FID from fake float64 [N, D] and gram = fake C fake^T [N, N].
 
-    One eigendecomposition serves all groups, see `roots`: exactly up to 3 D images, to second order
-    beyond, where leaving a twentieth out moves the covariance by little.
+    The Gram matrix is centred here: (H X) C (H X)^T = H gram H with H = I - 1 / N.
     """
-    fake = valid(fake, "generated")
-    same_dimension(fake.shape[1], len(real_moments.mean))
-    count, dimension = len(fake), fake.shape[1]
-    sizes = torch.bincount(groups)
+    mean, real = fake.mean(dim=0), real_moments
+    gram = gram - gram.mean(dim=0, keepdim=True)
+    gram = gram - gram.mean(dim=1, keepdim=True)
+    eigenvalues = torch.linalg.eigvalsh((gram + gram.T) / (2 * (len(fake) - 1)))
+    spread = (fake - mean).square().sum() / (len(fake) - 1)
+    root = eigenvalues.clamp_min(0).sqrt().sum()
+    return _distance(mean, real.mean, spread, real.cov.trace(), root)
+
+
+def _distance(mean1: Tensor, mean2: Tensor, trace1: Tensor, trace2: Tensor, root: Tensor) -> Tensor:
+    return (mean1 - mean2).square().sum() + trace1 + trace2 - 2 * root
+
+
+def _factor(cov: Tensor) -> Tensor:
+    """L with cov = L L^T.
+
+    Cholesky with a jitter of 1e-12 of the mean variance, or eigenvectors if that fails.
+    """
+    dimension = len(cov)
+    jitter = 1e-12 * cov.trace() / dimension
+    identity = torch.eye(dimension, dtype=cov.dtype, device=cov.device)
+    factor, failed = torch.linalg.cholesky_ex(cov + jitter * identity)
+    if int(failed) == 0:
+        return factor
+    values, vectors = torch.linalg.eigh((cov + cov.T) / 2)
+    return vectors * values.clamp_min(0).sqrt()
+
+
+def _sum_of_roots(cov: Tensor, factor: Tensor) -> Tensor:
+    """tr (cov L L^T)^(1/2) from the eigenvalues of the symmetric L^T cov L."""
+    product = factor.T @ cov @ factor
+    return torch.linalg.eigvalsh((product + product.T) / 2).clamp_min(0).sqrt().sum()
+
+
+# --- the interval: the distance without each group of images ---
+@memoized
+def fid_without(*, fake: Tensor, real_moments: Moments, groups: Tensor) -> Tensor:
+    """FID without each group of images, float64 [G]; groups int [N], 0 .. G - 1.
+
+    One eigendecomposition serves all groups, see `roots`: exact up to 3 D images, and to second
+    order above, where one twentieth of the images changes the covariance by little.
+    """
+    fake, real = valid(fake, "generated"), real_moments
+    same_dimension(fake.shape[1], len(real.mean))
+    count, sizes = len(fake), torch.bincount(groups)
     at_least(count - int(sizes.max()), 2, "generated (without one group)")
-    mean, spread, eigenvalues, rows = _whitened(fake, real_moments.cov)
-    left_out = roots.to_second_order if count > roots.EXACT_UP_TO * dimension else roots.exactly
+    mean, spread, eigenvalues, rows = _whitened(fake, real.cov)
+    exact = count <= roots.EXACT_UP_TO * fake.shape[1]
+    root_without = roots.exactly if exact else roots.to_second_order
     values = []
     for group in range(len(sizes)):
         chosen = (groups == group).nonzero().flatten()
         if not len(chosen):
-            values.append(fid(fake=fake, real_moments=real_moments))
+            values.append(fid(fake=fake, real_moments=real))
             continue
         part = fake[chosen].double() - mean
         size, rest = len(part), count - len(part)
         shift = part.mean(dim=0)  # of the group from the mean of all
-        gone = part.square().sum() + shift.square().sum() * (size * size / rest)
-        trace = (spread - gone) / (rest - 1)
-        root = (
-            left_out(eigenvalues, rows(chosen, part), count)
-            if len(eigenvalues)
-            else torch.zeros_like(trace)
-        )
+        removed = part.square().sum() + shift.square().sum() * (size * size / rest)
+        trace = (spread - removed) / (rest - 1)
+        root = torch.zeros_like(trace)
+        if len(eigenvalues):
+            root = root_without(eigenvalues, rows(chosen, part), count)
         if not bool(torch.isfinite(root)):  # rank lost to rounding
-            values.append(fid(fake=fake[groups != group], real_moments=real_moments))
+            values.append(fid(fake=fake[groups != group], real_moments=real))
             continue
-        values.append(
-            _distance(
-                mean - shift * (size / rest),
-                real_moments.mean,
-                trace,
-                real_moments.cov.trace(),
-                root,
-            )
-        )
+        mean_left = mean - shift * (size / rest)
+        values.append(_distance(mean_left, real.mean, trace, real.cov.trace(), root))
     return torch.stack(values)
 
 
-def how_without(*, fake: int, dimension: int) -> str:
-    """How `fid_without` finds its values for so many images; empty where they are exact."""
-    return (
-        f"values to second order, since N > {roots.EXACT_UP_TO} D"
-        if fake > roots.EXACT_UP_TO * dimension
-        else ""
-    )
+def approximation(*, fake: int, dimension: int) -> str:
+    """How `fid_without` approximates its values for this many images; "" where it is exact."""
+    exact = fake <= roots.EXACT_UP_TO * dimension
+    return "" if exact else f"values to second order, since N > {roots.EXACT_UP_TO} D"
 
 
+def _whitened(
+    fake: Tensor, cov: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Callable[[Tensor, Tensor], Tensor]]:
+    """Mean, sum of squares about it, eigenvalues of the scatter of X L, and rows of X L.
+
+    X is centred, and cov = L L^T. The rows are in the basis of the eigenvectors, given by a
+    function of the images' indices and their centred features. With N <= D the matrix
+    X cov X^T = U E U^T is decomposed, and the rows are those of U E^(1/2).
+    """
+    if len(fake) <= fake.shape[1]:
+        mean = mean_of(fake)
+        centred = fake.double() - mean
+        eigenvalues, vectors = _eigen(centred @ cov @ centred.T)
+        basis = vectors * eigenvalues.sqrt()
+        return mean, centred.square().sum(), eigenvalues, lambda chosen, _: basis[chosen]
+    total, factor = _kept_moments(fake), _factor(cov)
+    eigenvalues, vectors = _eigen(factor.T @ total.cov @ factor * (total.count - 1))
+    rotation = factor @ vectors
+    spread = total.cov.trace() * (total.count - 1)
+    return total.mean, spread, eigenvalues, lambda _, part: part @ rotation
+
+
+def _eigen(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues and eigenvectors of a positive semidefinite matrix, without rounding errors of 0.
+
+    Eigenvalues up to 1e-13 of the largest one are dropped.
+    """
+    values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
+    kept = values > 1e-13 * values[-1].clamp_min(1e-300)
+    return values[kept], vectors[:, kept]
+
+
+# --- the finite-sample baseline ---
 BASELINE_SEED = 0
 
 
-@remembered
+@memoized
 def fid_baseline(*, real: Tensor, real_moments: Moments, count: int) -> float | None:
     """FID of `count` real images against the other real images: its finite-sample baseline.
 
     This is the mean of several draws from the stored features float [M, D], each removed from the
     reference moments. If fewer features are stored (or `count` is more than half of all images),
-    the baseline of that smaller count is scaled by 1 / count, as the bias of FID falls. None where
+    the baseline of that smaller count is scaled by 1 / count, as the bias of FID falls. None if
     fewer than two images can be drawn.
     """
     if count < 2:
@@ -203,125 +249,32 @@ def baseline_draws(dimension: int) -> int:
     return 20 if dimension <= 512 else 5
 
 
-def _whitened(
-    fake: Tensor, cov: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Callable[[Tensor, Tensor], Tensor]]:
-    """Mean, sum of squares about it, the eigenvalues of the scatter of X L (centred X, cov = L
-    L^T), and the rows of X L in the basis of its eigenvectors, given by a function of the images'
-    places and their centred features.
-
-    With N <= D the small matrix X cov X^T = U E U^T is taken, and the rows are those of U E^(1/2).
-    """
-    if len(fake) <= fake.shape[1]:
-        mean = mean_of(fake)
-        centred = fake.double() - mean
-        eigenvalues, vectors = _eigen(centred @ cov @ centred.T)
-        basis = vectors * eigenvalues.sqrt()
-        return mean, centred.square().sum(), eigenvalues, lambda places, _: basis[places]
-    total, factor = _kept_moments(fake), _factor(cov)
-    eigenvalues, vectors = _eigen(factor.T @ total.cov @ factor * (total.count - 1))
-    turn = factor @ vectors
-    return (
-        total.mean,
-        total.cov.trace() * (total.count - 1),
-        eigenvalues,
-        lambda _, part: part @ turn,
-    )
-
-
-def _eigen(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues and eigenvectors of a positive semidefinite matrix, without those that rounding
-    alone accounts for.
-    """
-    values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
-    kept = values > 1e-13 * values[-1].clamp_min(1e-300)
-    return values[kept], vectors[:, kept]
-
-
-def _fid_of_gram(fake: Tensor, gram: Tensor, real_moments: Moments) -> Tensor:
-    """FID from fake float64 [N, D] and gram = fake C fake^T [N, N], which is centred here: (HX) C
-    (HX)^T = H gram H.
-    """
-    mean = fake.mean(dim=0)
-    gram = gram - gram.mean(dim=0, keepdim=True)
-    gram = gram - gram.mean(dim=1, keepdim=True)
-    eigenvalues = torch.linalg.eigvalsh((gram + gram.T) / (2 * (len(fake) - 1)))
-    spread = (fake - mean).square().sum() / (len(fake) - 1)
-    return _distance(
-        mean,
-        real_moments.mean,
-        spread,
-        real_moments.cov.trace(),
-        eigenvalues.clamp_min(0).sqrt().sum(),
-    )
-
-
-def _distance(mean1: Tensor, mean2: Tensor, trace1: Tensor, trace2: Tensor, root: Tensor) -> Tensor:
-    return (mean1 - mean2).square().sum() + trace1 + trace2 - 2 * root
-
-
-def _factor(cov: Tensor) -> Tensor:
-    """L with cov = L L^T: Cholesky with a jitter of 1e-12 of the mean variance; eigenvectors where
-    that fails.
-    """
-    dimension = len(cov)
-    jitter = 1e-12 * cov.trace() / dimension
-    factor, failed = torch.linalg.cholesky_ex(
-        cov + jitter * torch.eye(dimension, dtype=cov.dtype, device=cov.device)
-    )
-    if int(failed) == 0:
-        return factor
-    values, vectors = torch.linalg.eigh((cov + cov.T) / 2)
-    return vectors * values.clamp_min(0).sqrt()
-
-
-def _sum_of_roots(cov: Tensor, factor: Tensor) -> Tensor:
-    """tr (cov L L^T)^(1/2) through the eigenvalues of the symmetric L^T cov L."""
-    product = factor.T @ cov @ factor
-    return torch.linalg.eigvalsh((product + product.T) / 2).clamp_min(0).sqrt().sum()
-
-
 FID = Metric(
-    "fid",
-    fid,
-    "pool",
-    "inception",
-    "lower",
-    "https://arxiv.org/abs/1706.08500",
+    "fid", fid, "pool", "inception", "lower", "https://arxiv.org/abs/1706.08500",
     title="FID",
     meaning="Fréchet distance between the features of generated and reference images.",
     range=(0.0, math.inf),
     leave_out=fid_without,
-    approximation=how_without,
+    approximation=approximation,
     baseline=fid_baseline,
     depends_on_count=True,
-)
+)  # fmt: skip
 SFID = Metric(
-    "sfid",
-    fid,
-    "spatial",
-    "inception",
-    "lower",
-    "https://arxiv.org/abs/2103.03841",
+    "sfid", fid, "spatial", "inception", "lower", "https://arxiv.org/abs/2103.03841",
     title="sFID",
     meaning="As FID, with features that keep spatial positions.",
     range=(0.0, math.inf),
     leave_out=fid_without,
-    approximation=how_without,
+    approximation=approximation,
     depends_on_count=True,
-)
+)  # fmt: skip
 FD_DINOV2 = Metric(
-    "fd_dinov2",
-    fid,
-    "pool",
-    "dinov2",
-    "lower",
-    "https://arxiv.org/abs/2306.04675",
+    "fd_dinov2", fid, "pool", "dinov2", "lower", "https://arxiv.org/abs/2306.04675",
     title="FD-DINOv2",
     meaning="As FID, in the features of DINOv2.",
     range=(0.0, math.inf),
     leave_out=fid_without,
-    approximation=how_without,
+    approximation=approximation,
     baseline=fid_baseline,
     depends_on_count=True,
-)
+)  # fmt: skip

@@ -1,14 +1,13 @@
-"""FID extrapolated to infinitely many generated images.
+"""FID extrapolated to infinite sample size.
 
-Chong and Forsyth 2020, https://arxiv.org/abs/1911.07023. FID is biased upwards by about a / N,
-where a differs between models, so that models can change places with the count. FID at 15 counts,
-from random subsets, lies near a line in 1 / N; its value at 1 / N = 0 is FID without that bias. As
-in the authors' code the counts are evenly spaced from 5,000 to N; with fewer than 10,000 images
-evalkit starts at N / 2, since the bias is not linear further down, and `describe` says so.
+Chong and Forsyth 2020, https://arxiv.org/abs/1911.07023. The bias of FID is about a / N, where a
+differs between models, so the ranking of models can change with N. FID at 15 sample sizes, from
+random subsets, lies near a line in 1 / N; its value at 1 / N = 0 is FID without this bias. As in
+the authors' code, the sample sizes are evenly spaced from 5,000 to N. With fewer than 10,000 images
+evalkit starts at N / 2, since the bias is not linear below, and `describe` states it.
 
-The bias that comes from the count of the reference images stays. Where the spectrum of the features
-decays slowly and N is only a few times their dimension, the line bends, and the figure lies a
-little too low, even below 0.
+The bias from the number of reference images remains. If the spectrum of the features decays slowly
+and N is only a few times D, the line bends and the value is slightly too low, even below 0.
 """
 
 from __future__ import annotations
@@ -19,15 +18,15 @@ from torch import Tensor
 
 from evalkit.core import Metric, Moments
 from evalkit.metrics import frechet
+from evalkit.metrics.memoized import memoized
 from evalkit.metrics.numeric import at_least, same_dimension, valid
-from evalkit.metrics.remembered import remembered
 
 POINTS = 15
 LEAST = 5000
 SEED = 2020
 
 
-@remembered
+@memoized
 def fid_infinity(
     *,
     fake: Tensor,
@@ -36,11 +35,10 @@ def fid_infinity(
     least: int = LEAST,
     seed: int = SEED,
 ) -> Tensor:
-    """FID-infinity of float [N, D] features against reference moments, float64 []; Chong and
-    Forsyth 2020, section 3.
+    """FID-infinity of float [N, D] features against reference moments, float64 []; section 3.
 
-    `least` is the smallest count of the line, N / 2 where that is fewer. Raises EvalkitError below
-    2 * points images.
+    `least` is the smallest sample size of the line, or N / 2 if that is smaller. Raises
+    EvalkitError below 2 * points images.
     """
     counts, values = fid_at_counts(
         fake=fake, real_moments=real_moments, points=points, least=least, seed=seed
@@ -56,26 +54,25 @@ def fid_at_counts(
     least: int = LEAST,
     seed: int = SEED,
 ) -> tuple[Tensor, Tensor]:
-    """The counts, int64 [points], and FID of a random subset of each, float64 [points].
+    """The sample sizes, int64 [points], and FID of a random subset of each, float64 [points].
 
-    The images are shuffled once; a subset is a run of them, taken from the two ends in turn. So
-    each is a random subset, the larger ones grow out of the smaller ones (their moments are merged,
-    not computed again), and all images weigh about alike.
+    The images are shuffled once, and subsets are taken from the two ends in turn. Each is a random
+    subset, a larger one contains the smaller ones of its end (moments are merged, not computed
+    again), and all images have about the same weight.
     """
     fake = valid(fake, "generated")
     same_dimension(fake.shape[1], len(real_moments.mean))
     counts = counts_for(len(fake), points, least)
     order = torch.from_numpy(np.random.RandomState(seed).permutation(len(fake)))
-    ends, values = (_End(fake, order), _End(fake, order.flip(0))), []
-    for place, count in enumerate(counts.tolist()):
-        values.append(ends[place % 2].fid(count, real_moments))
+    subsets = _GrowingSubset(fake, order), _GrowingSubset(fake, order.flip(0))
+    values = [
+        subsets[place % 2].fid(count, real_moments) for place, count in enumerate(counts.tolist())
+    ]
     return counts, torch.stack(values)
 
 
 def counts_for(images: int, points: int = POINTS, least: int = LEAST) -> Tensor:
-    """The counts at which FID is taken: evenly spaced from `least` (or half of the images) to all
-    of them, int64 [points].
-    """
+    """The sample sizes, int64 [points], evenly spaced from `least` (or half) to all images."""
     at_least(images, 2 * points, "generated")
     return torch.from_numpy(np.linspace(min(least, images // 2), images, points).astype(np.int64))
 
@@ -89,33 +86,28 @@ def fid_infinity_without(
     least: int = LEAST,
     seed: int = SEED,
 ) -> Tensor:
-    """Values whose spread is that of FID-infinity without each group of images, float64 [G]; groups
-    int [N], 0 .. G - 1.
+    """Values with the spread of FID-infinity without each group of images, float64 [G].
 
-    FID-infinity moves with the same influences of single images as FID does, but not with the same
-    weight for each image: the weights follow from the line. So the deviations of FID without each
-    group are scaled by the root of N times the sum of squared weights, which is about 1.1. Fitting
-    a line 20 times would cost 20 times as much and say the same.
+    Single images influence FID-infinity as they influence FID, but with unequal weights that follow
+    from the line. The deviations of FID without each group are therefore multiplied by the root of
+    N times the sum of squared weights, about 1.1. Fitting a line for each group would take 20 times
+    as long for the same result. groups int [N], 0 .. G - 1.
     """
     estimate = fid_infinity(
         fake=fake, real_moments=real_moments, points=points, least=least, seed=seed
     )
     plain = frechet.fid_without(fake=fake, real_moments=real_moments, groups=groups)
-    counts, images = (
-        counts_for(len(fake), points, least),
-        torch.zeros(len(fake), dtype=torch.float64),
-    )
-    for place, (count, weight) in enumerate(
-        zip(counts.tolist(), _weights(counts).tolist(), strict=True)
-    ):
-        images[slice(0, count) if place % 2 == 0 else slice(len(fake) - count, None)] += (
-            weight / count
-        )
+    counts = counts_for(len(fake), points, least)
+    images = torch.zeros(len(fake), dtype=torch.float64)  # the weight of each image
+    shares = (_weights(counts) / counts).tolist()
+    for place, (count, share) in enumerate(zip(counts.tolist(), shares, strict=True)):
+        subset = images[:count] if place % 2 == 0 else images[len(fake) - count :]
+        subset += share
     return estimate + (plain - plain.mean()) * (len(fake) * images.square().sum()).sqrt()
 
 
 def describe(*, fake: int, real: int = 0) -> str:
-    """What was done with so many images, for the note of a row."""
+    """The note of a row."""
     if fake < 2 * POINTS:
         return ""
     first = min(LEAST, fake // 2)
@@ -124,17 +116,19 @@ def describe(*, fake: int, real: int = 0) -> str:
 
 
 def _weights(counts: Tensor) -> Tensor:
-    """The weights with which values at these counts make the intercept of the least squares line in
-    1 / N, float64 [points].
+    """The weights of the values in the intercept of the least squares line in 1 / N.
+
+    float64 [points].
     """
     x = 1 / counts.double()
     centred = x - x.mean()
     return 1 / len(x) - x.mean() * centred / centred.square().sum()
 
 
-class _End:
-    """Growing runs of rows of float [N, D] in one order: the moments of the last run are kept and
-    merged with what comes next.
+class _GrowingSubset:
+    """FID of the first rows of float [N, D] in one order, for increasing counts.
+
+    The moments of the previous count are kept and merged with those of the new rows.
     """
 
     def __init__(self, fake: Tensor, order: Tensor) -> None:
@@ -143,21 +137,17 @@ class _End:
     def fid(self, count: int, real_moments: Moments) -> Tensor:
         if count <= self.fake.shape[1]:
             return frechet.fid(fake=self.fake[self.order[:count]], real_moments=real_moments)
-        fresh = frechet.moments(self.fake[self.order[self.taken : count]])
-        self.merged = fresh if self.merged is None else frechet.merge_moments(self.merged, fresh)
+        new = frechet.moments(self.fake[self.order[self.taken : count]])
+        self.merged = new if self.merged is None else frechet.merge_moments(self.merged, new)
         self.taken = count
         return frechet.frechet_distance(fake_moments=self.merged, real_moments=real_moments)
 
 
 FID_INFINITY = Metric(
-    "fid_infinity",
-    fid_infinity,
-    "pool",
-    "inception",
-    "lower",
+    "fid_infinity", fid_infinity, "pool", "inception", "lower",
     "https://arxiv.org/abs/1911.07023",
     title="FID∞",
     meaning="FID extrapolated to infinite sample size, without most of the small-sample bias.",
     leave_out=fid_infinity_without,
     describe=describe,
-)
+)  # fmt: skip

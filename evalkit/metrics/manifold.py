@@ -1,9 +1,8 @@
-"""Improved precision and recall (Kynkaanniemi et al. 2019, https://arxiv.org/abs/1904.06991), k =
-3, distances compared by <=.
+"""Improved precision and recall (Kynkäänniemi et al. 2019, https://arxiv.org/abs/1904.06991).
 
-A set's manifold is the union of balls around its points, each as wide as the distance to the
-point's k-th neighbour. Distances are those of float64 arithmetic and come in blocks of bounded
-memory, see `distances`.
+k = 3, distances compared by <=. The manifold of a set is the union of balls around its points; the
+radius is the distance of the point to its k-th neighbour. Distances have float64 precision and are
+computed in blocks of bounded memory, see `distances`.
 """
 
 from __future__ import annotations
@@ -13,28 +12,29 @@ from torch import Tensor
 
 from evalkit.core import Metric
 from evalkit.metrics.balls import covered, in_each_others_balls, pairs_within
+from evalkit.metrics.memoized import memoized
 from evalkit.metrics.neighbours import Nearest, kth_distance, nearest
 from evalkit.metrics.numeric import at_least, rows_per_block, valid_pair
-from evalkit.metrics.remembered import remembered
 
 NEIGHBOURS = 3
 
 
 def precision(*, fake: Tensor, real: Tensor, k: int = NEIGHBOURS) -> Tensor:
-    """Precision per generated image, float64 [N]: 1 where it lies in the manifold of the real
-    images, else 0; eq. 1 and 2.
+    """Precision per generated image, float64 [N]; eq. 1 and 2.
 
-    The figure of the set is the mean. fake float [N, D], real float [M, D].
+    1 if the image lies in the manifold of the real images, else 0. The value of the set is the
+    mean. fake float [N, D], real float [M, D].
     """
     fake, real = valid_pair(fake, real)
-    if len(fake) <= k:  # too few for a manifold of their own, which precision does without
+    if len(fake) <= k:  # too few for their own manifold, which precision does not need
         return covered(fake, real, radii(real, k)).double()
     return _both(fake, real, k)[0].double()
 
 
 def recall(*, fake: Tensor, real: Tensor, k: int = NEIGHBOURS) -> Tensor:
-    """Recall, float64 [], 0 to 1: the share of real images in the manifold of the generated ones;
-    eq. 1 and 2.
+    """Recall, float64 [], 0 to 1; eq. 1 and 2.
+
+    The share of real images in the manifold of the generated images.
     """
     fake, real = valid_pair(fake, real)
     if len(real) <= k:
@@ -42,12 +42,11 @@ def recall(*, fake: Tensor, real: Tensor, k: int = NEIGHBOURS) -> Tensor:
     return _both(fake, real, k)[1].double().mean()
 
 
-@remembered
+@memoized
 def recall_without(*, fake: Tensor, real: Tensor, groups: Tensor, k: int = NEIGHBOURS) -> Tensor:
-    """Recall with each group of generated images left out in turn, float64 [G]; groups int [N], 0
-    .. G - 1.
+    """Recall without each group of generated images, float64 [G]; groups int [N], 0 .. G - 1.
 
-    Leaving points out widens the balls of the others, so every group has its own radii.
+    Without some points the balls of the others are larger, so each group has its own radii.
     """
     fake, real = valid_pair(fake, real)
     count = int(groups.max()) + 1
@@ -62,44 +61,39 @@ def recall_without(*, fake: Tensor, real: Tensor, groups: Tensor, k: int = NEIGH
     return inside.double().mean(dim=0)
 
 
-@remembered
+@memoized
 def radii(points: Tensor, k: int = NEIGHBOURS) -> Tensor:
-    """Squared distance of every point of float [N, D] to its k-th neighbour, itself not counted;
-    float64 [N].
+    """Squared distance of every point of float [N, D] to its k-th neighbour, float64 [N].
+
+    The point itself does not count.
     """
     at_least(len(points), k + 1, "generated or reference")
     return kth_distance(points, k)
 
 
-@remembered
+@memoized
 def _both(fake: Tensor, real: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Precision and recall of every image, bool [N] and [M]: both are read off the same distances."""
+    """Precision and recall of every image, bool [N] and [M], from the same distances."""
     at_least(min(len(fake), len(real)), k + 1, "generated or reference")
     return in_each_others_balls(fake, real, k)
 
 
 def radii_without(points: Tensor, groups: Tensor, k: int = NEIGHBOURS) -> Tensor:
-    """Squared radii with each group of points left out in turn, float64 [N, G]; -1 for a point that
-    is itself left out.
+    """Squared radii without each group of points, float64 [N, G]; -1 for the points of the group.
 
-    points float [N, D], groups int [N] with values 0 .. G - 1; every group must leave k + 1 points.
+    points float [N, D], groups int [N], 0 .. G - 1; k + 1 points must remain without each group.
     """
     count = int(groups.max()) + 1
     wide = torch.full((len(points), count), torch.nan, dtype=torch.float64)
-    open_rows, depth = (
-        torch.arange(len(points)),
-        k + 5,
-    )  # enough neighbours for nearly all points; deeper for the rest
+    # k + 5 neighbours are enough for nearly all points; the others are searched deeper.
+    open_rows, depth = torch.arange(len(points)), k + 5
     while len(open_rows):
         depth = min(depth, len(points) - 1)
-        found = (
-            nearest(points, k=depth)
-            if len(open_rows) == len(points)
-            else _deeper(points, open_rows, depth)
-        )
-        outside = groups[found.index]
+        everything = len(open_rows) == len(points)
+        found = nearest(points, k=depth) if everything else _deeper(points, open_rows, depth)
+        neighbour_groups = groups[found.index]
         for group in range(count):
-            kept = (outside != group).cumsum(dim=1)
+            kept = (neighbour_groups != group).cumsum(dim=1)
             place = (kept < k).sum(dim=1)  # of the k-th neighbour outside the group
             reached = place < depth
             values = found.squared.gather(1, place.clamp_max(depth - 1)[:, None]).flatten()
@@ -110,44 +104,34 @@ def radii_without(points: Tensor, groups: Tensor, k: int = NEIGHBOURS) -> Tensor
 
 
 def _deeper(points: Tensor, rows: Tensor, depth: int) -> Nearest:
-    """More neighbours of a few of the points: one more than asked for, to drop the point itself."""
+    """The `depth` neighbours of points[rows], without the points themselves."""
     found = nearest(points[rows], points, k=min(depth + 1, len(points)))
     itself = found.index == rows[:, None]
-    last = ~itself.any(dim=1)  # crowded out by copies of it: the farthest goes
-    itself[last, -1] = True
+    # A point with many copies may not be among its own neighbours: the farthest one is dropped.
+    itself[~itself.any(dim=1), -1] = True
     shape = (len(rows), found.index.shape[1] - 1)
     return Nearest(found.squared[~itself].view(shape), found.index[~itself].view(shape))
 
 
 def describe(*, fake: int, real: int) -> str:
-    """What was computed from this many images, for the note of a row."""
+    """The note of a row."""
     return f"k = {NEIGHBOURS}, {fake} images against {real} stored reference images"
 
 
 PRECISION = Metric(
-    "precision",
-    precision,
-    "pool",
-    "inception",
-    "higher",
-    "https://arxiv.org/abs/1904.06991",
+    "precision", precision, "pool", "inception", "higher", "https://arxiv.org/abs/1904.06991",
     meaning="Share of generated images that lie among the reference images (fidelity).",
     range=(0.0, 1.0),
     describe=describe,
     depends_on_count=True,
     from_zero=True,
-)
+)  # fmt: skip
 RECALL = Metric(
-    "recall",
-    recall,
-    "pool",
-    "inception",
-    "higher",
-    "https://arxiv.org/abs/1904.06991",
+    "recall", recall, "pool", "inception", "higher", "https://arxiv.org/abs/1904.06991",
     meaning="Share of reference images that lie among the generated images (variety).",
     range=(0.0, 1.0),
     leave_out=recall_without,
     describe=describe,
     depends_on_count=True,
     from_zero=True,
-)
+)  # fmt: skip

@@ -1,4 +1,4 @@
-"""Pictures that are copies: of reference pictures (memorization), and of each other (duplicates)."""
+"""Copies: of reference images (memorization), and of other images of the set (duplicates)."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ TOLERANCE = 0.01  # of the length of the features
 
 
 def memorization(*, fake: Tensor, real: Tensor) -> Tensor:
-    """Memorization per image, float64 [N]: 1 where it is no further from its nearest reference
-    image than that one's own nearest neighbour in the reference, else 0. The mean is 1 less the
-    authenticity of Alaa et al. 2022 (https://arxiv.org/abs/2102.08921, section 4.2), and 1 -
-    AuthPct / 100 of dgm-eval on the same features.
+    """Memorization per image, float64 [N]: 1 - authenticity.
 
-    Honest images of the same distribution do not score 0. New ones and reference ones are then
-    alike, so the mean is the chance that a point is among the nearest of its own nearest neighbour:
-    0.62 for points in a plane, about 1/2 or below in many dimensions. Copies score 1. Compare with
-    held-out real images, not with 0. The stored reference is a sample: what was copied from
-    training images outside of it is not seen.
+    1 if the image is at most as far from its nearest reference image as that image's own nearest
+    neighbour in the reference, else 0 (Alaa et al. 2022, https://arxiv.org/abs/2102.08921, section
+    4.2; 1 - AuthPct / 100 of dgm-eval on the same features).
+
+    The expected value for new images of the same distribution is not 0: it is the probability that
+    a point is among the nearest neighbours of its own nearest neighbour, 0.62 for points in a plane
+    and about 1/2 or less in many dimensions. Copies have the value 1. Compare with held-out real
+    images. The stored reference is a sample: copies of training images outside of it are not
+    detected.
 
     fake float [N, D], real float [M, D], M >= 2.
     """
@@ -34,12 +35,11 @@ def memorization(*, fake: Tensor, real: Tensor) -> Tensor:
 
 
 def duplicates(*, fake: Tensor, tolerance: float = TOLERANCE) -> Tensor:
-    """Duplicates per image, float64 [N]: 1 where another image of the set is near-identical to it,
-    else 0.
+    """Duplicates per image, float64 [N]: 1 if the set has a near-identical image, else 0.
 
-    Near-identical: the features differ by at most 1% of their own length. The rule looks at one
-    pair only: not at the count, and not at the usual distance in the set, which would itself shrink
-    where all images are alike. fake float [N, D], N >= 2.
+    Near-identical: the features differ by at most 1% of their own length. The rule does not use the
+    typical distance in the set, which is itself small if all images are alike. fake float [N, D],
+    N >= 2.
     """
     fake = valid(fake, "generated")
     at_least(len(fake), 2, "generated")
@@ -57,13 +57,19 @@ def duplicates_within(*, fake: Tensor, tolerance: float = TOLERANCE) -> int:
 
 
 def describe_memorization(*, fake: int, real: int) -> str:
-    """What must be known to read the figure, for the note of a row."""
-    return f"{fake} images against a sample of {real} reference images; held-out real images score up to about 0.6, not 0"
+    """The note of a row."""
+    return (
+        f"{fake} images against a sample of {real} reference images;"
+        " held-out real images have values up to about 0.6, not 0"
+    )
 
 
 def describe_duplicates(*, fake: int, real: int = 0) -> str:
-    """What was done with so many images, for the note of a row."""
-    return f"near-identical: features of {fake} images that differ by at most {TOLERANCE:.0%} of their length"
+    """The note of a row."""
+    return (
+        f"near-identical: features of {fake} images that differ by at most"
+        f" {TOLERANCE:.0%} of their length"
+    )
 
 
 def _reach(fake: Tensor, tolerance: float) -> Tensor:
@@ -72,25 +78,16 @@ def _reach(fake: Tensor, tolerance: float) -> Tensor:
 
 
 MEMORIZATION = Metric(
-    "memorization",
-    memorization,
-    "pool",
-    "inception",
-    "lower",
-    "https://arxiv.org/abs/2102.08921",
+    "memorization", memorization, "pool", "inception", "lower", "https://arxiv.org/abs/2102.08921",
     meaning="Share of images that are no further from a reference image than its nearest neighbour"
-    " is; 0 is not expected of honest images.",
+    " is; held-out real images have values above 0, too.",
     range=(0.0, 1.0),
     describe=describe_memorization,
-)
+)  # fmt: skip
 DUPLICATES = Metric(
-    "duplicates",
-    duplicates,
-    "pool",
-    "inception",
-    "lower",
+    "duplicates", duplicates, "pool", "inception", "lower",
     meaning="Share of images with a near-identical image in the set.",
     range=(0.0, 1.0),
     describe=describe_duplicates,
     depends_on_count=True,
-)
+)  # fmt: skip

@@ -1,4 +1,4 @@
-"""Who is nearest to whom."""
+"""Nearest neighbours."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from evalkit.core import EvalkitError
 from evalkit.metrics.distances import Sides, exact, wide_distances
 from evalkit.metrics.numeric import products, rows_per_block
 
-# candidates kept beyond the nearest k; a row whose bound reaches the last of them is searched again
-# in float64
+# Candidates kept in addition to the nearest k. A row whose bound reaches the last candidate is
+# searched again in float64.
 SPARE = 5
 
 
 class Nearest(NamedTuple):
-    """The nearest rows of another set, the nearest first; of equally near ones the first."""
+    """The nearest rows of another set, in ascending distance; ties in the order of their index."""
 
     squared: Tensor  # float64 [N, k], squared Euclidean distances
     index: Tensor  # int64 [N, k]  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -26,9 +26,8 @@ class Nearest(NamedTuple):
 def nearest(points: Tensor, others: Tensor | None = None, k: int = 1) -> Nearest:
     """The k nearest of `others` float [M, D] for each of `points` float [N, D].
 
-    Without `others`: among the points themselves, the point itself (but not a copy of it) left out.
-    Distances are exact to float64 rounding. Raises EvalkitError where there are fewer than k
-    others.
+    Without `others`: among the points themselves, except the point itself (but with its copies).
+    Distances are exact to float64 rounding. Raises EvalkitError if there are fewer than k others.
     """
     same = others is None
     others = points if others is None else others
@@ -36,59 +35,64 @@ def nearest(points: Tensor, others: Tensor | None = None, k: int = 1) -> Nearest
         raise EvalkitError(
             f"Found {len(others)} images; {k} nearest neighbours need at least {k + same}."
         )
-    bound, index = _search(Sides(points, others), same, min(k + SPARE, len(others) - same))
+    bound, index = _search(Sides.of(points, others), same, min(k + SPARE, len(others) - same))
     squared = torch.full(index.shape, torch.inf, dtype=torch.float64, device=points.device)
     rows = torch.arange(len(points), device=points.device)
-    squared[:, :k] = exact(
-        points, others, rows.repeat_interleave(k), index[:, :k].reshape(-1)
-    ).view(-1, k)
-    farthest = squared[:, :k].amax(dim=1, keepdim=True)  # the k-th distance is no larger than this
+    row, column = rows.repeat_interleave(k), index[:, :k].reshape(-1)
+    squared[:, :k] = exact(points, others, row, column).view(-1, k)
+    farthest = squared[:, :k].amax(dim=1, keepdim=True)  # the k-th distance is at most this
     row, place = (bound[:, k:] <= farthest).nonzero(as_tuple=True)
     squared[row, place + k] = exact(points, others, row, index[row, place + k])
     crowded = rows[(bound[:, -1] <= farthest[:, 0]) & (index.shape[1] < len(others) - same)]
     squared, index = _sorted(squared, index, k)
-    for part in (
-        crowded.split(rows_per_block(len(others))) if len(crowded) else ()
-    ):  # many pairs at almost one distance: collapsed or copied images
+    # Crowded rows have many others at almost one distance: collapsed or copied images.
+    for part in _parts(crowded, len(others)):
         squared[part], index[part] = _nearest_wide(points, others, part, same, k)
     return Nearest(squared, index)
 
 
 def kth_distance(points: Tensor, k: int = 1) -> Tensor:
-    """Squared distance of each of `points` float [N, D] to its k-th neighbour, itself left out;
-    float64 [N]. As `nearest`, for less.
+    """Squared distance of each of `points` float [N, D] to its k-th neighbour, float64 [N].
+
+    The point itself does not count. As `nearest`, but faster.
     """
-    return kth_of(Sides(points, points), k)
+    return kth_of(Sides.of(points, points), k)
 
 
 def kth_of(sides: Sides, k: int) -> Tensor:
-    """Only the neighbours that may be the k-th are looked at in float64: most often one."""
+    """`kth_distance` for prepared features; both sides must be the same set.
+
+    Only the neighbours that may be the k-th are computed in float64: usually one.
+    """
     points = sides.points
     low, index = _search(sides, True, min(k + SPARE, len(points) - 1))
-    high = low + 2 * sides.error / sides.scale**2 * (
-        sides.squares_x[:, None] + sides.squares_x[index]
-    )
-    most, least = high.kthvalue(k, dim=1).values, low[:, k - 1]  # the k-th distance lies between
+    squares = sides.squares_x[:, None] + sides.squares_x[index]
+    high = low + 2 * sides.error / sides.scale**2 * squares
+    most, least = high.kthvalue(k, dim=1).values, low[:, k - 1]  # bounds of the k-th distance
     nearer = high < least[:, None]
     row, place = (~nearer & (low <= most[:, None])).nonzero(as_tuple=True)
     squared = torch.full(low.shape, torch.inf, dtype=torch.float64, device=points.device)
     squared[row, place] = exact(points, points, row, index[row, place])
     found = squared.sort(dim=1).values.gather(1, (k - 1 - nearer.sum(dim=1))[:, None]).flatten()
     crowded = ((low[:, -1] <= most) & (low.shape[1] < len(points) - 1)).nonzero().flatten()
-    for part in crowded.split(rows_per_block(len(points))) if len(crowded) else ():
+    for part in _parts(crowded, len(points)):
         found[part] = _nearest_wide(points, points, part, True, k)[0][:, -1]
     return found
 
 
+def _parts(rows: Tensor, columns: int) -> tuple[Tensor, ...]:
+    """The rows in parts whose distances to all columns fit in one block."""
+    return rows.split(rows_per_block(columns)) if len(rows) else ()
+
+
 def _search(sides: Sides, same: bool, k: int) -> tuple[Tensor, Tensor]:
-    """The k smallest lower bounds of squared distances of every row, ascending, float64 [N, k], and
-    their columns.
+    """The k smallest lower bounds of the squared distances of every row, and their columns.
+
+    Ascending, float64 [N, k] and int64 [N, k].
     """
-    x, y, error = sides.x, sides.y, sides.error
-    bias_x, bias_y = (
-        ((1 - error) * sides.squares_x).to(x.dtype),
-        ((1 - error) * sides.squares_y).to(x.dtype),
-    )
+    x, y = sides.x, sides.y
+    bias_x = ((1 - sides.error) * sides.squares_x).to(x.dtype)
+    bias_y = ((1 - sides.error) * sides.squares_y).to(x.dtype)
     side = sides.side()
     best = torch.full((len(x), k), torch.inf, dtype=x.dtype, device=x.device)
     index = torch.zeros((len(x), k), dtype=torch.int64, device=x.device)
@@ -108,9 +112,7 @@ def _search(sides: Sides, same: bool, k: int) -> tuple[Tensor, Tensor]:
 
 
 def _keep(best: Tensor, index: Tensor, low: Tensor, first: int) -> None:
-    """Update the smallest entries so far and their columns, in place, with a tile whose columns
-    begin at `first`.
-    """
+    """Update the smallest entries and their columns, in place, with the tile at column `first`."""
     values, columns = low.topk(min(best.shape[1], low.shape[1]), dim=1, largest=False, sorted=False)
     values, columns = torch.cat([best, values], dim=1), torch.cat([index, columns + first], dim=1)
     values, chosen = values.topk(best.shape[1], dim=1, largest=False, sorted=False)
@@ -121,21 +123,17 @@ def _keep(best: Tensor, index: Tensor, low: Tensor, first: int) -> None:
 def _nearest_wide(
     points: Tensor, others: Tensor, rows: Tensor, same: bool, k: int
 ) -> tuple[Tensor, Tensor]:
-    """The nearest k of a few rows by a float64 product; the distances of the chosen ones are then
-    taken exactly.
-    """
+    """The nearest k of a few rows by a float64 product, their distances by differences."""
     squared = wide_distances(points, others, rows)
     if same:
         squared[torch.arange(len(rows), device=rows.device), rows] = torch.inf
     index = squared.topk(min(k + SPARE, len(others) - same), dim=1, largest=False).indices
-    squared = exact(points, others, rows.repeat_interleave(index.shape[1]), index.reshape(-1)).view(
-        index.shape
-    )
-    return _sorted(squared, index, k)
+    row, column = rows.repeat_interleave(index.shape[1]), index.reshape(-1)
+    return _sorted(exact(points, others, row, column).view(index.shape), index, k)
 
 
 def _sorted(squared: Tensor, index: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k smallest of every row in ascending order, equal ones in the order of their index."""
+    """The k smallest of every row in ascending order; ties in the order of their index."""
     index, order = index.sort(dim=1)
     squared, order = squared.gather(1, order).sort(dim=1, stable=True)
     return squared[:, :k].contiguous(), index.gather(1, order)[:, :k].contiguous()

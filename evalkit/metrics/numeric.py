@@ -1,8 +1,7 @@
-"""The arithmetic that all metrics share: float64 statistics (so TF32 plays no part) of features
-that were checked.
+"""Checks and blockwise arithmetic that all metrics share.
 
-Features stay as they came (float32 as a rule) and are widened block by block: a float64 copy of
-100,000 x 2,048 features alone would be 1.6 GB.
+Statistics are float64, so TF32 does not affect them. Features keep their type (usually float32) and
+are converted block by block: a float64 copy of 100,000 x 2,048 features would take 1.6 GB.
 """
 
 from __future__ import annotations
@@ -12,82 +11,82 @@ from torch import Tensor
 
 from evalkit.core import EvalkitError
 
-BLOCK_ELEMENTS = (
-    2**23
-)  # entries of a block of features, or of a distance or kernel matrix: 64 MiB in float64
-CACHED_ELEMENTS = (
-    2**16
-)  # entries of a block that is widened, used and dropped at once: 0.5 MiB in float64
+# Entries of a block of features, or of a distance or kernel matrix: 64 MiB in float64.
+BLOCK_ELEMENTS = 2**23
+# Entries of a block that is converted, used once and dropped: 0.5 MiB in float64, fits the cache.
+CACHED_ELEMENTS = 2**16
 
 
 def valid(features: Tensor, name: str) -> Tensor:
-    """Features float [N, D] as they are: an error where they are no matrix, have no row, or hold
-    NaN or infinity.
+    """The features float [N, D], unchanged.
+
+    Raises EvalkitError if they are not a matrix, have no rows, or contain NaN or infinity.
     """
     if features.ndim != 2 or len(features) == 0:
         raise EvalkitError(
-            f"The {name} features have shape {tuple(features.shape)}; expected [images, dimensions], one image at least."
+            f"The {name} features have shape {tuple(features.shape)}; expected"
+            " [images, dimensions] with at least one image."
         )
     if not features.is_floating_point():
         raise EvalkitError(
             f"The {name} features have type {features.dtype}; expected floating point numbers."
         )
     if features.shape[1] and not all(bool(torch.isfinite(end)) for end in features.aminmax()):
-        bad = sum(
-            int((~torch.isfinite(block)).any(dim=1).sum())
-            for block in features.split(rows_per_block(features.shape[1]))
-        )
+        blocks = features.split(rows_per_block(features.shape[1]))
+        bad = sum(int((~torch.isfinite(block)).any(dim=1).sum()) for block in blocks)
         raise EvalkitError(
-            f"The {name} features of {bad} of {len(features)} images hold NaN or infinity; expected finite numbers.",
-            "Delete the features folder and score again; if it stays, the encoder's weights are damaged.",
+            f"The {name} features of {bad} of {len(features)} images hold NaN or infinity;"
+            " expected finite numbers.",
+            "Delete the features folder and score again; if the error stays, the encoder's weights"
+            " are damaged.",
         )
     return features
 
 
 def valid_pair(fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-    """Both feature sets as they are, [N, D] and [M, D], checked and of one dimension."""
+    """Both feature sets, [N, D] and [M, D], unchanged; checked, and of equal dimension."""
     fake, real = valid(fake, "generated"), valid(real, "reference")
     same_dimension(fake.shape[1], real.shape[1])
     return fake, real
 
 
 def checked(features: Tensor, name: str) -> Tensor:
-    """Features as float64 [N, D], checked as by `valid`; a whole copy, so for matrices that are
-    small or already float64.
+    """The features as float64 [N, D], checked as in `valid`.
+
+    This may copy all of them; use it for small matrices.
     """
     return valid(features, name).double()
 
 
 def checked_pair(fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-    """Both feature sets as float64 [N, D] and [M, D], of one dimension."""
+    """Both feature sets as float64 [N, D] and [M, D], of equal dimension."""
     fake, real = valid_pair(fake, real)
     return fake.double(), real.double()
 
 
 def same_dimension(fake: int, real: int) -> None:
-    """An error where generated and reference features are of different dimensions, hence of
-    different encoders.
-    """
+    """Raises EvalkitError if the dimensions differ: the features are of different encoders."""
     if fake != real:
         raise EvalkitError(
-            f"The generated features have {fake} dimensions and the reference has {real}; they are of different encoders.",
+            f"The generated features have {fake} dimensions and the reference has {real};"
+            " they are of different encoders.",
             "Choose a reference that was built with the same encoder (`evalkit reference list`).",
         )
 
 
 def at_least(count: int, needed: int, what: str) -> None:
-    """An error where a metric has too few images to be defined."""
+    """Raises EvalkitError if there are too few images for the metric to be defined."""
     if count < needed:
         raise EvalkitError(f"Found {count} {what} images; this metric needs at least {needed}.")
 
 
 def rows_per_block(columns: int) -> int:
-    """How many rows of a matrix with so many columns fit in one block of bounded memory."""
+    """The number of rows of a matrix with this many columns that fit in one block."""
     return max(1, BLOCK_ELEMENTS // max(1, columns))
 
 
 def cached_rows(columns: int) -> int:
-    """How many rows of so many columns stay near the processor while they are widened and used."""
+    """The number of rows with this many columns that fit in the processor's cache."""
     return max(1, CACHED_ELEMENTS // max(1, columns))
 
 
@@ -100,16 +99,12 @@ def mean_of(features: Tensor) -> Tensor:
 
 
 def single_is_exact() -> bool:
-    """Whether products of float32 matrices keep all of float32's 24 bits: not where TF32 or
-    bfloat16 was allowed for them.
-    """
+    """Whether float32 matrix products keep all 24 bits: TF32 and bfloat16 are not allowed."""
     return torch.get_float32_matmul_precision() == "highest"
 
 
 def products(x: Tensor, y: Tensor) -> Tensor:
-    """x y^T, [N, M]. On the CPU by NumPy's BLAS, which keeps its speed on long strips and halves x
-    x^T.
-    """
+    """x y^T, [N, M]. On the CPU by NumPy: faster on long strips, and half the work for x x^T."""
     if x.device.type != "cpu":
         return x @ y.T
     return torch.from_numpy(x.numpy() @ y.numpy().T)

@@ -1,22 +1,23 @@
-"""The metrics as `torchmetrics.Metric` objects for a training loop: update, compute, reset, states
-gathered by torch.distributed.
+"""The metrics as `torchmetrics.Metric` objects for a training loop.
 
     encoder = evalkit.encoder("inception")
     fid = FID(encoder, evalkit.reference("scenes", encoder))
     fid.update(images)  # uint8 [N, 3, H, W]
     fid.compute()
 
-An object holds features or moments and calls the pure function of the metric table on them, so it
-gives the numbers of `evalkit score`. Objects with one encoder that see the same tensor of images
-share one pass through the network.
+They have `update`, `compute` and `reset`, and torch.distributed gathers their states. An object
+keeps features or moments and calls the metric's pure function on them, so it gives the numbers of
+`evalkit score`. Objects with the same encoder that are updated with the same tensor of images share
+one pass through the network.
 
-This is the one file of `evalkit.metrics` that imports torchmetrics, and that turns tensors into
-pictures, for `Encoder.prepare`.
+This is the only file of `evalkit.metrics` that imports torchmetrics, and that converts tensors to
+images, for `Encoder.prepare`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import weakref
 from collections.abc import Mapping, Sequence
@@ -51,20 +52,21 @@ class Reference(Protocol):
 
 
 class SetMetric(torchmetrics.Metric):
-    """Any metric of the table, or your own, as a torchmetrics object. `compute` returns its value,
-    the mean of values per image.
+    """Any installed metric, or your own, as a torchmetrics object.
 
-    Metrics that ask for `fake` keep the features, 4 D bytes per image; those that ask for
-    `fake_moments` keep 8 D (D + 2) bytes in all, merged without cancellation. With several
-    processes images count in the order of the ranks; that matters only where the pure function
-    itself depends on the order (the splits of the inception score, the subsets of KID).
+    `compute` returns the value, or the mean of the values per image. Metrics that request `fake`
+    keep the features, 4 D bytes per image; those that request `fake_moments` keep 8 D (D + 2) bytes
+    in total, merged without cancellation. Several processes are concatenated in the order of their
+    ranks; this matters only if the pure function depends on the order of the images (the splits of
+    the inception score, the subsets of KID).
 
     Args:
-        metric: a line of the metric table.
-        encoder: the network, as from `evalkit.encoder(name)`; it stays where it is and is no part
-            of the state_dict.
-        reference: statistics of real images under this encoder, as from `evalkit.reference(name,
-            encoder)`. Without one, real images come through `update(images, real=True)`.
+        metric: as from `evalkit.metrics`, or your own `Metric`.
+        encoder: the network, as from `evalkit.encoder(name)`; it stays on its device and is not
+            part of the state_dict.
+        reference: statistics of real images with this encoder, as from
+            `evalkit.reference(name, encoder)`. Without it, pass real images to
+            `update(images, real=True)`.
         kwargs: those of torchmetrics.Metric.
     """
 
@@ -81,11 +83,8 @@ class SetMetric(torchmetrics.Metric):
         self.dimension = self._probe()
         for request in self._states():
             if request.endswith("moments"):
-                self.add_state(
-                    request,
-                    torch.zeros(self.dimension + 2, self.dimension, dtype=torch.float64),
-                    dist_reduce_fx=_merged,
-                )
+                empty = torch.zeros(self.dimension + 2, self.dimension, dtype=torch.float64)
+                self.add_state(request, empty, dist_reduce_fx=_merged)
             else:
                 self.add_state(request, [], dist_reduce_fx="cat")
 
@@ -96,49 +95,45 @@ class SetMetric(torchmetrics.Metric):
     def update(
         self, images: Tensor, prompts: Sequence[str] | None = None, real: bool = False
     ) -> None:
-        """Take in a batch.
+        """Add a batch.
 
-        images: uint8 [N, 3, H, W], 0 to 255; floats are refused, since nobody can tell their range.
-        prompts: one per image, for metrics that read them. real: whether these are real images,
-        where no reference was given.
+        Args:
+            images: uint8 [N, 3, H, W], 0 to 255; floats are refused, since their range is unknown.
+            prompts: one per image, for metrics that read them.
+            real: whether these are real images, if no reference was given.
         """
         if real and self.reference is not None:
             raise EvalkitError(
                 "Real images were given, and a reference too.", "Leave out one of them."
             )
-        if (
-            "text" in self.requests
-            and not real
-            and (prompts is None or len(prompts) != len(images))
-        ):
-            found = "no prompts" if prompts is None else f"{len(prompts)} prompts"
+        count = 0 if prompts is None else len(prompts)
+        if "text" in self.requests and not real and count != len(images):
             raise EvalkitError(
-                f"{self.metric.name} was given {found} for {len(images)} images; expected one prompt per image."
+                f"{self.metric.name} was given {count or 'no'} prompts for {len(images)} images;"
+                " expected one prompt per image."
             )
         features = _encoded(self.encoder, images)[self.metric.feature].to(self.device)
         for request in self._states():
             if request == "text" and not real:
-                reader = cast(TextEncoder, self.encoder)
-                self._list(request).append(
-                    reader.text([self.metric.prefix + prompt for prompt in prompts or ()]).to(
-                        self.device
-                    )
-                )
+                texts = [self.metric.prefix + prompt for prompt in prompts or ()]
+                encoded = cast(TextEncoder, self.encoder).text(texts)
+                self._list(request).append(encoded.to(self.device))
             elif request == ("real" if real else "fake"):
                 self._list(request).append(features)
             elif request == ("real_moments" if real else "fake_moments"):
                 setattr(self, request, _merge(getattr(self, request), _moments(features)))
 
     def compute(self) -> Tensor:
-        """The value over all images of all processes, float64 []. Raises EvalkitError where there
-        are too few.
+        """The value over all images of all processes, float64 [].
+
+        Raises EvalkitError if there are too few images.
         """
         inputs = {request: self._input(request) for request in self.requests}
         value = torch.as_tensor(self.metric.compute(**inputs)).double().mean()
         return torch.as_tensor(self.metric.in_range(float(value)), dtype=torch.float64)
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
-        """As torchmetrics; a process that has seen no images takes part with none."""
+        """As in torchmetrics; a process without images contributes empty tensors."""
         for request in self._states():
             if not request.endswith("moments") and not self._list(request):
                 self._list(request).append(torch.zeros(0, self.dimension, device=self.device))
@@ -162,102 +157,100 @@ class SetMetric(torchmetrics.Metric):
             found = _unpacked(getattr(self, request))
             at_least(found.count, 2, side)
             return found
-        rows: list[Tensor] | Tensor = getattr(
-            self, request
-        )  # one tensor once the processes were gathered
+        # One tensor after the processes were gathered.
+        rows: list[Tensor] | Tensor = getattr(self, request)
         at_least(len(rows), 1, side)
         return (torch.cat(rows) if isinstance(rows, list) else rows).cpu()
 
     def _of_reference(self, request: str) -> Tensor | Moments:
         reference, feature = cast(Reference, self.reference), self.metric.feature
-        held: Mapping[str, Tensor | Moments] = (
-            reference.moments if request == "real_moments" else reference.features
-        )
-        if feature not in held:
-            kind = "moments" if request == "real_moments" else "features of single images"
+        moments = request == "real_moments"
+        found: Mapping[str, Tensor | Moments] = reference.moments if moments else reference.features
+        if feature not in found:
+            missing = "moments" if moments else "features of single images"
             raise EvalkitError(
-                f"The reference holds no {kind} of {feature!r}, which {self.metric.name} needs."
+                f"The reference holds no {missing} of {feature!r}, which {self.metric.name} needs."
             )
-        return held[feature]
+        return found[feature]
 
     def _probe(self) -> int:
-        """The dimension of the feature, found with one gray picture; whatever is missing is said
-        now and not after an epoch.
+        """The dimension of the feature, from one gray image.
+
+        Raises EvalkitError if something is missing: at once, and not after an epoch.
         """
         name, feature = self.encoder.name, self.metric.feature
         if getattr(self.encoder, "grouped", False):
             raise EvalkitError(
-                f"The encoder {name} needs all pictures of a prompt at once.",
+                f"The encoder {name} needs all images of a prompt at once.",
                 "Use `evalkit score` for it.",
             )
         if "text" in self.requests and not hasattr(self.encoder, "text"):
             raise EvalkitError(
                 f"{self.metric.name} reads prompts, and the encoder {name} does not.",
-                "Take one of CLIP's kind.",
+                "Use a CLIP encoder.",
             )
         found = _encoded(self.encoder, torch.full((1, 3, 64, 64), 128, dtype=torch.uint8))
         if feature not in found:
             raise EvalkitError(
-                f"{self.metric.name} needs {feature!r} features; the encoder {name} has {', '.join(found)}."
+                f"{self.metric.name} needs {feature!r} features;"
+                f" the encoder {name} has {', '.join(found)}."
             )
         dimension = found[feature].shape[1]
         for request in set(self.requests) - set(self._states()):
             real = self._of_reference(request)
-            same_dimension(
-                dimension, len(real.mean) if isinstance(real, Moments) else real.shape[1]
-            )
+            size = len(real.mean) if isinstance(real, Moments) else real.shape[1]
+            same_dimension(dimension, size)
         return dimension
 
 
 class _Named(SetMetric):
-    line: ClassVar[Metric]
+    entry: ClassVar[Metric]
 
     def __init__(self, encoder: Encoder, reference: Reference | None = None, **kwargs: Any) -> None:
-        super().__init__(self.line, encoder, reference, **kwargs)
+        super().__init__(self.entry, encoder, reference, **kwargs)
 
 
 class FID(_Named):
-    """Frechet distance from moments alone: memory does not grow with the images."""
+    """Fréchet distance from moments: memory does not grow with the number of images."""
 
-    line = dataclasses.replace(_FID, compute=frechet.frechet_distance)
+    entry = dataclasses.replace(_FID, compute=frechet.frechet_distance)
 
 
 class KID(_Named):
     """Kernel distance; see `evalkit.metrics.kernel`."""
 
-    line = _KID
+    entry = _KID
 
 
 class InceptionScore(_Named):
     """Inception score; see `evalkit.metrics.inception_score`."""
 
-    line = _INCEPTION_SCORE
+    entry = _INCEPTION_SCORE
 
 
 class Precision(_Named):
     """Improved precision; see `evalkit.metrics.manifold`."""
 
-    line = _PRECISION
+    entry = _PRECISION
 
 
 class Recall(_Named):
     """Improved recall; see `evalkit.metrics.manifold`."""
 
-    line = _RECALL
+    entry = _RECALL
 
 
 class ClipScore(_Named):
-    """100 times the cosine of pictures and prompts: `update(images, prompts)`."""
+    """100 times the cosine of images and prompts: `update(images, prompts)`."""
 
-    line = _CLIP_SCORE
+    entry = _CLIP_SCORE
 
 
 # --- moments as one tensor: mean, count, covariance ---
 def _packed(moments: Moments) -> Tensor:
     """float64 [D + 2, D]."""
-    return torch.cat(
-        [moments.mean[None], torch.full_like(moments.mean, moments.count)[None], moments.cov]
-    )
+    count = torch.full_like(moments.mean, moments.count)
+    return torch.cat([moments.mean[None], count[None], moments.cov])
 
 
 def _unpacked(state: Tensor) -> Moments:
@@ -280,45 +273,36 @@ def _merge(first: Tensor, second: Tensor) -> Tensor:
 
 
 def _merged(states: Tensor) -> Tensor:
-    """Of all processes, float64 [processes, D + 2, D]."""
-    total = states[0]
-    for state in states[1:]:
-        total = _merge(total, state)
-    return total
+    """Packed moments of all processes, from float64 [processes, D + 2, D]."""
+    return functools.reduce(_merge, states)
 
 
-# --- features of the batch at hand ---
+# --- features of the last batch, shared between objects ---
 class _Batch(NamedTuple):
     images: weakref.ref[Tensor]
-    version: int
+    version: int  # changes when the tensor is changed in place
     features: list[tuple[Encoder, dict[str, Tensor]]]
 
 
-_batches: list[_Batch] = []  # the last one only, and only as long as its tensor lives
+_batches: list[_Batch] = []  # the last one, until its tensor is deleted
 
 
 def _encoded(encoder: Encoder, images: Tensor) -> dict[str, Tensor]:
-    """Features of uint8 [N, 3, H, W] images. Those of the very tensor that was seen last, unchanged
-    since, are known.
-    """
+    """Features of uint8 [N, 3, H, W] images; encoded once for the same unchanged tensor."""
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3 or not len(images):
         found = f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
         raise EvalkitError(
             f"The images are {found}; expected uint8 [N, 3, H, W] with values from 0 to 255.",
-            "Floats from 0 to 1 become that by `(images * 255).round().clamp(0, 255).to(torch.uint8)`.",
+            "Convert floats from 0 to 1 by `(images * 255).round().clamp(0, 255).to(torch.uint8)`.",
         )
     version = -1 if images.is_inference() else images._version
-    batch = (
-        _batches[0]
-        if _batches and _batches[0].images() is images and _batches[0].version == version >= 0
-        else None
-    )
-    for known, features in batch.features if batch else ():
-        if known is encoder:
-            return features
-    features = encoder(torch.stack([encoder.prepare(picture) for picture in to_images(images)]))
-    if batch is None:
+    batch = _batches[0] if _batches else None
+    if batch is None or batch.images() is not images or not batch.version == version >= 0:
         batch = _Batch(weakref.ref(images, lambda _: _batches.clear()), version, [])
         _batches[:] = [batch]
+    for known, features in batch.features:
+        if known is encoder:
+            return features
+    features = encoder(torch.stack([encoder.prepare(image) for image in to_images(images)]))
     batch.features.append((encoder, features))
     return features

@@ -1,8 +1,7 @@
-"""FID of the same pictures under every known preprocessing convention, and which of them a quoted
-number fits.
+"""FID of the same images under every known preprocessing convention.
 
-Each picture is decoded once. Features are cached as those of `score`, in the results folder of the
-pictures.
+It also states which conventions a quoted FID fits. Each image is decoded once. Features are cached
+as those of `score`, in the results folder of the images.
 """
 
 from __future__ import annotations
@@ -25,35 +24,32 @@ from evalkit.reference import files as reference_files
 from evalkit.reference import foreign as foreign_statistics
 from evalkit.statistics import intervals
 
-ENOUGH = 2048  # images, below which a covariance of 2048 features is not even of full rank
-TOOLS_DIFFER = (
-    1e-4  # relative: JPEG decoders and rounding, between two tools with the same convention
-)
+FULL_RANK = 2048  # images; with fewer, the covariance of 2048 features does not have full rank
+# Relative: JPEG decoders and rounding differ between two tools of the same convention.
+TOOLS_DIFFER = 1e-4
 Fit = Literal["rounding", "interval", ""]
 
 
 @dataclass(frozen=True)
 class ConventionRow:
-    """FID under one convention. Without a value, `note` says why."""
+    """FID under one convention."""
 
     convention: str
     tools: str
     description: str
-    value: float | None
-    low: float | None  # of the 95% sampling interval over images
-    high: float | None
-    count: int
-    reference_count: int  # 0 where the reference does not say
+    value: float | None = None  # None: not measured, and `note` gives the reason
+    low: float | None = None  # of the 95% sampling interval over images
+    high: float | None = None
+    count: int = 0
+    reference_count: int = 0  # 0 if the reference does not state it
     distance: float | None = None  # value - target
-    fit: Fit = (
-        ""  # how the target fits: to the last digit quoted, or within the sampling interval only
-    )
+    fit: Fit = ""  # the target agrees to its last digit, or lies in the sampling interval
     note: str = ""
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """What `conventions` found: one row per convention, and what follows from them in sentences."""
+class ConventionTable:
+    """The result of `conventions`: one row per convention, and the conclusion in sentences."""
 
     rows: list[ConventionRow]
     verdict: str  # "" without a target
@@ -62,7 +58,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class _Real:
-    """What the reference has for one convention, or why it has nothing."""
+    """The moments of the reference under one convention, or the reason why there are none."""
 
     moments: Moments | None = None
     note: str = ""
@@ -76,44 +72,43 @@ def conventions(
     weights: str = "",
     device: str = "auto",
     batch_size: int = 32,
-) -> Comparison:
-    """FID of a folder of pictures against a reference under each convention; see `Comparison`.
+) -> ConventionTable:
+    """FID of a folder of images against a reference under each convention.
 
     Args:
-        folder: pictures (a folder, zip, tar or array), or a run of one model.
-        reference: real pictures (the same), or reference statistics that hold some of the encoders
+        folder: images (a folder, zip, tar or array), or a run of one model.
+        reference: real images (the same), or reference statistics of some of the encoders
             `inception*`.
         target: a quoted FID; a text such as "12.60" keeps its number of digits. A convention fits
-            it where the difference is within half of the last digit (and 1e-4 of the value), or
-            else where it lies in the convention's 95% interval over images.
-        weights: a file to use in place of the pinned one; the notes then name its SHA-256.
+            it if the difference is within half of the last digit (and 1e-4 of the value), or
+            otherwise if it lies in the convention's 95% interval over images.
+        weights: a file to use in place of the pinned one; the notes then state its SHA-256.
         device: where the network runs.
-        batch_size: pictures per batch; no result depends on it.
+        batch_size: images per batch; no result depends on it.
 
-    Raises EvalkitError where there are no pictures, no weights, no reference, or a run of several
-    models.
+    Raises EvalkitError if there are no images, no weights, no reference, or several models.
     """
-    wanted = None if target is None else _number(target)
+    quoted = None if target is None else _number(target)
     network, digest = inception.load_network(device=device, path=weights, fetch=False)
-    held = _statistics(reference, network, digest)
-    used = [item for item in CONVENTIONS if held is None or held[item.name].moments is not None]
+    real = _statistics(reference, network, digest) if _is_statistics(reference) else None
+    used = [item for item in CONVENTIONS if real is None or real[item.name].moments is not None]
     if not used:
-        reasons = "; ".join(dict.fromkeys(real.note for real in (held or {}).values()))
+        reasons = "; ".join(dict.fromkeys(side.note for side in (real or {}).values()))
         raise EvalkitError(
-            f"The reference {reference!r} serves no convention: {reasons}.",
-            "Give a folder of real pictures.",
+            f"The reference {reference!r} has statistics for no convention: {reasons}.",
+            "Give a folder of real images.",
         )
     encoder = InceptionConventions(network, digest, used)
     fake = _features(Path(folder), encoder, batch_size)
-    if held is None:
-        real = _features(Path(reference), encoder, batch_size)
-        held = {name: _Real(frechet.moments(values)) for name, values in real.items()}
-    rows = [_row(item, fake.get(item.name), held[item.name]) for item in CONVENTIONS]
+    if real is None:
+        features = _features(Path(reference), encoder, batch_size)
+        real = {name: _Real(frechet.moments(values)) for name, values in features.items()}
+    rows = [_row(item, fake.get(item.name), real[item.name]) for item in CONVENTIONS]
     verdict = ""
-    if wanted is not None:
-        rows = [_with_target(row, *wanted) for row in rows]
+    if quoted is not None:
+        rows = [_with_target(row, *quoted) for row in rows]
         verdict = _verdict(rows, str(target))
-    return Comparison(rows, verdict, _notes(rows, digest if weights else ""))
+    return ConventionTable(rows, verdict, _notes(rows, digest if weights else ""))
 
 
 def _number(target: float | str) -> tuple[float, float]:
@@ -125,30 +120,38 @@ def _number(target: float | str) -> tuple[float, float]:
         value = float("nan")
     if not 0 <= value < float("inf"):
         raise EvalkitError(
-            f"--target is {text!r}; expected an FID, a number from 0.",
+            f"--target is {text!r}; expected an FID, a number of at least 0.",
             "For example `--target 12.6`.",
         )
     mantissa, _, exponent = text.lower().partition("e")
     return value, 0.5 * 10.0 ** (int(exponent or 0) - len(mantissa.partition(".")[2]))
 
 
+# --- the two sides ---
+def _is_statistics(reference: str) -> bool:
+    """Whether a reference is a name or file of statistics; otherwise it is a path of images."""
+    path = Path(reference)
+    if path.is_dir():
+        return (path / "card.toml").is_file()
+    if not path.exists():
+        # A pattern of shards and a missing path are paths of images; anything else is a name.
+        return not any(sign in reference for sign in "*{/")
+    try:
+        return any(item.moments for item in foreign_statistics.read(path))
+    except EvalkitError:
+        return False
+
+
 def _statistics(
     reference: str, network: inception.InceptionNetwork, digest: str
-) -> dict[str, _Real] | None:
-    """For each convention what the reference's statistics hold; None where the reference is
-    pictures.
-    """
-    if not _is_statistics(reference):
-        return None
-    reference_files.find(
-        reference
-    )  # a name that is unknown is an error here, not a reason in every row
+) -> dict[str, _Real]:
+    """For each convention, the moments that the reference statistics hold."""
+    reference_files.find(reference)  # an unknown name is an error, not a reason in every row
     found: dict[str, _Real] = {}
     for item in CONVENTIONS:
         if item.before is not None:
-            found[item.name] = _Real(
-                note="no statistics hold this convention; give a folder of real pictures"
-            )
+            note = "no reference statistics use this convention; give a folder of real images"
+            found[item.name] = _Real(note=note)
             continue
         encoder: Encoder = inception.Inception(item.name, network, digest)
         try:
@@ -157,65 +160,40 @@ def _statistics(
             found[item.name] = _Real(note=error.message)
             continue
         moments = loaded.moments.get("pool")
-        found[item.name] = (
-            _Real(moments, loaded.note)
-            if moments
-            else _Real(note="the reference holds no moments of pool features")
-        )
+        note = loaded.note if moments else "the reference holds no moments of pool features"
+        found[item.name] = _Real(moments, note)
     return found
 
 
-def _is_statistics(reference: str) -> bool:
-    """Whether a reference is a name or a file of statistics; else it is a place of pictures."""
-    path = Path(reference)
-    if path.is_dir():
-        return (path / "card.toml").is_file()
-    if not path.exists():
-        return not any(
-            sign in reference for sign in "*{/"
-        )  # a name; a pattern of shards or a path that is not there is for pictures
-    try:
-        return any(item.moments for item in foreign_statistics.read(path))
-    except EvalkitError:
-        return False
-
-
-def _features(place: Path, encoder: InceptionConventions, batch_size: int) -> dict[str, Tensor]:
-    run, sets, _ = image_sets(place)
+def _features(path: Path, encoder: InceptionConventions, batch_size: int) -> dict[str, Tensor]:
+    """Features of the images at a path by convention, float32 [N, 2048] each."""
+    run, sets, _ = image_sets(path)
     if len(sets) > 1:
         names = ", ".join(images.model for images in sets)
         raise EvalkitError(
-            f"{place} is a run of several models ({names}).",
-            f"Give the pictures of one: {place}/images/{sets[0].model}.",
+            f"{path} is a run of several models ({names}).",
+            f"Give the images of one: {path}/images/{sets[0].model}.",
         )
-    cache = run.features_path(sets[0].model, f"{encoder.name}-{encoder.fingerprint[-8:]}")
-    names, label = (
-        [item.name for item in encoder.conventions],
-        f"{sets[0].model}: {len(encoder.conventions)} conventions",
-    )
+    model, files = sets[0].model, sets[0].files
+    names = [item.name for item in encoder.conventions]
     found = image_features(
-        sets[0].files, encoder, cache, wanted=names, batch_size=batch_size, label=label
+        files,
+        encoder,
+        run.features_path(model, f"{encoder.name}-{encoder.fingerprint[-8:]}"),
+        wanted=names,
+        batch_size=batch_size,
+        label=f"{model}: {len(names)} conventions",
     )
-    if len(sets[0].files) < 2:
+    if len(files) < 2:
         raise EvalkitError(
-            f"Found {len(sets[0].files)} pictures in {place}; FID needs at least 2.",
-            "Give more pictures.",
+            f"Found {len(files)} images in {path}; FID needs at least 2.", "Give more images."
         )
     return found.values
 
 
+# --- rows and sentences ---
 def _row(item: Convention, fake: Tensor | None, real: _Real) -> ConventionRow:
-    row = ConventionRow(
-        item.name,
-        item.tools,
-        item.description,
-        None,
-        None,
-        None,
-        0 if fake is None else len(fake),
-        0,
-        note=real.note,
-    )
+    row = ConventionRow(item.name, item.tools, item.description, note=real.note)
     if fake is None or real.moments is None:
         return replace(row, note=f"not measured: {real.note}")
     value = float(frechet.fid(fake=fake, real_moments=real.moments))
@@ -224,56 +202,61 @@ def _row(item: Convention, fake: Tensor | None, real: _Real) -> ConventionRow:
     if groups is not None:
         left_out = frechet.fid_without(fake=fake, real_moments=real.moments, groups=groups)
         low, high, _ = intervals.group_jackknife(value, left_out, groups)
-    return replace(row, value=value, low=low, high=high, reference_count=real.moments.count)
+    row = replace(row, count=len(fake), reference_count=real.moments.count)
+    return replace(row, value=value, low=low, high=high)
 
 
 def _with_target(row: ConventionRow, target: float, half_a_digit: float) -> ConventionRow:
     if row.value is None:
         return row
-    distance, fit = row.value - target, ""
+    distance = row.value - target
+    fit: Fit = ""
     if abs(distance) <= half_a_digit + TOOLS_DIFFER * abs(row.value):
-        fit: Fit = "rounding"
+        fit = "rounding"
     elif row.low is not None and row.high is not None and row.low <= target <= row.high:
         fit = "interval"
     return replace(row, distance=distance, fit=fit)
 
 
 def _verdict(rows: Sequence[ConventionRow], target: str) -> str:
-    """Which conventions the target fits, in a sentence or two."""
-    measured = sorted(
-        (row for row in rows if row.value is not None), key=lambda row: abs(row.distance or 0)
-    )
+    """Which conventions the target fits, in one or two sentences."""
+    measured = [row for row in rows if row.value is not None]
+    measured.sort(key=lambda row: abs(row.distance or 0))
     exact = [row for row in measured if row.fit == "rounding"]
-    possible = [row for row in measured if row.fit == "interval"]
     if exact:
         names = " and ".join(f"{row.convention} ({row.tools})" for row in exact)
-        more = "" if len(exact) == 1 else " Between these the number cannot tell."
+        more = "" if len(exact) == 1 else " The value does not distinguish between them."
         return f"{target} fits {names} to the last digit quoted.{more}"
     nearest = measured[0]
-    where = f"The nearest is {nearest.convention} ({nearest.tools}) with {nearest.value:.4g}"
+    closest = f"The nearest is {nearest.convention} ({nearest.tools}) with {nearest.value:.4g}"
+    possible = ", ".join(row.convention for row in measured if row.fit == "interval")
     if possible:
-        names = ", ".join(row.convention for row in possible)
         return (
-            f"{target} fits no convention to the last digit quoted. {where}. It lies in the 95% sampling interval of {names}: these are "
-            "possible if the quoted number is of other pictures of the same model."
+            f"{target} fits no convention to the last digit quoted. {closest}. It lies in the 95%"
+            f" sampling interval of {possible}: these are possible if the quoted value is of other"
+            " images of the same model."
         )
     return (
-        f"{target} fits none of these conventions. {where}, {abs(nearest.distance or 0):.4g} away. Another number of pictures, other "
-        "reference pictures, prompts or weights explain the difference sooner than preprocessing."
+        f"{target} fits none of these conventions. {closest}, {abs(nearest.distance or 0):.4g}"
+        " away. A different number of images, or different reference images, prompts or weights"
+        " explain the difference better than preprocessing."
     )
 
 
 def _notes(rows: Sequence[ConventionRow], digest: str) -> list[str]:
-    notes = []
+    notes: list[str] = []
     if digest:
         notes.append(
-            f"The weights are not the pinned ones: SHA-256 {digest}. These values compare with no published number."
+            f"The weights are not the pinned ones: SHA-256 {digest}. These values are not"
+            " comparable with published values."
         )
     measured = [row for row in rows if row.value is not None]
     counts = [count for row in measured for count in (row.count, row.reference_count) if count]
-    if counts and min(counts) < ENOUGH:
+    if counts and min(counts) < FULL_RANK:
+        real = measured[0].reference_count or "an unknown number of"
         notes.append(
-            f"Below {ENOUGH:,} images FID mostly measures the count: here {measured[0].count:,} images against "
-            f"{measured[0].reference_count or 'an unknown number of'} real ones. Compare only with numbers of the same counts."
+            f"Below {FULL_RANK:,} images, FID depends mostly on the number of images: here"
+            f" {measured[0].count:,} images against {real} real images. Compare only with values"
+            " at the same counts."
         )
     return notes

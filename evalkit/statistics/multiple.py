@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-ALPHA = 0.05  # family-wise: the chance that any verdict of a table is false
+ALPHA = 0.05  # family-wise: the probability of any false positive in a table
 
 
 class Corrected(NamedTuple):
@@ -18,9 +18,9 @@ class Corrected(NamedTuple):
 def holm(values: Sequence[float | None]) -> list[Corrected | None]:
     """p-values corrected together, in their order; None stays None. Holm 1979.
 
-    The family-wise error rate is at most ALPHA whatever the dependence between the comparisons.
-    The level is the one of the comparison's own step, so `values[i] <= level` and `p <= ALPHA` are
-    the same statement.
+    The family-wise error rate is at most ALPHA for any dependence between the comparisons. The
+    level is that of the comparison's own step, so `values[i] <= level` is equivalent to
+    `p <= ALPHA`.
     """
     tested = [(p, place) for place, p in enumerate(values) if p is not None]
     corrected: list[Corrected | None] = [None] * len(values)

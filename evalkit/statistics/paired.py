@@ -1,4 +1,4 @@
-"""Paired differences of two models that drew the same prompts, with intervals and p-values.
+"""Paired differences of two models on the same prompts, with intervals and p-values.
 
 - `paired_means` for means of per-image values: whole prompts are resampled and the mean difference
   is taken each time (the clustered bootstrap of `intervals`, applied to the difference).
@@ -6,8 +6,8 @@
   of both models, and the group jackknife is applied to the difference. A percentile bootstrap would
   be wrong for these: see `intervals`.
 
-p-values are two-sided. They are the levels at which `Difference.interval` just reaches zero, so an
-interval and its p-value never contradict each other.
+p-values are two-sided. A p-value is the level at which `Difference.interval` just reaches zero, so
+an interval and its p-value always agree.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from torch import Tensor
 from evalkit.statistics.intervals import DRAWS, group_jackknife
 from evalkit.statistics.multiple import ALPHA, Corrected
 
-_LEAST_DRAWS = 10  # beyond zero; with fewer a bootstrap cannot resolve the p-value
+_LEAST_DRAWS = 10  # beyond zero; with fewer, the bootstrap cannot resolve the p-value
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Difference:
         tail, reach = _tail(alpha, self.degrees), _LEAST_DRAWS / len(self.draws)
         share = max(tail, reach)
         low, high = (float(end) for end in np.quantile(self.draws, [share, 1 - share]))
-        # p counts draws. Where interpolation between two draws crosses zero, the draw decides.
+        # p counts draws. If interpolation between two draws crosses zero, the draw is the end.
         place = math.floor(share * len(self.draws) + 1e-9)
         low = low if low * self.draws[place] > 0 else float(self.draws[place])
         high = high if high * self.draws[-1 - place] > 0 else float(self.draws[-1 - place])
@@ -67,13 +67,14 @@ def paired_means(
     """Difference of the means of paired values [N] and [N].
 
     clusters int [N]: the prompt of each pair, 0 .. C - 1. Percentiles are expanded for few prompts.
-    Below the resolution of the draws p follows from Student's t with the bootstrap standard error.
+    Below the resolution of the draws, p is that of Student's t with the bootstrap standard error.
     """
     differences = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
     value, sizes = float(differences.mean()), np.bincount(clusters).astype(np.float64)
     number = len(sizes)
     if not differences.any():
-        return Difference(0.0, 1.0, max(1, number - 1), "the values are equal, image by image")
+        method = "the values of all images are equal"
+        return Difference(0.0, 1.0, max(1, number - 1), method)
     if number < 2:
         return Difference(value, None, 1, "no interval: one prompt only")
     sums = np.bincount(clusters, differences).astype(np.float64)
@@ -93,7 +94,7 @@ def paired_sets(
 ) -> Difference:
     """Difference of two properties of sets, from their values without each group of prompts.
 
-    first_without, second_without float64 [G]; groups int [N], the group of every image, the same
+    first_without, second_without float64 [G]; groups int [N], the group of each image, the same
     for both models.
     """
     value, left_out = first - second, first_without.double() - second_without.double()
@@ -101,9 +102,8 @@ def paired_sets(
     if value == 0 and not bool(left_out.any()):
         return Difference(0.0, 1.0, degrees, "the values are equal, with and without every group")
     if not bool(torch.isfinite(left_out).all()):
-        return Difference(
-            value, None, degrees, "no interval: not defined without one of the groups of prompts"
-        )
+        method = "no interval: not defined without one of the groups of prompts"
+        return Difference(value, None, degrees, method)
     found = group_jackknife(value, left_out, groups)
     if found.low is None or found.high is None:
         return Difference(value, None, degrees, found.method)
@@ -115,10 +115,10 @@ def paired_sets(
 def additional_prompts(
     difference: Difference, prompts: int, corrected: Corrected | None
 ) -> int | None:
-    """Prompts that are missing for significance if the difference stays as it is.
+    """Additional prompts needed for significance if the difference stays the same.
 
-    The standard error falls with 1 / sqrt(prompts); the same correction is applied to the larger
-    number. None where the difference is significant, not tested or zero.
+    The standard error is proportional to 1 / sqrt(prompts); the correction for multiple comparisons
+    stays the same. None if the difference is significant, not tested or zero.
     """
     p = difference.p
     if p is None or corrected is None or corrected.p <= ALPHA or difference.value == 0:

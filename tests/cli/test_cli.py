@@ -260,7 +260,7 @@ def test_score_of_a_run_and_of_a_bare_folder(place: Path) -> None:
     [
         ("generators", "noise\tsize=32"),
         ("encoders", "pixels\t"),
-        ("metrics", "fid\tinception\tlower is better"),
+        ("metrics", "fid\tFID\tlower\t0 or more\tinception\tfake, real_moments\t"),
         ("scenes", "object\tcat\tcat, kitten"),
     ],
 )

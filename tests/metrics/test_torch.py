@@ -1,10 +1,7 @@
-"""The torchmetrics objects give the numbers of the pure functions and of `evalkit score`, however
-the images are dealt out.
-"""
+"""The torchmetrics objects give the values of `evalkit score`, for any batches and processes."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 from installed_metrics import METRICS
-from PIL import Image
 from torch import Tensor
 
 import evalkit
-from evalkit.core import EvalkitError, Metric
+from evalkit.core import Encoder, EvalkitError, Metric
 from evalkit.encoders.pixels import Pixels
-from evalkit.images import encode_png
+from evalkit.images import encode_png, to_images
 from evalkit.metrics import frechet
 from evalkit.metrics.torch import FID, KID, ClipScore, InceptionScore, Precision, Recall, SetMetric
+from evalkit.reference.files import Reference
 
 OBJECTS = {
     "fid": FID,
@@ -32,10 +29,15 @@ OBJECTS = {
 }
 
 
-def pictures(count: int, seed: int) -> Tensor:
+def random_images(count: int, seed: int) -> Tensor:
     """uint8 [N, 3, 32, 32]."""
     coarse = np.random.RandomState(seed).randint(0, 256, (count, 3, 4, 4), dtype=np.uint8)
     return torch.from_numpy(coarse.repeat(8, axis=2).repeat(8, axis=3))
+
+
+def pool(encoder: Encoder, images: Tensor) -> Tensor:
+    """The "pool" features of uint8 [N, 3, H, W] images."""
+    return encoder(torch.stack([encoder.prepare(image) for image in to_images(images)]))["pool"]
 
 
 @pytest.fixture(scope="module")
@@ -44,15 +46,10 @@ def inception():
 
 
 @pytest.mark.parametrize("sizes", [[40], [1, 2, 30, 7], [20, 20]])
-def test_any_split_into_batches_gives_the_numbers_of_score(
-    sizes: list[int], inception, tmp_path: Path
-):
-    images, reference = pictures(40, 1), evalkit.reference("scenes", inception)
-    for place, image in enumerate(images):
-        (tmp_path / f"{place:05d}.png").write_bytes(
-            encode_png(Image.fromarray(image.permute(1, 2, 0).numpy()))
-        )
-    os.environ["COLUMNS"] = "200"
+def test_any_batch_sizes_give_the_values_of_score(sizes: list[int], inception, tmp_path: Path):
+    images, reference = random_images(40, 1), evalkit.reference("scenes", inception)
+    for place, image in enumerate(to_images(images)):
+        (tmp_path / f"{place:05d}.png").write_bytes(encode_png(image))
     rows = evalkit.score(
         tmp_path, metrics=list(OBJECTS), encoders="mini-inception", reference="scenes"
     )
@@ -66,21 +63,18 @@ def test_any_split_into_batches_gives_the_numbers_of_score(
         assert found.higher_is_better == (METRICS[name].better == "higher")
 
 
-def test_real_images_in_place_of_a_reference():
-    encoder, fake, real = Pixels(), pictures(30, 1), pictures(45, 2)
-    features = {
-        name: encoder(torch.stack([encoder.prepare(image) for image in _pil(x)]))["pool"]
-        for name, x in (("f", fake), ("r", real))
-    }
+def test_real_images_instead_of_a_reference():
+    encoder, fake, real = Pixels(), random_images(30, 1), random_images(45, 2)
     fid, recall = FID(encoder), Recall(encoder)
     for metric in (fid, recall):
         for batch in real.split(13):
             metric.update(batch, real=True)
         for batch in fake.split(7):
             metric.update(batch)
-    expected = frechet.frechet_distance_of_features(fake=features["f"], real=features["r"])
+    features = {"fake": pool(encoder, fake), "real": pool(encoder, real)}
+    expected = frechet.frechet_distance_of_features(**features)
     assert fid.compute().item() == pytest.approx(expected.item(), rel=1e-6)
-    assert recall.compute() == METRICS["recall"].compute(fake=features["f"], real=features["r"])
+    assert recall.compute() == METRICS["recall"].compute(**features)
     fid.reset()
     with (
         pytest.raises(EvalkitError, match="Found 0 generated images"),
@@ -89,25 +83,20 @@ def test_real_images_in_place_of_a_reference():
         fid.compute()
 
 
-def _pil(images: Tensor) -> list[Image.Image]:
-    return [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
-
-
 def test_clip_score_reads_prompts():
-    encoder, images = evalkit.encoder("mini-clip", "cpu"), pictures(9, 3)
+    encoder, images = evalkit.encoder("mini-clip", "cpu"), random_images(9, 3)
     prompts = [f"a {colour} circle" for colour in ("red", "blue", "green")] * 3
     score = ClipScore(encoder)
-    for start in (0, 4):
-        score.update(
-            images[start : start + 4 + start // 4], prompts[start : start + 4 + start // 4]
-        )
-    pool = encoder(torch.stack([encoder.prepare(image) for image in _pil(images)]))["pool"]
-    expected = METRICS["clip_score"].compute(fake=pool, text=encoder.text(prompts)).mean()  # type: ignore[attr-defined]
+    for batch in (slice(0, 4), slice(4, 9)):
+        score.update(images[batch], prompts[batch])
+    fake = pool(encoder, images)
+    text = encoder.text(prompts)  # type: ignore[attr-defined]
+    expected = METRICS["clip_score"].compute(fake=fake, text=text).mean()
     assert score.compute().item() == pytest.approx(expected.item(), rel=1e-6)
     prefixed = SetMetric(METRICS["clip_score_paper"], encoder)
     prefixed.update(images, prompts)
     text = encoder.text(["A photo depicts " + prompt for prompt in prompts])  # type: ignore[attr-defined]
-    expected = METRICS["clip_score_paper"].compute(fake=pool, text=text).mean()
+    expected = METRICS["clip_score_paper"].compute(fake=fake, text=text).mean()
     assert prefixed.compute().item() == pytest.approx(expected.item(), rel=1e-6)
     with pytest.raises(EvalkitError, match="no prompts for 9 images"):
         score.update(images)
@@ -129,12 +118,12 @@ def test_objects_with_one_encoder_share_one_pass():
     encoder = Counting()
     together = MetricCollection([FID(encoder), KID(encoder), Recall(encoder)])
     encoder.calls = 0
-    images, real = pictures(12, 1), pictures(12, 2)
+    images, real = random_images(12, 1), random_images(12, 2)
     together.update(images)
     together.update(real, real=True)
     assert encoder.calls == 2
     first = together.compute()
-    images.zero_()  # another content in the same tensor is another batch
+    images.zero_()  # the same tensor with other values is another batch
     together.update(images)
     assert encoder.calls == 3
     assert set(first) == {"FID", "KID", "Recall"}
@@ -142,24 +131,18 @@ def test_objects_with_one_encoder_share_one_pass():
 
 
 def test_calling_the_object_gives_the_value_of_the_batch():
-    encoder, images, real = Pixels(), pictures(40, 1), pictures(40, 2)
-    fid, whole = FID(encoder), FID(encoder)
-    for metric in (fid, whole):
-        metric.update(real, real=True)
-    whole.update(images)
-    reference = METRICS["kid"].compute(fake=torch.rand(5, 4), real=torch.rand(5, 4))
-    assert reference.ndim == 0
-    kid = KID(encoder, _reference(encoder, real))
-    values = [kid(batch) for batch in images.split(20)]
-    assert all(value.ndim == 0 and bool(torch.isfinite(value)) for value in values)
-    assert kid.compute() != values[0]
-
-
-def _reference(encoder: Pixels, real: Tensor):
-    pool = encoder(torch.stack([encoder.prepare(image) for image in _pil(real)]))["pool"]
-    from evalkit.reference.files import Reference
-
-    return Reference("r", "pixels", {"pool": frechet.moments(pool)}, {"pool": pool}, "")
+    encoder, images, real = Pixels(), random_images(40, 1), pool(Pixels(), random_images(40, 2))
+    moments = frechet.moments(real)
+    reference = Reference("r", "pixels", {"pool": moments}, {"pool": real}, "")
+    for kind, name, given in (
+        (FID, "fid", {"real_moments": moments}),
+        (KID, "kid", {"real": real}),
+    ):
+        metric = kind(encoder, reference)
+        values = [metric(batch) for batch in images.split(20)] + [metric.compute()]
+        for value, batch in zip(values, [*images.split(20), images], strict=True):
+            expected = METRICS[name].compute(fake=pool(encoder, batch), **given)
+            assert value.item() == pytest.approx(expected.item(), rel=1e-6), name
 
 
 @pytest.mark.parametrize(
@@ -173,12 +156,12 @@ def _reference(encoder: Pixels, real: Tensor):
         torch.zeros(0, 3, 8, 8, dtype=torch.uint8),
     ],
 )
-def test_other_images_than_uint8_are_refused(images: Tensor):
+def test_images_other_than_uint8_are_refused(images: Tensor):
     with pytest.raises(EvalkitError, match=r"expected uint8 \[N, 3, H, W\]"):
         FID(Pixels()).update(images)
 
 
-def test_what_does_not_fit_is_said_at_once(inception):
+def test_a_wrong_encoder_or_reference_is_refused_at_once(inception):
     scenes = evalkit.reference("scenes", inception)
     with pytest.raises(EvalkitError, match="needs 'logits' features; the encoder pixels has pool"):
         InceptionScore(Pixels())
@@ -189,7 +172,7 @@ def test_what_does_not_fit_is_said_at_once(inception):
     with pytest.raises(EvalkitError, match="holds no features of single images of 'pool'"):
         KID(Pixels(), _OfDimension(192))
     with pytest.raises(EvalkitError, match="a reference too"):
-        FID(inception, scenes).update(pictures(2, 1), real=True)
+        FID(inception, scenes).update(random_images(2, 1), real=True)
 
 
 class _OfDimension:
@@ -198,16 +181,15 @@ class _OfDimension:
         self.features: dict[str, Tensor] = {}
 
 
-def test_your_own_metric_is_an_object_too():
+def test_a_user_metric_as_an_object():
     def spread(*, fake: Tensor) -> Tensor:
         return fake.double().std(dim=0).mean()
 
     found = SetMetric(Metric("spread", spread, "pool", "inception", "higher", ""), Pixels())
-    images = pictures(10, 1)
+    images = random_images(10, 1)
     for batch in images.split(3):
         found.update(batch)
-    pool = Pixels()(torch.stack([Pixels().prepare(image) for image in _pil(images)]))["pool"]
-    assert found.compute() == spread(fake=pool)
+    assert found.compute() == spread(fake=pool(Pixels(), images))
     assert found.state_dict() == {}
     copy = found.clone()
     copy.update(images)
@@ -217,13 +199,13 @@ def test_your_own_metric_is_an_object_too():
 RANK = """
 import sys, torch
 sys.path[:0] = {paths!r}
-from test_torch import METRICS, Pixels, pictures, OBJECTS, FID, KID, Recall, SetMetric
+from test_torch import METRICS, Pixels, random_images, OBJECTS, FID, KID, Recall, SetMetric
 rank, store = int(sys.argv[1]), sys.argv[2]
 torch.distributed.init_process_group("gloo", init_method="file://" + store, rank=rank, world_size=2)
-encoder, fake, real = Pixels(), pictures(30, 1), pictures(41, 2)
+encoder, fake, real = Pixels(), random_images(30, 1), random_images(41, 2)
 found = [FID(encoder), KID(encoder), Recall(encoder), SetMetric(METRICS["memorization"], encoder)]
 values = []
-for shares in ((17, 30), (30, 30)):  # then one process without any generated image
+for shares in ((17, 30), (30, 30)):  # the second time, one process has no generated images
     mine = fake[: shares[0]] if rank == 0 else fake[shares[0] :]
     for metric in found:
         metric.reset()
@@ -232,13 +214,13 @@ for shares in ((17, 30), (30, 30)):  # then one process without any generated im
         for batch in mine.split(5) if len(mine) else ():
             metric.update(batch)
         values.append(metric.compute())
-        values.append(metric.compute())  # synced once more, from states that were put back
+        values.append(metric.compute())  # synced again, from states that were restored
 torch.save(torch.stack(values), store + str(rank))
 torch.distributed.destroy_process_group()
 """
 
 
-def test_two_processes_give_the_numbers_of_one(tmp_path: Path):
+def test_two_processes_give_the_values_of_one(tmp_path: Path):
     here = Path(__file__).parent
     code = RANK.format(paths=[str(here), str(here.parent / "helpers")])
     started = [
@@ -247,21 +229,12 @@ def test_two_processes_give_the_numbers_of_one(tmp_path: Path):
     ]
     assert [process.wait(timeout=120) for process in started] == [0, 0]
     encoder = Pixels()
-    fake, real = (
-        encoder(torch.stack([encoder.prepare(image) for image in _pil(x)]))["pool"]
-        for x in (pictures(30, 1), pictures(41, 2))
-    )
-    one = [
-        frechet.frechet_distance(
-            fake_moments=frechet.moments(fake), real_moments=frechet.moments(real)
-        ),
-        *(
-            line.compute(fake=fake, real=real).mean()
-            for line in (METRICS["kid"], METRICS["recall"], METRICS["memorization"])
-        ),
-    ]
-    expected = torch.stack(one).repeat_interleave(2).repeat(2)
+    fake, real = pool(encoder, random_images(30, 1)), pool(encoder, random_images(41, 2))
+    fake_moments, real_moments = frechet.moments(fake), frechet.moments(real)
+    values = [frechet.frechet_distance(fake_moments=fake_moments, real_moments=real_moments)]
+    for name in ("kid", "recall", "memorization"):
+        values.append(METRICS[name].compute(fake=fake, real=real).mean())
+    expected = torch.stack(values).repeat_interleave(2).repeat(2)
     for rank in (0, 1):
-        assert torch.allclose(
-            torch.load(tmp_path / f"store{rank}", weights_only=True), expected, rtol=1e-7
-        )
+        found = torch.load(tmp_path / f"store{rank}", weights_only=True)
+        assert torch.allclose(found, expected, rtol=1e-7)

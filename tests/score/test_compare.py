@@ -53,7 +53,7 @@ def entrant(
     shift: float = 0.0,
     gone: tuple[int, ...] = (),
 ) -> Entrant:
-    """A model that made two images of each of 30 prompts, but of those in `gone` none."""
+    """A model with two images of each of 30 prompts, without the prompts in `gone`."""
     images = [(prompt, sample) for prompt in range(PROMPTS) for sample in range(SAMPLES)]
     rows = [row for row, (prompt, _) in enumerate(images) if prompt not in gone]
     fake = draw(seed, len(images), shift)[rows]
@@ -89,7 +89,7 @@ def test_rows_of_a_pair(reference: Reference):
     assert [row.p_adjusted for row in rows.values()] == corrected
 
 
-def test_only_prompts_that_both_answered_count(reference: Reference):
+def test_a_pair_is_compared_on_its_common_prompts(reference: Reference):
     whole, partial = (
         entrant("whole", 1, reference),
         entrant("partial", 2, reference, gone=(0, 7, 8)),
@@ -119,7 +119,7 @@ def test_a_model_against_itself_has_no_difference(reference: Reference):
     )
 
 
-def test_the_order_of_the_images_plays_no_part(reference: Reference):
+def test_rows_do_not_depend_on_the_order_of_the_images(reference: Reference):
     a, b = entrant("a", 1, reference), entrant("b", 2, reference, 0.1)
     order = np.random.RandomState(0).permutation(len(b.images))
     evidence = b.evidence["inception"]
@@ -150,7 +150,7 @@ def test_different_protocols_are_never_compared(reference: Reference):
     assert compare([entrant("a", 1, reference), b], [FID, BRIGHTNESS]).rows == ()
 
 
-def test_what_cannot_be_measured_gives_no_row_and_few_prompts_no_p(reference: Reference):
+def test_unmeasured_metrics_have_no_row_and_few_prompts_no_p_value(reference: Reference):
     assert compare([entrant("a", 1, None), entrant("b", 2, None)], [FID]).rows == ()
     few = tuple(range(4, PROMPTS))
     (row,) = compare(
@@ -182,7 +182,7 @@ def test_many_models_are_compared_with_the_best(reference: Reference):
     assert len(compare(entrants[:8], [BRIGHTNESS]).rows) == 28
 
 
-def test_moments_alone_are_enough_for_fid(reference: Reference):
+def test_moments_without_features_are_enough_for_fid(reference: Reference):
     bare = dataclasses.replace(reference, features={})
     rows = compare([entrant("a", 1, bare), entrant("b", 2, bare)], [FID, KID]).rows
     assert [row.metric for row in rows] == ["fid"]

@@ -1,4 +1,4 @@
-"""`evalkit conventions` with seeded weights: each number is that of the tool it is ascribed to."""
+"""`evalkit conventions` with seeded weights: each value is that of the tools named for it."""
 
 from __future__ import annotations
 
@@ -22,25 +22,23 @@ from evalkit.encoders.inception_conventions import CONVENTIONS, InceptionConvent
 from evalkit.images import read_image, to_images, to_tensor
 from evalkit.reference.build import build_from_images
 from evalkit.score import conventions as stage
-from evalkit.score.conventions import Comparison, conventions
+from evalkit.score.conventions import ConventionTable, conventions
 
 NAMES = [item.name for item in CONVENTIONS]
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with seeded weights, generated and real pictures, which is the working directory."""
+    """The working directory: a folder with seeded weights, generated images and real images."""
     folder = tmp_path_factory.mktemp("conventions")
     torch.save(state_dict(), folder / "seeded.pth")
     for name, seed, tint in (("generated", 1, 40), ("real", 2, 0)):
         (folder / name).mkdir()
-        for number, image in enumerate(
-            to_images((sample_images(5, 40, 56, seed).int() + tint).clamp_max(255).to(torch.uint8))
-        ):
+        tinted = (sample_images(5, 40, 56, seed).int() + tint).clamp_max(255).to(torch.uint8)
+        for number, image in enumerate(to_images(tinted)):
             image.save(folder / name / f"{number}.png")
-    network = inception.load_network(
-        path=str(folder / "seeded.pth"), device="cpu"
-    )  # kept, so that it is built once
+    # A reference to the network keeps it in the cache, so that it is built once.
+    network = inception.load_network(path=str(folder / "seeded.pth"), device="cpu")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         yield folder
@@ -48,13 +46,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def found(place: Path) -> Comparison:
-    return conventions(
-        place / "generated",
-        reference=str(place / "real"),
-        weights=str(place / "seeded.pth"),
-        device="cpu",
-    )
+def found(place: Path) -> ConventionTable:
+    return run(place / "generated", str(place / "real"))
+
+
+def run(folder: Path | str = "generated", reference: str = "real", **options) -> ConventionTable:
+    return conventions(folder, reference=reference, weights="seeded.pth", device="cpu", **options)
 
 
 def images(folder: Path) -> list[Path]:
@@ -62,9 +59,7 @@ def images(folder: Path) -> list[Path]:
 
 
 def fid(fake: Tensor, real: Tensor) -> float:
-    """Frechet distance of fewer images than features in closed form: the trace of the root is a
-    nuclear norm.
-    """
+    """Fréchet distance of fewer images than features: the trace of the root is a nuclear norm."""
     x, y = (features.double().numpy() for features in (fake, real))
     mean = x.mean(0) - y.mean(0)
     x, y = ((side - side.mean(0)) / np.sqrt(len(side) - 1) for side in (x, y))
@@ -73,7 +68,7 @@ def fid(fake: Tensor, real: Tensor) -> float:
 
 @pytest.fixture(scope="module")
 def quoted(place: Path) -> dict[str, float]:
-    """FID as two tools compute it, each by its own code from files to features."""
+    """FID of two tools, each with its own code from files to features."""
     import pytorch_fid.inception
     from pytorch_fid.fid_score import get_activations
 
@@ -95,27 +90,25 @@ def quoted(place: Path) -> dict[str, float]:
     return {"inception-torch": fid(*activations), "inception": fid(*pools)}
 
 
-def value(comparison: Comparison, name: str) -> float:
-    row = next(row for row in comparison.rows if row.convention == name)
+def value(table: ConventionTable, name: str) -> float:
+    row = next(row for row in table.rows if row.convention == name)
     assert row.value is not None
     return row.value
 
 
-# --- Whose number it is ---
+# --- values and their tools ---
 @pytest.mark.parametrize("name", ["inception-torch", "inception"])
-def test_a_tools_number_is_ascribed_to_its_convention(
-    place: Path, found: Comparison, quoted: dict[str, float], name: str
+def test_a_value_of_a_tool_fits_its_convention_only(
+    place: Path, found: ConventionTable, quoted: dict[str, float], name: str
 ):
     assert value(found, name) == pytest.approx(quoted[name], rel=1e-5)
-    again = conventions(
-        "generated", reference="real", target=f"{quoted[name]:.5g}", weights="seeded.pth", device="cpu"
-    )  # fmt: skip
+    again = run(target=f"{quoted[name]:.5g}")
     assert [row.convention for row in again.rows if row.fit == "rounding"] == [name]
     assert f"fits {name} (" in again.verdict
     assert "to the last digit quoted" in again.verdict
 
 
-def test_every_convention_is_measured_and_differs(found: Comparison):
+def test_every_convention_is_measured_and_differs(found: ConventionTable):
     assert [row.convention for row in found.rows] == NAMES
     values = [value(found, name) for name in NAMES]
     assert len({f"{item:.5g}" for item in values}) == len(NAMES)
@@ -129,7 +122,7 @@ def test_every_convention_is_measured_and_differs(found: Comparison):
     assert found.verdict == ""
 
 
-def test_the_encoders_give_the_same_features(place: Path):
+def test_the_features_are_those_of_the_encoders(place: Path):
     network, digest = inception.load_network(path="seeded.pth", device="cpu")
     some = [read_image(path) for path in images(place / "real")[:2]]
     everything = InceptionConventions(network, digest)
@@ -142,8 +135,8 @@ def test_the_encoders_give_the_same_features(place: Path):
         ), name
 
 
-def test_what_other_tools_do_first():
-    """Each step by Pillow alone: the crop is the middle, the resize is rounded."""
+def test_preprocessing_of_other_tools():
+    """They crop the centre, or resize the whole image."""
     before = {item.name: item.before for item in CONVENTIONS if item.before is not None}
     array = np.zeros((10, 30, 3), dtype=np.uint8)
     array[:, 10:20] = 200
@@ -151,29 +144,25 @@ def test_what_other_tools_do_first():
     for name, size in (("t2ibenchmark", 299), ("gigagan-coco", 256)):
         made = before[name](wide)
         assert made.size == (size, size)
-        assert made.getextrema() == ((200, 200),) * 3  # the sides are gone
+        assert made.getextrema() == ((200, 200),) * 3  # the sides are cropped
     squashed = before["heim"](wide)
     assert squashed.size == (512, 512)
-    assert squashed.getextrema()[0][0] == 0  # nothing is cut
+    assert squashed.getextrema()[0][0] == 0  # nothing is cropped
 
 
-# --- A number that fits nothing, or more than one ---
-def test_a_number_within_an_interval_is_possible_only(place: Path, found: Comparison):
+# --- targets that fit no convention, or several ---
+def test_a_target_within_an_interval_is_possible(place: Path, found: ConventionTable):
     row = next(row for row in found.rows if row.convention == "inception-clean")
     assert row.value is not None
     assert row.high is not None
     target = f"{(row.value + row.high) / 2:.9g}"
-    again = conventions(
-        "generated", reference="real", target=target, weights="seeded.pth", device="cpu"
-    )
+    again = run(target=target)
     assert next(row for row in again.rows if row.convention == "inception-clean").fit == "interval"
-    assert "possible if the quoted number is of other pictures of the same model" in again.verdict
+    assert "possible if the quoted value is of other images of the same model" in again.verdict
 
 
-def test_a_number_that_fits_none_is_said_to(place: Path, found: Comparison):
-    again = conventions(
-        "generated", reference="real", target=1e9, weights="seeded.pth", device="cpu"
-    )
+def test_a_target_that_fits_no_convention(place: Path, found: ConventionTable):
+    again = run(target=1e9)
     assert not any(row.fit for row in again.rows)
     nearest = max(found.rows, key=lambda row: row.value or 0)
     assert again.verdict.startswith(
@@ -197,13 +186,13 @@ def test_half_of_the_last_digit(text: str | float, half: float):
 
 
 @pytest.mark.parametrize("text", ["twelve", "-1", "nan", "inf", ""])
-def test_a_target_that_is_no_fid(text: str):
+def test_a_target_that_is_not_an_fid(text: str):
     with pytest.raises(EvalkitError, match="expected an FID"):
         stage._number(text)
 
 
-def test_images_that_two_conventions_see_alike_fit_both(place: Path):
-    """Square pictures of 256 pixels: GigaGAN's script changes nothing before clean-fid."""
+def test_square_images_of_256_pixels_have_equal_features_under_two_conventions(place: Path):
+    """GigaGAN's script does not change them before clean-fid."""
     network, digest = inception.load_network(path="seeded.pth", device="cpu")
     encoder = InceptionConventions(
         network,
@@ -214,8 +203,8 @@ def test_images_that_two_conventions_see_alike_fit_both(place: Path):
     assert torch.equal(found["inception-clean"], found["gigagan-coco"])
 
 
-# --- One decoding pass, references, errors ---
-def test_each_picture_is_decoded_once_and_features_are_kept(
+# --- cache, references, errors ---
+def test_each_image_is_decoded_once_and_features_are_cached(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ):
     from evalkit.features import image_file
@@ -234,31 +223,33 @@ def test_each_picture_is_decoded_once_and_features_are_kept(
         for number, image in enumerate(to_images(sample_images(3, 24, 24, len(name)))):
             image.save(place / name / f"{name}{number}.png")
     (place / "two" / "two0.png").write_bytes(images(place / "real")[0].read_bytes())
-    conventions("one", reference="two", weights="seeded.pth", device="cpu")
+    run("one", "two")
     assert len(decoded) == 6
-    conventions("one", reference="two", weights="seeded.pth", device="cpu")
+    run("one", "two")
     assert len(decoded) == 6
 
 
-def test_a_zip_of_real_pictures_gives_the_same(
-    place: Path, found: Comparison, monkeypatch: pytest.MonkeyPatch
+def test_a_zip_of_real_images_gives_the_same_values(
+    place: Path, found: ConventionTable, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(stage, "CONVENTIONS", CONVENTIONS[:1])
     with zipfile.ZipFile(place / "real.zip", "w") as archive:
         for path in images(place / "real"):
             archive.write(path, path.name)
-    again = conventions("generated", reference="real.zip", weights="seeded.pth", device="cpu")
+    again = run(reference="real.zip")
     assert value(again, "inception") == pytest.approx(value(found, "inception"), rel=1e-6)
 
 
-def test_statistics_serve_the_encoders_that_they_hold(place: Path, found: Comparison):
+def test_statistics_give_values_for_the_encoders_that_they_hold(
+    place: Path, found: ConventionTable
+):
     network, digest = inception.load_network(path="seeded.pth", device="cpu")
     encoders = [
         inception.Inception(name, network, digest) for name in ("inception", "inception-clean")
     ]
     real = [read_image(path) for path in images(place / "real")]
     build_from_images(real, name="built", encoders=encoders, out=place / "built")
-    again = conventions("generated", reference="built", weights="seeded.pth", device="cpu")
+    again = run(reference="built")
     for row in again.rows:
         if row.convention in ("inception", "inception-clean"):
             assert row.value == pytest.approx(value(found, row.convention), rel=1e-5)
@@ -268,26 +259,20 @@ def test_statistics_serve_the_encoders_that_they_hold(place: Path, found: Compar
             assert row.note.startswith("not measured: ")
     notes = {row.convention: row.note for row in again.rows}
     assert "has no statistics for the encoder inception-torch" in notes["inception-torch"]
-    assert "give a folder of real pictures" in notes["heim"]
+    assert "give a folder of real images" in notes["heim"]
 
 
-def test_statistics_of_other_weights_serve_nothing(place: Path):
+def test_statistics_of_other_weights_are_an_error(place: Path):
     network, _ = inception.load_network(path="seeded.pth", device="cpu")
     real = [read_image(path) for path in images(place / "real")]
-    build_from_images(
-        real,
-        name="other",
-        encoders=[inception.Inception("inception", network, "0" * 64)],
-        out=place / "other",
-    )
-    with pytest.raises(
-        EvalkitError,
-        match="serves no convention: The reference 'other' was built with 0000000000000000",
-    ):
-        conventions("generated", reference="other", weights="seeded.pth", device="cpu")
+    other = inception.Inception("inception", network, "0" * 64)
+    build_from_images(real, name="other", encoders=[other], out=place / "other")
+    message = "for no convention: The reference 'other' was built with 0000000000000000"
+    with pytest.raises(EvalkitError, match=message):
+        run(reference="other")
 
 
-def test_no_weights_is_one_sentence_that_says_what_to_type(
+def test_missing_weights_are_an_error_with_the_command_to_fetch_them(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(weights, "find", lambda name: None)
@@ -306,7 +291,7 @@ def test_no_weights_is_one_sentence_that_says_what_to_type(
         (("generated", "--reference", "real", "--target", "low"), "--target is 'low'"),
     ],
 )
-def test_mistakes_are_one_sentence(place: Path, arguments: tuple[str, ...], message: str):
+def test_mistakes_are_errors(place: Path, arguments: tuple[str, ...], message: str):
     result = CliRunner().invoke(
         app, ["conventions", *arguments, "--weights", "seeded.pth", "--device", "cpu"]
     )
@@ -315,37 +300,25 @@ def test_mistakes_are_one_sentence(place: Path, arguments: tuple[str, ...], mess
     assert result.stderr.startswith("error: ")
 
 
-def test_the_command_prints_what_the_function_returns(
-    place: Path, found: Comparison, quoted: dict[str, float]
+def test_the_command_prints_the_result_of_the_function(
+    place: Path, found: ConventionTable, quoted: dict[str, float]
 ):
-    command = [
-        "conventions",
-        "generated",
-        "--reference",
-        "real",
-        "--weights",
-        "seeded.pth",
-        "--device",
-        "cpu",
-    ]
-    command += ["--target", f"{quoted['inception-torch']:.5g}"]
+    command = ["conventions", "generated", "--reference", "real", "--weights", "seeded.pth"]
+    target = f"{quoted['inception-torch']:.5g}"
+    command += ["--device", "cpu", "--target", target]
     table = CliRunner().invoke(app, command)
     assert table.exit_code == 0
     lines = table.stdout.splitlines()
     assert [line.split("\t")[0] for line in lines[: len(NAMES)]] == NAMES
     assert "pytorch-fid" in lines[1]
     assert "to the last digit" in lines[1]
-    assert any(
-        line.startswith(f"{quoted['inception-torch']:.5g} fits inception-torch") for line in lines
-    )
-    assert any(
-        "Below 2,048 images FID mostly measures the count: here 5 images against 5" in line
-        for line in lines
-    )
-    assert any("The weights are not the pinned ones: SHA-256 " in line for line in lines)
+    conclusion = "\n".join(lines[len(NAMES) :])
+    assert conclusion.startswith(f"{target} fits inception-torch")
+    assert "The weights are not the pinned ones: SHA-256 " in conclusion
+    assert "Below 2,048 images, FID depends mostly on the number of images" in conclusion
+    assert "here 5 images against 5 real images" in conclusion
     shown = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
-    assert [row["value"] for row in shown["rows"]] == pytest.approx(
-        [row.value for row in found.rows]
-    )
+    values = [row["value"] for row in shown["rows"]]
+    assert values == pytest.approx([row.value for row in found.rows])
     assert shown["verdict"] in table.stdout
     assert evalkit.conventions is conventions

@@ -1,4 +1,4 @@
-"""One metric on one model: value, interval, range, and what a plug-in metric may do wrong."""
+"""One metric on one model: value, interval, range, and faults of user metrics."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_user_metric_gets_an_interval():
     assert metric(brightness).options == {"gain": 2.0}
 
 
-def test_a_user_metric_has_the_powers_of_a_bundled_one():
+def test_a_user_metric_has_the_features_of_a_bundled_one():
     """Its quick interval, its approximation note and its description are used."""
     groups_seen = []
 
@@ -77,7 +77,7 @@ def test_a_user_metric_has_the_powers_of_a_bundled_one():
     assert quick.note == "60 against 0"
 
 
-def test_a_metric_that_requests_anything_else_is_refused():
+def test_a_metric_with_an_unknown_request_is_refused():
     def wrong(*, fake: Tensor, captions: list[str]) -> Tensor:
         return fake[0, 0] * len(captions)
 
@@ -86,7 +86,7 @@ def test_a_metric_that_requests_anything_else_is_refused():
 
 
 @given(st.floats(-2, 3))
-def test_values_far_outside_of_the_stated_range_are_an_error(value: float):
+def test_values_far_outside_the_stated_range_are_an_error(value: float):
     stated = metric(lambda *, fake: torch.tensor(value, dtype=torch.float64), range=(0.0, 1.0))
     if -1e-6 <= value <= 1 + 1e-6:
         found = measure(stated, evidence(FAKE))
@@ -145,7 +145,7 @@ def test_a_share_without_spread_gets_wilsons_interval():
     assert found.interval.method.startswith("Wilson, 60 prompts")
 
 
-def test_a_plain_number_is_taken():
+def test_a_float_is_accepted():
     found = measure(metric(lambda *, fake: float(fake.mean())), evidence(FAKE))
     assert found.value == pytest.approx(float(FAKE.mean()))
 
@@ -159,7 +159,7 @@ def test_a_plain_number_is_taken():
         (lambda *, fake: 1 / 0, "'mine' failed: ZeroDivisionError: division by zero"),
     ],
 )
-def test_a_faulty_metric_is_one_sentence_that_names_it(compute: Any, message: str):
+def test_the_error_of_a_faulty_metric_names_it(compute: Any, message: str):
     with pytest.raises(EvalkitError, match=message) as caught:
         measure(metric(compute), evidence(FAKE))
     assert caught.value.exit_code == 2

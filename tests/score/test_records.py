@@ -32,7 +32,7 @@ def cost(records: list[Record]) -> MetricRow:
     return row
 
 
-def test_cost_counts_what_was_charged_for_no_image_too() -> None:
+def test_cost_includes_charges_without_an_image() -> None:
     row = cost(
         [
             record(0, cost=0.5),
@@ -46,7 +46,7 @@ def test_cost_counts_what_was_charged_for_no_image_too() -> None:
     assert row.note == "US dollars; $1.50 for 2 images"
 
 
-def test_possible_charges_are_named_and_not_added() -> None:
+def test_possible_charges_are_stated_and_not_added() -> None:
     row = cost(
         [record(0), record(1, charges=2, possible=1.0), record(2, "ambiguous", None, 1, 0.5)]
     )
@@ -76,7 +76,7 @@ def test_free_is_a_price() -> None:
     assert cost([record(0, cost=0.0)]).value == 0.0
 
 
-def test_models_that_run_here_have_no_cost() -> None:
+def test_local_models_have_no_cost() -> None:
     local = [Record("0", 0, 0, 0, "ok", seconds=1.0)]
     assert [row.metric for row in rows("m", local, 1)] == [
         "refusal_rate",
@@ -87,7 +87,7 @@ def test_models_that_run_here_have_no_cost() -> None:
     assert {row.metric for row in rows("m", [record(0)], 1)} <= MEASURES.keys()
 
 
-def test_latency_of_a_service_is_that_of_its_requests() -> None:
+def test_latency_of_a_service_is_per_request() -> None:
     found = {row.metric: row for row in rows("m", [record(0), record(1)], 2)}
     assert found["latency_p50"].value == 2.0
     assert found["images_per_second"].value == 0.5

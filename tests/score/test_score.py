@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import torch
 from installed_metrics import METRICS
 from PIL import Image
+from torch import Tensor
 
 from evalkit.core import EvalkitError, MetricRow, Prompt, Record
 from evalkit.encoders.pixels import Pixels
@@ -25,27 +27,37 @@ from evalkit.score.score import score
 from evalkit.score.select import DEFAULT
 
 ENCODERS = "pixels,toy_clip:load"
+REAL = range(1000, 1120)  # the numbers of the reference images
 
 
-def picture(seed: int, shift: int = 0) -> Image.Image:
-    coarse = np.random.RandomState(seed).randint(0, 200, (4, 4, 3)) + shift
+def image_of(number: int, shift: int = 0) -> Image.Image:
+    coarse = np.random.RandomState(number).randint(0, 200, (4, 4, 3)) + shift
     return Image.fromarray(coarse.astype(np.uint8)).resize((32, 32), Image.Resampling.BICUBIC)
+
+
+def pixel_features(numbers: Iterable[int]) -> Tensor:
+    """Features of the images of these numbers, float32 [N, D]."""
+    encoder = Pixels()
+    return torch.cat(
+        [encoder(encoder.prepare(image_of(number))[None])["pool"] for number in numbers]
+    )
 
 
 @pytest.fixture
 def toy_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(reference_files, "_roots", lambda: [tmp_path / "references"])
-    pictures = [picture(seed) for seed in range(1000, 1120)]
+    images = [image_of(number) for number in REAL]
     reference.build_from_images(
-        pictures, name="toy", encoders=[Pixels()], out=tmp_path / "references" / "toy"
+        images, name="toy", encoders=[Pixels()], out=tmp_path / "references" / "toy"
     )
     return "toy"
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Two models of 24 prompts, two of them equal; the second refused three, failed one and has no
-    timings.
+    """Two models on 24 prompts, two of them equal.
+
+    The second model refused three, failed on one, and has no times.
     """
     made = Run(tmp_path / "run")
     texts = [
@@ -66,7 +78,7 @@ def run(tmp_path: Path) -> Run:
                 records.append(Record(str(number), number, 0, 7, "transient"))
             else:
                 records.append(
-                    made.save_image(model, record, encode_png(picture(number, 40 * order)))
+                    made.save_image(model, record, encode_png(image_of(number, 40 * order)))
                 )
         made.append_records(model, records)
     return made
@@ -119,28 +131,23 @@ def test_all_rows_of_a_run(run: Run, toy_reference: str):
     assert "unbiased estimate from all images at once (24 against 120)" in plain["kid"].note
 
 
-def test_models_that_refused_are_compared_on_what_all_of_them_made(run: Run, toy_reference: str):
+def test_models_with_refusals_are_compared_on_their_common_images(run: Run, toy_reference: str):
     rows = score(run.path, encoders=ENCODERS, reference=toy_reference)
     common = {(row.model, row.metric): row for row in rows if row.on == "common"}
     assert {row.metric for row in common.values()} == set(DEFAULT)
     for (model, metric), row in common.items():
         assert (row.count, row.requested) == (20, 24)
         answered = by_name(rows, model)[metric]
-        if model == "shifted":  # the other model made all that this one made
+        if model == "shifted":  # the other model has all images of this one
             assert row == dataclasses.replace(answered, on="common")
         else:
             assert answered.count == 24
             assert (row.value is None) == (answered.value is None)
     assert common["plain", "clip_score"].value != by_name(rows, "plain")["clip_score"].value
     kept = [number for number in range(24) if number not in (3, 4, 5, 6)]
-    pixels = Pixels()
-    fake = torch.cat([pixels(pixels.prepare(picture(number))[None])["pool"] for number in kept])
-    real = torch.cat(
-        [pixels(pixels.prepare(picture(seed))[None])["pool"] for seed in range(1000, 1120)]
-    )
-    assert common["plain", "fid"].value == pytest.approx(
-        frechet.frechet_distance_of_features(fake=fake, real=real).item(), rel=1e-7
-    )
+    fake, real = pixel_features(kept), pixel_features(REAL)
+    expected = frechet.frechet_distance_of_features(fake=fake, real=real).item()
+    assert common["plain", "fid"].value == pytest.approx(expected, rel=1e-7)
 
 
 def test_pairs_of_models_are_compared(run: Run, toy_reference: str):
@@ -162,14 +169,14 @@ def test_pairs_of_models_are_compared(run: Run, toy_reference: str):
     assert run.comparisons() is None
 
 
-def test_no_second_rows_where_every_model_made_the_same(run: Run, toy_reference: str):
+def test_no_common_rows_if_every_model_has_the_same_images(run: Run, toy_reference: str):
     shutil.rmtree(run.image_folder("shifted"))
     assert all(
         row.on == "answered" for row in score(run.path, encoders=ENCODERS, reference=toy_reference)
     )
 
 
-def test_all_metrics_at_once_and_why_some_are_missing(run: Run, toy_reference: str):
+def test_all_metrics_with_reasons_for_missing_values(run: Run, toy_reference: str):
     rows = by_name(
         score(run.path, encoders=ENCODERS, reference=toy_reference, metrics=("all",)), "plain"
     )
@@ -198,43 +205,32 @@ def test_validation_json_has_the_findings_by_model(run: Run, toy_reference: str)
     assert found["plain"]["duplicates"]["count"] == 0
 
 
-def test_bad_pictures_stop_a_bare_folder_or_are_skipped_and_counted(
+def test_invalid_images_are_an_error_or_are_skipped_and_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "photos"
     folder.mkdir()
     for number in range(8):
-        (folder / f"{number}.png").write_bytes(encode_png(picture(number)))
-    (folder / "half.png").write_bytes(encode_png(picture(9))[:80])
+        (folder / f"{number}.png").write_bytes(encode_png(image_of(number)))
+    (folder / "half.png").write_bytes(encode_png(image_of(9))[:80])
     with pytest.raises(EvalkitError, match=r"half\.png") as caught:
         score(folder, encoders="pixels", metrics=("vendi",))
     assert "--on-bad skip" in caught.value.hint
-    rows = by_name(score(folder, encoders="pixels", metrics=("vendi",), on_bad="skip"), "pictures")
+    rows = by_name(score(folder, encoders="pixels", metrics=("vendi",), on_bad="skip"), "photos")
     assert (rows["vendi"].count, rows["vendi"].requested) == (8, 9)
     protocol = json.loads((results_folder(folder) / "protocol.json").read_text())
-    assert "1 image skipped" in protocol["image_notes"]["pictures"][0]
+    assert "1 image skipped" in protocol["image_notes"]["photos"][0]
 
 
-def test_values_are_those_of_the_metrics_themselves(run: Run, toy_reference: str):
+def test_values_are_those_of_the_pure_functions(run: Run, toy_reference: str):
     rows = by_name(score(run.path, encoders=ENCODERS, reference=toy_reference), "plain")
-    pixels = Pixels()
-    fake = torch.cat(
-        [pixels(pixels.prepare(picture(number))[None])["pool"] for number in range(24)]
-    )
-    real = torch.cat(
-        [pixels(pixels.prepare(picture(seed))[None])["pool"] for seed in range(1000, 1120)]
-    )
-    assert rows["fid"].value == pytest.approx(
-        frechet.frechet_distance_of_features(fake=fake, real=real).item(), rel=1e-7
-    )
-    assert rows["kid"].value == pytest.approx(
-        kernel.kid_of_all(fake=fake, real=real).item(), rel=1e-9
-    )
-    assert rows["precision"].value == pytest.approx(
-        manifold.precision(fake=fake, real=real).mean().item()
-    )
-    assert rows["recall"].value == pytest.approx(manifold.recall(fake=fake, real=real).item())
+    both = {"fake": pixel_features(range(24)), "real": pixel_features(REAL)}
+    expected = frechet.frechet_distance_of_features(**both).item()
+    assert rows["fid"].value == pytest.approx(expected, rel=1e-7)
+    assert rows["kid"].value == pytest.approx(kernel.kid_of_all(**both).item(), rel=1e-9)
+    assert rows["precision"].value == pytest.approx(manifold.precision(**both).mean().item())
+    assert rows["recall"].value == pytest.approx(manifold.recall(**both).item())
     per_image = [
         float(row["value"])
         for row in run.scores()
@@ -253,7 +249,7 @@ def test_nothing_depends_on_the_batch_size(run: Run, toy_reference: str, batch_s
     )
 
 
-def test_protocol_says_what_the_numbers_depend_on(run: Run, toy_reference: str):
+def test_protocol_states_what_the_values_depend_on(run: Run, toy_reference: str):
     score(run.path, encoders=ENCODERS, reference=toy_reference)
     protocol = json.loads(run.protocol_path.read_text())
     assert protocol["encoders"]["inception"] == {
@@ -284,7 +280,7 @@ def test_protocol_says_what_the_numbers_depend_on(run: Run, toy_reference: str):
     )
 
 
-def test_what_cannot_be_measured_is_a_row_with_the_reason(run: Run):
+def test_a_metric_that_is_not_measured_has_a_row_with_the_reason(run: Run):
     rows = by_name(score(run.path, encoders="pixels"), "plain")
     assert {rows[name].value for name in DEFAULT} == {None}
     assert "no 'logits' features" in rows["inception_score"].note
@@ -294,14 +290,12 @@ def test_what_cannot_be_measured_is_a_row_with_the_reason(run: Run):
         assert (rows[name].low, rows[name].high, rows[name].count) == (None, None, 24)
 
 
-def test_a_bare_folder_of_pictures(
-    tmp_path: Path, toy_reference: str, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_folder_of_images(tmp_path: Path, toy_reference: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     photos = tmp_path / "My Photos"
     (photos / "sub").mkdir(parents=True)
     for number in range(12):
-        picture(number).save(photos / ("sub" if number % 2 else ".") / f"{number}.png")
+        image_of(number).save(photos / ("sub" if number % 2 else ".") / f"{number}.png")
     before = sorted(photos.rglob("*"))
     rows = by_name(score(photos, encoders=ENCODERS, reference=toy_reference), "My Photos")
     assert sorted(photos.rglob("*")) == before
@@ -312,30 +306,30 @@ def test_a_bare_folder_of_pictures(
     assert results_folder(photos).parent == Path("reports")
 
 
-def test_a_model_without_a_picture_has_reasons_only(run: Run, toy_reference: str):
-    run.register_model("mute", "mute", 9)
+def test_a_model_without_images_has_reasons_only(run: Run, toy_reference: str):
+    run.register_model("empty", "empty", 9)
     run.append_records(
-        "mute", [Record(str(number), number, 0, 7, "refused_output") for number in range(24)]
+        "empty", [Record(str(number), number, 0, 7, "refused_output") for number in range(24)]
     )
-    rows = by_name(score(run.path, encoders=ENCODERS, reference=toy_reference), "mute")
+    rows = by_name(score(run.path, encoders=ENCODERS, reference=toy_reference), "empty")
     assert all("there are no images" in rows[name].note for name in DEFAULT)
     assert rows["refusal_rate"].value == 1.0
     assert (rows["refusal_rate"].low or 0) > 0.8
 
 
-def test_one_or_two_pictures_are_too_few(
+def test_one_image_is_too_few_for_fid_and_recall(
     tmp_path: Path, toy_reference: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "few").mkdir()
-    picture(1).save(tmp_path / "few" / "1.png")
+    image_of(1).save(tmp_path / "few" / "1.png")
     rows = by_name(score("few", encoders=ENCODERS, reference=toy_reference), "few")
     assert "needs at least 2" in rows["fid"].note
     assert "needs at least 4" in rows["recall"].note
     assert rows["precision"].value is not None
 
 
-def test_wrong_names_are_one_clear_error(run: Run, tmp_path: Path):
+def test_wrong_names_are_errors(run: Run, tmp_path: Path):
     with pytest.raises(EvalkitError, match=r"There is no metric 'fidd'.*Did you mean 'fid'"):
         score(run.path, metrics=("fidd",), encoders="pixels")
     with pytest.raises(EvalkitError, match=r"There is no encoder 'pixel'.*Did you mean 'pixels'"):
@@ -350,7 +344,7 @@ def test_wrong_names_are_one_clear_error(run: Run, tmp_path: Path):
 
 
 def test_the_bundled_encoders_and_their_reference(tmp_path: Path):
-    """Held-out scenes of the bundled world score as real images do; noise does not."""
+    """Held-out images of the bundled data set have the values of real images; noise does not."""
     from evalkit.scenes.captions import caption
     from evalkit.scenes.compose import compose, render
 
@@ -359,11 +353,11 @@ def test_the_bundled_encoders_and_their_reference(tmp_path: Path):
         [Prompt(str(number), caption(scene, number)) for number, scene in enumerate(scenes)]
     )
     random = np.random.RandomState(0)
-    pictures = {
+    arrays_of = {
         "real": [render(scene, 32) for scene in scenes],
         "noise": list(random.randint(0, 256, (60, 32, 32, 3)).astype(np.uint8)),
     }
-    for order, (model, arrays) in enumerate(pictures.items()):
+    for order, (model, arrays) in enumerate(arrays_of.items()):
         made.register_model(model, model, order)
         records = [Record(str(number), number, 0, 7, "ok", seconds=0.1) for number in range(60)]
         pairs = zip(records, arrays, strict=True)
@@ -376,28 +370,27 @@ def test_the_bundled_encoders_and_their_reference(tmp_path: Path):
         )
     rows = score(made.path, encoders="mini")
     real, noise = by_name(rows, "real"), by_name(rows, "noise")
-    floor = real["fid"].baseline
-    assert floor is not None
-    assert noise["fid"].baseline == floor
+    baseline = real["fid"].baseline
+    assert baseline is not None
+    assert noise["fid"].baseline == baseline
     assert (real["fid"].encoder, real["fid"].reference) == ("mini-inception", "scenes")
-    assert (real["fid"].low or 0) < floor * 1.2
-    assert (real["fid"].high or 0) > floor * 0.8
-    assert (noise["fid"].low or 0) > 2 * floor
+    assert (real["fid"].low or 0) < baseline * 1.2
+    assert (real["fid"].high or 0) > baseline * 0.8
+    assert (noise["fid"].low or 0) > 2 * baseline
     for name in ("clip_score", "inception_score", "precision", "recall"):
         assert (real[name].low or 0) > (noise[name].high or 0)
 
 
-def test_score_says_which_encoders_were_taken_and_why(
+def test_the_log_states_which_encoders_were_chosen_and_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "pictures").mkdir()
+    (tmp_path / "photos").mkdir()
     for place in range(3):
-        Image.new("RGB", (32, 32), (40 * place, 90, 30)).save(
-            tmp_path / "pictures" / f"{place}.png"
-        )
+        path = tmp_path / "photos" / f"{place}.png"
+        Image.new("RGB", (32, 32), (40 * place, 90, 30)).save(path)
     with caplog.at_level("INFO", logger="evalkit"):
-        score(tmp_path / "pictures", metrics=["fid"])
+        score(tmp_path / "photos", metrics=["fid"])
     assert any(
         line.startswith("encoder mini-inception: no reference was given")
         for line in caplog.messages

@@ -1,4 +1,4 @@
-"""Intervals: known values, and the coverage of every method by a small seeded simulation."""
+"""Intervals: known values, and the coverage of every method by seeded simulation."""
 
 from __future__ import annotations
 
@@ -39,10 +39,8 @@ SET_METRICS: dict[str, tuple[Value, LeftOut]] = {
 
 @pytest.mark.parametrize("count", [60, 200])
 @pytest.mark.parametrize("name", SET_METRICS)
-def test_jackknife_intervals_of_sets_cover(name: str, count: int):
-    """The interval should hold the mean of the figure over all sets of this count: in 95 of 100
-    cases, here at least 88 and with sense.
-    """
+def test_jackknife_intervals_cover(name: str, count: int):
+    """They contain the mean over all sets of this count in 95% of cases; here, at least 88%."""
     value, left_out = SET_METRICS[name]
     clusters = np.repeat(np.arange(count // CLUSTER), CLUSTER)
     groups = intervals.groups_of_clusters(clusters)
@@ -54,31 +52,18 @@ def test_jackknife_intervals_of_sets_cover(name: str, count: int):
         intervals.group_jackknife(v, left_out(x, groups), groups)
         for v, x in zip(values, sets, strict=True)
     ]
-    covered = np.mean(
-        [
-            low <= values.mean() <= high
-            for low, high, _ in found
-            if low is not None and high is not None
-        ]
-    )
-    widths = np.array(
-        [high - low for low, high, _ in found if low is not None and high is not None]
-    )
-    assert covered >= 0.88
-    assert widths.mean() < 2.0 * (2 * 1.96 * values.std())
+    ends = np.array([(low, high) for low, high, _ in found if low is not None])
+    assert np.mean((ends[:, 0] <= values.mean()) & (values.mean() <= ends[:, 1])) >= 0.88
+    assert (ends[:, 1] - ends[:, 0]).mean() < 2.0 * (2 * 1.96 * values.std())
 
 
 def test_the_percentile_bootstrap_of_fid_excludes_its_own_estimate():
-    """Why it is not used: the reason given in the module, shown."""
+    """The reason why it is not used for properties of a set."""
     random = np.random.RandomState(5)
     x = features(random, 100)
     estimate = frechet.fid(fake=x, real_moments=MOMENTS)
-    draws = [
-        float(
-            frechet.fid(fake=x[torch.from_numpy(random.randint(0, 100, 100))], real_moments=MOMENTS)
-        )
-        for _ in range(100)
-    ]
+    samples = [x[torch.from_numpy(random.randint(0, 100, 100))] for _ in range(100)]
+    draws = [float(frechet.fid(fake=sample, real_moments=MOMENTS)) for sample in samples]
     assert np.quantile(draws, 0.025) > float(estimate)
 
 
@@ -88,9 +73,8 @@ def test_bootstrap_intervals_of_means_cover(prompts: int, samples: int):
     clusters = np.repeat(np.arange(prompts), samples)
     covered = 0
     for _ in range(200):
-        values = np.repeat(random.gamma(3.0, size=prompts), samples) + 0.5 * random.randn(
-            prompts * samples
-        )
+        values = np.repeat(random.gamma(3.0, size=prompts), samples)
+        values = values + 0.5 * random.randn(prompts * samples)
         low, high, _ = intervals.clustered_bootstrap(values, clusters, draws=400)
         assert low is not None
         assert high is not None
@@ -101,10 +85,8 @@ def test_bootstrap_intervals_of_means_cover(prompts: int, samples: int):
 def test_bootstrap_without_clusters_would_be_too_narrow():
     random = np.random.RandomState(7)
     values, clusters = np.repeat(random.randn(25), 8), np.repeat(np.arange(25), 8)
-    (low, high, _), (low1, high1, _) = (
-        intervals.clustered_bootstrap(values, clusters),
-        intervals.clustered_bootstrap(values, np.arange(200)),
-    )
+    low, high, _ = intervals.clustered_bootstrap(values, clusters)
+    low1, high1, _ = intervals.clustered_bootstrap(values, np.arange(200))
     assert (high or 0) - (low or 0) > 2 * ((high1 or 0) - (low1 or 0))
 
 
@@ -123,21 +105,20 @@ def test_rates_over_prompts_cover(rate: float):
     random = np.random.RandomState(8)
     clusters, covered = np.repeat(np.arange(40), 5), 0
     for _ in range(300):
-        hits = (
-            random.rand(200) < np.repeat(np.where(random.rand(40) < 0.5, 0.5 * rate, 1.5 * rate), 5)
-        ).astype(float)
+        of_prompt = np.where(random.rand(40) < 0.5, 0.5 * rate, 1.5 * rate)
+        hits = (random.rand(200) < np.repeat(of_prompt, 5)).astype(float)
         low, high, _ = intervals.rate(hits, clusters)
         covered += (low or 0) <= rate <= (high or 0)
     assert covered / 300 >= 0.91
 
 
-def test_a_rate_of_nothing_or_all_is_no_certainty():
+def test_a_rate_of_zero_has_the_interval_of_one_value_per_prompt():
     low, high, _ = intervals.rate(np.zeros(40), np.repeat(np.arange(10), 4))
     assert low == 0.0
     assert (high or 0) == pytest.approx(intervals.wilson(0, 10).high or 0)
 
 
-def test_groups_keep_clusters_whole_and_sizes_near():
+def test_groups_keep_clusters_whole_and_sizes_similar():
     random = np.random.RandomState(9)
     clusters = np.repeat(np.arange(57), random.randint(1, 6, 57))
     groups = intervals.groups_of_clusters(clusters)
@@ -152,7 +133,7 @@ def test_groups_keep_clusters_whole_and_sizes_near():
     assert int(few.max()) == 6
 
 
-def test_jackknife_of_a_mean_is_the_textbook_interval():
+def test_jackknife_of_a_mean_is_students_t_interval():
     from scipy import stats
 
     values = torch.from_numpy(np.random.RandomState(10).randn(20))

@@ -28,14 +28,14 @@ def test_holm_agrees_with_statsmodels(values: list[float]):
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
-def test_the_level_of_a_comparison_says_the_same_as_its_corrected_p(values: list[float]):
+def test_p_below_the_level_is_equivalent_to_corrected_p_below_alpha(values: list[float]):
     for value, corrected in zip(values, holm(values), strict=True):
         assert corrected is not None
         if abs(corrected.p - ALPHA) > 1e-12:
             assert (value <= corrected.level) == significant(corrected.p)
 
 
-def test_nothing_is_significant_without_a_test():
+def test_significance_at_alpha_and_without_a_test():
     assert not significant(None)
     assert significant(ALPHA)
     assert not significant(ALPHA + 1e-9)

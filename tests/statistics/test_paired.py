@@ -1,4 +1,4 @@
-"""Paired differences: known values, coverage and false positives by small seeded simulations."""
+"""Paired differences: known values, coverage and false positives by seeded simulation."""
 
 from __future__ import annotations
 
@@ -20,9 +20,7 @@ CLUSTERS = np.repeat(np.arange(PROMPTS), SAMPLES)
 
 
 def scores(random: np.random.RandomState, shift: float) -> tuple[np.ndarray, np.ndarray]:
-    """Two models on the same prompts: hard prompts are hard for both, and images of a prompt are
-    alike.
-    """
+    """Two models on the same prompts, with effects of the prompt on both and on its images."""
     hardness = np.repeat(3 * random.randn(PROMPTS), SAMPLES)
     noise = [
         np.repeat(random.gamma(2.0, size=PROMPTS), SAMPLES) + 0.3 * random.randn(PROMPTS * SAMPLES)
@@ -31,14 +29,11 @@ def scores(random: np.random.RandomState, shift: float) -> tuple[np.ndarray, np.
     return hardness + noise[0] + shift, hardness + noise[1]
 
 
-def test_paired_means_cover_and_raise_few_false_alarms():
+def test_paired_means_cover_with_few_false_positives():
     random = np.random.RandomState(0)
     found = [paired.paired_means(*scores(random, 0.4), CLUSTERS, draws=500) for _ in range(250)]
-    assert (
-        0.91
-        <= np.mean([low <= 0.4 <= high for low, high in (one.interval() for one in found)])
-        <= 0.99
-    )
+    intervals_found = [difference.interval() for difference in found]
+    assert 0.91 <= np.mean([low <= 0.4 <= high for low, high in intervals_found]) <= 0.99
     same = [paired.paired_means(*scores(random, 0.0), CLUSTERS, draws=500) for _ in range(250)]
     assert np.mean([difference.p < 0.05 for difference in same]) <= 0.09
 
@@ -57,7 +52,7 @@ def test_pairing_makes_the_interval_narrower():
     seed=st.integers(0, 2**31),
     alpha=st.floats(1e-4, 0.5),
 )
-def test_interval_and_p_value_never_contradict(prompts, shift, skew, seed, alpha):
+def test_interval_and_p_value_always_agree(prompts, shift, skew, seed, alpha):
     random = np.random.RandomState(seed)
     noise = random.gamma(0.5, size=prompts) if skew else random.randn(prompts)
     difference = paired.paired_means(
@@ -74,7 +69,7 @@ def test_p_resolves_far_below_the_number_of_draws():
 
 
 def test_p_of_the_bootstrap_follows_students_t():
-    """For values of a normal distribution the paired t-test is the truth."""
+    """For normally distributed values the paired t-test is exact."""
     random = np.random.RandomState(3)
     for shift in (0.0, 0.2, 0.5, 1.0):
         first, second = random.randn(60) + shift, random.randn(60)
@@ -85,7 +80,7 @@ def test_p_of_the_bootstrap_follows_students_t():
 
 @pytest.mark.parametrize(("dimension", "draws"), [(8, 120), (90, 50)])
 def test_paired_differences_of_fid_cover(dimension: int, draws: int):
-    """More and fewer images than dimensions; two models that share their prompts."""
+    """With more and with fewer images than dimensions, for two models on the same prompts."""
     random = np.random.RandomState(4)
     mixing = random.randn(dimension, dimension) * (1 + np.arange(dimension)) ** -0.8
     real = frechet.moments(torch.from_numpy(random.randn(600, dimension) @ mixing))
@@ -94,23 +89,19 @@ def test_paired_differences_of_fid_cover(dimension: int, draws: int):
 
     def draw(shift: float) -> tuple[float, float, torch.Tensor, torch.Tensor]:
         prompt = np.repeat(random.randn(PROMPTS, dimension), SAMPLES, axis=0)
-        sets = [
-            torch.from_numpy(
-                (prompt + random.randn(len(CLUSTERS), dimension)) / 2**0.5 @ mixing * (1 + part)
-            )
-            for part in (shift, 0.0)
-        ]
-        values = [float(frechet.fid(fake=x, real_moments=real)) for x in sets]
-        return *values, *(
-            frechet.fid_without(fake=x, real_moments=real, groups=groups) for x in sets
-        )
+        values, left_out = [], []
+        for part in (shift, 0.0):
+            noise = random.randn(len(CLUSTERS), dimension)
+            fake = torch.from_numpy((prompt + noise) / 2**0.5 @ mixing * (1 + part))
+            values.append(float(frechet.fid(fake=fake, real_moments=real)))
+            left_out.append(frechet.fid_without(fake=fake, real_moments=real, groups=groups))
+        return *values, *left_out
 
     drawn = [draw(0.1) for _ in range(draws)]
     truth = np.mean([first - second for first, second, *_ in drawn])
     found = [paired.paired_sets(*one, groups) for one in drawn]
-    assert (
-        np.mean([low <= truth <= high for low, high in (one.interval() for one in found)]) >= 0.87
-    )
+    intervals_found = [difference.interval() for difference in found]
+    assert np.mean([low <= truth <= high for low, high in intervals_found]) >= 0.87
     same = [paired.paired_sets(*draw(0.0), groups) for _ in range(draws)]
     assert np.mean([difference.p < 0.05 for difference in same]) <= 0.12
     for difference in found + same:
@@ -118,7 +109,7 @@ def test_paired_differences_of_fid_cover(dimension: int, draws: int):
         assert (difference.p <= ALPHA) == (not low <= 0 <= high)
 
 
-def test_equal_values_are_no_difference_and_no_error():
+def test_equal_values_have_no_difference():
     values = np.random.RandomState(5).randn(80)
     difference = paired.paired_means(values, values, CLUSTERS)
     assert (difference.value, difference.p) == (0.0, 1.0)
@@ -132,8 +123,8 @@ def test_equal_values_are_no_difference_and_no_error():
     assert paired.paired_means(values[:2], values[2:4], np.zeros(2, dtype=np.int64)).p is None
 
 
-def test_additional_prompts_are_enough():
-    """With four times the prompts the error halves; at the stated number p just reaches 5%."""
+def test_additional_prompts_give_significance():
+    """Four times the prompts halve the error; at the stated number of prompts p is 5%."""
     difference = paired.Difference(1.0, 2 * stats.t.sf(1.0, 19), 19, "", error=1.0)
 
     def more(**changes) -> int | None:

@@ -1,0 +1,105 @@
+"""Moments, the Fréchet distance, and FID without groups of images."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from random_features import groups_of, rows
+
+from evalkit.core import EvalkitError, Moments
+from evalkit.metrics import frechet
+
+seeds = st.integers(0, 2**31)
+few = settings(max_examples=15, deadline=None, derandomize=True)
+
+
+@few
+@given(seeds, st.integers(2, 40), st.integers(2, 40), st.floats(-1e3, 1e3))
+def test_merged_and_removed_moments_are_those_of_the_sets(
+    seed: int, first: int, second: int, shift: float
+):
+    x, y = rows(first, 6, seed, shift), rows(second, 6, seed ^ 1, -shift)
+    both = frechet.merge_moments(frechet.moments(x), frechet.moments(y))
+    whole = frechet.moments(torch.cat([x, y]))
+    scale = 1 + shift**2
+    assert both.count == first + second
+    assert torch.allclose(both.mean, whole.mean, rtol=1e-12, atol=1e-12 * abs(shift) + 1e-13)
+    assert torch.allclose(both.cov, whole.cov, rtol=1e-10, atol=1e-13 * scale)
+    assert np.allclose(whole.cov.numpy(), np.cov(torch.cat([x, y]).numpy(), rowvar=False))
+    left, expected = frechet.remove_moments(both, frechet.moments(y)), frechet.moments(x)
+    assert torch.allclose(left.mean, expected.mean, rtol=1e-9, atol=1e-10 * (1 + abs(shift)))
+    assert torch.allclose(left.cov, expected.cov, rtol=1e-6, atol=1e-10 * scale)
+
+
+def test_moments_do_not_depend_on_the_block_size(monkeypatch: pytest.MonkeyPatch):
+    x = rows(53, 7, 1, 1e3).float()
+    whole = frechet.moments(x)
+    monkeypatch.setattr(frechet, "_BLOCK", 10)
+    assert torch.allclose(frechet.moments(x).cov, whole.cov, rtol=1e-12)
+
+
+@few
+@given(seeds, st.integers(4, 60), st.integers(4, 60))
+def test_frechet_distance_is_symmetric_invariant_to_rigid_motions_and_quadratic_in_scale(
+    seed: int, fakes: int, reals: int
+):
+    distance = frechet.frechet_distance_of_features
+    x, y = rows(fakes, 12, seed), rows(reals, 12, seed ^ 1, 0.5) * 2
+    found = distance(fake=x, real=y)
+    assert found > 0
+    assert torch.allclose(found, distance(fake=y, real=x), rtol=1e-6)
+    rotation = torch.linalg.qr(rows(12, 12, seed ^ 2)).Q
+    moved = distance(fake=x @ rotation + 3, real=y @ rotation + 3)
+    assert torch.allclose(found, moved, rtol=1e-6)
+    assert torch.allclose(9 * found, distance(fake=3 * x, real=3 * y), rtol=1e-6)
+    shuffled = frechet.fid(fake=x[torch.randperm(fakes)], real_moments=frechet.moments(y))
+    assert torch.allclose(found, shuffled, rtol=1e-5)
+
+
+def test_frechet_distance_of_degenerate_covariances():
+    point = Moments(torch.zeros(5).double(), torch.zeros(5, 5).double(), 10)
+    unit = Moments(torch.ones(5).double(), torch.eye(5).double(), 10)
+    same = frechet.frechet_distance(fake_moments=point, real_moments=point)
+    assert same.item() == pytest.approx(0, abs=1e-12)
+    apart = frechet.frechet_distance(fake_moments=unit, real_moments=point)
+    assert apart.item() == pytest.approx(10, rel=1e-9)
+    line = rows(40, 1, 1) @ torch.ones(1, 5).double() + 1e3  # rank one, a large mean
+    assert abs(frechet.fid(fake=line, real_moments=frechet.moments(line)).item()) < 1e-4
+
+
+def test_a_covariance_with_a_negative_eigenvalue_is_factored_by_eigenvectors():
+    zero = torch.zeros(3).double()
+    almost = Moments(zero, torch.diag(torch.tensor([1.0, 1.0, -1e-9])).double(), 9)
+    unit = Moments(zero, torch.eye(3).double(), 9)
+    found = frechet.frechet_distance(fake_moments=unit, real_moments=almost)
+    assert found.item() == pytest.approx(1.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("count", [13, 16, 17, 40, 49, 160])
+def test_fid_without_groups_has_the_standard_error_of_computing_it_again(count: int):
+    """With fewer, as many and more images than dimensions; above 3 D to second order."""
+    mixing = torch.from_numpy(np.random.RandomState(5).randn(16, 16) * (1 + np.arange(16)) ** -1.0)
+    fake = (rows(count, 16, 1, 0.2) @ mixing).float()
+    real = frechet.moments(rows(500, 16, 2) @ mixing)
+    groups = groups_of(count, 10, 3)
+    quick = frechet.fid_without(fake=fake, real_moments=real, groups=groups)
+    kept = [fake[groups != group] for group in range(10)]
+    slow = torch.stack([frechet.fid(fake=x, real_moments=real) for x in kept])
+    assert float(quick.std()) == pytest.approx(float(slow.std()), rel=0.06 if count > 48 else 1e-4)
+    assert torch.allclose(quick, slow, rtol=0.05 if count > 48 else 1e-4)
+    assert bool(frechet.approximation(fake=count, dimension=16)) == (count > 48)
+
+
+def test_fid_without_groups_of_collapsed_images():
+    fake, real = torch.ones(40, 6), frechet.moments(rows(200, 6, 1))
+    left_out = frechet.fid_without(fake=fake, real_moments=real, groups=torch.arange(40) % 5)
+    assert torch.allclose(left_out, frechet.fid(fake=fake, real_moments=real).expand(5), rtol=1e-9)
+
+
+def test_one_image_is_too_few():
+    real = rows(20, 4, 0)
+    with pytest.raises(EvalkitError, match="needs at least 2"):
+        frechet.fid(fake=real[:1], real_moments=frechet.moments(real))
