@@ -3,28 +3,12 @@
 from pathlib import Path
 
 import pytest
+from judged_generators import SCENES
 from PIL import Image
 
 import evalkit
-from evalkit.core import EvalkitError, Refusal
+from evalkit.core import EvalkitError
 from evalkit.judge.judge import judge_prompts
-from evalkit.scenes import dataset
-from evalkit.scenes.captions import caption
-from evalkit.scenes.compose import compose
-
-SCENES = {
-    caption(scene, 7, complete=True): scene for scene in (compose(seed) for seed in range(400))
-}
-
-
-def perfect(prompts: list[str], seeds: list[int]) -> list[Image.Image | Refusal]:
-    """Returns the image of the scene that a caption was made from."""
-    images = dataset.render_images([SCENES[prompt] for prompt in prompts])
-    return [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
-
-
-def refusing(prompts: list[str], seeds: list[int]) -> list[Image.Image | Refusal]:
-    return [Refusal("not today") for _ in prompts]
 
 
 def test_the_bundled_models_follow_held_out_prompts(tmp_path: Path) -> None:
@@ -59,14 +43,14 @@ def test_too_few_prompts_for_the_grid() -> None:
 
 def test_a_generator_that_refuses_is_not_judged() -> None:
     with pytest.raises(EvalkitError, match=r"refused a prompt of the bundled .*not today"):
-        judge_prompts(["test_judge:refusing"], ["a dog"])
+        judge_prompts(["judged_generators:refusing"], ["a dog"])
 
 
 def test_objects_that_prompts_mention_are_found_in_their_images() -> None:
-    prompts = [*list(SCENES)[:100]]
+    prompts = list(SCENES)[:100]
     rows = {
         row.question: row
-        for row in judge_prompts(["test_judge:perfect"], [*prompts, "nothing that is known"])
+        for row in judge_prompts(["judged_generators:perfect"], [*prompts, "nothing that is known"])
     }
     assert rows["first object"].value > 0.95
     assert rows["all objects"].value > 0.9
