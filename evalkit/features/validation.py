@@ -226,7 +226,8 @@ def _uniform(image: Image, pixels: bytes) -> tuple[bool, bool]:
     if max(some) > DARK and min(some) < max(some):
         return False, False
     extrema = image.getextrema()  # ((darkest, brightest), ...) of red, green, blue
-    return max(int(high) for _, high in extrema) <= DARK, all(low == high for low, high in extrema)  # pyright: ignore
+    brightest = max(int(high) for _, high in extrema)  # pyright: ignore
+    return brightest <= DARK, all(low == high for low, high in extrema)  # pyright: ignore
 
 
 def _read(path: Path) -> dict[str, ImageFacts]:

@@ -28,20 +28,6 @@ def vendi(*, fake: Tensor) -> Tensor:
     return _effective_number(gram / len(unit))
 
 
-def vendi_of_kernel(kernel: Tensor) -> Tensor:
-    """Vendi score of a kernel matrix float [N, N], float64 [].
-
-    The matrix is symmetric and positive semidefinite, with ones on its diagonal.
-    """
-    square = kernel.ndim == 2 and kernel.shape[0] == kernel.shape[1]
-    if not square or not torch.allclose(kernel.diagonal(), torch.ones(()).to(kernel)):
-        raise EvalkitError(
-            f"The kernel has shape {tuple(kernel.shape)};"
-            " expected a square matrix with ones on its diagonal."
-        )
-    return _effective_number(kernel.double() / len(kernel))
-
-
 def vendi_without(*, fake: Tensor, groups: Tensor) -> Tensor:
     """Vendi score without each group of images, float64 [G]; groups int [N], 0 .. G - 1."""
     unit, count = unit_length(fake, "generated"), int(groups.max()) + 1

@@ -9,6 +9,7 @@ itself, and the size of the eigenvalue problem is the number of images.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 
@@ -259,22 +260,20 @@ FID = Metric(
     baseline=fid_baseline,
     depends_on_count=True,
 )  # fmt: skip
-SFID = Metric(
-    "sfid", fid, "spatial", "inception", "lower", "https://arxiv.org/abs/2103.03841",
+SFID = dataclasses.replace(
+    FID,
+    name="sfid",
+    feature="spatial",
+    paper="https://arxiv.org/abs/2103.03841",
     title="sFID",
     meaning="As FID, with features that keep spatial positions.",
-    range=(0.0, math.inf),
-    leave_out=fid_without,
-    approximation=approximation,
-    depends_on_count=True,
-)  # fmt: skip
-FD_DINOV2 = Metric(
-    "fd_dinov2", fid, "pool", "dinov2", "lower", "https://arxiv.org/abs/2306.04675",
+    baseline=None,  # no reference stores spatial features
+)
+FD_DINOV2 = dataclasses.replace(
+    FID,
+    name="fd_dinov2",
+    encoder="dinov2",
+    paper="https://arxiv.org/abs/2306.04675",
     title="FD-DINOv2",
     meaning="As FID, in the features of DINOv2.",
-    range=(0.0, math.inf),
-    leave_out=fid_without,
-    approximation=approximation,
-    baseline=fid_baseline,
-    depends_on_count=True,
-)  # fmt: skip
+)

@@ -6,9 +6,8 @@ from torch import Tensor
 
 from evalkit.core import Metric
 from evalkit.metrics import manifold
-from evalkit.metrics.balls import pairs_within
 from evalkit.metrics.neighbours import nearest
-from evalkit.metrics.numeric import at_least, rows_per_block, valid, valid_pair
+from evalkit.metrics.numeric import at_least, valid, valid_pair
 
 TOLERANCE = 0.01  # of the length of the features
 
@@ -44,16 +43,6 @@ def duplicates(*, fake: Tensor, tolerance: float = TOLERANCE) -> Tensor:
     fake = valid(fake, "generated")
     at_least(len(fake), 2, "generated")
     return (nearest(fake).squared[:, 0] <= _reach(fake, tolerance)).double()
-
-
-def duplicates_within(*, fake: Tensor, tolerance: float = TOLERANCE) -> int:
-    """The number of pairs of near-identical images in the set; see `duplicates`."""
-    fake = valid(fake, "generated")
-    reach, step, pairs = _reach(fake, tolerance), rows_per_block(len(fake)), 0
-    for start in range(0, len(fake), step):
-        row, column, _ = pairs_within(fake, fake, reach, start, start + step)
-        pairs += int((row < column).sum())
-    return pairs
 
 
 def describe_memorization(*, fake: int, real: int) -> str:

@@ -22,7 +22,8 @@ from evalkit.core import EvalkitError
 Address = IPv4Address | IPv6Address
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?\.?|[0-9A-Fa-f:.]+")
 _PATTERN = re.compile(
-    r"(?:\*\.)?[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*(?::\d{1,5})?|\[[0-9a-f:.]+\](?::\d{1,5})?"
+    r"(?:\*\.)?[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*(?::\d{1,5})?"
+    r"|\[[0-9a-f:.]+\](?::\d{1,5})?"
 )
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 # Some Python versions call these networks global.
