@@ -99,6 +99,10 @@ class Config:
         good = money is None or (type(money) in (int, float) and 0 <= money < 1e9)
         _require(good, "max_cost", money, "US dollars, 0 or more", "For example `--max-cost 20`.")
         _require(self.reference != "", "reference", "nothing", "a name or a path")
+        for key in ("out", "prompts", "reference"):
+            value = getattr(self, key)
+            good = not (isinstance(value, str) and "\0" in value)
+            _require(good, key, value, "a path without NUL characters")
         _require(
             bool(_ENCODERS.fullmatch(self.encoders)),
             "encoders",
@@ -187,7 +191,9 @@ def parse_settings(settings: Iterable[str]) -> dict[str, dict[str, Value]]:
 
 
 def split_names(text: str) -> tuple[str, ...]:
-    """`dalle, gan` -> ("dalle", "gan")."""
+    """`dalle, gan` -> ("dalle", "gan"). The path of a folder may contain commas."""
+    if "," in text and is_path(text) and os.path.isdir(text):
+        return (text,)
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
@@ -232,7 +238,7 @@ def _parse(text: str, source: str, base: Path | None) -> dict[str, Any]:
     """The keys of a TOML text, with checked types and with paths that start from `base`."""
     try:
         values = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits
         raise EvalkitError(
             f"{source} is not valid TOML: {error}.",
             "See run.toml in any run folder for an example.",

@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 from evalkit.config import Value, did_you_mean, is_path
 from evalkit.core import Encoder, EvalkitError, Generator, Metric, Request
+from evalkit.terminal import plugin_output
 
 PluginKind = Literal["generator", "encoder", "metric"]
 FOLDER = "evalkit.generators.folder:load"
@@ -76,7 +77,8 @@ def _import(kind: PluginKind, spec: str, target: str) -> Any:
         # The user's own module in the current folder; last, so that it shadows nothing.
         sys.path.append(os.getcwd())
     try:
-        value = importlib.import_module(module)
+        with plugin_output():
+            value = importlib.import_module(module)
     except ModuleNotFoundError as error:
         hint = "Check its spelling."
         if error.name != module:
@@ -313,9 +315,10 @@ def _call(
 ) -> Any:
     accepted = _parameters(factory)
     try:
-        return factory(
-            **options, **{name: value for name, value in bound.items() if name in accepted}
-        )
+        with plugin_output():
+            return factory(
+                **options, **{name: value for name, value in bound.items() if name in accepted}
+            )
     except (EvalkitError, KeyboardInterrupt):
         raise
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Prompt lists: txt, jsonl, csv and COCO captions, and the bundled suite.
+"""Prompt lists: txt, jsonl, csv, tsv and COCO captions, and the bundled suite.
 
 Invalid input is an error; nothing is repaired silently.
 """
@@ -27,7 +27,9 @@ _MAGIC = {
     b"PK\x03\x04": "a zip archive",
     b"\x1f\x8b": "a gzip file",
 }
-_FORMATS = "Expected UTF-8 text with one prompt per line, .jsonl, .csv, or COCO captions in .json."
+_FORMATS = (
+    "Expected UTF-8 text with one prompt per line, .jsonl, .csv, .tsv, or COCO captions in .json."
+)
 
 
 class _Row(NamedTuple):
@@ -47,7 +49,13 @@ def read_prompts(path: Path | str) -> list[Prompt]:
         return _suite(str(path))
     path = Path(path)
     text = _read_text(path)
-    readers = {".jsonl": _jsonl, ".ndjson": _jsonl, ".csv": _csv, ".json": _coco}
+    readers = {
+        ".jsonl": _jsonl,
+        ".ndjson": _jsonl,
+        ".csv": _table,
+        ".tsv": _table,
+        ".json": _coco,
+    }
     return _prompts(readers.get(path.suffix.lower(), _txt)(text, path), str(path))
 
 
@@ -93,9 +101,9 @@ def _read_text(path: Path) -> str:
     """The decoded text of a file. Raises EvalkitError unless it is UTF-8 text with short lines."""
     if path.is_dir():
         raise EvalkitError(f"The prompts {path} are a folder; expected a file.", _FORMATS)
-    if not path.exists():
+    if "\0" in str(path) or not path.exists():
         raise EvalkitError(
-            f"There is no prompts file {path}.",
+            f"There is no prompts file {path!s:.200}.",
             "Check the path, or list the files in its folder.",
         )
     try:
@@ -150,8 +158,13 @@ def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
     """
     for number, line in enumerate(text.split("\n"), 1):
         line = line.removesuffix("\r")
-        if line.strip():
+        if not _is_blank(line):
             yield number, line
+
+
+def _is_blank(text: str) -> bool:
+    """Whether a text has no visible character (zero-width spaces and the like are invisible)."""
+    return all(c.isspace() or unicodedata.category(c) in ("Cf", "Cc") for c in text)
 
 
 def _txt(text: str, path: Path) -> Iterator[_Row]:
@@ -174,8 +187,13 @@ def _jsonl(text: str, path: Path) -> Iterator[_Row]:
         yield _Row(f"line {number}", found, value.get("id"), value.get("group") or "")
 
 
-def _csv(text: str, path: Path) -> Iterator[_Row]:
-    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+def _table(text: str, path: Path) -> Iterator[_Row]:
+    """The rows of a CSV file, or of a TSV file such as PartiPrompts, which quotes nothing."""
+    if path.suffix.lower() == ".tsv":
+        lines = io.StringIO(text.replace("\r\n", "\n"), newline="\n")
+        rows = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+    else:
+        rows = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = [column.strip().lower() for column in next(rows)]
         key = next((key for key in TEXT_KEYS if key in header), None)
@@ -195,10 +213,11 @@ def _csv(text: str, path: Path) -> Iterator[_Row]:
                     f"L{place[1:]} of {path} has {len(row)} fields; expected {len(header)}.", hint
                 )
             fields = dict(zip(header, row, strict=True))
-            yield _Row(place, fields[key], fields.get("id"), fields.get("group", "").strip())
+            group = fields.get("group", fields.get("category", ""))
+            yield _Row(place, fields[key], fields.get("id"), group.strip())
     except csv.Error as error:
         raise EvalkitError(
-            f"Line {rows.line_num} of {path} is not valid CSV: {error}.", _FORMATS
+            f"Line {rows.line_num} of {path} is not a valid table: {error}.", _FORMATS
         ) from error
 
 
@@ -274,7 +293,7 @@ def _clean(text: object, subject: str) -> str:
     if not isinstance(text, str):
         raise EvalkitError(f"{subject} is not a text but {text!r:.60}.", _FORMATS)
     text = text.strip(" \t\r\n\u00a0\u3000")
-    if not text:
+    if _is_blank(text):
         raise EvalkitError(f"{subject} is empty.", "Write a text, or delete the line.")
     for character in text:
         category = unicodedata.category(character)

@@ -74,7 +74,17 @@ class StderrHandler(logging.Handler):
     """Writes to the current sys.stderr: a live progress bar replaces it to print above itself."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr)
+        print(printable(self.format(record)), file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    """The text without characters that control a terminal; a file name may contain them."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
+
+
+def plugin_output() -> contextlib.AbstractContextManager[object]:
+    """What plug-ins print goes to stderr: stdout holds the results of a command."""
+    return contextlib.redirect_stdout(sys.stderr)
 
 
 def show_logs(level: int = logging.INFO) -> None:

@@ -7,15 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit.config import Config, load_config, parse_settings
+from evalkit.config import Config, load_config, parse_settings, split_names
 from evalkit.core import EvalkitError, Prompt
 
 TEXT = st.text(
     st.characters(exclude_categories=["Cs"]), max_size=30
 )  # control characters, quotes, emoji, line ends
 NAME = TEXT.filter(str.strip)
+PATH = TEXT.filter(lambda text: "\0" not in text)
 PROMPT_TEXT = st.text(
-    st.characters(exclude_categories=["Cs", "Cc", "Zs", "Zl", "Zp"]), min_size=1, max_size=20
+    st.characters(exclude_categories=["Cs", "Cc", "Cf", "Zs", "Zl", "Zp"]), min_size=1, max_size=20
 )
 VALUES = st.one_of(TEXT, st.integers(), st.floats(allow_nan=False), st.booleans())
 
@@ -28,11 +29,11 @@ def configs(draw: st.DrawFn) -> Config:
     ]
     return Config(
         models=tuple(draw(st.lists(NAME, min_size=1, max_size=4, unique=True))),
-        prompts=draw(st.one_of(NAME, st.just(tuple(prompts)))),
-        out=draw(TEXT),
+        prompts=draw(st.one_of(PATH.filter(str.strip), st.just(tuple(prompts)))),
+        out=draw(PATH),
         per_prompt=draw(st.integers(1, 10_000)),
         seed=draw(st.integers(0, 2**63 - 1)),
-        reference=draw(st.one_of(st.none(), NAME)),
+        reference=draw(st.one_of(st.none(), PATH.filter(str.strip))),
         metrics=tuple(draw(st.lists(NAME, max_size=3, unique=True))),
         encoders=draw(st.sampled_from(["auto", "standard", "mini", "a,b:c"])),
         device=draw(st.sampled_from(["auto", "cpu", "cuda:3"])),
@@ -206,3 +207,22 @@ def test_missing_and_binary_file(tmp_path: Path) -> None:
     for name in ("none.toml", "b.toml"):
         with pytest.raises(EvalkitError, match="cannot be read"):
             load_config(tmp_path / name, {})
+
+
+def test_a_folder_with_a_comma_in_its_name_is_one_model(tmp_path: Path):
+    (tmp_path / "sd,xl").mkdir()
+    assert split_names(str(tmp_path / "sd,xl")) == (str(tmp_path / "sd,xl"),)
+    assert split_names("dalle, gan") == ("dalle", "gan")
+
+
+@pytest.mark.parametrize("key", ["out", "prompts", "reference"])
+def test_paths_with_nul_characters_are_refused(key: str):
+    values = {"models": ("noise",), "prompts": "p.txt"} | {key: "a\0b"}
+    with pytest.raises(EvalkitError, match=f"{key} is .* expected a path without NUL"):
+        Config(**values)
+
+
+def test_a_number_of_thousands_of_digits_is_one_sentence():
+    text = f'models = ["noise"]\nprompts = "p.txt"\nseed = {"9" * 5000}\n'
+    with pytest.raises(EvalkitError, match="not valid TOML"):
+        Config.from_toml(text)

@@ -92,7 +92,10 @@ def test_coco_gives_the_first_caption_of_each_image(folder: Path) -> None:
 
 
 @settings(deadline=None, max_examples=150)
-@given(data=st.binary(max_size=200), name=st.sampled_from(["x.txt", "x.jsonl", "x.csv", "x.json"]))
+@given(
+    data=st.binary(max_size=200),
+    name=st.sampled_from(["x.txt", "x.jsonl", "x.csv", "x.tsv", "x.json"]),
+)
 def test_any_bytes_give_prompts_or_one_error(folder: Path, data: bytes, name: str) -> None:
     assert prompts_or_sentence(folder, name, data)
 
@@ -140,7 +143,7 @@ def test_any_json_gives_prompts_or_one_error(folder: Path, value: object, name: 
         ("a.jsonl", b"[" * 5000, "not valid JSON"),
         ("a.csv", b"prompt,id\na red, cat,3\n", "Line 2 of .* has 3 fields; expected 2"),
         ("a.csv", b"id;prompt\n1;a\n", "has the columns id;prompt; expected one of"),
-        ("a.csv", b'prompt\n"a\n', "not valid CSV"),
+        ("a.csv", b'prompt\n"a\n', "not a valid table"),
         ("a.csv", b"prompt,id\n,3\n", "Line 2 of .* is empty"),
         ("a.csv", b"prompt\n", "no prompt"),
         ("a.json", b'["a cat"]', "does not contain COCO captions"),
@@ -198,3 +201,18 @@ def test_the_first_of_several_captions_is_the_prompt(tmp_path: Path) -> None:
         read_prompts(path)
     path.write_text('{"id": "7", "captions": ["a cat", "a kitten"]}\n', encoding="utf-8")
     assert [(prompt.id, prompt.text) for prompt in read_prompts(path)] == [("7", "a cat")]
+
+
+def test_tsv_as_partiprompts_has_it(folder: Path) -> None:
+    text = 'Prompt\tCategory\tChallenge\na 5" cube\tAbstract\tBasic\r\na dog, red\tAnimals\tBasic\n'
+    assert read(folder, "parti.tsv", text) == [
+        Prompt("00000", 'a 5" cube', "Abstract"),
+        Prompt("00001", "a dog, red", "Animals"),
+    ]
+
+
+@pytest.mark.parametrize("invisible", ["\u200b", "\ufeff\u200d ", "\u2060\u00a0"])
+def test_lines_without_a_visible_character_are_blank(folder: Path, invisible: str) -> None:
+    assert read(folder, "a.txt", f"a dog\n{invisible}\n") == [Prompt("00000", "a dog")]
+    with pytest.raises(EvalkitError, match=r"Line 1 of .* is empty"):
+        read(folder, "a.jsonl", json.dumps({"prompt": invisible}))

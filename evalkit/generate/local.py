@@ -11,7 +11,7 @@ from PIL.Image import Image
 from evalkit.core import EvalkitError, Generator, Record, Refusal, Request
 from evalkit.images import encode_png
 from evalkit.run_folder import Run
-from evalkit.terminal import progress
+from evalkit.terminal import plugin_output, progress
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,8 @@ def _call(generator: Generator, label: str, batch: Sequence[Request]) -> list[Im
     place = f"on prompts {batch[0].prompt.id} to {batch[-1].prompt.id}"
     prompts = [request.prompt.text for request in batch]
     try:
-        results = list(generator(prompts, [request.seed for request in batch]))
+        with plugin_output():
+            results = list(generator(prompts, [request.seed for request in batch]))
     except EvalkitError:
         raise
     except Exception as error:  # the generator is a plug-in: it may raise anything

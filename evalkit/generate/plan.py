@@ -211,6 +211,15 @@ def _missing(
     """The requests without a final outcome, which is an undamaged image or a final refusal."""
     records = {(record.index, record.sample): record for record in run.records(label)}
 
+    for request in requests:
+        record = records.get((request.index, request.sample))
+        if record is not None and record.seed != request.seed:
+            raise EvalkitError(
+                f"{run.path} has images of {label!r} with other seeds: image {record.index} has"
+                f" {record.seed}, and this configuration gives {request.seed}.",
+                "Use the seed and prompts of that run, or choose another --out.",
+            )
+
     def final(record: Record | None) -> bool:
         if record is None or record.status in again:
             return False

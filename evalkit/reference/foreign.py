@@ -172,6 +172,14 @@ def _check_dimension(item: Statistics, path: Path) -> None:
 
 
 def _npz(path: Path) -> list[Statistics]:
+    with path.open("rb") as file:
+        start = file.read(40)
+    if not start.startswith(b"PK"):
+        raise EvalkitError(
+            f"The reference file {path} is not an .npz archive; it begins with"
+            f" {start.decode('ascii', 'replace')!r}.",
+            "It may be an error page or a Git LFS pointer: download the file again.",
+        )
     clean = _CLEAN_FID_NAME.fullmatch(path.name)
     with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
         keys = set(file.files)

@@ -17,6 +17,7 @@ from evalkit.metrics import frechet
 from evalkit.score.evidence import Evidence
 from evalkit.statistics import intervals
 from evalkit.statistics.intervals import Interval
+from evalkit.terminal import plugin_output
 
 _NO_INTERVAL = Interval(None, None, "")
 
@@ -76,7 +77,8 @@ def _called(metric: Metric, function: Callable[..., Tensor], inputs: Mapping[str
         # Code of others may work in place; the features belong to the other metrics too.
         inputs = copy.deepcopy(dict(inputs))
     try:
-        result = function(**inputs)
+        with plugin_output():
+            result = function(**inputs)
     except EvalkitError as error:  # too few images, a feature vector of zeros, …
         raise NotMeasured(error.message) from error
     except Exception as error:  # the code of a plug-in

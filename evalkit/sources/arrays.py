@@ -45,6 +45,9 @@ def array_source(path: Path) -> ImageSource:
         name, header = path.name, _npy_header(path)
     else:
         name, header = _member(path)
+    if len(header.shape) == 3 and header.shape[2] in (3, 4):
+        # One image [H, W, 3], not gray images of 3 pixels width.
+        header = header._replace(shape=(1, *header.shape))
     _check(path, name, header)
     replay = Replay(partial(_pixels, path, name, header), lambda pixels: pixels.nbytes)
 
@@ -129,7 +132,7 @@ def _check(path: Path, name: str, header: ArrayHeader) -> None:
     ):
         raise EvalkitError(
             f"{found}; {wanted}.",
-            "Or [N, H, W] for gray, or [N, H, W, 4] with alpha 255 everywhere.",
+            "Or [N, H, W] for gray, [H, W, 3] for one image, [N, H, W, 4] with alpha 255.",
         )
     if header.fortran:
         raise EvalkitError(

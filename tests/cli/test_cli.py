@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import logging
 import os
 import signal
 import struct
@@ -398,3 +399,30 @@ def test_open_shows_the_page_in_the_browser_and_prints_its_path(
     assert len(shown) == 2
     call("report", "a run")
     assert len(shown) == 2
+
+
+def test_what_a_plugin_prints_does_not_reach_stdout(place: Path) -> None:
+    (place / "chatty.py").write_text(
+        "print('imported')\n"
+        "from models_for_tests import make_image\n"
+        "def draw(prompts, seeds):\n"
+        "    print('drawing')\n"
+        "    return [make_image(seed, text) for text, seed in zip(prompts, seeds)]\n"
+    )
+    code, output, errors = call(
+        *("run", "--models", "chatty:draw", "--prompts", "p.txt", "--encoders", "pixels", "--json"),
+        *("--metrics", "duplicates", "--out", "chatty"),
+    )
+    assert code == 0, errors
+    assert {row["model"] for row in json.loads(output)} == {"chatty:draw"}
+    assert "drawing" in errors
+
+
+def test_control_characters_do_not_reach_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from evalkit.terminal import StderrHandler
+
+    record = logging.LogRecord("evalkit", logging.INFO, "", 0, "a \x1b]0;title\x07 name", (), None)
+    StderrHandler().emit(record)
+    assert capsys.readouterr().err == "a \ufffd]0;title\ufffd name\n"

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from evalkit.core import Record
+import evalkit
+from evalkit.core import EvalkitError, Record
 from evalkit.run_folder import Run
 
 MODEL = "models_for_tests:slow"
@@ -170,3 +171,12 @@ def test_a_full_disk_is_reported_in_one_sentence_and_the_run_resumes(place: Path
     )
     assert done.stdout == "full\n"
     assert len(images(run, "noise")) == PROMPTS
+
+
+def test_images_of_another_seed_are_refused_without_run_toml(tmp_path: Path):
+    out = tmp_path / "run"
+    evalkit.generate(["noise"], ["a", "b"], out=out)
+    (out / "run.toml").unlink()
+    with pytest.raises(EvalkitError, match="has images of 'noise' with other seeds"):
+        evalkit.generate(["noise"], ["a", "b"], seed=5, out=out)
+    assert evalkit.generate(["noise"], ["a", "b"], out=out).path == out

@@ -151,3 +151,10 @@ def test_damaged_files_are_refused(suffix: str, tmp_path: Path):
         (tmp_path / f"a{suffix}").write_bytes(data)
         with pytest.raises(EvalkitError, match=r"a\.\w+"):
             foreign.read(tmp_path / f"a{suffix}")
+
+
+def test_a_web_page_named_npz_is_refused_for_what_it_is(tmp_path: Path):
+    (tmp_path / "s.npz").write_text("<html>404 Not Found</html>")
+    with pytest.raises(EvalkitError, match=r"not an \.npz archive; .*<html>404") as found:
+        foreign.read(tmp_path / "s.npz")
+    assert "download the file again" in found.value.hint

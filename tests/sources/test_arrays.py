@@ -115,3 +115,12 @@ def test_the_error_on_an_npz_without_images_lists_its_arrays(tmp_path: Path):
         EvalkitError, match=r"contains mu \[3\], sigma \[3, 3\]; expected images in arr_0"
     ):
         open_source(tmp_path / "a.npz")
+
+
+def test_one_image_is_not_many_gray_ones(tmp_path: Path):
+    pixels = np.random.RandomState(0).randint(0, 256, (8, 6, 3), dtype=np.uint8)
+    np.savez(tmp_path / "one.npz", pixels)
+    np.save(tmp_path / "one.npy", pixels)
+    for file in ("one.npz", "one.npy"):
+        [image] = open_source(tmp_path / file)
+        assert np.array_equal(image.read(), pixels)
