@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args
 
 if TYPE_CHECKING:  # for type checkers only: `evalkit --help` must not import torch
     from PIL.Image import Image
@@ -150,6 +151,25 @@ class Moments(NamedTuple):
     count: int  # pyright: ignore[reportIncompatibleMethodOverride]
 
 
+_TEXTS = ("feature", "paper", "prefix", "title", "meaning")
+_FUNCTIONS = ("leave_out", "approximation", "describe", "baseline")
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[\w.-]+", value) is not None
+
+
+def _is_range(value: object) -> bool:
+    if not isinstance(value, tuple) or len(value) != 2:
+        return False
+    low, high = value
+    return isinstance(low, int | float) and isinstance(high, int | float) and low < high
+
+
+def _is_function(value: object) -> bool:
+    return value is None or callable(value)
+
+
 _ROUNDING = 1e-6  # relative; of float64 sums of float32 features
 REQUESTS = ("fake", "real", "text", "fake_moments", "real_moments")  # what a metric may ask for
 
@@ -216,6 +236,23 @@ class Metric:
     baseline: Callable[..., float | None] | None = None
     depends_on_count: bool = False
     from_zero: bool = False
+
+    def __post_init__(self) -> None:
+        for field, expected, good in (
+            ("name", "letters, digits, _, - and .", _is_name(self.name)),
+            ("better", "lower or higher", self.better in get_args(Better)),
+            ("encoder", ", ".join(get_args(EncoderKind)), self.encoder in get_args(EncoderKind)),
+            ("range", "two numbers, the lower one first", _is_range(self.range)),
+            *((name, "a text", isinstance(getattr(self, name), str)) for name in _TEXTS),
+            ("compute", "a function", callable(self.compute)),
+            *((name, "a function", _is_function(getattr(self, name))) for name in _FUNCTIONS),
+        ):
+            if not good:
+                raise EvalkitError(
+                    f"The metric {self.name!r} has {field} = {getattr(self, field)!r:.80};"
+                    f" expected {expected}.",
+                    "See docs/metrics.md, “Your own metric”.",
+                )
 
     @property
     def measure(self) -> Measure:

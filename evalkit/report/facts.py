@@ -52,19 +52,24 @@ class Facts:
 
     @property
     def of_images(self) -> list[Finding]:
-        """The findings about images: what conclusions and charts are about."""
+        """The findings about images: what charts show."""
         return [finding for finding in self.findings if not finding.measure.from_records]
 
     @property
+    def concluded(self) -> list[Finding]:
+        """What conclusions are about: the same images for all models, as the verdicts are."""
+        return self.common or self.of_images
+
+    @property
     def stated(self) -> list[Finding]:
-        """The findings in words: those about images, and rates of the records that are not 0."""
+        """The findings in words: the conclusions, and rates of the records that are not 0."""
         rates = [
             finding
             for finding in self.findings
             if finding.measure.from_records
             and any(row.value and row.low is not None for row in finding.measured)
         ]
-        return self.of_images + rates
+        return self.concluded + rates
 
     @cached_property
     def score_digits(self) -> int:

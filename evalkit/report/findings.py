@@ -6,6 +6,7 @@ Only comparisons.json decides which model is better. Without a test no model is 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,7 @@ from typing import Any, Literal
 from evalkit.core import ComparisonRow, Measure, MetricRow
 from evalkit.report import numbers
 
+_ADDRESS = re.compile(r"https?://[A-Za-z0-9.-]+(/[A-Za-z0-9._~/?=&%#+-]*)?")
 FindingKind = Literal["significant", "tie", "untested", "single", "missing"]
 Protocol = tuple[str, str, str]  # metric, encoder, reference
 RULE = "Holm, 5%"  # the correction and the level of all verdicts
@@ -234,9 +236,12 @@ class Finding:
             parts.append(f"Interval: {intervals}.")
         if note := "; ".join(dict.fromkeys(filter(None, notes))):
             parts.append(f"Note: {note}.")
-        if self.measure.paper:
-            parts.append(f"Paper: {self.measure.paper}")
         return " ".join(filter(None, parts))
+
+    @property
+    def paper(self) -> str:
+        """The address of the paper if it is a plain web address, which is safe in a link."""
+        return self.measure.paper if _ADDRESS.fullmatch(self.measure.paper) else ""
 
 
 def findings(

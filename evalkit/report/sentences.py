@@ -73,10 +73,10 @@ def conclusion(facts: Facts) -> str:
     """All findings in a sentence: which models are significantly better, on how many metrics."""
     if len(facts.models) < 2:
         return ""
-    kinds = Counter(finding.kind for finding in facts.of_images)
+    kinds = Counter(finding.kind for finding in facts.concluded)
     better = Counter(
         finding.best.model
-        for finding in facts.of_images
+        for finding in facts.concluded
         if finding.kind == "significant" and finding.best
     )
     total = kinds["significant"] + kinds["tie"]
@@ -95,6 +95,15 @@ def conclusion(facts: Facts) -> str:
     ]
     rest = f"; no significant difference on {kinds['tie']}" if kinds["tie"] else ""
     return f"{numbers.listing(parts)}{rest} ({RULE}).{more}"
+
+
+def basis(facts: Facts) -> str:
+    """Which images the findings are about, if the models have different ones; else ""."""
+    if not facts.common:
+        return ""
+    counts = [row.count for finding in facts.common for row in finding.rows.values()]
+    requested = numbers.plural(len(facts.prompts) * facts.per_prompt, "requested image")
+    return f"The findings are about the {max(counts):,} of {requested} that all models have."
 
 
 def banner(facts: Facts) -> str:
@@ -119,7 +128,8 @@ def head_to_head(facts: Facts) -> str:
     shared = [sign * (first[index] - second[index]) for index in first if index in second]
     if not shared:
         return ""
-    wins = [sum(gap > 0 for gap in shared), sum(gap < 0 for gap in shared)]
+    rounding = 1e-5 * max(map(abs, facts.scores.values()))  # of float32 features
+    wins = [sum(gap > rounding for gap in shared), sum(gap < -rounding for gap in shared)]
     ahead = 0 if wins[0] >= wins[1] else 1
     return (
         f"{facts.models[ahead]} has the {facts.score.measure.better} score on {wins[ahead]:,} of"

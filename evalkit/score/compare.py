@@ -108,8 +108,9 @@ def _compared(metric: Metric, a: Entrant, b: Entrant, known: Known) -> Pair | No
 def _row(pair: Pair, corrected: Corrected | None) -> ComparisonRow:
     metric, difference = pair.metric, pair.difference
     evidence = pair.a.evidence[metric.encoder]
-    low, high = difference.interval()
+    low, high = _possible(metric, *difference.interval())
     adjusted = difference.interval(corrected.level) if corrected else (None, None)
+    adjusted = _possible(metric, *adjusted)
     more = paired.additional_prompts(difference, pair.prompts, corrected)
     if math.isclose(pair.value_a, pair.value_b, rel_tol=1e-6):
         more = None  # equal but for rounding: no number of prompts would help
@@ -135,6 +136,16 @@ def _row(pair: Pair, corrected: Corrected | None) -> ComparisonRow:
         additional_prompts=more,
         method=difference.method,
     )
+
+
+def _possible(
+    metric: Metric, low: float | None, high: float | None
+) -> tuple[float | None, float | None]:
+    """The interval without differences that two values in the metric's range cannot have."""
+    if low is None or high is None:
+        return None, None
+    widest = metric.range[1] - metric.range[0]
+    return max(low, -widest), min(high, widest)
 
 
 def _protocol(evidence: Evidence) -> tuple[str, str, str]:

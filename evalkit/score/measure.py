@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +42,7 @@ def measure(metric: Metric, evidence: Evidence) -> Measurement:
     """
     try:
         inputs = _inputs(metric, evidence)
-        result = _called(metric, metric.compute, inputs)
+        result = _tensor(metric, "compute", inputs)
     except NotMeasured as error:
         return Measurement(None, note=f"not measured: {error}")
     if not bool(torch.isfinite(result).all()):
@@ -71,27 +71,55 @@ class NotMeasured(Exception):
     """The reason why a metric has no value on this evidence."""
 
 
-def _called(metric: Metric, function: Callable[..., Tensor], inputs: Mapping[str, Any]) -> Tensor:
-    """The result of one of the metric's functions, float64; a number is a tensor of shape []."""
+def call(metric: Metric, field: str, inputs: Mapping[str, Any]) -> Any:
+    """The result of one of the metric's functions.
+
+    Raises NotMeasured if the function reports why there is no value, and EvalkitError with the
+    metric's name if it fails.
+    """
+    function = getattr(metric, field)
     if not (function.__module__ or "").startswith("evalkit."):
         # Code of others may work in place; the features belong to the other metrics too.
         inputs = copy.deepcopy(dict(inputs))
     try:
         with plugin_output():
-            result = function(**inputs)
+            return function(**inputs)
     except EvalkitError as error:  # too few images, a feature vector of zeros, …
         raise NotMeasured(error.message) from error
     except Exception as error:  # the code of a plug-in
+        part = "" if field == "compute" else f" in {field}"
         raise EvalkitError(
-            f"The metric {metric.name!r} failed: {type(error).__name__}: {error}.",
+            f"The metric {metric.name!r} failed{part}: {type(error).__name__}: {error}.",
             "Correct the metric's function, or leave it out of --metrics.",
         ) from error
+
+
+def _tensor(metric: Metric, field: str, inputs: Mapping[str, Any]) -> Tensor:
+    """The result of `call` as float64; a number is a tensor of shape []."""
+    result = call(metric, field, inputs)
     if not isinstance(result, Tensor | float | int | np.ndarray | np.generic):
         raise EvalkitError(
             f"The metric {metric.name!r} returned a {type(result).__name__}; expected a tensor.",
             "Correct the metric's function.",
         )
     return torch.as_tensor(result).detach().cpu().double()
+
+
+def text(metric: Metric, field: str, inputs: Mapping[str, Any]) -> str:
+    """What a metric states about its values by `describe` or `approximation`; "" for nothing."""
+    if getattr(metric, field) is None:
+        return ""
+    try:
+        result = call(metric, field, inputs)
+    except NotMeasured as error:
+        return str(error)
+    if not isinstance(result, str):
+        raise EvalkitError(
+            f"The metric {metric.name!r} returned a {type(result).__name__} from {field};"
+            " expected a text.",
+            "Correct the metric's function.",
+        )
+    return result
 
 
 def _clamped(metric: Metric, interval: Interval) -> Interval:
@@ -135,7 +163,15 @@ def _left_out(
 ) -> Tensor:
     """The metric without each group of images, float64 [G]; groups int [N], 0 .. G - 1."""
     if metric.leave_out is not None:
-        return _called(metric, metric.leave_out, {**inputs, "groups": groups})
+        values = _tensor(metric, "leave_out", {**inputs, "groups": groups})
+        count = int(groups.max()) + 1
+        if values.shape != (count,):
+            raise EvalkitError(
+                f"The metric {metric.name!r} returned a tensor of shape {tuple(values.shape)} from"
+                f" leave_out; expected [{count}], one value per group.",
+                "Correct the metric's function.",
+            )
+        return values
     fake, values = evidence.fake[metric.feature], []
     for group in range(int(groups.max()) + 1):
         kept = groups != group
@@ -145,7 +181,7 @@ def _left_out(
         }
         if "fake_moments" in given:
             given["fake_moments"] = frechet.moments(fake[kept])
-        values.append(_called(metric, metric.compute, given))
+        values.append(_tensor(metric, "compute", given))
     return torch.stack(values)
 
 
@@ -161,6 +197,9 @@ def _set_interval(
         left_out = _left_out(metric, evidence, inputs, groups)
     except NotMeasured as error:
         return Interval(None, None, f"no interval: {error}"), None
+    if not bool(torch.isfinite(left_out).all()):
+        reason = "no interval: the value without one of the groups of prompts is not finite"
+        return Interval(None, None, reason), None
     interval = intervals.group_jackknife(value, left_out, groups)
     if interval.low is None and metric.range == (0.0, 1.0):
         # A share of 0 or 1 that no group changes is not certain: Wilson's interval instead.
@@ -169,14 +208,12 @@ def _set_interval(
         return intervals.wilson(value * count, count, method=method), left_out
     if interval.low is not None and metric.approximation is not None:
         count, dimension = evidence.fake[metric.feature].shape
-        if how := metric.approximation(fake=count, dimension=dimension):
+        if how := text(metric, "approximation", {"fake": count, "dimension": dimension}):
             interval = interval._replace(method=f"{interval.method}, {how}")
     return interval, left_out
 
 
 def _description(metric: Metric, evidence: Evidence) -> str:
-    if metric.describe is None:
-        return ""
     stored = evidence.reference.features.get(metric.feature) if evidence.reference else None
     real = 0 if stored is None else len(stored)
-    return metric.describe(fake=len(evidence.clusters), real=real)
+    return text(metric, "describe", {"fake": len(evidence.clusters), "real": real})

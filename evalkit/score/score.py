@@ -23,7 +23,7 @@ from evalkit.reference.files import reference as load_reference
 from evalkit.score import protocol, records
 from evalkit.score.compare import Entrant, compare
 from evalkit.score.evidence import Evidence, Setup, encode_prompts, gather, part
-from evalkit.score.measure import Measurement, measure
+from evalkit.score.measure import Measurement, NotMeasured, call, measure
 from evalkit.score.select import select
 
 log = logging.getLogger(__name__)
@@ -240,9 +240,21 @@ def _baseline(metric: Metric, reference: Reference, count: int) -> tuple[float |
     feature = metric.feature
     if metric.baseline is None or not {feature} <= reference.features.keys():
         return None, unknown
-    value = metric.baseline(
-        real=reference.features[feature], real_moments=reference.moments[feature], count=count
-    )
+    given = {
+        "real": reference.features[feature],
+        "real_moments": reference.moments[feature],
+        "count": count,
+    }
+    try:
+        value = call(metric, "baseline", given)
+    except NotMeasured as error:
+        return None, str(error)
+    if not isinstance(value, float | None):
+        raise EvalkitError(
+            f"The metric {metric.name!r} returned a {type(value).__name__} from baseline; expected"
+            " a float or None.",
+            "Correct the metric's function.",
+        )
     if value is None:
         return None, unknown
     return value, f"finite-sample baseline {value:.4g} (of {count} real images)"

@@ -19,15 +19,17 @@ OUR_HTML = r'<br>|<img src="\.\./images/[\w%-]+/[\w.-]+" width="128" alt="[^"<>]
 
 
 def check(text: str) -> None:
-    """Only our own HTML, images of our own figures, and no links."""
+    """Only our own HTML, images of our own figures, and links to the papers of the measures."""
     tokens = COMMONMARK.parse(text)
     children = [child for token in tokens for child in token.children or []]
     parts = [child.content for child in children if child.type == "html_inline"]
     assert parts
     assert all(re.match(OUR_HTML, part) for part in parts)
     assert not [token for token in tokens if token.type == "html_block"]
-    links = [child for child in children if child.type in {"link_open", "image"}]
-    assert all(child.attrs.get("src", "").startswith("figures/") for child in links)
+    images = [child for child in children if child.type == "image"]
+    assert all(str(child.attrs["src"]).startswith("figures/") for child in images)
+    links = [child for child in children if child.type == "link_open"]
+    assert all(str(child.attrs["href"]).startswith("https://example.org/") for child in links)
 
 
 def test_prompts_are_text(run):

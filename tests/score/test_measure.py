@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -193,3 +195,44 @@ def test_a_metric_that_works_in_place_changes_no_other():
     given = evidence(FAKE.clone())
     measure(metric(halved), given)
     assert torch.equal(given.fake["pool"], FAKE)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"better": "up"}, "better = 'up'; expected lower or higher"),
+        ({"encoder": "foo"}, "encoder = 'foo'; expected inception"),
+        ({"range": 5}, "range = 5; expected two numbers"),
+        ({"range": (1, 0)}, "expected two numbers, the lower one first"),
+        ({"name": "a/../b"}, "expected letters, digits"),
+        ({"title": 3}, "title = 3; expected a text"),
+        ({"describe": "text"}, "describe = 'text'; expected a function"),
+        ({"compute": None}, "compute = None; expected a function"),
+    ],
+)
+def test_wrong_fields_are_found_when_the_metric_is_made(fields: dict[str, Any], message: str):
+    with pytest.raises(EvalkitError, match=re.escape(message)):
+        dataclasses.replace(metric(spread), **fields)
+
+
+@pytest.mark.parametrize(
+    ("field", "function", "message"),
+    [
+        ("describe", lambda: "x", "'mine' failed in describe: TypeError"),
+        ("describe", lambda *, fake, real: 5, "returned a int from describe; expected a text"),
+        ("approximation", lambda *, fake, dimension: 1 / 0, "failed in approximation: ZeroDiv"),
+        ("leave_out", lambda *, fake, groups: fake[:3, 0], "of shape (3,) from leave_out"),
+        ("leave_out", lambda *, fake, groups: 1 / 0, "failed in leave_out: ZeroDivisionError"),
+    ],
+)
+def test_faulty_optional_functions_are_one_sentence(field: str, function: Any, message: str):
+    with pytest.raises(EvalkitError, match=re.escape(message)):
+        measure(metric(spread, **{field: function}), evidence(FAKE))
+
+
+def test_leave_out_values_that_are_not_finite_give_no_interval():
+    nan = metric(spread, leave_out=lambda *, fake, groups: torch.full((20,), math.nan))
+    found = measure(nan, evidence(FAKE))
+    assert found.value is not None
+    assert found.interval.low is None
+    assert "is not finite" in found.interval.method
