@@ -20,10 +20,8 @@ Made from `--help` by `python docs/make_cli.py`; do not edit.
 | exit code | meaning |
 |---|---|
 | 0 | success |
-| 1 | the gate found a regression |
 | 2 | an error in the command, the configuration or the input: one sentence on stderr |
 | 3 | inconclusive, or a service or `--max-cost` stopped the run: run it again to resume |
-| 4 | the runs cannot be compared |
 | 130 | stopped by Ctrl-C |
 """
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack, overload
 
 from evalkit.config import KEYS, Config, Options, load_config
-from evalkit.core import Prompt
-from evalkit.encoders.select import named
+from evalkit.core import EncoderKind, Prompt
+from evalkit.encoders.select import choose, named
 from evalkit.generate import generate as stage
 from evalkit.generate.generate import Estimate
 from evalkit.run_folder import Run
@@ -47,7 +47,7 @@ def run(
         metrics: names of metrics (default: the usual set).
         encoders: `auto` (default), `standard`, `mini`, or names.
         device: `auto` (default), `cpu`, `cuda`, ...
-        batch_size: images per batch (default 32); no result depends on it.
+        batch_size: images per batch (default 32); results agree up to rounding.
         max_cost: the limit in US dollars for remote services, over all calls on the run folder.
         retry_ambiguous: request images again whose request was sent but not properly answered;
             each may be charged twice.
@@ -135,6 +135,12 @@ def check_scoring(config: Config) -> None:
     """Find unknown metrics, encoders and references before the first image is made."""
     if config.encoders not in ("auto", "standard", "mini"):
         named(config.encoders)
+    if config.encoders not in ("auto", "mini"):
+        # Load them now: a missing weights file must not be found after the images are paid for.
+        from evalkit.score.select import select
+
+        kinds: set[EncoderKind] = {metric.encoder for metric in select(config.metrics)}
+        choose(config.encoders, config.device, kinds)
     if config.metrics:  # the imports are slow (torch): a missing prompts file is reported sooner
         from evalkit.score.select import select
 

@@ -40,7 +40,7 @@ class Config:
         metrics: names of metrics; () is the usual set.
         encoders: `auto`, `standard`, `mini`, or names joined by commas.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`, `xpu`.
-        batch_size: images per batch; no result depends on it.
+        batch_size: images per batch; results agree up to rounding.
         max_cost: the limit in US dollars for remote services, over all commands on the run folder;
             None for no limit.
         options: options of each model, by its label.

@@ -163,7 +163,7 @@ def _is_range(value: object) -> bool:
     if not isinstance(value, tuple) or len(value) != 2:
         return False
     low, high = value
-    return isinstance(low, int | float) and isinstance(high, int | float) and low < high
+    return isinstance(low, int | float) and isinstance(high, int | float) and low < high  # no NaN
 
 
 def _is_function(value: object) -> bool:
@@ -287,6 +287,11 @@ class Metric:
 
         Raises EvalkitError for a value further outside: the function or the range is wrong.
         """
+        if not math.isfinite(value):
+            raise EvalkitError(
+                f"The metric {self.name!r} has the value {value}; expected a finite number.",
+                "Correct the metric's function.",
+            )
         low, high = self.range
         clamped = min(max(value, low), high)
         if abs(value - clamped) > _ROUNDING * max(1.0, abs(value)):

@@ -16,7 +16,7 @@ from evalkit.core import EvalkitError
 def write_atomically(path: Path, data: bytes | str) -> None:
     """Write a complete file or nothing; see `atomic_file`."""
     with atomic_file(path) as file:
-        file.write(data.encode() if isinstance(data, str) else data)
+        file.write(data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data)
 
 
 @contextlib.contextmanager

@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
+import functools
 import hashlib
 import io
 import json
+import math
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from evalkit.core import ComparisonRow, Comparisons, EvalkitError, MetricRow, Prompt, Record
 from evalkit.files import append_lines, fsync_folder, read_lines, write_atomically
@@ -98,7 +101,7 @@ class Run:
         with _reading(self.prompts_path):
             # Not splitlines(): it would also split at U+2028, which a prompt may contain.
             lines = self.prompts_path.read_text(encoding="utf-8").split("\n")
-            return [Prompt(**json.loads(line)) for line in lines if line]
+            return [_typed(Prompt, json.loads(line)) for line in lines if line]
 
     # --- images and their manifests ---
     def models(self) -> list[str]:
@@ -107,6 +110,7 @@ class Run:
         for path in (self.path / "images").glob("*/model.json"):
             with _reading(path):
                 note = json.loads(path.read_text(encoding="utf-8"))
+                _check_note(note)
                 places.append((note["order"], note["label"]))
         return [label for _, label in sorted(places)]
 
@@ -119,8 +123,12 @@ class Run:
     def model(self, label: str) -> dict[str, Any]:
         """The content of model.json; empty for a model that the run does not have."""
         path = self.image_folder(label) / "model.json"
+        if not path.is_file():
+            return {}
         with _reading(path):
-            return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+            note = json.loads(path.read_text(encoding="utf-8"))
+            _check_note(note)
+            return note
 
     def save_image(self, model: str, record: Record, png: bytes) -> Record:
         """Write `<index>-<sample>.png` and return the record with `file` and `sha256` filled in.
@@ -180,9 +188,9 @@ class Run:
         """
         merged: dict[tuple[int, int], Record] = {}
         for path in sorted(self.image_folder(model).glob("manifest.*.jsonl")):
-            for row in read_lines(path):
-                with _reading(path):
-                    record = Record(**row)
+            with _reading(path):
+                records = [_typed(Record, row) for row in read_lines(path)]
+            for record in records:
                 known = merged.get((record.index, record.sample))
                 if known is None or record.status == "ok" or known.status != "ok":
                     merged[(record.index, record.sample)] = record
@@ -200,7 +208,7 @@ class Run:
         if not self.metrics_path.is_file():
             raise EvalkitError(f"{self.path} has no metrics.json.", self._score_again)
         with _reading(self.metrics_path, self._score_again):
-            return [MetricRow(**row) for row in _versioned(self.metrics_path)["rows"]]
+            return [_typed(MetricRow, row) for row in _versioned(self.metrics_path)["rows"]]
 
     def write_comparisons(self, comparisons: Comparisons | None) -> None:
         """comparisons.json: see score/comparisons.schema.json; None removes it."""
@@ -215,7 +223,7 @@ class Run:
             return None
         with _reading(self.comparisons_path, self._score_again):
             found = _versioned(self.comparisons_path)
-            rows = tuple(ComparisonRow(**row) for row in found["rows"])
+            rows = tuple(_typed(ComparisonRow, row) for row in found["rows"])
             return Comparisons(found["statement"], found["level"], found["family"], rows)
 
     def write_scores(self, rows: Iterable[Sequence[Any]]) -> None:
@@ -237,6 +245,8 @@ class Run:
             rows = list(csv.DictReader(file))
             if rows and not set(SCORES) <= rows[0].keys():
                 raise KeyError(*rows[0])
+            for row in rows:
+                _ = int(row["index"]), int(row["sample"]), float(row["value"] or "nan")
             return rows
 
     def write_validation(self, findings: dict[str, Any]) -> None:
@@ -259,7 +269,18 @@ class Run:
 
     @property
     def _score_again(self) -> str:
-        return f"Write it with `evalkit score {shlex.quote(str(self.path))}`."
+        """The command that writes the derived files again, with the settings of run.toml."""
+        command = ["evalkit", "score", str(self.path)]
+        with contextlib.suppress(OSError, ValueError):
+            settings = tomllib.loads(self.config_path.read_text(encoding="utf-8"))
+            metrics = ",".join(settings.get("metrics", ()))
+            given = {"metrics": metrics, "encoders": settings.get("encoders", "auto")}
+            reference = settings.get("reference", "")
+            is_path = "/" in reference
+            given["reference"] = str(self.path / reference) if is_path else reference
+            for name, value in given.items():
+                command += [f"--{name}", value] if value not in ("", "auto") else []
+        return f"Write it again with `{shlex.join(command)}`."
 
 
 def _versioned(path: Path) -> dict[str, Any]:
@@ -270,6 +291,45 @@ def _versioned(path: Path) -> dict[str, Any]:
     return found
 
 
+Row = TypeVar("Row")
+
+
+def _typed(kind: Callable[..., Row], row: Mapping[str, Any]) -> Row:
+    """The dataclass of a row. Raises TypeError for a field of another type than it states."""
+    made = kind(**row)
+    for name, (literals, types) in _fields(kind).items():
+        value = getattr(made, name)
+        if literals:
+            good = value in literals
+        elif isinstance(value, bool):
+            good = bool in types
+        else:
+            good = isinstance(value, types)
+        if not good or (isinstance(value, float) and not math.isfinite(value)):
+            raise TypeError(f"{name} is {value!r}")
+    return made
+
+
+@functools.cache
+def _fields(kind: Any) -> dict[str, tuple[tuple[Any, ...], tuple[type, ...]]]:
+    """By field: the literals it may have, or the types; a whole number counts as a float."""
+    found: dict[str, tuple[tuple[Any, ...], tuple[type, ...]]] = {}
+    for name, hint in get_type_hints(kind).items():
+        if get_origin(hint) is Literal:
+            found[name] = (get_args(hint), ())
+        else:
+            types = get_args(hint) or (hint,)
+            found[name] = ((), (*types, int) if float in types else types)
+    return found
+
+
+def _check_note(note: Mapping[str, Any]) -> None:
+    """Raise TypeError unless the fields of model.json have their types."""
+    texts = (note["label"], note["spec"], note.get("fingerprint", ""))
+    if not all(isinstance(text, str) for text in texts) or not isinstance(note["order"], int):
+        raise TypeError(note)
+
+
 @contextlib.contextmanager
 def _reading(
     path: Path, hint: str = "Restore the file, or start again in another folder."
@@ -277,7 +337,7 @@ def _reading(
     """Whatever is wrong with the content of a file becomes one sentence that names it."""
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, csv.Error) as error:
         raise EvalkitError(
             f"{path} is damaged, or was written by another version of evalkit.", hint
         ) from error

@@ -54,7 +54,7 @@ Device = Annotated[
 BatchSize = Annotated[
     int | None,
     typer.Option(
-        show_default=False, help="Images per batch; no result depends on it.  [default: 32]"
+        show_default=False, help="Images per batch; results agree up to rounding.  [default: 32]"
     ),
 ]
 Settings = Annotated[

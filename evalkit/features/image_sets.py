@@ -115,7 +115,7 @@ def _of_run(run: Run) -> ImageSets:
     requested = len(prompts) * per_prompt
     sets = []
     for model, records in everything.items():
-        if any(record.index >= len(prompts) for record in records):
+        if not all(0 <= record.index < len(prompts) for record in records):
             raise EvalkitError(
                 f"{run.prompts_path} has {len(prompts)} prompts, fewer than the manifest of"
                 f" {model!r} names: lines are missing.",

@@ -84,7 +84,7 @@ def conventions(
             otherwise if it lies in the convention's 95% interval over images.
         weights: a file to use in place of the pinned one; the notes then state its SHA-256.
         device: where the network runs.
-        batch_size: images per batch; no result depends on it.
+        batch_size: images per batch; results agree up to rounding.
 
     Raises EvalkitError if there are no images, no weights, no reference, or several models.
     """

@@ -45,7 +45,7 @@ def measure(metric: Metric, evidence: Evidence) -> Measurement:
         result = _tensor(metric, "compute", inputs)
     except NotMeasured as error:
         return Measurement(None, note=f"not measured: {error}")
-    if not bool(torch.isfinite(result).all()):
+    if not bool(torch.isfinite(result).all() and torch.isfinite(result.mean())):
         return Measurement(None, note="not measured: the value is not finite")
     if result.ndim > 1 or (result.ndim and result.shape != evidence.clusters.shape):
         raise EvalkitError(
@@ -97,12 +97,17 @@ def call(metric: Metric, field: str, inputs: Mapping[str, Any]) -> Any:
 def _tensor(metric: Metric, field: str, inputs: Mapping[str, Any]) -> Tensor:
     """The result of `call` as float64; a number is a tensor of shape []."""
     result = call(metric, field, inputs)
-    if not isinstance(result, Tensor | float | int | np.ndarray | np.generic):
+    try:
+        made = torch.as_tensor(result).detach().cpu()
+    except (TypeError, ValueError, RuntimeError):
+        made = None
+    if made is None or made.is_complex():
         raise EvalkitError(
-            f"The metric {metric.name!r} returned a {type(result).__name__}; expected a tensor.",
+            f"The metric {metric.name!r} returned a {type(result).__name__}; expected a tensor of"
+            " real numbers.",
             "Correct the metric's function.",
         )
-    return torch.as_tensor(result).detach().cpu().double()
+    return made.double()
 
 
 def text(metric: Metric, field: str, inputs: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ of images that is not a run is never written to: its results and features go to
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -58,7 +59,7 @@ def score(
             the mini encoders. For other encoders metrics against a reference are then not measured.
         on_bad: invalid images "refuse" the scoring, or are "skip"ped, counted and named.
         device: `auto`, `cpu`, `cuda`, ...
-        batch_size: images per batch; no result depends on it.
+        batch_size: images per batch; results agree up to rounding.
 
     Raises:
         EvalkitError: unknown names, invalid images, an encoder or a reference that cannot be
@@ -249,10 +250,10 @@ def _baseline(metric: Metric, reference: Reference, count: int) -> tuple[float |
         value = call(metric, "baseline", given)
     except NotMeasured as error:
         return None, str(error)
-    if not isinstance(value, float | None):
+    if not (value is None or (isinstance(value, float) and math.isfinite(value))):
         raise EvalkitError(
-            f"The metric {metric.name!r} returned a {type(value).__name__} from baseline; expected"
-            " a float or None.",
+            f"The metric {metric.name!r} returned {value!r:.80} from baseline; expected a finite"
+            " float or None.",
             "Correct the metric's function.",
         )
     if value is None:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 
-from evalkit.statistics.intervals import DRAWS, group_jackknife
+from evalkit.statistics.intervals import DRAWS, LEAST_GROUPS, group_jackknife
 from evalkit.statistics.multiple import ALPHA, Corrected
 
 _LEAST_DRAWS = 10  # beyond zero; with fewer, the bootstrap cannot resolve the p-value
@@ -75,16 +75,20 @@ def paired_means(
     if not differences.any():
         method = "the values of all images are equal"
         return Difference(0.0, 1.0, max(1, number - 1), method)
-    if number < 2:
-        return Difference(value, None, 1, "no interval: one prompt only")
+    if number < LEAST_GROUPS:
+        reason = f"no interval: fewer than {LEAST_GROUPS} prompts"
+        return Difference(value, None, max(1, number - 1), reason)
     sums = np.bincount(clusters, differences).astype(np.float64)
     means = _bootstrap(sums, sizes, draws, seed)
     degrees = number - 1
     beyond = int(min((means <= 0).sum(), (means >= 0).sum()))
     reached = _p_of_tail(max(beyond, _LEAST_DRAWS) / draws, degrees)
     error = float(means.std(ddof=1))
-    smooth = 2 * float(stats.t.sf(abs(value) / error, degrees)) if error > 0 else 0.0
-    p = reached if beyond >= _LEAST_DRAWS else min(reached, smooth)
+    if error <= 1e-12 * abs(value):  # that all prompts agree is no proof of certainty
+        reason = "no interval: the difference is the same for every prompt"
+        return Difference(value, None, degrees, reason)
+    smooth = 2 * float(stats.t.sf(abs(value) / error, degrees))
+    p = reached if beyond > _LEAST_DRAWS else min(reached, smooth)
     method = f"paired bootstrap over {number} prompts, {draws} draws"
     return Difference(value, p, degrees, method, error, np.sort(means))
 

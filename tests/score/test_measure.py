@@ -236,3 +236,14 @@ def test_leave_out_values_that_are_not_finite_give_no_interval():
     assert found.value is not None
     assert found.interval.low is None
     assert "is not finite" in found.interval.method
+
+
+def test_values_whose_mean_overflows_are_not_measured():
+    huge = metric(lambda *, fake: torch.full((len(fake),), 1.7e308, dtype=torch.float64))
+    assert measure(huge, evidence(FAKE)).note == "not measured: the value is not finite"
+
+
+@pytest.mark.parametrize("result", [np.array(["a", "b"]), torch.tensor(1j), [1, "x"]])
+def test_results_that_are_not_real_numbers_are_refused(result: Any):
+    with pytest.raises(EvalkitError, match="expected a tensor of real numbers"):
+        measure(metric(lambda *, fake: result), evidence(FAKE))

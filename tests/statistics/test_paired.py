@@ -46,7 +46,7 @@ def test_pairing_makes_the_interval_narrower():
 
 
 @given(
-    prompts=st.integers(2, 30),
+    prompts=st.integers(5, 30),
     shift=st.floats(-2, 2),
     skew=st.booleans(),
     seed=st.integers(0, 2**31),
@@ -140,3 +140,24 @@ def test_additional_prompts_give_significance():
     assert more(p=0.001) is None
     assert more(value=0.0, p=1.0) is None
     assert more(p=None) is None
+
+
+def test_the_smallest_countable_p_agrees_with_the_interval():
+    """Exactly as many draws beyond zero as the bootstrap can resolve."""
+    for seed in range(400):
+        random = np.random.RandomState(seed)
+        values = random.gamma(0.7, size=6) - 0.25
+        difference = paired.paired_means(values, np.zeros(6), np.arange(6), draws=200)
+        for alpha in (0.03, 0.05, 0.08, 0.1, 0.15):
+            low, high = difference.interval(alpha)
+            assert (low > 0 or high < 0) == (difference.p <= alpha), (seed, alpha)
+
+
+def test_few_prompts_and_equal_differences_are_not_tested():
+    """Two prompts with the same difference are no proof, whatever the bootstrap says."""
+    few = paired.paired_means(np.array([0.31, 0.42]), np.array([0.21, 0.32]), np.arange(2))
+    assert (few.p, few.interval()) == (None, (None, None))
+    assert "fewer than 5 prompts" in few.method
+    same = paired.paired_means(np.arange(8) + 1.0, np.arange(8.0), np.arange(8))
+    assert (same.value, same.p) == (1.0, None)
+    assert "the same for every prompt" in same.method

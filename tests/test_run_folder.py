@@ -1,0 +1,79 @@
+"""Damaged files of a run folder are one sentence that names the file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import evalkit
+from evalkit.core import EvalkitError
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> evalkit.Run:
+    return evalkit.run(
+        ["noise"], ["a", "b", "c"], encoders="pixels", metrics=["duplicates"], out=tmp_path / "r"
+    )
+
+
+def changed(path: Path, change: Callable[[dict], object]) -> None:
+    """Change the first row of a JSON or JSON lines file."""
+    if path.suffix == ".jsonl":
+        first, *rest = path.read_text().splitlines()
+        row = json.loads(first)
+        change(row)
+        path.write_text("\n".join([json.dumps(row), *rest]) + "\n")
+    else:
+        content = json.loads(path.read_text())
+        change(content)
+        path.write_text(json.dumps(content))
+
+
+DAMAGE: list[tuple[str, Callable[[dict], object]]] = [
+    ("metrics.json", lambda file: file["rows"][0].update(value="high")),
+    ("metrics.json", lambda file: file["rows"][0].update(value=float("nan"))),
+    ("metrics.json", lambda file: file["rows"][0].update(note=None)),
+    ("metrics.json", lambda file: file.update(schema=2)),
+    ("prompts.jsonl", lambda row: row.update(id=5)),
+    ("prompts.jsonl", lambda row: row.update(text=None)),
+    ("images/noise/model.json", lambda file: file.update(label=5)),
+    ("images/noise/manifest.0.jsonl", lambda row: row.update(sample="x")),
+    ("images/noise/manifest.0.jsonl", lambda row: row.update(status="fine")),
+    ("images/noise/manifest.0.jsonl", lambda row: row.update(cost=[1])),
+]
+
+
+@pytest.mark.parametrize(("name", "change"), DAMAGE)
+def test_fields_of_another_type(
+    run: evalkit.Run, name: str, change: Callable[[dict], object]
+) -> None:
+    changed(run.path / name, change)
+    with pytest.raises(EvalkitError, match="is damaged, or was written by another") as found:
+        evalkit.report(run.path)
+    assert name in found.value.message
+
+
+OTHER = [
+    *(("metrics.json", content) for content in ("", "{", "[" * 100_000, "[]", "null")),
+    *(("protocol.json", content) for content in ("", "{", "[" * 100_000, "null", "[1]")),
+    *(("scores.csv", content) for content in ("a,b\n1,2\n", "model,index\nnoise,0\n")),
+]
+
+
+@pytest.mark.parametrize(("name", "content"), OTHER)
+def test_files_with_other_content(run: evalkit.Run, name: str, content: str) -> None:
+    (run.path / name).write_text(content)
+    with pytest.raises(EvalkitError, match="is damaged, or was written by another") as found:
+        evalkit.report(run.path)
+    assert name in found.value.message
+
+
+def test_the_hint_keeps_the_metrics_of_the_run(run: evalkit.Run) -> None:
+    run.metrics_path.unlink()
+    with pytest.raises(EvalkitError) as found:
+        evalkit.report(run.path)
+    expected = f"evalkit score {run.path} --metrics duplicates --encoders pixels"
+    assert found.value.hint == f"Write it again with `{expected}`."
