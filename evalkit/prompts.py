@@ -99,9 +99,13 @@ def duplicate_count(prompts: Sequence[Prompt]) -> int:
 
 def _read_text(path: Path) -> str:
     """The decoded text of a file. Raises EvalkitError unless it is UTF-8 text with short lines."""
-    if path.is_dir():
+    try:
+        is_folder, exists = path.is_dir(), path.exists()
+    except (OSError, ValueError):  # a name that no file can have: too long, or with a NUL
+        is_folder = exists = False
+    if is_folder:
         raise EvalkitError(f"The prompts {path} are a folder; expected a file.", _FORMATS)
-    if "\0" in str(path) or not path.exists():
+    if not exists:
         raise EvalkitError(
             f"There is no prompts file {path!s:.200}.",
             "Check the path, or list the files in its folder.",

@@ -216,3 +216,9 @@ def test_lines_without_a_visible_character_are_blank(folder: Path, invisible: st
     assert read(folder, "a.txt", f"a dog\n{invisible}\n") == [Prompt("00000", "a dog")]
     with pytest.raises(EvalkitError, match=r"Line 1 of .* is empty"):
         read(folder, "a.jsonl", json.dumps({"prompt": invisible}))
+
+
+@pytest.mark.parametrize("name", ["a cat on a chair " * 20, "a\0b"])
+def test_a_name_that_no_file_can_have_is_one_sentence(name: str) -> None:
+    with pytest.raises(EvalkitError, match="There is no prompts file"):
+        read_prompts(name)

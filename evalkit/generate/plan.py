@@ -114,7 +114,14 @@ def default_out(config: Config, prompts: Sequence[Prompt], models: Sequence[Mode
 
 def _check_folder(run: Run) -> None:
     """Refuse an existing path that is not a run folder."""
-    if not run.path.exists():
+    try:
+        exists = run.path.exists()
+    except OSError as error:  # a name that no folder can have
+        raise EvalkitError(
+            f"The run folder {str(run.path):.100}… cannot be used: {error.strerror}.",
+            "Choose another --out.",
+        ) from error
+    if not exists:
         return
     if not run.path.is_dir():
         raise EvalkitError(
