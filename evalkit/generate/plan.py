@@ -118,7 +118,7 @@ def _check_folder(run: Run) -> None:
         exists = run.path.exists()
     except OSError as error:  # a name that no folder can have
         raise EvalkitError(
-            f"The run folder {str(run.path):.100}… cannot be used: {error.strerror}.",
+            f"The run folder {run.path!s:.100}… cannot be used: {error.strerror}.",
             "Choose another --out.",
         ) from error
     if not exists:
