@@ -135,17 +135,16 @@ def check_scoring(config: Config) -> None:
     """Find unknown metrics, encoders and references before the first image is made."""
     if config.encoders not in ("auto", "standard", "mini"):
         named(config.encoders)
-    if config.encoders not in ("auto", "mini"):
-        # Load them now: a missing weights file must not be found after the images are paid for.
-        from evalkit.score.select import select
-
-        kinds: set[EncoderKind] = {metric.encoder for metric in select(config.metrics)}
-        choose(config.encoders, config.device, kinds)
-    if config.metrics:  # the imports are slow (torch): a missing prompts file is reported sooner
-        from evalkit.score.select import select
-
-        select(config.metrics)
     if config.reference is not None:
         from evalkit.reference import files
 
         files.find(config.reference)
+    load = config.encoders not in ("auto", "mini")
+    if not (load or config.metrics):
+        return
+    # The import is slow (torch): a missing prompts file is reported sooner.
+    from evalkit.score.select import select
+
+    kinds: set[EncoderKind] = {metric.encoder for metric in select(config.metrics)}
+    if load:  # a missing weights file must not be found after the images are paid for
+        choose(config.encoders, config.device, kinds)

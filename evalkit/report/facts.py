@@ -61,6 +61,11 @@ class Facts:
         return self.common or self.of_images
 
     @property
+    def common_count(self) -> int:
+        """How many images all models have, where their images differ."""
+        return max(row.count for finding in self.common for row in finding.rows.values())
+
+    @property
     def stated(self) -> list[Finding]:
         """The findings in words: the conclusions, and rates of the records that are not 0."""
         rates = [

@@ -101,9 +101,8 @@ def basis(facts: Facts) -> str:
     """Which images the findings are about, if the models have different ones; else ""."""
     if not facts.common:
         return ""
-    counts = [row.count for finding in facts.common for row in finding.rows.values()]
     requested = numbers.plural(len(facts.prompts) * facts.per_prompt, "requested image")
-    return f"The findings are about the {max(counts):,} of {requested} that all models have."
+    return f"The findings are about the {facts.common_count:,} of {requested} that all models have."
 
 
 def banner(facts: Facts) -> str:
@@ -186,10 +185,9 @@ def differences(facts: Facts) -> str:
 
 def common_rule(facts: Facts) -> str:
     """What the second table of results is for."""
-    counts = [row.count for finding in facts.common for row in finding.rows.values()]
     requested = len(facts.prompts) * facts.per_prompt
     return (
         "The results above are on all images of each model. These are on the"
-        f" {max(counts):,} of {requested:,} images that all models generated: a model that refuses"
-        " difficult prompts has no advantage here."
+        f" {facts.common_count:,} of {requested:,} images that all models generated: a model that"
+        " refuses difficult prompts has no advantage here."
     )
