@@ -26,6 +26,8 @@ from evalkit.terminal import plugin_output
 
 PluginKind = Literal["generator", "encoder", "metric"]
 FOLDER = "evalkit.generators.folder:load"
+# Draw the bundled data set, not photos. With weights of the user's own, a model is not bundled.
+_BUNDLED = ("dalle", "gan", "noise")
 _ATTRIBUTE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 # Parameters of a factory that evalkit fills in; they are never options.
 BOUND = ("device", "requests", "folder")
@@ -40,6 +42,7 @@ class Model:
     spec: str  # as given; a folder as its real path
     target: Any  # the factory, or the generator itself
     options: dict[str, Value]  # every declared option with its value
+    bundled: bool = False  # one of evalkit's own models with the weights of the package
 
 
 def names(kind: PluginKind) -> list[str]:
@@ -145,8 +148,15 @@ def models(
         values = checked_options(
             target, _with_argument(target, name, argument, given) if argument else given, label
         )
-        result.append(Model(label, spec, target, values))
+        result.append(Model(label, spec, target, values, _bundled(name, values)))
     return result
+
+
+def _bundled(name: str, values: Mapping[str, Value]) -> bool:
+    """Whether this is one of evalkit's own models with the weights of the package."""
+    entry = _entries("generator").get(name)
+    ours = entry is not None and entry.module.startswith("evalkit.")
+    return name in _BUNDLED and ours and not values.get("weights")
 
 
 def load_generator(model: Model, device: str, requests: Sequence[Request]) -> Generator:

@@ -114,9 +114,20 @@ class Run:
                 places.append((note["order"], note["label"]))
         return [label for _, label in sorted(places)]
 
-    def register_model(self, label: str, spec: str, order: int, fingerprint: str = "") -> None:
-        """Make the model's folder with model.json. `order` is its place among the models."""
-        note = {"label": label, "spec": spec, "order": order, "fingerprint": fingerprint}
+    def register_model(
+        self, label: str, spec: str, order: int, fingerprint: str = "", bundled: bool = False
+    ) -> None:
+        """Make the model's folder with model.json.
+
+        `order` is its place among the models; `bundled`: it draws the bundled data set.
+        """
+        note = {
+            "label": label,
+            "spec": spec,
+            "order": order,
+            "fingerprint": fingerprint,
+            "bundled": bundled,
+        }
         text = json.dumps(note, ensure_ascii=False)
         write_atomically(self.image_folder(label) / "model.json", text)
 

@@ -100,7 +100,7 @@ def _begin(made: Plan) -> None:
         spec, generator = _relative(run, model.spec), made.loaded.get(model.label)
         fingerprint = getattr(generator, "fingerprint", "")
         fingerprint = fingerprint or run.model(model.label).get("fingerprint", "")
-        run.register_model(model.label, spec, specs.index(spec), fingerprint)
+        run.register_model(model.label, spec, specs.index(spec), fingerprint, model.bundled)
         if unmatched := getattr(generator, "unmatched", ""):
             write_atomically(run.image_folder(model.label) / "unmatched.txt", unmatched)
         _remove_leftovers(run, model.label)
