@@ -18,6 +18,7 @@ from evalkit.judge.grids import stack_blocks
 from evalkit.judge.verdicts import detected_nouns, verdicts
 from evalkit.models.load import BUNDLED, load_classifier
 from evalkit.scenes import dataset
+from evalkit.scenes.phrases import phrased_prompt, shape_scenes
 from evalkit.scenes.vocabulary import mentions
 from evalkit.seeds import image_seed
 from evalkit.statistics.intervals import wilson
@@ -27,6 +28,7 @@ QUESTIONS = {  # for each kind of scene
     "count": ("noun", "count", "everything"),
     "pair": ("noun", "relation", "everything"),
 }
+PHRASE_QUESTIONS = {"single": ("noun", "colour")}  # phrases ask for no known background
 GRID_PROMPTS = 64
 REAL, MISMATCHED = "real scenes", "real scenes of other prompts"
 
@@ -50,6 +52,7 @@ def judge(
     seed: int = 0,
     device: str = "auto",
     grid: Path | None = None,
+    phrases: bool = False,
 ) -> list[Accuracy]:
     """Judge generators on held-out scenes, beside two baselines: the real images of these scenes,
     and real images of other scenes.
@@ -58,13 +61,20 @@ def judge(
         models: names, or `package.module:attribute`.
         count: held-out scenes; the prompt of each is one complete caption.
         grid: optional path of a PNG of the first 64 prompts: the real scenes, then every model.
+        phrases: use scenes of single shapes instead, with prompts that name the shape and its
+            colour, then something unknown in another colour: "a red circle on a white background".
     """
     if count < GRID_PROMPTS:
         raise EvalkitError(
             f"count is {count}, expected at least {GRID_PROMPTS}.", "Ask for more images."
         )
-    scenes = dataset.scenes(dataset.HELD_OUT + 10_000, count)
-    prompts, seeds = dataset.prompts_of(scenes), image_seeds(seed, count)
+    if phrases:
+        scenes = shape_scenes(dataset.HELD_OUT + 100_000, count)
+        prompts = [phrased_prompt(scene, place) for place, scene in enumerate(scenes)]
+    else:
+        scenes = dataset.scenes(dataset.HELD_OUT + 10_000, count)
+        prompts = dataset.prompts_of(scenes)
+    seeds = image_seeds(seed, count)
     network = load_classifier(BUNDLED / "mini-judge.safetensors").eval()
     real = dataset.render_images(scenes)
     images = {REAL: real, MISMATCHED: real.roll(1, 0)}
@@ -78,7 +88,7 @@ def judge(
         results = verdicts(network, generated, scenes)
         rows += [
             _accuracy(label, kind, question, results[f"{kind}/{question}"])
-            for kind, questions in QUESTIONS.items()
+            for kind, questions in (PHRASE_QUESTIONS if phrases else QUESTIONS).items()
             for question in questions
         ]
     return rows
