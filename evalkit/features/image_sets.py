@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -54,7 +55,7 @@ class ImageSets(NamedTuple):
 
 def results_folder(path: Path | str) -> Path:
     """Where `score` writes: the run folder, or `reports/<name>-<hash of the path>` for others."""
-    folder = Path(path)
+    folder = Path(os.path.expanduser(path))
     if Run(folder).prompts_path.is_file():
         return folder
     whole = folder.resolve()
@@ -70,6 +71,7 @@ def image_sets(path: Path, on_bad: OnBad = "refuse") -> ImageSets:
     """
     check_policy(on_bad)
     run = Run(path)
+    path = run.path
     found = _of_run(run) if run.prompts_path.is_file() else _without_run(path)
     if on_bad == "refuse":
         return found
