@@ -21,6 +21,7 @@ from evalkit.generators.listed import listed
 from evalkit.generators.midjourney import Grids
 from evalkit.generators.pairing import RULES, Matched, Pairing, Rule, pair
 from evalkit.images import Alpha, check_images, file_sha256, read_decoded
+from evalkit.sources import in_words, not_taken
 
 log = logging.getLogger(__name__)
 MISSING = Refusal("bad_request", "no image in the folder for this prompt")
@@ -143,28 +144,16 @@ def _checked(
         for request in requests
         if request not in paired.found
     ]
-    if paired.left:
-        log.warning("%s: %d files are not used: %s", path.name, *_reasons(paired.left))
+    left = {file.relative_to(path).as_posix(): reason for file, reason in paired.left.items()}
+    if left:
+        log.warning("%s: %s", path.name, in_words(not_taken(left)))
     if missing:
         log.warning(
             "%s: %d requested images are missing: %s", path.name, len(missing), _first_ten(missing)
         )
-    lines = [
-        f"image\t{visible(str(file.relative_to(path)))}\t{reason}"
-        for file, reason in paired.left.items()
-    ]
+    lines = [f"image\t{visible(name)}\t{reason}" for name, reason in left.items()]
     lines += [f"prompt\t{visible(name)}" for name in missing]
     return Folder(path, paired.found, hashes, alpha, "".join(f"{line}\n" for line in lines))
-
-
-def _reasons(left: Mapping[Path, str]) -> tuple[int, str]:
-    """How many files are not used, and the files by reason."""
-    reasons: dict[str, list[str]] = {}
-    for file, reason in left.items():
-        reasons.setdefault(reason, []).append(file.name)
-    return len(left), "; ".join(
-        f"{len(names)} {reason} ({_first_ten(names)})" for reason, names in reasons.items()
-    )
 
 
 def _warn_of_duplicates(folder: str, hashes: Mapping[Path, str]) -> None:

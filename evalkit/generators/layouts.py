@@ -16,17 +16,16 @@ from evalkit.core import Request
 from evalkit.generators.file_names import slug
 from evalkit.generators.midjourney import Grids
 from evalkit.generators.pairing import Matched, Pairing, pair
-from evalkit.images import list_images
-from evalkit.sources import images_below
+from evalkit.sources import survey
 
 
 def images_of(folder: Path) -> tuple[list[Path], dict[Path, str]]:
     """The images directly in the folder, else those below it; and why others are not taken."""
-    direct, below = list_images(folder), images_below(folder)
+    images, left = survey(folder)
+    direct = [image for image in images if image.parent == folder]
     if not direct:
-        return below, {}
-    known = set(direct)
-    return direct, {file: "in a subfolder" for file in below if file not in known}
+        return images, left
+    return direct, left | {image: "in a subfolder" for image in images if image.parent != folder}
 
 
 def pair_folders(

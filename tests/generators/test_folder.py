@@ -194,7 +194,7 @@ def test_missing_images_are_refusals_and_unmatched_files_are_reported(
     results = folder.load(folder=str(tmp_path / "pics"), requests=wanted)(["b"], [wanted[1].seed])
     assert results == [Refusal("bad_request", "no image in the folder for this prompt")]
     extra, missing = warnings_of(caplog)
-    assert extra == "pics: 2 files are not used: 2 no matching prompt (00007.png, logo.png)"
+    assert extra == "pics: 2 files are not taken: 2 no matching prompt (00007.png, logo.png)"
     assert missing == "pics: 1 requested images are missing: 00001-0 b"
 
 
