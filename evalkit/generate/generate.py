@@ -92,7 +92,8 @@ def generate(config: Config, retry_ambiguous: bool = False) -> Run:
 def _begin(made: Plan) -> None:
     """Write what the run is: prompts.jsonl, each model.json, and run.toml last."""
     run, earlier, config = made.run, made.earlier, made.config
-    if not run.prompts_path.is_file():
+    grew = not run.prompts_path.is_file() or run.prompts() != made.prompts
+    if grew:
         run.write_prompts(made.prompts)
     specs = [_relative(run, spec) for spec in (earlier.models if earlier else ())]
     specs += [spec for model in made.models if (spec := _relative(run, model.spec)) not in specs]
@@ -118,7 +119,7 @@ def _begin(made: Plan) -> None:
     )
     source = json.dumps(config.prompts if isinstance(config.prompts, str) else "a list in Python")
     comment = f"# Prompts were read from {source}. Paths are relative to this file."
-    if earlier:
+    if earlier and not grew:
         comment = run.config_path.read_text(encoding="utf-8").partition("\n")[0]
     write_atomically(run.config_path, f"{comment}\n{final.to_toml()}")
 
