@@ -154,9 +154,7 @@ def load_config(
 
     A flag that is None was not given.
     """
-    values: dict[str, Any] = {}
-    if path is not None:
-        values = _parse(_read(Path(path)), str(path), Path(path).parent)
+    values = read_values(path) if path is not None else {}
     values |= {key: value for key, value in flags.items() if value is not None}
     merged = {label: dict(known) for label, known in values.get("options", {}).items()}
     if flags.get("models") is not None:  # drop the file's options of models that the flag omits
@@ -170,6 +168,11 @@ def load_config(
     for label, given in (options or {}).items():
         merged.setdefault(label, {}).update(given)
     return _config(values | {"options": merged}, str(path or "the command"))
+
+
+def read_values(path: Path | str) -> dict[str, Any]:
+    """The keys that a file gives, with checked types; its paths are relative to it."""
+    return _parse(_read(Path(path)), str(path), Path(path).parent)
 
 
 def parse_settings(settings: Iterable[str]) -> dict[str, dict[str, Value]]:
@@ -317,6 +320,13 @@ def _rebase(values: dict[str, Any], base: Path) -> dict[str, Any]:
 def spelled_as_path(path: str) -> str:
     """The path, with `./` in front if it could be taken for a name."""
     return path if is_path(path) else f".{os.sep}{path}"
+
+
+def relative_to(folder: Path, spec: str) -> str:
+    """A path relative to a folder, so that the folder can move; names stay unchanged."""
+    if not is_path(spec):
+        return spec
+    return spelled_as_path(os.path.relpath(os.path.realpath(spec), os.path.realpath(folder)))
 
 
 def _config(values: Mapping[str, Any], source: str) -> Config:

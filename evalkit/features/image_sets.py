@@ -62,15 +62,17 @@ def results_folder(path: Path | str) -> Path:
     return Path("reports") / f"{folder_name(whole.name)[:40]}-{digest[:8]}"
 
 
-def image_sets(path: Path, on_bad: OnBad = "refuse") -> ImageSets:
+def image_sets(path: Path, on_bad: OnBad = "refuse", models: Sequence[str] = ()) -> ImageSets:
     """The images to score. Raises EvalkitError if there are none.
 
-    on_bad: with "refuse", an invalid image is an error when it is encoded. With "skip", all images
-    are validated now, and `files` has the valid ones.
+    Args:
+        on_bad: with "refuse", an invalid image is an error when it is encoded. With "skip", all
+            images are validated now, and `files` has the valid ones.
+        models: labels of the models of a run; () for all.
     """
     check_policy(on_bad)
     run = Run(path)
-    found = _of_run(run) if run.prompts_path.is_file() else _without_run(path)
+    found = _of_run(run, models) if run.prompts_path.is_file() else _without_run(path)
     if on_bad == "refuse":
         return found
     return found._replace(sets=[_without_invalid(images) for images in found.sets])
@@ -102,7 +104,7 @@ def _without_run(path: Path) -> ImageSets:
     return ImageSets(run, [images], [])
 
 
-def _of_run(run: Run) -> ImageSets:
+def _of_run(run: Run, chosen: Sequence[str]) -> ImageSets:
     prompts, models = run.prompts(), run.models()
     if not models:
         raise EvalkitError(
@@ -114,7 +116,8 @@ def _of_run(run: Run) -> ImageSets:
     )
     requested = len(prompts) * per_prompt
     sets = []
-    for model, records in everything.items():
+    for model in chosen or models:
+        records = everything[model]
         if not all(0 <= record.index < len(prompts) for record in records):
             raise EvalkitError(
                 f"{run.prompts_path} has {len(prompts)} prompts, fewer than the manifest of"

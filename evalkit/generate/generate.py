@@ -6,11 +6,10 @@ import contextlib
 import dataclasses
 import json
 import logging
-import os
 import time
 from typing import NamedTuple, cast
 
-from evalkit.config import Config, is_path, spelled_as_path
+from evalkit.config import Config, relative_to
 from evalkit.core import EvalkitError, Generator, Service, is_service
 from evalkit.files import write_atomically
 from evalkit.generate import local
@@ -95,10 +94,12 @@ def _begin(made: Plan) -> None:
     grew = not run.prompts_path.is_file() or run.prompts() != made.prompts
     if grew:
         run.write_prompts(made.prompts)
-    specs = [_relative(run, spec) for spec in (earlier.models if earlier else ())]
-    specs += [spec for model in made.models if (spec := _relative(run, model.spec)) not in specs]
+    specs = [relative_to(run.path, spec) for spec in (earlier.models if earlier else ())]
+    specs += [
+        spec for model in made.models if (spec := relative_to(run.path, model.spec)) not in specs
+    ]
     for model in made.models:
-        spec, generator = _relative(run, model.spec), made.loaded.get(model.label)
+        spec, generator = relative_to(run.path, model.spec), made.loaded.get(model.label)
         fingerprint = getattr(generator, "fingerprint", "")
         fingerprint = fingerprint or run.model(model.label).get("fingerprint", "")
         run.register_model(model.label, spec, specs.index(spec), fingerprint, model.bundled)
@@ -114,7 +115,7 @@ def _begin(made: Plan) -> None:
         models=tuple(specs),
         prompts="prompts.jsonl",
         out=".",
-        reference=_relative(run, config.reference) if config.reference else None,
+        reference=relative_to(run.path, config.reference) if config.reference else None,
         options=options,
     )
     source = json.dumps(config.prompts if isinstance(config.prompts, str) else "a list in Python")
@@ -122,13 +123,6 @@ def _begin(made: Plan) -> None:
     if earlier and not grew:
         comment = run.config_path.read_text(encoding="utf-8").partition("\n")[0]
     write_atomically(run.config_path, f"{comment}\n{final.to_toml()}")
-
-
-def _relative(run: Run, spec: str) -> str:
-    """A path relative to the run folder, so that the folder can move; names stay unchanged."""
-    if not is_path(spec):
-        return spec
-    return spelled_as_path(os.path.relpath(os.path.realpath(spec), os.path.realpath(run.path)))
 
 
 def _remove_leftovers(run: Run, label: str) -> None:
