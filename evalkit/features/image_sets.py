@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -55,7 +56,7 @@ class ImageSets(NamedTuple):
 def results_folder(path: Path | str) -> Path:
     """Where `score` writes: the run folder, or `reports/<name>-<hash of the path>` for others."""
     folder = Path(path)
-    if Run(folder).prompts_path.is_file():
+    if os.path.isfile(Run(folder).prompts_path):
         return folder
     whole = folder.resolve()
     digest = hashlib.sha256(str(whole).encode()).hexdigest()
@@ -72,7 +73,7 @@ def image_sets(path: Path, on_bad: OnBad = "refuse", models: Sequence[str] = ())
     """
     check_policy(on_bad)
     run = Run(path)
-    found = _of_run(run, models) if run.prompts_path.is_file() else _without_run(path)
+    found = _of_run(run, models) if os.path.isfile(run.prompts_path) else _without_run(path)
     if on_bad == "refuse":
         return found
     return found._replace(sets=[_without_invalid(images) for images in found.sets])

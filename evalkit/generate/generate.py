@@ -103,8 +103,8 @@ def _begin(made: Plan) -> None:
         fingerprint = getattr(generator, "fingerprint", "")
         fingerprint = fingerprint or run.model(model.label).get("fingerprint", "")
         run.register_model(model.label, spec, specs.index(spec), fingerprint, model.bundled)
-        if unmatched := getattr(generator, "unmatched", ""):
-            write_atomically(run.image_folder(model.label) / "unmatched.txt", unmatched)
+        if (unmatched := getattr(generator, "unmatched", None)) is not None:
+            _write_unmatched(run, model.label, unmatched)
         _remove_leftovers(run, model.label)
     options = {
         **(earlier.options if earlier else {}),
@@ -123,6 +123,15 @@ def _begin(made: Plan) -> None:
     if earlier and not grew:
         comment = run.config_path.read_text(encoding="utf-8").partition("\n")[0]
     write_atomically(run.config_path, f"{comment}\n{final.to_toml()}")
+
+
+def _write_unmatched(run: Run, label: str, unmatched: str) -> None:
+    """unmatched.txt, where there is something in it; an earlier one is removed."""
+    path = run.image_folder(label) / "unmatched.txt"
+    if unmatched:
+        write_atomically(path, unmatched)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _remove_leftovers(run: Run, label: str) -> None:

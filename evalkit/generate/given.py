@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,7 @@ def with_folder(
     own |= {key: value for key, value in flags.items() if value is not None}
     out = own.get("out") or _default_out(load_config(file, flags, options))
     flags, run = {**flags, "out": str(out)}, Run(out)
-    try:
-        exists = run.config_path.is_file()
-    except (OSError, ValueError):  # a name that no folder can have; an error of its own later
-        exists = False
-    if not exists:
+    if not os.path.isfile(run.config_path):  # unlike Path.is_file, takes names that none can have
         return load_config(file, flags, options)
     named = {"models": own["models"]} if own.get("models") else {}
     known = load_config(run.config_path, named)  # without the options of models not named

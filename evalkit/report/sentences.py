@@ -160,7 +160,7 @@ def remarks(facts: Facts) -> list[str]:
     texts = [vocabulary(facts)]
     if facts.others:
         others = numbers.listing(facts.others)
-        texts.insert(0, f"Not part of this comparison: {others}, also in the run folder.")
+        texts.insert(0, f"The folder also has {others}: not part of this comparison.")
     if duplicates:
         texts.append(
             f"{numbers.plural(duplicates, 'prompt repeats', 'prompts repeat')} an earlier prompt;"

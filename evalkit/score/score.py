@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -102,7 +103,8 @@ def score_with(
     run, sets, prompts = image_sets(Path(path), on_bad, chosen.models)
     left_out = [model for model in run.models() if chosen.models and model not in chosen.models]
     if left_out:
-        log.info("not part of this comparison: %s", ", ".join(left_out))
+        command = f"evalkit score {shlex.quote(str(path))}"
+        log.info("not compared: %s; `%s` compares all models", ", ".join(left_out), command)
     kinds: set[EncoderKind] = {metric.encoder for metric in table}
     choice = choose(encoders, device, kinds, _mini_because(table, reference))
     for reason in (*choice.reasons, *dict.fromkeys(choice.missing.values())):

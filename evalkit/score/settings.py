@@ -7,6 +7,7 @@ features, and new ones are added to both files.
 from __future__ import annotations
 
 import logging
+import os
 import shlex
 import tomllib
 from collections.abc import Sequence
@@ -54,7 +55,7 @@ def resolve(
             "No metric is named, and only those named are to be measured.",
             "Name them, for example `--metrics fid,kid --only`.",
         )
-    if not run.prompts_path.is_file():
+    if not os.path.isfile(run.prompts_path):
         if chosen:
             raise EvalkitError(
                 f"{path} is not a run folder, so it has no models to choose from.",
@@ -67,7 +68,7 @@ def resolve(
             raise EvalkitError(f"{path} has no model {label!r}.", did_you_mean(label, known))
     values = _values(run)
     return Settings(
-        given if only else together(measured(run), given),
+        together(() if only else measured(run), given),
         encoders or values.get("encoders", "auto"),
         reference or values.get("reference"),
         tuple(label for label in known if label in chosen),
@@ -80,7 +81,7 @@ def measured(run: Run) -> tuple[str, ...]:
     Where run.toml names none, a scored run has the usual set.
     """
     named: tuple[str, ...] = _values(run).get("metrics", ())
-    if not run.metrics_path.is_file():
+    if not os.path.isfile(run.metrics_path):
         return named
     if not named and run.config_path.is_file():
         named = DEFAULT
@@ -139,7 +140,8 @@ def rows_of(run: Run) -> list[MetricRow]:
 
 
 def _values(run: Run) -> dict[str, Any]:
-    return read_values(run.config_path) if run.config_path.is_file() else {}
+    # Unlike Path.is_file, os.path.isfile takes names that no file can have.
+    return read_values(run.config_path) if os.path.isfile(run.config_path) else {}
 
 
 def _names(given: Names) -> tuple[str, ...]:
