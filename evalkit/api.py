@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypedDict, Unpack, overload
 
-from evalkit.config import KEYS, Config, Options, load_config
+from evalkit.config import KEYS, Config, Options
 from evalkit.core import EncoderKind, Prompt
 from evalkit.encoders.select import choose, named
 from evalkit.generate import generate as stage
 from evalkit.generate.generate import Estimate
+from evalkit.generate.given import with_folder
+from evalkit.generate.plan import labels
 from evalkit.run_folder import Run
 
 # A generator as a user names it: a spec, a folder, or the function itself.
@@ -37,7 +40,10 @@ def run(
 ) -> Run:
     """Compare models: generate images, score them and write the report.
 
-    A parameter that is None takes its value from `config`, else the default.
+    A parameter that is None takes its value from `config`, else from the run that `out` has, else
+    the default. A run may grow: more prompts (the list still holds the old ones), more images per
+    prompt, more models and more metrics; nothing is made or encoded again. The named models are
+    compared, others of the folder stay as they are.
 
     Args:
         models: names (`dalle`), `package.module:attribute`, folders of images, or functions
@@ -59,19 +65,17 @@ def run(
         options: options of models by label, `{"dalle": {"temperature": 0.9}}`.
     """
     settings = _settings(locals())
+    from evalkit.score.settings import measured, resolve, together
+
+    metrics = together(measured(Run(settings.out)), settings.metrics)
+    settings = replace(settings, metrics=metrics)
     check_scoring(settings)
     from evalkit.report.report import report
-    from evalkit.score.score import score
+    from evalkit.score.score import score_with
 
     made = stage.generate(settings, retry_ambiguous)
-    score(
-        made.path,
-        metrics=settings.metrics,
-        encoders=settings.encoders,
-        reference=settings.reference,
-        device=settings.device,
-        batch_size=settings.batch_size,
-    )
+    chosen = resolve(made.path, models=labels(made, settings))
+    score_with(made.path, chosen, device=settings.device, batch_size=settings.batch_size)
     report(made.path)
     return made
 
@@ -133,7 +137,7 @@ def generate(
 def _settings(given: Mapping[str, Any]) -> Config:
     """The configuration of a call, from its parameters by name."""
     flags = {key: given[key] for key in KEYS if key in given}
-    return load_config(given["config"], flags, given["options"])
+    return with_folder(given["config"], flags, given["options"])
 
 
 def check_scoring(config: Config) -> None:

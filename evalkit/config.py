@@ -167,9 +167,7 @@ def load_config(
 
     A flag that is None was not given.
     """
-    values: dict[str, Any] = {}
-    if path is not None:
-        values = _parse(_read(Path(path)), str(path), Path(path).parent)
+    values = read_values(path) if path is not None else {}
     values |= {key: value for key, value in flags.items() if value is not None}
     merged = {label: dict(known) for label, known in values.get("options", {}).items()}
     if flags.get("models") is not None:  # drop the file's options of models that the flag omits
@@ -186,6 +184,11 @@ def load_config(
     for label, given in (options or {}).items():
         merged.setdefault(label, {}).update(given)
     return _config(values | {"options": merged}, str(path or "the command"))
+
+
+def read_values(path: Path | str) -> dict[str, Any]:
+    """The keys that a file gives, with checked types; its paths are relative to it."""
+    return _parse(_read(Path(path)), str(path), Path(path).parent)
 
 
 def parse_settings(settings: Iterable[str]) -> dict[str, dict[str, Value]]:

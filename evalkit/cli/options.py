@@ -44,6 +44,15 @@ Reference = Annotated[
 Metrics = Annotated[
     str | None, typer.Option(help="Names joined by commas, or all.  [default: the usual set]")
 ]
+Only = Annotated[
+    bool, typer.Option("--only", help="Measure exactly the metrics of --metrics; drop others.")
+]
+Compared = Annotated[
+    str | None,
+    typer.Option(
+        "--models", help="Labels of the models to compare, joined by commas.  [default: all]"
+    ),
+]
 Encoders = Annotated[
     str | None,
     typer.Option(

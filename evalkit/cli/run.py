@@ -9,6 +9,7 @@ import typer
 
 from evalkit.cli.options import (
     BatchSize,
+    Compared,
     ConfigFile,
     Device,
     DryRun,
@@ -19,6 +20,7 @@ from evalkit.cli.options import (
     Metrics,
     Models,
     OnBad,
+    Only,
     Open,
     Out,
     PerPrompt,
@@ -108,7 +110,9 @@ def score(
         Path, typer.Argument(help="A run folder, or a folder, zip, tar or npz of images.")
     ],
     metrics: Metrics = None,
-    encoders: Encoders = "auto",
+    only: Only = False,
+    models: Compared = None,
+    encoders: Encoders = None,
     reference: Reference = None,
     on_bad: OnBad = "refuse",
     device: Device = "auto",
@@ -117,21 +121,26 @@ def score(
 ) -> None:
     """Score the images of a run, or images from anywhere.
 
+    A run keeps its metrics, encoders and reference: --metrics adds to them, --only replaces them.
+
     \b
     Examples:
-      evalkit score reports/first --metrics fid,kid
+      evalkit score reports/first --metrics vendi
+      evalkit score reports/first --metrics fid,kid --only
+      evalkit score reports/first --models dalle,gan
       evalkit score some/folder --json
       evalkit score samples.npz --metrics all --encoders mini --on-bad skip
     """
     with clean():
         from evalkit.score.score import results_folder
         from evalkit.score.score import score as function
-        from evalkit.specs import split_names
 
         rows = function(
             folder,
-            metrics=split_names(metrics or ""),
-            encoders=encoders or "auto",
+            metrics=metrics,
+            only=only,
+            models=models,
+            encoders=encoders,
             reference=reference,
             on_bad=on_bad,
             device=device or "auto",
