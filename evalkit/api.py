@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack, overload
 
@@ -12,6 +13,7 @@ from evalkit.encoders.select import choose, named
 from evalkit.generate import generate as stage
 from evalkit.generate.generate import Estimate
 from evalkit.run_folder import Run
+from evalkit.score.presets import expand
 
 
 def run(
@@ -44,7 +46,7 @@ def run(
         per_prompt: images per prompt (default 1).
         seed: the run's seed (default 0).
         reference: the name of installed reference statistics, or a path.
-        metrics: names of metrics (default: the usual set).
+        metrics: names of metrics or presets, such as `all` (default: the usual set).
         encoders: `auto` (default), `standard`, `mini`, or names.
         device: `auto` (default), `cpu`, `cuda`, ...
         batch_size: images per batch (default 32); results agree up to rounding.
@@ -128,7 +130,8 @@ def generate(
 def _settings(given: Mapping[str, Any]) -> Config:
     """The configuration of a call, from its parameters by name."""
     flags = {key: given[key] for key in KEYS if key in given}
-    return load_config(given["config"], flags, given["options"])
+    config = load_config(given["config"], flags, given["options"])
+    return replace(config, metrics=expand(config.metrics))
 
 
 def check_scoring(config: Config) -> None:

@@ -49,6 +49,13 @@ class EvalkitError(Exception):
         return f"{self.message} {self.hint}".strip()
 
 
+class IncompleteRunWarning(UserWarning):
+    """A model of a run has no image at all, or black images only.
+
+    The results are written all the same; the command line then ends with exit code 3.
+    """
+
+
 @dataclass(frozen=True)
 class Prompt:
     """One line of the prompt list; `id` is unique in the run, `group` is free text."""

@@ -9,9 +9,14 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from evalkit.cli import completion
+
 Models = Annotated[
     str | None,
-    typer.Option(help="Names, package.module:attribute, or folders of images, joined by commas."),
+    typer.Option(
+        help="Names, package.module:attribute, or folders of images, joined by commas.",
+        autocompletion=completion.models,
+    ),
 ]
 Prompts = Annotated[
     str | None,
@@ -39,12 +44,19 @@ Reference = Annotated[
     typer.Option(help="Reference statistics: a name from `evalkit reference list`, or a path."),
 ]
 Metrics = Annotated[
-    str | None, typer.Option(help="Names joined by commas, or all.  [default: the usual set]")
+    str | None,
+    typer.Option(
+        help="Names and presets joined by commas: all, default, quality, alignment, diversity, "
+        "copying.  [default: default]",
+        autocompletion=completion.metrics,
+    ),
 ]
 Encoders = Annotated[
     str | None,
     typer.Option(
-        show_default=False, help="auto, standard, mini, or names joined by commas.  [default: auto]"
+        show_default=False,
+        help="auto, standard, mini, or names joined by commas.  [default: auto]",
+        autocompletion=completion.encoders,
     ),
 ]
 Device = Annotated[

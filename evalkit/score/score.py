@@ -52,8 +52,8 @@ def score(
     Args:
         path: a run folder; or a folder, zip, tar or array of images, for which metrics that need
             prompts are not measured.
-        metrics: names, or "all"; () is fid, kid, inception_score, clip_score, precision, recall.
-            Refusals and timings are always included.
+        metrics: names or presets, such as "all"; () is fid, kid, inception_score, clip_score,
+            precision, recall. Refusals and timings are always included.
         encoders: `auto`, `standard`, `mini`, or names joined by commas.
         reference: a name from `evalkit reference list` or a path; None is the bundled data set for
             the mini encoders. For other encoders metrics against a reference are then not measured.
