@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack, overload
 
 from evalkit.config import KEYS, Config, Options, load_config
-from evalkit.core import EncoderKind, Prompt
+from evalkit.core import EncoderKind, IncompleteRunWarning, Prompt
 from evalkit.encoders.select import choose, named
 from evalkit.generate import generate as stage
 from evalkit.generate.generate import Estimate
@@ -54,13 +55,19 @@ def run(
         retry_ambiguous: request images again whose request was sent but not properly answered;
             each may be charged twice.
         options: options of models by label, `{"dalle": {"temperature": 0.9}}`.
+
+    Warns:
+        IncompleteRunWarning: a model has no image at all, or black images only. All files are
+            written.
     """
     settings = _settings(locals())
     check_scoring(settings)
     from evalkit.report.report import report
     from evalkit.score.score import score
 
-    made = stage.generate(settings, retry_ambiguous)
+    with warnings.catch_warnings():  # score() warns of the same models
+        warnings.simplefilter("ignore", IncompleteRunWarning)
+        made = stage.generate(settings, retry_ambiguous)
     score(
         made.path,
         metrics=settings.metrics,

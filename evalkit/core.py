@@ -86,6 +86,7 @@ class Refusal:
 class Generator(Protocol):
     """Text to image. Image i depends on prompts[i] and seeds[i] only, not on batch or order.
 
+    uint8 arrays of shape [H, W, 3] in RGB are taken as images, too.
     A note on an image (a truncated prompt, a composited background) in `image.info["note"]` is kept
     in `Record.extra`. Optional attributes: `fingerprint: str`, a hash of the weights, by which a
     resumed run detects other weights; `peak_memory() -> int` in bytes, kept in `Record.memory`;

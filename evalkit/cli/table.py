@@ -62,7 +62,7 @@ def print_results(facts: Facts) -> None:
     legend = (_SYMMETRIC if wide else _LISTED) + (_MARKED if marked else "")
     measured = " ".join(filter(None, [sentences.lede(facts), sentences.basis(facts)]))
     concluded = filter(None, [sentences.conclusion(facts)])
-    for part in (concluded, (measured, legend, *_limits(facts, blocks))):
+    for part in (concluded, (measured, legend, *_limits(facts))):
         for place, text in enumerate(part):
             _print(console, Text(printable(text if place else f"\n{text}")))
 
@@ -241,17 +241,17 @@ def _encodable(text: str) -> str:
     return text
 
 
-def _limits(facts: Facts, blocks: Sequence[Block]) -> Iterator[str]:
+def _limits(facts: Facts) -> Iterator[str]:
     """What limits the meaning of the values, and why others are missing."""
     if banner := sentences.banner(facts):
         yield banner
-    yield from _not_measured(facts, blocks)
+    yield from _not_measured(facts)
 
 
-def _not_measured(facts: Facts, blocks: Sequence[Block]) -> Iterator[str]:
+def _not_measured(facts: Facts) -> Iterator[str]:
     """Each reason why values are missing, with the metrics and models that it concerns."""
     concerned: dict[tuple[str, tuple[str, ...]], list[str]] = {}
-    for finding in (finding for block in blocks for finding in block.findings):
+    for finding in facts.concluded:
         missing: dict[str, list[str]] = {}
         for model, cell in finding.cells.items():
             if not cell.measured:

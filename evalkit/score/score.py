@@ -18,6 +18,7 @@ from evalkit.core import Encoder, EncoderKind, EvalkitError, Metric, MetricRow
 from evalkit.encoders.select import MINI, STANDARD, Choice, choose
 from evalkit.features import validation
 from evalkit.features.image_sets import ImageSet, image_sets, results_folder
+from evalkit.features.problems import warn_of_problems
 from evalkit.features.validation import OnBad
 from evalkit.reference.files import Reference, encoders_of
 from evalkit.reference.files import reference as load_reference
@@ -64,6 +65,9 @@ def score(
     Raises:
         EvalkitError: unknown names, invalid images, an encoder or a reference that cannot be
             loaded, or a metric whose function fails.
+
+    Warns:
+        IncompleteRunWarning: a model has no image at all, or black images only.
     """
     table = select(metrics)
     run, sets, prompts = image_sets(Path(path), on_bad)
@@ -92,6 +96,7 @@ def score(
     run.write_validation(findings)
     run.write_protocol(protocol.facts(sets, prompts, setup, choice, rows, findings))
     run.write_metrics(rows)
+    warn_of_problems(sets)
     return rows
 
 
@@ -124,10 +129,19 @@ def _score_model(
 
 
 def _common(sets: Sequence[ImageSet]) -> set[tuple[int, int]] | None:
-    """The (prompt, sample) pairs that every model made; None if no model made others."""
-    made = [{(record.index, record.sample) for record in images.records} for images in sets]
+    """The (prompt, sample) pairs that every model made; None if no model made others.
+
+    A model without any image is left out, so that the others can still be compared.
+    """
+    made = [made for images in sets if (made := _places(images))]
+    if not made:
+        return None
     shared = set.intersection(*made)
     return shared if any(one != shared for one in made) else None
+
+
+def _places(images: ImageSet) -> set[tuple[int, int]]:
+    return {(record.index, record.sample) for record in images.records}
 
 
 def _common_rows(
