@@ -159,7 +159,7 @@ class Moments(NamedTuple):
     count: int  # pyright: ignore[reportIncompatibleMethodOverride]
 
 
-_TEXTS = ("feature", "paper", "prefix", "title", "meaning")
+_TEXTS = ("feature", "paper", "prefix", "title", "question", "meaning")
 _FUNCTIONS = ("leave_out", "approximation", "describe", "baseline")
 
 
@@ -236,6 +236,7 @@ class Metric:
     prefix: str = ""  # put before every prompt whose features are requested as `text`
     _: KW_ONLY
     title: str = ""
+    question: str = ""  # what it answers, in the words of someone who does not know it
     meaning: str = ""
     range: tuple[float, float] = (-math.inf, math.inf)  # values and interval ends stay inside
     leave_out: Callable[..., Tensor] | None = None

@@ -121,8 +121,8 @@ def encoder(name: str, device: str = "auto") -> Encoder:
     functions = [getattr(found, field, None) for field in ("prepare", "__call__")]
     if not all(isinstance(text, str) and text for text in texts) or not all(functions):
         raise EvalkitError(
-            f"The encoder {name!r} is a {type(found).__name__}; expected an object with the texts"
-            " name and fingerprint, the method prepare, and a call (evalkit.core.Encoder).",
+            f"The encoder {name!r} has the type {type(found).__name__}; expected an object"
+            " with the texts name and fingerprint, the method prepare, and a call (core.Encoder).",
             "See docs/plugins.md.",
         )
     return found

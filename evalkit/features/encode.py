@@ -27,6 +27,7 @@ from evalkit.features.validation import raise_invalid
 from evalkit.images import Unreadable
 from evalkit.terminal import plugin_output, progress
 
+_CORRECT = "Correct the encoder, then run the same command again: the images are kept."
 SAVE_SECONDS = 60.0  # a kill loses at most about this much work
 
 
@@ -127,7 +128,10 @@ def prepare_all(
         if isinstance(found, Unreadable):
             return None
         with _named(encoder):
-            return found.note, encoder.prepare(found.image)
+            pixels: object = encoder.prepare(found.image)
+        if not isinstance(pixels, Tensor):
+            raise _wrong(encoder, f"a {type(pixels).__name__} from prepare", "a tensor [3, H, W]")
+        return found.note, pixels
 
     for image, found in map_ahead(read, images, ahead):
         if found is None:
@@ -140,7 +144,9 @@ def encode_batch(
 ) -> dict[str, NDArray[np.float32]]:
     """The requested features of images of one prepared size, each float32 [N, D]."""
     with _named(encoder), plugin_output():
-        values = encoder(torch.stack([item.pixels for item in batch]))
+        values: object = encoder(torch.stack([item.pixels for item in batch]))
+        if not isinstance(values, Mapping):
+            raise _wrong(encoder, f"a {type(values).__name__}", "a dict of features by name")
         arrays = {name: _array(value) for name, value in values.items() if name in requested}
     _check(encoder, arrays, len(batch), "images")
     return arrays
@@ -160,11 +166,14 @@ def _check(
             if np.isfinite(array).all():
                 continue
             found = f"{name!r} features that are not finite"
-        raise EvalkitError(
-            f"The encoder {encoder.name!r} returned {found} for {count} {what}; expected"
-            f" finite numbers of shape [{count}, D].",
-            "Correct the encoder, then run the same command again: the images are kept.",
-        )
+        expected = f"finite numbers of shape [{count}, D]"
+        raise _wrong(encoder, f"{found} for {count} {what}", expected)
+
+
+def _wrong(encoder: Encoder, found: str, expected: str) -> EvalkitError:
+    return EvalkitError(
+        f"The encoder {encoder.name!r} returned {found}; expected {expected}.", _CORRECT
+    )
 
 
 @contextlib.contextmanager
@@ -175,7 +184,7 @@ def _named(encoder: Encoder) -> Iterator[None]:
     except EvalkitError:
         raise
     except Exception as error:  # an encoder is a plug-in: it may raise anything
-        hint = "Correct the encoder, then run the same command again: the images are kept."
+        hint = _CORRECT
         if "out of memory" in str(error).lower():
             hint = "Try a smaller `--batch-size`; the images are kept."
         raise EvalkitError(
