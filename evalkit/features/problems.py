@@ -39,6 +39,6 @@ def _outcomes(images: ImageSet) -> str:
     failed = [record for record in images.all_records if record.status != "ok"]
     if not failed:
         return f"none of {images.requested:,} was made"
-    text = f"{len(failed):,} of {images.requested:,} requests were refused or failed"
+    text = f"{len(failed):,} of {images.requested:,} requests refused or failed"
     detail, often = Counter(record.detail or record.status for record in failed).most_common(1)[0]
     return f"{text}, {'all' if often == len(failed) else f'{often:,} of them'} with: {detail}"
