@@ -49,6 +49,13 @@ class EvalkitError(Exception):
         return f"{self.message} {self.hint}".strip()
 
 
+class IncompleteRunWarning(UserWarning):
+    """A model of a run has no image at all, or black images only.
+
+    The results are written all the same; the command line then ends with exit code 3.
+    """
+
+
 @dataclass(frozen=True)
 class Prompt:
     """One line of the prompt list; `id` is unique in the run, `group` is free text."""
@@ -79,6 +86,7 @@ class Refusal:
 class Generator(Protocol):
     """Text to image. Image i depends on prompts[i] and seeds[i] only, not on batch or order.
 
+    uint8 arrays of shape [H, W, 3] in RGB are taken as images, too.
     A note on an image (a truncated prompt, a composited background) in `image.info["note"]` is kept
     in `Record.extra`. Optional attributes: `fingerprint: str`, a hash of the weights, by which a
     resumed run detects other weights; `peak_memory() -> int` in bytes, kept in `Record.memory`;
@@ -151,7 +159,7 @@ class Moments(NamedTuple):
     count: int  # pyright: ignore[reportIncompatibleMethodOverride]
 
 
-_TEXTS = ("feature", "paper", "prefix", "title", "meaning")
+_TEXTS = ("feature", "paper", "prefix", "title", "question", "meaning")
 _FUNCTIONS = ("leave_out", "approximation", "describe", "baseline")
 
 
@@ -228,6 +236,7 @@ class Metric:
     prefix: str = ""  # put before every prompt whose features are requested as `text`
     _: KW_ONLY
     title: str = ""
+    question: str = ""  # what it answers, in the words of someone who does not know it
     meaning: str = ""
     range: tuple[float, float] = (-math.inf, math.inf)  # values and interval ends stay inside
     leave_out: Callable[..., Tensor] | None = None

@@ -1,6 +1,6 @@
 """Output for a person at a terminal: progress bars and log lines on stderr, tables on stdout.
 
-In a pipe there are no progress bars, and tables become tab-separated lines.
+In a pipe there are no progress bars, and lists become tab-separated lines.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from evalkit.core import MetricRow
-
 T = TypeVar("T")
+_logger = logging.getLogger("evalkit")
 
 
 class Advance(Protocol):
@@ -27,9 +26,10 @@ class Advance(Protocol):
 def progress(description: str, total: int, unit: str = "images") -> Iterator[Advance]:
     """A progress bar with its rate: `with progress("dalle", 100) as advance: advance(8)`.
 
-    There is no bar if stderr is not a terminal.
+    There is no bar if stderr is not a terminal, if there is nothing to do, or if the log shows
+    errors only (--quiet).
     """
-    if not sys.stderr.isatty():
+    if not total or not sys.stderr.isatty() or _logger.level >= logging.ERROR:
         yield lambda count, note="": None
         return
     from rich.console import Console
@@ -89,10 +89,9 @@ def plugin_output() -> contextlib.AbstractContextManager[object]:
 
 def show_logs(level: int = logging.INFO) -> None:
     """Show evalkit's log lines on stderr; called by the command line only, never on import."""
-    logger = logging.getLogger("evalkit")
-    logger.setLevel(level)
-    if not any(isinstance(handler, StderrHandler) for handler in logger.handlers):
-        logger.addHandler(StderrHandler())
+    _logger.setLevel(level)
+    if not any(isinstance(handler, StderrHandler) for handler in _logger.handlers):
+        _logger.addHandler(StderrHandler())
 
 
 def show_page(page: Path, opened: bool) -> None:
@@ -106,9 +105,9 @@ def show_page(page: Path, opened: bool) -> None:
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table on stdout: drawn at a terminal, tab-separated lines without header in a pipe."""
+    """A table on stdout: drawn at a terminal, tab-separated lines with a header in a pipe."""
     if not sys.stdout.isatty():
-        for row in rows:
+        for row in (header, *rows):
             print(*row, sep="\t")
         return
     from rich.console import Console
@@ -119,27 +118,6 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     Console().print(table)
-
-
-def metric_cells(row: MetricRow) -> tuple[str, ...]:
-    """One row of the metrics table: each value with interval, count, encoder and reference."""
-    arrow = "lower is better" if row.better == "lower" else "higher is better"
-    value = "not measured" if row.value is None else f"{row.value:.4g}"
-    interval = "" if row.low is None or row.high is None else f"{row.low:.4g} to {row.high:.4g}"
-    count = str(row.count) if row.count == row.requested else f"{row.count} of {row.requested}"
-    return (
-        row.model,
-        row.metric,
-        value,
-        interval,
-        count,
-        row.encoder,
-        row.reference,
-        row.note or arrow,
-    )
-
-
-METRIC_HEADER = ("model", "metric", "value", "interval", "images", "encoder", "reference", "note")
 
 
 def dollars(amount: float | None) -> str:

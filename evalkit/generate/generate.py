@@ -12,6 +12,8 @@ from typing import NamedTuple, cast
 
 from evalkit.config import Config
 from evalkit.core import EvalkitError, Generator, Service, is_service
+from evalkit.features.image_sets import image_sets
+from evalkit.features.problems import warn_of_problems
 from evalkit.files import write_atomically
 from evalkit.generate import local
 from evalkit.generate.plan import Plan, fingerprint_of, plan
@@ -60,6 +62,9 @@ def generate(config: Config, retry_ambiguous: bool = False) -> Run:
         config: what to make.
         retry_ambiguous: request images again whose request was sent but not properly answered;
             each may be charged twice.
+
+    Warns:
+        IncompleteRunWarning: a model of which no image is missing has no image or only black ones.
     """
     made = plan(config, retry_ambiguous)
     if count := duplicate_count(made.prompts):
@@ -94,6 +99,13 @@ def generate(config: Config, retry_ambiguous: bool = False) -> Run:
         )
     if stopped:
         raise stopped[0]
+    warn_of_problems(
+        [
+            images
+            for images in image_sets(made.run.path).sets
+            if images.model in made.todo and len(images.all_records) >= images.requested
+        ]
+    )
     return made.run
 
 
