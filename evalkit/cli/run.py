@@ -104,7 +104,7 @@ def generate(
 
 
 def score(
-    folder: Annotated[
+    path: Annotated[
         Path, typer.Argument(help="A run folder, or a folder, zip, tar or npz of images.")
     ],
     metrics: Metrics = None,
@@ -129,7 +129,7 @@ def score(
         from evalkit.score.score import score as function
 
         rows = function(
-            folder,
+            path,
             metrics=split_names(metrics or ""),
             encoders=encoders or "auto",
             reference=reference,
@@ -137,10 +137,10 @@ def score(
             device=device or "auto",
             batch_size=batch_size or 32,
         )
-        print_metrics(rows, results_folder(folder), as_json)
+        print_metrics(rows, results_folder(path), as_json)
 
 
-def report(folder: Folder, open_report: Open = False) -> None:
+def report(path: Folder, open_report: Open = False) -> None:
     """Write report/index.html and report.md of a scored run.
 
     \b
@@ -151,5 +151,5 @@ def report(folder: Folder, open_report: Open = False) -> None:
         from evalkit.report.report import report as function
         from evalkit.terminal import show_page
 
-        show_page(function(folder), open_report)
-        print(folder)
+        show_page(function(path), open_report)
+        print(path)

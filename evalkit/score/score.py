@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from evalkit.config import split_names
 from evalkit.core import Encoder, EncoderKind, EvalkitError, Metric, MetricRow
 from evalkit.encoders.select import MINI, STANDARD, Choice, choose
 from evalkit.features import validation
@@ -36,7 +37,7 @@ BUNDLED_REFERENCE = "scenes"  # of the bundled data set, in the features of the 
 def score(
     path: Path | str,
     *,
-    metrics: Sequence[str] = (),
+    metrics: str | Sequence[str] | None = None,
     encoders: str = "auto",
     reference: str | None = None,
     on_bad: OnBad = "refuse",
@@ -52,8 +53,8 @@ def score(
     Args:
         path: a run folder; or a folder, zip, tar or array of images, for which metrics that need
             prompts are not measured.
-        metrics: names, or "all"; () is fid, kid, inception_score, clip_score, precision, recall.
-            Refusals and timings are always included.
+        metrics: names (a list, or joined by commas), or "all"; None is fid, kid, inception_score,
+            clip_score, precision, recall. Refusals and timings are always included.
         encoders: `auto`, `standard`, `mini`, or names joined by commas.
         reference: a name from `evalkit reference list` or a path; None is the bundled data set for
             the mini encoders. For other encoders metrics against a reference are then not measured.
@@ -65,7 +66,7 @@ def score(
         EvalkitError: unknown names, invalid images, an encoder or a reference that cannot be
             loaded, or a metric whose function fails.
     """
-    table = select(metrics)
+    table = select(split_names(metrics) if isinstance(metrics, str) else metrics or ())
     run, sets, prompts = image_sets(Path(path), on_bad)
     kinds: set[EncoderKind] = {metric.encoder for metric in table}
     choice = choose(encoders, device, kinds, _mini_because(table, reference))
