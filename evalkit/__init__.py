@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from evalkit.reference.files import reference_list as reference_list
     from evalkit.reference.files import reference_show as reference_show
     from evalkit.report.report import report as report
-    from evalkit.run_folder import Run as Run
+    from evalkit.results import Run as Run
+    from evalkit.results import load as load
     from evalkit.score.conventions import conventions as conventions
     from evalkit.score.score import score as score
     from evalkit.serve.serve import serve as serve
@@ -51,7 +52,7 @@ _PUBLIC = {  # name: the module that defines it
     "EvalkitError": "evalkit.core",
     "Metric": "evalkit.core",
     "Prompt": "evalkit.core",
-    "Run": "evalkit.run_folder",
+    "Run": "evalkit.results",
     "appraise": "evalkit.judge.appraisal",
     "conventions": "evalkit.score.conventions",
     "doctor": "evalkit.diagnosis",
@@ -64,6 +65,7 @@ _PUBLIC = {  # name: the module that defines it
     "list_runs": "evalkit.listing",
     "list_scenes": "evalkit.listing",
     "list_training": "evalkit.training.presets",
+    "load": "evalkit.results",
     "reference": "evalkit.reference.files",
     "reference_build": "evalkit.reference.build",
     "reference_export": "evalkit.reference.exchange",

@@ -11,7 +11,7 @@ from evalkit.core import EncoderKind, Prompt
 from evalkit.encoders.select import choose, named
 from evalkit.generate import generate as stage
 from evalkit.generate.generate import Estimate
-from evalkit.run_folder import Run
+from evalkit.results import Run
 
 
 def run(
@@ -68,7 +68,7 @@ def run(
         batch_size=settings.batch_size,
     )
     report(made.path)
-    return made
+    return Run(made.path)
 
 
 class _Generating(TypedDict, total=False):
@@ -122,7 +122,9 @@ def generate(
         dry_run: return the missing images and their cost per model; nothing is sent or written.
     """
     settings = _settings(locals())
-    return (stage.estimate if dry_run else stage.generate)(settings, retry_ambiguous)
+    if dry_run:
+        return stage.estimate(settings, retry_ambiguous)
+    return Run(stage.generate(settings, retry_ambiguous).path)
 
 
 def _settings(given: Mapping[str, Any]) -> Config:
