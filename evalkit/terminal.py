@@ -99,9 +99,10 @@ def _shown_in_notebook(text: Callable[[], str]) -> Iterator[Callable[[], None]]:
 
     It changes at most five times a second, as each change is a message to the browser.
     """
-    from IPython.display import display
+    from IPython.display import DisplayHandle
 
-    handle = display({"text/plain": text()}, raw=True, display_id=True)
+    handle = DisplayHandle()
+    handle.display({"text/plain": text()}, raw=True)
     last = time.monotonic()
 
     def show() -> None:

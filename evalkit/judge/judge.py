@@ -64,8 +64,8 @@ def judge(
         prompts: prompts to judge on instead, a file or a list; see `judge_prompts`.
     """
     if prompts is not None:
-        listed = isinstance(prompts, Sequence) and not isinstance(prompts, str)
-        given = prompts_from_list(prompts) if listed else read_prompts(prompts)
+        is_file = isinstance(prompts, str | Path)
+        given = read_prompts(prompts) if is_file else prompts_from_list(prompts)
         return judge_prompts(models, [prompt.text for prompt in given], seed=seed, device=device)
     if count < GRID_PROMPTS:
         raise EvalkitError(
