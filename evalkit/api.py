@@ -15,7 +15,7 @@ from evalkit.generate import generate as stage
 from evalkit.generate.generate import Estimate
 from evalkit.generate.given import with_folder
 from evalkit.generate.plan import labels
-from evalkit.run_folder import Run
+from evalkit.results import Run
 from evalkit.score.presets import expand
 
 # A generator as a user names it: a spec, a folder, or the function itself.
@@ -85,7 +85,7 @@ def run(
     chosen = resolve(made.path, models=labels(made, settings))
     score_with(made.path, chosen, device=settings.device, batch_size=settings.batch_size)
     report(made.path)
-    return made
+    return Run(made.path)
 
 
 class _Generating(TypedDict, total=False):
@@ -139,7 +139,9 @@ def generate(
         dry_run: return the missing images and their cost per model; nothing is sent or written.
     """
     settings = _settings(locals())
-    return (stage.estimate if dry_run else stage.generate)(settings, retry_ambiguous)
+    if dry_run:
+        return stage.estimate(settings, retry_ambiguous)
+    return Run(stage.generate(settings, retry_ambiguous).path)
 
 
 def _settings(given: Mapping[str, Any]) -> Config:

@@ -1,4 +1,4 @@
-"""The few types that flow through evalkit. No I/O, and no import of any other evalkit module."""
+"""The few types that flow through evalkit. No I/O; of evalkit it imports `hints` only."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args
+
+from evalkit.hints import in_python
 
 if TYPE_CHECKING:  # for type checkers only: `evalkit --help` must not import torch
     from PIL.Image import Image
@@ -36,7 +38,8 @@ class EvalkitError(Exception):
 
     Args:
         message: one sentence, what was found and what was expected.
-        hint: one sentence, what to type or change next.
+        hint: one sentence, what to change or type next, with commands and options in backticks as
+            the command line shows them; `str(error)` has them as Python calls and parameters.
         exit_code: 2 usage, configuration or input; 3 inconclusive or incomplete; 4 runs not
             comparable.
     """
@@ -46,7 +49,7 @@ class EvalkitError(Exception):
         self.message, self.hint, self.exit_code = message, hint, exit_code
 
     def __str__(self) -> str:
-        return f"{self.message} {self.hint}".strip()
+        return f"{self.message} {in_python(self.hint)}".strip()
 
 
 class IncompleteRunWarning(UserWarning):

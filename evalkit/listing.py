@@ -20,6 +20,35 @@ class Listing(NamedTuple):
     header: tuple[str, ...]
     rows: list[tuple[str, ...]]
 
+    def dicts(self) -> list[dict[str, str]]:
+        """The rows by column, as `--json` prints them; `pandas.DataFrame` takes them."""
+        return [dict(zip(self.header, row, strict=True)) for row in self.rows]
+
+
+def list_generators() -> list[dict[str, str]]:
+    """The installed generators, with their options and defaults."""
+    return generators().dicts()
+
+
+def list_encoders() -> list[dict[str, str]]:
+    """The installed encoders, with the state and licence of their weights."""
+    return encoders().dicts()
+
+
+def list_metrics() -> list[dict[str, str]]:
+    """The installed metrics: what each measures, its range, encoder and inputs, and the paper."""
+    return metrics().dicts()
+
+
+def list_runs(folder: Path | str = "reports") -> list[dict[str, str]]:
+    """The run folders in a folder, the newest last."""
+    return runs(folder).dicts()
+
+
+def list_scenes() -> list[dict[str, str]]:
+    """The vocabulary of the bundled data set: objects, shapes, colours, relations and styles."""
+    return scenes().dicts()
+
 
 def generators() -> Listing:
     """Generators with their options and defaults."""
@@ -141,7 +170,7 @@ def _described(kind: plugins.PluginKind, name: str) -> tuple[str, str]:
         target = plugins.find(kind, name)
         parameters = inspect.signature(target).parameters.values()
     except (EvalkitError, TypeError, ValueError) as error:
-        return "", f"not usable: {error}"
+        return "", f"not usable: {getattr(error, 'message', error)}"
     required: list[str] = []
     optional: list[str] = []
     for item in parameters:

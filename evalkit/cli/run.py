@@ -110,7 +110,7 @@ def generate(
 
 
 def score(
-    folder: Annotated[
+    path: Annotated[
         Path, typer.Argument(help="A run folder, or a folder, zip, tar or npz of images.")
     ],
     metrics: Metrics = None,
@@ -140,7 +140,7 @@ def score(
         from evalkit.score.score import score as function
 
         rows = function(
-            folder,
+            path,
             metrics=metrics,
             only=only,
             models=models,
@@ -150,11 +150,11 @@ def score(
             device=device or "auto",
             batch_size=batch_size or 32,
         )
-        results = results_folder(folder)
+        results = results_folder(path)
         print_metrics(rows, results, as_json, f"evalkit report {shlex.quote(str(results))}")
 
 
-def report(folder: Folder, open_report: Open = False) -> None:
+def report(path: Folder, open_report: Open = False) -> None:
     """Write report/index.html and report.md of a scored run.
 
     \b
@@ -165,5 +165,5 @@ def report(folder: Folder, open_report: Open = False) -> None:
         from evalkit.report.report import report as function
         from evalkit.terminal import show_page
 
-        show_page(function(folder), open_report)
-        print(folder)
+        show_page(function(path), open_report)
+        print(path)

@@ -30,6 +30,7 @@ from evalkit.score.evidence import Evidence, Setup, encode_prompts, gather, part
 from evalkit.score.measure import Measurement, NotMeasured, call, measure
 from evalkit.score.select import select
 from evalkit.score.settings import Names, Settings, keep, mention_old_report, resolve, rows_of
+from evalkit.terminal import spoken
 
 log = logging.getLogger(__name__)
 __all__ = ["results_folder", "score"]
@@ -111,9 +112,11 @@ def score_with(
         log.info("not compared: %s; `%s` compares all models", ", ".join(left_out), command)
     kinds: set[EncoderKind] = {metric.encoder for metric in table}
     choice = choose(encoders, device, kinds, _mini_because(table, reference))
-    for reason in (*choice.reasons, *dict.fromkeys(choice.missing.values())):
+    for reason in choice.reasons:
         log.info("encoder %s", reason)
     references, why = _references(table, choice.encoders, reference)
+    for reason in dict.fromkeys([*choice.missing.values(), *why.values()]):
+        log.warning("not measured: %s", spoken(reason))  # without a log level set, Python shows it
     texts = encode_prompts(run, prompts, table, choice.encoders)
     setup = Setup(run, table, choice.encoders, references, why, texts, batch_size)
     common = _common(sets)
