@@ -38,6 +38,8 @@ def run(
     batch_size: int | None = None,
     max_cost: float | None = None,
     retry_ambiguous: bool = False,
+    text_column: str | None = None,
+    group_column: str | None = None,
     options: Options | None = None,
 ) -> Run:
     """Compare models: generate images, score them and write the report.
@@ -50,8 +52,8 @@ def run(
     Args:
         models: names (`dalle`), `package.module:attribute`, folders of images, or functions
             (prompts and seeds to images); a mapping gives them labels.
-        prompts: a file (txt, jsonl, csv, COCO captions json), `suite` or `suite:GROUP` (bundled
-            prompts), or a list.
+        prompts: a file (txt, jsonl, json, csv, tsv, parquet, COCO captions), a folder of txt files,
+            `suite` or `suite:GROUP` (bundled prompts), or a list.
         config: a TOML file with the same keys, such as the run.toml of another run.
         out: the run folder; the default is a folder in `reports/` that the same call finds again.
         per_prompt: images per prompt (default 1).
@@ -64,6 +66,9 @@ def run(
         max_cost: the limit in US dollars for remote services, over all calls on the run folder.
         retry_ambiguous: request images again whose request was sent but not properly answered;
             each may be charged twice.
+        text_column: of a table or JSON, where the prompts are; by default found by its name.
+        group_column: where their groups are; by default found by its name (group, category, tag,
+            challenge, skill, ...).
         options: options of models by label, `{"dalle": {"temperature": 0.9}}`.
 
     Warns:
@@ -99,6 +104,8 @@ class _Generating(TypedDict, total=False):
     batch_size: int | None
     max_cost: float | None
     retry_ambiguous: bool
+    text_column: str | None
+    group_column: str | None
     options: Options | None
 
 
@@ -131,6 +138,8 @@ def generate(
     max_cost: float | None = None,
     retry_ambiguous: bool = False,
     dry_run: bool = False,
+    text_column: str | None = None,
+    group_column: str | None = None,
     options: Options | None = None,
 ) -> Run | list[Estimate]:
     """Make the images only. The parameters are those of `run`, and one more.

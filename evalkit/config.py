@@ -42,6 +42,8 @@ class Config:
             `label=` before any of these, the model has this label.
         prompts: the path of a prompt file, `suite` or `suite:GROUP` (bundled prompts), or the
             prompts themselves.
+        text_column: of a table or JSON, where the prompts are; None finds it by its name.
+        group_column: where the groups of the prompts are; None finds it by its name.
         out: the run folder; "" stands for a folder in `reports/` whose name holds the models, the
             prompts and a hash of the settings.
         per_prompt: images per prompt.
@@ -69,6 +71,8 @@ class Config:
     device: str = "auto"
     batch_size: int = 32
     max_cost: float | None = None
+    text_column: str | None = None
+    group_column: str | None = None
     options: Options = field(default_factory=dict)
     functions: Functions = field(default_factory=dict, compare=False, repr=False)
 

@@ -22,8 +22,16 @@ Models = Annotated[
 Prompts = Annotated[
     str | None,
     typer.Option(
-        help="A file (txt, jsonl, csv, COCO captions json), or the bundled suite, or suite:GROUP."
+        help="A file (txt, jsonl, json, csv, tsv, parquet, COCO captions), a folder of txt files,"
+        " the bundled suite, or suite:GROUP."
     ),
+]
+TextColumn = Annotated[
+    str | None,
+    typer.Option(help="The column of the prompts in a table or JSON.  [default: by its name]"),
+]
+GroupColumn = Annotated[
+    str | None, typer.Option(help="The column of the prompts' groups.  [default: by its name]")
 ]
 ConfigFile = Annotated[
     Path | None,

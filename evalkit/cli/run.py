@@ -16,6 +16,7 @@ from evalkit.cli.options import (
     DryRun,
     Encoders,
     Folder,
+    GroupColumn,
     Json,
     MaxCost,
     Metrics,
@@ -30,6 +31,7 @@ from evalkit.cli.options import (
     RetryAmbiguous,
     Seed,
     Settings,
+    TextColumn,
     arguments,
 )
 from evalkit.cli.output import clean, print_estimates, print_metrics, print_next
@@ -50,6 +52,8 @@ def run(
     retry_ambiguous: RetryAmbiguous = False,
     dry_run: DryRun = False,
     config: ConfigFile = None,
+    text_column: TextColumn = None,
+    group_column: GroupColumn = None,
     options: Settings = None,
     as_json: Json = False,
     open_report: Open = False,
@@ -88,6 +92,8 @@ def generate(
     retry_ambiguous: RetryAmbiguous = False,
     dry_run: DryRun = False,
     config: ConfigFile = None,
+    text_column: TextColumn = None,
+    group_column: GroupColumn = None,
     options: Settings = None,
 ) -> None:
     """Make the images only.

@@ -135,6 +135,8 @@ def _begin(made: Plan) -> None:
         models=tuple(_text(run, label, spec) for label, spec in specs.items()),
         functions={},
         prompts="prompts.jsonl",
+        text_column=None,
+        group_column=None,
         out=".",
         reference=relative_to(run.path, config.reference) if config.reference else None,
         options=options,

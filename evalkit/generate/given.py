@@ -9,8 +9,7 @@ from typing import Any
 
 from evalkit import plugins
 from evalkit.config import Config, Options, load_config, read_values
-from evalkit.generate.plan import default_out
-from evalkit.prompts import read_prompts
+from evalkit.generate.plan import default_out, read_given
 from evalkit.run_folder import Run
 
 # A run keeps these. Others (device, batch_size, max_cost) belong to the machine and the moment.
@@ -43,8 +42,5 @@ def with_folder(
 
 
 def _default_out(config: Config) -> Path:
-    prompts = config.prompts
-    prompts = read_prompts(prompts) if isinstance(prompts, str) else list(prompts)
-    return default_out(
-        config, prompts, plugins.models(config.models, config.options, {}, config.functions)
-    )
+    models = plugins.models(config.models, config.options, {}, config.functions)
+    return default_out(config, read_given(config), models)

@@ -59,7 +59,11 @@ def plan(config: Config, retry_ambiguous: bool = False) -> Plan:
     """
     rank, world = _rank()
     given = config.prompts
-    prompts = read_prompts(given) if isinstance(given, str) else list(given)
+    prompts = (
+        read_prompts(given, config.text_column, config.group_column)
+        if isinstance(given, str)
+        else list(given)
+    )
     models = plugins.models(config.models, config.options, {}, config.functions)
     run = Run(config.out or default_out(config, prompts, models))
     _check_folder(run)
@@ -94,6 +98,13 @@ def plan(config: Config, retry_ambiguous: bool = False) -> Plan:
         if is_service(generator):
             budget.check(label, getattr(generator, "price", None))
     return Plan(run, earlier, config, prompts, models, todo, loaded, budget, rank)
+
+
+def read_given(config: Config) -> list[Prompt]:
+    """The prompts of a configuration."""
+    if isinstance(config.prompts, str):
+        return read_prompts(config.prompts, config.text_column, config.group_column)
+    return list(config.prompts)
 
 
 def requests_of(prompts: Sequence[Prompt], per_prompt: int, seed: int) -> list[Request]:

@@ -19,7 +19,7 @@ from typing import Any
 from evalkit.core import EvalkitError, Refusal, Request
 from evalkit.generators.file_names import exact
 from evalkit.generators.pairing import Matched, Pairing, assign, by_texts
-from evalkit.prompts import TEXT_KEYS
+from evalkit.prompts.columns import TEXT_KEYS
 from evalkit.run_folder import Run
 
 NAMES = ("prompts.jsonl", "metadata.jsonl", "metadata.csv", "captions.jsonl")
