@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from evalkit.core import MetricRow
 from evalkit.hints import in_python
 
 if TYPE_CHECKING:
@@ -156,9 +157,19 @@ def _shows_logs() -> bool:
     return any(isinstance(handler, StderrHandler) for handler in handlers)
 
 
-def spoken(hint: str) -> str:
-    """A hint for a log line: for the command line where it shows the log, else for Python."""
-    return hint if _shows_logs() else in_python(hint)
+def warn_not_measured(rows: Sequence[MetricRow]) -> None:
+    """Warn in Python of metrics without a value, one line per reason.
+
+    The command line has the reasons below its table.
+    """
+    if _shows_logs():
+        return
+    metrics: dict[str, list[str]] = {}
+    for row in rows:
+        if row.value is None and row.metric not in metrics.setdefault(row.note, []):
+            metrics[row.note].append(row.metric)
+    for note, names in metrics.items():
+        _logger.warning("%s: %s", ", ".join(names), in_python(note))
 
 
 def show_page(page: Path, opened: bool) -> None:

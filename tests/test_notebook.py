@@ -63,6 +63,15 @@ def test_progress_is_shown_without_any_noise(
 
 
 @pytest.mark.slow
+def test_a_function_of_the_notebook_is_a_model(
+    outputs: dict[str, list[nbformat.NotebookNode]],
+) -> None:
+    html = outputs["own"][-1].data["text/html"]
+    assert html.count("<img") == 6
+    assert ">plain colour<" in html
+
+
+@pytest.mark.slow
 def test_frames_and_a_plot(outputs: dict[str, list[nbformat.NotebookNode]]) -> None:
     [frame] = outputs["metrics"]
     cells = re.findall(r"<td>(.*?)</td>", frame.data["text/html"])

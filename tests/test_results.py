@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import fields
 from pathlib import Path
 
@@ -84,6 +85,22 @@ def test_frames_of_scored_images_that_are_not_a_run(tmp_path: Path, monkeypatch)
 def test_several_runs_are_one_frame(run: evalkit.Run) -> None:
     frame = pandas.concat({name: evalkit.load(run.path).frame() for name in ("a", "b")})
     assert frame.loc["a"].equals(frame.loc["b"])
+
+
+def test_python_warns_of_what_is_not_measured(tmp_path: Path, monkeypatch, caplog) -> None:
+    made = evalkit.generate("noise", PROMPTS, out=tmp_path / "run")
+    # As in a script: an earlier test may have shown the log as the command line does.
+    monkeypatch.setattr(logging.getLogger("evalkit"), "handlers", [])
+    evalkit.score(made.path, encoders="pixels")
+    warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    [reference] = [line for line in warnings if "no reference" in line]
+    assert reference.startswith("fid, kid, precision, recall: not measured: ")
+    assert "--" not in reference
+    assert [line.partition(":")[0] for line in warnings] == [
+        "fid, kid, precision, recall",
+        "inception_score",
+        "clip_score",
+    ]
 
 
 def test_wrong_paths_and_kinds(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from evalkit.score.evidence import Evidence, Setup, encode_prompts, gather, part
 from evalkit.score.measure import Measurement, NotMeasured, call, measure
 from evalkit.score.select import select
 from evalkit.score.settings import Names, Settings, keep, mention_old_report, resolve, rows_of
-from evalkit.terminal import spoken
+from evalkit.terminal import warn_not_measured
 
 log = logging.getLogger(__name__)
 __all__ = ["results_folder", "score"]
@@ -115,8 +115,6 @@ def score_with(
     for reason in choice.reasons:
         log.info("encoder %s", reason)
     references, why = _references(table, choice.encoders, reference)
-    for reason in dict.fromkeys([*choice.missing.values(), *why.values()]):
-        log.warning("not measured: %s", spoken(reason))  # without a log level set, Python shows it
     texts = encode_prompts(run, prompts, table, choice.encoders)
     setup = Setup(run, table, choice.encoders, references, why, texts, batch_size)
     common = _common(sets)
@@ -140,6 +138,7 @@ def score_with(
     run.write_protocol(facts | {"not_compared": left_out})
     run.write_metrics(rows)
     warn_of_problems(sets)
+    warn_not_measured([row for row in rows if row.metric not in records.MEASURES])
     return rows
 
 
