@@ -116,11 +116,7 @@ def test_a_terminal_has_bold_values_and_the_same_text(tmp_path, monkeypatch, cap
     plain = printed(tmp_path / "a", ("dalle", "gan"), monkeypatch, capsys)
     shown = printed(tmp_path / "b", ("dalle", "gan"), monkeypatch, capsys, terminal=True)
     [best] = [line for line in shown if "FID" in line]
-    assert (
-        f"{ESCAPE}[1;32m38.1 (35.2..41.4)*"
-        in best.replace(" " + ESCAPE, ESCAPE).replace(f"{ESCAPE}[1;32m ", f"{ESCAPE}[1;32m")
-        or f"{ESCAPE}[1;32m" in best
-    )
+    assert f"{ESCAPE}[1;32m" in best
     uncoloured = [re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip() for line in shown]
     assert uncoloured[:-1] == plain[:-1]
 
@@ -152,7 +148,8 @@ def test_a_narrow_interval_beside_a_wide_one_is_never_zero(tmp_path, monkeypatch
 def test_an_encoding_without_the_signs_has_plain_ones(tmp_path, monkeypatch, capsys):
     run = make_run(tmp_path / "run", models=("dalle",), hostile=False)
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr("sys.stdout", stdout := Ascii())
+    stdout = Ascii()
+    monkeypatch.setattr("sys.stdout", stdout)
     print_metrics(run.metrics(), run.path, False, "")
     text = "".join(stdout.parts)
     assert text.isascii()
