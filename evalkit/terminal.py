@@ -23,13 +23,13 @@ class Advance(Protocol):
 
 
 @contextlib.contextmanager
-def progress(description: str, total: int, unit: str = "images") -> Iterator[Advance]:
+def progress(description: str, total: int | None, unit: str = "images") -> Iterator[Advance]:
     """A progress bar with its rate: `with progress("dalle", 100) as advance: advance(8)`.
 
-    There is no bar if stderr is not a terminal, if there is nothing to do, or if the log shows
-    errors only (--quiet).
+    total: None if it is unknown. There is no bar if stderr is not a terminal, if there is nothing
+    to do, or if the log shows errors only (--quiet).
     """
-    if not total or not sys.stderr.isatty() or _logger.level >= logging.ERROR:
+    if total == 0 or not sys.stderr.isatty() or _logger.level >= logging.ERROR:
         yield lambda count, note="": None
         return
     from rich.console import Console
@@ -62,7 +62,9 @@ def progress(description: str, total: int, unit: str = "images") -> Iterator[Adv
         yield lambda count, note="": bar.update(task, advance=count, note=note)
 
 
-def track(items: Iterable[T], description: str, total: int, unit: str = "images") -> Iterator[T]:
+def track(
+    items: Iterable[T], description: str, total: int | None, unit: str = "images"
+) -> Iterator[T]:
     """The same items, with a progress bar that counts them."""
     with progress(description, total, unit) as advance:
         for item in items:
