@@ -31,15 +31,15 @@ class Advance(Protocol):
 
 
 @contextlib.contextmanager
-def progress(description: str, total: int, unit: str = "images") -> Iterator[Advance]:
+def progress(description: str, total: int | None, unit: str = "images") -> Iterator[Advance]:
     """A progress bar with its rate: `with progress("dalle", 100) as advance: advance(8)`.
 
-    There is no bar if stderr is neither a terminal nor the output of a notebook, if there is
-    nothing to do, or if the log shows errors only (--quiet).
+    total: None if it is unknown. There is no bar if stderr is neither a terminal nor the output of
+    a notebook, if there is nothing to do, or if the log shows errors only (--quiet).
     """
     notebook = _in_notebook()
     shown = notebook or sys.stderr.isatty()
-    if not total or not shown or _logger.level >= logging.ERROR:
+    if total == 0 or not shown or _logger.level >= logging.ERROR:
         yield lambda count, note="": None
         return
     from rich.console import Console
@@ -120,7 +120,9 @@ def _shown_in_notebook(text: Callable[[], str]) -> Iterator[Callable[[], None]]:
         handle.update({"text/plain": text()}, raw=True)
 
 
-def track(items: Iterable[T], description: str, total: int, unit: str = "images") -> Iterator[T]:
+def track(
+    items: Iterable[T], description: str, total: int | None, unit: str = "images"
+) -> Iterator[T]:
     """The same items, with a progress bar that counts them."""
     with progress(description, total, unit) as advance:
         for item in items:

@@ -48,6 +48,7 @@ for group in (app, reference.app, lists.app, weights.app):
 
 @app.callback()
 def start(
+    context: typer.Context,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show tracebacks and a more detailed log.")
     ] = False,
@@ -69,6 +70,7 @@ def start(
       evalkit score some/folder
     """
     state["debug"] = debug
+    context.call_on_close(lambda: state.update(debug=False, quiet=False))
 
 
 def main() -> None:

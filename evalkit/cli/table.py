@@ -188,14 +188,17 @@ def _cell(finding: Finding, cell: Cell | None, fewer: int, between: str) -> Text
     if cell is None or cell.row.value is None:
         return Text("- ")
     row, digits = cell.row, max(0, cell.digits - fewer)
-    lines, (low, high) = [_number(row.value, digits)], (row.low, row.high)
+    value, low, high = cell.row.value, row.low, row.high
+    lines = [_number(value, digits)]
     if low is not None and high is not None and not finding.measure.from_records:
         half, unit = (high - low) / 2, 10.0**-digits
-        if abs(high + low - 2 * row.value) > unit:
+        if abs(high + low - 2 * value) > unit:
             ends = _ends(cell, digits)
             lines.append(ends if between == "\n" else f"({ends})")
         else:
-            lines.append(f"± {_number(half, digits)}" if half > unit / 2 else f"± <{unit:g}")
+            lines.append(
+                f"± {_number(half, digits)}" if half > unit / 2 else f"± <{unit:.{digits}f}"
+            )
     first, *rest = between.join(lines).split("\n")
     return Text("\n".join([_marked(first, cell), *(f"{line} " for line in rest)]), _style(cell))
 

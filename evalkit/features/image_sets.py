@@ -88,7 +88,7 @@ def _without_run(path: Path) -> ImageSets:
     model = path.resolve().name
     validation = _validation(run, model)
     files: list[ImageFile] = []
-    for image in track(source, "reading images", source.count or 0):
+    for image in track(source, "reading images", source.count):
         place = path / image.name.lstrip("/")
         try:
             digest = content_sha256(image.read())

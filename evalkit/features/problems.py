@@ -40,5 +40,6 @@ def _outcomes(images: ImageSet) -> str:
     if not failed:
         return f"none of {images.requested:,} was made"
     text = f"{len(failed):,} of {images.requested:,} requests refused or failed"
-    detail, often = Counter(record.detail or record.status for record in failed).most_common(1)[0]
+    reasons = Counter((record.detail or record.status).rstrip(".") for record in failed)
+    detail, often = reasons.most_common(1)[0]
     return f"{text}, {'all' if often == len(failed) else f'{often:,} of them'} with: {detail}"

@@ -211,7 +211,7 @@ def _accumulate(
         return validation.facts_of(found), prepared
 
     ahead = min(2 * max(one.batch_size for one in accumulators), AHEAD)
-    with progress(label, count) as advance:
+    with progress(label, count or None) as advance:
         for (name, _), (facts, prepared) in map_ahead(work, items, ahead):
             advance(1)
             if facts.problem:

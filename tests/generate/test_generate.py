@@ -264,7 +264,10 @@ def test_refusals_are_final_and_transient_failures_are_retried(
         ("says", "My own sentence."),
         ("few", "returned 1 results on prompts 00000 to 00001; expected 2"),
         ("gray", "an image in mode L"),
-        ("arrays", "returned ndarray"),
+        ("none", "returned None on prompts 00000 to 00001; expected a list of 2 images"),
+        ("floats", r"returned an array of float64 \[8, 8, 3\]"),
+        ("channels_first", r"returned an array of uint8 \[3, 8, 8\]"),
+        ("lazy", "failed on prompts 00000 to 00001: KeyError: 'weights'"),
     ],
 )
 def test_a_failing_model_is_named_and_leaves_complete_batches(
@@ -279,6 +282,14 @@ def test_a_failing_model_is_named_and_leaves_complete_batches(
     if name == "fails":
         assert isinstance(error.value.__cause__, RuntimeError)
         assert "--batch-size" in error.value.hint
+
+
+def test_arrays_of_uint8_are_images(tmp_path: Path) -> None:
+    plain, arrays = "models_for_tests:plain", "models_for_tests:arrays"
+    run = generate(config(tmp_path / "run", plain, arrays))
+    made = [images(run, spec) for spec in (plain, arrays)]
+    assert len(made[0]) == 5
+    assert made[0] == made[1]
 
 
 def test_other_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

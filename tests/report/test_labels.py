@@ -44,3 +44,17 @@ def test_always_distinct_and_short(names):
     assert list(found) == names
     assert len(set(found.values())) == len(names)
     assert all(len(label) <= 8 for label in found.values())
+
+
+@given(
+    st.lists(st.text(alphabet="ab/", max_size=5), unique=True, max_size=7),
+    st.text(alphabet="ab/", max_size=30),
+    st.text(alphabet="ab/", max_size=30),
+    st.integers(8, 24),
+)
+def test_distinct_whatever_long_names_have_in_common(middles, before, after, most):
+    names = list(dict.fromkeys(f"{before}{middle}{after}" for middle in middles))
+    found = labels(names, most)
+    assert len(set(found.values())) == len(names)
+    assert all(len(label) <= most for label in found.values())
+    assert all(found[name] == name for name in names if len(name) <= most)
