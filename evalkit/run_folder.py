@@ -42,7 +42,7 @@ class Run:
     """Reads and writes one run folder. The path is its only state; files are written atomically."""
 
     def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+        self.path = Path(os.path.expanduser(path))  # quoted, a shell keeps `~`
 
     # --- names ---
     @property

@@ -9,9 +9,15 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from evalkit.cli import completion
+
 Models = Annotated[
-    str | None,
-    typer.Option(help="Names, package.module:attribute, or folders of images, joined by commas."),
+    list[str] | None,
+    typer.Option(
+        help="Names, package.module:attribute, or folders, joined by commas; label=NAME gives a"
+        " label. May be repeated.",
+        autocompletion=completion.models,
+    ),
 ]
 Prompts = Annotated[
     str | None,
@@ -39,7 +45,12 @@ Reference = Annotated[
     typer.Option(help="Reference statistics: a name from `evalkit reference list`, or a path."),
 ]
 Metrics = Annotated[
-    str | None, typer.Option(help="Names joined by commas, or all.  [default: the usual set]")
+    str | None,
+    typer.Option(
+        help="Names and presets joined by commas: all, default, quality, alignment, diversity, "
+        "copying.  [default: default]",
+        autocompletion=completion.metrics,
+    ),
 ]
 Only = Annotated[
     bool, typer.Option("--only", help="Measure exactly the metrics of --metrics; drop others.")
@@ -53,7 +64,9 @@ Compared = Annotated[
 Encoders = Annotated[
     str | None,
     typer.Option(
-        show_default=False, help="auto, standard, mini, or names joined by commas.  [default: auto]"
+        show_default=False,
+        help="auto, standard, mini, or names joined by commas.  [default: auto]",
+        autocompletion=completion.encoders,
     ),
 ]
 Device = Annotated[
@@ -103,6 +116,9 @@ Open = Annotated[bool, typer.Option("--open", help="Show the report in the brows
 def arguments(function: Callable[..., object], given: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a command that its Python function takes; both use the same names."""
     from evalkit.config import parse_settings
+    from evalkit.specs import split_models
 
     taken = {name: given[name] for name in inspect.signature(function).parameters if name in given}
+    if taken.get("models") is not None:
+        taken["models"] = [text for value in given["models"] for text in split_models(value)]
     return taken | {"options": parse_settings(given["options"] or ())}

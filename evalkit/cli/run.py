@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +32,7 @@ from evalkit.cli.options import (
     Settings,
     arguments,
 )
-from evalkit.cli.output import clean, print_estimates, print_metrics
+from evalkit.cli.output import clean, print_estimates, print_metrics, print_next
 
 
 def run(
@@ -73,8 +74,10 @@ def run(
         if dry_run:
             return print_estimates(api.generate(**arguments(api.generate, given)), as_json)
         made = api.run(**arguments(api.run, given))
-        show_page(made.report_path / "index.html", open_report)
-        print_metrics(made.metrics(), made.path, as_json)
+        page = made.report_path / "index.html"
+        print_metrics(made.metrics(), made.path, as_json, f"open {shlex.quote(str(page))}")
+        if open_report:
+            show_page(page, True)
 
 
 def generate(
@@ -106,11 +109,12 @@ def generate(
         if dry_run:
             print_estimates(made)
         else:
+            print_next(f"evalkit score {shlex.quote(str(made.path))}")
             print(made.path)
 
 
 def score(
-    folder: Annotated[
+    path: Annotated[
         Path, typer.Argument(help="A run folder, or a folder, zip, tar or npz of images.")
     ],
     metrics: Metrics = None,
@@ -140,7 +144,7 @@ def score(
         from evalkit.score.score import score as function
 
         rows = function(
-            folder,
+            path,
             metrics=metrics,
             only=only,
             models=models,
@@ -150,10 +154,11 @@ def score(
             device=device or "auto",
             batch_size=batch_size or 32,
         )
-        print_metrics(rows, results_folder(folder), as_json)
+        results = results_folder(path)
+        print_metrics(rows, results, as_json, f"evalkit report {shlex.quote(str(results))}")
 
 
-def report(folder: Folder, open_report: Open = False) -> None:
+def report(path: Folder, open_report: Open = False) -> None:
     """Write report/index.html and report.md of a scored run.
 
     \b
@@ -164,5 +169,5 @@ def report(folder: Folder, open_report: Open = False) -> None:
         from evalkit.report.report import report as function
         from evalkit.terminal import show_page
 
-        show_page(function(folder), open_report)
-        print(folder)
+        show_page(function(path), open_report)
+        print(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from evalkit.features.image_file import ImageFile
 from evalkit.features.validation import ImageValidation, OnBad, check_policy
 from evalkit.images import InvalidImage, content_sha256, raise_invalid_images
 from evalkit.run_folder import Run, folder_name
-from evalkit.sources import open_source
+from evalkit.sources import not_taken, open_source
 from evalkit.terminal import track
 
 
@@ -31,10 +31,12 @@ class ImageSet:
     validation: ImageValidation = field(default_factory=ImageValidation)
     # Invalid images: counted in `requested`, absent from `files` and `records`.
     skipped: list[InvalidImage] = field(default_factory=list)
+    left: Mapping[str, str] = field(default_factory=dict)  # file that is not taken -> the reason
 
     def findings(self) -> dict[str, Any]:
         """The findings of image validation as plain values (see `validation.summary`)."""
-        return self.validation.findings(self.files, self.skipped)
+        found = self.validation.findings(self.files, self.skipped)
+        return found | {"not_taken": not_taken(self.left)}
 
     def keep(self, places: Sequence[int]) -> ImageSet:
         """The images at these places."""
@@ -55,7 +57,7 @@ class ImageSets(NamedTuple):
 
 def results_folder(path: Path | str) -> Path:
     """Where `score` writes: the run folder, or `reports/<name>-<hash of the path>` for others."""
-    folder = Path(path)
+    folder = Path(os.path.expanduser(path))
     if os.path.isfile(Run(folder).prompts_path):
         return folder
     whole = folder.resolve()
@@ -73,6 +75,7 @@ def image_sets(path: Path, on_bad: OnBad = "refuse", models: Sequence[str] = ())
     """
     check_policy(on_bad)
     run = Run(path)
+    path = run.path
     found = _of_run(run, models) if os.path.isfile(run.prompts_path) else _without_run(path)
     if on_bad == "refuse":
         return found
@@ -101,7 +104,9 @@ def _without_run(path: Path) -> ImageSets:
         Record(str(place), place, 0, 0, "ok", str(file.path), file.sha256)
         for place, file in enumerate(files)
     ]
-    images = ImageSet(model, files, records, records, None, len(files), validation)
+    images = ImageSet(
+        model, files, records, records, None, len(files), validation, left=source.left
+    )
     return ImageSets(run, [images], [])
 
 

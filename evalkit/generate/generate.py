@@ -6,17 +6,21 @@ import contextlib
 import dataclasses
 import json
 import logging
+import os
 import time
 from typing import NamedTuple, cast
 
-from evalkit.config import Config, relative_to
+from evalkit.config import Config
 from evalkit.core import EvalkitError, Generator, Service, is_service
+from evalkit.features.image_sets import image_sets
+from evalkit.features.problems import warn_of_problems
 from evalkit.files import write_atomically
 from evalkit.generate import local
-from evalkit.generate.plan import Plan, plan
+from evalkit.generate.plan import Plan, fingerprint_of, plan
 from evalkit.generate.remote import send
 from evalkit.prompts import duplicate_count
 from evalkit.run_folder import Run
+from evalkit.specs import INSTALLED, default_label, is_path, labelled, relative_to
 
 log = logging.getLogger(__name__)
 _LEFTOVER_SECONDS = 600  # a temporary file of this age belongs to no process that still runs
@@ -58,11 +62,21 @@ def generate(config: Config, retry_ambiguous: bool = False) -> Run:
         config: what to make.
         retry_ambiguous: request images again whose request was sent but not properly answered;
             each may be charged twice.
+
+    Warns:
+        IncompleteRunWarning: a model of which no image is missing has no image or only black ones.
     """
     made = plan(config, retry_ambiguous)
     if count := duplicate_count(made.prompts):
         log.warning(
             "%d of %d prompts repeat an earlier one; they are kept", count, len(made.prompts)
+        )
+    if len({model.bundled for model in made.models}) > 1:
+        names = ", ".join(model.label for model in made.models if model.bundled)
+        log.warning(
+            "%s: bundled with evalkit, a test subject of 32 x 32 pixels; it is compared with"
+            " models of another kind",
+            names,
         )
     _begin(made)
     stopped: list[EvalkitError] = []
@@ -85,6 +99,13 @@ def generate(config: Config, retry_ambiguous: bool = False) -> Run:
         )
     if stopped:
         raise stopped[0]
+    warn_of_problems(
+        [
+            images
+            for images in image_sets(made.run.path).sets
+            if images.model in made.todo and len(images.all_records) >= images.requested
+        ]
+    )
     return made.run
 
 
@@ -94,17 +115,16 @@ def _begin(made: Plan) -> None:
     grew = not run.prompts_path.is_file() or run.prompts() != made.prompts
     if grew:
         run.write_prompts(made.prompts)
-    specs = [relative_to(run.path, spec) for spec in (earlier.models if earlier else ())]
-    specs += [
-        spec for model in made.models if (spec := relative_to(run.path, model.spec)) not in specs
-    ]
+    specs = {label: run.model(label)["spec"] for label in run.models()}
+    specs |= {model.label: relative_to(run.path, model.spec) for model in made.models}
+    order = list(specs)
     for model in made.models:
-        spec, generator = relative_to(run.path, model.spec), made.loaded.get(model.label)
-        fingerprint = getattr(generator, "fingerprint", "")
-        fingerprint = fingerprint or run.model(model.label).get("fingerprint", "")
-        run.register_model(model.label, spec, specs.index(spec), fingerprint, model.bundled)
+        label, generator = model.label, made.loaded.get(model.label)
+        fingerprint = fingerprint_of(model, generator) if generator else ""
+        fingerprint = fingerprint or run.model(label).get("fingerprint", "")
+        run.register_model(label, specs[label], order.index(label), fingerprint, model.bundled)
         if (unmatched := getattr(generator, "unmatched", None)) is not None:
-            _write_unmatched(run, model.label, unmatched)
+            _write_unmatched(run, label, unmatched)
         _remove_leftovers(run, model.label)
     options = {
         **(earlier.options if earlier else {}),
@@ -112,7 +132,8 @@ def _begin(made: Plan) -> None:
     }
     final = dataclasses.replace(
         config,
-        models=tuple(specs),
+        models=tuple(_text(run, label, spec) for label, spec in specs.items()),
+        functions={},
         prompts="prompts.jsonl",
         out=".",
         reference=relative_to(run.path, config.reference) if config.reference else None,
@@ -123,6 +144,17 @@ def _begin(made: Plan) -> None:
     if earlier and not grew:
         comment = run.config_path.read_text(encoding="utf-8").partition("\n")[0]
     write_atomically(run.config_path, f"{comment}\n{final.to_toml()}")
+
+
+def _text(run: Run, label: str, spec: str) -> str:
+    """The model as run.toml names it: with its label unless the spec alone gives that."""
+    if is_path(spec):
+        plain = f"/{os.path.realpath(run.path / spec)}".endswith(f"/{label}")
+    else:
+        plain = default_label(spec) == label
+        if os.path.isdir(spec):  # this name alone would be refused
+            spec = f"{INSTALLED}{spec}"
+    return spec if plain else labelled(label, spec)
 
 
 def _write_unmatched(run: Run, label: str, unmatched: str) -> None:

@@ -45,4 +45,6 @@ def with_folder(
 def _default_out(config: Config) -> Path:
     prompts = config.prompts
     prompts = read_prompts(prompts) if isinstance(prompts, str) else list(prompts)
-    return default_out(config, prompts, plugins.models(config.models, config.options))
+    return default_out(
+        config, prompts, plugins.models(config.models, config.options, {}, config.functions)
+    )

@@ -54,6 +54,11 @@ class Facts:
         return list(dict.fromkeys(prompt.group for prompt in self.prompts if prompt.group))
 
     @property
+    def bundled(self) -> list[str]:
+        """The models that come with evalkit: test subjects, not published models."""
+        return [model for model in self.models if self.run.model(model).get("bundled")]
+
+    @property
     def of_images(self) -> list[Finding]:
         """The findings about images: what charts show."""
         return [finding for finding in self.findings if not finding.measure.from_records]
@@ -195,12 +200,17 @@ def speed_rows(facts: Facts) -> list[dict[str, Any]]:
 
 
 def sample_prompts(facts: Facts, count: int) -> list[int]:
+    """A fixed sample of the run's prompts."""
+    return fixed_sample(facts.prompts, count)
+
+
+def fixed_sample(prompts: Sequence[Prompt], count: int) -> list[int]:
     """A fixed sample without selection: the prompts whose ids have the smallest SHA-256."""
 
     def digest(index: int) -> bytes:
-        return hashlib.sha256(facts.prompts[index].id.encode("utf-8", "replace")).digest()
+        return hashlib.sha256(prompts[index].id.encode("utf-8", "replace")).digest()
 
-    return sorted(sorted(range(len(facts.prompts)), key=digest)[:count])
+    return sorted(sorted(range(len(prompts)), key=digest)[:count])
 
 
 def whole(value: Any) -> int:

@@ -19,6 +19,7 @@ from evalkit.core import Encoder, EncoderKind, EvalkitError, Metric, MetricRow
 from evalkit.encoders.select import MINI, STANDARD, Choice, choose
 from evalkit.features import validation
 from evalkit.features.image_sets import ImageSet, image_sets, results_folder
+from evalkit.features.problems import warn_of_problems
 from evalkit.features.validation import OnBad
 from evalkit.reference.files import Reference, encoders_of
 from evalkit.reference.files import reference as load_reference
@@ -29,6 +30,7 @@ from evalkit.score.evidence import Evidence, Setup, encode_prompts, gather, part
 from evalkit.score.measure import Measurement, NotMeasured, call, measure
 from evalkit.score.select import select
 from evalkit.score.settings import Names, Settings, keep, mention_old_report, resolve, rows_of
+from evalkit.terminal import spoken
 
 log = logging.getLogger(__name__)
 __all__ = ["results_folder", "score"]
@@ -57,9 +59,9 @@ def score(
     Args:
         path: a run folder; or a folder, zip, tar or array of images, for which metrics that need
             prompts are not measured.
-        metrics: names, or "all". A run has these beside the metrics that it has already, and
-            run.toml names them all. Where none is named: fid, kid, inception_score, clip_score,
-            precision, recall. Refusals and timings are always included.
+        metrics: names or presets, such as "all". A run has these beside the metrics that it has
+            already, and run.toml names them all. Where none is named: fid, kid, inception_score,
+            clip_score, precision, recall. Refusals and timings are always included.
         only: measure exactly the named metrics; those that a run had before are dropped.
         models: labels of the models of a run to compare; the default is all of them.
         encoders: `auto`, `standard`, `mini`, or names joined by commas; the default is that of
@@ -74,6 +76,9 @@ def score(
     Raises:
         EvalkitError: unknown names, invalid images, an encoder or a reference that cannot be
             loaded, or a metric whose function fails.
+
+    Warns:
+        IncompleteRunWarning: a model has no image at all, or black images only.
     """
     chosen = resolve(
         Path(path),
@@ -107,9 +112,11 @@ def score_with(
         log.info("not compared: %s; `%s` compares all models", ", ".join(left_out), command)
     kinds: set[EncoderKind] = {metric.encoder for metric in table}
     choice = choose(encoders, device, kinds, _mini_because(table, reference))
-    for reason in (*choice.reasons, *dict.fromkeys(choice.missing.values())):
+    for reason in choice.reasons:
         log.info("encoder %s", reason)
     references, why = _references(table, choice.encoders, reference)
+    for reason in dict.fromkeys([*choice.missing.values(), *why.values()]):
+        log.warning("not measured: %s", spoken(reason))  # without a log level set, Python shows it
     texts = encode_prompts(run, prompts, table, choice.encoders)
     setup = Setup(run, table, choice.encoders, references, why, texts, batch_size)
     common = _common(sets)
@@ -132,6 +139,7 @@ def score_with(
     facts = protocol.facts(sets, prompts, setup, choice, rows, findings)
     run.write_protocol(facts | {"not_compared": left_out})
     run.write_metrics(rows)
+    warn_of_problems(sets)
     return rows
 
 
@@ -164,10 +172,19 @@ def _score_model(
 
 
 def _common(sets: Sequence[ImageSet]) -> set[tuple[int, int]] | None:
-    """The (prompt, sample) pairs that every model made; None if no model made others."""
-    made = [{(record.index, record.sample) for record in images.records} for images in sets]
+    """The (prompt, sample) pairs that every model made; None if no model made others.
+
+    A model without any image is left out, so that the others can still be compared.
+    """
+    made = [made for images in sets if (made := _places(images))]
+    if not made:
+        return None
     shared = set.intersection(*made)
     return shared if any(one != shared for one in made) else None
+
+
+def _places(images: ImageSet) -> set[tuple[int, int]]:
+    return {(record.index, record.sample) for record in images.records}
 
 
 def _common_rows(

@@ -17,11 +17,13 @@ from typing import Any, NamedTuple
 import tomli_w
 
 from evalkit import plugins
-from evalkit.config import did_you_mean, read_values, relative_to, split_names
+from evalkit.config import did_you_mean, read_values
 from evalkit.core import EvalkitError, MetricRow
 from evalkit.files import write_atomically
 from evalkit.run_folder import Run
-from evalkit.score.select import DEFAULT, select
+from evalkit.score.presets import DEFAULT, expand
+from evalkit.score.select import select
+from evalkit.specs import relative_to, split_names
 
 log = logging.getLogger(__name__)
 Names = str | Sequence[str] | None  # one text has the names joined by commas; None: not given
@@ -49,7 +51,7 @@ def resolve(
 
     Raises EvalkitError for a damaged run.toml, and for models that the run does not have.
     """
-    run, given, chosen = Run(path), _names(metrics), _names(models)
+    run, given, chosen = Run(path), expand(_names(metrics)), _names(models)
     if only and not given:
         raise EvalkitError(
             "No metric is named, and only those named are to be measured.",
