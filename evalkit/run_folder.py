@@ -93,7 +93,7 @@ class Run:
 
     def prompts(self) -> list[Prompt]:
         """All prompts in order. Raises EvalkitError if the folder is not a run."""
-        if not self.prompts_path.is_file():
+        if not os.path.isfile(self.prompts_path):  # takes names that no file can have
             raise EvalkitError(
                 f"{self.path} is not a run folder: it has no prompts.jsonl.",
                 "Make one with `evalkit run`.",

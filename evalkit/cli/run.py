@@ -60,9 +60,13 @@ def run(
 ) -> None:
     """Generate images, score them and write the report; run it again to resume.
 
+    A run folder takes more prompts, images per prompt, models and metrics. What is not given comes
+    from the folder. The named models are compared.
+
     \b
     Examples:
       evalkit run --models dalle,gan --prompts coco_val.txt
+      evalkit run --out reports/first --per-prompt 4
       evalkit run --models dalle,some/folder --prompts p.jsonl --set dalle.temperature=0.9
       evalkit run --models my_model:generate --prompts p.txt --metrics fid,kid --json
     """

@@ -139,6 +139,7 @@ def _begin(made: Plan) -> None:
         group_column=None,
         out=".",
         reference=relative_to(run.path, config.reference) if config.reference else None,
+        metrics=config.metrics or (earlier.metrics if earlier else ()),
         options=options,
     )
     source = json.dumps(config.prompts if isinstance(config.prompts, str) else "a list in Python")

@@ -24,6 +24,7 @@ from evalkit.images import Alpha, check_images, file_sha256, read_decoded, read_
 from evalkit.sources import in_words, not_taken
 
 log = logging.getLogger(__name__)
+Key = tuple[str, int]  # text of the prompt and seed of the image
 MISSING = Refusal("bad_request", "no image in the folder for this prompt")
 
 
@@ -44,13 +45,21 @@ class Folder:
         found: Matched,
         hashes: Mapping[Path, str],
         alpha: Alpha,
-        unmatched: str,
+        left: Mapping[Path, str],
+        missing: Mapping[Key, str],
     ) -> None:
         self._by_seed = {_key(request): item for request, item in found.items()}
         self._alpha: Alpha = alpha
-        self._names = {file: visible(file.relative_to(folder).as_posix()) for file in hashes}
-        self._hashes = hashes
-        self.unmatched = unmatched
+        self._names = {
+            file: visible(file.relative_to(folder).as_posix()) for file in (*hashes, *left)
+        }
+        self._hashes, self._left, self._missing = dict(hashes), dict(left), dict(missing)
+
+    @property
+    def unmatched(self) -> str:
+        lines = [f"image\t{self._names[file]}\t{reason}" for file, reason in self._left.items()]
+        lines += [f"prompt\t{visible(name)}" for name in self._missing.values()]
+        return "".join(f"{line}\n" for line in lines)
 
     @property
     def fingerprint(self) -> str:
@@ -69,28 +78,49 @@ class Folder:
         """Leave to requests the images that a run has of them; returns those without theirs.
 
         Samples of a prompt have its images in the order of their names, and an added file may come
-        before an old one. Images of other prompts are never exchanged.
+        before an old one, or take its place. Images of other prompts are never exchanged.
         """
         moved = [(request, path) for request, path in made if not self._is(_key(request), path)]
         fixed = {_key(request) for request, _ in made} - {_key(request) for request, _ in moved}
         lost: list[Request] = []
         for request, path in moved:
             key = _key(request)
-            others = [k for k in self._by_seed if k[0] == key[0] and k not in fixed]
-            same = next((k for k in others if self._is(k, path)), None)
-            if same is None:
+            others = [other for other in self._by_seed if other[0] == key[0] and other not in fixed]
+            same = next((other for other in others if self._is(other, path)), None)
+            if same is not None:
+                self._exchange(key, same)
+            elif file := next((file for file in self._left if self._same(file, path)), None):
+                self._take(key, file)
+            else:
                 lost.append(request)
                 continue
-            image = self._by_seed.pop(same)
-            if key in self._by_seed:
-                self._by_seed[same] = self._by_seed[key]
-            self._by_seed[key] = image
             fixed.add(key)
         return lost
 
-    def _is(self, key: tuple[str, int], path: Path) -> bool:
-        """Whether the folder's image for a prompt and seed has the pixels of a file."""
-        found, made = self._read(self._by_seed.get(key, MISSING)), read_image(path)
+    def _exchange(self, key: Key, other: Key) -> None:
+        image = self._by_seed.pop(other)
+        if key in self._by_seed:
+            self._by_seed[other] = self._by_seed[key]
+        self._by_seed[key] = image
+
+    def _take(self, key: Key, file: Path) -> None:
+        """Use a file that was left out, in place of the one that was matched."""
+        before = self._by_seed.get(key)
+        if isinstance(before, Path):
+            self._left[before] = "the run has another image for its prompt"
+        del self._left[file]
+        self._missing.pop(key, None)
+        self._by_seed[key], self._hashes[file] = file, file_sha256(file)
+
+    def _is(self, key: Key, path: Path) -> bool:
+        return self._same(self._by_seed.get(key, MISSING), path)
+
+    def _same(self, item: Path | Refusal, path: Path) -> bool:
+        """Whether an image of the folder has the pixels of an image of the run."""
+        try:
+            found, made = self._read(item), read_image(path)
+        except EvalkitError:  # a file that was left out need not be an image
+            return False
         if isinstance(found, Refusal):
             return False
         return found.size == made.size and found.tobytes() == made.tobytes()
@@ -110,7 +140,7 @@ class Folder:
         return found.image
 
 
-def _key(request: Request) -> tuple[str, int]:
+def _key(request: Request) -> Key:
     return request.prompt.text, request.seed
 
 
@@ -180,21 +210,20 @@ def _checked(
     for file in files:
         if file not in used:
             paired.left.setdefault(file, "no matching prompt")
-    missing = [
-        f"{request.prompt.id}-{request.sample} {request.prompt.text}"
+    missing = {
+        _key(request): f"{request.prompt.id}-{request.sample} {request.prompt.text}"
         for request in requests
         if request not in paired.found
-    ]
+    }
     left = {file.relative_to(path).as_posix(): reason for file, reason in paired.left.items()}
     if left:
         log.warning("%s: %s", path.name, in_words(not_taken(left)))
     if missing:
         log.warning(
-            "%s: %d requested images are missing: %s", path.name, len(missing), _first_ten(missing)
+            "%s: %d requested images are missing: %s",
+            *(path.name, len(missing), _first_ten(list(missing.values()))),
         )
-    lines = [f"image\t{visible(name)}\t{reason}" for name, reason in left.items()]
-    lines += [f"prompt\t{visible(name)}" for name in missing]
-    return Folder(path, paired.found, hashes, alpha, "".join(f"{line}\n" for line in lines))
+    return Folder(path, paired.found, hashes, alpha, paired.left, missing)
 
 
 def _warn_of_duplicates(folder: str, hashes: Mapping[Path, str]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import statistics
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -107,7 +108,7 @@ def read_facts(path: Path | str) -> Facts:
     """All facts of a run folder. Raises EvalkitError if there is nothing to report."""
     run = Run(path)
     # The scores of a folder of existing images have no prompts.
-    bare = run.metrics_path.is_file() and not run.prompts_path.is_file()
+    bare = os.path.isfile(run.metrics_path) and not run.prompts_path.is_file()
     prompts = [] if bare else run.prompts()
     rows = run.metrics() if run.models() or bare else []
     scored, known = _unique(row.model for row in rows), run.models()

@@ -109,7 +109,7 @@ def score_with(
     left_out = [model for model in run.models() if chosen.models and model not in chosen.models]
     if left_out:
         command = f"evalkit score {shlex.quote(str(path))}"
-        log.info("not compared: %s; `%s` compares all models", ", ".join(left_out), command)
+        log.info("not compared: %s; to compare all models: `%s`", ", ".join(left_out), command)
     kinds: set[EncoderKind] = {metric.encoder for metric in table}
     choice = choose(encoders, device, kinds, _mini_because(table, reference))
     for reason in choice.reasons:

@@ -22,7 +22,7 @@ from evalkit.core import EvalkitError, MetricRow
 from evalkit.files import write_atomically
 from evalkit.run_folder import Run
 from evalkit.score.presets import DEFAULT, expand
-from evalkit.score.select import select
+from evalkit.score.records import MEASURES
 from evalkit.specs import relative_to, split_names
 
 log = logging.getLogger(__name__)
@@ -152,8 +152,4 @@ def _names(given: Names) -> tuple[str, ...]:
 
 def _expanded(specs: Sequence[str]) -> tuple[str, ...]:
     """The specs with the metrics in place of presets, each once, without counts from records."""
-    installed, found = plugins.names("metric"), list[str]()
-    for spec in specs:
-        single = spec in installed or ":" in spec
-        found += [spec] if single else [metric.name for metric in select((spec,))]
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(spec for spec in expand(specs) if spec not in MEASURES))

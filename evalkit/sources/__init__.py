@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 import itertools
 import logging
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,9 +59,9 @@ def open_source(place: Path | str) -> ImageSource:
     - A Hugging Face dataset: an image folder, parquet files, or the result of `save_to_disk`.
     """
     path = Path(place)
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path.is_dir, takes names that no folder can have
         source = _of_folder(path)
-    elif path.is_file():
+    elif os.path.isfile(path):
         source = _of_files([path], str(place))
     else:
         source = _of_files(matching_files(str(place)), str(place))

@@ -23,7 +23,8 @@ from typer.testing import CliRunner
 import evalkit
 from evalkit.cli.app import app
 from evalkit.config import load_config
-from evalkit.core import EvalkitError, Prompt
+from evalkit.core import Answer, EvalkitError, Prompt
+from evalkit.encoders.pixels import Pixels
 from evalkit.images import encode_png, read_image
 from evalkit.run_folder import Run
 
@@ -290,6 +291,23 @@ def test_more_samples_of_a_folder_keep_the_old_ones(tmp_path: Path) -> None:
     assert taken(run) == pixels(5, 2, 1, 3)
 
 
+def test_an_added_image_does_not_take_the_place_of_an_old_one(tmp_path: Path) -> None:
+    """Its name sorts first, and one image per prompt is used."""
+    photos, out = tmp_path / "photos", tmp_path / "run"
+    picture(photos / "a red cube-5.png", 5)
+    run = evalkit.generate([photos], ["a red cube"], out=out)
+    before = images(run)
+    picture(photos / "a red cube-2.png", 2)
+    picture(photos / "two dogs-1.png", 1)
+    (photos / "notes.png").write_bytes(b"no image")
+    evalkit.generate([photos], ["a red cube", "two dogs"], out=out)
+    assert before.items() <= images(run).items()
+    assert taken(run) == pixels(5, 1)
+    unmatched = (run.image_folder("photos") / "unmatched.txt").read_text()
+    assert "a red cube-2.png" in unmatched
+    assert "a red cube-5.png" not in unmatched
+
+
 def test_an_image_that_was_missing_is_taken_when_it_comes(tmp_path: Path) -> None:
     photos, out = tmp_path / "photos", tmp_path / "run"
     for number in (0, 2):
@@ -316,6 +334,46 @@ def test_samples_are_never_exchanged_between_prompts(tmp_path: Path) -> None:
     with pytest.raises(EvalkitError, match="for 2 of the 2 images"):
         evalkit.generate([path], per_prompt=2, out=run.path)
     assert files(run.path) == before
+
+
+# --- services and features ---
+def test_a_service_is_not_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, int]] = []
+
+    class Paid:
+        fingerprint, price = "paid/1", 0.25
+
+        def request(self, prompt: str, seed: int, sample: int) -> Answer:
+            asked.append((prompt, sample))
+            return Answer("ok", make_image(seed, prompt), cost=0.25)
+
+    monkeypatch.setattr("models_for_tests.paid", lambda: Paid(), raising=False)
+    spec, out = "models_for_tests:paid", tmp_path / "run"
+    run = evalkit.generate(spec, ["a", "b"], out=out, max_cost=10)
+    before = images(run)
+    [estimate] = evalkit.generate(spec, ["c", "b", "a"], out=out, per_prompt=2, dry_run=True)
+    assert (estimate.missing, estimate.total) == (4, 1.0)
+    evalkit.generate(spec, ["c", "b", "a"], out=out, per_prompt=2, max_cost=1.5)
+    assert len(asked) == len(set(asked)) == 6
+    assert before.items() <= images(run).items()
+
+
+def test_only_new_images_are_encoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    batches: list[int] = []
+    encode = Pixels.__call__
+
+    def counting(self: Pixels, images: Any) -> Any:
+        batches.append(len(images))
+        return encode(self, images)
+
+    monkeypatch.setattr(Pixels, "__call__", counting)
+    out = tmp_path / "run"
+    evalkit.run([ONE, TWO], ["a", "b", "c"], out=out, **BARE)
+    assert sum(batches) == 6
+    evalkit.run([ONE], ["d", "c", "b", "a"], out=out)
+    assert sum(batches) == 6 + 1
+    evalkit.run([ONE], out=out, per_prompt=2)
+    assert sum(batches) == 6 + 1 + 4
 
 
 # --- after a kill ---
