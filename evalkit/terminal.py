@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 T = TypeVar("T")
+_BAR = 52  # columns of a bar, its counts and its rate
 _logger = logging.getLogger("evalkit")
 
 
@@ -79,7 +80,9 @@ def progress(description: str, total: int | None, unit: str = "images") -> Itera
 
             yield advance
         return
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    console = Console(stderr=True)
+    description = shorten(description, max(20, console.width - _BAR))
+    with Progress(*columns, console=console) as bar:
         task = bar.add_task(description, total=total, note="")
         yield lambda count, note="": bar.update(task, advance=count, note=note)
 
@@ -140,6 +143,20 @@ class StderrHandler(logging.Handler):
 def printable(text: str) -> str:
     """The text without characters that control a terminal; a file name may contain them."""
     return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
+
+
+def one_line(text: str) -> str:
+    """Printable text on one line."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
+
+
+def shorten(text: str, most: int) -> str:
+    """Printable text on one line, shortened in the middle: names often differ at the end."""
+    plain = one_line(text)
+    if len(plain) <= most:
+        return plain
+    end = (most - 1) // 2
+    return f"{plain[: most - 1 - end]}…{plain[len(plain) - end :]}"
 
 
 def plugin_output() -> contextlib.AbstractContextManager[object]:
