@@ -112,6 +112,14 @@ def judge(
             help="Use these prompts, such as COCO captions, and check for the objects they name."
         ),
     ] = None,
+    phrases: Annotated[
+        bool,
+        typer.Option(
+            "--phrases",
+            help="Use prompts such as `a red circle on a white background` and check the shape and "
+            "its colour.",
+        ),
+    ] = False,
     appraise: Annotated[
         bool,
         typer.Option("--appraise", help="Measure variety, copying, fine detail and FID instead."),
@@ -139,7 +147,15 @@ def judge(
             return
         from evalkit.judge.judge import judge as ask
 
-        rows = ask(models, count=count, seed=seed, device=where, grid=grid, prompts=prompts)
+        rows = ask(
+            models,
+            count=count,
+            seed=seed,
+            device=where,
+            grid=grid,
+            prompts=prompts,
+            phrases=phrases,
+        )
         if as_json:
             print_json([row._asdict() for row in rows])
             return

@@ -20,6 +20,7 @@ from evalkit.judge.verdicts import detected_nouns, verdicts
 from evalkit.models.load import BUNDLED, load_classifier
 from evalkit.prompts import prompts_from_list, read_prompts
 from evalkit.scenes import dataset
+from evalkit.scenes.phrases import phrased_prompt, shape_scenes
 from evalkit.scenes.vocabulary import mentions
 from evalkit.seeds import image_seed
 from evalkit.statistics.intervals import wilson
@@ -29,6 +30,7 @@ QUESTIONS = {  # for each kind of scene
     "count": ("noun", "count", "everything"),
     "pair": ("noun", "relation", "everything"),
 }
+PHRASE_QUESTIONS = {"single": ("noun", "colour")}  # phrases ask for no known background
 GRID_PROMPTS = 64
 REAL, MISMATCHED = "real scenes", "real scenes of other prompts"
 
@@ -53,6 +55,7 @@ def judge(
     device: str = "auto",
     grid: Path | str | None = None,
     prompts: str | Path | Sequence[str | Prompt] | None = None,
+    phrases: bool = False,
 ) -> list[Accuracy]:
     """Judge generators on held-out scenes, beside two baselines: the real images of these scenes,
     and real images of other scenes.
@@ -62,6 +65,8 @@ def judge(
         count: held-out scenes; the prompt of each is one complete caption.
         grid: optional path of a PNG of the first 64 prompts: the real scenes, then every model.
         prompts: prompts to judge on instead, a file or a list; see `judge_prompts`.
+        phrases: use scenes of single shapes instead, with prompts that name the shape and its
+            colour, then something unknown in another colour: "a red circle on a white background".
     """
     if prompts is not None:
         is_file = isinstance(prompts, str | Path)
@@ -71,8 +76,13 @@ def judge(
         raise EvalkitError(
             f"count is {count}, expected at least {GRID_PROMPTS}.", "Ask for more images."
         )
-    scenes = dataset.scenes(dataset.HELD_OUT + 10_000, count)
-    prompts, seeds = dataset.prompts_of(scenes), image_seeds(seed, count)
+    if phrases:
+        scenes = shape_scenes(dataset.HELD_OUT + 100_000, count)
+        prompts = [phrased_prompt(scene, place) for place, scene in enumerate(scenes)]
+    else:
+        scenes = dataset.scenes(dataset.HELD_OUT + 10_000, count)
+        prompts = dataset.prompts_of(scenes)
+    seeds = image_seeds(seed, count)
     network = load_classifier(BUNDLED / "mini-judge.safetensors").eval()
     real = dataset.render_images(scenes)
     images = {REAL: real, MISMATCHED: real.roll(1, 0)}
@@ -86,7 +96,7 @@ def judge(
         results = verdicts(network, generated, scenes)
         rows += [
             _accuracy(label, kind, question, results[f"{kind}/{question}"])
-            for kind, questions in QUESTIONS.items()
+            for kind, questions in (PHRASE_QUESTIONS if phrases else QUESTIONS).items()
             for question in questions
         ]
     return rows

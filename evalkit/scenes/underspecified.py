@@ -4,6 +4,7 @@ know, and with less information than the scene has.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from random import Random
 from typing import NamedTuple
@@ -15,7 +16,14 @@ from evalkit.scenes.vocabulary import UNKNOWN_WORD, mentions, words
 
 BARE = 0.3  # share of captions without filler words between their parts
 TRIES = 20
+ANY_COLOUR = "#"  # the place of a colour that the meaning omits; not a word to `mentions`
 _ALL_FORMS = tuple(NOUN_FORMS.values())
+# words that introduce a place or a second object, without a meaning of their own
+_LINKS = (
+    *(join.strip() for join in JOINS),
+    *sorted({phrase.split()[0] for phrases in BACKGROUNDS.values() for phrase in phrases}),
+)
+_RELATIONS = tuple(RELATIONS.values())
 
 
 class UnderspecifiedCaption(NamedTuple):
@@ -29,25 +37,43 @@ def underspecified_caption(scene: Scene, random: Random) -> UnderspecifiedCaptio
     An unspecified plural means two objects; the first of two objects stands to the left of the
     other; a third object is not drawn. A caption leaves open only what these rules fill in
     correctly, so the meaning is true of the scene's image. Fillers between the parts of the caption
-    are unknown words, and known words that have no meaning at their place.
+    are unknown words, and known words that have no meaning at their place. Beside a shape, unknown
+    things and objects have colours, which the meaning omits: the shape keeps its own.
     """
     for _ in range(TRIES):
         candidate = _candidate(scene, random)
         stated, meant = mentions(candidate.text), mentions(candidate.meaning)
         first = stated.nouns[: max(2, len(meant.nouns))]
         if first == meant.nouns and stated.backgrounds == meant.backgrounds:
-            return candidate  # no filler happens to form a phrase with its neighbours
+            # no filler happens to form a phrase with its neighbours
+            return candidate._replace(text=_coloured(candidate.text, random))
     meaning = _candidate(scene, random).meaning
     return UnderspecifiedCaption(meaning, meaning)
 
 
+def _coloured(text: str, random: Random) -> str:
+    """A text with a colour in every place for one."""
+    words = text.split()
+    names = tuple(COLOUR_WORDS.values())
+    return " ".join(
+        random.choice(random.choice(names)) if word == ANY_COLOUR else word for word in words
+    )
+
+
 def _candidate(scene: Scene, random: Random) -> UnderspecifiedCaption:
     bare = random.random() < BARE
-    fillers = _fillers(colours=not any(item.colour for item in scene.items))
+    shapes = any(item.colour for item in scene.items)
+    coloured = shapes and not bare
+    fillers = _fillers(colours=not shapes)
     nouns = [
         [colour_word(random, item) + form for form in random.choice(NOUN_FORMS[item.noun])]
         for item in scene.items[:2]
     ]
+    if coloured and random.random() < 0.3:
+        nouns = [
+            forms if item.colour else [f"{ANY_COLOUR} {form}" for form in forms]
+            for item, forms in zip(scene.items, nouns, strict=False)
+        ]
     one, several = nouns[0]
 
     def filler(*counts: int) -> str:
@@ -56,6 +82,14 @@ def _candidate(scene: Scene, random: Random) -> UnderspecifiedCaption:
         return " ".join(
             UNKNOWN_WORD if random.random() < 0.6 else random.choice(fillers) for _ in range(count)
         )
+
+    def aside() -> str:
+        """Something unknown with a colour of its own: "on a white unknownword"."""
+        links = [filler(1, 2), random.choice(_LINKS)]
+        if scene.kind != "pair":  # whose relation must stay the only one
+            links.append(random.choice(random.choice(_RELATIONS)))
+        article, noun = random.choice(("", "a", "a", "the")), filler(1)
+        return f"{random.choice(links)} {article} {filler(0, 0, 1)} {ANY_COLOUR} {noun}"
 
     def single(name: str) -> str:
         article = random.choice(("", "a", "a", "a", "the", "some"))
@@ -93,12 +127,22 @@ def _candidate(scene: Scene, random: Random) -> UnderspecifiedCaption:
         else ""
     )
     before, after = filler(0, 0, 0, 1, 2, 3), filler(0, 0, 1, 2, 3, 4)
+    if coloured:
+        before += f" {aside()}" * (random.random() < 0.15)
+        after = f"{aside()} " * (random.random() < 0.55) + after
+        place = _with_colour(place) if random.random() < 0.25 else place
     text = (
         f"{place} {before} {text} {after}"
         if random.random() < 0.2
         else f"{before} {text} {after} {place} {filler(0, 0, 1, 2)}"
     )
-    return UnderspecifiedCaption(" ".join(text.split()), " ".join(f"{meaning} {place}".split()))
+    stated = [word for word in f"{meaning} {place}".split() if word != ANY_COLOUR]
+    return UnderspecifiedCaption(" ".join(text.split()), " ".join(stated))
+
+
+def _with_colour(place: str) -> str:
+    """ "on the kitchen table" -> "on the # kitchen table"."""
+    return re.sub(r"^(\w+ ((a|the) )?)", rf"\1{ANY_COLOUR} ", place)
 
 
 @lru_cache(maxsize=2)

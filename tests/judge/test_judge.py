@@ -27,6 +27,18 @@ def test_the_bundled_models_follow_held_out_prompts(tmp_path: Path) -> None:
         assert grid.width == 2 * 16 * 34  # scale, columns, pixels with their white lines
 
 
+def test_colours_of_unknown_things_are_not_drawn_on_the_shape() -> None:
+    """ "a red circle on a white background" is a red circle."""
+    rows = evalkit.judge(["dalle", "gan"], count=100, phrases=True)
+    value = {(row.model, row.question): row.value for row in rows}
+    assert {row.prompts for row in rows} == {"single"}
+    for model in ("dalle", "gan"):
+        assert value[model, "noun"] >= 0.85
+        assert value[model, "colour"] >= 0.85
+    assert value["real scenes", "colour"] > 0.98
+    assert value["real scenes of other prompts", "colour"] < 0.1
+
+
 def test_noise_shows_nothing() -> None:
     rows = evalkit.judge(["noise"], count=64)
     assert all(

@@ -1,12 +1,13 @@
 """Underspecified captions and their meanings."""
 
+from itertools import chain
 from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalkit.scenes.compose import compose
-from evalkit.scenes.tables import COUNT_WORDS, RELATIONS
+from evalkit.scenes.tables import COLOUR_WORDS, COUNT_WORDS, NOUN_FORMS, RELATIONS
 from evalkit.scenes.underspecified import underspecified_caption
 from evalkit.scenes.vocabulary import UNKNOWN_WORD, mentions, words
 from evalkit.scenes.words import split_words
@@ -15,6 +16,7 @@ SOME = [
     (scene, underspecified_caption(scene, Random(seed)))
     for seed, scene in enumerate(map(compose, range(600)))
 ]
+COLOUR_NAMES = set(chain.from_iterable(COLOUR_WORDS.values()))
 COUNT_PHRASES = [f" {word} " for phrases in COUNT_WORDS.values() for word in phrases]
 RELATION_PHRASES = [f" {phrase} " for phrases in RELATIONS.values() for phrase in phrases]
 
@@ -35,8 +37,11 @@ def test_caption_and_meaning_mention_the_same_objects(seed: int) -> None:
     assert sorted(noun for noun in meant.nouns if noun in things or noun != "orange") == sorted(
         things
     )  # an orange box is not an orange
-    assert stated.nouns[: max(2, len(meant.nouns))] == meant.nouns
-    assert stated.backgrounds == meant.backgrounds
+    coloured = "orange" not in things and "orange" not in meant.nouns  # "an orange unknownword"
+    nouns = [noun for noun in stated.nouns if noun != "orange" or not coloured]
+    assert tuple(nouns[: max(2, len(meant.nouns))]) == meant.nouns
+    plain = " ".join(word for word in captioned.text.split() if word not in COLOUR_NAMES)
+    assert meant.backgrounds in (stated.backgrounds, mentions(plain).backgrounds)
     assert meant.backgrounds in ((), (scene.background,))
     assert set(split_words(captioned.meaning)) <= set(words())
     assert set(split_words(captioned.text)) <= {UNKNOWN_WORD, *words()}
@@ -54,6 +59,25 @@ def test_the_meaning_states_every_count_and_relation() -> None:
     assert len(open_pairs) > len(pairs) / 5
     assert all(captioned.meaning.startswith("two ") for captioned in open_counts)
     assert all(" to the left of " in captioned.meaning for captioned in open_pairs)
+
+
+def test_a_shape_keeps_its_colour_beside_colours_that_the_meaning_omits() -> None:
+    coloured = [(scene, each) for scene, each in SOME if any(item.colour for item in scene.items)]
+    for scene, captioned in coloured:
+        for item in (item for item in scene.items if item.colour):
+            forms = chain.from_iterable(NOUN_FORMS[item.noun])
+            phrases = [f" {word} {form} " for form in forms for word in COLOUR_WORDS[item.colour]]
+            assert _stated(captioned.text, phrases)
+            assert _stated(captioned.meaning, phrases)
+    more = sum(
+        _colour_count(captioned.text) > _colour_count(captioned.meaning)
+        for _, captioned in coloured
+    )
+    assert len(coloured) / 4 < more < len(coloured) * 3 / 4
+
+
+def _colour_count(text: str) -> int:
+    return sum(word in COLOUR_NAMES for word in split_words(text))
 
 
 def test_the_meaning_is_true_of_the_scene() -> None:
