@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack, overload
+from typing import Any, Literal, TypeAlias, TypedDict, Unpack, overload
 
 from evalkit.config import KEYS, Config, Options, load_config
 from evalkit.core import EncoderKind, Prompt
@@ -13,9 +13,13 @@ from evalkit.generate import generate as stage
 from evalkit.generate.generate import Estimate
 from evalkit.run_folder import Run
 
+# A generator as a user names it: a spec, a folder, or the function itself.
+ModelLike: TypeAlias = str | Path | Callable[..., Any]
+Models: TypeAlias = ModelLike | Sequence[ModelLike] | Mapping[str, ModelLike]
+
 
 def run(
-    models: str | Sequence[str | Path] | None = None,
+    models: Models | None = None,
     prompts: str | Path | Sequence[str | Prompt] | None = None,
     *,
     config: str | Path | None = None,
@@ -36,7 +40,8 @@ def run(
     A parameter that is None takes its value from `config`, else the default.
 
     Args:
-        models: names (`dalle`), `package.module:attribute`, or folders of images.
+        models: names (`dalle`), `package.module:attribute`, folders of images, or functions
+            (prompts and seeds to images); a mapping gives them labels.
         prompts: a file (txt, jsonl, csv, COCO captions json), `suite` or `suite:GROUP` (bundled
             prompts), or a list.
         config: a TOML file with the same keys, such as the run.toml of another run.
@@ -87,7 +92,7 @@ class _Generating(TypedDict, total=False):
 
 @overload
 def generate(
-    models: str | Sequence[str | Path] | None = None,
+    models: Models | None = None,
     prompts: str | Path | Sequence[str | Prompt] | None = None,
     *,
     dry_run: Literal[False] = False,
@@ -95,14 +100,14 @@ def generate(
 ) -> Run: ...
 @overload
 def generate(
-    models: str | Sequence[str | Path] | None = None,
+    models: Models | None = None,
     prompts: str | Path | Sequence[str | Prompt] | None = None,
     *,
     dry_run: Literal[True],
     **settings: Unpack[_Generating],
 ) -> list[Estimate]: ...
 def generate(
-    models: str | Sequence[str | Path] | None = None,
+    models: Models | None = None,
     prompts: str | Path | Sequence[str | Prompt] | None = None,
     *,
     config: str | Path | None = None,

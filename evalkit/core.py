@@ -402,3 +402,4 @@ class Record:
     possible_charges: int = 0  # requests without a readable answer: each may have been charged
     possible_cost: float | None = 0.0  # US dollars for these; None if the price is unknown
     memory: int = 0  # bytes, the maximum up to this image; 0 if unknown
+    source: str = ""  # of an image from a folder: its path in the folder

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import math
+import os
 import re
 import shlex
 import tomllib
@@ -42,7 +43,7 @@ class Run:
     """Reads and writes one run folder. The path is its only state; files are written atomically."""
 
     def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+        self.path = Path(os.path.expanduser(path))  # quoted, a shell keeps `~`
 
     # --- names ---
     @property

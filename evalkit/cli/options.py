@@ -10,8 +10,11 @@ from typing import Annotated, Any, Literal
 import typer
 
 Models = Annotated[
-    str | None,
-    typer.Option(help="Names, package.module:attribute, or folders of images, joined by commas."),
+    list[str] | None,
+    typer.Option(
+        help="Names, package.module:attribute, or folders, joined by commas; label=NAME gives a"
+        " label. May be repeated."
+    ),
 ]
 Prompts = Annotated[
     str | None,
@@ -94,6 +97,9 @@ Open = Annotated[bool, typer.Option("--open", help="Show the report in the brows
 def arguments(function: Callable[..., object], given: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a command that its Python function takes; both use the same names."""
     from evalkit.config import parse_settings
+    from evalkit.specs import split_models
 
     taken = {name: given[name] for name in inspect.signature(function).parameters if name in given}
+    if taken.get("models") is not None:
+        taken["models"] = [text for value in given["models"] for text in split_models(value)]
     return taken | {"options": parse_settings(given["options"] or ())}

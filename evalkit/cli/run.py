@@ -124,9 +124,9 @@ def score(
       evalkit score samples.npz --metrics all --encoders mini --on-bad skip
     """
     with clean():
-        from evalkit.config import split_names
         from evalkit.score.score import results_folder
         from evalkit.score.score import score as function
+        from evalkit.specs import split_names
 
         rows = function(
             folder,

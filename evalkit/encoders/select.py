@@ -7,10 +7,11 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 from evalkit import plugins
-from evalkit.config import did_you_mean, split_names
+from evalkit.config import did_you_mean
 from evalkit.core import Encoder, EncoderKind, EvalkitError
 from evalkit.encoders import weights
 from evalkit.encoders.weight_files import LIBRARIES
+from evalkit.specs import split_names
 
 # The standard and the mini encoder of each kind; "" where there is none.
 STANDARD: dict[EncoderKind, str] = {

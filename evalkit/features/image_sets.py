@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from evalkit.features.image_file import ImageFile
 from evalkit.features.validation import ImageValidation, OnBad, check_policy
 from evalkit.images import InvalidImage, content_sha256, raise_invalid_images
 from evalkit.run_folder import Run, folder_name
-from evalkit.sources import open_source
+from evalkit.sources import not_taken, open_source
 from evalkit.terminal import track
 
 
@@ -30,10 +31,12 @@ class ImageSet:
     validation: ImageValidation = field(default_factory=ImageValidation)
     # Invalid images: counted in `requested`, absent from `files` and `records`.
     skipped: list[InvalidImage] = field(default_factory=list)
+    left: Mapping[str, str] = field(default_factory=dict)  # file that is not taken -> the reason
 
     def findings(self) -> dict[str, Any]:
         """The findings of image validation as plain values (see `validation.summary`)."""
-        return self.validation.findings(self.files, self.skipped)
+        found = self.validation.findings(self.files, self.skipped)
+        return found | {"not_taken": not_taken(self.left)}
 
     def keep(self, places: Sequence[int]) -> ImageSet:
         """The images at these places."""
@@ -54,7 +57,7 @@ class ImageSets(NamedTuple):
 
 def results_folder(path: Path | str) -> Path:
     """Where `score` writes: the run folder, or `reports/<name>-<hash of the path>` for others."""
-    folder = Path(path)
+    folder = Path(os.path.expanduser(path))
     if Run(folder).prompts_path.is_file():
         return folder
     whole = folder.resolve()
@@ -70,6 +73,7 @@ def image_sets(path: Path, on_bad: OnBad = "refuse") -> ImageSets:
     """
     check_policy(on_bad)
     run = Run(path)
+    path = run.path
     found = _of_run(run) if run.prompts_path.is_file() else _without_run(path)
     if on_bad == "refuse":
         return found
@@ -98,7 +102,9 @@ def _without_run(path: Path) -> ImageSets:
         Record(str(place), place, 0, 0, "ok", str(file.path), file.sha256)
         for place, file in enumerate(files)
     ]
-    images = ImageSet(model, files, records, records, None, len(files), validation)
+    images = ImageSet(
+        model, files, records, records, None, len(files), validation, left=source.left
+    )
     return ImageSets(run, [images], [])
 
 

@@ -10,14 +10,15 @@ import os
 import time
 from typing import NamedTuple, cast
 
-from evalkit.config import Config, is_path, spelled_as_path
+from evalkit.config import Config
 from evalkit.core import EvalkitError, Generator, Service, is_service
 from evalkit.files import write_atomically
 from evalkit.generate import local
-from evalkit.generate.plan import Plan, plan
+from evalkit.generate.plan import Plan, fingerprint_of, plan
 from evalkit.generate.remote import send
 from evalkit.prompts import duplicate_count
 from evalkit.run_folder import Run
+from evalkit.specs import INSTALLED, default_label, is_path, labelled, spelled_as_path
 
 log = logging.getLogger(__name__)
 _LEFTOVER_SECONDS = 600  # a temporary file of this age belongs to no process that still runs
@@ -65,6 +66,13 @@ def generate(config: Config, retry_ambiguous: bool = False) -> Run:
         log.warning(
             "%d of %d prompts repeat an earlier one; they are kept", count, len(made.prompts)
         )
+    if len({model.bundled for model in made.models}) > 1:
+        names = ", ".join(model.label for model in made.models if model.bundled)
+        log.warning(
+            "%s: bundled with evalkit, a test subject of 32 x 32 pixels; it is compared with"
+            " models of another kind",
+            names,
+        )
     _begin(made)
     stopped: list[EvalkitError] = []
     for label in list(made.loaded):
@@ -94,13 +102,14 @@ def _begin(made: Plan) -> None:
     run, earlier, config = made.run, made.earlier, made.config
     if not run.prompts_path.is_file():
         run.write_prompts(made.prompts)
-    specs = [_relative(run, spec) for spec in (earlier.models if earlier else ())]
-    specs += [spec for model in made.models if (spec := _relative(run, model.spec)) not in specs]
+    specs = {label: run.model(label)["spec"] for label in run.models()}
+    specs |= {model.label: _relative(run, model.spec) for model in made.models}
+    order = list(specs)
     for model in made.models:
-        spec, generator = _relative(run, model.spec), made.loaded.get(model.label)
-        fingerprint = getattr(generator, "fingerprint", "")
-        fingerprint = fingerprint or run.model(model.label).get("fingerprint", "")
-        run.register_model(model.label, spec, specs.index(spec), fingerprint, model.bundled)
+        label, generator = model.label, made.loaded.get(model.label)
+        fingerprint = fingerprint_of(model, generator) if generator else ""
+        fingerprint = fingerprint or run.model(label).get("fingerprint", "")
+        run.register_model(label, specs[label], order.index(label), fingerprint, model.bundled)
         if unmatched := getattr(generator, "unmatched", ""):
             write_atomically(run.image_folder(model.label) / "unmatched.txt", unmatched)
         _remove_leftovers(run, model.label)
@@ -110,7 +119,8 @@ def _begin(made: Plan) -> None:
     }
     final = dataclasses.replace(
         config,
-        models=tuple(specs),
+        models=tuple(_text(run, label, spec) for label, spec in specs.items()),
+        functions={},
         prompts="prompts.jsonl",
         out=".",
         reference=_relative(run, config.reference) if config.reference else None,
@@ -121,6 +131,17 @@ def _begin(made: Plan) -> None:
     if earlier:
         comment = run.config_path.read_text(encoding="utf-8").partition("\n")[0]
     write_atomically(run.config_path, f"{comment}\n{final.to_toml()}")
+
+
+def _text(run: Run, label: str, spec: str) -> str:
+    """The model as run.toml names it: with its label unless the spec alone gives that."""
+    if is_path(spec):
+        plain = f"/{os.path.realpath(run.path / spec)}".endswith(f"/{label}")
+    else:
+        plain = default_label(spec) == label
+        if os.path.isdir(spec):  # this name alone would be refused
+            spec = f"{INSTALLED}{spec}"
+    return spec if plain else labelled(label, spec)
 
 
 def _relative(run: Run, spec: str) -> str:

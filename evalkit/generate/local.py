@@ -69,7 +69,8 @@ def _save(
             *where, status=result.status, seconds=seconds, detail=result.detail, memory=memory
         )
     note = str(result.info.get("note", ""))
-    record = Record(*where, status="ok", seconds=seconds, extra=note, memory=memory)
+    source = str(result.info.get("source", ""))
+    record = Record(*where, "ok", seconds=seconds, extra=note, memory=memory, source=source)
     return run.save_image(label, record, encode_png(result))
 
 

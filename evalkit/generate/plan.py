@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evalkit import plugins
-from evalkit.config import Config, Value, is_path, load_config
+from evalkit.config import Config, Value, load_config
 from evalkit.core import EvalkitError, Generator, Prompt, Record, Request, Service, is_service
 from evalkit.generate.remote import send
 from evalkit.generate.remote.budget import Budget
@@ -25,6 +25,7 @@ from evalkit.plugins import Model
 from evalkit.prompts import read_prompts
 from evalkit.run_folder import Run
 from evalkit.seeds import image_seed
+from evalkit.specs import is_path
 
 log = logging.getLogger(__name__)
 RETRIED = ("rate_limited", "quota", "auth", "transient")  # these outcomes may change next time
@@ -58,12 +59,12 @@ def plan(config: Config, retry_ambiguous: bool = False) -> Plan:
     rank, world = _rank()
     given = config.prompts
     prompts = read_prompts(given) if isinstance(given, str) else list(given)
-    models = plugins.models(config.models, config.options)
+    models = plugins.models(config.models, config.options, {}, config.functions)
     run = Run(config.out or default_out(config, prompts, models))
     _check_folder(run)
     earlier = _earlier(run)
     if earlier is not None:
-        models = plugins.models(config.models, config.options, _known(run))
+        models = plugins.models(config.models, config.options, _known(run), config.functions)
         _check_same(run, earlier, config, models)
     _check_prompts(run, prompts)
     requests = requests_of(prompts, config.per_prompt, config.seed)
@@ -76,8 +77,8 @@ def plan(config: Config, retry_ambiguous: bool = False) -> Plan:
         for model in models
         if todo[model.label]
     }
-    for label, generator in loaded.items():
-        _check_fingerprint(run, label, generator)
+    for model in models:
+        _check_fingerprint(run, model, loaded.get(model.label))
     # Each rank has an equal share of the limit and counts its own images only.
     already = sum(spent(run, label, mine) for label in {*run.models(), *todo})
     budget = Budget(None if config.max_cost is None else config.max_cost / world, already)
@@ -106,7 +107,9 @@ def default_out(config: Config, prompts: Sequence[Prompt], models: Sequence[Mode
     plain = re.sub(r"[^a-z0-9]+", "-", words).strip("-")[:60]
     identity = [[dataclasses.astuple(prompt) for prompt in prompts], config.seed, config.per_prompt]
     identity += [
-        [model.label, model.spec, sorted(_relevant(model.options).items())] for model in models
+        [model.label, model.spec, sorted(_relevant(model.options).items())]
+        + [model.code] * bool(model.code)
+        for model in models
     ]
     digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
     return Path("reports") / f"{plain}-{digest[:8]}"
@@ -142,12 +145,12 @@ def _earlier(run: Run) -> Config | None:
 
 
 def _known(run: Run) -> dict[str, str]:
-    """Canonical spec -> label of the models that the folder already has, so that labels stay."""
+    """Label -> canonical spec of the models that the folder already has, so that labels stay."""
 
     def canonical(spec: str) -> str:
         return os.path.realpath(run.path / spec) if is_path(spec) else spec
 
-    return {canonical(run.model(label)["spec"]): label for label in run.models()}
+    return {label: canonical(run.model(label)["spec"]) for label in run.models()}
 
 
 def _check_same(run: Run, earlier: Config, config: Config, models: Sequence[Model]) -> None:
@@ -243,9 +246,15 @@ def _relevant(options: Mapping[str, Value]) -> dict[str, Value]:
     return {name: value for name, value in options.items() if name not in _IRRELEVANT}
 
 
-def _check_fingerprint(run: Run, label: str, generator: object) -> None:
+def fingerprint_of(model: Model, generator: object) -> str:
+    """What the images depend on: as the generator states it, else the hash of its source."""
+    return getattr(generator, "fingerprint", "") or model.code
+
+
+def _check_fingerprint(run: Run, model: Model, generator: Generator | Service | None) -> None:
     """Refuse other weights, or another configuration of a service, than the folder's images had."""
-    old, new = run.model(label).get("fingerprint", ""), getattr(generator, "fingerprint", "")
+    label = model.label
+    old, new = run.model(label).get("fingerprint", ""), fingerprint_of(model, generator)
     if not (old and new and old != new):
         return
     hint = f"Choose another --out, or delete {run.image_folder(label)} to make its images again."
@@ -260,8 +269,9 @@ def _check_fingerprint(run: Run, label: str, generator: object) -> None:
         raise EvalkitError(
             f"{run.path} holds images that {label!r} made in another way: {changed}.", hint
         )
+    changed = "code" if new == model.code else "weights or images"
     raise EvalkitError(
-        f"The model {label!r} has other weights or images than when {run.path} was begun.", hint
+        f"The model {label!r} has other {changed} than when {run.path} was begun.", hint
     )
 
 

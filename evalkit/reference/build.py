@@ -27,7 +27,7 @@ from evalkit.images import Decoded, InvalidImage, Unreadable, decode, raise_inva
 from evalkit.reference.accumulator import Accumulator
 from evalkit.reference.card import write_card
 from evalkit.reference.files import user_folder
-from evalkit.sources import ImageSource, SourceImage, open_source
+from evalkit.sources import ImageSource, SourceImage, in_words, not_taken, open_source
 from evalkit.terminal import progress
 
 log = logging.getLogger(__name__)
@@ -62,6 +62,8 @@ def reference_build(
         keep_all: store the features of all images and not of 2,000 only; memorization needs them.
     """
     source, place = open_source(images), Path(images)
+    if source.left:
+        log.warning("%s: %s", place.name, in_words(not_taken(source.left)))
     return _build(
         _items(source),
         name=name or place.resolve().name.split(".")[0],

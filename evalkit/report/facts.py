@@ -51,6 +51,11 @@ class Facts:
         return list(dict.fromkeys(prompt.group for prompt in self.prompts if prompt.group))
 
     @property
+    def bundled(self) -> list[str]:
+        """The models that come with evalkit: test subjects, not published models."""
+        return [model for model in self.models if self.run.model(model).get("bundled")]
+
+    @property
     def of_images(self) -> list[Finding]:
         """The findings about images: what charts show."""
         return [finding for finding in self.findings if not finding.measure.from_records]

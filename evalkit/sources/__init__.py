@@ -16,17 +16,29 @@ from evalkit.core import EvalkitError
 from evalkit.sources.archives import TAR_SUFFIXES, tar_source, zip_source
 from evalkit.sources.arrays import array_source
 from evalkit.sources.datasets import arrow_source, parquet_source
-from evalkit.sources.folders import folder_source, images_below
-from evalkit.sources.image import Content, ImageSource, SourceImage, natural_path
+from evalkit.sources.folders import folder_source, images_below, survey
+from evalkit.sources.image import (
+    NOT_AN_IMAGE,
+    Content,
+    ImageSource,
+    SourceImage,
+    in_words,
+    natural_path,
+    not_taken,
+)
 
 log = logging.getLogger(__name__)
 __all__ = [
+    "NOT_AN_IMAGE",
     "Content",
     "ImageSource",
     "SourceImage",
     "images_below",
+    "in_words",
     "matching_files",
+    "not_taken",
     "open_source",
+    "survey",
 ]
 
 _EXPECTED = (
@@ -52,8 +64,9 @@ def open_source(place: Path | str) -> ImageSource:
         source = _of_files([path], str(place))
     else:
         source = _of_files(matching_files(str(place)), str(place))
+    found = in_words(not_taken(source.left)) if source.left else ""
     if source.count == 0:
-        raise EvalkitError(f"{place} has no images.", _EXPECTED)
+        raise EvalkitError(f"{place} has no images{f': {found}' if found else ''}.", _EXPECTED)
     return source
 
 

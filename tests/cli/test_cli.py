@@ -426,3 +426,20 @@ def test_control_characters_do_not_reach_the_terminal(
     record = logging.LogRecord("evalkit", logging.INFO, "", 0, "a \x1b]0;title\x07 name", (), None)
     StderrHandler().emit(record)
     assert capsys.readouterr().err == "a \ufffd]0;title\ufffd name\n"
+
+
+def test_models_with_labels_and_repeated_flags(place: Path) -> None:
+    (place / "a,b").mkdir()
+    for name in ("00000", "00001", "00002"):
+        make_image(int(name), "x").save(place / "a,b" / f"{name}.png")
+    code, out, err = call(
+        *("generate", "--models", "small=noise,noise", "--models", "mine=a,b"),
+        *("--prompts", "p.txt", "--set", "small.size=4", "--out", "o"),
+    )
+    assert (code, out) == (0, "o\n"), err
+    run = evalkit.Run("o")
+    assert run.models() == ["small", "noise", "mine"]
+    assert all(len(run.records(label)) == 3 for label in run.models())
+    code, _, err = call("generate", "--models", "a,b", "--models", "a", "--prompts", "p.txt")
+    assert code == 2
+    assert "no generator 'a'" in err
