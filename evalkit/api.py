@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypedDict, Unpack, overload
 
-from evalkit.config import KEYS, Config, Options, load_config
-from evalkit.core import EncoderKind, Prompt
+from evalkit.config import KEYS, Config, Options
+from evalkit.core import EncoderKind, IncompleteRunWarning, Prompt
 from evalkit.encoders.select import choose, named
 from evalkit.generate import generate as stage
 from evalkit.generate.generate import Estimate
-from evalkit.run_folder import Run
+from evalkit.generate.given import with_folder
+from evalkit.generate.plan import labels
+from evalkit.results import Run
+from evalkit.score.presets import expand
 
 # A generator as a user names it: a spec, a folder, or the function itself.
 ModelLike: TypeAlias = str | Path | Callable[..., Any]
@@ -37,7 +42,10 @@ def run(
 ) -> Run:
     """Compare models: generate images, score them and write the report.
 
-    A parameter that is None takes its value from `config`, else the default.
+    A parameter that is None takes its value from `config`, else from the run that `out` has, else
+    the default. A run may grow: more prompts (the list still holds the old ones), more images per
+    prompt, more models and more metrics; nothing is made or encoded again. The named models are
+    compared, others of the folder stay as they are.
 
     Args:
         models: names (`dalle`), `package.module:attribute`, folders of images, or functions
@@ -49,7 +57,7 @@ def run(
         per_prompt: images per prompt (default 1).
         seed: the run's seed (default 0).
         reference: the name of installed reference statistics, or a path.
-        metrics: names of metrics (default: the usual set).
+        metrics: names of metrics or presets, such as `all` (default: the usual set).
         encoders: `auto` (default), `standard`, `mini`, or names.
         device: `auto` (default), `cpu`, `cuda`, ...
         batch_size: images per batch (default 32); results agree up to rounding.
@@ -57,23 +65,27 @@ def run(
         retry_ambiguous: request images again whose request was sent but not properly answered;
             each may be charged twice.
         options: options of models by label, `{"dalle": {"temperature": 0.9}}`.
+
+    Warns:
+        IncompleteRunWarning: a model has no image at all, or black images only. All files are
+            written.
     """
     settings = _settings(locals())
+    from evalkit.score.settings import measured, resolve, together
+
+    metrics = together(measured(Run(settings.out)), settings.metrics)
+    settings = replace(settings, metrics=metrics)
     check_scoring(settings)
     from evalkit.report.report import report
-    from evalkit.score.score import score
+    from evalkit.score.score import score_with
 
-    made = stage.generate(settings, retry_ambiguous)
-    score(
-        made.path,
-        metrics=settings.metrics,
-        encoders=settings.encoders,
-        reference=settings.reference,
-        device=settings.device,
-        batch_size=settings.batch_size,
-    )
+    with warnings.catch_warnings():  # scoring warns of the same models
+        warnings.simplefilter("ignore", IncompleteRunWarning)
+        made = stage.generate(settings, retry_ambiguous)
+    chosen = resolve(made.path, models=labels(made, settings))
+    score_with(made.path, chosen, device=settings.device, batch_size=settings.batch_size)
     report(made.path)
-    return made
+    return Run(made.path)
 
 
 class _Generating(TypedDict, total=False):
@@ -127,13 +139,16 @@ def generate(
         dry_run: return the missing images and their cost per model; nothing is sent or written.
     """
     settings = _settings(locals())
-    return (stage.estimate if dry_run else stage.generate)(settings, retry_ambiguous)
+    if dry_run:
+        return stage.estimate(settings, retry_ambiguous)
+    return Run(stage.generate(settings, retry_ambiguous).path)
 
 
 def _settings(given: Mapping[str, Any]) -> Config:
     """The configuration of a call, from its parameters by name."""
     flags = {key: given[key] for key in KEYS if key in given}
-    return load_config(given["config"], flags, given["options"])
+    config = with_folder(given["config"], flags, given["options"])
+    return replace(config, metrics=expand(config.metrics))
 
 
 def check_scoring(config: Config) -> None:

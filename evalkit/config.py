@@ -167,9 +167,7 @@ def load_config(
 
     A flag that is None was not given.
     """
-    values: dict[str, Any] = {}
-    if path is not None:
-        values = _parse(_read(Path(path)), str(path), Path(path).parent)
+    values = read_values(path) if path is not None else {}
     values |= {key: value for key, value in flags.items() if value is not None}
     merged = {label: dict(known) for label, known in values.get("options", {}).items()}
     if flags.get("models") is not None:  # drop the file's options of models that the flag omits
@@ -185,7 +183,12 @@ def load_config(
         }
     for label, given in (options or {}).items():
         merged.setdefault(label, {}).update(given)
-    return _config(values | {"options": merged}, str(path or "the command"))
+    return _config(values | {"options": merged}, str(path or "the configuration"))
+
+
+def read_values(path: Path | str) -> dict[str, Any]:
+    """The keys that a file gives, with checked types; its paths are relative to it."""
+    return _parse(_read(Path(path)), str(path), Path(path).parent)
 
 
 def parse_settings(settings: Iterable[str]) -> dict[str, dict[str, Value]]:
@@ -199,7 +202,7 @@ def parse_settings(settings: Iterable[str]) -> dict[str, dict[str, Value]]:
         label, dot, option = name.strip().rpartition(".")
         if not (equals and dot and label and option):
             raise EvalkitError(
-                f"--set got {setting!r}; expected MODEL.OPTION=VALUE.",
+                f"The option {setting!r} has another form; expected MODEL.OPTION=VALUE.",
                 "For example `--set dalle.temperature=0.9`.",
             )
         options.setdefault(label, {})[option] = value.strip()
@@ -321,7 +324,8 @@ def _config(values: Mapping[str, Any], source: str) -> Config:
     for key in ("models", "prompts"):
         if not values.get(key):
             raise EvalkitError(
-                f"{source} names no {key}.", f"Add `{key} = …` to the file, or give `--{key}`."
+                f"{source} names no {key}.",
+                f"Give `--{key}`, or add `{key} = …` to the configuration file.",
             )
     for key in ("prompts", "out", "reference"):
         if isinstance(values.get(key), str | Path):

@@ -122,7 +122,16 @@ def metric(name: str) -> Metric:
 
 def encoder(name: str, device: str = "auto") -> Encoder:
     """The encoder of a name, with its weights loaded."""
-    return _call(find("encoder", name), name, {}, {"device": device})
+    found = _call(find("encoder", name), name, {}, {"device": device})
+    texts = [getattr(found, field, None) for field in ("name", "fingerprint")]
+    functions = [getattr(found, field, None) for field in ("prepare", "__call__")]
+    if not all(isinstance(text, str) and text for text in texts) or not all(functions):
+        raise EvalkitError(
+            f"The encoder {name!r} has the type {type(found).__name__}; expected an object"
+            " with the texts name and fingerprint, the method prepare, and a call (core.Encoder).",
+            "See docs/plugins.md.",
+        )
+    return found
 
 
 def models(

@@ -85,6 +85,13 @@ def spelled_as_path(path: str) -> str:
     return path if is_path(path) else f".{os.sep}{path}"
 
 
+def relative_to(folder: str | os.PathLike[str], spec: str) -> str:
+    """A path relative to a folder, so that the folder can move; names stay unchanged."""
+    if not is_path(spec):
+        return spec
+    return spelled_as_path(os.path.relpath(os.path.realpath(spec), os.path.realpath(folder)))
+
+
 def with_path(text: str, change: Callable[[str], str]) -> str:
     """The text of a model with its path changed; names stay unchanged."""
     label, spec = split_label(text)

@@ -9,11 +9,14 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from evalkit.cli import completion
+
 Models = Annotated[
     list[str] | None,
     typer.Option(
         help="Names, package.module:attribute, or folders, joined by commas; label=NAME gives a"
-        " label. May be repeated."
+        " label. May be repeated.",
+        autocompletion=completion.models,
     ),
 ]
 Prompts = Annotated[
@@ -42,12 +45,28 @@ Reference = Annotated[
     typer.Option(help="Reference statistics: a name from `evalkit reference list`, or a path."),
 ]
 Metrics = Annotated[
-    str | None, typer.Option(help="Names joined by commas, or all.  [default: the usual set]")
+    str | None,
+    typer.Option(
+        help="Names and presets joined by commas: all, default, quality, alignment, diversity, "
+        "copying.  [default: default]",
+        autocompletion=completion.metrics,
+    ),
+]
+Only = Annotated[
+    bool, typer.Option("--only", help="Measure exactly the metrics of --metrics; drop others.")
+]
+Compared = Annotated[
+    str | None,
+    typer.Option(
+        "--models", help="Labels of the models to compare, joined by commas.  [default: all]"
+    ),
 ]
 Encoders = Annotated[
     str | None,
     typer.Option(
-        show_default=False, help="auto, standard, mini, or names joined by commas.  [default: auto]"
+        show_default=False,
+        help="auto, standard, mini, or names joined by commas.  [default: auto]",
+        autocompletion=completion.encoders,
     ),
 ]
 Device = Annotated[

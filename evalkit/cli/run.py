@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from evalkit.cli.options import (
     BatchSize,
+    Compared,
     ConfigFile,
     Device,
     DryRun,
@@ -19,6 +21,7 @@ from evalkit.cli.options import (
     Metrics,
     Models,
     OnBad,
+    Only,
     Open,
     Out,
     PerPrompt,
@@ -29,7 +32,7 @@ from evalkit.cli.options import (
     Settings,
     arguments,
 )
-from evalkit.cli.output import clean, print_estimates, print_metrics
+from evalkit.cli.output import clean, print_estimates, print_metrics, print_next
 
 
 def run(
@@ -67,8 +70,10 @@ def run(
         if dry_run:
             return print_estimates(api.generate(**arguments(api.generate, given)), as_json)
         made = api.run(**arguments(api.run, given))
-        show_page(made.report_path / "index.html", open_report)
-        print_metrics(made.metrics(), made.path, as_json)
+        page = made.report_path / "index.html"
+        print_metrics(made.metrics(), made.path, as_json, f"open {shlex.quote(str(page))}")
+        if open_report:
+            show_page(page, True)
 
 
 def generate(
@@ -100,15 +105,18 @@ def generate(
         if dry_run:
             print_estimates(made)
         else:
+            print_next(f"evalkit score {shlex.quote(str(made.path))}")
             print(made.path)
 
 
 def score(
-    folder: Annotated[
+    path: Annotated[
         Path, typer.Argument(help="A run folder, or a folder, zip, tar or npz of images.")
     ],
     metrics: Metrics = None,
-    encoders: Encoders = "auto",
+    only: Only = False,
+    models: Compared = None,
+    encoders: Encoders = None,
     reference: Reference = None,
     on_bad: OnBad = "refuse",
     device: Device = "auto",
@@ -117,30 +125,36 @@ def score(
 ) -> None:
     """Score the images of a run, or images from anywhere.
 
+    A run keeps its metrics, encoders and reference: --metrics adds to them, --only replaces them.
+
     \b
     Examples:
-      evalkit score reports/first --metrics fid,kid
+      evalkit score reports/first --metrics vendi
+      evalkit score reports/first --metrics fid,kid --only
+      evalkit score reports/first --models dalle,gan
       evalkit score some/folder --json
       evalkit score samples.npz --metrics all --encoders mini --on-bad skip
     """
     with clean():
         from evalkit.score.score import results_folder
         from evalkit.score.score import score as function
-        from evalkit.specs import split_names
 
         rows = function(
-            folder,
-            metrics=split_names(metrics or ""),
-            encoders=encoders or "auto",
+            path,
+            metrics=metrics,
+            only=only,
+            models=models,
+            encoders=encoders,
             reference=reference,
             on_bad=on_bad,
             device=device or "auto",
             batch_size=batch_size or 32,
         )
-        print_metrics(rows, results_folder(folder), as_json)
+        results = results_folder(path)
+        print_metrics(rows, results, as_json, f"evalkit report {shlex.quote(str(results))}")
 
 
-def report(folder: Folder, open_report: Open = False) -> None:
+def report(path: Folder, open_report: Open = False) -> None:
     """Write report/index.html and report.md of a scored run.
 
     \b
@@ -151,5 +165,5 @@ def report(folder: Folder, open_report: Open = False) -> None:
         from evalkit.report.report import report as function
         from evalkit.terminal import show_page
 
-        show_page(function(folder), open_report)
-        print(folder)
+        show_page(function(path), open_report)
+        print(path)

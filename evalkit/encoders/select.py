@@ -173,7 +173,7 @@ def _automatic(
             _load(name, device, loaded)
             return name, reason
         except EvalkitError as error:
-            reason = f"{name} could not be loaded ({error})"
+            reason = f"{name} could not be loaded ({error.message})"
     return MINI[kind], reason
 
 

@@ -58,23 +58,25 @@ class ImageSets(NamedTuple):
 def results_folder(path: Path | str) -> Path:
     """Where `score` writes: the run folder, or `reports/<name>-<hash of the path>` for others."""
     folder = Path(os.path.expanduser(path))
-    if Run(folder).prompts_path.is_file():
+    if os.path.isfile(Run(folder).prompts_path):
         return folder
     whole = folder.resolve()
     digest = hashlib.sha256(str(whole).encode()).hexdigest()
     return Path("reports") / f"{folder_name(whole.name)[:40]}-{digest[:8]}"
 
 
-def image_sets(path: Path, on_bad: OnBad = "refuse") -> ImageSets:
+def image_sets(path: Path, on_bad: OnBad = "refuse", models: Sequence[str] = ()) -> ImageSets:
     """The images to score. Raises EvalkitError if there are none.
 
-    on_bad: with "refuse", an invalid image is an error when it is encoded. With "skip", all images
-    are validated now, and `files` has the valid ones.
+    Args:
+        on_bad: with "refuse", an invalid image is an error when it is encoded. With "skip", all
+            images are validated now, and `files` has the valid ones.
+        models: labels of the models of a run; () for all.
     """
     check_policy(on_bad)
     run = Run(path)
     path = run.path
-    found = _of_run(run) if run.prompts_path.is_file() else _without_run(path)
+    found = _of_run(run, models) if os.path.isfile(run.prompts_path) else _without_run(path)
     if on_bad == "refuse":
         return found
     return found._replace(sets=[_without_invalid(images) for images in found.sets])
@@ -108,7 +110,7 @@ def _without_run(path: Path) -> ImageSets:
     return ImageSets(run, [images], [])
 
 
-def _of_run(run: Run) -> ImageSets:
+def _of_run(run: Run, chosen: Sequence[str]) -> ImageSets:
     prompts, models = run.prompts(), run.models()
     if not models:
         raise EvalkitError(
@@ -120,7 +122,8 @@ def _of_run(run: Run) -> ImageSets:
     )
     requested = len(prompts) * per_prompt
     sets = []
-    for model, records in everything.items():
+    for model in chosen or models:
+        records = everything[model]
         if not all(0 <= record.index < len(prompts) for record in records):
             raise EvalkitError(
                 f"{run.prompts_path} has {len(prompts)} prompts, fewer than the manifest of"

@@ -79,7 +79,7 @@ def facts_of(found: Decoded | Unreadable) -> ImageFacts:
 def check_policy(on_bad: str) -> None:
     """Raise EvalkitError unless this is a value of OnBad."""
     if on_bad not in ("refuse", "skip"):
-        raise EvalkitError(f"--on-bad is {on_bad!r}; expected refuse or skip.")
+        raise EvalkitError(f"on_bad is {on_bad!r}; expected refuse or skip.")
 
 
 def raise_invalid(images: Sequence[ImageFile], total: int = 0) -> NoReturn:

@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import re
-import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +16,11 @@ from pathlib import Path
 from evalkit import plugins
 from evalkit.config import Config, Value, load_config
 from evalkit.core import EvalkitError, Generator, Prompt, Record, Request, Service, is_service
+from evalkit.generate import growth
 from evalkit.generate.remote import send
 from evalkit.generate.remote.budget import Budget
 from evalkit.generate.remote.jobs import spent
+from evalkit.generators.folder import Folder
 from evalkit.images import file_sha256
 from evalkit.plugins import Model
 from evalkit.prompts import read_prompts
@@ -66,7 +67,7 @@ def plan(config: Config, retry_ambiguous: bool = False) -> Plan:
     if earlier is not None:
         models = plugins.models(config.models, config.options, _known(run), config.functions)
         _check_same(run, earlier, config, models)
-    _check_prompts(run, prompts)
+    prompts = growth.grown(run, prompts)
     requests = requests_of(prompts, config.per_prompt, config.seed)
     _check_disk(run.path, len(requests) * len(models))
     again = (*RETRIED, *send.DOUBTFUL) if retry_ambiguous else RETRIED
@@ -78,7 +79,14 @@ def plan(config: Config, retry_ambiguous: bool = False) -> Plan:
         if todo[model.label]
     }
     for model in models:
-        _check_fingerprint(run, model, loaded.get(model.label))
+        generator = loaded.get(model.label)
+        if not isinstance(generator, Folder):
+            _check_fingerprint(run, model, generator)
+            continue
+        label = model.label
+        todo[label] = growth.still_missing(run, label, generator, requests, todo[label])
+        if not todo[label]:
+            del loaded[label]
     # Each rank has an equal share of the limit and counts its own images only.
     already = sum(spent(run, label, mine) for label in {*run.models(), *todo})
     budget = Budget(None if config.max_cost is None else config.max_cost / world, already)
@@ -113,6 +121,14 @@ def default_out(config: Config, prompts: Sequence[Prompt], models: Sequence[Mode
     ]
     digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
     return Path("reports") / f"{plain}-{digest[:8]}"
+
+
+def labels(run: Run, config: Config) -> list[str]:
+    """The labels that the models of a configuration have in the run."""
+    return [
+        model.label
+        for model in plugins.models(config.models, config.options, _known(run), config.functions)
+    ]
 
 
 def _check_folder(run: Run) -> None:
@@ -156,9 +172,10 @@ def _known(run: Run) -> dict[str, str]:
 def _check_same(run: Run, earlier: Config, config: Config, models: Sequence[Model]) -> None:
     """Refuse a configuration that would make other images than the folder has.
 
-    The list of models may differ, and so may everything that concerns scores only.
+    The list of models may differ, there may be more samples, and everything that concerns scores
+    only may change. For prompts see `growth.grown`.
     """
-    pairs = [(key, getattr(earlier, key), getattr(config, key)) for key in ("seed", "per_prompt")]
+    pairs: list[tuple[str, object, object]] = [("seed", earlier.seed, config.seed)]
     begun = set(run.models())
     for model in models:
         if model.label in begun:
@@ -169,29 +186,13 @@ def _check_same(run: Run, earlier: Config, config: Config, models: Sequence[Mode
             ]
     changed = [f"{name} {old!r} -> {new!r}" for name, old, new in pairs if old != new]
     if changed:
-        raise _other(run, changed)
-
-
-def _check_prompts(run: Run, prompts: Sequence[Prompt]) -> None:
-    if not run.prompts_path.is_file() or (old := run.prompts()) == list(prompts):
-        return
-    if len(old) != len(prompts):
-        raise _other(run, [f"number of prompts {len(old)} -> {len(prompts)}"])
-    before, after = next(pair for pair in zip(old, prompts, strict=True) if pair[0] != pair[1])
-    changed = [
-        f"{key} of prompt {before.id} {getattr(before, key)!r:.80} -> {getattr(after, key)!r:.80}"
-        for key in ("id", "text", "group")
-        if getattr(before, key) != getattr(after, key)
-    ]
-    raise _other(run, changed)
-
-
-def _other(run: Run, changed: Sequence[str]) -> EvalkitError:
-    command = f"evalkit run --config {shlex.quote(str(run.config_path))}"
-    return EvalkitError(
-        f"{run.path} was made with another configuration: {'; '.join(changed)}.",
-        f"Choose another --out, or repeat that run with `{command}`.",
-    )
+        raise growth.other_run(run, changed)
+    if config.per_prompt < earlier.per_prompt:
+        raise EvalkitError(
+            f"{run.path} has {earlier.per_prompt} images per prompt; expected at least as many, and"
+            f" per_prompt is {config.per_prompt}. A run may grow, not shrink.",
+            f"Give `--per-prompt {earlier.per_prompt}` or more, or choose another --out.",
+        )
 
 
 def _check_disk(path: Path, images: int) -> None:
@@ -231,7 +232,7 @@ def _missing(
             )
 
     def final(record: Record | None) -> bool:
-        if record is None or record.status in again:
+        if record is None or record.status in again or growth.may_be_added(record):
             return False
         path = run.image_path(label, record)
         return record.status != "ok" or (path.is_file() and file_sha256(path) == record.sha256)

@@ -20,7 +20,7 @@ from evalkit.generators.layouts import images_of, pair_folders
 from evalkit.generators.listed import listed
 from evalkit.generators.midjourney import Grids
 from evalkit.generators.pairing import RULES, Matched, Pairing, Rule, pair
-from evalkit.images import Alpha, check_images, file_sha256, read_decoded
+from evalkit.images import Alpha, check_images, file_sha256, read_decoded, read_image
 from evalkit.sources import in_words, not_taken
 
 log = logging.getLogger(__name__)
@@ -46,17 +46,54 @@ class Folder:
         alpha: Alpha,
         unmatched: str,
     ) -> None:
-        self._by_seed = {
-            (request.prompt.text, request.seed): item for request, item in found.items()
-        }
+        self._by_seed = {_key(request): item for request, item in found.items()}
         self._alpha: Alpha = alpha
         self._names = {file: visible(file.relative_to(folder).as_posix()) for file in hashes}
+        self._hashes = hashes
         self.unmatched = unmatched
-        digest = hashlib.sha256(alpha.encode())
-        for (text, seed), item in self._by_seed.items():
-            content = item if isinstance(item, Refusal) else hashes[item]
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all images with their prompts and seeds."""
+        digest = hashlib.sha256(self._alpha.encode())
+        for (text, seed), item in sorted(self._by_seed.items(), key=lambda pair: pair[0]):
+            content = item if isinstance(item, Refusal) else self._hashes[item]
             digest.update(f"{text}\0{seed}\0{content}\0".encode())
-        self.fingerprint = digest.hexdigest()
+        return digest.hexdigest()
+
+    def has(self, request: Request) -> bool:
+        """Whether the folder has an image, or the outcome of an earlier run, for this request."""
+        return _key(request) in self._by_seed
+
+    def keep(self, made: Sequence[tuple[Request, Path]]) -> list[Request]:
+        """Leave to requests the images that a run has of them; returns those without theirs.
+
+        Samples of a prompt have its images in the order of their names, and an added file may come
+        before an old one. Images of other prompts are never exchanged.
+        """
+        moved = [(request, path) for request, path in made if not self._is(_key(request), path)]
+        fixed = {_key(request) for request, _ in made} - {_key(request) for request, _ in moved}
+        lost: list[Request] = []
+        for request, path in moved:
+            key = _key(request)
+            others = [k for k in self._by_seed if k[0] == key[0] and k not in fixed]
+            same = next((k for k in others if self._is(k, path)), None)
+            if same is None:
+                lost.append(request)
+                continue
+            image = self._by_seed.pop(same)
+            if key in self._by_seed:
+                self._by_seed[same] = self._by_seed[key]
+            self._by_seed[key] = image
+            fixed.add(key)
+        return lost
+
+    def _is(self, key: tuple[str, int], path: Path) -> bool:
+        """Whether the folder's image for a prompt and seed has the pixels of a file."""
+        found, made = self._read(self._by_seed.get(key, MISSING)), read_image(path)
+        if isinstance(found, Refusal):
+            return False
+        return found.size == made.size and found.tobytes() == made.tobytes()
 
     def __call__(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image | Refusal]:
         return [
@@ -71,6 +108,10 @@ class Folder:
             found.image.info["note"] = found.note
         found.image.info["source"] = self._names[item]
         return found.image
+
+
+def _key(request: Request) -> tuple[str, int]:
+    return request.prompt.text, request.seed
 
 
 def load(

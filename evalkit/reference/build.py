@@ -53,7 +53,7 @@ def reference_build(
 
     Args:
         images: a folder with its subfolders, a zip, tar shards, an array or a dataset; see
-            `evalkit.sources.open_source`.
+            `evalkit.sources.open_source`. "scenes" is the bundled data set.
         name: of the reference; by default the name of the folder or file.
         out: the folder to write; by default one in the user's data folder.
         encoders: `auto`, `standard` or `mini` (the encoder for FID of each), or any number of names
@@ -61,6 +61,10 @@ def reference_build(
         on_bad: invalid images are an error ("refuse"), or are left out and counted ("skip").
         keep_all: store the features of all images and not of 2,000 only; memorization needs them.
     """
+    if images == "scenes":
+        from evalkit.reference.scenes import build_scenes_reference
+
+        return build_scenes_reference(name=name or "scenes", out=out, device=device)
     source, place = open_source(images), Path(images)
     if source.left:
         log.warning("%s: %s", place.name, in_words(not_taken(source.left)))

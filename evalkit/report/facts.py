@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from evalkit.config import read_values
 from evalkit.core import Comparisons, EvalkitError, Prompt, Record
 from evalkit.report import numbers
 from evalkit.report.findings import Finding, findings
@@ -33,7 +34,8 @@ class Facts:
 
     run: Run
     name: str
-    models: list[str]
+    models: list[str]  # those that metrics.json compares
+    others: list[str]  # further models of the folder
     prompts: list[Prompt]
     per_prompt: int
     records: Mapping[str, list[Record]]
@@ -108,7 +110,8 @@ def read_facts(path: Path | str) -> Facts:
     bare = run.metrics_path.is_file() and not run.prompts_path.is_file()
     prompts = [] if bare else run.prompts()
     rows = run.metrics() if run.models() or bare else []
-    models = run.models() or _unique(row.model for row in rows)
+    scored, known = _unique(row.model for row in rows), run.models()
+    models = [model for model in known if model in scored] or known or scored
     if not models:
         raise EvalkitError(
             f"{run.path} has prompts but no images of any model.",
@@ -133,6 +136,7 @@ def read_facts(path: Path | str) -> Facts:
         run=run,
         name=run.path.resolve().name,
         models=models,
+        others=[model for model in known if model not in models],
         prompts=prompts,
         per_prompt=per_prompt,
         records=records,
@@ -195,12 +199,17 @@ def speed_rows(facts: Facts) -> list[dict[str, Any]]:
 
 
 def sample_prompts(facts: Facts, count: int) -> list[int]:
+    """A fixed sample of the run's prompts."""
+    return fixed_sample(facts.prompts, count)
+
+
+def fixed_sample(prompts: Sequence[Prompt], count: int) -> list[int]:
     """A fixed sample without selection: the prompts whose ids have the smallest SHA-256."""
 
     def digest(index: int) -> bytes:
-        return hashlib.sha256(facts.prompts[index].id.encode("utf-8", "replace")).digest()
+        return hashlib.sha256(prompts[index].id.encode("utf-8", "replace")).digest()
 
-    return sorted(sorted(range(len(facts.prompts)), key=digest)[:count])
+    return sorted(sorted(range(len(prompts)), key=digest)[:count])
 
 
 def whole(value: Any) -> int:
@@ -253,10 +262,11 @@ def _outcomes(records: Sequence[Record], requested: int) -> dict[str, int]:
 
 
 def _config(run: Run) -> dict[str, Any]:
-    try:
-        return tomllib.loads(run.config_path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+    """The keys of run.toml as they are written; {} if there is none."""
+    if not run.config_path.is_file():
         return {}
+    read_values(run.config_path)  # raises EvalkitError for a damaged file
+    return tomllib.loads(run.config_path.read_text(encoding="utf-8"))
 
 
 def _unique(names: Iterable[str]) -> list[str]:

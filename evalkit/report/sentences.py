@@ -166,6 +166,9 @@ def remarks(facts: Facts) -> list[str]:
     """Facts about prompts and images that limit what the values mean."""
     duplicates = whole(part(facts.protocol, "prompts").get("duplicates"))
     texts = [vocabulary(facts)]
+    if facts.others:
+        others = numbers.listing(facts.others)
+        texts.insert(0, f"The folder also has {others}: not part of this comparison.")
     if duplicates:
         texts.append(
             f"{numbers.plural(duplicates, 'prompt repeats', 'prompts repeat')} an earlier prompt;"

@@ -122,7 +122,9 @@ def test_an_encoder_that_loses_images_is_refused(tmp_path: Path):
         def __call__(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
             return {"pool": torch.zeros(1, 3)}
 
-    with pytest.raises(EvalkitError, match="counting returned pool"):
+    with pytest.raises(
+        EvalkitError, match=r"'counting' returned 'pool' features of shape \[1, 3\]"
+    ):
         image_features(image_files(tmp_path, 7), Losing(), tmp_path / "x.npz")
 
 

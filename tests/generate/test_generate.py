@@ -158,11 +158,10 @@ def test_the_written_configuration_repeats_the_run_from_anywhere(
     ("changes", "message"),
     [
         ({"seed": 1}, r"seed 0 -> 1\."),
-        ({"per_prompt": 2, "seed": 1}, r"seed 0 -> 1; per_prompt 1 -> 2\."),
-        ({"prompts": PROMPTS[:3]}, r"number of prompts 5 -> 3\."),
+        ({"per_prompt": 2, "seed": 1}, r"seed 0 -> 1\."),
         (
-            {"prompts": (Prompt("00000", "a cow"), *PROMPTS[1:])},
-            r"text of prompt 00000 'a cat' -> 'a cow'\.",
+            {"prompts": (*PROMPTS, Prompt("x", "a cow"), Prompt("00000", "a hen"))[1:]},
+            r"text of prompt 00000 'a cat' -> 'a hen'\.",
         ),
         ({"options": {"noise": {"size": 9}}}, r"noise\.size 32 -> 9\."),
         ({"models": (MODEL, "noise", "models_for_tests:slow"), "seed": 3}, r"seed 0 -> 3\."),

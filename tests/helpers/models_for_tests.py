@@ -37,6 +37,20 @@ def slow(prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
     return plain(prompts, seeds)
 
 
+def counted(prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
+    """Notes every image that it makes in $CALLS: the seed, which no other image has."""
+    with Path(os.environ["CALLS"]).open("a") as file:
+        file.writelines(f"{seed}\n" for seed in seeds)
+    return plain(prompts, seeds)
+
+
+def counted_too(prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
+    """A second model, with other images."""
+    with Path(os.environ["CALLS"]).open("a") as file:
+        file.writelines(f"too {seed}\n" for seed in seeds)
+    return [make_image(seed, f"too {text}") for text, seed in zip(prompts, seeds, strict=True)]
+
+
 def options(
     *,
     size: int = 8,

@@ -408,7 +408,7 @@ def test_money_is_reserved_and_a_larger_limit_continues_the_run(tmp_path: Path) 
     asked = service(price=0.1, seconds=0.002)
     with pytest.raises(
         EvalkitError,
-        match=r"the next image may cost \$0\.1, and \$1\.20 of --max-cost \$1\.25 is spent",
+        match=r"the next image may cost \$0\.1, and \$1\.20 of max_cost \$1\.25 is spent",
     ) as error:
         run(tmp_path / "run", 40, max_cost=1.25)
     assert error.value.exit_code == 3
@@ -417,7 +417,7 @@ def test_money_is_reserved_and_a_larger_limit_continues_the_run(tmp_path: Path) 
     made = Run(tmp_path / "run")
     assert outcomes(made.records(MEMORY)) == {"ok": 12}
     with pytest.raises(
-        EvalkitError, match=r"\$1\.20 of --max-cost \$1\.25 is spent"
+        EvalkitError, match=r"\$1\.20 of max_cost \$1\.25 is spent"
     ):  # the limit is for the folder, not for the command
         run(tmp_path / "run", 40, max_cost=1.25)
     assert len(asked.asked) == 12
@@ -428,7 +428,7 @@ def test_money_is_reserved_and_a_larger_limit_continues_the_run(tmp_path: Path) 
 
 def test_costs_below_the_price_leave_more_money(tmp_path: Path) -> None:
     asked = service(lambda prompt, earlier: Answer("ok", image_for(prompt), cost=0.01), price=0.1)
-    with pytest.raises(EvalkitError, match="max-cost"):
+    with pytest.raises(EvalkitError, match="max_cost"):
         run(tmp_path / "run", 100, max_cost=0.5)
     assert len(asked.asked) == 41  # 0.40 + 0.1 is within the limit, 0.41 + 0.1 is not
 
@@ -438,14 +438,14 @@ def test_possible_charges_count_as_spent(tmp_path: Path) -> None:
         lambda prompt, earlier: Answer("ambiguous") if prompt in ("prompt 0", "prompt 1") else OK,
         price=1.0,
     )
-    with pytest.raises(EvalkitError, match=r"\$5\.00 of --max-cost \$5\.00 is spent"):
+    with pytest.raises(EvalkitError, match=r"\$5\.00 of max_cost \$5\.00 is spent"):
         run(tmp_path / "run", 20, max_cost=5.0)
     assert len(asked.asked) == 5
 
 
 def test_a_limit_needs_a_price(tmp_path: Path) -> None:
     service(price=None)
-    with pytest.raises(EvalkitError, match=r"--max-cost 5 needs a price") as error:
+    with pytest.raises(EvalkitError, match=r"max_cost 5 needs a price") as error:
         run(tmp_path / "run", 3, max_cost=5.0)
     assert f"--set {MEMORY}.price=" in error.value.hint
     assert not (tmp_path / "run").exists()
