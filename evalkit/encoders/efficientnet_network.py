@@ -111,7 +111,9 @@ def build(state: Mapping[str, Tensor]) -> EfficientNetLite0:
         )
     # The file holds the classes' weight transposed; in another layout, sums round differently.
     given = [one.contiguous() for one in given]
-    network.load_state_dict(dict(zip(own, given, strict=True)), assign=True)
+    # Copies, since products depend in their last bit on where a tensor begins in memory.
+    copies = {name: tensor.clone() for name, tensor in zip(own, given, strict=True)}
+    network.load_state_dict(copies, assign=True)
     return network.eval().requires_grad_(False)
 
 
