@@ -49,6 +49,12 @@ def reference_build(
             "--keep-all", help="Store features of all images (4 bytes a value), not of 2,000."
         ),
     ] = False,
+    compact: Annotated[
+        bool,
+        typer.Option(
+            "--compact", help="Store features of all images as float16 and no moments: a small file."
+        ),
+    ] = False,
 ) -> None:
     """Compute reference statistics of real images, or of the bundled data set (scenes).
 
@@ -72,6 +78,7 @@ def reference_build(
             licence=licence,
             on_bad=on_bad,
             keep_all=keep_all,
+            compact=compact,
         )
         print(folder)
 

@@ -156,7 +156,7 @@ def availability(name: str) -> tuple[bool, str]:
         return True, f"its weights can be fetched ({size:,.0f} MB)"
     return (
         False,
-        f"the weights of {name} were not found in the cache; run `evalkit weights fetch {name}`",
+        f"the weights of {name} were not found in the cache; run `{weights.how_to_get(name)}`",
     )
 
 

@@ -48,6 +48,7 @@ def reference_build(
     licence: str = "not stated",
     on_bad: OnBad = "refuse",
     keep_all: bool = False,
+    compact: bool = False,
 ) -> Path:
     """Compute reference statistics of real images; returns the reference's folder.
 
@@ -60,6 +61,8 @@ def reference_build(
             joined by commas.
         on_bad: invalid images are an error ("refuse"), or are left out and counted ("skip").
         keep_all: store the features of all images and not of 2,000 only; memorization needs them.
+        compact: store the features of all images as float16 and no moments, which follow from
+            them: a small file for up to some thousand images, which only evalkit reads.
     """
     if images == "scenes":
         from evalkit.reference.scenes import build_scenes_reference
@@ -77,11 +80,12 @@ def reference_build(
         batch_size=batch_size,
         on_bad=on_bad,
         keep_all=keep_all,
+        compact=compact,
         card={
             "description": description or f"images of {place.resolve().name}",
             "source": str(images),
             "licence": licence,
-            "command": f"evalkit reference build {images}",
+            "command": f"evalkit reference build {images}{' --compact' if compact else ''}",
         },
     )
 
@@ -142,9 +146,10 @@ def _build(
     on_bad: OnBad,
     keep_all: bool,
     card: Mapping[str, str],
+    compact: bool = False,
 ) -> Path:
     validation.check_policy(on_bad)
-    accumulators = [Accumulator(encoder, batch_size, keep_all) for encoder in encoders]
+    accumulators = [Accumulator(one, batch_size, keep_all, compact) for one in encoders]
     checked = _accumulate(items, accumulators, f"encoding {name}", count, on_bad)
     if checked.invalid and on_bad == "refuse":
         raise_invalid_images(checked.invalid, checked.total, validation.SKIP_HINT)
@@ -231,9 +236,9 @@ def _file_facts(accumulator: Accumulator) -> dict[str, Any]:
         "name": accumulator.encoder.name,
         "fingerprint": accumulator.encoder.fingerprint,
         "count": moments["pool"].count,
-        "features": sorted(moments),
+        "features": ["pool"] if accumulator.compact else sorted(moments),
         "stored_rows": rows,
-        "stored_bytes": rows * len(moments["pool"].mean) * 4,
+        "stored_bytes": rows * len(moments["pool"].mean) * (2 if accumulator.compact else 4),
     }
 
 
