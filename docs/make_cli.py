@@ -21,8 +21,14 @@ Made from `--help` by `python docs/make_cli.py`; do not edit.
 |---|---|
 | 0 | success |
 | 2 | an error in the command, the configuration or the input: one sentence on stderr |
-| 3 | inconclusive, or a service or `--max-cost` stopped the run: run it again to resume |
+| 3 | inconclusive, or a service or `--max-cost` stopped the run: run it again to resume; or \
+a model has no image at all or black ones only: everything is written, and one sentence on stderr |
 | 130 | stopped by Ctrl-C |
+
+`run` and `score` print a table of the results on stdout, the next step on stderr, and the run
+folder as the last line of stdout. The table has 80 columns and no colours in a pipe or a log, and
+no colours where `NO_COLOR` is set; `--json` prints the rows in its place. Lists are tab-separated
+lines with a header in a pipe. `evalkit --install-completion` installs completion for your shell.
 """
 
 

@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     from evalkit.encoders.manage_weights import weights_import as weights_import
     from evalkit.encoders.manage_weights import weights_list as weights_list
     from evalkit.encoders.manage_weights import weights_verify as weights_verify
+    from evalkit.judge.appraisal import appraise as appraise
     from evalkit.judge.judge import judge as judge
+    from evalkit.listing import list_encoders as list_encoders
+    from evalkit.listing import list_generators as list_generators
+    from evalkit.listing import list_metrics as list_metrics
+    from evalkit.listing import list_runs as list_runs
+    from evalkit.listing import list_scenes as list_scenes
     from evalkit.plugins import encoder as encoder
     from evalkit.reference.build import reference_build as reference_build
     from evalkit.reference.exchange import reference_export as reference_export
@@ -31,11 +37,13 @@ if TYPE_CHECKING:
     from evalkit.reference.files import reference_list as reference_list
     from evalkit.reference.files import reference_show as reference_show
     from evalkit.report.report import report as report
-    from evalkit.run_folder import Run as Run
+    from evalkit.results import Run as Run
+    from evalkit.results import load as load
     from evalkit.score.conventions import conventions as conventions
     from evalkit.score.score import score as score
     from evalkit.serve.serve import serve as serve
     from evalkit.training import train as train
+    from evalkit.training.presets import list_training as list_training
 
     __version__: str
 
@@ -44,12 +52,20 @@ _PUBLIC = {  # name: the module that defines it
     "EvalkitError": "evalkit.core",
     "Metric": "evalkit.core",
     "Prompt": "evalkit.core",
-    "Run": "evalkit.run_folder",
+    "Run": "evalkit.results",
+    "appraise": "evalkit.judge.appraisal",
     "conventions": "evalkit.score.conventions",
     "doctor": "evalkit.diagnosis",
     "encoder": "evalkit.plugins",
     "generate": "evalkit.api",
     "judge": "evalkit.judge.judge",
+    "list_encoders": "evalkit.listing",
+    "list_generators": "evalkit.listing",
+    "list_metrics": "evalkit.listing",
+    "list_runs": "evalkit.listing",
+    "list_scenes": "evalkit.listing",
+    "list_training": "evalkit.training.presets",
+    "load": "evalkit.results",
     "reference": "evalkit.reference.files",
     "reference_build": "evalkit.reference.build",
     "reference_export": "evalkit.reference.exchange",

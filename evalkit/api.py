@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack, overload
+from typing import Any, Literal, TypeAlias, TypedDict, Unpack, overload
 
-from evalkit.config import KEYS, Config, Options, load_config
-from evalkit.core import EncoderKind, Prompt
+from evalkit.config import KEYS, Config, Options
+from evalkit.core import EncoderKind, IncompleteRunWarning, Prompt
 from evalkit.encoders.select import choose, named
 from evalkit.generate import generate as stage
 from evalkit.generate.generate import Estimate
-from evalkit.run_folder import Run
+from evalkit.generate.given import with_folder
+from evalkit.generate.plan import labels
+from evalkit.results import Run
+from evalkit.score.presets import expand
+
+# A generator as a user names it: a spec, a folder, or the function itself.
+ModelLike: TypeAlias = str | Path | Callable[..., Any]
+Models: TypeAlias = ModelLike | Sequence[ModelLike] | Mapping[str, ModelLike]
 
 
 def run(
-    models: str | Sequence[str | Path] | None = None,
+    models: Models | None = None,
     prompts: str | Path | Sequence[str | Prompt] | None = None,
     *,
     config: str | Path | None = None,
@@ -29,46 +38,59 @@ def run(
     batch_size: int | None = None,
     max_cost: float | None = None,
     retry_ambiguous: bool = False,
+    text_column: str | None = None,
+    group_column: str | None = None,
     options: Options | None = None,
 ) -> Run:
     """Compare models: generate images, score them and write the report.
 
-    A parameter that is None takes its value from `config`, else the default.
+    A parameter that is None takes its value from `config`, else from the run that `out` has, else
+    the default. A run may grow: more prompts (the list still holds the old ones), more images per
+    prompt, more models and more metrics; nothing is made or encoded again. The named models are
+    compared, others of the folder stay as they are.
 
     Args:
-        models: names (`dalle`), `package.module:attribute`, or folders of images.
-        prompts: a file (txt, jsonl, csv, COCO captions json), `suite` or `suite:GROUP` (bundled
-            prompts), or a list.
+        models: names (`dalle`), `package.module:attribute`, folders of images, or functions
+            (prompts and seeds to images); a mapping gives them labels.
+        prompts: a file (txt, jsonl, json, csv, tsv, parquet, COCO captions), a folder of txt files,
+            `suite` or `suite:GROUP` (bundled prompts), or a list.
         config: a TOML file with the same keys, such as the run.toml of another run.
         out: the run folder; the default is a folder in `reports/` that the same call finds again.
         per_prompt: images per prompt (default 1).
         seed: the run's seed (default 0).
         reference: the name of installed reference statistics, or a path.
-        metrics: names of metrics (default: the usual set).
+        metrics: names of metrics or presets, such as `all` (default: the usual set).
         encoders: `auto` (default), `standard`, `mini`, or names.
         device: `auto` (default), `cpu`, `cuda`, ...
         batch_size: images per batch (default 32); results agree up to rounding.
         max_cost: the limit in US dollars for remote services, over all calls on the run folder.
         retry_ambiguous: request images again whose request was sent but not properly answered;
             each may be charged twice.
+        text_column: of a table or JSON, where the prompts are; by default found by its name.
+        group_column: where their groups are; by default found by its name (group, category, tag,
+            challenge, skill, ...).
         options: options of models by label, `{"dalle": {"temperature": 0.9}}`.
+
+    Warns:
+        IncompleteRunWarning: a model has no image at all, or black images only. All files are
+            written.
     """
     settings = _settings(locals())
+    from evalkit.score.settings import measured, resolve, together
+
+    metrics = together(measured(Run(settings.out)), settings.metrics)
+    settings = replace(settings, metrics=metrics)
     check_scoring(settings)
     from evalkit.report.report import report
-    from evalkit.score.score import score
+    from evalkit.score.score import score_with
 
-    made = stage.generate(settings, retry_ambiguous)
-    score(
-        made.path,
-        metrics=settings.metrics,
-        encoders=settings.encoders,
-        reference=settings.reference,
-        device=settings.device,
-        batch_size=settings.batch_size,
-    )
+    with warnings.catch_warnings():  # scoring warns of the same models
+        warnings.simplefilter("ignore", IncompleteRunWarning)
+        made = stage.generate(settings, retry_ambiguous)
+    chosen = resolve(made.path, models=labels(made, settings))
+    score_with(made.path, chosen, device=settings.device, batch_size=settings.batch_size)
     report(made.path)
-    return made
+    return Run(made.path)
 
 
 class _Generating(TypedDict, total=False):
@@ -82,12 +104,14 @@ class _Generating(TypedDict, total=False):
     batch_size: int | None
     max_cost: float | None
     retry_ambiguous: bool
+    text_column: str | None
+    group_column: str | None
     options: Options | None
 
 
 @overload
 def generate(
-    models: str | Sequence[str | Path] | None = None,
+    models: Models | None = None,
     prompts: str | Path | Sequence[str | Prompt] | None = None,
     *,
     dry_run: Literal[False] = False,
@@ -95,14 +119,14 @@ def generate(
 ) -> Run: ...
 @overload
 def generate(
-    models: str | Sequence[str | Path] | None = None,
+    models: Models | None = None,
     prompts: str | Path | Sequence[str | Prompt] | None = None,
     *,
     dry_run: Literal[True],
     **settings: Unpack[_Generating],
 ) -> list[Estimate]: ...
 def generate(
-    models: str | Sequence[str | Path] | None = None,
+    models: Models | None = None,
     prompts: str | Path | Sequence[str | Prompt] | None = None,
     *,
     config: str | Path | None = None,
@@ -114,6 +138,8 @@ def generate(
     max_cost: float | None = None,
     retry_ambiguous: bool = False,
     dry_run: bool = False,
+    text_column: str | None = None,
+    group_column: str | None = None,
     options: Options | None = None,
 ) -> Run | list[Estimate]:
     """Make the images only. The parameters are those of `run`, and one more.
@@ -122,13 +148,16 @@ def generate(
         dry_run: return the missing images and their cost per model; nothing is sent or written.
     """
     settings = _settings(locals())
-    return (stage.estimate if dry_run else stage.generate)(settings, retry_ambiguous)
+    if dry_run:
+        return stage.estimate(settings, retry_ambiguous)
+    return Run(stage.generate(settings, retry_ambiguous).path)
 
 
 def _settings(given: Mapping[str, Any]) -> Config:
     """The configuration of a call, from its parameters by name."""
     flags = {key: given[key] for key in KEYS if key in given}
-    return load_config(given["config"], flags, given["options"])
+    config = with_folder(given["config"], flags, given["options"])
+    return replace(config, metrics=expand(config.metrics))
 
 
 def check_scoring(config: Config) -> None:

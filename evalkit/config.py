@@ -15,11 +15,21 @@ import tomli_w
 
 from evalkit.core import EvalkitError, Prompt
 from evalkit.prompts import is_bundled, prompts_from_list
+from evalkit.specs import (
+    Functions,
+    default_label,
+    expanded,
+    is_path,
+    model_texts,
+    spelled_as_path,
+    split_label,
+    split_names,
+    with_path,
+)
 
 Value = str | int | float | bool
 Options = Mapping[str, Mapping[str, Value]]  # model label -> option -> value
 _DEVICE = re.compile(r"auto|cpu|mps|xpu|cuda(:\d+)?")
-_NAMED = re.compile(r"[A-Za-z][\w.-]+:(?!//)")  # at least two letters: C:/ is a drive
 _ENCODERS = re.compile(r"[A-Za-z0-9_.:-]+(,[A-Za-z0-9_.:-]+)*")
 
 
@@ -28,9 +38,12 @@ class Config:
     """Everything that a run depends on. Paths are relative to the current directory.
 
     Args:
-        models: names of generators, `package.module:attribute`, or folders of images.
+        models: names of generators, `package.module:attribute`, or folders of images; with
+            `label=` before any of these, the model has this label.
         prompts: the path of a prompt file, `suite` or `suite:GROUP` (bundled prompts), or the
             prompts themselves.
+        text_column: of a table or JSON, where the prompts are; None finds it by its name.
+        group_column: where the groups of the prompts are; None finds it by its name.
         out: the run folder; "" stands for a folder in `reports/` whose name holds the models, the
             prompts and a hash of the settings.
         per_prompt: images per prompt.
@@ -44,6 +57,7 @@ class Config:
         max_cost: the limit in US dollars for remote services, over all commands on the run folder;
             None for no limit.
         options: options of each model, by its label.
+        functions: the models that are Python objects, by their text in `models`.
     """
 
     models: tuple[str, ...]
@@ -57,7 +71,10 @@ class Config:
     device: str = "auto"
     batch_size: int = 32
     max_cost: float | None = None
+    text_column: str | None = None
+    group_column: str | None = None
     options: Options = field(default_factory=dict)
+    functions: Functions = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for key in ("models", "metrics"):
@@ -144,7 +161,7 @@ class Config:
         return _config(_parse(text, source, base), source)
 
 
-KEYS = tuple(item.name for item in fields(Config) if item.name != "options")
+KEYS = tuple(item.name for item in fields(Config) if item.name not in ("options", "functions"))
 
 
 def load_config(
@@ -154,22 +171,28 @@ def load_config(
 
     A flag that is None was not given.
     """
-    values: dict[str, Any] = {}
-    if path is not None:
-        values = _parse(_read(Path(path)), str(path), Path(path).parent)
+    values = read_values(path) if path is not None else {}
     values |= {key: value for key, value in flags.items() if value is not None}
     merged = {label: dict(known) for label, known in values.get("options", {}).items()}
     if flags.get("models") is not None:  # drop the file's options of models that the flag omits
-        specs = _names(flags["models"])
-        paths = (*specs, *(os.path.realpath(spec) for spec in specs))
+        named = [split_label(text) for text in model_texts(flags["models"])[0]]
+        paths = [os.path.realpath(spec) if is_path(spec) else spec for _, spec in named]
+        labels = [
+            label or default_label(path) for (label, _), path in zip(named, paths, strict=True)
+        ]
         merged = {
             label: known
             for label, known in merged.items()
-            if any(f"/{path}".endswith(f"/{label}") for path in paths)
+            if any(f"/{path}".endswith(f"/{label}") for path in labels)
         }
     for label, given in (options or {}).items():
         merged.setdefault(label, {}).update(given)
-    return _config(values | {"options": merged}, str(path or "the command"))
+    return _config(values | {"options": merged}, str(path or "the configuration"))
+
+
+def read_values(path: Path | str) -> dict[str, Any]:
+    """The keys that a file gives, with checked types; its paths are relative to it."""
+    return _parse(_read(Path(path)), str(path), Path(path).parent)
 
 
 def parse_settings(settings: Iterable[str]) -> dict[str, dict[str, Value]]:
@@ -183,31 +206,11 @@ def parse_settings(settings: Iterable[str]) -> dict[str, dict[str, Value]]:
         label, dot, option = name.strip().rpartition(".")
         if not (equals and dot and label and option):
             raise EvalkitError(
-                f"--set got {setting!r}; expected MODEL.OPTION=VALUE.",
+                f"The option {setting!r} has another form; expected MODEL.OPTION=VALUE.",
                 "For example `--set dalle.temperature=0.9`.",
             )
         options.setdefault(label, {})[option] = value.strip()
     return options
-
-
-def split_names(text: str) -> tuple[str, ...]:
-    """`dalle, gan` -> ("dalle", "gan"). The path of a folder may contain commas."""
-    if "," in text and is_path(text) and os.path.isdir(text):
-        return (text,)
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _names(given: str | Iterable[object]) -> tuple[str, ...]:
-    return split_names(given) if isinstance(given, str) else tuple(str(item) for item in given)
-
-
-def is_path(spec: str) -> bool:
-    """Whether a model or reference is written as a path.
-
-    `name:argument` is not a path, even with a slash (`diffusers:stabilityai/sdxl-turbo`);
-    `./name:argument` is one. A folder without a slash is looked up later, after all names.
-    """
-    return not _NAMED.match(spec) and ("/" in spec or os.sep in spec or spec in (".", ".."))
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -269,9 +272,13 @@ def _parse(text: str, source: str, base: Path | None) -> dict[str, Any]:
 
 def _typed(key: str, value: object, source: str) -> Any:
     """The value of a key, or an EvalkitError that states the expected type."""
+    if key == "models" and isinstance(value, dict):
+        if all(isinstance(item, str) for item in value.values()):
+            return model_texts(value)[0]
+        raise EvalkitError(f"{source} sets models to {value!r}; expected labels with texts.")
     if key in ("models", "metrics"):
         if isinstance(value, str):
-            return split_names(value)
+            return model_texts(value)[0] if key == "models" else split_names(value)
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             return tuple(value)
         raise EvalkitError(f"{source} sets {key} to {value!r}; expected a list of texts.")
@@ -308,29 +315,25 @@ def _rebase(values: dict[str, Any], base: Path) -> dict[str, Any]:
     if is_path(values.get("reference", "")):
         values["reference"] = spelled_as_path(moved(values["reference"]))
     if "models" in values:
-        values["models"] = tuple(
-            spelled_as_path(moved(spec)) if is_path(spec) else spec for spec in values["models"]
-        )
+        values["models"] = tuple(with_path(text, moved) for text in values["models"])
     return values
-
-
-def spelled_as_path(path: str) -> str:
-    """The path, with `./` in front if it could be taken for a name."""
-    return path if is_path(path) else f".{os.sep}{path}"
 
 
 def _config(values: Mapping[str, Any], source: str) -> Config:
     values = dict(values)
-    for key in ("models", "metrics"):
-        values[key] = _names(values.get(key) or ())
+    texts, values["functions"] = model_texts(values.get("models") or ())
+    values["models"] = tuple(with_path(text, expanded) for text in texts)
+    metrics = values.get("metrics") or ()
+    values["metrics"] = split_names(metrics) if isinstance(metrics, str) else tuple(metrics)
     for key in ("models", "prompts"):
         if not values.get(key):
             raise EvalkitError(
-                f"{source} names no {key}.", f"Add `{key} = …` to the file, or give `--{key}`."
+                f"{source} names no {key}.",
+                f"Give `--{key}`, or add `{key} = …` to the configuration file.",
             )
     for key in ("prompts", "out", "reference"):
-        if isinstance(values.get(key), Path):
-            values[key] = str(values[key])
+        if isinstance(values.get(key), str | Path):
+            values[key] = expanded(str(values[key]))
     if not isinstance(values["prompts"], str):
         values["prompts"] = tuple(prompts_from_list(values["prompts"]))
     return Config(**values)

@@ -1,4 +1,4 @@
-"""The few types that flow through evalkit. No I/O, and no import of any other evalkit module."""
+"""The few types that flow through evalkit. No I/O; of evalkit it imports `hints` only."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args
+
+from evalkit.hints import in_python
 
 if TYPE_CHECKING:  # for type checkers only: `evalkit --help` must not import torch
     from PIL.Image import Image
@@ -36,7 +38,8 @@ class EvalkitError(Exception):
 
     Args:
         message: one sentence, what was found and what was expected.
-        hint: one sentence, what to type or change next.
+        hint: one sentence, what to change or type next, with commands and options in backticks as
+            the command line shows them; `str(error)` has them as Python calls and parameters.
         exit_code: 2 usage, configuration or input; 3 inconclusive or incomplete; 4 runs not
             comparable.
     """
@@ -46,7 +49,14 @@ class EvalkitError(Exception):
         self.message, self.hint, self.exit_code = message, hint, exit_code
 
     def __str__(self) -> str:
-        return f"{self.message} {self.hint}".strip()
+        return f"{self.message} {in_python(self.hint)}".strip()
+
+
+class IncompleteRunWarning(UserWarning):
+    """A model of a run has no image at all, or black images only.
+
+    The results are written all the same; the command line then ends with exit code 3.
+    """
 
 
 @dataclass(frozen=True)
@@ -79,6 +89,7 @@ class Refusal:
 class Generator(Protocol):
     """Text to image. Image i depends on prompts[i] and seeds[i] only, not on batch or order.
 
+    uint8 arrays of shape [H, W, 3] in RGB are taken as images, too.
     A note on an image (a truncated prompt, a composited background) in `image.info["note"]` is kept
     in `Record.extra`. Optional attributes: `fingerprint: str`, a hash of the weights, by which a
     resumed run detects other weights; `peak_memory() -> int` in bytes, kept in `Record.memory`;
@@ -151,7 +162,7 @@ class Moments(NamedTuple):
     count: int  # pyright: ignore[reportIncompatibleMethodOverride]
 
 
-_TEXTS = ("feature", "paper", "prefix", "title", "meaning")
+_TEXTS = ("feature", "paper", "prefix", "title", "question", "meaning")
 _FUNCTIONS = ("leave_out", "approximation", "describe", "baseline")
 
 
@@ -228,6 +239,7 @@ class Metric:
     prefix: str = ""  # put before every prompt whose features are requested as `text`
     _: KW_ONLY
     title: str = ""
+    question: str = ""  # what it answers, in the words of someone who does not know it
     meaning: str = ""
     range: tuple[float, float] = (-math.inf, math.inf)  # values and interval ends stay inside
     leave_out: Callable[..., Tensor] | None = None
@@ -402,3 +414,4 @@ class Record:
     possible_charges: int = 0  # requests without a readable answer: each may have been charged
     possible_cost: float | None = 0.0  # US dollars for these; None if the price is unknown
     memory: int = 0  # bytes, the maximum up to this image; 0 if unknown
+    source: str = ""  # of an image from a folder: its path in the folder

@@ -4,17 +4,50 @@ from __future__ import annotations
 
 import inspect
 import math
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
 from evalkit import plugins
-from evalkit.core import EvalkitError
+from evalkit.core import EvalkitError, Metric
+from evalkit.encoders import weights
+from evalkit.encoders.select import MINI, STANDARD
+from evalkit.encoders.weight_files import LIBRARIES, NEEDS, licences
 from evalkit.run_folder import Run
 
 
 class Listing(NamedTuple):
     header: tuple[str, ...]
     rows: list[tuple[str, ...]]
+
+    def dicts(self) -> list[dict[str, str]]:
+        """The rows by column, as `--json` prints them; `pandas.DataFrame` takes them."""
+        return [dict(zip(self.header, row, strict=True)) for row in self.rows]
+
+
+def list_generators() -> list[dict[str, str]]:
+    """The installed generators, with their options and defaults."""
+    return generators().dicts()
+
+
+def list_encoders() -> list[dict[str, str]]:
+    """The installed encoders, with the state and licence of their weights."""
+    return encoders().dicts()
+
+
+def list_metrics() -> list[dict[str, str]]:
+    """The installed metrics: what each measures, its range, encoder and inputs, and the paper."""
+    return metrics().dicts()
+
+
+def list_runs(folder: Path | str = "reports") -> list[dict[str, str]]:
+    """The run folders in a folder, the newest last."""
+    return runs(folder).dicts()
+
+
+def list_scenes() -> list[dict[str, str]]:
+    """The vocabulary of the bundled data set: objects, shapes, colours, relations and styles."""
+    return scenes().dicts()
 
 
 def generators() -> Listing:
@@ -34,9 +67,6 @@ def encoders() -> Listing:
 
 
 def _weights(encoder: str) -> tuple[str, str]:
-    from evalkit.encoders import weights
-    from evalkit.encoders.weight_files import NEEDS, licences
-
     if encoder not in NEEDS:
         return "", ""
     gone = weights.missing(encoder)
@@ -45,28 +75,50 @@ def _weights(encoder: str) -> tuple[str, str]:
 
 
 def metrics() -> Listing:
-    """Metrics with what each measures and needs, from the fields of `Metric`."""
-    header = ("name", "title", "better", "range", "encoder", "needs", "meaning", "paper")
+    """Metrics with what each measures and needs, and whether it can be measured here."""
+    header = (
+        *("name", "title", "better", "range", "encoder", "needs", "meaning", "paper"),
+        *("question", "here"),
+    )
     rows: list[tuple[str, ...]] = []
     for name in plugins.names("metric"):
         try:
             metric = plugins.metric(name)
             needs = ", ".join(metric.needs)
         except EvalkitError as error:
-            rows.append((name, "", "", "", "", "", f"not usable: {error.message}", ""))
+            unusable = f"not usable: {error.message}"
+            rows.append((name, "", "", "", "", "", unusable, "", "", f"no: {error.message}"))
             continue
         values = _range_in_words(*metric.range)
         rows.append(
             (name, metric.measure.title, metric.better, values, metric.encoder, needs,
-             metric.meaning, metric.paper)
+             metric.meaning, metric.paper, metric.question or metric.meaning, _here(metric))
         )  # fmt: skip
     return Listing(header, rows)
 
 
+def _here(metric: Metric) -> str:
+    """With which encoder the metric can be measured on this machine, or what to do for it."""
+    standard, mini = STANDARD[metric.encoder], MINI[metric.encoder]
+    library, gone = LIBRARIES.get(standard, ""), weights.missing(standard)
+    if gone:
+        size = sum(item.size for item in gone) / 1e6
+        mend = f"run `evalkit weights fetch {standard}` ({size:,.0f} MB)"
+    elif library and find_spec(library) is None:
+        mend = f"run `pip install {library}`"
+    else:
+        return f"yes, with {standard}"
+    return f"for bundled models, with {mini}; for others, {mend}" if mini else f"no; {mend}"
+
+
 def _range_in_words(low: float, high: float) -> str:
     if math.isinf(low):
-        return "any" if math.isinf(high) else f"{high:.3g} or less"
-    return f"{low:.3g} or more" if math.isinf(high) else f"{low:.3g} to {high:.3g}"
+        return "any" if math.isinf(high) else f"{_end(high)} or less"
+    return f"{_end(low)} or more" if math.isinf(high) else f"{_end(low)} to {_end(high)}"
+
+
+def _end(value: float) -> str:
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
 def runs(folder: Path | str = "reports") -> Listing:
@@ -118,7 +170,7 @@ def _described(kind: plugins.PluginKind, name: str) -> tuple[str, str]:
         target = plugins.find(kind, name)
         parameters = inspect.signature(target).parameters.values()
     except (EvalkitError, TypeError, ValueError) as error:
-        return "", f"not usable: {error}"
+        return "", f"not usable: {getattr(error, 'message', error)}"
     required: list[str] = []
     optional: list[str] = []
     for item in parameters:

@@ -1,13 +1,15 @@
 """From a spec to an object.
 
-A spec is an entry-point name, `name:argument`, `package.module:attribute`, or a folder of images.
-`openai:gpt-image-2` is the generator `openai` with the argument as its first option; the name of an
-installed generator before the colon wins over a module of that name. Nothing is imported early.
+A spec is an entry-point name, `name:argument`, `package.module:attribute`, or a folder: of images,
+or of a diffusers pipeline. `openai:gpt-image-2` is the generator `openai` with the argument as its
+first option; the name of an installed generator before the colon wins over a module of that name.
+A name that is also a folder is refused. Nothing is imported early.
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib
 import inspect
 import math
@@ -20,12 +22,14 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Literal
 
-from evalkit.config import Value, did_you_mean, is_path
+from evalkit.config import Value, did_you_mean
 from evalkit.core import Encoder, EvalkitError, Generator, Metric, Request
+from evalkit.specs import INSTALLED, PYTHON, Functions, default_label, is_path, split_label
 from evalkit.terminal import plugin_output
 
 PluginKind = Literal["generator", "encoder", "metric"]
 FOLDER = "evalkit.generators.folder:load"
+PIPELINE = "diffusers"  # the generator of a folder with a model_index.json
 # Draw the bundled data set, not photos. With weights of the user's own, a model is not bundled.
 _BUNDLED = ("dalle", "gan", "noise")
 _ATTRIBUTE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
@@ -43,6 +47,8 @@ class Model:
     target: Any  # the factory, or the generator itself
     options: dict[str, Value]  # every declared option with its value
     bundled: bool = False  # one of evalkit's own models with the weights of the package
+    pipeline: bool = False  # a folder of a diffusers pipeline
+    code: str = ""  # hash of the source of a plain function: other code makes other images
 
 
 def names(kind: PluginKind) -> list[str]:
@@ -116,40 +122,86 @@ def metric(name: str) -> Metric:
 
 def encoder(name: str, device: str = "auto") -> Encoder:
     """The encoder of a name, with its weights loaded."""
-    return _call(find("encoder", name), name, {}, {"device": device})
+    found = _call(find("encoder", name), name, {}, {"device": device})
+    texts = [getattr(found, field, None) for field in ("name", "fingerprint")]
+    functions = [getattr(found, field, None) for field in ("prepare", "__call__")]
+    if not all(isinstance(text, str) and text for text in texts) or not all(functions):
+        raise EvalkitError(
+            f"The encoder {name!r} has the type {type(found).__name__}; expected an object"
+            " with the texts name and fingerprint, the method prepare, and a call (core.Encoder).",
+            "See docs/plugins.md.",
+        )
+    return found
 
 
 def models(
-    specs: Sequence[str],
+    texts: Sequence[str],
     options: Mapping[str, Mapping[str, Value]],
     known: Mapping[str, str] | None = None,
+    functions: Functions | None = None,
 ) -> list[Model]:
     """Find every generator and check its options, without loading any.
 
-    `known` maps specs (folders: real paths) to the labels that an existing run uses for them.
+    Args:
+        texts: specs, with or without `label=`.
+        options: by label.
+        known: label -> spec (folders: real paths) of the models that an existing run has.
+        functions: the models that are Python objects, by their text.
     """
-    labelled = _labels(specs, known or {})
+    functions = functions or {}
+    labels = _labels(texts, known or {}, functions)
     for label in options:
-        if label not in labelled:
+        if label not in labels:
             raise EvalkitError(
                 f"Options are given for {label!r}, which is not among the models.",
-                did_you_mean(label, labelled),
+                did_you_mean(label, labels),
             )
-    result: list[Model] = []
-    for label, spec in labelled.items():
-        folder = _folder(spec)
-        name, argument = (spec, "") if folder else _split(spec)
-        target = _import("generator", spec, FOLDER) if folder else find("generator", name)
-        if not callable(target):
-            raise EvalkitError(
-                f"The generator {spec!r} is a {type(target).__name__}; expected a function."
-            )
-        given = options.get(label, {})
-        values = checked_options(
-            target, _with_argument(target, name, argument, given) if argument else given, label
+    return [
+        _model(label, spec, options.get(label, {}), functions.get(text))
+        for (label, spec), text in zip(labels.items(), texts, strict=True)
+    ]
+
+
+def _model(label: str, spec: str, given: Mapping[str, Value], function: Any) -> Model:
+    folder = function is None and is_path(spec)
+    name, argument = (spec, "") if folder else _split(spec)
+    pipeline = folder and os.path.isfile(os.path.join(spec, "model_index.json"))
+    if function is not None:
+        target = function
+    elif spec.startswith(PYTHON):
+        raise EvalkitError(
+            f"The model {label!r} is a Python function, which only its own program has.",
+            "Give it to evalkit.run again, or move it to a module and write `module:function`.",
         )
-        result.append(Model(label, spec, target, values, _bundled(name, values)))
-    return result
+    elif pipeline:
+        target = find("generator", PIPELINE)
+    else:
+        target = _import("generator", spec, FOLDER) if folder else find("generator", name)
+    if not callable(target):
+        raise EvalkitError(
+            f"The generator {spec!r} is a {type(target).__name__}; expected a function."
+        )
+    argument = spec if pipeline else argument
+    if argument:
+        given = _with_argument(target, name, argument, given)
+    values = checked_options(target, given, label)
+    if pipeline:
+        del values["model"]  # it is the spec, which run.toml holds relative to the run folder
+    code = _source_hash(target) if _is_generator(target) else ""
+    return Model(label, spec, target, values, _bundled(name, values), pipeline, code)
+
+
+def _source_hash(function: Any) -> str:
+    """The hash of a function's source, or of its class's; "" where there is none to read."""
+    if getattr(function, "fingerprint", ""):
+        return ""  # it says itself what its images depend on
+    try:
+        source = inspect.getsource(
+            function if hasattr(function, "__qualname__") else type(function)
+        )
+    except (OSError, TypeError):
+        return ""
+    return hashlib.sha256(source.encode("utf-8", "replace")).hexdigest()
 
 
 def _bundled(name: str, values: Mapping[str, Value]) -> bool:
@@ -163,27 +215,39 @@ def load_generator(model: Model, device: str, requests: Sequence[Request]) -> Ge
     """Load a generator, with the device and, if it declares them, all requests and the folder."""
     if _is_generator(model.target):
         return model.target
-    return _call(
-        model.target,
-        model.label,
-        model.options,
-        {"device": device, "requests": requests, "folder": model.spec},
-    )
+    bound = {"device": device, "requests": requests, "folder": model.spec}
+    if model.pipeline:
+        bound["model"] = model.spec
+    return _call(model.target, model.label, model.options, bound)
 
 
-def _folder(spec: str) -> bool:
-    """Whether a spec is a folder of images.
+def _place(spec: str) -> str:
+    """The spec by which a run remembers the model: the real path of a folder, else the name.
 
-    A name wins over a folder of the same name; `./name` is always the folder.
+    Raises EvalkitError for a name that is also a folder: it could mean either.
     """
-    if not is_path(spec) and (spec in _entries("generator") or not os.path.isdir(spec)):
-        return False
-    if not os.path.isdir(spec):
+    if spec.startswith(INSTALLED):
+        return spec.removeprefix(INSTALLED)
+    if is_path(spec):
+        if os.path.isdir(spec):
+            return os.path.realpath(spec)
+        if os.path.isfile(spec):
+            raise EvalkitError(
+                f"{spec} is a file; expected a folder of images or of a diffusers pipeline.",
+                "Unpack it first (`evalkit score` reads zip, tar and npz files too).",
+            )
         raise EvalkitError(
             f"There is no folder {spec}.",
             "Check the path, or see `evalkit list generators` for names.",
         )
-    return True
+    if not os.path.isdir(spec):
+        return spec
+    if _split(spec)[0] in _entries("generator"):
+        raise EvalkitError(
+            f"{spec!r} is an installed generator and also a folder here.",
+            f"Write `./{spec}` for the folder, or `{INSTALLED}{spec}` for the generator.",
+        )
+    return os.path.realpath(spec)
 
 
 def _split(spec: str) -> tuple[str, str]:
@@ -210,28 +274,54 @@ def _with_argument(
     return {**given, first.name: argument}
 
 
-def _labels(specs: Sequence[str], known: Mapping[str, str]) -> dict[str, str]:
-    """label -> spec, with folders as real paths.
+def _labels(texts: Sequence[str], known: Mapping[str, str], functions: Functions) -> dict[str, str]:
+    """label -> spec, with folders as real paths, in the order of the texts.
 
-    A name is its own label. A folder has its last part, or more of its path where that is taken.
+    A label is given, or that of the same model in the run, or the name, or the last part of a
+    folder's path: more of it where that is taken.
     """
+    parts = [split_label(text) for text in texts]
+    places = [
+        spec if text in functions else _place(spec)
+        for text, (_, spec) in zip(texts, parts, strict=True)
+    ]
+    explicit = {label for label, _ in parts if label}
     labelled: dict[str, str] = {}
-    given: dict[str, str] = {}  # label -> the spec as the user wrote it, for the message
-    paths = [os.path.realpath(spec) if _folder(spec) else spec for spec in specs]
-    for written, spec in zip(specs, paths, strict=True):
-        label = known.get(spec, spec)
-        if spec not in known and is_path(spec):
-            parts = Path(spec).parts
-            taken = {*labelled, *paths, *known.values()}
-            longer = ("/".join(parts[-count:]) for count in range(1, len(parts)))
-            label = next((item for item in longer if item not in taken), spec)
-        same = next((item for item in labelled if item == label or labelled[item] == spec), None)
-        if same is not None:
+    given: dict[str, str] = {}  # label -> the text of the user, for the message
+    for text, (label, _), place in zip(texts, parts, places, strict=True):
+        same = [name for name, spec in known.items() if spec == place and name not in explicit]
+        if not label and len(same) > 1 and default_label(place) not in same:
             raise EvalkitError(
-                f"The models {given[same]!r} and {written!r} have one label, {same!r}.",
-                "Name each model once.",
+                f"The run has the model {text!r} as {' and '.join(map(repr, same))}.",
+                f"Name one: `{same[0]}={text}`.",
             )
-        labelled[label], given[label] = spec, written
+        if not label and same:
+            label = default_label(place) if default_label(place) in same else same[0]
+        elif not label and is_path(place):
+            taken = {*labelled, *places, *known, *explicit}
+            folders = Path(place).parts
+            longer = ("/".join(folders[-count:]) for count in range(1, len(folders)))
+            label = next((item for item in longer if item not in taken), place)
+        label = label or default_label(place)
+        if known.get(label, place) != place:
+            raise EvalkitError(
+                f"The model {label!r} of this run is {known[label]}; {text!r} is another one.",
+                "Give it another label, or choose another --out.",
+            )
+        twice = next(
+            (
+                name
+                for name in given
+                if name == label or (labelled[name] == place and not {name, label} & explicit)
+            ),
+            None,
+        )
+        if twice is not None:
+            raise EvalkitError(
+                f"The models {given[twice]!r} and {text!r} have one label, {twice!r}.",
+                "Name each model once, or give labels: `a=SPEC,b=SPEC`.",
+            )
+        labelled[label], given[label] = place, text
     return labelled
 
 

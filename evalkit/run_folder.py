@@ -10,9 +10,9 @@ import hashlib
 import io
 import json
 import math
+import os
 import re
 import shlex
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -42,7 +42,7 @@ class Run:
     """Reads and writes one run folder. The path is its only state; files are written atomically."""
 
     def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+        self.path = Path(os.path.expanduser(path))  # quoted, a shell keeps `~`
 
     # --- names ---
     @property
@@ -93,7 +93,7 @@ class Run:
 
     def prompts(self) -> list[Prompt]:
         """All prompts in order. Raises EvalkitError if the folder is not a run."""
-        if not self.prompts_path.is_file():
+        if not os.path.isfile(self.prompts_path):  # takes names that no file can have
             raise EvalkitError(
                 f"{self.path} is not a run folder: it has no prompts.jsonl.",
                 "Make one with `evalkit run`.",
@@ -280,18 +280,8 @@ class Run:
 
     @property
     def _score_again(self) -> str:
-        """The command that writes the derived files again, with the settings of run.toml."""
-        command = ["evalkit", "score", str(self.path)]
-        with contextlib.suppress(OSError, ValueError):
-            settings = tomllib.loads(self.config_path.read_text(encoding="utf-8"))
-            metrics = ",".join(settings.get("metrics", ()))
-            given = {"metrics": metrics, "encoders": settings.get("encoders", "auto")}
-            reference = settings.get("reference", "")
-            is_path = "/" in reference
-            given["reference"] = str(self.path / reference) if is_path else reference
-            for name, value in given.items():
-                command += [f"--{name}", value] if value not in ("", "auto") else []
-        return f"Write it again with `{shlex.join(command)}`."
+        """The command that writes the derived files again; it takes its settings from run.toml."""
+        return f"Write it again with `evalkit score {shlex.quote(str(self.path))}`."
 
 
 def _versioned(path: Path) -> dict[str, Any]:

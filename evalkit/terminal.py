@@ -1,20 +1,28 @@
 """Output for a person at a terminal: progress bars and log lines on stderr, tables on stdout.
 
-In a pipe there are no progress bars, and tables become tab-separated lines.
+In a pipe there are no progress bars, and lists become tab-separated lines.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from evalkit.core import MetricRow
+from evalkit.hints import in_python
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
 
 T = TypeVar("T")
+_BAR = 52  # columns of a bar, its counts and its rate
+_logger = logging.getLogger("evalkit")
 
 
 class Advance(Protocol):
@@ -24,12 +32,15 @@ class Advance(Protocol):
 
 
 @contextlib.contextmanager
-def progress(description: str, total: int, unit: str = "images") -> Iterator[Advance]:
+def progress(description: str, total: int | None, unit: str = "images") -> Iterator[Advance]:
     """A progress bar with its rate: `with progress("dalle", 100) as advance: advance(8)`.
 
-    There is no bar if stderr is not a terminal.
+    total: None if it is unknown. There is no bar if stderr is neither a terminal nor the output of
+    a notebook, if there is nothing to do, or if the log shows errors only (--quiet).
     """
-    if not sys.stderr.isatty():
+    notebook = _in_notebook()
+    shown = notebook or sys.stderr.isatty()
+    if total == 0 or not shown or _logger.level >= logging.ERROR:
         yield lambda count, note="": None
         return
     from rich.console import Console
@@ -57,12 +68,64 @@ def progress(description: str, total: int, unit: str = "images") -> Iterator[Adv
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}", markup=False),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    if notebook:  # drawn as text: in a notebook, rich would need ipywidgets
+        plain = Console(file=io.StringIO(), width=100, color_system=None, force_jupyter=False)
+        bar = Progress(*columns, console=plain, auto_refresh=False)
+        task = bar.add_task(description, total=total, note="")
+        with _shown_in_notebook(lambda: _text(plain, bar.get_renderable())) as show:
+
+            def advance(count: int, note: str = "") -> None:
+                bar.update(task, advance=count, note=note)
+                show()
+
+            yield advance
+        return
+    console = Console(stderr=True)
+    description = shorten(description, max(20, console.width - _BAR))
+    with Progress(*columns, console=console) as bar:
         task = bar.add_task(description, total=total, note="")
         yield lambda count, note="": bar.update(task, advance=count, note=note)
 
 
-def track(items: Iterable[T], description: str, total: int, unit: str = "images") -> Iterator[T]:
+def _in_notebook() -> bool:
+    """Whether a kernel of Jupyter, VS Code or Colab runs this."""
+    ipython = sys.modules.get("IPython")
+    return getattr(ipython and ipython.get_ipython(), "kernel", None) is not None
+
+
+def _text(console: Console, renderable: RenderableType) -> str:
+    with console.capture() as found:
+        console.print(renderable, end="")
+    return found.get().rstrip()
+
+
+@contextlib.contextmanager
+def _shown_in_notebook(text: Callable[[], str]) -> Iterator[Callable[[], None]]:
+    """An output of the cell that shows the text: at the start, on each call, and at the end.
+
+    It changes at most five times a second, as each change is a message to the browser.
+    """
+    from IPython.display import DisplayHandle
+
+    handle = DisplayHandle()
+    handle.display({"text/plain": text()}, raw=True)
+    last = time.monotonic()
+
+    def show() -> None:
+        nonlocal last
+        if time.monotonic() - last > 0.2:
+            last = time.monotonic()
+            handle.update({"text/plain": text()}, raw=True)
+
+    try:
+        yield show
+    finally:
+        handle.update({"text/plain": text()}, raw=True)
+
+
+def track(
+    items: Iterable[T], description: str, total: int | None, unit: str = "images"
+) -> Iterator[T]:
     """The same items, with a progress bar that counts them."""
     with progress(description, total, unit) as advance:
         for item in items:
@@ -82,6 +145,20 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
 
 
+def one_line(text: str) -> str:
+    """Printable text on one line."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
+
+
+def shorten(text: str, most: int) -> str:
+    """Printable text on one line, shortened in the middle: names often differ at the end."""
+    plain = one_line(text)
+    if len(plain) <= most:
+        return plain
+    end = (most - 1) // 2
+    return f"{plain[: most - 1 - end]}…{plain[len(plain) - end :]}"
+
+
 def plugin_output() -> contextlib.AbstractContextManager[object]:
     """What plug-ins print goes to stderr: stdout holds the results of a command."""
     return contextlib.redirect_stdout(sys.stderr)
@@ -89,10 +166,29 @@ def plugin_output() -> contextlib.AbstractContextManager[object]:
 
 def show_logs(level: int = logging.INFO) -> None:
     """Show evalkit's log lines on stderr; called by the command line only, never on import."""
-    logger = logging.getLogger("evalkit")
-    logger.setLevel(level)
-    if not any(isinstance(handler, StderrHandler) for handler in logger.handlers):
-        logger.addHandler(StderrHandler())
+    _logger.setLevel(level)
+    if not _shows_logs():
+        _logger.addHandler(StderrHandler())
+
+
+def _shows_logs() -> bool:
+    handlers = logging.getLogger("evalkit").handlers
+    return any(isinstance(handler, StderrHandler) for handler in handlers)
+
+
+def warn_not_measured(rows: Sequence[MetricRow]) -> None:
+    """Warn in Python of metrics without a value, one line per reason.
+
+    The command line has the reasons below its table.
+    """
+    if _shows_logs():
+        return
+    metrics: dict[str, list[str]] = {}
+    for row in rows:
+        if row.value is None and row.metric not in metrics.setdefault(row.note, []):
+            metrics[row.note].append(row.metric)
+    for note, names in metrics.items():
+        _logger.warning("%s: %s", ", ".join(names), in_python(note))
 
 
 def show_page(page: Path, opened: bool) -> None:
@@ -106,9 +202,9 @@ def show_page(page: Path, opened: bool) -> None:
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table on stdout: drawn at a terminal, tab-separated lines without header in a pipe."""
+    """A table on stdout: drawn at a terminal, tab-separated lines with a header in a pipe."""
     if not sys.stdout.isatty():
-        for row in rows:
+        for row in (header, *rows):
             print(*row, sep="\t")
         return
     from rich.console import Console
@@ -119,27 +215,6 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     Console().print(table)
-
-
-def metric_cells(row: MetricRow) -> tuple[str, ...]:
-    """One row of the metrics table: each value with interval, count, encoder and reference."""
-    arrow = "lower is better" if row.better == "lower" else "higher is better"
-    value = "not measured" if row.value is None else f"{row.value:.4g}"
-    interval = "" if row.low is None or row.high is None else f"{row.low:.4g} to {row.high:.4g}"
-    count = str(row.count) if row.count == row.requested else f"{row.count} of {row.requested}"
-    return (
-        row.model,
-        row.metric,
-        value,
-        interval,
-        count,
-        row.encoder,
-        row.reference,
-        row.note or arrow,
-    )
-
-
-METRIC_HEADER = ("model", "metric", "value", "interval", "images", "encoder", "reference", "note")
 
 
 def dollars(amount: float | None) -> str:

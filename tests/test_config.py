@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit.config import Config, load_config, parse_settings, split_names
+from evalkit.config import Config, load_config, parse_settings
 from evalkit.core import EvalkitError, Prompt
+from evalkit.specs import is_path, split_label, split_models
 
 TEXT = st.text(
     st.characters(exclude_categories=["Cs"]), max_size=30
@@ -209,10 +210,66 @@ def test_missing_and_binary_file(tmp_path: Path) -> None:
             load_config(tmp_path / name, {})
 
 
-def test_a_folder_with_a_comma_in_its_name_is_one_model(tmp_path: Path):
+def test_a_folder_with_a_comma_in_its_name_is_one_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     (tmp_path / "sd,xl").mkdir()
-    assert split_names(str(tmp_path / "sd,xl")) == (str(tmp_path / "sd,xl"),)
-    assert split_names("dalle, gan") == ("dalle", "gan")
+    for text in (str(tmp_path / "sd,xl"), f"main={tmp_path / 'sd,xl'}"):
+        assert split_models(text) == (text,)
+    assert split_models("dalle, gan") == ("dalle", "gan")
+    (tmp_path / "sd").mkdir()
+    (tmp_path / "xl").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(EvalkitError, match="is one folder, and its parts are folders too"):
+        split_models("sd,xl")
+    assert Config(models=("./sd,xl",), prompts="p").models == ("./sd,xl",)
+
+
+def test_models_with_labels_in_toml_python_and_flags(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    expected = (f"main={tmp_path}/a", "pr=dalle")
+    for models in (
+        '["main=./a", "pr=dalle"]',
+        '"main=./a, pr=dalle"',
+        '{main = "./a", pr = "dalle"}',
+    ):
+        file.write_text(f'models = {models}\nprompts = "p.txt"\n[model.pr]\ntop_k = 3')
+        config = load_config(file, {})
+        assert tuple(text.replace("/./", "/") for text in config.models) == expected
+        assert config.options == {"pr": {"top_k": 3}}
+        assert load_config(file, {"models": "main=./a"}).options == {}
+    for models in ("main=./a,pr=dalle", ["main=./a", "pr=dalle"], {"main": "./a", "pr": "dalle"}):
+        assert load_config(None, {"models": models, "prompts": "p"}).models == (
+            "main=./a",
+            "pr=dalle",
+        )
+    with pytest.raises(EvalkitError, match="label 'a/b'; expected letters"):
+        load_config(None, {"models": {"a/b": "dalle"}, "prompts": "p"})
+    with pytest.raises(EvalkitError, match="A model is 3; expected a name, a folder or a function"):
+        load_config(None, {"models": [3], "prompts": "p"})
+
+
+def test_the_home_folder_is_found_in_quotes_and_after_commas(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOME", "/home/someone")
+    flags = {"models": "~/a,x=~/b", "prompts": "~/p.txt", "out": "~/o", "reference": "~/r"}
+    config = load_config(None, flags)
+    assert config.models == ("/home/someone/a", "x=/home/someone/b")
+    assert (config.prompts, config.out, config.reference) == (
+        "/home/someone/p.txt",
+        "/home/someone/o",
+        "/home/someone/r",
+    )
+
+
+def test_paths_of_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sep", "\\")
+    for path in ("C:\\runs\\a", ".\\a", "C:/runs/a", "a\\b"):
+        assert is_path(path)
+        assert split_label(f"main={path}") == ("main", path)
+    for name in ("dalle", "openai:gpt-image-2", "diffusers:a/b"):
+        assert not is_path(name)
 
 
 @pytest.mark.parametrize("key", ["out", "prompts", "reference"])

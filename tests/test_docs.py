@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import importlib.util
+import itertools
 import json
 import re
 import shlex
@@ -145,18 +146,30 @@ def _python(code: str, folder: Path) -> str:
 @pytest.mark.slow
 def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
     run, generator = [content for info, content in BLOCKS if info == "python"]
-    printed = _python(run, tmp_path)
-    assert {line.split()[1] for line in printed.splitlines()} >= {*DEFAULT, "refusal_rate"}
-    rows = {row.metric: row for row in Run(tmp_path / "reports/noise").metrics()}
-    for name in DEFAULT:
-        assert rows[name].low is not None
-        assert f"noise {name} {rows[name].value}" in printed
-    assert (tmp_path / "reports/noise/report/index.html").is_file()
+    printed = [line.split() for line in _python(run, tmp_path).splitlines()]
+    shown = {tuple(words[1:3]): words[3:] for words in printed}
+    rows = {(row.model, row.metric): row for row in Run(tmp_path / "reports/colours").metrics()}
+    for place in itertools.product(("dalle", "gan"), DEFAULT):
+        row = rows[place]
+        expected = [row.value, row.low, row.high]
+        assert [float(word) for word in shown[place]] == pytest.approx(expected, abs=1e-5)
+    assert (tmp_path / "reports/colours/report/index.html").is_file()
     (tmp_path / "my_models.py").write_text(generator, encoding="utf-8")
     images = (
         "evalkit.generate(['my_models:plain'], 'suite:colour', out='plain').path.rglob('*.png')"
     )
     assert _python(f"import evalkit; print(len(list({images})))", tmp_path) == "72\n"
+
+
+@pytest.mark.slow
+def test_the_python_of_its_page_runs(tmp_path: Path) -> None:
+    """All blocks, one after the other, as a reader would enter them."""
+    tokens = MarkdownIt().parse(PAGES["python.md"])
+    blocks = [token.content for token in tokens if token.info == "python"]
+    assert len(blocks) >= 7
+    printed = _python("\n".join(blocks), tmp_path)
+    for part in ("inception_score", "a cat on the beach", "vendi", "per_prompt is 0; expected"):
+        assert part in printed
 
 
 def test_the_configuration_of_the_readme_is_valid() -> None:
@@ -241,7 +254,7 @@ def test_the_page_of_files_names_every_key_of_a_run(tmp_path: Path) -> None:
     assert set(findings) in tables
     for kind in (Prompt, Config):
         for field in dataclasses.fields(kind):
-            assert f"`{field.name}`" in page or field.name == "options"
+            assert f"`{field.name}`" in page or field.name in ("options", "functions")
     files = [*run.path.iterdir(), *run.image_folder("noise").iterdir()]
     for path in files:
         if path.is_file() and path.suffix != ".png":
@@ -270,7 +283,8 @@ def test_links_between_the_pages_lead_somewhere() -> None:
 def test_the_pages_are_at_most_100_columns_wide() -> None:
     """Tables and code apart."""
     pages = {
-        name: PAGES[name] for name in ("metrics.md", "plugins.md", "architecture.md", "files.md")
+        name: PAGES[name]
+        for name in ("metrics.md", "plugins.md", "architecture.md", "files.md", "python.md")
     }
     for name, page in (pages | {"README.md": README}).items():
         text = re.sub(r"^```.*?^```", "", page, flags=re.DOTALL | re.MULTILINE)

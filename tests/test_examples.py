@@ -33,10 +33,10 @@ BLOCKS = [
 
 
 def evalkit(*arguments: str) -> str:
-    """A command in this process, in the current folder."""
+    """The last line that a command in this process prints, in the current folder."""
     result = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.stderr
-    return result.stdout.strip()
+    return result.stdout.splitlines()[-1]
 
 
 def run_tests_of(file: Path) -> int:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageCms
 
 from evalkit.core import EvalkitError
 from evalkit.images import (
@@ -18,12 +18,12 @@ from evalkit.images import (
     decode,
     encode_png,
     file_sha256,
-    list_images,
     read_decoded,
     read_image,
     to_images,
     to_tensor,
 )
+from evalkit.images.strict import sample_bits
 
 RGB = Image.fromarray(numpy.random.default_rng(0).integers(0, 256, (24, 32, 3), numpy.uint8))
 
@@ -49,6 +49,24 @@ def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
     )
 
 
+def keyed(bits: int, key: int) -> bytes:
+    """A gray PNG of 4 x 1 pixels in which the gray `key` is transparent."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
+
+    row = b"\0\x1b" if bits == 2 else b"\0\x0f\xf0"
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 1, bits, 0, 0, 0, 0))
+        + chunk(b"tRNS", struct.pack(">H", key))
+        + chunk(b"IDAT", zlib.compress(row))
+        + chunk(b"IEND", b"")
+    )
+
+
 def half_transparent() -> Image.Image:
     image = RGB.convert("RGBA")
     image.putalpha(128)
@@ -65,11 +83,19 @@ PNG = saved(RGB)
 FLIPPED = PNG[:60] + bytes([PNG[60] ^ 1]) + PNG[61:]  # one bit inside the pixel data
 INVALID = {
     "empty": (b"", "is empty"),
-    "text": (b"hello", "no known pixel format"),
+    "text": (b"hello", "no known image format"),
+    "html": (b"\n<!DOCTYPE html><html>not found</html>", "is an HTML page"),
+    "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a Git LFS pointer"),
+    "heic": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "is HEIC"),
+    "jxl": (b"\xff\x0a" + bytes(40), "is JPEG XL"),
+    "video": (b"\0\0\0\x18ftypisom\0\0\0\0isommp42", "is a video"),
+    "zip": (b"PK\x03\x04" + bytes(40), "is a zip archive"),
+    "gray key, 2 bits": (keyed(2, 3), "partly transparent"),
+    "gray key, 4 bits": (keyed(4, 15), "partly transparent"),
     "svg": (b'<svg xmlns="http://www.w3.org/2000/svg"></svg>', "SVG"),
     "cut png": (PNG[: len(PNG) // 2], "truncated or damaged"),
     "cut jpeg": (JPEG[: len(JPEG) // 2], "truncated or damaged"),
-    "cut header": (PNG[:20], "truncated or damaged|no known pixel format"),
+    "cut header": (PNG[:20], "truncated or damaged|no known image format"),
     "flipped bit": (FLIPPED, "truncated or damaged"),
     "16-bit gray": (saved(Image.fromarray(numpy.zeros((4, 4), numpy.uint16))), "more than 8 bits"),
     "16-bit rgb": (png(2, 2, 16, 2, (b"\0" + bytes(12)) * 2), "more than 8 bits"),
@@ -194,13 +220,6 @@ def test_png_files_are_deterministic_and_have_no_metadata() -> None:
         encode_png(RGB.convert("L"))
 
 
-def test_the_list_has_natural_order_and_unsupported_formats(tmp_path: Path) -> None:
-    for name in ("10.png", "2.PNG", "a.svg", ".hidden.png", "notes.txt", "1.jpeg"):
-        (tmp_path / name).touch()
-    (tmp_path / "folder.png").mkdir()
-    assert [path.name for path in list_images(tmp_path)] == ["1.jpeg", "2.PNG", "10.png", "a.svg"]
-
-
 def test_tensors_and_the_hash_of_a_file(tmp_path: Path) -> None:
     tensor = to_tensor(RGB)
     assert tensor.dtype == torch.uint8
@@ -212,3 +231,76 @@ def test_tensors_and_the_hash_of_a_file(tmp_path: Path) -> None:
         file_sha256(tmp_path / "a")
         == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     )
+
+
+def photo(**options: object) -> bytes:
+    """A JPEG of 256 x 256 pixels with smooth areas and edges."""
+    blocks = numpy.random.default_rng(1).integers(0, 256, (32, 32, 3)).astype("uint8")
+    return saved(Image.fromarray(blocks).resize((256, 256), Image.Resampling.BICUBIC), **options)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_what_libjpeg_only_warns_about_is_damage(progressive: bool) -> None:
+    whole = photo(kind="JPEG", quality=92, progressive=progressive)
+    other = photo(kind="JPEG", quality=70, progressive=progressive)
+    third = len(whole) // 3
+    for damaged in (
+        whole[:third] + bytes(4096) + whole[third + 4096 :],
+        whole[:third] + b"\xff\xd9",
+        whole[:third] + other[third:],
+        whole[: len(whole) - 500],
+    ):
+        found = decode(damaged)
+        assert isinstance(found, str), "taken"
+        assert "truncated or damaged" in found
+    assert not isinstance(decode(whole + b"more bytes after the end"), str)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"progressive": True}, {"subsampling": 0}, {"subsampling": 1}, {"restart_marker_rows": 1}],
+    ids=str,
+)
+def test_jpeg_pixels_are_those_of_pillow(mode: str, options: dict[str, object]) -> None:
+    for size in ((32, 24), (17, 9), (1, 1)):
+        data = saved(RGB.resize(size).convert(mode), "JPEG", **options)
+        found = decode(data)
+        assert not isinstance(found, str)
+        assert found.image.tobytes() == Image.open(io.BytesIO(data)).convert("RGB").tobytes()
+
+
+@settings(max_examples=200, deadline=None)
+@given(at=st.integers(8, len(PNG) - 1), bit=st.integers(0, 7))
+def test_a_flipped_bit_in_a_png_never_changes_pixels_in_silence(at: int, bit: int) -> None:
+    flipped = bytearray(PNG)
+    flipped[at] ^= 1 << bit
+    found = decode(bytes(flipped))
+    assert isinstance(found, str) or found.image.tobytes() == RGB.tobytes()
+
+
+def test_avif_is_read_with_8_bits_only() -> None:
+    data = saved(RGB, "AVIF", quality=100, subsampling="4:4:4")
+    found = decode(data)
+    assert not isinstance(found, str)
+    assert (found.format, found.image.size) == ("AVIF", RGB.size)
+    at = data.index(b"av1C") + 6
+    deep = data[:at] + bytes([data[at] | 0x40]) + data[at + 1 :]  # as an encoder of 10 bits writes
+    assert sample_bits(Image.open(io.BytesIO(data)), data) == 8
+    assert sample_bits(Image.open(io.BytesIO(data)), deep) == 10
+    assert isinstance(decode(deep), str)
+
+
+def test_a_colour_profile_other_than_srgb_is_noted() -> None:
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    assert read_note(saved(RGB, icc_profile=srgb)) == ""
+    assert read_note(saved(RGB, "JPEG", icc_profile=lab)).startswith("colour profile Lab")
+    assert read_note(saved(RGB.convert("L"), icc_profile=lab)) == ""
+    assert read_note(saved(RGB, icc_profile=b"no profile")) == ""
+
+
+def read_note(data: bytes) -> str:
+    found = decode(data)
+    assert not isinstance(found, str)
+    return found.note

@@ -18,6 +18,7 @@ from PIL import Image
 import evalkit
 from evalkit import plugins
 from evalkit.core import Metric, MetricRow
+from evalkit.score.presets import PRESETS
 from evalkit.score.select import DEFAULT
 
 ROOT = Path(__file__).parent.parent
@@ -39,6 +40,15 @@ def section(name: str) -> str:
     """The text about one metric."""
     [found] = re.findall(rf"^### `{name}`\n(.*?)(?=^##)", PAGE, re.DOTALL | re.MULTILINE)
     return found
+
+
+def test_the_table_of_presets():
+    rows = {
+        name: tuple(re.findall(r"`(\w+)`", members))
+        for name, members in re.findall(r"^\| `(\w+)` \| (.*) \|$", PAGE, re.MULTILINE)
+        if name in PRESETS
+    }
+    assert rows == PRESETS
 
 
 def in_words(ends: tuple[float, float]) -> str:

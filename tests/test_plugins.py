@@ -6,6 +6,7 @@ import pytest
 
 from evalkit import plugins
 from evalkit.core import EvalkitError, Metric, Prompt, Request
+from evalkit.specs import model_texts
 
 REQUESTS = [Request(Prompt("00000", "a cat"), 0, 0, 11)]
 
@@ -156,24 +157,62 @@ def test_options_for_a_model_outside_the_run() -> None:
         plugins.models(["models_for_tests:plain"], {"models_for_tests:plain": {"x": 1}})
 
 
+def labels(texts: list[str], known: dict[str, str] | None = None) -> list[str]:
+    return [model.label for model in plugins.models(texts, {}, known)]
+
+
 def test_labels_of_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a/pics", "b/pics", "noise"):
         (tmp_path / name).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    assert [
-        model.label for model in plugins.models(["a/pics", "noise", "./noise", "b/pics"], {})
-    ] == [
+    assert labels(["a/pics", "evalkit:noise", "./noise", "b/pics"]) == [
         "pics",
         "noise",
         f"{tmp_path.name}/noise",
         "b/pics",
     ]
     assert [model.spec for model in plugins.models(["a/pics/"], {})] == [str(tmp_path / "a/pics")]
-    known = {str(tmp_path / "a/pics"): "pics"}
-    assert [model.label for model in plugins.models(["b/pics", "a/pics"], {}, known)] == [
-        "b/pics",
-        "pics",
-    ]
+    known = {"pics": str(tmp_path / "a/pics")}
+    assert labels(["b/pics", "a/pics"], known) == ["b/pics", "pics"]
+
+
+@pytest.mark.parametrize("spec", ["noise", "openai:gpt-image-2", "my=noise", "dalle,noise"])
+def test_a_name_that_is_also_a_folder_is_refused_with_both_spellings(
+    spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = spec.rpartition("=")[2].rpartition(",")[2]
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(EvalkitError, match="installed generator and also a folder") as error:
+        plugins.models(spec.split(","), {})
+    assert f"`./{name}`" in error.value.hint
+    assert f"`evalkit:{name}`" in error.value.hint
+    assert [model.spec for model in plugins.models([f"./{name}"], {})] == [str(tmp_path / name)]
+    if name == "noise":
+        [model] = plugins.models(["evalkit:noise"], {})
+        assert (model.label, model.spec, model.bundled) == ("noise", "noise", True)
+
+
+def test_explicit_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b", "x=y"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert labels(["main=./a", "pr = ./b", "noise"]) == ["main", "pr", "noise"]
+    assert labels(["b=./a", "./b"]) == ["b", f"{tmp_path.name}/b"]  # given labels come first
+    cold, hot = plugins.models(["cold=noise", "hot=noise"], {"hot": {"size": "8"}})
+    assert (cold.options["size"], hot.options["size"]) == (32, 8)
+    known = {"main": str(tmp_path / "a"), "cold": "noise", "hot": "noise"}
+    assert labels(["./a", "hot=noise"], known) == ["main", "hot"]
+    assert labels(["pr=./a"], known) == ["pr"]  # the same images under a second label
+    for texts, message in (
+        (["main=./b"], f"'main' of this run is {tmp_path / 'a'}"),
+        (["noise"], "has the model 'noise' as 'cold' and 'hot'"),
+        (["x=y"], "is a folder here, and it is also how"),
+        (["x=./a", "x=./b"], "have one label, 'x'"),
+        (["x= "], "has a label and nothing else"),
+    ):
+        with pytest.raises(EvalkitError, match=message):
+            plugins.models(texts, {}, known)
 
 
 def test_two_models_with_one_label_are_refused_with_both_specs(
@@ -181,15 +220,47 @@ def test_two_models_with_one_label_are_refused_with_both_specs(
 ) -> None:
     (tmp_path / "a/pics").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    real = str(tmp_path / "a/pics")
-    for specs, known in (
-        (["a/pics", "./a/../a/pics"], {}),
-        (["noise", "noise"], {}),
-        (["noise", "a/pics"], {real: "noise"}),
+    for specs, label in (
+        (["a/pics", "./a/../a/pics"], "pics"),
+        (["noise", "noise"], "noise"),
+        (["noise=a/pics", "noise"], "noise"),
     ):
         with pytest.raises(EvalkitError) as error:
-            plugins.models(specs, {}, known)
-        label = "pics" if specs[0] == "a/pics" else "noise"
+            plugins.models(specs, {})
         assert error.value.message == (
             f"The models {specs[0]!r} and {specs[1]!r} have one label, {label!r}."
         )
+        assert "a=SPEC" in error.value.hint
+
+
+def test_a_label_that_a_run_has_for_a_folder_is_not_given_to_a_name(tmp_path: Path) -> None:
+    with pytest.raises(EvalkitError, match="'noise' of this run is /x; 'noise' is another one"):
+        plugins.models(["noise"], {}, {"noise": "/x"})
+
+
+def test_files_are_named_for_what_they_are(tmp_path: Path) -> None:
+    (tmp_path / "a.safetensors").write_bytes(b"")
+    with pytest.raises(EvalkitError, match="is a file; expected a folder"):
+        plugins.models([str(tmp_path / "a.safetensors")], {})
+
+
+def test_functions_given_in_python() -> None:
+    def plain(prompts, seeds): ...
+
+    texts, functions = model_texts([plain, {"a": 1}.get, model_of_this_module])
+    assert texts[0].startswith("python:")
+    assert texts[0].endswith("<locals>.plain")
+    assert texts[2] == f"{__name__}:model_of_this_module"  # an import finds it again
+    [first, _, third] = plugins.models(texts, {}, {}, functions)
+    assert (first.label, first.target) == ("plain", plain)
+    assert first.code
+    assert third.target is model_of_this_module
+    with pytest.raises(EvalkitError, match="is a Python function, which only its own program has"):
+        plugins.models(texts[:1], {})
+    texts, functions = model_texts({"a": lambda prompts, seeds: [], "b": lambda prompts, seeds: []})
+    models = plugins.models(texts, {}, {}, functions)
+    assert [model.label for model in models] == ["a", "b"]
+    assert models[0].target is not models[1].target
+
+
+def model_of_this_module(prompts, seeds): ...

@@ -129,7 +129,11 @@ def test_any_json_gives_prompts_or_one_error(folder: Path, value: object, name: 
         ("a.txt", b"a cat\na\x1b[31mdog\n", r"Line 2 of .* control character U\+001B"),
         ("a.txt", b"a cat\ra dog\r", r"control character U\+000D"),
         ("a.txt", "a\x85b\n".encode(), r"control character U\+0085"),
-        ("a.jsonl", b'{"text": "a"}\n{"txt": "b"}\n', "Line 2 of .* has no prompt"),
+        (
+            "a.jsonl",
+            b'{"text": "a"}\n{"txt": "b"}\n',
+            "Line 2 of .* has the columns txt; expected one of",
+        ),
         ("a.jsonl", b'{"text": "a"}\n\n{"text": \n', "Line 3 of .* not valid JSON"),
         ("a.jsonl", b'{"text": ""}\n', "Line 1 of .* is empty"),
         ("a.jsonl", b'{"text": 5}\n', "is not a text but 5"),
@@ -142,11 +146,18 @@ def test_any_json_gives_prompts_or_one_error(folder: Path, value: object, name: 
         ("a.jsonl", b'{"text": "a", "id": true}\n', "has the id True"),
         ("a.jsonl", b"[" * 5000, "not valid JSON"),
         ("a.csv", b"prompt,id\na red, cat,3\n", "Line 2 of .* has 3 fields; expected 2"),
-        ("a.csv", b"id;prompt\n1;a\n", "has the columns id;prompt; expected one of"),
+        ("a.csv", b"id|prompt\n1|a\n", r"has the columns id\|prompt; expected one of"),
+        ("a.csv", b"Prompt,prompt\na,b\n", "expected each column once"),
+        ("a.txt", b"prompt\tgroup\na\tb\n", "every line has tabs"),
+        ("a.txt", b'{"prompt": "a"}\n{"prompt": "b"}\n', "every line has JSON objects"),
+        ("a.txt", b"id,prompt\n1,a cat\n", "its first line is the header of a table"),
+        ("a.parquet", b"PAR1 and more", "is not a readable parquet file"),
+        ("a.json", b'{"a": 3}', "Item a of .* is 3; expected an object"),
+        ("a.json", b"3", "is int in JSON"),
         ("a.csv", b'prompt\n"a\n', "not a valid table"),
         ("a.csv", b"prompt,id\n,3\n", "Line 2 of .* is empty"),
         ("a.csv", b"prompt\n", "no prompt"),
-        ("a.json", b'["a cat"]', "does not contain COCO captions"),
+        ("a.json", b'{"annotations": [3]}', "does not contain COCO captions"),
         ("a.json", b'{"images": [], "annotations": []}', "no prompt"),
         (
             "a.json",
@@ -165,8 +176,9 @@ def test_invalid_files_are_refused(folder: Path, name: str, data: bytes, message
 def test_a_missing_file_and_a_folder_are_refused(folder: Path) -> None:
     with pytest.raises(EvalkitError, match="There is no prompts file"):
         read_prompts(folder / "none.txt")
-    with pytest.raises(EvalkitError, match="are a folder"):
-        read_prompts(folder)
+    (folder / "empty").mkdir()
+    with pytest.raises(EvalkitError, match=r"are a folder without \.txt files"):
+        read_prompts(folder / "empty")
 
 
 def test_a_line_of_the_largest_length_is_read(folder: Path) -> None:
@@ -222,3 +234,91 @@ def test_lines_without_a_visible_character_are_blank(folder: Path, invisible: st
 def test_a_name_that_no_file_can_have_is_one_sentence(name: str) -> None:
     with pytest.raises(EvalkitError, match="There is no prompts file"):
         read_prompts(name)
+
+
+GENEVAL = [
+    {"tag": "single_object", "include": [{"class": "bench", "count": 1}], "prompt": "a bench"},
+    {"tag": "counting", "include": [], "prompt": "two cows"},
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        (
+            "geneval.jsonl",
+            "\n".join(map(json.dumps, GENEVAL)),
+            [Prompt("00000", "a bench", "single_object"), Prompt("00001", "two cows", "counting")],
+        ),
+        (
+            "geneval2.jsonl",
+            '{"prompt": "two red cows", "atom_count": 3, "skills": ["count", "colour", "count"]}',
+            [Prompt("00000", "two red cows", "count, colour")],
+        ),
+        (
+            "dsg.csv",
+            "item_id,text,category_broad,question_natural_language\n"
+            'p1,"a cat, black",animals,Is there a cat?\np1,"a cat, black",animals,Is it black?\n'
+            "p2,a dog,animals,Is there a dog?\n",
+            [Prompt("p1", "a cat, black", "animals"), Prompt("p2", "a dog", "animals")],
+        ),
+        (
+            "tifa.json",
+            '[{"id": "c1", "caption": "a cat", "question": "a cat?"},'
+            ' {"id": "c1", "caption": "a cat", "question": "a dog?"}]',
+            [Prompt("c1", "a cat")],
+        ),
+        ("list.json", '["a cat", {"prompt": "a dog"}]', [("00000", "a cat"), ("00001", "a dog")]),
+        ("in.json", '{"prompts": ["a cat"]}', [("00000", "a cat")]),
+        (
+            "ids.json",
+            '{"x1": "a cat", "x2": {"text": "a dog"}}',
+            [("x1", "a cat"), ("x2", "a dog")],
+        ),
+        ("semicolons.csv", "id;prompt\n7;a cat\n", [("7", "a cat")]),
+        ("challenge.csv", "prompt,challenge\na cat,hard\n", [Prompt("00000", "a cat", "hard")]),
+    ],
+)
+def test_lists_of_benchmarks(folder: Path, name: str, text: str, expected: list) -> None:
+    assert read(folder, name, text) == [
+        item if isinstance(item, Prompt) else Prompt(*item) for item in expected
+    ]
+
+
+def test_columns_are_named_where_their_names_say_nothing(folder: Path) -> None:
+    (folder / "t.csv").write_text("what,kind,prompt\na cat,animal,x\n")
+    assert read_prompts(folder / "t.csv", "what", "kind") == [Prompt("00000", "a cat", "animal")]
+    with pytest.raises(EvalkitError, match=r"has no column 'wat'; it has what, kind, prompt"):
+        read_prompts(folder / "t.csv", "wat")
+    (folder / "t.txt").write_text("a cat\na dog\n")
+    for path in (folder / "t.txt", "suite"):
+        with pytest.raises(EvalkitError, match="columns"):
+            read_prompts(path, "what")
+
+
+def test_a_question_list_with_one_id_for_two_prompts_is_refused(folder: Path) -> None:
+    text = "item_id,text,question\np1,a cat,x\np1,a dog,y\n"
+    with pytest.raises(EvalkitError, match="has the id 'p1' of line 2"):
+        read(folder, "dsg.csv", text)
+
+
+def test_a_folder_of_one_prompt_per_file(folder: Path) -> None:
+    place = folder / "dpg"
+    place.mkdir()
+    for name in ("10", "2"):
+        (place / f"{name}.txt").write_text(f"a long prompt {name}\n")
+    assert read_prompts(place) == [Prompt("10", "a long prompt 10"), Prompt("2", "a long prompt 2")]
+    (place / "2.txt").write_text("a\nb\n")
+    with pytest.raises(EvalkitError, match=r"2\.txt has 2 lines; in a folder, each file holds one"):
+        read_prompts(place)
+
+
+def test_parquet_as_hugging_face_has_it(folder: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = {"prompt": ["a cat", "a dog"], "category": ["x", "y"], "image": [b"1", b"2"]}
+    parquet.write_table(pyarrow.table(table), folder / "t.parquet")
+    assert read_prompts(folder / "t.parquet") == [
+        Prompt("00000", "a cat", "x"),
+        Prompt("00001", "a dog", "y"),
+    ]

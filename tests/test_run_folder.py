@@ -71,9 +71,10 @@ def test_files_with_other_content(run: evalkit.Run, name: str, content: str) -> 
     assert name in found.value.message
 
 
-def test_the_hint_keeps_the_metrics_of_the_run(run: evalkit.Run) -> None:
+def test_the_hint_writes_the_file_again_with_the_settings_of_the_run(run: evalkit.Run) -> None:
+    before = run.metrics()
     run.metrics_path.unlink()
     with pytest.raises(EvalkitError) as found:
         evalkit.report(run.path)
-    expected = f"evalkit score {run.path} --metrics duplicates --encoders pixels"
-    assert found.value.hint == f"Write it again with `{expected}`."
+    assert found.value.hint == f"Write it again with `evalkit score {run.path}`."
+    assert evalkit.score(run.path) == run.metrics() == before

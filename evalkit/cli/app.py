@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from evalkit.cli import lists, reference, weights
+from evalkit.cli.commands import Command, Commands, Quiet
 from evalkit.cli.conventions import conventions
 from evalkit.cli.output import print_version, state
 from evalkit.cli.run import generate, report, run, score
@@ -19,8 +20,9 @@ from evalkit.cli.training import judge, train
 
 app = typer.Typer(
     name="evalkit",
+    cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -39,10 +41,14 @@ for command in (
     lists.doctor,
 ):
     app.command()(command)
+for group in (app, reference.app, lists.app, weights.app):
+    for registered in group.registered_commands:
+        registered.cls = Command
 
 
 @app.callback()
 def start(
+    context: typer.Context,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show tracebacks and a more detailed log.")
     ] = False,
@@ -52,17 +58,19 @@ def start(
             "--version", help="Print the version and stop.", is_eager=True, callback=print_version
         ),
     ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Compare text-to-image generators: images, scores with intervals, and a report.
 
     \b
     Examples:
-      evalkit run --models noise --prompts prompts.txt
+      evalkit run --models path/to/a,path/to/b --prompts prompts.txt
       evalkit run --models dalle,gan,some/folder --prompts coco_val.txt --out reports/first
       evalkit run --config reports/first/run.toml --out reports/again
-      evalkit list generators
+      evalkit score some/folder
     """
     state["debug"] = debug
+    context.call_on_close(lambda: state.update(debug=False, quiet=False))
 
 
 def main() -> None:

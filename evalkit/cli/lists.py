@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -37,11 +38,39 @@ def list_encoders(as_json: Json = False) -> None:
 
 @app.command("metrics")
 def list_metrics(as_json: Json = False) -> None:
-    """Metrics: what each measures, its range, encoder and inputs, and the paper."""
+    """Metrics: the question that each answers, and whether it can be measured here."""
     with clean():
         from evalkit.listing import metrics
 
-        print_rows(*metrics(), as_json)
+        header, rows = metrics()
+        if as_json or not sys.stdout.isatty():
+            print_rows(header, rows, as_json)
+            return
+        _print_metrics([dict(zip(header, row, strict=True)) for row in rows])
+
+
+def _print_metrics(metrics: list[dict[str, str]]) -> None:
+    """Each metric as a block of indented lines, then the presets."""
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
+
+    from evalkit.score.presets import PRESETS
+
+    console = Console(highlight=False)
+    inputs = {"needs prompts": {"text"}, "needs a reference": {"real", "real_moments"}}
+    for metric in metrics:
+        given = {*metric["needs"].split(", ")}
+        needs = [text for text, names in inputs.items() if names & given]
+        better = f"{metric['better']} is better" if metric["better"] else ""
+        facts = ", ".join(filter(None, [metric["title"], better, metric["range"], *needs]))
+        console.print(Text.assemble((metric["name"], "bold"), f": {facts}" if facts else ""))
+        for line in filter(None, (metric["question"], f"here: {metric['here']}", metric["paper"])):
+            console.print(Padding(Text(line), (0, 0, 0, 2), expand=False))
+    console.print(Text("\npresets", style="bold"))
+    for name, members in PRESETS.items():
+        line = f"{name}: {', '.join(members) or 'every installed metric'}"
+        console.print(Padding(Text(line), (0, 0, 0, 2), expand=False))
 
 
 @app.command("training")

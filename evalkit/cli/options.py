@@ -9,15 +9,29 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from evalkit.cli import completion
+
 Models = Annotated[
-    str | None,
-    typer.Option(help="Names, package.module:attribute, or folders of images, joined by commas."),
+    list[str] | None,
+    typer.Option(
+        help="Names, package.module:attribute, or folders, joined by commas; label=NAME gives a"
+        " label. May be repeated.",
+        autocompletion=completion.models,
+    ),
 ]
 Prompts = Annotated[
     str | None,
     typer.Option(
-        help="A file (txt, jsonl, csv, COCO captions json), or the bundled suite, or suite:GROUP."
+        help="A file (txt, jsonl, json, csv, tsv, parquet, COCO captions), a folder of txt files,"
+        " the bundled suite, or suite:GROUP."
     ),
+]
+TextColumn = Annotated[
+    str | None,
+    typer.Option(help="The column of the prompts in a table or JSON.  [default: by its name]"),
+]
+GroupColumn = Annotated[
+    str | None, typer.Option(help="The column of the prompts' groups.  [default: by its name]")
 ]
 ConfigFile = Annotated[
     Path | None,
@@ -39,12 +53,28 @@ Reference = Annotated[
     typer.Option(help="Reference statistics: a name from `evalkit reference list`, or a path."),
 ]
 Metrics = Annotated[
-    str | None, typer.Option(help="Names joined by commas, or all.  [default: the usual set]")
+    str | None,
+    typer.Option(
+        help="Names and presets joined by commas: all, default, quality, alignment, diversity, "
+        "copying.  [default: default]",
+        autocompletion=completion.metrics,
+    ),
+]
+Only = Annotated[
+    bool, typer.Option("--only", help="Measure exactly the metrics of --metrics; drop others.")
+]
+Compared = Annotated[
+    str | None,
+    typer.Option(
+        "--models", help="Labels of the models to compare, joined by commas.  [default: all]"
+    ),
 ]
 Encoders = Annotated[
     str | None,
     typer.Option(
-        show_default=False, help="auto, standard, mini, or names joined by commas.  [default: auto]"
+        show_default=False,
+        help="auto, standard, mini, or names joined by commas.  [default: auto]",
+        autocompletion=completion.encoders,
     ),
 ]
 Device = Annotated[
@@ -94,6 +124,9 @@ Open = Annotated[bool, typer.Option("--open", help="Show the report in the brows
 def arguments(function: Callable[..., object], given: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a command that its Python function takes; both use the same names."""
     from evalkit.config import parse_settings
+    from evalkit.specs import split_models
 
     taken = {name: given[name] for name in inspect.signature(function).parameters if name in given}
+    if taken.get("models") is not None:
+        taken["models"] = [text for value in given["models"] for text in split_models(value)]
     return taken | {"options": parse_settings(given["options"] or ())}

@@ -7,38 +7,71 @@ import dataclasses
 import json
 import logging
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from evalkit.core import EvalkitError, MetricRow
+from evalkit.core import EvalkitError, IncompleteRunWarning, MetricRow
 
 if TYPE_CHECKING:
     from evalkit.generate.generate import Estimate
 
-state = {"debug": False}  # set by --debug, which shows tracebacks
+# Set by the options --debug, which shows tracebacks, and --quiet: only results and errors.
+state = {"debug": False, "quiet": False}
 
 
 @contextlib.contextmanager
 def clean() -> Iterator[None]:
-    """Turn an EvalkitError into one sentence and its exit code; show the log on stderr."""
+    """Turn an EvalkitError into one sentence and its exit code; show the log on stderr.
+
+    A model without a usable image ends the command with exit code 3, after its results are printed.
+    """
     from evalkit.terminal import show_logs
 
-    show_logs(logging.DEBUG if state["debug"] else logging.INFO)
+    level = logging.ERROR if state["quiet"] else logging.INFO
+    show_logs(logging.DEBUG if state["debug"] else level)
     try:
-        yield
+        with _incomplete_runs() as problems:
+            yield
     except EvalkitError as error:
         if state["debug"]:
             raise
-        print(f"error: {_one_line(error.message)}", file=sys.stderr)
-        if error.hint:
-            print(f"hint: {_one_line(error.hint)}", file=sys.stderr)
+        _print_error(error.message, error.hint)
         raise typer.Exit(error.exit_code) from error
     except KeyboardInterrupt:
         print("stopped: run the same command again to resume.", file=sys.stderr)
         raise typer.Exit(130) from None
+    if problems:
+        for problem in dict.fromkeys(problems):
+            _print_error(problem)
+        raise typer.Exit(3)
+
+
+@contextlib.contextmanager
+def _incomplete_runs() -> Iterator[list[str]]:
+    """The texts of the IncompleteRunWarnings in this block; other warnings are shown as ever."""
+    problems: list[str] = []
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def keep(message: Warning | str, category: type[Warning], *where: Any) -> None:
+            if issubclass(category, IncompleteRunWarning):
+                problems.append(str(message))
+            else:
+                show(message, category, *where)
+
+        warnings.simplefilter("always", IncompleteRunWarning)
+        warnings.showwarning = keep
+        yield problems
+
+
+def _print_error(message: str, hint: str = "") -> None:
+    print(f"error: {_one_line(message)}", file=sys.stderr)
+    if hint:
+        print(f"hint: {_one_line(hint)}", file=sys.stderr)
 
 
 def _one_line(text: str) -> str:
@@ -58,15 +91,25 @@ def print_rows(header: tuple[str, ...], rows: list[tuple[str, ...]], as_json: bo
         print_table(header, rows)
 
 
-def print_metrics(rows: Sequence[MetricRow], path: Path, as_json: bool) -> None:
-    from evalkit.terminal import METRIC_HEADER, metric_cells, print_table
-
+def print_metrics(rows: Sequence[MetricRow], path: Path, as_json: bool, then: str) -> None:
+    """The rows as JSON; or a table, what to do next (by default `then`), and the folder."""
     if as_json:
         print_json([dataclasses.asdict(row) for row in rows])
         return
-    if sys.stdout.isatty():
-        print_table(METRIC_HEADER, [metric_cells(row) for row in rows])
+    from evalkit.cli.table import mending_command, print_results
+    from evalkit.report.facts import read_facts
+
+    facts = read_facts(path)
+    print_results(facts)
+    mend = mending_command(facts)
+    print_next(f"{mend}, then the same command again" if mend else then)
     print(path)
+
+
+def print_next(text: str) -> None:
+    """What to do next, in one line on stderr."""
+    if not state["quiet"]:
+        print(f"next: {_one_line(text)}", file=sys.stderr)
 
 
 def print_estimates(rows: Sequence[Estimate], as_json: bool = False) -> None:

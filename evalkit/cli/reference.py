@@ -19,6 +19,7 @@ app = typer.Typer(
 Where = Annotated[
     Path | None, typer.Option(help="Where to write them.  [default: the user's data folder]")
 ]
+Description = Annotated[str, typer.Option(help="What the images are.")]
 Licence = Annotated[str, typer.Option(help="The licence of the images.")]
 Known = Annotated[str, typer.Argument(help="A name from `evalkit reference list`, or a path.")]
 
@@ -39,13 +40,19 @@ def reference_build(
     encoders: Encoders = "auto",
     device: Device = "auto",
     batch_size: BatchSize = 32,
-    description: Annotated[str, typer.Option(help="What the images are.")] = "",
+    description: Description = "",
     licence: Licence = "not stated",
     on_bad: OnBad = "refuse",
     keep_all: Annotated[
         bool,
         typer.Option(
             "--keep-all", help="Store features of all images (4 bytes a value), not of 2,000."
+        ),
+    ] = False,
+    compact: Annotated[
+        bool,
+        typer.Option(
+            "--compact", help="Store features of all images as float16 and no moments: a small file."
         ),
     ] = False,
 ) -> None:
@@ -58,11 +65,6 @@ def reference_build(
       evalkit reference build samples.npz --on-bad skip
     """
     with clean():
-        if images == "scenes":
-            from evalkit.reference.scenes import build_scenes_reference
-
-            print(build_scenes_reference(name=name or "scenes", out=out, device=device or "auto"))
-            return
         from evalkit.reference.build import reference_build as function
 
         folder = function(
@@ -76,6 +78,7 @@ def reference_build(
             licence=licence,
             on_bad=on_bad,
             keep_all=keep_all,
+            compact=compact,
         )
         print(folder)
 
@@ -100,6 +103,7 @@ def reference_import(
         int,
         typer.Option(help="The number of images behind the file, where it does not state it."),
     ] = 0,
+    description: Description = "",
     source: Annotated[str, typer.Option(help="Where the file comes from.")] = "",
     licence: Licence = "not stated",
     out: Where = None,
@@ -126,6 +130,7 @@ def reference_import(
             name=name,
             encoder=encoder,
             count=count,
+            description=description,
             source=source,
             licence=licence,
             out=out,
@@ -137,7 +142,7 @@ def reference_import(
 
 @app.command("export")
 def reference_export(
-    name: Known,
+    name_or_path: Known,
     format: Annotated[
         str, typer.Option(help="pytorch-fid, clean-fid, edm, adm or torch-fidelity.")
     ],
@@ -158,7 +163,7 @@ def reference_export(
     with clean():
         from evalkit.reference.exchange import reference_export as function
 
-        print(*function(name, format, encoder=encoder, out=out), sep="\n")
+        print(*function(name_or_path, format, encoder=encoder, out=out), sep="\n")
 
 
 @app.command("list")
@@ -175,9 +180,9 @@ def reference_list(as_json: Json = False) -> None:
 
 
 @app.command("show")
-def reference_show(name: Known) -> None:
+def reference_show(name_or_path: Known) -> None:
     """Print the card of a reference: its images, their source, and how it was made."""
     with clean():
         from evalkit.reference.files import reference_show as function
 
-        print(function(name), end="")
+        print(function(name_or_path), end="")

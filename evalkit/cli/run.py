@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -9,16 +10,19 @@ import typer
 
 from evalkit.cli.options import (
     BatchSize,
+    Compared,
     ConfigFile,
     Device,
     DryRun,
     Encoders,
     Folder,
+    GroupColumn,
     Json,
     MaxCost,
     Metrics,
     Models,
     OnBad,
+    Only,
     Open,
     Out,
     PerPrompt,
@@ -27,9 +31,10 @@ from evalkit.cli.options import (
     RetryAmbiguous,
     Seed,
     Settings,
+    TextColumn,
     arguments,
 )
-from evalkit.cli.output import clean, print_estimates, print_metrics
+from evalkit.cli.output import clean, print_estimates, print_metrics, print_next
 
 
 def run(
@@ -47,15 +52,21 @@ def run(
     retry_ambiguous: RetryAmbiguous = False,
     dry_run: DryRun = False,
     config: ConfigFile = None,
+    text_column: TextColumn = None,
+    group_column: GroupColumn = None,
     options: Settings = None,
     as_json: Json = False,
     open_report: Open = False,
 ) -> None:
     """Generate images, score them and write the report; run it again to resume.
 
+    A run folder takes more prompts, images per prompt, models and metrics. What is not given comes
+    from the folder. The named models are compared.
+
     \b
     Examples:
       evalkit run --models dalle,gan --prompts coco_val.txt
+      evalkit run --out reports/first --per-prompt 4
       evalkit run --models dalle,some/folder --prompts p.jsonl --set dalle.temperature=0.9
       evalkit run --models my_model:generate --prompts p.txt --metrics fid,kid --json
     """
@@ -67,8 +78,10 @@ def run(
         if dry_run:
             return print_estimates(api.generate(**arguments(api.generate, given)), as_json)
         made = api.run(**arguments(api.run, given))
-        show_page(made.report_path / "index.html", open_report)
-        print_metrics(made.metrics(), made.path, as_json)
+        page = made.report_path / "index.html"
+        print_metrics(made.metrics(), made.path, as_json, f"open {shlex.quote(str(page))}")
+        if open_report:
+            show_page(page, True)
 
 
 def generate(
@@ -83,6 +96,8 @@ def generate(
     retry_ambiguous: RetryAmbiguous = False,
     dry_run: DryRun = False,
     config: ConfigFile = None,
+    text_column: TextColumn = None,
+    group_column: GroupColumn = None,
     options: Settings = None,
 ) -> None:
     """Make the images only.
@@ -100,15 +115,18 @@ def generate(
         if dry_run:
             print_estimates(made)
         else:
+            print_next(f"evalkit score {shlex.quote(str(made.path))}")
             print(made.path)
 
 
 def score(
-    folder: Annotated[
+    path: Annotated[
         Path, typer.Argument(help="A run folder, or a folder, zip, tar or npz of images.")
     ],
     metrics: Metrics = None,
-    encoders: Encoders = "auto",
+    only: Only = False,
+    models: Compared = None,
+    encoders: Encoders = None,
     reference: Reference = None,
     on_bad: OnBad = "refuse",
     device: Device = "auto",
@@ -117,30 +135,36 @@ def score(
 ) -> None:
     """Score the images of a run, or images from anywhere.
 
+    A run keeps its metrics, encoders and reference: --metrics adds to them, --only replaces them.
+
     \b
     Examples:
-      evalkit score reports/first --metrics fid,kid
+      evalkit score reports/first --metrics vendi
+      evalkit score reports/first --metrics fid,kid --only
+      evalkit score reports/first --models dalle,gan
       evalkit score some/folder --json
       evalkit score samples.npz --metrics all --encoders mini --on-bad skip
     """
     with clean():
-        from evalkit.config import split_names
         from evalkit.score.score import results_folder
         from evalkit.score.score import score as function
 
         rows = function(
-            folder,
-            metrics=split_names(metrics or ""),
-            encoders=encoders or "auto",
+            path,
+            metrics=metrics,
+            only=only,
+            models=models,
+            encoders=encoders,
             reference=reference,
             on_bad=on_bad,
             device=device or "auto",
             batch_size=batch_size or 32,
         )
-        print_metrics(rows, results_folder(folder), as_json)
+        results = results_folder(path)
+        print_metrics(rows, results, as_json, f"evalkit report {shlex.quote(str(results))}")
 
 
-def report(folder: Folder, open_report: Open = False) -> None:
+def report(path: Folder, open_report: Open = False) -> None:
     """Write report/index.html and report.md of a scored run.
 
     \b
@@ -151,5 +175,5 @@ def report(folder: Folder, open_report: Open = False) -> None:
         from evalkit.report.report import report as function
         from evalkit.terminal import show_page
 
-        show_page(function(folder), open_report)
-        print(folder)
+        show_page(function(path), open_report)
+        print(path)

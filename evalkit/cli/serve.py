@@ -25,7 +25,7 @@ def serve(
         typer.Option(help="The environment variable with the key that callers must send."),
     ] = "",
     device: Device = "auto",
-    settings: Settings = None,
+    options: Settings = None,
 ) -> None:
     """Put a local model behind the OpenAI Images API; prints its base URL when it is ready.
 
@@ -44,6 +44,6 @@ def serve(
             host=host,
             port=port,
             device=device or "auto",
-            options=parse_settings(settings or ()),
+            options=parse_settings(options or ()),
             token_env=token_env,
         )

@@ -61,7 +61,7 @@ def train(
         typer.Option(help="The precision of matrix products."),
     ] = "auto",
     device: Device = "auto",
-    settings: Settings = None,
+    options: Settings = None,
 ) -> None:
     """Train a bundled model on the bundled data set or on your images.
 
@@ -90,7 +90,7 @@ def train(
             every=every,
             precision=precision,
             device=device or "auto",
-            options=of_model(settings or [], model),
+            options=of_model(options or [], model),
         )
         print(folder)
 
@@ -134,28 +134,28 @@ def judge(
       evalkit judge --models dalle --prompts coco_val.txt
     """
     with clean():
-        names, where = models.split(","), device or "auto"
+        where = device or "auto"
         if appraise:
             from evalkit.judge.appraisal import appraise as function
 
-            found = function(names, count=count, seed=seed, device=where)
+            found = function(models, count=count, seed=seed, device=where)
             cells = [
                 (row.model, row.property, f"{row.value:.2f}", f"{row.real:.2f}", row.meaning)
                 for row in found
             ]
             print_rows(("model", "property", "value", "real scenes", "meaning"), cells, as_json)
             return
-        if prompts is not None:
-            from evalkit.judge.judge import judge_prompts
-            from evalkit.prompts import read_prompts
+        from evalkit.judge.judge import judge as ask
 
-            rows = judge_prompts(
-                names, [prompt.text for prompt in read_prompts(prompts)], seed=seed, device=where
-            )
-        else:
-            from evalkit.judge.judge import judge as ask
-
-            rows = ask(names, count=count, seed=seed, device=where, grid=grid, phrases=phrases)
+        rows = ask(
+            models,
+            count=count,
+            seed=seed,
+            device=where,
+            grid=grid,
+            prompts=prompts,
+            phrases=phrases,
+        )
         if as_json:
             print_json([row._asdict() for row in rows])
             return

@@ -22,7 +22,13 @@ from torch import Tensor
 
 from evalkit.core import EncoderKind, EvalkitError
 from evalkit.encoders import clip_model, weights
-from evalkit.encoders.inputs import centre_crop, check, exact_convolutions, normalised
+from evalkit.encoders.inputs import (
+    centre_crop,
+    check,
+    exact_convolutions,
+    normalised,
+    resize_shorter,
+)
 from evalkit.images import to_tensor
 from evalkit.models.load import device_of
 
@@ -47,12 +53,7 @@ class Clip:
 
     def prepare(self, image: Image) -> Tensor:
         """RGB image of any size -> uint8 [3, S, S]: shorter side resized to S, then cropped."""
-        short = min(image.size)
-        width, height = (
-            self.size if side == short else int(self.size * side / short) for side in image.size
-        )
-        resized = image.resize((width, height), Resampling.BICUBIC)
-        return to_tensor(centre_crop(resized, self.size))
+        return to_tensor(centre_crop(resize_shorter(image, self.size), self.size))
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> dict[str, Tensor]:

@@ -6,8 +6,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 
 import torch
-from PIL.Image import Image
+from PIL.Image import Image, Resampling
 from torch import Tensor
+
+
+def resize_shorter(image: Image, side: int) -> Image:
+    """The image with its shorter side resized to `side` (bicubic), the other one rounded down."""
+    short = min(image.size)
+    width, height = (
+        side if length == short else int(side * length / short) for length in image.size
+    )
+    return image.resize((width, height), Resampling.BICUBIC)
 
 
 def centre_crop(image: Image, side: int) -> Image:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from evalkit.config import did_you_mean
+from evalkit.config import did_you_mean, split_names
 from evalkit.core import EvalkitError
 from evalkit.encoders import weights
 from evalkit.encoders.weight_files import FILES, NEEDS, WeightFile, encoders_of
@@ -36,7 +36,7 @@ def weights_list() -> list[WeightStatus]:
     return [_current(item) for item in FILES.values()]
 
 
-def weights_verify(names: Sequence[str] = ()) -> list[WeightStatus]:
+def weights_verify(names: str | Sequence[str] = ()) -> list[WeightStatus]:
     """Compute the SHA-256 of files: "verified", "damaged" or "missing".
 
     Args:
@@ -60,7 +60,7 @@ def weights_verify(names: Sequence[str] = ()) -> list[WeightStatus]:
     return rows
 
 
-def weights_fetch(names: Sequence[str], *, mirror: str = "") -> list[WeightStatus]:
+def weights_fetch(names: str | Sequence[str], *, mirror: str = "") -> list[WeightStatus]:
     """Download the missing ones of the named files into evalkit's cache, checked by SHA-256.
 
     Args:
@@ -145,10 +145,10 @@ def _status(item: WeightFile, state: str, path: Path | None) -> WeightStatus:
     )
 
 
-def _named(names: Sequence[str], every_format: bool) -> list[WeightFile]:
+def _named(names: str | Sequence[str], every_format: bool) -> list[WeightFile]:
     """The files of these names; of an encoder one file for each part, or every format."""
     chosen: list[str] = []
-    for name in names:
+    for name in split_names(names) if isinstance(names, str) else names:
         if name in NEEDS:
             for part in NEEDS[name]:
                 present = next((file for file in part if weights.find(file)), part[0])

@@ -7,10 +7,11 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 from evalkit import plugins
-from evalkit.config import did_you_mean, split_names
+from evalkit.config import did_you_mean
 from evalkit.core import Encoder, EncoderKind, EvalkitError
 from evalkit.encoders import weights
 from evalkit.encoders.weight_files import LIBRARIES
+from evalkit.specs import split_names
 
 # The standard and the mini encoder of each kind; "" where there is none.
 STANDARD: dict[EncoderKind, str] = {
@@ -155,7 +156,7 @@ def availability(name: str) -> tuple[bool, str]:
         return True, f"its weights can be fetched ({size:,.0f} MB)"
     return (
         False,
-        f"the weights of {name} were not found in the cache; run `evalkit weights fetch {name}`",
+        f"the weights of {name} were not found in the cache; run `{weights.how_to_get(name)}`",
     )
 
 
@@ -172,7 +173,7 @@ def _automatic(
             _load(name, device, loaded)
             return name, reason
         except EvalkitError as error:
-            reason = f"{name} could not be loaded ({error})"
+            reason = f"{name} could not be loaded ({error.message})"
     return MINI[kind], reason
 
 

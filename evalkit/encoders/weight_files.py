@@ -19,6 +19,7 @@ class WeightFile(NamedTuple):
     urls: tuple[str, ...]
     hub: str = ""
     alias: str = ""
+    package: str = ""
 
 
 _TABLE = tomllib.loads((files("evalkit.encoders") / "weight_files.toml").read_text("utf-8"))

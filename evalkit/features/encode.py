@@ -6,9 +6,10 @@ for the current set of images only.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,8 +25,9 @@ from evalkit.features.image_file import ImageFile
 from evalkit.features.map_ahead import map_ahead
 from evalkit.features.validation import raise_invalid
 from evalkit.images import Unreadable
-from evalkit.terminal import progress
+from evalkit.terminal import plugin_output, progress
 
+_CORRECT = "Correct the encoder, then run the same command again: the images are kept."
 SAVE_SECONDS = 60.0  # a kill loses at most about this much work
 
 
@@ -92,7 +94,9 @@ def text_features(texts: Sequence[str], encoder: TextEncoder, cache: Path) -> Te
     by_key = dict(zip(keys, texts, strict=True))
     missing = [key for key in by_key if key not in cached.rows]
     if missing:
-        values = {"pool": encoder.text([by_key[key] for key in missing]).numpy().astype(np.float32)}
+        with _named(encoder), plugin_output():
+            values = {"pool": _array(encoder.text([by_key[key] for key in missing]))}
+        _check(encoder, values, len(missing), "prompts")
         rows = {key: row for row, key in enumerate(missing)}
         fresh = CachedFeatures(rows, values, [""] * len(missing), cached.requested)
         cached = feature_cache.select(feature_cache.concatenate([cached, fresh]), list(by_key))
@@ -121,7 +125,13 @@ def prepare_all(
 
     def read(image: ImageFile) -> tuple[str, Tensor] | None:
         found = image.decode()
-        return None if isinstance(found, Unreadable) else (found.note, encoder.prepare(found.image))
+        if isinstance(found, Unreadable):
+            return None
+        with _named(encoder):
+            pixels: object = encoder.prepare(found.image)
+        if not isinstance(pixels, Tensor):
+            raise _wrong(encoder, f"a {type(pixels).__name__} from prepare", "a tensor [3, H, W]")
+        return found.note, pixels
 
     for image, found in map_ahead(read, images, ahead):
         if found is None:
@@ -133,19 +143,53 @@ def encode_batch(
     batch: Sequence[Prepared], encoder: Encoder, requested: Collection[str]
 ) -> dict[str, NDArray[np.float32]]:
     """The requested features of images of one prepared size, each float32 [N, D]."""
-    values = encoder(torch.stack([item.pixels for item in batch]))
-    arrays = {
-        name: value.cpu().numpy().astype(np.float32)
-        for name, value in values.items()
-        if name in requested
-    }
-    if any(array.ndim != 2 or len(array) != len(batch) for array in arrays.values()):
-        shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
-        raise EvalkitError(
-            f"The encoder {encoder.name} returned {shapes} for {len(batch)} images; "
-            f"expected [{len(batch)}, D]."
-        )
+    with _named(encoder), plugin_output():
+        values: object = encoder(torch.stack([item.pixels for item in batch]))
+        if not isinstance(values, Mapping):
+            raise _wrong(encoder, f"a {type(values).__name__}", "a dict of features by name")
+        arrays = {name: _array(value) for name, value in values.items() if name in requested}
+    _check(encoder, arrays, len(batch), "images")
     return arrays
+
+
+def _array(value: Tensor) -> NDArray[np.float32]:
+    return torch.as_tensor(value).detach().cpu().numpy().astype(np.float32)
+
+
+def _check(
+    encoder: Encoder, arrays: Mapping[str, NDArray[np.float32]], count: int, what: str
+) -> None:
+    """Raise EvalkitError unless every array is finite and has the shape [count, D]."""
+    for name, array in arrays.items():
+        found = f"{name!r} features of shape {list(array.shape)}"
+        if array.ndim == 2 and len(array) == count and array.shape[1]:
+            if np.isfinite(array).all():
+                continue
+            found = f"{name!r} features that are not finite"
+        expected = f"finite numbers of shape [{count}, D]"
+        raise _wrong(encoder, f"{found} for {count} {what}", expected)
+
+
+def _wrong(encoder: Encoder, found: str, expected: str) -> EvalkitError:
+    return EvalkitError(
+        f"The encoder {encoder.name!r} returned {found}; expected {expected}.", _CORRECT
+    )
+
+
+@contextlib.contextmanager
+def _named(encoder: Encoder) -> Iterator[None]:
+    """An exception in the code of an encoder becomes one sentence that names it."""
+    try:
+        yield
+    except EvalkitError:
+        raise
+    except Exception as error:  # an encoder is a plug-in: it may raise anything
+        hint = _CORRECT
+        if "out of memory" in str(error).lower():
+            hint = "Try a smaller `--batch-size`; the images are kept."
+        raise EvalkitError(
+            f"The encoder {encoder.name!r} failed: {type(error).__name__}: {error}.", hint
+        ) from error
 
 
 def _batches(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from evalkit.features.image_file import ImageFile
 from evalkit.features.validation import ImageValidation, OnBad, check_policy
 from evalkit.images import InvalidImage, content_sha256, raise_invalid_images
 from evalkit.run_folder import Run, folder_name
-from evalkit.sources import open_source
+from evalkit.sources import not_taken, open_source
 from evalkit.terminal import track
 
 
@@ -30,10 +31,12 @@ class ImageSet:
     validation: ImageValidation = field(default_factory=ImageValidation)
     # Invalid images: counted in `requested`, absent from `files` and `records`.
     skipped: list[InvalidImage] = field(default_factory=list)
+    left: Mapping[str, str] = field(default_factory=dict)  # file that is not taken -> the reason
 
     def findings(self) -> dict[str, Any]:
         """The findings of image validation as plain values (see `validation.summary`)."""
-        return self.validation.findings(self.files, self.skipped)
+        found = self.validation.findings(self.files, self.skipped)
+        return found | {"not_taken": not_taken(self.left)}
 
     def keep(self, places: Sequence[int]) -> ImageSet:
         """The images at these places."""
@@ -54,23 +57,26 @@ class ImageSets(NamedTuple):
 
 def results_folder(path: Path | str) -> Path:
     """Where `score` writes: the run folder, or `reports/<name>-<hash of the path>` for others."""
-    folder = Path(path)
-    if Run(folder).prompts_path.is_file():
+    folder = Path(os.path.expanduser(path))
+    if os.path.isfile(Run(folder).prompts_path):
         return folder
     whole = folder.resolve()
     digest = hashlib.sha256(str(whole).encode()).hexdigest()
     return Path("reports") / f"{folder_name(whole.name)[:40]}-{digest[:8]}"
 
 
-def image_sets(path: Path, on_bad: OnBad = "refuse") -> ImageSets:
+def image_sets(path: Path, on_bad: OnBad = "refuse", models: Sequence[str] = ()) -> ImageSets:
     """The images to score. Raises EvalkitError if there are none.
 
-    on_bad: with "refuse", an invalid image is an error when it is encoded. With "skip", all images
-    are validated now, and `files` has the valid ones.
+    Args:
+        on_bad: with "refuse", an invalid image is an error when it is encoded. With "skip", all
+            images are validated now, and `files` has the valid ones.
+        models: labels of the models of a run; () for all.
     """
     check_policy(on_bad)
     run = Run(path)
-    found = _of_run(run) if run.prompts_path.is_file() else _without_run(path)
+    path = run.path
+    found = _of_run(run, models) if os.path.isfile(run.prompts_path) else _without_run(path)
     if on_bad == "refuse":
         return found
     return found._replace(sets=[_without_invalid(images) for images in found.sets])
@@ -82,7 +88,7 @@ def _without_run(path: Path) -> ImageSets:
     model = path.resolve().name
     validation = _validation(run, model)
     files: list[ImageFile] = []
-    for image in track(source, "reading images", source.count or 0):
+    for image in track(source, "reading images", source.count):
         place = path / image.name.lstrip("/")
         try:
             digest = content_sha256(image.read())
@@ -98,11 +104,13 @@ def _without_run(path: Path) -> ImageSets:
         Record(str(place), place, 0, 0, "ok", str(file.path), file.sha256)
         for place, file in enumerate(files)
     ]
-    images = ImageSet(model, files, records, records, None, len(files), validation)
+    images = ImageSet(
+        model, files, records, records, None, len(files), validation, left=source.left
+    )
     return ImageSets(run, [images], [])
 
 
-def _of_run(run: Run) -> ImageSets:
+def _of_run(run: Run, chosen: Sequence[str]) -> ImageSets:
     prompts, models = run.prompts(), run.models()
     if not models:
         raise EvalkitError(
@@ -114,7 +122,8 @@ def _of_run(run: Run) -> ImageSets:
     )
     requested = len(prompts) * per_prompt
     sets = []
-    for model, records in everything.items():
+    for model in chosen or models:
+        records = everything[model]
         if not all(0 <= record.index < len(prompts) for record in records):
             raise EvalkitError(
                 f"{run.prompts_path} has {len(prompts)} prompts, fewer than the manifest of"

@@ -26,13 +26,14 @@ from evalkit.images import (
     pixels_sha256,
     raise_invalid_images,
 )
+from evalkit.sources import in_words
 from evalkit.terminal import track
 
 OnBad = Literal["refuse", "skip"]
 DARK = 2  # an image is black if no value is above this
 TINY = 32  # pixels; every encoder enlarges a smaller image about tenfold
 LISTED = 10  # names per finding
-VERSION = 2  # of the facts in the cache
+VERSION = 3  # of the facts in the cache
 _AHEAD = 1024  # images that threads may be ahead
 SKIP_HINT = "To leave them out: `--on-bad skip`."
 
@@ -78,7 +79,7 @@ def facts_of(found: Decoded | Unreadable) -> ImageFacts:
 def check_policy(on_bad: str) -> None:
     """Raise EvalkitError unless this is a value of OnBad."""
     if on_bad not in ("refuse", "skip"):
-        raise EvalkitError(f"--on-bad is {on_bad!r}; expected refuse or skip.")
+        raise EvalkitError(f"on_bad is {on_bad!r}; expected refuse or skip.")
 
 
 def raise_invalid(images: Sequence[ImageFile], total: int = 0) -> NoReturn:
@@ -178,6 +179,8 @@ def summary(
 def notes(findings: Mapping[str, Any]) -> list[str]:
     """The findings as short sentences; none for a set without findings."""
     found = []
+    if (left := findings.get("not_taken")) and left["count"]:
+        found.append(in_words(left))
     if findings["skipped"]:
         kinds = ", ".join(f"{count} {kind}" for kind, count in findings["skipped_kinds"].items())
         found.append(f"{_images(findings['skipped'])} skipped ({kinds})")

@@ -10,14 +10,17 @@ import os
 import time
 from typing import NamedTuple, cast
 
-from evalkit.config import Config, is_path, spelled_as_path
+from evalkit.config import Config
 from evalkit.core import EvalkitError, Generator, Service, is_service
+from evalkit.features.image_sets import image_sets
+from evalkit.features.problems import warn_of_problems
 from evalkit.files import write_atomically
 from evalkit.generate import local
-from evalkit.generate.plan import Plan, plan
+from evalkit.generate.plan import Plan, fingerprint_of, plan
 from evalkit.generate.remote import send
 from evalkit.prompts import duplicate_count
 from evalkit.run_folder import Run
+from evalkit.specs import INSTALLED, default_label, is_path, labelled, relative_to
 
 log = logging.getLogger(__name__)
 _LEFTOVER_SECONDS = 600  # a temporary file of this age belongs to no process that still runs
@@ -59,11 +62,21 @@ def generate(config: Config, retry_ambiguous: bool = False) -> Run:
         config: what to make.
         retry_ambiguous: request images again whose request was sent but not properly answered;
             each may be charged twice.
+
+    Warns:
+        IncompleteRunWarning: a model of which no image is missing has no image or only black ones.
     """
     made = plan(config, retry_ambiguous)
     if count := duplicate_count(made.prompts):
         log.warning(
             "%d of %d prompts repeat an earlier one; they are kept", count, len(made.prompts)
+        )
+    if len({model.bundled for model in made.models}) > 1:
+        names = ", ".join(model.label for model in made.models if model.bundled)
+        log.warning(
+            "%s: bundled with evalkit, a test subject of 32 x 32 pixels; it is compared with"
+            " models of another kind",
+            names,
         )
     _begin(made)
     stopped: list[EvalkitError] = []
@@ -86,23 +99,32 @@ def generate(config: Config, retry_ambiguous: bool = False) -> Run:
         )
     if stopped:
         raise stopped[0]
+    warn_of_problems(
+        [
+            images
+            for images in image_sets(made.run.path).sets
+            if images.model in made.todo and len(images.all_records) >= images.requested
+        ]
+    )
     return made.run
 
 
 def _begin(made: Plan) -> None:
     """Write what the run is: prompts.jsonl, each model.json, and run.toml last."""
     run, earlier, config = made.run, made.earlier, made.config
-    if not run.prompts_path.is_file():
+    grew = not run.prompts_path.is_file() or run.prompts() != made.prompts
+    if grew:
         run.write_prompts(made.prompts)
-    specs = [_relative(run, spec) for spec in (earlier.models if earlier else ())]
-    specs += [spec for model in made.models if (spec := _relative(run, model.spec)) not in specs]
+    specs = {label: run.model(label)["spec"] for label in run.models()}
+    specs |= {model.label: relative_to(run.path, model.spec) for model in made.models}
+    order = list(specs)
     for model in made.models:
-        spec, generator = _relative(run, model.spec), made.loaded.get(model.label)
-        fingerprint = getattr(generator, "fingerprint", "")
-        fingerprint = fingerprint or run.model(model.label).get("fingerprint", "")
-        run.register_model(model.label, spec, specs.index(spec), fingerprint, model.bundled)
-        if unmatched := getattr(generator, "unmatched", ""):
-            write_atomically(run.image_folder(model.label) / "unmatched.txt", unmatched)
+        label, generator = model.label, made.loaded.get(model.label)
+        fingerprint = fingerprint_of(model, generator) if generator else ""
+        fingerprint = fingerprint or run.model(label).get("fingerprint", "")
+        run.register_model(label, specs[label], order.index(label), fingerprint, model.bundled)
+        if (unmatched := getattr(generator, "unmatched", None)) is not None:
+            _write_unmatched(run, label, unmatched)
         _remove_leftovers(run, model.label)
     options = {
         **(earlier.options if earlier else {}),
@@ -110,24 +132,41 @@ def _begin(made: Plan) -> None:
     }
     final = dataclasses.replace(
         config,
-        models=tuple(specs),
+        models=tuple(_text(run, label, spec) for label, spec in specs.items()),
+        functions={},
         prompts="prompts.jsonl",
+        text_column=None,
+        group_column=None,
         out=".",
-        reference=_relative(run, config.reference) if config.reference else None,
+        reference=relative_to(run.path, config.reference) if config.reference else None,
+        metrics=config.metrics or (earlier.metrics if earlier else ()),
         options=options,
     )
     source = json.dumps(config.prompts if isinstance(config.prompts, str) else "a list in Python")
     comment = f"# Prompts were read from {source}. Paths are relative to this file."
-    if earlier:
+    if earlier and not grew:
         comment = run.config_path.read_text(encoding="utf-8").partition("\n")[0]
     write_atomically(run.config_path, f"{comment}\n{final.to_toml()}")
 
 
-def _relative(run: Run, spec: str) -> str:
-    """A path relative to the run folder, so that the folder can move; names stay unchanged."""
-    if not is_path(spec):
-        return spec
-    return spelled_as_path(os.path.relpath(os.path.realpath(spec), os.path.realpath(run.path)))
+def _text(run: Run, label: str, spec: str) -> str:
+    """The model as run.toml names it: with its label unless the spec alone gives that."""
+    if is_path(spec):
+        plain = f"/{os.path.realpath(run.path / spec)}".endswith(f"/{label}")
+    else:
+        plain = default_label(spec) == label
+        if os.path.isdir(spec):  # this name alone would be refused
+            spec = f"{INSTALLED}{spec}"
+    return spec if plain else labelled(label, spec)
+
+
+def _write_unmatched(run: Run, label: str, unmatched: str) -> None:
+    """unmatched.txt, where there is something in it; an earlier one is removed."""
+    path = run.image_folder(label) / "unmatched.txt"
+    if unmatched:
+        write_atomically(path, unmatched)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _remove_leftovers(run: Run, label: str) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from PIL.Image import Image
+import numpy as np
+from PIL.Image import Image, fromarray
 
 from evalkit.core import EvalkitError, Generator, Record, Refusal, Request
 from evalkit.images import encode_png
@@ -14,6 +15,7 @@ from evalkit.run_folder import Run
 from evalkit.terminal import plugin_output, progress
 
 log = logging.getLogger(__name__)
+_CORRECT = "Correct the model, then run the same command again: finished images are kept."
 
 
 def fill(
@@ -69,7 +71,8 @@ def _save(
             *where, status=result.status, seconds=seconds, detail=result.detail, memory=memory
         )
     note = str(result.info.get("note", ""))
-    record = Record(*where, status="ok", seconds=seconds, extra=note, memory=memory)
+    source = str(result.info.get("source", ""))
+    record = Record(*where, "ok", seconds=seconds, extra=note, memory=memory, source=source)
     return run.save_image(label, record, encode_png(result))
 
 
@@ -79,31 +82,49 @@ def _call(generator: Generator, label: str, batch: Sequence[Request]) -> list[Im
     prompts = [request.prompt.text for request in batch]
     try:
         with plugin_output():
-            results = list(generator(prompts, [request.seed for request in batch]))
+            results = generator(prompts, [request.seed for request in batch])
+            results = list(results) if isinstance(results, Iterable) else results
     except EvalkitError:
         raise
     except Exception as error:  # the generator is a plug-in: it may raise anything
-        hint = "Correct the model, then run the same command again: finished images are kept."
+        hint = _CORRECT
         if "memory" in str(error).lower():
             smaller = max(1, len(batch) // 2)
             hint = f"Try a smaller batch: `--batch-size {smaller}`; finished images are kept."
         raise EvalkitError(
             f"The model {label!r} failed {place}: {type(error).__name__}: {error}.", hint
         ) from error
+    if not isinstance(results, list):
+        raise _wrong(label, place, _type(results), f"a list of {len(batch)} images")
     if len(results) != len(batch):
-        raise EvalkitError(
-            f"The model {label!r} returned {len(results)} results {place}; expected {len(batch)}."
-        )
-    for result in results:
-        if isinstance(result, Refusal):
-            continue
-        if isinstance(result, Image) and result.mode == "RGB" and result.width and result.height:
-            continue
-        found = type(result).__name__
-        if isinstance(result, Image):
-            found = f"an image in mode {result.mode}, {result.size}"
-        raise EvalkitError(
-            f"The model {label!r} returned {found} {place}; "
-            "expected RGB images or evalkit.core.Refusal."
-        )
-    return results
+        raise _wrong(label, place, f"{len(results)} results", str(len(batch)))
+    return [_checked(result, label, place) for result in results]
+
+
+def _checked(result: object, label: str, place: str) -> Image | Refusal:
+    """The result itself, or the image of a uint8 array [H, W, 3]."""
+    if isinstance(result, Refusal):
+        return result
+    found = _type(result)
+    if isinstance(result, Image):
+        if result.mode == "RGB" and result.width and result.height:
+            return result
+        found = f"an image in mode {result.mode}, {result.size}"
+    elif isinstance(result, np.ndarray):
+        if result.dtype == np.uint8 and result.ndim == 3 and result.shape[2] == 3 and result.size:
+            return fromarray(np.ascontiguousarray(result))
+        found = f"an array of {result.dtype} {list(result.shape)}"
+    elif hasattr(result, "shape") and hasattr(result, "dtype"):
+        found = f"a {found} of {result.dtype} {list(result.shape)}"  # pyright: ignore
+    expected = "RGB images, uint8 arrays [H, W, 3] or evalkit.core.Refusal"
+    raise _wrong(label, place, found, expected)
+
+
+def _type(value: object) -> str:
+    return "None" if value is None else type(value).__name__
+
+
+def _wrong(label: str, place: str, found: str, expected: str) -> EvalkitError:
+    return EvalkitError(
+        f"The model {label!r} returned {found} {place}; expected {expected}.", _CORRECT
+    )

@@ -8,23 +8,25 @@ import json
 import logging
 import os
 import re
-import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from evalkit import plugins
-from evalkit.config import Config, Value, is_path, load_config
+from evalkit.config import Config, Value, load_config
 from evalkit.core import EvalkitError, Generator, Prompt, Record, Request, Service, is_service
+from evalkit.generate import growth
 from evalkit.generate.remote import send
 from evalkit.generate.remote.budget import Budget
 from evalkit.generate.remote.jobs import spent
+from evalkit.generators.folder import Folder
 from evalkit.images import file_sha256
 from evalkit.plugins import Model
 from evalkit.prompts import read_prompts
 from evalkit.run_folder import Run
 from evalkit.seeds import image_seed
+from evalkit.specs import is_path
 
 log = logging.getLogger(__name__)
 RETRIED = ("rate_limited", "quota", "auth", "transient")  # these outcomes may change next time
@@ -57,15 +59,19 @@ def plan(config: Config, retry_ambiguous: bool = False) -> Plan:
     """
     rank, world = _rank()
     given = config.prompts
-    prompts = read_prompts(given) if isinstance(given, str) else list(given)
-    models = plugins.models(config.models, config.options)
+    prompts = (
+        read_prompts(given, config.text_column, config.group_column)
+        if isinstance(given, str)
+        else list(given)
+    )
+    models = plugins.models(config.models, config.options, {}, config.functions)
     run = Run(config.out or default_out(config, prompts, models))
     _check_folder(run)
     earlier = _earlier(run)
     if earlier is not None:
-        models = plugins.models(config.models, config.options, _known(run))
+        models = plugins.models(config.models, config.options, _known(run), config.functions)
         _check_same(run, earlier, config, models)
-    _check_prompts(run, prompts)
+    prompts = growth.grown(run, prompts)
     requests = requests_of(prompts, config.per_prompt, config.seed)
     _check_disk(run.path, len(requests) * len(models))
     again = (*RETRIED, *send.DOUBTFUL) if retry_ambiguous else RETRIED
@@ -76,8 +82,15 @@ def plan(config: Config, retry_ambiguous: bool = False) -> Plan:
         for model in models
         if todo[model.label]
     }
-    for label, generator in loaded.items():
-        _check_fingerprint(run, label, generator)
+    for model in models:
+        generator = loaded.get(model.label)
+        if not isinstance(generator, Folder):
+            _check_fingerprint(run, model, generator)
+            continue
+        label = model.label
+        todo[label] = growth.still_missing(run, label, generator, requests, todo[label])
+        if not todo[label]:
+            del loaded[label]
     # Each rank has an equal share of the limit and counts its own images only.
     already = sum(spent(run, label, mine) for label in {*run.models(), *todo})
     budget = Budget(None if config.max_cost is None else config.max_cost / world, already)
@@ -85,6 +98,13 @@ def plan(config: Config, retry_ambiguous: bool = False) -> Plan:
         if is_service(generator):
             budget.check(label, getattr(generator, "price", None))
     return Plan(run, earlier, config, prompts, models, todo, loaded, budget, rank)
+
+
+def read_given(config: Config) -> list[Prompt]:
+    """The prompts of a configuration."""
+    if isinstance(config.prompts, str):
+        return read_prompts(config.prompts, config.text_column, config.group_column)
+    return list(config.prompts)
 
 
 def requests_of(prompts: Sequence[Prompt], per_prompt: int, seed: int) -> list[Request]:
@@ -106,10 +126,20 @@ def default_out(config: Config, prompts: Sequence[Prompt], models: Sequence[Mode
     plain = re.sub(r"[^a-z0-9]+", "-", words).strip("-")[:60]
     identity = [[dataclasses.astuple(prompt) for prompt in prompts], config.seed, config.per_prompt]
     identity += [
-        [model.label, model.spec, sorted(_relevant(model.options).items())] for model in models
+        [model.label, model.spec, sorted(_relevant(model.options).items())]
+        + [model.code] * bool(model.code)
+        for model in models
     ]
     digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
     return Path("reports") / f"{plain}-{digest[:8]}"
+
+
+def labels(run: Run, config: Config) -> list[str]:
+    """The labels that the models of a configuration have in the run."""
+    return [
+        model.label
+        for model in plugins.models(config.models, config.options, _known(run), config.functions)
+    ]
 
 
 def _check_folder(run: Run) -> None:
@@ -142,20 +172,21 @@ def _earlier(run: Run) -> Config | None:
 
 
 def _known(run: Run) -> dict[str, str]:
-    """Canonical spec -> label of the models that the folder already has, so that labels stay."""
+    """Label -> canonical spec of the models that the folder already has, so that labels stay."""
 
     def canonical(spec: str) -> str:
         return os.path.realpath(run.path / spec) if is_path(spec) else spec
 
-    return {canonical(run.model(label)["spec"]): label for label in run.models()}
+    return {label: canonical(run.model(label)["spec"]) for label in run.models()}
 
 
 def _check_same(run: Run, earlier: Config, config: Config, models: Sequence[Model]) -> None:
     """Refuse a configuration that would make other images than the folder has.
 
-    The list of models may differ, and so may everything that concerns scores only.
+    The list of models may differ, there may be more samples, and everything that concerns scores
+    only may change. For prompts see `growth.grown`.
     """
-    pairs = [(key, getattr(earlier, key), getattr(config, key)) for key in ("seed", "per_prompt")]
+    pairs: list[tuple[str, object, object]] = [("seed", earlier.seed, config.seed)]
     begun = set(run.models())
     for model in models:
         if model.label in begun:
@@ -166,29 +197,13 @@ def _check_same(run: Run, earlier: Config, config: Config, models: Sequence[Mode
             ]
     changed = [f"{name} {old!r} -> {new!r}" for name, old, new in pairs if old != new]
     if changed:
-        raise _other(run, changed)
-
-
-def _check_prompts(run: Run, prompts: Sequence[Prompt]) -> None:
-    if not run.prompts_path.is_file() or (old := run.prompts()) == list(prompts):
-        return
-    if len(old) != len(prompts):
-        raise _other(run, [f"number of prompts {len(old)} -> {len(prompts)}"])
-    before, after = next(pair for pair in zip(old, prompts, strict=True) if pair[0] != pair[1])
-    changed = [
-        f"{key} of prompt {before.id} {getattr(before, key)!r:.80} -> {getattr(after, key)!r:.80}"
-        for key in ("id", "text", "group")
-        if getattr(before, key) != getattr(after, key)
-    ]
-    raise _other(run, changed)
-
-
-def _other(run: Run, changed: Sequence[str]) -> EvalkitError:
-    command = f"evalkit run --config {shlex.quote(str(run.config_path))}"
-    return EvalkitError(
-        f"{run.path} was made with another configuration: {'; '.join(changed)}.",
-        f"Choose another --out, or repeat that run with `{command}`.",
-    )
+        raise growth.other_run(run, changed)
+    if config.per_prompt < earlier.per_prompt:
+        raise EvalkitError(
+            f"{run.path} has {earlier.per_prompt} images per prompt; expected at least as many, and"
+            f" per_prompt is {config.per_prompt}. A run may grow, not shrink.",
+            f"Give `--per-prompt {earlier.per_prompt}` or more, or choose another --out.",
+        )
 
 
 def _check_disk(path: Path, images: int) -> None:
@@ -228,7 +243,7 @@ def _missing(
             )
 
     def final(record: Record | None) -> bool:
-        if record is None or record.status in again:
+        if record is None or record.status in again or growth.may_be_added(record):
             return False
         path = run.image_path(label, record)
         return record.status != "ok" or (path.is_file() and file_sha256(path) == record.sha256)
@@ -243,9 +258,15 @@ def _relevant(options: Mapping[str, Value]) -> dict[str, Value]:
     return {name: value for name, value in options.items() if name not in _IRRELEVANT}
 
 
-def _check_fingerprint(run: Run, label: str, generator: object) -> None:
+def fingerprint_of(model: Model, generator: object) -> str:
+    """What the images depend on: as the generator states it, else the hash of its source."""
+    return getattr(generator, "fingerprint", "") or model.code
+
+
+def _check_fingerprint(run: Run, model: Model, generator: Generator | Service | None) -> None:
     """Refuse other weights, or another configuration of a service, than the folder's images had."""
-    old, new = run.model(label).get("fingerprint", ""), getattr(generator, "fingerprint", "")
+    label = model.label
+    old, new = run.model(label).get("fingerprint", ""), fingerprint_of(model, generator)
     if not (old and new and old != new):
         return
     hint = f"Choose another --out, or delete {run.image_folder(label)} to make its images again."
@@ -260,8 +281,9 @@ def _check_fingerprint(run: Run, label: str, generator: object) -> None:
         raise EvalkitError(
             f"{run.path} holds images that {label!r} made in another way: {changed}.", hint
         )
+    changed = "code" if new == model.code else "weights or images"
     raise EvalkitError(
-        f"The model {label!r} has other weights or images than when {run.path} was begun.", hint
+        f"The model {label!r} has other {changed} than when {run.path} was begun.", hint
     )
 
 

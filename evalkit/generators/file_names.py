@@ -8,14 +8,19 @@ The prompt is at the end of the name, before optional numbers, identifiers and `
 Before the prompt there may be numbers. A name that has a number or an identifier may also have
 words there, such as a user name: the same words must precede at least two different prompts, or
 every prompt. A truncated name matches if exactly one prompt begins with it.
+
+Names and prompts are compared in three spellings, from strict to loose: the text itself (Unicode
+NFC), the text without case and punctuation, and without symbols and marks too. A loose spelling
+that two prompts share matches neither.
 """
 
 from __future__ import annotations
 
 import bisect
 import re
+import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 LEAST = 20  # letters of a truncated prompt
@@ -36,15 +41,66 @@ class Parsed(NamedTuple):
         return any(word != "#" for word in self.before)
 
 
+def exact(text: str) -> str:
+    """The text in NFC: file systems of macOS store accents as letters of their own (NFD)."""
+    return unicodedata.normalize("NFC", text).strip()
+
+
+def signed(text: str) -> str:
+    """`1+1 = 2 😀!` -> `1+1-=-2-😀`: without case and punctuation, with symbols and marks."""
+    plain = re.sub("['\u2019`]", "", exact(text.casefold()))
+    kept = (c if unicodedata.category(c)[0] in "LMNS" else "-" for c in plain)
+    return re.sub("-+", "-", "".join(kept)).strip("-")
+
+
 def slug(text: str) -> str:
-    """`A cat's "hat", 2` -> `a-cats-hat-2`: the form in which prompts and names are compared."""
-    return re.sub(r"[\W_]+", "-", re.sub("['\u2019`]", "", text.casefold())).strip("-")
+    """`A cat's "hat", 2` -> `a-cats-hat-2`: letters and digits only, as services write names."""
+    return re.sub(r"[\W_]+", "-", re.sub("['\u2019`]", "", exact(text.casefold()))).strip("-")
+
+
+Spelling = Callable[[str], str]
 
 
 def prompts_in_names(names: Sequence[str], prompts: Iterable[str]) -> dict[str, str]:
-    """File name without suffix -> slug of its prompt, for names with exactly one prompt."""
-    known = sorted({slug(prompt) for prompt in prompts} - {""})
-    parsed = {name: found for name in names if (found := _parse(name, known))}
+    """File name without suffix -> its prompt, for names with exactly one prompt."""
+    texts = list(dict.fromkeys(prompts))
+    whole = {exact(text): text for text in texts}
+    found = {name: whole[text] for name in names if (text := _after_numbers(exact(name), whole))}
+    loose = _by_spelling(texts, slug)
+    for spelling in (signed, slug):
+        known = _by_spelling(texts, spelling)
+        left = [name for name in names if name not in found]
+        for name, (spelled, decorated) in _in_names(left, known, spelling).items():
+            text = known[spelled][0]
+            # A service may have removed the symbols that tell the two prompts apart.
+            bare = decorated and len(loose.get(slug(text), ())) > 1 and signed(text) == slug(text)
+            if len(known[spelled]) == 1 and not bare:
+                found[name] = text
+    return found
+
+
+def _after_numbers(name: str, known: Mapping[str, object]) -> str:
+    """The known text that the name is, or ends with after numbers (`00001-1234-a dog?`)."""
+    numbers = re.match(r"[\d\s_.-]*", name)
+    ends = re.finditer(r"[\s_.-]+", name[: numbers.end()]) if numbers else ()
+    places = [0, *(end.end() for end in ends)]
+    return next((name[at:] for at in places if name[at:] in known), "")
+
+
+def _by_spelling(texts: Iterable[str], spelling: Spelling) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = defaultdict(list)
+    for text in texts:
+        if spelling(text):
+            found[spelling(text)].append(text)
+    return found
+
+
+def _in_names(
+    names: Sequence[str], known: Mapping[str, object], spelling: Spelling
+) -> dict[str, tuple[str, bool]]:
+    """Name -> the spelling of the prompt in it, and whether the name holds more than that."""
+    ordered = sorted(known)
+    parsed = {name: found for name in names if (found := _parse(name, ordered, spelling))}
     prompts_after: dict[tuple[str, ...], set[str]] = defaultdict(set)
     for found in parsed.values():
         if found.has_words:
@@ -55,27 +111,27 @@ def prompts_in_names(names: Sequence[str], prompts: Iterable[str]) -> dict[str, 
         if len(after) > 1 or len(prompts_after) == 1
     }
     return {
-        name: found.slug
+        name: (found.slug, bool(found.before or found.numbered))
         for name, found in parsed.items()
         if not found.has_words or (found.numbered and found.before in common)
     }
 
 
-def _parse(name: str, known: Sequence[str]) -> Parsed | None:
+def _parse(name: str, known: Sequence[str], spelling: Spelling) -> Parsed | None:
     """The longest prompt at the end of the name, else a truncated one."""
     plain = _UUID.sub(" ", name)
-    shorter = slug(_PARAMETERS.sub("", plain))
+    shorter = spelling(_PARAMETERS.sub("", plain))
     spellings = [shorter]
     while (cut := _END.sub("", spellings[-1])) != spellings[-1]:
         spellings.append(cut)
     for whole in (True, False):
-        for spelling in spellings:
-            parts = spelling.split("-")
+        for spelled in spellings:
+            parts = spelled.split("-")
             for start in range(len(parts)):
                 found = _prompt("-".join(parts[start:]), known, whole)
                 if found:
                     before = tuple("#" if part.isdecimal() else part for part in parts[:start])
-                    numbered = "#" in before or plain != name or spelling != shorter
+                    numbered = "#" in before or plain != name or spelled != shorter
                     return Parsed(found, before, numbered)
     return None
 

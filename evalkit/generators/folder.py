@@ -1,38 +1,31 @@
 """A folder of existing images as a model: its images are matched to the prompts.
 
-The first of these that applies decides, and the log names it:
-
-1. `prompts.jsonl` in the folder: {file, id or prompt}.
-2. The folder is a model of a finished run: the prompts of that run.
-3. The file names: the id of the prompt, its index (`00017-0.png`, `17.png`, from 0 or from 1), or
-   its text (see file_names.py).
-4. The order of the files, if there are as many as requested images.
-
-Unmatched images, prompts without an image, and duplicate images are reported.
+A list in the folder decides (listed.py), else the names and contents of the files (pairing.py).
+Unmatched files with the reason, prompts without an image, and duplicate images are reported.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast, get_args
 
 from PIL.Image import Image
 
 from evalkit.core import EvalkitError, Refusal, Request
-from evalkit.generators.file_names import prompts_in_names, slug
-from evalkit.images import Alpha, check_images, file_sha256, list_images, read_decoded
-from evalkit.prompts import TEXT_KEYS
-from evalkit.run_folder import Run
+from evalkit.escape import visible
+from evalkit.generators.layouts import images_of, pair_folders
+from evalkit.generators.listed import listed
+from evalkit.generators.midjourney import Grids
+from evalkit.generators.pairing import RULES, Matched, Pairing, Rule, pair
+from evalkit.images import Alpha, check_images, file_sha256, read_decoded, read_image
+from evalkit.sources import in_words, not_taken
 
 log = logging.getLogger(__name__)
-Matched = dict[Request, Path | Refusal]
+Key = tuple[str, int]  # text of the prompt and seed of the image
 MISSING = Refusal("bad_request", "no image in the folder for this prompt")
-_NUMBERED = re.compile(r"(.+?)-(\d+)")
-_LINE_BREAKS = {ord(letter): " " for letter in "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"}
 
 
 class Folder:
@@ -47,18 +40,90 @@ class Folder:
     ready_made = True
 
     def __init__(
-        self, found: Matched, hashes: Mapping[Path, str], alpha: Alpha, unmatched: str
+        self,
+        folder: Path,
+        found: Matched,
+        hashes: Mapping[Path, str],
+        alpha: Alpha,
+        left: Mapping[Path, str],
+        missing: Mapping[Key, str],
     ) -> None:
-        self._by_seed = {
-            (request.prompt.text, request.seed): item for request, item in found.items()
-        }
+        self._by_seed = {_key(request): item for request, item in found.items()}
         self._alpha: Alpha = alpha
-        self.unmatched = unmatched
-        digest = hashlib.sha256(alpha.encode())
-        for (text, seed), item in self._by_seed.items():
-            content = item if isinstance(item, Refusal) else hashes[item]
+        self._names = {
+            file: visible(file.relative_to(folder).as_posix()) for file in (*hashes, *left)
+        }
+        self._hashes, self._left, self._missing = dict(hashes), dict(left), dict(missing)
+
+    @property
+    def unmatched(self) -> str:
+        lines = [f"image\t{self._names[file]}\t{reason}" for file, reason in self._left.items()]
+        lines += [f"prompt\t{visible(name)}" for name in self._missing.values()]
+        return "".join(f"{line}\n" for line in lines)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all images with their prompts and seeds."""
+        digest = hashlib.sha256(self._alpha.encode())
+        for (text, seed), item in sorted(self._by_seed.items(), key=lambda pair: pair[0]):
+            content = item if isinstance(item, Refusal) else self._hashes[item]
             digest.update(f"{text}\0{seed}\0{content}\0".encode())
-        self.fingerprint = digest.hexdigest()
+        return digest.hexdigest()
+
+    def has(self, request: Request) -> bool:
+        """Whether the folder has an image, or the outcome of an earlier run, for this request."""
+        return _key(request) in self._by_seed
+
+    def keep(self, made: Sequence[tuple[Request, Path]]) -> list[Request]:
+        """Leave to requests the images that a run has of them; returns those without theirs.
+
+        Samples of a prompt have its images in the order of their names, and an added file may come
+        before an old one, or take its place. Images of other prompts are never exchanged.
+        """
+        moved = [(request, path) for request, path in made if not self._is(_key(request), path)]
+        fixed = {_key(request) for request, _ in made} - {_key(request) for request, _ in moved}
+        lost: list[Request] = []
+        for request, path in moved:
+            key = _key(request)
+            others = [other for other in self._by_seed if other[0] == key[0] and other not in fixed]
+            same = next((other for other in others if self._is(other, path)), None)
+            if same is not None:
+                self._exchange(key, same)
+            elif file := next((file for file in self._left if self._same(file, path)), None):
+                self._take(key, file)
+            else:
+                lost.append(request)
+                continue
+            fixed.add(key)
+        return lost
+
+    def _exchange(self, key: Key, other: Key) -> None:
+        image = self._by_seed.pop(other)
+        if key in self._by_seed:
+            self._by_seed[other] = self._by_seed[key]
+        self._by_seed[key] = image
+
+    def _take(self, key: Key, file: Path) -> None:
+        """Use a file that was left out, in place of the one that was matched."""
+        before = self._by_seed.get(key)
+        if isinstance(before, Path):
+            self._left[before] = "the run has another image for its prompt"
+        del self._left[file]
+        self._missing.pop(key, None)
+        self._by_seed[key], self._hashes[file] = file, file_sha256(file)
+
+    def _is(self, key: Key, path: Path) -> bool:
+        return self._same(self._by_seed.get(key, MISSING), path)
+
+    def _same(self, item: Path | Refusal, path: Path) -> bool:
+        """Whether an image of the folder has the pixels of an image of the run."""
+        try:
+            found, made = self._read(item), read_image(path)
+        except EvalkitError:  # a file that was left out need not be an image
+            return False
+        if isinstance(found, Refusal):
+            return False
+        return found.size == made.size and found.tobytes() == made.tobytes()
 
     def __call__(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image | Refusal]:
         return [
@@ -71,56 +136,94 @@ class Folder:
         found = read_decoded(item, self._alpha)
         if found.note:
             found.image.info["note"] = found.note
+        found.image.info["source"] = self._names[item]
         return found.image
 
 
-def load(*, folder: str, requests: Sequence[Request], alpha: str = "refuse") -> Folder:
+def _key(request: Request) -> Key:
+    return request.prompt.text, request.seed
+
+
+def load(
+    *,
+    folder: str,
+    requests: Sequence[Request],
+    alpha: str = "refuse",
+    match: str = "auto",
+    midjourney: str = "upscale",
+) -> Folder:
     """Match the images of `folder` to the requests, and check each image that is used.
 
     Args:
         folder: the folder with the images.
         requests: every image that the run requests.
         alpha: for transparent images: "refuse", or composite on "white" or "black".
+        match: how files are matched to prompts: "auto", or by the "text" in the name, the text
+            "embedded" in the file, the prompt's "id", its position counted "from0" or "from1", or
+            the "order" of the files.
+        midjourney: of a grid and the single images taken from it, use the "upscale" or the "grid".
     """
-    if alpha not in ("refuse", "white", "black"):
-        raise EvalkitError(f"The option alpha is {alpha!r}; expected refuse, white or black.")
+    for name, value, values in (
+        ("alpha", alpha, get_args(Alpha)),
+        ("match", match, RULES),
+        ("midjourney", midjourney, get_args(Grids)),
+    ):
+        if value not in values:
+            expected = f"{', '.join(values[:-1])} or {values[-1]}"
+            raise EvalkitError(f"The option {name} is {value!r}; expected {expected}.")
     path = Path(folder)
-    files = list_images(path)
+    files, elsewhere = images_of(path)
     if not files:
         hint = "Expected PNG, JPEG, WebP, BMP, GIF or TIFF files."
         if (path / "images").is_dir():
             hint = f"Did you mean {path / 'images'}/<model>?"
         raise EvalkitError(f"The folder {path} contains no images.", hint)
-    found, rule = match(path, files, requests)
-    used = {item for item in found.values() if isinstance(item, Path)}
-    if not found:
+    paired = listed(path, files, requests) if match == "auto" else None
+    if paired is None and match == "auto" and len({file.parent for file in files}) > 1:
+        paired = pair_folders(path, files, requests, cast(Grids, midjourney))
+    if paired is None:
+        paired = pair(files, requests, cast(Rule, match), cast(Grids, midjourney))
+    if not paired.found:
         raise EvalkitError(
             f"None of the {len(files)} images in {path} match the {len(requests)} requested "
             "images.",
-            "Name the files 00000.png, 00001.png, … in the order of the prompts, or add a "
-            "prompts.jsonl with {file, prompt}.",
+            "Name the files 00000.png, 00001.png, … in the order of the prompts, or add a"
+            " metadata.csv with file_name and prompt. To take the files in their order: `--set"
+            " LABEL.match=order`.",
         )
+    paired.left = elsewhere | paired.left
+    return _checked(path, files, requests, paired, cast(Alpha, alpha))
+
+
+def _checked(
+    path: Path, files: Sequence[Path], requests: Sequence[Request], paired: Pairing, alpha: Alpha
+) -> Folder:
+    """Decode the images that are used, and report everything that is not."""
+    used = {item for item in paired.found.values() if isinstance(item, Path)}
     check_images(sorted(used), alpha)
     log.info(
-        "%s: matched %d of %d requested images by %s", path.name, len(found), len(requests), rule
+        "%s: matched %d of %d requested images by %s",
+        *(path.name, len(paired.found), len(requests), paired.rule),
     )
     hashes = {file: file_sha256(file) for file in sorted(used)}
     _warn_of_duplicates(path.name, hashes)
-    unmatched = [file.name for file in files if file not in used]
-    missing = [
-        f"{request.prompt.id}-{request.sample} {request.prompt.text}"
+    for file in files:
+        if file not in used:
+            paired.left.setdefault(file, "no matching prompt")
+    missing = {
+        _key(request): f"{request.prompt.id}-{request.sample} {request.prompt.text}"
         for request in requests
-        if request not in found
-    ]
-    for names, what in (
-        (unmatched, "unmatched files (no matching prompt)"),
-        (missing, "requested images are missing"),
-    ):
-        if names:
-            log.warning("%s: %d %s: %s", path.name, len(names), what, _first_ten(names))
-    lines = [f"image\t{name}" for name in unmatched] + [f"prompt\t{name}" for name in missing]
-    listed = "".join(f"{line.translate(_LINE_BREAKS)}\n" for line in lines)
-    return Folder(found, hashes, alpha, listed)
+        if request not in paired.found
+    }
+    left = {file.relative_to(path).as_posix(): reason for file, reason in paired.left.items()}
+    if left:
+        log.warning("%s: %s", path.name, in_words(not_taken(left)))
+    if missing:
+        log.warning(
+            "%s: %d requested images are missing: %s",
+            *(path.name, len(missing), _first_ten(list(missing.values()))),
+        )
+    return Folder(path, paired.found, hashes, alpha, paired.left, missing)
 
 
 def _warn_of_duplicates(folder: str, hashes: Mapping[Path, str]) -> None:
@@ -134,143 +237,5 @@ def _warn_of_duplicates(folder: str, hashes: Mapping[Path, str]) -> None:
 
 
 def _first_ten(names: Sequence[str]) -> str:
-    return ", ".join(name[:100] for name in names[:10]) + (", …" if len(names) > 10 else "")
-
-
-def match(folder: Path, files: Sequence[Path], requests: Sequence[Request]) -> tuple[Matched, str]:
-    """The image of each request, and the rule by which they were matched."""
-    if (folder / "prompts.jsonl").is_file():
-        return _by_list(folder, requests), "its prompts.jsonl"
-    if (folder / "model.json").is_file() and (folder.parent.parent / "prompts.jsonl").is_file():
-        return _by_run(folder, requests), "the prompts of its run"
-    rules: dict[str, Callable[[Sequence[Path], Sequence[Request]], Matched]] = {
-        "prompt id in the file name": _by_id,
-        "index in the file name": _by_index(0),
-        "number of the prompt id in the file name": _by_numeric_id,
-        "number in the file name, counted from 1": _by_index(1),
-        "prompt text in the file name": _by_text,
-    }
-    best: tuple[Matched, str] = ({}, "")
-    for rule, function in rules.items():
-        found = function(files, requests)
-        if len(found) > len(best[0]):  # of equal rules, the first one
-            best = found, rule
-    if not best[0] and len(files) == len(requests):
-        return dict(zip(requests, files, strict=True)), "their order only (check that it is right)"
-    return best
-
-
-def _by_list(folder: Path, requests: Sequence[Request]) -> Matched:
-    by_id: dict[str, list[Path | Refusal]] = {}
-    by_text: dict[str, list[Path | Refusal]] = {}
-    lines: dict[Path, int] = {}
-    for number, line in enumerate((folder / "prompts.jsonl").read_bytes().split(b"\n"), 1):
-        if not line.strip():
-            continue
-        place = f"Line {number} of {folder / 'prompts.jsonl'}"
-        try:
-            row = json.loads(line)
-            file = folder / row["file"]
-            if "id" in row:
-                group, key = by_id, str(row["id"])
-            else:
-                group, key = by_text, next(row[name] for name in TEXT_KEYS if name in row).strip()
-        except (
-            ValueError,
-            LookupError,
-            TypeError,
-            AttributeError,
-            StopIteration,
-            RecursionError,
-        ) as error:
-            raise EvalkitError(
-                f"{place} is not an object with file, and id or prompt.",
-                'For example {"file": "a.png", "prompt": "a red cube"}.',
-            ) from error
-        if file.resolve().parent != folder.resolve() or not file.is_file():
-            raise EvalkitError(f"{place} names {row['file']!r}, which is not a file in the folder.")
-        if lines.setdefault(file, number) != number:
-            raise EvalkitError(
-                f"{place} names {row['file']!r}, and so does line {lines[file]}.",
-                "An image has one prompt; name each file once.",
-            )
-        group.setdefault(key, []).append(file)
-    return _assign(by_text, requests, _text) | _assign(by_id, requests, lambda item: item.prompt.id)
-
-
-def _by_run(folder: Path, requests: Sequence[Request]) -> Matched:
-    run = Run(folder.parent.parent)
-    label = str(json.loads((folder / "model.json").read_text(encoding="utf-8"))["label"])
-    prompts = run.prompts()
-    by_text: dict[str, list[Path | Refusal]] = {}
-    for record in run.records(label):
-        item = (
-            folder / record.file if record.status == "ok" else Refusal(record.status, record.detail)
-        )
-        by_text.setdefault(prompts[record.index].text, []).append(item)
-    return _assign(by_text, requests, _text)
-
-
-def _assign(
-    items: Mapping[str, Sequence[Path | Refusal]],
-    requests: Sequence[Request],
-    key: Callable[[Request], str],
-) -> Matched:
-    """Assign the items of each key in order, first to the samples of a prompt."""
-    left = {name: iter(values) for name, values in items.items()}
-    assigned = {
-        request: next(left[key(request)], None) for request in requests if key(request) in left
-    }
-    return {request: item for request, item in assigned.items() if item is not None}
-
-
-def _text(request: Request) -> str:
-    return request.prompt.text
-
-
-def _by_id(files: Sequence[Path], requests: Sequence[Request]) -> Matched:
-    wanted = {(request.prompt.id, request.sample): request for request in requests}
-    found: Matched = {}
-    for file in files:
-        numbered = _NUMBERED.fullmatch(file.stem)
-        keys = [(file.stem, 0), *([(numbered[1], int(numbered[2]))] if numbered else [])]
-        request = next((wanted[key] for key in keys if key in wanted), None)
-        if request is not None:
-            found.setdefault(request, file)
-    return found
-
-
-def _by_index(first: int) -> Callable[[Sequence[Path], Sequence[Request]], Matched]:
-    return lambda files, requests: _by_number(
-        files, {(request.index + first, request.sample): request for request in requests}
-    )
-
-
-def _by_numeric_id(files: Sequence[Path], requests: Sequence[Request]) -> Matched:
-    wanted = {
-        (int(request.prompt.id), request.sample): request
-        for request in requests
-        if request.prompt.id.isdecimal()
-    }
-    return _by_number(files, wanted)
-
-
-def _by_number(files: Sequence[Path], wanted: Mapping[tuple[int, int], Request]) -> Matched:
-    found: Matched = {}
-    for file in files:
-        numbers = re.fullmatch(r"(\d+)(?:-(\d+))?", file.stem)
-        request = wanted.get((int(numbers[1]), int(numbers[2] or 0))) if numbers else None
-        if request is not None:
-            found.setdefault(request, file)
-    return found
-
-
-def _by_text(files: Sequence[Path], requests: Sequence[Request]) -> Matched:
-    slugs = prompts_in_names(
-        [file.stem for file in files], [request.prompt.text for request in requests]
-    )
-    items: dict[str, list[Path | Refusal]] = {}
-    for file in files:
-        if file.stem in slugs:
-            items.setdefault(slugs[file.stem], []).append(file)
-    return _assign(items, requests, lambda request: slug(request.prompt.text))
+    shown = ", ".join(visible(name)[:100] for name in names[:10])
+    return shown + (", …" if len(names) > 10 else "")

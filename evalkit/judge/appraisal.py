@@ -41,7 +41,7 @@ class Appraisal(NamedTuple):
 
 
 def appraise(
-    models: Sequence[str] = ("dalle", "gan"),
+    models: str | Sequence[str] = "dalle,gan",
     *,
     count: int = 1000,
     seed: int = 0,

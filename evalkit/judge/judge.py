@@ -11,12 +11,14 @@ from PIL import Image
 from torch import Tensor
 
 from evalkit import plugins
-from evalkit.core import EvalkitError, Generator
+from evalkit.config import split_names
+from evalkit.core import EvalkitError, Generator, Prompt
 from evalkit.encoders.mini import prepare
 from evalkit.files import write_atomically
 from evalkit.judge.grids import stack_blocks
 from evalkit.judge.verdicts import detected_nouns, verdicts
 from evalkit.models.load import BUNDLED, load_classifier
+from evalkit.prompts import prompts_from_list, read_prompts
 from evalkit.scenes import dataset
 from evalkit.scenes.phrases import phrased_prompt, shape_scenes
 from evalkit.scenes.vocabulary import mentions
@@ -46,12 +48,13 @@ class Accuracy(NamedTuple):
 
 
 def judge(
-    models: Sequence[str] = ("dalle", "gan"),
+    models: str | Sequence[str] = "dalle,gan",
     *,
     count: int = 1000,
     seed: int = 0,
     device: str = "auto",
-    grid: Path | None = None,
+    grid: Path | str | None = None,
+    prompts: str | Path | Sequence[str | Prompt] | None = None,
     phrases: bool = False,
 ) -> list[Accuracy]:
     """Judge generators on held-out scenes, beside two baselines: the real images of these scenes,
@@ -61,9 +64,14 @@ def judge(
         models: names, or `package.module:attribute`.
         count: held-out scenes; the prompt of each is one complete caption.
         grid: optional path of a PNG of the first 64 prompts: the real scenes, then every model.
+        prompts: prompts to judge on instead, a file or a list; see `judge_prompts`.
         phrases: use scenes of single shapes instead, with prompts that name the shape and its
             colour, then something unknown in another colour: "a red circle on a white background".
     """
+    if prompts is not None:
+        is_file = isinstance(prompts, str | Path)
+        given = read_prompts(prompts) if is_file else prompts_from_list(prompts)
+        return judge_prompts(models, [prompt.text for prompt in given], seed=seed, device=device)
     if count < GRID_PROMPTS:
         raise EvalkitError(
             f"count is {count}, expected at least {GRID_PROMPTS}.", "Ask for more images."
@@ -82,7 +90,7 @@ def judge(
         images[label] = generate_images(generator, prompts, seeds, label)
     if grid is not None:
         blocks = [block[:GRID_PROMPTS] for label, block in images.items() if label != MISMATCHED]
-        write_atomically(grid, stack_blocks(blocks))
+        write_atomically(Path(grid), stack_blocks(blocks))
     rows: list[Accuracy] = []
     for label, generated in images.items():
         results = verdicts(network, generated, scenes)
@@ -95,7 +103,11 @@ def judge(
 
 
 def judge_prompts(
-    models: Sequence[str], prompts: Sequence[str], *, seed: int = 0, device: str = "auto"
+    models: str | Sequence[str],
+    prompts: Sequence[str],
+    *,
+    seed: int = 0,
+    device: str = "auto",
 ) -> list[Accuracy]:
     """Judge generators on those of a user's prompts, such as COCO captions, that mention objects of
     the bundled data set: does the image show the first object, any of them, all of them?
@@ -136,9 +148,10 @@ def image_seeds(seed: int, count: int) -> list[int]:
     return [image_seed(seed, str(place), 0) for place in range(count)]
 
 
-def load_generators(models: Sequence[str], device: str) -> Iterator[tuple[str, Generator]]:
+def load_generators(models: str | Sequence[str], device: str) -> Iterator[tuple[str, Generator]]:
     """(label, generator), loaded one after the other."""
-    for model in plugins.models(models, {}):
+    names = split_names(models) if isinstance(models, str) else models
+    for model in plugins.models(names, {}):
         yield model.label, plugins.load_generator(model, device, [])
 
 

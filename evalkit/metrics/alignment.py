@@ -86,6 +86,7 @@ def _pairs(fake: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
 CLIP_SCORE = Metric(
     "clip_score", clip_score, "pool", "clip", "higher", "https://arxiv.org/abs/2104.08718",
     title="CLIP score",
+    question="Do the images show what their prompts say?",
     meaning="How well each image agrees with its own prompt.",
     range=(-100.0, 100.0),
 )  # fmt: skip
@@ -93,12 +94,14 @@ CLIP_SCORE_PAPER = Metric(
     "clip_score_paper", clip_score_paper, "pool", "clip", "higher",
     "https://arxiv.org/abs/2104.08718", PREFIX,
     title="CLIP score, paper form",
+    question="Do the images show what their prompts say, on the scale of the paper?",
     meaning="CLIP score with the prefix, the factor 2.5 and the cut-off at 0 of the paper.",
     range=(0.0, WEIGHT),
 )  # fmt: skip
 RETRIEVAL_PRECISION = Metric(
     "retrieval_precision", retrieval_precision, "pool", "clip", "higher",
     "https://openreview.net/forum?id=bKBhQhPeKaF",
+    question="Do the images fit their own prompts better than other prompts?",
     meaning="Share of images that fit their own prompt better than 99 others.",
     range=(0.0, 1.0),
     describe=describe_retrieval,

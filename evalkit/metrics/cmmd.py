@@ -75,6 +75,7 @@ def _sums(x: Tensor, y: Tensor, sigma: float) -> Tensor:
 CMMD = Metric(
     "cmmd", cmmd, "pool", "clip-large", "lower", "https://arxiv.org/abs/2401.09603",
     title="CMMD",
+    question="How close are the images, as a set, to real ones, in features of CLIP?",
     meaning="Kernel distance to the reference images in the features of CLIP.",
     range=(0.0, 2 * SCALE * (1 - math.exp(-2 / SIGMA**2))),
     leave_out=cmmd_without,

@@ -80,6 +80,7 @@ def describe_coverage(*, fake: int, real: int) -> str:
 
 DENSITY = Metric(
     "density", density, "pool", "inception", "higher", "https://arxiv.org/abs/2002.09797",
+    question="How typical are the images of real ones?",
     meaning="How densely the generated images lie among the reference images.",
     range=(0.0, math.inf),
     describe=describe_density,
@@ -88,6 +89,7 @@ DENSITY = Metric(
 )  # fmt: skip
 COVERAGE = Metric(
     "coverage", coverage, "pool", "inception", "higher", "https://arxiv.org/abs/2002.09797",
+    question="How many of the real images have a similar generated one?",
     meaning="Share of reference images with a generated image nearby.",
     range=(0.0, 1.0),
     leave_out=coverage_without,

@@ -88,6 +88,7 @@ def _effective_number(normalised: Tensor) -> Tensor:
 VENDI = Metric(
     "vendi", vendi, "pool", "inception", "higher", "https://arxiv.org/abs/2210.02410",
     title="Vendi score",
+    question="How many different images does the set have, in effect?",
     meaning="Effective number of different images in the set; it grows with the count.",
     range=(1.0, math.inf),
     leave_out=vendi_without,
@@ -98,6 +99,7 @@ LPIPS_DIVERSITY = Metric(
     "lpips_diversity", lpips_diversity, "diversity", "lpips", "higher",
     "https://arxiv.org/abs/1801.03924",
     title="LPIPS diversity",
+    question="How different are the images of one prompt?",
     meaning="How much the images of one prompt differ from each other.",
     range=(0.0, math.inf),
 )  # fmt: skip

@@ -253,6 +253,7 @@ def baseline_draws(dimension: int) -> int:
 FID = Metric(
     "fid", fid, "pool", "inception", "lower", "https://arxiv.org/abs/1706.08500",
     title="FID",
+    question="How close are the images, as a set, to real ones?",
     meaning="Fréchet distance between the features of generated and reference images.",
     range=(0.0, math.inf),
     leave_out=fid_without,
@@ -266,6 +267,7 @@ SFID = dataclasses.replace(
     feature="spatial",
     paper="https://arxiv.org/abs/2103.03841",
     title="sFID",
+    question="How close are the images to real ones in their spatial layout?",
     meaning="As FID, with features that keep spatial positions.",
     baseline=None,  # no reference stores spatial features
 )
@@ -275,5 +277,6 @@ FD_DINOV2 = dataclasses.replace(
     encoder="dinov2",
     paper="https://arxiv.org/abs/2306.04675",
     title="FD-DINOv2",
+    question="How close are the images, as a set, to real ones, in features of DINOv2?",
     meaning="As FID, in the features of DINOv2.",
 )

@@ -113,6 +113,7 @@ INCEPTION_SCORE = Metric(
     "inception_score", inception_score, "logits", "inception", "higher",
     "https://arxiv.org/abs/1606.03498",
     title="Inception score",
+    question="Are the images clear, and different from each other?",
     meaning="Whether each image shows one clear class and all images together show many classes.",
     range=(1.0, math.inf),
     leave_out=inception_score_without,

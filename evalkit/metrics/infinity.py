@@ -147,6 +147,7 @@ FID_INFINITY = Metric(
     "fid_infinity", fid_infinity, "pool", "inception", "lower",
     "https://arxiv.org/abs/1911.07023",
     title="FID∞",
+    question="How close are the images, as a set, to real ones, whatever their number?",
     meaning="FID extrapolated to infinite sample size, without most of the small-sample bias.",
     leave_out=fid_infinity_without,
     describe=describe,

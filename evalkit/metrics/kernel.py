@@ -267,6 +267,7 @@ def _shifted(x: Tensor, y: Tensor, shift_x: Tensor, shift_y: Tensor) -> Tensor:
 KID = Metric(
     "kid", kid, "pool", "inception", "lower", "https://arxiv.org/abs/1801.01401",
     title="KID",
+    question="How close are the images, as a set, to real ones, without bias at small counts?",
     meaning="Kernel distance to the reference images; unbiased, so it can be below zero.",
     leave_out=kid_without,
     approximation=approximation,

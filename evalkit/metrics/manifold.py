@@ -120,6 +120,7 @@ def describe(*, fake: int, real: int) -> str:
 
 PRECISION = Metric(
     "precision", precision, "pool", "inception", "higher", "https://arxiv.org/abs/1904.06991",
+    question="How many of the images look like real ones?",
     meaning="Share of generated images that lie among the reference images (fidelity).",
     range=(0.0, 1.0),
     describe=describe,
@@ -128,6 +129,7 @@ PRECISION = Metric(
 )  # fmt: skip
 RECALL = Metric(
     "recall", recall, "pool", "inception", "higher", "https://arxiv.org/abs/1904.06991",
+    question="How much of the variety of real images do the images have?",
     meaning="Share of reference images that lie among the generated images (variety).",
     range=(0.0, 1.0),
     leave_out=recall_without,

@@ -68,6 +68,7 @@ def _reach(fake: Tensor, tolerance: float) -> Tensor:
 
 MEMORIZATION = Metric(
     "memorization", memorization, "pool", "inception", "lower", "https://arxiv.org/abs/2102.08921",
+    question="How many images may be copies of real ones?",
     meaning="Share of images that are no further from a reference image than its nearest neighbour"
     " is; held-out real images have values above 0, too.",
     range=(0.0, 1.0),
@@ -75,6 +76,7 @@ MEMORIZATION = Metric(
 )  # fmt: skip
 DUPLICATES = Metric(
     "duplicates", duplicates, "pool", "inception", "lower",
+    question="How many images repeat another image of the set?",
     meaning="Share of images with a near-identical image in the set.",
     range=(0.0, 1.0),
     describe=describe_duplicates,

@@ -97,6 +97,7 @@ def _matches(n: int, m: int) -> tuple[Tensor, Tensor, Tensor]:
 MIND = Metric(
     "mind", mind, "pool", "inception", "lower", "https://arxiv.org/abs/2605.06797",
     title="MIND",
+    question="How close are the images, as a set, to real ones, in each direction of the features?",
     meaning="Wasserstein distance to the reference images along many random directions.",
     range=(0.0, math.inf),
     leave_out=mind_without,

@@ -24,10 +24,14 @@ class Accumulator:
         encoder: its features "pool" and, if it has them, "spatial" (moments only) are used.
         batch_size: images per call of the encoder; one call has images of one prepared size.
         keep_all: store the features of all images, 4 D bytes each.
+        compact: store the features of all images as float16, 2 D bytes each, and no moments.
     """
 
-    def __init__(self, encoder: Encoder, batch_size: int, keep_all: bool = False) -> None:
-        self.encoder, self.batch_size, self.keep_all = encoder, batch_size, keep_all
+    def __init__(
+        self, encoder: Encoder, batch_size: int, keep_all: bool = False, compact: bool = False
+    ) -> None:
+        self.encoder, self.batch_size = encoder, batch_size
+        self.keep_all, self.compact = keep_all or compact, compact
         self.moments: dict[str, Moments] = {}
         self._waiting: dict[tuple[int, ...], list[tuple[bytes, Tensor]]] = {}
         self._blocks: dict[str, list[Tensor]] = {}  # features that are not in the moments yet
@@ -67,6 +71,15 @@ class Accumulator:
     def arrays(self) -> dict[str, Any]:
         """The arrays of the reference file (see `files`)."""
         pool = self.moments["pool"]
+        if self.compact:
+            rounded = self.features().half()
+            if not bool(torch.isfinite(rounded).all()):
+                raise EvalkitError(
+                    f"The encoder {self.encoder.name} has features above 65504, the largest number"
+                    " of float16.",
+                    "Build the reference without --compact.",
+                )
+            return {"n": pool.count, "features": rounded.numpy()}
         arrays: dict[str, Any] = {
             "mu": pool.mean.numpy(),
             "sigma": pool.cov.numpy(),

@@ -27,7 +27,7 @@ from evalkit.images import Decoded, InvalidImage, Unreadable, decode, raise_inva
 from evalkit.reference.accumulator import Accumulator
 from evalkit.reference.card import write_card
 from evalkit.reference.files import user_folder
-from evalkit.sources import ImageSource, SourceImage, open_source
+from evalkit.sources import ImageSource, SourceImage, in_words, not_taken, open_source
 from evalkit.terminal import progress
 
 log = logging.getLogger(__name__)
@@ -48,20 +48,29 @@ def reference_build(
     licence: str = "not stated",
     on_bad: OnBad = "refuse",
     keep_all: bool = False,
+    compact: bool = False,
 ) -> Path:
     """Compute reference statistics of real images; returns the reference's folder.
 
     Args:
         images: a folder with its subfolders, a zip, tar shards, an array or a dataset; see
-            `evalkit.sources.open_source`.
+            `evalkit.sources.open_source`. "scenes" is the bundled data set.
         name: of the reference; by default the name of the folder or file.
         out: the folder to write; by default one in the user's data folder.
         encoders: `auto`, `standard` or `mini` (the encoder for FID of each), or any number of names
             joined by commas.
         on_bad: invalid images are an error ("refuse"), or are left out and counted ("skip").
         keep_all: store the features of all images and not of 2,000 only; memorization needs them.
+        compact: store the features of all images as float16 and no moments, which follow from
+            them: a small file for up to some thousand images, which only evalkit reads.
     """
+    if images == "scenes":
+        from evalkit.reference.scenes import build_scenes_reference
+
+        return build_scenes_reference(name=name or "scenes", out=out, device=device)
     source, place = open_source(images), Path(images)
+    if source.left:
+        log.warning("%s: %s", place.name, in_words(not_taken(source.left)))
     return _build(
         _items(source),
         name=name or place.resolve().name.split(".")[0],
@@ -71,11 +80,12 @@ def reference_build(
         batch_size=batch_size,
         on_bad=on_bad,
         keep_all=keep_all,
+        compact=compact,
         card={
             "description": description or f"images of {place.resolve().name}",
             "source": str(images),
             "licence": licence,
-            "command": f"evalkit reference build {images}",
+            "command": f"evalkit reference build {images}{' --compact' if compact else ''}",
         },
     )
 
@@ -136,9 +146,10 @@ def _build(
     on_bad: OnBad,
     keep_all: bool,
     card: Mapping[str, str],
+    compact: bool = False,
 ) -> Path:
     validation.check_policy(on_bad)
-    accumulators = [Accumulator(encoder, batch_size, keep_all) for encoder in encoders]
+    accumulators = [Accumulator(one, batch_size, keep_all, compact) for one in encoders]
     checked = _accumulate(items, accumulators, f"encoding {name}", count, on_bad)
     if checked.invalid and on_bad == "refuse":
         raise_invalid_images(checked.invalid, checked.total, validation.SKIP_HINT)
@@ -205,7 +216,7 @@ def _accumulate(
         return validation.facts_of(found), prepared
 
     ahead = min(2 * max(one.batch_size for one in accumulators), AHEAD)
-    with progress(label, count) as advance:
+    with progress(label, count or None) as advance:
         for (name, _), (facts, prepared) in map_ahead(work, items, ahead):
             advance(1)
             if facts.problem:
@@ -225,9 +236,9 @@ def _file_facts(accumulator: Accumulator) -> dict[str, Any]:
         "name": accumulator.encoder.name,
         "fingerprint": accumulator.encoder.fingerprint,
         "count": moments["pool"].count,
-        "features": sorted(moments),
+        "features": ["pool"] if accumulator.compact else sorted(moments),
         "stored_rows": rows,
-        "stored_bytes": rows * len(moments["pool"].mean) * 4,
+        "stored_bytes": rows * len(moments["pool"].mean) * (2 if accumulator.compact else 4),
     }
 
 

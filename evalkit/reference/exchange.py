@@ -204,8 +204,8 @@ def _write_adm(path: Path, item: Statistics) -> list[Path]:
     if "spatial" not in item.moments:
         raise EvalkitError(
             "A file of ADM needs moments of spatial features; this reference has none.",
-            "Build it again with an encoder that has them (inception), or use --format "
-            "pytorch-fid.",
+            "Build it again with an encoder that has them (inception), or use "
+            "`--format pytorch-fid`.",
         )
     return [_savez(path, **_mu_sigma(item, "pool"), **_mu_sigma(item, "spatial"))]
 

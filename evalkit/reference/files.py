@@ -4,7 +4,8 @@ A reference is a folder with `card.toml` and one `<encoder>.npz` per encoder, wh
 
 - `mu`, `sigma`: float64 moments, in the form that pytorch-fid, clean-fid and EDM read;
 - `mu_s`, `sigma_s`: the same of spatial features (ADM's names), if the encoder has them;
-- `features`: float32, 2,000 rows or all, for metrics that need more than moments;
+- `features`: float32, 2,000 rows or all, for metrics that need more than moments; a compact file
+  has those of all images as float16, and its moments follow from them;
 - `n`: the number of images; `meta`: JSON.
 
 A file of another tool is a reference too; see `foreign`.

@@ -218,6 +218,8 @@ def _own(file: Any) -> Statistics:
     if {"mu_s", "sigma_s"} <= keys:
         found["spatial"] = moments(file["mu_s"], file["sigma_s"], count)
     rows = {"pool": _rows(file["features"])} if "features" in keys else {}
+    if rows and not found and len(rows["pool"]) == count > 1:  # a compact file has all features
+        found = {"pool": frechet.moments(rows["pool"])}
     if not (found or rows):
         raise ValueError("it contains neither mu and sigma nor features")
     return Statistics("evalkit", meta.get("encoder", ""), found, rows, meta)

@@ -13,7 +13,11 @@ from evalkit.scenes.dataset import REFERENCE
 
 
 def build_scenes_reference(
-    *, name: str = "scenes", out: Path | None = None, count: int = 10_000, device: str = "auto"
+    *,
+    name: str = "scenes",
+    out: Path | str | None = None,
+    count: int = 10_000,
+    device: str = "auto",
 ) -> Path:
     """Compute the statistics of `count` scenes for both mini encoders; returns the folder."""
     seeds = range(REFERENCE, REFERENCE + count)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import statistics
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from evalkit.config import read_values
 from evalkit.core import Comparisons, EvalkitError, Prompt, Record
 from evalkit.report import numbers
 from evalkit.report.findings import Finding, findings
@@ -33,7 +35,8 @@ class Facts:
 
     run: Run
     name: str
-    models: list[str]
+    models: list[str]  # those that metrics.json compares
+    others: list[str]  # further models of the folder
     prompts: list[Prompt]
     per_prompt: int
     records: Mapping[str, list[Record]]
@@ -49,6 +52,11 @@ class Facts:
     @property
     def groups(self) -> list[str]:
         return list(dict.fromkeys(prompt.group for prompt in self.prompts if prompt.group))
+
+    @property
+    def bundled(self) -> list[str]:
+        """The models that come with evalkit: test subjects, not published models."""
+        return [model for model in self.models if self.run.model(model).get("bundled")]
 
     @property
     def of_images(self) -> list[Finding]:
@@ -100,10 +108,11 @@ def read_facts(path: Path | str) -> Facts:
     """All facts of a run folder. Raises EvalkitError if there is nothing to report."""
     run = Run(path)
     # The scores of a folder of existing images have no prompts.
-    bare = run.metrics_path.is_file() and not run.prompts_path.is_file()
+    bare = os.path.isfile(run.metrics_path) and not run.prompts_path.is_file()
     prompts = [] if bare else run.prompts()
     rows = run.metrics() if run.models() or bare else []
-    models = run.models() or _unique(row.model for row in rows)
+    scored, known = _unique(row.model for row in rows), run.models()
+    models = [model for model in known if model in scored] or known or scored
     if not models:
         raise EvalkitError(
             f"{run.path} has prompts but no images of any model.",
@@ -128,6 +137,7 @@ def read_facts(path: Path | str) -> Facts:
         run=run,
         name=run.path.resolve().name,
         models=models,
+        others=[model for model in known if model not in models],
         prompts=prompts,
         per_prompt=per_prompt,
         records=records,
@@ -190,12 +200,17 @@ def speed_rows(facts: Facts) -> list[dict[str, Any]]:
 
 
 def sample_prompts(facts: Facts, count: int) -> list[int]:
+    """A fixed sample of the run's prompts."""
+    return fixed_sample(facts.prompts, count)
+
+
+def fixed_sample(prompts: Sequence[Prompt], count: int) -> list[int]:
     """A fixed sample without selection: the prompts whose ids have the smallest SHA-256."""
 
     def digest(index: int) -> bytes:
-        return hashlib.sha256(facts.prompts[index].id.encode("utf-8", "replace")).digest()
+        return hashlib.sha256(prompts[index].id.encode("utf-8", "replace")).digest()
 
-    return sorted(sorted(range(len(facts.prompts)), key=digest)[:count])
+    return sorted(sorted(range(len(prompts)), key=digest)[:count])
 
 
 def whole(value: Any) -> int:
@@ -248,10 +263,11 @@ def _outcomes(records: Sequence[Record], requested: int) -> dict[str, int]:
 
 
 def _config(run: Run) -> dict[str, Any]:
-    try:
-        return tomllib.loads(run.config_path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+    """The keys of run.toml as they are written; {} if there is none."""
+    if not run.config_path.is_file():
         return {}
+    read_values(run.config_path)  # raises EvalkitError for a damaged file
+    return tomllib.loads(run.config_path.read_text(encoding="utf-8"))
 
 
 def _unique(names: Iterable[str]) -> list[str]:

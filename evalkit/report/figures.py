@@ -16,6 +16,11 @@ from evalkit.report.chart_style import Rows, to_bytes, to_csv
 from evalkit.report.facts import MOST_GROUPS, OUTCOMES, Facts, group_rows, speed_rows
 from evalkit.report.findings import Finding
 
+# The files of the charts below, in any report.
+FIGURE_FILE = re.compile(
+    r"(metrics|scores|groups|baseline(-\d+)?|outcomes|speed)\.(svg|pdf|png|csv)"
+)
+
 
 @dataclass(frozen=True)
 class Chart:
@@ -46,12 +51,16 @@ def make_charts(facts: Facts) -> list[Chart]:
     return [chart for chart in made if chart is not None]
 
 
-def write_charts(made: Sequence[Chart], folder: Path) -> None:
-    """Each figure as SVG, PDF and PNG, with the numbers in a .csv of the same name."""
+def write_charts(made: Sequence[Chart], folder: Path) -> list[str]:
+    """Each figure as SVG, PDF and PNG, with the numbers in a .csv; returns the names."""
     for chart in made:
-        for kind in ("svg", "pdf", "png"):
+        for kind in _KINDS:
             write_atomically(folder / f"{chart.name}.{kind}", to_bytes(chart.figure, kind))
         write_atomically(folder / f"{chart.name}.csv", to_csv(chart.rows))
+    return [f"{chart.name}.{kind}" for chart in made for kind in (*_KINDS, "csv")]
+
+
+_KINDS = ("svg", "pdf", "png")
 
 
 def _forest(facts: Facts) -> Chart | None:

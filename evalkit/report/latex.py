@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from markupsafe import Markup
 
 from evalkit.escape import latex, visible
@@ -10,6 +12,7 @@ from evalkit.report.numbers import DASH, MINUS
 from evalkit.report.render import environment
 from evalkit.report.sections import compared
 
+TABLE_FILE = re.compile(r"(metrics|outcomes|differences)\.tex")  # in any report
 _SYMBOLS = {"∞": r"$\infty$", "↓": r"$\downarrow$", "↑": r"$\uparrow$", "†": r"$^\dagger$"}
 _DELIMITERS = {  # braces and percent signs have a meaning in LaTeX
     "block_start_string": "<%",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from pathlib import Path
 
 from evalkit.files import write_atomically
@@ -13,7 +15,8 @@ def report(path: Path | str) -> Path:
 
     Reads prompts, manifests, metrics.json, comparisons.json, scores.csv, protocol.json and
     run.toml; measures nothing itself. The same folder always gives the same bytes. The page is
-    written last: if it exists, the report is complete.
+    written last: if it exists, the report is complete. Figures and tables of an earlier report that
+    this one does not have are then removed; your own files stay.
 
     Args:
         path: the run folder.
@@ -25,20 +28,29 @@ def report(path: Path | str) -> Path:
         EvalkitError: the folder is not a run, has no metrics yet, or no images of any model.
     """
     facts = read_facts(path)  # before the slow imports: an error is reported at once
-    from evalkit.report.figures import make_charts, write_charts
+    from evalkit.report.figures import FIGURE_FILE, make_charts, write_charts
     from evalkit.report.html import to_html
-    from evalkit.report.latex import to_latex
+    from evalkit.report.latex import TABLE_FILE, to_latex
     from evalkit.report.markdown import to_markdown
     from evalkit.report.sections import contexts
 
     folder = facts.run.report_path
     charts, sections = make_charts(facts), contexts(facts)
-    write_charts(charts, folder / "figures")
-    for name, text in to_latex(facts).items():
+    figures, tables = write_charts(charts, folder / "figures"), to_latex(facts)
+    for name, text in tables.items():
         write_atomically(folder / "tables" / name, _encodable(text))
     write_atomically(folder / "report.md", _encodable(to_markdown(facts, charts, sections)))
     write_atomically(folder / "index.html", _encodable(to_html(facts, charts, sections)))
+    _remove_stale(folder / "figures", FIGURE_FILE, figures)
+    _remove_stale(folder / "tables", TABLE_FILE, tables)
     return folder / "index.html"
+
+
+def _remove_stale(folder: Path, ours: re.Pattern[str], written: Collection[str]) -> None:
+    """Remove files of an earlier report that this one does not have; others are the user's own."""
+    for path in folder.glob("*"):
+        if ours.fullmatch(path.name) and path.name not in written:
+            path.unlink(missing_ok=True)
 
 
 def _encodable(text: str) -> bytes:

@@ -33,7 +33,7 @@ def headline(facts: Facts) -> str:
 
 def lede(facts: Facts) -> str:
     """What was requested and generated, and what it was measured with."""
-    return f"{_generated(facts)}{_measured(facts)}"
+    return f"{_generated(facts)}{_measured(facts)}{_bundled(facts)}"
 
 
 def _generated(facts: Facts) -> str:
@@ -49,6 +49,14 @@ def _generated(facts: Facts) -> str:
         f" {numbers.plural(facts.per_prompt, 'image')} per prompt:"
         f" {totals['ok']:,} of {requested:,} images were generated{f' ({rest})' if rest else ''}."
     )
+
+
+def _bundled(facts: Facts) -> str:
+    """Which models come with evalkit: their names resemble those of published models."""
+    if not facts.bundled:
+        return ""
+    verb = "is a test model" if len(facts.bundled) == 1 else "are test models"
+    return f" {numbers.listing(facts.bundled)} {verb} of evalkit (32 x 32 pixels)."
 
 
 _STATES = ("ok", "refused", "failed", "missing")
@@ -158,6 +166,9 @@ def remarks(facts: Facts) -> list[str]:
     """Facts about prompts and images that limit what the values mean."""
     duplicates = whole(part(facts.protocol, "prompts").get("duplicates"))
     texts = [vocabulary(facts)]
+    if facts.others:
+        others = numbers.listing(facts.others)
+        texts.insert(0, f"The folder also has {others}: not part of this comparison.")
     if duplicates:
         texts.append(
             f"{numbers.plural(duplicates, 'prompt repeats', 'prompts repeat')} an earlier prompt;"

@@ -120,7 +120,7 @@ def _number(target: float | str) -> tuple[float, float]:
         value = float("nan")
     if not 0 <= value < float("inf"):
         raise EvalkitError(
-            f"--target is {text!r}; expected an FID, a number of at least 0.",
+            f"target is {text!r}; expected an FID, a number of at least 0.",
             "For example `--target 12.6`.",
         )
     mantissa, _, exponent = text.lower().partition("e")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,14 +19,18 @@ from evalkit.core import Encoder, EncoderKind, EvalkitError, Metric, MetricRow
 from evalkit.encoders.select import MINI, STANDARD, Choice, choose
 from evalkit.features import validation
 from evalkit.features.image_sets import ImageSet, image_sets, results_folder
+from evalkit.features.problems import warn_of_problems
 from evalkit.features.validation import OnBad
 from evalkit.reference.files import Reference, encoders_of
 from evalkit.reference.files import reference as load_reference
+from evalkit.run_folder import Run
 from evalkit.score import protocol, records
 from evalkit.score.compare import Entrant, compare
 from evalkit.score.evidence import Evidence, Setup, encode_prompts, gather, part
 from evalkit.score.measure import Measurement, NotMeasured, call, measure
 from evalkit.score.select import select
+from evalkit.score.settings import Names, Settings, keep, mention_old_report, resolve, rows_of
+from evalkit.terminal import warn_not_measured
 
 log = logging.getLogger(__name__)
 __all__ = ["results_folder", "score"]
@@ -36,8 +41,10 @@ BUNDLED_REFERENCE = "scenes"  # of the bundled data set, in the features of the 
 def score(
     path: Path | str,
     *,
-    metrics: Sequence[str] = (),
-    encoders: str = "auto",
+    metrics: Names = None,
+    only: bool = False,
+    models: Names = None,
+    encoders: str | None = None,
     reference: str | None = None,
     on_bad: OnBad = "refuse",
     device: str = "auto",
@@ -52,11 +59,16 @@ def score(
     Args:
         path: a run folder; or a folder, zip, tar or array of images, for which metrics that need
             prompts are not measured.
-        metrics: names, or "all"; () is fid, kid, inception_score, clip_score, precision, recall.
-            Refusals and timings are always included.
-        encoders: `auto`, `standard`, `mini`, or names joined by commas.
-        reference: a name from `evalkit reference list` or a path; None is the bundled data set for
-            the mini encoders. For other encoders metrics against a reference are then not measured.
+        metrics: names or presets, such as "all". A run has these beside the metrics that it has
+            already, and run.toml names them all. Where none is named: fid, kid, inception_score,
+            clip_score, precision, recall. Refusals and timings are always included.
+        only: measure exactly the named metrics; those that a run had before are dropped.
+        models: labels of the models of a run to compare; the default is all of them.
+        encoders: `auto`, `standard`, `mini`, or names joined by commas; the default is that of
+            run.toml, else `auto`.
+        reference: a name from `evalkit reference list` or a path; the default is that of run.toml,
+            else the bundled data set for the mini encoders. For other encoders metrics against a
+            reference are then not measured.
         on_bad: invalid images "refuse" the scoring, or are "skip"ped, counted and named.
         device: `auto`, `cpu`, `cuda`, ...
         batch_size: images per batch; results agree up to rounding.
@@ -64,12 +76,43 @@ def score(
     Raises:
         EvalkitError: unknown names, invalid images, an encoder or a reference that cannot be
             loaded, or a metric whose function fails.
+
+    Warns:
+        IncompleteRunWarning: a model has no image at all, or black images only.
     """
-    table = select(metrics)
-    run, sets, prompts = image_sets(Path(path), on_bad)
+    chosen = resolve(
+        Path(path),
+        metrics=metrics,
+        only=only,
+        models=models,
+        encoders=encoders,
+        reference=reference,
+    )
+    run = Run(results_folder(path))
+    before = rows_of(run)
+    rows = score_with(path, chosen, on_bad, device, batch_size)
+    mention_old_report(run, before, rows)
+    return rows
+
+
+def score_with(
+    path: Path | str,
+    chosen: Settings,
+    on_bad: OnBad = "refuse",
+    device: str = "auto",
+    batch_size: int = 32,
+) -> list[MetricRow]:
+    """`score` with settings that are complete; a report that follows is not said to be old."""
+    encoders, reference = chosen.encoders, chosen.reference
+    table = select(chosen.metrics)
+    run, sets, prompts = image_sets(Path(path), on_bad, chosen.models)
+    left_out = [model for model in run.models() if chosen.models and model not in chosen.models]
+    if left_out:
+        command = f"evalkit score {shlex.quote(str(path))}"
+        log.info("not compared: %s; to compare all models: `%s`", ", ".join(left_out), command)
     kinds: set[EncoderKind] = {metric.encoder for metric in table}
     choice = choose(encoders, device, kinds, _mini_because(table, reference))
-    for reason in (*choice.reasons, *dict.fromkeys(choice.missing.values())):
+    for reason in choice.reasons:
         log.info("encoder %s", reason)
     references, why = _references(table, choice.encoders, reference)
     texts = encode_prompts(run, prompts, table, choice.encoders)
@@ -87,11 +130,15 @@ def score(
         rows += scored.rows
         scores += scored.per_image
         entrants.append(scored.entrant)
+    keep(run, chosen)
     run.write_scores(scores)
     run.write_comparisons(compare(entrants, table) if len(entrants) > 1 else None)
     run.write_validation(findings)
-    run.write_protocol(protocol.facts(sets, prompts, setup, choice, rows, findings))
+    facts = protocol.facts(sets, prompts, setup, choice, rows, findings)
+    run.write_protocol(facts | {"not_compared": left_out})
     run.write_metrics(rows)
+    warn_of_problems(sets)
+    warn_not_measured([row for row in rows if row.metric not in records.MEASURES])
     return rows
 
 
@@ -124,10 +171,19 @@ def _score_model(
 
 
 def _common(sets: Sequence[ImageSet]) -> set[tuple[int, int]] | None:
-    """The (prompt, sample) pairs that every model made; None if no model made others."""
-    made = [{(record.index, record.sample) for record in images.records} for images in sets]
+    """The (prompt, sample) pairs that every model made; None if no model made others.
+
+    A model without any image is left out, so that the others can still be compared.
+    """
+    made = [made for images in sets if (made := _places(images))]
+    if not made:
+        return None
     shared = set.intersection(*made)
     return shared if any(one != shared for one in made) else None
+
+
+def _places(images: ImageSet) -> set[tuple[int, int]]:
+    return {(record.index, record.sample) for record in images.records}
 
 
 def _common_rows(

@@ -5,30 +5,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from evalkit import plugins
+from evalkit.config import did_you_mean
 from evalkit.core import EvalkitError, Metric
 from evalkit.score import records
-
-# Measured where no metric is named.
-DEFAULT = ("fid", "kid", "inception_score", "clip_score", "precision", "recall")
+from evalkit.score.presets import DEFAULT, PRESETS, expand
 
 
 def select(specs: Sequence[str]) -> list[Metric]:
-    """The metrics of these names or `package.module:attribute` specs, checked.
+    """The metrics of these names, presets or `package.module:attribute` specs, checked.
 
-    `("all",)` means every installed metric, `()` means DEFAULT. Names of measures that come from
+    `()` means DEFAULT; see `presets.expand` for the others. Names of measures that come from
     the records with every scoring (`refusal_rate`, …) are accepted and passed over.
 
     Raises:
         EvalkitError: an unknown name, a request outside the closed set, or two metrics of one name:
             rows, comparisons and reports identify a metric by its name.
     """
-    if tuple(specs) == ("all",):
-        specs = [*DEFAULT, *(name for name in plugins.names("metric") if name not in DEFAULT)]
     found: dict[str, Metric] = {}
     origins: dict[str, str] = {}
-    for spec in specs or DEFAULT:
+    for spec in expand(specs) or DEFAULT:
         if spec in records.MEASURES:
             continue
+        if spec not in plugins.names("metric") and ":" not in spec:
+            known = [*plugins.names("metric"), *PRESETS, *records.MEASURES]
+            raise EvalkitError(
+                f"There is no metric {spec!r}.",
+                f"{did_you_mean(spec, known)} See `evalkit list metrics`.",
+            )
         metric = plugins.metric(spec)
         if metric.name in records.MEASURES:
             raise EvalkitError(

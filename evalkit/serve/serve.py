@@ -113,7 +113,7 @@ def _listen(host: str, port: int) -> socket.socket:
         family, _, _, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(place[:2], family=family, backlog=128)
     except OSError as error:
-        hint = "Choose another --port, or --port 0 for a free one." if port else "Check --host."
+        hint = "Choose another --port, or `--port 0` for a free one." if port else "Check --host."
         raise EvalkitError(
             f"Cannot listen on {host} port {port}: {error.strerror or error}.", hint
         ) from error

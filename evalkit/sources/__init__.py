@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 import itertools
 import logging
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,17 +17,29 @@ from evalkit.core import EvalkitError
 from evalkit.sources.archives import TAR_SUFFIXES, tar_source, zip_source
 from evalkit.sources.arrays import array_source
 from evalkit.sources.datasets import arrow_source, parquet_source
-from evalkit.sources.folders import folder_source, images_below
-from evalkit.sources.image import Content, ImageSource, SourceImage, natural_path
+from evalkit.sources.folders import folder_source, images_below, survey
+from evalkit.sources.image import (
+    NOT_AN_IMAGE,
+    Content,
+    ImageSource,
+    SourceImage,
+    in_words,
+    natural_path,
+    not_taken,
+)
 
 log = logging.getLogger(__name__)
 __all__ = [
+    "NOT_AN_IMAGE",
     "Content",
     "ImageSource",
     "SourceImage",
     "images_below",
+    "in_words",
     "matching_files",
+    "not_taken",
     "open_source",
+    "survey",
 ]
 
 _EXPECTED = (
@@ -46,14 +59,15 @@ def open_source(place: Path | str) -> ImageSource:
     - A Hugging Face dataset: an image folder, parquet files, or the result of `save_to_disk`.
     """
     path = Path(place)
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path.is_dir, takes names that no folder can have
         source = _of_folder(path)
-    elif path.is_file():
+    elif os.path.isfile(path):
         source = _of_files([path], str(place))
     else:
         source = _of_files(matching_files(str(place)), str(place))
+    found = in_words(not_taken(source.left)) if source.left else ""
     if source.count == 0:
-        raise EvalkitError(f"{place} has no images.", _EXPECTED)
+        raise EvalkitError(f"{place} has no images{f': {found}' if found else ''}.", _EXPECTED)
     return source
 
 

@@ -19,6 +19,7 @@ from typing import IO, Any, NamedTuple
 from evalkit.core import EvalkitError
 from evalkit.sources.image import (
     MEMBER_LIMIT,
+    NOT_AN_IMAGE,
     ImageSource,
     SourceImage,
     natural_path,
@@ -78,7 +79,13 @@ def zip_source(path: Path) -> ImageSource:
     def images() -> Iterator[SourceImage]:
         return (SourceImage(item.filename, partial(read, item)) for item in members)
 
-    return ImageSource(str(path), "zip", images, len(members))
+    taken = set(names)
+    left = {
+        item.filename: NOT_AN_IMAGE
+        for item in archive.infolist()
+        if not item.is_dir() and item.filename not in taken
+    }
+    return ImageSource(str(path), "zip", images, len(members), left)
 
 
 def tar_source(paths: Sequence[Path], place: str) -> ImageSource:
@@ -152,6 +159,7 @@ def _members(path: Path, opened: Any) -> Iterator[_Member]:
             contextlib.closing(opened),
             tarfile.open(fileobj=_Capped(opened), mode="r:") as archive,
         ):
+            seen: set[int] = set()
             while (member := archive.next()) is not None:
                 # tarfile would keep all headers in memory.
                 setattr(archive, "members", [])  # noqa: B010  # pyright does not know it
@@ -169,6 +177,13 @@ def _members(path: Path, opened: Any) -> Iterator[_Member]:
                         f"{path} contains {member.name!r}, which is a {kind}.",
                         "Create it again with regular image files.",
                     )
+                if (key := hash(member.name)) in seen:
+                    raise EvalkitError(
+                        f"The tar file {path} contains several files named {member.name!r}, as"
+                        " after an update.",
+                        "Create it again with one file of each name.",
+                    )
+                seen.add(key)
                 yield _Member(member, partial(_extracted, path, archive, member))
     except _DAMAGE as error:
         raise _damaged(path, error) from error

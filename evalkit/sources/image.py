@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from evalkit.escape import visible
 from evalkit.images import is_image_name, natural
 
 # The bytes of a file, or the pixels [H, W] or [H, W, C] of an array, which has no image format.
 Content = bytes | NDArray[np.uint8]
 # Bytes of one unpacked image file. A larger file is not an image but may exhaust the memory.
 MEMBER_LIMIT = 256 << 20
+NOT_AN_IMAGE = "not an image"  # a reason why a file is not taken
+SYSTEM_FOLDERS = ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found")
 
 
 class SourceImage(NamedTuple):
@@ -35,17 +38,39 @@ class ImageSource:
     kind: str  # "folder", "zip", "tar", "array", "parquet", "arrow"
     start: Callable[[], Iterator[SourceImage]]
     count: int | None = None  # None: known only after the last image
+    left: Mapping[str, str] = field(default_factory=dict)  # file that is not taken -> the reason
 
     def __iter__(self) -> Iterator[SourceImage]:
         return self.start()
 
 
 def wanted(name: str) -> bool:
-    """Whether a path is an image and no part is hidden or a resource fork of macOS."""
+    """Whether a path is an image and no part is hidden or a system folder."""
     parts = PurePosixPath(name).parts
     return is_image_name(name) and not any(
-        (part.startswith(".") and part not in (".", "..")) or part == "__MACOSX" for part in parts
+        (part.startswith(".") and part not in (".", "..")) or part in SYSTEM_FOLDERS
+        for part in parts
     )
+
+
+def not_taken(left: Mapping[str, str]) -> dict[str, Any]:
+    """How many files are not taken, and for each reason their number and first ten names."""
+    reasons: dict[str, list[str]] = {}
+    for name, reason in left.items():
+        reasons.setdefault(reason, []).append(visible(name))
+    listed = {why: {"count": len(names), "names": names[:10]} for why, names in reasons.items()}
+    return {"count": len(left), "reasons": listed}
+
+
+def in_words(found: Mapping[str, Any]) -> str:
+    """`3 files are not taken: 2 not an image (a.txt, b.txt); 1 a broken link (c.png)`."""
+    verb = "file is" if found["count"] == 1 else "files are"
+    parts = []
+    for reason, item in found["reasons"].items():
+        more = ", …" if item["count"] > len(item["names"]) else ""
+        names = ", ".join(name[:100] for name in item["names"])
+        parts.append(f"{item['count']} {reason} ({names}{more})")
+    return f"{found['count']} {verb} not taken: {'; '.join(parts)}"
 
 
 def natural_path(name: str) -> tuple[object, ...]:

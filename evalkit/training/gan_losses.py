@@ -24,7 +24,7 @@ def loss_of(name: str) -> Loss:
             return kind
     raise EvalkitError(
         f"gan.loss is {name!r}, expected {' or '.join(get_args(Loss))}.",
-        "Change it with --set gan.loss=hinge.",
+        "Set gan.loss to hinge.",
     )
 
 

@@ -82,7 +82,7 @@ def discriminator_steps(options: GanOptions, steps: int) -> tuple[int, int]:
     if not (0 <= start < 1 and 0 <= warmup <= 1):
         raise EvalkitError(
             f"{given}, expected shares of the steps, 0 to 1.",
-            "Write --set gan.discriminator_start=0.8 for discriminators in the last fifth.",
+            "Set gan.discriminator_start to 0.8 for discriminators in the last fifth.",
         )
     if start and start + warmup >= 1:
         raise EvalkitError(
@@ -94,7 +94,7 @@ def discriminator_steps(options: GanOptions, steps: int) -> tuple[int, int]:
         raise EvalkitError(
             f"gan.discriminator_start is {start} and gan.reconstruction 0: "
             f"the first {first} steps would train nothing.",
-            "Set one of the two: --set gan.discriminator_start=0 starts with the discriminators, "
-            "--set gan.reconstruction=10 with reconstructions.",
+            "Set one of the two: gan.discriminator_start to 0 starts with the discriminators, "
+            "gan.reconstruction to 10 with reconstructions.",
         )
     return first, first + round(warmup * steps)

@@ -109,7 +109,7 @@ def of_model(settings: Iterable[str], model: str) -> dict[str, Any]:
     for other in given:
         if other != model:
             raise EvalkitError(
-                f"--set names {other!r}, but the model to train is {model!r}.",
+                f"An option names {other!r}, but the model to train is {model!r}.",
                 f"Write `--set {model}.OPTION=VALUE`.",
             )
     return dict(given.get(model, {}))

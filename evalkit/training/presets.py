@@ -96,6 +96,12 @@ def preset_of(model: str, name: str) -> Preset:
     return PRESETS[model][name]
 
 
+def list_training() -> list[dict[str, str]]:
+    """The trainable models: presets with size, steps, batch and cost, and their options."""
+    header, rows = listing()
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
 def listing() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Header and rows of `evalkit list training`."""
     rows: list[tuple[str, ...]] = []

@@ -13,7 +13,7 @@ def test_every_pinned_file_is_complete():
         assert re.fullmatch(r"[0-9a-f]{64}", item.sha256)
         assert item.size > 1000
         assert item.licence
-        assert item.urls
+        assert bool(item.urls) != bool(item.package)
         assert all(url.startswith("https://") for url in item.urls)
         assert encoders_of(item.name)
 

@@ -122,8 +122,56 @@ def test_an_encoder_that_loses_images_is_refused(tmp_path: Path):
         def __call__(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
             return {"pool": torch.zeros(1, 3)}
 
-    with pytest.raises(EvalkitError, match="counting returned pool"):
+    with pytest.raises(
+        EvalkitError, match=r"'counting' returned 'pool' features of shape \[1, 3\]"
+    ):
         image_features(image_files(tmp_path, 7), Losing(), tmp_path / "x.npz")
+
+
+class Refusing(CountingEncoder):
+    """Fails in one of the ways of a faulty plug-in."""
+
+    def __init__(self, fault: str) -> None:
+        super().__init__(fault)
+        self.fault = fault
+
+    def prepare(self, image):  # type: ignore[override]
+        return {"prepare fails": lambda: 1 / 0, "prepare": lambda: 5}.get(
+            self.fault, lambda: super(Refusing, self).prepare(image)
+        )()
+
+    def __call__(self, images):  # type: ignore[override]
+        return {
+            "call fails": lambda: images.no_such_method(),
+            "tensor": lambda: torch.ones(len(images), 3),
+            "flat": lambda: {"pool": torch.ones(len(images))},
+            "nan": lambda: {"pool": torch.full((len(images), 3), torch.nan)},
+        }[self.fault]()
+
+    def text(self, prompts):
+        return torch.ones(3)
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        ("prepare fails", "failed: ZeroDivisionError: division by zero"),
+        ("prepare", "returned a int from prepare; expected a tensor"),
+        ("call fails", "failed: AttributeError: 'Tensor' object has no attribute"),
+        ("tensor", "returned a Tensor; expected a dict of features"),
+        ("flat", r"returned 'pool' features of shape \[3\] for 3 images"),
+        ("nan", "returned 'pool' features that are not finite"),
+    ],
+)
+def test_a_faulty_encoder_is_one_sentence_that_names_it(fault: str, sentence: str, tmp_path: Path):
+    with pytest.raises(EvalkitError, match=f"The encoder 'counting' {sentence}"):
+        image_features(image_files(tmp_path, 7), Refusing(fault), tmp_path / "x.npz")
+    assert not (tmp_path / "x.npz").exists()
+
+
+def test_a_faulty_text_encoder_is_named(tmp_path: Path):
+    with pytest.raises(EvalkitError, match=r"'counting' returned .* \[3\] for 2 prompts"):
+        text_features(["a", "b"], Refusing("text"), tmp_path / "x.npz")
 
 
 def test_no_images_give_no_features(tmp_path: Path):

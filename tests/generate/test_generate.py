@@ -8,6 +8,7 @@ import models_for_tests
 import pytest
 from models_for_tests import make_image
 
+from evalkit import api
 from evalkit.config import Config, load_config
 from evalkit.core import EvalkitError, Prompt
 from evalkit.generate.generate import generate
@@ -157,11 +158,10 @@ def test_the_written_configuration_repeats_the_run_from_anywhere(
     ("changes", "message"),
     [
         ({"seed": 1}, r"seed 0 -> 1\."),
-        ({"per_prompt": 2, "seed": 1}, r"seed 0 -> 1; per_prompt 1 -> 2\."),
-        ({"prompts": PROMPTS[:3]}, r"number of prompts 5 -> 3\."),
+        ({"per_prompt": 2, "seed": 1}, r"seed 0 -> 1\."),
         (
-            {"prompts": (Prompt("00000", "a cow"), *PROMPTS[1:])},
-            r"text of prompt 00000 'a cat' -> 'a cow'\.",
+            {"prompts": (*PROMPTS, Prompt("x", "a cow"), Prompt("00000", "a hen"))[1:]},
+            r"text of prompt 00000 'a cat' -> 'a hen'\.",
         ),
         ({"options": {"noise": {"size": 9}}}, r"noise\.size 32 -> 9\."),
         ({"models": (MODEL, "noise", "models_for_tests:slow"), "seed": 3}, r"seed 0 -> 3\."),
@@ -264,7 +264,10 @@ def test_refusals_are_final_and_transient_failures_are_retried(
         ("says", "My own sentence."),
         ("few", "returned 1 results on prompts 00000 to 00001; expected 2"),
         ("gray", "an image in mode L"),
-        ("arrays", "returned ndarray"),
+        ("none", "returned None on prompts 00000 to 00001; expected a list of 2 images"),
+        ("floats", r"returned an array of float64 \[8, 8, 3\]"),
+        ("channels_first", r"returned an array of uint8 \[3, 8, 8\]"),
+        ("lazy", "failed on prompts 00000 to 00001: KeyError: 'weights'"),
     ],
 )
 def test_a_failing_model_is_named_and_leaves_complete_batches(
@@ -279,6 +282,14 @@ def test_a_failing_model_is_named_and_leaves_complete_batches(
     if name == "fails":
         assert isinstance(error.value.__cause__, RuntimeError)
         assert "--batch-size" in error.value.hint
+
+
+def test_arrays_of_uint8_are_images(tmp_path: Path) -> None:
+    plain, arrays = "models_for_tests:plain", "models_for_tests:arrays"
+    run = generate(config(tmp_path / "run", plain, arrays))
+    made = [images(run, spec) for spec in (plain, arrays)]
+    assert len(made[0]) == 5
+    assert made[0] == made[1]
 
 
 def test_other_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -395,3 +406,86 @@ def test_old_temporary_files_are_removed(tmp_path: Path) -> None:
     os.utime(old, (0, 0))
     generate(config(tmp_path / "run"))
     assert (old.exists(), young.exists()) == (False, True)
+
+
+def test_labels_are_kept_and_one_model_may_come_twice(tmp_path: Path) -> None:
+    options = {"hot": {"size": 4}}
+    first = config(tmp_path / "run", "cold=noise", "hot=noise", options=options)
+    run = generate(first)
+    assert run.models() == ["cold", "hot"]
+    assert len(images(run, "cold")) == len(images(run, "hot")) == len(PROMPTS)
+    before = snapshot(run.path)
+    assert load_config(run.config_path, {}).models == ("cold=noise", "hot=noise")
+    generate(load_config(run.config_path, {}))  # the written configuration repeats the run
+    generate(config(tmp_path / "run", "hot=noise", options=options))
+    assert snapshot(run.path) == before
+    with pytest.raises(EvalkitError, match=r"hot.size 4 -> 32"):
+        generate(config(tmp_path / "run", "hot=noise"))
+
+
+def test_the_label_of_a_folder_survives_a_move_of_both(tmp_path: Path) -> None:
+    folder = tmp_path / "at/downloads"
+    folder.mkdir(parents=True)
+    for at in range(len(PROMPTS)):
+        make_image(at, "x").save(folder / f"{at:05d}.png")
+    run = generate(config(tmp_path / "at/run", f"mj={folder}"))
+    assert run.models() == ["mj"]
+    assert run.model("mj")["spec"] == "../downloads"
+    before = snapshot(run.path)
+    (tmp_path / "at").rename(tmp_path / "moved")
+    moved = Run(tmp_path / "moved/run")
+    generate(load_config(moved.config_path, {}))
+    generate(config(moved.path, str(tmp_path / "moved/downloads")))  # the label is remembered
+    assert snapshot(moved.path) == before
+
+
+def test_a_folder_beside_a_bundled_model_does_not_stop_the_repetition(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "noise").mkdir()
+    for at in range(len(PROMPTS)):
+        make_image(at, "x").save(tmp_path / f"noise/{at:05d}.png")
+    with pytest.raises(EvalkitError, match="also a folder here"):
+        generate(config(tmp_path / "run", "noise"))
+    assert not (tmp_path / "run").exists()
+    run = generate(config(tmp_path / "run", "evalkit:noise", "mine=./noise"))
+    assert run.models() == ["noise", "mine"]
+    assert [run.model(label)["bundled"] for label in run.models()] == [True, False]
+    assert "noise: bundled with evalkit" in caplog.text
+    before = snapshot(run.path)
+    generate(load_config(run.config_path, {}))
+    assert snapshot(run.path) == before
+
+
+def test_functions_in_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    calls = []
+
+    def mine(prompts, seeds):
+        calls.append(len(prompts))
+        return models_for_tests.plain(prompts, seeds)
+
+    given = {"prompts": list(PROMPTS), "device": "cpu"}
+    run = api.generate([mine, models_for_tests.plain], **given)
+    assert run.models() == ["mine", MODEL]
+    assert images(run, "mine") == images(run, MODEL)
+    assert sum(calls) == len(PROMPTS)
+    assert api.generate([mine, models_for_tests.plain], **given).path == run.path
+    assert sum(calls) == len(PROMPTS)
+    with pytest.raises(EvalkitError, match="'mine' is a Python function"):
+        generate(load_config(run.config_path, {}))
+    labelled = api.generate({"a": mine, "b": lambda p, s: mine(p, s)}, **given, out="two")
+    assert images(labelled, "a") == images(labelled, "b")
+
+    def other(prompts, seeds): ...
+
+    with pytest.raises(EvalkitError, match=r"'a' of this run is .*; .* is another one"):
+        api.generate({"a": other}, **given, out="two")
+
+    def mine(prompts, seeds):  # as in a notebook: edited and run again
+        return models_for_tests.plain(prompts, seeds)[::-1]
+
+    with pytest.raises(EvalkitError, match="'a' has other code than when two was begun"):
+        api.generate({"a": mine}, **given, out="two")
+    assert api.generate([mine, models_for_tests.plain], **given).path != run.path

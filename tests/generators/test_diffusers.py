@@ -14,13 +14,15 @@ import pytest
 import torch
 from PIL import Image
 
-from evalkit.config import Config
+from evalkit import plugins
+from evalkit.config import Config, load_config
 from evalkit.core import EvalkitError, Refusal
 from evalkit.generate.generate import generate
 from evalkit.generators import diffusers as ours
 from evalkit.generators import pipeline_files
 from evalkit.generators.pipeline_files import quiet
 from evalkit.generators.pipeline_setup import dtype_of
+from evalkit.prompts import prompts_from_list
 from evalkit.score import records as record_rows
 
 PROMPTS = ["a red cat", "two dogs on the beach", "sky", "a blue house in the snow", "x"]
@@ -452,3 +454,26 @@ def test_every_text_to_image_pipeline_takes_a_list_of_generators() -> None:
 
 def test_the_suffixes_of_pickles_are_those_of_the_library() -> None:
     assert {".bin", ".pt", ".ckpt"} <= set(pipeline_files.PICKLED)
+
+
+def test_a_folder_with_a_pipeline_is_one(folder: Path, tmp_path: Path) -> None:
+    for name in ("step-100", "step-200"):
+        shutil.copytree(folder, tmp_path / name)
+    run = generate(
+        Config(
+            models=(f"{tmp_path}/step-100", f"best={tmp_path}/step-200"),
+            prompts=tuple(prompts_from_list(PROMPTS[:2])),
+            out=str(tmp_path / "run"),
+            device="cpu",
+            options={"best": {"steps": 2}, "step-100": {"steps": 2}},
+        )
+    )
+    assert run.models() == ["step-100", "best"]
+    assert [len(list(run.image_folder(label).glob("*.png"))) for label in run.models()] == [2, 2]
+    written = run.config_path.read_text()
+    assert str(tmp_path) not in written  # the run and its models may move together
+    (tmp_path / "run").rename(tmp_path / "other")
+    again = generate(load_config(tmp_path / "other/run.toml", {}))
+    assert again.config_path.read_text() == written
+    with pytest.raises(EvalkitError, match="is also given model='x'"):
+        plugins.models([str(folder)], {folder.name: {"model": "x"}})

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy
@@ -35,6 +35,20 @@ def slow(prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
     _calls.append(len(prompts))
     time.sleep(600 if len(_calls) > int(os.environ.get("HALT", "1000")) else 0.01)
     return plain(prompts, seeds)
+
+
+def counted(prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
+    """Notes every image that it makes in $CALLS: the seed, which no other image has."""
+    with Path(os.environ["CALLS"]).open("a") as file:
+        file.writelines(f"{seed}\n" for seed in seeds)
+    return plain(prompts, seeds)
+
+
+def counted_too(prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
+    """A second model, with other images."""
+    with Path(os.environ["CALLS"]).open("a") as file:
+        file.writelines(f"too {seed}\n" for seed in seeds)
+    return [make_image(seed, f"too {text}") for text, seed in zip(prompts, seeds, strict=True)]
 
 
 def options(
@@ -111,6 +125,32 @@ def gray(prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
 
 def arrays(prompts: Sequence[str], seeds: Sequence[int]) -> list[object]:
     return [numpy.array(image) for image in plain(prompts, seeds)]
+
+
+def none(prompts: Sequence[str], seeds: Sequence[int]) -> None:
+    return None
+
+
+def floats(prompts: Sequence[str], seeds: Sequence[int]) -> list[object]:
+    return [numpy.array(image) / 255 for image in plain(prompts, seeds)]
+
+
+def channels_first(prompts: Sequence[str], seeds: Sequence[int]) -> list[object]:
+    return [numpy.array(image).transpose(2, 0, 1) for image in plain(prompts, seeds)]
+
+
+def lazy(prompts: Sequence[str], seeds: Sequence[int]) -> Iterator[Image.Image]:
+    """Fails while its images are taken."""
+    yield plain(prompts, seeds)[0]
+    raise KeyError("weights")
+
+
+def black(prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
+    return [Image.new("RGB", (8, 8)) for _ in prompts]
+
+
+def refuses_all(prompts: Sequence[str], seeds: Sequence[int]) -> list[Refusal]:
+    return [Refusal("bad_request", "unknown parameter 'style'") for _ in prompts]
 
 
 def broken(*, size: int = 8) -> Generator:

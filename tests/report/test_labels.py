@@ -14,12 +14,23 @@ def test_shortened_in_the_middle():
     assert shorten("a\nb\x1b\u202e", 10) == "a\ufffdb\ufffd\ufffd"
 
 
-def test_equal_after_shortening():
+def test_names_that_differ_at_the_end_are_cut_in_the_middle():
+    names = [f"./checkpoints/sdxl-turbo-finetuned-step-{step}" for step in (12000, 13000)]
+    assert list(labels(names, 13).values()) == ["./chec…-12000", "./chec…-13000"]
+    assert list(labels([*names, "dalle"], 60).values()) == [*names, "dalle"]
+
+
+def test_names_that_differ_in_the_middle_show_the_difference():
     names = [f"organisation/model-{'x' * 40}{i}{'y' * 40}" for i in range(12)]
-    found = labels(names, 22)
-    assert len(set(found.values())) == 12
-    assert found[names[1]].endswith(" (2)")
-    assert found[names[11]].endswith(" (12)")
+    found = labels([*names, "dalle"], 22)
+    assert len(set(found.values())) == 13
+    assert all(f"x{i}y" in found[name] for i, name in enumerate(names))
+    assert found["dalle"] == "dalle"
+
+
+def test_names_that_no_cut_tells_apart_are_numbered():
+    names = [f"{'x' * 40}{i}{'y' * 40}" for i in "ab"] + [f"{'z' * 40}{i}{'y' * 40}" for i in "ab"]
+    assert list(labels(names, 22).values())[1].endswith(" (2)")
 
 
 def test_name_that_looks_like_another_label():
@@ -33,3 +44,17 @@ def test_always_distinct_and_short(names):
     assert list(found) == names
     assert len(set(found.values())) == len(names)
     assert all(len(label) <= 8 for label in found.values())
+
+
+@given(
+    st.lists(st.text(alphabet="ab/", max_size=5), unique=True, max_size=7),
+    st.text(alphabet="ab/", max_size=30),
+    st.text(alphabet="ab/", max_size=30),
+    st.integers(8, 24),
+)
+def test_distinct_whatever_long_names_have_in_common(middles, before, after, most):
+    names = list(dict.fromkeys(f"{before}{middle}{after}" for middle in middles))
+    found = labels(names, most)
+    assert len(set(found.values())) == len(names)
+    assert all(len(label) <= most for label in found.values())
+    assert all(found[name] == name for name in names if len(name) <= most)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from report_runs import Page, make_prompts, make_run
+from report_runs import Page, make_comparisons, make_prompts, make_run
 
 from evalkit.core import EvalkitError, MetricRow, Record
 from evalkit.report.report import report
@@ -150,3 +152,60 @@ def test_results_on_common_images_stand_beside_the_refusals(tmp_path):
         assert "The findings are about the 18 of 20 requested images that all models have" in head
         assert section.count("33.2") == 2
         assert "18 of 20 images" in section
+
+
+def test_figures_and_tables_of_an_earlier_report_are_removed(tmp_path):
+    run = make_run(tmp_path / "run", 20, hostile=False)
+    make_comparisons(run, ("dalle", "gan"))
+    report(run.path)
+    before = {path for path in run.report_path.rglob("*") if path.is_file()}
+    assert {path.parent.name for path in before} == {"report", "figures", "tables"}
+    own = [run.report_path / name for name in ("notes.md", "figures/mine.png", "tables/mine.tex")]
+    for path in own:
+        path.write_text("mine")
+    run.write_metrics([row for row in run.metrics() if row.metric == "kid" and row.model == "gan"])
+    run.write_scores([])
+    report(run.path)
+    page = (run.report_path / "report.md").read_text(encoding="utf-8")
+    left = {path.name for path in (run.report_path / "figures").iterdir()} - {"mine.png"}
+    assert left == {f"{name}.{kind}" for name in ("metrics", "outcomes", "speed")
+                    for kind in ("svg", "pdf", "png", "csv")}  # fmt: skip
+    shown = set(re.findall(r"figures/([\w.-]+)", page))
+    assert shown
+    assert shown <= left
+    assert {path.name for path in (run.report_path / "tables").iterdir()} == {
+        "metrics.tex", "outcomes.tex", "mine.tex",
+    }  # fmt: skip
+    assert all(path.read_text() == "mine" for path in own)
+
+
+def test_a_report_removes_whatever_a_report_writes(tmp_path):
+    """Every figure and table of the fullest report: none has a name that would stay behind."""
+    run = make_run(tmp_path / "run", 20, hostile=False)
+    make_comparisons(run, ("dalle", "gan"))
+    report(run.path)
+    run.write_metrics([])
+    shutil.rmtree(run.path / "images")
+    (run.path / "prompts.jsonl").unlink()
+    for kept in ("comparisons.json", "scores.csv"):
+        (run.path / kept).unlink()
+    run.write_metrics(
+        [MetricRow("images", "fid", "pixels", "r", None, None, None, 9, 9, "lower", note="none")]
+    )
+    report(run.path)
+    assert list((run.report_path / "figures").iterdir()) == []
+    assert {path.name for path in (run.report_path / "tables").iterdir()} == {
+        "metrics.tex", "outcomes.tex",
+    }  # fmt: skip
+
+
+def test_models_that_are_not_compared_are_listed(tmp_path):
+    run = make_run(tmp_path / "run", 20, models=("dalle", "gan", "third"), hostile=False)
+    report(run.path)
+    assert "not part of this comparison" not in (run.report_path / "report.md").read_text()
+    run.write_metrics([row for row in run.metrics() if row.model != "gan"])
+    report(run.path)
+    for name in ("index.html", "report.md"):
+        text = (run.report_path / name).read_text(encoding="utf-8")
+        assert "The folder also has gan: not part of this comparison." in text
+        assert "2 models, 20 prompts" in text

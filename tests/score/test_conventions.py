@@ -288,7 +288,7 @@ def test_missing_weights_are_an_error_with_the_command_to_fetch_them(
     [
         (("nowhere", "--reference", "real"), "nowhere"),
         (("generated", "--reference", "nobodys"), "There is no reference 'nobodys'"),
-        (("generated", "--reference", "real", "--target", "low"), "--target is 'low'"),
+        (("generated", "--reference", "real", "--target", "low"), "target is 'low'"),
     ],
 )
 def test_mistakes_are_errors(place: Path, arguments: tuple[str, ...], message: str):

@@ -15,7 +15,7 @@ from installed_metrics import METRICS
 from PIL import Image
 from torch import Tensor
 
-from evalkit.core import EvalkitError, MetricRow, Prompt, Record
+from evalkit.core import EvalkitError, IncompleteRunWarning, MetricRow, Prompt, Record
 from evalkit.encoders.pixels import Pixels
 from evalkit.features.image_sets import results_folder
 from evalkit.images import encode_png
@@ -311,10 +311,18 @@ def test_a_model_without_images_has_reasons_only(run: Run, toy_reference: str):
     run.append_records(
         "empty", [Record(str(number), number, 0, 7, "refused_output") for number in range(24)]
     )
-    rows = by_name(score(run.path, encoders=ENCODERS, reference=toy_reference), "empty")
+    with pytest.warns(IncompleteRunWarning, match="'empty' gave no image: 24 of 24 requests"):
+        rows = by_name(score(run.path, encoders=ENCODERS, reference=toy_reference), "empty")
     assert all("there are no images" in rows[name].note for name in DEFAULT)
     assert rows["refusal_rate"].value == 1.0
     assert (rows["refusal_rate"].low or 0) > 0.8
+    # The other models are compared as if it were not there.
+    common = {
+        row.model: row.value for row in run.metrics() if (row.on, row.metric) == ("common", "fid")
+    }
+    assert common.pop("empty") is None
+    assert common
+    assert None not in common.values()
 
 
 def test_one_image_is_too_few_for_fid_and_recall(

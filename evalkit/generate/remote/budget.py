@@ -32,6 +32,6 @@ class Budget:
         """Raise EvalkitError where there is a limit and a model without a price."""
         if self.most is not None and price is None:
             raise EvalkitError(
-                f"--max-cost {self.most:g} needs a price, and the price of {model!r} is not known.",
+                f"max_cost {self.most:g} needs a price, and the price of {model!r} is not known.",
                 f"Set an upper bound in US dollars per image: `--set {model}.price=0.04`.",
             )

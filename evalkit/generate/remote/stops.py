@@ -49,7 +49,7 @@ def after_record(label: str, record: Record, failed_in_a_row: int) -> EvalkitErr
 
 
 def out_of_money(label: str, price: float | None, budget: Budget) -> EvalkitError:
-    spent = f"{dollars(budget.spent)} of --max-cost {dollars(budget.most)} is spent"
+    spent = f"{dollars(budget.spent)} of max_cost {dollars(budget.most)} is spent"
     reason = f"the next image may cost {dollars(price)}, and {spent}"
     return stopped(label, reason, "Raise --max-cost and run")
 

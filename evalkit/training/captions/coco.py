@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from evalkit.core import EvalkitError
-from evalkit.prompts import FILE_LIMIT, parse_json
+from evalkit.prompts.text import FILE_LIMIT, parse_json
 from evalkit.training.captions.texts import EXPECTED, cleaned, decode_text, read_limited
 
 

@@ -18,7 +18,14 @@ from torch import Tensor
 from evalkit.core import EvalkitError
 from evalkit.images import EXPECTED as EXPECTED_IMAGE
 from evalkit.images import Decoded, decode, to_tensor
-from evalkit.sources import ImageSource, SourceImage, open_source
+from evalkit.sources import (
+    NOT_AN_IMAGE,
+    ImageSource,
+    SourceImage,
+    in_words,
+    not_taken,
+    open_source,
+)
 from evalkit.terminal import track
 from evalkit.training.captions.folder import folder_captions
 from evalkit.training.captions.shards import shard_captions
@@ -127,6 +134,10 @@ def read_dataset(place: Path | str, size: int) -> CaptionedDataset:
             f"{place} is of the kind {source.kind}, from which captions cannot be read.",
             f"Give a folder of images or tar shards. {EXPECTED}",
         )
+    # Captions are files that are not images.
+    left = {name: reason for name, reason in source.left.items() if reason != NOT_AN_IMAGE}
+    if left:
+        log.warning("%s: %s", place, in_words(not_taken(left)))
     names = [image.name for image in source]
     if not names:
         raise EvalkitError(f"{place} contains no images.", EXPECTED)

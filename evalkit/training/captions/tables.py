@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.core import EvalkitError
-from evalkit.prompts import FILE_LIMIT, numbered_lines, parse_json
+from evalkit.prompts.text import FILE_LIMIT, numbered_lines, parse_json
 from evalkit.training.captions.texts import (
     CAPTION_KEYS,
     EXPECTED,

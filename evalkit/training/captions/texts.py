@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from evalkit.core import EvalkitError
-from evalkit.prompts import numbered_lines, parse_json
+from evalkit.prompts.text import numbered_lines, parse_json
 
 CAPTION_KEYS = ("caption", "text", "prompt", "captions")
 TEXT_SUFFIXES = (".txt", ".json")

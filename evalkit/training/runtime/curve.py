@@ -94,7 +94,7 @@ def check_finite(value: float, step: int, name: str = "loss") -> float:
     if not math.isfinite(value):
         raise EvalkitError(
             f"The {name} became {value} at step {step}.",
-            "The last checkpoint is kept: continue from it with --precision fp32, "
+            "The last checkpoint is kept: continue from it with `--precision fp32`, "
             "or start over with another --seed.",
         )
     return value

@@ -208,7 +208,7 @@ def test_a_damaged_image_is_named(content: bytes, tmp_path: Path):
         refused(
             place,
             r"The image red\.png of .* "
-            "(is truncated or damaged|is in no known pixel format|is empty)",
+            "(is truncated or damaged|is in no known image format|is empty)",
         )
     write(tmp_path / "a", {"red.txt": ""})  # an image without caption is not decoded
     assert len(read_dataset(tmp_path / "a", 4)) == 2

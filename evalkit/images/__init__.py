@@ -20,6 +20,8 @@ from PIL import ImageOps
 from PIL.Image import Image
 
 from evalkit.core import EvalkitError
+from evalkit.images.kinds import HEAD, kind_of
+from evalkit.images.strict import load_strictly, other_profile, sample_bits
 from evalkit.terminal import track
 
 if TYPE_CHECKING:
@@ -29,15 +31,18 @@ if TYPE_CHECKING:
 
 Alpha = Literal["refuse", "white", "black"]
 PIXEL_LIMIT = 64_000_000
-# Other decoders reduce 16 bits silently (JPEG 2000, AVIF, PPM) or start programs (EPS).
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+# Other decoders reduce 16 bits silently (JPEG 2000, PPM) or start programs (EPS).
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
 EXPECTED = (
-    "Expected 8-bit RGB or gray PNG, JPEG, WebP, BMP, GIF or TIFF with one frame and at most "
-    "64 million pixels."
+    "Expected 8-bit RGB or gray PNG, JPEG, WebP, AVIF, BMP, GIF or TIFF with one frame and at most"
+    " 64 million pixels."
 )
 # Files of unsupported image formats are reported as invalid; they are not ignored.
-_SUPPORTED = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-_UNSUPPORTED = (".svg", ".avif", ".heic", ".heif", ".jxl", ".jp2", ".exr", ".hdr", ".ppm", ".psd")
+_SUPPORTED = (
+    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif"),
+    *(".bmp", ".gif", ".tif", ".tiff"),
+)
+_UNSUPPORTED = (".svg", ".heic", ".heif", ".jxl", ".jp2", ".exr", ".hdr", ".ppm", ".psd")
 
 
 class Decoded(NamedTuple):
@@ -66,12 +71,6 @@ def is_image_name(name: str) -> bool:
     """Whether a file name has a suffix of an image format, supported or not, and is not hidden."""
     path = Path(name)
     return path.suffix.lower() in _SUPPORTED + _UNSUPPORTED and not path.name.startswith(".")
-
-
-def list_images(folder: Path | str) -> list[Path]:
-    """The image files directly in a folder in natural order (2 before 10); no hidden files."""
-    paths = (path for path in Path(folder).iterdir() if is_image_name(path.name))
-    return sorted((path for path in paths if path.is_file()), key=lambda path: natural(path.name))
 
 
 def natural(name: str) -> tuple[list[tuple[int, str]], str]:
@@ -137,7 +136,8 @@ def decode(content: bytes | NDArray[np.uint8], alpha: Alpha = "refuse") -> Decod
     """RGB pixels, or the reason why the image is invalid.
 
     - Gray, 1-bit and palette images become RGB, and opaque alpha is dropped: no pixel changes.
-    - EXIF orientation is applied and noted.
+    - EXIF orientation is applied and noted; a colour profile other than sRGB is noted.
+    - The content decides on the format, not the name.
     - Damaged, animated, 16-bit, CMYK and too large files are invalid.
     - Transparent images are invalid, unless `alpha` gives a background for them.
     - Pixels of an array are uint8 [H, W], or [H, W, C] with 1, 3 or 4 channels. An array of only
@@ -145,6 +145,9 @@ def decode(content: bytes | NDArray[np.uint8], alpha: Alpha = "refuse") -> Decod
     """
     if not isinstance(content, bytes):
         return _of_pixels(content, alpha)
+    if (kind := kind_of(content[:HEAD])) not in FORMATS:
+        reason = f"is {kind}" if kind else "is in no known image format" if content else "is empty"
+        return Unreadable(reason, "not an image")
     try:
         image = PILImage.open(io.BytesIO(content), formats=FORMATS)
         if image.width * image.height > PIXEL_LIMIT:
@@ -158,20 +161,14 @@ def decode(content: bytes | NDArray[np.uint8], alpha: Alpha = "refuse") -> Decod
         if (
             image.mode in ("I", "F")
             or image.mode.startswith("I;16")
-            or _sample_bits(image, content) > 8
+            or sample_bits(image, content) > 8
         ):
             return Unreadable("has more than 8 bits per sample", "more than 8 bits per sample")
         if image.mode not in ("1", "L", "P", "RGB", "LA", "PA", "RGBA"):
             return Unreadable(f"has the colour mode {image.mode}", f"colour mode {image.mode}")
         # Read before load(), which applies the orientation of TIFF files itself.
         oriented = image.getexif().get(0x0112, 1) in range(2, 9)
-        kind = image.format or ""
-        image.load()
-        return _to_rgb(image, alpha, oriented, kind)
-    except PILImage.UnidentifiedImageError:
-        if b"<svg" in content[:4096]:
-            return Unreadable("is SVG, which is not a pixel format", "not an image")
-        return Unreadable("is in no known pixel format" if content else "is empty", "not an image")
+        return _to_rgb(load_strictly(image, content), alpha, oriented, image.format or "")
     except (PILImage.DecompressionBombError, PILImage.DecompressionBombWarning):
         return Unreadable("has more than 64 million pixels", "too many pixels")
     except Exception as error:  # damaged files raise OSError, SyntaxError, zlib.error, ...
@@ -199,18 +196,10 @@ def _of_pixels(pixels: NDArray[np.uint8], alpha: Alpha) -> Decoded | Unreadable:
     return _to_rgb(PILImage.fromarray(plain), alpha, False, "array")
 
 
-def _sample_bits(image: Image, data: bytes) -> int:
-    """Bits per sample in the file. Pillow opens 16-bit RGB as RGB and drops the lower bits."""
-    if image.format == "PNG":
-        return data[24]  # IHDR
-    if image.format == "TIFF":
-        bits = getattr(image, "tag_v2", {}).get(258, 8)  # BitsPerSample
-        return max(bits) if isinstance(bits, tuple) else int(bits)
-    return 8
-
-
 def _to_rgb(image: Image, alpha: Alpha, oriented: bool, kind: str) -> Decoded | Unreadable:
     notes = ["EXIF orientation applied"] if oriented else []
+    if profile := other_profile(image):
+        notes.append(f"colour profile {profile} not applied")
     image = ImageOps.exif_transpose(image)
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
         layered = image.convert("RGBA")

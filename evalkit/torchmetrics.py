@@ -1,7 +1,6 @@
 """The metrics as `torchmetrics.Metric` objects for a training loop.
 
-    encoder = evalkit.encoder("inception")
-    fid = FID(encoder, evalkit.reference("scenes", encoder))
+    fid = FID("inception", "my-photos")  # names, or the objects that they stand for
     fid.update(images)  # uint8 [N, 3, H, W]
     fid.compute()
 
@@ -10,24 +9,28 @@ keeps features or moments and calls the metric's pure function on them, so it gi
 `evalkit score`. Objects with the same encoder that are updated with the same tensor of images share
 one pass through the network.
 
-This is the only file of `evalkit.metrics` that imports torchmetrics, and that converts tensors to
-images, for `Encoder.prepare`.
+It stands above `evalkit.metrics`, whose functions know neither networks nor files: here names
+become encoders and references, and tensors become images for `Encoder.prepare`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import inspect
 import weakref
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol, cast
 
 import torch
 import torchmetrics
 from torch import Tensor
 
+from evalkit import plugins
 from evalkit.core import Encoder, EvalkitError, Metric, Moments, TextEncoder
+from evalkit.encoders.select import kinds_of, named
 from evalkit.images import to_images
 from evalkit.metrics import frechet
 from evalkit.metrics.alignment import CLIP_SCORE as _CLIP_SCORE
@@ -37,6 +40,7 @@ from evalkit.metrics.kernel import KID as _KID
 from evalkit.metrics.manifold import PRECISION as _PRECISION
 from evalkit.metrics.manifold import RECALL as _RECALL
 from evalkit.metrics.numeric import at_least, same_dimension
+from evalkit.reference import files
 
 __all__ = ["FID", "KID", "ClipScore", "InceptionScore", "Precision", "Recall", "SetMetric"]
 
@@ -61,22 +65,34 @@ class SetMetric(torchmetrics.Metric):
     the inception score, the subsets of KID).
 
     Args:
-        metric: as from `evalkit.metrics`, or your own `Metric`.
-        encoder: the network, as from `evalkit.encoder(name)`; it stays on its device and is not
-            part of the state_dict.
-        reference: statistics of real images with this encoder, as from
-            `evalkit.reference(name, encoder)`. Without it, pass real images to
-            `update(images, real=True)`.
+        metric: a name from `evalkit.list_metrics()`, or your own `Metric`.
+        encoder: a name from `evalkit.list_encoders()`, or the network itself, as from
+            `evalkit.encoder(name, device)`; it stays on its device and is not part of the
+            state_dict. Objects with one name share one network.
+        reference: statistics of real images with this encoder: a name from
+            `evalkit.reference_list()`, a path, or what `evalkit.reference(name, encoder)` returns.
+            Without it, pass real images to `update(images, real=True)`.
         kwargs: those of torchmetrics.Metric.
+
+    Raises EvalkitError for unknown names, an encoder of another kind than the metric is defined on,
+    and a reference that was made with another encoder.
     """
 
     full_state_update = False
     is_differentiable = False
 
     def __init__(
-        self, metric: Metric, encoder: Encoder, reference: Reference | None = None, **kwargs: Any
+        self,
+        metric: Metric | str,
+        encoder: Encoder | str,
+        reference: Reference | str | Path | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        metric = plugins.metric(metric) if isinstance(metric, str) else metric
+        encoder = _shared(encoder) if isinstance(encoder, str) else encoder
+        if isinstance(reference, str | Path):
+            reference = files.reference(str(reference), encoder)
         parameters = inspect.signature(metric.compute).parameters.values()
         self.requests = tuple(item.name for item in parameters if item.default is item.empty)
         self.metric, self.encoder, self.reference = metric, encoder, reference
@@ -189,6 +205,18 @@ class SetMetric(torchmetrics.Metric):
                 f"{self.metric.name} reads prompts, and the encoder {name} does not.",
                 "Use a CLIP encoder.",
             )
+        if self.metric.encoder not in kinds_of(self.encoder):
+            raise EvalkitError(
+                f"{self.metric.name} is defined on encoders of the kind {self.metric.encoder};"
+                f" {name} is of the kind {' and '.join(kinds_of(self.encoder))}.",
+                "See `evalkit list encoders`.",
+            )
+        made_with = getattr(self.reference, "encoder", name)
+        if made_with != name:
+            raise EvalkitError(
+                f"The reference was made with {made_with}; the encoder is {name}.",
+                "Give both by name, or the reference of this encoder.",
+            )
         found = _encoded(self.encoder, torch.full((1, 3, 64, 64), 128, dtype=torch.uint8))
         if feature not in found:
             raise EvalkitError(
@@ -206,7 +234,12 @@ class SetMetric(torchmetrics.Metric):
 class _Named(SetMetric):
     entry: ClassVar[Metric]
 
-    def __init__(self, encoder: Encoder, reference: Reference | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        encoder: Encoder | str,
+        reference: Reference | str | Path | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(self.entry, encoder, reference, **kwargs)
 
 
@@ -244,6 +277,18 @@ class ClipScore(_Named):
     """100 times the cosine of images and prompts: `update(images, prompts)`."""
 
     entry = _CLIP_SCORE
+
+
+# Encoders by name while an object uses them: two objects share one network and its features.
+_by_name: weakref.WeakValueDictionary[str, Encoder] = weakref.WeakValueDictionary()
+
+
+def _shared(name: str) -> Encoder:
+    named(name)  # the usual sentence for a wrong name
+    found = _by_name.get(name) or plugins.encoder(name)
+    with contextlib.suppress(TypeError):  # a tuple, which no weak reference can point to
+        _by_name[name] = found
+    return found
 
 
 # --- moments as one tensor: mean, count, covariance ---

@@ -17,8 +17,8 @@ from evalkit.core import Encoder, EvalkitError, Metric
 from evalkit.encoders.pixels import Pixels
 from evalkit.images import encode_png, to_images
 from evalkit.metrics import frechet
-from evalkit.metrics.torch import FID, KID, ClipScore, InceptionScore, Precision, Recall, SetMetric
 from evalkit.reference.files import Reference
+from evalkit.torchmetrics import FID, KID, ClipScore, InceptionScore, Precision, Recall, SetMetric
 
 OBJECTS = {
     "fid": FID,
@@ -175,6 +175,42 @@ def test_a_wrong_encoder_or_reference_is_refused_at_once(inception):
         FID(inception, scenes).update(random_images(2, 1), real=True)
 
 
+def test_names_stand_for_encoder_reference_and_metric(inception):
+    images, scenes = random_images(40, 1), evalkit.reference("scenes", inception)
+    for kind in (FID, KID, Precision, Recall):
+        by_name, given = kind("mini-inception", "scenes"), kind(inception, scenes)
+        for metric in (by_name, given):
+            metric.update(images)
+        assert by_name.compute().item() == pytest.approx(given.compute().item(), rel=1e-6)
+    assert FID("mini-inception").encoder is by_name.encoder  # one network, one pass per batch
+    path = Path(__file__).parent.parent / "reference_stats" / "scenes"
+    mind = SetMetric("mind", "mini-inception", path)
+    mind.update(images)
+    assert mind.compute() > 0
+    score = ClipScore("mini-clip")
+    score.update(images, ["a red circle"] * 40)
+    assert -100 < score.compute() < 100
+
+
+def test_wrong_names_give_the_usual_sentences():
+    for wrong, sentence in (
+        (lambda: FID("mini-incepton"), "no encoder 'mini-incepton'. Did you mean 'mini-inception'"),
+        (lambda: FID("mini-inception", "scene"), "no reference 'scene'. Did you mean 'scenes'"),
+        (lambda: SetMetric("minds", "pixels"), "no metric 'minds'. Did you mean 'mind'"),
+        (lambda: FID("pixels", "scenes"), "'scenes' has no statistics for the encoder pixels"),
+        (lambda: FID("mini-clip", "scenes"), "on encoders of the kind inception; mini-clip is of"),
+    ):
+        with pytest.raises(EvalkitError) as error:
+            wrong()
+        assert sentence in str(error.value)
+
+
+def test_a_reference_of_another_encoder_is_refused(inception):
+    clip = evalkit.reference("scenes", evalkit.encoder("mini-clip", "cpu"))
+    with pytest.raises(EvalkitError, match="made with mini-clip; the encoder is mini-inception"):
+        FID(inception, clip)
+
+
 class _OfDimension:
     def __init__(self, dimension: int) -> None:
         self.moments = {"pool": frechet.moments(torch.rand(5, dimension))}
@@ -199,7 +235,7 @@ def test_a_user_metric_as_an_object():
 RANK = """
 import sys, torch
 sys.path[:0] = {paths!r}
-from test_torch import METRICS, Pixels, random_images, OBJECTS, FID, KID, Recall, SetMetric
+from test_torchmetrics import METRICS, Pixels, random_images, OBJECTS, FID, KID, Recall, SetMetric
 rank, store = int(sys.argv[1]), sys.argv[2]
 torch.distributed.init_process_group("gloo", init_method="file://" + store, rank=rank, world_size=2)
 encoder, fake, real = Pixels(), random_images(30, 1), random_images(41, 2)
@@ -222,7 +258,7 @@ torch.distributed.destroy_process_group()
 
 def test_two_processes_give_the_values_of_one(tmp_path: Path):
     here = Path(__file__).parent
-    code = RANK.format(paths=[str(here), str(here.parent / "helpers")])
+    code = RANK.format(paths=[str(here), str(here / "helpers")])
     started = [
         subprocess.Popen([sys.executable, "-c", code, str(rank), str(tmp_path / "store")])
         for rank in (0, 1)

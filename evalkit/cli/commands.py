@@ -1,0 +1,63 @@
+"""How commands are listed in --help, and the option that every command has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+import typer.main
+from typer.core import TyperCommand, TyperGroup
+
+from evalkit.cli.output import state
+
+SECTIONS: Mapping[str, Sequence[str]] = {
+    "Compare models": ("run", "generate", "score", "report"),
+    "Look things up": ("list", "doctor", "reference", "weights"),
+    "More": ("conventions", "serve", "train", "judge"),
+}
+
+
+def set_quiet(wanted: bool) -> None:
+    """The callback of --quiet, before a command and after it."""
+    state["quiet"] = state["quiet"] or wanted
+
+
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "-q",
+        "--quiet",
+        help="Print results and errors only: no log and no progress.",
+        callback=set_quiet,
+        expose_value=False,
+    ),
+]
+
+
+_alone = typer.Typer(add_completion=False)  # makes an option of the annotation
+
+
+@_alone.command()
+def _only_quiet(quiet: Quiet = False) -> None: ...
+
+
+class Command(TyperCommand):
+    """A command that takes --quiet after its name, too."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.params += typer.main.get_command(_alone).params
+
+
+class Commands(TyperGroup):
+    """The commands in sections, each with a whole sentence."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        listed = {name for names in SECTIONS.values() for name in names}
+        rest = [name for name in self.list_commands(ctx) if name not in listed]
+        for title, names in {**SECTIONS, "Other": rest}.items():
+            rows = [(name, self.commands[name].get_short_help_str(300)) for name in names]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)

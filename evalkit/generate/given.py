@@ -1,0 +1,46 @@
+"""The configuration of a call on a run folder: what it does not give is taken from the folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from evalkit import plugins
+from evalkit.config import Config, Options, load_config, read_values
+from evalkit.generate.plan import default_out, read_given
+from evalkit.run_folder import Run
+
+# A run keeps these. Others (device, batch_size, max_cost) belong to the machine and the moment.
+_KEPT = ("models", "prompts", "per_prompt", "seed", "reference", "metrics", "encoders")
+
+
+def with_folder(
+    file: Path | str | None, flags: Mapping[str, Any], options: Options | None
+) -> Config:
+    """The configuration of `load_config`, completed from the run folder that it belongs to.
+
+    `out` is set. Options of the folder's models are completed one by one.
+    """
+    # Both are read twice below.
+    flags = {key: tuple(v) if isinstance(v, Iterator) else v for key, v in flags.items()}
+    own = read_values(file) if file is not None else {}
+    own |= {key: value for key, value in flags.items() if value is not None}
+    out = own.get("out") or _default_out(load_config(file, flags, options))
+    flags, run = {**flags, "out": str(out)}, Run(out)
+    if not os.path.isfile(run.config_path):  # unlike Path.is_file, takes names that none can have
+        return load_config(file, flags, options)
+    named = {"models": own["models"]} if own.get("models") else {}
+    known = load_config(run.config_path, named)  # without the options of models not named
+    flags |= {key: getattr(known, key) for key in _KEPT if own.get(key) is None}
+    merged: dict[str, dict[str, Any]] = {}
+    for given in (known.options, own.get("options", {}), options or {}):
+        for label, values in given.items():
+            merged.setdefault(label, {}).update(values)
+    return load_config(file, flags, merged)
+
+
+def _default_out(config: Config) -> Path:
+    models = plugins.models(config.models, config.options, {}, config.functions)
+    return default_out(config, read_given(config), models)

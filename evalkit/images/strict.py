@@ -1,0 +1,90 @@
+"""What Pillow accepts without a word: damaged pixels, more than 8 bits, keys for transparency."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+import simplejpeg
+from PIL import Image as PILImage
+from PIL import ImageCms
+from PIL.Image import Image
+
+_GRAY = 0  # the colour type of PNG
+
+
+def load_strictly(image: Image, data: bytes) -> Image:
+    """The image with its pixels loaded. Raises ValueError or OSError for damage.
+
+    JPEG pixels are those of Pillow, bit for bit, and what libjpeg only warns about is an error: a
+    hole, an end that is missing or of another file. The checksums of PNG are checked.
+    """
+    if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
+        space = "RGB" if image.mode == "RGB" else "GRAY"
+        pixels = simplejpeg.decode_jpeg(data, space, fastdct=False, fastupsample=False)
+        plain = pixels if space == "RGB" else pixels[:, :, 0]
+        loaded = PILImage.fromarray(plain)
+        loaded.info = image.info
+        return loaded
+    if image.format == "PNG":
+        _check_png(data)
+        _scale_key(image, data)
+    image.load()
+    return image
+
+
+def _check_png(data: bytes) -> None:
+    """Compare the checksum of every chunk that is part of the pixels."""
+    at = 8
+    while at + 12 <= len(data):
+        (size,) = struct.unpack(">I", data[at : at + 4])
+        name, end = data[at + 4 : at + 8], at + 8 + size
+        if end + 4 > len(data):
+            raise ValueError("it ends within a chunk")
+        if name[:1].isupper() or name == b"tRNS":  # critical chunks begin with a capital letter
+            (stated,) = struct.unpack(">I", data[end : end + 4])
+            if zlib.crc32(memoryview(data)[at + 4 : end]) != stated:
+                raise ValueError(f"wrong checksum of {name.decode('latin-1')}")
+        if name == b"IEND":
+            return
+        at = end + 4
+    raise ValueError("it has no end")
+
+
+def _scale_key(image: Image, data: bytes) -> None:
+    """Pillow scales gray of 2 and 4 bits to 8, but not the value that means transparency."""
+    bits, colour = data[24], data[25]
+    key = image.info.get("transparency")
+    if colour == _GRAY and bits in (2, 4) and isinstance(key, int):
+        image.info["transparency"] = key * (255 // (2**bits - 1))
+
+
+def sample_bits(image: Image, data: bytes) -> int:
+    """Bits per sample in the file. Pillow opens 16-bit RGB as RGB and drops the lower bits."""
+    if image.format == "PNG":
+        return data[24]  # IHDR
+    if image.format == "TIFF":
+        bits = getattr(image, "tag_v2", {}).get(258, 8)  # BitsPerSample
+        return max(bits) if isinstance(bits, tuple) else int(bits)
+    if image.format == "AVIF":
+        at = data.find(b"av1C")  # its third byte: tier, 10 bits or more, 12 bits
+        return 10 if at >= 0 and data[at + 6] & 0x40 else 8
+    return 8
+
+
+def other_profile(image: Image) -> str:
+    """The name of a colour profile that is not sRGB, in which the pixels are read as if they were.
+
+    "" for none, sRGB and gray profiles.
+    """
+    profile = image.info.get("icc_profile")
+    if not profile or image.mode in ("1", "L", "LA"):
+        return ""
+    try:
+        found = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        name = ImageCms.getProfileDescription(found).strip()
+    except (OSError, ImageCms.PyCMSError):
+        return ""
+    plain = "srgb" in name.lower() or name in ("c2", "c2ci")  # c2: compact sRGB
+    return "" if plain else "".join(filter(str.isprintable, name))[:40] or "without a name"

@@ -1,0 +1,132 @@
+"""Prompt lists in the formats that people have them in, and the bundled suite.
+
+Invalid input is an error; nothing is repaired silently.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import unicodedata
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from evalkit.core import EvalkitError, Prompt
+from evalkit.prompts.formats import Row, rows_of
+from evalkit.prompts.text import FORMATS, LINE_LIMIT, is_blank
+
+SUITE = "suite"  # the prompts in scenes/suite.jsonl; "suite:count" is the group "count"
+
+
+def read_prompts(
+    path: Path | str, text_column: str | None = None, group_column: str | None = None
+) -> list[Prompt]:
+    """All prompts of a file in order, with duplicates. A prompt without an id gets its position.
+
+    `suite` is the bundled list of prompts and `suite:GROUP` one group of it. A file with the name
+    "suite" is `./suite`. Formats: see formats.py.
+
+    Args:
+        text_column: of a table or JSON, where the prompts are; by default found by its name.
+        group_column: where their groups are; by default found by its name.
+    """
+    if is_bundled(str(path)):
+        if text_column or group_column:
+            raise EvalkitError(
+                "The bundled prompts have no columns.",
+                "Leave out --text-column and --group-column.",
+            )
+        return _suite(str(path))
+    path = Path(path)
+    return _prompts(rows_of(path, text_column or "", group_column or ""), str(path))
+
+
+def is_bundled(name: str) -> bool:
+    """Whether a name means bundled prompts and not a file."""
+    return name.partition(":")[0] == SUITE
+
+
+def _suite(name: str) -> list[Prompt]:
+    path = Path(str(importlib.resources.files("evalkit"))) / "scenes" / "suite.jsonl"
+    prompts, group = read_prompts(path), name.partition(":")[2]
+    groups = list(dict.fromkeys(prompt.group for prompt in prompts))
+    if name != SUITE and group not in groups:
+        raise EvalkitError(
+            f"The bundled prompts have no group {group!r}.",
+            f"Groups of {SUITE}: {', '.join(groups)}.",
+        )
+    return [prompt for prompt in prompts if group in ("", prompt.group)]
+
+
+def prompts_from_list(items: Iterable[str | Prompt]) -> list[Prompt]:
+    """Prompts from Python. The id of a plain text is its position; a `Prompt` keeps its id."""
+    if isinstance(items, str):
+        raise EvalkitError(
+            "The prompts are one string; expected a list of strings.",
+            "Write prompts=[...], or give the path of a file to Config.",
+        )
+    rows = [
+        Row(f"item {number}", item.text, item.id, item.group)
+        if isinstance(item, Prompt)
+        else Row(f"item {number}", item)
+        for number, item in enumerate(items, 1)
+    ]
+    return _prompts(rows, "the prompt list")
+
+
+def duplicate_count(prompts: Sequence[Prompt]) -> int:
+    """The number of prompts with the text of an earlier prompt."""
+    return len(prompts) - len({prompt.text for prompt in prompts})
+
+
+def _prompts(rows: Iterable[Row], source: str) -> list[Prompt]:
+    """Check texts, ids and groups, and make them prompts."""
+    prompts: list[Prompt] = []
+    places: dict[str, str] = {}
+    for position, row in enumerate(rows):
+        label = f"{row.place[0].upper()}{row.place[1:]} of {source}"
+        if isinstance(row.id, bool) or not isinstance(row.id, str | int | None):
+            raise EvalkitError(
+                f"{label} has the id {row.id!r}; expected a text or a whole number.",
+                "Give each prompt a different id, or omit the ids.",
+            )
+        text = _clean(row.text, f"{label} has a prompt that")
+        number = _clean(
+            f"{position:05d}" if row.id is None else str(row.id), f"{label} has an id that"
+        )
+        group = _clean(row.group, f"{label} has a group that") if row.group != "" else ""
+        if len(number) > 200:
+            raise EvalkitError(
+                f"{label} has an id of {len(number)} characters; expected at most 200.",
+                "Give each prompt a short id, or omit the ids.",
+            )
+        if number in places:
+            raise EvalkitError(
+                f"{label} has the id {number!r} of {places[number]}; expected each id once.",
+                "Give each prompt a different id, or omit the ids.",
+            )
+        places[number] = row.place
+        prompts.append(Prompt(number, text, group))
+    if not prompts:
+        raise EvalkitError(f"{source} has no prompt; expected at least one.", FORMATS)
+    return prompts
+
+
+def _clean(text: object, subject: str) -> str:
+    """The text without surrounding blanks. Raises EvalkitError that begins with `subject`."""
+    if not isinstance(text, str):
+        raise EvalkitError(f"{subject} is not a text but {text!r:.60}.", FORMATS)
+    text = text.strip(" \t\r\n\u00a0\u3000")
+    if is_blank(text):
+        raise EvalkitError(f"{subject} is empty.", "Write a text, or delete the line.")
+    for character in text:
+        category = unicodedata.category(character)
+        if category == "Cs" or (category == "Cc" and character != "\t"):
+            raise EvalkitError(
+                f"{subject} contains the control character U+{ord(character):04X}.",
+                "Delete it; a prompt is one line of text.",
+            )
+    if len(text.encode()) > LINE_LIMIT:
+        raise EvalkitError(
+            f"{subject} has {len(text.encode())} bytes; expected at most {LINE_LIMIT}.", FORMATS
+        )
+    return text

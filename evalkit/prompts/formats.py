@@ -1,0 +1,261 @@
+"""The rows of a prompt list, by format.
+
+- `.txt`: one prompt per line. `.jsonl`: an object or a text per line. `.json`: a list of these, a
+  mapping of ids, or COCO captions. `.csv`, `.tsv`: with a header. `.parquet`: as Hugging Face has
+  it. A folder of `.txt` files with one prompt each (DPG-Bench).
+- Known by their columns: PartiPrompts (Prompt, Category), GenEval (prompt, tag), GenEval 2
+  (prompt, skills), DSG and TIFA (one row per question: one prompt each).
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from evalkit.core import EvalkitError
+from evalkit.prompts.columns import TEXT_KEYS, find_columns
+from evalkit.prompts.text import FORMATS, numbered_lines, parse_json, read_text
+
+
+class Row(NamedTuple):
+    """One prompt before it is checked."""
+
+    place: str  # for messages: "line 7"
+    text: object
+    id: object = None  # None: the position becomes the id
+    group: object = ""
+
+
+class Numbered(NamedTuple):
+    """One object of a file, with its place for messages."""
+
+    place: str
+    values: Mapping[str, Any]
+
+
+def rows_of(path: Path, text_column: str = "", group_column: str = "") -> Iterable[Row]:
+    """The rows of a prompt list. Raises EvalkitError for what is not one."""
+    if path.suffix.lower() == ".parquet" and os.path.isfile(path):
+        return _of_objects(_parquet(path), str(path), text_column, group_column)
+    if os.path.isdir(path):  # unlike Path.is_dir, takes names that none can have
+        return _folder(path)
+    text, suffix = read_text(path), path.suffix.lower()
+    if suffix in (".csv", ".tsv"):
+        return _of_objects(_table(text, path), str(path), text_column, group_column)
+    if suffix in (".jsonl", ".ndjson"):
+        return _of_objects(_json_lines(text, path), str(path), text_column, group_column)
+    if suffix == ".json":
+        value = parse_json(text, str(path))
+        if isinstance(value, dict) and "annotations" in value:
+            return _coco(value, path)
+        return _of_objects(_json(value, path), str(path), text_column, group_column)
+    if text_column or group_column:
+        raise EvalkitError(
+            f"{path} is read as text with one prompt per line, which has no columns.",
+            "Rename a table to .csv or .tsv, or leave out --text-column and --group-column.",
+        )
+    return _lines(text, path)
+
+
+def _lines(text: str, path: Path) -> list[Row]:
+    """One prompt per line. A table or JSON under this name is refused, not read as prompts."""
+    lines = list(numbered_lines(text))
+    if len(lines) < 2:
+        return [Row(f"line {number}", line) for number, line in lines]
+    for kind, suffix, good in (
+        ("tabs", ".tsv", all("\t" in line for _, line in lines)),
+        ("JSON objects", ".jsonl", all(_is_object(line) for _, line in lines)),
+        ("the header of a table", ".csv", _is_header(lines[0][1])),
+    ):
+        if good:
+            where = "its first line is" if suffix == ".csv" else "every line has"
+            raise EvalkitError(
+                f"{path} is read as text with one prompt per line, but {where} {kind}.",
+                f"Rename it to {suffix}.",
+            )
+    return [Row(f"line {number}", line) for number, line in lines]
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return line.startswith("{") and isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _is_header(line: str) -> bool:
+    names = [name.strip().strip('"').lower() for name in line.split(",")]
+    return (
+        len(names) > 1
+        and all(name.replace("_", "").isalnum() for name in names)
+        and any(name in TEXT_KEYS for name in names)
+    )
+
+
+def _table(text: str, path: Path) -> Iterator[Numbered]:
+    """The rows of a CSV file, or of a TSV file such as PartiPrompts, which quotes nothing."""
+    if path.suffix.lower() == ".tsv":
+        lines = io.StringIO(text.replace("\r\n", "\n"), newline="\n")
+        rows = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+    else:  # a spreadsheet in much of Europe writes semicolons
+        first = text.partition("\n")[0]
+        delimiter = ";" if ";" in first and "," not in first else ","
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        header = [column.strip() for column in next(rows)]
+        if len({name.lower() for name in header}) < len(header):
+            raise EvalkitError(
+                f"{path} has the columns {', '.join(header)}; expected each column once.", FORMATS
+            )
+        for row in rows:
+            place = f"line {rows.line_num}"
+            if not any(field.strip() for field in row):
+                continue
+            if len(row) != len(header):
+                hint = "Put prompts that contain a comma in double quotes."
+                raise EvalkitError(
+                    f"L{place[1:]} of {path} has {len(row)} fields; expected {len(header)}.", hint
+                )
+            yield Numbered(place, dict(zip(header, row, strict=True)))
+    except csv.Error as error:
+        raise EvalkitError(
+            f"Line {rows.line_num} of {path} is not a valid table: {error}.", FORMATS
+        ) from error
+
+
+def _json_lines(text: str, path: Path) -> Iterator[Numbered]:
+    for number, line in numbered_lines(text):
+        value = parse_json(line, f"Line {number} of {path}")
+        yield _object(value, f"line {number}", path)
+
+
+def _json(value: object, path: Path) -> Iterator[Numbered]:
+    """The objects of a list, of `{"prompts": [...]}`, or of a mapping of ids."""
+    if isinstance(value, dict) and isinstance(value.get("prompts"), list):
+        value = value["prompts"]
+    if isinstance(value, list):
+        return (_object(item, f"item {at}", path) for at, item in enumerate(value, 1))
+    if isinstance(value, dict):
+        return (
+            Numbered(place, {"id": key, **values})
+            for key, item in value.items()
+            for place, values in [_object(item, f"item {key}", path)]
+        )
+    raise EvalkitError(
+        f"{path} is {type(value).__name__} in JSON; expected a list of prompts, or COCO captions.",
+        FORMATS,
+    )
+
+
+def _object(value: object, place: str, path: Path) -> Numbered:
+    if isinstance(value, str):
+        return Numbered(place, {"prompt": value})
+    if not isinstance(value, dict):
+        raise EvalkitError(
+            f"{place[0].upper()}{place[1:]} of {path} is {value!r:.60}; expected an object with one"
+            f" of: {', '.join(TEXT_KEYS)}.",
+            FORMATS,
+        )
+    return Numbered(place, value)
+
+
+def _of_objects(
+    items: Iterable[Numbered], source: str, text_column: str, group_column: str
+) -> Iterator[Row]:
+    """One row per prompt; each object's own keys decide, as lists may be mixed."""
+    known: dict[str, str] = {}  # of lists with one row per question: id -> text
+    for place, values in items:
+        where = f"{place[0].upper()}{place[1:]} of {source}"
+        names = find_columns(list(values), where, text_column, group_column)
+        text = values[names.text]
+        if isinstance(text, list) and text:  # the first of several captions, like COCO
+            text = text[0]
+        own = values.get(names.id) if names.id else None
+        own = own if own != "" else None
+        if names.questions and isinstance(text, str):
+            key = text if own is None else str(own)
+            if key in known and known[key] == text:
+                continue  # another question about the same prompt
+            if key not in known:
+                known[key] = text
+        yield Row(place, text, own, _group(values.get(names.group)))
+
+
+def _group(value: object) -> object:
+    """A group as text; a list of tags is one group with all of them."""
+    if isinstance(value, list):
+        return ", ".join(dict.fromkeys(map(str, value)))
+    if value is None or value == "":
+        return ""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    return value.strip() if isinstance(value, str) else value
+
+
+def _coco(value: Mapping[str, Any], path: Path) -> Iterator[Row]:
+    """The first caption of each image. Images and captions are sorted by id."""
+    try:
+        images = sorted({image["id"] for image in value["images"]})
+        known = set(images)
+        first: dict[Any, Any] = {}
+        for caption in sorted(value["annotations"], key=lambda caption: caption["id"]):
+            first.setdefault(caption["image_id"], caption["caption"])
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise EvalkitError(
+            f"{path} does not contain COCO captions; expected images with an id, and annotations "
+            "with id, image_id and caption.",
+            "Save other JSON as a .jsonl file with one object per line.",
+        ) from error
+    unlisted = [image for image in first if image not in known]
+    if unlisted:
+        raise EvalkitError(
+            f"{path} has captions for {len(unlisted)} images that it does not list, such as "
+            f"{unlisted[0]!r}.",
+            FORMATS,
+        )
+    return (Row(f"image {image}", first[image], image) for image in images if image in first)
+
+
+def _folder(path: Path) -> list[Row]:
+    """One prompt per text file, with the file's name as its id (DPG-Bench)."""
+    files = sorted(file for file in path.glob("*.txt") if file.is_file())
+    if not files:
+        raise EvalkitError(f"The prompts {path} are a folder without .txt files.", FORMATS)
+    rows = []
+    for file in files:
+        lines = [line for _, line in numbered_lines(read_text(file))]
+        if len(lines) != 1:
+            raise EvalkitError(
+                f"{file} has {len(lines)} lines; in a folder, each file holds one prompt.",
+                f"To read its lines as prompts, name the file itself: `--prompts {file}`.",
+            )
+        rows.append(Row(f"file {file.name}", lines[0], file.stem))
+    return rows
+
+
+def _parquet(path: Path) -> Iterator[Numbered]:
+    """The rows of a parquet file without its images and other binary columns."""
+    try:
+        parquet = importlib.import_module("pyarrow.parquet")
+    except ModuleNotFoundError as error:
+        raise EvalkitError(
+            f"{path} needs pyarrow, which is not installed.",
+            "Install it with `pip install 'evalkit[datasets]'`.",
+        ) from error
+    try:
+        file = parquet.ParquetFile(path)
+        names = [f.name for f in file.schema_arrow if not _is_binary(str(f.type))]
+        rows = file.read(columns=names).to_pylist()
+    except (OSError, ValueError) as error:  # errors of pyarrow are ValueErrors
+        raise EvalkitError(f"{path} is not a readable parquet file: {error}.", FORMATS) from error
+    return (Numbered(f"row {number}", row) for number, row in enumerate(rows, 1))
+
+
+def _is_binary(kind: str) -> bool:
+    return "binary" in kind

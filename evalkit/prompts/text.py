@@ -1,0 +1,103 @@
+"""The text of a file: UTF-8 with short lines, or an error that says what it is instead."""
+
+from __future__ import annotations
+
+import json
+import os
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from evalkit.core import EvalkitError
+
+LINE_LIMIT = 64 * 1024  # bytes; a longer line means that the file is not a prompt list
+FILE_LIMIT = 512 * 1024 * 1024  # bytes
+_MAGIC = {
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"%PDF": "a PDF",
+    b"PK\x03\x04": "a zip archive",
+    b"\x1f\x8b": "a gzip file",
+}
+FORMATS = (
+    "Expected UTF-8 text with one prompt per line, .jsonl, .json, .csv, .tsv, .parquet, COCO"
+    " captions in .json, or a folder of .txt files with one prompt each."
+)
+
+
+def read_text(path: Path) -> str:
+    """The decoded text of a file. Raises EvalkitError unless it is UTF-8 text with short lines."""
+    if not os.path.exists(path):  # unlike Path.exists, takes names that no file can have
+        raise EvalkitError(
+            f"There is no prompts file {path!s:.200}.",
+            "Check the path, or list the files in its folder.",
+        )
+    try:
+        if path.stat().st_size > FILE_LIMIT:
+            raise EvalkitError(
+                f"The prompts file {path} has {path.stat().st_size >> 20} MiB; expected at most "
+                f"{FILE_LIMIT >> 20}.",
+                FORMATS,
+            )
+        data = path.read_bytes()
+    except OSError as error:
+        raise EvalkitError(
+            f"The prompts file {path} cannot be read: {error.strerror}.", "Check its permissions."
+        ) from error
+    kind = next((name for magic, name in _MAGIC.items() if data.startswith(magic)), "")
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        kind = "UTF-16 text"
+    if kind or b"\0" in data:
+        raise EvalkitError(
+            f"The prompts file {path} is {kind or 'a binary file (it contains NUL bytes)'}; "
+            "expected UTF-8 text.",
+            FORMATS,
+        )
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise EvalkitError(
+            f"Line {line} of {path} is not valid UTF-8.",
+            "Convert the file, for example with `iconv -t UTF-8`.",
+        ) from error
+    if path.suffix.lower() != ".json":  # a COCO file is one line
+        for number, line in enumerate(data.split(b"\n"), 1):
+            if len(line) > LINE_LIMIT:
+                raise EvalkitError(
+                    f"Line {number} of {path} has {len(line)} bytes; expected at most "
+                    f"{LINE_LIMIT}.",
+                    FORMATS,
+                )
+    if not text.strip():
+        raise EvalkitError(
+            f"The prompts file {path} is empty; expected at least one prompt.", FORMATS
+        )
+    return text
+
+
+def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
+    """The lines that are not blank, with their numbers from 1.
+
+    Only \\n and \\r\\n end a line; str.splitlines would also split at characters such as U+2028.
+    """
+    for number, line in enumerate(text.split("\n"), 1):
+        line = line.removesuffix("\r")
+        if not is_blank(line):
+            yield number, line
+
+
+def is_blank(text: str) -> bool:
+    """Whether a text has no visible character (zero-width spaces and the like are invisible)."""
+    return all(c.isspace() or unicodedata.category(c) in ("Cf", "Cc") for c in text)
+
+
+def parse_json(text: str, place: str, hint: str = FORMATS) -> Any:
+    """The value of a JSON text. Raises EvalkitError with `place` and `hint` if it is invalid."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        reason = getattr(error, "msg", "") or str(error)
+        raise EvalkitError(f"{place} is not valid JSON: {reason}.", hint) from error

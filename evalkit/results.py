@@ -1,0 +1,149 @@
+"""A run folder for Python users: data frames, and a table with images in a notebook.
+
+    run = evalkit.load("reports/first")
+    run.frame().query("metric == 'fid'")
+
+pandas is imported where a frame is made: `import evalkit` stays fast.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from evalkit import run_folder
+from evalkit.config import Config, did_you_mean
+from evalkit.core import ComparisonRow, EvalkitError, MetricRow, Prompt, Record
+from evalkit.seeds import image_seed
+
+if TYPE_CHECKING:
+    import pandas
+
+Kind = Literal["metrics", "scores", "images", "comparisons"]
+_PROMPT = ("prompt", "text", "group", "sample")
+SCORES = ("model", *_PROMPT, "metric", "encoder", "value")
+IMAGES = (
+    "model", *_PROMPT, "seed", "status", "seconds", "cost", "attempts", "detail", "extra", "path",
+)  # fmt: skip
+
+
+class Run(run_folder.Run):
+    """What `evalkit.run`, `evalkit.generate` and `evalkit.load` return: a run folder.
+
+    `path` is its only state, so it shows what the folder holds now. In a notebook it is a table of
+    the metrics with a strip of images.
+    """
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    def frame(self, kind: Kind = "metrics") -> pandas.DataFrame:
+        """A file of the run as a data frame. What is unknown or was not measured is NaN.
+
+        Args:
+            kind: "metrics", one row per model and metric, with the columns of metrics.json;
+                "scores", one row per image and metric that has a value for each image, with the
+                image's prompt; "images", one row per requested image with seed, status, time, cost
+                and path, with the status "missing" where it was not made yet; "comparisons", one
+                row per metric and pair of models.
+
+        Raises:
+            EvalkitError: the run was not scored yet, a file of it is damaged, or the kind is
+                unknown.
+        """
+        import pandas
+
+        if kind == "metrics":
+            return _of_dataclass(MetricRow, self.metrics())
+        if kind == "comparisons":
+            found = self.comparisons()
+            return _of_dataclass(ComparisonRow, found.rows if found else ())
+        if kind == "scores":
+            self.metrics()  # a run that was not scored is an error, as for "metrics"
+            return pandas.DataFrame(self._scores(), columns=list(SCORES)).astype({"value": float})
+        if kind == "images":
+            return pandas.DataFrame(self._images(), columns=list(IMAGES)).astype({"cost": float})
+        known = ("metrics", "scores", "images", "comparisons")
+        raise EvalkitError(f"There is no frame {kind!r}.", did_you_mean(str(kind), known))
+
+    def _scores(self) -> Iterator[dict[str, Any]]:
+        prompts = self._prompts()
+        for row in self.scores():
+            prompt = prompts.get(int(row["index"]))
+            value = float(row["value"] or "nan")
+            yield {**row, **_about(prompt), "sample": int(row["sample"]), "value": value}
+
+    def _images(self) -> Iterator[dict[str, Any]]:
+        prompts, (seed, per_prompt) = self._prompts(), self._requested()
+        for model in self.models():
+            rows = {
+                (index, number): {
+                    **asdict(Record(prompt.id, index, number, 0, "ok")),
+                    "seed": image_seed(seed, prompt.id, number),
+                    "status": "missing",
+                }
+                for index, prompt in prompts.items()
+                for number in range(per_prompt)
+            }
+            for record in self.records(model):
+                path = str(self.image_path(model, record)) if record.file else ""
+                rows[record.index, record.sample] = {**asdict(record), "path": path}
+            for place in sorted(rows):
+                about = _about(prompts.get(place[0]), rows[place]["prompt"])
+                yield {"path": "", **rows[place], **about, "model": model}
+
+    def _prompts(self) -> Mapping[int, Prompt]:
+        """The prompts by position; {} for scored images that are not of a run."""
+        return dict(enumerate(self.prompts())) if self.prompts_path.is_file() else {}
+
+    def _requested(self) -> tuple[int, int]:
+        """The run's seed and the images per prompt, as run.toml states them."""
+        with contextlib.suppress(EvalkitError, OSError, UnicodeDecodeError):
+            text = self.config_path.read_text(encoding="utf-8")
+            config = Config.from_toml(text, str(self.config_path))
+            return config.seed, config.per_prompt
+        return 0, 1
+
+    def _repr_html_(self) -> str:
+        from evalkit.report.notebook import to_notebook
+
+        return to_notebook(self.path)
+
+
+def load(path: Path | str) -> Run:
+    """An existing run, or the results of scored images; `load(path).frame()` is its data.
+
+    Several runs as one frame, with the run as the index:
+
+        pandas.concat({path: evalkit.load(path).frame() for path in ("reports/a", "reports/b")})
+
+    Raises EvalkitError if the path is not a run folder.
+    """
+    run = Run(Path(path).expanduser())
+    if not run.path.is_dir():
+        raise EvalkitError(f"There is no folder {run.path}.", "See `evalkit list runs`.")
+    if not run.prompts_path.is_file() and not run.metrics_path.is_file():
+        raise EvalkitError(
+            f"{run.path} is not a run folder: it has neither prompts.jsonl nor metrics.json.",
+            "`evalkit list runs FOLDER` shows the run folders in a folder.",
+        )
+    return run
+
+
+def _about(prompt: Prompt | None, known: str = "") -> dict[str, str]:
+    """The columns about a prompt; of one that the list does not have, what is known of its id."""
+    if prompt is None:
+        return {"prompt": known, "text": "", "group": ""}
+    return {"prompt": prompt.id, "text": prompt.text, "group": prompt.group}
+
+
+def _of_dataclass(kind: type[Any], rows: Sequence[Any]) -> pandas.DataFrame:
+    """One column per field; numbers that may be None are floats, with NaN for None."""
+    import pandas
+
+    optional = [field.name for field in fields(kind) if "None" in str(field.type)]
+    frame = pandas.DataFrame(map(asdict, rows), columns=[field.name for field in fields(kind)])
+    return frame.astype(dict.fromkeys(optional, float))

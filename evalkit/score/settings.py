@@ -1,0 +1,155 @@
+"""What a folder is scored with: the settings that it has, and those that are given.
+
+A run takes further metrics: those of run.toml and metrics.json are measured again, from cached
+features, and new ones are added to both files.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tomli_w
+
+from evalkit import plugins
+from evalkit.config import did_you_mean, read_values
+from evalkit.core import EvalkitError, MetricRow
+from evalkit.files import write_atomically
+from evalkit.run_folder import Run
+from evalkit.score.presets import DEFAULT, expand
+from evalkit.score.records import MEASURES
+from evalkit.specs import relative_to, split_names
+
+log = logging.getLogger(__name__)
+Names = str | Sequence[str] | None  # one text has the names joined by commas; None: not given
+
+
+class Settings(NamedTuple):
+    """What to measure, and with what."""
+
+    metrics: tuple[str, ...] = ()  # () is the usual set
+    encoders: str = "auto"
+    reference: str | None = None
+    models: tuple[str, ...] = ()  # the labels of the compared models; () for all
+
+
+def resolve(
+    path: Path,
+    *,
+    metrics: Names = None,
+    only: bool = False,
+    models: Names = None,
+    encoders: str | None = None,
+    reference: str | None = None,
+) -> Settings:
+    """The settings of a scoring; what is None was not given and is taken from a run folder.
+
+    Raises EvalkitError for a damaged run.toml, and for models that the run does not have.
+    """
+    run, given, chosen = Run(path), expand(_names(metrics)), _names(models)
+    if only and not given:
+        raise EvalkitError(
+            "No metric is named, and only those named are to be measured.",
+            "Name them, for example `--metrics fid,kid --only`.",
+        )
+    if not os.path.isfile(run.prompts_path):
+        if chosen:
+            raise EvalkitError(
+                f"{path} is not a run folder, so it has no models to choose from.",
+                "Leave out --models.",
+            )
+        return Settings(given, encoders or "auto", reference)
+    known = run.models()
+    for label in chosen:
+        if label not in known:
+            raise EvalkitError(f"{path} has no model {label!r}.", did_you_mean(label, known))
+    values = _values(run)
+    return Settings(
+        together(() if only else measured(run), given),
+        encoders or values.get("encoders", "auto"),
+        reference or values.get("reference"),
+        tuple(label for label in known if label in chosen),
+    )
+
+
+def measured(run: Run) -> tuple[str, ...]:
+    """The metrics of a run: those of run.toml, then others of metrics.json; () if there are none.
+
+    Where run.toml names none, a scored run has the usual set.
+    """
+    named: tuple[str, ...] = _values(run).get("metrics", ())
+    if not os.path.isfile(run.metrics_path):
+        return named
+    if not named and run.config_path.is_file():
+        named = DEFAULT
+    try:
+        found = dict.fromkeys(row.metric for row in run.metrics())
+    except EvalkitError:  # a damaged file is written anew
+        return named
+    own = {plugins.metric(spec).name if ":" in spec else spec for spec in _expanded(named)}
+    more = [name for name in found if name in plugins.names("metric") and name not in own]
+    return (*named, *more)
+
+
+def together(old: Sequence[str], more: Sequence[str]) -> tuple[str, ...]:
+    """The old metrics in their order, then the new ones; () for the usual set."""
+    known = _expanded(old)
+    new = [spec for spec in _expanded(more) if spec not in known] if old else more
+    result = (*known, *new) if new else tuple(old)
+    return () if result == DEFAULT else result
+
+
+def keep(run: Run, chosen: Settings) -> None:
+    """Write changed settings to run.toml; its first line, which is a comment, stays."""
+    if not run.config_path.is_file():
+        return
+    known = _values(run)
+    changed: dict[str, object] = {}
+    if chosen.metrics != known.get("metrics", ()):
+        changed["metrics"] = list(chosen.metrics)
+    if chosen.encoders != known.get("encoders", "auto"):
+        changed["encoders"] = chosen.encoders
+    if chosen.reference is not None and chosen.reference != known.get("reference"):
+        changed["reference"] = relative_to(run.path, chosen.reference)
+    if changed:
+        text = run.config_path.read_text(encoding="utf-8")
+        first = text.partition("\n")[0]
+        comment = f"{first}\n" if first.startswith("#") else ""
+        written = tomli_w.dumps(tomllib.loads(text) | changed)
+        write_atomically(run.config_path, f"{comment}{written}")
+
+
+def mention_old_report(run: Run, before: Sequence[MetricRow], rows: Sequence[MetricRow]) -> None:
+    """A line in the log if the folder has a report of other numbers."""
+    if list(before) != list(rows) and (run.report_path / "index.html").is_file():
+        command = f"evalkit report {shlex.quote(str(run.path))}"
+        log.info(
+            "the report of %s is older than these values; renew it with `%s`", run.path, command
+        )
+
+
+def rows_of(run: Run) -> list[MetricRow]:
+    """The rows of metrics.json; [] if it is missing or damaged."""
+    try:
+        return run.metrics()
+    except EvalkitError:
+        return []
+
+
+def _values(run: Run) -> dict[str, Any]:
+    # Unlike Path.is_file, os.path.isfile takes names that no file can have.
+    return read_values(run.config_path) if os.path.isfile(run.config_path) else {}
+
+
+def _names(given: Names) -> tuple[str, ...]:
+    return split_names(given) if isinstance(given, str) else tuple(given or ())
+
+
+def _expanded(specs: Sequence[str]) -> tuple[str, ...]:
+    """The specs with the metrics in place of presets, each once, without counts from records."""
+    return tuple(dict.fromkeys(spec for spec in expand(specs) if spec not in MEASURES))
