@@ -184,7 +184,7 @@ def test_a_dalle_of_another_image_tokenizer_is_refused(tmp_path: Path) -> None:
 def test_images_of_users_are_refused(tmp_path: Path) -> None:
     some, options = cast(dataset.Examples, object()), GanOptions(underspecified="gan")
     how = settings(tmp_path, "new", 1, 8)
-    with pytest.raises(EvalkitError, match="Leave out --data or the option underspecified"):
+    with pytest.raises(EvalkitError, match="Leave out `data` or the option underspecified"):
         train_underspecified(how, some, some, options, tokenizer=TOKENIZER, judge=JUDGE)
 
 
