@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypedDict, Unpack, overload
 
 from evalkit.config import KEYS, Config, Options
-from evalkit.core import EncoderKind, IncompleteRunWarning, Prompt
-from evalkit.encoders.select import choose, named
+from evalkit.core import IncompleteRunWarning, Prompt
 from evalkit.generate import generate as stage
 from evalkit.generate.generate import Estimate
 from evalkit.generate.given import with_folder
-from evalkit.generate.plan import labels
+from evalkit.generate.plan import models_of, read_given
 from evalkit.results import Run
 from evalkit.score.presets import expand
 
@@ -76,19 +75,27 @@ def run(
             written.
     """
     settings = _settings(locals())
-    from evalkit.score.settings import measured, resolve, together
+    from evalkit.score.settings import Settings, measured, resolve, together
 
-    metrics = together(measured(Run(settings.out)), settings.metrics)
-    settings = replace(settings, metrics=metrics)
-    check_scoring(settings)
+    run = Run(settings.out)
+    settings = replace(settings, metrics=together(measured(run), settings.metrics))
+    read_given(settings)  # a missing file is reported before the slow imports
+    named = models_of(run, settings)
+    chosen = Settings(settings.metrics, settings.encoders, settings.reference)
+    from evalkit.score import resources
+
+    # Loaded twice, so that no encoder takes memory while a generator needs it.
+    bundled = all(model.bundled for model in named)
+    resources.mention(resources.load(chosen, bundled, settings.device))
     from evalkit.report.report import report
     from evalkit.score.score import score_with
 
     with warnings.catch_warnings():  # scoring warns of the same models
         warnings.simplefilter("ignore", IncompleteRunWarning)
         made = stage.generate(settings, retry_ambiguous)
-    chosen = resolve(made.path, models=labels(made, settings))
-    score_with(made.path, chosen, device=settings.device, batch_size=settings.batch_size)
+    chosen = resolve(made.path, models=[model.label for model in named])
+    found = resources.load(chosen, bundled, settings.device)
+    score_with(made.path, chosen, found, batch_size=settings.batch_size)
     report(made.path)
     return Run(made.path)
 
@@ -158,22 +165,3 @@ def _settings(given: Mapping[str, Any]) -> Config:
     flags = {key: given[key] for key in KEYS if key in given}
     config = with_folder(given["config"], flags, given["options"])
     return replace(config, metrics=expand(config.metrics))
-
-
-def check_scoring(config: Config) -> None:
-    """Find unknown metrics, encoders and references before the first image is made."""
-    if config.encoders not in ("auto", "standard", "mini"):
-        named(config.encoders)
-    if config.reference is not None:
-        from evalkit.reference import files
-
-        files.find(config.reference)
-    load = config.encoders not in ("auto", "mini")
-    if not (load or config.metrics):
-        return
-    # The import is slow (torch): a missing prompts file is reported sooner.
-    from evalkit.score.select import select
-
-    kinds: set[EncoderKind] = {metric.encoder for metric in select(config.metrics)}
-    if load:  # a missing weights file must not be found after the images are paid for
-        choose(config.encoders, config.device, kinds)

@@ -31,7 +31,7 @@ PluginKind = Literal["generator", "encoder", "metric"]
 FOLDER = "evalkit.generators.folder:load"
 PIPELINE = "diffusers"  # the generator of a folder with a model_index.json
 # Draw the bundled data set, not photos. With weights of the user's own, a model is not bundled.
-_BUNDLED = ("dalle", "gan", "noise")
+BUNDLED = ("dalle", "gan", "noise")
 _ATTRIBUTE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 # Parameters of a factory that evalkit fills in; they are never options.
 BOUND = ("device", "requests", "folder")
@@ -208,7 +208,7 @@ def _bundled(name: str, values: Mapping[str, Value]) -> bool:
     """Whether this is one of evalkit's own models with the weights of the package."""
     entry = _entries("generator").get(name)
     ours = entry is not None and entry.module.startswith("evalkit.")
-    return name in _BUNDLED and ours and not values.get("weights")
+    return name in BUNDLED and ours and not values.get("weights")
 
 
 def load_generator(model: Model, device: str, requests: Sequence[Request]) -> Generator:

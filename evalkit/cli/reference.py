@@ -52,7 +52,8 @@ def reference_build(
     compact: Annotated[
         bool,
         typer.Option(
-            "--compact", help="Store features of all images as float16 and no moments: a small file."
+            "--compact",
+            help="Store all features as float16 and no moments: a small file.",
         ),
     ] = False,
 ) -> None:

@@ -28,6 +28,8 @@ MINI: dict[EncoderKind, str] = {
     "dinov2": "",
     "lpips": "",
 }
+# Encoders that see photos and come with every installation.
+PHOTO: dict[EncoderKind, str] = {"inception": "efficientnet-lite0"}
 KINDS: tuple[EncoderKind, ...] = tuple(STANDARD)
 
 
@@ -43,20 +45,26 @@ def choose(
     spec: str = "auto",
     device: str = "auto",
     kinds: Collection[EncoderKind] = KINDS,
-    mini_because: Mapping[EncoderKind, str] | None = None,
+    *,
+    bundled: bool = False,
+    held: Mapping[EncoderKind, Collection[str]] | None = None,
 ) -> Choice:
     """The loaded encoder of each needed kind, and the reason for it.
 
     Args:
         spec: `standard`, `mini`, or names joined by commas. `auto` takes the standard encoder of a
-            kind where its weights are in a cache or can be fetched, else the mini one if there is
-            one, else none.
+            kind where its weights are in a cache and, if metrics of this kind compare with a
+            reference, where one in its features is given. Else it takes the mini encoder for
+            images of the bundled data set, and for others the one that sees photos, if there is
+            one. It never downloads.
         device: where the networks run.
         kinds: the kinds that the metrics need. Names of encoders of other kinds are still checked.
-        mini_because: kinds for which `auto` never takes the standard encoder, with the reason.
+        bundled: the images show the bundled data set.
+        held: the kinds that compare with a reference, and the encoders whose features it has; none
+            where no reference is given.
 
     Raises EvalkitError for unknown names, for two encoders with one name or of one kind, and where
-    an encoder that was requested by name or by `standard` cannot be loaded.
+    an encoder that was requested by name, by `standard` or by the reference cannot be loaded.
     """
     needed: list[EncoderKind] = [kind for kind in KINDS if kind in kinds]
     if spec not in ("auto", "standard", "mini"):
@@ -64,7 +72,9 @@ def choose(
     choice, loaded = Choice({}, [], {}), dict[str, Encoder]()
     for kind in needed:
         if spec == "auto":
-            name, reason = _automatic(kind, device, loaded, (mini_because or {}).get(kind, ""))
+            own = MINI[kind] if bundled else PHOTO.get(kind, "")
+            given = None if held is None else held.get(kind)
+            name, reason = _automatic(kind, device, loaded, own, given)
             no_encoder = reason
         else:
             name = STANDARD[kind] if spec == "standard" else MINI[kind]
@@ -145,36 +155,69 @@ def kinds_of(encoder: Encoder) -> tuple[EncoderKind, ...]:
 
 def availability(name: str) -> tuple[bool, str]:
     """Whether a standard encoder can be loaded, and the reason. Takes a few seconds at most."""
+    here, reason = at_hand(name)
+    missing = weights.missing(name)
+    if (
+        not here
+        and missing
+        and all(any(map(weights.reachable, weights.sources(item))) for item in missing)
+    ):
+        size = sum(item.size for item in missing) / 1e6
+        return True, f"its weights can be fetched ({size:,.0f} MB)"
+    return here, reason
+
+
+def at_hand(name: str) -> tuple[bool, str]:
+    """Whether a standard encoder can be loaded without a network, and the reason."""
     library = LIBRARIES.get(name, "")
     if library and find_spec(library) is None:
         return False, f"{name} needs {library}, which is not installed; run `pip install {library}`"
-    missing = weights.missing(name)
-    if not missing:
-        return True, "its weights are in the cache"
-    if all(any(map(weights.reachable, weights.sources(item))) for item in missing):
-        size = sum(item.size for item in missing) / 1e6
-        return True, f"its weights can be fetched ({size:,.0f} MB)"
-    return (
-        False,
-        f"the weights of {name} were not found in the cache; run `{weights.how_to_get(name)}`",
-    )
+    if weights.missing(name):
+        return (
+            False,
+            f"the weights of {name} were not found in the cache; run `evalkit weights fetch"
+            f" {name}`",
+        )
+    return True, "its weights are in the cache"
 
 
 def _automatic(
-    kind: EncoderKind, device: str, loaded: dict[str, Encoder], mini_because: str
+    kind: EncoderKind,
+    device: str,
+    loaded: dict[str, Encoder],
+    own: str,
+    held: Collection[str] | None,
 ) -> tuple[str, str]:
-    """The name of the encoder for `auto`, "" where there is none, and the reason."""
+    """The name of the encoder for `auto`, "" where there is none, and the reason.
+
+    own: the encoder that comes with evalkit and knows the images, "" for none.
+    held: None if the kind compares with no reference.
+    """
     name = STANDARD[kind]
-    if mini_because:
-        return MINI[kind], mini_because
-    available, reason = availability(name)
+    available, reason = at_hand(name)
+    if held is not None and not held:
+        steps = "`--reference NAME`"
+        if not available:
+            steps = f"{reason.partition('; ')[2]}, then {steps}"
+        reason = f"no reference for {name} was given; for published conventions: {steps}"
+        return own, reason
+    if held:
+        if name in held and not available and not {PHOTO.get(kind), MINI[kind]} & set(held):
+            raise EvalkitError(
+                f"The reference has features of {name}; {reason.partition(';')[0]}.",
+                f"{reason.partition('; ')[2].capitalize()}, or give a reference of another"
+                " encoder.",
+            )
+        for other in (name if available else "", PHOTO.get(kind, ""), MINI[kind]):
+            if other and other in held:
+                return other, "the reference has its features"
     if available:
         try:
             _load(name, device, loaded)
             return name, reason
         except EvalkitError as error:
-            reason = f"{name} could not be loaded ({error.message})"
-    return MINI[kind], reason
+            reason = f"{name} could not be loaded ({error})"
+    return own, reason
 
 
 def _load(name: str, device: str, loaded: dict[str, Encoder]) -> Encoder:

@@ -134,12 +134,9 @@ def default_out(config: Config, prompts: Sequence[Prompt], models: Sequence[Mode
     return Path("reports") / f"{plain}-{digest[:8]}"
 
 
-def labels(run: Run, config: Config) -> list[str]:
-    """The labels that the models of a configuration have in the run."""
-    return [
-        model.label
-        for model in plugins.models(config.models, config.options, _known(run), config.functions)
-    ]
+def models_of(run: Run, config: Config) -> list[Model]:
+    """The models of a configuration, with the labels that they have in the run."""
+    return plugins.models(config.models, config.options, _known(run), config.functions)
 
 
 def _check_folder(run: Run) -> None:

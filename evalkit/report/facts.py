@@ -100,6 +100,12 @@ class Facts:
         return [name for name in self.encoders if name.startswith("mini-") or name == "pixels"]
 
     @property
+    def blind_encoders(self) -> list[str]:
+        """Encoders that do not know the images: nothing may be concluded from their values."""
+        named = self.protocol.get("blind_encoders", ())
+        return [name for name in self.encoders if name in named]
+
+    @property
     def references(self) -> list[str]:
         return _unique(finding.reference for finding in self.findings if finding.measured)
 

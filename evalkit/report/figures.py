@@ -72,7 +72,7 @@ def _forest(facts: Facts) -> Chart | None:
     for finding in facts.of_images:
         cells = [cell for cell in finding.cells.values() if cell.interval]
         for method in dict.fromkeys(_short(cell.row.interval) for cell in cells):
-            methods.setdefault(method or "as given", []).append(finding.title)
+            methods.setdefault(method or "as given", []).append(finding.name)
     bars = "; ".join(f"{numbers.listing(titles)}: {method}" for method, titles in methods.items())
     caption = f"Values of the models with their 95% intervals{f' ({bars})' if bars else ''}."
     caption += " Solid line: zero. Dotted line: the best value."
@@ -89,7 +89,7 @@ def _forest_rows(finding: Finding) -> list[dict[str, Any]]:
             "metric": row.metric,
             "encoder": row.encoder,
             "reference": row.reference,
-            "title": finding.title,
+            "title": finding.name,
             "better": row.better,
             "from_zero": finding.measure.from_zero,
             "baseline": row.baseline,

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from evalkit.core import ComparisonRow, Measure, MetricRow
+from evalkit.encoders.select import STANDARD
 from evalkit.report import numbers
 
 _ADDRESS = re.compile(r"https?://[A-Za-z0-9.-]+(/[A-Za-z0-9._~/?=&%#+-]*)?")
@@ -70,6 +71,12 @@ class Finding:
     @property
     def title(self) -> str:
         return self.measure.title
+
+    @property
+    def name(self) -> str:
+        """The title, with the encoder unless it is the one of the published metric."""
+        published = self.encoder in ("", *STANDARD.values())
+        return self.title if published else f"{self.title} ({self.encoder})"
 
     @property
     def arrow(self) -> str:

@@ -107,14 +107,11 @@ def contexts(facts: Facts) -> list[tuple[Section, Context]]:
 
 
 def compared(facts: Facts) -> list[tuple[Finding, str, list[DifferenceRow]]]:
-    """The compared metrics with their titles, and the encoder where two titles are equal."""
-    titles = [finding.title for finding in facts.findings if finding.comparisons]
+    """The compared metrics with their names."""
     made = []
     for finding in facts.findings:
         if finding.comparisons:
-            several = titles.count(finding.title) > 1
-            title = f"{finding.title} ({finding.encoder})" if several else finding.title
-            made.append((finding, title, _differences(finding.comparisons)))
+            made.append((finding, finding.name, _differences(finding.comparisons)))
     return made
 
 

@@ -81,6 +81,8 @@ def conclusion(facts: Facts) -> str:
     """All findings in a sentence: which models are significantly better, on how many metrics."""
     if len(facts.models) < 2:
         return ""
+    if facts.blind_encoders and not facts.comparisons:
+        return f"Nothing may be concluded. {banner(facts)}"
     kinds = Counter(finding.kind for finding in facts.concluded)
     better = Counter(
         finding.best.model
@@ -115,6 +117,12 @@ def basis(facts: Facts) -> str:
 
 def banner(facts: Facts) -> str:
     """The warning above all values of the bundled encoders; "" if none was used."""
+    if blind := facts.blind_encoders:
+        verb = "knows" if len(blind) == 1 else "know"
+        return (
+            f"{numbers.listing(blind)} {verb} the bundled data set of drawn scenes only, and these"
+            " models draw something else. Measure again without `--encoders mini`."
+        )
     names = facts.bundled_encoders
     if not names:
         return ""
@@ -123,6 +131,26 @@ def banner(facts: Facts) -> str:
         f"{numbers.listing(names)} {verb} trained for the bundled data set only. The values compare"
         " these models with each other under this protocol. They are not comparable with any other"
         " value."
+    )
+
+
+def banner_title(facts: Facts) -> str:
+    """The first words of the banner."""
+    if facts.blind_encoders:
+        return "Nothing may be concluded from these values."
+    return "Scores of bundled encoders, not comparable with published values."
+
+
+def comparable(facts: Facts) -> str:
+    """With which other values these may be compared, in one sentence; "" without any."""
+    if not facts.encoders or facts.blind_encoders:
+        return ""
+    counts = sorted({row.count for finding in facts.of_images for row in finding.measured})
+    images = f", on {numbers.listing([f'{count:,}' for count in counts])} images" if counts else ""
+    against = f", the reference {numbers.listing(facts.references)}" if facts.references else ""
+    prompts = " and these prompts" if facts.prompts else ""
+    return (
+        f"Comparable with: values of {numbers.listing(facts.encoders)}{against}{images}{prompts}."
     )
 
 

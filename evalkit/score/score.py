@@ -15,27 +15,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from evalkit.core import Encoder, EncoderKind, EvalkitError, Metric, MetricRow
-from evalkit.encoders.select import MINI, STANDARD, Choice, choose
+from evalkit.core import EncoderKind, EvalkitError, Metric, MetricRow
+from evalkit.encoders.select import Choice
 from evalkit.features import validation
 from evalkit.features.image_sets import ImageSet, image_sets, results_folder
 from evalkit.features.problems import warn_of_problems
 from evalkit.features.validation import OnBad
-from evalkit.reference.files import Reference, encoders_of
-from evalkit.reference.files import reference as load_reference
+from evalkit.reference.files import Reference
 from evalkit.run_folder import Run
 from evalkit.score import protocol, records
 from evalkit.score.compare import Entrant, compare
 from evalkit.score.evidence import Evidence, Setup, encode_prompts, gather, part
 from evalkit.score.measure import Measurement, NotMeasured, call, measure
-from evalkit.score.select import select
+from evalkit.score.resources import Resources, load, mention, only_bundled
 from evalkit.score.settings import Names, Settings, keep, mention_old_report, resolve, rows_of
 from evalkit.terminal import warn_not_measured
 
 log = logging.getLogger(__name__)
 __all__ = ["results_folder", "score"]
-
-BUNDLED_REFERENCE = "scenes"  # of the bundled data set, in the features of the mini encoders
 
 
 def score(
@@ -67,8 +64,9 @@ def score(
         encoders: `auto`, `standard`, `mini`, or names joined by commas; the default is that of
             run.toml, else `auto`.
         reference: a name from `evalkit reference list` or a path; the default is that of run.toml,
-            else the bundled data set for the mini encoders. For other encoders metrics against a
-            reference are then not measured.
+            else the bundled data set for the mini encoders and 1,000 ImageNet photos for
+            efficientnet-lite0. For other encoders metrics against a reference are then not
+            measured.
         on_bad: invalid images "refuse" the scoring, or are "skip"ped, counted and named.
         device: `auto`, `cpu`, `cuda`, ...
         batch_size: images per batch; results agree up to rounding.
@@ -89,8 +87,11 @@ def score(
         reference=reference,
     )
     run = Run(results_folder(path))
+    models = chosen.models or Run(path).models()
+    found = load(chosen, only_bundled(Run(path), models), device)
+    mention(found)
     before = rows_of(run)
-    rows = score_with(path, chosen, on_bad, device, batch_size)
+    rows = score_with(path, chosen, found, on_bad, batch_size)
     mention_old_report(run, before, rows)
     return rows
 
@@ -98,23 +99,17 @@ def score(
 def score_with(
     path: Path | str,
     chosen: Settings,
+    found: Resources,
     on_bad: OnBad = "refuse",
-    device: str = "auto",
     batch_size: int = 32,
 ) -> list[MetricRow]:
-    """`score` with settings that are complete; a report that follows is not said to be old."""
-    encoders, reference = chosen.encoders, chosen.reference
-    table = select(chosen.metrics)
+    """`score` with complete settings and loaded resources; it does not mention an old report."""
+    table, choice, references, why, blind = found
     run, sets, prompts = image_sets(Path(path), on_bad, chosen.models)
     left_out = [model for model in run.models() if chosen.models and model not in chosen.models]
     if left_out:
         command = f"evalkit score {shlex.quote(str(path))}"
         log.info("not compared: %s; to compare all models: `%s`", ", ".join(left_out), command)
-    kinds: set[EncoderKind] = {metric.encoder for metric in table}
-    choice = choose(encoders, device, kinds, _mini_because(table, reference))
-    for reason in choice.reasons:
-        log.info("encoder %s", reason)
-    references, why = _references(table, choice.encoders, reference)
     texts = encode_prompts(run, prompts, table, choice.encoders)
     setup = Setup(run, table, choice.encoders, references, why, texts, batch_size)
     common = _common(sets)
@@ -132,10 +127,15 @@ def score_with(
         entrants.append(scored.entrant)
     keep(run, chosen)
     run.write_scores(scores)
-    run.write_comparisons(compare(entrants, table) if len(entrants) > 1 else None)
+    seen = [
+        metric
+        for metric in table
+        if metric.encoder in choice.encoders and choice.encoders[metric.encoder].name not in blind
+    ]
+    run.write_comparisons(compare(entrants, seen) if len(entrants) > 1 and seen else None)
     run.write_validation(findings)
     facts = protocol.facts(sets, prompts, setup, choice, rows, findings)
-    run.write_protocol(facts | {"not_compared": left_out})
+    run.write_protocol(facts | {"not_compared": left_out, "blind_encoders": blind})
     run.write_metrics(rows)
     warn_of_problems(sets)
     warn_not_measured([row for row in rows if row.metric not in records.MEASURES])
@@ -206,50 +206,6 @@ def _common_rows(
         measured = {one.name: _measured(one, images, evidence, choice) for one in setup.metrics}
     rows = [_row(metric, images, measured[metric.name], setup) for metric in setup.metrics]
     return [replace(row, on="common") for row in rows]
-
-
-def _compared(table: Sequence[Metric]) -> set[EncoderKind]:
-    """The kinds of encoder whose metrics compare with a reference."""
-    return {metric.encoder for metric in table if metric.compares}
-
-
-def _mini_because(table: Sequence[Metric], reference: str | None) -> dict[EncoderKind, str]:
-    """Kinds for which `auto` does not take the standard encoder, as it has no reference."""
-    compared = _compared(table)
-    if reference is None:
-        reason = "no reference was given, and the shipped one is of the bundled data set"
-        return dict.fromkeys(compared, reason)
-    held = encoders_of(reference)
-    return {
-        kind: f"the reference {reference} is of {MINI[kind]}"
-        for kind in compared
-        if MINI[kind] in held and STANDARD[kind] not in held
-    }
-
-
-def _references(
-    table: Sequence[Metric], chosen: dict[EncoderKind, Encoder], name: str | None
-) -> tuple[dict[EncoderKind, Reference], dict[EncoderKind, str]]:
-    """The reference of each kind of encoder that needs one, or why it is missing."""
-    compared = _compared(table)
-    found: dict[EncoderKind, Reference] = {}
-    why: dict[EncoderKind, str] = {}
-    for kind, encoder in chosen.items():
-        if kind not in compared:
-            continue
-        if name is None and encoder.name != MINI[kind]:
-            why[kind] = (
-                f"no reference for {encoder.name} was given (`--reference NAME`, or"
-                " `--encoders mini` with the bundled data set)"
-            )
-            continue
-        try:
-            found[kind] = load_reference(name or BUNDLED_REFERENCE, encoder)
-        except EvalkitError as error:
-            if name is not None:
-                raise
-            why[kind] = error.message
-    return found, why
 
 
 def _measured(

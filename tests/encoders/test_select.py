@@ -14,8 +14,17 @@ from evalkit.cli.app import app
 from evalkit.core import EncoderKind, EvalkitError
 from evalkit.encoders import weights
 from evalkit.encoders.pixels import Pixels
-from evalkit.encoders.select import KINDS, MINI, STANDARD, choose, kinds_of, load_named, named
-from evalkit.encoders.weight_files import FILES, NEEDS
+from evalkit.encoders.select import (
+    KINDS,
+    MINI,
+    STANDARD,
+    availability,
+    choose,
+    kinds_of,
+    load_named,
+    named,
+)
+from evalkit.encoders.weight_files import NEEDS
 
 DECLARED: dict[str, EncoderKind | tuple[EncoderKind, ...]] = {
     STANDARD[kind]: kind for kind in KINDS
@@ -55,35 +64,60 @@ def present(monkeypatch: pytest.MonkeyPatch, *files: str) -> None:
     monkeypatch.setattr(weights, "find", lambda name: "somewhere" if name in files else None)
 
 
-def test_auto_takes_mini_where_no_weights_can_be_found(loaded: list[str]):
-    chosen, reasons = choose("auto", kinds=BOTH)[:2]
-    assert {kind: encoder.name for kind, encoder in chosen.items()} == {
-        "inception": "mini-inception",
-        "clip": "mini-clip",
-    }
-    assert reasons == [
-        "mini-inception: the weights of inception were not found in the cache; "
-        "run `evalkit weights fetch inception`",
-        "mini-clip: the weights of clip-b32 were not found in the cache; "
-        "run `evalkit weights fetch clip-b32`",
+NOT_FOUND = "the weights of {0} were not found in the cache; run `evalkit weights fetch {0}`"
+
+
+def names_of(**options: object) -> dict[str, str]:
+    choice = choose("auto", kinds=BOTH, **options)  # type: ignore[arg-type]
+    return {kind: encoder.name for kind, encoder in choice.encoders.items()}
+
+
+def test_auto_takes_mini_for_the_bundled_data_set_only(loaded: list[str]):
+    choice = choose("auto", kinds=BOTH, bundled=True)
+    assert [encoder.name for encoder in choice.encoders.values()] == ["mini-inception", "mini-clip"]
+    assert choice.reasons == [
+        f"mini-inception: {NOT_FOUND.format('inception')}",
+        f"mini-clip: {NOT_FOUND.format('clip-b32')}",
     ]
+    choice = choose("auto", kinds=BOTH)
+    assert [encoder.name for encoder in choice.encoders.values()] == ["efficientnet-lite0"]
+    assert choice.missing == {"clip": NOT_FOUND.format("clip-b32")}
 
 
-def test_a_kind_without_a_mini_encoder_is_missing_with_the_reason(loaded: list[str]):
-    choice = choose("auto", kinds=("dinov2", "lpips", "clip"))
+def test_a_kind_without_an_own_encoder_is_missing_with_the_reason(loaded: list[str]):
+    choice = choose("auto", kinds=("dinov2", "lpips", "clip"), bundled=True)
     assert list(choice.encoders) == ["clip"]
-    assert list(choice.missing) == ["dinov2", "lpips"]
-    assert choice.missing["dinov2"] == (
-        "the weights of dinov2-l14 were not found in the cache; "
-        "run `evalkit weights fetch dinov2-l14`"
-    )
+    assert choice.missing == {
+        "dinov2": NOT_FOUND.format("dinov2-l14"),
+        "lpips": NOT_FOUND.format("lpips-vgg"),
+    }
     assert choose("mini", kinds=("lpips",)).missing == {
         "lpips": "there is no mini encoder of the kind lpips"
     }
-    assert choose(
-        "auto", kinds=("dinov2",), mini_because={"dinov2": "no reference was given"}
-    ).missing == {"dinov2": "no reference was given"}
+    missing = choose("auto", kinds=("dinov2",), held={"dinov2": ()}).missing["dinov2"]
+    assert missing.startswith("no reference for dinov2-l14 was given")
+    assert "`evalkit weights fetch dinov2-l14`" in missing
     assert loaded == ["mini-clip"]
+
+
+def test_the_reference_decides_where_metrics_compare_with_one(
+    loaded: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    held: dict[EncoderKind, list[str]] = {"inception": []}
+    present(monkeypatch, *(item for items in NEEDS["inception"] for item in items))
+    assert names_of()["inception"] == "inception"
+    assert names_of(held=held)["inception"] == "efficientnet-lite0"  # none is given
+    assert names_of(held=held, bundled=True)["inception"] == "mini-inception"
+    held["inception"] = ["efficientnet-lite0", "inception", "mini-inception"]
+    assert names_of(held=held)["inception"] == "inception"
+    present(monkeypatch)
+    assert names_of(held=held)["inception"] == "efficientnet-lite0"
+    held["inception"] = ["mini-inception", "mini-clip"]
+    assert names_of(held=held)["inception"] == "mini-inception"
+    held["inception"] = ["inception"]
+    with pytest.raises(EvalkitError, match="The reference has features of inception") as error:
+        names_of(held=held)
+    assert "`evalkit weights fetch inception`" in error.value.hint
 
 
 def test_an_encoder_of_two_kinds_is_loaded_once(loaded: list[str]):
@@ -97,7 +131,7 @@ def test_auto_takes_standard_where_all_weights_are_cached(
     loaded: list[str], monkeypatch: pytest.MonkeyPatch
 ):
     present(monkeypatch, "clip-b32-hub", "vgg16")
-    choice = choose("auto", kinds=("inception", "clip", "lpips"))
+    choice = choose("auto", kinds=("inception", "clip", "lpips"), bundled=True)
     assert {kind: encoder.name for kind, encoder in choice.encoders.items()} == {
         "inception": "mini-inception",
         "clip": "clip-b32",
@@ -107,70 +141,35 @@ def test_auto_takes_standard_where_all_weights_are_cached(
     assert "lpips-vgg were not found in the cache" in choice.missing["lpips"]
 
 
-def test_auto_takes_mini_where_standard_is_ruled_out(
-    loaded: list[str], monkeypatch: pytest.MonkeyPatch
-):
+def test_auto_never_downloads(loaded: list[str], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(weights, "reachable", lambda url: True)
-    chosen, reasons = choose(
-        "auto", kinds=BOTH, mini_because={"inception": "no reference was given"}
-    )[:2]
-    assert {kind: encoder.name for kind, encoder in chosen.items()} == {
-        "inception": "mini-inception",
-        "clip": "clip-b32",
-    }
-    assert reasons == [
-        "mini-inception: no reference was given",
-        "clip-b32: its weights can be fetched (354 MB)",
-    ]
-    assert (
-        choose("standard", kinds=BOTH, mini_because={"inception": "no"}).encoders["inception"].name
-        == "inception"
-    )
+    assert names_of() == {"inception": "efficientnet-lite0"}
+    assert availability("inception") == (True, "its weights can be fetched (96 MB)")
 
 
-def test_auto_takes_standard_where_weights_can_be_fetched(
-    loaded: list[str], monkeypatch: pytest.MonkeyPatch
-):
-    asked: list[str] = []
-
-    def reachable(url: str) -> bool:
-        asked.append(url)
-        return url.startswith("http://mirror")
-
-    monkeypatch.setattr(weights, "reachable", reachable)
-    monkeypatch.setenv("EVALKIT_MIRROR", "http://mirror/files")
-    chosen, reasons = choose("auto", kinds=("inception",))[:2]
-    assert loaded == ["inception"]
-    assert list(chosen) == ["inception"]
-    assert reasons == ["inception: its weights can be fetched (96 MB)"]
-    assert asked == [f"http://mirror/files/{FILES['inception'].file}"]
-
-
-def test_auto_takes_mini_where_standard_fails_to_load(
+def test_auto_takes_its_own_encoder_where_standard_fails_to_load(
     loaded: list[str], monkeypatch: pytest.MonkeyPatch
 ):
     def encoder(name: str, device: str) -> Named:
         if name in STANDARD.values():
-            raise EvalkitError("The connection broke.", "Try again.")
+            raise EvalkitError("The file is damaged.", "Fetch it again.")
         return Named(name)
 
-    monkeypatch.setattr(weights, "reachable", lambda url: True)
+    monkeypatch.setattr(weights, "find", lambda name: "somewhere")
     monkeypatch.setattr(plugins, "encoder", encoder)
     choice = choose("auto", kinds=("inception", "dinov2"))
-    assert choice.encoders["inception"].name == "mini-inception"
+    assert choice.encoders["inception"].name == "efficientnet-lite0"
     assert choice.reasons == [
-        "mini-inception: inception could not be loaded (The connection broke. Try again.)"
+        "efficientnet-lite0: inception could not be loaded (The file is damaged. Fetch it again.)"
     ]
-    assert choice.missing["dinov2"].startswith(
-        "dinov2-l14 could not be loaded (The connection broke."
-    )
-    with pytest.raises(EvalkitError, match="The connection broke"):
+    assert choice.missing["dinov2"].startswith("dinov2-l14 could not be loaded (The file is")
+    with pytest.raises(EvalkitError, match="The file is damaged"):
         choose("standard", kinds=("dinov2",))
 
 
 def test_a_missing_library_is_named(loaded: list[str], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
-    assert choose("auto", kinds=("clip",)).reasons == [
+    assert choose("auto", kinds=("clip",), bundled=True).reasons == [
         "mini-clip: clip-b32 needs transformers, which is not installed; "
         "run `pip install transformers`"
     ]

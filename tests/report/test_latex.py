@@ -63,7 +63,7 @@ def test_differences(tmp_path):
     text = tables(tmp_path)["differences.tex"]
     assert text.count("\\midrule") == 3
     assert (
-        r"FID & \textbf{dalle} & gan & $-9.0$ & $[-12.5,\,-5.5]$ & $[-16.5,\,-1.5]$ & $< 0.001$"
+        r"FID (mini{-}inception) & \textbf{dalle} & gan & $-9.0$ & $[-12.5,\,-5.5]$ & $[-16.5,\,-1.5]$ & $< 0.001$"
         r" & dalle is better \\"
     ) in text
     assert r"KID & dalle & gan & $+0.25$ & -- & -- & -- & not tested \\" in text

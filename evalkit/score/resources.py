@@ -1,0 +1,114 @@
+"""The metrics, encoders and references of a scoring, found and loaded before the first image."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from evalkit.core import Encoder, EncoderKind, EvalkitError, Metric
+from evalkit.encoders.select import MINI, PHOTO, Choice, choose
+from evalkit.plugins import BUNDLED
+from evalkit.reference import files
+from evalkit.reference.files import Reference
+from evalkit.run_folder import Run
+from evalkit.score.select import select
+from evalkit.score.settings import Settings
+
+log = logging.getLogger(__name__)
+
+# The reference of an encoder where none is given.
+DEFAULT_REFERENCES = {name: "scenes" for name in MINI.values() if name}
+DEFAULT_REFERENCES |= dict.fromkeys(PHOTO.values(), "imagenet-1k-sample")
+
+
+class Resources(NamedTuple):
+    """What a scoring needs besides images."""
+
+    metrics: list[Metric]
+    choice: Choice
+    references: dict[EncoderKind, Reference]
+    why: dict[EncoderKind, str]  # why a kind that compares has no reference
+    blind: list[str]  # encoders that do not know the images: no verdict comes from them
+
+    def reason(self, metric: Metric) -> str:
+        """Why a metric will not be measured, "" if it will."""
+        missing = self.choice.missing.get(metric.encoder, "")
+        return missing or (self.why.get(metric.encoder, "") if metric.compares else "")
+
+
+def load(chosen: Settings, bundled: bool, device: str = "auto") -> Resources:
+    """Everything that a scoring with these settings needs.
+
+    One encoder serves a kind for all models: values of different encoders cannot be compared.
+
+    Args:
+        bundled: all models are bundled with evalkit, so that the mini encoders know their images.
+
+    Raises:
+        EvalkitError: an unknown name, an encoder that cannot be loaded, or a reference without
+            features of an encoder.
+    """
+    table = select(chosen.metrics)
+    kinds: set[EncoderKind] = {metric.encoder for metric in table}
+    compared: set[EncoderKind] = {metric.encoder for metric in table if metric.compares}
+    held: set[str] = set(files.encoders_of(chosen.reference) if chosen.reference else ())
+    # A reference of the bundled data set says that the images show it.
+    scenes = bool(held) and held <= set(MINI.values())
+    choice = choose(
+        chosen.encoders,
+        device,
+        kinds,
+        bundled=bundled or scenes,
+        held=dict.fromkeys(compared, held),
+    )
+    references, why = _references(compared, choice.encoders, chosen.reference)
+    chosen_names = dict.fromkeys(encoder.name for encoder in choice.encoders.values())
+    known = bundled or scenes
+    blind = [name for name in chosen_names if name in MINI.values() and not known]
+    return Resources(table, choice, references, why, blind)
+
+
+def only_bundled(run: Run, models: Sequence[str]) -> bool:
+    """Whether all models of a run are bundled with evalkit; images without a run are not."""
+    notes = {model: run.model(model) for model in models}
+    return bool(notes) and all(note.get("bundled", name in BUNDLED) for name, note in notes.items())
+
+
+def mention(found: Resources) -> None:
+    """Log which encoders were chosen, and which metrics will not be measured."""
+    for reason in found.choice.reasons:
+        log.info("encoder %s", reason)
+    missing: dict[str, list[str]] = {}
+    for metric in found.metrics:
+        if reason := found.reason(metric):
+            missing.setdefault(reason, []).append(metric.name)
+    if found.blind:
+        log.warning(
+            "nothing may be concluded from %s: trained on the bundled data set, not on photos",
+            " and ".join(found.blind),
+        )
+    for reason, names in missing.items():
+        log.info("will not be measured: %s: %s", ", ".join(names), reason)
+
+
+def _references(
+    compared: set[EncoderKind], chosen: dict[EncoderKind, Encoder], name: str | None
+) -> tuple[dict[EncoderKind, Reference], dict[EncoderKind, str]]:
+    """The reference of each kind of encoder that needs one, or why it is missing."""
+    found: dict[EncoderKind, Reference] = {}
+    why: dict[EncoderKind, str] = {}
+    for kind, encoder in chosen.items():
+        if kind not in compared:
+            continue
+        wanted = name or DEFAULT_REFERENCES.get(encoder.name)
+        if wanted is None:
+            why[kind] = f"no reference for {encoder.name} was given: `--reference NAME`"
+            continue
+        try:
+            found[kind] = files.reference(wanted, encoder)
+        except EvalkitError as error:
+            if name is not None:
+                raise
+            why[kind] = error.message
+    return found, why
