@@ -100,7 +100,7 @@ def metrics() -> Listing:
 def _here(metric: Metric) -> str:
     """With which encoder the metric can be measured on this machine, or what to do for it."""
     standard, mini = STANDARD[metric.encoder], MINI[metric.encoder]
-    photo = PHOTO.get(metric.encoder, "")
+    photo = PHOTO.get(metric.encoder, "") if metric.feature != "spatial" else ""
     library, gone = LIBRARIES.get(standard, ""), weights.missing(standard)
     if gone:
         size = sum(item.size for item in gone) / 1e6
