@@ -11,7 +11,7 @@ from typing import NamedTuple
 from evalkit import plugins
 from evalkit.core import EvalkitError, Metric
 from evalkit.encoders import weights
-from evalkit.encoders.select import MINI, STANDARD
+from evalkit.encoders.select import MINI, PHOTO, STANDARD
 from evalkit.encoders.weight_files import LIBRARIES, NEEDS, licences
 from evalkit.run_folder import Run
 
@@ -100,6 +100,7 @@ def metrics() -> Listing:
 def _here(metric: Metric) -> str:
     """With which encoder the metric can be measured on this machine, or what to do for it."""
     standard, mini = STANDARD[metric.encoder], MINI[metric.encoder]
+    photo = PHOTO.get(metric.encoder, "") if metric.feature != "spatial" else ""
     library, gone = LIBRARIES.get(standard, ""), weights.missing(standard)
     if gone:
         size = sum(item.size for item in gone) / 1e6
@@ -108,6 +109,8 @@ def _here(metric: Metric) -> str:
         mend = f"run `pip install {library}`"
     else:
         return f"yes, with {standard}"
+    if photo:
+        return f"yes, with {photo}, and {mini} for bundled models; for {standard}, {mend}"
     return f"for bundled models, with {mini}; for others, {mend}" if mini else f"no; {mend}"
 
 

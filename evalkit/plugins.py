@@ -102,9 +102,10 @@ def _import(kind: PluginKind, spec: str, target: str) -> Any:
     for part in attribute.split("."):
         if not hasattr(value, part):
             public = [name for name in dir(value) if not name.startswith("_")]
+            hint = did_you_mean(part, public)
             raise EvalkitError(
                 f"{module} has no {part!r}, which {spec!r} names.",
-                did_you_mean(part, public) if len(public) < 30 else "",
+                hint if len(public) < 30 or hint.startswith("Did") else "",
             )
         value = getattr(value, part)
     return value

@@ -171,7 +171,7 @@ def test_a_missing_file_is_refused(tmp_path: Path):
 
 
 def test_missing_weights_name_the_command(empty_caches: Path):
-    with pytest.raises(EvalkitError, match="Run `evalkit weights fetch clip-b32`"):
+    with pytest.raises(EvalkitError, match=r'Run `evalkit\.weights_fetch\("clip-b32"\)`'):
         clip.load_b32(fetch=False)
 
 

@@ -187,5 +187,5 @@ def test_other_files_are_refused(tmp_path: Path, empty_caches: Path):
     ):
         with pytest.raises(EvalkitError, match=words):
             dinov2.load(path=str(tmp_path / name))
-    with pytest.raises(EvalkitError, match="Run `evalkit weights fetch dinov2-l14`"):
+    with pytest.raises(EvalkitError, match=r'Run `evalkit\.weights_fetch\("dinov2-l14"\)`'):
         dinov2.load(fetch=False)

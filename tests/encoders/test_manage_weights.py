@@ -154,6 +154,6 @@ def test_the_commands(table: Path, mirror: tuple[str, Path]):
     assert "one is damaged." in err
     code, out, _ = run("import", str(mirror[1]))
     assert code == 0
-    assert out.splitlines()[0].startswith("one\tsmall, large\timported\t")
+    assert out.splitlines()[1].startswith("one\tsmall, large\timported\t")
     assert run("verify", "one")[0] == 0
     assert run("fetch", "nothing")[0] == 2

@@ -74,8 +74,8 @@ def test_an_unreadable_file_is_refused(tmp_path: Path):
 def test_missing_weights_name_the_command(table: Path):
     with pytest.raises(
         EvalkitError,
-        match=r"one\.pt\) were not found in the cache.*evalkit weights fetch small"
-        r".*evalkit weights import FOLDER",
+        match=r'one\.pt\) were not found in the cache.*evalkit\.weights_fetch\("small"\)'
+        r".*evalkit\.weights_import\(FOLDER\)",
     ):
         weights.obtain("small", fetch_missing=False)
 
@@ -83,7 +83,7 @@ def test_missing_weights_name_the_command(table: Path):
 def test_a_failed_download_is_quick_and_names_the_command(table: Path):
     start = time.monotonic()
     with pytest.raises(
-        EvalkitError, match=r"could not be fetched.*evalkit weights fetch one --mirror ADDRESS"
+        EvalkitError, match=r'could not be fetched.*weights_fetch\("one", mirror=ADDRESS\)'
     ):
         weights.obtain("small")
     assert time.monotonic() - start < 20

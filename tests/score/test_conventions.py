@@ -309,6 +309,7 @@ def test_the_command_prints_the_result_of_the_function(
     table = CliRunner().invoke(app, command)
     assert table.exit_code == 0
     lines = table.stdout.splitlines()
+    assert lines.pop(0).startswith("convention\t")
     assert [line.split("\t")[0] for line in lines[: len(NAMES)]] == NAMES
     assert "pytorch-fid" in lines[1]
     assert "to the last digit" in lines[1]

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import torch
 from installed_metrics import METRICS
+from models_for_tests import make_image
 from PIL import Image
 from torch import Tensor
 
+import evalkit
 from evalkit.core import EvalkitError, IncompleteRunWarning, MetricRow, Prompt, Record
 from evalkit.encoders.pixels import Pixels
 from evalkit.features.image_sets import results_folder
@@ -398,8 +400,51 @@ def test_the_log_states_which_encoders_were_chosen_and_why(
         path = tmp_path / "photos" / f"{place}.png"
         Image.new("RGB", (32, 32), (40 * place, 90, 30)).save(path)
     with caplog.at_level("INFO", logger="evalkit"):
-        score(tmp_path / "photos", metrics=["fid"])
-    assert any(
-        line.startswith("encoder mini-inception: no reference was given")
-        for line in caplog.messages
+        rows = score(tmp_path / "photos", metrics=["fid", "clip_score"])
+    assert [(row.metric, row.encoder, row.reference) for row in rows[:2]] == [
+        ("fid", "efficientnet-lite0", "imagenet-1k-sample"),
+        ("clip_score", "", ""),
+    ]
+    assert caplog.messages[0] == (
+        "encoder efficientnet-lite0: no reference for inception was given; for published"
+        " conventions: run `evalkit weights fetch inception`, then `--reference NAME`"
     )
+    assert "run `evalkit weights fetch clip-b32`" in rows[1].note
+
+
+def test_mini_encoders_on_photos_give_no_verdict(tmp_path: Path) -> None:
+    """Nobody may conclude from an encoder that does not know the images."""
+    for name, first in (("a", 0), ("b", 100)):
+        (tmp_path / name).mkdir()
+        for at in range(12):
+            image = make_image(first + at, "photo", 64)
+            image.save(tmp_path / name / f"{at:05d}.png")
+    prompts = [f"photo {at}" for at in range(12)]
+    given = {"metrics": ["fid", "kid", "precision"], "out": tmp_path / "r"}
+    models = [tmp_path / "a", tmp_path / "b"]
+    run = evalkit.run(models, prompts, encoders="mini", **given)
+    assert run.comparisons() is None
+    assert run.protocol()["blind_encoders"] == ["mini-inception"]
+    for page in ("report.md", "index.html"):
+        text = (run.report_path / page).read_text("utf-8")
+        assert "Nothing may be concluded from these values." in text
+        assert "is significantly better" not in text
+    run = evalkit.run(models, prompts, encoders="auto", **given)
+    assert {row.encoder for row in run.metrics() if row.metric == "fid"} == {"efficientnet-lite0"}
+    assert run.comparisons() is not None
+    text = (run.report_path / "report.md").read_text("utf-8")
+    assert "Nothing may be concluded" not in text
+    assert "FID (efficientnet-lite0)" in text
+    assert "Comparable with: values of efficientnet-lite0" in text
+
+
+def test_what_scoring_needs_is_found_before_the_first_image(tmp_path: Path) -> None:
+    for name, given, message in (
+        ("standard", {"encoders": "standard"}, "not found in the cache"),
+        ("reference", {"reference": "scenes", "encoders": "pixels"}, "no statistics for the enco"),
+        ("metric", {"metrics": "fdi"}, "There is no metric 'fdi'"),
+        ("named", {"encoders": "clip-b32"}, "not found in the cache"),
+    ):
+        with pytest.raises(EvalkitError, match=message):
+            evalkit.run(["noise"], ["a", "b"], out=tmp_path / "run" / name, **given)
+        assert not (tmp_path / "run" / name).exists()
