@@ -122,8 +122,11 @@ def metric(name: str) -> Metric:
 
 
 def encoder(name: str, device: str = "auto") -> Encoder:
-    """The encoder of a name, with its weights loaded."""
-    found = _call(find("encoder", name), name, {}, {"device": device})
+    """The encoder of a name, or of `name:argument`, with its weights loaded."""
+    plain, argument = _split(name, "encoder")
+    target = find("encoder", plain)
+    options = _with_argument(target, plain, argument, {}) if argument else {}
+    found = _call(target, name, options, {"device": device})
     texts = [getattr(found, field, None) for field in ("name", "fingerprint")]
     functions = [getattr(found, field, None) for field in ("prepare", "__call__")]
     if not all(isinstance(text, str) and text for text in texts) or not all(functions):
@@ -251,10 +254,10 @@ def _place(spec: str) -> str:
     return os.path.realpath(spec)
 
 
-def _split(spec: str) -> tuple[str, str]:
-    """`openai:gpt-image-2` -> ("openai", "gpt-image-2"), if `openai` is an installed generator."""
+def _split(spec: str, kind: PluginKind = "generator") -> tuple[str, str]:
+    """`openai:gpt-image-2` -> ("openai", "gpt-image-2"), if `openai` is an installed plug-in."""
     name, _, argument = spec.partition(":")
-    return (name, argument) if argument and name in _entries("generator") else (spec, "")
+    return (name, argument) if argument and name in _entries(kind) else (spec, "")
 
 
 def _with_argument(
@@ -265,7 +268,7 @@ def _with_argument(
     first = options[0] if options and not _is_generator(target) else None
     if first is None or first.default is not first.empty:
         raise EvalkitError(
-            f"The generator {name!r} takes no argument; {argument!r} was given.",
+            f"{name!r} takes no argument; {argument!r} was given.",
             f"Write `{name}`.",
         )
     if given.get(first.name, argument) != argument:

@@ -1,0 +1,80 @@
+"""Any image model of the library timm as an encoder: `timm:resnet50.a1_in1k`.
+
+Preprocessing is that of the model's own configuration. Needs the extra `timm`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import torch
+from PIL.Image import Image
+from torch import Tensor, nn
+
+from evalkit.core import EncoderKind, EvalkitError
+from evalkit.encoders.inputs import exact_convolutions
+from evalkit.models.load import device_of
+
+
+class TimmModel:
+    """Image to "pool" (the features before the classes) and, with classes, "logits"."""
+
+    kind: EncoderKind = "inception"
+
+    def __init__(self, network: nn.Module, model: str, device: str = "cpu") -> None:
+        from timm.data import create_transform, resolve_data_config
+
+        config: dict[str, Any] = resolve_data_config({}, model=network)
+        self.name = "timm-" + "".join(c if c.isalnum() or c in "._-" else "-" for c in model)
+        self.device = torch.device(device)
+        self.network: Any = network.to(self.device).eval().requires_grad_(False)
+        self._transform: Any = create_transform(**config, is_training=False)
+        digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+        for name, tensor in network.state_dict().items():
+            digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+            digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        self.fingerprint = f"{self.name}/{digest.hexdigest()[:16]}"
+
+    def prepare(self, image: Image) -> Tensor:
+        """RGB image of any size -> float32 [3, S, S], as the model's configuration states."""
+        return self._transform(image)
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        """float32 [N, 3, S, S] -> "pool" float32 [N, D], "logits" [N, classes], on the CPU."""
+        with exact_convolutions():
+            features = self.network.forward_features(images.to(self.device))
+            found = {"pool": self.network.forward_head(features, pre_logits=True).float().cpu()}
+            if self.network.num_classes:
+                found["logits"] = self.network.forward_head(features).float().cpu()
+        return found
+
+
+def load(*, model: str, device: str = "auto") -> TimmModel:
+    """A pretrained model of timm, `timm:NAME`, from its cache or the hub.
+
+    Args:
+        model: a name of `timm.list_pretrained()`.
+
+    Raises:
+        EvalkitError: timm is missing, does not know the model, or cannot get its weights.
+    """
+    try:
+        import timm
+    except ModuleNotFoundError as error:
+        raise EvalkitError(
+            f"The encoder 'timm:{model}' needs timm, which is not installed.",
+            "Install it with `pip install 'evalkit[timm]'`.",
+        ) from error
+    try:
+        network = timm.create_model(model, pretrained=True)
+    except Exception as error:  # several libraries raise their own
+        reason = str(error).strip().partition("\n")[0]
+        raise EvalkitError(
+            f"timm cannot load {model!r} with its weights: {reason:.200}",
+            "See `timm.list_pretrained()` in Python for names; weights need a network or a filled"
+            " cache.",
+        ) from error
+    return TimmModel(network, model, device_of(device))
