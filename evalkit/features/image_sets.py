@@ -11,8 +11,14 @@ from typing import Any, NamedTuple
 
 from evalkit.core import EvalkitError, Record
 from evalkit.features.image_file import ImageFile
-from evalkit.features.validation import ImageValidation, OnBad, check_policy
-from evalkit.images import InvalidImage, content_sha256, raise_invalid_images
+from evalkit.features.validation import SKIP_HINT, ImageValidation, OnBad, check_policy
+from evalkit.images import (
+    InvalidImage,
+    Unreadable,
+    content_sha256,
+    file_sha256,
+    raise_invalid_images,
+)
 from evalkit.run_folder import Run, folder_name
 from evalkit.sources import not_taken, open_source
 from evalkit.terminal import track
@@ -77,9 +83,35 @@ def image_sets(path: Path, on_bad: OnBad = "refuse", models: Sequence[str] = ())
     run = Run(path)
     path = run.path
     found = _of_run(run, models) if os.path.isfile(run.prompts_path) else _without_run(path)
+    changed = {images.model: _changed(run, images) for images in found.sets if found.prompts}
     if on_bad == "refuse":
+        if bad := [item for items in changed.values() for item in items.values()]:
+            total = sum(len(images.files) for images in found.sets)
+            raise_invalid_images(bad, total, f"Or make them again: the same run. {SKIP_HINT}")
         return found
-    return found._replace(sets=[_without_invalid(images) for images in found.sets])
+    return found._replace(
+        sets=[_without_invalid(images, changed.get(images.model, {})) for images in found.sets]
+    )
+
+
+def _changed(run: Run, images: ImageSet) -> dict[int, InvalidImage]:
+    """The images of a run that are gone or have changed, by place.
+
+    Features are found by the hash in the manifest, so nothing else would notice. Only files that
+    are newer than the manifest are hashed again.
+    """
+    manifests = run.image_folder(images.model).glob("manifest.*.jsonl")
+    written = max((path.stat().st_mtime for path in manifests), default=0.0)
+    found: dict[int, InvalidImage] = {}
+    for place, file in enumerate(images.files):
+        try:
+            newer = file.path.stat().st_mtime > written
+            if newer and file_sha256(file.path) != file.sha256:
+                found[place] = InvalidImage(file.path, Unreadable("has changed", "changed"))
+        except OSError as error:
+            reason = Unreadable(f"cannot be read ({error.strerror})", "cannot be read")
+            found[place] = InvalidImage(file.path, reason)
+    return found
 
 
 def _without_run(path: Path) -> ImageSets:
@@ -145,8 +177,10 @@ def _validation(run: Run, model: str) -> ImageValidation:
     return ImageValidation(run.features_path(model, "validation").with_suffix(".json"))
 
 
-def _without_invalid(images: ImageSet) -> ImageSet:
-    invalid = images.validation.invalid(images.files)
+def _without_invalid(images: ImageSet, changed: Mapping[int, InvalidImage]) -> ImageSet:
+    known = [file for place, file in enumerate(images.files) if place not in changed]
+    rest = iter(images.validation.invalid(known))
+    invalid = [changed[at] if at in changed else next(rest) for at in range(len(images.files))]
     skipped = [item for item in invalid if item is not None]
     if skipped and len(skipped) == len(images.files):
         raise_invalid_images(skipped, len(images.files))

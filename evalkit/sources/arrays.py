@@ -18,7 +18,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from evalkit.core import EvalkitError
-from evalkit.sources.image import ImageSource, SourceImage, unreadable
+from evalkit.sources.image import MEMBER_LIMIT, ImageSource, SourceImage, unreadable
 from evalkit.sources.replay import Replay
 
 _DAMAGE = (
@@ -49,6 +49,7 @@ def array_source(path: Path) -> ImageSource:
         # One image [H, W, 3], not gray images of 3 pixels width.
         header = header._replace(shape=(1, *header.shape))
     _check(path, name, header)
+    _check_size(path, name, header)
     replay = Replay(partial(_pixels, path, name, header), lambda pixels: pixels.nbytes)
 
     def images() -> Iterator[SourceImage]:
@@ -137,6 +138,22 @@ def _check(path: Path, name: str, header: ArrayHeader) -> None:
     if header.fortran:
         raise EvalkitError(
             f"{found} in Fortran order; expected C order.", "Save np.ascontiguousarray(array)."
+        )
+
+
+def _check_size(path: Path, name: str, header: ArrayHeader) -> None:
+    """Refuse a header that states more than the file holds: it would exhaust the memory."""
+    if path.suffix.lower() == ".npy":
+        held = path.stat().st_size
+    else:
+        with zipfile.ZipFile(path) as archive:
+            held = archive.getinfo(name).file_size
+    image = math.prod(header.shape[1:])
+    if header.shape[0] * image > held or image > MEMBER_LIMIT:
+        raise EvalkitError(
+            f"The array {name.removesuffix('.npy')} in {path} states {list(header.shape)}, which is"
+            f" {header.shape[0] * image:.3g} bytes; it holds {held:,}.",
+            "It is damaged: save it again.",
         )
 
 

@@ -69,6 +69,10 @@ def survey(folder: Path) -> Survey:
             left[below] = "a link to another folder of the set"
             continue
         seen.add(real)
+        if below and {"run.toml", "prompts.jsonl"} <= set(files):
+            folders.clear()
+            left[below] = "a run of evalkit"
+            continue
         hidden = any(part.startswith(".") for part in below.split("/"))
         system = next((part for part in below.split("/") if part in SYSTEM_FOLDERS), "")
         for name in files:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from counting_encoder import smooth_image
 from packing import pack_folder, pack_tar, pack_zip
 from PIL import Image
 
+import evalkit
 from evalkit.core import EvalkitError, Prompt, Record
 from evalkit.encoders.pixels import Pixels
 from evalkit.features.encode import image_features
@@ -107,3 +109,21 @@ def test_every_source_gives_the_same_score_and_skipped_images_count_as_requested
     assert len(list((tmp_path / "reports").iterdir())) == 5
     with pytest.raises(EvalkitError, match="1 of 13 images"):
         score(invalid, metrics=["fid"], encoders="pixels", reference=str(reference))
+
+
+def test_images_that_are_gone_or_changed_are_found_although_features_are_cached(
+    tmp_path: Path,
+) -> None:
+    run = evalkit.generate(["noise"], ["a", "b", "c"], out=tmp_path / "run")
+    assert score(run.path, encoders="pixels", metrics=["duplicates"])[0].count == 3
+    first, second, _ = (run.image_path("noise", record) for record in run.records("noise"))
+    first.unlink()
+    second.write_bytes(second.read_bytes() + b"xx")
+    later = second.stat().st_mtime + 2
+    os.utime(second, (later, later))
+    with pytest.raises(EvalkitError, match=r"2 of 3 images are invalid .*has changed"):
+        score(run.path)
+    rows = score(run.path, on_bad="skip")
+    assert (rows[0].count, rows[0].requested) == (1, 3)
+    evalkit.generate(["noise"], ["a", "b", "c"], out=run.path)  # makes them again
+    assert score(run.path)[0].count == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -124,3 +125,16 @@ def test_one_image_is_not_many_gray_ones(tmp_path: Path):
     for file in ("one.npz", "one.npy"):
         [image] = open_source(tmp_path / file)
         assert np.array_equal(image.read(), pixels)
+
+
+@pytest.mark.parametrize("shape", [(10**12, 64, 64, 3), (1, 200000, 200000, 3)])
+def test_a_header_that_states_more_than_the_file_holds(tmp_path: Path, shape: tuple) -> None:
+    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}".encode()
+    header += b" " * (64 - (len(header) + 11) % 64) + b"\n"
+    magic = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little")
+    (tmp_path / "a.npy").write_bytes(magic + header + bytes(1000))
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.write(tmp_path / "a.npy", "arr_0.npy")
+    for name in ("a.npy", "a.npz"):
+        with pytest.raises(EvalkitError, match=r"states .* bytes; it holds"):
+            open_source(tmp_path / name)

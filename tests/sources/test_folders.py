@@ -87,3 +87,13 @@ def test_a_folder_without_images_says_what_it_has(tmp_path: Path) -> None:
     (tmp_path / "a.txt").touch()
     with pytest.raises(EvalkitError, match=r"has no images: 1 file is not taken: 1 not an image"):
         open_source(tmp_path)
+
+
+def test_a_run_inside_of_a_folder_of_images_is_not_part_of_it(tmp_path: Path) -> None:
+    (tmp_path / "0.png").write_bytes(IMAGE)
+    run = tmp_path / "out"
+    run.mkdir()
+    for name in ("run.toml", "prompts.jsonl", "1.png"):
+        (run / name).write_bytes(IMAGE)
+    assert named(tmp_path) == (["0.png"], {"out": "a run of evalkit"})
+    assert named(run)[0] == ["1.png"]
