@@ -24,7 +24,8 @@ class TimmModel:
     kind: EncoderKind = "inception"
 
     def __init__(self, network: nn.Module, model: str, device: str = "cpu") -> None:
-        from timm.data import create_transform, resolve_data_config
+        from timm.data.config import resolve_data_config
+        from timm.data.transforms_factory import create_transform
 
         config: dict[str, Any] = resolve_data_config({}, model=network)
         self.name = "timm-" + "".join(c if c.isalnum() or c in "._-" else "-" for c in model)

@@ -142,14 +142,17 @@ def _check(path: Path, name: str, header: ArrayHeader) -> None:
 
 
 def _check_size(path: Path, name: str, header: ArrayHeader) -> None:
-    """Refuse a header that states more than the file holds: it would exhaust the memory."""
+    """Refuse a header that states far more than the file holds: it would exhaust the memory.
+
+    An array that ends a little early is reported with the image at which it ends.
+    """
     if path.suffix.lower() == ".npy":
         held = path.stat().st_size
     else:
         with zipfile.ZipFile(path) as archive:
             held = archive.getinfo(name).file_size
     image = math.prod(header.shape[1:])
-    if header.shape[0] * image > held or image > MEMBER_LIMIT:
+    if header.shape[0] * image > held + MEMBER_LIMIT or image > MEMBER_LIMIT:
         raise EvalkitError(
             f"The array {name.removesuffix('.npy')} in {path} states {list(header.shape)}, which is"
             f" {header.shape[0] * image:.3g} bytes; it holds {held:,}.",

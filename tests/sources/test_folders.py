@@ -93,7 +93,7 @@ def test_a_run_inside_of_a_folder_of_images_is_not_part_of_it(tmp_path: Path) ->
     (tmp_path / "0.png").write_bytes(IMAGE)
     run = tmp_path / "out"
     run.mkdir()
-    for name in ("run.toml", "prompts.jsonl", "1.png"):
-        (run / name).write_bytes(IMAGE)
+    for name, content in (("run.toml", b""), ("prompts.jsonl", b""), ("1.png", IMAGE)):
+        (run / name).write_bytes(content)
     assert named(tmp_path) == (["0.png"], {"out": "a run of evalkit"})
     assert named(run)[0] == ["1.png"]
