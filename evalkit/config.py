@@ -77,6 +77,9 @@ class Config:
     functions: Functions = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        for text in self.models:
+            if isinstance(text, str):
+                split_label(text)  # raises for a label without a model
         for key in ("models", "metrics"):
             value: Sequence[str] = getattr(self, key)
             _require(
@@ -85,7 +88,8 @@ class Config:
                 value,
                 "names without blanks",
             )
-            _require(len(set(value)) == len(value), key, ", ".join(value), "each name once")
+            labels = "Labels make a difference: models={'a': f, 'b': g}." if key == "models" else ""
+            _require(len(set(value)) == len(value), key, ", ".join(value), "each name once", labels)
         _require(
             bool(self.models),
             "models",

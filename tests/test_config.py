@@ -22,6 +22,9 @@ PROMPT_TEXT = st.text(
 VALUES = st.one_of(TEXT, st.integers(), st.floats(allow_nan=False), st.booleans())
 
 
+MODEL = NAME.filter(lambda text: "=" not in text)
+
+
 @st.composite
 def configs(draw: st.DrawFn) -> Config:
     prompts = [
@@ -29,7 +32,9 @@ def configs(draw: st.DrawFn) -> Config:
         for at, text in enumerate(draw(st.lists(PROMPT_TEXT, min_size=1)))
     ]
     return Config(
-        models=tuple(draw(st.lists(NAME, min_size=1, max_size=4, unique=True))),
+        models=tuple(
+            draw(st.lists(NAME.filter(lambda t: "=" not in t), min_size=1, max_size=4, unique=True))
+        ),
         prompts=draw(st.one_of(PATH.filter(str.strip), st.just(tuple(prompts)))),
         out=draw(PATH),
         per_prompt=draw(st.integers(1, 10_000)),

@@ -1,5 +1,6 @@
 """Names, module:attribute and folders become objects; errors suggest the nearest name."""
 
+import functools
 from pathlib import Path
 
 import pytest
@@ -264,3 +265,38 @@ def test_functions_given_in_python() -> None:
 
 
 def model_of_this_module(prompts, seeds): ...
+
+
+def test_values_that_a_function_holds_are_part_of_its_hash() -> None:
+    def make(colour: int, extra: object = None):
+        def mine(prompts, seeds):
+            return [colour, extra]
+
+        return mine
+
+    class Mine:
+        def __init__(self, colour: int) -> None:
+            self.colour = colour
+
+        def __call__(self, prompts, seeds): ...
+
+    def base(colour, prompts, seeds): ...
+
+    for build in (make, Mine, lambda colour: functools.partial(base, colour), typed):
+        codes = []
+        for colour in (1, 1, 2):
+            [text], functions = model_texts([build(colour)])
+            codes.append(plugins.models([text], {}, {}, functions)[0].code)
+        assert codes[0] == codes[1] != codes[2]
+    [text], functions = model_texts([make(1, object())])
+    assert plugins.models([text], {}, {}, functions)[0].code  # an object counts by its type
+    texts, functions = model_texts([lambda prompts: []])
+    with pytest.raises(EvalkitError, match="takes prompts; expected a function of prompts and see"):
+        plugins.models(texts, {}, {}, functions)
+
+
+def typed(colour: int):
+    """A function without readable source, as one typed into an interpreter."""
+    space: dict = {}
+    exec(f"def mine(prompts, seeds): return [{colour}]", space)
+    return space["mine"]

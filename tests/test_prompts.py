@@ -150,6 +150,10 @@ def test_any_json_gives_prompts_or_one_error(folder: Path, value: object, name: 
         ("a.csv", b"Prompt,prompt\na,b\n", "expected each column once"),
         ("a.txt", b"prompt\tgroup\na\tb\n", "every line has tabs"),
         ("a.txt", b'{"prompt": "a"}\n{"prompt": "b"}\n', "every line has JSON objects"),
+        ("a.txt", b'["a", "b"]', "but it is JSON"),
+        ("a.txt", b'[\n"a",\n"b"\n]', "but it is JSON"),
+        ("a.txt", b'{"prompt": "a"}', "but it is JSON"),
+        ("a.txt", b"id;prompt\n1;a cat\n", "its first line is the header of a table"),
         ("a.txt", b"id,prompt\n1,a cat\n", "its first line is the header of a table"),
         ("a.parquet", b"PAR1 and more", "is not a readable parquet file"),
         ("a.json", b'{"a": 3}', "Item a of .* is 3; expected an object"),
@@ -269,6 +273,7 @@ GENEVAL = [
             [Prompt("c1", "a cat")],
         ),
         ("list.json", '["a cat", {"prompt": "a dog"}]', [("00000", "a cat"), ("00001", "a dog")]),
+        ("one.json", '{"prompt": "a", "id": "7"}', [("7", "a")]),
         ("in.json", '{"prompts": ["a cat"]}', [("00000", "a cat")]),
         (
             "ids.json",

@@ -248,6 +248,8 @@ def _limits(facts: Facts) -> Iterator[str]:
     """What limits the meaning of the values, and why others are missing."""
     if banner := sentences.banner(facts):
         yield banner
+    elif text := sentences.comparable(facts):
+        yield text
     yield from _not_measured(facts)
 
 

@@ -199,7 +199,7 @@ def _automatic(
         steps = "`--reference NAME`"
         if not available:
             steps = f"{reason.partition('; ')[2]}, then {steps}"
-        reason = f"no reference for {name} was given; for published conventions: {steps}"
+        reason = f"no reference for {name}, the published convention, was given; for it: {steps}"
         return own, reason
     if held:
         if name in held and not available and not {PHOTO.get(kind), MINI[kind]} & set(held):

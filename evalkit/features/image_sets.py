@@ -162,6 +162,13 @@ def _of_run(run: Run, chosen: Sequence[str]) -> ImageSets:
                 f" {model!r} names: lines are missing.",
                 "Restore the file, or start again in another folder.",
             )
+        for record in records:
+            if record.prompt != prompts[record.index].id:
+                raise EvalkitError(
+                    f"{run.prompts_path} has the prompt {prompts[record.index].id!r} where the"
+                    f" manifest of {model!r} has {record.prompt!r}: the file has changed.",
+                    "Restore the file, or start again in another folder.",
+                )
         ok = [record for record in records if record.status == "ok"]
         validation = _validation(run, model)
         files = [

@@ -80,8 +80,15 @@ def plan(config: Config, retry_ambiguous: bool = False) -> Plan:
     loaded: dict[str, Generator | Service] = {
         model.label: plugins.load_generator(model, config.device, requests)
         for model in models
-        if todo[model.label]
+        if todo[model.label] or _sources_changed(run, model)
     }
+    for model in models:
+        if model.code and not todo[model.label] and mine:
+            log.warning(
+                "%s: all images are those of an earlier call; a change of its source or of simple"
+                " values would be noticed, a change elsewhere would not",
+                model.label,
+            )
     for model in models:
         generator = loaded.get(model.label)
         if not isinstance(generator, Folder):
@@ -253,6 +260,19 @@ def _missing(
 def _relevant(options: Mapping[str, Value]) -> dict[str, Value]:
     """The options on which images depend."""
     return {name: value for name, value in options.items() if name not in _IRRELEVANT}
+
+
+def _sources_changed(run: Run, model: Model) -> bool:
+    """Whether images of a folder are gone, or newer than the run's rows about them."""
+    if not is_path(model.spec) or model.pipeline:
+        return False
+    manifests = run.image_folder(model.label).glob("manifest.*.jsonl")
+    written = max((path.stat().st_mtime for path in manifests), default=0.0)
+    for record in run.records(model.label):
+        file = Path(model.spec, record.source)
+        if record.source and not (file.is_file() and file.stat().st_mtime <= written):
+            return True
+    return False
 
 
 def fingerprint_of(model: Model, generator: object) -> str:

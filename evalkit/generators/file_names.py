@@ -23,7 +23,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-LEAST = 20  # letters of a truncated prompt
+LEAST = 40  # letters of a truncated prompt
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _PARAMETERS = re.compile(r"(?<=[\s_])(?:--|—)[a-z]+(?=[\s_]|$).*", re.IGNORECASE)
 _END = re.compile(r"-(?:\d+|(?=[a-f]*\d)[0-9a-f]{8,})$")  # a number or a hash
@@ -81,8 +81,8 @@ def prompts_in_names(names: Sequence[str], prompts: Iterable[str]) -> dict[str, 
 
 def _after_numbers(name: str, known: Mapping[str, object]) -> str:
     """The known text that the name is, or ends with after numbers (`00001-1234-a dog?`)."""
-    numbers = re.match(r"[\d\s_.-]*", name)
-    ends = re.finditer(r"[\s_.-]+", name[: numbers.end()]) if numbers else ()
+    numbers = re.match(r"[\d\s_.-]*", name)  # `2 cats` is not number 2 of "cats"
+    ends = re.finditer(r"\s*[_-][\s_.-]*", name[: numbers.end()]) if numbers else ()
     places = [0, *(end.end() for end in ends)]
     return next((name[at:] for at in places if name[at:] in known), "")
 
@@ -106,9 +106,7 @@ def _in_names(
         if found.has_words:
             prompts_after[found.before].add(found.slug)
     common = {
-        before
-        for before, after in prompts_after.items()
-        if len(after) > 1 or len(prompts_after) == 1
+        before for before, after in prompts_after.items() if len(after) > 1 or after >= set(known)
     }
     return {
         name: (found.slug, bool(found.before or found.numbered))
@@ -124,10 +122,13 @@ def _parse(name: str, known: Sequence[str], spelling: Spelling) -> Parsed | None
     spellings = [shorter]
     while (cut := _END.sub("", spellings[-1])) != spellings[-1]:
         spellings.append(cut)
+    counted = re.match(r"\d+\s+[^\W\d_]", name) is not None
     for whole in (True, False):
         for spelled in spellings:
             parts = spelled.split("-")
             for start in range(len(parts)):
+                if start and counted:
+                    break  # `2 cats` is not number 2 of "cats"
                 found = _prompt("-".join(parts[start:]), known, whole)
                 if found:
                     before = tuple("#" if part.isdecimal() else part for part in parts[:start])

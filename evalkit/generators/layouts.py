@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -46,7 +47,22 @@ def pair_folders(
             whole.left |= part.left
             whole.rule = f"{part.rule}, in folders of groups"
         return whole
-    return _by_prompt(root, by_folder, requests) or _by_content(files, requests, grids)
+    content = _by_content(files, requests, grids)
+    seeds = all(_OF_SAMPLES.match(name) for name in by_folder)
+    count = max(request.index for request in requests) + 1
+    if content.found or seeds or (count > 1 and _numbered_alike(by_folder, count)):
+        return content  # folders of seeds, each with an image of every prompt
+    return _by_prompt(root, by_folder, requests) or content
+
+
+_OF_SAMPLES = re.compile(r"(?i)(seed|sample|batch|run|rep|try)s?[\W_]*\d")
+
+
+def _numbered_alike(by_folder: dict[str, list[Path]], count: int) -> bool:
+    """Whether each of several numbered folders could hold one image of every prompt."""
+    return len(by_folder) != count and all(
+        name.isdecimal() and len(images) >= count for name, images in by_folder.items()
+    )
 
 
 def _in_group(files: Sequence[Path], requests: Sequence[Request], grids: Grids) -> Pairing:

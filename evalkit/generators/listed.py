@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,9 +42,9 @@ def listed(folder: Path, files: Sequence[Path], requests: Sequence[Request]) -> 
     if texts := _of_geneval(folder, files):
         return Pairing(by_texts(texts, requests), "its metadata.jsonl files (GenEval)")
     texts = [(file, side) for file in files if (side := file.with_suffix(".txt")).is_file()]
-    if texts and len(texts) == len(files):
-        read = ((file, _text(side)) for file, side in texts)
-        return Pairing(by_texts(read, requests), "the text file beside each image")
+    beside = by_texts(((file, _text(side)) for file, side in texts), requests)
+    if beside:  # texts of another kind may lie there too
+        return Pairing(beside, "the text file beside each image")
     return None
 
 
@@ -64,14 +65,16 @@ def _of_list(path: Path, requests: Sequence[Request]) -> Matched:
     by_id: dict[str, list[Path | Refusal]] = {}
     by_text: dict[str, list[Path | Refusal]] = {}
     lines: dict[Path, int] = {}
+    ids = {request.prompt.id: exact(request.prompt.text) for request in requests}
     for number, row in _rows(path):
         place = f"Line {number} of {path}"
         try:
             name = next(row[key] for key in _FILE_KEYS if key in row)
-            file = path.parent / name
-            key = next((key for key in _ID_KEYS if key in row), "")
-            text = "" if key else next(row[key] for key in TEXT_KEYS if key in row)
-            group, key = (by_id, str(row[key])) if key else (by_text, exact(text))
+            file = Path(os.path.normpath(path.parent / name))
+            own = next((str(row[key]) for key in _ID_KEYS if key in row), "")
+            text = next((exact(row[key]) for key in TEXT_KEYS if key in row), "")
+            if not (own or text):
+                raise StopIteration
         except (TypeError, AttributeError, StopIteration) as error:
             raise EvalkitError(
                 f"{place} is not an object with file, and id or prompt.",
@@ -85,6 +88,13 @@ def _of_list(path: Path, requests: Sequence[Request]) -> Matched:
                 f"{place} names {name!r}, and so does line {lines[file]}.",
                 "An image has one prompt; name each file once.",
             )
+        if text and own in ids and ids[own] != text:
+            raise EvalkitError(
+                f"{place} names the prompt {own!r} and another text than this prompt has:"
+                f" {text[:60]!r}.",
+                "Leave out the id or the text.",
+            )
+        group, key = (by_id, own) if not text or own in ids else (by_text, text)
         group.setdefault(key, []).append(file)
     return assign(by_text, requests, lambda request: exact(request.prompt.text)) | assign(
         by_id, requests, lambda request: request.prompt.id
@@ -96,7 +106,14 @@ def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     if path.suffix == ".csv":
         reader = csv.DictReader(io.StringIO(_text(path), newline=""), strict=True)
         try:
+            if len({*(reader.fieldnames or ())}) < len(reader.fieldnames or ()):
+                raise EvalkitError(f"{path} has a column twice; expected each column once.")
             for row in reader:
+                if None in row or None in row.values():
+                    raise EvalkitError(
+                        f"Line {reader.line_num} of {path} has not as many fields as the header.",
+                        "Put prompts that contain a comma in double quotes.",
+                    )
                 yield reader.line_num, row
         except csv.Error as error:
             raise EvalkitError(f"Line {reader.line_num} of {path} is not CSV: {error}.") from error

@@ -84,6 +84,10 @@ def _weighed(
     found: Mapping[str, Matched], files: Sequence[Path], requests: Sequence[Request]
 ) -> str:
     """The rule that decides, "" if none matches anything."""
+    texts, inside = ({v: k for k, v in found[name].items()} for name in ("text", "embedded"))
+    for file in texts.keys() & inside.keys():
+        if texts[file].prompt.text != inside[file].prompt.text:
+            raise _ambiguous(found, ("text", "embedded"), requests)
     proof = "text" if len(found["text"]) >= len(found["embedded"]) else "embedded"
     numbers = _best_number(found, files, requests, proved=len(found[proof]))
     if not numbers or len(found[numbers]) <= len(found[proof]):

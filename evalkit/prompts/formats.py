@@ -14,6 +14,7 @@ import importlib
 import io
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -66,6 +67,11 @@ def rows_of(path: Path, text_column: str = "", group_column: str = "") -> Iterab
 def _lines(text: str, path: Path) -> list[Row]:
     """One prompt per line. A table or JSON under this name is refused, not read as prompts."""
     lines = list(numbered_lines(text))
+    if text.lstrip()[:1] in ("[", "{") and _is_json(text):
+        raise EvalkitError(
+            f"{path} is read as text with one prompt per line, but it is JSON.",
+            "Rename it to .json, or to .jsonl if each line is an object.",
+        )
     if len(lines) < 2:
         return [Row(f"line {number}", line) for number, line in lines]
     for kind, suffix, good in (
@@ -82,6 +88,13 @@ def _lines(text: str, path: Path) -> list[Row]:
     return [Row(f"line {number}", line) for number, line in lines]
 
 
+def _is_json(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), list | dict)
+    except (ValueError, RecursionError):
+        return False
+
+
 def _is_object(line: str) -> bool:
     try:
         return line.startswith("{") and isinstance(json.loads(line), dict)
@@ -90,7 +103,7 @@ def _is_object(line: str) -> bool:
 
 
 def _is_header(line: str) -> bool:
-    names = [name.strip().strip('"').lower() for name in line.split(",")]
+    names = [name.strip().strip('"').lower() for name in re.split("[,;]", line)]
     return (
         len(names) > 1
         and all(name.replace("_", "").isalnum() for name in names)
@@ -141,6 +154,8 @@ def _json(value: object, path: Path) -> Iterator[Numbered]:
         value = value["prompts"]
     if isinstance(value, list):
         return (_object(item, f"item {at}", path) for at, item in enumerate(value, 1))
+    if isinstance(value, dict) and any(isinstance(value.get(key), str) for key in TEXT_KEYS):
+        return iter([Numbered("the object", value)])
     if isinstance(value, dict):
         return (
             Numbered(place, {"id": key, **values})

@@ -6,7 +6,7 @@ from collections import Counter
 
 from evalkit.report import numbers
 from evalkit.report.facts import Facts, part, prompt_means, whole
-from evalkit.report.findings import RULE
+from evalkit.report.findings import RULE, Finding
 
 BOLD_RULE = (
     "Bold: the best value and values without a significant difference from it, where another model"
@@ -154,9 +154,17 @@ def comparable(facts: Facts) -> str:
     )
 
 
+def verdict(facts: Facts, finding: Finding) -> str:
+    """The verdict of a finding; none from an encoder that does not know the images."""
+    if finding.encoder in facts.blind_encoders:
+        return f"No verdict: {finding.encoder} does not know these images."
+    return finding.verdict
+
+
 def head_to_head(facts: Facts) -> str:
     """How often each of two models has the better score on a prompt that both generated."""
-    if len(facts.models) != 2 or facts.score is None:
+    blind = facts.score is not None and facts.score.encoder in facts.blind_encoders
+    if len(facts.models) != 2 or facts.score is None or blind:
         return ""
     first, second = (prompt_means(facts, model) for model in facts.models)
     sign = 1 if facts.score.measure.better == "higher" else -1
@@ -176,7 +184,7 @@ def vocabulary(facts: Facts) -> str:
     """How many words of the prompts the bundled models know; "" if the protocol does not say."""
     found = part(facts.protocol, "vocabulary")
     known, total = whole(found.get("known_words")), whole(found.get("total_words"))
-    if not total:
+    if not total or not facts.bundled:
         return ""
     text = (
         f"The vocabulary of the bundled models covers {known / total:.0%} of the words in the"

@@ -64,8 +64,7 @@ def load(chosen: Settings, bundled: bool, device: str = "auto") -> Resources:
     )
     references, why = _references(compared, choice.encoders, chosen.reference)
     chosen_names = dict.fromkeys(encoder.name for encoder in choice.encoders.values())
-    known = bundled or scenes
-    blind = [name for name in chosen_names if name in MINI.values() and not known]
+    blind = [name for name in chosen_names if name in MINI.values() and not bundled]
     return Resources(table, choice, references, why, blind)
 
 

@@ -185,8 +185,21 @@ def _members(path: Path, opened: Any) -> Iterator[_Member]:
                     )
                 seen.add(key)
                 yield _Member(member, partial(_extracted, path, archive, member))
+            _check_end(opened, archive.offset)
     except _DAMAGE as error:
         raise _damaged(path, error) from error
+
+
+def _check_end(file: IO[bytes], at: int) -> None:
+    """tarfile takes a damaged header for the end: what follows must be zeros, and must exist."""
+    file.seek(at)
+    rest = file.read(1 << 20)
+    if not rest:
+        raise tarfile.ReadError("it has no end: it is cut off")
+    while rest:
+        if rest.strip(b"\0"):
+            raise tarfile.ReadError(f"it has a damaged header, or data after its end, at byte {at}")
+        rest = file.read(1 << 20)
 
 
 def _extracted(path: Path, archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

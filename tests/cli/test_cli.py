@@ -251,7 +251,7 @@ def test_score_of_a_run_and_of_a_bare_folder(place: Path) -> None:
     assert tree(place / "run/images/noise") == before
     status, output, errors = call("score", "nowhere")
     assert (status, output) == (2, "")
-    assert errors.startswith("error: ")
+    assert "error: There is no file or folder nowhere" in errors
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_a_kind_without_an_own_encoder_is_missing_with_the_reason(loaded: list[s
         "lpips": "there is no mini encoder of the kind lpips"
     }
     missing = choose("auto", kinds=("dinov2",), held={"dinov2": ()}).missing["dinov2"]
-    assert missing.startswith("no reference for dinov2-l14 was given")
+    assert missing.startswith("no reference for dinov2-l14, the published convention")
     assert "`evalkit weights fetch dinov2-l14`" in missing
     assert loaded == ["mini-clip"]
 

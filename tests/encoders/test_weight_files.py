@@ -31,7 +31,9 @@ def test_openai_addresses_contain_the_pinned_digest():
 
 def test_every_installed_encoder_has_its_weights_in_the_table():
     assert {name for parts in NEEDS.values() for part in parts for name in part} == set(FILES)
-    assert set(NEEDS) | {"mini-inception", "mini-clip", "pixels"} >= set(plugins.names("encoder"))
+    assert set(NEEDS) | {"mini-inception", "mini-clip", "pixels", "timm"} >= set(
+        plugins.names("encoder")
+    )
     assert set(LIBRARIES) <= set(NEEDS)
 
 

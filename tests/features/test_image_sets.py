@@ -127,3 +127,15 @@ def test_images_that_are_gone_or_changed_are_found_although_features_are_cached(
     assert (rows[0].count, rows[0].requested) == (1, 3)
     evalkit.generate(["noise"], ["a", "b", "c"], out=run.path)  # makes them again
     assert score(run.path)[0].count == 3
+
+
+def test_prompts_that_are_not_those_of_the_manifest_are_refused(tmp_path: Path) -> None:
+    prompts = [Prompt("x", "a"), Prompt("y", "b")]
+    run = evalkit.generate(["noise"], prompts, out=tmp_path / "run")
+    lines = run.prompts_path.read_text().splitlines()
+    run.prompts_path.write_text("\n".join(reversed(lines)) + "\n")
+    with pytest.raises(EvalkitError, match="has the prompt 'y' where the manifest of 'noise' has"):
+        score(run.path, encoders="pixels")
+    run.prompts_path.unlink()
+    with pytest.raises(EvalkitError, match=r"prompts\.jsonl is missing, and the folder has images"):
+        evalkit.generate(["noise"], prompts[::-1], out=run.path)

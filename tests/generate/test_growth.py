@@ -440,8 +440,9 @@ def test_a_real_kill_between_the_prompts_and_the_first_image(tmp_path: Path) -> 
     out = tmp_path / "run"
     run = evalkit.generate("models_for_tests:plain", ["a", "b"], out=out)
     code = (
-        "import os, signal, evalkit, models_for_tests\n"
-        "models_for_tests.plain = lambda prompts, seeds: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "import os, signal, evalkit\n"
+        "from evalkit.generate import local\n"
+        "local.fill = lambda *rest: os.kill(os.getpid(), signal.SIGKILL)\n"
         f"evalkit.generate(['models_for_tests:plain'], ['c', 'a', 'b'], out={str(out)!r})\n"
     )
     helpers = str(Path(__file__).parents[1] / "helpers")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -317,3 +318,64 @@ def test_the_manifest_names_the_source(tmp_path: Path) -> None:
     prompts = tuple(request.prompt for request in requests(["a red cube", "two dogs"]))
     run = generate(Config(models=(f"{tmp_path}/m",), prompts=prompts, out=str(tmp_path / "run")))
     assert [r.source for r in run.records("m")] == ["a red cube/1.png", "two dogs/7.png"]
+
+
+def test_folders_of_seeds_are_not_prompts(tmp_path: Path) -> None:
+    texts = ["a red circle", "two dogs", "a cat"]
+    names = [f"seed_{seed}/{text}.png" for seed in range(2) for text in texts]
+    pixels = fill(tmp_path / "named", names)
+    found = taken(tmp_path / "named", requests(texts, per_prompt=2), pixels)
+    assert [name.split("/")[1] for name in found] == [f"{t}.png" for t in texts for _ in "ab"]
+    for folders in ("seed_{}", "{}"):
+        root = tmp_path / folders.format("n")
+        fill(root, [f"{folders.format(seed)}/{at:05d}.png" for seed in range(2) for at in range(3)])
+        with pytest.raises(EvalkitError, match="None of the 6 images"):
+            folder.load(folder=str(root), requests=requests(texts, per_prompt=2))
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("file_name,id,prompt\n0.png,00000,b\n", "names the prompt '00000' and another text"),
+        ("file_name,prompt\n0.png,a, on a mat\n", "has not as many fields as the header"),
+        ("file_name,prompt,prompt\n0.png,a,b\n", "has a column twice"),
+        ("file_name,prompt\n0.png,a\nx/../0.png,b\n", "and so does line 2"),
+    ],
+)
+def test_mistakes_in_metadata(rows: str, message: str, tmp_path: Path) -> None:
+    fill(tmp_path, ["0.png"])
+    (tmp_path / "metadata.csv").write_text(rows)
+    with pytest.raises(EvalkitError, match=message):
+        folder.load(folder=str(tmp_path), requests=requests(["a", "b"]))
+
+
+def test_names_that_only_end_with_a_prompt_are_not_taken() -> None:
+    prompts = ["a cat", "a dog", "cats", "a red circle on the grass near the river"]
+    names = ["a-dog-1", "two-dogs-and-a-cat-1", "2 cats", "a red circle on the grass"]
+    assert prompts_in_names(names, prompts) == {"a-dog-1": "a dog"}
+
+
+def test_a_text_inside_against_the_name_is_refused(tmp_path: Path) -> None:
+    for name, text in (("a", "b"), ("b", "a")):
+        info = PngInfo()
+        info.add_text("parameters", f"{text}\nSteps: 20")
+        make_image(0, text).save(tmp_path / f"{name}.png", pnginfo=info)
+    with pytest.raises(EvalkitError, match="by the text in the name, it is"):
+        folder.load(folder=str(tmp_path), requests=requests(["a", "b"]))
+
+
+def test_replaced_images_of_a_complete_run_are_noticed(tmp_path: Path) -> None:
+    fill(tmp_path / "m", ["0.png", "1.png"])
+    config = Config(
+        models=(f"{tmp_path}/m",),
+        prompts=tuple(request.prompt for request in requests(["a", "b"])),
+        out=str(tmp_path / "run"),
+    )
+    generate(config)
+    later = (tmp_path / "run/images/m/manifest.0.jsonl").stat().st_mtime + 5
+    os.utime(tmp_path / "m/0.png", (later, later))  # the same content is no change
+    generate(config)
+    make_image(77, "other").save(tmp_path / "m/0.png")
+    os.utime(tmp_path / "m/0.png", (later, later))
+    with pytest.raises(EvalkitError, match="has another image, or none, for 1 of the 2 images"):
+        generate(config)

@@ -83,7 +83,7 @@ SIXTEEN = Image.fromarray(numpy.arange(64, dtype=numpy.uint16).reshape(8, 8))
     ("content", "reason"),
     [
         (b"", "empty"),
-        (b"<html>", "known pixel format"),
+        (b"<html>", "an HTML page"),
         (
             b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"><script>1</script></svg>',
             "SVG",
@@ -97,8 +97,8 @@ SIXTEEN = Image.fromarray(numpy.arange(64, dtype=numpy.uint16).reshape(8, 8))
         (file(FRAMES[0], "PNG", save_all=True, append_images=FRAMES[1:]), "2 frames"),
         (file(SIXTEEN), "8 bits"),
         (file(Image.fromarray(PIXELS).convert("CMYK"), "JPEG"), "CMYK"),
-        (file(Image.fromarray(PIXELS), "PPM"), "known pixel format"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "known pixel format"),
+        (file(Image.fromarray(PIXELS), "PPM"), "known image format"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "is PostScript"),
     ],
 )
 def test_other_content_is_malformed_with_a_reason(content, reason):

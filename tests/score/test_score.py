@@ -406,8 +406,8 @@ def test_the_log_states_which_encoders_were_chosen_and_why(
         ("clip_score", "", ""),
     ]
     assert caplog.messages[0] == (
-        "encoder efficientnet-lite0: no reference for inception was given; for published"
-        " conventions: run `evalkit weights fetch inception`, then `--reference NAME`"
+        "encoder efficientnet-lite0: no reference for inception, the published convention, was"
+        " given; for it: run `evalkit weights fetch inception`, then `--reference NAME`"
     )
     assert "run `evalkit weights fetch clip-b32`" in rows[1].note
 
@@ -429,6 +429,7 @@ def test_mini_encoders_on_photos_give_no_verdict(tmp_path: Path) -> None:
         text = (run.report_path / page).read_text("utf-8")
         assert "Nothing may be concluded from these values." in text
         assert "is significantly better" not in text
+        assert "has the best value" not in text
     run = evalkit.run(models, prompts, encoders="auto", **given)
     assert {row.encoder for row in run.metrics() if row.metric == "fid"} == {"efficientnet-lite0"}
     assert run.comparisons() is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import struct
 import tarfile
 import zipfile
@@ -13,9 +14,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from models_for_tests import make_image
 from packing import contents, pack_tar, pack_zip
 
 from evalkit.core import EvalkitError
+from evalkit.images import encode_png
 from evalkit.sources import archives as archives_module
 from evalkit.sources import folders as folders_module
 from evalkit.sources import open_source
@@ -164,3 +167,29 @@ def test_ambiguous_and_encrypted_zips_are_refused(tmp_path: Path):
     (tmp_path / "b.zip").write_bytes(data)
     with pytest.raises(EvalkitError, match="encrypted"):
         open_source(tmp_path / "b.zip")
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "zero", "more"])
+def test_a_damaged_header_is_not_the_end(damage: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w") as archive:
+        for at in range(4):
+            data = encode_png(make_image(at, ""))
+            info = tarfile.TarInfo(f"{at}.png")
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    with tarfile.open(path) as archive:
+        third = archive.getmembers()[2].offset
+    content = bytearray(path.read_bytes())
+    assert len(list(open_source(path))) == 4
+    if damage == "flip":
+        content[third + 150] ^= 1
+    elif damage == "cut":
+        del content[third:]
+    elif damage == "zero":
+        content[third : third + 512] = bytes(512)
+    else:
+        content = content * 2
+    path.write_bytes(content)
+    with pytest.raises(EvalkitError, match=r"a\.tar cannot be read: it has"):
+        list(open_source(path))
