@@ -5,6 +5,8 @@ Nothing slow is imported before a command runs.
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from typing import Annotated
 
@@ -75,7 +77,18 @@ def start(
 
 def main() -> None:
     """The console script."""
+    for name in ("stdout", "stderr"):  # closed by the caller (`>&-`): there is nobody to print for
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     try:
         app()
+        sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(130)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EPIPE):
+            raise
+        # Python flushes it once more at its end.
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        print(f"error: the output cannot be written: {error.strerror}.", file=sys.stderr)
+        sys.exit(2)

@@ -186,7 +186,8 @@ def _of_objects(
     """One row per prompt; each object's own keys decide, as lists may be mixed."""
     known: dict[str, str] = {}  # of lists with one row per question: id -> text
     for place, values in items:
-        where = f"{place[0].upper()}{place[1:]} of {source}"
+        table = source.lower().endswith((".csv", ".tsv", ".parquet"))  # one header for all rows
+        where = source if table else f"{place[0].upper()}{place[1:]} of {source}"
         names = find_columns(list(values), where, text_column, group_column)
         text = values[names.text]
         if isinstance(text, list) and text:  # the first of several captions, like COCO

@@ -122,7 +122,7 @@ def score_with(
         findings[images.model] = images.findings()
         for note in validation.notes(findings[images.model]):
             log.info("%s: %s", images.model, note)
-        rows += scored.rows
+        rows += [_cautioned(row, blind) for row in scored.rows]
         scores += scored.per_image
         entrants.append(scored.entrant)
     keep(run, chosen)
@@ -140,6 +140,14 @@ def score_with(
     warn_of_problems(sets)
     warn_not_measured([row for row in rows if row.metric not in records.MEASURES])
     return rows
+
+
+def _cautioned(row: MetricRow, blind: Sequence[str]) -> MetricRow:
+    """The row, with a caution where its encoder does not know the images."""
+    if row.value is None or row.encoder not in blind:
+        return row
+    said = f"{row.encoder} does not know these images: nothing may be concluded"
+    return replace(row, caution="; ".join(filter(None, [said, row.caution])))
 
 
 class _Scored(NamedTuple):

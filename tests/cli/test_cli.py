@@ -4,6 +4,7 @@ import inspect
 import json
 import logging
 import os
+import shlex
 import signal
 import struct
 import subprocess
@@ -406,3 +407,16 @@ def test_models_with_labels_and_repeated_flags(place: Path) -> None:
     code, _, err = call("generate", "--models", "a,b", "--models", "a", "--prompts", "p.txt")
     assert code == 2
     assert "no generator 'a'" in err
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+def test_an_output_that_is_full_or_closed_causes_no_traceback(place: Path) -> None:
+    code = "from evalkit.cli.app import main; main()"
+    words = [sys.executable, "-c", code, "list", "runs", "."]
+    call("generate", *RUN, "--out", "run")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "error: the output cannot be written: No space left on device.\n"
+    line = shlex.join(words)
+    assert subprocess.run(f"{line} >&-", shell=True).returncode == 0

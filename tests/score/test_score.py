@@ -425,6 +425,7 @@ def test_mini_encoders_on_photos_give_no_verdict(tmp_path: Path) -> None:
     run = evalkit.run(models, prompts, encoders="mini", **given)
     assert run.comparisons() is None
     assert run.protocol()["blind_encoders"] == ["mini-inception"]
+    assert all("nothing may be concluded" in row.caution for row in run.metrics() if row.encoder)
     for page in ("report.md", "index.html"):
         text = (run.report_path / page).read_text("utf-8")
         assert "Nothing may be concluded from these values." in text
