@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny_pipeline import save_pipeline
 
 from evalkit import plugins
 from evalkit.config import Config, load_config
@@ -26,72 +27,6 @@ from evalkit.prompts import prompts_from_list
 from evalkit.score import records as record_rows
 
 PROMPTS = ["a red cat", "two dogs on the beach", "sky", "a blue house in the snow", "x"]
-CONTEXT = 16
-
-
-def tokenizer(folder: Path) -> Any:
-    """Every letter is a token; it reads 16 of them with begin and end."""
-    from transformers import CLIPTokenizer
-
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    tokens = [
-        *letters,
-        *(f"{letter}</w>" for letter in letters),
-        "<|startoftext|>",
-        "<|endoftext|>",
-    ]
-    (folder / "vocabulary.json").write_text(
-        json.dumps({token: number for number, token in enumerate(tokens)})
-    )
-    (folder / "merges.txt").write_text("#version: 0.2\n")
-    return CLIPTokenizer(
-        str(folder / "vocabulary.json"), str(folder / "merges.txt"), model_max_length=CONTEXT
-    )
-
-
-def parts(folder: Path) -> dict[str, Any]:
-    """The parts of a Stable Diffusion that draws 16 x 16 images."""
-    from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    torch.manual_seed(0)
-    text = CLIPTextConfig(
-        vocab_size=54,
-        hidden_size=32,
-        intermediate_size=37,
-        num_attention_heads=4,
-        num_hidden_layers=2,
-        projection_dim=32,
-        max_position_embeddings=CONTEXT,
-        bos_token_id=52,
-        eos_token_id=53,
-        pad_token_id=53,
-    )
-    unet = UNet2DConditionModel(
-        sample_size=8,
-        layers_per_block=1,
-        block_out_channels=(16, 32),
-        norm_num_groups=8,
-        cross_attention_dim=32,
-        attention_head_dim=8,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-    )
-    vae = AutoencoderKL(
-        block_out_channels=(8, 16),
-        norm_num_groups=8,
-        sample_size=16,
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-    )
-    scheduler = DDIMScheduler(clip_sample=False, set_alpha_to_one=False, steps_offset=1)
-    return {
-        "vae": vae,
-        "text_encoder": CLIPTextModel(text),
-        "tokenizer": tokenizer(folder),
-        "unet": unet,
-        "scheduler": scheduler,
-    }
 
 
 def strict_checker() -> Any:
@@ -114,18 +49,7 @@ def strict_checker() -> Any:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("diffusers")
-    with quiet():
-        from diffusers import StableDiffusionPipeline
-
-        pipeline = StableDiffusionPipeline(
-            **parts(place),
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
-        )
-        pipeline.save_pretrained(place / "tiny sd")
-    return place / "tiny sd"
+    return save_pipeline(tmp_path_factory.mktemp("diffusers") / "tiny sd")
 
 
 @pytest.fixture(scope="module")
