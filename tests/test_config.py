@@ -15,14 +15,16 @@ TEXT = st.text(
     st.characters(exclude_categories=["Cs"]), max_size=30
 )  # control characters, quotes, emoji, line ends
 NAME = TEXT.filter(str.strip)
-PATH = TEXT.filter(lambda text: "\0" not in text)
+PATH = (TEXT.filter(lambda text: "\0" not in text)).filter(
+    lambda text: not text.startswith("~")
+)  # `~` is expanded
 PROMPT_TEXT = st.text(
     st.characters(exclude_categories=["Cs", "Cc", "Cf", "Zs", "Zl", "Zp"]), min_size=1, max_size=20
 )
 VALUES = st.one_of(TEXT, st.integers(), st.floats(allow_nan=False), st.booleans())
 
 
-MODEL = NAME.filter(lambda text: "=" not in text)
+MODEL = NAME.filter(lambda text: "=" not in text and not text.startswith("~"))
 
 
 @st.composite
