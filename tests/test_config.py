@@ -15,7 +15,7 @@ TEXT = st.text(
     st.characters(exclude_categories=["Cs"]), max_size=30
 )  # control characters, quotes, emoji, line ends
 NAME = TEXT.filter(str.strip)
-PATH = (TEXT.filter(lambda text: "\0" not in text)).filter(
+PATH = TEXT.filter(lambda text: "\0" not in text and not text.startswith("~"))  # `~` is expanded
     lambda text: not text.startswith("~")
 )  # `~` is expanded
 PROMPT_TEXT = st.text(
