@@ -15,9 +15,8 @@ TEXT = st.text(
     st.characters(exclude_categories=["Cs"]), max_size=30
 )  # control characters, quotes, emoji, line ends
 NAME = TEXT.filter(str.strip)
-PATH = TEXT.filter(lambda text: "\0" not in text and not text.startswith("~"))  # `~` is expanded
-    lambda text: not text.startswith("~")
-)  # `~` is expanded
+# `~` is expanded.
+PATH = TEXT.filter(lambda text: "\0" not in text and not text.startswith("~"))
 PROMPT_TEXT = st.text(
     st.characters(exclude_categories=["Cs", "Cc", "Cf", "Zs", "Zl", "Zp"]), min_size=1, max_size=20
 )
