@@ -274,3 +274,10 @@ def test_two_processes_give_the_values_of_one(tmp_path: Path):
     for rank in (0, 1):
         found = torch.load(tmp_path / f"store{rank}", weights_only=True)
         assert torch.allclose(found, expected, rtol=1e-7)
+
+
+def test_the_earlier_place_still_works() -> None:
+    import evalkit.torchmetrics as now
+    from evalkit.metrics import torch as earlier
+
+    assert all(getattr(earlier, name) is getattr(now, name) for name in now.__all__)
