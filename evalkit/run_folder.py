@@ -106,6 +106,8 @@ class Run:
     # --- images and their manifests ---
     def models(self) -> list[str]:
         """The labels of the registered models, in the order of `models` in run.toml."""
+        if not os.path.isdir(self.path):  # unlike glob, takes names that no folder can have
+            return []
         places: list[tuple[int, str]] = []
         for path in (self.path / "images").glob("*/model.json"):
             with _reading(path):
