@@ -420,3 +420,11 @@ def test_an_output_that_is_full_or_closed_causes_no_traceback(place: Path) -> No
     assert done.stderr == "error: the output cannot be written: No space left on device.\n"
     line = shlex.join(words)
     assert subprocess.run(f"{line} >&-", shell=True).returncode == 0
+
+
+def test_names_that_no_file_can_have_are_one_sentence(place: Path) -> None:
+    long = "x" * 300
+    for command in (["run", *RUN, "--out", long], ["score", long], ["report", long]):
+        status, _, err = call(*command)
+        assert status == 2
+        assert "error: " in err
