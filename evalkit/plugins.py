@@ -8,9 +8,7 @@ A name that is also a folder is refused. Nothing is imported early.
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import hashlib
 import importlib
 import inspect
 import math
@@ -23,6 +21,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Literal
 
+from evalkit.code_hash import code_hash
 from evalkit.config import Value, did_you_mean
 from evalkit.core import Encoder, EvalkitError, Generator, Metric, Request
 from evalkit.specs import INSTALLED, PYTHON, Functions, default_label, is_path, split_label
@@ -200,61 +199,8 @@ def _model(label: str, spec: str, given: Mapping[str, Value], function: Any) -> 
     values = checked_options(target, given, label)
     if pipeline:
         del values["model"]  # it is the spec, which run.toml holds relative to the run folder
-    code = _source_hash(target) if _is_generator(target) else ""
+    code = code_hash(target) if _is_generator(target) else ""
     return Model(label, spec, target, values, _bundled(name, values), pipeline, code)
-
-
-def _source_hash(function: Any) -> str:
-    """The hash of a function's source and of the values that it holds, or of an object's class.
-
-    Values are texts, numbers and what is made of them; the rest of a program is not seen.
-    """
-    if getattr(function, "fingerprint", ""):
-        return ""  # it says itself what its images depend on
-    parts = [_source(function), *map(_value, _held(function))]
-    return hashlib.sha256("\0".join(parts).encode("utf-8", "replace")).hexdigest()
-
-
-def _source(function: Any) -> str:
-    inner = getattr(function, "func", getattr(function, "__func__", function))  # partial, method
-    named = inner if hasattr(inner, "__qualname__") else type(inner)
-    try:
-        return inspect.getsource(named)
-    except (OSError, TypeError):  # typed into an interpreter
-        code = getattr(inner, "__code__", None) or getattr(type(inner).__call__, "__code__", None)
-        return f"{code.co_code.hex()} {code.co_names} {_value(code.co_consts)}" if code else ""
-
-
-def _held(function: Any) -> list[object]:
-    """Closure, defaults, arguments of a partial, and attributes of an object."""
-    inner = getattr(function, "func", getattr(function, "__func__", function))
-    closure = getattr(inner, "__closure__", None) or ()
-    cells: list[object] = []
-    for cell in closure:
-        with contextlib.suppress(ValueError):  # an empty cell
-            cells.append(cell.cell_contents)
-    owner = getattr(function, "__self__", None if inspect.isfunction(inner) else inner)
-    return [
-        *cells,
-        getattr(inner, "__defaults__", None),
-        *_items(getattr(inner, "__kwdefaults__", None)),
-        getattr(function, "args", None),
-        *_items(getattr(function, "keywords", None)),
-        *_items(None if inspect.isclass(owner) else getattr(owner, "__dict__", None)),
-    ]
-
-
-def _items(values: object) -> list[object]:
-    return list(values.items()) if isinstance(values, Mapping) else []
-
-
-def _value(value: object) -> str:
-    """A constant as text; of anything that may change, its type."""
-    if value is None or isinstance(value, str | bytes | int | float | complex):
-        return repr(value)
-    if isinstance(value, tuple):
-        return f"({', '.join(map(_value, value))})"
-    return type(value).__qualname__  # a list may only count calls
 
 
 def _bundled(name: str, values: Mapping[str, Value]) -> bool:

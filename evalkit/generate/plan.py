@@ -58,18 +58,13 @@ def plan(config: Config, retry_ambiguous: bool = False) -> Plan:
     much memory, run one command per model with the same `out`.
     """
     rank, world = _rank()
-    given = config.prompts
-    prompts = (
-        read_prompts(given, config.text_column, config.group_column)
-        if isinstance(given, str)
-        else list(given)
-    )
+    prompts = read_given(config)
     models = plugins.models(config.models, config.options, {}, config.functions)
     run = Run(config.out or default_out(config, prompts, models))
     _check_folder(run)
     earlier = _earlier(run)
     if earlier is not None:
-        models = plugins.models(config.models, config.options, _known(run), config.functions)
+        models = models_of(run, config)
         _check_same(run, earlier, config, models)
     prompts = growth.grown(run, prompts)
     requests = requests_of(prompts, config.per_prompt, config.seed)

@@ -23,6 +23,7 @@ from evalkit.generators.midjourney import Grids, without_grids
 from evalkit.images import natural
 
 Rule = Literal["auto", "text", "embedded", "id", "from0", "from1", "order"]
+RULES = get_args(Rule)
 Matched = dict[Request, Path | Refusal]
 _NUMBER = re.compile(r"(?P<before>.*?)(?P<number>\d+)(?:[-_](?P<second>\d+))?(?P<after>\D*)")
 
@@ -123,8 +124,8 @@ def _place(found: Mapping[str, Matched], files: Sequence[Path], requests: Sequen
         raise EvalkitError(
             f"The folder has {len(numbered)} images numbered from {min(numbers)} for {count}"
             " prompts: several images per prompt, or images of more prompts than the list has.",
-            "Name the files PROMPT-SAMPLE (00000-0.png, 00000-1.png, …), or take each number as the"
-            f" position of a prompt: `--set LABEL.match=from{min(min(numbers), 1)}`.",
+            "Name the files PROMPT-SAMPLE (00000-0.png, 00000-1.png, …), or take each number as"
+            f" the position of a prompt: `--set LABEL.match=from{min(min(numbers), 1)}`.",
         )
     if 0 in numbers:
         return "from0"
@@ -268,6 +269,3 @@ def _by_place(files: Sequence[Path], requests: Sequence[Request], first: int) ->
             if request is not None:
                 found.setdefault(request, item.file)
     return found
-
-
-RULES = get_args(Rule)

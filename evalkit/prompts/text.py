@@ -13,6 +13,7 @@ from evalkit.core import EvalkitError
 
 LINE_LIMIT = 64 * 1024  # bytes; a longer line means that the file is not a prompt list
 FILE_LIMIT = 512 * 1024 * 1024  # bytes
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _MAGIC = {
     b"\x89PNG": "a PNG image",
     b"\xff\xd8\xff": "a JPEG image",
@@ -54,15 +55,8 @@ def read_text(path: Path) -> str:
             "expected UTF-8 text.",
             FORMATS,
         )
-    data = data.removeprefix(b"\xef\xbb\xbf")
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise EvalkitError(
-            f"Line {line} of {path} is not valid UTF-8.",
-            "Convert the file, for example with `iconv -t UTF-8`.",
-        ) from error
+    data = data.removeprefix(BYTE_ORDER_MARK)
+    text = decode_text(data, str(path))
     if path.suffix.lower() != ".json":  # a COCO file is one line
         for number, line in enumerate(data.split(b"\n"), 1):
             if len(line) > LINE_LIMIT:
@@ -76,6 +70,19 @@ def read_text(path: Path) -> str:
             f"The prompts file {path} is empty; expected at least one prompt.", FORMATS
         )
     return text
+
+
+def decode_text(content: bytes, label: str) -> str:
+    """UTF-8 as text, without a byte order mark. Raises EvalkitError that names the line."""
+    content = content.removeprefix(BYTE_ORDER_MARK)
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise EvalkitError(
+            f"Line {line} of {label} is not valid UTF-8.",
+            "Convert the file, for example with `iconv -t UTF-8`.",
+        ) from error
 
 
 def numbered_lines(text: str) -> Iterator[tuple[int, str]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from evalkit.core import EvalkitError
-from evalkit.prompts.text import numbered_lines, parse_json
+from evalkit.prompts.text import decode_text, numbered_lines, parse_json
 
 CAPTION_KEYS = ("caption", "text", "prompt", "captions")
 TEXT_SUFFIXES = (".txt", ".json")
@@ -57,17 +57,6 @@ def key_of(name: str) -> str:
     webdataset cuts at the first dot, which would cut v1.5-cat.png at v1.
     """
     return posixpath.splitext(name)[0]
-
-
-def decode_text(content: bytes, label: str) -> str:
-    try:
-        return content.removeprefix(b"\xef\xbb\xbf").decode()
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise EvalkitError(
-            f"Line {line} of {label} is not valid UTF-8.",
-            "Convert the file, for example with `iconv -t UTF-8`.",
-        ) from error
 
 
 def read_limited(path: Path, limit: int) -> bytes:
