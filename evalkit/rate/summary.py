@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 from evalkit.core import EvalkitError
-from evalkit.ratings.rows import refresh, summaries
+from evalkit.ratings.rows import refresh
 from evalkit.ratings.summary import PollSummary
 from evalkit.run_folder import Run
 
@@ -26,20 +26,17 @@ def rate_summary(path: Path | str) -> list[PollSummary]:
     """
     run = Run(path)
     run.prompts()  # raises for a folder that is no run
-    found = summaries(run)
+    found = refresh(run)
     if not found:
         raise EvalkitError(
             f"{run.path} has no ratings.",
             f"Collect them with `evalkit rate serve {shlex.quote(str(run.path))}`, or import them"
             f" with `evalkit rate import FILE --run {shlex.quote(str(run.path))}`.",
         )
-    run.write_summary(found)
-    if run.metrics_path.is_file():
-        refresh(run, found)
-        if (run.report_path / "index.html").is_file():
-            command = f"evalkit report {shlex.quote(str(run.path))}"
-            log.info("the report of %s is older than these values: `%s`", run.path, command)
-    else:
+    if not run.metrics_path.is_file():
         command = f"evalkit score {shlex.quote(str(run.path))}"
         log.info("not scored: to have these values beside the metrics: `%s`", command)
+    elif (run.report_path / "index.html").is_file():
+        command = f"evalkit report {shlex.quote(str(run.path))}"
+        log.info("to have these values in the report: `%s`", command)
     return found

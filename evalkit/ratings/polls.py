@@ -6,12 +6,13 @@ Answers of people and of models are different polls; so are different studies. N
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from evalkit.ratings.exclusion import RaterCare, care, excluded
 from evalkit.ratings.rating import (
     BOTH_BAD,
     CANNOT_TELL,
@@ -47,7 +48,7 @@ class Poll:
     kind: RaterKind
     question: str
     ratings: tuple[Rating, ...]  # the last revisions, without those of checks
-    checks: tuple[Rating, ...]  # repeats and attention checks
+    care: tuple[RaterCare, ...]  # of all its raters
 
     @property
     def name(self) -> str:
@@ -66,14 +67,12 @@ class Poll:
     def raters(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(rating.rater for rating in self.ratings))
 
-    def without(self, raters: Sequence[str]) -> Poll:
-        """The poll without these raters."""
-        left_out = set(raters)
-        ratings, checks = (
-            tuple(rating for rating in found if rating.rater not in left_out)
-            for found in (self.ratings, self.checks)
-        )
-        return Poll(self.study, self.kind, self.question, ratings, checks)
+    @property
+    def kept(self) -> Poll:
+        """The poll without the raters whom the rule of the study excludes."""
+        out = {one.rater for one in excluded(self.study.exclude, self.care)}
+        ratings = tuple(rating for rating in self.ratings if rating.rater not in out)
+        return replace(self, ratings=ratings)
 
     def count(self, response: str) -> int:
         return sum(rating.response == response for rating in self.ratings)
@@ -128,12 +127,11 @@ def polls(studies: Sequence[Study], ratings: Sequence[Rating]) -> list[Poll]:
     """
     made: list[Poll] = []
     for study in studies:
-        own = [rating for rating in ratings if rating.study == study.study]
-        for kind in ("human", "model"):
+        for kind in get_args(RaterKind):
+            own = [r for r in ratings if r.study == study.study and r.kind == kind]
+            raters = tuple(care(study, own))
             for question in study.questions:
-                found = [r for r in own if r.kind == kind and r.question == question.name]
-                main = tuple(r for r in found if not r.check)
+                main = tuple(r for r in own if r.question == question.name and not r.check)
                 if main:
-                    checks = tuple(r for r in found if r.check)
-                    made.append(Poll(study, kind, question.name, main, checks))
+                    made.append(Poll(study, kind, question.name, main, raters))
     return made

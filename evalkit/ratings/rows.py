@@ -9,7 +9,7 @@ from typing import Any
 from evalkit.core import ComparisonRow, Measure, MetricRow
 from evalkit.ratings.concordance import agreement_rows
 from evalkit.ratings.files import ratings_of, studies
-from evalkit.ratings.polls import polls
+from evalkit.ratings.polls import Poll, polls
 from evalkit.ratings.summary import PollSummary, summarize
 from evalkit.run_folder import Run
 
@@ -35,23 +35,25 @@ _TABLE = (
 MEASURES = {measure.name: measure for measure in _TABLE}
 
 
-def summaries(run: Run) -> list[PollSummary]:
-    """The summaries of all polls of a run; [] for a run without ratings."""
-    if not run.ratings_path.is_dir():
-        return []
-    return [summarize(poll) for poll in polls(studies(run), ratings_of(run))]
+def refresh(run: Run) -> list[PollSummary]:
+    """Put the ratings of a run into its derived files; returns what is in ratings/summary.json.
 
-
-def refresh(run: Run, found: Sequence[PollSummary] | None = None) -> list[MetricRow]:
-    """Put the ratings of a scored run into its derived files; returns all rows of metrics.json.
-
-    Rows of earlier ratings are replaced. Without ratings, nothing is written.
+    In a scored run, rows of earlier ratings are replaced. Without ratings, nothing is written.
     """
-    found = summaries(run) if found is None else found
-    before = run.metrics()
+    asked = polls(studies(run), ratings_of(run)) if run.ratings_path.is_dir() else []
+    found = [summarize(poll) for poll in asked]
+    if found:
+        run.write_summary([asdict(one) for one in found])
+    if run.metrics_path.is_file():
+        _into_metrics(run, [(poll.kept, one) for poll, one in zip(asked, found, strict=True)])
+    return found
+
+
+def _into_metrics(run: Run, told: Sequence[tuple[Poll, PollSummary]]) -> None:
+    before, found = run.metrics(), [summary for _, summary in told]
     kept = [row for row in before if row.metric not in MEASURES]
     if not found and len(kept) == len(before):
-        return before
+        return
     known = run.models()
     rows = kept + [row for one in found for row in metric_rows(one) if row.model in known]
     comparisons = run.comparisons()
@@ -66,9 +68,8 @@ def refresh(run: Run, found: Sequence[PollSummary] | None = None) -> list[Metric
     used = dict.fromkeys(row.metric for row in rows if row.metric in MEASURES)
     measures |= {name: MEASURES[name].stated() for name in used}
     run.write_protocol(protocol | {"measures": measures})
-    run.write_summary([asdict(one) for one in found])
-    run.write_metrics(rows, agreement_rows(run, kept))
-    return rows
+    whole = [row for row in kept if row.on == "answered" and not row.group]
+    run.write_metrics(rows, agreement_rows(run, told, whole))
 
 
 def metric_rows(found: PollSummary) -> list[MetricRow]:

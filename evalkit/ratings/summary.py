@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from evalkit.core import ComparisonRow, Verdict
-from evalkit.ratings.exclusion import RaterCare, care_of, excluded
+from evalkit.ratings.exclusion import RaterCare, excluded
 from evalkit.ratings.polls import Opinions, Poll
 from evalkit.ratings.rating import BOTH_BAD, CANNOT_TELL, TIE, YES
 from evalkit.statistics import agreement, bradley_terry, clustered, preferences
@@ -78,8 +78,8 @@ class PollSummary:
 
 def summarize(poll: Poll) -> PollSummary:
     """The summary of a poll, without the raters whom the rule of its study excludes."""
-    out = dict(excluded(poll))
-    kept, pairwise = poll.without(list(out)), poll.study.mode == "pairwise"
+    out = dict(excluded(poll.study.exclude, poll.care))
+    kept, pairwise = poll.kept, poll.study.mode == "pairwise"
     told = _of_pairs(kept) if pairwise else _of_images(kept)
     everyone = _of_pairs(poll) if pairwise else _of_images(poll)
     before = {(one.model, one.metric): one.result.value for one in everyone.results}
@@ -106,7 +106,7 @@ def summarize(poll: Poll) -> PollSummary:
         requested=len(poll.study.prompts),
         votes=len(kept.ratings),
         prompts=len(kept.prompts),
-        raters=tuple(care_of(poll)),
+        raters=poll.care,
         excluded=out,
         cannot_tell=kept.count(CANNOT_TELL),
         ties=kept.count(TIE),

@@ -1,0 +1,107 @@
+"""The care that raters took, and whom the rule of the study excludes for the lack of it."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from evalkit.ratings.rating import CANNOT_TELL, NO, Rating, parts
+from evalkit.ratings.study import Exclusion, Study
+
+
+@dataclass(frozen=True)
+class RaterCare:
+    """How carefully one rater answered, over all questions of a study."""
+
+    rater: str
+    answers: int  # without those of checks
+    attention: int  # attention checks that were answered
+    attention_right: int
+    repeats: int  # items that were asked again
+    repeats_equal: int  # with the same answer; on a scale of more than two points, within one
+    median_ms: float | None  # None: no times are known
+    fast: int  # answers in less time than the rule's fast_ms, of those with a known time
+    timed: int
+
+
+class Excluded(NamedTuple):
+    """A rater whom the rule excludes, and the figures behind it."""
+
+    rater: str
+    reason: str
+
+
+def care(study: Study, ratings: Sequence[Rating]) -> list[RaterCare]:
+    """The care of each rater, in order of first appearance.
+
+    Args:
+        ratings: the last revisions of the answers to this study by raters of one kind, those of
+            checks included.
+    """
+    raters = dict.fromkeys(rating.rater for rating in ratings)
+    return [_care(study, name, [r for r in ratings if r.rater == name]) for name in raters]
+
+
+def excluded(rule: Exclusion, raters: Sequence[RaterCare]) -> list[Excluded]:
+    """Whom the rule excludes, each with all reasons."""
+    found = ((one.rater, "; ".join(_reasons(rule, one))) for one in raters)
+    return [Excluded(rater, reason) for rater, reason in found if reason]
+
+
+def _reasons(rule: Exclusion, one: RaterCare) -> Iterator[str]:
+    wrong = one.attention - one.attention_right
+    if wrong > rule.attention_errors:
+        allowed = rule.attention_errors
+        yield f"{wrong} of {one.attention} attention checks wrong ({allowed} allowed)"
+    if one.repeats and one.repeats_equal < rule.repeat_agreement * one.repeats:
+        yield (
+            f"{one.repeats_equal} of {one.repeats} repeated items answered alike"
+            f" ({rule.repeat_agreement:.0%} expected)"
+        )
+    if one.timed and one.fast > rule.fast_share * one.timed:
+        yield (
+            f"{one.fast} of {one.timed} answers in less than {rule.fast_ms} ms"
+            f" ({rule.fast_share:.0%} allowed)"
+        )
+
+
+def _care(study: Study, rater: str, own: Sequence[Rating]) -> RaterCare:
+    main = {(r.item, r.question): r for r in own if not r.check}
+    attention = [r for r in own if r.check == "attention" and r.response != CANNOT_TELL]
+    repeats = [
+        (main[r.item, r.question], r)
+        for r in own
+        if r.check == "repeat" and (r.item, r.question) in main
+    ]
+    times = [rating.ms for rating in main.values() if rating.ms > 0]
+    return RaterCare(
+        rater=rater,
+        answers=len(main),
+        attention=len(attention),
+        attention_right=sum(_is_right(study, rating) for rating in attention),
+        repeats=len(repeats),
+        repeats_equal=sum(_are_alike(study, first, again) for first, again in repeats),
+        median_ms=statistics.median(times) if times else None,
+        fast=sum(ms < study.exclude.fast_ms for ms in times),
+        timed=len(times),
+    )
+
+
+def _is_right(study: Study, rating: Rating) -> bool:
+    """Whether the image that is known to be bad was found to be bad."""
+    if study.mode == "pairwise":
+        return rating.response == parts(rating.item)[1]
+    if study.mode == "checklist":
+        return rating.response == NO
+    points = next(len(one.anchors) for one in study.questions if one.name == rating.question)
+    return float(rating.response) <= (points + 1) / 2
+
+
+def _are_alike(study: Study, first: Rating, again: Rating) -> bool:
+    """Equal answers; neighbouring points of a scale are alike."""
+    answers = (first.response, again.response)
+    if study.mode != "scale" or CANNOT_TELL in answers:
+        return first.response == again.response
+    return abs(float(first.response) - float(again.response)) <= 1
