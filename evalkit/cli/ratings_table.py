@@ -23,22 +23,26 @@ _TITLES = {
 
 
 def print_ratings(found: Sequence[PollSummary], agreement: Sequence[AgreementRow]) -> None:
-    """Print each question: values of the models, tests, agreement and raters; then the metrics."""
+    """Print each study: its questions, the metrics that agree with it, and its raters."""
     console = Console(highlight=False, markup=False, emoji=False)
-    for poll in found:
-        _print_poll(console, poll)
-    if agreement:
-        _print_agreement(console, agreement)
+    for study, kind in dict.fromkeys((poll.study, poll.kind) for poll in found):
+        polls = [poll for poll in found if (poll.study, poll.kind) == (study, kind)]
+        who = "people" if kind == "human" else "models, not people"
+        console.print(Text(printable(f"{study} ({who})"), style="bold"))
+        for poll in polls:
+            _print_poll(console, poll)
+            rows = [row for row in agreement if (row.study, row.raters) == (study, poll.name)]
+            if rows:
+                _print_agreement(console, rows)
+        _print_raters(console, polls[0])
 
 
 def _print_poll(console: Console, poll: PollSummary) -> None:
-    who = "people" if poll.kind == "human" else "models, not people"
-    kept = len(poll.raters) - len(poll.excluded)
-    _say(console, f"{poll.study}: {poll.text}")
+    kept = numbers.plural(len(poll.raters) - len(poll.excluded), "rater")
     _say(
         console,
-        f"{numbers.plural(poll.votes, 'answer')} of {numbers.plural(kept, 'rater')} ({who}) on"
-        f" {numbers.plural(poll.prompts, 'prompt')}",
+        f"{poll.text} {numbers.plural(poll.votes, 'answer')} of {kept} on"
+        f" {numbers.plural(poll.prompts, 'prompt')}.",
     )
     metrics = list(dict.fromkeys(one.metric for one in poll.results))
     table = _table("model", *(_TITLES[metric] for metric in metrics), "answers")
@@ -50,22 +54,26 @@ def _print_poll(console: Console, poll: PollSummary) -> None:
     console.print(table)
     for line in (*_tests(poll), *_agreement(poll), *poll.remarks):
         _say(console, line)
-    raters = _table("rater", "answers", "median s", "checks right", "repeats equal", "excluded")
+    console.print()
+
+
+def _print_raters(console: Console, poll: PollSummary) -> None:
+    table = _table("rater", "answers", "median s", "checks right", "repeats alike")
     for one in poll.raters:
-        raters.add_row(
-            *map(
-                _cell,
-                (
-                    one.rater,
-                    f"{one.answers:,}",
-                    numbers.DASH if one.median_ms is None else f"{one.median_ms / 1000:.1f}",
-                    _share(one.attention_right, one.attention),
-                    _share(one.repeats_equal, one.repeats),
-                    poll.excluded.get(one.rater, ""),
-                ),
-            )
-        )
-    console.print(raters)
+        seconds = numbers.DASH if one.median_ms is None else f"{one.median_ms / 1000:.1f}"
+        checks = _share(one.attention_right, one.attention)
+        repeats = _share(one.repeats_equal, one.repeats)
+        table.add_row(*map(_cell, (one.rater, f"{one.answers:,}", seconds, checks, repeats)))
+    console.print(table)
+    for rater, reason in poll.excluded.items():
+        _say(console, f"{rater} is excluded by the study's rule: {reason}")
+    if poll.excluded:
+        before = [
+            f"{one.model} {numbers.number(one.all_raters, 2)}"
+            for one in poll.results
+            if one.all_raters is not None and one.metric != "strength"
+        ]
+        _say(console, f"with all raters: {', '.join(before)} ({poll.question})")
     console.print()
 
 
@@ -115,25 +123,20 @@ def _agreement(poll: PollSummary) -> list[str]:
 
 
 def _print_agreement(console: Console, rows: Sequence[AgreementRow]) -> None:
-    _say(console, "Which metric agrees with the raters?")
-    table = _table("metric", "raters", "pairs of", "same preference", "Kendall's tau", "pairs")
-    for row in rows:
-        accuracy = (row.accuracy, row.accuracy_low, row.accuracy_high)
-        correlation = (row.correlation, row.correlation_low, row.correlation_high)
-        table.add_row(
-            *map(
-                _cell,
-                (
-                    f"{row.metric} ({row.encoder})" if row.encoder else row.metric,
-                    f"{row.study}, {row.raters}",
-                    f"{row.level}s",
-                    text(Value(*accuracy, row.note), ""),
-                    text(Value(*correlation, row.note), ""),
-                    f"{row.pairs:,}",
-                ),
-            )
-        )
+    """The metrics, the one that agrees best first; pairs of images before pairs of models."""
+    table = _table("metric", "same preference", "Kendall's tau", "on pairs of")
+    for row in sorted(rows, key=lambda row: (row.level, -(row.accuracy or 0))):
+        accuracy = Value(row.accuracy, row.accuracy_low, row.accuracy_high, numbers.DASH)
+        tau = Value(row.correlation, row.correlation_low, row.correlation_high, numbers.DASH)
+        pairs = f"{row.level}s: {row.pairs:,}" + f", {row.ties:,} tied" * bool(row.ties)
+        table.add_row(*map(_cell, (name(row), text(accuracy, ""), text(tau, ""), pairs)))
+    _say(console, "Which metric agrees with the raters? (by chance: 0.50; tau 0)")
     console.print(table)
+    console.print()
+
+
+def name(row: AgreementRow) -> str:
+    return f"{row.metric} ({row.encoder})"
 
 
 def _share(count: int, total: int) -> str:

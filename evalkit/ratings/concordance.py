@@ -18,6 +18,7 @@ from evalkit.run_folder import Run
 from evalkit.statistics import votes
 from evalkit.statistics.concordance import Concordance, of_images, of_models
 
+LEAST_MODELS = 3  # with two, any metric agrees or disagrees entirely
 Values = Mapping[tuple[str, str], float]  # (model, prompt id) -> a value
 Key = tuple[str, str, str]  # metric, encoder, reference
 Level = Literal["image", "model"]
@@ -44,7 +45,7 @@ def agreement_rows(
             for one in summary.results
             if one.metric != "strength" and one.result.value is not None
         }
-        for key, better in metrics.items():
+        for key, better in metrics.items() if len(people) >= LEAST_MODELS else ():
             values = {
                 row.model: row.value
                 for row in rows

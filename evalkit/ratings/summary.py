@@ -259,7 +259,7 @@ def _agreement(poll: Poll) -> tuple[Value, tuple[str, ...]]:
     names = list(raters)
     opposed = [
         f"{names[pair.first]} and {names[pair.second]}"
-        for pair in agreement.pairs_of_raters(table, scale, clusters, draws=200).pairs
+        for pair in agreement.pairs_of_raters(table, scale, clusters).pairs
         if pair.opposed
     ]
     return Value(
