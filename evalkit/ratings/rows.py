@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from evalkit.core import ComparisonRow, Measure, MetricRow
+from evalkit.core import ComparisonRow, Comparisons, EvalkitError, Measure, MetricRow
 from evalkit.ratings.concordance import agreement_rows
 from evalkit.ratings.files import ratings_of, studies
 from evalkit.ratings.polls import Poll, polls
-from evalkit.ratings.summary import PollSummary, summarize
+from evalkit.ratings.summary import PollSummary, from_json, summarize
 from evalkit.run_folder import Run
+from evalkit.statistics.multiple import ALPHA
 
 
 def _measure(name: str, title: str, meaning: str, paper: str = "", **more: Any) -> Measure:
@@ -33,6 +35,10 @@ _TABLE = (
     ),
 )  # fmt: skip
 MEASURES = {measure.name: measure for measure in _TABLE}
+_STATEMENT = (
+    "Ratings are compared by prompts and raters; the p-values of each question of a study are"
+    " corrected by themselves (Holm)."
+)
 
 
 def refresh(run: Run) -> list[PollSummary]:
@@ -49,6 +55,20 @@ def refresh(run: Run) -> list[PollSummary]:
     return found
 
 
+def read_summaries(run: Run) -> list[PollSummary]:
+    """The content of ratings/summary.json; [] for a run without ratings.
+
+    Raises EvalkitError if the file is damaged.
+    """
+    try:
+        return [from_json(entry) for entry in run.summary()]
+    except (KeyError, TypeError) as error:
+        raise EvalkitError(
+            f"{run.summary_path} is damaged, or was written by another version of evalkit.",
+            f"Write it again with `evalkit rate summary {shlex.quote(str(run.path))}`.",
+        ) from error
+
+
 def _into_metrics(run: Run, told: Sequence[tuple[Poll, PollSummary]]) -> None:
     before, found = run.metrics(), [summary for _, summary in told]
     kept = [row for row in before if row.metric not in MEASURES]
@@ -56,11 +76,16 @@ def _into_metrics(run: Run, told: Sequence[tuple[Poll, PollSummary]]) -> None:
         return
     known = run.models()
     rows = kept + [row for one in found for row in metric_rows(one) if row.model in known]
-    comparisons = run.comparisons()
-    if comparisons is not None:
-        own = [row for row in comparisons.rows if row.metric not in MEASURES]
-        more = [row for one in found for row in one.comparisons if _of(row, known)]
-        run.write_comparisons(replace(comparisons, rows=(*own, *more)))
+    tested = [row for one in found for row in one.comparisons if _of(row, known)]
+    comparisons = run.comparisons() or Comparisons("", 1 - ALPHA, 0, ())
+    own = [row for row in comparisons.rows if row.metric not in MEASURES]
+    if own or tested:
+        parts = (
+            comparisons.statement.removesuffix(_STATEMENT).rstrip(),
+            _STATEMENT if tested else "",
+        )
+        statement = " ".join(filter(None, parts))
+        run.write_comparisons(replace(comparisons, statement=statement, rows=(*own, *tested)))
     protocol = run.protocol()
     measures = {
         name: value for name, value in protocol.get("measures", {}).items() if name not in MEASURES

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,9 +18,8 @@ from evalkit.statistics import agreement, bradley_terry, clustered, preferences
 from evalkit.statistics.bradley_terry import elo
 from evalkit.statistics.clustered import Estimate
 from evalkit.statistics.intervals import Interval
-from evalkit.statistics.multiple import holm, significant
+from evalkit.statistics.multiple import ALPHA, Corrected, holm, significant
 
-HOW = "Holm over all pairs of models of this question"
 _ANSWERS = {TIE: 1e9, BOTH_BAD: 2e9}  # as numbers beside the places of models, for alpha
 
 
@@ -74,6 +74,27 @@ class PollSummary:
     @property
     def name(self) -> str:
         return f"{self.kind}:{self.question}"
+
+
+def from_json(entry: Mapping[str, Any]) -> PollSummary:
+    """A summary from its `asdict` as JSON. Raises KeyError or TypeError for anything else."""
+
+    def value(found: Mapping[str, Any] | None) -> Value | None:
+        return None if found is None else Value(**found)
+
+    results = [ModelResult(**{**one, "result": Value(**one["result"])}) for one in entry["results"]]
+    made = {
+        "models": tuple(entry["models"]),
+        "raters": tuple(RaterCare(**one) for one in entry["raters"]),
+        "alpha": Value(**entry["alpha"]),
+        "opposed": tuple(entry["opposed"]),
+        "left": value(entry["left"]),
+        "results": tuple(results),
+        "matrix": tuple(map(tuple, entry["matrix"])),
+        "comparisons": tuple(ComparisonRow(**one) for one in entry["comparisons"]),
+        "remarks": tuple(entry["remarks"]),
+    }
+    return PollSummary(**{**entry, **made})
 
 
 def summarize(poll: Poll) -> PollSummary:
@@ -242,7 +263,11 @@ def _preferred(poll: Poll) -> tuple[ComparisonRow, ...]:
 
 
 def _agreement(poll: Poll) -> tuple[Value, tuple[str, ...]]:
-    """Alpha of the raters, and the pairs of raters who disagree more than by chance."""
+    """Alpha of the raters, and the pairs of raters who disagree more than by chance.
+
+    The level is corrected for the number of pairs (Bonferroni): of many raters, some two always
+    look opposed.
+    """
     told = [rating for rating in poll.ratings if rating.response != CANNOT_TELL]
     items = {item: place for place, item in enumerate(dict.fromkeys(r.item for r in told))}
     raters = {name: place for place, name in enumerate(dict.fromkeys(r.rater for r in told))}
@@ -257,9 +282,10 @@ def _agreement(poll: Poll) -> tuple[Value, tuple[str, ...]]:
     scale = "ordinal" if poll.study.mode == "scale" else "nominal"
     found = agreement.alpha(table, scale, clusters)
     names = list(raters)
+    pairs = max(1, math.comb(len(names), 2))
     opposed = [
         f"{names[pair.first]} and {names[pair.second]}"
-        for pair in agreement.pairs_of_raters(table, scale, clusters).pairs
+        for pair in agreement.pairs_of_raters(table, scale, clusters, 1 - ALPHA / pairs).pairs
         if pair.opposed
     ]
     return Value(
@@ -283,7 +309,7 @@ def _row(
     pair: tuple[int, int],
     values: tuple[float, float],
     made: Estimate,
-    corrected,
+    corrected: Corrected | None,
     adjusted: Interval | None,
     p: float | None = None,
 ) -> ComparisonRow:
