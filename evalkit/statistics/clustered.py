@@ -2,9 +2,8 @@
 
 Ratings of one prompt are alike, and so are ratings by one rater. The variance of a mean therefore
 has three parts: those of prompts, of raters, and of single ratings. They are estimated without bias
-for any pattern of missing ratings (Gao and Owen 2017, "Efficient moment calculations for variance
-components in large unbalanced crossed random effects models"; for complete ratings these are the
-mean squares of the two-way analysis of variance). The interval is that of Student's t with the
+for any pattern of missing ratings (Henderson 1953; for complete ratings these are the mean squares
+of the two-way analysis of variance). The interval is that of Student's t with the
 degrees of freedom of Satterthwaite 1946.
 
 Few raters say little about the variance between raters: among three, it is found too small half of
@@ -27,7 +26,7 @@ from scipy import stats
 
 from evalkit.statistics.intervals import LEAST_GROUPS, Interval
 
-_LIMIT = 0.4  # the quantile of chi-square behind the upper 60% limit of the raters' mean square
+LIMIT = 0.4  # the quantile of chi-square behind the upper 60% limit of the raters' mean square
 
 
 class Variances(NamedTuple):
@@ -120,17 +119,15 @@ def estimate(
     number = len(cells)
     if np.abs(cells).max() * number <= 1e-12 * max(1.0, abs(value)):
         return without("no interval: all ratings are equal")
-    found = _variances(cells, row, column)
-    if found is None:
-        return without("no interval: these ratings do not separate prompts from raters")
-    residual = number * max(found.residual, 0.0)
-    by_prompt = max(float((in_rows**2).sum()) * found.prompt + residual, residual / 2)
-    by_rater = float((in_columns**2).sum()) * found.rater + residual
-    degrees = _effective(in_rows) - 1, _effective(in_columns) - 1
+    parts = _parts(cells, row, column)
+    residual = number * max(parts.residual, 0.0)
+    by_prompt = max(float((in_rows**2).sum()) * parts.prompt + residual, residual / 2)
+    degrees = _effective(in_rows) - 1, min(_effective(in_columns) - 1, parts.freedom)
     from_raters = 0.0
-    if found.rater != 0.0:
-        limit = degrees[1] / float(stats.chi2.ppf(_LIMIT, degrees[1]))
-        from_raters = max(0.0, by_rater * limit - residual)
+    if parts.freedom:
+        limit = degrees[1] / float(stats.chi2.ppf(LIMIT, degrees[1]))
+        of_one = max(0.0, parts.mean_square * limit - parts.residual) / parts.times
+        from_raters = float((in_columns**2).sum()) * of_one
     variance = by_prompt + from_raters
     if not variance > 0:
         return without("no interval: the ratings do not vary between prompts")
@@ -157,7 +154,11 @@ def variances(values: ArrayLike, prompts: ArrayLike, raters: ArrayLike) -> Varia
     prompt_count, rater_count = len(np.unique(row)), len(np.unique(column))
     if min(prompt_count, rater_count) < 2 or len(sums) in (prompt_count, rater_count):
         return None
-    return _variances(sums / ones, row, column)
+    parts = _parts(sums / ones, row, column)
+    if not parts.freedom:
+        return None
+    of_raters = (parts.mean_square - parts.residual) / parts.times
+    return Variances(parts.prompt, of_raters, parts.residual)
 
 
 def not_measured(reason: str) -> Estimate:
@@ -165,37 +166,53 @@ def not_measured(reason: str) -> Estimate:
     return Estimate(None, Interval(None, None, reason), None, None, None, 0, 0, 0)
 
 
-def _variances(
-    cells: NDArray[np.float64], row: NDArray[np.int64], column: NDArray[np.int64]
-) -> Variances | None:
-    """The variances of values [C] in a table with gaps: C cells at row and column."""
+class _Parts(NamedTuple):
+    """Variances of values in a table, and the mean square of raters behind one of them."""
+
+    prompt: float
+    residual: float
+    mean_square: float  # of raters; expected: residual + times * variance of raters
+    times: float
+    freedom: int  # of the mean square; 0: raters cannot be separated from single ratings
+
+
+def _parts(cells: NDArray[np.float64], row: NDArray[np.int64], column: NDArray[np.int64]) -> _Parts:
+    """Parts of the variance of values [C] in a table with gaps: C cells at row and column.
+
+    Raters are compared within prompts (method III of Henderson 1953), which needs no estimate of
+    the prompts' variance; that follows from the total sum of squares.
+    """
     number, in_rows, in_columns = len(cells), np.bincount(row), np.bincount(column)
     rows, columns = len(in_rows), len(in_columns)
     total = float(((cells - cells.mean()) ** 2).sum())
     per_row = number - float((in_rows**2).sum()) / number
     per_column = number - float((in_columns**2).sum()) / number
-    within_rows = _within(cells, row, in_rows)
-    if columns in (1, number):  # raters cannot be separated from single ratings
+    row_means = np.bincount(row, cells) / in_rows
+    within_rows = float(((cells - row_means[row]) ** 2).sum())
+    if columns in (1, number):
         residual = within_rows / (number - rows) if number > rows else 0.0
-        return Variances((total - residual * (number - 1)) / per_row, 0.0, residual)
-    within_columns = _within(cells, column, in_columns)
-    if rows in (1, number):  # nor can prompts
-        residual = within_columns / (number - columns)
-        return Variances(0.0, (total - residual * (number - 1)) / per_column, residual)
-    rater_and_residual = within_rows / (number - rows)
-    prompt_and_residual = within_columns / (number - columns)
-    unknown = per_row + per_column - (number - 1)
-    if unknown <= 1e-9 * number:
-        return None
-    residual = (prompt_and_residual * per_row + rater_and_residual * per_column - total) / unknown
-    return Variances(prompt_and_residual - residual, rater_and_residual - residual, residual)
-
-
-def _within(
-    cells: NDArray[np.float64], group: NDArray[np.int64], sizes: NDArray[np.int64]
-) -> float:
-    means = np.bincount(group, cells) / sizes
-    return float(((cells - means[group]) ** 2).sum())
+        return _Parts((total - residual * (number - 1)) / per_row, residual, 0.0, 1.0, 0)
+    if rows == number:  # one rating of each prompt: prompts are part of the residual
+        column_means = np.bincount(column, cells) / in_columns
+        within_columns = float(((cells - column_means[column]) ** 2).sum())
+        between, freedom = (total - within_columns) / (columns - 1), columns - 1
+        return _Parts(
+            0.0, within_columns / (number - columns), between, per_column / freedom, freedom
+        )
+    present = np.zeros((rows, columns))
+    present[row, column] = 1
+    information = np.diag(in_columns) - present.T @ (present / in_rows[:, None])
+    contrasts = np.bincount(column, cells - row_means[row])
+    freedom = int(np.linalg.matrix_rank(information, hermitian=True))
+    between = float(contrasts @ np.linalg.pinv(information, hermitian=True) @ contrasts)
+    if not freedom or number <= rows + freedom:
+        residual = within_rows / (number - rows)
+        return _Parts((total - residual * (number - 1)) / per_row, residual, 0.0, 1.0, 0)
+    residual = (within_rows - between) / (number - rows - freedom)
+    times = float(np.trace(information)) / freedom
+    of_raters = (between / freedom - residual) / times
+    prompt = (total - of_raters * per_column - residual * (number - 1)) / per_row
+    return _Parts(prompt, residual, between / freedom, times, freedom)
 
 
 def _cells(

@@ -102,7 +102,7 @@ def paired_tests(votes: Votes, models: int, seed: int = 0, level: float = 0.95) 
         _, prompt = np.unique(own.prompts, return_inverse=True)
         sums = np.bincount(prompt, _scores(own, first) - 0.5)
         flipped = _sign_flip(sums, seed) if rate.interval.low is not None else None
-        p = None if flipped is None else max(flipped, _p_of_half(rate) or 0.0)
+        p = None if flipped is None else max(flipped, p_of_half(rate) or 0.0)
         exact = "exact" if 2 ** len(sums) <= SIGN_FLIPS else f"{SIGN_FLIPS} draws"
         method = f"larger p of sign flips of {len(sums)} prompts ({exact}) and two-way Student t"
         if p is None:
@@ -123,7 +123,7 @@ def side_bias(votes: Votes, level: float = 0.95) -> SideBias:
     if not len(left):
         return SideBias(clustered.not_measured("not measured: no decided votes"), None)
     found = _rate(left, decided, level)
-    return SideBias(found, _p_of_half(found))
+    return SideBias(found, p_of_half(found))
 
 
 def consistency(
@@ -201,7 +201,7 @@ def _rate(scores: NDArray[np.float64], votes: Votes, level: float) -> Estimate:
     return found._replace(interval=interval)
 
 
-def _p_of_half(rate: Estimate) -> float | None:
+def p_of_half(rate: Estimate) -> float | None:
     """The level at which the interval of `_rate` just reaches one half."""
     if rate.value is None or rate.error is None or rate.degrees is None:
         return None
