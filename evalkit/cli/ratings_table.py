@@ -43,7 +43,9 @@ def _print_question(console: Console, one: PollText) -> None:
 
 
 def _print_table(console: Console, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    table = Table(*(Text(printable(cell)) for cell in header), box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for cell in header:
+        table.add_column(Text(printable(cell)))
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
     console.print(table)
