@@ -47,7 +47,7 @@ class Run(run_folder.Run):
             kind: "metrics", one row per model and metric, with the columns of metrics.json;
                 "scores", one row per image and metric that has a value for each image, with the
                 image's prompt; "images", one row per requested image with seed, status, time, cost
-                and path, with the status "missing" where it was not made yet; "comparisons", one
+                and path, with the status "missing" where there is none; "comparisons", one
                 row per metric and pair of models.
 
         Raises:

@@ -26,7 +26,6 @@ from evalkit.images import (
     pixels_sha256,
     raise_invalid_images,
 )
-from evalkit.sources import in_words
 from evalkit.terminal import track
 
 OnBad = Literal["refuse", "skip"]
@@ -134,7 +133,7 @@ class ImageValidation:
     def findings(
         self, images: Sequence[ImageFile], skipped: Sequence[InvalidImage] = ()
     ) -> dict[str, Any]:
-        """All findings on a set, for validation.json and protocol.json; see `summary`."""
+        """All findings on a set, for image_checks.json and protocol.json; see `summary`."""
         return summary([str(image.path) for image in images], self.complete(images), skipped)
 
 
@@ -177,10 +176,8 @@ def summary(
 
 
 def notes(findings: Mapping[str, Any]) -> list[str]:
-    """The findings as short sentences; none for a set without findings."""
+    """The findings on images as short sentences; for what is absent, see `sources.absent`."""
     found = []
-    if (left := findings.get("not_taken")) and left["count"]:
-        found.append(in_words(left))
     if findings["skipped"]:
         kinds = ", ".join(f"{count} {kind}" for kind, count in findings["skipped_kinds"].items())
         found.append(f"{_images(findings['skipped'])} skipped ({kinds})")

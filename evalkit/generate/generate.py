@@ -123,8 +123,8 @@ def _begin(made: Plan) -> None:
         fingerprint = fingerprint_of(model, generator) if generator else ""
         fingerprint = fingerprint or run.model(label).get("fingerprint", "")
         run.register_model(label, specs[label], order.index(label), fingerprint, model.bundled)
-        if (unmatched := getattr(generator, "unmatched", None)) is not None:
-            _write_unmatched(run, label, unmatched)
+        if label in made.unmatched:
+            run.write_unmatched(label, made.unmatched[label])
         _remove_leftovers(run, model.label)
     options = {
         **(earlier.options if earlier else {}),
@@ -158,15 +158,6 @@ def _text(run: Run, label: str, spec: str) -> str:
         if os.path.isdir(spec):  # this name alone would be refused
             spec = f"{INSTALLED}{spec}"
     return spec if plain else labelled(label, spec)
-
-
-def _write_unmatched(run: Run, label: str, unmatched: str) -> None:
-    """unmatched.txt, where there is something in it; an earlier one is removed."""
-    path = run.image_folder(label) / "unmatched.txt"
-    if unmatched:
-        write_atomically(path, unmatched)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _remove_leftovers(run: Run, label: str) -> None:

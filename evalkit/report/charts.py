@@ -19,7 +19,7 @@ from evalkit.report.labels import labels, shorten
 
 # Label, colour and hatching of each outcome.
 OUTCOMES = {
-    "ok": ("generated", "#009e73", ""),
+    "ok": ("image", "#009e73", ""),
     "refused": ("refused", "#e69f00", "////"),
     "failed": ("failed", "#d55e00", "xxxx"),
     "missing": ("missing", MUTED, "...."),

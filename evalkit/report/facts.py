@@ -159,9 +159,9 @@ def read_facts(path: Path | str) -> Facts:
 
 
 def outcome(record: Record) -> str:
-    """ok, refused or failed."""
-    if record.status == "ok":
-        return "ok"
+    """ok, refused, failed, or missing: a folder of images has none for the prompt."""
+    if record.status in ("ok", "missing"):
+        return record.status
     return "refused" if record.status.startswith("refused") else "failed"
 
 
@@ -264,8 +264,9 @@ def _scores(run: Run, found: Sequence[Finding]) -> tuple[Finding | None, dict[Pl
 
 
 def _outcomes(records: Sequence[Record], requested: int) -> dict[str, int]:
-    counts = {name: sum(outcome(record) == name for record in records) for name in OUTCOMES[:3]}
-    return counts | {"missing": max(0, requested - len(records))}
+    """The number of images of each outcome; those without any record are missing."""
+    counts = {name: sum(outcome(record) == name for record in records) for name in OUTCOMES}
+    return counts | {"missing": counts["missing"] + max(0, requested - len(records))}
 
 
 def _config(run: Run) -> dict[str, Any]:

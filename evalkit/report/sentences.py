@@ -32,11 +32,11 @@ def headline(facts: Facts) -> str:
 
 
 def lede(facts: Facts) -> str:
-    """What was requested and generated, and what it was measured with."""
-    return f"{_generated(facts)}{_measured(facts)}{_bundled(facts)}"
+    """What was requested and made, and what it was measured with."""
+    return f"{_made(facts)}{_measured(facts)}{_bundled(facts)}"
 
 
-def _generated(facts: Facts) -> str:
+def _made(facts: Facts) -> str:
     if not facts.prompts:
         return "A folder of existing images, without prompts."
     totals = {name: sum(counts[name] for counts in facts.outcomes.values()) for name in _STATES}
@@ -47,8 +47,18 @@ def _generated(facts: Facts) -> str:
         f"{numbers.plural(len(facts.models), 'model')},"
         f" {numbers.plural(len(facts.prompts), 'prompt')}{groups},"
         f" {numbers.plural(facts.per_prompt, 'image')} per prompt:"
-        f" {totals['ok']:,} of {requested:,} images were generated{f' ({rest})' if rest else ''}."
+        f" {totals['ok']:,} of {requested:,} images were {_how(facts)}"
+        f"{f' ({rest})' if rest else ''}."
     )
+
+
+def _how(facts: Facts) -> str:
+    """How the images came into the run."""
+    made = [record for found in facts.records.values() for record in found if record.file]
+    read = sum(bool(record.source) for record in made)
+    if read:
+        return "read from folders" if read == len(made) else "generated or read from folders"
+    return "generated"
 
 
 def _bundled(facts: Facts) -> str:
@@ -162,7 +172,7 @@ def verdict(facts: Facts, finding: Finding) -> str:
 
 
 def head_to_head(facts: Facts) -> str:
-    """How often each of two models has the better score on a prompt that both generated."""
+    """How often each of two models has the better score on a prompt that both answered."""
     blind = facts.score is not None and facts.score.encoder in facts.blind_encoders
     if len(facts.models) != 2 or facts.score is None or blind:
         return ""
@@ -235,6 +245,6 @@ def common_rule(facts: Facts) -> str:
     requested = len(facts.prompts) * facts.per_prompt
     return (
         "The results above are on all images of each model. These are on the"
-        f" {facts.common_count:,} of {requested:,} images that all models generated: a model that"
+        f" {facts.common_count:,} of {requested:,} images that all models have: a model that"
         " refuses difficult prompts has no advantage here."
     )

@@ -29,6 +29,7 @@ from evalkit.score.evidence import Evidence, Setup, encode_prompts, gather, part
 from evalkit.score.measure import Measurement, NotMeasured, call, measure
 from evalkit.score.resources import Resources, load, mention, only_bundled
 from evalkit.score.settings import Names, Settings, keep, mention_old_report, resolve, rows_of
+from evalkit.sources import absent
 from evalkit.terminal import warn_not_measured
 
 log = logging.getLogger(__name__)
@@ -110,6 +111,9 @@ def score_with(
     if left_out:
         command = f"evalkit score {shlex.quote(str(path))}"
         log.info("not compared: %s; to compare all models: `%s`", ", ".join(left_out), command)
+    for images in sets:
+        for line in absent(images.absent()):
+            log.warning("%s: %s", images.model, line)
     texts = encode_prompts(run, prompts, table, choice.encoders)
     setup = Setup(run, table, choice.encoders, references, why, texts, batch_size)
     common = _common(sets)
@@ -133,7 +137,7 @@ def score_with(
         if metric.encoder in choice.encoders and choice.encoders[metric.encoder].name not in blind
     ]
     run.write_comparisons(compare(entrants, seen) if len(entrants) > 1 and seen else None)
-    run.write_validation(findings)
+    run.write_image_checks(findings)
     facts = protocol.facts(sets, prompts, setup, choice, rows, findings)
     run.write_protocol(facts | {"not_compared": left_out, "blind_encoders": blind})
     run.write_metrics(rows)

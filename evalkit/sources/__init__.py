@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from evalkit.core import EvalkitError
+from evalkit.sources.absent import absent, missing_images
 from evalkit.sources.archives import TAR_SUFFIXES, tar_source, zip_source
 from evalkit.sources.arrays import array_source
 from evalkit.sources.datasets import arrow_source, parquet_source
@@ -34,9 +35,11 @@ __all__ = [
     "Content",
     "ImageSource",
     "SourceImage",
+    "absent",
     "images_below",
     "in_words",
     "matching_files",
+    "missing_images",
     "not_taken",
     "open_source",
     "survey",

@@ -313,7 +313,7 @@ def test_an_image_that_was_missing_is_taken_when_it_comes(tmp_path: Path) -> Non
     for number in (0, 2):
         picture(photos / f"{number:05d}.png", number)
     run = evalkit.generate([photos], ["a", "b", "c"], out=out)
-    assert [record.status for record in run.records("photos")] == ["ok", "bad_request", "ok"]
+    assert [record.status for record in run.records("photos")] == ["ok", "missing", "ok"]
     before = files(out)
     evalkit.generate([photos], ["a", "b", "c"], out=out)
     assert files(out) == before

@@ -284,7 +284,7 @@ def test_a_folder_per_prompt(tmp_path: Path) -> None:
 def test_images_in_subfolders_beside_images_are_listed(tmp_path: Path) -> None:
     pixels = fill(tmp_path, ["0.png", "1.png", "thumbnails/0.png"])
     made = folder.load(folder=str(tmp_path), requests=requests(["a", "b"]))
-    assert made.unmatched == "image\tthumbnails/0.png\tin a subfolder\n"
+    assert made.unmatched == "file\tthumbnails/0.png\tin a subfolder\n"
     assert taken(tmp_path, requests(["a", "b"]), pixels) == ["0.png", "1.png"]
 
 
