@@ -137,6 +137,13 @@ class ImageValidation:
         return summary([str(image.path) for image in images], self.complete(images), skipped)
 
 
+def write_image_checks(folder: Path, findings: Mapping[str, Any]) -> None:
+    """image_checks.json of a set without a run: see `summary` and `sources.absent`."""
+    text = json.dumps(findings, indent=1, ensure_ascii=False) + "\n"
+    write_atomically(folder / "image_checks.json", text)
+    (folder / "validation.json").unlink(missing_ok=True)  # its name in earlier versions
+
+
 def summary(
     names: Sequence[str], facts: Sequence[ImageFacts], skipped: Sequence[InvalidImage]
 ) -> dict[str, Any]:
