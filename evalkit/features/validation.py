@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple, NoReturn
 from PIL.Image import Image
 
 from evalkit.core import EvalkitError
+from evalkit.escape import visible
 from evalkit.features.image_file import TEMPORARY, ImageFile
 from evalkit.features.map_ahead import map_ahead
 from evalkit.files import write_atomically
@@ -157,6 +158,7 @@ def summary(
     - `duplicates`: the number of images with the pixels of an earlier one, and up to ten pairs.
     - `sizes` (at most twenty), `formats`: the number of images of each, most frequent first.
     """
+    names = list(map(visible, names))
     first: dict[str, str] = {}
     duplicates: list[list[str]] = []
     for name, one in zip(names, facts, strict=True):
@@ -170,7 +172,9 @@ def summary(
         "taken": len(facts),
         "skipped": len(skipped),
         "skipped_kinds": dict(kinds.most_common()),
-        "skipped_names": [{"name": str(item.path), "reason": str(item.reason)} for item in skipped],
+        "skipped_names": [
+            {"name": visible(str(item.path)), "reason": visible(item.reason)} for item in skipped
+        ],
         "applied": dict(Counter(one.note for one in facts if one.note).most_common()),
         "black": _listed([name for name, one in both if one.black]),
         "one_colour": _listed([name for name, one in both if one.one_colour and not one.black]),

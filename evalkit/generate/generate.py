@@ -20,6 +20,7 @@ from evalkit.generate.plan import Plan, fingerprint_of, plan
 from evalkit.generate.remote import send
 from evalkit.prompts import duplicate_count
 from evalkit.run_folder import Run
+from evalkit.sources import absent, not_taken
 from evalkit.specs import INSTALLED, default_label, is_path, labelled, relative_to
 
 log = logging.getLogger(__name__)
@@ -79,6 +80,11 @@ def generate(config: Config, retry_ambiguous: bool = False) -> Run:
             names,
         )
     _begin(made)
+    for model in made.models:
+        left = {"not_taken": not_taken(made.run.unmatched(model.label))}
+        if model.label not in made.unmatched:  # else, its folder has just been read
+            for line in absent(left):
+                log.warning("%s: %s", model.label, line)
     stopped: list[EvalkitError] = []
     for label in list(made.loaded):
         generator = made.loaded.pop(label)  # pop: its memory is free before the next one draws

@@ -30,6 +30,8 @@ def load_strictly(image: Image, data: bytes) -> Image:
     if image.format == "PNG":
         _check_png(data)
         _scale_key(image, data)
+    if image.format == "GIF":
+        _check_gif(data)
     image.load()
     return image
 
@@ -50,6 +52,32 @@ def _check_png(data: bytes) -> None:
             return
         at = end + 4
     raise ValueError("it has no end")
+
+
+def _check_gif(data: bytes) -> None:
+    """Follow the blocks to the end mark: a cut animation may look like an image of one frame."""
+    at = 13 + _colours(data, 10)
+    while at < len(data):
+        kind = data[at]
+        if kind == 0x3B:
+            return
+        if kind == 0x2C:  # an image: its descriptor, colours, and the size of its codes
+            at += 11 + _colours(data, at + 9)
+        elif kind == 0x21:  # an extension, and its label
+            at += 2
+        else:  # padding, which decoders pass over
+            at += 1
+            continue
+        while at < len(data) and data[at]:
+            at += 1 + data[at]
+        at += 1
+    raise ValueError("it has no end")
+
+
+def _colours(data: bytes, at: int) -> int:
+    """The bytes of a colour table, by the flags at this place."""
+    flags = data[at] if at < len(data) else 0
+    return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
 
 
 def _scale_key(image: Image, data: bytes) -> None:

@@ -103,15 +103,19 @@ def score_with(
     found: Resources,
     on_bad: OnBad = "refuse",
     batch_size: int = 32,
+    generated: bool = False,
 ) -> list[MetricRow]:
-    """`score` with complete settings and loaded resources; it does not mention an old report."""
+    """`score` with complete settings and loaded resources; it does not mention an old report.
+
+    generated: `generate` has just said what the models lack.
+    """
     table, choice, references, why, blind = found
     run, sets, prompts = image_sets(Path(path), on_bad, chosen.models)
     left_out = [model for model in run.models() if chosen.models and model not in chosen.models]
     if left_out:
         command = f"evalkit score {shlex.quote(str(path))}"
         log.info("not compared: %s; to compare all models: `%s`", ", ".join(left_out), command)
-    for images in sets:
+    for images in () if generated else sets:
         for line in absent(images.absent()):
             log.warning("%s: %s", images.model, line)
     texts = encode_prompts(run, prompts, table, choice.encoders)

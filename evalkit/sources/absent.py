@@ -31,8 +31,8 @@ def absent(found: Mapping[str, Any]) -> list[str]:
     if (missing := found.get("missing")) and (count := missing["count"]):
         names = ", ".join(name[:100] for name in missing["names"])
         more = ", …" if count > len(missing["names"]) else ""
-        images = "image is" if missing["requested"] == 1 else "images are"
+        verb = "is" if count == 1 else "are"
         lines.append(
-            f"{count:,} of {missing['requested']:,} requested {images} missing ({names}{more})"
+            f"{count:,} of {missing['requested']:,} requested images {verb} missing ({names}{more})"
         )
     return lines

@@ -195,7 +195,7 @@ def test_missing_images_are_refusals_and_unmatched_files_are_reported(
     assert results == [Refusal("missing", "no image in the folder for this prompt")]
     extra, missing = warnings_of(caplog)
     assert extra == "pics: 2 files are not taken: 2 no matching prompt (00007.png, logo.png)"
-    assert missing == "pics: 1 of 2 requested images are missing (00001-0 b)"
+    assert missing == "pics: 1 of 2 requested images is missing (00001-0 b)"
 
 
 def test_all_unmatched_files_are_listed_and_ten_are_logged(
