@@ -304,3 +304,25 @@ def read_note(data: bytes) -> str:
     found = decode(data)
     assert not isinstance(found, str)
     return found.note
+
+
+@pytest.mark.parametrize("interlace", [0, 1])
+def test_a_gif_without_its_end_is_damaged(interlace: int) -> None:
+    """A cut animation may have one frame left."""
+    first = RGB.quantize(64)
+    whole = saved(first, "GIF", interlace=interlace, comment=b"c" * 300)
+    assert not isinstance(decode(whole), str)
+    assert not isinstance(decode(whole + b"more bytes"), str)
+    moving = saved(first, "GIF", save_all=True, append_images=[RGB.rotate(90).quantize(4)])
+    assert "truncated or damaged" in str(decode(whole[:-1]))
+    for data in (whole, moving):
+        assert all(isinstance(decode(data[:end]), str) for end in range(len(data)))
+
+
+def test_a_broken_link_and_a_file_of_its_first_bytes_are_named(tmp_path: Path) -> None:
+    (tmp_path / "gone.png").symlink_to("nowhere.png")
+    (tmp_path / "cut.png").write_bytes(PNG[:12])
+    with pytest.raises(EvalkitError) as caught:
+        check_images(sorted(tmp_path.iterdir()))
+    assert "cut.png is truncated or damaged (not a PNG header)" in caught.value.message
+    assert "gone.png cannot be read (is a broken link to nowhere.png)" in caught.value.message

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evalkit.core import EvalkitError, Prompt, Record, Request
+from evalkit.escape import visible
 from evalkit.features.image_file import ImageFile
 from evalkit.features.validation import SKIP_HINT, ImageValidation, OnBad, check_policy
 from evalkit.images import (
@@ -80,8 +81,8 @@ def results_folder(path: Path | str) -> Path:
     if os.path.isfile(Run(folder).prompts_path):
         return folder
     whole = folder.resolve()
-    digest = hashlib.sha256(str(whole).encode()).hexdigest()
-    return Path("reports") / f"{folder_name(whole.name)[:40]}-{digest[:8]}"
+    digest = hashlib.sha256(os.fsencode(whole)).hexdigest()
+    return Path("reports") / f"{folder_name(visible(whole.name))[:40]}-{digest[:8]}"
 
 
 def image_sets(path: Path, on_bad: OnBad = "refuse", models: Sequence[str] = ()) -> ImageSets:
@@ -130,7 +131,7 @@ def _changed(run: Run, images: ImageSet) -> dict[int, InvalidImage]:
 def _without_run(path: Path) -> ImageSets:
     """The images of a folder, zip, tar or array."""
     source, run = open_source(path), Run(results_folder(path))
-    model = path.resolve().name
+    model = visible(path.resolve().name)  # a name of other bytes than UTF-8 is no text
     validation = _validation(run, model)
     files: list[ImageFile] = []
     for image in track(source, "reading images", source.count):

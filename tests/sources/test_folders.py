@@ -97,3 +97,10 @@ def test_a_run_inside_of_a_folder_of_images_is_not_part_of_it(tmp_path: Path) ->
         (run / name).write_bytes(content)
     assert named(tmp_path) == (["0.png"], {"out": "a run of evalkit"})
     assert named(run)[0] == ["1.png"]
+
+
+def test_a_pipe_is_never_read(tmp_path: Path) -> None:
+    (tmp_path / "0.png").write_bytes(IMAGE)
+    for name in ("1.png", "pipe"):
+        os.mkfifo(tmp_path / name)
+    assert named(tmp_path) == (["0.png"], {"1.png": "not a file", "pipe": "not a file"})
