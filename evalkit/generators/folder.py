@@ -212,7 +212,7 @@ def _checked(
         if file not in used:
             paired.left.setdefault(file, "no matching prompt")
     missing = {_key(request): request for request in requests if request not in found}
-    left = {file.relative_to(path).as_posix(): reason for file, reason in paired.left.items()}
+    left = [(file.relative_to(path).as_posix(), reason) for file, reason in paired.left.items()]
     gone = missing_images(missing.values(), len(requests))
     for line in absent({"not_taken": not_taken(left), "missing": gone}):
         log.warning("%s: %s", path.name, line)

@@ -40,7 +40,7 @@ class _Given(NamedTuple):
     """The images of a reference."""
 
     items: Iterable[Item]
-    count: int  # for the progress bar; 0 if it is unknown
+    total: int  # for the progress bar; 0 if it is unknown
     left: Mapping[str, str]  # file that is not taken -> the reason
 
 
@@ -77,7 +77,7 @@ def reference_build(
 
         return build_scenes_reference(name=name or "scenes", out=out, device=device)
     source, place = open_source(images), Path(images)
-    for line in absent({"not_taken": not_taken(source.left)}):
+    for line in absent({"not_taken": not_taken(source.left.items())}):
         log.warning("%s: %s", place.name, line)
     return _build(
         _Given(_items(source), source.count or 0, source.left),
@@ -156,7 +156,7 @@ def _build(
 ) -> Path:
     validation.check_policy(on_bad)
     accumulators = [Accumulator(one, batch_size, keep_all, compact) for one in encoders]
-    checked = _accumulate(given.items, accumulators, f"encoding {name}", given.count, on_bad)
+    checked = _accumulate(given.items, accumulators, f"encoding {name}", given.total, on_bad)
     if checked.invalid and on_bad == "refuse":
         raise_invalid_images(checked.invalid, checked.total, validation.SKIP_HINT)
     valid = checked.valid
@@ -168,7 +168,7 @@ def _build(
     for accumulator in accumulators:
         accumulator.finish()
     findings = validation.summary(list(checked.names), valid, checked.invalid)
-    findings |= {"not_taken": not_taken(given.left)}
+    findings |= {"not_taken": not_taken(given.left.items())}
     for note in validation.notes(findings):
         log.warning("%s: %s", name, note)
     image_hash = sha256(b"".join(sorted(bytes.fromhex(one.pixels) for one in valid))).hexdigest()

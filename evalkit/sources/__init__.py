@@ -68,7 +68,7 @@ def open_source(place: Path | str) -> ImageSource:
         source = _of_files([path], str(place))
     else:
         source = _of_files(matching_files(str(place)), str(place))
-    found = in_words(not_taken(source.left)) if source.left else ""
+    found = in_words(not_taken(source.left.items())) if source.left else ""
     if source.count == 0:
         raise EvalkitError(f"{place} has no images{f': {found}' if found else ''}.", _EXPECTED)
     return source

@@ -53,10 +53,13 @@ def wanted(name: str) -> bool:
     )
 
 
-def not_taken(left: Mapping[str, str] | Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """How many files are not taken, and for each reason their number and first ten names."""
+def not_taken(left: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """How many files are not taken, and for each reason their number and first ten names.
+
+    left: the name of each file, and the reason.
+    """
     reasons: dict[str, list[str]] = {}
-    for name, reason in left.items() if isinstance(left, Mapping) else left:
+    for name, reason in left:
         reasons.setdefault(reason, []).append(visible(name))
     listed = {why: {"count": len(names), "names": names[:10]} for why, names in reasons.items()}
     return {"count": sum(map(len, reasons.values())), "reasons": listed}

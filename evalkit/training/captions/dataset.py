@@ -154,7 +154,7 @@ def read_dataset(place: Path | str, size: int) -> CaptionedDataset:
     else:
         found = shard_captions(place, names)
     chosen = [name for name in names if name in found.of]
-    left = {"not_taken": not_taken(_left(source, names, found.of))}
+    left = {"not_taken": not_taken(_left(source, names, found.of).items())}
     for line in absent(left):
         log.warning("%s: %s", Path(place).name, line)
     _check_pairs(place, names, chosen, found.unmatched)
