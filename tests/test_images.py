@@ -324,5 +324,5 @@ def test_a_broken_link_and_a_file_of_its_first_bytes_are_named(tmp_path: Path) -
     (tmp_path / "cut.png").write_bytes(PNG[:12])
     with pytest.raises(EvalkitError) as caught:
         check_images(sorted(tmp_path.iterdir()))
-    assert "cut.png is truncated or damaged (not a PNG header)" in caught.value.message
+    assert "cut.png is truncated or damaged (no decoder takes it)" in caught.value.message
     assert "gone.png cannot be read (is a broken link to nowhere.png)" in caught.value.message

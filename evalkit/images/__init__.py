@@ -175,8 +175,8 @@ def decode(content: bytes | NDArray[np.uint8], alpha: Alpha = "refuse") -> Decod
         return _to_rgb(load_strictly(image, content), alpha, oriented, image.format or "")
     except (PILImage.DecompressionBombError, PILImage.DecompressionBombWarning):
         return Unreadable("has more than 64 million pixels", "too many pixels")
-    except UnidentifiedImageError:
-        return Unreadable(f"is truncated or damaged (not a {kind} header)", "truncated or damaged")
+    except UnidentifiedImageError:  # its text names an address in memory
+        return Unreadable("is truncated or damaged (no decoder takes it)", "truncated or damaged")
     except Exception as error:  # damaged files raise OSError, SyntaxError, zlib.error, ...
         return Unreadable(f"is truncated or damaged ({error})", "truncated or damaged")
 
