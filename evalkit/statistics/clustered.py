@@ -203,8 +203,10 @@ def _parts(cells: NDArray[np.float64], row: NDArray[np.int64], column: NDArray[n
     present[row, column] = 1
     information = np.diag(in_columns) - present.T @ (present / in_rows[:, None])
     contrasts = np.bincount(column, cells - row_means[row])
-    freedom = int(np.linalg.matrix_rank(information, hermitian=True))
-    between = float(contrasts @ np.linalg.pinv(information, hermitian=True) @ contrasts)
+    sizes, directions = np.linalg.eigh(information)  # 0 for each group of connected raters
+    known = sizes > 1e-9 * number
+    freedom = int(known.sum())
+    between = float(((contrasts @ directions[:, known]) ** 2 / sizes[known]).sum())
     if not freedom or number <= rows + freedom:
         residual = within_rows / (number - rows)
         return _Parts((total - residual * (number - 1)) / per_row, residual, 0.0, 1.0, 0)
