@@ -8,7 +8,7 @@ degrees of freedom of Satterthwaite 1946.
 
 Few raters say little about the variance between raters: among three, it is found too small half of
 the time. Its mean square is therefore replaced by its upper 60% confidence limit, which with many
-raters is the same. Coverage of 95% intervals in `benchmarks/coverage_of_ratings.py`, complete and
+raters is the same. Coverage of 95% intervals in `benchmarks/rating_coverage.py`, complete and
 incomplete ratings, 3 to 10 raters, 20 to 100 prompts, rater effects from none to as large as
 everything else: see docs/ratings.md. Rejected there: percentiles of a bootstrap of prompts and
 raters (Owen 2007), sums over clusters (Cameron, Gelbach and Miller 2011) with t of the smaller
@@ -47,7 +47,8 @@ class Estimate(NamedTuple):
     interval: Interval
     error: float | None  # standard error; None where there is no interval
     degrees: float | None  # of freedom of Student's t
-    from_raters: float | None  # the part of error**2 that more prompts do not reduce
+    from_raters: float | None  # the part of error**2 that more prompts do not reduce; 0 if raters
+    # do not differ significantly (at 10%)
     prompts: int
     raters: int
     ratings: int
@@ -138,7 +139,9 @@ def estimate(
     if counts[1] == 1:
         method = f"{counts[0]} prompts, Student t; for this one rater only"
     interval = Interval(value - half, value + half, method)
-    return Estimate(value, interval, math.sqrt(variance), freedom, from_raters, *counts)
+    chance = parts.residual * float(stats.chi2.ppf(0.9, parts.freedom or 1))
+    lasting = from_raters if parts.mean_square * parts.freedom > chance else 0.0
+    return Estimate(value, interval, math.sqrt(variance), freedom, lasting, *counts)
 
 
 def variances(values: ArrayLike, prompts: ArrayLike, raters: ArrayLike) -> Variances | None:

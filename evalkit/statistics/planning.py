@@ -168,7 +168,7 @@ def more_votes(found: Estimate, half_width: float) -> More:
     low, high = found.interval.low, found.interval.high
     if low is None or high is None:
         return More(None, None, found.interval.method)
-    if found.error is None or found.from_raters is None or found.from_raters < 0:
+    if found.error is None or found.from_raters is None:
         return More(None, None, "not known: the votes do not vary yet")
     now, of_raters = (high - low) / 2, found.from_raters
     of_prompts = found.error**2 - of_raters

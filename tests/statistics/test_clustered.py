@@ -106,7 +106,7 @@ def test_different_raters_of_the_two_models_take_part():
     random = np.random.RandomState(3)
     prompt, rater = table(20, 4)
     one, other = rater < 2, rater >= 2
-    values = ratings(random, prompt, rater)
+    values = ratings(random, prompt, rater, rater_sd=1.5)
     found = clustered.difference(
         (values[one], prompt[one], rater[one]), (values[other], prompt[other], rater[other])
     )
