@@ -156,7 +156,7 @@ def detectable(
         found = power(effect * unit, variances, prompts, raters, raters_per_prompt, alpha, seed)
         return found - wanted
 
-    return unit * float(optimize.brentq(missing, 0, 1000, xtol=1e-4))
+    return unit * optimize.root_scalar(missing, bracket=(0, 1000), xtol=1e-4).root
 
 
 def more_votes(found: Estimate, half_width: float) -> More:
