@@ -10,7 +10,7 @@ Few raters say little about the variance between raters: among three, it is foun
 the time. Its mean square is therefore replaced by its upper 60% confidence limit, which with many
 raters is the same. Coverage of 95% intervals in `benchmarks/rating_coverage.py`, complete and
 incomplete ratings, 3 to 10 raters, 20 to 100 prompts, rater effects from none to as large as
-everything else: see docs/ratings.md. Rejected there: percentiles of a bootstrap of prompts and
+everything else: 92 to 99%, see docs/ratings.md. Rejected there: percentiles of a bootstrap of prompts and
 raters (Owen 2007), sums over clusters (Cameron, Gelbach and Miller 2011) with t of the smaller
 number of clusters - 1, and a bootstrap of prompts only.
 """
@@ -91,7 +91,8 @@ def difference(
     influences = np.concatenate(
         [(one[0] - means[0]) / len(one[0]), (means[1] - other[0]) / len(other[0])]
     )
-    prompts, raters = (np.concatenate([one[place], other[place]]) for place in (1, 2))
+    prompts = np.concatenate([one[1], other[1]])
+    raters = np.concatenate([one[2], other[2]])
     return estimate(means[0] - means[1], influences, prompts, raters, level)
 
 
@@ -227,7 +228,8 @@ def _cells(
     row, column = (np.unique(labels, return_inverse=True)[1] for labels in (prompts, raters))
     width = int(column.max()) + 1 if len(column) else 1
     places, cell = np.unique(row * width + column, return_inverse=True)
-    return np.bincount(cell, values, len(places)), places // width, places % width
+    sums = np.bincount(cell, values, len(places)).astype(np.float64)
+    return sums, (places // width).astype(np.int64), (places % width).astype(np.int64)
 
 
 def _effective(sizes: NDArray[np.int64]) -> float:

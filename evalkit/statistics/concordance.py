@@ -157,11 +157,11 @@ def _hits(metric: NDArray[np.float64], human: NDArray[np.float64]) -> NDArray[np
 
 
 def _tau(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    return float(stats.kendalltau(one, other)[0])
+    return float(np.asarray(stats.kendalltau(one, other))[0])
 
 
 def _rho(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    return float(stats.spearmanr(one, other)[0])
+    return float(np.asarray(stats.spearmanr(one, other))[0])
 
 
 def _none(reason: str) -> Value:
