@@ -5,7 +5,7 @@ from __future__ import annotations
 import krippendorff
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from evalkit.statistics import agreement
@@ -19,6 +19,7 @@ def drawn(random, raters: int = 4, units: int = 40, noise: float = 0.8) -> np.nd
 
 
 @pytest.mark.parametrize("scale", SCALES)
+@settings(max_examples=50, deadline=None)
 @given(seed=st.integers(0, 10**6), missing=st.floats(0, 0.7), values=st.integers(2, 30))
 def test_alpha_is_that_of_krippendorff(scale, seed, missing, values):
     random = np.random.RandomState(seed)

@@ -67,7 +67,7 @@ def test_with_ties_and_side_it_is_the_maximum_of_the_written_likelihood():
 
 def test_planted_strengths_side_and_ties_are_found_with_intervals_that_cover():
     hits, ties = [], []
-    for seed in range(100):
+    for seed in range(60):
         found = bradley_terry.strengths(drawn(np.random.RandomState(seed)), 4)
         truth = [*TRUE, 0.3]
         ties.append(found.tie)
@@ -77,11 +77,11 @@ def test_planted_strengths_side_and_ties_are_found_with_intervals_that_cover():
                 for one, true in zip([*found.models, found.side], truth, strict=True)
             ]
         )
-    assert 0.93 <= np.mean(hits) <= 0.99
+    assert 0.92 <= np.mean(hits) <= 0.995
     assert np.mean(ties) == pytest.approx(-0.5, abs=0.05)
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10**6))
 def test_names_and_sides_do_not_matter(seed):
     random = np.random.RandomState(seed)

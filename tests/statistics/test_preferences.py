@@ -49,7 +49,7 @@ def test_win_rates_by_hand():
 
 
 @given(st.integers(0, 10**6))
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_the_matrix_is_antisymmetric_within_0_and_1(seed):
     random = np.random.RandomState(seed)
     votes = drawn(random, effect=random.uniform(-0.4, 0.4), prompts=8, raters=3)
@@ -98,7 +98,7 @@ def test_the_permutation_is_exact_for_few_prompts():
 
 
 @given(st.integers(0, 10**6), st.floats(-0.3, 0.3))
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_p_is_not_below_the_level_where_the_interval_includes_one_half(seed, effect):
     votes = drawn(np.random.RandomState(seed), effect, prompts=8, raters=3, rater_sd=0.1)
     for test in preferences.paired_tests(votes, 2):
