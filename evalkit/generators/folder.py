@@ -19,7 +19,8 @@ from evalkit.escape import visible
 from evalkit.generators.layouts import images_of, pair_folders
 from evalkit.generators.listed import listed
 from evalkit.generators.midjourney import Grids
-from evalkit.generators.pairing import RULES, Matched, Pairing, Rule, pair
+from evalkit.generators.numbers import Matched
+from evalkit.generators.pairing import RULES, Pairing, Rule, pair
 from evalkit.images import Alpha, check_images, file_sha256, read_decoded, read_image
 from evalkit.sources import in_words, not_taken
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from evalkit.core import Request
 from evalkit.generators.file_names import slug
 from evalkit.generators.midjourney import Grids
-from evalkit.generators.pairing import Matched, Pairing, pair
+from evalkit.generators.numbers import Matched
+from evalkit.generators.pairing import Pairing, pair
 from evalkit.sources import survey
 
 

@@ -19,7 +19,8 @@ from typing import Any
 
 from evalkit.core import EvalkitError, Refusal, Request
 from evalkit.generators.file_names import exact
-from evalkit.generators.pairing import Matched, Pairing, assign, by_texts
+from evalkit.generators.numbers import Matched
+from evalkit.generators.pairing import Pairing, assign, by_texts
 from evalkit.prompts.columns import TEXT_KEYS
 from evalkit.run_folder import Run
 
