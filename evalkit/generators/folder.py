@@ -17,7 +17,7 @@ from PIL.Image import Image
 from evalkit.core import EvalkitError, Refusal, Request
 from evalkit.escape import visible
 from evalkit.generators.layouts import images_of, pair_folders
-from evalkit.generators.listed import listed
+from evalkit.generators.listed import check_own_list, listed
 from evalkit.generators.midjourney import Grids
 from evalkit.generators.numbers import Matched
 from evalkit.generators.pairing import RULES, Pairing, Rule, pair
@@ -192,6 +192,7 @@ def load(
             " metadata.csv with file_name and prompt. To take the files in their order: `--set"
             " LABEL.match=order`.",
         )
+    check_own_list(path, paired, requests)
     paired.left = elsewhere | paired.left
     return _checked(path, files, requests, paired, cast(Alpha, alpha))
 

@@ -34,6 +34,7 @@ class Pairing:
     found: Matched
     rule: str = ""  # in words, for the log
     left: dict[Path, str] = field(default_factory=dict)  # file -> reason
+    by_position: bool = False  # in the prompt list
 
 
 def pair(
@@ -77,7 +78,8 @@ def pair(
         _check_series(first, others, requests)
     for other in others:
         left |= dict.fromkeys(_files(other), "numbered like other files that are taken")
-    return _with_left(Pairing(first, rules[best][0], left), files)
+    by_position = best in ("from0", "from1") and rule == "auto"
+    return _with_left(Pairing(first, rules[best][0], left, by_position), files)
 
 
 def _check_formats(files: Sequence[Path]) -> None:
