@@ -1,6 +1,11 @@
-"""What a file is, by its first bytes: image formats, and what is often mistaken for an image."""
+"""What a file is, by its first bytes: image formats, and what is mistaken for other files."""
 
 from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+from evalkit.core import EvalkitError
 
 HEAD = 4096  # bytes to look at
 _MAGIC = (
@@ -19,11 +24,17 @@ _MAGIC = (
     (b"%PDF", "a PDF"),
     (b"%!PS", "PostScript"),
     (b"PK\x03\x04", "a zip archive"),
+    (b"PK\x05\x06", "a zip archive"),  # without files
     (b"\x1f\x8b", "a gzip file"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
     (b"Rar!", "a RAR archive"),
+    (b"BZh", "a bzip2 file"),
+    (b"\xfd7zXZ\0", "an xz file"),
     (b"\x93NUMPY", "a NumPy array"),
-    (b"version https://git-lfs", "a Git LFS pointer; run `git lfs pull`"),
+    (b"PAR1", "a Parquet file"),
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+    *((b"\x80" + bytes([protocol]), "a Python pickle") for protocol in range(2, 6)),
+    (b"version https://git-lfs", "a Git LFS pointer, not its file (`git lfs pull` fetches it)"),
     (b"/annex/objects/", "a git-annex pointer"),
 )
 _BRANDS = {  # of ISO media files, at byte 8 after "ftyp"
@@ -50,6 +61,10 @@ def kind_of(head: bytes) -> str:
     for magic, kind in _MAGIC:
         if head.startswith(magic):
             return kind
+    if head[257:262] == b"ustar":
+        return "a tar archive"
+    if head[6:10] == b'\0\0{"':  # the length of a header, and JSON
+        return "a safetensors file"
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1024].lower()
     if start.startswith((b"<!doctype html", b"<html")):
         return "an HTML page, not what it links to"
@@ -58,3 +73,59 @@ def kind_of(head: bytes) -> str:
     if start.startswith((b"{", b"<?xml")):
         return "a text answer of a server" if b"error" in start else ""
     return ""
+
+
+_BY_SUFFIX = {
+    **dict.fromkeys((".npz", ".zip", ".pt", ".pth"), "a zip archive"),
+    **dict.fromkeys((".gz", ".tgz"), "a gzip file"),
+    **dict.fromkeys((".bz2", ".tbz2"), "a bzip2 file"),
+    **dict.fromkeys((".xz", ".txz"), "an xz file"),
+    **dict.fromkeys((".pkl", ".pickle"), "a Python pickle"),
+    ".npy": "a NumPy array",
+    ".parquet": "a Parquet file",
+    ".tar": "a tar archive",
+}
+_IMAGES = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "HEIC", "JPEG XL", "JPEG 2000")
+
+
+_UNKNOWN = "in no format that evalkit knows"
+
+
+def check_suffix(path: Path) -> None:
+    """Raise EvalkitError if a file is not what its suffix says. An unreadable file passes."""
+    wanted, found = _BY_SUFFIX.get(path.suffix.lower()), what_is(path)
+    if not (wanted and found):
+        return
+    if found == "a zip archive" == wanted and not zipfile.is_zipfile(path):
+        raise EvalkitError(
+            f"{path} cannot be read: it is a zip archive without its end.",
+            "It is incomplete or damaged: download or copy it again.",
+        )
+    # Old tar archives have no mark, and pickles of protocol 0 are text.
+    unmarked = {"a tar archive": _UNKNOWN, "a Python pickle": "text"}.get(wanted)
+    if found not in (wanted, unmarked):
+        raise EvalkitError(
+            f"{path} is {found}; expected {wanted}, as its name says.",
+            "Download or copy it again, or give another file.",
+        )
+
+
+def what_is(path: Path) -> str:
+    """The kind of a file in words, such as "an image (PNG)"; "" if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+    except OSError:
+        return ""  # the reader of the file says what is wrong
+    if not head:
+        return "empty"
+    if not head.strip(b"\0") and path.suffix.lower() == ".tar":
+        return "a tar archive"  # without files
+    found = kind_of(head)
+    if found in _IMAGES:
+        return f"an image ({found})"
+    return found or ("text" if _is_text(head) else _UNKNOWN)
+
+
+def _is_text(head: bytes) -> bool:
+    return b"\0" not in head and "\ufffd" not in head.decode("utf-8", "replace")[:-1]

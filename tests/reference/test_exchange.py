@@ -45,6 +45,17 @@ def test_import_makes_a_reference_with_a_card(tmp_path: Path, user_folder: Path)
     assert set(shown["encoder"]) == {"inception", "dinov2-l14"}
 
 
+def test_import_takes_known_encoders_only(tmp_path: Path, user_folder: Path):
+    plain(tmp_path / "coco.npz")
+    for wrong, near in (("inceptoin", "Did you mean 'inception'"), ("foo", "Known: ")):
+        with pytest.raises(EvalkitError, match=f"There is no encoder '{wrong}'") as error:
+            reference_import(tmp_path / "coco.npz", name="coco", encoder=wrong)
+        assert near in error.value.hint
+    with pytest.raises(EvalkitError, match="has 8 dimensions; dinov2-l14 has 1024"):
+        reference_import(tmp_path / "coco.npz", name="coco", encoder="dinov2-l14")
+    assert not (user_folder / "coco").exists()
+
+
 def test_import_asks_for_missing_facts(tmp_path: Path, user_folder: Path):
     plain(tmp_path / "coco.npz")
     with pytest.raises(EvalkitError, match="does not state the encoder"):
