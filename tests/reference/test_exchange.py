@@ -51,9 +51,13 @@ def test_import_takes_known_encoders_only(tmp_path: Path, user_folder: Path):
         with pytest.raises(EvalkitError, match=f"There is no encoder '{wrong}'") as error:
             reference_import(tmp_path / "coco.npz", name="coco", encoder=wrong)
         assert near in error.value.hint
-    with pytest.raises(EvalkitError, match="has 8 dimensions; dinov2-l14 has 1024"):
-        reference_import(tmp_path / "coco.npz", name="coco", encoder="dinov2-l14")
+    np.savez(tmp_path / "other.npz", mu=np.zeros(5), sigma=np.eye(5))
+    with pytest.raises(EvalkitError, match="has 5 dimensions; inception has 8"):
+        reference_import(tmp_path / "other.npz", name="coco", encoder="inception")
     assert not (user_folder / "coco").exists()
+    own = "counting_encoder:CountingEncoder"  # your own, by module and attribute
+    folder = reference_import(tmp_path / "other.npz", name="own", encoder=own)
+    assert (folder / "counting.npz").is_file()
 
 
 def test_import_asks_for_missing_facts(tmp_path: Path, user_folder: Path):
