@@ -261,10 +261,12 @@ GENEVAL = [
         ),
         (
             "dsg.csv",
-            "item_id,text,category_broad,question_natural_language\n"
-            'p1,"a cat, black",animals,Is there a cat?\np1,"a cat, black",animals,Is it black?\n'
-            "p2,a dog,animals,Is there a dog?\n",
-            [Prompt("p1", "a cat, black", "animals"), Prompt("p2", "a dog", "animals")],
+            # Its category is that of the question and says nothing about the prompt.
+            "item_id,text,proposition_id,category_broad,question_natural_language\n"
+            'p1,"a cat, black",1,entity,Is there a cat?\n'
+            'p1,"a cat, black",2,attribute,Is the cat black?\n'
+            "p2,a dog,1,global,Is there a dog?\n",
+            [Prompt("p1", "a cat, black"), Prompt("p2", "a dog")],
         ),
         (
             "tifa.json",

@@ -180,7 +180,7 @@ def load(
             hint = f"Did you mean {path / 'images'}/<model>?"
         raise EvalkitError(f"The folder {path} contains no images.", hint)
     paired = listed(path, files, requests) if match == "auto" else None
-    if paired is None and match == "auto" and len({file.parent for file in files}) > 1:
+    if paired is None and match == "auto" and any(file.parent != path for file in files):
         paired = pair_folders(path, files, requests, cast(Grids, midjourney))
     if paired is None:
         paired = pair(files, requests, cast(Rule, match), cast(Grids, midjourney))

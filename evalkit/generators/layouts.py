@@ -45,7 +45,8 @@ def pair_folders(
     if all(slug(name) in groups for name in by_folder) and "" not in groups:
         return _by_group(by_folder, groups, grids)
     content = _by_content(files, requests, grids)
-    if content.found or all(_OF_SAMPLES.match(name) for name in by_folder):
+    of_samples = all(_OF_SAMPLES.match(name) for name in by_folder)
+    if content.found or (of_samples and len(by_folder) > 1):
         return content  # folders of seeds, each with an image of every prompt
     count = max(request.index for request in requests) + 1
     geneval = all("samples" in file.relative_to(root).parts for file in files)
@@ -61,7 +62,12 @@ def pair_folders(
             "Name the folders by the texts of the prompts, prompt_0, … or seed_0, …, or add a"
             " metadata.csv with file_name and prompt.",
         )
-    return _by_prompt(root, by_folder, requests) or content
+    paired = None if of_samples else _by_prompt(root, by_folder, requests)
+    if paired is None and len({file.parent for file in files}) == 1:
+        # One folder around all images says nothing, unless it is a number.
+        numbered = any(name.isdecimal() for name in by_folder)
+        paired = None if numbered else pair(files, requests, grids=grids)
+    return paired or content
 
 
 _OF_SAMPLES = re.compile(r"(?i)(seed|sample|batch|run|rep|try)s?[\W_]*\d")

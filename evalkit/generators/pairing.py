@@ -151,9 +151,12 @@ def _best_number(
 def _place(found: Mapping[str, Matched], series: Series, requests: Sequence[Request]) -> str:
     """Whether the numbers count from 0 or from 1, where the numbers show it."""
     _check_swapped(found, series, requests)
-    numbers, count = _places(series, requests).numbers, _count(requests)
-    through = len(numbers) == len(series.files) == max(numbers) - min(numbers) + 1
-    if through and len(numbers) > count and len(numbers) % count == 0:
+    series, count = _places(series, requests), _count(requests)
+    numbers, several = series.numbers, max(request.sample for request in requests) > 0
+    end = max(numbers) + (0 in numbers)
+    alone = len(numbers) == len(series.files)
+    more = len(numbers) > count and end % count == 0
+    if alone and end > count and (several or more):
         raise EvalkitError(
             f"The folder has {len(numbers)} images numbered from {min(numbers)} for {count}"
             " prompts: several images per prompt, or images of more prompts than the list has.",

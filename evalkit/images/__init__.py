@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, NoReturn
 
 from PIL import Image as PILImage
-from PIL import ImageOps
+from PIL import ImageOps, UnidentifiedImageError
 from PIL.Image import Image
 
 from evalkit.core import EvalkitError
-from evalkit.images.kinds import HEAD, kind_of
+from evalkit.images.kinds import HEAD, is_text, kind_of
 from evalkit.images.strict import load_strictly, other_profile, sample_bits
 from evalkit.terminal import track
 
@@ -146,8 +146,9 @@ def decode(content: bytes | NDArray[np.uint8], alpha: Alpha = "refuse") -> Decod
     if not isinstance(content, bytes):
         return _of_pixels(content, alpha)
     if (kind := kind_of(content[:HEAD])) not in FORMATS:
-        reason = f"is {kind}" if kind else "is in no known image format" if content else "is empty"
-        return Unreadable(reason, "not an image")
+        if not kind:
+            kind = "text" if is_text(content[:HEAD]) else "in no known image format"
+        return Unreadable(f"is {kind}" if content else "is empty", "not an image")
     try:
         image = PILImage.open(io.BytesIO(content), formats=FORMATS)
         if image.width * image.height > PIXEL_LIMIT:
@@ -171,6 +172,8 @@ def decode(content: bytes | NDArray[np.uint8], alpha: Alpha = "refuse") -> Decod
         return _to_rgb(load_strictly(image, content), alpha, oriented, image.format or "")
     except (PILImage.DecompressionBombError, PILImage.DecompressionBombWarning):
         return Unreadable("has more than 64 million pixels", "too many pixels")
+    except UnidentifiedImageError:  # its text names an address in memory
+        return Unreadable("is truncated or damaged (no decoder takes it)", "truncated or damaged")
     except Exception as error:  # damaged files raise OSError, SyntaxError, zlib.error, ...
         return Unreadable(f"is truncated or damaged ({error})", "truncated or damaged")
 

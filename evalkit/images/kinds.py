@@ -18,6 +18,16 @@ _MAGIC = (
     (b"\xff\x0a", "JPEG XL"),
     (b"\0\0\0\x0cJXL ", "JPEG XL"),
     (b"\0\0\0\x0cjP  ", "JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (b"II+\0", "BigTIFF"),
+    (b"MM\0+", "BigTIFF"),
+    (b"qoif", "QOI"),
+    (b"DDS ", "DDS"),
+    (b"icns", "an Apple icon"),
+    (b"\0\0\1\0", "an icon (ICO)"),
+    (b"P6\n", "PPM"),
+    (b"P5\n", "PGM"),
+    (b"\x1aE\xdf\xa3", "a video"),
     (b"8BPS", "a Photoshop file"),
     (b"v/1\x01", "OpenEXR"),
     (b"#?RADIANCE", "Radiance HDR"),
@@ -37,14 +47,11 @@ _MAGIC = (
     (b"version https://git-lfs", "a Git LFS pointer, not its file (`git lfs pull` fetches it)"),
     (b"/annex/objects/", "a git-annex pointer"),
 )
-_BRANDS = {  # of ISO media files, at byte 8 after "ftyp"
-    b"avif": "AVIF",
-    b"avis": "AVIF",
-    b"heic": "HEIC",
-    b"heix": "HEIC",
-    b"hevc": "HEIC",
-    b"mif1": "HEIC",
-    b"msf1": "HEIC",
+# Brands of ISO media files, at byte 8 and from byte 16. AVIF files name HEIC's `mif1` too.
+_BRANDS = {
+    "AVIF": (b"avif", b"avis"),
+    "HEIC": (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"),
+    "HEIF": (b"mif1", b"msf1"),
 }
 
 
@@ -56,8 +63,9 @@ def kind_of(head: bytes) -> str:
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         return "WEBP"
     if head[4:8] == b"ftyp":
-        brands = (head[at : at + 4] for at in (8, *range(16, 64, 4)))
-        return next((_BRANDS[brand] for brand in brands if brand in _BRANDS), "a video")
+        size = min(int.from_bytes(head[:4], "big"), 64)
+        brands = {head[at : at + 4] for at in (8, *range(16, size, 4))}
+        return next((kind for kind, known in _BRANDS.items() if brands & {*known}), "a video")
     for magic, kind in _MAGIC:
         if head.startswith(magic):
             return kind
@@ -66,7 +74,7 @@ def kind_of(head: bytes) -> str:
     if head[6:10] == b'\0\0{"':  # the length of a header, and JSON
         return "a safetensors file"
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1024].lower()
-    if start.startswith((b"<!doctype html", b"<html")):
+    if start.startswith((b"<!doctype html", b"<html", b"<head")):
         return "an HTML page, not what it links to"
     if start.startswith(b"<svg") or (start.startswith(b"<?xml") and b"<svg" in start):
         return "SVG"
@@ -85,7 +93,7 @@ _BY_SUFFIX = {
     ".parquet": "a Parquet file",
     ".tar": "a tar archive",
 }
-_IMAGES = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "HEIC", "JPEG XL", "JPEG 2000")
+_IMAGES = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "HEIC", "HEIF", "JPEG XL")
 
 
 _UNKNOWN = "in no format that evalkit knows"
@@ -124,8 +132,9 @@ def what_is(path: Path) -> str:
     found = kind_of(head)
     if found in _IMAGES:
         return f"an image ({found})"
-    return found or ("text" if _is_text(head) else _UNKNOWN)
+    return found or ("text" if is_text(head) else _UNKNOWN)
 
 
-def _is_text(head: bytes) -> bool:
+def is_text(head: bytes) -> bool:
+    """Whether the first bytes of a file are UTF-8 text."""
     return b"\0" not in head and "\ufffd" not in head.decode("utf-8", "replace")[:-1]

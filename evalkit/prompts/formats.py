@@ -143,6 +143,8 @@ def _table(text: str, path: Path) -> Iterator[Numbered]:
             place = f"line {rows.line_num}"
             if not any(field.strip() for field in row):
                 continue
+            if path.suffix.lower() == ".tsv":  # some programs leave out empty fields at the end
+                row += [""] * (len(header) - len(row))
             if len(row) != len(header):
                 hint = "Put prompts that contain a comma in double quotes."
                 raise EvalkitError(
@@ -162,13 +164,20 @@ def _json_lines(text: str, path: Path) -> Iterator[Numbered]:
 
 
 def _json(value: object, path: Path) -> Iterator[Numbered]:
-    """The objects of a list, of `{"prompts": [...]}`, or of a mapping of ids."""
+    """The objects of a list, of `{"prompts": [...]}`, or of a mapping of ids or of groups."""
     if isinstance(value, dict) and isinstance(value.get("prompts"), list):
         value = value["prompts"]
     if isinstance(value, list):
         return (_object(item, f"item {at}", path) for at, item in enumerate(value, 1))
     if isinstance(value, dict) and any(isinstance(value.get(key), str) for key in TEXT_KEYS):
         return iter([Numbered("the object", value)])
+    if isinstance(value, dict) and value and all(isinstance(item, list) for item in value.values()):
+        return (  # HPSv2: the prompts of each style
+            Numbered(place, {"group": group, **values})
+            for group, items in value.items()
+            for at, item in enumerate(items, 1)
+            for place, values in [_object(item, f"item {at} of {group}", path)]
+        )
     if isinstance(value, dict):
         return (
             Numbered(place, {"id": key, **values})
