@@ -52,16 +52,12 @@ def pair_folders(
     geneval = all("samples" in file.relative_to(root).parts for file in files)
     ids = {r.prompt.id for r in requests if r.prompt.id != f"{r.index:05d}"}
     proved = geneval or ids >= by_folder.keys()
-    if count > 1 and not proved and _numbered_alike(by_folder, count):
-        if len(by_folder) != count:
-            return content
-        name, images = next(iter(by_folder.items()))
-        raise EvalkitError(
-            f"The folders have two readings. {name}/{images[0].name} is a sample of a prompt with a"
-            f" folder of its own, or the image of a prompt in one of {count} folders of samples.",
-            "Name the folders by the texts of the prompts, prompt_0, … or seed_0, …, or add a"
-            " metadata.csv with file_name and prompt.",
-        )
+    if count > 1 and not proved and all(name.isdecimal() for name in by_folder):
+        alike = all(len(images) >= count for images in by_folder.values())
+        if alike and len(by_folder) != count:
+            return content  # each could hold an image of every prompt
+        if alike or not _beyond_samples(by_folder, requests):
+            raise _of_prompts_or_samples(by_folder)
     paired = None if of_samples else _by_prompt(root, by_folder, requests)
     if paired is None and len({file.parent for file in files}) == 1:
         # One folder around all images says nothing, unless it is a number.
@@ -73,9 +69,20 @@ def pair_folders(
 _OF_SAMPLES = re.compile(r"(?i)(seed|sample|batch|run|rep|try)s?[\W_]*\d")
 
 
-def _numbered_alike(by_folder: dict[str, list[Path]], count: int) -> bool:
-    """Whether each of several numbered folders could hold one image of every prompt."""
-    return all(name.isdecimal() and len(images) >= count for name, images in by_folder.items())
+def _beyond_samples(by_folder: dict[str, list[Path]], requests: Sequence[Request]) -> bool:
+    """Whether a number of a folder is too large for a sample: it is that of a prompt."""
+    numbers = {int(name) for name in by_folder}
+    return max(numbers) - (0 not in numbers) > max(request.sample for request in requests)
+
+
+def _of_prompts_or_samples(by_folder: dict[str, list[Path]]) -> EvalkitError:
+    name, images = next(iter(by_folder.items()))
+    return EvalkitError(
+        f"The folders have two readings. {name}/{images[0].name} is a sample of a prompt with a"
+        " folder of its own, or the image of a prompt in a folder of one sample.",
+        "Name the folders by the texts of the prompts, prompt_0, … or seed_0, …, or add a"
+        " metadata.csv with file_name and prompt.",
+    )
 
 
 def _by_group(

@@ -234,7 +234,7 @@ def prompts_of(texts: list[str], ids: list[str] | None = None) -> list[Prompt]:
     ]
 
 
-@settings(deadline=None, max_examples=250)
+@settings(deadline=None, max_examples=150)
 @given(
     scheme=st.sampled_from(sorted(SCHEMES)),
     count=st.integers(2, len(TEXTS)),
@@ -258,7 +258,7 @@ def test_no_scheme_is_paired_wrongly_in_silence(scheme, count, samples, order, l
         assert number == len(task.images())
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(
     scheme=st.sampled_from(sorted(BY_ID)),
     ids=st.lists(
