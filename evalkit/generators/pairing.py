@@ -175,14 +175,19 @@ def _check_swapped(
     found: Mapping[str, Matched], series: Series, requests: Sequence[Request]
 ) -> None:
     """Refuse `A-B` that may be SAMPLE-PROMPT as well as PROMPT-SAMPLE."""
-    alone = len(series.numbers) == len(series.files)  # the second number is a seed
-    if alone or series.files[0].second is None or _places(series, requests) is not series:
+    seeds = len(series.numbers) == len(series.files) and series.proved  # WebUI: 00017-SEED
+    if seeds or series.files[0].second is None or _places(series, requests) is not series:
         return
     given = max((found["from0"], found["from1"]), key=len)
+    prompts = {file: request.index for request, file in given.items()}
     for first in (0, 1):
         other = _at_places(series.swapped, requests, first)
         fits = len(other) > len(given) or (len(other) == len(given) and not series.proved)
-        different = [item for item in other if given.get(item, other[item]) != other[item]]
+        different = [
+            item
+            for item, file in other.items()
+            if given.get(item, file) != file or prompts.get(file, item.index) != item.index
+        ]
         if fits and (different or len(other) > len(given)):
             differs = (different or list(other.keys() - given.keys()))[0]
             raise EvalkitError(
