@@ -19,7 +19,7 @@ from evalkit.escape import visible
 from evalkit.generators.file_names import slug
 from evalkit.generators.midjourney import Grids
 from evalkit.generators.numbers import Matched
-from evalkit.generators.pairing import Pairing, pair
+from evalkit.generators.pairing import Pairing, Rule, pair
 from evalkit.sources import survey
 
 
@@ -92,7 +92,8 @@ def _by_group(
     total = sum(map(len, groups.values()))
     readings: list[Pairing] = []
     error: EvalkitError | None = None
-    for where, rule in (("group", "auto"), ("list", "from0"), ("list", "from1")):
+    tried: tuple[tuple[str, Rule], ...] = (("group", "auto"), ("list", "from0"), ("list", "from1"))
+    for where, rule in tried:
         whole = Pairing({})
         try:
             for name, images in by_folder.items():
