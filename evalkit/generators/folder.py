@@ -17,9 +17,10 @@ from PIL.Image import Image
 from evalkit.core import EvalkitError, Refusal, Request
 from evalkit.escape import visible
 from evalkit.generators.layouts import images_of, pair_folders
-from evalkit.generators.listed import listed
+from evalkit.generators.listed import check_own_list, listed
 from evalkit.generators.midjourney import Grids
-from evalkit.generators.pairing import RULES, Matched, Pairing, Rule, pair
+from evalkit.generators.numbers import Matched
+from evalkit.generators.pairing import RULES, Pairing, Rule, pair
 from evalkit.images import Alpha, check_images, file_sha256, read_decoded, read_image
 from evalkit.run_folder import NO_IMAGE
 from evalkit.sources import absent, missing_images, not_taken
@@ -181,7 +182,7 @@ def load(
             hint = f"Did you mean {path / 'images'}/<model>?"
         raise EvalkitError(f"The folder {path} contains no images.", hint)
     paired = listed(path, files, requests) if match == "auto" else None
-    if paired is None and match == "auto" and len({file.parent for file in files}) > 1:
+    if paired is None and match == "auto" and any(file.parent != path for file in files):
         paired = pair_folders(path, files, requests, cast(Grids, midjourney))
     if paired is None:
         paired = pair(files, requests, cast(Rule, match), cast(Grids, midjourney))
@@ -193,6 +194,7 @@ def load(
             " metadata.csv with file_name and prompt. To take the files in their order: `--set"
             " LABEL.match=order`.",
         )
+    check_own_list(path, paired, requests)
     paired.left = elsewhere | paired.left
     return _checked(path, files, requests, paired, cast(Alpha, alpha))
 

@@ -22,7 +22,7 @@ from PIL.Image import Image
 
 from evalkit.core import EvalkitError
 from evalkit.escape import visible
-from evalkit.images.kinds import HEAD, kind_of
+from evalkit.images.kinds import HEAD, is_text, kind_of
 from evalkit.images.strict import load_strictly, other_profile, sample_bits
 from evalkit.terminal import track
 
@@ -150,8 +150,9 @@ def decode(content: bytes | NDArray[np.uint8], alpha: Alpha = "refuse") -> Decod
     if not isinstance(content, bytes):
         return _of_pixels(content, alpha)
     if (kind := kind_of(content[:HEAD])) not in FORMATS:
-        reason = f"is {kind}" if kind else "is in no known image format" if content else "is empty"
-        return Unreadable(reason, "not an image")
+        if not kind:
+            kind = "text" if is_text(content[:HEAD]) else "in no known image format"
+        return Unreadable(f"is {kind}" if content else "is empty", "not an image")
     try:
         image = PILImage.open(io.BytesIO(content), formats=FORMATS)
         if image.width * image.height > PIXEL_LIMIT:

@@ -28,7 +28,7 @@ def load_strictly(image: Image, data: bytes) -> Image:
         loaded.info = image.info
         return loaded
     if image.format == "PNG":
-        _check_png(data)
+        _check_png(image, data)
         _scale_key(image, data)
     if image.format == "GIF":
         _check_gif(data)
@@ -36,8 +36,8 @@ def load_strictly(image: Image, data: bytes) -> Image:
     return image
 
 
-def _check_png(data: bytes) -> None:
-    """Compare the checksum of every chunk that is part of the pixels."""
+def _check_png(image: Image, data: bytes) -> None:
+    """Compare the checksum of every chunk that is part of the pixels, and keep cICP."""
     at = 8
     while at + 12 <= len(data):
         (size,) = struct.unpack(">I", data[at : at + 4])
@@ -48,6 +48,8 @@ def _check_png(data: bytes) -> None:
             (stated,) = struct.unpack(">I", data[end : end + 4])
             if zlib.crc32(memoryview(data)[at + 4 : end]) != stated:
                 raise ValueError(f"wrong checksum of {name.decode('latin-1')}")
+        if name == b"cICP":
+            image.info["primaries"] = data[at + 8]
         if name == b"IEND":
             return
         at = end + 4
@@ -106,6 +108,9 @@ def other_profile(image: Image) -> str:
 
     "" for none, sRGB and gray profiles.
     """
+    if image.info.get("primaries", 1) != 1:  # of PNG, which precedes a profile
+        code = image.info["primaries"]
+        return {9: "BT.2020", 11: "DCI-P3", 12: "Display P3"}.get(code, f"cICP {code}")
     profile = image.info.get("icc_profile")
     if not profile or image.mode in ("1", "L", "LA"):
         return ""
@@ -114,5 +119,5 @@ def other_profile(image: Image) -> str:
         name = ImageCms.getProfileDescription(found).strip()
     except (OSError, ImageCms.PyCMSError):
         return ""
-    plain = "srgb" in name.lower() or name in ("c2", "c2ci")  # c2: compact sRGB
+    plain = "srgb" in name.lower() or name in ("c2", "c2ci", "uRGB", "nRGB")  # compact sRGB
     return "" if plain else "".join(filter(str.isprintable, name))[:40] or "without a name"

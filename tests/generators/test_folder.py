@@ -139,7 +139,7 @@ def test_a_list_in_the_folder_wins(tmp_path: Path) -> None:
     "line",
     [
         "{",
-        '"a"',
+        "[]",
         "{}",
         '{"file": 3, "id": 1}',
         '{"file": "00000.png"}',

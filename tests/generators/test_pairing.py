@@ -337,8 +337,8 @@ def test_folders_of_seeds_are_not_prompts(tmp_path: Path) -> None:
     ("rows", "message"),
     [
         ("file_name,id,prompt\n0.png,00000,b\n", "names the prompt '00000' and another text"),
-        ("file_name,prompt\n0.png,a, on a mat\n", "has not as many fields as the header"),
-        ("file_name,prompt,prompt\n0.png,a,b\n", "has a column twice"),
+        ("file_name,prompt\n0.png,a, on a mat\n", "has 3 fields; expected 2"),
+        ("file_name,prompt,prompt\n0.png,a,b\n", "expected each column once"),
         ("file_name,prompt\n0.png,a\nx/../0.png,b\n", "and so does line 2"),
     ],
 )
