@@ -23,9 +23,9 @@ INTERVALS_RULE = (
 )
 
 GROUPS_RULE = (
-    "Bold and †: as in the results, for the models within one group. Models are compared by group on"
-    " metrics with one value per image; these comparisons are corrected together, apart from those on"
-    f" all prompts ({RULE})."
+    "Bold and †: as in the results, for the models within one group. Models are compared by group"
+    " on metrics with one value per image; these comparisons are corrected together, apart from"
+    f" those on all prompts ({RULE})."
 )
 
 

@@ -1,8 +1,8 @@
 """Rows and comparisons by group of prompts, on the images of each group.
 
-A group is measured as a run of its prompts alone would be, but for properties of the set that depend
-on the number of images (FID, recall): these need many images of the group. Models are compared by
-group on metrics with one value per image, as a family of its own.
+A group is measured as a run of its prompts alone would be, but for properties of the set that
+depend on the number of images (FID, recall): these need many images of the group. Models are
+compared by group on metrics with one value per image, as a family of its own.
 """
 
 from __future__ import annotations
