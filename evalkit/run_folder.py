@@ -255,7 +255,8 @@ class Run:
         with _reading(self.comparisons_path, self._score_again):
             found = _versioned(self.comparisons_path)
             rows = tuple(_typed(ComparisonRow, row) for row in found["rows"])
-            return Comparisons(found["statement"], found["level"], found["family"], rows)
+            by_group = found.get("group_family", 0)
+            return Comparisons(found["statement"], found["level"], found["family"], rows, by_group)
 
     def write_scores(self, rows: Iterable[Sequence[Any]]) -> None:
         """scores.csv: one row of SCORES per image and metric."""

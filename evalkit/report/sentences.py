@@ -22,6 +22,12 @@ INTERVALS_RULE = (
     " make the difference significant if it stays the same."
 )
 
+GROUPS_RULE = (
+    "Bold and †: as in the results, for the models within one group. Models are compared by group"
+    " on metrics with one value per image; these comparisons are corrected together, apart from"
+    f" those on all prompts ({RULE})."
+)
+
 
 def headline(facts: Facts) -> str:
     """What was compared, in one line."""
@@ -238,6 +244,30 @@ def differences(facts: Facts) -> str:
     verb = "is" if found == 1 else "are"
     total = numbers.plural(len(rows), "difference")
     return f"{found} of {total} {verb} statistically significant ({RULE})."
+
+
+def groups(facts: Facts) -> list[str]:
+    """What stands beside the tables by group of prompts."""
+    if not facts.by_group:
+        return ["No metric with one value per image was measured by group.", *_left_out(facts)]
+    texts = ["Values and 95% intervals on the images of each group of prompts."]
+    if any(finding.comparisons for one in facts.by_group for finding in one.groups.values()):
+        texts.append(GROUPS_RULE)
+    cautions = [f"{one.whole.name}: {text}" for one in facts.by_group for text in one.cautions]
+    return [*texts, *_left_out(facts), *cautions]
+
+
+def _left_out(facts: Facts) -> list[str]:
+    """Prompts that are in no group of the tables."""
+    found, texts = part(facts.protocol, "groups"), []
+    left_out, without = found.get("left_out"), whole(found.get("prompts_without_group"))
+    if isinstance(left_out, list) and left_out:
+        number = numbers.plural(len(left_out), "more group")
+        texts.append(f"Not measured: {number} ({found.get('reason')}).")
+    if without:
+        has = numbers.plural(without, "prompt has no group and is", "prompts have no group and are")
+        texts.append(f"{has} in none of these.")
+    return texts
 
 
 def common_rule(facts: Facts) -> str:
