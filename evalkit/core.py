@@ -21,6 +21,7 @@ EncoderKind = Literal["inception", "clip", "clip-large", "dinov2", "lpips"]
 Verdict = Literal["a better", "b better", "no significant difference", "not tested"]
 Status = Literal[
     "ok",
+    "missing",  # a folder of images has none for the prompt
     "refused_input",
     "refused_output",
     "rate_limited",

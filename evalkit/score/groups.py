@@ -1,8 +1,8 @@
 """Rows and comparisons by group of prompts, on the images of each group.
 
-A group is measured as a run of its prompts alone would be. Models are compared by group on metrics
-with one value per image only, as a family of its own: a property of the set (FID, recall) of a few
-images of a few subjects says little.
+A group is measured as a run of its prompts alone would be, but for properties of the set that
+depend on the number of images (FID, recall): these need many images of the group. Models are
+compared by group on metrics with one value per image, as a family of its own.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from evalkit.score.rows import measure_images, metric_row
 from evalkit.terminal import track
 
 MOST_GROUPS = 24  # those with the most prompts; more would not be readable
-LEAST_IMAGES = 50  # of a group, for a property of the set that depends on the number of images
+# Images of a group, for a property of the set that depends on their number: FID of 60 images says
+# little, and 24 such values with intervals take longer than that of all images.
+LEAST_IMAGES = 1000
 _OTHER_COUNTS = (
     "depends on the number of images: compare models within a group, not a group with another group"
     " or with all prompts"
@@ -142,7 +144,7 @@ def _measured(
 ) -> Measurement:
     count, of_set = len(images.files), whole.value is not None and whole.per_image is None
     if of_set and metric.depends_on_count and 0 < count < LEAST_IMAGES:
-        few = f"{count} image{'s' * (count > 1)} of this group, fewer than {LEAST_IMAGES}"
+        few = f"{count} image{'s' * (count > 1)} of this group, fewer than {LEAST_IMAGES:,}"
         return Measurement(None, note=f"not measured: {few}")
     return measure_images(metric, images, evidence, choice)
 

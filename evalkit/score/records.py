@@ -70,12 +70,16 @@ def _row(name: str, model: str, requested: int, found: Found, group: str = "") -
 
 
 def _refusals(records: Sequence[Record]) -> Found:
-    count = len(records)
+    answered = [record for record in records if record.status != "missing"]
+    count, missing = len(answered), len(records) - len(answered)
     if not count:
-        return None, 0, "", "not measured: nothing was requested"
-    refused = np.array([record.status.startswith("refused") for record in records], np.float64)
-    interval = rate(refused, cluster_numbers([record.prompt for record in records]))
-    return float(refused.mean()), count, interval, f"{int(refused.sum())} of {count} requests"
+        reason = "all images are missing" if missing else "nothing was requested"
+        return None, 0, "", f"not measured: {reason}"
+    refused = np.array([record.status.startswith("refused") for record in answered], np.float64)
+    interval = rate(refused, cluster_numbers([record.prompt for record in answered]))
+    note = f"{int(refused.sum())} of {count} requests"
+    note += f"; {missing} missing, not counted" if missing else ""
+    return float(refused.mean()), count, interval, note
 
 
 def _speed(seconds: np.ndarray, remote: bool) -> dict[str, Found]:

@@ -30,6 +30,7 @@ from evalkit.score.measure import Measurement
 from evalkit.score.resources import Resources, load, mention, only_bundled
 from evalkit.score.rows import measure_images, metric_row, score_rows
 from evalkit.score.settings import Names, Settings, keep, mention_old_report, resolve, rows_of
+from evalkit.sources import absent
 from evalkit.terminal import warn_not_measured
 
 log = logging.getLogger(__name__)
@@ -104,14 +105,21 @@ def score_with(
     found: Resources,
     on_bad: OnBad = "refuse",
     batch_size: int = 32,
+    generated: bool = False,
 ) -> list[MetricRow]:
-    """`score` with complete settings and loaded resources; it does not mention an old report."""
+    """`score` with complete settings and loaded resources; it does not mention an old report.
+
+    generated: `generate` has just said what the models lack.
+    """
     table, choice, references, why, blind = found
     run, sets, prompts = image_sets(Path(path), on_bad, chosen.models)
     left_out = [model for model in run.models() if chosen.models and model not in chosen.models]
     if left_out:
         command = f"evalkit score {shlex.quote(str(path))}"
         log.info("not compared: %s; to compare all models: `%s`", ", ".join(left_out), command)
+    for images in () if generated else sets:
+        for line in absent(images.absent()):
+            log.warning("%s: %s", images.model, line)
     texts = encode_prompts(run, prompts, table, choice.encoders)
     setup = Setup(run, table, choice.encoders, references, why, texts, batch_size)
     common = _common(sets)
@@ -141,7 +149,7 @@ def score_with(
     run.write_scores(scores)
     made = comparisons(compared + compared_by_group, len(entrants))
     run.write_comparisons(made if len(entrants) > 1 and seen else None)
-    run.write_validation(findings)
+    run.write_image_checks(findings)
     facts = protocol.facts(sets, prompts, setup, choice, rows, findings)
     facts |= {"groups": groups.facts(), "not_compared": left_out, "blind_encoders": blind}
     run.write_protocol(facts)
