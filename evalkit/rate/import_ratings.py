@@ -264,29 +264,25 @@ def _flipped(
         if made.rating.response.isdecimal() and not made.rating.check
     ]
     against = reversed_sides(scores)
-    for (side, question), value in sorted(against.items()):
-        cell = Cell(question.partition("/")[2], side)
-        reason = f"the scale of {side} seems reversed: its correlation with others is {value:.2f}"
-        if choice == "refuse":
-            problems.append(Problem("", "", *cell, f"{reason}; keep or flip it"))
-        else:
-            done = "it is kept" if choice == "keep" else "it is flipped"
-            notes.append(f"{reason[0].upper()}{reason[1:]}; {done}.")
-    if choice == "keep":
-        return resolved.made
-
-    def is_reversed(made: Made) -> bool:
+    reasons = {
+        key: f"the scale of {key[0]} seems reversed: its correlation with others is {value:.2f}"
+        for key, value in sorted(against.items())
+    }
+    if choice != "refuse":
+        done = "it is kept" if choice == "keep" else "it is flipped"
+        notes += [f"{why[0].upper()}{why[1:]}; {done}." for why in reasons.values()]
+    kept: list[Made] = []
+    for made in resolved.made:
         question = f"{made.rating.study}/{made.rating.question}"
-        return any(
-            (side, question) in against for side in (made.rating.rater, made.found.path.name)
-        )
-
-    if choice == "refuse":
-        return [made for made in resolved.made if not is_reversed(made)]
-    return [
-        made._replace(rating=_flip(made.rating, points)) if is_reversed(made) else made
-        for made in resolved.made
-    ]
+        sides = (made.rating.rater, made.found.path.name)
+        why = next((reasons[side, question] for side in sides if (side, question) in reasons), "")
+        if why and choice == "refuse":
+            problems.append(made.found.problem(made.found.answer.value, f"{why}; keep or flip it"))
+        elif why and choice == "flip":
+            kept.append(made._replace(rating=_flip(made.rating, points)))
+        else:
+            kept.append(made)
+    return kept
 
 
 def _flip(rating: Rating, points: Mapping[tuple[str, str], int]) -> Rating:

@@ -16,7 +16,7 @@ MODELS = ("sdxl", "dalle", "flux-1")
 PROMPTS = (
     "a cat, asleep",
     "two dogs",
-    "the café’s “menu”",
+    "the café\u2019s \u201cmenu\u201d",
     "a 🦓 on a beach",
     *(f"scene number {at}" for at in range(8)),
 )

@@ -97,7 +97,8 @@ def _clues(cell: Any, names: Names) -> list[Clues]:
     """What the row says about its image or its two images; [] for an item that is none."""
     item = cell("item").text
     if not item:
-        prompt = cell("prompt_id") if cell("prompt_id").text else cell("prompt")
+        prompt = cell("prompt_id")
+        prompt = prompt if prompt.text or not cell("prompt").text else cell("prompt")
         return [Clues(prompt, cell("model"), NOTHING)]
     found = parts(item)
     if len(found) not in (2, 3) or not all(found):
