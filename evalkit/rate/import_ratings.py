@@ -232,8 +232,10 @@ def _wanted(
             reason = excluded.get(rater, "")
             if answer.question in ignore or question_name(answer.question) in ignore:
                 reason = "ignored question"
+            elif not answer.value.text:
+                reason = "no answer"
             if reason:
-                cell = answer.value if reason == "ignored question" else Cell("rater", rater)
+                cell = Cell("rater", rater) if reason == excluded.get(rater) else answer.value
                 left_out.append(Problem(path.name, answer.line, *cell, reason))
             else:
                 wanted[path].append(replace(answer, study=study or answer.study))

@@ -33,8 +33,6 @@ def _word(text: str) -> str:
 def preference(answer: Answer, left: str, right: str, names: Names) -> str:
     """The response to a pair: a label, tie, both_bad or cannot_tell. Raises Unknown."""
     cell = answer.value
-    if not cell.text:
-        raise Unknown(cell, "no answer")
     if _word(cell.text) in _CANNOT_TELL:
         return CANNOT_TELL
     label = cell.text if cell.text in (left, right) else ""

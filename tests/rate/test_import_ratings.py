@@ -85,7 +85,6 @@ BAD = [
     ({"response": "1/2"}, "response", "a date, which a spreadsheet may have made"),
     ({"response": "02. Jan"}, "response", "a date, which a spreadsheet may have made"),
     ({"response": "great"}, "response", "expected a number from 1 to 5"),
-    ({"response": ""}, "response", "expected a number from 1 to 5"),
     ({"prompt_id": "1.2E+15"}, "prompt_id", "a spreadsheet rounded an id"),
     ({"prompt_id": "a horse"}, "prompt_id", "no prompt of the run has this id, text or image"),
     ({"prompt_id": ""}, "prompt_id", "no prompt is named"),
@@ -301,6 +300,18 @@ def test_questions_can_be_ignored(run: Run, tmp_path: Path) -> None:
     assert made.left_out == {"ignored question": 60}
     assert len(rejected(run)) == 60
     assert {rating.question for rating in imported(run)} == {"alignment"}
+
+
+def test_unanswered_questions_are_left_out_and_counted(run: Run, tmp_path: Path) -> None:
+    rows = scale_rows()
+    for row in rows[3:5]:
+        row["response"] = " "
+    made = evalkit.rate_import(write(tmp_path / "votes.csv", table(rows)), run=run.path)
+    assert (made.ratings, made.left_out) == (58, {"no answer": 2})
+    assert [(row["line"], row["column"]) for row in rejected(run)] == [
+        ("5", "response"),
+        ("6", "response"),
+    ]
 
 
 def test_half_finished_raters_are_named(run: Run, tmp_path: Path) -> None:
