@@ -117,7 +117,7 @@ def read_ratings(path: Path) -> tuple[list[Rating], list[Damaged]]:
             if number == 1 and ended and not line.endswith(_TORN.decode().strip()):
                 raise EvalkitError(
                     f"{path} begins with {line[:80]!r}; expected the columns {HEADER}.",
-                    "Move the file out of the folder, and import it from there.",
+                    "Move the file out of the folder, then take it in with `evalkit rate import`.",
                 )
             if not ended:
                 raise ValueError("the line was cut short")

@@ -496,9 +496,14 @@ def test_votes_of_models_stay_apart(run: Run, tmp_path: Path) -> None:
 
 def test_damaged_exports_name_the_item(run: Run, tmp_path: Path) -> None:
     content = json.dumps({"studies": [{"study": "x"}, 5], "ratings": [5, {"rater": "r"}]})
-    with pytest.raises(EvalkitError, match="4 values"):
+    with pytest.raises(EvalkitError, match="3 values"):
         evalkit.rate_import(write(tmp_path / "x.json", content), run=run.path)
-    assert len(rejected(run)) == 4
+    assert [(row["line"], row["reason"]) for row in rejected(run)] == [
+        ("item 2", "no answer"),
+        ("", "a study of x.json has no mode."),
+        ("", "a study of x.json is 5; expected a table."),
+        ("item 1", "not an object"),
+    ]
 
 
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))

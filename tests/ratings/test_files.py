@@ -122,7 +122,7 @@ def test_a_file_that_a_spreadsheet_wrote_is_named(tmp_path: Path) -> None:
     run.rater_path("r1").write_text("study;rater\npreference;r1\n", encoding="utf-8")
     with pytest.raises(EvalkitError, match=r"r1\.csv begins with 'study;rater'") as error:
         ratings_of(run)
-    assert "import it" in error.value.hint
+    assert "rate import" in error.value.hint
 
 
 @pytest.mark.parametrize("name", ["r1", "A-b_9", "x" * 64])

@@ -32,10 +32,13 @@ def read(source: Source, names: Names) -> Reading:
     reading = Reading()
     rows = source.rows
     if "ratings" in source.top:
-        rows = [
-            Row(f"item {at}", item if isinstance(item, Mapping) else {})
-            for at, item in enumerate(source.top["ratings"], 1)
-        ]
+        rows = []
+        for at, item in enumerate(source.top["ratings"], 1):
+            if isinstance(item, Mapping):
+                rows.append(Row(f"item {at}", item))
+            else:
+                cell = Cell("ratings", text_of(item))
+                reading.problems.append(source.problem(f"item {at}", cell, "not an object"))
         for values in source.top.get("studies") or ():
             _add_study(source, values, reading)
     for row in rows:
