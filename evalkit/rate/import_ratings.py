@@ -16,6 +16,7 @@ from typing import Literal
 from evalkit.core import EvalkitError
 from evalkit.files import write_atomically
 from evalkit.rate.answers import Answer, Cell, Problem, Reading
+from evalkit.rate.export_ratings import guarded
 from evalkit.rate.formats.known import format_of
 from evalkit.rate.names import Names
 from evalkit.rate.resolve import Found, Made, Resolved, find_places, question_name, resolve
@@ -24,7 +25,7 @@ from evalkit.rate.scale_checks import Score, reversed_sides, same_raters, unfini
 from evalkit.rate.source import read_source
 from evalkit.ratings.files import append_ratings, key, ratings_of, studies
 from evalkit.ratings.rating import RaterKind, Rating
-from evalkit.ratings.study_file import NAME, write_study
+from evalkit.ratings.study_file import NAME, refuse_other_design, write_study
 from evalkit.run_folder import Run
 
 REJECTED = ("source_file", "line", "column", "value", "reason")  # columns of rejected.csv
@@ -54,9 +55,9 @@ class Imported:
         read = ", ".join(f"{name} ({form})" for name, form in self.formats.items())
         rejected = Run(self.run).rejected_path
         lines = [f"Read {read}.", *self.notes]
-        lines += [f"Left out: {number} values ({why})." for why, number in self.left_out.items()]
+        lines += [f"Left out: {_values(number)} ({why})." for why, number in self.left_out.items()]
         if self.problems:
-            lines.append(f"Not imported: {self.problems} values; {rejected} lists them.")
+            lines.append(f"Not imported: {_values(self.problems)}; {rejected} lists them.")
         if self.known:
             lines.append(f"The run has {self.known} of the ratings already.")
         for name in self.studies:
@@ -136,8 +137,10 @@ def rate_import(
         places, wrong = find_places(path, answers, names)
         found += places
         problems += wrong
-    defined = [known for reading in readings.values() for known in reading.studies]
-    known = {item.study: item for item in [*defined, *studies(place)]}
+    known = {item.study: item for item in studies(place)}
+    for item in (item for reading in readings.values() for item in reading.studies):
+        subject = f"The study {item.study!r}"
+        refuse_other_design(item, known.setdefault(item.study, item), subject)
     resolved = resolve(found, names, known, study or IMPORTED, kind, limits)
     problems += resolved.problems
     made = _flipped(resolved, reversed_scales, problems, notes)
@@ -149,8 +152,8 @@ def rate_import(
         _show(problems)
     if problems and on_bad == "refuse":
         raise EvalkitError(
-            f"{len(problems)} values of {len(made) + len(problems)} cannot be imported, and nothing"
-            f" was; {place.rejected_path} lists them.",
+            f"{_values(len(problems))} of {len(made) + len(problems)} cannot be imported, and"
+            f" nothing was; {place.rejected_path} lists them.",
             "Correct them, or import the rest with --on-bad skip.",
         )
     if not made:
@@ -175,6 +178,10 @@ def rate_import(
         problems=len(problems),
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def _values(number: int) -> str:
+    return f"{number} value" if number == 1 else f"{number} values"
 
 
 def _check_options(
@@ -347,7 +354,8 @@ def _write_rejected(run: Run, readings: Mapping[Path, Reading], rows: Sequence[P
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(REJECTED)
-    writer.writerows([*earlier, *rows])
+    # People open this file in a spreadsheet, and its values may come from anybody.
+    writer.writerows([*earlier, *(map(guarded, row) for row in rows)])
     write_atomically(run.rejected_path, text.getvalue())
 
 

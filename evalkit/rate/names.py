@@ -177,6 +177,9 @@ class Names:
             models = ", ".join(sorted({file.place.model for file in files}))
             raise Unknown(cell, f"an image of several models ({models}) has this name")
         [file] = files
+        named = {part for part in re.split(r"[/\\]", cell.text) if part in self.models}
+        if named and file.place.model not in named:
+            raise Unknown(cell, f"no image of {', '.join(sorted(named))} has this name")
         if file.sample:
             raise Unknown(cell, f"sample {file.sample} of its prompt; ratings are of sample 0")
         return file.place

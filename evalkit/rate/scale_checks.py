@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -59,16 +59,35 @@ def reversed_sides(scores: Iterable[Score]) -> dict[tuple[str, str], float]:
     for question, own in _by(scores, lambda score: score.question).items():
         for key in (lambda score: score.rater, lambda score: score.file):
             sides = {name: _means(part) for name, part in _by(own, key).items()}
-            if len(sides) < 3:
-                continue
-            for name, side in sides.items():
+            sides = {name: side for name, side in sides.items() if len(side) >= LEAST_SHARED}
+            for name in _against_the_mean(sides) if len(sides) >= 3 else ():
                 against = [
                     value
                     for other, values in sides.items()
-                    if other != name and (value := _correlation(side, values)) is not None
+                    if other != name and (value := _correlation(sides[name], values)) is not None
                 ]
                 if len(against) >= 2 and max(against) < 0 and np.mean(against) < REVERSED_BELOW:
                     found[name, question] = float(np.mean(against))
+    return found
+
+
+def _against_the_mean(sides: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Those that correlate negatively with the mean of the others: few, so pairs are cheap."""
+    sums: dict[str, float] = defaultdict(float)
+    counts: dict[str, int] = defaultdict(int)
+    for side in sides.values():
+        for item, value in side.items():
+            sums[item] += value
+            counts[item] += 1
+    found = []
+    for name, side in sides.items():
+        others = {
+            item: (sums[item] - value) / (counts[item] - 1)
+            for item, value in side.items()
+            if counts[item] > 1
+        }
+        if (_correlation(side, others) or 0.0) < 0:
+            found.append(name)
     return found
 
 
@@ -116,8 +135,8 @@ def _correlation(one: Mapping[str, float], other: Mapping[str, float]) -> float 
     return float(np.corrcoef(a, b)[0, 1])
 
 
-def _by(scores: Iterable[Score], key) -> dict[Hashable, list[Score]]:
-    found: dict[Hashable, list[Score]] = defaultdict(list)
+def _by(scores: Iterable[Score], key: Callable[[Score], str]) -> dict[str, list[Score]]:
+    found: dict[str, list[Score]] = defaultdict(list)
     for score in scores:
         found[key(score)].append(score)
     return found

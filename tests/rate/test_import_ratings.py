@@ -102,7 +102,7 @@ def test_a_bad_value_is_named_and_nothing_is_imported(
     rows = scale_rows()
     rows[25] |= change
     path = write(tmp_path / "votes.csv", table(rows))
-    with pytest.raises(EvalkitError, match=r"1 values of .* cannot be imported") as error:
+    with pytest.raises(EvalkitError, match=r"1 value of .* cannot be imported") as error:
         evalkit.rate_import(path, run=run.path, scale="1-5")
     assert error.value.exit_code == 2
     assert imported(run) == []
@@ -148,7 +148,7 @@ def test_another_answer_than_the_run_has_is_a_problem(run: Run, tmp_path: Path) 
     rows = scale_rows()
     evalkit.rate_import(write(tmp_path / "a.csv", table(rows)), run=run.path)
     rows[0]["response"] = 5
-    with pytest.raises(EvalkitError, match="1 values"):
+    with pytest.raises(EvalkitError, match="1 value"):
         evalkit.rate_import(write(tmp_path / "b.csv", table(rows)), run=run.path)
     assert "the run has the answer '1'" in rejected(run)[0]["reason"]
     assert imported(run)[0].response == "1"
@@ -469,6 +469,75 @@ def test_an_export_in_json_brings_its_studies(tmp_path: Path) -> None:
     assert studies(bare) == studies(run)
 
 
+def test_another_design_in_an_export_is_refused(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    other = Run(shutil.copytree(run.path, tmp_path / "other"))
+    write_study(run, preference())
+    write_study(other, preference(seed=7))
+    append_ratings(run.rater_path("r1"), [vote()])
+    out = evalkit.rate_export(run.path, out=tmp_path / "x.json", format="json")
+    with pytest.raises(EvalkitError, match="another design: seed is 7, not 0"):
+        evalkit.rate_import(out, run=other.path)
+    assert ratings_of(other) == []
+
+
+def test_formulas_are_not_run_from_the_list_of_rejected_values(run: Run, tmp_path: Path) -> None:
+    rows = scale_rows()
+    rows[0]["response"] = "=HYPERLINK(1)"
+    rows[1]["model"] = "@x"
+    path = write(tmp_path / "votes.csv", table(rows))
+    evalkit.rate_import(path, run=run.path, on_bad="skip")
+    assert sorted(row["value"] for row in rejected(run)) == ["'=HYPERLINK(1)", "'@x"]
+
+
+def test_images_of_folders_are_found_by_their_source(tmp_path: Path) -> None:
+    run = rated_run(tmp_path / "run")
+    for model in ("sdxl", "dalle"):
+        own = [
+            dataclasses.replace(record, source=f"out/{model}_{record.prompt}.jpg")
+            for record in run.records(model)
+        ]
+        run.append_records(model, own)
+    images = [f"https://example.com/x/{model}_00003.jpg" for model in ("sdxl", "dalle")]
+    rows = [
+        {"question_id": "00003", "model_a": "sdxl", "model_b": "dalle", "winner": "model_a",
+         "judge": "u", "image_a": images[0], "image_b": images[1]},
+        {"question_id": "00003", "model_a": "sdxl", "model_b": "dalle", "winner": "model_b",
+         "judge": "v", "image_a": images[1], "image_b": images[0]},
+        {"question_id": "00003", "model_a": "sdxl", "model_b": "dalle", "winner": "model_b",
+         "judge": "w", "image_a": "x/sdxl_00003.png", "image_b": images[0]},
+    ]  # fmt: skip
+    path = write(tmp_path / "battles.json", json.dumps(rows))
+    evalkit.rate_import(path, run=run.path, on_bad="skip")
+    assert [rating.rater for rating in imported(run)] == ["u"]
+    assert [row["reason"] for row in rejected(run)] == [
+        "not an image of the model 'sdxl'",
+        "no image of the run has this name",
+    ]
+
+
+def test_a_sample_that_no_study_shows_is_named(tmp_path: Path) -> None:
+    run = rated_run(tmp_path / "run")
+    [record, *_] = run.records("sdxl")
+    run.append_records("sdxl", [dataclasses.replace(record, sample=1, file="00000-1.png")])
+    row = {"rater": "r1", "prompt": "00000", "model": "sdxl", "question": "q", "response": "yes"}
+    answer = {"WorkerId": "w", "AssignmentId": "a", "Input.image": "sdxl/00000-1.png"}
+    path = write(tmp_path / "b.csv", table([{**answer, "Answer.q": row["response"]}]))
+    with pytest.raises(EvalkitError):
+        evalkit.rate_import(path, run=run.path)
+    assert rejected(run)[0]["reason"] == "sample 1 of its prompt; ratings are of sample 0"
+
+
+def test_a_prompt_without_an_image_of_the_model_is_named(tmp_path: Path) -> None:
+    run = rated_run(tmp_path / "run")
+    run.register_model("late", "late", 3)
+    rows = [row | {"model": "late"} for row in scale_rows()[:1]] + scale_rows()[1:]
+    path = write(tmp_path / "votes.csv", table(rows))
+    with pytest.raises(EvalkitError, match="1 value of 60"):
+        evalkit.rate_import(path, run=run.path)
+    assert rejected(run)[0]["reason"] == "late has no image for the prompt '00000'"
+
+
 def test_the_order_of_models_is_that_of_the_export(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     bare = Run(shutil.copytree(run.path, tmp_path / "bare"))
@@ -500,9 +569,9 @@ def test_damaged_exports_name_the_item(run: Run, tmp_path: Path) -> None:
         evalkit.rate_import(write(tmp_path / "x.json", content), run=run.path)
     assert [(row["line"], row["reason"]) for row in rejected(run)] == [
         ("item 2", "no answer"),
+        ("item 1", "not an object"),
         ("", "a study of x.json has no mode."),
         ("", "a study of x.json is 5; expected a table."),
-        ("item 1", "not an object"),
     ]
 
 

@@ -143,6 +143,10 @@ def test_different_names_have_different_ids() -> None:
     assert len({rater_id(name) for name in names}) == len(names)
 
 
+def test_a_mail_address_is_not_part_of_the_id() -> None:
+    assert re.fullmatch(r"rater-[0-9a-f]{8}", rater_id("jane.doe@example.com"))
+
+
 def test_the_studies_of_a_run_by_name(tmp_path: Path) -> None:
     run = Run(tmp_path)
     assert studies(run) == []

@@ -92,7 +92,9 @@ def _answer(source: Source, row: Row, names: Names) -> Answer | Problem:
         kind=row.cell("kind").text,
         started_at=row.cell("started_at").text,
         check=row.cell("check").text,  # pyright: ignore[reportArgumentType]
-        **numbers,
+        position=numbers["position"],
+        ms=numbers["ms"],
+        revision=numbers["revision"],
     )
 
 

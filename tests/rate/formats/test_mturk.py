@@ -79,7 +79,7 @@ def test_one_option_must_be_chosen(
     rows = pairs()
     for place, option in enumerate(("image_a", "image_b", "tie")):
         rows[0][f"Answer.choice.{option}.on"] = str(place in chosen).lower()
-    with pytest.raises(EvalkitError, match="1 values of 24"):
+    with pytest.raises(EvalkitError, match="1 value of 24"):
         evalkit.rate_import(write(tmp_path / "b.csv", table(rows)), run=run.path)
     [row] = rejected(run)
     assert row["reason"] == f"{reason} are chosen; expected one"

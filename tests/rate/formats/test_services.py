@@ -52,7 +52,7 @@ def test_each_vote_of_rapidata_is_a_rater(run: Run, tmp_path: Path) -> None:
 def test_other_results_of_rapidata_are_named(run: Run, tmp_path: Path) -> None:
     content = rapidata("sdxl/00001-0.png")
     content["results"].append({"context": "x", "aggregatedResults": {"a": 1}})
-    with pytest.raises(EvalkitError, match="1 values"):
+    with pytest.raises(EvalkitError, match="1 value"):
         evalkit.rate_import(write(tmp_path / "r.json", json.dumps(content)), run=run.path)
     assert rejected(run)[0]["line"] == "item 2"
     content["results"] = {"globalAggregatedData": {}}
