@@ -21,7 +21,13 @@ from evalkit.rate.formats.known import format_of
 from evalkit.rate.names import Names
 from evalkit.rate.resolve import Found, Made, Resolved, find_places, question_name, resolve
 from evalkit.rate.responses import parse_scale
-from evalkit.rate.scale_checks import Score, reversed_sides, same_raters, unfinished
+from evalkit.rate.scale_checks import (
+    Score,
+    contradiction,
+    reversed_sides,
+    same_raters,
+    unfinished,
+)
 from evalkit.rate.source import read_source
 from evalkit.ratings.files import append_ratings, key, ratings_of, studies
 from evalkit.ratings.rating import RaterKind, Rating
@@ -272,6 +278,12 @@ def _flipped(
         for made in resolved.made
         if made.rating.response.isdecimal() and not made.rating.check
     ]
+    unclear = "" if choice == "keep" else contradiction(scores)
+    if unclear:
+        raise EvalkitError(
+            f"{unclear}.",
+            "Correct that file, or confirm both with `--reversed-scales keep`.",
+        )
     against = reversed_sides(scores)
     reasons = {
         key: f"the scale of {key[0]} seems reversed: its correlation with others is {value:.2f}"

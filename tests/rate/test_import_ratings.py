@@ -271,6 +271,21 @@ def test_a_reversed_scale_is_named_and_flipped_on_request(run: Run, tmp_path: Pa
     assert {r.response for r in imported(run) if r.item == "00000:sdxl"} == {"1"}
 
 
+def test_two_files_that_contradict_each_other_are_named(run: Run, tmp_path: Path) -> None:
+    reverse = scale_rows(("r4", "r5"))
+    for row in reverse:
+        row["response"] = 6 - int(str(row["response"]))
+    paths = [
+        write(tmp_path / "one.csv", table(scale_rows(("r1", "r2")))),
+        write(tmp_path / "two.csv", table(reverse)),
+    ]
+    for choice in ("refuse", "flip"):
+        with pytest.raises(EvalkitError, match=r"files one\.csv and two\.csv contradict .*-1\.00"):
+            evalkit.rate_import(paths, run=run.path, reversed_scales=choice)
+    assert imported(run) == []
+    assert evalkit.rate_import(paths, run=run.path, reversed_scales="keep").ratings == 80
+
+
 def test_words_of_the_scale_are_numbers(run: Run, tmp_path: Path) -> None:
     rows = scale_rows()
     for row in rows:
