@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from evalkit.listing import list_scenes as list_scenes
     from evalkit.plugins import encoder as encoder
     from evalkit.rate.export_ratings import rate_export as rate_export
+    from evalkit.rate.import_ratings import rate_import as rate_import
     from evalkit.rate.plan import rate_plan as rate_plan
     from evalkit.rate.summary import rate_summary as rate_summary
     from evalkit.reference.build import reference_build as reference_build
@@ -70,6 +71,7 @@ _PUBLIC = {  # name: the module that defines it
     "list_training": "evalkit.training.presets",
     "load": "evalkit.results",
     "rate_export": "evalkit.rate.export_ratings",
+    "rate_import": "evalkit.rate.import_ratings",
     "rate_plan": "evalkit.rate.plan",
     "rate_summary": "evalkit.rate.summary",
     "reference": "evalkit.reference.files",

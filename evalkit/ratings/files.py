@@ -36,10 +36,14 @@ class Damaged(NamedTuple):
 
 
 def rater_id(name: str) -> str:
-    """The id of a rater: the name if that is a plain one, else a part of it and a hash."""
+    """The id of a rater: the name if that is a plain one, else a part of it and a hash.
+
+    Of a mail address, the id has no part.
+    """
     if NAME.fullmatch(name) and name.lower() not in RESERVED:
         return name
-    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:40] or "rater"
+    shown = "" if "@" in name else name
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", shown).strip("-")[:40] or "rater"
     return f"{plain}-{hashlib.sha256(name.encode('utf-8', 'backslashreplace')).hexdigest()[:8]}"
 
 
@@ -117,7 +121,7 @@ def read_ratings(path: Path) -> tuple[list[Rating], list[Damaged]]:
             if number == 1 and ended and not line.endswith(_TORN.decode().strip()):
                 raise EvalkitError(
                     f"{path} begins with {line[:80]!r}; expected the columns {HEADER}.",
-                    "Move the file out of the folder, and import it from there.",
+                    "Move the file out of the folder, then take it in with `evalkit rate import`.",
                 )
             if not ended:
                 raise ValueError("the line was cut short")
