@@ -69,7 +69,7 @@ def _reasons(rule: Exclusion, one: RaterCare) -> Iterator[str]:
 
 def _care(study: Study, rater: str, own: Sequence[Rating]) -> RaterCare:
     main = {(r.item, r.question): r for r in own if not r.check}
-    attention = [r for r in own if r.check == "attention" and r.response != CANNOT_TELL]
+    attention = [rating for rating in own if rating.check == "attention"]
     repeats = [
         (main[r.item, r.question], r)
         for r in own
@@ -90,13 +90,13 @@ def _care(study: Study, rater: str, own: Sequence[Rating]) -> RaterCare:
 
 
 def _is_right(study: Study, rating: Rating) -> bool:
-    """Whether the image that is known to be bad was found to be bad."""
+    """Whether the bad image was found to be bad; a rater who cannot tell has not looked."""
     if study.mode == "pairwise":
         return rating.response == parts(rating.item)[1]
     if study.mode == "checklist":
         return rating.response == NO
     points = next(len(one.anchors) for one in study.questions if one.name == rating.question)
-    return float(rating.response) <= (points + 1) / 2
+    return rating.response != CANNOT_TELL and float(rating.response) < (points + 1) / 2
 
 
 def _are_alike(study: Study, first: Rating, again: Rating) -> bool:

@@ -61,7 +61,7 @@ def test_on_a_scale_neighbouring_points_are_alike_and_a_bad_image_has_few_points
         item = single("p", "a")
         return Rating("opinion", "r1", "human", item, "p", "a", "alignment", response, check=check)
 
-    [found] = care(study, [opinion("4"), opinion("5", "repeat"), opinion("3", "attention")])
+    [found] = care(study, [opinion("4"), opinion("5", "repeat"), opinion("2", "attention")])
     assert (found.repeats_equal, found.attention_right) == (1, 1)
-    [found] = care(study, [opinion("4"), opinion("2", "repeat"), opinion("4", "attention")])
+    [found] = care(study, [opinion("4"), opinion("2", "repeat"), opinion("3", "attention")])
     assert (found.repeats_equal, found.attention_right) == (0, 0)
