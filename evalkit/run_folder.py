@@ -77,6 +77,9 @@ class Run:
     def report_path(self) -> Path:
         return self.path / "report"
 
+    def assignments_path(self, study: str) -> Path:
+        return self.path / "ratings" / f"{study}.assignments.jsonl"
+
     def image_folder(self, model: str) -> Path:
         return self.path / "images" / folder_name(model)
 
