@@ -39,6 +39,7 @@ class Ballot:
         self, run: Run, study: Study, rater: str, secret: Secret, pages: Sequence[Asked]
     ) -> None:
         self.study, self.rater, self.pages = study, rater, pages
+        self.session = secret.opaque("session", study.study, rater)  # for the browser
         self._path = run.rater_path(rater)
         self._lock = threading.Lock()
         self._ids = [secret.opaque("item", study.study, rater, p.item, p.check) for p in pages]

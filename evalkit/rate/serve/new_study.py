@@ -32,19 +32,6 @@ _TITLES = {
     "scale": "Rate the images",
     "checklist": "Check the images",
 }
-_INSTRUCTIONS = {
-    "pairwise": (
-        "You see a text and two images that were made for it. Choose the image that is the better"
-        " answer to the text. If neither is better, choose a tie, or that both are bad."
-    ),
-    "scale": (
-        "You see a text and an image that was made for it. Answer each question about the image."
-        " Use the whole scale."
-    ),
-    "checklist": (
-        "You see a text and an image that was made for it. Answer each question with yes or no."
-    ),
-}
 
 
 def read_config(path: Path | str) -> dict[str, Any]:
@@ -114,7 +101,6 @@ def _new_study(given: dict[str, Any], pool: Pool, source: str) -> Study:
         "prompts": prompts,
         "questions": [asdict(question) for question in _QUESTIONS[mode]],
         "title": _TITLES[mode],
-        "instructions": _INSTRUCTIONS[mode],
         "created_at": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ}",
         **given,
     }

@@ -100,6 +100,7 @@ class RatedStudy:
     def _now(self, ballot: Ballot) -> dict[str, Any]:
         pages = ballot.next_pages()
         return {
+            "session": ballot.session,
             "progress": ballot.progress(),
             "items": [self._shown(ballot, page) for page in pages],
             "finished": None if pages else {"code": self._code},

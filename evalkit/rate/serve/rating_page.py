@@ -162,7 +162,11 @@ class RatingPage:
 
     async def _votes(self, request: Request) -> Response:
         ballot = await self._ballot(request)
-        votes = (await _read_json(request)).get("votes")
+        given = await _read_json(request)
+        votes = given.get("votes")
+        if given.get("session", ballot.session) != ballot.session:
+            message = "Another rater's link was opened in this browser. Reload the page."
+            raise RefusedError(409, message)
         if not isinstance(votes, list) or len(votes) > MOST_VOTES:
             raise RefusedError(400, f"votes is not a list of at most {MOST_VOTES} votes.")
         try:
