@@ -159,10 +159,11 @@ function answer(response) {
   const { item, question, started_at } = step;
   stopClock();
   if (item.answers[question.name] !== response) {
-    queue.add({ item: item.id, question: question.name, response, started_at, ms: Math.round(step.ms) });
+    const ms = Math.round(step.ms);
+    queue.add({ item: item.id, question: question.name, response, started_at, ms });
   }
   item.answers[question.name] = response;
-  said = `${option.innerText.trim()}. `;
+  said = `${option.querySelector(".words").innerText}. `;
   note = "";
   overlay();
   advance();
@@ -205,18 +206,18 @@ function stop(sentence) { // nothing is lost: the queue stays for the same link
 
 function announce() {
   const { item, question, broken } = step;
-  const part = study.questions.length > 1 ? `${$("step").textContent}. ` : "";
+  const given = $("options").querySelector("[aria-pressed=true] .words")?.innerText;
   $("live").textContent = `${said}Item ${item.position} of ${progress.total}. ${item.prompt}. `
-    + `${part}${question.text}${broken ? " An image did not load." : ""}`;
+    + question.text + (given ? ` Your answer: ${given}.` : "") + (broken ? " An image did not load." : "");
   said = "";
 }
 
 function drawBanner() {
   const count = queue?.votes.length;
-  const kept = `${count === 1 ? "1 answer is" : `${count} answers are`} kept in this browser and sent`;
+  const kept = count === 1 ? "1 answer is kept" : `${count} answers are kept`;
   $("banner").textContent = navigator.onLine && !failures ? note
     : `${navigator.onLine ? "The server does not answer." : "You are offline."} `
-      + (count ? `${kept} when the connection is back.` : "");
+      + (count ? `${kept} in this browser and sent when the connection is back.` : "");
 }
 
 function drawReady() {
@@ -238,13 +239,13 @@ function drawStep(images) {
       views()[at].replaceChildren(images[at]);
     }
   });
-  const count = study.questions.length;
-  $("step").textContent = count > 1 ? `Question ${study.questions.indexOf(question) + 1} of ${count}` : "";
+  const number = study.questions.indexOf(question) + 1;
+  const of = study.questions.length > 1 ? `question ${number} of ${study.questions.length}` : "";
+  const where = [changing ? `Item ${item.position}` : "", of].filter(Boolean).join(", ");
+  $("step").textContent = where.charAt(0).toUpperCase() + where.slice(1);
   $("question").textContent = question.text;
   drawOptions(question, item.answers[question.name]);
   document.body.classList.toggle("changing", changing);
-  const given = $("options").querySelector("[aria-pressed=true] .words")?.innerText;
-  $("earlier").textContent = changing ? `Item ${item.position}. Your answer: ${given}.` : "";
 }
 
 function drawOptions(question, given) {

@@ -44,9 +44,9 @@ export class Queue {
 }
 
 function newId() { // randomUUID exists on https and localhost only, and raters may use a plain LAN
-  const random = (digit) => digit ^ (crypto.getRandomValues(new Uint8Array(1))[0] & (15 >> (digit / 4)));
+  const byte = () => crypto.getRandomValues(new Uint8Array(1))[0];
   return crypto.randomUUID?.() ?? "10000000-1000-4000-8000-100000000000"
-    .replace(/[018]/g, (digit) => random(Number(digit)).toString(16));
+    .replace(/[018]/g, (digit) => (digit ^ (byte() & (15 >> (digit / 4)))).toString(16));
 }
 
 // The JSON of a reply. An error with `final` is one that asking again does not mend.
