@@ -77,6 +77,27 @@ class Run:
     def report_path(self) -> Path:
         return self.path / "report"
 
+    @property
+    def ratings_path(self) -> Path:
+        return self.path / "ratings"
+
+    def study_path(self, study: str) -> Path:
+        return self.ratings_path / f"{study}.toml"
+
+    def rater_path(self, rater: str) -> Path:
+        return self.ratings_path / f"{rater}.csv"
+
+    @property
+    def rejected_path(self) -> Path:
+        return self.ratings_path / "rejected.csv"
+
+    @property
+    def private_path(self) -> Path:
+        return self.ratings_path / "private.json"
+
+    def assignments_path(self, study: str) -> Path:
+        return self.ratings_path / f"{study}.assignments.jsonl"
+
     def image_folder(self, model: str) -> Path:
         return self.path / "images" / folder_name(model)
 

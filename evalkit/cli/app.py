@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from evalkit.cli import lists, reference, weights
+from evalkit.cli import lists, rate, reference, weights
 from evalkit.cli.commands import Command, Commands, Quiet
 from evalkit.cli.conventions import conventions
 from evalkit.cli.output import print_version, state
@@ -28,6 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.add_typer(rate.app, name="rate")
 app.add_typer(reference.app, name="reference")
 app.add_typer(lists.app, name="list")
 app.add_typer(weights.app, name="weights")
@@ -43,7 +44,7 @@ for command in (
     lists.doctor,
 ):
     app.command()(command)
-for group in (app, reference.app, lists.app, weights.app):
+for group in (app, rate.app, reference.app, lists.app, weights.app):
     for registered in group.registered_commands:
         registered.cls = Command
 
