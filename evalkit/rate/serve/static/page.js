@@ -71,7 +71,8 @@ function receive(state) {
   }
   overlay();
   for (const id of open) items.get(id).images.forEach(load);
-  if (first && !progress.done && !queue.votes.length && open.length) go("start", "begin");
+  const begun = [...items.values()].some(({ answers }) => Object.keys(answers).length);
+  if (first && open.length && !begun) go("start", "begin");
 }
 
 function overlay() { // unsent answers, of this tab or of another one, count as given
