@@ -18,7 +18,7 @@ from evalkit.run_folder import Run
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
-ITEMS = 6
+ITEMS = {"pairwise": 6, "scale": 3, "checklist": 4}
 NAMES = tuple(f"rater{number}" for number in range(24))
 
 
@@ -60,10 +60,8 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
 
         def study(mode: str) -> Study:
             if mode not in started:
-                run = make_rated_run(
-                    tmp_path_factory.mktemp("runs") / mode, 2 * ITEMS, size=(96, 64)
-                )
-                options = ("--mode", mode, "--items", str(ITEMS), "--raters", ",".join(NAMES))
+                run = make_rated_run(tmp_path_factory.mktemp("runs") / mode, 12, size=(96, 64))
+                options = ("--mode", mode, "--items", str(ITEMS[mode]), "--raters", ",".join(NAMES))
                 server = stack.enter_context(serving(run.path, *options, links=len(NAMES)))
                 started[mode] = Study(run, server.links)
             return started[mode]

@@ -18,7 +18,7 @@ let study, queue, session, progress, finished;
 let open = []; // the ids of the next items
 let step = null; // {item, question, changing, steady, broken, started_at, ms, since}
 let said = "", note = ""; // the answer before, for the announcement; a message for the banner
-let sending = false, failures = 0, timer = 0;
+let sending = false, failures = 0, fault = "", timer = 0;
 
 const screen = () => document.body.dataset.screen;
 const done = (item) => study.questions.every(({ name }) => name in item.answers);
@@ -43,6 +43,7 @@ async function send({ fresh = false } = {}) {
   } catch (error) {
     if (error.final) return stop(error.message);
     failures += 1;
+    fault = error.said ?? "The server does not answer.";
     timer = setTimeout(send, Math.min(30000, 500 * 2 ** failures));
   } finally {
     sending = false;
@@ -217,7 +218,7 @@ function drawBanner() {
   const count = queue?.votes.length;
   const kept = count === 1 ? "1 answer is kept" : `${count} answers are kept`;
   $("banner").textContent = navigator.onLine && !failures ? note
-    : `${navigator.onLine ? "The server does not answer." : "You are offline."} `
+    : `${navigator.onLine ? fault : "You are offline."} `
       + (count ? `${kept} in this browser and sent when the connection is back.` : "");
 }
 
@@ -240,10 +241,10 @@ function drawStep(images) {
       views()[at].replaceChildren(images[at]);
     }
   });
-  const number = study.questions.indexOf(question) + 1;
-  const of = study.questions.length > 1 ? `question ${number} of ${study.questions.length}` : "";
-  const where = [changing ? `Item ${item.position}` : "", of].filter(Boolean).join(", ");
-  $("step").textContent = where.charAt(0).toUpperCase() + where.slice(1);
+  const count = study.questions.length;
+  const part = count > 1 ? `${study.questions.indexOf(question) + 1} of ${count}` : "";
+  $("step").textContent = changing ? `Item ${item.position}${part && `, ${part}`}`
+    : part && `Question ${part}`;
   $("question").textContent = question.text;
   drawOptions(question, item.answers[question.name]);
   document.body.classList.toggle("changing", changing);
