@@ -16,8 +16,6 @@ from evalkit.ratings.files import read_ratings
 from evalkit.ratings.rating import Rating
 from evalkit.run_folder import Run
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-
 ITEMS = {"pairwise": 6, "scale": 3, "checklist": 4}
 NAMES = tuple(f"rater{number}" for number in range(24))
 
@@ -42,6 +40,7 @@ class Study:
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     path = shutil.which("chromium") or shutil.which("google-chrome")
     if path is None:
         pytest.skip("no Chromium on the PATH: install it, for example `apt-get install chromium`")
