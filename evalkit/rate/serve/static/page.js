@@ -18,7 +18,7 @@ let study, queue, session, progress, finished;
 let open = []; // the ids of the next items
 let step = null; // {item, question, changing, steady, broken, started_at, ms, since}
 let said = "", note = ""; // the answer before, for the announcement; a message for the banner
-let sending = false, failures = 0, timer = 0;
+let sending = false, failures = 0, fault = "", timer = 0;
 
 const screen = () => document.body.dataset.screen;
 const done = (item) => study.questions.every(({ name }) => name in item.answers);
@@ -43,6 +43,7 @@ async function send({ fresh = false } = {}) {
   } catch (error) {
     if (error.final) return stop(error.message);
     failures += 1;
+    fault = error.said ?? "The server does not answer.";
     timer = setTimeout(send, Math.min(30000, 500 * 2 ** failures));
   } finally {
     sending = false;
@@ -71,7 +72,8 @@ function receive(state) {
   }
   overlay();
   for (const id of open) items.get(id).images.forEach(load);
-  if (first && !progress.done && !queue.votes.length && open.length) go("start", "begin");
+  const begun = [...items.values()].some(({ answers }) => Object.keys(answers).length);
+  if (first && open.length && !begun) go("start", "begin");
 }
 
 function overlay() { // unsent answers, of this tab or of another one, count as given
@@ -159,10 +161,11 @@ function answer(response) {
   const { item, question, started_at } = step;
   stopClock();
   if (item.answers[question.name] !== response) {
-    queue.add({ item: item.id, question: question.name, response, started_at, ms: Math.round(step.ms) });
+    const ms = Math.round(step.ms);
+    queue.add({ item: item.id, question: question.name, response, started_at, ms });
   }
   item.answers[question.name] = response;
-  said = `${option.innerText.trim()}. `;
+  said = `${option.querySelector(".words").innerText}. `;
   note = "";
   overlay();
   advance();
@@ -205,18 +208,18 @@ function stop(sentence) { // nothing is lost: the queue stays for the same link
 
 function announce() {
   const { item, question, broken } = step;
-  const part = study.questions.length > 1 ? `${$("step").textContent}. ` : "";
+  const given = $("options").querySelector("[aria-pressed=true] .words")?.innerText;
   $("live").textContent = `${said}Item ${item.position} of ${progress.total}. ${item.prompt}. `
-    + `${part}${question.text}${broken ? " An image did not load." : ""}`;
+    + question.text + (given ? ` Your answer: ${given}.` : "") + (broken ? " An image did not load." : "");
   said = "";
 }
 
 function drawBanner() {
   const count = queue?.votes.length;
-  const kept = `${count === 1 ? "1 answer is" : `${count} answers are`} kept in this browser and sent`;
+  const kept = count === 1 ? "1 answer is kept" : `${count} answers are kept`;
   $("banner").textContent = navigator.onLine && !failures ? note
-    : `${navigator.onLine ? "The server does not answer." : "You are offline."} `
-      + (count ? `${kept} when the connection is back.` : "");
+    : `${navigator.onLine ? fault : "You are offline."} `
+      + (count ? `${kept} in this browser and sent when the connection is back.` : "");
 }
 
 function drawReady() {
@@ -239,12 +242,12 @@ function drawStep(images) {
     }
   });
   const count = study.questions.length;
-  $("step").textContent = count > 1 ? `Question ${study.questions.indexOf(question) + 1} of ${count}` : "";
+  const part = count > 1 ? `${study.questions.indexOf(question) + 1} of ${count}` : "";
+  $("step").textContent = changing ? `Item ${item.position}${part && `, ${part}`}`
+    : part && `Question ${part}`;
   $("question").textContent = question.text;
   drawOptions(question, item.answers[question.name]);
   document.body.classList.toggle("changing", changing);
-  const given = $("options").querySelector("[aria-pressed=true] .words")?.innerText;
-  $("earlier").textContent = changing ? `Item ${item.position}. Your answer: ${given}.` : "";
 }
 
 function drawOptions(question, given) {

@@ -44,12 +44,13 @@ export class Queue {
 }
 
 function newId() { // randomUUID exists on https and localhost only, and raters may use a plain LAN
-  const random = (digit) => digit ^ (crypto.getRandomValues(new Uint8Array(1))[0] & (15 >> (digit / 4)));
+  const byte = () => crypto.getRandomValues(new Uint8Array(1))[0];
   return crypto.randomUUID?.() ?? "10000000-1000-4000-8000-100000000000"
-    .replace(/[018]/g, (digit) => random(Number(digit)).toString(16));
+    .replace(/[018]/g, (digit) => (digit ^ (byte() & (15 >> (digit / 4)))).toString(16));
 }
 
-// The JSON of a reply. An error with `final` is one that asking again does not mend.
+// The JSON of a reply. An error has the sentence of the server in `said`, and it is `final` if
+// asking again does not mend it.
 export async function call(path, body) {
   const response = await fetch(path, {
     method: body ? "POST" : "GET",
@@ -58,9 +59,9 @@ export async function call(path, body) {
     signal: AbortSignal.timeout(20000),
   });
   if (response.ok) return response.json();
-  const said = await response.json().catch(() => ({}));
-  const error = new Error(said.error || "The server does not know this study any more. "
-    + "Open your link again, or ask for a new one.");
-  error.final = response.status < 500 && ![408, 429].includes(response.status);
-  throw error;
+  const { error: said } = await response.json().catch(() => ({}));
+  const final = response.status < 500 && ![408, 429].includes(response.status);
+  const sentence = "The server does not know this study any more. "
+    + "Open your link again, or ask for a new one.";
+  throw Object.assign(new Error(said || sentence), { said, final });
 }
