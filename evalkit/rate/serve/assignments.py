@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from evalkit.core import EvalkitError
 from evalkit.files import append_lines, read_lines
 from evalkit.rate.serve.order import Assigned, assign
 from evalkit.ratings.rating import Rating
@@ -27,15 +28,25 @@ class Assignment:
 
 
 def read_assignments(run: Run, study: str) -> dict[str, Assignment]:
-    """The assignments of a study, by rater; {} before the first one."""
+    """The assignments of a study, by rater; {} before the first one.
+
+    A line that a kill cut short is no assignment: its items were never shown. Raises EvalkitError
+    for a damaged file.
+    """
     path = run.assignments_path(study)
     if not path.is_file():
         return {}
     found: dict[str, Assignment] = {}
-    for row in read_lines(path):
-        items = tuple(Assigned(*item) for item in row["items"])
-        made = Assignment(row["rater"], items, row["joined_at"], row["prolific"])
-        found.setdefault(made.rater, made)
+    try:
+        for row in read_lines(path):
+            items = tuple(Assigned(str(item), str(left)) for item, left in row["items"])
+            made = Assignment(str(row["rater"]), items, str(row["joined_at"]), row["prolific"])
+            found.setdefault(made.rater, made)
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise EvalkitError(
+            f"{path} is damaged, or was written by another version of evalkit.",
+            "Restore the file: it holds which rater is asked what.",
+        ) from error
     return found
 
 

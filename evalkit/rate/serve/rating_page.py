@@ -13,6 +13,7 @@ No response has the name of a model. Everything is asked for with a cookie and r
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from collections import deque
@@ -57,7 +58,8 @@ class RatingPage:
     def __init__(self, rated: RatedStudy, prolific: bool = False, secure: bool = False) -> None:
         self._rated, self._prolific, self._secure = rated, prolific, secure
         self._wrong: deque[float] = deque(maxlen=_WRONG_TOKENS)
-        self._image_threads = anyio.CapacityLimiter(2)  # votes have threads of their own
+        # Votes have threads of their own, and one processor is left to them.
+        self._image_threads = anyio.CapacityLimiter(max(1, (os.cpu_count() or 1) - 1))
         folder = resources.files("evalkit.rate.serve") / "static"
         self._static = {file.name: file.read_bytes() for file in folder.iterdir()}
         self._templates = Environment(
@@ -141,6 +143,8 @@ class RatingPage:
 
     async def _ballot(self, request: Request) -> Ballot:
         rater = self._rater_of(_cookie(request, RATER_COOKIE))
+        if rater in self._rated.ballots:
+            return self._rated.ballots[rater]
         ballot = await to_thread.run_sync(self._rated.ballot, rater)
         if ballot is None:
             raise RefusedError(403, "The study has no place for further raters.")
