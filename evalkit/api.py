@@ -95,7 +95,7 @@ def run(
         made = stage.generate(settings, retry_ambiguous)
     chosen = resolve(made.path, models=[model.label for model in named])
     found = resources.load(chosen, bundled, settings.device)
-    score_with(made.path, chosen, found, batch_size=settings.batch_size)
+    score_with(made.path, chosen, found, batch_size=settings.batch_size, generated=True)
     report(made.path)
     return Run(made.path)
 

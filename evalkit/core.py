@@ -21,6 +21,7 @@ EncoderKind = Literal["inception", "clip", "clip-large", "dinov2", "lpips"]
 Verdict = Literal["a better", "b better", "no significant difference", "not tested"]
 Status = Literal[
     "ok",
+    "missing",  # a folder of images has none for the prompt
     "refused_input",
     "refused_output",
     "rate_limited",
@@ -339,6 +340,7 @@ class MetricRow:
     on: Literal["answered", "common"] = "answered"  # this model's images, or those of all models
     baseline: float | None = None  # the value of as many real images (finite-sample baseline)
     caution: str = ""  # what limits the value's meaning; shown beside it
+    group: str = ""  # of prompts, whose images were measured; "" for all prompts
 
 
 @dataclass(frozen=True)
@@ -364,12 +366,13 @@ class ComparisonRow:
     p: float | None  # two-sided, not corrected; None: not tested, and `method` gives the reason
     low_adjusted: float | None
     high_adjusted: float | None
-    p_adjusted: float | None  # corrected for all comparisons of the file (Holm)
+    p_adjusted: float | None  # corrected for all comparisons of its family (Holm)
     verdict: Verdict
     prompts: int
     images: int
     additional_prompts: int | None  # for significance if the difference stays; None if not needed
     method: str
+    group: str = ""  # of prompts, on which the models are compared; "" for all prompts
 
     @property
     def winner(self) -> str:
@@ -384,12 +387,17 @@ class ComparisonRow:
 
 @dataclass(frozen=True)
 class Comparisons:
-    """comparisons.json: all comparisons of a run, corrected together."""
+    """comparisons.json: the comparisons on all prompts, then those by group of prompts.
+
+    Each of the two families is corrected by itself, so that groups take no power from the verdicts
+    on all prompts.
+    """
 
     statement: str  # how the table was made, in words
     level: float  # of all intervals: 0.95
-    family: int  # how many p-values were corrected together
+    family: int  # how many p-values of comparisons on all prompts were corrected together
     rows: tuple[ComparisonRow, ...]
+    group_family: int = 0  # how many p-values of comparisons by group were corrected together
 
 
 @dataclass(frozen=True)

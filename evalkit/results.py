@@ -44,10 +44,11 @@ class Run(run_folder.Run):
         """A file of the run as a data frame. What is unknown or was not measured is NaN.
 
         Args:
-            kind: "metrics", one row per model and metric, with the columns of metrics.json;
+            kind: "metrics", one row per model and metric, with the columns of metrics.json: on all
+                prompts (`group` is ""), then on each group of prompts;
                 "scores", one row per image and metric that has a value for each image, with the
                 image's prompt; "images", one row per requested image with seed, status, time, cost
-                and path, with the status "missing" where it was not made yet; "comparisons", one
+                and path, with the status "missing" where there is none; "comparisons", one
                 row per metric and pair of models.
 
         Raises:

@@ -26,6 +26,7 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
+NO_IMAGE = "no image in the folder for this prompt"  # the detail of a record
 SCHEMA = 1  # version of metrics.json and comparisons.json
 SCORES = ("model", "index", "sample", "metric", "encoder", "value")  # columns of scores.csv
 
@@ -66,8 +67,8 @@ class Run:
         return self.path / "protocol.json"
 
     @property
-    def validation_path(self) -> Path:
-        return self.path / "validation.json"
+    def image_checks_path(self) -> Path:
+        return self.path / "image_checks.json"
 
     @property
     def comparisons_path(self) -> Path:
@@ -164,6 +165,23 @@ class Run:
             _check_note(note)
             return note
 
+    def write_unmatched(self, model: str, text: str) -> None:
+        """unmatched.txt, where there is something in it; an earlier one is removed."""
+        path = self.image_folder(model) / "unmatched.txt"
+        if text:
+            write_atomically(path, text)
+        else:
+            path.unlink(missing_ok=True)
+
+    def unmatched(self, model: str) -> list[tuple[str, str]]:
+        """The files of unmatched.txt, each with the reason why it is not taken."""
+        path = self.image_folder(model) / "unmatched.txt"
+        if not path.is_file():
+            return []
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        rows = (line.split("\t") for line in lines)
+        return [(row[1], row[2]) for row in rows if len(row) == 3 and row[0] in ("file", "image")]
+
     def save_image(self, model: str, record: Record, png: bytes) -> Record:
         """Write `<index>-<sample>.png` and return the record with `file` and `sha256` filled in.
 
@@ -223,7 +241,7 @@ class Run:
         merged: dict[tuple[int, int], Record] = {}
         for path in sorted(self.image_folder(model).glob("manifest.*.jsonl")):
             with _reading(path):
-                records = [_typed(Record, row) for row in read_lines(path)]
+                records = [_current(_typed(Record, row)) for row in read_lines(path)]
             for record in records:
                 known = merged.get((record.index, record.sample))
                 if known is None or record.status == "ok" or known.status != "ok":
@@ -258,7 +276,8 @@ class Run:
         with _reading(self.comparisons_path, self._score_again):
             found = _versioned(self.comparisons_path)
             rows = tuple(_typed(ComparisonRow, row) for row in found["rows"])
-            return Comparisons(found["statement"], found["level"], found["family"], rows)
+            by_group = found.get("group_family", 0)
+            return Comparisons(found["statement"], found["level"], found["family"], rows, by_group)
 
     def write_scores(self, rows: Iterable[Sequence[Any]]) -> None:
         """scores.csv: one row of SCORES per image and metric."""
@@ -283,9 +302,10 @@ class Run:
                 _ = int(row["index"]), int(row["sample"]), float(row["value"] or "nan")
             return rows
 
-    def write_validation(self, findings: dict[str, Any]) -> None:
-        """The findings of image validation, by model."""
-        self._write_json(self.validation_path, findings)
+    def write_image_checks(self, findings: dict[str, Any]) -> None:
+        """By model, what was taken and what was not, and the findings of image validation."""
+        self._write_json(self.image_checks_path, findings)
+        (self.path / "validation.json").unlink(missing_ok=True)  # its name in earlier versions
 
     def write_protocol(self, protocol: dict[str, Any]) -> None:
         """protocol.json: everything that a number depends on (see score/protocol.py)."""
@@ -345,6 +365,13 @@ def _fields(kind: Any) -> dict[str, tuple[tuple[Any, ...], tuple[type, ...]]]:
             types = get_args(hint) or (hint,)
             found[name] = ((), (*types, int) if float in types else types)
     return found
+
+
+def _current(record: Record) -> Record:
+    """A record of an earlier version, in which a missing image of a folder was a bad request."""
+    if (record.status, record.detail) == ("bad_request", NO_IMAGE):
+        return dataclasses.replace(record, status="missing")
+    return record
 
 
 def _check_note(note: Mapping[str, Any]) -> None:

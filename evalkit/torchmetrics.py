@@ -123,11 +123,14 @@ class SetMetric(torchmetrics.Metric):
                 "Real images were given, and a reference too.", "Leave out one of them."
             )
         count = 0 if prompts is None else len(prompts)
+        _check_layout(images)
         if "text" in self.requests and not real and count != len(images):
             raise EvalkitError(
                 f"{self.metric.name} was given {count or 'no'} prompts for {len(images)} images;"
                 " expected one prompt per image."
             )
+        if not all(isinstance(prompt, str) for prompt in prompts or ()):
+            raise EvalkitError("The prompts are not all texts.", "Give one string per image.")
         features = _encoded(self.encoder, images)[self.metric.feature].to(self.device)
         for request in self._states():
             if request == "text" and not real:
@@ -332,17 +335,56 @@ class _Batch(NamedTuple):
 _batches: list[_Batch] = []  # the last one, until its tensor is deleted
 
 
+_CONVERT = "Convert floats from 0 to 1 by `(images * 255).round().clamp(0, 255).to(torch.uint8)`."
+
+
+def _check_layout(images: Tensor) -> None:
+    """Raise EvalkitError unless these are uint8 [N, 3, H, W] images."""
+    if not isinstance(images, Tensor):
+        raise EvalkitError(
+            f"The images are {type(images).__name__}; expected a tensor, uint8 [N, 3, H, W].",
+            "Convert them with `torch.from_numpy` or `torch.stack`.",
+        )
+    shape = tuple(images.shape)
+    good = images.ndim == 4 and shape[1] == 3 and 0 not in shape
+    if good and images.dtype == torch.uint8:
+        return
+    hint = _CONVERT
+    if images.ndim == 4 and shape[1] != 3 and shape[3] == 3:
+        hint = "Put the channels first: `images.permute(0, 3, 1, 2)`."
+    elif images.ndim == 3:
+        hint = "Add the batch dimension to a single image: `images[None]`."
+    elif images.ndim == 4 and shape[1] == 1:
+        hint = "Repeat the channel of gray images: `images.expand(-1, 3, -1, -1)`."
+    elif images.ndim == 4 and shape[1] == 4:
+        hint = "Leave out the alpha channel: `images[:, :3]`."
+    elif not good:
+        hint = "Give a batch of RGB images with at least one pixel."
+    elif images.is_floating_point() and float(images.min()) < 0:
+        hint = "Convert floats from -1 to 1 by `((images + 1) * 127.5).round().to(torch.uint8)`."
+    elif images.is_floating_point() and float(images.max()) > 1.5:
+        hint = "Convert floats from 0 to 255 by `images.round().clamp(0, 255).to(torch.uint8)`."
+    elif not images.is_floating_point():
+        hint = "Convert integers from 0 to 255 by `images.to(torch.uint8)`."
+    raise EvalkitError(
+        f"The images are {str(images.dtype).removeprefix('torch.')} {shape}; expected uint8"
+        " [N, 3, H, W] with values from 0 to 255.",
+        hint,
+    )
+
+
 def _encoded(encoder: Encoder, images: Tensor) -> dict[str, Tensor]:
     """Features of uint8 [N, 3, H, W] images; encoded once for the same unchanged tensor."""
-    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3 or not len(images):
-        found = f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
-        raise EvalkitError(
-            f"The images are {found}; expected uint8 [N, 3, H, W] with values from 0 to 255.",
-            "Convert floats from 0 to 1 by `(images * 255).round().clamp(0, 255).to(torch.uint8)`.",
-        )
+    _check_layout(images)
     version = -1 if images.is_inference() else images._version
     batch = _batches[0] if _batches else None
     if batch is None or batch.images() is not images or not batch.version == version >= 0:
+        if bool((images.flatten(1).amax(1) == 1).any()):  # as `score` does
+            raise EvalkitError(
+                "An image of the batch contains only 0 and 1 (values of 0 to 1 as integers);"
+                " expected values from 0 to 255.",
+                _CONVERT,
+            )
         batch = _Batch(weakref.ref(images, lambda _: _batches.clear()), version, [])
         _batches[:] = [batch]
     for known, features in batch.features:

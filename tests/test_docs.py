@@ -250,7 +250,7 @@ def test_the_page_of_files_names_every_key_of_a_run(tmp_path: Path) -> None:
     run = evalkit.generate(["noise"], ["a cat", "two dogs"], out=tmp_path / "run")
     evalkit.score(run.path, encoders="pixels")
     assert set(run.protocol()) in tables
-    [findings] = json.loads((run.path / "validation.json").read_text("utf-8")).values()
+    [findings] = json.loads((run.path / "image_checks.json").read_text("utf-8")).values()
     assert set(findings) in tables
     for kind in (Prompt, Config):
         for field in dataclasses.fields(kind):

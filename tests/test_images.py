@@ -83,7 +83,16 @@ PNG = saved(RGB)
 FLIPPED = PNG[:60] + bytes([PNG[60] ^ 1]) + PNG[61:]  # one bit inside the pixel data
 INVALID = {
     "empty": (b"", "is empty"),
-    "text": (b"hello", "no known image format"),
+    "text": (b"hello", "is text"),
+    "heif": (b"\0\0\0\x18ftypmif1\0\0\0\0miafheix", "is HEIC"),
+    "avif named mif1": (b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif", "truncated or damaged"),
+    "jpeg 2000": (b"\xff\x4f\xff\x51" + bytes(40), "is JPEG 2000"),
+    "icon": (saved(RGB, "ICO"), "is an icon"),
+    "ppm": (saved(RGB, "PPM"), "is PPM"),
+    "pickle": (b"\x80\x04\x95" + bytes(8), "is a Python pickle"),
+    "safetensors": (b"\x40" + bytes(7) + b'{"a": 1}', "is a safetensors file"),
+    "webm": (b"\x1aE\xdf\xa3" + bytes(40), "is a video"),
+    "raw photo": (b"II*\0\x10\0\0\0CR\2\0" + bytes(40), "no decoder takes it|damaged"),
     "html": (b"\n<!DOCTYPE html><html>not found</html>", "is an HTML page"),
     "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a Git LFS pointer"),
     "heic": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "is HEIC"),
@@ -95,7 +104,7 @@ INVALID = {
     "svg": (b'<svg xmlns="http://www.w3.org/2000/svg"></svg>', "SVG"),
     "cut png": (PNG[: len(PNG) // 2], "truncated or damaged"),
     "cut jpeg": (JPEG[: len(JPEG) // 2], "truncated or damaged"),
-    "cut header": (PNG[:20], "truncated or damaged|no known image format"),
+    "cut header": (PNG[:20], "truncated or damaged|in no known image format"),
     "flipped bit": (FLIPPED, "truncated or damaged"),
     "16-bit gray": (saved(Image.fromarray(numpy.zeros((4, 4), numpy.uint16))), "more than 8 bits"),
     "16-bit rgb": (png(2, 2, 16, 2, (b"\0" + bytes(12)) * 2), "more than 8 bits"),
@@ -304,3 +313,25 @@ def read_note(data: bytes) -> str:
     found = decode(data)
     assert not isinstance(found, str)
     return found.note
+
+
+@pytest.mark.parametrize("interlace", [0, 1])
+def test_a_gif_without_its_end_is_damaged(interlace: int) -> None:
+    """A cut animation may have one frame left."""
+    first = RGB.quantize(64)
+    whole = saved(first, "GIF", interlace=interlace, comment=b"c" * 300)
+    assert not isinstance(decode(whole), str)
+    assert not isinstance(decode(whole + b"more bytes"), str)
+    moving = saved(first, "GIF", save_all=True, append_images=[RGB.rotate(90).quantize(4)])
+    assert "truncated or damaged" in str(decode(whole[:-1]))
+    for data in (whole, moving):
+        assert all(isinstance(decode(data[:end]), str) for end in range(len(data)))
+
+
+def test_a_broken_link_and_a_file_of_its_first_bytes_are_named(tmp_path: Path) -> None:
+    (tmp_path / "gone.png").symlink_to("nowhere.png")
+    (tmp_path / "cut.png").write_bytes(PNG[:12])
+    with pytest.raises(EvalkitError) as caught:
+        check_images(sorted(tmp_path.iterdir()))
+    assert "cut.png is truncated or damaged (no decoder takes it)" in caught.value.message
+    assert "gone.png cannot be read (is a broken link to nowhere.png)" in caught.value.message

@@ -182,3 +182,15 @@ def test_your_own_metric_by_the_name_of_an_installed_package(
 def test_the_training_loop_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
     exec(compile(block("python", "import torch\n"), "docs/metrics.md", "exec"), {})
     assert len(json.loads(capsys.readouterr().out)) == 3
+
+
+@pytest.mark.slow
+def test_the_example_by_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(block("python", "import evalkit\n"), {})
+    printed = [line.split()[1:3] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert printed == [
+        [group, model] for group in ("colour", "count") for model in ("dalle", "gan")
+    ]

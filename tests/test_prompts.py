@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from evalkit.core import EvalkitError, Prompt
 from evalkit.prompts import duplicate_count, prompts_from_list, read_prompts
+from evalkit.prompts.text import is_blank
 
 TEXTS = st.lists(
     st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=40)
     .map(str.strip)
-    .filter(bool),
+    .filter(lambda text: not is_blank(text)),
     min_size=1,
     max_size=8,
 )
@@ -261,10 +262,12 @@ GENEVAL = [
         ),
         (
             "dsg.csv",
-            "item_id,text,category_broad,question_natural_language\n"
-            'p1,"a cat, black",animals,Is there a cat?\np1,"a cat, black",animals,Is it black?\n'
-            "p2,a dog,animals,Is there a dog?\n",
-            [Prompt("p1", "a cat, black", "animals"), Prompt("p2", "a dog", "animals")],
+            # Its category is that of the question and says nothing about the prompt.
+            "item_id,text,proposition_id,category_broad,question_natural_language\n"
+            'p1,"a cat, black",1,entity,Is there a cat?\n'
+            'p1,"a cat, black",2,attribute,Is the cat black?\n'
+            "p2,a dog,1,global,Is there a dog?\n",
+            [Prompt("p1", "a cat, black"), Prompt("p2", "a dog")],
         ),
         (
             "tifa.json",
@@ -280,6 +283,16 @@ GENEVAL = [
             '{"x1": "a cat", "x2": {"text": "a dog"}}',
             [("x1", "a cat"), ("x2", "a dog")],
         ),
+        (
+            "hpsv2.json",
+            '{"anime": ["a cat", "a dog"], "photo": ["a cat"]}',
+            [
+                Prompt("00000", "a cat", "anime"),
+                Prompt("00001", "a dog", "anime"),
+                Prompt("00002", "a cat", "photo"),
+            ],
+        ),
+        ("short.tsv", "Prompt\tCategory\tNote\na cat\n", [("00000", "a cat")]),
         ("semicolons.csv", "id;prompt\n7;a cat\n", [("7", "a cat")]),
         ("challenge.csv", "prompt,challenge\na cat,hard\n", [Prompt("00000", "a cat", "hard")]),
     ],
@@ -327,3 +340,28 @@ def test_parquet_as_hugging_face_has_it(folder: Path) -> None:
         Prompt("00000", "a cat", "x"),
         Prompt("00001", "a dog", "y"),
     ]
+
+
+def test_a_key_twice_loses_no_prompt(folder: Path) -> None:
+    for name, text in (
+        ("a.json", '{"x": "a cat", "x": "a dog"}'),
+        ("a.jsonl", '{"id": 1, "id": 2}'),
+    ):
+        with pytest.raises(EvalkitError, match=r"has the key '(x|id)' twice in one object"):
+            read(folder, name, text)
+
+
+def test_parti_prompts(folder: Path) -> None:
+    """Its 1,632 rows and 12 categories, with quotes that are not closed and texts that repeat."""
+    kinds = ['a "sign', 'the dog\'s "hat"', '"Fly" on a wall', "42", "a photo of x. ", "a, b; c"]
+    rows = [
+        f"{kinds[at % 6]} {at % 816}\tCategory {at % 12}\tBasic\t{chr(34) * (at % 3)}"
+        for at in range(1632)
+    ]
+    prompts = read(folder, "P.tsv", "Prompt\tCategory\tChallenge\tNote\n" + "\n".join(rows) + "\n")
+    assert [f"{p.text}\t{p.group}" for p in prompts] == [
+        row[: row.index("\tBasic")] for row in rows
+    ]
+    assert len(prompts) == 1632
+    assert len({prompt.group for prompt in prompts}) == 12
+    assert duplicate_count(prompts) > 0

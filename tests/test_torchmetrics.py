@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -159,6 +160,38 @@ def test_calling_the_object_gives_the_value_of_the_batch():
 def test_images_other_than_uint8_are_refused(images: Tensor):
     with pytest.raises(EvalkitError, match=r"expected uint8 \[N, 3, H, W\]"):
         FID(Pixels()).update(images)
+
+
+@pytest.mark.parametrize(
+    ("images", "hint"),
+    [
+        (torch.zeros(2, 8, 8, 3, dtype=torch.uint8), r"permute\(0, 3, 1, 2\)"),
+        (torch.zeros(3, 8, 8, dtype=torch.uint8), r"images\[None\]"),
+        (torch.zeros(2, 1, 8, 8, dtype=torch.uint8), r"expand\(-1, 3, -1, -1\)"),
+        (torch.zeros(2, 4, 8, 8, dtype=torch.uint8), r"images\[:, :3\]"),
+        (torch.zeros(2, 3, 0, 8, dtype=torch.uint8), "at least one pixel"),
+        (torch.full((2, 3, 8, 8), 0.5), "floats from 0 to 1"),
+        (torch.full((2, 3, 8, 8), -0.5), "floats from -1 to 1"),
+        (torch.full((2, 3, 8, 8), 200.0), "floats from 0 to 255"),
+        (torch.full((2, 3, 8, 8), 200), "integers from 0 to 255"),
+        (torch.ones(2, 3, 8, 8, dtype=torch.uint8), "floats from 0 to 1"),
+        ([1, 2], "from_numpy"),
+    ],
+)
+def test_the_error_says_how_to_convert(images: Tensor, hint: str):
+    metric = FID("pixels")
+    with pytest.raises(EvalkitError) as error:
+        metric.update(images)
+    assert re.search(hint, error.value.hint)
+
+
+def test_an_image_of_0_and_1_only_is_refused_as_score_does():
+    images = torch.randint(0, 256, (3, 3, 8, 8), dtype=torch.uint8)
+    images[1] = images[1] % 2
+    with pytest.raises(EvalkitError, match="contains only 0 and 1"):
+        FID("pixels").update(images)
+    images[1] = 0  # a black image is one
+    FID("pixels").update(images)
 
 
 def test_a_wrong_encoder_or_reference_is_refused_at_once(inception):

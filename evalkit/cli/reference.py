@@ -97,7 +97,8 @@ def reference_import(
     encoder: Annotated[
         str,
         typer.Option(
-            help="The encoder whose convention the file follows, where it does not name one."
+            help="The encoder whose convention the file follows, where it does not name one; your"
+            " own as module:attribute."
         ),
     ] = "",
     count: Annotated[

@@ -24,6 +24,7 @@ from evalkit.terminal import printable
 MARK = "*"
 GAP = 2  # columns between two cells of the long form
 TITLE = 28  # characters of a metric's title
+MOST_GROUPS = 12  # lines of the table by group
 LABEL = 8  # characters of a model's label, at least
 COLUMNS_PER_MODEL = 20  # for more than four models
 # Of the numbers from the manifests, those of a first look; the report has all of them.
@@ -44,19 +45,20 @@ class Block(NamedTuple):
     """Rows of the table under one heading."""
 
     heading: str  # the encoder
-    findings: list[Finding]
+    lines: list[tuple[str, Finding]]  # with their names
 
 
 def print_results(facts: Facts) -> None:
     """Print the table and, below it, what was concluded and what the signs mean."""
     console = Console(highlight=False, markup=False, emoji=False)
-    blocks = _blocks(facts)
+    blocks, of_groups = _blocks(facts), _groups(facts)
     wide = _wide(blocks, facts.models, console.width)
     _print(console, wide or _long(blocks, facts.models, console.width))
+    _print_groups(console, facts, of_groups)
     marked = any(
         cell.bold
-        for block in blocks
-        for finding in block.findings
+        for block in (*blocks, *of_groups)
+        for _, finding in block.lines
         for cell in finding.cells.values()
     )
     legend = (_SYMMETRIC if wide else _LISTED) + (_MARKED if marked else "")
@@ -83,34 +85,69 @@ def _blocks(facts: Facts) -> list[Block]:
     for finding in facts.concluded:
         encoders.setdefault(finding.encoder, []).append(finding)
     without = encoders.pop("", [])
-    found = [Block(name, of_encoder) for name, of_encoder in encoders.items()]
-    found += [Block("no encoder", without)] if without else []
+    found = [_block(name, of_encoder) for name, of_encoder in encoders.items()]
+    found += [_block("no encoder", without)] if without else []
     records = [
         finding
         for finding in facts.findings
         if finding.measure.name in _RECORDS and any(row.value for row in finding.measured)
     ]
-    return [*found, Block("generation", records)] if records else found
+    return [*found, _block("generation", records)] if records else found
 
 
-def _wide(blocks: Sequence[Block], models: Sequence[str], width: int) -> Table | None:
-    """The table with one column per model; None if it does not fit."""
+def _block(heading: str, found: Sequence[Finding]) -> Block:
+    return Block(heading, [(_title(finding), finding) for finding in found])
+
+
+def _groups(facts: Facts) -> list[Block]:
+    """The score by group of prompts, as one block; [] without groups."""
+    return [
+        Block(
+            f"{shorten(one.whole.title, TITLE)} {one.whole.arrow}",
+            [
+                (f"  {name}", one.groups[group])
+                for group, name in labels(list(one.groups), TITLE).items()
+            ],
+        )
+        for one in facts.by_group
+        if one.whole is facts.score
+    ]
+
+
+def _print_groups(console: Console, facts: Facts, blocks: Sequence[Block]) -> None:
+    """The table by group, with as many groups as can be taken in at a glance."""
+    for block in blocks:
+        shown = block._replace(lines=block.lines[:MOST_GROUPS])
+        table = _wide([shown], facts.models, console.width, "group")
+        if table is None:  # a line for each group and model
+            shown = block._replace(lines=block.lines[: max(1, MOST_GROUPS // len(facts.models))])
+            table = _long([shown], facts.models, console.width, "group")
+        print()
+        _print(console, table)
+        if more := len(block.lines) - len(shown.lines):
+            print(_encodable(f"  … {numbers.plural(more, 'more group')} in the report"))
+
+
+def _wide(
+    blocks: Sequence[Block], models: Sequence[str], width: int, what: str = "metric"
+) -> Table | None:
+    """The table with one column per model; None if it does not fit. what: each line's name."""
     if len(models) > max(4, width // COLUMNS_PER_MODEL):
         return None
-    titles = [_title(finding) for block in blocks for finding in block.findings]
+    titles = [title for block in blocks for title in (block.heading, *dict(block.lines))]
     first = max(Text(title).cell_len for title in titles) + 1
     room = (width - first) // len(models) - 1  # with a mark, or a blank in its place
     short = [f"{label} " for label in labels(models, max(LABEL, room - 1)).values()]
     if max(Text(label).cell_len for label in short) > room:
         return None
-    table = _table(("metric", *short), left=1, gap=1)
+    table = _table((what, *short), left=1, gap=1)
     for block in blocks:
         table.add_row(_heading(block))
-        for finding in block.findings:
+        for title, finding in block.lines:
             row = _row(finding, models, room)
             if not row:
                 return None
-            table.add_row(_title(finding), *row)
+            table.add_row(Text(title), *row)
     return table
 
 
@@ -133,27 +170,29 @@ def _coarse(cell: Cell | None) -> bool:
     return (cell.row.high - cell.row.low) / 2 < 2 * 10.0 ** (1 - cell.digits)
 
 
-def _long(blocks: Sequence[Block], models: Sequence[str], width: int) -> Table:
+def _long(
+    blocks: Sequence[Block], models: Sequence[str], width: int, what: str = "metric"
+) -> Table:
     """The table with one row per metric and model, without metrics that have no value."""
     blocks = [Block(name, measured) for name, found in blocks if (measured := _measured(found))]
     rows = [
-        (_title(finding), *_listed(cell))
+        (title, *_listed(cell))
         for _, found in blocks
-        for finding in found
+        for title, finding in found
         for cell in finding.cells.values()
     ]
-    names = ("metric", "value ", "95% interval")
+    names = (what, "value ", "95% interval")
     widths = (
         max(Text(text).cell_len for text in column) for column in zip(names, *rows, strict=True)
     )
     short = labels(models, max(LABEL, width - sum(widths) - 3 * GAP))
-    table = _table(("metric", "model", *names[1:]), left=2, gap=GAP)
+    table = _table((what, "model", *names[1:]), left=2, gap=GAP)
     for block in blocks:
         table.add_row(_heading(block))
-        for finding in block.findings:
+        for title, finding in block.lines:
             for model, cell in finding.cells.items():
                 value, ends = _listed(cell)
-                table.add_row(_title(finding), Text(short[model]), Text(value, _style(cell)), ends)
+                table.add_row(Text(title), Text(short[model]), Text(value, _style(cell)), ends)
     return table
 
 
@@ -163,8 +202,8 @@ def _listed(cell: Cell) -> tuple[str, str]:
     return _marked(value, cell), _ends(cell, cell.digits)
 
 
-def _measured(found: Sequence[Finding]) -> list[Finding]:
-    return [finding for finding in found if finding.measured]
+def _measured(lines: Sequence[tuple[str, Finding]]) -> list[tuple[str, Finding]]:
+    return [(title, finding) for title, finding in lines if finding.measured]
 
 
 def _table(names: Sequence[str], left: int, gap: int) -> Table:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from evalkit.core import EvalkitError, Record
+from evalkit.core import EvalkitError, Prompt, Record, Request
+from evalkit.escape import visible
 from evalkit.features.image_file import ImageFile
 from evalkit.features.validation import SKIP_HINT, ImageValidation, OnBad, check_policy
 from evalkit.images import (
@@ -20,7 +22,7 @@ from evalkit.images import (
     raise_invalid_images,
 )
 from evalkit.run_folder import Run, folder_name
-from evalkit.sources import not_taken, open_source
+from evalkit.sources import missing_images, not_taken, open_source
 from evalkit.terminal import track
 
 
@@ -37,12 +39,24 @@ class ImageSet:
     validation: ImageValidation = field(default_factory=ImageValidation)
     # Invalid images: counted in `requested`, absent from `files` and `records`.
     skipped: list[InvalidImage] = field(default_factory=list)
-    left: Mapping[str, str] = field(default_factory=dict)  # file that is not taken -> the reason
+    left: Sequence[tuple[str, str]] = ()  # the files that are not taken, each with the reason
+    missing: Sequence[Request] = ()  # without any outcome, or without an image in the folder
+
+    def absent(self) -> dict[str, Any]:
+        """The files that are not taken and the images that are missing (see `sources.absent`)."""
+        missing = missing_images(self.missing, self.requested)
+        return {"not_taken": not_taken(self.left), "missing": missing}
 
     def findings(self) -> dict[str, Any]:
-        """The findings of image validation as plain values (see `validation.summary`)."""
+        """What was taken and what was not, as plain values (see `validation.summary`)."""
         found = self.validation.findings(self.files, self.skipped)
-        return found | {"not_taken": not_taken(self.left)}
+        # A run keeps images of a folder as plain RGB; what was done to them is in the manifest.
+        notes = Counter(one.extra for one in self.records if one.source and one.extra)
+        return (
+            found
+            | {"applied": dict((notes + Counter(found["applied"])).most_common())}
+            | self.absent()
+        )
 
     def keep(self, places: Sequence[int]) -> ImageSet:
         """The images at these places."""
@@ -67,8 +81,8 @@ def results_folder(path: Path | str) -> Path:
     if os.path.isfile(Run(folder).prompts_path):
         return folder
     whole = folder.resolve()
-    digest = hashlib.sha256(str(whole).encode()).hexdigest()
-    return Path("reports") / f"{folder_name(whole.name)[:40]}-{digest[:8]}"
+    digest = hashlib.sha256(os.fsencode(whole)).hexdigest()
+    return Path("reports") / f"{folder_name(visible(whole.name))[:40]}-{digest[:8]}"
 
 
 def image_sets(path: Path, on_bad: OnBad = "refuse", models: Sequence[str] = ()) -> ImageSets:
@@ -117,7 +131,7 @@ def _changed(run: Run, images: ImageSet) -> dict[int, InvalidImage]:
 def _without_run(path: Path) -> ImageSets:
     """The images of a folder, zip, tar or array."""
     source, run = open_source(path), Run(results_folder(path))
-    model = path.resolve().name
+    model = visible(path.resolve().name)  # a name of other bytes than UTF-8 is no text
     validation = _validation(run, model)
     files: list[ImageFile] = []
     for image in track(source, "reading images", source.count):
@@ -136,9 +150,8 @@ def _without_run(path: Path) -> ImageSets:
         Record(str(place), place, 0, 0, "ok", str(file.path), file.sha256)
         for place, file in enumerate(files)
     ]
-    images = ImageSet(
-        model, files, records, records, None, len(files), validation, left=source.left
-    )
+    left = list(source.left.items())
+    images = ImageSet(model, files, records, records, None, len(files), validation, left=left)
     return ImageSets(run, [images], [])
 
 
@@ -176,8 +189,26 @@ def _of_run(run: Run, chosen: Sequence[str]) -> ImageSets:
             for record in ok
         ]
         texts = [prompts[record.index].text for record in ok]
-        sets.append(ImageSet(model, files, ok, records, texts, requested, validation))
+        left, missing = run.unmatched(model), _missing(prompts, per_prompt, records)
+        sets.append(
+            ImageSet(
+                model, files, ok, records, texts, requested, validation, left=left, missing=missing
+            )
+        )
     return ImageSets(run, sets, [prompt.text for prompt in prompts])
+
+
+def _missing(
+    prompts: Sequence[Prompt], per_prompt: int, records: Sequence[Record]
+) -> list[Request]:
+    """The requests without any outcome, and those for which a folder has no image."""
+    known = {(one.index, one.sample) for one in records if one.status != "missing"}
+    return [
+        Request(prompt, index, sample, 0)
+        for index, prompt in enumerate(prompts)
+        for sample in range(per_prompt)
+        if (index, sample) not in known
+    ]
 
 
 def _validation(run: Run, model: str) -> ImageValidation:

@@ -36,10 +36,12 @@ def _is_black(image: ImageFile) -> bool:
 
 def _outcomes(images: ImageSet) -> str:
     """How many requests failed, and the most frequent reason."""
-    failed = [record for record in images.all_records if record.status != "ok"]
+    failed = [record for record in images.all_records if record.status not in ("ok", "missing")]
     if not failed:
-        return f"none of {images.requested:,} was made"
+        return f"all {images.requested:,} are missing"
     text = f"{len(failed):,} of {images.requested:,} requests refused or failed"
+    if images.missing:
+        text += f", {len(images.missing):,} missing"
     reasons = Counter((record.detail or record.status).rstrip(".") for record in failed)
     detail, often = reasons.most_common(1)[0]
     return f"{text}, {'all' if often == len(failed) else f'{often:,} of them'} with: {detail}"

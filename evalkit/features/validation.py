@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple, NoReturn
 from PIL.Image import Image
 
 from evalkit.core import EvalkitError
+from evalkit.escape import visible
 from evalkit.features.image_file import TEMPORARY, ImageFile
 from evalkit.features.map_ahead import map_ahead
 from evalkit.files import write_atomically
@@ -26,7 +27,6 @@ from evalkit.images import (
     pixels_sha256,
     raise_invalid_images,
 )
-from evalkit.sources import in_words
 from evalkit.terminal import track
 
 OnBad = Literal["refuse", "skip"]
@@ -134,8 +134,15 @@ class ImageValidation:
     def findings(
         self, images: Sequence[ImageFile], skipped: Sequence[InvalidImage] = ()
     ) -> dict[str, Any]:
-        """All findings on a set, for validation.json and protocol.json; see `summary`."""
+        """All findings on a set, for image_checks.json and protocol.json; see `summary`."""
         return summary([str(image.path) for image in images], self.complete(images), skipped)
+
+
+def write_image_checks(folder: Path, findings: Mapping[str, Any]) -> None:
+    """image_checks.json of a set without a run: see `summary` and `sources.absent`."""
+    text = json.dumps(findings, indent=1, ensure_ascii=False) + "\n"
+    write_atomically(folder / "image_checks.json", text)
+    (folder / "validation.json").unlink(missing_ok=True)  # its name in earlier versions
 
 
 def summary(
@@ -151,6 +158,7 @@ def summary(
     - `duplicates`: the number of images with the pixels of an earlier one, and up to ten pairs.
     - `sizes` (at most twenty), `formats`: the number of images of each, most frequent first.
     """
+    names = list(map(visible, names))
     first: dict[str, str] = {}
     duplicates: list[list[str]] = []
     for name, one in zip(names, facts, strict=True):
@@ -164,7 +172,9 @@ def summary(
         "taken": len(facts),
         "skipped": len(skipped),
         "skipped_kinds": dict(kinds.most_common()),
-        "skipped_names": [{"name": str(item.path), "reason": str(item.reason)} for item in skipped],
+        "skipped_names": [
+            {"name": visible(str(item.path)), "reason": visible(item.reason)} for item in skipped
+        ],
         "applied": dict(Counter(one.note for one in facts if one.note).most_common()),
         "black": _listed([name for name, one in both if one.black]),
         "one_colour": _listed([name for name, one in both if one.one_colour and not one.black]),
@@ -177,10 +187,8 @@ def summary(
 
 
 def notes(findings: Mapping[str, Any]) -> list[str]:
-    """The findings as short sentences; none for a set without findings."""
+    """The findings on images as short sentences; for what is absent, see `sources.absent`."""
     found = []
-    if (left := findings.get("not_taken")) and left["count"]:
-        found.append(in_words(left))
     if findings["skipped"]:
         kinds = ", ".join(f"{count} {kind}" for kind, count in findings["skipped_kinds"].items())
         found.append(f"{_images(findings['skipped'])} skipped ({kinds})")

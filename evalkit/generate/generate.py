@@ -20,6 +20,7 @@ from evalkit.generate.plan import Plan, fingerprint_of, plan
 from evalkit.generate.remote import send
 from evalkit.prompts import duplicate_count
 from evalkit.run_folder import Run
+from evalkit.sources import absent, not_taken
 from evalkit.specs import INSTALLED, default_label, is_path, labelled, relative_to
 
 log = logging.getLogger(__name__)
@@ -79,6 +80,11 @@ def generate(config: Config, retry_ambiguous: bool = False) -> Run:
             names,
         )
     _begin(made)
+    for model in made.models:
+        left = {"not_taken": not_taken(made.run.unmatched(model.label))}
+        if model.label not in made.unmatched:  # else, its folder has just been read
+            for line in absent(left):
+                log.warning("%s: %s", model.label, line)
     stopped: list[EvalkitError] = []
     for label in list(made.loaded):
         generator = made.loaded.pop(label)  # pop: its memory is free before the next one draws
@@ -123,8 +129,8 @@ def _begin(made: Plan) -> None:
         fingerprint = fingerprint_of(model, generator) if generator else ""
         fingerprint = fingerprint or run.model(label).get("fingerprint", "")
         run.register_model(label, specs[label], order.index(label), fingerprint, model.bundled)
-        if (unmatched := getattr(generator, "unmatched", None)) is not None:
-            _write_unmatched(run, label, unmatched)
+        if label in made.unmatched:
+            run.write_unmatched(label, made.unmatched[label])
         _remove_leftovers(run, model.label)
     options = {
         **(earlier.options if earlier else {}),
@@ -158,15 +164,6 @@ def _text(run: Run, label: str, spec: str) -> str:
         if os.path.isdir(spec):  # this name alone would be refused
             spec = f"{INSTALLED}{spec}"
     return spec if plain else labelled(label, spec)
-
-
-def _write_unmatched(run: Run, label: str, unmatched: str) -> None:
-    """unmatched.txt, where there is something in it; an earlier one is removed."""
-    path = run.image_folder(label) / "unmatched.txt"
-    if unmatched:
-        write_atomically(path, unmatched)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _remove_leftovers(run: Run, label: str) -> None:

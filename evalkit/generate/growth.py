@@ -12,7 +12,7 @@ from collections import defaultdict, deque
 from collections.abc import Sequence
 
 from evalkit.core import EvalkitError, Prompt, Record, Request
-from evalkit.generators.folder import MISSING, Folder
+from evalkit.generators.folder import Folder
 from evalkit.run_folder import Run
 
 
@@ -115,7 +115,7 @@ def other_run(run: Run, changed: Sequence[str]) -> EvalkitError:
 
 def may_be_added(record: Record) -> bool:
     """Whether a folder of images had none for this request: one may have been added since."""
-    return (record.status, record.detail) == (MISSING.status, MISSING.detail)
+    return record.status == "missing"
 
 
 def still_missing(

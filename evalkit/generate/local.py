@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -27,15 +28,16 @@ def fill(
     batch_size: int,
 ) -> None:
     """Make the requested images: in each batch first the files, then their rows in the manifest."""
-    refused, begun = 0, time.perf_counter()
+    counts, begun = Counter[str](), time.perf_counter()
+    ready_made = getattr(generator, "ready_made", False)  # files on the disk: no time to report
     batch_size = max(batch_size, getattr(generator, "at_once", 0))
-    with progress(label, len(requests)) as advance:
+    with progress(f"reading {label}" if ready_made else label, len(requests)) as advance:
         for start in range(0, len(requests), batch_size):
             batch = requests[start : start + batch_size]
             started = time.perf_counter()
             results = _call(generator, label, batch)
             seconds = (time.perf_counter() - started) / len(batch)
-            if getattr(generator, "ready_made", False):  # files on the disk: no time to report
+            if ready_made:
                 seconds = 0.0
             peak_memory = getattr(generator, "peak_memory", None)
             memory = peak_memory() if peak_memory is not None else 0
@@ -44,14 +46,13 @@ def fill(
                 for request, result in zip(batch, results, strict=True)
             ]
             run.append_records(label, records, rank)
-            refused += sum(record.status != "ok" for record in records)
+            counts.update(record.status for record in records)
             advance(len(batch))
     log.info(
-        "%s: %d images in %.1f s, %d refused or failed",
-        label,
-        len(requests) - refused,
-        time.perf_counter() - begun,
-        refused,
+        "%s: %d images %s in %.1f s%s, %d refused or failed",
+        *(label, counts["ok"], "read" if ready_made else "generated", time.perf_counter() - begun),
+        f", {counts['missing']} missing" if counts["missing"] else "",
+        counts.total() - counts["ok"] - counts["missing"],
     )
 
 

@@ -46,6 +46,7 @@ class Plan:
     models: list[Model]
     todo: dict[str, list[Request]]  # label -> the images without a final outcome
     loaded: dict[str, Generator | Service]  # label -> models with missing images
+    unmatched: dict[str, str]  # label -> the content of unmatched.txt
     budget: Budget
     rank: int
 
@@ -77,6 +78,7 @@ def plan(config: Config, retry_ambiguous: bool = False) -> Plan:
         for model in models
         if todo[model.label] or _sources_changed(run, model)
     }
+    unmatched: dict[str, str] = {}
     for model in models:
         if model.code and not todo[model.label] and mine:
             log.warning(
@@ -85,21 +87,22 @@ def plan(config: Config, retry_ambiguous: bool = False) -> Plan:
                 model.label,
             )
     for model in models:
-        generator = loaded.get(model.label)
-        if not isinstance(generator, Folder):
+        label, generator = model.label, loaded.get(model.label)
+        if isinstance(generator, Folder):
+            todo[label] = growth.still_missing(run, label, generator, requests, todo[label])
+            if not todo[label]:
+                del loaded[label]
+        else:
             _check_fingerprint(run, model, generator)
-            continue
-        label = model.label
-        todo[label] = growth.still_missing(run, label, generator, requests, todo[label])
-        if not todo[label]:
-            del loaded[label]
+        if (text := getattr(generator, "unmatched", None)) is not None:
+            unmatched[label] = text
     # Each rank has an equal share of the limit and counts its own images only.
     already = sum(spent(run, label, mine) for label in {*run.models(), *todo})
     budget = Budget(None if config.max_cost is None else config.max_cost / world, already)
     for label, generator in loaded.items():
         if is_service(generator):
             budget.check(label, getattr(generator, "price", None))
-    return Plan(run, earlier, config, prompts, models, todo, loaded, budget, rank)
+    return Plan(run, earlier, config, prompts, models, todo, loaded, unmatched, budget, rank)
 
 
 def read_given(config: Config) -> list[Prompt]:

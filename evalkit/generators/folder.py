@@ -17,15 +17,18 @@ from PIL.Image import Image
 from evalkit.core import EvalkitError, Refusal, Request
 from evalkit.escape import visible
 from evalkit.generators.layouts import images_of, pair_folders
-from evalkit.generators.listed import listed
+from evalkit.generators.listed import check_own_list, listed
 from evalkit.generators.midjourney import Grids
-from evalkit.generators.pairing import RULES, Matched, Pairing, Rule, pair
+from evalkit.generators.numbers import Matched
+from evalkit.generators.pairing import RULES, Pairing, Rule, pair
 from evalkit.images import Alpha, check_images, file_sha256, read_decoded, read_image
-from evalkit.sources import in_words, not_taken
+from evalkit.run_folder import NO_IMAGE
+from evalkit.sources import absent, missing_images, not_taken
+from evalkit.sources.absent import name_of
 
 log = logging.getLogger(__name__)
 Key = tuple[str, int]  # text of the prompt and seed of the image
-MISSING = Refusal("bad_request", "no image in the folder for this prompt")
+MISSING = Refusal("missing", NO_IMAGE)
 
 
 class Folder:
@@ -33,7 +36,7 @@ class Folder:
 
     Attributes:
         ready_made: the reading time says nothing about a model.
-        unmatched: the images without a prompt and the prompts without an image, one per line, for
+        unmatched: the files that are not taken and the prompts without an image, one per line, for
             unmatched.txt in the model's folder of the run.
     """
 
@@ -46,7 +49,7 @@ class Folder:
         hashes: Mapping[Path, str],
         alpha: Alpha,
         left: Mapping[Path, str],
-        missing: Mapping[Key, str],
+        missing: Mapping[Key, Request],
     ) -> None:
         self._by_seed = {_key(request): item for request, item in found.items()}
         self._alpha: Alpha = alpha
@@ -57,8 +60,8 @@ class Folder:
 
     @property
     def unmatched(self) -> str:
-        lines = [f"image\t{self._names[file]}\t{reason}" for file, reason in self._left.items()]
-        lines += [f"prompt\t{visible(name)}" for name in self._missing.values()]
+        lines = [f"file\t{self._names[file]}\t{reason}" for file, reason in self._left.items()]
+        lines += [f"prompt\t{name_of(request)}" for request in self._missing.values()]
         return "".join(f"{line}\n" for line in lines)
 
     @property
@@ -179,7 +182,7 @@ def load(
             hint = f"Did you mean {path / 'images'}/<model>?"
         raise EvalkitError(f"The folder {path} contains no images.", hint)
     paired = listed(path, files, requests) if match == "auto" else None
-    if paired is None and match == "auto" and len({file.parent for file in files}) > 1:
+    if paired is None and match == "auto" and any(file.parent != path for file in files):
         paired = pair_folders(path, files, requests, cast(Grids, midjourney))
     if paired is None:
         paired = pair(files, requests, cast(Rule, match), cast(Grids, midjourney))
@@ -191,6 +194,7 @@ def load(
             " metadata.csv with file_name and prompt. To take the files in their order: `--set"
             " LABEL.match=order`.",
         )
+    check_own_list(path, paired, requests)
     paired.left = elsewhere | paired.left
     return _checked(path, files, requests, paired, cast(Alpha, alpha))
 
@@ -198,32 +202,30 @@ def load(
 def _checked(
     path: Path, files: Sequence[Path], requests: Sequence[Request], paired: Pairing, alpha: Alpha
 ) -> Folder:
-    """Decode the images that are used, and report everything that is not."""
-    used = {item for item in paired.found.values() if isinstance(item, Path)}
-    check_images(sorted(used), alpha)
+    """Report what is not used and what is missing, and decode the images that are used."""
+    # The manifest of another run may say that an image is missing.
+    found = {key: item for key, item in paired.found.items() if not _is_missing(item)}
+    used = {item for item in found.values() if isinstance(item, Path)}
     log.info(
         "%s: matched %d of %d requested images by %s",
-        *(path.name, len(paired.found), len(requests), paired.rule),
+        *(path.name, len(found), len(requests), paired.rule),
     )
-    hashes = {file: file_sha256(file) for file in sorted(used)}
-    _warn_of_duplicates(path.name, hashes)
     for file in files:
         if file not in used:
             paired.left.setdefault(file, "no matching prompt")
-    missing = {
-        _key(request): f"{request.prompt.id}-{request.sample} {request.prompt.text}"
-        for request in requests
-        if request not in paired.found
-    }
-    left = {file.relative_to(path).as_posix(): reason for file, reason in paired.left.items()}
-    if left:
-        log.warning("%s: %s", path.name, in_words(not_taken(left)))
-    if missing:
-        log.warning(
-            "%s: %d requested images are missing: %s",
-            *(path.name, len(missing), _first_ten(list(missing.values()))),
-        )
-    return Folder(path, paired.found, hashes, alpha, paired.left, missing)
+    missing = {_key(request): request for request in requests if request not in found}
+    left = [(file.relative_to(path).as_posix(), reason) for file, reason in paired.left.items()]
+    gone = missing_images(missing.values(), len(requests))
+    for line in absent({"not_taken": not_taken(left), "missing": gone}):
+        log.warning("%s: %s", path.name, line)
+    check_images(sorted(used), alpha)
+    hashes = {file: file_sha256(file) for file in sorted(used)}
+    _warn_of_duplicates(path.name, hashes)
+    return Folder(path, found, hashes, alpha, paired.left, missing)
+
+
+def _is_missing(item: Path | Refusal) -> bool:
+    return isinstance(item, Refusal) and item.status == "missing"
 
 
 def _warn_of_duplicates(folder: str, hashes: Mapping[Path, str]) -> None:

@@ -2,7 +2,8 @@
 
 - GenEval, HEIM and others: `00017/samples/0000.png`, `a red cube/1.png`. The name of a folder is
   matched to a prompt as that of a file is; its images are the samples.
-- HPSv2: `anime/00000.jpg`. The folder is a group of prompts, and numbers count within the group.
+- HPSv2: `anime/00000.jpg`. The folder is a group of prompts, and numbers count within the group
+  or over all prompts.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from evalkit.core import Request
+from evalkit.core import EvalkitError, Refusal, Request
+from evalkit.escape import visible
 from evalkit.generators.file_names import slug
 from evalkit.generators.midjourney import Grids
-from evalkit.generators.pairing import Matched, Pairing, pair
+from evalkit.generators.numbers import Matched
+from evalkit.generators.pairing import Pairing, Rule, pair
 from evalkit.sources import survey
 
 
@@ -40,37 +43,105 @@ def pair_folders(
     for request in requests:
         groups[slug(request.prompt.group)].append(request)
     if all(slug(name) in groups for name in by_folder) and "" not in groups:
-        whole = Pairing({})
-        for name, images in by_folder.items():
-            part = _in_group(images, groups[slug(name)], grids)
-            whole.found |= part.found
-            whole.left |= part.left
-            whole.rule = f"{part.rule}, in folders of groups"
-        return whole
+        return _by_group(by_folder, groups, grids)
     content = _by_content(files, requests, grids)
-    seeds = all(_OF_SAMPLES.match(name) for name in by_folder)
-    count = max(request.index for request in requests) + 1
-    if content.found or seeds or (count > 1 and _numbered_alike(by_folder, count)):
+    of_samples = all(_OF_SAMPLES.match(name) for name in by_folder)
+    if content.found or (of_samples and len(by_folder) > 1):
         return content  # folders of seeds, each with an image of every prompt
-    return _by_prompt(root, by_folder, requests) or content
+    count = max(request.index for request in requests) + 1
+    geneval = all("samples" in file.relative_to(root).parts for file in files)
+    ids = {r.prompt.id for r in requests if r.prompt.id != f"{r.index:05d}"}
+    proved = geneval or ids >= by_folder.keys()
+    if count > 1 and not proved and all(name.isdecimal() for name in by_folder):
+        alike = all(len(images) >= count for images in by_folder.values())
+        if alike and len(by_folder) != count:
+            return content  # each could hold an image of every prompt
+        if alike or not _beyond_samples(by_folder, requests):
+            raise _of_prompts_or_samples(by_folder)
+    paired = None if of_samples else _by_prompt(root, by_folder, requests)
+    if paired is None and len({file.parent for file in files}) == 1:
+        # One folder around all images says nothing, unless it is a number.
+        numbered = any(name.isdecimal() for name in by_folder)
+        paired = None if numbered else pair(files, requests, grids=grids)
+    return paired or content
 
 
 _OF_SAMPLES = re.compile(r"(?i)(seed|sample|batch|run|rep|try)s?[\W_]*\d")
 
 
-def _numbered_alike(by_folder: dict[str, list[Path]], count: int) -> bool:
-    """Whether each of several numbered folders could hold one image of every prompt."""
-    return len(by_folder) != count and all(
-        name.isdecimal() and len(images) >= count for name, images in by_folder.items()
+def _beyond_samples(by_folder: dict[str, list[Path]], requests: Sequence[Request]) -> bool:
+    """Whether a number of a folder is too large for a sample: it is that of a prompt."""
+    numbers = {int(name) for name in by_folder}
+    return max(numbers) - (0 not in numbers) > max(request.sample for request in requests)
+
+
+def _of_prompts_or_samples(by_folder: dict[str, list[Path]]) -> EvalkitError:
+    name, images = next(iter(by_folder.items()))
+    return EvalkitError(
+        f"The folders have two readings. {name}/{images[0].name} is a sample of a prompt with a"
+        " folder of its own, or the image of a prompt in a folder of one sample.",
+        "Name the folders by the texts of the prompts, prompt_0, … or seed_0, …, or add a"
+        " metadata.csv with file_name and prompt.",
     )
 
 
-def _in_group(files: Sequence[Path], requests: Sequence[Request], grids: Grids) -> Pairing:
-    """The pairing within a group, whose prompts count from 0."""
+def _by_group(
+    by_folder: dict[str, list[Path]], groups: dict[str, list[Request]], grids: Grids
+) -> Pairing:
+    """Each folder with the prompts of its group; numbers count in the group, or in the list."""
+    total = sum(map(len, groups.values()))
+    readings: list[Pairing] = []
+    error: EvalkitError | None = None
+    tried: tuple[tuple[str, Rule], ...] = (("group", "auto"), ("list", "from0"), ("list", "from1"))
+    for where, rule in tried:
+        whole = Pairing({})
+        try:
+            for name, images in by_folder.items():
+                wanted = _in_group(groups[slug(name)], renumbered=where == "group")
+                part = pair(images, list(wanted), rule, grids)
+                whole.found |= {wanted[key]: item for key, item in part.found.items()}
+                whole.left |= part.left
+                whole.rule = f"{part.rule}, in folders of groups"
+        except EvalkitError as found:
+            error = error or found
+            continue
+        readings.append(whole)
+    best, *others = sorted(readings, key=lambda item: -len(item.found)) or [Pairing({})]
+    if error and len(best.found) < total:
+        raise error
+    for other in others:
+        certain = len(best.found) == total > len(other.found)
+        if not certain and 2 * len(other.found) > len(best.found):
+            _check_alike(best, other)
+    return best
+
+
+def _check_alike(first: Pairing, second: Pairing) -> None:
+    for request, file in first.found.items():
+        if second.found.get(request, file) != file:
+            raise EvalkitError(
+                "The numbers in the folders have two readings. The image of prompt"
+                f" {request.prompt.id} is {_short(file)}, or {_short(second.found[request])}:"
+                " numbers count within the group, or over all prompts.",
+                "Name the images by the texts or ids of the prompts, or add a metadata.csv with"
+                " file_name and prompt.",
+            )
+
+
+def _short(file: Path | Refusal) -> str:
+    return visible(f"{file.parent.name}/{file.name}") if isinstance(file, Path) else ""
+
+
+def _in_group(requests: Sequence[Request], renumbered: bool) -> dict[Request, Request]:
+    """The requests by themselves, or counted from 0 in the group, as are ids that are positions."""
     places = {index: at for at, index in enumerate(dict.fromkeys(r.index for r in requests))}
-    within = {replace(request, index=places[request.index]): request for request in requests}
-    paired = pair(files, list(within), grids=grids)
-    return replace(paired, found={within[key]: item for key, item in paired.found.items()})
+    found = {}
+    for request in requests:
+        at, prompt = places[request.index] if renumbered else request.index, request.prompt
+        if prompt.id == f"{request.index:05d}":
+            prompt = replace(prompt, id=f"{at:05d}")
+        found[replace(request, index=at, prompt=prompt)] = request
+    return found
 
 
 def _by_prompt(

@@ -1,31 +1,33 @@
 """Lists that a folder of images has of its own: which file was made for which prompt.
 
-- `prompts.jsonl`, `captions.jsonl`, `metadata.jsonl` and `metadata.csv` (Hugging Face imagefolder):
-  a file name, and the prompt or its id.
+- `metadata.jsonl` and `metadata.csv` (Hugging Face imagefolder), `captions` or `prompts`, also as
+  .json, .tsv or .parquet: a file name, and the prompt or its id.
 - A run of evalkit: its manifests and prompts.
 - GenEval: `00000/metadata.jsonl` beside `00000/samples/0000.png`.
-- A text file beside every image (`a.png`, `a.txt`).
+- A text file beside every image (`a.png`, `a.txt` or `a.caption`), or its JSON with a prompt.
+- A prompt list without file names, which numbers in file names must not contradict.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from evalkit.core import EvalkitError, Refusal, Request
 from evalkit.generators.file_names import exact
-from evalkit.generators.pairing import Matched, Pairing, assign, by_texts
+from evalkit.generators.numbers import Matched
+from evalkit.generators.pairing import Pairing, assign, by_texts
+from evalkit.prompts import read_prompts
 from evalkit.prompts.columns import TEXT_KEYS
+from evalkit.prompts.formats import TABLES, objects_of
 from evalkit.run_folder import Run
 
-NAMES = ("prompts.jsonl", "metadata.jsonl", "metadata.csv", "captions.jsonl")
+NAMES = tuple(f"{stem}{kind}" for stem in ("prompts", "metadata", "captions") for kind in TABLES)
 _FILE_KEYS = ("file", "file_name", "filename", "image", "path")
 _ID_KEYS = ("id", "prompt_id")
+_EXAMPLE = 'For example {"file_name": "a.png", "prompt": "a red cube"}.'
 
 
 def listed(folder: Path, files: Sequence[Path], requests: Sequence[Request]) -> Pairing | None:
@@ -36,16 +38,59 @@ def listed(folder: Path, files: Sequence[Path], requests: Sequence[Request]) -> 
     """
     if (folder / "model.json").is_file() and (folder.parent.parent / "prompts.jsonl").is_file():
         return Pairing(_of_run(folder, requests), "the prompts of its run")
-    for name in NAMES:
-        if (folder / name).is_file():
-            return Pairing(_of_list(folder / name, requests), f"its {name}")
+    lists = [folder / name for name in NAMES if (folder / name).is_file()]
+    found = {
+        path.name: matched for path in lists if (matched := _of_list(path, requests)) is not None
+    }
+    for name, matched in found.items():
+        if matched != (first := found[next(iter(found))]):
+            raise EvalkitError(
+                f"The lists {next(iter(found))} and {name} in {folder} name different images:"
+                f" {len(first)} and {len(matched)} of the requested ones.",
+                "Delete one of them.",
+            )
+    if found:
+        return Pairing(next(iter(found.values())), f"its {' and '.join(found)}")
     if texts := _of_geneval(folder, files):
         return Pairing(by_texts(texts, requests), "its metadata.jsonl files (GenEval)")
-    texts = [(file, side) for file in files if (side := file.with_suffix(".txt")).is_file()]
-    beside = by_texts(((file, _text(side)) for file, side in texts), requests)
+    beside = by_texts(((file, text) for file in files if (text := _beside(file))), requests)
     if beside:  # texts of another kind may lie there too
         return Pairing(beside, "the text file beside each image")
     return None
+
+
+def check_own_list(folder: Path, pairing: Pairing, requests: Sequence[Request]) -> None:
+    """Refuse positions that count in a prompt list of the folder with other prompts there."""
+    if not pairing.by_position:
+        return
+    for path in sorted(folder.glob("[Pp]rompts.*")):
+        try:
+            own = [exact(prompt.text) for prompt in read_prompts(path)]
+        except EvalkitError:
+            continue  # no prompt list
+        for request in pairing.found:
+            text = own[request.index] if request.index < len(own) else ""
+            if text != exact(request.prompt.text):
+                raise EvalkitError(
+                    f"The images in {folder} are numbered, and its {path.name} has another prompt"
+                    f" as number {request.index} than the run: {text[:60]!r} and"
+                    f" {request.prompt.text[:60]!r}.",
+                    f"Give the run this list with `--prompts {path}`, or move it elsewhere.",
+                )
+
+
+def _beside(file: Path) -> str:
+    """The prompt in a text file or in JSON beside an image; "" if there is none."""
+    for suffix in (".txt", ".caption"):
+        if (side := file.with_suffix(suffix)).is_file():
+            return _text(side)
+    side = file.with_suffix(".json")
+    try:
+        row = json.loads(side.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return ""
+    texts = [row[key] for key in TEXT_KEYS if key in row] if isinstance(row, dict) else []
+    return texts[0] if texts and isinstance(texts[0], str) else ""
 
 
 def _of_run(folder: Path, requests: Sequence[Request]) -> Matched:
@@ -61,31 +106,38 @@ def _of_run(folder: Path, requests: Sequence[Request]) -> Matched:
     return assign(by_text, requests, lambda request: request.prompt.text)
 
 
-def _of_list(path: Path, requests: Sequence[Request]) -> Matched:
+def _of_list(path: Path, requests: Sequence[Request]) -> Matched | None:
+    """The pairing in a list; None for a list that names no files."""
     by_id: dict[str, list[Path | Refusal]] = {}
     by_text: dict[str, list[Path | Refusal]] = {}
-    lines: dict[Path, int] = {}
+    places: dict[Path, str] = {}
     ids = {request.prompt.id: exact(request.prompt.text) for request in requests}
-    for number, row in _rows(path):
-        place = f"Line {number} of {path}"
-        try:
-            name = next(row[key] for key in _FILE_KEYS if key in row)
-            file = Path(os.path.normpath(path.parent / name))
-            own = next((str(row[key]) for key in _ID_KEYS if key in row), "")
-            text = next((exact(row[key]) for key in TEXT_KEYS if key in row), "")
-            if not (own or text):
-                raise StopIteration
-        except (TypeError, AttributeError, StopIteration) as error:
+    rows = [
+        (item.place, {key.strip().lower(): v for key, v in item.values.items()})
+        for item in objects_of(path)
+    ]
+    if not any(key in row for _, row in rows for key in _FILE_KEYS):
+        bare = next((at for at, row in rows if not any(key in row for key in TEXT_KEYS)), "")
+        if bare or path.name in ("metadata.jsonl", "metadata.csv"):
+            place = f"{bare[:1].upper()}{bare[1:]} of " if bare else ""
+            raise EvalkitError(f"{place}{path} has no file name and no prompt.", _EXAMPLE)
+        return None  # a prompt list
+    for at, row in rows:
+        place = f"{at[0].upper()}{at[1:]} of {path}"
+        name = next((row[key] for key in _FILE_KEYS if key in row), None)
+        own = next((str(row[key]) for key in _ID_KEYS if key in row), "")
+        text = next((row[key] for key in TEXT_KEYS if key in row), "")
+        if not isinstance(name, str) or not isinstance(text, str) or not (own or text):
+            raise EvalkitError(f"{place} has not a file name, and an id or a prompt.", _EXAMPLE)
+        text, file = exact(text), Path(os.path.normpath(path.parent / name))
+        if not _is_inside(file, path.parent):
             raise EvalkitError(
-                f"{place} is not an object with file, and id or prompt.",
-                'For example {"file": "a.png", "prompt": "a red cube"}.',
-            ) from error
-        inside = file.resolve().is_relative_to(path.parent.resolve())
-        if not inside or not file.is_file():
-            raise EvalkitError(f"{place} names {name!r}, which is not a file in the folder.")
-        if lines.setdefault(file, number) != number:
+                f"{place} names {name!r:.100}, which is not a file in the folder.",
+                "Name each file by its path in the folder.",
+            )
+        if places.setdefault(file, at) != at:
             raise EvalkitError(
-                f"{place} names {name!r}, and so does line {lines[file]}.",
+                f"{place} names {name!r}, and so does {places[file]}.",
                 "An image has one prompt; name each file once.",
             )
         if text and own in ids and ids[own] != text:
@@ -101,30 +153,12 @@ def _of_list(path: Path, requests: Sequence[Request]) -> Matched:
     )
 
 
-def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """The rows of a list with their line numbers."""
-    if path.suffix == ".csv":
-        reader = csv.DictReader(io.StringIO(_text(path), newline=""), strict=True)
-        try:
-            if len({*(reader.fieldnames or ())}) < len(reader.fieldnames or ()):
-                raise EvalkitError(f"{path} has a column twice; expected each column once.")
-            for row in reader:
-                if None in row or None in row.values():
-                    raise EvalkitError(
-                        f"Line {reader.line_num} of {path} has not as many fields as the header.",
-                        "Put prompts that contain a comma in double quotes.",
-                    )
-                yield reader.line_num, row
-        except csv.Error as error:
-            raise EvalkitError(f"Line {reader.line_num} of {path} is not CSV: {error}.") from error
-        return
-    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
-        if line.strip():
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError):
-                row = None
-            yield number, row if isinstance(row, dict) else {}
+def _is_inside(file: Path, folder: Path) -> bool:
+    """Whether it is a file of the folder; False for a name that no file can have."""
+    try:
+        return file.is_file() and file.resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError):  # too long, NUL, a lone surrogate
+        return False
 
 
 def _of_geneval(folder: Path, files: Sequence[Path]) -> list[tuple[Path, str]]:

@@ -13,19 +13,18 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 from evalkit.core import EvalkitError, Refusal, Request
 from evalkit.escape import visible
 from evalkit.generators.embedded import embedded_prompt
 from evalkit.generators.file_names import exact, prompts_in_names
 from evalkit.generators.midjourney import Grids, without_grids
-from evalkit.images import natural
+from evalkit.generators.numbers import Matched, Numbered, Series, match_numbers, series_of
+from evalkit.images import is_image_name
 
 Rule = Literal["auto", "text", "embedded", "id", "from0", "from1", "order"]
 RULES = get_args(Rule)
-Matched = dict[Request, Path | Refusal]
-_NUMBER = re.compile(r"(?P<before>.*?)(?P<number>\d+)(?:[-_](?P<second>\d+))?(?P<after>\D*)")
 
 
 @dataclass
@@ -35,14 +34,7 @@ class Pairing:
     found: Matched
     rule: str = ""  # in words, for the log
     left: dict[Path, str] = field(default_factory=dict)  # file -> reason
-
-
-class Numbered(NamedTuple):
-    """A file name as a number, and maybe a second one: a sample, or a seed."""
-
-    file: Path
-    number: int
-    second: int | None
+    by_position: bool = False  # in the prompt list
 
 
 def pair(
@@ -63,43 +55,83 @@ def pair(
         EvalkitError: two rules match different images and neither is proved.
     """
     files, left = without_grids(files, grids)
-    rules: dict[str, tuple[str, Callable[[], Matched]]] = {
-        "text": ("prompt text in the file name", lambda: _by_text(files, requests)),
-        "embedded": ("prompt text in the file", lambda: _by_embedded(files, requests)),
-        "id": ("prompt id in the file name", lambda: _by_id(files, requests)),
-        "from0": ("index in the file name", lambda: _by_place(files, requests, 0)),
-        "from1": ("number in the file name, counted from 1", lambda: _by_place(files, requests, 1)),
-        "order": ("their order", lambda: dict(zip(requests, files, strict=False))),
+    _check_formats(files)
+    numbers = series_of(files)
+    rules: dict[str, tuple[str, Callable[[], list[Matched]]]] = {
+        "text": ("prompt text in the file name", lambda: [_by_text(files, requests)]),
+        "embedded": ("prompt text in the file", lambda: [_by_embedded(files, requests)]),
+        "id": ("prompt id in the file name", lambda: _by_id(files, numbers, requests)),
+        "from0": ("index in the file name", lambda: _by_place(numbers, requests, 0)),
+        "from1": (
+            "number in the file name, counted from 1",
+            lambda: _by_place(numbers, requests, 1),
+        ),
+        "order": ("their order", lambda: [dict(zip(requests, files, strict=False))]),
     }
-    if rule != "auto":
-        words, function = rules[rule]
-        return _with_left(Pairing(function(), words, left), files)
-    found = {name: function() for name, (_, function) in rules.items() if name != "order"}
-    best = _weighed(found, files, requests)
-    if best:
-        return _with_left(Pairing(found[best], rules[best][0], left), files)
-    return _with_left(Pairing({}, "", left), files)
+    wanted = [name for name in rules if name != "order"] if rule == "auto" else [rule]
+    found = {name: rules[name][1]() for name in wanted}
+    best = _weighed(found, numbers, requests) if rule == "auto" else rule
+    if not best:
+        return _with_left(Pairing({}, "", left), files)
+    first, *others = found[best]
+    if rule == "auto":
+        _check_series(first, others, requests)
+    for other in others:
+        left |= dict.fromkeys(_files(other), "numbered like other files that are taken")
+    by_position = best in ("from0", "from1") and rule == "auto"
+    return _with_left(Pairing(first, rules[best][0], left, by_position), files)
+
+
+def _check_formats(files: Sequence[Path]) -> None:
+    """Refuse `0.png` beside `0.jpg`: one of the two would be taken, or each for another sample."""
+    stems: dict[Path, Path] = {}
+    for file in files:
+        other = stems.setdefault(file.with_suffix(""), file)
+        if other is not file and is_image_name(file.name) and is_image_name(other.name):
+            raise EvalkitError(
+                f"The images {visible(other.name)} and {visible(file.name)} differ in the suffix"
+                " only; expected one file per image.",
+                "Keep one format in the folder, or add a metadata.csv with file_name and prompt.",
+            )
+
+
+def _check_series(first: Matched, others: Sequence[Matched], requests: Sequence[Request]) -> None:
+    """Refuse a second series of numbers that fits as well: either may be the images."""
+    complete = len({request.index for request in first}) == _count(requests)
+    for other in others:
+        shared = [request for request in other if request in first]
+        if shared and (not complete or len(other) >= len(first)):
+            one, two = _name(first[shared[0]]), _name(other[shared[0]])
+            raise EvalkitError(
+                f"The folder has two series of numbered images: {one} and {two} have one number.",
+                "Move one series to a folder of its own, or add a metadata.csv with file_name and"
+                " prompt.",
+            )
 
 
 def _weighed(
-    found: Mapping[str, Matched], files: Sequence[Path], requests: Sequence[Request]
+    all_found: Mapping[str, list[Matched]], numbers: Sequence[Series], requests: Sequence[Request]
 ) -> str:
     """The rule that decides, "" if none matches anything."""
+    found = {name: matches[0] for name, matches in all_found.items()}
     texts, inside = ({v: k for k, v in found[name].items()} for name in ("text", "embedded"))
     for file in texts.keys() & inside.keys():
         if texts[file].prompt.text != inside[file].prompt.text:
             raise _ambiguous(found, ("text", "embedded"), requests)
     proof = "text" if len(found["text"]) >= len(found["embedded"]) else "embedded"
-    numbers = _best_number(found, files, requests, proved=len(found[proof]))
-    if not numbers or len(found[numbers]) <= len(found[proof]):
+    number = _best_number(found, numbers, requests, proved=len(found[proof]))
+    if not number or len(found[number]) <= len(found[proof]):
         return proof if found[proof] else ""
-    if any(found[numbers].get(request) != file for request, file in found[proof].items()):
-        raise _ambiguous(found, (proof, numbers), requests)
-    return numbers
+    if any(found[number].get(request) != file for request, file in found[proof].items()):
+        raise _ambiguous(found, (proof, number), requests)
+    return number
 
 
 def _best_number(
-    found: Mapping[str, Matched], files: Sequence[Path], requests: Sequence[Request], proved: int
+    found: Mapping[str, Matched],
+    numbers: Sequence[Series],
+    requests: Sequence[Request],
+    proved: int,
 ) -> str:
     """The rule for numbers in names: ids, else positions; "" if none matches more than `proved`."""
     most = max(len(found["from0"]), len(found["from1"]))
@@ -108,21 +140,25 @@ def _best_number(
     given_ids = any(item.prompt.id != f"{item.index:05d}" for item in requests)
     if given_ids and len(found["id"]) >= most:
         return "id"
-    place = _place(found, files, requests)
+    place = _place(found, numbers[0], requests)
     complete = len({item.index for item in found[place]}) == _count(requests)
-    if given_ids and found["id"] and not complete and found["id"].items() - found[place].items():
+    by_chance = complete and 2 * len(found["id"]) < len(found[place])
+    if given_ids and not by_chance and found["id"].items() - found[place].items():
         raise _ambiguous(found, ("id", place), requests)
     return place
 
 
-def _place(found: Mapping[str, Matched], files: Sequence[Path], requests: Sequence[Request]) -> str:
+def _place(found: Mapping[str, Matched], series: Series, requests: Sequence[Request]) -> str:
     """Whether the numbers count from 0 or from 1, where the numbers show it."""
-    numbered, count = numbered_files(files), _count(requests)
-    numbers = {item.number for item in numbered}
-    through = len(numbers) == len(numbered) == max(numbers) - min(numbers) + 1
-    if through and len(numbered) > count and len(numbered) % count == 0:
+    _check_swapped(found, series, requests)
+    series, count = _places(series, requests), _count(requests)
+    numbers, several = series.numbers, max(request.sample for request in requests) > 0
+    end = max(numbers) + (0 in numbers)
+    alone = len(numbers) == len(series.files)
+    more = len(numbers) > count and end % count == 0
+    if alone and end > count and (several or more):
         raise EvalkitError(
-            f"The folder has {len(numbered)} images numbered from {min(numbers)} for {count}"
+            f"The folder has {len(numbers)} images numbered from {min(numbers)} for {count}"
             " prompts: several images per prompt, or images of more prompts than the list has.",
             "Name the files PROMPT-SAMPLE (00000-0.png, 00000-1.png, …), or take each number as"
             f" the position of a prompt: `--set LABEL.match=from{min(min(numbers), 1)}`.",
@@ -133,6 +169,34 @@ def _place(found: Mapping[str, Matched], files: Sequence[Path], requests: Sequen
     if max(numbers) == count or len(covered) == count or found["from0"] == found["from1"]:
         return "from1"
     raise _ambiguous(found, ("from0", "from1"), requests)
+
+
+def _check_swapped(
+    found: Mapping[str, Matched], series: Series, requests: Sequence[Request]
+) -> None:
+    """Refuse `A-B` that may be SAMPLE-PROMPT as well as PROMPT-SAMPLE."""
+    seeds = len(series.numbers) == len(series.files) and series.proved  # WebUI: 00017-SEED
+    if seeds or series.files[0].second is None or _places(series, requests) is not series:
+        return
+    given = max((found["from0"], found["from1"]), key=len)
+    prompts = {file: request.index for request, file in given.items()}
+    for first in (0, 1):
+        other = _at_places(series.swapped, requests, first)
+        fits = len(other) > len(given) or (len(other) == len(given) and not series.proved)
+        different = [
+            item
+            for item, file in other.items()
+            if given.get(item, file) != file or prompts.get(file, item.index) != item.index
+        ]
+        if fits and (different or len(other) > len(given)):
+            differs = (different or list(other.keys() - given.keys()))[0]
+            raise EvalkitError(
+                "The file names have two readings. The image of prompt"
+                f" {differs.prompt.id} ({differs.prompt.text[:60]!r}): as PROMPT-SAMPLE, it is"
+                f" {_name(given.get(differs))}; as SAMPLE-PROMPT, it is {_name(other[differs])}.",
+                "Name the files PROMPT-SAMPLE (00000-0.png, 00000-1.png, …), take them as such"
+                " with `--set LABEL.match=from0`, or add a metadata.csv with file_name and prompt.",
+            )
 
 
 def _count(requests: Sequence[Request]) -> int:
@@ -171,7 +235,7 @@ def _name(item: Path | Refusal | None) -> str:
 
 def _with_left(pairing: Pairing, files: Sequence[Path]) -> Pairing:
     """Add the reason for each file that no request has."""
-    used = {item for item in pairing.found.values() if isinstance(item, Path)}
+    used = _files(pairing.found)
     for file in files:
         if file not in used:
             pairing.left.setdefault(file, "no matching prompt")
@@ -212,60 +276,61 @@ def _by_embedded(files: Sequence[Path], requests: Sequence[Request]) -> Matched:
     return by_texts(texts, requests)
 
 
-def _by_id(files: Sequence[Path], requests: Sequence[Request]) -> Matched:
-    """`ID.png` and `ID-SAMPLE.png`; for whole numbers as ids, with any zeros before them."""
-    wanted = {(exact(item.prompt.id), item.sample): item for item in requests}
-    numeric = {
-        (int(item.prompt.id), item.sample): item for item in requests if item.prompt.id.isdecimal()
-    }
-    found: Matched = {}
+def _by_id(
+    files: Sequence[Path], numbers: Sequence[Series], requests: Sequence[Request]
+) -> list[Matched]:
+    """`ID.png`, `ID-SAMPLE.png`, `ID-SEED.png`; whole numbers also with zeros and words around."""
+    ids = {exact(item.prompt.id) for item in requests}
+    named: list[Numbered] = []
     for file in files:
         stem = exact(file.stem)
-        sampled = re.fullmatch(r"(.+?)[-_](\d+)", stem)
-        request = wanted.get((stem, 0))
-        if request is None and sampled:
-            request = wanted.get((sampled[1], int(sampled[2])))
-        if request is None and (plain := re.fullmatch(r"(\d+)(?:[-_](\d+))?", stem)):
-            request = numeric.get((int(plain[1]), int(plain[2] or 0)))
-        if request is not None:
-            found.setdefault(request, file)
+        parts = re.fullmatch(r"(.+)[-_](\d+)", stem)
+        if stem in ids:
+            named.append(Numbered(file, stem, None))
+        elif parts and parts[1] in ids:
+            named.append(Numbered(file, parts[1], int(parts[2])))
+    found = [match_numbers(named, requests, lambda item: exact(item.prompt.id))]
+    numeric = {item for item in requests if item.prompt.id.isdecimal()}
+    if len({int(item.prompt.id) for item in numeric}) < len({item.prompt.id for item in numeric}):
+        return found  # `1` and `01`
+    known = {item.file for item in named}
+    for series in numbers if numeric else ():
+        left = Series([item for item in series.files if item.file not in known])
+        matched = _with_int(left.files, requests)
+        if not matched and left.files and left.files[0].second is not None:
+            matched = _with_int(left.swapped.files, requests)  # COCO_val2014_000000000139
+        if matched and not matched.keys() & found[0].keys():
+            found[0] |= matched
+        elif matched:
+            found.append(matched)
     return found
 
 
-def numbered_files(files: Sequence[Path]) -> list[Numbered]:
-    """The files whose names are a number between texts that all of them share.
-
-    `00017-0`, `image_3`, `ComfyUI_00001_`. Digits before the number, as in a date, are not
-    accepted: such a number says nothing about a position.
-    """
-    groups: dict[tuple[str, str], list[Numbered]] = defaultdict(list)
-    for file in files:
-        match = _NUMBER.fullmatch(file.stem)
-        if match and not re.search(r"\d", match["before"]):
-            second = None if match["second"] is None else int(match["second"])
-            key = (match["before"].casefold(), match["after"].casefold())
-            groups[key].append(Numbered(file, int(match["number"]), second))
-    return max(groups.values(), key=len, default=[])
+def _with_int(items: Sequence[Numbered], requests: Sequence[Request]) -> Matched:
+    if not items:
+        return {}
+    return match_numbers(
+        items, requests, lambda r: int(r.prompt.id) if r.prompt.id.isdecimal() else ""
+    )
 
 
-def _by_place(files: Sequence[Path], requests: Sequence[Request], first: int) -> Matched:
-    """The number is a position; files of one number are samples, or one file with a seed."""
-    by_number: dict[int, list[Numbered]] = defaultdict(list)
-    for item in numbered_files(files):
-        by_number[item.number].append(item)
-    seconds = {item.second or 0 for items in by_number.values() for item in items}
-    samples = max(request.sample for request in requests) + 1
-    alone = all(len(items) == 1 for items in by_number.values())
-    # One file per number: the second number is a seed unless each could be a sample.
-    start = 1 if 0 not in seconds and max(seconds, default=0) <= samples else 0
-    exactly = max(seconds, default=0) < samples + start and not (alone and samples == 1)
-    found: Matched = {}
-    wanted = {(item.index + first, item.sample): item for item in requests}
-    for number, items in by_number.items():
-        ordered = sorted(items, key=lambda item: (item.second or 0, natural(item.file.name)))
-        for rank, item in enumerate(ordered):
-            sample = (item.second or 0) - start if exactly and item.second is not None else rank
-            request = wanted.get((number, sample))
-            if request is not None:
-                found.setdefault(request, item.file)
-    return found
+def _by_place(numbers: Sequence[Series], requests: Sequence[Request], first: int) -> list[Matched]:
+    """The number is a position."""
+    return [_at_places(_places(item, requests), requests, first) for item in numbers] or [{}]
+
+
+def _at_places(series: Series, requests: Sequence[Request], first: int) -> Matched:
+    return match_numbers(series.files, requests, lambda request: request.index + first)
+
+
+def _places(series: Series, requests: Sequence[Request]) -> Series:
+    """The series with the number that is a position: the second one in `sd15_0003`."""
+    if series.prefix:
+        swapped, count = series.swapped, _count(requests)
+        if any({*range(first, count + first)} <= swapped.numbers for first in (0, 1)):
+            return swapped
+    return series
+
+
+def _files(found: Matched) -> set[Path]:
+    return {item for item in found.values() if isinstance(item, Path)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -16,11 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, NoReturn
 
 from PIL import Image as PILImage
-from PIL import ImageOps
+from PIL import ImageOps, UnidentifiedImageError
 from PIL.Image import Image
 
 from evalkit.core import EvalkitError
-from evalkit.images.kinds import HEAD, kind_of
+from evalkit.escape import visible
+from evalkit.images.kinds import HEAD, is_text, kind_of
 from evalkit.images.strict import load_strictly, other_profile, sample_bits
 from evalkit.terminal import track
 
@@ -88,13 +90,9 @@ def read_image(path: Path | str, alpha: Alpha = "refuse") -> Image:
 
 def read_decoded(path: Path | str, alpha: Alpha = "refuse") -> Decoded:
     """Like `read_image`, with a note on the changes (EXIF orientation, transparency)."""
-    path = Path(path)
-    try:
-        result = decode(path.read_bytes(), alpha)
-    except OSError as error:
-        result = f"cannot be read ({error.strerror})"
+    result = _decoded(Path(path), alpha)
     if isinstance(result, str):
-        raise EvalkitError(f"The image {path} {result}.", EXPECTED)
+        raise EvalkitError(visible(f"The image {path} {result}."), EXPECTED)
     return result
 
 
@@ -102,10 +100,7 @@ def check_images(paths: Sequence[Path], alpha: Alpha = "refuse") -> None:
     """Decode every image; raise one EvalkitError that lists the invalid ones."""
 
     def check(path: Path) -> InvalidImage | None:
-        try:
-            result = decode(path.read_bytes(), alpha)
-        except OSError as error:
-            result = f"cannot be read ({error.strerror})"
+        result = _decoded(path, alpha)
         return InvalidImage(path, result) if isinstance(result, str) else None
 
     with ThreadPoolExecutor() as pool:  # Pillow releases the GIL while it decodes
@@ -115,13 +110,22 @@ def check_images(paths: Sequence[Path], alpha: Alpha = "refuse") -> None:
         raise_invalid_images(invalid, len(paths))
 
 
+def _decoded(path: Path, alpha: Alpha) -> Decoded | Unreadable:
+    try:
+        return decode(path.read_bytes(), alpha)
+    except OSError as error:
+        broken = path.is_symlink() and not path.exists()
+        reason = f"is a broken link to {os.readlink(path)}" if broken else error.strerror
+        return Unreadable(f"cannot be read ({reason})", "cannot be read")
+
+
 def raise_invalid_images(
     invalid: Sequence[InvalidImage], total: int, more_hint: str = ""
 ) -> NoReturn:
     """Raise one error on all invalid images: the count of each kind, and ten of them by name."""
     kinds = Counter(getattr(item.reason, "kind", "") or "cannot be read" for item in invalid)
     counted = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-    listed = "; ".join(f"{item.path} {item.reason}" for item in invalid[:10])
+    listed = "; ".join(visible(f"{item.path} {item.reason}") for item in invalid[:10])
     listed += "; …" if len(invalid) > 10 else ""
     hint = EXPECTED
     if any("transparent" in item.reason for item in invalid):
@@ -146,8 +150,9 @@ def decode(content: bytes | NDArray[np.uint8], alpha: Alpha = "refuse") -> Decod
     if not isinstance(content, bytes):
         return _of_pixels(content, alpha)
     if (kind := kind_of(content[:HEAD])) not in FORMATS:
-        reason = f"is {kind}" if kind else "is in no known image format" if content else "is empty"
-        return Unreadable(reason, "not an image")
+        if not kind:
+            kind = "text" if is_text(content[:HEAD]) else "in no known image format"
+        return Unreadable(f"is {kind}" if content else "is empty", "not an image")
     try:
         image = PILImage.open(io.BytesIO(content), formats=FORMATS)
         if image.width * image.height > PIXEL_LIMIT:
@@ -171,6 +176,8 @@ def decode(content: bytes | NDArray[np.uint8], alpha: Alpha = "refuse") -> Decod
         return _to_rgb(load_strictly(image, content), alpha, oriented, image.format or "")
     except (PILImage.DecompressionBombError, PILImage.DecompressionBombWarning):
         return Unreadable("has more than 64 million pixels", "too many pixels")
+    except UnidentifiedImageError:  # its text names an address in memory
+        return Unreadable("is truncated or damaged (no decoder takes it)", "truncated or damaged")
     except Exception as error:  # damaged files raise OSError, SyntaxError, zlib.error, ...
         return Unreadable(f"is truncated or damaged ({error})", "truncated or damaged")
 

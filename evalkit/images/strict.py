@@ -28,14 +28,16 @@ def load_strictly(image: Image, data: bytes) -> Image:
         loaded.info = image.info
         return loaded
     if image.format == "PNG":
-        _check_png(data)
+        _check_png(image, data)
         _scale_key(image, data)
+    if image.format == "GIF":
+        _check_gif(data)
     image.load()
     return image
 
 
-def _check_png(data: bytes) -> None:
-    """Compare the checksum of every chunk that is part of the pixels."""
+def _check_png(image: Image, data: bytes) -> None:
+    """Compare the checksum of every chunk that is part of the pixels, and keep cICP."""
     at = 8
     while at + 12 <= len(data):
         (size,) = struct.unpack(">I", data[at : at + 4])
@@ -46,10 +48,38 @@ def _check_png(data: bytes) -> None:
             (stated,) = struct.unpack(">I", data[end : end + 4])
             if zlib.crc32(memoryview(data)[at + 4 : end]) != stated:
                 raise ValueError(f"wrong checksum of {name.decode('latin-1')}")
+        if name == b"cICP":
+            image.info["primaries"] = data[at + 8]
         if name == b"IEND":
             return
         at = end + 4
     raise ValueError("it has no end")
+
+
+def _check_gif(data: bytes) -> None:
+    """Follow the blocks to the end mark: a cut animation may look like an image of one frame."""
+    at = 13 + _colours(data, 10)
+    while at < len(data):
+        kind = data[at]
+        if kind == 0x3B:
+            return
+        if kind == 0x2C:  # an image: its descriptor, colours, and the size of its codes
+            at += 11 + _colours(data, at + 9)
+        elif kind == 0x21:  # an extension, and its label
+            at += 2
+        else:  # padding, which decoders pass over
+            at += 1
+            continue
+        while at < len(data) and data[at]:
+            at += 1 + data[at]
+        at += 1
+    raise ValueError("it has no end")
+
+
+def _colours(data: bytes, at: int) -> int:
+    """The bytes of a colour table, by the flags at this place."""
+    flags = data[at] if at < len(data) else 0
+    return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
 
 
 def _scale_key(image: Image, data: bytes) -> None:
@@ -78,6 +108,9 @@ def other_profile(image: Image) -> str:
 
     "" for none, sRGB and gray profiles.
     """
+    if image.info.get("primaries", 1) != 1:  # of PNG, which precedes a profile
+        code = image.info["primaries"]
+        return {9: "BT.2020", 11: "DCI-P3", 12: "Display P3"}.get(code, f"cICP {code}")
     profile = image.info.get("icc_profile")
     if not profile or image.mode in ("1", "L", "LA"):
         return ""
@@ -86,5 +119,5 @@ def other_profile(image: Image) -> str:
         name = ImageCms.getProfileDescription(found).strip()
     except (OSError, ImageCms.PyCMSError):
         return ""
-    plain = "srgb" in name.lower() or name in ("c2", "c2ci")  # c2: compact sRGB
+    plain = "srgb" in name.lower() or name in ("c2", "c2ci", "uRGB", "nRGB")  # compact sRGB
     return "" if plain else "".join(filter(str.isprintable, name))[:40] or "without a name"

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from evalkit.metrics.distances import Sides, exact, wide_distances
-from evalkit.metrics.neighbours import kth_of
 
 _CROWD = 64  # undecided pairs per row from which a float64 product is faster than differences
 
@@ -28,16 +27,17 @@ def covered(
     return inside
 
 
-def in_each_others_balls(one: Tensor, other: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def in_each_others_balls(
+    one: Tensor, other: Tensor, squared_radii: Tensor, squared_radii_of_other: Tensor
+) -> tuple[Tensor, Tensor]:
     """Which of `one` lie in a ball of `other`, bool [N], and the reverse, bool [M].
 
-    The radius of a ball is the distance of its centre to the k-th neighbour in its own set. Both
-    answers come from one product.
+    The radii are those around the points of each set, [N] and [M]. Both answers come from one
+    product.
     """
     sides = Sides.of(one, other)
-    swapped = sides.swapped()
-    balls = _Balls(sides, kth_of(swapped.first_only(), k), False)
-    balls_back = _Balls(swapped, kth_of(sides.first_only(), k), False)
+    balls = _Balls(sides, squared_radii_of_other, False)
+    balls_back = _Balls(sides.swapped(), squared_radii, False)
     inside = torch.zeros(len(one), dtype=torch.bool, device=one.device)
     inside_back = torch.zeros(len(other), dtype=torch.bool, device=one.device)
     for rows, columns in sides.tiles():

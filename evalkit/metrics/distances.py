@@ -65,11 +65,6 @@ class Sides:
         first = self.points, self.x, self.squares_x
         return Sides(self.others, self.y, self.squares_y, *first, self.scale)
 
-    def first_only(self) -> Sides:
-        """The first set in both places."""
-        first = self.points, self.x, self.squares_x
-        return Sides(*first, *first, self.scale)
-
     def side(self) -> int:
         """Rows of a square tile."""
         most = _TILE if len(self.x) <= 8 * _TILE else 2 * _TILE

@@ -87,10 +87,8 @@ def kid_of_all(*, fake: Tensor, real: Tensor) -> Tensor:
     fake, real = valid_pair(fake, real)
     at_least(min(len(fake), len(real)), 2, "generated or reference")
     of_fake, of_real = (torch.ones(len(side), 1, dtype=torch.float64) for side in (fake, real))
-    within_fake = _pair_sums(fake.double(), of_fake)[0].sum()
-    within_real = _pair_sums(real.double(), of_real)[0].sum()
     cross = _cross_sums(fake, real, of_fake, of_real).sum()
-    return _unbiased(within_fake, within_real, cross, len(fake), len(real))
+    return _unbiased(_within(fake), _within(real), cross, len(fake), len(real))
 
 
 @memoized
@@ -110,13 +108,11 @@ def kid_without(*, fake: Tensor, real: Tensor, groups: Tensor) -> Tensor:
     pairs, diagonal = _pair_sums(wide_fake, member, keep_diagonal=True)
     blocks = wide_fake.split(_rows(len(real)))
     cross = member.T @ torch.cat([_kernel(rows, wide_real).sum(dim=1) for rows in blocks])
-    every = torch.ones(len(real), 1, dtype=torch.float64)
-    within_real = _pair_sums(wide_real, every)[0].sum()
     # Every pair with an image of the group.
     left_out = 2 * pairs.sum(dim=1) - pairs.diagonal() - diagonal
     within_fake = pairs.sum() - diagonal.sum() - left_out
     left = len(fake) - member.sum(dim=0)
-    return _unbiased(within_fake, within_real, cross.sum() - cross, left, len(real))
+    return _unbiased(within_fake, _within(real), cross.sum() - cross, left, len(real))
 
 
 def _first_order(fake: Tensor, real: Tensor, member: Tensor) -> Tensor:
@@ -172,6 +168,13 @@ def _cross_sums(fake: Tensor, real: Tensor, of_fake: Tensor, of_real: Tensor) ->
     for rows, weights in zip(fake.split(step), of_fake.split(step), strict=True):
         total += (weights * (_kernel(rows.double(), wide) @ of_real)).sum(dim=0)
     return total
+
+
+@memoized
+def _within(features: Tensor) -> Tensor:
+    """The sum of the kernel over all pairs of different rows of [N, D], float64 []."""
+    every = torch.ones(len(features), 1, dtype=torch.float64)
+    return _pair_sums(features.double(), every)[0].sum()
 
 
 def _pair_sums(x: Tensor, member: Tensor, keep_diagonal: bool = False) -> tuple[Tensor, Tensor]:

@@ -75,7 +75,7 @@ def radii(points: Tensor, k: int = NEIGHBOURS) -> Tensor:
 def _both(fake: Tensor, real: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Precision and recall of every image, bool [N] and [M], from the same distances."""
     at_least(min(len(fake), len(real)), k + 1, "generated or reference")
-    return in_each_others_balls(fake, real, k)
+    return in_each_others_balls(fake, real, radii(fake, k), radii(real, k))
 
 
 def radii_without(points: Tensor, groups: Tensor, k: int = NEIGHBOURS) -> Tensor:

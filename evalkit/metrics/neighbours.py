@@ -54,17 +54,10 @@ def nearest(points: Tensor, others: Tensor | None = None, k: int = 1) -> Nearest
 def kth_distance(points: Tensor, k: int = 1) -> Tensor:
     """Squared distance of each of `points` float [N, D] to its k-th neighbour, float64 [N].
 
-    The point itself does not count. As `nearest`, but faster.
+    The point itself does not count. As `nearest`, but faster: only the neighbours that may be the
+    k-th are computed in float64, usually one.
     """
-    return kth_of(Sides.of(points, points), k)
-
-
-def kth_of(sides: Sides, k: int) -> Tensor:
-    """`kth_distance` for prepared features; both sides must be the same set.
-
-    Only the neighbours that may be the k-th are computed in float64: usually one.
-    """
-    points = sides.points
+    sides = Sides.of(points, points)
     low, index = _search(sides, True, min(k + SPARE, len(points) - 1))
     squares = sides.squares_x[:, None] + sides.squares_x[index]
     high = low + 2 * sides.error / sides.scale**2 * squares

@@ -11,7 +11,7 @@ from evalkit.core import EvalkitError
 TEXT_KEYS = ("prompt", "caption", "text", "captions", "prompts", "prompt_text")
 GROUP_KEYS = (
     *("group", "category", "tag", "challenge", "skill", "skills"),
-    *("category_broad", "style", "type", "subset"),
+    *("style", "type", "subset"),
 )
 ID_KEYS = ("id", "item_id", "prompt_id")
 # Columns of lists with one row per question about an image (DSG, TIFA).

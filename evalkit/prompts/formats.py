@@ -42,26 +42,39 @@ class Numbered(NamedTuple):
 
 def rows_of(path: Path, text_column: str = "", group_column: str = "") -> Iterable[Row]:
     """The rows of a prompt list. Raises EvalkitError for what is not one."""
-    if path.suffix.lower() == ".parquet" and os.path.isfile(path):
-        return _of_objects(_parquet(path), str(path), text_column, group_column)
     if os.path.isdir(path):  # unlike Path.is_dir, takes names that none can have
         return _folder(path)
-    text, suffix = read_text(path), path.suffix.lower()
-    if suffix in (".csv", ".tsv"):
-        return _of_objects(_table(text, path), str(path), text_column, group_column)
-    if suffix in (".jsonl", ".ndjson"):
-        return _of_objects(_json_lines(text, path), str(path), text_column, group_column)
+    suffix = path.suffix.lower()
     if suffix == ".json":
-        value = parse_json(text, str(path))
+        value = parse_json(read_text(path), str(path))
         if isinstance(value, dict) and "annotations" in value:
             return _coco(value, path)
         return _of_objects(_json(value, path), str(path), text_column, group_column)
+    if suffix in TABLES:
+        return _of_objects(objects_of(path), str(path), text_column, group_column)
+    text = read_text(path)
     if text_column or group_column:
         raise EvalkitError(
             f"{path} is read as text with one prompt per line, which has no columns.",
             "Rename a table to .csv or .tsv, or leave out --text-column and --group-column.",
         )
     return _lines(text, path)
+
+
+TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
+
+
+def objects_of(path: Path) -> Iterator[Numbered]:
+    """The rows of a table, or the objects of JSON, as in TABLES. Raises EvalkitError."""
+    suffix = path.suffix.lower()
+    if suffix == ".parquet" and os.path.isfile(path):
+        return _parquet(path)
+    text = read_text(path)
+    if suffix in (".csv", ".tsv"):
+        return _table(text, path)
+    if suffix == ".json":
+        return _json(parse_json(text, str(path)), path)
+    return _json_lines(text, path)
 
 
 def _lines(text: str, path: Path) -> list[Row]:
@@ -118,7 +131,7 @@ def _table(text: str, path: Path) -> Iterator[Numbered]:
         rows = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
     else:  # a spreadsheet in much of Europe writes semicolons
         first = text.partition("\n")[0]
-        delimiter = ";" if ";" in first and "," not in first else ","
+        delimiter = next((mark for mark in ",;\t" if mark in first), ",")
         rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         header = [column.strip() for column in next(rows)]
@@ -130,6 +143,8 @@ def _table(text: str, path: Path) -> Iterator[Numbered]:
             place = f"line {rows.line_num}"
             if not any(field.strip() for field in row):
                 continue
+            if path.suffix.lower() == ".tsv":  # some programs leave out empty fields at the end
+                row += [""] * (len(header) - len(row))
             if len(row) != len(header):
                 hint = "Put prompts that contain a comma in double quotes."
                 raise EvalkitError(
@@ -149,13 +164,20 @@ def _json_lines(text: str, path: Path) -> Iterator[Numbered]:
 
 
 def _json(value: object, path: Path) -> Iterator[Numbered]:
-    """The objects of a list, of `{"prompts": [...]}`, or of a mapping of ids."""
+    """The objects of a list, of `{"prompts": [...]}`, or of a mapping of ids or of groups."""
     if isinstance(value, dict) and isinstance(value.get("prompts"), list):
         value = value["prompts"]
     if isinstance(value, list):
         return (_object(item, f"item {at}", path) for at, item in enumerate(value, 1))
     if isinstance(value, dict) and any(isinstance(value.get(key), str) for key in TEXT_KEYS):
         return iter([Numbered("the object", value)])
+    if isinstance(value, dict) and value and all(isinstance(item, list) for item in value.values()):
+        return (  # HPSv2: the prompts of each style
+            Numbered(place, {"group": group, **values})
+            for group, items in value.items()
+            for at, item in enumerate(items, 1)
+            for place, values in [_object(item, f"item {at} of {group}", path)]
+        )
     if isinstance(value, dict):
         return (
             Numbered(place, {"id": key, **values})

@@ -102,9 +102,24 @@ def is_blank(text: str) -> bool:
 
 
 def parse_json(text: str, place: str, hint: str = FORMATS) -> Any:
-    """The value of a JSON text. Raises EvalkitError with `place` and `hint` if it is invalid."""
+    """The value of a JSON text. Raises EvalkitError with `place` and `hint` if it is invalid.
+
+    An object with a key twice is invalid: one of the two values would be lost.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        values = dict(pairs)
+        if len(values) < len(pairs):
+            keys = [key for key, _ in pairs]
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise EvalkitError(
+                f"{place} has the key {twice!r:.100} twice in one object; expected each key once.",
+                "Give each entry a key of its own, or write a list.",
+            )
+        return values
+
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
         reason = getattr(error, "msg", "") or str(error)
         raise EvalkitError(f"{place} is not valid JSON: {reason}.", hint) from error

@@ -22,18 +22,26 @@ from evalkit.encoders.select import choose, load_named
 from evalkit.features import validation
 from evalkit.features.map_ahead import map_ahead
 from evalkit.features.validation import ImageFacts, OnBad
-from evalkit.files import atomic_file, write_atomically
+from evalkit.files import atomic_file
 from evalkit.images import Decoded, InvalidImage, Unreadable, decode, raise_invalid_images
 from evalkit.reference.accumulator import Accumulator
 from evalkit.reference.card import write_card
 from evalkit.reference.files import user_folder
-from evalkit.sources import ImageSource, SourceImage, in_words, not_taken, open_source
+from evalkit.sources import ImageSource, SourceImage, absent, not_taken, open_source
 from evalkit.terminal import progress
 
 log = logging.getLogger(__name__)
 AHEAD = 128  # the most images that threads may be ahead of the encoders; a Replay keeps more
 
 Item = tuple[str, Callable[[], Decoded | Unreadable]]  # the name of an image, and how to decode it
+
+
+class _Given(NamedTuple):
+    """The images of a reference."""
+
+    items: Iterable[Item]
+    total: int  # for the progress bar; 0 if it is unknown
+    left: Mapping[str, str]  # file that is not taken -> the reason
 
 
 def reference_build(
@@ -69,14 +77,13 @@ def reference_build(
 
         return build_scenes_reference(name=name or "scenes", out=out, device=device)
     source, place = open_source(images), Path(images)
-    if source.left:
-        log.warning("%s: %s", place.name, in_words(not_taken(source.left)))
+    for line in absent({"not_taken": not_taken(source.left.items())}):
+        log.warning("%s: %s", place.name, line)
     return _build(
-        _items(source),
+        _Given(_items(source), source.count or 0, source.left),
         name=name or place.resolve().name.split(".")[0],
         encoders=_encoders(encoders, device),
         out=out,
-        count=source.count or 0,
         batch_size=batch_size,
         on_bad=on_bad,
         keep_all=keep_all,
@@ -110,12 +117,12 @@ def build_from_images(
         count: the number of images, for the progress bar only.
         card: facts for card.toml, such as description, source and licence.
     """
+    items = ((str(number), partial(_as_rgb, image)) for number, image in enumerate(images))
     return _build(
-        ((str(number), partial(_as_rgb, image)) for number, image in enumerate(images)),
+        _Given(items, count, {}),
         name=name,
         encoders=encoders,
         out=out,
-        count=count,
         batch_size=batch_size,
         on_bad="refuse",
         keep_all=keep_all,
@@ -136,12 +143,11 @@ def features_of(place: Path, encoder: Encoder) -> Tensor:
 
 
 def _build(
-    items: Iterable[Item],
+    given: _Given,
     *,
     name: str,
     encoders: Sequence[Encoder],
     out: Path | str | None,
-    count: int,
     batch_size: int,
     on_bad: OnBad,
     keep_all: bool,
@@ -150,7 +156,7 @@ def _build(
 ) -> Path:
     validation.check_policy(on_bad)
     accumulators = [Accumulator(one, batch_size, keep_all, compact) for one in encoders]
-    checked = _accumulate(items, accumulators, f"encoding {name}", count, on_bad)
+    checked = _accumulate(given.items, accumulators, f"encoding {name}", given.total, on_bad)
     if checked.invalid and on_bad == "refuse":
         raise_invalid_images(checked.invalid, checked.total, validation.SKIP_HINT)
     valid = checked.valid
@@ -162,6 +168,7 @@ def _build(
     for accumulator in accumulators:
         accumulator.finish()
     findings = validation.summary(list(checked.names), valid, checked.invalid)
+    findings |= {"not_taken": not_taken(given.left.items())}
     for note in validation.notes(findings):
         log.warning("%s: %s", name, note)
     image_hash = sha256(b"".join(sorted(bytes.fromhex(one.pixels) for one in valid))).hexdigest()
@@ -177,8 +184,7 @@ def _build(
         arrays = accumulator.arrays()
         with atomic_file(folder / f"{encoder.name}.npz") as file:
             np.savez(file, **arrays, meta=np.array(json.dumps(meta)))
-    text = json.dumps(findings, indent=1, ensure_ascii=False) + "\n"
-    write_atomically(folder / "validation.json", text)
+    validation.write_image_checks(folder, findings)
     facts = {"name": name, "count": len(valid), "image_hash": image_hash, **card}
     write_card(folder, facts, [_file_facts(one) for one in accumulators], findings)
     return folder

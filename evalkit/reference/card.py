@@ -14,6 +14,7 @@ import tomli_w
 from evalkit.core import EvalkitError
 from evalkit.features import validation
 from evalkit.files import write_atomically
+from evalkit.sources import absent
 
 _TEXTS = ("name", "description", "source", "licence", "date", "command", "image_hash")
 
@@ -59,7 +60,7 @@ def write_card(
     Args:
         facts: the values of `Card`, and any others.
         encoders: per encoder its `name` and the facts about its file.
-        findings: the result of image validation (see `validation.summary`).
+        findings: the content of image_checks.json.
     """
     card: dict[str, Any] = {key: facts.get(key, "") for key in (*_TEXTS[:2], "count", *_TEXTS[2:])}
     card |= facts
@@ -68,7 +69,7 @@ def write_card(
         card["validation"] = {
             "taken": findings["taken"],
             "skipped": findings["skipped"],
-            "notes": validation.notes(findings),
+            "notes": [*absent(findings), *validation.notes(findings)],
         }
     card["encoder"] = {
         str(encoder["name"]): {key: value for key, value in encoder.items() if key != "name"}

@@ -12,6 +12,7 @@ import numpy as np
 
 from evalkit import plugins
 from evalkit.core import EvalkitError
+from evalkit.encoders.select import named
 from evalkit.files import atomic_file
 from evalkit.images import file_sha256
 from evalkit.reference import foreign
@@ -40,7 +41,8 @@ def reference_import(
         file: see `foreign.read` for the known formats.
         name: of the new reference.
         encoder: the evalkit encoder whose convention the statistics follow, if the file does not
-            say. If it does, another name is an error.
+            say, as `evalkit.list_encoders()` has it, or your own as module:attribute. If the file
+            says, another name is an error.
         count: the number of images, if the file does not say. Without it, the finite-sample
             baseline of FID is unknown.
         source, licence, description: for the card.
@@ -82,6 +84,9 @@ def reference_import(
 def _with_encoder(path: Path, encoder: str) -> list[Statistics]:
     """The statistics of a file, each with the encoder of evalkit that it was made with."""
     held = foreign.read(path)
+    if encoder:
+        named(encoder)  # the usual sentence for an unknown name
+        encoder = plugins.encoder(encoder).name if ":" in encoder else encoder
     found = [item for item in held if item.convention in (encoder, "") or not encoder]
     if not found:
         conventions = " and ".join(item.convention for item in held)
@@ -103,6 +108,7 @@ def _with_encoder(path: Path, encoder: str) -> list[Statistics]:
                 "evalkit follows that convention.",
                 "Build a reference from the images.",
             )
+        foreign.check_dimension(item, path)
     return found
 
 

@@ -26,6 +26,7 @@ from evalkit.core import Encoder, EvalkitError, Moments
 from evalkit.reference import foreign
 from evalkit.reference.card import Card, read_card
 from evalkit.reference.foreign import Statistics
+from evalkit.sources import images_below
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ def reference(name_or_path: str, encoder: Encoder) -> Reference:
     folder = find(name_or_path)
     path = folder if folder.is_file() else folder / f"{encoder.name}.npz"
     if not path.is_file():
+        _check_folder(folder)
         names = ", ".join(sorted(file.stem for file in folder.glob("*.npz"))) or "none"
         raise EvalkitError(
             f"The reference {name_or_path!r} has no statistics for the encoder {encoder.name}.",
@@ -141,6 +143,21 @@ def reference(name_or_path: str, encoder: Encoder) -> Reference:
         image_hash=found.meta.get("image_hash", ""),
         note=_missing_facts(found),
     )
+
+
+def _check_folder(folder: Path) -> None:
+    """Raise EvalkitError for a folder of something else than statistics."""
+    if (folder / "card.toml").is_file() or any(folder.glob("*.npz")):
+        return
+    if (folder / "run.toml").is_file():
+        what, hint = "a run of evalkit", "Give the statistics of real images."
+    elif images := images_below(folder):
+        what = f"a folder of {len(images):,} images"
+        hint = f"Build statistics of them: `evalkit reference build {folder}`."
+    else:
+        what = "a folder without statistics"
+        hint = "To list the references: `evalkit reference list`."
+    raise EvalkitError(f"{folder} is {what}; expected card.toml and <encoder>.npz files.", hint)
 
 
 def _missing_facts(found: Statistics) -> str:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evalkit.core import EvalkitError, Moments
+from evalkit.images.kinds import check_suffix, what_is
 from evalkit.metrics import frechet
 from evalkit.reference import restricted_pickle
 
@@ -98,7 +99,9 @@ def read(path: Path) -> list[Statistics]:
     }
     reader = readers.get(path.suffix.lower())
     if reader is None:
-        raise EvalkitError(f"{path} is not a known file of statistics.", EXPECTED)
+        found = what_is(path) or "not readable"
+        raise EvalkitError(f"{path} is {found}; expected a known file of statistics.", EXPECTED)
+    check_suffix(path)
     try:
         found = reader(path)
     except _FAULTS as error:
@@ -114,7 +117,7 @@ def read(path: Path) -> list[Statistics]:
                     f"The {feature} features in {path} are not all finite.",
                     "Create the file again.",
                 )
-        _check_dimension(item, path)
+        check_dimension(item, path)
     return found
 
 
@@ -158,7 +161,8 @@ def check(part: Moments, place: str) -> None:
             )
 
 
-def _check_dimension(item: Statistics, path: Path) -> None:
+def check_dimension(item: Statistics, path: Path) -> None:
+    """Raise EvalkitError if the encoder of the statistics has features of another dimension."""
     dimension = DIMENSIONS.get(item.convention)
     found = {rows.shape[1] for rows in item.features.values()}
     if "pool" in item.moments:
@@ -172,14 +176,6 @@ def _check_dimension(item: Statistics, path: Path) -> None:
 
 
 def _npz(path: Path) -> list[Statistics]:
-    with path.open("rb") as file:
-        start = file.read(40)
-    if not start.startswith(b"PK"):
-        raise EvalkitError(
-            f"The reference file {path} is not an .npz archive; it begins with"
-            f" {start.decode('ascii', 'replace')!r}.",
-            "It may be an error page or a Git LFS pointer: download the file again.",
-        )
     clean = _CLEAN_FID_NAME.fullmatch(path.name)
     with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
         keys = set(file.files)
@@ -267,8 +263,6 @@ def _torch(path: Path) -> list[Statistics]:
         convention = "inception"
     else:  # its DINOv2 and CLIP resize without antialiasing, which no encoder of evalkit does
         convention = f"torch-fidelity's {name['network']} {name['layer']}"
-    if not zipfile.is_zipfile(path):
-        raise ValueError("it is not a zip file as torch.save writes it")
     try:
         # torch warns about unusual pickle protocols; what follows is an error or a result.
         with warnings.catch_warnings(action="ignore"):

@@ -19,7 +19,7 @@ from evalkit.report.labels import labels, shorten
 
 # Label, colour and hatching of each outcome.
 OUTCOMES = {
-    "ok": ("generated", "#009e73", ""),
+    "ok": ("image", "#009e73", ""),
     "refused": ("refused", "#e69f00", "////"),
     "failed": ("failed", "#d55e00", "xxxx"),
     "missing": ("missing", MUTED, "...."),
@@ -86,7 +86,8 @@ def distribution(rows: Rows, models: Sequence[str], title: str, better: str) -> 
 def by_group(rows: Rows, models: Sequence[str], title: str, better: str) -> Figure:
     """Mean score and interval of each prompt group, the models side by side.
 
-    Rows: group, model, value, low, high, count, overall (the mean of the model over all groups).
+    Rows: group, prompts (their number), model, value, low, high, count (of images), overall (the
+    mean of the model over all prompts).
     """
     groups = list(dict.fromkeys(row["group"] for row in rows))
     step = min(0.2, 0.7 / max(1, len(models)))
@@ -95,9 +96,7 @@ def by_group(rows: Rows, models: Sequence[str], title: str, better: str) -> Figu
     for row in rows:
         shift = (models.index(row["model"]) - (len(models) - 1) / 2) * step
         _interval(axes, groups.index(row["group"]) + shift, row, models)
-    counts = {
-        group: max(int(row["count"]) for row in rows if row["group"] == group) for group in groups
-    }
+    counts = {row["group"]: row["prompts"] for row in rows}
     names = labels(groups, NAME)
     axes.set_yticks(range(len(groups)), [f"{names[group]} ({counts[group]})" for group in groups])
     axes.set_ylim(len(groups) - 0.4, -0.6)

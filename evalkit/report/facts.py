@@ -10,6 +10,7 @@ import math
 import os
 import statistics
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,14 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.config import read_values
-from evalkit.core import Comparisons, EvalkitError, Prompt, Record
+from evalkit.core import ComparisonRow, Comparisons, EvalkitError, Prompt, Record
 from evalkit.report import numbers
+from evalkit.report.by_group import ByGroup, by_group
 from evalkit.report.findings import Finding, findings
 from evalkit.run_folder import Run
 
 OUTCOMES = ("ok", "refused", "failed", "missing")
-LEAST_FOR_INTERVAL = 5  # prompts, as in the score stage
-MOST_GROUPS = 24  # in the figure; more would not be readable
 
 Place = tuple[str, int, int]  # model, prompt index, sample
 
@@ -43,7 +43,8 @@ class Facts:
     outcomes: Mapping[str, Mapping[str, int]]  # model -> outcome -> count
     findings: list[Finding]
     common: list[Finding]  # on the images that all models made; [] if no model made others
-    comparisons: Comparisons | None
+    comparisons: Comparisons | None  # on all prompts
+    by_group: list[ByGroup]  # metrics with values per image, and rates that are not 0
     score: Finding | None  # the per-image metric whose values are in `scores`
     scores: Mapping[Place, float]
     protocol: Mapping[str, Any]
@@ -52,6 +53,11 @@ class Facts:
     @property
     def groups(self) -> list[str]:
         return list(dict.fromkeys(prompt.group for prompt in self.prompts if prompt.group))
+
+    @cached_property
+    def prompts_of(self) -> Counter[str]:
+        """The number of prompts of each group."""
+        return Counter(prompt.group for prompt in self.prompts)
 
     @property
     def bundled(self) -> list[str]:
@@ -125,20 +131,21 @@ def read_facts(path: Path | str) -> Facts:
             "Generate images with `evalkit generate`.",
         )
     records = {model: run.records(model) for model in models}
-    config, protocol, comparisons = _config(run), run.protocol(), _comparisons(run, models)
+    config, protocol, (comparisons, pairs) = _config(run), run.protocol(), _compared(run, models)
     samples = [record.sample + 1 for found in records.values() for record in found]
     per_prompt = max([whole(config.get("per_prompt")) or 1, *samples])
     requested = len(prompts) * per_prompt
     answered, common = (
         findings(
-            [row for row in rows if row.on == on],
+            [row for row in rows if row.on == on and not row.group],
             models,
             comparisons.rows if comparisons else (),
             protocol.get("measures"),
         )
         for on in ("answered", "common")
     )
-    score, scores = _scores(run, answered)
+    values = run.scores()
+    score, scores = _scores(values, answered)
     return Facts(
         run=run,
         name=run.path.resolve().name,
@@ -151,6 +158,7 @@ def read_facts(path: Path | str) -> Facts:
         findings=answered,
         common=common,
         comparisons=comparisons,
+        by_group=by_group(answered, rows, pairs, values),
         score=score,
         scores=scores,
         protocol=protocol,
@@ -159,25 +167,30 @@ def read_facts(path: Path | str) -> Facts:
 
 
 def outcome(record: Record) -> str:
-    """ok, refused or failed."""
-    if record.status == "ok":
-        return "ok"
+    """ok, refused, failed, or missing: a folder of images has none for the prompt."""
+    if record.status in ("ok", "missing"):
+        return record.status
     return "refused" if record.status.startswith("refused") else "failed"
 
 
 def group_rows(facts: Facts) -> list[dict[str, Any]]:
-    """Mean score per prompt group and model, with a 95% t interval over prompts."""
-    rows: list[dict[str, Any]] = []
-    means = {model: prompt_means(facts, model) for model in facts.models}
-    for group in facts.groups[:MOST_GROUPS]:
-        members = {index for index, prompt in enumerate(facts.prompts) if prompt.group == group}
-        for model in facts.models:
-            values = [mean for index, mean in means[model].items() if index in members]
-            if values:
-                overall = statistics.fmean(means[model].values())
-                row = {"group": group, "model": model, **_mean_interval(values)}
-                rows.append(row | {"overall": overall})
-    return rows
+    """The score by group of prompts and model, with its interval; [] without groups."""
+    found = [one for one in facts.by_group if one.whole is facts.score]
+    return [
+        {
+            "group": group,
+            "prompts": facts.prompts_of[group],
+            "model": row.model,
+            "value": row.value,
+            "low": row.low,
+            "high": row.high,
+            "count": row.count,
+            "overall": one.whole.rows[row.model].value,
+        }
+        for one in found
+        for group, finding in one.groups.items()
+        for row in finding.measured
+    ]
 
 
 def prompt_means(facts: Facts, model: str) -> dict[int, float]:
@@ -230,26 +243,19 @@ def part(facts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def _comparisons(run: Run, models: Sequence[str]) -> Comparisons | None:
-    """The comparisons of these models; None if there are none."""
+def _compared(run: Run, models: Sequence[str]) -> tuple[Comparisons | None, list[ComparisonRow]]:
+    """The comparisons of these models on all prompts, None if there are none, and by group."""
     found = run.comparisons()
     rows = [row for row in found.rows if {row.model_a, row.model_b} <= {*models}] if found else []
-    return replace(found, rows=tuple(rows)) if found and rows else None
+    whole = tuple(row for row in rows if not row.group)
+    by_group = [row for row in rows if row.group]
+    return (replace(found, rows=whole) if found and whole else None), by_group
 
 
-def _mean_interval(values: Sequence[float]) -> dict[str, Any]:
-    from scipy.special import stdtrit
-
-    mean = statistics.fmean(values)
-    if len(values) < LEAST_FOR_INTERVAL:
-        return {"value": mean, "low": None, "high": None, "count": len(values)}
-    arm = float(stdtrit(len(values) - 1, 0.975)) * statistics.stdev(values) / math.sqrt(len(values))
-    return {"value": mean, "low": mean - arm, "high": mean + arm, "count": len(values)}
-
-
-def _scores(run: Run, found: Sequence[Finding]) -> tuple[Finding | None, dict[Place, float]]:
+def _scores(
+    rows: Sequence[Mapping[str, str]], found: Sequence[Finding]
+) -> tuple[Finding | None, dict[Place, float]]:
     """The first metric that has values per image, and these values."""
-    rows = run.scores()
     present = {(row["metric"], row["encoder"]) for row in rows}
     for finding in found:
         key = (finding.measure.name, finding.encoder)
@@ -264,8 +270,9 @@ def _scores(run: Run, found: Sequence[Finding]) -> tuple[Finding | None, dict[Pl
 
 
 def _outcomes(records: Sequence[Record], requested: int) -> dict[str, int]:
-    counts = {name: sum(outcome(record) == name for record in records) for name in OUTCOMES[:3]}
-    return counts | {"missing": max(0, requested - len(records))}
+    """The number of images of each outcome; those without any record are missing."""
+    counts = {name: sum(outcome(record) == name for record in records) for name in OUTCOMES}
+    return counts | {"missing": counts["missing"] + max(0, requested - len(records))}
 
 
 def _config(run: Run) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from evalkit.files import write_atomically
 from evalkit.report import charts, numbers
 from evalkit.report.chart_style import Rows, to_bytes, to_csv
-from evalkit.report.facts import MOST_GROUPS, OUTCOMES, Facts, group_rows, speed_rows
+from evalkit.report.facts import OUTCOMES, Facts, group_rows, speed_rows
 from evalkit.report.findings import Finding
 
 # The files of the charts below, in any report.
@@ -124,12 +124,12 @@ def _distribution(facts: Facts) -> Chart | None:
 
 def _groups(facts: Facts) -> Chart | None:
     rows = group_rows(facts)
-    if facts.score is None or len({row["group"] for row in rows}) < 2:
+    if facts.score is None or not rows:
         return None
-    caption = "Means by group of prompts (number of prompts in parentheses), with 95% t intervals"
-    caption += " over prompts (from 5 prompts on). Dotted lines: the mean over all prompts."
-    if len(facts.groups) > MOST_GROUPS:
-        caption += f" The first {MOST_GROUPS} of {len(facts.groups)} groups."
+    caption = (
+        "Means by group of prompts (number of prompts in parentheses), with 95% intervals over"
+    )
+    caption += " prompts. Dotted lines: the mean over all prompts."
     title = f"{facts.score.title} by group · {facts.score.encoder}"
     figure = charts.by_group(rows, facts.models, title, facts.score.measure.better)
     return Chart("groups", "Scores by group of prompts", caption, rows, figure, [figure])

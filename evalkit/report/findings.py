@@ -67,6 +67,11 @@ class Finding:
     reference: str
     rows: Mapping[str, MetricRow]  # by model
     comparisons: Sequence[ComparisonRow]
+    digits: int | None = None  # of all values; None: as these values and intervals need
+
+    @property
+    def protocol(self) -> Protocol:
+        return self.measure.name, self.encoder, self.reference
 
     @property
     def title(self) -> str:
@@ -142,12 +147,7 @@ class Finding:
     @cached_property
     def cells(self) -> dict[str, Cell]:
         """The values of all models, with the same number of digits."""
-        widths = [
-            row.high - row.low
-            for row in self.measured
-            if row.low is not None and row.high is not None
-        ]
-        digits = numbers.decimals([_value(row) for row in self.measured], widths)
+        digits = digits_of(self.measured) if self.digits is None else self.digits
         bold = {*self.ties, self.best.model} if self.worse and self.best else set()
         return {
             model: Cell(row, digits, model in bold, model in self.worse)
@@ -288,6 +288,13 @@ def _measure(row: MetricRow, stated: Any) -> Measure:
         return Measure(**{**entry, "name": row.metric, "better": row.better, "range": span})
     except (KeyError, TypeError, ValueError):
         return Measure(row.metric, row.better)
+
+
+def digits_of(measured: Sequence[MetricRow]) -> int:
+    """Digits after the point for these values and their intervals."""
+    ends = [(row.low, row.high) for row in measured]
+    widths = [high - low for low, high in ends if low is not None and high is not None]
+    return numbers.decimals([_value(row) for row in measured], widths)
 
 
 def _value(row: MetricRow) -> float:

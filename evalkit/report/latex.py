@@ -12,7 +12,7 @@ from evalkit.report.numbers import DASH, MINUS
 from evalkit.report.render import environment
 from evalkit.report.sections import compared
 
-TABLE_FILE = re.compile(r"(metrics|outcomes|differences)\.tex")  # in any report
+TABLE_FILE = re.compile(r"(metrics|groups|outcomes|differences)\.tex")  # in any report
 _SYMBOLS = {"∞": r"$\infty$", "↓": r"$\downarrow$", "↑": r"$\uparrow$", "†": r"$^\dagger$"}
 _DELIMITERS = {  # braces and percent signs have a meaning in LaTeX
     "block_start_string": "<%",
@@ -25,11 +25,12 @@ _DELIMITERS = {  # braces and percent signs have a meaning in LaTeX
 
 
 def to_latex(facts: Facts) -> dict[str, str]:
-    """File name to table; no differences.tex without comparisons."""
+    """File name to table; differences.tex and groups.tex only where there are such values."""
     made = environment(_escape, **_DELIMITERS)
     made.filters |= {"math": _math, "comment": lambda text: Markup(visible(text))}
     counts = {model: _counts(facts, model) for model in facts.models}
-    names = ["metrics", "outcomes", *(["differences"] if facts.comparisons else [])]
+    names = ["metrics", *(["groups"] if facts.by_group else []), "outcomes"]
+    names += ["differences"] if facts.comparisons else []
     return {
         f"{name}.tex": made.get_template(f"tables/{name}.tex.j2").render(
             facts=facts, groups=compared(facts), counts=counts

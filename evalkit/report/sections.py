@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from evalkit.core import ComparisonRow
 from evalkit.report import numbers, sentences
-from evalkit.report.facts import MOST_GROUPS, Facts, group_rows, speed_rows
+from evalkit.report.facts import Facts, speed_rows
 from evalkit.report.findings import Finding, reason
 from evalkit.report.gallery import gallery, sample, troubles
 from evalkit.report.protocol_tables import tables
@@ -59,35 +59,11 @@ def differences(facts: Facts) -> Context | None:
     return {"groups": compared(facts), "statement": facts.comparisons.statement}
 
 
-class GroupRow(NamedTuple):
-    """One group of prompts in the table by group."""
-
-    group: str
-    prompts: int
-    cells: dict[str, tuple[str, str]]  # by model: the mean score and its interval, as text
-
-
 def groups(facts: Facts) -> Context | None:
-    """The mean score of each group of prompts; nothing for prompts without several groups."""
-    if len(facts.groups) < 2:
+    """The metrics by group of prompts; nothing for prompts without several groups."""
+    if not facts.by_group and len(facts.groups) < 2:
         return None
-    cells = {
-        (row["group"], row["model"]): (
-            numbers.number(row["value"], facts.score_digits),
-            numbers.interval(row["low"], row["high"], facts.score_digits),
-        )
-        for row in group_rows(facts)
-    }
-    rows = [
-        GroupRow(
-            group,
-            sum(prompt.group == group for prompt in facts.prompts),
-            {model: cells[group, model] for model in facts.models if (group, model) in cells},
-        )
-        for group in facts.groups
-        if any((group, model) in cells for model in facts.models)
-    ]
-    return {"groups": rows, "more": len(facts.groups) - MOST_GROUPS}
+    return {"remarks": sentences.groups(facts)}
 
 
 def images(facts: Facts) -> Context | None:

@@ -22,6 +22,12 @@ INTERVALS_RULE = (
     " make the difference significant if it stays the same."
 )
 
+GROUPS_RULE = (
+    "Bold and †: as in the results, for the models within one group. Models are compared by group"
+    " on metrics with one value per image; these comparisons are corrected together, apart from"
+    f" those on all prompts ({RULE})."
+)
+
 
 def headline(facts: Facts) -> str:
     """What was compared, in one line."""
@@ -32,11 +38,11 @@ def headline(facts: Facts) -> str:
 
 
 def lede(facts: Facts) -> str:
-    """What was requested and generated, and what it was measured with."""
-    return f"{_generated(facts)}{_measured(facts)}{_bundled(facts)}"
+    """What was requested and made, and what it was measured with."""
+    return f"{_made(facts)}{_measured(facts)}{_bundled(facts)}"
 
 
-def _generated(facts: Facts) -> str:
+def _made(facts: Facts) -> str:
     if not facts.prompts:
         return "A folder of existing images, without prompts."
     totals = {name: sum(counts[name] for counts in facts.outcomes.values()) for name in _STATES}
@@ -47,8 +53,18 @@ def _generated(facts: Facts) -> str:
         f"{numbers.plural(len(facts.models), 'model')},"
         f" {numbers.plural(len(facts.prompts), 'prompt')}{groups},"
         f" {numbers.plural(facts.per_prompt, 'image')} per prompt:"
-        f" {totals['ok']:,} of {requested:,} images were generated{f' ({rest})' if rest else ''}."
+        f" {totals['ok']:,} of {requested:,} images were {_how(facts)}"
+        f"{f' ({rest})' if rest else ''}."
     )
+
+
+def _how(facts: Facts) -> str:
+    """How the images came into the run."""
+    made = [record for found in facts.records.values() for record in found if record.file]
+    read = sum(bool(record.source) for record in made)
+    if read:
+        return "read from folders" if read == len(made) else "generated or read from folders"
+    return "generated"
 
 
 def _bundled(facts: Facts) -> str:
@@ -162,7 +178,7 @@ def verdict(facts: Facts, finding: Finding) -> str:
 
 
 def head_to_head(facts: Facts) -> str:
-    """How often each of two models has the better score on a prompt that both generated."""
+    """How often each of two models has the better score on a prompt that both answered."""
     blind = facts.score is not None and facts.score.encoder in facts.blind_encoders
     if len(facts.models) != 2 or facts.score is None or blind:
         return ""
@@ -230,11 +246,35 @@ def differences(facts: Facts) -> str:
     return f"{found} of {total} {verb} statistically significant ({RULE})."
 
 
+def groups(facts: Facts) -> list[str]:
+    """What stands beside the tables by group of prompts."""
+    if not facts.by_group:
+        return ["No metric with one value per image was measured by group.", *_left_out(facts)]
+    texts = ["Values and 95% intervals on the images of each group of prompts."]
+    if any(finding.comparisons for one in facts.by_group for finding in one.groups.values()):
+        texts.append(GROUPS_RULE)
+    cautions = [f"{one.whole.name}: {text}" for one in facts.by_group for text in one.cautions]
+    return [*texts, *_left_out(facts), *cautions]
+
+
+def _left_out(facts: Facts) -> list[str]:
+    """Prompts that are in no group of the tables."""
+    found, texts = part(facts.protocol, "groups"), []
+    left_out, without = found.get("left_out"), whole(found.get("prompts_without_group"))
+    if isinstance(left_out, list) and left_out:
+        number = numbers.plural(len(left_out), "more group")
+        texts.append(f"Not measured: {number} ({found.get('reason')}).")
+    if without:
+        has = numbers.plural(without, "prompt has no group and is", "prompts have no group and are")
+        texts.append(f"{has} in none of these.")
+    return texts
+
+
 def common_rule(facts: Facts) -> str:
     """What the second table of results is for."""
     requested = len(facts.prompts) * facts.per_prompt
     return (
         "The results above are on all images of each model. These are on the"
-        f" {facts.common_count:,} of {requested:,} images that all models generated: a model that"
+        f" {facts.common_count:,} of {requested:,} images that all models have: a model that"
         " refuses difficult prompts has no advantage here."
     )

@@ -2,7 +2,8 @@
 
 Two models are compared under one protocol only (the same encoder and reference), and only on the
 images, by prompt and sample, that both made: a prompt that one of them refused counts for neither.
-The p-values of all comparisons are corrected together.
+The p-values of all comparisons on all prompts are corrected together, and those by group of prompts
+as a family of their own.
 """
 
 from __future__ import annotations
@@ -39,9 +40,12 @@ class Entrant:
 class Pair(NamedTuple):
     """Two models on one metric, measured on the images that both made."""
 
+    group: str  # of prompts; "" for all prompts
     metric: Metric
-    a: Entrant
-    b: Entrant
+    encoder: str
+    reference: str
+    model_a: str
+    model_b: str
     value_a: float
     value_b: float
     difference: Difference
@@ -53,12 +57,17 @@ Known = dict[tuple[Any, ...], Measurement]
 
 
 def compare(entrants: Sequence[Entrant], metrics: Sequence[Metric]) -> Comparisons:
-    """The content of comparisons.json.
+    """The content of comparisons.json without groups of prompts.
 
     Args:
         entrants: the models, in the order of the report.
         metrics: those that cannot be measured for both models of a pair give no row.
     """
+    return comparisons(pairs(entrants, metrics), len(entrants))
+
+
+def pairs(entrants: Sequence[Entrant], metrics: Sequence[Metric], group: str = "") -> list[Pair]:
+    """Every two models on every metric; group: that of the images, for the rows."""
     known: Known = {}
     found: list[Pair] = []
     for metric in metrics:
@@ -66,11 +75,21 @@ def compare(entrants: Sequence[Entrant], metrics: Sequence[Metric]) -> Compariso
         for a, b in _pairs(metric, able, known):
             pair = _compared(metric, a, b, known)
             if pair is not None:
-                found.append(pair)
-    corrected = holm([pair.difference.p for pair in found])
-    rows = tuple(_row(pair, one) for pair, one in zip(found, corrected, strict=True))
-    family = sum(one is not None for one in corrected)
-    return Comparisons(_statement(len(entrants), family), 1 - ALPHA, family, rows)
+                found.append(pair._replace(group=group))
+    return found
+
+
+def comparisons(found: Sequence[Pair], models: int) -> Comparisons:
+    """The pairs with their verdicts: those on all prompts, then those by group of prompts."""
+    rows: list[ComparisonRow] = []
+    sizes: list[int] = []
+    for grouped in (False, True):
+        family = [pair for pair in found if bool(pair.group) == grouped]
+        corrected = holm([pair.difference.p for pair in family])
+        rows += [_row(pair, one) for pair, one in zip(family, corrected, strict=True)]
+        sizes.append(sum(one is not None for one in corrected))
+    size, by_group = sizes
+    return Comparisons(_statement(models, size, by_group), 1 - ALPHA, size, tuple(rows), by_group)
 
 
 def _pairs(metric: Metric, able: Sequence[Entrant], known: Known) -> list[tuple[Entrant, Entrant]]:
@@ -101,13 +120,24 @@ def _compared(metric: Metric, a: Entrant, b: Entrant, known: Known) -> Pair | No
     if first.value is None or second.value is None:
         return None
     difference = _difference(first, second, clusters)
-    prompts = len(np.unique(clusters))
-    return Pair(metric, a, b, first.value, second.value, difference, prompts, len(shared))
+    evidence = a.evidence[metric.encoder]
+    return Pair(
+        group="",
+        metric=metric,
+        encoder=evidence.encoder,
+        reference=evidence.reference.name if evidence.reference and metric.compares else "",
+        model_a=a.model,
+        model_b=b.model,
+        value_a=first.value,
+        value_b=second.value,
+        difference=difference,
+        prompts=len(np.unique(clusters)),
+        images=len(shared),
+    )
 
 
 def _row(pair: Pair, corrected: Corrected | None) -> ComparisonRow:
     metric, difference = pair.metric, pair.difference
-    evidence = pair.a.evidence[metric.encoder]
     low, high = _possible(metric, *difference.interval())
     adjusted = difference.interval(corrected.level) if corrected else (None, None)
     adjusted = _possible(metric, *adjusted)
@@ -116,11 +146,11 @@ def _row(pair: Pair, corrected: Corrected | None) -> ComparisonRow:
         more = None  # equal but for rounding: no number of prompts would help
     return ComparisonRow(
         metric=metric.name,
-        encoder=evidence.encoder,
-        reference=evidence.reference.name if evidence.reference and metric.compares else "",
+        encoder=pair.encoder,
+        reference=pair.reference,
         better=metric.better,
-        model_a=pair.a.model,
-        model_b=pair.b.model,
+        model_a=pair.model_a,
+        model_b=pair.model_b,
         value_a=pair.value_a,
         value_b=pair.value_b,
         difference=difference.value,
@@ -135,6 +165,7 @@ def _row(pair: Pair, corrected: Corrected | None) -> ComparisonRow:
         images=pair.images,
         additional_prompts=more,
         method=difference.method,
+        group=pair.group,
     )
 
 
@@ -207,12 +238,20 @@ def _verdict(better: Better, difference: float, corrected: Corrected | None) -> 
     return "a better" if (difference < 0) == (better == "lower") else "b better"
 
 
-def _statement(models: int, family: int) -> str:
+def _statement(models: int, family: int, by_group: int) -> str:
     pairs = "Every pair of models"
     if models > MOST_FOR_ALL_PAIRS:
         pairs = "Each model and the best model of the metric"
-    return (
+    on = " on all prompts" if by_group else ""
+    text = (
         f"{pairs} on every metric, paired by prompt, on the images that both made. The p-values of"
-        f" all {family} comparisons are corrected together (Holm): the probability that any verdict"
-        f" is a false positive is at most {ALPHA:.0%}."
+        f" all {family} comparisons{on} are corrected together (Holm): the probability that any"
+        f" verdict is a false positive is at most {ALPHA:.0%}."
     )
+    if by_group:
+        text += (
+            " Within each group of prompts, models are compared on metrics with one value per"
+            f" image; the p-values of these {by_group} comparisons are corrected together, apart"
+            " from the others and in the same way."
+        )
+    return text

@@ -104,12 +104,12 @@ def gather(images: ImageSet, setup: Setup) -> dict[EncoderKind, Evidence]:
 def part(evidence: Evidence, places: Sequence[int]) -> Evidence:
     """The evidence on some of a model's images."""
     rows = torch.tensor(places, dtype=torch.long)
+    labels = [str(cluster) for cluster in evidence.clusters[rows.numpy()]]
     fake, texts = (
         {name: values[rows] for name, values in table.items()}
         for table in (evidence.fake, evidence.texts)
     )
-    clusters = np.unique(evidence.clusters[rows.numpy()], return_inverse=True)[1]
-    return replace(evidence, fake=fake, texts=texts, clusters=clusters)
+    return replace(evidence, fake=fake, texts=texts, clusters=intervals.cluster_numbers(labels))
 
 
 def _as_text_encoder(encoder: Encoder) -> TextEncoder | None:

@@ -15,6 +15,7 @@ from evalkit.features.image_sets import ImageSet
 from evalkit.scenes.vocabulary import coverage
 from evalkit.score import records
 from evalkit.score.evidence import Setup
+from evalkit.sources import absent
 from evalkit.statistics import intervals
 
 
@@ -30,7 +31,7 @@ def facts(
 
     measures: what is stated about each number of metrics.json (see `core.Measure`); the report
     reads it, so that it needs no plug-in. vocabulary: how many words of the prompts the bundled
-    models know. image_notes: by model, the findings of image validation in words.
+    models know. image_notes: by model, the content of image_checks.json in words.
     """
     names = list(dict.fromkeys(row.metric for row in rows))
     measures = {metric.name: metric.measure for metric in setup.metrics} | records.MEASURES
@@ -66,7 +67,9 @@ def facts(
         "counts": {images.model: _counts(images, findings[images.model]) for images in sets},
         "prompts": {"count": len(prompts), "duplicates": len(prompts) - len(set(prompts))},
         "vocabulary": _vocabulary(prompts),
-        "image_notes": {model: validation.notes(found) for model, found in findings.items()},
+        "image_notes": {
+            model: [*absent(found), *validation.notes(found)] for model, found in findings.items()
+        },
         "versions": {
             name: _version(name)
             for name in ("evalkit", "torch", "numpy", "scipy", "pillow", "transformers")
@@ -83,13 +86,13 @@ def _measure(measure: Measure) -> dict[str, Any]:
 def _counts(images: ImageSet, found: Mapping[str, Any]) -> dict[str, int]:
     statuses = [record.status for record in images.all_records]
     refused = sum(status.startswith("refused") for status in statuses)
-    made = statuses.count("ok")
+    made, missing = statuses.count("ok"), statuses.count("missing")
     return {
         "requested": images.requested,
         "ok": made,
         "refused": refused,
-        "failed": len(statuses) - made - refused,
-        "missing": max(0, images.requested - len(statuses)),
+        "failed": len(statuses) - made - refused - missing,
+        "missing": found["missing"]["count"],
         "skipped": found["skipped"],
         "duplicate_images": found["duplicates"]["count"],
     }

@@ -32,6 +32,9 @@ _TABLE = (
 MEASURES = {measure.name: measure for measure in _TABLE}
 
 
+Found = tuple[float | None, int, str | Interval, str]  # value, count, interval or why none, note
+
+
 def rows(model: str, records: Sequence[Record], requested: int) -> list[MetricRow]:
     """The rows of one model.
 
@@ -41,34 +44,42 @@ def rows(model: str, records: Sequence[Record], requested: int) -> list[MetricRo
         [record.seconds for record in records if record.status == "ok" and record.seconds > 0]
     )
     remote = any(record.attempts for record in records)
-
-    def row(
-        name: str, value: float | None, count: int, interval: str | Interval, note: str
-    ) -> MetricRow:
-        found = Interval(None, None, interval) if isinstance(interval, str) else interval
-        method = found.method if value is not None else ""
-        what = (model, name, "", "", value, found.low, found.high, count, requested)
-        return MetricRow(*what, MEASURES[name].better, method, note)
-
-    found = [row("refusal_rate", *_refusals(records))]
-    found += [row(name, *given) for name, given in _speed(seconds, remote).items()]
+    found = _speed(seconds, remote)
     if any(record.memory > 0 for record in records):
-        found.append(row("peak_memory", *_memory(records)))
+        found["peak_memory"] = _memory(records)
     if remote:
-        found.append(row("cost_per_image", *_cost(records)))
-    return found
+        found["cost_per_image"] = _cost(records)
+    refusals = refusal_row(model, records, requested)
+    return [refusals, *(_row(name, model, requested, one) for name, one in found.items())]
 
 
-Found = tuple[float | None, int, str | Interval, str]  # value, count, interval or why none, note
+def refusal_row(
+    model: str, records: Sequence[Record], requested: int, group: str = ""
+) -> MetricRow:
+    """The refusal rate of one model, on all prompts or those of a group."""
+    return _row("refusal_rate", model, requested, _refusals(records), group)
+
+
+def _row(name: str, model: str, requested: int, found: Found, group: str = "") -> MetricRow:
+    value, count, interval, note = found
+    if isinstance(interval, str):
+        interval = Interval(None, None, interval)
+    method = interval.method if value is not None else ""
+    what = (model, name, "", "", value, interval.low, interval.high, count, requested)
+    return MetricRow(*what, MEASURES[name].better, method, note, group=group)
 
 
 def _refusals(records: Sequence[Record]) -> Found:
-    count = len(records)
+    answered = [record for record in records if record.status != "missing"]
+    count, missing = len(answered), len(records) - len(answered)
     if not count:
-        return None, 0, "", "not measured: nothing was requested"
-    refused = np.array([record.status.startswith("refused") for record in records], np.float64)
-    interval = rate(refused, cluster_numbers([record.prompt for record in records]))
-    return float(refused.mean()), count, interval, f"{int(refused.sum())} of {count} requests"
+        reason = "all images are missing" if missing else "nothing was requested"
+        return None, 0, "", f"not measured: {reason}"
+    refused = np.array([record.status.startswith("refused") for record in answered], np.float64)
+    interval = rate(refused, cluster_numbers([record.prompt for record in answered]))
+    note = f"{int(refused.sum())} of {count} requests"
+    note += f"; {missing} missing, not counted" if missing else ""
+    return float(refused.mean()), count, interval, note
 
 
 def _speed(seconds: np.ndarray, remote: bool) -> dict[str, Found]:

@@ -8,27 +8,28 @@ of images that is not a run is never written to: its results and features go to
 from __future__ import annotations
 
 import logging
-import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from evalkit.core import EncoderKind, EvalkitError, Metric, MetricRow
+from evalkit.core import EncoderKind, MetricRow
 from evalkit.encoders.select import Choice
 from evalkit.features import validation
 from evalkit.features.image_sets import ImageSet, image_sets, results_folder
 from evalkit.features.problems import warn_of_problems
 from evalkit.features.validation import OnBad
-from evalkit.reference.files import Reference
 from evalkit.run_folder import Run
 from evalkit.score import protocol, records
-from evalkit.score.compare import Entrant, compare
+from evalkit.score.compare import Entrant, comparisons, pairs
 from evalkit.score.evidence import Evidence, Setup, encode_prompts, gather, part
-from evalkit.score.measure import Measurement, NotMeasured, call, measure
+from evalkit.score.groups import groups_of, measure_groups
+from evalkit.score.measure import Measurement
 from evalkit.score.resources import Resources, load, mention, only_bundled
+from evalkit.score.rows import measure_images, metric_row, score_rows
 from evalkit.score.settings import Names, Settings, keep, mention_old_report, resolve, rows_of
+from evalkit.sources import absent
 from evalkit.terminal import warn_not_measured
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,8 @@ def score(
 
     Where models answered different prompts, every metric is measured twice: on the images of each
     model (`on` is "answered"), and on the images that all of them made ("common"), so that a model
-    does not gain by refusing hard prompts.
+    does not gain by refusing hard prompts. Where the prompts have groups, the rows of all prompts
+    are followed by those of each group (`group`).
 
     Args:
         path: a run folder; or a folder, zip, tar or array of images, for which metrics that need
@@ -102,14 +104,21 @@ def score_with(
     found: Resources,
     on_bad: OnBad = "refuse",
     batch_size: int = 32,
+    generated: bool = False,
 ) -> list[MetricRow]:
-    """`score` with complete settings and loaded resources; it does not mention an old report."""
+    """`score` with complete settings and loaded resources; it does not mention an old report.
+
+    generated: `generate` has just said what the models lack.
+    """
     table, choice, references, why, blind = found
     run, sets, prompts = image_sets(Path(path), on_bad, chosen.models)
     left_out = [model for model in run.models() if chosen.models and model not in chosen.models]
     if left_out:
         command = f"evalkit score {shlex.quote(str(path))}"
         log.info("not compared: %s; to compare all models: `%s`", ", ".join(left_out), command)
+    for images in () if generated else sets:
+        for line in absent(images.absent()):
+            log.warning("%s: %s", images.model, line)
     texts = encode_prompts(run, prompts, table, choice.encoders)
     setup = Setup(run, table, choice.encoders, references, why, texts, batch_size)
     common = _common(sets)
@@ -125,20 +134,28 @@ def score_with(
         rows += [_cautioned(row, blind) for row in scored.rows]
         scores += scored.per_image
         entrants.append(scored.entrant)
-    keep(run, chosen)
-    run.write_scores(scores)
     seen = [
         metric
         for metric in table
         if metric.encoder in choice.encoders and choice.encoders[metric.encoder].name not in blind
     ]
-    run.write_comparisons(compare(entrants, seen) if len(entrants) > 1 and seen else None)
-    run.write_validation(findings)
+    compared = pairs(entrants, seen)
+    groups = groups_of(run.prompts() if prompts else ())
+    for note in groups.notes():
+        log.info(note)
+    of_groups, compared_by_group = measure_groups(groups, sets, entrants, setup, choice, seen)
+    keep(run, chosen)
+    run.write_scores(scores)
+    made = comparisons(compared + compared_by_group, len(entrants))
+    run.write_comparisons(made if len(entrants) > 1 and seen else None)
+    run.write_image_checks(findings)
     facts = protocol.facts(sets, prompts, setup, choice, rows, findings)
-    run.write_protocol(facts | {"not_compared": left_out, "blind_encoders": blind})
-    run.write_metrics(rows)
+    facts |= {"groups": groups.facts(), "not_compared": left_out, "blind_encoders": blind}
+    run.write_protocol(facts)
     warn_of_problems(sets)
     warn_not_measured([row for row in rows if row.metric not in records.MEASURES])
+    rows += [_cautioned(row, blind) for row in of_groups]
+    run.write_metrics(rows)
     return rows
 
 
@@ -164,13 +181,13 @@ def _score_model(
     evidence = gather(images, setup)
     made = [(record.index, record.sample) for record in images.records]
     measured = {
-        metric.name: _measured(metric, images, evidence, choice) for metric in setup.metrics
+        metric.name: measure_images(metric, images, evidence, choice) for metric in setup.metrics
     }
-    rows = [_row(metric, images, measured[metric.name], setup) for metric in setup.metrics]
+    rows = [metric_row(metric, images, measured[metric.name], setup) for metric in setup.metrics]
     per_image = [
         row
         for metric in setup.metrics
-        for row in _per_image(metric, images, measured[metric.name], setup)
+        for row in score_rows(metric, images, measured[metric.name], setup)
     ]
     rows += records.rows(images.model, images.all_records, images.requested)
     if common is not None:
@@ -211,84 +228,8 @@ def _common_rows(
     if len(places) < len(images.records):
         images = images.keep(places)
         evidence = {kind: part(whole, places) for kind, whole in evidence.items()}
-        measured = {one.name: _measured(one, images, evidence, choice) for one in setup.metrics}
-    rows = [_row(metric, images, measured[metric.name], setup) for metric in setup.metrics]
+        measured = {
+            one.name: measure_images(one, images, evidence, choice) for one in setup.metrics
+        }
+    rows = [metric_row(metric, images, measured[metric.name], setup) for metric in setup.metrics]
     return [replace(row, on="common") for row in rows]
-
-
-def _measured(
-    metric: Metric, images: ImageSet, evidence: Mapping[EncoderKind, Evidence], choice: Choice
-) -> Measurement:
-    if metric.encoder not in choice.encoders:
-        return Measurement(None, note=f"not measured: {choice.missing[metric.encoder]}")
-    if not images.files:
-        return Measurement(None, note="not measured: there are no images")
-    return measure(metric, evidence[metric.encoder])
-
-
-def _row(metric: Metric, images: ImageSet, found: Measurement, setup: Setup) -> MetricRow:
-    """One row of metrics.json."""
-    encoder, count = setup.encoders.get(metric.encoder), len(images.files)
-    reference = setup.references.get(metric.encoder) if metric.compares else None
-    notes, cautions, baseline = [found.note] if found.note else [], [], None
-    if found.value is not None and reference and metric.baseline is not None:
-        baseline, said = _baseline(metric, reference, count)
-        (notes if baseline is not None else cautions).append(said)
-    if found.value is not None and images.texts and "text" in metric.needs:
-        cut = getattr(encoder, "truncated", None)
-        if cut is not None and (long := cut([metric.prefix + text for text in images.texts])):
-            cautions.append(f"{long} prompts exceed the encoder's context and were truncated")
-    return MetricRow(
-        images.model,
-        metric.name,
-        encoder.name if encoder else "",
-        reference.name if reference else "",
-        found.value,
-        *found.interval[:2],
-        count,
-        images.requested,
-        metric.better,
-        found.interval.method,
-        "; ".join(notes),
-        baseline=baseline,
-        caution="; ".join(cautions),
-    )
-
-
-def _baseline(metric: Metric, reference: Reference, count: int) -> tuple[float | None, str]:
-    """The metric's finite-sample baseline at this count, and a sentence about it."""
-    unknown = "the small-sample bias is unknown: the reference has no features of real images"
-    feature = metric.feature
-    if metric.baseline is None or not {feature} <= reference.features.keys():
-        return None, unknown
-    given = {
-        "real": reference.features[feature],
-        "real_moments": reference.moments[feature],
-        "count": count,
-    }
-    try:
-        value = call(metric, "baseline", given)
-    except NotMeasured as error:
-        return None, str(error)
-    if not (value is None or (isinstance(value, float) and math.isfinite(value))):
-        raise EvalkitError(
-            f"The metric {metric.name!r} returned {value!r:.80} from baseline; expected a finite"
-            " float or None.",
-            "Correct the metric's function.",
-        )
-    if value is None:
-        return None, unknown
-    return value, f"finite-sample baseline {value:.4g} (of {count} real images)"
-
-
-def _per_image(
-    metric: Metric, images: ImageSet, found: Measurement, setup: Setup
-) -> list[tuple[Any, ...]]:
-    """The rows of scores.csv behind a row of metrics.json."""
-    if found.per_image is None:
-        return []
-    encoder = setup.encoders[metric.encoder].name
-    return [
-        (images.model, record.index, record.sample, metric.name, encoder, repr(float(value)))
-        for record, value in zip(images.records, found.per_image, strict=True)
-    ]

@@ -91,15 +91,18 @@ def measured(run: Run) -> tuple[str, ...]:
         found = dict.fromkeys(row.metric for row in run.metrics())
     except EvalkitError:  # a damaged file is written anew
         return named
-    own = {plugins.metric(spec).name if ":" in spec else spec for spec in _expanded(named)}
+    own = {plugins.metric(spec).name if ":" in spec else spec for spec in expand(named)}
     more = [name for name in found if name in plugins.names("metric") and name not in own]
     return (*named, *more)
 
 
 def together(old: Sequence[str], more: Sequence[str]) -> tuple[str, ...]:
-    """The old metrics in their order, then the new ones; () for the usual set."""
-    known = _expanded(old)
-    new = [spec for spec in _expanded(more) if spec not in known] if old else more
+    """The old metrics in their order, then the new ones; () for the usual set.
+
+    more: as `expand` gives them. What every run has from its records is not new.
+    """
+    known = expand(old)
+    new = [spec for spec in more if spec not in (*known, *MEASURES)] if old else more
     result = (*known, *new) if new else tuple(old)
     return () if result == DEFAULT else result
 
@@ -148,8 +151,3 @@ def _values(run: Run) -> dict[str, Any]:
 
 def _names(given: Names) -> tuple[str, ...]:
     return split_names(given) if isinstance(given, str) else tuple(given or ())
-
-
-def _expanded(specs: Sequence[str]) -> tuple[str, ...]:
-    """The specs with the metrics in place of presets, each once, without counts from records."""
-    return tuple(dict.fromkeys(spec for spec in expand(specs) if spec not in MEASURES))

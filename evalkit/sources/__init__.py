@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from evalkit.core import EvalkitError
+from evalkit.images.kinds import check_suffix, what_is
+from evalkit.sources.absent import absent, missing_images
 from evalkit.sources.archives import TAR_SUFFIXES, tar_source, zip_source
 from evalkit.sources.arrays import array_source
 from evalkit.sources.datasets import arrow_source, parquet_source
@@ -34,9 +36,11 @@ __all__ = [
     "Content",
     "ImageSource",
     "SourceImage",
+    "absent",
     "images_below",
     "in_words",
     "matching_files",
+    "missing_images",
     "not_taken",
     "open_source",
     "survey",
@@ -65,7 +69,7 @@ def open_source(place: Path | str) -> ImageSource:
         source = _of_files([path], str(place))
     else:
         source = _of_files(matching_files(str(place)), str(place))
-    found = in_words(not_taken(source.left)) if source.left else ""
+    found = in_words(not_taken(source.left.items())) if source.left else ""
     if source.count == 0:
         raise EvalkitError(f"{place} has no images{f': {found}' if found else ''}.", _EXPECTED)
     return source
@@ -97,6 +101,10 @@ def _of_folder(folder: Path) -> ImageSource:
 
 def _of_files(paths: list[Path], place: str) -> ImageSource:
     names = [path.name.lower() for path in paths]
+    known = (*TAR_SUFFIXES, ".parquet", ".zip", ".npz", ".npy")
+    for path in paths:
+        if path.name.lower().endswith(known):
+            check_suffix(path)
     if all(name.endswith(TAR_SUFFIXES) for name in names):
         return tar_source(paths, place)
     if all(name.endswith(".parquet") for name in names):
@@ -105,7 +113,8 @@ def _of_files(paths: list[Path], place: str) -> ImageSource:
         return zip_source(paths[0])
     if len(paths) == 1 and names[0].endswith((".npz", ".npy")):
         return array_source(paths[0])
-    raise EvalkitError(f"{place} is not a source of images.", _EXPECTED)
+    found = f" It is {what_is(paths[0])}." if len(paths) == 1 else ""
+    raise EvalkitError(f"{place} is not a source of images.{found}", _EXPECTED)
 
 
 def matching_files(pattern: str) -> list[Path]:

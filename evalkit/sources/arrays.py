@@ -18,6 +18,8 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from evalkit.core import EvalkitError
+from evalkit.escape import visible
+from evalkit.images import is_image_name
 from evalkit.sources.image import MEMBER_LIMIT, ImageSource, SourceImage, unreadable
 from evalkit.sources.replay import Replay
 
@@ -75,7 +77,14 @@ def _member(path: Path) -> tuple[str, ArrayHeader]:
     try:
         with zipfile.ZipFile(path) as archive:
             headers: dict[str, ArrayHeader] = {}
-            for name in archive.namelist():
+            names = archive.namelist()
+            if any(is_image_name(name) for name in names):
+                raise EvalkitError(
+                    f"{path} is a zip archive of files such as {visible(names[0])}; expected arrays"
+                    " of numpy.",
+                    "Rename it to .zip.",
+                )
+            for name in names:
                 if name.endswith(".npy"):
                     with archive.open(name) as file:
                         headers[name] = read_header(file)

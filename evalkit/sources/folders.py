@@ -97,8 +97,8 @@ def _reason(path: Path, hidden: bool, system: str) -> str | None:
         return f"in {system}" if looks else ""
     if hidden or name.startswith("."):
         return "hidden" if looks else ""
-    if looks:
-        return None
+    if looks:  # also a broken link; to read from a pipe would wait for ever
+        return None if os.path.isfile(path) or not os.path.exists(path) else "not a file"
     suffix = path.suffix.lower()
     if suffix in _UNFINISHED:
         return "an unfinished download"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
@@ -53,13 +53,16 @@ def wanted(name: str) -> bool:
     )
 
 
-def not_taken(left: Mapping[str, str]) -> dict[str, Any]:
-    """How many files are not taken, and for each reason their number and first ten names."""
+def not_taken(left: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """How many files are not taken, and for each reason their number and first ten names.
+
+    left: the name of each file, and the reason.
+    """
     reasons: dict[str, list[str]] = {}
-    for name, reason in left.items():
+    for name, reason in left:
         reasons.setdefault(reason, []).append(visible(name))
     listed = {why: {"count": len(names), "names": names[:10]} for why, names in reasons.items()}
-    return {"count": len(left), "reasons": listed}
+    return {"count": sum(map(len, reasons.values())), "reasons": listed}
 
 
 def in_words(found: Mapping[str, Any]) -> str:

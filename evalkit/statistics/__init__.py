@@ -1,1 +1,1 @@
-"""Pure functions of arrays: intervals, paired differences, multiple comparisons."""
+"""Pure functions of arrays: intervals, paired differences, multiple comparisons, ratings."""

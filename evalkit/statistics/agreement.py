@@ -44,8 +44,14 @@ class Pair(NamedTuple):
 
     @property
     def opposed(self) -> bool:
-        """Whether they disagree more than ratings given at random would: alpha is below 0."""
-        return self.alpha.interval.high is not None and self.alpha.interval.high < 0
+        """Whether they disagree more than ratings given at random would.
+
+        Alpha and its interval are below 0, or all units are alike, so that there is no interval.
+        """
+        value, high = self.alpha.value, self.alpha.interval.high
+        if value is None or self.units < LEAST_GROUPS:
+            return False
+        return value < 0 and (high is None or high < 0)
 
 
 class Raters(NamedTuple):

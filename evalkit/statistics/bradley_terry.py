@@ -219,7 +219,8 @@ def _influences(
     shares /= shares.sum(axis=1, keepdims=True)
     chosen = features[np.arange(len(features)), design.outcomes]
     gradient = chosen - np.einsum("ko,kop->kp", shares, features)
-    inverse = np.linalg.pinv(_information(features, fitted, weights, ridge), hermitian=True)
+    information = _information(features, fitted, weights, ridge)
+    inverse = np.linalg.pinv(information, rcond=1e-10, hermitian=True)  # 0: equal for all models
     return (gradient @ inverse)[design.kind].T
 
 
@@ -256,7 +257,7 @@ def _notes(votes: Votes, models: int) -> list[str | None]:
         elif not won:
             notes.append("winless: strength is not identified")
         else:
-            notes.append("always better or always worse: strength is not identified")
+            notes.append("no model both wins and loses against it: strength is not identified")
     return notes
 
 

@@ -8,11 +8,11 @@ degrees of freedom of Satterthwaite 1946.
 
 Few raters say little about the variance between raters: among three, it is found too small half of
 the time. Its mean square is therefore replaced by its upper 60% confidence limit, which with many
-raters is the same. Coverage of 95% intervals in `benchmarks/coverage_of_ratings.py`, complete and
+raters is the same. Coverage of 95% intervals in `benchmarks/rating_coverage.py`, complete and
 incomplete ratings, 3 to 10 raters, 20 to 100 prompts, rater effects from none to as large as
-everything else: see docs/ratings.md. Rejected there: percentiles of a bootstrap of prompts and
-raters (Owen 2007), sums over clusters (Cameron, Gelbach and Miller 2011) with t of the smaller
-number of clusters - 1, and a bootstrap of prompts only.
+everything else: 92 to 99%, see docs/ratings.md. Rejected there: percentiles of a bootstrap of
+prompts and raters (Owen 2007), sums over clusters (Cameron, Gelbach and Miller 2011) with t of the
+smaller number of clusters - 1, and a bootstrap of prompts only.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ class Estimate(NamedTuple):
     interval: Interval
     error: float | None  # standard error; None where there is no interval
     degrees: float | None  # of freedom of Student's t
-    from_raters: float | None  # the part of error**2 that more prompts do not reduce
+    from_raters: float | None  # the part of error**2 that more prompts do not reduce; 0 if raters
+    # do not differ significantly (at 10%)
     prompts: int
     raters: int
     ratings: int
@@ -90,7 +91,8 @@ def difference(
     influences = np.concatenate(
         [(one[0] - means[0]) / len(one[0]), (means[1] - other[0]) / len(other[0])]
     )
-    prompts, raters = (np.concatenate([one[place], other[place]]) for place in (1, 2))
+    prompts = np.concatenate([one[1], other[1]])
+    raters = np.concatenate([one[2], other[2]])
     return estimate(means[0] - means[1], influences, prompts, raters, level)
 
 
@@ -138,7 +140,9 @@ def estimate(
     if counts[1] == 1:
         method = f"{counts[0]} prompts, Student t; for this one rater only"
     interval = Interval(value - half, value + half, method)
-    return Estimate(value, interval, math.sqrt(variance), freedom, from_raters, *counts)
+    chance = parts.residual * float(stats.chi2.ppf(0.9, parts.freedom or 1))
+    lasting = from_raters if parts.mean_square * parts.freedom > chance else 0.0
+    return Estimate(value, interval, math.sqrt(variance), freedom, lasting, *counts)
 
 
 def variances(values: ArrayLike, prompts: ArrayLike, raters: ArrayLike) -> Variances | None:
@@ -203,8 +207,10 @@ def _parts(cells: NDArray[np.float64], row: NDArray[np.int64], column: NDArray[n
     present[row, column] = 1
     information = np.diag(in_columns) - present.T @ (present / in_rows[:, None])
     contrasts = np.bincount(column, cells - row_means[row])
-    freedom = int(np.linalg.matrix_rank(information, hermitian=True))
-    between = float(contrasts @ np.linalg.pinv(information, hermitian=True) @ contrasts)
+    sizes, directions = np.linalg.eigh(information)  # 0 for each group of connected raters
+    known = sizes > 1e-9 * number
+    freedom = int(known.sum())
+    between = float(((contrasts @ directions[:, known]) ** 2 / sizes[known]).sum())
     if not freedom or number <= rows + freedom:
         residual = within_rows / (number - rows)
         return _Parts((total - residual * (number - 1)) / per_row, residual, 0.0, 1.0, 0)
@@ -222,7 +228,8 @@ def _cells(
     row, column = (np.unique(labels, return_inverse=True)[1] for labels in (prompts, raters))
     width = int(column.max()) + 1 if len(column) else 1
     places, cell = np.unique(row * width + column, return_inverse=True)
-    return np.bincount(cell, values, len(places)), places // width, places % width
+    sums = np.bincount(cell, values, len(places)).astype(np.float64)
+    return sums, (places // width).astype(np.int64), (places % width).astype(np.int64)
 
 
 def _effective(sizes: NDArray[np.int64]) -> float:

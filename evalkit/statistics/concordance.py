@@ -153,15 +153,15 @@ def _pairs(metric: ArrayLike, human: ArrayLike) -> tuple[NDArray[np.float64], ND
 
 
 def _hits(metric: NDArray[np.float64], human: NDArray[np.float64]) -> NDArray[np.float64]:
-    return 0.5 + 0.5 * np.sign(metric) * np.sign(human)
+    return (0.5 + 0.5 * np.sign(metric) * np.sign(human)).astype(np.float64)
 
 
 def _tau(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    return float(stats.kendalltau(one, other).statistic)
+    return float(np.asarray(stats.kendalltau(one, other))[0])
 
 
 def _rho(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    return float(stats.spearmanr(one, other).statistic)
+    return float(np.asarray(stats.spearmanr(one, other))[0])
 
 
 def _none(reason: str) -> Value:

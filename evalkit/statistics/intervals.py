@@ -32,6 +32,7 @@ from torch import Tensor
 GROUPS = 20
 LEAST_GROUPS = 5
 DRAWS = 2000
+_AT_ONCE = 2**16  # clusters that are drawn at once: all draws of a small set
 
 
 class Interval(NamedTuple):
@@ -119,11 +120,11 @@ def clustered_bootstrap(
     number = len(sizes)
     if number < 2:
         return Interval(None, None, "no interval: one prompt only")
-    random = np.random.RandomState(seed)
-    means = np.empty(draws)
-    for draw in range(draws):
-        chosen = random.randint(0, number, number)
-        means[draw] = sums[chosen].sum() / sizes[chosen].sum()
+    random, means = np.random.RandomState(seed), np.empty(draws)
+    step = max(1, _AT_ONCE // number)
+    for start in range(0, draws, step):
+        chosen = random.randint(0, number, (min(step, draws - start), number))
+        means[start : start + step] = sums[chosen].sum(axis=1) / sizes[chosen].sum(axis=1)
     quantile = stats.t.ppf((1 - level) / 2, number - 1)
     tail = stats.norm.cdf(quantile * math.sqrt(number / (number - 1)))
     low, high = np.quantile(means, [tail, 1 - tail])

@@ -156,7 +156,7 @@ def detectable(
         found = power(effect * unit, variances, prompts, raters, raters_per_prompt, alpha, seed)
         return found - wanted
 
-    return unit * float(optimize.brentq(missing, 0, 1000, xtol=1e-4))
+    return unit * optimize.root_scalar(missing, bracket=(0, 1000), xtol=1e-4).root
 
 
 def more_votes(found: Estimate, half_width: float) -> More:
@@ -168,7 +168,7 @@ def more_votes(found: Estimate, half_width: float) -> More:
     low, high = found.interval.low, found.interval.high
     if low is None or high is None:
         return More(None, None, found.interval.method)
-    if found.error is None or found.from_raters is None or found.from_raters < 0:
+    if found.error is None or found.from_raters is None:
         return More(None, None, "not known: the votes do not vary yet")
     now, of_raters = (high - low) / 2, found.from_raters
     of_prompts = found.error**2 - of_raters

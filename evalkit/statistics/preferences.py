@@ -100,7 +100,7 @@ def paired_tests(votes: Votes, models: int, seed: int = 0, level: float = 0.95) 
             continue
         own = _between(found, first, second)
         _, prompt = np.unique(own.prompts, return_inverse=True)
-        sums = np.bincount(prompt, _scores(own, first) - 0.5)
+        sums = np.bincount(prompt, _scores(own, first) - 0.5).astype(np.float64)
         flipped = _sign_flip(sums, seed) if rate.interval.low is not None else None
         p = None if flipped is None else max(flipped, p_of_half(rate) or 0.0)
         exact = "exact" if 2 ** len(sums) <= SIGN_FLIPS else f"{SIGN_FLIPS} draws"
@@ -170,7 +170,8 @@ def _between(votes: Votes, first: int, second: int) -> Votes:
 
 def _scores(votes: Votes, model: int) -> NDArray[np.float64]:
     """1 where the model is preferred, 0.5 for a tie, 0 where the other one is."""
-    return 0.5 + 0.5 * votes.answer * np.where(votes.left == model, 1, -1)
+    signs = np.where(votes.left == model, 1, -1)
+    return (0.5 + 0.5 * votes.answer * signs).astype(np.float64)
 
 
 def _against(votes: Votes, first: int, second: int, level: float) -> Estimate:

@@ -137,6 +137,7 @@ def _bundled(seed: int, scenes: int, size: int) -> tuple[Examples, Examples]:
 
 def _of_user(model: str, data: Path | str, size: int, folder: Path) -> tuple[Examples, Examples]:
     """Training examples of a user's images, and held-out ones."""
+    from evalkit.features.validation import write_image_checks
     from evalkit.training.captions.dataset import read_dataset
 
     if model in ("mini-inception", "mini-judge", "mini-coach"):
@@ -150,6 +151,7 @@ def _of_user(model: str, data: Path | str, size: int, folder: Path) -> tuple[Exa
             f"Train it first: `evalkit train mini-clip --data {data} --out {folder}`.",
         )
     whole = read_dataset(data, size)
+    write_image_checks(folder, whole.checks)
     return whole.split(min(HELD_OUT, max(1, len(whole) // 10)))
 
 

@@ -7,10 +7,11 @@ import re
 from pathlib import Path
 
 import pytest
-from report_runs import make_comparisons, make_run
+from report_runs import add_groups, make_comparisons, make_run
 from rich.cells import cell_len
 
 from evalkit.cli.output import print_metrics
+from evalkit.core import Prompt
 from evalkit.report.facts import read_facts
 
 CHECKPOINTS = tuple(f"./checkpoints/sdxl-turbo-finetuned-step-{step}" for step in (12000, 13000))
@@ -215,3 +216,32 @@ def test_the_example_of_the_repository_is_readable(monkeypatch, capsys):
     print_metrics([], example, False, "")
     lines = capsys.readouterr().out.splitlines()
     assert len(lines[0].split()) == 1 + len(read_facts(example).models)
+
+
+def test_the_score_by_group_stands_below_the_table(tmp_path, monkeypatch, capsys):
+    run = make_run(tmp_path / "run", models=("dalle", "gan"), hostile=False)
+    add_groups(run)
+    monkeypatch.setenv("COLUMNS", "80")
+    print_metrics(run.metrics(), run.path, False, "")
+    lines = capsys.readouterr().out.splitlines()
+    place = lines.index("CLIP score ↑")
+    assert lines[place - 1].split() == ["group", "dalle", "gan"]
+    names = ["object", "colour", "count", "position", "free"]
+    assert [line.split()[0] for line in lines[place + 1 : place + 6]] == names
+    assert row(lines, "colour") == ["colour", "26.5 ± 1.0", "24.5 ± 1.0"]
+    assert row(lines, "count") == ["count", "27.5 ± 1.0", "-"]
+    assert row(lines, "CLIP score ↑")[1].startswith("27.0")  # on all prompts, as without groups
+
+
+def test_many_groups_are_cut_and_many_models_are_lines(tmp_path, monkeypatch, capsys):
+    prompts = [Prompt(str(at), f"text {at}", f"group {at // 2}") for at in range(40)]
+    for models, shown in ((("a", "b"), 12), (tuple("abcdef"), 2)):
+        run = make_run(tmp_path / str(shown), models=models, hostile=False)
+        run.write_prompts(prompts)
+        add_groups(run)
+        monkeypatch.setenv("COLUMNS", "80")
+        print_metrics(run.metrics(), run.path, False, "")
+        lines = capsys.readouterr().out.splitlines()
+        found = [line for line in lines if line.startswith("  group ")]
+        assert len(found) == shown * (1 if shown == 12 else len(models))
+        assert f"  … {20 - shown} more groups in the report" in lines

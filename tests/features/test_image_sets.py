@@ -139,3 +139,13 @@ def test_prompts_that_are_not_those_of_the_manifest_are_refused(tmp_path: Path) 
     run.prompts_path.unlink()
     with pytest.raises(EvalkitError, match=r"prompts\.jsonl is missing, and the folder has images"):
         evalkit.generate(["noise"], prompts[::-1], out=run.path)
+
+
+def test_a_folder_whose_name_is_not_utf8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    folder.mkdir()
+    (folder / "0.png").write_bytes(encode_png(image(0)))
+    assert evalkit.score(folder, encoders="pixels", metrics=["duplicates"])[0].model == (
+        "caf⟨U+DCE9⟩"
+    )

@@ -313,7 +313,7 @@ def test_an_image_that_was_missing_is_taken_when_it_comes(tmp_path: Path) -> Non
     for number in (0, 2):
         picture(photos / f"{number:05d}.png", number)
     run = evalkit.generate([photos], ["a", "b", "c"], out=out)
-    assert [record.status for record in run.records("photos")] == ["ok", "bad_request", "ok"]
+    assert [record.status for record in run.records("photos")] == ["ok", "missing", "ok"]
     before = files(out)
     evalkit.generate([photos], ["a", "b", "c"], out=out)
     assert files(out) == before
@@ -321,6 +321,68 @@ def test_an_image_that_was_missing_is_taken_when_it_comes(tmp_path: Path) -> Non
     evalkit.generate([photos], ["a", "b", "c"], out=out)
     assert [record.status for record in run.records("photos")] == ["ok"] * 3
     assert not (run.image_folder("photos") / "unmatched.txt").exists()
+
+
+def test_a_missing_image_in_a_manifest_of_an_earlier_version(tmp_path: Path) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "run"
+    picture(photos / "00000.png", 0)
+    (photos / "notes").write_text("notes")
+    run = evalkit.generate([photos], ["a", "b"], out=out)
+    manifest = run.image_folder("photos") / "manifest.0.jsonl"
+    manifest.write_text(manifest.read_text().replace('"missing"', '"bad_request"'))
+    unmatched = run.image_folder("photos") / "unmatched.txt"
+    unmatched.write_text(unmatched.read_text().replace("file\t", "image\t"))
+    assert [record.status for record in run.records("photos")] == ["ok", "missing"]
+    assert run.unmatched("photos") == [("notes", "not an image")]
+    assert list(run.frame("images").status) == ["ok", "missing"]
+    picture(photos / "00001.png", 1)
+    evalkit.generate([photos], ["a", "b"], out=out)
+    assert [record.status for record in run.records("photos")] == ["ok", "ok"]
+
+
+def test_a_file_beside_the_images_is_listed_when_it_comes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "run"
+    picture(photos / "00000.png", 0)
+    run = evalkit.generate([photos], ["a", "b"], out=out)
+    (photos / "notes").write_text("notes")
+    evalkit.generate([photos], ["a", "b"], out=out)  # nothing to take
+    assert run.unmatched("photos") == [("notes", "not an image")]
+    picture(photos / "00001.png", 1)
+    evalkit.generate([photos], ["a", "b"], out=out)
+    caplog.clear()
+    evalkit.generate([photos], ["a", "b"], out=out)  # the folder is not read again
+    assert caplog.messages == ["photos: 1 file is not taken: 1 not an image (notes)"]
+
+
+def test_a_folder_is_read_and_what_it_lacks_is_no_failure(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "evalkit")
+    picture(tmp_path / "photos/00000.png", 0)
+    run = evalkit.run([tmp_path / "photos", "noise"], ["a", "b"], out=tmp_path / "run", **BARE)
+    assert any(
+        line.startswith("photos: 1 images read in ")
+        and line.endswith(" s, 1 missing, 0 refused or failed")
+        for line in caplog.messages
+    )
+    assert any(line.startswith("noise: 2 images generated in ") for line in caplog.messages)
+    counts = run.protocol()["counts"]
+    assert [counts["photos"][name] for name in ("ok", "refused", "failed", "missing")] == [
+        *(1, 0, 0, 1)
+    ]
+    [rate] = [row for row in run.metrics() if (row.model, row.metric) == ("photos", "refusal_rate")]
+    assert (rate.value, rate.count, rate.requested) == (0.0, 1, 2)
+    assert rate.note == "0 of 1 requests; 1 missing, not counted"
+    page = (run.report_path / "report.md").read_text("utf-8")
+    assert "3 of 4 images were generated or read from folders (1 missing)" in page
+    assert "| photos | 1 | 0 | 0 | 1 |" in page
+    (run.path / "validation.json").touch()  # of an earlier version
+    caplog.clear()
+    evalkit.score(run.path)
+    assert "photos: 1 of 2 requested images is missing (00001-0 b)" in caplog.messages
+    assert not (run.path / "validation.json").exists()
 
 
 def test_samples_are_never_exchanged_between_prompts(tmp_path: Path) -> None:

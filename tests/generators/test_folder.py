@@ -139,7 +139,7 @@ def test_a_list_in_the_folder_wins(tmp_path: Path) -> None:
     "line",
     [
         "{",
-        '"a"',
+        "[]",
         "{}",
         '{"file": 3, "id": 1}',
         '{"file": "00000.png"}',
@@ -166,10 +166,10 @@ def test_the_run_keeps_the_list_of_unmatched_files(tmp_path: Path) -> None:
     run = generate(Config(**config))
     assert (
         run.image_folder("pics") / "unmatched.txt"
-    ).read_text() == "image\tlogo.png\tno matching prompt\nprompt\t00001-0 b\n"
+    ).read_text() == "file\tlogo.png\tno matching prompt\nprompt\t00001-0 b\n"
     assert [record.status for record in generate(Config(**config)).records("pics")] == [
         "ok",
-        "bad_request",
+        "missing",
     ]  # nothing left to do
     assert [record.memory for record in run.records("pics")] == [0, 0]
 
@@ -192,10 +192,10 @@ def test_missing_images_are_refusals_and_unmatched_files_are_reported(
     fill(tmp_path / "pics", "00000.png", "00007.png", "logo.png")
     wanted = requests("a", "b")
     results = folder.load(folder=str(tmp_path / "pics"), requests=wanted)(["b"], [wanted[1].seed])
-    assert results == [Refusal("bad_request", "no image in the folder for this prompt")]
+    assert results == [Refusal("missing", "no image in the folder for this prompt")]
     extra, missing = warnings_of(caplog)
     assert extra == "pics: 2 files are not taken: 2 no matching prompt (00007.png, logo.png)"
-    assert missing == "pics: 1 requested images are missing: 00001-0 b"
+    assert missing == "pics: 1 of 2 requested images is missing (00001-0 b)"
 
 
 def test_all_unmatched_files_are_listed_and_ten_are_logged(
@@ -204,7 +204,7 @@ def test_all_unmatched_files_are_listed_and_ten_are_logged(
     fill(tmp_path / "pics", "00000.png", *(f"x{letter}.png" for letter in "abcdefghijkl"))
     wanted = requests("a", *(f"missing\u2028number {at}" for at in range(12)))
     lines = folder.load(folder=str(tmp_path / "pics"), requests=wanted).unmatched.splitlines()
-    assert lines[:12] == [f"image\tx{letter}.png\tno matching prompt" for letter in "abcdefghijkl"]
+    assert lines[:12] == [f"file\tx{letter}.png\tno matching prompt" for letter in "abcdefghijkl"]
     assert lines[12:] == [f"prompt\t{at + 1:05d}-0 missing number {at}" for at in range(12)]
     for warning in warnings_of(caplog):
         assert "12 " in warning
@@ -283,7 +283,7 @@ def test_a_folder_of_downloads(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     ]
     assert "by prompt text in the file name" in caplog.text
     assert (
-        f"image\tann_a_fish_{UUIDS[9]}.png\tno matching prompt"
+        f"file\tann_a_fish_{UUIDS[9]}.png\tno matching prompt"
         in folder.load(folder=str(tmp_path / "pics"), requests=requests(*texts)).unmatched
     )
 
@@ -377,7 +377,7 @@ def test_a_model_of_a_finished_run_is_matched_by_its_prompts(tmp_path: Path) -> 
         pixels_of(images / "00002-0.png"),
         pixels_of(images / "00001-0.png"),
         Refusal("refused_input", "policy"),
-        Refusal("bad_request", "no image in the folder for this prompt"),
+        Refusal("missing", "no image in the folder for this prompt"),
         pixels_of(images / "00003-0.png"),
     ]
 

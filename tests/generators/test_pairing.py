@@ -284,7 +284,7 @@ def test_a_folder_per_prompt(tmp_path: Path) -> None:
 def test_images_in_subfolders_beside_images_are_listed(tmp_path: Path) -> None:
     pixels = fill(tmp_path, ["0.png", "1.png", "thumbnails/0.png"])
     made = folder.load(folder=str(tmp_path), requests=requests(["a", "b"]))
-    assert made.unmatched == "image\tthumbnails/0.png\tin a subfolder\n"
+    assert made.unmatched == "file\tthumbnails/0.png\tin a subfolder\n"
     assert taken(tmp_path, requests(["a", "b"]), pixels) == ["0.png", "1.png"]
 
 
@@ -337,8 +337,8 @@ def test_folders_of_seeds_are_not_prompts(tmp_path: Path) -> None:
     ("rows", "message"),
     [
         ("file_name,id,prompt\n0.png,00000,b\n", "names the prompt '00000' and another text"),
-        ("file_name,prompt\n0.png,a, on a mat\n", "has not as many fields as the header"),
-        ("file_name,prompt,prompt\n0.png,a,b\n", "has a column twice"),
+        ("file_name,prompt\n0.png,a, on a mat\n", "has 3 fields; expected 2"),
+        ("file_name,prompt,prompt\n0.png,a,b\n", "expected each column once"),
         ("file_name,prompt\n0.png,a\nx/../0.png,b\n", "and so does line 2"),
     ],
 )

@@ -34,7 +34,7 @@ def forest_rows():
 
 
 def group_rows():
-    spread = {"low": 1.0, "high": 3.0, "count": 4, "overall": 2.1}
+    spread = {"low": 1.0, "high": 3.0, "prompts": 4, "count": 4, "overall": 2.1}
     return [
         {"group": group, "model": model, "value": 2.0, **spread}
         for group in ("colour", "<b> & $x$")

@@ -35,7 +35,7 @@ def test_covered_points_and_counts(form: str, strict: bool):
 def test_both_directions(form: str):
     x, y = two_sets(form)
     squared = pairwise(x, y)
-    in_y, in_x = balls.in_each_others_balls(x, y, 3)
+    in_y, in_x = balls.in_each_others_balls(x, y, radii(x), radii(y))
     assert torch.equal(in_y, (squared <= radii(y)).any(dim=1))
     assert torch.equal(in_x, (squared <= radii(x)[:, None]).any(dim=0))
 

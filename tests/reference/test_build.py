@@ -207,7 +207,7 @@ def test_invalid_images_refuse_the_build_or_are_skipped(tmp_path: Path):
         2,
     )
     assert "1 image all black" in card["validation"]["notes"]
-    found = json.loads((folder / "validation.json").read_text())
+    found = json.loads((folder / "image_checks.json").read_text())
     assert {item["name"] for item in found["skipped_names"]} == {"bad.png", "cut.png"}
 
 

@@ -45,6 +45,21 @@ def test_import_makes_a_reference_with_a_card(tmp_path: Path, user_folder: Path)
     assert set(shown["encoder"]) == {"inception", "dinov2-l14"}
 
 
+def test_import_takes_known_encoders_only(tmp_path: Path, user_folder: Path):
+    plain(tmp_path / "coco.npz")
+    for wrong, near in (("inceptoin", "Did you mean 'inception'"), ("foo", "Known: ")):
+        with pytest.raises(EvalkitError, match=f"There is no encoder '{wrong}'") as error:
+            reference_import(tmp_path / "coco.npz", name="coco", encoder=wrong)
+        assert near in error.value.hint
+    np.savez(tmp_path / "other.npz", mu=np.zeros(5), sigma=np.eye(5))
+    with pytest.raises(EvalkitError, match="has 5 dimensions; inception has 8"):
+        reference_import(tmp_path / "other.npz", name="coco", encoder="inception")
+    assert not (user_folder / "coco").exists()
+    own = "counting_encoder:CountingEncoder"  # your own, by module and attribute
+    folder = reference_import(tmp_path / "other.npz", name="own", encoder=own)
+    assert (folder / "counting.npz").is_file()
+
+
 def test_import_asks_for_missing_facts(tmp_path: Path, user_folder: Path):
     plain(tmp_path / "coco.npz")
     with pytest.raises(EvalkitError, match="does not state the encoder"):

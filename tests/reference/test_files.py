@@ -33,7 +33,7 @@ def test_references_of_another_encoder_or_damaged_ones_are_refused(tmp_path: Pat
     damaged = tmp_path / "damaged.npz"
     for data in (b"", b"PK\x03\x04"):
         damaged.write_bytes(data)
-        with pytest.raises(EvalkitError, match=r"cannot be read|not an \.npz archive"):
+        with pytest.raises(EvalkitError, match=r"cannot be read|is empty; expected a zip archive"):
             reference(str(damaged), Pixels())
     np.savez(damaged, mu=np.zeros(3), sigma=np.zeros((2, 2)))
     with pytest.raises(EvalkitError, match="expected finite"):

@@ -153,8 +153,23 @@ def test_damaged_files_are_refused(suffix: str, tmp_path: Path):
             foreign.read(tmp_path / f"a{suffix}")
 
 
-def test_a_web_page_named_npz_is_refused_for_what_it_is(tmp_path: Path):
-    (tmp_path / "s.npz").write_text("<html>404 Not Found</html>")
-    with pytest.raises(EvalkitError, match=r"not an \.npz archive; .*<html>404") as found:
-        foreign.read(tmp_path / "s.npz")
-    assert "download the file again" in found.value.hint
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"<html>404 Not Found</html>", "an HTML page"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
+        (b"\x89PNG\r\n\x1a\n", r"an image \(PNG\)"),
+        (b'{"error": "no such file"}', "a text answer of a server"),
+        (b"hello", "text"),
+        (b"", "empty"),
+        (b"\x1f\x8b\x08", "a gzip file"),
+        (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+        (b"\x40" + bytes(7) + b'{"a": 1}', "a safetensors file"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".npz", ".npy", ".pt", ".safetensors", ".zip"])
+def test_a_file_is_named_for_what_it_is(suffix: str, content: bytes, message: str, tmp_path: Path):
+    (tmp_path / f"s{suffix}").write_bytes(content)
+    with pytest.raises(EvalkitError, match=f"is {message}.*; expected") as found:
+        foreign.read(tmp_path / f"s{suffix}")
+    assert "pickle" not in found.value.message

@@ -1,7 +1,7 @@
 """One reported run for all tests that only read it."""
 
 import pytest
-from report_runs import Page, make_run
+from report_runs import Page, add_groups, make_run
 
 from evalkit.report.report import report
 from evalkit.run_folder import Run
@@ -10,6 +10,7 @@ from evalkit.run_folder import Run
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     run = make_run(tmp_path_factory.mktemp("runs") / "two models")
+    add_groups(run)
     report(run.path)
     return run
 

@@ -70,7 +70,7 @@ def test_outcomes_of_a_model_add_up():
     widths = [patch.get_width() for patch in figure.axes[0].patches]
     assert widths == [5, 2, 3]
     assert [item.get_text() for item in figure.legends[0].get_texts()] == [
-        "generated",
+        "image",
         "refused",
         "missing",
     ]

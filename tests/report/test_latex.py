@@ -70,7 +70,20 @@ def test_differences(tmp_path):
 
 
 def test_run_without_comparisons_has_no_table_of_differences(run):
-    assert set(to_latex(read_facts(run.path))) == {"metrics.tex", "outcomes.tex"}
+    assert set(to_latex(read_facts(run.path))) == {"metrics.tex", "groups.tex", "outcomes.tex"}
+
+
+def test_groups(run):
+    text = to_latex(read_facts(run.path))["groups.tex"]
+    [columns] = re.findall(r"\\begin\{tabular\}\{([lr]+)\}", text)
+    rows = [line for line in text.splitlines() if line.endswith(r" \\")]
+    assert {len(re.findall(r"(?<!\\)&", row)) + 1 for row in rows} == {len(columns)}
+    head = r"CLIP score $\uparrow$ {\footnotesize mini{-}clip} & object & 7"
+    ends = r"{\footnotesize $[24.5,\,26.5]$} & $23.5$ {\footnotesize $[22.5,\,24.5]$} \\"
+    assert rf"{head} & $25.5$ {ends}" in text
+    assert r" & \textless{}hostile\textgreater{} \& \$group\$ & 8 &" in text
+    [count] = [row for row in rows if row.startswith(" & count")]
+    assert count.endswith(r" & -- \\")
 
 
 @settings(max_examples=150, deadline=None)

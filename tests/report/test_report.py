@@ -136,7 +136,7 @@ def test_import_is_light():
 def test_results_on_common_images_stand_beside_the_refusals(tmp_path):
     run = make_run(tmp_path / "run", 20, hostile=False)
     report(run.path)
-    assert "that all models generated" not in (run.report_path / "index.html").read_text()
+    assert "that all models have" not in (run.report_path / "index.html").read_text()
     rows = run.metrics()
     shared = [
         dataclasses.replace(row, on="common", count=18, value=33.25, low=30.0, high=36.0)
@@ -147,7 +147,7 @@ def test_results_on_common_images_stand_beside_the_refusals(tmp_path):
     report(run.path)
     for name in ("index.html", "report.md"):
         text = (run.report_path / name).read_text(encoding="utf-8")
-        head, section = text.split("On the images that all models generated", maxsplit=1)
+        head, section = text.split("On the images that all models have", maxsplit=1)
         assert head.count("33.2") == 2  # the findings: verdicts are about the same images too
         assert "The findings are about the 18 of 20 requested images that all models have" in head
         assert section.count("33.2") == 2

@@ -95,3 +95,14 @@ def test_latency_of_a_service_is_per_request() -> None:
         found["latency_p50"].note == "from request to answer, as if requests followed one another"
     )
     assert "concurrent" in found["latency_p50"].interval
+
+
+def test_a_missing_image_is_neither_refused_nor_a_request() -> None:
+    def refusals(*statuses: str) -> MetricRow:
+        return rows("m", [record(at, status) for at, status in enumerate(statuses)], 4)[0]
+
+    row = refusals("ok", "refused_input", "missing", "missing")
+    assert (row.value, row.count, row.requested) == (0.5, 2, 4)
+    assert row.note == "1 of 2 requests; 2 missing, not counted"
+    row = refusals("missing", "missing")
+    assert (row.value, row.note) == (None, "not measured: all images are missing")

@@ -199,9 +199,9 @@ def test_all_metrics_with_reasons_for_missing_values(run: Run, toy_reference: st
         assert rows[name].value is not None, rows[name].note
 
 
-def test_validation_json_has_the_findings_by_model(run: Run, toy_reference: str):
+def test_image_checks_json_has_the_findings_by_model(run: Run, toy_reference: str):
     score(run.path, encoders=ENCODERS, reference=toy_reference)
-    found = json.loads(run.validation_path.read_text())
+    found = json.loads(run.image_checks_path.read_text())
     assert found["plain"]["taken"] == 24
     assert found["plain"]["skipped"] == 0
     assert found["plain"]["duplicates"]["count"] == 0

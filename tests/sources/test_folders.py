@@ -65,7 +65,7 @@ def test_links(tmp_path: Path) -> None:
         score(folder, encoders="pixels", metrics=["duplicates"])
 
 
-def test_what_is_not_taken_is_in_the_log_the_protocol_and_validation_json(
+def test_what_is_not_taken_is_in_the_log_the_protocol_and_image_checks_json(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -80,7 +80,7 @@ def test_what_is_not_taken_is_in_the_log_the_protocol_and_validation_json(
     assert f"m: {said}" in caplog.text
     [run] = (tmp_path / "reports").iterdir()
     assert said in (run / "protocol.json").read_text("utf-8")
-    assert '"not an image"' in (run / "validation.json").read_text("utf-8")
+    assert '"not an image"' in (run / "image_checks.json").read_text("utf-8")
 
 
 def test_a_folder_without_images_says_what_it_has(tmp_path: Path) -> None:
@@ -97,3 +97,10 @@ def test_a_run_inside_of_a_folder_of_images_is_not_part_of_it(tmp_path: Path) ->
         (run / name).write_bytes(content)
     assert named(tmp_path) == (["0.png"], {"out": "a run of evalkit"})
     assert named(run)[0] == ["1.png"]
+
+
+def test_a_pipe_is_never_read(tmp_path: Path) -> None:
+    (tmp_path / "0.png").write_bytes(IMAGE)
+    for name in ("1.png", "pipe"):
+        os.mkfifo(tmp_path / name)
+    assert named(tmp_path) == (["0.png"], {"1.png": "not a file", "pipe": "not a file"})

@@ -53,7 +53,9 @@ _RULE = {
     "status": _INTEGERS,
     "values": _LIST,
 }
-_OUTCOMES: dict[str, Status] = {status: status for status in get_args(Status) if status != "ok"}
+_OUTCOMES: dict[str, Status] = {
+    status: status for status in get_args(Status) if status not in ("ok", "missing")
+}
 
 
 def recipes() -> list[str]:

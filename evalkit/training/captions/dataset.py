@@ -5,24 +5,27 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from evalkit.core import EvalkitError
-from evalkit.images import EXPECTED as EXPECTED_IMAGE
-from evalkit.images import Decoded, decode, to_tensor
+from evalkit.features import validation
+from evalkit.features.validation import ImageFacts
+from evalkit.images import InvalidImage, Unreadable, decode, raise_invalid_images, to_tensor
 from evalkit.sources import (
     NOT_AN_IMAGE,
+    Content,
     ImageSource,
     SourceImage,
-    in_words,
+    absent,
     not_taken,
     open_source,
 )
@@ -35,6 +38,7 @@ log = logging.getLogger(__name__)
 
 MEMORY_LIMIT = 8 << 30  # bytes of all images
 _AT_ONCE = 32  # files in memory during decoding
+_CAPTIONS = (".txt", ".json", ".jsonl", ".csv")  # no images, and yet taken
 
 
 class CaptionedDataset:
@@ -45,6 +49,7 @@ class CaptionedDataset:
         captions: of each image, one or more.
         names: of each image.
         rows: the images that are in this part; all of them when None.
+        checks: what was taken and what was not, for image_checks.json.
     """
 
     def __init__(
@@ -53,9 +58,11 @@ class CaptionedDataset:
         captions: list[list[str]],
         names: list[str],
         rows: Sequence[int] | None = None,
+        checks: dict[str, Any] | None = None,
     ) -> None:
         self.size = int(pixels.shape[-1])  # pixels per side
         self._pixels, self._captions, self._names = pixels, captions, names
+        self.checks = checks or {}
         self._rows = torch.tensor(range(len(names)) if rows is None else rows, dtype=torch.int64)
 
     def __len__(self) -> int:
@@ -126,7 +133,7 @@ def read_dataset(place: Path | str, size: int) -> CaptionedDataset:
     An image is cropped to its centre square and resized with a Lanczos filter over all source
     pixels (antialiased, no reducing gap). Transparency is composited on white, which is logged.
     Images without caption and captions without image are left out with a warning. Raises
-    EvalkitError for a damaged image, and if fewer than two pairs are left.
+    EvalkitError for invalid images, and if fewer than two pairs are left.
     """
     source = open_source(place)
     if source.kind not in ("folder", "tar"):
@@ -134,10 +141,6 @@ def read_dataset(place: Path | str, size: int) -> CaptionedDataset:
             f"{place} is of the kind {source.kind}, from which captions cannot be read.",
             f"Give a folder of images or tar shards. {EXPECTED}",
         )
-    # Captions are files that are not images.
-    left = {name: reason for name, reason in source.left.items() if reason != NOT_AN_IMAGE}
-    if left:
-        log.warning("%s: %s", place, in_words(not_taken(left)))
     names = [image.name for image in source]
     if not names:
         raise EvalkitError(f"{place} contains no images.", EXPECTED)
@@ -151,20 +154,29 @@ def read_dataset(place: Path | str, size: int) -> CaptionedDataset:
     else:
         found = shard_captions(place, names)
     chosen = [name for name in names if name in found.of]
+    left = {"not_taken": not_taken(_left(source, names, found.of).items())}
+    for line in absent(left):
+        log.warning("%s: %s", Path(place).name, line)
     _check_pairs(place, names, chosen, found.unmatched)
     _check_memory(len(chosen), size)
-    pixels = torch.empty(len(chosen), 3, size, size, dtype=torch.uint8)
-    notes = Counter[str]()
-    squares = track(_squares(source, set(chosen), size), "reading images", len(chosen))
-    for row, (square, note) in enumerate(squares):
-        pixels[row] = square
-        notes[note] += 1
-    for note, count in notes.items():
-        if note:
-            log.info("%d of %d images of %s: %s", count, len(chosen), place, note)
-    return CaptionedDataset(
-        pixels, [list(dict.fromkeys(found.of[name])) for name in chosen], chosen
-    )
+    pixels, facts = _pixels(source, chosen, size)
+    checks = validation.summary(chosen, facts, []) | left
+    for note in validation.notes(checks):
+        log.info("%s: %s", Path(place).name, note)
+    captions = [list(dict.fromkeys(found.of[name])) for name in chosen]
+    return CaptionedDataset(pixels, captions, chosen, checks=checks)
+
+
+def _left(
+    source: ImageSource, names: Sequence[str], captions: Mapping[str, Sequence[str]]
+) -> dict[str, str]:
+    """The files that are not taken, with the reason."""
+    left = {
+        name: reason
+        for name, reason in source.left.items()
+        if not (reason == NOT_AN_IMAGE and name.lower().endswith(_CAPTIONS))
+    }
+    return left | {name: "without a caption" for name in names if name not in captions}
 
 
 def _check_pairs(
@@ -182,11 +194,6 @@ def _check_pairs(
     if unmatched:
         missing = _count(len(unmatched), "missing image")
         log.warning("%s has captions of %s, such as %s", place, missing, unmatched[0])
-    if len(chosen) < len(names):
-        matched = set(chosen)
-        without = [name for name in names if name not in matched]
-        message = "%d of %s of %s have no caption and are left out, first %s"
-        log.warning(message, len(without), images, place, without[0])
     if len(chosen) < 2:
         raise EvalkitError(
             f"{place} has 1 image with a caption; expected at least 2.",
@@ -204,35 +211,52 @@ def _check_memory(count: int, size: int) -> None:
         )
 
 
-def _squares(source: ImageSource, chosen: set[str], size: int) -> Iterator[tuple[Tensor, str]]:
-    """uint8 [3, size, size] of the chosen images in order, each with a note on its decoding."""
+def _pixels(
+    source: ImageSource, chosen: Sequence[str], size: int
+) -> tuple[Tensor, list[ImageFacts]]:
+    """uint8 [N, 3, size, size] of the chosen images, with facts about them before the resize.
+
+    Raises EvalkitError, with all invalid images.
+    """
+    pixels = torch.empty(len(chosen), 3, size, size, dtype=torch.uint8)
+    facts: list[ImageFacts] = []
+    invalid: list[InvalidImage] = []
+    squares = track(_squares(source, set(chosen), size), "reading images", len(chosen))
+    for row, (name, (square, found)) in enumerate(zip(chosen, squares, strict=True)):
+        facts.append(found)
+        if found.problem:
+            invalid.append(InvalidImage(Path(source.place, name), found.problem))
+        elif square is not None:
+            pixels[row] = square
+    if invalid:
+        raise_invalid_images(invalid, len(chosen))
+    return pixels, facts
+
+
+def _squares(
+    source: ImageSource, chosen: set[str], size: int
+) -> Iterator[tuple[Tensor | None, ImageFacts]]:
+    """The chosen images in order; None for an invalid one."""
     images = (image for image in source if image.name in chosen)
     with ThreadPoolExecutor() as pool:  # Pillow releases the GIL during decoding
         # A compressed archive is read forwards, so files are read here, and decoded by the threads.
-        while files := [(image.name, _read(source, image)) for image in islice(images, _AT_ONCE)]:
-            yield from pool.map(lambda file: _square(source, file[0], file[1], size), files)
+        while files := [_read(image) for image in islice(images, _AT_ONCE)]:
+            yield from pool.map(lambda file: _square(file, size), files)
 
 
-def _read(source: ImageSource, image: SourceImage) -> bytes:
+def _read(image: SourceImage) -> Content | Unreadable:
     try:
-        content = image.read()
+        return image.read()
     except OSError as error:
-        raise EvalkitError(
-            f"The image {image.name} of {source.place} cannot be read: {error.strerror}.",
-            "Remove it.",
-        ) from error
-    assert isinstance(content, bytes)  # of a folder or a tar file
-    return content
+        return Unreadable(f"cannot be read ({error.strerror})", "cannot be read")
 
 
-def _square(source: ImageSource, name: str, content: bytes, size: int) -> tuple[Tensor, str]:
-    decoded = decode(content, alpha="white")
-    if not isinstance(decoded, Decoded):
-        raise EvalkitError(
-            f"The image {name} of {source.place} {decoded}.",
-            f"Remove it, or save it again. {EXPECTED_IMAGE}",
-        )
-    return to_tensor(_centre(decoded.image, size)), decoded.note
+def _square(file: Content | Unreadable, size: int) -> tuple[Tensor | None, ImageFacts]:
+    decoded = file if isinstance(file, Unreadable) else decode(file, alpha="white")
+    facts = validation.facts_of(decoded)
+    if isinstance(decoded, Unreadable):
+        return None, facts
+    return to_tensor(_centre(decoded.image, size)), facts
 
 
 def _centre(image: Image.Image, size: int) -> Image.Image:

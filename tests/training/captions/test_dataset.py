@@ -81,7 +81,8 @@ def test_composited_transparency_is_logged(tmp_path: Path, caplog: pytest.LogCap
     with caplog.at_level(logging.INFO):
         data = read_dataset(write(tmp_path, IMAGES | clear | TEXTS), 4)
     assert data.images(range(3))[:, :, 0, 0].tolist() == [[0, 0, 255], [9, 9, 9], [255, 255, 255]]
-    assert caplog.messages == [f"1 of 3 images of {tmp_path}: transparency composited on white"]
+    assert f"{tmp_path.name}: transparency composited on white to 1 image" in caplog.messages
+    assert data.checks["applied"] == {"transparency composited on white": 1}
 
 
 def many(folder: Path, count: int, text: str = "number") -> Path:
@@ -126,16 +127,19 @@ def test_unmatched_images_and_captions_are_counted(
     def warned(place: Path) -> list[str]:
         caplog.clear()
         assert len(read_dataset(place, 4)) == 2
-        assert all(record.levelname == "WARNING" for record in caplog.records)
-        return [message.replace(str(place), "DATA") for message in caplog.messages]
+        return [
+            record.getMessage().replace(str(place), "DATA").replace(f"{place.name}:", "DATA:")
+            for record in caplog.records
+            if record.levelname == "WARNING"
+        ]
 
-    alone = "1 of 3 images of DATA have no caption and are left out, first green.png"
+    alone = "DATA: 1 file is not taken: 1 without a caption (green.png)"
     files = IMAGES | TEXTS | {"green.txt": " \n"}
     assert warned(write(tmp_path / "a", files)) == [alone]
     more: dict[str, bytes | str] = {"z.txt": "x", "y.txt": "x"}
     assert warned(write(tmp_path / "b", files | more)) == [
-        "DATA has captions of 2 missing images, such as y.txt",
         alone,
+        "DATA has captions of 2 missing images, such as y.txt",
     ]
     rows = lines(
         [
@@ -145,17 +149,17 @@ def test_unmatched_images_and_captions_are_counted(
         ]
     )
     assert warned(write(tmp_path / "c", IMAGES | {"captions.jsonl": rows})) == [
-        "DATA has captions of 2 missing images, such as ../red.png",
         alone,
+        "DATA has captions of 2 missing images, such as ../red.png",
     ]
     coco = {"images": COCO["images"][:1] + COCO["images"][2:], "annotations": COCO["annotations"]}
     assert warned(write(tmp_path / "d", IMAGES | {"captions.json": json.dumps(coco)})) == [
-        "DATA has captions of 1 missing image, such as image 8",
         alone,
+        "DATA has captions of 1 missing image, such as image 8",
     ]
     assert warned(pack(tmp_path / "e.tar", files | {"z.txt": "x"})) == [
-        "DATA has captions of 1 missing image, such as z",
         alone,
+        "DATA has captions of 1 missing image, such as z",
     ]
 
 
@@ -207,7 +211,7 @@ def test_a_damaged_image_is_named(content: bytes, tmp_path: Path):
     ):
         refused(
             place,
-            r"The image red\.png of .* "
+            r"1 of 3 images are invalid \(.*\): .*red\.png "
             "(is truncated or damaged|is in no known image format|is empty)",
         )
     write(tmp_path / "a", {"red.txt": ""})  # an image without caption is not decoded

@@ -1,0 +1,96 @@
+"""One metric on the images of one model, as rows of metrics.json and scores.csv."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from evalkit.core import EncoderKind, EvalkitError, Metric, MetricRow
+from evalkit.encoders.select import Choice
+from evalkit.features.image_sets import ImageSet
+from evalkit.reference.files import Reference
+from evalkit.score.evidence import Evidence, Setup
+from evalkit.score.measure import Measurement, NotMeasured, call, measure
+
+
+def measure_images(
+    metric: Metric, images: ImageSet, evidence: Mapping[EncoderKind, Evidence], choice: Choice
+) -> Measurement:
+    """The metric on these images, or the reason why there is no value."""
+    if metric.encoder not in choice.encoders:
+        return Measurement(None, note=f"not measured: {choice.missing[metric.encoder]}")
+    if not images.files:
+        return Measurement(None, note="not measured: there are no images")
+    return measure(metric, evidence[metric.encoder])
+
+
+def metric_row(
+    metric: Metric, images: ImageSet, found: Measurement, setup: Setup, group: str = ""
+) -> MetricRow:
+    """One row of metrics.json; for a group of prompts without the finite-sample baseline."""
+    encoder, count = setup.encoders.get(metric.encoder), len(images.files)
+    reference = setup.references.get(metric.encoder) if metric.compares else None
+    notes, cautions, baseline = [found.note] if found.note else [], [], None
+    if found.value is not None and reference and metric.baseline is not None and not group:
+        baseline, said = _baseline(metric, reference, count)
+        (notes if baseline is not None else cautions).append(said)
+    if found.value is not None and images.texts and "text" in metric.needs:
+        cut = getattr(encoder, "truncated", None)
+        if cut is not None and (long := cut([metric.prefix + text for text in images.texts])):
+            cautions.append(f"{long} prompts exceed the encoder's context and were truncated")
+    return MetricRow(
+        images.model,
+        metric.name,
+        encoder.name if encoder else "",
+        reference.name if reference else "",
+        found.value,
+        *found.interval[:2],
+        count,
+        images.requested,
+        metric.better,
+        found.interval.method,
+        "; ".join(notes),
+        baseline=baseline,
+        caution="; ".join(cautions),
+        group=group,
+    )
+
+
+def _baseline(metric: Metric, reference: Reference, count: int) -> tuple[float | None, str]:
+    """The metric's finite-sample baseline at this count, and a sentence about it."""
+    unknown = "the small-sample bias is unknown: the reference has no features of real images"
+    feature = metric.feature
+    if metric.baseline is None or not {feature} <= reference.features.keys():
+        return None, unknown
+    given = {
+        "real": reference.features[feature],
+        "real_moments": reference.moments[feature],
+        "count": count,
+    }
+    try:
+        value = call(metric, "baseline", given)
+    except NotMeasured as error:
+        return None, str(error)
+    if not (value is None or (isinstance(value, float) and math.isfinite(value))):
+        raise EvalkitError(
+            f"The metric {metric.name!r} returned {value!r:.80} from baseline; expected a finite"
+            " float or None.",
+            "Correct the metric's function.",
+        )
+    if value is None:
+        return None, unknown
+    return value, f"finite-sample baseline {value:.4g} (of {count} real images)"
+
+
+def score_rows(
+    metric: Metric, images: ImageSet, found: Measurement, setup: Setup
+) -> list[tuple[Any, ...]]:
+    """The rows of scores.csv behind a row of metrics.json."""
+    if found.per_image is None:
+        return []
+    encoder = setup.encoders[metric.encoder].name
+    return [
+        (images.model, record.index, record.sample, metric.name, encoder, repr(float(value)))
+        for record, value in zip(images.records, found.per_image, strict=True)
+    ]
