@@ -76,8 +76,8 @@ function receive(state) {
   if (first && open.length && !begun) go("start", "begin");
 }
 
-function overlay() { // unsent answers, of this tab or of another one, count as given
-  for (const vote of queue.votes) {
+function overlay(...more) { // unsent answers, of this tab or of another one, count as given
+  for (const vote of [...queue.votes, ...more]) {
     const item = items.get(vote.item);
     if (item) item.answers[vote.question] = vote.response;
   }
@@ -373,9 +373,11 @@ addEventListener("popstate", ({ state }) => {
 });
 addEventListener("storage", (event) => { // another tab has answered, or sent an answer
   if (!queue || !event.key?.startsWith(queue.prefix)) return;
-  overlay();
+  // The other tab may have removed the answer again: the server has stored it.
+  overlay(...(event.newValue ? [JSON.parse(event.newValue)] : []));
   leaveAnswered();
   drawBanner();
+  if (screen() === "waiting") send({ fresh: true }); // the other tab knows further items
 });
 addEventListener("online", () => { retry(); send(); });
 addEventListener("offline", drawBanner);
