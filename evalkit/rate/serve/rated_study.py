@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evalkit.rate.serve.assignments import Assignment, join, read_assignments
@@ -28,6 +28,7 @@ class RatedStudy:
         images: all images of the study.
         prompts: the text of each prompt id.
         code: shown to a rater at the end; "" for none.
+        invited: raters with a link of their own, whether they have come or not.
     """
 
     def __init__(
@@ -38,9 +39,10 @@ class RatedStudy:
         images: ShownImages,
         prompts: Mapping[str, str],
         code: str = "",
+        invited: Sequence[str] = (),
     ) -> None:
         self.run, self.study, self.secret, self.images = run, study, secret, images
-        self._prompts, self._code = prompts, code
+        self.invited, self._prompts, self._code = invited, prompts, code
         self._lock = threading.Lock()
         self.assignments = read_assignments(run, study.study)
         self.ballots = {rater: self._ballot(item) for rater, item in self.assignments.items()}

@@ -79,7 +79,11 @@ class RatingPage:
         ]
         return Starlette(
             routes=routes,
-            exception_handlers={HTTPException: _http_error, RefusedError: _refused},
+            exception_handlers={
+                HTTPException: _http_error,
+                RefusedError: _refused,
+                Exception: _failed,
+            },
         )
 
     # --- links and cookies ---
@@ -244,6 +248,10 @@ async def _read_json(request: Request) -> dict[str, Any]:
 async def _refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, RefusedError)
     return error.response()
+
+
+async def _failed(_: Request, error: Exception) -> Response:  # `Guard` logs it
+    return RefusedError(500, "The server failed; its log has the reason.").response()
 
 
 async def _http_error(_: Request, error: Exception) -> Response:

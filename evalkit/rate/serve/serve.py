@@ -103,14 +103,12 @@ def rate_serve(
         found = open_study(run, pool, given, str(config or "The study"))
         images = ShownImages(pool.of(found), found.seed)
         secret = read_secret(run)
-        rated = RatedStudy(run, found, secret, images, pool.prompts, prolific)
+        invited = names or ([] if prolific else [_RATER])
+        rated = RatedStudy(run, found, secret, images, pool.prompts, prolific, invited)
         page = RatingPage(rated, bool(prolific), public.startswith("https:"))
         guard = Guard(page.app(), _host_names(host, public), host in WILDCARDS)
         base = public or f"http://{_reached(host)}:{listener.getsockname()[1]}"
-        links = {
-            name: f"{base}/r/{secret.token(found.study, 'rater', name)}"
-            for name in names or ([] if prolific else [_RATER])
-        }
+        links = {name: f"{base}/r/{secret.token(found.study, 'rater', name)}" for name in invited}
         log.info("progress: %s/admin/%s", base, secret.token(found.study, "admin"))
         _print_links(links, base, prolific and secret.token(found.study, "join"))
         first = next(iter(links.values()), "")

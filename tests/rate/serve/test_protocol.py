@@ -169,17 +169,6 @@ def test_votes_of_another_session_are_not_taken(run: Run, server: Server) -> Non
     assert rater.ask("/api/votes", right).json["accepted"]
 
 
-def test_the_admin_page_shows_progress(run: Run, server: Server) -> None:
-    assert server.process.stderr
-    *_, line = (server.process.stderr.readline() for _ in range(2))
-    link = line.split()[-1]
-    admin = Rater(link)
-    facts = {row["rater"]: row for row in admin.ask("/api/admin").json["raters"]}
-    assert facts["emil"]["done"] == facts["emil"]["total"] == 24
-    assert b"emil" in admin.ask("/admin").body
-    assert Rater(server.links[0]).ask("/api/admin").status == 401
-
-
 def test_nothing_was_stored_that_is_not_a_row(run: Run) -> None:
     for path in run.ratings_path.glob("*.csv"):
         with path.open(newline="") as file:

@@ -1,0 +1,1 @@
+"""File formats of ratings, one module each. `known.py` lists them."""

@@ -1,0 +1,111 @@
+"""Our own long table, as `evalkit rate export` writes it, and any long table with these columns.
+
+Needed are `rater`, `response`, and either `item` or `prompt_id` (or `prompt`) and `model`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from evalkit.core import EvalkitError
+from evalkit.rate.answers import NOTHING, Answer, Cell, Clues, Format, Problem, Reading
+from evalkit.rate.export_ratings import unguarded
+from evalkit.rate.names import Names
+from evalkit.rate.source import Row, Source, text_of
+from evalkit.ratings.rating import COLUMNS, Check, RaterKind, parts
+from evalkit.ratings.study_file import from_values
+
+_NUMBERS = ("position", "ms", "revision")
+
+
+def recognizes(source: Source) -> bool:
+    if isinstance(source.top.get("ratings"), list):
+        return True
+    keys = set(source.keys)
+    placed = "item" in keys or ("model" in keys and bool({"prompt_id", "prompt"} & keys))
+    return {"rater", "response"} <= keys and placed
+
+
+def read(source: Source, names: Names) -> Reading:
+    reading = Reading()
+    rows = source.rows
+    if "ratings" in source.top:
+        rows = [
+            Row(f"item {at}", item if isinstance(item, Mapping) else {})
+            for at, item in enumerate(source.top["ratings"], 1)
+        ]
+        for values in source.top.get("studies") or ():
+            _add_study(source, values, reading)
+    for row in rows:
+        found = _answer(source, row, names)
+        if isinstance(found, Problem):
+            reading.problems.append(found)
+        else:
+            reading.answers.append(found)
+    return reading
+
+
+def _add_study(source: Source, values: Any, reading: Reading) -> None:
+    try:
+        reading.studies.append(from_values(values, f"a study of {source.path.name}"))
+    except EvalkitError as error:
+        cell = Cell("studies", text_of(values))
+        reading.problems.append(source.problem("", cell, error.message))
+
+
+def _answer(source: Source, row: Row, names: Names) -> Answer | Problem:
+    def cell(column: str) -> Cell:
+        """The cell, without the guard that `rate export --spreadsheet` puts before formulas."""
+        found = row.cell(column)
+        known = names.is_model(found.text) or names.is_prompt(found.text)
+        return found if known else Cell(column, unguarded(found.text))
+
+    numbers: dict[str, int] = {}
+    for name in _NUMBERS:
+        text = row.cell(name).text or "0"
+        if not re.fullmatch(r"\d{1,15}", text):
+            return source.problem(row.line, row.cell(name), "expected a whole number")
+        numbers[name] = int(text)
+    for name, known in (("check", get_args(Check)), ("kind", ("", *get_args(RaterKind)))):
+        if row.cell(name).text not in known:
+            expected = " or ".join(filter(None, known))
+            return source.problem(row.line, row.cell(name), f"expected {expected}")
+    clues = _clues(cell, names)
+    if not clues:
+        return source.problem(row.line, row.cell("item"), "expected prompt:model or prompt:a:b")
+    order = tuple(clue.model.text for clue in clues)
+    shown = cell("shown_left").text
+    if len(clues) == 2 and shown and shown == clues[1].model.text:
+        clues.reverse()
+    return Answer(
+        *(row.line, cell("rater").text, cell("question").text, cell("response"), clues[0]),
+        right=clues[1] if len(clues) == 2 else None,
+        sides_shown=bool(shown),
+        item_order=order if len(order) == 2 else (),
+        exported=set(COLUMNS) <= row.values.keys(),
+        study=cell("study").text,
+        kind=row.cell("kind").text,
+        started_at=row.cell("started_at").text,
+        check=row.cell("check").text,  # pyright: ignore[reportArgumentType]
+        **numbers,
+    )
+
+
+def _clues(cell: Any, names: Names) -> list[Clues]:
+    """What the row says about its image or its two images; [] for an item that is none."""
+    item = cell("item").text
+    if not item:
+        prompt = cell("prompt_id") if cell("prompt_id").text else cell("prompt")
+        return [Clues(prompt, cell("model"), NOTHING)]
+    found = parts(item)
+    if len(found) not in (2, 3) or not all(found):
+        return []
+    prompt = Cell("item", found[0])
+    return [Clues(prompt, Cell("item", model), NOTHING) for model in found[1:]]
+
+
+FORMAT = Format(
+    "evalkit", "rater, response, and item or prompt_id and model (and others)", recognizes, read
+)

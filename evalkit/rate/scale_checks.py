@@ -1,0 +1,128 @@
+"""Mistakes that no single answer shows: mixed scales, reversed scales, one rater under two ids."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from evalkit.rate.names import plain
+
+LEAST_SHARED = 8  # answers that two sides must share before a correlation counts
+REVERSED_BELOW = -0.3
+
+
+class Score(NamedTuple):
+    """One answer on a scale."""
+
+    file: str
+    rater: str
+    question: str
+    item: str
+    value: float
+
+
+def mixed_scales(scores: Iterable[Score]) -> str:
+    """A sentence that names raters or files of a scale 0 to 4 beside 1 to 5; "" if there are none.
+
+    The sign is that nobody uses both ends of 0 to 5 although all of it occurs.
+    """
+    for question, found in sorted(_by(scores, lambda score: score.question).items()):
+        values = [score.value for score in found]
+        if (min(values), max(values)) != (0, 5):
+            continue
+        for kind, key in (("files", lambda score: score.file), ("raters", lambda s: s.rater)):
+            ranges = {
+                name: (min(score.value for score in own), max(score.value for score in own))
+                for name, own in _by(found, key).items()
+            }
+            from_zero = sorted(name for name, (low, high) in ranges.items() if low == 0 < 5 > high)
+            from_one = sorted(name for name, (low, high) in ranges.items() if low > 0 and high == 5)
+            both = any(low == 0 and high == 5 for low, high in ranges.values())
+            if from_zero and from_one and not both:
+                return (
+                    f"The answers to {question} mix two scales: the {kind} {_list(from_zero)} use"
+                    f" 0 to 4, and {_list(from_one)} use 1 to 5"
+                )
+    return ""
+
+
+def reversed_sides(scores: Iterable[Score]) -> dict[tuple[str, str], float]:
+    """(file or rater, question) of those whose answers correlate negatively with all others.
+
+    The value is the correlation with the mean of the others. At least two others must share
+    `LEAST_SHARED` items, and none of them may agree.
+    """
+    found: dict[tuple[str, str], float] = {}
+    for question, own in _by(scores, lambda score: score.question).items():
+        for key in (lambda score: score.rater, lambda score: score.file):
+            sides = {name: _means(part) for name, part in _by(own, key).items()}
+            if len(sides) < 3:
+                continue
+            for name, side in sides.items():
+                against = [
+                    value
+                    for other, values in sides.items()
+                    if other != name and (value := _correlation(side, values)) is not None
+                ]
+                if len(against) >= 2 and max(against) < 0 and np.mean(against) < REVERSED_BELOW:
+                    found[name, question] = float(np.mean(against))
+    return found
+
+
+def same_raters(raters: Iterable[str]) -> dict[str, str]:
+    """Names that differ from another one in case and blanks only, with that other name."""
+    found: dict[str, str] = {}
+    first: dict[str, str] = {}
+    for rater in dict.fromkeys(raters):
+        key = plain(rater).casefold().replace(" ", "")
+        if first.setdefault(key, rater) != rater:
+            found[rater] = first[key]
+    return found
+
+
+def unfinished(answers: Mapping[str, int]) -> list[str]:
+    """Sentences that name raters with fewer than half of the usual number of answers."""
+    if len(answers) < 2:
+        return []
+    usual = float(np.median(list(answers.values())))
+    few = {rater: count for rater, count in answers.items() if count < usual / 2}
+    shown = [f"{rater} ({count})" for rater, count in sorted(few.items())]
+    return (
+        [f"Raters with fewer than half of the usual {usual:g} answers: {_list(shown)}."]
+        if few
+        else []
+    )
+
+
+def _means(scores: Sequence[Score]) -> dict[str, float]:
+    """Item: mean value."""
+    values: dict[str, list[float]] = defaultdict(list)
+    for score in scores:
+        values[score.item].append(score.value)
+    return {item: float(np.mean(found)) for item, found in values.items()}
+
+
+def _correlation(one: Mapping[str, float], other: Mapping[str, float]) -> float | None:
+    """Of the items that both rated; None for too few or without variation."""
+    shared = sorted(one.keys() & other.keys())
+    if len(shared) < LEAST_SHARED:
+        return None
+    a, b = (np.array([side[item] for item in shared]) for side in (one, other))
+    if a.std() == 0 or b.std() == 0:
+        return None
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def _by(scores: Iterable[Score], key) -> dict[Hashable, list[Score]]:
+    found: dict[Hashable, list[Score]] = defaultdict(list)
+    for score in scores:
+        found[key(score)].append(score)
+    return found
+
+
+def _list(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more

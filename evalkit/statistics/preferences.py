@@ -1,0 +1,221 @@
+"""What votes say without a model of strengths: win rates, tests, side bias, care of raters.
+
+A win is 1, a tie (or both bad) 0.5, a loss 0. Intervals hold for other prompts and other raters:
+see `clustered`.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from evalkit.statistics import clustered
+from evalkit.statistics.clustered import Estimate
+from evalkit.statistics.intervals import LEAST_GROUPS, Interval, wilson
+from evalkit.statistics.multiple import Corrected, holm
+from evalkit.statistics.votes import LEFT, RIGHT, Counts, Votes, counted, counts, select
+
+SIGN_FLIPS = 10_000  # all of them up to 13 prompts: exact
+
+
+class WinRates(NamedTuple):
+    """Win rates of M models."""
+
+    matrix: list[list[Estimate]]  # [M][M], of the row against the column; the diagonal is empty
+    overall: list[Estimate]  # [M], against all others; each opponent counts as often as its votes
+    counts: Counts
+
+
+class PairTest(NamedTuple):
+    """Whether one model is preferred to another."""
+
+    first: int
+    second: int
+    win_rate: Estimate  # of the first, with the interval
+    p: float | None  # two-sided, not corrected: the larger of the two tests; None: not tested
+    p_permutation: float | None  # over prompts, for these raters only
+    corrected: Corrected | None  # Holm, over all pairs
+    method: str
+
+
+class SideBias(NamedTuple):
+    """Whether raters prefer a side."""
+
+    left_share: Estimate  # of the decided votes
+    p: float | None  # two-sided, for a share of one half; None: not tested
+
+
+class Consistency(NamedTuple):
+    """How often a rater gives the same answer again."""
+
+    rater: int | None  # None: all raters together
+    same: int
+    repeats: int
+    share: float | None
+    interval: Interval
+
+
+class Speed(NamedTuple):
+    """Time that a rater takes."""
+
+    rater: int
+    answers: int
+    median_ms: float
+    fast_share: float  # of the answers that took less than the threshold
+
+
+def win_rates(votes: Votes, models: int, level: float = 0.95) -> WinRates:
+    """Win rate of each model against each other one, and against all."""
+    found = counted(votes)
+    empty = clustered.not_measured("not measured: no votes")
+    matrix = [[empty] * models for _ in range(models)]
+    for first, second in combinations(range(models), 2):
+        matrix[first][second] = _against(found, first, second, level)
+        matrix[second][first] = _against(found, second, first, level)
+    overall = []
+    for model in range(models):
+        own = select(found, (found.left == model) | (found.right == model))
+        overall.append(_rate(_scores(own, model), own, level))
+    return WinRates(matrix, overall, counts(votes))
+
+
+def paired_tests(votes: Votes, models: int, seed: int = 0, level: float = 0.95) -> list[PairTest]:
+    """A test of each pair of models that was voted on, corrected together.
+
+    Two tests, of which the larger p-value counts. The permutation test flips the signs of the means
+    of prompts: it is exact for few prompts and assumes no distribution, but it holds for these
+    raters only. Student's t of the two-way interval includes other raters, but is approximate.
+    (Wilcoxon's test would leave out prompts with a mean of exactly one half, and does not test the
+    win rate.)
+    """
+    found, tests = counted(votes), []
+    for first, second in combinations(range(models), 2):
+        rate = _against(found, first, second, level)
+        if rate.value is None:
+            continue
+        own = _between(found, first, second)
+        _, prompt = np.unique(own.prompts, return_inverse=True)
+        sums = np.bincount(prompt, _scores(own, first) - 0.5)
+        flipped = _sign_flip(sums, seed) if rate.interval.low is not None else None
+        p = None if flipped is None else max(flipped, p_of_half(rate) or 0.0)
+        exact = "exact" if 2 ** len(sums) <= SIGN_FLIPS else f"{SIGN_FLIPS} draws"
+        method = f"larger p of sign flips of {len(sums)} prompts ({exact}) and two-way Student t"
+        if p is None:
+            method = rate.interval.method.replace("no interval", "not tested")
+        tests.append(PairTest(first, second, rate, p, flipped, None, method))
+    corrected = holm([test.p for test in tests])
+    return [test._replace(corrected=one) for test, one in zip(tests, corrected, strict=True)]
+
+
+def side_bias(votes: Votes, level: float = 0.95) -> SideBias:
+    """Share of decided votes for the image shown left, and whether it differs from one half.
+
+    The sides must be balanced within each pair of models: otherwise a good model that is shown
+    left more often looks like a bias.
+    """
+    decided = select(votes, np.isin(votes.answer, (LEFT, RIGHT)))
+    left = (decided.answer == LEFT).astype(np.float64)
+    if not len(left):
+        return SideBias(clustered.not_measured("not measured: no decided votes"), None)
+    found = _rate(left, decided, level)
+    return SideBias(found, p_of_half(found))
+
+
+def consistency(
+    raters: ArrayLike, first: ArrayLike, again: ArrayLike, level: float = 0.95
+) -> list[Consistency]:
+    """Share of repeated items with an equal answer: of all raters together, then of each.
+
+    raters int [N]; first and again [N], the two answers of that rater to one item, by model (not
+    by side) for votes.
+    """
+    numbers, equal = np.asarray(raters), np.asarray(first) == np.asarray(again)
+    if not numbers.shape == equal.shape or numbers.ndim != 1:
+        raise ValueError("raters, first and again must be three arrays [N]")
+
+    def share(rater: int | None, chosen: NDArray[np.bool_]) -> Consistency:
+        same, count = int(chosen.sum()), len(chosen)
+        found = wilson(same, count, level)
+        return Consistency(rater, same, count, same / count if count else None, found)
+
+    each = [share(int(rater), equal[numbers == rater]) for rater in np.unique(numbers)]
+    return [share(None, equal), *each]
+
+
+def speed(raters: ArrayLike, ms: ArrayLike, threshold_ms: float = 1000) -> list[Speed]:
+    """Median time per answer and share of answers below the threshold, of each rater.
+
+    raters int [N], ms [N] (NaN where it is not known: left out).
+    """
+    numbers, times = np.asarray(raters), np.asarray(ms, dtype=np.float64)
+    if not numbers.shape == times.shape or numbers.ndim != 1:
+        raise ValueError("raters and ms must be two arrays [N]")
+    numbers, times = numbers[~np.isnan(times)], times[~np.isnan(times)]
+    return [
+        Speed(int(rater), len(own), float(np.median(own)), float((own < threshold_ms).mean()))
+        for rater in np.unique(numbers)
+        for own in (times[numbers == rater],)
+    ]
+
+
+def _between(votes: Votes, first: int, second: int) -> Votes:
+    one = (votes.left == first) & (votes.right == second)
+    return select(votes, one | ((votes.left == second) & (votes.right == first)))
+
+
+def _scores(votes: Votes, model: int) -> NDArray[np.float64]:
+    """1 where the model is preferred, 0.5 for a tie, 0 where the other one is."""
+    return 0.5 + 0.5 * votes.answer * np.where(votes.left == model, 1, -1)
+
+
+def _against(votes: Votes, first: int, second: int, level: float) -> Estimate:
+    own = _between(votes, first, second)
+    if not len(own.left):
+        return clustered.not_measured("not measured: no votes")
+    return _rate(_scores(own, first), own, level)
+
+
+def _rate(scores: NDArray[np.float64], votes: Votes, level: float) -> Estimate:
+    """The mean of scores from 0 to 1, with Wilson's interval at an effective number of votes.
+
+    That number gives the interval the width of Student's t (Korn and Graubard 1998), and its ends
+    stay within 0 and 1.
+    """
+    found = clustered.mean(scores, votes.prompts, votes.raters, level)
+    if found.value in (0.0, 1.0) and found.prompts >= LEAST_GROUPS:
+        method = f"Wilson, {found.prompts} prompts, all votes equal; for these raters only"
+        every = wilson(found.value * found.prompts, found.prompts, level, method)
+        return found._replace(interval=every)
+    if found.value is None or found.error is None or found.degrees is None:
+        return found
+    tail = (1 + level) / 2
+    narrower = float(stats.norm.ppf(tail) / stats.t.ppf(tail, found.degrees))
+    number = found.value * (1 - found.value) / found.error**2 * narrower**2
+    method = found.interval.method.replace("Student t", "Wilson with Student t")
+    interval = wilson(found.value * number, number, level, method)
+    return found._replace(interval=interval)
+
+
+def p_of_half(rate: Estimate) -> float | None:
+    """The level at which the interval of `_rate` just reaches one half."""
+    if rate.value is None or rate.error is None or rate.degrees is None:
+        return None
+    error = rate.error * 0.5 / math.sqrt(rate.value * (1 - rate.value))
+    return 2 * float(stats.t.sf(abs(rate.value - 0.5) / error, rate.degrees))
+
+
+def _sign_flip(sums: NDArray[np.float64], seed: int) -> float:
+    found = stats.permutation_test(
+        (sums,),
+        lambda values, axis: values.mean(axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=SIGN_FLIPS,
+        rng=np.random.default_rng(seed),
+    )
+    return float(found.pvalue)
