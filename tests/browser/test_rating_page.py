@@ -170,8 +170,14 @@ def test_two_tabs_ask_nothing_twice(
         expect(one.locator("#count")).to_have_text(count(tab))
         expect(two.locator("#count")).to_have_text(count(tab))
         assert at(one) == at(two)
-    rows = wait_for_rows(study, rater, 5)
-    assert [(row.position, row.revision) for row in rows] == [(at, 0) for at in range(1, 6)]
+    two.keyboard.press("p")
+    press(one, "x")
+    one.get_by_role("heading", name="Thank you").wait_for()
+    expect(two.get_by_role("heading", name="Paused")).to_be_visible()
+    two.keyboard.press("Enter")
+    two.get_by_role("heading", name="Thank you").wait_for()
+    rows = study.rows(rater)
+    assert [(row.position, row.revision) for row in rows] == [(at, 0) for at in range(1, 7)]
 
 
 def test_keys_and_buttons_do_nothing_before_all_images_have_loaded(
