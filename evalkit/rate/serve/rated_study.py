@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from evalkit.ratings.files import read_ratings
 from evalkit.ratings.study import Study
 from evalkit.run_folder import Run
 
+log = logging.getLogger(__name__)
 MOST_RATERS = 10_000  # of one study
 
 
@@ -53,8 +55,10 @@ class RatedStudy:
         ballot = Ballot(self.run, self.study, rater, self.secret, pages)
         path = self.run.rater_path(rater)
         if path.is_file():
-            mine = (rating for rating in read_ratings(path)[0] if rating.study == self.study.study)
-            ballot.load(mine)
+            ratings, damaged = read_ratings(path)
+            if damaged:
+                log.warning("%d damaged lines of %s are skipped", len(damaged), path)
+            ballot.load(rating for rating in ratings if rating.study == self.study.study)
         return ballot
 
     def ballot(self, rater: str, prolific: bool = False) -> Ballot | None:

@@ -141,8 +141,14 @@ def only_server(run: Run) -> Iterator[None]:
     except ImportError:  # Windows
         yield
         return
-    run.ratings_path.mkdir(parents=True, exist_ok=True)
-    handle = os.open(run.ratings_path, os.O_RDONLY)
+    try:
+        run.ratings_path.mkdir(parents=True, exist_ok=True)
+        handle = os.open(run.ratings_path, os.O_RDONLY)
+    except OSError as error:
+        raise EvalkitError(
+            f"Could not make or open {run.ratings_path}: {error.strerror}.",
+            "Ratings are kept in the run folder: it must be writable.",
+        ) from error
     try:
         try:  # the system releases the lock when the process ends, even after a kill
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -182,6 +182,16 @@ def test_runs_that_cannot_be_rated(tmp_path: Path) -> None:
     assert "missing or damaged" in refused(run.path, "--port", "0")
 
 
+def test_ratings_that_cannot_be_kept(tmp_path: Path) -> None:
+    run = make_rated_run(tmp_path / "run")
+    run.ratings_path.write_text("not a folder")
+    assert f"Could not make or open {run.ratings_path}" in refused(run.path)
+    run.ratings_path.unlink()
+    run.ratings_path.mkdir()
+    run.private_path.write_text("{}")
+    assert "expected the secret behind the links" in refused(run.path, "--port", "0")
+
+
 def test_a_second_server_on_the_same_ratings_is_refused(tmp_path: Path) -> None:
     run = make_rated_run(tmp_path / "run")
     with serving(run.path):
