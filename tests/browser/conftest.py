@@ -16,7 +16,7 @@ from evalkit.ratings.files import read_ratings
 from evalkit.ratings.rating import Rating
 from evalkit.run_folder import Run
 
-ITEMS = {"pairwise": 6, "scale": 3, "checklist": 4}
+ITEMS = {"pairwise": 6, "scale": 2, "checklist": 3}
 NAMES = tuple(f"rater{number}" for number in range(24))
 
 

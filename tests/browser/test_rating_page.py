@@ -6,10 +6,13 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
-from rating_server import MODELS
+from rating_server import MODELS, make_rated_run, serving
+
+from evalkit.ratings.files import read_ratings
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = playwright.expect
@@ -167,8 +170,14 @@ def test_two_tabs_ask_nothing_twice(
         expect(one.locator("#count")).to_have_text(count(tab))
         expect(two.locator("#count")).to_have_text(count(tab))
         assert at(one) == at(two)
-    rows = wait_for_rows(study, rater, 5)
-    assert [(row.position, row.revision) for row in rows] == [(at, 0) for at in range(1, 6)]
+    two.keyboard.press("p")
+    press(one, "x")
+    one.get_by_role("heading", name="Thank you").wait_for()
+    expect(two.get_by_role("heading", name="Paused")).to_be_visible()
+    two.keyboard.press("Enter")
+    two.get_by_role("heading", name="Thank you").wait_for()
+    rows = study.rows(rater)
+    assert [(row.position, row.revision) for row in rows] == [(at, 0) for at in range(1, 7)]
 
 
 def test_keys_and_buttons_do_nothing_before_all_images_have_loaded(
@@ -269,7 +278,7 @@ def test_answers_of_a_closed_page_are_sent_by_the_next_one(
     page.goto(link)
     assert [row.response for row in wait_for_rows(study, rater, 3)] == ["yes", "no", "cannot_tell"]
     page.wait_for_selector(READY)
-    assert (count(page), study.rows(other)) == ("1 of 4", [])
+    assert (count(page), study.rows(other)) == ("1 of 3", [])
 
 
 def test_a_lost_reply_stores_an_answer_once(
@@ -305,6 +314,72 @@ def test_a_link_that_is_not_known_any_more_is_a_sentence(
     expect(page.locator("#sentence")).to_contain_text("Answers kept in this browser: 1.")
     page.goto(link)
     assert [row.response for row in wait_for_rows(study, rater, 1)] == ["tie"]
+
+
+def test_an_answer_of_another_raters_page_is_not_mixed_in(
+    studies: Callable[[str], Any], open_context: Callable[..., Any]
+) -> None:
+    study = studies("pairwise")
+    (link, rater), (other_link, other) = study.take_rater(), study.take_rater()
+    context = open_context()
+    page = started(context, link)
+    started(context, other_link)  # the cookie is theirs now
+    press(page, "0")
+    expect(page.locator("#sentence")).to_contain_text("Reload the page")
+    assert (study.rows(rater), study.rows(other)) == ([], [])
+    page.goto(link)
+    assert [row.response for row in wait_for_rows(study, rater, 1)] == ["tie"]
+
+
+def test_an_answer_that_the_server_refuses_is_said_and_asked_again(
+    studies: Callable[[str], Any], open_context: Callable[..., Any]
+) -> None:
+    study = studies("pairwise")
+    link, rater = study.take_rater()
+    page = started(open_context(), link)
+
+    def refuse(route: Any) -> None:
+        [vote] = route.request.post_data_json["votes"]
+        rejected = [{"id": vote["id"], "reason": "ms is not a number"}]
+        route.fulfill(json={"accepted": [], "rejected": rejected})
+
+    page.route("**/api/votes", refuse, times=1)
+    first = at(page)
+    press(page, "0")
+    expect(page.get_by_role("status")).to_have_text(
+        "An answer was not accepted: ms is not a number"
+    )
+    expect(page.locator("#count")).to_have_text("0 of 6")
+    press(page, "b")
+    assert at(page) == first
+    press(page, "x")
+    rows = wait_for_rows(study, rater, 2)
+    assert [(row.position, row.response) for row in rows] == [(2, "both_bad"), (1, "cannot_tell")]
+
+
+def test_a_killed_server_loses_no_answer(tmp_path: Path, open_context: Callable[..., Any]) -> None:
+    run = make_rated_run(tmp_path / "run", 4)
+    with serving(run.path) as server:
+        page = started(open_context(), server.links[0])
+        press(page, "0", "b")
+        page.wait_for_load_state("networkidle")
+        server.kill()
+    press(page, "x")
+    expect(page.get_by_role("status")).to_have_text(
+        "The server does not answer. 1 answer is kept in this browser and sent when the "
+        "connection is back."
+    )
+    with serving(run.path, port=server.port):
+        expect(page.get_by_role("status")).to_be_empty(timeout=15_000)
+        press(page, "0")
+        page.get_by_role("heading", name="Thank you").wait_for()
+    rows = read_ratings(run.rater_path("rater-1"))[0]
+    assert [(row.position, row.response) for row in rows] == [
+        (1, "tie"),
+        (2, "both_bad"),
+        (3, "cannot_tell"),
+        (4, "tie"),
+    ]
 
 
 def test_one_press_is_one_answer(

@@ -76,13 +76,13 @@ function receive(state) {
   if (first && open.length && !begun) go("start", "begin");
 }
 
-function overlay() { // unsent answers, of this tab or of another one, count as given
-  for (const vote of queue.votes) {
+function overlay(...more) { // unsent answers, of this tab or of another one, count as given
+  for (const vote of [...queue.votes, ...more]) {
     const item = items.get(vote.item);
     if (item) item.answers[vote.question] = vote.response;
   }
-  const unsent = open.filter((id) => done(items.get(id))).length;
-  const count = Math.min(progress.total, progress.done + unsent);
+  const unstored = open.filter((id) => done(items.get(id))).length;
+  const count = Math.min(progress.total, progress.done + unstored);
   $("bar").max = progress.total || 1;
   $("bar").value = count;
   $("count").textContent = `${count} of ${progress.total}`;
@@ -102,7 +102,9 @@ function advance() {
   $("reason").textContent = failures || !navigator.onLine
     ? "The next items cannot be loaded now. The page goes on by itself when the connection is back."
     : "Your answers are being saved.";
+  if (screen() === "waiting") return;
   go("waiting", "waiting-title");
+  send({ fresh: true }); // another tab may know further items, or the end
 }
 
 function undo() { // to the last answered step before this one, in the order of the study
@@ -119,7 +121,7 @@ function undo() { // to the last answered step before this one, in the order of 
 
 function leaveAnswered() { // what another tab has answered is not asked here again
   const answered = step && !step.changing && step.question.name in step.item.answers;
-  if (answered || (study && screen() === "waiting")) advance();
+  if ((answered && screen() === "rating") || (study && screen() === "waiting")) advance();
 }
 
 function show(item, question, record = true) {
@@ -158,8 +160,9 @@ function answer(response) {
   const options = [...$("options").children];
   const option = options.find((button) => button.dataset.response === response);
   if (screen() !== "rating" || $("help").open || !option || !usable(response)) return;
-  const { item, question, started_at } = step;
   stopClock();
+  const { item, question } = step;
+  const started_at = step.started_at || new Date().toISOString();
   if (item.answers[question.name] !== response) {
     const ms = Math.round(step.ms);
     queue.add({ item: item.id, question: question.name, response, started_at, ms });
@@ -210,7 +213,8 @@ function announce() {
   const { item, question, broken } = step;
   const given = $("options").querySelector("[aria-pressed=true] .words")?.innerText;
   $("live").textContent = `${said}Item ${item.position} of ${progress.total}. ${item.prompt}. `
-    + question.text + (given ? ` Your answer: ${given}.` : "") + (broken ? " An image did not load." : "");
+    + question.text + (given ? ` Your answer: ${given}.` : "")
+    + (broken ? " An image did not load." : "");
   said = "";
 }
 
@@ -296,8 +300,9 @@ function pause() {
 }
 
 function resume() { // after the instructions, or after a pause
-  if (screen() === "paused" && step) go("rating", "prompt");
-  else if (["start", "paused"].includes(screen())) advance();
+  if (screen() === "start") return advance();
+  if (screen() === "paused") go("rating", "prompt");
+  leaveAnswered();
 }
 
 function escape() {
@@ -373,7 +378,8 @@ addEventListener("popstate", ({ state }) => {
 });
 addEventListener("storage", (event) => { // another tab has answered, or sent an answer
   if (!queue || !event.key?.startsWith(queue.prefix)) return;
-  overlay();
+  // The other tab may have removed the answer again: the server has stored it.
+  overlay(...(event.newValue ? [JSON.parse(event.newValue)] : []));
   leaveAnswered();
   drawBanner();
 });

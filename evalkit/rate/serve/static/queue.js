@@ -56,6 +56,7 @@ export async function call(path, body) {
     method: body ? "POST" : "GET",
     headers: body ? { "Content-Type": "application/json" } : {},
     body: body && JSON.stringify(body),
+    keepalive: Boolean(body), // answers go out although the page is closed
     signal: AbortSignal.timeout(20000),
   });
   if (response.ok) return response.json();
