@@ -53,7 +53,8 @@ def rate_export(
     ratings = ratings_of(run, history=history)
     if not ratings:
         raise EvalkitError(
-            f"{run.path} has no ratings.", "Collect or import some first; see docs/ratings.md."
+            f"{run.path} has no ratings.",
+            "Import some with `evalkit rate import` first; see docs/ratings.md.",
         )
     if format == "csv":
         text = "\ufeff" * spreadsheet + _csv(ratings, spreadsheet)

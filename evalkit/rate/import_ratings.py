@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-import logging
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from evalkit.core import EvalkitError
-from evalkit.files import write_atomically
 from evalkit.rate.answers import Answer, Cell, Problem, Reading
+from evalkit.rate.cross_checks import flipped, without_duplicates
 from evalkit.rate.formats.known import format_of
 from evalkit.rate.names import Names
-from evalkit.rate.resolve import Found, Made, Resolved, find_places, question_name, resolve
+from evalkit.rate.rejected import show_problems, write_rejected
+from evalkit.rate.resolve import Found, Made, find_places, question_name, resolve
 from evalkit.rate.responses import parse_scale
-from evalkit.rate.scale_checks import Score, reversed_sides, same_raters, unfinished
+from evalkit.rate.scale_checks import unfinished
 from evalkit.rate.source import read_source
-from evalkit.ratings.files import append_ratings, key, ratings_of, studies
-from evalkit.ratings.rating import RaterKind, Rating
-from evalkit.ratings.study_file import NAME, write_study
+from evalkit.ratings.files import append_ratings, ratings_of, studies
+from evalkit.ratings.rating import RaterKind
+from evalkit.ratings.study import Study
+from evalkit.ratings.study_file import NAME, refuse_other_design, write_study
 from evalkit.run_folder import Run
 
-REJECTED = ("source_file", "line", "column", "value", "reason")  # columns of rejected.csv
-SHOWN = 20  # problems in the terminal
 IMPORTED = "imported"  # the study of answers that name none
-_logger = logging.getLogger("evalkit")
-_DUPLICATE = "a second answer of this rater to the same question about the same item"
 
 
 @dataclass(frozen=True)
@@ -54,9 +49,9 @@ class Imported:
         read = ", ".join(f"{name} ({form})" for name, form in self.formats.items())
         rejected = Run(self.run).rejected_path
         lines = [f"Read {read}.", *self.notes]
-        lines += [f"Left out: {number} values ({why})." for why, number in self.left_out.items()]
+        lines += [f"Left out: {_values(number)} ({why})." for why, number in self.left_out.items()]
         if self.problems:
-            lines.append(f"Not imported: {self.problems} values; {rejected} lists them.")
+            lines.append(f"Not imported: {_values(self.problems)}; {rejected} lists them.")
         if self.known:
             lines.append(f"The run has {self.known} of the ratings already.")
         for name in self.studies:
@@ -136,23 +131,14 @@ def rate_import(
         places, wrong = find_places(path, answers, names)
         found += places
         problems += wrong
-    defined = [known for reading in readings.values() for known in reading.studies]
-    known = {item.study: item for item in [*defined, *studies(place)]}
+    known = _known_studies(place, readings)
     resolved = resolve(found, names, known, study or IMPORTED, kind, limits)
     problems += resolved.problems
-    made = _flipped(resolved, reversed_scales, problems, notes)
-    stored = ratings_of(place, history=True)
-    fresh, already = _without_duplicates(made, stored, problems)
+    made = flipped(resolved, reversed_scales, problems, notes)
+    fresh, already = without_duplicates(made, ratings_of(place, history=True), problems)
     notes += [*names.notes, *resolved.notes, *unfinished(_counts(made))]
-    _write_rejected(place, readings, [*left_out, *problems])
-    if problems:
-        _show(problems)
-    if problems and on_bad == "refuse":
-        raise EvalkitError(
-            f"{len(problems)} values of {len(made) + len(problems)} cannot be imported, and nothing"
-            f" was; {place.rejected_path} lists them.",
-            "Correct them, or import the rest with --on-bad skip.",
-        )
+    write_rejected(place, [path.name for path in readings], [*left_out, *problems])
+    _refuse_problems(place, problems, len(made), on_bad)
     if not made:
         raise EvalkitError(
             f"{', '.join(formats)} have no ratings for {place.path}.",
@@ -175,6 +161,10 @@ def rate_import(
         problems=len(problems),
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def _values(number: int) -> str:
+    return f"{number} value" if number == 1 else f"{number} values"
 
 
 def _check_options(
@@ -232,8 +222,10 @@ def _wanted(
             reason = excluded.get(rater, "")
             if answer.question in ignore or question_name(answer.question) in ignore:
                 reason = "ignored question"
+            elif not answer.value.text:
+                reason = "no answer"
             if reason:
-                cell = answer.value if reason == "ignored question" else Cell("rater", rater)
+                cell = Cell("rater", rater) if reason == excluded.get(rater) else answer.value
                 left_out.append(Problem(path.name, answer.line, *cell, reason))
             else:
                 wanted[path].append(replace(answer, study=study or answer.study))
@@ -243,87 +235,25 @@ def _wanted(
     return wanted
 
 
-def _flipped(
-    resolved: Resolved, choice: str, problems: list[Problem], notes: list[str]
-) -> list[Made]:
-    """The ratings, with reversed scales kept or flipped as chosen; else they are problems."""
-    points = {
-        (study.study, question.name): len(question.anchors)
-        for study in resolved.studies
-        for question in study.questions
-    }
-    scores = [
-        Score(
-            made.found.path.name,
-            made.rating.rater,
-            f"{made.rating.study}/{made.rating.question}",
-            made.rating.item,
-            float(made.rating.response),
-        )
-        for made in resolved.made
-        if made.rating.response.isdecimal() and not made.rating.check
-    ]
-    against = reversed_sides(scores)
-    for (side, question), value in sorted(against.items()):
-        cell = Cell(question.partition("/")[2], side)
-        reason = f"the scale of {side} seems reversed: its correlation with others is {value:.2f}"
-        if choice == "refuse":
-            problems.append(Problem("", "", *cell, f"{reason}; keep or flip it"))
-        else:
-            done = "it is kept" if choice == "keep" else "it is flipped"
-            notes.append(f"{reason[0].upper()}{reason[1:]}; {done}.")
-    if choice == "keep":
-        return resolved.made
-
-    def is_reversed(made: Made) -> bool:
-        question = f"{made.rating.study}/{made.rating.question}"
-        return any(
-            (side, question) in against for side in (made.rating.rater, made.found.path.name)
+def _refuse_problems(run: Run, problems: Sequence[Problem], made: int, on_bad: str) -> None:
+    """Show the problems; raise EvalkitError unless the rest is to be imported."""
+    show_problems(problems)
+    if problems and on_bad == "refuse":
+        raise EvalkitError(
+            f"{_values(len(problems))} of {made + len(problems)} cannot be imported, and nothing"
+            f" was; {run.rejected_path} lists them.",
+            "Correct them, or import the rest with --on-bad skip.",
         )
 
-    if choice == "refuse":
-        return [made for made in resolved.made if not is_reversed(made)]
-    return [
-        made._replace(rating=_flip(made.rating, points)) if is_reversed(made) else made
-        for made in resolved.made
-    ]
 
-
-def _flip(rating: Rating, points: Mapping[tuple[str, str], int]) -> Rating:
-    if not rating.response.isdecimal():
-        return rating
-    number = points[rating.study, rating.question]
-    return replace(rating, response=str(number + 1 - int(rating.response)))
-
-
-def _without_duplicates(
-    made: Sequence[Made], stored: Sequence[Rating], problems: list[Problem]
-) -> tuple[dict[Path, list[Rating]], int]:
-    """The new ratings of each file, and the number of those that the run has already."""
-    known = {(*key(rating), rating.revision): rating for rating in stored}
-    names = same_raters(item.found.answer.rater.strip() for item in made)
-    fresh: dict[Path, list[Rating]] = defaultdict(list)
-    seen: dict[tuple[object, ...], Made] = {}
-    already = 0
-    for item in made:
-        rater = item.found.answer.rater.strip()
-        place = (*key(item.rating), item.rating.revision)
-        if rater in names:
-            reason = f"the same rater as {names[rater]!r} but for case or blanks"
-            problems.append(item.found.problem(Cell("rater", rater), reason))
-        elif place in seen:
-            reason = f"{_DUPLICATE}; the first is in line {seen[place].found.answer.line}"
-            problems.append(item.found.problem(item.found.answer.value, reason))
-        elif place in known and known[place].response != item.rating.response:
-            reason = f"the run has the answer {known[place].response!r} of this rater"
-            problems.append(item.found.problem(item.found.answer.value, reason))
-        else:
-            seen[place] = item
-            if place in known:
-                already += 1
-            else:
-                fresh[item.found.path].append(item.rating)
-    return fresh, already
+def _known_studies(run: Run, readings: Mapping[Path, Reading]) -> dict[str, Study]:
+    """The studies of the run and of the files. Raises EvalkitError where two designs differ."""
+    known = {item.study: item for item in studies(run)}
+    for reading in readings.values():
+        for item in reading.studies:
+            same_name = known.setdefault(item.study, item)
+            refuse_other_design(item, same_name, f"The study {item.study!r}")
+    return known
 
 
 def _counts(made: Sequence[Made]) -> dict[str, int]:
@@ -335,29 +265,3 @@ def _import_path(run: Run, path: Path) -> Path:
     digest = hashlib.sha256(path.expanduser().read_bytes()).hexdigest()[:8]
     stem = re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem).strip("-")[:40] or "file"
     return run.rater_path(f"import-{stem}-{digest}")
-
-
-def _write_rejected(run: Run, readings: Mapping[Path, Reading], rows: Sequence[Problem]) -> None:
-    """Replace the rows of these files in rejected.csv; those of earlier imports stay."""
-    earlier: list[list[str]] = []
-    names = {path.name for path in readings} | {""}
-    if run.rejected_path.is_file():
-        with run.rejected_path.open(newline="", encoding="utf-8") as file:
-            earlier = [row for row in list(csv.reader(file))[1:] if row and row[0] not in names]
-    if not rows and not earlier and not run.rejected_path.exists():
-        return
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(REJECTED)
-    writer.writerows([*earlier, *rows])
-    write_atomically(run.rejected_path, text.getvalue())
-
-
-def _show(problems: Sequence[Problem]) -> None:
-    """The first problems, one line each."""
-    for file, line, column, value, reason in problems[:SHOWN]:
-        number = f"line {line}" if line.isdecimal() else line
-        place = ", ".join(part for part in (file, number, column) if part)
-        _logger.warning("%s: %s", place, f"{value!r}: {reason}" if value else reason)
-    if len(problems) > SHOWN:
-        _logger.warning("and %d more", len(problems) - SHOWN)

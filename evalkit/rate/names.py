@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import re
 import unicodedata
@@ -41,6 +42,7 @@ class _File(NamedTuple):
     sample: int
 
 
+@functools.lru_cache(10_000)
 def plain(text: str) -> str:
     """The text in NFC with straight quotes and single spaces, and with HTML entities replaced."""
     text = unicodedata.normalize("NFC", html.unescape(text)).translate(_STRAIGHT)
@@ -177,6 +179,9 @@ class Names:
             models = ", ".join(sorted({file.place.model for file in files}))
             raise Unknown(cell, f"an image of several models ({models}) has this name")
         [file] = files
+        named = {part for part in re.split(r"[/\\]", cell.text) if part in self.models}
+        if named and file.place.model not in named:
+            raise Unknown(cell, f"no image of {', '.join(sorted(named))} has this name")
         if file.sample:
             raise Unknown(cell, f"sample {file.sample} of its prompt; ratings are of sample 0")
         return file.place

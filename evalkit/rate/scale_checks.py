@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from evalkit.rate.names import plain
 
 LEAST_SHARED = 8  # answers that two sides must share before a correlation counts
-REVERSED_BELOW = -0.3
+SIGNIFICANT = 0.001  # one-sided
 
 
 class Score(NamedTuple):
@@ -52,23 +52,73 @@ def mixed_scales(scores: Iterable[Score]) -> str:
 def reversed_sides(scores: Iterable[Score]) -> dict[tuple[str, str], float]:
     """(file or rater, question) of those whose answers correlate negatively with all others.
 
-    The value is the correlation with the mean of the others. At least two others must share
-    `LEAST_SHARED` items, and none of them may agree.
+    The value is the mean of these correlations. There must be at least two others with
+    `LEAST_SHARED` shared items, and the correlation with their mean must be significantly negative
+    (one-sided, `SIGNIFICANT`): of raters who answer at random, one in a thousand is named.
     """
     found: dict[tuple[str, str], float] = {}
     for question, own in _by(scores, lambda score: score.question).items():
         for key in (lambda score: score.rater, lambda score: score.file):
             sides = {name: _means(part) for name, part in _by(own, key).items()}
-            if len(sides) < 3:
-                continue
-            for name, side in sides.items():
+            sides = {name: side for name, side in sides.items() if len(side) >= LEAST_SHARED}
+            for name in _against_the_mean(sides) if len(sides) >= 3 else ():
                 against = [
                     value
                     for other, values in sides.items()
-                    if other != name and (value := _correlation(side, values)) is not None
+                    if other != name and (value := _correlation(sides[name], values)) is not None
                 ]
-                if len(against) >= 2 and max(against) < 0 and np.mean(against) < REVERSED_BELOW:
+                if len(against) >= 2 and max(against) < 0:
                     found[name, question] = float(np.mean(against))
+    return found
+
+
+def contradiction(scores: Iterable[Score]) -> str:
+    """A sentence that names the only two files or raters if one of them seems reversed.
+
+    Which one it is, nothing tells.
+    """
+    for question, own in sorted(_by(scores, lambda score: score.question).items()):
+        for kind, key in (("files", lambda score: score.file), ("raters", lambda s: s.rater)):
+            sides = {name: _means(part) for name, part in _by(own, key).items()}
+            if len(sides) == 2 and _is_negative(*sides.values()):
+                value = _correlation(*sides.values())
+                return (
+                    f"The {kind} {' and '.join(sides)} contradict each other on"
+                    f" {question.rpartition('/')[2]}: their correlation is {value:.2f}, so one of"
+                    " them may have the reversed scale"
+                )
+    return ""
+
+
+def _is_negative(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
+    """Whether the correlation is significantly below zero (t-test, one-sided)."""
+    from scipy.stats import t
+
+    value = _correlation(one, other)
+    if value is None or value >= 0:
+        return False
+    freedom = len(one.keys() & other.keys()) - 2
+    statistic = value * np.sqrt(freedom / max(1e-12, 1 - value**2))
+    return bool(t.cdf(statistic, freedom) < SIGNIFICANT)
+
+
+def _against_the_mean(sides: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Those that contradict the mean of the others: few, so that all pairs are cheap."""
+    sums: dict[str, float] = defaultdict(float)
+    counts: dict[str, int] = defaultdict(int)
+    for side in sides.values():
+        for item, value in side.items():
+            sums[item] += value
+            counts[item] += 1
+    found = []
+    for name, side in sides.items():
+        others = {
+            item: (sums[item] - value) / (counts[item] - 1)
+            for item, value in side.items()
+            if counts[item] > 1
+        }
+        if _is_negative(side, others):
+            found.append(name)
     return found
 
 
@@ -116,8 +166,8 @@ def _correlation(one: Mapping[str, float], other: Mapping[str, float]) -> float 
     return float(np.corrcoef(a, b)[0, 1])
 
 
-def _by(scores: Iterable[Score], key) -> dict[Hashable, list[Score]]:
-    found: dict[Hashable, list[Score]] = defaultdict(list)
+def _by(scores: Iterable[Score], key: Callable[[Score], str]) -> dict[str, list[Score]]:
+    found: dict[str, list[Score]] = defaultdict(list)
     for score in scores:
         found[key(score)].append(score)
     return found

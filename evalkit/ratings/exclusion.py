@@ -1,81 +1,118 @@
-"""How carefully a rater answers, and who is excluded by the rule of the study."""
+"""Which raters a study's rule excludes from the main result, and why.
+
+The rule stands in the study file before the first vote. Results with all raters are stated beside.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from evalkit.ratings.rating import NO, Rating, parts
-from evalkit.ratings.study import Study
+from evalkit.ratings.files import latest
+from evalkit.ratings.rating import KNOWN_BAD, NO, Rating, parts
+from evalkit.ratings.study import Exclusion, Study
 
 
-class Care(NamedTuple):
-    """The answers of one rater to checks, and their speed."""
+class Excluded(NamedTuple):
+    """A rater that the rule excludes, with the figures behind it."""
 
     rater: str
-    answers: int  # to items, without checks
+    reason: str
+
+
+@dataclass(frozen=True)
+class Checks:
+    """What is known about the care of one rater."""
+
+    rater: str
+    answers: int  # that count, without repeats and attention checks
     attention: int  # attention checks that were answered
-    attention_errors: int  # those with more wrong answers than right ones
-    repeats: int  # answers to items that were asked twice
-    equal_repeats: int  # those that are equal both times
-    timed: int  # answers with a known time
-    fast: int  # those in less time than the rule names
-    reasons: tuple[str, ...]  # why the rater is excluded; () for a rater who is not
+    attention_errors: int  # with another answer than the right one
+    repeats: int  # items that were answered twice
+    repeats_equal: int  # with the same answer both times
+    timed: int  # answers whose time is known
+    fast: int  # of these, in less than `fast_ms`
 
-    @property
-    def excluded(self) -> bool:
-        return bool(self.reasons)
+    def reasons(self, rule: Exclusion) -> list[str]:
+        """Why the rule excludes this rater; [] if it does not."""
+        found = []
+        if self.attention_errors > rule.attention_errors:
+            found.append(
+                f"{self.attention_errors} of {self.attention} attention checks wrong"
+                f" (more than {rule.attention_errors})"
+            )
+        if self.repeats and self.repeats_equal / self.repeats < rule.repeat_agreement:
+            found.append(
+                f"{self.repeats_equal} of {self.repeats} repeated items answered equally"
+                f" (less than {rule.repeat_agreement:.0%})"
+            )
+        if self.timed and self.fast / self.timed > rule.fast_share:
+            found.append(
+                f"{self.fast} of {self.timed} answers in less than {rule.fast_ms} ms"
+                f" (more than {rule.fast_share:.0%})"
+            )
+        return found
 
 
-def care(study: Study, ratings: Sequence[Rating]) -> list[Care]:
-    """The care of each rater of a study, by rater.
-
-    ratings: the latest answers to the study.
-    """
-    found: dict[str, list[Rating]] = defaultdict(list)
-    for rating in ratings:
-        found[rating.rater].append(rating)
-    return [_care(study, rater, found[rater]) for rater in sorted(found)]
+def checks_of(study: Study, ratings: Sequence[Rating]) -> list[Checks]:
+    """The figures of each rater of the study, in the order of the raters' first answers."""
+    own = latest([rating for rating in ratings if rating.study == study.study])
+    by_rater: dict[str, list[Rating]] = {}
+    for rating in own:
+        by_rater.setdefault(rating.rater, []).append(rating)
+    return [_checks(study, rater, found) for rater, found in by_rater.items()]
 
 
-def is_right(study: Study, rating: Rating) -> bool:
-    """Whether the answer to an attention check is right.
+def excluded(study: Study, ratings: Sequence[Rating]) -> list[Excluded]:
+    """The raters whom the study's rule excludes, each with all reasons and their figures."""
+    return [
+        Excluded(found.rater, "; ".join(reasons))
+        for found in checks_of(study, ratings)
+        if (reasons := found.reasons(study.exclude))
+    ]
 
-    Of a pair, the model's own image must be preferred; of a scale, the answer must be in its lower
-    half; of a yes/no question, it must be no.
-    """
+
+def without_excluded(study: Study, ratings: Sequence[Rating]) -> list[Rating]:
+    """The answers of the study that count in its main result: no checks, no excluded raters."""
+    gone = {found.rater for found in excluded(study, ratings)}
+    return [
+        rating
+        for rating in latest([rating for rating in ratings if rating.study == study.study])
+        if not rating.check and rating.rater not in gone
+    ]
+
+
+def _checks(study: Study, rater: str, ratings: Sequence[Rating]) -> Checks:
+    first = {
+        (rating.item, rating.question): rating.response for rating in ratings if not rating.check
+    }
+    again = [
+        (first[rating.item, rating.question], rating.response)
+        for rating in ratings
+        if rating.check == "repeat" and (rating.item, rating.question) in first
+    ]
+    attention = [_is_right(study, rating) for rating in ratings if rating.check == "attention"]
+    times = [rating.ms for rating in ratings if rating.ms > 0]
+    return Checks(
+        rater,
+        answers=len(first),
+        attention=len(attention),
+        attention_errors=attention.count(False),
+        repeats=len(again),
+        repeats_equal=sum(one == other for one, other in again),
+        timed=len(times),
+        fast=sum(ms < study.exclude.fast_ms for ms in times),
+    )
+
+
+def _is_right(study: Study, rating: Rating) -> bool:
+    """Whether the image that is known to be bad got the answer that it deserves."""
     if study.mode == "pairwise":
-        return rating.response == parts(rating.item)[1]
+        labels = [label for label in parts(rating.item)[1:] if label != KNOWN_BAD]
+        return rating.response in labels
     if study.mode == "checklist":
         return rating.response == NO
-    [points] = [len(item.anchors) for item in study.questions if item.name == rating.question]
-    return rating.response.isdecimal() and 2 * int(rating.response) <= points
-
-
-def _care(study: Study, rater: str, ratings: Sequence[Rating]) -> Care:
-    rule = study.exclude
-    checks: dict[str, list[bool]] = defaultdict(list)
-    for rating in ratings:
-        if rating.check == "attention":
-            checks[rating.item].append(is_right(study, rating))
-    errors = sum(2 * sum(right) < len(right) for right in checks.values())
-    main = {(item.item, item.question): item.response for item in ratings if not item.check}
-    again = [
-        main[item.item, item.question] == item.response
-        for item in ratings
-        if item.check == "repeat" and (item.item, item.question) in main
-    ]
-    times = [item.ms for item in ratings if item.ms]
-    fast = sum(ms < rule.fast_ms for ms in times)
-    reasons = []
-    if errors > rule.attention_errors:
-        reasons.append(f"{errors} of {len(checks)} attention checks are wrong")
-    if again and sum(again) < rule.repeat_agreement * len(again):
-        reasons.append(f"{sum(again)} of {len(again)} repeated answers are equal")
-    if times and fast > rule.fast_share * len(times):
-        reasons.append(f"{fast} of {len(times)} answers took less than {rule.fast_ms} ms")
-    return Care(
-        rater, len(main), len(checks), errors, len(again), sum(again), len(times), fast,
-        tuple(reasons),
-    )  # fmt: skip
+    points = {question.name: len(question.anchors) for question in study.questions}
+    middle = (points.get(rating.question, 0) + 1) / 2
+    return rating.response.isdecimal() and int(rating.response) < middle

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import hashlib
 import io
 import logging
@@ -36,10 +35,14 @@ class Damaged(NamedTuple):
 
 
 def rater_id(name: str) -> str:
-    """The id of a rater: the name if that is a plain one, else a part of it and a hash."""
+    """The id of a rater: the name if that is a plain one, else a part of it and a hash.
+
+    Of a mail address, the id has no part.
+    """
     if NAME.fullmatch(name) and name.lower() not in RESERVED:
         return name
-    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:40] or "rater"
+    shown = "" if "@" in name else name
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", shown).strip("-")[:40] or "rater"
     return f"{plain}-{hashlib.sha256(name.encode('utf-8', 'backslashreplace')).hexdigest()[:8]}"
 
 
@@ -75,7 +78,7 @@ def append_ratings(path: Path, ratings: Iterable[Rating]) -> None:
 def to_line(rating: Rating) -> str:
     """The line of an answer in RFC 4180, with its end. Raises EvalkitError for a line break."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(dataclasses.astuple(rating))
+    csv.writer(text, lineterminator="\n").writerow([getattr(rating, name) for name in COLUMNS])
     line = text.getvalue()
     if "\n" in line[:-1] or "\r" in line:
         raise EvalkitError(f"An answer of {rating.rater} has a line break in a field.")
@@ -117,7 +120,7 @@ def read_ratings(path: Path) -> tuple[list[Rating], list[Damaged]]:
             if number == 1 and ended and not line.endswith(_TORN.decode().strip()):
                 raise EvalkitError(
                     f"{path} begins with {line[:80]!r}; expected the columns {HEADER}.",
-                    "Move the file out of the folder, and import it from there.",
+                    "Move the file out of the folder, then take it in with `evalkit rate import`.",
                 )
             if not ended:
                 raise ValueError("the line was cut short")

@@ -6,7 +6,7 @@ import difflib
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from typing import Any, TypeVar, get_args, get_type_hints
 
 import tomli_w
@@ -40,18 +40,22 @@ def write_study(run: Run, study: Study) -> Study:
     path = run.study_path(study.study)
     if path.exists():
         known = read_study(run, study.study)
-        compared = replace(study, created_at=known.created_at)
-        for item in fields(Study):
-            old, new = getattr(known, item.name), getattr(compared, item.name)
-            if old != new:
-                raise EvalkitError(
-                    f"The study {study.study!r} of {run.path} exists with another design:"
-                    f" {item.name} is {_shown(old)}, not {_shown(new)}.",
-                    "A study never changes. Give the new design another name.",
-                )
+        refuse_other_design(study, known, f"The study {study.study!r} of {run.path}")
         return known
     write_atomically(path, to_toml(study))
     return study
+
+
+def refuse_other_design(study: Study, known: Study, subject: str) -> None:
+    """Raise EvalkitError unless both are one design; `created_at` may differ."""
+    for item in fields(Study):
+        old, new = getattr(known, item.name), getattr(study, item.name)
+        if old != new and item.name != "created_at":
+            raise EvalkitError(
+                f"{subject} exists with another design: {item.name} is {_shown(old)}, not"
+                f" {_shown(new)}.",
+                "A study never changes. Give the new design another name.",
+            )
 
 
 def read_study(run: Run, name: str) -> Study:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ratings_for_tests import make_run
 
-from evalkit.rate.import_ratings import REJECTED
+from evalkit.rate.rejected import REJECTED
 from evalkit.ratings.files import ratings_of
 from evalkit.ratings.rating import Rating
 from evalkit.run_folder import Run
@@ -16,7 +16,7 @@ MODELS = ("sdxl", "dalle", "flux-1")
 PROMPTS = (
     "a cat, asleep",
     "two dogs",
-    "the café’s “menu”",
+    "the café\u2019s \u201cmenu\u201d",
     "a 🦓 on a beach",
     *(f"scene number {at}" for at in range(8)),
 )

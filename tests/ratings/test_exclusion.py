@@ -1,77 +1,108 @@
-"""Who is excluded by the rule of a study."""
+"""Excluded raters: by the rule of the study only, each with its figures."""
 
 import dataclasses
 
 import pytest
 from ratings_for_tests import preference, vote
 
-from evalkit.ratings.exclusion import Care, care
+from evalkit.ratings.exclusion import Checks, Excluded, checks_of, excluded, without_excluded
 from evalkit.ratings.rating import KNOWN_BAD, Rating, pair, single
 from evalkit.ratings.study import CHECKLIST, SCALES, Exclusion, Study
 
-RULE = Exclusion(attention_errors=1, repeat_agreement=0.5, fast_ms=700, fast_share=0.3)
+STUDY = preference(prompts=tuple(f"{at:05d}" for at in range(10)))
 
 
-def of(study: Study, *ratings: Rating) -> Care:
-    [found] = care(dataclasses.replace(study, exclude=RULE), ratings)
-    return found
+def attention(response: str, at: int = 0, rater: str = "r1") -> Rating:
+    item = pair(f"{at:05d}", "a", KNOWN_BAD)
+    return vote(rater, f"{at:05d}", response, item=item, check="attention")
 
 
-def attention(prompt: str, response: str) -> Rating:
-    return vote(item=pair(prompt, "a", KNOWN_BAD), response=response, check="attention")
+def test_attention_checks_answered_wrongly() -> None:
+    ratings = [vote(), attention("a", 0), attention(KNOWN_BAD, 1), attention("tie", 2)]
+    assert excluded(STUDY, ratings) == [
+        Excluded("r1", "2 of 3 attention checks wrong (more than 1)")
+    ]
+    assert excluded(STUDY, ratings[:3]) == []
 
 
-def test_a_careful_rater_is_not_excluded() -> None:
-    ratings = [vote(prompt=f"{at:05d}", ms=2000) for at in range(4)]
-    again = vote(check="repeat", ms=700)
-    found = of(preference(), *ratings, again, attention("00000", "a"))
-    assert found == Care("r1", 4, 1, 0, 1, 1, 5, 0, ())
-
-
-@pytest.mark.parametrize("response", [KNOWN_BAD, "tie", "both_bad", "cannot_tell"])
-def test_more_wrong_attention_checks_than_the_rule_allows(response: str) -> None:
-    one = attention("00000", response)
-    assert not of(preference(), vote(), one).excluded
-    found = of(preference(), vote(), one, attention("00001", response))
-    assert found.reasons == ("2 of 2 attention checks are wrong",)
-
-
-def test_repeats_that_differ() -> None:
-    ratings = [vote(prompt="00000"), vote(prompt="00001")]
-    again = [dataclasses.replace(item, check="repeat") for item in ratings]
-    other = [dataclasses.replace(item, response="b") for item in again]
-    assert not of(preference(), *ratings, again[0], other[1]).excluded
-    found = of(preference(), *ratings, *other)
-    assert found.reasons == ("0 of 2 repeated answers are equal",)
-    assert of(preference(), other[0]).repeats == 0  # the first answer is missing
+def test_repeated_items_answered_differently() -> None:
+    first = [vote(prompt=f"{at:05d}", response="a") for at in range(4)]
+    again = [
+        vote(prompt=f"{at:05d}", response=answer, check="repeat")
+        for at, answer in enumerate("abbb")
+    ]
+    assert excluded(STUDY, first + again) == [
+        Excluded("r1", "1 of 4 repeated items answered equally (less than 50%)")
+    ]
+    assert excluded(STUDY, first + again[:2]) == []
 
 
 def test_fast_answers() -> None:
-    slow = [vote(prompt=f"{at:05d}", ms=700) for at in range(7)]
-    fast = [vote(prompt=f"{at:05d}", ms=699) for at in range(7, 10)]
-    unknown = [vote(prompt=f"{at:05d}", ms=0) for at in range(10, 30)]
-    assert not of(preference(), *slow, *fast, *unknown).excluded
-    found = of(preference(), *slow[:6], *fast)
-    assert found.reasons == ("3 of 9 answers took less than 700 ms",)
+    ratings = [vote(prompt=f"{at:05d}", ms=100 if at < 4 else 5000) for at in range(10)]
+    assert excluded(STUDY, ratings) == [
+        Excluded("r1", "4 of 10 answers in less than 700 ms (more than 30%)")
+    ]
+    slow = dataclasses.replace(STUDY, exclude=Exclusion(fast_ms=100))
+    assert excluded(slow, ratings) == []
+    untimed = [dataclasses.replace(rating, ms=0) for rating in ratings]
+    assert excluded(STUDY, untimed) == []
+
+
+def test_every_reason_is_stated_for_each_rater_alone() -> None:
+    bad = [attention(KNOWN_BAD, at, "r2") for at in range(2)]
+    fast = [vote("r2", f"{at:05d}", ms=10) for at in range(3)]
+    [found] = excluded(STUDY, [vote("r1", ms=9000), *bad, *fast])
+    assert found.rater == "r2"
+    assert found.reason == (
+        "2 of 2 attention checks wrong (more than 1); 3 of 3 answers in less than 700 ms"
+        " (more than 30%)"
+    )
+
+
+def test_the_main_result_has_neither_checks_nor_excluded_raters() -> None:
+    good = [vote("r1", response="tie"), vote("r1", response="b", revision=1)]
+    bad = [attention(KNOWN_BAD, at, "r2") for at in range(2)]
+    other = dataclasses.replace(vote("r3"), study="other")
+    ratings = [*good, attention("a"), vote("r1", response="b", check="repeat"), vote("r2"), *bad]
+    assert without_excluded(STUDY, [*ratings, other]) == [good[1]]
+
+
+def test_the_latest_revision_of_a_check_counts() -> None:
+    wrong = [attention(KNOWN_BAD, at) for at in range(2)]
+    corrected = dataclasses.replace(attention("a", 1), revision=1)
+    assert excluded(STUDY, [*wrong, corrected]) == []
+
+
+def test_the_figures_of_a_rater() -> None:
+    ratings = [
+        vote(ms=500), vote(prompt="00001", ms=900), vote(check="repeat", ms=900), attention("a"),
+    ]  # fmt: skip
+    assert checks_of(STUDY, ratings) == [
+        Checks(
+            "r1", 2, attention=1, attention_errors=0, repeats=1, repeats_equal=1, timed=3, fast=1
+        )
+    ]
 
 
 @pytest.mark.parametrize(
-    ("response", "right"),
-    [("1", True), ("2", True), ("3", False), ("5", False), ("cannot_tell", False)],
+    ("mode", "questions", "right", "wrong"),
+    [
+        ("scale", SCALES[:1], "12", ("3", "4", "5", "cannot_tell")),
+        ("checklist", CHECKLIST[:1], ("no",), ("yes", "cannot_tell")),
+    ],
 )
-def test_the_lower_half_of_a_scale_is_right(response: str, right: bool) -> None:
-    study = preference(mode="scale", questions=SCALES)
-    check = vote(
-        item=single("00000", "a"), question="realism", response=response, check="attention"
+def test_a_bad_image_deserves_the_lower_half_or_no(
+    mode: str, questions: tuple, right: str, wrong: str
+) -> None:
+    study: Study = dataclasses.replace(
+        STUDY, mode=mode, questions=questions, exclude=Exclusion(attention_errors=0)
     )
-    assert of(study, check).attention_errors == (not right)
 
+    def answer(response: str) -> Rating:
+        item = single("00000", "a")
+        return vote(
+            item=item, model="a", question=questions[0].name, response=response, check="attention"
+        )
 
-def test_a_check_with_several_questions_is_wrong_if_most_answers_are() -> None:
-    study = preference(mode="checklist", questions=CHECKLIST)
-    check = vote(item=single("00000", "a"), check="attention", response="yes")
-    first = dataclasses.replace(check, question="objects")
-    second = dataclasses.replace(check, question="artifacts")
-    assert of(study, first, second).attention_errors == 1
-    found = of(study, first, dataclasses.replace(second, response="no"))
-    assert (found.attention, found.attention_errors) == (1, 0)
+    assert not any(excluded(study, [answer(response)]) for response in right)
+    assert all(excluded(study, [answer(response)]) for response in wrong)

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from ratings_for_tests import ANSWERS, preference, vote
 
@@ -20,6 +20,7 @@ from evalkit.run_folder import Run
 
 
 @given(st.lists(ANSWERS, min_size=1, max_size=5))
+@settings(deadline=None)
 def test_rows_are_read_as_they_were_appended(answers: list[Rating]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ratings/r1.csv"
@@ -33,6 +34,7 @@ def test_rows_are_read_as_they_were_appended(answers: list[Rating]) -> None:
 
 
 @given(st.lists(ANSWERS, min_size=1, max_size=3), ANSWERS, st.data())
+@settings(deadline=None)
 def test_a_row_that_a_kill_cut_short_is_never_taken_for_another_one(
     answers: list[Rating], later: Rating, data: st.DataObject
 ) -> None:
@@ -122,7 +124,7 @@ def test_a_file_that_a_spreadsheet_wrote_is_named(tmp_path: Path) -> None:
     run.rater_path("r1").write_text("study;rater\npreference;r1\n", encoding="utf-8")
     with pytest.raises(EvalkitError, match=r"r1\.csv begins with 'study;rater'") as error:
         ratings_of(run)
-    assert "import it" in error.value.hint
+    assert "rate import" in error.value.hint
 
 
 @pytest.mark.parametrize("name", ["r1", "A-b_9", "x" * 64])
@@ -141,6 +143,10 @@ def test_every_name_has_an_id_that_can_be_a_file(name: str) -> None:
 def test_different_names_have_different_ids() -> None:
     names = ["Anna B", "Anna-B", "anna b", "Änna", "Önna", "", " ", "rejected", "Private"]
     assert len({rater_id(name) for name in names}) == len(names)
+
+
+def test_a_mail_address_is_not_part_of_the_id() -> None:
+    assert re.fullmatch(r"rater-[0-9a-f]{8}", rater_id("jane.doe@example.com"))
 
 
 def test_the_studies_of_a_run_by_name(tmp_path: Path) -> None:

@@ -45,19 +45,15 @@ def read(source: Source, names: Names) -> Reading:
         clues = found.clues(row)
         started, ended = (row.cell(name).text for name in ("_started_at", "_created_at"))
         for question in questions:
-            value = row.cell(question)
-            if value.text:
-                rater = row.cell("_worker_id").text
-                reading.answers.append(
-                    Answer(
-                        *(row.line, rater, question, value, clues[0]),
-                        right=clues[1] if len(clues) > 1 else None,
-                        started_at=iso(started),
-                        ms=duration_ms(started, ended),
-                    )
+            rater, value = row.cell("_worker_id").text, row.cell(question)
+            reading.answers.append(
+                Answer(
+                    *(row.line, rater, question, value, clues[0]),
+                    right=clues[1] if len(clues) > 1 else None,
+                    started_at=iso(started),
+                    ms=duration_ms(started, ended),
                 )
-            else:
-                reading.left_out.append(source.problem(row.line, value, "no answer"))
+            )
     trusts = {
         row.cell("_worker_id").text: float(row.cell("_trust").text)
         for row in source.rows

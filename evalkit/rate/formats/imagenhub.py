@@ -35,7 +35,7 @@ def read(source: Source, names: Names) -> Reading:
         for column in source.columns[1:]:
             cell = row.cell(column)
             if not cell.text:
-                reading.left_out.append(source.problem(row.line, cell, "no rating"))
+                reading.left_out.append(source.problem(row.line, cell, "no answer"))
                 continue
             found = _CELL.fullmatch(cell.text)
             if not found:

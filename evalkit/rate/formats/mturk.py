@@ -74,10 +74,8 @@ def _values(source: Source, row: Row) -> Iterator[Problem | tuple[str, Cell, tup
         if found and text.lower() in _TRUE + _FALSE:
             question, option = found[1] or found[3], found[2] or found[4]
             chosen.setdefault(question, {})[option] = text.lower()
-        elif text:
-            yield column.removeprefix("Answer."), Cell(column, text), ()
         else:
-            yield source.problem(row.line, Cell(column, ""), "no answer")
+            yield column.removeprefix("Answer."), Cell(column, text), ()
     for question, cells in chosen.items():
         yield _chosen(source, row, f"Answer.{question}.*", question, cells)
     yield from _task_answers(source, row)

@@ -32,10 +32,13 @@ def read(source: Source, names: Names) -> Reading:
     reading = Reading()
     rows = source.rows
     if "ratings" in source.top:
-        rows = [
-            Row(f"item {at}", item if isinstance(item, Mapping) else {})
-            for at, item in enumerate(source.top["ratings"], 1)
-        ]
+        rows = []
+        for at, item in enumerate(source.top["ratings"], 1):
+            if isinstance(item, Mapping):
+                rows.append(Row(f"item {at}", item))
+            else:
+                cell = Cell("ratings", text_of(item))
+                reading.problems.append(source.problem(f"item {at}", cell, "not an object"))
         for values in source.top.get("studies") or ():
             _add_study(source, values, reading)
     for row in rows:
@@ -59,6 +62,8 @@ def _answer(source: Source, row: Row, names: Names) -> Answer | Problem:
     def cell(column: str) -> Cell:
         """The cell, without the guard that `rate export --spreadsheet` puts before formulas."""
         found = row.cell(column)
+        if not found.text.startswith("'"):
+            return found
         known = names.is_model(found.text) or names.is_prompt(found.text)
         return found if known else Cell(column, unguarded(found.text))
 
@@ -89,7 +94,9 @@ def _answer(source: Source, row: Row, names: Names) -> Answer | Problem:
         kind=row.cell("kind").text,
         started_at=row.cell("started_at").text,
         check=row.cell("check").text,  # pyright: ignore[reportArgumentType]
-        **numbers,
+        position=numbers["position"],
+        ms=numbers["ms"],
+        revision=numbers["revision"],
     )
 
 
@@ -97,7 +104,8 @@ def _clues(cell: Any, names: Names) -> list[Clues]:
     """What the row says about its image or its two images; [] for an item that is none."""
     item = cell("item").text
     if not item:
-        prompt = cell("prompt_id") if cell("prompt_id").text else cell("prompt")
+        prompt = cell("prompt_id")
+        prompt = prompt if prompt.text or not cell("prompt").text else cell("prompt")
         return [Clues(prompt, cell("model"), NOTHING)]
     found = parts(item)
     if len(found) not in (2, 3) or not all(found):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from evalkit.rate.serve.order import items_per_rater
 from evalkit.rate.serve.rated_study import RatedStudy
-from evalkit.ratings.exclusion import care
+from evalkit.ratings.exclusion import checks_of, without_excluded
 from evalkit.ratings.rating import BOTH_BAD, CANNOT_TELL, TIE, YES, Rating, parts
 from evalkit.ratings.study import Question, Study
 
@@ -28,12 +28,12 @@ def admin_facts(rated: RatedStudy) -> dict[str, Any]:
     study = rated.study
     ballots = dict(rated.ballots)
     ratings = [rating for ballot in ballots.values() for rating in ballot.ratings()]
-    cares = {found.rater: found for found in care(study, ratings)}
+    flags = {found.rater: found.reasons(study.exclude) for found in checks_of(study, ratings)}
     raters = [
         {
             "rater": rater,
             **ballot.progress(),
-            "flags": list(cares[rater].reasons) if rater in cares else [],
+            "flags": flags.get(rater, []),
         }
         for rater, ballot in ballots.items()
     ]
@@ -43,9 +43,7 @@ def admin_facts(rated: RatedStudy) -> dict[str, Any]:
         for rater in rated.invited
         if rater not in ballots
     ]
-    counted = [
-        rating for rating in ratings if not rating.check and not cares[rating.rater].excluded
-    ]
+    counted = without_excluded(study, ratings)
     names = sorted(study.models, key=lambda name: rated.secret.opaque("model", study.study, name))
     return {
         "title": study.title,

@@ -94,6 +94,7 @@ def _new_study(given: dict[str, Any], pool: Pool, source: str) -> Study:
                 f"The model {model!r} has the name of an answer.",
                 "Give the model another label: `evalkit run --models LABEL=…`.",
             )
+    questions = [asdict(question) for question in _QUESTIONS[mode]]
     prompts = pool.common_prompts(models)
     if not prompts and "prompts" not in given:
         raise EvalkitError(
@@ -105,11 +106,15 @@ def _new_study(given: dict[str, Any], pool: Pool, source: str) -> Study:
     values: dict[str, Any] = {
         "models": models,
         "prompts": prompts,
-        "questions": [asdict(question) for question in _QUESTIONS[mode]],
+        "questions": questions,
         "title": _TITLES[mode],
         "created_at": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ}",
         **given,
     }
+    rule = given.get("exclude", {})
+    if isinstance(rule, Mapping) and isinstance(values["questions"], list):
+        # All answers about one bad image may be wrong, as with one question.
+        values["exclude"] = {"attention_errors": len(values["questions"])} | dict(rule)
     study = from_toml(_toml(values, source), source)
     total = len(study_items(study))
     if "items_per_rater" not in given:

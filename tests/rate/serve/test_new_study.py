@@ -41,6 +41,7 @@ def test_two_models_are_compared_and_one_is_rated(tmp_path: Path) -> None:
     assert (one.study, one.mode) == ("opinion", "scale")
     assert [question.name for question in one.questions] == ["alignment", "aesthetics", "realism"]
     assert all(len(question.anchors) == 5 for question in one.questions)
+    assert one.exclude == Exclusion(attention_errors=3)
     checklist = opened(Run(tmp_path / "two"), mode="checklist")
     assert (checklist.study, checklist.mode) == ("checklist", "checklist")
 

@@ -1,0 +1,141 @@
+"""Rapidata, Appen and Prolific."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rating_files import PROMPTS, imported, rated_run, rejected, scale_rows, table, write
+
+import evalkit
+from evalkit.core import EvalkitError
+from evalkit.run_folder import Run
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return rated_run(tmp_path / "run")
+
+
+# --- Rapidata ---
+def rapidata(*votes: str) -> dict[str, Any]:
+    """The example of Rapidata's documentation, with the images of our run."""
+    images = ["sdxl/00001-0.png", "flux-1/00001-0.png"]
+    return {
+        "info": {"createdAt": "2026-07-13T11:07:53.577348+00:00", "version": "4.0.0"},
+        "results": [
+            {
+                "context": PROMPTS[1],
+                "winner_index": 1,
+                "winner": images[1],
+                "aggregatedResults": dict.fromkeys(images, 0),
+                "detailedResults": [
+                    {"votedFor": vote, "userDetails": {"country": "EG", "userScores": {}}}
+                    for vote in votes
+                ],
+            }
+        ],
+        "summary": {"A_wins_total": 0, "B_wins_total": 1},
+    }
+
+
+def test_each_vote_of_rapidata_is_a_rater(run: Run, tmp_path: Path) -> None:
+    content = rapidata("flux-1/00001-0.png", "sdxl/00001-0.png", "Neither", "Both")
+    made = evalkit.rate_import(write(tmp_path / "r.json", json.dumps(content)), run=run.path)
+    assert list(made.formats.values()) == ["rapidata"]
+    assert made.raters == 4
+    assert [r.response for r in imported(run)] == ["flux-1", "sdxl", "both_bad", "tie"]
+    assert {r.shown_left for r in imported(run)} == {""}  # the file does not say it
+    assert any("names no rater for 4 votes" in note for note in made.notes)
+
+
+def test_other_results_of_rapidata_are_named(run: Run, tmp_path: Path) -> None:
+    content = rapidata("sdxl/00001-0.png")
+    content["results"].append({"context": "x", "aggregatedResults": {"a": 1}})
+    with pytest.raises(EvalkitError, match="1 value"):
+        evalkit.rate_import(write(tmp_path / "r.json", json.dumps(content)), run=run.path)
+    assert rejected(run)[0]["line"] == "item 2"
+    content["results"] = {"globalAggregatedData": {}}
+    with pytest.raises(EvalkitError):
+        evalkit.rate_import(write(tmp_path / "r.json", json.dumps(content)), run=run.path)
+    assert "which are a list" in rejected(run)[0]["reason"]
+
+
+# --- Appen ---
+def judgments() -> list[dict[str, object]]:
+    return [
+        {
+            "_unit_id": at,
+            "_created_at": "3/9/2026 10:00:30",
+            "_golden": "true" if at == 0 else "false",
+            "_id": 100 * at + worker,
+            "_missed": "",
+            "_started_at": "3/9/2026 10:00:10",
+            "_tainted": "false",
+            "_channel": "x",
+            "_trust": 0.75 + worker / 10,
+            "_worker_id": worker,
+            "_country": "x",
+            "_ip": "192.0.2.1",
+            "alignment": 1 + at % 5,
+            "alignment_gold": "",
+            "image_url": f"https://example.com/dalle/{at:05d}-0.png",
+            "prompt": text,
+        }
+        for at, text in enumerate(PROMPTS)
+        for worker in (1, 2)
+    ]
+
+
+def test_appens_full_report_without_test_questions(run: Run, tmp_path: Path) -> None:
+    path = write(tmp_path / "f123.csv", table(judgments()))
+    made = evalkit.rate_import(path, run=run.path)
+    assert list(made.formats.values()) == ["appen"]
+    assert made.left_out == {"test question": 2}
+    assert made.ratings == 22
+    assert imported(run)[0].ms == 20000
+    assert any("0.85 (1) to 0.95" in note for note in made.notes)
+    assert "192.0.2.1" not in "".join(p.read_text("utf-8") for p in run.ratings_path.iterdir())
+
+
+def test_appens_aggregated_report_has_no_workers(run: Run, tmp_path: Path) -> None:
+    rows = [{key: row[key] for key in ("_unit_id", "_golden", "alignment")} for row in judgments()]
+    with pytest.raises(EvalkitError):
+        evalkit.rate_import(write(tmp_path / "a.csv", table(rows)), run=run.path)
+    assert "export the full report" in rejected(run)[0]["reason"]
+
+
+# --- Prolific ---
+def participants() -> str:
+    rows = [("r1", "APPROVED", "C1"), ("r2", "AWAITING REVIEW", "NOCODE"), ("r3", "RETURNED", "")]
+    return table(
+        [
+            {
+                "Submission id": at,
+                "Participant id": rater,
+                "Status": status,
+                "Completion code": code,
+            }
+            for at, (rater, status, code) in enumerate(rows)
+        ]
+    )
+
+
+def test_participants_of_prolific_exclude_raters(run: Run, tmp_path: Path) -> None:
+    votes = write(tmp_path / "votes.csv", table(scale_rows()))
+    people = write(tmp_path / "prolific_export_1.csv", participants())
+    made = evalkit.rate_import([votes, people], run=run.path)
+    assert made.formats == {"votes.csv": "evalkit", "prolific_export_1.csv": "prolific"}
+    assert {rating.rater for rating in imported(run)} == {"r1"}
+    assert made.left_out == {
+        "Prolific completion code NOCODE": 20,
+        "Prolific status RETURNED": 20,
+    }
+    assert "The rater r3 is left out: Prolific status RETURNED." in made.notes
+    assert len(rejected(run)) == 40
+
+
+def test_participants_alone_are_no_ratings(run: Run, tmp_path: Path) -> None:
+    people = write(tmp_path / "prolific_export_1.csv", participants())
+    with pytest.raises(EvalkitError, match=r"prolific_export_1\.csv have no ratings"):
+        evalkit.rate_import(people, run=run.path)
