@@ -13,6 +13,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def browser(session: nox.Session) -> None:
+    """The page of `evalkit rate serve` in a real browser. Needs a Chromium on the PATH."""
+    session.install("-c", "constraints.txt", "--group", "browser", "-e", ".")
+    session.run("pytest", "tests/browser", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Formatting, lint rules, types, and the direction of imports."""
     session.install("-c", "constraints.txt", "--group", "lint", "-e", ".")

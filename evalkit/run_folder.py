@@ -104,6 +104,9 @@ class Run:
     def private_path(self) -> Path:
         return self.ratings_path / "private.json"
 
+    def assignments_path(self, study: str) -> Path:
+        return self.ratings_path / f"{study}.assignments.jsonl"
+
     def image_folder(self, model: str) -> Path:
         return self.path / "images" / folder_name(model)
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from evalkit.cli.options import Folder, Json
+from evalkit.cli.options import Compared, Folder, Json
 from evalkit.cli.output import clean, print_json, print_next
 
 app = typer.Typer(
@@ -17,6 +17,85 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Human ratings of the images of a run: collect, import, export and summarize them.",
 )
+
+
+@app.command("serve")
+def rate_serve(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(help="A run folder; or several with the same prompts and other models."),
+    ],
+    study: Annotated[
+        str,
+        typer.Option(help="The name of the study.  [default: preference, opinion or checklist]"),
+    ] = "",
+    mode: Annotated[
+        str,
+        typer.Option(
+            help="pairwise, scale or checklist.  [default: pairwise for two or more models]"
+        ),
+    ] = "",
+    models: Compared = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A study file with the same keys. Options win.")
+    ] = None,
+    items: Annotated[
+        int | None, typer.Option(help="Items per rater.  [default: all, at most 100]")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of orders and sides.  [default: 0]")] = None,
+    raters: Annotated[
+        str | None,
+        typer.Option(help="Names joined by commas; each gets a link.  [default: rater-1]"),
+    ] = None,
+    prolific: Annotated[
+        str,
+        typer.Option(help="A completion code: participants of Prolific join by one link."),
+    ] = "",
+    host: Annotated[
+        str,
+        typer.Option(help="The address to listen on; any but loopback needs --raters."),
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port; 0 takes a free one.")] = 8010,
+    url: Annotated[
+        str, typer.Option(help="Where raters reach the page, if a proxy stands before it.")
+    ] = "",
+    open_page: Annotated[
+        bool | None,
+        typer.Option(
+            "--open/--no-open",
+            help="Open the page in the browser.  [default: on loopback, if there is a display]",
+        ),
+    ] = None,
+) -> None:
+    """Serve a page on which people rate the images of a run; prints their links.
+
+    Without options it asks which of two images is better (A/B). Ratings are kept in the run. The
+    same command continues the study.
+
+    \b
+    Examples:
+      evalkit rate serve reports/first
+      evalkit rate serve reports/first --raters anna,ben --mode scale
+      evalkit rate serve reports/first --host 0.0.0.0 --raters anna,ben --items 50
+    """
+    with clean():
+        from evalkit.rate.serve.serve import rate_serve as function
+
+        function(
+            runs,
+            study=study,
+            mode=mode,
+            models=models or (),
+            config=config,
+            items=items,
+            seed=seed,
+            raters=raters or (),
+            prolific=prolific,
+            host=host,
+            port=port,
+            url=url,
+            open_page=open_page,
+        )
 
 
 @app.command("import")

@@ -2,43 +2,31 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-import logging
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from evalkit.core import EvalkitError
-from evalkit.files import write_atomically
 from evalkit.rate.answers import Answer, Cell, Problem, Reading
-from evalkit.rate.export_ratings import guarded
+from evalkit.rate.cross_checks import flipped, without_duplicates
 from evalkit.rate.formats.known import format_of
 from evalkit.rate.names import Names
-from evalkit.rate.resolve import Found, Made, Resolved, find_places, question_name, resolve
+from evalkit.rate.rejected import show_problems, write_rejected
+from evalkit.rate.resolve import Found, Made, find_places, question_name, resolve
 from evalkit.rate.responses import parse_scale
-from evalkit.rate.scale_checks import (
-    Score,
-    contradiction,
-    reversed_sides,
-    same_raters,
-    unfinished,
-)
+from evalkit.rate.scale_checks import unfinished
 from evalkit.rate.source import read_source
-from evalkit.ratings.files import append_ratings, key, ratings_of, studies
-from evalkit.ratings.rating import RaterKind, Rating
+from evalkit.ratings.files import append_ratings, ratings_of, studies
+from evalkit.ratings.rating import RaterKind
+from evalkit.ratings.study import Study
 from evalkit.ratings.study_file import NAME, refuse_other_design, write_study
 from evalkit.run_folder import Run
 
-REJECTED = ("source_file", "line", "column", "value", "reason")  # columns of rejected.csv
-SHOWN = 20  # problems in the terminal
 IMPORTED = "imported"  # the study of answers that name none
-_logger = logging.getLogger("evalkit")
-_DUPLICATE = "a second answer of this rater to the same question about the same item"
 
 
 @dataclass(frozen=True)
@@ -143,25 +131,14 @@ def rate_import(
         places, wrong = find_places(path, answers, names)
         found += places
         problems += wrong
-    known = {item.study: item for item in studies(place)}
-    for item in (item for reading in readings.values() for item in reading.studies):
-        subject = f"The study {item.study!r}"
-        refuse_other_design(item, known.setdefault(item.study, item), subject)
+    known = _known_studies(place, readings)
     resolved = resolve(found, names, known, study or IMPORTED, kind, limits)
     problems += resolved.problems
-    made = _flipped(resolved, reversed_scales, problems, notes)
-    stored = ratings_of(place, history=True)
-    fresh, already = _without_duplicates(made, stored, problems)
+    made = flipped(resolved, reversed_scales, problems, notes)
+    fresh, already = without_duplicates(made, ratings_of(place, history=True), problems)
     notes += [*names.notes, *resolved.notes, *unfinished(_counts(made))]
-    _write_rejected(place, readings, [*left_out, *problems])
-    if problems:
-        _show(problems)
-    if problems and on_bad == "refuse":
-        raise EvalkitError(
-            f"{_values(len(problems))} of {len(made) + len(problems)} cannot be imported, and"
-            f" nothing was; {place.rejected_path} lists them.",
-            "Correct them, or import the rest with --on-bad skip.",
-        )
+    write_rejected(place, [path.name for path in readings], [*left_out, *problems])
+    _refuse_problems(place, problems, len(made), on_bad)
     if not made:
         raise EvalkitError(
             f"{', '.join(formats)} have no ratings for {place.path}.",
@@ -258,89 +235,25 @@ def _wanted(
     return wanted
 
 
-def _flipped(
-    resolved: Resolved, choice: str, problems: list[Problem], notes: list[str]
-) -> list[Made]:
-    """The ratings, with reversed scales kept or flipped as chosen; else they are problems."""
-    points = {
-        (study.study, question.name): len(question.anchors)
-        for study in resolved.studies
-        for question in study.questions
-    }
-    scores = [
-        Score(
-            made.found.path.name,
-            made.rating.rater,
-            f"{made.rating.study}/{made.rating.question}",
-            made.rating.item,
-            float(made.rating.response),
-        )
-        for made in resolved.made
-        if made.rating.response.isdecimal() and not made.rating.check
-    ]
-    unclear = "" if choice == "keep" else contradiction(scores)
-    if unclear:
+def _refuse_problems(run: Run, problems: Sequence[Problem], made: int, on_bad: str) -> None:
+    """Show the problems; raise EvalkitError unless the rest is to be imported."""
+    show_problems(problems)
+    if problems and on_bad == "refuse":
         raise EvalkitError(
-            f"{unclear}.",
-            "Correct that file, or confirm both with `--reversed-scales keep`.",
+            f"{_values(len(problems))} of {made + len(problems)} cannot be imported, and nothing"
+            f" was; {run.rejected_path} lists them.",
+            "Correct them, or import the rest with --on-bad skip.",
         )
-    against = reversed_sides(scores)
-    reasons = {
-        key: f"the scale of {key[0]} seems reversed: its correlation with others is {value:.2f}"
-        for key, value in sorted(against.items())
-    }
-    if choice != "refuse":
-        done = "it is kept" if choice == "keep" else "it is flipped"
-        notes += [f"{why[0].upper()}{why[1:]}; {done}." for why in reasons.values()]
-    kept: list[Made] = []
-    for made in resolved.made:
-        question = f"{made.rating.study}/{made.rating.question}"
-        sides = (made.rating.rater, made.found.path.name)
-        why = next((reasons[side, question] for side in sides if (side, question) in reasons), "")
-        if why and choice == "refuse":
-            problems.append(made.found.problem(made.found.answer.value, f"{why}; keep or flip it"))
-        elif why and choice == "flip":
-            kept.append(made._replace(rating=_flip(made.rating, points)))
-        else:
-            kept.append(made)
-    return kept
 
 
-def _flip(rating: Rating, points: Mapping[tuple[str, str], int]) -> Rating:
-    if not rating.response.isdecimal():
-        return rating
-    number = points[rating.study, rating.question]
-    return replace(rating, response=str(number + 1 - int(rating.response)))
-
-
-def _without_duplicates(
-    made: Sequence[Made], stored: Sequence[Rating], problems: list[Problem]
-) -> tuple[dict[Path, list[Rating]], int]:
-    """The new ratings of each file, and the number of those that the run has already."""
-    known = {(*key(rating), rating.revision): rating for rating in stored}
-    names = same_raters(item.found.answer.rater.strip() for item in made)
-    fresh: dict[Path, list[Rating]] = defaultdict(list)
-    seen: dict[tuple[object, ...], Made] = {}
-    already = 0
-    for item in made:
-        rater = item.found.answer.rater.strip()
-        place = (*key(item.rating), item.rating.revision)
-        if rater in names:
-            reason = f"the same rater as {names[rater]!r} but for case or blanks"
-            problems.append(item.found.problem(Cell("rater", rater), reason))
-        elif place in seen:
-            reason = f"{_DUPLICATE}; the first is in line {seen[place].found.answer.line}"
-            problems.append(item.found.problem(item.found.answer.value, reason))
-        elif place in known and known[place].response != item.rating.response:
-            reason = f"the run has the answer {known[place].response!r} of this rater"
-            problems.append(item.found.problem(item.found.answer.value, reason))
-        else:
-            seen[place] = item
-            if place in known:
-                already += 1
-            else:
-                fresh[item.found.path].append(item.rating)
-    return fresh, already
+def _known_studies(run: Run, readings: Mapping[Path, Reading]) -> dict[str, Study]:
+    """The studies of the run and of the files. Raises EvalkitError where two designs differ."""
+    known = {item.study: item for item in studies(run)}
+    for reading in readings.values():
+        for item in reading.studies:
+            same_name = known.setdefault(item.study, item)
+            refuse_other_design(item, same_name, f"The study {item.study!r}")
+    return known
 
 
 def _counts(made: Sequence[Made]) -> dict[str, int]:
@@ -352,30 +265,3 @@ def _import_path(run: Run, path: Path) -> Path:
     digest = hashlib.sha256(path.expanduser().read_bytes()).hexdigest()[:8]
     stem = re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem).strip("-")[:40] or "file"
     return run.rater_path(f"import-{stem}-{digest}")
-
-
-def _write_rejected(run: Run, readings: Mapping[Path, Reading], rows: Sequence[Problem]) -> None:
-    """Replace the rows of these files in rejected.csv; those of earlier imports stay."""
-    earlier: list[list[str]] = []
-    names = {path.name for path in readings} | {""}
-    if run.rejected_path.is_file():
-        with run.rejected_path.open(newline="", encoding="utf-8") as file:
-            earlier = [row for row in list(csv.reader(file))[1:] if row and row[0] not in names]
-    if not rows and not earlier and not run.rejected_path.exists():
-        return
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(REJECTED)
-    # People open this file in a spreadsheet, and its values may come from anybody.
-    writer.writerows([*earlier, *(map(guarded, row) for row in rows)])
-    write_atomically(run.rejected_path, text.getvalue())
-
-
-def _show(problems: Sequence[Problem]) -> None:
-    """The first problems, one line each."""
-    for file, line, column, value, reason in problems[:SHOWN]:
-        number = f"line {line}" if line.isdecimal() else line
-        place = ", ".join(part for part in (file, number, column) if part)
-        _logger.warning("%s: %s", place, f"{value!r}: {reason}" if value else reason)
-    if len(problems) > SHOWN:
-        _logger.warning("and %d more", len(problems) - SHOWN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import re
 import unicodedata
@@ -41,6 +42,7 @@ class _File(NamedTuple):
     sample: int
 
 
+@functools.lru_cache(10_000)
 def plain(text: str) -> str:
     """The text in NFC with straight quotes and single spaces, and with HTML entities replaced."""
     text = unicodedata.normalize("NFC", html.unescape(text)).translate(_STRAIGHT)

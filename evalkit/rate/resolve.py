@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import defaultdict
 from collections.abc import Sequence
@@ -122,6 +123,7 @@ def resolve(
     return resolved
 
 
+@functools.lru_cache(1_000)
 def question_name(text: str) -> str:
     """The name of a question in a study: letters, digits, - and _."""
     return re.sub(r"[^A-Za-z0-9_-]+", "_", text.strip()).strip("_")[:64] or "preference"
@@ -219,8 +221,12 @@ def _rate(
     """Add the ratings of a study, and the problems with answers that do not fit it."""
     if study not in resolved.studies:
         resolved.studies.append(study)
+    prompts = set(study.prompts)
     for item in group:
         try:
+            if item.places[0].prompt not in prompts:
+                reason = f"{item.places[0].prompt} is not in the study {study.study}"
+                raise Unknown(item.answer.left.prompt, reason)
             resolved.made.append(Made(item, _rating(study, item, names, kind, scale)))
         except Unknown as error:
             resolved.problems.append(item.problem(error.cell, error.reason))
@@ -235,8 +241,6 @@ def _rating(
     for place in places:
         if place.model not in (*study.models, KNOWN_BAD):
             raise Unknown(answer.left.model, f"{place.model} is not in the study {study.study}")
-        if place.prompt not in study.prompts:
-            raise Unknown(answer.left.prompt, f"{place.prompt} is not in the study {study.study}")
     by_name = {question.name: question for question in study.questions}
     question = by_name.get(question_name(answer.question))
     if not question:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Sequence
 
@@ -26,6 +27,7 @@ _DATE = re.compile(r"\d{1,4}[./-]\d{1,2}([./-]\d{1,4})?|\d{1,2}[. -]+[A-Za-z]{3,
 _USUAL = ((1, 5), (0, 4), (1, 7), (1, 10), (0, 10))
 
 
+@functools.lru_cache(10_000)
 def _word(text: str) -> str:
     return plain(text.replace("_", " ")).casefold()
 
@@ -73,6 +75,7 @@ def yes_or_no(answer: Answer) -> str:
     return _YES_NO[word]
 
 
+@functools.lru_cache(10_000)
 def number(text: str) -> float | None:
     """A number with a decimal point or comma; None for anything else."""
     found = re.fullmatch(r"[+-]?\d{1,9}([.,]\d+)?", "".join(text.split()))

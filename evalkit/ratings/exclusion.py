@@ -75,7 +75,7 @@ def _care(study: Study, rater: str, own: Sequence[Rating]) -> RaterCare:
         for r in own
         if r.check == "repeat" and (r.item, r.question) in main
     ]
-    times = [rating.ms for rating in main.values() if rating.ms > 0]
+    times = [rating.ms for rating in own if rating.ms > 0]
     return RaterCare(
         rater=rater,
         answers=len(main),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import hashlib
 import io
 import logging
@@ -79,7 +78,7 @@ def append_ratings(path: Path, ratings: Iterable[Rating]) -> None:
 def to_line(rating: Rating) -> str:
     """The line of an answer in RFC 4180, with its end. Raises EvalkitError for a line break."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(dataclasses.astuple(rating))
+    csv.writer(text, lineterminator="\n").writerow([getattr(rating, name) for name in COLUMNS])
     line = text.getvalue()
     if "\n" in line[:-1] or "\r" in line:
         raise EvalkitError(f"An answer of {rating.rater} has a line break in a field.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -13,14 +13,15 @@ import numpy as np
 from evalkit.core import ComparisonRow, Verdict
 from evalkit.ratings.exclusion import RaterCare, excluded
 from evalkit.ratings.polls import Opinions, Poll
-from evalkit.ratings.rating import BOTH_BAD, CANNOT_TELL, TIE, YES
+from evalkit.ratings.rating import BOTH_BAD, CANNOT_TELL, TIE, YES, Rating, parts
 from evalkit.statistics import agreement, bradley_terry, clustered, preferences
 from evalkit.statistics.bradley_terry import elo
 from evalkit.statistics.clustered import Estimate
 from evalkit.statistics.intervals import Interval
 from evalkit.statistics.multiple import ALPHA, Corrected, holm, significant
+from evalkit.statistics.planning import more_votes
 
-_ANSWERS = {TIE: 1e9, BOTH_BAD: 2e9}  # as numbers beside the places of models, for alpha
+TARGET = 0.05  # the half width of a narrow interval, as a share of the range of the values
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class ModelResult:
     all_raters: float | None  # the value with those raters whom the study's rule excludes
     images: int
     votes: int
+    more: int | None = None  # answers that a narrow interval needs (see TARGET); None: not known
+    more_note: str = ""  # in words, or why it is not known
 
 
 @dataclass(frozen=True)
@@ -105,14 +108,7 @@ def summarize(poll: Poll) -> PollSummary:
     everyone = _of_pairs(poll) if pairwise else _of_images(poll)
     before = {(one.model, one.metric): one.result.value for one in everyone.results}
     results = tuple(
-        ModelResult(
-            one.model,
-            one.metric,
-            one.result,
-            before.get((one.model, one.metric)) if out else None,
-            one.images,
-            one.votes,
-        )
+        replace(one, all_raters=before.get((one.model, one.metric)) if out else None)
         for one in told.results
     )
     alpha, opposed = _agreement(kept)
@@ -159,9 +155,18 @@ def _of_images(poll: Poll) -> _Told:
     for place, model in enumerate(poll.models):
         own = found.models == place
         made = clustered.mean(found.values[own], found.prompts[own], found.raters[own])
-        images = len(np.unique(found.prompts[own]))
-        results.append(ModelResult(model, metric, _value(made), None, images, int(own.sum())))
+        size = len(np.unique(found.prompts[own])), int(own.sum())
+        more = more_votes(made, TARGET * _range(poll))
+        results.append(
+            ModelResult(model, metric, _value(made), None, *size, more.votes, more.reason)
+        )
     return _Told(results, _differences(poll, found, metric))
+
+
+def _range(poll: Poll) -> float:
+    """The difference of the highest and the lowest answer."""
+    question = next(one for one in poll.study.questions if one.name == poll.question)
+    return len(question.anchors) - 1 if poll.study.mode == "scale" else 1
 
 
 def _differences(poll: Poll, found: Opinions, metric: str) -> tuple[ComparisonRow, ...]:
@@ -200,7 +205,9 @@ def _of_pairs(poll: Poll) -> _Told:
     for place, model in enumerate(poll.models):
         own = (told.left == place) | (told.right == place)
         size = len(np.unique(told.prompts[own])), int(own.sum())
-        results.append(ModelResult(model, "win_rate", _value(rates.overall[place]), None, *size))
+        rate, more = rates.overall[place], more_votes(rates.overall[place], TARGET)
+        found = ModelResult(model, "win_rate", _value(rate), None, *size, more.votes, more.reason)
+        results.append(found)
     for place, model in enumerate(poll.models):
         own = (told.left == place) | (told.right == place)
         size = len(np.unique(told.prompts[own])), int(own.sum())
@@ -275,7 +282,7 @@ def _agreement(poll: Poll) -> tuple[Value, tuple[str, ...]]:
     clusters = np.zeros(len(items), np.int64)
     prompts = {name: place for place, name in enumerate(poll.prompts)}
     for rating in told:
-        table[raters[rating.rater], items[rating.item]] = _number(poll, rating.response)
+        table[raters[rating.rater], items[rating.item]] = _number(poll, rating)
         clusters[items[rating.item]] = prompts[rating.prompt_id]
     if not len(table):
         return Value(None, None, None, "undefined: no answers"), ()
@@ -293,10 +300,17 @@ def _agreement(poll: Poll) -> tuple[Value, tuple[str, ...]]:
     ), tuple(opposed)
 
 
-def _number(poll: Poll, response: str) -> float:
+def _number(poll: Poll, rating: Rating) -> float:
+    """The answer as a number: 0 for the first model of any pair, whichever it is, 1 for the other.
+
+    With a number for each model, answers to different pairs would differ by nature, and the
+    agreement by chance would be taken for smaller than it is.
+    """
     if poll.study.mode == "pairwise":
-        return _ANSWERS.get(response) or float(poll.models.index(response))
-    return float(response == YES) if poll.study.mode == "checklist" else float(response)
+        return [*parts(rating.item)[1:], TIE, BOTH_BAD].index(rating.response)
+    return (
+        float(rating.response == YES) if poll.study.mode == "checklist" else float(rating.response)
+    )
 
 
 def _value(found: Estimate) -> Value:

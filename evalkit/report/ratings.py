@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from evalkit.core import AgreementRow
-from evalkit.ratings.summary import PollSummary, Value
+from evalkit.ratings.summary import TARGET, PollSummary, Value
 from evalkit.report import numbers
 from evalkit.report.findings import RULE
 
@@ -52,7 +52,9 @@ def _text(poll: PollSummary, agreement: Sequence[AgreementRow]) -> PollText:
         own = {one.metric: one for one in poll.results if one.model == model}
         votes = max(one.votes for one in own.values())
         cells = [value_text(own[metric].result, metric == "strength") for metric in metrics]
-        rows.append([model, *cells, f"{votes:,}"])
+        more = [one.more for one in own.values() if one.more_note]
+        needed = numbers.DASH if not more or more[0] is None else f"{more[0]:,}"
+        rows.append([model, *cells, f"{votes:,}", needed])
     about = [row for row in agreement if (row.study, row.raters) == (poll.study, poll.name)]
     return PollText(
         poll=poll,
@@ -61,9 +63,9 @@ def _text(poll: PollSummary, agreement: Sequence[AgreementRow]) -> PollText:
             f"{numbers.plural(poll.votes, 'answer')} of {kept} on"
             f" {numbers.plural(poll.prompts, 'prompt')}."
         ),
-        header=["model", *(TITLES[metric] for metric in metrics), "answers"],
+        header=["model", *(TITLES[metric] for metric in metrics), "answers", "more needed"],
         rows=rows,
-        lines=[*_tests(poll), *_agreement(poll), *poll.remarks],
+        lines=[*_tests(poll), *_agreement(poll), *poll.remarks, *_more(poll)],
         matrix=_matrix(poll),
         matrix_header=["win rate of … against", *poll.models],
         agreement=[
@@ -117,6 +119,13 @@ def _agreement(poll: PollSummary) -> list[str]:
     elif poll.cannot_tell:
         lines.append(f"{poll.cannot_tell:,} can't tell (left out)")
     return lines
+
+
+def _more(poll: PollSummary) -> list[str]:
+    """What "more needed" means, and why it is not known for some models."""
+    said = [f"more needed: answers for an interval of ± {TARGET:.0%} of the range of the values"]
+    unknown = {one.more_note for one in poll.results if one.more is None and one.more_note}
+    return said + [f"not known where {reason}" for reason in sorted(unknown)]
 
 
 def _matrix(poll: PollSummary) -> list[list[str]]:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
-import ipaddress
 import logging
 import os
-import socket
 
 from evalkit import plugins
 from evalkit.config import Options
 from evalkit.core import EvalkitError, Generator, Refusal
+from evalkit.local_address import LOOPBACK, WILDCARDS, in_url, is_loopback, listen
 
 log = logging.getLogger(__name__)
-_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-_WILDCARDS = ("0.0.0.0", "::")
 
 
 def serve(
@@ -45,27 +41,21 @@ def serve(
         EvalkitError: the model cannot be loaded, the address is not available, or the key is
             missing.
     """
-    missing = [name for name in ("starlette", "uvicorn") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise EvalkitError(
-            f"Serving needs {' and '.join(missing)}.",
-            "Install it with `pip install 'evalkit[serve]'`.",
-        )
     import uvicorn
 
     from evalkit.serve.images_api import ServedModel
 
     token = _token(host, token_env)
-    with _listen(host, port) as listener:
+    with listen(host, port) as listener:
         label, generator = _load(model, device, options or {})
-        names = dict.fromkeys((*_LOOPBACK, _in_url(host).lower()))
-        hosts = () if host in _WILDCARDS else tuple(names)
+        names = dict.fromkeys((*LOOPBACK, in_url(host).lower()))
+        hosts = () if host in WILDCARDS else tuple(names)
         app = ServedModel(label, generator, _image_size(generator, label), token, hosts).app()
         config = uvicorn.Config(
             app, log_config=None, access_log=False, server_header=False, lifespan="off", ws="none"
         )
         # The socket listens already: a client that connects now gets an answer.
-        print(f"http://{_in_url(host)}:{listener.getsockname()[1]}/v1", flush=True)
+        print(f"http://{in_url(host)}:{listener.getsockname()[1]}/v1", flush=True)
         try:
             uvicorn.Server(config).run(sockets=[listener])
         except KeyboardInterrupt:  # uvicorn has shut down and raises it again
@@ -74,7 +64,7 @@ def serve(
 
 def _token(host: str, name: str) -> str:
     if not name:
-        if not _is_loopback(host):
+        if not is_loopback(host):
             raise EvalkitError(
                 f"Other machines can reach the host {host}; expected a key for callers.",
                 "Put a long random key into an environment variable and name it: "
@@ -94,29 +84,6 @@ def _token(host: str, name: str) -> str:
             "Try `openssl rand -hex 32`.",
         )
     return token
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket. It is opened before the model is loaded, to fail early."""
-    if not 0 <= port <= 65535:
-        raise EvalkitError(f"The port is {port}; expected 0 to 65535.")
-    # As _is_loopback assumes; a hosts file may say something else.
-    address = "127.0.0.1" if host.lower() == "localhost" else host
-    try:
-        family, _, _, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(place[:2], family=family, backlog=128)
-    except OSError as error:
-        hint = "Choose another --port, or `--port 0` for a free one." if port else "Check --host."
-        raise EvalkitError(
-            f"Cannot listen on {host} port {port}: {error.strerror or error}.", hint
-        ) from error
 
 
 def _load(model: str, device: str, options: Options) -> tuple[str, Generator]:
@@ -144,7 +111,3 @@ def _image_size(generator: Generator, label: str) -> tuple[int, int] | None:
             f"The model {label!r} failed on a first image: {type(error).__name__}: {error}."
         ) from error
     return None if isinstance(image, Refusal) else image.size
-
-
-def _in_url(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

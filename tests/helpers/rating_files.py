@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ratings_for_tests import make_run
 
-from evalkit.rate.import_ratings import REJECTED
+from evalkit.rate.rejected import REJECTED
 from evalkit.ratings.files import ratings_of
 from evalkit.ratings.rating import Rating
 from evalkit.run_folder import Run

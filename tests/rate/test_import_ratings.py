@@ -449,7 +449,9 @@ ITEMS = st.builds(
 
 
 @given(st.lists(ITEMS, min_size=1, unique_by=lambda r: (r.rater, r.check)), st.booleans())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@settings(
+    deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_an_export_is_imported_as_the_same_ratings(
     tmp_path_factory: pytest.TempPathFactory, ratings: list[Rating], spreadsheet: bool
 ) -> None:
@@ -591,7 +593,7 @@ def test_damaged_exports_name_the_item(run: Run, tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_content_ends_in_a_traceback(
     tmp_path_factory: pytest.TempPathFactory, content: bytes
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from evalkit.rate.formats.known import FORMATS
-from evalkit.rate.import_ratings import REJECTED
+from evalkit.rate.rejected import REJECTED
 from evalkit.ratings.rating import COLUMNS
 from evalkit.ratings.study import Exclusion, Question, Study
 from evalkit.ratings.study_file import from_toml

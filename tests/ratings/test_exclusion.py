@@ -28,7 +28,7 @@ def test_checks_repeats_and_times_are_counted_for_each_rater() -> None:
     first, second = care(preference(exclude=RULE), answers)
     assert (first.rater, first.answers, first.attention, first.attention_right) == ("r1", 2, 2, 1)
     assert (first.repeats, first.repeats_equal) == (2, 1)
-    assert (first.median_ms, first.fast, first.timed) == (1300, 1, 2)
+    assert (first.median_ms, first.fast, first.timed) == (600, 2, 3)
     assert (second.rater, second.attention, second.repeats, second.median_ms) == ("r2", 0, 0, None)
 
 

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from ratings_for_tests import ANSWERS, preference, vote
 
@@ -20,6 +20,7 @@ from evalkit.run_folder import Run
 
 
 @given(st.lists(ANSWERS, min_size=1, max_size=5))
+@settings(deadline=None)
 def test_rows_are_read_as_they_were_appended(answers: list[Rating]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ratings/r1.csv"
@@ -33,6 +34,7 @@ def test_rows_are_read_as_they_were_appended(answers: list[Rating]) -> None:
 
 
 @given(st.lists(ANSWERS, min_size=1, max_size=3), ANSWERS, st.data())
+@settings(deadline=None)
 def test_a_row_that_a_kill_cut_short_is_never_taken_for_another_one(
     answers: list[Rating], later: Rating, data: st.DataObject
 ) -> None:

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from ratings_for_tests import preference, studies
 
 from evalkit.core import EvalkitError
@@ -15,6 +15,7 @@ from evalkit.run_folder import Run
 
 
 @given(studies())
+@settings(deadline=None)
 def test_a_study_is_read_as_it_was_written(study: Study) -> None:
     assert from_toml(to_toml(study)) == study
 

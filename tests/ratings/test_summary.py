@@ -13,7 +13,7 @@ from ratings_for_tests import make_run
 from evalkit.core import MetricRow
 from evalkit.ratings.files import append_ratings
 from evalkit.ratings.polls import polls
-from evalkit.ratings.rating import BOTH_BAD, CANNOT_TELL, TIE, Rating, pair, single
+from evalkit.ratings.rating import BOTH_BAD, CANNOT_TELL, TIE, Rating, pair, parts, single
 from evalkit.ratings.rows import read_summaries, refresh
 from evalkit.ratings.study import CHECKLIST, PREFERENCE, SCALES, Study
 from evalkit.ratings.study_file import write_study
@@ -156,6 +156,24 @@ def test_mean_opinions_are_means_and_alpha_is_that_of_krippendorff() -> None:
         table[int(rating.rater[1]), items.index(rating.item)] = int(rating.response)
     expected = alpha(reliability_data=table, level_of_measurement="ordinal")
     assert found[0].alpha.value == pytest.approx(expected, abs=1e-9)
+
+
+def test_raters_who_vote_at_random_do_not_agree_however_many_pairs_there_are() -> None:
+    rng = random.Random(3)
+    ratings = [
+        dataclasses.replace(vote, response=rng.choice(parts(vote.item)[1:])) for vote in votes(6)
+    ]
+    alpha_found = summary(ratings).alpha
+    assert alpha_found.low < 0 < alpha_found.high  # pyright: ignore[reportOptionalOperand]
+
+
+def test_more_answers_are_needed_until_the_interval_is_narrow() -> None:
+    few, many = (summary(votes(raters)) for raters in (2, 40))
+    [first] = [x for x in few.results if (x.model, x.metric) == ("good", "win_rate")]
+    [last] = [x for x in many.results if (x.model, x.metric) == ("good", "win_rate")]
+    assert first.more is None or first.more > 0
+    assert first.more_note
+    assert last.more == 0
 
 
 def test_a_checklist_has_yes_rates() -> None:

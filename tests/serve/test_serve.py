@@ -28,8 +28,8 @@ import evalkit
 from evalkit.cli.app import app
 from evalkit.core import EvalkitError, Generator, Refusal
 from evalkit.images import encode_png
+from evalkit.local_address import listen
 from evalkit.serve import images_api
-from evalkit.serve import serve as serving_module
 from evalkit.serve.image_request import BODY_LIMIT
 from evalkit.serve.images_api import ServedModel
 
@@ -408,7 +408,7 @@ def test_addresses_that_are_not_available() -> None:
         assert "--port 0" in errors
     for host in ("192.0.2.1", "no such host"):
         with pytest.raises(EvalkitError, match="Cannot listen"):
-            serving_module._listen(host, 0)
+            listen(host, 0)
     with pytest.raises(EvalkitError, match="expected 0 to 65535"):
         evalkit.serve("noise", port=70_000)
 
@@ -430,7 +430,7 @@ def test_another_host_needs_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "canary" not in errors
 
 
-def test_models_that_cannot_be_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_that_cannot_be_served(tmp_path: Path) -> None:
     for spec, message in (
         ("noisy", "no generator 'noisy'"),
         (str(tmp_path), "a folder or a service"),
@@ -442,12 +442,6 @@ def test_models_that_cannot_be_served(tmp_path: Path, monkeypatch: pytest.Monkey
             evalkit.serve(spec, port=0)
     assert "no option 'sise'" in call("noise", "--port", "0", "--set", "noise.sise=3")[2]
     assert "not among the models" in call("noise", "--port", "0", "--set", "gan.truncation=1")[2]
-    monkeypatch.setattr(
-        "importlib.util.find_spec", lambda name: None if name == "uvicorn" else name
-    )
-    with pytest.raises(EvalkitError, match="needs uvicorn") as error:
-        evalkit.serve("noise")
-    assert "evalkit[serve]" in error.value.hint
 
 
 def test_the_prompt_is_not_logged(port: int, caplog: pytest.LogCaptureFixture) -> None:

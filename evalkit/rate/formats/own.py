@@ -62,6 +62,8 @@ def _answer(source: Source, row: Row, names: Names) -> Answer | Problem:
     def cell(column: str) -> Cell:
         """The cell, without the guard that `rate export --spreadsheet` puts before formulas."""
         found = row.cell(column)
+        if not found.text.startswith("'"):
+            return found
         known = names.is_model(found.text) or names.is_prompt(found.text)
         return found if known else Cell(column, unguarded(found.text))
 

@@ -127,7 +127,9 @@ def appen(votes: list[Vote]) -> str:
 
 @pytest.mark.parametrize("written", [mturk, arena, label_studio, label_studio_csv, appen])
 @given(votes=VOTES)
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_votes_keep_their_rater_pair_side_and_winner(
     tmp_path_factory: pytest.TempPathFactory,
     written: Callable[[list[Vote]], str],

@@ -1,0 +1,44 @@
+"""`ratings/rejected.csv`: every value of imported files that was not taken, and why."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+from collections.abc import Iterable, Sequence
+
+from evalkit.files import write_atomically
+from evalkit.rate.answers import Problem
+from evalkit.rate.export_ratings import guarded
+from evalkit.run_folder import Run
+
+REJECTED = ("source_file", "line", "column", "value", "reason")  # columns of rejected.csv
+SHOWN = 20  # problems in the terminal
+_logger = logging.getLogger("evalkit")
+
+
+def write_rejected(run: Run, files: Iterable[str], rows: Sequence[Problem]) -> None:
+    """Replace the rows of these files in rejected.csv; those of earlier imports stay."""
+    earlier: list[list[str]] = []
+    names = {*files}
+    if run.rejected_path.is_file():
+        with run.rejected_path.open(newline="", encoding="utf-8") as file:
+            earlier = [row for row in list(csv.reader(file))[1:] if row and row[0] not in names]
+    if not rows and not earlier and not run.rejected_path.exists():
+        return
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(REJECTED)
+    # People open this file in a spreadsheet, and its values may come from anybody.
+    writer.writerows([*earlier, *(map(guarded, row) for row in rows)])
+    write_atomically(run.rejected_path, text.getvalue())
+
+
+def show_problems(problems: Sequence[Problem]) -> None:
+    """The first problems, one line each."""
+    for file, line, column, value, reason in problems[:SHOWN]:
+        number = f"line {line}" if line.isdecimal() else line
+        place = ", ".join(part for part in (file, number, column) if part)
+        _logger.warning("%s: %s", place, f"{value!r}: {reason}" if value else reason)
+    if len(problems) > SHOWN:
+        _logger.warning("and %d more", len(problems) - SHOWN)

@@ -1,0 +1,217 @@
+"""`evalkit rate serve`: a local page on which people rate the images of a run."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import sys
+import threading
+import webbrowser
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from evalkit.core import EvalkitError
+from evalkit.local_address import LOOPBACK, WILDCARDS, in_url, is_loopback, listen
+from evalkit.rate.serve.new_study import open_study, read_config
+from evalkit.rate.serve.pool import read_pool
+from evalkit.ratings.files import rater_id
+from evalkit.run_folder import Run
+
+log = logging.getLogger(__name__)
+_RATER = "rater-1"  # where none is named
+
+
+def rate_serve(
+    runs: Path | str | Sequence[Path | str],
+    *,
+    study: str = "",
+    mode: str = "",
+    models: str | Sequence[str] = (),
+    config: Path | str | None = None,
+    items: int | None = None,
+    seed: int | None = None,
+    raters: str | Sequence[str] = (),
+    prolific: str = "",
+    host: str = "127.0.0.1",
+    port: int = 8010,
+    url: str = "",
+    open_page: bool | None = None,
+) -> None:
+    """Serve a page on which people rate the images of a run, until Ctrl-C or SIGTERM.
+
+    Ratings are kept in the run, in `ratings/`. Prints the links of the raters on stdout, the last
+    one in the last line.
+
+    Args:
+        runs: a run folder; or several with the same prompts and different models: ratings are kept
+            in the first one.
+        study: the name of the study; "" is `preference`, `opinion` or `checklist`, by its mode. A
+            study that exists is continued.
+        mode: pairwise, scale or checklist; "" is pairwise for two or more models.
+        models: labels of the models, a list or joined by commas; () is all of them.
+        config: a study file (TOML) with the same keys; the other parameters win.
+        items: items per rater, without checks; None is all of them, at most 100.
+        seed: of orders and sides; None is 0.
+        raters: names of raters, a list or joined by commas; each one gets a link.
+        prolific: a completion code: participants of Prolific may join by one link and see the
+            code at the end.
+        host: the address to listen on; any address except loopback needs `raters` or `prolific`.
+        port: the port; 0 chooses a free one.
+        url: where raters reach the page, if it is another address, such as that of a proxy.
+        open_page: whether to open the first link in the browser; None does so on loopback if there
+            is a display.
+
+    Raises:
+        EvalkitError: a folder is not a run, images are missing, the study exists with another
+            design, another server is rating the run, or the address is not available.
+    """
+    import uvicorn
+
+    from evalkit.rate.serve.guard import Guard
+    from evalkit.rate.serve.rated_study import RatedStudy
+    from evalkit.rate.serve.rating_page import RatingPage
+    from evalkit.rate.serve.secret import read_secret
+    from evalkit.rate.serve.shown_images import ShownImages
+
+    paths = [runs] if isinstance(runs, str | Path) else list(runs)
+    names = _raters(raters)
+    if not paths:
+        raise EvalkitError("runs is empty; expected at least one run folder.")
+    if not (is_loopback(host) or names or prolific):
+        raise EvalkitError(
+            f"Other machines can reach the host {host}; expected the names of the raters.",
+            "Each rater gets a link: `--raters anna,ben`.",
+        )
+    public = _checked_url(url)
+    opened = [Run(path) for path in paths]
+    pool = read_pool(opened)
+    given = {} if config is None else read_config(config)
+    flags: dict[str, Any] = {
+        "study": study or None,
+        "mode": mode or None,
+        "models": _listed(models) or None,
+        "items_per_rater": items,
+        "seed": seed,
+    }
+    given |= {key: value for key, value in flags.items() if value is not None}
+    run = opened[0]
+    with only_server(run), listen(host, port) as listener:
+        found = open_study(run, pool, given, str(config or "The study"))
+        images = ShownImages(pool.of(found), found.seed)
+        secret = read_secret(run)
+        invited = names or ([] if prolific else [_RATER])
+        rated = RatedStudy(run, found, secret, images, pool.prompts, prolific, invited)
+        page = RatingPage(rated, bool(prolific), public.startswith("https:"))
+        guard = Guard(page.app(), _host_names(host, public), host in WILDCARDS)
+        base = public or f"http://{_reached(host)}:{listener.getsockname()[1]}"
+        links = {name: f"{base}/r/{secret.token(found.study, 'rater', name)}" for name in invited}
+        log.info("progress: %s/admin/%s", base, secret.token(found.study, "admin"))
+        _print_links(links, base, prolific and secret.token(found.study, "join"))
+        first = next(iter(links.values()), "")
+        if first and (open_page or (open_page is None and is_loopback(host) and _has_display())):
+            threading.Thread(target=webbrowser.open, args=[first], daemon=True).start()
+        settings = uvicorn.Config(
+            guard,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            lifespan="off",
+            ws="none",
+            timeout_graceful_shutdown=5,
+        )
+        try:  # the socket listens already: a browser that connects now gets an answer
+            uvicorn.Server(settings).run(sockets=[listener])
+        except KeyboardInterrupt:  # uvicorn has shut down and raises it again
+            log.info("stopped; the same command continues the study")
+
+
+@contextlib.contextmanager
+def only_server(run: Run) -> Iterator[None]:
+    """Lock the ratings of a run: two servers would not see each other's votes.
+
+    Raises EvalkitError if another process holds the lock.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    try:
+        run.ratings_path.mkdir(parents=True, exist_ok=True)
+        handle = os.open(run.ratings_path, os.O_RDONLY)
+    except OSError as error:
+        raise EvalkitError(
+            f"Could not make or open {run.ratings_path}: {error.strerror}.",
+            "Ratings are kept in the run folder: it must be writable.",
+        ) from error
+    try:
+        try:  # the system releases the lock when the process ends, even after a kill
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise EvalkitError(
+                f"Another process is already serving the ratings of {run.path}.",
+                "Use its links, or stop it.",
+            ) from error
+        except OSError:
+            pass  # a file system without locks
+        yield
+    finally:
+        os.close(handle)
+
+
+def _listed(names: str | Sequence[str]) -> list[str]:
+    parts = names.split(",") if isinstance(names, str) else names
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _raters(names: str | Sequence[str]) -> list[str]:
+    """The ids of the raters. Raises EvalkitError if two have the same."""
+    ids = [rater_id(name) for name in _listed(names)]
+    if len({name.lower() for name in ids}) < len(ids):  # file systems may ignore the case
+        raise EvalkitError(
+            f"raters is {', '.join(ids)}; expected each name once.", "Upper case does not count."
+        )
+    return ids
+
+
+def _checked_url(url: str) -> str:
+    parts = urlsplit(url)
+    if url and (parts.scheme not in ("http", "https") or not parts.netloc or parts.path.strip("/")):
+        raise EvalkitError(
+            f"url is {url!r}; expected an address without a path.",
+            "For example `--url https://rate.example.org`.",
+        )
+    return f"{parts.scheme}://{parts.netloc}" if url else ""
+
+
+def _host_names(host: str, public: str) -> set[str]:
+    """What may stand in the Host header."""
+    names = {*LOOPBACK, in_url(host).lower()}
+    if host in WILDCARDS:
+        names |= {socket.gethostname().lower(), socket.getfqdn().lower()}
+    return names | ({(urlsplit(public).hostname or "").lower()} if public else set())
+
+
+def _reached(host: str) -> str:
+    """The host in links: where a wildcard is listened on, the name of this machine."""
+    return socket.gethostname() if host in WILDCARDS else in_url(host)
+
+
+def _print_links(links: dict[str, str], base: str, join_token: str) -> None:
+    for rater, link in links.items():
+        print(link if len(links) == 1 and not join_token else f"{rater}\t{link}", flush=True)
+    if join_token:
+        asked = ("PROLIFIC_PID", "STUDY_ID", "SESSION_ID")
+        query = "&".join(f"{name}={{{{%{name}%}}}}" for name in asked)
+        print(f"{base}/join?t={join_token}&{query}", flush=True)
+
+
+def _has_display() -> bool:
+    return sys.platform in ("darwin", "win32") or any(
+        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
+    )
