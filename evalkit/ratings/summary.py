@@ -105,11 +105,12 @@ def summarize(poll: Poll) -> PollSummary:
     out = dict(excluded(poll.study.exclude, poll.care))
     kept, pairwise = poll.kept, poll.study.mode == "pairwise"
     told = _of_pairs(kept) if pairwise else _of_images(kept)
-    everyone = _of_pairs(poll) if pairwise else _of_images(poll)
-    before = {(one.model, one.metric): one.result.value for one in everyone.results}
+    before: dict[tuple[str, str], float | None] = {}
+    if out:
+        everyone = _of_pairs(poll) if pairwise else _of_images(poll)
+        before = {(one.model, one.metric): one.result.value for one in everyone.results}
     results = tuple(
-        replace(one, all_raters=before.get((one.model, one.metric)) if out else None)
-        for one in told.results
+        replace(one, all_raters=before.get((one.model, one.metric))) for one in told.results
     )
     alpha, opposed = _agreement(kept)
     question = next(one for one in poll.study.questions if one.name == poll.question)
@@ -292,7 +293,7 @@ def _agreement(poll: Poll) -> tuple[Value, tuple[str, ...]]:
     pairs = max(1, math.comb(len(names), 2))
     opposed = [
         f"{names[pair.first]} and {names[pair.second]}"
-        for pair in agreement.pairs_of_raters(table, scale, clusters, 1 - ALPHA / pairs).pairs
+        for pair in agreement.pairs_of_raters(table, scale, clusters, 1 - ALPHA / pairs)
         if pair.opposed
     ]
     return Value(

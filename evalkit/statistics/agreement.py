@@ -55,13 +55,6 @@ class Pair(NamedTuple):
         return value < 0 and (high is None or high < 0)
 
 
-class Raters(NamedTuple):
-    """Where disagreement comes from."""
-
-    pairs: list[Pair]  # all pairs, the lowest alpha first, undefined ones last
-    without: list[Alpha]  # [R], alpha without each rater: higher than with all if that rater is odd
-
-
 def alpha(
     ratings: ArrayLike,
     scale: Scale,
@@ -98,8 +91,11 @@ def pairs_of_raters(
     scale: Scale,
     clusters: ArrayLike | None = None,
     level: float = 0.95,
-) -> Raters:
-    """Agreement of each two raters of ratings [raters, units], and alpha without each rater."""
+) -> list[Pair]:
+    """Agreement of each two raters of ratings [raters, units], the lowest alpha first.
+
+    Arguments as for `alpha`. Pairs whose alpha is undefined come last.
+    """
     table = _table(ratings)
     pairs = []
     for first, second in combinations(range(len(table)), 2):
@@ -108,12 +104,9 @@ def pairs_of_raters(
         change = table[second, both] - table[first, both]
         shift = float(change.mean()) if len(change) and scale != "nominal" else None
         pairs.append(Pair(first, second, len(change), int((change == 0).sum()), found, shift))
-    pairs.sort(key=lambda pair: math.inf if pair.alpha.value is None else pair.alpha.value)
-    without = [
-        alpha(np.delete(table, rater, axis=0), scale, clusters, level)
-        for rater in range(len(table))
-    ]
-    return Raters(pairs, without)
+    return sorted(
+        pairs, key=lambda pair: math.inf if pair.alpha.value is None else pair.alpha.value
+    )
 
 
 def _table(ratings: ArrayLike) -> NDArray[np.float64]:
