@@ -56,13 +56,21 @@ def win_rates(votes: Votes, models: int, level: float = 0.95) -> WinRates:
     empty = clustered.not_measured("not measured: no votes")
     matrix = [[empty] * models for _ in range(models)]
     for first, second in combinations(range(models), 2):
-        matrix[first][second] = _against(found, first, second, level)
-        matrix[second][first] = _against(found, second, first, level)
+        matrix[first][second] = win_rate(found, first, second, level)
+        matrix[second][first] = win_rate(found, second, first, level)
     overall = []
     for model in range(models):
         own = select(found, (found.left == model) | (found.right == model))
         overall.append(_rate(_scores(own, model), own, level))
     return WinRates(matrix, overall, counts(votes))
+
+
+def win_rate(votes: Votes, first: int, second: int, level: float = 0.95) -> Estimate:
+    """Win rate of the first model against the second one, 0 to 1."""
+    own = _between(counted(votes), first, second)
+    if not len(own.left):
+        return clustered.not_measured("not measured: no votes")
+    return _rate(_scores(own, first), own, level)
 
 
 def paired_tests(votes: Votes, models: int, seed: int = 0, level: float = 0.95) -> list[PairTest]:
@@ -76,7 +84,7 @@ def paired_tests(votes: Votes, models: int, seed: int = 0, level: float = 0.95) 
     """
     found, tests = counted(votes), []
     for first, second in combinations(range(models), 2):
-        rate = _against(found, first, second, level)
+        rate = win_rate(found, first, second, level)
         if rate.value is None:
             continue
         own = _between(found, first, second)
@@ -116,13 +124,6 @@ def _scores(votes: Votes, model: int) -> NDArray[np.float64]:
     """1 where the model is preferred, 0.5 for a tie, 0 where the other one is."""
     signs = np.where(votes.left == model, 1, -1)
     return (0.5 + 0.5 * votes.answer * signs).astype(np.float64)
-
-
-def _against(votes: Votes, first: int, second: int, level: float) -> Estimate:
-    own = _between(votes, first, second)
-    if not len(own.left):
-        return clustered.not_measured("not measured: no votes")
-    return _rate(_scores(own, first), own, level)
 
 
 def _rate(scores: NDArray[np.float64], votes: Votes, level: float) -> Estimate:
