@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from evalkit.config import did_you_mean
 from evalkit.core import EvalkitError
+from evalkit.hints import did_you_mean
 from evalkit.rate.answers import Cell, Clues
 from evalkit.ratings.rating import KNOWN_BAD
 from evalkit.run_folder import Run, folder_name
