@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from evalkit.plugins import encoder as encoder
     from evalkit.rate.export_ratings import rate_export as rate_export
     from evalkit.rate.import_ratings import rate_import as rate_import
+    from evalkit.rate.plan import rate_plan as rate_plan
     from evalkit.rate.serve.serve import rate_serve as rate_serve
+    from evalkit.rate.summary import rate_summary as rate_summary
     from evalkit.reference.build import reference_build as reference_build
     from evalkit.reference.exchange import reference_export as reference_export
     from evalkit.reference.exchange import reference_import as reference_import
@@ -71,7 +73,9 @@ _PUBLIC = {  # name: the module that defines it
     "load": "evalkit.results",
     "rate_export": "evalkit.rate.export_ratings",
     "rate_import": "evalkit.rate.import_ratings",
+    "rate_plan": "evalkit.rate.plan",
     "rate_serve": "evalkit.rate.serve.serve",
+    "rate_summary": "evalkit.rate.summary",
     "reference": "evalkit.reference.files",
     "reference_build": "evalkit.reference.build",
     "reference_export": "evalkit.reference.exchange",

@@ -6,7 +6,7 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args
 
 from evalkit.hints import in_python
@@ -203,10 +203,16 @@ class Measure:
     depends_on_count: bool = False  # its expected value changes with the number of images
     from_zero: bool = False  # charts draw its axis from zero
     from_records: bool = False  # computed from manifests (refusals, time, cost), not from images
+    from_ratings: bool = False  # computed from the answers of raters, not from images
 
     def __post_init__(self) -> None:
         if not self.title:
             object.__setattr__(self, "title", self.name.replace("_", " ").capitalize())
+
+    def stated(self) -> dict[str, Any]:
+        """The fields as JSON, which has no infinity: an open end of the range is null."""
+        ends = [end if math.isfinite(end) else None for end in self.range]
+        return asdict(self) | {"range": ends}
 
 
 @dataclass(frozen=True)
@@ -383,6 +389,33 @@ class ComparisonRow:
     def loser(self) -> str:
         """The significantly worse model; "" if there is none."""
         return {"a better": self.model_b, "b better": self.model_a}.get(self.verdict, "")
+
+
+@dataclass(frozen=True)
+class AgreementRow:
+    """One row of `agreement` in metrics.json: does a metric prefer what the raters prefer?
+
+    Level "image": two images of one prompt, and what the raters of these images prefer. Level
+    "model": two models, by their values on all prompts.
+    """
+
+    metric: str
+    encoder: str
+    reference: str
+    raters: str  # who was asked what: "human:preference"
+    study: str
+    level: Literal["image", "model"]
+    accuracy: float | None  # share of pairs in which both prefer the same; a tie of the metric: 0.5
+    accuracy_low: float | None  # the 95% interval
+    accuracy_high: float | None
+    correlation: float | None  # Kendall's tau-b between the two differences
+    correlation_low: float | None
+    correlation_high: float | None
+    pairs: int  # in which the raters prefer one
+    undecided: int  # pairs in which they do not; left out of the accuracy
+    ties: int  # pairs that the metric cannot tell apart, among `pairs`
+    prompts: int
+    note: str = ""  # how the intervals were computed, or why there is none
 
 
 @dataclass(frozen=True)

@@ -12,17 +12,26 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from evalkit import run_folder
 from evalkit.config import Config, did_you_mean
-from evalkit.core import ComparisonRow, EvalkitError, MetricRow, Prompt, Record
+from evalkit.core import (
+    AgreementRow,
+    ComparisonRow,
+    EvalkitError,
+    MetricRow,
+    Prompt,
+    Record,
+)
+from evalkit.ratings.files import ratings_of
+from evalkit.ratings.rating import Rating
 from evalkit.seeds import image_seed
 
 if TYPE_CHECKING:
     import pandas
 
-Kind = Literal["metrics", "scores", "images", "comparisons"]
+Kind = Literal["metrics", "scores", "images", "comparisons", "ratings", "agreement"]
 _PROMPT = ("prompt", "text", "group", "sample")
 SCORES = ("model", *_PROMPT, "metric", "encoder", "value")
 IMAGES = (
@@ -49,7 +58,8 @@ class Run(run_folder.Run):
                 "scores", one row per image and metric that has a value for each image, with the
                 image's prompt; "images", one row per requested image with seed, status, time, cost
                 and path, with the status "missing" where there is none; "comparisons", one
-                row per metric and pair of models.
+                row per metric and pair of models; "ratings", one row per answer of a rater (see
+                docs/ratings.md); "agreement", one row per metric and question of raters.
 
         Raises:
             EvalkitError: the run was not scored yet, a file of it is damaged, or the kind is
@@ -67,8 +77,11 @@ class Run(run_folder.Run):
             return pandas.DataFrame(self._scores(), columns=list(SCORES)).astype({"value": float})
         if kind == "images":
             return pandas.DataFrame(self._images(), columns=list(IMAGES)).astype({"cost": float})
-        known = ("metrics", "scores", "images", "comparisons")
-        raise EvalkitError(f"There is no frame {kind!r}.", did_you_mean(str(kind), known))
+        if kind == "ratings":
+            return _of_dataclass(Rating, ratings_of(self))
+        if kind == "agreement":
+            return _of_dataclass(AgreementRow, self.agreement())
+        raise EvalkitError(f"There is no frame {kind!r}.", did_you_mean(str(kind), get_args(Kind)))
 
     def _scores(self) -> Iterator[dict[str, Any]]:
         prompts = self._prompts()

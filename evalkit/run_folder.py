@@ -18,7 +18,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from evalkit.core import ComparisonRow, Comparisons, EvalkitError, MetricRow, Prompt, Record
+from evalkit.core import (
+    AgreementRow,
+    ComparisonRow,
+    Comparisons,
+    EvalkitError,
+    MetricRow,
+    Prompt,
+    Record,
+)
 from evalkit.files import append_lines, fsync_folder, read_lines, write_atomically
 
 try:
@@ -249,11 +257,14 @@ class Run:
         return [merged[key] for key in sorted(merged)]
 
     # --- derived files ---
-    def write_metrics(self, rows: Sequence[MetricRow]) -> None:
+    def write_metrics(
+        self, rows: Sequence[MetricRow], agreement: Sequence[AgreementRow] = ()
+    ) -> None:
         """metrics.json: see score/metrics.schema.json."""
-        self._write_json(
-            self.metrics_path, {"schema": SCHEMA, "rows": [asdict(row) for row in rows]}
-        )
+        content: dict[str, Any] = {"schema": SCHEMA, "rows": [asdict(row) for row in rows]}
+        if agreement:
+            content["agreement"] = [asdict(row) for row in agreement]
+        self._write_json(self.metrics_path, content)
 
     def metrics(self) -> list[MetricRow]:
         """The rows of metrics.json. Raises EvalkitError if there is none, or if it is damaged."""
@@ -261,6 +272,14 @@ class Run:
             raise EvalkitError(f"{self.path} has no metrics.json.", self._score_again)
         with _reading(self.metrics_path, self._score_again):
             return [_typed(MetricRow, row) for row in _versioned(self.metrics_path)["rows"]]
+
+    def agreement(self) -> list[AgreementRow]:
+        """How metrics agree with raters, from metrics.json; [] for a run without ratings."""
+        if not self.metrics_path.is_file():
+            return []
+        with _reading(self.metrics_path, self._score_again):
+            found = _versioned(self.metrics_path).get("agreement", [])
+            return [_typed(AgreementRow, row) for row in found]
 
     def write_comparisons(self, comparisons: Comparisons | None) -> None:
         """comparisons.json: see score/comparisons.schema.json; None removes it."""
@@ -301,6 +320,21 @@ class Run:
             for row in rows:
                 _ = int(row["index"]), int(row["sample"]), float(row["value"] or "nan")
             return rows
+
+    @property
+    def summary_path(self) -> Path:
+        return self.path / "ratings" / "summary.json"
+
+    def write_summary(self, summaries: Sequence[Mapping[str, Any]]) -> None:
+        """ratings/summary.json: what the raters say, one entry per question of a study."""
+        self._write_json(self.summary_path, {"schema": SCHEMA, "polls": list(summaries)})
+
+    def summary(self) -> list[dict[str, Any]]:
+        """The entries of ratings/summary.json; [] for a run without ratings."""
+        if not self.summary_path.is_file():
+            return []
+        with _reading(self.summary_path, self._score_again):
+            return list(_versioned(self.summary_path)["polls"])
 
     def write_image_checks(self, findings: dict[str, Any]) -> None:
         """By model, what was taken and what was not, and the findings of image validation."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from evalkit.cli.options import Compared, Folder
-from evalkit.cli.output import clean
+from evalkit.cli.options import Compared, Folder, Json
+from evalkit.cli.output import clean, print_json, print_next
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -195,3 +197,80 @@ def rate_export(
         from evalkit.rate.export_ratings import rate_export as function
 
         print(function(path, out=out, format=format, spreadsheet=spreadsheet, history=history))
+
+
+@app.command("summary")
+def rate_summary(path: Folder, as_json: Json = False) -> None:
+    """Summarize the ratings of a run, and which metrics agree with them.
+
+    A scored run gets the values as rows of metrics.json; the report shows them.
+
+    \b
+    Examples:
+      evalkit rate summary reports/first
+      evalkit rate summary reports/first --json
+    """
+    with clean():
+        from evalkit.cli.ratings_table import print_ratings
+        from evalkit.rate.summary import rate_summary as function
+        from evalkit.run_folder import Run
+
+        found = function(path)
+        if as_json:
+            return print_json([dataclasses.asdict(one) for one in found])
+        print_ratings(found, Run(path).agreement())
+        print_next(f"evalkit report {shlex.quote(str(path))}")
+        print(path)
+
+
+@app.command("plan")
+def rate_plan(
+    effect: Annotated[
+        float,
+        typer.Option(
+            help="What the study is to find: the win rate above one half, or points of a scale."
+        ),
+    ],
+    mode: Annotated[
+        Literal["pairwise", "scale"], typer.Option(help="Pairs of images, or single images.")
+    ] = "pairwise",
+    models: Annotated[int, typer.Option(help="How many models are compared.")] = 2,
+    raters: Annotated[int, typer.Option(help="How many raters take part.")] = 5,
+    raters_per_prompt: Annotated[
+        int | None, typer.Option(help="How many of them rate each prompt.  [default: all]")
+    ] = None,
+    power: Annotated[
+        float, typer.Option(help="The probability with which the effect is to be found.")
+    ] = 0.8,
+    tie_share: Annotated[float, typer.Option(help="The expected share of ties.")] = 0.2,
+    path: Annotated[
+        Path | None,
+        typer.Option(help="A run with ratings, whose variances are used (a pilot study)."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """How many prompts, raters and answers a study needs to find an effect.
+
+    \b
+    Examples:
+      evalkit rate plan --effect 0.1 --models 3 --raters 5
+      evalkit rate plan --effect 0.3 --mode scale --raters 8 --raters-per-prompt 3
+      evalkit rate plan --effect 0.05 --path reports/pilot
+    """
+    with clean():
+        from evalkit.rate.plan import rate_plan as function
+
+        found = function(
+            effect=effect,
+            mode=mode,
+            models=models,
+            raters=raters,
+            raters_per_prompt=raters_per_prompt,
+            power=power,
+            tie_share=tie_share,
+            path=path,
+        )
+        if as_json:
+            return print_json([row._asdict() for row in found])
+        for name, value in found[0]._asdict().items():
+            print(f"{name.replace('_', ' ')}: {'none is enough' if value is None else value}")

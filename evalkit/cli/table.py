@@ -63,7 +63,7 @@ def print_results(facts: Facts) -> None:
     )
     legend = (_SYMMETRIC if wide else _LISTED) + (_MARKED if marked else "")
     measured = " ".join(filter(None, [sentences.lede(facts), sentences.basis(facts)]))
-    concluded = filter(None, [sentences.conclusion(facts)])
+    concluded = filter(None, [sentences.conclusion(facts), sentences.rated(facts)])
     for part in (concluded, (measured, legend, *_limits(facts))):
         for place, text in enumerate(part):
             _print(console, Text(printable(text if place else f"\n{text}")))
@@ -87,6 +87,8 @@ def _blocks(facts: Facts) -> list[Block]:
     without = encoders.pop("", [])
     found = [_block(name, of_encoder) for name, of_encoder in encoders.items()]
     found += [_block("no encoder", without)] if without else []
+    for finding in facts.rated:
+        found.append(_block(f"{finding.encoder}, study {finding.reference}", [finding]))
     records = [
         finding
         for finding in facts.findings

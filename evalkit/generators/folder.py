@@ -195,7 +195,8 @@ def load(
             " LABEL.match=order`.",
         )
     check_own_list(path, paired, requests)
-    paired.left = elsewhere | paired.left
+    unused = {file: why for file, why in elsewhere.items() if file not in paired.lists}
+    paired.left = unused | paired.left
     return _checked(path, files, requests, paired, cast(Alpha, alpha))
 
 

@@ -50,12 +50,17 @@ def listed(folder: Path, files: Sequence[Path], requests: Sequence[Request]) -> 
                 "Delete one of them.",
             )
     if found:
-        return Pairing(next(iter(found.values())), f"its {' and '.join(found)}")
+        rule, used = f"its {' and '.join(found)}", {folder / name for name in found}
+        return Pairing(next(iter(found.values())), rule, lists=used)
     if texts := _of_geneval(folder, files):
-        return Pairing(by_texts(texts, requests), "its metadata.jsonl files (GenEval)")
-    beside = by_texts(((file, text) for file in files if (text := _beside(file))), requests)
-    if beside:  # texts of another kind may lie there too
-        return Pairing(beside, "the text file beside each image")
+        used = {file.parent.parent / "metadata.jsonl" for file, _ in texts}
+        rule = "its metadata.jsonl files (GenEval)"
+        return Pairing(by_texts(texts, requests), rule, lists=used)
+    texts_beside = {file: beside for file in files if (beside := _beside(file))}
+    matched = by_texts(((file, text) for file, (text, _) in texts_beside.items()), requests)
+    if matched:  # texts of another kind may lie there too
+        used = {texts_beside[file][1] for file in matched.values() if file in texts_beside}
+        return Pairing(matched, "the text file beside each image", lists=used)
     return None
 
 
@@ -79,18 +84,19 @@ def check_own_list(folder: Path, pairing: Pairing, requests: Sequence[Request]) 
                 )
 
 
-def _beside(file: Path) -> str:
-    """The prompt in a text file or in JSON beside an image; "" if there is none."""
+def _beside(file: Path) -> tuple[str, Path] | None:
+    """The prompt in a text file or in JSON beside an image, and that file; None without one."""
     for suffix in (".txt", ".caption"):
         if (side := file.with_suffix(suffix)).is_file():
-            return _text(side)
+            text = _text(side)
+            return (text, side) if text else None
     side = file.with_suffix(".json")
     try:
         row = json.loads(side.read_bytes())
     except (OSError, ValueError, RecursionError):
-        return ""
+        return None
     texts = [row[key] for key in TEXT_KEYS if key in row] if isinstance(row, dict) else []
-    return texts[0] if texts and isinstance(texts[0], str) else ""
+    return (texts[0], side) if texts and isinstance(texts[0], str) and texts[0] else None
 
 
 def _of_run(folder: Path, requests: Sequence[Request]) -> Matched:

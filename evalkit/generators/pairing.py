@@ -35,6 +35,7 @@ class Pairing:
     rule: str = ""  # in words, for the log
     left: dict[Path, str] = field(default_factory=dict)  # file -> reason
     by_position: bool = False  # in the prompt list
+    lists: set[Path] = field(default_factory=set)  # files that state the pairing: used, not left
 
 
 def pair(

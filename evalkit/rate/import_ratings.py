@@ -21,7 +21,7 @@ from evalkit.rate.responses import parse_scale
 from evalkit.rate.scale_checks import unfinished
 from evalkit.rate.source import read_source
 from evalkit.ratings.files import append_ratings, ratings_of, studies
-from evalkit.ratings.rating import RaterKind
+from evalkit.ratings.rating import RaterKind, Rating
 from evalkit.ratings.study import Study
 from evalkit.ratings.study_file import NAME, refuse_other_design, write_study
 from evalkit.run_folder import Run
@@ -120,9 +120,7 @@ def rate_import(
     _check_options(paths, study, kind, reversed_scales, on_bad)
     place, limits = Run(run), parse_scale(scale)
     names = Names(place, rename or {})
-    read = {path: _read(path, names, format) for path in dict.fromkeys(paths)}
-    formats = {path.name: name for path, (name, _) in read.items()}
-    readings = {path: reading for path, (_, reading) in read.items()}
+    formats, readings = _read_all(paths, names, format)
     problems = [problem for reading in readings.values() for problem in reading.problems]
     left_out = [row for reading in readings.values() for row in reading.left_out]
     notes = [note for reading in readings.values() for note in reading.notes]
@@ -144,16 +142,12 @@ def rate_import(
             f"{', '.join(formats)} have no ratings for {place.path}.",
             f"{place.rejected_path} lists what was left out." if left_out or problems else "",
         )
-    new = [item for item in resolved.studies if not place.study_path(item.study).exists()]
-    for item in resolved.studies:
-        write_study(place, item)
-    for path, own in fresh.items():
-        append_ratings(_import_path(place, path), own)
+    new = _store(place, resolved.studies, fresh)
     return Imported(
         place.path,
         formats,
         tuple(item.study for item in resolved.studies),
-        tuple(item.study for item in new),
+        new,
         ratings=sum(map(len, fresh.values())),
         known=already,
         raters=len({item.rating.rater for item in made}),
@@ -184,6 +178,27 @@ def _check_options(
     ):
         if not good:
             raise EvalkitError(f"{name} is {value!r}; expected {expected}.")
+
+
+def _read_all(
+    paths: Sequence[Path], names: Names, wanted: str
+) -> tuple[dict[str, str], dict[Path, Reading]]:
+    """The format of each file by its name, and the content of each."""
+    read = {path: _read(path, names, wanted) for path in dict.fromkeys(paths)}
+    formats = {path.name: name for path, (name, _) in read.items()}
+    return formats, {path: reading for path, (_, reading) in read.items()}
+
+
+def _store(
+    run: Run, found: Sequence[Study], ratings: Mapping[Path, Sequence[Rating]]
+) -> tuple[str, ...]:
+    """Write the studies and the ratings; return the names of the new studies."""
+    new = tuple(item.study for item in found if not run.study_path(item.study).exists())
+    for item in found:
+        write_study(run, item)
+    for path, own in ratings.items():
+        append_ratings(_import_path(run, path), own)
+    return new
 
 
 def _read(path: Path, names: Names, wanted: str) -> tuple[str, Reading]:

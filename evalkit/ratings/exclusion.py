@@ -1,118 +1,107 @@
-"""Which raters a study's rule excludes from the main result, and why.
-
-The rule stands in the study file before the first vote. Results with all raters are stated beside.
-"""
+"""The care that raters took, and whom the rule of the study excludes for the lack of it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import statistics
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from evalkit.ratings.files import latest
-from evalkit.ratings.rating import KNOWN_BAD, NO, Rating, parts
+from evalkit.ratings.rating import CANNOT_TELL, NO, Rating, parts
 from evalkit.ratings.study import Exclusion, Study
 
 
+@dataclass(frozen=True)
+class RaterCare:
+    """How carefully one rater answered, over all questions of a study."""
+
+    rater: str
+    answers: int  # without those of checks
+    attention: int  # attention checks that were answered
+    attention_right: int
+    repeats: int  # items that were asked again
+    repeats_equal: int  # with the same answer; on a scale of more than two points, within one
+    median_ms: float | None  # None: no times are known
+    fast: int  # answers in less time than the rule's fast_ms, of those with a known time
+    timed: int
+
+
 class Excluded(NamedTuple):
-    """A rater that the rule excludes, with the figures behind it."""
+    """A rater whom the rule excludes, and the figures behind it."""
 
     rater: str
     reason: str
 
 
-@dataclass(frozen=True)
-class Checks:
-    """What is known about the care of one rater."""
+def care(study: Study, ratings: Sequence[Rating]) -> list[RaterCare]:
+    """The care of each rater, in order of first appearance.
 
-    rater: str
-    answers: int  # that count, without repeats and attention checks
-    attention: int  # attention checks that were answered
-    attention_errors: int  # with another answer than the right one
-    repeats: int  # items that were answered twice
-    repeats_equal: int  # with the same answer both times
-    timed: int  # answers whose time is known
-    fast: int  # of these, in less than `fast_ms`
-
-    def reasons(self, rule: Exclusion) -> list[str]:
-        """Why the rule excludes this rater; [] if it does not."""
-        found = []
-        if self.attention_errors > rule.attention_errors:
-            found.append(
-                f"{self.attention_errors} of {self.attention} attention checks wrong"
-                f" (more than {rule.attention_errors})"
-            )
-        if self.repeats and self.repeats_equal / self.repeats < rule.repeat_agreement:
-            found.append(
-                f"{self.repeats_equal} of {self.repeats} repeated items answered equally"
-                f" (less than {rule.repeat_agreement:.0%})"
-            )
-        if self.timed and self.fast / self.timed > rule.fast_share:
-            found.append(
-                f"{self.fast} of {self.timed} answers in less than {rule.fast_ms} ms"
-                f" (more than {rule.fast_share:.0%})"
-            )
-        return found
+    Args:
+        ratings: the last revisions of the answers to this study by raters of one kind, those of
+            checks included.
+    """
+    raters = dict.fromkeys(rating.rater for rating in ratings)
+    return [_care(study, name, [r for r in ratings if r.rater == name]) for name in raters]
 
 
-def checks_of(study: Study, ratings: Sequence[Rating]) -> list[Checks]:
-    """The figures of each rater of the study, in the order of the raters' first answers."""
-    own = latest([rating for rating in ratings if rating.study == study.study])
-    by_rater: dict[str, list[Rating]] = {}
-    for rating in own:
-        by_rater.setdefault(rating.rater, []).append(rating)
-    return [_checks(study, rater, found) for rater, found in by_rater.items()]
+def excluded(rule: Exclusion, raters: Sequence[RaterCare]) -> list[Excluded]:
+    """Whom the rule excludes, each with all reasons."""
+    found = ((one.rater, "; ".join(_reasons(rule, one))) for one in raters)
+    return [Excluded(rater, reason) for rater, reason in found if reason]
 
 
-def excluded(study: Study, ratings: Sequence[Rating]) -> list[Excluded]:
-    """The raters whom the study's rule excludes, each with all reasons and their figures."""
-    return [
-        Excluded(found.rater, "; ".join(reasons))
-        for found in checks_of(study, ratings)
-        if (reasons := found.reasons(study.exclude))
+def _reasons(rule: Exclusion, one: RaterCare) -> Iterator[str]:
+    wrong = one.attention - one.attention_right
+    if wrong > rule.attention_errors:
+        allowed = rule.attention_errors
+        yield f"{wrong} of {one.attention} attention checks wrong ({allowed} allowed)"
+    if one.repeats and one.repeats_equal < rule.repeat_agreement * one.repeats:
+        yield (
+            f"{one.repeats_equal} of {one.repeats} repeated items answered alike"
+            f" ({rule.repeat_agreement:.0%} expected)"
+        )
+    if one.timed and one.fast > rule.fast_share * one.timed:
+        yield (
+            f"{one.fast} of {one.timed} answers in less than {rule.fast_ms} ms"
+            f" ({rule.fast_share:.0%} allowed)"
+        )
+
+
+def _care(study: Study, rater: str, own: Sequence[Rating]) -> RaterCare:
+    main = {(r.item, r.question): r for r in own if not r.check}
+    attention = [rating for rating in own if rating.check == "attention"]
+    repeats = [
+        (main[r.item, r.question], r)
+        for r in own
+        if r.check == "repeat" and (r.item, r.question) in main
     ]
-
-
-def without_excluded(study: Study, ratings: Sequence[Rating]) -> list[Rating]:
-    """The answers of the study that count in its main result: no checks, no excluded raters."""
-    gone = {found.rater for found in excluded(study, ratings)}
-    return [
-        rating
-        for rating in latest([rating for rating in ratings if rating.study == study.study])
-        if not rating.check and rating.rater not in gone
-    ]
-
-
-def _checks(study: Study, rater: str, ratings: Sequence[Rating]) -> Checks:
-    first = {
-        (rating.item, rating.question): rating.response for rating in ratings if not rating.check
-    }
-    again = [
-        (first[rating.item, rating.question], rating.response)
-        for rating in ratings
-        if rating.check == "repeat" and (rating.item, rating.question) in first
-    ]
-    attention = [_is_right(study, rating) for rating in ratings if rating.check == "attention"]
-    times = [rating.ms for rating in ratings if rating.ms > 0]
-    return Checks(
-        rater,
-        answers=len(first),
+    times = [rating.ms for rating in own if rating.ms > 0]
+    return RaterCare(
+        rater=rater,
+        answers=len(main),
         attention=len(attention),
-        attention_errors=attention.count(False),
-        repeats=len(again),
-        repeats_equal=sum(one == other for one, other in again),
-        timed=len(times),
+        attention_right=sum(_is_right(study, rating) for rating in attention),
+        repeats=len(repeats),
+        repeats_equal=sum(_are_alike(study, first, again) for first, again in repeats),
+        median_ms=statistics.median(times) if times else None,
         fast=sum(ms < study.exclude.fast_ms for ms in times),
+        timed=len(times),
     )
 
 
 def _is_right(study: Study, rating: Rating) -> bool:
-    """Whether the image that is known to be bad got the answer that it deserves."""
+    """Whether the bad image was found to be bad; a rater who cannot tell has not looked."""
     if study.mode == "pairwise":
-        labels = [label for label in parts(rating.item)[1:] if label != KNOWN_BAD]
-        return rating.response in labels
+        return rating.response == parts(rating.item)[1]
     if study.mode == "checklist":
         return rating.response == NO
-    points = {question.name: len(question.anchors) for question in study.questions}
-    middle = (points.get(rating.question, 0) + 1) / 2
-    return rating.response.isdecimal() and int(rating.response) < middle
+    points = next(len(one.anchors) for one in study.questions if one.name == rating.question)
+    return rating.response != CANNOT_TELL and float(rating.response) < (points + 1) / 2
+
+
+def _are_alike(study: Study, first: Rating, again: Rating) -> bool:
+    """Equal answers; neighbouring points of a scale are alike."""
+    answers = (first.response, again.response)
+    if study.mode != "scale" or CANNOT_TELL in answers:
+        return first.response == again.response
+    return abs(float(first.response) - float(again.response)) <= 1

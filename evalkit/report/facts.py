@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.config import read_values
-from evalkit.core import ComparisonRow, Comparisons, EvalkitError, Prompt, Record
+from evalkit.core import AgreementRow, ComparisonRow, Comparisons, EvalkitError, Prompt, Record
+from evalkit.ratings.rows import read_summaries
+from evalkit.ratings.summary import PollSummary
 from evalkit.report import numbers
 from evalkit.report.by_group import ByGroup, by_group
 from evalkit.report.findings import Finding, findings
@@ -49,6 +51,8 @@ class Facts:
     scores: Mapping[Place, float]
     protocol: Mapping[str, Any]
     config: Mapping[str, Any]
+    ratings: Sequence[PollSummary] = ()
+    agreement: Sequence[AgreementRow] = ()  # of metrics with raters
 
     @property
     def groups(self) -> list[str]:
@@ -67,12 +71,25 @@ class Facts:
     @property
     def of_images(self) -> list[Finding]:
         """The findings about images: what charts show."""
-        return [finding for finding in self.findings if not finding.measure.from_records]
+        return [
+            finding
+            for finding in self.findings
+            if not (finding.measure.from_records or finding.measure.from_ratings)
+        ]
 
     @property
     def concluded(self) -> list[Finding]:
         """What conclusions are about: the same images for all models, as the verdicts are."""
         return self.common or self.of_images
+
+    @property
+    def rated(self) -> list[Finding]:
+        """The findings of raters; strengths state the same as win rates."""
+        return [
+            finding
+            for finding in self.findings
+            if finding.measure.from_ratings and finding.measure.name != "strength"
+        ]
 
     @property
     def common_count(self) -> int:
@@ -88,7 +105,7 @@ class Facts:
             if finding.measure.from_records
             and any(row.value and row.low is not None for row in finding.measured)
         ]
-        return self.concluded + rates
+        return self.concluded + self.rated + rates
 
     @cached_property
     def score_digits(self) -> int:
@@ -98,7 +115,7 @@ class Facts:
 
     @property
     def encoders(self) -> list[str]:
-        return _unique(finding.encoder for finding in self.findings if finding.measured)
+        return _unique(finding.encoder for finding in self.of_images if finding.measured)
 
     @property
     def bundled_encoders(self) -> list[str]:
@@ -113,7 +130,7 @@ class Facts:
 
     @property
     def references(self) -> list[str]:
-        return _unique(finding.reference for finding in self.findings if finding.measured)
+        return _unique(finding.reference for finding in self.of_images if finding.measured)
 
 
 def read_facts(path: Path | str) -> Facts:
@@ -163,6 +180,8 @@ def read_facts(path: Path | str) -> Facts:
         scores=scores,
         protocol=protocol,
         config=config,
+        ratings=read_summaries(run),
+        agreement=run.agreement(),
     )
 
 

@@ -80,6 +80,8 @@ class Finding:
     @property
     def name(self) -> str:
         """The title, with the encoder unless it is the one of the published metric."""
+        if self.measure.from_ratings:
+            return f"{self.title} ({self.encoder}, study {self.reference})"
         published = self.encoder in ("", *STANDARD.values())
         return self.title if published else f"{self.title} ({self.encoder})"
 

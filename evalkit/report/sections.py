@@ -17,6 +17,7 @@ from evalkit.report.facts import Facts, speed_rows
 from evalkit.report.findings import Finding, reason
 from evalkit.report.gallery import gallery, sample, troubles
 from evalkit.report.protocol_tables import tables
+from evalkit.report.ratings import AGREEMENT, CHANCE, RATERS, texts
 
 Context = Mapping[str, Any]
 
@@ -66,6 +67,18 @@ def groups(facts: Facts) -> Context | None:
     return {"remarks": sentences.groups(facts)}
 
 
+def ratings(facts: Facts) -> Context | None:
+    """What raters say, and which metrics agree with them; nothing for a run without ratings."""
+    if not facts.ratings:
+        return None
+    return {
+        "questions": texts(facts.ratings, facts.agreement),
+        "chance": CHANCE,
+        "agreement_header": AGREEMENT,
+        "raters_header": RATERS,
+    }
+
+
 def images(facts: Facts) -> Context | None:
     """The gallery; nothing for a run without prompts."""
     if not facts.prompts:
@@ -101,6 +114,7 @@ SECTIONS: tuple[Section, ...] = (
     Section("results", "Results", results),
     Section("differences", "Differences between models", differences),
     Section("groups", "By group of prompts", groups),
+    Section("ratings", "Ratings", ratings),
     Section("charts", "Charts", lambda facts: {}),
     Section("images", "Images", images),
     Section("outcomes", "Refusals and failures", outcomes),

@@ -123,6 +123,17 @@ def conclusion(facts: Facts) -> str:
     return f"{numbers.listing(parts)}{rest} ({RULE}).{more}"
 
 
+def rated(facts: Facts) -> str:
+    """Which models the raters prefer, in a sentence for each question; "" without ratings."""
+    if len(facts.models) < 2:
+        return ""
+    return " ".join(
+        f"{'People' if finding.encoder.startswith('human:') else 'Judging models'}"
+        f" ({finding.reference}, {finding.encoder.partition(':')[2]}): {finding.verdict}"
+        for finding in facts.rated
+    )
+
+
 def basis(facts: Facts) -> str:
     """Which images the findings are about, if the models have different ones; else ""."""
     if not facts.common:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from evalkit.core import Measure, MetricRow
+from evalkit.core import MetricRow
 from evalkit.encoders.select import Choice
 from evalkit.features import validation
 from evalkit.features.image_sets import ImageSet
@@ -52,7 +50,7 @@ def facts(
             }
             for kind, reference in setup.references.items()
         },
-        "measures": {name: _measure(measures[name]) for name in names},
+        "measures": {name: measures[name].stated() for name in names},
         "options": {metric.name: metric.options for metric in setup.metrics if metric.options},
         "intervals": {
             "level": 0.95,
@@ -75,12 +73,6 @@ def facts(
             for name in ("evalkit", "torch", "numpy", "scipy", "pillow", "transformers")
         },
     }
-
-
-def _measure(measure: Measure) -> dict[str, Any]:
-    """A measure as JSON, which has no infinity: an open end of its range is null."""
-    ends = [end if math.isfinite(end) else None for end in measure.range]
-    return dataclasses.asdict(measure) | {"range": ends}
 
 
 def _counts(images: ImageSet, found: Mapping[str, Any]) -> dict[str, int]:

@@ -20,6 +20,7 @@ from evalkit.features import validation
 from evalkit.features.image_sets import ImageSet, image_sets, results_folder
 from evalkit.features.problems import warn_of_problems
 from evalkit.features.validation import OnBad
+from evalkit.ratings.rows import refresh
 from evalkit.run_folder import Run
 from evalkit.score import protocol, records
 from evalkit.score.compare import Entrant, comparisons, pairs
@@ -156,7 +157,7 @@ def score_with(
     warn_not_measured([row for row in rows if row.metric not in records.MEASURES])
     rows += [_cautioned(row, blind) for row in of_groups]
     run.write_metrics(rows)
-    return rows
+    return run.metrics() if refresh(run) else rows
 
 
 def _cautioned(row: MetricRow, blind: Sequence[str]) -> MetricRow:

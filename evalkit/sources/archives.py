@@ -19,16 +19,16 @@ from typing import IO, Any, NamedTuple
 from evalkit.core import EvalkitError
 from evalkit.sources.image import (
     MEMBER_LIMIT,
-    NOT_AN_IMAGE,
     ImageSource,
     SourceImage,
     natural_path,
     unreadable,
-    wanted,
+    why_not,
 )
 from evalkit.sources.replay import Replay
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+_BESIDE = (".txt", ".json", ".cls", ".caption")  # about the image of the same name
 _DAMAGE = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -51,7 +51,7 @@ def zip_source(path: Path) -> ImageSource:
             f"The zip file {path} cannot be read: {error}.", "It is damaged, or not a zip file."
         ) from error
     members = sorted(
-        (item for item in archive.infolist() if not item.is_dir() and wanted(item.filename)),
+        (item for item in archive.infolist() if not item.is_dir() and not why_not(item.filename)),
         key=lambda item: natural_path(item.filename),
     )
     names = Counter(item.filename for item in members)
@@ -79,11 +79,10 @@ def zip_source(path: Path) -> ImageSource:
     def images() -> Iterator[SourceImage]:
         return (SourceImage(item.filename, partial(read, item)) for item in members)
 
-    taken = set(names)
     left = {
-        item.filename: NOT_AN_IMAGE
+        item.filename: reason
         for item in archive.infolist()
-        if not item.is_dir() and item.filename not in taken
+        if not item.is_dir() and (reason := why_not(item.filename))
     }
     return ImageSource(str(path), "zip", images, len(members), left)
 
@@ -91,17 +90,19 @@ def zip_source(path: Path) -> ImageSource:
 def tar_source(paths: Sequence[Path], place: str) -> ImageSource:
     """The images of tar files (webdataset shards), file by file in the order of the archive.
 
-    Members that are not images are ignored. A link, device or sparse file with the name of an
-    image is an error.
+    Texts, JSON and classes beside the images, as webdataset has them, are ignored; other members
+    that are not images are in `left` once they were passed. A link, device or sparse file with the
+    name of an image is an error.
     """
+    left: dict[str, str] = {}
 
     def images() -> Iterator[SourceImage]:
         for path in paths:
             prefix = f"{path.name}/" if len(paths) > 1 else ""
             plain = path.name.lower().endswith(".tar")
-            yield from _plain(path, prefix) if plain else _compressed(path, prefix)
+            yield from (_plain if plain else _compressed)(path, prefix, left)
 
-    return ImageSource(place, "tar", images)
+    return ImageSource(place, "tar", images, left=left)
 
 
 class _Member(NamedTuple):
@@ -114,7 +115,7 @@ class _Content(NamedTuple):
     content: bytes
 
 
-def _plain(path: Path, prefix: str) -> Iterator[SourceImage]:
+def _plain(path: Path, prefix: str, left: dict[str, str]) -> Iterator[SourceImage]:
     """The images of a tar file without compression, which are read at their offsets."""
 
     def read(offset: int, size: int) -> bytes:
@@ -128,22 +129,22 @@ def _plain(path: Path, prefix: str) -> Iterator[SourceImage]:
             raise unreadable(f"the archive ends {size - len(data)} bytes too early")
         return data
 
-    for member in _members(path, path.open("rb")):
+    for member in _members(path, path.open("rb"), prefix, left):
         info = member.info
         yield SourceImage(prefix + info.name, partial(read, info.offset_data, info.size))
 
 
-def _compressed(path: Path, prefix: str) -> Iterator[SourceImage]:
+def _compressed(path: Path, prefix: str, left: dict[str, str]) -> Iterator[SourceImage]:
     """The images of a compressed tar file, which can only be read forwards."""
-    replay = Replay(partial(_stream, path), lambda member: len(member.content))
+    replay = Replay(partial(_stream, path, prefix, left), lambda member: len(member.content))
     for number, member in replay.peek_all():
         yield SourceImage(prefix + member.name, partial(lambda at: replay.take(at).content, number))
 
 
-def _stream(path: Path) -> Iterator[_Content]:
+def _stream(path: Path, prefix: str, left: dict[str, str]) -> Iterator[_Content]:
     openers = {".bz2": bz2.open, ".tbz2": bz2.open, ".xz": lzma.open, ".txz": lzma.open}
     opener = openers.get(path.suffix.lower(), gzip.open)
-    for member in _members(path, opener(path, "rb")):
+    for member in _members(path, opener(path, "rb"), prefix, left):
         if member.info.size > MEMBER_LIMIT:
             raise EvalkitError(
                 f"{path} contains {member.info.name!r}, which {_too_large(member.info.size)}.",
@@ -152,8 +153,8 @@ def _stream(path: Path) -> Iterator[_Content]:
         yield _Content(member.info.name, member.read())
 
 
-def _members(path: Path, opened: Any) -> Iterator[_Member]:
-    """The images among the members; the archive is closed at the end."""
+def _members(path: Path, opened: Any, prefix: str, left: dict[str, str]) -> Iterator[_Member]:
+    """The images among the members; others go into `left`. The archive is closed at the end."""
     try:
         with (
             contextlib.closing(opened),
@@ -163,7 +164,11 @@ def _members(path: Path, opened: Any) -> Iterator[_Member]:
             while (member := archive.next()) is not None:
                 # tarfile would keep all headers in memory.
                 setattr(archive, "members", [])  # noqa: B010  # pyright does not know it
-                if member.isdir() or not wanted(member.name):
+                if member.isdir():
+                    continue
+                if reason := why_not(member.name):
+                    if not member.name.lower().endswith(_BESIDE):
+                        left[prefix + member.name] = reason
                     continue
                 if not member.isreg() or member.issparse():
                     kind = (

@@ -44,13 +44,14 @@ class ImageSource:
         return self.start()
 
 
-def wanted(name: str) -> bool:
-    """Whether a path is an image and no part is hidden or a system folder."""
-    parts = PurePosixPath(name).parts
-    return is_image_name(name) and not any(
-        (part.startswith(".") and part not in (".", "..")) or part in SYSTEM_FOLDERS
-        for part in parts
-    )
+def why_not(name: str) -> str:
+    """Why the member of an archive is not taken, by its path; "" for an image."""
+    for part in PurePosixPath(name).parts:
+        if part in SYSTEM_FOLDERS:
+            return f"in {part}"
+        if part.startswith(".") and part not in (".", ".."):
+            return "hidden"
+    return "" if is_image_name(name) else NOT_AN_IMAGE
 
 
 def not_taken(left: Iterable[tuple[str, str]]) -> dict[str, Any]:

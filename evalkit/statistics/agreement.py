@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from evalkit.statistics.intervals import LEAST_GROUPS, Interval, group_jackknife
 
 Scale = Literal["nominal", "ordinal", "interval"]
+_CONTRARY = -0.5
 
 
 class Alpha(NamedTuple):

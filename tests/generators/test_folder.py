@@ -223,6 +223,27 @@ def test_duplicate_images_are_reported(tmp_path: Path, caplog: pytest.LogCapture
     assert warnings_of(caplog) == ["pics: 1 duplicate images: 00000.png = 00002.png"]
 
 
+@pytest.mark.parametrize(
+    "lists",
+    [
+        {"metadata.csv": "file_name,prompt\n0.png,a cat\n1.png,a dog\n"},
+        {"captions.tsv": "file\tprompt\n0.png\ta cat\n1.png\ta dog\n"},
+        {"0.txt": "a cat", "1.txt": "a dog"},
+        {"0.json": '{"prompt": "a cat"}', "1.json": '{"prompt": "a dog"}'},
+    ],
+)  # fmt: skip
+def test_a_list_that_decides_is_used_and_other_files_are_named(
+    lists: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(tmp_path, "0.png", "1.png")
+    for name, text in (lists | {"notes.pdf": "x"}).items():
+        (tmp_path / name).write_text(text)
+    assert matched(tmp_path, requests("a cat", "a dog")) == ["0.png", "1.png"]
+    assert warnings_of(caplog) == [
+        f"{tmp_path.name}: 1 file is not taken: 1 not an image (notes.pdf)"
+    ]
+
+
 def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
 

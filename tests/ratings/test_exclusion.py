@@ -1,108 +1,67 @@
-"""Excluded raters: by the rule of the study only, each with its figures."""
-
-import dataclasses
+"""Whom the rule of a study excludes, and the figures that are stated."""
 
 import pytest
 from ratings_for_tests import preference, vote
 
-from evalkit.ratings.exclusion import Checks, Excluded, checks_of, excluded, without_excluded
-from evalkit.ratings.rating import KNOWN_BAD, Rating, pair, single
-from evalkit.ratings.study import CHECKLIST, SCALES, Exclusion, Study
+from evalkit.ratings.exclusion import care, excluded
+from evalkit.ratings.rating import KNOWN_BAD, TIE, Rating, pair, single
+from evalkit.ratings.study import SCALES, Exclusion, Study
 
-STUDY = preference(prompts=tuple(f"{at:05d}" for at in range(10)))
-
-
-def attention(response: str, at: int = 0, rater: str = "r1") -> Rating:
-    item = pair(f"{at:05d}", "a", KNOWN_BAD)
-    return vote(rater, f"{at:05d}", response, item=item, check="attention")
+RULE = Exclusion(attention_errors=1, repeat_agreement=0.5, fast_ms=700, fast_share=0.3)
 
 
-def test_attention_checks_answered_wrongly() -> None:
-    ratings = [vote(), attention("a", 0), attention(KNOWN_BAD, 1), attention("tie", 2)]
-    assert excluded(STUDY, ratings) == [
-        Excluded("r1", "2 of 3 attention checks wrong (more than 1)")
+def attention(rater: str, prompt: str, response: str) -> Rating:
+    item = pair(prompt, "a", KNOWN_BAD)
+    return vote(rater, prompt, response, item=item, check="attention")
+
+
+def test_checks_repeats_and_times_are_counted_for_each_rater() -> None:
+    answers = [
+        vote("r1", "00000", "a", ms=600),
+        vote("r1", "00001", "b", ms=2000),
+        vote("r1", "00000", "a", check="repeat", ms=100),
+        vote("r1", "00001", "a", check="repeat"),
+        attention("r1", "00000", "a"),
+        attention("r1", "00001", TIE),
+        vote("r2", "00000", "b"),
     ]
-    assert excluded(STUDY, ratings[:3]) == []
-
-
-def test_repeated_items_answered_differently() -> None:
-    first = [vote(prompt=f"{at:05d}", response="a") for at in range(4)]
-    again = [
-        vote(prompt=f"{at:05d}", response=answer, check="repeat")
-        for at, answer in enumerate("abbb")
-    ]
-    assert excluded(STUDY, first + again) == [
-        Excluded("r1", "1 of 4 repeated items answered equally (less than 50%)")
-    ]
-    assert excluded(STUDY, first + again[:2]) == []
-
-
-def test_fast_answers() -> None:
-    ratings = [vote(prompt=f"{at:05d}", ms=100 if at < 4 else 5000) for at in range(10)]
-    assert excluded(STUDY, ratings) == [
-        Excluded("r1", "4 of 10 answers in less than 700 ms (more than 30%)")
-    ]
-    slow = dataclasses.replace(STUDY, exclude=Exclusion(fast_ms=100))
-    assert excluded(slow, ratings) == []
-    untimed = [dataclasses.replace(rating, ms=0) for rating in ratings]
-    assert excluded(STUDY, untimed) == []
-
-
-def test_every_reason_is_stated_for_each_rater_alone() -> None:
-    bad = [attention(KNOWN_BAD, at, "r2") for at in range(2)]
-    fast = [vote("r2", f"{at:05d}", ms=10) for at in range(3)]
-    [found] = excluded(STUDY, [vote("r1", ms=9000), *bad, *fast])
-    assert found.rater == "r2"
-    assert found.reason == (
-        "2 of 2 attention checks wrong (more than 1); 3 of 3 answers in less than 700 ms"
-        " (more than 30%)"
-    )
-
-
-def test_the_main_result_has_neither_checks_nor_excluded_raters() -> None:
-    good = [vote("r1", response="tie"), vote("r1", response="b", revision=1)]
-    bad = [attention(KNOWN_BAD, at, "r2") for at in range(2)]
-    other = dataclasses.replace(vote("r3"), study="other")
-    ratings = [*good, attention("a"), vote("r1", response="b", check="repeat"), vote("r2"), *bad]
-    assert without_excluded(STUDY, [*ratings, other]) == [good[1]]
-
-
-def test_the_latest_revision_of_a_check_counts() -> None:
-    wrong = [attention(KNOWN_BAD, at) for at in range(2)]
-    corrected = dataclasses.replace(attention("a", 1), revision=1)
-    assert excluded(STUDY, [*wrong, corrected]) == []
-
-
-def test_the_figures_of_a_rater() -> None:
-    ratings = [
-        vote(ms=500), vote(prompt="00001", ms=900), vote(check="repeat", ms=900), attention("a"),
-    ]  # fmt: skip
-    assert checks_of(STUDY, ratings) == [
-        Checks(
-            "r1", 2, attention=1, attention_errors=0, repeats=1, repeats_equal=1, timed=3, fast=1
-        )
-    ]
+    first, second = care(preference(exclude=RULE), answers)
+    assert (first.rater, first.answers, first.attention, first.attention_right) == ("r1", 2, 2, 1)
+    assert (first.repeats, first.repeats_equal) == (2, 1)
+    assert (first.median_ms, first.fast, first.timed) == (600, 2, 3)
+    assert (second.rater, second.attention, second.repeats, second.median_ms) == ("r2", 0, 0, None)
 
 
 @pytest.mark.parametrize(
-    ("mode", "questions", "right", "wrong"),
+    ("answers", "reason"),
     [
-        ("scale", SCALES[:1], "12", ("3", "4", "5", "cannot_tell")),
-        ("checklist", CHECKLIST[:1], ("no",), ("yes", "cannot_tell")),
+        (
+            [vote(), attention("r1", "00000", TIE), attention("r1", "00001", KNOWN_BAD)],
+            "2 of 2 attention checks wrong (1 allowed)",
+        ),
+        (
+            [vote(response="a"), vote(response="b", check="repeat")],
+            "0 of 1 repeated items answered alike (50% expected)",
+        ),
+        ([vote(ms=100)], "1 of 1 answers in less than 700 ms (30% allowed)"),
+        ([vote(ms=5000), attention("r1", "00000", TIE)], None),
+        ([vote(ms=0)], None),  # imported ratings often have no times
     ],
 )
-def test_a_bad_image_deserves_the_lower_half_or_no(
-    mode: str, questions: tuple, right: str, wrong: str
-) -> None:
-    study: Study = dataclasses.replace(
-        STUDY, mode=mode, questions=questions, exclude=Exclusion(attention_errors=0)
-    )
+def test_the_rule_states_its_figures(answers: list[Rating], reason: str | None) -> None:
+    study = preference(exclude=RULE)
+    found = excluded(study.exclude, care(study, answers))
+    assert [one.reason for one in found] == ([reason] if reason else [])
 
-    def answer(response: str) -> Rating:
-        item = single("00000", "a")
-        return vote(
-            item=item, model="a", question=questions[0].name, response=response, check="attention"
-        )
 
-    assert not any(excluded(study, [answer(response)]) for response in right)
-    assert all(excluded(study, [answer(response)]) for response in wrong)
+def test_on_a_scale_neighbouring_points_are_alike_and_a_bad_image_has_few_points() -> None:
+    study = Study("opinion", "scale", ("a", "b"), ("p",), SCALES[:1], exclude=RULE)
+
+    def opinion(response: str, check: str = "") -> Rating:
+        item = single("p", "a")
+        return Rating("opinion", "r1", "human", item, "p", "a", "alignment", response, check=check)
+
+    [found] = care(study, [opinion("4"), opinion("5", "repeat"), opinion("2", "attention")])
+    assert (found.repeats_equal, found.attention_right) == (1, 1)
+    [found] = care(study, [opinion("4"), opinion("2", "repeat"), opinion("3", "attention")])
+    assert (found.repeats_equal, found.attention_right) == (0, 0)

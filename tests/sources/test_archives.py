@@ -193,3 +193,19 @@ def test_a_damaged_header_is_not_the_end(damage: str, tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(EvalkitError, match=r"a\.tar cannot be read: it has"):
         list(open_source(path))
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz"])
+def test_members_that_are_not_taken_are_named_with_the_reason(suffix: str, tmp_path: Path):
+    files = {
+        "0.png": b"1", "__MACOSX/._0.png": b"2", ".1.png": b"3", "notes.pdf": b"4", "0.txt": b"5",
+    }  # fmt: skip
+    pack = pack_zip if suffix == ".zip" else pack_tar
+    source = open_source(pack(tmp_path / f"a{suffix}", files))
+    assert [image.name for image in source] == ["0.png"]
+    expected = {
+        "__MACOSX/._0.png": "in __MACOSX", ".1.png": "hidden", "notes.pdf": "not an image",
+    }  # fmt: skip
+    if suffix == ".zip":  # webdataset, with texts beside the images, is a format of tar files
+        expected["0.txt"] = "not an image"
+    assert source.left == expected

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from evalkit.rate.serve.order import items_per_rater
 from evalkit.rate.serve.rated_study import RatedStudy
-from evalkit.ratings.exclusion import checks_of, without_excluded
+from evalkit.ratings.exclusion import care, excluded
 from evalkit.ratings.rating import BOTH_BAD, CANNOT_TELL, TIE, YES, Rating, parts
 from evalkit.ratings.study import Question, Study
 
@@ -28,22 +28,22 @@ def admin_facts(rated: RatedStudy) -> dict[str, Any]:
     study = rated.study
     ballots = dict(rated.ballots)
     ratings = [rating for ballot in ballots.values() for rating in ballot.ratings()]
-    flags = {found.rater: found.reasons(study.exclude) for found in checks_of(study, ratings)}
+    flags = dict(excluded(study.exclude, care(study, ratings)))
     raters = [
         {
             "rater": rater,
             **ballot.progress(),
-            "flags": flags.get(rater, []),
+            "flags": flags.get(rater, ""),
         }
         for rater, ballot in ballots.items()
     ]
     total = items_per_rater(study) + study.repeat_items + study.attention_items
     raters += [
-        {"rater": rater, "done": 0, "total": total, "flags": []}
+        {"rater": rater, "done": 0, "total": total, "flags": ""}
         for rater in rated.invited
         if rater not in ballots
     ]
-    counted = without_excluded(study, ratings)
+    counted = [r for r in ratings if not r.check and r.rater not in flags]
     names = sorted(study.models, key=lambda name: rated.secret.opaque("model", study.study, name))
     return {
         "title": study.title,

@@ -11,7 +11,7 @@ from pathlib import Path
 from evalkit.core import EvalkitError
 from evalkit.sources import matching_files
 from evalkit.sources.archives import TAR_SUFFIXES
-from evalkit.sources.image import wanted
+from evalkit.sources.image import why_not
 from evalkit.training.captions.texts import (
     TEXT_LIMIT,
     TEXT_SUFFIXES,
@@ -40,7 +40,7 @@ def _texts(path: Path, label: str) -> Iterator[tuple[str, bytes]]:
             for member in archive:
                 # Names are skipped under which an image would be skipped, too (hidden files).
                 text = not member.isdir() and member.name.lower().endswith(TEXT_SUFFIXES)
-                if text and wanted(f"{key_of(member.name)}.png"):
+                if text and not why_not(f"{key_of(member.name)}.png"):
                     yield f"{label}{member.name}", _content(archive, member, path)
     except _DAMAGE as error:
         raise EvalkitError(

@@ -188,7 +188,7 @@ def test_places_without_pairs(tmp_path: Path):
         "has 1 image with a caption; expected at least 2",
     )
     (tmp_path / "x.npy").write_bytes(b"")
-    refused(tmp_path / "x.npy", "cannot be read")
+    refused(tmp_path / "x.npy", "is empty; expected a NumPy array")
     (tmp_path / "notes.txt").write_text("x")
     refused(tmp_path / "notes.txt", "is not a source of images")
 
@@ -212,7 +212,7 @@ def test_a_damaged_image_is_named(content: bytes, tmp_path: Path):
         refused(
             place,
             r"1 of 3 images are invalid \(.*\): .*red\.png "
-            "(is truncated or damaged|is in no known image format|is empty)",
+            "(is truncated or damaged|is text|is empty)",
         )
     write(tmp_path / "a", {"red.txt": ""})  # an image without caption is not decoded
     assert len(read_dataset(tmp_path / "a", 4)) == 2

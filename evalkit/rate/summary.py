@@ -1,0 +1,42 @@
+"""`evalkit rate summary`: what the raters of a run say, and which metrics agree with them."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from pathlib import Path
+
+from evalkit.core import EvalkitError
+from evalkit.ratings.rows import refresh
+from evalkit.ratings.summary import PollSummary
+from evalkit.run_folder import Run
+
+log = logging.getLogger(__name__)
+
+
+def rate_summary(path: Path | str) -> list[PollSummary]:
+    """Summarize the ratings of a run, one entry per study, question and kind of raters.
+
+    Writes ratings/summary.json. A scored run gets the values as rows of metrics.json (mean_opinion,
+    yes_rate, win_rate, strength), the tests between models in comparisons.json, and the agreement
+    of each metric with the raters.
+
+    Raises:
+        EvalkitError: the folder is not a run, or has no ratings.
+    """
+    run = Run(path)
+    run.prompts()  # raises for a folder that is no run
+    found = refresh(run)
+    if not found:
+        raise EvalkitError(
+            f"{run.path} has no ratings.",
+            f"Collect them with `evalkit rate serve {shlex.quote(str(run.path))}`, or import them"
+            f" with `evalkit rate import FILE --run {shlex.quote(str(run.path))}`.",
+        )
+    if not run.metrics_path.is_file():
+        command = f"evalkit score {shlex.quote(str(run.path))}"
+        log.info("not scored: to have these values beside the metrics: `%s`", command)
+    elif (run.report_path / "index.html").is_file():
+        command = f"evalkit report {shlex.quote(str(run.path))}"
+        log.info("to have these values in the report: `%s`", command)
+    return found

@@ -1,0 +1,158 @@
+"""Which metric prefers what the raters prefer? Scores of images joined with ratings.
+
+Only differences are compared: of two images of one prompt, or of two models on all prompts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+
+from evalkit.core import AgreementRow, Better, MetricRow
+from evalkit.ratings.polls import Poll
+from evalkit.ratings.summary import PollSummary
+from evalkit.run_folder import Run
+from evalkit.statistics import votes
+from evalkit.statistics.concordance import Concordance, of_images, of_models
+
+LEAST_MODELS = 3  # with two, any metric agrees or disagrees entirely
+Values = Mapping[tuple[str, str], float]  # (model, prompt id) -> a value
+Key = tuple[str, str, str]  # metric, encoder, reference
+Level = Literal["image", "model"]
+
+
+def agreement_rows(
+    run: Run, found: Sequence[tuple[Poll, PollSummary]], rows: Sequence[MetricRow]
+) -> list[AgreementRow]:
+    """One row per poll, metric and level, those of images before those of models.
+
+    Args:
+        found: the polls without excluded raters, and their summaries.
+        rows: of metrics.json, on all prompts; those of ratings take no part.
+    """
+    scores, made = _scores(run), []
+    metrics = _metrics(rows)
+    for poll, summary in found:
+        preferred = dict(_preferences(poll))
+        for key, better in metrics.items():
+            if key[:2] in scores:
+                made.append(_on_images(summary, key, preferred, scores[key[:2]], better))
+        people = {
+            one.model: one.result.value
+            for one in summary.results
+            if one.metric != "strength" and one.result.value is not None
+        }
+        for key, better in metrics.items() if len(people) >= LEAST_MODELS else ():
+            values = {
+                row.model: row.value
+                for row in rows
+                if (row.metric, row.encoder, row.reference) == key and row.value is not None
+            }
+            made.append(_on_models(summary, key, people, values, better))
+    return made
+
+
+def _metrics(rows: Sequence[MetricRow]) -> dict[Key, Better]:
+    """The measured metrics with their directions; those with an encoder are about images."""
+    return {
+        (row.metric, row.encoder, row.reference): row.better
+        for row in rows
+        if row.encoder and row.value is not None
+    }
+
+
+def _scores(run: Run) -> dict[tuple[str, str], dict[tuple[str, str], float]]:
+    """The values of scores.csv for the first sample of each prompt, which studies show."""
+    prompts = [prompt.id for prompt in run.prompts()]
+    found: dict[tuple[str, str], dict[tuple[str, str], float]] = {}
+    for row in run.scores():
+        if int(row["sample"]) == 0 and row["value"]:
+            place = (row["model"], prompts[int(row["index"])])
+            found.setdefault((row["metric"], row["encoder"]), {})[place] = float(row["value"])
+    return found
+
+
+Preferred = dict[tuple[str, str, str], float]  # prompt, model, model -> above 0 for the first one
+
+
+def _preferences(poll: Poll) -> Iterator[tuple[tuple[str, str, str], float]]:
+    """What the raters prefer in each pair of images of one prompt, the mean over raters."""
+    if poll.study.mode == "pairwise":
+        told = votes.counted(poll.votes())
+        first = np.minimum(told.left, told.right)
+        signs = np.where(told.left == first, told.answer, -told.answer)
+        places = np.stack([told.prompts, first, np.maximum(told.left, told.right)], axis=1)
+        keys, inverse = np.unique(places, axis=0, return_inverse=True)
+        means = np.bincount(inverse.reshape(-1), signs) / np.bincount(inverse.reshape(-1))
+        for (prompt, a, b), mean in zip(keys, means, strict=True):
+            yield (poll.prompts[prompt], poll.models[a], poll.models[b]), float(mean)
+        return
+    told = poll.opinions()
+    values = {
+        (poll.prompts[prompt], model): told.values[here & (told.models == model)].mean()
+        for prompt in np.unique(told.prompts)
+        for here in (told.prompts == prompt,)
+        for model in np.unique(told.models[here])
+    }
+    for prompt in poll.prompts:
+        rated = [model for model in range(len(poll.models)) if (prompt, model) in values]
+        for a, b in combinations(rated, 2):
+            mean = float(values[prompt, a] - values[prompt, b])
+            yield (prompt, poll.models[a], poll.models[b]), mean
+
+
+def _on_images(
+    summary: PollSummary, key: Key, preferred: Preferred, scores: Values, better: Better
+) -> AgreementRow:
+    sign = 1.0 if better == "higher" else -1.0
+    numbers = {prompt: place for place, prompt in enumerate(dict.fromkeys(k[0] for k in preferred))}
+    found = [
+        (sign * (scores[a, prompt] - scores[b, prompt]), value, numbers[prompt])
+        for (prompt, a, b), value in preferred.items()
+        if (a, prompt) in scores and (b, prompt) in scores
+    ]
+    metric, human, prompts = zip(*found, strict=True) if found else ((), (), ())
+    made = of_images(metric, human, np.array(prompts, np.int64))
+    return _row(summary, key, "image", made, len(set(prompts)))
+
+
+def _on_models(
+    summary: PollSummary,
+    key: Key,
+    people: Mapping[str, float],
+    values: Mapping[str, float],
+    better: Better,
+) -> AgreementRow:
+    sign = 1.0 if better == "higher" else -1.0
+    both = [model for model in people if model in values]
+    made = of_models([sign * values[model] for model in both], [people[model] for model in both])
+    return _row(summary, key, "model", made, summary.prompts)
+
+
+def _row(
+    summary: PollSummary, key: Key, level: Level, found: Concordance, prompts: int
+) -> AgreementRow:
+    accuracy, kendall = found.accuracy, found.kendall
+    reasons = dict.fromkeys((accuracy.interval.method, kendall.interval.method))
+    return AgreementRow(
+        metric=key[0],
+        encoder=key[1],
+        reference=key[2],
+        raters=summary.name,
+        study=summary.study,
+        level=level,
+        accuracy=accuracy.value,
+        accuracy_low=accuracy.interval.low,
+        accuracy_high=accuracy.interval.high,
+        correlation=kendall.value,
+        correlation_low=kendall.interval.low,
+        correlation_high=kendall.interval.high,
+        pairs=found.decided,
+        undecided=found.undecided,
+        ties=found.metric_ties,
+        prompts=prompts,
+        note="; ".join(filter(None, reasons)),
+    )

@@ -1,0 +1,169 @@
+"""Ratings as the report, and the terminal, write them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from evalkit.core import AgreementRow
+from evalkit.ratings.summary import TARGET, PollSummary, Value
+from evalkit.report import numbers
+from evalkit.report.findings import RULE
+
+TITLES = {
+    "mean_opinion": "mean opinion",
+    "yes_rate": "yes rate",
+    "win_rate": "win rate",
+    "strength": "strength (Elo)",
+}
+
+
+class PollText(NamedTuple):
+    """One question as text."""
+
+    poll: PollSummary
+    who: str
+    basis: str  # how many answers of whom
+    header: list[str]
+    rows: list[list[str]]  # of each model
+    lines: list[str]  # tests, agreement of raters, remarks
+    matrix: list[list[str]]  # win rates, for more than two models
+    matrix_header: list[str]
+    agreement: list[list[str]]  # metrics: name, same preference, tau, pairs
+    raters: list[list[str]]
+    excluded: list[str]
+
+
+RATERS = ("rater", "answers", "median s", "checks right", "repeats alike")
+AGREEMENT = ("metric", "same preference", "Kendall's tau", "on pairs of")
+CHANCE = "Which metric prefers what the raters prefer? By chance: 0.50 and a tau of 0."
+
+
+def texts(polls: Sequence[PollSummary], agreement: Sequence[AgreementRow]) -> list[PollText]:
+    """All questions as text."""
+    return [_text(poll, agreement) for poll in polls]
+
+
+def _text(poll: PollSummary, agreement: Sequence[AgreementRow]) -> PollText:
+    kept = numbers.plural(len(poll.raters) - len(poll.excluded), "rater")
+    metrics = list(dict.fromkeys(one.metric for one in poll.results))
+    rows = []
+    for model in poll.models:
+        own = {one.metric: one for one in poll.results if one.model == model}
+        votes = max(one.votes for one in own.values())
+        cells = [value_text(own[metric].result, metric == "strength") for metric in metrics]
+        more = [one.more for one in own.values() if one.more_note]
+        needed = numbers.DASH if not more or more[0] is None else f"{more[0]:,}"
+        rows.append([model, *cells, f"{votes:,}", needed])
+    about = [row for row in agreement if (row.study, row.raters) == (poll.study, poll.name)]
+    return PollText(
+        poll=poll,
+        who="people" if poll.kind == "human" else "models, not people",
+        basis=(
+            f"{numbers.plural(poll.votes, 'answer')} of {kept} on"
+            f" {numbers.plural(poll.prompts, 'prompt')}."
+        ),
+        header=["model", *(TITLES[metric] for metric in metrics), "answers", "more needed"],
+        rows=rows,
+        lines=[*_tests(poll), *_agreement(poll), *poll.remarks, *_more(poll)],
+        matrix=_matrix(poll),
+        matrix_header=["win rate of … against", *poll.models],
+        agreement=[
+            _metric(row) for row in sorted(about, key=lambda row: (row.level, -(row.accuracy or 0)))
+        ],
+        raters=[_rater(poll, place) for place in range(len(poll.raters))],
+        excluded=_excluded(poll),
+    )
+
+
+def value_text(found: Value, whole: bool = False) -> str:
+    """A value with its interval, or why there is none."""
+    if found.value is None:
+        return found.method.removeprefix("not measured: ")
+    digits = 0 if whole else 2
+    ends = numbers.interval(found.low, found.high, digits) or "no interval"
+    return f"{numbers.number(found.value, digits)} ({ends})"
+
+
+def _tests(poll: PollSummary) -> list[str]:
+    lines = []
+    for row in poll.comparisons:
+        verdict = f"{row.winner} is better" if row.winner else row.verdict
+        ends = numbers.interval(row.low, row.high, 2) or row.method
+        p = (
+            f", p = {numbers.p_value(row.p_adjusted)} ({RULE})"
+            if row.p_adjusted is not None
+            else ""
+        )
+        lines.append(
+            f"{row.model_a} {numbers.MINUS} {row.model_b}: {numbers.signed(row.difference, 2)}"
+            f" ({ends}): {verdict}{p}"
+        )
+    return lines
+
+
+def _agreement(poll: PollSummary) -> list[str]:
+    alpha, lines = poll.alpha, []
+    if alpha.value is None:
+        lines.append(f"Krippendorff's alpha between raters: {alpha.method}")
+    else:
+        lines.append(f"Krippendorff's alpha between raters: {value_text(alpha)}")
+    lines += [f"{pair} disagree more than by chance" for pair in poll.opposed]
+    if poll.left is not None and poll.left.value is not None:
+        lines.append(f"left image preferred in {value_text(poll.left)} of decided answers")
+    if poll.mode == "pairwise":
+        lines.append(
+            f"{numbers.plural(poll.ties, 'tie')}, {poll.both_bad:,} both bad (count as ties),"
+            f" {poll.cannot_tell:,} can't tell (left out)"
+        )
+    elif poll.cannot_tell:
+        lines.append(f"{poll.cannot_tell:,} can't tell (left out)")
+    return lines
+
+
+def _more(poll: PollSummary) -> list[str]:
+    """What "more needed" means, and why it is not known for some models."""
+    said = [f"more needed: answers for an interval of ± {TARGET:.0%} of the range of the values"]
+    unknown = {one.more_note for one in poll.results if one.more is None and one.more_note}
+    return said + [f"not known where {reason}" for reason in sorted(unknown)]
+
+
+def _matrix(poll: PollSummary) -> list[list[str]]:
+    if len(poll.models) < 3:
+        return []
+    return [
+        [model, *(numbers.number(value, 2) for value in row)]
+        for model, row in zip(poll.models, poll.matrix, strict=bool(poll.matrix))
+    ]
+
+
+def _metric(row: AgreementRow) -> list[str]:
+    accuracy = Value(row.accuracy, row.accuracy_low, row.accuracy_high, numbers.DASH)
+    tau = Value(row.correlation, row.correlation_low, row.correlation_high, numbers.DASH)
+    tied = f", {row.ties:,} tied" if row.ties else ""
+    pairs = f"{row.level}s: {row.pairs:,}{tied}"
+    return [f"{row.metric} ({row.encoder})", value_text(accuracy), value_text(tau), pairs]
+
+
+def _rater(poll: PollSummary, place: int) -> list[str]:
+    one = poll.raters[place]
+    seconds = numbers.DASH if one.median_ms is None else f"{one.median_ms / 1000:.1f}"
+    checks = _share(one.attention_right, one.attention)
+    return [one.rater, f"{one.answers:,}", seconds, checks, _share(one.repeats_equal, one.repeats)]
+
+
+def _share(count: int, total: int) -> str:
+    return f"{count} of {total}" if total else numbers.DASH
+
+
+def _excluded(poll: PollSummary) -> list[str]:
+    lines = [
+        f"{rater} is excluded by the study's rule: {reason}"
+        for rater, reason in poll.excluded.items()
+    ]
+    before = [
+        f"{one.model} {numbers.number(one.all_raters, 2)}"
+        for one in poll.results
+        if one.all_raters is not None and one.metric != "strength"
+    ]
+    return [*lines, f"with all raters: {', '.join(before)}"] if before else lines
