@@ -56,7 +56,7 @@ def test_the_study_of_the_page_is_valid_and_names_the_fields() -> None:
 def test_the_python_of_the_page_runs(tmp_path: Path) -> None:
     imports, agreement = [content for info, content in BLOCKS if info == "python"]
     (tmp_path / "reports").mkdir()
-    (tmp_path / "reports" / "example").symlink_to(ROOT / "reports" / "example")
+    (tmp_path / "reports" / "example").symlink_to(Path(__file__).parents[2] / "reports" / "example")
     outputs = [
         subprocess.run(
             [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
