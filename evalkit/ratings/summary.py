@@ -105,12 +105,11 @@ def summarize(poll: Poll) -> PollSummary:
     out = dict(excluded(poll.study.exclude, poll.care))
     kept, pairwise = poll.kept, poll.study.mode == "pairwise"
     told = _of_pairs(kept) if pairwise else _of_images(kept)
-    everyone = _of_pairs(poll) if pairwise else _of_images(poll)
-    before = {(one.model, one.metric): one.result.value for one in everyone.results}
-    results = tuple(
-        replace(one, all_raters=before.get((one.model, one.metric)) if out else None)
-        for one in told.results
-    )
+    results = told.results
+    if out:
+        everyone = _of_pairs(poll) if pairwise else _of_images(poll)
+        before = {(one.model, one.metric): one.result.value for one in everyone.results}
+        results = [replace(one, all_raters=before[one.model, one.metric]) for one in results]
     alpha, opposed = _agreement(kept)
     question = next(one for one in poll.study.questions if one.name == poll.question)
     return PollSummary(
@@ -131,7 +130,7 @@ def summarize(poll: Poll) -> PollSummary:
         alpha=alpha,
         opposed=opposed,
         left=told.left,
-        results=results,
+        results=tuple(results),
         matrix=told.matrix,
         comparisons=told.comparisons,
         remarks=told.remarks,
@@ -247,8 +246,8 @@ def _preferred(poll: Poll) -> tuple[ComparisonRow, ...]:
         )
         adjusted = None
         if test.corrected:
-            wide = preferences.win_rates(told, count, 1 - test.corrected.level)
-            found = wide.matrix[test.first][test.second].interval
+            level = 1 - test.corrected.level
+            found = preferences.win_rate(told, test.first, test.second, level).interval
             if found.low is not None and found.high is not None:
                 adjusted = Interval(2 * found.low - 1, 2 * found.high - 1, "")
                 if not significant(test.corrected.p):
@@ -292,7 +291,7 @@ def _agreement(poll: Poll) -> tuple[Value, tuple[str, ...]]:
     pairs = max(1, math.comb(len(names), 2))
     opposed = [
         f"{names[pair.first]} and {names[pair.second]}"
-        for pair in agreement.pairs_of_raters(table, scale, clusters, 1 - ALPHA / pairs).pairs
+        for pair in agreement.pairs_of_raters(table, scale, clusters, 1 - ALPHA / pairs)
         if pair.opposed
     ]
     return Value(

@@ -84,6 +84,11 @@ def win_rates(votes: Votes, models: int, level: float = 0.95) -> WinRates:
     return WinRates(matrix, overall, counts(votes))
 
 
+def win_rate(votes: Votes, first: int, second: int, level: float = 0.95) -> Estimate:
+    """Win rate of the first model against the second one."""
+    return _against(counted(votes), first, second, level)
+
+
 def paired_tests(votes: Votes, models: int, seed: int = 0, level: float = 0.95) -> list[PairTest]:
     """A test of each pair of models that was voted on, corrected together.
 
@@ -211,12 +216,15 @@ def p_of_half(rate: Estimate) -> float | None:
 
 
 def _sign_flip(sums: NDArray[np.float64], seed: int) -> float:
-    found = stats.permutation_test(
-        (sums,),
-        lambda values, axis: values.mean(axis=axis),
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=SIGN_FLIPS,
-        rng=np.random.default_rng(seed),
-    )
-    return float(found.pvalue)
+    """Two-sided p-value of sums of prompts [n]. (scipy's permutation_test takes 20 times as long.)
+
+    The sums are multiples of one half, so that equal totals are equal numbers.
+    """
+    number = len(sums)
+    exact = 2**number <= SIGN_FLIPS
+    if exact:
+        flips = np.arange(2**number)[:, None] >> np.arange(number) & 1
+    else:
+        flips = np.random.default_rng(seed).integers(0, 2, (SIGN_FLIPS, number), np.int8)
+    beyond = int((np.abs(sums.sum() - 2 * (flips @ sums)) >= abs(sums.sum())).sum())
+    return beyond / len(flips) if exact else (beyond + 1) / (len(flips) + 1)
