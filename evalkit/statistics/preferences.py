@@ -156,12 +156,15 @@ def p_of_half(rate: Estimate) -> float | None:
 
 
 def _sign_flip(sums: NDArray[np.float64], seed: int) -> float:
-    found = stats.permutation_test(
-        (sums,),
-        lambda values, axis: values.mean(axis=axis),
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=SIGN_FLIPS,
-        rng=np.random.default_rng(seed),
-    )
-    return float(found.pvalue)
+    """Two-sided p-value of sums of prompts [n]. (scipy's permutation_test takes 20 times as long.)
+
+    The sums are multiples of one half, so that equal totals are equal numbers.
+    """
+    number = len(sums)
+    exact = 2**number <= SIGN_FLIPS
+    if exact:
+        flips = np.arange(2**number)[:, None] >> np.arange(number) & 1
+    else:
+        flips = np.random.default_rng(seed).integers(0, 2, (SIGN_FLIPS, number), np.int8)
+    beyond = int((np.abs(sums.sum() - 2 * (flips @ sums)) >= abs(sums.sum())).sum())
+    return beyond / len(flips) if exact else (beyond + 1) / (len(flips) + 1)

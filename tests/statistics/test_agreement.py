@@ -75,6 +75,12 @@ def test_a_planted_disagreement_of_two_raters_is_found(scale):
     assert (worst.first, worst.second, worst.units, worst.equal) == (1, 4, 40, 0)
     assert worst.alpha.value < -0.9
     assert worst.opposed
+    for pair in found:
+        both = ratings[[pair.first, pair.second]]
+        expected = krippendorff.alpha(both, level_of_measurement=scale)
+        assert pair.alpha.value == pytest.approx(expected, abs=1e-9)
+        interval = agreement.alpha(both, scale).interval
+        assert pair.alpha.interval == interval or pair.alpha.value >= 0
     assert {pair.opposed for pair in found if 4 not in (pair.first, pair.second)} == {False}
 
 

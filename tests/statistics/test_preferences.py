@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
 from evalkit.statistics import preferences
@@ -94,6 +95,21 @@ def test_the_permutation_is_exact_for_few_prompts():
     expected = (np.abs(flips) >= abs(sums.sum()) - 1e-9).mean()
     assert test.p_permutation == pytest.approx(expected)
     assert "exact" in test.method
+
+
+def test_the_permutation_of_many_prompts_is_that_of_scipy():
+    votes = drawn(np.random.RandomState(2), effect=0.03, prompts=60, raters=3)
+    [test] = preferences.paired_tests(votes, 2)
+    scores = 0.5 * votes.answer * np.where(votes.left == 0, 1, -1)
+    expected = stats.permutation_test(
+        (np.bincount(votes.prompts, scores),),
+        lambda values, axis: values.mean(axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        rng=np.random.default_rng(1),
+    ).pvalue
+    assert 0.01 < expected < 0.9
+    assert test.p_permutation == pytest.approx(expected, abs=0.02)
 
 
 @given(st.integers(0, 10**6), st.floats(-0.3, 0.3))
