@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from evalkit.core import AgreementRow
-from evalkit.ratings.results import TARGET, Value
-from evalkit.ratings.summary import PollSummary
+from evalkit.ratings.summary_file import TARGET, PollSummary, Value
 from evalkit.report import numbers
 from evalkit.report.findings import RULE
 
