@@ -16,7 +16,7 @@ from pathlib import Path
 
 from evalkit.core import EvalkitError, Refusal, Request
 from evalkit.escape import visible
-from evalkit.generators.file_names import slug
+from evalkit.generators.file_names import FOLDER, slug
 from evalkit.generators.midjourney import Grids
 from evalkit.generators.numbers import Matched
 from evalkit.generators.pairing import Pairing, Rule, pair
@@ -26,6 +26,11 @@ from evalkit.sources import survey
 def images_of(folder: Path) -> tuple[list[Path], dict[Path, str]]:
     """The images directly in the folder, else those below it; and why others are not taken."""
     images, left = survey(folder)
+    of_samples = {image.parent.parent for image in images if image.parent.name == "samples"}
+    grids = [image for image in images if image.stem == "grid" and image.parent in of_samples]
+    if grids and folder not in of_samples:
+        left |= dict.fromkeys(grids, "a grid beside its samples")  # GenEval
+        images = [image for image in images if image not in left]
     direct = [image for image in images if image.parent == folder]
     if not direct:
         return images, left
@@ -148,7 +153,7 @@ def _by_prompt(
     root: Path, by_folder: dict[str, list[Path]], requests: Sequence[Request]
 ) -> Pairing | None:
     """The images of each folder in order as the samples of its prompt."""
-    named = {root / f"{name}.folder": images for name, images in by_folder.items()}
+    named = {root / f"{name}{FOLDER}": images for name, images in by_folder.items()}
     first = [request for request in requests if request.sample == 0]
     paired = pair(list(named), first)
     if not paired.found:
