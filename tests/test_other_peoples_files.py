@@ -202,6 +202,11 @@ FOLDERS = [
     Case("GenEval's grids without its lists", ["00000/grid.png", "00000/samples/0000.png",
          "00001/grid.png", "00001/samples/0000.png"],
          ["00000/samples/0000.png", "00001/samples/0000.png"], P[:2]),
+    Case("shards of images", ["0/0.png", "0/1.png", "1/2.png"], ["0/0.png", "0/1.png", "1/2.png"], P),
+    Case("shards of images, one missing", ["0/0.png", "0/1.png", "1/3.png"],
+         "The folders have two readings", [*P, "p three"]),
+    Case("WebUI's own folders", ["txt2img-images/2024-01-01/00000-5.png"],
+         ["txt2img-images/2024-01-01/00000-5.png", None, None], P),
     Case("downloads of one name", ["image (1).png", "image (2).png", "image.png"],
          ["image.png", "image (1).png", "image (2).png"], P),
     Case("seeds only", ["seed0.png", "seed1.png", "seed2.png"], "number seeds or steps", P),
@@ -253,6 +258,16 @@ def test_folders(case: Case, tmp_path: Path) -> None:
     ]
     taken = {name for name in case.expected if name}
     assert all(name in made.unmatched for name in {*case.files} - taken)
+
+
+def test_a_grid_is_known_by_its_size(tmp_path: Path) -> None:
+    for number in range(5):
+        name = f"p zero_{number}.png" if number else "p zero.png"
+        make_image(number, "grid", 16 if number else 32).save(tmp_path / name)
+    wanted = requests_of(prompts_from_list(["p zero"]), 4, 0)
+    assert "p zero.png\ta grid" in folder.load(folder=str(tmp_path), requests=wanted).unmatched
+    grid = folder.load(folder=str(tmp_path), requests=wanted[:1], midjourney="grid")
+    assert "p zero.png" not in grid.unmatched and "_4.png\ta single image" in grid.unmatched
 
 
 # --- images: the note on a valid one, or why it is invalid ---

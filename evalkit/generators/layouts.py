@@ -18,7 +18,7 @@ from evalkit.core import EvalkitError, Refusal, Request
 from evalkit.escape import visible
 from evalkit.generators.file_names import FOLDER, slug
 from evalkit.generators.midjourney import Grids
-from evalkit.generators.numbers import Matched
+from evalkit.generators.numbers import Matched, series_of
 from evalkit.generators.pairing import Pairing, Rule, pair
 from evalkit.sources import survey
 
@@ -66,11 +66,27 @@ def pair_folders(
     paired = None if of_samples else _by_prompt(root, by_folder, requests)
     if paired is None and len({file.parent for file in files}) == 1:
         # One folder around all images says nothing, unless it is a number.
-        numbered = any(name.isdecimal() for name in by_folder)
+        numbered = any(_NUMBERED.search(name) for name in by_folder)
         paired = None if numbered else pair(files, requests, grids=grids)
+    if paired and len(by_folder) > 1:
+        whole = _over_all(files, requests)
+        if not proved and whole.keys() - paired.found.keys():
+            if len(whole) < len(requests):
+                raise _of_prompts_or_samples(by_folder)
+            return Pairing(whole, "index in the file name, over all folders")
     return paired or content
 
 
+def _over_all(files: Sequence[Path], requests: Sequence[Request]) -> Matched:
+    """By numbers that go on from folder to folder (`001/1000.png`); {} where they begin again."""
+    numbers = next(iter(series_of(files)), None)
+    if numbers is None or len(numbers.numbers) < len(files) or 0 not in numbers.numbers:
+        return {}
+    places = {request.index: request for request in requests if request.sample == 0}
+    return {places[item.number]: item.file for item in numbers.files if item.number in places}  # type: ignore[index]
+
+
+_NUMBERED = re.compile(r"(?<!\d)(?<!\d[-_.])(?:^|[\W_])\d+$")  # `7`, `prompt_7`; no date
 _OF_SAMPLES = re.compile(r"(?i)(seed|sample|batch|run|rep|try)s?[\W_]*\d")
 
 

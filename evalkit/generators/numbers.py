@@ -91,7 +91,9 @@ def _counts(group: Sequence[tuple[Path, re.Match[str]]]) -> bool:
     match = group[0][1]
     if len(group) > 1:  # all share the digits before: `sd15_v2_0003`, but not `3_512x512`
         return not re.search(r"(?<![a-z\d])\d", match["before"])
-    return not re.search(r"\d", match["before"]) and match["between"] in (None, "-", "_")
+    inside = match["before"][-1:].isalpha() and match["after"][:1].isalpha()  # `txt2img`
+    plain = not re.search(r"\d", match["before"]) and match["between"] in (None, "-", "_")
+    return plain and not inside
 
 
 def _series(group: Sequence[tuple[Path, re.Match[str]]]) -> Series:

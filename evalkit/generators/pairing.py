@@ -18,7 +18,7 @@ from typing import Literal, get_args
 from evalkit.core import EvalkitError, Refusal, Request
 from evalkit.escape import visible
 from evalkit.generators.embedded import embedded_prompt
-from evalkit.generators.file_names import exact, prompts_in_names, slug, stem_of
+from evalkit.generators.file_names import FOLDER, exact, prompts_in_names, slug, stem_of
 from evalkit.generators.midjourney import Grids, without_grids
 from evalkit.generators.numbers import Matched, Numbered, Series, match_numbers, series_of
 from evalkit.images import is_image_name
@@ -248,7 +248,7 @@ def _ambiguous(
 
 
 def _name(item: Path | Refusal | None) -> str:
-    return visible(item.name) if isinstance(item, Path) else "missing"
+    return visible(item.name.removesuffix(FOLDER)) if isinstance(item, Path) else "missing"
 
 
 def _with_left(pairing: Pairing, files: Sequence[Path]) -> Pairing:
@@ -301,11 +301,17 @@ def _by_id(
     files: Sequence[Path], numbers: Sequence[Series], requests: Sequence[Request]
 ) -> list[Matched]:
     """`ID.png`, `ID-SAMPLE.png`, `ID-SEED.png`; whole numbers also with zeros and words around."""
-    ids = _ids_by_name(requests)
+    ids, several = _ids_by_name(requests), any(request.sample for request in requests)
     named: list[Numbered] = []
     for file in files:
         stem = exact(stem_of(file))
         parts = re.fullmatch(r"(.+)[-_](\d+)", stem)
+        if several and parts and stem in ids and parts[1] in ids:
+            raise EvalkitError(
+                f"The name {_name(file)} is the id of a prompt, and sample {parts[2]} of the prompt"
+                f" {parts[1]!r}.",
+                "Add a metadata.csv with file_name and prompt.",
+            )
         known = next((name for name in (exact(file.name), stem, slug(stem)) if name in ids), None)
         if known is not None:
             named.append(Numbered(file, ids[known], None))
