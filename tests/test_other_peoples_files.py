@@ -204,6 +204,7 @@ FOLDERS = [
     Case("GenEval's grids without its lists", ["00000/grid.png", "00000/samples/0000.png",
          "00001/grid.png", "00001/samples/0000.png"],
          ["00000/samples/0000.png", "00001/samples/0000.png"], P[:2]),
+    Case("a suffix that says nothing", ["0.png", "1.dat", "2"], ["0.png", "1.dat", "2"], P),
     Case("shards of images", ["0/0.png", "0/1.png", "1/2.png"],
          ["0/0.png", "0/1.png", "1/2.png"], P),
     Case("shards of images, one missing", ["0/0.png", "0/1.png", "1/3.png"],
