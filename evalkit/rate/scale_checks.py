@@ -123,11 +123,12 @@ def _against_the_mean(sides: Mapping[str, Mapping[str, float]]) -> list[str]:
 
 
 def same_raters(raters: Iterable[str]) -> dict[str, str]:
-    """Names that differ from another one in case and blanks only, with that other name."""
+    """Names that differ from another one only in case, blanks or leading zeros, with that one."""
     found: dict[str, str] = {}
     first: dict[str, str] = {}
     for rater in dict.fromkeys(raters):
         key = plain(rater).casefold().replace(" ", "")
+        key = key.lstrip("0") if key.isdecimal() else key
         if first.setdefault(key, rater) != rater:
             found[rater] = first[key]
     return found

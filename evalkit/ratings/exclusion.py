@@ -97,7 +97,7 @@ def _is_right(study: Study, rating: Rating) -> bool:
         return rating.response == parts(rating.item)[1]
     if study.mode == "checklist":
         return rating.response == NO
-    points = next(len(one.anchors) for one in study.questions if one.name == rating.question)
+    points = len(study.question(rating.question).anchors)
     return rating.response != CANNOT_TELL and float(rating.response) < (points + 1) / 2
 
 

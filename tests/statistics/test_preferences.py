@@ -1,4 +1,4 @@
-"""Win rates, tests of pairs, side bias, consistency and speed."""
+"""Win rates, tests of pairs and side bias."""
 
 from __future__ import annotations
 
@@ -156,21 +156,3 @@ def test_a_side_bias_is_found_and_its_absence_too():
     assert np.mean([p <= 0.05 for p in fair]) <= 0.11
     nothing = preferences.side_bias(checked([0], [1], [TIE], [0], [0]))
     assert (nothing.left_share.value, nothing.p) == (None, None)
-
-
-def test_consistency_of_repeated_items():
-    together, first, second = preferences.consistency([3, 3, 3, 8], [1, 0, 1, 2], [1, 0, -1, 2])
-    assert (together.rater, together.same, together.repeats, together.share) == (None, 3, 4, 0.75)
-    low, high = stats.binomtest(3, 4).proportion_ci(method="wilson")
-    assert together.interval[:2] == pytest.approx((low, high))
-    assert (first.rater, first.same, first.repeats) == (3, 2, 3)
-    assert (second.rater, second.share) == (8, 1.0)
-    [nothing] = preferences.consistency([], [], [])
-    assert (nothing.share, nothing.interval.low) == (None, None)
-
-
-def test_speed_of_raters():
-    slow, fast = preferences.speed([0, 0, 1, 1, 1], [2000, 4000, 300, 500, np.nan], 1000)
-    assert slow == (0, 2, 3000.0, 0.0)
-    assert fast == (1, 2, 400.0, 1.0)
-    assert preferences.speed([], []) == []
