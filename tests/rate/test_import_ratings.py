@@ -91,14 +91,10 @@ BAD = [
     ({"model": "sdx"}, "model", "no model of the run; did you mean 'sdxl'?"),
     ({"model": ""}, "model", "no model is named"),
     ({"rater": " "}, "rater", "no rater is named"),
-<<<<<<< HEAD
-    ({"rater": "R1"}, "rater", "the same rater as 'r1' but for case or blanks"),
     ({"started_at": "yesterday"}, "started_at", "expected a time in ISO 8601"),
     ({"started_at": "2026\n01"}, "started_at", "expected a time in ISO 8601"),
-=======
     ({"rater": "R1"}, "rater", "the same rater as 'r1' but for case, blanks or leading"),
     ({"rater": "1.2E+15"}, "rater", "a spreadsheet rounded an id to this number"),
->>>>>>> main
 ]
 
 
