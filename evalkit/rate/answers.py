@@ -30,6 +30,7 @@ class Clues(NamedTuple):
     prompt: Cell = NOTHING  # an id, a text, or the name of an image
     model: Cell = NOTHING  # a label, or a name that --rename translates
     image: Cell = NOTHING  # a file name, a path or a URL
+    texts: tuple[Cell, ...] = ()  # what else must be of the same prompt, such as its text
 
 
 class Problem(NamedTuple):

@@ -646,3 +646,25 @@ def test_a_long_name_of_a_rater_is_cut_in_the_notes(run: Run, tmp_path: Path) ->
     rows = [row | {"rater": "x" * 10**6} if at < 3 else row for at, row in enumerate(scale_rows())]
     made = evalkit.rate_import(write(tmp_path / "votes.csv", table(rows)), run=run.path)
     assert max(map(len, made.notes)) < 300
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (PROMPTS[1], "the id '00000' is of another prompt"),
+        ("a zebra", "no prompt of the run has this text; '00000' is of another one, or of another"),
+    ],
+)
+@pytest.mark.parametrize("item", ["", "00000:sdxl"])
+def test_an_id_and_a_text_must_agree(
+    run: Run, tmp_path: Path, text: str, reason: str, item: str
+) -> None:
+    rows = [row | {"prompt": PROMPTS[int(str(row["prompt_id"]))]} for row in scale_rows()]
+    rows = [row | {"item": f"{row['prompt_id']}:{row['model']}" if item else ""} for row in rows]
+    assert evalkit.rate_import(write(tmp_path / "a.csv", table(rows)), run=run.path).ratings == 60
+    rows[0]["prompt"] = text
+    with pytest.raises(EvalkitError, match="1 value of 60"):
+        evalkit.rate_import(write(tmp_path / "b.csv", table(rows)), run=run.path)
+    [row] = rejected(run)
+    assert (row["line"], row["column"], row["value"]) == ("2", "prompt", text)
+    assert row["reason"].startswith(reason)

@@ -108,15 +108,15 @@ def _answer(source: Source, row: Row, names: Names) -> Answer | Problem:
 def _clues(cell: Any, names: Names) -> list[Clues]:
     """What the row says about its image or its two images; [] for an item that is none."""
     item = cell("item").text
+    texts = tuple(found for name in ("prompt_id", "prompt") if (found := cell(name)).text)
     if not item:
-        prompt = cell("prompt_id")
-        prompt = prompt if prompt.text or not cell("prompt").text else cell("prompt")
-        return [Clues(prompt, cell("model"), NOTHING)]
+        prompt = texts[0] if texts else cell("prompt_id")
+        return [Clues(prompt, cell("model"), NOTHING, texts)]
     found = parts(item)
     if len(found) not in (2, 3) or not all(found):
         return []
     prompt = Cell("item", found[0])
-    return [Clues(prompt, Cell("item", model), NOTHING) for model in found[1:]]
+    return [Clues(prompt, Cell("item", model), NOTHING, texts) for model in found[1:]]
 
 
 FORMAT = Format(
