@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from evalkit.rate.answers import Answer, Cell, Problem, Reading
 from evalkit.rate.cross_checks import flipped, without_duplicates
 from evalkit.rate.formats.known import format_of
 from evalkit.rate.names import Names
-from evalkit.rate.rejected import show_problems, write_rejected
+from evalkit.rate.rejected import in_file_order, show_problems, write_rejected
 from evalkit.rate.resolve import Found, Made, find_places, question_name, resolve
 from evalkit.rate.responses import parse_scale
 from evalkit.rate.scale_checks import unfinished
@@ -133,12 +134,15 @@ def rate_import(
     known = _known_studies(place, readings)
     resolved = resolve(found, names, known, study or IMPORTED, kind, limits)
     problems += resolved.problems
-    total = len(resolved.made) + len(problems)
     made = flipped(resolved, reversed_scales, problems, notes)
-    fresh, already = without_duplicates(made, ratings_of(place, history=True), problems)
+    stored = ratings_of(place, history=True)
+    fresh, already = without_duplicates(made, stored, problems, left_out)
     notes += [*names.notes, *resolved.notes, *unfinished(_counts(made))]
-    write_rejected(place, [path.name for path in readings], [*left_out, *problems])
-    _refuse_problems(place, problems, total, on_bad)
+    files = [path.name for path in readings]
+    problems = in_file_order(files, problems)
+    write_rejected(place, files, in_file_order(files, [*left_out, *problems]))
+    if problems:
+        _refuse_problems(place, problems, readings, made, on_bad)
     if not made:
         raise EvalkitError(
             f"There are no ratings for {place.path} in {', '.join(formats)}.",
@@ -255,15 +259,35 @@ def _wanted(
     return wanted
 
 
-def _refuse_problems(run: Run, problems: Sequence[Problem], total: int, on_bad: str) -> None:
+def _refuse_problems(
+    run: Run,
+    problems: Sequence[Problem],
+    readings: Mapping[Path, Reading],
+    made: Sequence[Made],
+    on_bad: str,
+) -> None:
     """Show the problems; raise EvalkitError unless the rest is to be imported."""
     show_problems(problems)
-    if problems and on_bad == "refuse":
-        raise EvalkitError(
-            f"{_values(len(problems))} of {total} cannot be imported, and nothing"
-            f" was; {run.rejected_path} lists them.",
-            "Correct them, or import the rest with --on-bad skip.",
-        )
+    if on_bad == "skip":
+        return
+    asked = {(path, answer.line) for path, item in readings.items() for answer in item.answers}
+    others = [row for item in readings.values() for row in (*item.problems, *item.left_out)]
+    rows = {(path.name, line) for path, line in asked} | {(row.file, row.line) for row in others}
+    of = f" of {len(rows)} rows" if len(rows) > 1 else ""
+    raise EvalkitError(
+        f"{_values(len(problems))}{of} cannot be imported, and nothing was; {run.rejected_path}"
+        " lists them.",
+        f"Correct them, or import the rest with --on-bad skip.{_comments(readings, made)}",
+    )
+
+
+def _comments(readings: Mapping[Path, Reading], made: Sequence[Made]) -> str:
+    """A hint for questions of which no answer can be imported while others can."""
+    good = {item.found.answer.question for item in made}
+    asked = dict.fromkeys(a.question for item in readings.values() for a in item.answers)
+    free = [question for question in asked if question and question not in good]
+    options = " ".join(f"--ignore {shlex.quote(question)}" for question in free[:5])
+    return f" Questions that are no ratings are left out with `{options}`." if good and free else ""
 
 
 def _known_studies(run: Run, readings: Mapping[Path, Reading]) -> dict[str, Study]:

@@ -89,8 +89,9 @@ def test_one_option_must_be_chosen(
 def test_free_comments_can_be_ignored(run: Run, tmp_path: Path) -> None:
     rows = [row | {"Answer.comments": "nice" * (at % 2)} for at, row in enumerate(pairs())]
     path = write(tmp_path / "b.csv", table(rows))
-    with pytest.raises(EvalkitError):
+    with pytest.raises(EvalkitError, match="12 values of 24 rows cannot be imported") as error:
         evalkit.rate_import(path, run=run.path)
+    assert "`--ignore comments`" in error.value.hint
     made = evalkit.rate_import(path, run=run.path, ignore=["comments"])
     assert (made.ratings, made.left_out) == (24, {"ignored question": 24})
 
