@@ -21,8 +21,13 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote
 
+from evalkit.images import is_image_name
+
+FOLDER = ".folder"  # a suffix for a folder whose name is matched like that of a file
 LEAST = 40  # letters of a truncated prompt
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _PARAMETERS = re.compile(r"(?<=[\s_])(?:--|—)[a-z]+(?=[\s_]|$).*", re.IGNORECASE)
@@ -44,6 +49,13 @@ class Parsed(NamedTuple):
 def exact(text: str) -> str:
     """The text in NFC: file systems of macOS store accents as letters of their own (NFD)."""
     return unicodedata.normalize("NFC", text).strip()
+
+
+def stem_of(file: Path) -> str:
+    """The name without the suffix of an image; `a%20dog` of a download is `a dog`."""
+    plain = is_image_name(file.name) or file.suffix == FOLDER
+    stem = file.stem if plain else file.name
+    return unquote(stem) if re.search("%[0-9A-Fa-f]{2}", stem) else stem
 
 
 def signed(text: str) -> str:
