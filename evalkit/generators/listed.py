@@ -22,7 +22,8 @@ from evalkit.core import EvalkitError, Refusal, Request
 from evalkit.generators.beside import beside, of_geneval
 from evalkit.generators.file_names import exact
 from evalkit.generators.numbers import Matched
-from evalkit.generators.pairing import Pairing, assign, by_texts
+from evalkit.generators.pairing import Pairing
+from evalkit.generators.rules import assign, by_texts
 from evalkit.prompts import read_prompts
 from evalkit.prompts.columns import TEXT_KEYS
 from evalkit.prompts.formats import TABLES, objects_of
