@@ -10,6 +10,8 @@ import json
 import os
 import pickle
 import struct
+import tarfile
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -202,7 +204,9 @@ FOLDERS = [
     Case("GenEval's grids without its lists", ["00000/grid.png", "00000/samples/0000.png",
          "00001/grid.png", "00001/samples/0000.png"],
          ["00000/samples/0000.png", "00001/samples/0000.png"], P[:2]),
-    Case("shards of images", ["0/0.png", "0/1.png", "1/2.png"], ["0/0.png", "0/1.png", "1/2.png"], P),
+    Case("a suffix that says nothing", ["0.png", "1.dat", "2"], ["0.png", "1.dat", "2"], P),
+    Case("shards of images", ["0/0.png", "0/1.png", "1/2.png"],
+         ["0/0.png", "0/1.png", "1/2.png"], P),
     Case("shards of images, one missing", ["0/0.png", "0/1.png", "1/3.png"],
          "The folders have two readings", [*P, "p three"]),
     Case("WebUI's own folders", ["txt2img-images/2024-01-01/00000-5.png"],
@@ -267,7 +271,8 @@ def test_a_grid_is_known_by_its_size(tmp_path: Path) -> None:
     wanted = requests_of(prompts_from_list(["p zero"]), 4, 0)
     assert "p zero.png\ta grid" in folder.load(folder=str(tmp_path), requests=wanted).unmatched
     grid = folder.load(folder=str(tmp_path), requests=wanted[:1], midjourney="grid")
-    assert "p zero.png" not in grid.unmatched and "_4.png\ta single image" in grid.unmatched
+    assert "p zero.png" not in grid.unmatched
+    assert "_4.png\ta single image" in grid.unmatched
 
 
 # --- images: the note on a valid one, or why it is invalid ---
@@ -373,6 +378,52 @@ def test_sources(what: str, files, count: int, reasons: list[str], tmp_path: Pat
     assert all(any(reason in said for said in source.left.values()) for reason in reasons)
 
 
+NASTY = {
+    **{"0.png": png(0), "1": png(1), "2.dat": png(2), "a/3.jpe": saved(kind="JPEG")},
+    **{"4.png.part": b"x", "more.zip": b"PK\x03\x04", ".5.png": png(5), ".DS_Store": b"x"},
+    **{"@eaDir/0.png/thumb.jpg": b"x", "@eaDir/x": b"x", "__MACOSX/._0.png": b"x"},
+    **{"Thumbs.db": b"x", ".hidden/6.png": png(6)},
+}
+
+
+def _zip(place: Path) -> Path:
+    with zipfile.ZipFile(place / "s.zip", "w") as archive:
+        for name, content in NASTY.items():
+            archive.writestr(name, content)
+    return place / "s.zip"
+
+
+def _tar(place: Path, suffix: str = ".tar") -> Path:
+    with tarfile.open(place / f"s{suffix}", "w:gz" if suffix == ".tgz" else "w") as archive:
+        for name, content in NASTY.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return place / f"s{suffix}"
+
+
+def test_a_folder_and_its_archives_give_the_same_images_and_the_same_reasons(
+    tmp_path: Path,
+) -> None:
+    _write(tmp_path / "s", NASTY)
+    whole = open_source(tmp_path / "s")
+    images = {image.name: image.read() for image in whole}
+    assert set(images) == {"0.png", "1", "2.dat", "a/3.jpe"}
+    assert len(whole.left) == 7
+    for place in (_zip(tmp_path), _tar(tmp_path), _tar(tmp_path, ".tgz")):
+        source = open_source(place)
+        assert {image.name: image.read() for image in source} == images
+        assert source.left == whole.left
+
+
+def test_a_link_to_a_folder_above_adds_no_images(tmp_path: Path) -> None:
+    _write(tmp_path, {"s/0.png": png(0), "other/1.png": png(1)})
+    (tmp_path / "s" / "up").symlink_to("..")
+    source = open_source(tmp_path / "s")
+    assert [image.name for image in source] == ["0.png"]
+    assert source.left == {"up": "a link to a folder around the set"}
+
+
 # --- statistics and sources that are not what their name says ---
 MISTAKEN = [
     ("an HTML page", b"<html>404 Not Found</html>", "an HTML page"),
@@ -413,4 +464,5 @@ def test_texts_of_other_prompts_beside_numbered_images_are_named(
     with caplog.at_level("WARNING", "evalkit"):
         folder.load(folder=str(tmp_path), requests=requests_of(prompts_from_list(P[:2]), 1, 0))
     [line] = [line for line in caplog.messages if "is not that of their prompts" in line]
-    assert "1.png: 'a third thing'" in line and "0.png" not in line
+    assert "1.png: 'a third thing'" in line
+    assert "0.png" not in line

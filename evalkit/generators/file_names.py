@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from evalkit.images import is_image_name
 
 FOLDER = ".folder"  # a suffix for a folder whose name is matched like that of a file
 LEAST = 40  # letters of a truncated prompt
@@ -52,9 +51,8 @@ def exact(text: str) -> str:
 
 
 def stem_of(file: Path) -> str:
-    """The name without the suffix of an image; `a%20dog` of a download is `a dog`."""
-    plain = is_image_name(file.name) or file.suffix == FOLDER
-    stem = file.stem if plain else file.name
+    """The name without a suffix (`at 3.5 m` has none); `a%20dog` of a download is `a dog`."""
+    stem = file.stem if re.fullmatch(r"\.[a-zA-Z]\w{1,6}", file.suffix) else file.name
     return unquote(stem) if re.search("%[0-9A-Fa-f]{2}", stem) else stem
 
 
