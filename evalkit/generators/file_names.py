@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
 
-
 FOLDER = ".folder"  # a suffix for a folder whose name is matched like that of a file
 LEAST = 40  # letters of a truncated prompt
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
