@@ -22,8 +22,7 @@ from evalkit.cli.app import app
 from evalkit.config import Config
 from evalkit.core import AgreementRow, ComparisonRow, Comparisons, MetricRow, Prompt, Record
 from evalkit.ratings.exclusion import RaterCare
-from evalkit.ratings.results import ModelResult
-from evalkit.ratings.summary import PollSummary
+from evalkit.ratings.summary_file import ModelResult, PollSummary
 from evalkit.run_folder import Run
 from evalkit.score.select import DEFAULT
 

@@ -17,7 +17,7 @@ from evalkit.ratings.rating import COLUMNS, Rating
 from evalkit.run_folder import Run
 
 # A spreadsheet runs a cell that begins with one of these as a formula, quoted or not; | and % are
-# from defusedcsv.
+# in the rule of defusedcsv.
 _FORMULA = re.compile(r"\s*[=+@|%-]|[ \u00a0]*[\t\r]")
 
 

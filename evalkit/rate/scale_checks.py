@@ -123,11 +123,12 @@ def _against_the_mean(sides: Mapping[str, Mapping[str, float]]) -> list[str]:
 
 
 def same_raters(raters: Iterable[str]) -> dict[str, str]:
-    """Names that differ from another one in case and blanks only, with that other name."""
+    """Names that differ from another one only in case, blanks or leading zeros, with that one."""
     found: dict[str, str] = {}
     first: dict[str, str] = {}
     for rater in dict.fromkeys(raters):
         key = plain(rater).casefold().replace(" ", "")
+        key = key.lstrip("0") if key.isdecimal() else key
         if first.setdefault(key, rater) != rater:
             found[rater] = first[key]
     return found
@@ -139,7 +140,7 @@ def unfinished(answers: Mapping[str, int]) -> list[str]:
         return []
     usual = float(np.median(list(answers.values())))
     few = {rater: count for rater, count in answers.items() if count < usual / 2}
-    shown = [f"{rater} ({count})" for rater, count in sorted(few.items())]
+    shown = [f"{rater:.64} ({count})" for rater, count in sorted(few.items())]
     return (
         [f"Raters with fewer than half of the usual {usual:g} answers: {_list(shown)}."]
         if few
@@ -175,4 +176,4 @@ def _by(scores: Iterable[Score], key: Callable[[Score], str]) -> dict[str, list[
 
 def _list(names: Sequence[str]) -> str:
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more
+    return ", ".join(name[:80] for name in names[:5]) + more

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import combinations
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from evalkit.core import ComparisonRow, Verdict
 from evalkit.ratings.polls import Floats, Ints, Opinions, Poll
+from evalkit.ratings.summary_file import TARGET, ModelResult, Value
 from evalkit.statistics import bradley_terry, clustered, preferences
 from evalkit.statistics.bradley_terry import elo
 from evalkit.statistics.clustered import Estimate
@@ -17,32 +17,6 @@ from evalkit.statistics.intervals import Interval
 from evalkit.statistics.multiple import Corrected, holm, significant
 from evalkit.statistics.planning import more_votes
 from evalkit.statistics.votes import Votes
-
-TARGET = 0.05  # the half width of a narrow interval, as a share of the range of the values
-
-
-@dataclass(frozen=True)
-class Value:
-    """A value with its 95% interval."""
-
-    value: float | None  # None: not measured, and `method` gives the reason
-    low: float | None
-    high: float | None
-    method: str
-
-
-@dataclass(frozen=True)
-class ModelResult:
-    """One value of one model, in the words of metrics.json."""
-
-    model: str
-    metric: str  # mean_opinion, yes_rate, win_rate or strength
-    result: Value
-    all_raters: float | None  # the value with those raters whom the study's rule excludes
-    images: int
-    votes: int
-    more: int | None = None  # answers that a narrow interval needs (see TARGET); None: not known
-    more_note: str = ""  # in words, or why it is not known
 
 
 class Results(NamedTuple):
@@ -134,7 +108,12 @@ def _of_pairs(poll: Poll) -> Results:
         tuple(None if a == b else one.value for b, one in enumerate(row))
         for a, row in enumerate(rates.matrix)
     )
-    left = _value(preferences.side_bias(told).left_share) if poll.sides_known else None
+    left = None
+    if poll.sides_known and fitted.side.value is not None:
+        left = _value(preferences.side_bias(told).left_share)
+    elif poll.sides_known and fitted.counts.decided:
+        # The share of left answers would be that of the better model, not of a side.
+        remarks.append(f"preference for a side {fitted.side.interval.method}")
     return Results([*wins, *strengths], _preferred(poll, told), matrix, left, tuple(remarks))
 
 

@@ -3,71 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
-from evalkit.core import ComparisonRow
-from evalkit.ratings.exclusion import RaterCare, excluded
+from evalkit.ratings.exclusion import excluded
 from evalkit.ratings.polls import Poll
 from evalkit.ratings.rating import BOTH_BAD, CANNOT_TELL, TIE, YES, Rating, parts
-from evalkit.ratings.results import ModelResult, Value, results_of
+from evalkit.ratings.results import results_of
+from evalkit.ratings.summary_file import PollSummary, Value
 from evalkit.statistics import agreement
 from evalkit.statistics.multiple import ALPHA
-
-
-@dataclass(frozen=True)
-class PollSummary:
-    """One question of one study, answered by raters of one kind."""
-
-    study: str
-    kind: str
-    question: str
-    mode: str
-    text: str  # of the question
-    models: tuple[str, ...]
-    requested: int  # images of each model in the study
-    votes: int
-    prompts: int
-    raters: tuple[RaterCare, ...]  # also the excluded ones
-    excluded: Mapping[str, str]  # rater -> reason
-    cannot_tell: int
-    ties: int
-    both_bad: int
-    alpha: Value  # Krippendorff's, between raters
-    opposed: tuple[str, ...]  # pairs of raters who disagree more than by chance
-    left: Value | None  # share of decided votes for the left image; None for single images
-    results: tuple[ModelResult, ...]
-    matrix: tuple[tuple[float | None, ...], ...]  # win rate of the row against the column
-    comparisons: tuple[ComparisonRow, ...]
-    remarks: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        return f"{self.kind}:{self.question}"
-
-
-def from_json(entry: Mapping[str, Any]) -> PollSummary:
-    """A summary from its `asdict` as JSON. Raises KeyError or TypeError for anything else."""
-
-    def value(found: Mapping[str, Any] | None) -> Value | None:
-        return None if found is None else Value(**found)
-
-    results = [ModelResult(**{**one, "result": Value(**one["result"])}) for one in entry["results"]]
-    made = {
-        "models": tuple(entry["models"]),
-        "raters": tuple(RaterCare(**one) for one in entry["raters"]),
-        "alpha": Value(**entry["alpha"]),
-        "opposed": tuple(entry["opposed"]),
-        "left": value(entry["left"]),
-        "results": tuple(results),
-        "matrix": tuple(map(tuple, entry["matrix"])),
-        "comparisons": tuple(ComparisonRow(**one) for one in entry["comparisons"]),
-        "remarks": tuple(entry["remarks"]),
-    }
-    return PollSummary(**{**entry, **made})
 
 
 def summarize(poll: Poll) -> PollSummary:
