@@ -30,7 +30,7 @@ def print_ratings(found: Sequence[PollSummary], agreement: Sequence[AgreementRow
 
 
 def _print_question(console: Console, one: PollText) -> None:
-    _say(console, f"{one.poll.text} {one.basis}")
+    _say(console, f"{one.question} {one.basis}")
     _print_table(console, one.header, one.rows)
     if one.matrix:
         _print_table(console, one.matrix_header, one.matrix)
