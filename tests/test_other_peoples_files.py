@@ -320,6 +320,8 @@ IMAGES: list[tuple[str, bytes, str]] = [
     ("CMYK JPEG", saved(RGB.convert("CMYK"), "JPEG"), "colour mode CMYK"),
     ("Display P3", with_profile("Display P3"), "note: colour profile Display P3 not applied"),
     ("Adobe RGB", with_profile("Adobe RGB"), "note: colour profile Adobe RGB not applied"),
+    ("damaged EXIF", saved(kind="WEBP", exif=b"Exif\0\0garbage"),
+     "note: damaged EXIF orientation not applied"),
     ("sRGB", with_profile("sRGB IEC"), "ok"),
     ("PNG that states Display P3", saved()[:33] + chunk(b"cICP", b"\x0c\x0d\0\1") + saved()[33:],
      "note: colour profile Display P3 not applied"),
@@ -447,6 +449,15 @@ def test_a_file_that_is_not_what_its_name_says(
         reader(tmp_path / "s.npz")
     assert "allow_pickle" not in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == ["s.npz"]
+
+
+def test_statistics_of_python_objects_are_refused_without_advice_to_load_them(
+    tmp_path: Path,
+) -> None:
+    np.savez(tmp_path / "s.npz", mu=np.array([None]), sigma=np.eye(1))
+    with pytest.raises(EvalkitError, match="holds Python objects") as error:
+        foreign.read(tmp_path / "s.npz")
+    assert "allow_pickle" not in str(error.value)
 
 
 def test_an_array_of_one_image_is_one_image(tmp_path: Path) -> None:
