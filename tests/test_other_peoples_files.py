@@ -78,6 +78,7 @@ PROMPTS = [
     ("a server's error", "p.txt", "<?xml version='1.0'?>\n<Error>", "a text answer of a server"),
     ("RTF", "p.txt", "{\\rtf1\na\n}\n", "is RTF"),
     ("YAML", "p.yaml", "- a\n- b\n", "is YAML"),
+    ("a prompt in braces", "p.txt", "{a cat|an error}\n", ["{a cat|an error}"]),
     ("a prompt that begins as a BMP file", "p.txt", "BMX, a bike\n", ["BMX, a bike"]),
     ("files joined with their marks", "p.txt", "a\n\ufeffb\n", ["a", "b"]),
     ("UTF-16", "p.txt", "a\nb\n".encode("utf-16"), "UTF-16"),
