@@ -22,7 +22,7 @@ class Exclusion:
     """Which raters are excluded from the main result. Results with all raters are stated too."""
 
     attention_errors: int = 1  # excluded with more wrong answers to attention checks than this
-    repeat_agreement: float = 0.5  # excluded with a smaller share of equal answers to repeats
+    repeat_agreement: float = 0.4  # excluded with a smaller share of equal answers to repeats
     fast_ms: int = 700  # an answer in less time is fast …
     fast_share: float = 0.3  # … and a rater with a larger share of fast answers is excluded
 

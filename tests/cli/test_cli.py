@@ -82,7 +82,7 @@ def test_generate_prints_the_folder_and_logs_to_stderr(place: Path) -> None:
     )
     assert (status, output) == (0, "run\n")
     assert "1 of 3 prompts repeat" in errors
-    assert "noise: 3 images in" in errors
+    assert "noise: 3 images generated in" in errors
     assert len(list((place / "run/images/noise").glob("*.png"))) == 3
 
 

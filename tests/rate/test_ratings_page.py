@@ -54,8 +54,14 @@ def test_the_study_of_the_page_is_valid_and_names_the_fields() -> None:
 
 
 def test_the_python_of_the_page_runs(tmp_path: Path) -> None:
-    [code] = [content for info, content in BLOCKS if info == "python"]
-    said = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert "4 ('imported',) ('The scale of alignment is 1 to 5.',)" in said.stdout
+    imports, agreement = [content for info, content in BLOCKS if info == "python"]
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports" / "example").symlink_to(Path(__file__).parents[2] / "reports" / "example")
+    outputs = [
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+        ).stdout
+        for code in (imports, agreement)
+    ]
+    assert "4 ('imported',) ('The scale of alignment is 1 to 5.',)" in outputs[0]
+    assert "clip_score" in outputs[1]

@@ -82,18 +82,7 @@ def open_study(run: Run, pool: Pool, given: Mapping[str, Any], source: str) -> S
 
 def _new_study(given: dict[str, Any], pool: Pool, source: str) -> Study:
     mode, models = given["mode"], _models(given, pool)
-    for model in models:
-        if model not in pool.models:
-            close = difflib.get_close_matches(model, pool.models, 1)
-            hint = f"Did you mean {close[0]!r}?" if close else ""
-            raise EvalkitError(
-                f"The runs have no model {model!r}; expected {', '.join(pool.models)}.", hint
-            )
-        if model in (TIE, BOTH_BAD, CANNOT_TELL, KNOWN_BAD):
-            raise EvalkitError(
-                f"The model {model!r} has the name of an answer.",
-                "Give the model another label: `evalkit run --models LABEL=…`.",
-            )
+    _check_models(models, pool)
     questions = [asdict(question) for question in _QUESTIONS[mode]]
     prompts = pool.common_prompts(models)
     if not prompts and "prompts" not in given:
@@ -102,7 +91,7 @@ def _new_study(given: dict[str, Any], pool: Pool, source: str) -> Study:
             "Make the missing images with `evalkit run`, or name fewer models: `--models a,b`.",
         )
     if left_out := len(pool.prompts) - len(prompts):
-        log.warning("%d prompts are left out: a model has no image of them", left_out)
+        log.warning("prompts left out, of which a model has no image: %d", left_out)
     values: dict[str, Any] = {
         "models": models,
         "prompts": prompts,
@@ -134,6 +123,22 @@ def _models(values: Mapping[str, Any], pool: Pool) -> Sequence[str]:
     if not isinstance(models, list | tuple) or not all(isinstance(item, str) for item in models):
         raise EvalkitError(f"models is {models!r:.80}; expected a list of labels.")
     return models
+
+
+def _check_models(models: Sequence[str], pool: Pool) -> None:
+    """Raise EvalkitError for a model that the runs do not have, or that is named as an answer."""
+    for model in models:
+        if model not in pool.models:
+            close = difflib.get_close_matches(model, pool.models, 1)
+            hint = f"Did you mean {close[0]!r}?" if close else ""
+            raise EvalkitError(
+                f"The runs have no model {model!r}; expected {', '.join(pool.models)}.", hint
+            )
+        if model in (TIE, BOTH_BAD, CANNOT_TELL, KNOWN_BAD):
+            raise EvalkitError(
+                f"The model {model!r} has the name of an answer.",
+                "Give the model another label: `evalkit run --models LABEL=…`.",
+            )
 
 
 def _toml(values: Mapping[str, Any], source: str) -> str:

@@ -66,6 +66,8 @@ class RatedStudy:
 
         None if there are too many raters, or if a rater with a link of their own has this id.
         """
+        if prolific and rater in self.invited:
+            return None
         with self._lock:
             known = self.assignments.get(rater)
             if known is None:

@@ -11,15 +11,19 @@ import threading
 import webbrowser
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from evalkit.core import EvalkitError
 from evalkit.local_address import LOOPBACK, WILDCARDS, in_url, is_loopback, listen
 from evalkit.rate.serve.new_study import open_study, read_config
-from evalkit.rate.serve.pool import read_pool
+from evalkit.rate.serve.pool import Pool, read_pool
 from evalkit.ratings.files import rater_id
+from evalkit.ratings.study import Study
 from evalkit.run_folder import Run
+
+if TYPE_CHECKING:  # numpy and Starlette load when a server starts
+    from evalkit.rate.serve.rated_study import RatedStudy
 
 log = logging.getLogger(__name__)
 _RATER = "rater-1"  # where none is named
@@ -69,14 +73,6 @@ def rate_serve(
         EvalkitError: a folder is not a run, images are missing, the study exists with another
             design, another server is rating the run, or the address is not available.
     """
-    import uvicorn
-
-    from evalkit.rate.serve.guard import Guard
-    from evalkit.rate.serve.rated_study import RatedStudy
-    from evalkit.rate.serve.rating_page import RatingPage
-    from evalkit.rate.serve.secret import read_secret
-    from evalkit.rate.serve.shown_images import ShownImages
-
     paths = [runs] if isinstance(runs, str | Path) else list(runs)
     names = _raters(raters)
     if not paths:
@@ -87,47 +83,56 @@ def rate_serve(
             "Each rater gets a link: `--raters anna,ben`.",
         )
     public = _checked_url(url)
-    opened = [Run(path) for path in paths]
-    pool = read_pool(opened)
+    pool = read_pool([Run(path) for path in paths])
     given = {} if config is None else read_config(config)
-    flags: dict[str, Any] = {
-        "study": study or None,
-        "mode": mode or None,
-        "models": _listed(models) or None,
-        "items_per_rater": items,
-        "seed": seed,
-    }
-    given |= {key: value for key, value in flags.items() if value is not None}
-    run = opened[0]
+    keys = ("study", "mode", "models", "items_per_rater", "seed")
+    flags = (study or None, mode or None, _listed(models) or None, items, seed)
+    given |= {key: value for key, value in zip(keys, flags, strict=True) if value is not None}
+    run = Run(paths[0])
     with only_server(run), listen(host, port) as listener:
         found = open_study(run, pool, given, str(config or "The study"))
-        images = ShownImages(pool.of(found), found.seed)
-        secret = read_secret(run)
         invited = names or ([] if prolific else [_RATER])
-        rated = RatedStudy(run, found, secret, images, pool.prompts, prolific, invited)
-        page = RatingPage(rated, bool(prolific), public.startswith("https:"))
-        guard = Guard(page.app(), _host_names(host, public), host in WILDCARDS)
+        rated = _rated(run, found, pool, prolific, invited)
         base = public or f"http://{_reached(host)}:{listener.getsockname()[1]}"
-        links = {name: f"{base}/r/{secret.token(found.study, 'rater', name)}" for name in invited}
-        log.info("progress: %s/admin/%s", base, secret.token(found.study, "admin"))
-        _print_links(links, base, prolific and secret.token(found.study, "join"))
-        first = next(iter(links.values()), "")
+        first = _print_links(rated, base, bool(prolific))
         if first and (open_page or (open_page is None and is_loopback(host) and _has_display())):
             threading.Thread(target=webbrowser.open, args=[first], daemon=True).start()
-        settings = uvicorn.Config(
-            guard,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            lifespan="off",
-            ws="none",
-            timeout_graceful_shutdown=5,
-        )
-        try:  # the socket listens already: a browser that connects now gets an answer
-            uvicorn.Server(settings).run(sockets=[listener])
-        except KeyboardInterrupt:  # uvicorn has shut down and raises it again
-            log.info("stopped; the same command continues the study")
+        _answer(rated, listener, host, public, bool(prolific))
+
+
+def _rated(run: Run, study: Study, pool: Pool, code: str, invited: Sequence[str]) -> RatedStudy:
+    from evalkit.rate.serve.rated_study import RatedStudy
+    from evalkit.rate.serve.secret import read_secret
+    from evalkit.rate.serve.shown_images import ShownImages
+
+    images = ShownImages(pool.of(study), study.seed)
+    return RatedStudy(run, study, read_secret(run), images, pool.prompts, code, invited)
+
+
+def _answer(
+    rated: RatedStudy, listener: socket.socket, host: str, public: str, prolific: bool
+) -> None:
+    """Answer requests until a signal ends it."""
+    import uvicorn
+
+    from evalkit.rate.serve.guard import Guard
+    from evalkit.rate.serve.rating_page import RatingPage
+
+    page = RatingPage(rated, prolific, secure=public.startswith("https:"))
+    settings = uvicorn.Config(
+        Guard(page.app(), _host_names(host, public), any_address=host in WILDCARDS),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        lifespan="off",
+        ws="none",
+        timeout_graceful_shutdown=5,
+    )
+    try:  # the socket listens already: a browser that connects now gets an answer
+        uvicorn.Server(settings).run(sockets=[listener])
+    except KeyboardInterrupt:  # uvicorn has shut down and raises it again
+        log.info("stopped; the same command continues the study")
 
 
 @contextlib.contextmanager
@@ -202,13 +207,18 @@ def _reached(host: str) -> str:
     return socket.gethostname() if host in WILDCARDS else in_url(host)
 
 
-def _print_links(links: dict[str, str], base: str, join_token: str) -> None:
+def _print_links(rated: RatedStudy, base: str, prolific: bool) -> str:
+    """Print the links of the raters and the join link; returns the first rater's link."""
+    study, secret = rated.study.study, rated.secret
+    log.info("progress: %s/admin/%s", base, secret.token(study, "admin"))
+    links = {rater: f"{base}/r/{secret.token(study, 'rater', rater)}" for rater in rated.invited}
     for rater, link in links.items():
-        print(link if len(links) == 1 and not join_token else f"{rater}\t{link}", flush=True)
-    if join_token:
+        print(link if len(links) == 1 and not prolific else f"{rater}\t{link}", flush=True)
+    if prolific:
         asked = ("PROLIFIC_PID", "STUDY_ID", "SESSION_ID")
         query = "&".join(f"{name}={{{{%{name}%}}}}" for name in asked)
-        print(f"{base}/join?t={join_token}&{query}", flush=True)
+        print(f"{base}/join?t={secret.token(study, 'join')}&{query}", flush=True)
+    return next(iter(links.values()), "")
 
 
 def _has_display() -> bool:

@@ -58,9 +58,11 @@ def test_participants_of_prolific_join_by_one_link(tmp_path: Path) -> None:
             (f"/join{join}&PROLIFIC_PID=anna", 400),
         ):
             assert stranger.ask(path).status == status, path
-        Rater(server.links[0]).state()  # takes the name, so that nobody else can join with it
         assert stranger.ask(f"/join{join}&PROLIFIC_PID={'a' * 20}").status == 403
+        Rater(server.links[0]).state()
     assert len(read_ratings(run.rater_path(PID))[0]) == 2
+    with serving(run.path, "--prolific", "C0DE") as server:  # a name of another day is taken, too
+        assert Rater(port=server.port).ask(f"/join{join}&PROLIFIC_PID={'a' * 20}").status == 403
 
 
 def test_a_click_in_a_mail_works_with_a_strict_cookie(tmp_path: Path) -> None:

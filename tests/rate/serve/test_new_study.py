@@ -80,7 +80,7 @@ def test_prompts_without_an_image_of_every_model_are_left_out(tmp_path: Path, ca
     manifest = run.image_folder(MODELS[0]) / "manifest.0.jsonl"
     manifest.write_text("".join(manifest.read_text().splitlines(keepends=True)[1:]))
     assert opened(run).prompts == ("00001", "00002", "00003")
-    assert "1 prompts are left out" in caplog.text
+    assert "of which a model has no image: 1" in caplog.text
 
 
 def test_models_of_several_runs(tmp_path: Path) -> None:
