@@ -152,4 +152,5 @@ def _from_json(content: dict[str, Any], name: str) -> Snapshot:
         states[metric] = State(
             **{**entry, **lists, "measure": measure, "keys": keys[entry["keys"]]}
         )
-    return Snapshot(**{**content, "states": states, "name": name})
+    blind = tuple(content["blind"])
+    return Snapshot(**{**content, "states": states, "name": name, "blind": blind})

@@ -59,7 +59,8 @@ def require_comparable(found: Sequence[Mismatch], allowed: Collection[str]) -> N
         listed = "; ".join(
             f"{one.field}: {one.candidate}, baseline {one.baseline}" for one in wrong
         )
-        flags = " ".join(f"--allow-mismatch {one.field}" for one in wrong)
+        fields = dict.fromkeys(one.field.partition(".")[0] for one in wrong)
+        flags = " ".join(f"--allow-mismatch {field}" for field in fields)
         raise EvalkitError(
             f"The two models are not comparable. {listed}.",
             f"Measure both under the same conditions. To compare all the same: `{flags}`.",

@@ -27,6 +27,7 @@ from evalkit.statistics import intervals, paired
 from evalkit.statistics.multiple import holm
 from evalkit.statistics.paired import Difference
 
+MOST_IMAGES = 1_000_000  # a larger estimate says that the difference is as large as the margin
 Verdict = Literal["PASS", "IMPROVED", "REGRESSED", "INCONCLUSIVE"]
 Basis = Literal["paired", "point", "interval", "tripwire"]
 
@@ -97,8 +98,8 @@ def compared(a: Snapshot, b: Snapshot, name: str, group: str | None = None) -> C
         return "too few prompts"
     import torch
 
-    left_out = (torch.tensor(side.left_out, dtype=torch.float64) for side in (one, other))
-    found = paired.paired_sets(one.value, other.value, *left_out, groups)
+    first, second = (torch.tensor(side.left_out, dtype=torch.float64) for side in (one, other))
+    found = paired.paired_sets(one.value, other.value, first, second, groups)
     return Compared(found, one.value, other.value, len(one.keys), len(set(clusters)), {})
 
 
@@ -156,7 +157,7 @@ def _by_interval(
         more = _more(made, high - made.worse)
     return replace(
         made, low=low, high=high, p=p, verdict=verdict, more_images=more,
-        reason="" if verdict != "INCONCLUSIVE" else "the interval includes the margin",
+        reason="" if verdict != "INCONCLUSIVE" else _undecided(more),
     )  # fmt: skip
 
 
@@ -187,7 +188,14 @@ def _more(made: Decision, half: float) -> int | None:
     distance = abs(made.margin - made.worse)
     if distance < 1e-3 * half:
         return None
-    return max(1, math.ceil(made.images * (half / distance) ** 2) - made.images)
+    more = max(1, math.ceil(made.images * (half / distance) ** 2) - made.images)
+    return more if more <= MOST_IMAGES else None
+
+
+def _undecided(more: int | None) -> str:
+    if more is None:
+        return "the difference is as large as the margin: more images will hardly decide"
+    return f"the interval includes the margin: about {more:,} more images would decide"
 
 
 def _without_pairs(

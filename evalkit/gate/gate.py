@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,26 +14,20 @@ from typing import Any, Literal
 from evalkit.config import did_you_mean
 from evalkit.core import EvalkitError
 from evalkit.files import write_atomically
-from evalkit.gate import github, junit
+from evalkit.gate import github
 from evalkit.gate.baseline import is_baseline, read_baseline
 from evalkit.gate.comparable import Mismatch, mismatches, require_comparable
 from evalkit.gate.config import RELATIVE, GateConfig, Rule, check_direction, read_config
-from evalkit.gate.decide import Decision, correct, decide
-from evalkit.gate.snapshot import Key, Snapshot, split_name, take
+from evalkit.gate.decide import Decision, compared, correct, decide
+from evalkit.gate.junit import to_xml
+from evalkit.gate.snapshot import Key, Snapshot, State, split_name, take
 from evalkit.run_folder import Run
 
 log = logging.getLogger(__name__)
 SCHEMA = 1
 Outcome = Literal["pass", "regressed", "inconclusive"]
 EXIT_CODES: dict[Outcome, int] = {"pass": 0, "regressed": 1, "inconclusive": 3}
-# Speed and cost depend on the machine and the day: they are gated where a file says so.
-_NOT_BY_DEFAULT = (
-    "images_per_second",
-    "latency_p50",
-    "latency_p95",
-    "peak_memory",
-    "cost_per_image",
-)
+SHARE = 0.02  # the default margin of a share, from 0 to 1
 
 
 @dataclass(frozen=True)
@@ -75,7 +70,7 @@ def gate(
     metrics: str | Sequence[str] | None = None,
     alpha: float | None = None,
     allow_mismatch: Sequence[str] | None = None,
-    junit_file: str | Path | None = None,
+    junit: str | Path | None = None,
 ) -> Gate:
     """Decide whether a model is worse than a baseline, on the same prompts and seeds.
 
@@ -86,12 +81,12 @@ def gate(
     Args:
         candidate: `RUN` or `RUN:LABEL`, scored.
         baseline: the same, or a file of `evalkit baseline save`; None: that of the configuration.
-        config: a gate.toml with margins; without it, every metric of both runs is gated that has
-            an interval, with a margin of 5% of the baseline's value.
+        config: a gate.toml with margins. Without it, the metrics of both runs are gated that have
+            a natural zero, with a margin of 5% of the baseline's value, and 0.02 for shares.
         metrics: gate these only, with their margins from the configuration or the default one.
         alpha: the probability of any false alarm (default 0.05).
         allow_mismatch: conditions that may differ; each is recorded in every output.
-        junit_file: where to write the decisions as JUnit XML.
+        junit: where to write the decisions as JUnit XML.
 
     Raises:
         EvalkitError: unknown or missing metrics and other mistakes (exit code 2); conditions that
@@ -134,8 +129,8 @@ def gate(
     )
     run = Run(split_name(str(candidate))[0])
     write_atomically(run.path / "gate.json", to_json(result))
-    if junit_file is not None:
-        write_atomically(Path(junit_file), junit.to_xml(result.candidate, result.decisions))
+    if junit is not None:
+        write_atomically(Path(junit), to_xml(result.candidate, result.decisions))
     github.append_summary(result)
     return result
 
@@ -158,11 +153,8 @@ def _rules(settings: GateConfig, names: Sequence[str], a: Snapshot, b: Snapshot)
     both = [name for name in a.states if name in b.states]
     chosen = list(names) or list(settings.metrics)
     if not chosen:
-        chosen = [
-            name
-            for name in both
-            if name not in _NOT_BY_DEFAULT and a.states[name].measure.from_ratings is False
-        ]
+        chosen = [name for name in both if _by_default(a.states[name])]
+        chosen = [name for name in chosen if a.states[name].encoder not in a.blind]
     rules: dict[str, Rule] = {}
     for given in chosen:
         matching = [name for name in both if given in (name, name.partition("@")[0])]
@@ -172,8 +164,8 @@ def _rules(settings: GateConfig, names: Sequence[str], a: Snapshot, b: Snapshot)
                 f"The gated metric {given!r} is not measured for {where}.",
                 did_you_mean(given, both),
             )
-        rule = settings.metrics.get(given, Rule(relative=RELATIVE))
         for name in matching:
+            rule = settings.metrics.get(given, _default_rule(a.states[name]))
             state, other = a.states[name], b.states[name]
             if state.value is None or other.value is None:
                 missing, who = (state, a) if state.value is None else (other, b)
@@ -185,13 +177,40 @@ def _rules(settings: GateConfig, names: Sequence[str], a: Snapshot, b: Snapshot)
                     )
                 log.info("not gated: %s: %s", name, missing.note)
                 continue
+            if state.encoder in a.blind:
+                raise EvalkitError(
+                    f"{state.encoder} does not know the images of {a.name}: nothing may be"
+                    f" concluded from {name}.",
+                    "Score both runs with other encoders, or take the metric out of the gate.",
+                )
             check_direction(name, rule, state.measure.better, settings.source)
             rules[name] = rule
-    if not rules:
+    if all(a.states[name].measure.from_records for name in rules) and not (
+        names or settings.metrics
+    ):
         raise EvalkitError(
-            f"{a.name} and {b.name} have no metric in common.", "Score both with the same metrics."
+            f"{a.name} and {b.name} have no metric of images in common from which something may be"
+            " concluded.",
+            "Score both with the same metrics and with encoders that know the images.",
         )
     return rules
+
+
+def _by_default(state: State) -> bool:
+    """Whether a metric is gated without being named.
+
+    Speed and cost depend on the machine and the day, ratings on other raters; and a share of a
+    value that may be around zero (KID) is no margin.
+    """
+    if state.measure.from_ratings or (state.measure.from_records and state.values is None):
+        return False
+    return math.isfinite(state.measure.range[0])
+
+
+def _default_rule(state: State) -> Rule:
+    if state.measure.range == (0.0, 1.0):
+        return Rule(margin=SHARE)
+    return Rule(relative=RELATIVE)
 
 
 def _on_shared_images(
@@ -245,8 +264,6 @@ def _outcome(decisions: Sequence[Decision]) -> Outcome:
 
 def _changed(a: Snapshot, b: Snapshot, rules: dict[str, Rule]) -> tuple[dict[str, Any], ...]:
     """The ten images that lost most on the first metric with values per image."""
-    from evalkit.gate.decide import compared
-
     for name in rules:
         state = a.states[name]
         if state.values is None or state.measure.from_records:

@@ -47,7 +47,7 @@ def to_markdown(result: Gate) -> str:
     return "\n".join([*lines, ""])
 
 
-def annotations(result: Gate) -> list[str]:
+def annotation_lines(result: Gate) -> list[str]:
     """Lines that GitHub shows beside the job, where it runs there; [] elsewhere."""
     if os.environ.get("GITHUB_ACTIONS") != "true":
         return []

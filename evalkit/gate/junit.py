@@ -44,6 +44,4 @@ def describe(one: Decision) -> str:
     if one.worse is not None and one.margin is not None:
         ends = "" if one.low is None or one.high is None else f" ({one.low:.3g} to {one.high:.3g})"
         parts.append(f"worse by {one.worse:.3g}{ends}, allowed {one.margin:.3g}")
-    if one.more_images:
-        parts.append(f"about {one.more_images:,} more images would decide")
     return "; ".join([*parts, one.reason] if one.reason else parts)

@@ -64,6 +64,7 @@ class Snapshot:
     states: Mapping[str, State]  # by name of the metric
     version: str  # of evalkit
     requested: int
+    blind: tuple[str, ...] = ()  # encoders that do not know the images: nothing may be concluded
 
 
 def split_name(text: str) -> tuple[Path, str]:
@@ -90,7 +91,7 @@ def take(
     path, label = split_name(text)
     run = Run(path)
     label = _label(run, label, text)
-    scored = {row.metric for row in run.metrics()}
+    scored = list(dict.fromkeys(row.metric for row in run.metrics()))
     names = scored if metrics is None else metrics
     wanted = [name for name in names if name not in records.MEASURES and name != BLACK.name]
     known = run.protocol()
@@ -98,16 +99,17 @@ def take(
     skipped = known.get("counts", {}).get(label, {}).get("skipped", 0)
     on_bad: OnBad = "skip" if skipped else "refuse"
     rated = {row.metric for row in run.metrics() if ":" in row.encoder}
+    measured = [name for name in wanted if name not in rated]
     chosen = resolve(
         path,
-        metrics=[name for name in wanted if name not in rated] or ["fid"],
+        metrics=measured or ["fid"],  # some name is needed
         only=True,
         models=[label],
         encoders=",".join(encoders) or None,
     )
     found = load(chosen, only_bundled(run, run.models()))
     _, [images], texts = image_sets(path, on_bad, (label,))
-    table = [metric for metric in found.metrics if metric.name in wanted]
+    table = [metric for metric in found.metrics if metric.name in measured]
     setup = Setup(
         run, table, found.choice.encoders, found.references, found.why,
         encode_prompts(run, texts, table, found.choice.encoders), 32,
@@ -132,6 +134,7 @@ def take(
         states=states,
         version=version("evalkit"),
         requested=images.requested,
+        blind=tuple(found.blind),
     )
 
 
