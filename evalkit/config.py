@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import tomllib
@@ -14,6 +13,7 @@ from typing import Any
 import tomli_w
 
 from evalkit.core import EvalkitError, Prompt
+from evalkit.hints import did_you_mean
 from evalkit.prompts import is_bundled, prompts_from_list
 from evalkit.specs import (
     Functions,
@@ -215,13 +215,6 @@ def parse_settings(settings: Iterable[str]) -> dict[str, dict[str, Value]]:
             )
         options.setdefault(label, {})[option] = value.strip()
     return options
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The hint on a wrong name: the nearest known name, else all known names."""
-    known = sorted(known)
-    close = difflib.get_close_matches(name, known, 1)
-    return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(known) or 'none'}."
 
 
 def _require(good: bool, key: str, found: object, expected: str, hint: str = "") -> None:

@@ -413,7 +413,7 @@ class AgreementRow:
     correlation_high: float | None
     pairs: int  # in which the raters prefer one
     undecided: int  # pairs in which they do not; left out of the accuracy
-    ties: int  # pairs that the metric cannot tell apart, among `pairs`
+    ties: int  # pairs, among `pairs`, for which the metric has equal values
     prompts: int
     note: str = ""  # how the intervals were computed, or why there is none
 

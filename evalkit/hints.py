@@ -1,4 +1,6 @@
-"""Hints are written for the command line; this is their form for Python.
+"""The hints of errors: the nearest known name, and the form for Python.
+
+Hints are written for the command line:
 
     `evalkit weights fetch clip-b32`  ->  `evalkit.weights_fetch("clip-b32")`
     `--set dalle.temperature=0.9`     ->  `options={"dalle": {"temperature": 0.9}}`
@@ -9,10 +11,11 @@ Each command is a function of the same name, and each option a parameter, so no 
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 GROUPS = ("baseline", "list", "rate", "reference", "weights")  # commands of two words
@@ -20,6 +23,13 @@ PRINTING = ("json", "open", "debug")  # options of the command line only
 _CODE_OR_FLAG = re.compile(r"`([^`]+)`|(?<![\w`-])--([a-z][a-z-]*)")
 _PLACEHOLDER = re.compile(r"[A-Z][A-Z_]*|…")  # FILE; the reader fills it in
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The hint on a wrong name: the nearest known name, else all known names."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, 1)
+    return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(known) or 'none'}."
 
 
 def in_python(hint: str) -> str:

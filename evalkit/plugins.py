@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evalkit.code_hash import code_hash
-from evalkit.config import Value, did_you_mean
+from evalkit.config import Value
 from evalkit.core import Encoder, EvalkitError, Generator, Metric, Request
+from evalkit.hints import did_you_mean
 from evalkit.specs import INSTALLED, PYTHON, Functions, default_label, is_path, split_label
 from evalkit.terminal import plugin_output
 

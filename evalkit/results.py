@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from evalkit import run_folder
-from evalkit.config import Config, did_you_mean
+from evalkit.config import Config
 from evalkit.core import (
     AgreementRow,
     ComparisonRow,
@@ -24,6 +24,7 @@ from evalkit.core import (
     Prompt,
     Record,
 )
+from evalkit.hints import did_you_mean
 from evalkit.ratings.files import ratings_of
 from evalkit.ratings.rating import Rating
 from evalkit.seeds import image_seed

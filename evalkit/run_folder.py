@@ -101,6 +101,10 @@ class Run:
         return self.ratings_path / "rejected.csv"
 
     @property
+    def summary_path(self) -> Path:
+        return self.ratings_path / "summary.json"
+
+    @property
     def private_path(self) -> Path:
         return self.ratings_path / "private.json"
 
@@ -320,10 +324,6 @@ class Run:
             for row in rows:
                 _ = int(row["index"]), int(row["sample"]), float(row["value"] or "nan")
             return rows
-
-    @property
-    def summary_path(self) -> Path:
-        return self.path / "ratings" / "summary.json"
 
     def write_summary(self, summaries: Sequence[Mapping[str, Any]]) -> None:
         """ratings/summary.json: what the raters say, one entry per question of a study."""

@@ -21,6 +21,8 @@ import evalkit
 from evalkit.cli.app import app
 from evalkit.config import Config
 from evalkit.core import AgreementRow, ComparisonRow, Comparisons, MetricRow, Prompt, Record
+from evalkit.ratings.exclusion import RaterCare
+from evalkit.ratings.summary_file import ModelResult, PollSummary
 from evalkit.run_folder import Run
 from evalkit.score.select import DEFAULT
 
@@ -239,7 +241,13 @@ def _tables(text: str) -> list[list[str]]:
     ]
 
 
-@pytest.mark.parametrize("kind", [MetricRow, AgreementRow, ComparisonRow, Comparisons, Record])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(MetricRow, AgreementRow, ComparisonRow, Comparisons, Record),
+        *(PollSummary, ModelResult, RaterCare),
+    ],
+)
 def test_the_page_of_files_names_every_field(kind: type) -> None:
     names = [field.name for field in dataclasses.fields(kind)]
     assert sorted(names) in [sorted(table) for table in _tables(PAGES["files.md"])]

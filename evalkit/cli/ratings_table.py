@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from evalkit.core import AgreementRow
-from evalkit.ratings.summary import PollSummary
+from evalkit.ratings.summary_file import PollSummary
 from evalkit.report.ratings import AGREEMENT, CHANCE, RATERS, PollText, texts
 from evalkit.terminal import printable
 

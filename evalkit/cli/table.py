@@ -117,7 +117,7 @@ def _groups(facts: Facts) -> list[Block]:
 
 
 def _print_groups(console: Console, facts: Facts, blocks: Sequence[Block]) -> None:
-    """The table by group, with as many groups as can be taken in at a glance."""
+    """The table by group of prompts, with at most MOST_GROUPS lines."""
     for block in blocks:
         shown = block._replace(lines=block.lines[:MOST_GROUPS])
         table = _wide([shown], facts.models, console.width, "group")

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from evalkit.config import did_you_mean, split_names
+from evalkit.config import split_names
 from evalkit.core import EvalkitError
 from evalkit.encoders import weights
 from evalkit.encoders.weight_files import FILES, NEEDS, WeightFile, encoders_of
+from evalkit.hints import did_you_mean
 from evalkit.terminal import track
 
 

@@ -7,10 +7,10 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 from evalkit import plugins
-from evalkit.config import did_you_mean
 from evalkit.core import Encoder, EncoderKind, EvalkitError
 from evalkit.encoders import weights
 from evalkit.encoders.weight_files import LIBRARIES
+from evalkit.hints import did_you_mean
 from evalkit.specs import split_names
 
 # The standard and the mini encoder of each kind; "" where there is none.

@@ -42,8 +42,7 @@ class Problem(NamedTuple):
     reason: str
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """One answer before prompt, models and response are found."""
 
     line: str

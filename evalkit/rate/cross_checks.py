@@ -85,7 +85,7 @@ def without_duplicates(
         rater = item.found.answer.rater.strip()
         place = (*key(item.rating), item.rating.revision)
         if rater in names:
-            reason = f"the same rater as {names[rater]!r} but for case or blanks"
+            reason = f"the same rater as {names[rater]!r} but for case, blanks or leading zeros"
             problems.append(item.found.problem(Cell("rater", rater), reason))
         elif place in seen:
             reason = f"{_DUPLICATE}; the first is in line {seen[place].found.answer.line}"

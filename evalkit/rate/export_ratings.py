@@ -16,8 +16,8 @@ from evalkit.ratings.files import ratings_of, studies
 from evalkit.ratings.rating import COLUMNS, Rating
 from evalkit.run_folder import Run
 
-# A spreadsheet runs a cell that begins with one of these as a formula, quoted or not. Also with |
-# and %, as defusedcsv has it.
+# A spreadsheet runs a cell that begins with one of these as a formula, quoted or not; | and % are
+# in the rule of defusedcsv.
 _FORMULA = re.compile(r"\s*[=+@|%-]|[ \u00a0]*[\t\r]")
 
 

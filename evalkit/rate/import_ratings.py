@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -243,7 +243,8 @@ def _wanted(
                 cell = Cell("rater", rater) if reason == excluded.get(rater) else answer.value
                 left_out.append(Problem(path.name, answer.line, *cell, reason))
             else:
-                wanted[path].append(replace(answer, study=study or answer.study))
+                named_otherwise = study and answer.study != study
+                wanted[path].append(answer._replace(study=study) if named_otherwise else answer)
     present = {answer.rater.strip() for item in readings.values() for answer in item.answers}
     for rater in sorted(excluded.keys() & present):
         notes.append(f"The rater {rater} is left out: {excluded[rater]}.")

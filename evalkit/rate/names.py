@@ -11,15 +11,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from evalkit.config import did_you_mean
 from evalkit.core import EvalkitError
+from evalkit.hints import did_you_mean
 from evalkit.rate.answers import Cell, Clues
 from evalkit.ratings.rating import KNOWN_BAD
 from evalkit.run_folder import Run, folder_name
 
 _STRAIGHT = str.maketrans("\u2018\u2019\u201c\u201d\u2032\u2033", "''\"\"'\"")
 _SUFFIX = re.compile(r"\.(png|jpe?g|webp|gif|bmp|avif|jfif)$", re.IGNORECASE)
-_ROUNDED = re.compile(r"\d([.,]\d+)?E\+?\d+", re.IGNORECASE)
+ROUNDED = re.compile(r"\d([.,]\d+)?E\+?\d+", re.IGNORECASE)
 
 
 class Unknown(Exception):
@@ -132,7 +132,7 @@ class Names:
         text = cell.text.strip()
         if not text:
             raise Unknown(cell, "no prompt is named")
-        if _ROUNDED.fullmatch(text):
+        if ROUNDED.fullmatch(text):
             raise Unknown(cell, "no prompt; a spreadsheet rounded an id to this number")
         raise Unknown(cell, "no prompt of the run has this id, text or image")
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from evalkit.core import EvalkitError
 from evalkit.rate.answers import Answer, Cell, Problem
-from evalkit.rate.names import Names, Place, Unknown
+from evalkit.rate.names import ROUNDED, Names, Place, Unknown
 from evalkit.rate.responses import mode_of, number, point, preference, scale_of, yes_or_no
 from evalkit.rate.scale_checks import Score, mixed_scales
 from evalkit.ratings.files import rater_id
@@ -61,6 +61,9 @@ def find_places(
         try:
             if not answer.rater.strip():
                 raise Unknown(Cell("rater", ""), "no rater is named")
+            if ROUNDED.fullmatch(answer.rater.strip()):
+                cell = Cell("rater", answer.rater.strip())
+                raise Unknown(cell, "a spreadsheet rounded an id to this number")
             places = []
             for clues in sides:
                 known_bad = places and clues.model.text == KNOWN_BAD

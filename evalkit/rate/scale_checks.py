@@ -92,14 +92,14 @@ def contradiction(scores: Iterable[Score]) -> str:
 
 def _is_negative(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
     """Whether the correlation is significantly below zero (t-test, one-sided)."""
-    from scipy.stats import t
+    from scipy.special import stdtr  # scipy.stats takes a second to import
 
     value = _correlation(one, other)
     if value is None or value >= 0:
         return False
     freedom = len(one.keys() & other.keys()) - 2
     statistic = value * np.sqrt(freedom / max(1e-12, 1 - value**2))
-    return bool(t.cdf(statistic, freedom) < SIGNIFICANT)
+    return bool(stdtr(freedom, statistic) < SIGNIFICANT)
 
 
 def _against_the_mean(sides: Mapping[str, Mapping[str, float]]) -> list[str]:
@@ -123,11 +123,12 @@ def _against_the_mean(sides: Mapping[str, Mapping[str, float]]) -> list[str]:
 
 
 def same_raters(raters: Iterable[str]) -> dict[str, str]:
-    """Names that differ from another one in case and blanks only, with that other name."""
+    """Names that differ from another one only in case, blanks or leading zeros, with that one."""
     found: dict[str, str] = {}
     first: dict[str, str] = {}
     for rater in dict.fromkeys(raters):
         key = plain(rater).casefold().replace(" ", "")
+        key = key.lstrip("0") if key.isdecimal() else key
         if first.setdefault(key, rater) != rater:
             found[rater] = first[key]
     return found
@@ -152,7 +153,7 @@ def _means(scores: Sequence[Score]) -> dict[str, float]:
     values: dict[str, list[float]] = defaultdict(list)
     for score in scores:
         values[score.item].append(score.value)
-    return {item: float(np.mean(found)) for item, found in values.items()}
+    return {item: sum(found) / len(found) for item, found in values.items()}
 
 
 def _correlation(one: Mapping[str, float], other: Mapping[str, float]) -> float | None:

@@ -32,7 +32,7 @@ class Row(NamedTuple):
 
     def cell(self, column: str) -> Cell:
         """The text of a column; "" where the row has none."""
-        value = self.values.get(column)
+        value = self.values.get(column, "")
         return Cell(column, "" if value is None else text_of(value).strip())
 
 

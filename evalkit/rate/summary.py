@@ -8,7 +8,7 @@ from pathlib import Path
 
 from evalkit.core import EvalkitError
 from evalkit.ratings.rows import refresh
-from evalkit.ratings.summary import PollSummary
+from evalkit.ratings.summary_file import PollSummary
 from evalkit.run_folder import Run
 
 log = logging.getLogger(__name__)

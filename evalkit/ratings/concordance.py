@@ -13,7 +13,7 @@ import numpy as np
 
 from evalkit.core import AgreementRow, Better, MetricRow
 from evalkit.ratings.polls import Poll
-from evalkit.ratings.summary import PollSummary
+from evalkit.ratings.summary_file import PollSummary
 from evalkit.run_folder import Run
 from evalkit.statistics import votes
 from evalkit.statistics.concordance import Concordance, of_images, of_models

@@ -40,8 +40,10 @@ def care(study: Study, ratings: Sequence[Rating]) -> list[RaterCare]:
         ratings: the last revisions of the answers to this study by raters of one kind, those of
             checks included.
     """
-    raters = dict.fromkeys(rating.rater for rating in ratings)
-    return [_care(study, name, [r for r in ratings if r.rater == name]) for name in raters]
+    by_rater: dict[str, list[Rating]] = {}
+    for rating in ratings:
+        by_rater.setdefault(rating.rater, []).append(rating)
+    return [_care(study, name, own) for name, own in by_rater.items()]
 
 
 def excluded(rule: Exclusion, raters: Sequence[RaterCare]) -> list[Excluded]:
@@ -95,7 +97,7 @@ def _is_right(study: Study, rating: Rating) -> bool:
         return rating.response == parts(rating.item)[1]
     if study.mode == "checklist":
         return rating.response == NO
-    points = next(len(one.anchors) for one in study.questions if one.name == rating.question)
+    points = len(study.question(rating.question).anchors)
     return rating.response != CANNOT_TELL and float(rating.response) < (points + 1) / 2
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from evalkit.core import ComparisonRow, Comparisons, EvalkitError, Measure, MetricRow
+from evalkit.core import ComparisonRow, Comparisons, Measure, MetricRow
 from evalkit.ratings.concordance import agreement_rows
 from evalkit.ratings.files import ratings_of, studies
 from evalkit.ratings.polls import Poll, polls
-from evalkit.ratings.summary import PollSummary, from_json, summarize
+from evalkit.ratings.summary import summarize
+from evalkit.ratings.summary_file import PollSummary
 from evalkit.run_folder import Run
 from evalkit.statistics.multiple import ALPHA
 
@@ -53,20 +53,6 @@ def refresh(run: Run) -> list[PollSummary]:
     if run.metrics_path.is_file():
         _into_metrics(run, [(poll.kept, one) for poll, one in zip(asked, found, strict=True)])
     return found
-
-
-def read_summaries(run: Run) -> list[PollSummary]:
-    """The content of ratings/summary.json; [] for a run without ratings.
-
-    Raises EvalkitError if the file is damaged.
-    """
-    try:
-        return [from_json(entry) for entry in run.summary()]
-    except (KeyError, TypeError) as error:
-        raise EvalkitError(
-            f"{run.summary_path} is damaged, or was written by another version of evalkit.",
-            f"Write it again with `evalkit rate summary {shlex.quote(str(run.path))}`.",
-        ) from error
 
 
 def _into_metrics(run: Run, told: Sequence[tuple[Poll, PollSummary]]) -> None:

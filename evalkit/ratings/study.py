@@ -40,12 +40,14 @@ class Study:
     instructions: str = ""
     seed: int = 0  # of orders and sides
     items_per_rater: int = 0  # 0: all of them
-    repeat_items: int = (
-        0  # per rater: items that are asked twice, the second time with sides swapped
-    )
+    repeat_items: int = 0  # per rater: items that are asked again, with sides swapped
     attention_items: int = 0  # per rater: one image is known to be bad (its pixels are shuffled)
     exclude: Exclusion = field(default_factory=Exclusion)
     created_at: str = ""  # ISO 8601 in UTC
+
+    def question(self, name: str) -> Question:
+        """The question of this name. Raises KeyError."""
+        return {one.name: one for one in self.questions}[name]
 
 
 PREFERENCE = Question("preference", "Which image is the better answer to the text?")

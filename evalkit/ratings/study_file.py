@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ import tomli_w
 
 from evalkit.core import EvalkitError
 from evalkit.files import write_atomically
+from evalkit.hints import did_you_mean
 from evalkit.ratings.study import Exclusion, Mode, Question, Study
 from evalkit.run_folder import Run
 
@@ -63,7 +63,7 @@ def read_study(run: Run, name: str) -> Study:
     path = run.study_path(name)
     if not NAME.fullmatch(name) or not path.is_file():
         known = [file.stem for file in sorted(run.ratings_path.glob("*.toml"))]
-        raise EvalkitError(f"{run.path} has no study {name!r}.", _nearest(name, known))
+        raise EvalkitError(f"{run.path} has no study {name!r}.", did_you_mean(name, known))
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -146,7 +146,7 @@ def _made(kind: type[Made], values: Mapping[str, Any], source: str) -> Made:
     types = get_type_hints(kind)
     for key in values:
         if key not in types:
-            raise EvalkitError(f"{source} has the unknown key {key!r}.", _nearest(key, list(types)))
+            raise EvalkitError(f"{source} has the unknown key {key!r}.", did_you_mean(key, types))
     try:
         return kind(
             **{key: _value(types[key], value, key, source) for key, value in values.items()}
@@ -180,8 +180,3 @@ def _distinct(names: Any) -> bool:
 
 def _shown(value: object) -> str:
     return repr(list(value) if isinstance(value, tuple) else value)[:120]
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, 1)
-    return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(known) or 'none'}."

@@ -21,8 +21,8 @@ from pathlib import Path
 import platformdirs
 from torch import Tensor
 
-from evalkit.config import did_you_mean
 from evalkit.core import Encoder, EvalkitError, Moments
+from evalkit.hints import did_you_mean
 from evalkit.reference import foreign
 from evalkit.reference.card import Card, read_card
 from evalkit.reference.foreign import Statistics

@@ -19,8 +19,7 @@ from typing import Any
 
 from evalkit.config import read_values
 from evalkit.core import AgreementRow, ComparisonRow, Comparisons, EvalkitError, Prompt, Record
-from evalkit.ratings.rows import read_summaries
-from evalkit.ratings.summary import PollSummary
+from evalkit.ratings.summary_file import PollSummary, read_summaries
 from evalkit.report import numbers
 from evalkit.report.by_group import ByGroup, by_group
 from evalkit.report.findings import Finding, findings

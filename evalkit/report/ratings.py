@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from evalkit.core import AgreementRow
-from evalkit.ratings.summary import TARGET, PollSummary, Value
+from evalkit.ratings.summary_file import TARGET, PollSummary, Value
 from evalkit.report import numbers
 from evalkit.report.findings import RULE
 

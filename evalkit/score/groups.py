@@ -126,8 +126,9 @@ def _entrant(
     images: ImageSet, whole: Entrant, places: Sequence[int], setup: Setup, choice: Choice
 ) -> Entrant:
     """A model on its images of a group, which are at `places` of all its images."""
-    kept = whole.evidence.items() if places else ()
-    evidence: dict[EncoderKind, Evidence] = {kind: part(one, places) for kind, one in kept}
+    evidence: dict[EncoderKind, Evidence] = {}
+    if places:
+        evidence = {kind: part(one, places) for kind, one in whole.evidence.items()}
     found = {
         metric.name: _measured(metric, images, evidence, choice, whole.measured[metric.name])
         for metric in setup.metrics

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from evalkit import plugins
-from evalkit.config import did_you_mean
 from evalkit.core import EvalkitError, Metric
+from evalkit.hints import did_you_mean
 from evalkit.score import records
 from evalkit.score.presets import DEFAULT, PRESETS, expand
 

@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 import tomli_w
 
 from evalkit import plugins
-from evalkit.config import did_you_mean, read_values
+from evalkit.config import read_values
 from evalkit.core import EvalkitError, MetricRow
 from evalkit.files import write_atomically
+from evalkit.hints import did_you_mean
 from evalkit.run_folder import Run
 from evalkit.score.presets import DEFAULT, expand
 from evalkit.score.records import MEASURES

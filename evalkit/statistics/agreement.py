@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from itertools import combinations
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -21,7 +21,8 @@ from numpy.typing import ArrayLike, NDArray
 from evalkit.statistics.intervals import LEAST_GROUPS, Interval, group_jackknife
 
 Scale = Literal["nominal", "ordinal", "interval"]
-_CONTRARY = -0.5
+_NO_UNITS = "undefined: no unit has two ratings"
+_ABOVE = "no interval: not below 0"
 
 
 class Alpha(NamedTuple):
@@ -55,13 +56,6 @@ class Pair(NamedTuple):
         return value < 0 and (high is None or high < 0)
 
 
-class Raters(NamedTuple):
-    """Where disagreement comes from."""
-
-    pairs: list[Pair]  # all pairs, the lowest alpha first, undefined ones last
-    without: list[Alpha]  # [R], alpha without each rater: higher than with all if that rater is odd
-
-
 def alpha(
     ratings: ArrayLike,
     scale: Scale,
@@ -79,8 +73,7 @@ def alpha(
     paired = rated.sum(axis=0) >= 2
     units, raters = int(paired.sum()), int(rated[:, paired].any(axis=1).sum())
     if not units:
-        reason = "undefined: no unit has two ratings"
-        return Alpha(None, Interval(None, None, reason), 0, 0)
+        return Alpha(None, Interval(None, None, _NO_UNITS), 0, 0)
     table = table[:, paired]
     domain = np.unique(table[~np.isnan(table)])
     if len(domain) == 1:
@@ -98,22 +91,40 @@ def pairs_of_raters(
     scale: Scale,
     clusters: ArrayLike | None = None,
     level: float = 0.95,
-) -> Raters:
-    """Agreement of each two raters of ratings [raters, units], and alpha without each rater."""
+) -> list[Pair]:
+    """Agreement of each two raters of ratings [raters, units]; the lowest alpha first.
+
+    Only an alpha below 0 has an interval. Pairs without an alpha are last.
+    """
     table = _table(ratings)
+    domain, codes = np.unique(table[~np.isnan(table)], return_inverse=True)
+    places = np.full(table.shape, -1)
+    places[~np.isnan(table)] = codes
     pairs = []
     for first, second in combinations(range(len(table)), 2):
-        both = ~np.isnan(table[[first, second]]).any(axis=0)
-        found = alpha(table[[first, second]], scale, clusters, level)
+        both = (places[first] >= 0) & (places[second] >= 0)
+        found = Alpha(None, Interval(None, None, _NO_UNITS), 0, 0)
+        if both.any():
+            value = _of_two(places[first, both], places[second, both], domain, scale)
+            found = Alpha(value, Interval(None, None, _ABOVE), int(both.sum()), 2)
+            if value is None or value < 0:
+                found = alpha(table[[first, second]], scale, clusters, level)
         change = table[second, both] - table[first, both]
         shift = float(change.mean()) if len(change) and scale != "nominal" else None
         pairs.append(Pair(first, second, len(change), int((change == 0).sum()), found, shift))
     pairs.sort(key=lambda pair: math.inf if pair.alpha.value is None else pair.alpha.value)
-    without = [
-        alpha(np.delete(table, rater, axis=0), scale, clusters, level)
-        for rater in range(len(table))
-    ]
-    return Raters(pairs, without)
+    return pairs
+
+
+def _of_two(
+    first: NDArray[np.int64], second: NDArray[np.int64], domain: NDArray[np.float64], scale: Scale
+) -> float | None:
+    """Alpha of two raters who both rated all units; ratings are places in the domain."""
+    size = len(domain)
+    joint = np.bincount(first * size + second, minlength=size * size).reshape(size, size)
+    coincidences = (joint + joint.T).astype(np.float64)
+    [value] = _alphas(coincidences[None], coincidences.sum(axis=1)[None], domain, scale)
+    return None if np.isnan(value) else float(value)
 
 
 def _table(ratings: ArrayLike) -> NDArray[np.float64]:
@@ -142,8 +153,7 @@ def _jackknife(
     number = int(cluster.max()) + 1
     if number < LEAST_GROUPS:
         return Interval(None, None, f"no interval: fewer than {LEAST_GROUPS} prompts")
-    times = np.array([cluster != one for one in range(number)], dtype=np.int64)
-    found = _alphas(counts, domain, scale, times)
+    found = _without_each(counts, domain, scale, cluster)
     if np.isnan(found).any():
         reason = "no interval: undefined without one of the prompts"
         return Interval(None, None, reason)
@@ -155,29 +165,45 @@ def _jackknife(
     return Interval(low, min(1.0, high), f"{method}; these raters only")
 
 
-def _alphas(
+def _without_each(
     counts: NDArray[np.int64],
     domain: NDArray[np.float64],
     scale: Scale,
-    times: NDArray[np.int64],
+    cluster: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """Alpha [T] with each unit taken so many times, int [T, units]; NaN if undefined.
+    """Alpha without each of T clusters, float64 [T]; NaN if undefined."""
+    weighted = counts / (counts.sum(axis=1, keepdims=True) - 1)
+    members = np.split(np.argsort(cluster, kind="stable"), np.cumsum(np.bincount(cluster))[:-1])
+    each = np.stack([counts[own].T @ weighted[own] for own in members])
+    totals = np.stack([counts[own].sum(axis=0) for own in members])
+    return _alphas(each.sum(axis=0) - each, totals.sum(axis=0) - totals, domain, scale)
 
-    `krippendorff` needs a second for 100 tables of ratings from 0 to 100. Here the disagreement of
-    a set of ratings is its sum of squared distances, between midranks for ordinal ratings.
+
+def _alphas(
+    coincidences: NDArray[np.float64],
+    totals: NDArray[Any],
+    domain: NDArray[np.float64],
+    scale: Scale,
+) -> NDArray[np.float64]:
+    """Alpha of T sets of ratings, float64 [T]; NaN if undefined.
+
+    `krippendorff` takes one set at a time, and needs a second for 100 of them.
+
+    Args:
+        coincidences: [T, values, values], the pairs of ratings of one unit, each with the weight
+            1 / (ratings of the unit - 1). The diagonal does not matter.
+        totals: [T, values], how often each value was given.
     """
-    sizes, totals = counts.sum(axis=1), times @ counts  # [units], [T, values]
-    number = totals.sum(axis=1)
     if scale == "nominal":
-        observed = times @ ((sizes**2 - (counts**2).sum(axis=1)) / (sizes - 1))
-        expected = (number**2 - (totals**2).sum(axis=1)) / (number - 1)
+        distances = 1.0 - np.eye(len(domain))
     else:
         midranks = np.cumsum(totals, axis=1) - totals / 2
         places = midranks if scale == "ordinal" else np.broadcast_to(domain, totals.shape)
-        sums, squares = places @ counts.T, places**2 @ counts.T  # [T, units]
-        observed = (times * 2 * (sizes * squares - sums**2) / (sizes - 1)).sum(axis=1)
-        sums, squares = (totals * places).sum(axis=1), (totals * places**2).sum(axis=1)
-        expected = 2 * (number * squares - sums**2) / (number - 1)
+        distances = (places[:, :, None] - places[:, None, :]) ** 2
+    number = totals.sum(axis=1)
+    observed = (coincidences * distances).sum(axis=(1, 2))
+    expected = (totals[:, :, None] * totals[:, None, :] * distances).sum(axis=(1, 2))
     defined = (totals > 0).sum(axis=1) > 1
-    ratio = np.divide(observed, expected, out=np.full(len(times), np.nan), where=defined)
+    ratio = np.full(len(number), np.nan)
+    ratio[defined] = observed[defined] * (number[defined] - 1) / expected[defined]
     return 1 - ratio

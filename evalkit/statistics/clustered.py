@@ -10,9 +10,7 @@ Few raters say little about the variance between raters: among three, it is foun
 the time. Its mean square is therefore replaced by its upper 60% confidence limit, which with many
 raters is the same. Coverage of 95% intervals in `benchmarks/rating_coverage.py`, complete and
 incomplete ratings, 3 to 10 raters, 20 to 100 prompts, rater effects from none to as large as
-everything else: 92 to 99%, see docs/ratings.md. Rejected there: percentiles of a bootstrap of
-prompts and raters (Owen 2007), sums over clusters (Cameron, Gelbach and Miller 2011) with t of the
-smaller number of clusters - 1, and a bootstrap of prompts only.
+everything else: 92 to 99%, see docs/rating-statistics.md, also for what was rejected.
 """
 
 from __future__ import annotations

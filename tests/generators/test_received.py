@@ -97,7 +97,7 @@ SIXTEEN = Image.fromarray(numpy.arange(64, dtype=numpy.uint16).reshape(8, 8))
         (file(FRAMES[0], "PNG", save_all=True, append_images=FRAMES[1:]), "2 frames"),
         (file(SIXTEEN), "8 bits"),
         (file(Image.fromarray(PIXELS).convert("CMYK"), "JPEG"), "CMYK"),
-        (file(Image.fromarray(PIXELS), "PPM"), "known image format"),
+        (file(Image.fromarray(PIXELS), "PPM"), "is PPM"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "is PostScript"),
     ],
 )

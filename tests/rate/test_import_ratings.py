@@ -91,7 +91,8 @@ BAD = [
     ({"model": "sdx"}, "model", "no model of the run; did you mean 'sdxl'?"),
     ({"model": ""}, "model", "no model is named"),
     ({"rater": " "}, "rater", "no rater is named"),
-    ({"rater": "R1"}, "rater", "the same rater as 'r1' but for case or blanks"),
+    ({"rater": "R1"}, "rater", "the same rater as 'r1' but for case, blanks or leading"),
+    ({"rater": "1.2E+15"}, "rater", "a spreadsheet rounded an id to this number"),
 ]
 
 

@@ -64,6 +64,7 @@ def test_a_mixture_needs_both_scales_and_nobody_who_uses_both_ends() -> None:
 
 def test_raters_that_differ_in_case_or_blanks() -> None:
     assert same_raters(["Anna", "Bob", "anna", "B ob", "Carl"]) == {"anna": "Anna", "B ob": "Bob"}
+    assert same_raters(["007", "7", "70", "0"]) == {"7": "007"}
 
 
 def test_raters_with_few_answers() -> None:

@@ -14,10 +14,11 @@ from evalkit.core import MetricRow
 from evalkit.ratings.files import append_ratings
 from evalkit.ratings.polls import polls
 from evalkit.ratings.rating import BOTH_BAD, CANNOT_TELL, TIE, Rating, pair, parts, single
-from evalkit.ratings.rows import read_summaries, refresh
+from evalkit.ratings.rows import refresh
 from evalkit.ratings.study import CHECKLIST, PREFERENCE, SCALES, Study
 from evalkit.ratings.study_file import write_study
-from evalkit.ratings.summary import PollSummary, from_json, summarize
+from evalkit.ratings.summary import summarize
+from evalkit.ratings.summary_file import PollSummary, from_json, read_summaries
 from evalkit.run_folder import Run
 
 PROMPTS = tuple(f"{at:05d}" for at in range(40))

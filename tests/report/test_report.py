@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from report_runs import Page, make_comparisons, make_prompts, make_run
+from report_runs import Page, add_groups, make_comparisons, make_prompts, make_run
 
 from evalkit.core import EvalkitError, MetricRow, Record
 from evalkit.report.report import report
@@ -47,6 +47,7 @@ def test_folder_without_prompts_has_results_but_no_gallery(tmp_path):
 
 def test_same_folder_gives_same_bytes(run, tmp_path):
     other = make_run(tmp_path / "two models")
+    add_groups(other)
     report(other.path)
 
     def files(folder: Path) -> dict[str, bytes]:

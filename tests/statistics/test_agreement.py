@@ -71,22 +71,25 @@ def test_a_planted_disagreement_of_two_raters_is_found(scale):
     ratings = np.stack([np.where(random.rand(40) < 0.1, 1 - truth, truth) for _ in range(5)])
     ratings[4] = 1 - ratings[1]
     found = agreement.pairs_of_raters(ratings, scale)
-    worst = found.pairs[0]
+    worst = found[0]
     assert (worst.first, worst.second, worst.units, worst.equal) == (1, 4, 40, 0)
     assert worst.alpha.value < -0.9
     assert worst.opposed
-    everybody = agreement.alpha(ratings, scale).value
-    gains = [one.value - everybody for one in found.without]
-    assert int(np.argmax(gains)) == 4
-    assert {pair.opposed for pair in found.pairs if 4 not in (pair.first, pair.second)} == {False}
+    for pair in found:
+        both = ratings[[pair.first, pair.second]]
+        expected = krippendorff.alpha(both, level_of_measurement=scale)
+        assert pair.alpha.value == pytest.approx(expected, abs=1e-9)
+        interval = agreement.alpha(both, scale).interval
+        assert pair.alpha.interval == interval or pair.alpha.value >= 0
+    assert {pair.opposed for pair in found if 4 not in (pair.first, pair.second)} == {False}
 
 
 def test_a_strict_rater_has_a_shift():
     ratings = drawn(np.random.RandomState(5), raters=2, noise=0.1)
     ratings[1] = ratings[0] - 1
-    [pair] = agreement.pairs_of_raters(ratings, "interval").pairs
+    [pair] = agreement.pairs_of_raters(ratings, "interval")
     assert (pair.shift, pair.equal) == (-1.0, 0)
-    [pair] = agreement.pairs_of_raters(ratings, "nominal").pairs
+    [pair] = agreement.pairs_of_raters(ratings, "nominal")
     assert pair.shift is None
 
 

@@ -1,4 +1,4 @@
-"""Win rates, tests of pairs, side bias, consistency and speed."""
+"""Win rates, tests of pairs and side bias."""
 
 from __future__ import annotations
 
@@ -97,6 +97,21 @@ def test_the_permutation_is_exact_for_few_prompts():
     assert "exact" in test.method
 
 
+def test_the_permutation_of_many_prompts_is_that_of_scipy():
+    votes = drawn(np.random.RandomState(2), effect=0.03, prompts=60, raters=3)
+    [test] = preferences.paired_tests(votes, 2)
+    scores = 0.5 * votes.answer * np.where(votes.left == 0, 1, -1)
+    expected = stats.permutation_test(
+        (np.bincount(votes.prompts, scores),),
+        lambda values, axis: values.mean(axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        rng=np.random.default_rng(1),
+    ).pvalue
+    assert 0.01 < expected < 0.9
+    assert test.p_permutation == pytest.approx(expected, abs=0.02)
+
+
 @given(st.integers(0, 10**6), st.floats(-0.3, 0.3))
 @settings(max_examples=30, deadline=None)
 def test_p_is_not_below_the_level_where_the_interval_includes_one_half(seed, effect):
@@ -141,21 +156,3 @@ def test_a_side_bias_is_found_and_its_absence_too():
     assert np.mean([p <= 0.05 for p in fair]) <= 0.11
     nothing = preferences.side_bias(checked([0], [1], [TIE], [0], [0]))
     assert (nothing.left_share.value, nothing.p) == (None, None)
-
-
-def test_consistency_of_repeated_items():
-    together, first, second = preferences.consistency([3, 3, 3, 8], [1, 0, 1, 2], [1, 0, -1, 2])
-    assert (together.rater, together.same, together.repeats, together.share) == (None, 3, 4, 0.75)
-    low, high = stats.binomtest(3, 4).proportion_ci(method="wilson")
-    assert together.interval[:2] == pytest.approx((low, high))
-    assert (first.rater, first.same, first.repeats) == (3, 2, 3)
-    assert (second.rater, second.share) == (8, 1.0)
-    [nothing] = preferences.consistency([], [], [])
-    assert (nothing.share, nothing.interval.low) == (None, None)
-
-
-def test_speed_of_raters():
-    slow, fast = preferences.speed([0, 0, 1, 1, 1], [2000, 4000, 300, 500, np.nan], 1000)
-    assert slow == (0, 2, 3000.0, 0.0)
-    assert fast == (1, 2, 400.0, 1.0)
-    assert preferences.speed([], []) == []

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from evalkit.config import did_you_mean
 from evalkit.core import EvalkitError
+from evalkit.hints import did_you_mean
 from evalkit.rate.answers import Format
 from evalkit.rate.formats import (
     appen,

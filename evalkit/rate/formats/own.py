@@ -5,7 +5,6 @@ Needed are `rater`, `response`, and either `item` or `prompt_id` (or `prompt`) a
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, get_args
 
@@ -18,6 +17,8 @@ from evalkit.ratings.rating import COLUMNS, Check, RaterKind, parts
 from evalkit.ratings.study_file import from_values
 
 _NUMBERS = ("position", "ms", "revision")
+_ALL = frozenset(COLUMNS)
+_WORDS = {"check": get_args(Check), "kind": ("", *get_args(RaterKind))}
 
 
 def recognizes(source: Source) -> bool:
@@ -70,10 +71,10 @@ def _answer(source: Source, row: Row, names: Names) -> Answer | Problem:
     numbers: dict[str, int] = {}
     for name in _NUMBERS:
         text = row.cell(name).text or "0"
-        if not re.fullmatch(r"\d{1,15}", text):
+        if not (text.isascii() and text.isdecimal() and len(text) < 16):
             return source.problem(row.line, row.cell(name), "expected a whole number")
         numbers[name] = int(text)
-    for name, known in (("check", get_args(Check)), ("kind", ("", *get_args(RaterKind)))):
+    for name, known in _WORDS.items():
         if row.cell(name).text not in known:
             expected = " or ".join(filter(None, known))
             return source.problem(row.line, row.cell(name), f"expected {expected}")
@@ -89,7 +90,7 @@ def _answer(source: Source, row: Row, names: Names) -> Answer | Problem:
         right=clues[1] if len(clues) == 2 else None,
         sides_shown=bool(shown),
         item_order=order if len(order) == 2 else (),
-        exported=set(COLUMNS) <= row.values.keys(),
+        exported=row.values.keys() >= _ALL,
         study=cell("study").text,
         kind=row.cell("kind").text,
         started_at=row.cell("started_at").text,

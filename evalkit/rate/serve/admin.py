@@ -12,7 +12,8 @@ from evalkit.ratings.exclusion import care, excluded
 def admin_facts(rated: RatedStudy) -> dict[str, Any]:
     """The content of the admin page: no name of a model, which are "Model 1", "Model 2", …"""
     from evalkit.ratings.polls import polls  # imports torch
-    from evalkit.ratings.summary import TARGET, summarize
+    from evalkit.ratings.summary import summarize
+    from evalkit.ratings.summary_file import TARGET
 
     study, ballots = rated.study, dict(rated.ballots)
     ratings = [rating for ballot in ballots.values() for rating in ballot.ratings()]

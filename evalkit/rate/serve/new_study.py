@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import difflib
 import logging
 import re
 import tomllib
@@ -15,6 +14,7 @@ from typing import Any, get_args
 import tomli_w
 
 from evalkit.core import EvalkitError
+from evalkit.hints import did_you_mean
 from evalkit.rate.serve.order import items_per_rater, study_items
 from evalkit.rate.serve.pool import Pool
 from evalkit.ratings.rating import BOTH_BAD, CANNOT_TELL, KNOWN_BAD, TIE
@@ -129,11 +129,8 @@ def _check_models(models: Sequence[str], pool: Pool) -> None:
     """Raise EvalkitError for a model that the runs do not have, or that is named as an answer."""
     for model in models:
         if model not in pool.models:
-            close = difflib.get_close_matches(model, pool.models, 1)
-            hint = f"Did you mean {close[0]!r}?" if close else ""
-            raise EvalkitError(
-                f"The runs have no model {model!r}; expected {', '.join(pool.models)}.", hint
-            )
+            hint = did_you_mean(model, pool.models)
+            raise EvalkitError(f"The runs have no model {model!r}.", hint)
         if model in (TIE, BOTH_BAD, CANNOT_TELL, KNOWN_BAD):
             raise EvalkitError(
                 f"The model {model!r} has the name of an answer.",

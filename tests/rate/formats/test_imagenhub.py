@@ -1,5 +1,6 @@
 """ImagenHub's tables: one file per rater, two scores per cell."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,16 @@ def test_an_unknown_model_or_sample(run: Run, tmp_path: Path) -> None:
     reasons = {row["reason"] for row in rejected(run)}
     assert "no prompt of the run has this id, text or image" in reasons
     assert any("no model of the run" in reason for reason in reasons)
+
+
+def test_samples_are_found_by_the_files_that_the_run_took(run: Run, tmp_path: Path) -> None:
+    """The models' folders in ImagenHub all have the same names of files."""
+    for model in ("sdxl", "dalle"):
+        records = [
+            dataclasses.replace(record, source=f"sample_{record.index}.jpg")
+            for record in run.records(model)
+        ]
+        run.append_records(model, records)
+    text = TABLE.replace("00001.jpg", "sample_7.jpg").replace("00000", "sample_3.jpg")
+    evalkit.rate_import(write(tmp_path / "rater1.tsv", text), run=run.path)
+    assert {rating.prompt_id for rating in imported(run)} == {"00003", "00007"}
