@@ -10,6 +10,8 @@ import json
 import os
 import pickle
 import struct
+import tarfile
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -53,6 +55,8 @@ PROMPTS = [
     ("JSON named .txt", "p.txt", '[\n"a",\n"b"]', "it is JSON"),
     ("PartiPrompts", "p.tsv", "Prompt\tCategory\tChallenge\tNote\na\tx\ty\t\n", ["a"]),
     ("an unclosed quote in TSV", "p.tsv", 'Prompt\tNote\na "b\tx\nc\ty\n', ['a "b', "c"]),
+    ("a TSV of a spreadsheet", "p.tsv", 'Prompt\tNote\n"a ""b"""\tx\n', ['a "b"']),
+    ("a line break in TSV", "p.tsv", 'Prompt\tNote\n"a\nb"\tx\nc\ty\n', "has 1 fields; expected 2"),
     ("semicolons", "p.csv", "id;prompt\n1;a\n2;b\n", ["a", "b"]),
     ("tabs in .csv", "p.csv", "id\tprompt\n1\ta, b\n", ["a, b"]),
     ("an unquoted comma", "p.csv", "id,prompt\n1,a, b\n", "has 3 fields; expected 2"),
@@ -60,11 +64,22 @@ PROMPTS = [
     ("GenEval", "p.jsonl", '{"tag": "two", "include": [], "prompt": "a"}\n', ["a"]),
     ("GenEval 2", "p.jsonl", '{"prompt": "a", "skills": ["count"], "vqa_list": []}\n', ["a"]),
     ("DSG", "p.csv", "item_id,text,proposition_id\n1,a,1\n1,a,2\n2,b,1\n", ["a", "b"]),
+    ("questions of several kinds", "p.csv", "id,text,question,type\n1,a,q,x\n1,a,r,y\n", ["a"]),
+    ("columns", "p.json", '{"prompt": ["a", "b"], "category": ["x", "y"]}', ["a", "b"]),
+    ("columns of pandas", "p.json", '{"prompt": {"0": "a", "1": "b"}}', ["a", "b"]),
+    ("columns of two lengths", "p.json", '{"prompt": ["a", "b"], "id": [1]}', "of one length"),
     ("COCO", "p.json", '{"images": [{"id": 7}], "annotations": [{"id": 1, "image_id": 7,'
      ' "caption": "a"}]}', ["a"]),
     ("a mapping of ids", "p.json", '{"x": "a", "y": {"prompt": "b"}}', ["a", "b"]),
     ("a mapping with a key twice", "p.json", '{"x": "a", "x": "b"}', "the key 'x' twice"),
     ("HPSv2", "p.json", '{"anime": ["a"], "photo": ["b"]}', ["a", "b"]),
+    ("an HTML page", "p.txt", "<!DOCTYPE html>\n<html>\n", "an HTML page"),
+    ("a Git LFS pointer", "p.txt", "version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
+    ("a server's error", "p.txt", "<?xml version='1.0'?>\n<Error>", "a text answer of a server"),
+    ("RTF", "p.txt", "{\\rtf1\na\n}\n", "is RTF"),
+    ("YAML", "p.yaml", "- a\n- b\n", "is YAML"),
+    ("a prompt that begins as a BMP file", "p.txt", "BMX, a bike\n", ["BMX, a bike"]),
+    ("files joined with their marks", "p.txt", "a\n\ufeffb\n", ["a", "b"]),
     ("UTF-16", "p.txt", "a\nb\n".encode("utf-16"), "UTF-16"),
     ("Latin-1", "p.txt", "caf\u00e9\n".encode("latin-1"), "not valid UTF-8"),
     ("an image", "p.txt", png(0), "a PNG image"),
@@ -142,11 +157,37 @@ FOLDERS = [
          extra={"captions.csv": "image,caption\n1.png,p zero\n0.png,p one\n"}),
     Case("img2dataset", ["0.png", "1.png"], ["1.png", "0.png", None], P,
          extra={"0.json": '{"caption": "p one"}', "1.json": '{"caption": "p zero"}'}),
+    Case("a list of another name", ["0.png", "1.png"], ["1.png", "0.png", None], P,
+         extra={"labels.csv": "file_name,prompt\n1.png,p zero\n0.png,p one\n"}),
+    Case("a mapping of file names", ["0.png", "1.png"], ["1.png", "0.png", None], P,
+         extra={"captions.json": '{"1.png": "p zero", "0.png": {"prompt": "p one"}}'}),
+    Case("captions.txt", ["0.png", "1.png"], ["1.png", "0.png", None], P,
+         extra={"captions.txt": "image,caption\n1.png,p zero\n0.png,p one\n"}),
+    Case("captions of COCO", ["0.png", "1.png"], ["1.png", "0.png", None], P,
+         extra={"captions.json": json.dumps({
+             "images": [{"id": 1, "file_name": "1.png"}, {"id": 2, "file_name": "0.png"}],
+             "annotations": [{"id": 1, "image_id": 1, "caption": "p zero"},
+                             {"id": 2, "image_id": 2, "caption": "p one"}]})}),
+    Case("imagefolder of two splits", ["test/0.png", "train/1.png"],
+         ["train/1.png", "test/0.png", None], P,
+         extra={"test/metadata.csv": "file_name,text\n0.png,p one\n",
+                "train/metadata.csv": "file_name,text\n1.png,p zero\n"}),
+    Case("a list of Windows", ["a/0.png", "a/1.png"], ["a/1.png", "a/0.png", None], P,
+         extra={"Metadata.csv": "file_name,text\na\\1.png,p zero\na\\0.png,p one\n"}),
+    Case("a list for the folder above", ["a/0.png", "a/1.png"], ["a/1.png", "a/0.png", None], P,
+         extra={"a/metadata.csv": "file_name,text\na/1.png,p zero\na/0.png,p one\n"}),
+    Case("0.png.txt", ["0.png", "1.png"], ["1.png", "0.png", None], P,
+         extra={"0.png.txt": "p one", "1.png.txt": "p zero"}),
+    Case("WebUI's text beside", ["00000-5.png", "00001-6.png"],
+         ["00001-6.png", "00000-5.png", None], P,
+         extra={"00000-5.txt": "p one\nNegative prompt: x\nSteps: 2", "00001-6.txt": "p zero"}),
     Case("two lists that differ", ["0.png", "1.png"], "name different images", P,
          extra={"metadata.csv": "file_name,text\n1.png,p zero\n",
                 "metadata.jsonl": '{"file_name": "0.png", "text": "p zero"}\n'}),
     Case("a list of other prompts inside", ["0.png", "1.png"], "another prompt as number 0", P,
          extra={"prompts.txt": "p one\np zero\n"}),
+    Case("captions of other prompts inside", ["0.png", "1.png"], "another prompt as number 0", P,
+         extra={"captions.txt": "p one\np zero\n"}),
     Case("a file name with NUL", ["0.png"], "is not a file in the folder", P,
          extra={"metadata.jsonl": '{"file_name": "0\\u0000.png", "text": "p zero"}\n'}),
     Case("a lone surrogate", ["0.png"], "is not a file in the folder", P,
@@ -156,6 +197,36 @@ FOLDERS = [
     Case("a file elsewhere", ["0.png"], "is not a file in the folder", P,
          extra={"metadata.jsonl": '{"file_name": "../0.png", "text": "p zero"}\n'}),
     Case("GenEval, one folder left", ["00001/samples/0000.png"], "counted from 0, it is", P),
+    Case("GenEval with its grids", ["00000/grid.png", "00000/samples/0000.png", "00001/grid.png",
+         "00001/samples/0000.png"], ["00001/samples/0000.png", "00000/samples/0000.png"], P[:2],
+         extra={"00000/metadata.jsonl": '{"prompt": "p one"}',
+                "00001/metadata.jsonl": '{"prompt": "p zero"}'}),
+    Case("GenEval's grids without its lists", ["00000/grid.png", "00000/samples/0000.png",
+         "00001/grid.png", "00001/samples/0000.png"],
+         ["00000/samples/0000.png", "00001/samples/0000.png"], P[:2]),
+    Case("a suffix that says nothing", ["0.png", "1.dat", "2"], ["0.png", "1.dat", "2"], P),
+    Case("shards of images", ["0/0.png", "0/1.png", "1/2.png"],
+         ["0/0.png", "0/1.png", "1/2.png"], P),
+    Case("shards of images, one missing", ["0/0.png", "0/1.png", "1/3.png"],
+         "The folders have two readings", [*P, "p three"]),
+    Case("WebUI's own folders", ["txt2img-images/2024-01-01/00000-5.png"],
+         ["txt2img-images/2024-01-01/00000-5.png", None, None], P),
+    Case("downloads of one name", ["image (1).png", "image (2).png", "image.png"],
+         ["image.png", "image (1).png", "image (2).png"], P),
+    Case("seeds only", ["seed0.png", "seed1.png", "seed2.png"], "number seeds or steps", P),
+    Case("checkpoints", ["epoch1.png", "epoch2.png", "epoch3.png"], "number seeds or steps", P),
+    Case("a lone number in a name", ["holiday3.png"], "counted from 0, it is missing", P),
+    Case("samples beyond the requested ones", ["p zero 1.png", "p zero 2.png", "p zero 3.png"],
+         "by the text in the name, it is missing", P),
+    Case("a name of a link", ["a%20red%20cube.png"], ["a%20red%20cube.png", None],
+         ["a red cube", "a dog"]),
+    Case("ids in other case", ["A1.png", "A2.png"], ["A2.png", "A1.png"], P[:2], ["a2", "a1"]),
+    Case("ids with a slash", ["a_1.png", "a_2.png"], ["a_2.png", "a_1.png"], P[:2],
+         ["a/2", "a/1"]),
+    Case("ids that are file names", ["x.png", "y.png"], ["y.png", "x.png"], P[:2],
+         ["y.jpg", "x.png"]),
+    Case("a name with a point, without suffix", ["a cat at 3.5 m"], ["a cat at 3.5 m"],
+         ["a cat at 3.5 m"]),
     Case("folders of seeds, or of prompts", ["0/0.png", "0/1.png", "1/0.png", "1/1.png"],
          "The folders have two readings", P[:2]),
     Case("one folder around all", ["images/0.png", "images/1.png"],
@@ -191,6 +262,17 @@ def test_folders(case: Case, tmp_path: Path) -> None:
     ]
     taken = {name for name in case.expected if name}
     assert all(name in made.unmatched for name in {*case.files} - taken)
+
+
+def test_a_grid_is_known_by_its_size(tmp_path: Path) -> None:
+    for number in range(5):
+        name = f"p zero_{number}.png" if number else "p zero.png"
+        make_image(number, "grid", 16 if number else 32).save(tmp_path / name)
+    wanted = requests_of(prompts_from_list(["p zero"]), 4, 0)
+    assert "p zero.png\ta grid" in folder.load(folder=str(tmp_path), requests=wanted).unmatched
+    grid = folder.load(folder=str(tmp_path), requests=wanted[:1], midjourney="grid")
+    assert "p zero.png" not in grid.unmatched
+    assert "_4.png\ta single image" in grid.unmatched
 
 
 # --- images: the note on a valid one, or why it is invalid ---
@@ -296,6 +378,52 @@ def test_sources(what: str, files, count: int, reasons: list[str], tmp_path: Pat
     assert all(any(reason in said for said in source.left.values()) for reason in reasons)
 
 
+NASTY = {
+    **{"0.png": png(0), "1": png(1), "2.dat": png(2), "a/3.jpe": saved(kind="JPEG")},
+    **{"4.png.part": b"x", "more.zip": b"PK\x03\x04", ".5.png": png(5), ".DS_Store": b"x"},
+    **{"@eaDir/0.png/thumb.jpg": b"x", "@eaDir/x": b"x", "__MACOSX/._0.png": b"x"},
+    **{"Thumbs.db": b"x", ".hidden/6.png": png(6)},
+}
+
+
+def _zip(place: Path) -> Path:
+    with zipfile.ZipFile(place / "s.zip", "w") as archive:
+        for name, content in NASTY.items():
+            archive.writestr(name, content)
+    return place / "s.zip"
+
+
+def _tar(place: Path, suffix: str = ".tar") -> Path:
+    with tarfile.open(place / f"s{suffix}", "w:gz" if suffix == ".tgz" else "w") as archive:
+        for name, content in NASTY.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return place / f"s{suffix}"
+
+
+def test_a_folder_and_its_archives_give_the_same_images_and_the_same_reasons(
+    tmp_path: Path,
+) -> None:
+    _write(tmp_path / "s", NASTY)
+    whole = open_source(tmp_path / "s")
+    images = {image.name: image.read() for image in whole}
+    assert set(images) == {"0.png", "1", "2.dat", "a/3.jpe"}
+    assert len(whole.left) == 7
+    for place in (_zip(tmp_path), _tar(tmp_path), _tar(tmp_path, ".tgz")):
+        source = open_source(place)
+        assert {image.name: image.read() for image in source} == images
+        assert source.left == whole.left
+
+
+def test_a_link_to_a_folder_above_adds_no_images(tmp_path: Path) -> None:
+    _write(tmp_path, {"s/0.png": png(0), "other/1.png": png(1)})
+    (tmp_path / "s" / "up").symlink_to("..")
+    source = open_source(tmp_path / "s")
+    assert [image.name for image in source] == ["0.png"]
+    assert source.left == {"up": "a link to a folder around the set"}
+
+
 # --- statistics and sources that are not what their name says ---
 MISTAKEN = [
     ("an HTML page", b"<html>404 Not Found</html>", "an HTML page"),
@@ -325,3 +453,16 @@ def test_an_array_of_one_image_is_one_image(tmp_path: Path) -> None:
     np.savez(tmp_path / "one.npz", np.asarray(RGB))
     [image] = list(open_source(tmp_path / "one.npz"))
     assert np.array_equal(np.asarray(image.read()), np.asarray(RGB))
+
+
+def test_texts_of_other_prompts_beside_numbered_images_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(2):
+        (tmp_path / f"{number}.png").write_bytes(png(number))
+        (tmp_path / f"{number}.txt").write_text("a third thing" if number else "p zero, detailed")
+    with caplog.at_level("WARNING", "evalkit"):
+        folder.load(folder=str(tmp_path), requests=requests_of(prompts_from_list(P[:2]), 1, 0))
+    [line] = [line for line in caplog.messages if "is not that of their prompts" in line]
+    assert "1.png: 'a third thing'" in line
+    assert "0.png" not in line

@@ -1,7 +1,8 @@
-"""The prompt that a generator wrote into an image file.
+"""The prompt that a generator wrote into its image.
 
-WebUI: PNG text `parameters`, or the EXIF user comment of a JPEG. Midjourney: PNG text
-`Description`. InvokeAI: PNG text `invokeai_metadata`, JSON with `positive_prompt`.
+WebUI: PNG text `parameters`, or the EXIF user comment of a JPEG; Fooocus: JSON there. Midjourney:
+PNG text `Description`. InvokeAI: PNG text `invokeai_metadata`, JSON with `positive_prompt`.
+ComfyUI: PNG text `prompt`, the graph of its nodes.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from evalkit.images import FORMATS
 
 _USER_COMMENT, _EXIF = 0x9286, 0x8769
 _MOST = 1 << 20  # bytes of a text
+_FAULTS = (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError)
 
 
 def embedded_prompt(file: Path) -> str:
@@ -29,17 +31,40 @@ def embedded_prompt(file: Path) -> str:
         return ""
 
 
+def of_parameters(text: str) -> str:
+    """The prompt in the text that WebUI or Fooocus writes, with further lines or as JSON."""
+    if text.startswith("{"):
+        try:
+            return str(json.loads(text)["prompt"]).strip()
+        except _FAULTS:
+            pass
+    return re.split(r"\n(?:Negative prompt:|Steps:)", text[:_MOST])[0].strip()
+
+
 def _prompt(info: dict[Any, Any], comment: object) -> str:
     parameters = info.get("parameters") or _decoded(comment)
     if isinstance(parameters, str):
-        return re.split(r"\n(?:Negative prompt:|Steps:)", parameters[:_MOST])[0].strip()
+        return of_parameters(parameters)
     description = info.get("Description")
     if isinstance(description, str):
         return re.split(r"\s(?:--[a-z]|Job ID:)", description[:_MOST])[0].strip()
     try:
         return str(json.loads(info["invokeai_metadata"])["positive_prompt"]).strip()
-    except (KeyError, TypeError, ValueError, RecursionError):
+    except _FAULTS:
+        return _of_graph(info.get("prompt"))
+
+
+def _of_graph(text: object) -> str:
+    """The text that the samplers of a ComfyUI graph have as positive; "" if it is not one text."""
+    try:
+        nodes = json.loads(text) if isinstance(text, str) else {}
+        links = [
+            node["inputs"]["positive"] for node in nodes.values() if "positive" in node["inputs"]
+        ]
+        texts = {nodes[str(link[0])]["inputs"]["text"].strip() for link in links}
+    except _FAULTS:
         return ""
+    return texts.pop() if len(texts) == 1 else ""
 
 
 def _decoded(comment: object) -> str | None:

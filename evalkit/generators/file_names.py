@@ -21,8 +21,11 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote
 
+FOLDER = ".folder"  # a suffix for a folder whose name is matched like that of a file
 LEAST = 40  # letters of a truncated prompt
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _PARAMETERS = re.compile(r"(?<=[\s_])(?:--|—)[a-z]+(?=[\s_]|$).*", re.IGNORECASE)
@@ -44,6 +47,12 @@ class Parsed(NamedTuple):
 def exact(text: str) -> str:
     """The text in NFC: file systems of macOS store accents as letters of their own (NFD)."""
     return unicodedata.normalize("NFC", text).strip()
+
+
+def stem_of(file: Path) -> str:
+    """The name without a suffix (`at 3.5 m` has none); `a%20dog` of a download is `a dog`."""
+    stem = file.stem if re.fullmatch(r"\.[a-zA-Z]\w{1,6}", file.suffix) else file.name
+    return unquote(stem) if re.search("%[0-9A-Fa-f]{2}", stem) else stem
 
 
 def signed(text: str) -> str:

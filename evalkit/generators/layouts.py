@@ -16,9 +16,9 @@ from pathlib import Path
 
 from evalkit.core import EvalkitError, Refusal, Request
 from evalkit.escape import visible
-from evalkit.generators.file_names import slug
+from evalkit.generators.file_names import FOLDER, slug
 from evalkit.generators.midjourney import Grids
-from evalkit.generators.numbers import Matched
+from evalkit.generators.numbers import Matched, series_of
 from evalkit.generators.pairing import Pairing, Rule, pair
 from evalkit.sources import survey
 
@@ -26,6 +26,11 @@ from evalkit.sources import survey
 def images_of(folder: Path) -> tuple[list[Path], dict[Path, str]]:
     """The images directly in the folder, else those below it; and why others are not taken."""
     images, left = survey(folder)
+    of_samples = {image.parent.parent for image in images if image.parent.name == "samples"}
+    grids = [image for image in images if image.stem == "grid" and image.parent in of_samples]
+    if grids and folder not in of_samples:
+        left |= dict.fromkeys(grids, "a grid beside its samples")  # GenEval
+        images = [image for image in images if image not in left]
     direct = [image for image in images if image.parent == folder]
     if not direct:
         return images, left
@@ -61,11 +66,27 @@ def pair_folders(
     paired = None if of_samples else _by_prompt(root, by_folder, requests)
     if paired is None and len({file.parent for file in files}) == 1:
         # One folder around all images says nothing, unless it is a number.
-        numbered = any(name.isdecimal() for name in by_folder)
+        numbered = any(_NUMBERED.search(name) for name in by_folder)
         paired = None if numbered else pair(files, requests, grids=grids)
+    if paired and len(by_folder) > 1:
+        whole = _over_all(files, requests)
+        if not proved and whole.keys() - paired.found.keys():
+            if len(whole) < len(requests):
+                raise _of_prompts_or_samples(by_folder)
+            return Pairing(whole, "index in the file name, over all folders")
     return paired or content
 
 
+def _over_all(files: Sequence[Path], requests: Sequence[Request]) -> Matched:
+    """By numbers that go on from folder to folder (`001/1000.png`); {} where they begin again."""
+    numbers = next(iter(series_of(files)), None)
+    if numbers is None or len(numbers.numbers) < len(files) or 0 not in numbers.numbers:
+        return {}
+    places = {request.index: request for request in requests if request.sample == 0}
+    return {places[item.number]: item.file for item in numbers.files if item.number in places}  # type: ignore[index]
+
+
+_NUMBERED = re.compile(r"(?<!\d)(?<!\d[-_.])(?:^|[\W_])\d+$")  # `7`, `prompt_7`; no date
 _OF_SAMPLES = re.compile(r"(?i)(seed|sample|batch|run|rep|try)s?[\W_]*\d")
 
 
@@ -148,7 +169,7 @@ def _by_prompt(
     root: Path, by_folder: dict[str, list[Path]], requests: Sequence[Request]
 ) -> Pairing | None:
     """The images of each folder in order as the samples of its prompt."""
-    named = {root / f"{name}.folder": images for name, images in by_folder.items()}
+    named = {root / f"{name}{FOLDER}": images for name, images in by_folder.items()}
     first = [request for request in requests if request.sample == 0]
     paired = pair(list(named), first)
     if not paired.found:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from evalkit.core import Refusal, Request
+from evalkit.generators.file_names import stem_of
 from evalkit.images import natural
 
 Matched = dict[Request, Path | Refusal]
@@ -23,6 +24,7 @@ _NAME = re.compile(
     r"(?P<before>.*?)(?P<number>\d+)(?:(?P<between>\D+)(?P<second>\d+))?(?P<after>\D*)"
 )
 _OF_SAMPLE = re.compile(r"(?i)(?:^|[\W_])(?:seed|sample|s|run|batch|try)s?[\W_]*$")
+_OF_STEP = re.compile(r"(?i)(?:^|[\W_])(?:seed|epoch|step|iter|iteration|checkpoint|ckpt)s?[\W_]*$")
 _OF_PROMPT = re.compile(r"(?i)(?:^|[\W_])(?:prompt|p|image|img|item|idx|index)s?[\W_]*$")
 
 
@@ -39,6 +41,7 @@ class Series(NamedTuple):
 
     files: list[Numbered]
     prefix: bool = False  # the first number of all is the same, and belongs to a word: `sd15_3`
+    of_samples: bool = False  # a single number, which is said to be that of a seed or a step
     proved: bool = False  # the first number is the prompt's: `00003-0`, `3_seed_0`
 
     @property
@@ -57,12 +60,27 @@ def series_of(files: Sequence[Path]) -> list[Series]:
     for file in files:
         if _DATE.search(file.stem):
             continue  # its last number says nothing about a position
-        name = _VERSION.sub(lambda found: found[0].translate(_LETTERS), file.stem.casefold())
+        name = _VERSION.sub(lambda found: found[0].translate(_LETTERS), stem_of(file).casefold())
         if match := _NAME.fullmatch(name):
             key = tuple("" if match[part] is None else f"{part}{match[part]}" for part in _TEXTS)
             groups[key].append((file, match))
-    found = [_series(group) for group in groups.values() if _counts(group)]
+    bare = {stem_of(file).casefold(): file for file in files}
+    found = [
+        _with_first(_series(group), group[0][1], bare)
+        for group in groups.values()
+        if _counts(group)
+    ]
     return sorted(found, key=lambda item: -len(item.files))
+
+
+def _with_first(series: Series, match: re.Match[str], files: Mapping[str, Path]) -> Series:
+    """`image`, `image (1)`, `image (2)`: the first download of a name has no number."""
+    before = match["before"]
+    counted = before.endswith("(") and match["second"] is None and match["after"] == ")"
+    first = files.get(before[:-1].rstrip()) if counted else None
+    if first is None or 0 in series.numbers:
+        return series
+    return series._replace(files=[Numbered(first, 0, None), *series.files])
 
 
 _TEXTS = ("before", "between", "after")
@@ -73,7 +91,9 @@ def _counts(group: Sequence[tuple[Path, re.Match[str]]]) -> bool:
     match = group[0][1]
     if len(group) > 1:  # all share the digits before: `sd15_v2_0003`, but not `3_512x512`
         return not re.search(r"(?<![a-z\d])\d", match["before"])
-    return not re.search(r"\d", match["before"]) and match["between"] in (None, "-", "_")
+    inside = match["before"][-1:].isalpha() and match["after"][:1].isalpha()  # `txt2img`
+    plain = not re.search(r"\d", match["before"]) and match["between"] in (None, "-", "_")
+    return plain and not inside
 
 
 def _series(group: Sequence[tuple[Path, re.Match[str]]]) -> Series:
@@ -84,7 +104,7 @@ def _series(group: Sequence[tuple[Path, re.Match[str]]]) -> Series:
     ]
     first = matches[0]
     if first["second"] is None:
-        return Series(files)
+        return Series(files, of_samples=bool(_OF_STEP.search(first["before"])))
     if _OF_SAMPLE.search(first["before"]) and _OF_PROMPT.search(first["between"]):
         return Series(files).swapped._replace(proved=True)  # `seed_1_prompt_2`
     same = len({match["number"] for match in matches}) == 1 < len(files)

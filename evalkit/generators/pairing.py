@@ -18,7 +18,7 @@ from typing import Literal, get_args
 from evalkit.core import EvalkitError, Refusal, Request
 from evalkit.escape import visible
 from evalkit.generators.embedded import embedded_prompt
-from evalkit.generators.file_names import exact, prompts_in_names
+from evalkit.generators.file_names import FOLDER, exact, prompts_in_names, slug, stem_of
 from evalkit.generators.midjourney import Grids, without_grids
 from evalkit.generators.numbers import Matched, Numbered, Series, match_numbers, series_of
 from evalkit.images import is_image_name
@@ -71,7 +71,8 @@ def pair(
     }
     wanted = [name for name in rules if name != "order"] if rule == "auto" else [rule]
     found = {name: rules[name][1]() for name in wanted}
-    best = _weighed(found, numbers, requests) if rule == "auto" else rule
+    named = _texts_in_names(files, requests)
+    best = _weighed(found, numbers, requests, named) if rule == "auto" else rule
     if not best:
         return _with_left(Pairing({}, "", left), files)
     first, *others = found[best]
@@ -111,9 +112,12 @@ def _check_series(first: Matched, others: Sequence[Matched], requests: Sequence[
 
 
 def _weighed(
-    all_found: Mapping[str, list[Matched]], numbers: Sequence[Series], requests: Sequence[Request]
+    all_found: Mapping[str, list[Matched]],
+    numbers: Sequence[Series],
+    requests: Sequence[Request],
+    named: Mapping[Path, str],
 ) -> str:
-    """The rule that decides, "" if none matches anything."""
+    """The rule that decides, "" if none matches anything. `named`: the prompts in file names."""
     found = {name: matches[0] for name, matches in all_found.items()}
     texts, inside = ({v: k for k, v in found[name].items()} for name in ("text", "embedded"))
     for file in texts.keys() & inside.keys():
@@ -123,7 +127,11 @@ def _weighed(
     number = _best_number(found, numbers, requests, proved=len(found[proof]))
     if not number or len(found[number]) <= len(found[proof]):
         return proof if found[proof] else ""
-    if any(found[number].get(request) != file for request, file in found[proof].items()):
+    other = any(
+        isinstance(file, Path) and named.get(file, request.prompt.text) != request.prompt.text
+        for request, file in found[number].items()
+    )
+    if other or any(found[number].get(key) != file for key, file in found[proof].items()):
         raise _ambiguous(found, (proof, number), requests)
     return number
 
@@ -164,9 +172,18 @@ def _place(found: Mapping[str, Matched], series: Series, requests: Sequence[Requ
             "Name the files PROMPT-SAMPLE (00000-0.png, 00000-1.png, …), or take each number as"
             f" the position of a prompt: `--set LABEL.match=from{min(min(numbers), 1)}`.",
         )
+    if series.of_samples and count > 1:
+        raise EvalkitError(
+            f"The file names number seeds or steps, not prompts: {_name(series.files[0].file)}.",
+            "Take the numbers as positions of the prompts with `--set LABEL.match=from"
+            f"{min(min(numbers), 1)}`, or add a metadata.csv with file_name and prompt.",
+        )
     if 0 in numbers:
         return "from0"
     covered = {item.index for item in found["from1"]}
+    lone = len(series.files) == 1 < count and not series.files[0].file.stem.isdecimal()
+    if lone and found["from0"] != found["from1"]:
+        raise _ambiguous(found, ("from0", "from1"), requests)
     if max(numbers) == count or len(covered) == count or found["from0"] == found["from1"]:
         return "from1"
     raise _ambiguous(found, ("from0", "from1"), requests)
@@ -231,7 +248,7 @@ def _ambiguous(
 
 
 def _name(item: Path | Refusal | None) -> str:
-    return visible(item.name) if isinstance(item, Path) else "missing"
+    return visible(item.name.removesuffix(FOLDER)) if isinstance(item, Path) else "missing"
 
 
 def _with_left(pairing: Pairing, files: Sequence[Path]) -> Pairing:
@@ -266,10 +283,13 @@ def by_texts(texts: Iterable[tuple[Path, str]], requests: Sequence[Request]) -> 
 
 
 def _by_text(files: Sequence[Path], requests: Sequence[Request]) -> Matched:
+    return by_texts(_texts_in_names(files, requests).items(), requests)
+
+
+def _texts_in_names(files: Sequence[Path], requests: Sequence[Request]) -> dict[Path, str]:
     prompts = [request.prompt.text for request in requests]
-    found = prompts_in_names([file.stem for file in files], prompts)
-    bare = {file: found.get(file.name) or found.get(file.stem) for file in files}
-    return by_texts(((file, text) for file, text in bare.items() if text), requests)
+    found = prompts_in_names([stem_of(file) for file in files], prompts)
+    return {file: text for file in files if (text := found.get(stem_of(file)))}
 
 
 def _by_embedded(files: Sequence[Path], requests: Sequence[Request]) -> Matched:
@@ -281,15 +301,22 @@ def _by_id(
     files: Sequence[Path], numbers: Sequence[Series], requests: Sequence[Request]
 ) -> list[Matched]:
     """`ID.png`, `ID-SAMPLE.png`, `ID-SEED.png`; whole numbers also with zeros and words around."""
-    ids = {exact(item.prompt.id) for item in requests}
+    ids, several = _ids_by_name(requests), any(request.sample for request in requests)
     named: list[Numbered] = []
     for file in files:
-        stem = exact(file.stem)
+        stem = exact(stem_of(file))
         parts = re.fullmatch(r"(.+)[-_](\d+)", stem)
-        if stem in ids:
-            named.append(Numbered(file, stem, None))
-        elif parts and parts[1] in ids:
-            named.append(Numbered(file, parts[1], int(parts[2])))
+        if several and parts and stem in ids and parts[1] in ids:
+            raise EvalkitError(
+                f"The name {_name(file)} is the id of a prompt, and sample {parts[2]} of the prompt"
+                f" {parts[1]!r}.",
+                "Add a metadata.csv with file_name and prompt.",
+            )
+        known = next((name for name in (exact(file.name), stem, slug(stem)) if name in ids), None)
+        if known is not None:
+            named.append(Numbered(file, ids[known], None))
+        elif parts and (known := next((n for n in (parts[1], slug(parts[1])) if n in ids), None)):
+            named.append(Numbered(file, ids[known], int(parts[2])))
     found = [match_numbers(named, requests, lambda item: exact(item.prompt.id))]
     numeric = {item for item in requests if item.prompt.id.isdecimal()}
     if len({int(item.prompt.id) for item in numeric}) < len({item.prompt.id for item in numeric}):
@@ -305,6 +332,18 @@ def _by_id(
         elif matched:
             found.append(matched)
     return found
+
+
+def _ids_by_name(requests: Sequence[Request]) -> dict[str, str]:
+    """The id that a name means: itself, or one without case, signs (`a/1`) or suffix (`a.jpg`)."""
+    own = {exact(item.prompt.id) for item in requests}
+    loose: dict[str, set[str]] = defaultdict(set)
+    for name in own:
+        loose[slug(name)].add(name)
+        if is_image_name(name):
+            loose[exact(Path(name).stem)].add(name)
+    only = {name: next(iter(ids)) for name, ids in loose.items() if name and len(ids) == 1}
+    return only | {name: name for name in own}
 
 
 def _with_int(items: Sequence[Numbered], requests: Sequence[Request]) -> Matched:

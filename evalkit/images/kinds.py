@@ -44,6 +44,8 @@ _MAGIC = (
     (b"PAR1", "a Parquet file"),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
     *((b"\x80" + bytes([protocol]), "a Python pickle") for protocol in range(2, 6)),
+)
+_POINTERS = (
     (b"version https://git-lfs", "a Git LFS pointer, not its file (`git lfs pull` fetches it)"),
     (b"/annex/objects/", "a git-annex pointer"),
 )
@@ -73,6 +75,14 @@ def kind_of(head: bytes) -> str:
         return "a tar archive"
     if head[6:10] == b'\0\0{"':  # the length of a header, and JSON
         return "a safetensors file"
+    return kind_of_text(head)
+
+
+def kind_of_text(head: bytes) -> str:
+    """The kind of a text file that is mistaken for others, "" for plain text."""
+    for magic, kind in _POINTERS:
+        if head.startswith(magic):
+            return kind
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1024].lower()
     if start.startswith((b"<!doctype html", b"<html", b"<head")):
         return "an HTML page, not what it links to"

@@ -115,7 +115,7 @@ def _clean(text: object, subject: str) -> str:
     """The text without surrounding blanks. Raises EvalkitError that begins with `subject`."""
     if not isinstance(text, str):
         raise EvalkitError(f"{subject} is not a text but {text!r:.60}.", FORMATS)
-    text = text.strip(" \t\r\n\u00a0\u3000")
+    text = text.strip(" \t\r\n\u00a0\u3000\ufeff\u200b\u2060")
     if is_blank(text):
         raise EvalkitError(f"{subject} is empty.", "Write a text, or delete the line.")
     for character in text:

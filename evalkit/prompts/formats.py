@@ -9,9 +9,6 @@
 
 from __future__ import annotations
 
-import csv
-import importlib
-import io
 import json
 import os
 import re
@@ -20,7 +17,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evalkit.core import EvalkitError
+from evalkit.images.kinds import HEAD, kind_of_text
 from evalkit.prompts.columns import TEXT_KEYS, find_columns
+from evalkit.prompts.tables import Numbered, parquet_rows, table
 from evalkit.prompts.text import FORMATS, numbered_lines, parse_json, read_text
 
 
@@ -31,13 +30,6 @@ class Row(NamedTuple):
     text: object
     id: object = None  # None: the position becomes the id
     group: object = ""
-
-
-class Numbered(NamedTuple):
-    """One object of a file, with its place for messages."""
-
-    place: str
-    values: Mapping[str, Any]
 
 
 def rows_of(path: Path, text_column: str = "", group_column: str = "") -> Iterable[Row]:
@@ -61,6 +53,10 @@ def rows_of(path: Path, text_column: str = "", group_column: str = "") -> Iterab
     return _lines(text, path)
 
 
+OTHERS = {
+    **dict.fromkeys((".yaml", ".yml"), "YAML"),
+    **{".toml": "TOML", ".xml": "XML", ".html": "HTML", ".rtf": "RTF", ".py": "Python"},
+}
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 
 
@@ -68,10 +64,10 @@ def objects_of(path: Path) -> Iterator[Numbered]:
     """The rows of a table, or the objects of JSON, as in TABLES. Raises EvalkitError."""
     suffix = path.suffix.lower()
     if suffix == ".parquet" and os.path.isfile(path):
-        return _parquet(path)
+        return parquet_rows(path)
     text = read_text(path)
     if suffix in (".csv", ".tsv"):
-        return _table(text, path)
+        return table(text, path)
     if suffix == ".json":
         return _json(parse_json(text, str(path)), path)
     return _json_lines(text, path)
@@ -80,6 +76,12 @@ def objects_of(path: Path) -> Iterator[Numbered]:
 def _lines(text: str, path: Path) -> list[Row]:
     """One prompt per line. A table or JSON under this name is refused, not read as prompts."""
     lines = list(numbered_lines(text))
+    kind = kind_of_text(text[:HEAD].encode()) or OTHERS.get(path.suffix.lower(), "")
+    if kind or text.startswith("{\\rtf"):
+        raise EvalkitError(
+            f"{path} is {kind or 'RTF'}; expected text with one prompt per line.",
+            "Download or save it again as plain text.",
+        )
     if text.lstrip()[:1] in ("[", "{") and _is_json(text):
         raise EvalkitError(
             f"{path} is read as text with one prompt per line, but it is JSON.",
@@ -124,39 +126,6 @@ def _is_header(line: str) -> bool:
     )
 
 
-def _table(text: str, path: Path) -> Iterator[Numbered]:
-    """The rows of a CSV file, or of a TSV file such as PartiPrompts, which quotes nothing."""
-    if path.suffix.lower() == ".tsv":
-        lines = io.StringIO(text.replace("\r\n", "\n"), newline="\n")
-        rows = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-    else:  # a spreadsheet in much of Europe writes semicolons
-        first = text.partition("\n")[0]
-        delimiter = next((mark for mark in ",;\t" if mark in first), ",")
-        rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    try:
-        header = [column.strip() for column in next(rows)]
-        if len({name.lower() for name in header}) < len(header):
-            raise EvalkitError(
-                f"{path} has the columns {', '.join(header)}; expected each column once.", FORMATS
-            )
-        for row in rows:
-            place = f"line {rows.line_num}"
-            if not any(field.strip() for field in row):
-                continue
-            if path.suffix.lower() == ".tsv":  # some programs leave out empty fields at the end
-                row += [""] * (len(header) - len(row))
-            if len(row) != len(header):
-                hint = "Put prompts that contain a comma in double quotes."
-                raise EvalkitError(
-                    f"L{place[1:]} of {path} has {len(row)} fields; expected {len(header)}.", hint
-                )
-            yield Numbered(place, dict(zip(header, row, strict=True)))
-    except csv.Error as error:
-        raise EvalkitError(
-            f"Line {rows.line_num} of {path} is not a valid table: {error}.", FORMATS
-        ) from error
-
-
 def _json_lines(text: str, path: Path) -> Iterator[Numbered]:
     for number, line in numbered_lines(text):
         value = parse_json(line, f"Line {number} of {path}")
@@ -171,6 +140,8 @@ def _json(value: object, path: Path) -> Iterator[Numbered]:
         return (_object(item, f"item {at}", path) for at, item in enumerate(value, 1))
     if isinstance(value, dict) and any(isinstance(value.get(key), str) for key in TEXT_KEYS):
         return iter([Numbered("the object", value)])
+    if isinstance(value, dict) and any(key.lower() in TEXT_KEYS for key in value):
+        return _of_columns(value, path)
     if isinstance(value, dict) and value and all(isinstance(item, list) for item in value.values()):
         return (  # HPSv2: the prompts of each style
             Numbered(place, {"group": group, **values})
@@ -190,6 +161,21 @@ def _json(value: object, path: Path) -> Iterator[Numbered]:
     )
 
 
+def _of_columns(value: dict[str, Any], path: Path) -> Iterator[Numbered]:
+    """The rows of `{"prompt": ["a", "b"], "category": [...]}`, as pandas and `datasets` write."""
+    columns = {
+        key: list(item.values()) if isinstance(item, dict) else item for key, item in value.items()
+    }
+    if not all(isinstance(item, list) for item in columns.values()) or (
+        len(set(map(len, columns.values()))) > 1
+    ):
+        raise EvalkitError(
+            f"{path} has the keys {', '.join(columns)}; expected lists of one length.", FORMATS
+        )
+    for number, row in enumerate(zip(*columns.values(), strict=True), 1):
+        yield Numbered(f"row {number}", dict(zip(columns, row, strict=True)))
+
+
 def _object(value: object, place: str, path: Path) -> Numbered:
     if isinstance(value, str):
         return Numbered(place, {"prompt": value})
@@ -204,9 +190,12 @@ def _object(value: object, place: str, path: Path) -> Numbered:
 
 def _of_objects(
     items: Iterable[Numbered], source: str, text_column: str, group_column: str
-) -> Iterator[Row]:
+) -> list[Row]:
     """One row per prompt; each object's own keys decide, as lists may be mixed."""
     known: dict[str, str] = {}  # of lists with one row per question: id -> text
+    groups: dict[str, object] = {}
+    rows: list[Row] = []
+    of_questions = False  # whether the groups are those of the questions
     for place, values in items:
         table = source.lower().endswith((".csv", ".tsv", ".parquet"))  # one header for all rows
         where = source if table else f"{place[0].upper()}{place[1:]} of {source}"
@@ -216,20 +205,29 @@ def _of_objects(
             text = text[0]
         own = values.get(names.id) if names.id else None
         own = own if own != "" else None
+        group = _group(values.get(names.group))
         if names.questions and isinstance(text, str):
             key = text if own is None else str(own)
             if key in known and known[key] == text:
+                of_questions |= groups[key] != group
                 continue  # another question about the same prompt
             if key not in known:
-                known[key] = text
-        yield Row(place, text, own, _group(values.get(names.group)))
+                known[key], groups[key] = text, group
+        rows.append(Row(place, text, own, group))
+    if of_questions and group_column:
+        raise EvalkitError(
+            f"{source} has several values of {group_column!r} for one prompt: they group its"
+            " questions.",
+            "Name a column that groups the prompts with --group-column.",
+        )
+    return [row._replace(group="") for row in rows] if of_questions else rows
 
 
 def _group(value: object) -> object:
     """A group as text; a list of tags is one group with all of them."""
     if isinstance(value, list):
-        return ", ".join(dict.fromkeys(map(str, value)))
-    if value is None or value == "":
+        return ", ".join(dict.fromkeys(str(item) for item in value if item is not None))
+    if value is None or value == "" or value != value:  # NaN, as pandas writes for none
         return ""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
@@ -262,7 +260,11 @@ def _coco(value: Mapping[str, Any], path: Path) -> Iterator[Row]:
 
 def _folder(path: Path) -> list[Row]:
     """One prompt per text file, with the file's name as its id (DPG-Bench)."""
-    files = sorted(file for file in path.glob("*.txt") if file.is_file())
+    files = sorted(
+        file
+        for file in path.iterdir()
+        if file.suffix.lower() == ".txt" and not file.name.startswith(".") and file.is_file()
+    )
     if not files:
         raise EvalkitError(f"The prompts {path} are a folder without .txt files.", FORMATS)
     rows = []
@@ -275,25 +277,3 @@ def _folder(path: Path) -> list[Row]:
             )
         rows.append(Row(f"file {file.name}", lines[0], file.stem))
     return rows
-
-
-def _parquet(path: Path) -> Iterator[Numbered]:
-    """The rows of a parquet file without its images and other binary columns."""
-    try:
-        parquet = importlib.import_module("pyarrow.parquet")
-    except ModuleNotFoundError as error:
-        raise EvalkitError(
-            f"{path} needs pyarrow, which is not installed.",
-            "Install it with `pip install 'evalkit[datasets]'`.",
-        ) from error
-    try:
-        file = parquet.ParquetFile(path)
-        names = [f.name for f in file.schema_arrow if not _is_binary(str(f.type))]
-        rows = file.read(columns=names).to_pylist()
-    except (OSError, ValueError) as error:  # errors of pyarrow are ValueErrors
-        raise EvalkitError(f"{path} is not a readable parquet file: {error}.", FORMATS) from error
-    return (Numbered(f"row {number}", row) for number, row in enumerate(rows, 1))
-
-
-def _is_binary(kind: str) -> bool:
-    return "binary" in kind

@@ -88,7 +88,11 @@ def without_duplicates(
             reason = f"the same rater as {names[rater]!r} but for case, blanks or leading zeros"
             problems.append(item.found.problem(Cell("rater", rater), reason))
         elif place in seen:
-            reason = f"{_DUPLICATE}; the first is in line {seen[place].found.answer.line}"
+            first = seen[place].found
+            number = (
+                f"line {first.answer.line}" if first.answer.line.isdecimal() else first.answer.line
+            )
+            reason = f"{_DUPLICATE}; the first is in {number} of {first.path.name}"
             problems.append(item.found.problem(item.found.answer.value, reason))
         elif place in known and known[place].response != item.rating.response:
             reason = f"the run has the answer {known[place].response!r} of this rater"

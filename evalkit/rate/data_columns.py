@@ -72,8 +72,11 @@ def data_columns(
                     f" as left and right, a and b, or 1 and 2 that tell which was on the left"
                 )
             kinds[kind] = list(ordered)
-    if {len(kinds["model"]), len(kinds["image"])} == {1, 2}:
-        return "has one column of models and two of images, or the other way round"
+    if len(kinds["model"]) == 1 and len(kinds["image"]) == 2:
+        kinds["model"] = []  # the label of the better image: an answer
+    if len(kinds["model"]) == 2 and len(kinds["image"]) == 1:
+        names_of = ", ".join([*kinds["model"], *kinds["image"]])
+        return f"has two columns of models and one of images ({names_of}); expected two of each"
     prompts = sorted(kinds["prompt"], key=lambda name: "id" not in re.split(r"[\W_]+", name))
     return DataColumns(tuple(prompts), tuple(kinds["model"]), tuple(kinds["image"]))
 

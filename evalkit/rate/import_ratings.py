@@ -57,7 +57,8 @@ class Imported:
         for name in self.studies:
             state = "new" if name in self.new_studies else "exists"
             lines.append(f"Study {name} ({state}): {Run(self.run).study_path(name)}.")
-        lines.append(f"Imported {self.ratings} ratings of {self.raters} raters into {self.run}.")
+        raters = "1 rater" if self.raters == 1 else f"{self.raters} raters"
+        lines.append(f"Imported {self.ratings} ratings of {raters} into {self.run}.")
         return lines
 
 
@@ -132,15 +133,18 @@ def rate_import(
     known = _known_studies(place, readings)
     resolved = resolve(found, names, known, study or IMPORTED, kind, limits)
     problems += resolved.problems
+    total = len(resolved.made) + len(problems)
     made = flipped(resolved, reversed_scales, problems, notes)
     fresh, already = without_duplicates(made, ratings_of(place, history=True), problems)
     notes += [*names.notes, *resolved.notes, *unfinished(_counts(made))]
     write_rejected(place, [path.name for path in readings], [*left_out, *problems])
-    _refuse_problems(place, problems, len(made), on_bad)
+    _refuse_problems(place, problems, total, on_bad)
     if not made:
         raise EvalkitError(
-            f"{', '.join(formats)} have no ratings for {place.path}.",
-            f"{place.rejected_path} lists what was left out." if left_out or problems else "",
+            f"There are no ratings for {place.path} in {', '.join(formats)}.",
+            f"{place.rejected_path} lists what was left out."
+            if left_out or problems
+            else "Export them again, with a row for each answer.",
         )
     new = _store(place, resolved.studies, fresh)
     return Imported(
@@ -251,12 +255,12 @@ def _wanted(
     return wanted
 
 
-def _refuse_problems(run: Run, problems: Sequence[Problem], made: int, on_bad: str) -> None:
+def _refuse_problems(run: Run, problems: Sequence[Problem], total: int, on_bad: str) -> None:
     """Show the problems; raise EvalkitError unless the rest is to be imported."""
     show_problems(problems)
     if problems and on_bad == "refuse":
         raise EvalkitError(
-            f"{_values(len(problems))} of {made + len(problems)} cannot be imported, and nothing"
+            f"{_values(len(problems))} of {total} cannot be imported, and nothing"
             f" was; {run.rejected_path} lists them.",
             "Correct them, or import the rest with --on-bad skip.",
         )

@@ -113,6 +113,8 @@ def resolve(
         groups[item.answer.study or name].append(item)
     for study_name, group in groups.items():
         if study_name in known:
+            if not scale:
+                _refuse_shift(known[study_name], group)
             _rate(known[study_name], group, names, kind, scale, resolved)
             continue
         by_mode: dict[Mode, list[Found]] = defaultdict(list)
@@ -211,6 +213,29 @@ def _refuse_mixture(group: Sequence[Found]) -> None:
         raise EvalkitError(
             f"{found}.", "Correct them, or import them one after the other with --scale."
         )
+
+
+def _refuse_shift(study: Study, group: Sequence[Found]) -> None:
+    """Raise EvalkitError for answers from 0 to 4 to a question from 1 to 5, and the like.
+
+    Value by value only those of 0 would be wrong.
+    """
+    for question in study.questions if study.mode == "scale" else ():
+        anchors = [number(anchor) for anchor in question.anchors]
+        low = 1.0 if anchors[0] is None else anchors[0]
+        values = [
+            value
+            for item in group
+            if question_name(item.answer.question) == question.name and not item.answer.exported
+            if (value := number(item.answer.value.text)) is not None
+        ]
+        if values and min(values) == low - 1 and max(values) < low + len(anchors) - 1:
+            used = f"{low - 1:g}-{low + len(anchors) - 2:g}"
+            raise EvalkitError(
+                f"The answers to {question.name} are from {min(values):g} to {max(values):g}; the"
+                f" scale of the study {study.study} is {low:g} to {low + len(anchors) - 1:g}.",
+                f"If they are on a scale of {used}, say so: `--scale {used}`.",
+            )
 
 
 def _rate(

@@ -140,7 +140,7 @@ def unfinished(answers: Mapping[str, int]) -> list[str]:
         return []
     usual = float(np.median(list(answers.values())))
     few = {rater: count for rater, count in answers.items() if count < usual / 2}
-    shown = [f"{rater} ({count})" for rater, count in sorted(few.items())]
+    shown = [f"{rater:.64} ({count})" for rater, count in sorted(few.items())]
     return (
         [f"Raters with fewer than half of the usual {usual:g} answers: {_list(shown)}."]
         if few
@@ -176,4 +176,4 @@ def _by(scores: Iterable[Score], key: Callable[[Score], str]) -> dict[str, list[
 
 def _list(names: Sequence[str]) -> str:
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more
+    return ", ".join(name[:80] for name in names[:5]) + more

@@ -186,7 +186,7 @@ def latest(ratings: Sequence[Rating]) -> list[Rating]:
 
 def key(rating: Rating) -> tuple[str, ...]:
     """What an answer is found by; with its revision, it is unique."""
-    return rating.study, rating.rater, rating.item, rating.question, rating.check
+    return rating.study, rating.kind, rating.rater, rating.item, rating.question, rating.check
 
 
 def studies(run: Run) -> list[Study]:

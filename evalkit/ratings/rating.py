@@ -17,8 +17,8 @@ KNOWN_BAD = "known-bad"  # in an item, in place of a model: the image of an atte
 class Rating:
     """One answer. The fields are the columns of the file, in this order.
 
-    An answer is found by (study, rater, item, question, check); a changed answer is a further row
-    with the next revision, and the highest revision counts.
+    An answer is found by (study, kind, rater, item, question, check); a changed answer is a further
+    row with the next revision, and the highest revision counts.
     """
 
     study: str

@@ -108,7 +108,12 @@ def _of_pairs(poll: Poll) -> Results:
         tuple(None if a == b else one.value for b, one in enumerate(row))
         for a, row in enumerate(rates.matrix)
     )
-    left = _value(preferences.side_bias(told).left_share) if poll.sides_known else None
+    left = None
+    if poll.sides_known and fitted.side.value is not None:
+        left = _value(preferences.side_bias(told).left_share)
+    elif poll.sides_known and fitted.counts.decided:
+        # The share of left answers would be that of the better model, not of a side.
+        remarks.append(f"preference for a side {fitted.side.interval.method}")
     return Results([*wins, *strengths], _preferred(poll, told), matrix, left, tuple(remarks))
 
 

@@ -89,7 +89,7 @@ def _tests(poll: PollSummary) -> list[str]:
     lines = []
     for row in poll.comparisons:
         verdict = f"{row.winner} is better" if row.winner else row.verdict
-        ends = numbers.interval(row.low, row.high, 2) or row.method
+        ends = numbers.interval(row.low, row.high, 2) or row.method.partition(": ")[2] or row.method
         p = (
             f", p = {numbers.p_value(row.p_adjusted)} ({RULE})"
             if row.p_adjusted is not None
@@ -125,7 +125,8 @@ def _more(poll: PollSummary) -> list[str]:
     """What "more needed" means, and why it is not known for some models."""
     said = [f"more needed: answers for an interval of ± {TARGET:.0%} of the range of the values"]
     unknown = {one.more_note for one in poll.results if one.more is None and one.more_note}
-    return said + [f"not known where {reason}" for reason in sorted(unknown)]
+    reasons = {reason.partition(": ")[2] or reason for reason in unknown}
+    return said + [f"not known for some models: {reason}" for reason in sorted(reasons)]
 
 
 def _matrix(poll: PollSummary) -> list[list[str]]:

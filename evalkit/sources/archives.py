@@ -17,13 +17,16 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from evalkit.core import EvalkitError
+from evalkit.images.kinds import HEAD
 from evalkit.sources.image import (
+    CONTENT,
     MEMBER_LIMIT,
     ImageSource,
     SourceImage,
     natural_path,
     unreadable,
     why_not,
+    why_not_content,
 )
 from evalkit.sources.replay import Replay
 
@@ -50,10 +53,15 @@ def zip_source(path: Path) -> ImageSource:
         raise EvalkitError(
             f"The zip file {path} cannot be read: {error}.", "It is damaged, or not a zip file."
         ) from error
-    members = sorted(
-        (item for item in archive.infolist() if not item.is_dir() and not why_not(item.filename)),
-        key=lambda item: natural_path(item.filename),
-    )
+    left: dict[str, str] = {}
+    members: list[zipfile.ZipInfo] = []
+    for item in archive.infolist():
+        reason = "" if item.is_dir() else _why_not(item.filename, partial(archive.open, item))
+        if reason is None:
+            members.append(item)
+        elif reason:
+            left[item.filename] = reason
+    members.sort(key=lambda item: natural_path(item.filename))
     names = Counter(item.filename for item in members)
     repeated = [name for name, times in names.items() if times > 1]
     if repeated:
@@ -79,12 +87,19 @@ def zip_source(path: Path) -> ImageSource:
     def images() -> Iterator[SourceImage]:
         return (SourceImage(item.filename, partial(read, item)) for item in members)
 
-    left = {
-        item.filename: reason
-        for item in archive.infolist()
-        if not item.is_dir() and (reason := why_not(item.filename))
-    }
     return ImageSource(str(path), "zip", images, len(members), left)
+
+
+def _why_not(name: str, start: Callable[[], IO[bytes] | None]) -> str | None:
+    """Why a member is not taken (see `why_not`). Its first bytes are read where these decide."""
+    reason = why_not(name.replace("\\", "/"))  # some programs of Windows write backslashes
+    if reason != CONTENT:
+        return reason
+    try:
+        with contextlib.closing(start() or io.BytesIO()) as file:
+            return why_not_content(file.read(HEAD))
+    except _DAMAGE:
+        return "not readable"
 
 
 def tar_source(paths: Sequence[Path], place: str) -> ImageSource:
@@ -166,9 +181,11 @@ def _members(path: Path, opened: Any, prefix: str, left: dict[str, str]) -> Iter
                 setattr(archive, "members", [])  # noqa: B010  # pyright does not know it
                 if member.isdir():
                     continue
-                if reason := why_not(member.name):
-                    if not member.name.lower().endswith(_BESIDE):
-                        left[prefix + member.name] = reason
+                if member.name.lower().endswith(_BESIDE):
+                    continue
+                reason = _why_not(member.name, partial(_started, archive, member))
+                if reason is not None:
+                    left |= {prefix + member.name: reason} if reason else {}
                     continue
                 if not member.isreg() or member.issparse():
                     kind = (
@@ -205,6 +222,10 @@ def _check_end(file: IO[bytes], at: int) -> None:
         if rest.strip(b"\0"):
             raise tarfile.ReadError(f"it has a damaged header, or data after its end, at byte {at}")
         rest = file.read(1 << 20)
+
+
+def _started(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes] | None:
+    return archive.extractfile(member) if member.isreg() else None
 
 
 def _extracted(path: Path, archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

@@ -9,20 +9,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from evalkit.core import EvalkitError
-from evalkit.images import FORMATS, is_image_name
-from evalkit.images.kinds import kind_of
+from evalkit.images.kinds import HEAD
 from evalkit.sources.image import (
+    CONTENT,
     MEMBER_LIMIT,
-    NOT_AN_IMAGE,
-    SYSTEM_FOLDERS,
     ImageSource,
     SourceImage,
     natural_path,
     unreadable,
+    why_not,
+    why_not_content,
 )
-
-_UNFINISHED = (".part", ".crdownload", ".download", ".tmp", ".partial")
-_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 
 
 class Survey(NamedTuple):
@@ -61,23 +58,23 @@ def survey(folder: Path) -> Survey:
     images: list[str] = []
     left: dict[str, str] = {}
     seen: set[str] = set()
+    whole = folder.resolve()
     for root, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(root)
         below = "" if root == str(folder) else os.path.relpath(root, folder).replace(os.sep, "/")
-        if real in seen:  # a link to a folder that is part of the set already
-            folders.clear()
-            left[below] = "a link to another folder of the set"
+        if real in seen or (below and whole.is_relative_to(real)):
+            folders.clear()  # a link to what is part of the set already, or holds the whole set
+            of = "another folder of" if real in seen else "a folder around"
+            left[below] = f"a link to {of} the set"
             continue
         seen.add(real)
         if below and {"run.toml", "prompts.jsonl"} <= set(files):
             folders.clear()
             left[below] = "a run of evalkit"
             continue
-        hidden = any(part.startswith(".") for part in below.split("/"))
-        system = next((part for part in below.split("/") if part in SYSTEM_FOLDERS), "")
         for name in files:
             path = f"{below}/{name}" if below else name
-            reason = _reason(Path(root, name), hidden, system)
+            reason = _reason(Path(root, name), path)
             if reason is None:
                 images.append(path)
             elif reason:
@@ -89,29 +86,20 @@ def survey(folder: Path) -> Survey:
     )
 
 
-def _reason(path: Path, hidden: bool, system: str) -> str | None:
+def _reason(path: Path, below: str) -> str | None:
     """Why a file is not taken; None for an image, "" for a file that is not worth a word."""
-    name = path.name
-    looks = is_image_name(name.lstrip("."))
-    if system:
-        return f"in {system}" if looks else ""
-    if hidden or name.startswith("."):
-        return "hidden" if looks else ""
-    if looks:  # also a broken link; to read from a pipe would wait for ever
+    reason = why_not(below)
+    if reason is None:  # also a broken link; to read from a pipe would wait for ever
         return None if os.path.isfile(path) or not os.path.exists(path) else "not a file"
-    suffix = path.suffix.lower()
-    if suffix in _UNFINISHED:
-        return "an unfinished download"
-    if suffix in _ARCHIVES:
-        return "an archive inside of a folder"
+    if reason != CONTENT:
+        return reason
     try:
         if not path.is_file():  # a broken link, a pipe, a device
             return "a broken link" if path.is_symlink() else "not a file"
         with path.open("rb") as file:
-            kind = kind_of(file.read(64))
+            return why_not_content(file.read(HEAD))
     except OSError:
         return "not readable"
-    return None if kind in FORMATS else NOT_AN_IMAGE
 
 
 def _read(path: Path) -> bytes:

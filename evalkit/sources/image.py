@@ -12,13 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalkit.escape import visible
-from evalkit.images import is_image_name, natural
+from evalkit.images import FORMATS, is_image_name, natural
+from evalkit.images.kinds import kind_of
 
 # The bytes of a file, or the pixels [H, W] or [H, W, C] of an array, which has no image format.
 Content = bytes | NDArray[np.uint8]
 # Bytes of one unpacked image file. A larger file is not an image but may exhaust the memory.
 MEMBER_LIMIT = 256 << 20
 NOT_AN_IMAGE = "not an image"  # a reason why a file is not taken
+CONTENT = "?"  # see `why_not`
+_UNFINISHED = (".part", ".crdownload", ".download", ".tmp", ".partial")
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 SYSTEM_FOLDERS = ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found")
 
 
@@ -44,14 +48,28 @@ class ImageSource:
         return self.start()
 
 
-def why_not(name: str) -> str:
-    """Why the member of an archive is not taken, by its path; "" for an image."""
-    for part in PurePosixPath(name).parts:
-        if part in SYSTEM_FOLDERS:
-            return f"in {part}"
-        if part.startswith(".") and part not in (".", ".."):
-            return "hidden"
-    return "" if is_image_name(name) else NOT_AN_IMAGE
+def why_not(path: str) -> str | None:
+    """Why a file is not taken, by its path: None for the name of an image.
+
+    "" means a file that is not worth a word, CONTENT that the content decides (`why_not_content`).
+    """
+    *folders, name = PurePosixPath(path).parts
+    looks = is_image_name(name.lstrip("."))
+    if system := next((part for part in folders if part in SYSTEM_FOLDERS), ""):
+        return f"in {system}" if looks else ""
+    if any(part.startswith(".") and part not in (".", "..") for part in (*folders, name)):
+        return "hidden" if looks else ""
+    if looks:
+        return None
+    suffix = PurePosixPath(name).suffix.lower()
+    if suffix in _UNFINISHED:
+        return "an unfinished download"
+    return "an archive inside" if suffix in _ARCHIVES else CONTENT
+
+
+def why_not_content(head: bytes) -> str | None:
+    """Like `why_not`, by the first bytes of a file whose name says nothing."""
+    return None if kind_of(head) in FORMATS else NOT_AN_IMAGE
 
 
 def not_taken(left: Iterable[tuple[str, str]]) -> dict[str, Any]:

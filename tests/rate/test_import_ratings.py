@@ -25,7 +25,7 @@ from evalkit.cli.app import app
 from evalkit.core import EvalkitError
 from evalkit.ratings.files import append_ratings, ratings_of, studies
 from evalkit.ratings.rating import KNOWN_BAD, Rating, pair, single
-from evalkit.ratings.study import SCALES
+from evalkit.ratings.study import SCALES, Study
 from evalkit.ratings.study_file import read_study, write_study
 from evalkit.run_folder import Run
 
@@ -91,6 +91,8 @@ BAD = [
     ({"model": "sdx"}, "model", "no model of the run; did you mean 'sdxl'?"),
     ({"model": ""}, "model", "no model is named"),
     ({"rater": " "}, "rater", "no rater is named"),
+    ({"started_at": "yesterday"}, "started_at", "expected a time in ISO 8601"),
+    ({"started_at": "2026\n01"}, "started_at", "expected a time in ISO 8601"),
     ({"rater": "R1"}, "rater", "the same rater as 'r1' but for case, blanks or leading"),
     ({"rater": "1.2E+15"}, "rater", "a spreadsheet rounded an id to this number"),
 ]
@@ -100,7 +102,7 @@ BAD = [
 def test_a_bad_value_is_named_and_nothing_is_imported(
     run: Run, tmp_path: Path, change: dict[str, str], column: str, reason: str
 ) -> None:
-    rows = scale_rows()
+    rows = scale_rows(**dict.fromkeys(change.keys() - scale_rows()[0].keys(), ""))
     rows[25] |= change
     path = write(tmp_path / "votes.csv", table(rows))
     with pytest.raises(EvalkitError, match=r"1 value of .* cannot be imported") as error:
@@ -142,7 +144,7 @@ def test_an_answer_twice_is_a_problem(run: Run, tmp_path: Path) -> None:
     assert (made.ratings, made.problems) == (60, 1)
     [row] = rejected(run)
     assert row["line"] == "62"
-    assert row["reason"].endswith("the first is in line 2")
+    assert row["reason"].endswith("the first is in line 2 of votes.csv")
 
 
 def test_another_answer_than_the_run_has_is_a_problem(run: Run, tmp_path: Path) -> None:
@@ -604,3 +606,43 @@ def test_no_content_ends_in_a_traceback(
         path = write(folder / "x.csv", head + content)
         with pytest.raises(EvalkitError):
             evalkit.rate_import(path, run=run.path)
+
+
+def test_a_model_of_the_same_name_is_another_rater_than_a_person(run: Run, tmp_path: Path) -> None:
+    path = write(tmp_path / "votes.csv", table(scale_rows()))
+    evalkit.rate_import(path, run=run.path)
+    made = evalkit.rate_import(path, run=run.path, kind="model")
+    assert (made.ratings, made.known) == (60, 0)
+    kinds = [rating.kind for rating in imported(run)]
+    assert (kinds.count("human"), kinds.count("model")) == (60, 60)
+
+
+def test_a_second_answer_counts_as_one_of_the_values(run: Run, tmp_path: Path) -> None:
+    rows = scale_rows()
+    path = write(tmp_path / "votes.csv", table([*rows, rows[0]]))
+    with pytest.raises(EvalkitError, match=r"^1 value of 61 cannot"):
+        evalkit.rate_import(path, run=run.path)
+
+
+@pytest.mark.parametrize("anchors", [SCALES[0].anchors, tuple("12345")])
+def test_answers_from_0_to_a_study_from_1_are_refused_until_the_scale_is_stated(
+    run: Run, tmp_path: Path, anchors: tuple[str, ...]
+) -> None:
+    question = dataclasses.replace(SCALES[0], anchors=anchors)
+    ids = tuple(f"{at:05d}" for at in range(10))
+    write_study(run, Study("opinion", "scale", ("sdxl", "dalle"), ids, (question,)))
+    path = write(tmp_path / "votes.csv", table(scale_rows(low=0)))
+    options = {"run": run.path, "study": "opinion"}
+    with pytest.raises(
+        EvalkitError, match=r"from 0 to 4; the scale of the study .* 1 to 5"
+    ) as error:
+        evalkit.rate_import(path, on_bad="skip", **options)
+    assert "0-4" in str(error.value)
+    evalkit.rate_import(path, scale="0-4", **options)
+    assert {rating.response for rating in imported(run)} == set("12345")
+
+
+def test_a_long_name_of_a_rater_is_cut_in_the_notes(run: Run, tmp_path: Path) -> None:
+    rows = [row | {"rater": "x" * 10**6} if at < 3 else row for at, row in enumerate(scale_rows())]
+    made = evalkit.rate_import(write(tmp_path / "votes.csv", table(rows)), run=run.path)
+    assert max(map(len, made.notes)) < 300

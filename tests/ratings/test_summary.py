@@ -274,3 +274,11 @@ def test_the_metric_that_knows_the_truth_agrees_and_the_other_one_does_not(tmp_p
 def test_a_summary_is_read_back_from_json() -> None:
     found = summary(votes())
     assert from_json(json.loads(json.dumps(dataclasses.asdict(found)))) == found
+
+
+def test_one_model_always_left_is_no_preference_for_a_side() -> None:
+    ratings = [dataclasses.replace(vote, shown_left="good")
+               for vote in votes(3, models=("good", "poor"))]  # fmt: skip
+    found = summary(ratings, ("good", "poor"))
+    assert found.left is None
+    assert any("do not separate the effect of the side" in remark for remark in found.remarks)

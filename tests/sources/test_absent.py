@@ -19,7 +19,7 @@ LAB = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
 LEFT = (
     "7 files are not taken: 2 not an image (caf⟨U+DCE9⟩.md, page); 1 hidden (.h.png);"
     " 1 in @eaDir (@eaDir/t.jpg); 1 an unfinished download (f.png.part); 1 a broken link (gone);"
-    " 1 an archive inside of a folder (more.zip)"
+    " 1 an archive inside (more.zip)"
 )
 PROFILE = "colour profile Lab identity built-in not applied to 2 images"
 

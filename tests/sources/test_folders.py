@@ -45,7 +45,7 @@ def test_the_content_decides_and_every_other_file_is_named(tmp_path: Path) -> No
         ".hidden.png": "hidden",
         "@eaDir/t.jpg": "in @eaDir",
         "__MACOSX/._a.png": "in __MACOSX",
-        "more.zip": "an archive inside of a folder",
+        "more.zip": "an archive inside",
     }
 
 

@@ -13,6 +13,7 @@ from evalkit.rate.answers import NOTHING, Answer, Cell, Clues, Format, Problem, 
 from evalkit.rate.export_ratings import unguarded
 from evalkit.rate.names import Names
 from evalkit.rate.source import Row, Source, text_of
+from evalkit.rate.times import iso
 from evalkit.ratings.rating import COLUMNS, Check, RaterKind, parts
 from evalkit.ratings.study_file import from_values
 
@@ -78,6 +79,9 @@ def _answer(source: Source, row: Row, names: Names) -> Answer | Problem:
         if row.cell(name).text not in known:
             expected = " or ".join(filter(None, known))
             return source.problem(row.line, row.cell(name), f"expected {expected}")
+    started_at = row.cell("started_at")
+    if started_at.text and not iso(started_at.text):
+        return source.problem(row.line, started_at, "expected a time in ISO 8601")
     clues = _clues(cell, names)
     if not clues:
         return source.problem(row.line, row.cell("item"), "expected prompt:model or prompt:a:b")
@@ -93,7 +97,7 @@ def _answer(source: Source, row: Row, names: Names) -> Answer | Problem:
         exported=row.values.keys() >= _ALL,
         study=cell("study").text,
         kind=row.cell("kind").text,
-        started_at=row.cell("started_at").text,
+        started_at=started_at.text,
         check=row.cell("check").text,  # pyright: ignore[reportArgumentType]
         position=numbers["position"],
         ms=numbers["ms"],

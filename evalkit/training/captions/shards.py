@@ -40,7 +40,7 @@ def _texts(path: Path, label: str) -> Iterator[tuple[str, bytes]]:
             for member in archive:
                 # Names are skipped under which an image would be skipped, too (hidden files).
                 text = not member.isdir() and member.name.lower().endswith(TEXT_SUFFIXES)
-                if text and not why_not(f"{key_of(member.name)}.png"):
+                if text and why_not(f"{key_of(member.name)}.png") is None:
                     yield f"{label}{member.name}", _content(archive, member, path)
     except _DAMAGE as error:
         raise EvalkitError(

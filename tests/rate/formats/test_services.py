@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rating_files import PROMPTS, imported, rated_run, rejected, scale_rows, table, write
+from rating_files import MODELS, PROMPTS, imported, rated_run, rejected, scale_rows, table, write
 
 import evalkit
 from evalkit.core import EvalkitError
@@ -137,5 +137,24 @@ def test_participants_of_prolific_exclude_raters(run: Run, tmp_path: Path) -> No
 
 def test_participants_alone_are_no_ratings(run: Run, tmp_path: Path) -> None:
     people = write(tmp_path / "prolific_export_1.csv", participants())
-    with pytest.raises(EvalkitError, match=r"prolific_export_1\.csv have no ratings"):
+    with pytest.raises(EvalkitError, match=r"no ratings for .* in prolific_export_1\.csv"):
         evalkit.rate_import(people, run=run.path)
+
+
+def test_the_label_of_the_better_image_is_an_answer_where_two_images_are_named(
+    run: Run, tmp_path: Path
+) -> None:
+    rows = [
+        {
+            "_unit_id": at,
+            "_worker_id": "11",
+            "better": MODELS[at % 2],
+            "image_a": f"images/{MODELS[0]}/{at:05d}-0.png",
+            "image_b": f"images/{MODELS[1]}/{at:05d}-0.png",
+        }
+        for at in range(6)
+    ]
+    evalkit.rate_import(write(tmp_path / "full.csv", table(rows)), run=run.path)
+    found = imported(run)
+    assert [rating.response for rating in found] == [MODELS[at % 2] for at in range(6)]
+    assert {rating.question for rating in found} == {"better"}

@@ -1,0 +1,87 @@
+"""The rows of CSV, TSV and parquet files."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from evalkit.core import EvalkitError
+from evalkit.prompts.text import FORMATS
+
+
+class Numbered(NamedTuple):
+    """One object of a file, with its place for messages."""
+
+    place: str
+    values: Mapping[str, Any]
+
+
+def table(text: str, path: Path) -> Iterator[Numbered]:
+    """The rows of a CSV file, or of a TSV file such as PartiPrompts, which quotes nothing."""
+    if path.suffix.lower() == ".tsv":
+        lines = io.StringIO(text.replace("\r\n", "\n"), newline="\n")
+        rows = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+    else:  # a spreadsheet in much of Europe writes semicolons
+        first = text.partition("\n")[0]
+        delimiter = next((mark for mark in ",;\t" if mark in first), ",")
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        header = [column.strip() for column in next(rows)]
+        if len({name.lower() for name in header}) < len(header):
+            raise EvalkitError(
+                f"{path} has the columns {', '.join(header)}; expected each column once.", FORMATS
+            )
+        for row in rows:
+            place = f"line {rows.line_num}"
+            if not any(field.strip() for field in row):
+                continue
+            hint = "Put prompts that contain a comma in double quotes."
+            if path.suffix.lower() == ".tsv":
+                hint = "A field has no tabs and no line breaks; quotes are part of the text."
+                broken = any(field.startswith('"') and field.count('"') % 2 for field in row)
+                if not (broken and len(row) < len(header)):
+                    # Some programs leave out empty fields at the end.
+                    row += [""] * (len(header) - len(row))
+                row = [_unquoted(field) for field in row]
+            if len(row) != len(header):
+                raise EvalkitError(
+                    f"L{place[1:]} of {path} has {len(row)} fields; expected {len(header)}.", hint
+                )
+            yield Numbered(place, dict(zip(header, row, strict=True)))
+    except csv.Error as error:
+        raise EvalkitError(
+            f"Line {rows.line_num} of {path} is not a valid table: {error}.", FORMATS
+        ) from error
+
+
+def _unquoted(field: str) -> str:
+    """The text of a field that a spreadsheet quoted: its quotes are doubled."""
+    inner = field[1:-1]
+    quoted = len(field) > 3 and field[0] == field[-1] == '"' and '""' in inner
+    return inner.replace('""', '"') if quoted and '"' not in inner.replace('""', "") else field
+
+
+def parquet_rows(path: Path) -> Iterator[Numbered]:
+    """The rows of a parquet file without its images and other binary columns."""
+    try:
+        parquet = importlib.import_module("pyarrow.parquet")
+    except ModuleNotFoundError as error:
+        raise EvalkitError(
+            f"{path} needs pyarrow, which is not installed.",
+            "Install it with `pip install 'evalkit[datasets]'`.",
+        ) from error
+    try:
+        file = parquet.ParquetFile(path)
+        names = [f.name for f in file.schema_arrow if not _is_binary(str(f.type))]
+        rows = file.read(columns=names).to_pylist()
+    except (OSError, ValueError) as error:  # errors of pyarrow are ValueErrors
+        raise EvalkitError(f"{path} is not a readable parquet file: {error}.", FORMATS) from error
+    return (Numbered(f"row {number}", row) for number, row in enumerate(rows, 1))
+
+
+def _is_binary(kind: str) -> bool:
+    return "binary" in kind
