@@ -47,9 +47,8 @@ def require_comparable(found: Sequence[Mismatch], allowed: Collection[str]) -> N
     """
     for name in allowed:
         if name.partition(".")[0] not in FIELDS:
-            raise EvalkitError(
-                f"--allow-mismatch {name}: unknown field.", did_you_mean(name, FIELDS)
-            )
+            message = f"There is no condition {name!r} that may differ."
+            raise EvalkitError(message, did_you_mean(name, FIELDS))
     wrong = [
         one
         for one in found

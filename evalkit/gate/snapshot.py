@@ -122,7 +122,7 @@ def take(
         order = [at for at in order if made[at] in keys]
     evidence = {kind: part(one, order) for kind, one in gather(images, setup).items() if order}
     ordered = tuple(made[at] for at in order)
-    states = {metric.name: _state(metric, evidence, ordered, setup) for metric in table}
+    states = {metric.name: state_of(metric, evidence, ordered, setup) for metric in table}
     states |= _of_records(images, run.records(label), ids, ordered, order)
     states |= _of_ratings(run, label)
     return Snapshot(
@@ -151,9 +151,10 @@ def _label(run: Run, label: str, text: str) -> str:
     return label or known[0]
 
 
-def _state(
+def state_of(
     metric: Metric, evidence: Mapping[Any, Evidence], keys: tuple[Key, ...], setup: Setup
 ) -> State:
+    """A metric on the images of the evidence, whose keys are given."""
     encoder = setup.encoders.get(metric.encoder)
     reference = setup.references.get(metric.encoder) if metric.compares else None
     names = encoder.name if encoder else "", reference.name if reference else ""
