@@ -51,3 +51,14 @@ def test_the_terminal_has_the_same_words(monkeypatch) -> None:
         print_ratings([summary()], [])
     assert "120 answers of 3 raters on 40 prompts." in " ".join(out.getvalue().split())
     assert all(len(line) <= 80 for line in out.getvalue().splitlines())
+
+
+def test_a_narrow_terminal_cuts_no_name(monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    name = "a-rater-with-a-name-of-letters-that-is-longer-than-a-column"
+    made = summary()
+    first = dataclasses.replace(made.raters[0], rater=name)
+    out = io.StringIO()
+    with redirect_stdout(out):
+        print_ratings([dataclasses.replace(made, raters=(first, *made.raters[1:]))], [])
+    assert "…" not in out.getvalue()
