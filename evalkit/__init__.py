@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from evalkit.encoders.manage_weights import weights_import as weights_import
     from evalkit.encoders.manage_weights import weights_list as weights_list
     from evalkit.encoders.manage_weights import weights_verify as weights_verify
+    from evalkit.gate.baseline import baseline_save as baseline_save
+    from evalkit.gate.gate import gate as gate
     from evalkit.judge.appraisal import appraise as appraise
     from evalkit.judge.judge import judge as judge
     from evalkit.listing import list_encoders as list_encoders
@@ -59,9 +61,11 @@ _PUBLIC = {  # name: the module that defines it
     "Prompt": "evalkit.core",
     "Run": "evalkit.results",
     "appraise": "evalkit.judge.appraisal",
+    "baseline_save": "evalkit.gate.baseline",
     "conventions": "evalkit.score.conventions",
     "doctor": "evalkit.diagnosis",
     "encoder": "evalkit.plugins",
+    "gate": "evalkit.gate.gate",
     "generate": "evalkit.api",
     "judge": "evalkit.judge.judge",
     "list_encoders": "evalkit.listing",

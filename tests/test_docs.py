@@ -314,14 +314,15 @@ def _modules(path: Path) -> set[str]:
 def test_the_reading_path_exists_and_is_connected() -> None:
     """Every file is imported by one that stands before it."""
     text = PAGES["architecture.md"].partition("## Reading path")[2]
-    to_metrics, to_page = (
+    to_metrics, to_page, of_ratings = (
         re.findall(r"^\d+\. `(evalkit/[^`]+)`", part, re.MULTILINE)
-        for part in text.split("And from there")
+        for part in text.split("And from ")
     )
     assert 1 <= len(to_metrics) <= 12
     assert 1 <= len(to_page) <= 5
-    reached = {"evalkit.cli.run"}
-    for name in to_metrics + to_page:
+    assert 1 <= len(of_ratings) <= 9
+    reached = {"evalkit.cli.run", "evalkit.cli.rate"}
+    for name in to_metrics + to_page + of_ratings:
         assert ".".join(Path(name).with_suffix("").parts) in reached, name
         reached |= _modules(ROOT / name)
 

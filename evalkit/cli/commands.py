@@ -14,6 +14,7 @@ from evalkit.cli.output import state
 SECTIONS: Mapping[str, Sequence[str]] = {
     "Compare models": ("run", "generate", "score", "report"),
     "Ask people": ("rate",),
+    "Regressions": ("gate", "baseline"),
     "Look things up": ("list", "doctor", "reference", "weights"),
     "More": ("conventions", "serve", "train", "judge"),
 }

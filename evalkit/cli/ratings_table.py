@@ -30,7 +30,7 @@ def print_ratings(found: Sequence[PollSummary], agreement: Sequence[AgreementRow
 
 
 def _print_question(console: Console, one: PollText) -> None:
-    _say(console, f"{one.poll.text} {one.basis}")
+    _say(console, f"{one.question} {one.basis}")
     _print_table(console, one.header, one.rows)
     if one.matrix:
         _print_table(console, one.matrix_header, one.matrix)
@@ -45,7 +45,7 @@ def _print_question(console: Console, one: PollText) -> None:
 def _print_table(console: Console, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     table = Table(box=None, pad_edge=False)
     for cell in header:
-        table.add_column(Text(printable(cell)))
+        table.add_column(Text(printable(cell)), overflow="fold")
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
     console.print(table)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +22,8 @@ from evalkit.core import EvalkitError, Refusal, Request
 from evalkit.generators.beside import beside, of_geneval
 from evalkit.generators.file_names import exact
 from evalkit.generators.numbers import Matched
-from evalkit.generators.pairing import Pairing, assign, by_texts
+from evalkit.generators.pairing import Pairing
+from evalkit.generators.rules import assign, by_texts
 from evalkit.prompts import read_prompts
 from evalkit.prompts.columns import TEXT_KEYS
 from evalkit.prompts.formats import TABLES, objects_of
@@ -76,9 +77,12 @@ def _of_lists(folder: Path, files: Sequence[Path], requests: Sequence[Request]) 
     ids = {request.prompt.id: exact(request.prompt.text) for request in requests}
     entries: dict[Path, Entry] = {}
     used: list[Path] = []
+    images: dict[Path, set[str]] = {}
+    for file in files:
+        images.setdefault(file.parent, set()).update((file.name, file.stem))
     for place in _places(folder, files):
         found: dict[Path, list[Entry]] = {}
-        for path in _lists_in(place, files):
+        for path in _lists_in(place, images.get(place, set())):
             known = path.stem.lower() in _STEMS
             try:
                 own = _entries(path, folder, files, ids)
@@ -115,17 +119,17 @@ def _places(folder: Path, files: Sequence[Path]) -> list[Path]:
     return list(places)
 
 
-def _lists_in(place: Path, files: Sequence[Path]) -> list[Path]:
-    """The tables, JSON and text files that may be lists; not those that belong to one image."""
-    of_images = {file.stem for file in files if file.parent == place} | {
-        file.name for file in files
-    }
+def _lists_in(place: Path, images: Set[str]) -> list[Path]:
+    """The tables, JSON and text files that may be lists; not those that belong to one image.
+
+    images: the names of all images there, with and without suffix.
+    """
     found = [
         path
         for path in place.iterdir()
         if path.suffix.lower() in (*TABLES, ".txt")
         and not path.name.startswith(".")
-        and path.stem not in of_images
+        and path.stem not in images
         and path.is_file()
     ]
     return sorted(found, key=lambda path: (path.stem.lower() not in _STEMS, path.name))

@@ -8,19 +8,26 @@ folder is refused, and the error shows both readings and the option that selects
 
 from __future__ import annotations
 
-import re
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
 from evalkit.core import EvalkitError, Refusal, Request
 from evalkit.escape import visible
-from evalkit.generators.embedded import embedded_prompt
-from evalkit.generators.file_names import FOLDER, exact, prompts_in_names, slug, stem_of
+from evalkit.generators.file_names import FOLDER
 from evalkit.generators.midjourney import Grids, without_grids
-from evalkit.generators.numbers import Matched, Numbered, Series, match_numbers, series_of
+from evalkit.generators.numbers import Matched, Series, series_of
+from evalkit.generators.rules import (
+    at_places,
+    by_embedded,
+    by_id,
+    by_place,
+    by_text,
+    places_of,
+    prompt_count,
+    texts_in_names,
+)
 from evalkit.images import is_image_name
 
 Rule = Literal["auto", "text", "embedded", "id", "from0", "from1", "order"]
@@ -59,19 +66,19 @@ def pair(
     _check_formats(files)
     numbers = series_of(files)
     rules: dict[str, tuple[str, Callable[[], list[Matched]]]] = {
-        "text": ("prompt text in the file name", lambda: [_by_text(files, requests)]),
-        "embedded": ("prompt text in the file", lambda: [_by_embedded(files, requests)]),
-        "id": ("prompt id in the file name", lambda: _by_id(files, numbers, requests)),
-        "from0": ("index in the file name", lambda: _by_place(numbers, requests, 0)),
+        "text": ("prompt text in the file name", lambda: [by_text(files, requests)]),
+        "embedded": ("prompt text in the file", lambda: [by_embedded(files, requests)]),
+        "id": ("prompt id in the file name", lambda: by_id(files, numbers, requests)),
+        "from0": ("index in the file name", lambda: by_place(numbers, requests, 0)),
         "from1": (
             "number in the file name, counted from 1",
-            lambda: _by_place(numbers, requests, 1),
+            lambda: by_place(numbers, requests, 1),
         ),
         "order": ("their order", lambda: [dict(zip(requests, files, strict=False))]),
     }
     wanted = [name for name in rules if name != "order"] if rule == "auto" else [rule]
     found = {name: rules[name][1]() for name in wanted}
-    named = _texts_in_names(files, requests)
+    named = texts_in_names(files, requests)
     best = _weighed(found, numbers, requests, named) if rule == "auto" else rule
     if not best:
         return _with_left(Pairing({}, "", left), files)
@@ -99,7 +106,7 @@ def _check_formats(files: Sequence[Path]) -> None:
 
 def _check_series(first: Matched, others: Sequence[Matched], requests: Sequence[Request]) -> None:
     """Refuse a second series of numbers that fits as well: either may be the images."""
-    complete = len({request.index for request in first}) == _count(requests)
+    complete = len({request.index for request in first}) == prompt_count(requests)
     for other in others:
         shared = [request for request in other if request in first]
         if shared and (not complete or len(other) >= len(first)):
@@ -150,7 +157,7 @@ def _best_number(
     if given_ids and len(found["id"]) >= most:
         return "id"
     place = _place(found, numbers[0], requests)
-    complete = len({item.index for item in found[place]}) == _count(requests)
+    complete = len({item.index for item in found[place]}) == prompt_count(requests)
     by_chance = complete and 2 * len(found["id"]) < len(found[place])
     if given_ids and not by_chance and found["id"].items() - found[place].items():
         raise _ambiguous(found, ("id", place), requests)
@@ -160,7 +167,7 @@ def _best_number(
 def _place(found: Mapping[str, Matched], series: Series, requests: Sequence[Request]) -> str:
     """Whether the numbers count from 0 or from 1, where the numbers show it."""
     _check_swapped(found, series, requests)
-    series, count = _places(series, requests), _count(requests)
+    series, count = places_of(series, requests), prompt_count(requests)
     numbers, several = series.numbers, max(request.sample for request in requests) > 0
     end = max(numbers) + (0 in numbers)
     alone = len(numbers) == len(series.files)
@@ -194,12 +201,12 @@ def _check_swapped(
 ) -> None:
     """Refuse `A-B` that may be SAMPLE-PROMPT as well as PROMPT-SAMPLE."""
     seeds = len(series.numbers) == len(series.files) and series.proved  # WebUI: 00017-SEED
-    if seeds or series.files[0].second is None or _places(series, requests) is not series:
+    if seeds or series.files[0].second is None or places_of(series, requests) is not series:
         return
     given = max((found["from0"], found["from1"]), key=len)
     prompts = {file: request.index for request, file in given.items()}
     for first in (0, 1):
-        other = _at_places(series.swapped, requests, first)
+        other = at_places(series.swapped, requests, first)
         fits = len(other) > len(given) or (len(other) == len(given) and not series.proved)
         different = [
             item
@@ -215,10 +222,6 @@ def _check_swapped(
                 "Name the files PROMPT-SAMPLE (00000-0.png, 00000-1.png, …), take them as such"
                 " with `--set LABEL.match=from0`, or add a metadata.csv with file_name and prompt.",
             )
-
-
-def _count(requests: Sequence[Request]) -> int:
-    return max(request.index for request in requests) + 1
 
 
 def _ambiguous(
@@ -258,118 +261,6 @@ def _with_left(pairing: Pairing, files: Sequence[Path]) -> Pairing:
         if file not in used:
             pairing.left.setdefault(file, "no matching prompt")
     return pairing
-
-
-# --- the rules ---
-def assign(
-    items: Mapping[str, Sequence[Path | Refusal]],
-    requests: Sequence[Request],
-    key: Callable[[Request], str],
-) -> Matched:
-    """Assign the items of each key in order, first to the samples of a prompt."""
-    left = {name: iter(values) for name, values in items.items()}
-    assigned = {
-        request: next(left[key(request)], None) for request in requests if key(request) in left
-    }
-    return {request: item for request, item in assigned.items() if item is not None}
-
-
-def by_texts(texts: Iterable[tuple[Path, str]], requests: Sequence[Request]) -> Matched:
-    """Match files with known texts to the prompts that have these texts (Unicode NFC)."""
-    items: dict[str, list[Path | Refusal]] = defaultdict(list)
-    for file, text in texts:
-        items[exact(text)].append(file)
-    return assign(items, requests, lambda request: exact(request.prompt.text))
-
-
-def _by_text(files: Sequence[Path], requests: Sequence[Request]) -> Matched:
-    return by_texts(_texts_in_names(files, requests).items(), requests)
-
-
-def _texts_in_names(files: Sequence[Path], requests: Sequence[Request]) -> dict[Path, str]:
-    prompts = [request.prompt.text for request in requests]
-    found = prompts_in_names([stem_of(file) for file in files], prompts)
-    return {file: text for file in files if (text := found.get(stem_of(file)))}
-
-
-def _by_embedded(files: Sequence[Path], requests: Sequence[Request]) -> Matched:
-    texts = ((file, text) for file in files if (text := embedded_prompt(file)))
-    return by_texts(texts, requests)
-
-
-def _by_id(
-    files: Sequence[Path], numbers: Sequence[Series], requests: Sequence[Request]
-) -> list[Matched]:
-    """`ID.png`, `ID-SAMPLE.png`, `ID-SEED.png`; whole numbers also with zeros and words around."""
-    ids, several = _ids_by_name(requests), any(request.sample for request in requests)
-    named: list[Numbered] = []
-    for file in files:
-        stem = exact(stem_of(file))
-        parts = re.fullmatch(r"(.+)[-_](\d+)", stem)
-        if several and parts and stem in ids and parts[1] in ids:
-            raise EvalkitError(
-                f"The name {_name(file)} is the id of a prompt, and sample {parts[2]} of the prompt"
-                f" {parts[1]!r}.",
-                "Add a metadata.csv with file_name and prompt.",
-            )
-        known = next((name for name in (exact(file.name), stem, slug(stem)) if name in ids), None)
-        if known is not None:
-            named.append(Numbered(file, ids[known], None))
-        elif parts and (known := next((n for n in (parts[1], slug(parts[1])) if n in ids), None)):
-            named.append(Numbered(file, ids[known], int(parts[2])))
-    found = [match_numbers(named, requests, lambda item: exact(item.prompt.id))]
-    numeric = {item for item in requests if item.prompt.id.isdecimal()}
-    if len({int(item.prompt.id) for item in numeric}) < len({item.prompt.id for item in numeric}):
-        return found  # `1` and `01`
-    known = {item.file for item in named}
-    for series in numbers if numeric else ():
-        left = Series([item for item in series.files if item.file not in known])
-        matched = _with_int(left.files, requests)
-        if not matched and left.files and left.files[0].second is not None:
-            matched = _with_int(left.swapped.files, requests)  # COCO_val2014_000000000139
-        if matched and not matched.keys() & found[0].keys():
-            found[0] |= matched
-        elif matched:
-            found.append(matched)
-    return found
-
-
-def _ids_by_name(requests: Sequence[Request]) -> dict[str, str]:
-    """The id that a name means: itself, or one without case, signs (`a/1`) or suffix (`a.jpg`)."""
-    own = {exact(item.prompt.id) for item in requests}
-    loose: dict[str, set[str]] = defaultdict(set)
-    for name in own:
-        loose[slug(name)].add(name)
-        if is_image_name(name):
-            loose[exact(Path(name).stem)].add(name)
-    only = {name: next(iter(ids)) for name, ids in loose.items() if name and len(ids) == 1}
-    return only | {name: name for name in own}
-
-
-def _with_int(items: Sequence[Numbered], requests: Sequence[Request]) -> Matched:
-    if not items:
-        return {}
-    return match_numbers(
-        items, requests, lambda r: int(r.prompt.id) if r.prompt.id.isdecimal() else ""
-    )
-
-
-def _by_place(numbers: Sequence[Series], requests: Sequence[Request], first: int) -> list[Matched]:
-    """The number is a position."""
-    return [_at_places(_places(item, requests), requests, first) for item in numbers] or [{}]
-
-
-def _at_places(series: Series, requests: Sequence[Request], first: int) -> Matched:
-    return match_numbers(series.files, requests, lambda request: request.index + first)
-
-
-def _places(series: Series, requests: Sequence[Request]) -> Series:
-    """The series with the number that is a position: the second one in `sd15_0003`."""
-    if series.prefix:
-        swapped, count = series.swapped, _count(requests)
-        if any({*range(first, count + first)} <= swapped.numbers for first in (0, 1)):
-            return swapped
-    return series
 
 
 def _files(found: Matched) -> set[Path]:

@@ -114,7 +114,7 @@ def read_ratings(path: Path) -> tuple[list[Rating], list[Damaged]]:
     ratings: list[Rating] = []
     damaged: list[Damaged] = []
     for number, line, ended in _lines(path):
-        if line == HEADER or not line:
+        if (line == HEADER and ended) or not line:
             continue
         try:
             if number == 1 and ended and not line.endswith(_TORN.decode().strip()):

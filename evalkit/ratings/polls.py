@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalkit.ratings.exclusion import RaterCare, care, excluded
+from evalkit.ratings.fitting import fitting
 from evalkit.ratings.rating import (
     BOTH_BAD,
     CANNOT_TELL,
@@ -123,9 +124,11 @@ def polls(studies: Sequence[Study], ratings: Sequence[Rating]) -> list[Poll]:
     """One poll per study, kind of rater and question with answers, in this order.
 
     Args:
-        ratings: the last revision of each answer, of known studies, models and questions.
+        ratings: the last revision of each answer. Those that do not fit their study are left out,
+            with a warning.
     """
     made: list[Poll] = []
+    ratings = fitting(studies, ratings)
     for study in studies:
         for kind in get_args(RaterKind):
             own = [r for r in ratings if r.study == study.study and r.kind == kind]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from evalkit.core import AgreementRow
+from evalkit.escape import visible
 from evalkit.ratings.summary_file import TARGET, PollSummary, Value
 from evalkit.report import numbers
 from evalkit.report.findings import RULE
@@ -18,10 +19,14 @@ TITLES = {
 }
 
 
+QUESTION = 300  # characters of the text of a question
+
+
 class PollText(NamedTuple):
     """One question as text."""
 
     poll: PollSummary
+    question: str  # its text, without invisible characters, and not longer than QUESTION
     who: str
     basis: str  # how many answers of whom
     header: list[str]
@@ -58,6 +63,7 @@ def _text(poll: PollSummary, agreement: Sequence[AgreementRow]) -> PollText:
     about = [row for row in agreement if (row.study, row.raters) == (poll.study, poll.name)]
     return PollText(
         poll=poll,
+        question=_shortened(visible(poll.text)),
         who="people" if poll.kind == "human" else "models, not people",
         basis=(
             f"{numbers.plural(poll.votes, 'answer')} of {kept} on"
@@ -91,7 +97,7 @@ def _tests(poll: PollSummary) -> list[str]:
         verdict = f"{row.winner} is better" if row.winner else row.verdict
         ends = numbers.interval(row.low, row.high, 2) or row.method.partition(": ")[2] or row.method
         p = (
-            f", p = {numbers.p_value(row.p_adjusted)} ({RULE})"
+            f", p {_equal(numbers.p_value(row.p_adjusted))} ({RULE})"
             if row.p_adjusted is not None
             else ""
         )
@@ -100,6 +106,15 @@ def _tests(poll: PollSummary) -> list[str]:
             f" ({ends}): {verdict}{p}"
         )
     return lines
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= QUESTION else f"{text[: QUESTION - 1]}…"
+
+
+def _equal(number: str) -> str:
+    """`= 0.01`, or `< 0.001`."""
+    return number if number[0] in "<>" else f"= {number}"
 
 
 def _agreement(poll: PollSummary) -> list[str]:

@@ -1,0 +1,79 @@
+"""Whether two models were measured under the same conditions: field by field."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evalkit.config import did_you_mean
+from evalkit.core import EvalkitError
+from evalkit.gate.snapshot import Snapshot
+
+FIELDS = (
+    "prompts", "seed", "per_prompt", "generation", "image_size", "encoders", "references",
+    "metric_options",
+)  # fmt: skip
+NOT_COMPARABLE = 4  # exit code
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """A condition that differs."""
+
+    field: str
+    candidate: str
+    baseline: str
+
+
+def mismatches(a: Snapshot, b: Snapshot) -> list[Mismatch]:
+    """All conditions that differ, in the order of FIELDS."""
+    found = [_prompts(a, b)] if a.prompts != b.prompts else []
+    for field in FIELDS[1:]:
+        one, other = a.conditions.get(field), b.conditions.get(field)
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            for key in sorted({*one, *other}):
+                if one.get(key) != other.get(key):
+                    found.append(Mismatch(f"{field}.{key}", _said(one, key), _said(other, key)))
+        elif one != other:
+            found.append(Mismatch(field, str(one), str(other)))
+    return found
+
+
+def require_comparable(found: Sequence[Mismatch], allowed: Collection[str]) -> None:
+    """Raise EvalkitError, exit code 4, for conditions that differ and are not allowed to.
+
+    allowed: fields, or `field.key`. Raises EvalkitError, exit code 2, for an unknown field.
+    """
+    for name in allowed:
+        if name.partition(".")[0] not in FIELDS:
+            message = f"There is no condition {name!r} that may differ."
+            raise EvalkitError(message, did_you_mean(name, FIELDS))
+    wrong = [
+        one
+        for one in found
+        if one.field not in allowed and one.field.partition(".")[0] not in allowed
+    ]
+    if wrong:
+        listed = "; ".join(
+            f"{one.field}: {one.candidate}, baseline {one.baseline}" for one in wrong
+        )
+        fields = dict.fromkeys(one.field.partition(".")[0] for one in wrong)
+        flags = " ".join(f"--allow-mismatch {field}" for field in fields)
+        raise EvalkitError(
+            f"The two models are not comparable. {listed}.",
+            f"Measure both under the same conditions. To compare all the same: `{flags}`.",
+            NOT_COMPARABLE,
+        )
+
+
+def _prompts(a: Snapshot, b: Snapshot) -> Mismatch:
+    """Prompts are matched by id; their order does not matter."""
+    shared = {key for key, text in a.prompts.items() if b.prompts.get(key) == text}
+    other = sum(key in b.prompts and b.prompts[key] != a.prompts[key] for key in a.prompts)
+    said = f"{len(a.prompts)} prompts" + f" ({other} with another text)" * bool(other)
+    return Mismatch("prompts", said, f"{len(b.prompts)} prompts, {len(shared)} of them the same")
+
+
+def _said(values: Mapping[str, Any], key: str) -> str:
+    return str(values[key]) if key in values else "not set"

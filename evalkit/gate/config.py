@@ -1,0 +1,157 @@
+"""gate.toml: what a metric may lose, and what then happens.
+
+baseline = "reports/main:dalle"
+alpha = 0.05
+on_inconclusive = "pass"       # or "fail": exit code 3
+
+[metrics.fid]
+max_relative_increase = 0.03   # of the baseline's value
+max_increase = 0.5             # both hold where both are given
+tier = "critical"              # or supporting, advisory: only critical ones decide
+max = 30                       # a tripwire on the value itself
+
+[groups]                       # metrics with values per image, in each group of prompts
+max_drop = 1.0
+tier = "advisory"
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from evalkit.config import did_you_mean
+from evalkit.core import Better, EvalkitError
+from evalkit.statistics.multiple import ALPHA
+
+Tier = Literal["critical", "supporting", "advisory"]
+OnInconclusive = Literal["pass", "fail"]
+_KEYS = ("baseline", "alpha", "on_inconclusive", "allow_mismatch", "metrics", "groups")
+_MARGINS = ("max_increase", "max_relative_increase", "max_drop", "max_relative_drop")
+_RULE = (*_MARGINS, "min", "max", "tier")
+RELATIVE = 0.05  # of the baseline's value, where a metric has no margin
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What one metric may lose against the baseline."""
+
+    margin: float | None = None  # in the unit of the metric
+    relative: float | None = None  # as a share of the baseline's value
+    least: float | None = None  # the value may not be below this
+    most: float | None = None  # or above this
+    tier: Tier = "critical"
+    direction: Better | None = None  # that the names of the margins imply; None without margins
+
+    def allowed(self, baseline: float) -> float | None:
+        """The margin at this value of the baseline: the smaller one; None for tripwires only."""
+        both = [self.margin, None if self.relative is None else self.relative * abs(baseline)]
+        return min((one for one in both if one is not None), default=None)
+
+
+@dataclass(frozen=True)
+class GateConfig:
+    """The content of gate.toml."""
+
+    baseline: str = ""
+    alpha: float = ALPHA  # for the whole table: the probability of any false alarm
+    on_inconclusive: OnInconclusive = "pass"
+    allow_mismatch: tuple[str, ...] = ()
+    metrics: Mapping[str, Rule] = field(default_factory=dict)  # {}: all that both runs have
+    groups: Rule | None = None
+    source: str = ""  # the file, for errors
+
+
+def read_config(path: Path | str) -> GateConfig:
+    """The configuration in a file. Raises EvalkitError that names the key which is wrong."""
+    source = str(path)
+    try:
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise EvalkitError(f"{source} cannot be read: {reason}.", "Check the path.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise EvalkitError(f"{source} is not TOML: {error}.", "Correct this line.") from error
+    _known(values, _KEYS, source)
+    alpha = values.get("alpha", ALPHA)
+    _require(
+        _is_number(alpha) and 0 < alpha < 0.5, source, "alpha", alpha, "a number above 0, below 0.5"
+    )
+    after = values.get("on_inconclusive", "pass")
+    _require(after in get_args(OnInconclusive), source, "on_inconclusive", after, "pass or fail")
+    baseline = values.get("baseline", "")
+    _require(isinstance(baseline, str), source, "baseline", baseline, "a text")
+    allowed = values.get("allow_mismatch", [])
+    texts = isinstance(allowed, list) and all(isinstance(one, str) for one in allowed)
+    _require(texts, source, "allow_mismatch", allowed, "a list of texts")
+    tables = values.get("metrics", {})
+    _require(isinstance(tables, dict), source, "metrics", tables, "tables such as [metrics.fid]")
+    groups = values.get("groups")
+    return GateConfig(
+        baseline,
+        float(alpha),
+        after,
+        tuple(allowed),
+        {name: _rule(table, f"{source}, metrics.{name}") for name, table in tables.items()},
+        None if groups is None else _rule(groups, f"{source}, groups"),
+        source,
+    )
+
+
+def _rule(table: Any, place: str) -> Rule:
+    _require(isinstance(table, dict), place, "the entry", table, "a table")
+    _known(table, _RULE, place)
+    for key in (*_MARGINS, "min", "max"):
+        if key in table:
+            _require(_is_number(table[key]), place, key, table[key], "a number")
+    for key in _MARGINS:
+        if key in table:
+            _require(table[key] >= 0, place, key, table[key], "a number of at least 0")
+    tier = table.get("tier", "critical")
+    _require(tier in get_args(Tier), place, "tier", tier, "critical, supporting or advisory")
+    rising = [key for key in _MARGINS[:2] if key in table]
+    falling = [key for key in _MARGINS[2:] if key in table]
+    if rising and falling:
+        raise EvalkitError(
+            f"{place} has {rising[0]} and {falling[0]}; a metric gets worse in one direction only.",
+            "Keep the one for the worse direction.",
+        )
+    kind = "increase" if rising else "drop"
+    return Rule(
+        table.get(f"max_{kind}"),
+        table.get(f"max_relative_{kind}"),
+        table.get("min"),
+        table.get("max"),
+        tier,
+        "lower" if rising else "higher" if falling else None,
+    )
+
+
+def check_direction(name: str, rule: Rule, better: Better, source: str) -> None:
+    """Raise EvalkitError for a margin of the wrong sign: it would allow any regression."""
+    if rule.direction is not None and rule.direction != better:
+        wrong, right = ("increase", "drop") if rule.direction == "lower" else ("drop", "increase")
+        raise EvalkitError(
+            f"{source or 'The gate'} limits the {wrong} of {name}, and {better} values of it are"
+            f" better: a regression is a{'n' if right == 'increase' else ''} {right}.",
+            f"Write max_{right} or max_relative_{right}.",
+        )
+
+
+def _known(table: Mapping[str, Any], keys: tuple[str, ...], place: str) -> None:
+    for key in table:
+        if key not in keys:
+            raise EvalkitError(f"{place} has the unknown key {key!r}.", did_you_mean(key, keys))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _require(good: bool, place: str, key: str, found: object, expected: str) -> None:
+    if not good:
+        raise EvalkitError(f"{place}: {key} is {found!r:.80}; expected {expected}.")

@@ -1,0 +1,255 @@
+"""The decision on one metric: is it worse than the baseline by more than the margin?
+
+A non-inferiority test on the paired difference. The difference is turned so that worse is positive:
+
+- REGRESSED: it is significantly above the margin, at the level corrected for all gated metrics.
+- PASS: it is significantly below the margin (one-sided, at alpha). IMPROVED: below zero as well.
+- INCONCLUSIVE: neither; the number of images that would decide is estimated.
+
+Numbers without an interval (speed, cost) follow a point rule, and say so. A tripwire is a limit on
+the value itself: a model that has always been beyond it is found, too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from evalkit.core import Better
+from evalkit.gate.config import Rule, Tier
+from evalkit.gate.snapshot import Key, Snapshot, State
+from evalkit.statistics import intervals, paired
+from evalkit.statistics.multiple import holm
+from evalkit.statistics.paired import Difference
+
+MOST_IMAGES = 1_000_000  # a larger estimate says that the difference is as large as the margin
+Verdict = Literal["PASS", "IMPROVED", "REGRESSED", "INCONCLUSIVE"]
+Basis = Literal["paired", "point", "interval", "tripwire"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One row of gate.json."""
+
+    metric: str
+    encoder: str
+    reference: str
+    group: str  # of prompts; "" for all
+    better: Better
+    tier: Tier
+    candidate: float | None
+    baseline: float | None
+    worse: float | None  # the difference, positive where the candidate is worse
+    low: float | None  # its interval at the level of the decision: 1 - 2 alpha
+    high: float | None
+    margin: float | None
+    p: float | None  # one-sided: worse than the margin; not corrected
+    p_adjusted: float | None  # corrected for all gated metrics (Holm)
+    verdict: Verdict
+    basis: Basis
+    images: int
+    prompts: int
+    more_images: int | None  # that would decide; None where nothing more is needed, or not known
+    reason: str
+
+
+class Compared(NamedTuple):
+    """A metric of both models on the same images."""
+
+    difference: Difference
+    candidate: float
+    baseline: float
+    images: int
+    prompts: int
+    changes: dict[Key, float]  # candidate - baseline for each image; {} for a property of the set
+
+
+def compared(a: Snapshot, b: Snapshot, name: str, group: str | None = None) -> Compared | str:
+    """The paired difference a - b of a metric on the images that both have, or why there is none.
+
+    group: only the images of this group of prompts.
+    """
+    one, other = a.states[name], b.states[name]
+    if one.values is not None and other.values is not None:
+        theirs = dict(zip(other.keys, other.values, strict=True))
+        ours = dict(zip(one.keys, one.values, strict=True))
+        keys = [key for key in one.keys if key in theirs and group in (None, a.groups[key[0]])]
+        if not keys:
+            return "no image in common"
+        first, second = (np.array([side[key] for key in keys]) for side in (ours, theirs))
+        clusters = _clusters(a, keys)
+        found = paired.paired_means(first, second, clusters)
+        changes = dict(zip(keys, (first - second).tolist(), strict=True))
+        values = float(first.mean()), float(second.mean())
+        return Compared(found, *values, len(keys), len(set(clusters)), changes)
+    if one.left_out is None or other.left_out is None:
+        missing = one if one.left_out is None else other
+        return missing.note or "no interval"
+    if one.keys != other.keys:
+        return "the images differ, and the baseline file cannot be measured on a part of them"
+    clusters = _clusters(a, one.keys)
+    groups = intervals.groups_of_clusters(clusters)
+    if groups is None or one.value is None or other.value is None:
+        return "too few prompts"
+    import torch
+
+    first, second = (torch.tensor(side.left_out, dtype=torch.float64) for side in (one, other))
+    found = paired.paired_sets(one.value, other.value, first, second, groups)
+    return Compared(found, one.value, other.value, len(one.keys), len(set(clusters)), {})
+
+
+def _clusters(snapshot: Snapshot, keys: Sequence[Key]) -> np.ndarray:
+    return intervals.cluster_numbers([snapshot.prompts[prompt] for prompt, _ in keys])
+
+
+def decide(
+    a: Snapshot, b: Snapshot, name: str, rule: Rule, alpha: float, group: str | None = None
+) -> Decision:
+    """The decision on one metric, before the correction for the others (see `correct`).
+
+    a is the candidate, b the baseline.
+    """
+    one, other = a.states[name], b.states[name]
+    better = one.measure.better
+    made = Decision(
+        name.partition("@")[0], one.encoder, one.reference, group or "", better, rule.tier,
+        one.value, other.value, None, None, None, None, None, None, "INCONCLUSIVE", "paired",
+        len(one.keys), len({prompt for prompt, _ in one.keys}), None, "",
+    )  # fmt: skip
+    found = compared(a, b, name, group)
+    if isinstance(found, str):
+        return _without_pairs(made, one, other, rule, alpha, found)
+    difference, sign = found.difference, 1.0 if better == "lower" else -1.0
+    made = replace(
+        made, candidate=found.candidate, baseline=found.baseline, images=found.images,
+        prompts=found.prompts, worse=sign * difference.value,
+        margin=rule.allowed(found.baseline),
+    )  # fmt: skip
+    if made.margin is None:
+        return _tripwire(replace(made, verdict="PASS", reason="no margin"), rule)
+    if difference.p is None:
+        return _tripwire(replace(made, reason=difference.method), rule)
+    return _tripwire(
+        _by_interval(made, lambda level: _turned(difference, level, sign), alpha), rule
+    )
+
+
+def _by_interval(
+    made: Decision, interval: Callable[[float], tuple[float, float]], alpha: float
+) -> Decision:
+    """The verdict from the interval of the worsening; interval(level of both tails together)."""
+    assert made.margin is not None
+    assert made.worse is not None
+    low, high = interval(2 * alpha)
+    p = _p_above(interval, made.margin)
+    verdict: Verdict = "INCONCLUSIVE"
+    more = None
+    if high < 0:
+        verdict = "IMPROVED"
+    elif high < made.margin or (made.margin == 0 and low == high == 0):
+        verdict = "PASS"
+    else:
+        more = _more(made, high - made.worse)
+    return replace(
+        made, low=low, high=high, p=p, verdict=verdict, more_images=more,
+        reason="" if verdict != "INCONCLUSIVE" else _undecided(more),
+    )  # fmt: skip
+
+
+def _turned(difference: Difference, level: float, sign: float) -> tuple[float, float]:
+    low, high = difference.interval(level)
+    assert low is not None
+    assert high is not None
+    return (low, high) if sign > 0 else (-high, -low)
+
+
+def _p_above(interval: Callable[[float], tuple[float, float]], margin: float) -> float:
+    """The one-sided level at which the lower end of the interval just reaches the margin."""
+    low, high = 1e-9, 0.5
+    if interval(2 * low)[0] > margin:
+        return low
+    if interval(min(2 * high, 1 - 1e-9))[0] <= margin:
+        return 1.0
+    for _ in range(50):
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if interval(2 * middle)[0] > margin else (middle, high)
+    return high
+
+
+def _more(made: Decision, half: float) -> int | None:
+    """Further images with which the interval would not include the margin any more."""
+    assert made.margin is not None
+    assert made.worse is not None
+    distance = abs(made.margin - made.worse)
+    if distance < 1e-3 * half:
+        return None
+    more = max(1, math.ceil(made.images * (half / distance) ** 2) - made.images)
+    return more if more <= MOST_IMAGES else None
+
+
+def _undecided(more: int | None) -> str:
+    if more is None:
+        return "the difference is as large as the margin: more images will hardly decide"
+    return f"the interval includes the margin: about {more:,} more images would decide"
+
+
+def _without_pairs(
+    made: Decision, one: State, other: State, rule: Rule, alpha: float, reason: str
+) -> Decision:
+    """Numbers without pairs: by their intervals if both have one, else by the values alone."""
+    if one.value is None or other.value is None:
+        why = one.note if one.value is None else f"baseline: {other.note}"
+        return replace(made, reason=why.removeprefix("not measured: "))
+    sign = 1.0 if made.better == "lower" else -1.0
+    worse, margin = sign * (one.value - other.value), rule.allowed(other.value)
+    made = replace(made, worse=worse, margin=margin)
+    if margin is None:
+        return _tripwire(replace(made, verdict="PASS", basis="point", reason="no margin"), rule)
+    if one.measure.from_ratings and None not in (one.low, one.high, other.low, other.high):
+        # Other raters, other pairs: the errors of two studies are independent.
+        halves = [(side.high - side.low) / 2 for side in (one, other)]  # pyright: ignore
+        error = math.hypot(*halves) / float(stats.norm.ppf(0.975))
+
+        def interval(level: float) -> tuple[float, float]:
+            half = float(stats.norm.isf(level / 2)) * error
+            return worse - half, worse + half
+
+        return _tripwire(replace(_by_interval(made, interval, alpha), basis="interval"), rule)
+    if one.measure.from_records:
+        verdict: Verdict = "PASS" if worse <= margin else "REGRESSED"
+        said = "no interval: decided by the values alone, not aware of noise"
+        return _tripwire(replace(made, basis="point", verdict=verdict, reason=said), rule)
+    return _tripwire(replace(made, reason=reason), rule)
+
+
+def _tripwire(made: Decision, rule: Rule) -> Decision:
+    value = made.candidate
+    if value is None:
+        return made
+    for limit, beyond, word in (
+        (rule.least, rule.least is not None and value < rule.least, "below the limit"),
+        (rule.most, rule.most is not None and value > rule.most, "above the limit"),
+    ):
+        if beyond:
+            said = f"{value:.6g} is {word} of {limit:g}"
+            return replace(made, verdict="REGRESSED", basis="tripwire", reason=said)
+    return made
+
+
+def correct(decisions: Sequence[Decision], alpha: float) -> list[Decision]:
+    """The decisions with p-values corrected for all of them: only these make a regression."""
+    adjusted = holm([one.p for one in decisions])
+    made = []
+    for one, corrected in zip(decisions, adjusted, strict=True):
+        if corrected is not None:
+            one = replace(one, p_adjusted=corrected.p)
+            if corrected.p <= alpha and one.basis in ("paired", "interval"):
+                said = "worse than the margin allows"
+                one = replace(one, verdict="REGRESSED", more_images=None, reason=said)
+        made.append(one)
+    return made

@@ -1,0 +1,100 @@
+"""The decision on one metric, on values whose truth is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evalkit.core import Measure
+from evalkit.gate.config import Rule
+from evalkit.gate.decide import Decision, correct, decide
+from evalkit.gate.snapshot import Snapshot, State
+
+
+def snapshot(values: np.ndarray, better: str = "higher") -> Snapshot:
+    keys = tuple((f"p{at:04d}", 0) for at in range(len(values)))
+    measure = Measure("score", better)  # pyright: ignore[reportArgumentType]
+    state = State(measure, "e", "", float(values.mean()), values=tuple(values), keys=keys)
+    texts = {prompt: prompt for prompt, _ in keys}
+    groups = dict.fromkeys(texts, "")
+    return Snapshot("run:m", "m", texts, groups, {}, {"score": state}, "0", len(values))
+
+
+def decision(
+    candidate: np.ndarray, baseline: np.ndarray, margin: float, better: str = "higher"
+) -> Decision:
+    sides = snapshot(candidate, better), snapshot(baseline, better)
+    [made] = correct([decide(*sides, "score", Rule(margin=margin), 0.05)], 0.05)
+    return made
+
+
+@pytest.mark.parametrize("better", ["higher", "lower"])
+@pytest.mark.parametrize(
+    ("shift", "verdict"),
+    [(0.0, "PASS"), (-3.0, "REGRESSED"), (3.0, "IMPROVED"), (-1.0, "INCONCLUSIVE")],
+)
+def test_the_difference_decides_against_the_margin(better: str, shift: float, verdict: str) -> None:
+    rng = np.random.default_rng(0)
+    baseline = rng.normal(50, 10, 200)
+    candidate = baseline + rng.normal(0, 2, 200)
+    candidate += baseline.mean() - candidate.mean() + (shift if better == "higher" else -shift)
+    made = decision(candidate, baseline, 1.0, better)
+    assert made.verdict == verdict
+    if verdict == "INCONCLUSIVE":
+        assert "more images" in made.reason
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    shift=st.floats(-3, 3),
+    spread=st.floats(0.1, 10),
+    margin=st.floats(0, 2),
+    count=st.integers(5, 80),
+    seed=st.integers(0, 1000),
+)
+def test_verdict_p_value_and_interval_agree(
+    shift: float, spread: float, margin: float, count: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    baseline = rng.normal(10, 3, count)
+    made = decision(baseline + shift + rng.normal(0, spread, count), baseline, margin)
+    assert made.low is not None
+    assert made.high is not None
+    assert made.p is not None
+    assert made.low <= (made.worse or 0.0) + 1e-9
+    if made.verdict == "REGRESSED":
+        assert made.low > margin
+        assert made.p <= 0.05
+    if made.p <= 0.049:  # alone in its family
+        assert made.verdict == "REGRESSED"
+    if made.verdict in ("PASS", "IMPROVED"):
+        assert made.high <= margin
+        assert made.p > 0.05
+
+
+def test_false_alarms_of_a_table_of_metrics_stay_below_alpha() -> None:
+    """Equal models without any margin: the hardest case."""
+    rng, alarms, studies = np.random.default_rng(1), 0, 400
+    for _ in range(studies):
+        rows = []
+        for _ in range(4):
+            baseline = rng.normal(0, 1, 100)
+            sides = snapshot(baseline + rng.normal(0, 1, 100)), snapshot(baseline)
+            rows.append(decide(*sides, "score", Rule(margin=0.0), 0.05))
+        alarms += any(one.verdict == "REGRESSED" for one in correct(rows, 0.05))
+    assert alarms / studies <= 0.05 + 3 * (0.05 * 0.95 / studies) ** 0.5
+
+
+def test_the_smaller_of_two_margins_holds() -> None:
+    assert Rule(margin=2.0, relative=0.1).allowed(10.0) == 1.0
+    assert Rule(margin=0.5, relative=0.1).allowed(10.0) == 0.5
+    assert Rule().allowed(10.0) is None
+
+
+def test_five_prompts_with_the_same_change_are_not_decided() -> None:
+    baseline = np.arange(6.0)
+    made = decision(baseline - 5, baseline, 1.0)
+    assert made.verdict == "INCONCLUSIVE"
+    assert "the same for every prompt" in made.reason

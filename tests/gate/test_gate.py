@@ -1,0 +1,261 @@
+"""The gate on runs: what passes, what fails, what is refused; and every output says the same."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from gated_runs import prompts, score_folder
+from typer.testing import CliRunner
+
+import evalkit
+from evalkit.cli.app import app
+from evalkit.core import EvalkitError
+from evalkit.gate import github
+
+Runs = Callable[[str], Path]
+
+
+def test_the_same_images_pass_and_the_file_is_the_same_again(runs: Runs) -> None:
+    made = evalkit.gate(runs("none"), baseline=runs("none"))
+    assert (made.outcome, made.exit_code) == ("pass", 0)
+    assert {one.verdict for one in made.decisions} == {"PASS"}
+    before = (runs("none") / "gate.json").read_bytes()
+    evalkit.gate(runs("none"), baseline=runs("none"))
+    assert (runs("none") / "gate.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("damage", "metric"),
+    [("black", "black_rate"), ("shuffled", "clip_score"), ("blurred", "fid"), ("collapsed", "fid")],
+)
+def test_planted_damage_is_a_regression(damage: str, metric: str, runs: Runs) -> None:
+    made = evalkit.gate(runs(damage), baseline=runs("none"))
+    assert (made.outcome, made.exit_code) == ("regressed", 1)
+    [found] = [one for one in made.decisions if one.metric == metric]
+    assert found.verdict == "REGRESSED"
+    assert found.low is not None
+    assert found.margin is not None
+    assert found.low > found.margin
+    assert metric in made.sentence
+
+
+def test_shuffled_prompts_are_invisible_to_a_property_of_the_set(runs: Runs) -> None:
+    made = evalkit.gate(runs("shuffled"), baseline=runs("none"), metrics="fid")
+    assert made.outcome != "regressed"
+
+
+def test_the_prompts_that_lost_most_are_named(runs: Runs) -> None:
+    made = evalkit.gate(runs("shuffled"), baseline=runs("none"), metrics=["clip_score"])
+    assert made.changed
+    changes = [item["change"] for item in made.changed]
+    assert changes == sorted(changes)
+    assert changes[0] < 0
+
+
+def test_a_baseline_file_decides_as_the_run_does(runs: Runs, tmp_path: Path) -> None:
+    path = evalkit.baseline_save(runs("none"), out=tmp_path / "base.json", reason="first")
+    whole = evalkit.gate(runs("blurred"), baseline=runs("none"))
+    filed = evalkit.gate(runs("blurred"), baseline=path)
+    assert filed.decisions == whole.decisions
+    evalkit.baseline_save(runs("none"), out=path, reason="second")
+    history = json.loads(path.read_text())["history"]
+    assert [entry["reason"] for entry in history] == ["first", "second"]
+
+
+def test_a_baseline_is_read_from_a_git_revision(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    evalkit.baseline_save(runs("none"), out="base.json", reason="first")
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for arguments in (["init", "-q"], ["add", "base.json"], ["commit", "-qm", "base"]):
+        subprocess.run([*git, *arguments], check=True)
+    Path("base.json").unlink()
+    assert evalkit.gate(runs("none"), baseline="git:HEAD:base.json").exit_code == 0
+    with pytest.raises(EvalkitError, match=r"git has no 'other\.json' in 'HEAD'"):
+        evalkit.gate(runs("none"), baseline="git:HEAD:other.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text.replace('"value": ', '"value": 1', 1), "was edited"),
+        (lambda text: "{}", "is no baseline"),
+        (lambda text: text[:100], "is not JSON"),
+        (lambda text: text.replace('"schema": 1', '"schema": 0', 1), "has the schema 0"),
+    ],
+)
+def test_a_file_that_is_no_baseline_is_refused(
+    change: Callable[[str], str], message: str, runs: Runs, tmp_path: Path
+) -> None:
+    path = evalkit.baseline_save(runs("none"), out=tmp_path / "base.json", reason="first")
+    path.write_text(change(path.read_text()))
+    with pytest.raises(EvalkitError, match=message) as error:
+        evalkit.gate(runs("none"), baseline=path)
+    assert error.value.exit_code == 2
+
+
+def test_other_conditions_are_refused_field_by_field(copy: Runs, runs: Runs) -> None:
+    other = copy("none")
+    config = other / "run.toml"
+    config.write_text(config.read_text().replace("seed = 0", "seed = 7"))
+    with pytest.raises(EvalkitError, match="seed: 7, baseline 0") as error:
+        evalkit.gate(other, baseline=runs("none"))
+    assert error.value.exit_code == 4
+    made = evalkit.gate(other, baseline=runs("none"), allow_mismatch=["seed"])
+    assert [one.field for one in made.allowed] == ["seed"]
+    assert "seed" in json.loads((other / "gate.json").read_text())["allowed"][0]["field"]
+    with pytest.raises(EvalkitError, match="condition 'sede'") as error:
+        evalkit.gate(other, baseline=runs("none"), allow_mismatch=["sede"])
+    assert error.value.exit_code == 2
+
+
+def test_other_prompts_are_refused_and_their_order_does_not_matter(
+    runs: Runs, images, tmp_path: Path
+) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for at, image in enumerate(reversed(images)):
+        image.save(folder / f"{at:05d}.png")
+    same = score_folder(folder, prompts()[::-1], tmp_path / "same")
+    made = evalkit.gate(same, baseline=runs("none"))
+    assert {one.verdict for one in made.decisions} == {"PASS"}
+    assert all(abs(one.worse or 0) < 1e-6 for one in made.decisions)
+    for file in sorted(folder.iterdir())[30:]:
+        file.unlink()
+    fewer = score_folder(folder, prompts()[::-1][:30], tmp_path / "fewer")
+    with pytest.raises(EvalkitError, match="prompts: 30 prompts, baseline 60 prompts, 30 of them"):
+        evalkit.gate(fewer, baseline=runs("none"))
+    shared = evalkit.gate(fewer, baseline=runs("none"), allow_mismatch=["prompts"])
+    assert {one.images for one in shared.decisions if one.metric == "fid"} == {30}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[metrics.fdi]\nmax_increase = 1", "There is no metric 'fdi'. Did you mean 'fid'"),
+        ("[metrics.fid]\nmax_drop = 1", "a regression is an increase"),
+        ("[metrics.fid]\nmax_increase = -1", "expected a number of at least 0"),
+        ("[metrics.fid]\nmax_increase = nan", "expected a number"),
+        ("[metrics.fid]\nmax_incraese = 1", "unknown key 'max_incraese'"),
+        ("[metrics.fid]\ntier = 'crtical'", "expected critical, supporting or advisory"),
+        ("[metrics.fid]\nmax_increase = 1\nmax_drop = 1", "one direction only"),
+        ("alhpa = 0.1", "unknown key 'alhpa'"),
+        ("alpha = 0.7", "below 0.5"),
+        ("on_inconclusive = 'warn'", "expected pass or fail"),
+        ("metrics = [", "is not TOML"),
+    ],
+)
+def test_a_mistake_in_the_configuration_is_never_a_pass(
+    text: str, message: str, runs: Runs, tmp_path: Path
+) -> None:
+    path = tmp_path / "gate.toml"
+    path.write_text(text)
+    with pytest.raises(EvalkitError, match=message) as error:
+        evalkit.gate(runs("none"), baseline=runs("none"), config=path)
+    assert error.value.exit_code == 2
+
+
+def test_tiers_tripwires_and_groups(runs: Runs, tmp_path: Path) -> None:
+    path = tmp_path / "gate.toml"
+    path.write_text(
+        "[metrics.clip_score]\nmax_drop = 1\ntier = 'advisory'\n[metrics.fid]\nmax = 1000\n"
+    )
+    made = evalkit.gate(runs("shuffled"), baseline=runs("none"), config=path)
+    verdicts = {one.metric: one.verdict for one in made.decisions}
+    assert verdicts == {"clip_score": "REGRESSED", "fid": "PASS"}
+    assert made.exit_code == 0  # an advisory metric does not decide
+    path.write_text("[metrics.fid]\nmax = 1\n")
+    made = evalkit.gate(runs("none"), baseline=runs("none"), config=path)
+    assert made.exit_code == 1
+    assert made.decisions[0].basis == "tripwire"
+
+
+def test_undecided_is_an_exit_code_only_where_it_is_asked_for(runs: Runs, tmp_path: Path) -> None:
+    path = tmp_path / "gate.toml"
+    path.write_text("on_inconclusive = 'fail'\n[metrics.fid]\nmax_increase = 0.0001\n")
+    made = evalkit.gate(runs("shuffled"), baseline=runs("none"), config=path)
+    other = evalkit.gate(
+        runs("shuffled"), baseline=runs("none"), config=path, metrics=["precision"]
+    )
+    for one in (made, other):
+        expected = {"pass": 0, "inconclusive": 3, "regressed": 1}[one.outcome]
+        assert one.exit_code == expected
+
+
+def test_every_output_says_the_same(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summary = tmp_path / "summary.md"
+    summary.write_text("of another step\n")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    arguments = ["gate", str(runs("shuffled")), "--baseline", str(runs("none")), "--junit"]
+    found = CliRunner().invoke(app, [*arguments, str(tmp_path / "gate.xml")])
+    assert found.exit_code == 1, found.stderr
+    assert "clip_score" in found.stdout
+    assert "::error title=evalkit gate::clip_score" in found.stdout
+    suite = ElementTree.parse(tmp_path / "gate.xml").getroot()
+    failed = [case.get("name") for case in suite if case.find("failure") is not None]
+    assert failed == ["clip_score mini-clip"]
+    assert suite.get("failures") == "1"
+    text = summary.read_text()
+    assert text.startswith("of another step\n")
+    assert "### evalkit gate: regressed" in text
+    decided = json.loads((runs("shuffled") / "gate.json").read_text())
+    assert (decided["schema"], decided["outcome"], decided["exit_code"]) == (1, "regressed", 1)
+
+
+def test_the_step_summary_stays_below_the_limit(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summary = tmp_path / "summary.md"
+    summary.write_text("x" * (github.LIMIT - 200))
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    evalkit.gate(runs("none"), baseline=runs("none"))
+    assert github.LIMIT - 200 < summary.stat().st_size <= github.LIMIT
+
+
+def test_encoders_that_do_not_know_the_images_decide_nothing(copy: Runs, runs: Runs) -> None:
+    other = copy("none")
+    note = other / "images" / "model" / "model.json"
+    note.write_text(note.read_text().replace('"bundled": true', '"bundled": false'))
+    with pytest.raises(EvalkitError, match="no metric of images in common"):
+        evalkit.gate(other, baseline=runs("none"))
+    with pytest.raises(EvalkitError, match="nothing may be concluded from fid"):
+        evalkit.gate(other, baseline=runs("none"), metrics="fid")
+
+
+def test_names_of_runs_and_models(runs: Runs, tmp_path: Path) -> None:
+    with pytest.raises(EvalkitError, match="has no model 'modle'"):
+        evalkit.gate(f"{runs('none')}:modle", baseline=runs("none"))
+    with pytest.raises(EvalkitError, match=r"has no metrics\.json"):
+        evalkit.gate(tmp_path, baseline=runs("none"))
+    with pytest.raises(EvalkitError, match="No baseline is given"):
+        evalkit.gate(runs("none"))
+    with pytest.raises(EvalkitError, match="No reason is given"):
+        evalkit.baseline_save(runs("none"), out=tmp_path / "base.json")
+
+
+def test_a_model_that_lacks_images_is_compared_on_those_that_both_have(
+    copy: Runs, runs: Runs, images, tmp_path: Path
+) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for at, image in enumerate(images):
+        if at % 6 != 5:
+            image.save(folder / f"{at:05d}.png")
+    fewer = score_folder(folder, prompts(), tmp_path / "fewer")
+    made = evalkit.gate(fewer, baseline=runs("none"))
+    assert {one.images for one in made.decisions if one.metric == "fid"} == {50}
+    assert {one.verdict for one in made.decisions} == {"PASS"}
+    path = evalkit.baseline_save(runs("none"), out=tmp_path / "base.json", reason="first")
+    filed = {one.metric: one for one in evalkit.gate(fewer, baseline=path).decisions}
+    assert filed["clip_score"].verdict == "PASS"
+    assert filed["fid"].verdict == "INCONCLUSIVE"
+    assert "cannot be measured on a part" in filed["fid"].reason

@@ -1,0 +1,64 @@
+"""Ratings in words: of the report, report.md and the terminal."""
+
+import dataclasses
+import io
+from contextlib import redirect_stdout
+
+from ratings_for_tests import preference
+
+from evalkit.cli.ratings_table import print_ratings
+from evalkit.ratings.polls import polls
+from evalkit.ratings.rating import Rating, pair
+from evalkit.ratings.study import PREFERENCE
+from evalkit.ratings.summary import summarize
+from evalkit.ratings.summary_file import PollSummary
+from evalkit.report.ratings import QUESTION, texts
+
+PROMPTS = tuple(f"{at:05d}" for at in range(40))
+
+
+def summary(question: str = PREFERENCE.text) -> PollSummary:
+    """Model a is preferred by all three raters on 36 of 40 prompts."""
+    asked = dataclasses.replace(PREFERENCE, text=question)
+    study = preference(prompts=PROMPTS, questions=(asked,))
+    answers = [
+        Rating("preference", rater, "human", pair(prompt, "a", "b"), prompt, "", "preference",
+               "b" if at % 10 == 0 else "a", "ab"[at % 2])
+        for rater in ("r1", "r2", "r3")
+        for at, prompt in enumerate(PROMPTS)
+    ]  # fmt: skip
+    [poll] = polls([study], answers)
+    return summarize(poll)
+
+
+def test_a_very_small_p_has_one_sign() -> None:
+    [text] = texts([summary()], [])
+    assert any("a is better, p < 0.001 (Holm, 5%)" in line for line in text.lines)
+    assert not any("= <" in line for line in text.lines)
+
+
+def test_the_text_of_a_question_shows_no_invisible_character_and_is_cut() -> None:
+    [text] = texts([summary("is \x1b[31m \u202ethis better? " + "好" * 2000)], [])
+    assert text.question.startswith("is ⟨U+001B⟩[31m ⟨U+202E⟩this better?")
+    assert len(text.question) == QUESTION
+    assert text.question.endswith("好…")
+
+
+def test_the_terminal_has_the_same_words(monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    out = io.StringIO()
+    with redirect_stdout(out):
+        print_ratings([summary()], [])
+    assert "120 answers of 3 raters on 40 prompts." in " ".join(out.getvalue().split())
+    assert all(len(line) <= 80 for line in out.getvalue().splitlines())
+
+
+def test_a_narrow_terminal_cuts_no_name(monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    name = "a-rater-with-a-name-of-letters-that-is-longer-than-a-column"
+    made = summary()
+    first = dataclasses.replace(made.raters[0], rater=name)
+    out = io.StringIO()
+    with redirect_stdout(out):
+        print_ratings([dataclasses.replace(made, raters=(first, *made.raters[1:]))], [])
+    assert "…" not in out.getvalue()
