@@ -213,12 +213,16 @@ def rate_summary(path: Folder, as_json: Json = False) -> None:
     with clean():
         from evalkit.cli.ratings_table import print_ratings
         from evalkit.rate.summary import rate_summary as function
+        from evalkit.ratings.rows import MEASURES
         from evalkit.run_folder import Run
 
         found = function(path)
         if as_json:
             return print_json([dataclasses.asdict(one) for one in found])
-        print_ratings(found, Run(path).agreement())
+        run = Run(path)
+        rows = run.metrics() if run.metrics_path.is_file() else []
+        measured = [row.metric for row in rows if row.encoder and row.metric not in MEASURES]
+        print_ratings(found, run.agreement(), measured)
         print_next(f"evalkit report {shlex.quote(str(path))}")
         print(path)
 
