@@ -101,6 +101,10 @@ class Run:
         return self.ratings_path / "rejected.csv"
 
     @property
+    def excluded_path(self) -> Path:
+        return self.ratings_path / "excluded.csv"
+
+    @property
     def summary_path(self) -> Path:
         return self.ratings_path / "summary.json"
 

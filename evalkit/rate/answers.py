@@ -75,6 +75,7 @@ class Reading:
     notes: list[str] = field(default_factory=list)  # sentences for the user
     studies: list[Study] = field(default_factory=list)  # that the file defines
     excluded_raters: dict[str, str] = field(default_factory=dict)  # rater: reason; of all files
+    good_raters: set[str] = field(default_factory=set)  # who are not excluded any more
 
 
 class Format(NamedTuple):

@@ -15,13 +15,15 @@ from evalkit.core import EvalkitError
 from evalkit.rate.answers import Answer, Cell, Problem, Reading
 from evalkit.rate.cross_checks import flipped, without_duplicates
 from evalkit.rate.formats.known import format_of
+from evalkit.rate.formats.prolific import SOURCE
 from evalkit.rate.names import Names
 from evalkit.rate.rejected import in_file_order, show_problems, write_rejected
 from evalkit.rate.resolve import Found, Made, find_places, question_name, resolve
 from evalkit.rate.responses import parse_scale
 from evalkit.rate.scale_checks import unfinished
 from evalkit.rate.source import read_source
-from evalkit.ratings.files import append_ratings, ratings_of, studies
+from evalkit.ratings.exclusion import read_excluded, write_excluded
+from evalkit.ratings.files import append_ratings, rater_id, ratings_of, studies
 from evalkit.ratings.rating import RaterKind, Rating
 from evalkit.ratings.study import Study
 from evalkit.ratings.study_file import NAME, refuse_other_design, write_study
@@ -43,6 +45,7 @@ class Imported:
     raters: int
     left_out: dict[str, int]  # by rule: reason, number
     problems: int  # values that were not imported, with --on-bad skip
+    excluded: int  # raters in ratings/excluded.csv
     notes: tuple[str, ...]
 
     def sentences(self) -> list[str]:
@@ -59,6 +62,9 @@ class Imported:
             state = "new" if name in self.new_studies else "exists"
             lines.append(f"Study {name} ({state}): {Run(self.run).study_path(name)}.")
         raters = "1 rater" if self.raters == 1 else f"{self.raters} raters"
+        if self.excluded:
+            path = Run(self.run).excluded_path
+            lines.append(f"{path} names {self.excluded} who are left out of results.")
         lines.append(f"Imported {self.ratings} ratings of {raters} into {self.run}.")
         return lines
 
@@ -143,7 +149,8 @@ def rate_import(
     write_rejected(place, files, in_file_order(files, [*left_out, *problems]))
     if problems:
         _refuse_problems(place, problems, readings, made, on_bad)
-    if not made:
+    barred = _excluded(place, readings)
+    if not made and not barred:
         raise EvalkitError(
             f"There are no ratings for {place.path} in {', '.join(formats)}.",
             f"{place.rejected_path} lists what was left out."
@@ -151,6 +158,8 @@ def rate_import(
             else "Export them again, with a row for each answer.",
         )
     new = _store(place, resolved.studies, fresh)
+    write_excluded(place, barred)
+    notes += [f"excluded: {rater} ({barred[rater]})." for rater in _present(stored, barred)]
     return Imported(
         place.path,
         formats,
@@ -161,6 +170,7 @@ def rate_import(
         raters=len({item.rating.rater for item in made}),
         left_out=dict(Counter(row.reason for row in left_out)),
         problems=len(problems),
+        excluded=len(barred),
         notes=tuple(dict.fromkeys(notes)),
     )
 
@@ -257,6 +267,21 @@ def _wanted(
     for rater in sorted(excluded.keys() & present):
         notes.append(f"The rater {rater} is left out: {excluded[rater]}.")
     return wanted
+
+
+def _excluded(run: Run, readings: Mapping[Path, Reading]) -> dict[str, str]:
+    """The raters of ratings/excluded.csv, with what the files of participants say now."""
+    found = read_excluded(run)
+    for reading in readings.values():
+        for rater in map(rater_id, reading.good_raters):
+            if found.get(rater, "").startswith(f"{SOURCE}:"):
+                del found[rater]
+        found |= {rater_id(rater): why for rater, why in reading.excluded_raters.items()}
+    return found
+
+
+def _present(stored: Sequence[Rating], raters: Mapping[str, str]) -> list[str]:
+    return sorted({rating.rater for rating in stored if rating.rater in raters})
 
 
 def _refuse_problems(

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from evalkit.core import EvalkitError
+from evalkit.ratings.exclusion import read_excluded
 from evalkit.ratings.files import ratings_of, studies
 from evalkit.ratings.polls import Opinions, Poll, polls
 from evalkit.run_folder import Run
@@ -114,7 +115,8 @@ def _assumed(mode: str, effect: float, tie_share: float) -> Variances:
 
 def _of_pilot(run: Run, mode: str) -> tuple[Variances, str]:
     """The variances of the answers of a run: the mean over its polls and pairs of models."""
-    asked = [poll.kept for poll in polls(studies(run), ratings_of(run)) if poll.study.mode == mode]
+    told = polls(studies(run), ratings_of(run), read_excluded(run))
+    asked = [poll.kept for poll in told if poll.study.mode == mode]
     found = [one for poll in asked for one in _of_pairs(poll) if one is not None]
     if not found:
         raise EvalkitError(

@@ -227,10 +227,7 @@ def _share(count: int, total: int) -> str:
 
 
 def _excluded(poll: PollSummary) -> list[str]:
-    lines = [
-        f"{rater} is excluded by the study's rule: {reason}"
-        for rater, reason in poll.excluded.items()
-    ]
+    lines = [f"excluded: {rater} ({reason})" for rater, reason in poll.excluded.items()]
     before = [
         f"{one.model} {numbers.number(one.all_raters, 2)}"
         for one in poll.results
