@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shlex
 from collections import Counter
@@ -86,7 +87,7 @@ def parse_rename(texts: Sequence[str]) -> dict[str, str]:
 def rate_import(
     files: Sequence[Path | str] | Path | str,
     *,
-    run: Path | str,
+    run: os.PathLike[str] | str,
     study: str = "",
     format: str = "auto",
     kind: RaterKind = "human",

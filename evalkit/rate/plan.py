@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from itertools import combinations
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -49,7 +49,7 @@ def rate_plan(
     raters_per_prompt: int | None = None,
     power: float = 0.8,
     tie_share: float = 0.2,
-    path: Path | str | None = None,
+    path: os.PathLike[str] | str | None = None,
 ) -> list[StudySize]:
     """The number of prompts and answers with which a study finds an effect.
 

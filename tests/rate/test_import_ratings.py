@@ -730,3 +730,17 @@ def test_some_answers_above_the_others_are_a_scale_of_seven_points(
     rows[9]["response"] = rows[19]["response"] = "7"
     made = evalkit.rate_import(write(tmp_path / "v.csv", table(rows)), run=run.path)
     assert "The scale of alignment is 1 to 7." in made.notes
+
+
+def test_a_run_is_taken_where_a_path_is(run: Run, tmp_path: Path) -> None:
+    votes = write(tmp_path / "votes.csv", table(scale_rows()))
+    loaded = evalkit.load(run)
+    assert evalkit.rate_import(votes, run=loaded).ratings == 60
+    [found] = evalkit.rate_summary(loaded)
+    assert found.votes == 60
+    assert evalkit.rate_export(loaded, out=tmp_path / "x.csv").is_file()
+    assert evalkit.rate_plan(effect=0.5, mode="scale", path=loaded)[0].mode == "scale"
+    with pytest.raises(EvalkitError, match=str(run.path)):
+        evalkit.report(loaded)  # it is not scored
+    with pytest.raises(EvalkitError, match=str(run.path)):
+        evalkit.gate(loaded, baseline=loaded)
