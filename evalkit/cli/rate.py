@@ -277,4 +277,7 @@ def rate_plan(
         if as_json:
             return print_json([row._asdict() for row in found])
         for name, value in found[0]._asdict().items():
-            print(f"{name.replace('_', ' ')}: {'none is enough' if value is None else value}")
+            if name == "prompts" and value is None:
+                value = "no number is enough"
+            if value is not None:
+                print(f"{name.replace('_', ' ')}: {value}")

@@ -22,6 +22,7 @@ from evalkit.statistics.votes import Votes, counted, select
 
 # Of a difference of two opinions on a scale of five points: between prompts, between raters, rest.
 _POINTS = (0.6, 0.2, 1.4)
+_FEW_PROMPTS, _MOST_RATERS = 1_000, 100  # of a study that is proposed
 _SHARES = (0.15, 0.05)  # of the win rate, between prompts and between raters
 
 
@@ -88,7 +89,9 @@ def rate_plan(
     if path is not None:
         variances, source = _of_pilot(Run(path), mode)
     found = planning.plan(effect, variances, raters, each, power, ALPHA / pairs)
-    prompts = found.prompts
+    prompts, method = found.prompts, found.method
+    if prompts is None:
+        method += f"; {_enough_raters(effect, variances, raters, raters_per_prompt, power, pairs)}"
     items = None if prompts is None else prompts * (pairs if mode == "pairwise" else models)
     answers = None if items is None else items * each
     return [
@@ -102,9 +105,28 @@ def rate_plan(
             answers=answers,
             answers_per_rater=None if answers is None else math.ceil(answers / raters),
             power=round(found.power, 4),
-            method=f"{found.method}; {source}",
+            method=f"{method}; {source}",
         )
     ]
+
+
+def _enough_raters(
+    effect: float,
+    variances: Variances,
+    raters: int,
+    raters_per_prompt: int | None,
+    power: float,
+    pairs: int,
+) -> str:
+    """How many raters would do, with a number of prompts that a study can have if possible."""
+    alpha = ALPHA / pairs
+    for prompts in (_FEW_PROMPTS, planning.MOST_PROMPTS):
+        for more in range(raters + 1, _MOST_RATERS + 1):
+            each = raters_per_prompt or more
+            if planning.power(effect, variances, prompts, more, each, alpha) >= power:
+                enough = planning.plan(effect, variances, more, each, power, alpha).prompts
+                return f"with {more} raters, {enough} prompts are enough"
+    return f"{max(raters, _MOST_RATERS)} raters are not enough either"
 
 
 def _assumed(mode: str, effect: float, tie_share: float) -> Variances:
