@@ -350,6 +350,7 @@ addEventListener("keydown", (event) => {
   if (zoomed() && ARROWS[name]) panBy(...ARROWS[name]);
   else if (event.repeat) return; // a key that is held down answers once
   else if (KEYS[name] && (name !== " " || study?.mode === "pairwise")) KEYS[name]();
+  else if (option && zoomed()) $("live").textContent = "Press Escape to end the zoom, then answer.";
   else if (option) answer(option.dataset.response);
   else return;
   event.preventDefault();
