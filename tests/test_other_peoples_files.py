@@ -84,7 +84,7 @@ PROMPTS = [
     ("UTF-16", "p.txt", "a\nb\n".encode("utf-16"), "UTF-16"),
     ("Latin-1", "p.txt", "caf\u00e9\n".encode("latin-1"), "not valid UTF-8"),
     ("an image", "p.txt", png(0), "a PNG image"),
-    ("a gzip file", "p.jsonl", gzip.compress(b"a"), "a gzip file"),
+    ("a gzip file", "p.jsonl", gzip.compress(b"a", mtime=0), "a gzip file"),
     ("nothing", "p.txt", "", "is empty"),
     ("the same id twice", "p.csv", "id,prompt\n1,a\n1,b\n", "expected each id once"),
 ]  # fmt: skip
