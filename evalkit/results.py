@@ -9,6 +9,7 @@ pandas is imported where a frame is made: `import evalkit` stays fast.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -128,7 +129,7 @@ class Run(run_folder.Run):
         return to_notebook(self.path)
 
 
-def load(path: Path | str) -> Run:
+def load(path: os.PathLike[str] | str) -> Run:
     """An existing run, or the results of scored images; `load(path).frame()` is its data.
 
     Several runs as one frame, with the run as the index:

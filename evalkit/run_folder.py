@@ -50,8 +50,12 @@ def folder_name(label: str) -> str:
 class Run:
     """Reads and writes one run folder. The path is its only state; files are written atomically."""
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: os.PathLike[str] | str) -> None:
         self.path = Path(os.path.expanduser(path))  # quoted, a shell keeps `~`
+
+    def __fspath__(self) -> str:
+        """A run is a path to its folder, wherever a path is expected."""
+        return str(self.path)
 
     # --- names ---
     @property
@@ -99,6 +103,10 @@ class Run:
     @property
     def rejected_path(self) -> Path:
         return self.ratings_path / "rejected.csv"
+
+    @property
+    def excluded_path(self) -> Path:
+        return self.ratings_path / "excluded.csv"
 
     @property
     def summary_path(self) -> Path:

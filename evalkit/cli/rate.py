@@ -213,12 +213,16 @@ def rate_summary(path: Folder, as_json: Json = False) -> None:
     with clean():
         from evalkit.cli.ratings_table import print_ratings
         from evalkit.rate.summary import rate_summary as function
+        from evalkit.ratings.rows import MEASURES
         from evalkit.run_folder import Run
 
         found = function(path)
         if as_json:
             return print_json([dataclasses.asdict(one) for one in found])
-        print_ratings(found, Run(path).agreement())
+        run = Run(path)
+        rows = run.metrics() if run.metrics_path.is_file() else []
+        measured = [row.metric for row in rows if row.encoder and row.metric not in MEASURES]
+        print_ratings(found, run.agreement(), measured)
         print_next(f"evalkit report {shlex.quote(str(path))}")
         print(path)
 
@@ -273,4 +277,7 @@ def rate_plan(
         if as_json:
             return print_json([row._asdict() for row in found])
         for name, value in found[0]._asdict().items():
-            print(f"{name.replace('_', ' ')}: {'none is enough' if value is None else value}")
+            if name == "prompts" and value is None:
+                value = "no number is enough"
+            if value is not None:
+                print(f"{name.replace('_', ' ')}: {value}")

@@ -14,10 +14,14 @@ from evalkit.report.ratings import AGREEMENT, CHANCE, RATERS, PollText, texts
 from evalkit.terminal import printable
 
 
-def print_ratings(found: Sequence[PollSummary], agreement: Sequence[AgreementRow]) -> None:
+def print_ratings(
+    found: Sequence[PollSummary],
+    agreement: Sequence[AgreementRow],
+    measured: Sequence[str] = (),
+) -> None:
     """Print each study: its questions, the metrics that agree with it, and its raters."""
     console = Console(highlight=False, markup=False, emoji=False)
-    made = texts(found, agreement)
+    made = texts(found, agreement, measured)
     for study, kind in dict.fromkeys((poll.study, poll.kind) for poll in found):
         own = [one for one in made if (one.poll.study, one.poll.kind) == (study, kind)]
         console.print(Text(printable(f"{study} ({own[0].who})"), style="bold"))
@@ -39,6 +43,8 @@ def _print_question(console: Console, one: PollText) -> None:
     if one.agreement:
         _say(console, CHANCE)
         _print_table(console, AGREEMENT, one.agreement)
+    for line in one.trust:
+        _say(console, line)
     console.print()
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -49,7 +50,7 @@ def baseline_save(
     history = (
         _content(path.read_text(encoding="utf-8"), str(path))["history"] if path.exists() else []
     )
-    snapshot = take(str(candidate))
+    snapshot = take(os.fspath(candidate))
     content = {"kind": _KIND, "schema": SCHEMA, "snapshot": _to_json(snapshot)}
     entry = {
         "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),

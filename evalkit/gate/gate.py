@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -63,9 +64,9 @@ class Gate:
 
 
 def gate(
-    candidate: str | Path,
+    candidate: str | os.PathLike[str],
     *,
-    baseline: str | Path | None = None,
+    baseline: str | os.PathLike[str] | None = None,
     config: str | Path | None = None,
     metrics: str | Sequence[str] | None = None,
     alpha: float | None = None,
@@ -93,7 +94,8 @@ def gate(
             differ (exit code 4).
     """
     settings = read_config(config) if config is not None else GateConfig()
-    base = str(baseline if baseline is not None else settings.baseline)
+    candidate = os.fspath(candidate)
+    base = os.fspath(baseline if baseline is not None else settings.baseline)
     if not base:
         raise EvalkitError(
             "No baseline is given.",
@@ -105,13 +107,13 @@ def gate(
         settings = replace(settings, alpha=alpha)
     wanted = [metrics] if isinstance(metrics, str) else metrics
     names = [part for text in wanted or () for part in text.split(",") if part]
-    a = take(str(candidate), _measured_names(settings, names))
+    a = take(candidate, _measured_names(settings, names))
     b = read_baseline(base) if is_baseline(base) else take(base, _measured_names(settings, names))
     found = mismatches(a, b)
     allowed = (*settings.allow_mismatch, *(allow_mismatch or ()))
     require_comparable(found, allowed)
     rules = _rules(settings, names, a, b)
-    a, b = _on_shared_images(a, b, str(candidate), base, rules)
+    a, b = _on_shared_images(a, b, candidate, base, rules)
     made = _decisions(a, b, rules, settings)
     outcome = _outcome(made)
     code = EXIT_CODES[outcome]
@@ -127,7 +129,7 @@ def gate(
         tuple(found),
         _changed(a, b, rules),
     )
-    run = Run(split_name(str(candidate))[0])
+    run = Run(split_name(candidate)[0])
     write_atomically(run.path / "gate.json", to_json(result))
     if junit is not None:
         write_atomically(Path(junit), to_xml(result.candidate, result.decisions))

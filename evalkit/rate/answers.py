@@ -30,6 +30,7 @@ class Clues(NamedTuple):
     prompt: Cell = NOTHING  # an id, a text, or the name of an image
     model: Cell = NOTHING  # a label, or a name that --rename translates
     image: Cell = NOTHING  # a file name, a path or a URL
+    texts: tuple[Cell, ...] = ()  # what else must be of the same prompt, such as its text
 
 
 class Problem(NamedTuple):
@@ -74,6 +75,7 @@ class Reading:
     notes: list[str] = field(default_factory=list)  # sentences for the user
     studies: list[Study] = field(default_factory=list)  # that the file defines
     excluded_raters: dict[str, str] = field(default_factory=dict)  # rater: reason; of all files
+    good_raters: set[str] = field(default_factory=set)  # who are not excluded any more
 
 
 class Format(NamedTuple):

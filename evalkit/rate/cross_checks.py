@@ -73,7 +73,10 @@ def _flip(rating: Rating, points: Mapping[tuple[str, str], int]) -> Rating:
 
 
 def without_duplicates(
-    made: Sequence[Made], stored: Sequence[Rating], problems: list[Problem]
+    made: Sequence[Made],
+    stored: Sequence[Rating],
+    problems: list[Problem],
+    left_out: list[Problem],
 ) -> tuple[dict[Path, list[Rating]], int]:
     """The new ratings of each file, and the number of those that the run has already."""
     known = {(*key(rating), rating.revision): rating for rating in stored}
@@ -87,6 +90,8 @@ def without_duplicates(
         if rater in names:
             reason = f"the same rater as {names[rater]!r} but for case, blanks or leading zeros"
             problems.append(item.found.problem(Cell("rater", rater), reason))
+        elif place in seen and seen[place].rating == item.rating:
+            left_out.append(item.found.problem(item.found.answer.value, "the same row again"))
         elif place in seen:
             first = seen[place].found
             number = (

@@ -25,6 +25,7 @@ class DataColumns(NamedTuple):
     prompts: tuple[str, ...]
     models: tuple[str, ...]
     images: tuple[str, ...]
+    texts: tuple[str, ...] = ()  # of `prompts`: those that surely say which prompt it is
 
     @property
     def sides(self) -> int:
@@ -45,6 +46,7 @@ class DataColumns(NamedTuple):
                 prompt,
                 models[at] if at < len(models) else NOTHING,
                 images[at] if at < len(images) else NOTHING,
+                tuple(cell for cell in cells(self.texts) if cell.text),
             )
             for at in range(self.sides)
         ]
@@ -78,7 +80,14 @@ def data_columns(
         names_of = ", ".join([*kinds["model"], *kinds["image"]])
         return f"has two columns of models and one of images ({names_of}); expected two of each"
     prompts = sorted(kinds["prompt"], key=lambda name: "id" not in re.split(r"[\W_]+", name))
-    return DataColumns(tuple(prompts), tuple(kinds["model"]), tuple(kinds["image"]))
+    texts = [
+        column
+        for column in prompts
+        if column.lower() in (*TEXT_KEYS, "prompt_id")
+        or _says_prompt(column)
+        or any(names.is_text(row.cell(prefix + column).text) for row in rows)
+    ]
+    return DataColumns(tuple(prompts), tuple(kinds["model"]), tuple(kinds["image"]), tuple(texts))
 
 
 def _kind(column: str, texts: Sequence[str], names: Names) -> str:
@@ -94,10 +103,21 @@ def _kind(column: str, texts: Sequence[str], names: Names) -> str:
     best = max(counts, key=lambda kind: counts[kind])
     if counts[best]:
         return best
-    words = re.split(r"[\W_]+", column.lower())
-    if column.lower() in _PROMPT_KEYS:
+    words = _words(column)
+    if column.lower() in _PROMPT_KEYS or _says_prompt(column):
         return "prompt"
     return "model" if "model" in words or "generator" in words else ""
+
+
+def _says_prompt(column: str) -> bool:
+    """`promptText`, `image_prompt`, but not `negative_prompt`."""
+    words = set(_words(column))
+    return "prompt" in words and words <= {"prompt", "text", "image", "full", "original", "input"}
+
+
+def _words(column: str) -> list[str]:
+    """`promptText` and `prompt_text` as prompt, text."""
+    return [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+|\d+", column)]
 
 
 def _ordered(one: str, other: str) -> tuple[str, str] | None:

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import json
+import os
 import re
 from pathlib import Path
 from typing import Literal
@@ -22,7 +23,7 @@ _FORMULA = re.compile(r"\s*[=+@|%-]|[ \u00a0]*[\t\r]")
 
 
 def rate_export(
-    path: Path | str,
+    path: os.PathLike[str] | str,
     *,
     out: Path | str,
     format: Literal["csv", "json"] = "csv",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,13 +16,15 @@ from evalkit.core import EvalkitError
 from evalkit.rate.answers import Answer, Cell, Problem, Reading
 from evalkit.rate.cross_checks import flipped, without_duplicates
 from evalkit.rate.formats.known import format_of
+from evalkit.rate.formats.prolific import SOURCE
 from evalkit.rate.names import Names
-from evalkit.rate.rejected import show_problems, write_rejected
+from evalkit.rate.rejected import in_file_order, show_problems, write_rejected
 from evalkit.rate.resolve import Found, Made, find_places, question_name, resolve
 from evalkit.rate.responses import parse_scale
 from evalkit.rate.scale_checks import unfinished
 from evalkit.rate.source import read_source
-from evalkit.ratings.files import append_ratings, ratings_of, studies
+from evalkit.ratings.exclusion import read_excluded, write_excluded
+from evalkit.ratings.files import append_ratings, rater_id, ratings_of, studies
 from evalkit.ratings.rating import RaterKind, Rating
 from evalkit.ratings.study import Study
 from evalkit.ratings.study_file import NAME, refuse_other_design, write_study
@@ -42,6 +46,7 @@ class Imported:
     raters: int
     left_out: dict[str, int]  # by rule: reason, number
     problems: int  # values that were not imported, with --on-bad skip
+    excluded: int  # raters in ratings/excluded.csv
     notes: tuple[str, ...]
 
     def sentences(self) -> list[str]:
@@ -58,6 +63,9 @@ class Imported:
             state = "new" if name in self.new_studies else "exists"
             lines.append(f"Study {name} ({state}): {Run(self.run).study_path(name)}.")
         raters = "1 rater" if self.raters == 1 else f"{self.raters} raters"
+        if self.excluded:
+            path = Run(self.run).excluded_path
+            lines.append(f"{path} names {self.excluded} who are left out of results.")
         lines.append(f"Imported {self.ratings} ratings of {raters} into {self.run}.")
         return lines
 
@@ -79,7 +87,7 @@ def parse_rename(texts: Sequence[str]) -> dict[str, str]:
 def rate_import(
     files: Sequence[Path | str] | Path | str,
     *,
-    run: Path | str,
+    run: os.PathLike[str] | str,
     study: str = "",
     format: str = "auto",
     kind: RaterKind = "human",
@@ -133,13 +141,17 @@ def rate_import(
     known = _known_studies(place, readings)
     resolved = resolve(found, names, known, study or IMPORTED, kind, limits)
     problems += resolved.problems
-    total = len(resolved.made) + len(problems)
     made = flipped(resolved, reversed_scales, problems, notes)
-    fresh, already = without_duplicates(made, ratings_of(place, history=True), problems)
+    stored = ratings_of(place, history=True)
+    fresh, already = without_duplicates(made, stored, problems, left_out)
     notes += [*names.notes, *resolved.notes, *unfinished(_counts(made))]
-    write_rejected(place, [path.name for path in readings], [*left_out, *problems])
-    _refuse_problems(place, problems, total, on_bad)
-    if not made:
+    files = [path.name for path in readings]
+    problems = in_file_order(files, problems)
+    write_rejected(place, files, in_file_order(files, [*left_out, *problems]))
+    if problems:
+        _refuse_problems(place, problems, readings, made, on_bad)
+    barred = _excluded(place, readings)
+    if not made and not barred:
         raise EvalkitError(
             f"There are no ratings for {place.path} in {', '.join(formats)}.",
             f"{place.rejected_path} lists what was left out."
@@ -147,6 +159,8 @@ def rate_import(
             else "Export them again, with a row for each answer.",
         )
     new = _store(place, resolved.studies, fresh)
+    write_excluded(place, barred)
+    notes += [f"excluded: {rater} ({barred[rater]})." for rater in _present(stored, barred)]
     return Imported(
         place.path,
         formats,
@@ -157,6 +171,7 @@ def rate_import(
         raters=len({item.rating.rater for item in made}),
         left_out=dict(Counter(row.reason for row in left_out)),
         problems=len(problems),
+        excluded=len(barred),
         notes=tuple(dict.fromkeys(notes)),
     )
 
@@ -255,15 +270,50 @@ def _wanted(
     return wanted
 
 
-def _refuse_problems(run: Run, problems: Sequence[Problem], total: int, on_bad: str) -> None:
+def _excluded(run: Run, readings: Mapping[Path, Reading]) -> dict[str, str]:
+    """The raters of ratings/excluded.csv, with what the files of participants say now."""
+    found = read_excluded(run)
+    for reading in readings.values():
+        for rater in map(rater_id, reading.good_raters):
+            if found.get(rater, "").startswith(f"{SOURCE}:"):
+                del found[rater]
+        found |= {rater_id(rater): why for rater, why in reading.excluded_raters.items()}
+    return found
+
+
+def _present(stored: Sequence[Rating], raters: Mapping[str, str]) -> list[str]:
+    return sorted({rating.rater for rating in stored if rating.rater in raters})
+
+
+def _refuse_problems(
+    run: Run,
+    problems: Sequence[Problem],
+    readings: Mapping[Path, Reading],
+    made: Sequence[Made],
+    on_bad: str,
+) -> None:
     """Show the problems; raise EvalkitError unless the rest is to be imported."""
     show_problems(problems)
-    if problems and on_bad == "refuse":
-        raise EvalkitError(
-            f"{_values(len(problems))} of {total} cannot be imported, and nothing"
-            f" was; {run.rejected_path} lists them.",
-            "Correct them, or import the rest with --on-bad skip.",
-        )
+    if on_bad == "skip":
+        return
+    asked = {(path, answer.line) for path, item in readings.items() for answer in item.answers}
+    others = [row for item in readings.values() for row in (*item.problems, *item.left_out)]
+    rows = {(path.name, line) for path, line in asked} | {(row.file, row.line) for row in others}
+    of = f" of {len(rows)} rows" if len(rows) > 1 else ""
+    raise EvalkitError(
+        f"{_values(len(problems))}{of} cannot be imported, and nothing was; {run.rejected_path}"
+        " lists them.",
+        f"Correct them, or import the rest with --on-bad skip.{_comments(readings, made)}",
+    )
+
+
+def _comments(readings: Mapping[Path, Reading], made: Sequence[Made]) -> str:
+    """A hint for questions of which no answer can be imported while others can."""
+    good = {item.found.answer.question for item in made}
+    asked = dict.fromkeys(a.question for item in readings.values() for a in item.answers)
+    free = [question for question in asked if question and question not in good]
+    options = " ".join(f"--ignore {shlex.quote(question)}" for question in free[:5])
+    return f" Questions that are no ratings are left out with `{options}`." if good and free else ""
 
 
 def _known_studies(run: Run, readings: Mapping[Path, Reading]) -> dict[str, Study]:

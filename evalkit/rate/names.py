@@ -95,20 +95,26 @@ class Names:
 
     # --- looking up ---
     def find(self, clues: Clues) -> Place:
-        """The image that the clues mean. Raises Unknown."""
+        """The image that the clues mean, if all of them fit. Raises Unknown."""
         model = self.model(clues.model) if clues.model.text else ""
         if clues.image.text:
-            place = self._image(clues.image, model)
-            if clues.prompt.text:
-                stated = self._by_name(clues.prompt, place.model)
-                if stated and place.prompt not in stated:
-                    raise Unknown(
-                        clues.prompt, f"the image {clues.image.text!r:.80} is of another prompt"
-                    )
-            return place
-        if not model:
+            place, by = self._image(clues.image, model), clues.image
+        elif model:
+            place, by = Place(self.prompt(clues.prompt, model), model), clues.prompt
+        else:
             raise Unknown(clues.model, "no model is named")
-        return Place(self.prompt(clues.prompt, model), model)
+        for cell in dict.fromkeys((clues.prompt, *clues.texts)):
+            stated = self._by_name(cell, place.model)
+            if stated and place.prompt not in stated:
+                kind = "image" if clues.image.text else "id"
+                raise Unknown(cell, f"the {kind} {by.text!r:.80} is of another prompt")
+            if cell.text.strip() and not stated and cell in clues.texts:
+                raise Unknown(
+                    cell,
+                    f"no prompt of the run has this text; {by.text!r:.80} is of another one, or of"
+                    " another run",
+                )
+        return place
 
     def model(self, cell: Cell) -> str:
         """The label that a name means. Raises Unknown."""
@@ -194,8 +200,10 @@ class Names:
         return bool(self._files_of(text)) or bool(_SUFFIX.search(re.split("[?#]", text.strip())[0]))
 
     def is_prompt(self, text: str) -> bool:
-        text = text.strip()
-        return text in self.ids or plain(text) in self._plain
+        return text.strip() in self.ids or self.is_text(text)
+
+    def is_text(self, text: str) -> bool:
+        return plain(text) in self._plain
 
 
 def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

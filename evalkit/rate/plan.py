@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from itertools import combinations
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from evalkit.core import EvalkitError
+from evalkit.ratings.exclusion import read_excluded
 from evalkit.ratings.files import ratings_of, studies
 from evalkit.ratings.polls import Opinions, Poll, polls
 from evalkit.run_folder import Run
@@ -21,6 +22,7 @@ from evalkit.statistics.votes import Votes, counted, select
 
 # Of a difference of two opinions on a scale of five points: between prompts, between raters, rest.
 _POINTS = (0.6, 0.2, 1.4)
+_FEW_PROMPTS, _MOST_RATERS = 1_000, 100  # of a study that is proposed
 _SHARES = (0.15, 0.05)  # of the win rate, between prompts and between raters
 
 
@@ -48,7 +50,7 @@ def rate_plan(
     raters_per_prompt: int | None = None,
     power: float = 0.8,
     tie_share: float = 0.2,
-    path: Path | str | None = None,
+    path: os.PathLike[str] | str | None = None,
 ) -> list[StudySize]:
     """The number of prompts and answers with which a study finds an effect.
 
@@ -87,7 +89,9 @@ def rate_plan(
     if path is not None:
         variances, source = _of_pilot(Run(path), mode)
     found = planning.plan(effect, variances, raters, each, power, ALPHA / pairs)
-    prompts = found.prompts
+    prompts, method = found.prompts, found.method
+    if prompts is None:
+        method += f"; {_enough_raters(effect, variances, raters, raters_per_prompt, power, pairs)}"
     items = None if prompts is None else prompts * (pairs if mode == "pairwise" else models)
     answers = None if items is None else items * each
     return [
@@ -101,9 +105,28 @@ def rate_plan(
             answers=answers,
             answers_per_rater=None if answers is None else math.ceil(answers / raters),
             power=round(found.power, 4),
-            method=f"{found.method}; {source}",
+            method=f"{method}; {source}",
         )
     ]
+
+
+def _enough_raters(
+    effect: float,
+    variances: Variances,
+    raters: int,
+    raters_per_prompt: int | None,
+    power: float,
+    pairs: int,
+) -> str:
+    """How many raters would do, with a number of prompts that a study can have if possible."""
+    alpha = ALPHA / pairs
+    for prompts in (_FEW_PROMPTS, planning.MOST_PROMPTS):
+        for more in range(raters + 1, _MOST_RATERS + 1):
+            each = raters_per_prompt or more
+            if planning.power(effect, variances, prompts, more, each, alpha) >= power:
+                enough = planning.plan(effect, variances, more, each, power, alpha).prompts
+                return f"with {more} raters, {enough} prompts are enough"
+    return f"{max(raters, _MOST_RATERS)} raters are not enough either"
 
 
 def _assumed(mode: str, effect: float, tie_share: float) -> Variances:
@@ -114,7 +137,8 @@ def _assumed(mode: str, effect: float, tie_share: float) -> Variances:
 
 def _of_pilot(run: Run, mode: str) -> tuple[Variances, str]:
     """The variances of the answers of a run: the mean over its polls and pairs of models."""
-    asked = [poll.kept for poll in polls(studies(run), ratings_of(run)) if poll.study.mode == mode]
+    told = polls(studies(run), ratings_of(run), read_excluded(run))
+    asked = [poll.kept for poll in told if poll.study.mode == mode]
     found = [one for poll in asked for one in _of_pairs(poll) if one is not None]
     if not found:
         raise EvalkitError(

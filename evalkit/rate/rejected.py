@@ -34,6 +34,15 @@ def write_rejected(run: Run, files: Iterable[str], rows: Sequence[Problem]) -> N
     write_atomically(run.rejected_path, text.getvalue())
 
 
+def in_file_order(files: Sequence[str], rows: Iterable[Problem]) -> list[Problem]:
+    """The rows file by file, by their lines."""
+
+    def place(row: Problem) -> tuple[int, int]:
+        return files.index(row.file), int("".join(filter(str.isdecimal, row.line)) or 0)
+
+    return sorted(rows, key=place)
+
+
 def show_problems(problems: Sequence[Problem]) -> None:
     """The first problems, one line each."""
     for file, line, column, value, reason in problems[:SHOWN]:

@@ -15,8 +15,8 @@ from typing import NamedTuple
 from evalkit.core import EvalkitError
 from evalkit.rate.answers import Answer, Cell, Problem
 from evalkit.rate.names import ROUNDED, Names, Place, Unknown
-from evalkit.rate.responses import mode_of, number, point, preference, scale_of, yes_or_no
-from evalkit.rate.scale_checks import Score, mixed_scales
+from evalkit.rate.responses import USUAL, mode_of, number, point, preference, scale_of, yes_or_no
+from evalkit.rate.scale_checks import Score, lonely, mixed_scales
 from evalkit.ratings.files import rater_id
 from evalkit.ratings.rating import KNOWN_BAD, RaterKind, Rating, pair, single
 from evalkit.ratings.study import Mode, Question, Study
@@ -203,8 +203,9 @@ def _ordered(models: list[str], group: Sequence[Found]) -> list[str]:
 
 
 def _refuse_mixture(group: Sequence[Found]) -> None:
+    """Raise EvalkitError where the values do not surely say which scale was used."""
     scores = [
-        Score(item.path.name, item.answer.rater, item.answer.question, "", value)
+        Score(item.path.name, item.answer.rater, item.answer.question, item.answer.line, value)
         for item in group
         if (value := number(item.answer.value.text)) is not None
     ]
@@ -212,6 +213,13 @@ def _refuse_mixture(group: Sequence[Found]) -> None:
     if found:
         raise EvalkitError(
             f"{found}.", "Correct them, or import them one after the other with --scale."
+        )
+    stated = {item.answer.question for item in group if item.answer.options}
+    few = lonely([score for score in scores if score.question not in stated], USUAL)
+    if few:
+        without, all_of_it = few.scales
+        raise EvalkitError(
+            f"{few.sentence}.", f"State it: `--scale {without}` or `--scale {all_of_it}`."
         )
 
 

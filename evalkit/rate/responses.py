@@ -24,7 +24,7 @@ _CANNOT_TELL = ("cannot tell", "can't tell", "can not tell", "don't know", "unsu
 _YES_NO = {"yes": YES, "true": YES, "y": YES, "no": NO, "false": NO, "n": NO}
 _DATE = re.compile(r"\d{1,4}[./-]\d{1,2}([./-]\d{1,4})?|\d{1,2}[. -]+[A-Za-z]{3,9}\.?([ -]\d+)?")
 # Ranges of values that say which scale was used; of others, an end may not have been chosen.
-_USUAL = ((1, 5), (0, 4), (1, 7), (1, 10), (0, 10))
+USUAL = ((1, 5), (0, 4), (1, 7), (1, 10), (0, 10))
 
 
 @functools.lru_cache(10_000)
@@ -95,11 +95,12 @@ def point(answer: Answer, question: Question, low: float | None) -> str:
     numbers = [number(anchor) for anchor in anchors]
     if answer.exported or low is not None or None in numbers:
         first = 1 if answer.exported or low is None else low
-        expected = f"{first:g} to {first + len(anchors) - 1:g}"
+        between = (first, first + len(anchors) - 1)
+        expected = f"{first:g} to {between[1]:g}"
         found = None if value is None else value - first
         at = int(found) if found is not None and found.is_integer() else -1
     else:
-        expected = ", ".join(anchors)
+        expected, between = ", ".join(anchors), [each for each in numbers if each is not None]
         at = numbers.index(value) if value in numbers else -1
     if value is None:
         words = [_word(anchor) for anchor in anchors]
@@ -109,7 +110,9 @@ def point(answer: Answer, question: Question, low: float | None) -> str:
             raise Unknown(answer.value, "a date, which a spreadsheet may have made of a number")
         raise Unknown(answer.value, f"expected a number from {expected}, or the words of the scale")
     if not 0 <= at < len(anchors):
-        raise Unknown(answer.value, f"outside of the scale; expected {expected}")
+        inside = min(between) < value < max(between)
+        where = "between two points" if inside else "outside of the scale"
+        raise Unknown(answer.value, f"{where}; expected {expected}")
     return str(at + 1)
 
 
@@ -136,11 +139,11 @@ def scale_of(name: str, answers: Sequence[Answer], scale: tuple[int, int] | None
         raise EvalkitError(
             f"The answers to {name} are texts, such as {', '.join(map(repr, found))}, that are not"
             " the words of a known scale.",
-            "Write a study file with these words as anchors, and name it with --study; or leave the"
-            " question out with --ignore.",
+            f"If they are comments, leave them out: `--ignore {name}`. Else write a study file with"
+            " these words as anchors, and name it with --study.",
         )
     low, high = min(numbers), max(numbers)
-    if (low, high) not in _USUAL:
+    if (low, high) not in USUAL:
         raise EvalkitError(
             f"The answers to {name} are from {low:g} to {high:g}, which does not say which scale"
             " was used.",

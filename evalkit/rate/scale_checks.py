@@ -14,13 +14,23 @@ LEAST_SHARED = 8  # answers that two sides must share before a correlation count
 SIGNIFICANT = 0.001  # one-sided
 
 
+_MOST_LONELY = 3  # answers, and fewer than 2%: more of them are no typing errors
+
+
+class Lonely(NamedTuple):
+    """Very few answers above all others, which decide which scale was used."""
+
+    sentence: str
+    scales: tuple[str, str]  # without and with these answers
+
+
 class Score(NamedTuple):
     """One answer on a scale."""
 
     file: str
     rater: str
     question: str
-    item: str
+    item: str  # or the line, where answers are named
     value: float
 
 
@@ -47,6 +57,24 @@ def mixed_scales(scores: Iterable[Score]) -> str:
                     f" 0 to 4, and {_list(from_one)} use 1 to 5"
                 )
     return ""
+
+
+def lonely(scores: Sequence[Score], usual: Sequence[tuple[int, int]]) -> Lonely | None:
+    """One 7 among answers from 1 to 5: a typing error, or a scale of seven points."""
+    for question, found in sorted(_by(scores, lambda score: score.question).items()):
+        low, high = (of(score.value for score in found) for of in (min, max))
+        for end in sorted(end for start, end in usual if start == low and end < high):
+            above = [score for score in found if score.value > end]
+            few = len(above) <= _MOST_LONELY and len(above) < 0.02 * len(found)
+            if (low, high) in usual and (len(above) == 1 or few):
+                named = _list([f"{score.file}, line {score.item}" for score in above])
+                verb = "is" if len(above) == 1 else "are"
+                sentence = (
+                    f"{len(above)} of {len(found)} answers {verb} above {end} ({question}:"
+                    f" {named}): a scale from {low:g} to {high:g}, or a mistake"
+                )
+                return Lonely(sentence, (f"{low:g}-{end}", f"{low:g}-{high:g}"))
+    return None
 
 
 def reversed_sides(scores: Iterable[Score]) -> dict[tuple[str, str], float]:

@@ -20,7 +20,11 @@ _MAGIC = {
     b"%PDF": "a PDF",
     b"\x89PNG": "a PNG image",
 }
-_SAVE = "Save it as CSV in UTF-8."
+LONG_TABLE = (
+    "a table with one row per answer and the columns rater, prompt (or prompt_id), model, question"
+    " and response"
+)
+_SAVE = f"Save it as CSV in UTF-8: {LONG_TABLE}, or one of those in docs/ratings.md."
 _FIELD_LIMIT = 2**31 - 1  # the default of 131,072 characters is less than an embedded image
 
 

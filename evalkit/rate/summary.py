@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
 import shlex
-from pathlib import Path
 
 from evalkit.core import EvalkitError
 from evalkit.ratings.rows import refresh
@@ -14,7 +14,7 @@ from evalkit.run_folder import Run
 log = logging.getLogger(__name__)
 
 
-def rate_summary(path: Path | str) -> list[PollSummary]:
+def rate_summary(path: os.PathLike[str] | str) -> list[PollSummary]:
     """Summarize the ratings of a run, one entry per study, question and kind of raters.
 
     Writes ratings/summary.json. A scored run gets the values as rows of metrics.json (mean_opinion,

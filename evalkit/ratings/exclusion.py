@@ -1,14 +1,26 @@
-"""The care that raters took, and whom the rule of the study excludes for the lack of it."""
+"""The care that raters took, and who is excluded: by the rule of the study, or by name.
+
+The file `ratings/excluded.csv` names raters who are excluded for other reasons.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from evalkit.core import EvalkitError
+from evalkit.files import write_atomically
+from evalkit.ratings.files import rater_id
 from evalkit.ratings.rating import CANNOT_TELL, NO, Rating, parts
 from evalkit.ratings.study import Exclusion, Study
+from evalkit.run_folder import Run
+
+_EXCLUDED = ("rater", "reason")  # columns of excluded.csv
+_EXAMPLE = "A row is, for example, `anna,knew the models`."
 
 
 @dataclass(frozen=True)
@@ -50,6 +62,38 @@ def excluded(rule: Exclusion, raters: Sequence[RaterCare]) -> list[Excluded]:
     """Whom the rule excludes, each with all reasons."""
     found = ((one.rater, "; ".join(_reasons(rule, one))) for one in raters)
     return [Excluded(rater, reason) for rater, reason in found if reason]
+
+
+def read_excluded(run: Run) -> dict[str, str]:
+    """The raters of ratings/excluded.csv, each with the reason. Raises EvalkitError."""
+    path, found = run.excluded_path, {}
+    try:
+        text = path.read_text(encoding="utf-8-sig") if path.exists() else ""
+        rows = [row for row in csv.reader(io.StringIO(text, newline="")) if any(row)]
+    except (OSError, ValueError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or "it is not CSV in UTF-8"
+        raise EvalkitError(f"{path} cannot be read: {reason}.", _EXAMPLE) from error
+    if rows and [name.strip().lower() for name in rows[0]] != list(_EXCLUDED):
+        raise EvalkitError(
+            f"{path} begins with {','.join(rows[0])[:80]!r}; expected rater,reason.", _EXAMPLE
+        )
+    for number, row in enumerate(rows[1:], 2):
+        if len(row) != len(_EXCLUDED) or not all(cell.strip() for cell in row):
+            raise EvalkitError(
+                f"Row {number} of {path} is {','.join(row)[:80]!r}; expected a rater and a reason.",
+                _EXAMPLE,
+            )
+        found[rater_id(row[0].strip())] = row[1].strip()
+    return found
+
+
+def write_excluded(run: Run, raters: Mapping[str, str]) -> None:
+    """Write ratings/excluded.csv, where it changes."""
+    if raters == read_excluded(run):
+        return
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([_EXCLUDED, *raters.items()])
+    write_atomically(run.excluded_path, text.getvalue())
 
 
 def _reasons(rule: Exclusion, one: RaterCare) -> Iterator[str]:

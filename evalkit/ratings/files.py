@@ -20,7 +20,7 @@ from evalkit.ratings.study_file import NAME, read_study
 from evalkit.run_folder import Run
 
 HEADER = ",".join(COLUMNS)
-RESERVED = ("rejected", "private")  # file names in ratings/ that are not raters
+RESERVED = ("rejected", "private", "excluded")  # file names in ratings/ that are not raters
 _NUMBERS = ("position", "ms", "revision")
 _TORN = b",cut\n"  # ends a line that a kill cut short: no row has such an end
 _logger = logging.getLogger("evalkit")
@@ -158,7 +158,7 @@ def ratings_of(
     ratings: list[Rating] = []
     damaged: list[Damaged] = []
     for path in sorted(run.ratings_path.glob("*.csv")):
-        if path.name != run.rejected_path.name:
+        if path not in (run.rejected_path, run.excluded_path):
             found, wrong = read_ratings(path)
             ratings += found
             damaged += wrong

@@ -5,8 +5,8 @@ Answers of people and of models are different polls; so are different studies. N
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, get_args
 
 import numpy as np
@@ -50,6 +50,7 @@ class Poll:
     question: str
     ratings: tuple[Rating, ...]  # the last revisions, without those of checks
     care: tuple[RaterCare, ...]  # of all its raters
+    named: Mapping[str, str] = field(default_factory=dict)  # rater of excluded.csv: reason
 
     @property
     def name(self) -> str:
@@ -69,9 +70,19 @@ class Poll:
         return tuple(dict.fromkeys(rating.rater for rating in self.ratings))
 
     @property
+    def excluded(self) -> dict[str, str]:
+        """The raters who are excluded, by the rule of the study or by name, with all reasons."""
+        by_rule = dict(excluded(self.study.exclude, self.care))
+        reasons = {
+            one.rater: (self.named.get(one.rater, ""), by_rule.get(one.rater, ""))
+            for one in self.care
+        }
+        return {rater: "; ".join(filter(None, own)) for rater, own in reasons.items() if any(own)}
+
+    @property
     def kept(self) -> Poll:
-        """The poll without the raters whom the rule of the study excludes."""
-        out = {one.rater for one in excluded(self.study.exclude, self.care)}
+        """The poll without the excluded raters."""
+        out = self.excluded
         ratings = tuple(rating for rating in self.ratings if rating.rater not in out)
         return replace(self, ratings=ratings)
 
@@ -120,12 +131,15 @@ class Poll:
         )
 
 
-def polls(studies: Sequence[Study], ratings: Sequence[Rating]) -> list[Poll]:
+def polls(
+    studies: Sequence[Study], ratings: Sequence[Rating], named: Mapping[str, str] | None = None
+) -> list[Poll]:
     """One poll per study, kind of rater and question with answers, in this order.
 
     Args:
         ratings: the last revision of each answer. Those that do not fit their study are left out,
             with a warning.
+        named: raters who are excluded by name, with the reasons.
     """
     made: list[Poll] = []
     ratings = fitting(studies, ratings)
@@ -136,5 +150,5 @@ def polls(studies: Sequence[Study], ratings: Sequence[Rating]) -> list[Poll]:
             for question in study.questions:
                 main = tuple(r for r in own if r.question == question.name and not r.check)
                 if main:
-                    made.append(Poll(study, kind, question.name, main, raters))
+                    made.append(Poll(study, kind, question.name, main, raters, named or {}))
     return made

@@ -45,15 +45,29 @@ def _of_images(poll: Poll) -> Results:
         size = len(np.unique(prompts)), len(values)
         more = more_votes(made, TARGET * _range(poll))
         results.append(
-            ModelResult(model, metric, _value(made), None, *size, more.votes, more.reason)
+            ModelResult(model, metric, _within(poll, made), None, *size, more.votes, more.reason)
         )
     return Results(results, _differences(poll, found, metric))
 
 
-def _range(poll: Poll) -> float:
-    """The difference of the highest and the lowest answer."""
+def _ends(poll: Poll) -> tuple[float, float]:
+    """The lowest and the highest answer."""
     anchors = poll.study.question(poll.question).anchors
-    return len(anchors) - 1 if poll.study.mode == "scale" else 1
+    return (1, len(anchors)) if poll.study.mode == "scale" else (0, 1)
+
+
+def _range(poll: Poll) -> float:
+    low, high = _ends(poll)
+    return high - low
+
+
+def _within(poll: Poll, found: Estimate) -> Value:
+    """The mean with its interval; no mean of answers lies outside of them."""
+    lowest, highest = _ends(poll)
+    low, high, method = found.interval
+    if low is None or high is None:
+        return _value(found)
+    return Value(found.value, max(lowest, low), min(highest, high), method)
 
 
 def _of_model(found: Opinions, place: int) -> tuple[Floats, Ints, Ints]:

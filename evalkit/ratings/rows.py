@@ -8,6 +8,7 @@ from typing import Any
 
 from evalkit.core import ComparisonRow, Comparisons, Measure, MetricRow
 from evalkit.ratings.concordance import agreement_rows
+from evalkit.ratings.exclusion import read_excluded
 from evalkit.ratings.files import ratings_of, studies
 from evalkit.ratings.polls import Poll, polls
 from evalkit.ratings.summary import summarize
@@ -46,7 +47,9 @@ def refresh(run: Run) -> list[PollSummary]:
 
     In a scored run, rows of earlier ratings are replaced. Without ratings, nothing is written.
     """
-    asked = polls(studies(run), ratings_of(run)) if run.ratings_path.is_dir() else []
+    asked = []
+    if run.ratings_path.is_dir():
+        asked = polls(studies(run), ratings_of(run), read_excluded(run))
     found = [summarize(poll) for poll in asked]
     if found:
         run.write_summary([asdict(one) for one in found])
@@ -85,7 +88,7 @@ def _into_metrics(run: Run, told: Sequence[tuple[Poll, PollSummary]]) -> None:
 
 def metric_rows(found: PollSummary) -> list[MetricRow]:
     """One row per model and value."""
-    excluded = f"; {len(found.excluded)} excluded by the study's rule" if found.excluded else ""
+    excluded = f"; {len(found.excluded)} excluded" if found.excluded else ""
     counted = len(found.raters) - len(found.excluded)
     rows = []
     for one in found.results:

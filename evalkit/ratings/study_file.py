@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from evalkit.run_folder import Run
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MOST_POINTS = 101  # of a scale: a slider from 0 to 100
+_SHOWN = 120  # characters of a value in an error
 _HINT = "See docs/ratings.md for an example of a study file."
 _EXPECTED = {
     int: "a whole number",
@@ -52,9 +54,9 @@ def refuse_other_design(study: Study, known: Study, subject: str) -> None:
         old, new = getattr(known, item.name), getattr(study, item.name)
         if old != new and item.name != "created_at":
             raise EvalkitError(
-                f"{subject} exists with another design: {item.name} is {_shown(old)}, not"
-                f" {_shown(new)}.",
-                "A study never changes. Give the new design another name.",
+                f"{subject} exists with another design: {item.name} is {shown(old)}, not"
+                f" {shown(new)}.",
+                "A study never changes. Give the new design another name: `--study NAME`.",
             )
 
 
@@ -95,7 +97,7 @@ def from_toml(text: str, source: str = "the study") -> Study:
 def from_values(values: Any, source: str) -> Study:
     """The study of a table of TOML or JSON, as `from_toml`."""
     if not isinstance(values, Mapping):
-        raise EvalkitError(f"{source} is {_shown(values)}; expected a table.", _HINT)
+        raise EvalkitError(f"{source} is {shown(values)}; expected a table.", _HINT)
     study = _made(Study, values, source)
     check_study(study, source)
     return study
@@ -137,7 +139,7 @@ def check_study(study: Study, source: str = "The study") -> None:
         ("exclude", "0 to 1 for fast_share", 0 <= rule.fast_share <= 1),
     ):
         if not good:
-            found = _shown(getattr(study, name))
+            found = shown(getattr(study, name))
             raise EvalkitError(f"{source} has {name} = {found}; expected {expected}.", _HINT)
 
 
@@ -171,12 +173,25 @@ def _value(kind: Any, value: Any, key: str, source: str) -> Any:
     kind = str if kind == Mode else kind
     if type(value) is kind or (kind is float and type(value) is int):
         return value
-    raise EvalkitError(f"{source} has {key} = {_shown(value)}; expected {_EXPECTED[kind]}.", _HINT)
+    raise EvalkitError(f"{source} has {key} = {shown(value)}; expected {_EXPECTED[kind]}.", _HINT)
 
 
 def _distinct(names: Any) -> bool:
     return len(set(names)) == len(names)
 
 
-def _shown(value: object) -> str:
-    return repr(list(value) if isinstance(value, tuple) else value)[:120]
+def shown(value: Any) -> str:
+    """The value in one line as TOML writes it, cut if it is long."""
+    text = _in_toml(value)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+
+
+def _in_toml(value: Any) -> str:
+    if isinstance(value, Exclusion | Question):
+        value = asdict(value)
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key} = {_in_toml(item)}' for key, item in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_in_toml, value))}]"
+    is_plain = isinstance(value, str | int | float)
+    return json.dumps(value, ensure_ascii=False) if is_plain else str(value)

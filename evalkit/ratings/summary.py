@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from evalkit.ratings.exclusion import excluded
 from evalkit.ratings.polls import Poll
 from evalkit.ratings.rating import BOTH_BAD, CANNOT_TELL, TIE, YES, Rating, parts
 from evalkit.ratings.results import results_of
@@ -17,8 +16,8 @@ from evalkit.statistics.multiple import ALPHA
 
 
 def summarize(poll: Poll) -> PollSummary:
-    """The summary of a poll, without the raters whom the rule of its study excludes."""
-    out = dict(excluded(poll.study.exclude, poll.care))
+    """The summary of a poll, without its excluded raters."""
+    out = poll.excluded
     kept = poll.kept
     told, everyone = results_of(kept), results_of(poll).models if out else ()
     before = {(one.model, one.metric): one.result.value for one in everyone}

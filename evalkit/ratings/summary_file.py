@@ -31,7 +31,7 @@ class ModelResult:
     model: str
     metric: str  # mean_opinion, yes_rate, win_rate or strength
     result: Value
-    all_raters: float | None  # the value with those raters whom the study's rule excludes
+    all_raters: float | None  # the value with the excluded raters
     images: int
     votes: int
     more: int | None = None  # answers that a narrow interval needs (see TARGET); None: not known

@@ -19,6 +19,7 @@ TITLES = {
 }
 
 
+LEAST_PAIRS = 5  # of images that neither side ties: with fewer, Kendall's tau says nothing
 QUESTION = 300  # characters of the text of a question
 
 
@@ -34,6 +35,7 @@ class PollText(NamedTuple):
     lines: list[str]  # tests, agreement of raters, remarks
     matrix: list[list[str]]  # win rates, for more than two models
     matrix_header: list[str]
+    trust: list[str]  # which metrics agree with the raters, in sentences
     agreement: list[list[str]]  # metrics: name, same preference, tau, pairs
     raters: list[list[str]]
     excluded: list[str]
@@ -44,12 +46,18 @@ AGREEMENT = ("metric", "same preference", "Kendall's tau", "on pairs of")
 CHANCE = "Which metric prefers what the raters prefer? By chance: 0.50 and a tau of 0."
 
 
-def texts(polls: Sequence[PollSummary], agreement: Sequence[AgreementRow]) -> list[PollText]:
-    """All questions as text."""
-    return [_text(poll, agreement) for poll in polls]
+def texts(
+    polls: Sequence[PollSummary],
+    agreement: Sequence[AgreementRow],
+    measured: Sequence[str] = (),
+) -> list[PollText]:
+    """All questions as text. `measured`: the metrics of the run that use an encoder."""
+    return [_text(poll, agreement, measured) for poll in polls]
 
 
-def _text(poll: PollSummary, agreement: Sequence[AgreementRow]) -> PollText:
+def _text(
+    poll: PollSummary, agreement: Sequence[AgreementRow], measured: Sequence[str]
+) -> PollText:
     kept = numbers.plural(len(poll.raters) - len(poll.excluded), "rater")
     metrics = list(dict.fromkeys(one.metric for one in poll.results))
     rows = []
@@ -74,6 +82,7 @@ def _text(poll: PollSummary, agreement: Sequence[AgreementRow]) -> PollText:
         lines=[*_tests(poll), *_agreement(poll), *poll.remarks, *_more(poll)],
         matrix=_matrix(poll),
         matrix_header=["win rate of … against", *poll.models],
+        trust=_trust(about, measured),
         agreement=[
             _metric(row) for row in sorted(about, key=lambda row: (row.level, -(row.accuracy or 0)))
         ],
@@ -153,9 +162,54 @@ def _matrix(poll: PollSummary) -> list[list[str]]:
     ]
 
 
+def _trust(about: Sequence[AgreementRow], measured: Sequence[str]) -> list[str]:
+    """Which metrics agree with the raters more often than by chance, and which are not compared."""
+    images = [row for row in about if row.level == "image"]
+    told = [row for row in images if row.accuracy_low is not None]
+    good = [row for row in told if row.accuracy_low is not None and row.accuracy_low > 0.5]
+    bad = [row for row in told if row.accuracy_high is not None and row.accuracy_high < 0.5]
+    lines = []
+    if good:
+        verb = "prefers" if len(good) == 1 else "prefer"
+        what = "what the raters prefer more often than by chance"
+        lines.append(f"{_named(good, told)} {verb} {what}.")
+    elif told:
+        lines.append("No metric agrees with the raters significantly more often than by chance.")
+    elif images:
+        lines.append("Too few answers to say which metric agrees with the raters.")
+    if bad:
+        verb = "disagrees" if len(bad) == 1 else "disagree"
+        lines.append(f"{_named(bad, told)} {verb} with the raters more often than by chance.")
+    absent = list(
+        dict.fromkeys(name for name in measured if name not in {r.metric for r in images})
+    )
+    if absent:
+        verb = "has" if len(absent) == 1 else "have"
+        where = (
+            "compared on models"
+            if any(row.level == "model" for row in about)
+            else "compared from three models on"
+        )
+        lines.append(f"{', '.join(absent)} {verb} no value for single images; {where}.")
+    return lines
+
+
+def _named(rows: Sequence[AgreementRow], all_rows: Sequence[AgreementRow]) -> str:
+    """`clip_score (0.68)`, with the encoder where one metric has several; the best one first."""
+    metrics = [row.metric for row in all_rows]
+    names = [
+        f"{row.metric} ({f'{row.encoder}, ' if metrics.count(row.metric) > 1 else ''}"
+        f"{numbers.number(row.accuracy, 2)})"
+        for row in sorted(rows, key=lambda row: -(row.accuracy or 0))
+    ]
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
 def _metric(row: AgreementRow) -> list[str]:
     accuracy = Value(row.accuracy, row.accuracy_low, row.accuracy_high, numbers.DASH)
     tau = Value(row.correlation, row.correlation_low, row.correlation_high, numbers.DASH)
+    if row.level == "image" and row.pairs - row.ties < LEAST_PAIRS:
+        tau = Value(None, None, None, "too few pairs without ties")
     tied = f", {row.ties:,} tied" if row.ties else ""
     pairs = f"{row.level}s: {row.pairs:,}{tied}"
     return [f"{row.metric} ({row.encoder})", value_text(accuracy), value_text(tau), pairs]
@@ -173,10 +227,7 @@ def _share(count: int, total: int) -> str:
 
 
 def _excluded(poll: PollSummary) -> list[str]:
-    lines = [
-        f"{rater} is excluded by the study's rule: {reason}"
-        for rater, reason in poll.excluded.items()
-    ]
+    lines = [f"excluded: {rater} ({reason})" for rater, reason in poll.excluded.items()]
     before = [
         f"{one.model} {numbers.number(one.all_raters, 2)}"
         for one in poll.results

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -10,7 +11,7 @@ from evalkit.files import write_atomically
 from evalkit.report.facts import read_facts
 
 
-def report(path: Path | str) -> Path:
+def report(path: os.PathLike[str] | str) -> Path:
     """Write the report of a scored run folder and return the path of its page.
 
     Reads prompts, manifests, metrics.json, comparisons.json, scores.csv, protocol.json and

@@ -71,8 +71,10 @@ def ratings(facts: Facts) -> Context | None:
     """What raters say, and which metrics agree with them; nothing for a run without ratings."""
     if not facts.ratings:
         return None
+    about_images = [f.measure for f in facts.findings if f.encoder and not f.measure.from_ratings]
+    measured = [measure.name for measure in about_images]
     return {
-        "questions": texts(facts.ratings, facts.agreement),
+        "questions": texts(facts.ratings, facts.agreement, measured),
         "chance": CHANCE,
         "agreement_header": AGREEMENT,
         "raters_header": RATERS,

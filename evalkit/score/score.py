@@ -8,6 +8,7 @@ of images that is not a run is never written to: its results and features go to
 from __future__ import annotations
 
 import logging
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -38,7 +39,7 @@ __all__ = ["results_folder", "score"]
 
 
 def score(
-    path: Path | str,
+    path: os.PathLike[str] | str,
     *,
     metrics: Names = None,
     only: bool = False,

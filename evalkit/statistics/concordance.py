@@ -25,6 +25,7 @@ from evalkit.statistics.intervals import (
 )
 
 _LEAST_MODELS = 3
+_LEAST_PAIRS = 10  # that neither side ties: with fewer, a rank correlation has no useful interval
 
 
 class Value(NamedTuple):
@@ -73,6 +74,9 @@ def of_images(
         _over_prompts(correlation, one, other, cluster, level) for correlation in (_tau, _rho)
     )
     ties = int((one[decided] == 0).sum())
+    untied = len(hits) - ties
+    if untied < _LEAST_PAIRS:
+        kendall, spearman = (_without_interval(found, untied) for found in (kendall, spearman))
     return Concordance(accuracy, kendall, spearman, len(hits), int((~decided).sum()), ties)
 
 
@@ -162,6 +166,13 @@ def _tau(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
 
 def _rho(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     return float(np.asarray(stats.spearmanr(one, other))[0])
+
+
+def _without_interval(found: Value, untied: int) -> Value:
+    if found.value is None:
+        return found
+    reason = f"no interval: only {untied} pair{'s are' if untied != 1 else ' is'} not tied"
+    return Value(found.value, Interval(None, None, reason))
 
 
 def _none(reason: str) -> Value:

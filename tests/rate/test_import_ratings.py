@@ -80,7 +80,8 @@ def test_a_second_batch_with_other_prompts_fits_the_same_study(run: Run, tmp_pat
 BAD = [
     ({"response": "6"}, "response", "outside of the scale; expected 1 to 5"),
     ({"response": "0"}, "response", "outside of the scale; expected 1 to 5"),
-    ({"response": "3.5"}, "response", "outside of the scale"),
+    ({"response": "3.5"}, "response", "between two points; expected 1 to 5"),
+    ({"response": "3,5"}, "response", "between two points; expected 1 to 5"),
     ({"response": "2026-01-02"}, "response", "a date, which a spreadsheet may have made"),
     ({"response": "1/2"}, "response", "a date, which a spreadsheet may have made"),
     ({"response": "02. Jan"}, "response", "a date, which a spreadsheet may have made"),
@@ -132,14 +133,23 @@ def test_all_problems_at_once_the_first_ones_in_the_terminal(run: Run, tmp_path:
     assert lines[0].startswith("votes.csv, line 2, model: 'unknown': no model of the run")
     assert lines[19].startswith("votes.csv, line 21, model")
     assert lines[20] == "and 10 more"
-    assert lines[21].startswith("error: 30 values of 60 cannot be imported, and nothing was")
+    assert lines[21].startswith("error: 30 values of 60 rows cannot be imported, and nothing was")
     assert lines[22].startswith("hint: Correct them")
     assert len(rejected(run)) == 30
 
 
-def test_an_answer_twice_is_a_problem(run: Run, tmp_path: Path) -> None:
+def test_the_same_row_twice_counts_once_and_is_counted(run: Run, tmp_path: Path) -> None:
     rows = scale_rows()
-    path = write(tmp_path / "votes.csv", table([*rows, rows[0]]))
+    path = write(tmp_path / "votes.csv", table([*rows, rows[0], rows[1]]))
+    made = evalkit.rate_import(path, run=run.path)
+    assert (made.ratings, made.left_out) == (60, {"the same row again": 2})
+    assert "Left out: 2 values (the same row again)." in made.sentences()
+    assert [row["line"] for row in rejected(run)] == ["62", "63"]
+
+
+def test_another_answer_to_the_same_item_is_a_problem(run: Run, tmp_path: Path) -> None:
+    rows = scale_rows()
+    path = write(tmp_path / "votes.csv", table([*rows, rows[0] | {"response": 5}]))
     made = evalkit.rate_import(path, run=run.path, on_bad="skip")
     assert (made.ratings, made.problems) == (60, 1)
     [row] = rejected(run)
@@ -404,6 +414,11 @@ def test_the_error_of_an_unknown_format_lists_the_known_ones(run: Run, tmp_path:
         evalkit.rate_import(path, run=run.path)
     for name in ("evalkit", "mturk", "label-studio", "imagenhub", "arena", "rapidata", "appen"):
         assert f"{name}:" in error.value.hint
+    assert "columns rater, prompt (or prompt_id), model, question" in error.value.hint
+    assert "docs/ratings.md" in error.value.hint
+    with pytest.raises(EvalkitError, match="is an Excel workbook") as error:
+        evalkit.rate_import(write(tmp_path / "v.xlsx", b"PK\3\4"), run=run.path)
+    assert error.value.hint.startswith("Save it as CSV in UTF-8: a table with one row per answer")
     with pytest.raises(EvalkitError, match="There is no format 'mturks'") as error:
         evalkit.rate_import(path, run=run.path, format="mturks")
     assert error.value.hint == "Did you mean 'mturk'?"
@@ -588,10 +603,10 @@ def test_damaged_exports_name_the_item(run: Run, tmp_path: Path) -> None:
     with pytest.raises(EvalkitError, match="3 values"):
         evalkit.rate_import(write(tmp_path / "x.json", content), run=run.path)
     assert [(row["line"], row["reason"]) for row in rejected(run)] == [
-        ("item 2", "no answer"),
-        ("item 1", "not an object"),
         ("", "a study of x.json has no mode."),
         ("", "a study of x.json is 5; expected a table."),
+        ("item 1", "not an object"),
+        ("item 2", "no answer"),
     ]
 
 
@@ -619,8 +634,8 @@ def test_a_model_of_the_same_name_is_another_rater_than_a_person(run: Run, tmp_p
 
 def test_a_second_answer_counts_as_one_of_the_values(run: Run, tmp_path: Path) -> None:
     rows = scale_rows()
-    path = write(tmp_path / "votes.csv", table([*rows, rows[0]]))
-    with pytest.raises(EvalkitError, match=r"^1 value of 61 cannot"):
+    path = write(tmp_path / "votes.csv", table([*rows, rows[0] | {"response": 5}]))
+    with pytest.raises(EvalkitError, match=r"^1 value of 61 rows cannot"):
         evalkit.rate_import(path, run=run.path)
 
 
@@ -646,3 +661,86 @@ def test_a_long_name_of_a_rater_is_cut_in_the_notes(run: Run, tmp_path: Path) ->
     rows = [row | {"rater": "x" * 10**6} if at < 3 else row for at, row in enumerate(scale_rows())]
     made = evalkit.rate_import(write(tmp_path / "votes.csv", table(rows)), run=run.path)
     assert max(map(len, made.notes)) < 300
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (PROMPTS[1], "the id '00000' is of another prompt"),
+        ("a zebra", "no prompt of the run has this text; '00000' is of another one, or of another"),
+    ],
+)
+@pytest.mark.parametrize("item", ["", "00000:sdxl"])
+def test_an_id_and_a_text_must_agree(
+    run: Run, tmp_path: Path, text: str, reason: str, item: str
+) -> None:
+    rows = [row | {"prompt": PROMPTS[int(str(row["prompt_id"]))]} for row in scale_rows()]
+    rows = [row | {"item": f"{row['prompt_id']}:{row['model']}" if item else ""} for row in rows]
+    assert evalkit.rate_import(write(tmp_path / "a.csv", table(rows)), run=run.path).ratings == 60
+    rows[0]["prompt"] = text
+    with pytest.raises(EvalkitError, match="1 value of 60"):
+        evalkit.rate_import(write(tmp_path / "b.csv", table(rows)), run=run.path)
+    [row] = rejected(run)
+    assert (row["line"], row["column"], row["value"]) == ("2", "prompt", text)
+    assert row["reason"].startswith(reason)
+
+
+def test_problems_of_all_kinds_are_listed_in_the_order_of_the_file(
+    run: Run, tmp_path: Path
+) -> None:
+    rows = scale_rows()
+    rows[2]["response"], rows[4]["model"], rows[12]["rater"] = "9", "unknown", ""
+    with pytest.raises(EvalkitError, match="3 values of 60 rows"):
+        evalkit.rate_import(write(tmp_path / "v.csv", table(rows)), run=run.path, scale="1-5")
+    assert [row["line"] for row in rejected(run)] == ["4", "6", "14"]
+
+
+def test_columns_in_another_case_and_columns_that_are_not_read(run: Run, tmp_path: Path) -> None:
+    names = {"prompt_id": "Prompt ID", "model": "Model "}
+    rows = [
+        {names.get(key, key.title()): value for key, value in row.items()} | {"Age": 30, "why": ""}
+        for row in scale_rows()
+    ]
+    made = evalkit.rate_import(write(tmp_path / "v.csv", table(rows)), run=run.path)
+    assert made.ratings == 60
+    assert "v.csv: not read are the columns Age, why." in made.notes
+
+
+@pytest.mark.parametrize("value", ["7", "10"])
+def test_one_answer_above_all_others_does_not_decide_the_scale(
+    run: Run, tmp_path: Path, value: str
+) -> None:
+    rows = scale_rows()
+    rows[9]["response"] = value
+    path = write(tmp_path / "v.csv", table(rows))
+    with pytest.raises(EvalkitError) as error:
+        evalkit.rate_import(path, run=run.path)
+    assert error.value.message == (
+        f"1 of 60 answers is above 5 (alignment: v.csv, line 11): a scale from 1 to {value}, or a"
+        " mistake."
+    )
+    assert error.value.hint == f"State it: `--scale 1-5` or `--scale 1-{value}`."
+    assert evalkit.rate_import(path, run=run.path, scale=f"1-{value}").ratings == 60
+
+
+def test_some_answers_above_the_others_are_a_scale_of_seven_points(
+    run: Run, tmp_path: Path
+) -> None:
+    rows = scale_rows()
+    rows[9]["response"] = rows[19]["response"] = "7"
+    made = evalkit.rate_import(write(tmp_path / "v.csv", table(rows)), run=run.path)
+    assert "The scale of alignment is 1 to 7." in made.notes
+
+
+def test_a_run_is_taken_where_a_path_is(run: Run, tmp_path: Path) -> None:
+    votes = write(tmp_path / "votes.csv", table(scale_rows()))
+    loaded = evalkit.load(run)
+    assert evalkit.rate_import(votes, run=loaded).ratings == 60
+    [found] = evalkit.rate_summary(loaded)
+    assert found.votes == 60
+    assert evalkit.rate_export(loaded, out=tmp_path / "x.csv").is_file()
+    assert evalkit.rate_plan(effect=0.5, mode="scale", path=loaded)[0].mode == "scale"
+    with pytest.raises(EvalkitError, match=str(run.path)):
+        evalkit.report(loaded)  # it is not scored
+    with pytest.raises(EvalkitError, match=str(run.path)):
+        evalkit.gate(loaded, baseline=loaded)

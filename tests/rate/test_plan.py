@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ratings_for_tests import make_run
+from typer.testing import CliRunner
 
 import evalkit
+from evalkit.cli.app import app
 from evalkit.core import EvalkitError
 from evalkit.ratings.files import append_ratings
 from evalkit.ratings.rating import Rating, pair
@@ -87,3 +90,17 @@ def test_variances_of_a_pilot_study_are_used(tmp_path: Path) -> None:
 def test_impossible_values_are_one_sentence(wrong: dict[str, float], message: str) -> None:
     with pytest.raises(EvalkitError, match=message):
         evalkit.rate_plan(**{"effect": 0.1, **wrong})  # pyright: ignore[reportArgumentType]
+
+
+def test_where_no_number_of_prompts_is_enough_the_number_of_raters_is_named() -> None:
+    command = ["rate", "plan", "--effect", "0.05", "--raters"]
+    said = CliRunner().invoke(app, [*command, "5"]).stdout
+    assert said.count("enough") == 3  # no number, 20000 prompts, and so many raters
+    assert "prompts: no number is enough\n" in said
+    assert "answers" not in said
+    found = re.search(r"with (\d+) raters, (\d+) prompts are enough", said)
+    assert found
+    [size] = evalkit.rate_plan(effect=0.05, raters=int(found[1]))
+    assert size.prompts == int(found[2])
+    [size] = evalkit.rate_plan(effect=0.0001, raters=5)
+    assert "100 raters are not enough either" in size.method

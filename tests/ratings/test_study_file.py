@@ -42,7 +42,7 @@ def test_the_same_design_again_changes_nothing(tmp_path: Path) -> None:
     ("change", "found"),
     [
         ({"seed": 1}, "seed is 0, not 1"),
-        ({"models": ("b", "a")}, "models is ['a', 'b'], not ['b', 'a']"),
+        ({"models": ("b", "a")}, 'models is ["a", "b"], not ["b", "a"]'),
         ({"exclude": Exclusion(fast_ms=5)}, "exclude is "),
         ({"questions": (Question("other", "Which?"),)}, "questions is "),
     ],
@@ -66,10 +66,10 @@ GOOD = to_toml(dataclasses.replace(preference(), mode="scale", questions=SCALES[
     ("old", "new", "message", "hint"),
     [
         ("seed = 0", "sed = 0", "unknown key 'sed'", "Did you mean 'seed'?"),
-        ("seed = 0", 'seed = "0"', "seed = '0'; expected a whole number", ""),
-        ("seed = 0", "seed = true", "seed = True; expected a whole number", ""),
+        ("seed = 0", 'seed = "0"', 'seed = "0"; expected a whole number', ""),
+        ("seed = 0", "seed = true", "seed = true; expected a whole number", ""),
         ("seed = 0", "seed = -1", "seed = -1; expected a whole number, 0 or more", ""),
-        ('mode = "scale"', 'mode = "scales"', "mode = 'scales'; expected pairwise, scale", ""),
+        ('mode = "scale"', 'mode = "scales"', 'mode = "scales"; expected pairwise, scale', ""),
         ('mode = "scale"', "mode = 5", "mode = 5; expected a text", ""),
         ('mode = "scale"', "", "has no mode", ""),
         ('mode = "scale"', 'mode = "checklist"', "expected no anchors in the mode checklist", ""),
@@ -80,7 +80,7 @@ GOOD = to_toml(dataclasses.replace(preference(), mode="scale", questions=SCALES[
         ('name = "alignment"', "nam = 1", "question 1 of x.toml has the unknown key 'nam'", ""),
         ("[[questions]]", "[questions]", "has questions = ", ""),
         ("    \"Matches the text exactly\",\n", "    5,\n", "anchors = ", ""),
-        ('study = "preference"', 'study = "../up"', "study = '../up'; expected 1 to 64 let", ""),
+        ('study = "preference"', 'study = "../up"', 'study = "../up"; expected 1 to 64 let', ""),
         ('study = "preference"', 'study = "', "is not valid TOML", ""),
     ],
 )  # fmt: skip

@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 from krippendorff import alpha
 from ratings_for_tests import make_run
+from typer.testing import CliRunner
 
+from evalkit.cli.app import app
 from evalkit.core import MetricRow
 from evalkit.ratings.files import append_ratings
 from evalkit.ratings.polls import polls
 from evalkit.ratings.rating import BOTH_BAD, CANNOT_TELL, TIE, Rating, pair, parts, single
 from evalkit.ratings.rows import refresh
-from evalkit.ratings.study import CHECKLIST, PREFERENCE, SCALES, Study
+from evalkit.ratings.study import CHECKLIST, PREFERENCE, SCALES, Mode, Question, Study
 from evalkit.ratings.study_file import write_study
 from evalkit.ratings.summary import summarize
 from evalkit.ratings.summary_file import PollSummary, from_json, read_summaries
@@ -269,6 +271,32 @@ def test_the_metric_that_knows_the_truth_agrees_and_the_other_one_does_not(tmp_p
     assert (models.accuracy, models.correlation, models.pairs) == (1.0, 1.0, 3)
     assert (found["kid", "model"].accuracy, found["kid", "model"].correlation) == (0.0, -1.0)
     assert ("kid", "image") not in found  # it has no values of single images
+    said = CliRunner().invoke(app, ["rate", "summary", str(run.path)]).stdout
+    lines = " ".join(said.split())
+    number = f"{images.accuracy:.2f}"
+    assert (
+        f"clip_score ({number}) prefers what the raters prefer more often than by chance." in lines
+    )
+    assert "kid has no value for single images; compared on models." in lines
+
+
+@pytest.mark.parametrize("mode", ["scale", "checklist"])
+def test_no_interval_of_a_mean_leaves_the_scale(mode: Mode) -> None:
+    kinds: dict[Mode, Question] = {"scale": SCALES[0], "checklist": Question("q", "Is it there?")}
+    study = Study("s", mode, ("a",), tuple("12345678"), (kinds[mode],))
+    best = "5" if mode == "scale" else "yes"
+    worse = "4" if mode == "scale" else "no"
+    answers = [
+        Rating("s", rater, "human", single(prompt, "a"), prompt, "a", kinds[mode].name,
+               worse if (prompt, rater) == ("1", "r1") else best)
+        for prompt in study.prompts for rater in ("r1", "r2", "r3")
+    ]  # fmt: skip
+    [poll] = polls([study], answers)
+    [one] = summarize(poll).results
+    top = 5 if mode == "scale" else 1
+    assert one.result.value is not None
+    assert one.result.value < top
+    assert one.result.high == top
 
 
 def test_a_summary_is_read_back_from_json() -> None:

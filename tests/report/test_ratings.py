@@ -4,9 +4,11 @@ import dataclasses
 import io
 from contextlib import redirect_stdout
 
+import pytest
 from ratings_for_tests import preference
 
 from evalkit.cli.ratings_table import print_ratings
+from evalkit.core import AgreementRow
 from evalkit.ratings.polls import polls
 from evalkit.ratings.rating import Rating, pair
 from evalkit.ratings.study import PREFERENCE
@@ -62,3 +64,41 @@ def test_a_narrow_terminal_cuts_no_name(monkeypatch) -> None:
     with redirect_stdout(out):
         print_ratings([dataclasses.replace(made, raters=(first, *made.raters[1:]))], [])
     assert "…" not in out.getvalue()
+
+
+def row(metric: str, low: float | None, high: float | None, **more: int) -> AgreementRow:
+    counts = {"pairs": 40, "undecided": 0, "ties": 0, "prompts": 40, **more}
+    ends = {"accuracy_low": low, "accuracy_high": high, "correlation": 1.0}
+    return AgreementRow(
+        metric=metric, encoder="e", reference="", raters="human:preference", study="preference",
+        level="image", accuracy=0.5 if low is None or high is None else (low + high) / 2,
+        correlation_low=None, correlation_high=None, note="", **ends, **counts,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        ([row("x", 0.55, 0.81)], "x (0.68) prefers what the raters prefer more often than by"),
+        (
+            [row("x", 0.55, 0.65), row("y", 0.6, 0.8), row("z", 0.4, 0.6)],
+            "y (0.70) and x (0.60) prefer what the raters prefer more often than by chance.",
+        ),
+        ([row("x", 0.4, 0.7)], "No metric agrees with the raters significantly more often than"),
+        ([row("x", None, None)], "Too few answers to say which metric agrees with the raters."),
+        ([row("x", 0.1, 0.3)], "x (0.20) disagrees with the raters more often than by chance."),
+    ],
+)
+def test_which_metric_agrees_is_a_sentence(rows: list[AgreementRow], sentence: str) -> None:
+    [text] = texts([summary()], rows, ["x", "fid", "kid"])
+    assert any(line.startswith(sentence) for line in text.trust)
+    assert text.trust[-1].startswith(
+        "fid, kid have no value for single images; compared from three"
+    )
+
+
+@pytest.mark.parametrize(("ties", "shown"), [(35, True), (36, False)])
+def test_tau_of_few_untied_pairs_is_not_shown(ties: int, shown: bool) -> None:
+    [text] = texts([summary()], [row("x", 0.4, 0.6, ties=ties)])
+    assert text.agreement[0][2].startswith("1.00") == shown
+    assert text.agreement[0][2].startswith("too few pairs") != shown

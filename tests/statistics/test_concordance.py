@@ -108,3 +108,18 @@ def test_models():
     assert (two.accuracy.value, two.kendall.value) == (1.0, None)
     assert concordance.of_models([1.0] * 3, [1.0, 2.0, 3.0]).spearman.value is None
     assert concordance.of_models([], []).accuracy.value is None
+
+
+@pytest.mark.parametrize(("untied", "known"), [(9, False), (10, True)])
+def test_a_rank_correlation_of_few_untied_pairs_has_no_interval(untied, known):
+    random = np.random.RandomState(0)
+    human, metric = random.standard_normal((2, 40))
+    metric[untied:30] = 0  # ties of the metric
+    human[30:] = 0  # pairs that people do not decide
+    found = concordance.of_images(metric, human, np.arange(40))
+    assert found.accuracy.interval.low is not None
+    for one in (found.kendall, found.spearman):
+        assert one.value is not None
+        assert (one.interval.low is not None) == known
+        if not known:
+            assert one.interval.method == "no interval: only 9 pairs are not tied"

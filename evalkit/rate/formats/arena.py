@@ -13,6 +13,7 @@ from evalkit.rate.names import Names
 from evalkit.rate.source import Row, Source
 
 _PROMPTS = ("prompt_id", "prompt", "text", "caption", "question", "instruction", "question_id")
+_TEXTS = ("prompt_id", "prompt", "text", "caption")  # must be of the prompt of the images
 _RATERS = ("judge", "rater", "user", "user_id", "voter", "session_id")
 _IMAGES = (("image_a", "image_b"), ("left_image", "right_image"))
 
@@ -30,8 +31,9 @@ def read(source: Source, names: Names) -> Reading:
         images = next(
             (pair for pair in _IMAGES if all(row.cell(name).text for name in pair)), ("", "")
         )
+        texts = tuple(_cells(row, _TEXTS))
         left, right = (
-            Clues(prompt, row.cell(model), row.cell(image) if image else NOTHING)
+            Clues(prompt, row.cell(model), row.cell(image) if image else NOTHING, texts)
             for model, image in zip(("model_a", "model_b"), images, strict=True)
         )
         rater = next((cell.text for cell in _cells(row, _RATERS)), "")

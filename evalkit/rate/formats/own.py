@@ -5,14 +5,14 @@ Needed are `rater`, `response`, and either `item` or `prompt_id` (or `prompt`) a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
 from evalkit.core import EvalkitError
 from evalkit.rate.answers import NOTHING, Answer, Cell, Clues, Format, Problem, Reading
 from evalkit.rate.export_ratings import unguarded
 from evalkit.rate.names import Names
-from evalkit.rate.source import Row, Source, text_of
+from evalkit.rate.source import LONG_TABLE, Row, Source, text_of
 from evalkit.rate.times import iso
 from evalkit.ratings.rating import COLUMNS, Check, RaterKind, parts
 from evalkit.ratings.study_file import from_values
@@ -25,7 +25,7 @@ _WORDS = {"check": get_args(Check), "kind": ("", *get_args(RaterKind))}
 def recognizes(source: Source) -> bool:
     if isinstance(source.top.get("ratings"), list):
         return True
-    keys = set(source.keys)
+    keys = set(_columns(source.keys).values())
     placed = "item" in keys or ("model" in keys and bool({"prompt_id", "prompt"} & keys))
     return {"rater", "response"} <= keys and placed
 
@@ -43,6 +43,15 @@ def read(source: Source, names: Names) -> Reading:
                 reading.problems.append(source.problem(f"item {at}", cell, "not an object"))
         for values in source.top.get("studies") or ():
             _add_study(source, values, reading)
+    columns = _columns(source.keys)
+    unread = [name for name in source.columns if columns[name] not in (*COLUMNS, "prompt")]
+    if unread:
+        reading.notes.append(f"{source.path.name}: not read are the columns {', '.join(unread)}.")
+    if any(name != plain for name, plain in columns.items()):
+        rows = [
+            Row(line, {columns.get(name, name): value for name, value in values.items()})
+            for line, values in rows
+        ]
     for row in rows:
         found = _answer(source, row, names)
         if isinstance(found, Problem):
@@ -50,6 +59,16 @@ def read(source: Source, names: Names) -> Reading:
         else:
             reading.answers.append(found)
     return reading
+
+
+def _columns(names: Iterable[str]) -> dict[str, str]:
+    """Each name of a column, and what it is for us: `Prompt ID ` is prompt_id."""
+    known = {}
+    for name in (all_names := tuple(names)):
+        plain = name.strip().lower().replace(" ", "_")
+        ours = plain in (*COLUMNS, "prompt") and plain not in all_names
+        known[name] = plain if ours and plain not in known.values() else name
+    return known
 
 
 def _add_study(source: Source, values: Any, reading: Reading) -> None:
@@ -108,17 +127,15 @@ def _answer(source: Source, row: Row, names: Names) -> Answer | Problem:
 def _clues(cell: Any, names: Names) -> list[Clues]:
     """What the row says about its image or its two images; [] for an item that is none."""
     item = cell("item").text
+    texts = tuple(found for name in ("prompt_id", "prompt") if (found := cell(name)).text)
     if not item:
-        prompt = cell("prompt_id")
-        prompt = prompt if prompt.text or not cell("prompt").text else cell("prompt")
-        return [Clues(prompt, cell("model"), NOTHING)]
+        prompt = texts[0] if texts else cell("prompt_id")
+        return [Clues(prompt, cell("model"), NOTHING, texts)]
     found = parts(item)
     if len(found) not in (2, 3) or not all(found):
         return []
     prompt = Cell("item", found[0])
-    return [Clues(prompt, Cell("item", model), NOTHING) for model in found[1:]]
+    return [Clues(prompt, Cell("item", model), NOTHING, texts) for model in found[1:]]
 
 
-FORMAT = Format(
-    "evalkit", "rater, response, and item or prompt_id and model (and others)", recognizes, read
-)
+FORMAT = Format("evalkit", LONG_TABLE, recognizes, read)

@@ -1,7 +1,8 @@
 """Prolific's table of submissions (demographic export): who took part, and with which outcome.
 
-It holds no ratings. Raters whose submission does not count are excluded from the other files of the
-import. Columns as Prolific writes them: `Submission id,Participant id,Status,…,Completion code`.
+It holds no ratings. Raters whose submission does not count are left out of the other files of the
+import, and `ratings/excluded.csv` names them, so that answers on our own page do not count either.
+Columns as Prolific writes them: `Submission id,Participant id,Status,…,Completion code`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from evalkit.rate.source import Row, Source
 # Of a finished submission. A participant with another status has returned it, timed out, or was
 # rejected, and is often not paid: the answers were not given for the study as agreed.
 _GOOD = ("APPROVED", "AWAITING REVIEW", "AWAITING_REVIEW", "COMPLETED", "PARTIALLY APPROVED")
+SOURCE = "Prolific"  # begins the reasons
 _BAD_CODES = ("NOCODE",)
 
 
@@ -35,6 +37,8 @@ def read(source: Source, names: Names) -> Reading:
         reason = _reason(row, columns)
         if reason:
             reading.excluded_raters[participant.text] = reason
+        else:
+            reading.good_raters.add(participant.text)
     return reading
 
 
@@ -42,9 +46,9 @@ def _reason(row: Row, columns: dict[str, str]) -> str:
     status = row.cell(columns["status"]).text
     code = row.cell(columns.get("completion code", "")).text
     if status.upper() not in _GOOD:
-        return f"Prolific status {status or 'missing'}"
+        return f"{SOURCE}: {status or 'no status'}"
     if code.upper() in _BAD_CODES:
-        return f"Prolific completion code {code}"
+        return f"{SOURCE}: completion code {code}"
     return ""
 
 

@@ -40,7 +40,9 @@ def read(source: Source, names: Names) -> Reading:
             reading.problems.append(source.problem(line, Cell("", text_of(item)), reason))
             continue
         prompt = Cell("context", str(item.get("context") or ""))
-        left, right = (Clues(prompt, NOTHING, Cell("aggregatedResults", name)) for name in images)
+        left, right = (
+            Clues(prompt, NOTHING, Cell("aggregatedResults", name), (prompt,)) for name in images
+        )
         for vote in details:
             votes += 1
             value = Cell("votedFor", text_of(_get(vote, "votedFor") or ""))

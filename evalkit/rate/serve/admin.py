@@ -6,7 +6,7 @@ from typing import Any
 
 from evalkit.rate.serve.order import items_per_rater
 from evalkit.rate.serve.rated_study import RatedStudy
-from evalkit.ratings.exclusion import care, excluded
+from evalkit.ratings.exclusion import care, excluded, read_excluded
 
 
 def admin_facts(rated: RatedStudy) -> dict[str, Any]:
@@ -17,14 +17,16 @@ def admin_facts(rated: RatedStudy) -> dict[str, Any]:
 
     study, ballots = rated.study, dict(rated.ballots)
     ratings = [rating for ballot in ballots.values() for rating in ballot.ratings()]
+    named = read_excluded(rated.run)
     flags = dict(excluded(study.exclude, care(study, ratings)))
+    flags |= {rater: named[rater] for rater in ballots if rater in named}
     total = items_per_rater(study) + study.repeat_items + study.attention_items
     progress = {rater: {"done": 0, "total": total} for rater in rated.invited}
     progress |= {rater: ballot.progress() for rater, ballot in ballots.items()}
     # An order that says nothing about the models.
     names = sorted(study.models, key=lambda name: rated.secret.opaque("model", study.study, name))
     questions = []
-    for found in map(summarize, polls([study], ratings)):
+    for found in map(summarize, polls([study], ratings, named)):
         results = {one.model: one for one in found.results if one.metric != "strength"}
         questions.append(
             {

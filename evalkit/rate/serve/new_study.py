@@ -19,7 +19,7 @@ from evalkit.rate.serve.order import items_per_rater, study_items
 from evalkit.rate.serve.pool import Pool
 from evalkit.ratings.rating import BOTH_BAD, CANNOT_TELL, KNOWN_BAD, TIE
 from evalkit.ratings.study import CHECKLIST, PREFERENCE, SCALES, Mode, Study
-from evalkit.ratings.study_file import from_toml, read_study, write_study
+from evalkit.ratings.study_file import from_toml, read_study, shown, write_study
 from evalkit.run_folder import Run
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def open_study(run: Run, pool: Pool, given: Mapping[str, Any], source: str) -> S
         if mode != known.mode and "mode" in values:  # its questions would be refused first
             raise EvalkitError(
                 f"The study {name!r} of {run.path} exists with another design: mode is"
-                f" {known.mode!r}, not {mode!r}.",
+                f" {shown(known.mode)}, not {shown(mode)}.",
                 "Give the new design another name: `--study NAME`.",
             )
         values = asdict(known) | values
@@ -121,7 +121,7 @@ def _new_study(given: dict[str, Any], pool: Pool, source: str) -> Study:
 def _models(values: Mapping[str, Any], pool: Pool) -> Sequence[str]:
     models = values.get("models") or pool.models
     if not isinstance(models, list | tuple) or not all(isinstance(item, str) for item in models):
-        raise EvalkitError(f"models is {models!r:.80}; expected a list of labels.")
+        raise EvalkitError(f"models is {shown(models)}; expected a list of labels.")
     return models
 
 
@@ -146,7 +146,7 @@ def _toml(values: Mapping[str, Any], source: str) -> str:
 
 
 def _refuse(source: str, key: str, found: object, expected: str) -> None:
-    raise EvalkitError(f"{source} has {key} = {found!r:.80}; expected {expected}.")
+    raise EvalkitError(f"{source} has {key} = {shown(found)}; expected {expected}.")
 
 
 def _warn_of_names(study: Study) -> None:

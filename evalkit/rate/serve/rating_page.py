@@ -12,6 +12,7 @@ No response has the name of a model. Everything is asked for with a cookie and r
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
@@ -42,6 +43,10 @@ _BODY_SECONDS = 30
 _WRONG_TOKENS = 20  # a minute; then wrong ones are answered with 429
 _TYPES = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
 _PID = re.compile(r"[A-Za-z0-9]{16,64}")
+_NO_PID = (
+    "The link has no participant id (PROLIFIC_PID, 16 or more letters and digits). Open the study"
+    " from Prolific, or from the link of your invitation."
+)
 _YEAR = 366 * 24 * 3600  # seconds
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -104,7 +109,7 @@ class RatingPage:
             raise self._wrong_token()
         rater = given.get("PROLIFIC_PID", "")
         if not _PID.fullmatch(rater):
-            raise RefusedError(400, "PROLIFIC_PID is missing; expected 16 or more letters, digits.")
+            raise RefusedError(400, _NO_PID)
         if await to_thread.run_sync(self._rated.ballot, rater, True) is None:
             raise RefusedError(403, "This participant cannot join the study.")
         return self._with_cookie("/", RATER_COOKIE, secret.token(study, "rater", rater))
@@ -249,16 +254,27 @@ async def _read_json(request: Request) -> dict[str, Any]:
     return value
 
 
-async def _refused(_: Request, error: Exception) -> Response:
+async def _refused(request: Request, error: Exception) -> Response:
+    """One sentence: as a page for people who opened a link, as JSON for the page itself."""
     assert isinstance(error, RefusedError)
-    return error.response()
+    asked_by_page = request.url.path.startswith(("/api/", "/images/", "/static/"))
+    if asked_by_page or "text/html" not in request.headers.get("accept", ""):
+        return error.response()
+    return HTMLResponse(
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Rating</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<link rel="stylesheet" href="/static/page.css">'
+        f"<main><h1>This page cannot be opened</h1><p>{html.escape(error.message)}</p></main>"
+        "</html>",
+        error.status,
+    )
 
 
 async def _failed(_: Request, error: Exception) -> Response:  # `Guard` logs it
     return RefusedError(500, "The server failed; its log has the reason.").response()
 
 
-async def _http_error(_: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     message = "There is nothing here." if status == 404 else "The request is not allowed here."
-    return RefusedError(status, message).response()
+    return await _refused(request, RefusedError(status, message))

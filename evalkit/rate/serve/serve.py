@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shlex
 import socket
 import sys
 import threading
@@ -15,7 +16,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from evalkit.core import EvalkitError
+from evalkit.escape import visible
 from evalkit.local_address import LOOPBACK, WILDCARDS, in_url, is_loopback, listen
+from evalkit.rate.serve.assignments import read_assignments
 from evalkit.rate.serve.new_study import open_study, read_config
 from evalkit.rate.serve.pool import Pool, read_pool
 from evalkit.ratings.files import rater_id
@@ -30,7 +33,7 @@ _RATER = "rater-1"  # where none is named
 
 
 def rate_serve(
-    runs: Path | str | Sequence[Path | str],
+    runs: os.PathLike[str] | str | Sequence[os.PathLike[str] | str],
     *,
     study: str = "",
     mode: str = "",
@@ -73,7 +76,7 @@ def rate_serve(
         EvalkitError: a folder is not a run, images are missing, the study exists with another
             design, another server is rating the run, or the address is not available.
     """
-    paths = [runs] if isinstance(runs, str | Path) else list(runs)
+    paths = [runs] if isinstance(runs, str | os.PathLike) else list(runs)
     names = _raters(raters)
     if not paths:
         raise EvalkitError("runs is empty; expected at least one run folder.")
@@ -91,7 +94,9 @@ def rate_serve(
     run = Run(paths[0])
     with only_server(run), listen(host, port) as listener:
         found = open_study(run, pool, given, str(config or "The study"))
-        invited = names or ([] if prolific else [_RATER])
+        known = read_assignments(run, found.study)
+        came = [rater for rater, item in known.items() if not item.prolific]
+        invited = list(dict.fromkeys([*names, *came])) or ([] if prolific else [_RATER])
         rated = _rated(run, found, pool, prolific, invited)
         base = public or f"http://{_reached(host)}:{listener.getsockname()[1]}"
         first = _print_links(rated, base, bool(prolific))
@@ -132,7 +137,16 @@ def _answer(
     try:  # the socket listens already: a browser that connects now gets an answer
         uvicorn.Server(settings).run(sockets=[listener])
     except KeyboardInterrupt:  # uvicorn has shut down and raises it again
-        log.info("stopped; the same command continues the study")
+        given = {rater: ballot.ratings() for rater, ballot in rated.ballots.items()}
+        answers = sum(not rating.check for own in given.values() for rating in own)
+        told = sum(map(bool, given.values()))
+        log.info(
+            "stopped with %s of %s; the same command continues the study",
+            f"{answers} answer{'s' * (answers != 1)}",
+            f"{told} rater{'s' * (told != 1)}",
+        )
+        if answers:
+            log.info("next: evalkit rate summary %s", shlex.quote(str(rated.run.path)))
 
 
 @contextlib.contextmanager
@@ -177,6 +191,9 @@ def _listed(names: str | Sequence[str]) -> list[str]:
 def _raters(names: str | Sequence[str]) -> list[str]:
     """The ids of the raters. Raises EvalkitError if two have the same."""
     ids = [rater_id(name) for name in _listed(names)]
+    for name, known in zip(_listed(names), ids, strict=True):
+        if name != known:
+            log.info("%s = %s", visible(name), known)
     if len({name.lower() for name in ids}) < len(ids):  # file systems may ignore the case
         raise EvalkitError(
             f"raters is {', '.join(ids)}; expected each name once.", "Upper case does not count."

@@ -46,7 +46,7 @@ def test_other_cells_are_named(run: Run, tmp_path: Path) -> None:
     assert [(row["line"], row["column"], row["reason"]) for row in rejected(run)] == [
         ("2", "sdxl", "no answer"),
         ("3", "DALLE", "expected two scores such as [0.5,1]"),
-        ("3", "sdxl", "outside of the scale; expected 0, 0.5, 1"),
+        ("3", "sdxl", "between two points; expected 0, 0.5, 1"),
     ]
 
 

@@ -89,8 +89,9 @@ def test_one_option_must_be_chosen(
 def test_free_comments_can_be_ignored(run: Run, tmp_path: Path) -> None:
     rows = [row | {"Answer.comments": "nice" * (at % 2)} for at, row in enumerate(pairs())]
     path = write(tmp_path / "b.csv", table(rows))
-    with pytest.raises(EvalkitError):
+    with pytest.raises(EvalkitError, match="12 values of 24 rows cannot be imported") as error:
         evalkit.rate_import(path, run=run.path)
+    assert "`--ignore comments`" in error.value.hint
     made = evalkit.rate_import(path, run=run.path, ignore=["comments"])
     assert (made.ratings, made.left_out) == (24, {"ignored question": 24})
 
@@ -136,3 +137,25 @@ def test_an_image_of_another_prompt_is_named(run: Run, tmp_path: Path) -> None:
     with pytest.raises(EvalkitError):
         evalkit.rate_import(write(tmp_path / "b.csv", table(rows)), run=run.path)
     assert "is of another prompt" in rejected(run)[0]["reason"]
+
+
+@pytest.mark.parametrize("column", ["Input.prompt", "Input.promptText"])
+def test_a_batch_of_another_run_with_the_same_numbers_is_refused(
+    run: Run, tmp_path: Path, column: str
+) -> None:
+    rows = [
+        {column if key == "Input.prompt" else key: value for key, value in row.items()}
+        | {column: f"another text {at // 2}"}
+        for at, row in enumerate(pairs())
+    ]
+    with pytest.raises(EvalkitError, match="nothing was"):
+        evalkit.rate_import(write(tmp_path / "b.csv", table(rows)), run=run.path)
+    first, *rest = rejected(run)
+    assert len(rest) == 23
+    assert (first["line"], first["column"], first["value"]) == ("2", column, "another text 0")
+    assert first["reason"].startswith("no prompt of the run has this text; 'https://example.com/")
+
+
+def test_ids_of_tasks_are_no_prompts(run: Run, tmp_path: Path) -> None:
+    rows = [row | {"Input.id": f"task {at}"} for at, row in enumerate(pairs())]
+    assert evalkit.rate_import(write(tmp_path / "b.csv", table(rows)), run=run.path).ratings == 24

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 from rating_files import MODELS, PROMPTS, imported, rated_run, rejected, scale_rows, table, write
+from typer.testing import CliRunner
 
 import evalkit
+from evalkit.cli.app import app
 from evalkit.core import EvalkitError
 from evalkit.run_folder import Run
 
@@ -128,17 +130,49 @@ def test_participants_of_prolific_exclude_raters(run: Run, tmp_path: Path) -> No
     assert made.formats == {"votes.csv": "evalkit", "prolific_export_1.csv": "prolific"}
     assert {rating.rater for rating in imported(run)} == {"r1"}
     assert made.left_out == {
-        "Prolific completion code NOCODE": 20,
-        "Prolific status RETURNED": 20,
+        "Prolific: completion code NOCODE": 20,
+        "Prolific: RETURNED": 20,
     }
-    assert "The rater r3 is left out: Prolific status RETURNED." in made.notes
+    assert "The rater r3 is left out: Prolific: RETURNED." in made.notes
     assert len(rejected(run)) == 40
 
 
-def test_participants_alone_are_no_ratings(run: Run, tmp_path: Path) -> None:
-    people = write(tmp_path / "prolific_export_1.csv", participants())
-    with pytest.raises(EvalkitError, match=r"no ratings for .* in prolific_export_1\.csv"):
-        evalkit.rate_import(people, run=run.path)
+def test_participants_alone_exclude_who_rated_before(run: Run, tmp_path: Path) -> None:
+    evalkit.rate_import(write(tmp_path / "votes.csv", table(scale_rows())), run=run.path)
+    path = write(tmp_path / "prolific_export_1.csv", participants())
+    said = CliRunner().invoke(app, ["rate", "import", str(path), "--run", str(run.path)])
+    assert said.exit_code == 0, said.stderr
+    assert "excluded: r3 (Prolific: RETURNED)." in said.stdout.splitlines()
+    assert f"{run.excluded_path} names 2 who are left out of results." in said.stdout
+    assert len(imported(run)) == 60  # nothing is deleted
+    [found] = evalkit.rate_summary(run.path)
+    assert found.excluded == {
+        "r2": "Prolific: completion code NOCODE",
+        "r3": "Prolific: RETURNED",
+    }
+    assert found.votes == 20
+    text = CliRunner().invoke(app, ["rate", "summary", str(run.path)]).stdout
+    assert "excluded: r3 (Prolific: RETURNED)" in text
+
+
+def test_a_later_state_of_prolific_counts_and_other_reasons_stay(run: Run, tmp_path: Path) -> None:
+    path = write(tmp_path / "p.csv", participants())
+    evalkit.rate_import(path, run=run.path)
+    write(run.excluded_path, run.excluded_path.read_text() + "r1,knew the models\n")
+    write(path, participants().replace("RETURNED", "APPROVED"))
+    evalkit.rate_import(path, run=run.path)
+    assert run.excluded_path.read_text() == (
+        "rater,reason\nr2,Prolific: completion code NOCODE\nr1,knew the models\n"
+    )
+
+
+@pytest.mark.parametrize("content", ["name;why\n", "rater,reason\nr1\n", "rater,reason\nr1,\n"])
+def test_a_wrong_list_of_excluded_raters_is_named(run: Run, tmp_path: Path, content: str) -> None:
+    evalkit.rate_import(write(tmp_path / "votes.csv", table(scale_rows())), run=run.path)
+    write(run.excluded_path, content)
+    with pytest.raises(EvalkitError, match=r"excluded\.csv .*expected") as error:
+        evalkit.rate_summary(run.path)
+    assert "`anna,knew the models`" in error.value.hint
 
 
 def test_the_label_of_the_better_image_is_an_answer_where_two_images_are_named(

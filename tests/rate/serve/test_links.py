@@ -1,5 +1,6 @@
 """Links of raters and of participants of Prolific, hosts, and coming back another day."""
 
+import signal
 import socket
 from pathlib import Path
 
@@ -50,6 +51,11 @@ def test_participants_of_prolific_join_by_one_link(tmp_path: Path) -> None:
             state = rater.vote(rater.make_vote(state["items"][0]))
         assert state["finished"] == {"code": "C0DE"}
         stranger = Rater(port=server.port)
+        page = stranger.ask(f"/join{join}", accept="text/html,*/*")
+        assert page.status == 400
+        assert page.header("content-type").startswith("text/html")
+        assert page.header("content-security-policy").startswith("default-src 'none'")
+        assert b"no participant id" in page.body
         for path, status in (
             (f"/join?t=wrong{rest}", 403),
             (f"/join?{rest}", 403),
@@ -137,3 +143,30 @@ def test_a_scale_and_a_checklist(tmp_path: Path) -> None:
         rows, _ = read_ratings(run.rater_path(mode))
         assert (rows[0].model in MODELS, rows[0].response, rows[0].shown_left) == (True, good, "")
         assert rows[0].item == f"{rows[0].prompt_id}:{rows[0].model}"
+
+
+def test_everybody_who_rated_has_a_link_when_the_study_continues(tmp_path: Path) -> None:
+    run = make_rated_run(tmp_path / "run")
+    with serving(run.path, "--raters", "anna,ben", links=2) as server:
+        for link in server.links:
+            Rater(link).state()
+    with serving(run.path, "--raters", "carl", links=3) as server:
+        printed = server.links[1:]
+        names = [Rater(link).state()["session"] for link in server.links]
+        assert len(set(names)) == 3
+    with serving(run.path, links=3) as server:  # without a name, nobody new is invited
+        assert [link.rpartition("/r/")[2] for link in server.links[:2]] == [
+            link.rpartition("/r/")[2] for link in printed
+        ]
+
+
+def test_the_end_says_how_many_answers_there_are_and_what_is_next(tmp_path: Path) -> None:
+    run = make_rated_run(tmp_path / "run")
+    with serving(run.path, "--raters", "Chlo\u00e9") as server:
+        rater = Rater(server.links[0])
+        rater.vote(rater.make_vote(rater.state()["items"][0], "right"))
+        server.process.send_signal(signal.SIGINT)
+        _, said = server.process.communicate(timeout=20)
+    assert "Chlo\u00e9 = Chlo-" in said
+    assert "stopped with 1 answer of 1 rater; the same command continues the study" in said
+    assert f"next: evalkit rate summary {run.path}" in said

@@ -63,7 +63,7 @@ def test_the_same_again_continues_and_another_design_is_refused(tmp_path: Path) 
     for key, value in (("seed", 4), ("items_per_rater", 2), ("models", list(MODELS[::-1]))):
         with pytest.raises(EvalkitError, match=key):
             opened(run, **{key: value})
-    with pytest.raises(EvalkitError, match="mode is 'pairwise'"):
+    with pytest.raises(EvalkitError, match='mode is "pairwise", not "scale"'):
         opened(run, study="preference", mode="scale")
     assert opened(run, study="second", seed=4).seed == 4
     assert run.study_path("preference").read_text() == text
@@ -123,13 +123,13 @@ def test_a_text_with_the_name_of_a_model_is_named(tmp_path: Path, caplog: Any) -
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--mode", "stars"], "mode = 'stars'; expected pairwise, scale or checklist"),
+        (["--mode", "stars"], 'mode = "stars"; expected pairwise, scale or checklist'),
         (["--models", "zebra-model-8"], "Did you mean 'zebra-model-7'?"),
         (["--models", "zebra-model-7", "--mode", "pairwise"], "expected two or more labels"),
         (["--items", "-1"], "items_per_rater = -1"),
         (["--seed", "-1"], "seed = -1"),
-        (["--study", "a b"], "study = 'a b'; expected 1 to 64 letters"),
-        (["--study", "../x"], "study = '../x'; expected 1 to 64 letters"),
+        (["--study", "a b"], 'study = "a b"; expected 1 to 64 letters'),
+        (["--study", "../x"], 'study = "../x"; expected 1 to 64 letters'),
         (["--raters", "anna,Anna"], "expected each name once"),
         (["--host", "0.0.0.0"], "expected the names of the raters"),
         (["--host", "192.0.2.1", "--raters", "a"], "Cannot listen on 192.0.2.1"),
@@ -154,7 +154,7 @@ def test_what_cannot_be_asked_is_one_sentence(
     [
         ("models = [", "not valid TOML"),
         ("colour = 'red'", "unknown key 'colour'"),
-        ("models = 'a'", "models is 'a'; expected a list"),
+        ("models = 'a'", 'models is "a"; expected a list'),
         ("models = [1]", "expected a list of labels"),
         ("study = 1", "study = 1"),
         ("prompts = ['00000', 'x']", "'x'"),
