@@ -16,9 +16,7 @@ from PIL.Image import Image
 
 from evalkit.core import EvalkitError, Refusal, Request
 from evalkit.escape import visible
-from evalkit.generators.beside import beside
-from evalkit.generators.embedded import embedded_prompt
-from evalkit.generators.file_names import slug
+from evalkit.generators.contradicted import check_texts
 from evalkit.generators.layouts import images_of, pair_folders
 from evalkit.generators.listed import check_own_list, listed
 from evalkit.generators.midjourney import Grids
@@ -198,6 +196,7 @@ def load(
             " LABEL.match=order`.",
         )
     check_own_list(path, paired, requests)
+    check_texts(path, paired)
     unused = {file: why for file, why in elsewhere.items() if file not in paired.lists}
     paired.left = unused | paired.left
     return _checked(path, files, requests, paired, cast(Alpha, alpha))
@@ -222,8 +221,6 @@ def _checked(
     gone = missing_images(missing.values(), len(requests))
     for line in absent({"not_taken": not_taken(left), "missing": gone}):
         log.warning("%s: %s", path.name, line)
-    if paired.by_position:
-        _warn_of_other_texts(path.name, found)
     check_images(sorted(used), alpha)
     hashes = {file: file_sha256(file) for file in sorted(used)}
     _warn_of_duplicates(path.name, hashes)
@@ -232,23 +229,6 @@ def _checked(
 
 def _is_missing(item: Path | Refusal) -> bool:
     return isinstance(item, Refusal) and item.status == "missing"
-
-
-def _warn_of_other_texts(folder: str, found: Matched) -> None:
-    """Numbers decide, but a text in or beside an image may be of quite another prompt."""
-    other: list[str] = []
-    for request, file in found.items():
-        if isinstance(file, Path):
-            side = beside(file)
-            text, own = side[0] if side else embedded_prompt(file), slug(request.prompt.text)
-            if text and own not in slug(text) and slug(text) not in own:
-                other.append(f"{file.name}: {text[:60]!r}")
-    if other:
-        log.warning(
-            "%s: the text in or beside %d images, which are matched by numbers, is not that of"
-            " their prompts: %s",
-            *(folder, len(other), _first_ten(other)),
-        )
 
 
 def _warn_of_duplicates(folder: str, hashes: Mapping[Path, str]) -> None:

@@ -17,7 +17,7 @@ from typing import Literal, get_args
 
 from evalkit.core import EvalkitError, Refusal, Request
 from evalkit.escape import visible
-from evalkit.generators.embedded import embedded_prompt
+from evalkit.generators.embedded import inside
 from evalkit.generators.file_names import FOLDER, exact, prompts_in_names, slug, stem_of
 from evalkit.generators.midjourney import Grids, without_grids
 from evalkit.generators.numbers import Matched, Numbered, Series, match_numbers, series_of
@@ -35,6 +35,7 @@ class Pairing:
     rule: str = ""  # in words, for the log
     left: dict[Path, str] = field(default_factory=dict)  # file -> reason
     by_position: bool = False  # in the prompt list
+    by_number: str = ""  # the rule, if numbers decided
     lists: set[Path] = field(default_factory=set)  # files that state the pairing: used, not left
 
 
@@ -80,8 +81,9 @@ def pair(
         _check_series(first, others, requests)
     for other in others:
         left |= dict.fromkeys(_files(other), "numbered like other files that are taken")
-    by_position = best in ("from0", "from1") and rule == "auto"
-    return _with_left(Pairing(first, rules[best][0], left, by_position), files)
+    numbered = best if best not in ("text", "embedded") and rule == "auto" else ""
+    by_position = numbered in ("from0", "from1")
+    return _with_left(Pairing(first, rules[best][0], left, by_position, numbered), files)
 
 
 def _check_formats(files: Sequence[Path]) -> None:
@@ -293,7 +295,8 @@ def _texts_in_names(files: Sequence[Path], requests: Sequence[Request]) -> dict[
 
 
 def _by_embedded(files: Sequence[Path], requests: Sequence[Request]) -> Matched:
-    texts = ((file, text) for file in files if (text := embedded_prompt(file)))
+    prompts = {exact(request.prompt.text) for request in requests}
+    texts = ((file, text) for file in files if (text := inside(file).prompt_of(prompts)))
     return by_texts(texts, requests)
 
 
