@@ -1,4 +1,4 @@
-"""Atomic writes, and append-only files of JSON lines that survive a kill."""
+"""Atomic writes, append-only files of JSON lines that survive a kill, and what text files are."""
 
 from __future__ import annotations
 
@@ -81,3 +81,25 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     for line in path.read_bytes().split(b"\n"):
         with contextlib.suppress(ValueError):  # the image of a cut line is made again
             yield json.loads(line)
+
+
+_POINTERS = (
+    (b"version https://git-lfs", "a Git LFS pointer, not its file (`git lfs pull` fetches it)"),
+    (b"/annex/objects/", "a git-annex pointer"),
+)
+
+
+def kind_of_text(head: bytes) -> str:
+    """The kind of a text file that is mistaken for others, "" for plain text."""
+    for magic, kind in _POINTERS:
+        if head.startswith(magic):
+            return kind
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1024].lower()
+    if start.startswith((b"<!doctype html", b"<html", b"<head")):
+        return "an HTML page, not what it links to"
+    if start.startswith(b"<svg") or (start.startswith(b"<?xml") and b"<svg" in start):
+        return "SVG"
+    is_object = start.startswith(b"{") and start[1:].lstrip().startswith(b'"')
+    if is_object or start.startswith(b"<?xml"):
+        return "a text answer of a server" if b"error" in start else ""
+    return ""

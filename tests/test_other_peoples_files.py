@@ -78,6 +78,7 @@ PROMPTS = [
     ("a server's error", "p.txt", "<?xml version='1.0'?>\n<Error>", "a text answer of a server"),
     ("RTF", "p.txt", "{\\rtf1\na\n}\n", "is RTF"),
     ("YAML", "p.yaml", "- a\n- b\n", "is YAML"),
+    ("a prompt in braces", "p.txt", "{a cat|an error}\n", ["{a cat|an error}"]),
     ("a prompt that begins as a BMP file", "p.txt", "BMX, a bike\n", ["BMX, a bike"]),
     ("files joined with their marks", "p.txt", "a\n\ufeffb\n", ["a", "b"]),
     ("UTF-16", "p.txt", "a\nb\n".encode("utf-16"), "UTF-16"),
@@ -320,6 +321,8 @@ IMAGES: list[tuple[str, bytes, str]] = [
     ("CMYK JPEG", saved(RGB.convert("CMYK"), "JPEG"), "colour mode CMYK"),
     ("Display P3", with_profile("Display P3"), "note: colour profile Display P3 not applied"),
     ("Adobe RGB", with_profile("Adobe RGB"), "note: colour profile Adobe RGB not applied"),
+    ("damaged EXIF", saved(kind="WEBP", exif=b"Exif\0\0garbage"),
+     "note: damaged EXIF orientation not applied"),
     ("sRGB", with_profile("sRGB IEC"), "ok"),
     ("PNG that states Display P3", saved()[:33] + chunk(b"cICP", b"\x0c\x0d\0\1") + saved()[33:],
      "note: colour profile Display P3 not applied"),
@@ -447,6 +450,15 @@ def test_a_file_that_is_not_what_its_name_says(
         reader(tmp_path / "s.npz")
     assert "allow_pickle" not in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == ["s.npz"]
+
+
+def test_statistics_of_python_objects_are_refused_without_advice_to_load_them(
+    tmp_path: Path,
+) -> None:
+    np.savez(tmp_path / "s.npz", mu=np.array([None]), sigma=np.eye(1))
+    with pytest.raises(EvalkitError, match="holds Python objects") as error:
+        foreign.read(tmp_path / "s.npz")
+    assert "allow_pickle" not in str(error.value)
 
 
 def test_an_array_of_one_image_is_one_image(tmp_path: Path) -> None:

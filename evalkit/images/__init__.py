@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Alpha = Literal["refuse", "white", "black"]
+TURNED = "EXIF orientation applied"
 PIXEL_LIMIT = 64_000_000
 # Other decoders reduce 16 bits silently (JPEG 2000, PPM) or start programs (EPS).
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
@@ -172,14 +173,24 @@ def decode(content: bytes | NDArray[np.uint8], alpha: Alpha = "refuse") -> Decod
         if image.mode not in ("1", "L", "P", "RGB", "LA", "PA", "RGBA"):
             return Unreadable(f"has the colour mode {image.mode}", f"colour mode {image.mode}")
         # Read before load(), which applies the orientation of TIFF files itself.
-        oriented = image.getexif().get(0x0112, 1) in range(2, 9)
-        return _to_rgb(load_strictly(image, content), alpha, oriented, image.format or "")
+        turned = _orientation_note(image)
+        return _to_rgb(load_strictly(image, content), alpha, turned, image.format or "")
     except (PILImage.DecompressionBombError, PILImage.DecompressionBombWarning):
         return Unreadable("has more than 64 million pixels", "too many pixels")
     except UnidentifiedImageError:  # its text names an address in memory
         return Unreadable("is truncated or damaged (no decoder takes it)", "truncated or damaged")
     except Exception as error:  # damaged files raise OSError, SyntaxError, zlib.error, ...
         return Unreadable(f"is truncated or damaged ({error})", "truncated or damaged")
+
+
+def _orientation_note(image: Image) -> str:
+    """What is done about the EXIF orientation; damaged EXIF leaves the pixels as they are."""
+    try:
+        return TURNED if image.getexif().get(0x0112, 1) in range(2, 9) else ""
+    except Exception:  # SyntaxError, struct.error, ...: the data is that of many cameras
+        if image.format == "TIFF":
+            raise  # its EXIF is the file itself
+        return "damaged EXIF orientation not applied"
 
 
 def _of_pixels(pixels: NDArray[np.uint8], alpha: Alpha) -> Decoded | Unreadable:
@@ -200,14 +211,15 @@ def _of_pixels(pixels: NDArray[np.uint8], alpha: Alpha) -> Decoded | Unreadable:
     if int(pixels.max()) == 1:
         return Unreadable("contains only 0 and 1 (values of 0 to 1 as integers)", "wrong range")
     plain = pixels[:, :, 0] if shape[2:] == (1,) else pixels
-    return _to_rgb(PILImage.fromarray(plain), alpha, False, "array")
+    return _to_rgb(PILImage.fromarray(plain), alpha, "", "array")
 
 
-def _to_rgb(image: Image, alpha: Alpha, oriented: bool, kind: str) -> Decoded | Unreadable:
-    notes = ["EXIF orientation applied"] if oriented else []
+def _to_rgb(image: Image, alpha: Alpha, turned: str, kind: str) -> Decoded | Unreadable:
+    notes = [turned] if turned else []
     if profile := other_profile(image):
         notes.append(f"colour profile {profile} not applied")
-    image = ImageOps.exif_transpose(image)
+    if turned == TURNED:
+        image = ImageOps.exif_transpose(image)
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
         layered = image.convert("RGBA")
         lowest = layered.getchannel("A").getextrema()[0]

@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 from evalkit.core import EvalkitError
+from evalkit.files import kind_of_text
 
 HEAD = 4096  # bytes to look at
 _MAGIC = (
@@ -45,10 +46,6 @@ _MAGIC = (
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
     *((b"\x80" + bytes([protocol]), "a Python pickle") for protocol in range(2, 6)),
 )
-_POINTERS = (
-    (b"version https://git-lfs", "a Git LFS pointer, not its file (`git lfs pull` fetches it)"),
-    (b"/annex/objects/", "a git-annex pointer"),
-)
 # Brands of ISO media files, at byte 8 and from byte 16. AVIF files name HEIC's `mif1` too.
 _BRANDS = {
     "AVIF": (b"avif", b"avis"),
@@ -76,21 +73,6 @@ def kind_of(head: bytes) -> str:
     if head[6:10] == b'\0\0{"':  # the length of a header, and JSON
         return "a safetensors file"
     return kind_of_text(head)
-
-
-def kind_of_text(head: bytes) -> str:
-    """The kind of a text file that is mistaken for others, "" for plain text."""
-    for magic, kind in _POINTERS:
-        if head.startswith(magic):
-            return kind
-    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1024].lower()
-    if start.startswith((b"<!doctype html", b"<html", b"<head")):
-        return "an HTML page, not what it links to"
-    if start.startswith(b"<svg") or (start.startswith(b"<?xml") and b"<svg" in start):
-        return "SVG"
-    if start.startswith((b"{", b"<?xml")):
-        return "a text answer of a server" if b"error" in start else ""
-    return ""
 
 
 _BY_SUFFIX = {

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evalkit.core import EvalkitError
-from evalkit.images.kinds import HEAD, kind_of_text
+from evalkit.files import kind_of_text
 from evalkit.prompts.columns import TEXT_KEYS, find_columns
 from evalkit.prompts.tables import Numbered, parquet_rows, table
 from evalkit.prompts.text import FORMATS, numbered_lines, parse_json, read_text
@@ -76,7 +76,7 @@ def objects_of(path: Path) -> Iterator[Numbered]:
 def _lines(text: str, path: Path) -> list[Row]:
     """One prompt per line. A table or JSON under this name is refused, not read as prompts."""
     lines = list(numbered_lines(text))
-    kind = kind_of_text(text[:HEAD].encode()) or OTHERS.get(path.suffix.lower(), "")
+    kind = kind_of_text(text[:4096].encode()) or OTHERS.get(path.suffix.lower(), "")
     if kind or text.startswith("{\\rtf"):
         raise EvalkitError(
             f"{path} is {kind or 'RTF'}; expected text with one prompt per line.",

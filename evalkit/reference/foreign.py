@@ -105,8 +105,10 @@ def read(path: Path) -> list[Statistics]:
     try:
         found = reader(path)
     except _FAULTS as error:
+        # numpy advises to load what may run code.
+        objects = "an array of it holds Python objects" if "allow_pickle" in str(error) else error
         raise EvalkitError(
-            f"The reference file {path} cannot be read: {error}.", EXPECTED
+            f"The reference file {path} cannot be read: {objects}.", EXPECTED
         ) from error
     for item in found:
         for feature, part in item.moments.items():
