@@ -21,11 +21,12 @@ from evalkit.generators.layouts import images_of, pair_folders
 from evalkit.generators.listed import check_own_list, listed
 from evalkit.generators.midjourney import Grids
 from evalkit.generators.numbers import Matched
-from evalkit.generators.pairing import RULES, Pairing, Rule, pair
+from evalkit.generators.pairing import FURTHER, RULES, Pairing, Rule, pair
 from evalkit.images import Alpha, check_images, file_sha256, read_decoded, read_image
 from evalkit.run_folder import NO_IMAGE
 from evalkit.sources import absent, missing_images, not_taken
 from evalkit.sources.absent import name_of
+from evalkit.terminal import shorten
 
 log = logging.getLogger(__name__)
 Key = tuple[str, int]  # text of the prompt and seed of the image
@@ -221,6 +222,8 @@ def _checked(
     gone = missing_images(missing.values(), len(requests))
     for line in absent({"not_taken": not_taken(left), "missing": gone}):
         log.warning("%s: %s", path.name, line)
+    if FURTHER in paired.left.values():
+        log.info("%s: `--per-prompt N` takes N images of each prompt", path.name)
     check_images(sorted(used), alpha)
     hashes = {file: file_sha256(file) for file in sorted(used)}
     _warn_of_duplicates(path.name, hashes)
@@ -242,5 +245,5 @@ def _warn_of_duplicates(folder: str, hashes: Mapping[Path, str]) -> None:
 
 
 def _first_ten(names: Sequence[str]) -> str:
-    shown = ", ".join(visible(name)[:100] for name in names[:10])
+    shown = ", ".join(shorten(visible(name), 100) for name in names[:10])
     return shown + (", …" if len(names) > 10 else "")

@@ -19,7 +19,7 @@ from evalkit.escape import visible
 from evalkit.generators.file_names import FOLDER, slug
 from evalkit.generators.midjourney import Grids
 from evalkit.generators.numbers import Matched, series_of
-from evalkit.generators.pairing import Pairing, Rule, pair
+from evalkit.generators.pairing import FURTHER, Pairing, Rule, pair
 from evalkit.sources import survey
 
 
@@ -187,7 +187,12 @@ def _by_prompt(
         if request.sample < len(images.get(request.index, ()))
     }
     rule = paired.rule.replace("file", "folder")
-    return Pairing(found, rule, by_number=paired.by_number)
+    left = {image: FURTHER for own in images.values() for image in own[_samples(requests) :]}
+    return Pairing(found, rule, left, by_number=paired.by_number)
+
+
+def _samples(requests: Sequence[Request]) -> int:
+    return max(request.sample for request in requests) + 1
 
 
 def _by_content(files: Sequence[Path], requests: Sequence[Request], grids: Grids) -> Pairing:

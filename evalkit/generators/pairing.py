@@ -23,6 +23,7 @@ from evalkit.generators.midjourney import Grids, without_grids
 from evalkit.generators.numbers import Matched, Numbered, Series, match_numbers, series_of
 from evalkit.images import is_image_name
 
+FURTHER = "a further image of its prompt"
 Rule = Literal["auto", "text", "embedded", "id", "from0", "from1", "order"]
 RULES = get_args(Rule)
 
@@ -81,9 +82,34 @@ def pair(
         _check_series(first, others, requests)
     for other in others:
         left |= dict.fromkeys(_files(other), "numbered like other files that are taken")
+    left = dict.fromkeys(_further(best, first, files, numbers, requests, named), FURTHER) | left
     numbered = best if best not in ("text", "embedded") and rule == "auto" else ""
     by_position = numbered in ("from0", "from1")
     return _with_left(Pairing(first, rules[best][0], left, by_position, numbered), files)
+
+
+def _further(
+    rule: str,
+    found: Matched,
+    files: Sequence[Path],
+    numbers: Sequence[Series],
+    requests: Sequence[Request],
+    named: Mapping[Path, str],
+) -> set[Path]:
+    """The files that are not taken because their prompts have enough other images."""
+    left = [file for file in files if file not in _files(found)]
+    texts, prompts = {exact(r.prompt.text) for r in found}, {r.prompt.text for r in found}
+    if rule == "text":
+        return {file for file in left if named.get(file) in prompts}
+    if rule == "embedded":
+        return {file for file in left if inside(file).prompt_of(texts)}
+    if rule in ("from0", "from1") and numbers:
+        places = {request.index + int(rule == "from1") for request in found}
+        series = _places(numbers[0], requests)
+        return {item.file for item in series.files if item.number in places} & {*left}
+    if rule == "id" and left:
+        return _files(_by_id(left, series_of(left), [*found])[0])
+    return set()
 
 
 def _check_formats(files: Sequence[Path]) -> None:
@@ -180,6 +206,7 @@ def _place(found: Mapping[str, Matched], series: Series, requests: Sequence[Requ
             "Take the numbers as positions of the prompts with `--set LABEL.match=from"
             f"{min(min(numbers), 1)}`, or add a metadata.csv with file_name and prompt.",
         )
+    _check_beyond(found, series, requests)
     if 0 in numbers:
         return "from0"
     covered = {item.index for item in found["from1"]}
@@ -189,6 +216,29 @@ def _place(found: Mapping[str, Matched], series: Series, requests: Sequence[Requ
     if max(numbers) == count or len(covered) == count or found["from0"] == found["from1"]:
         return "from1"
     raise _ambiguous(found, ("from0", "from1"), requests)
+
+
+def _check_beyond(
+    found: Mapping[str, Matched], series: Series, requests: Sequence[Request]
+) -> None:
+    """Refuse numbers that go beyond the list and leave out others: they are no positions."""
+    count, first = _count(requests), int(0 not in series.numbers)
+    covered = {item.index for item in found[f"from{first}"]}
+    beyond = sorted(number for number in series.numbers if number >= count + first)
+    gaps = [at + first for at in range(count) if at not in covered]
+    if beyond and gaps:
+        raise EvalkitError(
+            f"The numbers in the file names go to {beyond[-1]}, beyond the {count} prompts, and"
+            f" {_numbers(gaps)} missing; expected positions in the prompt list.",
+            f"To take them as positions: `--set LABEL.match=from{first}`. Or {_ORDER}or add a"
+            " metadata.csv with file_name and prompt.",
+        )
+
+
+def _numbers(numbers: Sequence[int]) -> str:
+    """`the numbers 3, 17 are`, with the first five of them."""
+    shown = ", ".join(map(str, numbers[:5])) + (", …" if len(numbers) > 5 else "")
+    return f"the number {shown} is" if len(numbers) == 1 else f"the numbers {shown} are"
 
 
 def _check_swapped(
@@ -237,6 +287,7 @@ def _ambiguous(
         "from0": "counted from 0",
         "from1": "counted from 1",
     }
+    places = {*names} == {"from0", "from1"}
     options = " or ".join(f"`--set LABEL.match={name}`" for name in names)
     readings = "; ".join(
         f"{words[name]}, it is {_name(found[name].get(differs))}" for name in names
@@ -244,9 +295,12 @@ def _ambiguous(
     return EvalkitError(
         f"The file names have two readings. The image of prompt {differs.prompt.id}"
         f" ({differs.prompt.text[:60]!r}): {readings}.",
-        f"Select one with {options}, where LABEL is the model, or add a metadata.csv with"
-        " file_name and prompt.",
+        f"Select one with {options}, where LABEL is the model, {_ORDER if places else ''}or add a"
+        " metadata.csv with file_name and prompt.",
     )
+
+
+_ORDER = "take the images in their order with `--set LABEL.match=order`, "
 
 
 def _name(item: Path | Refusal | None) -> str:

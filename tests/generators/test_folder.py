@@ -191,7 +191,8 @@ def test_missing_images_are_refusals_and_unmatched_files_are_reported(
 ) -> None:
     fill(tmp_path / "pics", "00000.png", "00007.png", "logo.png")
     wanted = requests("a", "b")
-    results = folder.load(folder=str(tmp_path / "pics"), requests=wanted)(["b"], [wanted[1].seed])
+    made = folder.load(folder=str(tmp_path / "pics"), requests=wanted, match="from0")
+    results = made(["b"], [wanted[1].seed])
     assert results == [Refusal("missing", "no image in the folder for this prompt")]
     extra, missing = warnings_of(caplog)
     assert extra == "pics: 2 files are not taken: 2 no matching prompt (00007.png, logo.png)"
