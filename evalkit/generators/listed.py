@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,9 +87,12 @@ def _of_lists(folder: Path, files: Sequence[Path], requests: Sequence[Request]) 
     ids = {request.prompt.id: exact(request.prompt.text) for request in requests}
     entries: dict[Path, Entry] = {}
     used: list[Path] = []
+    images: dict[Path, set[str]] = {}
+    for file in files:
+        images.setdefault(file.parent, set()).update((file.name, file.stem))
     for place in _places(folder, files):
         found: dict[Path, list[Entry]] = {}
-        for path in _lists_in(place, files):
+        for path in _lists_in(place, images.get(place, set())):
             known = path.stem.lower() in _STEMS
             try:
                 own = _entries(path, folder, files, ids)
@@ -128,17 +131,17 @@ def _places(folder: Path, files: Sequence[Path]) -> list[Path]:
     return list(places)
 
 
-def _lists_in(place: Path, files: Sequence[Path]) -> list[Path]:
-    """The tables, JSON and text files that may be lists; not those that belong to one image."""
-    of_images = {file.stem for file in files if file.parent == place} | {
-        file.name for file in files
-    }
+def _lists_in(place: Path, images: Set[str]) -> list[Path]:
+    """The tables, JSON and text files that may be lists; not those that belong to one image.
+
+    images: the names of all images there, with and without suffix.
+    """
     found = [
         path
         for path in place.iterdir()
         if path.suffix.lower() in (*TABLES, ".txt")
         and not path.name.startswith(".")
-        and path.stem not in of_images
+        and path.stem not in images
         and path.is_file()
     ]
     return sorted(found, key=lambda path: (path.stem.lower() not in _STEMS, path.name))

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from evalkit.core import EvalkitError
+from evalkit.escape import visible
 from evalkit.features import validation
 from evalkit.features.validation import ImageFacts
 from evalkit.images import InvalidImage, Unreadable, decode, raise_invalid_images, to_tensor
@@ -193,7 +194,7 @@ def _check_pairs(
         )
     if unmatched:
         missing = _count(len(unmatched), "missing image")
-        log.warning("%s has captions of %s, such as %s", place, missing, unmatched[0])
+        log.warning("%s has captions of %s, such as %s", place, missing, visible(unmatched[0]))
     if len(chosen) < 2:
         raise EvalkitError(
             f"{place} has 1 image with a caption; expected at least 2.",
