@@ -295,7 +295,7 @@ def _ambiguous(
     return EvalkitError(
         f"The file names have two readings. The image of prompt {differs.prompt.id}"
         f" ({differs.prompt.text[:60]!r}): {readings}.",
-        f"Select one with {options}, where LABEL is the model, {_ORDER if places else ''}or add a"
+        f"Select one with {options}, {_ORDER if places else ''}or add a"
         " metadata.csv with file_name and prompt.",
     )
 

@@ -349,6 +349,24 @@ def test_a_folder_without_matches_and_a_folder_without_images(tmp_path: Path) ->
     assert "images/<model>" in error.value.hint
 
 
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [(["x.png", "y.png"], "my label: None of the"), (["1.png"], "my label (FOLDER): The file")],
+)
+def test_images_that_cannot_be_paired_are_named_by_model_and_folder(
+    names: list[str], message: str, tmp_path: Path
+) -> None:
+    fill(tmp_path / "pics", *names)
+    prompts = tuple(request.prompt for request in requests("a", "b", "c"))
+    models = (f"my label={tmp_path}/pics",)
+    with pytest.raises(EvalkitError) as error:
+        generate(Config(models=models, prompts=prompts, out=str(tmp_path / "run")))
+    folder_of_images = str((tmp_path / "pics").resolve())
+    assert error.value.message.startswith(message.replace("FOLDER", folder_of_images))
+    assert folder_of_images in error.value.message
+    assert "`--set 'my label.match=" in error.value.hint
+
+
 def test_all_invalid_images_are_reported_before_anything_is_written(tmp_path: Path) -> None:
     fill(tmp_path / "pics", "0.png", "1.png", "2.png", "3.png")
     for name in ("1.png", "3.png"):
