@@ -18,9 +18,10 @@ from typing import Literal, get_args
 from evalkit.core import EvalkitError, Refusal, Request
 from evalkit.escape import visible
 from evalkit.generators.embedded import inside
-from evalkit.generators.file_names import FOLDER, exact, prompts_in_names, slug, stem_of
+from evalkit.generators.file_names import exact, prompts_in_names, slug, stem_of
 from evalkit.generators.midjourney import Grids, without_grids
 from evalkit.generators.numbers import Matched, Numbered, Series, match_numbers, series_of
+from evalkit.generators.positions import ambiguous, by_place, first_of, length, places_of, shown
 from evalkit.images import is_image_name
 
 FURTHER = "a further image of its prompt"
@@ -64,10 +65,10 @@ def pair(
         "text": ("prompt text in the file name", lambda: [_by_text(files, requests)]),
         "embedded": ("prompt text in the file", lambda: [_by_embedded(files, requests)]),
         "id": ("prompt id in the file name", lambda: _by_id(files, numbers, requests)),
-        "from0": ("index in the file name", lambda: _by_place(numbers, requests, 0)),
+        "from0": ("index in the file name", lambda: by_place(numbers, requests, 0)),
         "from1": (
             "number in the file name, counted from 1",
-            lambda: _by_place(numbers, requests, 1),
+            lambda: by_place(numbers, requests, 1),
         ),
         "order": ("their order", lambda: [dict(zip(requests, files, strict=False))]),
     }
@@ -105,7 +106,7 @@ def _further(
         return {file for file in left if inside(file).prompt_of(texts)}
     if rule in ("from0", "from1") and numbers:
         places = {request.index + int(rule == "from1") for request in found}
-        series = _places(numbers[0], requests)
+        series = places_of(numbers[0], requests)
         return {item.file for item in series.files if item.number in places} & {*left}
     if rule == "id" and left:
         return _files(_by_id(left, series_of(left), [*found])[0])
@@ -127,11 +128,11 @@ def _check_formats(files: Sequence[Path]) -> None:
 
 def _check_series(first: Matched, others: Sequence[Matched], requests: Sequence[Request]) -> None:
     """Refuse a second series of numbers that fits as well: either may be the images."""
-    complete = len({request.index for request in first}) == _count(requests)
+    complete = len({request.index for request in first}) == length(requests)
     for other in others:
         shared = [request for request in other if request in first]
         if shared and (not complete or len(other) >= len(first)):
-            one, two = _name(first[shared[0]]), _name(other[shared[0]])
+            one, two = shown(first[shared[0]]), shown(other[shared[0]])
             raise EvalkitError(
                 f"The folder has two series of numbered images: {one} and {two} have one number.",
                 "Move one series to a folder of its own, or add a metadata.csv with file_name and"
@@ -150,7 +151,7 @@ def _weighed(
     texts, inside = ({v: k for k, v in found[name].items()} for name in ("text", "embedded"))
     for file in texts.keys() & inside.keys():
         if texts[file].prompt.text != inside[file].prompt.text:
-            raise _ambiguous(found, ("text", "embedded"), requests)
+            raise ambiguous(found, ("text", "embedded"), requests)
     proof = "text" if len(found["text"]) >= len(found["embedded"]) else "embedded"
     number = _best_number(found, numbers, requests, proved=len(found[proof]))
     if not number or len(found[number]) <= len(found[proof]):
@@ -160,7 +161,7 @@ def _weighed(
         for request, file in found[number].items()
     )
     if other or any(found[number].get(key) != file for key, file in found[proof].items()):
-        raise _ambiguous(found, (proof, number), requests)
+        raise ambiguous(found, (proof, number), requests)
     return number
 
 
@@ -177,134 +178,12 @@ def _best_number(
     given_ids = any(item.prompt.id != f"{item.index:05d}" for item in requests)
     if given_ids and len(found["id"]) >= most:
         return "id"
-    place = _place(found, numbers[0], requests)
-    complete = len({item.index for item in found[place]}) == _count(requests)
+    place = first_of(found, numbers[0], requests)
+    complete = len({item.index for item in found[place]}) == length(requests)
     by_chance = complete and 2 * len(found["id"]) < len(found[place])
     if given_ids and not by_chance and found["id"].items() - found[place].items():
-        raise _ambiguous(found, ("id", place), requests)
+        raise ambiguous(found, ("id", place), requests)
     return place
-
-
-def _place(found: Mapping[str, Matched], series: Series, requests: Sequence[Request]) -> str:
-    """Whether the numbers count from 0 or from 1, where the numbers show it."""
-    _check_swapped(found, series, requests)
-    series, count = _places(series, requests), _count(requests)
-    numbers, several = series.numbers, max(request.sample for request in requests) > 0
-    end = max(numbers) + (0 in numbers)
-    alone = len(numbers) == len(series.files)
-    more = len(numbers) > count and end % count == 0
-    if alone and end > count and (several or more):
-        raise EvalkitError(
-            f"The folder has {len(numbers)} images numbered from {min(numbers)} for {count}"
-            " prompts: several images per prompt, or images of more prompts than the list has.",
-            "Name the files PROMPT-SAMPLE (00000-0.png, 00000-1.png, …), or take each number as"
-            f" the position of a prompt: `--set LABEL.match=from{min(min(numbers), 1)}`.",
-        )
-    if series.of_samples and count > 1:
-        raise EvalkitError(
-            f"The file names number seeds or steps, not prompts: {_name(series.files[0].file)}.",
-            "Take the numbers as positions of the prompts with `--set LABEL.match=from"
-            f"{min(min(numbers), 1)}`, or add a metadata.csv with file_name and prompt.",
-        )
-    _check_beyond(found, series, requests)
-    if 0 in numbers:
-        return "from0"
-    covered = {item.index for item in found["from1"]}
-    lone = len(series.files) == 1 < count and not series.files[0].file.stem.isdecimal()
-    if lone and found["from0"] != found["from1"]:
-        raise _ambiguous(found, ("from0", "from1"), requests)
-    if max(numbers) == count or len(covered) == count or found["from0"] == found["from1"]:
-        return "from1"
-    raise _ambiguous(found, ("from0", "from1"), requests)
-
-
-def _check_beyond(
-    found: Mapping[str, Matched], series: Series, requests: Sequence[Request]
-) -> None:
-    """Refuse numbers that go beyond the list and leave out others: they are no positions."""
-    count, first = _count(requests), int(0 not in series.numbers)
-    covered = {item.index for item in found[f"from{first}"]}
-    beyond = sorted(number for number in series.numbers if number >= count + first)
-    gaps = [at + first for at in range(count) if at not in covered]
-    if beyond and gaps:
-        raise EvalkitError(
-            f"The numbers in the file names go to {beyond[-1]}, beyond the {count} prompts, and"
-            f" {_numbers(gaps)} missing; expected positions in the prompt list.",
-            f"To take them as positions: `--set LABEL.match=from{first}`. Or {_ORDER}or add a"
-            " metadata.csv with file_name and prompt.",
-        )
-
-
-def _numbers(numbers: Sequence[int]) -> str:
-    """`the numbers 3, 17 are`, with the first five of them."""
-    shown = ", ".join(map(str, numbers[:5])) + (", …" if len(numbers) > 5 else "")
-    return f"the number {shown} is" if len(numbers) == 1 else f"the numbers {shown} are"
-
-
-def _check_swapped(
-    found: Mapping[str, Matched], series: Series, requests: Sequence[Request]
-) -> None:
-    """Refuse `A-B` that may be SAMPLE-PROMPT as well as PROMPT-SAMPLE."""
-    seeds = len(series.numbers) == len(series.files) and series.proved  # WebUI: 00017-SEED
-    if seeds or series.files[0].second is None or _places(series, requests) is not series:
-        return
-    given = max((found["from0"], found["from1"]), key=len)
-    prompts = {file: request.index for request, file in given.items()}
-    for first in (0, 1):
-        other = _at_places(series.swapped, requests, first)
-        fits = len(other) > len(given) or (len(other) == len(given) and not series.proved)
-        different = [
-            item
-            for item, file in other.items()
-            if given.get(item, file) != file or prompts.get(file, item.index) != item.index
-        ]
-        if fits and (different or len(other) > len(given)):
-            differs = (different or list(other.keys() - given.keys()))[0]
-            raise EvalkitError(
-                "The file names have two readings. The image of prompt"
-                f" {differs.prompt.id} ({differs.prompt.text[:60]!r}): as PROMPT-SAMPLE, it is"
-                f" {_name(given.get(differs))}; as SAMPLE-PROMPT, it is {_name(other[differs])}.",
-                "Name the files PROMPT-SAMPLE (00000-0.png, 00000-1.png, …), take them as such"
-                " with `--set LABEL.match=from0`, or add a metadata.csv with file_name and prompt.",
-            )
-
-
-def _count(requests: Sequence[Request]) -> int:
-    return max(request.index for request in requests) + 1
-
-
-def _ambiguous(
-    found: Mapping[str, Matched], names: tuple[str, str], requests: Sequence[Request]
-) -> EvalkitError:
-    """Two readings of the names, each with the first image that it matches differently."""
-    first, second = (found[name] for name in names)
-    different = [request for request in requests if first.get(request) != second.get(request)]
-    differs = next((item for item in different if item in first and item in second), different[0])
-    words = {
-        "text": "by the text in the name",
-        "embedded": "by the text in the file",
-        "id": "by the prompt's id",
-        "from0": "counted from 0",
-        "from1": "counted from 1",
-    }
-    places = {*names} == {"from0", "from1"}
-    options = " or ".join(f"`--set LABEL.match={name}`" for name in names)
-    readings = "; ".join(
-        f"{words[name]}, it is {_name(found[name].get(differs))}" for name in names
-    )
-    return EvalkitError(
-        f"The file names have two readings. The image of prompt {differs.prompt.id}"
-        f" ({differs.prompt.text[:60]!r}): {readings}.",
-        f"Select one with {options}, {_ORDER if places else ''}or add a"
-        " metadata.csv with file_name and prompt.",
-    )
-
-
-_ORDER = "take the images in their order with `--set LABEL.match=order`, "
-
-
-def _name(item: Path | Refusal | None) -> str:
-    return visible(item.name.removesuffix(FOLDER)) if isinstance(item, Path) else "missing"
 
 
 def _with_left(pairing: Pairing, files: Sequence[Path]) -> Pairing:
@@ -365,7 +244,7 @@ def _by_id(
         parts = re.fullmatch(r"(.+)[-_](\d+)", stem)
         if several and parts and stem in ids and parts[1] in ids:
             raise EvalkitError(
-                f"The name {_name(file)} is the id of a prompt, and sample {parts[2]} of the prompt"
+                f"The name {shown(file)} is the id of a prompt, and sample {parts[2]} of the prompt"
                 f" {parts[1]!r}.",
                 "Add a metadata.csv with file_name and prompt.",
             )
@@ -409,24 +288,6 @@ def _with_int(items: Sequence[Numbered], requests: Sequence[Request]) -> Matched
     return match_numbers(
         items, requests, lambda r: int(r.prompt.id) if r.prompt.id.isdecimal() else ""
     )
-
-
-def _by_place(numbers: Sequence[Series], requests: Sequence[Request], first: int) -> list[Matched]:
-    """The number is a position."""
-    return [_at_places(_places(item, requests), requests, first) for item in numbers] or [{}]
-
-
-def _at_places(series: Series, requests: Sequence[Request], first: int) -> Matched:
-    return match_numbers(series.files, requests, lambda request: request.index + first)
-
-
-def _places(series: Series, requests: Sequence[Request]) -> Series:
-    """The series with the number that is a position: the second one in `sd15_0003`."""
-    if series.prefix:
-        swapped, count = series.swapped, _count(requests)
-        if any({*range(first, count + first)} <= swapped.numbers for first in (0, 1)):
-            return swapped
-    return series
 
 
 def _files(found: Matched) -> set[Path]:

@@ -217,6 +217,16 @@ def test_all_unmatched_files_are_listed_and_ten_are_logged(
     )
 
 
+def test_long_names_are_shortened_in_the_middle(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(tmp_path / "pics", "0.png", f"{'x' * 150}_3.png")
+    folder.load(folder=str(tmp_path / "pics"), requests=requests("a"))
+    [line] = warnings_of(caplog)
+    assert "x…x" in line
+    assert line.endswith("_3.png)")
+
+
 def test_duplicate_images_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     fill(tmp_path / "pics", "00000.png", "00001.png", "00002.png")
     (tmp_path / "pics/00002.png").write_bytes((tmp_path / "pics/00000.png").read_bytes())
