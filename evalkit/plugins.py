@@ -14,6 +14,7 @@ import inspect
 import math
 import os
 import re
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -218,7 +219,23 @@ def load_generator(model: Model, device: str, requests: Sequence[Request]) -> Ge
     bound = {"device": device, "requests": requests, "folder": model.spec}
     if model.pipeline:
         bound["model"] = model.spec
-    return _call(model.target, model.label, model.options, bound)
+    try:
+        return _call(model.target, model.label, model.options, bound)
+    except EvalkitError as error:
+        if model.pipeline or not os.path.isdir(model.spec):
+            raise
+        raise _of_folder(error, model) from error
+
+
+def _of_folder(error: EvalkitError, model: Model) -> EvalkitError:
+    """An error of a folder of images, with the label of the model and its folder."""
+    where = model.label if model.spec in error.message else f"{model.label} ({model.spec})"
+    hint = re.sub(
+        r"--set LABEL\.(\w+=\w+)",
+        lambda found: f"--set {shlex.quote(f'{model.label}.{found[1]}')}",
+        error.hint,
+    )
+    return EvalkitError(f"{where}: {error.message}", hint, error.exit_code)
 
 
 def _place(spec: str) -> str:

@@ -1,6 +1,6 @@
 """Output for a person at a terminal: progress bars and log lines on stderr, tables on stdout.
 
-In a pipe there are no progress bars, and lists become tab-separated lines.
+In a pipe, log lines take the place of progress bars, and lists become tab-separated lines.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import contextlib
 import io
 import logging
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 T = TypeVar("T")
+LOG_AFTER, LOG_EVERY = 3.0, 30.0  # seconds: of progress without a bar
 _BAR = 52  # columns of a bar, its counts and its rate
 _logger = logging.getLogger("evalkit")
 
@@ -35,13 +37,18 @@ class Advance(Protocol):
 def progress(description: str, total: int | None, unit: str = "images") -> Iterator[Advance]:
     """A progress bar with its rate: `with progress("dalle", 100) as advance: advance(8)`.
 
-    total: None if it is unknown. There is no bar if stderr is neither a terminal nor the output of
-    a notebook, if there is nothing to do, or if the log shows errors only (--quiet).
+    total: None if it is unknown. If stderr is neither a terminal nor the output of a notebook, log
+    lines with the count take the place of the bar, where the work takes more than a few seconds.
+    There is neither if there is nothing to do, or if the log shows errors only (--quiet).
     """
     notebook = _in_notebook()
     shown = notebook or sys.stderr.isatty()
-    if total == 0 or not shown or _logger.level >= logging.ERROR:
+    if total == 0 or _logger.level >= logging.ERROR:
         yield lambda count, note="": None
+        return
+    if not shown:
+        with _logged(description, total, unit) as advance:
+            yield advance
         return
     from rich.console import Console
     from rich.progress import (
@@ -85,6 +92,36 @@ def progress(description: str, total: int | None, unit: str = "images") -> Itera
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(description, total=total, note="")
         yield lambda count, note="": bar.update(task, advance=count, note=note)
+
+
+@contextlib.contextmanager
+def _logged(description: str, total: int | None, unit: str) -> Iterator[Advance]:
+    """Log the count after a few seconds and then regularly, also during one long step."""
+    done, started, finished = 0, time.monotonic(), threading.Event()
+    of_total = "" if total is None else f" of {total:,}"
+
+    def advance(count: int, note: str = "") -> None:
+        nonlocal done
+        done += count
+
+    def report() -> None:
+        pause = LOG_AFTER
+        while not finished.wait(pause):
+            seconds = time.monotonic() - started
+            _logger.info(
+                "%s: %s%s %s after %.0f s", description, f"{done:,}", of_total, unit, seconds
+            )
+            pause = LOG_EVERY
+
+    thread = threading.Thread(target=report, daemon=True)
+    if _logger.isEnabledFor(logging.INFO):
+        thread.start()
+    try:
+        yield advance
+    finally:
+        finished.set()
+        if thread.ident is not None:
+            thread.join()
 
 
 def _in_notebook() -> bool:

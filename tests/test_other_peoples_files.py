@@ -22,7 +22,7 @@ import pytest
 from models_for_tests import make_image
 from PIL import Image, ImageCms
 
-from evalkit.core import EvalkitError, Refusal
+from evalkit.core import EvalkitError, Prompt, Refusal
 from evalkit.generate.plan import requests_of
 from evalkit.generators import folder
 from evalkit.images import Unreadable, decode
@@ -84,7 +84,7 @@ PROMPTS = [
     ("UTF-16", "p.txt", "a\nb\n".encode("utf-16"), "UTF-16"),
     ("Latin-1", "p.txt", "caf\u00e9\n".encode("latin-1"), "not valid UTF-8"),
     ("an image", "p.txt", png(0), "a PNG image"),
-    ("a gzip file", "p.jsonl", gzip.compress(b"a"), "a gzip file"),
+    ("a gzip file", "p.jsonl", gzip.compress(b"a", mtime=0), "a gzip file"),
     ("nothing", "p.txt", "", "is empty"),
     ("the same id twice", "p.csv", "id,prompt\n1,a\n1,b\n", "expected each id once"),
 ]  # fmt: skip
@@ -228,6 +228,13 @@ FOLDERS = [
          ["y.jpg", "x.png"]),
     Case("a name with a point, without suffix", ["a cat at 3.5 m"], ["a cat at 3.5 m"],
          ["a cat at 3.5 m"]),
+    Case("numbers beyond the list, and gaps", ["0.png", "1.png", "4.png"],
+         "go to 4, beyond the 3", P),
+    Case("a longer series", ["0.png", "1.png", "2.png", "3.png"], ["0.png", "1.png", "2.png"], P),
+    Case("random names", ["img4d095eea.png", "img2c3f1e04.png", "img0011223a.png"],
+         "None of the 3 images", P),
+    Case("positions with hashes", ["00-4d095eea.png", "01-12345678.png", "02-1b2c3d4e.png"],
+         ["00-4d095eea.png", "01-12345678.png", "02-1b2c3d4e.png"], P),
     Case("folders of seeds, or of prompts", ["0/0.png", "0/1.png", "1/0.png", "1/1.png"],
          "The folders have two readings", P[:2]),
     Case("one folder around all", ["images/0.png", "images/1.png"],
@@ -263,6 +270,32 @@ def test_folders(case: Case, tmp_path: Path) -> None:
     ]
     taken = {name for name in case.expected if name}
     assert all(name in made.unmatched for name in {*case.files} - taken)
+
+
+FURTHER = [
+    ("number", ["00000-0.png", "00000-1.png", "00001-0.png"], {}, "00000-1.png"),
+    ("id", ["x-1.png", "x-2.png", "y.png"], {}, "x-2.png"),
+    ("text", ["p zero 1.png", "p zero 2.png", "p one.png"], {}, "p zero 2.png"),
+    ("folder", ["p zero/1.png", "p zero/2.png", "p one/1.png"], {}, "p zero/2.png"),
+    ("list", ["a.png", "b.png"],
+     {"metadata.csv": "file_name,text\na.png,p zero\nb.png,p zero\n"}, "b.png"),
+    ("beside", ["a.png", "b.png"], {"a.txt": "p zero", "b.txt": "p zero"}, "b.png"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("how", "files", "extra", "name"), FURTHER)
+def test_further_images_of_a_prompt_are_named_as_such(
+    how: str, files: list[str], extra: dict[str, str], name: str, tmp_path: Path
+) -> None:
+    for number, file in enumerate(files):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_bytes(png(number))
+    for file, content in extra.items():
+        (tmp_path / file).write_text(content)
+    ids = ["x", "y"] if how == "id" else ["00000", "00001"]
+    prompts = list(map(Prompt, ids, P))
+    unmatched = folder.load(folder=str(tmp_path), requests=requests_of(prompts, 1, 0)).unmatched
+    assert f"file\t{name}\ta further image of its prompt\n" in unmatched
 
 
 def test_a_grid_is_known_by_its_size(tmp_path: Path) -> None:

@@ -196,11 +196,11 @@ def _automatic(
     name = STANDARD[kind]
     available, reason = at_hand(name)
     if held is not None and not held:
-        steps = "`--reference NAME`"
+        steps = "score with `--reference NAME`"
         if not available:
             steps = f"{reason.partition('; ')[2]}, then {steps}"
-        reason = f"no reference for {name}, the published convention, was given; for it: {steps}"
-        return own, reason
+        reason = f"{name} needs a reference, and none was given; {steps}"
+        return own, _instead(reason) if own else reason
     if held:
         if name in held and not available and not {PHOTO.get(kind), MINI[kind]} & set(held):
             raise EvalkitError(
@@ -217,7 +217,12 @@ def _automatic(
             return name, reason
         except EvalkitError as error:
             reason = f"{name} could not be loaded ({error})"
-    return own, reason
+    return own, _instead(reason) if own else reason
+
+
+def _instead(reason: str) -> str:
+    """Why the encoder that comes with evalkit is used, and how to get published values."""
+    return f"it comes with evalkit. For values as published: {reason}"
 
 
 def _load(name: str, device: str, loaded: dict[str, Encoder]) -> Encoder:

@@ -78,13 +78,13 @@ def prompts_in_names(names: Sequence[str], prompts: Iterable[str]) -> dict[str, 
     loose = _by_spelling(texts, slug)
     for spelling in (signed, slug):
         known = _by_spelling(texts, spelling)
-        left = [name for name in names if name not in found]
-        for name, (spelled, decorated) in _in_names(left, known, spelling).items():
+        # Names that are known already show which words precede a prompt.
+        for name, (spelled, decorated) in _in_names(names, known, spelling).items():
             text = known[spelled][0]
             # A service may have removed the symbols that tell the two prompts apart.
             bare = decorated and len(loose.get(slug(text), ())) > 1 and signed(text) == slug(text)
             if len(known[spelled]) == 1 and not bare:
-                found[name] = text
+                found.setdefault(name, text)
     return found
 
 

@@ -16,18 +16,17 @@ from PIL.Image import Image
 
 from evalkit.core import EvalkitError, Refusal, Request
 from evalkit.escape import visible
-from evalkit.generators.beside import beside
-from evalkit.generators.embedded import embedded_prompt
-from evalkit.generators.file_names import slug
+from evalkit.generators.contradicted import check_texts
 from evalkit.generators.layouts import images_of, pair_folders
 from evalkit.generators.listed import check_own_list, listed
 from evalkit.generators.midjourney import Grids
 from evalkit.generators.numbers import Matched
-from evalkit.generators.pairing import RULES, Pairing, Rule, pair
+from evalkit.generators.pairing import FURTHER, RULES, Pairing, Rule, pair
 from evalkit.images import Alpha, check_images, file_sha256, read_decoded, read_image
 from evalkit.run_folder import NO_IMAGE
 from evalkit.sources import absent, missing_images, not_taken
 from evalkit.sources.absent import name_of
+from evalkit.terminal import shorten
 
 log = logging.getLogger(__name__)
 Key = tuple[str, int]  # text of the prompt and seed of the image
@@ -198,6 +197,7 @@ def load(
             " LABEL.match=order`.",
         )
     check_own_list(path, paired, requests)
+    check_texts(path, paired)
     unused = {file: why for file, why in elsewhere.items() if file not in paired.lists}
     paired.left = unused | paired.left
     return _checked(path, files, requests, paired, cast(Alpha, alpha))
@@ -222,8 +222,8 @@ def _checked(
     gone = missing_images(missing.values(), len(requests))
     for line in absent({"not_taken": not_taken(left), "missing": gone}):
         log.warning("%s: %s", path.name, line)
-    if paired.by_position:
-        _warn_of_other_texts(path.name, found)
+    if FURTHER in paired.left.values():
+        log.info("%s: `--per-prompt N` takes N images of each prompt", path.name)
     check_images(sorted(used), alpha)
     hashes = {file: file_sha256(file) for file in sorted(used)}
     _warn_of_duplicates(path.name, hashes)
@@ -232,23 +232,6 @@ def _checked(
 
 def _is_missing(item: Path | Refusal) -> bool:
     return isinstance(item, Refusal) and item.status == "missing"
-
-
-def _warn_of_other_texts(folder: str, found: Matched) -> None:
-    """Numbers decide, but a text in or beside an image may be of quite another prompt."""
-    other: list[str] = []
-    for request, file in found.items():
-        if isinstance(file, Path):
-            side = beside(file)
-            text, own = side[0] if side else embedded_prompt(file), slug(request.prompt.text)
-            if text and own not in slug(text) and slug(text) not in own:
-                other.append(f"{file.name}: {text[:60]!r}")
-    if other:
-        log.warning(
-            "%s: the text in or beside %d images, which are matched by numbers, is not that of"
-            " their prompts: %s",
-            *(folder, len(other), _first_ten(other)),
-        )
 
 
 def _warn_of_duplicates(folder: str, hashes: Mapping[Path, str]) -> None:
@@ -262,5 +245,5 @@ def _warn_of_duplicates(folder: str, hashes: Mapping[Path, str]) -> None:
 
 
 def _first_ten(names: Sequence[str]) -> str:
-    shown = ", ".join(visible(name)[:100] for name in names[:10])
+    shown = ", ".join(shorten(visible(name), 100) for name in names[:10])
     return shown + (", …" if len(names) > 10 else "")

@@ -19,7 +19,7 @@ from evalkit.escape import visible
 from evalkit.generators.file_names import FOLDER, slug
 from evalkit.generators.midjourney import Grids
 from evalkit.generators.numbers import Matched, series_of
-from evalkit.generators.pairing import Pairing, Rule, pair
+from evalkit.generators.pairing import FURTHER, Pairing, Rule, pair
 from evalkit.sources import survey
 
 
@@ -73,7 +73,8 @@ def pair_folders(
         if not proved and whole.keys() - paired.found.keys():
             if len(whole) < len(requests):
                 raise _of_prompts_or_samples(by_folder)
-            return Pairing(whole, "index in the file name, over all folders")
+            rule = "index in the file name, over all folders"
+            return Pairing(whole, rule, by_number="from0")
     return paired or content
 
 
@@ -123,6 +124,7 @@ def _by_group(
                 whole.found |= {wanted[key]: item for key, item in part.found.items()}
                 whole.left |= part.left
                 whole.rule = f"{part.rule}, in folders of groups"
+                whole.by_number = part.by_number if rule == "auto" else rule
         except EvalkitError as found:
             error = error or found
             continue
@@ -184,7 +186,13 @@ def _by_prompt(
         for request in requests
         if request.sample < len(images.get(request.index, ()))
     }
-    return Pairing(found, paired.rule.replace("file", "folder"))
+    rule = paired.rule.replace("file", "folder")
+    left = {image: FURTHER for own in images.values() for image in own[_samples(requests) :]}
+    return Pairing(found, rule, left, by_number=paired.by_number)
+
+
+def _samples(requests: Sequence[Request]) -> int:
+    return max(request.sample for request in requests) + 1
 
 
 def _by_content(files: Sequence[Path], requests: Sequence[Request], grids: Grids) -> Pairing:

@@ -22,8 +22,7 @@ from evalkit.core import EvalkitError, Refusal, Request
 from evalkit.generators.beside import beside, of_geneval
 from evalkit.generators.file_names import exact
 from evalkit.generators.numbers import Matched
-from evalkit.generators.pairing import Pairing
-from evalkit.generators.rules import assign, by_texts
+from evalkit.generators.pairing import FURTHER, Pairing, assign, by_texts
 from evalkit.prompts import read_prompts
 from evalkit.prompts.columns import TEXT_KEYS
 from evalkit.prompts.formats import TABLES, objects_of
@@ -61,15 +60,26 @@ def listed(folder: Path, files: Sequence[Path], requests: Sequence[Request]) -> 
     if texts := of_geneval(folder, files):
         used = {file.parent.parent / "metadata.jsonl" for file, _ in texts}
         rule = "its metadata.jsonl files (GenEval)"
-        return Pairing(by_texts(texts, requests), rule, lists=used)
+        found = by_texts(texts, requests)
+        return Pairing(found, rule, _further(dict(texts), found, requests), lists=used)
     if found := _of_lists(folder, files, requests):
         return found
     texts_beside = {file: found for file in files if (found := beside(file))}
     matched = by_texts(((file, text) for file, (text, _) in texts_beside.items()), requests)
     if matched:  # texts of another kind may lie there too
         used = {texts_beside[file][1] for file in matched.values() if file in texts_beside}
-        return Pairing(matched, "the text file beside each image", lists=used)
+        left = _further({file: text for file, (text, _) in texts_beside.items()}, matched, requests)
+        return Pairing(matched, "the text file beside each image", left, lists=used)
     return None
+
+
+def _further(
+    texts: Mapping[Path, str], found: Matched, requests: Sequence[Request]
+) -> dict[Path, str]:
+    """The images of prompts that have enough other images."""
+    prompts, used = {exact(request.prompt.text) for request in requests}, {*found.values()}
+    left = (file for file, text in texts.items() if exact(text) in prompts and file not in used)
+    return dict.fromkeys(left, FURTHER)
 
 
 def _of_lists(folder: Path, files: Sequence[Path], requests: Sequence[Request]) -> Pairing | None:
@@ -107,7 +117,9 @@ def _of_lists(folder: Path, files: Sequence[Path], requests: Sequence[Request]) 
         return None
     names = dict.fromkeys(path.name for path in used)
     rule = f"its {' and '.join(names)}"
-    return Pairing(_assigned(list(entries.values()), requests), rule, lists=set(used))
+    paired = _assigned(list(entries.values()), requests)
+    texts = {file: entry.text or ids.get(entry.id, "") for file, entry in entries.items()}
+    return Pairing(paired, rule, _further(texts, paired, requests), lists=set(used))
 
 
 def _places(folder: Path, files: Sequence[Path]) -> list[Path]:

@@ -19,6 +19,9 @@ from evalkit.images import natural
 Matched = dict[Request, Path | Refusal]
 _DATE = re.compile(r"\d{4}[-_.]\d\d[-_.]\d\d")
 _VERSION = re.compile(r"(?<![\d.])\d+\.\d+(?![\d.])")
+_UUID = "[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
+_HASH = re.compile(rf"(?:{_UUID}|(?=[0-9a-f]*\d[a-f])[0-9a-f]{{8,}})$")  # but not `face00001`
+_HEX = re.compile(rf"(?:{_UUID}|[0-9a-f]{{8,}})$")
 _LETTERS = str.maketrans("0123456789", "abcdefghij")
 _NAME = re.compile(
     r"(?P<before>.*?)(?P<number>\d+)(?:(?P<between>\D+)(?P<second>\d+))?(?P<after>\D*)"
@@ -57,20 +60,27 @@ class Series(NamedTuple):
 def series_of(files: Sequence[Path]) -> list[Series]:
     """The series among the files, the longest one first."""
     groups: dict[tuple[str, ...], list[tuple[Path, re.Match[str]]]] = defaultdict(list)
-    for file in files:
+    stems = {file: stem_of(file).casefold() for file in files}
+    hashed = sum(_HASH.search(stem) is not None for stem in stems.values())
+    end = _HEX if 2 * hashed > len(files) else _HASH
+    for file, stem in stems.items():
         if _DATE.search(file.stem):
             continue  # its last number says nothing about a position
-        name = _VERSION.sub(lambda found: found[0].translate(_LETTERS), stem_of(file).casefold())
+        if tail := end.search(stem):
+            if not re.search(r"\d[-_]$", stem[: tail.start()]):
+                continue  # `img4d095eea`
+            stem = f"{stem[: tail.start()]}hash"
+        name = _VERSION.sub(lambda found: found[0].translate(_LETTERS), stem)
         if match := _NAME.fullmatch(name):
             key = tuple("" if match[part] is None else f"{part}{match[part]}" for part in _TEXTS)
             groups[key].append((file, match))
     bare = {stem_of(file).casefold(): file for file in files}
-    found = [
+    series = [
         _with_first(_series(group), group[0][1], bare)
         for group in groups.values()
         if _counts(group)
     ]
-    return sorted(found, key=lambda item: -len(item.files))
+    return sorted(series, key=lambda item: -len(item.files))
 
 
 def _with_first(series: Series, match: re.Match[str], files: Mapping[str, Path]) -> Series:

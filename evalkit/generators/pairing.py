@@ -8,28 +8,23 @@ folder is refused, and the error shows both readings and the option that selects
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
 from evalkit.core import EvalkitError, Refusal, Request
 from evalkit.escape import visible
-from evalkit.generators.file_names import FOLDER
+from evalkit.generators.embedded import inside
+from evalkit.generators.file_names import exact, prompts_in_names, slug, stem_of
 from evalkit.generators.midjourney import Grids, without_grids
-from evalkit.generators.numbers import Matched, Series, series_of
-from evalkit.generators.rules import (
-    at_places,
-    by_embedded,
-    by_id,
-    by_place,
-    by_text,
-    places_of,
-    prompt_count,
-    texts_in_names,
-)
+from evalkit.generators.numbers import Matched, Numbered, Series, match_numbers, series_of
+from evalkit.generators.positions import ambiguous, by_place, first_of, length, places_of, shown
 from evalkit.images import is_image_name
 
+FURTHER = "a further image of its prompt"
 Rule = Literal["auto", "text", "embedded", "id", "from0", "from1", "order"]
 RULES = get_args(Rule)
 
@@ -42,6 +37,7 @@ class Pairing:
     rule: str = ""  # in words, for the log
     left: dict[Path, str] = field(default_factory=dict)  # file -> reason
     by_position: bool = False  # in the prompt list
+    by_number: str = ""  # the rule, if numbers decided
     lists: set[Path] = field(default_factory=set)  # files that state the pairing: used, not left
 
 
@@ -66,9 +62,9 @@ def pair(
     _check_formats(files)
     numbers = series_of(files)
     rules: dict[str, tuple[str, Callable[[], list[Matched]]]] = {
-        "text": ("prompt text in the file name", lambda: [by_text(files, requests)]),
-        "embedded": ("prompt text in the file", lambda: [by_embedded(files, requests)]),
-        "id": ("prompt id in the file name", lambda: by_id(files, numbers, requests)),
+        "text": ("prompt text in the file name", lambda: [_by_text(files, requests)]),
+        "embedded": ("prompt text in the file", lambda: [_by_embedded(files, requests)]),
+        "id": ("prompt id in the file name", lambda: _by_id(files, numbers, requests)),
         "from0": ("index in the file name", lambda: by_place(numbers, requests, 0)),
         "from1": (
             "number in the file name, counted from 1",
@@ -78,7 +74,7 @@ def pair(
     }
     wanted = [name for name in rules if name != "order"] if rule == "auto" else [rule]
     found = {name: rules[name][1]() for name in wanted}
-    named = texts_in_names(files, requests)
+    named = _texts_in_names(files, requests)
     best = _weighed(found, numbers, requests, named) if rule == "auto" else rule
     if not best:
         return _with_left(Pairing({}, "", left), files)
@@ -87,8 +83,34 @@ def pair(
         _check_series(first, others, requests)
     for other in others:
         left |= dict.fromkeys(_files(other), "numbered like other files that are taken")
-    by_position = best in ("from0", "from1") and rule == "auto"
-    return _with_left(Pairing(first, rules[best][0], left, by_position), files)
+    left = dict.fromkeys(_further(best, first, files, numbers, requests, named), FURTHER) | left
+    numbered = best if best not in ("text", "embedded") and rule == "auto" else ""
+    by_position = numbered in ("from0", "from1")
+    return _with_left(Pairing(first, rules[best][0], left, by_position, numbered), files)
+
+
+def _further(
+    rule: str,
+    found: Matched,
+    files: Sequence[Path],
+    numbers: Sequence[Series],
+    requests: Sequence[Request],
+    named: Mapping[Path, str],
+) -> set[Path]:
+    """The files that are not taken because their prompts have enough other images."""
+    left = [file for file in files if file not in _files(found)]
+    texts, prompts = {exact(r.prompt.text) for r in found}, {r.prompt.text for r in found}
+    if rule == "text":
+        return {file for file in left if named.get(file) in prompts}
+    if rule == "embedded":
+        return {file for file in left if inside(file).prompt_of(texts)}
+    if rule in ("from0", "from1") and numbers:
+        places = {request.index + int(rule == "from1") for request in found}
+        series = places_of(numbers[0], requests)
+        return {item.file for item in series.files if item.number in places} & {*left}
+    if rule == "id" and left:
+        return _files(_by_id(left, series_of(left), [*found])[0])
+    return set()
 
 
 def _check_formats(files: Sequence[Path]) -> None:
@@ -106,11 +128,11 @@ def _check_formats(files: Sequence[Path]) -> None:
 
 def _check_series(first: Matched, others: Sequence[Matched], requests: Sequence[Request]) -> None:
     """Refuse a second series of numbers that fits as well: either may be the images."""
-    complete = len({request.index for request in first}) == prompt_count(requests)
+    complete = len({request.index for request in first}) == length(requests)
     for other in others:
         shared = [request for request in other if request in first]
         if shared and (not complete or len(other) >= len(first)):
-            one, two = _name(first[shared[0]]), _name(other[shared[0]])
+            one, two = shown(first[shared[0]]), shown(other[shared[0]])
             raise EvalkitError(
                 f"The folder has two series of numbered images: {one} and {two} have one number.",
                 "Move one series to a folder of its own, or add a metadata.csv with file_name and"
@@ -129,7 +151,7 @@ def _weighed(
     texts, inside = ({v: k for k, v in found[name].items()} for name in ("text", "embedded"))
     for file in texts.keys() & inside.keys():
         if texts[file].prompt.text != inside[file].prompt.text:
-            raise _ambiguous(found, ("text", "embedded"), requests)
+            raise ambiguous(found, ("text", "embedded"), requests)
     proof = "text" if len(found["text"]) >= len(found["embedded"]) else "embedded"
     number = _best_number(found, numbers, requests, proved=len(found[proof]))
     if not number or len(found[number]) <= len(found[proof]):
@@ -139,7 +161,7 @@ def _weighed(
         for request, file in found[number].items()
     )
     if other or any(found[number].get(key) != file for key, file in found[proof].items()):
-        raise _ambiguous(found, (proof, number), requests)
+        raise ambiguous(found, (proof, number), requests)
     return number
 
 
@@ -156,102 +178,12 @@ def _best_number(
     given_ids = any(item.prompt.id != f"{item.index:05d}" for item in requests)
     if given_ids and len(found["id"]) >= most:
         return "id"
-    place = _place(found, numbers[0], requests)
-    complete = len({item.index for item in found[place]}) == prompt_count(requests)
+    place = first_of(found, numbers[0], requests)
+    complete = len({item.index for item in found[place]}) == length(requests)
     by_chance = complete and 2 * len(found["id"]) < len(found[place])
     if given_ids and not by_chance and found["id"].items() - found[place].items():
-        raise _ambiguous(found, ("id", place), requests)
+        raise ambiguous(found, ("id", place), requests)
     return place
-
-
-def _place(found: Mapping[str, Matched], series: Series, requests: Sequence[Request]) -> str:
-    """Whether the numbers count from 0 or from 1, where the numbers show it."""
-    _check_swapped(found, series, requests)
-    series, count = places_of(series, requests), prompt_count(requests)
-    numbers, several = series.numbers, max(request.sample for request in requests) > 0
-    end = max(numbers) + (0 in numbers)
-    alone = len(numbers) == len(series.files)
-    more = len(numbers) > count and end % count == 0
-    if alone and end > count and (several or more):
-        raise EvalkitError(
-            f"The folder has {len(numbers)} images numbered from {min(numbers)} for {count}"
-            " prompts: several images per prompt, or images of more prompts than the list has.",
-            "Name the files PROMPT-SAMPLE (00000-0.png, 00000-1.png, …), or take each number as"
-            f" the position of a prompt: `--set LABEL.match=from{min(min(numbers), 1)}`.",
-        )
-    if series.of_samples and count > 1:
-        raise EvalkitError(
-            f"The file names number seeds or steps, not prompts: {_name(series.files[0].file)}.",
-            "Take the numbers as positions of the prompts with `--set LABEL.match=from"
-            f"{min(min(numbers), 1)}`, or add a metadata.csv with file_name and prompt.",
-        )
-    if 0 in numbers:
-        return "from0"
-    covered = {item.index for item in found["from1"]}
-    lone = len(series.files) == 1 < count and not series.files[0].file.stem.isdecimal()
-    if lone and found["from0"] != found["from1"]:
-        raise _ambiguous(found, ("from0", "from1"), requests)
-    if max(numbers) == count or len(covered) == count or found["from0"] == found["from1"]:
-        return "from1"
-    raise _ambiguous(found, ("from0", "from1"), requests)
-
-
-def _check_swapped(
-    found: Mapping[str, Matched], series: Series, requests: Sequence[Request]
-) -> None:
-    """Refuse `A-B` that may be SAMPLE-PROMPT as well as PROMPT-SAMPLE."""
-    seeds = len(series.numbers) == len(series.files) and series.proved  # WebUI: 00017-SEED
-    if seeds or series.files[0].second is None or places_of(series, requests) is not series:
-        return
-    given = max((found["from0"], found["from1"]), key=len)
-    prompts = {file: request.index for request, file in given.items()}
-    for first in (0, 1):
-        other = at_places(series.swapped, requests, first)
-        fits = len(other) > len(given) or (len(other) == len(given) and not series.proved)
-        different = [
-            item
-            for item, file in other.items()
-            if given.get(item, file) != file or prompts.get(file, item.index) != item.index
-        ]
-        if fits and (different or len(other) > len(given)):
-            differs = (different or list(other.keys() - given.keys()))[0]
-            raise EvalkitError(
-                "The file names have two readings. The image of prompt"
-                f" {differs.prompt.id} ({differs.prompt.text[:60]!r}): as PROMPT-SAMPLE, it is"
-                f" {_name(given.get(differs))}; as SAMPLE-PROMPT, it is {_name(other[differs])}.",
-                "Name the files PROMPT-SAMPLE (00000-0.png, 00000-1.png, …), take them as such"
-                " with `--set LABEL.match=from0`, or add a metadata.csv with file_name and prompt.",
-            )
-
-
-def _ambiguous(
-    found: Mapping[str, Matched], names: tuple[str, str], requests: Sequence[Request]
-) -> EvalkitError:
-    """Two readings of the names, each with the first image that it matches differently."""
-    first, second = (found[name] for name in names)
-    different = [request for request in requests if first.get(request) != second.get(request)]
-    differs = next((item for item in different if item in first and item in second), different[0])
-    words = {
-        "text": "by the text in the name",
-        "embedded": "by the text in the file",
-        "id": "by the prompt's id",
-        "from0": "counted from 0",
-        "from1": "counted from 1",
-    }
-    options = " or ".join(f"`--set LABEL.match={name}`" for name in names)
-    readings = "; ".join(
-        f"{words[name]}, it is {_name(found[name].get(differs))}" for name in names
-    )
-    return EvalkitError(
-        f"The file names have two readings. The image of prompt {differs.prompt.id}"
-        f" ({differs.prompt.text[:60]!r}): {readings}.",
-        f"Select one with {options}, where LABEL is the model, or add a metadata.csv with"
-        " file_name and prompt.",
-    )
-
-
-def _name(item: Path | Refusal | None) -> str:
-    return visible(item.name.removesuffix(FOLDER)) if isinstance(item, Path) else "missing"
 
 
 def _with_left(pairing: Pairing, files: Sequence[Path]) -> Pairing:
@@ -261,6 +193,101 @@ def _with_left(pairing: Pairing, files: Sequence[Path]) -> Pairing:
         if file not in used:
             pairing.left.setdefault(file, "no matching prompt")
     return pairing
+
+
+# --- the rules ---
+def assign(
+    items: Mapping[str, Sequence[Path | Refusal]],
+    requests: Sequence[Request],
+    key: Callable[[Request], str],
+) -> Matched:
+    """Assign the items of each key in order, first to the samples of a prompt."""
+    left = {name: iter(values) for name, values in items.items()}
+    assigned = {
+        request: next(left[key(request)], None) for request in requests if key(request) in left
+    }
+    return {request: item for request, item in assigned.items() if item is not None}
+
+
+def by_texts(texts: Iterable[tuple[Path, str]], requests: Sequence[Request]) -> Matched:
+    """Match files with known texts to the prompts that have these texts (Unicode NFC)."""
+    items: dict[str, list[Path | Refusal]] = defaultdict(list)
+    for file, text in texts:
+        items[exact(text)].append(file)
+    return assign(items, requests, lambda request: exact(request.prompt.text))
+
+
+def _by_text(files: Sequence[Path], requests: Sequence[Request]) -> Matched:
+    return by_texts(_texts_in_names(files, requests).items(), requests)
+
+
+def _texts_in_names(files: Sequence[Path], requests: Sequence[Request]) -> dict[Path, str]:
+    prompts = [request.prompt.text for request in requests]
+    found = prompts_in_names([stem_of(file) for file in files], prompts)
+    return {file: text for file in files if (text := found.get(stem_of(file)))}
+
+
+def _by_embedded(files: Sequence[Path], requests: Sequence[Request]) -> Matched:
+    prompts = {exact(request.prompt.text) for request in requests}
+    texts = ((file, text) for file in files if (text := inside(file).prompt_of(prompts)))
+    return by_texts(texts, requests)
+
+
+def _by_id(
+    files: Sequence[Path], numbers: Sequence[Series], requests: Sequence[Request]
+) -> list[Matched]:
+    """`ID.png`, `ID-SAMPLE.png`, `ID-SEED.png`; whole numbers also with zeros and words around."""
+    ids, several = _ids_by_name(requests), any(request.sample for request in requests)
+    named: list[Numbered] = []
+    for file in files:
+        stem = exact(stem_of(file))
+        parts = re.fullmatch(r"(.+)[-_](\d+)", stem)
+        if several and parts and stem in ids and parts[1] in ids:
+            raise EvalkitError(
+                f"The name {shown(file)} is the id of a prompt, and sample {parts[2]} of the prompt"
+                f" {parts[1]!r}.",
+                "Add a metadata.csv with file_name and prompt.",
+            )
+        known = next((name for name in (exact(file.name), stem, slug(stem)) if name in ids), None)
+        if known is not None:
+            named.append(Numbered(file, ids[known], None))
+        elif parts and (known := next((n for n in (parts[1], slug(parts[1])) if n in ids), None)):
+            named.append(Numbered(file, ids[known], int(parts[2])))
+    found = [match_numbers(named, requests, lambda item: exact(item.prompt.id))]
+    numeric = {item for item in requests if item.prompt.id.isdecimal()}
+    if len({int(item.prompt.id) for item in numeric}) < len({item.prompt.id for item in numeric}):
+        return found  # `1` and `01`
+    known = {item.file for item in named}
+    for series in numbers if numeric else ():
+        left = Series([item for item in series.files if item.file not in known])
+        matched = _with_int(left.files, requests)
+        if not matched and left.files and left.files[0].second is not None:
+            matched = _with_int(left.swapped.files, requests)  # COCO_val2014_000000000139
+        if matched and not matched.keys() & found[0].keys():
+            found[0] |= matched
+        elif matched:
+            found.append(matched)
+    return found
+
+
+def _ids_by_name(requests: Sequence[Request]) -> dict[str, str]:
+    """The id that a name means: itself, or one without case, signs (`a/1`) or suffix (`a.jpg`)."""
+    own = {exact(item.prompt.id) for item in requests}
+    loose: dict[str, set[str]] = defaultdict(set)
+    for name in own:
+        loose[slug(name)].add(name)
+        if is_image_name(name):
+            loose[exact(Path(name).stem)].add(name)
+    only = {name: next(iter(ids)) for name, ids in loose.items() if name and len(ids) == 1}
+    return only | {name: name for name in own}
+
+
+def _with_int(items: Sequence[Numbered], requests: Sequence[Request]) -> Matched:
+    if not items:
+        return {}
+    return match_numbers(
+        items, requests, lambda r: int(r.prompt.id) if r.prompt.id.isdecimal() else ""
+    )
 
 
 def _files(found: Matched) -> set[Path]:

@@ -49,7 +49,8 @@ def forest(rows: Rows, models: Sequence[str]) -> Figure:
             _interval(axes, place, row, models)
             if row.get("baseline") is not None:
                 axes.vlines(row["baseline"], place - 0.34, place + 0.34, color=INK, linewidth=1.2)
-        names = (chosen[0]["title"], chosen[0]["encoder"])
+        title, encoder = chosen[0]["title"], chosen[0]["encoder"]
+        names = (title, "" if f"({encoder}" in title else encoder)
         axes.set_title(shorten(" · ".join(filter(None, names)), 44))
         _reference_line(axes, chosen)
         _name_lines(axes, models)

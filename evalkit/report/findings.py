@@ -147,6 +147,12 @@ class Finding:
         ]
 
     @cached_property
+    def equals(self) -> list[str]:
+        """The models with exactly the value of the best, and the best."""
+        best = self.best.value if self.best else None
+        return [row.model for row in self.measured if row.value == best]
+
+    @cached_property
     def cells(self) -> dict[str, Cell]:
         """The values of all models, with the same number of digits."""
         digits = digits_of(self.measured) if self.digits is None else self.digits
@@ -172,12 +178,12 @@ class Finding:
             return ": ".join(filter(None, ["Not measured", numbers.listing(reasons)])) + "."
         if len(self.measured) == 1:
             return f"Only {self.best.model} was measured."
-        text = f"{self.best.model} {'is' if self.worse else 'has the best value;'} "
+        text, ties = self._lead(), [m for m in self.ties if self.worse or m not in self.equals]
         parts = []
         if self.worse:
             parts.append(f"significantly better than {numbers.listing(self.worse)}")
-        if self.ties:
-            parts.append(f"no significant difference from {numbers.listing(self.ties)}")
+        if ties:
+            parts.append(f"no significant difference from {numbers.listing(ties)}")
         tested = "; ".join(parts)
         if tested:
             prompts = max(pair.prompts for pair in self.with_best.values())
@@ -187,7 +193,19 @@ class Finding:
             reasons = {reason(self.with_best[m]) for m in self.untested if m in self.with_best}
             why = f" ({numbers.listing(sorted(reasons))})" if reasons else ""
             untested = f"the difference from {numbers.listing(self.untested)} was not tested{why}"
-        return f"{text}{'; '.join(filter(None, [tested, untested]))}."
+        rest = "; ".join(filter(None, [tested, untested]))
+        return f"{text} {rest}." if rest else f"{text.rstrip(';')}."
+
+    def _lead(self) -> str:
+        """`a is`, `a has the best value;` or `a and b have equal values;`."""
+        assert self.best is not None
+        if self.worse:
+            return f"{self.best.model} is"
+        if len(self.equals) < 2:
+            return f"{self.best.model} has the best value;"
+        every = len(self.equals) == len(self.measured)
+        verb = "have equal values" if every else "share the best value"
+        return f"{numbers.listing(self.equals)} {verb};"
 
     @property
     def detail(self) -> str:
@@ -232,7 +250,20 @@ class Finding:
     def _baselines(self) -> str:
         found = sorted({(c.row.count, c.baseline) for c in self.cells.values() if c.baseline})
         listed = numbers.listing([f"{text} (n = {count:,})" for count, text in found])
-        return f"Finite-sample baseline: {listed}." if listed else ""
+        below = [
+            cell.row.model
+            for cell in self.cells.values()
+            if cell.baseline
+            and self.measure.better == "lower"
+            and _value(cell.row) < (cell.row.baseline or 0)
+        ]
+        text = f"Finite-sample baseline: {listed}." if listed else ""
+        if below:
+            text += (
+                f" Below it: {numbers.listing(below)}; closer to the reference than as many real"
+                " images, by chance or because the images depend on those of the reference."
+            )
+        return text
 
     @property
     def fine_print(self) -> str:

@@ -47,7 +47,7 @@ def _made(facts: Facts) -> str:
         return "A folder of existing images, without prompts."
     totals = {name: sum(counts[name] for counts in facts.outcomes.values()) for name in _STATES}
     requested = len(facts.models) * len(facts.prompts) * facts.per_prompt
-    groups = f" in {numbers.plural(len(facts.groups), 'group')}" if facts.groups else ""
+    groups = f" in {numbers.plural(len(facts.groups), 'group')}" if len(facts.groups) > 1 else ""
     rest = ", ".join(f"{totals[name]:,} {name}" for name in _STATES[1:] if totals[name])
     return (
         f"{numbers.plural(len(facts.models), 'model')},"

@@ -77,7 +77,7 @@ def only_bundled(run: Run, models: Sequence[str]) -> bool:
 def mention(found: Resources) -> None:
     """Log which encoders were chosen, and which metrics will not be measured."""
     for reason in found.choice.reasons:
-        log.info("encoder %s", reason)
+        log.info("using the encoder %s", reason)
     missing: dict[str, list[str]] = {}
     for metric in found.metrics:
         if reason := found.reason(metric):

@@ -8,6 +8,7 @@ from typing import Any
 from evalkit.core import Request
 from evalkit.escape import visible
 from evalkit.sources.image import in_words
+from evalkit.terminal import shorten
 
 _LISTED = 10  # names
 
@@ -29,7 +30,7 @@ def absent(found: Mapping[str, Any]) -> list[str]:
     if (left := found.get("not_taken")) and left["count"]:
         lines.append(in_words(left))
     if (missing := found.get("missing")) and (count := missing["count"]):
-        names = ", ".join(name[:100] for name in missing["names"])
+        names = ", ".join(shorten(name, 100) for name in missing["names"])
         more = ", …" if count > len(missing["names"]) else ""
         verb = "is" if count == 1 else "are"
         lines.append(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from evalkit.escape import visible
 from evalkit.images import FORMATS, is_image_name, natural
 from evalkit.images.kinds import kind_of
+from evalkit.terminal import shorten
 
 # The bytes of a file, or the pixels [H, W] or [H, W, C] of an array, which has no image format.
 Content = bytes | NDArray[np.uint8]
@@ -90,7 +91,7 @@ def in_words(found: Mapping[str, Any]) -> str:
     parts = []
     for reason, item in found["reasons"].items():
         more = ", …" if item["count"] > len(item["names"]) else ""
-        names = ", ".join(name[:100] for name in item["names"])
+        names = ", ".join(shorten(name, 100) for name in item["names"])
         parts.append(f"{item['count']} {reason} ({names}{more})")
     return f"{found['count']} {verb} not taken: {'; '.join(parts)}"
 

@@ -64,6 +64,7 @@ def present(monkeypatch: pytest.MonkeyPatch, *files: str) -> None:
     monkeypatch.setattr(weights, "find", lambda name: "somewhere" if name in files else None)
 
 
+INSTEAD = "it comes with evalkit. For values as published"
 NOT_FOUND = "the weights of {0} were not found in the cache; run `evalkit weights fetch {0}`"
 
 
@@ -76,8 +77,8 @@ def test_auto_takes_mini_for_the_bundled_data_set_only(loaded: list[str]):
     choice = choose("auto", kinds=BOTH, bundled=True)
     assert [encoder.name for encoder in choice.encoders.values()] == ["mini-inception", "mini-clip"]
     assert choice.reasons == [
-        f"mini-inception: {NOT_FOUND.format('inception')}",
-        f"mini-clip: {NOT_FOUND.format('clip-b32')}",
+        f"mini-inception: {INSTEAD}: {NOT_FOUND.format('inception')}",
+        f"mini-clip: {INSTEAD}: {NOT_FOUND.format('clip-b32')}",
     ]
     choice = choose("auto", kinds=BOTH)
     assert [encoder.name for encoder in choice.encoders.values()] == ["efficientnet-lite0"]
@@ -95,7 +96,7 @@ def test_a_kind_without_an_own_encoder_is_missing_with_the_reason(loaded: list[s
         "lpips": "there is no mini encoder of the kind lpips"
     }
     missing = choose("auto", kinds=("dinov2",), held={"dinov2": ()}).missing["dinov2"]
-    assert missing.startswith("no reference for dinov2-l14, the published convention")
+    assert missing.startswith("dinov2-l14 needs a reference, and none was given; run ")
     assert "`evalkit weights fetch dinov2-l14`" in missing
     assert loaded == ["mini-clip"]
 
@@ -160,7 +161,8 @@ def test_auto_takes_its_own_encoder_where_standard_fails_to_load(
     choice = choose("auto", kinds=("inception", "dinov2"))
     assert choice.encoders["inception"].name == "efficientnet-lite0"
     assert choice.reasons == [
-        "efficientnet-lite0: inception could not be loaded (The file is damaged. Fetch it again.)"
+        f"efficientnet-lite0: {INSTEAD}: inception could not be loaded (The file is damaged. Fetch"
+        " it again.)"
     ]
     assert choice.missing["dinov2"].startswith("dinov2-l14 could not be loaded (The file is")
     with pytest.raises(EvalkitError, match="The file is damaged"):
@@ -170,7 +172,7 @@ def test_auto_takes_its_own_encoder_where_standard_fails_to_load(
 def test_a_missing_library_is_named(loaded: list[str], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     assert choose("auto", kinds=("clip",), bundled=True).reasons == [
-        "mini-clip: clip-b32 needs transformers, which is not installed; "
+        f"mini-clip: {INSTEAD}: clip-b32 needs transformers, which is not installed; "
         "run `pip install transformers`"
     ]
 

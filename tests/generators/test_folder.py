@@ -191,7 +191,8 @@ def test_missing_images_are_refusals_and_unmatched_files_are_reported(
 ) -> None:
     fill(tmp_path / "pics", "00000.png", "00007.png", "logo.png")
     wanted = requests("a", "b")
-    results = folder.load(folder=str(tmp_path / "pics"), requests=wanted)(["b"], [wanted[1].seed])
+    made = folder.load(folder=str(tmp_path / "pics"), requests=wanted, match="from0")
+    results = made(["b"], [wanted[1].seed])
     assert results == [Refusal("missing", "no image in the folder for this prompt")]
     extra, missing = warnings_of(caplog)
     assert extra == "pics: 2 files are not taken: 2 no matching prompt (00007.png, logo.png)"
@@ -214,6 +215,16 @@ def test_all_unmatched_files_are_listed_and_ten_are_logged(
         folder.load(folder=str(tmp_path / "pics"), requests=wanted[:1]).unmatched.count("prompt\t")
         == 0
     )
+
+
+def test_long_names_are_shortened_in_the_middle(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(tmp_path / "pics", "0.png", f"{'x' * 150}_3.png")
+    folder.load(folder=str(tmp_path / "pics"), requests=requests("a"))
+    [line] = warnings_of(caplog)
+    assert "x…x" in line
+    assert line.endswith("_3.png)")
 
 
 def test_duplicate_images_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -346,6 +357,24 @@ def test_a_folder_without_matches_and_a_folder_without_images(tmp_path: Path) ->
     with pytest.raises(EvalkitError, match="contains no images") as error:
         matched(tmp_path / "empty", requests("a"))
     assert "images/<model>" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [(["x.png", "y.png"], "my label: None of the"), (["1.png"], "my label (FOLDER): The file")],
+)
+def test_images_that_cannot_be_paired_are_named_by_model_and_folder(
+    names: list[str], message: str, tmp_path: Path
+) -> None:
+    fill(tmp_path / "pics", *names)
+    prompts = tuple(request.prompt for request in requests("a", "b", "c"))
+    models = (f"my label={tmp_path}/pics",)
+    with pytest.raises(EvalkitError) as error:
+        generate(Config(models=models, prompts=prompts, out=str(tmp_path / "run")))
+    folder_of_images = str((tmp_path / "pics").resolve())
+    assert error.value.message.startswith(message.replace("FOLDER", folder_of_images))
+    assert folder_of_images in error.value.message
+    assert "`--set 'my label.match=" in error.value.hint
 
 
 def test_all_invalid_images_are_reported_before_anything_is_written(tmp_path: Path) -> None:

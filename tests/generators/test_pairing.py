@@ -260,6 +260,18 @@ def test_the_layout_of_geneval(tmp_path: Path) -> None:
         taken(tmp_path, wanted, pixels)
 
 
+def test_geneval_with_grids_four_samples_and_prompts_in_another_order(tmp_path: Path) -> None:
+    names = [f"{at:05d}/samples/{sample:04d}.png" for at in range(3) for sample in range(4)]
+    grids = [f"{at:05d}/grid.png" for at in range(3)]
+    pixels = fill(tmp_path, names + grids)
+    for at in range(3):
+        (tmp_path / f"{at:05d}/metadata.jsonl").write_text(json.dumps({"prompt": TEXTS[at]}))
+    wanted = requests(TEXTS[2::-1], per_prompt=4)
+    assert taken(tmp_path, wanted, pixels) == names[8:] + names[4:8] + names[:4]
+    unmatched = folder.load(folder=str(tmp_path), requests=wanted).unmatched
+    assert unmatched == "".join(f"file\t{grid}\ta grid beside its samples\n" for grid in grids)
+
+
 def test_folders_of_groups_count_within_the_group(tmp_path: Path) -> None:
     names = [f"{style}/{at:05d}.jpg" for style in ("anime", "concept-art") for at in range(2)]
     names = [name.replace("jpg", "png") for name in names]

@@ -39,6 +39,11 @@ def test_direction_and_reference_lines():
     assert figure.axes[0].get_title(loc="left") == "FID · mini"
 
 
+def test_a_title_names_the_encoder_once():
+    rows = [{**row, "title": "FID (mini)"} for row in forest_rows()]
+    assert charts.forest(rows, MODELS).axes[0].get_title(loc="left") == "FID (mini)"
+
+
 @pytest.mark.parametrize("baseline", [9.0, 90.0])
 def test_baselines_are_in_view_on_either_side(baseline):
     rows = [{**row, "baseline": baseline} for row in forest_rows()[:2]]

@@ -119,6 +119,26 @@ def test_different_counts_are_stated_for_metrics_that_depend_on_them():
     assert "(n = 60 to 100)" in finding([row("a", 1.0), row("b", 2.0, count=60)]).cautions[0]
 
 
+def test_equal_values_are_called_equal():
+    tie = "no significant difference"
+    equal = finding([row("a", 0.944), row("b", 0.944)], comparison("fid", "a", "b", tie))
+    assert equal.verdict == "a and b have equal values."
+    two = [comparison("fid", "a", name, tie) for name in ("b", "c")]
+    shared = finding([row("a", 1.0), row("b", 1.0), row("c", 2.0)], *two)
+    assert shared.verdict == (
+        "a and b share the best value; no significant difference from c (Holm, 5%; 38 prompts)."
+    )
+    assert finding([row("a", 1.0), row("b", 1.0)]).verdict == (
+        "a and b have equal values; the difference from b was not tested."
+    )
+
+
+def test_a_value_below_its_baseline_is_said():
+    rows = [row("a", 2.0, baseline=3.0), row("b", 4.0, baseline=3.0)]
+    [text] = finding(rows).cautions
+    assert "Below it: a; closer to the reference than as many real images" in text
+
+
 def test_baselines_and_cautions_are_stated():
     rows = [row("a", 10.0, baseline=3.0, caution="2 prompts were truncated; it is cold")]
     found = finding(rows)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from report_runs import comparison, make_comparisons, make_run, write_comparisons
 
@@ -17,6 +19,12 @@ def test_what_was_generated_and_measured(run):
         " refused, 1 failed). Measured with mini-inception and mini-clip against the reference"
         " scenes (10,000 images)."
     )
+
+
+def test_one_group_is_no_grouping(run):
+    facts = read_facts(run.path)
+    prompts = [dataclasses.replace(prompt, group="all") for prompt in facts.prompts]
+    assert "40 prompts, 1 image" in sentences.lede(dataclasses.replace(facts, prompts=prompts))
 
 
 def test_without_comparisons_no_model_is_better(run):

@@ -406,8 +406,9 @@ def test_the_log_states_which_encoders_were_chosen_and_why(
         ("clip_score", "", ""),
     ]
     assert caplog.messages[0] == (
-        "encoder efficientnet-lite0: no reference for inception, the published convention, was"
-        " given; for it: run `evalkit weights fetch inception`, then `--reference NAME`"
+        "using the encoder efficientnet-lite0: it comes with evalkit. For values as published:"
+        " inception needs a reference, and none was given; run `evalkit weights fetch"
+        " inception`, then score with `--reference NAME`"
     )
     assert "run `evalkit weights fetch clip-b32`" in rows[1].note
 
