@@ -28,7 +28,7 @@ def report(path: os.PathLike[str] | str) -> Path:
     Raises:
         EvalkitError: the folder is not a run, has no metrics yet, or no images of any model.
     """
-    facts = read_facts(path)  # before the slow imports: an error is reported at once
+    facts = read_facts(Path(path))  # before the slow imports: an error is reported at once
     from evalkit.report.figures import FIGURE_FILE, make_charts, write_charts
     from evalkit.report.html import to_html
     from evalkit.report.latex import TABLE_FILE, to_latex

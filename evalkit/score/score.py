@@ -82,8 +82,9 @@ def score(
     Warns:
         IncompleteRunWarning: a model has no image at all, or black images only.
     """
+    path = Path(path)
     chosen = resolve(
-        Path(path),
+        path,
         metrics=metrics,
         only=only,
         models=models,
