@@ -306,4 +306,4 @@ def _not_measured(facts: Facts) -> Iterator[str]:
             concerned.setdefault((note, tuple(models)), []).append(finding.title)
     for (note, models), titles in concerned.items():
         whose = "" if len(models) == len(facts.models) else f" of {numbers.listing(models)}"
-        yield f"{numbers.listing(titles)}{whose}: not measured: {note}."
+        yield f"{numbers.listing(titles)}{whose}: not measured: {note.rstrip('.')}."

@@ -130,7 +130,7 @@ def raise_invalid_images(
     listed += "; …" if len(invalid) > 10 else ""
     hint = EXPECTED
     if any("transparent" in item.reason for item in invalid):
-        hint += " To composite the images of a folder model: `--set FOLDER.alpha=white`."
+        hint += " To composite the images of a folder model: `--set LABEL.alpha=white`."
     raise EvalkitError(
         f"{len(invalid)} of {total} images are invalid ({counted}): {listed}.",
         f"{hint} {more_hint}".strip(),
