@@ -163,8 +163,10 @@ def _rules(settings: GateConfig, names: Sequence[str], a: Snapshot, b: Snapshot)
     if not chosen:
         chosen = [name for name in both if _by_default(a.states[name])]
         chosen = [name for name in chosen if a.states[name].encoder not in a.blind]
-        if one_only := sorted(a.states.keys() ^ b.states.keys()):
-            log.warning("not gated, as only one of the two has them: %s", ", ".join(one_only))
+        every = {**a.states, **b.states}
+        lone = [name for name in every if name not in both and _by_default(every[name])]
+        if lone:
+            log.warning("not gated, as only one of the two has them: %s", ", ".join(lone))
     rules: dict[str, Rule] = {}
     for given in chosen:
         matching = [name for name in both if given in (name, name.partition("@")[0])]
@@ -311,6 +313,6 @@ def _changed(a: Snapshot, b: Snapshot, rules: dict[str, Rule]) -> tuple[dict[str
                 "change": change,
             }
             for key, change in worst
-            if sign * change > 0
+            if sign * change > 1e-6 * abs(found.candidate)  # less is rounding
         )  # fmt: skip
     return ()
