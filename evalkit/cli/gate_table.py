@@ -37,21 +37,27 @@ def _fitting(decisions: Sequence[Decision], console: Console) -> Table:
 
     A verdict or a number is never cut; a long name of a metric is folded.
     """
-    shorter = ((_HEADER, " "), (_HEADER, "\n"), (_SHORT, "\n"))
-    for header, between in shorter:
-        table = Table(box=None, pad_edge=False)
-        for name in header:
-            left = name in ("metric", "verdict")
-            table.add_column(
-                name, justify="left" if left else "right", no_wrap=name != "metric",
-                overflow="fold", min_width=8 if name == "metric" else None,
-            )  # fmt: skip
-        for one in decisions:
-            cells = _cells(one, between)
-            table.add_row(*(cells[name] for name in header))
-        free = console.options.update(width=10_000)
+    free = console.options.update(width=10_000)
+    for header, between in ((_HEADER, " "), (_HEADER, "\n")):
+        table = _table(decisions, header, between)
         if console.measure(table, options=free).maximum <= console.width:
-            break
+            return table
+    return _table(decisions, _SHORT, "\n")
+
+
+def _table(decisions: Sequence[Decision], header: Sequence[str], between: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in header:
+        table.add_column(
+            name,
+            justify="left" if name in ("metric", "verdict") else "right",
+            no_wrap=name != "metric",
+            overflow="fold",
+            min_width=8 if name == "metric" else None,
+        )
+    for one in decisions:
+        cells = _cells(one, between)
+        table.add_row(*(cells[name] for name in header))
     return table
 
 
