@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from evalkit.cli.options import Json
 from evalkit.cli.output import clean, print_next
+from evalkit.core import EvalkitError
 
 baseline = typer.Typer(
     no_args_is_help=True,
@@ -59,15 +61,21 @@ def gate(
         from evalkit.gate.gate import to_json
         from evalkit.gate.github import annotation_lines
 
-        made = function(
-            candidate,
-            baseline=baseline,
-            config=config,
-            metrics=metrics,
-            alpha=alpha,
-            allow_mismatch=allow_mismatch,
-            junit=junit,
-        )
+        try:
+            made = function(
+                candidate,
+                baseline=baseline,
+                config=config,
+                metrics=metrics,
+                alpha=alpha,
+                allow_mismatch=allow_mismatch,
+                junit=junit,
+            )
+        except EvalkitError:
+            raise
+        except Exception as error:  # else Python ends with 1, the code of a regression
+            traceback.print_exc()
+            raise typer.Exit(2) from error
         if as_json:
             print(to_json(made), end="")
         else:

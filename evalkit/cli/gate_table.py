@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -13,17 +15,13 @@ from evalkit.terminal import printable
 
 _STYLES = {"REGRESSED": "bold red", "INCONCLUSIVE": "yellow", "PASS": "green", "IMPROVED": "green"}
 _HEADER = ("metric", "verdict", "candidate", "baseline", "worse by", "allowed")
+_SHORT = ("metric", "verdict", "worse by", "allowed")
 
 
 def print_gate(result: Gate) -> None:
     """The table, why metrics are not decided or regressed, and the outcome in one sentence."""
     console = Console(highlight=False, markup=False, emoji=False)
-    table = Table(box=None, pad_edge=False)
-    for place, name in enumerate(_HEADER):
-        table.add_column(name, justify="left" if place < 2 else "right", no_wrap=place > 1)
-    for one in result.decisions:
-        table.add_row(*_cells(one))
-    console.print(table)
+    console.print(_fitting(result.decisions, console))
     for one in result.allowed:
         _say(console, f"{one.field} differs: {one.candidate}, baseline {one.baseline} (allowed)")
     for one in result.decisions:
@@ -34,23 +32,54 @@ def print_gate(result: Gate) -> None:
     _say(console, f"\n{result.sentence}")
 
 
-def _cells(one: Decision) -> list[Text]:
+def _fitting(decisions: Sequence[Decision], console: Console) -> Table:
+    """The table; at a narrow terminal intervals have a line of their own, then values are left out.
+
+    A verdict or a number is never cut; a long name of a metric is folded.
+    """
+    free = console.options.update(width=10_000)
+    for header, between in ((_HEADER, " "), (_HEADER, "\n")):
+        table = _table(decisions, header, between)
+        if console.measure(table, options=free).maximum <= console.width:
+            return table
+    return _table(decisions, _SHORT, "\n")
+
+
+def _table(decisions: Sequence[Decision], header: Sequence[str], between: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in header:
+        table.add_column(
+            name,
+            justify="left" if name in ("metric", "verdict") else "right",
+            no_wrap=name != "metric",
+            overflow="fold",
+            min_width=8 if name == "metric" else None,
+        )
+    for one in decisions:
+        cells = _cells(one, between)
+        table.add_row(*(cells[name] for name in header))
+    return table
+
+
+def _cells(one: Decision, between: str) -> dict[str, Text]:
     values = [value for value in (one.candidate, one.baseline) if value is not None]
     width = [] if one.low is None or one.high is None else [one.high - one.low]
-    digits = numbers.decimals(values, width)
+    if one.margin is not None:
+        values.append(one.margin)
+    digits = min(numbers.decimals(values, width), 4)
     worse = numbers.DASH if one.worse is None else numbers.signed(one.worse, digits)
     ends = numbers.interval(one.low, one.high, digits).replace(" to ", "..")
-    tier = "" if one.tier == "critical" else f" ({one.tier})"
-    texts = [
-        _name(one),
+    tier = "" if one.tier == "critical" else f"{between}({one.tier})"
+    texts = (
+        printable(_name(one)),
         f"{one.verdict}{tier}",
         numbers.number(one.candidate, digits),
         numbers.number(one.baseline, digits),
-        f"{worse} ({ends})" if ends else worse,
+        f"{worse}{between}({ends})" if ends else worse,
         numbers.number(one.margin, digits),
-    ]
-    cells = [Text(printable(text)) for text in texts]
-    cells[1].stylize(_STYLES[one.verdict])
+    )
+    cells = {name: Text(text) for name, text in zip(_HEADER, texts, strict=True)}
+    cells["verdict"].stylize(_STYLES[one.verdict])
     return cells
 
 

@@ -27,7 +27,7 @@ _KIND = "evalkit baseline"
 
 def is_baseline(text: str) -> bool:
     """Whether a name of the command line is that of a baseline file."""
-    return text.endswith(".json")
+    return text.endswith(".json") and not Path(text).expanduser().is_dir()
 
 
 def baseline_save(
@@ -40,8 +40,8 @@ def baseline_save(
         out: the file. An existing one keeps its history, and gets one entry more.
         reason: why this model is the baseline; part of the history.
     """
-    path = Path(out)
-    if not is_baseline(path.name):
+    path = Path(out).expanduser()
+    if not is_baseline(str(path)):
         raise EvalkitError(f"{path} is no name of a baseline; expected one that ends with .json.")
     if not reason.strip():
         raise EvalkitError(
@@ -51,14 +51,14 @@ def baseline_save(
         _content(path.read_text(encoding="utf-8"), str(path))["history"] if path.exists() else []
     )
     snapshot = take(os.fspath(candidate))
-    content = {"kind": _KIND, "schema": SCHEMA, "snapshot": _to_json(snapshot)}
     entry = {
         "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "reason": reason.strip(),
         "model": snapshot.name,
-        "sha256": _hash(content),
     }
-    content |= {"history": [*history, entry]}
+    content = {"kind": _KIND, "schema": SCHEMA, "snapshot": _to_json(snapshot)}
+    content["history"] = [*history, entry]
+    entry["sha256"] = _hash(content)  # of everything else in the file
     write_atomically(path, json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
     return path
 
@@ -69,9 +69,7 @@ def read_baseline(text: str) -> Snapshot:
     Raises EvalkitError for another file, another schema, or one that was edited.
     """
     content = _content(_text(text), text)
-    if content["history"][-1]["sha256"] != _hash(
-        {key: content[key] for key in content if key != "history"}
-    ):
+    if content["history"][-1].pop("sha256", "") != _hash(content):
         raise EvalkitError(
             f"{text} was edited: its content has another hash than its history states.",
             "Restore it, or save it again with `evalkit baseline save`.",
@@ -97,7 +95,7 @@ def _text(name: str) -> str:
             )
         return done.stdout
     try:
-        return Path(name).read_text(encoding="utf-8")
+        return Path(name).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise EvalkitError(
             f"The baseline {name} cannot be read.", "Write one with `evalkit baseline save`."
@@ -106,19 +104,31 @@ def _text(name: str) -> str:
 
 def _content(text: str, name: str) -> dict[str, Any]:
     try:
-        content = json.loads(text)
-    except ValueError as error:
-        raise EvalkitError(f"{name} is not JSON.", "Save it again.") from error
+        content = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        reason = f": {error}" if "finite" in str(error) else ""
+        raise EvalkitError(
+            f"{name} is not JSON{reason}.", "Save it again with `evalkit baseline save`."
+        ) from error
     if not isinstance(content, dict) or content.get("kind") != _KIND:
         raise EvalkitError(
             f"{name} is no baseline of evalkit.", "Write one with `evalkit baseline save`."
         )
-    if content.get("schema") != SCHEMA or not content.get("history"):
+    if content.get("schema") != SCHEMA:
         raise EvalkitError(
-            f"{name} has the schema {content.get('schema')!r}; expected {SCHEMA}.",
-            "Save it again with `evalkit baseline save`.",
+            f"{name} has the schema {content.get('schema')!r:.40}; expected {SCHEMA}.",
+            "Save it again with `evalkit baseline save`, to a new file.",
+        )
+    history = content.get("history")
+    if not (isinstance(history, list) and history and isinstance(history[-1], dict)):
+        raise EvalkitError(
+            f"{name} has no history.", "Save it again with `evalkit baseline save`, to a new file."
         )
     return content
+
+
+def _refuse_constant(text: str) -> float:
+    raise ValueError(f"it has the value {text}, which is not finite")
 
 
 def _hash(content: dict[str, Any]) -> str:
@@ -153,5 +163,8 @@ def _from_json(content: dict[str, Any], name: str) -> Snapshot:
         states[metric] = State(
             **{**entry, **lists, "measure": measure, "keys": keys[entry["keys"]]}
         )
+        values, places = states[metric].values, states[metric].keys
+        if values is not None and len(values) != len(places):
+            raise ValueError(f"{len(values)} values of {len(places)} images")
     blind = tuple(content["blind"])
     return Snapshot(**{**content, "states": states, "name": name, "blind": blind})

@@ -14,6 +14,7 @@ FIELDS = (
     "prompts", "seed", "per_prompt", "generation", "image_size", "encoders", "references",
     "metric_options",
 )  # fmt: skip
+_OF_METRICS = ("encoders", "references", "metric_options")  # only those of both are compared
 NOT_COMPARABLE = 4  # exit code
 
 
@@ -32,7 +33,8 @@ def mismatches(a: Snapshot, b: Snapshot) -> list[Mismatch]:
     for field in FIELDS[1:]:
         one, other = a.conditions.get(field), b.conditions.get(field)
         if isinstance(one, Mapping) and isinstance(other, Mapping):
-            for key in sorted({*one, *other}):
+            both = one.keys() & other.keys()
+            for key in sorted(both if field in _OF_METRICS else one.keys() | other.keys()):
                 if one.get(key) != other.get(key):
                     found.append(Mismatch(f"{field}.{key}", _said(one, key), _said(other, key)))
         elif one != other:

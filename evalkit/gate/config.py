@@ -47,6 +47,11 @@ class Rule:
     tier: Tier = "critical"
     direction: Better | None = None  # that the names of the margins imply; None without margins
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it limits nothing."""
+        return self.margin is self.relative is self.least is self.most is None
+
     def allowed(self, baseline: float) -> float | None:
         """The margin at this value of the baseline: the smaller one; None for tripwires only."""
         both = [self.margin, None if self.relative is None else self.relative * abs(baseline)]
@@ -91,6 +96,8 @@ def read_config(path: Path | str) -> GateConfig:
     tables = values.get("metrics", {})
     _require(isinstance(tables, dict), source, "metrics", tables, "tables such as [metrics.fid]")
     groups = values.get("groups")
+    if groups is not None and _rule(groups, f"{source}, groups").is_empty:
+        raise EvalkitError(f"{source}, groups has no margin.", "Give it one, such as max_drop = 1.")
     return GateConfig(
         baseline,
         float(alpha),
@@ -113,6 +120,8 @@ def _rule(table: Any, place: str) -> Rule:
             _require(table[key] >= 0, place, key, table[key], "a number of at least 0")
     tier = table.get("tier", "critical")
     _require(tier in get_args(Tier), place, "tier", tier, "critical, supporting or advisory")
+    if table.get("min", -math.inf) > table.get("max", math.inf):
+        raise EvalkitError(f"{place} has a min above its max.", "Exchange them.")
     rising = [key for key in _MARGINS[:2] if key in table]
     falling = [key for key in _MARGINS[2:] if key in table]
     if rising and falling:

@@ -127,16 +127,33 @@ def decide(
     difference, sign = found.difference, 1.0 if better == "lower" else -1.0
     made = replace(
         made, candidate=found.candidate, baseline=found.baseline, images=found.images,
-        prompts=found.prompts, worse=sign * difference.value,
+        prompts=found.prompts, worse=sign * difference.value + 0.0,  # no -0
         margin=rule.allowed(found.baseline),
     )  # fmt: skip
     if made.margin is None:
         return _tripwire(replace(made, verdict="PASS", reason="no margin"), rule)
+    if found.prompts < intervals.LEAST_GROUPS:  # also where all values are equal
+        few = f"fewer than {intervals.LEAST_GROUPS} prompts"
+        return _tripwire(replace(made, reason=few), rule)
     if difference.p is None:
+        if abs(difference.value) == 1 and found.changes and one.measure.range == (0.0, 1.0):
+            made = _all_changed(made, alpha)
         return _tripwire(replace(made, reason=difference.method), rule)
     return _tripwire(
         _by_interval(made, lambda level: _turned(difference, level, sign), alpha), rule
     )
+
+
+def _all_changed(made: Decision, alpha: float) -> Decision:
+    """A share that went from 0 to 1, or back, for every image: the bootstrap knows no spread.
+
+    The p-value is exact, the largest under the hypothesis: if the mean change of values from -1 to
+    1 is at most the margin, one prompt changes by 1 with a probability of at most (1 + margin) / 2.
+    """
+    if made.worse == 1:
+        return replace(made, p=((1 + min(1.0, made.margin or 0.0)) / 2) ** made.prompts)
+    improved = 0.5**made.prompts <= alpha
+    return replace(made, verdict="IMPROVED" if improved else made.verdict)
 
 
 def _by_interval(
@@ -165,7 +182,7 @@ def _turned(difference: Difference, level: float, sign: float) -> tuple[float, f
     low, high = difference.interval(level)
     assert low is not None
     assert high is not None
-    return (low, high) if sign > 0 else (-high, -low)
+    return (low, high) if sign > 0 else (-high + 0.0, -low + 0.0)
 
 
 def _p_above(interval: Callable[[float], tuple[float, float]], margin: float) -> float:
@@ -206,7 +223,7 @@ def _without_pairs(
         why = one.note if one.value is None else f"baseline: {other.note}"
         return replace(made, reason=why.removeprefix("not measured: "))
     sign = 1.0 if made.better == "lower" else -1.0
-    worse, margin = sign * (one.value - other.value), rule.allowed(other.value)
+    worse, margin = sign * (one.value - other.value) + 0.0, rule.allowed(other.value)
     made = replace(made, worse=worse, margin=margin)
     if margin is None:
         return _tripwire(replace(made, verdict="PASS", basis="point", reason="no margin"), rule)

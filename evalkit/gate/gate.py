@@ -23,6 +23,8 @@ from evalkit.gate.decide import Decision, compared, correct, decide
 from evalkit.gate.junit import to_xml
 from evalkit.gate.snapshot import Key, Snapshot, State, split_name, take
 from evalkit.run_folder import Run
+from evalkit.score.presets import expand
+from evalkit.specs import split_names
 
 log = logging.getLogger(__name__)
 SCHEMA = 1
@@ -80,7 +82,7 @@ def gate(
     alpha. Only critical metrics decide the outcome. Writes gate.json into the candidate's run.
 
     Args:
-        candidate: `RUN` or `RUN:LABEL`, scored.
+        candidate: `RUN` or `RUN:LABEL`, scored; or a Run.
         baseline: the same, or a file of `evalkit baseline save`; None: that of the configuration.
         config: a gate.toml with margins. Without it, the metrics of both runs are gated that have
             a natural zero, with a margin of 5% of the baseline's value, and 0.02 for shares.
@@ -102,11 +104,11 @@ def gate(
             "Name one with `--baseline RUN:LABEL`, or as baseline in gate.toml.",
         )
     if alpha is not None:
-        if not 0 < alpha < 0.5:
+        if not (isinstance(alpha, int | float) and 0 < alpha < 0.5):
             raise EvalkitError(f"alpha is {alpha!r}; expected a number above 0, below 0.5.")
         settings = replace(settings, alpha=alpha)
-    wanted = [metrics] if isinstance(metrics, str) else metrics
-    names = [part for text in wanted or () for part in text.split(",") if part]
+    wanted = [metrics] if isinstance(metrics, str) else metrics or ()
+    names = list(dict.fromkeys(expand([name for text in wanted for name in split_names(text)])))
     a = take(candidate, _measured_names(settings, names))
     b = read_baseline(base) if is_baseline(base) else take(base, _measured_names(settings, names))
     found = mismatches(a, b)
@@ -132,7 +134,8 @@ def gate(
     run = Run(split_name(candidate)[0])
     write_atomically(run.path / "gate.json", to_json(result))
     if junit is not None:
-        write_atomically(Path(junit), to_xml(result.candidate, result.decisions))
+        text = to_xml(result.candidate, result.decisions)
+        write_atomically(Path(junit).expanduser(), text)
     github.append_summary(result)
     return result
 
@@ -157,20 +160,29 @@ def _rules(settings: GateConfig, names: Sequence[str], a: Snapshot, b: Snapshot)
     if not chosen:
         chosen = [name for name in both if _by_default(a.states[name])]
         chosen = [name for name in chosen if a.states[name].encoder not in a.blind]
+        every = {**a.states, **b.states}
+        lone = [name for name in every if name not in both and _by_default(every[name])]
+        if lone:
+            log.warning("not gated, as only one of the two has them: %s", ", ".join(lone))
     rules: dict[str, Rule] = {}
     for given in chosen:
         matching = [name for name in both if given in (name, name.partition("@")[0])]
         if not matching:
-            where = b.name if given in a.states else a.name
+            lacks = b if given in a.states else a
             raise EvalkitError(
-                f"The gated metric {given!r} is not measured for {where}.",
-                did_you_mean(given, both),
+                f"The gated metric {given!r} is not measured for {lacks.name}.",
+                did_you_mean(given, lacks.states),
             )
         for name in matching:
-            rule = settings.metrics.get(given, _default_rule(a.states[name]))
             state, other = a.states[name], b.states[name]
+            rule = settings.metrics.get(given, Rule())
+            if rule.is_empty:
+                rule = replace(_default_rule(name, state), tier=rule.tier)
             if state.value is None or other.value is None:
                 missing, who = (state, a) if state.value is None else (other, b)
+                if not (names or settings.metrics) and state.value is not other.value:
+                    rules[name] = rule  # not decided, and said so
+                    continue
                 if names or settings.metrics:
                     raise EvalkitError(
                         f"The gated metric {name!r} has no value for {who.name}:"
@@ -209,7 +221,13 @@ def _by_default(state: State) -> bool:
     return math.isfinite(state.measure.range[0])
 
 
-def _default_rule(state: State) -> Rule:
+def _default_rule(name: str, state: State) -> Rule:
+    if not math.isfinite(state.measure.range[0]):
+        key = "max_increase" if state.measure.better == "lower" else "max_drop"
+        raise EvalkitError(
+            f"{name} has no natural zero: a share of the baseline's value is no margin.",
+            f"State its margin in gate.toml: {key} under [metrics.{name}].",
+        )
     if state.measure.range == (0.0, 1.0):
         return Rule(margin=SHARE)
     return Rule(relative=RELATIVE)
@@ -248,12 +266,23 @@ def _decisions(
     if settings.groups is not None:
         groups = [group for group in dict.fromkeys(a.groups.values()) if group]
         per_image = [name for name in rules if a.states[name].values and b.states[name].values]
-        for name in per_image:
-            better = a.states[name].measure.better
-            if settings.groups.direction in (None, better):
-                made += [
-                    decide(a, b, name, settings.groups, settings.alpha, group) for group in groups
-                ]
+        per_image = [
+            name
+            for name in per_image
+            if settings.groups.direction in (None, a.states[name].measure.better)
+        ]
+        if not (per_image and groups):
+            missing = "gated metric with values per image and this direction" * (not per_image)
+            raise EvalkitError(
+                f"{settings.source}: [groups] has nothing to decide: there is no"
+                f" {missing or 'group of prompts'}.",
+                "Correct its margin, gate such a metric, or take the table out.",
+            )
+        made += [
+            decide(a, b, name, settings.groups, settings.alpha, group)
+            for name in per_image
+            for group in groups
+        ]
     return correct(made, settings.alpha)
 
 
@@ -281,6 +310,6 @@ def _changed(a: Snapshot, b: Snapshot, rules: dict[str, Rule]) -> tuple[dict[str
                 "change": change,
             }
             for key, change in worst
-            if sign * change > 0
+            if sign * change > 1e-6 * abs(found.candidate)  # less is rounding
         )  # fmt: skip
     return ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from evalkit.gate.junit import describe
 if TYPE_CHECKING:
     from evalkit.gate.gate import Gate
 
+log = logging.getLogger(__name__)
 LIMIT = 1 << 20  # bytes that GitHub takes in one step summary
 
 
@@ -21,6 +23,13 @@ def append_summary(result: Gate) -> None:
     if not place:
         return
     path, text = Path(place), to_markdown(result)
+    try:
+        _append(path, text, result)
+    except OSError as error:  # the decision stands without it
+        log.warning("the step summary %s was not written: %s", place, error.strerror)
+
+
+def _append(path: Path, text: str, result: Gate) -> None:
     taken = path.stat().st_size if path.exists() else 0
     if taken + len(text.encode()) > LIMIT:
         text = f"\n{markdown(result.sentence)} (The table is left out: 1 MiB is the limit.)\n"

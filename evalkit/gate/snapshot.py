@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from evalkit import plugins
 from evalkit.config import did_you_mean, read_values
 from evalkit.core import EvalkitError, Measure, Metric, Record
 from evalkit.features.image_sets import ImageSet, image_sets
@@ -25,6 +26,7 @@ from evalkit.score import records
 from evalkit.score.evidence import Evidence, Setup, encode_prompts, gather, part
 from evalkit.score.measure import measure
 from evalkit.score.resources import load, only_bundled
+from evalkit.score.settings import measured as scored_with
 from evalkit.score.settings import resolve
 
 Key = tuple[str, int]  # id of the prompt, sample
@@ -34,6 +36,13 @@ BLACK = Measure(
     "black_rate", "lower", "Black images", "Share of black images.", range=(0.0, 1.0),
     from_records=True,
 )  # fmt: skip
+
+MISSING = Measure(
+    "missing_rate", "lower", "Missing images",
+    "Share of requested images that are neither usable nor refused.", range=(0.0, 1.0),
+    from_records=True,
+)  # fmt: skip
+_OWN = (BLACK.name, MISSING.name)
 
 
 @dataclass(frozen=True)
@@ -69,7 +78,7 @@ class Snapshot:
 
 def split_name(text: str) -> tuple[Path, str]:
     """`reports/main:dalle` -> (reports/main, dalle); the label may be left out."""
-    if Path(text).exists() or ":" not in text:
+    if Path(text).expanduser().exists() or ":" not in text:
         return Path(text), ""
     path, _, label = text.rpartition(":")
     return Path(path), label
@@ -93,16 +102,18 @@ def take(
     label = _label(run, label, text)
     scored = list(dict.fromkeys(row.metric for row in run.metrics()))
     names = scored if metrics is None else metrics
-    wanted = [name for name in names if name not in records.MEASURES and name != BLACK.name]
+    wanted = [name for name in names if name not in (*records.MEASURES, *_OWN)]
     known = run.protocol()
     encoders = dict.fromkeys(entry["name"] for entry in known.get("encoders", {}).values())
     skipped = known.get("counts", {}).get(label, {}).get("skipped", 0)
     on_bad: OnBad = "skip" if skipped else "refuse"
     rated = {row.metric for row in run.metrics() if ":" in row.encoder}
     measured = [name for name in wanted if name not in rated]
+    # A metric of `module:function` has a shorter name in the table.
+    own = {plugins.metric(spec).name: spec for spec in scored_with(run) if ":" in spec}
     chosen = resolve(
         path,
-        metrics=measured or ["fid"],  # some name is needed
+        metrics=[own.get(name, name) for name in measured] or ["fid"],  # some name is needed
         only=True,
         models=[label],
         encoders=",".join(encoders) or None,
@@ -139,6 +150,11 @@ def take(
 
 
 def _label(run: Run, label: str, text: str) -> str:
+    if not run.path.is_dir():
+        raise EvalkitError(
+            f"There is no run folder {run.path}.",
+            "Give RUN or RUN:LABEL; a baseline file has a name that ends with .json.",
+        )
     known = run.models()
     run.metrics()  # raises where the run was not scored
     if label and label not in known:
@@ -179,7 +195,7 @@ def _of_records(
     keys: tuple[Key, ...],
     order: Sequence[int],
 ) -> dict[str, State]:
-    """Refusals and black images one by one; speed, memory and cost as numbers without interval."""
+    """Refusals, missing and black images one by one; speed, memory and cost as numbers only."""
     states: dict[str, State] = {}
     for row in records.rows(images.model, rows, images.requested):
         measure_, note = records.MEASURES[row.metric], row.note
@@ -190,6 +206,15 @@ def _of_records(
         places = tuple((ids[record.index], record.sample) for record in asked)
         old = states["refusal_rate"]
         states["refusal_rate"] = replace(old, values=refused, keys=places)
+    usable = {(record.index, record.sample) for record in images.records}
+    lost = tuple(
+        float((one.index, one.sample) not in usable and not one.status.startswith("refused"))
+        for one in rows
+    )
+    if rows:
+        places = tuple((ids[record.index], record.sample) for record in rows)
+        value = float(np.mean(lost))
+        states[MISSING.name] = State(MISSING, "", "", value, values=lost, keys=places)
     if order:
         facts = images.validation.complete(images.files)
         black = tuple(float(facts[at].black) for at in order)
@@ -235,7 +260,9 @@ def _conditions(
             if kind in kinds
         },
         "references": {
-            kind: f"{one.name} {one.image_hash}" for kind, one in sorted(setup.references.items())
+            kind: f"{one.name} {one.image_hash}"
+            for kind, one in sorted(setup.references.items())
+            if kind in kinds
         },
         "metric_options": {metric.name: metric.options for metric in table if metric.options},
     }

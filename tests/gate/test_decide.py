@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -91,6 +93,29 @@ def test_the_smaller_of_two_margins_holds() -> None:
     assert Rule(margin=2.0, relative=0.1).allowed(10.0) == 1.0
     assert Rule(margin=0.5, relative=0.1).allowed(10.0) == 0.5
     assert Rule().allowed(10.0) is None
+
+
+@pytest.mark.parametrize(
+    ("worse", "count", "verdict"),
+    [(1, 60, "REGRESSED"), (1, 5, "REGRESSED"), (-1, 60, "IMPROVED"), (1, 4, "INCONCLUSIVE")],
+)
+def test_a_share_that_changed_for_every_prompt_is_decided(
+    worse: int, count: int, verdict: str
+) -> None:
+    values = np.ones(count), np.zeros(count)
+    sides = [snapshot(one, "lower") for one in (values if worse > 0 else values[::-1])]
+    state = sides[0].states["score"]
+    measure = replace(state.measure, range=(0.0, 1.0))
+    sides = [
+        replace(s, states={"score": replace(s.states["score"], measure=measure)}) for s in sides
+    ]
+    [made] = correct([decide(*sides, "score", Rule(margin=0.02), 0.05)], 0.05)
+    assert made.verdict == verdict
+
+
+def test_few_prompts_are_not_decided_even_if_equal() -> None:
+    made = decision(np.arange(4.0), np.arange(4.0), 1.0)
+    assert (made.verdict, made.reason) == ("INCONCLUSIVE", "fewer than 5 prompts")
 
 
 def test_five_prompts_with_the_same_change_are_not_decided() -> None:

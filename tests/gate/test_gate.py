@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 from collections.abc import Callable
@@ -67,6 +68,24 @@ def test_a_baseline_file_decides_as_the_run_does(runs: Runs, tmp_path: Path) -> 
     assert [entry["reason"] for entry in history] == ["first", "second"]
 
 
+def test_a_part_of_the_metrics_is_gated_from_a_baseline_file(
+    copy: Runs, runs: Runs, tmp_path: Path
+) -> None:
+    path = evalkit.baseline_save(runs("none"), out=tmp_path / "base.json", reason="first")
+    made = evalkit.gate(runs("none"), baseline=path, metrics=" clip score, FID")
+    assert [one.metric for one in made.decisions] == ["clip_score", "fid"]
+    with pytest.raises(EvalkitError, match=r"'recall' is not measured for .*base\.json"):
+        evalkit.gate(runs("none"), baseline=path, metrics="recall")
+
+
+def test_a_rule_without_margin_has_the_default_margin(runs: Runs, tmp_path: Path) -> None:
+    path = tmp_path / "gate.toml"
+    path.write_text("[metrics.fid]\ntier = 'supporting'\n")
+    [made] = evalkit.gate(runs("none"), baseline=runs("none"), config=path).decisions
+    assert made.tier == "supporting"
+    assert made.margin == pytest.approx(0.05 * (made.baseline or 0.0))
+
+
 def test_a_baseline_is_read_from_a_git_revision(
     runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,6 +107,9 @@ def test_a_baseline_is_read_from_a_git_revision(
         (lambda text: "{}", "is no baseline"),
         (lambda text: text[:100], "is not JSON"),
         (lambda text: text.replace('"schema": 1', '"schema": 0', 1), "has the schema 0"),
+        (lambda text: text.replace('"value": 0.0', '"value": NaN', 1), "value NaN, which is not"),
+        (lambda text: text.replace('"history": [{', '"history": [1, {'), "was edited"),
+        (lambda text: "[" * 100_000, "is not JSON"),
     ],
 )
 def test_a_file_that_is_no_baseline_is_refused(
@@ -145,6 +167,10 @@ def test_other_prompts_are_refused_and_their_order_does_not_matter(
         ("[metrics.fid]\nmax_incraese = 1", "unknown key 'max_incraese'"),
         ("[metrics.fid]\ntier = 'crtical'", "expected critical, supporting or advisory"),
         ("[metrics.fid]\nmax_increase = 1\nmax_drop = 1", "one direction only"),
+        ("[metrics.fid]\nmin = 2\nmax = 1", "has a min above its max"),
+        ("[metrics.kid]", "kid has no natural zero"),
+        ("[metrics.fid]\n[groups]\nmax_drop = 1", "has nothing to decide"),
+        ("[groups]", "groups has no margin"),
         ("alhpa = 0.1", "unknown key 'alhpa'"),
         ("alpha = 0.7", "below 0.5"),
         ("on_inconclusive = 'warn'", "expected pass or fail"),
@@ -221,6 +247,40 @@ def test_the_step_summary_stays_below_the_limit(
     assert github.LIMIT - 200 < summary.stat().st_size <= github.LIMIT
 
 
+def test_a_defect_never_has_the_exit_code_of_a_regression(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(path: Path) -> None:
+        raise ZeroDivisionError
+
+    module = importlib.import_module("evalkit.gate.gate")  # evalkit.gate is the function
+    monkeypatch.setattr(module, "read_config", broken)
+    arguments = ["gate", str(runs("none")), "--config", str(tmp_path / "gate.toml")]
+    found = CliRunner().invoke(app, arguments)
+    assert found.exit_code == 2
+    assert "ZeroDivisionError" in found.stderr
+
+
+def test_a_summary_that_cannot_be_written_changes_nothing(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path))
+    assert evalkit.gate(runs("none"), baseline=runs("none")).exit_code == 0
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_the_table_never_cuts_a_verdict_or_a_number(
+    columns: int, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    arguments = ["gate", str(runs("shuffled")), "--baseline", str(runs("none"))]
+    shown = CliRunner().invoke(app, arguments).stdout
+    assert "…" not in shown
+    assert max(map(len, shown.splitlines())) <= columns
+    for word in ("REGRESSED", "clip_score", "refusal_rate"):
+        assert word in shown
+
+
 def test_encoders_that_do_not_know_the_images_decide_nothing(copy: Runs, runs: Runs) -> None:
     other = copy("none")
     note = other / "images" / "model" / "model.json"
@@ -231,7 +291,12 @@ def test_encoders_that_do_not_know_the_images_decide_nothing(copy: Runs, runs: R
         evalkit.gate(other, baseline=runs("none"), metrics="fid")
 
 
-def test_names_of_runs_and_models(runs: Runs, tmp_path: Path) -> None:
+def test_names_of_runs_and_models(runs: Runs, copy: Runs, tmp_path: Path) -> None:
+    run = evalkit.Run(copy("none").rename(tmp_path / "a b:c.json"))
+    assert evalkit.gate(run, baseline=run).exit_code == 0
+    assert evalkit.gate(f"{run.path}:model", baseline=f"{run.path}:model").exit_code == 0
+    with pytest.raises(EvalkitError, match="There is no run folder nowhere"):
+        evalkit.gate("nowhere:model", baseline=run)
     with pytest.raises(EvalkitError, match="has no model 'modle'"):
         evalkit.gate(f"{runs('none')}:modle", baseline=runs("none"))
     with pytest.raises(EvalkitError, match=r"has no metrics\.json"):
@@ -253,7 +318,9 @@ def test_a_model_that_lacks_images_is_compared_on_those_that_both_have(
     fewer = score_folder(folder, prompts(), tmp_path / "fewer")
     made = evalkit.gate(fewer, baseline=runs("none"))
     assert {one.images for one in made.decisions if one.metric == "fid"} == {50}
-    assert {one.verdict for one in made.decisions} == {"PASS"}
+    lost = [one.metric for one in made.decisions if one.verdict == "REGRESSED"]
+    assert lost == ["missing_rate"]
+    assert {one.verdict for one in made.decisions} == {"PASS", "REGRESSED"}
     path = evalkit.baseline_save(runs("none"), out=tmp_path / "base.json", reason="first")
     filed = {one.metric: one for one in evalkit.gate(fewer, baseline=path).decisions}
     assert filed["clip_score"].verdict == "PASS"
