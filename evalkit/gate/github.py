@@ -32,7 +32,7 @@ def append_summary(result: Gate) -> None:
 def _append(path: Path, text: str, result: Gate) -> None:
     taken = path.stat().st_size if path.exists() else 0
     if taken + len(text.encode()) > LIMIT:
-        text = f"\n{markdown(result.sentence)} (The table is left out: 1 MiB is the limit.)\n"
+        text = f"\nevalkit gate: {result.outcome}. The table is left out: 1 MiB is the limit.\n"
     if taken + len(text.encode()) <= LIMIT:
         with path.open("a", encoding="utf-8") as file:
             file.write(text)
