@@ -73,7 +73,7 @@ def snapshot(evidence, setup, prompts, chosen) -> Snapshot:
     states = {one.name: state_of(one, own, keys, setup) for one in setup.metrics}
     texts = {prompt.id: prompt.text for prompt in prompts}
     groups = dict.fromkeys(texts, "")
-    return Snapshot("run:m", "m", texts, groups, {}, states, "", len(keys))
+    return Snapshot("run:m", "m", texts, groups, {}, states, "")
 
 
 def rule(state, margins: bool) -> Rule:

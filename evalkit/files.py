@@ -12,6 +12,11 @@ from typing import IO, Any
 
 from evalkit.core import EvalkitError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 
 def write_atomically(path: Path, data: bytes | str) -> None:
     """Write a complete file or nothing; see `atomic_file`."""
@@ -64,6 +69,23 @@ def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
             f"Could not write {path}: {error.strerror}.",
             "Free some space, then run the same command again.",
         ) from error
+
+
+def lock(handle: int) -> bool:
+    """Lock an open file or folder; False if another process holds the lock.
+
+    The system releases it when the handle is closed, also after a kill. True where there are no
+    locks: on Windows, and on some file systems.
+    """
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def fsync_folder(folder: Path) -> None:

@@ -27,12 +27,7 @@ from evalkit.core import (
     Prompt,
     Record,
 )
-from evalkit.files import append_lines, fsync_folder, read_lines, write_atomically
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
+from evalkit.files import append_lines, fsync_folder, lock, read_lines, write_atomically
 
 NO_IMAGE = "no image in the folder for this prompt"  # the detail of a record
 SCHEMA = 1  # version of metrics.json and comparisons.json
@@ -241,16 +236,11 @@ class Run:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a") as file:
             fsync_folder(path.parent)
-            if fcntl is not None:
-                try:  # the system releases the lock when the process ends, even after a kill
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError as error:
-                    raise EvalkitError(
-                        f"Another process is asking for images of {model!r} in {self.path}.",
-                        "Wait until it ends, or stop it.",
-                    ) from error
-                except OSError:
-                    pass  # a file system without locks
+            if not lock(file.fileno()):
+                raise EvalkitError(
+                    f"Another process is asking for images of {model!r} in {self.path}.",
+                    "Wait until it ends, or stop it.",
+                )
             yield
 
     def records(self, model: str) -> list[Record]:

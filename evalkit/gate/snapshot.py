@@ -18,7 +18,7 @@ import numpy as np
 
 from evalkit import plugins
 from evalkit.config import did_you_mean, read_values
-from evalkit.core import EvalkitError, Measure, Metric, Record
+from evalkit.core import EvalkitError, Measure, Metric, MetricRow, Record
 from evalkit.features.image_sets import ImageSet, image_sets
 from evalkit.features.validation import OnBad
 from evalkit.run_folder import Run
@@ -72,7 +72,6 @@ class Snapshot:
     conditions: Mapping[str, Any]  # what must be the same for a comparison
     states: Mapping[str, State]  # by name of the metric
     version: str  # of evalkit
-    requested: int
     blind: tuple[str, ...] = ()  # encoders that do not know the images: nothing may be concluded
 
 
@@ -100,14 +99,15 @@ def take(
     path, label = split_name(text)
     run = Run(path)
     label = _label(run, label, text)
-    scored = list(dict.fromkeys(row.metric for row in run.metrics()))
+    rows = run.metrics()
+    scored = list(dict.fromkeys(row.metric for row in rows))
     names = scored if metrics is None else metrics
     wanted = [name for name in names if name not in (*records.MEASURES, *_OWN)]
     known = run.protocol()
     encoders = dict.fromkeys(entry["name"] for entry in known.get("encoders", {}).values())
     skipped = known.get("counts", {}).get(label, {}).get("skipped", 0)
     on_bad: OnBad = "skip" if skipped else "refuse"
-    rated = {row.metric for row in run.metrics() if ":" in row.encoder}
+    rated = {row.metric for row in rows if ":" in row.encoder}
     measured = [name for name in wanted if name not in rated]
     # A metric of `module:function` has a shorter name in the table.
     own = {plugins.metric(spec).name: spec for spec in scored_with(run) if ":" in spec}
@@ -135,7 +135,7 @@ def take(
     ordered = tuple(made[at] for at in order)
     states = {metric.name: state_of(metric, evidence, ordered, setup) for metric in table}
     states |= _of_records(images, run.records(label), ids, ordered, order)
-    states |= _of_ratings(run, label)
+    states |= _of_ratings([row for row in rows if row.model == label], known)
     return Snapshot(
         name=f"{path}:{label}",
         model=label,
@@ -144,7 +144,6 @@ def take(
         conditions=_conditions(run, label, images, setup, table),
         states=states,
         version=version("evalkit"),
-        requested=images.requested,
         blind=tuple(found.blind),
     )
 
@@ -222,12 +221,12 @@ def _of_records(
     return states
 
 
-def _of_ratings(run: Run, label: str) -> dict[str, State]:
+def _of_ratings(rows: Sequence[MetricRow], protocol: Mapping[str, Any]) -> dict[str, State]:
     """Values of raters, under `metric@who:question`, as several questions have one metric."""
-    stated = run.protocol().get("measures", {})
+    stated = protocol.get("measures", {})
     states = {}
-    for row in run.metrics():
-        if row.model == label and stated.get(row.metric, {}).get("from_ratings"):
+    for row in rows:
+        if stated.get(row.metric, {}).get("from_ratings"):
             measure_ = Measure(row.metric, row.better, from_ratings=True)
             names = row.encoder, row.reference
             note = row.interval or row.note

@@ -244,7 +244,7 @@ def _by_id_as_file(rows: Rows, path: Path, files: Sequence[Path]) -> Rows:
 def _file(name: str, path: Path, folder: Path) -> Path | None:
     """The file that a list names, by its path from the list, or from the folder above.
 
-    None if it is no file of the folder. Paths of Windows have backslashes.
+    None if the folder has no such file. Windows paths have backslashes.
     """
     own = f"{path.parent.name}/"
     for way in (name, name.replace("\\", "/"), name.replace("\\", "/").removeprefix(own)):

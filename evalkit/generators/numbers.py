@@ -50,7 +50,11 @@ class Series(NamedTuple):
     @property
     def swapped(self) -> Series:
         """The second number as that of the prompt."""
-        return Series([Numbered(item.file, item.second, item.number) for item in self.files])  # type: ignore[arg-type]
+        turned = [
+            Numbered(item.file, item.second, item.number)  # type: ignore[arg-type]
+            for item in self.files
+        ]
+        return Series(turned)
 
     @property
     def numbers(self) -> set[int]:

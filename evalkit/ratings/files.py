@@ -14,14 +14,13 @@ from typing import NamedTuple, get_args
 
 from evalkit.core import EvalkitError
 from evalkit.files import fsync_folder
-from evalkit.ratings.rating import COLUMNS, Check, RaterKind, Rating
+from evalkit.ratings.rating import COLUMNS, NUMBERS, Check, RaterKind, Rating
 from evalkit.ratings.study import Study
 from evalkit.ratings.study_file import NAME, read_study
 from evalkit.run_folder import Run
 
 HEADER = ",".join(COLUMNS)
 RESERVED = ("rejected", "private", "excluded")  # file names in ratings/ that are not raters
-_NUMBERS = ("position", "ms", "revision")
 _TORN = b",cut\n"  # ends a line that a kill cut short: no row has such an end
 _logger = logging.getLogger("evalkit")
 
@@ -94,7 +93,7 @@ def from_line(line: str) -> Rating:
     if len(values) != len(COLUMNS):
         raise ValueError(f"{len(values)} fields; expected {len(COLUMNS)}")
     row = dict(zip(COLUMNS, values, strict=True))
-    for name in _NUMBERS:
+    for name in NUMBERS:
         if not re.fullmatch("[0-9]{1,15}", row[name]):
             raise ValueError(f"{name} is {row[name]!r}; expected a whole number")
     for name, known in (("kind", get_args(RaterKind)), ("check", get_args(Check))):
@@ -103,7 +102,8 @@ def from_line(line: str) -> Rating:
     for name in ("study", "rater", "item", "prompt_id", "question", "response"):
         if not row[name]:
             raise ValueError(f"{name} is empty")
-    return Rating(**row | {name: int(row[name]) for name in _NUMBERS})  # pyright: ignore[reportArgumentType]
+    numbers = {name: int(row[name]) for name in NUMBERS}
+    return Rating(**row | numbers)  # pyright: ignore[reportArgumentType]
 
 
 def read_ratings(path: Path) -> tuple[list[Rating], list[Damaged]]:

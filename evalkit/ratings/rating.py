@@ -38,6 +38,7 @@ class Rating:
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Rating))
+NUMBERS = ("position", "ms", "revision")  # columns of whole numbers
 
 
 def pair(prompt_id: str, model_a: str, model_b: str) -> str:

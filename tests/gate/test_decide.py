@@ -21,7 +21,7 @@ def snapshot(values: np.ndarray, better: str = "higher") -> Snapshot:
     state = State(measure, "e", "", float(values.mean()), values=tuple(values), keys=keys)
     texts = {prompt: prompt for prompt, _ in keys}
     groups = dict.fromkeys(texts, "")
-    return Snapshot("run:m", "m", texts, groups, {}, {"score": state}, "0", len(values))
+    return Snapshot("run:m", "m", texts, groups, {}, {"score": state}, "0")
 
 
 def decision(

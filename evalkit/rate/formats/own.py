@@ -14,10 +14,9 @@ from evalkit.rate.export_ratings import unguarded
 from evalkit.rate.names import Names
 from evalkit.rate.source import LONG_TABLE, Row, Source, text_of
 from evalkit.rate.times import iso
-from evalkit.ratings.rating import COLUMNS, Check, RaterKind, parts
+from evalkit.ratings.rating import COLUMNS, NUMBERS, Check, RaterKind, parts
 from evalkit.ratings.study_file import from_values
 
-_NUMBERS = ("position", "ms", "revision")
 _ALL = frozenset(COLUMNS)
 _WORDS = {"check": get_args(Check), "kind": ("", *get_args(RaterKind))}
 
@@ -89,7 +88,7 @@ def _answer(source: Source, row: Row, names: Names) -> Answer | Problem:
         return found if known else Cell(column, unguarded(found.text))
 
     numbers: dict[str, int] = {}
-    for name in _NUMBERS:
+    for name in NUMBERS:
         text = row.cell(name).text or "0"
         if not (text.isascii() and text.isdecimal() and len(text) < 16):
             return source.problem(row.line, row.cell(name), "expected a whole number")

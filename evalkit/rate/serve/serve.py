@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from evalkit.core import EvalkitError
 from evalkit.escape import visible
+from evalkit.files import lock
 from evalkit.local_address import LOOPBACK, WILDCARDS, in_url, is_loopback, listen
 from evalkit.rate.serve.assignments import read_assignments
 from evalkit.rate.serve.new_study import open_study, read_config
@@ -155,9 +156,7 @@ def only_server(run: Run) -> Iterator[None]:
 
     Raises EvalkitError if another process holds the lock.
     """
-    try:
-        import fcntl
-    except ImportError:  # Windows
+    if sys.platform == "win32":  # a folder cannot be opened there
         yield
         return
     try:
@@ -169,15 +168,11 @@ def only_server(run: Run) -> Iterator[None]:
             "Ratings are kept in the run folder: it must be writable.",
         ) from error
     try:
-        try:  # the system releases the lock when the process ends, even after a kill
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not lock(handle):
             raise EvalkitError(
                 f"Another process is already serving the ratings of {run.path}.",
                 "Use its links, or stop it.",
-            ) from error
-        except OSError:
-            pass  # a file system without locks
+            )
         yield
     finally:
         os.close(handle)
