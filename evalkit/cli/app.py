@@ -14,6 +14,7 @@ import typer
 
 from evalkit.cli import lists, rate, reference, weights
 from evalkit.cli.commands import Command, Commands, Quiet
+from evalkit.cli.compare import compare
 from evalkit.cli.conventions import conventions
 from evalkit.cli.gate import baseline, gate
 from evalkit.cli.output import print_version, state
@@ -39,6 +40,7 @@ for command in (
     generate,
     score,
     report,
+    compare,
     gate,
     conventions,
     train,

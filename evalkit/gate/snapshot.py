@@ -236,23 +236,67 @@ def _of_ratings(rows: Sequence[MetricRow], protocol: Mapping[str, Any]) -> dict[
     return states
 
 
-def _conditions(
-    run: Run, label: str, images: ImageSet, setup: Setup, table: Sequence[Metric]
+def outline(run: Run, label: str) -> Snapshot:
+    """A model of a scored run without its values, from the files of the run.
+
+    It is what `comparable.mismatches` reads. Nothing is loaded, measured or written.
+
+    Raises EvalkitError if the run, or this model, was not scored, or a file is damaged.
+    """
+    checks, known, prompts = run.image_checks(), run.protocol(), run.prompts()
+    if not run.metrics() or label not in checks:
+        raise EvalkitError(
+            f"{run.path} has no scores of {label!r}.", f"Run `evalkit score {run.path}`."
+        )
+    encoders, references = known.get("encoders", {}), known.get("references", {})
+    return Snapshot(
+        name=f"{run.path}:{label}",
+        model=label,
+        prompts={prompt.id: prompt.text for prompt in prompts},
+        groups={prompt.id: prompt.group for prompt in prompts},
+        conditions={
+            **_of_generation(run, label, run.records(label), checks[label].get("sizes", {})),
+            "encoders": {
+                k: f"{one.get('name')} {one.get('fingerprint')}" for k, one in encoders.items()
+            },
+            "references": {
+                kind: f"{one.get('name')} {one.get('image_hash')}"
+                for kind, one in references.items()
+            },
+            "metric_options": known.get("options", {}),
+        },
+        states={},
+        version=known.get("versions", {}).get("evalkit") or "",
+    )
+
+
+def _of_generation(
+    run: Run, label: str, rows: Sequence[Record], sizes: Mapping[str, int]
 ) -> dict[str, Any]:
-    """What a difference between two models may not depend on."""
+    """How the images of a model were made."""
     config = read_values(run.config_path) if run.config_path.is_file() else {}
     options = dict(config.get("options", {}).get(label, {}))
-    sizes = images.findings()["sizes"]
-    kinds = {metric.encoder for metric in table}
+    # The models of a comparison may come from runs of other seeds.
+    source = run.sources().get("models", {}).get(label, {})
     return {
-        "seed": config.get("seed", 0),
-        "per_prompt": 1 + max((record.sample for record in images.all_records), default=0),
+        "seed": source.get("seed", config.get("seed", 0)),
+        "per_prompt": 1 + max((record.sample for record in rows), default=0),
         "generation": {
             name: value
             for name, value in sorted(options.items())
             if name not in WHICH_MODEL and value not in (None, "")
         },
         "image_size": sorted(sizes),
+    }
+
+
+def _conditions(
+    run: Run, label: str, images: ImageSet, setup: Setup, table: Sequence[Metric]
+) -> dict[str, Any]:
+    """What a difference between two models may not depend on."""
+    made = _of_generation(run, label, images.all_records, images.findings()["sizes"])
+    kinds = {metric.encoder for metric in table}
+    return made | {
         "encoders": {
             kind: f"{one.name} {one.fingerprint}"
             for kind, one in sorted(setup.encoders.items())
