@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
+import importlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -16,13 +18,20 @@ import evalkit
 from evalkit.cli.app import app
 from evalkit.core import EvalkitError, MetricRow, Prompt, Record
 from evalkit.features import encode
+from evalkit.files import write_atomically
 from evalkit.prompts import read_prompts
+from evalkit.ratings.files import append_ratings
+from evalkit.ratings.rating import Rating
 
 PROMPTS = [
     Prompt("a", "a cat", "one"), Prompt("b", "a dog", "one"), Prompt("c", "two birds", "two"),
     Prompt("d", "two cats", "two"),
 ]  # fmt: skip
 Make = Callable[..., Path]
+RATING = Rating(
+    "liking", "one", "human", "a/0", "a", "noise", "quality", "3", "", 0, "2026-01-01T00:00:00Z",
+    1000, 0, "",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -42,6 +51,14 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
         return Path(name)
 
     return made
+
+
+@pytest.fixture
+def quick_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty page, for tests that do not read it: its charts take seconds."""
+    module = importlib.import_module("evalkit.compare.compare")
+    page = "report/index.html"
+    monkeypatch.setattr(module, "report", lambda path: write_atomically(Path(path, page), "page"))
 
 
 def content(folder: Path) -> dict[str, tuple[int, bytes]]:
@@ -65,7 +82,7 @@ def test_the_values_are_those_of_one_run_with_all_models(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    prompts = read_prompts("suite:colour")[:24]
+    prompts = read_prompts("suite:colour")[:12]
     measured: dict[str, Any] = {"metrics": "fid,clip_score,precision", "encoders": "mini"}
     for models, out in (("gan", "a"), ("dalle", "b"), (["gan", "dalle"], "both")):
         evalkit.generate(models, prompts, out=out)
@@ -83,9 +100,9 @@ def test_the_values_are_those_of_one_run_with_all_models(
     again = content(made.path)
     assert evalkit.compare(["a", "b"]).path == made.path
     assert content(made.path) == again
-    assert evalkit.gate(f"{made.path}:gan", baseline=f"{made.path}:gan").outcome == "pass"
 
 
+@pytest.mark.usefixtures("quick_page")
 def test_records_come_along(make: Make) -> None:
     a = make("a", {"noise": "models_for_tests:plain"})
     b, run = make("b"), evalkit.load("b")
@@ -104,6 +121,7 @@ def test_records_come_along(make: Make) -> None:
     assert list(seconds) == [one.seconds for one in evalkit.load(a).records("noise")]
 
 
+@pytest.mark.usefixtures("quick_page")
 def test_images_are_links_and_where_that_fails_copies(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +141,7 @@ def test_images_are_links_and_where_that_fails_copies(
     assert copied.metrics() == linked.metrics()
 
 
+@pytest.mark.usefixtures("quick_page")
 def test_prompts_in_another_order_are_the_same_prompts(make: Make) -> None:
     a = make("a")
     b = make("b", "models_for_tests:plain", prompts=PROMPTS[::-1])
@@ -138,6 +157,7 @@ def test_prompts_in_another_order_are_the_same_prompts(make: Make) -> None:
     assert len(made.records(first)) == 4
 
 
+@pytest.mark.usefixtures("quick_page")
 def test_a_run_that_changed_is_compared_anew(make: Make) -> None:
     a, b = make("a"), make("b", "models_for_tests:plain")
     out = evalkit.compare([a, b], out="c")
@@ -151,6 +171,7 @@ def test_a_run_that_changed_is_compared_anew(make: Make) -> None:
     assert len(out.prompts()) == 5
 
 
+@pytest.mark.usefixtures("quick_page")
 def test_ratings_and_added_images_of_a_comparison_are_not_replaced(make: Make) -> None:
     a, b = make("a"), make("b", "models_for_tests:plain")
     out = evalkit.compare([a, b], out="c")
@@ -163,8 +184,17 @@ def test_ratings_and_added_images_of_a_comparison_are_not_replaced(make: Make) -
     with pytest.raises(EvalkitError, match="images that did not come from the compared runs"):
         evalkit.compare([a, b], out="c")
     assert len(out.records("noise")) == 8
+    append_ratings(out.ratings_path / "one.csv", [RATING])
+    with pytest.raises(EvalkitError, match="it has ratings"):
+        evalkit.compare([a, b], out="c")
+    again = evalkit.compare(["c:noise", b], out="d", allow_mismatch="per_prompt")
+    assert any(
+        note.startswith("The ratings of c are left out") for note in again.sources()["notes"]
+    )
+    assert not again.ratings_path.exists()
 
 
+@pytest.mark.usefixtures("quick_page")
 def test_an_interrupted_call_leaves_nothing_that_looks_complete(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,7 +212,7 @@ def test_an_interrupted_call_leaves_nothing_that_looks_complete(
         with pytest.raises(KeyboardInterrupt):
             evalkit.compare([a, b], out="c")
     for command in (evalkit.report, lambda path: evalkit.gate(path, baseline=a)):
-        with pytest.raises(EvalkitError, match="c is not a run folder|c has no metrics"):
+        with pytest.raises(EvalkitError, match=r"c is not a run folder|c has no metrics"):
             command("c")
     made = evalkit.compare([a, b], out="c")
     assert [len(made.records(model)) for model in made.models()] == [4, 4]
@@ -210,6 +240,7 @@ def test_another_seed_is_refused_and_where_it_is_allowed_stated_everywhere(make:
     assert more.protocol()["sources"]["allowed"] == [stated]
 
 
+@pytest.mark.usefixtures("quick_page")
 @pytest.mark.parametrize("field", ["prompts", "per_prompt"])
 def test_what_all_runs_have_is_compared_where_that_is_allowed(make: Make, field: str) -> None:
     a = make("a", prompts=PROMPTS[:3], per_prompt=1 + (field == "per_prompt"))
@@ -225,6 +256,7 @@ def test_what_all_runs_have_is_compared_where_that_is_allowed(make: Make, field:
     assert any("compared" in note for note in made.sources()["notes"][1:])
 
 
+@pytest.mark.usefixtures("quick_page")
 def test_other_settings_of_one_generator_are_refused_and_those_of_others_are_not(
     make: Make,
 ) -> None:
@@ -244,6 +276,21 @@ def test_metrics_that_a_run_lacks_are_named(make: Make) -> None:
     assert "inception_score is left out" in (made.report_path / "index.html").read_text()
 
 
+@pytest.mark.usefixtures("quick_page")
+def test_values_that_are_not_those_of_a_run_are_mentioned(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    a, b = make("a"), make("b", "models_for_tests:plain")
+    evalkit.compare([a, b], out="c")
+    assert "other values" not in caplog.text
+    rows = [dataclasses.replace(row, value=9.0) for row in evalkit.load(a).metrics()]
+    evalkit.load(a).write_metrics(rows)
+    evalkit.compare([a, b], out="d")
+    assert "noise: other values than in a" in caplog.text
+    assert "vendi" in caplog.text
+
+
+@pytest.mark.usefixtures("quick_page")
 def test_equal_images_under_two_names_are_mentioned(make: Make) -> None:
     a, b = make("a"), make("b")
     made = evalkit.compare([a, b], out="c")
@@ -264,6 +311,7 @@ def test_a_damaged_image_of_a_run_is_named_and_nothing_is_written(make: Make) ->
     assert not image.exists()
 
 
+@pytest.mark.usefixtures("quick_page")
 def test_images_that_a_run_skipped_are_skipped_again(make: Make) -> None:
     a, b = make("a"), make("b", "models_for_tests:plain")
     [path] = b.glob("images/*/00002-0.png")
@@ -295,6 +343,7 @@ WRONG: list[tuple[list[str], dict[str, Any], str]] = [
 ]
 
 
+@pytest.mark.usefixtures("quick_page")
 def test_wrong_input_is_one_sentence_and_changes_nothing(make: Make) -> None:
     make("a")
     make("b", "models_for_tests:plain")
@@ -346,6 +395,7 @@ def test_the_command_prints_the_table_of_score_and_report_takes_several_runs(mak
     assert "One run is given" in err
 
 
+@pytest.mark.usefixtures("quick_page")
 def test_names_say_where_a_label_is_not_unique(make: Make) -> None:
     for folder in ("x/run", "y/run", "z"):
         make(folder)
