@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from evalkit.encoders.manage_weights import weights_import as weights_import
     from evalkit.encoders.manage_weights import weights_list as weights_list
     from evalkit.encoders.manage_weights import weights_verify as weights_verify
+    from evalkit.export.hub import export_hub as export_hub
+    from evalkit.export.imagefolder import export_imagefolder as export_imagefolder
+    from evalkit.export.tracker import export_tracker as export_tracker
     from evalkit.gate.baseline import baseline_save as baseline_save
     from evalkit.gate.gate import gate as gate
     from evalkit.judge.appraisal import appraise as appraise
@@ -65,6 +68,9 @@ _PUBLIC = {  # name: the module that defines it
     "conventions": "evalkit.score.conventions",
     "doctor": "evalkit.diagnosis",
     "encoder": "evalkit.plugins",
+    "export_hub": "evalkit.export.hub",
+    "export_imagefolder": "evalkit.export.imagefolder",
+    "export_tracker": "evalkit.export.tracker",
     "gate": "evalkit.gate.gate",
     "generate": "evalkit.api",
     "judge": "evalkit.judge.judge",

@@ -15,6 +15,7 @@ SECTIONS: Mapping[str, Sequence[str]] = {
     "Compare models": ("run", "generate", "score", "report"),
     "Ask people": ("rate",),
     "Regressions": ("gate", "baseline"),
+    "Publish": ("export",),
     "Look things up": ("list", "doctor", "reference", "weights"),
     "More": ("conventions", "serve", "train", "judge"),
 }
