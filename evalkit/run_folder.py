@@ -28,6 +28,7 @@ from evalkit.core import (
     Record,
 )
 from evalkit.files import append_lines, fsync_folder, lock, read_lines, write_atomically
+from evalkit.flat_metrics import flatten
 
 NO_IMAGE = "no image in the folder for this prompt"  # the detail of a record
 SCHEMA = 1  # version of metrics.json and comparisons.json
@@ -64,6 +65,10 @@ class Run:
     @property
     def metrics_path(self) -> Path:
         return self.path / "metrics.json"
+
+    @property
+    def flat_metrics_path(self) -> Path:
+        return self.path / "metrics.flat.json"
 
     @property
     def scores_path(self) -> Path:
@@ -262,11 +267,13 @@ class Run:
     def write_metrics(
         self, rows: Sequence[MetricRow], agreement: Sequence[AgreementRow] = ()
     ) -> None:
-        """metrics.json: see score/metrics.schema.json."""
+        """metrics.json: see score/metrics.schema.json; and metrics.flat.json of the same rows."""
         content: dict[str, Any] = {"schema": SCHEMA, "rows": [asdict(row) for row in rows]}
         if agreement:
             content["agreement"] = [asdict(row) for row in agreement]
+        self.flat_metrics_path.unlink(missing_ok=True)  # after a kill it is absent, never stale
         self._write_json(self.metrics_path, content)
+        self._write_json(self.flat_metrics_path, flatten(rows))
 
     def metrics(self) -> list[MetricRow]:
         """The rows of metrics.json. Raises EvalkitError if there is none, or if it is damaged."""
