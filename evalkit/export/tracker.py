@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -65,9 +66,12 @@ def export_tracker(
 
 
 def _numbers(run: Run) -> dict[str, float]:
-    path = run.path / "metrics.flat.json"
+    path = run.flat_metrics_path
     if not path.is_file():  # a run of an earlier version
-        raise EvalkitError(f"{run.path} has no metrics.flat.json.", f"`evalkit score {run.path}`")
+        raise EvalkitError(
+            f"{run.path} has no metrics.flat.json.",
+            f"Write it with `evalkit score {shlex.quote(str(run.path))}`.",
+        )
     return json.loads(path.read_text(encoding="utf-8"))
 
 

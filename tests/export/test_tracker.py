@@ -62,6 +62,7 @@ def test_mlflow_has_each_number_and_file(
     evalkit.export_tracker(run, "mlflow", name="nightly")
     [found] = mlflow.search_runs(output_format="list")
     assert found.info.run_name == "nightly"
+    assert found.data.metrics["dalle/fid low"] == numbers(run)["dalle/fid/low"]
     assert sorted(found.data.metrics.values()) == sorted(numbers(run).values())
     folder = Path(found.info.artifact_uri.removeprefix("file://"))
     assert (folder / "report" / "index.html").is_file()
