@@ -28,7 +28,7 @@ def print_gate(result: Gate) -> None:
         if one.reason and one.verdict in ("REGRESSED", "INCONCLUSIVE"):
             _say(console, f"{_name(one)}: {one.reason}")
     for item in result.changed[:3] if result.outcome == "regressed" else ():
-        _say(console, f"{item['metric']} {item['change']:+.4g}: {item['text'][:70]}")
+        _say(console, f"{item.metric} {item.change:+.4g}: {item.text[:70]}")
     _say(console, f"\n{result.sentence}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import logging
 import math
@@ -10,7 +11,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from evalkit.config import did_you_mean
 from evalkit.core import EvalkitError
@@ -19,7 +20,7 @@ from evalkit.gate import github
 from evalkit.gate.baseline import is_baseline, read_baseline
 from evalkit.gate.comparable import Mismatch, mismatches, require_comparable
 from evalkit.gate.config import RELATIVE, GateConfig, Rule, check_direction, read_config
-from evalkit.gate.decide import Decision, compared, correct, decide
+from evalkit.gate.decide import Decision, correct, decide
 from evalkit.gate.junit import to_xml
 from evalkit.gate.snapshot import Key, Snapshot, State, split_name, take
 from evalkit.run_folder import Run
@@ -34,6 +35,19 @@ SHARE = 0.02  # the default margin of a share, from 0 to 1
 
 
 @dataclass(frozen=True)
+class Changed:
+    """An image that lost much on a metric."""
+
+    metric: str
+    prompt: str  # its id
+    sample: int
+    text: str
+    change: float  # candidate - baseline
+    candidate: float
+    baseline: float
+
+
+@dataclass(frozen=True)
 class Gate:
     """The content of gate.json."""
 
@@ -44,7 +58,11 @@ class Gate:
     alpha: float
     decisions: tuple[Decision, ...]
     allowed: tuple[Mismatch, ...]  # conditions that differ, and were allowed to
-    changed: tuple[dict[str, Any], ...] = ()  # the prompts whose images changed most
+    changed: tuple[Changed, ...] = ()  # the prompts whose images changed most
+    candidate_label: str = ""
+    baseline_label: str = ""
+    baseline_run: str = ""  # its folder, relative to the candidate's; "" for a baseline file
+    metrics_sha256: str = ""  # of the candidate's metrics.json that was gated
 
     @property
     def sentence(self) -> str:
@@ -118,7 +136,7 @@ def gate(
     a, b = _on_shared_images(a, b, candidate, base, rules)
     made = _decisions(a, b, rules, settings)
     outcome = _outcome(made)
-    code = EXIT_CODES[outcome]
+    code, run = EXIT_CODES[outcome], Run(split_name(candidate)[0])
     if outcome == "inconclusive" and settings.on_inconclusive == "pass":
         code = 0
     result = Gate(
@@ -130,8 +148,11 @@ def gate(
         tuple(made),
         tuple(found),
         _changed(a, b, rules),
+        a.model,
+        b.model,
+        "" if is_baseline(base) else _relative(split_name(base)[0], run.path),
+        hashlib.sha256(run.metrics_path.read_bytes()).hexdigest(),
     )
-    run = Run(split_name(candidate)[0])
     write_atomically(run.path / "gate.json", to_json(result))
     if junit is not None:
         text = to_xml(result.candidate, result.decisions)
@@ -144,6 +165,11 @@ def to_json(result: Gate) -> str:
     """gate.json."""
     content = {"schema": SCHEMA, **dataclasses.asdict(result)}
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _relative(folder: Path, start: Path) -> str:
+    """The folder as seen from another; the same wherever the command was run."""
+    return Path(os.path.relpath(folder.expanduser().resolve(), start.resolve())).as_posix()
 
 
 def _measured_names(settings: GateConfig, names: Sequence[str]) -> list[str] | None:
@@ -293,23 +319,20 @@ def _outcome(decisions: Sequence[Decision]) -> Outcome:
     return "inconclusive" if "INCONCLUSIVE" in critical else "pass"
 
 
-def _changed(a: Snapshot, b: Snapshot, rules: dict[str, Rule]) -> tuple[dict[str, Any], ...]:
+def _changed(a: Snapshot, b: Snapshot, rules: dict[str, Rule]) -> tuple[Changed, ...]:
     """The ten images that lost most on the first metric with values per image."""
     for name in rules:
-        state = a.states[name]
-        if state.values is None or state.measure.from_records:
+        one, other = a.states[name], b.states[name]
+        if one.values is None or other.values is None or one.measure.from_records:
             continue
-        found = compared(a, b, name)
-        if isinstance(found, str) or not found.changes:
-            continue
-        sign = 1.0 if state.measure.better == "lower" else -1.0
-        worst = sorted(found.changes.items(), key=lambda item: -sign * item[1])[:10]
-        return tuple(
-            {
-                "metric": name, "prompt": key[0], "sample": key[1], "text": a.prompts[key[0]],
-                "change": change,
-            }
-            for key, change in worst
-            if sign * change > 1e-6 * abs(found.candidate)  # less is rounding
-        )  # fmt: skip
+        theirs = dict(zip(other.keys, other.values, strict=True))
+        sign = 1.0 if one.measure.better == "lower" else -1.0
+        both = [
+            Changed(name, *key, a.prompts[key[0]], value - theirs[key], value, theirs[key])
+            for key, value in zip(one.keys, one.values, strict=True)
+            if key in theirs
+        ]
+        least = 1e-6 * max((abs(item.candidate) for item in both), default=0.0)  # of rounding
+        lost = [item for item in both if sign * item.change > least]
+        return tuple(sorted(lost, key=lambda item: -sign * item.change)[:10])
     return ()
