@@ -128,6 +128,9 @@ class Run:
     def features_path(self, model: str, encoder: str) -> Path:
         return self.path / "features" / folder_name(model) / f"{encoder}.npz"
 
+    def measured_path(self, model: str, metric: str) -> Path:
+        return self.path / "features" / folder_name(model) / "measured" / f"{metric}.json"
+
     # --- prompts ---
     def write_prompts(self, prompts: Sequence[Prompt]) -> None:
         lines = (json.dumps(dataclasses.asdict(prompt), ensure_ascii=False) for prompt in prompts)
