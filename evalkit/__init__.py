@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from evalkit.export.tracker import export_tracker as export_tracker
     from evalkit.gate.baseline import baseline_save as baseline_save
     from evalkit.gate.gate import gate as gate
+    from evalkit.init.init import init as init
     from evalkit.judge.appraisal import appraise as appraise
     from evalkit.judge.judge import judge as judge
     from evalkit.listing import list_encoders as list_encoders
@@ -73,6 +74,7 @@ _PUBLIC = {  # name: the module that defines it
     "export_tracker": "evalkit.export.tracker",
     "gate": "evalkit.gate.gate",
     "generate": "evalkit.api",
+    "init": "evalkit.init.init",
     "judge": "evalkit.judge.judge",
     "list_encoders": "evalkit.listing",
     "list_generators": "evalkit.listing",

@@ -87,6 +87,10 @@ class Run:
         return self.path / "comparisons.json"
 
     @property
+    def gate_path(self) -> Path:
+        return self.path / "gate.json"
+
+    @property
     def report_path(self) -> Path:
         return self.path / "report"
 
@@ -359,6 +363,16 @@ class Run:
             return {}
         with _reading(self.protocol_path, self._score_again):
             return dict(json.loads(self.protocol_path.read_text(encoding="utf-8")))
+
+    def gate(self) -> dict[str, Any]:
+        """gate.json, which `evalkit gate` writes; {} if there is none."""
+        if not self.gate_path.is_file():
+            return {}
+        with _reading(self.gate_path, "Write it again with `evalkit gate`, or remove it."):
+            found = json.loads(self.gate_path.read_text(encoding="utf-8"))
+            if not isinstance(found, dict):
+                raise TypeError(found)
+            return found
 
     def _write_json(self, path: Path, content: dict[str, Any]) -> None:
         write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")

@@ -16,6 +16,7 @@ from evalkit.cli import export, lists, rate, reference, weights
 from evalkit.cli.commands import Command, Commands, Quiet
 from evalkit.cli.conventions import conventions
 from evalkit.cli.gate import baseline, gate
+from evalkit.cli.init import init
 from evalkit.cli.output import print_version, state
 from evalkit.cli.run import generate, report, run, score
 from evalkit.cli.serve import serve
@@ -36,6 +37,7 @@ app.add_typer(reference.app, name="reference")
 app.add_typer(lists.app, name="list")
 app.add_typer(weights.app, name="weights")
 for command in (
+    init,
     run,
     generate,
     score,

@@ -61,7 +61,7 @@ class Gate:
     changed: tuple[Changed, ...] = ()  # the prompts whose images changed most
     candidate_label: str = ""
     baseline_label: str = ""
-    baseline_run: str = ""  # its folder, relative to the candidate's; "" for a baseline file
+    baseline_run: str = ""  # its folder, relative to the candidate's; "" if it is not there
     metrics_sha256: str = ""  # of the candidate's metrics.json that was gated
 
     @property
@@ -104,6 +104,7 @@ def gate(
     alpha: float | None = None,
     allow_mismatch: Sequence[str] | None = None,
     junit: str | Path | None = None,
+    report: bool = True,
 ) -> Gate:
     """Decide whether a model is worse than a baseline, on the same prompts and seeds.
 
@@ -120,6 +121,7 @@ def gate(
         alpha: the probability of any false alarm (default 0.05).
         allow_mismatch: conditions that may differ; each is recorded in every output.
         junit: where to write the decisions as JUnit XML.
+        report: write the candidate's report (again), with a section on the decisions.
 
     Raises:
         EvalkitError: unknown or missing metrics and other mistakes (exit code 2); conditions that
@@ -164,25 +166,38 @@ def gate(
         _changed(a, b, rules),
         a.model,
         b.model,
-        "" if is_baseline(base) else _relative(split_name(base)[0], run.path),
+        _relative(split_name(b.saved_from or base)[0], run.path),
         hashlib.sha256(run.metrics_path.read_bytes()).hexdigest(),
     )
-    write_atomically(run.path / "gate.json", to_json(result))
+    write_atomically(run.gate_path, to_json(result))
     if junit is not None:
         text = to_xml(result.candidate, result.decisions, result.remarks)
         write_atomically(Path(junit).expanduser(), text)
     github.append_summary(result)
+    if report:
+        _write_report(run)
     return result
+
+
+def _write_report(run: Run) -> None:
+    from evalkit.report.report import report
+
+    try:
+        report(run)
+    except EvalkitError as error:  # the decision stands without it
+        log.warning("the report was not written: %s", error.message)
 
 
 def to_json(result: Gate) -> str:
     """gate.json."""
-    content = {"schema": SCHEMA, **dataclasses.asdict(result)}
+    content = {"schema": SCHEMA, "sentence": result.sentence, **dataclasses.asdict(result)}
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _relative(folder: Path, start: Path) -> str:
-    """The folder as seen from another; the same wherever the command was run."""
+    """The folder as seen from another; "" if it is not there, as the run of a baseline file."""
+    if not folder.expanduser().is_dir():
+        return ""
     return Path(os.path.relpath(folder.expanduser().resolve(), start.resolve())).as_posix()
 
 

@@ -72,6 +72,7 @@ class Snapshot:
     conditions: Mapping[str, Any]  # what must be the same for a comparison
     states: Mapping[str, State]  # by name of the metric
     version: str  # of evalkit
+    saved_from: str = ""  # of a baseline file: its name when it was saved
     blind: tuple[str, ...] = ()  # encoders that do not know the images: nothing may be concluded
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -80,6 +81,10 @@ def test_the_file_names_what_was_gated(runs: Runs, tmp_path: Path) -> None:
     assert (made.candidate_label, made.baseline_label) == ("model", "model")
     assert (runs("blurred") / made.baseline_run).resolve() == runs("none").resolve()
     path = evalkit.baseline_save(runs("none"), out=tmp_path / "base.json", reason="first")
+    assert evalkit.gate(runs("blurred"), baseline=path).baseline_run == made.baseline_run
+    moved = shutil.copytree(runs("none"), tmp_path / "moved")
+    path = evalkit.baseline_save(moved, out=path, reason="second")
+    shutil.rmtree(moved)
     assert evalkit.gate(runs("blurred"), baseline=path).baseline_run == ""
 
 
