@@ -150,7 +150,7 @@ def _clear(run: Run) -> None:
     for path in (
         run.prompts_path, run.metrics_path, run.comparisons_path, run.scores_path,
         run.protocol_path, run.image_checks_path, run.report_path / "index.html",
-        run.path / "gate.json",
+        run.gate_path, run.flat_metrics_path,
     ):  # fmt: skip
         path.unlink(missing_ok=True)
     for name in ("images", "features"):

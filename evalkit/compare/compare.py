@@ -17,7 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.compare.assemble import Shared, assemble, digest, shared
-from evalkit.compare.conditions import Difference, differences, require_allowed, shared_settings
+from evalkit.compare.conditions import (
+    Difference,
+    differences,
+    not_recorded,
+    require_allowed,
+    shared_settings,
+)
 from evalkit.compare.entries import Entry, Runs, read_entries
 from evalkit.core import EvalkitError
 from evalkit.ratings.files import ratings_of
@@ -141,6 +147,8 @@ def _notes(
             notes.append(
                 f"The ratings of {run.path} are left out: its raters did not see the other models."
             )
+    if unknown := not_recorded(entries):
+        notes.append(f"Not checked, as not every run records it: {', '.join(unknown)}.")
     if any(entry.outline.conditions["per_prompt"] > common.per_prompt for entry in entries):
         notes.append(f"Of each prompt, the first {common.per_prompt} images are compared.")
     kept = [prompt.id for prompt in common.prompts]

@@ -10,7 +10,7 @@ from evalkit import plugins
 from evalkit.compare.entries import Entry
 from evalkit.core import EvalkitError
 from evalkit.features.validation import OnBad
-from evalkit.gate.comparable import NOT_COMPARABLE, mismatches, require_comparable
+from evalkit.gate.comparable import NOT_COMPARABLE, mismatches, require_comparable, unchecked
 from evalkit.gate.snapshot import Snapshot
 from evalkit.score.records import MEASURES
 from evalkit.score.settings import Settings, measured, resolve
@@ -34,9 +34,7 @@ class Difference:
 def differences(entries: Sequence[Entry]) -> list[Difference]:
     """All conditions in which models of different runs differ."""
     found: dict[str, Difference] = {}
-    for a, b in itertools.combinations(entries, 2):
-        if a.place == b.place:  # their run compares them
-            continue
+    for a, b in _pairs(entries):
         for one in mismatches(*_on_shared_options(a, b)):
             values = found.setdefault(one.field, Difference(one.field)).values
             values |= {a.name: one.candidate, b.name: one.baseline}
@@ -44,6 +42,17 @@ def differences(entries: Sequence[Entry]) -> list[Difference]:
         values = found["prompts"].values
         values |= {e.name: f"{len(e.outline.prompts)} prompts" for e in entries}
     return list(found.values())
+
+
+def not_recorded(entries: Sequence[Entry]) -> list[str]:
+    """The conditions that are not checked, as one of two runs does not record them."""
+    pairs = (_on_shared_options(a, b) for a, b in _pairs(entries))
+    return list(dict.fromkeys(one.field for pair in pairs for one in unchecked(*pair)))
+
+
+def _pairs(entries: Sequence[Entry]) -> list[tuple[Entry, Entry]]:
+    """Models of different runs; those of one run are compared by it already."""
+    return [(a, b) for a, b in itertools.combinations(entries, 2) if a.place != b.place]
 
 
 def _on_shared_options(a: Entry, b: Entry) -> tuple[Snapshot, Snapshot]:
