@@ -78,6 +78,7 @@ def counts(rows: list[MetricRow]) -> dict[str, int]:
     return {row.model: row.count for row in whole}
 
 
+@pytest.mark.slow
 def test_the_values_are_those_of_one_run_with_all_models(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
