@@ -374,7 +374,7 @@ class Run:
             return {}
         with _reading(self.sources_path, "Delete the folder and compare the runs again."):
             found = _versioned(self.sources_path)
-            _ = [(one["run"], one["label"], one["seed"]) for one in found["models"].values()]
+            _ = [(one["run"], one["label"], one["seed"]) for one in dict(found["models"]).values()]
             return found
 
     def write_protocol(self, protocol: dict[str, Any]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,12 +11,9 @@ from functools import cached_property
 from pathlib import Path
 
 from evalkit.core import EvalkitError
-from evalkit.gate.conditions import of_generation, of_metrics
-from evalkit.gate.snapshot import Snapshot, split_name
+from evalkit.gate.snapshot import Snapshot, outline, split_name
 from evalkit.hints import did_you_mean
 from evalkit.run_folder import Run
-from evalkit.score.select import select
-from evalkit.score.settings import measured
 from evalkit.specs import split_label
 
 Runs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -33,29 +29,8 @@ class Entry:
 
     @cached_property
     def outline(self) -> Snapshot:
-        """Its prompts, and the conditions under which it was made and measured; no values.
-
-        All of it is read from the files of the run: nothing is loaded, measured or written.
-        """
-        run, label = self.run, self.label
-        checks, known, prompts = run.image_checks(), run.protocol(), run.prompts()
-        if label not in checks:
-            raise EvalkitError(
-                f"{run.path} has no scores of {label!r}.",
-                f"Write them with `evalkit score {shlex.quote(str(run.path))}`.",
-            )
-        facts = known | {"encoded_on": known.get("encoded_on", {}).get(label, {})}
-        table = select(measured(run))
-        made = of_generation(run, label, run.records(label), checks[label].get("sizes", {}))
-        return Snapshot(
-            name=f"{run.path}:{label}",
-            model=label,
-            prompts={prompt.id: prompt.text for prompt in prompts},
-            groups={prompt.id: prompt.group for prompt in prompts},
-            conditions=made | of_metrics(facts, table),
-            states={},
-            version=known.get("versions", {}).get("evalkit") or "",
-        )
+        """Its prompts, and the conditions under which it was made and measured."""
+        return outline(self.run, self.label)
 
     @cached_property
     def spec(self) -> str:
