@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from evalkit import plugins
 from evalkit.compare.entries import Entry
@@ -21,7 +22,7 @@ class Difference:
     """A condition that differs between runs."""
 
     field: str
-    values: dict[str, str] = field(default_factory=dict)  # name of the model -> value
+    values: dict[str, str] = dataclasses.field(default_factory=dict)  # name of the model -> value
 
     def __str__(self) -> str:
         by_value: dict[str, list[str]] = {}
