@@ -6,6 +6,7 @@ written last: without it, no command takes the folder for a run.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -21,7 +22,7 @@ from evalkit.core import EvalkitError, Prompt, Record
 from evalkit.features.image_file import ImageFile
 from evalkit.features.image_sets import changed_images
 from evalkit.features.validation import OnBad
-from evalkit.files import write_atomically
+from evalkit.files import lock, write_atomically
 from evalkit.generate.generate import model_text
 from evalkit.images import raise_invalid_images
 from evalkit.ratings.files import ratings_of
@@ -91,7 +92,7 @@ def assemble(
     records = {entry.name: common.records(entry) for entry in entries}
     files = {entry.name: list(_files(entry, records[entry.name], on_bad)) for entry in entries}
     _check_own_content(run)
-    try:
+    with _alone(run):
         _clear(run)
         run.write_sources(sources)
         for order, entry in enumerate(entries):
@@ -102,13 +103,29 @@ def assemble(
             _write_requests(run, entry, records[entry.name])
             _link_features(entry.run, entry.label, run, entry.name)
             _link_features(entry.run, TEXTS, run, TEXTS)
+        _write_config(run, entries, common, settings)
+        run.write_prompts(common.prompts)
+
+
+@contextlib.contextmanager
+def _alone(run: Run) -> Iterator[None]:
+    """Lock the folder; whatever fails to be written becomes one sentence."""
+    try:
+        run.path.mkdir(parents=True, exist_ok=True)
+        handle = os.open(run.path, os.O_RDONLY)
+        try:
+            if not lock(handle):
+                raise EvalkitError(
+                    f"Another process writes the comparison {run.path}.", "Wait until it ends."
+                )
+            yield
+        finally:
+            os.close(handle)
     except OSError as error:
         raise EvalkitError(
             f"Could not write {run.path}: {error.strerror}.",
             "Free some space or choose another --out.",
         ) from error
-    _write_config(run, entries, common, settings)
-    run.write_prompts(common.prompts)
 
 
 def _files(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import html
 import importlib
 import json
@@ -289,6 +290,21 @@ def test_values_that_are_not_those_of_a_run_are_mentioned(
     evalkit.compare([a, b], out="d")
     assert "noise: other values than in a" in caplog.text
     assert "vendi" in caplog.text
+
+
+@pytest.mark.usefixtures("quick_page")
+def test_a_folder_that_another_process_writes_or_nobody_may_write_is_refused(make: Make) -> None:
+    a, b = make("a"), make("b", "models_for_tests:plain")
+    Path("c").mkdir()
+    handle = os.open("c", os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    with pytest.raises(EvalkitError, match="Another process writes the comparison c"):
+        evalkit.compare([a, b], out="c")
+    os.close(handle)
+    assert evalkit.compare([a, b], out="c").metrics()
+    Path("file").write_text("kept")
+    with pytest.raises(EvalkitError, match="Could not write file/c: Not a directory"):
+        evalkit.compare([a, b], out="file/c")
 
 
 @pytest.mark.usefixtures("quick_page")
