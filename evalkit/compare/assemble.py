@@ -30,7 +30,7 @@ from evalkit.run_folder import Run
 from evalkit.score.evidence import TEXTS
 from evalkit.score.resources import only_bundled
 from evalkit.score.settings import Settings
-from evalkit.specs import is_path, relative_to
+from evalkit.specs import relative_to
 
 
 @dataclass(frozen=True)
@@ -192,10 +192,7 @@ def _link(source: Path, target: Path) -> None:
 def _write_model(run: Run, entry: Entry, order: int) -> None:
     """model.json as in its run, with a path that starts from here."""
     note = entry.run.model(entry.label)
-    spec = entry.spec
-    if is_path(spec):
-        spec = relative_to(run.path, os.path.realpath(entry.run.path / spec))
-    bundled = only_bundled(entry.run, [entry.label])
+    spec, bundled = relative_to(run.path, entry.spec), only_bundled(entry.run, [entry.label])
     note |= {"label": entry.name, "spec": spec, "order": order, "bundled": bundled}
     text = json.dumps(note, ensure_ascii=False)
     write_atomically(run.image_folder(entry.name) / "model.json", text)

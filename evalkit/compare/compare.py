@@ -157,7 +157,9 @@ def _notes(
         notes.append(
             f"The runs have other groups of prompts: those of {entries[0].run.path} are used."
         )
-    notes += [f"{name} is left out: {', '.join(lack)} lacks it." for name, lack in left_out.items()]
+    notes += [
+        f"{name} is left out: not measured in {', '.join(lack)}." for name, lack in left_out.items()
+    ]
     return notes + _same_images(entries, common)
 
 

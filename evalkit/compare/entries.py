@@ -14,7 +14,7 @@ from evalkit.core import EvalkitError
 from evalkit.gate.snapshot import Snapshot, outline, split_name
 from evalkit.hints import did_you_mean
 from evalkit.run_folder import Run
-from evalkit.specs import split_label
+from evalkit.specs import is_path, split_label
 
 Runs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -34,8 +34,9 @@ class Entry:
 
     @cached_property
     def spec(self) -> str:
-        """What generated its images, as model.json names it."""
-        return str(self.run.model(self.label)["spec"])
+        """What generated its images: a name, or the real path of a folder."""
+        spec = str(self.run.model(self.label)["spec"])
+        return os.path.realpath(self.run.path / spec) if is_path(spec) else spec
 
     @cached_property
     def place(self) -> Path:

@@ -274,7 +274,7 @@ def test_metrics_that_a_run_lacks_are_named(make: Make) -> None:
     a, b = make("a", metrics="vendi,inception_score"), make("b", "models_for_tests:plain")
     made = evalkit.compare([a, b], out="c")
     assert {row.metric for row in of_images(made.metrics())} == {"vendi"}
-    assert "inception_score is left out: b lacks it." in made.sources()["notes"]
+    assert "inception_score is left out: not measured in b." in made.sources()["notes"]
     assert "inception_score is left out" in (made.report_path / "index.html").read_text()
 
 
