@@ -1,4 +1,4 @@
-"""The jobs in examples/ for GitHub and GitLab: their commands, run in a repository with a remote."""
+"""The jobs in examples/ for GitHub and GitLab: their commands, run in a clone with a remote."""
 
 from __future__ import annotations
 
