@@ -28,6 +28,7 @@ from evalkit.core import (
     Record,
 )
 from evalkit.files import append_lines, fsync_folder, lock, read_lines, write_atomically
+from evalkit.flat_metrics import flatten
 
 NO_IMAGE = "no image in the folder for this prompt"  # the detail of a record
 SCHEMA = 1  # version of metrics.json and comparisons.json
@@ -66,6 +67,10 @@ class Run:
         return self.path / "metrics.json"
 
     @property
+    def flat_metrics_path(self) -> Path:
+        return self.path / "metrics.flat.json"
+
+    @property
     def scores_path(self) -> Path:
         return self.path / "scores.csv"
 
@@ -76,6 +81,10 @@ class Run:
     @property
     def image_checks_path(self) -> Path:
         return self.path / "image_checks.json"
+
+    @property
+    def sources_path(self) -> Path:
+        return self.path / "sources.json"
 
     @property
     def comparisons_path(self) -> Path:
@@ -126,6 +135,9 @@ class Run:
 
     def features_path(self, model: str, encoder: str) -> Path:
         return self.path / "features" / folder_name(model) / f"{encoder}.npz"
+
+    def measured_path(self, model: str, metric: str) -> Path:
+        return self.path / "features" / folder_name(model) / "measured" / f"{metric}.json"
 
     # --- prompts ---
     def write_prompts(self, prompts: Sequence[Prompt]) -> None:
@@ -266,11 +278,13 @@ class Run:
     def write_metrics(
         self, rows: Sequence[MetricRow], agreement: Sequence[AgreementRow] = ()
     ) -> None:
-        """metrics.json: see score/metrics.schema.json."""
+        """metrics.json: see score/metrics.schema.json; and metrics.flat.json of the same rows."""
         content: dict[str, Any] = {"schema": SCHEMA, "rows": [asdict(row) for row in rows]}
         if agreement:
             content["agreement"] = [asdict(row) for row in agreement]
+        self.flat_metrics_path.unlink(missing_ok=True)  # after a kill it is absent, never stale
         self._write_json(self.metrics_path, content)
+        self._write_json(self.flat_metrics_path, flatten(rows))
 
     def metrics(self) -> list[MetricRow]:
         """The rows of metrics.json. Raises EvalkitError if there is none, or if it is damaged."""
@@ -342,6 +356,26 @@ class Run:
         """By model, what was taken and what was not, and the findings of image validation."""
         self._write_json(self.image_checks_path, findings)
         (self.path / "validation.json").unlink(missing_ok=True)  # its name in earlier versions
+
+    def image_checks(self) -> dict[str, Any]:
+        """image_checks.json; {} if there is none. Raises EvalkitError if the file is damaged."""
+        if not self.image_checks_path.is_file():
+            return {}
+        with _reading(self.image_checks_path, self._score_again):
+            return dict(json.loads(self.image_checks_path.read_text(encoding="utf-8")))
+
+    def write_sources(self, sources: Mapping[str, Any]) -> None:
+        """sources.json: the runs that the models of a comparison come from (see compare/)."""
+        self._write_json(self.sources_path, {"schema": SCHEMA, **sources})
+
+    def sources(self) -> dict[str, Any]:
+        """sources.json; {} for a run of its own. Raises EvalkitError if the file is damaged."""
+        if not self.sources_path.is_file():
+            return {}
+        with _reading(self.sources_path, "Delete the folder and compare the runs again."):
+            found = _versioned(self.sources_path)
+            _ = [(one["run"], one["label"], one["seed"]) for one in found["models"].values()]
+            return found
 
     def write_protocol(self, protocol: dict[str, Any]) -> None:
         """protocol.json: everything that a number depends on (see score/protocol.py)."""

@@ -12,8 +12,9 @@ from typing import Annotated
 
 import typer
 
-from evalkit.cli import lists, rate, reference, weights
+from evalkit.cli import export, lists, rate, reference, weights
 from evalkit.cli.commands import Command, Commands, Quiet
+from evalkit.cli.compare import compare
 from evalkit.cli.conventions import conventions
 from evalkit.cli.gate import baseline, gate
 from evalkit.cli.init import init
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 app.add_typer(rate.app, name="rate")
 app.add_typer(baseline, name="baseline")
+app.add_typer(export.app, name="export")
 app.add_typer(reference.app, name="reference")
 app.add_typer(lists.app, name="list")
 app.add_typer(weights.app, name="weights")
@@ -41,6 +43,7 @@ for command in (
     generate,
     score,
     report,
+    compare,
     gate,
     conventions,
     train,
@@ -49,7 +52,7 @@ for command in (
     lists.doctor,
 ):
     app.command()(command)
-for group in (app, baseline, rate.app, reference.app, lists.app, weights.app):
+for group in (app, baseline, rate.app, export.app, reference.app, lists.app, weights.app):
     for registered in group.registered_commands:
         registered.cls = Command
 

@@ -6,23 +6,23 @@ import dataclasses
 import hashlib
 import json
 import logging
-import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from evalkit.config import did_you_mean
 from evalkit.core import EvalkitError
 from evalkit.files import write_atomically
 from evalkit.gate import github
 from evalkit.gate.baseline import is_baseline, read_baseline
-from evalkit.gate.comparable import Mismatch, mismatches, require_comparable
-from evalkit.gate.config import RELATIVE, GateConfig, Rule, check_direction, read_config
+from evalkit.gate.comparable import Mismatch, mismatches, require_comparable, unchecked
+from evalkit.gate.config import GateConfig, Rule, read_config
 from evalkit.gate.decide import Decision, correct, decide
 from evalkit.gate.junit import to_xml
-from evalkit.gate.snapshot import Key, Snapshot, State, split_name, take
+from evalkit.gate.measurements import Loaded
+from evalkit.gate.rules import choose_rules, measured_names
+from evalkit.gate.snapshot import Snapshot, split_name, take
 from evalkit.run_folder import Run
 from evalkit.score.presets import expand
 from evalkit.specs import split_names
@@ -31,7 +31,6 @@ log = logging.getLogger(__name__)
 SCHEMA = 1
 Outcome = Literal["pass", "regressed", "inconclusive"]
 EXIT_CODES: dict[Outcome, int] = {"pass": 0, "regressed": 1, "inconclusive": 3}
-SHARE = 0.02  # the default margin of a share, from 0 to 1
 
 
 @dataclass(frozen=True)
@@ -58,11 +57,24 @@ class Gate:
     alpha: float
     decisions: tuple[Decision, ...]
     allowed: tuple[Mismatch, ...]  # conditions that differ, and were allowed to
+    unchecked: tuple[Mismatch, ...] = ()  # conditions that only one of the two records
     changed: tuple[Changed, ...] = ()  # the prompts whose images changed most
     candidate_label: str = ""
     baseline_label: str = ""
     baseline_run: str = ""  # its folder, relative to the candidate's; "" if it is not there
     metrics_sha256: str = ""  # of the candidate's metrics.json that was gated
+
+    @property
+    def remarks(self) -> list[str]:
+        """What limits the comparison, one sentence each; every output has them."""
+        differ = [
+            f"{one.field} differs, and was allowed to: {one.candidate}, baseline {one.baseline}."
+            for one in self.allowed
+        ]
+        return differ + [
+            f"{one.field} was not checked: {one.candidate}, baseline {one.baseline}."
+            for one in self.unchecked
+        ]
 
     @property
     def sentence(self) -> str:
@@ -129,15 +141,16 @@ def gate(
         settings = replace(settings, alpha=alpha)
     wanted = [metrics] if isinstance(metrics, str) else metrics or ()
     names = list(dict.fromkeys(expand([name for text in wanted for name in split_names(text)])))
-    a = take(candidate, _measured_names(settings, names))
-    b = read_baseline(base) if is_baseline(base) else take(base, _measured_names(settings, names))
+    needed, loaded = measured_names(settings, names), Loaded()
+    a = take(candidate, needed, loaded=loaded)
+    b = read_baseline(base) if is_baseline(base) else take(base, needed, loaded=loaded)
     found = mismatches(a, b)
     allowed = (*settings.allow_mismatch, *(allow_mismatch or ()))
     require_comparable(found, allowed)
-    rules = _rules(settings, names, a, b)
-    a, b = _on_shared_images(a, b, candidate, base, rules)
-    made = _decisions(a, b, rules, settings)
-    outcome = _outcome(made)
+    rules = choose_rules(settings, names, a, b)
+    a, b = _on_shared_images(a, b, candidate, base, rules, loaded)
+    made = decisions_of(a, b, rules, settings)
+    outcome = outcome_of(made)
     code, run = EXIT_CODES[outcome], Run(split_name(candidate)[0])
     if outcome == "inconclusive" and settings.on_inconclusive == "pass":
         code = 0
@@ -149,6 +162,7 @@ def gate(
         settings.alpha,
         tuple(made),
         tuple(found),
+        tuple(unchecked(a, b)),
         _changed(a, b, rules),
         a.model,
         b.model,
@@ -157,7 +171,7 @@ def gate(
     )
     write_atomically(run.gate_path, to_json(result))
     if junit is not None:
-        text = to_xml(result.candidate, result.decisions)
+        text = to_xml(result.candidate, result.decisions, result.remarks)
         write_atomically(Path(junit).expanduser(), text)
     github.append_summary(result)
     if report:
@@ -187,122 +201,44 @@ def _relative(folder: Path, start: Path) -> str:
     return Path(os.path.relpath(folder.expanduser().resolve(), start.resolve())).as_posix()
 
 
-def _measured_names(settings: GateConfig, names: Sequence[str]) -> list[str] | None:
-    """The metrics that a snapshot has to measure; None for all of the run."""
-    if names:
-        return [name.partition("@")[0] for name in names]
-    return [name.partition("@")[0] for name in settings.metrics] or None
-
-
-def _rules(settings: GateConfig, names: Sequence[str], a: Snapshot, b: Snapshot) -> dict[str, Rule]:
-    """The rule of each gated metric. A metric that is missing is an error, never a pass."""
-    both = [name for name in a.states if name in b.states]
-    chosen = list(names) or list(settings.metrics)
-    if not chosen:
-        chosen = [name for name in both if _by_default(a.states[name])]
-        chosen = [name for name in chosen if a.states[name].encoder not in a.blind]
-        every = {**a.states, **b.states}
-        lone = [name for name in every if name not in both and _by_default(every[name])]
-        if lone:
-            log.warning("not gated, as only one of the two has them: %s", ", ".join(lone))
-    rules: dict[str, Rule] = {}
-    for given in chosen:
-        matching = [name for name in both if given in (name, name.partition("@")[0])]
-        if not matching:
-            lacks = b if given in a.states else a
-            raise EvalkitError(
-                f"The gated metric {given!r} is not measured for {lacks.name}.",
-                did_you_mean(given, lacks.states),
-            )
-        for name in matching:
-            state, other = a.states[name], b.states[name]
-            rule = settings.metrics.get(given, Rule())
-            if rule.is_empty:
-                rule = replace(_default_rule(name, state), tier=rule.tier)
-            if state.value is None or other.value is None:
-                missing, who = (state, a) if state.value is None else (other, b)
-                if not (names or settings.metrics) and state.value is not other.value:
-                    rules[name] = rule  # not decided, and said so
-                    continue
-                if names or settings.metrics:
-                    raise EvalkitError(
-                        f"The gated metric {name!r} has no value for {who.name}:"
-                        f" {missing.note.removeprefix('not measured: ')}.",
-                        "Measure it, or take it out of the gate.",
-                    )
-                log.info("not gated: %s: %s", name, missing.note)
-                continue
-            if state.encoder in a.blind:
-                raise EvalkitError(
-                    f"{state.encoder} does not know the images of {a.name}: nothing may be"
-                    f" concluded from {name}.",
-                    "Score both runs with other encoders, or take the metric out of the gate.",
-                )
-            check_direction(name, rule, state.measure.better, settings.source)
-            rules[name] = rule
-    if all(a.states[name].measure.from_records for name in rules) and not (
-        names or settings.metrics
-    ):
-        raise EvalkitError(
-            f"{a.name} and {b.name} have no metric of images in common from which something may be"
-            " concluded.",
-            "Score both with the same metrics and with encoders that know the images.",
-        )
-    return rules
-
-
-def _by_default(state: State) -> bool:
-    """Whether a metric is gated without being named.
-
-    Speed and cost depend on the machine and the day, ratings on other raters; and a share of a
-    value that may be around zero (KID) is no margin.
-    """
-    if state.measure.from_ratings or (state.measure.from_records and state.values is None):
-        return False
-    return math.isfinite(state.measure.range[0])
-
-
-def _default_rule(name: str, state: State) -> Rule:
-    if not math.isfinite(state.measure.range[0]):
-        key = "max_increase" if state.measure.better == "lower" else "max_drop"
-        raise EvalkitError(
-            f"{name} has no natural zero: a share of the baseline's value is no margin.",
-            f"State its margin in gate.toml: {key} under [metrics.{name}].",
-        )
-    if state.measure.range == (0.0, 1.0):
-        return Rule(margin=SHARE)
-    return Rule(relative=RELATIVE)
-
-
 def _on_shared_images(
-    a: Snapshot, b: Snapshot, candidate: str, base: str, rules: dict[str, Rule]
+    a: Snapshot, b: Snapshot, candidate: str, base: str, rules: Mapping[str, Rule], loaded: Loaded
 ) -> tuple[Snapshot, Snapshot]:
-    """Both on the images that both have, so that refused prompts count for neither."""
-    of_sets = [name for name in rules if a.states[name].left_out or b.states[name].left_out]
-    different = [name for name in of_sets if a.states[name].keys != b.states[name].keys]
-    if not different:
+    """Both with properties of the set on the images that both have, in the baseline's order.
+
+    So refused prompts count for neither, and the same groups of prompts are left out of both.
+    """
+    both = [(name, a.states[name], b.states[name]) for name in rules]
+    names = [
+        name for name, one, other in both
+        if one.left_out and other.left_out and one.keys != other.keys
+    ]  # fmt: skip
+    if not names:
         return a, b
-    keys: set[Key] = set(a.states[different[0]].keys) & set(b.states[different[0]].keys)
-    if not keys:
+    theirs, ours = b.states[names[0]].keys, set(a.states[names[0]].keys)
+    shared = tuple(key for key in theirs if key in ours)
+    if not shared:
         raise EvalkitError(
             f"{a.name} and {b.name} have no image of the same prompt and sample.",
             "Compare runs of the same prompts.",
         )
-    log.info("measured on the %d images that both have", len(keys))
-    names = [name.partition("@")[0] for name in rules]
-    a = _replaced(a, take(candidate, names, keys))
-    return a, b if is_baseline(base) else _replaced(b, take(base, names, keys))
+    if len(shared) < max(len(ours), len(theirs)):
+        log.info("measured on the %d images that both have", len(shared))
+    a = _replaced(a, take(candidate, names, shared, loaded), names)
+    if is_baseline(base) or shared == theirs:
+        return a, b
+    return a, _replaced(b, take(base, names, shared, loaded), names)
 
 
-def _replaced(whole: Snapshot, part: Snapshot) -> Snapshot:
-    """The snapshot with values on fewer images; refusals stay those of all requests."""
-    kept = {name: state for name, state in whole.states.items() if state.measure.from_records}
-    return replace(whole, states={**part.states, **kept})
+def _replaced(whole: Snapshot, part: Snapshot, names: Sequence[str]) -> Snapshot:
+    """The snapshot with other values of some metrics."""
+    return replace(whole, states={**whole.states, **{name: part.states[name] for name in names}})
 
 
-def _decisions(
-    a: Snapshot, b: Snapshot, rules: dict[str, Rule], settings: GateConfig
+def decisions_of(
+    a: Snapshot, b: Snapshot, rules: Mapping[str, Rule], settings: GateConfig
 ) -> list[Decision]:
+    """The decisions on all metrics, then on the groups of prompts, corrected together."""
     made = [decide(a, b, name, rule, settings.alpha) for name, rule in rules.items()]
     if settings.groups is not None:
         groups = [group for group in dict.fromkeys(a.groups.values()) if group]
@@ -327,14 +263,15 @@ def _decisions(
     return correct(made, settings.alpha)
 
 
-def _outcome(decisions: Sequence[Decision]) -> Outcome:
+def outcome_of(decisions: Sequence[Decision]) -> Outcome:
+    """The outcome that the critical metrics decide."""
     critical = {one.verdict for one in decisions if one.tier == "critical"}
     if "REGRESSED" in critical:
         return "regressed"
     return "inconclusive" if "INCONCLUSIVE" in critical else "pass"
 
 
-def _changed(a: Snapshot, b: Snapshot, rules: dict[str, Rule]) -> tuple[Changed, ...]:
+def _changed(a: Snapshot, b: Snapshot, rules: Mapping[str, Rule]) -> tuple[Changed, ...]:
     """The ten images that lost most on the first metric with values per image."""
     for name in rules:
         one, other = a.states[name], b.states[name]
