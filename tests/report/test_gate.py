@@ -173,7 +173,7 @@ def test_allowed_conditions_tripwires_groups_and_hostile_texts(copy: Path) -> No
     change(
         copy / "new",
         sentence=f"{hostile} is worse.",
-        allowed=[{"field": "seed", "candidate": hostile, "baseline": "0"}],
+        remarks=[f"seed differs: {hostile}, baseline 0."],
         decisions=[
             first | {"verdict": "PASS", "group": hostile},
             first | {"verdict": "REGRESSED", "tier": "advisory", "basis": "tripwire",
@@ -187,7 +187,7 @@ def test_allowed_conditions_tripwires_groups_and_hostile_texts(copy: Path) -> No
     assert len(page.texts["script"]) == 1
     assert "onerror" not in {name for _, values in page.tags for name in values}
     shown = text_of(copy / "new")
-    assert f"Allowed to differ: seed ( {hostile}".replace("( ", "(") in shown
+    assert f"seed differs: {hostile}, baseline 0." in shown
     assert "7 is above the limit of 5" in shown
     assert "advisory: does not decide" in shown
     assert "the interval includes the margin" in shown
