@@ -37,5 +37,5 @@ def init(
             print_next(f"cd {shlex.quote(str(folder))}")
         print_next("evalkit run --config evalkit.toml --out reports/main")
         print_next("evalkit baseline save reports/main --reason 'the first one'")
-        print_next("evalkit run --config evalkit.toml --out reports/new, with a changed model")
+        print_next("evalkit run --config evalkit.toml --out reports/new  # another checkpoint")
         print_next("evalkit gate reports/new --config gate.toml")

@@ -98,6 +98,8 @@ def read_config(path: Path | str) -> GateConfig:
     groups = values.get("groups")
     if groups is not None and _rule(groups, f"{source}, groups").is_empty:
         raise EvalkitError(f"{source}, groups has no margin.", "Give it one, such as max_drop = 1.")
+    if baseline and not baseline.startswith("git:"):  # relative to the file, as in a run's
+        baseline = str(Path(path).parent / Path(baseline).expanduser())
     return GateConfig(
         baseline,
         float(alpha),

@@ -190,7 +190,8 @@ def _write_report(run: Run) -> None:
 
 def to_json(result: Gate) -> str:
     """gate.json."""
-    content = {"schema": SCHEMA, "sentence": result.sentence, **dataclasses.asdict(result)}
+    said = {"sentence": result.sentence, "remarks": result.remarks}
+    content = {"schema": SCHEMA, **said, **dataclasses.asdict(result)}
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 

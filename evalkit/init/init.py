@@ -58,7 +58,7 @@ def init(
             )
     if place.exists() and not place.is_dir():
         raise EvalkitError(f"{place} is a file; expected a folder.", "Choose another folder.")
-    texts = {name: (files(__package__) / name).read_text(encoding="utf-8") for name in NAMES}
+    texts = {name: (files("evalkit.init") / name).read_text(encoding="utf-8") for name in NAMES}
     text = _filled(texts["evalkit.toml"], place, models, prompts)
     Config.from_toml(text, "evalkit.toml")  # raises where models or prompts cannot be such
     for name, content in (texts | {"evalkit.toml": text}).items():

@@ -54,3 +54,19 @@ DAMAGES: dict[str, Callable[[Images], Images]] = {
     "blurred": blurred,
     "collapsed": collapsed,
 }
+
+
+def make_pair(root: Path) -> tuple[Path, Path]:
+    """The scored runs `new`, with images of other prompts, and `main`, with those of the GAN."""
+    given = prompts()[:24]
+    drawn = evalkit.generate("gan", given, out=root / "gan")
+    images = []
+    for record in drawn.records("gan"):
+        with Image.open(drawn.image_path("gan", record)) as image:
+            images.append(image.convert("RGB"))
+    for name, made in (("main", images), ("new", shuffled(images))):
+        (root / f"images-{name}").mkdir()
+        for at, image in enumerate(made):
+            image.save(root / f"images-{name}" / f"{at:05d}.png")
+        score_folder(root / f"images-{name}", given, root / name)
+    return root / "new", root / "main"

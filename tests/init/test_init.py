@@ -49,6 +49,14 @@ def test_the_files_are_valid_as_they_are(here: Path) -> None:
     assert (gate.baseline, gate.metrics, gate.groups) == ("baseline.json", {}, None)
 
 
+def test_the_baseline_of_a_configuration_is_relative_to_its_file(here: Path) -> None:
+    path = evalkit.init("checks")[1]
+    assert Path(read_config(path).baseline) == Path("checks/baseline.json")
+    for given in ("git:main:baseline.json", str(here / "base.json")):
+        path.write_text(f'baseline = "{given}"\n')
+        assert read_config(path).baseline == given
+
+
 def test_every_key_of_a_run_is_in_its_file() -> None:
     path = in_use(evalkit.init()[0])
     assert (

@@ -1,0 +1,49 @@
+"""The section of the report on the gate, in a real browser: accessible, and without a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gated_runs import make_pair
+
+import evalkit
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A page with regressed, undecided and advisory metrics, groups, and an allowed difference."""
+    root: Path = tmp_path_factory.mktemp("gated")
+    new, main = make_pair(root)
+    config = new / "run.toml"
+    config.write_text(config.read_text().replace("seed = 0", "seed = 7"))
+    rules = root / "gate.toml"
+    rules.write_text(
+        "allow_mismatch = ['seed']\n[metrics.clip_score]\nmax_drop = 1\n"
+        "[metrics.fid]\nmax_increase = 0.01\ntier = 'advisory'\n[groups]\nmax_drop = 1\n"
+    )
+    assert evalkit.gate(new, baseline=main, config=rules).exit_code == 1
+    return (new / "report" / "index.html").as_uri()
+
+
+def test_axe_finds_no_violation_and_nothing_is_requested(browser: Any, address: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    asked: list[str] = []
+    with browser.new_context() as context:
+        context.on("request", lambda request: asked.append(request.url))
+        page = context.new_page()
+        page.goto(f"{address}#gate")
+        for scheme, width in (("light", 1280), ("dark", 1280), ("light", 390)):
+            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+            page.set_viewport_size({"width": width, "height": 900})
+            found = axe.run(page, context="#gate")
+            assert not found.violations_count, (scheme, width, found.generate_report())
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+        images = page.locator("#gate img")
+        assert images.count() > 10
+        for image in images.all():
+            image.scroll_into_view_if_needed()
+            page.wait_for_function("image => image.naturalWidth > 0", arg=image.element_handle())
+    assert asked
+    assert all(url.startswith("file:") for url in asked)
