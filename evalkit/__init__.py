@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from evalkit.encoders.manage_weights import weights_list as weights_list
     from evalkit.encoders.manage_weights import weights_verify as weights_verify
     from evalkit.gate.baseline import baseline_save as baseline_save
+    from evalkit.gate.baseline import baseline_update as baseline_update
     from evalkit.gate.gate import gate as gate
     from evalkit.judge.appraisal import appraise as appraise
     from evalkit.judge.judge import judge as judge
@@ -62,6 +63,7 @@ _PUBLIC = {  # name: the module that defines it
     "Run": "evalkit.results",
     "appraise": "evalkit.judge.appraisal",
     "baseline_save": "evalkit.gate.baseline",
+    "baseline_update": "evalkit.gate.baseline",
     "conventions": "evalkit.score.conventions",
     "doctor": "evalkit.diagnosis",
     "encoder": "evalkit.plugins",

@@ -154,6 +154,7 @@ def score_with(
     run.write_image_checks(findings)
     facts = protocol.facts(sets, prompts, setup, choice, rows, findings)
     facts |= {"groups": groups.facts(), "not_compared": left_out, "blind_encoders": blind}
+    facts["encoded_on"] = {one.model: protocol.encoding_facts(one.evidence) for one in entrants}
     run.write_protocol(facts)
     warn_of_problems(sets)
     warn_not_measured([row for row in rows if row.metric not in records.MEASURES])
