@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from evalkit.export.imagefolder import export_imagefolder as export_imagefolder
     from evalkit.export.tracker import export_tracker as export_tracker
     from evalkit.gate.baseline import baseline_save as baseline_save
+    from evalkit.gate.baseline import baseline_update as baseline_update
     from evalkit.gate.gate import gate as gate
     from evalkit.init.init import init as init
     from evalkit.judge.appraisal import appraise as appraise
@@ -67,6 +68,7 @@ _PUBLIC = {  # name: the module that defines it
     "Run": "evalkit.results",
     "appraise": "evalkit.judge.appraisal",
     "baseline_save": "evalkit.gate.baseline",
+    "baseline_update": "evalkit.gate.baseline",
     "compare": "evalkit.compare.compare",
     "conventions": "evalkit.score.conventions",
     "doctor": "evalkit.diagnosis",

@@ -42,7 +42,7 @@ class EvalkitError(Exception):
         hint: one sentence, what to change or type next, with commands and options in backticks as
             the command line shows them; `str(error)` has them as Python calls and parameters.
         exit_code: 2 usage, configuration or input; 3 inconclusive or incomplete; 4 runs not
-            comparable.
+            comparable; 1 only where a model regressed against its baseline.
     """
 
     def __init__(self, message: str, hint: str = "", exit_code: int = 2) -> None:
@@ -94,7 +94,9 @@ class Generator(Protocol):
     A note on an image (a truncated prompt, a composited background) in `image.info["note"]` is kept
     in `Record.extra`. Optional attributes: `fingerprint: str`, a hash of the weights, by which a
     resumed run detects other weights; `peak_memory() -> int` in bytes, kept in `Record.memory`;
-    `at_once: int`, the smallest batch size; `unmatched: str`, written to a file of that name.
+    `at_once: int`, the smallest batch size; `unmatched: str`, written to a file of that name;
+    `settings`, a dict of texts and numbers: those that it was used with, defaults included, such as
+    `device`, `dtype` and `steps`, which go into model.json and are compared by the gate.
     """
 
     def __call__(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image | Refusal]: ...
@@ -136,7 +138,8 @@ class Encoder(Protocol):
 
     An attribute `kind: EncoderKind`, or a tuple of several, names the metrics that it serves. The
     default is "clip" for an encoder that reads text and "inception" for any other. With
-    `grouped = True` it is called with all images of one prompt at a time.
+    `grouped = True` it is called with all images of one prompt at a time. `device` and `dtype` say
+    where and in which number format it computes; the gate compares them.
     """
 
     name: str

@@ -170,11 +170,18 @@ class Run:
         return [label for _, label in sorted(places)]
 
     def register_model(
-        self, label: str, spec: str, order: int, fingerprint: str = "", bundled: bool = False
+        self,
+        label: str,
+        spec: str,
+        order: int,
+        fingerprint: str = "",
+        bundled: bool = False,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         """Make the model's folder with model.json.
 
-        `order` is its place among the models; `bundled`: it draws the bundled data set.
+        `order` is its place among the models; `bundled`: it draws the bundled data set; `settings`
+        as used: device, number format, steps and so on, without those that are not known.
         """
         note = {
             "label": label,
@@ -182,6 +189,7 @@ class Run:
             "order": order,
             "fingerprint": fingerprint,
             "bundled": bundled,
+            "settings": dict(settings or {}),
         }
         text = json.dumps(note, ensure_ascii=False)
         write_atomically(self.image_folder(label) / "model.json", text)
@@ -458,6 +466,8 @@ def _check_note(note: Mapping[str, Any]) -> None:
     """Raise TypeError unless the fields of model.json have their types."""
     texts = (note["label"], note["spec"], note.get("fingerprint", ""))
     if not all(isinstance(text, str) for text in texts) or not isinstance(note["order"], int):
+        raise TypeError(note)
+    if not isinstance(note.get("settings", {}), dict):
         raise TypeError(note)
 
 

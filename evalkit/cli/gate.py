@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -67,7 +69,7 @@ def gate(
         from evalkit.gate.snapshot import split_name
         from evalkit.run_folder import Run
 
-        try:
+        with _defects_end_with_2():
             made = function(
                 candidate,
                 baseline=baseline,
@@ -78,11 +80,6 @@ def gate(
                 junit=junit,
                 report=report,
             )
-        except EvalkitError:
-            raise
-        except Exception as error:  # else Python ends with 1, the code of a regression
-            traceback.print_exc()
-            raise typer.Exit(2) from error
         if as_json:
             print(to_json(made), end="")
         else:
@@ -93,6 +90,18 @@ def gate(
         if report and page.is_file():
             print_next(f"open {shlex.quote(str(page))}")
         raise typer.Exit(made.exit_code)
+
+
+@contextlib.contextmanager
+def _defects_end_with_2() -> Iterator[None]:
+    """Python ends with 1 after any exception, and that is the code of a regression."""
+    try:
+        yield
+    except EvalkitError:
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        raise typer.Exit(2) from error
 
 
 @baseline.command("save")
@@ -113,5 +122,45 @@ def baseline_save(
         from evalkit.gate.baseline import baseline_save as function
 
         path = function(candidate, out=out, reason=reason)
+        print_next(f"evalkit gate RUN:LABEL --baseline {path}")
+        print(path)
+
+
+@baseline.command("update")
+def baseline_update(
+    candidate: Candidate,
+    baseline: Annotated[Path, typer.Option(help="The file to replace.")] = Path("baseline.json"),
+    reason: Annotated[
+        str, typer.Option(help="Why this is the baseline; part of its history.")
+    ] = "",
+    config: Annotated[Path | None, typer.Option(help="A gate.toml with margins and tiers.")] = None,
+    allow_mismatch: Annotated[
+        list[str] | None, typer.Option(help="A condition that may differ. Repeatable.")
+    ] = None,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Also take a model that regressed; its history says so."),
+    ] = False,
+) -> None:
+    """Replace a baseline by a model that is not worse: it is gated against it first.
+
+    Exit codes as those of `evalkit gate`; with any other than 0 the file stays as it is.
+
+    \b
+    Example:
+      evalkit baseline update reports/pr:model --baseline baseline.json --reason 'release 1.3'
+    """
+    with clean():
+        from evalkit.gate.baseline import baseline_update as function
+
+        with _defects_end_with_2():
+            path = function(
+                candidate,
+                baseline=baseline,
+                reason=reason,
+                config=config,
+                allow_mismatch=allow_mismatch,
+                force=force,
+            )
         print_next(f"evalkit gate RUN:LABEL --baseline {path}")
         print(path)

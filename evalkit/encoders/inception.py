@@ -42,6 +42,7 @@ class Inception:
     def __init__(self, name: str, network: InceptionNetwork, digest: str) -> None:
         self.name, self.network, self.preprocessing = name, network, PREPROCESSING[name]
         self.fingerprint = f"{digest[:16]}/{self.preprocessing.version}"
+        self.device = network.device
 
     def prepare(self, image: Image) -> Tensor:
         """RGB image -> uint8 [3, H, W]; for `inception-clean` float32 [3, 299, 299]."""

@@ -17,7 +17,7 @@ GRID = 8
 class Pixels:
     """Image to 192 mean colours in [0, 1]; no logits and no text."""
 
-    name = "pixels"
+    name, device = "pixels", "cpu"
     fingerprint = f"pixels-{GRID}x{GRID}-1"
 
     def prepare(self, image: Image) -> Tensor:

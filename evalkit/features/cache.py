@@ -2,7 +2,8 @@
 
 The file holds `fingerprint` of the encoder, `asked` (the names of the features that it was written
 for), `keys` (uint8 [N, 32], the SHA-256 of each image file, prompt or group), `notes` (the changes
-that decoding made to each image) and one float32 [N, D] array per feature.
+that decoding made to each image), `made_on` (the devices and number formats that encoded rows) and
+one float32 [N, D] array per feature.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ class CachedFeatures(NamedTuple):
     notes: list[str]
     # The features that were requested; `values` lacks those that the encoder does not have.
     requested: frozenset[str] = frozenset()
+    # "cpu float32" for each device and number format that encoded rows; "" where it is not known.
+    made_on: frozenset[str] = frozenset()
 
 
 EMPTY = CachedFeatures({}, {}, [])
@@ -42,7 +45,8 @@ def concatenate(parts: Sequence[CachedFeatures]) -> CachedFeatures:
         name: np.concatenate([part.values[name] for part in parts]) for name in parts[0].values
     }
     notes = [note for part in parts for note in part.notes]
-    return CachedFeatures(_numbered(keys), values, notes, parts[-1].requested)
+    made_on = frozenset[str]().union(*(part.made_on for part in parts))
+    return CachedFeatures(_numbered(keys), values, notes, parts[-1].requested, made_on)
 
 
 def select(cached: CachedFeatures, keys: Sequence[str]) -> CachedFeatures:
@@ -55,7 +59,7 @@ def select(cached: CachedFeatures, keys: Sequence[str]) -> CachedFeatures:
     rows = [cached.rows[key] for key in keys]
     values = {name: array[rows] for name, array in cached.values.items()}
     notes = [cached.notes[row] for row in rows]
-    return CachedFeatures(_numbered(keys), values, notes, cached.requested)
+    return CachedFeatures(_numbered(keys), values, notes, cached.requested, cached.made_on)
 
 
 def read(path: Path, fingerprint: str, wanted: Collection[str]) -> CachedFeatures:
@@ -80,11 +84,12 @@ def read(path: Path, fingerprint: str, wanted: Collection[str]) -> CachedFeature
                 if name.startswith("feature.")
             }
             notes = [str(note) for note in file["notes"]]
+            made_on = [str(text) for text in file["made_on"]] if "made_on" in file else [""]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return nothing
     if any(len(array) != len(keys) for array in (notes, *values.values())):
         return nothing
-    return CachedFeatures(_numbered(keys), values, notes, requested)
+    return CachedFeatures(_numbered(keys), values, notes, requested, frozenset(made_on))
 
 
 def write(path: Path, fingerprint: str, cached: CachedFeatures) -> None:
@@ -95,6 +100,7 @@ def write(path: Path, fingerprint: str, cached: CachedFeatures) -> None:
         "asked": np.array(sorted(cached.requested), dtype=np.str_),
         "keys": keys.reshape(-1, 32),
         "notes": np.array(cached.notes, dtype=np.str_),
+        "made_on": np.array(sorted(cached.made_on), dtype=np.str_),
     }
     arrays |= {f"feature.{name}": array for name, array in cached.values.items()}
     np.savez(file, **arrays)

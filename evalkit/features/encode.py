@@ -25,6 +25,7 @@ from evalkit.features.image_file import ImageFile
 from evalkit.features.map_ahead import map_ahead
 from evalkit.features.validation import raise_invalid
 from evalkit.images import Unreadable
+from evalkit.models.load import device_name
 from evalkit.terminal import plugin_output, progress
 
 _CORRECT = "Correct the encoder, then run the same command again: the images are kept."
@@ -34,6 +35,7 @@ SAVE_SECONDS = 60.0  # a kill loses at most about this much work
 class Features(NamedTuple):
     values: dict[str, Tensor]  # "pool" and maybe "logits", float32 [N, D]
     notes: list[str]  # per image: the changes that decoding made, "" for none
+    made_on: frozenset[str] = frozenset()  # see CachedFeatures
 
 
 class Prepared(NamedTuple):
@@ -112,7 +114,13 @@ def rows_of(cached: CachedFeatures, keys: Sequence[str], wanted: Collection[str]
         for name, array in cached.values.items()
         if name in wanted
     }
-    return Features(values, [cached.notes[row] for row in rows])
+    return Features(values, [cached.notes[row] for row in rows], cached.made_on)
+
+
+def made_on(encoder: Encoder) -> frozenset[str]:
+    """The device and the number format of an encoder, from its attributes; {""} if not stated."""
+    device, dtype = getattr(encoder, "device", None), getattr(encoder, "dtype", "float32")
+    return frozenset({"" if device is None else f"{device_name(str(device))} {dtype}"})
 
 
 def prepare_all(
@@ -213,4 +221,5 @@ def _cached(
         encode_batch(batch, encoder, requested),
         [item.note for item in batch],
         requested,
+        made_on(encoder),
     )

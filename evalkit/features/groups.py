@@ -15,7 +15,14 @@ from pathlib import Path
 from evalkit.core import Encoder
 from evalkit.features import cache as feature_cache
 from evalkit.features.cache import CachedFeatures
-from evalkit.features.encode import SAVE_SECONDS, Features, encode_batch, prepare_all, rows_of
+from evalkit.features.encode import (
+    SAVE_SECONDS,
+    Features,
+    encode_batch,
+    made_on,
+    prepare_all,
+    rows_of,
+)
 from evalkit.features.image_file import ImageFile
 from evalkit.terminal import progress
 
@@ -60,7 +67,7 @@ def group_features(
             rows = {keys[place]: row for row, place in enumerate(places)}
             values = encode_batch(batch, encoder, cached.requested)
             notes = [item.note for item in batch]
-            group = CachedFeatures(rows, values, notes, cached.requested)
+            group = CachedFeatures(rows, values, notes, cached.requested, made_on(encoder))
             encoded.append(feature_cache.select(group, list(rows)))  # equal images share a row
             advance(len(places))
             if time.monotonic() - saved > SAVE_SECONDS:

@@ -8,26 +8,23 @@ that lacks some of them leaves such metrics undecided.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import subprocess
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from evalkit.core import EvalkitError, Measure
+from evalkit.core import EvalkitError
 from evalkit.files import write_atomically
-from evalkit.gate.snapshot import Snapshot, State, take
-
-SCHEMA = 1
-_KIND = "evalkit baseline"
-
-
-def is_baseline(text: str) -> bool:
-    """Whether a name of the command line is that of a baseline file."""
-    return text.endswith(".json") and not Path(text).expanduser().is_dir()
+from evalkit.gate.baseline_file import (
+    KIND,
+    SCHEMA,
+    content_hash,
+    is_baseline,
+    read_content,
+    to_content,
+)
+from evalkit.gate.snapshot import Snapshot, take
 
 
 def baseline_save(
@@ -35,11 +32,70 @@ def baseline_save(
 ) -> Path:
     """Write the baseline file of a model of a scored run; returns its path.
 
+    Nothing is compared: `baseline_update` gates the run against the present baseline first.
+
     Args:
         candidate: `RUN` or `RUN:LABEL`.
         out: the file. An existing one keeps its history, and gets one entry more.
         reason: why this model is the baseline; part of the history.
     """
+    path, reason = _checked(out, reason)
+    history = _history(path)  # before anything slow: a damaged file is an error
+    return _write(path, take(os.fspath(candidate)), history, reason, forced=False)
+
+
+def baseline_update(
+    candidate: str | Path,
+    *,
+    baseline: str | Path = "baseline.json",
+    reason: str = "",
+    config: str | Path | None = None,
+    allow_mismatch: tuple[str, ...] | list[str] | None = None,
+    force: bool = False,
+) -> Path:
+    """Replace a baseline by a model that is not worse; returns the path of the file.
+
+    The model is gated against the present baseline with the margins of the configuration. gate.json
+    of its run has the decisions.
+
+    Args:
+        candidate: `RUN` or `RUN:LABEL`.
+        baseline: the file.
+        reason: why this model is the baseline; part of the history.
+        config: a gate.toml.
+        allow_mismatch: conditions that may differ.
+        force: take it although it regressed or is not comparable; the history says so.
+
+    Raises:
+        EvalkitError: the model regressed (exit code 1), is not decided where the configuration
+            wants a verdict (3) or is not comparable (4), and force is not given. The file stays as
+            it is.
+    """
+    from evalkit.gate.gate import gate
+
+    path, reason = _checked(baseline, reason)
+    if not path.exists():
+        raise EvalkitError(
+            f"There is no baseline {path}.", "Write the first one with `evalkit baseline save`."
+        )
+    history = _history(path)
+    forced = False
+    try:
+        made = gate(candidate, baseline=path, config=config, allow_mismatch=allow_mismatch)
+        if made.exit_code:
+            raise EvalkitError(
+                f"The baseline stays as it is: {made.sentence}",
+                "See `evalkit gate`. To take the model all the same: `--force`.",
+                made.exit_code,
+            )
+    except EvalkitError as error:
+        if not force or error.exit_code == 2:
+            raise
+        forced = True
+    return _write(path, take(os.fspath(candidate)), history, reason, forced=forced)
+
+
+def _checked(out: str | Path, reason: str) -> tuple[Path, str]:
     path = Path(out).expanduser()
     if not is_baseline(str(path)):
         raise EvalkitError(f"{path} is no name of a baseline; expected one that ends with .json.")
@@ -47,125 +103,27 @@ def baseline_save(
         raise EvalkitError(
             "No reason is given.", "Say why this is the baseline: `--reason 'release 1.2'`."
         )
-    history = (
-        _content(path.read_text(encoding="utf-8"), str(path))["history"] if path.exists() else []
-    )
-    snapshot = take(os.fspath(candidate))
-    entry = {
+    return path, reason.strip()
+
+
+def _history(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    return read_content(path.read_text(encoding="utf-8"), str(path))["history"]
+
+
+def _write(
+    path: Path, snapshot: Snapshot, history: list[dict[str, Any]], reason: str, *, forced: bool
+) -> Path:
+    entry: dict[str, Any] = {
         "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "reason": reason.strip(),
+        "reason": reason,
         "model": snapshot.name,
+        "version": snapshot.version,
+        "forced": forced,
     }
-    content = {"kind": _KIND, "schema": SCHEMA, "snapshot": _to_json(snapshot)}
+    content = {"kind": KIND, "schema": SCHEMA, "snapshot": to_content(snapshot)}
     content["history"] = [*history, entry]
-    entry["sha256"] = _hash(content)  # of everything else in the file
+    entry["sha256"] = content_hash(content)  # of everything else in the file
     write_atomically(path, json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
     return path
-
-
-def read_baseline(text: str) -> Snapshot:
-    """The snapshot in a baseline file; `git:REVISION:PATH` reads it from a git revision.
-
-    Raises EvalkitError for another file, another schema, or one that was edited.
-    """
-    content = _content(_text(text), text)
-    if content["history"][-1].pop("sha256", "") != _hash(content):
-        raise EvalkitError(
-            f"{text} was edited: its content has another hash than its history states.",
-            "Restore it, or save it again with `evalkit baseline save`.",
-        )
-    try:
-        return _from_json(content["snapshot"], text)
-    except (KeyError, TypeError, ValueError) as error:
-        raise EvalkitError(
-            f"{text} is damaged.", "Save it again with `evalkit baseline save`."
-        ) from error
-
-
-def _text(name: str) -> str:
-    if name.startswith("git:"):
-        _, revision, path = (*name.split(":", 2), "", "")[:3]
-        done = subprocess.run(
-            ["git", "show", f"{revision}:{path}"], capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise EvalkitError(
-                f"git has no {path!r} in {revision!r}: {done.stderr.strip()[:200]}.",
-                "Give `git:REVISION:PATH`, for example `git:main:baseline.json`.",
-            )
-        return done.stdout
-    try:
-        return Path(name).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise EvalkitError(
-            f"The baseline {name} cannot be read.", "Write one with `evalkit baseline save`."
-        ) from error
-
-
-def _content(text: str, name: str) -> dict[str, Any]:
-    try:
-        content = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        reason = f": {error}" if "finite" in str(error) else ""
-        raise EvalkitError(
-            f"{name} is not JSON{reason}.", "Save it again with `evalkit baseline save`."
-        ) from error
-    if not isinstance(content, dict) or content.get("kind") != _KIND:
-        raise EvalkitError(
-            f"{name} is no baseline of evalkit.", "Write one with `evalkit baseline save`."
-        )
-    if content.get("schema") != SCHEMA:
-        raise EvalkitError(
-            f"{name} has the schema {content.get('schema')!r:.40}; expected {SCHEMA}.",
-            "Save it again with `evalkit baseline save`, to a new file.",
-        )
-    history = content.get("history")
-    if not (isinstance(history, list) and history and isinstance(history[-1], dict)):
-        raise EvalkitError(
-            f"{name} has no history.", "Save it again with `evalkit baseline save`, to a new file."
-        )
-    return content
-
-
-def _refuse_constant(text: str) -> float:
-    raise ValueError(f"it has the value {text}, which is not finite")
-
-
-def _hash(content: dict[str, Any]) -> str:
-    text = json.dumps(content, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _to_json(snapshot: Snapshot) -> dict[str, Any]:
-    """The keys of all states are those of the images, or of the requests: each is stored once."""
-    content = asdict(snapshot)
-    keys: list[Any] = []
-    for name, state in snapshot.states.items():
-        entry = content["states"][name]
-        entry["measure"] = state.measure.stated()
-        if list(state.keys) not in keys:
-            keys.append(list(state.keys))
-        entry["keys"] = keys.index(list(state.keys))
-    return content | {"keys": keys}
-
-
-def _from_json(content: dict[str, Any], name: str) -> Snapshot:
-    keys = [tuple((prompt, int(sample)) for prompt, sample in one) for one in content.pop("keys")]
-    states = {}
-    for metric, entry in content["states"].items():
-        low, high = entry["measure"]["range"]
-        span = (float("-inf") if low is None else low, float("inf") if high is None else high)
-        measure = Measure(**{**entry["measure"], "range": span})
-        lists = {
-            field: None if entry[field] is None else tuple(entry[field])
-            for field in ("values", "left_out")
-        }
-        states[metric] = State(
-            **{**entry, **lists, "measure": measure, "keys": keys[entry["keys"]]}
-        )
-        values, places = states[metric].values, states[metric].keys
-        if values is not None and len(values) != len(places):
-            raise ValueError(f"{len(values)} values of {len(places)} images")
-    blind = tuple(content["blind"])
-    known = {"states": states, "name": name, "blind": blind, "saved_from": content["name"]}
-    return Snapshot(**{**content, **known})

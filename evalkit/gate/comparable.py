@@ -16,13 +16,13 @@ from evalkit.gate.snapshot import Snapshot
 
 FIELDS = (
     "prompts", "seed", "per_prompt", "generation", "device", "dtype", "prompt_rewriting",
-    "image_size", "encoders", "encoding_device", "encoding_dtype", "references", "metric_options",
-    "metric_versions",
+    "image_size", "encoders", "encoding_device", "encoding_dtype", "references",
+    "reference_features", "metric_options", "metric_versions",
 )  # fmt: skip
 # By kind of encoder or by metric: only what both have is compared.
 _OF_METRICS = (
-    "encoders", "encoding_device", "encoding_dtype", "references", "metric_options",
-    "metric_versions",
+    "encoders", "encoding_device", "encoding_dtype", "references", "reference_features",
+    "metric_options", "metric_versions",
 )  # fmt: skip
 NOT_COMPARABLE = 4  # exit code
 NOT_RECORDED = "not recorded"

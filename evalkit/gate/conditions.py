@@ -55,6 +55,10 @@ def of_metrics(facts: Mapping[str, Any], table: Sequence[Metric]) -> dict[str, A
         "encoding_device": {kind: one.get("device", "") for kind, one in encoded.items()},
         "encoding_dtype": {kind: one.get("dtype", "") for kind, one in encoded.items()},
         "references": {kind: _reference(one) for kind, one in references.items()},
+        # Recall depends on how many features the reference stores.
+        "reference_features": {
+            kind: one.get("stored_features", 0) for kind, one in references.items()
+        },
         "metric_options": {metric.name: metric.options for metric in table if metric.options},
         "metric_versions": {metric.name: metric.version for metric in table},
     }
@@ -69,6 +73,5 @@ def _set(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _reference(one: Mapping[str, Any]) -> str:
-    """Two references with one name may be of other images, or store other features."""
-    images = one.get("image_hash") or one.get("sha256") or ""
-    return f"{one['name']} {images} ({one.get('stored_features', 0)} stored features)"
+    """Two references of one name may be of other images; a file of another tool has no hash."""
+    return f"{one['name']} {one.get('image_hash') or one.get('sha256') or ''}"

@@ -6,6 +6,8 @@ A non-inferiority test on the paired difference. The difference is turned so tha
 - PASS: it is significantly below the margin (one-sided, at alpha). IMPROVED: below zero as well.
 - INCONCLUSIVE: neither; the number of images that would decide is estimated.
 
+A share that few prompts changed has at least the exact interval, see `events`.
+
 Numbers without an interval (speed, cost) follow a point rule, and say so. A tripwire is a limit on
 the value itself: a model that has always been beyond it is found, too.
 """
@@ -13,7 +15,7 @@ the value itself: a model that has always been beyond it is found, too.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -22,6 +24,7 @@ from scipy import stats
 
 from evalkit.core import Better
 from evalkit.gate.config import Rule, Tier
+from evalkit.gate.events import Events, few_events
 from evalkit.gate.snapshot import Key, Snapshot, State
 from evalkit.statistics import intervals, paired
 from evalkit.statistics.multiple import holm
@@ -139,9 +142,41 @@ def decide(
         if abs(difference.value) == 1 and found.changes and one.measure.range == (0.0, 1.0):
             made = _all_changed(made, alpha)
         return _tripwire(replace(made, reason=difference.method), rule)
-    return _tripwire(
-        _by_interval(made, lambda level: _turned(difference, level, sign), alpha), rule
-    )
+    events = None
+    if not _same_images(a, b, found.changes):  # else it is certain that nothing changed
+        events = few_events(one, other, found.changes, sign)
+    if events is None:
+        made = _by_interval(made, lambda level: _turned(difference, level, sign), alpha)
+        return _tripwire(made, rule)
+    return _tripwire(_by_events(made, difference, sign, events, alpha), rule)
+
+
+def _same_images(a: Snapshot, b: Snapshot, keys: Collection[Key]) -> bool:
+    """Whether both models made the same image, byte for byte, for each key."""
+    both = {(prompt, sample) for prompt, sample, _ in set(a.images) & set(b.images)}
+    return set(keys) <= both
+
+
+def _by_events(
+    made: Decision, difference: Difference, sign: float, events: Events, alpha: float
+) -> Decision:
+    """The verdict on a share that few prompts changed: the interval is at least the exact one."""
+    assert made.margin is not None
+
+    def interval(level: float) -> tuple[float, float]:
+        low, high = _turned(difference, level, sign)
+        return low, high if events.is_better(level / 2) else max(high, events.high(level))
+
+    made = _by_interval(made, interval, alpha)
+    made = replace(made, p=max(made.p or 0.0, events.p(made.margin)))
+    if made.verdict != "INCONCLUSIVE" or events.worse or events.better:
+        return made
+    more = events.more_prompts(made.margin, alpha)
+    images = None if more is None else math.ceil(more * made.images / made.prompts)
+    reason = f"no prompt changed: a rise by up to {made.high:.2g} cannot be excluded"
+    if images is not None:
+        reason += f"; {images:,} more images without a change would decide"
+    return replace(made, more_images=images, reason=reason)
 
 
 def _all_changed(made: Decision, alpha: float) -> Decision:

@@ -15,7 +15,7 @@ from typing import Literal
 from evalkit.core import EvalkitError
 from evalkit.files import write_atomically
 from evalkit.gate import github
-from evalkit.gate.baseline import is_baseline, read_baseline
+from evalkit.gate.baseline_file import is_baseline, read_baseline
 from evalkit.gate.comparable import Mismatch, mismatches, require_comparable, unchecked
 from evalkit.gate.config import GateConfig, Rule, read_config
 from evalkit.gate.decide import Decision, correct, decide

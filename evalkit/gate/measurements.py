@@ -105,7 +105,8 @@ def _measured(
     texts = encode_prompts(run, [one.text for one in run.prompts()], missing, needed)
     setup = Setup(run, missing, needed, references, resources.why, texts, 32)
     evidence = gather(images, setup) if missing else {}
-    facts["encoded_on"] = run.protocol().get("encoded_on", {}).get(images.model, {})
+    recorded = run.protocol().get("encoded_on", {}).get(images.model, {})
+    facts["encoded_on"] = recorded | protocol.encoding_facts(evidence)
     basis = kept.Basis.of(images, facts)
     if order is not None:
         evidence = {kind: part(one, order) for kind, one in evidence.items() if order}

@@ -39,7 +39,7 @@ def choose_rules(
             for name in _matching(given, a, b)
         }
     else:
-        rules = {name: _default_rule(name, a.states[name]) for name in _usual(a, b)}
+        rules = {name: _usual_rule(name, a.states[name], b.states[name]) for name in _usual(a, b)}
         if all(a.states[name].measure.from_records for name in rules):
             raise EvalkitError(
                 f"{a.name} and {b.name} have no metric of images in common from which something may"
@@ -62,6 +62,17 @@ def _usual(a: Snapshot, b: Snapshot) -> list[str]:
             log.info("not gated: %s: %s", name, a.states[name].note)
     # A value that one of the two lacks stays: it is not decided, and every output says so.
     return [name for name in seen if (a.states[name].value, b.states[name].value) != (None, None)]
+
+
+def _usual_rule(name: str, one: State, other: State) -> Rule:
+    """A share of something that happened to neither decides the outcome only where it is named.
+
+    Few prompts never exclude a small rise, and a model that never refuses would leave every gate
+    undecided.
+    """
+    rule = _default_rule(name, one)
+    never = one.measure.from_records and not any(one.values or (1,)) and not any(other.values or ())
+    return replace(rule, tier="supporting") if never else rule
 
 
 def _matching(given: str, a: Snapshot, b: Snapshot) -> list[str]:

@@ -74,6 +74,7 @@ class Snapshot:
     version: str  # of evalkit
     saved_from: str = ""  # of a baseline file: its name when it was saved
     blind: tuple[str, ...] = ()  # encoders that do not know the images: nothing may be concluded
+    images: tuple[tuple[str, int, str], ...] = ()  # prompt, sample, and SHA-256 of each image
 
 
 def split_name(text: str) -> tuple[Path, str]:
@@ -135,6 +136,7 @@ def take(
         states=states,
         version=version("evalkit"),
         blind=tuple(blind_encoders(found.encoder_names, only_bundled(run, run.models()))),
+        images=tuple((ids[one.index], one.sample, one.sha256) for one in images.records),
     )
 
 

@@ -8,7 +8,8 @@ import json
 import logging
 import os
 import time
-from typing import NamedTuple, cast
+from collections.abc import Mapping
+from typing import Any, NamedTuple, cast
 
 from evalkit.config import Config
 from evalkit.core import EvalkitError, Generator, Service, is_service
@@ -128,7 +129,9 @@ def _begin(made: Plan) -> None:
         label, generator = model.label, made.loaded.get(model.label)
         fingerprint = fingerprint_of(model, generator) if generator else ""
         fingerprint = fingerprint or run.model(label).get("fingerprint", "")
-        run.register_model(label, specs[label], order.index(label), fingerprint, model.bundled)
+        settings = _settings(run.model(label).get("settings", {}), generator)
+        place = order.index(label)
+        run.register_model(label, specs[label], place, fingerprint, model.bundled, settings)
         if label in made.unmatched:
             run.write_unmatched(label, made.unmatched[label])
         _remove_leftovers(run, model.label)
@@ -153,6 +156,16 @@ def _begin(made: Plan) -> None:
     if earlier and not grew:
         comment = run.config_path.read_text(encoding="utf-8").partition("\n")[0]
     write_atomically(run.config_path, f"{comment}\n{final.to_toml()}")
+
+
+def _settings(known: Mapping[str, Any], generator: Generator | Service | None) -> dict[str, Any]:
+    """The settings as used. A run that is continued on another device has the images of both."""
+    used = dict(getattr(generator, "settings", None) or {})
+    for name in ("device", "dtype"):
+        if name in used and known.get(name):
+            both = [*str(known[name]).split(" and "), str(used[name])]
+            used[name] = " and ".join(dict.fromkeys(both))
+    return {**known, **used}
 
 
 def model_text(run: Run, label: str, spec: str) -> str:

@@ -13,6 +13,7 @@ from evalkit.models.dalle import GUIDANCE
 from evalkit.models.load import (
     BUNDLED,
     codes_fingerprint,
+    device_name,
     device_of,
     fingerprint,
     load_clip,
@@ -95,7 +96,8 @@ def load(
 
     draw_best = draw if best_of == 1 else _best(draw, best_of, _clip_similarity(where))
     at_once = fixed_size(where, network.length)
-    return FixedBatches(draw_best, tokenizer, fingerprint(path, decoder), at_once)
+    settings = {"device": device_name(where), "dtype": "float32", "guidance": scale}
+    return FixedBatches(draw_best, tokenizer, fingerprint(path, decoder), at_once, settings)
 
 
 def _best(

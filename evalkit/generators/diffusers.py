@@ -44,7 +44,14 @@ from evalkit.generators.pipeline_setup import (
     loader_of,
     place_on,
 )
-from evalkit.models.load import device_of
+from evalkit.models.load import device_name, device_of
+
+_PARAMETERS = {  # option -> parameter of a call in the library
+    "steps": "num_inference_steps",
+    "guidance": "guidance_scale",
+    "height": "height",
+    "width": "width",
+}
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,20 @@ class Pipeline:
     batch: int
     device: str
     fingerprint: str
+    dtype: str = ""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings as used, with the pipeline's own defaults."""
+        parameters = inspect.signature(self.pipeline.__call__).parameters
+        defaults = {name: one.default for name, one in parameters.items()}
+        found: dict[str, Any] = {"device": device_name(self.device), "dtype": self.dtype}
+        for name, parameter in _PARAMETERS.items():
+            value = self.arguments.get(parameter, defaults.get(parameter))
+            if isinstance(value, int | float):
+                found[name] = value
+        scheduler = getattr(self.pipeline, "scheduler", None)
+        return found | ({} if scheduler is None else {"scheduler": type(scheduler).__name__})
 
     @torch.no_grad()
     def __call__(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image | Refusal]:
@@ -153,13 +174,10 @@ def load(
     torch_dtype = dtype_of(dtype, where, "unet" in index)
     refuse_pickles(folder, index)
     loader = loader_of(str(index.get("_class_name")), folder)
-    given = {
-        "num_inference_steps": steps,
-        "guidance_scale": guidance,
-        "height": height,
-        "width": width,
+    given = {"steps": steps, "guidance": guidance, "height": height, "width": width}
+    arguments: dict[str, object] = {
+        _PARAMETERS[name]: value for name, value in given.items() if value is not None
     }
-    arguments: dict[str, object] = {key: value for key, value in given.items() if value is not None}
     arguments |= {"negative_prompt": [negative_prompt] * batch} if negative_prompt else {}
     identity = name or hash_pipeline(folder)
     with quiet(), _one_sentence(batch):
@@ -174,7 +192,8 @@ def load(
         place_on(pipeline, where, offload, compile)
     identity = json.dumps([identity, arguments, batch, str(torch_dtype), variant])
     digest = hashlib.sha256(identity.encode()).hexdigest()
-    return Pipeline(pipeline, arguments, batch, where, f"sha256:{digest[:16]}")
+    dtype_name = str(torch_dtype).removeprefix("torch.")
+    return Pipeline(pipeline, arguments, batch, where, f"sha256:{digest[:16]}", dtype_name)
 
 
 def _check_options(dtype: str, **numbers: float | None) -> None:

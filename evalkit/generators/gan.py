@@ -6,7 +6,7 @@ from torch import Tensor
 
 from evalkit.core import EvalkitError, Generator
 from evalkit.generators.image_batches import FixedBatches, fixed_size
-from evalkit.models.load import device_of, fingerprint, load_gan, weights_file
+from evalkit.models.load import device_name, device_of, fingerprint, load_gan, weights_file
 from evalkit.models.text import SubwordTokenizer
 
 
@@ -33,4 +33,5 @@ def load(*, truncation: float = 0.7, weights: str = "", device: str = "auto") ->
         noise = network.noise_of(seeds).to(where)
         return network(network.encode_text(tokenizer.encode(texts).to(where)), truncation * noise)
 
-    return FixedBatches(draw, tokenizer, fingerprint(path), fixed_size(where))
+    settings = {"device": device_name(where), "dtype": "float32"}
+    return FixedBatches(draw, tokenizer, fingerprint(path), fixed_size(where), settings)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from PIL import Image
@@ -38,6 +39,7 @@ class FixedBatches:
     tokenizer: SubwordTokenizer
     fingerprint: str
     at_once: int  # N
+    settings: Mapping[str, Any] = field(default_factory=dict)  # as used; goes into model.json
 
     @torch.inference_mode()
     def __call__(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image | Refusal]:

@@ -62,6 +62,14 @@ def device_of(name: str) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
 
 
+def device_name(device: str) -> str:
+    """A device with the name of its hardware, as a run records it: `cuda NVIDIA H200`."""
+    kind = device.partition(":")[0]
+    if kind != "cuda" or not torch.cuda.is_available():
+        return kind
+    return f"{kind} {torch.cuda.get_device_name(device)}"
+
+
 def read_weights(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Header and float32 weights of a file; raises EvalkitError for a file of another kind."""
     if not path.is_file():

@@ -39,6 +39,7 @@ class Evidence:
     reference: Reference | None
     no_text: str = "there are no prompts"  # the reason where texts is empty
     no_reference: str = "there is no reference"  # the reason where reference is None
+    made_on: frozenset[str] = frozenset()  # devices and number formats, see features/cache.py
 
 
 class Setup(NamedTuple):
@@ -97,6 +98,7 @@ def gather(images: ImageSet, setup: Setup) -> dict[EncoderKind, Evidence]:
             setup.references.get(kind),
             no_text,
             setup.no_reference.get(kind, ""),
+            features[encoder.name].made_on,
         )
     return evidence
 

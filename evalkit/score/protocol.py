@@ -13,7 +13,7 @@ from evalkit.features.image_sets import ImageSet
 from evalkit.reference.files import Reference
 from evalkit.scenes.vocabulary import coverage
 from evalkit.score import records
-from evalkit.score.evidence import Setup
+from evalkit.score.evidence import Evidence, Setup
 from evalkit.sources import absent
 from evalkit.statistics import intervals
 
@@ -70,6 +70,17 @@ def encoder_facts(encoders: Mapping[EncoderKind, Encoder]) -> dict[str, dict[str
         kind: {"name": encoder.name, "fingerprint": encoder.fingerprint}
         for kind, encoder in encoders.items()
     }
+
+
+def encoding_facts(evidence: Mapping[EncoderKind, Evidence]) -> dict[str, dict[str, str]]:
+    """The device and the number format of the encoding, by kind; "" if a part is not known."""
+    found: dict[str, dict[str, str]] = {}
+    for kind, one in evidence.items():
+        parts = [text.rpartition(" ") for text in sorted(one.made_on)]
+        both = [dict.fromkeys(part[at] for part in parts) for at in (0, 2)]
+        device, dtype = ("" if "" in names else " and ".join(names) for names in both)
+        found[kind] = {"device": device, "dtype": dtype}
+    return found
 
 
 def reference_facts(references: Mapping[EncoderKind, Reference]) -> dict[str, dict[str, Any]]:

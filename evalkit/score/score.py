@@ -156,6 +156,7 @@ def score_with(
     facts |= {"groups": groups.facts(), "not_compared": left_out, "blind_encoders": blind}
     if sources := run.sources():
         facts["sources"] = sources
+    facts["encoded_on"] = {one.model: protocol.encoding_facts(one.evidence) for one in entrants}
     run.write_protocol(facts)
     warn_of_problems(sets)
     warn_not_measured([row for row in rows if row.metric not in records.MEASURES])

@@ -175,7 +175,8 @@ def test_a_faulty_text_encoder_is_named(tmp_path: Path):
 
 
 def test_no_images_give_no_features(tmp_path: Path):
-    assert image_features([], CountingEncoder(), tmp_path / "x.npz") == ({}, [])
+    found = image_features([], CountingEncoder(), tmp_path / "x.npz")
+    assert (found.values, found.notes) == ({}, [])
     assert not (tmp_path / "x.npz").exists()
 
 
