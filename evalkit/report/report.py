@@ -31,13 +31,13 @@ def report(path: os.PathLike[str] | str) -> Path:
     facts = read_facts(Path(path))  # before the slow imports: an error is reported at once
     from evalkit.report.figures import FIGURE_FILE, make_charts, write_charts
     from evalkit.report.html import to_html
-    from evalkit.report.latex import TABLE_FILE, to_latex
     from evalkit.report.markdown import to_markdown
     from evalkit.report.sections import contexts
+    from evalkit.report.tables import TABLE_FILE, to_tables
 
     folder = facts.run.report_path
     charts, sections = make_charts(facts), contexts(facts)
-    figures, tables = write_charts(charts, folder / "figures"), to_latex(facts)
+    figures, tables = write_charts(charts, folder / "figures"), to_tables(facts)
     for name, text in tables.items():
         write_atomically(folder / "tables" / name, _encodable(text))
     write_atomically(folder / "report.md", _encodable(to_markdown(facts, charts, sections)))

@@ -22,6 +22,14 @@ COMMANDS = {
     "textquotedbl": '"',
     "textquotesingle": "'",
     "textasciigrave": "`",
+    "textellipsis": "…",
+    "textendash": "–",
+    "textemdash": "—",
+    "textquoteleft": "‘",
+    "textquoteright": "’",
+    "textquotedblleft": "“",
+    "textquotedblright": "”",
+    "texttimes": "×",
 }
 ESCAPED = r"other/models \$x\_1\$ \textless{}b\textgreater{}"
 

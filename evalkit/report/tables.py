@@ -1,0 +1,109 @@
+"""All tables of a run as files for papers and programs: LaTeX, BibTeX and CSV."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from evalkit.core import EvalkitError
+from evalkit.files import write_atomically
+from evalkit.hints import did_you_mean
+from evalkit.report.facts import Facts, part, read_facts
+from evalkit.report.findings import Finding
+
+TABLE_FILE = re.compile(r"(metrics|groups|outcomes|differences)\.(tex|csv)|evalkit\.bib")
+
+
+def tables(
+    path: os.PathLike[str] | str,
+    *,
+    columns: Sequence[str] = (),
+    metrics: Sequence[str] = (),
+    width: str = "any",
+    out: os.PathLike[str] | str | None = None,
+) -> list[Path]:
+    """Write the tables of a scored run: `*.tex`, `*.csv` and `evalkit.bib`.
+
+    Args:
+        path: the run folder.
+        columns: labels of the models to show, in this order; () for all. The corrected p-values
+            stay those of the whole run.
+        metrics: names of the metrics to show, in this order; () for all.
+        width: the paper: any, icml, cvpr, aaai, acl, neurips or iclr.
+        out: the folder for the files; `<path>/report/tables` if it is None.
+
+    Returns:
+        The files, in the order of their names.
+
+    Raises:
+        EvalkitError: the folder is not a scored run, or a model, metric or width is unknown.
+    """
+    facts = select(read_facts(Path(path)), columns, metrics)
+    folder = Path(os.path.expanduser(out)) if out else facts.run.report_path / "tables"
+    made = to_tables(facts, width)
+    for name, text in made.items():
+        write_atomically(folder / name, text.encode("utf-8", "replace"))
+    return [folder / name for name in sorted(made)]
+
+
+def to_tables(facts: Facts, width: str = "any") -> dict[str, str]:
+    """File name to content of all tables."""
+    from evalkit.report.bibtex import BIBLIOGRAPHY, to_bibtex
+    from evalkit.report.csv_tables import to_csv
+    from evalkit.report.latex import to_latex
+
+    version = part(facts.protocol, "versions").get("evalkit")
+    bibliography = {BIBLIOGRAPHY: to_bibtex(facts.findings, version)}
+    return to_latex(facts, width) | to_csv(facts) | bibliography
+
+
+def select(facts: Facts, models: Sequence[str] = (), metrics: Sequence[str] = ()) -> Facts:
+    """The facts about some models and metrics only, in the given order.
+
+    Raises EvalkitError for a name that the run does not have.
+    """
+    names = list(dict.fromkeys(one.measure.name for one in facts.findings))
+    models = _chosen("model", models, facts.models, "--columns")
+    metrics = _chosen("metric", metrics, names, "--metrics")
+
+    def of(found: Sequence[Finding]) -> list[Finding]:
+        kept = [_of_models(one, models) for one in found if one.measure.name in metrics]
+        kept = [one for one in kept if one.rows]
+        return sorted(kept, key=lambda one: metrics.index(one.measure.name))
+
+    by_group = [
+        replace(one, whole=whole, groups={g: _of_models(f, models) for g, f in one.groups.items()})
+        for whole in of([one.whole for one in facts.by_group])
+        for one in facts.by_group
+        if one.whole.protocol == whole.protocol
+    ]
+    return replace(
+        facts,
+        models=models,
+        findings=of(facts.findings),
+        common=of(facts.common),
+        by_group=by_group,
+        outcomes={model: facts.outcomes[model] for model in models if model in facts.outcomes},
+    )
+
+
+def _of_models(finding: Finding, models: Sequence[str]) -> Finding:
+    return replace(
+        finding,
+        rows={model: finding.rows[model] for model in models if model in finding.rows},
+        comparisons=[p for p in finding.comparisons if {p.model_a, p.model_b} <= {*models}],
+    )
+
+
+def _chosen(kind: str, given: Sequence[str], known: Sequence[str], option: str) -> list[str]:
+    """The given names, or all known ones."""
+    for name in given:
+        if name not in known:
+            raise EvalkitError(
+                f"The run has no {kind} {name!r}; it has {', '.join(known)}.",
+                f"{did_you_mean(name, known)} Change `{option}`.".strip(),
+            )
+    return list(dict.fromkeys(given)) or list(known)
