@@ -17,7 +17,7 @@ from evalkit.cli.commands import Command, Commands, Quiet
 from evalkit.cli.conventions import conventions
 from evalkit.cli.gate import baseline, gate
 from evalkit.cli.output import print_version, state
-from evalkit.cli.run import generate, report, run, score
+from evalkit.cli.run import generate, report, run, score, tables
 from evalkit.cli.serve import serve
 from evalkit.cli.training import judge, train
 
@@ -39,6 +39,7 @@ for command in (
     generate,
     score,
     report,
+    tables,
     gate,
     conventions,
     train,

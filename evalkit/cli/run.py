@@ -177,3 +177,48 @@ def report(path: Folder, open_report: Open = False) -> None:
 
         show_page(function(path), open_report)
         print(path)
+
+
+def tables(
+    path: Folder,
+    columns: Annotated[
+        str | None,
+        typer.Option(help="Labels of the models to show, joined by commas.  [default: all]"),
+    ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(help="Names of the metrics to show, joined by commas.  [default: all]"),
+    ] = None,
+    width: Annotated[
+        str,
+        typer.Option(
+            help="The paper: icml, cvpr, aaai, acl, neurips, iclr; any fits all of these but acl."
+        ),
+    ] = "any",
+    out: Annotated[
+        Path | None, typer.Option(help="The folder of the files.  [default: RUN/report/tables]")
+    ] = None,
+) -> None:
+    """Write the tables of a scored run for papers: LaTeX, BibTeX and CSV.
+
+    Each table is a float that fits one column, or table* where it needs the whole page.
+
+    \b
+    Examples:
+      evalkit tables reports/first
+      evalkit tables reports/first --columns dalle,gan --metrics fid,clip_score --width icml
+      evalkit tables reports/first --width neurips --out paper/tables
+    """
+    with clean():
+        from evalkit.report.tables import tables as function
+        from evalkit.specs import split_names
+
+        made = function(
+            path,
+            columns=split_names(columns or ""),
+            metrics=split_names(metrics or ""),
+            width=width,
+            out=out,
+        )
+        for file in made:
+            print(file)

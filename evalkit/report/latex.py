@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from evalkit.escape import latex, visible
+from evalkit.escape import visible
 from evalkit.report import numbers, sentences
 from evalkit.report.bibtex import cited
 from evalkit.report.facts import Facts, part, whole
@@ -17,6 +17,7 @@ from evalkit.report.labels import shorten
 from evalkit.report.latex_columns import Column, Entry, column, panels_of
 from evalkit.report.latex_differences import panels_of_differences
 from evalkit.report.latex_layout import Layout, Paper, lay_out, paper_of
+from evalkit.report.latex_text import escape
 from evalkit.report.preprocessing import RESIZE
 from evalkit.report.render import environment
 
@@ -28,7 +29,6 @@ _DELIMITERS = {  # braces and percent signs have a meaning in LaTeX
     "comment_start_string": "<#",
     "comment_end_string": "#>",
 }
-_MARKS = {"∞": r"$\infty$", "†": r"\textsuperscript{\textdagger}"}
 BOLD = (
     "Bold: the best value and all without a significant difference from it. †: significantly worse"
     f" than the best. Underlined: the same as bold, among those marked † ({RULE})."
@@ -65,12 +65,12 @@ def tables_of(facts: Facts, paper: Paper) -> list[Table]:
     return [one for one in (*found, _differences(facts, paper)) if one is not None]
 
 
-def escape(text: str) -> str:
-    """`evalkit.escape.latex`, with the symbols of our own texts as symbols."""
-    escaped = latex(text)
-    for symbol, command in _MARKS.items():
-        escaped = escaped.replace(latex(symbol), command)
-    return escaped
+def fit(table: Table) -> str:
+    """Where a table fits, in one sentence."""
+    place = "`table*`" if table.layout.wide else "one column"
+    parts = len(table.layout.parts)
+    split = f", in {parts} floats of a page each" if parts > 1 else ""
+    return f"{table.name}.tex fits {place} of {table.layout.width} in{split}."
 
 
 def shown(facts: Facts) -> list[Finding]:

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from evalkit.escape import latex, visible
+from evalkit.escape import visible
 from evalkit.report.findings import Cell, Finding
-from evalkit.report.labels import labels, shorten
-from evalkit.report.latex_layout import LINE, SMALL, TALLEST, Panel, text_width
-from evalkit.report.numbers import DASH, MINUS
+from evalkit.report.labels import shorten
+from evalkit.report.latex_layout import LINE, TALLEST, Panel
+from evalkit.report.latex_text import SMALL, escape, interval_width, names_of, number, text_width
 
 Item = TypeVar("Item")
 SPACE = 6.0  # the least space between two columns
@@ -51,7 +51,7 @@ class Column:
     def width(self) -> float:
         head = [text_width(line) for line in self.head]
         head[-1] += text_width("mi") if self.arrow else 0  # arrow and mark
-        cells = [number_width(entry.value) for entry in self.entries.values()]
+        cells = [text_width(entry.value) for entry in self.entries.values()]
         ends = [interval_width(entry.interval) for entry in self.entries.values()]
         return max([*head, *cells, *ends, text_width(self.under, SMALL)])
 
@@ -62,19 +62,6 @@ class Column:
         whole, digits = zip(*(text.lstrip("-").partition(".")[::2] for text in texts), strict=True)
         sign = "-" if any(text.startswith("-") for text in texts) else ""
         return f"{sign}{max(map(len, whole))}.{max(map(len, digits))}"
-
-
-def number(text: str) -> str:
-    """A number of the report as siunitx reads it; "" for a missing one."""
-    return "" if text == DASH else text.replace(MINUS, "-").replace(",", "")
-
-
-def number_width(text: str) -> float:
-    return text_width(text.replace(MINUS, "0"))
-
-
-def interval_width(text: str) -> float:
-    return text_width(f"[{text.replace(MINUS, '0').replace(' to ', ', ')}]", SMALL) if text else 0.0
 
 
 def column(finding: Finding, title: str = "", **more: str) -> Column:
@@ -99,15 +86,6 @@ def second_best(finding: Finding) -> set[str]:
 
 def _entry(cell: Cell, second: bool) -> Entry:
     return Entry(cell.value, cell.interval, cell.bold, second, cell.worse)
-
-
-def names_of(names: Sequence[str], most: float) -> dict[str, str]:
-    """A label for each name, at most this wide; different names get different labels."""
-    for characters in range(40, 3, -1):
-        found = labels(names, characters)
-        if max(map(text_width, found.values()), default=0) <= most:
-            return found
-    return labels(names, 4)
 
 
 def panels_of(
@@ -163,7 +141,7 @@ def _panel(
     for model in models:
         entries = [one.entries.get(model) for one in columns]
         values = [_value(entry, one) for entry, one in zip(entries, columns, strict=True)]
-        lines.append(_row(latex(names[model]), values))
+        lines.append(_row(escape(names[model]), values))
         if any(entry and entry.interval for entry in entries):
             lines += [_row("", [_interval(entry) for entry in entries]), r"\addlinespace[2pt]"]
     if lines[-1].startswith(r"\addlinespace"):
@@ -194,10 +172,10 @@ def _over(columns: Sequence[Column]) -> list[str]:
 def _heads(columns: Sequence[Column]) -> list[str]:
     heads = []
     for one in columns:
-        lines = [latex(line) for line in one.head]
+        lines = [escape(line) for line in one.head]
         lines[-1] += f" {one.arrow}" if one.arrow else ""
         lines[-1] += rf"\textsuperscript{{{one.mark}}}" if one.mark else ""
-        heads.append([*lines, *([rf"\evalkitsmall {latex(one.under)}"] if one.under else [])])
+        heads.append([*lines, *([rf"\evalkitsmall {escape(one.under)}"] if one.under else [])])
     most = max(map(len, heads))
     aligned = [[""] * (most - len(lines)) + lines for lines in heads]
     return [

@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 
 from evalkit.escape import latex
 from evalkit.report.findings import Finding
-from evalkit.report.latex_columns import SPACE, interval_width, names_of, number, number_width
-from evalkit.report.latex_layout import LINE, TALLEST, Panel, text_width
+from evalkit.report.latex_columns import SPACE
+from evalkit.report.latex_layout import LINE, TALLEST, Panel
+from evalkit.report.latex_text import interval_width, names_of, number, text_width
 from evalkit.report.sections import DifferenceRow, compared_rows
 
 _HEAD = [r"$a$ & $b$ & {$a - b$} & {interval} & {$p$} \\", r"\midrule"]
+_ONE_COLUMN = 300.0  # in a narrower one, names are not shortened
 _ROWS = int((TALLEST - 40) / LINE)  # of one float
 
 
@@ -24,13 +26,15 @@ def panels_of_differences(
     found = [(title, compared_rows(one.comparisons)) for one, title in titles]
     rows = [row for _, differences in found for row in differences]
     models = list(dict.fromkeys(name for r in rows for name in (r.row.model_a, r.row.model_b)))
-    numeric = max(number_width(row.difference) for row in rows)
+    numeric = max(text_width(row.difference) for row in rows)
     ends = max(interval_width(row.adjusted) for row in rows)
     least = numeric + ends + text_width("< 0.001")
 
     def make(width: float) -> list[Panel]:
-        names = names_of(models, (width - least - 4 * SPACE) / 2)
-        first = max(text_width(name) for name in names.values())
+        names = names_of(models, (width - least - 4 * SPACE) / 2.3)
+        if width < _ONE_COLUMN and any(name != label for name, label in names.items()):
+            return []
+        first = 1.15 * max(text_width(name) for name in names.values())  # bold
         lines = _lines(found, names)
         return [
             Panel("ll" + "rcr", 2 * first + least, 4, [*_HEAD, *part], 40 + LINE * len(part))

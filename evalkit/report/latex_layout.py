@@ -1,7 +1,6 @@
-"""Where a LaTeX table fits: the columns of papers, the width of text, and parts of a page's height.
+"""Where a LaTeX table fits: in a column of a paper, over its page, or on several pages.
 
-Sizes are in points. Text is measured without TeX, by the wider of Times and Computer Modern; the
-tests compile the tables.
+Sizes are in points unless stated otherwise.
 """
 
 from __future__ import annotations
@@ -11,14 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from evalkit.core import EvalkitError
-from evalkit.escape import latex, visible
 from evalkit.hints import did_you_mean
 
 POINTS = 72.27  # of TeX, per inch
-BODY, SMALL = 8.0, 7.0  # font sizes of a table, and of its intervals and notes
 LINE = 9.5  # the height of a row
 TALLEST = 540.0  # of the tabulars of one float; caption and notes still fit on its page
-_NARROW, _WIDE = frozenset("iljtfrI.,:;'|!()[]-` "), frozenset("mwMW@%…—")
 
 
 class Paper(NamedTuple):
@@ -72,18 +68,13 @@ def paper_of(name: str) -> Paper:
     return PAPERS[name]
 
 
-def text_width(text: str, size: float = BODY) -> float:
-    """About the width of a plain text, rather too much than too little."""
-    return 1.15 * size * sum(map(_em, visible(text)))
-
-
 def lay_out(make: Callable[[float], Sequence[Panel]], paper: Paper) -> Layout:
     """One column if the table has no more parts then than it would have over the whole page.
 
-    make: a width in points to the panels that fit into it.
+    make: a width in points to the panels that fit into it; none if it is too narrow.
     """
     column, page = (_pack(make(width * POINTS)) for width in paper)
-    wide = len(page) < len(column)
+    wide = not column or len(page) < len(column)
     return Layout(page if wide else column, paper.page if wide else paper.column, wide)
 
 
@@ -96,13 +87,3 @@ def _pack(panels: Sequence[Panel]) -> list[list[Panel]]:
         else:
             parts.append([panel])
     return parts
-
-
-def _em(character: str) -> float:
-    if latex(character).startswith(r"\texttt"):
-        return 6 * 0.6  # a code point: U+65E5
-    if character in _NARROW:
-        return 0.35
-    if character in _WIDE:
-        return 0.95
-    return 0.75 if character.isupper() else 0.53

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from evalkit.hints import did_you_mean
 from evalkit.report.facts import Facts, part, read_facts
 from evalkit.report.findings import Finding
 
+log = logging.getLogger(__name__)
 TABLE_FILE = re.compile(r"(metrics|groups|outcomes|differences)\.(tex|csv)|evalkit\.bib")
 
 
@@ -41,9 +43,16 @@ def tables(
     Raises:
         EvalkitError: the folder is not a scored run, or a model, metric or width is unknown.
     """
+    from evalkit.report.latex import fit, tables_of
+    from evalkit.report.latex_layout import paper_of
+
+    paper_of(width)  # an unknown one is an error at once
     facts = select(read_facts(Path(path)), columns, metrics)
     folder = Path(os.path.expanduser(out)) if out else facts.run.report_path / "tables"
     made = to_tables(facts, width)
+    for table in tables_of(facts, paper_of(width)):
+        if table.layout.wide or len(table.layout.parts) > 1:
+            log.info("%s Choose fewer models and metrics for one column.", fit(table))
     for name, text in made.items():
         write_atomically(folder / name, text.encode("utf-8", "replace"))
     return [folder / name for name in sorted(made)]
