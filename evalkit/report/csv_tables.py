@@ -24,8 +24,9 @@ def to_csv(facts: Facts) -> dict[str, str]:
     made = {"metrics": _rows(MetricRow, [row for row in rows if not row.group])}
     if by_group := [row for row in rows if row.group]:
         made["groups"] = _rows(MetricRow, by_group)
-    pairs = [pair for one in facts.findings for pair in one.comparisons]
-    pairs += [pair for one in facts.by_group for f in one.groups.values() for pair in f.comparisons]
+    compared = facts.run.comparisons()
+    pairs = [pair for pair in (compared.rows if compared else ()) if pair.metric in metrics]
+    pairs = [pair for pair in pairs if {pair.model_a, pair.model_b} <= {*facts.models}]
     if pairs:
         made["differences"] = _rows(ComparisonRow, pairs)
     requested = len(facts.prompts) * facts.per_prompt

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,7 +35,8 @@ def tables(
             stay those of the whole run.
         metrics: names of the metrics to show, in this order; () for all.
         width: the paper: any, icml, cvpr, aaai, acl, neurips or iclr.
-        out: the folder for the files; `<path>/report/tables` if it is None.
+        out: the folder for the files; if it is None `<path>/report/tables`, where tables of before
+            that are not written again are removed.
 
     Returns:
         The files, in the order of their names.
@@ -55,6 +56,8 @@ def tables(
             log.info("%s Choose fewer models and metrics for one column.", fit(table))
     for name, text in made.items():
         write_atomically(folder / name, text.encode("utf-8", "replace"))
+    if not out:
+        remove_stale(folder, TABLE_FILE, made)
     return [folder / name for name in sorted(made)]
 
 
@@ -116,3 +119,10 @@ def _chosen(kind: str, given: Sequence[str], known: Sequence[str], option: str) 
                 f"{did_you_mean(name, known)} Change `{option}`.".strip(),
             )
     return list(dict.fromkeys(given)) or list(known)
+
+
+def remove_stale(folder: Path, ours: re.Pattern[str], written: Collection[str]) -> None:
+    """Remove files of an earlier report that this one does not have; others are the user's own."""
+    for path in folder.glob("*"):
+        if ours.fullmatch(path.name) and path.name not in written:
+            path.unlink(missing_ok=True)
