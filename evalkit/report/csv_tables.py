@@ -29,12 +29,11 @@ def to_csv(facts: Facts) -> dict[str, str]:
     pairs = [pair for pair in pairs if {pair.model_a, pair.model_b} <= {*facts.models}]
     if pairs:
         made["differences"] = _rows(ComparisonRow, pairs)
-    requested = len(facts.prompts) * facts.per_prompt
-    outcomes = list(dict.fromkeys(name for own in facts.outcomes.values() for name in own))
-    made["outcomes"] = _csv(
-        ("model", "requested", *outcomes),
-        ([model, requested, *own.values()] for model, own in facts.outcomes.items()),
-    )
+    if any(facts.records.values()):
+        requested = len(facts.prompts) * facts.per_prompt
+        outcomes = list(dict.fromkeys(name for own in facts.outcomes.values() for name in own))
+        rows_of = ([model, requested, *own.values()] for model, own in facts.outcomes.items())
+        made["outcomes"] = _csv(("model", "requested", *outcomes), rows_of)
     return {f"{name}.csv": text for name, text in made.items()}
 
 

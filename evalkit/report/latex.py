@@ -107,7 +107,9 @@ def _groups(facts: Facts, paper: Paper) -> Table | None:
     return Table("groups", caption, layout, notes, wholes)
 
 
-def _outcomes(facts: Facts, paper: Paper) -> Table:
+def _outcomes(facts: Facts, paper: Paper) -> Table | None:
+    if not any(facts.records.values()):  # existing images: nothing was requested
+        return None
     requested = len(facts.prompts) * facts.per_prompt
     counts = {model: {"requested": requested, **own} for model, own in facts.outcomes.items()}
     titles = dict.fromkeys(name for own in counts.values() for name in own)
