@@ -96,11 +96,11 @@ def _groups(facts: Facts, paper: Paper) -> Table | None:
     wholes = [one.whole for one in facts.by_group]
     marks = _protocols(wholes)
     columns = [
-        column(finding, group, over=_over(one.whole, marks), under=f"{facts.prompts_of[group]:,}")
+        column(finding, group, over=_over(one.whole, marks), under=_count(facts, group))
         for one in facts.by_group
         for group, finding in one.groups.items()
     ]
-    caption = "Metrics by group of prompts, with their numbers. In brackets: 95% intervals."
+    caption = "Metrics by group of prompts. In brackets: 95% intervals."
     of_groups = [finding for one in facts.by_group for finding in one.groups.values()]
     notes = [_significance(of_groups), *_notes(facts, wholes, marks, counts=False)]
     layout = lay_out(panels_of(columns, facts.models), paper)
@@ -151,6 +151,10 @@ def _prompts(facts: Facts) -> str:
         return "existing images"
     each = numbers.plural(facts.per_prompt, "image")
     return f"{numbers.plural(len(facts.prompts), 'prompt')}, {each} per prompt"
+
+
+def _count(facts: Facts, group: str) -> str:
+    return numbers.plural(facts.prompts_of[group], "prompt")
 
 
 def _protocol(finding: Finding) -> tuple[str, str]:

@@ -91,7 +91,7 @@ def test_adjusted_interval_agrees_with_the_verdict(tmp_path, verdict, metric, en
         assert (printed[0] > 0 or printed[1] < 0) == bool(row.winner), printed
     said = f"{row.winner} is better" if row.winner else "no significant difference"
     assert said in line
-    assert said in tex
+    assert re.findall(r"\\textbf\{(.*?)\}", tex) == ([row.winner] if row.winner else [])
     assert re.search(f"<bdi>{row.winner}</bdi> is better" if row.winner else said, page)
 
 
