@@ -211,14 +211,8 @@ def tables(
     """
     with clean():
         from evalkit.report.tables import tables as function
-        from evalkit.specs import split_names
 
-        made = function(
-            path,
-            columns=split_names(columns or ""),
-            metrics=split_names(metrics or ""),
-            width=width,
-            out=out,
-        )
-        for file in made:
+        for file in function(
+            path, columns=columns or (), metrics=metrics or (), width=width, out=out
+        ):
             print(file)

@@ -14,6 +14,7 @@ from evalkit.files import write_atomically
 from evalkit.hints import did_you_mean
 from evalkit.report.facts import Facts, part, read_facts
 from evalkit.report.findings import Finding
+from evalkit.specs import split_names
 
 log = logging.getLogger(__name__)
 TABLE_FILE = re.compile(r"(metrics|groups|outcomes|differences)\.(tex|csv)|evalkit\.bib")
@@ -22,8 +23,8 @@ TABLE_FILE = re.compile(r"(metrics|groups|outcomes|differences)\.(tex|csv)|evalk
 def tables(
     path: os.PathLike[str] | str,
     *,
-    columns: Sequence[str] = (),
-    metrics: Sequence[str] = (),
+    columns: str | Sequence[str] = (),
+    metrics: str | Sequence[str] = (),
     width: str = "any",
     out: os.PathLike[str] | str | None = None,
 ) -> list[Path]:
@@ -31,9 +32,9 @@ def tables(
 
     Args:
         path: the run folder.
-        columns: labels of the models to show, in this order; () for all. The corrected p-values
-            stay those of the whole run.
-        metrics: names of the metrics to show, in this order; () for all.
+        columns: labels of the models to show, in this order, as a list or joined by commas; () for
+            all. The corrected p-values stay those of the whole run.
+        metrics: names of the metrics to show, in this order, in the same form; () for all.
         width: the paper: any, icml, cvpr, aaai, acl, neurips or iclr.
         out: the folder for the files; if it is None `<path>/report/tables`, where tables of before
             that are not written again are removed.
@@ -48,7 +49,7 @@ def tables(
     from evalkit.report.latex_layout import paper_of
 
     paper_of(width)  # an unknown one is an error at once
-    facts = select(read_facts(Path(path)), columns, metrics)
+    facts = select(read_facts(Path(path)), _names(columns), _names(metrics))
     folder = Path(os.path.expanduser(out)) if out else facts.run.report_path / "tables"
     made = to_tables(facts, width)
     for table in tables_of(facts, paper_of(width)):
@@ -59,6 +60,10 @@ def tables(
     if not out:
         remove_stale(folder, TABLE_FILE, made)
     return [folder / name for name in sorted(made)]
+
+
+def _names(given: str | Sequence[str]) -> Sequence[str]:
+    return split_names(given) if isinstance(given, str) else given
 
 
 def to_tables(facts: Facts, width: str = "any") -> dict[str, str]:
