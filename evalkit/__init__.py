@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from evalkit.reference.files import reference as reference
     from evalkit.reference.files import reference_list as reference_list
     from evalkit.reference.files import reference_show as reference_show
+    from evalkit.report.tables import tables as tables
     from evalkit.results import Run as Run
     from evalkit.results import load as load
     from evalkit.score.conventions import conventions as conventions
@@ -102,6 +103,7 @@ _PUBLIC = {  # name: the module that defines it
     "run": "evalkit.api",
     "score": "evalkit.score.score",
     "serve": "evalkit.serve.serve",
+    "tables": "evalkit.report.tables",
     "train": "evalkit.training",
     "weights_fetch": "evalkit.encoders.manage_weights",
     "weights_import": "evalkit.encoders.manage_weights",

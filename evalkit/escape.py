@@ -1,4 +1,4 @@
-"""Escapes user-written text for Markdown and LaTeX. HTML is escaped by Jinja's autoescape."""
+"""Escapes user-written text for Markdown, LaTeX and CSV. HTML is escaped by Jinja's autoescape."""
 
 from __future__ import annotations
 
@@ -28,7 +28,18 @@ _LATEX = {
     "?": "{?}",  # "?`" and "!`" are ligatures
     "!": "{!}",
     "*": "{*}",  # after a row break it would be read as its star
+    "…": r"\textellipsis{}",
+    "\u2013": r"\textendash{}",
+    "\u2014": r"\textemdash{}",
+    "\u2018": r"\textquoteleft{}",
+    "\u2019": r"\textquoteright{}",
+    "\u201c": r"\textquotedblleft{}",
+    "\u201d": r"\textquotedblright{}",
+    "\u00d7": r"\texttimes{}",
 }
+# A spreadsheet runs a cell that begins with one of these as a formula, quoted or not; | and % are
+# in the rule of defusedcsv.
+_FORMULA = re.compile(r"\s*[=+@|%-]|[ \u00a0]*[\t\r]")
 _MARKDOWN_BACKSLASH = set("\\`*_[]~|$")
 _MARKDOWN_ENTITY = set("<>&@#")  # tags, entities, mentions, issue numbers
 
@@ -65,6 +76,11 @@ def markdown(text: str) -> str:
 def attribute(text: str) -> str:
     """Plain text as the value of a quoted HTML attribute inside a Markdown table."""
     return "".join(c if c.isalnum() or c in " ,.-" else f"&#{ord(c)};" for c in visible(text))
+
+
+def spreadsheet_cell(text: str) -> str:
+    """The text as a cell of CSV that no spreadsheet runs: a formula has `'` before it."""
+    return f"'{text}" if _FORMULA.match(text) else text
 
 
 def latex(text: str) -> str:

@@ -19,7 +19,7 @@ from evalkit.cli.conventions import conventions
 from evalkit.cli.gate import baseline, gate
 from evalkit.cli.init import init
 from evalkit.cli.output import print_version, state
-from evalkit.cli.run import generate, report, run, score
+from evalkit.cli.run import generate, report, run, score, tables
 from evalkit.cli.serve import serve
 from evalkit.cli.training import judge, train
 
@@ -44,6 +44,7 @@ for command in (
     score,
     report,
     compare,
+    tables,
     gate,
     conventions,
     train,

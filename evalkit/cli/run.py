@@ -16,6 +16,7 @@ from evalkit.cli.options import (
     Device,
     DryRun,
     Encoders,
+    Folder,
     GroupColumn,
     Json,
     MaxCost,
@@ -186,3 +187,42 @@ def report(
         page = function(path, out=out, allow_mismatch=allow_mismatch)
         show_page(page, open_report)
         print(page.parents[1])
+
+
+def tables(
+    path: Folder,
+    columns: Annotated[
+        str | None,
+        typer.Option(help="Labels of the models to show, joined by commas.  [default: all]"),
+    ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(help="Names of the metrics to show, joined by commas.  [default: all]"),
+    ] = None,
+    width: Annotated[
+        str,
+        typer.Option(
+            help="The paper: icml, cvpr, aaai, acl, neurips, iclr; any fits all of these but acl."
+        ),
+    ] = "any",
+    out: Annotated[
+        Path | None, typer.Option(help="The folder of the files.  [default: RUN/report/tables]")
+    ] = None,
+) -> None:
+    """Write the tables of a scored run for papers: LaTeX, BibTeX and CSV.
+
+    Each table is a float that fits one column, or table* where it needs the whole page.
+
+    \b
+    Examples:
+      evalkit tables reports/first
+      evalkit tables reports/first --columns dalle,gan --metrics fid,clip_score --width icml
+      evalkit tables reports/first --width neurips --out paper/tables
+    """
+    with clean():
+        from evalkit.report.tables import tables as function
+
+        for file in function(
+            path, columns=columns or (), metrics=metrics or (), width=width, out=out
+        ):
+            print(file)

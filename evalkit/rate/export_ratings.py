@@ -7,19 +7,15 @@ import dataclasses
 import io
 import json
 import os
-import re
 from pathlib import Path
 from typing import Literal
 
 from evalkit.core import EvalkitError
+from evalkit.escape import spreadsheet_cell
 from evalkit.files import write_atomically
 from evalkit.ratings.files import ratings_of, studies
 from evalkit.ratings.rating import COLUMNS, Rating
 from evalkit.run_folder import Run
-
-# A spreadsheet runs a cell that begins with one of these as a formula, quoted or not; | and % are
-# in the rule of defusedcsv.
-_FORMULA = re.compile(r"\s*[=+@|%-]|[ \u00a0]*[\t\r]")
 
 
 def rate_export(
@@ -72,7 +68,7 @@ def rate_export(
 
 def guarded(text: str) -> str:
     """The text as a cell that no spreadsheet runs; see `unguarded`."""
-    return f"'{text}" if _FORMULA.match(text) else text
+    return spreadsheet_cell(text)
 
 
 def unguarded(text: str) -> str:

@@ -94,6 +94,11 @@ class Finding:
         """The rows that have a value."""
         return [row for row in self.rows.values() if row.value is not None]
 
+    @property
+    def several_counts(self) -> bool:
+        """Whether the values are of different numbers of images."""
+        return len({row.count for row in self.measured}) > 1
+
     @cached_property
     def best(self) -> MetricRow | None:
         """The row with the best value, which need not be significantly better."""

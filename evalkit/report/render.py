@@ -54,13 +54,25 @@ def render(
     **more: Any,
 ) -> str:
     """The whole report, `kind` "html" or "md": each section by its template, then the frame."""
+    frame = made.get_template(f"report.{kind}.j2")
+    found = bodies(made, kind, facts, charts, sections)
+    return frame.render(facts=facts, sections=found, **more)
+
+
+def bodies(
+    made: Environment,
+    kind: str,
+    facts: Facts,
+    charts: Sequence[Chart],
+    sections: Sequence[tuple[Section, Context]],
+) -> list[tuple[Section, Markup]]:
+    """The sections that have a template of this kind, rendered."""
     known = made.list_templates()
-    bodies = []
+    found = []
     for section, context in sections:
         name = f"sections/{section.name}.{kind}.j2"
         if kind == "html" or name in known:
             template = made.get_template(name)
             body = template.render(facts=facts, charts=charts, section=section, **context)
-            bodies.append((section, Markup(body)))
-    frame = made.get_template(f"report.{kind}.j2")
-    return frame.render(facts=facts, sections=bodies, **more)
+            found.append((section, Markup(body)))
+    return found

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Collection
 from pathlib import Path
 
 from evalkit.files import write_atomically
@@ -33,29 +31,22 @@ def report(path: os.PathLike[str] | str) -> Path:
     from evalkit.report.figures import FIGURE_FILE, make_charts, write_charts
     from evalkit.report.gate import copied_images
     from evalkit.report.html import to_html
-    from evalkit.report.latex import TABLE_FILE, to_latex
     from evalkit.report.markdown import to_markdown
     from evalkit.report.sections import contexts
+    from evalkit.report.tables import TABLE_FILE, remove_stale, to_tables
 
     folder = facts.run.report_path
     charts, sections = make_charts(facts), contexts(facts)
-    figures, tables = write_charts(charts, folder / "figures"), to_latex(facts)
+    figures, tables = write_charts(charts, folder / "figures"), to_tables(facts)
     for name, text in tables.items():
         write_atomically(folder / "tables" / name, _encodable(text))
     images = copied_images(facts.run)
     write_atomically(folder / "report.md", _encodable(to_markdown(facts, charts, sections)))
     write_atomically(folder / "index.html", _encodable(to_html(facts, charts, sections)))
-    _remove_stale(folder / "figures", FIGURE_FILE, figures)
-    _remove_stale(folder / FOLDER, FILE, images)
-    _remove_stale(folder / "tables", TABLE_FILE, tables)
+    remove_stale(folder / "figures", FIGURE_FILE, figures)
+    remove_stale(folder / "tables", TABLE_FILE, tables)
+    remove_stale(folder / FOLDER, FILE, images)
     return folder / "index.html"
-
-
-def _remove_stale(folder: Path, ours: re.Pattern[str], written: Collection[str]) -> None:
-    """Remove files of an earlier report that this one does not have; others are the user's own."""
-    for path in folder.glob("*"):
-        if ours.fullmatch(path.name) and path.name not in written:
-            path.unlink(missing_ok=True)
 
 
 def _encodable(text: str) -> bytes:

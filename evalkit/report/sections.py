@@ -137,11 +137,11 @@ def compared(facts: Facts) -> list[tuple[Finding, str, list[DifferenceRow]]]:
     made = []
     for finding in facts.findings:
         if finding.comparisons:
-            made.append((finding, finding.name, _differences(finding.comparisons)))
+            made.append((finding, finding.name, compared_rows(finding.comparisons)))
     return made
 
 
-def _differences(rows: Sequence[ComparisonRow]) -> list[DifferenceRow]:
+def compared_rows(rows: Sequence[ComparisonRow]) -> list[DifferenceRow]:
     """The comparisons of one metric as text, with the same number of digits."""
     widths = [row.high - row.low for row in rows if row.low is not None and row.high is not None]
     digits = numbers.decimals([row.difference for row in rows], widths)

@@ -175,7 +175,7 @@ def test_figures_and_tables_of_an_earlier_report_are_removed(tmp_path):
     assert shown
     assert shown <= left
     assert {path.name for path in (run.report_path / "tables").iterdir()} == {
-        "metrics.tex", "outcomes.tex", "mine.tex",
+        "metrics.tex", "metrics.csv", "outcomes.tex", "outcomes.csv", "evalkit.bib", "mine.tex",
     }  # fmt: skip
     assert all(path.read_text() == "mine" for path in own)
 
@@ -195,9 +195,8 @@ def test_a_report_removes_whatever_a_report_writes(tmp_path):
     )
     report(run.path)
     assert list((run.report_path / "figures").iterdir()) == []
-    assert {path.name for path in (run.report_path / "tables").iterdir()} == {
-        "metrics.tex", "outcomes.tex",
-    }  # fmt: skip
+    tables = {path.name for path in (run.report_path / "tables").iterdir()}
+    assert tables == {"metrics.csv", "evalkit.bib"}
 
 
 def test_models_that_are_not_compared_are_listed(tmp_path):

@@ -77,21 +77,21 @@ def test_adjusted_interval_agrees_with_the_verdict(tmp_path, verdict, metric, en
     write_comparisons(run, [dataclasses.replace(row, low_adjusted=low, high_adjusted=high)])
     facts = read_facts(run.path)
     page = to_html(facts, [], contexts(facts))
-    text = to_markdown(facts, [], contexts(facts)).split("## Differences")[1]
+    text = to_markdown(facts, [], contexts(facts)).split("<summary>Differences")[1]
     tex = to_latex(facts)["differences.tex"]
     number = rf"([{MINUS}-]?[\d.]+(?:e[{MINUS}-]?\d+)?)"
     line = text.splitlines()[6]  # the first row of the table
     forms = [
         re.findall(rf"adjusted: {number} to {number}<", page),
         re.findall(rf"{number} to {number}", line)[1:],
-        re.findall(rf"\[{number},\\,{number}\]", tex)[1:],
+        re.findall(rf"\\evalkitinterval\{{{number}\}}\{{{number}\}}", tex),
     ]
     for [(first, last)] in forms:
         printed = [float(value.replace(MINUS, "-")) for value in (first, last)]
         assert (printed[0] > 0 or printed[1] < 0) == bool(row.winner), printed
     said = f"{row.winner} is better" if row.winner else "no significant difference"
     assert said in line
-    assert said in tex
+    assert re.findall(r"\\textbf\{(.*?)\}", tex) == ([row.winner] if row.winner else [])
     assert re.search(f"<bdi>{row.winner}</bdi> is better" if row.winner else said, page)
 
 

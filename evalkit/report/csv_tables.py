@@ -1,0 +1,51 @@
+"""The tables of the report as plain CSV: one row per value, all fields, full precision."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from evalkit.core import ComparisonRow, MetricRow
+from evalkit.escape import spreadsheet_cell
+from evalkit.report.facts import Facts
+
+
+def to_csv(facts: Facts) -> dict[str, str]:
+    """File name to table. The fields are those of metrics.json and comparisons.json.
+
+    A text that a spreadsheet would run as a formula has `'` before it.
+    """
+    metrics = {one.measure.name for one in facts.findings}
+    rows = [row for row in facts.run.metrics() if row.model in facts.models]
+    rows = [row for row in rows if row.metric in metrics]
+    made = {"metrics": _rows(MetricRow, [row for row in rows if not row.group])}
+    if by_group := [row for row in rows if row.group]:
+        made["groups"] = _rows(MetricRow, by_group)
+    compared = facts.run.comparisons()
+    pairs = [pair for pair in (compared.rows if compared else ()) if pair.metric in metrics]
+    pairs = [pair for pair in pairs if {pair.model_a, pair.model_b} <= {*facts.models}]
+    if pairs:
+        made["differences"] = _rows(ComparisonRow, pairs)
+    if any(facts.records.values()):
+        requested = len(facts.prompts) * facts.per_prompt
+        outcomes = list(dict.fromkeys(name for own in facts.outcomes.values() for name in own))
+        rows_of = ([model, requested, *own.values()] for model, own in facts.outcomes.items())
+        made["outcomes"] = _csv(("model", "requested", *outcomes), rows_of)
+    return {f"{name}.csv": text for name, text in made.items()}
+
+
+def _rows(kind: type[Any], rows: Sequence[Any]) -> str:
+    return _csv([field.name for field in dataclasses.fields(kind)], map(dataclasses.astuple, rows))
+
+
+def _csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Numbers in full; None is an empty cell."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    for row in rows:
+        writer.writerow([spreadsheet_cell(c) if isinstance(c, str) else c for c in row])
+    return text.getvalue()
