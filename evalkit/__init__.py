@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from evalkit.encoders.manage_weights import weights_import as weights_import
     from evalkit.encoders.manage_weights import weights_list as weights_list
     from evalkit.encoders.manage_weights import weights_verify as weights_verify
+    from evalkit import figures as figures
     from evalkit.gate.baseline import baseline_save as baseline_save
     from evalkit.gate.gate import gate as gate
     from evalkit.judge.appraisal import appraise as appraise
@@ -65,6 +66,7 @@ _PUBLIC = {  # name: the module that defines it
     "conventions": "evalkit.score.conventions",
     "doctor": "evalkit.diagnosis",
     "encoder": "evalkit.plugins",
+    "figures": "evalkit.figures",
     "gate": "evalkit.gate.gate",
     "generate": "evalkit.api",
     "judge": "evalkit.judge.judge",
@@ -106,7 +108,9 @@ def __getattr__(name: str) -> Any:
         return version("evalkit")
     if name not in _PUBLIC:
         raise AttributeError(f"module 'evalkit' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    module = importlib.import_module(_PUBLIC[name])
+    # `figures` is a room of functions that can itself be called.
+    value = module if name == "figures" else getattr(module, name)
     globals()[name] = value
     return value
 

@@ -15,6 +15,7 @@ import typer
 from evalkit.cli import lists, rate, reference, weights
 from evalkit.cli.commands import Command, Commands, Quiet
 from evalkit.cli.conventions import conventions
+from evalkit.cli.figures import figures
 from evalkit.cli.gate import baseline, gate
 from evalkit.cli.output import print_version, state
 from evalkit.cli.run import generate, report, run, score
@@ -39,6 +40,7 @@ for command in (
     generate,
     score,
     report,
+    figures,
     gate,
     conventions,
     train,

@@ -12,7 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 from evalkit.cli.output import state
 
 SECTIONS: Mapping[str, Sequence[str]] = {
-    "Compare models": ("run", "generate", "score", "report"),
+    "Compare models": ("run", "generate", "score", "report", "figures"),
     "Ask people": ("rate",),
     "Regressions": ("gate", "baseline"),
     "Look things up": ("list", "doctor", "reference", "weights"),

@@ -18,19 +18,19 @@ from evalkit.files import write_atomically
 from evalkit.gate import github
 from evalkit.gate.baseline import is_baseline, read_baseline
 from evalkit.gate.comparable import Mismatch, mismatches, require_comparable
-from evalkit.gate.config import RELATIVE, GateConfig, Rule, check_direction, read_config
+from evalkit.gate.config import GateConfig, Rule, check_direction, read_config
 from evalkit.gate.decide import Decision, compared, correct, decide
 from evalkit.gate.junit import to_xml
 from evalkit.gate.snapshot import Key, Snapshot, State, split_name, take
 from evalkit.run_folder import Run
 from evalkit.score.presets import expand
 from evalkit.specs import split_names
+from evalkit.statistics.margins import RELATIVE, SHARE
 
 log = logging.getLogger(__name__)
 SCHEMA = 1
 Outcome = Literal["pass", "regressed", "inconclusive"]
 EXIT_CODES: dict[Outcome, int] = {"pass": 0, "regressed": 1, "inconclusive": 3}
-SHARE = 0.02  # the default margin of a share, from 0 to 1
 
 
 @dataclass(frozen=True)
