@@ -8,8 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from evalkit.core import EvalkitError
-from evalkit.figures.labels import labels
-from evalkit.figures.parts import grid, name_lines, settle
+from evalkit.figures.parts import grid, name_lines, settle, short_names
 from evalkit.figures.rows import MINUS, RATINGS, Data, Row, by_metric, models_of, rows_of, title_of
 from evalkit.figures.style import COLOURS, INK, RULE, drawing
 
@@ -48,7 +47,7 @@ def difference_dots(
         most = max(map(len, panels))
         figure, every = grid(page, 0.66 + 0.165 * most, len(panels))
         across = min(page.many, len(panels))
-        short = labels(models_of(rows, "model_a", "model_b"), page.characters(0.2 / across))
+        short = short_names(page, models_of(rows, "model_a", "model_b"), 0.2 / across)
         shared = len({tuple(map(_pair, own)) for own in panels}) == 1
         for place, (axes, own) in enumerate(zip(every, panels, strict=True)):
             for line, row in enumerate(own):

@@ -13,11 +13,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from evalkit.core import EvalkitError
-from evalkit.figures.labels import shorten
+from evalkit.figures.labels import labels_within, shorten
 from evalkit.figures.pages import Page
-from evalkit.figures.parts import new_figure, short_names
+from evalkit.figures.parts import new_figure
 from evalkit.figures.rows import Data, Row, measure_of, models_of, one_metric, rows_of
 from evalkit.figures.style import INK, MUTED, RULE, drawing
+from evalkit.terminal import one_line
 
 COLUMNS = ("model", "prompt", "text", "path")
 FRAME = '`run.frame("images")`'
@@ -66,21 +67,21 @@ def image_grid(
     with drawing(width, columns) as page:
         label = 0.3 * page.width if page.width / page.scale < 5 else 1.5 * page.scale
         side = min((page.width - label) / len(models), 0.85 * page.scale)
-        names = list(short_names(page, models, 0.8 * side / page.width).values())
-        turned = any(len(name) * 3.9 * page.scale > 72 * side for name in names)
-        if turned:
-            names = list(short_names(page, models, 0.3).values())
-        head = (max(map(len, names)) * 4.1 / 72 if turned else 0.16) * page.scale + 0.04
+        names, head, turned = _names(page, models, side)
         tops, height = _tops(lines, head, side, page.scale)
         figure = new_figure(page, height / page.scale)
         figure.set_layout_engine("none")
         height = figure.get_figheight()
+        axes = figure.add_axes((0, 0, 1, 1))  # in inches from the upper left corner
+        axes.set_axis_off()
+        axes.set_autoscale_on(False)
+        axes.set_xlim(0, page.width)
+        axes.set_ylim(height, 0)
         for row in rows:
             top = tops[lines.index((row["kind"], row["prompt"]))]
             left = label + models.index(row["model"]) * side
             own = side - GAP * page.scale
-            place = (left / page.width, 1 - (top + own) / height, own / page.width, own / height)
-            _show(figure.add_axes(place), Path(folder) / row["path"], own)
+            _show(axes, Path(folder) / row["path"], (left, top, own))
         for number, name in enumerate(names):
             middle = label + (number + 0.5) * side - GAP * page.scale / 2
             figure.text(
@@ -170,8 +171,20 @@ def _values(
     return found, (measure.title, chosen[0].get("better") or measure.better)
 
 
-def _show(axes: Axes, path: Path, side: float) -> None:
-    axes.set_axis_off()
+def _names(page: Page, models: Sequence[str], side: float) -> tuple[list[str], float, bool]:
+    """Labels of the models above the images, their height, and whether they are turned."""
+    size = 6.5 * page.scale
+    wide = labels_within(models, 72 * side - 2 * page.scale, size)
+    turned = [*wide.values()] != [one_line(model) for model in models]
+    if not turned:
+        return list(wide.values()), 0.2 * page.scale, False
+    names = list(labels_within(models, 72 * 1.2 * page.scale, size).values())
+    return names, 1.26 * page.scale, True
+
+
+def _show(axes: Axes, path: Path, place: tuple[float, float, float]) -> None:
+    """An image in a square, from its left and upper end and its side in inches."""
+    left, top, side = place
     try:
         with Image.open(path) as image:
             image.draft("RGB", (512, 512))
@@ -180,8 +193,13 @@ def _show(axes: Axes, path: Path, side: float) -> None:
         small.thumbnail((pixels, pixels), Image.Resampling.LANCZOS)
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise EvalkitError(f"{path} cannot be read as an image.", "Restore the image.") from error
-    axes.imshow(np.asarray(small), interpolation="nearest" if small.width < 48 else "antialiased")
-    axes.margins(0.02)
+    width, height = (side * length / max(small.size) for length in small.size)
+    left, top = left + (side - width) / 2, top + (side - height) / 2
+    smooth = "nearest" if small.width < 48 else "antialiased"
+    axes.imshow(
+        np.asarray(small), extent=(left, left + width, top + height, top), aspect="auto",
+        interpolation=smooth,
+    )  # fmt: skip
 
 
 def _name_prompts(

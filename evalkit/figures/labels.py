@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 
 from evalkit.terminal import one_line, shorten
 
-__all__ = ["labels", "shorten"]
+__all__ = ["labels", "labels_within", "shorten"]
 
 
 def labels(names: Sequence[str], most: int) -> dict[str, str]:
@@ -23,6 +24,29 @@ def labels(names: Sequence[str], most: int) -> dict[str, str]:
         if len({*found.values()}) == len(found):
             return found
     return _numbered(names, most)
+
+
+def labels_within(names: Sequence[str], points: float, size: float) -> dict[str, str]:
+    """Labels that are at most this wide at a font size, as far as 6 characters are; in points."""
+    for most in (*range(40, 6, -2), 6):
+        found = labels(names, most)
+        if max((_width(label, size) for label in found.values()), default=0) <= points:
+            break
+    return found
+
+
+@lru_cache(4096)
+def _width(text: str, size: float) -> float:
+    """Width of a text in the font of figures, in points."""
+    import warnings
+
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        font = FontProperties(family="DejaVu Sans", size=size)
+        return text_to_path.get_text_width_height_descent(text, font, False)[0]
 
 
 def _without(name: str, cut: int, most: int) -> str:

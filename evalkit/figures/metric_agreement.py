@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from evalkit.core import EvalkitError
-from evalkit.figures.matrix import draw_matrix
+from evalkit.figures.matrix import matrix_figure
 from evalkit.figures.metric_dots import COLUMNS, FRAME, dots_rows
-from evalkit.figures.parts import new_figure, settle
+from evalkit.figures.parts import settle
 from evalkit.figures.rows import (
     MINUS,
     Data,
@@ -55,13 +55,10 @@ def metric_agreement(
         ["" if one is None else f"{one:.1f}".replace("-", MINUS) for one in line] for line in values
     ]
     with drawing(width, columns) as page:
-        figure = new_figure(page, min(page.width, 1.2 + 0.28 * len(own)))
-        axes = figure.subplots()
         names = [measure_of(one[0]).title for one in own]
         if len({*names}) < len(names):
             names = [title_of(one[0]) for one in own]
-        draw_matrix(axes, page, names, values, texts, (-1.0, 1.0))
-        number = len(models_of(rows))
+        figure, axes = matrix_figure(page, names, values, texts, (-1.0, 1.0))
         axes.set_xlabel(f"Spearman's correlation over {number} models", color=INK)
         return settle(figure)
 

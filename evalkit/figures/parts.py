@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,8 +12,9 @@ from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
+from matplotlib.ticker import MaxNLocator
 
-from evalkit.figures.labels import labels, shorten
+from evalkit.figures.labels import labels, labels_within, shorten
 from evalkit.figures.pages import Page
 from evalkit.figures.style import DOTTED, INK, MUTED, Drawn, Rows, look
 
@@ -91,9 +93,11 @@ def on_axis(quantity: str, better: str) -> str:
     return f"{quantity}, {better} is better"
 
 
-def short_names(page: Page, names: Sequence[str], share: float = 0.38) -> dict[str, str]:
+def short_names(
+    page: Page, names: Sequence[str], share: float = 0.38, size: float = 7.0
+) -> dict[str, str]:
     """Labels of names that fit into a share of the width, different for different names."""
-    return labels(names, page.characters(share))
+    return labels_within(names, share * 72 * page.width, size * page.scale)
 
 
 def model_handles(models: Sequence[str], lines: bool = False) -> list[Line2D]:
@@ -134,8 +138,11 @@ def settle(figure: Figure) -> Figure:
     Titles begin at the left end of the panel, which is that of its longest label.
     """
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")
     renderer = _renderer(figure)
+    for axes in figure.axes:
+        _fewer_ticks(axes, renderer)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
     for axes in figure.axes:
         box = axes.get_window_extent(renderer)
         ticks = [tick for tick in axes.get_yticklabels() if tick.get_text() and axes.axison]
@@ -153,6 +160,19 @@ def settle(figure: Figure) -> Figure:
         _fit(axes.yaxis.label, max(box.height, 0.8 * figure.bbox.height), renderer)
         _inside(label, axes, renderer)
     return figure
+
+
+def _fewer_ticks(axes: Axes, renderer: RendererAgg) -> None:
+    """Fewer ticks of a linear x axis, until their labels have a space between them."""
+    for most in (4, 3, 2):
+        low, high = axes.get_xlim()
+        drawn = [one.label1 for one in axes.xaxis.get_major_ticks() if low <= one.get_loc() <= high]
+        ends = sorted((box.x0, box.x1) for box in (x.get_window_extent(renderer) for x in drawn))
+        gaps = [right[0] - left[1] for left, right in itertools.pairwise(ends)]
+        free = min(gaps, default=math.inf) > 4 * axes.get_figure(root=True).dpi / 72  # type: ignore
+        if free or not isinstance(axes.xaxis.get_major_locator(), MaxNLocator):
+            return
+        axes.locator_params(axis="x", nbins=most)
 
 
 def _fit(text: Text, most: float, renderer: RendererAgg) -> None:

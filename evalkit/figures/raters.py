@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from evalkit.core import EvalkitError
-from evalkit.figures.matrix import draw_matrix
+from evalkit.figures.matrix import matrix_figure
 from evalkit.figures.metric_dots import COLUMNS as DOTS
 from evalkit.figures.metric_dots import draw_dots
-from evalkit.figures.parts import grid, new_figure, settle
+from evalkit.figures.parts import grid, settle
 from evalkit.figures.rows import (
     MINUS,
     RATINGS,
@@ -103,9 +103,7 @@ def win_rates(frame: Data, *, width: str = "icml", columns: str = "one") -> Figu
     values = [[shares.get((a, b)) for b in models] for a in models]
     texts = [["" if one is None else f"{100 * one:.0f}" for one in line] for line in values]
     with drawing(width, columns) as page:
-        figure = new_figure(page, min(page.width, 0.9 + 0.34 * len(models)))
-        axes = figure.subplots()
-        draw_matrix(axes, page, models, values, texts, (0.0, 1.0), framed)
+        figure, axes = matrix_figure(page, models, values, texts, (0.0, 1.0), framed)
         axes.set_xlabel("row preferred over column, %", color=INK)
         return settle(figure)
 

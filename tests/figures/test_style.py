@@ -11,9 +11,8 @@ import sys
 
 import matplotlib
 import pytest
-from figures_for_tests import FIGURES
-
 from evalkit.report.chart_style import COLOURS, look, to_bytes, to_csv
+from figures_for_tests import FIGURES
 
 
 @pytest.mark.parametrize("name", FIGURES)
