@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from evalkit import figures as figures
     from evalkit.api import generate as generate
     from evalkit.api import run as run
     from evalkit.config import Config as Config
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from evalkit.encoders.manage_weights import weights_import as weights_import
     from evalkit.encoders.manage_weights import weights_list as weights_list
     from evalkit.encoders.manage_weights import weights_verify as weights_verify
-    from evalkit import figures as figures
     from evalkit.gate.baseline import baseline_save as baseline_save
     from evalkit.gate.gate import gate as gate
     from evalkit.judge.appraisal import appraise as appraise

@@ -66,7 +66,7 @@ def group_dots(
         counts = {row["group"]: row.get("prompts") for row in own}
         axes.set_yticks(
             range(len(groups)),
-            [f"{names[one]} ({counts[one]})" if counts[one] else names[one] for one in groups],
+            [f"{names[one]} ({int(counts[one])})" if counts[one] else names[one] for one in groups],
         )
         axes.set_ylim(len(groups) - 0.4, -0.6)
         axes.spines["left"].set_visible(False)

@@ -59,7 +59,7 @@ def metric_agreement(
         if len({*names}) < len(names):
             names = [title_of(one[0]) for one in own]
         figure, axes = matrix_figure(page, names, values, texts, (-1.0, 1.0))
-        axes.set_xlabel(f"Spearman's correlation over {number} models", color=INK)
+        axes.set_xlabel(f"Spearman's correlation over {len(models_of(rows))} models", color=INK)
         return settle(figure)
 
 

@@ -139,9 +139,9 @@ def settle(figure: Figure) -> Figure:
     """
     figure.draw_without_rendering()
     renderer = _renderer(figure)
-    for axes in figure.axes:
-        _fewer_ticks(axes, renderer)
-    figure.draw_without_rendering()
+    fewer = [_fewer_ticks(axes, renderer) for axes in figure.axes]
+    if any(fewer):
+        figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for axes in figure.axes:
         box = axes.get_window_extent(renderer)
@@ -162,8 +162,11 @@ def settle(figure: Figure) -> Figure:
     return figure
 
 
-def _fewer_ticks(axes: Axes, renderer: RendererAgg) -> None:
-    """Fewer ticks of a linear x axis, until their labels have a space between them."""
+def _fewer_ticks(axes: Axes, renderer: RendererAgg) -> bool:
+    """Fewer ticks of a linear x axis, until their labels have a space between them.
+
+    Returns whether there are fewer now.
+    """
     for most in (4, 3, 2):
         low, high = axes.get_xlim()
         drawn = [one.label1 for one in axes.xaxis.get_major_ticks() if low <= one.get_loc() <= high]
@@ -171,8 +174,9 @@ def _fewer_ticks(axes: Axes, renderer: RendererAgg) -> None:
         gaps = [right[0] - left[1] for left, right in itertools.pairwise(ends)]
         free = min(gaps, default=math.inf) > 4 * axes.get_figure(root=True).dpi / 72  # type: ignore
         if free or not isinstance(axes.xaxis.get_major_locator(), MaxNLocator):
-            return
+            return most < 4
         axes.locator_params(axis="x", nbins=most)
+    return True
 
 
 def _fit(text: Text, most: float, renderer: RendererAgg) -> None:

@@ -93,6 +93,10 @@ def look(models: Sequence[str], model: str) -> Look:
 class Drawn(Figure):
     """A figure without pyplot, which a notebook shows as it is written to files."""
 
+    def savefig(self, *args: Any, **kwargs: Any) -> None:
+        with _settings({}):  # TrueType fonts: matplotlib's default is Type 3
+            super().savefig(*args, **kwargs)
+
     def _repr_png_(self) -> bytes:
         return to_bytes(self, "png", dpi=130)
 
