@@ -156,7 +156,8 @@ def settle(figure: Figure) -> Figure:
         label = axes.xaxis.label
         if label.get_horizontalalignment() == "left":
             label.set_x(start)
-        _fit(label, width, renderer)
+        alone = len(figure.axes) == 1  # a label may then be longer than its axis
+        _fit(label, figure.bbox.width - left if alone else width, renderer)
         _fit(axes.yaxis.label, max(box.height, 0.8 * figure.bbox.height), renderer)
         _inside(label, axes, renderer)
     return figure
