@@ -63,11 +63,10 @@ def group_dots(
             shift = (models.index(row["model"]) - (len(models) - 1) / 2) * step
             interval(axes, groups.index(row["group"]) + shift, row, models)
         names = short_names(page, groups)
-        counts = {row["group"]: row.get("prompts") for row in own}
-        axes.set_yticks(
-            range(len(groups)),
-            [f"{names[one]} ({int(counts[one])})" if counts[one] else names[one] for one in groups],
-        )
+        counts = {
+            row["group"]: f" ({row['prompts']:.0f})" if row.get("prompts") else "" for row in own
+        }
+        axes.set_yticks(range(len(groups)), [f"{names[one]}{counts[one]}" for one in groups])
         axes.set_ylim(len(groups) - 0.4, -0.6)
         axes.spines["left"].set_visible(False)
         for line in range(1, len(groups)):  # between groups

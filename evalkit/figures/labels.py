@@ -28,11 +28,11 @@ def labels(names: Sequence[str], most: int) -> dict[str, str]:
 
 def labels_within(names: Sequence[str], points: float, size: float) -> dict[str, str]:
     """Labels that are at most this wide at a font size, as far as 6 characters are; in points."""
-    for most in (*range(40, 6, -2), 6):
+    for most in range(40, 6, -2):
         found = labels(names, most)
         if max((_width(label, size) for label in found.values()), default=0) <= points:
-            break
-    return found
+            return found
+    return labels(names, 6)
 
 
 @lru_cache(4096)

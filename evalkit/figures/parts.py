@@ -102,11 +102,12 @@ def short_names(
 
 def model_handles(models: Sequence[str], lines: bool = False) -> list[Line2D]:
     """The entries of a legend of models."""
-    looks = [look(models, model) for model in models]
-    return [
-        Line2D([], [], color=one.colour, marker=one.marker, linestyle=one.dash if lines else "")
-        for one in looks
-    ]
+    handles = []
+    for model in models:
+        one = look(models, model)
+        style: Any = one.dash if lines else ""
+        handles.append(Line2D([], [], color=one.colour, marker=one.marker, linestyle=style))
+    return handles
 
 
 def legend(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -140,7 +140,7 @@ def metric_against_human(frame: Data, *, width: str = "icml", columns: str = "on
             moved = (np.arange(len(own)) * 0.618034 % 1 - 0.5) * 0.1 * max(1e-9, np.ptp(human))
             axes.axhline(0, color=INK, linewidth=0.6, zorder=1)
             axes.axvline(0, color=INK, linewidth=0.6, zorder=1)
-            style = {"markersize": 3 * page.scale, "alpha": 0.55}
+            style: dict[str, Any] = {"markersize": 3 * page.scale, "alpha": 0.55}
             axes.plot(value, human + moved, "o", color=COLOURS[0], **style)
             axes.grid(axis="y")
             axes.locator_params(nbins=5)

@@ -43,7 +43,7 @@ def baseline(
         for kind, line in (("baseline", "-"), ("extrapolated", (0, (3, 2)))):
             points = sorted((row["count"], row["value"]) for row in rows if row["kind"] == kind)
             if points:
-                style = {"marker": "o"} if kind == "baseline" else {}
+                style: dict[str, Any] = {"marker": "o"} if kind == "baseline" else {}
                 [drawn] = axes.plot(
                     *zip(*points, strict=True),
                     color=MUTED, linewidth=1.2, linestyle=line, markersize=3, **style,
