@@ -97,7 +97,7 @@ def test_the_log_says_which_figures_are_absent_and_why(
     run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "evalkit"):
-        evalkit.figures(run, out=tmp_path)
+        evalkit.figures(run, only="scores,fid_by_count,strengths,win_rates,human", out=tmp_path)
     said = [record.getMessage() for record in caplog.records]
     absent = dict(re.match(r"no figure (\w+): (.*)", one).groups() for one in said if "no f" in one)
     assert absent.keys() == {"fid_by_count", "strengths", "win_rates", "human"}
@@ -120,10 +120,10 @@ def test_only_and_metrics_choose(run: Run, tmp_path: Path) -> None:
 
 def test_a_figure_of_an_earlier_run_goes_and_other_files_stay(tmp_path: Path) -> None:
     made = make_run(tmp_path / "run", 40, ("dalle",))
-    folder = evalkit.figures(made)
+    folder = evalkit.figures(made, only="scores")
     (folder / "differences.pdf").write_text("of two models")
     (folder / "mine.pdf").write_text("mine")
-    evalkit.figures(made)
+    evalkit.figures(made, only="scores,differences")
     assert not (folder / "differences.pdf").exists()
     assert (folder / "mine.pdf").exists()
 
