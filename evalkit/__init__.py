@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from evalkit import figures as figures
     from evalkit.api import generate as generate
     from evalkit.api import run as run
     from evalkit.compare.compare import compare as compare
@@ -77,6 +78,7 @@ _PUBLIC = {  # name: the module that defines it
     "export_hub": "evalkit.export.hub",
     "export_imagefolder": "evalkit.export.imagefolder",
     "export_tracker": "evalkit.export.tracker",
+    "figures": "evalkit.figures",
     "gate": "evalkit.gate.gate",
     "generate": "evalkit.api",
     "init": "evalkit.init.init",
@@ -120,7 +122,9 @@ def __getattr__(name: str) -> Any:
         return version("evalkit")
     if name not in _PUBLIC:
         raise AttributeError(f"module 'evalkit' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    module = importlib.import_module(_PUBLIC[name])
+    # `figures` is a room of functions that can itself be called.
+    value = module if name == "figures" else getattr(module, name)
     globals()[name] = value
     return value
 

@@ -33,8 +33,12 @@ from evalkit.seeds import image_seed
 if TYPE_CHECKING:
     import pandas
 
-Kind = Literal["metrics", "scores", "images", "comparisons", "ratings", "agreement"]
+Kind = Literal["metrics", "scores", "images", "comparisons", "ratings", "agreement", "pairs"]
 _PROMPT = ("prompt", "text", "group", "sample")
+PAIRS = (
+    "prompt", "model_a", "model_b", "metric", "encoder", "better", "raters", "study",
+    "difference", "preference",
+)  # fmt: skip
 SCORES = ("model", *_PROMPT, "metric", "encoder", "value")
 IMAGES = (
     "model", *_PROMPT, "seed", "status", "seconds", "cost", "attempts", "detail", "extra", "path",
@@ -61,7 +65,8 @@ class Run(run_folder.Run):
                 image's prompt; "images", one row per requested image with seed, status, time, cost
                 and path, with the status "missing" where there is none; "comparisons", one
                 row per metric and pair of models; "ratings", one row per answer of a rater (see
-                docs/ratings.md); "agreement", one row per metric and question of raters.
+                docs/ratings.md); "agreement", one row per metric and question of raters; "pairs",
+                one row per metric and pair of images that raters compared.
 
         Raises:
             EvalkitError: the run was not scored yet, a file of it is damaged, or the kind is
@@ -83,6 +88,10 @@ class Run(run_folder.Run):
             return _of_dataclass(Rating, ratings_of(self))
         if kind == "agreement":
             return _of_dataclass(AgreementRow, self.agreement())
+        if kind == "pairs":
+            from evalkit.ratings.rows import pair_rows  # imports torch
+
+            return pandas.DataFrame(pair_rows(self), columns=list(PAIRS))
         raise EvalkitError(f"There is no frame {kind!r}.", did_you_mean(str(kind), get_args(Kind)))
 
     def _scores(self) -> Iterator[dict[str, Any]]:

@@ -174,6 +174,26 @@ def test_the_python_of_its_page_runs(tmp_path: Path) -> None:
         assert part in printed
 
 
+@pytest.mark.slow
+def test_the_python_of_the_page_of_figures_runs(tmp_path: Path) -> None:
+    tokens = MarkdownIt().parse(PAGES["figures.md"])
+    [block] = [token.content for token in tokens if token.info == "python"]
+    assert "['fid_by_count.pdf', 'pareto.pdf']" in _python(block, tmp_path)
+
+
+def test_the_page_of_figures_names_every_figure_function_and_width() -> None:
+    from evalkit.figures.collect import COLLECT
+    from evalkit.figures.pages import WIDTHS
+
+    page = PAGES["figures.md"]
+    for name in (*COLLECT, *evalkit.figures.__all__, *(one for one in WIDTHS if one != "page")):
+        assert f"`{name}`" in page, name
+    for width in ("icml", "cvpr", "aaai"):
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{width}`"))
+        for inches in WIDTHS[width].values():
+            assert f"{inches:g} in" in row
+
+
 def test_the_configuration_of_the_readme_is_valid() -> None:
     [text] = [content for info, content in BLOCKS if info == "toml"]
     config = Config.from_toml(text)

@@ -118,3 +118,14 @@ def test_wrong_paths_and_kinds(tmp_path: Path) -> None:
     (made.image_folder("noise") / "manifest.0.jsonl").write_text(json.dumps({"prompt": 1}) + "\n")
     with pytest.raises(EvalkitError, match="is damaged"):
         made.frame("images")
+
+
+def test_the_pairs_of_the_example_have_a_metric_and_a_preference() -> None:
+    example = evalkit.load(Path(__file__).parent.parent / "reports/example")
+    pairs = example.frame("pairs").query("metric == 'clip_score'")
+    assert len(pairs) == pairs.prompt.nunique() == 71
+    row, scores = pairs.iloc[0], example.frame("scores")
+    own = scores[(scores.metric == "clip_score") & (scores.prompt == row.prompt)]
+    value = own.set_index("model").value
+    assert row.difference == value[row.model_a] - value[row.model_b]
+    assert set(pairs.preference) <= {-1.0, 0.0, 1.0}

@@ -16,6 +16,7 @@ from evalkit.cli import export, lists, rate, reference, weights
 from evalkit.cli.commands import Command, Commands, Quiet
 from evalkit.cli.compare import compare
 from evalkit.cli.conventions import conventions
+from evalkit.cli.figures import figures
 from evalkit.cli.gate import baseline, gate
 from evalkit.cli.init import init
 from evalkit.cli.output import print_version, state
@@ -45,6 +46,7 @@ for command in (
     report,
     compare,
     tables,
+    figures,
     gate,
     conventions,
     train,

@@ -33,7 +33,6 @@ OnInconclusive = Literal["pass", "fail"]
 _KEYS = ("baseline", "alpha", "on_inconclusive", "allow_mismatch", "metrics", "groups")
 _MARGINS = ("max_increase", "max_relative_increase", "max_drop", "max_relative_drop")
 _RULE = (*_MARGINS, "min", "max", "tier")
-RELATIVE = 0.05  # of the baseline's value, where a metric has no margin
 
 
 @dataclass(frozen=True)

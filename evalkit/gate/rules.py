@@ -9,11 +9,11 @@ from dataclasses import replace
 
 from evalkit.config import did_you_mean
 from evalkit.core import EvalkitError
-from evalkit.gate.config import RELATIVE, GateConfig, Rule, check_direction
+from evalkit.gate.config import GateConfig, Rule, check_direction
 from evalkit.gate.snapshot import Snapshot, State
+from evalkit.statistics.margins import RELATIVE, SHARE
 
 log = logging.getLogger(__name__)
-SHARE = 0.02  # the default margin of a share, from 0 to 1
 
 
 def measured_names(settings: GateConfig, names: Sequence[str]) -> list[str] | None:

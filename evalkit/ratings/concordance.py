@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -52,6 +52,33 @@ def agreement_rows(
                 if (row.metric, row.encoder, row.reference) == key and row.value is not None
             }
             made.append(_on_models(summary, key, people, values, better))
+    return made
+
+
+def image_pairs(run: Run, asked: Sequence[Poll], rows: Sequence[MetricRow]) -> list[dict[str, Any]]:
+    """One row per pair of images of one prompt that raters compared, and metric.
+
+    `difference` is the metric of the first image minus that of the second and `preference` what
+    raters prefer, both positive where the first image is better.
+
+    Args:
+        asked: the polls without excluded raters.
+        rows: of metrics.json.
+    """
+    scores, made = _scores(run), []
+    for poll in asked:
+        preferred = dict(_preferences(poll))
+        about = {"raters": f"{poll.kind}:{poll.question}", "study": poll.study.study}
+        for (metric, encoder, _), better in _metrics(rows).items():
+            known = scores.get((metric, encoder), {})
+            sign = 1.0 if better == "higher" else -1.0
+            made += [
+                {"prompt": prompt, "model_a": a, "model_b": b, "metric": metric}
+                | {"encoder": encoder, "better": better, **about}
+                | {"difference": sign * (known[a, prompt] - known[b, prompt]), "preference": value}
+                for (prompt, a, b), value in preferred.items()
+                if (a, prompt) in known and (b, prompt) in known
+            ]
     return made
 
 

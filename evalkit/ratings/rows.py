@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from evalkit.core import ComparisonRow, Comparisons, Measure, MetricRow
-from evalkit.ratings.concordance import agreement_rows
+from evalkit.ratings.concordance import agreement_rows, image_pairs
 from evalkit.ratings.exclusion import read_excluded
 from evalkit.ratings.files import ratings_of, studies
 from evalkit.ratings.polls import Poll, polls
@@ -47,15 +47,25 @@ def refresh(run: Run) -> list[PollSummary]:
 
     In a scored run, rows of earlier ratings are replaced. Without ratings, nothing is written.
     """
-    asked = []
-    if run.ratings_path.is_dir():
-        asked = polls(studies(run), ratings_of(run), read_excluded(run))
+    asked = _asked(run)
     found = [summarize(poll) for poll in asked]
     if found:
         run.write_summary([asdict(one) for one in found])
     if run.metrics_path.is_file():
         _into_metrics(run, [(poll.kept, one) for poll, one in zip(asked, found, strict=True)])
     return found
+
+
+def pair_rows(run: Run) -> list[dict[str, Any]]:
+    """Each pair of images that raters compared beside the metrics; see `image_pairs`."""
+    return image_pairs(run, [poll.kept for poll in _asked(run)], run.metrics())
+
+
+def _asked(run: Run) -> list[Poll]:
+    """The polls of a run; [] without ratings."""
+    if not run.ratings_path.is_dir():
+        return []
+    return polls(studies(run), ratings_of(run), read_excluded(run))
 
 
 def _into_metrics(run: Run, told: Sequence[tuple[Poll, PollSummary]]) -> None:

@@ -10,9 +10,14 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from evalkit.figures import run_charts
+from evalkit.figures.group_dots import group_dots
+from evalkit.figures.metric_dots import draw_dots
+from evalkit.figures.rows import short_method
+from evalkit.figures.score_distribution import score_distribution
+from evalkit.figures.style import Rows, to_bytes, to_csv
 from evalkit.files import write_atomically
-from evalkit.report import charts, numbers
-from evalkit.report.chart_style import Rows, to_bytes, to_csv
+from evalkit.report import numbers
 from evalkit.report.facts import OUTCOMES, Facts, group_rows, speed_rows
 from evalkit.report.findings import Finding
 
@@ -71,16 +76,26 @@ def _forest(facts: Facts) -> Chart | None:
     methods: dict[str, list[str]] = {}
     for finding in facts.of_images:
         cells = [cell for cell in finding.cells.values() if cell.interval]
-        for method in dict.fromkeys(_short(cell.row.interval) for cell in cells):
+        for method in dict.fromkeys(short_method(cell.row.interval) for cell in cells):
             methods.setdefault(method or "as given", []).append(finding.name)
     bars = "; ".join(f"{numbers.listing(titles)}: {method}" for method, titles in methods.items())
     caption = f"Values of the models with their 95% intervals{f' ({bars})' if bars else ''}."
     caption += " Solid line: zero. Dotted line: the best value."
     if any(row["baseline"] is not None for row in rows):
         caption += " Short vertical lines: the finite-sample baseline at this number of images."
-    panels = [charts.forest(own, facts.models) for own in parts]
-    figure = charts.forest(rows, facts.models)
+    panels = [draw_dots(own, facts.models, "page", "one") for own in parts]
+    figure = draw_dots(rows, facts.models, "page", "two")
     return Chart("metrics", "All metrics", caption, rows, figure, panels)
+
+
+def _named(finding: Finding) -> dict[str, str]:
+    """The columns by which a figure knows a metric."""
+    return {
+        "metric": finding.measure.name,
+        "encoder": finding.encoder,
+        "title": finding.title,
+        "better": finding.measure.better,
+    }
 
 
 def _forest_rows(finding: Finding) -> list[dict[str, Any]]:
@@ -99,16 +114,17 @@ def _forest_rows(finding: Finding) -> list[dict[str, Any]]:
     ]
 
 
-def _short(method: str) -> str:
-    """The method of an interval, without the counts that differ between models."""
-    return re.sub(r"\d[\d,]* ", "", re.split(r", | \(", method, maxsplit=1)[0])
-
-
 def _distribution(facts: Facts) -> Chart | None:
     if facts.score is None:
         return None
     rows = [
-        {"model": model, "prompt": facts.prompts[index].id, "sample": sample, "value": value}
+        {
+            "model": model,
+            "prompt": facts.prompts[index].id,
+            "sample": sample,
+            "value": value,
+            **_named(facts.score),
+        }
         for (model, index, sample), value in sorted(facts.scores.items(), key=lambda item: item[0])
         if model in facts.models and index < len(facts.prompts)
     ]
@@ -118,20 +134,26 @@ def _distribution(facts: Facts) -> Chart | None:
     caption = "Cumulative distribution of the scores of all images; a curve further to the"
     caption += f" {side} has better scores. The marker is the median."
     title = f"{facts.score.title} of every image · {facts.score.encoder}"
-    figure = charts.distribution(rows, facts.models, title, better)
+    figure = score_distribution(rows, width="page", models=facts.models, title=title)
     return Chart("scores", "Distribution of scores", caption, rows, figure, [figure])
 
 
 def _groups(facts: Facts) -> Chart | None:
-    rows = group_rows(facts)
-    if facts.score is None or not rows:
+    if facts.score is None or not (found := group_rows(facts)):
         return None
+    rows = [{**row, **_named(facts.score)} for row in found]
+    whole = {row["model"]: row["overall"] for row in rows}
+    means = [
+        {"group": "", "model": model, "value": value, "low": None, "high": None}
+        | _named(facts.score)
+        for model, value in whole.items()
+    ]
     caption = (
         "Means by group of prompts (number of prompts in parentheses), with 95% intervals over"
     )
     caption += " prompts. Dotted lines: the mean over all prompts."
     title = f"{facts.score.title} by group · {facts.score.encoder}"
-    figure = charts.by_group(rows, facts.models, title, facts.score.measure.better)
+    figure = group_dots([*means, *rows], width="page", models=facts.models, title=title)
     return Chart("groups", "Scores by group of prompts", caption, rows, figure, [figure])
 
 
@@ -163,7 +185,7 @@ def _baselines(facts: Facts) -> list[Chart]:
             for row in finding.measured
         ]
         title = f"{finding.title} and the number of images · {finding.encoder}"
-        figure = charts.baseline(rows, facts.models, title, finding.measure.better)
+        figure = run_charts.baseline(rows, facts.models, title, finding.measure.better)
         name = f"baseline-{len(made) + 1}" if made else "baseline"
         heading = f"{finding.title} and its finite-sample baseline"
         made.append(Chart(name, heading, caption, rows, figure, [figure]))
@@ -193,7 +215,7 @@ def _outcomes(facts: Facts) -> Chart | None:
         for model in facts.models
         for name in OUTCOMES
     ]
-    figure = charts.outcomes(rows, facts.models)
+    figure = run_charts.outcomes(rows, facts.models)
     caption = "The outcome of every requested image. Refusals are counted as results."
     return Chart("outcomes", "Outcomes", caption, rows, figure, [figure], "outcomes")
 
@@ -204,5 +226,5 @@ def _speed(facts: Facts) -> Chart | None:
         return None
     caption = "Medians; bars: 5th to 95th percentile of the images. The time of an image is its"
     caption += " share of the time of its batch."
-    figure = charts.speed(rows, facts.models)
+    figure = run_charts.speed(rows, facts.models)
     return Chart("speed", "Speed", caption, rows, figure, [figure], "outcomes")

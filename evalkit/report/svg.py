@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ElementTree
 
 from matplotlib.figure import Figure
 
-from evalkit.report.chart_style import to_bytes
+from evalkit.figures.style import to_bytes
 
 _SVG, _XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 _DROPPED = {f"{_SVG}style", f"{_SVG}metadata", f"{_SVG}script"}

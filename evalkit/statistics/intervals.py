@@ -151,3 +151,25 @@ def group_jackknife(
     half = float(stats.t.ppf((1 + level) / 2, number - 1)) * math.sqrt(variance)
     method = f"jackknife over {number} groups of prompts, Student t"
     return Interval(estimate - half, estimate + half, method)
+
+
+def group_jackknife_covariance(
+    estimates: tuple[float, float], left_out: tuple[Tensor, Tensor], groups: Tensor
+) -> tuple[float, float, float]:
+    """Variances of two properties of one set, and their covariance.
+
+    left_out: each float64 [G], the values without each group, the same groups for both. groups int
+    [N], 0 .. G - 1. Of a property with itself it is the variance of `group_jackknife`.
+    """
+    sizes = torch.bincount(groups).double()
+    share = sizes.sum() / sizes
+    one, other = (
+        share * estimate - (share - 1) * values.double()
+        for estimate, values in zip(estimates, left_out, strict=True)
+    )
+    one, other = one - one.mean(), other - other.mean()
+
+    def mean(products: Tensor) -> float:
+        return float((products / (share - 1)).mean())
+
+    return mean(one * one), mean(other * other), mean(one * other)

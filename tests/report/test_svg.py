@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+import tempfile
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import pytest
-from figures_for_tests import FIGURES
+from figures_for_tests import MODELS, functions, run_figures
 
 from evalkit.report.svg import inline_svg
 
+_OF_PAGE = ("metric_dots", "group_dots", "score_distribution")
+_EVERY = functions(Path(tempfile.mkdtemp()), MODELS)
+FIGURES = {**{name: _EVERY[name] for name in _OF_PAGE}, **run_figures()}
 TAGS = {"svg", "g", "path", "defs", "use", "text", "clipPath", "rect", "pattern", "tspan"}
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from correlated_features import CLUSTER, DIMENSION, MOMENTS, REAL, features
+from scipy import stats
 from torch import Tensor
 
 from evalkit.metrics import frechet, inception_score, kernel, manifold
@@ -146,3 +147,18 @@ def test_jackknife_of_a_mean_is_students_t_interval():
 
 def test_clusters_are_numbered_by_first_appearance():
     assert intervals.cluster_numbers(["b", "a", "b", "c"]).tolist() == [0, 1, 0, 2]
+
+
+def test_the_covariance_of_a_value_with_itself_is_the_variance_of_its_interval() -> None:
+    groups = torch.arange(40) % 7
+    values = torch.randn(40, generator=torch.Generator().manual_seed(0)).double()
+    without = torch.stack([values[groups != group].mean() for group in range(7)])
+    estimate = float(values.mean())
+    one, other, both = intervals.group_jackknife_covariance(
+        (estimate, -2 * estimate), (without, -2 * without), groups
+    )
+    low, high, _ = intervals.group_jackknife(estimate, without, groups)
+    assert low is not None
+    assert high is not None
+    assert float(stats.t.ppf(0.975, 6)) * one**0.5 == pytest.approx((high - low) / 2)
+    assert (other, both) == (pytest.approx(4 * one), pytest.approx(-2 * one))

@@ -17,10 +17,10 @@ from PIL import Image
 from torch import Tensor
 
 from evalkit.core import EvalkitError
+from evalkit.figures.style import to_bytes
+from evalkit.figures.training_curve import training_curve
 from evalkit.files import write_atomically
 from evalkit.judge.grids import encode_png, tile
-from evalkit.report.chart_style import to_bytes
-from evalkit.report.charts import training_curve
 
 
 class Curve:

@@ -8,12 +8,19 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import matplotlib
 import pytest
-from figures_for_tests import FIGURES
+from figures_for_tests import MODELS, functions, run_figures
 
-from evalkit.report.chart_style import COLOURS, look, to_bytes, to_csv
+from evalkit.figures.style import COLOURS, look, to_bytes, to_csv
+
+FIGURES = {
+    **functions(Path(tempfile.mkdtemp()), MODELS),
+    **run_figures(),
+}
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -27,9 +34,9 @@ def test_same_rows_give_same_bytes(name):
 
 def test_global_state_does_not_change():
     before = dict(matplotlib.rcParams)
-    to_bytes(FIGURES["forest"](), "svg")
+    to_bytes(FIGURES["metric_dots"](), "svg")
     assert dict(matplotlib.rcParams) == before
-    code = "import sys, evalkit.report.charts; sys.exit('matplotlib.pyplot' in sys.modules)"
+    code = "import sys, evalkit.figures.metric_dots; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -67,3 +74,17 @@ def test_fonts_are_embedded_and_not_type_3(name, tmp_path):
     assert lines
     assert all("Type 3" not in line and "TrueType" in line for line in lines)
     assert all(re.search(r"\byes\s+(yes|no)\s+(yes|no)\s+\d+\s+\d+$", line) for line in lines)
+
+
+@pytest.mark.skipif(shutil.which("pdffonts") is None, reason="needs pdffonts (poppler-utils)")
+def test_savefig_embeds_fonts_whatever_the_settings_of_the_user(tmp_path):
+    path = tmp_path / "figure.pdf"
+    with matplotlib.rc_context({"pdf.fonttype": 3}):
+        FIGURES["pareto"]().savefig(path)
+    done = subprocess.run(["pdffonts", path], capture_output=True, text=True, check=True)
+    assert "TrueType" in done.stdout
+    assert "Type 3" not in done.stdout
+
+
+def test_a_notebook_shows_the_figure():
+    assert FIGURES["pareto"]()._repr_png_().startswith(b"\x89PNG")

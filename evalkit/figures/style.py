@@ -6,12 +6,12 @@ settings, whatever the user's matplotlibrc says.
 
 from __future__ import annotations
 
+import contextlib
 import csv
-import functools
 import io
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, ParamSpec, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 from matplotlib import rc_context, rcParamsDefault
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -20,8 +20,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-P = ParamSpec("P")
-T = TypeVar("T")
+from evalkit.figures.pages import Page, page_of
+
 Rows = Sequence[Mapping[str, Any]]
 
 # Okabe and Ito, without black and yellow, which are invisible on a dark or a light background.
@@ -58,6 +58,9 @@ STYLE: dict[str, Any] = {
     "grid.linewidth": 0.6,
     "xtick.color": MUTED,
     "ytick.color": INK,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 4.5,
+    "lines.markeredgewidth": 0.0,
     "xtick.major.width": 0.6,
     "ytick.major.size": 0,
     "xtick.major.size": 2.5,
@@ -68,6 +71,8 @@ STYLE: dict[str, Any] = {
     "ps.fonttype": 42,
     "svg.hashsalt": "evalkit",
 }
+# What grows with the text: sizes in points.
+_SCALED = ("size", "width", ".pad", "capsize")
 _FAMILIES = {key.split(".")[0] for key in STYLE}
 _FAMILIES |= {"lines", "patch", "errorbar", "scatter", "hatch", "path", "markers"}
 
@@ -85,38 +90,56 @@ def look(models: Sequence[str], model: str) -> Look:
     return Look(*(cycle[place % len(cycle)] for cycle in (COLOURS, MARKERS, DASHES)))
 
 
-def styled(make: Callable[P, T]) -> Callable[P, T]:
-    """Run a function with our settings and matplotlib's defaults, not with the user's."""
+class Drawn(Figure):
+    """A figure without pyplot, which a notebook shows as it is written to files."""
 
-    @functools.wraps(make)
-    def styled(*args: P.args, **kwargs: P.kwargs) -> T:
-        defaults = {
-            key: value for key, value in rcParamsDefault.items() if key.split(".")[0] in _FAMILIES
-        }
-        with rc_context(defaults | STYLE):  # type: ignore[arg-type]
-            return make(*args, **kwargs)
+    def savefig(self, *args: Any, **kwargs: Any) -> None:
+        with _settings({}):  # TrueType fonts: matplotlib's default is Type 3
+            super().savefig(*args, **kwargs)
 
-    return styled
+    def _repr_png_(self) -> bytes:
+        return to_bytes(self, "png", dpi=130)
 
 
-@styled
+@contextlib.contextmanager
+def drawing(width: str = "icml", columns: str = "one") -> Iterator[Page]:
+    """Draw with our settings and matplotlib's defaults, not with the user's, on a page's width."""
+    page = page_of(width, columns)
+    scaled = {key: STYLE[key] * page.scale for key in STYLE if key.endswith(_SCALED)}
+    with _settings(scaled):
+        yield page
+
+
+@contextlib.contextmanager
+def _settings(more: Mapping[str, Any]) -> Iterator[None]:
+    defaults = {
+        key: value for key, value in rcParamsDefault.items() if key.split(".")[0] in _FAMILIES
+    }
+    with rc_context(defaults | STYLE | dict(more)):  # type: ignore[arg-type]
+        yield
+
+
 def to_bytes(
-    figure: Figure, kind: Literal["svg", "pdf", "png"], text: Literal["path", "none"] = "path"
+    figure: Figure,
+    kind: Literal["svg", "pdf", "png"],
+    text: Literal["path", "none"] = "path",
+    dpi: int = PNG_DPI,
 ) -> bytes:
     """The figure as a file, without dates or program versions.
 
     Args:
         text: "none" keeps the words of an SVG as text.
+        dpi: of a PNG.
     """
     buffer = io.BytesIO()
-    with rc_context({"svg.fonttype": text}), warnings.catch_warnings():
+    with _settings({"svg.fonttype": text}), warnings.catch_warnings():
         # A name in a script that the font lacks shows boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
             figure.draw_without_rendering()  # lay out once, not again for every file
             figure.set_layout_engine("none")
         # The canvases are called directly: `figure.savefig` draws everything twice.
-        figure.set_dpi(PNG_DPI if kind == "png" else 72)
+        figure.set_dpi(dpi if kind == "png" else 72)
         if kind == "svg":
             metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
             FigureCanvasSVG(figure).print_svg(buffer, metadata=metadata)

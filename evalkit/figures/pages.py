@@ -1,0 +1,53 @@
+"""How wide a figure is: the columns of papers, and slides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple, get_args
+
+from evalkit.core import EvalkitError
+from evalkit.hints import did_you_mean
+
+Width = Literal["icml", "cvpr", "aaai", "neurips", "iclr", "slides", "page"]
+Columns = Literal["one", "two"]
+
+WIDTHS: Mapping[str, Mapping[str, float]] = {  # inches, from the style files of the venues
+    "icml": {"one": 3.25, "two": 6.75},
+    "cvpr": {"one": 3.25, "two": 6.875},
+    "aaai": {"one": 3.3, "two": 6.975},
+    "neurips": {"one": 5.5, "two": 5.5},  # a page of one column
+    "iclr": {"one": 5.5, "two": 5.5},
+    "slides": {"one": 10.0, "two": 10.0},
+    "page": {"one": 3.3, "two": 6.6},  # the HTML page: one column is the width of a phone
+}
+SLIDE_HEIGHT = 10 * 9 / 16
+TALLEST = 8.5  # inches; a caption still fits below on a page of a paper
+
+
+class Page(NamedTuple):
+    """The place for one figure."""
+
+    width: float  # inches
+    scale: float  # of text, lines and markers, relative to a paper
+    least: float  # height in inches
+
+    @property
+    def many(self) -> int:
+        """How many panels fit side by side."""
+        return max(1, round(self.width / (2.7 * self.scale)))
+
+    def characters(self, share: float = 0.38) -> int:
+        """About how many characters of a label fit into a share of the width."""
+        return max(8, min(40, int(share * self.width * 72 / (4.2 * self.scale))))
+
+
+def page_of(width: str = "icml", columns: str = "one") -> Page:
+    """Raises EvalkitError for an unknown width or number of columns."""
+    if width not in WIDTHS:
+        raise EvalkitError(f"There is no width {width!r}.", did_you_mean(width, WIDTHS))
+    if columns not in get_args(Columns):
+        raise EvalkitError(
+            f"columns is {columns!r}; expected one or two.", "Write `--columns two`."
+        )
+    slides = width == "slides"
+    return Page(WIDTHS[width][columns], 2.0 if slides else 1.0, SLIDE_HEIGHT if slides else 0.0)

@@ -1,0 +1,156 @@
+"""All figures of a run for a paper or for slides."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from evalkit.core import EvalkitError
+from evalkit.figures.captions import caption
+from evalkit.figures.collect import COLLECT, Absent, Source
+from evalkit.figures.difference_dots import difference_dots
+from evalkit.figures.fid_by_count import fid_by_count
+from evalkit.figures.group_dots import group_dots
+from evalkit.figures.image_grid import image_grid
+from evalkit.figures.metric_agreement import metric_agreement
+from evalkit.figures.metric_dots import metric_dots
+from evalkit.figures.pages import TALLEST, page_of
+from evalkit.figures.pareto import pareto
+from evalkit.figures.raters import metric_against_human, strengths, win_rates
+from evalkit.figures.rows import Row, models_of
+from evalkit.figures.score_distribution import score_distribution
+from evalkit.figures.style import to_bytes, to_csv
+from evalkit.files import write_atomically
+from evalkit.hints import did_you_mean
+from evalkit.run_folder import Run
+from evalkit.specs import split_names
+
+log = logging.getLogger(__name__)
+
+KINDS = ("pdf", "svg", "png")
+FILES = (*KINDS, "csv", "txt")  # of each figure; the .txt is its caption
+
+
+def write_figures(
+    path: os.PathLike[str] | str,
+    *,
+    width: str = "icml",
+    columns: str = "one",
+    only: str | Sequence[str] | None = None,
+    metrics: str | Sequence[str] | None = None,
+    out: os.PathLike[str] | str | None = None,
+) -> Path:
+    """Write the figures of a scored run for a paper or for slides, and return their folder.
+
+    Each figure is a PDF, an SVG and a PNG, with its data as CSV and its caption as text. A figure
+    whose data the run does not have is not written, and the log gives the reason. The same run
+    always gives the same bytes.
+
+    Args:
+        path: the run folder.
+        width: icml, cvpr, aaai, neurips, iclr or slides.
+        columns: one or two columns of the paper.
+        only: names of figures: metrics, differences, pareto, groups, scores, fid_by_count,
+            strengths, win_rates, human, agreement, images. All by default.
+        metrics: names of the metrics that are drawn; those of images by default.
+        out: the folder to write to; `<path>/figures/<width>` by default, `<width>-two` for two
+            columns.
+
+    Raises:
+        EvalkitError: the run is not scored, an option is unknown, or no figure can be drawn.
+    """
+    page_of(width, columns)
+    names = _names(only) or list(COLLECT)
+    unknown = [name for name in names if name not in COLLECT]
+    if unknown:
+        raise EvalkitError(
+            f"There is no figure {unknown[0]!r}.", did_you_mean(unknown[0], list(COLLECT))
+        )
+    source = Source(Run(path), _names(metrics))
+    folder = Path(out) if out else source.run.path / "figures" / _folder(width, columns)
+    written, reasons = [], {}
+    for name in COLLECT:
+        if name not in names:
+            continue
+        try:
+            rows = COLLECT[name](source)
+            figure = _draw(name, rows, source, width, columns)
+        except Absent as error:
+            reasons[name] = str(error)
+        except EvalkitError as error:
+            reasons[name] = error.message
+        else:
+            _write(folder, name, figure, rows, caption(name, rows, source))
+            written.append(name)
+            _mention_height(name, figure, width)
+    for name, reason in reasons.items():
+        log.info("no figure %s: %s", name, reason.rstrip("."))
+        for kind in FILES:  # of an earlier run
+            (folder / f"{name}.{kind}").unlink(missing_ok=True)
+    if not written:
+        raise EvalkitError(
+            f"{source.run.path} has no data for any of these figures.",
+            "The log gives the reason of each.",
+        )
+    log.info("figures: %s", ", ".join(written))
+    return folder
+
+
+def _names(given: str | Sequence[str] | None) -> list[str]:
+    return list(split_names(given) if isinstance(given, str) else given or ())
+
+
+def _folder(width: str, columns: str) -> str:
+    return width if columns == "one" else f"{width}-{columns}"
+
+
+_FUNCTIONS: Mapping[str, Callable[..., Figure]] = {
+    "metrics": metric_dots,
+    "differences": difference_dots,
+    "pareto": pareto,
+    "groups": group_dots,
+    "scores": score_distribution,
+    "fid_by_count": fid_by_count,
+    "strengths": strengths,
+    "win_rates": win_rates,
+    "human": metric_against_human,
+    "agreement": metric_agreement,
+    "images": image_grid,
+}
+_WITH_MODELS = ("metrics", "pareto", "groups", "scores", "fid_by_count", "strengths")
+
+
+def _draw(name: str, rows: Sequence[Row], source: Source, width: str, columns: str) -> Figure:
+    """A figure from its rows; a model looks the same in all figures of a run."""
+    more: dict[str, Any] = {}
+    if name in _WITH_MODELS:
+        more["models"] = [
+            one for one in source.models if one in models_of(rows) or name != "metrics"
+        ]
+    if name == "images":
+        more["folder"] = source.run.path
+    if source.chosen and name in ("metrics", "agreement"):
+        more["metrics"] = source.chosen
+    return _FUNCTIONS[name](rows, width=width, columns=columns, **more)
+
+
+def _write(folder: Path, name: str, figure: Figure, rows: Sequence[Row], said: str) -> None:
+    for kind in KINDS:
+        write_atomically(folder / f"{name}.{kind}", to_bytes(figure, kind))
+    write_atomically(folder / f"{name}.csv", to_csv(rows).encode("utf-8", "replace"))
+    write_atomically(folder / f"{name}.txt", f"{said}\n".encode("utf-8", "replace"))
+
+
+def _mention_height(name: str, figure: Figure, width: str) -> None:
+    height = figure.get_figheight()
+    most = 5.63 if width == "slides" else TALLEST
+    if height > most:
+        log.warning(
+            "%s is %.1f inches high, more than a %s: choose with `--metrics`, or use `--columns"
+            " two`", name, height, "slide" if width == "slides" else "page",
+        )  # fmt: skip

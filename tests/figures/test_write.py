@@ -1,0 +1,224 @@
+"""`evalkit figures`: files, captions, reasons, and the same bytes in every process."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import logging
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas
+import pytest
+from report_runs import add_groups, comparison, make_comparisons, make_run, write_comparisons
+
+import evalkit
+from evalkit.core import EvalkitError
+from evalkit.figures.style import to_bytes
+from evalkit.figures.write import FILES
+from evalkit.run_folder import Run
+
+THREE = ("dalle", "gan", "third")
+DRAWN = ["metrics", "differences", "pareto", "groups", "scores", "agreement", "images"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    made = make_run(tmp_path_factory.mktemp("runs") / "three", 40, THREE)
+    make_comparisons(made, THREE)
+    add_groups(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def folder(run: Run) -> Path:
+    return evalkit.figures(run)
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.glob("*"))}
+
+
+def test_each_figure_has_all_its_files(run: Run, folder: Path) -> None:
+    assert folder == run.path / "figures" / "icml"
+    names = {path.name for path in folder.glob("*")}
+    assert names == {f"{name}.{kind}" for name in DRAWN for kind in FILES}
+    assert all(path.stat().st_size > 50 for path in folder.glob("*"))
+
+
+def test_the_same_run_gives_the_same_bytes_in_another_process(
+    run: Run, folder: Path, tmp_path: Path
+) -> None:
+    only = "metrics,pareto,scores,images"
+    code = f"import evalkit; evalkit.figures({str(run.path)!r}, only={only!r}, out='again')"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
+    again, known = hashes(tmp_path / "again"), hashes(folder)
+    assert len(again) == 4 * len(FILES)
+    assert again == {name: known[name] for name in again}
+
+
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [
+        ("metrics", "metric_dots"),
+        ("differences", "difference_dots"),
+        ("pareto", "pareto"),
+        ("groups", "group_dots"),
+        ("scores", "score_distribution"),
+        ("agreement", "metric_agreement"),
+    ],
+)
+def test_the_csv_is_the_frame_of_the_figure(folder: Path, name: str, function: str) -> None:
+    frame = pandas.read_csv(folder / f"{name}.csv")
+    figure = getattr(evalkit.figures, function)(frame)
+    assert to_bytes(figure, "png") == (folder / f"{name}.png").read_bytes()
+
+
+def test_captions_say_what_the_bars_are_and_how_many_images(folder: Path) -> None:
+    said = {name: (folder / f"{name}.txt").read_text() for name in DRAWN}
+    assert "(N = 39 to 40 images)" in said["metrics"]
+    assert "Bars: 95% intervals (bootstrap over prompts)." in said["metrics"]
+    assert "finite-sample baselines" in said["metrics"]
+    assert "(N = 38 prompts)" in said["differences"]
+    assert "Thick bars: 95% intervals (paired)" in said["differences"]
+    assert "Without a margin: KID" in said["differences"]
+    assert "They are no joint regions" in said["pareto"]
+    assert "There are no error bars." in said["scores"]
+    assert "There are no intervals" in said["agreement"]
+    assert "not by hand" in said["images"]
+    assert "(seed 0)" in said["images"]
+
+
+def test_the_log_says_which_figures_are_absent_and_why(
+    run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "evalkit"):
+        evalkit.figures(run, only="scores,fid_by_count,strengths,win_rates,human", out=tmp_path)
+    said = [record.getMessage() for record in caplog.records]
+    absent = dict(re.match(r"no figure (\w+): (.*)", one).groups() for one in said if "no f" in one)
+    assert absent.keys() == {"fid_by_count", "strengths", "win_rates", "human"}
+    assert "features" in absent["fid_by_count"]
+    assert "rating" in absent["human"]
+
+
+def test_a_run_with_one_model_has_what_one_model_can_have(tmp_path: Path) -> None:
+    made = make_run(tmp_path / "one", 40, ("dalle",))
+    folder = evalkit.figures(made)
+    assert {path.stem for path in folder.glob("*.pdf")} == {"metrics", "pareto", "scores", "images"}
+
+
+def test_only_and_metrics_choose(run: Run, tmp_path: Path) -> None:
+    folder = evalkit.figures(run, only=["metrics"], metrics="kid", out=tmp_path, columns="two")
+    assert {path.stem for path in folder.glob("*")} == {"metrics"}
+    rows = pandas.read_csv(folder / "metrics.csv").to_dict("records")
+    assert {row["metric"] for row in rows} == {"kid"}
+
+
+def test_a_figure_of_an_earlier_run_goes_and_other_files_stay(tmp_path: Path) -> None:
+    made = make_run(tmp_path / "run", 40, ("dalle",))
+    folder = evalkit.figures(made, only="scores")
+    (folder / "differences.pdf").write_text("of two models")
+    (folder / "mine.pdf").write_text("mine")
+    evalkit.figures(made, only="scores,differences")
+    assert not (folder / "differences.pdf").exists()
+    assert (folder / "mine.pdf").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"only": "metrics,paretto"}, "There is no figure 'paretto'.*pareto"),
+        ({"metrics": "vendi"}, "has no metric 'vendi'; it has fid"),
+        ({"width": "a4"}, "There is no width 'a4'"),
+        ({"columns": "three"}, "expected one or two"),
+        ({"only": "strengths"}, "no data for any of these figures"),
+    ],
+)
+def test_bad_options_are_one_sentence(
+    run: Run, tmp_path: Path, options: dict[str, str], message: str
+) -> None:
+    with pytest.raises(EvalkitError, match=message):
+        evalkit.figures(run, out=tmp_path, **options)
+    assert not list(tmp_path.glob("*"))
+
+
+def test_a_run_without_scores_is_refused(tmp_path: Path) -> None:
+    evalkit.generate("noise", ["a cat"], out=tmp_path / "run")
+    with pytest.raises(EvalkitError, match=r"no metrics\.json"):
+        evalkit.figures(tmp_path / "run")
+
+
+# --- margins ---
+def test_margins_are_those_of_the_gate_else_its_defaults(tmp_path: Path) -> None:
+    made = make_run(tmp_path / "run", 40)
+    write_comparisons(
+        made,
+        [
+            comparison("fid", "dalle", "gan", "a better", value_b=40.0),
+            comparison("precision", "dalle", "gan", "no significant difference"),
+            comparison("kid", "dalle", "gan", "not tested"),
+        ],
+    )
+
+    def margins() -> dict[str, str]:
+        folder = evalkit.figures(made, only="differences")
+        rows = csv.DictReader((folder / "differences.csv").read_text().splitlines())
+        return {row["metric"]: row["margin"] for row in rows}
+
+    assert margins() == {"fid": "2.0", "kid": "", "precision": "0.02"}
+    decision = {"metric": "fid", "encoder": "mini-inception", "margin": 0.5, "group": ""}
+    (made.path / "gate.json").write_text(json.dumps({"decisions": [decision]}))
+    assert margins()["fid"] == "0.5"
+
+
+def test_the_default_margins_are_those_of_the_gate() -> None:
+    from evalkit.gate.gate import RELATIVE, SHARE
+    from evalkit.statistics.margins import default_margin
+
+    assert default_margin((0.0, float("inf")), 40.0) == RELATIVE * 40
+    assert default_margin((0.0, 1.0), 0.5) == SHARE
+    assert default_margin((-float("inf"), float("inf")), 0.1) is None
+
+
+# --- features ---
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run that was really scored, so that its features are there."""
+    place = tmp_path_factory.mktemp("measured") / "run"
+    nouns = ("cat", "dog", "cup", "car", "kite", "bus", "cow", "tree", "bird", "boat")
+    prompts = [f"a {colour} {noun}" for colour in ("red", "blue", "green") for noun in nouns]
+    evalkit.run(["noise"], prompts, encoders="mini", metrics="fid,clip_score", out=place)
+    return Run(place)
+
+
+def test_the_joint_region_agrees_with_the_interval_of_each_metric(measured: Run) -> None:
+    folder = evalkit.figures(measured, only="pareto,fid_by_count")
+    [row] = pandas.read_csv(folder / "pareto.csv").to_dict("records")
+    from scipy import stats
+
+    half = stats.t.ppf(0.975, row["groups"] - 1) * row["variance_x"] ** 0.5
+    assert half == pytest.approx((row["x_high"] - row["x_low"]) / 2)
+    assert abs(row["covariance"]) <= (row["variance_x"] * row["variance_y"]) ** 0.5
+    assert "jackknife that leaves the same 20 groups" in (folder / "pareto.txt").read_text()
+
+
+def test_fid_by_count_ends_at_fid(measured: Run) -> None:
+    folder = evalkit.figures(measured, only="fid_by_count")
+    last = pandas.read_csv(folder / "fid_by_count.csv").iloc[-1]
+    [fid] = [row.value for row in measured.metrics() if row.metric == "fid"]
+    assert last["count"] == 30
+    assert last["value"] == pytest.approx(fid)
+
+
+@pytest.mark.skipif(shutil.which("pdffonts") is None, reason="needs pdffonts (poppler-utils)")
+def test_fonts_are_embedded_and_not_type_3(folder: Path) -> None:
+    for path in folder.glob("*.pdf"):
+        done = subprocess.run(["pdffonts", path], capture_output=True, text=True, check=True)
+        lines = done.stdout.splitlines()[2:]
+        assert lines, path
+        assert all("Type 3" not in line and "TrueType" in line for line in lines)
+        assert all(re.search(r"\byes\s+(yes|no)\s+(yes|no)\s+\d+\s+\d+$", line) for line in lines)
