@@ -339,6 +339,13 @@ class Run:
         self._write_json(self.image_checks_path, findings)
         (self.path / "validation.json").unlink(missing_ok=True)  # its name in earlier versions
 
+    def image_checks(self) -> dict[str, Any]:
+        """The content of image_checks.json; {} if there is none."""
+        if not self.image_checks_path.is_file():
+            return {}
+        with _reading(self.image_checks_path, self._score_again):
+            return dict(json.loads(self.image_checks_path.read_text(encoding="utf-8")))
+
     def write_protocol(self, protocol: dict[str, Any]) -> None:
         """protocol.json: everything that a number depends on (see score/protocol.py)."""
         self._write_json(self.protocol_path, protocol)

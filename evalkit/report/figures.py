@@ -130,9 +130,9 @@ def _groups(facts: Facts) -> Chart | None:
         "Means by group of prompts (number of prompts in parentheses), with 95% intervals over"
     )
     caption += " prompts. Dotted lines: the mean over all prompts."
-    title = f"{facts.score.title} by group · {facts.score.encoder}"
+    title, heading = f"{facts.score.title} by group · {facts.score.encoder}", "Scores by group"
     figure = charts.by_group(rows, facts.models, title, facts.score.measure.better)
-    return Chart("groups", "Scores by group of prompts", caption, rows, figure, [figure])
+    return Chart("groups", heading, caption, rows, figure, [figure], "groups")
 
 
 def _baselines(facts: Facts) -> list[Chart]:
