@@ -19,8 +19,8 @@ class Account:
 
 
 def accounting(facts: Facts) -> list[Account]:
-    """One row per model, all with the same columns; [] without records and image checks."""
-    if not any(facts.records.values()) and not facts.checks:
+    """One row per model, all with the same columns; [] for images of which nothing is recorded."""
+    if not facts.prompts and not facts.checks:
         return []
     speed = {row["model"]: row["images_per_second"] for row in speed_rows(facts)}
     rows = {model: _counts(facts, model) for model in facts.models}

@@ -6,7 +6,7 @@ findings; values without a test stand as values.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from evalkit.report import numbers
@@ -80,7 +80,7 @@ def _answer(question: Question, facts: Facts) -> Answer | None:
     if question.title == RECORDS:
         told = [one for one in measured if any(row.value for row in one.measured)]
         first = {one.measure.aspect or one.measure.name: one for one in reversed(told)}
-        listed = "; ".join(_values(one) for one in told if one in first.values())
+        listed = "; ".join(_values(one, facts.labels) for one in told if one in first.values())
         return Answer(question.title, "", f"{listed}.", "untested") if told else None
     if not known:
         names = numbers.listing(list(dict.fromkeys(one.encoder for one in question.findings)))
@@ -91,21 +91,29 @@ def _answer(question: Question, facts: Facts) -> Answer | None:
     compared = [one for one in measured if len(one.measured) > 1]
     if not compared:
         return Answer(
-            question.title, "", f"{'; '.join(map(_values, measured[:METRICS]))}.", "single"
+            question.title,
+            "",
+            f"{'; '.join(_values(one, facts.labels) for one in measured[:METRICS])}.",
+            "single",
         )
     kinds: list[FindingKind] = [one.kind for one in compared]
     order: tuple[FindingKind, ...] = ("significant", "tie", "untested")
     kind = next((kind for kind in order if kind in kinds), "untested")
-    return Answer(question.title, _comparison(compared), f"{_values(compared[0])}.", kind)
+    return Answer(
+        question.title,
+        _comparison(compared, facts.labels),
+        f"{_values(compared[0], facts.labels)}.",
+        kind,
+    )
 
 
-def _comparison(compared: Sequence[Finding]) -> str:
+def _comparison(compared: Sequence[Finding], labels: Mapping[str, str]) -> str:
     """Who is significantly better than how many others on which metrics, in one sentence."""
     clauses: dict[str, list[str]] = {}
     for kind in ("significant", "tie", "untested"):
         for finding in compared:
             if finding.kind == kind:
-                clauses.setdefault(_clause(finding), []).append(finding.title)
+                clauses.setdefault(_clause(finding, labels), []).append(finding.title)
     parts = [f"{lead} on {numbers.listing(names, METRICS)}" for lead, names in clauses.items()]
     kinds = {finding.kind for finding in compared}
     text = "; ".join(parts)
@@ -114,7 +122,7 @@ def _comparison(compared: Sequence[Finding]) -> str:
     return f"{text}{f' ({RULE})' if kinds != {'untested'} else ''}."
 
 
-def _clause(finding: Finding) -> str:
+def _clause(finding: Finding, labels: Mapping[str, str]) -> str:
     if finding.kind == "tie":
         return "no significant difference"
     if finding.kind != "significant" or finding.best is None:
@@ -122,21 +130,21 @@ def _clause(finding: Finding) -> str:
         return "equal values" if equal else "the difference was not tested"
     others, worse = len(finding.measured) - 1, len(finding.worse)
     if others == 1:
-        than = finding.worse[0]
+        than = labels[finding.worse[0]]
     else:
         than = f"all {others} others" if worse == others else f"{worse} of {others} others"
-    return f"{finding.best.model} is significantly better than {than}"
+    return f"{labels[finding.best.model]} is significantly better than {than}"
 
 
-def _values(finding: Finding) -> str:
+def _values(finding: Finding, labels: Mapping[str, str]) -> str:
     """`FID: a 1.0 (0.9 to 1.1), b 2.0 (1.9 to 2.1)`; of many models, the two ends."""
     cells = [cell for cell in finding.cells.values() if cell.measured]
     if len(cells) > VALUES:
         cells.sort(key=lambda cell: cell.row.value or 0.0)
-        low, high = (f"{cell.value} ({cell.row.model})" for cell in (cells[0], cells[-1]))
+        low, high = (f"{cell.value} ({labels[cell.row.model]})" for cell in (cells[0], cells[-1]))
         return f"{finding.title} from {low} to {high}"
     listed = [
-        f"{cell.row.model} {cell.value}" + (f" ({cell.interval})" if cell.interval else "")
+        f"{labels[cell.row.model]} {cell.value}" + (f" ({cell.interval})" if cell.interval else "")
         for cell in cells
     ]
     return f"{finding.title}: {', '.join(listed)}"

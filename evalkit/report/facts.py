@@ -28,7 +28,7 @@ from evalkit.run_folder import Run
 
 OUTCOMES = ("ok", "refused", "failed", "missing")
 
-LABEL = 40  # characters of a model's name in a table
+LABEL = 24  # characters of a model's name in a table or a short sentence
 Place = tuple[str, int, int]  # model, prompt index, sample
 
 

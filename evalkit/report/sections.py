@@ -57,7 +57,10 @@ def findings(facts: Facts) -> Context:
     }
 
 
-def results(facts: Facts) -> Context:
+def results(facts: Facts) -> Context | None:
+    """Values and findings; nothing for a run that is not scored."""
+    if not facts.findings:
+        return None
     baselines = any(cell.baseline for f in facts.findings for cell in f.cells.values())
     others = [finding for finding in facts.findings if finding not in facts.of_images]
     tables_of = {"Image metrics": facts.of_images, "Raters, speed and cost": others}
@@ -91,7 +94,7 @@ def differences(facts: Facts) -> Context | None:
 
 def groups(facts: Facts) -> Context | None:
     """The metrics by group of prompts; nothing for prompts without several groups."""
-    if not facts.by_group and len(facts.groups) < 2:
+    if not facts.findings or (not facts.by_group and len(facts.groups) < 2):
         return None
     return {"remarks": sentences.groups(facts)}
 
@@ -108,6 +111,11 @@ def ratings(facts: Facts) -> Context | None:
         "agreement_header": AGREEMENT,
         "raters_header": RATERS,
     }
+
+
+def figures(facts: Facts) -> Context | None:
+    """The charts of the values; nothing where no image was measured."""
+    return {} if any(finding.measured for finding in facts.of_images) else None
 
 
 def images(facts: Facts) -> Context | None:
@@ -144,7 +152,7 @@ SECTIONS: tuple[Section, ...] = (
     Section("differences", "Differences between models", differences),
     Section("groups", "By group of prompts", groups),
     Section("ratings", "Ratings", ratings),
-    Section("charts", "Charts", lambda facts: {}),
+    Section("charts", "Charts", figures),
     Section("images", "Images", images),
     Section("outcomes", "Accounting", outcomes),
     Section("protocol", "Protocol", protocol),
