@@ -113,9 +113,11 @@ def test_the_strip_shows_all_models_for_a_fixed_sample(tmp_path):
     assert set(numbers) == set(re.findall(r"^\| (\d+)\. ", shown, re.MULTILINE))  # as in report.md
 
 
-def test_tables_are_read_without_a_script(page):
-    assert not any("aria-sort" in values for _, values in page.tags)
-    assert "button" not in {tag for tag, values in page.tags if values.get("id") != "close"}
+def test_tables_are_read_without_a_script(run):
+    text = (run.report_path / "index.html").read_text(encoding="utf-8")
+    tables = re.findall(r"<table.*?</table>", text, re.DOTALL)
+    assert len(tables) > 5
+    assert not [table for table in tables if "aria-sort" in table or "<button" in table]
 
 
 @pytest.mark.parametrize("name", [name for name in ODD if name != "fifty models"])
@@ -146,7 +148,7 @@ def test_a_run_that_is_not_scored_has_a_whole_report(tmp_path):
     text = report(run.path).read_text(encoding="utf-8")
     assert 'id="results"' not in text
     assert 'id="charts"' not in text
-    assert text.count('class="tile"') == 24
+    assert len({values["src"] for values in Page(text).attributes("img") if "src" in values}) == 22
     assert "## Images" in (run.report_path / "report.md").read_text(encoding="utf-8")
 
 
