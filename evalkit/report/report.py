@@ -14,11 +14,11 @@ from evalkit.report.facts import read_facts
 def report(path: os.PathLike[str] | str) -> Path:
     """Write the report of a run folder and return the path of its page.
 
-    Reads prompts, manifests, metrics.json, comparisons.json, scores.csv, protocol.json and
-    run.toml; measures nothing itself. A run that is not scored yet has a page of its images. The
-    same folder always gives the same bytes. The page is written last: if it exists, the report is
-    complete. Figures and tables of an earlier report that this one does not have are then removed;
-    your own files stay.
+    Reads prompts, manifests, metrics.json, comparisons.json, scores.csv, protocol.json, run.toml
+    and gate.json; measures nothing itself. A run that is not scored yet has a page of its images.
+    The same folder always gives the same bytes. The page is written last: if it exists, the report
+    is complete. Figures, tables and images of an earlier report that this one does not have are
+    then removed; your own files stay.
 
     Args:
         path: the run folder.
@@ -31,7 +31,9 @@ def report(path: os.PathLike[str] | str) -> Path:
     """
     # Before the slow imports: an error is reported at once.
     facts = read_facts(Path(path), scored=False)
+    from evalkit.report.baseline_images import FILE, FOLDER
     from evalkit.report.figures import FIGURE_FILE, make_charts, write_charts
+    from evalkit.report.gate import copied_images
     from evalkit.report.html import to_html
     from evalkit.report.latex import TABLE_FILE, to_latex
     from evalkit.report.markdown import to_markdown
@@ -42,9 +44,11 @@ def report(path: os.PathLike[str] | str) -> Path:
     figures, tables = write_charts(charts, folder / "figures"), to_latex(facts)
     for name, text in tables.items():
         write_atomically(folder / "tables" / name, _encodable(text))
+    images = copied_images(facts.run)
     write_atomically(folder / "report.md", _encodable(to_markdown(facts, charts, sections)))
     write_atomically(folder / "index.html", _encodable(to_html(facts, charts, sections)))
     _remove_stale(folder / "figures", FIGURE_FILE, figures)
+    _remove_stale(folder / FOLDER, FILE, images)
     _remove_stale(folder / "tables", TABLE_FILE, tables)
     return folder / "index.html"
 

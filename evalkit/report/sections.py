@@ -18,6 +18,7 @@ from evalkit.report.answers import answers, questions
 from evalkit.report.facts import Facts
 from evalkit.report.findings import Finding, reason
 from evalkit.report.gallery import gallery, sample, troubles
+from evalkit.report.gate import gate
 from evalkit.report.protocol_tables import tables
 from evalkit.report.ratings import AGREEMENT, CHANCE, RATERS, texts
 
@@ -51,6 +52,7 @@ def findings(facts: Facts) -> Context:
     """The answers and a strip of images: the first screen. report.md lists the findings instead."""
     return {
         "answers": answers(facts),
+        "gated": gate(facts),
         "strip": sample(facts) if facts.prompts else [],
         "conclusion": sentences.conclusion(facts),
         "remarks": sentences.remarks(facts),
@@ -148,6 +150,7 @@ def protocol(facts: Facts) -> Context:
 
 SECTIONS: tuple[Section, ...] = (
     Section("findings", "Findings", findings),
+    Section("gate", "Gate", gate),
     Section("results", "Results", results),
     Section("differences", "Differences between models", differences),
     Section("groups", "By group of prompts", groups),
