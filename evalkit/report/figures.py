@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from evalkit.files import write_atomically
 from evalkit.report import charts, numbers
 from evalkit.report.chart_style import Rows, to_bytes, to_csv
 from evalkit.report.facts import OUTCOMES, Facts, group_rows, speed_rows
+from evalkit.report.few_models import few_models
 from evalkit.report.findings import Finding
 
 # The files of the charts below, in any report.
@@ -40,15 +41,11 @@ class Chart:
 
 def make_charts(facts: Facts) -> list[Chart]:
     """Every figure that the facts have values for."""
-    made = [
-        _forest(facts),
-        _distribution(facts),
-        _groups(facts),
-        *_baselines(facts),
-        _outcomes(facts),
-        _speed(facts),
-    ]
-    return [chart for chart in made if chart is not None]
+    few, which = few_models(facts)
+    made = [_distribution(few), _groups(few), *_baselines(few)]
+    of_few = [replace(one, caption=f"{one.caption} {which}".strip()) for one in made if one]
+    found = [_forest(facts), *of_few, _outcomes(facts), _speed(facts)]
+    return [chart for chart in found if chart is not None]
 
 
 def write_charts(made: Sequence[Chart], folder: Path) -> list[str]:
