@@ -38,4 +38,4 @@ def main(prompts: int = 2000, models: int = 4, folder: str = "") -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:3]), *sys.argv[3:4])
+    main(*map(int, sys.argv[1:3]), folder="".join(sys.argv[3:4]))

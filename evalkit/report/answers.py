@@ -22,6 +22,7 @@ TITLES = {
     "": "Image metrics",
 }
 RECORDS = "Speed and cost"
+_ORDER: tuple[FindingKind, ...] = ("significant", "tie", "untested")
 METRICS = 3  # names in a sentence
 VALUES = 3  # models whose values are listed; the ends of the range for more
 
@@ -90,30 +91,18 @@ def _answer(question: Question, facts: Facts) -> Answer | None:
         return Answer(question.title, known[0].verdict, "", "missing")
     compared = [one for one in measured if len(one.measured) > 1]
     if not compared:
-        return Answer(
-            question.title,
-            "",
-            f"{'; '.join(_values(one, facts.labels) for one in measured[:METRICS])}.",
-            "single",
-        )
-    kinds: list[FindingKind] = [one.kind for one in compared]
-    order: tuple[FindingKind, ...] = ("significant", "tie", "untested")
-    kind = next((kind for kind in order if kind in kinds), "untested")
-    return Answer(
-        question.title,
-        _comparison(compared, facts.labels),
-        f"{_values(compared[0], facts.labels)}.",
-        kind,
-    )
+        listed = "; ".join(_values(one, facts.labels) for one in measured[:METRICS])
+        return Answer(question.title, "", f"{listed}.", "single")
+    compared.sort(key=lambda one: _ORDER.index(one.kind))  # stable: else as they were measured
+    said = _comparison(compared, facts.labels)
+    return Answer(question.title, said, f"{_values(compared[0], facts.labels)}.", compared[0].kind)
 
 
 def _comparison(compared: Sequence[Finding], labels: Mapping[str, str]) -> str:
     """Who is significantly better than how many others on which metrics, in one sentence."""
     clauses: dict[str, list[str]] = {}
-    for kind in ("significant", "tie", "untested"):
-        for finding in compared:
-            if finding.kind == kind:
-                clauses.setdefault(_clause(finding, labels), []).append(finding.title)
+    for finding in compared:
+        clauses.setdefault(_clause(finding, labels), []).append(finding.title)
     parts = [f"{lead} on {numbers.listing(names, METRICS)}" for lead, names in clauses.items()]
     kinds = {finding.kind for finding in compared}
     text = "; ".join(parts)
