@@ -166,7 +166,7 @@ class Moments(NamedTuple):
     count: int  # pyright: ignore[reportIncompatibleMethodOverride]
 
 
-_TEXTS = ("feature", "paper", "prefix", "title", "question", "meaning")
+_TEXTS = ("feature", "paper", "prefix", "title", "question", "meaning", "aspect")
 _FUNCTIONS = ("leave_out", "approximation", "describe", "baseline")
 
 
@@ -208,6 +208,7 @@ class Measure:
     from_records: bool = False  # computed from manifests (refusals, time, cost), not from images
     from_ratings: bool = False  # computed from the answers of raters, not from images
     version: int = 1  # of its definition; another one has other values
+    aspect: str = ""  # what it is about; the report answers one question for each (see `Metric`)
 
     def __post_init__(self) -> None:
         if not self.title:
@@ -239,6 +240,9 @@ class Metric:
             images and stored reference features; it goes into the row's note.
         baseline: `(*, real: Tensor, real_moments: Moments, count: int) -> float | None`, the
             finite-sample baseline: the value that `count` real images would have.
+        aspect: what the values are about: "fidelity", "agreement", "diversity", "copies" or another
+            word. The report summarises the metrics of one aspect in one sentence. "": agreement for
+            a metric that reads texts, else fidelity with and diversity without a reference.
     """
 
     name: str
@@ -260,6 +264,7 @@ class Metric:
     depends_on_count: bool = False
     from_zero: bool = False
     version: int = 1  # raised by every change of its values: the gate compares no two versions
+    aspect: str = ""
 
     def __post_init__(self) -> None:
         for field, expected, good in (
@@ -281,10 +286,14 @@ class Metric:
     @property
     def measure(self) -> Measure:
         """What is stated about the metric's values."""
+        known = (
+            "agreement" if "text" in self.needs else "fidelity" if self.compares else "diversity"
+        )
         return Measure(
             self.name, self.better, self.title, self.meaning, self.paper, self.range,
             depends_on_count=self.depends_on_count, from_zero=self.from_zero,
             version=self.version,
+            aspect=self.aspect or known,
         )  # fmt: skip
 
     @property

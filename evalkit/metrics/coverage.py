@@ -96,4 +96,5 @@ COVERAGE = Metric(
     describe=describe_coverage,
     depends_on_count=True,
     from_zero=True,
+    aspect="diversity",
 )  # fmt: skip

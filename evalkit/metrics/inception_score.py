@@ -119,4 +119,5 @@ INCEPTION_SCORE = Metric(
     leave_out=inception_score_without,
     describe=describe,
     depends_on_count=True,
+    aspect="fidelity",
 )  # fmt: skip

@@ -136,4 +136,5 @@ RECALL = Metric(
     describe=describe,
     depends_on_count=True,
     from_zero=True,
+    aspect="diversity",
 )  # fmt: skip

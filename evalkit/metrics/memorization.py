@@ -73,6 +73,7 @@ MEMORIZATION = Metric(
     " is; held-out real images have values above 0, too.",
     range=(0.0, 1.0),
     describe=describe_memorization,
+    aspect="copies",
 )  # fmt: skip
 DUPLICATES = Metric(
     "duplicates", duplicates, "pool", "inception", "lower",
@@ -81,4 +82,5 @@ DUPLICATES = Metric(
     range=(0.0, 1.0),
     describe=describe_duplicates,
     depends_on_count=True,
+    aspect="copies",
 )  # fmt: skip

@@ -12,7 +12,7 @@ import statistics
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,12 @@ from evalkit.ratings.summary_file import PollSummary, read_summaries
 from evalkit.report import numbers
 from evalkit.report.by_group import ByGroup, by_group
 from evalkit.report.findings import Finding, findings
+from evalkit.report.labels import labels
 from evalkit.run_folder import Run
 
 OUTCOMES = ("ok", "refused", "failed", "missing")
 
+LABEL = 24  # characters of a model's name in a table or a short sentence
 Place = tuple[str, int, int]  # model, prompt index, sample
 
 
@@ -52,6 +54,7 @@ class Facts:
     config: Mapping[str, Any]
     ratings: Sequence[PollSummary] = ()
     agreement: Sequence[AgreementRow] = ()  # of metrics with raters
+    checks: Mapping[str, Any] = field(default_factory=dict)  # image_checks.json, by model
 
     @property
     def groups(self) -> list[str]:
@@ -61,6 +64,11 @@ class Facts:
     def prompts_of(self) -> Counter[str]:
         """The number of prompts of each group."""
         return Counter(prompt.group for prompt in self.prompts)
+
+    @cached_property
+    def labels(self) -> dict[str, str]:
+        """The models' names as tables show them: short, and never the same for two models."""
+        return labels(self.models, LABEL)
 
     @property
     def bundled(self) -> list[str]:
@@ -132,15 +140,19 @@ class Facts:
         return _unique(finding.reference for finding in self.of_images if finding.measured)
 
 
-def read_facts(path: Path | str) -> Facts:
-    """All facts of a run folder. Raises EvalkitError if there is nothing to report."""
+def read_facts(path: Path | str, scored: bool = True) -> Facts:
+    """All facts of a run folder. Raises EvalkitError if there is nothing to report.
+
+    scored: a run with images but without metrics.json is an error.
+    """
     run = Run(path)
     # The scores of a folder of existing images have no prompts.
     bare = os.path.isfile(run.metrics_path) and not run.prompts_path.is_file()
     prompts = [] if bare else run.prompts()
-    rows = run.metrics() if run.models() or bare else []
-    scored, known = _unique(row.model for row in rows), run.models()
-    models = [model for model in known if model in scored] or known or scored
+    known = run.models()
+    rows = run.metrics() if (known and scored) or run.metrics_path.is_file() else []
+    measured = _unique(row.model for row in rows)
+    models = [model for model in known if model in measured] or known or measured
     if not models:
         raise EvalkitError(
             f"{run.path} has prompts but no images of any model.",
@@ -181,6 +193,7 @@ def read_facts(path: Path | str) -> Facts:
         config=config,
         ratings=read_summaries(run),
         agreement=run.agreement(),
+        checks=run.image_checks(),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from evalkit.figures.style import Rows, to_bytes, to_csv
 from evalkit.files import write_atomically
 from evalkit.report import numbers
 from evalkit.report.facts import OUTCOMES, Facts, group_rows, speed_rows
+from evalkit.report.few_models import few_models
 from evalkit.report.findings import Finding
 
 # The files of the charts below, in any report.
@@ -45,15 +46,11 @@ class Chart:
 
 def make_charts(facts: Facts) -> list[Chart]:
     """Every figure that the facts have values for."""
-    made = [
-        _forest(facts),
-        _distribution(facts),
-        _groups(facts),
-        *_baselines(facts),
-        _outcomes(facts),
-        _speed(facts),
-    ]
-    return [chart for chart in made if chart is not None]
+    few, which = few_models(facts)
+    made = [_distribution(few), _groups(few), *_baselines(few)]
+    of_few = [replace(one, caption=f"{one.caption} {which}".strip()) for one in made if one]
+    found = [_forest(facts), *of_few, _outcomes(facts), _speed(facts)]
+    return [chart for chart in found if chart is not None]
 
 
 def write_charts(made: Sequence[Chart], folder: Path) -> list[str]:
@@ -152,9 +149,9 @@ def _groups(facts: Facts) -> Chart | None:
         "Means by group of prompts (number of prompts in parentheses), with 95% intervals over"
     )
     caption += " prompts. Dotted lines: the mean over all prompts."
-    title = f"{facts.score.title} by group · {facts.score.encoder}"
+    title, heading = f"{facts.score.title} by group · {facts.score.encoder}", "Scores by group"
     figure = group_dots([*means, *rows], width="page", models=facts.models, title=title)
-    return Chart("groups", "Scores by group of prompts", caption, rows, figure, [figure])
+    return Chart("groups", heading, caption, rows, figure, [figure], "groups")
 
 
 def _baselines(facts: Facts) -> list[Chart]:

@@ -20,6 +20,7 @@ _ADDRESS = re.compile(r"https?://[A-Za-z0-9.-]+(/[A-Za-z0-9._~/?=&%#+-]*)?")
 FindingKind = Literal["significant", "tie", "untested", "single", "missing"]
 Protocol = tuple[str, str, str]  # metric, encoder, reference
 RULE = "Holm, 5%"  # the correction and the level of all verdicts
+NAMED = 6  # models that a sentence names
 
 
 @dataclass(frozen=True)
@@ -186,9 +187,9 @@ class Finding:
         text, ties = self._lead(), [m for m in self.ties if self.worse or m not in self.equals]
         parts = []
         if self.worse:
-            parts.append(f"significantly better than {numbers.listing(self.worse)}")
+            parts.append(f"significantly better than {numbers.listing(self.worse, NAMED)}")
         if ties:
-            parts.append(f"no significant difference from {numbers.listing(ties)}")
+            parts.append(f"no significant difference from {numbers.listing(ties, NAMED)}")
         tested = "; ".join(parts)
         if tested:
             prompts = max(pair.prompts for pair in self.with_best.values())
@@ -197,7 +198,8 @@ class Finding:
         if self.untested:
             reasons = {reason(self.with_best[m]) for m in self.untested if m in self.with_best}
             why = f" ({numbers.listing(sorted(reasons))})" if reasons else ""
-            untested = f"the difference from {numbers.listing(self.untested)} was not tested{why}"
+            names = numbers.listing(self.untested, NAMED)
+            untested = f"the difference from {names} was not tested{why}"
         rest = "; ".join(filter(None, [tested, untested]))
         return f"{text} {rest}." if rest else f"{text.rstrip(';')}."
 
@@ -210,16 +212,21 @@ class Finding:
             return f"{self.best.model} has the best value;"
         every = len(self.equals) == len(self.measured)
         verb = "have equal values" if every else "share the best value"
-        return f"{numbers.listing(self.equals)} {verb};"
+        return f"{numbers.listing(self.equals, NAMED)} {verb};"
 
     @property
     def detail(self) -> str:
-        """The values of all models."""
-        return "; ".join(
-            f"{model} {cell.value}" + (f" ({cell.interval})" if cell.interval else "")
-            for model, cell in self.cells.items()
-            if cell.measured
-        )
+        """The values of all models; of many, the best ones."""
+        cells = [cell for cell in self.cells.values() if cell.measured]
+        if len(cells) > NAMED:
+            sign = 1 if self.measure.better == "lower" else -1
+            cells.sort(key=lambda cell: sign * _value(cell.row))
+        texts = [
+            f"{cell.row.model} {cell.value}" + (f" ({cell.interval})" if cell.interval else "")
+            for cell in cells[:NAMED]
+        ]
+        rest = len(cells) - NAMED
+        return "; ".join([*texts, f"{numbers.plural(rest, 'more model')}"] if rest > 0 else texts)
 
     @property
     def cautions(self) -> list[str]:
@@ -254,7 +261,8 @@ class Finding:
 
     def _baselines(self) -> str:
         found = sorted({(c.row.count, c.baseline) for c in self.cells.values() if c.baseline})
-        listed = numbers.listing([f"{text} (n = {count:,})" for count, text in found])
+        texts = [f"{text} (n = {count:,})" for count, text in found]
+        listed = numbers.listing(texts, NAMED)
         below = [
             cell.row.model
             for cell in self.cells.values()
@@ -265,8 +273,8 @@ class Finding:
         text = f"Finite-sample baseline: {listed}." if listed else ""
         if below:
             text += (
-                f" Below it: {numbers.listing(below)}; closer to the reference than as many real"
-                " images, by chance or because the images depend on those of the reference."
+                f" Below it: {numbers.listing(below, NAMED)}; closer to the reference than as many"
+                " real images, by chance or because the images depend on those of the reference."
             )
         return text
 

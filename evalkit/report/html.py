@@ -22,7 +22,9 @@ def to_html(
     made = environment()
     made.filters["svg"] = lambda figure, prefix: Markup(inline_svg(figure, prefix))
     assert made.loader is not None
-    css, script = (made.loader.get_source(made, name)[0] for name in ("report.css", "report.js"))
+    names = ("report.css", "report.js", "tables.js")
+    css, *scripts = (made.loader.get_source(made, name)[0] for name in names)
+    script = "".join(scripts)
     policy = (
         f"default-src 'none'; img-src 'self' data:; style-src {_hash(css)};"
         f" script-src {_hash(script)}; base-uri 'none'"

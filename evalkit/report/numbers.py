@@ -80,8 +80,10 @@ def counts(values: Sequence[int]) -> str:
     return f"n = {low:,}" if low == high else f"n = {low:,} to {high:,}"
 
 
-def listing(names: Sequence[str]) -> str:
-    """a; a and b; a, b and c."""
+def listing(names: Sequence[str], most: int = 0) -> str:
+    """a; a and b; a, b and c. Of more than `most` names (0: no limit): a, b and 7 more."""
+    if 0 < most < len(names) - 1:
+        names = [*names[:most], f"{len(names) - most:,} more"]
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 

@@ -10,12 +10,13 @@ from evalkit.report.facts import read_facts
 
 
 def report(path: os.PathLike[str] | str) -> Path:
-    """Write the report of a scored run folder and return the path of its page.
+    """Write the report of a run folder and return the path of its page.
 
     Reads prompts, manifests, metrics.json, comparisons.json, scores.csv, protocol.json, run.toml
-    and gate.json; measures nothing itself. The same folder always gives the same bytes. The page is
-    written last: if it exists, the report is complete. Figures, tables and images of an earlier
-    report that this one does not have are then removed; your own files stay.
+    and gate.json; measures nothing itself. A run that is not scored yet has a page of its images.
+    The same folder always gives the same bytes. The page is written last: if it exists, the report
+    is complete. Figures, tables and images of an earlier report that this one does not have are
+    then removed; your own files stay.
 
     Args:
         path: the run folder.
@@ -24,9 +25,10 @@ def report(path: os.PathLike[str] | str) -> Path:
         `<path>/report/index.html`, which opens from the disk without a network.
 
     Raises:
-        EvalkitError: the folder is not a run, has no metrics yet, or no images of any model.
+        EvalkitError: the folder is not a run, or has neither metrics nor images of any model.
     """
-    facts = read_facts(Path(path))  # before the slow imports: an error is reported at once
+    # Before the slow imports: an error is reported at once.
+    facts = read_facts(Path(path), scored=False)
     from evalkit.report.baseline_images import FILE, FOLDER
     from evalkit.report.figures import FIGURE_FILE, make_charts, write_charts
     from evalkit.report.gate import copied_images

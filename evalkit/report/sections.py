@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 
 from evalkit.core import ComparisonRow
 from evalkit.report import numbers, sentences
-from evalkit.report.facts import Facts, speed_rows
+from evalkit.report.accounting import accounting
+from evalkit.report.answers import answers, questions
+from evalkit.report.facts import Facts
 from evalkit.report.findings import Finding, reason
 from evalkit.report.gallery import gallery, sample, troubles
 from evalkit.report.gate import gate
@@ -21,6 +23,7 @@ from evalkit.report.protocol_tables import tables
 from evalkit.report.ratings import AGREEMENT, CHANCE, RATERS, texts
 
 Context = Mapping[str, Any]
+MOST_COMPARISONS = 300  # on the page; of more, those with the best model of each metric
 
 
 @dataclass(frozen=True)
@@ -46,24 +49,54 @@ class DifferenceRow(NamedTuple):
 
 
 def findings(facts: Facts) -> Context:
-    return {"conclusion": sentences.conclusion(facts), "remarks": sentences.remarks(facts)}
+    """The answers and a strip of images: the first screen. report.md lists the findings instead."""
+    return {
+        "answers": answers(facts),
+        "gated": gate(facts),
+        "strip": sample(facts) if facts.prompts else [],
+        "conclusion": sentences.conclusion(facts),
+        "remarks": sentences.remarks(facts),
+    }
 
 
-def results(facts: Facts) -> Context:
+def results(facts: Facts) -> Context | None:
+    """Values and findings; nothing for a run that is not scored."""
+    if not facts.findings:
+        return None
     baselines = any(cell.baseline for f in facts.findings for cell in f.cells.values())
-    return {"baselines": baselines}
+    others = [finding for finding in facts.findings if finding not in facts.of_images]
+    tables_of = {"Image metrics": facts.of_images, "Raters, speed and cost": others}
+    return {
+        "baselines": baselines,
+        "tables": [(title, questions(own)) for title, own in tables_of.items() if own],
+        "conclusion": sentences.conclusion(facts),
+        "remarks": sentences.remarks(facts),
+    }
 
 
 def differences(facts: Facts) -> Context | None:
     """The comparisons by metric; nothing for one model."""
-    if facts.comparisons is None:
+    made = compared(facts)
+    if facts.comparisons is None or not made:
         return None
-    return {"groups": compared(facts), "statement": facts.comparisons.statement}
+    total = len(facts.comparisons.rows)
+    shown = made
+    if total > MOST_COMPARISONS:
+        shown = [
+            (finding, name, [one for one in rows if one.row in finding.with_best.values()])
+            for finding, name, rows in made
+        ]
+    return {
+        "groups": made,
+        "shown": [group for group in shown if group[2]],
+        "shown_count": sum(len(rows) for _, _, rows in shown),
+        "statement": facts.comparisons.statement,
+    }
 
 
 def groups(facts: Facts) -> Context | None:
     """The metrics by group of prompts; nothing for prompts without several groups."""
-    if not facts.by_group and len(facts.groups) < 2:
+    if not facts.findings or (not facts.by_group and len(facts.groups) < 2):
         return None
     return {"remarks": sentences.groups(facts)}
 
@@ -82,6 +115,11 @@ def ratings(facts: Facts) -> Context | None:
     }
 
 
+def figures(facts: Facts) -> Context | None:
+    """The charts of the values; nothing where no image was measured."""
+    return {} if any(finding.measured for finding in facts.of_images) else None
+
+
 def images(facts: Facts) -> Context | None:
     """The gallery; nothing for a run without prompts."""
     if not facts.prompts:
@@ -90,15 +128,13 @@ def images(facts: Facts) -> Context | None:
 
 
 def outcomes(facts: Facts) -> Context | None:
-    """Requests without an image, and speed; nothing for existing images without records."""
-    if not any(facts.records.values()):
+    """What became of every request; nothing for images of which nothing is recorded."""
+    accounts = accounting(facts)
+    if not accounts:
         return None
-    speed = {}
-    for row in speed_rows(facts):
-        value = row["images_per_second"]
-        speed[row["model"]] = numbers.number(value, numbers.decimals([value], []))
     return {
-        "speed": speed,
+        "accounts": accounts,
+        "common": questions(facts.common),
         "troubles": {model: found for model in facts.models if (found := troubles(facts, model))},
     }
 
@@ -113,15 +149,15 @@ def protocol(facts: Facts) -> Context:
 
 
 SECTIONS: tuple[Section, ...] = (
-    Section("gate", "Gate", gate),
     Section("findings", "Findings", findings),
+    Section("gate", "Gate", gate),
     Section("results", "Results", results),
     Section("differences", "Differences between models", differences),
     Section("groups", "By group of prompts", groups),
     Section("ratings", "Ratings", ratings),
-    Section("charts", "Charts", lambda facts: {}),
+    Section("charts", "Charts", figures),
     Section("images", "Images", images),
-    Section("outcomes", "Refusals and failures", outcomes),
+    Section("outcomes", "Accounting", outcomes),
     Section("protocol", "Protocol", protocol),
 )
 

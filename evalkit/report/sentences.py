@@ -22,6 +22,7 @@ INTERVALS_RULE = (
     " make the difference significant if it stays the same."
 )
 
+NAMED = 4  # models that a headline names
 GROUPS_RULE = (
     "Bold and †: as in the results, for the models within one group. Models are compared by group"
     " on metrics with one value per image; these comparisons are corrected together, apart from"
@@ -31,7 +32,8 @@ GROUPS_RULE = (
 
 def headline(facts: Facts) -> str:
     """What was compared, in one line."""
-    models = numbers.listing(facts.models)
+    many = len(facts.models) > NAMED
+    models = f"{len(facts.models)} models" if many else numbers.listing(facts.models)
     if not facts.prompts:
         return f"{models}: existing images"
     return f"{models} on {numbers.plural(len(facts.prompts), 'prompt')}"
@@ -39,16 +41,22 @@ def headline(facts: Facts) -> str:
 
 def lede(facts: Facts) -> str:
     """What was requested and made, and what it was measured with."""
-    return f"{_made(facts)}{_measured(facts)}{_bundled(facts)}{_differing(facts)}"
+    return f"{made(facts)} {measured_with(facts)} {differing(facts)}".strip()
 
 
-def _differing(facts: Facts) -> str:
+def differing(facts: Facts) -> str:
     """The conditions in which the runs of a comparison differ; "" for others."""
     allowed = part(facts.protocol, "sources").get("allowed")
-    return f" The runs differ, which was allowed: {'; '.join(allowed)}." if allowed else ""
+    return f"The runs differ, which was allowed: {'; '.join(allowed)}." if allowed else ""
 
 
-def _made(facts: Facts) -> str:
+def measured_with(facts: Facts) -> str:
+    """The encoders and the reference, and which models are test models; "" if nothing is known."""
+    return f"{_measured(facts)}{_bundled(facts)}".strip()
+
+
+def made(facts: Facts) -> str:
+    """What was requested and what was made of it, in one sentence."""
     if not facts.prompts:
         return "A folder of existing images, without prompts."
     totals = {name: sum(counts[name] for counts in facts.outcomes.values()) for name in _STATES}
@@ -126,7 +134,7 @@ def conclusion(facts: Facts) -> str:
         for model, count in better.most_common()
     ]
     rest = f"; no significant difference on {kinds['tie']}" if kinds["tie"] else ""
-    return f"{numbers.listing(parts)}{rest} ({RULE}).{more}"
+    return f"{numbers.listing(parts, NAMED)}{rest} ({RULE}).{more}"
 
 
 def rated(facts: Facts) -> str:
@@ -286,6 +294,35 @@ def _left_out(facts: Facts) -> list[str]:
         has = numbers.plural(without, "prompt has no group and is", "prompts have no group and are")
         texts.append(f"{has} in none of these.")
     return texts
+
+
+def sampled(facts: Facts, shown: int) -> str:
+    """How the images of the strip were chosen."""
+    every = f"{'The first image' if facts.per_prompt > 1 else 'The image'} of every model"
+    if shown == len(facts.prompts):
+        return f"{every} for {'the prompt' if shown == 1 else 'every prompt'}."
+    return (
+        f"{every} for {shown} of {len(facts.prompts):,} prompts, a fixed sample without selection:"
+        " those whose ids have the smallest SHA-256."
+    )
+
+
+def accounted(facts: Facts) -> str:
+    """What the columns of the accounting mean."""
+    made = {model: counts["ok"] for model, counts in facts.outcomes.items()}
+    complete = all(
+        counts == {**counts, "ok": sum(counts.values())} for counts in facts.outcomes.values()
+    )
+    text = (
+        "Every request gave an image. " if facts.prompts and complete and any(made.values()) else ""
+    )
+    if not facts.checks:
+        return f"{text}Whether images are invalid, black or duplicate is known after scoring."
+    return (
+        f"{text}Invalid images were skipped. Black images and duplicates (the same pixels as an"
+        " earlier image of the model) are measured as the others are; image_checks.json names up to"
+        " ten of each."
+    )
 
 
 def common_rule(facts: Facts) -> str:

@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from evalkit.figures.style import to_bytes
 
 _SVG, _XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
+_PLACES = {"d", "x", "y", "transform"}  # two digits of these are 0.01 pt, and half as long
+_LONG = re.compile(r"-?\d+\.\d{3,}")
 _DROPPED = {f"{_SVG}style", f"{_SVG}metadata", f"{_SVG}script"}
 
 
@@ -57,6 +59,8 @@ def _simplify(element: ElementTree.Element, prefix: str, kept: set[str]) -> None
             element.set(name, value)
     if element.get("id") not in kept:
         element.attrib.pop("id", None)
+    for name in _PLACES & element.attrib.keys():
+        element.set(name, _LONG.sub(lambda found: f"{float(found[0]):.2f}", element.attrib[name]))
     for name, value in element.attrib.items():
         if name == "id":
             element.set(name, f"{prefix}-{value}")

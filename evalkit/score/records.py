@@ -13,21 +13,28 @@ from evalkit.terminal import dollars
 
 
 def _measure(
-    name: str, better: Better, title: str, meaning: str, high: float = math.inf
+    name: str, better: Better, title: str, meaning: str, aspect: str, high: float = math.inf
 ) -> Measure:
     zero = name in ("refusal_rate", "images_per_second")
     return Measure(
-        name, better, title, meaning, range=(0.0, high), from_zero=zero, from_records=True
-    )
+        name, better, title, meaning,
+        range=(0.0, high), from_zero=zero, from_records=True, aspect=aspect,
+    )  # fmt: skip
 
 
 _TABLE = (
-    _measure("refusal_rate", "lower", "Refusal rate", "Share of refused requests.", 1.0),
-    _measure("images_per_second", "higher", "Images per second", "Images generated per second."),
-    _measure("latency_p50", "lower", "Median latency", "Seconds per image, the median."),
-    _measure("latency_p95", "lower", "95th percentile of latency", "Seconds per image."),
-    _measure("peak_memory", "lower", "Peak memory", "GiB, the maximum during generation."),
-    _measure("cost_per_image", "lower", "Cost per image", "US dollars per image."),
+    _measure(
+        "refusal_rate", "lower", "Refusal rate", "Share of refused requests.", "refusals", 1.0
+    ),
+    _measure(
+        "images_per_second", "higher", "Images per second", "Images generated per second.", "speed"
+    ),
+    _measure("latency_p50", "lower", "Median latency", "Seconds per image, the median.", "speed"),
+    _measure("latency_p95", "lower", "95th percentile of latency", "Seconds per image.", "speed"),
+    _measure(
+        "peak_memory", "lower", "Peak memory", "GiB, the maximum during generation.", "memory"
+    ),
+    _measure("cost_per_image", "lower", "Cost per image", "US dollars per image.", "cost"),
 )
 MEASURES = {measure.name: measure for measure in _TABLE}
 

@@ -58,3 +58,12 @@ def test_distinct_whatever_long_names_have_in_common(middles, before, after, mos
     assert len(set(found.values())) == len(names)
     assert all(len(label) <= most for label in found.values())
     assert all(found[name] == name for name in names if len(name) <= most)
+
+
+@given(st.text(alphabet="ab/-", min_size=25, max_size=60))
+def test_a_long_name_keeps_its_beginning_and_its_end(name):
+    first, last = labels([name, "dalle"], 24)[name].split("…")
+    assert first
+    assert last
+    assert name.startswith(first)
+    assert name.endswith(last)

@@ -54,7 +54,7 @@ def test_page_is_accessible(page):
     assert len(page.ids) == len(set(page.ids))
     assert all("alt" in values for values in page.attributes("img"))
     scopes = {values.get("scope") for values in page.attributes("th")}
-    assert scopes <= {"col", "row", "rowgroup"}
+    assert scopes <= {"col", "colgroup", "row", "rowgroup"}
     levels = [int(name[1]) for name, _ in page.tags if re.fullmatch("h[1-6]", name)]
     assert levels[0] == 1
     assert levels.count(1) == 1

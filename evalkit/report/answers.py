@@ -1,0 +1,139 @@
+"""The result in one sentence per question: fidelity, agreement with the prompt, raters, cost.
+
+Metrics of one aspect (see `core.Metric`) are one question. Only verdicts are stated, as in the
+findings; values without a test stand as values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from evalkit.report import numbers
+from evalkit.report.facts import Facts
+from evalkit.report.findings import RULE, Finding, FindingKind
+
+# The order of the questions, and their titles. An aspect of a plug-in is its own title.
+TITLES = {
+    "fidelity": "Fidelity",
+    "agreement": "Prompt agreement",
+    "diversity": "Diversity",
+    "copies": "Copies",
+    "": "Image metrics",
+}
+RECORDS = "Speed and cost"
+_ORDER: tuple[FindingKind, ...] = ("significant", "tie", "untested")
+METRICS = 3  # names in a sentence
+VALUES = 3  # models whose values are listed; the ends of the range for more
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One question, its answer, and the values behind it."""
+
+    title: str
+    text: str  # "" where no models are compared
+    values: str
+    kind: FindingKind
+
+
+@dataclass(frozen=True)
+class Question:
+    """What several findings are about."""
+
+    title: str
+    findings: Sequence[Finding]
+
+
+def questions(found: Sequence[Finding]) -> list[Question]:
+    """The findings by question: those about images, then raters, then the records."""
+    table: dict[str, list[Finding]] = {title: [] for title in TITLES.values()}
+    rated: dict[str, list[Finding]] = {}
+    records: list[Finding] = []
+    for finding in found:
+        measure = finding.measure
+        if measure.from_ratings:
+            who, _, question = finding.encoder.partition(":")
+            name = "People" if who == "human" else "Judging models"
+            rated.setdefault(f"{name} ({question})", []).append(finding)
+        elif measure.from_records:
+            records.append(finding)
+        else:
+            title = TITLES.get(measure.aspect, numbers.capital(measure.aspect))
+            table.setdefault(title, []).append(finding)
+    parts = {**table, **rated, RECORDS: records}
+    return [Question(title, own) for title, own in parts.items() if own]
+
+
+def answers(facts: Facts) -> list[Answer]:
+    """One answer per question that was measured or asked."""
+    records = [finding for finding in facts.findings if finding.measure.from_records]
+    return [
+        answer
+        for question in questions([*facts.concluded, *facts.rated, *records])
+        if (answer := _answer(question, facts))
+    ]
+
+
+def _answer(question: Question, facts: Facts) -> Answer | None:
+    known = [one for one in question.findings if one.encoder not in facts.blind_encoders]
+    measured = [one for one in known if one.measured]
+    if question.title == RECORDS:
+        told = [one for one in measured if any(row.value for row in one.measured)]
+        first = {one.measure.aspect or one.measure.name: one for one in reversed(told)}
+        listed = "; ".join(_values(one, facts.labels) for one in told if one in first.values())
+        return Answer(question.title, "", f"{listed}.", "untested") if told else None
+    if not known:
+        names = numbers.listing(list(dict.fromkeys(one.encoder for one in question.findings)))
+        text = f"Nothing may be concluded: {names} does not know these images."
+        return Answer(question.title, text, "", "missing")
+    if not measured:
+        return Answer(question.title, known[0].verdict, "", "missing")
+    compared = [one for one in measured if len(one.measured) > 1]
+    if not compared:
+        listed = "; ".join(_values(one, facts.labels) for one in measured[:METRICS])
+        return Answer(question.title, "", f"{listed}.", "single")
+    compared.sort(key=lambda one: _ORDER.index(one.kind))  # stable: else as they were measured
+    said = _comparison(compared, facts.labels)
+    return Answer(question.title, said, f"{_values(compared[0], facts.labels)}.", compared[0].kind)
+
+
+def _comparison(compared: Sequence[Finding], labels: Mapping[str, str]) -> str:
+    """Who is significantly better than how many others on which metrics, in one sentence."""
+    clauses: dict[str, list[str]] = {}
+    for finding in compared:
+        clauses.setdefault(_clause(finding, labels), []).append(finding.title)
+    parts = [f"{lead} on {numbers.listing(names, METRICS)}" for lead, names in clauses.items()]
+    kinds = {finding.kind for finding in compared}
+    text = "; ".join(parts)
+    if "significant" not in kinds:  # else it begins with the name of a model
+        text = numbers.capital(text)
+    return f"{text}{f' ({RULE})' if kinds != {'untested'} else ''}."
+
+
+def _clause(finding: Finding, labels: Mapping[str, str]) -> str:
+    if finding.kind == "tie":
+        return "no significant difference"
+    if finding.kind != "significant" or finding.best is None:
+        equal = len(finding.equals) == len(finding.measured)
+        return "equal values" if equal else "the difference was not tested"
+    others, worse = len(finding.measured) - 1, len(finding.worse)
+    if others == 1:
+        than = labels[finding.worse[0]]
+    else:
+        than = f"all {others} others" if worse == others else f"{worse} of {others} others"
+    return f"{labels[finding.best.model]} is significantly better than {than}"
+
+
+def _values(finding: Finding, labels: Mapping[str, str]) -> str:
+    """`FID: a 1.0 (0.9 to 1.1), b 2.0 (1.9 to 2.1)`; of many models, the two ends."""
+    cells = [cell for cell in finding.cells.values() if cell.measured]
+    if len(cells) > VALUES:
+        cells.sort(key=lambda cell: cell.row.value or 0.0)
+        low, high = (f"{cell.value} ({labels[cell.row.model]})" for cell in (cells[0], cells[-1]))
+        return f"{finding.title} from {low} to {high}"
+    listed = [
+        f"{labels[cell.row.model]} {cell.value}" + (f" ({cell.interval})" if cell.interval else "")
+        for cell in cells
+    ]
+    return f"{finding.title}: {', '.join(listed)}"

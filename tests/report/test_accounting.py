@@ -1,0 +1,65 @@
+"""What became of every requested image, on the page and in report.md."""
+
+from __future__ import annotations
+
+from report_runs import make_run
+
+from evalkit.core import MetricRow
+from evalkit.report.accounting import accounting
+from evalkit.report.facts import read_facts
+from evalkit.report.numbers import DASH
+from evalkit.report.report import report
+from evalkit.run_folder import Run
+
+
+def checks(**counts: int) -> dict[str, object]:
+    """The entry of one model in image_checks.json."""
+    names = ("black", "one_colour", "tiny", "duplicates", "not_taken", "missing")
+    entry: dict[str, object] = {name: {"count": counts.get(name, 0)} for name in names}
+    return {"taken": counts.get("taken", 0), "skipped": counts.get("skipped", 0), **entry}
+
+
+def test_every_image_is_accounted_for(tmp_path):
+    run = make_run(tmp_path / "run", 12, hostile=False)
+    of_dalle = checks(taken=9, skipped=2, black=3, duplicates=4)
+    run.write_image_checks({"dalle": of_dalle, "gan": checks(taken=11)})
+    first, second = accounting(read_facts(run.path))
+    expected = {"asked": "12", "made": "11", "refused": "1", "failed": "0", "invalid": "2"}
+    expected |= {"black": "3", "duplicate": "4"}
+    assert first.counts.items() > expected.items()
+    assert (second.counts["refused"], second.counts["failed"]) == ("0", "1")
+    report(run.path)
+    section = (run.report_path / "report.md").read_text(encoding="utf-8").split("## Accounting")[1]
+    assert "| Model | asked | made | refused | failed | invalid | black | duplicate |" in section
+    assert "| dalle | 12 | 11 | 1 | 0 | 2 | 3 | 4 |" in section
+    page = (run.report_path / "index.html").read_text(encoding="utf-8")
+    section = page.split('id="outcomes"')[1].split("</table>")[0]
+    for count in ("12", "11", "1", "0", "2", "3", "4"):
+        assert f'<td class="num">{count}</td>' in section
+
+
+def test_what_was_not_checked_is_not_zero(tmp_path):
+    run = make_run(tmp_path / "run", 12, hostile=False)
+    [first, _] = accounting(read_facts(run.path))
+    assert (first.counts["invalid"], first.counts["black"]) == (DASH, DASH)
+    assert "is known after scoring" in report(run.path).read_text(encoding="utf-8")
+
+
+def test_a_folder_of_existing_images_is_accounted_for(tmp_path):
+    run = Run(tmp_path / "bare")
+    row = MetricRow("images", "fid", "pixels", "r", 3.0, 2.0, 4.0, 9, 9, "lower", "jackknife")
+    run.write_metrics([row])
+    run.write_image_checks({"images": checks(taken=9, skipped=1, not_taken=5)})
+    [account] = accounting(read_facts(run.path))
+    assert account.counts == {
+        "asked": "10", "made": "10", "refused": "0", "invalid": "1", "black": "0",
+        "duplicate": "0", "not taken": "5",
+    }  # fmt: skip
+    assert "Accounting" in report(run.path).read_text(encoding="utf-8")
+
+
+def test_images_that_are_gone_are_missing(tmp_path):
+    run = make_run(tmp_path / "run", 12, hostile=False)
+    for path in run.path.glob("images/*/manifest*"):
+        path.unlink()
+    assert [one.counts["missing"] for one in accounting(read_facts(run.path))] == ["12", "12"]
