@@ -123,6 +123,9 @@ class Run:
     def features_path(self, model: str, encoder: str) -> Path:
         return self.path / "features" / folder_name(model) / f"{encoder}.npz"
 
+    def validation_path(self, model: str) -> Path:
+        return self.path / "features" / folder_name(model) / "validation.json"
+
     # --- prompts ---
     def write_prompts(self, prompts: Sequence[Prompt]) -> None:
         lines = (json.dumps(dataclasses.asdict(prompt), ensure_ascii=False) for prompt in prompts)

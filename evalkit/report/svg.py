@@ -12,6 +12,8 @@ from evalkit.report.chart_style import to_bytes
 _SVG, _XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 _DROPPED = {f"{_SVG}style", f"{_SVG}metadata", f"{_SVG}script"}
 
+_GEOMETRY = {"d", "x", "y", "width", "height", "transform"}
+
 
 def inline_svg(figure: Figure, prefix: str) -> str:
     """The figure as an element of the page.
@@ -42,6 +44,11 @@ def _references(element: ElementTree.Element) -> list[str]:
     return [*found, href[1:]] if href.startswith("#") else found
 
 
+def _rounded(number: re.Match[str]) -> str:
+    """Two digits after the point: a hundredth of a point cannot be seen, and the page is smaller."""
+    return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
+
+
 def _simplify(element: ElementTree.Element, prefix: str, kept: set[str]) -> None:
     """In place: no namespaces, no style attribute, no id without a reference to it."""
     element.tag = element.tag.removeprefix(_SVG)
@@ -55,6 +62,8 @@ def _simplify(element: ElementTree.Element, prefix: str, kept: set[str]) -> None
                 element.set("font-weight", "bold")
         elif name and name != "font-family":
             element.set(name, value)
+    for name in _GEOMETRY & element.attrib.keys():
+        element.set(name, re.sub(r"\d+\.\d{3,}", _rounded, element.attrib[name]))
     if element.get("id") not in kept:
         element.attrib.pop("id", None)
     for name, value in element.attrib.items():
