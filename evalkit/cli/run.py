@@ -31,7 +31,9 @@ from evalkit.cli.options import (
     RetryAmbiguous,
     Seed,
     Settings,
+    SingleFile,
     TextColumn,
+    Zip,
     arguments,
 )
 from evalkit.cli.output import clean, print_estimates, print_metrics, print_next
@@ -164,16 +166,19 @@ def score(
         print_metrics(rows, results, as_json, f"evalkit report {shlex.quote(str(results))}")
 
 
-def report(path: Folder, open_report: Open = False) -> None:
+def report(
+    path: Folder, single_file: SingleFile = False, zip: Zip = False, open_report: Open = False
+) -> None:
     """Write report/index.html and report.md of a scored run.
 
     \b
-    Example:
+    Examples:
       evalkit report reports/first --open
+      evalkit report reports/first --single-file --zip
     """
     with clean():
         from evalkit.report.report import report as function
         from evalkit.terminal import show_page
 
-        show_page(function(path), open_report)
+        show_page(function(path, single_file=single_file, zip=zip), open_report)
         print(path)

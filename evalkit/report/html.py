@@ -15,7 +15,6 @@ from evalkit.report.render import environment, render
 from evalkit.report.sections import Context, Section
 from evalkit.report.svg import inline_svg
 
-
 STYLES = ("report.css", "gallery/gallery.css")
 # They share one scope, in this order.
 SCRIPTS = tuple(f"gallery/{name}.js" for name in ("rows", "blind", "zoom", "address", "keys"))

@@ -45,7 +45,7 @@ def _references(element: ElementTree.Element) -> list[str]:
 
 
 def _rounded(number: re.Match[str]) -> str:
-    """Two digits after the point: a hundredth of a point cannot be seen, and the page is smaller."""
+    """Two digits after the point: no eye sees more, and the page is smaller."""
     return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
 
 
