@@ -23,7 +23,7 @@ const inZoom = {
   previous: () => walk(-1), next: () => walk(1), back: () => walkSamples(-1), on: () => walkSamples(1),
   first: () => edge(0), last: () => edge(-1),
   reveal: () => { const row = current(); if (hidden(row)) { revealed = row; disguise(row); } },
-  close: () => zoom.close(),
+  close: () => set(controls.at, ""),
 };
 
 function perform(name) { // false if there is nothing of this name to do here

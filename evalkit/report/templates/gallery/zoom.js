@@ -1,5 +1,6 @@
 // The images of one prompt by all models, side by side.
 const zoom = byId("zoom"), stage = byId("stage");
+let seen = null; // the row that gets the focus back
 const current = () => rows.find((row) => row.number === Number(controls.at.value));
 const samples = Math.max(1, ...rows.slice(0, 1).map((row) => row.tiles.length / models.length));
 
@@ -40,6 +41,7 @@ function fit() { // as many columns as make the images largest
 function showZoom() {
   const row = current();
   if (!row) return zoom.open && zoom.close();
+  seen = row;
   const sample = Math.min(Number(controls.sample.value || 1), samples);
   const tiles = row.tiles.filter((tile) => tile.sample === sample - 1);
   const solo = tiles.filter((tile) => tile.place + 1 === Number(controls.solo.value));
@@ -76,10 +78,9 @@ function walkSamples(step) {
 
 zoom.addEventListener("click", (event) => { if (event.target === zoom) zoom.close(); });
 zoom.addEventListener("close", () => {
-  const row = current();
   controls.at.value = controls.sample.value = controls.solo.value = "";
   save();
-  (row?.shown ? row.element : form).querySelector("a, button").focus();
+  (seen?.shown ? seen.element : form).querySelector("a, button").focus();
 });
 addEventListener("resize", () => { if (zoom.open) fit(); });
 
