@@ -22,8 +22,12 @@ if TYPE_CHECKING:
     from evalkit.encoders.manage_weights import weights_import as weights_import
     from evalkit.encoders.manage_weights import weights_list as weights_list
     from evalkit.encoders.manage_weights import weights_verify as weights_verify
+    from evalkit.export.hub import export_hub as export_hub
+    from evalkit.export.imagefolder import export_imagefolder as export_imagefolder
+    from evalkit.export.tracker import export_tracker as export_tracker
     from evalkit.gate.baseline import baseline_save as baseline_save
     from evalkit.gate.gate import gate as gate
+    from evalkit.init.init import init as init
     from evalkit.judge.appraisal import appraise as appraise
     from evalkit.judge.judge import judge as judge
     from evalkit.listing import list_encoders as list_encoders
@@ -65,8 +69,12 @@ _PUBLIC = {  # name: the module that defines it
     "conventions": "evalkit.score.conventions",
     "doctor": "evalkit.diagnosis",
     "encoder": "evalkit.plugins",
+    "export_hub": "evalkit.export.hub",
+    "export_imagefolder": "evalkit.export.imagefolder",
+    "export_tracker": "evalkit.export.tracker",
     "gate": "evalkit.gate.gate",
     "generate": "evalkit.api",
+    "init": "evalkit.init.init",
     "judge": "evalkit.judge.judge",
     "list_encoders": "evalkit.listing",
     "list_generators": "evalkit.listing",

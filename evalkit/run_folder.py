@@ -28,6 +28,7 @@ from evalkit.core import (
     Record,
 )
 from evalkit.files import append_lines, fsync_folder, lock, read_lines, write_atomically
+from evalkit.flat_metrics import flatten
 
 NO_IMAGE = "no image in the folder for this prompt"  # the detail of a record
 SCHEMA = 1  # version of metrics.json and comparisons.json
@@ -66,6 +67,10 @@ class Run:
         return self.path / "metrics.json"
 
     @property
+    def flat_metrics_path(self) -> Path:
+        return self.path / "metrics.flat.json"
+
+    @property
     def scores_path(self) -> Path:
         return self.path / "scores.csv"
 
@@ -80,6 +85,10 @@ class Run:
     @property
     def comparisons_path(self) -> Path:
         return self.path / "comparisons.json"
+
+    @property
+    def gate_path(self) -> Path:
+        return self.path / "gate.json"
 
     @property
     def report_path(self) -> Path:
@@ -125,6 +134,9 @@ class Run:
 
     def validation_path(self, model: str) -> Path:
         return self.path / "features" / folder_name(model) / "validation.json"
+
+    def measured_path(self, model: str, metric: str) -> Path:
+        return self.path / "features" / folder_name(model) / "measured" / f"{metric}.json"
 
     # --- prompts ---
     def write_prompts(self, prompts: Sequence[Prompt]) -> None:
@@ -265,11 +277,13 @@ class Run:
     def write_metrics(
         self, rows: Sequence[MetricRow], agreement: Sequence[AgreementRow] = ()
     ) -> None:
-        """metrics.json: see score/metrics.schema.json."""
+        """metrics.json: see score/metrics.schema.json; and metrics.flat.json of the same rows."""
         content: dict[str, Any] = {"schema": SCHEMA, "rows": [asdict(row) for row in rows]}
         if agreement:
             content["agreement"] = [asdict(row) for row in agreement]
+        self.flat_metrics_path.unlink(missing_ok=True)  # after a kill it is absent, never stale
         self._write_json(self.metrics_path, content)
+        self._write_json(self.flat_metrics_path, flatten(rows))
 
     def metrics(self) -> list[MetricRow]:
         """The rows of metrics.json. Raises EvalkitError if there is none, or if it is damaged."""
@@ -352,6 +366,16 @@ class Run:
             return {}
         with _reading(self.protocol_path, self._score_again):
             return dict(json.loads(self.protocol_path.read_text(encoding="utf-8")))
+
+    def gate(self) -> dict[str, Any]:
+        """gate.json, which `evalkit gate` writes; {} if there is none."""
+        if not self.gate_path.is_file():
+            return {}
+        with _reading(self.gate_path, "Write it again with `evalkit gate`, or remove it."):
+            found = json.loads(self.gate_path.read_text(encoding="utf-8"))
+            if not isinstance(found, dict):
+                raise TypeError(found)
+            return found
 
     def _write_json(self, path: Path, content: dict[str, Any]) -> None:
         write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")

@@ -79,7 +79,7 @@ from evalkit.score import measure
 from evalkit.score.measure import measure as function
 print(inspect.ismodule(measure), measure.measure is function, inspect.isfunction(evalkit.score))
 """
-    shared = ["gate", "generate", "judge", "reference", "report", "score", "serve"]
+    shared = ["gate", "generate", "init", "judge", "reference", "report", "score", "serve"]
     assert python(code) == f"True {shared}\n[]\n[]\nTrue True True\n"
 
 
