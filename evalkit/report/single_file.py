@@ -43,7 +43,7 @@ def to_single_file(page: str, folder: Path) -> str:
         return -uses[address], hashlib.sha256(Path(address).name.encode()).digest()
 
     order = sorted(uses, key=rank)
-    room = MOST_BYTES - len(page.encode("utf-8", "replace")) - 2_000  # for the note
+    room = MOST_BYTES - len(page.encode("utf-8", "replace")) - 600  # the note
     side = _side(folder, order, uses, room)
     kept: dict[str, str] = {}
     for address, data in _thumbnails(folder, order, side):
