@@ -60,6 +60,11 @@ gallery.addEventListener("click", (event) => {
 form.addEventListener("submit", (event) => event.preventDefault());
 form.addEventListener("input", (event) => update(event.target.tagName === "SELECT"));
 
+// A browser may print images that it has not loaded yet as blank space.
+const loadAll = () => { for (const image of gallery.querySelectorAll("img")) image.loading = "eager"; };
+addEventListener("beforeprint", loadAll);
+matchMedia("print").addEventListener("change", loadAll);
+
 form.hidden = false;
 restore();
 if (location.hash.startsWith(START)) byId("images").scrollIntoView({ behavior: "instant" });
