@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from evalkit.api import generate as generate
     from evalkit.api import run as run
+    from evalkit.compare.compare import compare as compare
+    from evalkit.compare.report import report as report
     from evalkit.config import Config as Config
     from evalkit.core import EvalkitError as EvalkitError
     from evalkit.core import Metric as Metric
@@ -47,7 +49,6 @@ if TYPE_CHECKING:
     from evalkit.reference.files import reference as reference
     from evalkit.reference.files import reference_list as reference_list
     from evalkit.reference.files import reference_show as reference_show
-    from evalkit.report.report import report as report
     from evalkit.results import Run as Run
     from evalkit.results import load as load
     from evalkit.score.conventions import conventions as conventions
@@ -66,6 +67,7 @@ _PUBLIC = {  # name: the module that defines it
     "Run": "evalkit.results",
     "appraise": "evalkit.judge.appraisal",
     "baseline_save": "evalkit.gate.baseline",
+    "compare": "evalkit.compare.compare",
     "conventions": "evalkit.score.conventions",
     "doctor": "evalkit.diagnosis",
     "encoder": "evalkit.plugins",
@@ -94,7 +96,7 @@ _PUBLIC = {  # name: the module that defines it
     "reference_import": "evalkit.reference.exchange",
     "reference_list": "evalkit.reference.files",
     "reference_show": "evalkit.reference.files",
-    "report": "evalkit.report.report",
+    "report": "evalkit.compare.report",
     "run": "evalkit.api",
     "score": "evalkit.score.score",
     "serve": "evalkit.serve.serve",

@@ -83,6 +83,10 @@ class Run:
         return self.path / "image_checks.json"
 
     @property
+    def sources_path(self) -> Path:
+        return self.path / "sources.json"
+
+    @property
     def comparisons_path(self) -> Path:
         return self.path / "comparisons.json"
 
@@ -355,6 +359,26 @@ class Run:
         """By model, what was taken and what was not, and the findings of image validation."""
         self._write_json(self.image_checks_path, findings)
         (self.path / "validation.json").unlink(missing_ok=True)  # its name in earlier versions
+
+    def image_checks(self) -> dict[str, Any]:
+        """image_checks.json; {} if there is none. Raises EvalkitError if the file is damaged."""
+        if not self.image_checks_path.is_file():
+            return {}
+        with _reading(self.image_checks_path, self._score_again):
+            return dict(json.loads(self.image_checks_path.read_text(encoding="utf-8")))
+
+    def write_sources(self, sources: Mapping[str, Any]) -> None:
+        """sources.json: the runs that the models of a comparison come from (see compare/)."""
+        self._write_json(self.sources_path, {"schema": SCHEMA, **sources})
+
+    def sources(self) -> dict[str, Any]:
+        """sources.json; {} for a run of its own. Raises EvalkitError if the file is damaged."""
+        if not self.sources_path.is_file():
+            return {}
+        with _reading(self.sources_path, "Delete the folder and compare the runs again."):
+            found = _versioned(self.sources_path)
+            _ = [(one["run"], one["label"], one["seed"]) for one in found["models"].values()]
+            return found
 
     def write_protocol(self, protocol: dict[str, Any]) -> None:
         """protocol.json: everything that a number depends on (see score/protocol.py)."""

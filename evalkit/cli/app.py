@@ -14,6 +14,7 @@ import typer
 
 from evalkit.cli import export, lists, rate, reference, weights
 from evalkit.cli.commands import Command, Commands, Quiet
+from evalkit.cli.compare import compare
 from evalkit.cli.conventions import conventions
 from evalkit.cli.gate import baseline, gate
 from evalkit.cli.init import init
@@ -42,6 +43,7 @@ for command in (
     generate,
     score,
     report,
+    compare,
     gate,
     conventions,
     train,

@@ -12,7 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 from evalkit.cli.output import state
 
 SECTIONS: Mapping[str, Sequence[str]] = {
-    "Compare models": ("init", "run", "generate", "score", "report"),
+    "Compare models": ("init", "run", "generate", "score", "report", "compare"),
     "Ask people": ("rate",),
     "Regressions": ("gate", "baseline"),
     "Publish": ("export",),

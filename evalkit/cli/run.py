@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from evalkit.cli.compare import AllowMismatch, ComparisonOut
 from evalkit.cli.options import (
     BatchSize,
     Compared,
@@ -15,7 +16,6 @@ from evalkit.cli.options import (
     Device,
     DryRun,
     Encoders,
-    Folder,
     GroupColumn,
     Json,
     MaxCost,
@@ -167,18 +167,29 @@ def score(
 
 
 def report(
-    path: Folder, single_file: SingleFile = False, zip: Zip = False, open_report: Open = False
+    path: Annotated[
+        list[str], typer.Argument(help="A run folder; several are compared, see `evalkit compare`.")
+    ],
+    out: ComparisonOut = None,
+    allow_mismatch: AllowMismatch = None,
+    single_file: SingleFile = False,
+    zip: Zip = False,
+    open_report: Open = False,
 ) -> None:
-    """Write report/index.html and report.md of a scored run.
+    """Write report/index.html and report.md of a scored run, or of several in one page.
 
     \b
     Examples:
       evalkit report reports/first --open
       evalkit report reports/first --single-file --zip
+      evalkit report reports/main reports/pr
     """
     with clean():
-        from evalkit.report.report import report as function
+        from evalkit.compare.report import report as function
         from evalkit.terminal import show_page
 
-        show_page(function(path, single_file=single_file, zip=zip), open_report)
-        print(path)
+        page = function(
+            path, out=out, allow_mismatch=allow_mismatch, single_file=single_file, zip=zip
+        )
+        show_page(page, open_report)
+        print(page.parents[1])

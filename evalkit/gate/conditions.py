@@ -24,8 +24,10 @@ def of_generation(
     config = read_values(run.config_path) if run.config_path.is_file() else {}
     options = dict(config.get("options", {}).get(label, {}))
     used = dict(run.model(label).get("settings") or {})
+    # The models of a comparison may come from runs of other seeds.
+    source = run.sources().get("models", {}).get(label, {})
     return {
-        "seed": config.get("seed", 0),
+        "seed": source.get("seed", config.get("seed", 0)),
         "per_prompt": 1 + max((record.sample for record in records), default=0),
         "generation": _set(options),
         "device": str(used.pop("device", "")),

@@ -230,3 +230,29 @@ def _of_ratings(rows: Sequence[MetricRow], protocol: Mapping[str, Any]) -> dict[
                 measure_, *names, row.value, row.low, row.high, note
             )
     return states
+
+
+def outline(run: Run, label: str) -> Snapshot:
+    """A model of a scored run without its values, from the files of the run.
+
+    It is what `comparable.mismatches` reads. No encoder is loaded; nothing is measured or written.
+
+    Raises EvalkitError if the run, or this model, was not scored, or a file is damaged.
+    """
+    checks, known, prompts = run.image_checks(), run.protocol(), run.prompts()
+    if not run.metrics() or label not in checks:
+        raise EvalkitError(
+            f"{run.path} has no scores of {label!r}.", f"Run `evalkit score {run.path}`."
+        )
+    sizes = checks[label].get("sizes", {})
+    facts = {**known, "encoded_on": known.get("encoded_on", {}).get(label, {})}
+    return Snapshot(
+        name=f"{run.path}:{label}",
+        model=label,
+        prompts={prompt.id: prompt.text for prompt in prompts},
+        groups={prompt.id: prompt.group for prompt in prompts},
+        conditions=of_generation(run, label, run.records(label), sizes)
+        | of_metrics(facts, select(scored_with(run))),
+        states={},
+        version=known.get("versions", {}).get("evalkit") or "",
+    )

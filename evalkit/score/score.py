@@ -154,6 +154,8 @@ def score_with(
     run.write_image_checks(findings)
     facts = protocol.facts(sets, prompts, setup, choice, rows, findings)
     facts |= {"groups": groups.facts(), "not_compared": left_out, "blind_encoders": blind}
+    if sources := run.sources():
+        facts["sources"] = sources
     run.write_protocol(facts)
     warn_of_problems(sets)
     warn_not_measured([row for row in rows if row.metric not in records.MEASURES])
