@@ -136,6 +136,9 @@ class Run:
     def features_path(self, model: str, encoder: str) -> Path:
         return self.path / "features" / folder_name(model) / f"{encoder}.npz"
 
+    def validation_path(self, model: str) -> Path:
+        return self.path / "features" / folder_name(model) / "validation.json"
+
     def measured_path(self, model: str, metric: str) -> Path:
         return self.path / "features" / folder_name(model) / "measured" / f"{metric}.json"
 

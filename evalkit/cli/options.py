@@ -118,6 +118,19 @@ Json = Annotated[
     bool, typer.Option("--json", help="Print the rows as JSON, and nothing else, on stdout.")
 ]
 Folder = Annotated[Path, typer.Argument(help="A run folder.")]
+SingleFile = Annotated[
+    bool,
+    typer.Option(
+        "--single-file",
+        help="Also write report/RUN.html for mailing: one file of at most 20 MB, with thumbnails.",
+    ),
+]
+Zip = Annotated[
+    bool,
+    typer.Option(
+        "--zip", help="Also write report/RUN.zip for mailing: the page with all its images."
+    ),
+]
 Open = Annotated[bool, typer.Option("--open", help="Show the report in the browser.")]
 
 

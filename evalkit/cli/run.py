@@ -32,7 +32,9 @@ from evalkit.cli.options import (
     RetryAmbiguous,
     Seed,
     Settings,
+    SingleFile,
     TextColumn,
+    Zip,
     arguments,
 )
 from evalkit.cli.output import clean, print_estimates, print_metrics, print_next
@@ -171,6 +173,8 @@ def report(
     ],
     out: ComparisonOut = None,
     allow_mismatch: AllowMismatch = None,
+    single_file: SingleFile = False,
+    zip: Zip = False,
     open_report: Open = False,
 ) -> None:
     """Write report/index.html and report.md of a scored run, or of several in one page.
@@ -178,13 +182,16 @@ def report(
     \b
     Examples:
       evalkit report reports/first --open
+      evalkit report reports/first --single-file --zip
       evalkit report reports/main reports/pr
     """
     with clean():
         from evalkit.compare.report import report as function
         from evalkit.terminal import show_page
 
-        page = function(path, out=out, allow_mismatch=allow_mismatch)
+        page = function(
+            path, out=out, allow_mismatch=allow_mismatch, single_file=single_file, zip=zip
+        )
         show_page(page, open_report)
         print(page.parents[1])
 

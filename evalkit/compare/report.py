@@ -15,6 +15,8 @@ def report(
     *,
     out: str | os.PathLike[str] | None = None,
     allow_mismatch: str | Sequence[str] | None = None,
+    single_file: bool = False,
+    zip: bool = False,
 ) -> Path:
     """Write the report of a scored run, or of several as `compare` puts them together.
 
@@ -26,6 +28,10 @@ def report(
         path: the run folder; or several, as `compare` takes them.
         out: of several runs, the folder to write; see `compare`.
         allow_mismatch: of several runs, conditions that may differ; see `compare`.
+        single_file: also write `report/<name of the run>.html`, one file of at most 20 MB with
+            thumbnails inside of it. It says which images it leaves out.
+        zip: also write `report/<name of the run>.zip`: the page with all images that it shows,
+            figures, tables and data.
 
     Returns:
         `<run folder>/report/index.html`, which opens from the disk without a network.
@@ -38,10 +44,13 @@ def report(
     if len(paths) != 1:
         from evalkit.compare.compare import compare  # slow; one run needs no encoder
 
-        return compare(paths, out=out, allow_mismatch=allow_mismatch).report_path / "index.html"
+        run = compare(paths, out=out, allow_mismatch=allow_mismatch)
+        page = run.report_path / "index.html"
+        mailed = single_file or zip
+        return report_one(run.path, single_file=single_file, zip=zip) if mailed else page
     if out is not None or allow_mismatch:
         raise EvalkitError(
             "One run is given; `--out` and `--allow-mismatch` are about several.",
             "Leave them out, or give two runs.",
         )
-    return report_one(paths[0])
+    return report_one(paths[0], single_file=single_file, zip=zip)

@@ -216,7 +216,7 @@ def _missing(
 
 
 def _validation(run: Run, model: str) -> ImageValidation:
-    return ImageValidation(run.features_path(model, "validation").with_suffix(".json"))
+    return ImageValidation(run.validation_path(model))
 
 
 def _without_invalid(images: ImageSet, changed: Mapping[int, InvalidImage]) -> ImageSet:

@@ -138,6 +138,11 @@ class ImageValidation:
         return summary([str(image.path) for image in images], self.complete(images), skipped)
 
 
+def image_facts(cache: Path) -> dict[str, ImageFacts]:
+    """The facts that were found so far, by SHA-256 of the file; {} if there are none."""
+    return _read(cache)
+
+
 def write_image_checks(folder: Path, findings: Mapping[str, Any]) -> None:
     """image_checks.json of a set without a run: see `summary` and `sources.absent`."""
     text = json.dumps(findings, indent=1, ensure_ascii=False) + "\n"

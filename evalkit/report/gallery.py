@@ -10,8 +10,9 @@ from urllib.parse import quote
 from PIL import Image
 
 from evalkit.core import Prompt, Record
+from evalkit.features.validation import image_facts
 from evalkit.report import numbers
-from evalkit.report.facts import Facts, outcome, prompt_means, sample_prompts
+from evalkit.report.facts import Facts, outcome, sample_prompts
 from evalkit.report.labels import labels
 from evalkit.run_folder import Run
 
@@ -34,6 +35,7 @@ class Tile:
     score: str
     best: bool  # the best score of the prompt
     gap: str  # why there is no image
+    trouble: str = ""  # refused, failed, missing or black
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,7 @@ class Row:
 
     index: int
     prompt: Prompt
-    score: float | None  # mean over models and samples
-    spread: float | None  # largest minus smallest mean of a model
-    tiles: Sequence[Tile]
+    tiles: Sequence[Tile]  # sample by sample, each with all models in their order
 
 
 @dataclass(frozen=True)
@@ -82,19 +82,19 @@ def _rows(facts: Facts, indices: Iterable[int], samples: int) -> list[Row]:
     records = {
         (model, r.index, r.sample): r for model in facts.models for r in facts.records[model]
     }
-    means = {model: prompt_means(facts, model) for model in facts.models}
-    names = labels(facts.models, LABEL)
+    names, black = labels(facts.models, LABEL), _black_images(facts)
     best = min if facts.score and facts.score.measure.better == "lower" else max
     rows = []
     for index in indices:
         places = [(model, index, number) for number in range(samples) for model in facts.models]
-        found = [means[model][index] for model in facts.models if index in means[model]]
-        scores = [facts.scores[place] for place in places if place in facts.scores]
-        top = best(scores) if len(found) > 1 and scores else None
+        scores = {place: facts.scores[place] for place in places if place in facts.scores}
+        compared = len({model for model, _, _ in scores}) > 1
+        top = best(scores.values()) if compared else None
         tiles = []
         for place in places:
-            value = facts.scores.get(place)
-            url, size, gap = _image(facts.run, place[0], records.get(place))
+            value, record = scores.get(place), records.get(place)
+            url, size, gap = _image(facts.run, place[0], record)
+            dark = bool(url) and record is not None and record.sha256 in black
             tiles.append(
                 Tile(
                     model=place[0],
@@ -106,12 +106,22 @@ def _rows(facts: Facts, indices: Iterable[int], samples: int) -> list[Row]:
                     score=numbers.number(value, facts.score_digits) if value is not None else "",
                     best=bool(url) and value is not None and value == top,
                     gap=gap,
+                    trouble="black" if dark else _trouble(record) if gap else "",
                 )
             )
-        score = sum(found) / len(found) if found else None
-        spread = max(found) - min(found) if len(found) > 1 else None
-        rows.append(Row(index, facts.prompts[index], score, spread, tiles))
+        rows.append(Row(index, facts.prompts[index], tiles))
     return rows
+
+
+def _trouble(record: Record | None) -> str:
+    """What a request without an image is counted as; a lost file is missing."""
+    return outcome(record) if record is not None and record.status != "ok" else "missing"
+
+
+def _black_images(facts: Facts) -> set[str]:
+    """SHA-256 of the files that image validation found to be black."""
+    known = (image_facts(facts.run.validation_path(model)) for model in facts.models)
+    return {sha256 for found in known for sha256, one in found.items() if one.black}
 
 
 def image_url(run: Run, model: str, record: Record) -> str:

@@ -9,7 +9,7 @@ from evalkit.files import write_atomically
 from evalkit.report.facts import read_facts
 
 
-def report(path: os.PathLike[str] | str) -> Path:
+def report(path: os.PathLike[str] | str, *, single_file: bool = False, zip: bool = False) -> Path:
     """Write the report of a run folder and return the path of its page.
 
     Reads prompts, manifests, metrics.json, comparisons.json, scores.csv, protocol.json, run.toml
@@ -20,6 +20,10 @@ def report(path: os.PathLike[str] | str) -> Path:
 
     Args:
         path: the run folder.
+        single_file: also write `<path>/report/<name of the run>.html`: one file of at most 20 MB
+            with thumbnails inside of it. It says which images it leaves out.
+        zip: also write `<path>/report/<name of the run>.zip`: the page with all images that it
+            shows, figures, tables and data.
 
     Returns:
         `<path>/report/index.html`, which opens from the disk without a network.
@@ -31,6 +35,7 @@ def report(path: os.PathLike[str] | str) -> Path:
     facts = read_facts(Path(path), scored=False)
     from evalkit.report.baseline_images import FILE, FOLDER
     from evalkit.report.figures import FIGURE_FILE, make_charts, write_charts
+    from evalkit.report.for_mail import write_for_mail
     from evalkit.report.gate import copied_images
     from evalkit.report.html import to_html
     from evalkit.report.markdown import to_markdown
@@ -44,10 +49,13 @@ def report(path: os.PathLike[str] | str) -> Path:
         write_atomically(folder / "tables" / name, _encodable(text))
     images = copied_images(facts.run)
     write_atomically(folder / "report.md", _encodable(to_markdown(facts, charts, sections)))
-    write_atomically(folder / "index.html", _encodable(to_html(facts, charts, sections)))
+    page = _encodable(to_html(facts, charts, sections))
+    files = [f"figures/{name}" for name in figures] + [f"tables/{name}" for name in tables]
+    write_for_mail(facts, page, ["report.md", *files], single_file, zip)
+    write_atomically(folder / "index.html", page)
     remove_stale(folder / "figures", FIGURE_FILE, figures)
-    remove_stale(folder / "tables", TABLE_FILE, tables)
     remove_stale(folder / FOLDER, FILE, images)
+    remove_stale(folder / "tables", TABLE_FILE, tables)
     return folder / "index.html"
 
 

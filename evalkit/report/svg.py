@@ -14,6 +14,8 @@ _PLACES = {"d", "x", "y", "transform"}  # two digits of these are 0.01 pt, and h
 _LONG = re.compile(r"-?\d+\.\d{3,}")
 _DROPPED = {f"{_SVG}style", f"{_SVG}metadata", f"{_SVG}script"}
 
+_GEOMETRY = {"d", "x", "y", "width", "height", "transform"}
+
 
 def inline_svg(figure: Figure, prefix: str) -> str:
     """The figure as an element of the page.
@@ -44,6 +46,11 @@ def _references(element: ElementTree.Element) -> list[str]:
     return [*found, href[1:]] if href.startswith("#") else found
 
 
+def _rounded(number: re.Match[str]) -> str:
+    """Two digits after the point: no eye sees more, and the page is smaller."""
+    return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
+
+
 def _simplify(element: ElementTree.Element, prefix: str, kept: set[str]) -> None:
     """In place: no namespaces, no style attribute, no id without a reference to it."""
     element.tag = element.tag.removeprefix(_SVG)
@@ -57,6 +64,8 @@ def _simplify(element: ElementTree.Element, prefix: str, kept: set[str]) -> None
                 element.set("font-weight", "bold")
         elif name and name != "font-family":
             element.set(name, value)
+    for name in _GEOMETRY & element.attrib.keys():
+        element.set(name, re.sub(r"\d+\.\d{3,}", _rounded, element.attrib[name]))
     if element.get("id") not in kept:
         element.attrib.pop("id", None)
     for name in _PLACES & element.attrib.keys():

@@ -88,7 +88,8 @@ def open_context(browser: Any) -> Iterator[Callable[..., Any]]:
         context.on(
             "request",
             lambda request: (
-                urlsplit(request.url).hostname != "127.0.0.1" and problems.append(request.url)
+                urlsplit(request.url).hostname not in ("127.0.0.1", None)  # None: a file
+                and problems.append(request.url)
             ),
         )
         contexts.append(context)

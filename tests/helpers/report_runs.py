@@ -285,7 +285,10 @@ class Page(html.parser.HTMLParser):
     def handle_endtag(self, tag):
         ends = {tag, "prompt" if tag == "p" else tag}
         while self._open and (top := self._open.pop()) not in ends:
-            assert top in {"meta", "img", "input", "br", "path", "use", "svg", "g"}, (tag, top)
+            assert top in {"meta", "img", "input", "br", "path", "use", "svg", "g", "li"}, (
+                tag,
+                top,
+            )
 
     def handle_data(self, data):
         if self._open and self._open[-1] in self.texts:

@@ -89,7 +89,7 @@ def test_the_page_and_the_markdown_say_what_gate_json_says(gated: Path) -> None:
 
 def test_the_prompts_that_lost_most_stand_with_both_images_and_scores(gated: Path) -> None:
     shown, changed = section(gated / "new"), decided(gated / "new")["changed"]
-    rows = re.findall(r'<li class="row">.*?</li>', shown, re.DOTALL)
+    rows = re.findall(r'<li><p class="prompt".*?</ul>', shown, re.DOTALL)
     assert len(rows) == len(changed) > 5
     ids = [prompt.id for prompt in evalkit.Run(gated / "new").prompts()]
     for row, item in zip(rows, changed, strict=True):
@@ -102,7 +102,7 @@ def test_the_prompts_that_lost_most_stand_with_both_images_and_scores(gated: Pat
             original = gated / name / "images" / "model" / place.name
             with Image.open(place) as shown_image, Image.open(original) as image:
                 assert shown_image.tobytes() == image.tobytes()
-        assert re.findall(r'class="score">([^<]+)<', row) == [
+        assert re.findall(r"<em>([^<]+)<", row) == [
             f"{item[side]:.0f}".replace("-", "\u2212") for side in ("candidate", "baseline")
         ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import itertools
+import json
 import re
 
 from report_runs import HOSTILE_MODEL, Page, make_comparisons, make_run
@@ -15,9 +16,8 @@ from evalkit.report.report import report
 def test_prompts_are_shown_exactly_as_written(run, page):
     texts = [prompt.text for prompt in run.prompts()]
     assert page.texts["prompt"] == texts
-    shown = [values["alt"] for values in page.attributes("img") if values.get("loading")]
-    assert len(shown) == 2 * len(texts) - 2
-    assert set(shown) <= set(texts)
+    shown = [values["src"] for values in page.attributes("img") if values.get("loading")]
+    assert len(shown) == len(set(shown)) == 2 * len(texts) - 2
 
 
 def test_only_our_own_script_runs(page):
@@ -61,8 +61,6 @@ def test_page_is_accessible(page):
     assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
     labels = {values["aria-labelledby"] for _, values in page.tags if values.get("aria-labelledby")}
     assert labels <= set(page.ids)
-    lazy = [values for values in page.attributes("img") if values.get("loading")]
-    assert all(values["width"] == "32" and values["decoding"] == "async" for values in lazy)
 
 
 def test_hostile_model_names_and_mixed_sizes(tmp_path):
@@ -70,9 +68,8 @@ def test_hostile_model_names_and_mixed_sizes(tmp_path):
     run = make_run(tmp_path / "run", count=12, models=models)
     make_comparisons(run, models)
     page = Page(report(run.path).read_text(encoding="utf-8"))
-    sizes = {values["width"] for values in page.attributes("img") if values.get("loading")}
-    assert sizes == {"32", "96"}
     assert {"differences", "differences-title"} <= set(page.ids)
     allowed = {"a", "b", "i", "u"}
     assert not [tag for tag, values in page.tags if tag in allowed - {"a", "i"}]
-    assert HOSTILE_MODEL in [values.get("title") for values in page.attributes("bdi")]
+    [gallery] = [values for values in page.attributes("ol") if values.get("id") == "gallery"]
+    assert json.loads(gallery["data-models"] or "") == list(models)

@@ -119,7 +119,7 @@ def test_a_thousand_prompts_take_seconds(tmp_path):
     start = time.process_time()  # not the clock: the machine may be busy
     path = report(run.path)
     assert time.process_time() - start < 15  # about 4 s
-    assert path.stat().st_size < 3_000_000
+    assert path.stat().st_size < 600_000  # 2,000 images
     assert len(Page(path.read_text(encoding="utf-8")).texts["prompt"]) == 1000
 
 
