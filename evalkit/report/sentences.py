@@ -41,13 +41,7 @@ def headline(facts: Facts) -> str:
 
 def lede(facts: Facts) -> str:
     """What was requested and made, and what it was measured with."""
-    return f"{made(facts)} {measured_with(facts)} {differing(facts)}".strip()
-
-
-def differing(facts: Facts) -> str:
-    """The conditions in which the runs of a comparison differ; "" for others."""
-    allowed = part(facts.protocol, "sources").get("allowed")
-    return f"The runs differ, which was allowed: {'; '.join(allowed)}." if allowed else ""
+    return f"{made(facts)} {measured_with(facts)}".strip()
 
 
 def measured_with(facts: Facts) -> str:
@@ -68,7 +62,7 @@ def made(facts: Facts) -> str:
         f" {numbers.plural(len(facts.prompts), 'prompt')}{groups},"
         f" {numbers.plural(facts.per_prompt, 'image')} per prompt:"
         f" {totals['ok']:,} of {requested:,} images were {_how(facts)}"
-        f"{f' ({rest})' if rest else ''}."
+        f"{f' ({rest})' if rest else ''}.{_differing(facts)}"
     )
 
 
@@ -79,6 +73,12 @@ def _how(facts: Facts) -> str:
     if read:
         return "read from folders" if read == len(made) else "generated or read from folders"
     return "generated"
+
+
+def _differing(facts: Facts) -> str:
+    """The conditions in which the runs of a comparison differ; "" for others."""
+    allowed = part(facts.protocol, "sources").get("allowed")
+    return f" The runs differ, which was allowed: {'; '.join(allowed)}." if allowed else ""
 
 
 def _bundled(facts: Facts) -> str:
