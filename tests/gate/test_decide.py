@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from evalkit.core import Measure
 from evalkit.gate.config import Rule
@@ -123,3 +124,64 @@ def test_five_prompts_with_the_same_change_are_not_decided() -> None:
     made = decision(baseline - 5, baseline, 1.0)
     assert made.verdict == "INCONCLUSIVE"
     assert "the same for every prompt" in made.reason
+
+
+def share(candidate: list[int], baseline: list[int], margin: float) -> Decision:
+    """The decision on a share that is better low; one value per prompt."""
+    sides = []
+    for values in (candidate, baseline):
+        made = snapshot(np.array(values, dtype=float), "lower")
+        state = made.states["score"]
+        state = replace(state, measure=replace(state.measure, range=(0.0, 1.0)))
+        sides.append(replace(made, states={"score": state}))
+    [made] = correct([decide(*sides, "score", Rule(margin=margin), 0.05)], 0.05)
+    return made
+
+
+@pytest.mark.parametrize(("count", "verdict"), [(60, "INCONCLUSIVE"), (149, "PASS")])
+def test_what_never_happened_passes_only_with_enough_prompts(count: int, verdict: str) -> None:
+    made = share([0] * count, [0] * count, 0.02)
+    assert made.verdict == verdict
+    assert made.high == pytest.approx(1 - 0.05 ** (1 / count))  # the exact one-sided bound
+    if verdict == "INCONCLUSIVE":
+        assert made.more_images == 149 - count
+        assert "no prompt changed" in made.reason
+        more = share([0] * (count + made.more_images), [0] * (count + made.more_images), 0.02)
+        assert more.verdict == "PASS"
+
+
+def test_a_few_events_are_tested_exactly() -> None:
+    for worse, verdict in ((3, "INCONCLUSIVE"), (4, "INCONCLUSIVE"), (8, "REGRESSED")):
+        made = share([1] * worse + [0] * (200 - worse), [0] * 200, 0.005)
+        expected = max(
+            stats.binom.sf(worse - 1, 200, 0.005), stats.binomtest(worse, worse, 0.5).pvalue / 2
+        )
+        assert made.p is not None
+        assert made.p >= expected - 1e-12
+        assert made.verdict == verdict, worse
+    made = share([0] * 200, [1] * 8 + [0] * 192, 0.02)
+    assert made.verdict == "IMPROVED"
+
+
+def test_false_alarms_and_false_passes_of_rare_events_stay_below_alpha() -> None:
+    random, wrong, studies = np.random.default_rng(3), {0.0: 0, 0.02: 0}, 120
+    for _ in range(studies):
+        base = (random.random(150) < 0.01).astype(int).tolist()
+        same = (random.random(150) < 0.01).astype(int).tolist()
+        wrong[0.0] += share(same, base, 0.0).verdict == "REGRESSED"
+        worse = (random.random(150) < 0.03).astype(int).tolist()  # by just the margin
+        wrong[0.02] += share(worse, base, 0.02).verdict in ("PASS", "IMPROVED")
+    for count in wrong.values():
+        assert count / studies <= 0.05 + 3 * (0.05 * 0.95 / studies) ** 0.5
+
+
+def test_equal_images_need_no_further_prompts() -> None:
+    values = snapshot(np.zeros(20), "lower")
+    state = values.states["score"]
+    state = replace(state, measure=replace(state.measure, range=(0.0, 1.0)))
+    images = tuple((*key, "same") for key in state.keys)
+    side = replace(values, states={"score": state}, images=images)
+    made = decide(side, side, "score", Rule(margin=0.02), 0.05)
+    assert made.verdict == "PASS"
+    other = replace(side, images=(*images[1:], (*state.keys[0], "other")))
+    assert decide(side, other, "score", Rule(margin=0.02), 0.05).verdict == "INCONCLUSIVE"

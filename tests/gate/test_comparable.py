@@ -1,0 +1,120 @@
+"""Conditions: recorded by a run, compared by the gate, and said in every output."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from gated_runs import prompts
+from typer.testing import CliRunner
+
+import evalkit
+from evalkit.cli.app import app
+from evalkit.core import EvalkitError
+
+Runs = Callable[[str], Path]
+
+
+def edited(run: Path, file: str, change: Callable[[dict[str, Any]], object]) -> Path:
+    """The run after a change of the content of one of its JSON files."""
+    path = run / file
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    return run
+
+
+def with_settings(run: Path, **settings: object) -> Path:
+    return edited(run, "images/model/model.json", lambda note: note.update(settings=settings))
+
+
+def test_a_run_records_where_and_how_images_and_features_were_made(tmp_path: Path) -> None:
+    run = evalkit.generate("dalle", prompts()[:2], out=tmp_path / "run")
+    used = run.model("dalle")["settings"]
+    assert used["device"]
+    assert used["dtype"] == "float32"
+    assert used["guidance"] > 0  # the default of the weights
+    evalkit.score(run, metrics="fid", only=True, encoders="mini")
+    encoded = run.protocol()["encoded_on"]["dalle"]["inception"]
+    assert (encoded["device"], encoded["dtype"]) == (used["device"], "float32")
+
+
+def test_a_model_that_is_continued_elsewhere_has_images_of_both_devices(tmp_path: Path) -> None:
+    run = evalkit.generate("gan", prompts()[:2], out=tmp_path / "run")
+    path = run.image_folder("gan") / "model.json"
+    note = json.loads(path.read_text())
+    here = note["settings"]["device"]
+    note["settings"]["device"] = "cuda Elsewhere"
+    path.write_text(json.dumps(note))
+    evalkit.generate("gan", prompts()[:3], out=run.path)
+    assert run.model("gan")["settings"]["device"] == f"cuda Elsewhere and {here}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        ({"device": "cuda A", "dtype": "float16"}, "device"),
+        ({"device": "cpu", "dtype": "float32"}, "dtype"),
+        ({"device": "cpu", "dtype": "float16", "guidance": 3.0}, "generation.guidance"),
+    ],
+)
+def test_other_settings_are_not_comparable(
+    settings: dict[str, Any], field: str, copy: Runs, tmp_path: Path
+) -> None:
+    base = with_settings(copy("none"), device="cpu", dtype="float16", guidance=7.5)
+    other = with_settings(copy("shuffled"), **settings)
+    with pytest.raises(EvalkitError, match=f"not comparable. {field}: ") as error:
+        evalkit.gate(other, baseline=base)
+    assert error.value.exit_code == 4
+    plain = field.partition(".")[0]
+    arguments = ["gate", str(other), "--baseline", str(base), "--allow-mismatch", plain]
+    summary, junit = tmp_path / "summary.md", tmp_path / "gate.xml"
+    shown = CliRunner().invoke(
+        app, [*arguments, "--junit", str(junit)], env={"GITHUB_STEP_SUMMARY": str(summary)}
+    )
+    assert shown.exit_code == 1
+    assert f"{field} differs" in shown.stdout
+    assert f"{field} differs" in summary.read_text().replace("\\", "")
+    [remark] = ElementTree.parse(junit).getroot().findall(".//property")
+    assert f"{field} differs" in str(remark.get("value"))
+    [allowed] = json.loads((other / "gate.json").read_text())["allowed"]
+    assert allowed["field"] == field
+
+
+def test_what_only_one_run_records_is_said_and_no_reason_to_refuse(copy: Runs, runs: Runs) -> None:
+    other = with_settings(copy("none"), device="cpu", dtype="float32", guidance=2.0)
+    made = evalkit.gate(other, baseline=runs("none"))
+    assert [one.field for one in made.unchecked] == ["device", "dtype"]
+    assert "device was not checked: cpu, baseline not recorded." in made.remarks
+    assert made.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        (lambda one: one["encoded_on"]["model"]["inception"].update(device="cuda A"), "device"),
+        (lambda one: one["encoded_on"]["model"]["clip"].update(dtype="float16"), "dtype"),
+    ],
+)
+def test_features_of_another_device_are_not_comparable(
+    change: Callable[[dict[str, Any]], object], field: str, copy: Runs, runs: Runs
+) -> None:
+    other = edited(copy("none"), "protocol.json", change)
+    with pytest.raises(EvalkitError, match=rf"encoding_{field}\.(inception|clip): ") as error:
+        evalkit.gate(other, baseline=runs("none"))
+    assert error.value.exit_code == 4
+    assert evalkit.gate(other, baseline=runs("none"), allow_mismatch=[f"encoding_{field}"])
+
+
+def test_prompts_that_a_service_rewrote_are_not_comparable(copy: Runs, runs: Runs) -> None:
+    other = copy("none")
+    [manifest] = other.rglob("manifest.*.jsonl")
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    rows[3]["extra"] = "prompt revised: a nicer one"
+    manifest.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    with pytest.raises(EvalkitError, match="prompt_rewriting: True, baseline False"):
+        evalkit.gate(other, baseline=runs("none"))
