@@ -22,7 +22,7 @@ import evalkit
 from evalkit.features.image_sets import image_sets
 from evalkit.gate.config import Rule
 from evalkit.gate.decide import correct, decide
-from evalkit.gate.gate import SHARE
+from evalkit.gate.rules import SHARE
 from evalkit.gate.snapshot import Snapshot, state_of
 from evalkit.prompts import read_prompts
 from evalkit.run_folder import Run

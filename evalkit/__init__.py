@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from evalkit.api import generate as generate
     from evalkit.api import run as run
+    from evalkit.compare.compare import compare as compare
+    from evalkit.compare.report import report as report
     from evalkit.config import Config as Config
     from evalkit.core import EvalkitError as EvalkitError
     from evalkit.core import Metric as Metric
@@ -22,8 +24,12 @@ if TYPE_CHECKING:
     from evalkit.encoders.manage_weights import weights_import as weights_import
     from evalkit.encoders.manage_weights import weights_list as weights_list
     from evalkit.encoders.manage_weights import weights_verify as weights_verify
+    from evalkit.export.hub import export_hub as export_hub
+    from evalkit.export.imagefolder import export_imagefolder as export_imagefolder
+    from evalkit.export.tracker import export_tracker as export_tracker
     from evalkit.gate.baseline import baseline_save as baseline_save
     from evalkit.gate.gate import gate as gate
+    from evalkit.init.init import init as init
     from evalkit.judge.appraisal import appraise as appraise
     from evalkit.judge.judge import judge as judge
     from evalkit.listing import list_encoders as list_encoders
@@ -43,7 +49,6 @@ if TYPE_CHECKING:
     from evalkit.reference.files import reference as reference
     from evalkit.reference.files import reference_list as reference_list
     from evalkit.reference.files import reference_show as reference_show
-    from evalkit.report.report import report as report
     from evalkit.report.tables import tables as tables
     from evalkit.results import Run as Run
     from evalkit.results import load as load
@@ -63,11 +68,16 @@ _PUBLIC = {  # name: the module that defines it
     "Run": "evalkit.results",
     "appraise": "evalkit.judge.appraisal",
     "baseline_save": "evalkit.gate.baseline",
+    "compare": "evalkit.compare.compare",
     "conventions": "evalkit.score.conventions",
     "doctor": "evalkit.diagnosis",
     "encoder": "evalkit.plugins",
+    "export_hub": "evalkit.export.hub",
+    "export_imagefolder": "evalkit.export.imagefolder",
+    "export_tracker": "evalkit.export.tracker",
     "gate": "evalkit.gate.gate",
     "generate": "evalkit.api",
+    "init": "evalkit.init.init",
     "judge": "evalkit.judge.judge",
     "list_encoders": "evalkit.listing",
     "list_generators": "evalkit.listing",
@@ -87,7 +97,7 @@ _PUBLIC = {  # name: the module that defines it
     "reference_import": "evalkit.reference.exchange",
     "reference_list": "evalkit.reference.files",
     "reference_show": "evalkit.reference.files",
-    "report": "evalkit.report.report",
+    "report": "evalkit.compare.report",
     "run": "evalkit.api",
     "score": "evalkit.score.score",
     "serve": "evalkit.serve.serve",

@@ -204,6 +204,7 @@ class Measure:
     from_zero: bool = False  # charts draw its axis from zero
     from_records: bool = False  # computed from manifests (refusals, time, cost), not from images
     from_ratings: bool = False  # computed from the answers of raters, not from images
+    version: int = 1  # of its definition; another one has other values
 
     def __post_init__(self) -> None:
         if not self.title:
@@ -255,6 +256,7 @@ class Metric:
     baseline: Callable[..., float | None] | None = None
     depends_on_count: bool = False
     from_zero: bool = False
+    version: int = 1  # raised by every change of its values: the gate compares no two versions
 
     def __post_init__(self) -> None:
         for field, expected, good in (
@@ -279,6 +281,7 @@ class Metric:
         return Measure(
             self.name, self.better, self.title, self.meaning, self.paper, self.range,
             depends_on_count=self.depends_on_count, from_zero=self.from_zero,
+            version=self.version,
         )  # fmt: skip
 
     @property

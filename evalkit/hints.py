@@ -18,7 +18,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-GROUPS = ("baseline", "list", "rate", "reference", "weights")  # commands of two words
+GROUPS = ("baseline", "export", "list", "rate", "reference", "weights")  # commands of two words
 PRINTING = ("json", "open", "debug")  # options of the command line only
 _CODE_OR_FLAG = re.compile(r"`([^`]+)`|(?<![\w`-])--([a-z][a-z-]*)")
 _PLACEHOLDER = re.compile(r"[A-Z][A-Z_]*|…")  # FILE; the reader fills it in

@@ -29,7 +29,7 @@ from evalkit.hints import did_you_mean
 from evalkit.specs import INSTALLED, PYTHON, Functions, default_label, is_path, split_label
 from evalkit.terminal import plugin_output
 
-PluginKind = Literal["generator", "encoder", "metric"]
+PluginKind = Literal["generator", "encoder", "metric", "tracker"]
 FOLDER = "evalkit.generators.folder:load"
 PIPELINE = "diffusers"  # the generator of a folder with a model_index.json
 # Draw the bundled data set, not photos. With weights of the user's own, a model is not bundled.
@@ -76,7 +76,9 @@ def find(kind: PluginKind, spec: str) -> Any:
     if _ATTRIBUTE.fullmatch(spec):
         return _import(kind, spec, spec)
     hint = did_you_mean(spec.partition(":")[0], entries)
-    raise EvalkitError(f"There is no {kind} {spec!r}.", f"{hint} See `evalkit list {kind}s`.")
+    if kind != "tracker":  # the hint names all
+        hint += f" See `evalkit list {kind}s`."
+    raise EvalkitError(f"There is no {kind} {spec!r}.", hint)
 
 
 def _import(kind: PluginKind, spec: str, target: str) -> Any:

@@ -83,8 +83,16 @@ class Run:
         return self.path / "image_checks.json"
 
     @property
+    def sources_path(self) -> Path:
+        return self.path / "sources.json"
+
+    @property
     def comparisons_path(self) -> Path:
         return self.path / "comparisons.json"
+
+    @property
+    def gate_path(self) -> Path:
+        return self.path / "gate.json"
 
     @property
     def report_path(self) -> Path:
@@ -127,6 +135,9 @@ class Run:
 
     def features_path(self, model: str, encoder: str) -> Path:
         return self.path / "features" / folder_name(model) / f"{encoder}.npz"
+
+    def measured_path(self, model: str, metric: str) -> Path:
+        return self.path / "features" / folder_name(model) / "measured" / f"{metric}.json"
 
     # --- prompts ---
     def write_prompts(self, prompts: Sequence[Prompt]) -> None:
@@ -346,6 +357,26 @@ class Run:
         self._write_json(self.image_checks_path, findings)
         (self.path / "validation.json").unlink(missing_ok=True)  # its name in earlier versions
 
+    def image_checks(self) -> dict[str, Any]:
+        """image_checks.json; {} if there is none. Raises EvalkitError if the file is damaged."""
+        if not self.image_checks_path.is_file():
+            return {}
+        with _reading(self.image_checks_path, self._score_again):
+            return dict(json.loads(self.image_checks_path.read_text(encoding="utf-8")))
+
+    def write_sources(self, sources: Mapping[str, Any]) -> None:
+        """sources.json: the runs that the models of a comparison come from (see compare/)."""
+        self._write_json(self.sources_path, {"schema": SCHEMA, **sources})
+
+    def sources(self) -> dict[str, Any]:
+        """sources.json; {} for a run of its own. Raises EvalkitError if the file is damaged."""
+        if not self.sources_path.is_file():
+            return {}
+        with _reading(self.sources_path, "Delete the folder and compare the runs again."):
+            found = _versioned(self.sources_path)
+            _ = [(one["run"], one["label"], one["seed"]) for one in found["models"].values()]
+            return found
+
     def write_protocol(self, protocol: dict[str, Any]) -> None:
         """protocol.json: everything that a number depends on (see score/protocol.py)."""
         self._write_json(self.protocol_path, protocol)
@@ -356,6 +387,16 @@ class Run:
             return {}
         with _reading(self.protocol_path, self._score_again):
             return dict(json.loads(self.protocol_path.read_text(encoding="utf-8")))
+
+    def gate(self) -> dict[str, Any]:
+        """gate.json, which `evalkit gate` writes; {} if there is none."""
+        if not self.gate_path.is_file():
+            return {}
+        with _reading(self.gate_path, "Write it again with `evalkit gate`, or remove it."):
+            found = json.loads(self.gate_path.read_text(encoding="utf-8"))
+            if not isinstance(found, dict):
+                raise TypeError(found)
+            return found
 
     def _write_json(self, path: Path, content: dict[str, Any]) -> None:
         write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")

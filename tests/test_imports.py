@@ -79,7 +79,9 @@ from evalkit.score import measure
 from evalkit.score.measure import measure as function
 print(inspect.ismodule(measure), measure.measure is function, inspect.isfunction(evalkit.score))
 """
-    shared = ["gate", "generate", "judge", "reference", "report", "score", "serve"]
+    shared = [
+        "compare", "gate", "generate", "init", "judge", "reference", "report", "score", "serve"
+    ]  # fmt: skip
     assert python(code) == f"True {shared}\n[]\n[]\nTrue True True\n"
 
 

@@ -47,12 +47,17 @@ def inception():
 
 
 @pytest.mark.parametrize("sizes", [[40], [1, 2, 30, 7], [20, 20]])
-def test_any_batch_sizes_give_the_values_of_score(sizes: list[int], inception, tmp_path: Path):
+def test_any_batch_sizes_give_the_values_of_score(
+    sizes: list[int], inception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)  # the run folder is made under reports/ of the working folder
     images, reference = random_images(40, 1), evalkit.reference("scenes", inception)
+    folder = tmp_path / "images"
+    folder.mkdir()
     for place, image in enumerate(to_images(images)):
-        (tmp_path / f"{place:05d}.png").write_bytes(encode_png(image))
+        (folder / f"{place:05d}.png").write_bytes(encode_png(image))
     rows = evalkit.score(
-        tmp_path, metrics=list(OBJECTS), encoders="mini-inception", reference="scenes"
+        folder, metrics=list(OBJECTS), encoders="mini-inception", reference="scenes"
     )
     expected = {row.metric: row.value for row in rows if row.metric in OBJECTS}
     for name, kind in OBJECTS.items():

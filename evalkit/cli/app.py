@@ -12,10 +12,12 @@ from typing import Annotated
 
 import typer
 
-from evalkit.cli import lists, rate, reference, weights
+from evalkit.cli import export, lists, rate, reference, weights
 from evalkit.cli.commands import Command, Commands, Quiet
+from evalkit.cli.compare import compare
 from evalkit.cli.conventions import conventions
 from evalkit.cli.gate import baseline, gate
+from evalkit.cli.init import init
 from evalkit.cli.output import print_version, state
 from evalkit.cli.run import generate, report, run, score, tables
 from evalkit.cli.serve import serve
@@ -31,15 +33,18 @@ app = typer.Typer(
 )
 app.add_typer(rate.app, name="rate")
 app.add_typer(baseline, name="baseline")
+app.add_typer(export.app, name="export")
 app.add_typer(reference.app, name="reference")
 app.add_typer(lists.app, name="list")
 app.add_typer(weights.app, name="weights")
 for command in (
+    init,
     run,
     generate,
     score,
     report,
     tables,
+    compare,
     gate,
     conventions,
     train,
@@ -48,7 +53,7 @@ for command in (
     lists.doctor,
 ):
     app.command()(command)
-for group in (app, baseline, rate.app, reference.app, lists.app, weights.app):
+for group in (app, baseline, rate.app, export.app, reference.app, lists.app, weights.app):
     for registered in group.registered_commands:
         registered.cls = Command
 

@@ -12,9 +12,10 @@ from typer.core import TyperCommand, TyperGroup
 from evalkit.cli.output import state
 
 SECTIONS: Mapping[str, Sequence[str]] = {
-    "Compare models": ("run", "generate", "score", "report", "tables"),
+    "Compare models": ("init", "run", "generate", "score", "report", "compare"),
     "Ask people": ("rate",),
     "Regressions": ("gate", "baseline"),
+    "Publish": ("tables", "export"),
     "Look things up": ("list", "doctor", "reference", "weights"),
     "More": ("conventions", "serve", "train", "judge"),
 }

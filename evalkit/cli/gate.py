@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import traceback
 from pathlib import Path
 from typing import Annotated
@@ -42,6 +43,9 @@ def gate(
         typer.Option(help="A condition that may differ; recorded in every output. Repeatable."),
     ] = None,
     junit: Annotated[Path | None, typer.Option(help="Write the decisions as JUnit XML.")] = None,
+    report: Annotated[
+        bool, typer.Option(help="Write the candidate's report with the decisions.")
+    ] = True,
     as_json: Json = False,
 ) -> None:
     """Is a model worse than its baseline by more than allowed? For CI.
@@ -60,6 +64,8 @@ def gate(
         from evalkit.gate.gate import gate as function
         from evalkit.gate.gate import to_json
         from evalkit.gate.github import annotation_lines
+        from evalkit.gate.snapshot import split_name
+        from evalkit.run_folder import Run
 
         try:
             made = function(
@@ -70,6 +76,7 @@ def gate(
                 alpha=alpha,
                 allow_mismatch=allow_mismatch,
                 junit=junit,
+                report=report,
             )
         except EvalkitError:
             raise
@@ -82,6 +89,9 @@ def gate(
             for line in annotation_lines(made):
                 print(line)
             print_gate(made)
+        page = Run(split_name(candidate)[0]).report_path / "index.html"
+        if report and page.is_file():
+            print_next(f"open {shlex.quote(str(page))}")
         raise typer.Exit(made.exit_code)
 
 

@@ -22,13 +22,13 @@ def print_gate(result: Gate) -> None:
     """The table, why metrics are not decided or regressed, and the outcome in one sentence."""
     console = Console(highlight=False, markup=False, emoji=False)
     console.print(_fitting(result.decisions, console))
-    for one in result.allowed:
-        _say(console, f"{one.field} differs: {one.candidate}, baseline {one.baseline} (allowed)")
+    for remark in result.remarks:
+        _say(console, remark)
     for one in result.decisions:
         if one.reason and one.verdict in ("REGRESSED", "INCONCLUSIVE"):
             _say(console, f"{_name(one)}: {one.reason}")
     for item in result.changed[:3] if result.outcome == "regressed" else ():
-        _say(console, f"{item['metric']} {item['change']:+.4g}: {item['text'][:70]}")
+        _say(console, f"{item.metric} {item.change:+.4g}: {item.text[:70]}")
     _say(console, f"\n{result.sentence}")
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from evalkit.cli.compare import AllowMismatch, ComparisonOut
 from evalkit.cli.options import (
     BatchSize,
     Compared,
@@ -164,19 +165,28 @@ def score(
         print_metrics(rows, results, as_json, f"evalkit report {shlex.quote(str(results))}")
 
 
-def report(path: Folder, open_report: Open = False) -> None:
-    """Write report/index.html and report.md of a scored run.
+def report(
+    path: Annotated[
+        list[str], typer.Argument(help="A run folder; several are compared, see `evalkit compare`.")
+    ],
+    out: ComparisonOut = None,
+    allow_mismatch: AllowMismatch = None,
+    open_report: Open = False,
+) -> None:
+    """Write report/index.html and report.md of a scored run, or of several in one page.
 
     \b
-    Example:
+    Examples:
       evalkit report reports/first --open
+      evalkit report reports/main reports/pr
     """
     with clean():
-        from evalkit.report.report import report as function
+        from evalkit.compare.report import report as function
         from evalkit.terminal import show_page
 
-        show_page(function(path), open_report)
-        print(path)
+        page = function(path, out=out, allow_mismatch=allow_mismatch)
+        show_page(page, open_report)
+        print(page.parents[1])
 
 
 def tables(

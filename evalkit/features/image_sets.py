@@ -97,7 +97,11 @@ def image_sets(path: Path, on_bad: OnBad = "refuse", models: Sequence[str] = ())
     run = Run(path)
     path = run.path
     found = _of_run(run, models) if os.path.isfile(run.prompts_path) else _without_run(path)
-    changed = {images.model: _changed(run, images) for images in found.sets if found.prompts}
+    changed = {
+        images.model: changed_images(run, images.model, images.files)
+        for images in found.sets
+        if found.prompts
+    }
     if on_bad == "refuse":
         if bad := [item for items in changed.values() for item in items.values()]:
             total = sum(len(images.files) for images in found.sets)
@@ -108,16 +112,16 @@ def image_sets(path: Path, on_bad: OnBad = "refuse", models: Sequence[str] = ())
     )
 
 
-def _changed(run: Run, images: ImageSet) -> dict[int, InvalidImage]:
+def changed_images(run: Run, model: str, files: Sequence[ImageFile]) -> dict[int, InvalidImage]:
     """The images of a run that are gone or have changed, by place.
 
     Features are found by the hash in the manifest, so nothing else would notice. Only files that
     are newer than the manifest are hashed again.
     """
-    manifests = run.image_folder(images.model).glob("manifest.*.jsonl")
+    manifests = run.image_folder(model).glob("manifest.*.jsonl")
     written = max((path.stat().st_mtime for path in manifests), default=0.0)
     found: dict[int, InvalidImage] = {}
-    for place, file in enumerate(images.files):
+    for place, file in enumerate(files):
         try:
             newer = file.path.stat().st_mtime > written
             if newer and file_sha256(file.path) != file.sha256:

@@ -167,4 +167,5 @@ def _from_json(content: dict[str, Any], name: str) -> Snapshot:
         if values is not None and len(values) != len(places):
             raise ValueError(f"{len(values)} values of {len(places)} images")
     blind = tuple(content["blind"])
-    return Snapshot(**{**content, "states": states, "name": name, "blind": blind})
+    known = {"states": states, "name": name, "blind": blind, "saved_from": content["name"]}
+    return Snapshot(**{**content, **known})

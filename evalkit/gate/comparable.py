@@ -1,4 +1,8 @@
-"""Whether two models were measured under the same conditions: field by field."""
+"""Whether two models were measured under the same conditions: field by field.
+
+A condition that only one of the two records (a run of an earlier version, a folder of ready images)
+is not a difference. It is listed as not checked, and every output says so.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +15,22 @@ from evalkit.core import EvalkitError
 from evalkit.gate.snapshot import Snapshot
 
 FIELDS = (
-    "prompts", "seed", "per_prompt", "generation", "image_size", "encoders", "references",
-    "metric_options",
+    "prompts", "seed", "per_prompt", "generation", "device", "dtype", "prompt_rewriting",
+    "image_size", "encoders", "encoding_device", "encoding_dtype", "references", "metric_options",
+    "metric_versions",
 )  # fmt: skip
-_OF_METRICS = ("encoders", "references", "metric_options")  # only those of both are compared
+# By kind of encoder or by metric: only what both have is compared.
+_OF_METRICS = (
+    "encoders", "encoding_device", "encoding_dtype", "references", "metric_options",
+    "metric_versions",
+)  # fmt: skip
 NOT_COMPARABLE = 4  # exit code
+NOT_RECORDED = "not recorded"
 
 
 @dataclass(frozen=True)
 class Mismatch:
-    """A condition that differs."""
+    """A condition that differs, or that one of the two does not record."""
 
     field: str
     candidate: str
@@ -30,16 +40,12 @@ class Mismatch:
 def mismatches(a: Snapshot, b: Snapshot) -> list[Mismatch]:
     """All conditions that differ, in the order of FIELDS."""
     found = [_prompts(a, b)] if a.prompts != b.prompts else []
-    for field in FIELDS[1:]:
-        one, other = a.conditions.get(field), b.conditions.get(field)
-        if isinstance(one, Mapping) and isinstance(other, Mapping):
-            both = one.keys() & other.keys()
-            for key in sorted(both if field in _OF_METRICS else one.keys() | other.keys()):
-                if one.get(key) != other.get(key):
-                    found.append(Mismatch(f"{field}.{key}", _said(one, key), _said(other, key)))
-        elif one != other:
-            found.append(Mismatch(field, str(one), str(other)))
-    return found
+    return found + [one for one in _compared(a, b) if not _is_open(one)]
+
+
+def unchecked(a: Snapshot, b: Snapshot) -> list[Mismatch]:
+    """The conditions that one of the two records, and the other one does not."""
+    return [one for one in _compared(a, b) if _is_open(one)]
 
 
 def require_comparable(found: Sequence[Mismatch], allowed: Collection[str]) -> None:
@@ -69,6 +75,35 @@ def require_comparable(found: Sequence[Mismatch], allowed: Collection[str]) -> N
         )
 
 
+def _compared(a: Snapshot, b: Snapshot) -> list[Mismatch]:
+    found: list[Mismatch] = []
+    sides = _settled(a.conditions, b.conditions), _settled(b.conditions, a.conditions)
+    for field in FIELDS[1:]:
+        one, other = (side.get(field, "") for side in sides)  # "": not recorded
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            both = one.keys() & other.keys()
+            for key in sorted(both if field in _OF_METRICS else one.keys() | other.keys()):
+                if one.get(key) != other.get(key):
+                    found.append(Mismatch(f"{field}.{key}", _said(one, key), _said(other, key)))
+        elif one != other:
+            found.append(Mismatch(field, _text(one), _text(other)))
+    return found
+
+
+def _settled(own: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """The conditions, with generation settings as used where both models record them.
+
+    An option that is not given has the default of the model, which may be what another one gives.
+    """
+    used, theirs = own.get("settings") or {}, others.get("settings") or {}
+    both = {name: used[name] for name in used.keys() & theirs.keys()}
+    return {**own, "generation": {**own.get("generation", {}), **both}}
+
+
+def _is_open(one: Mismatch) -> bool:
+    return NOT_RECORDED in (one.candidate, one.baseline)
+
+
 def _prompts(a: Snapshot, b: Snapshot) -> Mismatch:
     """Prompts are matched by id; their order does not matter."""
     shared = {key for key, text in a.prompts.items() if b.prompts.get(key) == text}
@@ -78,4 +113,8 @@ def _prompts(a: Snapshot, b: Snapshot) -> Mismatch:
 
 
 def _said(values: Mapping[str, Any], key: str) -> str:
-    return str(values[key]) if key in values else "not set"
+    return _text(values[key]) if key in values else "not set"
+
+
+def _text(value: Any) -> str:
+    return NOT_RECORDED if value == "" else str(value)

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import logging
-import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from evalkit.config import did_you_mean
 from evalkit.core import EvalkitError
 from evalkit.files import write_atomically
 from evalkit.gate import github
 from evalkit.gate.baseline import is_baseline, read_baseline
-from evalkit.gate.comparable import Mismatch, mismatches, require_comparable
-from evalkit.gate.config import RELATIVE, GateConfig, Rule, check_direction, read_config
-from evalkit.gate.decide import Decision, compared, correct, decide
+from evalkit.gate.comparable import Mismatch, mismatches, require_comparable, unchecked
+from evalkit.gate.config import GateConfig, Rule, read_config
+from evalkit.gate.decide import Decision, correct, decide
 from evalkit.gate.junit import to_xml
-from evalkit.gate.snapshot import Key, Snapshot, State, split_name, take
+from evalkit.gate.measurements import Loaded
+from evalkit.gate.rules import choose_rules, measured_names
+from evalkit.gate.snapshot import Snapshot, split_name, take
 from evalkit.run_folder import Run
 from evalkit.score.presets import expand
 from evalkit.specs import split_names
@@ -30,7 +31,19 @@ log = logging.getLogger(__name__)
 SCHEMA = 1
 Outcome = Literal["pass", "regressed", "inconclusive"]
 EXIT_CODES: dict[Outcome, int] = {"pass": 0, "regressed": 1, "inconclusive": 3}
-SHARE = 0.02  # the default margin of a share, from 0 to 1
+
+
+@dataclass(frozen=True)
+class Changed:
+    """An image that lost much on a metric."""
+
+    metric: str
+    prompt: str  # its id
+    sample: int
+    text: str
+    change: float  # candidate - baseline
+    candidate: float
+    baseline: float
 
 
 @dataclass(frozen=True)
@@ -44,7 +57,24 @@ class Gate:
     alpha: float
     decisions: tuple[Decision, ...]
     allowed: tuple[Mismatch, ...]  # conditions that differ, and were allowed to
-    changed: tuple[dict[str, Any], ...] = ()  # the prompts whose images changed most
+    unchecked: tuple[Mismatch, ...] = ()  # conditions that only one of the two records
+    changed: tuple[Changed, ...] = ()  # the prompts whose images changed most
+    candidate_label: str = ""
+    baseline_label: str = ""
+    baseline_run: str = ""  # its folder, relative to the candidate's; "" if it is not there
+    metrics_sha256: str = ""  # of the candidate's metrics.json that was gated
+
+    @property
+    def remarks(self) -> list[str]:
+        """What limits the comparison, one sentence each; every output has them."""
+        differ = [
+            f"{one.field} differs, and was allowed to: {one.candidate}, baseline {one.baseline}."
+            for one in self.allowed
+        ]
+        return differ + [
+            f"{one.field} was not checked: {one.candidate}, baseline {one.baseline}."
+            for one in self.unchecked
+        ]
 
     @property
     def sentence(self) -> str:
@@ -74,6 +104,7 @@ def gate(
     alpha: float | None = None,
     allow_mismatch: Sequence[str] | None = None,
     junit: str | Path | None = None,
+    report: bool = True,
 ) -> Gate:
     """Decide whether a model is worse than a baseline, on the same prompts and seeds.
 
@@ -90,6 +121,7 @@ def gate(
         alpha: the probability of any false alarm (default 0.05).
         allow_mismatch: conditions that may differ; each is recorded in every output.
         junit: where to write the decisions as JUnit XML.
+        report: write the candidate's report (again), with a section on the decisions.
 
     Raises:
         EvalkitError: unknown or missing metrics and other mistakes (exit code 2); conditions that
@@ -109,16 +141,17 @@ def gate(
         settings = replace(settings, alpha=alpha)
     wanted = [metrics] if isinstance(metrics, str) else metrics or ()
     names = list(dict.fromkeys(expand([name for text in wanted for name in split_names(text)])))
-    a = take(candidate, _measured_names(settings, names))
-    b = read_baseline(base) if is_baseline(base) else take(base, _measured_names(settings, names))
+    needed, loaded = measured_names(settings, names), Loaded()
+    a = take(candidate, needed, loaded=loaded)
+    b = read_baseline(base) if is_baseline(base) else take(base, needed, loaded=loaded)
     found = mismatches(a, b)
     allowed = (*settings.allow_mismatch, *(allow_mismatch or ()))
     require_comparable(found, allowed)
-    rules = _rules(settings, names, a, b)
-    a, b = _on_shared_images(a, b, candidate, base, rules)
-    made = _decisions(a, b, rules, settings)
-    outcome = _outcome(made)
-    code = EXIT_CODES[outcome]
+    rules = choose_rules(settings, names, a, b)
+    a, b = _on_shared_images(a, b, candidate, base, rules, loaded)
+    made = decisions_of(a, b, rules, settings)
+    outcome = outcome_of(made)
+    code, run = EXIT_CODES[outcome], Run(split_name(candidate)[0])
     if outcome == "inconclusive" and settings.on_inconclusive == "pass":
         code = 0
     result = Gate(
@@ -129,139 +162,83 @@ def gate(
         settings.alpha,
         tuple(made),
         tuple(found),
+        tuple(unchecked(a, b)),
         _changed(a, b, rules),
+        a.model,
+        b.model,
+        _relative(split_name(b.saved_from or base)[0], run.path),
+        hashlib.sha256(run.metrics_path.read_bytes()).hexdigest(),
     )
-    run = Run(split_name(candidate)[0])
-    write_atomically(run.path / "gate.json", to_json(result))
+    write_atomically(run.gate_path, to_json(result))
     if junit is not None:
-        text = to_xml(result.candidate, result.decisions)
+        text = to_xml(result.candidate, result.decisions, result.remarks)
         write_atomically(Path(junit).expanduser(), text)
     github.append_summary(result)
+    if report:
+        _write_report(run)
     return result
+
+
+def _write_report(run: Run) -> None:
+    from evalkit.report.report import report
+
+    try:
+        report(run)
+    except EvalkitError as error:  # the decision stands without it
+        log.warning("the report was not written: %s", error.message)
 
 
 def to_json(result: Gate) -> str:
     """gate.json."""
-    content = {"schema": SCHEMA, **dataclasses.asdict(result)}
+    content = {"schema": SCHEMA, "sentence": result.sentence, **dataclasses.asdict(result)}
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _measured_names(settings: GateConfig, names: Sequence[str]) -> list[str] | None:
-    """The metrics that a snapshot has to measure; None for all of the run."""
-    if names:
-        return [name.partition("@")[0] for name in names]
-    return [name.partition("@")[0] for name in settings.metrics] or None
-
-
-def _rules(settings: GateConfig, names: Sequence[str], a: Snapshot, b: Snapshot) -> dict[str, Rule]:
-    """The rule of each gated metric. A metric that is missing is an error, never a pass."""
-    both = [name for name in a.states if name in b.states]
-    chosen = list(names) or list(settings.metrics)
-    if not chosen:
-        chosen = [name for name in both if _by_default(a.states[name])]
-        chosen = [name for name in chosen if a.states[name].encoder not in a.blind]
-        every = {**a.states, **b.states}
-        lone = [name for name in every if name not in both and _by_default(every[name])]
-        if lone:
-            log.warning("not gated, as only one of the two has them: %s", ", ".join(lone))
-    rules: dict[str, Rule] = {}
-    for given in chosen:
-        matching = [name for name in both if given in (name, name.partition("@")[0])]
-        if not matching:
-            lacks = b if given in a.states else a
-            raise EvalkitError(
-                f"The gated metric {given!r} is not measured for {lacks.name}.",
-                did_you_mean(given, lacks.states),
-            )
-        for name in matching:
-            state, other = a.states[name], b.states[name]
-            rule = settings.metrics.get(given, Rule())
-            if rule.is_empty:
-                rule = replace(_default_rule(name, state), tier=rule.tier)
-            if state.value is None or other.value is None:
-                missing, who = (state, a) if state.value is None else (other, b)
-                if not (names or settings.metrics) and state.value is not other.value:
-                    rules[name] = rule  # not decided, and said so
-                    continue
-                if names or settings.metrics:
-                    raise EvalkitError(
-                        f"The gated metric {name!r} has no value for {who.name}:"
-                        f" {missing.note.removeprefix('not measured: ')}.",
-                        "Measure it, or take it out of the gate.",
-                    )
-                log.info("not gated: %s: %s", name, missing.note)
-                continue
-            if state.encoder in a.blind:
-                raise EvalkitError(
-                    f"{state.encoder} does not know the images of {a.name}: nothing may be"
-                    f" concluded from {name}.",
-                    "Score both runs with other encoders, or take the metric out of the gate.",
-                )
-            check_direction(name, rule, state.measure.better, settings.source)
-            rules[name] = rule
-    if all(a.states[name].measure.from_records for name in rules) and not (
-        names or settings.metrics
-    ):
-        raise EvalkitError(
-            f"{a.name} and {b.name} have no metric of images in common from which something may be"
-            " concluded.",
-            "Score both with the same metrics and with encoders that know the images.",
-        )
-    return rules
-
-
-def _by_default(state: State) -> bool:
-    """Whether a metric is gated without being named.
-
-    Speed and cost depend on the machine and the day, ratings on other raters; and a share of a
-    value that may be around zero (KID) is no margin.
-    """
-    if state.measure.from_ratings or (state.measure.from_records and state.values is None):
-        return False
-    return math.isfinite(state.measure.range[0])
-
-
-def _default_rule(name: str, state: State) -> Rule:
-    if not math.isfinite(state.measure.range[0]):
-        key = "max_increase" if state.measure.better == "lower" else "max_drop"
-        raise EvalkitError(
-            f"{name} has no natural zero: a share of the baseline's value is no margin.",
-            f"State its margin in gate.toml: {key} under [metrics.{name}].",
-        )
-    if state.measure.range == (0.0, 1.0):
-        return Rule(margin=SHARE)
-    return Rule(relative=RELATIVE)
+def _relative(folder: Path, start: Path) -> str:
+    """The folder as seen from another; "" if it is not there, as the run of a baseline file."""
+    if not folder.expanduser().is_dir():
+        return ""
+    return Path(os.path.relpath(folder.expanduser().resolve(), start.resolve())).as_posix()
 
 
 def _on_shared_images(
-    a: Snapshot, b: Snapshot, candidate: str, base: str, rules: dict[str, Rule]
+    a: Snapshot, b: Snapshot, candidate: str, base: str, rules: Mapping[str, Rule], loaded: Loaded
 ) -> tuple[Snapshot, Snapshot]:
-    """Both on the images that both have, so that refused prompts count for neither."""
-    of_sets = [name for name in rules if a.states[name].left_out or b.states[name].left_out]
-    different = [name for name in of_sets if a.states[name].keys != b.states[name].keys]
-    if not different:
+    """Both with properties of the set on the images that both have, in the baseline's order.
+
+    So refused prompts count for neither, and the same groups of prompts are left out of both.
+    """
+    both = [(name, a.states[name], b.states[name]) for name in rules]
+    names = [
+        name for name, one, other in both
+        if one.left_out and other.left_out and one.keys != other.keys
+    ]  # fmt: skip
+    if not names:
         return a, b
-    keys: set[Key] = set(a.states[different[0]].keys) & set(b.states[different[0]].keys)
-    if not keys:
+    theirs, ours = b.states[names[0]].keys, set(a.states[names[0]].keys)
+    shared = tuple(key for key in theirs if key in ours)
+    if not shared:
         raise EvalkitError(
             f"{a.name} and {b.name} have no image of the same prompt and sample.",
             "Compare runs of the same prompts.",
         )
-    log.info("measured on the %d images that both have", len(keys))
-    names = [name.partition("@")[0] for name in rules]
-    a = _replaced(a, take(candidate, names, keys))
-    return a, b if is_baseline(base) else _replaced(b, take(base, names, keys))
+    if len(shared) < max(len(ours), len(theirs)):
+        log.info("measured on the %d images that both have", len(shared))
+    a = _replaced(a, take(candidate, names, shared, loaded), names)
+    if is_baseline(base) or shared == theirs:
+        return a, b
+    return a, _replaced(b, take(base, names, shared, loaded), names)
 
 
-def _replaced(whole: Snapshot, part: Snapshot) -> Snapshot:
-    """The snapshot with values on fewer images; refusals stay those of all requests."""
-    kept = {name: state for name, state in whole.states.items() if state.measure.from_records}
-    return replace(whole, states={**part.states, **kept})
+def _replaced(whole: Snapshot, part: Snapshot, names: Sequence[str]) -> Snapshot:
+    """The snapshot with other values of some metrics."""
+    return replace(whole, states={**whole.states, **{name: part.states[name] for name in names}})
 
 
-def _decisions(
-    a: Snapshot, b: Snapshot, rules: dict[str, Rule], settings: GateConfig
+def decisions_of(
+    a: Snapshot, b: Snapshot, rules: Mapping[str, Rule], settings: GateConfig
 ) -> list[Decision]:
+    """The decisions on all metrics, then on the groups of prompts, corrected together."""
     made = [decide(a, b, name, rule, settings.alpha) for name, rule in rules.items()]
     if settings.groups is not None:
         groups = [group for group in dict.fromkeys(a.groups.values()) if group]
@@ -286,30 +263,28 @@ def _decisions(
     return correct(made, settings.alpha)
 
 
-def _outcome(decisions: Sequence[Decision]) -> Outcome:
+def outcome_of(decisions: Sequence[Decision]) -> Outcome:
+    """The outcome that the critical metrics decide."""
     critical = {one.verdict for one in decisions if one.tier == "critical"}
     if "REGRESSED" in critical:
         return "regressed"
     return "inconclusive" if "INCONCLUSIVE" in critical else "pass"
 
 
-def _changed(a: Snapshot, b: Snapshot, rules: dict[str, Rule]) -> tuple[dict[str, Any], ...]:
+def _changed(a: Snapshot, b: Snapshot, rules: Mapping[str, Rule]) -> tuple[Changed, ...]:
     """The ten images that lost most on the first metric with values per image."""
     for name in rules:
-        state = a.states[name]
-        if state.values is None or state.measure.from_records:
+        one, other = a.states[name], b.states[name]
+        if one.values is None or other.values is None or one.measure.from_records:
             continue
-        found = compared(a, b, name)
-        if isinstance(found, str) or not found.changes:
-            continue
-        sign = 1.0 if state.measure.better == "lower" else -1.0
-        worst = sorted(found.changes.items(), key=lambda item: -sign * item[1])[:10]
-        return tuple(
-            {
-                "metric": name, "prompt": key[0], "sample": key[1], "text": a.prompts[key[0]],
-                "change": change,
-            }
-            for key, change in worst
-            if sign * change > 1e-6 * abs(found.candidate)  # less is rounding
-        )  # fmt: skip
+        theirs = dict(zip(other.keys, other.values, strict=True))
+        sign = 1.0 if one.measure.better == "lower" else -1.0
+        both = [
+            Changed(name, *key, a.prompts[key[0]], value - theirs[key], value, theirs[key])
+            for key, value in zip(one.keys, one.values, strict=True)
+            if key in theirs
+        ]
+        least = 1e-6 * max((abs(item.candidate) for item in both), default=0.0)  # of rounding
+        lost = [item for item in both if sign * item.change > least]
+        return tuple(sorted(lost, key=lambda item: -sign * item.change)[:10])
     return ()

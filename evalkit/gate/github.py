@@ -41,11 +41,7 @@ def _append(path: Path, text: str, result: Gate) -> None:
 def to_markdown(result: Gate) -> str:
     """The outcome, what was allowed to differ, and a table of the decisions."""
     lines = ["", f"### evalkit gate: {result.outcome}", "", markdown(result.sentence), ""]
-    lines += [
-        f"Allowed to differ: {markdown(one.field)} ({markdown(one.candidate)},"
-        f" baseline {markdown(one.baseline)})."
-        for one in result.allowed
-    ]
+    lines += [markdown(remark) for remark in result.remarks]
     lines += ["", "| metric | verdict | candidate | baseline | worse by | allowed |"]
     lines += ["| --- | --- | ---: | ---: | ---: | ---: |"]
     for one in result.decisions:

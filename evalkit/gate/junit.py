@@ -9,8 +9,11 @@ from evalkit.escape import visible
 from evalkit.gate.decide import Decision
 
 
-def to_xml(candidate: str, decisions: Sequence[Decision]) -> str:
-    """A test suite: a regression of a critical metric fails, an undecided one is skipped."""
+def to_xml(candidate: str, decisions: Sequence[Decision], remarks: Sequence[str] = ()) -> str:
+    """A test suite: a regression of a critical metric fails, an undecided one is skipped.
+
+    remarks: what limits the comparison, as properties of the suite.
+    """
     failed = [one for one in decisions if one.verdict == "REGRESSED" and one.tier == "critical"]
     open_ = [one for one in decisions if one.verdict == "INCONCLUSIVE"]
     suite = ElementTree.Element(
@@ -21,6 +24,10 @@ def to_xml(candidate: str, decisions: Sequence[Decision]) -> str:
         skipped=str(len(open_)),
         errors="0",
     )
+    if remarks:
+        properties = ElementTree.SubElement(suite, "properties")
+        for remark in remarks:
+            ElementTree.SubElement(properties, "property", name="remark", value=visible(remark))
     for one in decisions:
         name = " ".join(filter(None, [one.metric, one.encoder, one.group]))
         case = ElementTree.SubElement(

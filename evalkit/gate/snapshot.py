@@ -8,7 +8,7 @@ of a run is small, and needs neither its images nor its features.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -17,21 +17,21 @@ from typing import Any
 import numpy as np
 
 from evalkit import plugins
-from evalkit.config import did_you_mean, read_values
+from evalkit.config import did_you_mean
 from evalkit.core import EvalkitError, Measure, Metric, MetricRow, Record
 from evalkit.features.image_sets import ImageSet, image_sets
 from evalkit.features.validation import OnBad
+from evalkit.gate.conditions import of_generation, of_metrics
+from evalkit.gate.measurements import Loaded, Measurements, measurements
 from evalkit.run_folder import Run
-from evalkit.score import records
-from evalkit.score.evidence import Evidence, Setup, encode_prompts, gather, part
+from evalkit.score import protocol, records
+from evalkit.score.evidence import Evidence, Setup
 from evalkit.score.measure import measure
-from evalkit.score.resources import load, only_bundled
+from evalkit.score.resources import blind_encoders, only_bundled
+from evalkit.score.select import select
 from evalkit.score.settings import measured as scored_with
-from evalkit.score.settings import resolve
 
 Key = tuple[str, int]  # id of the prompt, sample
-# Options that say which model it is, not how it generates: a gate compares checkpoints.
-WHICH_MODEL = ("weights", "checkpoint", "model", "revision", "lora", "base_url")
 BLACK = Measure(
     "black_rate", "lower", "Black images", "Share of black images.", range=(0.0, 1.0),
     from_records=True,
@@ -72,6 +72,7 @@ class Snapshot:
     conditions: Mapping[str, Any]  # what must be the same for a comparison
     states: Mapping[str, State]  # by name of the metric
     version: str  # of evalkit
+    saved_from: str = ""  # of a baseline file: its name when it was saved
     blind: tuple[str, ...] = ()  # encoders that do not know the images: nothing may be concluded
 
 
@@ -84,14 +85,19 @@ def split_name(text: str) -> tuple[Path, str]:
 
 
 def take(
-    text: str, metrics: Sequence[str] | None = None, keys: Collection[Key] | None = None
+    text: str,
+    metrics: Sequence[str] | None = None,
+    keys: Sequence[Key] | None = None,
+    loaded: Loaded | None = None,
 ) -> Snapshot:
     """The snapshot of a model of a scored run.
 
     Args:
         text: `RUN` if it has one model, else `RUN:LABEL`.
         metrics: names; None for those that the run was scored with.
-        keys: the images to measure; None for all.
+        keys: the images to measure, in this order; None for all, in the order of the run.
+        loaded: encoders and references by what they were loaded for; the caller keeps it, so that
+            several snapshots load them once.
 
     Raises:
         EvalkitError: no scored run, no such model or metric, or an encoder that cannot be loaded.
@@ -99,52 +105,36 @@ def take(
     path, label = split_name(text)
     run = Run(path)
     label = _label(run, label, text)
-    rows = run.metrics()
+    rows, known = run.metrics(), run.protocol()
     scored = list(dict.fromkeys(row.metric for row in rows))
+    others = {*records.MEASURES, *_OWN, *(row.metric for row in rows if ":" in row.encoder)}
     names = scored if metrics is None else metrics
-    wanted = [name for name in names if name not in (*records.MEASURES, *_OWN)]
-    known = run.protocol()
-    encoders = dict.fromkeys(entry["name"] for entry in known.get("encoders", {}).values())
-    skipped = known.get("counts", {}).get(label, {}).get("skipped", 0)
-    on_bad: OnBad = "skip" if skipped else "refuse"
-    rated = {row.metric for row in rows if ":" in row.encoder}
-    measured = [name for name in wanted if name not in rated]
     # A metric of `module:function` has a shorter name in the table.
     own = {plugins.metric(spec).name: spec for spec in scored_with(run) if ":" in spec}
-    chosen = resolve(
-        path,
-        metrics=[own.get(name, name) for name in measured] or ["fid"],  # some name is needed
-        only=True,
-        models=[label],
-        encoders=",".join(encoders) or None,
-    )
-    found = load(chosen, only_bundled(run, run.models()))
-    _, [images], texts = image_sets(path, on_bad, (label,))
-    table = [metric for metric in found.metrics if metric.name in measured]
-    setup = Setup(
-        run, table, found.choice.encoders, found.references, found.why,
-        encode_prompts(run, texts, table, found.choice.encoders), 32,
-    )  # fmt: skip
+    specs = [own.get(name, name) for name in names if name not in others]
+    table = select(specs) if specs else []
+    skipped = known.get("counts", {}).get(label, {}).get("skipped", 0)
+    on_bad: OnBad = "skip" if skipped else "refuse"
+    _, [images], _ = image_sets(run.path, on_bad, (label,))
     prompts = run.prompts()
     ids = [prompt.id for prompt in prompts]
-    made = [(ids[record.index], record.sample) for record in images.records]
-    order = [at for _, at in sorted((key, at) for at, key in enumerate(made))]
-    if keys is not None:
-        order = [at for at in order if made[at] in keys]
-    evidence = {kind: part(one, order) for kind, one in gather(images, setup).items() if order}
-    ordered = tuple(made[at] for at in order)
-    states = {metric.name: state_of(metric, evidence, ordered, setup) for metric in table}
-    states |= _of_records(images, run.records(label), ids, ordered, order)
+    places = {(ids[one.index], one.sample): at for at, one in enumerate(images.records)}
+    order = None if keys is None else [places[key] for key in keys if key in places]
+    taken = tuple(places) if order is None else tuple(key for key in keys or () if key in places)
+    found = measurements(run, images, specs, table, order, {} if loaded is None else loaded)
+    states = {metric.name: _state(metric, found, taken) for metric in table}
+    states |= _of_records(images, run.records(label), ids, order)
     states |= _of_ratings([row for row in rows if row.model == label], known)
     return Snapshot(
         name=f"{path}:{label}",
         model=label,
         prompts={prompt.id: prompt.text for prompt in prompts},
         groups={prompt.id: prompt.group for prompt in prompts},
-        conditions=_conditions(run, label, images, setup, table),
+        conditions=of_generation(run, label, images.all_records, images.findings()["sizes"])
+        | of_metrics(found.facts, table),
         states=states,
         version=version("evalkit"),
-        blind=tuple(found.blind),
+        blind=tuple(blind_encoders(found.encoder_names, only_bundled(run, run.models()))),
     )
 
 
@@ -170,19 +160,24 @@ def state_of(
     metric: Metric, evidence: Mapping[Any, Evidence], keys: tuple[Key, ...], setup: Setup
 ) -> State:
     """A metric on the images of the evidence, whose keys are given."""
-    encoder = setup.encoders.get(metric.encoder)
-    reference = setup.references.get(metric.encoder) if metric.compares else None
-    names = encoder.name if encoder else "", reference.name if reference else ""
+    facts = protocol.encoder_facts(setup.encoders), protocol.reference_facts(setup.references)
     own = evidence.get(metric.encoder)
-    if own is None:
+    values = {} if own is None else {metric.name: measure(metric, own)}
+    made = Measurements(values, dict(zip(("encoders", "references"), facts, strict=True)))
+    return _state(metric, made, keys)
+
+
+def _state(metric: Metric, made: Measurements, keys: tuple[Key, ...]) -> State:
+    encoder, reference = made.names(metric)
+    found = made.values.get(metric.name)
+    if found is None:
         why = "there are no images" if encoder else "its encoder is missing"
-        return State(metric.measure, *names, None, note=f"not measured: {why}")
-    found = measure(metric, own)
+        return State(metric.measure, encoder, reference, None, note=f"not measured: {why}")
     values = None if found.per_image is None else tuple(map(float, found.per_image))
     left_out = None if found.left_out is None else tuple(found.left_out.tolist())
     interval = found.interval
     return State(
-        metric.measure, *names, found.value, interval.low, interval.high,
+        metric.measure, encoder, reference, found.value, interval.low, interval.high,
         found.note if found.value is None else interval.method, values, left_out, keys,
     )  # fmt: skip
 
@@ -191,8 +186,7 @@ def _of_records(
     images: ImageSet,
     rows: Sequence[Record],
     ids: Sequence[str],
-    keys: tuple[Key, ...],
-    order: Sequence[int],
+    order: Sequence[int] | None,
 ) -> dict[str, State]:
     """Refusals, missing and black images one by one; speed, memory and cost as numbers only."""
     states: dict[str, State] = {}
@@ -214,10 +208,12 @@ def _of_records(
         places = tuple((ids[record.index], record.sample) for record in rows)
         value = float(np.mean(lost))
         states[MISSING.name] = State(MISSING, "", "", value, values=lost, keys=places)
-    if order:
-        facts = images.validation.complete(images.files)
-        black = tuple(float(facts[at].black) for at in order)
-        states[BLACK.name] = State(BLACK, "", "", float(np.mean(black)), values=black, keys=keys)
+    if order != [] and images.files:
+        chosen = images if order is None else images.keep(order)
+        facts = chosen.validation.complete(chosen.files)
+        black = tuple(float(fact.black) for fact in facts)
+        places = tuple((ids[record.index], record.sample) for record in chosen.records)
+        states[BLACK.name] = State(BLACK, "", "", float(np.mean(black)), values=black, keys=places)
     return states
 
 
@@ -236,32 +232,27 @@ def _of_ratings(rows: Sequence[MetricRow], protocol: Mapping[str, Any]) -> dict[
     return states
 
 
-def _conditions(
-    run: Run, label: str, images: ImageSet, setup: Setup, table: Sequence[Metric]
-) -> dict[str, Any]:
-    """What a difference between two models may not depend on."""
-    config = read_values(run.config_path) if run.config_path.is_file() else {}
-    options = dict(config.get("options", {}).get(label, {}))
-    sizes = images.findings()["sizes"]
-    kinds = {metric.encoder for metric in table}
-    return {
-        "seed": config.get("seed", 0),
-        "per_prompt": 1 + max((record.sample for record in images.all_records), default=0),
-        "generation": {
-            name: value
-            for name, value in sorted(options.items())
-            if name not in WHICH_MODEL and value not in (None, "")
-        },
-        "image_size": sorted(sizes),
-        "encoders": {
-            kind: f"{one.name} {one.fingerprint}"
-            for kind, one in sorted(setup.encoders.items())
-            if kind in kinds
-        },
-        "references": {
-            kind: f"{one.name} {one.image_hash}"
-            for kind, one in sorted(setup.references.items())
-            if kind in kinds
-        },
-        "metric_options": {metric.name: metric.options for metric in table if metric.options},
-    }
+def outline(run: Run, label: str) -> Snapshot:
+    """A model of a scored run without its values, from the files of the run.
+
+    It is what `comparable.mismatches` reads. No encoder is loaded; nothing is measured or written.
+
+    Raises EvalkitError if the run, or this model, was not scored, or a file is damaged.
+    """
+    checks, known, prompts = run.image_checks(), run.protocol(), run.prompts()
+    if not run.metrics() or label not in checks:
+        raise EvalkitError(
+            f"{run.path} has no scores of {label!r}.", f"Run `evalkit score {run.path}`."
+        )
+    sizes = checks[label].get("sizes", {})
+    facts = {**known, "encoded_on": known.get("encoded_on", {}).get(label, {})}
+    return Snapshot(
+        name=f"{run.path}:{label}",
+        model=label,
+        prompts={prompt.id: prompt.text for prompt in prompts},
+        groups={prompt.id: prompt.group for prompt in prompts},
+        conditions=of_generation(run, label, run.records(label), sizes)
+        | of_metrics(facts, select(scored_with(run))),
+        states={},
+        version=known.get("versions", {}).get("evalkit") or "",
+    )

@@ -138,7 +138,7 @@ def _begin(made: Plan) -> None:
     }
     final = dataclasses.replace(
         config,
-        models=tuple(_text(run, label, spec) for label, spec in specs.items()),
+        models=tuple(model_text(run, label, spec) for label, spec in specs.items()),
         functions={},
         prompts="prompts.jsonl",
         text_column=None,
@@ -155,7 +155,7 @@ def _begin(made: Plan) -> None:
     write_atomically(run.config_path, f"{comment}\n{final.to_toml()}")
 
 
-def _text(run: Run, label: str, spec: str) -> str:
+def model_text(run: Run, label: str, spec: str) -> str:
     """The model as run.toml names it: with its label unless the spec alone gives that."""
     if is_path(spec):
         plain = f"/{os.path.realpath(run.path / spec)}".endswith(f"/{label}")

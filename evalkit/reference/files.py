@@ -13,6 +13,8 @@ A file of another tool is a reference too; see `foreign`.
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import importlib.resources
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,6 +42,19 @@ class Reference:
     features: Mapping[str, Tensor]
     image_hash: str
     note: str = ""  # the facts that the file lacks, such as the number of images
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """Hash of the statistics: other ones may have the same name and images."""
+        digest = hashlib.sha256()
+        for name, held in sorted(self.moments.items()):
+            digest.update(f"moments {name} {held.count}".encode())
+            for part in (held.mean, held.cov):
+                digest.update(part.contiguous().numpy().data)
+        for name, features in sorted(self.features.items()):
+            digest.update(f"features {name} {list(features.shape)}".encode())
+            digest.update(features.contiguous().numpy().data)
+        return digest.hexdigest()
 
     @property
     def count(self) -> int:

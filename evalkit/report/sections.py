@@ -16,6 +16,7 @@ from evalkit.report import numbers, sentences
 from evalkit.report.facts import Facts, speed_rows
 from evalkit.report.findings import Finding, reason
 from evalkit.report.gallery import gallery, sample, troubles
+from evalkit.report.gate import gate
 from evalkit.report.protocol_tables import tables
 from evalkit.report.ratings import AGREEMENT, CHANCE, RATERS, texts
 
@@ -112,6 +113,7 @@ def protocol(facts: Facts) -> Context:
 
 
 SECTIONS: tuple[Section, ...] = (
+    Section("gate", "Gate", gate),
     Section("findings", "Findings", findings),
     Section("results", "Results", results),
     Section("differences", "Differences between models", differences),

@@ -39,7 +39,13 @@ def headline(facts: Facts) -> str:
 
 def lede(facts: Facts) -> str:
     """What was requested and made, and what it was measured with."""
-    return f"{_made(facts)}{_measured(facts)}{_bundled(facts)}"
+    return f"{_made(facts)}{_measured(facts)}{_bundled(facts)}{_differing(facts)}"
+
+
+def _differing(facts: Facts) -> str:
+    """The conditions in which the runs of a comparison differ; "" for others."""
+    allowed = part(facts.protocol, "sources").get("allowed")
+    return f" The runs differ, which was allowed: {'; '.join(allowed)}." if allowed else ""
 
 
 def _made(facts: Facts) -> str:
@@ -228,7 +234,8 @@ def vocabulary(facts: Facts) -> str:
 def remarks(facts: Facts) -> list[str]:
     """Facts about prompts and images that limit what the values mean."""
     duplicates = whole(part(facts.protocol, "prompts").get("duplicates"))
-    texts = [vocabulary(facts)]
+    sources = part(facts.protocol, "sources").get("notes", ())  # of several runs in one
+    texts = [*sources, vocabulary(facts)]
     if facts.others:
         others = numbers.listing(facts.others)
         texts.insert(0, f"The folder also has {others}: not part of this comparison.")

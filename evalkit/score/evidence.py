@@ -23,7 +23,7 @@ from evalkit.reference.files import Reference
 from evalkit.run_folder import Run
 from evalkit.statistics import intervals
 
-_TEXTS = "_prompts"  # the folder of the prompts' features, beside those of the models
+TEXTS = "_prompts"  # the folder of the prompts' features, beside those of the models
 
 Texts = Mapping[str, Tensor]  # prefix + prompt -> float32 [D]
 
@@ -71,7 +71,7 @@ def encode_prompts(
     for name, (reader, texts) in wanted.items():
         unique = list(dict.fromkeys(texts))
         if unique:
-            values = text_features(unique, reader, run.features_path(_TEXTS, name))
+            values = text_features(unique, reader, run.features_path(TEXTS, name))
             found[name] = dict(zip(unique, values, strict=True))
     return found
 

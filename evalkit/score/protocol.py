@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from evalkit.core import MetricRow
+from evalkit.core import Encoder, EncoderKind, MetricRow
 from evalkit.encoders.select import Choice
 from evalkit.features import validation
 from evalkit.features.image_sets import ImageSet
+from evalkit.reference.files import Reference
 from evalkit.scenes.vocabulary import coverage
 from evalkit.score import records
 from evalkit.score.evidence import Setup
@@ -34,22 +35,10 @@ def facts(
     names = list(dict.fromkeys(row.metric for row in rows))
     measures = {metric.name: metric.measure for metric in setup.metrics} | records.MEASURES
     return {
-        "encoders": {
-            kind: {"name": encoder.name, "fingerprint": encoder.fingerprint}
-            for kind, encoder in choice.encoders.items()
-        },
+        "encoders": encoder_facts(choice.encoders),
         "encoder_reasons": choice.reasons,
         "encoders_missing": choice.missing,
-        "references": {
-            kind: {
-                "name": reference.name,
-                "encoder": reference.encoder,
-                "count": reference.count or None,
-                "stored_features": max(map(len, reference.features.values()), default=0),
-                "image_hash": reference.image_hash,
-            }
-            for kind, reference in setup.references.items()
-        },
+        "references": reference_facts(setup.references),
         "measures": {name: measures[name].stated() for name in names},
         "options": {metric.name: metric.options for metric in setup.metrics if metric.options},
         "intervals": {
@@ -72,6 +61,29 @@ def facts(
             name: _version(name)
             for name in ("evalkit", "torch", "numpy", "scipy", "pillow", "transformers")
         },
+    }
+
+
+def encoder_facts(encoders: Mapping[EncoderKind, Encoder]) -> dict[str, dict[str, Any]]:
+    """What identifies the encoder of each kind."""
+    return {
+        kind: {"name": encoder.name, "fingerprint": encoder.fingerprint}
+        for kind, encoder in encoders.items()
+    }
+
+
+def reference_facts(references: Mapping[EncoderKind, Reference]) -> dict[str, dict[str, Any]]:
+    """What identifies the reference of each kind of encoder."""
+    return {
+        kind: {
+            "name": reference.name,
+            "encoder": reference.encoder,
+            "count": reference.count or None,
+            "stored_features": max(map(len, reference.features.values()), default=0),
+            "image_hash": reference.image_hash,
+            "sha256": reference.sha256,
+        }
+        for kind, reference in references.items()
     }
 
 

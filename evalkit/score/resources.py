@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from evalkit.core import Encoder, EncoderKind, EvalkitError, Metric
@@ -64,8 +64,12 @@ def load(chosen: Settings, bundled: bool, device: str = "auto") -> Resources:
     )
     references, why = _references(compared, choice.encoders, chosen.reference)
     chosen_names = dict.fromkeys(encoder.name for encoder in choice.encoders.values())
-    blind = [name for name in chosen_names if name in MINI.values() and not bundled]
-    return Resources(table, choice, references, why, blind)
+    return Resources(table, choice, references, why, blind_encoders(chosen_names, bundled))
+
+
+def blind_encoders(names: Iterable[str], bundled: bool) -> list[str]:
+    """The encoders among these that do not know the images."""
+    return [name for name in names if name in MINI.values() and not bundled]
 
 
 def only_bundled(run: Run, models: Sequence[str]) -> bool:

@@ -23,7 +23,7 @@ from evalkit.features.problems import warn_of_problems
 from evalkit.features.validation import OnBad
 from evalkit.ratings.rows import refresh
 from evalkit.run_folder import Run
-from evalkit.score import protocol, records
+from evalkit.score import kept, protocol, records
 from evalkit.score.compare import Entrant, comparisons, pairs
 from evalkit.score.evidence import Evidence, Setup, encode_prompts, gather, part
 from evalkit.score.groups import groups_of, measure_groups
@@ -154,6 +154,8 @@ def score_with(
     run.write_image_checks(findings)
     facts = protocol.facts(sets, prompts, setup, choice, rows, findings)
     facts |= {"groups": groups.facts(), "not_compared": left_out, "blind_encoders": blind}
+    if sources := run.sources():
+        facts["sources"] = sources
     run.write_protocol(facts)
     warn_of_problems(sets)
     warn_not_measured([row for row in rows if row.metric not in records.MEASURES])
@@ -186,6 +188,7 @@ def _score_model(
     measured = {
         metric.name: measure_images(metric, images, evidence, choice) for metric in setup.metrics
     }
+    _keep_measured(images, setup, choice, measured)
     rows = [metric_row(metric, images, measured[metric.name], setup) for metric in setup.metrics]
     per_image = [
         row
@@ -196,6 +199,24 @@ def _score_model(
     if common is not None:
         rows += _common_rows(images, evidence, measured, common, setup, choice)
     return _Scored(rows, per_image, Entrant(images.model, evidence, made, measured))
+
+
+def _keep_measured(
+    images: ImageSet, setup: Setup, choice: Choice, measured: Mapping[str, Measurement]
+) -> None:
+    """Keep the measurements for the gate, which compares models of runs only."""
+    if images.texts is None or not images.files:
+        return
+    basis = kept.Basis.of(
+        images,
+        {
+            "encoders": protocol.encoder_facts(choice.encoders),
+            "references": protocol.reference_facts(setup.references),
+        },
+    )
+    for metric in setup.metrics:
+        if key := basis.key(metric):
+            kept.write(setup.run, images.model, metric, measured[metric.name], key)
 
 
 def _common(sets: Sequence[ImageSet]) -> set[tuple[int, int]] | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -53,9 +55,37 @@ def test_shuffled_prompts_are_invisible_to_a_property_of_the_set(runs: Runs) -> 
 def test_the_prompts_that_lost_most_are_named(runs: Runs) -> None:
     made = evalkit.gate(runs("shuffled"), baseline=runs("none"), metrics=["clip_score"])
     assert made.changed
-    changes = [item["change"] for item in made.changed]
+    changes = [item.change for item in made.changed]
     assert changes == sorted(changes)
     assert changes[0] < 0
+    text = {prompt.id: prompt.text for prompt in prompts()}
+    scores = [
+        {
+            (row["index"], row["sample"]): float(row["value"])
+            for row in run.scores()
+            if row["metric"] == "clip_score"
+        }
+        for run in (evalkit.Run(runs("shuffled")), evalkit.Run(runs("none")))
+    ]
+    for item in made.changed:
+        assert item.text == text[item.prompt]
+        assert item.change == pytest.approx(item.candidate - item.baseline)
+        key = str([prompt.id for prompt in prompts()].index(item.prompt)), str(item.sample)
+        assert [side[key] for side in scores] == pytest.approx([item.candidate, item.baseline])
+
+
+def test_the_file_names_what_was_gated(runs: Runs, tmp_path: Path) -> None:
+    made = evalkit.gate(runs("blurred"), baseline=runs("none"))
+    gated = hashlib.sha256((runs("blurred") / "metrics.json").read_bytes()).hexdigest()
+    assert made.metrics_sha256 == gated
+    assert (made.candidate_label, made.baseline_label) == ("model", "model")
+    assert (runs("blurred") / made.baseline_run).resolve() == runs("none").resolve()
+    path = evalkit.baseline_save(runs("none"), out=tmp_path / "base.json", reason="first")
+    assert evalkit.gate(runs("blurred"), baseline=path).baseline_run == made.baseline_run
+    moved = shutil.copytree(runs("none"), tmp_path / "moved")
+    path = evalkit.baseline_save(moved, out=path, reason="second")
+    shutil.rmtree(moved)
+    assert evalkit.gate(runs("blurred"), baseline=path).baseline_run == ""
 
 
 def test_a_baseline_file_decides_as_the_run_does(runs: Runs, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def test_new_section_is_one_function_and_one_template(tmp_path, monkeypatch):
     none = Section("nothing", "Nothing", lambda facts: None)
     template = "<ul>{% for seed in seeds %}<li>{{ seed }}</li>{% endfor %}</ul>"
     added = DictLoader({"sections/seeds.html.j2": template})
-    monkeypatch.setattr(sections, "SECTIONS", (*sections.SECTIONS[:2], new, none))
+    monkeypatch.setattr(sections, "SECTIONS", (*sections.SECTIONS[:3], new, none))
     monkeypatch.setattr(render, "LOADER", ChoiceLoader([added, render.LOADER]))
     run = make_run(tmp_path / "run", 6, hostile=False)
     text = report(run.path).read_text(encoding="utf-8")

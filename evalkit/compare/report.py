@@ -1,0 +1,47 @@
+"""`evalkit report`: the page of one run, or of several runs compared with each other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from evalkit.core import EvalkitError
+from evalkit.report.report import report as report_one
+
+
+def report(
+    path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    out: str | os.PathLike[str] | None = None,
+    allow_mismatch: str | Sequence[str] | None = None,
+) -> Path:
+    """Write the report of a scored run, or of several as `compare` puts them together.
+
+    The same folder always gives the same bytes. The page is written last: if it exists, the report
+    is complete. Figures and tables of an earlier report that this one does not have are then
+    removed; your own files stay.
+
+    Args:
+        path: the run folder; or several, as `compare` takes them.
+        out: of several runs, the folder to write; see `compare`.
+        allow_mismatch: of several runs, conditions that may differ; see `compare`.
+
+    Returns:
+        `<run folder>/report/index.html`, which opens from the disk without a network.
+
+    Raises:
+        EvalkitError: the folder is not a run, has no metrics yet, or no images of any model; and
+            what `compare` raises.
+    """
+    paths = [path] if isinstance(path, str | os.PathLike) else list(path)
+    if len(paths) != 1:
+        from evalkit.compare.compare import compare  # slow; one run needs no encoder
+
+        return compare(paths, out=out, allow_mismatch=allow_mismatch).report_path / "index.html"
+    if out is not None or allow_mismatch:
+        raise EvalkitError(
+            "One run is given; `--out` and `--allow-mismatch` are about several.",
+            "Leave them out, or give two runs.",
+        )
+    return report_one(paths[0])

@@ -1,0 +1,145 @@
+"""Images of a run with their prompts and scores, as a folder that `datasets` loads.
+
+`load_dataset("imagefolder", data_dir=...)` reads metadata.jsonl, one object per image. Images that
+do not exist have no line there, so not_made.jsonl and README.md state them: a data set of what a
+model did not refuse would say nothing about its refusals.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from evalkit import escape
+from evalkit.core import EvalkitError, Prompt, Record
+from evalkit.files import write_atomically
+from evalkit.hints import did_you_mean
+from evalkit.report.facts import OUTCOMES, outcome
+from evalkit.run_folder import Run, folder_name
+from evalkit.specs import split_names
+from evalkit.terminal import track
+
+METADATA = "metadata.jsonl"
+
+
+def export_imagefolder(
+    path: os.PathLike[str] | str,
+    *,
+    out: Path | str,
+    models: str | Sequence[str] | None = None,
+) -> Path:
+    """Write images, metadata.jsonl, not_made.jsonl and README.md; returns the folder.
+
+    Each line of metadata.jsonl has `file_name`, `model`, `prompt_id`, `prompt`, `group`, `sample`,
+    `seed`, and one column per score: `clip_score`, or `clip_score@ENCODER` where a run has several
+    encoders. A score that an image does not have is null.
+
+    Args:
+        path: a run folder; it need not be scored.
+        out: a new or empty folder. metadata.jsonl is written last.
+        models: labels joined by commas, or a list; None for all.
+
+    Raises:
+        EvalkitError: not a run, an unknown model, no images, or `out` has files.
+    """
+    run, folder = Run(path), Path(out).expanduser()
+    prompts, known = run.prompts(), run.models()
+    chosen = split_names(models) if isinstance(models, str) else models
+    for name in chosen or ():
+        if name not in known:
+            raise EvalkitError(f"{run.path} has no model {name!r}.", did_you_mean(name, known))
+    chosen = list(chosen or known)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise EvalkitError(f"{folder} exists and is not empty.", "Choose another --out.")
+    records = {model: run.records(model) for model in chosen}
+    made = [(model, one) for model in chosen for one in records[model] if one.status == "ok"]
+    if not made:
+        raise EvalkitError(
+            f"{run.path} has no image of {', '.join(chosen) or 'any model'}.",
+            "Generate some with `evalkit generate`.",
+        )
+    lost = [run.image_path(*one) for one in made if not run.image_path(*one).is_file()]
+    if lost:
+        raise EvalkitError(
+            f"{len(lost)} images of {run.path} are gone, such as {lost[0]}.",
+            "Make them again with `evalkit generate`.",
+        )
+    scores, columns = _scores(run)
+    lines = []
+    for model, record in track(made, "copy images", len(made)):
+        name = f"{folder_name(model)}/{record.file}"
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(run.image_path(model, record), folder / name)
+        own = scores.get((model, record.index, record.sample), {})
+        about = _about(model, record, prompts)
+        lines.append({"file_name": name, **about, **{name: own.get(name) for name in columns}})
+    absent = [
+        {**_about(model, one, prompts), "status": one.status, "detail": one.detail}
+        for model in chosen
+        for one in records[model]
+        if one.status != "ok"
+    ]
+    write_atomically(folder / "not_made.jsonl", _json_lines(absent))
+    write_atomically(folder / "README.md", _readme(run, records, len(prompts), columns))
+    write_atomically(folder / METADATA, _json_lines(lines))
+    return folder
+
+
+def _about(model: str, record: Record, prompts: Sequence[Prompt]) -> dict[str, Any]:
+    prompt = prompts[record.index]
+    return {
+        "model": model,
+        "prompt_id": prompt.id,
+        "prompt": prompt.text,
+        "group": prompt.group,
+        "sample": record.sample,
+        "seed": record.seed,
+    }
+
+
+def _scores(run: Run) -> tuple[dict[tuple[str, int, int], dict[str, float]], list[str]]:
+    """The scores of each image by column, and all columns."""
+    rows = run.scores()
+    encoders = {(row["metric"], row["encoder"]) for row in rows}
+    several = {name for name, count in Counter(name for name, _ in encoders).items() if count > 1}
+    found: dict[tuple[str, int, int], dict[str, float]] = {}
+    columns: dict[str, None] = {}
+    for row in rows:
+        name = row["metric"]
+        column = f"{name}@{row['encoder']}" if name in several else name
+        columns[column] = None
+        if row["value"]:
+            place = (row["model"], int(row["index"]), int(row["sample"]))
+            found.setdefault(place, {})[column] = float(row["value"])
+    return found, list(columns)
+
+
+def _json_lines(rows: Sequence[dict[str, Any]]) -> str:
+    texts = (json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows)
+    return "".join(f"{text}\n" for text in texts)
+
+
+def _readme(
+    run: Run, records: dict[str, list[Record]], prompts: int, columns: Sequence[str]
+) -> str:
+    title = run.path.resolve().name
+    lines = [
+        "---", f"pretty_name: {json.dumps(title)}", "task_categories:", "- text-to-image", "---",
+        "", f"# {escape.markdown(title)}", "",
+        f"Images for {prompts:,} prompts, exported by evalkit. `metadata.jsonl` has one line per"
+        " image, `not_made.jsonl` one per requested image that does not exist.", "",
+        "| model | asked | made | refused | failed | missing |", "|---|--:|--:|--:|--:|--:|",
+    ]  # fmt: skip
+    for model, found in records.items():
+        kinds = Counter(map(outcome, found))
+        counts = [len(found), *(kinds[kind] for kind in OUTCOMES)]
+        lines.append(f"| {escape.markdown(model)} | {' | '.join(map(str, counts))} |")
+    if columns:
+        names = ", ".join(f"`{name}`" for name in columns)
+        lines += ["", f"Scores of single images: {names}. They compare within this data set only."]
+    return "\n".join(lines) + "\n"

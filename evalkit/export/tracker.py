@@ -1,0 +1,90 @@
+"""Results of a run to an experiment tracker: one hook, `log(metrics, files)`.
+
+A tracker is an object with that method, or the name of one of the group `evalkit.trackers`. Where
+it logs to follows from the tracker's own settings (MLFLOW_TRACKING_URI, WANDB_PROJECT, ...), so
+that no address and no key passes through evalkit.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from evalkit import plugins
+from evalkit.core import EvalkitError
+from evalkit.run_folder import Run
+
+RESULTS = ("metrics.json", "comparisons.json", "scores.csv", "protocol.json", "run.toml")
+
+
+class Tracker(Protocol):
+    """Where results go."""
+
+    def log(self, metrics: Mapping[str, float], files: Sequence[Path]) -> None:
+        """Store numbers by name, such as `dalle/fid`, and files of the run."""
+        ...
+
+
+def export_tracker(
+    path: os.PathLike[str] | str, tracker: str | Tracker, *, name: str = ""
+) -> dict[str, float]:
+    """Log the numbers of metrics.flat.json, the result files and the report of a scored run.
+
+    Args:
+        path: the run folder.
+        tracker: `tensorboard`, `mlflow`, `wandb`, the name of another one, or
+            `package.module:attribute`; or an object with `log(metrics, files)`.
+        name: of the tracker's run; by default that of the run folder.
+
+    Returns:
+        The numbers.
+
+    Raises:
+        EvalkitError: not a scored run, an unknown tracker, or one whose package is missing or that
+            fails.
+    """
+    run = Run(path)
+    run.metrics()  # raises where the run was not scored
+    numbers = _numbers(run)
+    files = [run.path / file for file in RESULTS if (run.path / file).is_file()]
+    files += sorted(file for file in run.report_path.rglob("*") if file.is_file())
+    target = _made(tracker, run, name or run.path.resolve().name)
+    try:
+        target.log(numbers, files)
+    except Exception as error:  # a tracker may raise anything
+        kind = tracker if isinstance(tracker, str) else type(tracker).__name__
+        raise EvalkitError(
+            f"The tracker {kind!r} failed: {type(error).__name__}: {error}.",
+            "Check its own settings, such as its address and key.",
+        ) from error
+    return numbers
+
+
+def _numbers(run: Run) -> dict[str, float]:
+    path = run.flat_metrics_path
+    if not path.is_file():  # a run of an earlier version
+        raise EvalkitError(
+            f"{run.path} has no metrics.flat.json.",
+            f"Write it with `evalkit score {shlex.quote(str(run.path))}`.",
+        )
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _made(tracker: str | Tracker, run: Run, name: str) -> Tracker:
+    if not isinstance(tracker, str):
+        found = tracker
+    else:
+        found = plugins.find("tracker", tracker)
+        if inspect.isclass(found):
+            found = found(folder=run.path, name=name)
+    if not callable(getattr(found, "log", None)):
+        raise EvalkitError(
+            f"The tracker is {found!r:.80}; expected an object with log(metrics, files).",
+            "See docs/publish.md.",
+        )
+    return found

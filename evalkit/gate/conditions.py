@@ -1,0 +1,74 @@
+"""The conditions under which a model was measured, as its run records them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from evalkit.config import read_values
+from evalkit.core import Metric, Record
+from evalkit.run_folder import Run
+
+# Options that say which model it is, not how it generates: a gate compares checkpoints.
+WHICH_MODEL = ("weights", "checkpoint", "model", "revision", "lora", "base_url")
+REVISED = "prompt revised"  # how the note of an image begins whose service changed the prompt
+
+
+def of_generation(
+    run: Run, label: str, records: Sequence[Record], sizes: Iterable[str]
+) -> dict[str, Any]:
+    """How the images of a model were made; device and number format are "" if not recorded.
+
+    sizes: those of its images, `width x height`.
+    """
+    config = read_values(run.config_path) if run.config_path.is_file() else {}
+    options = dict(config.get("options", {}).get(label, {}))
+    used = dict(run.model(label).get("settings") or {})
+    # The models of a comparison may come from runs of other seeds.
+    source = run.sources().get("models", {}).get(label, {})
+    return {
+        "seed": source.get("seed", config.get("seed", 0)),
+        "per_prompt": 1 + max((record.sample for record in records), default=0),
+        "generation": _set(options),
+        "device": str(used.pop("device", "")),
+        "dtype": str(used.pop("dtype", "")),
+        "settings": _set(used),  # as used, defaults of the model included
+        "prompt_rewriting": any(REVISED in record.extra for record in records),
+        "image_size": sorted(sizes),
+    }
+
+
+def of_metrics(facts: Mapping[str, Any], table: Sequence[Metric]) -> dict[str, Any]:
+    """What metrics were measured with.
+
+    facts: `encoders` and `references` by kind, as in protocol.json, and the model's own part of
+    `encoded_on`.
+    """
+    kinds = {metric.encoder for metric in table}
+    encoders, references = (
+        {kind: one for kind, one in sorted(facts.get(name, {}).items()) if kind in kinds}
+        for name in ("encoders", "references")
+    )
+    encoded = {kind: facts.get("encoded_on", {}).get(kind) or {} for kind in encoders}
+    return {
+        "encoders": {kind: f"{one['name']} {one['fingerprint']}" for kind, one in encoders.items()},
+        "encoding_device": {kind: one.get("device", "") for kind, one in encoded.items()},
+        "encoding_dtype": {kind: one.get("dtype", "") for kind, one in encoded.items()},
+        "references": {kind: _reference(one) for kind, one in references.items()},
+        "metric_options": {metric.name: metric.options for metric in table if metric.options},
+        "metric_versions": {metric.name: metric.version for metric in table},
+    }
+
+
+def _set(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in sorted(options.items())
+        if name not in WHICH_MODEL and value not in (None, "")
+    }
+
+
+def _reference(one: Mapping[str, Any]) -> str:
+    """Two references with one name may be of other images, or store other features."""
+    images = one.get("image_hash") or one.get("sha256") or ""
+    return f"{one['name']} {images} ({one.get('stored_features', 0)} stored features)"

@@ -1,0 +1,122 @@
+"""Which metrics are gated, and by which rules. A missing metric is an error, never a pass."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from evalkit.config import did_you_mean
+from evalkit.core import EvalkitError
+from evalkit.gate.config import RELATIVE, GateConfig, Rule, check_direction
+from evalkit.gate.snapshot import Snapshot, State
+
+log = logging.getLogger(__name__)
+SHARE = 0.02  # the default margin of a share, from 0 to 1
+
+
+def measured_names(settings: GateConfig, names: Sequence[str]) -> list[str] | None:
+    """The metrics that a snapshot has to measure; None for all of the run."""
+    if names:
+        return [name.partition("@")[0] for name in names]
+    return [name.partition("@")[0] for name in settings.metrics] or None
+
+
+def choose_rules(
+    settings: GateConfig, names: Sequence[str], a: Snapshot, b: Snapshot
+) -> dict[str, Rule]:
+    """The rule of each gated metric, by its name in the snapshots.
+
+    names: metrics that are gated alone; [] for those of the configuration, or else for all that
+    both models have and that need no margin of their own.
+    """
+    named = list(names) or list(settings.metrics)
+    if named:
+        rules = {
+            name: _named_rule(settings, given, name, a, b)
+            for given in named
+            for name in _matching(given, a, b)
+        }
+    else:
+        rules = {name: _default_rule(name, a.states[name]) for name in _usual(a, b)}
+        if all(a.states[name].measure.from_records for name in rules):
+            raise EvalkitError(
+                f"{a.name} and {b.name} have no metric of images in common from which something may"
+                " be concluded.",
+                "Score both with the same metrics and with encoders that know the images.",
+            )
+    return rules
+
+
+def _usual(a: Snapshot, b: Snapshot) -> list[str]:
+    """The metrics that are gated where none is named."""
+    names = dict.fromkeys([*a.states, *b.states])
+    by_default = [name for name in names if _by_default((a.states | b.states)[name])]
+    both = [name for name in by_default if name in a.states and name in b.states]
+    if lone := [name for name in by_default if name not in both]:
+        log.warning("not gated, as only one of the two has them: %s", ", ".join(lone))
+    seen = [name for name in both if a.states[name].encoder not in a.blind]
+    for name in seen:
+        if a.states[name].value is None and b.states[name].value is None:
+            log.info("not gated: %s: %s", name, a.states[name].note)
+    # A value that one of the two lacks stays: it is not decided, and every output says so.
+    return [name for name in seen if (a.states[name].value, b.states[name].value) != (None, None)]
+
+
+def _matching(given: str, a: Snapshot, b: Snapshot) -> list[str]:
+    """The measured metrics of a given name; ratings of several questions share one."""
+    both = [name for name in a.states if name in b.states]
+    matching = [name for name in both if given in (name, name.partition("@")[0])]
+    if not matching:
+        lacks = b if given in a.states else a
+        raise EvalkitError(
+            f"The gated metric {given!r} is not measured for {lacks.name}.",
+            did_you_mean(given, lacks.states),
+        )
+    return matching
+
+
+def _named_rule(settings: GateConfig, given: str, name: str, a: Snapshot, b: Snapshot) -> Rule:
+    state = a.states[name]
+    rule = settings.metrics.get(given, Rule())
+    if rule.is_empty:
+        rule = replace(_default_rule(name, state), tier=rule.tier)
+    for side in (a, b):
+        if side.states[name].value is None:
+            why = side.states[name].note.removeprefix("not measured: ")
+            raise EvalkitError(
+                f"The gated metric {name!r} has no value for {side.name}: {why}.",
+                "Measure it, or take it out of the gate.",
+            )
+    if state.encoder in a.blind:
+        raise EvalkitError(
+            f"{state.encoder} does not know the images of {a.name}: nothing may be concluded from"
+            f" {name}.",
+            "Score both runs with other encoders, or take the metric out of the gate.",
+        )
+    check_direction(name, rule, state.measure.better, settings.source)
+    return rule
+
+
+def _by_default(state: State) -> bool:
+    """Whether a metric is gated without being named.
+
+    Speed and cost depend on the machine and the day, ratings on other raters; and a share of a
+    value that may be around zero (KID) is no margin.
+    """
+    if state.measure.from_ratings or (state.measure.from_records and state.values is None):
+        return False
+    return math.isfinite(state.measure.range[0])
+
+
+def _default_rule(name: str, state: State) -> Rule:
+    if not math.isfinite(state.measure.range[0]):
+        key = "max_increase" if state.measure.better == "lower" else "max_drop"
+        raise EvalkitError(
+            f"{name} has no natural zero: a share of the baseline's value is no margin.",
+            f"State its margin in gate.toml: {key} under [metrics.{name}].",
+        )
+    if state.measure.range == (0.0, 1.0):
+        return Rule(margin=SHARE)
+    return Rule(relative=RELATIVE)

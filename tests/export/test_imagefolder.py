@@ -1,0 +1,96 @@
+"""`evalkit export imagefolder`: a data set that the `datasets` library loads as it is."""
+
+import json
+from pathlib import Path
+
+import pytest
+from report_runs import make_run
+from typer.testing import CliRunner
+
+import evalkit
+from evalkit.cli.app import app
+from evalkit.core import EvalkitError
+from evalkit.run_folder import Run
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return make_run(tmp_path / "run", hostile=True)
+
+
+def load(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
+    import datasets
+
+    return datasets.load_dataset("imagefolder", data_dir=str(folder), cache_dir=str(cache))["train"]
+
+
+def test_datasets_loads_images_prompts_and_scores(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = evalkit.export_imagefolder(run, out=tmp_path / "data")
+    found = load(folder, tmp_path / "cache", monkeypatch)
+    prompts = run.prompts()
+    scores = {
+        (row["model"], int(row["index"]), int(row["sample"])): float(row["value"])
+        for row in run.scores()
+    }
+    expected = [
+        (model, prompts[one.index].text, one.sample, one.seed, scores.get((model, one.index, 0)))
+        for model in run.models()
+        for one in run.records(model)
+        if one.status == "ok"
+    ]
+    rows = [
+        (row["model"], row["prompt"], row["sample"], row["seed"], row["clip_score"])
+        for row in found
+    ]
+    assert sorted(rows, key=str) == sorted(expected, key=str)
+    first = run.image_path("dalle", run.records("dalle")[0])
+    assert (folder / "dalle" / first.name).read_bytes() == first.read_bytes()
+
+
+def test_images_that_do_not_exist_are_stated(run: Run, tmp_path: Path) -> None:
+    folder = evalkit.export_imagefolder(run, out=tmp_path / "data")
+    lost = [json.loads(line) for line in (folder / "not_made.jsonl").read_text().splitlines()]
+    assert {(row["model"], row["status"]) for row in lost} == {
+        ("dalle", "refused_input"),
+        ("gan", "transient"),
+    }
+    assert "| dalle | 40 | 39 | 1 | 0 | 0 |" in (folder / "README.md").read_text()
+    assert "| gan | 40 | 39 | 0 | 1 | 0 |" in (folder / "README.md").read_text()
+
+
+def test_the_command_takes_named_models(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "data"
+    command = ["export", "imagefolder", str(run.path), "--out", str(out), "--models", "gan"]
+    said = CliRunner().invoke(app, command)
+    assert (said.exit_code, said.stdout) == (0, f"{out}\n")
+    lines = [json.loads(line) for line in (out / "metadata.jsonl").read_text().splitlines()]
+    assert {line["model"] for line in lines} == {"gan"}
+    assert all((out / line["file_name"]).is_file() for line in lines)
+
+
+def test_several_encoders_have_a_column_each(run: Run, tmp_path: Path) -> None:
+    columns = ("model", "index", "sample", "metric", "encoder", "value")
+    rows = [tuple(row[name] for name in columns) for row in run.scores()]
+    run.write_scores([*rows, ("gan", 0, 0, "clip_score", "clip-b32", 31.5)])
+    folder = evalkit.export_imagefolder(run, out=tmp_path / "data", models="gan")
+    lines = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
+    assert [line["clip_score@clip-b32"] for line in lines[:2]] == [31.5, None]
+    assert "clip_score" not in lines[0]
+
+
+def test_bad_input_writes_nothing(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "data"
+    with pytest.raises(EvalkitError, match=r"no model 'gam'. Did you mean 'gan'"):
+        evalkit.export_imagefolder(run, out=out, models="gam")
+    run.image_path("gan", run.records("gan")[0]).unlink()
+    with pytest.raises(EvalkitError, match=r"1 images of .* are gone"):
+        evalkit.export_imagefolder(run, out=out)
+    assert not out.exists()
+    out.mkdir()
+    (out / "mine.txt").write_text("keep")
+    with pytest.raises(EvalkitError, match="is not empty"):
+        evalkit.export_imagefolder(run, out=out, models="dalle")
+    assert [path.name for path in out.iterdir()] == ["mine.txt"]
