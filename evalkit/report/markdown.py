@@ -18,7 +18,7 @@ from evalkit.report.render import bodies, environment
 from evalkit.report.sections import Context, Section
 
 LIMIT = 65_536  # of GitHub, in characters; we count bytes, of which there are at least as many
-OPEN = ("findings", "results")  # sections that are not folded, at the top
+OPEN = ("gate", "findings", "results")  # sections that are not folded, at the top
 _OPEN_SHARE = 0.7  # of the room, at most, for these
 _RESERVE = 200  # for the remark at a cut
 
