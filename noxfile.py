@@ -14,7 +14,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def browser(session: nox.Session) -> None:
-    """The page of `evalkit rate serve` in a real browser. Needs a Chromium on the PATH."""
+    """The rating page and the report in a real browser. Needs a Chromium on the PATH."""
     session.install("-c", "constraints.txt", "--group", "browser", "-e", ".")
     session.run("pytest", "tests/browser", *session.posargs)
 
