@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from evalkit.encoders.manage_weights import weights_verify as weights_verify
     from evalkit.gate.baseline import baseline_save as baseline_save
     from evalkit.gate.gate import gate as gate
+    from evalkit.gate.selftest import gate_selftest as gate_selftest
     from evalkit.judge.appraisal import appraise as appraise
     from evalkit.judge.judge import judge as judge
     from evalkit.listing import list_encoders as list_encoders
@@ -66,6 +67,7 @@ _PUBLIC = {  # name: the module that defines it
     "doctor": "evalkit.diagnosis",
     "encoder": "evalkit.plugins",
     "gate": "evalkit.gate.gate",
+    "gate_selftest": "evalkit.gate.selftest",
     "generate": "evalkit.api",
     "judge": "evalkit.judge.judge",
     "list_encoders": "evalkit.listing",

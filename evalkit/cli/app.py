@@ -12,10 +12,9 @@ from typing import Annotated
 
 import typer
 
-from evalkit.cli import lists, rate, reference, weights
+from evalkit.cli import gate, lists, rate, reference, weights
 from evalkit.cli.commands import Command, Commands, Quiet
 from evalkit.cli.conventions import conventions
-from evalkit.cli.gate import baseline, gate
 from evalkit.cli.output import print_version, state
 from evalkit.cli.run import generate, report, run, score
 from evalkit.cli.serve import serve
@@ -30,7 +29,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(rate.app, name="rate")
-app.add_typer(baseline, name="baseline")
+app.add_typer(gate.app, name="gate")
+app.add_typer(gate.baseline, name="baseline")
 app.add_typer(reference.app, name="reference")
 app.add_typer(lists.app, name="list")
 app.add_typer(weights.app, name="weights")
@@ -39,7 +39,6 @@ for command in (
     generate,
     score,
     report,
-    gate,
     conventions,
     train,
     judge,
@@ -47,7 +46,7 @@ for command in (
     lists.doctor,
 ):
     app.command()(command)
-for group in (app, baseline, rate.app, reference.app, lists.app, weights.app):
+for group in (app, gate.app, gate.baseline, rate.app, reference.app, lists.app, weights.app):
     for registered in group.registered_commands:
         registered.cls = Command
 

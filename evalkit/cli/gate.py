@@ -1,4 +1,4 @@
-"""The commands `evalkit gate` and `evalkit baseline …`."""
+"""The commands `evalkit gate`, `evalkit gate selftest` and `evalkit baseline …`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Annotated
 
 import typer
 
+from evalkit.cli.commands import WithDefault
 from evalkit.cli.options import Json
 from evalkit.cli.output import clean, print_next
 from evalkit.core import EvalkitError
 
+app = typer.Typer(cls=WithDefault, rich_markup_mode=None)
 baseline = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -20,6 +22,7 @@ baseline = typer.Typer(
 Candidate = Annotated[str, typer.Argument(help="RUN if it has one model, else RUN:LABEL.")]
 
 
+@app.callback()
 def gate(
     candidate: Candidate,
     baseline: Annotated[
@@ -54,6 +57,7 @@ def gate(
       evalkit gate reports/pr:model --baseline reports/main:model
       evalkit gate reports/pr:model --baseline baseline.json --config gate.toml --junit gate.xml
       evalkit gate reports/pr:model --baseline git:main:baseline.json
+      evalkit gate selftest reports/main:model    does the gate hold what it promises here?
     """
     with clean():
         from evalkit.cli.gate_table import print_gate
@@ -82,6 +86,42 @@ def gate(
             for line in annotation_lines(made):
                 print(line)
             print_gate(made)
+        raise typer.Exit(made.exit_code)
+
+
+@app.command()
+def selftest(
+    candidate: Candidate,
+    config: Annotated[Path | None, typer.Option(help="A gate.toml with margins and tiers.")] = None,
+    metrics: Annotated[
+        str | None, typer.Option(help="Gate these metrics only, joined by commas.")
+    ] = None,
+    alpha: Annotated[
+        float | None,
+        typer.Option(help="The probability of any false alarm.  [default: 0.05]"),
+    ] = None,
+    splits: Annotated[int, typer.Option(help="Random splits, at least 20.")] = 200,
+    as_json: Json = False,
+) -> None:
+    """Test the gate on the images of a model: false alarms, planted damage, smallest change.
+
+    Exit codes: 0 the gate holds what it promises, 2 wrong input, 3 too many false alarms or a
+    damage that is found in less than 95% of the splits.
+
+    \b
+    Examples:
+      evalkit gate selftest reports/main:model
+      evalkit gate selftest reports/main:model --config gate.toml --json
+    """
+    with clean():
+        from evalkit.cli.selftest_table import print_selftest
+        from evalkit.gate.selftest import gate_selftest, to_json
+
+        made = gate_selftest(candidate, config=config, metrics=metrics, alpha=alpha, splits=splits)
+        if as_json:
+            print(to_json(made), end="")
+        else:
+            print_selftest(made)
         raise typer.Exit(made.exit_code)
 
 

@@ -1,0 +1,103 @@
+"""What the selftest resamples: features of one model's images, as they are and damaged.
+
+Undamaged images have their features in the run's cache. Damaged ones are written to a temporary
+folder, encoded once, and removed; nothing in the run changes.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from evalkit import plugins
+from evalkit.core import EvalkitError
+from evalkit.features.image_file import ImageFile
+from evalkit.features.image_sets import ImageSet, image_sets
+from evalkit.gate.selftest_damage import ABSENT, Damage, write_black, write_changed
+from evalkit.gate.selftest_sides import Features, Pool, units_of
+from evalkit.gate.snapshot import split_name
+from evalkit.run_folder import Run
+from evalkit.score.evidence import Setup, encode_prompts, gather
+from evalkit.score.resources import load, only_bundled
+from evalkit.score.settings import measured as scored_with
+from evalkit.score.settings import resolve
+
+Images = Callable[[Path], Sequence[ImageFile]]  # given a folder to write to
+
+
+def read_pool(text: str, label: str, metrics: Sequence[str], damages: Sequence[Damage]) -> Pool:
+    """The images of a model of a scored run under its encoders, with damage of their pixels."""
+    path, _ = split_name(text)
+    run = Run(path)
+    protocol = run.protocol()
+    own = {plugins.metric(spec).name: spec for spec in scored_with(run) if ":" in spec}
+    encoders = dict.fromkeys(entry["name"] for entry in protocol.get("encoders", {}).values())
+    chosen = resolve(
+        path,
+        metrics=[own.get(name, name) for name in metrics] or ["fid"],  # some name is needed
+        only=True,
+        models=[label],
+        encoders=",".join(encoders) or None,
+    )
+    found = load(chosen, only_bundled(run, run.models()))
+    skipped = protocol.get("counts", {}).get(label, {}).get("skipped", 0)
+    _, [images], prompts = image_sets(path, "skip" if skipped else "refuse", (label,))
+    table = [metric for metric in found.metrics if metric.name in metrics]
+    kinds = {metric.encoder for metric in table}
+    used = {kind: one for kind, one in found.choice.encoders.items() if kind in kinds}
+    texts = encode_prompts(run, prompts, table, used)
+    setup = Setup(run, table, used, found.references, found.why, texts, 32)
+    facts = images.validation.complete(images.files)
+    sizes = Counter((one.width, one.height) for one in facts)
+    pixels = [damage for damage in damages if damage.pixels is not None]
+    if not images.files:
+        raise EvalkitError(f"{label} has no usable image.", "Generate its images first.")
+    records = run.records(label)
+    usable = {(one.index, one.sample): row for row, one in enumerate(images.records)}
+    rows = [usable.get((one.index, one.sample), ABSENT) for one in records]
+    return Pool(
+        label,
+        setup,
+        _with_row(
+            gather(images, setup),
+            encoded(images.keep([0]), setup, lambda place: [write_black(max(sizes), place)]),
+        ),
+        {one.name: _changed(images, setup, one) for one in pixels},
+        np.array(rows, dtype=np.int64),
+        np.array([one.status.startswith("refused") for one in records], dtype=bool),
+        np.array([one.black for one in facts], dtype=bool),
+        units_of(run.prompts(), records),
+    )
+
+
+def _changed(images: ImageSet, setup: Setup, damage: Damage) -> Features:
+    assert damage.pixels is not None
+    change, label = damage.pixels, f"damage: {damage.name}"
+    shown = replace(images, model=damage.name)  # the name in the progress of the encoders
+    return encoded(shown, setup, lambda folder: write_changed(images.files, change, folder, label))
+
+
+def encoded(images: ImageSet, setup: Setup, files: Images) -> Features:
+    """Features of other image files in place of those of a set, through a temporary folder."""
+    with tempfile.TemporaryDirectory(prefix="evalkit-selftest-") as folder:
+        place = Path(folder)
+        written = list(files(place))
+        return gather(replace(images, files=written), setup._replace(run=Run(place)))
+
+
+def _with_row(features: Features, black: Features) -> Features:
+    """The features with those of one further image at the end."""
+
+    def joined(kind: str) -> Mapping[str, torch.Tensor]:
+        return {
+            name: torch.cat([values, black[kind].fake[name]])  # pyright: ignore
+            for name, values in features[kind].fake.items()  # pyright: ignore
+        }
+
+    return {kind: replace(one, fake=joined(kind)) for kind, one in features.items()}
