@@ -21,7 +21,7 @@ from evalkit.gate.comparable import Mismatch, mismatches, require_comparable
 from evalkit.gate.config import RELATIVE, GateConfig, Rule, check_direction, read_config
 from evalkit.gate.decide import Decision, compared, correct, decide
 from evalkit.gate.junit import to_xml
-from evalkit.gate.snapshot import Key, Snapshot, State, split_name, take
+from evalkit.gate.snapshot import SHARPNESS, Key, Snapshot, State, split_name, take
 from evalkit.run_folder import Run
 from evalkit.score.presets import expand
 from evalkit.specs import split_names
@@ -31,6 +31,7 @@ SCHEMA = 1
 Outcome = Literal["pass", "regressed", "inconclusive"]
 EXIT_CODES: dict[Outcome, int] = {"pass": 0, "regressed": 1, "inconclusive": 3}
 SHARE = 0.02  # the default margin of a share, from 0 to 1
+SHARPER = 0.2  # of the sharpness: it is no measure of quality, and a blur halves it
 
 
 @dataclass(frozen=True)
@@ -230,7 +231,7 @@ def _default_rule(name: str, state: State) -> Rule:
         )
     if state.measure.range == (0.0, 1.0):
         return Rule(margin=SHARE)
-    return Rule(relative=RELATIVE)
+    return Rule(relative=SHARPER if name == SHARPNESS.name else RELATIVE)
 
 
 def _on_shared_images(

@@ -109,12 +109,14 @@ class Selftest:
     not_tested: Mapping[str, str]  # what, and why
 
 
-class _Test(NamedTuple):
+class Test(NamedTuple):
     """What every split is decided with."""
 
+    whole: Snapshot  # of all images
     pool: Pool
     rules: dict[str, Rule]
     settings: GateConfig
+    not_tested: dict[str, str]
 
 
 def gate_selftest(
@@ -154,6 +156,41 @@ def gate_selftest(
         )
     wanted = [metrics] if isinstance(metrics, str) else metrics or ()
     names = list(dict.fromkeys(expand([name for text in wanted for name in split_names(text)])))
+    test = prepare(candidate, settings, names)
+    pool = test.pool
+    with progress("the model against itself", splits, "splits") as advance:
+        tables, alarms = against_itself(test, pool.most, splits, lambda: advance(1))
+    damages = tuple(_planted(test, max(5, splits // _PER_DAMAGE)))
+    problems = _problems(alarms, damages, settings.alpha)
+    result = Selftest(
+        model=test.whole.name,
+        passed=not problems,
+        exit_code=3 if problems else 0,
+        problems=tuple(problems),
+        alpha=settings.alpha,
+        pairing=pool.pairing,
+        stands_for=STANDS_FOR[pool.pairing],
+        images=int((pool.rows >= 0).sum()),
+        prompts=len(pool.units),
+        images_per_side=len(_cut(pool, pool.most, 0).keys),
+        prompts_per_side=pool.most,
+        false_alarms=alarms,
+        damages=damages,
+        smallest=tuple(_smallest(test, tables)),
+        not_tested=test.not_tested,
+    )
+    write_atomically(Run(split_name(candidate)[0]).path / "gate_selftest.json", to_json(result))
+    return result
+
+
+def to_json(result: Selftest) -> str:
+    """gate_selftest.json."""
+    content = {"schema": SCHEMA, **dataclasses.asdict(result)}
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def prepare(candidate: str, settings: GateConfig, names: Sequence[str] = ()) -> Test:
+    """The images and the rules. Raises EvalkitError where nothing can be tested."""
     whole = take(candidate, _measured_names(settings, names))
     rules, not_tested = _testable(_rules(settings, names, whole, whole), whole)
     if not rules:
@@ -170,36 +207,7 @@ def gate_selftest(
             " says little below 100.",
             "Generate images of more prompts.",
         )
-    test = _Test(pool, rules, settings)
-    alarms, smallest = _against_itself(test, whole, splits)
-    damages = tuple(_planted(test, max(5, splits // _PER_DAMAGE)))
-    problems = _problems(alarms, damages, settings.alpha)
-    whole_split = split(pool, pool.most, np.random.RandomState(0))
-    result = Selftest(
-        model=whole.name,
-        passed=not problems,
-        exit_code=3 if problems else 0,
-        problems=tuple(problems),
-        alpha=settings.alpha,
-        pairing=pool.pairing,
-        stands_for=STANDS_FOR[pool.pairing],
-        images=int((pool.rows >= 0).sum()),
-        prompts=len(pool.units),
-        images_per_side=len(whole_split.keys),
-        prompts_per_side=pool.most,
-        false_alarms=alarms,
-        damages=damages,
-        smallest=smallest,
-        not_tested=not_tested,
-    )
-    write_atomically(Run(split_name(candidate)[0]).path / "gate_selftest.json", to_json(result))
-    return result
-
-
-def to_json(result: Selftest) -> str:
-    """gate_selftest.json."""
-    content = {"schema": SCHEMA, **dataclasses.asdict(result)}
-    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return Test(whole, pool, rules, settings, not_tested)
 
 
 def _testable(rules: Mapping[str, Rule], whole: Snapshot) -> tuple[dict[str, Rule], dict[str, str]]:
@@ -226,20 +234,22 @@ def _name(one: Decision) -> str:
     return f"{one.metric}, {one.group}" if one.group else one.metric
 
 
-def _against_itself(
-    test: _Test, whole: Snapshot, splits: int
-) -> tuple[tuple[FalseAlarms, ...], tuple[Smallest, ...]]:
-    """The rate of false alarms, with the margins and without any; and the noise of differences."""
+def against_itself(
+    test: Test, size: int, splits: int, after: Callable[[], None] = lambda: None
+) -> tuple[list[list[Decision]], tuple[FalseAlarms, ...]]:
+    """The model against itself, with `size` prompts on each side.
+
+    Returns the decisions of every split, and the rate of false alarms with the margins and without.
+    """
     bare = {name: Rule(margin=0.0, tier=rule.tier) for name, rule in test.rules.items()}
-    made: dict[str, list[list[Decision]]] = {"configured": [], "none": []}
-    with progress("the model against itself", splits, "splits") as advance:
-        for number in range(splits):
-            a, b = sides(test.pool, _cut(test.pool, test.pool.most, number))
-            made["configured"].append(_decisions(a, b, test.rules, test.settings))
-            made["none"].append(_decisions(a, b, bare, replace(test.settings, groups=None)))
-            advance(1)
-    alarms = tuple(_rate(kind, tables) for kind, tables in made.items())
-    return alarms, tuple(_smallest(test, whole, made["configured"]))
+    without = replace(test.settings, groups=None)
+    configured, none = [], []
+    for number in range(splits):
+        a, b = sides(test.pool, _cut(test.pool, size, number))
+        configured.append(_decisions(a, b, test.rules, test.settings))
+        none.append(_decisions(a, b, bare, without))
+        after()
+    return configured, (_rate("configured", configured), _rate("none", none))
 
 
 def _cut(pool: Pool, prompts: int, number: int) -> Split:
@@ -265,36 +275,28 @@ def _shares(tables: Sequence[Sequence[Decision]]) -> dict[str, float]:
     }
 
 
-def _planted(test: _Test, splits: int) -> Iterator[Found]:
+def _planted(test: Test, splits: int) -> Iterator[Found]:
     sizes = [test.pool.most // part for part in (1, *_SMALLER)]
     sizes = [size for size in sizes if size >= 2 * LEAST_GROUPS or size == test.pool.most]
     with progress("planted damage", len(sizes) * splits, "splits") as advance:
         for size in sizes:
-            yield from planted(
-                test.pool, test.rules, test.settings, DAMAGES, size, splits, lambda: advance(1)
-            )
+            yield from planted(test, size, splits, lambda: advance(1))
 
 
 def planted(
-    pool: Pool,
-    rules: dict[str, Rule],
-    settings: GateConfig,
-    damages: Sequence[Damage],
-    size: int,
-    splits: int,
-    after: Callable[[], None] = lambda: None,
+    test: Test, size: int, splits: int, after: Callable[[], None] = lambda: None
 ) -> list[Found]:
     """How often each damage of one side is a regression, with `size` prompts on each side."""
-    tables: dict[str, list[list[Decision]]] = {damage.name: [] for damage in damages}
+    tables: dict[str, list[list[Decision]]] = {damage.name: [] for damage in DAMAGES}
     images = 0
     for number in range(splits):
-        cut = _cut(pool, size, number)
+        cut = _cut(test.pool, size, number)
         images = len(cut.keys)
-        for damage in damages:  # one split at a time: what both sides share is memoized
-            a, b = sides(pool, cut, damage, seed=number)
-            tables[damage.name].append(_decisions(a, b, rules, settings))
+        for damage in DAMAGES:  # one split at a time: what both sides share is memoized
+            a, b = sides(test.pool, cut, damage, seed=number)
+            tables[damage.name].append(_decisions(a, b, test.rules, test.settings))
         after()
-    return [_found(one, tables[one.name], size, images) for one in damages]
+    return [_found(one, tables[one.name], size, images) for one in DAMAGES]
 
 
 def _found(damage: Damage, tables: Sequence[list[Decision]], size: int, images: int) -> Found:
@@ -304,14 +306,13 @@ def _found(damage: Damage, tables: Sequence[list[Decision]], size: int, images: 
     return Found(damage.name, damage.meaning, size, images, len(tables), found, shares, blind)
 
 
-def _smallest(
-    test: _Test, whole: Snapshot, tables: Sequence[Sequence[Decision]]
-) -> Iterator[Smallest]:
+def _smallest(test: Test, tables: Sequence[Sequence[Decision]]) -> Iterator[Smallest]:
     """From the spread of the differences of the model with itself.
 
     margin + (t of alpha / m + t of the power) standard errors, m gated metrics (Holm's first step).
     """
-    pool, count = test.pool, sum(one.p is not None for one in tables[0])
+    pool, whole = test.pool, test.whole
+    count = sum(one.p is not None for one in tables[0])
     sides_images = tables[0][0].images
     scale = math.sqrt(sides_images / max(sides_images, int((pool.rows >= 0).sum())))
     for row in zip(*tables, strict=True):

@@ -19,6 +19,7 @@ from evalkit import plugins
 from evalkit.core import EvalkitError
 from evalkit.features.image_file import ImageFile
 from evalkit.features.image_sets import ImageSet, image_sets
+from evalkit.features.validation import ImageValidation
 from evalkit.gate.selftest_damage import ABSENT, Damage, write_black, write_changed
 from evalkit.gate.selftest_sides import Features, Pool, units_of
 from evalkit.gate.snapshot import split_name
@@ -58,6 +59,8 @@ def read_pool(text: str, label: str, metrics: Sequence[str], damages: Sequence[D
     pixels = [damage for damage in damages if damage.pixels is not None]
     if not images.files:
         raise EvalkitError(f"{label} has no usable image.", "Generate its images first.")
+    changed = {one.name: _changed(images, setup, one) for one in pixels}
+    sharpness = {"": np.array([one.sharpness for one in facts])}
     records = run.records(label)
     usable = {(one.index, one.sample): row for row, one in enumerate(images.records)}
     rows = [usable.get((one.index, one.sample), ABSENT) for one in records]
@@ -66,29 +69,36 @@ def read_pool(text: str, label: str, metrics: Sequence[str], damages: Sequence[D
         setup,
         _with_row(
             gather(images, setup),
-            encoded(images.keep([0]), setup, lambda place: [write_black(max(sizes), place)]),
+            encoded(
+                images.keep([0]),
+                setup,
+                lambda place: [write_black(sizes.most_common(1)[0][0], place)],
+            )[0],
         ),
-        {one.name: _changed(images, setup, one) for one in pixels},
+        {name: features for name, (features, _) in changed.items()},
         np.array(rows, dtype=np.int64),
         np.array([one.status.startswith("refused") for one in records], dtype=bool),
         np.array([one.black for one in facts], dtype=bool),
+        sharpness | {name: sharp for name, (_, sharp) in changed.items()},
         units_of(run.prompts(), records),
     )
 
 
-def _changed(images: ImageSet, setup: Setup, damage: Damage) -> Features:
+def _changed(images: ImageSet, setup: Setup, damage: Damage) -> tuple[Features, np.ndarray]:
     assert damage.pixels is not None
     change, label = damage.pixels, f"damage: {damage.name}"
     shown = replace(images, model=damage.name)  # the name in the progress of the encoders
     return encoded(shown, setup, lambda folder: write_changed(images.files, change, folder, label))
 
 
-def encoded(images: ImageSet, setup: Setup, files: Images) -> Features:
-    """Features of other image files in place of those of a set, through a temporary folder."""
+def encoded(images: ImageSet, setup: Setup, files: Images) -> tuple[Features, np.ndarray]:
+    """Features and sharpness of other files in place of those of a set; the files are removed."""
     with tempfile.TemporaryDirectory(prefix="evalkit-selftest-") as folder:
-        place = Path(folder)
-        written = list(files(place))
-        return gather(replace(images, files=written), setup._replace(run=Run(place)))
+        place, validation = Path(folder), ImageValidation()
+        written = [file._replace(on_decoded=validation.add) for file in files(place)]
+        features = gather(replace(images, files=written), setup._replace(run=Run(place)))
+        facts = validation.complete(written)
+        return features, np.array([one.sharpness for one in facts])
 
 
 def _with_row(features: Features, black: Features) -> Features:

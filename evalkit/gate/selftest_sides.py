@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ import torch
 from evalkit.core import EncoderKind, Measure, Prompt, Record
 from evalkit.gate.selftest_damage import ABSENT, BLACK, Damage, Places
 from evalkit.gate.snapshot import BLACK as BLACK_RATE
-from evalkit.gate.snapshot import MISSING, Key, Snapshot, State, state_of
+from evalkit.gate.snapshot import MISSING, SHARPNESS, Key, Snapshot, State, state_of
 from evalkit.score.evidence import Evidence, Setup
 from evalkit.score.records import MEASURES
 from evalkit.statistics.intervals import cluster_numbers
@@ -50,6 +50,7 @@ class Pool:
     rows: np.ndarray  # int [requests]: the row of each image, or ABSENT
     refused: np.ndarray  # bool [requests]
     black: np.ndarray  # bool [rows]
+    sharpness: Mapping[str, np.ndarray]  # float64 [rows], by name of the damage, "" for none
     units: tuple[tuple[str, tuple[int, ...]], ...]  # by prompt: its group, and its requests
 
     @property
@@ -117,17 +118,17 @@ def sides(
 
     As in the gate, properties of images are measured on the images that both sides have.
     """
-    table = pool.features
+    table, sharpness = pool.features, pool.sharpness[""]
     places = pool.rows[cut.first]
     if damage is not None and damage.places is not None:
         places = damage.places(places, np.random.RandomState(seed))
     elif damage is not None:
-        table = pool.changed[damage.name]
+        table, sharpness = pool.changed[damage.name], pool.sharpness[damage.name]
     other = pool.rows[cut.second]
     both = (places != ABSENT) & (other != ABSENT)
     return (
-        _snapshot(pool, cut, cut.first, places, both, table),
-        _snapshot(pool, cut, cut.second, other, both, pool.features),
+        _snapshot(pool, cut, cut.first, places, both, table, sharpness),
+        _snapshot(pool, cut, cut.second, other, both, pool.features, pool.sharpness[""]),
     )
 
 
@@ -138,6 +139,7 @@ def _snapshot(
     places: Places,
     both: np.ndarray,
     table: Features,
+    sharpness: np.ndarray,
 ) -> Snapshot:
     keys = tuple(key for key, taken in zip(cut.keys, both, strict=True) if taken)
     prompts = pool.rows[requests][both]  # the rows whose prompts belong to these places
@@ -151,11 +153,13 @@ def _snapshot(
     present = places != ABSENT
     dark = pool.black[places[present]]
     dark[places[present] == BLACK] = True
+    sharp = np.where(places[present] == BLACK, 0.0, sharpness[places[present]])
     shown = tuple(key for key, there in zip(cut.keys, present, strict=True) if there)
-    states |= _shares(
+    states |= _measured(
         (MEASURES["refusal_rate"], cut.keys, refused),
         (MISSING, cut.keys, ~present & ~refused),
         (BLACK_RATE, shown, dark),
+        (SHARPNESS, shown, sharp),
     )
     texts = {prompt: prompt for prompt in cut.groups}
     return Snapshot(pool.model, pool.model, texts, cut.groups, {}, states, version("evalkit"))
@@ -173,8 +177,8 @@ def _placed(
     )
 
 
-def _shares(*given: tuple[Measure, tuple[Key, ...], Any]) -> dict[str, State]:
-    """Shares of requests and images, as the gate has them."""
+def _measured(*given: tuple[Measure, tuple[Key, ...], np.ndarray]) -> dict[str, State]:
+    """What the gate measures itself, with one value per request or image."""
     return {
         measure.name: State(
             measure, "", "", float(np.mean(values)), values=tuple(map(float, values)), keys=keys
