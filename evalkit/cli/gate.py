@@ -91,7 +91,9 @@ def gate(
 
 @app.command()
 def selftest(
-    candidate: Candidate,
+    candidate: Annotated[
+        str | None, typer.Argument(help="RUN if it has one model, else RUN:LABEL.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="A gate.toml with margins and tiers.")] = None,
     metrics: Annotated[
         str | None, typer.Option(help="Gate these metrics only, joined by commas.")
@@ -101,23 +103,42 @@ def selftest(
         typer.Option(help="The probability of any false alarm.  [default: 0.05]"),
     ] = None,
     splits: Annotated[int, typer.Option(help="Random splits, at least 20.")] = 200,
+    generate: Annotated[
+        bool,
+        typer.Option("--generate", help="Make the images again with half the guidance, too."),
+    ] = False,
+    devices: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            help="Two runs of one model on two devices: is their difference within the margins?",
+            metavar="RUN RUN",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Test the gate on the images of a model: false alarms, planted damage, smallest change.
 
-    Exit codes: 0 the gate holds what it promises, 2 wrong input, 3 too many false alarms or a
-    damage that is found in less than 95% of the splits.
+    Exit codes: 0 the gate holds what it promises, 2 wrong input, 3 too many false alarms, a damage
+    that is found in less than 95% of the splits, or devices that differ by more than a margin.
 
     \b
     Examples:
       evalkit gate selftest reports/main:model
       evalkit gate selftest reports/main:model --config gate.toml --json
+      evalkit gate selftest --devices reports/cpu reports/cuda
     """
     with clean():
         from evalkit.cli.selftest_table import print_selftest
         from evalkit.gate.selftest import gate_selftest, to_json
 
-        made = gate_selftest(candidate, config=config, metrics=metrics, alpha=alpha, splits=splits)
+        settings = {"config": config, "metrics": metrics, "alpha": alpha, "splits": splits}
+        try:
+            made = gate_selftest(candidate, **settings, generate=generate, devices=devices)  # pyright: ignore
+        except EvalkitError:
+            raise
+        except Exception as error:  # else Python ends with 1, the code of a regression
+            traceback.print_exc()
+            raise typer.Exit(2) from error
         if as_json:
             print(to_json(made), end="")
         else:

@@ -31,7 +31,10 @@ Rearrange = Callable[[Places, np.random.RandomState], Places]
 
 
 class Damage(NamedTuple):
-    """One kind. It changes either the pixels of every image or which images stand where."""
+    """One kind. It changes the pixels of every image, or which images stand where.
+
+    Neither: the images are made again (half the guidance).
+    """
 
     name: str
     meaning: str
@@ -92,6 +95,8 @@ DAMAGES = (
     Damage("collapse", f"copies of {SHARE:.0%} of the images", places=collapsed),
     Damage("black", f"{SHARE:.0%} of the images black", places=black),
 )
+
+HALF_GUIDANCE = Damage("half_guidance", "images made with half the guidance")
 
 
 def write_changed(

@@ -20,7 +20,15 @@ from evalkit.core import EvalkitError
 from evalkit.features.image_file import ImageFile
 from evalkit.features.image_sets import ImageSet, image_sets
 from evalkit.features.validation import ImageValidation
-from evalkit.gate.selftest_damage import ABSENT, Damage, write_black, write_changed
+from evalkit.gate.selftest_damage import (
+    ABSENT,
+    DAMAGES,
+    HALF_GUIDANCE,
+    Damage,
+    write_black,
+    write_changed,
+)
+from evalkit.gate.selftest_generate import with_half_guidance
 from evalkit.gate.selftest_sides import Features, Pool, units_of
 from evalkit.gate.snapshot import split_name
 from evalkit.run_folder import Run
@@ -32,8 +40,11 @@ from evalkit.score.settings import resolve
 Images = Callable[[Path], Sequence[ImageFile]]  # given a folder to write to
 
 
-def read_pool(text: str, label: str, metrics: Sequence[str], damages: Sequence[Damage]) -> Pool:
-    """The images of a model of a scored run under its encoders, with damage of their pixels."""
+def read_pool(text: str, label: str, metrics: Sequence[str], half_guidance: bool = False) -> Pool:
+    """The images of a model of a scored run under its encoders, with damage of their pixels.
+
+    half_guidance: the model makes its images again, with half the guidance.
+    """
     path, _ = split_name(text)
     run = Run(path)
     protocol = run.protocol()
@@ -54,12 +65,16 @@ def read_pool(text: str, label: str, metrics: Sequence[str], damages: Sequence[D
     used = {kind: one for kind, one in found.choice.encoders.items() if kind in kinds}
     texts = encode_prompts(run, prompts, table, used)
     setup = Setup(run, table, used, found.references, found.why, texts, 32)
-    facts = images.validation.complete(images.files)
-    sizes = Counter((one.width, one.height) for one in facts)
-    pixels = [damage for damage in damages if damage.pixels is not None]
     if not images.files:
         raise EvalkitError(f"{label} has no usable image.", "Generate its images first.")
-    changed = {one.name: _changed(images, setup, one) for one in pixels}
+    facts = images.validation.complete(images.files)
+    [(size, _)] = Counter((one.width, one.height) for one in facts).most_common(1)
+    changed = {one.name: _changed(images, setup, one) for one in DAMAGES if one.pixels is not None}
+    if half_guidance:
+        shown = replace(images, model=HALF_GUIDANCE.name)
+        changed[HALF_GUIDANCE.name] = encoded(
+            shown, setup, lambda folder: with_half_guidance(run, label, images, folder)
+        )
     sharpness = {"": np.array([one.sharpness for one in facts])}
     records = run.records(label)
     usable = {(one.index, one.sample): row for row, one in enumerate(images.records)}
@@ -69,12 +84,9 @@ def read_pool(text: str, label: str, metrics: Sequence[str], damages: Sequence[D
         setup,
         _with_row(
             gather(images, setup),
-            encoded(
-                images.keep([0]),
-                setup,
-                lambda place: [write_black(sizes.most_common(1)[0][0], place)],
-            )[0],
+            encoded(images.keep([0]), setup, lambda folder: [write_black(size, folder)])[0],
         ),
+        (*DAMAGES, *([HALF_GUIDANCE] if half_guidance else [])),
         {name: features for name, (features, _) in changed.items()},
         np.array(rows, dtype=np.int64),
         np.array([one.status.startswith("refused") for one in records], dtype=bool),

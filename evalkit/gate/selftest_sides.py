@@ -46,7 +46,8 @@ class Pool:
     model: str
     setup: Setup
     features: Features  # of the usable images, row by row; the last row is a black image
-    changed: Mapping[str, Features]  # by name of a damage of the pixels: the same rows
+    damages: tuple[Damage, ...]
+    changed: Mapping[str, Features]  # by name of a damage with other images: the same rows
     rows: np.ndarray  # int [requests]: the row of each image, or ABSENT
     refused: np.ndarray  # bool [requests]
     black: np.ndarray  # bool [rows]
