@@ -13,6 +13,7 @@ OMP_NUM_THREADS=1 on a machine that does other work.
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -20,7 +21,15 @@ from pathlib import Path
 
 import evalkit
 from evalkit.gate.config import GateConfig
-from evalkit.gate.selftest import against_itself, planted, prepare
+from evalkit.gate.decide import Decision
+from evalkit.gate.selftest_decide import (
+    FalseAlarms,
+    Prepared,
+    against_itself,
+    planted,
+    prepare,
+    rate,
+)
 from evalkit.scenes.dataset import HELD_OUT, prompts_of, scenes
 
 OF_SETS = "fid,inception_score,precision,recall"
@@ -45,6 +54,21 @@ def say(*cells: object) -> None:
     print(*cells, f"{time.process_time():.0f} s", sep="\t", flush=True)
 
 
+def itself(test: Prepared, size: int, splits: int) -> tuple[FalseAlarms, ...]:
+    """False alarms, printed after every 20 splits to stderr, so that a long run can be stopped."""
+    made: list[list[Decision]] = []
+    bare: list[list[Decision]] = []
+    for first in range(0, splits, 20):
+        numbers = range(first, min(first + 20, splits))
+        tables = against_itself(test, size, numbers)
+        made += tables[0]
+        bare += tables[1]
+        found = rate("configured", made), rate("none", bare)
+        counts = ", ".join(f"{one.alarms} of {one.splits}" for one in found)
+        print(f"N = {size}: {counts} false alarms (margins, none)", file=sys.stderr, flush=True)
+    return found
+
+
 def shares(found: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {share:.3f}" for name, share in found.items() if share)
 
@@ -66,12 +90,12 @@ def main() -> None:
         test = prepare(str(out), GateConfig())
         say("against", "N", "splits", "regressed", "95% interval", "by metric", "CPU")
         for size in given.sizes:
-            if given.splits:
-                for one in against_itself(test, size, given.splits)[1]:
-                    ends = f"{one.low:.3f} to {one.high:.3f}"
-                    name = f"itself, margins {one.margins}"
-                    say(name, size, one.splits, f"{one.rate:.3f}", ends, shares(one.metrics))
-            for one in planted(test, size, given.planted) if given.planted else ():
+            for one in itself(test, size, given.splits) if given.splits else ():
+                ends = f"{one.low:.3f} to {one.high:.3f}"
+                name = f"itself, margins {one.margins}"
+                say(name, size, one.splits, f"{one.rate:.3f}", ends, shares(one.metrics))
+            numbers = range(given.planted)
+            for one in planted(test, size, numbers) if given.planted else ():
                 say(one.damage, size, one.splits, f"{one.found:.3f}", "", shares(one.metrics))
 
 

@@ -28,6 +28,7 @@ from evalkit.gate.selftest_decide import (
     cut_of,
     planted,
     prepare,
+    rate,
 )
 from evalkit.gate.selftest_devices import Devices, compare_devices
 from evalkit.gate.selftest_sides import STANDS_FOR, Pairing
@@ -159,7 +160,8 @@ def _two(devices: Sequence[str | os.PathLike[str]]) -> tuple[str, str]:
 def _selftest(prepared: Prepared, splits: int) -> Selftest:
     pool, alpha = prepared.pool, prepared.settings.alpha
     with progress("the model against itself", splits, "splits") as advance:
-        tables, alarms = against_itself(prepared, pool.most, splits, lambda: advance(1))
+        tables, bare = against_itself(prepared, pool.most, range(splits), lambda: advance(1))
+    alarms = rate("configured", tables), rate("none", bare)
     damages = tuple(_planted(prepared, max(5, splits // _PER_DAMAGE)))
     problems = _problems(alarms, damages, alpha)
     return Selftest(
@@ -192,7 +194,7 @@ def _planted(prepared: Prepared, splits: int) -> Iterator[Found]:
     sizes = [size for size in sizes if size >= 2 * LEAST_GROUPS or size == prepared.pool.most]
     with progress("planted damage", len(sizes) * splits, "splits") as advance:
         for size in sizes:
-            yield from planted(prepared, size, splits, lambda: advance(1))
+            yield from planted(prepared, size, range(splits), lambda: advance(1))
 
 
 def _problems(alarms: Sequence[FalseAlarms], damages: Sequence[Found], alpha: float) -> list[str]:

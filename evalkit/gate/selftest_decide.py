@@ -118,28 +118,28 @@ def _name(one: Decision) -> str:
 
 
 def against_itself(
-    test: Prepared, size: int, splits: int, after: Callable[[], None] = lambda: None
-) -> tuple[list[list[Decision]], tuple[FalseAlarms, ...]]:
-    """The model against itself, with `size` prompts on each side.
+    test: Prepared, size: int, splits: Sequence[int], after: Callable[[], None] = lambda: None
+) -> tuple[list[list[Decision]], list[list[Decision]]]:
+    """The model against itself, with `size` prompts on each side; splits: their numbers.
 
-    Returns the decisions of every split, and the rate of false alarms with the margins and without.
+    Returns the decisions of every split with the margins, and without any.
     """
     bare = {name: Rule(margin=0.0, tier=rule.tier) for name, rule in test.rules.items()}
     without = replace(test.settings, groups=None)
     configured, none = [], []
-    for number in range(splits):
+    for number in splits:
         a, b = sides(test.pool, cut_of(test.pool, size, number))
         configured.append(_decisions(a, b, test.rules, test.settings))
         none.append(_decisions(a, b, bare, without))
         after()
-    return configured, (_rate("configured", configured), _rate("none", none))
+    return configured, none
 
 
 def cut_of(pool: Pool, prompts: int, number: int) -> Split:
     return split(pool, prompts, np.random.RandomState([prompts, number]))
 
 
-def _rate(margins: str, tables: Sequence[Sequence[Decision]]) -> FalseAlarms:
+def rate(margins: str, tables: Sequence[Sequence[Decision]]) -> FalseAlarms:
     alarms = sum(any(one.verdict == "REGRESSED" for one in table) for table in tables)
     interval = wilson(alarms, len(tables))
     assert interval.low is not None
@@ -159,12 +159,12 @@ def _shares(tables: Sequence[Sequence[Decision]]) -> dict[str, float]:
 
 
 def planted(
-    test: Prepared, size: int, splits: int, after: Callable[[], None] = lambda: None
+    test: Prepared, size: int, splits: Sequence[int], after: Callable[[], None] = lambda: None
 ) -> list[Found]:
     """How often each damage of one side is a regression, with `size` prompts on each side."""
     tables: dict[str, list[list[Decision]]] = {damage.name: [] for damage in test.pool.damages}
     images = 0
-    for number in range(splits):
+    for number in splits:
         cut = cut_of(test.pool, size, number)
         images = len(cut.keys)
         for damage in test.pool.damages:  # one split at a time: what both sides share is memoized
