@@ -81,7 +81,7 @@ def prepare(
             )
         not_tested["half the guidance"] = guidance
     elif not generate:
-        not_tested["half the guidance"] = "the images are made again with `--generate` only"
+        not_tested["half the guidance"] = "it was not asked for (--generate)"
     pool = read_pool(candidate, whole.model, of_images, generate)
     if pool.most < LEAST_GROUPS:
         least = LEAST_GROUPS * (1 if pool.pairing == "samples" else 2)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from evalkit import plugins
-from evalkit.core import EvalkitError
+from evalkit.core import Encoder, EncoderKind, EvalkitError
 from evalkit.features.image_file import ImageFile
 from evalkit.features.image_sets import ImageSet, image_sets
 from evalkit.features.validation import ImageValidation
@@ -62,7 +62,9 @@ def read_pool(text: str, label: str, metrics: Sequence[str], half_guidance: bool
     _, [images], prompts = image_sets(path, "skip" if skipped else "refuse", (label,))
     table = [metric for metric in found.metrics if metric.name in metrics]
     kinds = {metric.encoder for metric in table}
-    used = {kind: one for kind, one in found.choice.encoders.items() if kind in kinds}
+    used: dict[EncoderKind, Encoder] = {
+        kind: one for kind, one in found.choice.encoders.items() if kind in kinds
+    }
     texts = encode_prompts(run, prompts, table, used)
     setup = Setup(run, table, used, found.references, found.why, texts, 32)
     if not images.files:

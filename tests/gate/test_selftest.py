@@ -52,7 +52,7 @@ def evalkit_prompts(count: int) -> list[evalkit.Prompt]:
 
 @pytest.fixture(scope="module")
 def tested(two_per_prompt: Path) -> Selftest:
-    return evalkit.gate_selftest(two_per_prompt, splits=40)
+    return evalkit.gate_selftest(two_per_prompt, splits=20)
 
 
 def test_two_samples_are_paired_by_prompt(tested: Selftest) -> None:
@@ -64,7 +64,7 @@ def test_two_samples_are_paired_by_prompt(tested: Selftest) -> None:
 def test_false_alarms_are_at_most_alpha(tested: Selftest) -> None:
     configured, none = tested.false_alarms
     assert (configured.margins, none.margins) == ("configured", "none")
-    assert configured.splits == none.splits == 40
+    assert configured.splits == none.splits == 20
     assert configured.alarms <= none.alarms
     for one in tested.false_alarms:
         assert one.low <= one.rate <= one.high
@@ -183,7 +183,7 @@ def test_margins_tiers_and_limits_of_the_configuration(
         ({"alpha": 0.7}, "below 0.5"),
         ({"metrics": "clip_scor"}, "There is no metric 'clip_scor'. Did you mean"),
         ({"metrics": "images_per_second"}, "can be tested: speed and cost have no interval"),
-        ({"generate": True}, "run.toml states no guidance for gan"),
+        ({"generate": True}, "run.toml states no guidance of gan"),
         ({"devices": ["a"]}, "Expected one run, or two runs of two devices"),
     ],
 )
