@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import shutil
 import tempfile
@@ -143,7 +144,8 @@ def test_the_temporary_folder_is_removed_also_on_failure(
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("evalkit.gate.selftest_pool.gather", stop)
+    module = importlib.import_module("evalkit.gate.selftest_pool")  # evalkit.gate is the function
+    monkeypatch.setattr(module, "gather", stop)
     with pytest.raises(KeyboardInterrupt):
         evalkit.gate_selftest(two_per_prompt, splits=20, metrics="sharpness")
     assert not list(tmp_path.iterdir())
