@@ -1,118 +1,103 @@
-"""False alarms of the gate, and how often it finds damage, on images of a bundled model.
+"""False alarms of the gate, and how often it finds planted damage: `evalkit gate selftest`, larger.
 
-    python benchmarks/gate.py [STUDIES]
+    python benchmarks/gate.py gan [--sizes 100 500 2000] [--splits 500] [--planted 100]
+    python benchmarks/gate.py photos --folder PHOTOS [--sizes 100 400] …
 
-A/A: one model with two seeds on the same prompts, random subsets of the prompts. No margin at all
-is the hardest case: each metric is worse or better by chance. Damage: the images of the second seed
-are blurred, belong to other prompts, are compressed (JPEG, quality 10), or are copies of a quarter.
+gan: images of the bundled GAN with two seeds on held-out prompts of the bundled data set, with the
+mini encoders. photos: two disjoint random sets of the photos of a folder stand for two seeds, with
+efficientnet-lite0. Damages, splits and decisions are those of the selftest. Splits of one pool of
+images overlap: they are not independent samples of all images that a model can make. Set
+OMP_NUM_THREADS=1 on a machine that does other work.
 """
 
 from __future__ import annotations
 
-import io
+import argparse
 import sys
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageFilter
-
 import evalkit
-from evalkit.features.image_sets import image_sets
-from evalkit.gate.config import Rule
-from evalkit.gate.decide import correct, decide
-from evalkit.gate.rules import SHARE
-from evalkit.gate.snapshot import Snapshot, state_of
-from evalkit.prompts import read_prompts
-from evalkit.run_folder import Run
-from evalkit.score.evidence import Setup, encode_prompts, gather, part
-from evalkit.score.resources import load
-from evalkit.score.settings import Settings
+from evalkit.gate.config import GateConfig
+from evalkit.gate.decide import Decision
+from evalkit.gate.selftest.decide import (
+    FalseAlarms,
+    Prepared,
+    against_itself,
+    planted,
+    prepare,
+    rate,
+)
+from evalkit.scenes.dataset import HELD_OUT, prompts_of, scenes
 
-METRICS = ("fid", "inception_score", "precision", "recall", "clip_score")
-SIZES = (50, 100, 200)
-Damage = Callable[[list[Image.Image]], list[Image.Image]]
-
-
-def _jpeg(image: Image.Image) -> Image.Image:
-    buffer = io.BytesIO()
-    image.save(buffer, "jpeg", quality=10)
-    return Image.open(buffer).convert("RGB")
+OF_SETS = "fid,inception_score,precision,recall"
 
 
-DAMAGES: dict[str, Damage] = {
-    "none (A/A)": list,
-    "blurred": lambda images: [one.filter(ImageFilter.GaussianBlur(1)) for one in images],
-    "JPEG, quality 10": lambda images: [_jpeg(one) for one in images],
-    "other prompts": lambda images: images[7:] + images[:7],
-    "copies of a quarter": lambda images: [
-        images[at % (len(images) // 4)] for at in range(len(images))
-    ],
-}
+def gan(out: Path, prompts: int) -> None:
+    """A scored run of the GAN, two images for each of this many different prompts."""
+    texts = dict.fromkeys(prompts_of(scenes(HELD_OUT, 2 * prompts)))
+    evalkit.generate("gan", list(texts)[:prompts], per_prompt=2, out=out)
+    evalkit.score(out, metrics=f"{OF_SETS},clip_score", encoders="mini")
 
 
-def evidence_of(images: list[Image.Image], prompts, root: Path, name: str):
-    """Features of images in the order of the prompts."""
-    folder = root / name
-    folder.mkdir()
-    for at, image in enumerate(images):
-        image.save(folder / f"{at:05d}.png")
-    run = Run(evalkit.generate({"m": str(folder)}, prompts, out=root / f"run-{name}").path)
-    found = load(Settings(METRICS, "mini", "scenes"), bundled=True)
-    _, [images_of], texts = image_sets(run.path)
-    encoders = found.choice.encoders
-    made = encode_prompts(run, texts, found.metrics, encoders)
-    setup = Setup(run, found.metrics, encoders, found.references, found.why, made, 32)
-    return gather(images_of, setup), setup
+def photos(out: Path, folder: Path) -> None:
+    """A scored run of the photos; the prompts are their names."""
+    names = [path.stem for path in sorted(folder.iterdir())]
+    options = {"photos": {"match": "order"}}
+    evalkit.generate({"photos": str(folder)}, names, out=out, options=options)
+    evalkit.score(out, metrics=OF_SETS, encoders="efficientnet-lite0")
 
 
-def snapshot(evidence, setup, prompts, chosen) -> Snapshot:
-    keys = tuple((prompts[at].id, 0) for at in chosen)
-    own = {kind: part(one, chosen) for kind, one in evidence.items()}
-    states = {one.name: state_of(one, own, keys, setup) for one in setup.metrics}
-    texts = {prompt.id: prompt.text for prompt in prompts}
-    groups = dict.fromkeys(texts, "")
-    return Snapshot("run:m", "m", texts, groups, {}, states, "")
+def say(*cells: object) -> None:
+    print(*cells, f"{time.process_time():.0f} s", sep="\t", flush=True)
 
 
-def rule(state, margins: bool) -> Rule:
-    if not margins:
-        return Rule(margin=0.0)
-    return Rule(margin=SHARE) if state.measure.range == (0.0, 1.0) else Rule(relative=0.05)
+def itself(test: Prepared, size: int, splits: int) -> tuple[FalseAlarms, ...]:
+    """False alarms, printed after every 20 splits to stderr, so that a long run can be stopped."""
+    made: list[list[Decision]] = []
+    bare: list[list[Decision]] = []
+    for first in range(0, splits, 20):
+        numbers = range(first, min(first + 20, splits))
+        tables = against_itself(test, size, numbers)
+        made += tables[0]
+        bare += tables[1]
+        found = rate("configured", made), rate("none", bare)
+        counts = ", ".join(f"{one.alarms} of {one.splits}" for one in found)
+        print(f"N = {size}: {counts} false alarms (margins, none)", file=sys.stderr, flush=True)
+    return found
 
 
-def main(studies: int) -> None:
-    prompts = read_prompts("suite")
-    random = np.random.RandomState(0)
+def shares(found: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {share:.3f}" for name, share in found.items() if share)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("images", choices=("gan", "photos"))
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[100, 500])
+    parser.add_argument("--splits", type=int, default=500)
+    parser.add_argument("--planted", type=int, default=100, help="splits for each damage; 0: none")
+    given = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
-        root, images = Path(place), []
-        for seed in (0, 1):
-            run = evalkit.generate("gan", prompts, seed=seed, out=root / f"gan-{seed}")
-            paths = [run.image_path("gan", record) for record in run.records("gan")]
-            images.append([Image.open(path).convert("RGB") for path in paths])
-        base, setup = evidence_of(images[0], prompts, root, "base")
-        print("damage\tN\tmargins\tREGRESSED\tby metric")
-        for place_of, (name, damage) in enumerate(DAMAGES.items()):
-            other, _ = evidence_of(damage(images[1]), prompts, root, f"damage-{place_of}")
-            for size in SIZES:
-                alarms = {False: [], True: []}
-                for _ in range(studies):
-                    chosen = sorted(random.choice(len(prompts), size, replace=False))
-                    a, b = (snapshot(one, setup, prompts, chosen) for one in (other, base))
-                    for margins in (False, True):
-                        rows = [
-                            decide(a, b, metric, rule(a.states[metric], margins), 0.05)
-                            for metric in METRICS
-                        ]
-                        found = [r.metric for r in correct(rows, 0.05) if r.verdict == "REGRESSED"]
-                        alarms[margins].append(found)
-                for margins, found in alarms.items():
-                    share = np.mean([bool(one) for one in found])
-                    by = {m: round(float(np.mean([m in one for one in found])), 3) for m in METRICS}
-                    kind = "default" if margins else "none"
-                    print(f"{name}\t{size}\t{kind}\t{share:.3f}\t{by}", flush=True)
+        out = Path(place) / "run"
+        if given.images == "gan":
+            gan(out, max(given.sizes))
+        else:
+            photos(out, given.folder)
+        test = prepare(str(out), GateConfig())
+        say("against", "N", "splits", "regressed", "95% interval", "by metric", "CPU")
+        for size in given.sizes:
+            for one in itself(test, size, given.splits) if given.splits else ():
+                ends = f"{one.low:.3f} to {one.high:.3f}"
+                name = f"itself, margins {one.margins}"
+                say(name, size, one.splits, f"{one.rate:.3f}", ends, shares(one.metrics))
+            numbers = range(given.planted)
+            for one in planted(test, size, numbers) if given.planted else ():
+                say(one.damage, size, one.splits, f"{one.found:.3f}", "", shares(one.metrics))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 200)
+    main()

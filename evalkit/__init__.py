@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from evalkit.gate.baseline import baseline_save as baseline_save
     from evalkit.gate.baseline import baseline_update as baseline_update
     from evalkit.gate.gate import gate as gate
+    from evalkit.gate.selftest.selftest import gate_selftest as gate_selftest
     from evalkit.init.init import init as init
     from evalkit.judge.appraisal import appraise as appraise
     from evalkit.judge.judge import judge as judge
@@ -80,6 +81,7 @@ _PUBLIC = {  # name: the module that defines it
     "export_tracker": "evalkit.export.tracker",
     "figures": "evalkit.figures",
     "gate": "evalkit.gate.gate",
+    "gate_selftest": "evalkit.gate.selftest.selftest",
     "generate": "evalkit.api",
     "init": "evalkit.init.init",
     "judge": "evalkit.judge.judge",

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 GROUPS = ("baseline", "export", "list", "rate", "reference", "weights")  # commands of two words
+BELOW = {"gate": ("selftest",)}  # commands of two words beside one of the first word alone
 PRINTING = ("json", "open", "debug")  # options of the command line only
 _CODE_OR_FLAG = re.compile(r"`([^`]+)`|(?<![\w`-])--([a-z][a-z-]*)")
 _PLACEHOLDER = re.compile(r"[A-Z][A-Z_]*|…")  # FILE; the reader fills it in
@@ -52,8 +53,9 @@ def _translated(found: re.Match[str]) -> str:
 
 def _call(words: Sequence[str]) -> str:
     """`weights fetch a b` as a call; all words without an option are its one first argument."""
-    name = "_".join(words[: 1 + (words[0] in GROUPS)]).replace("-", "_")
-    rest = list(words[1 + (words[0] in GROUPS) :])
+    two = words[0] in GROUPS or (len(words) > 1 and words[1] in BELOW.get(words[0], ()))
+    name = "_".join(words[: 1 + two]).replace("-", "_")
+    rest = list(words[1 + two :])
     count = next((place for place, word in enumerate(rest) if word.startswith("--")), len(rest))
     given = [_value(word) for word in rest[:count]]
     first = given if len(given) < 2 else [f"[{', '.join(given)}]"]

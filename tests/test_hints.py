@@ -11,7 +11,7 @@ from typer.main import get_command
 import evalkit
 from evalkit.cli.app import app
 from evalkit.core import EvalkitError
-from evalkit.hints import GROUPS, in_python
+from evalkit.hints import BELOW, GROUPS, in_python
 
 PACKAGE = Path(evalkit.__file__).parent
 
@@ -38,6 +38,8 @@ PACKAGE = Path(evalkit.__file__).parent
             "`evalkit score 'my runs/a' --metrics fid,kid --encoders mini`",
             '`evalkit.score("my runs/a", metrics="fid,kid", encoders="mini")`',
         ),
+        ("`evalkit gate selftest RUN`", "`evalkit.gate_selftest(RUN)`"),
+        ("`evalkit gate RUN --baseline b`", '`evalkit.gate(RUN, baseline="b")`'),
         ("`evalkit reference build IMAGES`", "`evalkit.reference_build(IMAGES)`"),
         ("`evalkit train gan --out a --json`", '`evalkit.train("gan", out="a")`'),
         ("`evalkit serve gan --dry-run --port 0`", '`evalkit.serve("gan", dry_run=True, port=0)`'),
@@ -118,4 +120,6 @@ def test_messages_name_no_options() -> None:
 def test_the_groups_of_commands_are_those_of_the_command_line() -> None:
     commands = get_command(app).commands  # type: ignore[attr-defined]
     groups = {name for name, command in commands.items() if hasattr(command, "commands")}
-    assert groups == set(GROUPS)
+    beside = {name: tuple(commands[name].commands) for name in groups - set(GROUPS)}
+    assert groups == {*GROUPS, *BELOW}
+    assert beside == BELOW

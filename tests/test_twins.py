@@ -23,6 +23,8 @@ OTHER_FUNCTIONS = {  # options that stand for a call of another function
 def commands(group: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Callable]]:
     """(name of the function, function of the command)."""
     for name, command in (group or get_command(app)).commands.items():
+        if hasattr(command, "default"):  # a command and the name of further ones
+            yield name, command.default.callback
         if hasattr(command, "commands"):
             yield from commands(command, (*path, name))
         else:

@@ -12,12 +12,11 @@ from typing import Annotated
 
 import typer
 
-from evalkit.cli import export, lists, rate, reference, weights
+from evalkit.cli import export, gate, lists, rate, reference, weights
 from evalkit.cli.commands import Command, Commands, Quiet
 from evalkit.cli.compare import compare
 from evalkit.cli.conventions import conventions
 from evalkit.cli.figures import figures
-from evalkit.cli.gate import baseline, gate
 from evalkit.cli.init import init
 from evalkit.cli.output import print_version, state
 from evalkit.cli.run import generate, report, run, score, tables
@@ -33,7 +32,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(rate.app, name="rate")
-app.add_typer(baseline, name="baseline")
+app.add_typer(gate.app, name="gate")
+app.add_typer(gate.baseline, name="baseline")
 app.add_typer(export.app, name="export")
 app.add_typer(reference.app, name="reference")
 app.add_typer(lists.app, name="list")
@@ -47,7 +47,6 @@ for command in (
     compare,
     tables,
     figures,
-    gate,
     conventions,
     train,
     judge,
@@ -55,7 +54,9 @@ for command in (
     lists.doctor,
 ):
     app.command()(command)
-for group in (app, baseline, rate.app, export.app, reference.app, lists.app, weights.app):
+for group in (
+    app, gate.app, gate.baseline, rate.app, export.app, reference.app, lists.app, weights.app
+):  # fmt: skip
     for registered in group.registered_commands:
         registered.cls = Command
 

@@ -53,6 +53,27 @@ class Command(TyperCommand):
         self.params += typer.main.get_command(_alone).params
 
 
+class WithDefault(TyperGroup):
+    """A group whose callback is a command of its own: it runs unless the next word is another.
+
+    `evalkit gate RUN` is the callback, `evalkit gate selftest RUN` a command of the group. A path
+    that is called like such a command is written as `./selftest`.
+    """
+
+    def __init__(
+        self, *, params: Any = None, callback: Any = None, help: str = "", **settings: Any
+    ) -> None:
+        super().__init__(help=help, **settings)
+        self.default = Command(
+            self.name, params=params, callback=callback, help=help, rich_markup_mode=None
+        )
+
+    def make_context(self, info_name: Any, args: Any, parent: Any = None, **extra: Any) -> Any:
+        if args and args[0] in self.commands:
+            return super().make_context(info_name, args, parent, **extra)
+        return self.default.make_context(info_name, args, parent, **extra)
+
+
 class Commands(TyperGroup):
     """The commands in sections, each with a whole sentence."""
 

@@ -1,4 +1,4 @@
-"""The commands `evalkit gate` and `evalkit baseline …`."""
+"""The commands `evalkit gate`, `evalkit gate selftest` and `evalkit baseline …`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from typing import Annotated
 
 import typer
 
+from evalkit.cli.commands import WithDefault
 from evalkit.cli.options import Json
 from evalkit.cli.output import clean, print_next
 from evalkit.core import EvalkitError
 
+app = typer.Typer(cls=WithDefault, rich_markup_mode=None)
 baseline = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -23,6 +25,7 @@ baseline = typer.Typer(
 Candidate = Annotated[str, typer.Argument(help="RUN if it has one model, else RUN:LABEL.")]
 
 
+@app.callback()
 def gate(
     candidate: Candidate,
     baseline: Annotated[
@@ -60,6 +63,7 @@ def gate(
       evalkit gate reports/pr:model --baseline reports/main:model
       evalkit gate reports/pr:model --baseline baseline.json --config gate.toml --junit gate.xml
       evalkit gate reports/pr:model --baseline git:main:baseline.json
+      evalkit gate selftest reports/main:model    does the gate hold what it promises here?
     """
     with clean():
         from evalkit.cli.gate_table import print_gate
@@ -89,6 +93,58 @@ def gate(
         page = Run(split_name(candidate)[0]).report_path / "index.html"
         if report and page.is_file():
             print_next(f"open {shlex.quote(str(page))}")
+        raise typer.Exit(made.exit_code)
+
+
+@app.command()
+def selftest(
+    candidate: Annotated[
+        str | None, typer.Argument(help="RUN if it has one model, else RUN:LABEL.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="A gate.toml with margins and tiers.")] = None,
+    metrics: Annotated[
+        str | None, typer.Option(help="Gate these metrics only, joined by commas.")
+    ] = None,
+    alpha: Annotated[
+        float | None,
+        typer.Option(help="The probability of any false alarm.  [default: 0.05]"),
+    ] = None,
+    splits: Annotated[int, typer.Option(help="Random splits, at least 20.")] = 200,
+    generate: Annotated[
+        bool,
+        typer.Option("--generate", help="Make the images again with half the guidance, too."),
+    ] = False,
+    devices: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            help="Two runs of one model on two devices: is their difference within the margins?",
+            metavar="RUN RUN",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Test the gate on the images of a model: false alarms, planted damage, smallest change.
+
+    Exit codes: 0 the gate holds what it promises, 2 wrong input, 3 too many false alarms, a damage
+    that is found in less than 95% of the splits, or devices that differ by more than a margin.
+
+    \b
+    Examples:
+      evalkit gate selftest reports/main:model
+      evalkit gate selftest reports/main:model --config gate.toml --json
+      evalkit gate selftest --devices reports/cpu reports/cuda
+    """
+    with clean():
+        from evalkit.cli.selftest_table import print_selftest
+        from evalkit.gate.selftest.selftest import gate_selftest, to_json
+
+        settings = {"config": config, "metrics": metrics, "alpha": alpha, "splits": splits}
+        with _defects_end_with_2():
+            made = gate_selftest(candidate, **settings, generate=generate, devices=devices)  # pyright: ignore
+        if as_json:
+            print(to_json(made), end="")
+        else:
+            print_selftest(made)
         raise typer.Exit(made.exit_code)
 
 

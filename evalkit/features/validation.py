@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn
 
+import numpy as np
 from PIL.Image import Image
 
 from evalkit.core import EvalkitError
@@ -33,7 +34,7 @@ OnBad = Literal["refuse", "skip"]
 DARK = 2  # an image is black if no value is above this
 TINY = 32  # pixels; every encoder enlarges a smaller image about tenfold
 LISTED = 10  # names per finding
-VERSION = 3  # of the facts in the cache
+VERSION = 4  # of the facts in the cache
 _AHEAD = 1024  # images that threads may be ahead
 SKIP_HINT = "To leave them out: `--on-bad skip`."
 
@@ -50,6 +51,7 @@ class ImageFacts(NamedTuple):
     black: bool  # no value above DARK
     one_colour: bool
     pixels: str  # SHA-256 of size and pixels
+    sharpness: float = 0.0  # mean size of the Laplacian of the grey image, in values of 0 to 255
 
     @property
     def problem(self) -> Unreadable | None:
@@ -73,7 +75,20 @@ def facts_of(found: Decoded | Unreadable) -> ImageFacts:
         black=black,
         one_colour=one_colour,
         pixels=pixels_sha256(found.image, pixels),
+        sharpness=_sharpness(found.image),
     )
+
+
+def _sharpness(image: Image) -> float:
+    """How much detail of the size of a pixel an image has: a blur reduces it, noise increases it.
+
+    The mean absolute Laplacian (4 neighbours) of the grey image; 0 below 3 x 3 pixels.
+    """
+    grey = np.asarray(image.convert("L"), dtype=np.int16)
+    if min(grey.shape) < 3:
+        return 0.0
+    around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
+    return float(np.abs(4 * grey[1:-1, 1:-1] - around).mean())
 
 
 def check_policy(on_bad: str) -> None:

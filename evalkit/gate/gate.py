@@ -148,7 +148,7 @@ def gate(
     allowed = (*settings.allow_mismatch, *(allow_mismatch or ()))
     require_comparable(found, allowed)
     rules = choose_rules(settings, names, a, b)
-    a, b = _on_shared_images(a, b, candidate, base, rules, loaded)
+    a, b = on_shared_images(a, b, candidate, base, rules, loaded)
     made = decisions_of(a, b, rules, settings)
     outcome = outcome_of(made)
     code, run = EXIT_CODES[outcome], Run(split_name(candidate)[0])
@@ -202,7 +202,7 @@ def _relative(folder: Path, start: Path) -> str:
     return Path(os.path.relpath(folder.expanduser().resolve(), start.resolve())).as_posix()
 
 
-def _on_shared_images(
+def on_shared_images(
     a: Snapshot, b: Snapshot, candidate: str, base: str, rules: Mapping[str, Rule], loaded: Loaded
 ) -> tuple[Snapshot, Snapshot]:
     """Both with properties of the set on the images that both have, in the baseline's order.

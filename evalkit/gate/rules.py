@@ -10,10 +10,11 @@ from dataclasses import replace
 from evalkit.config import did_you_mean
 from evalkit.core import EvalkitError
 from evalkit.gate.config import GateConfig, Rule, check_direction
-from evalkit.gate.snapshot import Snapshot, State
+from evalkit.gate.snapshot import SHARPNESS, Snapshot, State
 from evalkit.statistics.margins import RELATIVE, SHARE
 
 log = logging.getLogger(__name__)
+SHARPER = 0.2  # of the sharpness: it is no measure of quality, and a blur halves it
 
 
 def measured_names(settings: GateConfig, names: Sequence[str]) -> list[str] | None:
@@ -130,4 +131,4 @@ def _default_rule(name: str, state: State) -> Rule:
         )
     if state.measure.range == (0.0, 1.0):
         return Rule(margin=SHARE)
-    return Rule(relative=RELATIVE)
+    return Rule(relative=SHARPER if name == SHARPNESS.name else RELATIVE)

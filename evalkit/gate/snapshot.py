@@ -8,6 +8,7 @@ of a run is small, and needs neither its images nor its features.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -42,7 +43,12 @@ MISSING = Measure(
     "Share of requested images that are neither usable nor refused.", range=(0.0, 1.0),
     from_records=True,
 )  # fmt: skip
-_OWN = (BLACK.name, MISSING.name)
+SHARPNESS = Measure(
+    "sharpness", "higher", "Sharpness",
+    "Mean size of the Laplacian of the grey image, in values of 0 to 255.", range=(0.0, math.inf),
+    from_records=True,
+)  # fmt: skip
+_OWN = (BLACK.name, MISSING.name, SHARPNESS.name)
 
 
 @dataclass(frozen=True)
@@ -216,6 +222,9 @@ def _of_records(
         black = tuple(float(fact.black) for fact in facts)
         places = tuple((ids[record.index], record.sample) for record in chosen.records)
         states[BLACK.name] = State(BLACK, "", "", float(np.mean(black)), values=black, keys=places)
+        sharp = tuple(fact.sharpness for fact in facts)
+        value = float(np.mean(sharp))
+        states[SHARPNESS.name] = State(SHARPNESS, "", "", value, values=sharp, keys=places)
     return states
 
 

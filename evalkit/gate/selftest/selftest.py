@@ -1,0 +1,214 @@
+"""`evalkit gate selftest`: does the gate hold what it promises, on one's own images?
+
+- False alarms: one model against itself, in many random splits (see `selftest_sides`).
+- Planted damage: how often the gate finds it, by which metrics, and which metrics are blind to it.
+- The smallest change of each metric that the gate sees at this number of images.
+
+Every split is decided as `evalkit gate` decides, with the metrics and margins of its configuration.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import overload
+
+from evalkit.core import EvalkitError
+from evalkit.files import write_atomically
+from evalkit.gate.config import GateConfig, read_config
+from evalkit.gate.selftest.decide import (
+    FalseAlarms,
+    Found,
+    Prepared,
+    against_itself,
+    cut_of,
+    planted,
+    prepare,
+    rate,
+)
+from evalkit.gate.selftest.devices import Devices, compare_devices
+from evalkit.gate.selftest.sides import STANDS_FOR, Pairing
+from evalkit.gate.selftest.smallest import Smallest, smallest_changes
+from evalkit.gate.snapshot import split_name
+from evalkit.run_folder import Run
+from evalkit.score.presets import expand
+from evalkit.specs import split_names
+from evalkit.statistics.intervals import LEAST_GROUPS
+from evalkit.terminal import progress
+
+SCHEMA = 1
+SPLITS = 200
+FEWEST_SPLITS = 20
+FOUND = 0.95  # the share of splits in which the gate has to find a damage
+_SMALLER = (2, 4)  # damage is also planted on a half and a quarter of the prompts
+_PER_DAMAGE = 4  # one split in four
+
+
+@dataclass(frozen=True)
+class Selftest:
+    """The content of gate_selftest.json."""
+
+    model: str
+    passed: bool
+    exit_code: int
+    problems: tuple[str, ...]  # why it did not pass
+    alpha: float
+    pairing: Pairing
+    stands_for: str  # what the two sides of a split stand for
+    images: int  # of the model
+    prompts: int
+    images_per_side: int
+    prompts_per_side: int
+    false_alarms: tuple[FalseAlarms, ...]
+    damages: tuple[Found, ...]
+    smallest: tuple[Smallest, ...]
+    not_tested: Mapping[str, str]  # what, and why
+
+
+@overload
+def gate_selftest(
+    candidate: str | os.PathLike[str],
+    *,
+    config: str | Path | None = None,
+    metrics: str | Sequence[str] | None = None,
+    alpha: float | None = None,
+    splits: int = SPLITS,
+    generate: bool = False,
+    devices: None = None,
+) -> Selftest: ...
+@overload
+def gate_selftest(
+    candidate: None = None,
+    *,
+    config: str | Path | None = None,
+    metrics: str | Sequence[str] | None = None,
+    alpha: float | None = None,
+    splits: int = SPLITS,
+    generate: bool = False,
+    devices: Sequence[str | os.PathLike[str]],
+) -> Devices: ...
+def gate_selftest(
+    candidate: str | os.PathLike[str] | None = None,
+    *,
+    config: str | Path | None = None,
+    metrics: str | Sequence[str] | None = None,
+    alpha: float | None = None,
+    splits: int = SPLITS,
+    generate: bool = False,
+    devices: Sequence[str | os.PathLike[str]] | None = None,
+) -> Selftest | Devices:
+    """Test the gate on the images of one model: false alarms, planted damage, smallest change.
+
+    Writes gate_selftest.json into the run; nothing else in it changes. The same run and settings
+    give the same file.
+
+    Args:
+        candidate: `RUN` or `RUN:LABEL`, scored; or a Run.
+        config: a gate.toml with margins, as for `evalkit.gate`.
+        metrics: gate these only.
+        alpha: the probability of any false alarm (default 0.05).
+        splits: random splits of the model against itself, at least 20; each damage is planted in a
+            quarter as many.
+        generate: also let the model make its images again with half the guidance, as one damage.
+        devices: two runs of one model on two devices, in place of `candidate`: is the difference
+            between the devices within the margins? Writes gate_devices.json into the first one.
+
+    Raises:
+        EvalkitError: as `evalkit.gate`, and for too few prompts.
+    """
+    settings = read_config(config) if config is not None else GateConfig()
+    if alpha is not None:
+        if not (isinstance(alpha, int | float) and 0 < alpha < 0.5):
+            raise EvalkitError(f"alpha is {alpha!r}; expected a number above 0, below 0.5.")
+        settings = replace(settings, alpha=alpha)
+    wanted = [metrics] if isinstance(metrics, str) else metrics or ()
+    names = list(dict.fromkeys(expand([name for text in wanted for name in split_names(text)])))
+    if (candidate is None) == (devices is None):
+        raise EvalkitError(
+            "Expected one run, or two runs of two devices.",
+            "Write `evalkit gate selftest RUN`, or give the two runs with --devices.",
+        )
+    if devices is not None:
+        found = compare_devices(*_two(devices), settings, names)
+        write_atomically(Run(split_name(found.first)[0]).path / "gate_devices.json", to_json(found))
+        return found
+    assert candidate is not None
+    if not isinstance(splits, int) or splits < FEWEST_SPLITS:
+        raise EvalkitError(
+            f"splits is {splits!r}; expected a whole number of at least {FEWEST_SPLITS}.",
+            "With 200 splits a rate of 5% has an interval of about 3% to 9%.",
+        )
+    prepared = prepare(os.fspath(candidate), settings, names, generate)
+    result = _selftest(prepared, splits)
+    write_atomically(
+        Run(split_name(os.fspath(candidate))[0]).path / "gate_selftest.json", to_json(result)
+    )
+    return result
+
+
+def _two(devices: Sequence[str | os.PathLike[str]]) -> tuple[str, str]:
+    runs = [] if isinstance(devices, str) else [os.fspath(one) for one in devices]
+    if len(runs) != 2:
+        raise EvalkitError(f"devices is {devices!r}; expected two runs of the same model.")
+    return runs[0], runs[1]
+
+
+def _selftest(prepared: Prepared, splits: int) -> Selftest:
+    pool, alpha = prepared.pool, prepared.settings.alpha
+    with progress("the model against itself", splits, "splits") as advance:
+        tables, bare = against_itself(prepared, pool.most, range(splits), lambda: advance(1))
+    alarms = rate("configured", tables), rate("none", bare)
+    damages = tuple(_planted(prepared, max(5, splits // _PER_DAMAGE)))
+    problems = _problems(alarms, damages, alpha)
+    return Selftest(
+        model=prepared.whole.name,
+        passed=not problems,
+        exit_code=3 if problems else 0,
+        problems=tuple(problems),
+        alpha=alpha,
+        pairing=pool.pairing,
+        stands_for=STANDS_FOR[pool.pairing],
+        images=int((pool.rows >= 0).sum()),
+        prompts=len(pool.units),
+        images_per_side=len(cut_of(pool, pool.most, 0).keys),
+        prompts_per_side=pool.most,
+        false_alarms=alarms,
+        damages=damages,
+        smallest=tuple(smallest_changes(prepared, tables)),
+        not_tested=prepared.not_tested,
+    )
+
+
+def to_json(result: Selftest | Devices) -> str:
+    """gate_selftest.json, or gate_devices.json."""
+    content = {"schema": SCHEMA, **dataclasses.asdict(result)}
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _planted(prepared: Prepared, splits: int) -> Iterator[Found]:
+    sizes = [prepared.pool.most // part for part in (1, *_SMALLER)]
+    sizes = [size for size in sizes if size >= 2 * LEAST_GROUPS or size == prepared.pool.most]
+    with progress("planted damage", len(sizes) * splits, "splits") as advance:
+        for size in sizes:
+            yield from planted(prepared, size, range(splits), lambda: advance(1))
+
+
+def _problems(alarms: Sequence[FalseAlarms], damages: Sequence[Found], alpha: float) -> list[str]:
+    found = []
+    configured = alarms[0]
+    if configured.low > alpha:
+        found.append(
+            f"false alarms: {configured.rate:.1%} of {configured.splits} splits, above alpha"
+            f" {alpha:g} beyond the interval"
+        )
+    most = max(one.prompts for one in damages)
+    for one in damages:
+        if one.prompts == most and one.found < FOUND:
+            found.append(
+                f"{one.meaning}: found in {one.found:.0%} of the splits, below {FOUND:.0%}"
+            )
+    return found
