@@ -14,7 +14,6 @@ from evalkit.gate.measurements import Loaded
 from evalkit.gate.rules import choose_rules, measured_names
 from evalkit.gate.snapshot import Snapshot, split_name, take
 
-
 OF_THE_DEVICE = ("device", "dtype", "encoding_device", "encoding_dtype")  # what may differ
 
 
