@@ -63,7 +63,7 @@ def gate(
       evalkit gate reports/pr:model --baseline reports/main:model
       evalkit gate reports/pr:model --baseline baseline.json --config gate.toml --junit gate.xml
       evalkit gate reports/pr:model --baseline git:main:baseline.json
-      evalkit gate selftest reports/main:model    does the gate hold what it promises here?
+      evalkit gate selftest reports/main:model
     """
     with clean():
         from evalkit.cli.gate_table import print_gate

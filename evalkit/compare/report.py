@@ -50,7 +50,7 @@ def report(
         return report_one(run.path, single_file=single_file, zip=zip) if mailed else page
     if out is not None or allow_mismatch:
         raise EvalkitError(
-            "One run is given; `--out` and `--allow-mismatch` are about several.",
-            "Leave them out, or give two runs.",
+            "One run is given; another folder and allowed differences are for several.",
+            "Leave `--out` and `--allow-mismatch` out, or give two runs.",
         )
     return report_one(paths[0], single_file=single_file, zip=zip)

@@ -67,7 +67,7 @@ def _of_git(revision: str, path: str) -> str:
         if _git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}").returncode:
             raise EvalkitError(
                 f"git has no revision {revision!r}.",
-                f"Fetch it (`git fetch origin {revision}`), or name one of `git branch --all`.",
+                f"Fetch it (`git fetch origin {revision}`), or name one of `git branch -a`.",
             )
         plain = Path(path).as_posix().removeprefix("./")
         for place in (f"./{plain}", plain):
@@ -81,7 +81,7 @@ def _of_git(revision: str, path: str) -> str:
         ) from error
     raise EvalkitError(
         f"git has no {path!r} in {revision!r}, relative to {Path.cwd()} or to the repository.",
-        f"Files of that revision: `git ls-tree -r --name-only {revision}`.",
+        f"Its files: `git ls-tree -r {revision}`.",
     )
 
 

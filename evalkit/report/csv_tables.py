@@ -19,9 +19,11 @@ def to_csv(facts: Facts) -> dict[str, str]:
     A text that a spreadsheet would run as a formula has `'` before it.
     """
     metrics = {one.measure.name for one in facts.findings}
-    rows = [row for row in facts.run.metrics() if row.model in facts.models]
-    rows = [row for row in rows if row.metric in metrics]
-    made = {"metrics": _rows(MetricRow, [row for row in rows if not row.group])}
+    known = facts.run.metrics() if metrics else []  # a run that is not scored has none
+    rows = [row for row in known if row.model in facts.models and row.metric in metrics]
+    made: dict[str, str] = {}
+    if whole := [row for row in rows if not row.group]:
+        made["metrics"] = _rows(MetricRow, whole)
     if by_group := [row for row in rows if row.group]:
         made["groups"] = _rows(MetricRow, by_group)
     compared = facts.run.comparisons()

@@ -176,7 +176,7 @@ def test_margins_are_those_of_the_gate_else_its_defaults(tmp_path: Path) -> None
 
 
 def test_the_default_margins_are_those_of_the_gate() -> None:
-    from evalkit.gate.gate import RELATIVE, SHARE
+    from evalkit.gate.rules import RELATIVE, SHARE
     from evalkit.statistics.margins import default_margin
 
     assert default_margin((0.0, float("inf")), 40.0) == RELATIVE * 40

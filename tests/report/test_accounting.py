@@ -29,7 +29,9 @@ def test_every_image_is_accounted_for(tmp_path):
     assert first.counts.items() > expected.items()
     assert (second.counts["refused"], second.counts["failed"]) == ("0", "1")
     report(run.path)
-    section = (run.report_path / "report.md").read_text(encoding="utf-8").split("## Accounting")[1]
+    section = (
+        (run.report_path / "report.md").read_text(encoding="utf-8").split("<summary>Accounting")[1]
+    )
     assert "| Model | asked | made | refused | failed | invalid | black | duplicate |" in section
     assert "| dalle | 12 | 11 | 1 | 0 | 2 | 3 | 4 |" in section
     page = (run.report_path / "index.html").read_text(encoding="utf-8")

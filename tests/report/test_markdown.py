@@ -97,7 +97,7 @@ def test_the_result_table_of_a_pull_request(tmp_path):
         text.index(part) for part in ("# dalle and gan", "## Findings", "## Results", "## Details")
     ]
     assert order == sorted(order)
-    assert "<summary>Refusals and failures</summary>" in text
+    assert "<summary>Accounting</summary>" in text
     assert "metrics.tex fits one column of 3.25 in" in text
     assert "left out" not in text
 

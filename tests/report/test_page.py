@@ -149,7 +149,7 @@ def test_a_run_that_is_not_scored_has_a_whole_report(tmp_path):
     assert 'id="results"' not in text
     assert 'id="charts"' not in text
     assert len({values["src"] for values in Page(text).attributes("img") if "src" in values}) == 22
-    assert "## Images" in (run.report_path / "report.md").read_text(encoding="utf-8")
+    assert "<summary>Images" in (run.report_path / "report.md").read_text(encoding="utf-8")
 
 
 def test_fifty_models_have_short_names_and_few_comparisons(tmp_path):

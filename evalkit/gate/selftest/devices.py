@@ -74,7 +74,7 @@ def compare_devices(
     rows = []
     for one in decisions_of(a, b, rules, settings):
         low, high, margin = one.low, one.high, one.margin
-        equal = one.worse == 0 and one.p == 1.0 and low == high == 0
+        equal = _same(a, b, one.metric) or (one.worse == 0 and one.p == 1.0 and low == high == 0)
         within = equal or (
             None not in (low, high, margin) and -margin < low and high < margin  # pyright: ignore
         )
@@ -96,6 +96,12 @@ def compare_devices(
         tuple(rows),
         tuple(left),
     )
+
+
+def _same(a: Snapshot, b: Snapshot, name: str) -> bool:
+    """Whether a metric has the same value for each image: then there is nothing to estimate."""
+    one, other = a.states[name], b.states[name]
+    return bool(one.values) and (one.keys, one.values) == (other.keys, other.values)
 
 
 def _of_the_machine(snapshot: Snapshot, name: str) -> bool:
