@@ -13,7 +13,7 @@ import os
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from evalkit import plugins
 from evalkit.core import EvalkitError
@@ -76,12 +76,9 @@ def _numbers(run: Run) -> dict[str, float]:
 
 
 def _made(tracker: str | Tracker, run: Run, name: str) -> Tracker:
-    if not isinstance(tracker, str):
-        found = tracker
-    else:
-        found = plugins.find("tracker", tracker)
-        if inspect.isclass(found):
-            found = found(folder=run.path, name=name)
+    found: Any = plugins.find("tracker", tracker) if isinstance(tracker, str) else tracker
+    if isinstance(tracker, str) and inspect.isclass(found):
+        found = found(folder=run.path, name=name)
     if not callable(getattr(found, "log", None)):
         raise EvalkitError(
             f"The tracker is {found!r:.80}; expected an object with log(metrics, files).",

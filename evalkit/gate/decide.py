@@ -161,17 +161,18 @@ def _by_events(
     made: Decision, difference: Difference, sign: float, events: Events, alpha: float
 ) -> Decision:
     """The verdict on a share that few prompts changed: the interval is at least the exact one."""
-    assert made.margin is not None
+    margin = made.margin
+    assert margin is not None
 
     def interval(level: float) -> tuple[float, float]:
         low, high = _turned(difference, level, sign)
         return low, high if events.is_better(level / 2) else max(high, events.high(level))
 
     made = _by_interval(made, interval, alpha)
-    made = replace(made, p=max(made.p or 0.0, events.p(made.margin)))
+    made = replace(made, p=max(made.p or 0.0, events.p(margin)))
     if made.verdict != "INCONCLUSIVE" or events.worse or events.better:
         return made
-    more = events.more_prompts(made.margin, alpha)
+    more = events.more_prompts(margin, alpha)
     images = None if more is None else math.ceil(more * made.images / made.prompts)
     reason = f"no prompt changed: a rise by up to {made.high:.2g} cannot be excluded"
     if images is not None:

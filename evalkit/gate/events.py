@@ -46,7 +46,7 @@ class Events(NamedTuple):
 
     def is_better(self, alpha: float) -> bool:
         """Whether the sign test says that it improved."""
-        return stats.binom.sf(self.better - 1, self.worse + self.better, 0.5) <= alpha
+        return bool(stats.binom.sf(self.better - 1, self.worse + self.better, 0.5) <= alpha)
 
     def more_prompts(self, margin: float, alpha: float) -> int | None:
         """Further prompts without any change that would exclude a worsening by the margin."""

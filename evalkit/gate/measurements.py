@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from evalkit.core import EvalkitError, Metric
+from evalkit.core import Encoder, EncoderKind, EvalkitError, Metric
 from evalkit.features.image_sets import ImageSet
 from evalkit.run_folder import Run
 from evalkit.score import kept, protocol
@@ -101,7 +101,9 @@ def _measured(
     found = _kept(run, images, table, facts) if order is None else {}
     missing = [metric for metric in table if metric.name not in found]
     kinds = {metric.encoder for metric in missing}
-    needed = {kind: one for kind, one in encoders.items() if kind in kinds}
+    needed: dict[EncoderKind, Encoder] = {
+        kind: one for kind, one in encoders.items() if kind in kinds
+    }
     texts = encode_prompts(run, [one.text for one in run.prompts()], missing, needed)
     setup = Setup(run, missing, needed, references, resources.why, texts, 32)
     evidence = gather(images, setup) if missing else {}

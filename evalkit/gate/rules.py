@@ -52,8 +52,7 @@ def choose_rules(
 
 def _usual(a: Snapshot, b: Snapshot) -> list[str]:
     """The metrics that are gated where none is named."""
-    names = dict.fromkeys([*a.states, *b.states])
-    by_default = [name for name in names if _by_default((a.states | b.states)[name])]
+    by_default = [name for name, one in {**a.states, **b.states}.items() if _by_default(one)]
     both = [name for name in by_default if name in a.states and name in b.states]
     if lone := [name for name in by_default if name not in both]:
         log.warning("not gated, as only one of the two has them: %s", ", ".join(lone))
