@@ -28,14 +28,15 @@ def folders(root: Path, images: int, photos: Path | None, kind: str) -> tuple[Pa
     """A generated and a real folder of images of one size; torch-fidelity accepts no others."""
     from seeded_inception import sample_images
 
-    from evalkit.images import list_images, to_images
+    from evalkit.images import to_images
+    from evalkit.sources.folders import images_below
 
     size = 256 if kind == "jpg" else 512
     made = (root / "generated", root / "real")
     for side, folder in enumerate(made):
         folder.mkdir()
         if photos is not None:
-            for file in list_images(photos)[side * images : (side + 1) * images]:
+            for file in images_below(photos)[side * images : (side + 1) * images]:
                 shutil.copy(file, folder)
             continue
         for index in range(images):

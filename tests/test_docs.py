@@ -190,7 +190,7 @@ def test_the_page_of_figures_names_every_figure_function_and_width() -> None:
         assert f"`{name}`" in page, name
     for width in ("icml", "cvpr", "aaai"):
         row = next(line for line in page.splitlines() if line.startswith(f"| `{width}`"))
-        for inches in WIDTHS[width].values():
+        for inches in WIDTHS[width]:
             assert f"{inches:g} in" in row
 
 

@@ -13,7 +13,9 @@ from evalkit.cli.output import clean
 
 def figures(
     path: Folder,
-    width: Annotated[str, typer.Option(help="icml, cvpr, aaai, neurips, iclr or slides.")] = "icml",
+    width: Annotated[
+        str, typer.Option(help="icml, cvpr, aaai, acl, neurips, iclr or slides.")
+    ] = "icml",
     columns: Annotated[str, typer.Option(help="one or two columns of the paper.")] = "one",
     only: Annotated[
         str | None,

@@ -34,7 +34,7 @@ def difference_dots(
     Args:
         frame: `run.frame("comparisons")`, of which the rows on all prompts are drawn; a column
             `margin`, in the unit of the metric, is optional.
-        width: icml, cvpr, aaai, neurips, iclr or slides.
+        width: icml, cvpr, aaai, acl, neurips, iclr or slides.
         columns: one or two columns of the paper.
         metrics: names of metrics; all by default.
 

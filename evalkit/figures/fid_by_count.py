@@ -28,7 +28,7 @@ def fid_by_count(
 
     Args:
         frame: rows with model, count (of images) and value, at two or more counts of each model.
-        width: icml, cvpr, aaai, neurips, iclr or slides.
+        width: icml, cvpr, aaai, acl, neurips, iclr or slides.
         columns: one or two columns of the paper.
         models: all models, which have the same colours in figures of the same list.
 

@@ -40,7 +40,7 @@ def group_dots(
     Args:
         frame: `run.frame()`, or rows with group, model, metric, value, low, high and better.
         metric: its name; the first one with values by group by default.
-        width: icml, cvpr, aaai, neurips, iclr or slides.
+        width: icml, cvpr, aaai, acl, neurips, iclr or slides.
         columns: one or two columns of the paper.
         models: all models, which have the same colours and markers in figures of the same list.
         title: above the figure; a paper has it in the caption.

@@ -52,7 +52,7 @@ def image_grid(
         metric: the score, by name; the first one by default.
         each: prompts of each kind.
         seed: of the random choice.
-        width: icml, cvpr, aaai, neurips, iclr or slides.
+        width: icml, cvpr, aaai, acl, neurips, iclr or slides.
         columns: one or two columns of the paper.
         folder: paths are relative to it.
 

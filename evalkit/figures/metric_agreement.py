@@ -41,7 +41,7 @@ def metric_agreement(
 
     Args:
         frame: `run.frame()`, with at least three models.
-        width: icml, cvpr, aaai, neurips, iclr or slides.
+        width: icml, cvpr, aaai, acl, neurips, iclr or slides.
         columns: one or two columns of the paper.
         metrics: names of metrics; those of images by default.
 

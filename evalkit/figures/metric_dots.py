@@ -49,7 +49,7 @@ def metric_dots(
     Args:
         frame: `run.frame()`, of which the rows on all prompts with an encoder are drawn; or rows
             with model, metric, value, low, high and better.
-        width: icml, cvpr, aaai, neurips, iclr or slides.
+        width: icml, cvpr, aaai, acl, neurips, iclr or slides.
         columns: one or two columns of the paper.
         metrics: names of metrics; all by default.
         models: the models, in their order from the top; all by default.

@@ -8,17 +8,29 @@ from typing import Literal, NamedTuple, get_args
 from evalkit.core import EvalkitError
 from evalkit.hints import did_you_mean
 
-Width = Literal["icml", "cvpr", "aaai", "neurips", "iclr", "slides", "page"]
+Width = Literal["icml", "cvpr", "aaai", "acl", "neurips", "iclr", "slides", "page"]
 Columns = Literal["one", "two"]
 
-WIDTHS: Mapping[str, Mapping[str, float]] = {  # inches, from the style files of the venues
-    "icml": {"one": 3.25, "two": 6.75},
-    "cvpr": {"one": 3.25, "two": 6.875},
-    "aaai": {"one": 3.3, "two": 6.975},
-    "neurips": {"one": 5.5, "two": 5.5},  # a page of one column
-    "iclr": {"one": 5.5, "two": 5.5},
-    "slides": {"one": 10.0, "two": 10.0},
-    "page": {"one": 3.3, "two": 6.6},  # the HTML page: one column is the width of a phone
+
+class Paper(NamedTuple):
+    """The widths of a paper in inches."""
+
+    column: float  # of one column
+    page: float  # of the text: what two columns and `table*` may use
+
+
+PAPERS: Mapping[str, Paper] = {  # from the style files of the venues
+    "icml": Paper(3.25, 6.75),
+    "cvpr": Paper(3.25, 6.875),
+    "aaai": Paper(3.3, 6.975),
+    "acl": Paper(3.03, 6.3),
+    "neurips": Paper(5.5, 5.5),  # a page of one column
+    "iclr": Paper(5.5, 5.5),
+}
+WIDTHS: Mapping[str, Paper] = {
+    **PAPERS,
+    "slides": Paper(10.0, 10.0),
+    "page": Paper(3.3, 6.6),  # the HTML page: one column is the width of a phone
 }
 SLIDE_HEIGHT = 10 * 9 / 16
 TALLEST = 8.5  # inches; a caption still fits below on a page of a paper
@@ -49,5 +61,6 @@ def page_of(width: str = "icml", columns: str = "one") -> Page:
         raise EvalkitError(
             f"columns is {columns!r}; expected one or two.", "Write `--columns two`."
         )
+    inches = WIDTHS[width].column if columns == "one" else WIDTHS[width].page
     slides = width == "slides"
-    return Page(WIDTHS[width][columns], 2.0 if slides else 1.0, SLIDE_HEIGHT if slides else 0.0)
+    return Page(inches, 2.0 if slides else 1.0, SLIDE_HEIGHT if slides else 0.0)

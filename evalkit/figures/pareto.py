@@ -48,7 +48,7 @@ def pareto(
             high ends (`x_low`, …), and for ellipses `variance_x`, `variance_y`, `covariance` of the
             values and the number of `groups` that were left out.
         x, y: names of metrics, for `run.frame()`.
-        width: icml, cvpr, aaai, neurips, iclr or slides.
+        width: icml, cvpr, aaai, acl, neurips, iclr or slides.
         columns: one or two columns of the paper.
         models: all models, which have the same colours in figures of the same list.
 

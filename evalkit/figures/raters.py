@@ -49,7 +49,7 @@ def strengths(
 
     Args:
         frame: `run.frame()` of a run with ratings.
-        width: icml, cvpr, aaai, neurips, iclr or slides.
+        width: icml, cvpr, aaai, acl, neurips, iclr or slides.
         columns: one or two columns of the paper.
         models: the models, in their order from the top; all by default.
 
@@ -76,7 +76,7 @@ def win_rates(frame: Data, *, width: str = "icml", columns: str = "one") -> Figu
 
     Args:
         frame: `run.frame("comparisons")` of a run with ratings of pairs.
-        width: icml, cvpr, aaai, neurips, iclr or slides.
+        width: icml, cvpr, aaai, acl, neurips, iclr or slides.
         columns: one or two columns of the paper.
 
     Raises:
@@ -124,7 +124,7 @@ def metric_against_human(frame: Data, *, width: str = "icml", columns: str = "on
 
     Args:
         frame: `run.frame("pairs")`.
-        width: icml, cvpr, aaai, neurips, iclr or slides.
+        width: icml, cvpr, aaai, acl, neurips, iclr or slides.
         columns: one or two columns of the paper.
 
     Raises:

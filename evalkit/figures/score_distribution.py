@@ -29,7 +29,7 @@ def score_distribution(
     Args:
         frame: `run.frame("scores")`, or rows with model, metric and value.
         metric: its name; the first one by default.
-        width: icml, cvpr, aaai, neurips, iclr or slides.
+        width: icml, cvpr, aaai, acl, neurips, iclr or slides.
         columns: one or two columns of the paper.
         models: all models, which have the same colours and markers in figures of the same list.
         title: above the figure; a paper has it in the caption.

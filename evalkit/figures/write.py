@@ -53,7 +53,7 @@ def write_figures(
 
     Args:
         path: the run folder.
-        width: icml, cvpr, aaai, neurips, iclr or slides.
+        width: icml, cvpr, aaai, acl, neurips, iclr or slides.
         columns: one or two columns of the paper.
         only: names of figures: metrics, differences, pareto, groups, scores, fid_by_count,
             strengths, win_rates, human, agreement, images. All by default.

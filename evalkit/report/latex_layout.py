@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from evalkit.core import EvalkitError
+from evalkit.figures import pages
+from evalkit.figures.pages import Paper
 from evalkit.hints import did_you_mean
 
 POINTS = 72.27  # of TeX, per inch
@@ -17,21 +19,9 @@ LINE = 9.5  # the height of a row
 TALLEST = 540.0  # of the tabulars of one float; caption and notes still fit on its page
 
 
-class Paper(NamedTuple):
-    """The widths of a paper in inches."""
-
-    column: float  # of one column
-    page: float  # of the text, which `table*` may use
-
-
 PAPERS: Mapping[str, Paper] = {
     "any": Paper(3.25, 5.5),  # fits into all of these but acl
-    "icml": Paper(3.25, 6.75),
-    "cvpr": Paper(3.25, 6.875),
-    "aaai": Paper(3.3, 6.975),
-    "acl": Paper(3.03, 6.3),
-    "neurips": Paper(5.5, 5.5),  # one column
-    "iclr": Paper(5.5, 5.5),
+    **pages.PAPERS,
 }
 
 

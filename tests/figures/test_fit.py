@@ -62,7 +62,9 @@ def test_texts_are_readable_and_inside(name: str, models: list[str], tmp_path: P
         return
     for width, columns in PLACES if len(models) < 12 else PLACES[:2]:
         figure = made[name](width=width, columns=columns)
-        assert figure.get_figwidth() == WIDTHS[width][columns]
+        assert figure.get_figwidth() == getattr(
+            WIDTHS[width], "column" if columns == "one" else "page"
+        )
         assert min(item.get_fontsize() for item in texts(figure)) >= 6
         assert clipped(figure) == []
         assert overlapping(figure) == []
