@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from evalkit.core import EvalkitError
@@ -11,6 +12,7 @@ from evalkit.figures.parts import direction, legend, model_handles, new_figure, 
 from evalkit.figures.rows import Data, Row, measure_of, models_of, one_metric, rows_of
 from evalkit.figures.style import DOTTED, MUTED, drawing, look
 
+STEPS = 200  # of a curve: more cannot be seen, and would fill the page
 COLUMNS = ("model", "metric", "value")
 FRAME = '`run.frame("scores")`, or rows with model, metric and value'
 
@@ -47,7 +49,10 @@ def score_distribution(
             if not values:
                 continue
             colour, marker, dash = look(models, model)
-            axes.ecdf(values, color=colour, linestyle=dash)
+            shown = values
+            if len(values) > STEPS:
+                shown = np.quantile(values, np.linspace(0, 1, STEPS), method="nearest")
+            axes.ecdf(shown, color=colour, linestyle=dash)
             median = values[(len(values) - 1) // 2]
             axes.plot([median], [0.5], marker, color=colour)
         axes.axhline(0.5, color=MUTED, linewidth=0.6, linestyle=DOTTED, zorder=1)

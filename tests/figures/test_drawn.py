@@ -191,6 +191,16 @@ def test_groups_have_the_values_of_all_models_and_their_numbers_of_prompts() -> 
     assert verticals == [27.0, 26.0, 25.0]
 
 
+def test_a_distribution_of_many_images_has_few_steps_and_the_same_shape() -> None:
+    rows = [{"model": "a", "metric": "clip_score", "value": value**2} for value in range(10_000)]
+    curve = of.score_distribution(rows).axes[0].lines[0]
+    places, shares = np.asarray(curve.get_xdata()), np.asarray(curve.get_ydata())
+    assert len(places) < 500
+    assert (places[1], places[-1], shares[-1]) == (0, 9_999**2, 1)
+    inside = (places >= 0) & (shares < 1)
+    assert np.abs(np.sqrt(places[inside]) / 10_000 - shares[inside]).max() < 0.01
+
+
 def test_a_distribution_reaches_one_and_has_its_median() -> None:
     axes = of.score_distribution(score_rows(["a", "b"])).axes[0]
     [curve, *_] = axes.lines
