@@ -40,7 +40,7 @@ def choose_rules(
             for name in _matching(given, a, b)
         }
     else:
-        rules = {name: _usual_rule(name, a.states[name], b.states[name]) for name in _usual(a, b)}
+        rules = {name: usual_rule(name, a.states[name], b.states[name]) for name in _usual(a, b)}
         if all(a.states[name].measure.from_records for name in rules):
             raise EvalkitError(
                 f"{a.name} and {b.name} have no metric of images in common from which something may"
@@ -64,7 +64,7 @@ def _usual(a: Snapshot, b: Snapshot) -> list[str]:
     return [name for name in seen if (a.states[name].value, b.states[name].value) != (None, None)]
 
 
-def _usual_rule(name: str, one: State, other: State) -> Rule:
+def usual_rule(name: str, one: State, other: State) -> Rule:
     """A share of something that happened to neither decides the outcome only where it is named.
 
     Few prompts never exclude a small rise, and a model that never refuses would leave every gate

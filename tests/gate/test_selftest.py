@@ -84,6 +84,8 @@ def test_each_damage_is_found_by_the_metric_that_sees_it(tested: Selftest) -> No
     assert "clip_score" not in found["shuffled"].blind
     assert {"fid", "clip_score"} <= set(found["dropped"].blind)
     assert sum(found["dropped"].metrics.values()) == found["dropped"].metrics["missing_rate"]
+    assert found["dropped"].found == found["dropped"].metrics["missing_rate"] > 0.5
+    assert found["black"].found >= found["black"].metrics["black_rate"] > 0.5
 
 
 def test_fewer_prompts_find_less(tested: Selftest) -> None:

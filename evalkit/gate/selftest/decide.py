@@ -12,7 +12,7 @@ from evalkit.core import EvalkitError
 from evalkit.gate.config import GateConfig, Rule
 from evalkit.gate.decide import Decision
 from evalkit.gate.gate import decisions_of, outcome_of
-from evalkit.gate.rules import choose_rules, measured_names
+from evalkit.gate.rules import choose_rules, measured_names, usual_rule
 from evalkit.gate.selftest.damage import Damage
 from evalkit.gate.selftest.generate import guidance_of
 from evalkit.gate.selftest.pool import read_pool
@@ -59,6 +59,13 @@ class Prepared(NamedTuple):
     rules: dict[str, Rule]
     settings: GateConfig
     not_tested: dict[str, str]
+    named: bool  # whether the user named the metrics, and so their tiers
+
+    def rules_of(self, a: Snapshot, b: Snapshot) -> dict[str, Rule]:
+        """The rules for two sides, as the gate chooses them: what happens to one side counts."""
+        if self.named:
+            return self.rules
+        return {name: usual_rule(name, a.states[name], b.states[name]) for name in self.rules}
 
 
 def prepare(
@@ -91,7 +98,8 @@ def prepare(
             " says little below 100.",
             "Generate images of more prompts.",
         )
-    return Prepared(whole, pool, rules, settings, not_tested)
+    named = bool(names or settings.metrics)
+    return Prepared(whole, pool, rules, settings, not_tested, named)
 
 
 def _testable(rules: Mapping[str, Rule], whole: Snapshot) -> tuple[dict[str, Rule], dict[str, str]]:
@@ -130,7 +138,7 @@ def against_itself(
     configured, none = [], []
     for number in splits:
         a, b = sides(test.pool, cut_of(test.pool, size, number))
-        configured.append(decisions_of(a, b, test.rules, test.settings))
+        configured.append(decisions_of(a, b, test.rules_of(a, b), test.settings))
         none.append(decisions_of(a, b, bare, without))
         after()
     return configured, none
@@ -170,7 +178,7 @@ def planted(
         images = len(cut.keys)
         for damage in test.pool.damages:  # one split at a time: what both sides share is memoized
             a, b = sides(test.pool, cut, damage, seed=number)
-            tables[damage.name].append(decisions_of(a, b, test.rules, test.settings))
+            tables[damage.name].append(decisions_of(a, b, test.rules_of(a, b), test.settings))
         after()
     return [_found(one, tables[one.name], size, images) for one in test.pool.damages]
 
