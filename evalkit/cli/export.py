@@ -104,7 +104,7 @@ def export_tracker(
     \b
     Examples:
       evalkit export tracker reports/first tensorboard
-      MLFLOW_TRACKING_URI=sqlite:///runs.db evalkit export tracker reports/first mlflow
+      MLFLOW_TRACKING_URI=http://127.0.0.1:5000 evalkit export tracker reports/first mlflow
     """
     with clean():
         from evalkit.export.tracker import export_tracker as function

@@ -188,5 +188,8 @@ def _notes(row: MetricRow, protocol: Mapping[str, Any]) -> str:
             digest = next((one.get("fingerprint") or one.get("image_hash") for one in found), "")
             parts.append(f"{kind} {name}" + f" ({digest})" * bool(digest))
     version = protocol.get("versions", {}).get("evalkit", "")
-    parts += [part for part in (row.caution, row.note, f"evalkit {version}".strip()) if part]
+    against = f" and the reference {row.reference}" if row.reference else ""
+    same = f"comparable only with values of {row.encoder}{against} on {row.count} images"
+    parts += [part for part in (row.caution, row.note, f"{same} of the same prompts") if part]
+    parts.append(f"evalkit {version}".strip())
     return "; ".join(parts)

@@ -59,8 +59,8 @@ def export_tracker(
     except Exception as error:  # a tracker may raise anything
         kind = tracker if isinstance(tracker, str) else type(tracker).__name__
         raise EvalkitError(
-            f"The tracker {kind!r} failed: {type(error).__name__}: {error}.",
-            "Check its own settings, such as its address and key.",
+            f"The tracker {kind!r} failed: {type(error).__name__}: {str(error).strip(' .')}.",
+            "Check its own settings, such as its address and key; see docs/publish.md.",
         ) from error
     return numbers
 

@@ -35,7 +35,13 @@ def test_each_value_of_images_is_a_file_with_its_protocol(run: Run, tmp_path: Pa
         assert (entry.dataset_id, entry.task_id) == ("me/prompts", row.metric)
         assert (entry.value, entry.date) == (row.value, "2026-11-29")
         assert entry.notes is not None
-        for part in (row.encoder, row.reference, f"{row.count} of {row.requested}", row.caution):
+        for part in (
+            row.encoder,
+            row.reference,
+            f"{row.count} of {row.requested}",
+            row.caution,
+            "comparable only with",
+        ):
             assert part in entry.notes
 
 
