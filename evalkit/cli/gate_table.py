@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from evalkit.cli.stdout import Stdout
 from evalkit.gate.decide import Decision
 from evalkit.gate.gate import Gate
 from evalkit.report import numbers
@@ -20,7 +21,7 @@ _SHORT = ("metric", "verdict", "worse by", "allowed")
 
 def print_gate(result: Gate) -> None:
     """The table, why metrics are not decided or regressed, and the outcome in one sentence."""
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = Stdout()
     console.print(_fitting(result.decisions, console))
     for remark in result.remarks:
         _say(console, remark)

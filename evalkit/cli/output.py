@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -44,10 +45,25 @@ def clean() -> Iterator[None]:
     except KeyboardInterrupt:
         print("stopped: run the same command again to resume.", file=sys.stderr)
         raise typer.Exit(130) from None
+    except BrokenPipeError:  # typer would end with 1, the code of a regression
+        nobody_reads()
+        _print_error("The output cannot be written: its reader has ended.")
+        raise typer.Exit(2) from None
+    finally:
+        with contextlib.suppress(ValueError):  # a closed stdout
+            try:
+                sys.stdout.flush()
+            except BrokenPipeError:  # `| head`: what was read is enough, the exit code stays
+                nobody_reads()
     if problems:
         for problem in dict.fromkeys(problems):
             _print_error(problem)
         raise typer.Exit(3)
+
+
+def nobody_reads() -> None:
+    """Python flushes stdout once more at its end."""
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from evalkit.cli.stdout import Stdout
 from evalkit.core import AgreementRow
 from evalkit.ratings.summary_file import PollSummary
 from evalkit.report.ratings import AGREEMENT, CHANCE, RATERS, PollText, texts
@@ -20,7 +21,7 @@ def print_ratings(
     measured: Sequence[str] = (),
 ) -> None:
     """Print each study: its questions, the metrics that agree with it, and its raters."""
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = Stdout()
     made = texts(found, agreement, measured)
     for study, kind in dict.fromkeys((poll.study, poll.kind) for poll in found):
         own = [one for one in made if (one.poll.study, one.poll.kind) == (study, kind)]

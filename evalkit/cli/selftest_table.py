@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from evalkit.cli.stdout import Stdout
 from evalkit.gate.selftest.decide import FalseAlarms
 from evalkit.gate.selftest.devices import DeviceDifference, Devices
 from evalkit.gate.selftest.selftest import FOUND, Selftest
@@ -17,7 +18,7 @@ from evalkit.terminal import printable
 
 def print_selftest(result: Selftest | Devices) -> None:
     """Tables, each with a sentence on how to read it, and the result in one sentence."""
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = Stdout()
     if isinstance(result, Devices):
         _print_devices(console, result)
         return

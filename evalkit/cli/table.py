@@ -15,6 +15,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from evalkit.cli.stdout import Stdout
 from evalkit.report import numbers, sentences
 from evalkit.report.facts import Facts
 from evalkit.report.findings import RULE, Cell, Finding
@@ -50,7 +51,7 @@ class Block(NamedTuple):
 
 def print_results(facts: Facts) -> None:
     """Print the table and, below it, what was concluded and what the signs mean."""
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = Stdout()
     blocks, of_groups = _blocks(facts), _groups(facts)
     wide = _wide(blocks, facts.models, console.width)
     _print(console, wide or _long(blocks, facts.models, console.width))

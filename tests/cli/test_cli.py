@@ -310,6 +310,18 @@ def test_a_closed_pipe_causes_no_traceback(place: Path) -> None:
     assert "Traceback" not in errors
 
 
+def test_a_reader_that_ends_changes_no_exit_code(place: Path) -> None:
+    """1 is the code of a regression: a table that nobody reads must not end with it."""
+    call("run", *RUN, "--encoders", "pixels", "--out", "run")
+    line = shlex.join([sys.executable, "-c", "from evalkit.cli.app import main; main()"])
+    command = f"{line} gate run --baseline run --metrics sharpness --no-report"
+    for reader in ("true", "head -0", "head -1"):
+        done = subprocess.run(
+            ["bash", "-c", f"{command} | {reader}; exit ${{PIPESTATUS[0]}}"], capture_output=True
+        )
+        assert done.returncode == 0, (reader, done.stderr)
+
+
 def test_on_a_terminal_there_is_a_bar(place: Path) -> None:
     """A pseudo-terminal for stdout and stderr."""
     import pty
