@@ -101,8 +101,7 @@ def assemble(
             _write_model(run, entry, order)
             run.append_records(entry.name, [new for _, new in records[entry.name]])
             _write_requests(run, entry, records[entry.name])
-            _link_features(entry.run, entry.label, run, entry.name)
-            _link_features(entry.run, TEXTS, run, TEXTS)
+        link_features(run, entries)
         _write_config(run, entries, common, settings)
         run.write_prompts(common.prompts)
 
@@ -212,6 +211,13 @@ def _write_requests(run: Run, entry: Entry, records: Sequence[tuple[Record, Reco
     ]
     if rows:
         run.append_requests(entry.name, rows)
+
+
+def link_features(run: Run, entries: Sequence[Entry]) -> None:
+    """Take over the cached features of all models; those that are already there stay."""
+    for entry in entries:
+        _link_features(entry.run, entry.label, run, entry.name)
+        _link_features(entry.run, TEXTS, run, TEXTS)
 
 
 def _link_features(source: Run, label: str, run: Run, name: str) -> None:
