@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import subprocess
@@ -98,6 +99,88 @@ def test_a_file_of_the_first_schema_is_read(base: Path, runs: Runs) -> None:
     evalkit.baseline_update(runs("none"), baseline=base, reason="new format")
     assert json.loads(base.read_text())["schema"] == 2
     assert [entry["reason"] for entry in history(base)] == ["first", "new format"]
+
+
+Content = dict[str, Any]
+
+
+def _set(path: str, change: Any) -> Callable[[Content], None]:
+    """Sets `states/fid/value`, below the snapshot; a function makes the new value from the old."""
+
+    def edit(content: Content) -> None:
+        *parents, last = path.split("/")
+        place = content["snapshot"]
+        for name in parents:
+            place = place[name]
+        place[last] = change(place[last]) if callable(change) else change
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        _set("states/clip_score/values", lambda old: ["1.0" for _ in old]),
+        _set("states/clip_score/values", lambda old: [None for _ in old]),
+        _set("states/clip_score/values", lambda old: [True for _ in old]),
+        _set("states/clip_score/values", lambda old: [-1.7e308 for _ in old]),
+        _set("states/clip_score/values", lambda old: old[:-1]),
+        _set("states/fid/left_out", lambda old: old[:3]),
+        _set("states/fid/left_out", []),
+        _set("states/fid/left_out", lambda old: [1e308 for _ in old]),
+        _set("states/fid/value", 1e308),
+        _set("states/fid/value", "69"),
+        _set("states/fid/note", None),
+        _set("states/fid/measure/better", "up"),
+        _set("states/fid/measure/range", ["a", "b"]),
+        _set("states/fid/measure/range", 3),
+        _set("states/fid/keys", 99),
+        _set("states", {}),
+        _set("states", []),
+        _set("keys", lambda old: [one[:1] * len(one) for one in old]),
+        _set("keys", lambda old: [[["unknown", 0], *one[1:]] for one in old]),
+        _set("conditions", []),
+        _set("conditions", {}),
+        _set("conditions/encoders", None),
+        _set("prompts", list),
+        _set("prompts", {}),
+        _set("groups", None),
+        _set("images", [["a", "b"]]),
+        _set("blind", "mini-inception"),
+        _set("model", None),
+        _set("version", "\ud800"),
+        lambda content: content.update(snapshot=[]),
+        lambda content: content.update(schema=1),
+    ],
+)
+def test_a_damaged_file_is_one_sentence(
+    edit: Callable[[Content], None], base: Path, runs: Runs
+) -> None:
+    content = json.loads(base.read_text())
+    edit(content)
+    entry = content["history"][-1]
+    del entry["sha256"]
+    with contextlib.suppress(UnicodeEncodeError):
+        entry["sha256"] = content_hash(content)
+    base.write_text(json.dumps(content))
+    with pytest.raises(EvalkitError, match=r"base\.json is damaged: ") as error:
+        evalkit.gate(runs("none"), baseline=base)
+    assert error.value.exit_code == 2
+
+
+def test_numbers_that_are_not_finite_and_schemas_that_are_no_numbers(
+    base: Path, runs: Runs
+) -> None:
+    text = base.read_text()
+    for old, new, message in (
+        ('"value": ', '"value": 1e999, "old": ', "is damaged"),
+        ('"value": ', '"value": NaN, "old": ', "NaN, which is not finite"),
+        ('"schema": 2', '"schema": true', "has the schema True; expected 2"),
+        ('"schema": 2', '"schema": 2.0', r"has the schema 2\.0; expected 2"),
+    ):
+        base.write_text(text.replace(old, new, 1))
+        with pytest.raises(EvalkitError, match=message):
+            evalkit.gate(runs("none"), baseline=base)
 
 
 def test_git_revisions(runs: Runs, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
