@@ -28,7 +28,7 @@ def read_baseline(text: str) -> Snapshot:
 
     Raises EvalkitError for another file, another schema, or one that was edited.
     """
-    content = read_content(_text(text), text)
+    content = read_content(read_text(text), text)
     try:
         found = _from_json(content["snapshot"], text)
         require_sound(found)
@@ -44,14 +44,15 @@ def _damaged(name: str) -> EvalkitError:
     )
 
 
-def _text(name: str) -> str:
+def read_text(name: str) -> str:
     if name.startswith("git:"):
         return _of_git(*(*name.split(":", 2), "", "")[1:3])
     try:
         return Path(name).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise EvalkitError(
-            f"The baseline {name} cannot be read.", "Write one with `evalkit baseline save`."
+            f"The baseline {name} cannot be read.",
+            "Check the path, or write another file with `evalkit baseline save --out`.",
         ) from error
 
 

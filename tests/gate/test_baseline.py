@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import json
 import subprocess
 from collections.abc import Callable
@@ -68,6 +69,54 @@ def test_an_update_of_wrong_input_is_refused_with_and_without_force(
         with pytest.raises(EvalkitError, match="No reason"):
             evalkit.baseline_update(runs("none"), baseline=base, force=force)
     assert base.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "content", "message"),
+    [
+        (["--reason", "x"], b"\xff\xfe\x00", "new.json cannot be read"),
+        (["--reason", "x \udcff"], None, "is not Unicode text"),
+        ([], None, "No reason is given"),
+    ],
+)
+def test_what_cannot_be_saved_is_one_sentence_and_exit_code_2(
+    arguments: list[str], content: bytes | None, message: str, runs: Runs, tmp_path: Path
+) -> None:
+    place = tmp_path / "new.json"
+    if content is not None:
+        place.write_bytes(content)
+    command = ["baseline", "save", str(runs("none")), "--out", str(place), *arguments]
+    found = CliRunner().invoke(app, command)
+    assert found.exit_code == 2
+    assert message in found.stderr
+    assert "Traceback" not in found.stderr
+    assert (place.read_bytes() if place.exists() else None) == content
+
+
+def test_a_defect_of_saving_never_has_the_exit_code_of_a_regression(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: object, **more: object) -> None:
+        raise ZeroDivisionError
+
+    module = importlib.import_module("evalkit.gate.baseline")  # evalkit.gate is the function
+    monkeypatch.setattr(module, "take", broken)
+    command = ["baseline", "save", str(runs("none")), "--out", str(tmp_path / "new.json")]
+    found = CliRunner().invoke(app, [*command, "--reason", "x"])
+    assert found.exit_code == 2
+    assert "ZeroDivisionError" in found.stderr
+
+
+def test_arguments_of_another_type_are_one_sentence(runs: Runs, tmp_path: Path) -> None:
+    for arguments, message in (
+        ({"reason": None}, "reason is None; expected a text"),
+        ({"reason": 3}, "reason is 3; expected a text"),
+        ({"out": None}, "out is None; expected a text or a path"),
+        ({"candidate": 3}, "candidate is 3; expected a text or a path"),
+    ):
+        given = {"candidate": runs("none"), "out": tmp_path / "b.json", "reason": "x", **arguments}
+        with pytest.raises(EvalkitError, match=message):
+            evalkit.baseline_save(given.pop("candidate"), **given)
 
 
 def test_a_file_that_was_edited_keeps_no_history(base: Path, runs: Runs) -> None:
