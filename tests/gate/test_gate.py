@@ -167,6 +167,25 @@ def test_other_conditions_are_refused_field_by_field(copy: Runs, runs: Runs) -> 
     assert error.value.exit_code == 2
 
 
+@pytest.mark.parametrize("content", ["{}", None, "[]", '{"schema": 99}', '{"encoders": []}'])
+def test_a_run_without_its_protocol_is_refused(content: str | None, copy: Runs, runs: Runs) -> None:
+    run = copy("none")
+    if content is None:
+        (run / "protocol.json").unlink()
+    else:
+        (run / "protocol.json").write_text(content)
+    message = r"protocol\.json (does not state what the images were scored with|is damaged)"
+    for call in (
+        lambda: evalkit.gate(run, baseline=runs("none")),
+        lambda: evalkit.gate(runs("none"), baseline=run),
+        lambda: evalkit.compare([run, runs("none")], out=run.parent / "both"),
+    ):
+        with pytest.raises(EvalkitError, match=message) as error:
+            call()
+        assert "evalkit score" in error.value.hint
+        assert error.value.exit_code == 2
+
+
 def test_other_prompts_are_refused_and_their_order_does_not_matter(
     runs: Runs, images, tmp_path: Path
 ) -> None:
