@@ -240,7 +240,7 @@ def _write_config(run: Run, entries: Sequence[Entry], common: Shared, settings: 
         prompts="prompts.jsonl",
         out=".",
         per_prompt=common.per_prompt,
-        seed=entries[0].outline.conditions["seed"],
+        seed=entries[0].outline.conditions["seed"] or 0,  # "": not recorded
         reference=relative_to(run.path, settings.reference) if settings.reference else None,
         metrics=settings.metrics,
         encoders=settings.encoders,
