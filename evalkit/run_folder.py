@@ -397,7 +397,25 @@ class Run:
         if not self.protocol_path.is_file():
             return {}
         with _reading(self.protocol_path, self._score_again):
-            return dict(json.loads(self.protocol_path.read_text(encoding="utf-8")))
+            found = json.loads(self.protocol_path.read_text(encoding="utf-8"))
+            if not isinstance(found, dict):
+                raise TypeError(found)
+            if found.get("schema", SCHEMA) != SCHEMA:  # of a version that states one
+                raise ValueError(found["schema"])
+            return found
+
+    def protocol_of_scores(self) -> dict[str, Any]:
+        """protocol.json of a run whose images were scored.
+
+        Raises EvalkitError unless it states the encoders and references.
+        """
+        found = self.protocol()
+        if not all(isinstance(found.get(part), dict) for part in ("encoders", "references")):
+            raise EvalkitError(
+                f"{self.protocol_path} does not state what the images were scored with.",
+                self._score_again,
+            )
+        return found
 
     def gate(self) -> dict[str, Any]:
         """gate.json, which `evalkit gate` writes; {} if there is none."""

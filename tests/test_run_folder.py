@@ -58,7 +58,10 @@ def test_fields_of_another_type(
 
 OTHER = [
     *(("metrics.json", content) for content in ("", "{", "[" * 100_000, "[]", "null")),
-    *(("protocol.json", content) for content in ("", "{", "[" * 100_000, "null", "[1]")),
+    *(
+        ("protocol.json", content)
+        for content in ("", "{", "[" * 100_000, "null", "[1]", "[]", '{"schema": 99}')
+    ),
     *(("scores.csv", content) for content in ("a,b\n1,2\n", "model,index\nnoise,0\n")),
 ]
 

@@ -177,7 +177,8 @@ def baseline_save(
     with clean():
         from evalkit.gate.baseline import baseline_save as function
 
-        path = function(candidate, out=out, reason=reason)
+        with _defects_end_with_2():
+            path = function(candidate, out=out, reason=reason)
         print_next(f"evalkit gate RUN:LABEL --baseline {path}")
         print(path)
 

@@ -101,8 +101,7 @@ def assemble(
             _write_model(run, entry, order)
             run.append_records(entry.name, [new for _, new in records[entry.name]])
             _write_requests(run, entry, records[entry.name])
-            _link_features(entry.run, entry.label, run, entry.name)
-            _link_features(entry.run, TEXTS, run, TEXTS)
+        link_features(run, entries)
         _write_config(run, entries, common, settings)
         run.write_prompts(common.prompts)
 
@@ -214,6 +213,13 @@ def _write_requests(run: Run, entry: Entry, records: Sequence[tuple[Record, Reco
         run.append_requests(entry.name, rows)
 
 
+def link_features(run: Run, entries: Sequence[Entry]) -> None:
+    """Take over the cached features of all models; those that are already there stay."""
+    for entry in entries:
+        _link_features(entry.run, entry.label, run, entry.name)
+        _link_features(entry.run, TEXTS, run, TEXTS)
+
+
 def _link_features(source: Run, label: str, run: Run, name: str) -> None:
     """The caches are found by the content of each image, so they hold for any part of them."""
     for path in sorted(source.features_path(label, "any").parent.glob("[!.]*")):
@@ -234,7 +240,7 @@ def _write_config(run: Run, entries: Sequence[Entry], common: Shared, settings: 
         prompts="prompts.jsonl",
         out=".",
         per_prompt=common.per_prompt,
-        seed=entries[0].outline.conditions["seed"],
+        seed=entries[0].outline.conditions["seed"] or 0,  # "": not recorded
         reference=relative_to(run.path, settings.reference) if settings.reference else None,
         metrics=settings.metrics,
         encoders=settings.encoders,

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evalkit.compare.assemble import Shared, assemble, digest, shared
+from evalkit.compare.assemble import Shared, assemble, digest, link_features, shared
 from evalkit.compare.conditions import (
     Difference,
     differences,
@@ -75,8 +75,14 @@ def compare(
         log.warning("the runs differ, which was allowed: %s", difference)
     for note in sources["notes"][1:]:
         log.warning(note)
-    if run.sources() != {"schema": 1, **sources} or not run.prompts_path.is_file():
+    earlier = run.sources()
+    same = {**earlier, "measured": ""} == {"schema": 1, **sources, "measured": ""}
+    if not same or not run.prompts_path.is_file():
         assemble(run, entries, common, sources, settings, on_bad)
+    elif earlier.get("measured") != sources["measured"]:
+        run.metrics_path.unlink(missing_ok=True)  # first: an interrupted call is not up to date
+        run.write_sources(sources)
+        link_features(run, entries)
     elif _is_scored(run, entries, settings) and (run.report_path / "index.html").is_file():
         log.info("%s is up to date", run.path)
         return run
@@ -198,8 +204,19 @@ def _sources(
                 one for entry in entries for one in entry.run.sources().get("allowed", ())
             ),
         ],
+        "measured": _measured_with(entries),
         "notes": list(notes),
     }
+
+
+def _measured_with(entries: Sequence[Entry]) -> str:
+    """SHA-256 of the encoders, references and options of metrics with which the runs are scored."""
+    protocols = [entry.run.protocol() for entry in entries]
+    facts = [
+        {part: protocol.get(part) for part in ("encoders", "references", "options")}
+        for protocol in protocols
+    ]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def _is_scored(run: Run, entries: Sequence[Entry], settings: Settings) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 from collections import Counter
@@ -115,21 +116,29 @@ def image_sets(path: Path, on_bad: OnBad = "refuse", models: Sequence[str] = ())
 def changed_images(run: Run, model: str, files: Sequence[ImageFile]) -> dict[int, InvalidImage]:
     """The images of a run that are gone or have changed, by place.
 
-    Features are found by the hash in the manifest, so nothing else would notice. Only files that
-    are newer than the manifest are hashed again.
+    Features are found by the hash in the manifest, so nothing else would notice. Every file is
+    hashed: a file that was put there later may have any time of change.
     """
-    manifests = run.image_folder(model).glob("manifest.*.jsonl")
-    written = max((path.stat().st_mtime for path in manifests), default=0.0)
     found: dict[int, InvalidImage] = {}
-    for place, file in enumerate(files):
+    for place, file in enumerate(track(files, "checking images", len(files))):
         try:
-            newer = file.path.stat().st_mtime > written
-            if newer and file_sha256(file.path) != file.sha256:
+            if _sha256(file.path) != file.sha256:
                 found[place] = InvalidImage(file.path, Unreadable("has changed", "changed"))
         except OSError as error:
             reason = Unreadable(f"cannot be read ({error.strerror})", "cannot be read")
             found[place] = InvalidImage(file.path, reason)
     return found
+
+
+def _sha256(path: Path) -> str:
+    """The hash of a file; read once in a process, as long as the file stays the same."""
+    state = path.stat()
+    return _hashed(path, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+
+
+@functools.lru_cache(maxsize=100_000)
+def _hashed(path: Path, *state: int) -> str:
+    return file_sha256(path)
 
 
 def _without_run(path: Path) -> ImageSets:

@@ -9,19 +9,21 @@ that lacks some of them leaves such metrics undecided.
 from __future__ import annotations
 
 import json
-import os
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from evalkit.core import EvalkitError
 from evalkit.files import write_atomically
+from evalkit.gate.arguments import path_of, run_text
 from evalkit.gate.baseline_file import (
     KIND,
     SCHEMA,
     content_hash,
     is_baseline,
     read_content,
+    read_text,
     to_content,
 )
 from evalkit.gate.snapshot import Snapshot, take
@@ -41,7 +43,7 @@ def baseline_save(
     """
     path, reason = _checked(out, reason)
     history = _history(path)  # before anything slow: a damaged file is an error
-    return _write(path, take(os.fspath(candidate)), history, reason, forced=False)
+    return _write(path, take(run_text(candidate, "candidate")), history, reason, forced=False)
 
 
 def baseline_update(
@@ -50,7 +52,7 @@ def baseline_update(
     baseline: str | Path = "baseline.json",
     reason: str = "",
     config: str | Path | None = None,
-    allow_mismatch: tuple[str, ...] | list[str] | None = None,
+    allow_mismatch: str | Sequence[str] | None = None,
     force: bool = False,
 ) -> Path:
     """Replace a baseline by a model that is not worse; returns the path of the file.
@@ -92,24 +94,29 @@ def baseline_update(
         if not force or error.exit_code == 2:
             raise
         forced = True
-    return _write(path, take(os.fspath(candidate)), history, reason, forced=forced)
+    return _write(path, take(run_text(candidate, "candidate")), history, reason, forced=forced)
 
 
 def _checked(out: str | Path, reason: str) -> tuple[Path, str]:
-    path = Path(out).expanduser()
+    path = path_of(out, "out").expanduser()
     if not is_baseline(str(path)):
         raise EvalkitError(f"{path} is no name of a baseline; expected one that ends with .json.")
+    hint = "Say why this is the baseline: `--reason 'release 1.2'`."
+    if not isinstance(reason, str):
+        raise EvalkitError(f"reason is {reason!r:.80}; expected a text.", hint)
     if not reason.strip():
-        raise EvalkitError(
-            "No reason is given.", "Say why this is the baseline: `--reason 'release 1.2'`."
-        )
+        raise EvalkitError("No reason is given.", hint)
+    try:
+        reason.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise EvalkitError(f"The reason {reason!r:.80} is not Unicode text.", hint) from error
     return path, reason.strip()
 
 
 def _history(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
-    return read_content(path.read_text(encoding="utf-8"), str(path))["history"]
+    return read_content(read_text(str(path)), str(path))["history"]
 
 
 def _write(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.core import EvalkitError, Measure
+from evalkit.gate.baseline_check import require_sound
 from evalkit.gate.snapshot import Snapshot, State
 
 SCHEMA = 2
@@ -27,23 +28,31 @@ def read_baseline(text: str) -> Snapshot:
 
     Raises EvalkitError for another file, another schema, or one that was edited.
     """
-    content = read_content(_text(text), text)
+    content = read_content(read_text(text), text)
     try:
-        return _from_json(content["snapshot"], text)
-    except (KeyError, TypeError, ValueError) as error:
-        raise EvalkitError(
-            f"{text} is damaged.", "Save it again with `evalkit baseline save`."
-        ) from error
+        found = _from_json(content["snapshot"], text)
+        require_sound(found)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise _damaged(text) from error
+    return found
 
 
-def _text(name: str) -> str:
+def _damaged(name: str) -> EvalkitError:
+    return EvalkitError(
+        f"{name} is damaged: its content is not what evalkit writes.",
+        "Restore it (`git checkout`), or save another one with `evalkit baseline save --out`.",
+    )
+
+
+def read_text(name: str) -> str:
     if name.startswith("git:"):
         return _of_git(*(*name.split(":", 2), "", "")[1:3])
     try:
         return Path(name).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise EvalkitError(
-            f"The baseline {name} cannot be read.", "Write one with `evalkit baseline save`."
+            f"The baseline {name} cannot be read.",
+            "Check the path, or write another file with `evalkit baseline save --out`.",
         ) from error
 
 
@@ -104,8 +113,8 @@ def read_content(text: str, name: str) -> dict[str, Any]:
             f"{name} is no baseline of evalkit.", "Write one with `evalkit baseline save`."
         )
     schema = content.get("schema")
-    if schema not in (1, SCHEMA):
-        old = isinstance(schema, int) and schema < SCHEMA
+    if type(schema) is not int or schema not in (1, SCHEMA):
+        old = type(schema) is int and schema < SCHEMA
         out = shlex.quote(str(Path(name).with_name("new.json"))) if old else ""
         raise EvalkitError(
             f"{name} has the schema {schema!r:.40}; expected {SCHEMA}.",
@@ -119,15 +128,19 @@ def read_content(text: str, name: str) -> dict[str, Any]:
             f"{name} has no history.", "Save it again with `evalkit baseline save`, to a new file."
         )
     last = {key: value for key, value in history[-1].items() if key != "sha256"}
-    if history[-1].get("sha256") != content_hash({**content, "history": [*history[:-1], last]}):
+    try:
+        digest = content_hash({**content, "history": [*history[:-1], last]})
+    except ValueError as error:  # infinity, as 1e999, or a text that is not Unicode
+        raise _damaged(name) from error
+    if history[-1].get("sha256") != digest:
         raise EvalkitError(
             f"{name} was edited: its content has another hash than its history states.",
             "Restore it (`git checkout`), or save it again with `evalkit baseline save`.",
         )
-    return _migrated(content) if schema == 1 else content
+    return _migrated(content, name) if schema == 1 else content
 
 
-def _migrated(content: dict[str, Any]) -> dict[str, Any]:
+def _migrated(content: dict[str, Any], name: str) -> dict[str, Any]:
     """A file of schema 1, which lacks what runs did not record then: it stays unknown.
 
     Its metrics have their first version: none had changed.
@@ -135,14 +148,14 @@ def _migrated(content: dict[str, Any]) -> dict[str, Any]:
     try:
         snapshot, states = dict(content["snapshot"]), content["snapshot"]["states"]
         known = dict(snapshot["conditions"])
+        if "encoding_device" in known:
+            raise ValueError("a file of the schema 1 has no encoding_device")
         kinds = dict.fromkeys(known.get("encoders", {}), "")
         known |= {"encoding_device": kinds, "encoding_dtype": kinds}
-        known["metric_versions"] = {name: 1 for name, one in states.items() if one["encoder"]}
+        known["metric_versions"] = {of: 1 for of, one in states.items() if one["encoder"]}
         known["reference_features"] = dict.fromkeys(known.get("references", {}), "")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise EvalkitError(
-            "The baseline is damaged.", "Save it again with `evalkit baseline save`."
-        ) from error
+        raise _damaged(name) from error
     return content | {"schema": SCHEMA, "snapshot": snapshot | {"conditions": known}}
 
 
@@ -169,7 +182,7 @@ def to_content(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def _from_json(content: dict[str, Any], name: str) -> Snapshot:
-    keys = [tuple((prompt, int(sample)) for prompt, sample in one) for one in content.pop("keys")]
+    keys = [tuple((prompt, sample) for prompt, sample in one) for one in content.pop("keys")]
     states = {}
     for metric, entry in content["states"].items():
         low, high = entry["measure"]["range"]
@@ -182,14 +195,13 @@ def _from_json(content: dict[str, Any], name: str) -> Snapshot:
         states[metric] = State(
             **{**entry, **lists, "measure": measure, "keys": keys[entry["keys"]]}
         )
-        values, places = states[metric].values, states[metric].keys
-        if values is not None and len(values) != len(places):
-            raise ValueError(f"{len(values)} values of {len(places)} images")
+    if isinstance(content["blind"], str):
+        raise TypeError("blind")
     read = {
         "states": states,
         "name": name,
         "saved_from": content["name"],
         "blind": tuple(content["blind"]),
-        "images": tuple((prompt, int(at), sha) for prompt, at, sha in content.get("images", ())),
+        "images": tuple((prompt, at, sha) for prompt, at, sha in content.get("images", ())),
     }
     return Snapshot(**{**content, **read})

@@ -17,7 +17,7 @@ REVISED = "prompt revised"  # how the note of an image begins whose service chan
 def of_generation(
     run: Run, label: str, records: Sequence[Record], sizes: Iterable[str]
 ) -> dict[str, Any]:
-    """How the images of a model were made; device and number format are "" if not recorded.
+    """How the images of a model were made; seed, device and number format: "" if not recorded.
 
     sizes: those of its images, `width x height`.
     """
@@ -27,7 +27,7 @@ def of_generation(
     # The models of a comparison may come from runs of other seeds.
     source = run.sources().get("models", {}).get(label, {})
     return {
-        "seed": source.get("seed", config.get("seed", 0)),
+        "seed": source.get("seed", config.get("seed", "")),
         "per_prompt": 1 + max((record.sample for record in records), default=0),
         "generation": _set(options),
         "device": str(used.pop("device", "")),

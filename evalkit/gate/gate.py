@@ -15,6 +15,7 @@ from typing import Literal
 from evalkit.core import EvalkitError
 from evalkit.files import write_atomically
 from evalkit.gate import github
+from evalkit.gate.arguments import conditions, metric_names, path_of, run_text
 from evalkit.gate.baseline_file import is_baseline, read_baseline
 from evalkit.gate.comparable import Mismatch, mismatches, require_comparable, unchecked
 from evalkit.gate.config import GateConfig, Rule, read_config
@@ -24,8 +25,6 @@ from evalkit.gate.measurements import Loaded
 from evalkit.gate.rules import choose_rules, measured_names
 from evalkit.gate.snapshot import Snapshot, split_name, take
 from evalkit.run_folder import Run
-from evalkit.score.presets import expand
-from evalkit.specs import split_names
 
 log = logging.getLogger(__name__)
 SCHEMA = 1
@@ -102,7 +101,7 @@ def gate(
     config: str | Path | None = None,
     metrics: str | Sequence[str] | None = None,
     alpha: float | None = None,
-    allow_mismatch: Sequence[str] | None = None,
+    allow_mismatch: str | Sequence[str] | None = None,
     junit: str | Path | None = None,
     report: bool = True,
 ) -> Gate:
@@ -127,9 +126,10 @@ def gate(
         EvalkitError: unknown or missing metrics and other mistakes (exit code 2); conditions that
             differ (exit code 4).
     """
-    settings = read_config(config) if config is not None else GateConfig()
-    candidate = os.fspath(candidate)
-    base = os.fspath(baseline if baseline is not None else settings.baseline)
+    settings = read_config(path_of(config, "config")) if config is not None else GateConfig()
+    candidate = run_text(candidate, "candidate")
+    junit_path = None if junit is None else path_of(junit, "junit").expanduser()
+    base = settings.baseline if baseline is None else run_text(baseline, "baseline", "RUN or FILE")
     if not base:
         raise EvalkitError(
             "No baseline is given.",
@@ -139,13 +139,12 @@ def gate(
         if not (isinstance(alpha, int | float) and 0 < alpha < 0.5):
             raise EvalkitError(f"alpha is {alpha!r}; expected a number above 0, below 0.5.")
         settings = replace(settings, alpha=alpha)
-    wanted = [metrics] if isinstance(metrics, str) else metrics or ()
-    names = list(dict.fromkeys(expand([name for text in wanted for name in split_names(text)])))
+    names = metric_names(metrics)
     needed, loaded = measured_names(settings, names), Loaded()
     a = take(candidate, needed, loaded=loaded)
     b = read_baseline(base) if is_baseline(base) else take(base, needed, loaded=loaded)
     found = mismatches(a, b)
-    allowed = (*settings.allow_mismatch, *(allow_mismatch or ()))
+    allowed = (*settings.allow_mismatch, *conditions(allow_mismatch))
     require_comparable(found, allowed)
     rules = choose_rules(settings, names, a, b)
     a, b = on_shared_images(a, b, candidate, base, rules, loaded)
@@ -170,9 +169,9 @@ def gate(
         hashlib.sha256(run.metrics_path.read_bytes()).hexdigest(),
     )
     write_atomically(run.gate_path, to_json(result))
-    if junit is not None:
+    if junit_path is not None:
         text = to_xml(result.candidate, result.decisions, result.remarks)
-        write_atomically(Path(junit).expanduser(), text)
+        write_atomically(junit_path, text)
     github.append_summary(result)
     if report:
         _write_report(run)

@@ -50,7 +50,7 @@ def measurements(
     What the scoring kept is taken with the encoders and references that it states. Only if
     something else is needed are encoders loaded.
     """
-    known = run.protocol()
+    known = run.protocol_of_scores() if table else run.protocol()
     facts = {name: known.get(name, {}) for name in ("encoders", "references")}
     facts["encoded_on"] = known.get("encoded_on", {}).get(images.model, {})
     possible = [

@@ -35,7 +35,7 @@ def choose_rules(
     named = list(names) or list(settings.metrics)
     if named:
         rules = {
-            name: _named_rule(settings, given, name, a, b)
+            name: _named_rule(settings, name, a, b)
             for given in named
             for name in _matching(given, a, b)
         }
@@ -80,6 +80,12 @@ def _matching(given: str, a: Snapshot, b: Snapshot) -> list[str]:
     both = [name for name in a.states if name in b.states]
     matching = [name for name in both if given in (name, name.partition("@")[0])]
     if not matching:
+        plain, _, raters = given.partition("@")
+        if raters and plain in both:
+            raise EvalkitError(
+                f"The gated metric {given!r} names raters after the @, and {plain} is not rated.",
+                f"Write `{plain}`; it is measured with {a.states[plain].encoder or 'no encoder'}.",
+            )
         lacks = b if given in a.states else a
         raise EvalkitError(
             f"The gated metric {given!r} is not measured for {lacks.name}.",
@@ -88,9 +94,11 @@ def _matching(given: str, a: Snapshot, b: Snapshot) -> list[str]:
     return matching
 
 
-def _named_rule(settings: GateConfig, given: str, name: str, a: Snapshot, b: Snapshot) -> Rule:
+def _named_rule(settings: GateConfig, name: str, a: Snapshot, b: Snapshot) -> Rule:
+    """The rule of the table that names the metric; [metrics."win_rate@human:x"] before win_rate."""
     state = a.states[name]
-    rule = settings.metrics.get(given, Rule())
+    tables = settings.metrics
+    rule = tables.get(name) or tables.get(name.partition("@")[0]) or Rule()
     if rule.is_empty:
         rule = replace(_default_rule(name, state), tier=rule.tier)
     for side in (a, b):

@@ -250,7 +250,7 @@ def outline(run: Run, label: str) -> Snapshot:
 
     Raises EvalkitError if the run, or this model, was not scored, or a file is damaged.
     """
-    checks, known, prompts = run.image_checks(), run.protocol(), run.prompts()
+    checks, known, prompts = run.image_checks(), run.protocol_of_scores(), run.prompts()
     if not run.metrics() or label not in checks:
         raise EvalkitError(
             f"{run.path} has no scores of {label!r}.", f"Run `evalkit score {run.path}`."

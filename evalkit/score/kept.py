@@ -73,17 +73,18 @@ def write(run: Run, model: str, metric: Metric, found: Measurement, key: str) ->
         "left_out": None if found.left_out is None else found.left_out.tolist(),
     }
     content = {"key": key, "value": found.value, "interval": found.interval, "note": found.note}
-    text = json.dumps(content | lists, ensure_ascii=False, allow_nan=False)
+    content |= lists
+    text = json.dumps(content | {"sha256": _digest(content)}, ensure_ascii=False, allow_nan=False)
     write_atomically(run.measured_path(model, metric.name), text + "\n")
 
 
 def read(run: Run, model: str, metric: Metric, key: str) -> Measurement | None:
-    """The measurement with this key; None if there is none, or if its file is damaged."""
+    """The measurement with this key; None if there is none, or if its file is not as written."""
     if not key:
         return None
     try:
         content = json.loads(run.measured_path(model, metric.name).read_text(encoding="utf-8"))
-        if content["key"] != key:
+        if content["key"] != key or content.pop("sha256") != _digest(content):
             return None
         low, high, method = content["interval"]
         numbers = content["per_image"], content["left_out"]
@@ -119,6 +120,6 @@ def _is_own(metric: Metric) -> bool:
     )
 
 
-def _digest(content: Sequence[Any]) -> str:
-    text = json.dumps(content, sort_keys=True, ensure_ascii=True)
+def _digest(content: Sequence[Any] | Mapping[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()

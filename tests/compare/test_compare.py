@@ -13,16 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 import evalkit
 from evalkit.cli.app import app
 from evalkit.core import EvalkitError, MetricRow, Prompt, Record
+from evalkit.encoders.pixels import Pixels
 from evalkit.features import encode
 from evalkit.files import write_atomically
 from evalkit.prompts import read_prompts
 from evalkit.ratings.files import append_ratings
 from evalkit.ratings.rating import Rating
+from evalkit.reference.build import build_from_images
 
 PROMPTS = [
     Prompt("a", "a cat", "one"), Prompt("b", "a dog", "one"), Prompt("c", "two birds", "two"),
@@ -171,6 +174,39 @@ def test_a_run_that_changed_is_compared_anew(make: Make) -> None:
     assert evalkit.compare([a, b], out="c").metrics()[0].count == 5
     assert (out.path / "notes.txt").read_text() == "mine"
     assert len(out.prompts()) == 5
+
+
+@pytest.mark.usefixtures("quick_page")
+def test_runs_that_were_scored_with_another_reference_are_scored_again(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = make("a"), make("b", "models_for_tests:plain")
+    references = []
+    for name, colours in (("first", range(0, 200, 20)), ("second", range(100, 200, 10))):
+        images = [Image.new("RGB", (8, 8), (c, 255 - c, c // 2)) for c in colours]
+        made = build_from_images(images, name=name, encoders=[Pixels()], out=tmp_path / name)
+        references.append(str(made))
+
+    def scored(reference: str) -> None:
+        for run in (a, b):
+            evalkit.score(run, metrics="fid", encoders="pixels", reference=reference)
+
+    def fids(run: evalkit.Run) -> list[float | None]:
+        return [row.value for row in run.metrics() if row.metric == "fid" and not row.group]
+
+    scored(references[0])
+    out = evalkit.compare([a, b], out="c")
+    assert fids(out) == fids(evalkit.load(a)) + fids(evalkit.load(b))
+    before = fids(out)
+    scored(references[1])
+    with monkeypatch.context() as patch:  # an interrupted scoring does not look complete
+        patch.setattr(importlib.import_module("evalkit.compare.compare"), "score", None)
+        with pytest.raises(TypeError):
+            evalkit.compare([a, b], out="c")
+    out = evalkit.compare([a, b], out="c")
+    assert fids(out) == fids(evalkit.load(a)) + fids(evalkit.load(b)) != before
+    written = content(out.path)
+    assert content(evalkit.compare([a, b], out="c").path) == written
 
 
 @pytest.mark.usefixtures("quick_page")

@@ -129,6 +129,22 @@ def test_images_that_are_gone_or_changed_are_found_although_features_are_cached(
     assert score(run.path)[0].count == 3
 
 
+def test_images_that_were_exchanged_for_older_files_are_found(tmp_path: Path) -> None:
+    run = evalkit.generate(["noise"], ["a", "b"], out=tmp_path / "run")
+    evalkit.score(run.path, encoders="pixels", metrics=["duplicates"])
+    place = run.image_path("noise", run.records("noise")[0])
+    before = place.stat().st_mtime - 1000
+    place.write_bytes(VALID["valid-0.png"])
+    os.utime(place, (before, before))
+    later = before + 10_000  # as in a copy of the folder
+    for manifest in run.image_folder("noise").glob("manifest.*"):
+        os.utime(manifest, (later, later))
+    for call in (evalkit.score, evalkit.baseline_save):
+        settings = {"out": tmp_path / "b.json", "reason": "x"} if call != evalkit.score else {}
+        with pytest.raises(EvalkitError, match=r"1 of 2 images .*has changed"):
+            call(run.path, **settings)
+
+
 def test_prompts_that_are_not_those_of_the_manifest_are_refused(tmp_path: Path) -> None:
     prompts = [Prompt("x", "a"), Prompt("y", "b")]
     run = evalkit.generate(["noise"], prompts, out=tmp_path / "run")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import importlib
 import json
 import subprocess
 from collections.abc import Callable
@@ -69,6 +71,54 @@ def test_an_update_of_wrong_input_is_refused_with_and_without_force(
     assert base.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("arguments", "content", "message"),
+    [
+        (["--reason", "x"], b"\xff\xfe\x00", "new.json cannot be read"),
+        (["--reason", "x \udcff"], None, "is not Unicode text"),
+        ([], None, "No reason is given"),
+    ],
+)
+def test_what_cannot_be_saved_is_one_sentence_and_exit_code_2(
+    arguments: list[str], content: bytes | None, message: str, runs: Runs, tmp_path: Path
+) -> None:
+    place = tmp_path / "new.json"
+    if content is not None:
+        place.write_bytes(content)
+    command = ["baseline", "save", str(runs("none")), "--out", str(place), *arguments]
+    found = CliRunner().invoke(app, command)
+    assert found.exit_code == 2
+    assert message in found.stderr
+    assert "Traceback" not in found.stderr
+    assert (place.read_bytes() if place.exists() else None) == content
+
+
+def test_a_defect_of_saving_never_has_the_exit_code_of_a_regression(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: object, **more: object) -> None:
+        raise ZeroDivisionError
+
+    module = importlib.import_module("evalkit.gate.baseline")  # evalkit.gate is the function
+    monkeypatch.setattr(module, "take", broken)
+    command = ["baseline", "save", str(runs("none")), "--out", str(tmp_path / "new.json")]
+    found = CliRunner().invoke(app, [*command, "--reason", "x"])
+    assert found.exit_code == 2
+    assert "ZeroDivisionError" in found.stderr
+
+
+def test_arguments_of_another_type_are_one_sentence(runs: Runs, tmp_path: Path) -> None:
+    for arguments, message in (
+        ({"reason": None}, "reason is None; expected a text"),
+        ({"reason": 3}, "reason is 3; expected a text"),
+        ({"out": None}, "out is None; expected a text or a path"),
+        ({"candidate": 3}, "candidate is 3; expected a text or a path"),
+    ):
+        given = {"candidate": runs("none"), "out": tmp_path / "b.json", "reason": "x", **arguments}
+        with pytest.raises(EvalkitError, match=message):
+            evalkit.baseline_save(given.pop("candidate"), **given)
+
+
 def test_a_file_that_was_edited_keeps_no_history(base: Path, runs: Runs) -> None:
     base.write_text(base.read_text().replace("first", "frist"))
     with pytest.raises(EvalkitError, match="was edited"):
@@ -98,6 +148,88 @@ def test_a_file_of_the_first_schema_is_read(base: Path, runs: Runs) -> None:
     evalkit.baseline_update(runs("none"), baseline=base, reason="new format")
     assert json.loads(base.read_text())["schema"] == 2
     assert [entry["reason"] for entry in history(base)] == ["first", "new format"]
+
+
+Content = dict[str, Any]
+
+
+def _set(path: str, change: Any) -> Callable[[Content], None]:
+    """Sets `states/fid/value`, below the snapshot; a function makes the new value from the old."""
+
+    def edit(content: Content) -> None:
+        *parents, last = path.split("/")
+        place = content["snapshot"]
+        for name in parents:
+            place = place[name]
+        place[last] = change(place[last]) if callable(change) else change
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        _set("states/clip_score/values", lambda old: ["1.0" for _ in old]),
+        _set("states/clip_score/values", lambda old: [None for _ in old]),
+        _set("states/clip_score/values", lambda old: [True for _ in old]),
+        _set("states/clip_score/values", lambda old: [-1.7e308 for _ in old]),
+        _set("states/clip_score/values", lambda old: old[:-1]),
+        _set("states/fid/left_out", lambda old: old[:3]),
+        _set("states/fid/left_out", []),
+        _set("states/fid/left_out", lambda old: [1e308 for _ in old]),
+        _set("states/fid/value", 1e308),
+        _set("states/fid/value", "69"),
+        _set("states/fid/note", None),
+        _set("states/fid/measure/better", "up"),
+        _set("states/fid/measure/range", ["a", "b"]),
+        _set("states/fid/measure/range", 3),
+        _set("states/fid/keys", 99),
+        _set("states", {}),
+        _set("states", []),
+        _set("keys", lambda old: [one[:1] * len(one) for one in old]),
+        _set("keys", lambda old: [[["unknown", 0], *one[1:]] for one in old]),
+        _set("conditions", []),
+        _set("conditions", {}),
+        _set("conditions/encoders", None),
+        _set("prompts", list),
+        _set("prompts", {}),
+        _set("groups", None),
+        _set("images", [["a", "b"]]),
+        _set("blind", "mini-inception"),
+        _set("model", None),
+        _set("version", "\ud800"),
+        lambda content: content.update(snapshot=[]),
+        lambda content: content.update(schema=1),
+    ],
+)
+def test_a_damaged_file_is_one_sentence(
+    edit: Callable[[Content], None], base: Path, runs: Runs
+) -> None:
+    content = json.loads(base.read_text())
+    edit(content)
+    entry = content["history"][-1]
+    del entry["sha256"]
+    with contextlib.suppress(UnicodeEncodeError):
+        entry["sha256"] = content_hash(content)
+    base.write_text(json.dumps(content))
+    with pytest.raises(EvalkitError, match=r"base\.json is damaged: ") as error:
+        evalkit.gate(runs("none"), baseline=base)
+    assert error.value.exit_code == 2
+
+
+def test_numbers_that_are_not_finite_and_schemas_that_are_no_numbers(
+    base: Path, runs: Runs
+) -> None:
+    text = base.read_text()
+    for old, new, message in (
+        ('"value": ', '"value": 1e999, "old": ', "is damaged"),
+        ('"value": ', '"value": NaN, "old": ', "NaN, which is not finite"),
+        ('"schema": 2', '"schema": true', "has the schema True; expected 2"),
+        ('"schema": 2', '"schema": 2.0', r"has the schema 2\.0; expected 2"),
+    ):
+        base.write_text(text.replace(old, new, 1))
+        with pytest.raises(EvalkitError, match=message):
+            evalkit.gate(runs("none"), baseline=base)
 
 
 def test_git_revisions(runs: Runs, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:

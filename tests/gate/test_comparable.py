@@ -93,6 +93,19 @@ def test_what_only_one_run_records_is_said_and_no_reason_to_refuse(copy: Runs, r
     assert made.exit_code == 0
 
 
+def test_the_seed_of_a_run_without_run_toml_is_not_known(copy: Runs, runs: Runs) -> None:
+    other = copy("none")
+    (other / "run.toml").unlink()
+    allowed = "generation"  # the options are in this file, too
+    made = evalkit.gate(other, baseline=runs("none"), allow_mismatch=allowed)
+    assert "seed was not checked: not recorded, baseline 0." in made.remarks
+    assert made.exit_code == 0
+    given = [other, runs("none")]
+    both = evalkit.compare(given, out=other.parent / "both", allow_mismatch=allowed)
+    assert any("not every run records it: seed" in note for note in both.sources()["notes"])
+    assert both.prompts() == evalkit.load(other).prompts()
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [

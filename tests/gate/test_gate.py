@@ -167,6 +167,25 @@ def test_other_conditions_are_refused_field_by_field(copy: Runs, runs: Runs) -> 
     assert error.value.exit_code == 2
 
 
+@pytest.mark.parametrize("content", ["{}", None, "[]", '{"schema": 99}', '{"encoders": []}'])
+def test_a_run_without_its_protocol_is_refused(content: str | None, copy: Runs, runs: Runs) -> None:
+    run = copy("none")
+    if content is None:
+        (run / "protocol.json").unlink()
+    else:
+        (run / "protocol.json").write_text(content)
+    message = r"protocol\.json (does not state what the images were scored with|is damaged)"
+    for call in (
+        lambda: evalkit.gate(run, baseline=runs("none")),
+        lambda: evalkit.gate(runs("none"), baseline=run),
+        lambda: evalkit.compare([run, runs("none")], out=run.parent / "both"),
+    ):
+        with pytest.raises(EvalkitError, match=message) as error:
+            call()
+        assert "evalkit score" in error.value.hint
+        assert error.value.exit_code == 2
+
+
 def test_other_prompts_are_refused_and_their_order_does_not_matter(
     runs: Runs, images, tmp_path: Path
 ) -> None:
@@ -289,6 +308,34 @@ def test_a_defect_never_has_the_exit_code_of_a_regression(
     found = CliRunner().invoke(app, arguments)
     assert found.exit_code == 2
     assert "ZeroDivisionError" in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"candidate": None}, "candidate is None; expected a text or a path: RUN or RUN:LABEL"),
+        ({"candidate": ["r1"]}, r"candidate is \['r1'\]; expected a text or a path"),
+        ({"candidate": b"r1"}, "candidate is b'r1'; expected"),
+        ({"baseline": 3}, "baseline is 3; expected a text or a path"),
+        ({"config": 3}, "config is 3; expected a text or a path: that of a file"),
+        ({"junit": 3}, "junit is 3; expected"),
+        ({"metrics": 3}, "metrics is 3; expected a text or a list of names of metrics"),
+        ({"metrics": [1]}, r"metrics is \[1\]; expected"),
+        ({"allow_mismatch": [3]}, r"allow_mismatch is \[3\]; expected a text or a list of names"),
+        ({"allow_mismatch": "sed"}, "There is no condition 'sed' that may differ"),
+    ],
+)
+def test_arguments_of_another_type_are_one_sentence(
+    arguments: dict[str, object], message: str, runs: Runs
+) -> None:
+    given = {"candidate": runs("none"), "baseline": runs("none"), **arguments}
+    with pytest.raises(EvalkitError, match=message):
+        evalkit.gate(given.pop("candidate"), **given)  # type: ignore[arg-type]
+
+
+def test_one_condition_that_may_differ_is_a_text(runs: Runs) -> None:
+    settings = {"baseline": runs("none"), "metrics": "fid"}
+    assert evalkit.gate(runs("none"), **settings, allow_mismatch="seed").exit_code == 0
 
 
 def test_a_summary_that_cannot_be_written_changes_nothing(

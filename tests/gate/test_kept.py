@@ -82,13 +82,17 @@ def test_other_images_load_encoders_once(runs: Runs, images, tmp_path: Path, loa
     assert len(loads) == len(set(loads))
 
 
-@pytest.mark.parametrize("change", ["fingerprint", "sha256", "damaged"])
+@pytest.mark.parametrize("change", ["fingerprint", "sha256", "damaged", "edited"])
 def test_a_value_of_something_else_is_not_taken(change: str, copy: Runs, loads, runs: Runs) -> None:
     run = copy("none")
     loads.clear()
     if change == "damaged":
         for file in run.rglob("measured/*.json"):
             file.write_text(file.read_text()[:50])
+    elif change == "edited":
+        file = next(run.rglob("measured/fid.json"))
+        content = json.loads(file.read_text())
+        file.write_text(json.dumps(content | {"value": content["value"] * 9}))
     else:
         path = run / "protocol.json"
         content = json.loads(path.read_text())
@@ -98,6 +102,10 @@ def test_a_value_of_something_else_is_not_taken(change: str, copy: Runs, loads, 
     made = evalkit.gate(run, baseline=runs("none"))
     assert loads  # measured anew, with what is installed
     assert {one.verdict for one in made.decisions} == {"PASS"}
+    loads.clear()
+    if change in ("damaged", "edited"):  # now they are kept as measured
+        evalkit.gate(run, baseline=runs("none"))
+        assert not loads
 
 
 def test_the_key_depends_on_everything_that_a_value_depends_on(runs: Runs) -> None:

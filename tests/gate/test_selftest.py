@@ -265,6 +265,18 @@ def test_a_better_device_is_not_safe_either(runs: Runs) -> None:
     assert not worse.safe
 
 
+def test_two_checkpoints_are_not_two_devices(two_per_prompt: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(two_per_prompt, tmp_path / "other"))
+    settings = {"devices": [two_per_prompt, other], "metrics": "sharpness"}
+    assert evalkit.gate_selftest(**settings).safe  # pyright: ignore
+    [note] = other.glob("images/*/model.json")
+    content = json.loads(note.read_text())
+    note.write_text(json.dumps(content | {"fingerprint": "sha256:0123"}))
+    with pytest.raises(EvalkitError, match=r"two models: weights or code of .* sha256:0123") as one:
+        evalkit.gate_selftest(**settings)  # pyright: ignore
+    assert one.value.exit_code == 4
+
+
 def test_the_command_prints_every_part_and_no_exit_code_is_1(
     two_per_prompt: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

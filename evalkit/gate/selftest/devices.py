@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from evalkit.core import EvalkitError
 from evalkit.features.image_sets import image_sets
-from evalkit.gate.comparable import mismatches, require_comparable
+from evalkit.gate.comparable import NOT_COMPARABLE, mismatches, require_comparable
 from evalkit.gate.config import GateConfig
 from evalkit.gate.gate import decisions_of, on_shared_images
 from evalkit.gate.measurements import Loaded
 from evalkit.gate.rules import choose_rules, measured_names
 from evalkit.gate.snapshot import Snapshot, split_name, take
+from evalkit.run_folder import Run
 
 OF_THE_DEVICE = ("device", "dtype", "encoding_device", "encoding_dtype")  # what may differ
 
@@ -53,14 +54,15 @@ def compare_devices(
 ) -> Devices:
     """Compare two runs of one model, of the same prompts, seeds and options, on two devices.
 
-    Raises EvalkitError where a condition other than the device differs (exit code 4), or a metric
-    is missing.
+    Raises EvalkitError where the model or a condition other than the device differs (exit code 4),
+    or a metric is missing.
     """
     measured = measured_names(settings, names)
     loaded: Loaded = {}
     a, b = (take(name, measured, loaded=loaded) for name in (first, second))
     found = [one for one in mismatches(a, b) if one.field.partition(".")[0] not in OF_THE_DEVICE]
     require_comparable(found, ())
+    _require_one_model(a, b, *(Run(split_name(text)[0]) for text in (first, second)))
     rules = choose_rules(settings, names, a, b)
     left = [name for name in rules if _of_the_machine(a, name)]
     rules = {name: rule for name, rule in rules.items() if name not in left}
@@ -96,6 +98,24 @@ def compare_devices(
         tuple(rows),
         tuple(left),
     )
+
+
+def _require_one_model(a: Snapshot, b: Snapshot, first: Run, second: Run) -> None:
+    """Raise EvalkitError, exit code 4, where the runs record that two models made the images.
+
+    A folder of ready images records no device: its fingerprint is that of the images.
+    """
+    one, other = (run.model(side.model) for run, side in ((first, a), (second, b)))
+    if not (one.get("settings") and other.get("settings")):
+        return
+    marks = [str(note.get("fingerprint", "")) for note in (one, other)]
+    if all(marks) and marks[0] != marks[1]:
+        raise EvalkitError(
+            f"{a.name} and {b.name} are of two models: weights or code of {marks[0]:.30} and"
+            f" {marks[1]:.30}.",
+            "Give two runs of one model, of which only the device differs.",
+            NOT_COMPARABLE,
+        )
 
 
 def _same(a: Snapshot, b: Snapshot, name: str) -> bool:

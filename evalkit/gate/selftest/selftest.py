@@ -19,6 +19,7 @@ from typing import overload
 
 from evalkit.core import EvalkitError
 from evalkit.files import write_atomically
+from evalkit.gate.arguments import metric_names, path_of, run_text
 from evalkit.gate.config import GateConfig, read_config
 from evalkit.gate.selftest.decide import (
     FalseAlarms,
@@ -35,8 +36,6 @@ from evalkit.gate.selftest.sides import STANDS_FOR, Pairing
 from evalkit.gate.selftest.smallest import Smallest, smallest_changes
 from evalkit.gate.snapshot import split_name
 from evalkit.run_folder import Run
-from evalkit.score.presets import expand
-from evalkit.specs import split_names
 from evalkit.statistics.intervals import LEAST_GROUPS
 from evalkit.terminal import progress
 
@@ -120,13 +119,12 @@ def gate_selftest(
     Raises:
         EvalkitError: as `evalkit.gate`, and for too few prompts.
     """
-    settings = read_config(config) if config is not None else GateConfig()
+    settings = read_config(path_of(config, "config")) if config is not None else GateConfig()
     if alpha is not None:
         if not (isinstance(alpha, int | float) and 0 < alpha < 0.5):
             raise EvalkitError(f"alpha is {alpha!r}; expected a number above 0, below 0.5.")
         settings = replace(settings, alpha=alpha)
-    wanted = [metrics] if isinstance(metrics, str) else metrics or ()
-    names = list(dict.fromkeys(expand([name for text in wanted for name in split_names(text)])))
+    names = metric_names(metrics)
     if (candidate is None) == (devices is None):
         raise EvalkitError(
             "Expected one run, or two runs of two devices.",
@@ -142,19 +140,17 @@ def gate_selftest(
             f"splits is {splits!r}; expected a whole number of at least {FEWEST_SPLITS}.",
             "With 200 splits a rate of 5% has an interval of about 3% to 9%.",
         )
-    prepared = prepare(os.fspath(candidate), settings, names, generate)
-    result = _selftest(prepared, splits)
-    write_atomically(
-        Run(split_name(os.fspath(candidate))[0]).path / "gate_selftest.json", to_json(result)
-    )
+    text = run_text(candidate, "candidate")
+    result = _selftest(prepare(text, settings, names, generate), splits)
+    write_atomically(Run(split_name(text)[0]).path / "gate_selftest.json", to_json(result))
     return result
 
 
 def _two(devices: Sequence[str | os.PathLike[str]]) -> tuple[str, str]:
-    runs = [] if isinstance(devices, str) else [os.fspath(one) for one in devices]
+    runs = devices if isinstance(devices, list | tuple) else ()
     if len(runs) != 2:
         raise EvalkitError(f"devices is {devices!r}; expected two runs of the same model.")
-    return runs[0], runs[1]
+    return run_text(runs[0], "the first of devices"), run_text(runs[1], "the second of devices")
 
 
 def _selftest(prepared: Prepared, splits: int) -> Selftest:

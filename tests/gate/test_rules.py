@@ -1,0 +1,67 @@
+"""Which metrics are gated, and with which margin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import evalkit
+from evalkit.core import EvalkitError, Measure
+from evalkit.gate.config import read_config
+from evalkit.gate.rules import choose_rules
+from evalkit.gate.snapshot import Snapshot, State
+
+Runs = Callable[[str], Path]
+GENERAL = "[metrics.win_rate]\nmax_drop = 0.1\n"
+SPECIFIC = '[metrics."win_rate@human:preference"]\nmax_drop = 0.3\n'
+
+
+def rated() -> Snapshot:
+    """A model with win rates of two questions."""
+    measure = Measure("win_rate", "higher", from_ratings=True)
+    states = {
+        f"win_rate@human:{question}": State(measure, f"human:{question}", "other", 0.5, 0.4, 0.6)
+        for question in ("preference", "alignment")
+    }
+    return Snapshot("run:m", "m", {"a": "a cat"}, {"a": ""}, {}, states, "0")
+
+
+@pytest.mark.parametrize("names", [[], ["win_rate"], ["win_rate@human:preference"]])
+@pytest.mark.parametrize("text", [GENERAL + SPECIFIC, SPECIFIC + GENERAL])
+def test_the_table_of_a_question_is_stronger_than_that_of_the_metric(
+    text: str, names: list[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "gate.toml"
+    path.write_text(text)
+    rules = choose_rules(read_config(path), names, rated(), rated())
+    assert rules["win_rate@human:preference"].margin == 0.3
+    if names != ["win_rate@human:preference"]:
+        assert rules["win_rate@human:alignment"].margin == 0.1
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "margin"),
+    [(GENERAL, "win_rate@human:preference", 0.1), (SPECIFIC, "win_rate@human:preference", 0.3)],
+)
+def test_a_named_question_has_the_margin_of_its_table_or_of_the_metric(
+    text: str, name: str, margin: float, tmp_path: Path
+) -> None:
+    path = tmp_path / "gate.toml"
+    path.write_text(text)
+    rules = choose_rules(read_config(path), [name], rated(), rated())
+    assert {name: rule.margin for name, rule in rules.items()} == {name: margin}
+
+
+def test_a_question_without_a_margin_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "gate.toml"
+    path.write_text(SPECIFIC)
+    with pytest.raises(EvalkitError, match="win_rate@human:alignment has no natural zero"):
+        choose_rules(read_config(path), ["win_rate"], rated(), rated())
+
+
+def test_an_at_sign_is_for_ratings_only(runs: Runs) -> None:
+    with pytest.raises(EvalkitError, match="names raters after the @, and fid is not rated") as one:
+        evalkit.gate(runs("none"), baseline=runs("none"), metrics="fid@mini-inception")
+    assert "Write `fid`; it is measured with mini-inception." in one.value.hint
