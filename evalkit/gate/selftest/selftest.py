@@ -19,7 +19,7 @@ from typing import overload
 
 from evalkit.core import EvalkitError
 from evalkit.files import write_atomically
-from evalkit.gate.config import GateConfig, read_config
+from evalkit.gate.config import GateConfig, check_alpha, read_config
 from evalkit.gate.selftest.decide import (
     FalseAlarms,
     Found,
@@ -122,8 +122,7 @@ def gate_selftest(
     """
     settings = read_config(config) if config is not None else GateConfig()
     if alpha is not None:
-        if not (isinstance(alpha, int | float) and 0 < alpha < 0.5):
-            raise EvalkitError(f"alpha is {alpha!r}; expected a number above 0, below 0.5.")
+        check_alpha(alpha)
         settings = replace(settings, alpha=alpha)
     wanted = [metrics] if isinstance(metrics, str) else metrics or ()
     names = list(dict.fromkeys(expand([name for text in wanted for name in split_names(text)])))
