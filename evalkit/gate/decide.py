@@ -25,6 +25,7 @@ from scipy import stats
 from evalkit.core import Better
 from evalkit.gate.config import Rule, Tier
 from evalkit.gate.events import Events, few_events
+from evalkit.gate.skewness import Skewed, skewed
 from evalkit.gate.snapshot import Key, Snapshot, State
 from evalkit.statistics import intervals, paired
 from evalkit.statistics.multiple import holm
@@ -70,6 +71,17 @@ class Compared(NamedTuple):
     images: int
     prompts: int
     changes: dict[Key, float]  # candidate - baseline for each image; {} for a property of the set
+    skewed: Skewed | None = None  # the mean change with its skewness; None for other values
+
+    def worse(self, level: float, sign: float) -> tuple[float, float]:
+        """The interval of the worsening at level 1 - level; sign: 1 where lower is better."""
+        low, high = self.difference.interval(level)
+        assert low is not None
+        assert high is not None
+        if self.skewed is not None:
+            ends = self.skewed.interval(level)
+            low, high = min(low, ends[0]), max(high, ends[1])
+        return (low, high) if sign > 0 else (-high + 0.0, -low + 0.0)
 
 
 def compared(a: Snapshot, b: Snapshot, name: str, group: str | None = None) -> Compared | str:
@@ -89,7 +101,8 @@ def compared(a: Snapshot, b: Snapshot, name: str, group: str | None = None) -> C
         found = paired.paired_means(first, second, clusters)
         changes = dict(zip(keys, (first - second).tolist(), strict=True))
         values = float(first.mean()), float(second.mean())
-        return Compared(found, *values, len(keys), len(set(clusters)), changes)
+        skew = skewed(first - second, clusters)
+        return Compared(found, *values, len(keys), len(set(clusters)), changes, skew)
     if one.left_out is None or other.left_out is None:
         missing = one if one.left_out is None else other
         return missing.note or "no interval"
@@ -152,9 +165,9 @@ def decide(
     if not _same_images(a, b, found.changes):  # else it is certain that nothing changed
         events = few_events(one, other, found.changes, sign)
     if events is None:
-        made = _by_interval(made, lambda level: _turned(difference, level, sign), alpha)
+        made = _by_interval(made, lambda level: found.worse(level, sign), alpha)
         return _tripwire(made, rule)
-    return _tripwire(_by_events(made, difference, sign, events, alpha), rule)
+    return _tripwire(_by_events(made, found, sign, events, alpha), rule)
 
 
 def _same_images(a: Snapshot, b: Snapshot, keys: Collection[Key]) -> bool:
@@ -164,14 +177,14 @@ def _same_images(a: Snapshot, b: Snapshot, keys: Collection[Key]) -> bool:
 
 
 def _by_events(
-    made: Decision, difference: Difference, sign: float, events: Events, alpha: float
+    made: Decision, found: Compared, sign: float, events: Events, alpha: float
 ) -> Decision:
     """The verdict on a share that few prompts changed: the interval is at least the exact one."""
     margin = made.margin
     assert margin is not None
 
     def interval(level: float) -> tuple[float, float]:
-        low, high = _turned(difference, level, sign)
+        low, high = found.worse(level, sign)
         return low, high if events.is_better(level / 2) else max(high, events.high(level))
 
     made = _by_interval(made, interval, alpha)
@@ -231,13 +244,6 @@ def _by_interval(
         made, low=low, high=high, p=p, verdict=verdict, more_images=more,
         reason="" if verdict != "INCONCLUSIVE" else _undecided(more),
     )  # fmt: skip
-
-
-def _turned(difference: Difference, level: float, sign: float) -> tuple[float, float]:
-    low, high = difference.interval(level)
-    assert low is not None
-    assert high is not None
-    return (low, high) if sign > 0 else (-high + 0.0, -low + 0.0)
 
 
 def _p_above(interval: Callable[[float], tuple[float, float]], margin: float) -> float:

@@ -13,6 +13,7 @@ from scipy import stats
 from evalkit.core import Measure
 from evalkit.gate.config import Rule
 from evalkit.gate.decide import Decision, correct, decide
+from evalkit.gate.skewness import skewed
 from evalkit.gate.snapshot import Snapshot, State
 
 
@@ -88,6 +89,49 @@ def test_false_alarms_of_a_table_of_metrics_stay_below_alpha() -> None:
             rows.append(decide(*sides, "score", Rule(margin=0.0), 0.05))
         alarms += any(one.verdict == "REGRESSED" for one in correct(rows, 0.05))
     assert alarms / studies <= 0.05 + 3 * (0.05 * 0.95 / studies) ** 0.5
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_skewed_losses_keep_the_level_better_than_students_t(sign: int) -> None:
+    """At the margin: PASS where few prompts lose much, REGRESSED where few gain much."""
+    random, studies, wrong, students = np.random.default_rng(7), 250, 0, 0
+    verdicts = ("PASS", "IMPROVED") if sign > 0 else ("REGRESSED",)
+    for _ in range(studies):
+        change = 1 + sign * (random.exponential(1, 72) - 1)  # a worsening by 1, the margin
+        wrong += decision(change, np.zeros(72), 1.0, "lower").verdict in verdicts
+        alternative = "less" if sign > 0 else "greater"
+        students += stats.ttest_1samp(change, 1.0, alternative=alternative).pvalue <= 0.05
+    assert wrong < students
+    assert wrong / studies <= 0.05 + 2 * (0.05 * 0.95 / studies) ** 0.5
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    values=st.lists(st.floats(-100, 100), min_size=6, max_size=40).filter(
+        lambda values: np.std(values) > 1e-3
+    ),
+    level=st.floats(1e-6, 0.5),
+)
+def test_the_skewed_interval_is_monotone_and_turns_with_the_sign(
+    values: list[float], level: float
+) -> None:
+    given = np.array(values)
+    own, turned = (skewed(one, np.arange(len(given))) for one in (given, -given))
+    assert own is not None
+    assert turned is not None
+    low, high = own.interval(level)
+    assert (-high, -low) == pytest.approx(turned.interval(level), rel=1e-6, abs=1e-9)
+    wider = own.interval(level / 2)
+    assert wider[0] <= low
+    assert high <= wider[1]
+
+
+def test_without_skewness_it_is_the_interval_of_student() -> None:
+    values = np.array([-3.0, -1, -0.5, 0.5, 1, 3]) + 2
+    found = skewed(values, np.arange(6))
+    assert found is not None
+    expected = stats.ttest_1samp(values, 0).confidence_interval(0.9)
+    assert found.interval(0.1) == pytest.approx(tuple(expected))
 
 
 def test_the_smaller_of_two_margins_holds() -> None:
