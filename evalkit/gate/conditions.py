@@ -14,6 +14,26 @@ WHICH_MODEL = ("weights", "checkpoint", "model", "revision", "lora", "base_url")
 REVISED = "prompt revised"  # how the note of an image begins whose service changed the prompt
 
 
+def requests_of(run: Run, records: Sequence[Record]) -> list[tuple[int, int]]:
+    """Every requested image, as the place of its prompt and its sample, in order.
+
+    A run that was interrupted has no record of the images that it did not reach.
+    """
+    samples = range(_per_prompt(run, records))
+    return [(index, sample) for index in range(len(run.prompts())) for sample in samples]
+
+
+def _per_prompt(run: Run, records: Sequence[Record]) -> int:
+    """As run.toml states it, or, where it does not, as the records show it."""
+    shown = 1 + max((record.sample for record in records), default=0)
+    stated = _config(run).get("per_prompt")
+    return max(stated, shown) if isinstance(stated, int) else shown
+
+
+def _config(run: Run) -> dict[str, Any]:
+    return read_values(run.config_path) if run.config_path.is_file() else {}
+
+
 def of_generation(
     run: Run, label: str, records: Sequence[Record], sizes: Iterable[str]
 ) -> dict[str, Any]:
@@ -21,14 +41,14 @@ def of_generation(
 
     sizes: those of its images, `width x height`.
     """
-    config = read_values(run.config_path) if run.config_path.is_file() else {}
+    config = _config(run)
     options = dict(config.get("options", {}).get(label, {}))
     used = dict(run.model(label).get("settings") or {})
     # The models of a comparison may come from runs of other seeds.
     source = run.sources().get("models", {}).get(label, {})
     return {
         "seed": source.get("seed", config.get("seed", "")),
-        "per_prompt": 1 + max((record.sample for record in records), default=0),
+        "per_prompt": _per_prompt(run, records),
         "generation": _set(options),
         "device": str(used.pop("device", "")),
         "dtype": str(used.pop("dtype", "")),

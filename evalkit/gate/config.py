@@ -11,7 +11,7 @@ tier = "critical"              # or supporting, advisory: only critical ones dec
 max = 30                       # a tripwire on the value itself
 
 [groups]                       # metrics with values per image, in each group of prompts
-max_drop = 1.0
+max_drop = 1.0                 # not applied to metrics whose range is not wider, such as shares
 tier = "advisory"
 """
 
@@ -25,13 +25,15 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from evalkit.config import did_you_mean
-from evalkit.core import Better, EvalkitError
+from evalkit.core import Better, EvalkitError, Measure
 from evalkit.statistics.multiple import ALPHA
 
 Tier = Literal["critical", "supporting", "advisory"]
 OnInconclusive = Literal["pass", "fail"]
 _KEYS = ("baseline", "alpha", "on_inconclusive", "allow_mismatch", "metrics", "groups")
 _MARGINS = ("max_increase", "max_relative_increase", "max_drop", "max_relative_drop")
+LEAST_ALPHA = 1e-6  # p-values are exact to 1e-12, and corrected for every gated metric
+LARGEST = 1e15
 _RULE = (*_MARGINS, "min", "max", "tier")
 
 
@@ -78,13 +80,11 @@ def read_config(path: Path | str) -> GateConfig:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8"
         raise EvalkitError(f"{source} cannot be read: {reason}.", "Check the path.") from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise EvalkitError(f"{source} is not TOML: {error}.", "Correct this line.") from error
     _known(values, _KEYS, source)
     alpha = values.get("alpha", ALPHA)
-    _require(
-        _is_number(alpha) and 0 < alpha < 0.5, source, "alpha", alpha, "a number above 0, below 0.5"
-    )
+    check_alpha(alpha, source)
     after = values.get("on_inconclusive", "pass")
     _require(after in get_args(OnInconclusive), source, "on_inconclusive", after, "pass or fail")
     baseline = values.get("baseline", "")
@@ -115,7 +115,7 @@ def _rule(table: Any, place: str) -> Rule:
     _known(table, _RULE, place)
     for key in (*_MARGINS, "min", "max"):
         if key in table:
-            _require(_is_number(table[key]), place, key, table[key], "a number")
+            _require(_is_number(table[key]), place, key, table[key], f"a number up to {LARGEST:g}")
     for key in _MARGINS:
         if key in table:
             _require(table[key] >= 0, place, key, table[key], "a number of at least 0")
@@ -141,14 +141,34 @@ def _rule(table: Any, place: str) -> Rule:
     )
 
 
-def check_direction(name: str, rule: Rule, better: Better, source: str) -> None:
-    """Raise EvalkitError for a margin of the wrong sign: it would allow any regression."""
+def is_too_wide(rule: Rule, measure: Measure) -> bool:
+    """Whether a margin allows every change that is possible."""
+    low, high = measure.range
+    whole = rule.margin is not None and rule.margin >= high - low
+    falls = rule.relative is not None and rule.relative >= 1 and measure.better == "higher"
+    return whole or (falls and low >= 0)
+
+
+def check_margins(name: str, rule: Rule, measure: Measure, source: str) -> None:
+    """Raise EvalkitError for a margin that would allow any regression.
+
+    It is of the wrong sign, or as wide as the range of the metric.
+    """
+    better = measure.better
     if rule.direction is not None and rule.direction != better:
         wrong, right = ("increase", "drop") if rule.direction == "lower" else ("drop", "increase")
         raise EvalkitError(
             f"{source or 'The gate'} limits the {wrong} of {name}, and {better} values of it are"
             f" better: a regression is a{'n' if right == 'increase' else ''} {right}.",
             f"Write max_{right} or max_relative_{right}.",
+        )
+    if is_too_wide(rule, measure):
+        low, high = measure.range
+        values = f"values from {low:g}" + (f" to {high:g}" if math.isfinite(high) else "")
+        raise EvalkitError(
+            f"The margin that {source or 'the gate'} gives {name} allows every change: it has"
+            f" {values}.",
+            "Give it a smaller one, or `min` or `max` alone.",
         )
 
 
@@ -158,10 +178,27 @@ def _known(table: Mapping[str, Any], keys: tuple[str, ...], place: str) -> None:
             raise EvalkitError(f"{place} has the unknown key {key!r}.", did_you_mean(key, keys))
 
 
+def check_alpha(alpha: object, source: str = "") -> None:
+    """Raise EvalkitError for a value that is no probability, or one that no p-value reaches."""
+    _require(
+        _is_number(alpha) and LEAST_ALPHA <= alpha < 0.5,  # pyright: ignore
+        source,
+        "alpha",
+        alpha,
+        f"a number of at least {LEAST_ALPHA:g}, below 0.5",
+    )
+
+
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether it is a number that can be computed with: a larger one may have no finite product."""
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and -LARGEST <= value <= LARGEST
+    )
 
 
 def _require(good: bool, place: str, key: str, found: object, expected: str) -> None:
     if not good:
-        raise EvalkitError(f"{place}: {key} is {found!r:.80}; expected {expected}.")
+        where = f"{place}: " if place else ""
+        raise EvalkitError(f"{where}{key} is {found!r:.80}; expected {expected}.")

@@ -25,6 +25,7 @@ from scipy import stats
 from evalkit.core import Better
 from evalkit.gate.config import Rule, Tier
 from evalkit.gate.events import Events, few_events
+from evalkit.gate.skewness import Skewed, skewed
 from evalkit.gate.snapshot import Key, Snapshot, State
 from evalkit.statistics import intervals, paired
 from evalkit.statistics.multiple import holm
@@ -70,6 +71,17 @@ class Compared(NamedTuple):
     images: int
     prompts: int
     changes: dict[Key, float]  # candidate - baseline for each image; {} for a property of the set
+    skewed: Skewed | None = None  # the mean change with its skewness; None for other values
+
+    def worse(self, level: float, sign: float) -> tuple[float, float]:
+        """The interval of the worsening at level 1 - level; sign: 1 where lower is better."""
+        low, high = self.difference.interval(level)
+        assert low is not None
+        assert high is not None
+        if self.skewed is not None:
+            ends = self.skewed.interval(level)
+            low, high = min(low, ends[0]), max(high, ends[1])
+        return (low, high) if sign > 0 else (-high + 0.0, -low + 0.0)
 
 
 def compared(a: Snapshot, b: Snapshot, name: str, group: str | None = None) -> Compared | str:
@@ -89,13 +101,16 @@ def compared(a: Snapshot, b: Snapshot, name: str, group: str | None = None) -> C
         found = paired.paired_means(first, second, clusters)
         changes = dict(zip(keys, (first - second).tolist(), strict=True))
         values = float(first.mean()), float(second.mean())
-        return Compared(found, *values, len(keys), len(set(clusters)), changes)
+        skew = skewed(first - second, clusters)
+        return Compared(found, *values, len(keys), len(set(clusters)), changes, skew)
     if one.left_out is None or other.left_out is None:
         missing = one if one.left_out is None else other
         return missing.note or "no interval"
     if one.keys != other.keys:
         return "the images differ, and the baseline file cannot be measured on a part of them"
     clusters = _clusters(a, one.keys)
+    if not np.array_equal(clusters, _clusters(b, one.keys)):
+        return "the two have other prompts of equal text, and so other groups of prompts"
     groups = intervals.groups_of_clusters(clusters)
     if groups is None or one.value is None or other.value is None:
         return "too few prompts"
@@ -126,6 +141,8 @@ def decide(
     )  # fmt: skip
     found = compared(a, b, name, group)
     if isinstance(found, str):
+        if one.values is not None and other.values is not None:
+            return _without_images(made, rule, found)
         return _without_pairs(made, one, other, rule, alpha, found)
     difference, sign = found.difference, 1.0 if better == "lower" else -1.0
     made = replace(
@@ -139,16 +156,18 @@ def decide(
         few = f"fewer than {intervals.LEAST_GROUPS} prompts"
         return _tripwire(replace(made, reason=few), rule)
     if difference.p is None:
-        if abs(difference.value) == 1 and found.changes and one.measure.range == (0.0, 1.0):
-            made = _all_changed(made, alpha)
-        return _tripwire(replace(made, reason=difference.method), rule)
+        made = replace(made, reason=difference.method)
+        span = one.measure.range[1] - one.measure.range[0]
+        if found.changes and math.isfinite(span):
+            made = _all_changed(made, span, alpha)
+        return _tripwire(made, rule)
     events = None
     if not _same_images(a, b, found.changes):  # else it is certain that nothing changed
         events = few_events(one, other, found.changes, sign)
     if events is None:
-        made = _by_interval(made, lambda level: _turned(difference, level, sign), alpha)
+        made = _by_interval(made, lambda level: found.worse(level, sign), alpha)
         return _tripwire(made, rule)
-    return _tripwire(_by_events(made, difference, sign, events, alpha), rule)
+    return _tripwire(_by_events(made, found, sign, events, alpha), rule)
 
 
 def _same_images(a: Snapshot, b: Snapshot, keys: Collection[Key]) -> bool:
@@ -158,14 +177,14 @@ def _same_images(a: Snapshot, b: Snapshot, keys: Collection[Key]) -> bool:
 
 
 def _by_events(
-    made: Decision, difference: Difference, sign: float, events: Events, alpha: float
+    made: Decision, found: Compared, sign: float, events: Events, alpha: float
 ) -> Decision:
     """The verdict on a share that few prompts changed: the interval is at least the exact one."""
     margin = made.margin
     assert margin is not None
 
     def interval(level: float) -> tuple[float, float]:
-        low, high = _turned(difference, level, sign)
+        low, high = found.worse(level, sign)
         return low, high if events.is_better(level / 2) else max(high, events.high(level))
 
     made = _by_interval(made, interval, alpha)
@@ -180,16 +199,29 @@ def _by_events(
     return replace(made, more_images=images, reason=reason)
 
 
-def _all_changed(made: Decision, alpha: float) -> Decision:
-    """A share that went from 0 to 1, or back, for every image: the bootstrap knows no spread.
+def _all_changed(made: Decision, span: float, alpha: float) -> Decision:
+    """A change by the same value for every prompt: the bootstrap knows no spread.
 
-    The p-value is exact, the largest under the hypothesis: if the mean change of values from -1 to
-    1 is at most the margin, one prompt changes by 1 with a probability of at most (1 + margin) / 2.
+    span: of the possible values; a prompt changes by at most this. If its mean change is at most m,
+    it changes by w > m with a probability of at most (span + m) / (span + w), by Markov's
+    inequality. So the p-value is the largest under the hypothesis.
     """
-    if made.worse == 1:
-        return replace(made, p=((1 + min(1.0, made.margin or 0.0)) / 2) ** made.prompts)
-    improved = 0.5**made.prompts <= alpha
-    return replace(made, verdict="IMPROVED" if improved else made.verdict)
+    assert made.margin is not None
+    assert made.worse is not None
+    worse, margin = made.worse, min(made.margin, span)
+
+    def p(mean: float) -> float:
+        """At most, where the mean change is on the other side of `mean` than `worse`."""
+        sign = 1.0 if worse > mean else -1.0
+        return float(((span + sign * mean) / (span + sign * worse)) ** made.prompts)
+
+    if worse > margin:
+        return replace(made, p=p(margin))
+    if worse < 0 and p(0.0) <= alpha:
+        return replace(made, p=1.0, verdict="IMPROVED", reason="")
+    if worse < margin and p(margin) <= alpha:
+        return replace(made, p=1.0, verdict="PASS", reason="")
+    return made
 
 
 def _by_interval(
@@ -214,16 +246,9 @@ def _by_interval(
     )  # fmt: skip
 
 
-def _turned(difference: Difference, level: float, sign: float) -> tuple[float, float]:
-    low, high = difference.interval(level)
-    assert low is not None
-    assert high is not None
-    return (low, high) if sign > 0 else (-high + 0.0, -low + 0.0)
-
-
 def _p_above(interval: Callable[[float], tuple[float, float]], margin: float) -> float:
     """The one-sided level at which the lower end of the interval just reaches the margin."""
-    low, high = 1e-9, 0.5
+    low, high = 1e-12, 0.5
     if interval(2 * low)[0] > margin:
         return low
     if interval(min(2 * high, 1 - 1e-9))[0] <= margin:
@@ -249,6 +274,14 @@ def _undecided(more: int | None) -> str:
     if more is None:
         return "the difference is as large as the margin: more images will hardly decide"
     return f"the interval includes the margin: about {more:,} more images would decide"
+
+
+def _without_images(made: Decision, rule: Rule, reason: str) -> Decision:
+    """No image in common: the values are of other images. A tripwire is about the whole run."""
+    tripped = made if made.group else _tripwire(made, rule)
+    if tripped.basis == "tripwire":
+        return tripped
+    return replace(made, candidate=None, baseline=None, images=0, prompts=0, reason=reason)
 
 
 def _without_pairs(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -18,10 +19,11 @@ from evalkit.gate import github
 from evalkit.gate.arguments import conditions, metric_names, path_of, run_text
 from evalkit.gate.baseline_file import is_baseline, read_baseline
 from evalkit.gate.comparable import Mismatch, mismatches, require_comparable, unchecked
-from evalkit.gate.config import GateConfig, Rule, read_config
+from evalkit.gate.config import GateConfig, Rule, check_alpha, is_too_wide, read_config
 from evalkit.gate.decide import Decision, correct, decide
 from evalkit.gate.junit import to_xml
 from evalkit.gate.measurements import Loaded
+from evalkit.gate.notes import notes_of
 from evalkit.gate.rules import choose_rules, measured_names
 from evalkit.gate.snapshot import Snapshot, split_name, take
 from evalkit.run_folder import Run
@@ -62,6 +64,7 @@ class Gate:
     baseline_label: str = ""
     baseline_run: str = ""  # its folder, relative to the candidate's; "" if it is not there
     metrics_sha256: str = ""  # of the candidate's metrics.json that was gated
+    notes: tuple[str, ...] = ()  # further remarks
 
     @property
     def remarks(self) -> list[str]:
@@ -70,10 +73,11 @@ class Gate:
             f"{one.field} differs, and was allowed to: {one.candidate}, baseline {one.baseline}."
             for one in self.allowed
         ]
-        return differ + [
+        open_ = [
             f"{one.field} was not checked: {one.candidate}, baseline {one.baseline}."
             for one in self.unchecked
         ]
+        return [*differ, *open_, *self.notes]
 
     @property
     def sentence(self) -> str:
@@ -128,6 +132,7 @@ def gate(
     """
     settings = read_config(path_of(config, "config")) if config is not None else GateConfig()
     candidate = run_text(candidate, "candidate")
+    _remove_earlier(split_name(candidate)[0])
     junit_path = None if junit is None else path_of(junit, "junit").expanduser()
     base = settings.baseline if baseline is None else run_text(baseline, "baseline", "RUN or FILE")
     if not base:
@@ -136,8 +141,7 @@ def gate(
             "Name one with `--baseline RUN:LABEL`, or as baseline in gate.toml.",
         )
     if alpha is not None:
-        if not (isinstance(alpha, int | float) and 0 < alpha < 0.5):
-            raise EvalkitError(f"alpha is {alpha!r}; expected a number above 0, below 0.5.")
+        check_alpha(alpha)
         settings = replace(settings, alpha=alpha)
     names = metric_names(metrics)
     needed, loaded = measured_names(settings, names), Loaded()
@@ -147,6 +151,7 @@ def gate(
     allowed = (*settings.allow_mismatch, *conditions(allow_mismatch))
     require_comparable(found, allowed)
     rules = choose_rules(settings, names, a, b)
+    notes = notes_of(a, b, rules, settings, all_metrics=not (names or settings.metrics))
     a, b = on_shared_images(a, b, candidate, base, rules, loaded)
     made = decisions_of(a, b, rules, settings)
     outcome = outcome_of(made)
@@ -167,6 +172,7 @@ def gate(
         b.model,
         _relative(split_name(b.saved_from or base)[0], run.path),
         hashlib.sha256(run.metrics_path.read_bytes()).hexdigest(),
+        tuple(notes),
     )
     write_atomically(run.gate_path, to_json(result))
     if junit_path is not None:
@@ -176,6 +182,12 @@ def gate(
     if report:
         _write_report(run)
     return result
+
+
+def _remove_earlier(folder: Path) -> None:
+    """An earlier gate.json says nothing about this comparison, which may be refused."""
+    with contextlib.suppress(OSError, ValueError):  # no such folder: said when it is read
+        Run(folder).gate_path.unlink()
 
 
 def _write_report(run: Run) -> None:
@@ -247,9 +259,12 @@ def decisions_of(
             name
             for name in per_image
             if settings.groups.direction in (None, a.states[name].measure.better)
+            and not is_too_wide(settings.groups, a.states[name].measure)
         ]
         if not (per_image and groups):
-            missing = "gated metric with values per image and this direction" * (not per_image)
+            missing = (
+                "gated metric with values per image, this direction and a range above the margin"
+            ) * (not per_image)
             raise EvalkitError(
                 f"{settings.source}: [groups] has nothing to decide: there is no"
                 f" {missing or 'group of prompts'}.",

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from evalkit.config import did_you_mean
 from evalkit.core import EvalkitError
-from evalkit.gate.config import GateConfig, Rule, check_direction
+from evalkit.gate.config import GateConfig, Rule, check_margins
 from evalkit.gate.snapshot import SHARPNESS, Snapshot, State
 from evalkit.statistics.margins import RELATIVE, SHARE
 
@@ -52,16 +52,22 @@ def choose_rules(
 
 def _usual(a: Snapshot, b: Snapshot) -> list[str]:
     """The metrics that are gated where none is named."""
-    by_default = [name for name, one in {**a.states, **b.states}.items() if _by_default(one)]
-    both = [name for name in by_default if name in a.states and name in b.states]
-    if lone := [name for name in by_default if name not in both]:
+    if lone := lone_metrics(a, b):
         log.warning("not gated, as only one of the two has them: %s", ", ".join(lone))
+    both = [name for name, one in a.states.items() if _by_default(one) and name in b.states]
     seen = [name for name in both if a.states[name].encoder not in a.blind]
     for name in seen:
         if a.states[name].value is None and b.states[name].value is None:
             log.info("not gated: %s: %s", name, a.states[name].note)
     # A value that one of the two lacks stays: it is not decided, and every output says so.
     return [name for name in seen if (a.states[name].value, b.states[name].value) != (None, None)]
+
+
+def lone_metrics(a: Snapshot, b: Snapshot) -> list[str]:
+    """The metrics that would be gated if both had them."""
+    every = {**a.states, **b.states}
+    lone = (name for name in every if (name in a.states) != (name in b.states))
+    return [name for name in lone if _by_default(every[name])]
 
 
 def usual_rule(name: str, one: State, other: State) -> Rule:
@@ -114,7 +120,7 @@ def _named_rule(settings: GateConfig, name: str, a: Snapshot, b: Snapshot) -> Ru
             f" {name}.",
             "Score both runs with other encoders, or take the metric out of the gate.",
         )
-    check_direction(name, rule, state.measure.better, settings.source)
+    check_margins(name, rule, state.measure, settings.source)
     return rule
 
 

@@ -9,6 +9,7 @@ of a run is small, and needs neither its images nor its features.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -19,10 +20,10 @@ import numpy as np
 
 from evalkit import plugins
 from evalkit.config import did_you_mean
-from evalkit.core import EvalkitError, Measure, Metric, MetricRow, Record
+from evalkit.core import EvalkitError, Measure, Metric, MetricRow, Prompt
 from evalkit.features.image_sets import ImageSet, image_sets
 from evalkit.features.validation import OnBad
-from evalkit.gate.conditions import of_generation, of_metrics
+from evalkit.gate.conditions import of_generation, of_metrics, requests_of
 from evalkit.gate.measurements import Loaded, Measurements, measurements
 from evalkit.run_folder import Run
 from evalkit.score import protocol, records
@@ -123,14 +124,14 @@ def take(
     skipped = known.get("counts", {}).get(label, {}).get("skipped", 0)
     on_bad: OnBad = "skip" if skipped else "refuse"
     _, [images], _ = image_sets(run.path, on_bad, (label,))
-    prompts = run.prompts()
+    prompts = _prompts(run)
     ids = [prompt.id for prompt in prompts]
     places = {(ids[one.index], one.sample): at for at, one in enumerate(images.records)}
     order = None if keys is None else [places[key] for key in keys if key in places]
     taken = tuple(places) if order is None else tuple(key for key in keys or () if key in places)
     found = measurements(run, images, specs, table, order, {} if loaded is None else loaded)
     states = {metric.name: _state(metric, found, taken) for metric in table}
-    states |= _of_records(images, run.records(label), ids, order)
+    states |= _of_records(images, requests_of(run, images.all_records), ids, order)
     states |= _of_ratings([row for row in rows if row.model == label], known)
     return Snapshot(
         name=f"{path}:{label}",
@@ -144,6 +145,19 @@ def take(
         blind=tuple(blind_encoders(found.encoder_names, only_bundled(run, run.models()))),
         images=tuple((ids[one.index], one.sample, one.sha256) for one in images.records),
     )
+
+
+def _prompts(run: Run) -> list[Prompt]:
+    """Prompts are matched by id, so each needs its own."""
+    prompts = run.prompts()
+    id_, count = Counter(prompt.id for prompt in prompts).most_common(1)[0]
+    if count > 1:
+        raise EvalkitError(
+            f"{run.prompts_path} has the id {id_!r:.80} {count} times; expected an id of its"
+            " own for each prompt.",
+            "Restore the file, or start again in another folder.",
+        )
+    return prompts
 
 
 def _label(run: Run, label: str, text: str) -> str:
@@ -192,12 +206,13 @@ def _state(metric: Metric, made: Measurements, keys: tuple[Key, ...]) -> State:
 
 def _of_records(
     images: ImageSet,
-    rows: Sequence[Record],
+    requests: Sequence[tuple[int, int]],
     ids: Sequence[str],
     order: Sequence[int] | None,
 ) -> dict[str, State]:
     """Refusals, missing and black images one by one; speed, memory and cost as numbers only."""
     states: dict[str, State] = {}
+    rows = images.all_records
     for row in records.rows(images.model, rows, images.requested):
         measure_, note = records.MEASURES[row.metric], row.note
         states[row.metric] = State(measure_, "", "", row.value, row.low, row.high, note)
@@ -207,13 +222,11 @@ def _of_records(
         places = tuple((ids[record.index], record.sample) for record in asked)
         old = states["refusal_rate"]
         states["refusal_rate"] = replace(old, values=refused, keys=places)
-    usable = {(record.index, record.sample) for record in images.records}
-    lost = tuple(
-        float((one.index, one.sample) not in usable and not one.status.startswith("refused"))
-        for one in rows
-    )
-    if rows:
-        places = tuple((ids[record.index], record.sample) for record in rows)
+    present = {(record.index, record.sample) for record in images.records}
+    present |= {(one.index, one.sample) for one in rows if one.status.startswith("refused")}
+    lost = tuple(float(request not in present) for request in requests)
+    if requests:
+        places = tuple((ids[index], sample) for index, sample in requests)
         value = float(np.mean(lost))
         states[MISSING.name] = State(MISSING, "", "", value, values=lost, keys=places)
     if order != [] and images.files:
@@ -250,7 +263,7 @@ def outline(run: Run, label: str) -> Snapshot:
 
     Raises EvalkitError if the run, or this model, was not scored, or a file is damaged.
     """
-    checks, known, prompts = run.image_checks(), run.protocol_of_scores(), run.prompts()
+    checks, known, prompts = run.image_checks(), run.protocol_of_scores(), _prompts(run)
     if not run.metrics() or label not in checks:
         raise EvalkitError(
             f"{run.path} has no scores of {label!r}.", f"Run `evalkit score {run.path}`."

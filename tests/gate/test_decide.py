@@ -13,11 +13,12 @@ from scipy import stats
 from evalkit.core import Measure
 from evalkit.gate.config import Rule
 from evalkit.gate.decide import Decision, correct, decide
+from evalkit.gate.skewness import skewed
 from evalkit.gate.snapshot import Snapshot, State
 
 
-def snapshot(values: np.ndarray, better: str = "higher") -> Snapshot:
-    keys = tuple((f"p{at:04d}", 0) for at in range(len(values)))
+def snapshot(values: np.ndarray, better: str = "higher", samples: int = 1) -> Snapshot:
+    keys = tuple((f"p{at // samples:04d}", at % samples) for at in range(len(values)))
     measure = Measure("score", better)  # pyright: ignore[reportArgumentType]
     state = State(measure, "e", "", float(values.mean()), values=tuple(values), keys=keys)
     texts = {prompt: prompt for prompt, _ in keys}
@@ -90,6 +91,49 @@ def test_false_alarms_of_a_table_of_metrics_stay_below_alpha() -> None:
     assert alarms / studies <= 0.05 + 3 * (0.05 * 0.95 / studies) ** 0.5
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_skewed_losses_keep_the_level_better_than_students_t(sign: int) -> None:
+    """At the margin: PASS where few prompts lose much, REGRESSED where few gain much."""
+    random, studies, wrong, students = np.random.default_rng(7), 250, 0, 0
+    verdicts = ("PASS", "IMPROVED") if sign > 0 else ("REGRESSED",)
+    for _ in range(studies):
+        change = 1 + sign * (random.exponential(1, 72) - 1)  # a worsening by 1, the margin
+        wrong += decision(change, np.zeros(72), 1.0, "lower").verdict in verdicts
+        alternative = "less" if sign > 0 else "greater"
+        students += stats.ttest_1samp(change, 1.0, alternative=alternative).pvalue <= 0.05
+    assert wrong < students
+    assert wrong / studies <= 0.05 + 2 * (0.05 * 0.95 / studies) ** 0.5
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    values=st.lists(st.floats(-100, 100), min_size=6, max_size=40).filter(
+        lambda values: np.std(values) > 1e-3
+    ),
+    level=st.floats(1e-6, 0.5),
+)
+def test_the_skewed_interval_is_monotone_and_turns_with_the_sign(
+    values: list[float], level: float
+) -> None:
+    given = np.array(values)
+    own, turned = (skewed(one, np.arange(len(given))) for one in (given, -given))
+    assert own is not None
+    assert turned is not None
+    low, high = own.interval(level)
+    assert (-high, -low) == pytest.approx(turned.interval(level), rel=1e-6, abs=1e-9)
+    wider = own.interval(level / 2)
+    assert wider[0] <= low
+    assert high <= wider[1]
+
+
+def test_without_skewness_it_is_the_interval_of_student() -> None:
+    values = np.array([-3.0, -1, -0.5, 0.5, 1, 3]) + 2
+    found = skewed(values, np.arange(6))
+    assert found is not None
+    expected = stats.ttest_1samp(values, 0).confidence_interval(0.9)
+    assert found.interval(0.1) == pytest.approx(tuple(expected))
+
+
 def test_the_smaller_of_two_margins_holds() -> None:
     assert Rule(margin=2.0, relative=0.1).allowed(10.0) == 1.0
     assert Rule(margin=0.5, relative=0.1).allowed(10.0) == 0.5
@@ -126,16 +170,99 @@ def test_five_prompts_with_the_same_change_are_not_decided() -> None:
     assert "the same for every prompt" in made.reason
 
 
-def share(candidate: list[int], baseline: list[int], margin: float) -> Decision:
-    """The decision on a share that is better low; one value per prompt."""
+def share(candidate: list[int], baseline: list[int], margin: float, samples: int = 1) -> Decision:
+    """The decision on a share that is better low; `samples` values per prompt."""
     sides = []
     for values in (candidate, baseline):
-        made = snapshot(np.array(values, dtype=float), "lower")
+        made = snapshot(np.array(values, dtype=float), "lower", samples)
         state = made.states["score"]
         state = replace(state, measure=replace(state.measure, range=(0.0, 1.0)))
         sides.append(replace(made, states={"score": state}))
     [made] = correct([decide(*sides, "score", Rule(margin=margin), 0.05)], 0.05)
     return made
+
+
+@pytest.mark.parametrize(
+    ("lost", "samples", "count", "verdict"),
+    [
+        (1, 2, 72, "REGRESSED"),  # one image of two of every prompt
+        (1, 4, 60, "REGRESSED"),
+        (1, 2, 5, "INCONCLUSIVE"),
+        (-1, 2, 72, "IMPROVED"),
+        (-1, 2, 5, "INCONCLUSIVE"),
+    ],
+)
+def test_a_share_that_changed_alike_for_every_prompt_is_decided(
+    lost: int, samples: int, count: int, verdict: str
+) -> None:
+    worse = ([1] + [0] * (samples - 1)) * count
+    equal = [0] * (samples * count)
+    sides = (worse, equal) if lost > 0 else (equal, worse)
+    made = share(*sides, 0.02, samples)
+    assert made.verdict == verdict
+    assert made.worse == lost / samples
+    if verdict == "REGRESSED":
+        # The most extreme distribution: each prompt loses `worse`, or gains a whole image.
+        chance = (1 + 0.02) / (1 + lost / samples)
+        assert made.p == pytest.approx(stats.binom.pmf(count, count, chance))
+
+
+def test_equal_small_changes_of_many_prompts_pass_below_the_margin() -> None:
+    sides = [snapshot(np.full(400, value), "lower") for value in (0.51, 0.5)]
+    for side in sides:
+        measure = replace(side.states["score"].measure, range=(0.0, 1.0))
+        side.states["score"] = replace(side.states["score"], measure=measure)  # pyright: ignore
+    verdicts = [decide(*sides, "score", Rule(margin=at), 0.05).verdict for at in (0.012, 0.2)]
+    assert verdicts == ["INCONCLUSIVE", "PASS"]
+
+
+def test_a_group_without_a_common_image_is_not_decided() -> None:
+    values = np.concatenate([np.zeros(30), np.ones(30)])
+    sides = []
+    for kept in (slice(0, 40), slice(0, 30)):
+        made = snapshot(values, "lower")
+        state = made.states["score"]
+        measure = replace(state.measure, range=(0.0, 1.0), from_records=True)
+        state = replace(state, measure=measure, values=state.values[kept], keys=state.keys[kept])
+        state = replace(state, value=float(np.mean(state.values)))
+        groups = {key: "late" if at >= 30 else "early" for at, key in enumerate(made.prompts)}
+        sides.append(replace(made, groups=groups, states={"score": state}))
+    for rule in (Rule(margin=0.02), Rule(margin=0.02, most=0.1)):
+        made = decide(*sides, "score", rule, 0.05, "late")
+        assert (made.verdict, made.reason) == ("INCONCLUSIVE", "no image in common")
+        assert (made.candidate, made.baseline, made.worse, made.images) == (None, None, None, 0)
+    state = sides[0].states["score"]
+    others = replace(state, values=state.values[30:], keys=state.keys[30:], value=1.0)
+    apart = replace(sides[0], states={"score": others})
+    made = decide(apart, sides[1], "score", Rule(margin=0.02), 0.05)
+    assert (made.verdict, made.candidate) == ("INCONCLUSIVE", None)
+    made = decide(apart, sides[1], "score", Rule(margin=0.02, most=0.5), 0.05)  # of the value
+    assert (made.verdict, made.basis) == ("REGRESSED", "tripwire")
+
+
+def test_groups_of_other_texts_are_never_paired() -> None:
+    """Prompts of equal text are left out together: both sides need the same ones."""
+    sides = []
+    for texts in ("unique", "all but two unique"):
+        made = snapshot(np.arange(40.0), "lower")
+        state = made.states["score"]
+        left_out = tuple(np.random.default_rng(len(texts)).normal(0, 1, 20))
+        state = replace(state, values=None, left_out=left_out)
+        known = dict(made.prompts)
+        if texts != "unique":
+            known["p0001"] = known["p0000"]
+        sides.append(replace(made, prompts=known, states={"score": state}))
+    made = decide(*sides, "score", Rule(margin=1.0), 0.05)
+    assert made.verdict == "INCONCLUSIVE"
+    assert "other prompts of equal text" in made.reason
+    assert decide(sides[0], sides[0], "score", Rule(margin=1.0), 0.05).verdict == "PASS"
+
+
+def test_the_smallest_alpha_still_finds_a_certain_regression() -> None:
+    rng = np.random.default_rng(0)
+    sides = snapshot(rng.normal(0, 1, 200)), snapshot(rng.normal(50, 1, 200))
+    rows = [decide(*sides, "score", Rule(margin=1.0), 1e-6) for _ in range(100)]
+    assert {one.verdict for one in correct(rows, 1e-6)} == {"REGRESSED"}
 
 
 @pytest.mark.parametrize(("count", "verdict"), [(60, "INCONCLUSIVE"), (149, "PASS")])

@@ -222,6 +222,15 @@ def test_other_prompts_are_refused_and_their_order_does_not_matter(
         ("[groups]", "groups has no margin"),
         ("alhpa = 0.1", "unknown key 'alhpa'"),
         ("alpha = 0.7", "below 0.5"),
+        ("alpha = 1e-9", "alpha is 1e-09; expected a number of at least 1e-06, below 0.5"),
+        ("alpha = 1e-320", "at least 1e-06"),
+        ("[metrics.fid]\nmax_relative_increase = 1e308", "a number up to 1e"),
+        (f"[metrics.fid]\nmax_increase = {'9' * 400}", "max_increase is 9.*a number up to 1e"),
+        (f"[metrics.fid]\nmax_increase = {'9' * 5000}", "is not TOML"),
+        ("[metrics.precision]\nmax_drop = 5", r"precision allows every change.* from 0 to 1\."),
+        ("[metrics.precision]\nmax_relative_drop = 1", "precision allows every change"),
+        ("[metrics.refusal_rate]\nmax_increase = 1", "refusal_rate allows every change"),
+        ("[metrics.precision]\n[groups]\nmax_drop = 1", "has nothing to decide"),
         ("on_inconclusive = 'warn'", "expected pass or fail"),
         ("metrics = [", "is not TOML"),
     ],
@@ -234,6 +243,79 @@ def test_a_mistake_in_the_configuration_is_never_a_pass(
     with pytest.raises(EvalkitError, match=message) as error:
         evalkit.gate(runs("none"), baseline=runs("none"), config=path)
     assert error.value.exit_code == 2
+
+
+@pytest.mark.parametrize("alpha", [0, 1e-9, 0.5, True, float("nan"), "0.05"])
+def test_an_alpha_that_is_out_of_range_is_refused(alpha, runs: Runs) -> None:
+    with pytest.raises(EvalkitError, match=r"^alpha is .*at least 1e-06, below 0\.5"):
+        evalkit.gate(runs("none"), baseline=runs("none"), alpha=alpha)
+    with pytest.raises(EvalkitError, match=r"^alpha is .*at least 1e-06, below 0\.5"):
+        evalkit.gate_selftest(runs("none"), alpha=alpha)
+
+
+def test_a_margin_of_groups_is_not_applied_where_it_is_the_whole_range(
+    runs: Runs, tmp_path: Path
+) -> None:
+    path = tmp_path / "gate.toml"
+    path.write_text("[groups]\nmax_drop = 1.0\n")
+    made = evalkit.gate(runs("none"), baseline=runs("none"), config=path)
+    grouped = {one.metric for one in made.decisions if one.group}
+    assert "clip_score" in grouped
+    assert "precision" not in grouped
+    [said] = [remark for remark in made.remarks if "[groups]" in remark]
+    assert "precision" in said
+    assert "clip_score" not in said
+
+
+def test_an_earlier_decision_is_gone_where_the_gate_refuses(copy: Runs, runs: Runs) -> None:
+    other = copy("none")
+    config, decided = other / "run.toml", other / "gate.json"
+    for arguments, error in (({}, 4), ({"metrics": "fdi"}, 2), ({"alpha": 7}, 2)):
+        config.write_text(config.read_text().replace("seed = 7", "seed = 0"))
+        assert evalkit.gate(other, baseline=runs("none")).outcome == "pass"
+        assert decided.is_file()
+        config.write_text(config.read_text().replace("seed = 0", "seed = 7"))
+        with pytest.raises(EvalkitError) as refused:
+            evalkit.gate(other, baseline=runs("none"), **arguments)
+        assert refused.value.exit_code == error
+        assert not decided.exists()
+
+
+def test_metrics_that_only_one_side_has_are_named_in_every_output(copy: Runs, runs: Runs) -> None:
+    fewer = copy("none")
+    evalkit.score(fewer, metrics=["fid"], only=True, encoders="mini")
+    for sides in ((fewer, runs("none")), (runs("none"), fewer)):
+        made = evalkit.gate(sides[0], baseline=sides[1])
+        [said] = [remark for remark in made.remarks if "only one" in remark]
+        assert {"clip_score", "precision"} <= set(said.rstrip(".").replace(":", ",").split(", "))
+        assert said in json.loads((sides[0] / "gate.json").read_text())["remarks"]
+    made = evalkit.gate(fewer, baseline=runs("none"), metrics="fid")
+    assert not any("only one" in remark for remark in made.remarks)
+
+
+def test_a_run_that_is_gated_against_itself_says_so(runs: Runs, tmp_path: Path) -> None:
+    path = evalkit.baseline_save(runs("none"), out=tmp_path / "base.json", reason="first")
+    for baseline in (runs("none"), path):
+        made = evalkit.gate(runs("none"), baseline=baseline)
+        assert "All images of the two are the same, byte for byte." in made.remarks
+    made = evalkit.gate(runs("blurred"), baseline=runs("none"))
+    assert not any("byte for byte" in remark for remark in made.remarks)
+
+
+def test_prompts_without_ids_of_their_own_are_refused(copy: Runs, runs: Runs) -> None:
+    other = copy("none")
+    lines = (other / "prompts.jsonl").read_text().splitlines()
+    id_ = json.loads(lines[0])["id"]
+    lines[1] = json.dumps({**json.loads(lines[1]), "id": id_})
+    (other / "prompts.jsonl").write_text("\n".join(lines) + "\n")
+    manifest = other / "images" / "model" / "manifest.0.jsonl"
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    rows = [{**row, "prompt": id_} if row["index"] == 1 else row for row in rows]
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for sides in ((other, runs("none")), (runs("none"), other)):
+        with pytest.raises(EvalkitError, match=r"prompts\.jsonl has the id .* 2 times") as error:
+            evalkit.gate(sides[0], baseline=sides[1])
+        assert error.value.exit_code == 2
 
 
 def test_tiers_tripwires_and_groups(runs: Runs, tmp_path: Path) -> None:
@@ -366,6 +448,31 @@ def test_encoders_that_do_not_know_the_images_decide_nothing(copy: Runs, runs: R
         evalkit.gate(other, baseline=runs("none"))
     with pytest.raises(EvalkitError, match="nothing may be concluded from fid"):
         evalkit.gate(other, baseline=runs("none"), metrics="fid")
+
+
+def test_a_run_that_was_interrupted_lacks_what_it_did_not_reach(copy: Runs, runs: Runs) -> None:
+    cut = copy("none")
+    manifest = cut / "images" / "model" / "manifest.0.jsonl"
+    manifest.write_text("".join(manifest.read_text().splitlines(keepends=True)[:30]))
+    evalkit.score(cut)
+    made = evalkit.gate(cut, baseline=runs("none"))
+    found = {one.metric: one for one in made.decisions}["missing_rate"]
+    assert (found.candidate, found.baseline, found.verdict) == (0.5, 0.0, "REGRESSED")
+    assert made.exit_code == 1
+    assert any(f"30 of 60 requested images of {cut}:model" in remark for remark in made.remarks)
+
+
+def test_samples_that_were_never_reached_are_missing(copy: Runs, runs: Runs) -> None:
+    cut = copy("none")
+    config = cut / "run.toml"
+    config.write_text(config.read_text().replace("per_prompt = 1", "per_prompt = 2"))
+    with pytest.raises(EvalkitError, match="per_prompt: 2, baseline 1"):
+        evalkit.gate(cut, baseline=runs("none"))
+    made = evalkit.gate(cut, baseline=runs("none"), allow_mismatch=["per_prompt"])
+    found = {one.metric: one for one in made.decisions}["missing_rate"]
+    assert (found.images, found.candidate) == (60, 0.0)  # of the images that both were to have
+    made = evalkit.gate(cut, baseline=cut)
+    assert {one.metric: one.candidate for one in made.decisions}["missing_rate"] == 0.5
 
 
 def test_names_of_runs_and_models(runs: Runs, copy: Runs, tmp_path: Path) -> None:

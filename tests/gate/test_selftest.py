@@ -126,6 +126,29 @@ def test_a_share_that_is_zero_has_a_smallest_change(tested: Selftest) -> None:
     assert missing.percent is None
 
 
+def test_a_small_group_may_be_absent_from_a_split(two_per_prompt: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(two_per_prompt, tmp_path / "run"))
+    prompts = [json.loads(line) for line in (folder / "prompts.jsonl").read_text().splitlines()]
+    for at, prompt in enumerate(prompts):
+        prompt["group"] = "small" if at < 3 else "large"
+    (folder / "prompts.jsonl").write_text("".join(json.dumps(one) + "\n" for one in prompts))
+    config = tmp_path / "gate.toml"
+    config.write_text("[metrics.clip_score]\nmax_drop = 1\n[groups]\nmax_drop = 2\n")
+    made = evalkit.gate_selftest(folder, splits=20, config=config)
+    for found in made.damages:
+        assert "clip_score, large" in found.metrics
+    assert {"small", "large"} <= {one.group for one in made.smallest}
+
+
+def test_images_that_were_never_reached_are_missing(two_per_prompt: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(two_per_prompt, tmp_path / "run"))
+    manifest = folder / "images" / "gan" / "manifest.0.jsonl"
+    manifest.write_text("".join(manifest.read_text().splitlines(keepends=True)[:120]))
+    made = evalkit.gate_selftest(folder, splits=20, metrics="missing_rate")
+    [missing] = made.smallest
+    assert (missing.value, made.images, made.prompts_per_side) == (0.25, 120, 80)
+
+
 def test_the_same_file_again_and_nothing_else_changes(two_per_prompt: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(two_per_prompt, tmp_path / "run"))
     before = content(folder)

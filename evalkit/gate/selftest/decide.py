@@ -159,11 +159,23 @@ def rate(margins: str, tables: Sequence[Sequence[Decision]]) -> FalseAlarms:
     )
 
 
+def rows_of(tables: Sequence[Sequence[Decision]]) -> list[list[Decision]]:
+    """The decisions on each metric and group, of the tables that have it.
+
+    A side may have no prompt of a small group.
+    """
+    found: dict[tuple[str, str, str], list[Decision]] = {}
+    for table in tables:
+        for one in table:
+            found.setdefault((one.metric, one.encoder, one.group), []).append(one)
+    return list(found.values())
+
+
 def _shares(tables: Sequence[Sequence[Decision]]) -> dict[str, float]:
     """By metric: the share of tables with a regression."""
     return {
         _name(row[0]): float(np.mean([one.verdict == "REGRESSED" for one in row]))
-        for row in zip(*tables, strict=True)
+        for row in rows_of(tables)
     }
 
 

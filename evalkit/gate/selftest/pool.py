@@ -20,6 +20,7 @@ from evalkit.core import Encoder, EncoderKind, EvalkitError
 from evalkit.features.image_file import ImageFile
 from evalkit.features.image_sets import ImageSet, image_sets
 from evalkit.features.validation import ImageValidation
+from evalkit.gate.conditions import requests_of
 from evalkit.gate.selftest.damage import (
     ABSENT,
     DAMAGES,
@@ -79,8 +80,9 @@ def read_pool(text: str, label: str, metrics: Sequence[str], half_guidance: bool
         )
     sharpness = {"": np.array([one.sharpness for one in facts])}
     records = run.records(label)
+    requests = requests_of(run, records)
     usable = {(one.index, one.sample): row for row, one in enumerate(images.records)}
-    rows = [usable.get((one.index, one.sample), ABSENT) for one in records]
+    refused = {(one.index, one.sample) for one in records if one.status.startswith("refused")}
     return Pool(
         label,
         setup,
@@ -90,11 +92,11 @@ def read_pool(text: str, label: str, metrics: Sequence[str], half_guidance: bool
         ),
         (*DAMAGES, *([HALF_GUIDANCE] if half_guidance else [])),
         {name: features for name, (features, _) in changed.items()},
-        np.array(rows, dtype=np.int64),
-        np.array([one.status.startswith("refused") for one in records], dtype=bool),
+        np.array([usable.get(request, ABSENT) for request in requests], dtype=np.int64),
+        np.array([request in refused for request in requests], dtype=bool),
         np.array([one.black for one in facts], dtype=bool),
         sharpness | {name: sharp for name, (_, sharp) in changed.items()},
-        units_of(run.prompts(), records),
+        units_of(run.prompts(), [index for index, _ in requests]),
     )
 
 

@@ -20,7 +20,7 @@ from typing import overload
 from evalkit.core import EvalkitError
 from evalkit.files import write_atomically
 from evalkit.gate.arguments import metric_names, path_of, run_text
-from evalkit.gate.config import GateConfig, read_config
+from evalkit.gate.config import GateConfig, check_alpha, read_config
 from evalkit.gate.selftest.decide import (
     FalseAlarms,
     Found,
@@ -121,8 +121,7 @@ def gate_selftest(
     """
     settings = read_config(path_of(config, "config")) if config is not None else GateConfig()
     if alpha is not None:
-        if not (isinstance(alpha, int | float) and 0 < alpha < 0.5):
-            raise EvalkitError(f"alpha is {alpha!r}; expected a number above 0, below 0.5.")
+        check_alpha(alpha)
         settings = replace(settings, alpha=alpha)
     names = metric_names(metrics)
     if (candidate is None) == (devices is None):

@@ -22,7 +22,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 
-from evalkit.core import EncoderKind, Measure, Prompt, Record
+from evalkit.core import EncoderKind, Measure, Prompt
 from evalkit.gate.selftest.damage import ABSENT, BLACK, Damage, Places
 from evalkit.gate.snapshot import BLACK as BLACK_RATE
 from evalkit.gate.snapshot import MISSING, SHARPNESS, Key, Snapshot, State, state_of
@@ -69,12 +69,15 @@ class Pool:
 
 
 def units_of(
-    prompts: Sequence[Prompt], records: Sequence[Record]
+    prompts: Sequence[Prompt], requests: Sequence[int]
 ) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    """By prompt: its group, and its requests. Prompts of the same text are one."""
+    """By prompt: its group, and its requests. Prompts of the same text are one.
+
+    requests: the place of the prompt of each request.
+    """
     found: dict[str, tuple[str, list[int]]] = {}
-    for place, record in enumerate(records):
-        prompt = prompts[record.index]
+    for place, index in enumerate(requests):
+        prompt = prompts[index]
         found.setdefault(prompt.text, (prompt.group, []))[1].append(place)
     return tuple((group, tuple(places)) for group, places in found.values())
 

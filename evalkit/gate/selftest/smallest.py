@@ -10,7 +10,7 @@ import numpy as np
 from scipy import stats
 
 from evalkit.gate.decide import Decision
-from evalkit.gate.selftest.decide import Prepared
+from evalkit.gate.selftest.decide import Prepared, rows_of
 from evalkit.statistics.intervals import GROUPS
 
 POWER = 0.8
@@ -40,8 +40,8 @@ def smallest_changes(test: Prepared, tables: Sequence[Sequence[Decision]]) -> It
     count = sum(one.p is not None for one in tables[0])
     sides_images = tables[0][0].images
     scale = math.sqrt(sides_images / max(sides_images, int((pool.rows >= 0).sum())))
-    for row in zip(*tables, strict=True):
-        one = row[0]
+    for row in rows_of(tables):
+        one = next((split for split in row if split.candidate is not None), row[0])
         state = whole.states[one.metric]
         value = state.value if not one.group else one.candidate
         rule = test.settings.groups if one.group else test.rules.get(one.metric)
@@ -52,9 +52,12 @@ def smallest_changes(test: Prepared, tables: Sequence[Sequence[Decision]]) -> It
         degrees = (units if state.values is not None else min(units, GROUPS)) - 1
         reach = float(stats.t.isf(test.settings.alpha / max(1, count), degrees))
         reach += float(stats.t.isf(1 - POWER, degrees))
-        error = scale * float(np.std([o.worse for o in row if o.worse is not None], ddof=1))
+        changes = [split.worse for split in row if split.worse is not None]
+        error = scale * float(np.std(changes, ddof=1)) if len(changes) > 1 else 0.0
         change, note = margin + reach * error, ""
-        if error == 0 and state.measure.range == (0.0, 1.0):
+        if len(changes) < 2:
+            change, note = None, "fewer than two splits have it"
+        elif error == 0 and state.measure.range == (0.0, 1.0):
             change, note = _of_share(margin, reach, units), "as if every prompt had one image"
         elif error == 0:
             change, note = None, "all images have the same value"

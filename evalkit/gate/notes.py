@@ -1,0 +1,44 @@
+"""What limits a comparison beside its conditions, in sentences that every output has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from evalkit.gate.config import GateConfig, Rule, is_too_wide
+from evalkit.gate.rules import lone_metrics
+from evalkit.gate.snapshot import MISSING, Snapshot
+
+
+def notes_of(
+    a: Snapshot, b: Snapshot, rules: Mapping[str, Rule], settings: GateConfig, *, all_metrics: bool
+) -> list[str]:
+    """The sentences; all_metrics: whether no metric was named, so that all of both are gated."""
+    notes = []
+    if a.images and set(a.images) == set(b.images):
+        notes.append("All images of the two are the same, byte for byte.")
+    if all_metrics and (lone := lone_metrics(a, b)):
+        notes.append(f"Not gated, as only one of the two has them: {', '.join(lone)}.")
+    for side in (a, b) if a.name != b.name else (a,):
+        lost = side.states[MISSING.name].values if MISSING.name in side.states else None
+        if lost and any(lost):
+            notes.append(
+                f"{int(sum(lost)):,} of {len(lost):,} requested images of {side.name} are missing:"
+                " neither usable nor refused."
+            )
+    return notes + list(_of_groups(a, rules, settings))
+
+
+def _of_groups(a: Snapshot, rules: Mapping[str, Rule], settings: GateConfig) -> Iterable[str]:
+    if settings.groups is None:
+        return
+    measures = [a.states[name].measure for name in rules if a.states[name].values]
+    names = [
+        one.name
+        for one in measures
+        if settings.groups.direction in (None, one.better) and is_too_wide(settings.groups, one)
+    ]
+    if names:
+        yield (
+            f"The margin of [groups] is not applied to {', '.join(names)}: it allows every change"
+            " of them."
+        )
