@@ -171,8 +171,7 @@ def gate(
     )
     write_atomically(run.gate_path, to_json(result))
     if junit is not None:
-        text = to_xml(result.candidate, result.decisions, result.remarks)
-        write_atomically(Path(junit).expanduser(), text)
+        write_atomically(Path(junit).expanduser(), to_xml(result))
     github.append_summary(result)
     if report:
         _write_report(run)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from evalkit.core import EvalkitError
 from evalkit.report import numbers
 from evalkit.report.baseline_images import FOLDER, baseline_images, copy_images, size_of
+from evalkit.report.decision import Shown, shown
 from evalkit.report.facts import Facts, part
 from evalkit.report.gallery import image_url
 from evalkit.run_folder import Run
@@ -28,12 +29,7 @@ class DecisionLine(NamedTuple):
     group: str
     verdict: str
     tier: str
-    candidate: str
-    baseline: str
-    worse: str
-    interval: str  # "" if there is none
-    margin: str
-    reason: str
+    text: Shown
 
 
 class Side(NamedTuple):
@@ -117,23 +113,13 @@ def _title(facts: Facts, metric: str) -> str:
 
 
 def _line(facts: Facts, one: Mapping[str, Any]) -> DecisionLine:
-    low, high = one["low"], one["high"]
-    width = [] if low is None or high is None else [high - low]
-    values = [one[name] for name in ("candidate", "baseline", "margin")]
-    digits = min(numbers.decimals([value for value in values if value is not None], width), 4)
     return DecisionLine(
         title=_title(facts, one["metric"]),
         name=" · ".join(filter(None, [one["metric"], one["encoder"]])),
         group=one["group"],
         verdict=one["verdict"],
         tier=one["tier"],
-        candidate=numbers.number(one["candidate"], digits),
-        baseline=numbers.number(one["baseline"], digits),
-        worse=numbers.DASH if one["worse"] is None else numbers.signed(one["worse"], digits),
-        interval=numbers.interval(low, high, digits),
-        margin=numbers.number(one["margin"], digits),
-        # Of a regression by the interval, the numbers say it.
-        reason="" if (one["verdict"], one["basis"]) == ("REGRESSED", "paired") else one["reason"],
+        text=shown(one),
     )
 
 
