@@ -171,7 +171,7 @@ def baseline_save(
     candidate: Candidate,
     out: Annotated[Path, typer.Option(help="The file to write.")] = Path("baseline.json"),
     reason: Annotated[
-        str, typer.Option(help="Why this is the baseline; part of its history.")
+        str, typer.Option(help="Required: why this is the baseline; part of its history.")
     ] = "",
 ) -> None:
     """Write the baseline file of a model of a scored run.
@@ -193,7 +193,7 @@ def baseline_update(
     candidate: Candidate,
     baseline: Annotated[Path, typer.Option(help="The file to replace.")] = Path("baseline.json"),
     reason: Annotated[
-        str, typer.Option(help="Why this is the baseline; part of its history.")
+        str, typer.Option(help="Required: why this is the baseline; part of its history.")
     ] = "",
     config: Annotated[Path | None, typer.Option(help="A gate.toml with margins and tiers.")] = None,
     allow_mismatch: Annotated[
