@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -158,3 +159,11 @@ def test_no_secrets_and_the_commands_of_the_comments(path: Path) -> None:
     assert text.count("CHANGE:") == 3
     for command in ("evalkit init", "evalkit run --config", "evalkit baseline save"):
         assert command in text
+
+
+@pytest.mark.parametrize("commands", [github_commands, gitlab_commands])
+def test_the_installation_fails_until_it_is_filled_in(commands: Callable[[], list[str]]) -> None:
+    """The public index has another project of this name."""
+    [install] = [line for line in commands() if "pip install" in line]
+    [requirement] = shlex.split(install)[4:]
+    assert re.fullmatch(r"evalkit @ git\+https://\S+/OWNER/evalkit@COMMIT", requirement)

@@ -43,7 +43,7 @@ PACKAGE = Path(evalkit.__file__).parent
         ("`evalkit reference build IMAGES`", "`evalkit.reference_build(IMAGES)`"),
         ("`evalkit train gan --out a --json`", '`evalkit.train("gan", out="a")`'),
         ("`evalkit serve gan --dry-run --port 0`", '`evalkit.serve("gan", dry_run=True, port=0)`'),
-        ("`pip install 'evalkit[clip]'`", "`pip install 'evalkit[clip]'`"),
+        ("`pip install '.[timm]'`", "`pip install '.[timm]'`"),
         ("`it's`, a--b, — and `a --b`", "`it's`, a--b, — and `a --b`"),
     ],
 )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,21 +70,26 @@ def gate(
         from evalkit.cli.gate_table import print_gate
         from evalkit.gate.gate import gate as function
         from evalkit.gate.gate import to_json
-        from evalkit.gate.github import annotation_lines
+        from evalkit.gate.github import annotation_lines, leave_refusal
         from evalkit.gate.snapshot import split_name
         from evalkit.run_folder import Run
 
-        with _defects_end_with_2():
-            made = function(
-                candidate,
-                baseline=baseline,
-                config=config,
-                metrics=metrics,
-                alpha=alpha,
-                allow_mismatch=allow_mismatch,
-                junit=junit,
-                report=report,
-            )
+        try:
+            with _defects_end_with_2():
+                made = function(
+                    candidate,
+                    baseline=baseline,
+                    config=config,
+                    metrics=metrics,
+                    alpha=alpha,
+                    allow_mismatch=allow_mismatch,
+                    junit=junit,
+                    report=report,
+                )
+        except EvalkitError as error:
+            for line in leave_refusal(error, candidate, junit):
+                print(line, file=sys.stderr)
+            raise
         if as_json:
             print(to_json(made), end="")
         else:
@@ -165,7 +171,7 @@ def baseline_save(
     candidate: Candidate,
     out: Annotated[Path, typer.Option(help="The file to write.")] = Path("baseline.json"),
     reason: Annotated[
-        str, typer.Option(help="Why this is the baseline; part of its history.")
+        str, typer.Option(help="Required: why this is the baseline; part of its history.")
     ] = "",
 ) -> None:
     """Write the baseline file of a model of a scored run.
@@ -188,7 +194,7 @@ def baseline_update(
     candidate: Candidate,
     baseline: Annotated[Path, typer.Option(help="The file to replace.")] = Path("baseline.json"),
     reason: Annotated[
-        str, typer.Option(help="Why this is the baseline; part of its history.")
+        str, typer.Option(help="Required: why this is the baseline; part of its history.")
     ] = "",
     config: Annotated[Path | None, typer.Option(help="A gate.toml with margins and tiers.")] = None,
     allow_mismatch: Annotated[

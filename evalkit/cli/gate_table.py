@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -11,7 +12,7 @@ from rich.text import Text
 from evalkit.cli.stdout import Stdout
 from evalkit.gate.decide import Decision
 from evalkit.gate.gate import Gate
-from evalkit.report import numbers
+from evalkit.report.decision import shown
 from evalkit.terminal import printable
 
 _STYLES = {"REGRESSED": "bold red", "INCONCLUSIVE": "yellow", "PASS": "green", "IMPROVED": "green"}
@@ -20,14 +21,14 @@ _SHORT = ("metric", "verdict", "worse by", "allowed")
 
 
 def print_gate(result: Gate) -> None:
-    """The table, why metrics are not decided or regressed, and the outcome in one sentence."""
+    """The table, the reasons that numbers do not give, and the outcome in one sentence."""
     console = Stdout()
     console.print(_fitting(result.decisions, console))
     for remark in result.remarks:
         _say(console, remark)
     for one in result.decisions:
-        if one.reason and one.verdict in ("REGRESSED", "INCONCLUSIVE"):
-            _say(console, f"{_name(one)}: {one.reason}")
+        if reason := shown(dataclasses.asdict(one)).reason:
+            _say(console, f"{_name(one)}: {reason}")
     for item in result.changed[:3] if result.outcome == "regressed" else ():
         _say(console, f"{item.metric} {item.change:+.4g}: {item.text[:70]}")
     _say(console, f"\n{result.sentence}")
@@ -63,23 +64,18 @@ def _table(decisions: Sequence[Decision], header: Sequence[str], between: str) -
 
 
 def _cells(one: Decision, between: str) -> dict[str, Text]:
-    values = [value for value in (one.candidate, one.baseline) if value is not None]
-    width = [] if one.low is None or one.high is None else [one.high - one.low]
-    if one.margin is not None:
-        values.append(one.margin)
-    digits = min(numbers.decimals(values, width), 4)
-    worse = numbers.DASH if one.worse is None else numbers.signed(one.worse, digits)
-    ends = numbers.interval(one.low, one.high, digits).replace(" to ", "..")
+    text = shown(dataclasses.asdict(one))
+    ends = text.interval.replace(" to ", "..")
     tier = "" if one.tier == "critical" else f"{between}({one.tier})"
     texts = (
         printable(_name(one)),
         f"{one.verdict}{tier}",
-        numbers.number(one.candidate, digits),
-        numbers.number(one.baseline, digits),
-        f"{worse}{between}({ends})" if ends else worse,
-        numbers.number(one.margin, digits),
+        text.candidate,
+        text.baseline,
+        f"{text.worse}{between}({ends})" if ends else text.worse,
+        text.margin,
     )
-    cells = {name: Text(text) for name, text in zip(_HEADER, texts, strict=True)}
+    cells = {name: Text(cell) for name, cell in zip(_HEADER, texts, strict=True)}
     cells["verdict"].stylize(_STYLES[one.verdict])
     return cells
 

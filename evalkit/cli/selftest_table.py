@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from evalkit.cli.stdout import Stdout
-from evalkit.gate.selftest.decide import FalseAlarms
+from evalkit.gate.selftest.decide import BLIND, FalseAlarms, Found
 from evalkit.gate.selftest.devices import DeviceDifference, Devices
 from evalkit.gate.selftest.selftest import FOUND, Selftest
 from evalkit.gate.selftest.smallest import POWER, Smallest
@@ -34,6 +34,8 @@ def print_selftest(result: Selftest | Devices) -> None:
     console.print(_damages(result))
     for one in {one.damage: one for one in result.damages}.values():
         _say(console, f"{one.damage}: {one.meaning}")
+    for line in _explained(result):
+        _say(console, line)
     _say(
         console,
         f"\nThe smallest change for the worse that is found in {POWER:.0%} of cases, at"
@@ -45,7 +47,20 @@ def print_selftest(result: Selftest | Devices) -> None:
         _say(console, f"not tested: {name}: {reason}")
     for problem in result.problems:
         _say(console, f"\n{problem}")
-    _verdict(console, result.passed, "the gate holds what it promises on these images", "see above")
+    good = "the gate holds what it promises on these images"
+    _verdict(console, result.passed, good, "see above, and what to do about it")
+    for advice in result.advice:
+        _say(console, advice)
+
+
+def _explained(result: Selftest) -> Iterator[str]:
+    """The words of the table of damages."""
+    if any(one.blind for one in result.damages):
+        yield "blind: the metric does not see the damage"
+    if any(_share(one, name) == "too few" for one in result.damages for name in one.metrics):
+        yield "too few: the metric changes, and would find the damage with more prompts"
+    for tier in sorted(set(result.tiers.values()) - {"critical"}):
+        yield f"{tier}: the metric is shown and does not decide"
 
 
 def _print_devices(console: Console, result: Devices) -> None:
@@ -105,11 +120,10 @@ def _damages(result: Selftest) -> Table:
         cells = [at[name, sizes[0]] for name in names]
         rows.append(
             (
-                metric,
-                *(
-                    "blind" if metric in one.blind else f"{one.metrics[metric]:.0%}"
-                    for one in cells
-                ),
+                metric
+                if result.tiers[metric] == "critical"
+                else f"{metric} ({result.tiers[metric]})",
+                *(_share(one, metric) for one in cells),
             )
         )
     table = _table(("", *(name.replace("_", " ") for name in names)), rows)
@@ -117,6 +131,13 @@ def _damages(result: Selftest) -> Table:
         low = any(at[name, sizes[0]].found < FOUND for name in names)
         table.rows[place].style = "bold red" if low and row else "bold"
     return table
+
+
+def _share(one: Found, metric: str) -> str:
+    if metric in one.blind:
+        return "blind"
+    share = one.metrics[metric]
+    return "too few" if share <= BLIND and metric in one.needed else f"{share:.0%}"
 
 
 def _smallest(one: Smallest) -> tuple[str, ...]:

@@ -67,7 +67,7 @@ def load(*, model: str, device: str = "auto") -> TimmModel:
     except ModuleNotFoundError as error:
         raise EvalkitError(
             f"The encoder 'timm:{model}' needs timm, which is not installed.",
-            "Install it with `pip install 'evalkit[timm]'`.",
+            "Type in the clone of evalkit: `pip install '.[timm]'`.",
         ) from error
     try:
         network = timm.create_model(model, pretrained=True)

@@ -176,8 +176,7 @@ def gate(
     )
     write_atomically(run.gate_path, to_json(result))
     if junit_path is not None:
-        text = to_xml(result.candidate, result.decisions, result.remarks)
-        write_atomically(junit_path, text)
+        write_atomically(junit_path, to_xml(result))
     github.append_summary(result)
     if report:
         _write_report(run)

@@ -32,7 +32,7 @@ def check_installed() -> None:
     if missing:
         raise EvalkitError(
             f"The generator 'diffusers' needs {', '.join(missing)}.",
-            "Install it with `pip install 'evalkit[diffusers]'`.",
+            "Type in the clone of evalkit: `pip install '.[diffusers]'`.",
         )
 
 

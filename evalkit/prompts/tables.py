@@ -72,7 +72,7 @@ def parquet_rows(path: Path) -> Iterator[Numbered]:
     except ModuleNotFoundError as error:
         raise EvalkitError(
             f"{path} needs pyarrow, which is not installed.",
-            "Install it with `pip install 'evalkit[datasets]'`.",
+            "Type in the clone of evalkit: `pip install '.[datasets]'`.",
         ) from error
     try:
         file = parquet.ParquetFile(path)

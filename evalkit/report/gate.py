@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from evalkit.core import EvalkitError
 from evalkit.report import numbers
 from evalkit.report.baseline_images import FOLDER, baseline_images, copy_images, size_of
+from evalkit.report.decision import Shown, shown
 from evalkit.report.facts import Facts, part
 from evalkit.report.gallery import image_url
 from evalkit.run_folder import Run
@@ -28,12 +29,7 @@ class DecisionLine(NamedTuple):
     group: str
     verdict: str
     tier: str
-    candidate: str
-    baseline: str
-    worse: str
-    interval: str  # "" if there is none
-    margin: str
-    reason: str
+    text: Shown
 
 
 class Side(NamedTuple):
@@ -93,22 +89,29 @@ def _shown(facts: Facts, content: Mapping[str, Any]) -> dict[str, Any]:
     alpha = content["alpha"]
     note = ""
     if lost and not content["baseline_run"]:
-        note = "The baseline is a file: it has scores and no images."
+        note = "The baseline model is known from a file: it has scores and no images."
     elif any(not side.url for one in lost for side in one.sides):
         note = "Some images are not shown: they are not there, or were made or scored again since."
     return {
         "decided": [line for line in lines if line not in passed],
         "passed": passed,
         "rule": (
-            "Each metric is a test on the difference for the same prompts and seeds, against the"
-            " change that is allowed. The p-values are corrected together (Holm): the probability"
-            f" of any false alarm is at most {alpha * 100:g}%. Intervals are those of one"
-            f" difference alone, at the level {100 - 200 * alpha:g}%."
+            f"Each metric with an interval is a test on the difference for {_pairs(content)},"
+            " against the change that is allowed. The p-values are corrected together (Holm):"
+            f" the probability of any false alarm is at most {alpha * 100:g}%. Intervals are those"
+            f" of one difference alone, at the level {100 - 200 * alpha:g}%."
         ),
         "lost": lost,
         "lost_metric": _title(facts, content["changed"][0]["metric"]) if lost else "",
         "about_images": note,
     }
+
+
+def _pairs(content: Mapping[str, Any]) -> str:
+    """What a pair of images has in common, after what was allowed to differ."""
+    differ = {one["field"] for one in content["allowed"]}
+    prompts = "the prompts that both have" if "prompts" in differ else "the same prompts"
+    return f"{prompts}, with {'other' if 'seed' in differ else 'the same'} seeds"
 
 
 def _title(facts: Facts, metric: str) -> str:
@@ -117,23 +120,13 @@ def _title(facts: Facts, metric: str) -> str:
 
 
 def _line(facts: Facts, one: Mapping[str, Any]) -> DecisionLine:
-    low, high = one["low"], one["high"]
-    width = [] if low is None or high is None else [high - low]
-    values = [one[name] for name in ("candidate", "baseline", "margin")]
-    digits = min(numbers.decimals([value for value in values if value is not None], width), 4)
     return DecisionLine(
         title=_title(facts, one["metric"]),
         name=" · ".join(filter(None, [one["metric"], one["encoder"]])),
         group=one["group"],
         verdict=one["verdict"],
         tier=one["tier"],
-        candidate=numbers.number(one["candidate"], digits),
-        baseline=numbers.number(one["baseline"], digits),
-        worse=numbers.DASH if one["worse"] is None else numbers.signed(one["worse"], digits),
-        interval=numbers.interval(low, high, digits),
-        margin=numbers.number(one["margin"], digits),
-        # Of a regression by the interval, the numbers say it.
-        reason="" if (one["verdict"], one["basis"]) == ("REGRESSED", "paired") else one["reason"],
+        text=shown(one),
     )
 
 
@@ -155,9 +148,9 @@ def _lost(facts: Facts, content: Mapping[str, Any]) -> list[Lost]:
         scores = [numbers.number(item[name], digits) for name in ("candidate", "baseline")]
         sides = [Side("candidate", scores[0], url, *size)]
         if other is not None:
-            sides.append(Side("baseline", scores[1], f"{FOLDER}/{other.name}", *other.size))
+            sides.append(Side("baseline model", scores[1], f"{FOLDER}/{other.name}", *other.size))
         else:
-            sides.append(Side("baseline", scores[1], "", 0, 0))
+            sides.append(Side("baseline model", scores[1], "", 0, 0))
         place = f"No. {record.index + 1:,}" + f", image {item['sample'] + 1}" * (
             facts.per_prompt > 1
         )

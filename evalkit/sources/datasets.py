@@ -154,7 +154,7 @@ def _pyarrow(module: str) -> Any:
     except ModuleNotFoundError as error:
         raise EvalkitError(
             "Parquet and arrow files need pyarrow, which is not installed.",
-            'Type `pip install "evalkit[datasets]"`.',
+            "Type in the clone of evalkit: `pip install '.[datasets]'`.",
         ) from error
 
 

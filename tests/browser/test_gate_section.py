@@ -47,3 +47,23 @@ def test_axe_finds_no_violation_and_nothing_is_requested(browser: Any, address: 
             page.wait_for_function("image => image.naturalWidth > 0", arg=image.element_handle())
     assert asked
     assert all(url.startswith("file:") for url in asked)
+
+
+def test_a_phone_shows_every_number_without_scrolling_sideways(browser: Any, address: str) -> None:
+    with browser.new_context(viewport={"width": 390, "height": 844}) as context:
+        page = context.new_page()
+        page.goto(f"{address}#gate")
+        row = page.locator("#gate .gate tbody tr").first
+        cells = row.locator("td[data-name]")
+        names = [cell.get_attribute("data-name") for cell in cells.all()]
+        assert names == ["Candidate", "Baseline model", "Worse by", "Allowed"]
+        for cell in cells.all():
+            assert cell.inner_text()
+            box = cell.bounding_box()
+            assert box is not None
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= 390
+        assert page.evaluate(
+            "[...document.querySelectorAll('#gate .scroll')]"
+            ".every(one => one.scrollWidth <= one.clientWidth)"
+        )

@@ -57,4 +57,4 @@ def test_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(EvalkitError, match="needs timm, which is not installed") as error:
         plugins.encoder("timm:resnet50")
-    assert "pip install 'evalkit[timm]'" in error.value.hint
+    assert "pip install '.[timm]'" in error.value.hint

@@ -210,7 +210,7 @@ def test_margins_tiers_and_limits_of_the_configuration(
         ({"alpha": 0.7}, "below 0.5"),
         ({"metrics": "clip_scor"}, "There is no metric 'clip_scor'. Did you mean"),
         ({"metrics": "images_per_second"}, "can be tested: speed and cost have no interval"),
-        ({"generate": True}, "run.toml states no guidance of gan"),
+        ({"generate": True}, "run.toml states no guidance of 'gan'"),
         ({"devices": ["a"]}, "Expected one run, or two runs of two devices"),
     ],
 )
@@ -326,3 +326,73 @@ def test_a_run_folder_called_selftest_is_reached_by_its_path(
     arguments = ["--baseline", str(runs("none")), "--metrics", "sharpness"]
     assert CliRunner().invoke(app, ["gate", "./selftest", *arguments]).exit_code == 0
     assert CliRunner().invoke(app, ["gate", *arguments, "selftest"]).exit_code == 0
+
+
+@pytest.fixture(scope="module")
+def few(two_per_prompt: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Selftest, Path]:
+    """Few prompts, limits, an advisory metric that sees the blur, and groups of prompts."""
+    root = tmp_path_factory.mktemp("few")
+    evalkit.generate("gan", evalkit_prompts(16), per_prompt=2, out=root / "run")
+    evalkit.score(root / "run", metrics=["clip_score"], encoders="mini")
+    path = root / "gate.toml"
+    path.write_text(
+        "[metrics.clip_score]\nmax_drop = 80\nmin = 3\n[metrics.missing_rate]\n"
+        "[metrics.sharpness]\ntier = 'advisory'\n[groups]\nmax_drop = 80\n"
+    )
+    return evalkit.gate_selftest(root / "run", config=path, splits=20), root
+
+
+def test_what_is_not_tested_is_said(few: tuple[Selftest, Path]) -> None:
+    made, _ = few
+    assert {one.prompts for one in made.damages} == {16}
+    assert "8 on each side, fewer than 10" in made.not_tested["a half of the prompts"]
+    assert "4 on each side, fewer than 10" in made.not_tested["a quarter of the prompts"]
+    assert "clip_score: min, max" in made.not_tested
+    assert "sharpness: min, max" not in made.not_tested
+
+
+def test_the_value_of_a_group_is_that_of_the_run(few: tuple[Selftest, Path]) -> None:
+    made, root = few
+    run = evalkit.Run(root / "run")
+    groups = [prompt.group for prompt in run.prompts()]
+    shown = {one.group: one.value for one in made.smallest if one.metric == "clip_score"}
+    assert set(shown) == {"", *groups}
+    for group in set(groups):
+        values = [
+            float(row["value"])
+            for row in run.scores()
+            if row["metric"] == "clip_score" and groups[int(row["index"])] == group
+        ]
+        assert shown[group] == pytest.approx(np.mean(values))
+
+
+def test_too_few_prompts_are_not_blindness(few: tuple[Selftest, Path]) -> None:
+    made, _ = few
+    [dropped] = [one for one in made.damages if one.damage == "dropped"]
+    assert dropped.metrics["missing_rate"] == 0
+    assert "missing_rate" not in dropped.blind
+    assert 40 < dropped.needed["missing_rate"] < 400
+    assert "clip_score" in dropped.blind
+
+
+def test_the_end_says_what_to_do(
+    few: tuple[Selftest, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, root = few
+    assert made.tiers["sharpness"] == "advisory"
+    assert made.tiers["missing_rate"] == "critical"
+    assert len(made.advice) == len(made.problems)
+    advice = {line.partition(":")[0]: line for line in made.advice}
+    assert advice["blur"] == 'blur: sharpness sees it and does not decide: set tier = "critical".'
+    assert "use more prompts: missing_rate needs about" in advice["dropped"]
+    monkeypatch.setenv("COLUMNS", "100")
+    arguments = [str(root / "run"), "--config", str(root / "gate.toml"), "--splits", "20"]
+    shown = CliRunner().invoke(app, ["gate", "selftest", *arguments]).stdout
+    assert shown.splitlines()[-len(made.advice) :] == list(made.advice)
+    for text in ("sharpness (advisory)", "too few", "advisory: the metric is shown"):
+        assert text in shown
+
+
+def test_a_damage_that_no_metric_sees_needs_another_metric(runs: Runs) -> None:
+    made = evalkit.gate_selftest(runs("none"), splits=20, metrics="clip_score")
+    assert "dropped: gate a metric that sees it, as critical." in made.advice

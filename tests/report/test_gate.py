@@ -107,6 +107,30 @@ def test_the_prompts_that_lost_most_stand_with_both_images_and_scores(gated: Pat
         ]
 
 
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ([], "for the same prompts, with the same seeds,"),
+        (["seed"], "for the same prompts, with other seeds,"),
+        (["prompts", "dtype"], "for the prompts that both have, with the same seeds,"),
+        (["seed", "prompts"], "for the prompts that both have, with other seeds,"),
+    ],
+)
+def test_the_rule_says_what_the_pairs_have_in_common(
+    fields: list[str], said: str, copy: Path
+) -> None:
+    differ = [{"field": field, "candidate": "1", "baseline": "2"} for field in fields]
+    change(copy / "new", allowed=differ)
+    assert said in text_of(copy / "new")
+
+
+def test_the_section_says_baseline_model_not_baseline(gated: Path) -> None:
+    """The table of results has finite-sample baselines under this name."""
+    shown = section(gated / "new")
+    assert '<th scope="col" role="columnheader" class="num">Baseline model</th>' in shown
+    assert not re.search(r">\s*baseline\s*<", shown, re.IGNORECASE)
+
+
 def test_the_page_is_complete_without_the_baseline(copy: Path) -> None:
     for name in ("main", "gan", "images-main", "images-new"):
         shutil.rmtree(copy / name)
@@ -125,8 +149,8 @@ def test_without_the_baseline_s_run_the_candidate_s_images_are_shown_with_a_note
     assert section(copy / "new").count("<img ") == len(decided(copy / "new")["changed"])
     assert not list((copy / "new" / "report" / "gate").iterdir())
     change(copy / "new", baseline_run="")
-    assert "The baseline is a file: it has scores and no images." in text_of(copy / "new")
-    assert f"baseline {decided(copy / 'new')['changed'][0]['baseline']:.0f}" in text_of(
+    assert "The baseline model is known from a file: it has scores" in text_of(copy / "new")
+    assert f"baseline model {decided(copy / 'new')['changed'][0]['baseline']:.0f}" in text_of(
         copy / "new"
     )
 

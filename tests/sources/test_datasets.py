@@ -100,4 +100,4 @@ def test_the_error_without_pyarrow_names_the_extra(tmp_path: Path, monkeypatch: 
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(EvalkitError, match="need pyarrow") as error:
         open_source(tmp_path / "a.parquet")
-    assert "evalkit[datasets]" in error.value.hint
+    assert "pip install '.[datasets]'" in error.value.hint

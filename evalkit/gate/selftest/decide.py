@@ -14,6 +14,7 @@ from evalkit.gate.decide import Decision
 from evalkit.gate.gate import decisions_of, outcome_of
 from evalkit.gate.rules import choose_rules, measured_names, usual_rule
 from evalkit.gate.selftest.damage import Damage
+from evalkit.gate.selftest.enough import prompts_needed
 from evalkit.gate.selftest.generate import guidance_of
 from evalkit.gate.selftest.pool import read_pool
 from evalkit.gate.selftest.sides import Pool, Split, sides, split
@@ -48,7 +49,8 @@ class Found:
     splits: int
     found: float  # the share of splits with the outcome "regressed"
     metrics: Mapping[str, float]  # by metric: the share of splits with a regression
-    blind: tuple[str, ...]  # metrics that find it in at most 5%
+    blind: tuple[str, ...]  # metrics that find it in at most 5%, and would with more prompts, too
+    needed: Mapping[str, int]  # prompts of each side with which other metrics would find it
 
 
 class Prepared(NamedTuple):
@@ -122,7 +124,8 @@ def _testable(rules: Mapping[str, Rule], whole: Snapshot) -> tuple[dict[str, Rul
     return kept, left
 
 
-def _name(one: Decision) -> str:
+def row_name(one: Decision) -> str:
+    """The name of a decision in the tables of the selftest."""
     return f"{one.metric}, {one.group}" if one.group else one.metric
 
 
@@ -174,7 +177,7 @@ def rows_of(tables: Sequence[Sequence[Decision]]) -> list[list[Decision]]:
 def _shares(tables: Sequence[Sequence[Decision]]) -> dict[str, float]:
     """By metric: the share of tables with a regression."""
     return {
-        _name(row[0]): float(np.mean([one.verdict == "REGRESSED" for one in row]))
+        row_name(row[0]): float(np.mean([one.verdict == "REGRESSED" for one in row]))
         for row in rows_of(tables)
     }
 
@@ -192,11 +195,21 @@ def planted(
             a, b = sides(test.pool, cut, damage, seed=number)
             tables[damage.name].append(decisions_of(a, b, test.rules_of(a, b), test.settings))
         after()
-    return [_found(one, tables[one.name], size, images) for one in test.pool.damages]
+    alpha = test.settings.alpha
+    return [_found(one, tables[one.name], size, images, alpha) for one in test.pool.damages]
 
 
-def _found(damage: Damage, tables: Sequence[list[Decision]], size: int, images: int) -> Found:
+def _found(
+    damage: Damage, tables: Sequence[list[Decision]], size: int, images: int, alpha: float
+) -> Found:
     shares = _shares(tables)
-    blind = tuple(name for name, share in shares.items() if share <= BLIND)
+    tests = sum(one.p is not None for one in tables[0])
+    counts = {
+        row_name(row[0]): prompts_needed(row, tests, alpha) for row in zip(*tables, strict=True)
+    }
+    needed = {name: count for name, count in counts.items() if count and count > size}
+    blind = tuple(name for name, share in shares.items() if share <= BLIND and name not in needed)
     found = float(np.mean([outcome_of(table) == "regressed" for table in tables]))
-    return Found(damage.name, damage.meaning, size, images, len(tables), found, shares, blind)
+    return Found(
+        damage.name, damage.meaning, size, images, len(tables), found, shares, blind, needed
+    )

@@ -20,7 +20,7 @@ def guidance_of(run: Run, label: str) -> float | str:
     value = _config(run, label).options.get(label, {}).get("guidance")
     if isinstance(value, int | float) and value > 0:
         return float(value)
-    return f"run.toml states no guidance of {label}"
+    return f"run.toml states no guidance of {label!r}"
 
 
 def with_half_guidance(run: Run, label: str, images: ImageSet, folder: Path) -> list[ImageFile]:

@@ -20,7 +20,8 @@ from typing import overload
 from evalkit.core import EvalkitError
 from evalkit.files import write_atomically
 from evalkit.gate.arguments import metric_names, path_of, run_text
-from evalkit.gate.config import GateConfig, check_alpha, read_config
+from evalkit.gate.config import GateConfig, Tier, check_alpha, read_config
+from evalkit.gate.selftest.advice import of_limits, on_damage, on_false_alarms
 from evalkit.gate.selftest.decide import (
     FalseAlarms,
     Found,
@@ -30,6 +31,7 @@ from evalkit.gate.selftest.decide import (
     planted,
     prepare,
     rate,
+    row_name,
 )
 from evalkit.gate.selftest.devices import Devices, compare_devices
 from evalkit.gate.selftest.sides import STANDS_FOR, Pairing
@@ -43,7 +45,7 @@ SCHEMA = 1
 SPLITS = 200
 FEWEST_SPLITS = 20
 FOUND = 0.95  # the share of splits in which the gate has to find a damage
-_SMALLER = (2, 4)  # damage is also planted on a half and a quarter of the prompts
+_PARTS = {2: "half", 4: "quarter"}  # of the prompts: damage is planted on them, too
 _PER_DAMAGE = 4  # one split in four
 
 
@@ -55,6 +57,7 @@ class Selftest:
     passed: bool
     exit_code: int
     problems: tuple[str, ...]  # why it did not pass
+    advice: tuple[str, ...]  # what to do about each problem
     alpha: float
     pairing: Pairing
     stands_for: str  # what the two sides of a split stand for
@@ -63,6 +66,7 @@ class Selftest:
     images_per_side: int
     prompts_per_side: int
     false_alarms: tuple[FalseAlarms, ...]
+    tiers: Mapping[str, Tier]  # of the rows of false_alarms and damages
     damages: tuple[Found, ...]
     smallest: tuple[Smallest, ...]
     not_tested: Mapping[str, str]  # what, and why
@@ -158,12 +162,16 @@ def _selftest(prepared: Prepared, splits: int) -> Selftest:
         tables, bare = against_itself(prepared, pool.most, range(splits), lambda: advance(1))
     alarms = rate("configured", tables), rate("none", bare)
     damages = tuple(_planted(prepared, max(5, splits // _PER_DAMAGE)))
-    problems = _problems(alarms, damages, alpha)
+    tiers = {
+        row_name(one): one.tier if one.group or prepared.named else "critical" for one in tables[0]
+    }
+    problems = _problems(alarms, damages, alpha, tiers)
     return Selftest(
         model=prepared.whole.name,
         passed=not problems,
         exit_code=3 if problems else 0,
-        problems=tuple(problems),
+        problems=tuple(problem for problem, _ in problems),
+        advice=tuple(advice for _, advice in problems),
         alpha=alpha,
         pairing=pool.pairing,
         stands_for=STANDS_FOR[pool.pairing],
@@ -172,9 +180,10 @@ def _selftest(prepared: Prepared, splits: int) -> Selftest:
         images_per_side=len(cut_of(pool, pool.most, 0).keys),
         prompts_per_side=pool.most,
         false_alarms=alarms,
+        tiers=tiers,
         damages=damages,
         smallest=tuple(smallest_changes(prepared, tables)),
-        not_tested=prepared.not_tested,
+        not_tested=prepared.not_tested | _not_tested(prepared),
     )
 
 
@@ -184,26 +193,55 @@ def to_json(result: Selftest | Devices) -> str:
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+def _sizes(most: int) -> dict[int, int]:
+    """Prompts on each side, by the part of all of them; 0 for a part that is too small."""
+    return {
+        part: most // part if part == 1 or most // part >= 2 * LEAST_GROUPS else 0
+        for part in (1, *_PARTS)
+    }
+
+
+def _not_tested(prepared: Prepared) -> dict[str, str]:
+    most, named = prepared.pool.most, prepared.settings.metrics
+    limited = [
+        name
+        for name in prepared.rules
+        if name in named and (named[name].least, named[name].most) != (None, None)
+    ]
+    dropped = {
+        f"a {_PARTS[part]} of the prompts": f"{most // part} on each side, fewer than"
+        f" {2 * LEAST_GROUPS}"
+        for part, size in _sizes(most).items()
+        if not size
+    }
+    return of_limits(limited) | dropped
+
+
 def _planted(prepared: Prepared, splits: int) -> Iterator[Found]:
-    sizes = [prepared.pool.most // part for part in (1, *_SMALLER)]
-    sizes = [size for size in sizes if size >= 2 * LEAST_GROUPS or size == prepared.pool.most]
+    sizes = [size for size in _sizes(prepared.pool.most).values() if size]
     with progress("planted damage", len(sizes) * splits, "splits") as advance:
         for size in sizes:
             yield from planted(prepared, size, range(splits), lambda: advance(1))
 
 
-def _problems(alarms: Sequence[FalseAlarms], damages: Sequence[Found], alpha: float) -> list[str]:
-    found = []
+def _problems(
+    alarms: Sequence[FalseAlarms],
+    damages: Sequence[Found],
+    alpha: float,
+    tiers: Mapping[str, Tier],
+) -> list[tuple[str, str]]:
+    """Why it did not pass, each with what to do about it."""
+    found: list[tuple[str, str]] = []
     configured = alarms[0]
     if configured.low > alpha:
-        found.append(
+        said = (
             f"false alarms: {configured.rate:.1%} of {configured.splits} splits, above alpha"
             f" {alpha:g} beyond the interval"
         )
+        found.append((said, on_false_alarms(configured)))
     most = max(one.prompts for one in damages)
     for one in damages:
         if one.prompts == most and one.found < FOUND:
-            found.append(
-                f"{one.meaning}: found in {one.found:.0%} of the splits, below {FOUND:.0%}"
-            )
+            said = f"{one.meaning}: found in {one.found:.0%} of the splits, below {FOUND:.0%}"
+            found.append((said, on_damage(one, tiers, FOUND)))
     return found

@@ -11,6 +11,7 @@ from scipy import stats
 
 from evalkit.gate.decide import Decision
 from evalkit.gate.selftest.decide import Prepared, rows_of
+from evalkit.gate.snapshot import Snapshot, State
 from evalkit.statistics.intervals import GROUPS
 
 POWER = 0.8
@@ -23,7 +24,7 @@ class Smallest:
     metric: str
     encoder: str
     group: str
-    value: float  # of the run
+    value: float  # of the whole run, in this group
     margin: float
     error: float  # standard error of a difference at the number of images of the run
     change: float | None  # None: not known, and `note` gives the reason
@@ -43,7 +44,7 @@ def smallest_changes(test: Prepared, tables: Sequence[Sequence[Decision]]) -> It
     for row in rows_of(tables):
         one = next((split for split in row if split.candidate is not None), row[0])
         state = whole.states[one.metric]
-        value = state.value if not one.group else one.candidate
+        value = state.value if not one.group else _of_group(whole, state, one.group)
         rule = test.settings.groups if one.group else test.rules.get(one.metric)
         if value is None or rule is None or rule.allowed(value) is None:
             continue
@@ -65,6 +66,13 @@ def smallest_changes(test: Prepared, tables: Sequence[Sequence[Decision]]) -> It
         yield Smallest(
             one.metric, one.encoder, one.group, value, margin, error, change, percent, note
         )
+
+
+def _of_group(whole: Snapshot, state: State, group: str) -> float | None:
+    """The mean of the values of a group of prompts."""
+    pairs = zip(state.keys, state.values or (), strict=True)
+    values = [value for (prompt, _), value in pairs if whole.groups[prompt] == group]
+    return float(np.mean(values)) if values else None
 
 
 def _of_share(margin: float, reach: float, count: int) -> float | None:
