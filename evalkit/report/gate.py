@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 from evalkit.core import EvalkitError
 from evalkit.report import numbers
-from evalkit.report.baseline_images import FOLDER, baseline_images, copy_images, size_of
+from evalkit.report.baseline_images import FOLDER, baseline_images, copy_images
 from evalkit.report.facts import Facts, part
 from evalkit.report.gallery import image_url
+from evalkit.report.image_size import size_of
 from evalkit.run_folder import Run
 
 SCHEMA = 1  # of gate.json
