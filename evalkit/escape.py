@@ -83,6 +83,11 @@ def spreadsheet_cell(text: str) -> str:
     return f"'{text}" if _FORMULA.match(text) else text
 
 
+def without_guard(text: str) -> str:
+    """The text of a cell that `spreadsheet_cell` wrote."""
+    return text[1:] if text[:1] == "'" and _FORMULA.match(text[1:]) else text
+
+
 def latex(text: str) -> str:
     """Plain text as LaTeX (T1, utf8).
 
