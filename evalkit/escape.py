@@ -46,7 +46,14 @@ _MARKDOWN_ENTITY = set("<>&@#")  # tags, entities, mentions, issue numbers
 
 def visible(text: str) -> str:
     """Invisible characters (control, bidirectional, …) as `⟨U+202E⟩`; line breaks as spaces."""
+    if text.isprintable():
+        return text
     return "".join(_visible(character) for character in text)
+
+
+def visible_lines(text: str) -> str:
+    """The text with its line breaks, and with invisible characters as `visible` shows them."""
+    return "\n".join(map(visible, text.split("\n")))
 
 
 def _visible(character: str) -> str:
