@@ -46,7 +46,14 @@ _MARKDOWN_ENTITY = set("<>&@#")  # tags, entities, mentions, issue numbers
 
 def visible(text: str) -> str:
     """Invisible characters (control, bidirectional, …) as `⟨U+202E⟩`; line breaks as spaces."""
+    if text.isprintable():
+        return text
     return "".join(_visible(character) for character in text)
+
+
+def visible_lines(text: str) -> str:
+    """The text with its line breaks, and with invisible characters as `visible` shows them."""
+    return "\n".join(map(visible, text.split("\n")))
 
 
 def _visible(character: str) -> str:
@@ -81,6 +88,11 @@ def attribute(text: str) -> str:
 def spreadsheet_cell(text: str) -> str:
     """The text as a cell of CSV that no spreadsheet runs: a formula has `'` before it."""
     return f"'{text}" if _FORMULA.match(text) else text
+
+
+def without_guard(text: str) -> str:
+    """The text of a cell that `spreadsheet_cell` wrote."""
+    return text[1:] if text[:1] == "'" and _FORMULA.match(text[1:]) else text
 
 
 def latex(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -47,9 +48,18 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
         if isinstance(error, OSError):
             raise EvalkitError(
                 f"Could not write {path}: {error.strerror}.",
-                "Free some space or choose another --out.",
+                "Free some space, or write to another folder.",
             ) from error
         raise
+
+
+def plain_name(text: str, most: int = 200) -> str:
+    """The text as a file name of at most `most` bytes: letters, digits, `_`, `-` and dots inside.
+
+    File systems take names of at most 255 bytes; the rest is for an ending and temporary names.
+    """
+    name = re.sub(r"[^\w.-]+", "-", text).strip(".-")
+    return name.encode()[:most].decode(errors="ignore").rstrip(".-") or "run"
 
 
 def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

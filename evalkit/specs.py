@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from evalkit.core import EvalkitError
@@ -52,6 +53,33 @@ def labelled(label: str, spec: str) -> str:
 def split_names(text: str) -> tuple[str, ...]:
     """`fid, kid` -> ("fid", "kid")."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def chosen_names(
+    given: str | Sequence[str] | None, option: str, known: Sequence[str] = ()
+) -> list[str]:
+    """The names that an option gives, as a list or joined by commas; [] for None or ().
+
+    A known name may have commas: the longest one wins, so `a,b, c` is `a,b` and `c` where the run
+    has a model `a,b`.
+
+    Raises EvalkitError for a text that names nothing, such as `,`.
+    """
+    if not isinstance(given, str):
+        return list(given or ())
+    parts, names = given.split(","), list[str]()
+    while parts:
+        ends = range(len(parts), 0, -1)
+        joined = [",".join(parts[:end]).strip() for end in ends]
+        end = next((end for end, name in zip(ends, joined, strict=True) if name in known), 1)
+        names.append(",".join(parts[:end]).strip())
+        parts = parts[end:]
+    if not any(names):
+        raise EvalkitError(
+            f"`{option} {shlex.quote(given)}` names nothing; expected names joined by commas.",
+            f"Leave out {option} for all of them.",
+        )
+    return [name for name in names if name]
 
 
 def split_models(text: str) -> tuple[str, ...]:

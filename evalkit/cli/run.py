@@ -229,7 +229,5 @@ def tables(
     with clean():
         from evalkit.report.tables import tables as function
 
-        for file in function(
-            path, columns=columns or (), metrics=metrics or (), width=width, out=out
-        ):
+        for file in function(path, columns=columns, metrics=metrics, width=width, out=out):
             print(file)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from evalkit.core import EvalkitError, MetricRow
 from evalkit.files import write_atomically
 from evalkit.hints import did_you_mean
 from evalkit.run_folder import Run
-from evalkit.specs import split_names
+from evalkit.specs import chosen_names
 
 log = logging.getLogger(__name__)
 _DATASET = re.compile(r"[\w.-]+/[\w.-]+")
@@ -63,7 +63,7 @@ def export_hub(
 
     run = Run(path)
     _require(_DATASET, dataset, "The data set", "owner/name", "--dataset")
-    if source_url and not source_url.startswith(("https://", "http://")):
+    if source_url and not re.fullmatch(r"https?://[^\s\x00-\x1f\x7f]+", source_url):
         raise EvalkitError(
             f"The source is {source_url!r}; expected an address.", "Change --source-url."
         )
@@ -71,7 +71,7 @@ def export_hub(
     rows, protocol = _rows(run, label, metrics), run.protocol()
     tasks = _tasks(task, [row.metric for row in rows])
     day = _day(on) if on else _modified(run.metrics_path)
-    made = []
+    texts: dict[str, str] = {}
     for row in rows:
         entry = EvalResultEntry(
             dataset_id=dataset,
@@ -84,12 +84,20 @@ def export_hub(
         text = yaml.safe_dump(
             eval_result_entries_to_yaml([entry]), sort_keys=False, allow_unicode=True, width=88
         )
-        parts = [row.metric, row.encoder] if row.encoder else [row.metric]
-        name = "-".join(re.sub(r"[^\w.-]+", "_", part) for part in ("evalkit", *parts))
-        target = Path(out).expanduser() / ".eval_results" / f"{name}.yaml"
-        write_atomically(target, text)
-        made.append(target)
+        texts[_file_name(row, rows, texts)] = text
+    made = [Path(out).expanduser() / ".eval_results" / name for name in texts]
+    for target in made:
+        write_atomically(target, texts[target.name])
     return made
+
+
+def _file_name(row: MetricRow, rows: Sequence[MetricRow], taken: Collection[str]) -> str:
+    """The reference is in the name only where the encoder has several of them for the metric."""
+    alike = [one for one in rows if (one.metric, one.encoder) == (row.metric, row.encoder)]
+    parts = ["evalkit", row.metric, row.encoder, row.reference if len(alike) > 1 else ""]
+    stem = "-".join(re.sub(r"[^\w.-]+", "_", part) for part in parts if part)
+    names = (f"{stem}{more}.yaml" for more in ("", *(f"-{n}" for n in range(2, len(rows) + 2))))
+    return next(name for name in names if name not in taken)
 
 
 def _label(run: Run, model: str) -> str:
@@ -115,18 +123,18 @@ def _rows(run: Run, label: str, metrics: str | Sequence[str] | None) -> list[Met
         for row in run.metrics()
         if row.model == label and row.on == "answered" and not row.group
     ]
-    named = split_names(metrics) if isinstance(metrics, str) else metrics
     known = list(dict.fromkeys(row.metric for row in whole))
-    for name in named or ():
+    named = chosen_names(metrics, "--metrics", known)
+    for name in named:
         if name not in known:
             message = f"The metric {name!r} is not measured for {label} in {run.path}."
             raise EvalkitError(message, did_you_mean(name, known))
     chosen = []
     for row in whole:
         about = stated.get(row.metric, {})
-        if named is not None and row.metric not in named:
+        if named and row.metric not in named:
             continue
-        if named is None and (about.get("from_records") or about.get("from_ratings")):
+        if not named and (about.get("from_records") or about.get("from_ratings")):
             continue
         if row.value is None:
             log.warning("left out: %s: %s", row.metric, row.note)

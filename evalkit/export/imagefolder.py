@@ -7,11 +7,14 @@ model did not refuse would say nothing about its refusals.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import os
 import shutil
+import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,7 @@ from evalkit.files import write_atomically
 from evalkit.hints import did_you_mean
 from evalkit.report.facts import OUTCOMES, outcome
 from evalkit.run_folder import Run, folder_name
-from evalkit.specs import split_names
+from evalkit.specs import chosen_names
 from evalkit.terminal import track
 
 METADATA = "metadata.jsonl"
@@ -37,23 +40,26 @@ def export_imagefolder(
 
     Each line of metadata.jsonl has `file_name`, `model`, `prompt_id`, `prompt`, `group`, `sample`,
     `seed`, and one column per score: `clip_score`, or `clip_score@ENCODER` where a run has several
-    encoders. A score that an image does not have is null.
+    encoders. A score that an image does not have, or that is not finite is null.
 
     Args:
         path: a run folder; it need not be scored.
-        out: a new or empty folder. metadata.jsonl is written last.
+        out: a new or empty folder, outside of the run. It appears whole or not at all.
         models: labels joined by commas, or a list; None for all.
 
     Raises:
-        EvalkitError: not a run, an unknown model, no images, or `out` has files.
+        EvalkitError: not a run, an unknown model, no images, or `out` has files, is in the run
+            or cannot be written.
     """
     run, folder = Run(path), Path(out).expanduser()
     prompts, known = run.prompts(), run.models()
-    chosen = split_names(models) if isinstance(models, str) else models
-    for name in chosen or ():
+    chosen = chosen_names(models, "--models", known)
+    for name in chosen:
         if name not in known:
             raise EvalkitError(f"{run.path} has no model {name!r}.", did_you_mean(name, known))
-    chosen = list(chosen or known)
+    chosen = list(dict.fromkeys(chosen or known))
+    if run.path.resolve() in (folder.resolve(), *folder.resolve().parents):
+        raise EvalkitError(f"{folder} is inside of the run {run.path}.", "Choose another --out.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise EvalkitError(f"{folder} exists and is not empty.", "Choose another --out.")
     records = {model: run.records(model) for model in chosen}
@@ -71,10 +77,8 @@ def export_imagefolder(
         )
     scores, columns = _scores(run)
     lines = []
-    for model, record in track(made, "copy images", len(made)):
+    for model, record in made:
         name = f"{folder_name(model)}/{record.file}"
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(run.image_path(model, record), folder / name)
         own = scores.get((model, record.index, record.sample), {})
         about = _about(model, record, prompts)
         lines.append({"file_name": name, **about, **{name: own.get(name) for name in columns}})
@@ -84,10 +88,41 @@ def export_imagefolder(
         for one in records[model]
         if one.status != "ok"
     ]
-    write_atomically(folder / "not_made.jsonl", _json_lines(absent))
-    write_atomically(folder / "README.md", _readme(run, records, len(prompts), columns))
-    write_atomically(folder / METADATA, _json_lines(lines))
+    texts = {
+        "not_made.jsonl": _json_lines(absent),
+        "README.md": _readme(run, records, len(prompts), columns),
+        METADATA: _json_lines(lines),
+    }
+    with _whole(folder) as place:
+        for model, record in track(made, "copy images", len(made)):
+            (place / folder_name(model)).mkdir(exist_ok=True)
+            copy = place / folder_name(model) / record.file
+            shutil.copyfile(run.image_path(model, record), copy)
+        for name, text in texts.items():
+            write_atomically(place / name, text)
     return folder
+
+
+@contextlib.contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """A new folder beside `folder`, which becomes `folder` at the end of the block, or is removed.
+
+    Raises EvalkitError where nothing can be written.
+    """
+    target = folder.resolve()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".evalkit-") as temporary:
+            place = Path(temporary, "data")
+            place.mkdir()
+            yield place
+            if target.is_dir():  # empty
+                target.rmdir()
+            place.rename(target)
+    except OSError as error:
+        raise EvalkitError(
+            f"Could not write {folder}: {error.strerror}.", "Choose another --out."
+        ) from error
 
 
 def _about(model: str, record: Record, prompts: Sequence[Prompt]) -> dict[str, Any]:
@@ -113,7 +148,7 @@ def _scores(run: Run) -> tuple[dict[tuple[str, int, int], dict[str, float]], lis
         name = row["metric"]
         column = f"{name}@{row['encoder']}" if name in several else name
         columns[column] = None
-        if row["value"]:
+        if math.isfinite(float(row["value"] or "nan")):
             place = (row["model"], int(row["index"]), int(row["sample"]))
             found.setdefault(place, {})[column] = float(row["value"])
     return found, list(columns)
@@ -128,8 +163,9 @@ def _readme(
     run: Run, records: dict[str, list[Record]], prompts: int, columns: Sequence[str]
 ) -> str:
     title = run.path.resolve().name
+    quoted = json.dumps(escape.visible(title), ensure_ascii=False)
     lines = [
-        "---", f"pretty_name: {json.dumps(title)}", "task_categories:", "- text-to-image", "---",
+        "---", f"pretty_name: {quoted}", "task_categories:", "- text-to-image", "---",
         "", f"# {escape.markdown(title)}", "",
         f"Images for {prompts:,} prompts, exported by evalkit. `metadata.jsonl` has one line per"
         " image, `not_made.jsonl` one per requested image that does not exist.", "",

@@ -7,12 +7,14 @@ from pathlib import Path
 
 from torch.utils.tensorboard.writer import SummaryWriter
 
+from evalkit.files import plain_name
+
 
 class TensorBoard:
     """The tracker `tensorboard`. Files stay where they are: an event file holds none."""
 
     def __init__(self, *, folder: Path, name: str) -> None:
-        self._place = folder / "tensorboard" / name
+        self._place = folder / "tensorboard" / plain_name(name)
 
     def log(self, metrics: Mapping[str, float], files: Sequence[Path]) -> None:
         with SummaryWriter(str(self._place)) as writer:

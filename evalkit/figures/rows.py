@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from evalkit.core import EvalkitError, Measure
+from evalkit.escape import without_guard
 
 if TYPE_CHECKING:
     import pandas
@@ -22,12 +23,12 @@ RATINGS = ("strength", "mean_opinion", "yes_rate", "win_rate")  # the metrics of
 
 
 def rows_of(frame: Data, needed: Iterable[str], what: str) -> list[Row]:
-    """The rows of a frame, or a list of dicts, with None for NaN.
+    """The rows of a frame, or a list of dicts, with None for NaN and without guards of CSV files.
 
     Raises EvalkitError if a column is missing, or if there are no rows.
     """
     found: Any = frame.to_dict("records") if hasattr(frame, "to_dict") else frame  # type: ignore
-    rows = [{key: None if _is_nan(value) else value for key, value in row.items()} for row in found]
+    rows = [{key: _cell(value) for key, value in row.items()} for row in found]
     missing = [name for name in needed if any(name not in row for row in rows)]
     if missing:
         raise EvalkitError(
@@ -108,5 +109,7 @@ def short_method(method: str) -> str:
     return re.sub(r"\d[\d,]* ", "", ", ".join(kept))
 
 
-def _is_nan(value: object) -> bool:
-    return isinstance(value, float) and math.isnan(value)
+def _cell(value: object) -> object:
+    if isinstance(value, str):
+        return without_guard(value)
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -20,6 +20,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from evalkit.escape import spreadsheet_cell
 from evalkit.figures.pages import Page, page_of
 
 Rows = Sequence[Mapping[str, Any]]
@@ -154,10 +155,16 @@ def to_bytes(
 
 
 def to_csv(rows: Rows) -> str:
-    """The plotted values, one line per row, in full precision."""
+    """The plotted values, one line per row, in full precision.
+
+    A text that a spreadsheet would run as a formula has `'` before it. The functions that draw
+    take it away again.
+    """
     columns = list(dict.fromkeys(key for row in rows for key in row))
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        cells = (row.get(name, "") for name in columns)
+        writer.writerow([spreadsheet_cell(c) if isinstance(c, str) else c for c in cells])
     return text.getvalue()

@@ -28,7 +28,7 @@ from evalkit.figures.style import to_bytes, to_csv
 from evalkit.files import write_atomically
 from evalkit.hints import did_you_mean
 from evalkit.run_folder import Run
-from evalkit.specs import split_names
+from evalkit.specs import chosen_names
 
 log = logging.getLogger(__name__)
 
@@ -65,13 +65,13 @@ def write_figures(
         EvalkitError: the run is not scored, an option is unknown, or no figure can be drawn.
     """
     page_of(width, columns)
-    names = _names(only) or list(COLLECT)
+    names = chosen_names(only, "--only") or list(COLLECT)
     unknown = [name for name in names if name not in COLLECT]
     if unknown:
         raise EvalkitError(
             f"There is no figure {unknown[0]!r}.", did_you_mean(unknown[0], list(COLLECT))
         )
-    source = Source(Run(path), _names(metrics))
+    source = Source(Run(path), chosen_names(metrics, "--metrics"))
     folder = Path(out) if out else source.run.path / "figures" / _folder(width, columns)
     written, reasons = [], {}
     for name in COLLECT:
@@ -99,10 +99,6 @@ def write_figures(
         )
     log.info("figures: %s", ", ".join(written))
     return folder
-
-
-def _names(given: str | Sequence[str] | None) -> list[str]:
-    return list(split_names(given) if isinstance(given, str) else given or ())
 
 
 def _folder(width: str, columns: str) -> str:

@@ -16,6 +16,7 @@ from PIL import Image
 
 from evalkit.core import EvalkitError
 from evalkit.files import write_atomically
+from evalkit.report.image_size import UNREADABLE, size_of
 from evalkit.run_folder import Run
 
 FOLDER = "gate"  # in report/
@@ -28,9 +29,9 @@ Key = tuple[str, int]  # id of the prompt, sample
 class BaselineImage(NamedTuple):
     """An image in the run of the baseline."""
 
-    path: Path
     name: str  # of its copy
     size: tuple[int, int]
+    data: bytes  # the copy
 
 
 def baseline_images(run: Run, gate: Mapping[str, Any]) -> dict[Key, BaselineImage]:
@@ -61,9 +62,9 @@ def baseline_images(run: Run, gate: Mapping[str, Any]) -> dict[Key, BaselineImag
         if key in gated and math.isclose(value, gated[key]["baseline"], rel_tol=1e-3, abs_tol=1e-3):
             size = size_of(path)
             suffix = "png" if max(size) <= EXACT else "jpg"
-            if size != (0, 0):
+            if data := _encoded(path, size, suffix):
                 name = f"{record.index:05d}-{record.sample}.{suffix}"
-                found[key] = BaselineImage(path, name, size)
+                found[key] = BaselineImage(name, size, data)
     return found
 
 
@@ -71,22 +72,17 @@ def copy_images(run: Run, gate: Mapping[str, Any]) -> list[str]:
     """Write the copies into `report/gate`; returns their names."""
     images = baseline_images(run, gate).values()
     for one in images:
-        write_atomically(run.report_path / FOLDER / one.name, _encoded(one))
+        write_atomically(run.report_path / FOLDER / one.name, one.data)
     return [one.name for one in images]
 
 
-def size_of(path: Path) -> tuple[int, int]:
-    """Width and height; (0, 0) if it is not there or not an image."""
-    try:
-        with Image.open(path) as image:  # reads the header only
-            return image.size
-    except (OSError, Image.DecompressionBombError):
-        return 0, 0
-
-
-def _encoded(one: BaselineImage) -> bytes:
+def _encoded(path: Path, size: tuple[int, int], suffix: str) -> bytes:
+    """The copy of an image; b"" if there is none, also for one that is cut off."""
     buffer = io.BytesIO()
-    with Image.open(one.path) as image:
-        image.thumbnail((SIDE, SIDE) if max(one.size) > EXACT else one.size)
-        image.convert("RGB").save(buffer, "jpeg" if one.name.endswith("jpg") else "png", quality=90)
+    try:
+        with Image.open(path) as image:
+            image.thumbnail((SIDE, SIDE) if max(size) > EXACT else size)
+            image.convert("RGB").save(buffer, "jpeg" if suffix == "jpg" else "png", quality=90)
+    except UNREADABLE:
+        return b""
     return buffer.getvalue()

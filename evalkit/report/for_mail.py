@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Collection
 from pathlib import Path
 
-from evalkit.files import write_atomically
+from evalkit.files import plain_name, write_atomically
 from evalkit.report.archive import write_archive
 from evalkit.report.facts import Facts
 from evalkit.report.numbers import plural
@@ -31,8 +30,7 @@ def write_for_mail(
         files: the other files of the report, relative to its folder.
     """
     folder = facts.run.report_path
-    # Not with_suffix: the name of a run may have dots.
-    stem = re.sub(r"[^\w.-]+", "-", facts.name).strip(".-") or "run"
+    stem = plain_name(facts.name)  # not with_suffix: the name of a run may have dots
     one, archive = folder / f"{stem}.html", folder / f"{stem}.zip"
     if stem == "index":  # never over the page
         one = folder / "index-single.html"

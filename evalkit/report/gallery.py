@@ -7,12 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from PIL import Image
-
 from evalkit.core import Prompt, Record
 from evalkit.features.validation import image_facts
 from evalkit.report import numbers
 from evalkit.report.facts import Facts, outcome, sample_prompts
+from evalkit.report.image_size import size_of
 from evalkit.report.labels import labels
 from evalkit.run_folder import Run
 
@@ -138,10 +137,7 @@ def _image(run: Run, model: str, record: Record | None) -> tuple[str, tuple[int,
     if record.status != "ok":
         return "", (0, 0), ": ".join(filter(None, [outcome(record), record.detail]))
     url = image_url(run, model, record)
-    try:
-        if not url:
-            raise OSError
-        with Image.open(run.image_path(model, record)) as image:  # reads the header only
-            return url, image.size, ""
-    except (OSError, Image.DecompressionBombError):
-        return "", (0, 0), "the file is missing or is not an image"
+    size = size_of(run.image_path(model, record)) if url else (0, 0)
+    if size == (0, 0):
+        return "", size, "the file is missing or is not an image"
+    return url, size, ""

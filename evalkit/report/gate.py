@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 from evalkit.core import EvalkitError
 from evalkit.report import numbers
-from evalkit.report.baseline_images import FOLDER, baseline_images, copy_images, size_of
+from evalkit.report.baseline_images import FOLDER, baseline_images, copy_images
 from evalkit.report.decision import Shown, shown
 from evalkit.report.facts import Facts, part
 from evalkit.report.gallery import image_url
+from evalkit.report.image_size import size_of
 from evalkit.run_folder import Run
 
 SCHEMA = 1  # of gate.json
@@ -56,10 +57,11 @@ def gate(facts: Facts) -> Mapping[str, Any] | None:
     content = facts.run.gate()
     if not content:
         return None
-    if not _is_current(facts.run, content):
-        return {"stale": True}
+    if stale := _stale(facts.run, content):
+        return {"stale": stale}
     try:
-        return {"stale": False, "gate": content, **_shown(facts, content)}
+        _check(content)
+        return {"stale": "", "gate": content, **_shown(facts, content)}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise EvalkitError(
             f"{facts.run.gate_path} is damaged.",
@@ -70,15 +72,42 @@ def gate(facts: Facts) -> Mapping[str, Any] | None:
 def copied_images(run: Run) -> list[str]:
     """Copy the baseline's images that the section shows; returns the names of the copies."""
     content = run.gate()
-    return copy_images(run, content) if content and _is_current(run, content) else []
+    return copy_images(run, content) if content and not _stale(run, content) else []
 
 
-def _is_current(run: Run, content: Mapping[str, Any]) -> bool:
-    """Whether the decisions are about the metrics.json that is there."""
-    if not run.metrics_path.is_file():
-        return False
-    digest = hashlib.sha256(run.metrics_path.read_bytes()).hexdigest()
-    return content.get("schema") == SCHEMA and content.get("metrics_sha256") == digest
+def _stale(run: Run, content: Mapping[str, Any]) -> str:
+    """Why the decisions are not shown; "" if they are about the metrics.json that is there."""
+    if (schema := content.get("schema")) != SCHEMA:
+        return (
+            f"gate.json has the schema {schema!r:.40}, and this version of evalkit reads {SCHEMA}."
+        )
+    known = run.metrics_path.is_file()
+    digest = hashlib.sha256(run.metrics_path.read_bytes()).hexdigest() if known else ""
+    if content.get("metrics_sha256") != digest:
+        return "The decisions of the gate are about other scores than those of this page."
+    return ""
+
+
+def _check(content: Mapping[str, Any]) -> None:
+    """Raise TypeError or KeyError unless all that is shown has its type."""
+    _typed(content, str, "sentence", "baseline_run", "baseline_label", "candidate_label")
+    _typed(content, (int, float), "alpha")
+    _typed(content, list, "remarks", "decisions", "changed")
+    for remark in content["remarks"]:
+        _typed({"remark": remark}, str, "remark")
+    for one in content["decisions"]:
+        _typed(one, str, "metric", "encoder", "group", "verdict", "tier", "basis", "reason")
+        numbers_of = ("candidate", "baseline", "worse", "low", "high", "margin")
+        _typed(one, (int, float, type(None)), *numbers_of)
+    for one in content["changed"]:
+        _typed(one, str, "prompt", "metric", "text")
+        _typed(one, (int, float), "sample", "candidate", "baseline", "change")
+
+
+def _typed(row: Mapping[str, Any], kind: Any, *names: str) -> None:
+    for name in names:
+        if not isinstance(row[name], kind):
+            raise TypeError(f"{name} is {row[name]!r:.80}")
 
 
 def _shown(facts: Facts, content: Mapping[str, Any]) -> dict[str, Any]:

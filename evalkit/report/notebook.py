@@ -14,6 +14,7 @@ from evalkit.core import EvalkitError, Record
 from evalkit.hints import in_python
 from evalkit.report.facts import Facts, fixed_sample, outcome, read_facts
 from evalkit.report.gallery import image_url
+from evalkit.report.image_size import UNREADABLE
 from evalkit.report.render import environment
 from evalkit.run_folder import Run
 
@@ -86,6 +87,6 @@ def _thumbnail(run: Run, model: str, record: Record | None) -> Thumbnail:
         small.thumbnail((SIDE, SIDE))
         file = io.BytesIO()
         small.save(file, "WEBP", quality=QUALITY)
-    except (OSError, ValueError, Image.DecompressionBombError):
+    except UNREADABLE:
         return Thumbnail("", "unreadable")
     return Thumbnail(f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}", "")

@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from evalkit.escape import visible_lines
 from evalkit.report import numbers, sentences
 from evalkit.report.facts import Facts
 from evalkit.report.figures import Chart
@@ -21,13 +22,16 @@ def environment(escape: Callable[[str], str] | None = None, **syntax: Any) -> En
 
     Args:
         escape: plain text to text of the language; None for HTML. Jinja applies it to every value
-            that a template prints, so no template has to ask for it.
+            that a template prints, so no template has to ask for it. In HTML, invisible characters
+            are shown, except in texts that a template prints as they are (`|e`): the prompts.
         syntax: other delimiters, for a language in which the usual ones have a meaning.
     """
 
     def finalize(value: Any) -> Any:
-        if escape is None or isinstance(value, Markup):
+        if isinstance(value, Markup) or (escape is None and not isinstance(value, str)):
             return value
+        if escape is None:  # Jinja escapes it; an override of the direction would reverse the page
+            return visible_lines(value)
         return Markup(escape(str(value)))
 
     made = Environment(

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from PIL import Image, ImageOps
 
 from evalkit.features.map_ahead import map_ahead
+from evalkit.report.image_size import UNREADABLE
 from evalkit.report.links import Link, links
 from evalkit.report.numbers import plural
 
@@ -87,7 +88,7 @@ def _data_uri(folder: Path, side: int, address: str) -> str:
         with Image.open(folder / unquote(address)) as opened:
             image = ImageOps.exif_transpose(opened)
             image = image.convert("RGBA" if image.has_transparency_data else "RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except UNREADABLE:
         return ""
     lossless = max(image.size) <= LOSSLESS
     image.thumbnail((side, side))

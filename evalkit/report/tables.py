@@ -14,7 +14,7 @@ from evalkit.files import write_atomically
 from evalkit.hints import did_you_mean
 from evalkit.report.facts import Facts, part, read_facts
 from evalkit.report.findings import Finding
-from evalkit.specs import split_names
+from evalkit.specs import chosen_names
 
 log = logging.getLogger(__name__)
 TABLE_FILE = re.compile(r"(metrics|groups|outcomes|differences)\.(tex|csv)|evalkit\.bib")
@@ -23,8 +23,8 @@ TABLE_FILE = re.compile(r"(metrics|groups|outcomes|differences)\.(tex|csv)|evalk
 def tables(
     path: os.PathLike[str] | str,
     *,
-    columns: str | Sequence[str] = (),
-    metrics: str | Sequence[str] = (),
+    columns: str | Sequence[str] | None = None,
+    metrics: str | Sequence[str] | None = None,
     width: str = "any",
     out: os.PathLike[str] | str | None = None,
 ) -> list[Path]:
@@ -32,9 +32,9 @@ def tables(
 
     Args:
         path: the run folder.
-        columns: labels of the models to show, in this order, as a list or joined by commas; () for
-            all. The corrected p-values stay those of the whole run.
-        metrics: names of the metrics to show, in this order, in the same form; () for all.
+        columns: labels of the models to show, in this order, as a list or joined by commas;
+            None for all. The corrected p-values stay those of the whole run.
+        metrics: names of the metrics to show, in this order, in the same form; None for all.
         width: the paper: any, icml, cvpr, aaai, acl, neurips or iclr.
         out: the folder for the files; if it is None `<path>/report/tables`, where tables of before
             that are not written again are removed.
@@ -49,7 +49,7 @@ def tables(
     from evalkit.report.latex_layout import paper_of
 
     paper_of(width)  # an unknown one is an error at once
-    facts = select(read_facts(Path(path)), _names(columns), _names(metrics))
+    facts = select(read_facts(Path(path)), columns, metrics)
     folder = Path(os.path.expanduser(out)) if out else facts.run.report_path / "tables"
     made = to_tables(facts, width)
     for table in tables_of(facts, paper_of(width)):
@@ -60,10 +60,6 @@ def tables(
     if not out:
         remove_stale(folder, TABLE_FILE, made)
     return [folder / name for name in sorted(made)]
-
-
-def _names(given: str | Sequence[str]) -> Sequence[str]:
-    return split_names(given) if isinstance(given, str) else given
 
 
 def to_tables(facts: Facts, width: str = "any") -> dict[str, str]:
@@ -77,7 +73,11 @@ def to_tables(facts: Facts, width: str = "any") -> dict[str, str]:
     return to_latex(facts, width) | to_csv(facts) | bibliography
 
 
-def select(facts: Facts, models: Sequence[str] = (), metrics: Sequence[str] = ()) -> Facts:
+def select(
+    facts: Facts,
+    models: str | Sequence[str] | None = None,
+    metrics: str | Sequence[str] | None = None,
+) -> Facts:
     """The facts about some models and metrics only, in the given order.
 
     Raises EvalkitError for a name that the run does not have.
@@ -115,15 +115,18 @@ def _of_models(finding: Finding, models: Sequence[str]) -> Finding:
     )
 
 
-def _chosen(kind: str, given: Sequence[str], known: Sequence[str], option: str) -> list[str]:
+def _chosen(
+    kind: str, given: str | Sequence[str] | None, known: Sequence[str], option: str
+) -> list[str]:
     """The given names, or all known ones."""
-    for name in given:
+    names = chosen_names(given, option, known)
+    for name in names:
         if name not in known:
             raise EvalkitError(
                 f"The run has no {kind} {name!r}; it has {', '.join(known)}.",
                 f"{did_you_mean(name, known)} Change `{option}`.".strip(),
             )
-    return list(dict.fromkeys(given)) or list(known)
+    return list(dict.fromkeys(names)) or list(known)
 
 
 def remove_stale(folder: Path, ours: re.Pattern[str], written: Collection[str]) -> None:

@@ -80,6 +80,12 @@ def names(page: Any, place: str = "#stage figcaption span") -> list[str]:
     return page.locator(place).all_inner_texts()
 
 
+def test_an_address_with_an_odd_sample_shows_images(opened: Callable[..., Any]) -> None:
+    for text in ("abc", "-3", "0.5", "99"):
+        page = opened(f"#images?at=1&sample={text}")
+        assert names(page) == list(MODELS)
+
+
 def test_all_models_side_by_side_by_keys_alone(opened: Callable[..., Any]) -> None:
     page = opened()
     page.keyboard.press("o")

@@ -1,5 +1,6 @@
 """`evalkit export hub`: files that huggingface_hub reads back, with all that a value depends on."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,8 @@ def test_values_of_encoders_that_do_not_know_the_images_are_left_out(
         ({"task": ["fid=a b"]}, "The task of fid is 'a b'"),
         ({"on": "yesterday"}, "expected a day"),
         ({"source_url": "javascript:1"}, "expected an address"),
+        ({"source_url": "https://example.org/a\nb: c"}, "expected an address"),
+        ({"metrics": ""}, "`--metrics ''` names nothing"),
     ],
 )
 def test_wrong_input_is_named_and_nothing_is_written(
@@ -96,3 +99,13 @@ def test_a_run_without_scores_is_refused(tmp_path: Path) -> None:
     run = evalkit.generate("noise", ["a cat"], out=tmp_path / "run")
     with pytest.raises(EvalkitError, match=r"has no metrics.json"):
         evalkit.export_hub(run, dataset="me/p", out=tmp_path / "out")
+
+
+def test_values_of_one_metric_do_not_overwrite_each_other(run: Run, tmp_path: Path) -> None:
+    rows = run.metrics()
+    fid = next(row for row in rows if (row.model, row.metric, row.on) == ("gan", "fid", "answered"))
+    more = [replace(fid, reference=name, value=value) for name, value in (("a/b", 1), ("a_b", 2))]
+    run.write_metrics([*rows, *more])
+    made = evalkit.export_hub(run, dataset="me/p", model="gan", metrics="fid", out=tmp_path)
+    assert [read(path).value for path in made] == [fid.value, 1, 2]
+    assert "a_b" in made[1].name

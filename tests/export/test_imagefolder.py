@@ -1,9 +1,11 @@
 """`evalkit export imagefolder`: a data set that the `datasets` library loads as it is."""
 
+import errno
 import json
 from pathlib import Path
 
 import pytest
+import yaml
 from report_runs import make_run
 from typer.testing import CliRunner
 
@@ -94,3 +96,37 @@ def test_bad_input_writes_nothing(run: Run, tmp_path: Path) -> None:
     with pytest.raises(EvalkitError, match="is not empty"):
         evalkit.export_imagefolder(run, out=out, models="dalle")
     assert [path.name for path in out.iterdir()] == ["mine.txt"]
+
+
+def test_a_score_that_is_not_finite_is_null(run: Run, tmp_path: Path) -> None:
+    rows = [tuple(row.values()) for row in run.scores()]
+    run.write_scores([(*rows[0][:-1], "nan"), (*rows[1][:-1], "inf"), *rows[2:]])
+    folder = evalkit.export_imagefolder(run, out=tmp_path / "data")
+    lines = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
+    assert sum(line["clip_score"] is None for line in lines) == 2
+
+
+def test_a_failure_leaves_no_folder(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.copyfile", full)
+        with pytest.raises(EvalkitError, match=r"Could not write .*: No space left"):
+            evalkit.export_imagefolder(run, out=tmp_path / "new" / "data")
+    assert list((tmp_path / "new").iterdir()) == []
+    (tmp_path / "file").touch()
+    command = ["export", "imagefolder", str(run.path), "--out", str(tmp_path / "file" / "x")]
+    said = CliRunner().invoke(app, command)
+    assert (said.exit_code, "Could not write" in said.stderr) == (2, True)
+    with pytest.raises(EvalkitError, match="is inside of the run"):
+        evalkit.export_imagefolder(run, out=run.path / "images" / "data")
+
+
+def test_the_name_of_the_data_set_is_yaml(tmp_path: Path) -> None:
+    made = make_run(tmp_path / "tests \U0001f600: \u202e é", 10, hostile=False)
+    (tmp_path / "data").mkdir()
+    text = (evalkit.export_imagefolder(made, out=tmp_path / "data") / "README.md").read_text()
+    assert yaml.safe_load(text.split("---")[1])["pretty_name"] == "tests 😀: ⟨U+202E⟩ é"

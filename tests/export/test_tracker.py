@@ -114,3 +114,10 @@ def test_what_goes_wrong_is_one_sentence(run: Run, tmp_path: Path) -> None:
     bare = evalkit.generate("noise", ["a cat"], out=tmp_path / "bare")
     with pytest.raises(EvalkitError, match=r"has no metrics.json"):
         evalkit.export_tracker(bare, Kept())
+
+
+def test_the_name_is_no_way_out_of_the_run(run: Run, tmp_path: Path) -> None:
+    before = {path for path in tmp_path.rglob("*") if run.path not in path.parents}
+    evalkit.export_tracker(run, "tensorboard", name="../../../esc")
+    assert [path.name for path in (run.path / "tensorboard").iterdir()] == ["esc"]
+    assert {path for path in tmp_path.rglob("*") if run.path not in path.parents} == before

@@ -12,9 +12,11 @@ import tempfile
 from pathlib import Path
 
 import matplotlib
+import pandas
 import pytest
 from figures_for_tests import MODELS, functions, run_figures
 
+from evalkit.figures.metric_dots import metric_dots
 from evalkit.figures.style import COLOURS, look, to_bytes, to_csv
 
 FIGURES = {
@@ -88,3 +90,14 @@ def test_savefig_embeds_fonts_whatever_the_settings_of_the_user(tmp_path):
 
 def test_a_notebook_shows_the_figure():
     assert FIGURES["pareto"]()._repr_png_().startswith(b"\x89PNG")
+
+
+def test_a_csv_holds_no_formula_and_draws_the_same_figure_again():
+    label = '=HYPERLINK("https://example.org")'
+    about = {"metric": "fid", "better": "lower", "low": 1.0, "high": 3.0}
+    rows = [{"model": name, "value": 2.0, **about} for name in (label, "'quoted", "-x")]
+    text = to_csv(rows)
+    back = list(csv.DictReader(io.StringIO(text)))
+    assert [row["model"] for row in back] == [f"'{label}", "'quoted", "'-x"]
+    again = pandas.read_csv(io.StringIO(text))
+    assert to_bytes(metric_dots(again), "svg") == to_bytes(metric_dots(rows), "svg")

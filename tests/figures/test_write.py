@@ -131,6 +131,8 @@ def test_a_figure_of_an_earlier_run_goes_and_other_files_stay(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"only": ""}, "`--only ''` names nothing"),
+        ({"metrics": ","}, "`--metrics ,` names nothing"),
         ({"only": "metrics,paretto"}, "There is no figure 'paretto'.*pareto"),
         ({"metrics": "vendi"}, "has no metric 'vendi'; it has fid"),
         ({"width": "a4"}, "There is no width 'a4'"),

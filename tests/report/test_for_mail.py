@@ -173,3 +173,12 @@ def test_a_run_named_like_the_page_does_not_replace_it(tmp_path: Path) -> None:
     page = (run.report_path / "index.html").read_text(encoding="utf-8")
     assert "data:image/webp" not in page
     assert "data:image/webp" in (run.report_path / "index-single.html").read_text("utf-8")
+
+
+def test_a_run_with_a_long_name_has_shortened_files(tmp_path: Path) -> None:
+    run = make_run(tmp_path / ("é" * 125 + "a"), 6, MODELS, hostile=False)
+    report(run.path, single_file=True)
+    [one] = [path for path in run.report_path.glob("*.html") if path.name != "index.html"]
+    assert one.name == "é" * 100 + ".html"
+    report(run.path)
+    assert not one.exists()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from report_runs import make_run
 
 from evalkit.core import Record
@@ -63,3 +65,14 @@ def test_troubles_name_prompt_status_and_detail(run):
     [refused], [failed] = troubles(facts, "dalle"), troubles(facts, "gan")
     assert (refused.prompt, refused.status) == (facts.prompts[5].text, "refused input")
     assert (failed.status, failed.detail) == ("transient", "timed out after 3 attempts")
+
+
+def test_an_image_that_would_fill_the_memory_is_a_gap(tmp_path):
+    run = make_run(tmp_path / "run", count=10, hostile=False)
+    texts = PngInfo()
+    texts.add_text("note", "x" * 2_000_000, zip=True)
+    place = run.image_folder("gan") / "00003-0.png"
+    with Image.open(place) as image:
+        image.save(place, pnginfo=texts)
+    [gap] = [t.gap for row in gallery(read_facts(run.path)) for t in row.tiles if "file" in t.gap]
+    assert gap == "the file is missing or is not an image"

@@ -170,6 +170,19 @@ def test_decisions_about_earlier_scores_are_not_shown(copy: Path) -> None:
     assert not section(copy / "new")
 
 
+def test_decisions_of_another_version_are_said_to_be_so(copy: Path) -> None:
+    change(copy / "new", schema=2)
+    assert "gate.json has the schema 2, and this version of evalkit reads 1" in text_of(
+        copy / "new"
+    )
+
+
+def test_an_image_that_was_cut_off_since_is_no_image(copy: Path) -> None:
+    for path in (copy / "main" / "images" / "model").iterdir():
+        path.write_bytes(path.read_bytes()[:80])
+    assert section(copy / "new").count("no image") == len(decided(copy / "new")["changed"])
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -180,6 +193,10 @@ def test_decisions_about_earlier_scores_are_not_shown(copy: Path) -> None:
         lambda content: json.dumps(
             {**content, "changed": [{**content["changed"][0], "prompt": 3}]}
         ),
+        lambda content: json.dumps({**content, "changed": [{**content["changed"][0], "text": 5}]}),
+        lambda content: json.dumps({**content, "remarks": 5}),
+        lambda content: json.dumps({**content, "remarks": ["a", None]}),
+        lambda content: json.dumps({k: v for k, v in content.items() if k != "sentence"}),
     ],
 )
 def test_a_damaged_file_is_one_sentence(damage: Callable[[Any], str], copy: Path) -> None:

@@ -72,3 +72,12 @@ def test_hostile_texts_change_no_element(tmp_path, plain, text):
 def test_no_text_changes_an_element(plain, text):
     with tempfile.TemporaryDirectory() as folder:
         is_the_same_page(page_of(text, Path(folder) / "run"), plain)
+
+
+def test_a_label_cannot_reverse_the_page(tmp_path):
+    run = make_run(tmp_path / "run", 6, ("a\u202e", "gan"), hostile=False)
+    facts = read_facts(run.path)
+    page = to_html(facts, [], contexts(facts))
+    assert "\u202e" not in page
+    assert re.search(r"<title>a⟨U\+202E⟩ and gan", page)
+    assert re.search(r"<h1>a⟨U\+202E⟩ and gan", page)

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import re
+import shlex
 import shutil
 import subprocess
 from importlib.metadata import entry_points
@@ -168,3 +169,18 @@ def test_every_installed_encoder_says_how_it_resizes():
     installed = {entry.name for entry in entry_points(group="evalkit.encoders")
                  if entry.value.startswith("evalkit.")}  # fmt: skip
     assert installed - set(RESIZE) == {"timm"}  # its networks differ
+
+
+@pytest.mark.parametrize("given", ["", ",", " , "])
+@pytest.mark.parametrize("option", ["--columns", "--metrics"])
+def test_an_option_that_names_nothing_is_an_error(three, option, given):
+    said = CliRunner().invoke(app, ["tables", str(three.path), option, given])
+    assert said.exit_code == 2
+    assert f"`{option} {shlex.quote(given)}` names nothing" in said.stderr
+
+
+def test_a_model_with_a_comma_in_its_label_can_be_chosen(tmp_path):
+    facts = read_facts(values_run(tmp_path / "run", ["a,b", "c", "d"]).path)
+    assert select(facts, "c, a,b").models == ["c", "a,b"]
+    with pytest.raises(EvalkitError, match="no model 'a'"):
+        select(facts, "a,c")

@@ -59,7 +59,8 @@ function filterRows() {
     row.element.hidden = !row.shown;
   }
   const shown = rows.filter((row) => row.shown).length;
-  const count = shown === rows.length ? `${shown} prompts` : `${shown} of ${rows.length} prompts`;
+  const noun = rows.length === 1 ? "prompt" : "prompts";
+  const count = shown === rows.length ? `${shown} ${noun}` : `${shown} of ${rows.length} ${noun}`;
   if (byId("count").textContent !== count) byId("count").textContent = count;
 }
 

@@ -42,7 +42,7 @@ function showZoom() {
   const row = current();
   if (!row) return zoom.open && zoom.close();
   seen = row;
-  const sample = Math.min(Number(controls.sample.value || 1), samples);
+  const sample = Math.min(Math.max(1, Math.trunc(controls.sample.value) || 1), samples); // an address may hold any text
   const tiles = row.tiles.filter((tile) => tile.sample === sample - 1);
   const solo = tiles.filter((tile) => tile.place + 1 === Number(controls.solo.value));
   const shown = rows.filter((other) => other.shown), place = shown.indexOf(row) + 1;
