@@ -15,6 +15,7 @@ from typing import Any, Literal
 from evalkit.core import ComparisonRow, Measure, MetricRow
 from evalkit.encoders.select import STANDARD
 from evalkit.report import numbers
+from evalkit.report.pairs import FEW, better, tied, was_tested
 
 _ADDRESS = re.compile(r"https?://[A-Za-z0-9.-]+(/[A-Za-z0-9._~/?=&%#+-]*)?")
 FindingKind = Literal["significant", "tie", "untested", "single", "missing"]
@@ -174,7 +175,9 @@ class Finding:
             return "missing"
         if len(self.measured) == 1:
             return "single"
-        return "significant" if self.worse else "tie" if self.ties else "untested"
+        if any(pair.winner for pair in self.comparisons):
+            return "significant"
+        return "tie" if self.ties else "untested"
 
     @property
     def verdict(self) -> str:
@@ -184,6 +187,8 @@ class Finding:
             return ": ".join(filter(None, ["Not measured", numbers.listing(reasons)])) + "."
         if len(self.measured) == 1:
             return f"Only {self.best.model} was measured."
+        if self.kind == "significant" and 2 < len(self.measured) <= FEW:
+            return f"{'; '.join(self._by_pairs())}."
         text, ties = self._lead(), [m for m in self.ties if self.worse or m not in self.equals]
         parts = []
         if self.worse:
@@ -200,8 +205,36 @@ class Finding:
             why = f" ({numbers.listing(sorted(reasons))})" if reasons else ""
             names = numbers.listing(self.untested, NAMED)
             untested = f"the difference from {names} was not tested{why}"
-        rest = "; ".join(filter(None, [tested, untested]))
+        rest = "; ".join(filter(None, [tested, untested, self._among_others()]))
         return f"{text} {rest}." if rest else f"{text.rstrip(';')}."
+
+    def _by_pairs(self) -> list[str]:
+        """The verdicts on all pairs, as parts of a sentence."""
+        names = {model: model for model in self.rows}
+        parts = [one.text(names) for one in better([self.comparisons])]
+        parts += [one.text(names) for one in tied([self.comparisons])]
+        prompts = max(pair.prompts for pair in self.comparisons if was_tested(pair))
+        parts[-1] += f" ({RULE}; {numbers.plural(prompts, 'prompt')})"
+        others = [pair for pair in self.comparisons if not was_tested(pair)]
+        if others:
+            what = "the difference" if len(others) == 1 else "the differences"
+            listed = numbers.listing([f"{p.model_a} and {p.model_b}" for p in others], NAMED)
+            why = numbers.listing(sorted({reason(pair) for pair in others if reason(pair)}))
+            verb = "was" if len(others) == 1 else "were"
+            parts.append(f"{what} between {listed} {verb} not tested{f' ({why})' if why else ''}")
+        return parts
+
+    def _among_others(self) -> str:
+        """How many differences between models other than the best are significant."""
+        rest = [
+            pair
+            for pair in self.comparisons
+            if pair not in self.with_best.values() and was_tested(pair)
+        ]
+        count = sum(bool(pair.winner) for pair in rest)
+        verb = "is" if count == 1 else "are"
+        listed = numbers.plural(len(rest), "difference")
+        return f"of {listed} between the others, {count} {verb} significant" if count else ""
 
     def _lead(self) -> str:
         """`a is`, `a has the best value;` or `a and b have equal values;`."""
