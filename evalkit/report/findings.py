@@ -296,20 +296,40 @@ class Finding:
         found = sorted({(c.row.count, c.baseline) for c in self.cells.values() if c.baseline})
         texts = [f"{text} (n = {count:,})" for count, text in found]
         listed = numbers.listing(texts, NAMED)
-        below = [
-            cell.row.model
-            for cell in self.cells.values()
-            if cell.baseline
-            and self.measure.better == "lower"
-            and _value(cell.row) < (cell.row.baseline or 0)
-        ]
         text = f"Finite-sample baseline: {listed}." if listed else ""
-        if below:
-            text += (
-                f" Below it: {numbers.listing(below, NAMED)}; closer to the reference than as many"
-                " real images, by chance or because the images depend on those of the reference."
-            )
-        return text
+        return " ".join(filter(None, [text, self._below_baseline()]))
+
+    @property
+    def below_baseline(self) -> list[MetricRow]:
+        """The rows that are closer to the reference than as many real images."""
+        lower = self.measure.better == "lower"
+        return [
+            row
+            for row in self.measured
+            if lower and row.baseline is not None and _value(row) < row.baseline
+        ]
+
+    def _below_baseline(self) -> str:
+        """Which values are below the baseline, and why that can be."""
+        below = self.below_baseline
+        chance = [
+            row
+            for row in below
+            if row.baseline is not None and row.high is not None and row.high >= row.baseline
+        ]
+        if not below:
+            return ""
+        names, some = (numbers.listing([r.model for r in rows], NAMED) for rows in (below, chance))
+        why = (
+            "because the images depend on those of the reference or because the prompts ask for"
+            " another mix of content"
+        )
+        whose = "the interval includes" if len(chance) == 1 else "the intervals include"
+        if chance and len(chance) == len(below):
+            why = f"by chance ({whose} the baseline), {why}"
+        elif chance:
+            why = f"{why}; of {some} perhaps by chance ({whose} the baseline)"
+        return f"Below it: {names}; closer to the reference than as many real images, {why}."
 
     @property
     def fine_print(self) -> str:

@@ -159,10 +159,19 @@ def test_equal_values_are_called_equal():
     )
 
 
-def test_a_value_below_its_baseline_is_said():
-    rows = [row("a", 2.0, baseline=3.0), row("b", 4.0, baseline=3.0)]
-    [text] = finding(rows).cautions
-    assert "Below it: a; closer to the reference than as many real images" in text
+def test_a_value_below_its_baseline_has_its_causes():
+    """Chance is a cause only where the interval includes the baseline."""
+    far, near = row("a", 2.0, baseline=5.0), row("b", 2.5, baseline=3.0)
+    above = row("c", 9.0, baseline=5.0)
+    [text] = finding([far, above]).cautions
+    assert "Below it: a; closer to the reference than as many real images, because" in text
+    assert "another mix of content" in text
+    assert "chance" not in text
+    [text] = finding([near, above]).cautions
+    assert "real images, by chance (the interval includes the baseline), because" in text
+    [text] = finding([far, near]).cautions
+    assert "Below it: a and b;" in text
+    assert "of b perhaps by chance (the interval includes the baseline)." in text
 
 
 def test_baselines_and_cautions_are_stated():
