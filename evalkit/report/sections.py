@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from evalkit.core import ComparisonRow
 from evalkit.report import numbers, sentences
 from evalkit.report.accounting import accounting
-from evalkit.report.answers import answers, questions
+from evalkit.report.answers import RECORDS, answers, questions
 from evalkit.report.facts import Facts
 from evalkit.report.findings import Finding, reason
 from evalkit.report.gallery import gallery, sample, troubles
@@ -64,8 +64,11 @@ def results(facts: Facts) -> Context | None:
     if not facts.findings:
         return None
     baselines = any(cell.baseline for f in facts.findings for cell in f.cells.values())
-    others = [finding for finding in facts.findings if finding not in facts.of_images]
-    tables_of = {"Image metrics": facts.of_images, "Raters, speed and cost": others}
+    tables_of = {
+        "Image metrics": facts.of_images,
+        "Raters": [one for one in facts.findings if one.measure.from_ratings],
+        RECORDS: [one for one in facts.findings if one.measure.from_records],
+    }
     return {
         "baselines": baselines,
         "tables": [(title, questions(own)) for title, own in tables_of.items() if own],

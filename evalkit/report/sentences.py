@@ -368,10 +368,12 @@ def accounted(facts: Facts) -> str:
     text = (
         "Every request gave an image. " if facts.prompts and complete and any(made.values()) else ""
     )
+    skipped = sum(whole(part(facts.checks, model).get("skipped")) for model in facts.checks)
+    invalid = "Invalid images were skipped." if skipped else "No image is invalid."
     if not facts.checks:
         return f"{text}Whether images are invalid, black or duplicate is known after scoring."
     return (
-        f"{text}Invalid images were skipped. Black images and duplicates (the same pixels as an"
+        f"{text}{invalid} Black images and duplicates (the same pixels as an"
         " earlier image of the model) are measured as the others are; image_checks.json names up to"
         " ten of each."
     )
