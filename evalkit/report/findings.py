@@ -32,6 +32,7 @@ class Cell:
     digits: int
     bold: bool  # the best or without a significant difference from it, if another one is worse
     worse: bool  # significantly worse than the best
+    unit: str = ""  # of a time: s or ms
 
     @property
     def measured(self) -> bool:
@@ -39,6 +40,8 @@ class Cell:
 
     @property
     def value(self) -> str:
+        if self.unit and self.row.value is not None:
+            return numbers.three_digits(self.row.value * (1000 if self.unit == "ms" else 1))
         return numbers.number(self.row.value, self.digits)
 
     @property
@@ -75,9 +78,17 @@ class Finding:
     def protocol(self) -> Protocol:
         return self.measure.name, self.encoder, self.reference
 
+    @cached_property
+    def unit(self) -> str:
+        """The unit of a time: ms where all values are below a second; "" for other metrics."""
+        if not (self.measure.from_records and self.measure.name.startswith("latency")):
+            return ""
+        return "ms" if max(map(_value, self.measured), default=1.0) < 1 else "s"
+
     @property
     def title(self) -> str:
-        return self.measure.title
+        """The title, with the unit of a time."""
+        return f"{self.measure.title} ({self.unit})" if self.unit else self.measure.title
 
     @property
     def name(self) -> str:
@@ -165,7 +176,7 @@ class Finding:
         digits = digits_of(self.measured) if self.digits is None else self.digits
         bold = {*self.ties, self.best.model} if self.worse and self.best else set()
         return {
-            model: Cell(row, digits, model in bold, model in self.worse)
+            model: Cell(row, digits, model in bold, model in self.worse, self.unit)
             for model, row in self.rows.items()
         }
 

@@ -110,8 +110,9 @@ def ratings(facts: Facts) -> Context | None:
         return None
     about_images = [f.measure for f in facts.findings if f.encoder and not f.measure.from_ratings]
     measured = [measure.name for measure in about_images]
+    titles = {measure.name: measure.title for measure in about_images}
     return {
-        "questions": texts(facts.ratings, facts.agreement, measured),
+        "questions": texts(facts.ratings, facts.agreement, measured, titles),
         "chance": CHANCE,
         "agreement_header": AGREEMENT,
         "raters_header": RATERS,
@@ -146,9 +147,14 @@ def protocol(facts: Facts) -> Context:
     """Everything that the values depend on. What `measures` states is said beside the results."""
     stated = {name: value for name, value in facts.protocol.items() if name != "measures"}
     measured = {name: value for name, value in stated.items() if value != {}}
+    titles = {one.measure.name: one.measure.title for one in facts.findings}
+
+    def words(key: str) -> str:  # names of models are the user's, and stay as they are
+        return titles.get(key) or (key if key in facts.models else key.replace("_", " "))
+
     models = {model: known for model in facts.models if (known := facts.run.model(model))}
     run = tables(facts.config) + (tables({"models": models}) if models else [])
-    return {"measured": tables(measured), "run": run}
+    return {"measured": tables(measured, words=words), "run": run}
 
 
 SECTIONS: tuple[Section, ...] = (

@@ -38,7 +38,7 @@ def test_each_question_has_one_answer(tmp_path):
         " 27.02 (26.12 to 27.92), gan 24.42 (23.52 to 25.32).",
         "Diversity": "Not measured: needs at least 50 images.",
         "Speed and cost": "Refusal rate: dalle 0.025 (0.000 to 0.125), gan 0.000; Images per"
-        " second: dalle 2.6, gan 26.0; Median latency: dalle 0.380, gan 0.038.",
+        " second: dalle 2.6, gan 26.0; Median latency (ms): dalle 380, gan 38.0.",
     }
 
 

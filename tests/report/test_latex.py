@@ -16,7 +16,7 @@ from strategies_for_tests import NASTY
 from evalkit.escape import latex, visible
 from evalkit.report.facts import read_facts
 from evalkit.report.latex import to_latex
-from evalkit.report.tables import tables
+from evalkit.report.tables import select, tables
 
 COMMANDS = {
     "textbackslash": "\\",
@@ -158,6 +158,10 @@ def significant(tmp_path, verdicts: dict[tuple[str, str], str]) -> dict[str, lis
     return rows_of(to_latex(read_facts(run.path))["metrics.tex"])
 
 
+def written(tmp_path: Path) -> str:
+    return to_latex(read_facts(tmp_path / "run"))["metrics.tex"]
+
+
 def test_bold_and_underline_follow_the_tests(tmp_path):
     tie = "no significant difference"
     rows = significant(tmp_path, {
@@ -166,6 +170,7 @@ def test_bold_and_underline_follow_the_tests(tmp_path):
     assert rows["a"] == [r"\bfseries 5.0"]
     assert rows["b"] == [r"\bfseries 15.0"]
     assert rows["c"] == [r"{\underline{\num{25.0}}{\evalkitworse}}"]
+    assert "Underlined: the same as bold" in written(tmp_path)
     assert rows["d"] == [r"35.0 {\evalkitworse}"]
 
 
@@ -176,6 +181,8 @@ def test_nothing_is_underlined_where_the_second_was_not_better_than_the_next(tmp
     })  # fmt: skip
     assert rows["a"] == [r"\bfseries 5.0"]
     assert rows["b"] == [r"15.0 {\evalkitworse}"]
+    assert "significantly worse than the best (Holm" in written(tmp_path)
+    assert "Underlined" not in written(tmp_path)  # no entry is
     assert rows["c"] == [r"25.0 {\evalkitworse}"]
     assert rows["d"] == ["35.0"]
 
@@ -195,6 +202,21 @@ def test_differences(tmp_path):
         r"\textbf{dalle} & gan & \num{-9.0} & \evalkitinterval{-16.5}{-1.5} & \textless{} 0.001 \\"
     ) in text
     assert r"dalle & gan & \num{+0.25} & -- & -- \\" in text
+    assert "on the images that both made (38 prompts, 38 images of each model)" in text
+    assert r"p: corrected for all 3 comparisons of the run (Holm, 5\%)" in text
+    facts = select(read_facts(run.path), (), ["fid"])
+    assert "for all 3 comparisons of the run" in to_latex(facts)["differences.tex"]
+
+
+def test_times_have_a_unit_and_three_digits(run):
+    text = to_latex(read_facts(run.path))["outcomes.tex"]
+    assert r"{latency}" in text
+    assert r"{(ms) $\downarrow$}" in text
+    assert "In brackets: 95" in text
+    assert "BibTeX entry of \\cite{evalkit}: evalkit.bib" in text
+    assert "of all of these" not in text
+    metrics = to_latex(read_facts(run.path))["metrics.tex"]
+    assert "BibTeX entries of these papers" in metrics
     assert r"\multicolumn{5}{@{}l}{FID $\downarrow$" in text
 
 

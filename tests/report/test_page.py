@@ -67,7 +67,8 @@ def test_numbers_of_the_results_are_those_of_metrics_json(run):
                 assert float(cell.attributes["data-value"] or "") == row.value
                 shown = NUMBER.findall(cell.text)
                 ends = [end for end in (row.low, row.high) if end is not None]
-                expected = [row.value, *ends, row.count]
+                in_ms = row.metric.startswith("latency")  # all are below a second
+                expected = [row.value * (1000 if in_ms else 1), *ends, row.count]
                 expected += [row.requested] if row.requested > row.count else []
                 expected += [row.baseline] if row.baseline is not None else []
                 assert len(shown) == len(expected), (cell.text, expected)
