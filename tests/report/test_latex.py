@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given, settings
 from latex_documents import PAPERS, complaints, needs_latex
 from many_values import values_run
-from report_runs import HOSTILE_MODEL, comparison, make_comparisons, make_run, write_comparisons
+from report_runs import (
+    HOSTILE_MODEL,
+    MEASURES,
+    comparison,
+    make_comparisons,
+    make_run,
+    write_comparisons,
+)
 from strategies_for_tests import NASTY
 
 from evalkit.escape import latex, visible
@@ -204,20 +211,22 @@ def test_differences(tmp_path):
     assert r"dalle & gan & \num{+0.25} & -- & -- \\" in text
     assert "on the images that both made (38 prompts, 38 images of each model)" in text
     assert r"p: corrected for all 3 comparisons of the run (Holm, 5\%)" in text
+    assert r"\multicolumn{5}{@{}l}{FID $\downarrow$" in text
     facts = select(read_facts(run.path), (), ["fid"])
     assert "for all 3 comparisons of the run" in to_latex(facts)["differences.tex"]
 
 
-def test_times_have_a_unit_and_three_digits(run):
+def test_times_have_a_unit_and_brackets_are_explained(tmp_path):
+    run = make_run(tmp_path / "run", 12, hostile=False)
     text = to_latex(read_facts(run.path))["outcomes.tex"]
     assert r"{latency}" in text
     assert r"{(ms) $\downarrow$}" in text
     assert "In brackets: 95" in text
-    assert "BibTeX entry of \\cite{evalkit}: evalkit.bib" in text
-    assert "of all of these" not in text
-    metrics = to_latex(read_facts(run.path))["metrics.tex"]
-    assert "BibTeX entries of these papers" in metrics
-    assert r"\multicolumn{5}{@{}l}{FID $\downarrow$" in text
+    assert "BibTeX entries of these papers, and of \\cite{evalkit}: evalkit.bib" in text
+    entries = {name: {**entry, "paper": ""} for name, entry in MEASURES.items()}
+    run.write_protocol(run.protocol() | {"measures": entries})
+    text = to_latex(read_facts(run.path))["outcomes.tex"]
+    assert "% BibTeX entry of \\cite{evalkit}: evalkit.bib" in text
 
 
 def test_groups(run):
