@@ -24,7 +24,7 @@ Made from `--help` by `python docs/make_cli.py`; do not edit.
 | 2 | an error in the command, the configuration or the input: one sentence on stderr |
 | 3 | inconclusive, or a service or `--max-cost` stopped the run: run it again to resume; or \
 a model has no image at all or black ones only: everything is written, and one sentence on stderr |
-| 4 | `gate`, `baseline update` and `compare` (also `report` with several runs): they are not comparable |
+| 4 | `gate`, `baseline update`, `compare`, `report` of several runs: they are not comparable |
 | 130 | stopped by Ctrl-C |
 
 `run` and `score` print a table of the results on stdout, the next step on stderr, and the run

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from evalkit.report import numbers
 from evalkit.report.facts import Facts
 from evalkit.report.findings import RULE, Finding, FindingKind
+from evalkit.report.pairs import FEW, Tied, better, models_of, tied, was_tested
 
 # The order of the questions, and their titles. An aspect of a plug-in is its own title.
 TITLES = {
@@ -24,6 +25,7 @@ TITLES = {
 RECORDS = "Speed and cost"
 _ORDER: tuple[FindingKind, ...] = ("significant", "tie", "untested")
 METRICS = 3  # names in a sentence
+CLAUSES = 4  # of an answer by pairs of models
 VALUES = 3  # models whose values are listed; the ends of the range for more
 
 
@@ -99,16 +101,42 @@ def _answer(question: Question, facts: Facts) -> Answer | None:
 
 
 def _comparison(compared: Sequence[Finding], labels: Mapping[str, str]) -> str:
-    """Who is significantly better than how many others on which metrics, in one sentence."""
-    clauses: dict[str, list[str]] = {}
-    for finding in compared:
-        clauses.setdefault(_clause(finding, labels), []).append(finding.title)
-    parts = [f"{lead} on {numbers.listing(names, METRICS)}" for lead, names in clauses.items()]
+    """Who is significantly better than whom on which metrics, in one sentence."""
     kinds = {finding.kind for finding in compared}
+    parts = _by_pairs(compared, labels) if "significant" in kinds else []
+    if not 0 < len(parts) <= CLAUSES:
+        parts = _by_metric(compared, labels)
     text = "; ".join(parts)
     if "significant" not in kinds:  # else it begins with the name of a model
         text = numbers.capital(text)
     return f"{text}{f' ({RULE})' if kinds != {'untested'} else ''}."
+
+
+def _by_pairs(compared: Sequence[Finding], labels: Mapping[str, str]) -> list[str]:
+    """The verdicts on all pairs of a few models; [] for two models and for many."""
+    tables = [finding.comparisons for finding in compared]
+    if not 2 < len(models_of(tables)) <= FEW:
+        return []
+    every = tuple(at for at, rows in enumerate(tables) if any(map(was_tested, rows)))
+    parts: dict[str, list[str]] = {}
+    for one in (*better(tables), *tied(tables)):
+        on = () if isinstance(one, Tied) and one.metrics == every else one.metrics
+        parts.setdefault(one.text(labels), []).extend(compared[at].title for at in on)
+    for finding in compared:
+        if finding.kind == "untested":
+            parts.setdefault(_clause(finding, labels), []).append(finding.title)
+    return [
+        f"{lead}{f' on {numbers.listing(names, METRICS)}' if names else ''}"
+        for lead, names in parts.items()
+    ]
+
+
+def _by_metric(compared: Sequence[Finding], labels: Mapping[str, str]) -> list[str]:
+    """What each metric says about the best model, for metrics that say the same once."""
+    parts: dict[str, list[str]] = {}
+    for finding in compared:
+        parts.setdefault(_clause(finding, labels), []).append(finding.title)
+    return [f"{lead} on {numbers.listing(names, METRICS)}" for lead, names in parts.items()]
 
 
 def _clause(finding: Finding, labels: Mapping[str, str]) -> str:
@@ -118,11 +146,23 @@ def _clause(finding: Finding, labels: Mapping[str, str]) -> str:
         equal = len(finding.equals) == len(finding.measured)
         return "equal values" if equal else "the difference was not tested"
     others, worse = len(finding.measured) - 1, len(finding.worse)
+    if not worse:
+        pairs = [pair for pair in finding.comparisons if was_tested(pair)]
+        count = sum(bool(pair.winner) for pair in pairs)
+        verb = "is" if count == 1 else "are"
+        return f"{count} of {numbers.plural(len(pairs), 'difference')} {verb} significant"
     if others == 1:
-        than = labels[finding.worse[0]]
-    else:
-        than = f"all {others} others" if worse == others else f"{worse} of {others} others"
-    return f"{labels[finding.best.model]} is significantly better than {than}"
+        best, other = labels[finding.best.model], labels[finding.worse[0]]
+        return f"{best} is significantly better than {other}"
+    alike = [  # without a significant difference from the best, and better than the same models
+        model
+        for model in finding.ties
+        if {pair.loser for pair in finding.comparisons if pair.winner == model} == {*finding.worse}
+    ]
+    names = [labels[model] for model in (finding.best.model, *alike)]
+    than = f"all {others} others" if worse == others else f"{worse} of {others} others"
+    verb = "are each" if alike else "is"
+    return f"{numbers.listing(names, VALUES)} {verb} significantly better than {than}"
 
 
 def _values(finding: Finding, labels: Mapping[str, str]) -> str:

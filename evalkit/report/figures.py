@@ -175,7 +175,13 @@ def _baselines(facts: Facts) -> list[Chart]:
                 for n in (last * 2**i for i in range(5))
             ]
             caption += ", extrapolated in proportion to 1/n where it is dashed"
-        caption += f". Only the gap {'above' if lower else 'below'} the line reflects the model."
+        if finding.below_baseline:
+            caption += ". A value below the line is closer to the reference than as many real"
+            caption += " images: then the gap does not reflect the model alone."
+        else:
+            caption += (
+                f". Only the gap {'above' if lower else 'below'} the line reflects the model."
+            )
         caption += " Bars: 95% intervals."
         rows += [
             {"kind": "model", **{name: getattr(row, name) for name in _PLOTTED}}

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from evalkit.core import ComparisonRow, Measure, MetricRow
 from evalkit.encoders.select import STANDARD
 from evalkit.report import numbers
+from evalkit.report.pairs import FEW, better, tied, was_tested
 
 _ADDRESS = re.compile(r"https?://[A-Za-z0-9.-]+(/[A-Za-z0-9._~/?=&%#+-]*)?")
 FindingKind = Literal["significant", "tie", "untested", "single", "missing"]
@@ -31,6 +32,7 @@ class Cell:
     digits: int
     bold: bool  # the best or without a significant difference from it, if another one is worse
     worse: bool  # significantly worse than the best
+    unit: str = ""  # of a time: s or ms
 
     @property
     def measured(self) -> bool:
@@ -38,6 +40,8 @@ class Cell:
 
     @property
     def value(self) -> str:
+        if self.unit and self.row.value is not None:
+            return numbers.three_digits(self.row.value * (1000 if self.unit == "ms" else 1))
         return numbers.number(self.row.value, self.digits)
 
     @property
@@ -74,9 +78,17 @@ class Finding:
     def protocol(self) -> Protocol:
         return self.measure.name, self.encoder, self.reference
 
+    @cached_property
+    def unit(self) -> str:
+        """The unit of a time: ms where all values are below a second; "" for other metrics."""
+        if not (self.measure.from_records and self.measure.name.startswith("latency")):
+            return ""
+        return "ms" if max(map(_value, self.measured), default=1.0) < 1 else "s"
+
     @property
     def title(self) -> str:
-        return self.measure.title
+        """The title, with the unit of a time."""
+        return f"{self.measure.title} ({self.unit})" if self.unit else self.measure.title
 
     @property
     def name(self) -> str:
@@ -164,7 +176,7 @@ class Finding:
         digits = digits_of(self.measured) if self.digits is None else self.digits
         bold = {*self.ties, self.best.model} if self.worse and self.best else set()
         return {
-            model: Cell(row, digits, model in bold, model in self.worse)
+            model: Cell(row, digits, model in bold, model in self.worse, self.unit)
             for model, row in self.rows.items()
         }
 
@@ -174,7 +186,9 @@ class Finding:
             return "missing"
         if len(self.measured) == 1:
             return "single"
-        return "significant" if self.worse else "tie" if self.ties else "untested"
+        if any(pair.winner for pair in self.comparisons):
+            return "significant"
+        return "tie" if self.ties else "untested"
 
     @property
     def verdict(self) -> str:
@@ -184,6 +198,8 @@ class Finding:
             return ": ".join(filter(None, ["Not measured", numbers.listing(reasons)])) + "."
         if len(self.measured) == 1:
             return f"Only {self.best.model} was measured."
+        if self.kind == "significant" and 2 < len(self.measured) <= FEW:
+            return f"{'; '.join(self._by_pairs())}."
         text, ties = self._lead(), [m for m in self.ties if self.worse or m not in self.equals]
         parts = []
         if self.worse:
@@ -200,8 +216,36 @@ class Finding:
             why = f" ({numbers.listing(sorted(reasons))})" if reasons else ""
             names = numbers.listing(self.untested, NAMED)
             untested = f"the difference from {names} was not tested{why}"
-        rest = "; ".join(filter(None, [tested, untested]))
+        rest = "; ".join(filter(None, [tested, untested, self._among_others()]))
         return f"{text} {rest}." if rest else f"{text.rstrip(';')}."
+
+    def _by_pairs(self) -> list[str]:
+        """The verdicts on all pairs, as parts of a sentence."""
+        names = {model: model for model in self.rows}
+        parts = [one.text(names) for one in better([self.comparisons])]
+        parts += [one.text(names) for one in tied([self.comparisons])]
+        prompts = max(pair.prompts for pair in self.comparisons if was_tested(pair))
+        parts[-1] += f" ({RULE}; {numbers.plural(prompts, 'prompt')})"
+        others = [pair for pair in self.comparisons if not was_tested(pair)]
+        if others:
+            what = "the difference" if len(others) == 1 else "the differences"
+            listed = numbers.listing([f"{p.model_a} and {p.model_b}" for p in others], NAMED)
+            why = numbers.listing(sorted({reason(pair) for pair in others if reason(pair)}))
+            verb = "was" if len(others) == 1 else "were"
+            parts.append(f"{what} between {listed} {verb} not tested{f' ({why})' if why else ''}")
+        return parts
+
+    def _among_others(self) -> str:
+        """How many differences between models other than the best are significant."""
+        rest = [
+            pair
+            for pair in self.comparisons
+            if pair not in self.with_best.values() and was_tested(pair)
+        ]
+        count = sum(bool(pair.winner) for pair in rest)
+        verb = "is" if count == 1 else "are"
+        listed = numbers.plural(len(rest), "difference")
+        return f"of {listed} between the others, {count} {verb} significant" if count else ""
 
     def _lead(self) -> str:
         """`a is`, `a has the best value;` or `a and b have equal values;`."""
@@ -263,20 +307,40 @@ class Finding:
         found = sorted({(c.row.count, c.baseline) for c in self.cells.values() if c.baseline})
         texts = [f"{text} (n = {count:,})" for count, text in found]
         listed = numbers.listing(texts, NAMED)
-        below = [
-            cell.row.model
-            for cell in self.cells.values()
-            if cell.baseline
-            and self.measure.better == "lower"
-            and _value(cell.row) < (cell.row.baseline or 0)
-        ]
         text = f"Finite-sample baseline: {listed}." if listed else ""
-        if below:
-            text += (
-                f" Below it: {numbers.listing(below, NAMED)}; closer to the reference than as many"
-                " real images, by chance or because the images depend on those of the reference."
-            )
-        return text
+        return " ".join(filter(None, [text, self._below_baseline()]))
+
+    @property
+    def below_baseline(self) -> list[MetricRow]:
+        """The rows that are closer to the reference than as many real images."""
+        lower = self.measure.better == "lower"
+        return [
+            row
+            for row in self.measured
+            if lower and row.baseline is not None and _value(row) < row.baseline
+        ]
+
+    def _below_baseline(self) -> str:
+        """Which values are below the baseline, and why that can be."""
+        below = self.below_baseline
+        chance = [
+            row
+            for row in below
+            if row.baseline is not None and row.high is not None and row.high >= row.baseline
+        ]
+        if not below:
+            return ""
+        names, some = (numbers.listing([r.model for r in rows], NAMED) for rows in (below, chance))
+        why = (
+            "because the images depend on those of the reference or because the prompts ask for"
+            " another mix of content"
+        )
+        whose = "the interval includes" if len(chance) == 1 else "the intervals include"
+        if chance and len(chance) == len(below):
+            why = f"by chance ({whose} the baseline), {why}"
+        elif chance:
+            why = f"{why}; of {some} perhaps by chance ({whose} the baseline)"
+        return f"Below it: {names}; closer to the reference than as many real images, {why}."
 
     @property
     def fine_print(self) -> str:

@@ -27,6 +27,7 @@ class Tile:
 
     model: str
     label: str  # the model's name, shortened
+    sample: int
     place: int  # of the model, for its colour
     url: str  # "" if there is no image
     width: int
@@ -87,11 +88,15 @@ def _rows(facts: Facts, indices: Iterable[int], samples: int) -> list[Row]:
     for index in indices:
         places = [(model, index, number) for number in range(samples) for model in facts.models]
         scores = {place: facts.scores[place] for place in places if place in facts.scores}
-        compared = len({model for model, _, _ in scores}) > 1
-        top = best(scores.values()) if compared else None
+        shown = {
+            place: numbers.number(value, facts.score_digits) for place, value in scores.items()
+        }
+        # Bold follows the digits that are shown: equal ones are both bold, or none is.
+        compared = len({model for model, _, _ in scores}) > 1 and len({*shown.values()}) > 1
+        top = shown[best(scores, key=scores.__getitem__)] if compared else None
         tiles = []
         for place in places:
-            value, record = scores.get(place), records.get(place)
+            record = records.get(place)
             url, size, gap = _image(facts.run, place[0], record)
             dark = bool(url) and record is not None and record.sha256 in black
             tiles.append(
@@ -102,8 +107,9 @@ def _rows(facts: Facts, indices: Iterable[int], samples: int) -> list[Row]:
                     url=url,
                     width=size[0],
                     height=size[1],
-                    score=numbers.number(value, facts.score_digits) if value is not None else "",
-                    best=bool(url) and value is not None and value == top,
+                    sample=place[2],
+                    score=shown.get(place, ""),
+                    best=bool(url) and top is not None and shown.get(place) == top,
                     gap=gap,
                     trouble="black" if dark else _trouble(record) if gap else "",
                 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from jinja2 import Environment
 from markupsafe import Markup
@@ -21,9 +22,12 @@ GALLERY = tuple(f"gallery/{name}.js" for name in ("rows", "blind", "zoom", "addr
 
 
 def to_html(
-    facts: Facts, charts: Sequence[Chart], sections: Sequence[tuple[Section, Context]]
+    facts: Facts,
+    charts: Sequence[Chart],
+    sections: Sequence[tuple[Section, Context]],
+    tables: Sequence[str] = (),
 ) -> str:
-    """The whole page."""
+    """The whole page. `tables`: the names of the files in the folder of tables."""
     made = environment()
     made.filters["svg"] = lambda figure, prefix: Markup(inline_svg(figure, prefix))
     css = _source(made, STYLES)
@@ -34,7 +38,8 @@ def to_html(
         f"default-src 'none'; img-src 'self' data:; style-src {_hash(css)};"
         f" script-src {_hash(script)}; base-uri 'none'"
     )
-    more = {"policy": policy, "css": Markup(css), "script": Markup(script)}
+    more: dict[str, Any] = {"policy": policy, "css": Markup(css), "script": Markup(script)}
+    more["tables"] = sorted(tables)
     return render(made, "html", facts, charts, sections, **more)
 
 

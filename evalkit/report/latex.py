@@ -14,7 +14,7 @@ from evalkit.report.bibtex import cited
 from evalkit.report.facts import Facts, part, whole
 from evalkit.report.findings import RULE, Finding
 from evalkit.report.labels import shorten
-from evalkit.report.latex_columns import Column, Entry, column, panels_of
+from evalkit.report.latex_columns import Column, Entry, column, panels_of, second_best
 from evalkit.report.latex_differences import panels_of_differences
 from evalkit.report.latex_layout import Layout, Paper, lay_out, paper_of
 from evalkit.report.latex_text import escape
@@ -31,8 +31,9 @@ _DELIMITERS = {  # braces and percent signs have a meaning in LaTeX
 }
 BOLD = (
     "Bold: the best value and all without a significant difference from it. †: significantly worse"
-    f" than the best. Underlined: the same as bold, among those marked † ({RULE})."
+    " than the best"
 )
+UNDERLINED = ". Underlined: the same as bold, among those marked †"
 Protocols = Mapping[tuple[str, str], str]  # encoder, reference -> mark
 
 
@@ -123,6 +124,8 @@ def _outcomes(facts: Facts, paper: Paper) -> Table | None:
     rates = [one for one in facts.findings if one.measure.from_records and one.measured]
     columns += [column(one) for one in rates]
     caption = f"Requested images of {_prompts(facts)}, and what became of them."
+    if any(cell.interval for one in rates for cell in one.cells.values()):
+        caption += " In brackets: 95% intervals."
     notes = [_significance(rates), _version(facts)]
     layout = lay_out(panels_of(columns, facts.models), paper)
     return Table("outcomes", caption, layout, notes, rates)
@@ -134,14 +137,19 @@ def _differences(facts: Facts, paper: Paper) -> Table | None:
         return None
     marks = _protocols(compared)
     titles = [(one, _over(one, marks)) for one in compared]
+    pairs = [pair for one in compared for pair in one.comparisons]
+    of = (_range([p.prompts for p in pairs], "prompt"), _range([p.images for p in pairs], "image"))
     caption = (
-        "Differences between the models, a minus b, on the images that both made. In brackets:"
+        "Differences between the models, a minus b, on the images that both made"
+        f" ({of[0]}, {of[1]} of each model). In brackets:"
         " adjusted intervals, which exclude zero exactly where the difference is significant."
     )
     notes = [*_notes(facts, compared, marks, counts=False)]
-    notes.insert(
-        0, f"Bold: the significantly better model. p: corrected ({RULE}), paired by prompt."
-    )
+    bold = "Bold: the significantly better model. " if any(p.winner for p in pairs) else ""
+    assert facts.comparisons is not None
+    family = facts.comparisons.family or len(facts.comparisons.rows)
+    whole_run = f"all {family:,} comparisons of the run" if family > 1 else "1 comparison"
+    notes.insert(0, f"{bold}p: corrected for {whole_run} ({RULE}), paired by prompt.")
     layout = lay_out(panels_of_differences(titles), paper)
     return Table("differences", caption, layout, notes, compared)
 
@@ -151,6 +159,12 @@ def _prompts(facts: Facts) -> str:
         return "existing images"
     each = numbers.plural(facts.per_prompt, "image")
     return f"{numbers.plural(len(facts.prompts), 'prompt')}, {each} per prompt"
+
+
+def _range(counts: Sequence[int], what: str) -> str:
+    """`72 prompts`, or `60 to 72 prompts`."""
+    low, high = min(counts), max(counts)
+    return numbers.plural(high, what) if low == high else f"{low:,} to {high:,} {what}s"
 
 
 def _count(facts: Facts, group: str) -> str:
@@ -213,7 +227,8 @@ def _measured_with(facts: Facts, found: Sequence[Finding], encoder: str, referen
 def _significance(found: Sequence[Finding]) -> str:
     """The rule of bold where it is used; else that there is nothing to mark."""
     if any(one.worse for one in found):
-        return BOLD
+        underlined = any(second_best(one) for one in found)
+        return f"{BOLD}{UNDERLINED if underlined else ''} ({RULE})."
     if any(one.ties for one in found):
         return f"No significant difference from the best value ({RULE})."
     return ""

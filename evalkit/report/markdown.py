@@ -14,6 +14,7 @@ from evalkit.report.figures import Chart
 from evalkit.report.findings import Finding
 from evalkit.report.latex import fit, tables_of
 from evalkit.report.latex_layout import paper_of
+from evalkit.report.pairs import better
 from evalkit.report.render import bodies, environment
 from evalkit.report.sections import Context, Section
 
@@ -59,8 +60,8 @@ def result(facts: Facts, finding: Finding) -> str:
     if finding.encoder in facts.blind_encoders:
         return "no verdict"
     if finding.kind == "significant":
-        assert finding.best is not None
-        return f"{finding.best.model} is better than {numbers.listing(finding.worse)}"
+        names = {model: model for model in finding.rows}
+        return "; ".join(one.text(names, "better") for one in better([finding.comparisons]))
     words = {"tie": "no significant difference", "untested": "not tested"}
     return words.get(finding.kind, numbers.DASH)
 

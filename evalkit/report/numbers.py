@@ -33,6 +33,12 @@ def number(value: float | None, digits: int) -> str:
     return text.replace("-", MINUS) if float(text.replace(",", "")) else f"{0:.{digits}f}"
 
 
+def three_digits(value: float) -> str:
+    """A number with three significant digits, for values of different magnitudes."""
+    size = math.floor(math.log10(abs(value))) if value and math.isfinite(value) else 0
+    return number(value, min(6, max(0, 2 - size)))
+
+
 def signed(value: float, digits: int) -> str:
     """A number with its sign, plus included."""
     text = number(value, digits)

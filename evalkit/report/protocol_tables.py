@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,24 +21,34 @@ class Table:
     rows: Sequence[Sequence[str]]
 
 
-def tables(content: Mapping[str, Any], title: str = "settings") -> list[Table]:
-    """One table for the single values, and one for each nested part."""
-    single = [(key, _text(value)) for key, value in content.items() if not _nested(value)]
+def tables(
+    content: Mapping[str, Any], title: str = "settings", words: Callable[[str], str] = str
+) -> list[Table]:
+    """One table for the single values, and one for each nested part; what is empty is left out.
+
+    words: a key as the table writes it.
+    """
+    single = [
+        (words(str(key)), text)
+        for key, value in content.items()
+        if not _nested(value) and (text := _text(value)) != DASH
+    ]
     made = [Table(title, ["value"], single)] if single else []
     for key, value in content.items():
         if not _nested(value):
             continue
-        name = str(key).replace("_", " ") if title == "settings" else f"{title}: {key}"
+        name = str(key).replace("_", " ") if title == "settings" else f"{title}: {words(str(key))}"
         numbered = value if isinstance(value, Mapping) else dict(enumerate(value, 1))
         parts = {str(row): item for row, item in numbered.items()}
         if not all(isinstance(item, Mapping) for item in parts.values()):
-            made += tables(parts, name)
+            made += tables(parts, name, words)
             continue
         columns = list(dict.fromkeys(column for item in parts.values() for column in item))
         rows = [
-            (row, *(_text(item.get(column)) for column in columns)) for row, item in parts.items()
+            (words(row), *(_text(item.get(column)) for column in columns))
+            for row, item in parts.items()
         ]
-        made.append(Table(name, [str(column) for column in columns], rows))
+        made.append(Table(name, [words(str(column)) for column in columns], rows))
     return made
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from evalkit.core import AgreementRow
@@ -50,8 +51,17 @@ def texts(
     polls: Sequence[PollSummary],
     agreement: Sequence[AgreementRow],
     measured: Sequence[str] = (),
+    titles: Mapping[str, str] | None = None,
 ) -> list[PollText]:
-    """All questions as text. `measured`: the metrics of the run that use an encoder."""
+    """All questions as text.
+
+    Args:
+        measured: the metrics of the run that use an encoder.
+        titles: what the report calls the metrics; None: by their names.
+    """
+    known = titles or {}
+    agreement = [replace(row, metric=known.get(row.metric, row.metric)) for row in agreement]
+    measured = [known.get(name, name) for name in measured]
     return [_text(poll, agreement, measured) for poll in polls]
 
 

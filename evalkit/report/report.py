@@ -49,7 +49,7 @@ def report(path: os.PathLike[str] | str, *, single_file: bool = False, zip: bool
         write_atomically(folder / "tables" / name, _encodable(text))
     images = copied_images(facts.run)
     write_atomically(folder / "report.md", _encodable(to_markdown(facts, charts, sections)))
-    page = _encodable(to_html(facts, charts, sections))
+    page = _encodable(to_html(facts, charts, sections, list(tables)))
     files = [f"figures/{name}" for name in figures] + [f"tables/{name}" for name in tables]
     write_for_mail(facts, page, ["report.md", *files], single_file, zip)
     write_atomically(folder / "index.html", page)

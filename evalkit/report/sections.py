@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from evalkit.core import ComparisonRow
 from evalkit.report import numbers, sentences
 from evalkit.report.accounting import accounting
-from evalkit.report.answers import answers, questions
+from evalkit.report.answers import RECORDS, answers, questions
 from evalkit.report.facts import Facts
 from evalkit.report.findings import Finding, reason
 from evalkit.report.gallery import gallery, sample, troubles
@@ -64,8 +64,11 @@ def results(facts: Facts) -> Context | None:
     if not facts.findings:
         return None
     baselines = any(cell.baseline for f in facts.findings for cell in f.cells.values())
-    others = [finding for finding in facts.findings if finding not in facts.of_images]
-    tables_of = {"Image metrics": facts.of_images, "Raters, speed and cost": others}
+    tables_of = {
+        "Image metrics": facts.of_images,
+        "Raters": [one for one in facts.findings if one.measure.from_ratings],
+        RECORDS: [one for one in facts.findings if one.measure.from_records],
+    }
     return {
         "baselines": baselines,
         "tables": [(title, questions(own)) for title, own in tables_of.items() if own],
@@ -107,8 +110,9 @@ def ratings(facts: Facts) -> Context | None:
         return None
     about_images = [f.measure for f in facts.findings if f.encoder and not f.measure.from_ratings]
     measured = [measure.name for measure in about_images]
+    titles = {measure.name: measure.title for measure in about_images}
     return {
-        "questions": texts(facts.ratings, facts.agreement, measured),
+        "questions": texts(facts.ratings, facts.agreement, measured, titles),
         "chance": CHANCE,
         "agreement_header": AGREEMENT,
         "raters_header": RATERS,
@@ -143,9 +147,14 @@ def protocol(facts: Facts) -> Context:
     """Everything that the values depend on. What `measures` states is said beside the results."""
     stated = {name: value for name, value in facts.protocol.items() if name != "measures"}
     measured = {name: value for name, value in stated.items() if value != {}}
+    titles = {one.measure.name: one.measure.title for one in facts.findings}
+
+    def words(key: str) -> str:  # names of models are the user's, and stay as they are
+        return titles.get(key) or (key if key in facts.models else key.replace("_", " "))
+
     models = {model: known for model in facts.models if (known := facts.run.model(model))}
     run = tables(facts.config) + (tables({"models": models}) if models else [])
-    return {"measured": tables(measured), "run": run}
+    return {"measured": tables(measured, words=words), "run": run}
 
 
 SECTIONS: tuple[Section, ...] = (

@@ -7,6 +7,7 @@ from collections import Counter
 from evalkit.report import numbers
 from evalkit.report.facts import Facts, part, prompt_means, whole
 from evalkit.report.findings import RULE, Finding
+from evalkit.report.pairs import FEW, Better, Tables, better, models_of, tied, was_tested
 
 BOLD_RULE = (
     "Bold: the best value and values without a significant difference from it, where another model"
@@ -23,6 +24,7 @@ INTERVALS_RULE = (
 )
 
 NAMED = 4  # models that a headline names
+CLAUSES = 5  # of a sentence by pairs of models
 GROUPS_RULE = (
     "Bold and †: as in the results, for the models within one group. Models are compared by group"
     " on metrics with one value per image; these comparisons are corrected together, apart from"
@@ -108,33 +110,83 @@ def _measured(facts: Facts) -> str:
 
 
 def conclusion(facts: Facts) -> str:
-    """All findings in a sentence: which models are significantly better, on how many metrics."""
+    """All verdicts in a sentence: which models are significantly better than which others."""
     if len(facts.models) < 2:
         return ""
     if facts.blind_encoders and not facts.comparisons:
         return f"Nothing may be concluded. {banner(facts)}"
-    kinds = Counter(finding.kind for finding in facts.concluded)
-    better = Counter(
-        finding.best.model
-        for finding in facts.concluded
-        if finding.kind == "significant" and finding.best
-    )
-    total = kinds["significant"] + kinds["tie"]
-    if not total:
-        return "No difference between the models was tested."
-    metrics = numbers.plural(total, "metric")
-    untested = kinds["untested"]
-    more = f" Not tested: {numbers.plural(untested, 'more metric')}." if untested else ""
-    if not better:
-        on = metrics if total == 1 else f"any of {metrics}"
-        return f"No significant difference between the models on {on} ({RULE}).{more}"
-    than = "" if len(facts.models) == 2 else " than at least one other model"
-    parts = [
-        f"{model} is significantly better{than} on {count} of {metrics}"
-        for model, count in better.most_common()
+    tables = [
+        rows for one in facts.concluded if (rows := list(filter(was_tested, one.comparisons)))
     ]
-    rest = f"; no significant difference on {kinds['tie']}" if kinds["tie"] else ""
-    return f"{numbers.listing(parts, NAMED)}{rest} ({RULE}).{more}"
+    if not tables:
+        return "No difference between the models was tested."
+    untested = sum(one.kind == "untested" for one in facts.concluded)
+    more = f" Not tested: {numbers.plural(untested, 'more metric')}." if untested else ""
+    if not any(row.winner for rows in tables for row in rows):
+        metrics = numbers.plural(len(tables), "metric")
+        on = metrics if len(tables) == 1 else f"any of {metrics}"
+        return f"No significant difference between the models on {on} ({RULE}).{more}"
+    if len(models_of(tables)) == 2:
+        return f"{_of_two(tables)} ({RULE}).{more}"
+    clauses = _by_pairs(tables)
+    if len(models_of(tables)) > FEW or len(clauses) > CLAUSES:
+        return f"{_by_model(tables)}{more}"
+    return f"{'; '.join(clauses)} ({RULE}).{more}"
+
+
+def _of_two(tables: Tables) -> str:
+    """How often each of two models is significantly better."""
+    metrics, won = (
+        numbers.plural(len(tables), "metric"),
+        Counter(row.winner for rows in tables for row in rows),
+    )
+    ties = won.pop("", 0)
+    parts = [
+        f"{model} is significantly better on {count} of {metrics}"
+        for model, count in won.most_common()
+    ]
+    rest = f"; no significant difference on {ties}" if ties else ""
+    return f"{numbers.listing(parts)}{rest}"
+
+
+def _by_pairs(tables: Tables) -> list[str]:
+    """Who is significantly better than whom, and which pairs differ on no metric."""
+    names = {model: model for model in models_of(tables)}
+    parts = [f"{one.text(names)} on {_some(one, len(tables))}" for one in better(tables)]
+    for one in tied(tables):
+        if one.metrics == one.tested:
+            every = len(one.tested) == len(tables)
+            on = "" if every else f" on {numbers.plural(len(one.tested), 'tested metric')}"
+            parts.append(f"{one.text(names)}{on}")
+    return parts
+
+
+def _some(one: Better, total: int) -> str:
+    """`all 6 metrics`, `4 of 6 metrics` or, of pairs that were tested on fewer, `tested`."""
+    count, of = len(one.metrics), len(one.tested)
+    word = "metric" if of == total else "tested metric"
+    if count < of:
+        return f"{count} of {numbers.plural(of, word)}"
+    return f"{'all ' if of > 1 else ''}{numbers.plural(of, word)}"
+
+
+def _by_model(tables: Tables) -> str:
+    """How many differences are significant, and on which side of them the models are."""
+    rows = [row for found in tables for row in found]
+    won, lost = (Counter(getattr(row, side) for row in rows) for side in ("winner", "loser"))
+    of = Counter(name for row in rows for name in (row.model_a, row.model_b))
+    order = sorted(of, key=lambda model: (lost[model] - won[model], -won[model]))
+    parts = [
+        f"{model} is better in {won[model]:,} and worse in {lost[model]:,} of {of[model]:,}"
+        for model in order
+    ]
+    count = len(rows) - won[""]
+    verb = "is" if count == 1 else "are"
+    return (
+        f"{count:,} of {numbers.plural(len(rows), 'difference')} between two of {len(of):,} models"
+        f" on {numbers.plural(len(tables), 'metric')} {verb} significant ({RULE}):"
+        f" {numbers.listing(parts, NAMED)}."
+    )
 
 
 def rated(facts: Facts) -> str:
@@ -316,10 +368,12 @@ def accounted(facts: Facts) -> str:
     text = (
         "Every request gave an image. " if facts.prompts and complete and any(made.values()) else ""
     )
+    skipped = sum(whole(part(facts.checks, model).get("skipped")) for model in facts.checks)
+    invalid = "Invalid images were skipped." if skipped else "No image is invalid."
     if not facts.checks:
         return f"{text}Whether images are invalid, black or duplicate is known after scoring."
     return (
-        f"{text}Invalid images were skipped. Black images and duplicates (the same pixels as an"
+        f"{text}{invalid} Black images and duplicates (the same pixels as an"
         " earlier image of the model) are measured as the others are; image_checks.json names up to"
         " ten of each."
     )

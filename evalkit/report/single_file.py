@@ -6,6 +6,7 @@ import base64
 import functools
 import hashlib
 import io
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
@@ -24,6 +25,8 @@ SIDES = (768, 512, 384, 256, 192)  # pixels; the largest with which all images f
 QUALITY = 75
 LOSSLESS = 128  # pixels: a smaller image is kept as it is
 SAMPLE = 24  # images from which the size of all is estimated
+# Links to files beside the page, which the recipient of one file does not have.
+BESIDE = re.compile(r'<span class="(?:files|beside)">.*?</span>', re.DOTALL)
 AHEAD = 32  # images that threads may be ahead: few are made in vain
 
 
@@ -37,6 +40,7 @@ def to_single_file(page: str, folder: Path) -> str:
     Where not all images fit, whole prompts are left out: those stay that come first by the SHA-256
     of their file names, a fixed sample without selection.
     """
+    page = BESIDE.sub("", page)
     found = links(page)
     uses = Counter(link.address for link in found if link.tag == "img")
 

@@ -214,7 +214,7 @@ def test_groups_and_failures(opened: Callable[..., Any], run: Run) -> None:
 
 def test_blind_mode_hides_names_order_and_scores(opened: Callable[..., Any]) -> None:
     page = opened("#images?blind=77")
-    tiles = page.locator("#gallery > li").nth(1).get_by_role("listitem")
+    tiles = page.locator("#gallery > li").nth(1).locator("li:not(.sample)")
     assert [text[0] for text in tiles.all_text_contents()[:3]] == ["A", "B", "C"]
     shown = "".join(page.locator("#gallery ul").all_text_contents())
     assert "blocked by the <safety> filter" in shown
@@ -242,6 +242,56 @@ def test_blind_mode_hides_names_order_and_scores(opened: Callable[..., Any]) -> 
     page.keyboard.press("b")
     assert names(page) == list(MODELS)
     assert "blind" not in address(page)
+
+
+def test_while_blind_no_order_tells_whose_image_is_better(opened: Callable[..., Any]) -> None:
+    page = opened("#images?blind=77&sort=1&minus=0")
+    assert numbers(page) == list(range(1, COUNT + 1))
+    order = page.locator("#controls").get_by_label("Order")
+    assert order.input_value() == ""
+    offered = order.locator("option:not([disabled])").all_text_contents()
+    assert offered == ["prompt list", "mean score", "largest difference of models"]
+    expect(page.locator("#minus")).to_be_hidden()
+    page.locator("body").click(position={"x": 1, "y": 1})
+    page.keyboard.press("b")
+    assert order.locator("option:not([disabled])").count() == 3 + len(MODELS)
+    order.select_option("score of gan")
+    page.locator("body").click(position={"x": 1, "y": 1})
+    page.keyboard.press("b")
+    assert numbers(page) == list(range(1, COUNT + 1))
+
+
+def test_each_sample_has_a_row_with_its_label(opened: Callable[..., Any]) -> None:
+    for fragment in ("", "#images?blind=77"):
+        items = opened(fragment).locator("#gallery > li").first.locator("li")
+        texts = [text.strip() for text in items.all_text_contents()]
+        assert [place for place, text in enumerate(texts) if text.startswith("Sample")] == [0, 4]
+        assert (texts[0], texts[4]) == ("Sample 1", "Sample 2")
+        tops = [item.bounding_box()["y"] for item in items.all()]
+        assert len({*tops[1:4]}) == len({*tops[5:]}) == 1
+        assert tops[1] < tops[4] < tops[5]
+
+
+def test_the_amount_of_a_difference_is_shown(opened: Callable[..., Any], run: Run) -> None:
+    """It is one of the means of models: the samples of one model are no difference."""
+    page = opened("#images?sort=spread")
+    found = [text.split(" · ") for text in page.locator(f"{ROWS} > p + p").all_text_contents()]
+    amounts = {int(parts[0]): parts[-1] for parts in found if "difference" in parts[-1]}
+    facts = read_facts(run.path)
+    digits = facts.score_digits
+    for number, said in amounts.items():
+        means = [
+            round(facts.scores[model, number - 1, 0], digits)
+            for model in MODELS
+            if (model, number - 1, 0) in facts.scores
+        ]
+        expected = max(means) - min(means)
+        assert float(said.removeprefix("largest difference ")) == pytest.approx(expected, abs=1e-6)
+    assert len(amounts) == COUNT
+    assert (
+        "gan \u2212 dalle"
+        in opened("#images?sort=1&minus=0").locator(f"{ROWS} > p + p").first.text_content()
+    )
 
 
 def test_size_of_the_images(opened: Callable[..., Any]) -> None:
@@ -278,7 +328,7 @@ def test_print_names_the_model_of_each_image(opened: Callable[..., Any]) -> None
     page.emulate_media(media="print")
     expect(page.locator("#controls")).to_be_hidden()
     row = page.locator("#gallery > li").nth(1)
-    for tile, name in zip(row.get_by_role("listitem").all(), MODELS, strict=False):
+    for tile, name in zip(row.locator("li:not(.sample)").all(), MODELS, strict=False):
         assert tile.text_content().startswith(name)
         assert tile.bounding_box()["width"] < 100  # not the size on the screen
     page.wait_for_function(

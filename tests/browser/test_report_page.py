@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from odd_runs import ODD
-from report_runs import HOSTILE, HOSTILE_MODEL, add_groups, make_comparisons, make_run
+from report_runs import HOSTILE, HOSTILE_MODEL, MEASURES, add_groups, make_comparisons, make_run
 
 from evalkit.report.report import report
 
@@ -159,3 +162,31 @@ def test_a_printed_page_has_everything(address: str, opened: Any, tmp_path: Path
     assert page.locator(".strip").is_visible()
     assert page.locator("table.summary").count() >= 4
     assert page.evaluate("document.documentElement.scrollWidth") <= 720
+    assert page.locator(".meanings dd").first.is_visible()
+
+
+def test_a_printed_page_repeats_the_names_of_the_metrics(tmp_path: Path, opened: Any) -> None:
+    reader = shutil.which("pdftotext")
+    if reader is None:
+        pytest.skip("no pdftotext on the PATH")
+    run = make_run(tmp_path / "run", 12, tuple("abcdefghijklmno"), hostile=False)
+    aspects = {"clip_score": "agreement"}  # the head of the table has two rows
+    entries = {k: {**one, "aspect": aspects.get(k, "fidelity")} for k, one in MEASURES.items()}
+    run.write_protocol(run.protocol() | {"measures": entries})
+    opened(report(run.path).as_uri()).pdf(path=tmp_path / "page.pdf", format="A4")
+    read = subprocess.run([reader, "-layout", tmp_path / "page.pdf", "-"], capture_output=True)
+    pages = read.stdout.decode().split("\f")
+    assert sum(bool(re.search("reference scenes +reference scenes", text)) for text in pages) > 1
+
+
+def test_differences_are_sorted_and_are_cards_on_a_phone(address, opened):
+    page = opened(address)
+    table = page.locator("table.pairwise")
+    table.get_by_role("columnheader", name="p, adjusted").get_by_role("button").click()
+    assert table.locator("tbody tr").first.locator("td").nth(2).inner_text() == "< 0.001"
+    assert table.locator("tbody tr").first.locator("th").inner_text().startswith("FID")
+    phone = opened(address, **PHONE)
+    for row in phone.locator("table.pairwise tbody tr").all()[:3]:
+        boxes = [cell.bounding_box() for cell in row.locator("th, td").all()]
+        assert all(box["x"] >= 0 and box["x"] + box["width"] <= 390 for box in boxes)
+        assert row.locator("th .metric").is_visible()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from report_runs import make_run
 
 from evalkit.core import MetricRow
+from evalkit.report import sentences
 from evalkit.report.accounting import accounting
 from evalkit.report.facts import read_facts
 from evalkit.report.numbers import DASH
@@ -28,6 +29,7 @@ def test_every_image_is_accounted_for(tmp_path):
     expected |= {"black": "3", "duplicate": "4"}
     assert first.counts.items() > expected.items()
     assert (second.counts["refused"], second.counts["failed"]) == ("0", "1")
+    assert "Invalid images were skipped." in sentences.accounted(read_facts(run.path))
     report(run.path)
     section = (
         (run.report_path / "report.md").read_text(encoding="utf-8").split("<summary>Accounting")[1]
@@ -38,6 +40,14 @@ def test_every_image_is_accounted_for(tmp_path):
     section = page.split('id="outcomes"')[1].split("</table>")[0]
     for count in ("12", "11", "1", "0", "2", "3", "4"):
         assert f'<td class="num">{count}</td>' in section
+
+
+def test_nothing_is_skipped_where_no_image_is_invalid(tmp_path):
+    run = make_run(tmp_path / "run", 12, hostile=False)
+    run.write_image_checks({"dalle": checks(taken=11), "gan": checks(taken=11)})
+    said = sentences.accounted(read_facts(run.path))
+    assert "No image is invalid." in said
+    assert "skipped" not in said
 
 
 def test_what_was_not_checked_is_not_zero(tmp_path):

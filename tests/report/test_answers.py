@@ -38,7 +38,7 @@ def test_each_question_has_one_answer(tmp_path):
         " 27.02 (26.12 to 27.92), gan 24.42 (23.52 to 25.32).",
         "Diversity": "Not measured: needs at least 50 images.",
         "Speed and cost": "Refusal rate: dalle 0.025 (0.000 to 0.125), gan 0.000; Images per"
-        " second: dalle 2.6, gan 26.0; Median latency: dalle 0.380, gan 0.038.",
+        " second: dalle 2.6, gan 26.0; Median latency (ms): dalle 380, gan 38.0.",
     }
 
 
@@ -68,6 +68,28 @@ def test_two_models_may_lead_on_different_metrics(tmp_path):
         "dalle is significantly better than gan on FID; gan is significantly better than dalle on"
         " KID; the difference was not tested"
     )
+
+
+def test_a_few_models_are_answered_by_pairs(tmp_path):
+    run = with_aspects(make_run(tmp_path / "run", 12, ("a", "b", "c"), hostile=False))
+    tie, won = "no significant difference", "a better"
+    pairs = [("a", "b", tie), ("a", "c", won), ("b", "c", won)]
+    rows = [comparison(metric, *pair) for metric in ("fid", "kid") for pair in pairs]
+    write_comparisons(run, rows)
+    assert told(run)["Fidelity"].startswith(
+        "a and b are each significantly better than c on FID and KID; no significant difference"
+        " between a and b; the difference was not tested on Inception score and"
+        " Precision (Holm, 5%)."
+    )
+
+
+def test_the_best_of_many_models_are_named_together(tmp_path):
+    models = tuple("abcde")
+    run = with_aspects(make_run(tmp_path / "run", 12, models, hostile=False))
+    rows = [comparison("fid", best, other, "a better") for best in "ab" for other in "cde"]
+    write_comparisons(run, [*rows, comparison("fid", "a", "b", "no significant difference")])
+    said = told(run)["Fidelity"]
+    assert said.startswith("a and b are each significantly better than 3 of 4 others on FID;")
 
 
 def test_one_model_has_values_and_no_verdict(tmp_path):

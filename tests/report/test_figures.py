@@ -33,6 +33,18 @@ def test_baseline_of_a_distance_is_extrapolated(run):
     assert "Only the gap above the line reflects the model." in chart.caption
 
 
+def test_values_below_the_baseline_do_not_contradict_its_caption(tmp_path):
+    run = make_run(tmp_path / "run", 10, hostile=False)
+    rows = [
+        dataclasses.replace(row, baseline=99.0 if row.metric == "fid" else None)
+        for row in run.metrics()
+    ]
+    run.write_metrics(rows)
+    caption = charts(run)["baseline"].caption
+    assert "A value below the line is closer to the reference than as many real images" in caption
+    assert "Only the gap above" not in caption
+
+
 def test_baseline_of_a_score_is_not_extrapolated(tmp_path):
     run = make_run(tmp_path / "run", 10, hostile=False)
     rows = [

@@ -74,11 +74,37 @@ def test_three_models_with_every_verdict():
         comparison("fid", "a", "d", "not tested"),
     )
     assert found.verdict == (
-        "a is significantly better than c; no significant difference from b (Holm, 5%; 38 prompts);"
-        " the difference from d was not tested (fewer than 5 prompts)."
+        "a is significantly better than c; no significant difference between a and b (Holm, 5%; 38"
+        " prompts); the difference between a and d was not tested (fewer than 5 prompts)."
     )
     assert bold(found) == [True, True, False, False]
     assert worse(found) == [False, False, True, False]
+
+
+def test_a_verdict_names_every_significant_difference():
+    rows = [row(name, 10.0 + place) for place, name in enumerate("abc")]
+    tie, won = "no significant difference", "a better"
+    pairs = [("a", "b", tie), ("a", "c", won), ("b", "c", won)]
+    found = finding(rows, *(comparison("fid", *pair) for pair in pairs))
+    assert found.verdict == (
+        "a and b are each significantly better than c; no significant difference between a and b"
+        " (Holm, 5%; 38 prompts)."
+    )
+
+
+def test_a_difference_between_models_other_than_the_best_is_significant():
+    """The best value has a wide interval: only b and c differ significantly."""
+    rows = [row(name, 10.0 + place) for place, name in enumerate("abc")]
+    tie = "no significant difference"
+    pairs = [("a", "b", tie), ("a", "c", tie), ("b", "c", "a better")]
+    found = finding(rows, *(comparison("fid", *pair) for pair in pairs))
+    assert found.kind == "significant"
+    assert found.verdict.startswith("b is significantly better than c; no significant difference")
+    assert not any(bold(found))
+    rows += [row(name, 20.0) for name in "de"]
+    pairs += [("a", other, tie) for other in "de"]
+    found = finding(rows, *(comparison("fid", *pair) for pair in pairs))
+    assert "of 1 difference between the others, 1 is significant" in found.verdict
 
 
 def test_higher_is_better():
@@ -133,10 +159,19 @@ def test_equal_values_are_called_equal():
     )
 
 
-def test_a_value_below_its_baseline_is_said():
-    rows = [row("a", 2.0, baseline=3.0), row("b", 4.0, baseline=3.0)]
-    [text] = finding(rows).cautions
-    assert "Below it: a; closer to the reference than as many real images" in text
+def test_a_value_below_its_baseline_has_its_causes():
+    """Chance is a cause only where the interval includes the baseline."""
+    far, near = row("a", 2.0, baseline=5.0), row("b", 2.5, baseline=3.0)
+    above = row("c", 9.0, baseline=5.0)
+    [text] = finding([far, above]).cautions
+    assert "Below it: a; closer to the reference than as many real images, because" in text
+    assert "another mix of content" in text
+    assert "chance" not in text
+    [text] = finding([near, above]).cautions
+    assert "real images, by chance (the interval includes the baseline), because" in text
+    [text] = finding([far, near]).cautions
+    assert "Below it: a and b;" in text
+    assert "of b perhaps by chance (the interval includes the baseline)." in text
 
 
 def test_baselines_and_cautions_are_stated():

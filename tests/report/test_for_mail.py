@@ -46,6 +46,7 @@ def test_one_file_holds_all_images_and_names_no_other_file(mailed: Run) -> None:
         for name in ("src", "href"):
             address = values.get(name) or "#"
             assert address.startswith(("#", "data:image/webp;base64,", "https://example.org/"))
+    assert not [name for name in ("PDF", "CSV", "report.md", "metrics.tex") if name in text]
     images = [values["src"] for values in page.attributes("img") if values.get("src")]
     assert len(images) == len(original.attributes("img")) - original.attributes("img").count({})
     for address in images[:3]:

@@ -33,7 +33,24 @@ def test_best_score_of_a_prompt_follows_the_measure(tmp_path):
         for row in gallery(facts)[:5]:
             values = [facts.scores[(tile.model, row.index, 0)] for tile in row.tiles]
             chosen = (max if better == "higher" else min)(values)
-            assert [tile.best for tile in row.tiles] == [value == chosen for value in values]
+            shown = row.tiles[values.index(chosen)].score
+            assert [tile.best for tile in row.tiles] == [tile.score == shown for tile in row.tiles]
+
+
+def test_bold_follows_the_digits_that_are_shown(tmp_path):
+    run = make_run(tmp_path / "run", 3, ("a", "b", "c"), hostile=False)
+    values = {0: (89.4, 88.6, 10.0), 1: (89.4, 88.6, 89.0), 2: (80.0, 60.0, 10.0)}
+    rows = [
+        (model, index, 0, "clip_score", "mini-clip", value)
+        for index, own in values.items()
+        for model, value in zip("abc", own, strict=True)
+    ]
+    run.write_scores(rows)
+    found = gallery(read_facts(run.path))
+    assert [tile.score for tile in found[0].tiles] == ["89", "89", "10"]
+    assert [[tile.best for tile in row.tiles] for row in found] == [
+        [True, True, False], [False, False, False], [True, False, False],
+    ]  # fmt: skip
 
 
 def test_long_lists_are_shown_in_even_steps(tmp_path, monkeypatch):

@@ -10,13 +10,20 @@ import pytest
 from hypothesis import given, settings
 from latex_documents import PAPERS, complaints, needs_latex
 from many_values import values_run
-from report_runs import HOSTILE_MODEL, comparison, make_comparisons, make_run, write_comparisons
+from report_runs import (
+    HOSTILE_MODEL,
+    MEASURES,
+    comparison,
+    make_comparisons,
+    make_run,
+    write_comparisons,
+)
 from strategies_for_tests import NASTY
 
 from evalkit.escape import latex, visible
 from evalkit.report.facts import read_facts
 from evalkit.report.latex import to_latex
-from evalkit.report.tables import tables
+from evalkit.report.tables import select, tables
 
 COMMANDS = {
     "textbackslash": "\\",
@@ -158,6 +165,10 @@ def significant(tmp_path, verdicts: dict[tuple[str, str], str]) -> dict[str, lis
     return rows_of(to_latex(read_facts(run.path))["metrics.tex"])
 
 
+def written(tmp_path: Path) -> str:
+    return to_latex(read_facts(tmp_path / "run"))["metrics.tex"]
+
+
 def test_bold_and_underline_follow_the_tests(tmp_path):
     tie = "no significant difference"
     rows = significant(tmp_path, {
@@ -166,6 +177,7 @@ def test_bold_and_underline_follow_the_tests(tmp_path):
     assert rows["a"] == [r"\bfseries 5.0"]
     assert rows["b"] == [r"\bfseries 15.0"]
     assert rows["c"] == [r"{\underline{\num{25.0}}{\evalkitworse}}"]
+    assert "Underlined: the same as bold" in written(tmp_path)
     assert rows["d"] == [r"35.0 {\evalkitworse}"]
 
 
@@ -176,6 +188,8 @@ def test_nothing_is_underlined_where_the_second_was_not_better_than_the_next(tmp
     })  # fmt: skip
     assert rows["a"] == [r"\bfseries 5.0"]
     assert rows["b"] == [r"15.0 {\evalkitworse}"]
+    assert "significantly worse than the best (Holm" in written(tmp_path)
+    assert "Underlined" not in written(tmp_path)  # no entry is
     assert rows["c"] == [r"25.0 {\evalkitworse}"]
     assert rows["d"] == ["35.0"]
 
@@ -195,7 +209,24 @@ def test_differences(tmp_path):
         r"\textbf{dalle} & gan & \num{-9.0} & \evalkitinterval{-16.5}{-1.5} & \textless{} 0.001 \\"
     ) in text
     assert r"dalle & gan & \num{+0.25} & -- & -- \\" in text
+    assert "on the images that both made (38 prompts, 38 images of each model)" in text
+    assert r"p: corrected for all 3 comparisons of the run (Holm, 5\%)" in text
     assert r"\multicolumn{5}{@{}l}{FID $\downarrow$" in text
+    facts = select(read_facts(run.path), (), ["fid"])
+    assert "for all 3 comparisons of the run" in to_latex(facts)["differences.tex"]
+
+
+def test_times_have_a_unit_and_brackets_are_explained(tmp_path):
+    run = make_run(tmp_path / "run", 12, hostile=False)
+    text = to_latex(read_facts(run.path))["outcomes.tex"]
+    assert r"{latency}" in text
+    assert r"{(ms) $\downarrow$}" in text
+    assert "In brackets: 95" in text
+    assert "BibTeX entries of these papers, and of \\cite{evalkit}: evalkit.bib" in text
+    entries = {name: {**entry, "paper": ""} for name, entry in MEASURES.items()}
+    run.write_protocol(run.protocol() | {"measures": entries})
+    text = to_latex(read_facts(run.path))["outcomes.tex"]
+    assert "% BibTeX entry of \\cite{evalkit}: evalkit.bib" in text
 
 
 def test_groups(run):

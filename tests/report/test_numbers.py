@@ -101,3 +101,8 @@ def test_words():
     assert numbers.plural(1000, "image") == "1,000 images"
     assert numbers.counts([60, 600]) == "n = 60 to 600"
     assert numbers.capital("") == ""
+
+
+def test_three_digits():
+    shown = [numbers.three_digits(value) for value in (4.544, 42.808, 0.0409, 380.2, 24_000, 0.0)]
+    assert shown == ["4.54", "42.8", "0.0409", "380", "24,000", "0.00"]

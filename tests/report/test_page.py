@@ -40,8 +40,8 @@ def test_order_of_the_page(tmp_path):
     text = written(run)
     order = [
         "<h1>dalle and gan on 12 prompts</h1>", "2 models, 12 prompts", 'class="answers"',
-        'class="strip"', 'class="summary sortable"', 'class="summary pairwise"', 'id="groups"',
-        'id="charts"', 'id="gallery"', 'id="outcomes"', 'id="protocol"',
+        'class="strip"', 'class="summary sortable"', 'class="summary pairwise sortable"',
+        'id="groups"', 'id="charts"', 'id="gallery"', 'id="outcomes"', 'id="protocol"',
     ]  # fmt: skip
     places = [text.index(part) for part in order]
     assert places == sorted(places)
@@ -67,7 +67,8 @@ def test_numbers_of_the_results_are_those_of_metrics_json(run):
                 assert float(cell.attributes["data-value"] or "") == row.value
                 shown = NUMBER.findall(cell.text)
                 ends = [end for end in (row.low, row.high) if end is not None]
-                expected = [row.value, *ends, row.count]
+                in_ms = row.metric.startswith("latency")  # all are below a second
+                expected = [row.value * (1000 if in_ms else 1), *ends, row.count]
                 expected += [row.requested] if row.requested > row.count else []
                 expected += [row.baseline] if row.baseline is not None else []
                 assert len(shown) == len(expected), (cell.text, expected)
@@ -111,6 +112,32 @@ def test_the_strip_shows_all_models_for_a_fixed_sample(tmp_path):
     numbers = [re.findall(r"Prompt (\d+), ", str(values["alt"]))[0] for values in images]
     shown = to_markdown(facts := read_facts(run.path), [], contexts(facts))
     assert set(numbers) == set(re.findall(r"^\| (\d+)\. ", shown, re.MULTILINE))  # as in report.md
+
+
+def test_speed_and_raters_have_tables_of_their_own(tmp_path):
+    run = make_run(tmp_path / "run", 12, hostile=False)
+    titles = re.findall(r'<h3 id="results-\d">(.*?)</h3>', written(run))
+    assert titles == ["Image metrics", "Speed and cost"]  # and no raters, as nobody was asked
+
+
+def test_the_footer_links_every_table(run):
+    text = (run.report_path / "index.html").read_text(encoding="utf-8")
+    linked = re.findall(r'href="tables/(.*?)"', text)
+    assert linked == sorted(path.name for path in (run.report_path / "tables").iterdir())
+
+
+def test_each_difference_is_read_by_itself(tmp_path):
+    """A row names its metric and its pair: it can be sorted, and it is a card on a phone."""
+    models = ("a", "b", "c")
+    run = make_run(tmp_path / "run", 12, models, hostile=False)
+    make_comparisons(run, models)
+    [table] = Tables(written(run)).of_class("pairwise")
+    assert {len(row) for row in table} == {6}
+    assert all(row[0].text.startswith(("FID", "KID", "CLIP score")) for row in table[1:])
+    comparisons = run.comparisons()
+    assert comparisons is not None
+    for row, cells in zip(comparisons.rows, table[1:], strict=True):
+        assert float(cells[2].attributes["data-value"] or "") == row.difference
 
 
 def test_tables_are_read_without_a_script(run):

@@ -29,9 +29,7 @@ def test_nested_content():
                 ("seed", "0"),
                 ("exact", "yes"),
                 ("share", "0.333333"),
-                ("none", DASH),
                 ("names", "a, b"),
-                ("empty", DASH),
             ],
         ),
         Table("encoders", ["name", "size"], [("clip", "c", "2"), ("lpips", "l", DASH)]),
@@ -45,6 +43,15 @@ def test_nested_content():
             [("1", "the first of two sentences that are long"), ("2", "the second one")],
         ),
     ]
+
+
+def test_keys_are_written_as_words():
+    content = {"known_words": 3, "none": None, "of": {"clip_score": {"sub_sets": 1}}}
+    assert tables(content, words=lambda key: key.replace("_", " ")) == [
+        Table("settings", ["value"], [("known words", "3")]),
+        Table("of", ["sub sets"], [("clip score", "1")]),
+    ]
+    assert tables({"none": None, "empty": []}) == []
 
 
 def test_list_of_tables():

@@ -97,6 +97,15 @@ def test_which_metric_agrees_is_a_sentence(rows: list[AgreementRow], sentence: s
     )
 
 
+def test_metrics_have_the_titles_of_the_report() -> None:
+    titles = {"clip_score": "CLIP score", "fid": "FID"}
+    rows = [row("clip_score", 0.55, 0.81)]
+    [text] = texts([summary()], rows, ["clip_score", "fid"], titles)
+    assert text.trust[0].startswith("CLIP score (0.68) prefers")
+    assert text.trust[-1].startswith("FID has no value")
+    assert text.agreement[0][0].startswith("CLIP score (")
+
+
 @pytest.mark.parametrize(("ties", "shown"), [(35, True), (36, False)])
 def test_tau_of_few_untied_pairs_is_not_shown(ties: int, shown: bool) -> None:
     [text] = texts([summary()], [row("x", 0.4, 0.6, ties=ties)])

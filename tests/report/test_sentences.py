@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import random
+import re
 
 import pytest
 from report_runs import comparison, make_comparisons, make_run, write_comparisons
 
 from evalkit.report import sentences
 from evalkit.report.facts import read_facts
+from evalkit.report.markdown import result
 
 
 def test_what_was_generated_and_measured(run):
@@ -70,18 +74,97 @@ def test_conclusion(tmp_path, verdicts, expected):
     assert sentences.conclusion(read_facts(run.path)) == expected
 
 
-def test_three_models_are_better_than_at_least_one_other(tmp_path):
+def test_three_models_are_compared_by_pairs(tmp_path):
     models = ("dalle", "gan", "third")
     run = make_run(tmp_path / "run", 10, models, hostile=False)
     make_comparisons(run, models)
     facts = read_facts(run.path)
-    assert sentences.conclusion(facts).startswith(
-        "dalle is significantly better than at least one other model on 1 of 2 metrics"
+    assert sentences.conclusion(facts) == (
+        "dalle is significantly better than gan and third on 1 of 2 metrics; no significant"
+        " difference between gan and third (Holm, 5%). Not tested: 3 more metrics."
     )
     assert (
         sentences.differences(facts)
         == "2 of 9 differences are statistically significant (Holm, 5%)."
     )
+
+
+def test_models_that_beat_the_same_one_are_named_together(tmp_path):
+    """Not only the model with the best value of a metric is significantly better."""
+    models = ("dalle", "gan", "noise")
+    run = make_run(tmp_path / "run", 10, models, hostile=False)
+    tie = "no significant difference"
+    verdicts = {("dalle", "gan"): tie, ("dalle", "noise"): "a better", ("gan", "noise"): "a better"}
+    metrics = ("fid", "kid", "clip_score")
+    rows = [comparison(m, *pair, verdict) for m in metrics for pair, verdict in verdicts.items()]
+    write_comparisons(run, rows)
+    facts = read_facts(run.path)
+    assert sentences.conclusion(facts).startswith(
+        "dalle and gan are each significantly better than noise on all 3 metrics; no significant"
+        " difference between dalle and gan (Holm, 5%)."
+    )
+    found = {finding.measure.name: finding for finding in facts.findings}
+    assert result(facts, found["fid"]) == "dalle and gan are each better than noise"
+
+
+VERDICTS = ("a better", "b better", "no significant difference", "not tested")
+CLAUSE = re.compile(
+    r"(?P<who>[a-f, ]+?(?: and [a-f])?) (?:is|are each) significantly better than (?P<than>.+?)"
+    r" on (?:all )?(?P<count>\d+)(?: of (?P<of>\d+))? (?:tested )?metrics?"
+)
+
+
+def named(text: str) -> list[str]:
+    return re.split(r", | and ", text.strip())
+
+
+@pytest.mark.parametrize("count", [3, 4, 6])
+def test_every_statement_is_a_row_of_the_comparisons(tmp_path, count):
+    """Random verdicts: each "better than", tie and number in the sentence is counted again."""
+    models = tuple("abcdef"[:count])
+    run = make_run(tmp_path / "run", 10, models, hostile=False)
+    draw, seen = random.Random(count), set()
+    for trial in range(40):
+        weights = [draw.random() ** 3 for _ in VERDICTS]
+        rows = [
+            comparison(metric, a, b, draw.choices(VERDICTS, weights)[0])
+            for metric in ("fid", "kid", "clip_score", "precision")[: 1 + trial % 4]
+            for a, b in itertools.combinations(models, 2)
+        ]
+        write_comparisons(run, rows)
+        facts = read_facts(run.path)
+        said = sentences.conclusion(facts)
+        for clause in CLAUSE.finditer(said):
+            seen.add("better")
+            for pair in itertools.product(named(clause["who"]), named(clause["than"])):
+                own = [row for row in rows if {row.model_a, row.model_b} == {*pair}]
+                assert sum(row.winner == pair[0] for row in own) == int(clause["count"]), said
+                tested = sum(row.verdict != "not tested" for row in own)
+                assert tested == int(clause["of"] or clause["count"]), said
+        for group in re.findall(r"difference between ((?:[a-f], )*[a-f] and [a-f])\b", said):
+            seen.add("tie")
+            for pair in itertools.combinations(named(group), 2):
+                own = [row.verdict for row in rows if {row.model_a, row.model_b} == {*pair}]
+                assert {*own} - {"not tested"} == {"no significant difference"}, said
+        for model, won, lost, of in re.findall(
+            r"([a-f]) is better in (\d+) and worse in (\d+) of (\d+)", said
+        ):
+            seen.add("model")
+            own = [row for row in rows if model in (row.model_a, row.model_b)]
+            assert sum(row.winner == model for row in own) == int(won)
+            assert sum(row.loser == model for row in own) == int(lost)
+            assert sum(row.verdict != "not tested" for row in own) == int(of)
+        wins = any(row.winner for row in rows)
+        assert ("better" in said) == wins, said
+        for finding in facts.findings:
+            for clause in re.finditer(
+                r"([a-f, ]+?(?: and [a-f])?) (?:is|are each) better than ([^;]+)",
+                result(facts, finding),
+            ):
+                pairs = set(itertools.product(*map(named, clause.groups())))
+                own = {(r.winner, r.loser) for r in rows if r.metric == finding.measure.name}
+                assert pairs <= own
+    assert seen >= ({"better", "tie"} if count < 5 else {"model"})
 
 
 def test_head_to_head_counts_prompts(tmp_path):

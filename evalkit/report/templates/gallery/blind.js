@@ -32,7 +32,8 @@ function disguise(row) {
     tile.link.href = hidden(row) || !tile.address ? "#images" : tile.address;
   }
   row.tiles.sort((a, b) => a.sample - b.sample || a.place - b.place);
-  row.list.append(...row.tiles.map((tile) => tile.item));
+  const label = (tile, place) => (place % models.length === 0 && row.labels[tile.sample] ? [row.labels[tile.sample]] : []);
+  row.list.append(...row.tiles.flatMap((tile, place) => [...label(tile, place), tile.item]));
   row.list.classList.toggle("blind", hidden(row));
 }
 

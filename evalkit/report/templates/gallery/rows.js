@@ -21,20 +21,24 @@ function mean(values) {
 
 const rows = [...gallery.children].map((element, index) => {
   const [prompt, facts, list] = element.children;
-  const tiles = [...list.children].map(readTile);
+  const items = [...list.children], labels = items.filter((item) => item.className === "sample");
+  const tiles = items.filter((item) => item.className !== "sample").map(readTile);
   const means = models.map((_, model) => mean(tiles.filter((tile) => tile.model === model).map((tile) => tile.score)));
   return {
-    element, index, list, tiles, means, facts, prompt: prompt.textContent, text: prompt.textContent.toLowerCase(),
+    element, index, list, labels, tiles, means, facts, amount: facts.appendChild(new Text()), prompt: prompt.textContent, text: prompt.textContent.toLowerCase(),
     number: parseInt(facts.textContent, 10), group: facts.querySelector("bdi")?.textContent ?? "",
   };
 });
+
+const samples = Math.max(1, ...rows.slice(0, 1).map((row) => row.tiles.length / models.length));
 
 function sortKey(row) {
   const { sort, minus } = controls;
   if (!sort?.value) return NaN;
   const known = row.means.filter((value) => !Number.isNaN(value));
   if (sort.value === "mean") return mean(known);
-  if (sort.value === "spread") return known.length > 1 ? Math.max(...known) - Math.min(...known) : NaN;
+  if (sort.value === "spread") // of the means of models: samples of one model are no difference
+    return known.length > 1 ? Math.max(...known) - Math.min(...known) : NaN;
   return row.means[sort.value] - (minus?.value ? row.means[minus.value] : 0);
 }
 
@@ -48,6 +52,27 @@ function sortRows() {
   const rank = (row) => (Number.isNaN(row.key) ? Infinity : sign * row.key); // without a score: last
   rows.sort((a, b) => (rank(a) === rank(b) ? 0 : rank(a) - rank(b)) || a.index - b.index);
   gallery.append(...rows.map((row) => row.element));
+  showAmounts();
+}
+
+function showAmounts() { // by what the prompts are ordered, where no tile shows it
+  const { sort, minus } = controls, digits = Math.max(0, ...rows.flatMap((row) => row.tiles.map(decimals)));
+  const what = sort?.value === "spread" ? "largest difference" : sort?.value === "mean" ? "mean score"
+    : sort?.value && minus?.value ? `${models[sort.value]} \u2212 ${models[minus.value]}` : "";
+  const more = samples > 1 || what === "mean score" ? 1 : 0; // a mean needs a digit more than a score
+  for (const row of rows) {
+    const amount = row.key.toFixed(digits + more).replace("-", "\u2212");
+    row.amount.data = what && !Number.isNaN(row.key) ? ` · ${what} ${amount}` : "";
+  }
+}
+
+const decimals = (tile) => (tile.scoreText.split(".")[1] ?? "").length;
+const ofModel = () => /^\d/.test(controls.sort?.value ?? "");
+
+function hideOrders() { // while blind: an order by one model, or by two, tells which images are whose
+  const blind = Boolean(controls.blind.value);
+  if (blind && ofModel()) controls.sort.value = controls.minus.value = "";
+  for (const option of controls.sort?.options ?? []) option.hidden = option.disabled = blind && /^\d/.test(option.value);
 }
 
 function filterRows() {
@@ -65,10 +90,10 @@ function filterRows() {
 }
 
 function showRows() {
+  hideOrders();
   sortRows();
   filterRows();
-  const ofModel = /^\d/.test(controls.sort?.value ?? "");
-  if (byId("minus")) byId("minus").hidden = !ofModel;
+  if (byId("minus")) byId("minus").hidden = !ofModel();
   if (byId("direction")) byId("direction").hidden = !controls.sort.value;
   gallery.style.setProperty("--tile", `${controls.size.value}rem`);
 }

@@ -2,7 +2,6 @@
 const zoom = byId("zoom"), stage = byId("stage");
 let seen = null; // the row that gets the focus back
 const current = () => rows.find((row) => row.number === Number(controls.at.value));
-const samples = Math.max(1, ...rows.slice(0, 1).map((row) => row.tiles.length / models.length));
 
 function makeText(tag, text, className = "") {
   return Object.assign(document.createElement(tag), { textContent: text, className });
