@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from evalkit.figures.collect import NO_FEATURES, Source
+from evalkit.figures.fid_by_count import line
 from evalkit.figures.image_grid import SEED
 from evalkit.figures.metric_agreement import LEAST_MODELS
 from evalkit.figures.raters import pair_panels, spearman, spearman_text
@@ -90,11 +91,19 @@ def _scores(rows: Sequence[Row], source: Source) -> str:
 
 def _fid_by_count(rows: Sequence[Row], source: Source) -> str:
     counts = [row["count"] for row in rows]
-    return (
+    ends = {one: line([r for r in rows if r["model"] == one])[0] for one in models_of(rows)}
+    below = [f"{one} ({end:.1f})".replace("-", MINUS) for one, end in ends.items() if end < 0]
+    said = (
         f"FID of random subsets of the images (N = {min(counts):,} to {max(counts):,}; one subset"
         " per point, a larger one contains smaller ones). Lines: least squares in 1/N. Open"
         " markers: their value at infinite N, FID∞ (Chong and Forsyth 2020). There are no error"
         " bars."
+    )
+    if not below:
+        return said
+    return (
+        f"{said} Below zero: {', '.join(below)}. FID is never negative, but an extrapolation can"
+        " be: the images are then as close to the reference as FID∞ can tell, or too few for it."
     )
 
 

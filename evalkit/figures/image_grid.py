@@ -54,10 +54,12 @@ def image_grid(
         seed: of the random choice.
         width: icml, cvpr, aaai, acl, neurips, iclr or slides.
         columns: one or two columns of the paper.
-        folder: paths are relative to it.
+        folder: what relative paths begin at, by default the working directory. Those of an
+            images.csv of `evalkit figures` are relative to its run folder: give that.
 
     Raises:
-        EvalkitError: a column is missing, or no prompt has an image of every model.
+        EvalkitError: a column is missing, no prompt has an image of every model, or an image is
+            not found or cannot be read.
     """
     rows = rows_of(frame, COLUMNS, FRAME)
     if "kind" not in rows[0]:
@@ -81,7 +83,7 @@ def image_grid(
             top = tops[lines.index((row["kind"], row["prompt"]))]
             left = label + models.index(row["model"]) * side
             own = side - GAP * page.scale
-            _show(axes, Path(folder) / row["path"], (left, top, own))
+            _show(axes, _found(folder, row["path"]), (left, top, own))
         for number, name in enumerate(names):
             middle = label + (number + 0.5) * side - GAP * page.scale / 2
             figure.text(
@@ -180,6 +182,20 @@ def _names(page: Page, models: Sequence[str], side: float) -> tuple[list[str], f
         return list(wide.values()), 0.2 * page.scale, False
     names = list(labels_within(models, 72 * 1.2 * page.scale, size).values())
     return names, 1.26 * page.scale, True
+
+
+def _found(folder: str | Path, name: str) -> Path:
+    path = Path(folder) / name
+    if path.is_file():
+        return path
+    if Path(name).is_absolute():
+        raise EvalkitError(f"{name} does not exist.", "Restore the image.")
+    place = f"the folder {folder}" if str(folder) else "the working directory"
+    raise EvalkitError(
+        f"{name} does not exist in {place}, and is a relative path.",
+        "Give the folder that it begins at as `folder=`: the run folder for an images.csv of"
+        " `evalkit figures`.",
+    )
 
 
 def _show(axes: Axes, path: Path, place: tuple[float, float, float]) -> None:

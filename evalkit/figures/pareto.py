@@ -91,7 +91,7 @@ def pareto_rows(rows: Sequence[Row], x: str, y: str) -> list[Row]:
         own = by_metric(on_all_prompts(rows, metric))
         if not own:
             known = ", ".join(dict.fromkeys(row["metric"] for row in on_all_prompts(rows)))
-            raise EvalkitError(f"No model has a value of {metric}; the frame has {known}.",
+            raise EvalkitError(f"No model has a value of {metric}, only of {known or 'nothing'}.",
                                f"Name one of them as {name}.")  # fmt: skip
         sides[name] = {row["model"]: row for row in next(iter(own.values()))}
     found = []

@@ -22,7 +22,7 @@ from evalkit.figures.style import DOTTED, INK, MUTED, Drawn, Rows, look
 def new_figure(page: Page, height: float, width: float | None = None) -> Figure:
     """A figure of the page's width. `height`: in inches, at the size of text in papers."""
     height = max(page.least, height * page.scale)
-    return Drawn(figsize=(width or page.width, height), layout="constrained")
+    return Drawn(figsize=(width or page.width, height), layout="constrained", facecolor="white")
 
 
 def grid(
