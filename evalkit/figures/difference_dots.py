@@ -45,8 +45,8 @@ def difference_dots(
     with drawing(width, columns) as page:
         panels = list(by_metric(rows).values())
         most = max(map(len, panels))
-        figure, every = grid(page, 0.66 + 0.165 * most, len(panels))
-        across = min(page.many, len(panels))
+        high, least = 0.66 + 0.165 * most, 0.55 + 0.12 * most
+        figure, every, across = grid(page, high, len(panels), least)
         short = short_names(page, models_of(rows, "model_a", "model_b"), 0.2 / across)
         shared = len({tuple(map(_pair, own)) for own in panels}) == 1
         for place, (axes, own) in enumerate(zip(every, panels, strict=True)):

@@ -153,7 +153,7 @@ def _set_counts(axes: Axes, page: Page, rows: Sequence[Row], reach: float) -> No
     whole = {
         max(int(row["count"]) for row in rows if row["model"] == model) for model in models_of(rows)
     }
-    points = (0.6 if page.least else 0.8) * 72 * page.width / (1.04 / counts[0])  # of 1/N
+    points = (0.6 if page.slide else 0.8) * 72 * page.width / (1.04 / counts[0])  # of 1/N
     size = 6.5 * page.scale
     labels, wide = {0.0: "∞"}, {0.0: width_of("∞", size)}
     for count in dict.fromkeys(

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from evalkit.terminal import one_line, shorten
 
-__all__ = ["labels", "labels_within", "shorten"]
+__all__ = ["labels", "labels_within", "shorten", "width_of"]
 
 
 def labels(names: Sequence[str], most: int) -> dict[str, str]:

@@ -133,7 +133,7 @@ def metric_against_human(frame: Data, *, width: str = "icml", columns: str = "on
     rows = rows_of(frame, PAIRS, PAIRED)
     with drawing(width, columns) as page:
         panels = list(pair_panels(rows).values())
-        figure, every = grid(page, 2.0, len(panels))
+        figure, every, _ = grid(page, 2.0, len(panels), 1.3)
         for axes, own in zip(every, panels, strict=True):
             value = np.array([row["difference"] for row in own])
             human = np.array([row["preference"] for row in own])

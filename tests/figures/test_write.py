@@ -152,6 +152,21 @@ def test_a_run_without_scores_is_refused(tmp_path: Path) -> None:
         evalkit.figures(tmp_path / "run")
 
 
+def test_figures_for_slides_are_slides_and_a_higher_one_says_what_helps(
+    run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    evalkit.figures(run, width="slides", out=tmp_path / "three")
+    assert not caplog.messages
+    many = make_run(tmp_path / "many", 10, tuple(f"model-{n}" for n in range(14)), hostile=False)
+    evalkit.figures(many, width="slides", only="metrics")
+    [said] = caplog.messages
+    assert re.search(r"metrics is 8\.\d inches high, and a slide 5\.6: name fewer metrics", said)
+    assert "--columns" not in said
+    caplog.clear()
+    evalkit.figures(many, width="slides", only="metrics", metrics="fid,kid,clip_score")
+    assert not caplog.messages
+
+
 # --- margins ---
 def test_margins_are_those_of_the_gate_else_its_defaults(tmp_path: Path) -> None:
     made = make_run(tmp_path / "run", 40)
