@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import RendererAgg
@@ -64,18 +64,27 @@ def interval(axes: Axes, place: float, row: Mapping[str, Any], models: Sequence[
     axes.errorbar(row["value"], place, xerr=both, fmt=marker, color=colour, zorder=3)
 
 
+def reference_kind(rows: Rows, from_zero: bool) -> Literal["zero", "best", ""]:
+    """The line in a panel with these rows; "" for none, where there are baselines."""
+    if any(row.get("baseline") is not None for row in rows):
+        return ""
+    ends = [row.get(name) for row in rows for name in ("value", "low", "high")]
+    return "zero" if from_zero or min(end for end in ends if end is not None) <= 0 else "best"
+
+
 def reference_line(axes: Axes, rows: Rows, better: str, from_zero: bool) -> None:
-    """A line at zero, or a dotted line at the best value. Baselines stay in view."""
+    """A line at zero, or a dotted line at the best value, or none. Baselines stay in view."""
+    kind = reference_kind(rows, from_zero)
     ends = [row.get(name) for row in rows for name in ("value", "low", "high")]
     baselines = [row["baseline"] for row in rows if row.get("baseline") is not None]
     known = [float(end) for end in ends if end is not None]
     low, high = min(known), max(known)
     if baselines:
         low, high = min(low, *baselines), max(high, *baselines)
-    elif low <= 0 or from_zero:
+    if kind == "zero":
         axes.axvline(0, color=INK, linewidth=0.8, zorder=1)
         low, high = min(low, 0.0), max(high, 0.0)
-    else:
+    elif kind == "best":
         best = (min if better == "lower" else max)(row["value"] for row in rows)
         axes.axvline(best, color=MUTED, linewidth=0.8, linestyle=DOTTED, zorder=1)
     margin = 0.06 * ((high - low) or abs(high) or 1)

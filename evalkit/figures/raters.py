@@ -120,10 +120,12 @@ def metric_against_human(frame: Data, *, width: str = "icml", columns: str = "on
     """Each pair of images of one prompt: the difference of a metric, and what raters prefer.
 
     One panel per metric and question. Up is where raters prefer the first image, right is where the
-    metric does. Points are moved a little up or down, since many have the same preference.
+    metric does. For a study of pairs (the column `mode` is "pairwise") the vertical axis is the
+    share of raters who prefer the first image, ties as one half; for others it is the difference
+    of opinions. Points are moved a little up or down, since many have the same preference.
 
     Args:
-        frame: `run.frame("pairs")`.
+        frame: `run.frame("pairs")`; the first image is that of `model_a`.
         width: icml, cvpr, aaai, acl, neurips, iclr or slides.
         columns: one or two columns of the paper.
 
@@ -137,15 +139,20 @@ def metric_against_human(frame: Data, *, width: str = "icml", columns: str = "on
         for axes, own in zip(every, panels, strict=True):
             value = np.array([row["difference"] for row in own])
             human = np.array([row["preference"] for row in own])
+            pairs = of_pairs(own[0])
+            if pairs:
+                human = 50 * (1 + human)
             moved = (np.arange(len(own)) * 0.618034 % 1 - 0.5) * 0.1 * max(1e-9, np.ptp(human))
-            axes.axhline(0, color=INK, linewidth=0.6, zorder=1)
+            axes.axhline(50 if pairs else 0, color=INK, linewidth=0.6, zorder=1)
             axes.axvline(0, color=INK, linewidth=0.6, zorder=1)
             style: dict[str, Any] = {"markersize": 3 * page.scale, "alpha": 0.55}
             axes.plot(value, human + moved, "o", color=COLOURS[0], **style)
             axes.grid(axis="y")
             axes.locator_params(nbins=5)
             axes.set_xlabel("metric prefers the first image →", loc="right")
-            axes.set_ylabel(f"{own[0]['raters']} prefer it →", loc="top")
+            axes.set_ylabel(
+                "prefer the first image, %" if pairs else f"opinion, first {MINUS} second"
+            )
             axes.set_title(title_of(own[0]), pad=13 * page.scale)
             axes.annotate(
                 spearman_text(spearman(own)), (0, 1), (0, 3 * page.scale), va="bottom",
@@ -153,6 +160,11 @@ def metric_against_human(frame: Data, *, width: str = "icml", columns: str = "on
                 fontsize=6.5 * page.scale, color=MUTED,
             )  # fmt: skip
         return settle(figure)
+
+
+def of_pairs(row: Row) -> bool:
+    """Whether raters answered which of the two images they prefer."""
+    return row.get("mode") == "pairwise"
 
 
 def pair_panels(rows: Sequence[Row]) -> dict[tuple[str, ...], list[Row]]:

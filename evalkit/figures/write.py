@@ -13,7 +13,7 @@ from matplotlib.text import Text
 
 from evalkit.core import EvalkitError
 from evalkit.figures.captions import caption
-from evalkit.figures.collect import COLLECT, Absent, Source
+from evalkit.figures.collect import COLLECT
 from evalkit.figures.difference_dots import difference_dots
 from evalkit.figures.fid_by_count import fid_by_count
 from evalkit.figures.group_dots import group_dots
@@ -25,6 +25,7 @@ from evalkit.figures.pareto import pareto
 from evalkit.figures.raters import metric_against_human, strengths, win_rates
 from evalkit.figures.rows import Row, models_of
 from evalkit.figures.score_distribution import score_distribution
+from evalkit.figures.source import Absent, Source
 from evalkit.figures.style import to_bytes, to_csv
 from evalkit.files import write_atomically
 from evalkit.hints import did_you_mean
