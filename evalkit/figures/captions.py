@@ -39,9 +39,14 @@ def _differences(rows: Sequence[Row], source: Source) -> str:
     said = (
         f"Differences between models (first {MINUS} second) on the same prompts"
         f"{of(counts(rows, 'prompts'), 'prompts')}. Thick bars: {LEVEL} intervals"
-        f" ({methods(rows, 'method')}). Thin bars: intervals adjusted for all comparisons of the"
-        " run (Holm). Filled markers: statistically significant differences (Holm, 5%)."
+        f" ({methods(rows, 'method')})."
     )
+    if any(row.get("low_adjusted") is not None for row in rows):
+        said += " Thin bars: intervals adjusted for all comparisons of the run (Holm)."
+    if any(row["verdict"] in ("a better", "b better") for row in rows):
+        said += " Filled markers: statistically significant differences (Holm, 5%)."
+    else:
+        said += " No difference is statistically significant (Holm, 5%)."
     said += without(rows)
     if any(row["margin"] is not None for row in rows):
         gate = (source.run.path / "gate.json").is_file()

@@ -78,7 +78,7 @@ def groups(source: Source) -> list[Row]:
         if not named:
             raise Absent("the prompts have no groups")
         if len(sizes) == 1:
-            raise Absent(f"all prompts are of one group, {named[0]}")
+            raise Absent(f"all prompts are of one group only, {named[0]}")
         if source.chosen:
             raise Absent(f"--metrics names no metric with values by group: {_chosen(source)}")
         raise Absent("no metric has values by group of prompts")

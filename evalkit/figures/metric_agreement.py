@@ -73,7 +73,7 @@ def agreement_rows(rows: Sequence[Row]) -> list[Row]:
     ]
     if len(everywhere) < LEAST_MODELS or len(own) < 2:
         raise EvalkitError(
-            f"{len(everywhere)} models have all of {len(own)} metrics; expected at least"
+            f"Models with all metrics: {len(everywhere)}, metrics: {len(own)}; expected at least"
             f" {LEAST_MODELS} models and 2 metrics.",
             "Compare more models.",
         )

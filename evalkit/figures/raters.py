@@ -150,9 +150,8 @@ def metric_against_human(frame: Data, *, width: str = "icml", columns: str = "on
             axes.grid(axis="y")
             axes.locator_params(nbins=5)
             axes.set_xlabel("metric prefers the first image →", loc="right")
-            axes.set_ylabel(
-                "prefer the first image, %" if pairs else f"opinion, first {MINUS} second"
-            )
+            opinion = f"opinion, first {MINUS} second"
+            axes.set_ylabel("raters who prefer the first, %" if pairs else opinion)
             axes.set_title(title_of(own[0]), pad=13 * page.scale)
             axes.annotate(
                 spearman_text(spearman(own)), (0, 1), (0, 3 * page.scale), va="bottom",

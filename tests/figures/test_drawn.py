@@ -191,6 +191,26 @@ def test_the_front_joins_the_models_that_no_other_dominates() -> None:
     assert [line.get_xydata().tolist() for line in dotted] == [[[1.0, 1.0], [3.0, 3.0]]]
 
 
+def test_a_model_far_away_is_at_the_edge_and_the_others_fill_the_axes() -> None:
+    rows = pareto_rows(["a", "b", "c", "d"])
+    near = of.pareto(rows[:3]).axes[0]
+    rows[3] |= {"x": 400.0, "y": 12.0}
+    figure = of.pareto(rows)
+    axes = figure.axes[0]
+    assert axes.get_xlim() == near.get_xlim()
+    assert (axes.get_xlim()[1], axes.get_ylim()[0]) in markers(axes)
+    assert "(400, 12) →" in said(figure)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == list("abcd")
+
+
+@pytest.mark.parametrize("many", [2, 3])
+def test_models_that_are_not_far_away_or_too_few_are_inside(many: int) -> None:
+    rows = pareto_rows(["a", "b", "c"][:many])
+    rows[-1] |= {"x": 400.0} if many == 2 else {"x": 40.0}
+    low, high = of.pareto(rows).axes[0].get_xlim()
+    assert low < rows[0]["x"] < rows[-1]["x"] < high
+
+
 # --- by group, distribution ---
 def test_groups_have_the_values_of_all_models_and_their_numbers_of_prompts() -> None:
     axes = of.group_dots(metric_rows(THREE)).axes[0]
@@ -292,6 +312,16 @@ def test_the_correlation_with_raters_is_that_of_pairs_and_their_mirror_images() 
     assert len(markers(figure.axes[0])) == 60
 
 
+def test_the_axis_of_a_study_of_pairs_is_the_share_of_raters() -> None:
+    rows = pair_rows()  # preferences -1, 0 and 1
+    shares = of.metric_against_human([row | {"mode": "pairwise"} for row in rows]).axes[0]
+    opinions = of.metric_against_human(rows).axes[0]
+    assert shares.get_ylabel() == "raters who prefer the first, %"
+    assert opinions.get_ylabel() == "opinion, first − second"  # noqa: RUF001
+    for (_, share), (_, opinion) in zip(markers(shares), markers(opinions), strict=True):
+        assert share == pytest.approx(50 * (1 + opinion), abs=6)
+
+
 # --- metrics against metrics ---
 def test_metrics_are_turned_so_that_larger_is_better() -> None:
     rows = [row for row in metric_rows(THREE) if not row["group"]]
@@ -303,7 +333,7 @@ def test_metrics_are_turned_so_that_larger_is_better() -> None:
 
 
 def test_two_models_say_nothing_about_the_agreement_of_metrics() -> None:
-    with pytest.raises(EvalkitError, match=r"2 models .* expected at least 3 models"):
+    with pytest.raises(EvalkitError, match="all metrics: 2.* expected at least 3 models"):
         of.metric_agreement(metric_rows(MODELS))
 
 
