@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
-from evalkit.figures.collect import NO_FEATURES, Source
+from evalkit.figures.fid_by_count import line
 from evalkit.figures.image_grid import SEED
 from evalkit.figures.metric_agreement import LEAST_MODELS
-from evalkit.figures.raters import pair_panels, spearman, spearman_text
-from evalkit.figures.rows import (
-    MINUS,
-    Row,
-    by_metric,
-    measure_of,
-    models_of,
-    short_method,
-    title_of,
+from evalkit.figures.pareto import far_away, front_of
+from evalkit.figures.raters import of_pairs, pair_panels, spearman, spearman_text
+from evalkit.figures.rows import MINUS, Row, by_metric, measure_of, models_of, title_of
+from evalkit.figures.said import (
+    LEVEL,
+    bars,
+    counts,
+    lines,
+    methods,
+    number_of,
+    of,
+    raters,
+    span,
+    without,
 )
-
-LEVEL = "95%"
+from evalkit.figures.source import Source
 
 
 def caption(name: str, rows: Sequence[Row], source: Source) -> str:
@@ -28,20 +31,23 @@ def caption(name: str, rows: Sequence[Row], source: Source) -> str:
 
 
 def _metrics(rows: Sequence[Row], source: Source) -> str:
-    said = f"Values of {_number(models_of(rows), 'model')}{_of(_counts(rows, 'count'), 'images')}. "
-    said += _bars(rows)
-    if any(row.get("baseline") is not None for row in rows):
-        said += " Short vertical lines: finite-sample baselines, the values of as many real images."
-    return said + " Solid lines: zero. Dotted lines: the best value."
+    said = f"Values of {number_of(models_of(rows), 'model')}{of(counts(rows, 'count'), 'images')}. "
+    return said + bars(rows) + lines(rows)
 
 
 def _differences(rows: Sequence[Row], source: Source) -> str:
     said = (
         f"Differences between models (first {MINUS} second) on the same prompts"
-        f"{_of(_counts(rows, 'prompts'), 'prompts')}. Thick bars: {LEVEL} intervals"
-        f" ({_methods(rows, 'method')}). Thin bars: intervals adjusted for all comparisons of the"
-        " run (Holm). Filled markers: statistically significant differences (Holm, 5%)."
+        f"{of(counts(rows, 'prompts'), 'prompts')}. Thick bars: {LEVEL} intervals"
+        f" ({methods(rows, 'method')})."
     )
+    if any(row.get("low_adjusted") is not None for row in rows):
+        said += " Thin bars: intervals adjusted for all comparisons of the run (Holm)."
+    if any(row["verdict"] in ("a better", "b better") for row in rows):
+        said += " Filled markers: statistically significant differences (Holm, 5%)."
+    else:
+        said += " No difference is statistically significant (Holm, 5%)."
+    said += without(rows)
     if any(row["margin"] is not None for row in rows):
         gate = (source.run.path / "gate.json").is_file()
         origin = "of gate.json, else " if gate else ""
@@ -55,55 +61,70 @@ def _differences(rows: Sequence[Row], source: Source) -> str:
 
 def _pareto(rows: Sequence[Row], source: Source) -> str:
     x, y = rows[0]["x_title"], rows[0]["y_title"]
-    said = f"{x} and {y} of {_number(rows, 'model')}{_of(_counts(rows, 'count'), 'images')}. "
+    said = f"{x} and {y} of {number_of(rows, 'model')}{of(counts(rows, 'count'), 'images')}. "
     if all(row.get("covariance") is not None for row in rows):
         number = max(int(row["groups"]) for row in rows)
         said += (
             f"Ellipses: joint {LEVEL} confidence regions (jackknife that leaves the same {number}"
             " groups of prompts out of both metrics, Hotelling's T²)."
         )
-    else:
+    elif any(row.get(f"{side}_low") is not None for row in rows for side in "xy"):
         said += (
             f"Crosses: the {LEVEL} interval of each metric by itself. They are no joint regions:"
-            f" the covariance of the two metrics is not known here ({NO_FEATURES})."
+            f" the covariance of the two metrics is not known ({source.no_covariance})."
         )
-    return said + " Dotted line: the models that no other model dominates."
+    else:
+        said += "No value has an interval."
+    if outside := far_away(rows):
+        named = "; ".join(f"{row['model']} ({x} {row['x']:.4g}, {y} {row['y']:.4g})"
+                          for row in outside).replace("-", MINUS)  # fmt: skip
+        said += f" Outside of the axes, at their edge: {named}."
+    front = len(front_of(rows)) > 1
+    return said + (" Dotted line: the models that no other model dominates." if front else "")
 
 
 def _groups(rows: Sequence[Row], source: Source) -> str:
     own = [row for row in rows if row["group"]]
     title = measure_of(own[0]).title
     said = f"{title} ({own[0]['encoder']}) by group of prompts (number of prompts in parentheses)"
-    said += f"{_of(_counts(own, 'count'), 'images per model and group')}. {_bars(own)}"
-    return said + " Dotted lines: the values on all prompts."
+    said += f"{of(counts(own, 'count'), 'images per model and group')}. {bars(own)}"
+    return said + (" Dotted lines: the values on all prompts." if len(own) < len(rows) else "")
 
 
 def _scores(rows: Sequence[Row], source: Source) -> str:
-    counts = [sum(row["model"] == model for row in rows) for model in models_of(rows)]
+    numbers = [sum(row["model"] == model for row in rows) for model in models_of(rows)]
     side = "right" if rows[0]["better"] == "higher" else "left"
     return (
         f"Cumulative distribution of the {measure_of(rows[0]).title} ({rows[0]['encoder']}) of all"
-        f" images{_of(_span(counts), 'images per model')}. A curve further to the {side} has better"
+        f" images{of(span(numbers), 'images per model')}. A curve further to the {side} has better"
         " scores; markers are medians. There are no error bars."
     )
 
 
 def _fid_by_count(rows: Sequence[Row], source: Source) -> str:
-    counts = [row["count"] for row in rows]
-    return (
-        f"FID of random subsets of the images (N = {min(counts):,} to {max(counts):,}; one subset"
+    sizes = [row["count"] for row in rows]
+    ends = {one: line([r for r in rows if r["model"] == one])[0] for one in models_of(rows)}
+    below = [f"{one} ({end:.1f})".replace("-", MINUS) for one, end in ends.items() if end < 0]
+    said = (
+        f"FID of random subsets of the images (N = {min(sizes):,} to {max(sizes):,}; one subset"
         " per point, a larger one contains smaller ones). Lines: least squares in 1/N. Open"
         " markers: their value at infinite N, FID∞ (Chong and Forsyth 2020). There are no error"
         " bars."
     )
+    if not below:
+        return said
+    return (
+        f"{said} Below zero: {', '.join(below)}. FID is never negative, but an extrapolation can"
+        " be: the images are then as close to the reference as FID∞ can tell, or too few for it."
+    )
 
 
 def _strengths(rows: Sequence[Row], source: Source) -> str:
-    said = f"What raters say of {_number(models_of(rows), 'model')}"
-    said += f"{_of(_counts(rows, 'count'), 'rated images per model')}. {_bars(rows)}"
+    said = f"What raters say of {number_of(models_of(rows), 'model')}"
+    said += f"{of(counts(rows, 'count'), 'rated images per model')}. {bars(rows)}"
     if any(row["metric"] == "strength" for row in rows):
         said += " Strengths are on the scale of Elo: mean 0, and 400 points are odds of ten to one."
-    return f"{said} {_raters(rows)}"
+    return f"{said}{lines(rows)} {raters(rows)}"
 
 
 def _win_rates(rows: Sequence[Row], source: Source) -> str:
@@ -112,9 +133,9 @@ def _win_rates(rows: Sequence[Row], source: Source) -> str:
     return (
         "How often, in percent, the image of the model in the row is preferred over that of the"
         " model in the column; a tie counts half"
-        f"{_of(_counts(first, 'prompts'), 'prompts per pair')}."
+        f"{of(counts(first, 'prompts'), 'prompts per pair')}."
         " Frames: statistically significant differences (Holm, 5%). The matrix has no error bars;"
-        f" the .csv has the intervals. {_raters(first)}"
+        f" the .csv has the intervals. {raters(first)}"
     )
 
 
@@ -124,18 +145,35 @@ def _human(rows: Sequence[Row], source: Source) -> str:
         f" {len({row['prompt'] for row in own}):,} prompts"
         for own in pair_panels(rows).values()
     ]
+    vertical = {
+        True: "the share of raters who prefer the first image (a tie counts half)",
+        False: "the raters' opinion of the first image minus that of the second",
+    }
+    found = dict.fromkeys(vertical[of_pairs(row)] for row in rows)
     return (
-        "Pairs of images of one prompt: the difference of the metric, and the mean preference of"
-        " the raters (1: all prefer the first image, for answers to pairs). In parentheses: the"
+        "Pairs of images of one prompt. Horizontal axis: the difference of the metric, positive"
+        f" where it prefers the first image. Vertical axis: {', or '.join(found)}."
+        f" {_first_image(rows, source)} In parentheses: the"
         f" {LEVEL} interval of the correlation, jackknife over groups of prompts. Points are moved"
-        f" vertically by at most 5% of the range. {'; '.join(panels)}. {_raters(rows)}"
+        f" vertically by at most 5% of the range. {'; '.join(panels)}. {raters(rows)}"
     )
+
+
+def _first_image(rows: Sequence[Row], source: Source) -> str:
+    """Of which model the first image of each pair is."""
+    pairs = list(dict.fromkeys((row["model_a"], row["model_b"]) for row in rows))
+    if len(pairs) == 1:
+        return f"The first image is of {pairs[0][0]}, the second of {pairs[0][1]}."
+    order = [one for one in source.models if any(one in pair for pair in pairs)]
+    if all(a in order and b in order and order.index(a) < order.index(b) for a, b in pairs):
+        return f"The first image is of the model that is first in: {', '.join(order)}."
+    return "The first image is of `model_a` in the .csv."
 
 
 def _agreement(rows: Sequence[Row], source: Source) -> str:
     return (
-        f"Spearman's correlation of each two metrics over {_number(models_of(rows), 'model')}"
-        f"{_of(_counts(rows, 'count'), 'images')}. All metrics are turned so that larger is better."
+        f"Spearman's correlation of each two metrics over {number_of(models_of(rows), 'model')}"
+        f"{of(counts(rows, 'count'), 'images')}. All metrics are turned so that larger is better."
         f" There are no intervals: a few models are no sample of models. With {LEAST_MODELS} or 4"
         " models, a correlation of 1 is frequent by chance."
     )
@@ -164,52 +202,3 @@ _CAPTIONS: Mapping[str, Callable[[Sequence[Row], Source], str]] = {
     "agreement": _agreement,
     "images": _images,
 }
-
-
-# --- parts ----------------------------------------------------------------------------------------
-def _bars(rows: Sequence[Row]) -> str:
-    """What the error bars are."""
-    if not any(row.get("low") is not None for row in rows):
-        return "No value has an interval."
-    return f"Bars: {LEVEL} intervals ({_methods(rows, 'interval')})."
-
-
-def _methods(rows: Sequence[Row], column: str) -> str:
-    """The methods of the intervals, with the metrics of each where there are several."""
-    found: dict[str, list[str]] = {}
-    for row in rows:
-        if row.get("low") is not None:
-            titles = found.setdefault(short_method(row.get(column) or "as given"), [])
-            if (title := measure_of(row).title) not in titles:
-                titles.append(title)
-    if len(found) == 1:
-        return next(iter(found))
-    return "; ".join(f"{', '.join(titles)}: {method}" for method, titles in found.items())
-
-
-def _counts(rows: Sequence[Row], column: str) -> str:
-    return _span([row[column] for row in rows if row.get(column)])
-
-
-def _span(counts: Sequence[Any]) -> str:
-    """`71`, or `60 to 71`."""
-    known = sorted({int(count) for count in counts})
-    if not known:
-        return ""
-    return f"{known[0]:,}" if len(known) == 1 else f"{known[0]:,} to {known[-1]:,}"
-
-
-def _of(counts: str, what: str) -> str:
-    return f" (N = {counts} {what})" if counts else ""
-
-
-def _number(items: Sequence[Any], noun: str) -> str:
-    return f"{len(items):,} {noun}{'' if len(items) == 1 else 's'}"
-
-
-def _raters(rows: Sequence[Row]) -> str:
-    """Who was asked; models that judge are not people."""
-    names = dict.fromkeys(str(row.get("raters") or row.get("encoder")) for row in rows)
-    models = [name for name in names if name.startswith("model:")]
-    said = f"Raters and question: {', '.join(names)}."
-    return said + (" Raters are models, not people." if len(models) == len(names) else "")

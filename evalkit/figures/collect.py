@@ -2,94 +2,25 @@
 
 from __future__ import annotations
 
-import functools
 import json
+import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
-from evalkit.core import EvalkitError, Record
 from evalkit.figures.difference_dots import drawn_pairs
 from evalkit.figures.group_dots import group_rows
 from evalkit.figures.image_grid import chosen_images
+from evalkit.figures.joint import Unknown, covariance
 from evalkit.figures.metric_agreement import agreement_rows
 from evalkit.figures.metric_dots import dots_rows
 from evalkit.figures.pareto import pareto_rows
 from evalkit.figures.raters import strength_rows, win_rate_rows
-from evalkit.figures.rows import Row, models_of, one_metric
+from evalkit.figures.rows import Row, on_all_prompts
 from evalkit.figures.score_distribution import score_rows
-from evalkit.run_folder import Run
+from evalkit.figures.source import Absent, Source, features
 
-NO_FEATURES = (
-    "it needs the features of the images and the reference, which are not in the run folder; write"
-    " them with `evalkit score`"
-)
-
-
-class Absent(Exception):
-    """Why a run has no data for a figure."""
-
-
-class Source:
-    """A scored run folder, each file read once."""
-
-    def __init__(self, run: Run, metrics: Sequence[str] = ()) -> None:
-        self.run, self.chosen = run, list(metrics)
-        self.protocol: Mapping[str, Any] = run.protocol()
-        self.metrics = [self._stated(asdict(row)) for row in run.metrics()]
-        known = run.models()
-        scored = models_of(self.metrics)
-        self.models = [model for model in known if model in scored] or scored
-        unknown = [name for name in self.chosen if name not in {r["metric"] for r in self.metrics}]
-        if unknown:
-            names = ", ".join(dict.fromkeys(row["metric"] for row in self.metrics))
-            raise EvalkitError(
-                f"{run.path} has no metric {unknown[0]!r}; it has {names}.",
-                "Correct `--metrics`, or measure it with `evalkit score`.",
-            )
-
-    def _stated(self, row: Row) -> Row:
-        """A row with what protocol.json states about its metric."""
-        measures = self.protocol.get("measures")
-        found = measures.get(row["metric"], {}) if isinstance(measures, Mapping) else {}
-        if found.get("title"):
-            row |= {"title": found["title"], "from_zero": bool(found.get("from_zero"))}
-        return row
-
-    @functools.cached_property
-    def comparisons(self) -> list[Row]:
-        found = self.run.comparisons()
-        return [self._stated(asdict(row)) for row in found.rows] if found else []
-
-    @functools.cached_property
-    def prompts(self) -> list[tuple[str, str]]:
-        """Id and text of each prompt."""
-        if not self.run.prompts_path.is_file():
-            return []
-        return [(prompt.id, prompt.text) for prompt in self.run.prompts()]
-
-    @functools.cached_property
-    def scores(self) -> list[Row]:
-        """The values per image: model, prompt, sample, metric, encoder, value, title, better."""
-        better = {(row["metric"], row["encoder"]): row["better"] for row in self.metrics}
-        found = []
-        for row in self.run.scores():
-            value, index = float(row["value"] or "nan"), int(row["index"])
-            if math.isfinite(value):
-                prompt = self.prompts[index][0] if index < len(self.prompts) else str(index)
-                made = {"model": row["model"], "prompt": prompt, "sample": int(row["sample"])}
-                made |= {"metric": row["metric"], "encoder": row["encoder"], "value": value}
-                made["better"] = better.get((row["metric"], row["encoder"]), "higher")
-                found.append(self._stated(made))
-        return found
-
-    @functools.cache  # noqa: B019 (one source is read by one command)
-    def records(self, model: str) -> list[Record]:
-        """The records of a model's images."""
-        return [record for record in self.run.records(model) if record.status == "ok"]
+log = logging.getLogger(__name__)
 
 
 def metrics(source: Source) -> list[Row]:
@@ -138,20 +69,35 @@ def groups(source: Source) -> list[Row]:
     """The score by group of prompts, for metrics with values per image."""
     per_image = {row["metric"] for row in source.scores}
     grouped = [row for row in source.metrics if row["metric"] in (source.chosen or per_image)]
-    if not any(row["group"] for row in grouped):
-        raise Absent("the prompts have no groups, or no metric has values per image")
     sizes: dict[str, int] = {}
     if source.run.prompts_path.is_file():
         for prompt in source.run.prompts():
             sizes[prompt.group] = sizes.get(prompt.group, 0) + 1
+    if not any(row["group"] for row in grouped):
+        named = [name for name in sizes if name]
+        if not named:
+            raise Absent("the prompts have no groups")
+        if len(sizes) == 1:
+            raise Absent(f"all prompts are of one group only, {named[0]}")
+        if source.chosen:
+            raise Absent(f"--metrics names no metric with values by group: {_chosen(source)}")
+        raise Absent("no metric has values by group of prompts")
     return [row | {"prompts": sizes.get(row["group"])} for row in group_rows(grouped)]
 
 
 def scores(source: Source) -> list[Row]:
     if not source.scores:
         raise Absent("no metric has values per image (scores.csv is empty)")
+    if not source.chosen:
+        return score_rows(source.scores)
     chosen = [row for row in source.scores if row["metric"] in source.chosen]
-    return score_rows(chosen or source.scores)
+    if not chosen:
+        raise Absent(f"--metrics names no metric with values per image: {_chosen(source)}")
+    return score_rows(chosen)
+
+
+def _chosen(source: Source) -> str:
+    return ", ".join(source.chosen)
 
 
 def strengths(source: Source) -> list[Row]:
@@ -200,57 +146,42 @@ def images(source: Source) -> list[Row]:
 
 def pareto(source: Source) -> list[Row]:
     """FID against CLIP score, or the first two metrics that are chosen."""
-    x, y = source.chosen[:2] if len(source.chosen) > 1 else ("fid", "clip_score")
+    if len(source.chosen) == 1:
+        raise Absent(f"it needs two metrics, and --metrics names {source.chosen[0]} only")
+    x, y, *others = source.chosen or ("fid", "clip_score")
+    if others:
+        log.info("figure pareto: of %s and %s, the first two of --metrics", x, y)
     rows = pareto_rows([row for row in source.metrics if row["model"] in source.models], x, y)
-    if (x, y) != ("fid", "clip_score") or ":" in rows[0]["y_encoder"]:
-        return rows
     try:
-        return [row | _covariance(source, row) for row in rows]
-    except Absent:
+        return [row | covariance(source, *_sides(source, row, x, y)) for row in rows]
+    except Unknown as error:
+        source.no_covariance = str(error)
         return rows  # crosses: the caption says so
 
 
-def _covariance(source: Source, row: Row) -> dict[str, float]:
-    """Variances and covariance of FID and CLIP score, leaving out the same groups of prompts."""
-    import torch
-
-    from evalkit.metrics import frechet
-    from evalkit.statistics import intervals
-
-    model, records = row["model"], source.records(row["model"])
-    values = {
-        (one["prompt"], one["sample"]): one["value"]
-        for one in source.scores
-        if (one["model"], one["metric"], one["encoder"]) == (model, "clip_score", row["y_encoder"])
-    }
-    places = [(source.prompts[record.index][0], record.sample) for record in records]
-    if any(place not in values for place in places):
-        raise Absent("not all images have a CLIP score")
-    fake, moments = _features(source, model)
-    texts = [source.prompts[record.index][1] for record in records]
-    found = intervals.groups_of_clusters(intervals.cluster_numbers(texts))
-    if found is None:
-        raise Absent("too few prompts")
-    own = torch.tensor([values[place] for place in places], dtype=torch.float64)
-    number = int(found.max()) + 1
-    without = torch.stack([own[found != group].mean() for group in range(number)])
-    fid = frechet.fid_without(fake=fake, real_moments=moments, groups=found)
-    variances = intervals.group_jackknife_covariance((row["x"], row["y"]), (fid, without), found)
-    if not min(variances[:2]) > 0:
-        raise Absent("a value is the same without any group of prompts")
-    names = ("variance_x", "variance_y", "covariance")
-    return dict(zip(names, variances, strict=True)) | {"groups": number}
+def _sides(source: Source, row: Row, *metrics: str) -> list[Row]:
+    """The rows of metrics.json behind a row of pareto.csv."""
+    return [
+        next(
+            one
+            for one in on_all_prompts(source.metrics, metric)
+            if one["model"] == row["model"] and (one["encoder"] or "") == row[f"{side}_encoder"]
+        )
+        for side, metric in zip("xy", metrics, strict=True)
+    ]
 
 
 def fid_by_count(source: Source) -> list[Row]:
     """FID of subsets of each model's images, as FID∞ uses them."""
     from evalkit.metrics.infinity import POINTS, fid_at_counts
 
+    if source.chosen and "fid" not in source.chosen:
+        raise Absent(f"--metrics does not name fid: {_chosen(source)}")
     rows = []
     for model in source.models:
         if len(source.records(model)) < 2 * POINTS:
             continue
-        fake, moments = _features(source, model)
+        fake, moments = features(source, model)
         counts, values = fid_at_counts(fake=fake, real_moments=moments)
         rows += [
             {"model": model, "count": int(count), "value": float(value)}
@@ -259,33 +190,6 @@ def fid_by_count(source: Source) -> list[Row]:
     if not rows:
         raise Absent(f"no model has {2 * POINTS} images")
     return rows
-
-
-@functools.cache
-def _features(source: Source, model: str) -> tuple[Any, Any]:
-    """Cached "pool" features float32 [N, D] behind FID, and the moments of the reference."""
-    import torch
-
-    from evalkit.features import cache
-    from evalkit.reference.files import reference
-
-    own = [row for row in source.metrics if (row["model"], row["metric"]) == (model, "fid")]
-    if not own:
-        raise Absent("FID was not measured")
-    row = one_metric(own, "fid", "")[0]
-    encoders = source.protocol.get("encoders") or {}
-    prints = {one["name"]: one["fingerprint"] for one in encoders.values()}
-    encoder: Any = SimpleNamespace(name=row["encoder"], fingerprint=prints.get(row["encoder"], ""))
-    path = source.run.features_path(model, row["encoder"])
-    cached = cache.read(path, encoder.fingerprint, ("pool",))
-    keys = [record.sha256 for record in source.records(model)]
-    if not keys or len(keys) != row["count"] or any(key not in cached.rows for key in keys):
-        raise Absent(NO_FEATURES)
-    try:
-        moments = reference(row["reference"], encoder).moments["pool"]
-    except (EvalkitError, KeyError) as error:
-        raise Absent(f"the reference {row['reference']} is not found") from error
-    return torch.from_numpy(cached.values["pool"][[cached.rows[key] for key in keys]]), moments
 
 
 COLLECT: Mapping[str, Callable[[Source], list[Row]]] = {

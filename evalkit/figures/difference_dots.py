@@ -45,8 +45,8 @@ def difference_dots(
     with drawing(width, columns) as page:
         panels = list(by_metric(rows).values())
         most = max(map(len, panels))
-        figure, every = grid(page, 0.66 + 0.165 * most, len(panels))
-        across = min(page.many, len(panels))
+        high, least = 0.66 + 0.165 * most, 0.55 + 0.12 * most
+        figure, every, across = grid(page, high, len(panels), least)
         short = short_names(page, models_of(rows, "model_a", "model_b"), 0.2 / across)
         shared = len({tuple(map(_pair, own)) for own in panels}) == 1
         for place, (axes, own) in enumerate(zip(every, panels, strict=True)):
@@ -74,7 +74,7 @@ def drawn_pairs(rows: Sequence[Row], metrics: Sequence[str] | None = None) -> li
         and (row["metric"] in metrics if metrics else row["metric"] not in RATINGS)
     ]
     if not chosen:
-        raise EvalkitError("The frame has no such pair of models.", f"Give {FRAME}.")
+        raise EvalkitError("There is no such pair of models.", f"Give {FRAME}.")
     found: list[Row] = []
     for own in by_metric(chosen).values():
         if len(own) > MOST_PAIRS:

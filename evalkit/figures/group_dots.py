@@ -55,7 +55,11 @@ def group_dots(
     better, measure = own[0]["better"], measure_of(own[0])
     with drawing(width, columns) as page:
         step = min(0.2, 0.7 / len(models))
-        figure = new_figure(page, 0.5 + len(groups) * max(0.24, 0.1 * len(models)))
+        figure = new_figure(
+            page,
+            0.5 + len(groups) * max(0.24, 0.1 * len(models)),
+            0.5 + len(groups) * max(0.16, 0.06 * len(models)),
+        )
         axes = figure.subplots()
         for row in own:
             if row["model"] not in models:
@@ -87,7 +91,7 @@ def group_rows(rows: Sequence[Row], metric: str | None = None) -> list[Row]:
     known = [row for row in rows if row["value"] is not None]
     grouped = [row for row in known if row["group"]]
     if not grouped:
-        raise EvalkitError("The frame has no values by group of prompts.", f"Give {FRAME}.")
+        raise EvalkitError("There are no values by group of prompts.", f"Give {FRAME}.")
     chosen = one_metric(grouped, metric, FRAME)
     first = chosen[0]
     same = ("metric", "encoder", "reference")

@@ -13,19 +13,19 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from evalkit.core import EvalkitError
-from evalkit.figures.labels import labels_within, shorten
+from evalkit.figures.image_layout import Layout, image_layout
+from evalkit.figures.labels import shorten
 from evalkit.figures.pages import Page
 from evalkit.figures.parts import new_figure
 from evalkit.figures.rows import Data, Row, measure_of, models_of, one_metric, rows_of
 from evalkit.figures.style import INK, MUTED, RULE, drawing
-from evalkit.terminal import one_line
 
 COLUMNS = ("model", "prompt", "text", "path")
 FRAME = '`run.frame("images")`'
 SEED = 0
 KINDS = ("random", "best", "worst", "most disagreed")
 DPI = 220  # of the images
-GAP, BLOCK = 0.03, 0.1  # inches between images, and between kinds
+GAP = 0.03  # inches between images
 
 
 def image_grid(
@@ -54,10 +54,12 @@ def image_grid(
         seed: of the random choice.
         width: icml, cvpr, aaai, acl, neurips, iclr or slides.
         columns: one or two columns of the paper.
-        folder: paths are relative to it.
+        folder: what relative paths begin at, by default the working directory. Those of an
+            images.csv of `evalkit figures` are relative to its run folder: give that.
 
     Raises:
-        EvalkitError: a column is missing, or no prompt has an image of every model.
+        EvalkitError: a column is missing, no prompt has an image of every model, or an image is
+            not found or cannot be read.
     """
     rows = rows_of(frame, COLUMNS, FRAME)
     if "kind" not in rows[0]:
@@ -65,11 +67,8 @@ def image_grid(
     models = models_of(rows)
     lines = list(dict.fromkeys((row["kind"], row["prompt"]) for row in rows))
     with drawing(width, columns) as page:
-        label = 0.3 * page.width if page.width / page.scale < 5 else 1.5 * page.scale
-        side = min((page.width - label) / len(models), 0.85 * page.scale)
-        names, head, turned = _names(page, models, side)
-        tops, height = _tops(lines, head, side, page.scale)
-        figure = new_figure(page, height / page.scale)
+        layout = image_layout(page, models, lines)
+        figure = new_figure(page, layout.height / page.scale, layout.height / page.scale)
         figure.set_layout_engine("none")
         height = figure.get_figheight()
         axes = figure.add_axes((0, 0, 1, 1))  # in inches from the upper left corner
@@ -78,30 +77,22 @@ def image_grid(
         axes.set_xlim(0, page.width)
         axes.set_ylim(height, 0)
         for row in rows:
-            top = tops[lines.index((row["kind"], row["prompt"]))]
-            left = label + models.index(row["model"]) * side
-            own = side - GAP * page.scale
-            _show(axes, Path(folder) / row["path"], (left, top, own))
-        for number, name in enumerate(names):
-            middle = label + (number + 0.5) * side - GAP * page.scale / 2
-            figure.text(
-                middle / page.width, 1 - (head - 0.04 * page.scale) / height, name,
-                ha="center", va="bottom", rotation=90 if turned else 0, fontsize=6.5 * page.scale,
-            )  # fmt: skip
-        _name_prompts(figure, page, rows, dict(zip(lines, tops, strict=True)), label, side)
+            left, top = layout.places[row["kind"], row["prompt"]]
+            left += layout.label + models.index(row["model"]) * layout.side
+            own = layout.side - GAP * page.scale
+            _show(axes, _found(folder, row["path"]), (left, top, own))
+        for start in layout.lefts:
+            for number, name in enumerate(layout.names):
+                middle = start + layout.label + (number + 0.5) * layout.side - GAP * page.scale / 2
+                figure.text(
+                    middle / page.width, 1 - (layout.head - 0.04 * page.scale) / height, name,
+                    ha="center", va="bottom", rotation=90 if layout.turned else 0,
+                    fontsize=6.5 * page.scale,
+                )  # fmt: skip
+        _name_prompts(figure, page, rows, layout)
+        for rule in layout.rules:
+            figure.add_artist(_rule(figure, 1 - (rule - GAP * page.scale / 2) / height))
         return figure
-
-
-def _tops(
-    lines: Sequence[tuple[str, str]], head: float, side: float, scale: float
-) -> tuple[list[float], float]:
-    """Where each line begins, in inches from the top, and the height of the figure."""
-    tops, top, last = [], head, lines[0][0]
-    for kind, _ in lines:
-        top += BLOCK * scale if kind != last else 0
-        tops.append(top)
-        top, last = top + side, kind
-    return tops, top
 
 
 def chosen_images(
@@ -171,15 +162,18 @@ def _values(
     return found, (measure.title, chosen[0].get("better") or measure.better)
 
 
-def _names(page: Page, models: Sequence[str], side: float) -> tuple[list[str], float, bool]:
-    """Labels of the models above the images, their height, and whether they are turned."""
-    size = 6.5 * page.scale
-    wide = labels_within(models, 72 * side - 2 * page.scale, size)
-    turned = [*wide.values()] != [one_line(model) for model in models]
-    if not turned:
-        return list(wide.values()), 0.2 * page.scale, False
-    names = list(labels_within(models, 72 * 1.2 * page.scale, size).values())
-    return names, 1.26 * page.scale, True
+def _found(folder: str | Path, name: str) -> Path:
+    path = Path(folder) / name
+    if path.is_file():
+        return path
+    if Path(name).is_absolute():
+        raise EvalkitError(f"{name} does not exist.", "Restore the image.")
+    place = f"the folder {folder}" if str(folder) else "the working directory"
+    raise EvalkitError(
+        f"{name} does not exist in {place}, and is a relative path.",
+        "Give the folder that it begins at as `folder=`: the run folder for an images.csv of"
+        " `evalkit figures`.",
+    )
 
 
 def _show(axes: Axes, path: Path, place: tuple[float, float, float]) -> None:
@@ -202,25 +196,15 @@ def _show(axes: Axes, path: Path, place: tuple[float, float, float]) -> None:
     )  # fmt: skip
 
 
-def _name_prompts(
-    figure: Figure,
-    page: Page,
-    rows: Sequence[Row],
-    tops: Mapping[tuple[str, str], float],
-    label: float,
-    side: float,
-) -> None:
+def _name_prompts(figure: Figure, page: Page, rows: Sequence[Row], layout: Layout) -> None:
     """The kind of each block, and the prompt of each line, at the left."""
     size, height = 6.0 * page.scale, figure.get_figheight()
     step = 1.25 * size / 72  # inches from line to line of the text
-    across = max(8, int((label - 0.06 * page.scale) * 72 / (0.58 * size)))
-    room, seen = max(2, int(side / step)), set()
+    across = max(8, int((layout.label - 0.06 * page.scale) * 72 / (0.58 * size)))
+    room, seen = max(2, int(layout.side / step)), set()
     texts = {row["prompt"]: row["text"] or row["prompt"] for row in rows}
-    for (kind, prompt), top in tops.items():
+    for (kind, prompt), (left, top) in layout.places.items():
         said = [] if kind in seen else textwrap.wrap(kind, across)[: room - 1]
-        if said and seen:
-            y = 1 - (top - BLOCK * page.scale / 2 - GAP * page.scale / 2) / height
-            figure.add_artist(_rule(figure, y))
         seen.add(kind)
         wrapped = textwrap.wrap(shorten(texts[prompt], 400), across)
         most = room - len(said)
@@ -230,7 +214,7 @@ def _name_prompts(
             [*((one, INK) for one in said), *((one, MUTED) for one in wrapped)]
         ):
             figure.text(
-                0.02 * page.scale / page.width, 1 - (top + place * step) / height, line,
+                (left + 0.02 * page.scale) / page.width, 1 - (top + place * step) / height, line,
                 va="top", fontsize=size, color=colour,
             )  # fmt: skip
 

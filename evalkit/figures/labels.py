@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from evalkit.terminal import one_line, shorten
 
-__all__ = ["labels", "labels_within", "shorten"]
+__all__ = ["labels", "labels_within", "shorten", "width_of"]
 
 
 def labels(names: Sequence[str], most: int) -> dict[str, str]:
@@ -30,13 +30,13 @@ def labels_within(names: Sequence[str], points: float, size: float) -> dict[str,
     """Labels that are at most this wide at a font size, as far as 6 characters are; in points."""
     for most in range(40, 6, -2):
         found = labels(names, most)
-        if max((_width(label, size) for label in found.values()), default=0) <= points:
+        if max((width_of(label, size) for label in found.values()), default=0) <= points:
             return found
     return labels(names, 6)
 
 
 @lru_cache(4096)
-def _width(text: str, size: float) -> float:
+def width_of(text: str, size: float) -> float:
     """Width of a text in the font of figures, in points."""
     import warnings
 

@@ -73,8 +73,8 @@ def agreement_rows(rows: Sequence[Row]) -> list[Row]:
     ]
     if len(everywhere) < LEAST_MODELS or len(own) < 2:
         raise EvalkitError(
-            f"The frame has {len(everywhere)} models with all of {len(own)} metrics; expected at"
-            f" least {LEAST_MODELS} models and 2 metrics.",
+            f"Models with all metrics: {len(everywhere)}, metrics: {len(own)}; expected at least"
+            f" {LEAST_MODELS} models and 2 metrics.",
             "Compare more models.",
         )
     return [row for row in rows if row["model"] in everywhere]

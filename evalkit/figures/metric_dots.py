@@ -70,15 +70,16 @@ def dots_rows(rows: Sequence[Row], metrics: Sequence[str] | None = None) -> list
         found = [row for row in whole if row.get("encoder", " ") and row["metric"] not in RATINGS]
     if not found:
         known = ", ".join(dict.fromkeys(row["metric"] for row in whole)) or "none with a value"
-        raise EvalkitError(f"No such metric is in the frame; it has {known}.", f"Give {FRAME}.")
+        raise EvalkitError(f"There is no such metric, only {known}.", f"Give {FRAME}.")
     return found
 
 
 def draw_dots(rows: Sequence[Row], models: Sequence[str], width: str, columns: str) -> Figure:
     with drawing(width, columns) as page:
         panels = list(by_metric(row for row in rows if row["model"] in models).values())
-        figure, every = grid(page, 0.62 + 0.165 * len(models), len(panels))
-        names = list(short_names(page, models, 0.38 / min(page.many, len(panels))).values())
+        high, least = 0.62 + 0.165 * len(models), 0.52 + 0.12 * len(models)
+        figure, every, across = grid(page, high, len(panels), least)
+        names = list(short_names(page, models, 0.38 / across).values())
         for place, (axes, own) in enumerate(zip(every, panels, strict=True)):
             measure = measure_of(own[0])
             for row in own:
@@ -88,6 +89,6 @@ def draw_dots(rows: Sequence[Row], models: Sequence[str], width: str, columns: s
                     axes.vlines(row["baseline"], line - 0.34, line + 0.34, color=INK, linewidth=1.2)
             axes.set_title(title_of(own[0]))
             reference_line(axes, own, own[0]["better"], measure.from_zero)
-            name_lines(axes, names, shown=place % min(page.many, len(panels)) == 0)
+            name_lines(axes, names, shown=place % across == 0)
             direction(axes, own[0]["better"])
         return settle(figure)

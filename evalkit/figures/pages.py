@@ -41,12 +41,17 @@ class Page(NamedTuple):
 
     width: float  # inches
     scale: float  # of text, lines and markers, relative to a paper
-    least: float  # height in inches
+    slide: float  # height of a slide in inches; 0 for a paper
 
     @property
     def many(self) -> int:
-        """How many panels fit side by side."""
+        """How many panels are side by side."""
         return max(1, round(self.width / (2.7 * self.scale)))
+
+    @property
+    def most(self) -> int:
+        """How many panels may be side by side, where a slide has no place below."""
+        return self.many + 1 if self.slide else self.many
 
     def characters(self, share: float = 0.38) -> int:
         """About how many characters of a label fit into a share of the width."""

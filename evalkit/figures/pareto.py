@@ -14,6 +14,7 @@ from scipy import stats
 from evalkit.core import EvalkitError
 from evalkit.figures.parts import legend, model_handles, new_figure, on_axis, settle
 from evalkit.figures.rows import (
+    MINUS,
     Data,
     Row,
     by_metric,
@@ -40,6 +41,8 @@ def pareto(
 ) -> Figure:
     """Two metrics of each model. The dotted line joins the models that no other one dominates.
 
+    A model that is so far away that the others would be one spot is at the edge, with its values.
+
     Ellipses are joint 95% confidence regions (Hotelling). They need the covariance of both metrics,
     which `run.frame()` does not have: it gives crosses, the interval of each metric by itself.
 
@@ -63,10 +66,15 @@ def pareto(
     with drawing(width, columns) as page:
         figure = new_figure(page, min(2.4, 0.75 * page.width))
         axes = figure.subplots()
+        outside = far_away(rows)
         for row in rows:
-            _region(axes, row, models, len(rows) <= MOST_FILLED)
-        axes.autoscale_view()
+            if row not in outside:
+                _region(axes, row, models, len(rows) <= MOST_FILLED)
         axes.margins(0.06)
+        axes.autoscale_view()
+        axes.set_autoscale_on(False)
+        for row in outside:
+            _at_the_edge(axes, row, models, 6 * page.scale)
         front = front_of(rows)
         if len(front) > 1:
             points = sorted((row["x"], row["y"]) for row in front)
@@ -91,7 +99,7 @@ def pareto_rows(rows: Sequence[Row], x: str, y: str) -> list[Row]:
         own = by_metric(on_all_prompts(rows, metric))
         if not own:
             known = ", ".join(dict.fromkeys(row["metric"] for row in on_all_prompts(rows)))
-            raise EvalkitError(f"No model has a value of {metric}; the frame has {known}.",
+            raise EvalkitError(f"No model has a value of {metric}, only of {known or 'nothing'}.",
                                f"Name one of them as {name}.")  # fmt: skip
         sides[name] = {row["model"]: row for row in next(iter(own.values()))}
     found = []
@@ -128,6 +136,55 @@ def front_of(rows: Sequence[Row]) -> list[Row]:
         for row, (a, b) in zip(rows, points, strict=True)
         if not any(c >= a and d >= b and (c, d) != (a, b) for c, d in points)
     ]
+
+
+def far_away(rows: Sequence[Row]) -> list[Row]:
+    """Few models that are so far from the others that these would be one spot; mostly none.
+
+    At most a third of the models, without which the others take less than a fifth of an axis.
+    """
+    outside: list[Row] = []
+    for name in ("x", "y"):
+        ranked = sorted((row for row in rows if row not in outside), key=lambda row: row[name])
+        whole = _span(ranked, name)
+        for number in range(1, len(rows) // 3 - len(outside) + 1):
+            ends = (ranked[:number], ranked[number:]), (ranked[-number:], ranked[:-number])
+            alone = next((far for far, near in ends if 0 < 5 * _span(near, name) < whole), None)
+            if alone is not None:
+                outside += alone
+                break
+    return [row for row in rows if row in outside]
+
+
+def _span(rows: Sequence[Row], name: str) -> float:
+    ends = [_ends(row, name) for row in rows]
+    return max(high for _, high in ends) - min(low for low, _ in ends)
+
+
+def _ends(row: Row, name: str) -> tuple[float, float]:
+    """The ends of a model's ellipse, or of its interval, on one axis."""
+    if row.get("covariance") is not None:
+        half = radius(int(row["groups"])) * float(np.sqrt(row[f"variance_{name}"]))
+        return row[name] - half, row[name] + half
+    known = [row[name], row.get(f"{name}_low"), row.get(f"{name}_high")]
+    found = [float(one) for one in known if one is not None]
+    return min(found), max(found)
+
+
+def _at_the_edge(axes: Axes, row: Row, models: Sequence[str], size: float) -> None:
+    """A model outside of the axes: its marker at the nearest place inside, and its values."""
+    colour, marker, _ = look(models, row["model"])
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    place = min(max(row["x"], left), right), min(max(row["y"], bottom), top)
+    axes.plot(*place, marker, color=colour, clip_on=False, zorder=5)
+    beyond = place[0] > (left + right) / 2, place[1] > (bottom + top) / 2
+    text = f"({row['x']:.4g}, {row['y']:.4g})".replace("-", MINUS)
+    axes.annotate(
+        f"{text} →" if row["x"] > right else f"← {text}" if row["x"] < left else text, place,
+        (-size if beyond[0] else size, -size if beyond[1] else size), fontsize=size,
+        textcoords="offset points", ha="right" if beyond[0] else "left",
+        va="top" if beyond[1] else "bottom", color=MUTED, zorder=5,
+    )  # fmt: skip
 
 
 def radius(groups: int, level: float = 0.95) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import RendererAgg
@@ -19,23 +19,35 @@ from evalkit.figures.pages import Page
 from evalkit.figures.style import DOTTED, INK, MUTED, Drawn, Rows, look
 
 
-def new_figure(page: Page, height: float, width: float | None = None) -> Figure:
-    """A figure of the page's width. `height`: in inches, at the size of text in papers."""
-    height = max(page.least, height * page.scale)
-    return Drawn(figsize=(width or page.width, height), layout="constrained")
+def new_figure(page: Page, height: float, least: float = 0.0) -> Figure:
+    """A figure of the page's width.
+
+    Args:
+        height: in inches, at the size of text in papers.
+        least: the smallest readable height; a figure for slides is as high as the slide if that
+            fits.
+    """
+    inches = max(page.slide, least * page.scale) if page.slide else height * page.scale
+    return Drawn(figsize=(page.width, inches), layout="constrained", facecolor="white")
 
 
 def grid(
-    page: Page, height: float, panels: int, most: int | None = None
-) -> tuple[Figure, list[Axes]]:
-    """Panels of one height in as many columns as fit, those of one row with the same y axis."""
-    columns = min(page.many if most is None else min(most, page.many), panels)
-    lines = math.ceil(panels / columns)
-    figure = new_figure(page, lines * height)
+    page: Page, height: float, panels: int, least: float = 0.0
+) -> tuple[Figure, list[Axes], int]:
+    """Panels of one height in as many columns as fit, those of one row with the same y axis.
+
+    height and `least`: of one panel; see `new_figure`. The third result is the number of columns.
+    """
+    least = least or 0.8 * height
+    for columns in range(min(page.many, panels), min(page.most, panels) + 1):
+        lines = math.ceil(panels / columns)
+        if lines * least * page.scale <= page.slide:
+            break
+    figure = new_figure(page, lines * height, lines * least)
     every = list(figure.subplots(lines, columns, squeeze=False).flat)
     for axes in every[panels:]:
         axes.set_visible(False)
-    return figure, every[:panels]
+    return figure, every[:panels], columns
 
 
 def arms(row: Mapping[str, Any]) -> tuple[float, float]:
@@ -52,18 +64,27 @@ def interval(axes: Axes, place: float, row: Mapping[str, Any], models: Sequence[
     axes.errorbar(row["value"], place, xerr=both, fmt=marker, color=colour, zorder=3)
 
 
+def reference_kind(rows: Rows, from_zero: bool) -> Literal["zero", "best", ""]:
+    """The line in a panel with these rows; "" for none, where there are baselines."""
+    if any(row.get("baseline") is not None for row in rows):
+        return ""
+    ends = [row.get(name) for row in rows for name in ("value", "low", "high")]
+    return "zero" if from_zero or min(end for end in ends if end is not None) <= 0 else "best"
+
+
 def reference_line(axes: Axes, rows: Rows, better: str, from_zero: bool) -> None:
-    """A line at zero, or a dotted line at the best value. Baselines stay in view."""
+    """A line at zero, or a dotted line at the best value, or none. Baselines stay in view."""
+    kind = reference_kind(rows, from_zero)
     ends = [row.get(name) for row in rows for name in ("value", "low", "high")]
     baselines = [row["baseline"] for row in rows if row.get("baseline") is not None]
     known = [float(end) for end in ends if end is not None]
     low, high = min(known), max(known)
     if baselines:
         low, high = min(low, *baselines), max(high, *baselines)
-    elif low <= 0 or from_zero:
+    if kind == "zero":
         axes.axvline(0, color=INK, linewidth=0.8, zorder=1)
         low, high = min(low, 0.0), max(high, 0.0)
-    else:
+    elif kind == "best":
         best = (min if better == "lower" else max)(row["value"] for row in rows)
         axes.axvline(best, color=MUTED, linewidth=0.8, linestyle=DOTTED, zorder=1)
     margin = 0.06 * ((high - low) or abs(high) or 1)
@@ -115,20 +136,28 @@ def legend(
 ) -> None:
     """Below the axes, in as many columns as fit; the figure grows by its height.
 
-    Names that are too long for the figure are shortened further, and stay different.
+    On a slide it is at the right of the axes. Names that are too long are shortened further, and
+    stay different.
     """
     renderer, number = _renderer(figure), len(names)
-    least = 2 if number > 4 else 1  # columns: many models are not one long list
-    tries = [(most, column) for most in (page.characters(0.5), 22, 16, 12, 8)
-             for column in range(min(6, number), least - 1, -1)]  # fmt: skip
-    for most, column in [*tries, (8, 1)]:
+    if page.slide:
+        lines = max(1, int(72 * figure.get_figheight() / (1.6 * 6.5 * page.scale)))
+        across = math.ceil(number / lines)
+        tries = [(most, across) for most in (24, 20, 16, 12, 8)]
+        place, share = "outside right upper", 0.3 * across
+    else:
+        least = 2 if number > 4 else 1  # columns: many models are not one long list
+        tries = [(most, column) for most in (page.characters(0.5), 22, 16, 12, 8)
+                 for column in range(min(6, number), least - 1, -1)]  # fmt: skip
+        tries.append((8, 1))
+        place, share = "outside lower left", 0.98
+    for most, column in tries:
         shown = list(labels(names, most).values())
-        made = figure.legend(
-            handles, shown, loc="outside lower left", ncols=column, columnspacing=1.2, **style
-        )
+        made = figure.legend(handles, shown, loc=place, ncols=column, columnspacing=1.2, **style)
         extent = made.get_window_extent(renderer)
-        if extent.width <= 0.98 * figure.bbox.width or (most, column) == (8, 1):
-            figure.set_figheight(figure.get_figheight() + extent.height / figure.dpi)
+        if extent.width <= share * figure.bbox.width or (most, column) == tries[-1]:
+            if not page.slide:
+                figure.set_figheight(figure.get_figheight() + extent.height / figure.dpi)
             return
         made.remove()
 

@@ -64,7 +64,7 @@ def strength_rows(rows: Sequence[Row]) -> list[Row]:
     """The measured rows of raters, without win rates, which say the same as strengths."""
     found = [row for row in on_all_prompts(rows) if row["metric"] in RATINGS[:3]]
     if not found:
-        raise EvalkitError("The frame has no strengths or mean opinions.", f"Give {RATED}.")
+        raise EvalkitError("There are no ratings: no strengths or mean opinions.", f"Give {RATED}.")
     return found
 
 
@@ -112,7 +112,7 @@ def win_rate_rows(rows: Sequence[Row]) -> list[Row]:
     """The comparisons of win rates on all prompts."""
     found = [row for row in rows if row["metric"] == "win_rate" and not row.get("group")]
     if not found:
-        raise EvalkitError("The frame has no win rates of pairs.", f"Give {COMPARED}.")
+        raise EvalkitError("There are no ratings of pairs: no win rates.", f"Give {COMPARED}.")
     return found
 
 
@@ -120,10 +120,12 @@ def metric_against_human(frame: Data, *, width: str = "icml", columns: str = "on
     """Each pair of images of one prompt: the difference of a metric, and what raters prefer.
 
     One panel per metric and question. Up is where raters prefer the first image, right is where the
-    metric does. Points are moved a little up or down, since many have the same preference.
+    metric does. For a study of pairs (the column `mode` is "pairwise") the vertical axis is the
+    share of raters who prefer the first image, ties as one half; for others it is the difference
+    of opinions. Points are moved a little up or down, since many have the same preference.
 
     Args:
-        frame: `run.frame("pairs")`.
+        frame: `run.frame("pairs")`; the first image is that of `model_a`.
         width: icml, cvpr, aaai, acl, neurips, iclr or slides.
         columns: one or two columns of the paper.
 
@@ -133,19 +135,23 @@ def metric_against_human(frame: Data, *, width: str = "icml", columns: str = "on
     rows = rows_of(frame, PAIRS, PAIRED)
     with drawing(width, columns) as page:
         panels = list(pair_panels(rows).values())
-        figure, every = grid(page, 2.0, len(panels))
+        figure, every, _ = grid(page, 2.0, len(panels), 1.3)
         for axes, own in zip(every, panels, strict=True):
             value = np.array([row["difference"] for row in own])
             human = np.array([row["preference"] for row in own])
+            pairs = of_pairs(own[0])
+            if pairs:
+                human = 50 * (1 + human)
             moved = (np.arange(len(own)) * 0.618034 % 1 - 0.5) * 0.1 * max(1e-9, np.ptp(human))
-            axes.axhline(0, color=INK, linewidth=0.6, zorder=1)
+            axes.axhline(50 if pairs else 0, color=INK, linewidth=0.6, zorder=1)
             axes.axvline(0, color=INK, linewidth=0.6, zorder=1)
             style: dict[str, Any] = {"markersize": 3 * page.scale, "alpha": 0.55}
             axes.plot(value, human + moved, "o", color=COLOURS[0], **style)
             axes.grid(axis="y")
             axes.locator_params(nbins=5)
             axes.set_xlabel("metric prefers the first image →", loc="right")
-            axes.set_ylabel(f"{own[0]['raters']} prefer it →", loc="top")
+            opinion = f"opinion, first {MINUS} second"
+            axes.set_ylabel("raters who prefer the first, %" if pairs else opinion)
             axes.set_title(title_of(own[0]), pad=13 * page.scale)
             axes.annotate(
                 spearman_text(spearman(own)), (0, 1), (0, 3 * page.scale), va="bottom",
@@ -153,6 +159,11 @@ def metric_against_human(frame: Data, *, width: str = "icml", columns: str = "on
                 fontsize=6.5 * page.scale, color=MUTED,
             )  # fmt: skip
         return settle(figure)
+
+
+def of_pairs(row: Row) -> bool:
+    """Whether raters answered which of the two images they prefer."""
+    return row.get("mode") == "pairwise"
 
 
 def pair_panels(rows: Sequence[Row]) -> dict[tuple[str, ...], list[Row]]:

@@ -25,9 +25,13 @@ RATINGS = ("strength", "mean_opinion", "yes_rate", "win_rate")  # the metrics of
 def rows_of(frame: Data, needed: Iterable[str], what: str) -> list[Row]:
     """The rows of a frame, or a list of dicts, with None for NaN and without guards of CSV files.
 
-    Raises EvalkitError if a column is missing, or if there are no rows.
+    Raises EvalkitError if it is no frame, if a column is missing, or if there are no rows.
     """
     found: Any = frame.to_dict("records") if hasattr(frame, "to_dict") else frame  # type: ignore
+    if not isinstance(found, Sequence) or not all(isinstance(row, Mapping) for row in found):
+        raise EvalkitError(
+            f"Expected a data frame or a list of rows; got {type(frame).__name__}.", f"Give {what}."
+        )
     rows = [{key: _cell(value) for key, value in row.items()} for row in found]
     missing = [name for name in needed if any(name not in row for row in rows)]
     if missing:
@@ -69,7 +73,7 @@ def one_metric(rows: Sequence[Row], metric: str | None, what: str) -> list[Row]:
     found = by_metric(row for row in rows if metric in (None, row["metric"]))
     if not found:
         known = ", ".join(dict.fromkeys(row["metric"] for row in rows)) or "none"
-        raise EvalkitError(f"The frame has no metric {metric!r}; it has {known}.", f"Give {what}.")
+        raise EvalkitError(f"There is no metric {metric!r}, only {known}.", f"Give {what}.")
     return next(iter(found.values()))
 
 

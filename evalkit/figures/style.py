@@ -92,7 +92,10 @@ def look(models: Sequence[str], model: str) -> Look:
 
 
 class Drawn(Figure):
-    """A figure without pyplot, which a notebook shows as it is written to files."""
+    """A figure without pyplot, which a notebook shows as it is written to files.
+
+    Its background is white, for dark screens too; `savefig(..., transparent=True)` leaves it out.
+    """
 
     def savefig(self, *args: Any, **kwargs: Any) -> None:
         with _settings({}):  # TrueType fonts: matplotlib's default is Type 3
@@ -141,6 +144,9 @@ def to_bytes(
             figure.set_layout_engine("none")
         # The canvases are called directly: `figure.savefig` draws everything twice.
         figure.set_dpi(dpi if kind == "png" else 72)
+        ground = figure.get_facecolor()
+        # The HTML page has a dark theme, and a paper its own colour.
+        figure.set_facecolor("white" if kind == "png" else "none")
         if kind == "svg":
             metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
             FigureCanvasSVG(figure).print_svg(buffer, metadata=metadata)
@@ -148,9 +154,8 @@ def to_bytes(
             metadata = dict.fromkeys(("CreationDate", "Creator", "Producer"))
             FigureCanvasPdf(figure).print_pdf(buffer, metadata=metadata)
         else:
-            figure.set_facecolor("white")
             FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
-            figure.set_facecolor("none")
+        figure.set_facecolor(ground)
     return buffer.getvalue()
 
 

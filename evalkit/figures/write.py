@@ -9,21 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from evalkit.core import EvalkitError
 from evalkit.figures.captions import caption
-from evalkit.figures.collect import COLLECT, Absent, Source
+from evalkit.figures.collect import COLLECT
 from evalkit.figures.difference_dots import difference_dots
 from evalkit.figures.fid_by_count import fid_by_count
 from evalkit.figures.group_dots import group_dots
 from evalkit.figures.image_grid import image_grid
 from evalkit.figures.metric_agreement import metric_agreement
 from evalkit.figures.metric_dots import metric_dots
-from evalkit.figures.pages import TALLEST, page_of
+from evalkit.figures.pages import SLIDE_HEIGHT, TALLEST, WIDTHS, page_of
 from evalkit.figures.pareto import pareto
 from evalkit.figures.raters import metric_against_human, strengths, win_rates
 from evalkit.figures.rows import Row, models_of
 from evalkit.figures.score_distribution import score_distribution
+from evalkit.figures.source import Absent, Source
 from evalkit.figures.style import to_bytes, to_csv
 from evalkit.files import write_atomically
 from evalkit.hints import did_you_mean
@@ -87,7 +89,7 @@ def write_figures(
         else:
             _write(folder, name, figure, rows, caption(name, rows, source))
             written.append(name)
-            _mention_height(name, figure, width)
+            _mention_height(name, figure, width, columns)
     for name, reason in reasons.items():
         log.info("no figure %s: %s", name, reason.rstrip("."))
         for kind in FILES:  # of an earlier run
@@ -142,11 +144,29 @@ def _write(folder: Path, name: str, figure: Figure, rows: Sequence[Row], said: s
     write_atomically(folder / f"{name}.txt", f"{said}\n".encode("utf-8", "replace"))
 
 
-def _mention_height(name: str, figure: Figure, width: str) -> None:
-    height = figure.get_figheight()
-    most = 5.63 if width == "slides" else TALLEST
-    if height > most:
-        log.warning(
-            "%s is %.1f inches high, more than a %s: choose with `--metrics`, or use `--columns"
-            " two`", name, height, "slide" if width == "slides" else "page",
-        )  # fmt: skip
+_BY_METRIC = ("metrics", "differences", "human")  # one panel per metric
+
+
+def _mention_height(name: str, figure: Figure, width: str, columns: str) -> None:
+    """Warn of a figure that does not fit on its page, with what makes it lower."""
+    paper, height = WIDTHS[width], figure.get_figheight()
+    place, most = ("slide", SLIDE_HEIGHT) if width == "slides" else ("page", TALLEST)
+    if height <= most + 0.005:
+        return
+    ways = []
+    panels = sum(axes.get_visible() for axes in figure.axes)
+    if name in _BY_METRIC and panels > 1:
+        ways.append("name fewer metrics with `--metrics`")
+    if (
+        name in (*_BY_METRIC, "strengths", "images")
+        and columns == "one"
+        and paper.page > paper.column
+    ):
+        ways.append("use `--columns two`")
+    if name == "images":
+        ways.append("draw fewer with `evalkit.figures.image_grid(frame, scores, each=1)`")
+    smallest = min(text.get_fontsize() for text in figure.findobj(Text)) * most / height
+    ways.append(f"scale it to the {place}, with text of {smallest:.1f} pt")
+    log.warning(
+        "%s is %.1f inches high, and a %s %.1f: %s", name, height, place, most, ", or ".join(ways)
+    )

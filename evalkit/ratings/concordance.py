@@ -59,7 +59,8 @@ def image_pairs(run: Run, asked: Sequence[Poll], rows: Sequence[MetricRow]) -> l
     """One row per pair of images of one prompt that raters compared, and metric.
 
     `difference` is the metric of the first image minus that of the second and `preference` what
-    raters prefer, both positive where the first image is better.
+    raters prefer, both positive where the first image is better: for the mode "pairwise" the
+    share that prefers the first image minus the share that prefers the second.
 
     Args:
         asked: the polls without excluded raters.
@@ -69,6 +70,7 @@ def image_pairs(run: Run, asked: Sequence[Poll], rows: Sequence[MetricRow]) -> l
     for poll in asked:
         preferred = dict(_preferences(poll))
         about = {"raters": f"{poll.kind}:{poll.question}", "study": poll.study.study}
+        about["mode"] = poll.study.mode
         for (metric, encoder, _), better in _metrics(rows).items():
             known = scores.get((metric, encoder), {})
             sign = 1.0 if better == "higher" else -1.0

@@ -10,14 +10,12 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from evalkit.figures import run_charts
+from evalkit.figures import run_charts, said
 from evalkit.figures.group_dots import group_dots
 from evalkit.figures.metric_dots import draw_dots
-from evalkit.figures.rows import short_method
 from evalkit.figures.score_distribution import score_distribution
 from evalkit.figures.style import Rows, to_bytes, to_csv
 from evalkit.files import write_atomically
-from evalkit.report import numbers
 from evalkit.report.facts import OUTCOMES, Facts, group_rows, speed_rows
 from evalkit.report.few_models import few_models
 from evalkit.report.findings import Finding
@@ -70,16 +68,9 @@ def _forest(facts: Facts) -> Chart | None:
     rows = [row for own in parts for row in own]
     if not rows:
         return None
-    methods: dict[str, list[str]] = {}
-    for finding in facts.of_images:
-        cells = [cell for cell in finding.cells.values() if cell.interval]
-        for method in dict.fromkeys(short_method(cell.row.interval) for cell in cells):
-            methods.setdefault(method or "as given", []).append(finding.name)
-    bars = "; ".join(f"{numbers.listing(titles)}: {method}" for method, titles in methods.items())
-    caption = f"Values of the models with their 95% intervals{f' ({bars})' if bars else ''}."
-    caption += " Solid line: zero. Dotted line: the best value."
-    if any(row["baseline"] is not None for row in rows):
-        caption += " Short vertical lines: the finite-sample baseline at this number of images."
+    measured = [row for finding in facts.of_images for row in finding.measured]
+    told = [own | {"interval": one.interval} for own, one in zip(rows, measured, strict=True)]
+    caption = f"Values of the models. {said.bars(told)}{said.lines(rows)}"
     panels = [draw_dots(own, facts.models, "page", "one") for own in parts]
     figure = draw_dots(rows, facts.models, "page", "two")
     return Chart("metrics", "All metrics", caption, rows, figure, panels)
@@ -148,7 +139,9 @@ def _groups(facts: Facts) -> Chart | None:
     caption = (
         "Means by group of prompts (number of prompts in parentheses), with 95% intervals over"
     )
-    caption += " prompts. Dotted lines: the mean over all prompts."
+    caption += " prompts."
+    if any(value is not None for value in whole.values()):
+        caption += " Dotted lines: the mean over all prompts."
     title, heading = f"{facts.score.title} by group · {facts.score.encoder}", "Scores by group"
     figure = group_dots([*means, *rows], width="page", models=facts.models, title=title)
     return Chart("groups", heading, caption, rows, figure, [figure], "groups")

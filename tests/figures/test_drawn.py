@@ -25,11 +25,12 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
+from PIL import Image
 from scipy import stats
 
 import evalkit
 from evalkit.core import EvalkitError
-from evalkit.figures.style import COLOURS, MARKERS
+from evalkit.figures.style import COLOURS, MARKERS, to_bytes
 
 of = evalkit.figures
 THREE = ["a", "b", "c"]
@@ -84,7 +85,7 @@ def test_only_named_metrics_and_models_are_drawn() -> None:
     figure = of.metric_dots(metric_rows(THREE), metrics=["kid"], models=["c", "a"])
     [axes] = figure.axes
     assert [place for _, place in markers(axes)] == [1, 0]  # a is below c
-    with pytest.raises(EvalkitError, match="it has fid, kid, clip_score"):
+    with pytest.raises(EvalkitError, match="only fid, kid, clip_score"):
         of.metric_dots(metric_rows(THREE), metrics=["vendi"])
 
 
@@ -92,6 +93,16 @@ def test_a_data_frame_and_rows_give_the_same_figure() -> None:
     rows = metric_rows(THREE)
     frame = pandas.DataFrame(rows)  # a missing baseline is NaN
     assert markers(of.metric_dots(frame).axes[1]) == markers(of.metric_dots(rows).axes[1])
+
+
+@pytest.mark.parametrize("name", sorted(of.__all__))
+def test_what_is_no_frame_is_refused(name: str) -> None:
+    class Run:
+        pass
+
+    for wrong in (Run(), "reports/first", ["fid"], None):
+        with pytest.raises(EvalkitError, match=r"Expected a data frame.*`run\.frame\(|by_count"):
+            getattr(of, name)(wrong)
 
 
 @pytest.mark.parametrize("name", ["metric_dots", "group_dots", "pareto", "strengths", "win_rates"])
@@ -180,6 +191,26 @@ def test_the_front_joins_the_models_that_no_other_dominates() -> None:
     assert [line.get_xydata().tolist() for line in dotted] == [[[1.0, 1.0], [3.0, 3.0]]]
 
 
+def test_a_model_far_away_is_at_the_edge_and_the_others_fill_the_axes() -> None:
+    rows = pareto_rows(["a", "b", "c", "d"])
+    near = of.pareto(rows[:3]).axes[0]
+    rows[3] |= {"x": 400.0, "y": 12.0}
+    figure = of.pareto(rows)
+    axes = figure.axes[0]
+    assert axes.get_xlim() == near.get_xlim()
+    assert (axes.get_xlim()[1], axes.get_ylim()[0]) in markers(axes)
+    assert "(400, 12) →" in said(figure)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == list("abcd")
+
+
+@pytest.mark.parametrize("many", [2, 3])
+def test_models_that_are_not_far_away_or_too_few_are_inside(many: int) -> None:
+    rows = pareto_rows(["a", "b", "c"][:many])
+    rows[-1] |= {"x": 400.0} if many == 2 else {"x": 40.0}
+    low, high = of.pareto(rows).axes[0].get_xlim()
+    assert low < rows[0]["x"] < rows[-1]["x"] < high
+
+
 # --- by group, distribution ---
 def test_groups_have_the_values_of_all_models_and_their_numbers_of_prompts() -> None:
     axes = of.group_dots(metric_rows(THREE)).axes[0]
@@ -213,8 +244,44 @@ def test_the_line_in_one_over_n_ends_at_its_value_at_infinity() -> None:
     axes = of.fid_by_count(count_rows(["a"])).axes[0]
     assert (0, pytest.approx(20.0)) in markers(axes)
     labels = [label.get_text() for label in axes.get_xticklabels()]
-    assert labels[:2] == ["∞", "500"]
+    assert {"∞", "500", "1,000"} <= {*labels}
     assert (pytest.approx(1 / 1000), pytest.approx(24.0)) in markers(axes)
+
+
+def test_fid_by_count_of_a_frame_with_many_metrics_needs_several_counts_of_fid() -> None:
+    whole = [row for row in metric_rows(THREE) if not row["group"]]
+    with pytest.raises(EvalkitError, match=r"a has one number of images \(40\).*fid_by_count.csv"):
+        of.fid_by_count(whole)
+    with pytest.raises(EvalkitError, match="no metric 'fid', only kid"):
+        of.fid_by_count([row for row in whole if row["metric"] == "kid"])
+    mixed = [row | {"metric": "fid", "encoder": "e"} for row in count_rows(["a"])]
+    mixed += [row | {"metric": "kid", "value": 0.1} for row in mixed]
+    assert markers(of.fid_by_count(mixed).axes[0]) == markers(
+        of.fid_by_count(count_rows(["a"])).axes[0]
+    )
+
+
+def test_the_largest_number_of_images_always_has_a_label() -> None:
+    counts = (69, 77, 86, 95, 104, 113, 122, 131, 138)
+    for most in (138, 139, 50_000):
+        rows = [{"model": "a", "count": n, "value": 20 + 300 / n} for n in (*counts, most)]
+        labels = [one.get_text() for one in of.fid_by_count(rows).axes[0].get_xticklabels()]
+        assert len(labels) == len({*labels})
+        assert {"∞", "69", f"{most:,}"} <= {label.strip() for label in labels}
+
+
+def test_open_markers_of_equal_values_are_side_by_side() -> None:
+    rows = [row | {"model": name} for name in "ab" for row in count_rows(["a"])]
+    axes = of.fid_by_count(rows).axes[0]
+    ends = [
+        line.get_transform().transform(line.get_xydata())[0]
+        for line in axes.lines
+        if to_rgb(line.get_markerfacecolor()) == (1.0, 1.0, 1.0)
+    ]
+    apart = abs(ends[0][0] - ends[1][0]) / axes.figure.dpi * 72
+    assert apart > 5  # points
+    assert axes.get_xlim()[0] < 0
+    assert of.fid_by_count(count_rows(["a", "z"])).axes[0].get_xlim()[0] == 0
 
 
 # --- raters ---
@@ -245,6 +312,16 @@ def test_the_correlation_with_raters_is_that_of_pairs_and_their_mirror_images() 
     assert len(markers(figure.axes[0])) == 60
 
 
+def test_the_axis_of_a_study_of_pairs_is_the_share_of_raters() -> None:
+    rows = pair_rows()  # preferences -1, 0 and 1
+    shares = of.metric_against_human([row | {"mode": "pairwise"} for row in rows]).axes[0]
+    opinions = of.metric_against_human(rows).axes[0]
+    assert shares.get_ylabel() == "raters who prefer the first, %"
+    assert opinions.get_ylabel() == "opinion, first − second"  # noqa: RUF001
+    for (_, share), (_, opinion) in zip(markers(shares), markers(opinions), strict=True):
+        assert share == pytest.approx(50 * (1 + opinion), abs=6)
+
+
 # --- metrics against metrics ---
 def test_metrics_are_turned_so_that_larger_is_better() -> None:
     rows = [row for row in metric_rows(THREE) if not row["group"]]
@@ -256,7 +333,7 @@ def test_metrics_are_turned_so_that_larger_is_better() -> None:
 
 
 def test_two_models_say_nothing_about_the_agreement_of_metrics() -> None:
-    with pytest.raises(EvalkitError, match=r"2 models .* expected at least 3 models"):
+    with pytest.raises(EvalkitError, match="all metrics: 2.* expected at least 3 models"):
         of.metric_agreement(metric_rows(MODELS))
 
 
@@ -303,7 +380,38 @@ def test_a_damaged_image_is_named(tmp_path: Path) -> None:
         of.image_grid(images)
 
 
+def test_images_of_a_csv_are_found_from_the_folder_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, _ = image_rows(tmp_path, ["a", "b"])
+    relative = [row | {"path": Path(row["path"]).name} for row in images]
+    monkeypatch.chdir(Path(__file__).parent)
+    with pytest.raises(EvalkitError, match=r"0\.png .*relative path.*`folder=`.*run folder"):
+        of.image_grid(relative)
+    assert len(of.image_grid(relative, folder=tmp_path).axes[0].images) == 4
+    gone = [row | {"path": str(tmp_path / "gone.png")} for row in images]
+    with pytest.raises(EvalkitError, match=r"gone\.png does not exist"):
+        of.image_grid(gone, folder=tmp_path)
+
+
 # --- looks ---
+@pytest.mark.parametrize("kind", ["png", "svg"])
+def test_a_figure_has_a_white_background_unless_told_otherwise(tmp_path: Path, kind: str) -> None:
+    figure = of.metric_dots(metric_rows(THREE))
+    to_bytes(figure, "svg")  # as in the HTML page, which has its own background
+    for name, options in (("white", {}), ("clear", {"transparent": True})):
+        figure.savefig(tmp_path / f"{name}.{kind}", **options)
+    if kind == "png":
+        corner = {
+            name: Image.open(tmp_path / f"{name}.png").convert("RGBA").getpixel((0, 0))
+            for name in ("white", "clear")
+        }
+        assert corner == {"white": (255, 255, 255, 255), "clear": (255, 255, 255, 0)}
+    else:
+        assert "fill: #ffffff" in (tmp_path / "white.svg").read_text()
+        assert b"fill: #ffffff" not in to_bytes(figure, "svg")
+
+
 def test_a_model_has_the_same_look_in_all_figures_of_a_list() -> None:
     both = ["a", "b", "c"]
     rows = [row for row in score_rows(both) if row["model"] != "a"]

@@ -6,10 +6,11 @@ import itertools
 from pathlib import Path
 
 import pytest
-from figures_for_tests import LONG, MODELS, functions, run_figures, texts
+from figures_for_tests import LONG, MODELS, functions, metric_rows, run_figures, texts
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+import evalkit
 from evalkit.figures.pages import WIDTHS
 from evalkit.figures.style import to_bytes
 
@@ -99,10 +100,46 @@ def test_labels_in_a_legend_are_different_and_those_of_all_models(
     assert all(label.startswith(("d", "…")) and label.endswith("l") for label in labels)
 
 
-def test_a_figure_of_a_slide_is_as_high_as_a_slide(tmp_path: Path) -> None:
-    figure = functions(tmp_path)["pareto"](width="slides")
-    assert figure.get_figheight() >= 5.625
+@pytest.mark.parametrize("many", [1, 3, 12])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_figure_for_slides_is_a_slide(name: str, many: int, tmp_path: Path) -> None:
+    made = functions(tmp_path, [f"model-{n}" for n in range(many)])
+    if name not in made:
+        assert many < 3
+        return
+    figure = made[name](width="slides")
+    assert figure.get_size_inches().tolist() == pytest.approx([10, 5.625])
     assert min(item.get_fontsize() for item in texts(figure)) >= 12
+
+
+def test_six_metrics_of_six_models_are_a_slide() -> None:
+    models = [f"model-{n}" for n in range(6)]
+    rows = [row for row in metric_rows(models) if not row["group"]]
+    rows += [row | {"metric": f"other_{row['metric']}"} for row in rows]
+    figure = evalkit.figures.metric_dots(rows, width="slides")
+    assert figure.get_size_inches().tolist() == pytest.approx([10, 5.625])
+    assert clipped(figure) == []
+    assert overlapping(figure) == []
+
+
+@pytest.mark.parametrize("width", ["icml", "cvpr", "neurips", "slides"])
+@pytest.mark.parametrize("columns", ["one", "two"])
+@pytest.mark.parametrize("many", [1, 2, 5])
+def test_images_reach_the_right_end(width: str, columns: str, many: int, tmp_path: Path) -> None:
+    made = functions(tmp_path, [f"model-{n}" for n in range(many)])
+    figure = made["image_grid"](width=width, columns=columns)
+    ends = [image.get_extent()[1] for image in figure.axes[0].images]
+    assert max(ends) > 0.93 * figure.get_figwidth()
+
+
+@pytest.mark.parametrize("width", ["icml", "neurips", "slides"])
+@pytest.mark.parametrize("name", ["metric_agreement", "win_rates"])
+def test_a_matrix_is_in_the_middle(width: str, name: str, tmp_path: Path) -> None:
+    figure = functions(tmp_path, list("abc"))[name](width=width)
+    axes = figure.axes[0]
+    ends = [one.get_window_extent().x0 for one in axes.get_yticklabels()]
+    right = figure.bbox.width - axes.get_window_extent().x1
+    assert min(ends) == pytest.approx(right, abs=0.04 * figure.bbox.width)
 
 
 def test_files_have_the_size_of_the_figure(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import hashlib
 import json
 import logging
@@ -18,6 +19,7 @@ from report_runs import add_groups, comparison, make_comparisons, make_run, writ
 
 import evalkit
 from evalkit.core import EvalkitError
+from evalkit.figures.said import bars
 from evalkit.figures.style import to_bytes
 from evalkit.figures.write import FILES
 from evalkit.run_folder import Run
@@ -83,6 +85,7 @@ def test_captions_say_what_the_bars_are_and_how_many_images(folder: Path) -> Non
     assert "(N = 39 to 40 images)" in said["metrics"]
     assert "Bars: 95% intervals (bootstrap over prompts)." in said["metrics"]
     assert "finite-sample baselines" in said["metrics"]
+    assert "Solid lines: zero. Dotted lines: the best value." in said["metrics"]
     assert "(N = 38 prompts)" in said["differences"]
     assert "Thick bars: 95% intervals (paired)" in said["differences"]
     assert "Without a margin: KID" in said["differences"]
@@ -154,6 +157,93 @@ def test_a_run_without_scores_is_refused(tmp_path: Path) -> None:
         evalkit.figures(tmp_path / "run")
 
 
+def test_figures_for_slides_are_slides_and_a_higher_one_says_what_helps(
+    run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    evalkit.figures(run, width="slides", out=tmp_path / "three")
+    assert not caplog.messages
+    many = make_run(tmp_path / "many", 10, tuple(f"model-{n}" for n in range(14)), hostile=False)
+    evalkit.figures(many, width="slides", only="metrics")
+    [said] = caplog.messages
+    assert re.search(r"metrics is 8\.\d inches high, and a slide 5\.6: name fewer metrics", said)
+    assert "--columns" not in said
+    caplog.clear()
+    evalkit.figures(many, width="slides", only="metrics", metrics="fid,kid,clip_score")
+    assert not caplog.messages
+
+
+# --- captions ---
+def test_a_caption_names_the_lines_and_intervals_of_this_figure_only(
+    tmp_path: Path, run: Run
+) -> None:
+    folder = evalkit.figures(run, only="metrics", metrics="fid", out=tmp_path)
+    assert "line: " not in (folder / "metrics.txt").read_text().replace("vertical lines", "")
+    evalkit.figures(run, only="metrics", metrics="clip_score", out=tmp_path)
+    said = (folder / "metrics.txt").read_text()
+    assert "Dotted line: the best value." in said
+    assert "Solid" not in said
+    assert "baseline" not in said
+    one = make_run(tmp_path / "one", 40, ("dalle",))
+    said = (evalkit.figures(one, only="pareto") / "pareto.txt").read_text()
+    assert "Dotted" not in said  # one model has no front
+
+
+def test_methods_and_missing_intervals_are_those_of_their_models() -> None:
+    row = {"metric": "recall", "title": "Recall", "value": 0.5, "better": "higher"}
+    given = {"low": 0.4, "high": 0.6}
+    rows = [
+        {
+            **row,
+            **given,
+            "model": "a",
+            "interval": "jackknife over 20 groups of prompts, t",
+        },
+        {**row, **given, "model": "b", "interval": "Wilson, 71 prompts (recall is the same)"},
+        {**row, "low": None, "high": None, "model": "c", "interval": "no interval: …"},
+    ]
+    assert bars(rows) == (
+        "Bars: 95% intervals (jackknife over groups of prompts (a) or Wilson (b))."
+        " No interval: Recall of c."
+    )
+    assert bars(rows[:1]) == "Bars: 95% intervals (jackknife over groups of prompts)."
+    assert bars(rows[2:]) == "No value has an interval."
+
+
+@pytest.mark.parametrize("groups", [[], ["colour"]])
+def test_why_there_are_no_groups(
+    groups: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = make_run(tmp_path / "run", 10, ("dalle",), hostile=False)
+    group = groups[0] if groups else ""
+    made.write_prompts([dataclasses.replace(one, group=group) for one in made.prompts()])
+    with caplog.at_level(logging.INFO, "evalkit"):
+        evalkit.figures(made, only="groups,scores")
+    reason = "all prompts are of one group only, colour" if groups else "the prompts have no groups"
+    assert f"no figure groups: {reason}" in caplog.messages
+
+
+def test_the_log_speaks_of_the_run_and_not_of_frames(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = make_run(tmp_path / "run", 10, ("dalle",), hostile=False)
+    with caplog.at_level(logging.INFO, "evalkit"):
+        evalkit.figures(made)
+    absent = [one for one in caplog.messages if one.startswith("no figure")]
+    assert len(absent) >= 6
+    assert not [one for one in absent if "frame" in one]
+
+
+def test_a_figure_that_the_metrics_of_the_command_do_not_allow_says_so(
+    run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "evalkit"):
+        evalkit.figures(run, metrics="kid", out=tmp_path, only="metrics,pareto,scores,fid_by_count")
+    assert {path.stem for path in tmp_path.glob("*")} == {"metrics"}
+    assert "no figure pareto: it needs two metrics, and --metrics names kid only" in caplog.messages
+    assert any("scores: --metrics names no metric with values per image" in one
+               for one in caplog.messages)  # fmt: skip
+
+
 # --- margins ---
 def test_margins_are_those_of_the_gate_else_its_defaults(tmp_path: Path) -> None:
     made = make_run(tmp_path / "run", 40)
@@ -193,7 +283,9 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Run:
     place = tmp_path_factory.mktemp("measured") / "run"
     nouns = ("cat", "dog", "cup", "car", "kite", "bus", "cow", "tree", "bird", "boat")
     prompts = [f"a {colour} {noun}" for colour in ("red", "blue", "green") for noun in nouns]
-    evalkit.run(["noise"], prompts, encoders="mini", metrics="fid,clip_score", out=place)
+    evalkit.run(
+        ["noise"], prompts, encoders="mini", metrics="fid,kid,precision,clip_score", out=place
+    )
     return Run(place)
 
 
@@ -206,6 +298,31 @@ def test_the_joint_region_agrees_with_the_interval_of_each_metric(measured: Run)
     assert half == pytest.approx((row["x_high"] - row["x_low"]) / 2)
     assert abs(row["covariance"]) <= (row["variance_x"] * row["variance_y"]) ** 0.5
     assert "jackknife that leaves the same 20 groups" in (folder / "pareto.txt").read_text()
+
+
+@pytest.mark.parametrize("names", ["kid,clip_score", "fid,kid", "precision,fid"])
+def test_any_two_metrics_have_a_joint_region(measured: Run, tmp_path: Path, names: str) -> None:
+    folder = evalkit.figures(measured, only="pareto", metrics=names, out=tmp_path)
+    [row] = pandas.read_csv(folder / "pareto.csv").to_dict("records")
+    from scipy import stats
+
+    for side, name in zip("xy", names.split(","), strict=True):
+        if name in ("fid", "kid"):  # the intervals of the others are no jackknife
+            half = stats.t.ppf(0.975, row["groups"] - 1) * row[f"variance_{side}"] ** 0.5
+            assert half == pytest.approx((row[f"{side}_high"] - row[f"{side}_low"]) / 2)
+    assert abs(row["covariance"]) <= (row["variance_x"] * row["variance_y"]) ** 0.5
+    assert "Ellipses" in (folder / "pareto.txt").read_text()
+
+
+def test_kept_values_of_another_scoring_are_not_taken(measured: Run, tmp_path: Path) -> None:
+    copy = Run(shutil.copytree(measured.path, tmp_path / "copy"))
+    path = copy.measured_path("noise", "kid")
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"value": content["value"] + 1}))
+    folder = evalkit.figures(copy, only="pareto", metrics="kid,clip_score")
+    said = (folder / "pareto.txt").read_text()
+    assert "the run folder does not have KID of noise without groups of prompts" in said
+    assert "reference" not in said
 
 
 def test_fid_by_count_ends_at_fid(measured: Run) -> None:
