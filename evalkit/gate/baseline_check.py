@@ -22,7 +22,7 @@ _ALWAYS = ("seed", "per_prompt", "generation", "image_size", "encoders", "refere
 
 def require_sound(found: Snapshot) -> None:
     """Raise ValueError, which says what is wrong, unless all parts are of their kinds and agree."""
-    texts = (found.name, found.model, found.version, *found.blind)
+    texts = (found.saved_from, found.model, found.version, *found.blind)
     _require(all(isinstance(one, str) for one in texts), "its names")
     for what, table in (("prompts", found.prompts), ("groups", found.groups)):
         good = isinstance(table, dict) and all(isinstance(one, str) for one in table.values())

@@ -106,7 +106,8 @@ def read_content(text: str, name: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         reason = f": {error}" if "finite" in str(error) else ""
         raise EvalkitError(
-            f"{name} is not JSON{reason}.", "Save it again with `evalkit baseline save`."
+            f"{name} is not JSON{reason}.",
+            "Restore it (`git checkout`), or save another one with `evalkit baseline save --out`.",
         ) from error
     if not isinstance(content, dict) or content.get("kind") != KIND:
         raise EvalkitError(

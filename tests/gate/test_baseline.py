@@ -197,6 +197,7 @@ def _set(path: str, change: Any) -> Callable[[Content], None]:
         _set("images", [["a", "b"]]),
         _set("blind", "mini-inception"),
         _set("model", None),
+        _set("name", None),
         _set("version", "\ud800"),
         lambda content: content.update(snapshot=[]),
         lambda content: content.update(schema=1),
