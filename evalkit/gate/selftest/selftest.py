@@ -167,7 +167,7 @@ def _selftest(prepared: Prepared, splits: int) -> Selftest:
         tables, bare = against_itself(prepared, pool.most, range(splits), lambda: advance(1))
     alarms = rate("configured", tables), rate("none", bare)
     damages = tuple(_planted(prepared, max(5, splits // _PER_DAMAGE)))
-    tiers = {
+    tiers: dict[str, Tier] = {
         row_name(one): one.tier if one.group or prepared.named else "critical" for one in tables[0]
     }
     problems = _problems(alarms, damages, alpha, tiers)
