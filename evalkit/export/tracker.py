@@ -76,9 +76,10 @@ def _numbers(run: Run) -> dict[str, float]:
 
 
 def _made(tracker: str | Tracker, run: Run, name: str) -> Tracker:
-    found: Any = plugins.find("tracker", tracker) if isinstance(tracker, str) else tracker
-    if isinstance(tracker, str) and inspect.isclass(found):
-        found = found(folder=run.path, name=name)
+    found: Any = tracker
+    if isinstance(tracker, str):
+        made: Any = plugins.find("tracker", tracker)
+        found = made(folder=run.path, name=name) if inspect.isclass(made) else made
     if not callable(getattr(found, "log", None)):
         raise EvalkitError(
             f"The tracker is {found!r:.80}; expected an object with log(metrics, files).",

@@ -123,7 +123,9 @@ def _open_markers(
     axes.autoscale_view()
     low, high = axes.get_ylim()
     # The axes are about 0.7 of the figure high.
-    near = MARKER * page.scale * (high - low) / (0.7 * 72 * axes.figure.get_figheight())
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    near = MARKER * page.scale * (high - low) / (0.7 * 72 * figure.get_figheight())
     clusters: list[list[str]] = []
     for model in sorted(ends, key=lambda one: ends[one]):
         if clusters and ends[model] - ends[clusters[-1][-1]] < near:

@@ -39,10 +39,11 @@ def grid(
     height and `least`: of one panel; see `new_figure`. The third result is the number of columns.
     """
     least = least or 0.8 * height
-    for columns in range(min(page.many, panels), min(page.most, panels) + 1):
+    columns = min(page.many, panels)
+    lines = math.ceil(panels / columns)
+    while lines * least * page.scale > page.slide and columns < min(page.most, panels):
+        columns += 1
         lines = math.ceil(panels / columns)
-        if lines * least * page.scale <= page.slide:
-            break
     figure = new_figure(page, lines * height, lines * least)
     every = list(figure.subplots(lines, columns, squeeze=False).flat)
     for axes in every[panels:]:

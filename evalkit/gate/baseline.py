@@ -9,7 +9,9 @@ that lacks some of them leaves such metrics undecided.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,10 @@ from evalkit.gate.baseline_file import (
     read_text,
     to_content,
 )
+from evalkit.gate.comparable import Mismatch
 from evalkit.gate.snapshot import Snapshot, take
+
+log = logging.getLogger(__name__)
 
 
 def baseline_save(
@@ -43,7 +48,7 @@ def baseline_save(
     """
     path, reason = _checked(out, reason)
     history = _history(path)  # before anything slow: a damaged file is an error
-    return _write(path, take(run_text(candidate, "candidate")), history, reason, forced=False)
+    return _write(path, take(run_text(candidate, "candidate")), history, reason)
 
 
 def baseline_update(
@@ -81,20 +86,23 @@ def baseline_update(
             f"There is no baseline {path}.", "Write the first one with `evalkit baseline save`."
         )
     history = _history(path)
-    forced = False
+    forced, allowed = False, ()
     try:
         made = gate(candidate, baseline=path, config=config, allow_mismatch=allow_mismatch)
+        allowed = made.allowed
         if made.exit_code:
             raise EvalkitError(
                 f"The baseline stays as it is: {made.sentence}",
                 "See `evalkit gate`. To take the model all the same: `--force`.",
                 made.exit_code,
             )
+        log.info("%s", made.sentence)
     except EvalkitError as error:
         if not force or error.exit_code == 2:
             raise
         forced = True
-    return _write(path, take(run_text(candidate, "candidate")), history, reason, forced=forced)
+        log.info("taken all the same (--force): %s", error.message)
+    return _write(path, take(run_text(candidate, "candidate")), history, reason, forced, allowed)
 
 
 def _checked(out: str | Path, reason: str) -> tuple[Path, str]:
@@ -120,7 +128,12 @@ def _history(path: Path) -> list[dict[str, Any]]:
 
 
 def _write(
-    path: Path, snapshot: Snapshot, history: list[dict[str, Any]], reason: str, *, forced: bool
+    path: Path,
+    snapshot: Snapshot,
+    history: list[dict[str, Any]],
+    reason: str,
+    forced: bool = False,
+    allowed: Sequence[Mismatch] = (),
 ) -> Path:
     entry: dict[str, Any] = {
         "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -128,9 +141,11 @@ def _write(
         "model": snapshot.name,
         "version": snapshot.version,
         "forced": forced,
+        "allowed": [asdict(one) for one in allowed],  # conditions that differed
     }
     content = {"kind": KIND, "schema": SCHEMA, "snapshot": to_content(snapshot)}
     content["history"] = [*history, entry]
     entry["sha256"] = content_hash(content)  # of everything else in the file
     write_atomically(path, json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
+    log.info("%s is the baseline now, in %s", snapshot.name, path)
     return path

@@ -130,9 +130,9 @@ def gate(
         EvalkitError: unknown or missing metrics and other mistakes (exit code 2); conditions that
             differ (exit code 4).
     """
-    settings = read_config(path_of(config, "config")) if config is not None else GateConfig()
     candidate = run_text(candidate, "candidate")
     _remove_earlier(split_name(candidate)[0])
+    settings = read_config(path_of(config, "config")) if config is not None else GateConfig()
     junit_path = None if junit is None else path_of(junit, "junit").expanduser()
     base = settings.baseline if baseline is None else run_text(baseline, "baseline", "RUN or FILE")
     if not base:

@@ -37,7 +37,7 @@ def test_a_model_that_is_not_worse_replaces_the_baseline(base: Path, copy: Runs)
     evalkit.baseline_update(copy("none"), baseline=base, reason=" second ")
     first, second = history(base)
     assert (first["reason"], second["reason"]) == ("first", "second")
-    assert second.keys() == {"date", "reason", "model", "version", "forced", "sha256"}
+    assert second.keys() == {"date", "reason", "model", "version", "forced", "allowed", "sha256"}
     assert (second["forced"], second["version"]) == (False, evalkit.__version__)
 
 
@@ -51,8 +51,30 @@ def test_a_regressed_model_does_not_without_force(base: Path, runs: Runs) -> Non
     assert base.read_bytes() == before
     forced = CliRunner().invoke(app, [*arguments, "new prompts", "--force"])
     assert forced.exit_code == 0, forced.stderr
+    assert "is worse than" in forced.stderr
+    assert "taken all the same (--force)" in forced.stderr
     assert [entry["forced"] for entry in history(base)] == [False, True]
     assert evalkit.gate(runs("shuffled"), baseline=base).exit_code == 0
+
+
+def test_an_update_says_what_was_decided_and_records_what_was_allowed(
+    base: Path, copy: Runs
+) -> None:
+    new = copy("none")
+    config = new / "run.toml"
+    config.write_text(config.read_text().replace("seed = 0", "seed = 7"))
+    arguments = ["baseline", "update", str(new), "--baseline", str(base), "--reason", "seed 7"]
+    refused = CliRunner().invoke(app, arguments)
+    assert refused.exit_code == 4
+    found = CliRunner().invoke(app, [*arguments, "--allow-mismatch", "seed"])
+    assert found.exit_code == 0, found.stderr
+    said = " ".join(found.stderr.split())
+    assert f"{new}:model is not worse than {base} by more than allowed." in said
+    assert f"{new}:model is the baseline now, in {base}" in said
+    assert [entry["allowed"] for entry in history(base)] == [
+        [],
+        [{"field": "seed", "candidate": "7", "baseline": "0"}],
+    ]
 
 
 def test_an_update_of_wrong_input_is_refused_with_and_without_force(

@@ -385,7 +385,7 @@ def test_the_end_says_what_to_do(
     advice = {line.partition(":")[0]: line for line in made.advice}
     assert advice["blur"] == 'blur: sharpness sees it and does not decide: set tier = "critical".'
     assert "use more prompts: missing_rate needs about" in advice["dropped"]
-    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("COLUMNS", "200")
     arguments = [str(root / "run"), "--config", str(root / "gate.toml"), "--splits", "20"]
     shown = CliRunner().invoke(app, ["gate", "selftest", *arguments]).stdout
     assert shown.splitlines()[-len(made.advice) :] == list(made.advice)

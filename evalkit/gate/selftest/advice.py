@@ -24,8 +24,8 @@ def on_damage(one: Found, tiers: Mapping[str, Tier], enough: float) -> str:
     if later:
         metric = min(later, key=lambda metric: later[metric])
         return (
-            f"{name}: use more prompts: {metric} needs {estimate(later[metric])} on each side of a"
-            f" split, and there are {one.prompts:,}."
+            f"{name}: use more prompts: {metric} needs {estimate(later[metric])} or more on each"
+            f" side of a split, and there are {one.prompts:,}."
         )
     return f"{name}: gate a metric that sees it, as critical."
 

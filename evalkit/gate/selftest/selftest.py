@@ -46,6 +46,7 @@ SPLITS = 200
 FEWEST_SPLITS = 20
 FOUND = 0.95  # the share of splits in which the gate has to find a damage
 _PARTS = {2: "half", 4: "quarter"}  # of the prompts: damage is planted on them, too
+CRITICAL: Tier = "critical"
 _PER_DAMAGE = 4  # one split in four
 
 
@@ -162,8 +163,8 @@ def _selftest(prepared: Prepared, splits: int) -> Selftest:
         tables, bare = against_itself(prepared, pool.most, range(splits), lambda: advance(1))
     alarms = rate("configured", tables), rate("none", bare)
     damages = tuple(_planted(prepared, max(5, splits // _PER_DAMAGE)))
-    tiers = {
-        row_name(one): one.tier if one.group or prepared.named else "critical" for one in tables[0]
+    tiers: dict[str, Tier] = {
+        row_name(one): one.tier if one.group or prepared.named else CRITICAL for one in tables[0]
     }
     problems = _problems(alarms, damages, alpha, tiers)
     return Selftest(
