@@ -19,7 +19,7 @@ from evalkit.figures.metric_agreement import agreement_rows
 from evalkit.figures.metric_dots import dots_rows
 from evalkit.figures.pareto import pareto_rows
 from evalkit.figures.raters import strength_rows, win_rate_rows
-from evalkit.figures.rows import Row, models_of, one_metric
+from evalkit.figures.rows import Row, drawable, models_of, one_metric
 from evalkit.figures.score_distribution import score_rows
 from evalkit.run_folder import Run
 
@@ -39,7 +39,7 @@ class Source:
     def __init__(self, run: Run, metrics: Sequence[str] = ()) -> None:
         self.run, self.chosen = run, list(metrics)
         self.protocol: Mapping[str, Any] = run.protocol()
-        self.metrics = [self._stated(asdict(row)) for row in run.metrics()]
+        self.metrics = drawable([self._stated(asdict(row)) for row in run.metrics()])
         known = run.models()
         scored = models_of(self.metrics)
         self.models = [model for model in known if model in scored] or scored
@@ -62,7 +62,8 @@ class Source:
     @functools.cached_property
     def comparisons(self) -> list[Row]:
         found = self.run.comparisons()
-        return [self._stated(asdict(row)) for row in found.rows] if found else []
+        rows = found.rows if found else ()
+        return drawable([self._stated(asdict(row)) for row in rows])
 
     @functools.cached_property
     def prompts(self) -> list[tuple[str, str]]:
@@ -84,7 +85,7 @@ class Source:
                 made |= {"metric": row["metric"], "encoder": row["encoder"], "value": value}
                 made["better"] = better.get((row["metric"], row["encoder"]), "higher")
                 found.append(self._stated(made))
-        return found
+        return drawable(found)
 
     @functools.cache  # noqa: B019 (one source is read by one command)
     def records(self, model: str) -> list[Record]:
@@ -101,7 +102,8 @@ def differences(source: Source) -> list[Row]:
     if not source.comparisons:
         raise Absent("the run has one model, or was not compared")
     rows = drawn_pairs(source.comparisons, source.chosen)
-    order = list(dict.fromkeys(row["metric"] for row in source.metrics))
+    every = [*source.metrics, *rows]  # the values of a pair may be too large to be drawn
+    order = list(dict.fromkeys(row["metric"] for row in every))
     gate = _margins_of_gate(source.run.path / "gate.json")
     return [
         row | {"margin": gate.get((row["metric"], row["encoder"]), _default(source, row))}
