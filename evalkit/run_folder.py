@@ -398,8 +398,7 @@ class Run:
             return {}
         with _reading(self.protocol_path, self._score_again):
             found = json.loads(self.protocol_path.read_text(encoding="utf-8"))
-            if not isinstance(found, dict):
-                raise TypeError(found)
+            _check_protocol(found)
             if found.get("schema", SCHEMA) != SCHEMA:  # of a version that states one
                 raise ValueError(found["schema"])
             return found
@@ -490,6 +489,31 @@ def _check_note(note: Mapping[str, Any]) -> None:
         raise TypeError(note)
     if not isinstance(note.get("settings", {}), dict):
         raise TypeError(note)
+
+
+# Parts of protocol.json: tables, and tables of tables.
+_TABLES = ("options", "intervals", "prompts", "vocabulary", "versions", "groups", "sources")
+_NESTED = ("encoders", "references", "measures", "counts", "encoded_on")
+_TEXTS = ("name", "fingerprint", "image_hash", "title", "meaning", "paper", "aspect")
+
+
+def _check_protocol(found: Mapping[str, Any]) -> None:
+    """Raise TypeError unless the parts of protocol.json that are read have their types."""
+    if not isinstance(found, dict):
+        raise TypeError(f"{found!r:.80} is no table")
+    parts = [found.get(name, {}) for name in (*_TABLES, *_NESTED)]
+    entries = [entry for name in _NESTED for entry in dict(found.get(name, {})).values()]
+    for table in (*parts, *entries):
+        if not isinstance(table, dict):
+            raise TypeError(f"{table!r:.80} is no table")
+    texts = [entry[name] for entry in entries for name in _TEXTS if entry.get(name) is not None]
+    blind = found.get("blind_encoders", [])
+    if not isinstance(blind, list) or not all(isinstance(text, str) for text in (*texts, *blind)):
+        raise TypeError("a name is no text")
+    for entry in found.get("measures", {}).values():
+        ends = entry.get("range", [None, None])
+        if len(ends) != 2 or not all(isinstance(end, int | float | None) for end in ends):
+            raise TypeError(f"the range is {ends!r:.80}")
 
 
 @contextlib.contextmanager

@@ -81,3 +81,25 @@ def test_the_hint_writes_the_file_again_with_the_settings_of_the_run(run: evalki
         evalkit.report(run.path)
     assert found.value.hint == f"Write it again with `evalkit score {run.path}`."
     assert evalkit.score(run.path) == run.metrics() == before
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [],
+        {"encoders": 3},
+        {"versions": []},
+        {"blind_encoders": 7},
+        {"blind_encoders": "mini"},
+        {"measures": {"fid": 3}},
+        {"measures": {"fid": {"title": 5}}},
+        {"measures": {"fid": {"range": [1]}}},
+        {"measures": {"fid": {"range": ["0", 1]}}},
+        {"encoders": {"image": {"name": ["x"]}}},
+    ],
+)
+def test_a_protocol_of_other_types_is_damaged(tmp_path, content):
+    run = evalkit.Run(tmp_path)
+    run.write_protocol(content)
+    with pytest.raises(EvalkitError, match=r"protocol\.json is damaged"):
+        run.protocol()

@@ -32,7 +32,8 @@ def differences(source: Source) -> list[Row]:
     if not source.comparisons:
         raise Absent("the run has one model, or was not compared")
     rows = drawn_pairs(source.comparisons, source.chosen)
-    order = list(dict.fromkeys(row["metric"] for row in source.metrics))
+    every = [*source.metrics, *rows]  # the values of a pair may be too large to be drawn
+    order = list(dict.fromkeys(row["metric"] for row in every))
     gate = _margins_of_gate(source.run.path / "gate.json")
     return [
         row | {"margin": gate.get((row["metric"], row["encoder"]), _default(source, row))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +19,8 @@ Data: TypeAlias = "pandas.DataFrame | Sequence[Mapping[str, Any]]"
 Metric: TypeAlias = tuple[str, str, str]  # name, encoder, reference
 
 
+log = logging.getLogger(__name__)
+MOST = 1e150  # the largest number that a figure shows
 MINUS = "\N{MINUS SIGN}"
 RATINGS = ("strength", "mean_opinion", "yes_rate", "win_rate")  # the metrics of raters
 
@@ -41,7 +44,27 @@ def rows_of(frame: Data, needed: Iterable[str], what: str) -> list[Row]:
         )
     if not rows:
         raise EvalkitError("The frame has no rows: there is nothing to draw.", f"Give {what}.")
-    return rows
+    if not (kept := drawable(rows)):
+        raise EvalkitError(
+            f"No row of the frame can be drawn: all have numbers beyond {MOST:g}.", f"Give {what}."
+        )
+    return kept
+
+
+def drawable(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """The rows without numbers of which an axis, or a square, is beyond float64; the log says so.
+
+    Infinite numbers are among those that are left out.
+    """
+    kept = [dict(row) for row in rows if not any(_is_beyond(value) for value in row.values())]
+    if len(kept) < len(rows):
+        lost = f"{len(rows) - len(kept):,} of {len(rows):,}"
+        log.warning("not drawn: %s rows, which have numbers beyond %g", lost, MOST)
+    return kept
+
+
+def _is_beyond(value: object) -> bool:
+    return isinstance(value, float) and abs(value) > MOST
 
 
 def on_all_prompts(rows: Iterable[Mapping[str, Any]], by: str = "") -> list[Row]:

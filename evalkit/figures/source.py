@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from evalkit.core import EvalkitError, Record
-from evalkit.figures.rows import Row, models_of, one_metric
+from evalkit.figures.rows import Row, drawable, models_of, one_metric
 from evalkit.run_folder import Run
 
 NO_FEATURES = (
@@ -30,7 +30,7 @@ class Source:
         self.run, self.chosen = run, list(metrics)
         self.no_covariance = ""  # why the figure pareto has crosses
         self.protocol: Mapping[str, Any] = run.protocol()
-        self.metrics = [self._stated(asdict(row)) for row in run.metrics()]
+        self.metrics = drawable([self._stated(asdict(row)) for row in run.metrics()])
         known = run.models()
         scored = models_of(self.metrics)
         self.models = [model for model in known if model in scored] or scored
@@ -53,7 +53,8 @@ class Source:
     @functools.cached_property
     def comparisons(self) -> list[Row]:
         found = self.run.comparisons()
-        return [self._stated(asdict(row)) for row in found.rows] if found else []
+        rows = found.rows if found else ()
+        return drawable([self._stated(asdict(row)) for row in rows])
 
     @functools.cached_property
     def prompts(self) -> list[tuple[str, str]]:
@@ -75,7 +76,7 @@ class Source:
                 made |= {"metric": row["metric"], "encoder": row["encoder"], "value": value}
                 made["better"] = better.get((row["metric"], row["encoder"]), "higher")
                 found.append(self._stated(made))
-        return found
+        return drawable(found)
 
     @functools.cache  # noqa: B019 (one source is read by one command)
     def records(self, model: str) -> list[Record]:

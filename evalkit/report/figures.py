@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from evalkit.figures import run_charts, said
 from evalkit.figures.group_dots import group_dots
 from evalkit.figures.metric_dots import draw_dots
+from evalkit.figures.rows import drawable
 from evalkit.figures.score_distribution import score_distribution
 from evalkit.figures.style import Rows, to_bytes, to_csv
 from evalkit.files import write_atomically
@@ -64,7 +65,8 @@ _KINDS = ("svg", "pdf", "png")
 
 
 def _forest(facts: Facts) -> Chart | None:
-    parts = [rows for finding in facts.of_images if (rows := _forest_rows(finding))]
+    found = [_forest_rows(finding) for finding in facts.of_images]
+    parts = [rows for every in found if (rows := drawable(every))]
     rows = [row for own in parts for row in own]
     if not rows:
         return None
@@ -116,7 +118,9 @@ def _distribution(facts: Facts) -> Chart | None:
         for (model, index, sample), value in sorted(facts.scores.items(), key=lambda item: item[0])
         if model in facts.models and index < len(facts.prompts)
     ]
-    rows.sort(key=lambda row: facts.models.index(row["model"]))
+    rows = sorted(drawable(rows), key=lambda row: facts.models.index(row["model"]))
+    if not rows:
+        return None
     better = facts.score.measure.better
     side = "right" if better == "higher" else "left"
     caption = "Cumulative distribution of the scores of all images; a curve further to the"
@@ -129,7 +133,8 @@ def _distribution(facts: Facts) -> Chart | None:
 def _groups(facts: Facts) -> Chart | None:
     if facts.score is None or not (found := group_rows(facts)):
         return None
-    rows = [{**row, **_named(facts.score)} for row in found]
+    if not (rows := drawable([{**row, **_named(facts.score)} for row in found])):
+        return None
     whole = {row["model"]: row["overall"] for row in rows}
     means = [
         {"group": "", "model": model, "value": value, "low": None, "high": None}
@@ -180,6 +185,9 @@ def _baselines(facts: Facts) -> list[Chart]:
             {"kind": "model", **{name: getattr(row, name) for name in _PLOTTED}}
             for row in finding.measured
         ]
+        rows = drawable(rows)
+        if not any(row["kind"] == "model" for row in rows):
+            continue
         title = f"{finding.title} and the number of images · {finding.encoder}"
         figure = run_charts.baseline(rows, facts.models, title, finding.measure.better)
         name = f"baseline-{len(made) + 1}" if made else "baseline"

@@ -12,7 +12,15 @@ from evalkit.escape import visible
 from evalkit.report.findings import Cell, Finding
 from evalkit.report.labels import shorten
 from evalkit.report.latex_layout import LINE, TALLEST, Panel
-from evalkit.report.latex_text import SMALL, escape, interval_width, names_of, number, text_width
+from evalkit.report.latex_text import (
+    SMALL,
+    escape,
+    interval_width,
+    names_of,
+    number,
+    printed,
+    text_width,
+)
 
 Item = TypeVar("Item")
 SPACE = 6.0  # the least space between two columns
@@ -51,7 +59,7 @@ class Column:
     def width(self) -> float:
         head = [text_width(line) for line in self.head]
         head[-1] += text_width("mi") if self.arrow else 0  # arrow and mark
-        cells = [text_width(entry.value) for entry in self.entries.values()]
+        cells = [text_width(printed(entry.value)) for entry in self.entries.values()]
         ends = [interval_width(entry.interval) for entry in self.entries.values()]
         return max([*head, *cells, *ends, text_width(self.under, SMALL)])
 
@@ -59,9 +67,12 @@ class Column:
     def format(self) -> str:
         """The table-format of siunitx: digits before and after the point, and a sign."""
         texts = [number(e.value) for e in self.entries.values() if number(e.value)] or ["0"]
-        whole, digits = zip(*(text.lstrip("-").partition(".")[::2] for text in texts), strict=True)
+        parts = [text.lstrip("-").partition("e")[::2] for text in texts]
+        whole, digits = zip(*(one.partition(".")[::2] for one, _ in parts), strict=True)
         sign = "-" if any(text.startswith("-") for text in texts) else ""
-        return f"{sign}{max(map(len, whole))}.{max(map(len, digits))}"
+        power = max((exponent for _, exponent in parts), key=len)  # of ten, for extreme values
+        least = f"e{'-' * power.startswith('-')}{len(power.lstrip('-'))}" if power else ""
+        return f"{sign}{max(map(len, whole))}.{max(map(len, digits))}{least}"
 
 
 def column(finding: Finding, title: str = "", **more: str) -> Column:

@@ -35,6 +35,11 @@ def number(text: str) -> str:
     return "" if text == DASH else text.replace(MINUS, "-").replace(",", "")
 
 
+def printed(text: str) -> str:
+    """A number or an interval as siunitx prints it: with a power of ten, for measuring."""
+    return text.replace("e", " x 10")
+
+
 def text_width(text: str, size: float = BODY) -> float:
     """The width of a plain text, rather too much than too little."""
     # Digits of Times are 0.5 em; those of Computer Modern at 7 points are 0.57 em.
@@ -43,7 +48,7 @@ def text_width(text: str, size: float = BODY) -> float:
 
 def interval_width(text: str) -> float:
     """The width of `low to high` as it is shown: in brackets and smaller."""
-    return text_width(f"[{text.replace(' to ', ', ')}]", SMALL) if text else 0.0
+    return text_width(f"[{printed(text).replace(' to ', ', ')}]", SMALL) if text else 0.0
 
 
 def names_of(names: Sequence[str], most: float) -> dict[str, str]:

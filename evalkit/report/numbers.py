@@ -6,6 +6,10 @@ import math
 from collections.abc import Sequence
 
 DASH, MINUS = "\u2013", "\u2212"  # no value; a true minus sign
+MOST_DIGITS = 6  # after the point
+# Beyond these, three significant digits and a power of ten: 1.25e-11. A float64 does not hold every
+# digit of a larger number, and a smaller one would be shown as zero.
+LARGE, SMALL = 1e15, 1e-5
 MOST_PROMPTS = 100_000  # a larger estimate is written as "over 100,000"
 
 
@@ -15,20 +19,23 @@ def decimals(values: Sequence[float], widths: Sequence[float]) -> int:
     Two significant digits of the narrowest interval's half, at most one more than the widest needs.
     Without intervals: two significant digits of the smallest value.
     """
-    halves = [width / 2 for width in widths if width > 0 and math.isfinite(width)]
+    halves = [width / 2 for width in widths if width / 2 > 0 and math.isfinite(width)]
     if halves:
         narrow, wide = (
             max(0, 1 - math.floor(math.log10(half))) for half in (min(halves), max(halves))
         )
-        return min(6, narrow, wide + 1)
+        return min(MOST_DIGITS, narrow, wide + 1)
     smallest = min((abs(value) for value in values if value and math.isfinite(value)), default=0.0)
-    return min(6, max(0, 1 - math.floor(math.log10(smallest)))) if smallest else 2
+    return min(MOST_DIGITS, max(0, 1 - math.floor(math.log10(smallest)))) if smallest else 2
 
 
 def number(value: float | None, digits: int) -> str:
-    """A number with a true minus sign and thousands separators; a dash for None."""
+    """A number with a true minus sign and thousands separators, or as 1.25e300; a dash for None."""
     if value is None or not math.isfinite(value):
         return DASH
+    if abs(value) >= LARGE or (digits >= MOST_DIGITS and 0 < abs(value) < SMALL):
+        mantissa, exponent = f"{value:.2e}".split("e")
+        return f"{mantissa}e{int(exponent)}".replace("-", MINUS)
     text = f"{value:,.{digits}f}"
     return text.replace("-", MINUS) if float(text.replace(",", "")) else f"{0:.{digits}f}"
 

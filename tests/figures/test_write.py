@@ -22,6 +22,10 @@ from evalkit.core import EvalkitError
 from evalkit.figures.said import bars
 from evalkit.figures.style import to_bytes
 from evalkit.figures.write import FILES
+from evalkit.report.facts import read_facts
+from evalkit.report.figures import make_charts
+from evalkit.report.markdown import to_markdown
+from evalkit.report.sections import contexts
 from evalkit.run_folder import Run
 
 THREE = ("dalle", "gan", "third")
@@ -341,3 +345,26 @@ def test_fonts_are_embedded_and_not_type_3(folder: Path) -> None:
         assert lines, path
         assert all("Type 3" not in line and "TrueType" in line for line in lines)
         assert all(re.search(r"\byes\s+(yes|no)\s+(yes|no)\s+\d+\s+\d+$", line) for line in lines)
+
+
+# --- extreme values ---
+def test_values_that_cannot_be_drawn_are_left_out_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = make_run(tmp_path / "run", 6, hostile=False)
+    rows = [
+        dataclasses.replace(row, value=sign * 1.7e308, low=-1.7e308, high=1.7e308)
+        if row.metric == "fid"
+        else row
+        for sign, row in zip([1, -1] * len(made.metrics()), made.metrics(), strict=False)
+    ]
+    made.write_metrics(rows)
+    folder = evalkit.figures(made, only="metrics")
+    assert "which have numbers beyond 1e+150" in caplog.text
+    text = (folder / "metrics.csv").read_text()
+    drawn = {row["metric"] for row in csv.DictReader(text.splitlines())}
+    assert "kid" in drawn
+    assert "fid" not in drawn
+    facts = read_facts(made.path)
+    assert "fid" not in {row.get("metric") for row in make_charts(facts)[0].rows}
+    assert "1.70e308" in to_markdown(facts, [], contexts(facts))

@@ -23,6 +23,7 @@ from evalkit.report.numbers import DASH, MINUS
         ([0.0], [], 2),
         ([], [], 2),
         ([1e-9], [1e-9], 6),
+        ([1.0], [5e-324], 1),
     ],
 )
 def test_decimals(values, widths, expected):
@@ -35,6 +36,10 @@ def test_decimals(values, widths, expected):
         (1234.5678, 1, "1,234.6"),
         (-0.5, 2, f"{MINUS}0.50"),
         (-0.001, 2, "0.00"),
+        (-1.25e300, 2, f"{MINUS}1.25e300"),
+        (1.25e-11, 6, f"1.25e{MINUS}11"),
+        (5e-324, 6, f"4.94e{MINUS}324"),
+        (999_999_999_999_999, 0, "999,999,999,999,999"),
         (None, 2, DASH),
         (math.nan, 2, DASH),
         (math.inf, 2, DASH),
