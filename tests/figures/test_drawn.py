@@ -333,7 +333,7 @@ def test_metrics_are_turned_so_that_larger_is_better() -> None:
 
 
 def test_two_models_say_nothing_about_the_agreement_of_metrics() -> None:
-    with pytest.raises(EvalkitError, match="all metrics: 2.* expected at least 3 models"):
+    with pytest.raises(EvalkitError, match=r"all metrics: 2.* expected at least 3 models"):
         of.metric_agreement(metric_rows(MODELS))
 
 
