@@ -114,8 +114,9 @@ def _fid_by_count(rows: Sequence[Row], source: Source) -> str:
     if not below:
         return said
     return (
-        f"{said} Horizontal line: zero. Below zero: {', '.join(below)}. FID is never negative, but an extrapolation can"
-        " be: the images are then as close to the reference as FID∞ can tell, or too few for it."
+        f"{said} Horizontal line: zero. Below zero: {', '.join(below)}. FID is never negative, but"
+        " an extrapolation can be: the images are then as close to the reference as FID∞ can tell,"
+        " or too few for it."
     )
 
 
