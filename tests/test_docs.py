@@ -178,7 +178,7 @@ def test_the_python_of_its_page_runs(tmp_path: Path) -> None:
 def test_the_python_of_the_page_of_figures_runs(tmp_path: Path) -> None:
     tokens = MarkdownIt().parse(PAGES["figures.md"])
     [block] = [token.content for token in tokens if token.info == "python"]
-    assert "['fid_by_count.pdf', 'pareto.pdf']" in _python(block, tmp_path)
+    assert "['fid_by_count.pdf', 'images.pdf', 'pareto.pdf']" in _python(block, tmp_path)
 
 
 def test_the_page_of_figures_names_every_figure_function_and_width() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from evalkit.figures.fid_by_count import line
-from evalkit.figures.image_grid import SEED
+from evalkit.figures.image_grid import KINDS
 from evalkit.figures.metric_agreement import LEAST_MODELS
 from evalkit.figures.pareto import far_away, front_of
 from evalkit.figures.raters import of_pairs, pair_panels, spearman, spearman_text
@@ -114,8 +114,9 @@ def _fid_by_count(rows: Sequence[Row], source: Source) -> str:
     if not below:
         return said
     return (
-        f"{said} Below zero: {', '.join(below)}. FID is never negative, but an extrapolation can"
-        " be: the images are then as close to the reference as FID∞ can tell, or too few for it."
+        f"{said} Horizontal line: zero. Below zero: {', '.join(below)}. FID is never negative, but"
+        " an extrapolation can be: the images are then as close to the reference as FID∞ can tell,"
+        " or too few for it."
     )
 
 
@@ -130,12 +131,14 @@ def _strengths(rows: Sequence[Row], source: Source) -> str:
 def _win_rates(rows: Sequence[Row], source: Source) -> str:
     first = [row for row in rows if (row["encoder"], row["reference"])
              == (rows[0]["encoder"], rows[0]["reference"])]  # fmt: skip
+    frames = " No difference is statistically significant (Holm, 5%)."
+    if any(row["verdict"] in ("a better", "b better") for row in first):
+        frames = " Frames: statistically significant differences (Holm, 5%)."
     return (
         "How often, in percent, the image of the model in the row is preferred over that of the"
         " model in the column; a tie counts half"
         f"{of(counts(first, 'prompts'), 'prompts per pair')}."
-        " Frames: statistically significant differences (Holm, 5%). The matrix has no error bars;"
-        f" the .csv has the intervals. {raters(first)}"
+        f"{frames} The matrix has no error bars; the .csv has the intervals. {raters(first)}"
     )
 
 
@@ -180,12 +183,13 @@ def _agreement(rows: Sequence[Row], source: Source) -> str:
 
 
 def _images(rows: Sequence[Row], source: Source) -> str:
-    kinds = ", ".join(dict.fromkeys(row["kind"] for row in rows))
+    kinds = ", ".join(
+        "most disagreed (largest difference between models)" if kind == KINDS[-1] else kind
+        for kind in dict.fromkeys(row["kind"] for row in rows)
+    )
     return (
-        "The first image of each model for prompts that a rule chose, not by hand: at random"
-        f" (seed {SEED}), with the best and the worst mean score of all models, and with the"
-        f" largest difference between models, among {len(source.prompts):,} prompts."
-        f" Shown: {kinds}."
+        "The first image of each model for prompts that a rule chose, not by hand, among"
+        f" {len(source.prompts):,} prompts: {kinds}."
     )
 
 

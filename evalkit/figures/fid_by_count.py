@@ -122,10 +122,8 @@ def _open_markers(
     """
     axes.autoscale_view()
     low, high = axes.get_ylim()
-    # The axes are about 0.7 of the figure high.
-    figure = axes.get_figure(root=True)
-    assert figure is not None
-    near = MARKER * page.scale * (high - low) / (0.7 * 72 * figure.get_figheight())
+    height = axes.figure.bbox.height / axes.figure.dpi  # inches; 0.7 of it are the axes
+    near = MARKER * page.scale * (high - low) / (0.7 * 72 * height)
     clusters: list[list[str]] = []
     for model in sorted(ends, key=lambda one: ends[one]):
         if clusters and ends[model] - ends[clusters[-1][-1]] < near:

@@ -39,11 +39,10 @@ def grid(
     height and `least`: of one panel; see `new_figure`. The third result is the number of columns.
     """
     least = least or 0.8 * height
-    columns = min(page.many, panels)
-    lines = math.ceil(panels / columns)
-    while lines * least * page.scale > page.slide and columns < min(page.most, panels):
+    columns, most = min(page.many, panels), min(page.most, panels)
+    while columns < most and math.ceil(panels / columns) * least * page.scale > page.slide:
         columns += 1
-        lines = math.ceil(panels / columns)
+    lines = math.ceil(panels / columns)
     figure = new_figure(page, lines * height, lines * least)
     every = list(figure.subplots(lines, columns, squeeze=False).flat)
     for axes in every[panels:]:

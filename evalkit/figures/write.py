@@ -165,7 +165,10 @@ def _mention_height(name: str, figure: Figure, width: str, columns: str) -> None
         ways.append("use `--columns two`")
     if name == "images":
         ways.append("draw fewer with `evalkit.figures.image_grid(frame, scores, each=1)`")
-    smallest = min(float(text.get_fontsize()) for text in figure.findobj(Text)) * most / height
+    smallest = min(
+        float(text.get_fontsize()) for text in figure.findobj(Text) if isinstance(text, Text)
+    )
+    smallest *= most / height
     ways.append(f"scale it to the {place}, with text of {smallest:.1f} pt")
     log.warning(
         "%s is %.1f inches high, and a %s %.1f: %s", name, height, place, most, ", or ".join(ways)

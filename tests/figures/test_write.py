@@ -329,6 +329,17 @@ def test_kept_values_of_another_scoring_are_not_taken(measured: Run, tmp_path: P
     assert "reference" not in said
 
 
+@pytest.mark.parametrize("bend", [1000.0, -1000.0])
+def test_the_caption_says_what_a_negative_extrapolation_means(measured: Run, bend: float) -> None:
+    from evalkit.figures.captions import caption
+    from evalkit.figures.source import Source
+
+    rows = [{"model": "noise", "count": n, "value": 20 + bend * (1 / n - 0.05)} for n in (10, 20)]
+    said = caption("fid_by_count", rows, Source(measured))
+    assert ("Below zero: noise (−30.0)." in said) == (bend > 0)  # noqa: RUF001
+    assert ("an extrapolation can be" in said) == (bend > 0)
+
+
 def test_fid_by_count_ends_at_fid(measured: Run) -> None:
     folder = evalkit.figures(measured, only="fid_by_count")
     last = pandas.read_csv(folder / "fid_by_count.csv").iloc[-1]

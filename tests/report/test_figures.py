@@ -85,3 +85,16 @@ def test_run_without_measured_values(tmp_path):
     rows = [dataclasses.replace(row, value=None, low=None, high=None) for row in run.metrics()]
     run.write_metrics(rows)
     assert list(charts(run)) == ["outcomes", "speed"]
+
+
+def test_captions_name_the_lines_that_are_drawn(tmp_path):
+    run = make_run(tmp_path / "run", 10, hostile=False)
+
+    def caption(*names):
+        run.write_metrics([row for row in rows if row.metric in names])
+        return charts(run)["metrics"].caption
+
+    rows = run.metrics()
+    assert "line: " not in caption("fid").replace("vertical lines", "")  # baselines only
+    assert caption("clip_score").endswith("Dotted line: the best value.")
+    assert "Solid line: zero. Dotted line: the best value." in caption("kid", "clip_score")
