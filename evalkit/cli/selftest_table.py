@@ -116,13 +116,13 @@ def _damages(result: Selftest) -> Table:
         (f"all, {size} prompts", *(f"{at[name, size].found:.0%}" for name in names))
         for size in sizes
     ]
+    tiers = result.tiers
     for metric in at[names[0], sizes[0]].metrics:
         cells = [at[name, sizes[0]] for name in names]
         rows.append(
             (
                 metric
-                if result.tiers[metric] == "critical"
-                else f"{metric} ({result.tiers[metric]})",
+                + ("" if (tier := tiers.get(metric, "critical")) == "critical" else f" ({tier})"),
                 *(_share(one, metric) for one in cells),
             )
         )

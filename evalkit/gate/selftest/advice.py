@@ -16,7 +16,7 @@ def on_damage(one: Found, tiers: Mapping[str, Tier], enough: float) -> str:
     """
     name = one.damage.replace("_", " ")
     seen = [metric for metric, share in one.metrics.items() if share >= enough]
-    critical = {metric for metric, tier in tiers.items() if tier == "critical"}
+    critical = {metric for metric in one.metrics if tiers.get(metric, "critical") == "critical"}
     if shown := [metric for metric in seen if metric not in critical]:
         verb = "sees it and does" if len(shown) == 1 else "see it and do"
         return f'{name}: {listing(shown)} {verb} not decide: set tier = "critical".'

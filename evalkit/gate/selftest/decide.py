@@ -204,9 +204,7 @@ def _found(
 ) -> Found:
     shares = _shares(tables)
     tests = sum(one.p is not None for one in tables[0])
-    counts = {
-        row_name(row[0]): prompts_needed(row, tests, alpha) for row in zip(*tables, strict=True)
-    }
+    counts = {row_name(row[0]): prompts_needed(row, tests, alpha) for row in rows_of(tables)}
     needed = {name: count for name, count in counts.items() if count and count > size}
     blind = tuple(name for name, share in shares.items() if share <= BLIND and name not in needed)
     found = float(np.mean([outcome_of(table) == "regressed" for table in tables]))

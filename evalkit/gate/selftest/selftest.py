@@ -164,7 +164,9 @@ def _selftest(prepared: Prepared, splits: int) -> Selftest:
     alarms = rate("configured", tables), rate("none", bare)
     damages = tuple(_planted(prepared, max(5, splits // _PER_DAMAGE)))
     tiers: dict[str, Tier] = {
-        row_name(one): one.tier if one.group or prepared.named else CRITICAL for one in tables[0]
+        row_name(one): one.tier if one.group or prepared.named else CRITICAL
+        for table in tables
+        for one in table
     }
     problems = _problems(alarms, damages, alpha, tiers)
     return Selftest(
