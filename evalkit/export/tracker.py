@@ -11,7 +11,7 @@ import inspect
 import json
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -78,11 +78,15 @@ def _numbers(run: Run) -> dict[str, float]:
 def _made(tracker: str | Tracker, run: Run, name: str) -> Tracker:
     found: Any = tracker
     if isinstance(tracker, str):
-        made: Any = plugins.find("tracker", tracker)
-        found = made(folder=run.path, name=name) if inspect.isclass(made) else made
+        make: Any = plugins.find("tracker", tracker)
+        found = _call(make, run, name) if inspect.isclass(make) else make
     if not callable(getattr(found, "log", None)):
         raise EvalkitError(
             f"The tracker is {found!r:.80}; expected an object with log(metrics, files).",
             "See docs/publish.md.",
         )
     return found
+
+
+def _call(make: Callable[..., Any], run: Run, name: str) -> Any:
+    return make(folder=run.path, name=name)
