@@ -70,7 +70,7 @@ def test_the_table_by_category(here: Path) -> None:
     Path("parti.tsv").write_text(PARTI)
     call("run", "--models", "gan,noise", "--prompts", "parti.tsv", "--out", "r")
     text = Path("r/report/report.md").read_text("utf-8")
-    table = text.partition("## By group of prompts")[2].partition("## Charts")[0]
+    table = text.partition("<summary>By group of prompts")[2].partition("</details>")[0]
     assert "| Metric | Group | prompts | gan | noise |" in table
     assert "| Shapes | 2 |" in table
     scores = evalkit.load("r").frame("scores")

@@ -78,7 +78,7 @@ def test_the_hint_writes_the_file_again_with_the_settings_of_the_run(run: evalki
     before = run.metrics()
     run.metrics_path.unlink()
     with pytest.raises(EvalkitError) as found:
-        evalkit.report(run.path)
+        evalkit.figures(run.path)
     assert found.value.hint == f"Write it again with `evalkit score {run.path}`."
     assert evalkit.score(run.path) == run.metrics() == before
 

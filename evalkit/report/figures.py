@@ -70,8 +70,12 @@ def _forest(facts: Facts) -> Chart | None:
     rows = [row for own in parts for row in own]
     if not rows:
         return None
-    measured = [row for finding in facts.of_images for row in finding.measured]
-    told = [own | {"interval": one.interval} for own, one in zip(rows, measured, strict=True)]
+    told = [
+        own | {"interval": one.interval}
+        for every, finding in zip(found, facts.of_images, strict=True)
+        for own, one in zip(every, finding.measured, strict=True)
+        if own in rows
+    ]
     caption = f"Values of the models. {said.bars(told)}{said.lines(rows)}"
     panels = [draw_dots(own, facts.models, "page", "one") for own in parts]
     figure = draw_dots(rows, facts.models, "page", "two")

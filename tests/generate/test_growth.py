@@ -377,7 +377,7 @@ def test_a_folder_is_read_and_what_it_lacks_is_no_failure(
     assert rate.note == "0 of 1 requests; 1 missing, not counted"
     page = (run.report_path / "report.md").read_text("utf-8")
     assert "3 of 4 images were generated or read from folders (1 missing)" in page
-    assert "| photos | 1 | 0 | 0 | 1 |" in page
+    assert "| photos | 2 | 1 | 0 | 0 | 1 |" in page
     (run.path / "validation.json").touch()  # of an earlier version
     caplog.clear()
     evalkit.score(run.path)

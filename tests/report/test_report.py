@@ -83,15 +83,15 @@ def test_protocol_of_unexpected_content_is_still_shown(tmp_path):
     run = make_run(tmp_path / "run", count=10, hostile=False)
     run.write_protocol(
         {
-            "measures": {"fid": {"title": 3}, "kid": None, "clip_score": "<b>"},
-            "references": ["<i>"],
+            "measures": {"fid": {"title": "<b>"}},
+            "references": {"inception": {"name": "<i>"}},
             "vocabulary": "all",
-            "prompts": 3,
             "nested": {"a": {"b": [{"c": "<u>"}]}},
         }
     )
     text = report(run.path).read_text(encoding="utf-8")
-    assert "Clip score" in text  # the name, as the entry is unusable
+    assert "Clip score" in text  # the name, as there is no entry
+    assert "&lt;b&gt;" in text
     assert "&lt;u&gt;" in text
     assert not {"b", "i", "u"} & {tag for tag, values in Page(text).tags if not values}
 

@@ -191,7 +191,7 @@ def test_a_table_of_prompts_with_categories(tmp_path: Path) -> None:
         ("", 6), ("A", 2), ("B", 3), ("C", 1),
     ]  # fmt: skip
     text = (run.report_path / "report.md").read_text("utf-8")
-    assert "## By group of prompts" in text
+    assert "<summary>By group of prompts</summary>" in text
     assert (run.report_path / "tables/groups.tex").is_file()
 
 
