@@ -85,7 +85,6 @@ def test_protocol_of_unexpected_content_is_still_shown(tmp_path):
         {
             "measures": {"fid": {"title": "<b>"}},
             "references": {"inception": {"name": "<i>"}},
-            "vocabulary": "all",
             "nested": {"a": {"b": [{"c": "<u>"}]}},
         }
     )
