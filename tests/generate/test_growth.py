@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
 import os
@@ -465,6 +466,7 @@ def at_write(act: Callable[[int, str], None]) -> Callable[[str, str], None]:
 def test_a_growth_killed_at_any_write_is_completed_by_the_same_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    importlib.import_module("evalkit.compare.compare")  # has a name for `report`, replaced below
     begun = evalkit.run([ONE], ["a", "b"], out=tmp_path / "begun", **BARE)
     shutil.copytree(begun.path, tmp_path / "whole")
     writes: list[str] = []

@@ -11,11 +11,10 @@ from evalkit.rate.serve.assignments import Assignment, join, read_assignments
 from evalkit.ratings.study import Study
 from evalkit.run_folder import Run
 
-NOW = datetime.datetime.now(datetime.UTC)
-
 
 def before(**gone: float) -> str:
-    return f"{NOW - datetime.timedelta(**gone):%Y-%m-%dT%H:%M:%SZ}"
+    now = datetime.datetime.now(datetime.UTC)  # not when the module was imported: minutes earlier
+    return f"{now - datetime.timedelta(**gone):%Y-%m-%dT%H:%M:%SZ}"
 
 
 @pytest.fixture
