@@ -38,8 +38,9 @@ _LATEX = {
     "\u00d7": r"\texttimes{}",
 }
 # A spreadsheet runs a cell that begins with one of these as a formula, quoted or not; | and % are
-# in the rule of defusedcsv.
-_FORMULA = re.compile(r"\s*[=+@|%-]|[ \u00a0]*[\t\r]")
+# in the rule of defusedcsv. With `'` before it, it is a formula that somebody has guarded already:
+# it gets one more, so that each text comes back as it was.
+_FORMULA = re.compile(r"'*(\s*[=+@|%-]|[ \u00a0]*[\t\r])")
 _MARKDOWN_BACKSLASH = set("\\`*_[]~|$")
 _MARKDOWN_ENTITY = set("<>&@#")  # tags, entities, mentions, issue numbers
 

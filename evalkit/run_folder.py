@@ -27,6 +27,7 @@ from evalkit.core import (
     Prompt,
     Record,
 )
+from evalkit.escape import spreadsheet_cell, without_guard
 from evalkit.files import append_lines, fsync_folder, lock, read_lines, write_atomically
 from evalkit.flat_metrics import flatten
 
@@ -330,11 +331,13 @@ class Run:
             return Comparisons(found["statement"], found["level"], found["family"], rows, by_group)
 
     def write_scores(self, rows: Iterable[Sequence[Any]]) -> None:
-        """scores.csv: one row of SCORES per image and metric."""
+        """scores.csv: one row of SCORES per image and metric; people open it in a spreadsheet."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(SCORES)
-        writer.writerows(rows)
+        for model, index, sample, metric, encoder, value in rows:
+            names = map(spreadsheet_cell, (model, metric, encoder))
+            writer.writerow((next(names), index, sample, *names, value))
         write_atomically(self.scores_path, text.getvalue())
 
     def scores(self) -> list[dict[str, str]]:
@@ -350,6 +353,7 @@ class Run:
                 raise KeyError(*rows[0])
             for row in rows:
                 _ = int(row["index"]), int(row["sample"]), float(row["value"] or "nan")
+                row |= {name: without_guard(row[name]) for name in ("model", "metric", "encoder")}
             return rows
 
     def write_summary(self, summaries: Sequence[Mapping[str, Any]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 import typer.main
 from typer.core import TyperCommand, TyperGroup
 
-from evalkit.cli.output import state
+from evalkit.cli.output import STOPPED, state
 
 SECTIONS: Mapping[str, Sequence[str]] = {
     "Compare models": ("init", "run", "generate", "score", "report", "compare"),
@@ -75,7 +76,16 @@ class WithDefault(TyperGroup):
 
 
 class Commands(TyperGroup):
-    """The commands in sections, each with a whole sentence."""
+    """The commands in sections, each with a whole sentence; Ctrl-C ends them with one, too."""
+
+    def main(self, *args: Any, **settings: Any) -> Any:
+        try:
+            return super().main(*args, **settings)
+        except (KeyboardInterrupt, SystemExit) as ended:
+            if isinstance(ended, SystemExit) and ended.code != 130:
+                raise
+            print(STOPPED, file=sys.stderr)
+            raise SystemExit(130) from None
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         listed = {name for names in SECTIONS.values() for name in names}

@@ -7,9 +7,9 @@ import io
 import logging
 from collections.abc import Iterable, Sequence
 
+from evalkit.escape import spreadsheet_cell
 from evalkit.files import write_atomically
 from evalkit.rate.answers import Problem
-from evalkit.rate.export_ratings import guarded
 from evalkit.run_folder import Run
 
 REJECTED = ("source_file", "line", "column", "value", "reason")  # columns of rejected.csv
@@ -30,7 +30,7 @@ def write_rejected(run: Run, files: Iterable[str], rows: Sequence[Problem]) -> N
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(REJECTED)
     # People open this file in a spreadsheet, and its values may come from anybody.
-    writer.writerows([*earlier, *(map(guarded, row) for row in rows)])
+    writer.writerows([*earlier, *(map(spreadsheet_cell, row) for row in rows)])
     write_atomically(run.rejected_path, text.getvalue())
 
 
