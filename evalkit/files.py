@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
+import platform
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -29,18 +31,23 @@ def write_atomically(path: Path, data: bytes | str) -> None:
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """A file that appears complete at the end of the block, or not at all.
 
-    It is written under a temporary name in the same folder, synced and renamed.
+    It is written under a temporary name in the same folder, synced and renamed. Temporary files of
+    killed processes are removed by the first write of a process to their folder.
     """
     name = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        _sweep(path.parent)
+        handle, name = _temporary(path.parent)
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
+            os.chmod(name, 0o644)
+            if fcntl is not None:
+                os.replace(name, path)  # while it is locked
+        if fcntl is None:
+            os.replace(name, path)  # Windows renames no open file
     except BaseException as error:
         if name:
             with contextlib.suppress(OSError):
@@ -51,6 +58,38 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
                 "Free some space, or write to another folder.",
             ) from error
         raise
+
+
+# A temporary file is locked while it is written, so the lock of a dead process is free, whatever
+# process has its number now. Not every file system shares locks between machines: each machine
+# removes only its own files.
+_PREFIX = f".evalkit-{hashlib.sha256(platform.node().encode()).hexdigest()[:8]}-"
+_swept: set[str] = set()  # folders; the folder of a large run is listed once
+
+
+def _temporary(folder: Path) -> tuple[int, str]:
+    """The handle and the name of a new file, locked."""
+    while True:
+        handle, name = tempfile.mkstemp(dir=folder, prefix=_PREFIX)
+        if lock(handle) and os.fstat(handle).st_nlink:
+            return handle, name
+        os.close(handle)  # a sweep of another process was faster
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the temporary files of killed processes of this machine."""
+    if fcntl is None or (place := os.path.abspath(folder)) in _swept:
+        return
+    _swept.add(place)
+    with contextlib.suppress(OSError):
+        for name in [name for name in os.listdir(place) if name.startswith(_PREFIX)]:
+            with contextlib.suppress(OSError):
+                handle = os.open(os.path.join(place, name), os.O_RDWR | os.O_NOFOLLOW)
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    os.unlink(os.path.join(place, name))
+                finally:
+                    os.close(handle)
 
 
 def plain_name(text: str, most: int = 200) -> str:

@@ -119,24 +119,14 @@ def _answer(
     rated: RatedStudy, listener: socket.socket, host: str, public: str, prolific: bool
 ) -> None:
     """Answer requests until a signal ends it."""
-    import uvicorn
-
+    from evalkit.local_server import run_server
     from evalkit.rate.serve.guard import Guard
     from evalkit.rate.serve.rating_page import RatingPage
 
     page = RatingPage(rated, prolific, secure=public.startswith("https:"))
-    settings = uvicorn.Config(
-        Guard(page.app(), _host_names(host, public), any_address=host in WILDCARDS),
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        lifespan="off",
-        ws="none",
-        timeout_graceful_shutdown=5,
-    )
+    app = Guard(page.app(), _host_names(host, public), any_address=host in WILDCARDS)
     try:  # the socket listens already: a browser that connects now gets an answer
-        uvicorn.Server(settings).run(sockets=[listener])
+        run_server(app, listener, proxy_headers=False, timeout_graceful_shutdown=5)
     except KeyboardInterrupt:  # uvicorn has shut down and raises it again
         given = {rater: ballot.ratings() for rater, ballot in rated.ballots.items()}
         answers = sum(not rating.check for own in given.values() for rating in own)
