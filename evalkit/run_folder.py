@@ -7,7 +7,6 @@ import csv
 import dataclasses
 import functools
 import hashlib
-import io
 import json
 import math
 import os
@@ -27,7 +26,7 @@ from evalkit.core import (
     Prompt,
     Record,
 )
-from evalkit.escape import spreadsheet_cell, without_guard
+from evalkit.escape import spreadsheet_cell, to_csv, without_guard
 from evalkit.files import append_lines, fsync_folder, lock, read_lines, write_atomically
 from evalkit.flat_metrics import flatten
 
@@ -332,13 +331,17 @@ class Run:
 
     def write_scores(self, rows: Iterable[Sequence[Any]]) -> None:
         """scores.csv: one row of SCORES per image and metric; people open it in a spreadsheet."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(SCORES)
-        for model, index, sample, metric, encoder, value in rows:
-            names = map(spreadsheet_cell, (model, metric, encoder))
-            writer.writerow((next(names), index, sample, *names, value))
-        write_atomically(self.scores_path, text.getvalue())
+        guarded = (
+            (
+                spreadsheet_cell(model),
+                *image,
+                spreadsheet_cell(metric),
+                spreadsheet_cell(encoder),
+                value,
+            )
+            for model, *image, metric, encoder, value in rows
+        )
+        write_atomically(self.scores_path, to_csv([SCORES, *guarded]))
 
     def scores(self) -> list[dict[str, str]]:
         """The rows of scores.csv; [] if there is none."""

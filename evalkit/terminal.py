@@ -177,9 +177,11 @@ class StderrHandler(logging.Handler):
     """Writes to the current sys.stderr: a live progress bar replaces it to print above itself."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(one_line(record.getMessage()), file=sys.stderr)
+        text = one_line(record.getMessage())
         if record.exc_info:
-            print(printable(logging.Formatter().formatException(record.exc_info)), file=sys.stderr)
+            text += "\n" + printable(logging.Formatter().formatException(record.exc_info))
+        with contextlib.suppress(OSError):  # nobody reads it, or its file is full
+            print(text, file=sys.stderr)
 
 
 def printable(text: str) -> str:

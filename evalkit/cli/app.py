@@ -5,9 +5,11 @@ Nothing slow is imported before a command runs.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import traceback
+import warnings
 from typing import Annotated
 
 import typer
@@ -97,6 +99,8 @@ def main() -> None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
         elif stream.errors == "strict":  # an encoding that does not have a character stops nothing
             stream.reconfigure(errors="backslashreplace")
+    # Of Pillow; evalkit has a limit of its own.
+    warnings.filterwarnings("ignore", r"Image size \(\d+ pixels\) exceeds", RuntimeWarning)
     try:
         try:
             app()
@@ -106,7 +110,8 @@ def main() -> None:
         if error.errno not in OUTPUT_ERRORS:
             raise
         nobody_reads()
-        print(f"error: the output cannot be written: {error.strerror}.", file=sys.stderr)
+        with contextlib.suppress(OSError):  # stderr may be full, too
+            print(f"error: the output cannot be written: {error.strerror}.", file=sys.stderr)
         sys.exit(2)
     except Exception:  # as Python prints it, without characters that control a terminal
         print(printable(traceback.format_exc()), file=sys.stderr)

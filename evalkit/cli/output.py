@@ -44,6 +44,7 @@ def clean() -> Iterator[None]:
     level = logging.ERROR if state["quiet"] else logging.INFO
     show_logs(logging.DEBUG if state["debug"] else level)
     try:
+        _check_current_folder()
         with _incomplete_runs() as problems:
             yield
     except EvalkitError as error:
@@ -71,6 +72,16 @@ def clean() -> Iterator[None]:
         for problem in dict.fromkeys(problems):
             _print_error(problem)
         raise typer.Exit(3)
+
+
+def _check_current_folder() -> None:
+    """Raise EvalkitError if it was removed: libraries end the process where they cannot load."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise EvalkitError(
+            "The current folder does not exist any more.", "Change to another folder."
+        ) from error
 
 
 # A disk or a file that is full, and a reader that has ended.
