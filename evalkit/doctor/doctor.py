@@ -20,9 +20,10 @@ def doctor() -> list[Check]:
     and weights. A line is `ok`, `bad`, or a `note` where something optional is not there. Raises
     nothing: a check that fails is a line.
     """
-    order = sorted(PARTS, key=lambda part: part != "packages")  # waits for another process
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        found = dict(zip(order, pool.map(_checks, order), strict=True))
+    with ThreadPoolExecutor(max_workers=1) as pool:  # for the part that waits for a process
+        waiting = {part: pool.submit(_checks, part) for part in PARTS if part == "packages"}
+        found = {part: _checks(part) for part in PARTS if part not in waiting}
+        found |= {part: future.result() for part, future in waiting.items()}
     return [line for part in PARTS for line in found[part]]
 
 
