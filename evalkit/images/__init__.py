@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 Alpha = Literal["refuse", "white", "black"]
 TURNED = "EXIF orientation applied"
 PIXEL_LIMIT = 64_000_000
+SHAPE_LIMIT = 200  # the longer side by the shorter one
 # Bytes of one image file, unpacked. A larger file is not an image but may exhaust the memory.
 MEMBER_LIMIT = 256 << 20
 # Other decoders reduce 16 bits silently (JPEG 2000, PPM) or start programs (EPS).
@@ -186,6 +187,8 @@ def decode(content: bytes | NDArray[np.uint8], alpha: Alpha = "refuse") -> Decod
                 f"has {image.width} x {image.height} pixels, more than 64 million",
                 "too many pixels",
             )
+        if narrow := _too_narrow(image.width, image.height):
+            return narrow
         frames = getattr(image, "n_frames", 1)
         if frames > 1 and image.format != "MPO":  # the other frames of MPO are previews
             return Unreadable(f"has {frames} frames", "animated")
@@ -207,6 +210,14 @@ def decode(content: bytes | NDArray[np.uint8], alpha: Alpha = "refuse") -> Decod
         return Unreadable("is truncated or damaged (no decoder takes it)", "truncated or damaged")
     except Exception as error:  # damaged files raise OSError, SyntaxError, zlib.error, ...
         return Unreadable(f"is truncated or damaged ({error})", "truncated or damaged")
+
+
+def _too_narrow(width: int, height: int) -> Unreadable | None:
+    """An encoder that enlarges the shorter side would make billions of pixels of such an image."""
+    if max(width, height) <= SHAPE_LIMIT * min(width, height):
+        return None
+    reason = f"has {width} x {height} pixels, one side over {SHAPE_LIMIT} times the other"
+    return Unreadable(reason, "too narrow")
 
 
 def _orientation_note(image: Image) -> str:
@@ -235,6 +246,8 @@ def _of_pixels(pixels: NDArray[np.uint8], alpha: Alpha) -> Decoded | Unreadable:
         return Unreadable(
             f"has {shape[1]} x {shape[0]} pixels, more than 64 million", "too many pixels"
         )
+    if narrow := _too_narrow(shape[1], shape[0]):
+        return narrow
     if int(pixels.max()) == 1:
         return Unreadable("contains only 0 and 1 (values of 0 to 1 as integers)", "wrong range")
     plain = pixels[:, :, 0] if shape[2:] == (1,) else pixels

@@ -289,3 +289,10 @@ def test_sharpness_of_an_image_that_is_read_in_strips() -> None:
     grey = np.asarray(image.convert("L"), dtype=np.int16)
     around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
     assert facts_of(decoded).sharpness == np.abs(4 * grey[1:-1, 1:-1] - around).mean()
+
+
+def test_an_image_that_an_encoder_would_enlarge_without_limit_is_refused() -> None:
+    found = decode(encode_png(Image.new("RGB", (2010, 10), (9, 9, 9))))
+    assert "one side over 200 times the other" in str(found)
+    assert "one side over 200 times" in str(decode(np.full((10, 2010, 3), 9, np.uint8)))
+    assert not isinstance(decode(np.full((10, 2000, 3), 9, np.uint8)), Unreadable)
