@@ -280,6 +280,9 @@ def _torch(path: Path) -> list[Statistics]:
         convention = f"torch-fidelity's {name['network']} {name['layer']}"
     if zipfile.is_zipfile(path):
         check_zip(path)
+        with zipfile.ZipFile(path) as archive:
+            if damaged := archive.testzip():  # torch reads no checksums
+                raise ValueError(f"wrong checksum of {damaged}")
     try:
         # torch warns about unusual pickle protocols; what follows is an error or a result.
         with warnings.catch_warnings(action="ignore"):
