@@ -1,14 +1,17 @@
-"""Atomic writes, append-only files of JSON lines that survive a kill, and what text files are."""
+"""Reading within limits, atomic writes, JSON lines that survive a kill, and what text files are."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import platform
 import re
+import stat
 import tempfile
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -19,6 +22,44 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None
+
+
+_PIPES = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")  # a shell's pipes, which have a writer
+
+
+def read_limited(path: Path, limit: int) -> bytes:
+    """The bytes of a file, or of a pipe of the shell.
+
+    Raises OSError for a device, a named pipe or a socket, which may never end or never begin, and
+    for more than `limit` bytes.
+    """
+    mode = os.stat(path).st_mode
+    piped = stat.S_ISFIFO(mode) and str(path).startswith(_PIPES)
+    if not (stat.S_ISREG(mode) or piped):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a device, a pipe or a socket"
+        raise OSError(errno.EINVAL, f"{kind}, not a file")
+    flags = 0 if piped else getattr(os, "O_NONBLOCK", 0)  # some files of the kernel never answer
+    handle = os.open(path, os.O_RDONLY | flags | getattr(os, "O_BINARY", 0))
+    with open(handle, "rb") as file:
+        size = os.fstat(handle).st_size  # 0 for a pipe and for files of the kernel
+        data = b"" if size > limit else file.read(min(size, limit) or limit + 1)
+    data = data or b""  # None where a file of the kernel has nothing to say
+    if (size := max(size, len(data))) > limit:
+        raise OSError(errno.EFBIG, f"{size / 2**20:.0f} MiB, more than {limit >> 20}")
+    return data
+
+
+_DEEP = re.compile(r"""(?<![\w"'-])(?:[\w"'-]++\s*+\.\s*+){100}""")
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """The values of a TOML text. Raises ValueError, and RecursionError for what is nested deeply.
+
+    tomllib takes minutes for a key of very many parts.
+    """
+    if _DEEP.search(text):
+        raise ValueError("a key has more than 100 parts")
+    return tomllib.loads(text)
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:

@@ -19,8 +19,8 @@ from evalkit.images import (
     InvalidImage,
     Unreadable,
     content_sha256,
-    file_sha256,
     raise_invalid_images,
+    read_bytes,
 )
 from evalkit.run_folder import Run, folder_name
 from evalkit.sources import missing_images, not_taken, open_source
@@ -138,7 +138,7 @@ def _sha256(path: Path) -> str:
 
 @functools.lru_cache(maxsize=100_000)
 def _hashed(path: Path, *state: int) -> str:
-    return file_sha256(path)
+    return content_sha256(read_bytes(path))
 
 
 def _without_run(path: Path) -> ImageSets:

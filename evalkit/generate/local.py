@@ -31,6 +31,7 @@ def fill(
     counts, begun = Counter[str](), time.perf_counter()
     ready_made = getattr(generator, "ready_made", False)  # files on the disk: no time to report
     batch_size = max(batch_size, getattr(generator, "at_once", 0))
+    batch_size = min(batch_size, getattr(generator, "at_most", batch_size))
     with progress(f"reading {label}" if ready_made else label, len(requests)) as advance:
         for start in range(0, len(requests), batch_size):
             batch = requests[start : start + batch_size]
