@@ -62,6 +62,16 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
+def remove(path: Path) -> None:
+    """Remove a file that may be absent. Raises EvalkitError where something else has its name."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise EvalkitError(
+            f"Could not remove {path}: {error.strerror}.", "Remove it, then do the same again."
+        ) from error
+
+
 def plain_name(text: str, most: int = 200) -> str:
     """The text as a file name of at most `most` bytes: letters, digits, `_`, `-` and dots inside.
 
@@ -79,7 +89,8 @@ def digest(content: Any) -> str:
 
 def with_check(content: Mapping[str, Any]) -> dict[str, Any]:
     """The content and a hash of it."""
-    return {**content, CHECK: digest(content)[:16]}
+    rest = {name: value for name, value in content.items() if name != CHECK}
+    return {**rest, CHECK: digest(rest)[:16]}
 
 
 def checked(content: Any) -> dict[str, Any]:

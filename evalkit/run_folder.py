@@ -33,6 +33,7 @@ from evalkit.files import (
     fsync_folder,
     lock,
     read_lines,
+    remove,
     with_check,
     write_atomically,
 )
@@ -230,9 +231,8 @@ class Run:
             "fingerprint": fingerprint,
             "bundled": bundled,
             "settings": dict(settings or {}),
-            "options": dict(options or {}),
         }
-        self.write_model(label, note)
+        self.write_model(label, note if options is None else note | {"options": dict(options)})
 
     def write_model(self, label: str, note: Mapping[str, Any]) -> None:
         """model.json with this content."""
@@ -258,7 +258,7 @@ class Run:
         if text:
             write_atomically(path, text)
         else:
-            path.unlink(missing_ok=True)
+            remove(path)
 
     def unmatched(self, model: str) -> list[tuple[str, str]]:
         """The files of unmatched.txt, each with the reason why it is not taken."""
@@ -374,7 +374,7 @@ class Run:
         content: dict[str, Any] = {"schema": SCHEMA, "rows": [asdict(row) for row in rows]}
         if agreement:
             content["agreement"] = [asdict(row) for row in agreement]
-        self.flat_metrics_path.unlink(missing_ok=True)  # after a kill it is absent, never stale
+        remove(self.flat_metrics_path)  # after a kill it is absent, never stale
         self._write_json(self.metrics_path, content)
         self._write_json(self.flat_metrics_path, flatten(rows))
 
@@ -412,7 +412,7 @@ class Run:
     def write_comparisons(self, comparisons: Comparisons | None) -> None:
         """comparisons.json: see score/comparisons.schema.json; None removes it."""
         if comparisons is None:
-            self.comparisons_path.unlink(missing_ok=True)
+            remove(self.comparisons_path)
             return
         self._write_json(self.comparisons_path, {"schema": SCHEMA, **asdict(comparisons)})
 
@@ -423,7 +423,13 @@ class Run:
             found = _versioned(text)
             rows = tuple(_rows(ComparisonRow, found["rows"]))
             by_group = found.get("group_family", 0)
-            return Comparisons(found["statement"], found["level"], found["family"], rows, by_group)
+            made = Comparisons(found["statement"], found["level"], found["family"], rows, by_group)
+            numbers = made.level, made.family, made.group_family
+            if not isinstance(made.statement, str):
+                raise TypeError(made.statement)
+            if not all(type(one) in (int, float) for one in numbers):
+                raise TypeError(numbers)
+            return made
 
         return self._derived(self.comparisons_path, read)
 
@@ -459,7 +465,7 @@ class Run:
     def write_image_checks(self, findings: dict[str, Any]) -> None:
         """By model, what was taken and what was not, and the findings of image validation."""
         self._write_json(self.image_checks_path, findings)
-        (self.path / "validation.json").unlink(missing_ok=True)  # its name in earlier versions
+        remove(self.path / "validation.json")  # its name in earlier versions
 
     def image_checks(self) -> dict[str, Any]:
         """image_checks.json; {} if there is none. Raises EvalkitError if the file is damaged."""
