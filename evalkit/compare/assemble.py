@@ -233,8 +233,9 @@ def _write_config(run: Run, entries: Sequence[Entry], common: Shared, settings: 
     options: dict[str, Any] = {}
     for entry in entries:
         given: Options = run_config(entry.run).get("options", {})
-        if entry.label in given:
-            options[entry.name] = dict(given[entry.label])
+        made_with = run.model(entry.name).get("options", {})  # also without a run.toml
+        if known := {**given.get(entry.label, {}), **made_with}:
+            options[entry.name] = known
     config = Config(
         models=tuple(model_text(run, e.name, run.model(e.name)["spec"]) for e in entries),
         prompts="prompts.jsonl",
