@@ -1,11 +1,16 @@
-"""Reading within limits, atomic writes, JSON lines that survive a kill, and what text files are."""
+"""Reading within limits, atomic writes, JSON lines that survive a kill, and what text files are.
+
+A row and an object of JSON can hold a check: a hash of the rest, by which a damage is found.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
+import logging
 import os
 import platform
 import re
@@ -22,6 +27,9 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None
+
+log = logging.getLogger(__name__)
+CHECK = "check"  # the key of the hash in a row
 
 
 _PIPES = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")  # a shell's pipes, which have a writer
@@ -133,6 +141,16 @@ def _sweep(folder: Path) -> None:
                     os.close(handle)
 
 
+def remove(path: Path) -> None:
+    """Remove a file that may be absent. Raises EvalkitError where something else has its name."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise EvalkitError(
+            f"Could not remove {path}: {error.strerror}.", "Remove it, then do the same again."
+        ) from error
+
+
 def plain_name(text: str, most: int = 200) -> str:
     """The text as a file name of at most `most` bytes: letters, digits, `_`, `-` and dots inside.
 
@@ -142,15 +160,39 @@ def plain_name(text: str, most: int = 200) -> str:
     return name.encode()[:most].decode(errors="ignore").rstrip(".-") or "run"
 
 
+def digest(content: Any) -> str:
+    """SHA-256 of a value as JSON. Raises ValueError where it is not finite."""
+    text = json.dumps(content, sort_keys=True, ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def with_check(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The content and a hash of it."""
+    rest = {name: value for name, value in content.items() if name != CHECK}
+    return {**rest, CHECK: digest(rest)[:16]}
+
+
+def checked(content: Any) -> dict[str, Any]:
+    """The content without its hash; files of earlier versions have none.
+
+    Raises ValueError or TypeError if it is no object, or another one than was written.
+    """
+    rest = dict(content)
+    stated = rest.pop(CHECK, None)
+    if stated not in (None, digest(rest)[:16]):
+        raise ValueError("the content has another hash")
+    return rest
+
+
 def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Append JSON lines and wait until they are on disk."""
+    """Append JSON lines, each with its hash, and wait until they are on disk."""
     try:
         with path.open("ab+") as file:
             # A kill during an append may leave half a line: end it before the next row.
             end = file.seek(0, os.SEEK_END)
             file.seek(max(0, end - 1))
             torn = file.read(1) not in (b"", b"\n")
-            text = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
+            text = "".join(f"{json.dumps(with_check(row), ensure_ascii=False)}\n" for row in rows)
             file.write(("\n" * torn + text).encode())
             file.flush()
             os.fsync(file.fileno())
@@ -189,10 +231,26 @@ def fsync_folder(folder: Path) -> None:
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a file of JSON lines; a line that a kill cut short is skipped."""
-    for line in path.read_bytes().split(b"\n"):
-        with contextlib.suppress(ValueError):  # the image of a cut line is made again
-            yield json.loads(line)
+    """The rows of a file of JSON lines; a line that a kill cut short is skipped, with a warning.
+
+    Raises ValueError, TypeError or RecursionError for a line that was damaged otherwise.
+    """
+    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
+        try:
+            row = json.loads(line) if line.strip() else None
+        except ValueError:
+            if line.rstrip().endswith(b"}"):
+                raise
+            state = path.stat()
+            _mention_cut_line(path, number, state.st_size, state.st_mtime_ns)
+            continue
+        if row is not None:
+            yield checked(row)
+
+
+@functools.lru_cache(maxsize=1000)  # a file is read several times
+def _mention_cut_line(path: Path, number: int, *state: int) -> None:
+    log.warning("%s: line %d is cut short and counts as not written", path, number)
 
 
 _POINTERS = (

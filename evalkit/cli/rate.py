@@ -221,7 +221,7 @@ def rate_summary(path: Folder, as_json: Json = False) -> None:
         if as_json:
             return print_json([dataclasses.asdict(one) for one in found])
         run = Run(path)
-        rows = run.metrics() if run.metrics_path.is_file() else []
+        rows = run.metrics() if run.is_scored else []
         measured = [row.metric for row in rows if row.encoder and row.metric not in MEASURES]
         print_ratings(found, run.agreement(), measured)
         print_next(f"evalkit report {shlex.quote(str(path))}")

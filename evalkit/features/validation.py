@@ -20,7 +20,7 @@ from evalkit.core import EvalkitError
 from evalkit.escape import visible
 from evalkit.features.image_file import TEMPORARY, ImageFile
 from evalkit.features.map_ahead import map_ahead
-from evalkit.files import write_atomically
+from evalkit.files import checked, with_check, write_atomically
 from evalkit.images import (
     Decoded,
     InvalidImage,
@@ -143,7 +143,8 @@ class ImageValidation:
             lasting = {
                 key: self._facts[key] for key in by_key if self._facts[key].kind not in TEMPORARY
             }
-            write_atomically(self._cache, json.dumps({"version": VERSION, "facts": lasting}))
+            content = with_check({"version": VERSION, "facts": lasting})
+            write_atomically(self._cache, json.dumps(content))
         return [self._facts[image.sha256] for image in images]
 
     def invalid(self, images: Sequence[ImageFile]) -> list[InvalidImage | None]:
@@ -271,9 +272,9 @@ def _uniform(image: Image, pixels: bytes) -> tuple[bool, bool]:
 
 def _read(path: Path) -> dict[str, ImageFacts]:
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = checked(json.loads(path.read_text(encoding="utf-8")))
         if stored["version"] != VERSION:
             return {}
         return {key: ImageFacts(*values) for key, values in stored["facts"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return {}

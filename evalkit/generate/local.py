@@ -67,14 +67,11 @@ def _save(
     memory: int,
 ) -> Record:
     """The manifest row of a result, written after the image file if there is one."""
-    where = (request.prompt.id, request.index, request.sample, request.seed)
     if isinstance(result, Refusal):
-        return Record(
-            *where, status=result.status, seconds=seconds, detail=result.detail, memory=memory
-        )
+        return request.record(result.status, seconds=seconds, detail=result.detail, memory=memory)
     note = str(result.info.get("note", ""))
     source = str(result.info.get("source", ""))
-    record = Record(*where, "ok", seconds=seconds, extra=note, memory=memory, source=source)
+    record = request.record("ok", seconds=seconds, extra=note, memory=memory, source=source)
     return run.save_image(label, record, encode_png(result))
 
 

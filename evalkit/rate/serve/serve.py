@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from evalkit.core import EvalkitError
 from evalkit.escape import visible
+from evalkit.features.changed import refuse_changes
 from evalkit.files import lock
 from evalkit.local_address import LOOPBACK, WILDCARDS, in_url, is_loopback, listen
 from evalkit.rate.serve.assignments import read_assignments
@@ -88,6 +89,8 @@ def rate_serve(
         )
     public = _checked_url(url)
     pool = read_pool([Run(path) for path in paths])
+    for one in map(Run, paths):
+        refuse_changes(one, one.models())
     given = {} if config is None else read_config(config)
     keys = ("study", "mode", "models", "items_per_rater", "seed")
     flags = (study or None, mode or None, _listed(models) or None, items, seed)
