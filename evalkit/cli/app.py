@@ -5,10 +5,12 @@ Nothing slow is imported before a command runs.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
-from typing import Annotated
+import threading
+from typing import Annotated, Any, TextIO, cast
 
 import typer
 
@@ -93,6 +95,7 @@ def main() -> None:
     for name in ("stdout", "stderr"):  # closed by the caller (`>&-`): there is nobody to print for
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+    _keep_stdout_apart()
     try:
         app()
         sys.stdout.flush()
@@ -105,3 +108,37 @@ def main() -> None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
         print(f"error: the output cannot be written: {error.strerror}.", file=sys.stderr)
         sys.exit(2)
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+        sys.stdout = sys.stderr  # for what plug-ins print at the end of the process
+
+
+class _Results:
+    """Standard output for the main thread, standard error for the threads of plug-ins."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        main = threading.current_thread() is threading.main_thread()
+        return getattr(self._stream if main else sys.stderr, name)
+
+
+def _keep_stdout_apart() -> None:
+    """Move standard output: whatever else writes to descriptor 1 writes to standard error.
+
+    These are libraries in C, programs that a plug-in starts, and `os.write`.
+    """
+    stdout = sys.stdout
+    try:
+        stdout.flush()
+        results = os.dup(stdout.fileno())
+        os.dup2(sys.stderr.fileno(), 1)
+    except (OSError, ValueError):  # no files, as in tests
+        return
+    moved = open(  # noqa: SIM115
+        results, "w", encoding=stdout.encoding, errors=stdout.errors, newline=""
+    )
+    moved.reconfigure(line_buffering=stdout.line_buffering)
+    sys.stdout = cast(TextIO, _Results(moved))
