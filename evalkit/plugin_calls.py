@@ -17,13 +17,14 @@ import random
 import sys
 import types
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from evalkit.core import EvalkitError
 from evalkit.terminal import one_line
 
 _LONGEST = 1000  # characters of the text of an exception
+DECODING = ("ImageFile.LOAD_TRUNCATED_IMAGES", "Image.MAX_IMAGE_PIXELS")  # settings of Pillow
 _changes: dict[str, dict[str, Any]] = {}  # by module: the settings that it changed, as it left them
 
 
@@ -72,22 +73,38 @@ def said(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def apart(code: object) -> Iterator[None]:
-    """Print to stderr, and keep the changes of settings (see `_settings`) to the code's module."""
+def apart(code: object, without: Sequence[str] = ()) -> Iterator[None]:
+    """Print to stderr, and keep the changes of settings (see `_settings`) to the code's module.
+
+    without: settings that stay as they are when the block begins.
+    """
     with contextlib.redirect_stdout(sys.stderr):
         if is_own(code):
             yield
             return
         module = _module(code).partition(".")[0]
         before = _read()
-        _write(_changes.get(module, {}))
+        known = _changes.get(module, {})
+        _write({name: value for name, value in known.items() if name not in without})
         try:
             yield
         finally:
             after = _read()
             names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
-            _changes[module] = {name: after.get(name) for name in names}
+            kept = {name: value for name, value in known.items() if name in without}
+            _changes[module] = kept | {name: after.get(name) for name in names}
             _write({name: before.get(name) for name in names})
+
+
+@contextlib.contextmanager
+def unchanged(names: Sequence[str]) -> Iterator[None]:
+    """Undo and refuse a change of settings on which evalkit depends in other threads."""
+    before = {name: _settings()[name].read() for name in names}
+    yield
+    changed = [name for name in names if _settings()[name].read() != before[name]]
+    if changed:
+        _write({name: before[name] for name in changed})
+        raise RuntimeError(f"it changed the setting {changed[0]} while images are read")
 
 
 def is_own(code: object) -> bool:
@@ -145,14 +162,14 @@ def _settings() -> dict[str, _Setting]:
         warnings.resetwarnings()  # the caches of all modules are renewed
         warnings.filters[:] = value  # type: ignore[index]
 
-    def precision() -> tuple[str, str, str]:
+    def precision() -> tuple[Any, ...]:
         try:
             earlier = torch.get_float32_matmul_precision()
         except RuntimeError:  # of torch, where code has used both of its interfaces
             earlier = ""
         return earlier, products.fp32_precision, cpu_products.fp32_precision
 
-    def set_precision(value: tuple[str, str, str]) -> None:
+    def set_precision(value: tuple[Any, ...]) -> None:
         if value[0]:
             torch.set_float32_matmul_precision(value[0])
         products.fp32_precision, cpu_products.fp32_precision = value[1:]
@@ -160,8 +177,9 @@ def _settings() -> dict[str, _Setting]:
     def set_device(value: Any) -> None:
         torch.set_default_device(None if value == torch.device("cpu") else value)
 
-    cudnn = torch.backends.cudnn
-    products, cpu_products = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
+    cudnn, mkldnn = torch.backends.cudnn, torch.backends.mkldnn
+    products = torch.backends.cuda.matmul
+    cpu_products = mkldnn.matmul  # pyright: ignore[reportAttributeAccessIssue]
     return {
         "directory": _Setting(os.getcwd, os.chdir),
         "stderr": _attribute(sys, "stderr"),
@@ -174,8 +192,8 @@ def _settings() -> dict[str, _Setting]:
         "logging": _attribute(logging.root.manager, "disable"),
         "warnings": _Setting(lambda: tuple(warnings.filters), set_filters),
         "showwarning": _attribute(warnings, "showwarning"),
-        "truncated images": _attribute(ImageFile, "LOAD_TRUNCATED_IMAGES"),
-        "largest image": _attribute(Image, "MAX_IMAGE_PIXELS"),
+        DECODING[0]: _attribute(ImageFile, "LOAD_TRUNCATED_IMAGES"),
+        DECODING[1]: _attribute(Image, "MAX_IMAGE_PIXELS"),
         "random": _Setting(random.getstate, random.setstate),
         "numpy random": _Setting(numpy_random, set_numpy_random),
         "numpy errors": _Setting(numpy.geterr, lambda value: numpy.seterr(**value)),

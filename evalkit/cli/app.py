@@ -140,5 +140,5 @@ def _keep_stdout_apart() -> None:
     moved = open(  # noqa: SIM115
         results, "w", encoding=stdout.encoding, errors=stdout.errors, newline=""
     )
-    moved.reconfigure(line_buffering=stdout.line_buffering)
+    moved.reconfigure(line_buffering=bool(stdout.line_buffering))
     sys.stdout = cast(TextIO, _Results(moved))

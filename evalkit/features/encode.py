@@ -27,7 +27,7 @@ from evalkit.features.map_ahead import map_ahead
 from evalkit.features.validation import raise_invalid
 from evalkit.images import Unreadable
 from evalkit.models.load import device_name
-from evalkit.plugin_calls import apart, named
+from evalkit.plugin_calls import DECODING, apart, named, unchanged
 from evalkit.terminal import progress
 
 _CORRECT = "Correct the encoder, then run the same command again: the images are kept."
@@ -77,7 +77,7 @@ def image_features(
     saved, pause = time.monotonic(), SAVE_SECONDS
     cache = cache.absolute()  # for an encoder that changes the directory
     bar = progress(label or f"encoding with {encoder.name}", len(missing))
-    with apart(encoder), bar as advance:
+    with apart(encoder, DECODING), bar as advance:
         for batch in _batches(missing, encoder, batch_size, len(images)):
             fresh = _cached(batch, encoder, requested)
             check_widths(encoder, fresh, batches[0] if batches else cached)
@@ -154,7 +154,7 @@ def prepare_all(
 
 def prepare(image: Image, encoder: Encoder) -> Tensor:
     """The image as the encoder prepares it, which may change the image. Runs in any thread."""
-    with _named(encoder):
+    with _named(encoder), unchanged(DECODING):
         pixels: object = encoder.prepare(image)
     if not isinstance(pixels, Tensor) or not pixels.numel():
         found = "an empty tensor" if isinstance(pixels, Tensor) else f"a {type(pixels).__name__}"
@@ -175,7 +175,7 @@ def encode_pixels(
     """`encode_batch` of images as the encoder prepared them."""
     if len({item.data_ptr() for item in pixels}) < len(pixels):
         raise _wrong(encoder, "one tensor for several images from prepare", "a new one for each")
-    with _named(encoder):
+    with _named(encoder), unchanged(DECODING):
         values: object = encoder(torch.stack(list(pixels)))
         found = None
         if isinstance(values, Mapping):

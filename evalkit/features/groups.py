@@ -25,7 +25,7 @@ from evalkit.features.encode import (
     rows_of,
 )
 from evalkit.features.image_file import ImageFile
-from evalkit.plugin_calls import apart
+from evalkit.plugin_calls import DECODING, apart
 from evalkit.terminal import progress
 
 
@@ -65,7 +65,7 @@ def group_features(
     saved = time.monotonic()
     cache = cache.absolute()  # for an encoder that changes the directory
     bar = progress(label or f"encoding with {encoder.name}", sum(map(len, missing)))
-    with apart(encoder), bar as advance:
+    with apart(encoder, DECODING), bar as advance:
         for places in missing:
             batch = [next(stream) for _ in places]
             rows = {keys[place]: row for row, place in enumerate(places)}

@@ -10,7 +10,7 @@ from torch import Tensor
 from evalkit.core import Encoder, EvalkitError, Moments
 from evalkit.features.encode import encode_pixels
 from evalkit.metrics import frechet
-from evalkit.plugin_calls import apart
+from evalkit.plugin_calls import DECODING, apart
 
 SAMPLE = 2000  # stored rows of features, for metrics that need more than moments
 # Rows per merge of moments. To merge two D x D matrices costs as much as the products of some
@@ -95,7 +95,7 @@ class Accumulator:
 
     def _encode(self, shape: tuple[int, ...]) -> None:
         batch = self._waiting.pop(shape)
-        with apart(self.encoder):
+        with apart(self.encoder, DECODING):
             found = encode_pixels([pixels for _, pixels in batch], self.encoder, FEATURES)
         values = {name: torch.from_numpy(array) for name, array in found.items()}
         if "pool" not in values:

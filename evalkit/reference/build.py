@@ -26,7 +26,7 @@ from evalkit.features.map_ahead import map_ahead
 from evalkit.features.validation import ImageFacts, OnBad
 from evalkit.files import atomic_file
 from evalkit.images import Decoded, InvalidImage, Unreadable, decode, raise_invalid_images
-from evalkit.plugin_calls import apart
+from evalkit.plugin_calls import DECODING, apart
 from evalkit.reference.accumulator import Accumulator
 from evalkit.reference.card import write_card
 from evalkit.reference.files import user_folder
@@ -227,7 +227,7 @@ def _accumulate(
     ahead = min(2 * max(one.batch_size for one in accumulators), AHEAD)
     with contextlib.ExitStack() as stack:
         for accumulator in accumulators:
-            stack.enter_context(apart(accumulator.encoder))
+            stack.enter_context(apart(accumulator.encoder, DECODING))
         advance = stack.enter_context(progress(label, count or None))
         for (name, _), (facts, prepared) in map_ahead(work, items, ahead):
             advance(1)

@@ -129,7 +129,7 @@ def _converted(result: Any) -> Tensor | str:
     """
     made = result
     if isinstance(result, np.ma.MaskedArray):
-        made = result.astype(np.float64).filled(np.nan)
+        made = np.ma.filled(result.astype(np.float64), np.nan)
     if not isinstance(made, Tensor):
         array = np.asarray(made)  # a float has all of its digits, unlike in torch.as_tensor
         if array.dtype.kind not in "biuf":
