@@ -62,6 +62,13 @@ class IncompleteRunWarning(UserWarning):
     """
 
 
+class FailedMetricWarning(IncompleteRunWarning):
+    """The function of a metric fails: its rows have no value, and their notes say why.
+
+    The results are written all the same; the command line then ends with exit code 2.
+    """
+
+
 @dataclass(frozen=True)
 class Prompt:
     """One line of the prompt list; `id` is unique in the run, `group` is free text."""
@@ -312,7 +319,7 @@ class Metric:
     @property
     def needs(self) -> tuple[str, ...]:
         """The required parameters of `compute`. Raises EvalkitError for one outside `REQUESTS`."""
-        parameters = inspect.signature(self.compute).parameters.values()
+        parameters = _parameters(self)
         required = tuple(item.name for item in parameters if item.default is item.empty)
         wrong = [name for name in required if name not in REQUESTS]
         if wrong or not {"fake", "fake_moments"} & set(required):
@@ -326,7 +333,7 @@ class Metric:
     @property
     def options(self) -> dict[str, Any]:
         """The parameters of `compute` that have defaults, with these."""
-        parameters = inspect.signature(self.compute).parameters.values()
+        parameters = _parameters(self)
         return {item.name: item.default for item in parameters if item.default is not item.empty}
 
     def in_range(self, value: float) -> float:
@@ -353,6 +360,17 @@ class Metric:
     def compares(self) -> bool:
         """Whether it compares with a reference."""
         return not {"real", "real_moments"}.isdisjoint(self.needs)
+
+
+def _parameters(metric: Metric) -> list[inspect.Parameter]:
+    try:
+        return list(inspect.signature(metric.compute).parameters.values())
+    except (TypeError, ValueError) as error:  # some functions of C
+        raise EvalkitError(
+            f"The metric {metric.name!r} has a function without a readable signature; expected a"
+            " Python function.",
+            "Call it from a function of your own.",
+        ) from error
 
 
 @dataclass(frozen=True)

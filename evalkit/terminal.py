@@ -209,11 +209,6 @@ def shorten(text: str, most: int) -> str:
     return f"{plain[: most - 1 - end]}…{plain[len(plain) - end :]}"
 
 
-def plugin_output() -> contextlib.AbstractContextManager[object]:
-    """What plug-ins print goes to stderr: stdout holds the results of a command."""
-    return contextlib.redirect_stdout(sys.stderr)
-
-
 def show_logs(level: int = logging.INFO) -> None:
     """Show evalkit's log lines on stderr; called by the command line only, never on import."""
     _logger.setLevel(level)

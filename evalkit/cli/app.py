@@ -8,9 +8,10 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 import traceback
 import warnings
-from typing import Annotated
+from typing import Annotated, Any, TextIO, cast
 
 import typer
 
@@ -101,6 +102,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     # Of Pillow; evalkit has a limit of its own.
     warnings.filterwarnings("ignore", r"Image size \(\d+ pixels\) exceeds", RuntimeWarning)
+    _keep_stdout_apart()
     try:
         try:
             app()
@@ -116,3 +118,37 @@ def main() -> None:
     except Exception:  # as Python prints it, without characters that control a terminal
         print(printable(traceback.format_exc()), file=sys.stderr)
         sys.exit(1)
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+        sys.stdout = sys.stderr  # for what plug-ins print at the end of the process
+
+
+class _Results:
+    """Standard output for the main thread, standard error for the threads of plug-ins."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        main = threading.current_thread() is threading.main_thread()
+        return getattr(self._stream if main else sys.stderr, name)
+
+
+def _keep_stdout_apart() -> None:
+    """Move standard output: whatever else writes to descriptor 1 writes to standard error.
+
+    These are libraries in C, programs that a plug-in starts, and `os.write`.
+    """
+    stdout = sys.stdout
+    try:
+        stdout.flush()
+        results = os.dup(stdout.fileno())
+        os.dup2(sys.stderr.fileno(), 1)
+    except (OSError, ValueError):  # no files, as in tests
+        return
+    moved = open(  # noqa: SIM115
+        results, "w", encoding=stdout.encoding, errors=stdout.errors, newline=""
+    )
+    moved.reconfigure(line_buffering=bool(stdout.line_buffering))
+    sys.stdout = cast(TextIO, _Results(moved))

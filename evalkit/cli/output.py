@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from evalkit.core import EvalkitError, IncompleteRunWarning, MetricRow
+from evalkit.core import EvalkitError, FailedMetricWarning, IncompleteRunWarning, MetricRow
 
 if TYPE_CHECKING:
     from evalkit.generate.generate import Estimate
@@ -35,9 +35,9 @@ _ALLOCATION = re.compile(
 def clean() -> Iterator[None]:
     """Turn an error into one sentence and its exit code; show the log on stderr.
 
-    A model without a usable image ends the command with exit code 3, after its results are printed.
-    What the system refuses (a path, memory, a thread, an open file) is an error of the call, too:
-    no place in the code needs to think of it.
+    A metric that fails ends the command with exit code 2, and a model without a usable image with
+    3, after the results are printed. What the system refuses (a path, memory, a thread, an open
+    file) is an error of the call, too: no place in the code needs to think of it.
     """
     from evalkit.terminal import show_logs
 
@@ -69,9 +69,9 @@ def clean() -> Iterator[None]:
             except BrokenPipeError:  # `| head`: what was read is enough, the exit code stays
                 nobody_reads()
     if problems:
-        for problem in dict.fromkeys(problems):
+        for problem in problems:
             _print_error(problem)
-        raise typer.Exit(3)
+        raise typer.Exit(min(problems.values()))
 
 
 def _check_current_folder() -> None:
@@ -113,15 +113,18 @@ def nobody_reads() -> None:
 
 
 @contextlib.contextmanager
-def _incomplete_runs() -> Iterator[list[str]]:
-    """The texts of the IncompleteRunWarnings in this block; other warnings are shown as ever."""
-    problems: list[str] = []
+def _incomplete_runs() -> Iterator[dict[str, int]]:
+    """The texts of the IncompleteRunWarnings in this block, each with its exit code.
+
+    Other warnings are shown as ever.
+    """
+    problems: dict[str, int] = {}
     with warnings.catch_warnings():
         show = warnings.showwarning
 
         def keep(message: Warning | str, category: type[Warning], *where: Any) -> None:
             if issubclass(category, IncompleteRunWarning):
-                problems.append(str(message))
+                problems[str(message)] = 2 if issubclass(category, FailedMetricWarning) else 3
             else:
                 show(message, category, *where)
 

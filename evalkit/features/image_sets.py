@@ -109,7 +109,8 @@ def image_sets(path: Path, on_bad: OnBad = "refuse", models: Sequence[str] = ())
 
 def _without_run(path: Path) -> ImageSets:
     """The images of a folder, zip, tar or array."""
-    source, run = open_source(path), Run(results_folder(path))
+    # Read while an encoder may change the directory.
+    source, run = open_source(path.absolute()), Run(results_folder(path))
     model = visible(path.resolve().name)  # a name of other bytes than UTF-8 is no text
     validation = _validation(run, model)
     files: list[ImageFile] = []
@@ -164,8 +165,9 @@ def _of_run(run: Run, chosen: Sequence[str]) -> ImageSets:
         ok = [record for record in records if record.status == "ok"]
         validation = _validation(run, model)
         files = [
-            ImageFile(run.image_path(model, record), record.sha256, on_decoded=validation.add)
+            ImageFile(path.absolute(), record.sha256, on_decoded=validation.add)
             for record in ok
+            for path in [run.image_path(model, record)]
         ]
         texts = [prompts[record.index].text for record in ok]
         left, missing = run.unmatched(model), _missing(prompts, per_prompt, records)
@@ -191,7 +193,7 @@ def _missing(
 
 
 def _validation(run: Run, model: str) -> ImageValidation:
-    return ImageValidation(run.validation_path(model))
+    return ImageValidation(run.validation_path(model).absolute())
 
 
 def _without_invalid(images: ImageSet, changed: Mapping[int, InvalidImage]) -> ImageSet:

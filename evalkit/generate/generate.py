@@ -58,8 +58,8 @@ def generate(config: Config, retry_ambiguous: bool = False) -> Run:
     """Make every image of the configuration that is missing.
 
     Everything that can be checked quickly is checked before the folder is touched (see plan). When
-    a service stops (no money, no quota, a wrong key, repeated failures), the other models still
-    run; its EvalkitError is raised at the end.
+    a model fails or a service stops (no money, no quota, a wrong key, repeated failures), the other
+    models still run; its EvalkitError is raised at the end.
 
     Args:
         config: what to make.
@@ -91,12 +91,12 @@ def generate(config: Config, retry_ambiguous: bool = False) -> Run:
     for label in list(made.loaded):
         generator = made.loaded.pop(label)  # pop: its memory is free before the next one draws
         work = made.todo[label], made.rank
-        if not is_service(generator):
-            local.fill(made.run, label, cast(Generator, generator), *work, config.batch_size)
-            continue
         try:
-            service = cast(Service, generator)
-            send.fill(made.run, label, service, *work, made.budget, retry_ambiguous)
+            if is_service(generator):
+                service = cast(Service, generator)
+                send.fill(made.run, label, service, *work, made.budget, retry_ambiguous)
+            else:
+                local.fill(made.run, label, cast(Generator, generator), *work, config.batch_size)
         except EvalkitError as error:
             stopped.append(error)
     if len(stopped) > 1:

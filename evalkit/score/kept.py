@@ -25,6 +25,7 @@ import torch
 from evalkit.core import Metric
 from evalkit.features.image_sets import ImageSet
 from evalkit.files import digest, write_atomically
+from evalkit.plugin_calls import is_own
 from evalkit.run_folder import Run
 from evalkit.score.measure import Measurement
 from evalkit.statistics.intervals import Interval
@@ -115,6 +116,4 @@ def code() -> str:
 
 def _is_own(metric: Metric) -> bool:
     functions = metric.compute, metric.leave_out, metric.approximation, metric.describe
-    return all(
-        (one.__module__ or "").startswith("evalkit.") for one in functions if one is not None
-    )
+    return all(is_own(one) for one in functions if one is not None)

@@ -76,10 +76,11 @@ def score(
         batch_size: images per batch; results agree up to rounding.
 
     Raises:
-        EvalkitError: unknown names, invalid images, an encoder or a reference that cannot be
-            loaded, or a metric whose function fails.
+        EvalkitError: unknown names, invalid images, or an encoder or a reference that cannot be
+            loaded or fails.
 
     Warns:
+        FailedMetricWarning: the function of a metric fails; all other results are written.
         IncompleteRunWarning: a model has no image at all, or black images only.
     """
     path = Path(path)
@@ -256,7 +257,10 @@ def _common_rows(
         images = images.keep(places)
         evidence = {kind: part(whole, places) for kind, whole in evidence.items()}
         measured = {
-            one.name: measure_images(one, images, evidence, choice) for one in setup.metrics
+            one.name: measure_images(one, images, evidence, choice)
+            if not measured[one.name].failed
+            else measured[one.name]
+            for one in setup.metrics
         }
     rows = [metric_row(metric, images, measured[metric.name], setup) for metric in setup.metrics]
     return [replace(row, on="common") for row in rows]

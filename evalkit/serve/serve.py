@@ -9,6 +9,7 @@ import os
 from evalkit import plugins
 from evalkit.config import Options
 from evalkit.core import EvalkitError, Generator, Refusal
+from evalkit.generators.calls import images_of
 from evalkit.local_address import LOOPBACK, WILDCARDS, in_url, is_loopback, listen
 
 log = logging.getLogger(__name__)
@@ -98,12 +99,5 @@ def _load(model: str, device: str, options: Options) -> tuple[str, Generator]:
 
 def _image_size(generator: Generator, label: str) -> tuple[int, int] | None:
     """Width and height of a first image. A model that does not work fails here, at the start."""
-    try:
-        [image] = generator(["a red circle"], [0])
-    except EvalkitError:
-        raise
-    except Exception as error:  # foreign code
-        raise EvalkitError(
-            f"The model {label!r} failed on a first image: {type(error).__name__}: {error}."
-        ) from error
+    [image], _ = images_of(generator, ["a red circle"], [0], label, place="on a first image")
     return None if isinstance(image, Refusal) else image.size
