@@ -27,7 +27,7 @@ from evalkit.core import (
     Prompt,
     Record,
 )
-from evalkit.files import append_lines, fsync_folder, lock, read_lines, write_atomically
+from evalkit.files import alone, append_lines, fsync_folder, read_lines, write_atomically
 from evalkit.flat_metrics import flatten
 
 NO_IMAGE = "no image in the folder for this prompt"  # the detail of a record
@@ -142,6 +142,24 @@ class Run:
     def measured_path(self, model: str, metric: str) -> Path:
         return self.path / "features" / folder_name(model) / "measured" / f"{metric}.json"
 
+    # --- several processes ---
+    def making_images(self, rank: int = 0) -> contextlib.AbstractContextManager[None]:
+        """A block in which no other process of this rank makes images: each would be made twice.
+
+        Raises EvalkitError if there is one.
+        """
+        refusal = f"Another process is making the images of {self.path}."
+        return alone(self.path / f".images.{rank}.lock", refusal)
+
+    def writing_results(self) -> contextlib.AbstractContextManager[None]:
+        """A block in which no other process writes what is derived from images; waits for one.
+
+        So what is read in the block belongs together. A folder that does not exist is not made.
+        """
+        if not os.path.isdir(self.path):
+            return contextlib.nullcontext()
+        return alone(self.path / ".results.lock")
+
     # --- prompts ---
     def write_prompts(self, prompts: Sequence[Prompt]) -> None:
         lines = (json.dumps(dataclasses.asdict(prompt), ensure_ascii=False) for prompt in prompts)
@@ -252,23 +270,6 @@ class Run:
         paths = sorted(self.image_folder(model).glob("requests.*.jsonl"))
         rows = (row for path in paths for row in read_lines(path))
         return sorted(rows, key=lambda row: row["at"])
-
-    @contextlib.contextmanager
-    def requesting(self, model: str, rank: int = 0) -> Iterator[None]:
-        """Lock this rank's journal: a second process would pay for the same images twice.
-
-        Raises EvalkitError if another process holds the lock.
-        """
-        path = self.image_folder(model) / f"requests.{rank}.jsonl"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as file:
-            fsync_folder(path.parent)
-            if not lock(file.fileno()):
-                raise EvalkitError(
-                    f"Another process is asking for images of {model!r} in {self.path}.",
-                    "Wait until it ends, or stop it.",
-                )
-            yield
 
     def records(self, model: str) -> list[Record]:
         """The manifest rows of all ranks, one per image, in the order of prompts and samples.

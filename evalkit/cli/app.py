@@ -21,6 +21,7 @@ from evalkit.cli.init import init
 from evalkit.cli.output import print_version, state
 from evalkit.cli.run import generate, report, run, score, tables
 from evalkit.cli.serve import serve
+from evalkit.cli.signals import stoppable
 from evalkit.cli.training import judge, train
 
 app = typer.Typer(
@@ -89,15 +90,14 @@ def start(
 
 
 def main() -> None:
-    """The console script."""
+    """The console script, once it is imported."""
     for name in ("stdout", "stderr"):  # closed by the caller (`>&-`): there is nobody to print for
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     try:
-        app()
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        sys.exit(130)
+        with stoppable():
+            app()
+            sys.stdout.flush()
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EPIPE):
             raise

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from evalkit.cli.signals import STOPPED, exit_code
 from evalkit.core import EvalkitError, IncompleteRunWarning, MetricRow
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ def clean() -> Iterator[None]:
         _print_error(error.message, error.hint)
         raise typer.Exit(error.exit_code) from error
     except KeyboardInterrupt:
-        print("stopped: run the same command again to resume.", file=sys.stderr)
-        raise typer.Exit(130) from None
+        print(STOPPED, file=sys.stderr)
+        raise typer.Exit(exit_code()) from None
     except BrokenPipeError:  # typer would end with 1, the code of a regression
         nobody_reads()
         _print_error("The output cannot be written: its reader has ended.")

@@ -113,7 +113,7 @@ def _alone(run: Run) -> Iterator[None]:
         run.path.mkdir(parents=True, exist_ok=True)
         handle = os.open(run.path, os.O_RDONLY)
         try:
-            if not lock(handle):
+            if not lock(handle, run.path):
                 raise EvalkitError(
                     f"Another process writes the comparison {run.path}.", "Wait until it ends."
                 )

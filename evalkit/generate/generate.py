@@ -68,7 +68,14 @@ def generate(config: Config, retry_ambiguous: bool = False) -> Run:
     Warns:
         IncompleteRunWarning: a model of which no image is missing has no image or only black ones.
     """
-    made = plan(config, retry_ambiguous)
+    with contextlib.ExitStack() as held:
+        made = plan(config, retry_ambiguous, held.enter_context)
+        _make(made, config.batch_size, retry_ambiguous)
+    return made.run
+
+
+def _make(made: Plan, batch_size: int, retry_ambiguous: bool) -> None:
+    """Write what the run is, then the missing images of each model."""
     if count := duplicate_count(made.prompts):
         log.warning(
             "%d of %d prompts repeat an earlier one; they are kept", count, len(made.prompts)
@@ -91,7 +98,7 @@ def generate(config: Config, retry_ambiguous: bool = False) -> Run:
         generator = made.loaded.pop(label)  # pop: its memory is free before the next one draws
         work = made.todo[label], made.rank
         if not is_service(generator):
-            local.fill(made.run, label, cast(Generator, generator), *work, config.batch_size)
+            local.fill(made.run, label, cast(Generator, generator), *work, batch_size)
             continue
         try:
             service = cast(Service, generator)
@@ -113,7 +120,6 @@ def generate(config: Config, retry_ambiguous: bool = False) -> Run:
             if images.model in made.todo and len(images.all_records) >= images.requested
         ]
     )
-    return made.run
 
 
 def _begin(made: Plan) -> None:

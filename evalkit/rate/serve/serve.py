@@ -168,7 +168,7 @@ def only_server(run: Run) -> Iterator[None]:
             "Ratings are kept in the run folder: it must be writable.",
         ) from error
     try:
-        if not lock(handle):
+        if not lock(handle, run.ratings_path):
             raise EvalkitError(
                 f"Another process is already serving the ratings of {run.path}.",
                 "Use its links, or stop it.",
