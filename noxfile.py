@@ -37,7 +37,7 @@ def fuzz(session: nox.Session) -> None:
 @nox.session
 def mutants(session: nox.Session) -> None:
     """How many small changes of metrics, statistics and the gate the tests notice."""
-    session.install("-c", "constraints.txt", "--group", "test", "-e", ".", "coverage")
+    session.install("-c", "constraints.txt", "--group", "test", "coverage", "-e", ".")
     for room in ("metrics", "statistics", "gate"):
         session.run("python", "benchmarks/mutants.py", room, *session.posargs)
 
