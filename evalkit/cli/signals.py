@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Iterator
+from typing import NoReturn
 
 STOPPED = "stopped: run the same command again to resume."
 _received: list[int] = []
@@ -27,11 +29,16 @@ def stoppable() -> Iterator[None]:
         signal.signal(number, _stop)
     try:
         yield
-    except KeyboardInterrupt:
+    except SystemExit as end:  # said by the command, or "Aborted!" of typer before it has begun
+        if _received and end.code:
+            _leave()
+        raise
+    except BaseException as error:
+        # In the middle of an import, an interrupt may come out as any other exception.
+        if not (_received or isinstance(error, KeyboardInterrupt)):
+            raise
         print(STOPPED, file=sys.stderr)
-        sys.exit(exit_code())
-    except SystemExit as end:  # "Aborted!" of typer, before a command has begun
-        sys.exit(exit_code() if _received and end.code else end.code)
+        _leave()
     finally:
         for number in numbers:
             signal.signal(number, signal.SIG_DFL)
@@ -40,6 +47,14 @@ def stoppable() -> Iterator[None]:
 def exit_code() -> int:
     """130 after Ctrl-C, 143 after SIGTERM."""
     return 128 + (_received[0] if _received else signal.SIGINT)
+
+
+def _leave() -> NoReturn:
+    """End the process at once: libraries that were half imported may crash at a usual end."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(exit_code())
 
 
 def _stop(number: int, frame: object) -> None:
