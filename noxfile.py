@@ -20,6 +20,29 @@ def browser(session: nox.Session) -> None:
 
 
 @nox.session
+def kill(session: nox.Session) -> None:
+    """Kills, signals, full disks, clocks and second processes: docs/reliability.md. 15 minutes."""
+    session.install("-c", "constraints.txt", "--group", "test", "-e", ".")
+    files = ("tests/campaign/test_kill.py", "tests/campaign/test_damaged_runs.py")
+    session.run("pytest", *files, "-m", "campaign", "-s", *session.posargs)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Damaged and hostile inputs of all kinds: each is one sentence."""
+    session.install("-c", "constraints.txt", "--group", "test", "-e", ".")
+    session.run("pytest", "tests/campaign/test_fuzz.py", "-m", "campaign", "-s", *session.posargs)
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """How many small changes of metrics, statistics and the gate the tests notice."""
+    session.install("-c", "constraints.txt", "--group", "test", "coverage", "-e", ".")
+    for room in ("metrics", "statistics", "gate"):
+        session.run("python", "benchmarks/mutants.py", room, *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Formatting, lint rules, types, and the direction of imports."""
     session.install("-c", "constraints.txt", "--group", "lint", "-e", ".")

@@ -26,7 +26,7 @@ or a metric or a model fails: the results of all others are written |
 | 3 | inconclusive, or a service or `--max-cost` stopped the run: run it again to resume; or \
 a model has no image at all or black ones only: everything is written, and one sentence on stderr |
 | 4 | `gate`, `baseline update`, `compare`, `report` of several runs: they are not comparable |
-| 130 | stopped by Ctrl-C |
+| 130, 143 | stopped by Ctrl-C, by SIGTERM: one line on stderr; run it again to resume |
 
 `run` and `score` print a table of the results on stdout, the next step on stderr, and the run
 folder as the last line of stdout. The table has 80 columns and no colours in a pipe or a log, and

@@ -93,10 +93,11 @@ def run(
     with warnings.catch_warnings():  # scoring warns of the same models
         warnings.simplefilter("ignore", IncompleteRunWarning)
         made = stage.generate(settings, retry_ambiguous)
-    chosen = resolve(made.path, models=[model.label for model in named])
-    found = resources.load(chosen, bundled, settings.device)
-    score_with(made.path, chosen, found, batch_size=settings.batch_size, generated=True)
-    report(made.path)
+    with made.writing_results():
+        chosen = resolve(made.path, models=[model.label for model in named])
+        found = resources.load(chosen, bundled, settings.device)
+        score_with(made.path, chosen, found, batch_size=settings.batch_size, generated=True)
+        report(made.path)
     return Run(made.path)
 
 

@@ -15,6 +15,7 @@ import os
 import platform
 import re
 import stat
+import sys
 import tempfile
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,11 +23,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from evalkit.core import EvalkitError
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
+from evalkit.locks import Held, take_lock
 
 log = logging.getLogger(__name__)
 CHECK = "check"  # the key of the hash in a row
@@ -93,10 +90,10 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
             os.chmod(name, 0o644)
-            if fcntl is not None:
+            if sys.platform != "win32":
                 os.replace(name, path)  # while it is locked
-        if fcntl is None:
-            os.replace(name, path)  # Windows renames no open file
+        if sys.platform == "win32":  # renames no open file
+            os.replace(name, path)
     except BaseException as error:
         if name:
             with contextlib.suppress(OSError):
@@ -120,14 +117,21 @@ def _temporary(folder: Path) -> tuple[int, str]:
     """The handle and the name of a new file, locked."""
     while True:
         handle, name = tempfile.mkstemp(dir=folder, prefix=_PREFIX)
-        if lock(handle) and os.fstat(handle).st_nlink:
+        try:
+            take_lock(handle)
+        except Held:
+            pass  # a sweep of another process was faster
+        except OSError:  # no locks, and so no sweeps
             return handle, name
-        os.close(handle)  # a sweep of another process was faster
+        else:
+            if os.fstat(handle).st_nlink:
+                return handle, name
+        os.close(handle)
 
 
 def _sweep(folder: Path) -> None:
     """Remove the temporary files of killed processes of this machine."""
-    if fcntl is None or (place := os.path.abspath(folder)) in _swept:
+    if sys.platform == "win32" or (place := os.path.abspath(folder)) in _swept:
         return
     _swept.add(place)
     with contextlib.suppress(OSError):
@@ -135,7 +139,7 @@ def _sweep(folder: Path) -> None:
             with contextlib.suppress(OSError):
                 handle = os.open(os.path.join(place, name), os.O_RDWR | os.O_NOFOLLOW)
                 try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    take_lock(handle)
                     os.unlink(os.path.join(place, name))
                 finally:
                     os.close(handle)
@@ -201,23 +205,6 @@ def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
             f"Could not write {path}: {error.strerror}.",
             "Free some space, then run the same command again.",
         ) from error
-
-
-def lock(handle: int) -> bool:
-    """Lock an open file or folder; False if another process holds the lock.
-
-    The system releases it when the handle is closed, also after a kill. True where there are no
-    locks: on Windows, and on some file systems.
-    """
-    if fcntl is None:
-        return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        pass
-    return True
 
 
 def fsync_folder(folder: Path) -> None:

@@ -12,7 +12,7 @@ import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,13 +32,13 @@ from evalkit.files import (
     checked,
     digest,
     fsync_folder,
-    lock,
     read_lines,
     remove,
     with_check,
     write_atomically,
 )
 from evalkit.flat_metrics import flatten
+from evalkit.locks import alone
 from evalkit.reading import check_model, check_protocol, reading, typed
 
 NO_IMAGE = "no image in the folder for this prompt"  # the detail of a record
@@ -169,6 +169,24 @@ class Run:
     def is_run(self) -> bool:
         """Whether there is a prompts.jsonl, sound or not, or the images of a run without it."""
         return os.path.lexists(self.prompts_path) or bool(self.models())
+
+    # --- several processes ---
+    def making_images(self, rank: int = 0) -> contextlib.AbstractContextManager[None]:
+        """A block in which no other process of this rank makes images: each would be made twice.
+
+        Raises EvalkitError if there is one.
+        """
+        refusal = f"Another process is making the images of {self.path}."
+        return alone(self.path / f".images.{rank}.lock", refusal)
+
+    def writing_results(self) -> contextlib.AbstractContextManager[None]:
+        """A block in which no other process writes what is derived from images; waits for one.
+
+        So what is read in the block belongs together. A folder that does not exist is not made.
+        """
+        if not os.path.isdir(self.path):
+            return contextlib.nullcontext()
+        return alone(self.path / ".results.lock")
 
     # --- prompts ---
     def write_prompts(self, prompts: Sequence[Prompt]) -> None:
@@ -304,23 +322,6 @@ class Run:
                     _ = float(row["at"]), float(row.get("price") or 0)
                     rows.append(row)
         return sorted(rows, key=lambda row: row["at"])
-
-    @contextlib.contextmanager
-    def requesting(self, model: str, rank: int = 0) -> Iterator[None]:
-        """Lock this rank's journal: a second process would pay for the same images twice.
-
-        Raises EvalkitError if another process holds the lock.
-        """
-        path = self.image_folder(model) / f"requests.{rank}.jsonl"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as file:
-            fsync_folder(path.parent)
-            if not lock(file.fileno()):
-                raise EvalkitError(
-                    f"Another process is asking for images of {model!r} in {self.path}.",
-                    "Wait until it ends, or stop it.",
-                )
-            yield
 
     def records(self, model: str) -> list[Record]:
         """The manifest rows of all ranks, one per image, in the order of prompts and samples.

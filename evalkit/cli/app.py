@@ -93,7 +93,7 @@ def start(
 
 
 def main() -> None:
-    """The console script."""
+    """The console script, once it is imported."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed by the caller (`>&-`): there is nobody to print for

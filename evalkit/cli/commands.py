@@ -11,7 +11,8 @@ import typer
 import typer.main
 from typer.core import TyperCommand, TyperGroup
 
-from evalkit.cli.output import STOPPED, state
+from evalkit.cli.output import state
+from evalkit.cli.signals import STOPPED, exit_code
 from evalkit.terminal import one_line
 
 SECTIONS: Mapping[str, Sequence[str]] = {
@@ -89,7 +90,7 @@ def _printable_message() -> Iterator[None]:
 
 
 class Commands(TyperGroup):
-    """The commands in sections, each with a whole sentence; Ctrl-C ends them with one, too."""
+    """The commands in sections, each with a whole sentence; a signal ends them with one, too."""
 
     def main(self, *args: Any, **settings: Any) -> Any:
         try:
@@ -98,7 +99,7 @@ class Commands(TyperGroup):
             if isinstance(ended, SystemExit) and ended.code != 130:
                 raise
             print(STOPPED, file=sys.stderr)
-            raise SystemExit(130) from None
+            raise SystemExit(exit_code()) from None
 
     def make_context(self, *args: Any, **settings: Any) -> Any:
         with _printable_message():

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 # Set by the options --debug, which shows tracebacks, and --quiet: only results and errors.
 state = {"debug": False, "quiet": False}
-STOPPED = "stopped: run the same command again to resume."
 _LONGEST = 200  # characters of a path
 _ALLOCATION = re.compile(
     r"(?i)not enough memory|can'?t allocate memory|cannot allocate|failed to map"

@@ -21,9 +21,10 @@ from evalkit.config import Config, Options
 from evalkit.core import EvalkitError, Prompt, Record
 from evalkit.features.changed import changed_images, image_files
 from evalkit.features.validation import OnBad
-from evalkit.files import lock, write_atomically
+from evalkit.files import write_atomically
 from evalkit.generate.generate import model_text
 from evalkit.images import raise_invalid_images
+from evalkit.locks import lock
 from evalkit.ratings.files import ratings_of
 from evalkit.run_config import run_config
 from evalkit.run_folder import Run
@@ -116,7 +117,7 @@ def _alone(run: Run) -> Iterator[None]:
         run.path.mkdir(parents=True, exist_ok=True)
         handle = os.open(run.path, os.O_RDONLY)
         try:
-            if not lock(handle):
+            if not lock(handle, run.path):
                 raise EvalkitError(
                     f"Another process writes the comparison {run.path}.", "Wait until it ends."
                 )

@@ -131,6 +131,21 @@ def gate(
             differ (exit code 4).
     """
     candidate = run_text(candidate, "candidate")
+    with Run(split_name(candidate)[0]).writing_results():
+        return _gate(candidate, baseline, config, metrics, alpha, allow_mismatch, junit, report)
+
+
+def _gate(
+    candidate: str,
+    baseline: str | os.PathLike[str] | None,
+    config: str | Path | None,
+    metrics: str | Sequence[str] | None,
+    alpha: float | None,
+    allow_mismatch: str | Sequence[str] | None,
+    junit: str | Path | None,
+    report: bool,
+) -> Gate:
+    """`gate`, while no other process writes the candidate's results."""
     _remove_earlier(split_name(candidate)[0])
     settings = read_config(path_of(config, "config")) if config is not None else GateConfig()
     junit_path = None if junit is None else path_of(junit, "junit").expanduser()

@@ -69,7 +69,14 @@ def generate(config: Config, retry_ambiguous: bool = False) -> Run:
     Warns:
         IncompleteRunWarning: a model of which no image is missing has no image or only black ones.
     """
-    made = plan(config, retry_ambiguous)
+    with contextlib.ExitStack() as held:
+        made = plan(config, retry_ambiguous, held.enter_context)
+        _make(made, config.batch_size, retry_ambiguous)
+    return made.run
+
+
+def _make(made: Plan, batch_size: int, retry_ambiguous: bool) -> None:
+    """Write what the run is, then the missing images of each model."""
     if count := duplicate_count(made.prompts):
         log.warning(
             "%d of %d prompts repeat an earlier one; they are kept", count, len(made.prompts)
@@ -96,7 +103,7 @@ def generate(config: Config, retry_ambiguous: bool = False) -> Run:
                 service = cast(Service, generator)
                 send.fill(made.run, label, service, *work, made.budget, retry_ambiguous)
             else:
-                local.fill(made.run, label, cast(Generator, generator), *work, config.batch_size)
+                local.fill(made.run, label, cast(Generator, generator), *work, batch_size)
         except EvalkitError as error:
             stopped.append(error)
     if len(stopped) > 1:
@@ -114,7 +121,6 @@ def generate(config: Config, retry_ambiguous: bool = False) -> Run:
             if images.model in made.todo and len(images.all_records) >= images.requested
         ]
     )
-    return made.run
 
 
 def _begin(made: Plan) -> None:

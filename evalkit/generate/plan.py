@@ -9,7 +9,8 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,8 +52,14 @@ class Plan:
     rank: int
 
 
-def plan(config: Config, retry_ambiguous: bool = False) -> Plan:
+def plan(
+    config: Config,
+    retry_ambiguous: bool = False,
+    hold: Callable[[AbstractContextManager[None]], object] = lambda lock: None,
+) -> Plan:
     """Check everything that can be checked quickly, and load the models with missing images.
+
+    `hold` is called with the lock on the images before the content of the folder is read.
 
     Checked are prompts, models and their options, weights, an earlier configuration of the same
     folder, permissions, disk space and prices. All models are loaded at once; if that takes too
@@ -63,6 +70,7 @@ def plan(config: Config, retry_ambiguous: bool = False) -> Plan:
     models = plugins.models(config.models, config.options, {}, config.functions)
     run = Run(config.out or default_out(config, prompts, models))
     _check_folder(run)
+    hold(run.making_images(rank))
     earlier = _earlier(run)
     models = models_of(run, config)
     _check_same(run, earlier, config, models)
@@ -215,17 +223,17 @@ def _check_same(run: Run, earlier: Config | None, config: Config, models: Sequen
 
 def _check_disk(path: Path, images: int) -> None:
     """Refuse a folder without permission or enough space; warn if space may be too little."""
-    absolute = path.absolute()
-    place = next(folder for folder in (absolute, *absolute.parents) if folder.exists())
+    # Not the absolute path: nobody has to be allowed to look into the folders above.
+    place = next(folder for folder in (path, *path.parents) if folder.exists())
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         raise EvalkitError(
-            f"The run folder {path} cannot be made: {place} is not a writable folder.",
+            f"The run folder {path} cannot be made: {place.absolute()} is not a writable folder.",
             "Choose another --out.",
         )
     free = shutil.disk_usage(place).free
     if free < images * _LEAST_BYTES:
         raise EvalkitError(
-            f"{place} has {free >> 20} MiB left; expected room for {images} images.",
+            f"{place.absolute()} has {free >> 20} MiB left; expected room for {images} images.",
             "Free some space or choose another --out.",
         )
     if free < images * _USUAL_BYTES:

@@ -47,6 +47,11 @@ def refresh(run: Run) -> list[PollSummary]:
 
     In a scored run, rows of earlier ratings are replaced. Without ratings, nothing is written.
     """
+    with run.writing_results():
+        return _refresh(run)
+
+
+def _refresh(run: Run) -> list[PollSummary]:
     asked = _asked(run)
     found = [summarize(poll) for poll in asked]
     if found:

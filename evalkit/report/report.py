@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 from evalkit.files import write_atomically
-from evalkit.report.facts import read_facts
+from evalkit.report.facts import Facts, read_facts
+from evalkit.run_folder import Run
 
 
 def report(path: os.PathLike[str] | str, *, single_file: bool = False, zip: bool = False) -> Path:
@@ -31,8 +32,12 @@ def report(path: os.PathLike[str] | str, *, single_file: bool = False, zip: bool
     Raises:
         EvalkitError: the folder is not a run, or has neither metrics nor images of any model.
     """
-    # Before the slow imports: an error is reported at once.
-    facts = read_facts(Path(path), scored=False)
+    with Run(path).writing_results():
+        # Before the slow imports: an error is reported at once.
+        return _write(read_facts(Path(path), scored=False), single_file, zip)
+
+
+def _write(facts: Facts, single_file: bool, zip: bool) -> Path:
     from evalkit.report.baseline_images import FILE, FOLDER
     from evalkit.report.figures import FIGURE_FILE, make_charts, write_charts
     from evalkit.report.for_mail import write_for_mail

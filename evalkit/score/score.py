@@ -84,21 +84,22 @@ def score(
         IncompleteRunWarning: a model has no image at all, or black images only.
     """
     path = Path(path)
-    chosen = resolve(
-        path,
-        metrics=metrics,
-        only=only,
-        models=models,
-        encoders=encoders,
-        reference=reference,
-    )
     run = Run(results_folder(path))
-    models = chosen.models or Run(path).models()
-    found = load(chosen, only_bundled(Run(path), models), device)
-    mention(found)
-    before = rows_of(run)
-    rows = score_with(path, chosen, found, on_bad, batch_size)
-    mention_old_report(run, before, rows)
+    with run.writing_results():
+        chosen = resolve(
+            path,
+            metrics=metrics,
+            only=only,
+            models=models,
+            encoders=encoders,
+            reference=reference,
+        )
+        models = chosen.models or Run(path).models()
+        found = load(chosen, only_bundled(Run(path), models), device)
+        mention(found)
+        before = rows_of(run)
+        rows = score_with(path, chosen, found, on_bad, batch_size)
+        mention_old_report(run, before, rows)
     return rows
 
 

@@ -1,4 +1,4 @@
-"""The first Ctrl-C stops gracefully; the second aborts."""
+"""The first Ctrl-C or SIGTERM stops gracefully; the second aborts."""
 
 from __future__ import annotations
 
@@ -6,26 +6,41 @@ import contextlib
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
 
 
 @contextlib.contextmanager
 def gentle_interrupt(first: Callable[[], None]) -> Iterator[None]:
-    """Call `first` on the first Ctrl-C; the second one has its usual effect.
+    """Call `first` on the first signal, which has its usual effect at the end of the block.
 
-    `first` runs in the main thread, between two of its instructions. Outside the main thread, and
-    where Ctrl-C is ignored, nothing changes.
+    The second one has it at once. `first` runs in the main thread, between two of its
+    instructions. Outside the main thread, and for a signal that is ignored or ends the process,
+    nothing changes.
     """
-    usual = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(usual):
-        yield
-        return
+    usual: dict[int, Callable[[int, FrameType | None], Any]] = {
+        number: handler
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if callable(handler := signal.getsignal(number))
+    }
+    if threading.current_thread() is not threading.main_thread():
+        usual = {}
+    received: list[int] = []
 
     def handle(number: int, frame: object) -> None:
-        signal.signal(signal.SIGINT, usual)
+        received.append(number)
+        restore()
         first()
 
-    signal.signal(signal.SIGINT, handle)
+    def restore() -> None:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+
+    for number in usual:
+        signal.signal(number, handle)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, usual)
+        restore()
+    for number in received:
+        usual[number](number, None)

@@ -51,11 +51,10 @@ def fill(
     Raises:
         EvalkitError: sending stopped, for the reason in the error. Finished images are recorded,
             and the same call continues.
-        KeyboardInterrupt: after Ctrl-C. Requests in flight were waited for, for PATIENCE seconds or
-            until the second Ctrl-C.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM. Requests in flight were waited for, for PATIENCE
+            seconds or until the second signal.
     """
-    with run.requesting(label, rank):
-        _Sender(run, label, service, requests, rank, budget, retry_ambiguous).work()
+    _Sender(run, label, service, requests, rank, budget, retry_ambiguous).work()
 
 
 class _Sender:
@@ -103,8 +102,6 @@ class _Sender:
             log.info("%s", self.tally.summary(seconds, in_flight))
         if self.error:
             raise self.error
-        if self.give_up_at is not None:
-            raise KeyboardInterrupt
 
     @property
     def _stopping(self) -> bool:

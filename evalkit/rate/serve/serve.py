@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 from evalkit.core import EvalkitError
 from evalkit.escape import visible
 from evalkit.features.changed import refuse_changes
-from evalkit.files import lock
 from evalkit.local_address import LOOPBACK, WILDCARDS, in_url, is_loopback, listen
+from evalkit.locks import lock
 from evalkit.rate.serve.assignments import read_assignments
 from evalkit.rate.serve.new_study import open_study, read_config
 from evalkit.rate.serve.pool import Pool, read_pool
@@ -161,7 +161,7 @@ def only_server(run: Run) -> Iterator[None]:
             "Ratings are kept in the run folder: it must be writable.",
         ) from error
     try:
-        if not lock(handle):
+        if not lock(handle, run.ratings_path):
             raise EvalkitError(
                 f"Another process is already serving the ratings of {run.path}.",
                 "Use its links, or stop it.",

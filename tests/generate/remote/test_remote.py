@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import services_for_tests
 from fake_service import FakeService, Fault, image_for, shares
+from lock_holder import held
 from PIL import Image
 from services_for_tests import Memory, Script
 from typer.testing import CliRunner
@@ -388,8 +389,8 @@ def test_two_processes_do_not_request_the_same_images(tmp_path: Path) -> None:
     )
     made = run(tmp_path / "run", 3)
     with (
-        made.requesting(MEMORY),
-        pytest.raises(EvalkitError, match="Another process is asking for images"),
+        held(made.path / ".images.0.lock"),
+        pytest.raises(EvalkitError, match="Another process is making the images of"),
     ):
         run(made.path, 3)
     run(made.path, 3)

@@ -96,14 +96,17 @@ def test_after_many_kills_no_finished_image_is_charged_twice(place: Path) -> Non
     assert len(manifest) == COUNT
 
 
-def test_ctrl_c_waits_for_requests_in_flight(place: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_and_sigterm_wait_for_requests_in_flight(
+    place: Path, number: signal.Signals, code: int
+) -> None:
     run = Run(place / "run")
     with FakeService(latency=0.3) as server:
         process = start(place, server.url)
         wait_for(lambda: len(server.accepted) >= 6, process)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, errors = process.communicate(timeout=60)
-        assert process.returncode == 130
+        assert process.returncode == code
         assert "stopping; waiting up to 60 s for" in errors
         assert "run the same command again to resume" in errors
         assert "Traceback" not in errors
