@@ -13,6 +13,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ import tomli_w
 from fuzz_cases import BLOCKS, cases, outcome
 from fuzz_formats import members
 from fuzz_hostile import BOMBS, Bomb, payloads, places, write_places
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from packing import pack_zip
 from rating_files import MODELS, PROMPTS, rated_run, table
@@ -50,6 +51,7 @@ def explore(examples: int, check: Callable[..., None], **given_by: Any) -> None:
         max_examples=examples,
         deadline=None,
         derandomize=few,
+        phases=[Phase.explicit, Phase.generate] + [Phase.shrink] * (not few),
         database=None,
         print_blob=True,
         suppress_health_check=list(HealthCheck),
@@ -159,8 +161,6 @@ def _prepared(bomb: Bomb, folder: Path) -> None:
 
 
 def test_a_link_in_a_zip_is_not_followed(tmp_path: Path) -> None:
-    import zipfile
-
     (tmp_path / "secret.png").write_bytes(members()["0.png"])
     with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
         link = zipfile.ZipInfo("a.png")
@@ -177,6 +177,9 @@ LINES = st.text(st.characters(exclude_categories=["Cs", "Cc", "Cf", "Z"]), min_s
 
 @few_and_many
 def test_prompts_are_read_as_they_were_written(examples: int, tmp_path: Path) -> None:
+    import pyarrow as arrow
+    import pyarrow.parquet as parquet
+
     def check(texts: list[str], groups: list[str]) -> None:
         rows = [{"prompt": text, "group": groups[at % 2]} for at, text in enumerate(texts)]
         (tmp_path / "p.json").write_text(json.dumps(rows))
@@ -185,16 +188,13 @@ def test_prompts_are_read_as_they_were_written(examples: int, tmp_path: Path) ->
         )
         (tmp_path / "columns.json").write_text(json.dumps({"prompt": texts}))
         (tmp_path / "p.csv").write_text(table(rows), newline="")
-        arrow.parquet.write_table(arrow.table({"prompt": texts}), tmp_path / "p.parquet")
+        parquet.write_table(arrow.table({"prompt": texts}), tmp_path / "p.parquet")
         for name in ("p.json", "ids.json", "columns.json", "p.csv", "p.parquet"):
             found = read_prompts(tmp_path / name)
             assert [prompt.text for prompt in found] == texts, name
         assert [prompt.group for prompt in read_prompts(tmp_path / "p.csv")] == [
             row["group"] for row in rows
         ]
-
-    import pyarrow as arrow
-    import pyarrow.parquet
 
     explore(
         examples,
