@@ -140,8 +140,10 @@ def test_a_bomb_is_refused_within_the_memory(bomb: Bomb, tmp_path: Path) -> None
     code, said, megabytes = evalkit(tmp_path, *bomb.command)
     shutil.rmtree(tmp_path)
     print(f"{bomb.name}: {megabytes} MB")
-    assert (code, said.count("error: "), "Traceback" in said) == (2, 1, False), said[-2000:]
-    assert Path(bomb.name).name in said
+    assert "Traceback" not in said, said[-2000:]
+    if code or not bomb.readable:
+        assert (code, said.count("error: ")) == (2, 1), said[-2000:]
+        assert Path(bomb.name).name in said
     assert megabytes < LIMIT
 
 

@@ -109,9 +109,9 @@ def places() -> Iterator[tuple[str, tuple[str, ...]]]:
                  "features/noise/measured/vendi.json", "images/noise/00000-0.png",
                  "run.toml", "metrics.json"):  # fmt: skip
         yield f"run/{name}", ("score", "run", "--encoders", "pixels", "--metrics", "vendi")
-    yield "cache/weights/pt_inception-2015-12-05-6726825d.pth", (
+    yield "cache/weights/weights-inception-2015-12-05-6726825d.pth", (
         "score", "set.zip", "--encoders", "inception", "--metrics", "fid")  # fmt: skip
-    yield "pinned/pt_inception-2015-12-05-6726825d.pth", ("weights", "import", "pinned")
+    yield "pinned/weights-inception-2015-12-05-6726825d.pth", ("weights", "import", "pinned")
 
 
 def write_places(folder: Path) -> None:
@@ -135,6 +135,7 @@ class Bomb(NamedTuple):
     write: Callable[[Path], Any]
     command: tuple[str, ...]
     quick: bool = False  # small to write, and refused by what it claims
+    readable: bool = False  # what is needed of it is small: it may be read
 
 
 HUGE = 3 << 30  # bytes, more than a process may use
@@ -268,9 +269,12 @@ BOMBS = [
     Bomb("claims.npz", claims((1 << 22, 1 << 10)), (*_REF, "claims.npz"), True),
     Bomb("claims.npy", claims((1 << 22, 1 << 10)), (*_REF, "claims.npy"), True),
     Bomb("huge.npy", claims((1 << 40, 1 << 20)), (*_REF, "huge.npy"), True),
-    Bomb("p.parquet", text_bomb, (*_GENERATE, "p.parquet")),
+    Bomb("p.parquet", text_bomb, (*_GENERATE, "p.parquet"), readable=True),
     *(
-        Bomb(f"i/{name}", in_set(name, data), ("score", "i", *_SCORE), "wide" in name)
+        Bomb(
+            f"i/{name}", in_set(name, data), ("score", "i", *_SCORE),
+            "wide" in name, name == "pixels.png",
+        )
         for name, data in (
             ("wide.png", lambda: png(60_000, 60_000, rows=bytes(1000))),
             ("profile.png", lambda: png(8, 8, (b"iCCP", b"x\0\0" + packed_zeros(1 << 30)),
