@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+import json
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -68,6 +70,12 @@ class Prompt:
     text: str
     group: str = ""
 
+    @property
+    def sha256(self) -> str:
+        """By which a manifest knows the prompt of an image."""
+        row = json.dumps([self.id, self.text, self.group])
+        return hashlib.sha256(row.encode()).hexdigest()
+
 
 @dataclass(frozen=True)
 class Request:
@@ -77,6 +85,11 @@ class Request:
     index: int  # of the prompt in the list
     sample: int  # of the prompt, from 0
     seed: int  # derived from run seed, prompt id and sample
+
+    def record(self, status: Status, **more: Any) -> Record:
+        """The row of the manifest with the outcome of this request."""
+        where = (self.prompt.id, self.index, self.sample, self.seed)
+        return Record(*where, status, prompt_sha256=self.prompt.sha256, **more)
 
 
 @dataclass(frozen=True)
@@ -471,3 +484,4 @@ class Record:
     possible_cost: float | None = 0.0  # US dollars for these; None if the price is unknown
     memory: int = 0  # bytes, the maximum up to this image; 0 if unknown
     source: str = ""  # of an image from a folder: its path in the folder
+    prompt_sha256: str = ""  # Prompt.sha256; "" in runs of earlier versions

@@ -88,7 +88,7 @@ def test_the_metadata_name_licences_and_entry_points(wheel: Path, names: set[str
         "evalkit/scenes/sprites/LICENSES.md",
     }
     assert any(line.startswith("torchmetrics") for line in metadata.get_all("Requires-Dist") or [])
-    assert "evalkit = evalkit.cli.app:main" in entries
+    assert "evalkit = evalkit.__main__:main" in entries
     assert "dalle = evalkit.generators.dalle:load" in entries
 
 

@@ -5,9 +5,11 @@ Nothing slow is imported before a command runs.
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import os
 import sys
+import traceback
+import warnings
 from typing import Annotated
 
 import typer
@@ -18,10 +20,11 @@ from evalkit.cli.compare import compare
 from evalkit.cli.conventions import conventions
 from evalkit.cli.figures import figures
 from evalkit.cli.init import init
-from evalkit.cli.output import print_version, state
+from evalkit.cli.output import OUTPUT_ERRORS, nobody_reads, print_version, state
 from evalkit.cli.run import generate, report, run, score, tables
 from evalkit.cli.serve import serve
 from evalkit.cli.training import judge, train
+from evalkit.terminal import printable
 
 app = typer.Typer(
     name="evalkit",
@@ -90,18 +93,26 @@ def start(
 
 def main() -> None:
     """The console script."""
-    for name in ("stdout", "stderr"):  # closed by the caller (`>&-`): there is nobody to print for
-        if getattr(sys, name) is None:
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by the caller (`>&-`): there is nobody to print for
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        elif stream.errors == "strict":  # an encoding that does not have a character stops nothing
+            stream.reconfigure(errors="backslashreplace")
+    # Of Pillow; evalkit has a limit of its own.
+    warnings.filterwarnings("ignore", r"Image size \(\d+ pixels\) exceeds", RuntimeWarning)
     try:
-        app()
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        sys.exit(130)
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EPIPE):
+        if error.errno not in OUTPUT_ERRORS:
             raise
-        # Python flushes it once more at its end.
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-        print(f"error: the output cannot be written: {error.strerror}.", file=sys.stderr)
+        nobody_reads()
+        with contextlib.suppress(OSError):  # stderr may be full, too
+            print(f"error: the output cannot be written: {error.strerror}.", file=sys.stderr)
         sys.exit(2)
+    except Exception:  # as Python prints it, without characters that control a terminal
+        print(printable(traceback.format_exc()), file=sys.stderr)
+        sys.exit(1)

@@ -20,6 +20,7 @@ from evalkit.generate import local
 from evalkit.generate.plan import Plan, fingerprint_of, plan
 from evalkit.generate.remote import send
 from evalkit.prompts import duplicate_count
+from evalkit.run_config import relevant
 from evalkit.run_folder import Run
 from evalkit.sources import absent, not_taken
 from evalkit.specs import INSTALLED, default_label, is_path, labelled, relative_to
@@ -119,7 +120,7 @@ def generate(config: Config, retry_ambiguous: bool = False) -> Run:
 def _begin(made: Plan) -> None:
     """Write what the run is: prompts.jsonl, each model.json, and run.toml last."""
     run, earlier, config = made.run, made.earlier, made.config
-    grew = not run.prompts_path.is_file() or run.prompts() != made.prompts
+    grew = not run.is_run or run.prompts() != made.prompts
     if grew:
         run.write_prompts(made.prompts)
     specs = {label: run.model(label)["spec"] for label in run.models()}
@@ -131,7 +132,8 @@ def _begin(made: Plan) -> None:
         fingerprint = fingerprint or run.model(label).get("fingerprint", "")
         settings = _settings(run.model(label).get("settings", {}), generator)
         place = order.index(label)
-        run.register_model(label, specs[label], place, fingerprint, model.bundled, settings)
+        note = fingerprint, model.bundled, settings, relevant(model.options)
+        run.register_model(label, specs[label], place, *note)
         if label in made.unmatched:
             run.write_unmatched(label, made.unmatched[label])
         _remove_leftovers(run, model.label)

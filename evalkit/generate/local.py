@@ -31,6 +31,7 @@ def fill(
     counts, begun = Counter[str](), time.perf_counter()
     ready_made = getattr(generator, "ready_made", False)  # files on the disk: no time to report
     batch_size = max(batch_size, getattr(generator, "at_once", 0))
+    batch_size = min(batch_size, getattr(generator, "at_most", batch_size))
     with progress(f"reading {label}" if ready_made else label, len(requests)) as advance:
         for start in range(0, len(requests), batch_size):
             batch = requests[start : start + batch_size]
@@ -66,14 +67,11 @@ def _save(
     memory: int,
 ) -> Record:
     """The manifest row of a result, written after the image file if there is one."""
-    where = (request.prompt.id, request.index, request.sample, request.seed)
     if isinstance(result, Refusal):
-        return Record(
-            *where, status=result.status, seconds=seconds, detail=result.detail, memory=memory
-        )
+        return request.record(result.status, seconds=seconds, detail=result.detail, memory=memory)
     note = str(result.info.get("note", ""))
     source = str(result.info.get("source", ""))
-    record = Record(*where, "ok", seconds=seconds, extra=note, memory=memory, source=source)
+    record = request.record("ok", seconds=seconds, extra=note, memory=memory, source=source)
     return run.save_image(label, record, encode_png(result))
 
 

@@ -148,6 +148,7 @@ def score_with(
         log.info(note)
     of_groups, compared_by_group = measure_groups(groups, sets, entrants, setup, choice, seen)
     keep(run, chosen)
+    run.begin_scoring()
     run.write_scores(scores)
     made = comparisons(compared + compared_by_group, len(entrants))
     run.write_comparisons(made if len(entrants) > 1 and seen else None)
@@ -162,6 +163,7 @@ def score_with(
     warn_not_measured([row for row in rows if row.metric not in records.MEASURES])
     rows += [_cautioned(row, blind) for row in of_groups]
     run.write_metrics(rows)
+    run.end_scoring()
     return run.metrics() if refresh(run) else rows
 
 

@@ -41,8 +41,7 @@ def serve(
         EvalkitError: the model cannot be loaded, the address is not available, or the key is
             missing.
     """
-    import uvicorn
-
+    from evalkit.local_server import run_server
     from evalkit.serve.images_api import ServedModel
 
     token = _token(host, token_env)
@@ -51,13 +50,10 @@ def serve(
         names = dict.fromkeys((*LOOPBACK, in_url(host).lower()))
         hosts = () if host in WILDCARDS else tuple(names)
         app = ServedModel(label, generator, _image_size(generator, label), token, hosts).app()
-        config = uvicorn.Config(
-            app, log_config=None, access_log=False, server_header=False, lifespan="off", ws="none"
-        )
         # The socket listens already: a client that connects now gets an answer.
         print(f"http://{in_url(host)}:{listener.getsockname()[1]}/v1", flush=True)
         try:
-            uvicorn.Server(config).run(sockets=[listener])
+            run_server(app, listener)
         except KeyboardInterrupt:  # uvicorn has shut down and raises it again
             log.info("stopped")
 

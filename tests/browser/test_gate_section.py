@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser_pages import until
 from gated_runs import make_pair
+from unchecked_runs import reseed
 
 import evalkit
 
@@ -17,7 +19,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     root: Path = tmp_path_factory.mktemp("gated")
     new, main = make_pair(root)
     config = new / "run.toml"
-    config.write_text(config.read_text().replace("seed = 0", "seed = 7"))
+    reseed(config, 7)
     rules = root / "gate.toml"
     rules.write_text(
         "allow_mismatch = ['seed']\n[metrics.clip_score]\nmax_drop = 1\n"
@@ -44,7 +46,7 @@ def test_axe_finds_no_violation_and_nothing_is_requested(browser: Any, address: 
         assert images.count() > 10
         for image in images.all():
             image.scroll_into_view_if_needed()
-            page.wait_for_function("image => image.naturalWidth > 0", arg=image.element_handle())
+            until(page, "image => image.naturalWidth > 0", image.element_handle())
     assert asked
     assert all(url.startswith("file:") for url in asked)
 

@@ -49,7 +49,7 @@ def test_a_model_that_is_continued_elsewhere_has_images_of_both_devices(tmp_path
     note = json.loads(path.read_text())
     here = note["settings"]["device"]
     note["settings"]["device"] = "cuda Elsewhere"
-    path.write_text(json.dumps(note))
+    run.write_model("gan", note)
     evalkit.generate("gan", prompts()[:3], out=run.path)
     assert run.model("gan")["settings"]["device"] == f"cuda Elsewhere and {here}"
 

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 from typer.testing import CliRunner
+from unchecked_runs import reseed
 
 import evalkit
 from evalkit.cli.app import app
@@ -123,7 +124,7 @@ def test_a_refusal_is_an_error_of_the_job(
 ) -> None:
     other = copy("none")
     config = other / "run.toml"
-    config.write_text(config.read_text().replace("seed = 0", "seed = 7"))
+    reseed(config, 7)
     junit = other / "gate.xml"
     given = ["gate", str(other), "--baseline", str(runs("none")), "--junit", str(junit)]
     found = CliRunner().invoke(app, [*given, *arguments])
