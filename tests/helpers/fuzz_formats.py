@@ -147,6 +147,7 @@ def source(name: str, make: Callable[[Path], Any], checked: bool = True, file: s
         ("score", name, *SCORE),
         scored_images(name),
         checked=checked,
+        names=Path(name).name,  # a dataset has several files
     )
 
 
