@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from evalkit.core import EvalkitError as EvalkitError
     from evalkit.core import Metric as Metric
     from evalkit.core import Prompt as Prompt
-    from evalkit.diagnosis import doctor as doctor
+    from evalkit.doctor.doctor import doctor as doctor
     from evalkit.encoders.manage_weights import weights_fetch as weights_fetch
     from evalkit.encoders.manage_weights import weights_import as weights_import
     from evalkit.encoders.manage_weights import weights_list as weights_list
@@ -74,7 +74,7 @@ _PUBLIC = {  # name: the module that defines it
     "baseline_update": "evalkit.gate.baseline",
     "compare": "evalkit.compare.compare",
     "conventions": "evalkit.score.conventions",
-    "doctor": "evalkit.diagnosis",
+    "doctor": "evalkit.doctor.doctor",
     "encoder": "evalkit.plugins",
     "export_hub": "evalkit.export.hub",
     "export_imagefolder": "evalkit.export.imagefolder",

@@ -124,8 +124,13 @@ def print_metrics(rows: Sequence[MetricRow], path: Path, as_json: bool, then: st
 
 def print_next(text: str) -> None:
     """What to do next, in one line on stderr."""
+    print_note(f"next: {text}")
+
+
+def print_note(text: str) -> None:
+    """One line on stderr, unless --quiet."""
     if not state["quiet"]:
-        print(f"next: {_one_line(text)}", file=sys.stderr)
+        print(_one_line(text), file=sys.stderr)
 
 
 def print_estimates(rows: Sequence[Estimate], as_json: bool = False) -> None:

@@ -153,20 +153,6 @@ def kinds_of(encoder: Encoder) -> tuple[EncoderKind, ...]:
     return tuple(kind for kind in KINDS if kind in given)
 
 
-def availability(name: str) -> tuple[bool, str]:
-    """Whether a standard encoder can be loaded, and the reason. Takes a few seconds at most."""
-    here, reason = at_hand(name)
-    missing = weights.missing(name)
-    if (
-        not here
-        and missing
-        and all(any(map(weights.reachable, weights.sources(item))) for item in missing)
-    ):
-        size = sum(item.size for item in missing) / 1e6
-        return True, f"its weights can be fetched ({size:,.0f} MB)"
-    return here, reason
-
-
 def at_hand(name: str) -> tuple[bool, str]:
     """Whether a standard encoder can be loaded without a network, and the reason."""
     library = LIBRARIES.get(name, "")

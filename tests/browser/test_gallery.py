@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser_pages import until
 from report_runs import HOSTILE_MODEL, add_groups, make_run
 
 from evalkit.features.validation import VERSION, facts_of
@@ -331,9 +332,7 @@ def test_print_names_the_model_of_each_image(opened: Callable[..., Any]) -> None
     for tile, name in zip(row.locator("li:not(.sample)").all(), MODELS, strict=False):
         assert tile.text_content().startswith(name)
         assert tile.bounding_box()["width"] < 100  # not the size on the screen
-    page.wait_for_function(
-        "[...document.querySelectorAll('#gallery img')].every((one) => one.complete)"
-    )
+    until(page, "[...document.querySelectorAll('#gallery img')].every((one) => one.complete)")
     assert page.pdf().count(b"/Subtype /Image") > 10  # the images are loaded
 
 
@@ -372,12 +371,12 @@ def test_what_is_mailed_works_elsewhere(
     page.on("requestfailed", lambda request: failed.append(request.url))
     page.goto(path.as_uri())
     page.evaluate("for (const image of document.images) image.loading = 'eager'")
-    page.wait_for_function("[...document.images].every((image) => image.complete)")
+    until(page, "[...document.images].every((image) => image.complete)")
     loaded = "[...document.querySelectorAll('#gallery img')].filter((one) => one.naturalWidth > 0)"
     assert page.evaluate(f"{loaded}.length") == 2 * (3 * COUNT - 2)
     page.keyboard.press("o")
     assert names(page) == list(MODELS)
-    page.wait_for_function("[...document.images].every((image) => image.complete)")
+    until(page, "[...document.images].every((image) => image.complete)")
     assert page.evaluate("document.querySelector('#stage img').naturalWidth") == 32
     assert not failed
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser_pages import until
 from gated_runs import make_pair
 
 import evalkit
@@ -44,7 +45,7 @@ def test_axe_finds_no_violation_and_nothing_is_requested(browser: Any, address: 
         assert images.count() > 10
         for image in images.all():
             image.scroll_into_view_if_needed()
-            page.wait_for_function("image => image.naturalWidth > 0", arg=image.element_handle())
+            until(page, "image => image.naturalWidth > 0", image.element_handle())
     assert asked
     assert all(url.startswith("file:") for url in asked)
 

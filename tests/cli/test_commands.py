@@ -10,7 +10,6 @@ import struct
 import subprocess
 import sys
 import termios
-import time
 import warnings
 from pathlib import Path
 
@@ -68,16 +67,12 @@ def test_h_is_help_everywhere(path: tuple[str, ...]) -> None:
     assert call(*path, "-h")[0] == 0
 
 
-def test_help_has_every_command_in_a_section_and_is_quick() -> None:
+def test_help_has_every_command_in_a_section() -> None:
     output = call("-h")[1]
     for title in ("Compare models:", "Look things up:", "More:"):
         assert title in output
     assert "Other:" not in output
     assert "..." not in output.split("Compare models:")[1]  # whole sentences
-    subprocess.run([*COMMAND, "-h"], capture_output=True, check=True)
-    begun = time.perf_counter()
-    subprocess.run([*COMMAND, "-h"], capture_output=True, check=True)
-    assert time.perf_counter() - begun < 3  # 0.2 s on a machine that does nothing else
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])

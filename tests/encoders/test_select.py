@@ -18,7 +18,6 @@ from evalkit.encoders.select import (
     KINDS,
     MINI,
     STANDARD,
-    availability,
     choose,
     kinds_of,
     load_named,
@@ -145,7 +144,6 @@ def test_auto_takes_standard_where_all_weights_are_cached(
 def test_auto_never_downloads(loaded: list[str], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(weights, "reachable", lambda url: True)
     assert names_of() == {"inception": "efficientnet-lite0"}
-    assert availability("inception") == (True, "its weights can be fetched (96 MB)")
 
 
 def test_auto_takes_its_own_encoder_where_standard_fails_to_load(

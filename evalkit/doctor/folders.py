@@ -1,0 +1,65 @@
+"""Whether the folders that evalkit writes can be written, synced and locked."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from evalkit import files
+from evalkit.core import EvalkitError
+from evalkit.doctor.check import Check, State
+from evalkit.encoders.weights import cache_folder
+
+_GIB = 2**30
+
+
+def checks() -> list[Check]:
+    return [
+        folder("current folder", Path.cwd(), 1.0, "bad", "Free some space, or go to another disk."),
+        folder("temporary files", Path(tempfile.gettempdir()), 0.2, "bad",
+            "Free some space, or set TMPDIR to a folder on another disk."),
+        folder("cache of weights", cache_folder(), 1.0, "note",
+            "Set EVALKIT_CACHE to a folder on another disk before you fetch weights."),
+    ]  # fmt: skip
+
+
+def folder(topic: str, path: Path, least: float, state: State, advice: str) -> Check:
+    """Write, sync, rename and lock a file in a folder, or in the nearest one that exists.
+
+    least: GiB that should be free. state: of a folder that cannot be written or is nearly full.
+    """
+    there = next(place for place in (path, *path.absolute().parents) if place.exists())
+    probe = there / f".evalkit-doctor-{os.getpid()}"
+    try:
+        files.write_atomically(probe, b"evalkit")
+        try:
+            locked = _locks(probe)
+            free = shutil.disk_usage(there).free / _GIB
+        finally:
+            probe.unlink()
+    except (EvalkitError, OSError) as error:
+        reason = getattr(error.__cause__ or error, "strerror", "") or str(error)
+        return Check(topic, state, f"{path} cannot be written: {reason}", advice)
+    finding = f"{free:,.1f} GiB free in {path}"
+    if free < least:
+        return Check(topic, state, f"{finding}; at least {least:g} GiB are useful", advice)
+    if not locked:
+        return Check(
+            topic, "note", f"{finding}; its file system has no locks",
+            "Do not let two commands write the same run folder there.",
+        )  # fmt: skip
+    return Check(topic, "ok", finding)
+
+
+def _locks(path: Path) -> bool:
+    """Whether the file system of this file has locks, which `files.lock` does without."""
+    if files.fcntl is None:
+        return True
+    with path.open("rb") as file:
+        try:
+            files.fcntl.flock(file.fileno(), files.fcntl.LOCK_EX | files.fcntl.LOCK_NB)
+        except OSError:
+            return False
+    return True
