@@ -144,7 +144,7 @@ def test_a_signal_ends_a_command_with_one_line(
 
 @pytest.mark.campaign
 def test_signals_at_random_moments_of_a_whole_process(tmp_path: Path) -> None:
-    """With the start of Python and its imports, where only the code of the exit is promised."""
+    """Python itself handles a signal before evalkit is imported and after the command has ended."""
     place, chance = make_place(tmp_path / "place", PROMPTS), random.Random(0)
     command = [sys.executable, "-m", "evalkit", "run", "--models", "noise,gan", "--prompts"]
     command += ["p.txt", "--encoders", "pixels", "--metrics", "vendi", "--out"]
@@ -165,7 +165,7 @@ def test_signals_at_random_moments_of_a_whole_process(tmp_path: Path) -> None:
             wrong.append((number, process.returncode, said))
     print(f"\nexit codes of {len(codes)} signals: {codes}; wrong: {wrong}")
     early = [one for one in wrong if one[1] == -one[0] or "import site" in one[2]]
-    assert wrong == early  # before evalkit is imported
+    assert wrong == early
 
 
 # --- the disk and the clock ---
