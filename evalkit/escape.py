@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from types import SimpleNamespace
+from typing import Any
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -105,7 +106,7 @@ def to_csv(rows: Iterable[Sequence[object]]) -> str:
     csv.writer quotes the characters of the line end only, and readers refuse a bare \\r.
     """
     lines: list[str] = []
-    file = SimpleNamespace(write=lambda line: lines.append(line.removesuffix("\r\n") + "\n"))
+    file: Any = SimpleNamespace(write=lambda line: lines.append(line.removesuffix("\r\n") + "\n"))
     csv.writer(file, lineterminator="\r\n").writerows(rows)
     return "".join(lines)
 
