@@ -1,15 +1,12 @@
 """evalkit: honest, comparable numbers for text-to-image generators.
 
-Public names load on first use, so that `import evalkit` is fast and silent.
+Public names load on first use, so that `import evalkit` is fast and silent. Not even `typing` is
+imported: until __main__.py has run, Ctrl-C prints a traceback.
 """
 
-from __future__ import annotations
-
-import importlib
 import sys
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from evalkit import figures as figures
     from evalkit.api import generate as generate
@@ -117,21 +114,26 @@ _PUBLIC = {  # name: the module that defines it
 __all__ = list(_PUBLIC)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name == "__version__":
         from importlib.metadata import version
 
         return version("evalkit")
     if name not in _PUBLIC:
         raise AttributeError(f"module 'evalkit' has no attribute {name!r}")
-    module = importlib.import_module(_PUBLIC[name])
+    from importlib import import_module
+
+    module = import_module(_PUBLIC[name])
     # `figures` is a room of functions that can itself be called.
     value = module if name == "figures" else getattr(module, name)
     globals()[name] = value
     return value
 
 
-class _Package(ModuleType):
+_Module = type(sys)
+
+
+class _Package(_Module):
     """Keeps `evalkit.score` the function, although the folder evalkit/score/ has the same name.
 
     Importing a submodule binds the subpackage as an attribute of its parent. This class skips that
@@ -139,7 +141,7 @@ class _Package(ModuleType):
     """
 
     def __setattr__(self, name: str, value: object) -> None:
-        if not (name in _PUBLIC and isinstance(value, ModuleType)):
+        if not (name in _PUBLIC and isinstance(value, _Module)):
             super().__setattr__(name, value)
 
 

@@ -1,16 +1,17 @@
-"""The console script, and `python -m evalkit`, which torchrun needs:
-`torchrun --nproc-per-node 2 -m evalkit train …`.
-"""
+"""The console script, and `python -m evalkit`, which torchrun needs."""
 
 from evalkit.cli.signals import stoppable
 
 
 def main() -> None:
-    """The console script. It imports the command line when a signal ends it with one line."""
-    with stoppable():
-        from evalkit.cli.app import main
+    """Run the command line."""
+    stoppable(_command_line)
 
-        main()
+
+def _command_line() -> None:
+    from evalkit.cli.app import main as run
+
+    run()
 
 
 if __name__ == "__main__":

@@ -179,19 +179,33 @@ def load_config(
     values |= {key: value for key, value in flags.items() if value is not None}
     merged = {label: dict(known) for label, known in values.get("options", {}).items()}
     if flags.get("models") is not None:  # drop the file's options of models that the flag omits
-        named = [split_label(text) for text in model_texts(flags["models"])[0]]
-        paths = [os.path.realpath(spec) if is_path(spec) else spec for _, spec in named]
-        labels = [
-            label or default_label(path) for (label, _), path in zip(named, paths, strict=True)
-        ]
-        merged = {
-            label: known
-            for label, known in merged.items()
-            if any(f"/{path}".endswith(f"/{label}") for path in labels)
-        }
+        labels = _labels(model_texts(flags["models"])[0])
+        merged = {label: known for label, known in merged.items() if _is_of(label, labels)}
+    elif "models" in values:
+        labels = _labels(values["models"])
+        for label in merged:
+            if not _is_of(label, labels):
+                raise EvalkitError(
+                    f"{path} has options of {label!r}, which is not among its models.",
+                    did_you_mean(label, labels),
+                )
     for label, given in (options or {}).items():
         merged.setdefault(label, {}).update(given)
     return _config(values | {"options": merged}, str(path or "the configuration"))
+
+
+def _labels(texts: Iterable[str]) -> list[str]:
+    """The labels of models; of a folder without one, its whole path."""
+    named = [split_label(text) for text in texts]
+    return [
+        label or default_label(os.path.realpath(spec) if is_path(spec) else spec)
+        for label, spec in named
+    ]
+
+
+def _is_of(label: str, labels: Iterable[str]) -> bool:
+    """Whether options belong to one of the models: a folder may be given by its last parts."""
+    return any(f"/{known}".endswith(f"/{label}") for known in labels)
 
 
 def read_values(path: Path | str) -> dict[str, Any]:

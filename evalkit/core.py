@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+import json
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -60,6 +62,13 @@ class IncompleteRunWarning(UserWarning):
     """
 
 
+class FailedMetricWarning(IncompleteRunWarning):
+    """The function of a metric fails: its rows have no value, and their notes say why.
+
+    The results are written all the same; the command line then ends with exit code 2.
+    """
+
+
 @dataclass(frozen=True)
 class Prompt:
     """One line of the prompt list; `id` is unique in the run, `group` is free text."""
@@ -67,6 +76,12 @@ class Prompt:
     id: str
     text: str
     group: str = ""
+
+    @property
+    def sha256(self) -> str:
+        """By which a manifest knows the prompt of an image."""
+        row = json.dumps([self.id, self.text, self.group])
+        return hashlib.sha256(row.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -77,6 +92,11 @@ class Request:
     index: int  # of the prompt in the list
     sample: int  # of the prompt, from 0
     seed: int  # derived from run seed, prompt id and sample
+
+    def record(self, status: Status, **more: Any) -> Record:
+        """The row of the manifest with the outcome of this request."""
+        where = (self.prompt.id, self.index, self.sample, self.seed)
+        return Record(*where, status, prompt_sha256=self.prompt.sha256, **more)
 
 
 @dataclass(frozen=True)
@@ -299,7 +319,7 @@ class Metric:
     @property
     def needs(self) -> tuple[str, ...]:
         """The required parameters of `compute`. Raises EvalkitError for one outside `REQUESTS`."""
-        parameters = inspect.signature(self.compute).parameters.values()
+        parameters = _parameters(self)
         required = tuple(item.name for item in parameters if item.default is item.empty)
         wrong = [name for name in required if name not in REQUESTS]
         if wrong or not {"fake", "fake_moments"} & set(required):
@@ -313,7 +333,7 @@ class Metric:
     @property
     def options(self) -> dict[str, Any]:
         """The parameters of `compute` that have defaults, with these."""
-        parameters = inspect.signature(self.compute).parameters.values()
+        parameters = _parameters(self)
         return {item.name: item.default for item in parameters if item.default is not item.empty}
 
     def in_range(self, value: float) -> float:
@@ -340,6 +360,17 @@ class Metric:
     def compares(self) -> bool:
         """Whether it compares with a reference."""
         return not {"real", "real_moments"}.isdisjoint(self.needs)
+
+
+def _parameters(metric: Metric) -> list[inspect.Parameter]:
+    try:
+        return list(inspect.signature(metric.compute).parameters.values())
+    except (TypeError, ValueError) as error:  # some functions of C
+        raise EvalkitError(
+            f"The metric {metric.name!r} has a function without a readable signature; expected a"
+            " Python function.",
+            "Call it from a function of your own.",
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -471,3 +502,4 @@ class Record:
     possible_cost: float | None = 0.0  # US dollars for these; None if the price is unknown
     memory: int = 0  # bytes, the maximum up to this image; 0 if unknown
     source: str = ""  # of an image from a folder: its path in the folder
+    prompt_sha256: str = ""  # Prompt.sha256; "" in runs of earlier versions

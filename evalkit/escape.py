@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import unicodedata
+from collections.abc import Iterable, Sequence
+from types import SimpleNamespace
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -38,8 +41,9 @@ _LATEX = {
     "\u00d7": r"\texttimes{}",
 }
 # A spreadsheet runs a cell that begins with one of these as a formula, quoted or not; | and % are
-# in the rule of defusedcsv.
-_FORMULA = re.compile(r"\s*[=+@|%-]|[ \u00a0]*[\t\r]")
+# in the rule of defusedcsv. With `'` before it, it is a formula that somebody has guarded already:
+# it gets one more, so that each text comes back as it was.
+_FORMULA = re.compile(r"'*(\s*[=+@|%-]|[ \u00a0]*[\t\r])")
 _MARKDOWN_BACKSLASH = set("\\`*_[]~|$")
 _MARKDOWN_ENTITY = set("<>&@#")  # tags, entities, mentions, issue numbers
 
@@ -93,6 +97,17 @@ def spreadsheet_cell(text: str) -> str:
 def without_guard(text: str) -> str:
     """The text of a cell that `spreadsheet_cell` wrote."""
     return text[1:] if text[:1] == "'" and _FORMULA.match(text[1:]) else text
+
+
+def to_csv(rows: Iterable[Sequence[object]]) -> str:
+    """Rows as CSV with lines that end in \\n; a cell may hold any character, \\r too.
+
+    csv.writer quotes the characters of the line end only, and readers refuse a bare \\r.
+    """
+    lines: list[str] = []
+    file = SimpleNamespace(write=lambda line: lines.append(line.removesuffix("\r\n") + "\n"))
+    csv.writer(file, lineterminator="\r\n").writerows(rows)
+    return "".join(lines)
 
 
 def latex(text: str) -> str:

@@ -1,38 +1,70 @@
-"""Atomic writes, locks, files of JSON lines that survive a kill, and what text files are."""
+"""Reading within limits, atomic writes, JSON lines that survive a kill, and what text files are.
+
+A row and an object of JSON can hold a check: a hash of the rest, by which a damage is found.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
+import hashlib
 import json
 import logging
 import os
+import platform
 import re
+import stat
 import sys
 import tempfile
-import time
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from contextvars import ContextVar
 from pathlib import Path
 from typing import IO, Any
 
 from evalkit.core import EvalkitError
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(handle: int) -> None:
-        os.lseek(handle, 0, os.SEEK_SET)
-        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-else:
-    import fcntl
-
-    def _lock(handle: int) -> None:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
+from evalkit.locks import Held, take_lock
 
 log = logging.getLogger(__name__)
-# The lock files that the code of this thread holds.
-_held: ContextVar[frozenset[Path]] = ContextVar("held", default=frozenset())
+CHECK = "check"  # the key of the hash in a row
+
+
+_PIPES = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")  # a shell's pipes, which have a writer
+
+
+def read_limited(path: Path, limit: int) -> bytes:
+    """The bytes of a file, or of a pipe of the shell.
+
+    Raises OSError for a device, a named pipe or a socket, which may never end or never begin, and
+    for more than `limit` bytes.
+    """
+    mode = os.stat(path).st_mode
+    piped = stat.S_ISFIFO(mode) and str(path).startswith(_PIPES)
+    if not (stat.S_ISREG(mode) or piped):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a device, a pipe or a socket"
+        raise OSError(errno.EINVAL, f"{kind}, not a file")
+    flags = 0 if piped else getattr(os, "O_NONBLOCK", 0)  # some files of the kernel never answer
+    handle = os.open(path, os.O_RDONLY | flags | getattr(os, "O_BINARY", 0))
+    with open(handle, "rb") as file:
+        size = os.fstat(handle).st_size  # 0 for a pipe and for files of the kernel
+        data = b"" if size > limit else file.read(min(size, limit) or limit + 1)
+    data = data or b""  # None where a file of the kernel has nothing to say
+    if (size := max(size, len(data))) > limit:
+        raise OSError(errno.EFBIG, f"{size / 2**20:.0f} MiB, more than {limit >> 20}")
+    return data
+
+
+_DEEP = re.compile(r"""(?<![\w"'-])(?:[\w"'-]++\s*+\.\s*+){100}""")
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """The values of a TOML text. Raises ValueError, and RecursionError for what is nested deeply.
+
+    tomllib takes minutes for a key of very many parts.
+    """
+    if _DEEP.search(text):
+        raise ValueError("a key has more than 100 parts")
+    return tomllib.loads(text)
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
@@ -45,18 +77,23 @@ def write_atomically(path: Path, data: bytes | str) -> None:
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """A file that appears complete at the end of the block, or not at all.
 
-    It is written under a temporary name in the same folder, synced and renamed.
+    It is written under a temporary name in the same folder, synced and renamed. Temporary files of
+    killed processes are removed by the first write of a process to their folder.
     """
     name = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        _sweep(path.parent)
+        handle, name = _temporary(path.parent)
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
+            os.chmod(name, 0o644)
+            if sys.platform != "win32":
+                os.replace(name, path)  # while it is locked
+        if sys.platform == "win32":  # renames no open file
+            os.replace(name, path)
     except BaseException as error:
         if name:
             with contextlib.suppress(OSError):
@@ -69,6 +106,55 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
+# A temporary file is locked while it is written, so the lock of a dead process is free, whatever
+# process has its number now. Not every file system shares locks between machines: each machine
+# removes only its own files.
+_PREFIX = f".evalkit-{hashlib.sha256(platform.node().encode()).hexdigest()[:8]}-"
+_swept: set[str] = set()  # folders; the folder of a large run is listed once
+
+
+def _temporary(folder: Path) -> tuple[int, str]:
+    """The handle and the name of a new file, locked."""
+    while True:
+        handle, name = tempfile.mkstemp(dir=folder, prefix=_PREFIX)
+        try:
+            take_lock(handle)
+        except Held:
+            pass  # a sweep of another process was faster
+        except OSError:  # no locks, and so no sweeps
+            return handle, name
+        else:
+            if os.fstat(handle).st_nlink:
+                return handle, name
+        os.close(handle)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the temporary files of killed processes of this machine."""
+    if sys.platform == "win32" or (place := os.path.abspath(folder)) in _swept:
+        return
+    _swept.add(place)
+    with contextlib.suppress(OSError):
+        for name in [name for name in os.listdir(place) if name.startswith(_PREFIX)]:
+            with contextlib.suppress(OSError):
+                handle = os.open(os.path.join(place, name), os.O_RDWR | os.O_NOFOLLOW)
+                try:
+                    take_lock(handle)
+                    os.unlink(os.path.join(place, name))
+                finally:
+                    os.close(handle)
+
+
+def remove(path: Path) -> None:
+    """Remove a file that may be absent. Raises EvalkitError where something else has its name."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise EvalkitError(
+            f"Could not remove {path}: {error.strerror}.", "Remove it, then do the same again."
+        ) from error
+
+
 def plain_name(text: str, most: int = 200) -> str:
     """The text as a file name of at most `most` bytes: letters, digits, `_`, `-` and dots inside.
 
@@ -78,15 +164,39 @@ def plain_name(text: str, most: int = 200) -> str:
     return name.encode()[:most].decode(errors="ignore").rstrip(".-") or "run"
 
 
+def digest(content: Any) -> str:
+    """SHA-256 of a value as JSON. Raises ValueError where it is not finite."""
+    text = json.dumps(content, sort_keys=True, ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def with_check(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The content and a hash of it."""
+    rest = {name: value for name, value in content.items() if name != CHECK}
+    return {**rest, CHECK: digest(rest)[:16]}
+
+
+def checked(content: Any) -> dict[str, Any]:
+    """The content without its hash; files of earlier versions have none.
+
+    Raises ValueError or TypeError if it is no object, or another one than was written.
+    """
+    rest = dict(content)
+    stated = rest.pop(CHECK, None)
+    if stated not in (None, digest(rest)[:16]):
+        raise ValueError("the content has another hash")
+    return rest
+
+
 def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Append JSON lines and wait until they are on disk."""
+    """Append JSON lines, each with its hash, and wait until they are on disk."""
     try:
         with path.open("ab+") as file:
             # A kill during an append may leave half a line: end it before the next row.
             end = file.seek(0, os.SEEK_END)
             file.seek(max(0, end - 1))
             torn = file.read(1) not in (b"", b"\n")
-            text = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
+            text = "".join(f"{json.dumps(with_check(row), ensure_ascii=False)}\n" for row in rows)
             file.write(("\n" * torn + text).encode())
             file.flush()
             os.fsync(file.fileno())
@@ -95,85 +205,6 @@ def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
             f"Could not write {path}: {error.strerror}.",
             "Free some space, then run the same command again.",
         ) from error
-
-
-def lock(handle: int, path: Path) -> bool:
-    """Lock an open file or folder; False if another process holds the lock.
-
-    The system releases it when the handle is closed, also after a kill. Where the file system has
-    no locks, a warning names the path, and the answer is True.
-    """
-    try:
-        _lock(handle)
-    except (BlockingIOError, PermissionError):  # held; the second one is that of Windows
-        return False
-    except OSError as error:
-        log.warning(
-            "%s cannot be locked (%s): do not start a second command on it at the same time",
-            path,
-            error.strerror,
-        )
-    return True
-
-
-@contextlib.contextmanager
-def alone(path: Path, refusal: str = "") -> Iterator[None]:
-    """Hold a lock file during the block; nothing happens if this thread holds it already.
-
-    If another process holds it, wait until that one ends. The lock ends with the process, also
-    after a kill. The file is removed after the block, with the folders that were made for it, if
-    they are empty. A folder that cannot be written to is not locked.
-
-    Raises EvalkitError with the sentence `refusal`, if there is one, instead of waiting.
-    """
-    whole = path.resolve()
-    if whole in _held.get():
-        yield
-        return
-    new = [folder for folder in path.parents if not os.path.exists(folder)]
-    handle = -1
-    with contextlib.suppress(OSError):  # what is written next says so
-        handle = _locked(path, refusal)
-    if handle < 0:
-        yield
-        return
-    token = _held.set(_held.get() | {whole})
-    try:
-        yield
-    finally:
-        _held.reset(token)
-        if sys.platform == "win32":  # an open file cannot be removed there
-            os.close(handle)
-        with contextlib.suppress(OSError):
-            path.unlink()
-        if sys.platform != "win32":
-            os.close(handle)
-        with contextlib.suppress(OSError):
-            for folder in new:
-                folder.rmdir()
-
-
-def _locked(path: Path, refusal: str) -> int:
-    """The handle of a lock file, once this process holds the lock."""
-    waiting = False
-    while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            if lock(handle, path):
-                with contextlib.suppress(FileNotFoundError):  # removed by its last owner
-                    if os.path.samestat(os.fstat(handle), path.stat()):
-                        return handle
-            elif refusal:
-                raise EvalkitError(refusal, "Wait until it ends, or stop it.")
-            elif not waiting:
-                log.warning("waiting for another process that writes to %s", path.parent)
-                waiting = True
-        except BaseException:
-            os.close(handle)
-            raise
-        os.close(handle)
-        time.sleep(0.1)
 
 
 def fsync_folder(folder: Path) -> None:
@@ -187,10 +218,26 @@ def fsync_folder(folder: Path) -> None:
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a file of JSON lines; a line that a kill cut short is skipped."""
-    for line in path.read_bytes().split(b"\n"):
-        with contextlib.suppress(ValueError):  # the image of a cut line is made again
-            yield json.loads(line)
+    """The rows of a file of JSON lines; a line that a kill cut short is skipped, with a warning.
+
+    Raises ValueError, TypeError or RecursionError for a line that was damaged otherwise.
+    """
+    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
+        try:
+            row = json.loads(line) if line.strip() else None
+        except ValueError:
+            if line.rstrip().endswith(b"}"):
+                raise
+            state = path.stat()
+            _mention_cut_line(path, number, state.st_size, state.st_mtime_ns)
+            continue
+        if row is not None:
+            yield checked(row)
+
+
+@functools.lru_cache(maxsize=1000)  # a file is read several times
+def _mention_cut_line(path: Path, number: int, *state: int) -> None:
+    log.warning("%s: line %d is cut short and counts as not written", path, number)
 
 
 _POINTERS = (

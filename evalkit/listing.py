@@ -136,7 +136,7 @@ def runs(folder: Path | str = "reports") -> Listing:
             ", ".join(models),
             f"{len(run.prompts())} prompts",
             f"{images} images",
-            "scored" if run.metrics_path.is_file() else "not scored",
+            "scored" if run.is_scored else "not scored",
         )
         rows.append((path.stat().st_mtime, cells))
     header = ("run", "models", "prompts", "images", "state")

@@ -11,13 +11,14 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import json
 import math
 import os
 import re
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Literal
@@ -26,8 +27,8 @@ from evalkit.code_hash import code_hash
 from evalkit.config import Value
 from evalkit.core import Encoder, EvalkitError, Generator, Metric, Request
 from evalkit.hints import did_you_mean
+from evalkit.plugin_calls import is_own, named, plugin_call
 from evalkit.specs import INSTALLED, PYTHON, Functions, default_label, is_path, split_label
-from evalkit.terminal import plugin_output
 
 PluginKind = Literal["generator", "encoder", "metric", "tracker"]
 FOLDER = "evalkit.generators.folder:load"
@@ -89,30 +90,46 @@ def _import(kind: PluginKind, spec: str, target: str) -> Any:
     ):
         # The user's own module in the current folder; last, so that it shadows nothing.
         sys.path.append(os.getcwd())
-    try:
-        with plugin_output():
+    value, absent, missing = None, "", ""
+    with plugin_call(module, f"The {kind} {spec!r} cannot be imported"):
+        try:
             value = importlib.import_module(module)
-    except ModuleNotFoundError as error:
+        except ModuleNotFoundError as error:
+            if not error.name:
+                raise
+            absent = error.name
+        for part in () if absent else attribute.split("."):
+            if not hasattr(value, part):
+                missing = part
+                break
+            value = getattr(value, part)
+    if absent:
         hint = "Check its spelling."
-        if error.name != module:
-            hint = f"Install it, for example with `pip install {error.name}`."
+        if absent != module:
+            hint = f"Install it, for example with `pip install {absent}`."
         raise EvalkitError(
-            f"The {kind} {spec!r} needs the module {error.name!r}, which is not installed.", hint
-        ) from error
-    except Exception as error:  # importing a plug-in may raise anything
-        raise EvalkitError(
-            f"The {kind} {spec!r} cannot be imported: {type(error).__name__}: {error}."
-        ) from error
-    for part in attribute.split("."):
-        if not hasattr(value, part):
-            public = [name for name in dir(value) if not name.startswith("_")]
-            hint = did_you_mean(part, public)
-            raise EvalkitError(
-                f"{module} has no {part!r}, which {spec!r} names.",
-                hint if len(public) < 30 or hint.startswith("Did") else "",
-            )
-        value = getattr(value, part)
+            f"The {kind} {spec!r} needs the module {absent!r}, which is not installed.", hint
+        )
+    if missing:
+        raise _without(missing, value, module, spec)
     return value
+
+
+def _without(missing: str, value: Any, module: str, spec: str) -> EvalkitError:
+    """The error where a module lacks what a spec names; maybe it is another module of that name."""
+    own, found = Path(*module.split(".")).with_suffix(".py"), getattr(value, "__file__", None)
+    if own.is_file() and not (found and os.path.exists(found) and own.samefile(found)):
+        return EvalkitError(
+            f"{spec!r} names an installed module {module}, and not {own} of this folder: it has no"
+            f" {missing!r}.",
+            "Rename the file.",
+        )
+    public = [name for name in dir(value) if not name.startswith("_")]
+    hint = did_you_mean(missing, public)
+    return EvalkitError(
+        f"{module} has no {missing!r}, which {spec!r} names.",
+        hint if len(public) < 30 or hint.startswith("Did") else "",
+    )
 
 
 def metric(name: str) -> Metric:
@@ -131,9 +148,16 @@ def encoder(name: str, device: str = "auto") -> Encoder:
     target = find("encoder", plain)
     options = _with_argument(target, plain, argument, {}) if argument else {}
     found = _call(target, name, options, {"device": device})
-    texts = [getattr(found, field, None) for field in ("name", "fingerprint")]
-    functions = [getattr(found, field, None) for field in ("prepare", "__call__")]
-    if not all(isinstance(text, str) and text for text in texts) or not all(functions):
+    with named(found, f"The encoder {name!r} failed"):
+        texts = [getattr(found, field, None) for field in ("name", "fingerprint")]
+        functions = [getattr(found, field, None) for field in ("prepare", "__call__")]
+    if texts[0] and _is_text(texts[0]) and not re.fullmatch(r"[\w.-]{1,100}", texts[0]):
+        raise EvalkitError(
+            f"The encoder {name!r} has the name {texts[0]!r:.120}; expected letters, digits, _, -"
+            " and dots, 100 at most: files are named by it.",
+            "Change its attribute `name`.",
+        )
+    if not all(_is_text(text) and text for text in texts) or not all(map(callable, functions)):
         raise EvalkitError(
             f"The encoder {name!r} has the type {type(found).__name__}; expected an object"
             " with the texts name and fingerprint, the method prepare, and a call (core.Encoder).",
@@ -217,16 +241,57 @@ def _bundled(name: str, values: Mapping[str, Value]) -> bool:
 def load_generator(model: Model, device: str, requests: Sequence[Request]) -> Generator:
     """Load a generator, with the device and, if it declares them, all requests and the folder."""
     if _is_generator(model.target):
-        return model.target
+        return _checked_generator(model.target, model.label)
+    if not is_own(model.target):  # copies, since other models have the same requests
+        requests = [replace(one, prompt=replace(one.prompt)) for one in requests]
     bound = {"device": device, "requests": requests, "folder": model.spec}
     if model.pipeline:
         bound["model"] = model.spec
     try:
-        return _call(model.target, model.label, model.options, bound)
+        found = _call(model.target, model.label, model.options, bound)
     except EvalkitError as error:
         if model.pipeline or not os.path.isdir(model.spec):
             raise
         raise _of_folder(error, model) from error
+    return _checked_generator(found, model.label)
+
+
+def _checked_generator(found: Any, label: str) -> Any:
+    """The generator or service itself. Raises EvalkitError unless its attributes are as stated."""
+    wrong = ""
+    with named(found, f"The model {label!r} failed"):
+        if not callable(found) and not callable(getattr(found, "request", None)):
+            wrong = f"is a {type(found).__name__}; expected a function of prompts and seeds"
+        for name, (expected, good) in _ATTRIBUTES.items():
+            value = getattr(found, name, None)
+            if value is not None and not good(value):
+                wrong = f"has {name} = {value!r:.80}; expected {expected}"
+    if wrong:
+        raise EvalkitError(f"The model {label!r} {wrong}.", "See docs/plugins.md.")
+    return found
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value.isprintable()
+
+
+def _is_json(value: object) -> bool:
+    try:
+        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return isinstance(value, dict)
+
+
+# Optional attributes of a generator (see core.Generator): what is expected, and the check.
+_ATTRIBUTES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "fingerprint": ("a text", _is_text),
+    "settings": ("a dict of texts and numbers", _is_json),
+    "peak_memory": ("a method", callable),
+    "at_once": ("a whole number", lambda value: isinstance(value, int)),
+    "unmatched": ("a text", lambda value: isinstance(value, str)),
+    "price": ("a number", lambda value: isinstance(value, int | float)),
+}
 
 
 def _of_folder(error: EvalkitError, model: Model) -> EvalkitError:
@@ -433,14 +498,7 @@ def _call(
     factory: Any, label: str, options: Mapping[str, Value], bound: Mapping[str, object]
 ) -> Any:
     accepted = _parameters(factory)
-    try:
-        with plugin_output():
-            return factory(
-                **options, **{name: value for name, value in bound.items() if name in accepted}
-            )
-    except (EvalkitError, KeyboardInterrupt):
-        raise
-    except Exception as error:
-        raise EvalkitError(
-            f"{label!r} could not be loaded: {type(error).__name__}: {error}."
-        ) from error
+    with plugin_call(factory, f"{label!r} could not be loaded"):
+        return factory(
+            **options, **{name: value for name, value in bound.items() if name in accepted}
+        )

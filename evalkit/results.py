@@ -8,7 +8,6 @@ pandas is imported where a frame is made: `import evalkit` stays fast.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from evalkit import run_folder
-from evalkit.config import Config
 from evalkit.core import (
     AgreementRow,
     ComparisonRow,
@@ -28,6 +26,7 @@ from evalkit.core import (
 from evalkit.hints import did_you_mean
 from evalkit.ratings.files import ratings_of
 from evalkit.ratings.rating import Rating
+from evalkit.run_config import run_config
 from evalkit.seeds import image_seed
 
 if TYPE_CHECKING:
@@ -122,15 +121,12 @@ class Run(run_folder.Run):
 
     def _prompts(self) -> Mapping[int, Prompt]:
         """The prompts by position; {} for scored images that are not of a run."""
-        return dict(enumerate(self.prompts())) if self.prompts_path.is_file() else {}
+        return dict(enumerate(self.prompts())) if self.is_run else {}
 
     def _requested(self) -> tuple[int, int]:
         """The run's seed and the images per prompt, as run.toml states them."""
-        with contextlib.suppress(EvalkitError, OSError, UnicodeDecodeError):
-            text = self.config_path.read_text(encoding="utf-8")
-            config = Config.from_toml(text, str(self.config_path))
-            return config.seed, config.per_prompt
-        return 0, 1
+        config = run_config(self)
+        return config.get("seed", 0), config.get("per_prompt", 1)
 
     def _repr_html_(self) -> str:
         from evalkit.report.notebook import to_notebook
@@ -150,7 +146,7 @@ def load(path: os.PathLike[str] | str) -> Run:
     run = Run(Path(path).expanduser())
     if not run.path.is_dir():
         raise EvalkitError(f"There is no folder {run.path}.", "See `evalkit list runs`.")
-    if not run.prompts_path.is_file() and not run.metrics_path.is_file():
+    if not run.is_run and not run.is_scored:
         raise EvalkitError(
             f"{run.path} is not a run folder: it has neither prompts.jsonl nor metrics.json.",
             "`evalkit list runs FOLDER` shows the run folders in a folder.",

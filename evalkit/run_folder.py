@@ -5,18 +5,17 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
-import functools
 import hashlib
 import io
 import json
-import math
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar
 
 from evalkit.core import (
     AgreementRow,
@@ -27,12 +26,25 @@ from evalkit.core import (
     Prompt,
     Record,
 )
-from evalkit.files import alone, append_lines, fsync_folder, read_lines, write_atomically
+from evalkit.escape import spreadsheet_cell, to_csv, without_guard
+from evalkit.files import (
+    append_lines,
+    checked,
+    digest,
+    fsync_folder,
+    read_lines,
+    remove,
+    with_check,
+    write_atomically,
+)
 from evalkit.flat_metrics import flatten
+from evalkit.locks import alone
+from evalkit.reading import check_model, check_protocol, reading, typed
 
 NO_IMAGE = "no image in the folder for this prompt"  # the detail of a record
 SCHEMA = 1  # version of metrics.json and comparisons.json
 SCORES = ("model", "index", "sample", "metric", "encoder", "value")  # columns of scores.csv
+Read = TypeVar("Read")
 
 
 def folder_name(label: str) -> str:
@@ -45,6 +57,8 @@ def folder_name(label: str) -> str:
 
 class Run:
     """Reads and writes one run folder. The path is its only state; files are written atomically."""
+
+    GATE_AGAIN = "Write it again with `evalkit gate`, or remove it."
 
     def __init__(self, path: os.PathLike[str] | str) -> None:
         self.path = Path(os.path.expanduser(path))  # quoted, a shell keeps `~`
@@ -85,6 +99,10 @@ class Run:
     @property
     def sources_path(self) -> Path:
         return self.path / "sources.json"
+
+    @property
+    def checksums_path(self) -> Path:
+        return self.path / "checksums.json"
 
     @property
     def comparisons_path(self) -> Path:
@@ -142,6 +160,16 @@ class Run:
     def measured_path(self, model: str, metric: str) -> Path:
         return self.path / "features" / folder_name(model) / "measured" / f"{metric}.json"
 
+    @property
+    def is_scored(self) -> bool:
+        """Whether there is a metrics.json, sound or not."""
+        return os.path.lexists(self.metrics_path)  # takes names that no file can have
+
+    @property
+    def is_run(self) -> bool:
+        """Whether there is a prompts.jsonl, sound or not, or the images of a run without it."""
+        return os.path.lexists(self.prompts_path) or bool(self.models())
+
     # --- several processes ---
     def making_images(self, rank: int = 0) -> contextlib.AbstractContextManager[None]:
         """A block in which no other process of this rank makes images: each would be made twice.
@@ -167,28 +195,37 @@ class Run:
 
     def prompts(self) -> list[Prompt]:
         """All prompts in order. Raises EvalkitError if the folder is not a run."""
-        if not os.path.isfile(self.prompts_path):  # takes names that no file can have
+        if not os.path.lexists(self.prompts_path):
+            if self.models():
+                raise EvalkitError(
+                    f"{self.prompts_path} is missing, and the folder has images: their prompts are"
+                    " unknown.",
+                    "Restore the file, or choose another --out.",
+                )
             raise EvalkitError(
                 f"{self.path} is not a run folder: it has no prompts.jsonl.",
                 "Make one with `evalkit run`.",
             )
-        with _reading(self.prompts_path):
+        with reading(self.prompts_path):
             # Not splitlines(): it would also split at U+2028, which a prompt may contain.
             lines = self.prompts_path.read_text(encoding="utf-8").split("\n")
-            return [_typed(Prompt, json.loads(line)) for line in lines if line]
+            prompts = [typed(Prompt, json.loads(line)) for line in lines if line]
+        most = Counter(prompt.id for prompt in prompts).most_common(1)
+        if most and most[0][1] > 1:
+            raise EvalkitError(
+                f"{self.prompts_path} has the id {most[0][0]!r:.80} {most[0][1]} times; expected an"
+                " id of its own for each prompt.",
+                "Restore the file, or start again in another folder.",
+            )
+        return prompts
 
     # --- images and their manifests ---
     def models(self) -> list[str]:
         """The labels of the registered models, in the order of `models` in run.toml."""
         if not os.path.isdir(self.path):  # unlike glob, takes names that no folder can have
             return []
-        places: list[tuple[int, str]] = []
-        for path in (self.path / "images").glob("*/model.json"):
-            with _reading(path):
-                note = json.loads(path.read_text(encoding="utf-8"))
-                _check_note(note)
-                places.append((note["order"], note["label"]))
-        return [label for _, label in sorted(places)]
+        notes = [self._model(path) for path in (self.path / "images").glob("*/model.json")]
+        return [label for _, label in sorted((note["order"], note["label"]) for note in notes)]
 
     def register_model(
         self,
@@ -198,11 +235,13 @@ class Run:
         fingerprint: str = "",
         bundled: bool = False,
         settings: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         """Make the model's folder with model.json.
 
         `order` is its place among the models; `bundled`: it draws the bundled data set; `settings`
-        as used: device, number format, steps and so on, without those that are not known.
+        as used: device, number format, steps and so on, without those that are not known;
+        `options` as given.
         """
         note = {
             "label": label,
@@ -212,17 +251,24 @@ class Run:
             "bundled": bundled,
             "settings": dict(settings or {}),
         }
-        text = json.dumps(note, ensure_ascii=False)
+        self.write_model(label, note if options is None else note | {"options": dict(options)})
+
+    def write_model(self, label: str, note: Mapping[str, Any]) -> None:
+        """model.json with this content."""
+        text = json.dumps(with_check(note), ensure_ascii=False)
         write_atomically(self.image_folder(label) / "model.json", text)
 
     def model(self, label: str) -> dict[str, Any]:
         """The content of model.json; empty for a model that the run does not have."""
         path = self.image_folder(label) / "model.json"
-        if not path.is_file():
-            return {}
-        with _reading(path):
-            note = json.loads(path.read_text(encoding="utf-8"))
-            _check_note(note)
+        return self._model(path) if os.path.lexists(path) else {}
+
+    def _model(self, path: Path) -> dict[str, Any]:
+        with reading(path):
+            note = checked(json.loads(path.read_text(encoding="utf-8")))
+            check_model(note)
+            if folder_name(note["label"]) != path.parent.name:
+                raise ValueError("the file of another model")
             return note
 
     def write_unmatched(self, model: str, text: str) -> None:
@@ -231,14 +277,15 @@ class Run:
         if text:
             write_atomically(path, text)
         else:
-            path.unlink(missing_ok=True)
+            remove(path)
 
     def unmatched(self, model: str) -> list[tuple[str, str]]:
         """The files of unmatched.txt, each with the reason why it is not taken."""
         path = self.image_folder(model) / "unmatched.txt"
-        if not path.is_file():
+        if not os.path.lexists(path):
             return []
-        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        with reading(path):
+            lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
         rows = (line.split("\t") for line in lines)
         return [(row[1], row[2]) for row in rows if len(row) == 3 and row[0] in ("file", "image")]
 
@@ -267,8 +314,13 @@ class Run:
 
     def requests(self, model: str) -> list[dict[str, Any]]:
         """The journal rows of all ranks in order of time (see generate/remote/journal.py)."""
-        paths = sorted(self.image_folder(model).glob("requests.*.jsonl"))
-        rows = (row for path in paths for row in read_lines(path))
+        rows: list[dict[str, Any]] = []
+        for path in sorted(self.image_folder(model).glob("requests.*.jsonl")):
+            with reading(path):
+                for row in read_lines(path):
+                    _ = int(row["index"]), int(row["sample"]), str(row["status"])
+                    _ = float(row["at"]), float(row.get("price") or 0)
+                    rows.append(row)
         return sorted(rows, key=lambda row: row["at"])
 
     def records(self, model: str) -> list[Record]:
@@ -278,13 +330,43 @@ class Run:
         """
         merged: dict[tuple[int, int], Record] = {}
         for path in sorted(self.image_folder(model).glob("manifest.*.jsonl")):
-            with _reading(path):
-                records = [_current(_typed(Record, row)) for row in read_lines(path)]
+            with reading(path):
+                records = [_current(typed(Record, row)) for row in read_lines(path)]
+                if not all(one.index >= 0 and one.sample >= 0 for one in records):
+                    raise ValueError("a negative place")
             for record in records:
                 known = merged.get((record.index, record.sample))
                 if known is None or record.status == "ok" or known.status != "ok":
                     merged[(record.index, record.sample)] = record
-        return [merged[key] for key in sorted(merged)]
+        found = [merged[key] for key in sorted(merged)]
+        self._check_prompts(model, found)
+        return found
+
+    def _check_prompts(self, model: str, records: Sequence[Record]) -> None:
+        """Raise EvalkitError unless the prompts are those that the images were made for."""
+        known = [record for record in records if record.prompt_sha256]
+        prompts = self.prompts() if known else []
+        hint = "Restore the file, or start again in another folder."
+        for record in known:
+            if record.index >= len(prompts):
+                raise EvalkitError(
+                    f"{self.prompts_path} has {len(prompts)} prompts, fewer than the manifest of"
+                    f" {model!r} names: lines are missing.",
+                    hint,
+                )
+            prompt = prompts[record.index]
+            if prompt.id != record.prompt:
+                raise EvalkitError(
+                    f"{self.prompts_path} has the prompt {prompt.id!r} where the manifest of"
+                    f" {model!r} has {record.prompt!r}: the file has changed.",
+                    hint,
+                )
+            if prompt.sha256 != record.prompt_sha256:
+                raise EvalkitError(
+                    f"{self.prompts_path} has another text or group for the prompt {prompt.id!r}"
+                    f" than when the manifest of {model!r} was written: the file has changed.",
+                    hint,
+                )
 
     # --- derived files ---
     def write_metrics(
@@ -294,64 +376,92 @@ class Run:
         content: dict[str, Any] = {"schema": SCHEMA, "rows": [asdict(row) for row in rows]}
         if agreement:
             content["agreement"] = [asdict(row) for row in agreement]
-        self.flat_metrics_path.unlink(missing_ok=True)  # after a kill it is absent, never stale
+        remove(self.flat_metrics_path)  # after a kill it is absent, never stale
         self._write_json(self.metrics_path, content)
         self._write_json(self.flat_metrics_path, flatten(rows))
 
     def metrics(self) -> list[MetricRow]:
         """The rows of metrics.json. Raises EvalkitError if there is none, or if it is damaged."""
-        if not self.metrics_path.is_file():
+        if not self.is_scored:
             raise EvalkitError(f"{self.path} has no metrics.json.", self._score_again)
-        with _reading(self.metrics_path, self._score_again):
-            return [_typed(MetricRow, row) for row in _versioned(self.metrics_path)["rows"]]
+
+        def read(text: str) -> list[MetricRow]:
+            return _rows(MetricRow, _versioned(text)["rows"])
+
+        return self._derived(self.metrics_path, read) or []
 
     def agreement(self) -> list[AgreementRow]:
         """How metrics agree with raters, from metrics.json; [] for a run without ratings."""
-        if not self.metrics_path.is_file():
+        if not self.is_scored:
             return []
-        with _reading(self.metrics_path, self._score_again):
-            found = _versioned(self.metrics_path).get("agreement", [])
-            return [_typed(AgreementRow, row) for row in found]
+
+        def read(text: str) -> list[AgreementRow]:
+            return _rows(AgreementRow, _versioned(text).get("agreement", []))
+
+        return self._derived(self.metrics_path, read) or []
+
+    def flat_metrics(self) -> dict[str, float]:
+        """metrics.flat.json. Raises EvalkitError if there is none, or if it is damaged."""
+
+        def read(text: str) -> dict[str, float]:
+            return {str(name): float(value) for name, value in json.loads(text).items()}
+
+        found = self._derived(self.flat_metrics_path, read)
+        if found is None:  # a run of an earlier version
+            raise EvalkitError(f"{self.path} has no metrics.flat.json.", self._score_again)
+        return found
 
     def write_comparisons(self, comparisons: Comparisons | None) -> None:
         """comparisons.json: see score/comparisons.schema.json; None removes it."""
         if comparisons is None:
-            self.comparisons_path.unlink(missing_ok=True)
+            remove(self.comparisons_path)
             return
         self._write_json(self.comparisons_path, {"schema": SCHEMA, **asdict(comparisons)})
 
     def comparisons(self) -> Comparisons | None:
         """comparisons.json; None for one model. Raises EvalkitError if the file is damaged."""
-        if not self.comparisons_path.is_file():
-            return None
-        with _reading(self.comparisons_path, self._score_again):
-            found = _versioned(self.comparisons_path)
-            rows = tuple(_typed(ComparisonRow, row) for row in found["rows"])
+
+        def read(text: str) -> Comparisons:
+            found = _versioned(text)
+            rows = tuple(_rows(ComparisonRow, found["rows"]))
             by_group = found.get("group_family", 0)
-            return Comparisons(found["statement"], found["level"], found["family"], rows, by_group)
+            made = Comparisons(found["statement"], found["level"], found["family"], rows, by_group)
+            numbers = made.level, made.family, made.group_family
+            if not isinstance(made.statement, str):
+                raise TypeError(made.statement)
+            if not all(type(one) in (int, float) for one in numbers):
+                raise TypeError(numbers)
+            return made
+
+        return self._derived(self.comparisons_path, read)
 
     def write_scores(self, rows: Iterable[Sequence[Any]]) -> None:
-        """scores.csv: one row of SCORES per image and metric."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(SCORES)
-        writer.writerows(rows)
-        write_atomically(self.scores_path, text.getvalue())
+        """scores.csv: one row of SCORES per image and metric; people open it in a spreadsheet."""
+        guarded = (
+            (
+                spreadsheet_cell(model),
+                *image,
+                spreadsheet_cell(metric),
+                spreadsheet_cell(encoder),
+                value,
+            )
+            for model, *image, metric, encoder, value in rows
+        )
+        write_atomically(self.scores_path, to_csv([SCORES, *guarded]))
 
     def scores(self) -> list[dict[str, str]]:
         """The rows of scores.csv; [] if there is none."""
-        if not self.scores_path.is_file():
-            return []
-        with (
-            _reading(self.scores_path, self._score_again),
-            self.scores_path.open(newline="", encoding="utf-8") as file,
-        ):
-            rows = list(csv.DictReader(file))
+
+        def read(text: str) -> list[dict[str, str]]:
+            rows = list(csv.DictReader(io.StringIO(text, newline="")))
             if rows and not set(SCORES) <= rows[0].keys():
                 raise KeyError(*rows[0])
             for row in rows:
                 _ = int(row["index"]), int(row["sample"]), float(row["value"] or "nan")
+                row |= {name: without_guard(row[name]) for name in ("model", "metric", "encoder")}
             return rows
+
+        return self._derived(self.scores_path, read) or []
 
     def write_summary(self, summaries: Sequence[Mapping[str, Any]]) -> None:
         """ratings/summary.json: what the raters say, one entry per question of a study."""
@@ -359,33 +469,31 @@ class Run:
 
     def summary(self) -> list[dict[str, Any]]:
         """The entries of ratings/summary.json; [] for a run without ratings."""
-        if not self.summary_path.is_file():
-            return []
-        with _reading(self.summary_path, self._score_again):
-            return list(_versioned(self.summary_path)["polls"])
+        return self._derived(self.summary_path, lambda text: list(_versioned(text)["polls"])) or []
 
     def write_image_checks(self, findings: dict[str, Any]) -> None:
         """By model, what was taken and what was not, and the findings of image validation."""
         self._write_json(self.image_checks_path, findings)
-        (self.path / "validation.json").unlink(missing_ok=True)  # its name in earlier versions
+        remove(self.path / "validation.json")  # its name in earlier versions
 
     def image_checks(self) -> dict[str, Any]:
         """image_checks.json; {} if there is none. Raises EvalkitError if the file is damaged."""
-        if not self.image_checks_path.is_file():
-            return {}
-        with _reading(self.image_checks_path, self._score_again):
-            return dict(json.loads(self.image_checks_path.read_text(encoding="utf-8")))
+
+        def read(text: str) -> dict[str, Any]:
+            return {str(model): dict(found) for model, found in json.loads(text).items()}
+
+        return self._derived(self.image_checks_path, read) or {}
 
     def write_sources(self, sources: Mapping[str, Any]) -> None:
         """sources.json: the runs that the models of a comparison come from (see compare/)."""
-        self._write_json(self.sources_path, {"schema": SCHEMA, **sources})
+        self._write_json(self.sources_path, with_check({"schema": SCHEMA, **sources}))
 
     def sources(self) -> dict[str, Any]:
         """sources.json; {} for a run of its own. Raises EvalkitError if the file is damaged."""
-        if not self.sources_path.is_file():
+        if not os.path.lexists(self.sources_path):
             return {}
-        with _reading(self.sources_path, "Delete the folder and compare the runs again."):
-            found = _versioned(self.sources_path)
+        with reading(self.sources_path, "Delete the folder and compare the runs again."):
+            found = checked(_versioned(self.sources_path.read_text(encoding="utf-8")))
             _ = [(one["run"], one["label"], one["seed"]) for one in dict(found["models"]).values()]
             return found
 
@@ -395,14 +503,15 @@ class Run:
 
     def protocol(self) -> dict[str, Any]:
         """protocol.json; {} if there is none. Raises EvalkitError if the file is damaged."""
-        if not self.protocol_path.is_file():
-            return {}
-        with _reading(self.protocol_path, self._score_again):
-            found = json.loads(self.protocol_path.read_text(encoding="utf-8"))
-            _check_protocol(found)
+
+        def read(text: str) -> dict[str, Any]:
+            found = json.loads(text)
+            check_protocol(found)
             if found.get("schema", SCHEMA) != SCHEMA:  # of a version that states one
                 raise ValueError(found["schema"])
             return found
+
+        return self._derived(self.protocol_path, read) or {}
 
     def protocol_of_scores(self) -> dict[str, Any]:
         """protocol.json of a run whose images were scored.
@@ -417,15 +526,93 @@ class Run:
             )
         return found
 
+    def write_gate(self, content: Mapping[str, Any]) -> None:
+        """gate.json: the decisions of `evalkit gate`."""
+        self._write_json(self.gate_path, with_check(content))
+
     def gate(self) -> dict[str, Any]:
         """gate.json, which `evalkit gate` writes; {} if there is none."""
-        if not self.gate_path.is_file():
+        if not os.path.lexists(self.gate_path):
             return {}
-        with _reading(self.gate_path, "Write it again with `evalkit gate`, or remove it."):
-            found = json.loads(self.gate_path.read_text(encoding="utf-8"))
-            if not isinstance(found, dict):
-                raise TypeError(found)
-            return found
+        with reading(self.gate_path, self.GATE_AGAIN):
+            return checked(json.loads(self.gate_path.read_text(encoding="utf-8")))
+
+    # --- what belongs together ---
+    def begin_scoring(self) -> None:
+        """From now until `end_scoring`, also after a kill, none of the derived files counts."""
+        self._write_checksums({}, {})
+
+    def end_scoring(self) -> None:
+        """checksums.json: hashes of the derived files, and of the images that were scored."""
+        images = {model: self.images_sha256(model) for model in self.models()}
+        self._write_checksums(self._hashes(*self._results, *self._of_images), images)
+
+    def renew_checksums(self) -> None:
+        """The hashes of the derived files that change with ratings."""
+        if known := self._checksums():
+            files = known["files"] | self._hashes(*self._results)
+            self._write_checksums(files, known["images"])
+
+    @property
+    def _results(self) -> tuple[Path, ...]:
+        """The derived files that a scoring and a summary of ratings write."""
+        measured = self.metrics_path, self.flat_metrics_path, self.comparisons_path
+        return *measured, self.protocol_path, self.summary_path
+
+    @property
+    def _of_images(self) -> tuple[Path, ...]:
+        """The derived files that only a scoring writes."""
+        return self.scores_path, self.image_checks_path
+
+    def _hashes(self, *paths: Path) -> dict[str, str]:
+        return {
+            path.relative_to(self.path).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in paths
+            if path.is_file()
+        }
+
+    def _write_checksums(self, files: Mapping[str, str], images: Mapping[str, str]) -> None:
+        content = {"schema": SCHEMA, "files": dict(files), "images": dict(images)}
+        self._write_json(self.checksums_path, with_check(content))
+
+    def images_sha256(self, model: str) -> str:
+        """A hash of the images of a model by prompt and sample, and of the model."""
+        records = [record for record in self.records(model) if record.status == "ok"]
+        rows = [[one.prompt, one.sample, one.sha256, one.prompt_sha256] for one in records]
+        return digest([self.model(model).get("fingerprint", ""), rows])
+
+    def scored_images(self) -> dict[str, str]:
+        """By model, `images_sha256` at the time of the last scoring; {} if it is not known."""
+        return (self._checksums() or {}).get("images", {})
+
+    def _checksums(self) -> dict[str, dict[str, str]] | None:
+        """The content of checksums.json; None in a run of an earlier version."""
+        if not os.path.lexists(self.checksums_path):
+            return None
+        with reading(self.checksums_path, self._score_again):
+            found = checked(_versioned(self.checksums_path.read_text(encoding="utf-8")))
+            return {"files": dict(found["files"]), "images": dict(found["images"])}
+
+    def _derived(self, path: Path, parse: Callable[[str], Read]) -> Read | None:
+        """What a derived file holds; None if there is none.
+
+        Raises EvalkitError if it is damaged, or is not the file that the last scoring wrote.
+        """
+        known, name = self._checksums(), path.relative_to(self.path).as_posix()
+        if not os.path.lexists(path):
+            if known and name in known["files"]:
+                raise EvalkitError(f"{path} is missing.", self._score_again)
+            return None
+        with reading(path, self._score_again):
+            content = path.read_bytes()
+            found = parse(content.decode("utf-8"))
+        if known and known["files"].get(name) != hashlib.sha256(content).hexdigest():
+            raise EvalkitError(
+                f"{path} is not the file that belongs to the other results: it was edited, comes"
+                " from another run, or the scoring was stopped.",
+                self._score_again,
+            )
+        return found
 
     def _write_json(self, path: Path, content: dict[str, Any]) -> None:
         write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
@@ -436,44 +623,16 @@ class Run:
         return f"Write it again with `evalkit score {shlex.quote(str(self.path))}`."
 
 
-def _versioned(path: Path) -> dict[str, Any]:
-    """The content of a derived file of our schema version. Raises ValueError for another one."""
-    found = json.loads(path.read_text(encoding="utf-8"))
+def _versioned(text: str) -> dict[str, Any]:
+    """The content of a file of our schema version. Raises ValueError for another one."""
+    found = json.loads(text)
     if found["schema"] != SCHEMA:
         raise ValueError(found["schema"])
     return found
 
 
-Row = TypeVar("Row")
-
-
-def _typed(kind: Callable[..., Row], row: Mapping[str, Any]) -> Row:
-    """The dataclass of a row. Raises TypeError for a field of another type than it states."""
-    made = kind(**row)
-    for name, (literals, types) in _fields(kind).items():
-        value = getattr(made, name)
-        if literals:
-            good = value in literals
-        elif isinstance(value, bool):
-            good = bool in types
-        else:
-            good = isinstance(value, types)
-        if not good or (isinstance(value, float) and not math.isfinite(value)):
-            raise TypeError(f"{name} is {value!r}")
-    return made
-
-
-@functools.cache
-def _fields(kind: Any) -> dict[str, tuple[tuple[Any, ...], tuple[type, ...]]]:
-    """By field: the literals it may have, or the types; a whole number counts as a float."""
-    found: dict[str, tuple[tuple[Any, ...], tuple[type, ...]]] = {}
-    for name, hint in get_type_hints(kind).items():
-        if get_origin(hint) is Literal:
-            found[name] = (get_args(hint), ())
-        else:
-            types = get_args(hint) or (hint,)
-            found[name] = ((), (*types, int) if float in types else types)
-    return found
+def _rows(kind: Callable[..., Read], rows: Iterable[Mapping[str, Any]]) -> list[Read]:
+    return [typed(kind, row) for row in rows]
 
 
 def _current(record: Record) -> Record:
@@ -481,50 +640,3 @@ def _current(record: Record) -> Record:
     if (record.status, record.detail) == ("bad_request", NO_IMAGE):
         return dataclasses.replace(record, status="missing")
     return record
-
-
-def _check_note(note: Mapping[str, Any]) -> None:
-    """Raise TypeError unless the fields of model.json have their types."""
-    texts = (note["label"], note["spec"], note.get("fingerprint", ""))
-    if not all(isinstance(text, str) for text in texts) or not isinstance(note["order"], int):
-        raise TypeError(note)
-    if not isinstance(note.get("settings", {}), dict):
-        raise TypeError(note)
-
-
-# Parts of protocol.json: tables, and tables of tables.
-_TABLES = ("options", "intervals", "prompts", "vocabulary", "versions", "groups", "sources")
-_NESTED = ("encoders", "references", "measures", "counts", "encoded_on")
-_TEXTS = ("name", "fingerprint", "image_hash", "title", "meaning", "paper", "aspect")
-
-
-def _check_protocol(found: Mapping[str, Any]) -> None:
-    """Raise TypeError unless the parts of protocol.json that are read have their types."""
-    if not isinstance(found, dict):
-        raise TypeError(f"{found!r:.80} is no table")
-    parts = [found.get(name, {}) for name in (*_TABLES, *_NESTED)]
-    entries = [entry for name in _NESTED for entry in dict(found.get(name, {})).values()]
-    for table in (*parts, *entries):
-        if not isinstance(table, dict):
-            raise TypeError(f"{table!r:.80} is no table")
-    texts = [entry[name] for entry in entries for name in _TEXTS if entry.get(name) is not None]
-    blind = found.get("blind_encoders", [])
-    if not isinstance(blind, list) or not all(isinstance(text, str) for text in (*texts, *blind)):
-        raise TypeError("a name is no text")
-    for entry in found.get("measures", {}).values():
-        ends = entry.get("range", [None, None])
-        if len(ends) != 2 or not all(isinstance(end, int | float | None) for end in ends):
-            raise TypeError(f"the range is {ends!r:.80}")
-
-
-@contextlib.contextmanager
-def _reading(
-    path: Path, hint: str = "Restore the file, or start again in another folder."
-) -> Iterator[None]:
-    """Whatever is wrong with the content of a file becomes one sentence that names it."""
-    try:
-        yield
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, csv.Error) as error:
-        raise EvalkitError(
-            f"{path} is damaged, or was written by another version of evalkit.", hint
-        ) from error

@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
+import re
 import sys
 import threading
 import time
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 LOG_AFTER, LOG_EVERY = 3.0, 30.0  # seconds: of progress without a bar
 _BAR = 52  # columns of a bar, its counts and its rate
+_COMMAND = re.compile(r"^\s*:(?=:)|(?<=#)#(?=\[)", re.MULTILINE)
 _logger = logging.getLogger("evalkit")
 
 
@@ -78,11 +81,11 @@ def progress(description: str, total: int | None, unit: str = "images") -> Itera
     if notebook:  # drawn as text: in a notebook, rich would need ipywidgets
         plain = Console(file=io.StringIO(), width=100, color_system=None, force_jupyter=False)
         bar = Progress(*columns, console=plain, auto_refresh=False)
-        task = bar.add_task(description, total=total, note="")
+        task = bar.add_task(one_line(description), total=total, note="")
         with _shown_in_notebook(lambda: _text(plain, bar.get_renderable())) as show:
 
             def advance(count: int, note: str = "") -> None:
-                bar.update(task, advance=count, note=note)
+                bar.update(task, advance=count, note=one_line(note))
                 show()
 
             yield advance
@@ -91,7 +94,7 @@ def progress(description: str, total: int | None, unit: str = "images") -> Itera
     description = shorten(description, max(20, console.width - _BAR))
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(description, total=total, note="")
-        yield lambda count, note="": bar.update(task, advance=count, note=note)
+        yield lambda count, note="": bar.update(task, advance=count, note=one_line(note))
 
 
 @contextlib.contextmanager
@@ -174,17 +177,27 @@ class StderrHandler(logging.Handler):
     """Writes to the current sys.stderr: a live progress bar replaces it to print above itself."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(printable(self.format(record)), file=sys.stderr)
+        text = one_line(record.getMessage())
+        if record.exc_info:
+            text += "\n" + printable(logging.Formatter().formatException(record.exc_info))
+        with contextlib.suppress(OSError):  # nobody reads it, or its file is full
+            print(text, file=sys.stderr)
 
 
 def printable(text: str) -> str:
-    """The text without characters that control a terminal; a file name may contain them."""
+    """The text without characters that control a terminal; a file name may contain them.
+
+    In a job of GitHub, it holds no commands of the runner either: `::error::…` at the start of a
+    line, and `##[…]` anywhere.
+    """
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        text = _COMMAND.sub("\ufffd", text)
     return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
 
 
 def one_line(text: str) -> str:
     """Printable text on one line."""
-    return "".join(character if character.isprintable() else "\ufffd" for character in text)
+    return printable(text).translate({ord("\n"): "\ufffd", ord("\t"): "\ufffd"})
 
 
 def shorten(text: str, most: int) -> str:
@@ -194,11 +207,6 @@ def shorten(text: str, most: int) -> str:
         return plain
     end = (most - 1) // 2
     return f"{plain[: most - 1 - end]}…{plain[len(plain) - end :]}"
-
-
-def plugin_output() -> contextlib.AbstractContextManager[object]:
-    """What plug-ins print goes to stderr: stdout holds the results of a command."""
-    return contextlib.redirect_stdout(sys.stderr)
 
 
 def show_logs(level: int = logging.INFO) -> None:
@@ -230,7 +238,7 @@ def warn_not_measured(rows: Sequence[MetricRow]) -> None:
 
 def show_page(page: Path, opened: bool) -> None:
     """Print the path of a page on stderr, and show it in the browser if `opened`."""
-    print(f"report: {page}", file=sys.stderr)
+    print(f"report: {one_line(str(page))}", file=sys.stderr)
     if opened:
         import webbrowser
 
@@ -242,7 +250,7 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A table on stdout: drawn at a terminal, tab-separated lines with a header in a pipe."""
     if not sys.stdout.isatty():
         for row in (header, *rows):
-            print(*row, sep="\t")
+            print(*map(one_line, row), sep="\t")
         return
     from rich.console import Console
     from rich.table import Table
@@ -250,7 +258,7 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
     table = Table(*header)
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(one_line(cell)) for cell in row))
     Console().print(table)
 
 

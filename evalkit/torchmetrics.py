@@ -16,6 +16,7 @@ become encoders and references, and tensors become images for `Encoder.prepare`.
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import functools
 import inspect
@@ -40,6 +41,7 @@ from evalkit.metrics.kernel import KID as _KID
 from evalkit.metrics.manifold import PRECISION as _PRECISION
 from evalkit.metrics.manifold import RECALL as _RECALL
 from evalkit.metrics.numeric import at_least, same_dimension
+from evalkit.plugin_calls import is_own
 from evalkit.reference import files
 
 __all__ = ["FID", "KID", "ClipScore", "InceptionScore", "Precision", "Recall", "SetMetric"]
@@ -148,6 +150,8 @@ class SetMetric(torchmetrics.Metric):
         Raises EvalkitError if there are too few images.
         """
         inputs = {request: self._input(request) for request in self.requests}
+        if not is_own(self.metric.compute):  # it may work in place, on features that others share
+            inputs = copy.deepcopy(inputs)
         value = torch.as_tensor(self.metric.compute(**inputs)).double().mean()
         return torch.as_tensor(self.metric.in_range(float(value)), dtype=torch.float64)
 

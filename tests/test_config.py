@@ -289,3 +289,12 @@ def test_a_number_of_thousands_of_digits_is_one_sentence():
     text = f'models = ["noise"]\nprompts = "p.txt"\nseed = {"9" * 5000}\n'
     with pytest.raises(EvalkitError, match="not valid TOML"):
         Config.from_toml(text)
+
+
+def test_options_of_no_model_name_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text('models = ["dalle"]\nprompts = "suite"\n[model.dale]\ntop_k = 5\n')
+    with pytest.raises(EvalkitError, match=r"c\.toml has options of 'dale'") as error:
+        load_config(path, {})
+    assert "dalle" in error.value.hint
+    assert load_config(path, {"models": "gan"}).options == {}

@@ -1,55 +1,65 @@
-"""Locks on what a process writes."""
+"""Files that appear whole or not at all, and what a killed process leaves."""
 
-import errno
-import fcntl
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from lock_holder import held
 
-from evalkit.core import EvalkitError
-from evalkit.files import alone
+from evalkit.files import atomic_file, write_atomically
 
-
-def test_a_lock_ends_with_its_block_and_leaves_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "folder" / ".lock"
-    with alone(path, "Taken."), alone(path, "Taken."):  # once more in the same thread
-        assert path.is_file()
-    assert os.listdir(tmp_path) == []
-    with alone(path, "Taken."):
-        (path.parent / "kept").touch()
-    assert os.listdir(path.parent) == ["kept"]
-
-
-def test_a_lock_of_another_process_is_refused_and_a_leftover_is_not(tmp_path: Path) -> None:
-    path = tmp_path / ".lock"
-    with held(path), pytest.raises(EvalkitError, match="Taken"), alone(path, "Taken."):
-        pass
-    path.touch()  # as a kill leaves it
-    with alone(path, "Taken."):
-        pass
-    assert not path.exists()
+WRITE = """
+import sys, time
+from pathlib import Path
+from evalkit.files import atomic_file
+with atomic_file(Path("whole.txt")) as file:
+    file.write(b"half")
+    print("written", flush=True)
+    time.sleep(60)
+"""
+AGAIN = """
+from pathlib import Path
+from evalkit.files import write_atomically
+write_atomically(Path("other.txt"), "x")
+"""
 
 
-def test_a_file_system_without_locks_is_mentioned(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def refuse(handle: int, how: int) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    caplog.set_level("WARNING", "evalkit")
-    monkeypatch.setattr(fcntl, "flock", refuse)
-    done = False
-    with alone(tmp_path / ".lock"):
-        done = True
-    assert done
-    assert f"{tmp_path / '.lock'} cannot be locked (No locks available)" in caplog.text
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
 
 
-def test_a_folder_that_cannot_be_made_is_not_locked(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    done = False
-    with alone(tmp_path / "file" / ".lock"):
-        done = True
-    assert done
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks of files")
+def test_a_temporary_file_goes_when_its_process_is_dead(tmp_path: Path) -> None:
+    writer = subprocess.Popen(
+        [sys.executable, "-c", WRITE], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    )
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == "written\n"
+    [temporary] = names(tmp_path)
+    again = [sys.executable, "-c", AGAIN]
+    subprocess.run(again, cwd=tmp_path, check=True)
+    assert names(tmp_path) == {temporary, "other.txt"}  # its process lives
+    writer.kill()
+    writer.communicate()
+    subprocess.run(again, cwd=tmp_path, check=True)
+    assert names(tmp_path) == {"other.txt"}
+
+
+def test_nothing_else_is_removed(tmp_path: Path) -> None:
+    """Other machines may not share their locks; hidden files belong to others."""
+    kept = {".evalkit-00000000-abcdefgh", ".whole.txt.abcdefgh", ".hidden"}
+    for name in kept:
+        (tmp_path / name).write_text("x")
+    write_atomically(tmp_path / "whole.txt", "whole")
+    assert names(tmp_path) == {*kept, "whole.txt"}
+
+
+def test_a_file_of_a_failed_block_is_not_there(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 240)
+    write_atomically(path, "before")
+    with pytest.raises(TypeError), atomic_file(path) as file:
+        file.write("half")  # pyright: ignore
+    assert names(tmp_path) == {path.name}
+    assert path.read_text() == "before"
+    assert os.stat(path).st_mode & 0o777 == 0o644

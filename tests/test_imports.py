@@ -21,7 +21,8 @@ except SystemExit as end: assert not end.code
 def python(code: str, *arguments: str) -> str:
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", code, *arguments],
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,  # where `main` leaves what is printed after it
         text=True,
         check=True,
     ).stdout

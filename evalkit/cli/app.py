@@ -5,10 +5,13 @@ Nothing slow is imported before a command runs.
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import os
 import sys
-from typing import Annotated
+import threading
+import traceback
+import warnings
+from typing import Annotated, Any, TextIO, cast
 
 import typer
 
@@ -18,11 +21,11 @@ from evalkit.cli.compare import compare
 from evalkit.cli.conventions import conventions
 from evalkit.cli.figures import figures
 from evalkit.cli.init import init
-from evalkit.cli.output import print_version, state
+from evalkit.cli.output import OUTPUT_ERRORS, nobody_reads, print_version, state
 from evalkit.cli.run import generate, report, run, score, tables
 from evalkit.cli.serve import serve
-from evalkit.cli.signals import stoppable
 from evalkit.cli.training import judge, train
+from evalkit.terminal import printable
 
 app = typer.Typer(
     name="evalkit",
@@ -91,17 +94,61 @@ def start(
 
 def main() -> None:
     """The console script, once it is imported."""
-    for name in ("stdout", "stderr"):  # closed by the caller (`>&-`): there is nobody to print for
-        if getattr(sys, name) is None:
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by the caller (`>&-`): there is nobody to print for
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        elif stream.errors == "strict":  # an encoding that does not have a character stops nothing
+            stream.reconfigure(errors="backslashreplace")
+    # Of Pillow; evalkit has a limit of its own.
+    warnings.filterwarnings("ignore", r"Image size \(\d+ pixels\) exceeds", RuntimeWarning)
+    _keep_stdout_apart()
     try:
-        with stoppable():
+        try:
             app()
+        finally:
             sys.stdout.flush()
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EPIPE):
+        if error.errno not in OUTPUT_ERRORS:
             raise
-        # Python flushes it once more at its end.
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-        print(f"error: the output cannot be written: {error.strerror}.", file=sys.stderr)
+        nobody_reads()
+        with contextlib.suppress(OSError):  # stderr may be full, too
+            print(f"error: the output cannot be written: {error.strerror}.", file=sys.stderr)
         sys.exit(2)
+    except Exception:  # as Python prints it, without characters that control a terminal
+        print(printable(traceback.format_exc()), file=sys.stderr)
+        sys.exit(1)
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+        sys.stdout = sys.stderr  # for what plug-ins print at the end of the process
+
+
+class _Results:
+    """Standard output for the main thread, standard error for the threads of plug-ins."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        main = threading.current_thread() is threading.main_thread()
+        return getattr(self._stream if main else sys.stderr, name)
+
+
+def _keep_stdout_apart() -> None:
+    """Move standard output: whatever else writes to descriptor 1 writes to standard error.
+
+    These are libraries in C, programs that a plug-in starts, and `os.write`.
+    """
+    stdout = sys.stdout
+    try:
+        stdout.flush()
+        results = os.dup(stdout.fileno())
+        os.dup2(sys.stderr.fileno(), 1)
+    except (OSError, ValueError):  # no files, as in tests
+        return
+    moved = open(  # noqa: SIM115
+        results, "w", encoding=stdout.encoding, errors=stdout.errors, newline=""
+    )
+    moved.reconfigure(line_buffering=bool(stdout.line_buffering))
+    sys.stdout = cast(TextIO, _Results(moved))

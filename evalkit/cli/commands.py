@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +12,8 @@ import typer.main
 from typer.core import TyperCommand, TyperGroup
 
 from evalkit.cli.output import state
+from evalkit.cli.signals import STOPPED, exit_code
+from evalkit.terminal import one_line
 
 SECTIONS: Mapping[str, Sequence[str]] = {
     "Compare models": ("init", "run", "generate", "score", "report", "compare"),
@@ -74,8 +78,36 @@ class WithDefault(TyperGroup):
         return self.default.make_context(info_name, args, parent, **extra)
 
 
+@contextlib.contextmanager
+def _printable_message() -> Iterator[None]:
+    """The error of a wrong option repeats it: without characters that control a terminal."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(message := getattr(error, "message", None), str):
+            error.message = one_line(message)  # pyright: ignore[reportAttributeAccessIssue]
+        raise
+
+
 class Commands(TyperGroup):
-    """The commands in sections, each with a whole sentence."""
+    """The commands in sections, each with a whole sentence; a signal ends them with one, too."""
+
+    def main(self, *args: Any, **settings: Any) -> Any:
+        try:
+            return super().main(*args, **settings)
+        except (KeyboardInterrupt, SystemExit) as ended:
+            if isinstance(ended, SystemExit) and ended.code != 130:
+                raise
+            print(STOPPED, file=sys.stderr)
+            raise SystemExit(exit_code()) from None
+
+    def make_context(self, *args: Any, **settings: Any) -> Any:
+        with _printable_message():
+            return super().make_context(*args, **settings)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _printable_message():
+            return super().invoke(ctx)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         listed = {name for names in SECTIONS.values() for name in names}

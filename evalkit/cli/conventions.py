@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evalkit.cli.options import BatchSize, Device, Json
-from evalkit.cli.output import clean, print_json
+from evalkit.cli.output import clean, print_json, print_lines
 
 if TYPE_CHECKING:
     from evalkit.score.conventions import ConventionRow
@@ -66,8 +66,7 @@ def conventions(
                 for row in rows
             ]
         print_table(tuple(rows[0]), [tuple(row.values()) for row in rows])
-        for line in (*filter(None, [found.verdict]), *found.notes):
-            print(line)
+        print_lines(*filter(None, [found.verdict]), *found.notes)
 
 
 def _cells(row: ConventionRow) -> dict[str, str]:

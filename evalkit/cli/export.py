@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from evalkit.cli.options import Compared, Folder
-from evalkit.cli.output import clean, print_next
+from evalkit.cli.output import clean, print_lines, print_next
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -63,7 +63,7 @@ def export_hub(
             on=on,
         )
         print_next("add these files to the model's repository in a pull request")
-        print(*made, sep="\n")
+        print_lines(*made)
 
 
 @app.command("imagefolder")
@@ -83,7 +83,7 @@ def export_imagefolder(
 
         folder = function(path, out=out, models=models)
         print_next(f'datasets.load_dataset("imagefolder", data_dir="{folder}")')
-        print(folder)
+        print_lines(folder)
 
 
 @app.command("tracker")

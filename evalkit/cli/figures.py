@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from evalkit.cli.options import Folder
-from evalkit.cli.output import clean
+from evalkit.cli.output import clean, print_lines
 
 
 def figures(
@@ -46,6 +46,6 @@ def figures(
     with clean():
         from evalkit.figures.write import write_figures
 
-        print(
+        print_lines(
             write_figures(path, width=width, columns=columns, only=only, metrics=metrics, out=out)
         )

@@ -14,8 +14,16 @@ import typer
 
 from evalkit.cli.commands import WithDefault
 from evalkit.cli.options import Json
-from evalkit.cli.output import clean, print_next
+from evalkit.cli.output import (
+    SYSTEM_ERRORS,
+    clean,
+    print_json_text,
+    print_lines,
+    print_next,
+    system_error,
+)
 from evalkit.core import EvalkitError
+from evalkit.terminal import printable
 
 app = typer.Typer(cls=WithDefault, rich_markup_mode=None)
 baseline = typer.Typer(
@@ -91,7 +99,7 @@ def gate(
                 print(line, file=sys.stderr)
             raise
         if as_json:
-            print(to_json(made), end="")
+            print_json_text(to_json(made).rstrip("\n"))
         else:
             for line in annotation_lines(made):
                 print(line)
@@ -148,7 +156,7 @@ def selftest(
         with _defects_end_with_2():
             made = gate_selftest(candidate, **settings, generate=generate, devices=devices)  # pyright: ignore
         if as_json:
-            print(to_json(made), end="")
+            print_json_text(to_json(made).rstrip("\n"))
         else:
             print_selftest(made)
         raise typer.Exit(made.exit_code)
@@ -162,7 +170,9 @@ def _defects_end_with_2() -> Iterator[None]:
     except EvalkitError:
         raise
     except Exception as error:
-        traceback.print_exc()
+        if isinstance(error, SYSTEM_ERRORS) and system_error(error):
+            raise  # one sentence is enough
+        print(printable(traceback.format_exc()), file=sys.stderr)
         raise typer.Exit(2) from error
 
 
@@ -186,7 +196,7 @@ def baseline_save(
         with _defects_end_with_2():
             path = function(candidate, out=out, reason=reason)
         print_next(f"evalkit gate RUN:LABEL --baseline {path}")
-        print(path)
+        print_lines(path)
 
 
 @baseline.command("update")
@@ -226,4 +236,4 @@ def baseline_update(
                 force=force,
             )
         print_next(f"evalkit gate RUN:LABEL --baseline {path}")
-        print(path)
+        print_lines(path)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from evalkit.cli.options import Models, Prompts
-from evalkit.cli.output import clean, print_next
+from evalkit.cli.output import clean, print_lines, print_next
 
 
 def init(
@@ -32,7 +32,7 @@ def init(
 
         named = None if models is None else [one for text in models for one in split_models(text)]
         for path in function(folder, models=named, prompts=prompts):
-            print(path)
+            print_lines(path)
         if folder != Path("."):
             print_next(f"cd {shlex.quote(str(folder))}")
         print_next("evalkit run --config evalkit.toml --out reports/main")

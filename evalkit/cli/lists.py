@@ -51,13 +51,13 @@ def list_metrics(as_json: Json = False) -> None:
 
 def _print_metrics(metrics: list[dict[str, str]]) -> None:
     """Each metric as a block of indented lines, then the presets."""
-    from rich.console import Console
     from rich.padding import Padding
     from rich.text import Text
 
+    from evalkit.cli.stdout import Stdout
     from evalkit.score.presets import PRESETS
 
-    console = Console(highlight=False)
+    console = Stdout()
     inputs = {"needs prompts": {"text"}, "needs a reference": {"real", "real_moments"}}
     for metric in metrics:
         given = {*metric["needs"].split(", ")}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -15,27 +17,33 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from evalkit.cli.signals import STOPPED, exit_code
-from evalkit.core import EvalkitError, IncompleteRunWarning, MetricRow
+from evalkit.core import EvalkitError, FailedMetricWarning, IncompleteRunWarning, MetricRow
 
 if TYPE_CHECKING:
     from evalkit.generate.generate import Estimate
 
 # Set by the options --debug, which shows tracebacks, and --quiet: only results and errors.
 state = {"debug": False, "quiet": False}
+_LONGEST = 200  # characters of a path
+_ALLOCATION = re.compile(
+    r"(?i)not enough memory|can'?t allocate memory|cannot allocate|failed to map"
+)
 
 
 @contextlib.contextmanager
 def clean() -> Iterator[None]:
-    """Turn an EvalkitError into one sentence and its exit code; show the log on stderr.
+    """Turn an error into one sentence and its exit code; show the log on stderr.
 
-    A model without a usable image ends the command with exit code 3, after its results are printed.
+    A metric that fails ends the command with exit code 2, and a model without a usable image with
+    3, after the results are printed. What the system refuses (a path, memory, a thread, an open
+    file) is an error of the call, too: no place in the code needs to think of it.
     """
     from evalkit.terminal import show_logs
 
     level = logging.ERROR if state["quiet"] else logging.INFO
     show_logs(logging.DEBUG if state["debug"] else level)
     try:
+        _check_current_folder()
         with _incomplete_runs() as problems:
             yield
     except EvalkitError as error:
@@ -43,13 +51,16 @@ def clean() -> Iterator[None]:
             raise
         _print_error(error.message, error.hint)
         raise typer.Exit(error.exit_code) from error
-    except KeyboardInterrupt:
-        print(STOPPED, file=sys.stderr)
-        raise typer.Exit(exit_code()) from None
     except BrokenPipeError:  # typer would end with 1, the code of a regression
         nobody_reads()
         _print_error("The output cannot be written: its reader has ended.")
         raise typer.Exit(2) from None
+    except SYSTEM_ERRORS as error:
+        message = system_error(error)
+        if state["debug"] or not message:
+            raise
+        _print_error(message, "See `evalkit doctor` for memory and disk; `--debug` shows details.")
+        raise typer.Exit(2) from error
     finally:
         with contextlib.suppress(ValueError):  # a closed stdout
             try:
@@ -57,9 +68,42 @@ def clean() -> Iterator[None]:
             except BrokenPipeError:  # `| head`: what was read is enough, the exit code stays
                 nobody_reads()
     if problems:
-        for problem in dict.fromkeys(problems):
+        for problem in problems:
             _print_error(problem)
-        raise typer.Exit(3)
+        raise typer.Exit(min(problems.values()))
+
+
+def _check_current_folder() -> None:
+    """Raise EvalkitError if it was removed: libraries end the process where they cannot load."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise EvalkitError(
+            "The current folder does not exist any more.", "Change to another folder."
+        ) from error
+
+
+# A disk or a file that is full, and a reader that has ended.
+OUTPUT_ERRORS = (errno.ENOSPC, errno.EPIPE, errno.EFBIG, errno.EIO)
+SYSTEM_ERRORS = (OSError, MemoryError, RuntimeError, UnicodeError, ImportError)
+
+
+def system_error(error: BaseException) -> str:
+    """What the system refused, in one sentence; "" if it is an error of another kind."""
+    if isinstance(error, UnicodeEncodeError):
+        found = error.object[error.start : error.end]
+        return f"A name or a text holds {found!r}, which is not valid Unicode; expected UTF-8."
+    if isinstance(error, OSError) and error.errno is not None:
+        if error.errno in OUTPUT_ERRORS and not error.filename:
+            return ""  # see app.main
+        path = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+        path = path if len(path) <= _LONGEST else f"{path[:_LONGEST]}…: "
+        return f"The system refuses a file or a connection: {path}{error.strerror}."
+    if isinstance(error, MemoryError) or "can't start new thread" in str(error):
+        return "The memory or the number of threads that this process may use is not enough."
+    if _ALLOCATION.search(str(error)):  # of torch, or while a library is loaded
+        return "The memory that this process may use is not enough."
+    return ""
 
 
 def nobody_reads() -> None:
@@ -68,15 +112,18 @@ def nobody_reads() -> None:
 
 
 @contextlib.contextmanager
-def _incomplete_runs() -> Iterator[list[str]]:
-    """The texts of the IncompleteRunWarnings in this block; other warnings are shown as ever."""
-    problems: list[str] = []
+def _incomplete_runs() -> Iterator[dict[str, int]]:
+    """The texts of the IncompleteRunWarnings in this block, each with its exit code.
+
+    Other warnings are shown as ever.
+    """
+    problems: dict[str, int] = {}
     with warnings.catch_warnings():
         show = warnings.showwarning
 
         def keep(message: Warning | str, category: type[Warning], *where: Any) -> None:
             if issubclass(category, IncompleteRunWarning):
-                problems.append(str(message))
+                problems[str(message)] = 2 if issubclass(category, FailedMetricWarning) else 3
             else:
                 show(message, category, *where)
 
@@ -96,7 +143,20 @@ def _one_line(text: str) -> str:
 
 
 def print_json(value: Any) -> None:
-    print(json.dumps(value, indent=1, ensure_ascii=False))
+    print_json_text(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def print_json_text(text: str) -> None:
+    """JSON with invisible characters as JSON escapes: they must not reach the terminal."""
+    print("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text))
+
+
+def print_lines(*texts: Path | str) -> None:
+    """Each text on one line, without characters that control a terminal."""
+    from evalkit.terminal import one_line
+
+    for text in texts:
+        print(one_line(str(text)))
 
 
 def print_rows(header: tuple[str, ...], rows: list[tuple[str, ...]], as_json: bool) -> None:
@@ -120,7 +180,7 @@ def print_metrics(rows: Sequence[MetricRow], path: Path, as_json: bool, then: st
     print_results(facts)
     mend = mending_command(facts)
     print_next(f"{mend}, then the same command again" if mend else then)
-    print(path)
+    print_lines(path)
 
 
 def print_next(text: str) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from evalkit.cli.options import Compared, Folder, Json
-from evalkit.cli.output import clean, print_json, print_next
+from evalkit.cli.output import clean, print_json, print_lines, print_next
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -164,8 +164,7 @@ def rate_import(
             reversed_scales=reversed_scales,
             on_bad=on_bad,
         )
-        for sentence in made.sentences():
-            print(sentence)
+        print_lines(*made.sentences())
 
 
 @app.command("export")
@@ -196,7 +195,9 @@ def rate_export(
     with clean():
         from evalkit.rate.export_ratings import rate_export as function
 
-        print(function(path, out=out, format=format, spreadsheet=spreadsheet, history=history))
+        print_lines(
+            function(path, out=out, format=format, spreadsheet=spreadsheet, history=history)
+        )
 
 
 @app.command("summary")
@@ -220,11 +221,11 @@ def rate_summary(path: Folder, as_json: Json = False) -> None:
         if as_json:
             return print_json([dataclasses.asdict(one) for one in found])
         run = Run(path)
-        rows = run.metrics() if run.metrics_path.is_file() else []
+        rows = run.metrics() if run.is_scored else []
         measured = [row.metric for row in rows if row.encoder and row.metric not in MEASURES]
         print_ratings(found, run.agreement(), measured)
         print_next(f"evalkit report {shlex.quote(str(path))}")
-        print(path)
+        print_lines(path)
 
 
 @app.command("plan")
@@ -280,4 +281,4 @@ def rate_plan(
             if name == "prompts" and value is None:
                 value = "no number is enough"
             if value is not None:
-                print(f"{name.replace('_', ' ')}: {value}")
+                print_lines(f"{name.replace('_', ' ')}: {value}")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from evalkit.cli.options import BatchSize, Device, Encoders, Json, OnBad
-from evalkit.cli.output import clean, print_rows
+from evalkit.cli.output import clean, print_lines, print_rows
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -81,7 +81,7 @@ def reference_build(
             keep_all=keep_all,
             compact=compact,
         )
-        print(folder)
+        print_lines(folder)
 
 
 @app.command("import")
@@ -139,7 +139,7 @@ def reference_import(
             encode_images=encode_images,
             device=device or "auto",
         )
-        print(folder)
+        print_lines(folder)
 
 
 @app.command("export")
@@ -165,7 +165,7 @@ def reference_export(
     with clean():
         from evalkit.reference.exchange import reference_export as function
 
-        print(*function(name_or_path, format, encoder=encoder, out=out), sep="\n")
+        print_lines(*function(name_or_path, format, encoder=encoder, out=out))
 
 
 @app.command("list")
@@ -186,5 +186,6 @@ def reference_show(name_or_path: Known) -> None:
     """Print the card of a reference: its images, their source, and how it was made."""
     with clean():
         from evalkit.reference.files import reference_show as function
+        from evalkit.terminal import printable
 
-        print(function(name_or_path), end="")
+        print(printable(function(name_or_path)), end="")

@@ -37,7 +37,7 @@ from evalkit.cli.options import (
     Zip,
     arguments,
 )
-from evalkit.cli.output import clean, print_estimates, print_metrics, print_next
+from evalkit.cli.output import clean, print_estimates, print_lines, print_metrics, print_next
 
 
 def run(
@@ -119,7 +119,7 @@ def generate(
             print_estimates(made)
         else:
             print_next(f"evalkit score {shlex.quote(str(made.path))}")
-            print(made.path)
+            print_lines(made.path)
 
 
 def score(
@@ -193,7 +193,7 @@ def report(
             path, out=out, allow_mismatch=allow_mismatch, single_file=single_file, zip=zip
         )
         show_page(page, open_report)
-        print(page.parents[1])
+        print_lines(page.parents[1])
 
 
 def tables(
@@ -230,4 +230,4 @@ def tables(
         from evalkit.report.tables import tables as function
 
         for file in function(path, columns=columns, metrics=metrics, width=width, out=out):
-            print(file)
+            print_lines(file)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from evalkit.cli.options import Device, Json, Settings
-from evalkit.cli.output import clean, print_json, print_rows
+from evalkit.cli.output import clean, print_json, print_lines, print_rows
 
 
 def train(
@@ -92,7 +92,7 @@ def train(
             device=device or "auto",
             options=of_model(options or [], model),
         )
-        print(folder)
+        print_lines(folder)
 
 
 def judge(

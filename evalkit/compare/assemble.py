@@ -17,15 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.compare.entries import Entry
-from evalkit.config import Config, Options, read_values
+from evalkit.config import Config, Options
 from evalkit.core import EvalkitError, Prompt, Record
-from evalkit.features.image_file import ImageFile
-from evalkit.features.image_sets import changed_images
+from evalkit.features.changed import changed_images, image_files
 from evalkit.features.validation import OnBad
-from evalkit.files import lock, write_atomically
+from evalkit.files import write_atomically
 from evalkit.generate.generate import model_text
 from evalkit.images import raise_invalid_images
+from evalkit.locks import lock
 from evalkit.ratings.files import ratings_of
+from evalkit.run_config import run_config
 from evalkit.run_folder import Run
 from evalkit.score.evidence import TEXTS
 from evalkit.score.resources import only_bundled
@@ -48,7 +49,10 @@ class Shared:
             if record.prompt in place and record.sample < self.per_prompt:
                 at = place[record.prompt]
                 name = f"{at:05d}-{record.sample}{Path(record.file).suffix}" if record.file else ""
-                found.append((record, replace(record, index=at, file=name)))
+                new = replace(record, index=at, file=name)
+                if record.prompt_sha256:  # the groups may be those of another run
+                    new = replace(new, prompt_sha256=self.prompts[at].sha256)
+                found.append((record, new))
         return sorted(found, key=lambda pair: (pair[1].index, pair[1].sample))
 
 
@@ -132,15 +136,14 @@ def _files(
 ) -> Iterator[tuple[Path, str]]:
     """The images of a model, each with its name in the comparison."""
     made = [(old, new) for old, new in records if old.status == "ok"]
-    paths = [entry.run.image_path(entry.label, old) for old, _ in made]
-    images = [ImageFile(path, old.sha256) for path, (old, _) in zip(paths, made, strict=True)]
-    changed = changed_images(entry.run, entry.label, images)
+    images = image_files(entry.run, entry.label, [old for old, _ in made])
+    changed = changed_images(images)
     if changed and on_bad == "refuse":
         hint = f"Make them again: `evalkit run --config {entry.run.config_path}`."
         raise_invalid_images(list(changed.values()), len(images), hint)
-    for at, (path, (_, new)) in enumerate(zip(paths, made, strict=True)):
+    for at, (image, (_, new)) in enumerate(zip(images, made, strict=True)):
         if at not in changed:  # else it is skipped, as in its run
-            yield path, new.file
+            yield image.path, new.file
 
 
 def _check_own_content(run: Run) -> None:
@@ -166,7 +169,7 @@ def _clear(run: Run) -> None:
     for path in (
         run.prompts_path, run.metrics_path, run.comparisons_path, run.scores_path,
         run.protocol_path, run.image_checks_path, run.report_path / "index.html",
-        run.gate_path, run.flat_metrics_path,
+        run.gate_path, run.flat_metrics_path, run.checksums_path,
     ):  # fmt: skip
         path.unlink(missing_ok=True)
     for name in ("images", "features"):
@@ -193,8 +196,7 @@ def _write_model(run: Run, entry: Entry, order: int) -> None:
     note = entry.run.model(entry.label)
     spec, bundled = relative_to(run.path, entry.spec), only_bundled(entry.run, [entry.label])
     note |= {"label": entry.name, "spec": spec, "order": order, "bundled": bundled}
-    text = json.dumps(note, ensure_ascii=False)
-    write_atomically(run.image_folder(entry.name) / "model.json", text)
+    run.write_model(entry.name, note)
     unmatched = entry.run.image_folder(entry.label) / "unmatched.txt"
     if unmatched.is_file():
         _link(unmatched, run.image_folder(entry.name) / "unmatched.txt")
@@ -231,10 +233,10 @@ def _link_features(source: Run, label: str, run: Run, name: str) -> None:
 def _write_config(run: Run, entries: Sequence[Entry], common: Shared, settings: Settings) -> None:
     options: dict[str, Any] = {}
     for entry in entries:
-        known = read_values(entry.run.config_path) if entry.run.config_path.is_file() else {}
-        given: Options = known.get("options", {})
-        if entry.label in given:
-            options[entry.name] = dict(given[entry.label])
+        given: Options = run_config(entry.run).get("options", {})
+        made_with = run.model(entry.name).get("options", {})  # also without a run.toml
+        if known := {**given.get(entry.label, {}), **made_with}:
+            options[entry.name] = known
     config = Config(
         models=tuple(model_text(run, e.name, run.model(e.name)["spec"]) for e in entries),
         prompts="prompts.jsonl",

@@ -80,7 +80,7 @@ def compare(
     if not same or not run.prompts_path.is_file():
         assemble(run, entries, common, sources, settings, on_bad)
     elif earlier.get("measured") != sources["measured"]:
-        run.metrics_path.unlink(missing_ok=True)  # first: an interrupted call is not up to date
+        run.begin_scoring()  # first: an interrupted call is not up to date
         run.write_sources(sources)
         link_features(run, entries)
     elif _is_scored(run, entries, settings) and (run.report_path / "index.html").is_file():

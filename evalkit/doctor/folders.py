@@ -11,6 +11,7 @@ from evalkit import files
 from evalkit.core import EvalkitError
 from evalkit.doctor.check import Check, State
 from evalkit.encoders.weights import cache_folder
+from evalkit.locks import take_lock
 
 _GIB = 2**30
 
@@ -54,12 +55,10 @@ def folder(topic: str, path: Path, least: float, state: State, advice: str) -> C
 
 
 def _locks(path: Path) -> bool:
-    """Whether the file system of this file has locks, which `files.lock` does without."""
-    if files.fcntl is None:
-        return True
+    """Whether the file system of this file has locks, which commands do without."""
     with path.open("rb") as file:
         try:
-            files.fcntl.flock(file.fileno(), files.fcntl.LOCK_EX | files.fcntl.LOCK_NB)
+            take_lock(file.fileno())
         except OSError:
             return False
     return True

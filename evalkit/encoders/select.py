@@ -144,8 +144,8 @@ def kinds_of(encoder: Encoder) -> tuple[EncoderKind, ...]:
     the kind "inception".
     """
     declared = getattr(encoder, "kind", "clip" if hasattr(encoder, "text") else "inception")
-    given = (declared,) if isinstance(declared, str) else tuple(declared)
-    if not given or not set(given) <= set(KINDS):
+    given = tuple(declared) if isinstance(declared, tuple | list) else (declared,)
+    if not given or not all(kind in KINDS for kind in given):
         raise EvalkitError(
             f"The encoder {encoder.name} declares the kind {declared!r}.",
             f"Known kinds: {', '.join(KINDS)}.",

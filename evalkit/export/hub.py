@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.core import EvalkitError, MetricRow
+from evalkit.features.changed import mention_changes
 from evalkit.files import write_atomically
 from evalkit.hints import did_you_mean
 from evalkit.run_folder import Run
@@ -68,6 +69,7 @@ def export_hub(
             f"The source is {source_url!r}; expected an address.", "Change --source-url."
         )
     label = _label(run, model)
+    mention_changes(run, [label])
     rows, protocol = _rows(run, label, metrics), run.protocol()
     tasks = _tasks(task, [row.metric for row in rows])
     day = _day(on) if on else _modified(run.metrics_path)

@@ -20,6 +20,7 @@ from typing import Any
 
 from evalkit import escape
 from evalkit.core import EvalkitError, Prompt, Record
+from evalkit.features.changed import refuse_changes
 from evalkit.files import write_atomically
 from evalkit.hints import did_you_mean
 from evalkit.report.facts import OUTCOMES, outcome
@@ -69,12 +70,7 @@ def export_imagefolder(
             f"{run.path} has no image of {', '.join(chosen) or 'any model'}.",
             "Generate some with `evalkit generate`.",
         )
-    lost = [run.image_path(*one) for one in made if not run.image_path(*one).is_file()]
-    if lost:
-        raise EvalkitError(
-            f"{len(lost)} images of {run.path} are gone, such as {lost[0]}.",
-            "Make them again with `evalkit generate`.",
-        )
+    refuse_changes(run, chosen)
     scores, columns = _scores(run)
     lines = []
     for model, record in made:

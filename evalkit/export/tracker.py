@@ -8,15 +8,14 @@ that no address and no key passes through evalkit.
 from __future__ import annotations
 
 import inspect
-import json
 import os
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from evalkit import plugins
 from evalkit.core import EvalkitError
+from evalkit.features.changed import mention_changes
 from evalkit.run_folder import Run
 
 RESULTS = ("metrics.json", "comparisons.json", "scores.csv", "protocol.json", "run.toml")
@@ -50,7 +49,8 @@ def export_tracker(
     """
     run = Run(path)
     run.metrics()  # raises where the run was not scored
-    numbers = _numbers(run)
+    numbers = run.flat_metrics()
+    mention_changes(run, run.models())
     files = [run.path / file for file in RESULTS if (run.path / file).is_file()]
     files += sorted(file for file in run.report_path.rglob("*") if file.is_file())
     target = _made(tracker, run, name or run.path.resolve().name)
@@ -63,16 +63,6 @@ def export_tracker(
             "Check its own settings, such as its address and key; see docs/publish.md.",
         ) from error
     return numbers
-
-
-def _numbers(run: Run) -> dict[str, float]:
-    path = run.flat_metrics_path
-    if not path.is_file():  # a run of an earlier version
-        raise EvalkitError(
-            f"{run.path} has no metrics.flat.json.",
-            f"Write it with `evalkit score {shlex.quote(str(run.path))}`.",
-        )
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _made(tracker: str | Tracker, run: Run, name: str) -> Tracker:

@@ -2,15 +2,16 @@
 
 The file holds `fingerprint` of the encoder, `asked` (the names of the features that it was written
 for), `keys` (uint8 [N, 32], the SHA-256 of each image file, prompt or group), `notes` (the changes
-that decoding made to each image), `made_on` (the devices and number formats that encoded rows) and
-one float32 [N, D] array per feature.
+that decoding made to each image), `made_on` (the devices and number formats that encoded rows), one
+float32 [N, D] array per feature, and `sha256` of all of these. A file that is not as it was written
+has no rows: they are encoded again.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
-import zipfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,24 +73,28 @@ def read(path: Path, fingerprint: str, wanted: Collection[str]) -> CachedFeature
     nothing = EMPTY._replace(requested=frozenset(wanted))
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            if str(file["fingerprint"]) != fingerprint:
-                return nothing
-            requested = frozenset(str(name) for name in file["asked"])
-            if not requested >= set(wanted):
-                return nothing._replace(requested=requested | set(wanted))
-            keys = [bytes(row).hex() for row in file["keys"]]
-            values = {
-                name.removeprefix("feature."): file[name]
-                for name in file.files
-                if name.startswith("feature.")
-            }
-            notes = [str(note) for note in file["notes"]]
-            made_on = [str(text) for text in file["made_on"]] if "made_on" in file else [""]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            arrays = {name: file[name] for name in file.files}
+        if str(arrays.pop("sha256")) != _sha256(arrays):
+            return nothing
+    except Exception:  # what zip and npy readers raise for damaged files is not documented
         return nothing
-    if any(len(array) != len(keys) for array in (notes, *values.values())):
+    if str(arrays["fingerprint"]) != fingerprint:
         return nothing
-    return CachedFeatures(_numbered(keys), values, notes, requested, frozenset(made_on))
+    requested = frozenset(str(name) for name in arrays["asked"])
+    if not requested >= set(wanted):
+        return nothing._replace(requested=requested | set(wanted))
+    values = {
+        name.removeprefix("feature."): array
+        for name, array in arrays.items()
+        if name.startswith("feature.")
+    }
+    return CachedFeatures(
+        _numbered([bytes(row).hex() for row in arrays["keys"]]),
+        values,
+        [str(note) for note in arrays["notes"]],
+        requested,
+        frozenset(str(text) for text in arrays["made_on"]),
+    )
 
 
 def write(path: Path, fingerprint: str, cached: CachedFeatures) -> None:
@@ -103,9 +108,19 @@ def write(path: Path, fingerprint: str, cached: CachedFeatures) -> None:
         "made_on": np.array(sorted(cached.made_on), dtype=np.str_),
     }
     arrays |= {f"feature.{name}": array for name, array in cached.values.items()}
+    arrays["sha256"] = np.array(_sha256(arrays))
     np.savez(file, **arrays)
     write_atomically(path, file.getvalue())
 
 
 def _numbered(keys: Sequence[str]) -> dict[str, int]:
     return {key: row for row, key in enumerate(keys)}
+
+
+def _sha256(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """A hash of the names, types, shapes and values of arrays."""
+    found = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        found.update(f"{name} {array.dtype.str} {array.shape}\0".encode())
+        found.update(array.tobytes())
+    return found.hexdigest()

@@ -11,11 +11,12 @@ import hashlib
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL.Image import Image
 from torch import Tensor
 
 from evalkit.core import Encoder, EvalkitError, TextEncoder
@@ -26,7 +27,8 @@ from evalkit.features.map_ahead import map_ahead
 from evalkit.features.validation import raise_invalid
 from evalkit.images import Unreadable
 from evalkit.models.load import device_name
-from evalkit.terminal import plugin_output, progress
+from evalkit.plugin_calls import DECODING, apart, named, unchanged
+from evalkit.terminal import progress
 
 _CORRECT = "Correct the encoder, then run the same command again: the images are kept."
 SAVE_SECONDS = 60.0  # a kill loses at most about this much work
@@ -73,9 +75,13 @@ def image_features(
     requested = cached.requested
     batches: list[CachedFeatures] = []
     saved, pause = time.monotonic(), SAVE_SECONDS
-    with progress(label or f"encoding with {encoder.name}", len(missing)) as advance:
+    cache = cache.absolute()  # for an encoder that changes the directory
+    bar = progress(label or f"encoding with {encoder.name}", len(missing))
+    with apart(encoder, DECODING), bar as advance:
         for batch in _batches(missing, encoder, batch_size, len(images)):
-            batches.append(_cached(batch, encoder, requested))
+            fresh = _cached(batch, encoder, requested)
+            check_widths(encoder, fresh, batches[0] if batches else cached)
+            batches.append(fresh)
             advance(len(batch))
             if time.monotonic() - saved > pause:
                 started = time.monotonic()
@@ -96,11 +102,12 @@ def text_features(texts: Sequence[str], encoder: TextEncoder, cache: Path) -> Te
     by_key = dict(zip(keys, texts, strict=True))
     missing = [key for key in by_key if key not in cached.rows]
     if missing:
-        with _named(encoder), plugin_output():
-            values = {"pool": _array(encoder.text([by_key[key] for key in missing]))}
-        _check(encoder, values, len(missing), "prompts")
+        with _named(encoder), apart(encoder):
+            found = {"pool": _array(encoder.text([by_key[key] for key in missing]))}
+        values = _checked(encoder, found, len(missing), "prompts")
         rows = {key: row for row, key in enumerate(missing)}
         fresh = CachedFeatures(rows, values, [""] * len(missing), cached.requested)
+        check_widths(encoder, fresh, cached)
         cached = feature_cache.select(feature_cache.concatenate([cached, fresh]), list(by_key))
         feature_cache.write(cache, encoder.fingerprint, cached)
     return torch.from_numpy(cached.values["pool"][[cached.rows[key] for key in keys]])
@@ -128,6 +135,8 @@ def prepare_all(
 ) -> Iterator[Prepared]:
     """All images in order, decoded and prepared by threads. Raises EvalkitError on invalid ones.
 
+    The caller keeps the settings of the encoder `apart`: they are those of all threads.
+
     ahead: images that the threads may be ahead. total: size of the set, for the error message.
     """
 
@@ -135,11 +144,7 @@ def prepare_all(
         found = image.decode()
         if isinstance(found, Unreadable):
             return None
-        with _named(encoder):
-            pixels: object = encoder.prepare(found.image)
-        if not isinstance(pixels, Tensor):
-            raise _wrong(encoder, f"a {type(pixels).__name__} from prepare", "a tensor [3, H, W]")
-        return found.note, pixels
+        return found.note, prepare(found.image, encoder)
 
     for image, found in map_ahead(read, images, ahead):
         if found is None:
@@ -147,35 +152,76 @@ def prepare_all(
         yield Prepared(image, *found)
 
 
+def prepare(image: Image, encoder: Encoder) -> Tensor:
+    """The image as the encoder prepares it, which may change the image. Runs in any thread."""
+    with _named(encoder), unchanged(DECODING):
+        pixels: object = encoder.prepare(image)
+    if not isinstance(pixels, Tensor) or not pixels.numel():
+        found = "an empty tensor" if isinstance(pixels, Tensor) else f"a {type(pixels).__name__}"
+        raise _wrong(encoder, f"{found} from prepare", "a tensor [3, H, W]")
+    return pixels
+
+
 def encode_batch(
     batch: Sequence[Prepared], encoder: Encoder, requested: Collection[str]
 ) -> dict[str, NDArray[np.float32]]:
     """The requested features of images of one prepared size, each float32 [N, D]."""
-    with _named(encoder), plugin_output():
-        values: object = encoder(torch.stack([item.pixels for item in batch]))
-        if not isinstance(values, Mapping):
-            raise _wrong(encoder, f"a {type(values).__name__}", "a dict of features by name")
-        arrays = {name: _array(value) for name, value in values.items() if name in requested}
-    _check(encoder, arrays, len(batch), "images")
-    return arrays
+    return encode_pixels([item.pixels for item in batch], encoder, requested)
 
 
-def _array(value: Tensor) -> NDArray[np.float32]:
-    return torch.as_tensor(value).detach().cpu().numpy().astype(np.float32)
+def encode_pixels(
+    pixels: Sequence[Tensor], encoder: Encoder, requested: Collection[str]
+) -> dict[str, NDArray[np.float32]]:
+    """`encode_batch` of images as the encoder prepared them."""
+    if len({item.data_ptr() for item in pixels}) < len(pixels):
+        raise _wrong(encoder, "one tensor for several images from prepare", "a new one for each")
+    with _named(encoder), unchanged(DECODING):
+        values: object = encoder(torch.stack(list(pixels)))
+        found = None
+        if isinstance(values, Mapping):
+            found = {name: _array(value) for name, value in values.items() if name in requested}
+    if found is None:
+        raise _wrong(encoder, f"a {type(values).__name__}", "a dict of features by name")
+    return _checked(encoder, found, len(pixels), "images")
 
 
-def _check(
-    encoder: Encoder, arrays: Mapping[str, NDArray[np.float32]], count: int, what: str
-) -> None:
-    """Raise EvalkitError unless every array is finite and has the shape [count, D]."""
-    for name, array in arrays.items():
-        found = f"{name!r} features of shape {list(array.shape)}"
-        if array.ndim == 2 and len(array) == count and array.shape[1]:
+def check_widths(encoder: Encoder, fresh: CachedFeatures, known: CachedFeatures) -> None:
+    """Raises EvalkitError unless features of one name have one width in both."""
+    for name in fresh.values.keys() & known.values.keys() if known.rows else ():
+        widths = known.values[name].shape[1], fresh.values[name].shape[1]
+        if widths[0] != widths[1]:
+            raise EvalkitError(
+                f"The encoder {encoder.name!r} returned {name!r} features of {widths[1]} dimensions"
+                f" and earlier ones of {widths[0]}; expected the same for all images.",
+                "Correct the encoder, and change its fingerprint if its features are others now.",
+            )
+
+
+def _array(value: object) -> NDArray[np.float32] | str:
+    """The features as a new array, or in words what they are instead."""
+    if not isinstance(value, Tensor | np.ndarray):
+        return f"of the type {type(value).__name__}"
+    found = torch.as_tensor(value)
+    if not found.is_floating_point():
+        return f"of the type {found.dtype}"
+    return found.detach().to("cpu", torch.float32, copy=True).numpy()
+
+
+def _checked(
+    encoder: Encoder, found: Mapping[str, NDArray[np.float32] | str], count: int, what: str
+) -> dict[str, NDArray[np.float32]]:
+    """The arrays. Raises EvalkitError unless each is finite and has the shape [count, D]."""
+    arrays: dict[str, NDArray[np.float32]] = {}
+    for name, array in found.items():
+        wrong = array if isinstance(array, str) else f"of shape {list(array.shape)}"
+        if not isinstance(array, str) and array.ndim == 2 and len(array) == count and array.size:
             if np.isfinite(array).all():
+                arrays[name] = array
                 continue
-            found = f"{name!r} features that are not finite"
-        expected = f"finite numbers of shape [{count}, D]"
-        raise _wrong(encoder, f"{found} for {count} {what}", expected)
+            wrong = "that are not finite"
+        expected = f"finite float32 numbers of shape [{count}, D]"
+        raise _wrong(encoder, f"{name!r} features {wrong} for {count} {what}", expected)
+    return arrays
 
 
 def _wrong(encoder: Encoder, found: str, expected: str) -> EvalkitError:
@@ -184,29 +230,19 @@ def _wrong(encoder: Encoder, found: str, expected: str) -> EvalkitError:
     )
 
 
-@contextlib.contextmanager
-def _named(encoder: Encoder) -> Iterator[None]:
+def _named(encoder: Encoder) -> contextlib.AbstractContextManager[None]:
     """An exception in the code of an encoder becomes one sentence that names it."""
-    try:
-        yield
-    except EvalkitError:
-        raise
-    except Exception as error:  # an encoder is a plug-in: it may raise anything
-        hint = _CORRECT
-        if "out of memory" in str(error).lower():
-            hint = "Try a smaller `--batch-size`; the images are kept."
-        raise EvalkitError(
-            f"The encoder {encoder.name!r} failed: {type(error).__name__}: {error}.", hint
-        ) from error
+    memory_hint = "Try a smaller `--batch-size`; the images are kept."
+    return named(encoder, f"The encoder {encoder.name!r} failed", _CORRECT, memory_hint)
 
 
 def _batches(
     images: Sequence[ImageFile], encoder: Encoder, batch_size: int, total: int
 ) -> Iterator[list[Prepared]]:
-    """Batches of one prepared size each, in the order in which they are full."""
-    waiting: dict[tuple[int, ...], list[Prepared]] = {}
+    """Batches of one prepared size and dtype each, in the order in which they are full."""
+    waiting: dict[tuple[Any, ...], list[Prepared]] = {}
     for item in prepare_all(images, encoder, 2 * batch_size, total):
-        shape = tuple(item.pixels.shape)
+        shape = (*item.pixels.shape, item.pixels.dtype)
         waiting.setdefault(shape, []).append(item)
         if len(waiting[shape]) == batch_size:
             yield waiting.pop(shape)

@@ -18,12 +18,14 @@ from evalkit.features.cache import CachedFeatures
 from evalkit.features.encode import (
     SAVE_SECONDS,
     Features,
+    check_widths,
     encode_batch,
     made_on,
     prepare_all,
     rows_of,
 )
 from evalkit.features.image_file import ImageFile
+from evalkit.plugin_calls import DECODING, apart
 from evalkit.terminal import progress
 
 
@@ -61,13 +63,16 @@ def group_features(
     )
     encoded: list[CachedFeatures] = []
     saved = time.monotonic()
-    with progress(label or f"encoding with {encoder.name}", sum(map(len, missing))) as advance:
+    cache = cache.absolute()  # for an encoder that changes the directory
+    bar = progress(label or f"encoding with {encoder.name}", sum(map(len, missing)))
+    with apart(encoder, DECODING), bar as advance:
         for places in missing:
             batch = [next(stream) for _ in places]
             rows = {keys[place]: row for row, place in enumerate(places)}
             values = encode_batch(batch, encoder, cached.requested)
             notes = [item.note for item in batch]
             group = CachedFeatures(rows, values, notes, cached.requested, made_on(encoder))
+            check_widths(encoder, group, encoded[0] if encoded else cached)
             encoded.append(feature_cache.select(group, list(rows)))  # equal images share a row
             advance(len(places))
             if time.monotonic() - saved > SAVE_SECONDS:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from evalkit.images import Decoded, Unreadable, content_sha256, decode
+from evalkit.images import Decoded, Unreadable, content_sha256, decode, read_bytes
 from evalkit.sources import Content
 
 # Kinds of reasons that depend on the moment and not on the content, so they are never cached.
@@ -31,7 +31,7 @@ class ImageFile(NamedTuple):
 
     def _decode(self) -> Decoded | Unreadable:
         try:
-            content = self.path.read_bytes() if self.content is None else self.content()
+            content = read_bytes(self.path) if self.content is None else self.content()
         except OSError as error:
             return Unreadable(f"cannot be read ({error.strerror})", "cannot be read")
         if content_sha256(content) != self.sha256:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import os
 from collections import Counter
@@ -13,13 +12,12 @@ from typing import Any, NamedTuple
 
 from evalkit.core import EvalkitError, Prompt, Record, Request
 from evalkit.escape import visible
+from evalkit.features.changed import AGAIN, changed_images
 from evalkit.features.image_file import ImageFile
 from evalkit.features.validation import SKIP_HINT, ImageValidation, OnBad, check_policy
 from evalkit.images import (
     InvalidImage,
-    Unreadable,
     content_sha256,
-    file_sha256,
     raise_invalid_images,
 )
 from evalkit.run_folder import Run, folder_name
@@ -79,7 +77,7 @@ class ImageSets(NamedTuple):
 def results_folder(path: Path | str) -> Path:
     """Where `score` writes: the run folder, or `reports/<name>-<hash of the path>` for others."""
     folder = Path(os.path.expanduser(path))
-    if os.path.isfile(Run(folder).prompts_path):
+    if Run(folder).is_run:
         return folder
     whole = folder.resolve()
     digest = hashlib.sha256(os.fsencode(whole)).hexdigest()
@@ -97,53 +95,22 @@ def image_sets(path: Path, on_bad: OnBad = "refuse", models: Sequence[str] = ())
     check_policy(on_bad)
     run = Run(path)
     path = run.path
-    found = _of_run(run, models) if os.path.isfile(run.prompts_path) else _without_run(path)
-    changed = {
-        images.model: changed_images(run, images.model, images.files)
-        for images in found.sets
-        if found.prompts
-    }
+    found = _of_run(run, models) if run.is_run else _without_run(path)
+    changed = {images.model: changed_images(images.files) for images in found.sets if found.prompts}
     if on_bad == "refuse":
         if bad := [item for items in changed.values() for item in items.values()]:
             total = sum(len(images.files) for images in found.sets)
-            raise_invalid_images(bad, total, f"Or make them again: the same run. {SKIP_HINT}")
+            raise_invalid_images(bad, total, f"{AGAIN} {SKIP_HINT}")
         return found
     return found._replace(
         sets=[_without_invalid(images, changed.get(images.model, {})) for images in found.sets]
     )
 
 
-def changed_images(run: Run, model: str, files: Sequence[ImageFile]) -> dict[int, InvalidImage]:
-    """The images of a run that are gone or have changed, by place.
-
-    Features are found by the hash in the manifest, so nothing else would notice. Every file is
-    hashed: a file that was put there later may have any time of change.
-    """
-    found: dict[int, InvalidImage] = {}
-    for place, file in enumerate(track(files, "checking images", len(files))):
-        try:
-            if _sha256(file.path) != file.sha256:
-                found[place] = InvalidImage(file.path, Unreadable("has changed", "changed"))
-        except OSError as error:
-            reason = Unreadable(f"cannot be read ({error.strerror})", "cannot be read")
-            found[place] = InvalidImage(file.path, reason)
-    return found
-
-
-def _sha256(path: Path) -> str:
-    """The hash of a file; read once in a process, as long as the file stays the same."""
-    state = path.stat()
-    return _hashed(path, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
-
-
-@functools.lru_cache(maxsize=100_000)
-def _hashed(path: Path, *state: int) -> str:
-    return file_sha256(path)
-
-
 def _without_run(path: Path) -> ImageSets:
     """The images of a folder, zip, tar or array."""
-    source, run = open_source(path), Run(results_folder(path))
+    # Read while an encoder may change the directory.
+    source, run = open_source(path.absolute()), Run(results_folder(path))
     model = visible(path.resolve().name)  # a name of other bytes than UTF-8 is no text
     validation = _validation(run, model)
     files: list[ImageFile] = []
@@ -182,7 +149,7 @@ def _of_run(run: Run, chosen: Sequence[str]) -> ImageSets:
     sets = []
     for model in chosen or models:
         records = everything[model]
-        if not all(0 <= record.index < len(prompts) for record in records):
+        if not all(record.index < len(prompts) for record in records):
             raise EvalkitError(
                 f"{run.prompts_path} has {len(prompts)} prompts, fewer than the manifest of"
                 f" {model!r} names: lines are missing.",
@@ -198,8 +165,9 @@ def _of_run(run: Run, chosen: Sequence[str]) -> ImageSets:
         ok = [record for record in records if record.status == "ok"]
         validation = _validation(run, model)
         files = [
-            ImageFile(run.image_path(model, record), record.sha256, on_decoded=validation.add)
+            ImageFile(path.absolute(), record.sha256, on_decoded=validation.add)
             for record in ok
+            for path in [run.image_path(model, record)]
         ]
         texts = [prompts[record.index].text for record in ok]
         left, missing = run.unmatched(model), _missing(prompts, per_prompt, records)
@@ -225,7 +193,7 @@ def _missing(
 
 
 def _validation(run: Run, model: str) -> ImageValidation:
-    return ImageValidation(run.validation_path(model))
+    return ImageValidation(run.validation_path(model).absolute())
 
 
 def _without_invalid(images: ImageSet, changed: Mapping[int, InvalidImage]) -> ImageSet:

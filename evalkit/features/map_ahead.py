@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from evalkit.images.room import one_image
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -15,9 +17,14 @@ R = TypeVar("R")
 def map_ahead(work: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[tuple[T, R]]:
     """Each item with `work(item)`, in order; at most `ahead` results wait in memory."""
     queue: deque[tuple[T, Future[R]]] = deque()
+
+    def one(item: T) -> R:
+        with one_image():
+            return work(item)
+
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for item in items:
-            queue.append((item, pool.submit(work, item)))
+            queue.append((item, pool.submit(one, item)))
             if len(queue) >= ahead:
                 first, future = queue.popleft()
                 yield first, future.result()

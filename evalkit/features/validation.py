@@ -20,7 +20,7 @@ from evalkit.core import EvalkitError
 from evalkit.escape import visible
 from evalkit.features.image_file import TEMPORARY, ImageFile
 from evalkit.features.map_ahead import map_ahead
-from evalkit.files import write_atomically
+from evalkit.files import checked, with_check, write_atomically
 from evalkit.images import (
     Decoded,
     InvalidImage,
@@ -36,6 +36,7 @@ TINY = 32  # pixels; every encoder enlarges a smaller image about tenfold
 LISTED = 10  # names per finding
 VERSION = 4  # of the facts in the cache
 _AHEAD = 1024  # images that threads may be ahead
+_STRIP = 1 << 20  # pixels
 SKIP_HINT = "To leave them out: `--on-bad skip`."
 
 
@@ -65,6 +66,8 @@ def facts_of(found: Decoded | Unreadable) -> ImageFacts:
         return ImageFacts(str(found), found.kind, "", "", 0, 0, False, False, "")
     pixels = found.image.tobytes()
     black, one_colour = _uniform(found.image, pixels)
+    digest = pixels_sha256(found.image, pixels)
+    del pixels  # as large as the image
     return ImageFacts(
         reason="",
         kind="",
@@ -74,7 +77,7 @@ def facts_of(found: Decoded | Unreadable) -> ImageFacts:
         height=found.image.height,
         black=black,
         one_colour=one_colour,
-        pixels=pixels_sha256(found.image, pixels),
+        pixels=digest,
         sharpness=_sharpness(found.image),
     )
 
@@ -84,11 +87,16 @@ def _sharpness(image: Image) -> float:
 
     The mean absolute Laplacian (4 neighbours) of the grey image; 0 below 3 x 3 pixels.
     """
-    grey = np.asarray(image.convert("L"), dtype=np.int16)
-    if min(grey.shape) < 3:
+    pixels = np.asarray(image.convert("L"))
+    height, width = pixels.shape
+    if min(height, width) < 3:
         return 0.0
-    around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
-    return float(np.abs(4 * grey[1:-1, 1:-1] - around).mean())
+    rows, total = 1 + _STRIP // width, 0
+    for top in range(0, height - 2, rows):  # the sums of a whole image would take its memory often
+        grey = pixels[top : top + rows + 2].astype(np.int16)
+        around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
+        total += int(np.abs(4 * grey[1:-1, 1:-1] - around).sum(dtype=np.int64))
+    return total / ((height - 2) * (width - 2))
 
 
 def check_policy(on_bad: str) -> None:
@@ -135,7 +143,8 @@ class ImageValidation:
             lasting = {
                 key: self._facts[key] for key in by_key if self._facts[key].kind not in TEMPORARY
             }
-            write_atomically(self._cache, json.dumps({"version": VERSION, "facts": lasting}))
+            content = with_check({"version": VERSION, "facts": lasting})
+            write_atomically(self._cache, json.dumps(content))
         return [self._facts[image.sha256] for image in images]
 
     def invalid(self, images: Sequence[ImageFile]) -> list[InvalidImage | None]:
@@ -263,9 +272,9 @@ def _uniform(image: Image, pixels: bytes) -> tuple[bool, bool]:
 
 def _read(path: Path) -> dict[str, ImageFacts]:
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = checked(json.loads(path.read_text(encoding="utf-8")))
         if stored["version"] != VERSION:
             return {}
         return {key: ImageFacts(*values) for key, values in stored["facts"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return {}

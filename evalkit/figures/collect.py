@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from evalkit.figures.difference_dots import drawn_pairs
 from evalkit.figures.group_dots import group_rows
@@ -19,6 +17,8 @@ from evalkit.figures.raters import strength_rows, win_rate_rows
 from evalkit.figures.rows import Row, on_all_prompts
 from evalkit.figures.score_distribution import score_rows
 from evalkit.figures.source import Absent, Source, features
+from evalkit.reading import reading
+from evalkit.run_folder import Run
 
 log = logging.getLogger(__name__)
 
@@ -34,24 +34,21 @@ def differences(source: Source) -> list[Row]:
     rows = drawn_pairs(source.comparisons, source.chosen)
     every = [*source.metrics, *rows]  # the values of a pair may be too large to be drawn
     order = list(dict.fromkeys(row["metric"] for row in every))
-    gate = _margins_of_gate(source.run.path / "gate.json")
+    gate = _margins_of_gate(source.run)
     return [
         row | {"margin": gate.get((row["metric"], row["encoder"]), _default(source, row))}
         for row in sorted(rows, key=lambda row: order.index(row["metric"]))
     ]
 
 
-def _margins_of_gate(path: Path) -> dict[tuple[str, str], float]:
+def _margins_of_gate(run: Run) -> dict[tuple[str, str], float]:
     """The margins of the last gate, by metric and encoder; {} without one."""
-    try:
-        decisions = json.loads(path.read_text(encoding="utf-8"))["decisions"]
+    with reading(run.gate_path, run.GATE_AGAIN):
         return {
             (row["metric"], row["encoder"]): float(row["margin"])
-            for row in decisions
+            for row in run.gate().get("decisions", ())
             if row["margin"] is not None and not row["group"]
         }
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
 
 
 def _default(source: Source, row: Row) -> float | None:
@@ -71,7 +68,7 @@ def groups(source: Source) -> list[Row]:
     per_image = {row["metric"] for row in source.scores}
     grouped = [row for row in source.metrics if row["metric"] in (source.chosen or per_image)]
     sizes: dict[str, int] = {}
-    if source.run.prompts_path.is_file():
+    if source.run.is_run:
         for prompt in source.run.prompts():
             sizes[prompt.group] = sizes.get(prompt.group, 0) + 1
     if not any(row["group"] for row in grouped):
@@ -135,8 +132,8 @@ def images(source: Source) -> list[Row]:
         for record in source.records(model):
             path = source.run.image_path(model, record)
             if record.sample == 0 and record.file and record.index < len(source.prompts):
-                if not path.is_file():
-                    raise Absent(f"{path} does not exist")
+                if record.file in source.changes.files.get(model, ()):
+                    raise Absent(f"{path} is gone or has changed")
                 name, text = source.prompts[record.index]
                 relative = path.relative_to(source.run.path).as_posix()
                 found.append({"model": model, "prompt": name, "text": text, "path": relative})

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from evalkit.core import EvalkitError, Record
+from evalkit.features.changed import Changes, mention_changes
 from evalkit.figures.rows import Row, drawable, models_of, one_metric
 from evalkit.run_folder import Run
 
@@ -59,7 +60,7 @@ class Source:
     @functools.cached_property
     def prompts(self) -> list[tuple[str, str]]:
         """Id and text of each prompt."""
-        if not self.run.prompts_path.is_file():
+        if not self.run.is_run:
             return []
         return [(prompt.id, prompt.text) for prompt in self.run.prompts()]
 
@@ -77,6 +78,11 @@ class Source:
                 made["better"] = better.get((row["metric"], row["encoder"]), "higher")
                 found.append(self._stated(made))
         return drawable(found)
+
+    @functools.cached_property
+    def changes(self) -> Changes:
+        """The images that are not those of the manifests, or not those that were scored."""
+        return mention_changes(self.run, [m for m in self.models if m in self.run.models()])
 
     @functools.cache  # noqa: B019 (one source is read by one command)
     def records(self, model: str) -> list[Record]:

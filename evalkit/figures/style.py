@@ -7,7 +7,6 @@ settings, whatever the user's matplotlibrc says.
 from __future__ import annotations
 
 import contextlib
-import csv
 import io
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from evalkit import escape
 from evalkit.escape import spreadsheet_cell
 from evalkit.figures.pages import Page, page_of
 
@@ -166,10 +166,6 @@ def to_csv(rows: Rows) -> str:
     take it away again.
     """
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        cells = (row.get(name, "") for name in columns)
-        writer.writerow([spreadsheet_cell(c) if isinstance(c, str) else c for c in cells])
-    return text.getvalue()
+    cells = ([row.get(name, "") for name in columns] for row in rows)
+    guarded = ([spreadsheet_cell(c) if isinstance(c, str) else c for c in row] for row in cells)
+    return escape.to_csv([columns, *guarded])

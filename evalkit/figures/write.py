@@ -75,6 +75,7 @@ def write_figures(
         )
     source = Source(Run(path), chosen_names(metrics, "--metrics"))
     folder = Path(out) if out else source.run.path / "figures" / _folder(width, columns)
+    _ = source.changes  # what has changed is said before the figures are drawn
     written, reasons = [], {}
     for name in COLLECT:
         if name not in names:

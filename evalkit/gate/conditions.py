@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from evalkit.config import read_values
 from evalkit.core import Metric, Record
+from evalkit.run_config import run_config
 from evalkit.run_folder import Run
 
 # Options that say which model it is, not how it generates: a gate compares checkpoints.
@@ -26,12 +26,8 @@ def requests_of(run: Run, records: Sequence[Record]) -> list[tuple[int, int]]:
 def _per_prompt(run: Run, records: Sequence[Record]) -> int:
     """As run.toml states it, or, where it does not, as the records show it."""
     shown = 1 + max((record.sample for record in records), default=0)
-    stated = _config(run).get("per_prompt")
+    stated = run_config(run).get("per_prompt")
     return max(stated, shown) if isinstance(stated, int) else shown
-
-
-def _config(run: Run) -> dict[str, Any]:
-    return read_values(run.config_path) if run.config_path.is_file() else {}
 
 
 def of_generation(
@@ -41,7 +37,7 @@ def of_generation(
 
     sizes: those of its images, `width x height`.
     """
-    config = _config(run)
+    config = run_config(run)
     options = dict(config.get("options", {}).get(label, {}))
     used = dict(run.model(label).get("settings") or {})
     # The models of a comparison may come from runs of other seeds.

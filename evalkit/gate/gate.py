@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from evalkit.core import EvalkitError
 from evalkit.files import write_atomically
@@ -189,7 +189,7 @@ def _gate(
         hashlib.sha256(run.metrics_path.read_bytes()).hexdigest(),
         tuple(notes),
     )
-    write_atomically(run.gate_path, to_json(result))
+    run.write_gate(_content(result))
     if junit_path is not None:
         write_atomically(junit_path, to_xml(result))
     github.append_summary(result)
@@ -214,10 +214,13 @@ def _write_report(run: Run) -> None:
 
 
 def to_json(result: Gate) -> str:
-    """gate.json."""
+    """The content of gate.json."""
+    return json.dumps(_content(result), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _content(result: Gate) -> dict[str, Any]:
     said = {"sentence": result.sentence, "remarks": result.remarks}
-    content = {"schema": SCHEMA, **said, **dataclasses.asdict(result)}
-    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return {"schema": SCHEMA, **said, **dataclasses.asdict(result)}
 
 
 def _relative(folder: Path, start: Path) -> str:

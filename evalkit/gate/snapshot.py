@@ -9,7 +9,6 @@ of a run is small, and needs neither its images nor its features.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -20,7 +19,7 @@ import numpy as np
 
 from evalkit import plugins
 from evalkit.config import did_you_mean
-from evalkit.core import EvalkitError, Measure, Metric, MetricRow, Prompt
+from evalkit.core import EvalkitError, Measure, Metric, MetricRow
 from evalkit.features.image_sets import ImageSet, image_sets
 from evalkit.features.validation import OnBad
 from evalkit.gate.conditions import of_generation, of_metrics, requests_of
@@ -124,7 +123,7 @@ def take(
     skipped = known.get("counts", {}).get(label, {}).get("skipped", 0)
     on_bad: OnBad = "skip" if skipped else "refuse"
     _, [images], _ = image_sets(run.path, on_bad, (label,))
-    prompts = _prompts(run)
+    prompts = run.prompts()
     ids = [prompt.id for prompt in prompts]
     places = {(ids[one.index], one.sample): at for at, one in enumerate(images.records)}
     order = None if keys is None else [places[key] for key in keys if key in places]
@@ -145,19 +144,6 @@ def take(
         blind=tuple(blind_encoders(found.encoder_names, only_bundled(run, run.models()))),
         images=tuple((ids[one.index], one.sample, one.sha256) for one in images.records),
     )
-
-
-def _prompts(run: Run) -> list[Prompt]:
-    """Prompts are matched by id, so each needs its own."""
-    prompts = run.prompts()
-    id_, count = Counter(prompt.id for prompt in prompts).most_common(1)[0]
-    if count > 1:
-        raise EvalkitError(
-            f"{run.prompts_path} has the id {id_!r:.80} {count} times; expected an id of its"
-            " own for each prompt.",
-            "Restore the file, or start again in another folder.",
-        )
-    return prompts
 
 
 def _label(run: Run, label: str, text: str) -> str:
@@ -263,7 +249,7 @@ def outline(run: Run, label: str) -> Snapshot:
 
     Raises EvalkitError if the run, or this model, was not scored, or a file is damaged.
     """
-    checks, known, prompts = run.image_checks(), run.protocol_of_scores(), _prompts(run)
+    checks, known, prompts = run.image_checks(), run.protocol_of_scores(), run.prompts()
     if not run.metrics() or label not in checks:
         raise EvalkitError(
             f"{run.path} has no scores of {label!r}.", f"Run `evalkit score {run.path}`."

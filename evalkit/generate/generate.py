@@ -20,6 +20,7 @@ from evalkit.generate import local
 from evalkit.generate.plan import Plan, fingerprint_of, plan
 from evalkit.generate.remote import send
 from evalkit.prompts import duplicate_count
+from evalkit.run_config import relevant
 from evalkit.run_folder import Run
 from evalkit.sources import absent, not_taken
 from evalkit.specs import INSTALLED, default_label, is_path, labelled, relative_to
@@ -57,8 +58,8 @@ def generate(config: Config, retry_ambiguous: bool = False) -> Run:
     """Make every image of the configuration that is missing.
 
     Everything that can be checked quickly is checked before the folder is touched (see plan). When
-    a service stops (no money, no quota, a wrong key, repeated failures), the other models still
-    run; its EvalkitError is raised at the end.
+    a model fails or a service stops (no money, no quota, a wrong key, repeated failures), the other
+    models still run; its EvalkitError is raised at the end.
 
     Args:
         config: what to make.
@@ -97,12 +98,12 @@ def _make(made: Plan, batch_size: int, retry_ambiguous: bool) -> None:
     for label in list(made.loaded):
         generator = made.loaded.pop(label)  # pop: its memory is free before the next one draws
         work = made.todo[label], made.rank
-        if not is_service(generator):
-            local.fill(made.run, label, cast(Generator, generator), *work, batch_size)
-            continue
         try:
-            service = cast(Service, generator)
-            send.fill(made.run, label, service, *work, made.budget, retry_ambiguous)
+            if is_service(generator):
+                service = cast(Service, generator)
+                send.fill(made.run, label, service, *work, made.budget, retry_ambiguous)
+            else:
+                local.fill(made.run, label, cast(Generator, generator), *work, batch_size)
         except EvalkitError as error:
             stopped.append(error)
     if len(stopped) > 1:
@@ -125,7 +126,7 @@ def _make(made: Plan, batch_size: int, retry_ambiguous: bool) -> None:
 def _begin(made: Plan) -> None:
     """Write what the run is: prompts.jsonl, each model.json, and run.toml last."""
     run, earlier, config = made.run, made.earlier, made.config
-    grew = not run.prompts_path.is_file() or run.prompts() != made.prompts
+    grew = not run.is_run or run.prompts() != made.prompts
     if grew:
         run.write_prompts(made.prompts)
     specs = {label: run.model(label)["spec"] for label in run.models()}
@@ -137,7 +138,8 @@ def _begin(made: Plan) -> None:
         fingerprint = fingerprint or run.model(label).get("fingerprint", "")
         settings = _settings(run.model(label).get("settings", {}), generator)
         place = order.index(label)
-        run.register_model(label, specs[label], place, fingerprint, model.bundled, settings)
+        note = fingerprint, model.bundled, settings, relevant(model.options)
+        run.register_model(label, specs[label], place, *note)
         if label in made.unmatched:
             run.write_unmatched(label, made.unmatched[label])
         _remove_leftovers(run, model.label)

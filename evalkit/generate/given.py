@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from evalkit import plugins
 from evalkit.config import Config, Options, load_config, read_values
 from evalkit.generate.plan import default_out, read_given
+from evalkit.run_config import run_config
 from evalkit.run_folder import Run
 
 # A run keeps these. Others (device, batch_size, max_cost) belong to the machine and the moment.
@@ -29,7 +29,7 @@ def with_folder(
     own |= {key: value for key, value in flags.items() if value is not None}
     out = own.get("out") or _default_out(load_config(file, flags, options))
     flags, run = {**flags, "out": str(out)}, Run(out)
-    if not os.path.isfile(run.config_path):  # unlike Path.is_file, takes names that none can have
+    if not run_config(run):
         return load_config(file, flags, options)
     named = {"models": own["models"]} if own.get("models") else {}
     known = load_config(run.config_path, named)  # without the options of models not named

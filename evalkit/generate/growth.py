@@ -24,12 +24,7 @@ def grown(run: Run, given: Sequence[Prompt]) -> list[Prompt]:
 
     Raises EvalkitError if the list lacks a prompt of the run, or has another text or group for it.
     """
-    if not run.prompts_path.is_file() and any(run.records(model) for model in run.models()):
-        raise EvalkitError(
-            f"{run.prompts_path} is missing, and the folder has images: their prompts are unknown.",
-            "Restore the file, or choose another --out.",
-        )
-    old = run.prompts() if run.prompts_path.is_file() else []
+    old = run.prompts() if run.is_run else []
     if not old or old == list(given):
         return list(given)
     if any(prompt.id != _position(at) for at, prompt in enumerate(given)):

@@ -9,13 +9,13 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from evalkit import plugins
-from evalkit.config import Config, Value, load_config
+from evalkit.config import Config, load_config
 from evalkit.core import EvalkitError, Generator, Prompt, Record, Request, Service, is_service
 from evalkit.generate import growth
 from evalkit.generate.remote import send
@@ -25,13 +25,13 @@ from evalkit.generators.folder import Folder
 from evalkit.images import file_sha256
 from evalkit.plugins import Model
 from evalkit.prompts import read_prompts
+from evalkit.run_config import relevant, run_config
 from evalkit.run_folder import Run
 from evalkit.seeds import image_seed
 from evalkit.specs import is_path
 
 log = logging.getLogger(__name__)
 RETRIED = ("rate_limited", "quota", "auth", "transient")  # these outcomes may change next time
-_IRRELEVANT = ("price", "timeout", "api_key_env")  # options on which no image depends
 _LEAST_BYTES = 2 * 1024  # per image: with less free space, refuse
 _USUAL_BYTES = 256 * 1024  # per image: with less free space, warn
 
@@ -72,9 +72,8 @@ def plan(
     _check_folder(run)
     hold(run.making_images(rank))
     earlier = _earlier(run)
-    if earlier is not None:
-        models = models_of(run, config)
-        _check_same(run, earlier, config, models)
+    models = models_of(run, config)
+    _check_same(run, earlier, config, models)
     prompts = growth.grown(run, prompts)
     requests = requests_of(prompts, config.per_prompt, config.seed)
     _check_disk(run.path, len(requests) * len(models))
@@ -139,7 +138,7 @@ def default_out(config: Config, prompts: Sequence[Prompt], models: Sequence[Mode
     plain = re.sub(r"[^a-z0-9]+", "-", words).strip("-")[:60]
     identity = [[dataclasses.astuple(prompt) for prompt in prompts], config.seed, config.per_prompt]
     identity += [
-        [model.label, model.spec, sorted(_relevant(model.options).items())]
+        [model.label, model.spec, sorted(relevant(model.options).items())]
         + [model.code] * bool(model.code)
         for model in models
     ]
@@ -178,7 +177,7 @@ def _check_folder(run: Run) -> None:
 
 def _earlier(run: Run) -> Config | None:
     """The configuration with which the folder was made."""
-    return load_config(run.config_path, {}) if run.config_path.is_file() else None
+    return load_config(run.config_path, {}) if run_config(run) else None
 
 
 def _known(run: Run) -> dict[str, str]:
@@ -190,29 +189,35 @@ def _known(run: Run) -> dict[str, str]:
     return {label: canonical(run.model(label)["spec"]) for label in run.models()}
 
 
-def _check_same(run: Run, earlier: Config, config: Config, models: Sequence[Model]) -> None:
+def _check_same(run: Run, earlier: Config | None, config: Config, models: Sequence[Model]) -> None:
     """Refuse a configuration that would make other images than the folder has.
 
     The list of models may differ, there may be more samples, and everything that concerns scores
-    only may change. For prompts see `growth.grown`.
+    only may change. For prompts see `growth.grown`, for the seed without run.toml `_missing`.
     """
-    pairs: list[tuple[str, object, object]] = [("seed", earlier.seed, config.seed)]
+    pairs: list[tuple[str, object, object]] = []
+    if earlier is not None:
+        pairs.append(("seed", earlier.seed, config.seed))
     begun = set(run.models())
     for model in models:
         if model.label in begun:
-            old = _relevant(earlier.options.get(model.label, {}))
-            new = _relevant(model.options)
+            known = earlier.options.get(model.label, {}) if earlier is not None else {}
+            old = relevant(run.model(model.label).get("options", known))
+            new = relevant(model.options)
             pairs += [
                 (f"{model.label}.{key}", old.get(key), new.get(key)) for key in sorted({*old, *new})
             ]
     changed = [f"{name} {old!r} -> {new!r}" for name, old, new in pairs if old != new]
     if changed:
         raise growth.other_run(run, changed)
-    if config.per_prompt < earlier.per_prompt:
+    records = [record for label in begun for record in run.records(label)]
+    made = max((record.sample + 1 for record in records), default=1)
+    made = made if earlier is None else max(made, earlier.per_prompt)
+    if config.per_prompt < made:
         raise EvalkitError(
-            f"{run.path} has {earlier.per_prompt} images per prompt; expected at least as many, and"
-            f" per_prompt is {config.per_prompt}. A run may grow, not shrink.",
-            f"Give `--per-prompt {earlier.per_prompt}` or more, or choose another --out.",
+            f"{run.path} has {made} images per prompt; expected at least as many, and per_prompt is"
+            f" {config.per_prompt}. A run may grow, not shrink.",
+            f"Give `--per-prompt {made}` or more, or choose another --out.",
         )
 
 
@@ -261,11 +266,6 @@ def _missing(
     return [
         request for request in requests if not final(records.get((request.index, request.sample)))
     ]
-
-
-def _relevant(options: Mapping[str, Value]) -> dict[str, Value]:
-    """The options on which images depend."""
-    return {name: value for name, value in options.items() if name not in _IRRELEVANT}
 
 
 def _sources_changed(run: Run, model: Model) -> bool:

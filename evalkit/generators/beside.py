@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from evalkit.core import EvalkitError
+from evalkit.files import read_limited
 from evalkit.generators.embedded import of_parameters
 from evalkit.prompts.columns import TEXT_KEYS
+
+_MOST = 8 << 20  # bytes; ComfyUI writes its whole graph
 
 
 def beside(file: Path) -> tuple[str, Path] | None:
@@ -18,12 +22,12 @@ def beside(file: Path) -> tuple[str, Path] | None:
     """
     for suffix in (".txt", ".caption"):
         for side in (file.with_suffix(suffix), file.with_name(file.name + suffix)):
-            if side.is_file():
+            if os.path.isfile(side):  # unlike Path.is_file, takes names that are too long
                 text = of_parameters(_text(side))
                 return (text, side) if text else None
     for side in (file.with_suffix(".json"), file.with_name(f"{file.name}.json")):
         try:
-            row = json.loads(side.read_bytes())
+            row = json.loads(read_limited(side, _MOST))
         except (OSError, ValueError, RecursionError):
             continue
         texts = [row[key] for key in TEXT_KEYS if key in row] if isinstance(row, dict) else []
@@ -53,6 +57,10 @@ def of_geneval(folder: Path, files: Sequence[Path]) -> list[tuple[Path, str]]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        return read_limited(path, _MOST).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
         raise EvalkitError(f"{path} cannot be read as UTF-8 text.", "Save it as UTF-8.") from error
+    except OSError as error:
+        raise EvalkitError(
+            f"{path} cannot be read: {error.strerror}.", "Expected the prompt of one image."
+        ) from error

@@ -22,7 +22,14 @@ from evalkit.generators.listed import check_own_list, listed
 from evalkit.generators.midjourney import Grids
 from evalkit.generators.numbers import Matched
 from evalkit.generators.pairing import FURTHER, RULES, Pairing, Rule, pair
-from evalkit.images import Alpha, check_images, file_sha256, read_decoded, read_image
+from evalkit.images import (
+    PIXEL_LIMIT,
+    Alpha,
+    check_images,
+    file_sha256,
+    read_decoded,
+    read_image,
+)
 from evalkit.run_folder import NO_IMAGE
 from evalkit.sources import absent, missing_images, not_taken
 from evalkit.sources.absent import name_of
@@ -38,6 +45,7 @@ class Folder:
 
     Attributes:
         ready_made: the reading time says nothing about a model.
+        at_most: the largest batch, by the pixels of the largest image.
         unmatched: the files that are not taken and the prompts without an image, one per line, for
             unmatched.txt in the model's folder of the run.
     """
@@ -52,7 +60,9 @@ class Folder:
         alpha: Alpha,
         left: Mapping[Path, str],
         missing: Mapping[Key, Request],
+        at_most: int = 32,
     ) -> None:
+        self.at_most = at_most
         self._by_seed = {_key(request): item for request, item in found.items()}
         self._alpha: Alpha = alpha
         self._names = {
@@ -224,10 +234,11 @@ def _checked(
         log.warning("%s: %s", path.name, line)
     if FURTHER in paired.left.values():
         log.info("%s: `--per-prompt N` takes N images of each prompt", path.name)
-    check_images(sorted(used), alpha)
+    largest = check_images(sorted(used), alpha)
     hashes = {file: file_sha256(file) for file in sorted(used)}
     _warn_of_duplicates(path.name, hashes)
-    return Folder(path, found, hashes, alpha, paired.left, missing)
+    at_most = max(1, PIXEL_LIMIT // max(1, largest))
+    return Folder(path, found, hashes, alpha, paired.left, missing, at_most)
 
 
 def _is_missing(item: Path | Refusal) -> bool:

@@ -6,6 +6,7 @@ of an array that has no image format.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -22,8 +23,16 @@ from PIL.Image import Image
 
 from evalkit.core import EvalkitError
 from evalkit.escape import visible
+from evalkit.files import read_limited
 from evalkit.images.kinds import HEAD, is_text, kind_of
-from evalkit.images.strict import load_strictly, other_profile, sample_bits
+from evalkit.images.room import FILES, PIXELS, one_image
+from evalkit.images.strict import (
+    check_parts,
+    check_tags,
+    load_strictly,
+    other_profile,
+    sample_bits,
+)
 from evalkit.terminal import track
 
 if TYPE_CHECKING:
@@ -34,6 +43,9 @@ if TYPE_CHECKING:
 Alpha = Literal["refuse", "white", "black"]
 TURNED = "EXIF orientation applied"
 PIXEL_LIMIT = 64_000_000
+SHAPE_LIMIT = 200  # the longer side by the shorter one
+# Bytes of one image file, unpacked. A larger file is not an image but may exhaust the memory.
+MEMBER_LIMIT = 256 << 20
 # Other decoders reduce 16 bits silently (JPEG 2000, PPM) or start programs (EPS).
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
 EXPECTED = (
@@ -97,27 +109,40 @@ def read_decoded(path: Path | str, alpha: Alpha = "refuse") -> Decoded:
     return result
 
 
-def check_images(paths: Sequence[Path], alpha: Alpha = "refuse") -> None:
-    """Decode every image; raise one EvalkitError that lists the invalid ones."""
+def check_images(paths: Sequence[Path], alpha: Alpha = "refuse") -> int:
+    """Decode every image; returns the number of pixels of the largest one.
 
-    def check(path: Path) -> InvalidImage | None:
-        result = _decoded(path, alpha)
-        return InvalidImage(path, result) if isinstance(result, str) else None
+    Raises one EvalkitError that lists the invalid ones.
+    """
 
-    with ThreadPoolExecutor() as pool:  # Pillow releases the GIL while it decodes
-        checked = track(pool.map(check, paths), "checking images", len(paths))
-        invalid = [image for image in checked if image]
-    if invalid:
+    def check(path: Path) -> InvalidImage | int:
+        with one_image():
+            result = _decoded(path, alpha)
+            if isinstance(result, str):
+                return InvalidImage(path, result)
+            return result.image.width * result.image.height
+
+    # Pillow releases the GIL while it decodes.
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        checked = list(track(pool.map(check, paths), "checking images", len(paths)))
+    if invalid := [image for image in checked if isinstance(image, InvalidImage)]:
         raise_invalid_images(invalid, len(paths))
+    return max((size for size in checked if isinstance(size, int)), default=0)
 
 
 def _decoded(path: Path, alpha: Alpha) -> Decoded | Unreadable:
     try:
-        return decode(path.read_bytes(), alpha)
+        return decode(read_bytes(path), alpha)
     except OSError as error:
-        broken = path.is_symlink() and not path.exists()
-        reason = f"is a broken link to {os.readlink(path)}" if broken else error.strerror
-        return Unreadable(f"cannot be read ({reason})", "cannot be read")
+        return Unreadable(f"cannot be read ({error.strerror})", "cannot be read")
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of an image file. Raises OSError with the reason as `strerror`."""
+    if path.is_symlink() and not path.exists():
+        raise OSError(errno.ENOENT, f"is a broken link to {os.readlink(path)}")
+    with FILES.take(min(path.stat().st_size, MEMBER_LIMIT)):
+        return read_limited(path, MEMBER_LIMIT)
 
 
 def raise_invalid_images(
@@ -155,12 +180,15 @@ def decode(content: bytes | NDArray[np.uint8], alpha: Alpha = "refuse") -> Decod
             kind = "text" if is_text(content[:HEAD]) else "in no known image format"
         return Unreadable(f"is {kind}" if content else "is empty", "not an image")
     try:
+        check_parts(content, kind)
         image = PILImage.open(io.BytesIO(content), formats=FORMATS)
         if image.width * image.height > PIXEL_LIMIT:
             return Unreadable(
                 f"has {image.width} x {image.height} pixels, more than 64 million",
                 "too many pixels",
             )
+        if narrow := _too_narrow(image.width, image.height):
+            return narrow
         frames = getattr(image, "n_frames", 1)
         if frames > 1 and image.format != "MPO":  # the other frames of MPO are previews
             return Unreadable(f"has {frames} frames", "animated")
@@ -174,7 +202,8 @@ def decode(content: bytes | NDArray[np.uint8], alpha: Alpha = "refuse") -> Decod
             return Unreadable(f"has the colour mode {image.mode}", f"colour mode {image.mode}")
         # Read before load(), which applies the orientation of TIFF files itself.
         turned = _orientation_note(image)
-        return _to_rgb(load_strictly(image, content), alpha, turned, image.format or "")
+        with PIXELS.take(image.width * image.height):
+            return _to_rgb(load_strictly(image, content), alpha, turned, image.format or "")
     except (PILImage.DecompressionBombError, PILImage.DecompressionBombWarning):
         return Unreadable("has more than 64 million pixels", "too many pixels")
     except UnidentifiedImageError:  # its text names an address in memory
@@ -183,9 +212,18 @@ def decode(content: bytes | NDArray[np.uint8], alpha: Alpha = "refuse") -> Decod
         return Unreadable(f"is truncated or damaged ({error})", "truncated or damaged")
 
 
+def _too_narrow(width: int, height: int) -> Unreadable | None:
+    """An encoder that enlarges the shorter side would make billions of pixels of such an image."""
+    if max(width, height) <= SHAPE_LIMIT * min(width, height):
+        return None
+    reason = f"has {width} x {height} pixels, one side over {SHAPE_LIMIT} times the other"
+    return Unreadable(reason, "too narrow")
+
+
 def _orientation_note(image: Image) -> str:
     """What is done about the EXIF orientation; damaged EXIF leaves the pixels as they are."""
     try:
+        check_tags(image.info.get("exif", b"").removeprefix(b"Exif\0\0"))
         return TURNED if image.getexif().get(0x0112, 1) in range(2, 9) else ""
     except Exception:  # SyntaxError, struct.error, ...: the data is that of many cameras
         if image.format == "TIFF":
@@ -208,6 +246,8 @@ def _of_pixels(pixels: NDArray[np.uint8], alpha: Alpha) -> Decoded | Unreadable:
         return Unreadable(
             f"has {shape[1]} x {shape[0]} pixels, more than 64 million", "too many pixels"
         )
+    if narrow := _too_narrow(shape[1], shape[0]):
+        return narrow
     if int(pixels.max()) == 1:
         return Unreadable("contains only 0 and 1 (values of 0 to 1 as integers)", "wrong range")
     plain = pixels[:, :, 0] if shape[2:] == (1,) else pixels

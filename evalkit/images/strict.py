@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import itertools
 import struct
 import zlib
+from collections.abc import Iterator
+from typing import Any
 
 import simplejpeg
 from PIL import Image as PILImage
@@ -12,13 +15,16 @@ from PIL import ImageCms
 from PIL.Image import Image
 
 _GRAY = 0  # the colour type of PNG
+PARTS = 50_000  # chunks, segments or pages; 64 million pixels of PNG have 25,000
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}
 
 
 def load_strictly(image: Image, data: bytes) -> Image:
     """The image with its pixels loaded. Raises ValueError or OSError for damage.
 
     JPEG pixels are those of Pillow, bit for bit, and what libjpeg only warns about is an error: a
-    hole, an end that is missing or of another file. The checksums of PNG are checked.
+    hole, an end that is missing or of another file. The checksums of PNG and of deflated TIFF are
+    checked.
     """
     if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
         space = "RGB" if image.mode == "RGB" else "GRAY"
@@ -32,6 +38,8 @@ def load_strictly(image: Image, data: bytes) -> Image:
         _scale_key(image, data)
     if image.format == "GIF":
         _check_gif(data)
+    if image.format == "TIFF":
+        _check_tiff(image, data)
     image.load()
     return image
 
@@ -74,6 +82,93 @@ def _check_gif(data: bytes) -> None:
             at += 1 + data[at]
         at += 1
     raise ValueError("it has no end")
+
+
+def _check_tiff(image: Image, data: bytes) -> None:
+    """Compare the checksums of deflated strips or tiles, which libtiff does not read."""
+    tags: Any = getattr(image, "tag_v2", {})
+    if tags.get(259) not in (8, 32946):  # compression
+        return
+    left = 16 * image.width * image.height + (16 << 20)  # tiles may be larger than the image
+    starts, sizes = (
+        (tags.get(strip) or tags.get(tile)) for strip, tile in ((273, 324), (279, 325))
+    )
+    for start, size in zip(starts or (), sizes or (), strict=True):
+        stream, rest = zlib.decompressobj(), data[start : start + size]
+        while not stream.eof:
+            found = stream.decompress(rest, 1 << 20)
+            rest, left = stream.unconsumed_tail, left - len(found)
+            if left < 0 or not (found or stream.eof):
+                raise ValueError("a strip ends too early or too late")
+
+
+def check_tags(data: bytes) -> int:
+    """The number of pages of a TIFF, or of the tags of EXIF, which have its form.
+
+    Raises ValueError where Pillow would print a warning: a tag is cut off or outside of the data.
+    """
+    order = {b"II": "<", b"MM": ">"}.get(data[:2])
+    if order is None:
+        return 0
+    pages, (at,) = 0, struct.unpack_from(f"{order}4xI", data)
+    while at:
+        pages += 1
+        if pages > PARTS:
+            raise ValueError(f"it has more than {PARTS:,} pages")
+        (count,) = struct.unpack_from(f"{order}H", data, at)
+        for entry in range(at + 2, at + 2 + 12 * count, 12):
+            _, kind, values, start = struct.unpack_from(f"{order}HHII", data, entry)
+            size = _SIZES.get(kind, 0) * values
+            if size > 4 and start + size > len(data):
+                raise ValueError("a tag is outside of the file")
+        at = struct.unpack_from(f"{order}I", data, at + 2 + 12 * count)[0]
+    return pages
+
+
+def check_parts(data: bytes, kind: str) -> None:
+    """Raise ValueError for a file of very many small parts, which take Pillow minutes."""
+    if kind == "TIFF":
+        check_tags(data)
+    walk = {"PNG": _png_parts, "GIF": _gif_parts, "JPEG": _jpeg_parts}.get(kind)
+    if walk and any(True for _ in itertools.islice(walk(data), PARTS, None)):
+        raise ValueError(f"it has more than {PARTS:,} parts")
+
+
+def _png_parts(data: bytes) -> Iterator[int]:
+    at = 8
+    while at + 8 <= len(data):
+        yield at
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+
+
+def _jpeg_parts(data: bytes) -> Iterator[int]:
+    """The segments and the bytes between them, up to the pixels."""
+    at = 2
+    while at + 4 <= len(data):
+        yield at
+        if data[at] != 0xFF or data[at + 1] in (0x00, 0xFF):
+            at += 1
+        elif data[at + 1] == 0xDA:
+            return
+        else:
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+
+
+def _gif_parts(data: bytes) -> Iterator[int]:
+    """The blocks, the padding, and the pieces of extensions."""
+    at = 13 + _colours(data, 10)
+    while at < len(data) and data[at] != 0x3B:
+        yield at
+        kind = data[at]
+        if kind not in (0x21, 0x2C):
+            at += 1
+            continue
+        at += 2 if kind == 0x21 else 11 + _colours(data, at + 9)
+        while at < len(data) and data[at]:
+            if kind == 0x21:
+                yield at
+            at += 1 + data[at]
+        at += 1
 
 
 def _colours(data: bytes, at: int) -> int:

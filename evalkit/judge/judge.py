@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from evalkit import plugins
 from evalkit.config import split_names
-from evalkit.core import EvalkitError, Generator, Prompt
+from evalkit.core import EvalkitError, Generator, Prompt, Refusal
 from evalkit.encoders.mini import prepare
 from evalkit.files import write_atomically
+from evalkit.generators.calls import images_of
 from evalkit.judge.grids import stack_blocks
 from evalkit.judge.verdicts import detected_nouns, verdicts
 from evalkit.models.load import BUNDLED, load_classifier
@@ -157,7 +157,7 @@ def load_generators(models: str | Sequence[str], device: str) -> Iterator[tuple[
 
 @torch.no_grad()
 def generate_images(
-    generator: Callable[..., Sequence[object]],
+    generator: Generator,
     prompts: Sequence[str],
     seeds: Sequence[int],
     label: str,
@@ -166,11 +166,11 @@ def generate_images(
     rows, size = list[Tensor](), max(64, getattr(generator, "at_once", 0))
     for start in range(0, len(prompts), size):
         batch = slice(start, start + size)
-        for image in generator(list(prompts[batch]), list(seeds[batch])):
-            if not isinstance(image, Image.Image):
+        for image in images_of(generator, prompts[batch], seeds[batch], label)[0]:
+            if isinstance(image, Refusal):
                 raise EvalkitError(
                     f"{label} refused a prompt of the bundled data set: {image}.",
                     "Judge a generator that answers all prompts.",
                 )
-            rows.append(prepare(image.convert("RGB")))
+            rows.append(prepare(image))
     return torch.stack(rows)

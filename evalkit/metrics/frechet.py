@@ -214,7 +214,7 @@ def _eigen(matrix: Tensor) -> tuple[Tensor, Tensor]:
     Eigenvalues up to 1e-13 of the largest one are dropped.
     """
     values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
-    kept = values > 1e-13 * values[-1].clamp_min(1e-300)
+    kept = values > 1e-13 * values[-1]
     return values[kept], vectors[:, kept]
 
 

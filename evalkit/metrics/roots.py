@@ -69,9 +69,10 @@ def to_second_order(eigenvalues: Tensor, rows: Tensor, count: int) -> Tensor:
     root's derivative). The products are float32, which is precise enough for the change.
     """
     left = count - len(rows)
-    removed = _with_mean(rows, count)
+    scale = eigenvalues[-1].sqrt()  # float32 has no squares below 1e-38 or above 1e38
+    removed = _with_mean(rows, count) / scale
     removed = removed.float() if single_is_exact() else removed
-    change = -(removed.T @ removed).double() / (left - 1)
+    change = -(removed.T @ removed).double() * (scale**2 / (left - 1))
     variances = eigenvalues / (count - 1)
     change.diagonal().add_(variances * ((count - 1) / (left - 1) - 1))
     roots = variances.sqrt()

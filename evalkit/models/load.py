@@ -80,8 +80,10 @@ def read_weights(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tenso
     try:
         with safe_open(path, framework="pt") as file:
             config = json.loads((file.metadata() or {}).get("config", "{}"))
+            if not isinstance(config, dict):
+                raise ValueError("its configuration is not an object")
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise EvalkitError(
             f"{path} is not a safetensors file: {error}.", "Weights are read from safetensors only."
         ) from error

@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import importlib
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from evalkit.core import EvalkitError
-from evalkit.prompts.text import FORMATS
+from evalkit.prompts.text import FILE_LIMIT, FORMATS, LINES_LIMIT
 
 
 class Numbered(NamedTuple):
@@ -75,12 +75,32 @@ def parquet_rows(path: Path) -> Iterator[Numbered]:
             "Type in the clone of evalkit: `pip install '.[datasets]'`.",
         ) from error
     try:
-        file = parquet.ParquetFile(path)
+        file = parquet.ParquetFile(path, page_checksum_verification=True)
         names = [f.name for f in file.schema_arrow if not _is_binary(str(f.type))]
-        rows = file.read(columns=names).to_pylist()
-    except (OSError, ValueError) as error:  # errors of pyarrow are ValueErrors
+        rows: list[dict[str, Any]] = []
+        size = _unpacked(file.metadata, names)  # as stated; then as read
+        # A small file may have many equal rows of a long text: few of them at once.
+        for batch in file.iter_batches(8, columns=names) if size <= FILE_LIMIT else ():
+            size += batch.nbytes
+            if size > FILE_LIMIT or len(rows) > LINES_LIMIT:
+                break
+            rows += batch.to_pylist()
+        if size > FILE_LIMIT or len(rows) > LINES_LIMIT:
+            raise ValueError(f"over {FILE_LIMIT >> 20} MiB of text or {LINES_LIMIT:,} rows")
+    except (OSError, ValueError, NotImplementedError, MemoryError) as error:  # of pyarrow
         raise EvalkitError(f"{path} is not a readable parquet file: {error}.", FORMATS) from error
     return (Numbered(f"row {number}", row) for number, row in enumerate(rows, 1))
+
+
+def _unpacked(metadata: Any, names: Sequence[str]) -> int:
+    """The bytes of these columns, as the file states them."""
+    groups = (metadata.row_group(at) for at in range(metadata.num_row_groups))
+    columns = (group.column(at) for group in groups for at in range(group.num_columns))
+    return sum(
+        column.total_uncompressed_size
+        for column in columns
+        if column.path_in_schema.partition(".")[0] in names
+    )
 
 
 def _is_binary(kind: str) -> bool:

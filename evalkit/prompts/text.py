@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.core import EvalkitError
+from evalkit.files import read_limited
 
 LINE_LIMIT = 64 * 1024  # bytes; a longer line means that the file is not a prompt list
-FILE_LIMIT = 512 * 1024 * 1024  # bytes
+FILE_LIMIT = 128 << 20  # bytes; the captions of COCO have 92 MB
+LINES_LIMIT = 2_000_000
+VALUES_LIMIT = 10_000_000  # of JSON; each takes up to 200 bytes. The captions of COCO have 3.5 M
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _MAGIC = {
     b"\x89PNG": "a PNG image",
@@ -35,16 +38,10 @@ def read_text(path: Path) -> str:
             "Check the path, or list the files in its folder.",
         )
     try:
-        if path.stat().st_size > FILE_LIMIT:
-            raise EvalkitError(
-                f"The prompts file {path} has {path.stat().st_size >> 20} MiB; expected at most "
-                f"{FILE_LIMIT >> 20}.",
-                FORMATS,
-            )
-        data = path.read_bytes()
+        data = read_limited(path, FILE_LIMIT)
     except OSError as error:
         raise EvalkitError(
-            f"The prompts file {path} cannot be read: {error.strerror}.", "Check its permissions."
+            f"The prompts file {path} cannot be read: {error.strerror}.", FORMATS
         ) from error
     kind = next((name for magic, name in _MAGIC.items() if data.startswith(magic)), "")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -56,6 +53,11 @@ def read_text(path: Path) -> str:
             FORMATS,
         )
     data = data.removeprefix(BYTE_ORDER_MARK)
+    if (lines := data.count(b"\n")) > LINES_LIMIT:
+        raise EvalkitError(
+            f"The prompts file {path} has {lines:,} lines; expected at most {LINES_LIMIT:,}.",
+            FORMATS,
+        )
     text = decode_text(data, str(path))
     if path.suffix.lower() != ".json":  # a COCO file is one line
         for number, line in enumerate(data.split(b"\n"), 1):
@@ -118,6 +120,10 @@ def parse_json(text: str, place: str, hint: str = FORMATS) -> Any:
             )
         return values
 
+    if (values := sum(map(text.count, ",[{"))) > VALUES_LIMIT:
+        raise EvalkitError(
+            f"{place} has about {values:,} values; expected at most {VALUES_LIMIT:,}.", hint
+        )
     try:
         return json.loads(text, object_pairs_hook=once)
     except (ValueError, RecursionError) as error:

@@ -66,21 +66,11 @@ def rate_export(
     return Path(out).expanduser()
 
 
-def guarded(text: str) -> str:
-    """The text as a cell that no spreadsheet runs; see `unguarded`."""
-    return spreadsheet_cell(text)
-
-
-def unguarded(text: str) -> str:
-    """The text of a cell that `guarded` made."""
-    return text[1:] if text[:1] == "'" and guarded(text[1:]) == text else text
-
-
 def _csv(ratings: list[Rating], guard: bool) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for rating in ratings:
         cells = map(str, dataclasses.astuple(rating))
-        writer.writerow(map(guarded, cells) if guard else cells)
+        writer.writerow(map(spreadsheet_cell, cells) if guard else cells)
     return text.getvalue()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
-import io
 import logging
 from collections.abc import Iterable, Sequence
 
+from evalkit.escape import spreadsheet_cell, to_csv
 from evalkit.files import write_atomically
 from evalkit.rate.answers import Problem
-from evalkit.rate.export_ratings import guarded
 from evalkit.run_folder import Run
 
 REJECTED = ("source_file", "line", "column", "value", "reason")  # columns of rejected.csv
@@ -26,12 +25,9 @@ def write_rejected(run: Run, files: Iterable[str], rows: Sequence[Problem]) -> N
             earlier = [row for row in list(csv.reader(file))[1:] if row and row[0] not in names]
     if not rows and not earlier and not run.rejected_path.exists():
         return
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(REJECTED)
     # People open this file in a spreadsheet, and its values may come from anybody.
-    writer.writerows([*earlier, *(map(guarded, row) for row in rows)])
-    write_atomically(run.rejected_path, text.getvalue())
+    found = [[*map(spreadsheet_cell, row)] for row in rows]
+    write_atomically(run.rejected_path, to_csv([REJECTED, *earlier, *found]))
 
 
 def in_file_order(files: Sequence[str], rows: Iterable[Problem]) -> list[Problem]:

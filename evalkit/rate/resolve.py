@@ -20,6 +20,7 @@ from evalkit.rate.scale_checks import Score, lonely, mixed_scales
 from evalkit.ratings.files import rater_id
 from evalkit.ratings.rating import KNOWN_BAD, RaterKind, Rating, pair, single
 from evalkit.ratings.study import Mode, Question, Study
+from evalkit.terminal import shorten
 
 
 class Found(NamedTuple):
@@ -171,7 +172,7 @@ def _new_study(
     if mode == "scale":
         if not scale:
             _refuse_mixture(group)
-        questions = [scale_of(title, own, scale) for title, own in answers.items()]
+        questions = [scale_of(title, own, scale, _files(group)) for title, own in answers.items()]
         for question in questions:
             ends = f"{question.anchors[0]} to {question.anchors[-1]}"
             resolved.notes.append(f"The scale of {question.name} is {ends}.")
@@ -200,6 +201,11 @@ def _ordered(models: list[str], group: Sequence[Found]) -> list[str]:
         return list(TopologicalSorter(before).static_order()) if any(before.values()) else models
     except CycleError:
         return models
+
+
+def _files(group: Sequence[Found]) -> str:
+    """The names of the files that the answers are in."""
+    return shorten(", ".join(dict.fromkeys(item.path.name for item in group)), 100)
 
 
 def _refuse_mixture(group: Sequence[Found]) -> None:
@@ -240,8 +246,9 @@ def _refuse_shift(study: Study, group: Sequence[Found]) -> None:
         if values and min(values) == low - 1 and max(values) < low + len(anchors) - 1:
             used = f"{low - 1:g}-{low + len(anchors) - 2:g}"
             raise EvalkitError(
-                f"The answers to {question.name} are from {min(values):g} to {max(values):g}; the"
-                f" scale of the study {study.study} is {low:g} to {low + len(anchors) - 1:g}.",
+                f"The answers to {question.name} in {_files(group)} are from {min(values):g} to"
+                f" {max(values):g}; the scale of the study {study.study} is {low:g} to"
+                f" {low + len(anchors) - 1:g}.",
                 f"If they are on a scale of {used}, say so: `--scale {used}`.",
             )
 

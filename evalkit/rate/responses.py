@@ -116,8 +116,13 @@ def point(answer: Answer, question: Question, low: float | None) -> str:
     return str(at + 1)
 
 
-def scale_of(name: str, answers: Sequence[Answer], scale: tuple[int, int] | None) -> Question:
+def scale_of(
+    name: str, answers: Sequence[Answer], scale: tuple[int, int] | None, files: str
+) -> Question:
     """The question of a scale that no study file defines yet, with anchors as the data have them.
+
+    Args:
+        files: where the answers are, for messages.
 
     Raises EvalkitError where the values do not say which scale was used.
     """
@@ -137,16 +142,16 @@ def scale_of(name: str, answers: Sequence[Answer], scale: tuple[int, int] | None
                 return Question(name, text, worded.anchors)
         found = sorted({answer.value.text for answer in answers})[:5]
         raise EvalkitError(
-            f"The answers to {name} are texts, such as {', '.join(map(repr, found))}, that are not"
-            " the words of a known scale.",
+            f"The answers to {name} in {files} are texts, such as"
+            f" {', '.join(map(repr, found))}, that are not the words of a known scale.",
             f"If they are comments, leave them out: `--ignore {name}`. Else write a study file with"
             " these words as anchors, and name it with --study.",
         )
     low, high = min(numbers), max(numbers)
     if (low, high) not in USUAL:
         raise EvalkitError(
-            f"The answers to {name} are from {low:g} to {high:g}, which does not say which scale"
-            " was used.",
+            f"The answers to {name} in {files} are from {low:g} to {high:g}, which does not say"
+            " which scale was used.",
             "State it, for example `--scale 1-5`.",
         )
     return Question(name, text, tuple(map(str, range(int(low), int(high) + 1))))

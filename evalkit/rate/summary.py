@@ -7,6 +7,7 @@ import os
 import shlex
 
 from evalkit.core import EvalkitError
+from evalkit.features.changed import mention_changes
 from evalkit.ratings.rows import refresh
 from evalkit.ratings.summary_file import PollSummary
 from evalkit.run_folder import Run
@@ -26,6 +27,7 @@ def rate_summary(path: os.PathLike[str] | str) -> list[PollSummary]:
     """
     run = Run(path)
     run.prompts()  # raises for a folder that is no run
+    mention_changes(run, run.models())
     found = refresh(run)
     if not found:
         raise EvalkitError(
@@ -33,7 +35,7 @@ def rate_summary(path: os.PathLike[str] | str) -> list[PollSummary]:
             f"Collect them with `evalkit rate serve {shlex.quote(str(run.path))}`, or import them"
             f" with `evalkit rate import FILE --run {shlex.quote(str(run.path))}`.",
         )
-    if not run.metrics_path.is_file():
+    if not run.is_scored:
         command = f"evalkit score {shlex.quote(str(run.path))}"
         log.info("not scored: to have these values beside the metrics: `%s`", command)
     elif (run.report_path / "index.html").is_file():

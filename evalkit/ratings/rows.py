@@ -56,8 +56,9 @@ def _refresh(run: Run) -> list[PollSummary]:
     found = [summarize(poll) for poll in asked]
     if found:
         run.write_summary([asdict(one) for one in found])
-    if run.metrics_path.is_file():
+    if run.is_scored:
         _into_metrics(run, [(poll.kept, one) for poll, one in zip(asked, found, strict=True)])
+    run.renew_checksums()
     return found
 
 

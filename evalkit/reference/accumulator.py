@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from evalkit.core import Encoder, EvalkitError, Moments
+from evalkit.features.encode import encode_pixels
 from evalkit.metrics import frechet
+from evalkit.plugin_calls import DECODING, apart
 
 SAMPLE = 2000  # stored rows of features, for metrics that need more than moments
 # Rows per merge of moments. To merge two D x D matrices costs as much as the products of some
@@ -93,11 +95,18 @@ class Accumulator:
 
     def _encode(self, shape: tuple[int, ...]) -> None:
         batch = self._waiting.pop(shape)
-        values = self.encoder(torch.stack([pixels for _, pixels in batch]))
-        for name in FEATURES:
-            if name in values:
-                self._blocks.setdefault(name, []).append(values[name].cpu().float())
-        rows = values["pool"].cpu().float()
+        with apart(self.encoder, DECODING):
+            found = encode_pixels([pixels for _, pixels in batch], self.encoder, FEATURES)
+        values = {name: torch.from_numpy(array) for name, array in found.items()}
+        if "pool" not in values:
+            raise EvalkitError(
+                f"The encoder {self.encoder.name!r} has no 'pool' features; expected those that"
+                " distances are measured on.",
+                "See docs/plugins.md.",
+            )
+        for name in values:
+            self._blocks.setdefault(name, []).append(values[name])
+        rows = values["pool"]
         self._new += [(digest, row) for (digest, _), row in zip(batch, rows, strict=True)]
         if len(self._new) >= BLOCK:
             self._merge()

@@ -5,6 +5,7 @@ Every image is decoded once for all encoders, and only a few images are in memor
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,10 +21,12 @@ from torch import Tensor
 from evalkit.core import Encoder, EvalkitError
 from evalkit.encoders.select import choose, load_named
 from evalkit.features import validation
+from evalkit.features.encode import prepare
 from evalkit.features.map_ahead import map_ahead
 from evalkit.features.validation import ImageFacts, OnBad
 from evalkit.files import atomic_file
 from evalkit.images import Decoded, InvalidImage, Unreadable, decode, raise_invalid_images
+from evalkit.plugin_calls import DECODING, apart
 from evalkit.reference.accumulator import Accumulator
 from evalkit.reference.card import write_card
 from evalkit.reference.files import user_folder
@@ -218,11 +221,14 @@ def _accumulate(
         found = item[1]()
         if isinstance(found, Unreadable) or (on_bad == "refuse" and checked.invalid):
             return validation.facts_of(found), []
-        prepared = [one.encoder.prepare(found.image) for one in accumulators]
+        prepared = [prepare(found.image.copy(), one.encoder) for one in accumulators]
         return validation.facts_of(found), prepared
 
     ahead = min(2 * max(one.batch_size for one in accumulators), AHEAD)
-    with progress(label, count or None) as advance:
+    with contextlib.ExitStack() as stack:
+        for accumulator in accumulators:
+            stack.enter_context(apart(accumulator.encoder, DECODING))
+        advance = stack.enter_context(progress(label, count or None))
         for (name, _), (facts, prepared) in map_ahead(work, items, ahead):
             advance(1)
             if facts.problem:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,9 +12,10 @@ import tomli_w
 
 from evalkit.core import EvalkitError
 from evalkit.features import validation
-from evalkit.files import write_atomically
+from evalkit.files import parse_toml, read_limited, write_atomically
 from evalkit.sources import absent
 
+_MOST = 16 << 20  # bytes
 _TEXTS = ("name", "description", "source", "licence", "date", "command", "image_hash")
 
 
@@ -38,11 +38,12 @@ class Card:
 def read_card(folder: Path) -> Card:
     """The card of a reference's folder."""
     try:
-        facts = tomllib.loads((folder / "card.toml").read_text(encoding="utf-8"))
+        content = read_limited(folder / "card.toml", _MOST)
+        facts = parse_toml(content.decode())
         texts = {key: str(facts[key]) for key in _TEXTS}
         encoders = tuple(sorted(path.stem for path in folder.glob("*.npz")))
         return Card(count=int(facts["count"]), encoders=encoders, path=folder, **texts)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise EvalkitError(
             f"The card of the reference in {folder} cannot be read: {error!r}.",
             "Build the reference again.",

@@ -13,8 +13,10 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import tokenize
 import warnings
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from evalkit.core import EvalkitError, Moments
 from evalkit.images.kinds import check_suffix, what_is
 from evalkit.metrics import frechet
 from evalkit.reference import restricted_pickle
+from evalkit.sources.arrays import check_held, check_zip, read_header
 
 EXPECTED = (
     "Expected .npz with mu and sigma (pytorch-fid, clean-fid, ADM, EDM), feats (clean-fid) or "
@@ -67,6 +70,12 @@ _FAULTS = (
     EOFError,
     zipfile.BadZipFile,
     RuntimeError,
+    AttributeError,
+    MemoryError,
+    OverflowError,
+    SyntaxError,
+    tokenize.TokenError,
+    zlib.error,
     pickle.UnpicklingError,
 )
 
@@ -179,6 +188,7 @@ def check_dimension(item: Statistics, path: Path) -> None:
 
 def _npz(path: Path) -> list[Statistics]:
     clean = _CLEAN_FID_NAME.fullmatch(path.name)
+    check_zip(path)
     with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
         keys = set(file.files)
         if "meta" in keys:
@@ -232,6 +242,9 @@ def _clean_fid_convention(name: re.Match[str] | None) -> str:
 
 def _npy(path: Path) -> list[Statistics]:
     with path.open("rb") as opened:
+        header = read_header(opened)
+        check_held(header, path.stat().st_size)
+        opened.seek(0)
         values = np.lib.format.read_array(opened, allow_pickle=False)
     if values.ndim != 2 or values.dtype.kind != "f":
         raise ValueError(f"it is {values.dtype} {list(values.shape)}, not float [N, D]")
@@ -265,6 +278,11 @@ def _torch(path: Path) -> list[Statistics]:
         convention = "inception"
     else:  # its DINOv2 and CLIP resize without antialiasing, which no encoder of evalkit does
         convention = f"torch-fidelity's {name['network']} {name['layer']}"
+    if zipfile.is_zipfile(path):
+        check_zip(path)
+        with zipfile.ZipFile(path) as archive:
+            if damaged := archive.testzip():  # torch reads no checksums
+                raise ValueError(f"wrong checksum of {damaged}")
     try:
         # torch warns about unusual pickle protocols; what follows is an error or a result.
         with warnings.catch_warnings(action="ignore"):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import pickletools
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from evalkit.core import EvalkitError
 
 SIZE_LIMIT = 1 << 30  # bytes of the file
 VALUE_LIMIT = 10_000  # values in all containers together
+_MEMO = ("PUT", "BINPUT", "LONG_BINPUT")
 HINT = "Expected a dict of numpy arrays. Other pickles are programs and are not run."
 _NUMBERS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")
 
@@ -44,6 +46,10 @@ def loads(data: bytes, place: str) -> Any:
     Raises EvalkitError for anything else, before it runs. `place` is for messages.
     """
     try:
+        for operation, argument, _ in pickletools.genops(data):
+            # The list of remembered values grows to the largest number at once.
+            if operation.name in _MEMO and (argument or 0) > VALUE_LIMIT:
+                raise pickle.UnpicklingError(f"it remembers a value as number {argument}")
         return _plain(_Unpickler(io.BytesIO(data)).load(), [VALUE_LIMIT], 0)
     except Exception as error:  # hostile and damaged pickles raise exceptions of any type
         raise EvalkitError(f"The pickle {place} is not read: {error}.", HINT) from error

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from evalkit import escape
 from evalkit.core import ComparisonRow, MetricRow
 from evalkit.escape import spreadsheet_cell
 from evalkit.report.facts import Facts
@@ -45,9 +44,5 @@ def _rows(kind: type[Any], rows: Sequence[Any]) -> str:
 
 def _csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Numbers in full; None is an empty cell."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    for row in rows:
-        writer.writerow([spreadsheet_cell(c) if isinstance(c, str) else c for c in row])
-    return text.getvalue()
+    guarded = ([spreadsheet_cell(c) if isinstance(c, str) else c for c in row] for row in rows)
+    return escape.to_csv([header, *guarded])

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import statistics
 import tomllib
 from collections import Counter
@@ -17,13 +16,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from evalkit.config import read_values
 from evalkit.core import AgreementRow, ComparisonRow, Comparisons, EvalkitError, Prompt, Record
+from evalkit.features.changed import Changes, mention_changes
 from evalkit.ratings.summary_file import PollSummary, read_summaries
 from evalkit.report import numbers
 from evalkit.report.by_group import ByGroup, by_group
 from evalkit.report.findings import Finding, findings
 from evalkit.report.labels import labels
+from evalkit.run_config import run_config
 from evalkit.run_folder import Run
 
 OUTCOMES = ("ok", "refused", "failed", "missing")
@@ -55,6 +55,9 @@ class Facts:
     ratings: Sequence[PollSummary] = ()
     agreement: Sequence[AgreementRow] = ()  # of metrics with raters
     checks: Mapping[str, Any] = field(default_factory=dict)  # image_checks.json, by model
+    changes: Changes = field(
+        default_factory=lambda: Changes({}, ())
+    )  # since the images were made and scored
 
     @property
     def groups(self) -> list[str]:
@@ -147,10 +150,10 @@ def read_facts(path: Path | str, scored: bool = True) -> Facts:
     """
     run = Run(path)
     # The scores of a folder of existing images have no prompts.
-    bare = os.path.isfile(run.metrics_path) and not run.prompts_path.is_file()
+    bare = run.is_scored and not run.is_run
     prompts = [] if bare else run.prompts()
     known = run.models()
-    rows = run.metrics() if (known and scored) or run.metrics_path.is_file() else []
+    rows = run.metrics() if (known and scored) or run.is_scored else []
     measured = _unique(row.model for row in rows)
     models = [model for model in known if model in measured] or known or measured
     if not models:
@@ -194,6 +197,7 @@ def read_facts(path: Path | str, scored: bool = True) -> Facts:
         ratings=read_summaries(run),
         agreement=run.agreement(),
         checks=run.image_checks(),
+        changes=mention_changes(run, [model for model in models if model in known]),
     )
 
 
@@ -308,9 +312,8 @@ def _outcomes(records: Sequence[Record], requested: int) -> dict[str, int]:
 
 def _config(run: Run) -> dict[str, Any]:
     """The keys of run.toml as they are written; {} if there is none."""
-    if not run.config_path.is_file():
+    if not run_config(run):  # raises EvalkitError for a damaged file
         return {}
-    read_values(run.config_path)  # raises EvalkitError for a damaged file
     return tomllib.loads(run.config_path.read_text(encoding="utf-8"))
 
 

@@ -97,7 +97,7 @@ def _rows(facts: Facts, indices: Iterable[int], samples: int) -> list[Row]:
         tiles = []
         for place in places:
             record = records.get(place)
-            url, size, gap = _image(facts.run, place[0], record)
+            url, size, gap = _image(facts, place[0], record)
             dark = bool(url) and record is not None and record.sha256 in black
             tiles.append(
                 Tile(
@@ -136,14 +136,16 @@ def image_url(run: Run, model: str, record: Record) -> str:
     return f"../images/{quote(run.image_folder(model).name)}/{quote(record.file)}"
 
 
-def _image(run: Run, model: str, record: Record | None) -> tuple[str, tuple[int, int], str]:
+def _image(facts: Facts, model: str, record: Record | None) -> tuple[str, tuple[int, int], str]:
     """Address and size of an image, or why there is none."""
     if record is None:
         return "", (0, 0), "missing"
     if record.status != "ok":
         return "", (0, 0), ": ".join(filter(None, [outcome(record), record.detail]))
-    url = image_url(run, model, record)
-    size = size_of(run.image_path(model, record)) if url else (0, 0)
+    url = image_url(facts.run, model, record)
+    size = size_of(facts.run.image_path(model, record)) if url else (0, 0)
     if size == (0, 0):
         return "", size, "the file is missing or is not an image"
+    if record.file in facts.changes.files.get(model, ()):
+        return "", (0, 0), "the file has changed since the image was made"
     return url, size, ""

@@ -81,7 +81,7 @@ def _stale(run: Run, content: Mapping[str, Any]) -> str:
         return (
             f"gate.json has the schema {schema!r:.40}, and this version of evalkit reads {SCHEMA}."
         )
-    known = run.metrics_path.is_file()
+    known = run.is_scored
     digest = hashlib.sha256(run.metrics_path.read_bytes()).hexdigest() if known else ""
     if content.get("metrics_sha256") != digest:
         return "The decisions of the gate are about other scores than those of this page."

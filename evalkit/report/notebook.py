@@ -43,6 +43,7 @@ def to_notebook(path: Path | str) -> str:
     run, facts, problem = Run(path), None, ""
     try:
         facts = read_facts(path)
+        problem = " ".join(facts.changes.said)
     except EvalkitError as error:
         problem = str(error)
     try:

@@ -295,7 +295,7 @@ def remarks(facts: Facts) -> list[str]:
     """Facts about prompts and images that limit what the values mean."""
     duplicates = whole(part(facts.protocol, "prompts").get("duplicates"))
     sources = part(facts.protocol, "sources").get("notes", ())  # of several runs in one
-    texts = [*sources, vocabulary(facts)]
+    texts = [*facts.changes.said, *sources, vocabulary(facts)]
     if facts.others:
         others = numbers.listing(facts.others)
         texts.insert(0, f"The folder also has {others}: not part of this comparison.")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from evalkit.core import Better, ComparisonRow, Comparisons, EncoderKind, Metric, Verdict
 from evalkit.score.evidence import Evidence, part
-from evalkit.score.measure import Measurement, measure
+from evalkit.score.measure import Measurement, measure_or_warn
 from evalkit.statistics import intervals, paired
 from evalkit.statistics.multiple import ALPHA, Corrected, holm, significant
 from evalkit.statistics.paired import Difference
@@ -210,10 +210,11 @@ def _measured(
             place = {image: row for row, image in enumerate(entrant.images)}
             evidence = part(evidence, [place[image] for image in shared])
         same = every and np.array_equal(clusters, evidence.clusters)
-        if same and metric.name in entrant.measured:
-            known[key] = entrant.measured[metric.name]
+        whole = entrant.measured.get(metric.name)
+        if whole is not None and (same or whole.failed):
+            known[key] = whole
         else:
-            known[key] = measure(metric, replace(evidence, clusters=clusters))
+            known[key] = measure_or_warn(metric, replace(evidence, clusters=clusters))
     return known[key]
 
 

@@ -144,6 +144,8 @@ def _measured(
     choice: Choice,
     whole: Measurement,
 ) -> Measurement:
+    if whole.failed:  # it is not called again
+        return whole
     count, of_set = len(images.files), whole.value is not None and whole.per_image is None
     if of_set and metric.depends_on_count and 0 < count < LEAST_IMAGES:
         few = f"{count} image{'s' * (count > 1)} of this group, fewer than {LEAST_IMAGES:,}"

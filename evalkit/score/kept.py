@@ -13,7 +13,7 @@ import functools
 import hashlib
 import importlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +24,8 @@ import torch
 
 from evalkit.core import Metric
 from evalkit.features.image_sets import ImageSet
-from evalkit.files import write_atomically
+from evalkit.files import digest, write_atomically
+from evalkit.plugin_calls import is_own
 from evalkit.run_folder import Run
 from evalkit.score.measure import Measurement
 from evalkit.statistics.intervals import Interval
@@ -49,7 +50,7 @@ class Basis:
             [record.sha256, text]
             for record, text in zip(images.records, images.texts or (), strict=True)
         ]
-        return cls(_digest(rows), protocol.get("encoders", {}), protocol.get("references", {}))
+        return cls(digest(rows), protocol.get("encoders", {}), protocol.get("references", {}))
 
     def key(self, metric: Metric) -> str:
         """The key of a metric's measurement; "" for one that is not kept."""
@@ -63,7 +64,7 @@ class Basis:
         about |= {"feature": metric.feature, "kind": metric.encoder, "prefix": metric.prefix}
         encoder = [encoder["name"], encoder["fingerprint"]]
         facts = [reference.get("name"), reference.get("sha256")]
-        return _digest([SCHEMA, code(), about, self.images, encoder, facts])
+        return digest([SCHEMA, code(), about, self.images, encoder, facts])
 
 
 def write(run: Run, model: str, metric: Metric, found: Measurement, key: str) -> None:
@@ -74,7 +75,7 @@ def write(run: Run, model: str, metric: Metric, found: Measurement, key: str) ->
     }
     content = {"key": key, "value": found.value, "interval": found.interval, "note": found.note}
     content |= lists
-    text = json.dumps(content | {"sha256": _digest(content)}, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(content | {"sha256": digest(content)}, ensure_ascii=False, allow_nan=False)
     write_atomically(run.measured_path(model, metric.name), text + "\n")
 
 
@@ -84,7 +85,7 @@ def read(run: Run, model: str, metric: Metric, key: str) -> Measurement | None:
         return None
     try:
         content = json.loads(run.measured_path(model, metric.name).read_text(encoding="utf-8"))
-        if content["key"] != key or content.pop("sha256") != _digest(content):
+        if content["key"] != key or content.pop("sha256") != digest(content):
             return None
         low, high, method = content["interval"]
         numbers = content["per_image"], content["left_out"]
@@ -96,30 +97,23 @@ def read(run: Run, model: str, metric: Metric, key: str) -> Measurement | None:
             per_image,
             None if left_out is None else torch.from_numpy(left_out),
         )
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
 
 
 @functools.cache
 def code() -> str:
     """A hash of the code that computes values, and of the versions of its libraries."""
-    digest = hashlib.sha256()
+    found = hashlib.sha256()
     for name in _CODE:
         place = Path(str(importlib.import_module(name).__file__))
         for path in sorted(place.parent.glob("*.py")) if place.stem == "__init__" else [place]:
-            digest.update(f"{path.name}\0".encode() + path.read_bytes())
+            found.update(f"{path.name}\0".encode() + path.read_bytes())
     for name in ("torch", "numpy", "scipy"):
-        digest.update(f"{name} {version(name)}\0".encode())
-    return digest.hexdigest()
+        found.update(f"{name} {version(name)}\0".encode())
+    return found.hexdigest()
 
 
 def _is_own(metric: Metric) -> bool:
     functions = metric.compute, metric.leave_out, metric.approximation, metric.describe
-    return all(
-        (one.__module__ or "").startswith("evalkit.") for one in functions if one is not None
-    )
-
-
-def _digest(content: Sequence[Any] | Mapping[str, Any]) -> str:
-    text = json.dumps(content, sort_keys=True, ensure_ascii=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return all(is_own(one) for one in functions if one is not None)

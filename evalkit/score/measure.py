@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from evalkit.core import EvalkitError, Metric
+from evalkit.core import EvalkitError, FailedMetricWarning, Metric
 from evalkit.metrics import frechet
+from evalkit.plugin_calls import is_own, plugin_call, said
 from evalkit.score.evidence import Evidence
 from evalkit.statistics import intervals
 from evalkit.statistics.intervals import Interval
-from evalkit.terminal import plugin_output
 
 _NO_INTERVAL = Interval(None, None, "")
 
@@ -31,6 +32,20 @@ class Measurement:
     note: str = ""
     per_image: NDArray[np.float64] | None = None  # [N]; None for a property of the set
     left_out: Tensor | None = None  # float64 [G], the values without each group of prompts
+    failed: bool = False  # the metric's function is faulty, and `note` says how
+
+
+def measure_or_warn(metric: Metric, evidence: Evidence) -> Measurement:
+    """`measure`, where a metric that fails is "not measured", so that no other result is lost.
+
+    Warns:
+        FailedMetricWarning: the metric failed.
+    """
+    try:
+        return measure(metric, evidence)
+    except EvalkitError as error:
+        warnings.warn(error.message, FailedMetricWarning, stacklevel=2)
+        return Measurement(None, note=f"not measured: {error.message}", failed=True)
 
 
 def measure(metric: Metric, evidence: Evidence) -> Measurement:
@@ -45,14 +60,14 @@ def measure(metric: Metric, evidence: Evidence) -> Measurement:
         result = _tensor(metric, "compute", inputs)
     except NotMeasured as error:
         return Measurement(None, note=f"not measured: {error}")
-    if not bool(torch.isfinite(result).all() and torch.isfinite(result.mean())):
-        return Measurement(None, note="not measured: the value is not finite")
     if result.ndim > 1 or (result.ndim and result.shape != evidence.clusters.shape):
         raise EvalkitError(
             f"The metric {metric.name!r} returned a tensor of shape {tuple(result.shape)};"
             f" expected [] or [{len(evidence.clusters)}], one value per image.",
             "Correct the metric's function.",
         )
+    if not bool(torch.isfinite(result).all() and torch.isfinite(result.mean())):
+        return Measurement(None, note="not measured: the value is not finite")
     note = _description(metric, evidence)
     if result.ndim == 0:
         value = metric.in_range(float(result))
@@ -71,43 +86,59 @@ class NotMeasured(Exception):
     """The reason why a metric has no value on this evidence."""
 
 
-def call(metric: Metric, field: str, inputs: Mapping[str, Any]) -> Any:
-    """The result of one of the metric's functions.
+def call(
+    metric: Metric,
+    field: str,
+    inputs: Mapping[str, Any],
+    convert: Callable[[Any], Any] = lambda result: result,
+) -> Any:
+    """The converted result of one of the metric's functions.
 
     Raises NotMeasured if the function reports why there is no value, and EvalkitError with the
-    metric's name if it fails.
+    metric's name if it fails, or if the result does while it is converted.
     """
     function = getattr(metric, field)
-    if not (function.__module__ or "").startswith("evalkit."):
+    if not is_own(function):
         # Code of others may work in place; the features belong to the other metrics too.
         inputs = copy.deepcopy(dict(inputs))
-    try:
-        with plugin_output():
-            return function(**inputs)
-    except EvalkitError as error:  # too few images, a feature vector of zeros, …
-        raise NotMeasured(error.message) from error
-    except Exception as error:  # the code of a plug-in
-        part = "" if field == "compute" else f" in {field}"
-        raise EvalkitError(
-            f"The metric {metric.name!r} failed{part}: {type(error).__name__}: {error}.",
-            "Correct the metric's function, or leave it out of --metrics.",
-        ) from error
+    part = "" if field == "compute" else f" in {field}"
+    hint = "Correct the metric's function, or leave it out of --metrics."
+    with plugin_call(function, f"The metric {metric.name!r} failed{part}", hint):
+        try:
+            return convert(function(**inputs))
+        except EvalkitError as error:  # too few images, a feature vector of zeros, …
+            reason = error
+    raise NotMeasured(said(reason)) from reason
 
 
 def _tensor(metric: Metric, field: str, inputs: Mapping[str, Any]) -> Tensor:
-    """The result of `call` as float64; a number is a tensor of shape []."""
-    result = call(metric, field, inputs)
-    try:
-        made = torch.as_tensor(result).detach().cpu()
-    except (TypeError, ValueError, RuntimeError):
-        made = None
-    if made is None or made.is_complex():
+    """The result of `call` as a new float64 tensor; a number is a tensor of shape []."""
+    made = call(metric, field, inputs, _converted)
+    if isinstance(made, str):
         raise EvalkitError(
-            f"The metric {metric.name!r} returned a {type(result).__name__}; expected a tensor of"
-            " real numbers.",
+            f"The metric {metric.name!r} returned a {made}; expected a tensor of real numbers.",
             "Correct the metric's function.",
         )
-    return made.double()
+    return made
+
+
+def _converted(result: Any) -> Tensor | str:
+    """Real numbers as a new float64 tensor, else the name of the result's type.
+
+    One truth value is no number; one per image is a rate.
+    """
+    made = result
+    if isinstance(result, np.ma.MaskedArray):
+        made = np.ma.filled(result.astype(np.float64), np.nan)
+    if not isinstance(made, Tensor):
+        array = np.asarray(made)  # a float has all of its digits, unlike in torch.as_tensor
+        if array.dtype.kind not in "biuf":
+            return type(result).__name__
+        made = torch.as_tensor(array.astype(np.float64) if array.dtype.kind != "b" else array)
+    if made.is_complex() or (made.dtype == torch.bool and made.ndim == 0):
+        return type(result).__name__
+    dense = made.detach().to_dense() if made.layout != torch.strided else made.detach()
+    return dense.to("cpu", torch.float64, copy=True)
 
 
 def text(metric: Metric, field: str, inputs: Mapping[str, Any]) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from evalkit.core import EncoderKind, EvalkitError, Metric, MetricRow
+from evalkit.core import EncoderKind, EvalkitError, FailedMetricWarning, Metric, MetricRow
 from evalkit.encoders.select import Choice
 from evalkit.features.image_sets import ImageSet
+from evalkit.plugin_calls import plugin_call
 from evalkit.reference.files import Reference
 from evalkit.score.evidence import Evidence, Setup
-from evalkit.score.measure import Measurement, NotMeasured, call, measure
+from evalkit.score.measure import Measurement, NotMeasured, call, measure_or_warn
 
 
 def measure_images(
@@ -22,7 +24,7 @@ def measure_images(
         return Measurement(None, note=f"not measured: {choice.missing[metric.encoder]}")
     if not images.files:
         return Measurement(None, note="not measured: there are no images")
-    return measure(metric, evidence[metric.encoder])
+    return measure_or_warn(metric, evidence[metric.encoder])
 
 
 def metric_row(
@@ -33,11 +35,18 @@ def metric_row(
     reference = setup.references.get(metric.encoder) if metric.compares else None
     notes, cautions, baseline = [found.note] if found.note else [], [], None
     if found.value is not None and reference and metric.baseline is not None and not group:
-        baseline, said = _baseline(metric, reference, count)
+        try:
+            baseline, said = _baseline(metric, reference, count)
+        except EvalkitError as error:
+            warnings.warn(error.message, FailedMetricWarning, stacklevel=2)
+            said = error.message
         (notes if baseline is not None else cautions).append(said)
     if found.value is not None and images.texts and "text" in metric.needs:
-        cut = getattr(encoder, "truncated", None)
-        if cut is not None and (long := cut([metric.prefix + text for text in images.texts])):
+        cut, long = getattr(encoder, "truncated", None), 0
+        if encoder is not None and cut is not None:
+            with plugin_call(encoder, f"The encoder {encoder.name!r} failed in truncated"):
+                long = int(cut([metric.prefix + text for text in images.texts]))
+        if long:
             cautions.append(f"{long} prompts exceed the encoder's context and were truncated")
     return MetricRow(
         images.model,

@@ -76,10 +76,11 @@ def score(
         batch_size: images per batch; results agree up to rounding.
 
     Raises:
-        EvalkitError: unknown names, invalid images, an encoder or a reference that cannot be
-            loaded, or a metric whose function fails.
+        EvalkitError: unknown names, invalid images, or an encoder or a reference that cannot be
+            loaded or fails.
 
     Warns:
+        FailedMetricWarning: the function of a metric fails; all other results are written.
         IncompleteRunWarning: a model has no image at all, or black images only.
     """
     path = Path(path)
@@ -149,6 +150,7 @@ def score_with(
         log.info(note)
     of_groups, compared_by_group = measure_groups(groups, sets, entrants, setup, choice, seen)
     keep(run, chosen)
+    run.begin_scoring()
     run.write_scores(scores)
     made = comparisons(compared + compared_by_group, len(entrants))
     run.write_comparisons(made if len(entrants) > 1 and seen else None)
@@ -163,6 +165,7 @@ def score_with(
     warn_not_measured([row for row in rows if row.metric not in records.MEASURES])
     rows += [_cautioned(row, blind) for row in of_groups]
     run.write_metrics(rows)
+    run.end_scoring()
     return run.metrics() if refresh(run) else rows
 
 
@@ -255,7 +258,10 @@ def _common_rows(
         images = images.keep(places)
         evidence = {kind: part(whole, places) for kind, whole in evidence.items()}
         measured = {
-            one.name: measure_images(one, images, evidence, choice) for one in setup.metrics
+            one.name: measure_images(one, images, evidence, choice)
+            if not measured[one.name].failed
+            else measured[one.name]
+            for one in setup.metrics
         }
     rows = [metric_row(metric, images, measured[metric.name], setup) for metric in setup.metrics]
     return [replace(row, on="common") for row in rows]

@@ -39,6 +39,13 @@ def select(specs: Sequence[str]) -> list[Metric]:
                 " records of a run.",
                 "Give the metric another name.",
             )
+        if ":" in spec and metric.name in plugins.names("metric"):
+            installed = plugins.metric(metric.name)
+            if metric is not installed:
+                raise EvalkitError(
+                    f"The metric {spec!r} has the name of the installed metric {metric.name!r}.",
+                    "Give the metric another name: results and reports name metrics by it.",
+                )
         if metric.name in found:
             both = " and ".join(repr(item) for item in (origins[metric.name], spec))
             raise EvalkitError(

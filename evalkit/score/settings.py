@@ -7,20 +7,19 @@ features, and new ones are added to both files.
 from __future__ import annotations
 
 import logging
-import os
 import shlex
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tomli_w
 
 from evalkit import plugins
-from evalkit.config import read_values
 from evalkit.core import EvalkitError, MetricRow
 from evalkit.files import write_atomically
 from evalkit.hints import did_you_mean
+from evalkit.run_config import run_config
 from evalkit.run_folder import Run
 from evalkit.score.presets import DEFAULT, expand
 from evalkit.score.records import MEASURES
@@ -58,7 +57,7 @@ def resolve(
             "No metric is named, and only those named are to be measured.",
             "Name them, for example `--metrics fid,kid --only`.",
         )
-    if not os.path.isfile(run.prompts_path):
+    if not run.is_run:
         if chosen:
             raise EvalkitError(
                 f"{path} is not a run folder, so it has no models to choose from.",
@@ -69,7 +68,7 @@ def resolve(
     for label in chosen:
         if label not in known:
             raise EvalkitError(f"{path} has no model {label!r}.", did_you_mean(label, known))
-    values = _values(run)
+    values = run_config(run)
     return Settings(
         together(() if only else measured(run), given),
         encoders or values.get("encoders", "auto"),
@@ -83,8 +82,8 @@ def measured(run: Run) -> tuple[str, ...]:
 
     Where run.toml names none, a scored run has the usual set.
     """
-    named: tuple[str, ...] = _values(run).get("metrics", ())
-    if not os.path.isfile(run.metrics_path):
+    named: tuple[str, ...] = run_config(run).get("metrics", ())
+    if not run.is_scored:
         return named
     if not named and run.config_path.is_file():
         named = DEFAULT
@@ -112,7 +111,7 @@ def keep(run: Run, chosen: Settings) -> None:
     """Write changed settings to run.toml; its first line, which is a comment, stays."""
     if not run.config_path.is_file():
         return
-    known = _values(run)
+    known = run_config(run)
     changed: dict[str, object] = {}
     if chosen.metrics != known.get("metrics", ()):
         changed["metrics"] = list(chosen.metrics)
@@ -143,11 +142,6 @@ def rows_of(run: Run) -> list[MetricRow]:
         return run.metrics()
     except EvalkitError:
         return []
-
-
-def _values(run: Run) -> dict[str, Any]:
-    # Unlike Path.is_file, os.path.isfile takes names that no file can have.
-    return read_values(run.config_path) if os.path.isfile(run.config_path) else {}
 
 
 def _names(given: Names) -> tuple[str, ...]:

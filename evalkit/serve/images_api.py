@@ -24,7 +24,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from evalkit.core import Generator, Refusal
+from evalkit.core import EvalkitError, Generator, Refusal
+from evalkit.generators.calls import images_of
 from evalkit.images import encode_png
 from evalkit.serve.api_error import ApiError, refusal_error
 from evalkit.serve.image_request import ImageRequest, check_model, checked_request, read_body
@@ -112,10 +113,11 @@ class ServedModel:
         with self.lock:
             started = time.perf_counter()
             try:
-                results = list(self.generator([wanted.prompt] * len(wanted.seeds), wanted.seeds))
-            except Exception as error:  # foreign code; details go to the log of the server only
+                prompts = [wanted.prompt] * len(wanted.seeds)
+                results, _ = images_of(self.generator, prompts, wanted.seeds, self.label)
+            except EvalkitError as error:  # details go to the log of the server only
                 log.exception("%s failed", self.label)
-                message = f"The model failed: {type(error).__name__}."
+                message = f"The model failed: {type(error.__cause__ or error).__name__}."
                 raise ApiError(500, message, code="model_failed") from error
             seconds = time.perf_counter() - started
             log.info("%s: %d images in %.2f s", self.label, len(results), seconds)

@@ -9,6 +9,7 @@ import os
 from evalkit import plugins
 from evalkit.config import Options
 from evalkit.core import EvalkitError, Generator, Refusal
+from evalkit.generators.calls import images_of
 from evalkit.local_address import LOOPBACK, WILDCARDS, in_url, is_loopback, listen
 
 log = logging.getLogger(__name__)
@@ -41,8 +42,7 @@ def serve(
         EvalkitError: the model cannot be loaded, the address is not available, or the key is
             missing.
     """
-    import uvicorn
-
+    from evalkit.local_server import run_server
     from evalkit.serve.images_api import ServedModel
 
     token = _token(host, token_env)
@@ -51,13 +51,10 @@ def serve(
         names = dict.fromkeys((*LOOPBACK, in_url(host).lower()))
         hosts = () if host in WILDCARDS else tuple(names)
         app = ServedModel(label, generator, _image_size(generator, label), token, hosts).app()
-        config = uvicorn.Config(
-            app, log_config=None, access_log=False, server_header=False, lifespan="off", ws="none"
-        )
         # The socket listens already: a client that connects now gets an answer.
         print(f"http://{in_url(host)}:{listener.getsockname()[1]}/v1", flush=True)
         try:
-            uvicorn.Server(config).run(sockets=[listener])
+            run_server(app, listener)
         except KeyboardInterrupt:  # uvicorn has shut down and raises it again
             log.info("stopped")
 
@@ -102,12 +99,5 @@ def _load(model: str, device: str, options: Options) -> tuple[str, Generator]:
 
 def _image_size(generator: Generator, label: str) -> tuple[int, int] | None:
     """Width and height of a first image. A model that does not work fails here, at the start."""
-    try:
-        [image] = generator(["a red circle"], [0])
-    except EvalkitError:
-        raise
-    except Exception as error:  # foreign code
-        raise EvalkitError(
-            f"The model {label!r} failed on a first image: {type(error).__name__}: {error}."
-        ) from error
+    [image], _ = images_of(generator, ["a red circle"], [0], label, place="on a first image")
     return None if isinstance(image, Refusal) else image.size

@@ -25,6 +25,7 @@ from evalkit.sources.image import (
     Content,
     ImageSource,
     SourceImage,
+    check_count,
     in_words,
     natural_path,
     not_taken,
@@ -64,7 +65,12 @@ def open_source(place: Path | str) -> ImageSource:
     """
     path = Path(place)
     if os.path.isdir(path):  # unlike Path.is_dir, takes names that no folder can have
-        source = _of_folder(path)
+        try:
+            source = _of_folder(path)
+        except OSError as error:  # no permission; or it changes while it is listed
+            raise EvalkitError(
+                f"The folder {path} cannot be read: {error.strerror}.", "Check its permissions."
+            ) from error
     elif os.path.isfile(path):
         source = _of_files([path], str(place))
     else:
@@ -72,6 +78,7 @@ def open_source(place: Path | str) -> ImageSource:
     found = in_words(not_taken(source.left.items())) if source.left else ""
     if source.count == 0:
         raise EvalkitError(f"{place} has no images{f': {found}' if found else ''}.", _EXPECTED)
+    check_count(place, source.count or 0)
     return source
 
 
@@ -80,8 +87,10 @@ def _of_folder(folder: Path) -> ImageSource:
         (folder / "state.json").is_file() and (folder / "dataset_info.json").is_file()
     ):
         return arrow_source(folder)
-    shards = _sorted(path for path in folder.iterdir() if path.name.lower().endswith(TAR_SUFFIXES))
-    tables = _sorted(folder.glob("**/*.parquet"))
+    found = (path for path in folder.iterdir() if path.name.lower().endswith(TAR_SUFFIXES))
+    shards = _sorted(path for path in found if path.is_file())
+    below = (Path(root, name) for root, _, names in os.walk(folder) for name in names)
+    tables = _sorted(path for path in below if path.suffix == ".parquet" and os.path.isfile(path))
     if not (shards or tables):
         return folder_source(folder)
     if images_below(folder):
@@ -120,6 +129,8 @@ def _of_files(paths: list[Path], place: str) -> ImageSource:
 def matching_files(pattern: str) -> list[Path]:
     """The files of a pattern: every file of {...} must exist; * and ? match existing files."""
     if not _is_pattern(pattern):
+        if os.path.exists(pattern):
+            raise EvalkitError(f"{pattern} is a device, a pipe or a socket.", _EXPECTED)
         raise EvalkitError(f"There is no file or folder {pattern}.", _EXPECTED)
     named = list(_expanded(pattern))
     found: list[Path] = []

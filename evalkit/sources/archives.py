@@ -17,12 +17,16 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from evalkit.core import EvalkitError
+from evalkit.images import MEMBER_LIMIT
 from evalkit.images.kinds import HEAD
+from evalkit.images.room import FILES
 from evalkit.sources.image import (
     CONTENT,
-    MEMBER_LIMIT,
     ImageSource,
     SourceImage,
+    check_count,
+    check_unpacked,
+    check_zip_methods,
     natural_path,
     unreadable,
     why_not,
@@ -31,6 +35,7 @@ from evalkit.sources.image import (
 from evalkit.sources.replay import Replay
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+_HEADER_LIMIT = 1 << 20  # bytes; a header is a name and some numbers
 _BESIDE = (".txt", ".json", ".cls", ".caption")  # about the image of the same name
 _DAMAGE = (
     tarfile.TarError,
@@ -53,6 +58,7 @@ def zip_source(path: Path) -> ImageSource:
         raise EvalkitError(
             f"The zip file {path} cannot be read: {error}.", "It is damaged, or not a zip file."
         ) from error
+    check_zip_methods(path, archive)
     left: dict[str, str] = {}
     members: list[zipfile.ZipInfo] = []
     for item in archive.infolist():
@@ -69,6 +75,7 @@ def zip_source(path: Path) -> ImageSource:
             f"The zip file {path} contains several files named {repeated[0]!r}.",
             "Create it again with one file of each name.",
         )
+    check_unpacked(path, sum(item.file_size for item in members), path.stat().st_size)
     if any(item.flag_bits & 1 for item in members):
         raise EvalkitError(f"The zip file {path} is encrypted.", "Unpack it and give the folder.")
 
@@ -76,7 +83,7 @@ def zip_source(path: Path) -> ImageSource:
         if item.file_size > MEMBER_LIMIT:
             raise unreadable(_too_large(item.file_size))
         try:
-            with archive.open(item) as file:
+            with FILES.take(item.file_size), archive.open(item) as file:
                 data = file.read(MEMBER_LIMIT + 1)
         except _DAMAGE as error:
             raise unreadable(error) from error
@@ -137,7 +144,7 @@ def _plain(path: Path, prefix: str, left: dict[str, str]) -> Iterator[SourceImag
         if size > MEMBER_LIMIT:
             raise unreadable(_too_large(size))
         # Opened for every read: there may be more shards than a process may have open files.
-        with path.open("rb") as file:
+        with FILES.take(size), path.open("rb") as file:
             file.seek(offset)
             data = file.read(size)
         if len(data) < size:
@@ -173,7 +180,7 @@ def _members(path: Path, opened: Any, prefix: str, left: dict[str, str]) -> Iter
     try:
         with (
             contextlib.closing(opened),
-            tarfile.open(fileobj=_Capped(opened), mode="r:") as archive,
+            tarfile.open(fileobj=_Capped(path, opened), mode="r:") as archive,
         ):
             seen: set[int] = set()
             while (member := archive.next()) is not None:
@@ -183,7 +190,7 @@ def _members(path: Path, opened: Any, prefix: str, left: dict[str, str]) -> Iter
                     continue
                 if member.name.lower().endswith(_BESIDE):
                     continue
-                reason = _why_not(member.name, partial(_started, archive, member))
+                reason = _why_not(member.name, partial(_started, opened, member))
                 if reason is not None:
                     left |= {prefix + member.name: reason} if reason else {}
                     continue
@@ -206,13 +213,14 @@ def _members(path: Path, opened: Any, prefix: str, left: dict[str, str]) -> Iter
                         "Create it again with one file of each name.",
                     )
                 seen.add(key)
-                yield _Member(member, partial(_extracted, path, archive, member))
-            _check_end(opened, archive.offset)
+                check_count(path, len(seen))
+                yield _Member(member, partial(_extracted, path, opened, member))
+            _check_end(_Capped(path, opened), archive.offset)
     except _DAMAGE as error:
         raise _damaged(path, error) from error
 
 
-def _check_end(file: IO[bytes], at: int) -> None:
+def _check_end(file: _Capped, at: int) -> None:
     """tarfile takes a damaged header for the end: what follows must be zeros, and must exist."""
     file.seek(at)
     rest = file.read(1 << 20)
@@ -224,32 +232,47 @@ def _check_end(file: IO[bytes], at: int) -> None:
         rest = file.read(1 << 20)
 
 
-def _started(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes] | None:
-    return archive.extractfile(member) if member.isreg() else None
+def _started(file: IO[bytes], member: tarfile.TarInfo) -> IO[bytes] | None:
+    if not member.isreg() or member.issparse():
+        return None
+    file.seek(member.offset_data)
+    return io.BytesIO(file.read(min(member.size, HEAD)))
 
 
-def _extracted(path: Path, archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+def _extracted(path: Path, file: IO[bytes], member: tarfile.TarInfo) -> bytes:
     try:
-        file = archive.extractfile(member)
-        assert file is not None  # the member is a regular file
-        return file.read()
+        file.seek(member.offset_data)
+        data = file.read(member.size)
+        if len(data) < member.size:
+            raise tarfile.ReadError("unexpected end of data")
+        return data
     except _DAMAGE as error:
         raise _damaged(path, error) from error
 
 
 class _Capped(io.RawIOBase):
-    """A file with a limit on the size of a read, since tarfile trusts the length in a header."""
+    """A tar file with limits, since tarfile trusts the sizes in its headers.
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self.file = file
+    No header is large, and a stream that was packed is not followed for ever.
+    """
+
+    def __init__(self, path: Path, file: IO[bytes]) -> None:
+        self.path, self.file = path, file
+        self.packed = 0 if path.name.lower().endswith(".tar") else path.stat().st_size
 
     def read(self, size: int = -1, /) -> bytes:
-        if size > MEMBER_LIMIT:
-            raise tarfile.ReadError(f"a header {_too_large(size)}")
+        if size > _HEADER_LIMIT:
+            raise tarfile.ReadError(f"a header {_too_large(size, _HEADER_LIMIT)}")
+        self._check(self.file.tell() + size)
         return self.file.read(size)
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
+        self._check(offset)
         return self.file.seek(offset, whence)
+
+    def _check(self, end: int) -> None:
+        if self.packed:
+            check_unpacked(self.path, end, self.packed)
 
     def tell(self) -> int:
         return self.file.tell()
@@ -259,8 +282,9 @@ class _Capped(io.RawIOBase):
         super().close()
 
 
-def _too_large(size: int) -> str:
-    return f"is {size / 2**20:.0f} MiB unpacked, more than {MEMBER_LIMIT >> 20}"
+def _too_large(size: int, limit: int = 0) -> str:
+    limit = limit or MEMBER_LIMIT
+    return f"is {size / 2**20:.0f} MiB unpacked, more than {limit >> 20}"
 
 
 def _damaged(path: Path, error: Exception) -> EvalkitError:

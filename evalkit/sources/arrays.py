@@ -6,6 +6,7 @@ The array is read image by image, never as a whole, and never unpickled.
 from __future__ import annotations
 
 import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -19,8 +20,16 @@ from numpy.typing import NDArray
 
 from evalkit.core import EvalkitError
 from evalkit.escape import visible
-from evalkit.images import is_image_name
-from evalkit.sources.image import MEMBER_LIMIT, ImageSource, SourceImage, unreadable
+from evalkit.images import PIXEL_LIMIT, is_image_name
+from evalkit.images.room import FILES
+from evalkit.sources.image import (
+    ImageSource,
+    SourceImage,
+    check_count,
+    check_unpacked,
+    check_zip_methods,
+    unreadable,
+)
 from evalkit.sources.replay import Replay
 
 _DAMAGE = (
@@ -54,10 +63,14 @@ def array_source(path: Path) -> ImageSource:
     _check_size(path, name, header)
     replay = Replay(partial(_pixels, path, name, header), lambda pixels: pixels.nbytes)
 
+    def take(number: int) -> NDArray[np.uint8]:
+        with FILES.take(math.prod(header.shape[1:])):
+            return replay.take(number)
+
     def images() -> Iterator[SourceImage]:
         label = name.removesuffix(".npy")
         return (
-            SourceImage(f"{label}[{number}]", partial(replay.take, number))
+            SourceImage(f"{label}[{number}]", partial(take, number))
             for number in range(header.shape[0])
         )
 
@@ -68,14 +81,43 @@ def read_header(file: IO[bytes]) -> ArrayHeader:
     """The header of .npy data. The file is then at the first value. Raises ValueError."""
     version = npy.read_magic(file)
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, fortran, dtype = read(file)
+    try:
+        shape, fortran, dtype = read(file)
+    except (tokenize.TokenError, SyntaxError, RecursionError, MemoryError) as error:
+        raise ValueError("its header is damaged") from error
+    if not all(type(side) is int and side >= 0 for side in shape):
+        raise ValueError(f"its header states the shape {list(shape)}")
     return ArrayHeader(shape, fortran, dtype)
+
+
+def check_held(header: ArrayHeader, held: int) -> None:
+    """Raise ValueError for a header that states more bytes than there are."""
+    size = math.prod(header.shape) * header.dtype.itemsize
+    if size > held:
+        raise ValueError(f"it states {list(header.shape)}, {size:.3g} bytes, and has {held:,}")
+
+
+def check_zip(path: Path) -> None:
+    """Check the members of an .npz or .pt file before they are read into memory.
+
+    Raises ValueError for a header that states more than its member has, and EvalkitError for a
+    file that unpacks to far more than numbers do.
+    """
+    with zipfile.ZipFile(path) as archive:
+        check_zip_methods(path, archive)
+        items = archive.infolist()
+        check_unpacked(path, sum(item.file_size for item in items), path.stat().st_size)
+        for item in items:
+            if item.filename.endswith(".npy"):
+                with archive.open(item) as file:
+                    check_held(read_header(file), item.file_size)
 
 
 def _member(path: Path) -> tuple[str, ArrayHeader]:
     """The name and header of `arr_0`, or of the only array with four dimensions."""
     try:
         with zipfile.ZipFile(path) as archive:
+            check_zip_methods(path, archive)
             headers: dict[str, ArrayHeader] = {}
             names = archive.namelist()
             if any(is_image_name(name) for name in names):
@@ -151,22 +193,26 @@ def _check(path: Path, name: str, header: ArrayHeader) -> None:
 
 
 def _check_size(path: Path, name: str, header: ArrayHeader) -> None:
-    """Refuse a header that states far more than the file holds: it would exhaust the memory.
-
-    An array that ends a little early is reported with the image at which it ends.
-    """
-    if path.suffix.lower() == ".npy":
-        held = path.stat().st_size
-    else:
+    """Refuse a header that states more than the file holds, or more than memory takes."""
+    packed = held = path.stat().st_size
+    if path.suffix.lower() != ".npy":
         with zipfile.ZipFile(path) as archive:
             held = archive.getinfo(name).file_size
-    image = math.prod(header.shape[1:])
-    if header.shape[0] * image > held + MEMBER_LIMIT or image > MEMBER_LIMIT:
+    array = f"The array {name.removesuffix('.npy')} in {path}"
+    size = math.prod(header.shape)
+    if size > held:
         raise EvalkitError(
-            f"The array {name.removesuffix('.npy')} in {path} states {list(header.shape)}, which is"
-            f" {header.shape[0] * image:.3g} bytes; it holds {held:,}.",
+            f"{array} states {list(header.shape)}, which is {size:.3g} bytes; it holds {held:,}.",
             "It is damaged: save it again.",
         )
+    height, width = header.shape[1:3]
+    if height * width > PIXEL_LIMIT:
+        raise EvalkitError(
+            f"{array} has images of {width:,} x {height:,} pixels; expected at most 64 million.",
+            "Give smaller images.",
+        )
+    check_count(path, header.shape[0])
+    check_unpacked(path, size, packed)
 
 
 def _pixels(path: Path, name: str, header: ArrayHeader) -> Iterator[NDArray[np.uint8]]:

@@ -7,16 +7,30 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from evalkit.core import EvalkitError
-from evalkit.sources.image import ImageSource, SourceImage, unreadable
+from evalkit.files import read_limited
+from evalkit.images import MEMBER_LIMIT
+from evalkit.sources.image import (
+    ImageSource,
+    SourceImage,
+    check_unpacked,
+    unreadable,
+)
 from evalkit.sources.replay import Replay
 
 _SPLIT = re.compile(r"(.+?)-\d{5}-of-\d{5}.*")
+
+
+_MOST = 16 << 20  # bytes of a JSON file
+
+
+_BATCH = 256 << 20  # bytes of some rows
+DAMAGE = (OSError, ValueError, NotImplementedError, MemoryError)  # the errors of pyarrow
 
 
 class _Item(NamedTuple):
@@ -35,7 +49,7 @@ def parquet_source(paths: Sequence[Path], place: str) -> ImageSource:
     for path in paths:
         try:
             counts.append(module.ParquetFile(path).metadata.num_rows)
-        except (OSError, ValueError) as error:
+        except DAMAGE as error:
             raise _damaged(path, error) from error
     return _source(place, "parquet", paths, sum(counts))
 
@@ -45,22 +59,20 @@ def arrow_source(folder: Path) -> ImageSource:
 
     A folder of several splits is refused; give the folder of one split.
     """
-    if (folder / "dataset_dict.json").is_file():
-        splits = json.loads((folder / "dataset_dict.json").read_text(encoding="utf-8")).get(
-            "splits", []
-        )
+    splits = folder / "dataset_dict.json"
+    path = splits if splits.is_file() else folder / "state.json"
+    try:
+        state = json.loads(read_limited(path, _MOST))
+        names = [str(item) for item in state["splits"]] if path == splits else _files(state)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise EvalkitError(
-            f"The dataset {folder} has the splits {', '.join(map(str, splits))}.",
+            f"The file {path} cannot be read: {error!r:.200}.", "Save the dataset again."
+        ) from error
+    if path == splits:
+        raise EvalkitError(
+            f"The dataset {folder} has the splits {', '.join(names)}.",
             "Give the folder of one of them.",
         )
-    try:
-        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        names = [str(item["filename"]) for item in state["_data_files"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise EvalkitError(
-            f"The file {folder / 'state.json'} cannot be read: {error!r}.",
-            "Save the dataset again.",
-        ) from error
     if state.get("_indices_data_files"):
         raise EvalkitError(
             f"The dataset {folder} is a selection or a new order of other rows.",
@@ -72,6 +84,10 @@ def arrow_source(folder: Path) -> ImageSource:
             "Save the dataset again.",
         )
     return _source(str(folder), "arrow", [folder / name for name in names], None)
+
+
+def _files(state: Mapping[str, Any]) -> list[str]:
+    return [str(item["filename"]) for item in state["_data_files"]]
 
 
 def _source(place: str, kind: str, paths: Sequence[Path], count: int | None) -> ImageSource:
@@ -88,6 +104,8 @@ def _source(place: str, kind: str, paths: Sequence[Path], count: int | None) -> 
 
 def _content(replay: Replay[_Item], number: int) -> bytes:
     content = replay.take(number).content
+    if content is not None and len(content) > MEMBER_LIMIT:
+        raise unreadable(f"{len(content) >> 20} MiB, more than {MEMBER_LIMIT >> 20}")
     if content is None:
         raise unreadable(
             "the dataset contains its path, not the image: embed the images when saving it"
@@ -96,29 +114,38 @@ def _content(replay: Replay[_Item], number: int) -> bytes:
 
 
 def _rows(path: Path, kind: str) -> Iterator[_Item]:
-    number = 0
+    number, size, packed = 0, 0, path.stat().st_size
     try:
         for batch in _batches(path, kind):
+            size += batch.nbytes
+            check_unpacked(path, size, packed)
             for item in batch:
                 yield _row(item, f"{path.name}[{number}]")
                 number += 1
-    except (OSError, ValueError) as error:
+    except DAMAGE as error:
         raise _damaged(path, error) from error
 
 
 def _batches(path: Path, kind: str) -> Iterator[Any]:
-    """The image column, some rows at a time. Errors of pyarrow are ValueErrors."""
+    """The image column, some rows at a time. Raises exceptions of DAMAGE."""
     if kind == "parquet":
-        file = _pyarrow("parquet").ParquetFile(path)
+        file = _pyarrow("parquet").ParquetFile(path, page_checksum_verification=True)
         column = _column(file.schema_arrow, path)
+        whole = file.metadata
+        groups = [whole.row_group(at) for at in range(whole.num_row_groups)]
+        check_unpacked(path, sum(one.total_byte_size for one in groups), path.stat().st_size)
+        most = max((one.total_byte_size for one in groups), default=0)
+        rows = max(1, min(32, _BATCH // max(1, most)))  # any row may have all of a group
         yield from (
-            batch.column(column) for batch in file.iter_batches(batch_size=32, columns=[column])
+            batch.column(column) for batch in file.iter_batches(batch_size=rows, columns=[column])
         )
         return
     arrow = _pyarrow("")
     with arrow.memory_map(str(path)) as mapped, arrow.ipc.open_stream(mapped) as stream:
         column = _column(stream.schema, path)
-        yield from (batch.column(column) for batch in stream)
+        for batch in stream:
+            batch.validate(full=True)  # pyarrow follows wrong offsets out of the file
+            yield batch.column(column)
 
 
 def _row(item: Any, name: str) -> _Item:

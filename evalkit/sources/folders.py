@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from evalkit.core import EvalkitError
+from evalkit.images import is_image_name, read_bytes
 from evalkit.images.kinds import HEAD
 from evalkit.sources.image import (
     CONTENT,
-    MEMBER_LIMIT,
     ImageSource,
     SourceImage,
     natural_path,
-    unreadable,
     why_not,
     why_not_content,
 )
+
+_OF_RUN = re.compile("(^|/)images/[^/]*$")
 
 
 class Survey(NamedTuple):
@@ -35,7 +37,8 @@ def folder_source(folder: Path) -> ImageSource:
 
     def images() -> Iterator[SourceImage]:
         return (
-            SourceImage(path.relative_to(folder).as_posix(), partial(_read, path)) for path in paths
+            SourceImage(path.relative_to(folder).as_posix(), partial(read_bytes, path))
+            for path in paths
         )
 
     reasons = {path.relative_to(folder).as_posix(): reason for path, reason in left.items()}
@@ -59,7 +62,15 @@ def survey(folder: Path) -> Survey:
     left: dict[str, str] = {}
     seen: set[str] = set()
     whole = folder.resolve()
-    for root, folders, files in os.walk(folder, followlinks=True):
+
+    def not_read(error: OSError) -> None:
+        if error.filename == str(folder):
+            raise EvalkitError(
+                f"The folder {folder} cannot be read: {error.strerror}.", "Check its permissions."
+            )
+        left[os.path.relpath(error.filename, folder)] = f"not readable: {error.strerror}"
+
+    for root, folders, files in os.walk(folder, followlinks=True, onerror=not_read):
         real = os.path.realpath(root)
         below = "" if root == str(folder) else os.path.relpath(root, folder).replace(os.sep, "/")
         if real in seen or (below and whole.is_relative_to(real)):
@@ -68,13 +79,16 @@ def survey(folder: Path) -> Survey:
             left[below] = f"a link to {of} the set"
             continue
         seen.add(real)
-        if below and {"run.toml", "prompts.jsonl"} <= set(files):
+        if kind := _of_evalkit(below, {*files}):
             folders.clear()
-            left[below] = "a run of evalkit"
+            left[below] = kind
             continue
+        if not (files or folders) and is_image_name(below):
+            left[below] = "an empty folder"
         for name in files:
             path = f"{below}/{name}" if below else name
-            reason = _reason(Path(root, name), path)
+            figure = is_image_name(name) and _is_figure(name, files)
+            reason = "a figure of evalkit" if figure else _reason(Path(root, name), path)
             if reason is None:
                 images.append(path)
             elif reason:
@@ -86,6 +100,20 @@ def survey(folder: Path) -> Survey:
     )
 
 
+def _of_evalkit(below: str, files: set[str]) -> str:
+    """What a subfolder is that evalkit wrote, by the files in it; "" for any other one."""
+    of_run = ({"run.toml", "prompts.jsonl"}, {"metrics.json", "protocol.json"})
+    if below and any(names <= files for names in of_run):
+        return "a run of evalkit"
+    return "images of a run of evalkit" if _OF_RUN.search(below) and "model.json" in files else ""
+
+
+def _is_figure(name: str, files: Collection[str]) -> bool:
+    """Whether an image is a figure, which evalkit writes as .pdf, .png and .svg, with its data."""
+    stem = os.path.splitext(name)[0]
+    return all(f"{stem}{suffix}" in files for suffix in (".pdf", ".png", ".svg", ".csv"))
+
+
 def _reason(path: Path, below: str) -> str | None:
     """Why a file is not taken; None for an image, "" for a file that is not worth a word."""
     reason = why_not(below)
@@ -95,19 +123,8 @@ def _reason(path: Path, below: str) -> str | None:
         return reason
     try:
         if not path.is_file():  # a broken link, a pipe, a device
-            return "a broken link" if path.is_symlink() else "not a file"
+            return "not a file" if path.exists() else "a broken link"
         with path.open("rb") as file:
             return why_not_content(file.read(HEAD))
     except OSError:
         return "not readable"
-
-
-def _read(path: Path) -> bytes:
-    if path.is_symlink() and not path.exists():
-        raise unreadable(f"is a broken link to {os.readlink(path)}")
-    if not path.is_file():
-        raise unreadable("is not a file")
-    size = path.stat().st_size
-    if size > MEMBER_LIMIT:
-        raise unreadable(f"is {size / 2**20:.0f} MiB, more than {MEMBER_LIMIT >> 20}")
-    return path.read_bytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from evalkit.core import EvalkitError
 from evalkit.escape import visible
 from evalkit.images import FORMATS, is_image_name, natural
 from evalkit.images.kinds import kind_of
@@ -18,10 +20,11 @@ from evalkit.terminal import shorten
 
 # The bytes of a file, or the pixels [H, W] or [H, W, C] of an array, which has no image format.
 Content = bytes | NDArray[np.uint8]
-# Bytes of one unpacked image file. A larger file is not an image but may exhaust the memory.
-MEMBER_LIMIT = 256 << 20
 NOT_AN_IMAGE = "not an image"  # a reason why a file is not taken
 CONTENT = "?"  # see `why_not`
+COUNT_LIMIT = 1_500_000  # images of a set; ImageNet has 1,281,167
+_UNPACKED = 512 << 20  # bytes that any archive may have unpacked
+_RATIO = 100  # images are compressed already
 _UNFINISHED = (".part", ".crdownload", ".download", ".tmp", ".partial")
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 SYSTEM_FOLDERS = ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found")
@@ -99,6 +102,35 @@ def in_words(found: Mapping[str, Any]) -> str:
 def natural_path(name: str) -> tuple[object, ...]:
     """A sort key for paths: every part in natural order, so a folder and its archive agree."""
     return tuple(natural(part) for part in PurePosixPath(name).parts)
+
+
+def check_unpacked(place: object, unpacked: int, packed: int) -> None:
+    """Raise EvalkitError for a file that unpacks to far more than images do."""
+    if unpacked > _UNPACKED + _RATIO * packed:
+        raise EvalkitError(
+            f"{place} unpacks to {unpacked / 2**30:.3g} GiB, over {_RATIO} times its size; expected"
+            " images or numbers, which cannot be compressed that far.",
+            "It is damaged, or made to exhaust the memory.",
+        )
+
+
+def check_zip_methods(place: object, archive: zipfile.ZipFile) -> None:
+    """Raise EvalkitError for methods other than deflate: zipfile unpacks their blocks at once."""
+    for item in archive.infolist():
+        if item.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise EvalkitError(
+                f"{place} is compressed with method {item.compress_type} of zip; expected deflate"
+                " or none.",
+                "Create it again with the usual method.",
+            )
+
+
+def check_count(place: object, count: int) -> None:
+    """Raise EvalkitError for more images than fit into memory with what is known about each."""
+    if count > COUNT_LIMIT:
+        raise EvalkitError(
+            f"{place} has {count:,} images; expected at most {COUNT_LIMIT:,}.", "Give fewer images."
+        )
 
 
 def unreadable(reason: object) -> OSError:

@@ -27,7 +27,7 @@ class Replay(Generic[T]):
         start: Callable[[], Iterator[T]],
         size: Callable[[T], int],
         keep: int = 256,
-        limit: int = 1 << 30,
+        limit: int = 3 << 28,
     ) -> None:
         self._start, self._size, self._keep, self._limit = start, size, keep, limit
         self._lock = threading.Lock()

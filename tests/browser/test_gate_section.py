@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from browser_pages import until
 from gated_runs import make_pair
+from unchecked_runs import reseed
 
 import evalkit
 
@@ -18,7 +19,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     root: Path = tmp_path_factory.mktemp("gated")
     new, main = make_pair(root)
     config = new / "run.toml"
-    config.write_text(config.read_text().replace("seed = 0", "seed = 7"))
+    reseed(config, 7)
     rules = root / "gate.toml"
     rules.write_text(
         "allow_mismatch = ['seed']\n[metrics.clip_score]\nmax_drop = 1\n"

@@ -424,9 +424,124 @@ def test_an_output_that_is_full_or_closed_causes_no_traceback(place: Path) -> No
     assert subprocess.run(f"{line} >&-", shell=True).returncode == 0
 
 
-def test_names_that_no_file_can_have_are_one_sentence(place: Path) -> None:
-    long = "x" * 300
-    for command in (["run", *RUN, "--out", long], ["score", long], ["report", long]):
-        status, _, err = call(*command)
-        assert status == 2
-        assert "error: " in err
+LONG = "x" * 300
+NAMED = (
+    ("run", *RUN, "--out"),
+    ("run", *RUN, "--reference"),
+    ("run", "--models", "noise", "--prompts"),
+    ("run", "--config"),
+    ("score",),
+    ("report",),
+    ("tables",),
+    ("figures",),
+    ("gate",),
+    ("gate", "selftest"),
+    ("compare", "run"),
+    ("list", "runs"),
+    ("init",),
+    ("reference", "show"),
+    ("weights", "import"),
+)
+
+
+@pytest.mark.parametrize("command", NAMED, ids=" ".join)
+@pytest.mark.parametrize("name", [LONG, "d/" * 3000], ids=["long name", "long path"])
+def test_names_that_no_file_can_have_are_one_sentence(command: tuple[str, ...], name: str) -> None:
+    status, _, err = call(*command, name)
+    assert status == 2
+    assert err.count("error: ") == 1
+    assert "Traceback" not in err
+
+
+HOSTILE = "a\x1b]0;t\x07\r\u202eb\x9b\u200bc"  # ESC, BEL, CR, C1, bidirectional, zero-width
+
+
+def test_no_command_prints_characters_that_control_a_terminal(place: Path) -> None:
+    (place / HOSTILE).mkdir()
+    for at in range(2):
+        make_image(at, "x").save(place / HOSTILE / f"{at}.png")
+    (place / "two.txt").write_text("a cat\na dog\n")
+    commands = [
+        ("run", "--models", f"./{HOSTILE}", "--prompts", "two.txt", "--out", f"{HOSTILE}run"),
+        ("score", f"{HOSTILE}run", "--json"),
+        ("tables", f"{HOSTILE}run"),
+        ("report", f"{HOSTILE}run"),
+        ("list", "runs", "."),
+        ("list", "runs", ".", "--json"),
+        ("init", f"{HOSTILE}init"),
+        ("score", f"{HOSTILE}none"),
+        ("run", f"--{HOSTILE}"),
+        ("run", "--seed", HOSTILE),
+        (HOSTILE,),
+    ]
+    for command in commands:
+        more = ("--encoders", "pixels", "--metrics", "duplicates") if "two.txt" in command else ()
+        status, output, errors = call(*command, *more)
+        assert status == (2 if command in commands[-4:] else 0), (command, errors)
+        wrong = {c for c in output + errors if not (c.isprintable() or c in "\n\t")}
+        assert not wrong, command
+        if "--json" in command:
+            assert json.loads(output)
+
+
+def test_a_log_line_is_one_line_and_no_command_of_a_runner(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from evalkit.terminal import StderrHandler
+
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    for text in ("::error::x", " ::error::x", "a\n::error::x", "a ##[error]x"):
+        StderrHandler().emit(logging.LogRecord("evalkit", logging.INFO, "", 0, text, (), None))
+        [line] = capsys.readouterr().err.splitlines()
+        assert not line.strip().startswith("::")
+        assert "##[" not in line
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't start new thread")])
+def test_what_the_system_refuses_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def refused(*arguments: object, **more: object) -> None:
+        raise error
+
+    monkeypatch.setattr("evalkit.api.generate", refused)
+    status, _, errors = call("generate", *RUN)
+    assert status == 2
+    assert errors.startswith("error: The memory or the number of threads")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("importing", [True, False])
+def test_an_early_interrupt_is_one_line(place: Path, importing: bool) -> None:
+    """In the middle of an import, and in the code that reads the arguments."""
+    interrupt = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
+    if importing:
+        (place / "typer.py").write_text(interrupt)
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from evalkit.__main__ import main\n"
+        + (
+            ""
+            if importing
+            else f"import typer.core\ntyper.core._main = lambda *a, **k: exec({interrupt!r})\n"
+        )
+        + "main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--help"], capture_output=True, text=True, cwd=place
+    )
+    assert done.stderr == "stopped: run the same command again to resume.\n"
+    assert done.returncode == 130
+
+
+def test_scores_hold_no_formula_and_are_read_as_they_were(place: Path) -> None:
+    run = evalkit.Run(place)
+    names = ["=1+1", "'=1+1", "+a", "plain", "'quoted"]
+    rows = [(name, at, 0, "fid", "@SUM(1)", "-1.5") for at, name in enumerate(names)]
+    run.write_scores(rows)
+    lines = run.scores_path.read_text().splitlines()[1:]
+    assert [line.split(",")[0] for line in lines] == ["'=1+1", "''=1+1", "'+a", "plain", "'quoted"]
+    assert lines[0].endswith(",'@SUM(1),-1.5")
+    found = run.scores()
+    assert [row["model"] for row in found] == names
+    assert {(row["encoder"], row["value"]) for row in found} == {("@SUM(1)", "-1.5")}

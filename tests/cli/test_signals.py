@@ -6,11 +6,12 @@ import sys
 CODE = """
 import os, signal
 from evalkit.cli.signals import stoppable
-with stoppable():
+def command():
     try:
         os.kill(os.getpid(), signal.SIGTERM)
     except KeyboardInterrupt as error:
         raise RuntimeError("a library is half imported") from error
+stoppable(command)
 """
 
 

@@ -250,7 +250,7 @@ def test_an_interrupted_call_leaves_nothing_that_looks_complete(
         with pytest.raises(KeyboardInterrupt):
             evalkit.compare([a, b], out="c")
     for command in (evalkit.report, lambda path: evalkit.gate(path, baseline=a)):
-        with pytest.raises(EvalkitError, match=r"c is not a run folder|c has no metrics"):
+        with pytest.raises(EvalkitError, match=r"prompts\.jsonl is missing|c has no metrics"):
             command("c")
     made = evalkit.compare([a, b], out="c")
     assert [len(made.records(model)) for model in made.models()] == [4, 4]
@@ -323,6 +323,7 @@ def test_values_that_are_not_those_of_a_run_are_mentioned(
     assert "other values" not in caplog.text
     rows = [dataclasses.replace(row, value=9.0) for row in evalkit.load(a).metrics()]
     evalkit.load(a).write_metrics(rows)
+    evalkit.load(a).end_scoring()
     evalkit.compare([a, b], out="d")
     assert "noise: other values than in a" in caplog.text
     assert "vendi" in caplog.text

@@ -11,6 +11,7 @@ import pytest
 import torch
 from counting_encoder import CountingEncoder, image_files
 from PIL import Image
+from PIL import ImageFile as Reading
 from toy_clip import ToyClip
 
 from evalkit.core import EvalkitError
@@ -133,12 +134,16 @@ class Refusing(CountingEncoder):
 
     def __init__(self, fault: str) -> None:
         super().__init__(fault)
-        self.fault = fault
+        self.fault, self.buffer = fault, torch.ones(3, 4, 4)
 
     def prepare(self, image):  # type: ignore[override]
-        return {"prepare fails": lambda: 1 / 0, "prepare": lambda: 5}.get(
-            self.fault, lambda: super(Refusing, self).prepare(image)
-        )()
+        return {
+            "prepare fails": lambda: 1 / 0,
+            "prepare": lambda: 5,
+            "empty": lambda: torch.ones(3, 0, 4),
+            "same tensor": lambda: self.buffer,
+            "pillow": lambda: setattr(Reading, "LOAD_TRUNCATED_IMAGES", True),
+        }.get(self.fault, lambda: super(Refusing, self).prepare(image))()
 
     def __call__(self, images):  # type: ignore[override]
         return {
@@ -146,6 +151,14 @@ class Refusing(CountingEncoder):
             "tensor": lambda: torch.ones(len(images), 3),
             "flat": lambda: {"pool": torch.ones(len(images))},
             "nan": lambda: {"pool": torch.full((len(images), 3), torch.nan)},
+            "large": lambda: {"pool": torch.full((len(images), 3), 1e300, dtype=torch.float64)},
+            "integers": lambda: {"pool": torch.ones(len(images), 3, dtype=torch.int64)},
+            "truth values": lambda: {"pool": torch.ones(len(images), 3) > 0},
+            "complex": lambda: {"pool": torch.ones(len(images), 3) * 1j},
+            "lists": lambda: {"pool": [[0.5, 0.5]] * len(images)},
+            "none": lambda: {"pool": None},
+            "no width": lambda: {"pool": torch.ones(len(images), 0)},
+            "width": lambda: {"pool": torch.ones(len(images), images.shape[-1])},
         }[self.fault]()
 
     def text(self, prompts):
@@ -161,6 +174,17 @@ class Refusing(CountingEncoder):
         ("tensor", "returned a Tensor; expected a dict of features"),
         ("flat", r"returned 'pool' features of shape \[3\] for 3 images"),
         ("nan", "returned 'pool' features that are not finite"),
+        ("large", "returned 'pool' features that are not finite"),
+        ("integers", "returned 'pool' features of the type torch.int64"),
+        ("truth values", "returned 'pool' features of the type torch.bool"),
+        ("complex", "returned 'pool' features of the type torch.complex64"),
+        ("lists", "returned 'pool' features of the type list"),
+        ("none", "returned 'pool' features of the type NoneType"),
+        ("no width", r"returned 'pool' features of shape \[3, 0\]"),
+        ("width", "returned 'pool' features of 24 dimensions and earlier ones of 16"),
+        ("empty", "returned an empty tensor from prepare"),
+        ("pillow", "failed: RuntimeError: it changed the setting ImageFile.LOAD_TRUNCATED_IMAGES"),
+        ("same tensor", "returned one tensor for several images from prepare"),
     ],
 )
 def test_a_faulty_encoder_is_one_sentence_that_names_it(fault: str, sentence: str, tmp_path: Path):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from gated_runs import DAMAGES, Images, prompts, score_folder
 from PIL import Image
+from unchecked_runs import unchecked
 
 import evalkit
 
@@ -46,7 +47,7 @@ def copy(runs: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Path]:
     """A copy of a run that a test may change."""
 
     def made(damage: str) -> Path:
-        return Path(shutil.copytree(runs(damage), tmp_path / damage))
+        return unchecked(Path(shutil.copytree(runs(damage), tmp_path / damage)))
 
     return made
 

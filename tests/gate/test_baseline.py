@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from typer.testing import CliRunner
+from unchecked_runs import reseed
 
 import evalkit
 from evalkit.cli.app import app
@@ -62,7 +63,7 @@ def test_an_update_says_what_was_decided_and_records_what_was_allowed(
 ) -> None:
     new = copy("none")
     config = new / "run.toml"
-    config.write_text(config.read_text().replace("seed = 0", "seed = 7"))
+    reseed(config, 7)
     arguments = ["baseline", "update", str(new), "--baseline", str(base), "--reason", "seed 7"]
     refused = CliRunner().invoke(app, arguments)
     assert refused.exit_code == 4

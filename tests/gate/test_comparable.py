@@ -14,7 +14,9 @@ from typer.testing import CliRunner
 
 import evalkit
 from evalkit.cli.app import app
-from evalkit.core import EvalkitError
+from evalkit.core import EvalkitError, Measure
+from evalkit.gate.snapshot import State, outline, take
+from evalkit.run_folder import Run
 
 Runs = Callable[[str], Path]
 
@@ -49,7 +51,7 @@ def test_a_model_that_is_continued_elsewhere_has_images_of_both_devices(tmp_path
     note = json.loads(path.read_text())
     here = note["settings"]["device"]
     note["settings"]["device"] = "cuda Elsewhere"
-    path.write_text(json.dumps(note))
+    run.write_model("gan", note)
     evalkit.generate("gan", prompts()[:3], out=run.path)
     assert run.model("gan")["settings"]["device"] == f"cuda Elsewhere and {here}"
 
@@ -131,3 +133,29 @@ def test_prompts_that_a_service_rewrote_are_not_comparable(copy: Runs, runs: Run
     manifest.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     with pytest.raises(EvalkitError, match="prompt_rewriting: True, baseline False"):
         evalkit.gate(other, baseline=runs("none"))
+
+
+def test_an_outline_has_the_prompts_and_conditions_of_a_snapshot(runs: Runs) -> None:
+    whole, found = take(str(runs("none"))), outline(Run(runs("none")), "model")
+    for field in ("name", "model", "prompts", "groups", "conditions", "version"):
+        assert getattr(found, field) == getattr(whole, field)
+    assert found.states == {}
+    with pytest.raises(EvalkitError, match="has no scores of 'other'"):
+        outline(Run(runs("none")), "other")
+
+
+def test_ratings_of_a_run_are_numbers_of_its_snapshot(copy: Runs) -> None:
+    run, rated = copy("none"), {"metric": "win_rate", "encoder": "human:x", "reference": "other"}
+    numbers = {"value": 0.5, "low": 0.4, "high": 0.6, "interval": "Student t", "note": "12 votes"}
+
+    def add(content: dict[str, Any]) -> None:
+        row = {**content["rows"][0], **rated, **numbers, "better": "higher"}
+        content["rows"] += [row, {**row, "model": "another", "value": 0.9}]
+
+    edited(run, "metrics.json", add)
+    edited(run, "protocol.json", lambda c: c["measures"].update(win_rate={"from_ratings": True}))
+    states = take(str(run)).states
+    measure = Measure("win_rate", "higher", from_ratings=True)
+    expected = State(measure, "human:x", "other", 0.5, 0.4, 0.6, "Student t")
+    assert states["win_rate@human:x"] == expected
+    assert states.keys() - take(str(run), ["fid"]).states.keys() == {"clip_score", "precision"}

@@ -13,6 +13,7 @@ from scipy import stats
 from evalkit.core import Measure
 from evalkit.gate.config import Rule
 from evalkit.gate.decide import Decision, correct, decide
+from evalkit.gate.events import Events
 from evalkit.gate.skewness import skewed
 from evalkit.gate.snapshot import Snapshot, State
 
@@ -46,6 +47,8 @@ def test_the_difference_decides_against_the_margin(better: str, shift: float, ve
     candidate += baseline.mean() - candidate.mean() + (shift if better == "higher" else -shift)
     made = decision(candidate, baseline, 1.0, better)
     assert made.verdict == verdict
+    if verdict in ("PASS", "IMPROVED"):
+        assert made.p == 1.0
     if verdict == "INCONCLUSIVE":
         assert "more images" in made.reason
 
@@ -290,6 +293,15 @@ def test_a_few_events_are_tested_exactly() -> None:
     assert made.verdict == "IMPROVED"
 
 
+def test_the_p_value_of_events_is_the_larger_of_both_ends_of_the_hypothesis() -> None:
+    """No prompt becomes better; or as many as become worse."""
+    assert Events(8, 0, 200).p(0.02) == pytest.approx(stats.binom.sf(7, 200, 0.02))
+    assert Events(8, 6, 200).p(0.0) == pytest.approx(stats.binomtest(8, 14).pvalue / 2, rel=0.01)
+    assert Events(200, 0, 200).p(1.5) == 1.0
+    assert Events(0, 0, 60).high(0.1) == pytest.approx(1 - 0.05 ** (1 / 60))
+    assert [Events(0, better, 60).is_better(0.05) for better in (4, 5)] == [False, True]
+
+
 def test_false_alarms_and_false_passes_of_rare_events_stay_below_alpha() -> None:
     random, wrong, studies = np.random.default_rng(3), {0.0: 0, 0.02: 0}, 120
     for _ in range(studies):
@@ -312,3 +324,89 @@ def test_equal_images_need_no_further_prompts() -> None:
     assert made.verdict == "PASS"
     other = replace(side, images=(*images[1:], (*state.keys[0], "other")))
     assert decide(side, other, "score", Rule(margin=0.02), 0.05).verdict == "INCONCLUSIVE"
+
+
+def of_numbers(value: float | None, low=None, high=None, better="higher", **kind) -> Snapshot:
+    """A model with one number: no value per image, and none without a group of prompts."""
+    measure = Measure("score", better, **kind)
+    note = "not measured: no device" if value is None else ""
+    state = State(measure, "human:x", "other", value, low, high, note)
+    return Snapshot("run:m", "m", {"a": "a"}, {"a": ""}, {}, {"score": state}, "0")
+
+
+@pytest.mark.parametrize(("better", "sign"), [("higher", -1), ("lower", 1)])
+def test_ratings_are_decided_by_the_intervals_of_two_independent_studies(
+    better: str, sign: int
+) -> None:
+    """Half widths of 3 and 4 points make one of 5 points for the difference."""
+    base = of_numbers(0.6, 0.56, 0.64, better, from_ratings=True)
+    error = 0.05 / stats.norm.ppf(0.975)
+    for worse, margin, verdict in (
+        (0.2, 0.1, "REGRESSED"),
+        (0.1, 0.1, "INCONCLUSIVE"),
+        (0.0, 0.1, "PASS"),
+        (-0.1, 0.1, "IMPROVED"),
+    ):
+        value = 0.6 + sign * worse
+        side = of_numbers(value, value - 0.03, value + 0.03, better, from_ratings=True)
+        [made] = correct([decide(side, base, "score", Rule(margin=margin), 0.05)], 0.05)
+        assert (made.verdict, made.basis) == (verdict, "interval")
+        reach = stats.norm.isf(0.05) * error
+        assert (made.worse, made.low, made.high) == pytest.approx(
+            (worse, worse - reach, worse + reach), abs=1e-12
+        )
+        if worse > margin:
+            assert made.p == pytest.approx(stats.norm.sf((worse - margin) / error), rel=1e-6)
+
+
+def test_ratings_without_an_interval_are_not_decided() -> None:
+    base, side = (of_numbers(0.6, *ends, from_ratings=True) for ends in ((0.5, 0.7), ()))
+    made = decide(side, base, "score", Rule(margin=0.1), 0.05)
+    assert (made.verdict, made.reason) == ("INCONCLUSIVE", "no interval")
+
+
+@pytest.mark.parametrize(
+    ("better", "value", "rule", "verdict", "basis"),
+    [
+        ("lower", 5.0, Rule(margin=1.0), "PASS", "point"),  # at the margin
+        ("lower", 5.5, Rule(margin=1.0), "REGRESSED", "point"),
+        ("higher", 3.0, Rule(margin=1.0), "PASS", "point"),
+        ("higher", 2.5, Rule(relative=0.25), "REGRESSED", "point"),
+        ("higher", 9.0, Rule(margin=1.0), "PASS", "point"),
+        ("lower", 9.0, Rule(most=9.0), "PASS", "point"),  # no margin, and at the limit
+        ("lower", 9.0, Rule(most=8.5), "REGRESSED", "tripwire"),
+        ("higher", 3.5, Rule(margin=1.0, least=3.5), "PASS", "point"),
+        ("higher", 3.5, Rule(margin=1.0, least=3.6), "REGRESSED", "tripwire"),
+    ],
+)
+def test_numbers_of_records_follow_a_point_rule(
+    better: str, value: float, rule: Rule, verdict: str, basis: str
+) -> None:
+    sides = (of_numbers(one, better=better, from_records=True) for one in (value, 4.0))
+    [made] = correct([decide(*sides, "score", rule, 0.05)], 0.05)
+    assert (made.verdict, made.basis) == (verdict, basis)
+    assert made.worse == (value - 4.0) * (1 if better == "lower" else -1) or rule.most is not None
+    assert (made.low, made.p, made.images) == (None, None, 0)
+
+
+def test_a_number_that_one_of_the_two_lacks_is_not_decided() -> None:
+    sides = of_numbers(None, from_records=True), of_numbers(4.0, from_records=True)
+    made = decide(*sides, "score", Rule(margin=1.0), 0.05)
+    assert (made.verdict, made.reason) == ("INCONCLUSIVE", "no device")
+    made = decide(*sides[::-1], "score", Rule(margin=1.0), 0.05)
+    assert (made.verdict, made.reason) == ("INCONCLUSIVE", "baseline: not measured: no device")
+
+
+def test_the_further_images_that_would_decide_follow_the_square_root_law() -> None:
+    """The half width of the interval falls to the distance of the difference from the margin."""
+    rng = np.random.default_rng(0)
+    baseline = rng.normal(0, 1, 100)
+    made = decision(baseline + rng.normal(0, 2, 100), baseline, 0.3)
+    assert made.verdict == "INCONCLUSIVE"
+    half, distance = made.high - made.worse, abs(0.3 - made.worse)
+    assert made.more_images == int(np.ceil(100 * (half / distance) ** 2)) - 100
+    assert f"about {made.more_images:,} more images" in made.reason
+    exact = snapshot(np.tile([-1.0, 1.0], 50) - 0.25), snapshot(np.zeros(100))
+    made = decide(*exact, "score", Rule(margin=0.25), 0.05)
+    assert made.more_images is None
+    assert "as large as the margin" in made.reason

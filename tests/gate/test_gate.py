@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 import pytest
 from gated_runs import prompts, score_folder
 from typer.testing import CliRunner
+from unchecked_runs import reseed
 
 import evalkit
 from evalkit.cli.app import app
@@ -155,7 +156,7 @@ def test_a_file_that_is_no_baseline_is_refused(
 def test_other_conditions_are_refused_field_by_field(copy: Runs, runs: Runs) -> None:
     other = copy("none")
     config = other / "run.toml"
-    config.write_text(config.read_text().replace("seed = 0", "seed = 7"))
+    reseed(config, 7)
     with pytest.raises(EvalkitError, match="seed: 7, baseline 0") as error:
         evalkit.gate(other, baseline=runs("none"))
     assert error.value.exit_code == 4
@@ -271,10 +272,10 @@ def test_an_earlier_decision_is_gone_where_the_gate_refuses(copy: Runs, runs: Ru
     other = copy("none")
     config, decided = other / "run.toml", other / "gate.json"
     for arguments, error in (({}, 4), ({"metrics": "fdi"}, 2), ({"alpha": 7}, 2)):
-        config.write_text(config.read_text().replace("seed = 7", "seed = 0"))
+        reseed(config, 0)
         assert evalkit.gate(other, baseline=runs("none")).outcome == "pass"
         assert decided.is_file()
-        config.write_text(config.read_text().replace("seed = 0", "seed = 7"))
+        reseed(config, 7)
         with pytest.raises(EvalkitError) as refused:
             evalkit.gate(other, baseline=runs("none"), **arguments)
         assert refused.value.exit_code == error

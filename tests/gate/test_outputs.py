@@ -10,11 +10,12 @@ from xml.etree import ElementTree
 
 import pytest
 from typer.testing import CliRunner
+from unchecked_runs import reseed
 
 import evalkit
 from evalkit.cli.app import app
 from evalkit.cli.gate_table import print_gate
-from evalkit.gate.github import to_markdown
+from evalkit.gate.github import leave_refusal, to_markdown
 from evalkit.report import numbers
 
 Runs = Callable[[str], Path]
@@ -123,7 +124,7 @@ def test_a_refusal_is_an_error_of_the_job(
 ) -> None:
     other = copy("none")
     config = other / "run.toml"
-    config.write_text(config.read_text().replace("seed = 0", "seed = 7"))
+    reseed(config, 7)
     junit = other / "gate.xml"
     given = ["gate", str(other), "--baseline", str(runs("none")), "--junit", str(junit)]
     found = CliRunner().invoke(app, [*given, *arguments])
@@ -137,6 +138,17 @@ def test_a_refusal_is_an_error_of_the_job(
     assert message in annotation
     said = "not comparable" if code == 4 else "wrong input"
     assert f"### evalkit gate: {said}" in summary.read_text()
+
+
+def test_a_summary_that_is_full_is_left_as_it_is(summary: Path) -> None:
+    """GitHub takes 1 MiB; one byte more and it would show nothing."""
+    refusal = evalkit.EvalkitError("Nothing was found.")
+    leave_refusal(refusal, "run", None)
+    said = summary.read_text()
+    for size, expected in ((2**20 - len(said), 2**20), (2**20 - len(said) + 1, None)):
+        summary.write_text("x" * size)
+        leave_refusal(refusal, "run", None)
+        assert summary.stat().st_size == (expected or size)
 
 
 def test_a_refusal_whose_file_cannot_be_written_keeps_its_exit_code(

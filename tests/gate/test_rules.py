@@ -9,7 +9,7 @@ import pytest
 
 import evalkit
 from evalkit.core import EvalkitError, Measure
-from evalkit.gate.config import read_config
+from evalkit.gate.config import Rule, read_config
 from evalkit.gate.rules import choose_rules
 from evalkit.gate.snapshot import Snapshot, State
 
@@ -59,6 +59,50 @@ def test_a_question_without_a_margin_is_named(tmp_path: Path) -> None:
     path.write_text(SPECIFIC)
     with pytest.raises(EvalkitError, match="win_rate@human:alignment has no natural zero"):
         choose_rules(read_config(path), ["win_rate"], rated(), rated())
+
+
+@pytest.mark.parametrize("given", ["", b"run", None, 3])
+def test_a_run_is_a_text_or_a_path(given: object) -> None:
+    with pytest.raises(EvalkitError, match=r"candidate is .*; expected a text or a path"):
+        evalkit.gate(given, baseline="main")  # pyright: ignore
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("metrics = 3", "metrics is 3; expected tables such as"),
+        ("metrics.fid = 3", "the entry is 3; expected a table"),
+        ("baseline = 3", "baseline is 3; expected a text"),
+        ("allow_mismatch = 'seed'", "allow_mismatch is 'seed'; expected a list of texts"),
+        ("allow_mismatch = ['seed', 3]", "expected a list of texts"),
+        ("on_inconclusive = 'stop'", "'stop'; expected pass or fail"),
+        ("alpha = true", "alpha is True; expected a number of at least 1e-06, below 0.5"),
+        ("alpha = 0.5", "below 0.5"),
+        ("alpha = 9e-7", "at least 1e-06"),
+        ("margin = 1", "unknown key 'margin'"),
+        ("[groups]\ntier = 'advisory'", "groups has no margin"),
+        ("[metrics.fid]\nmargin = 1", "metrics.fid has the unknown key 'margin'"),
+        ("[metrics.fid]\nmax_drop = -1", "max_drop is -1; expected a number of at least 0"),
+        ("[metrics.fid]\nmax_drop = 2e15", r"expected a number up to 1e\+15"),
+        ("[metrics.fid]\nmax = nan", r"expected a number up to 1e\+15"),
+        ("[metrics.fid]\ntier = 'high'", "expected critical, supporting or advisory"),
+        ("[metrics.fid]\nmin = 2\nmax = 1", "has a min above its max"),
+        ("[metrics.fid]\nmax_drop = 2\nmax_increase = 1", "worse in one direction only"),
+    ],
+)
+def test_a_wrong_configuration_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "gate.toml"
+    path.write_text(text)
+    with pytest.raises(EvalkitError, match=message):
+        read_config(path)
+
+
+def test_the_ends_of_the_configuration_are_taken(tmp_path: Path) -> None:
+    path = tmp_path / "gate.toml"
+    path.write_text("alpha = 1e-6\n[metrics.fid]\nmax_increase = 0\nmin = 2\nmax = 2\n")
+    found = read_config(path)
+    assert found.alpha == 1e-6
+    assert found.metrics["fid"] == Rule(margin=0, least=2, most=2, direction="lower")
 
 
 def test_an_at_sign_is_for_ratings_only(runs: Runs) -> None:

@@ -15,6 +15,7 @@ import pytest
 from gated_runs import prompts, score_folder
 from PIL import Image
 from typer.testing import CliRunner
+from unchecked_runs import unchecked
 
 import evalkit
 from evalkit.cli.app import app
@@ -127,7 +128,7 @@ def test_a_share_that_is_zero_has_a_smallest_change(tested: Selftest) -> None:
 
 
 def test_a_small_group_may_be_absent_from_a_split(two_per_prompt: Path, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(two_per_prompt, tmp_path / "run"))
+    folder = unchecked(Path(shutil.copytree(two_per_prompt, tmp_path / "run")))
     prompts = [json.loads(line) for line in (folder / "prompts.jsonl").read_text().splitlines()]
     for at, prompt in enumerate(prompts):
         prompt["group"] = "small" if at < 3 else "large"
@@ -141,7 +142,7 @@ def test_a_small_group_may_be_absent_from_a_split(two_per_prompt: Path, tmp_path
 
 
 def test_images_that_were_never_reached_are_missing(two_per_prompt: Path, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(two_per_prompt, tmp_path / "run"))
+    folder = unchecked(Path(shutil.copytree(two_per_prompt, tmp_path / "run")))
     manifest = folder / "images" / "gan" / "manifest.0.jsonl"
     manifest.write_text("".join(manifest.read_text().splitlines(keepends=True)[:120]))
     made = evalkit.gate_selftest(folder, splits=20, metrics="missing_rate")
@@ -150,7 +151,7 @@ def test_images_that_were_never_reached_are_missing(two_per_prompt: Path, tmp_pa
 
 
 def test_the_same_file_again_and_nothing_else_changes(two_per_prompt: Path, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(two_per_prompt, tmp_path / "run"))
+    folder = unchecked(Path(shutil.copytree(two_per_prompt, tmp_path / "run")))
     before = content(folder)
     evalkit.gate_selftest(folder, splits=20, metrics="clip_score,sharpness")
     first = (folder / "gate_selftest.json").read_bytes()
@@ -236,7 +237,7 @@ def test_runs_that_cannot_be_tested_are_one_sentence(tmp_path: Path, runs: Runs)
 
 
 def test_encoders_that_do_not_know_the_images_are_not_tested(tmp_path: Path, runs: Runs) -> None:
-    folder = Path(shutil.copytree(runs("none"), tmp_path / "run"))
+    folder = unchecked(Path(shutil.copytree(runs("none"), tmp_path / "run")))
     note = folder / "images" / "model" / "model.json"
     note.write_text(note.read_text().replace('"bundled": true', '"bundled": false'))
     with pytest.raises(EvalkitError, match="no metric of images in common"):
@@ -289,7 +290,7 @@ def test_a_better_device_is_not_safe_either(runs: Runs) -> None:
 
 
 def test_two_checkpoints_are_not_two_devices(two_per_prompt: Path, tmp_path: Path) -> None:
-    other = Path(shutil.copytree(two_per_prompt, tmp_path / "other"))
+    other = unchecked(Path(shutil.copytree(two_per_prompt, tmp_path / "other")))
     settings = {"devices": [two_per_prompt, other], "metrics": "sharpness"}
     assert evalkit.gate_selftest(**settings).safe  # pyright: ignore
     [note] = other.glob("images/*/model.json")

@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from models_for_tests import make_image
 from typer.testing import CliRunner
+from unchecked_runs import unchecked
 
 import evalkit
 from evalkit.cli.app import app
@@ -329,7 +330,7 @@ def test_a_missing_image_in_a_manifest_of_an_earlier_version(tmp_path: Path) -> 
     picture(photos / "00000.png", 0)
     (photos / "notes").write_text("notes")
     run = evalkit.generate([photos], ["a", "b"], out=out)
-    manifest = run.image_folder("photos") / "manifest.0.jsonl"
+    manifest = unchecked(out) / "images" / "photos" / "manifest.0.jsonl"
     manifest.write_text(manifest.read_text().replace('"missing"', '"bad_request"'))
     unmatched = run.image_folder("photos") / "unmatched.txt"
     unmatched.write_text(unmatched.read_text().replace("file\t", "image\t"))

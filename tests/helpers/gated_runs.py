@@ -24,7 +24,7 @@ def score_folder(folder: Path, given: list[Prompt], out: Path) -> Path:
     """A scored run of a folder whose images the mini encoders know."""
     run = evalkit.generate({"model": str(folder)}, given, out=out)
     note = run.image_folder("model") / "model.json"
-    note.write_text(json.dumps(json.loads(note.read_text()) | {"bundled": True}))
+    run.write_model("model", json.loads(note.read_text()) | {"bundled": True})
     evalkit.score(out, metrics=["fid", "clip_score", "precision"], encoders="mini")
     return out
 

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 from evalkit.core import ComparisonRow, Comparisons, MetricRow, Prompt, Record
 from evalkit.files import write_atomically
 from evalkit.run_folder import Run
+from evalkit.seeds import image_seed
 
 HOSTILE = [
     "<script>alert(1)</script><img src=x onerror=alert(2)>",
@@ -119,13 +120,14 @@ def make_run(
         run.register_model(model, model, order)
         records = []
         for index, prompt in enumerate(prompts):
+            drawn = image_seed(0, prompt.id, 0)
             seconds = rng.uniform(0.02, 0.06) * (10 if order == 0 else 1)
             if order == 0 and index == 5:
                 detail = "blocked by the <safety> filter"
-                record = Record(prompt.id, index, 0, 0, "refused_input", detail=detail)
+                record = Record(prompt.id, index, 0, drawn, "refused_input", detail=detail)
             elif order == 1 and index == 9:
                 detail = "timed out after 3 attempts"
-                record = Record(prompt.id, index, 0, 0, "transient", detail=detail)
+                record = Record(prompt.id, index, 0, drawn, "transient", detail=detail)
             else:
                 name, data = (
                     f"{index:05d}-0.png",
@@ -133,7 +135,7 @@ def make_run(
                 )
                 (run.image_folder(model) / name).write_bytes(data)
                 digest = hashlib.sha256(data).hexdigest()
-                record = Record(prompt.id, index, 0, 7 * index, "ok", name, digest, seconds)
+                record = Record(prompt.id, index, 0, drawn, "ok", name, digest, seconds)
                 value = round(rng.gauss(27 - 2.6 * order, 3.2), 4)
                 scores.append((model, index, 0, "clip_score", "mini-clip", value))
             records.append(record)

@@ -7,7 +7,7 @@ import torch
 from random_features import rows
 
 from evalkit.core import EvalkitError
-from evalkit.metrics.alignment import retrieval_precision
+from evalkit.metrics.alignment import describe_retrieval, retrieval_precision
 
 
 def test_images_of_their_prompt_are_hits_and_equal_prompts_count_once():
@@ -34,3 +34,14 @@ def test_fewer_candidates_are_easier():
         for count in (2, 20, 300)
     ]
     assert found[0] > found[1] > found[2] > 0
+
+
+def test_the_usual_candidates_are_100_by_the_seed_0():
+    text = rows(1000, 8, 2)
+    fake = rows(1000, 8, 1) + text
+    usual = retrieval_precision(fake=fake, text=text).tolist()
+    assert usual == retrieval_precision(fake=fake, text=text, candidates=100, seed=0).tolist()
+    for change in ({"candidates": 10}, {"candidates": 500}, {"seed": 1}):
+        assert usual != retrieval_precision(fake=fake, text=text, **change).tolist()
+    note = "own prompt against 99 others (or all, if there are fewer), seed 0"
+    assert describe_retrieval(fake=1000) == note

@@ -56,3 +56,8 @@ def test_the_boundary_belongs_to_the_ball_unless_strict():
     assert balls.covered(x, centre, squared).tolist() == [True, False]
     assert balls.covered(x, centre, squared, strict=True).tolist() == [False, False]
     assert balls.balls_around(x, centre, squared, strict=True).tolist() == [0, 0]
+    point, nothing = torch.zeros(1, 2), torch.zeros(1, dtype=torch.float64)
+    assert balls.balls_around(point, point, nothing, strict=True).tolist() == [0]
+    assert balls.balls_around(point, point, nothing).tolist() == [1]
+    row, column, found = balls.pairs_within(x, centre, squared, 0, 2)
+    assert (row.tolist(), column.tolist(), found.tolist()) == ([0], [0], [25.0])

@@ -24,3 +24,8 @@ def test_the_baseline_is_the_fid_of_real_images():
         assert baseline(count) == pytest.approx(np.mean(values), rel=0.25)
     assert baseline(10_000) == pytest.approx((baseline(1000) or 0) / 10, rel=1e-9)
     assert baseline(1) is None
+    few = [
+        frechet.fid_baseline(real=real[:501], real_moments=moments, count=count) or 0
+        for count in (400, 800)  # four fifths of 501 can be drawn
+    ]
+    assert few[1] == pytest.approx(few[0] / 2, rel=1e-9)

@@ -93,6 +93,17 @@ def test_fid_without_groups_has_the_standard_error_of_computing_it_again(count: 
     assert bool(frechet.approximation(fake=count, dimension=16)) == (count > 48)
 
 
+@pytest.mark.parametrize("scale", [1e-20, 1e-10, 1e10, 1e20])
+@pytest.mark.parametrize("count", [12, 30, 90])
+def test_fid_without_groups_is_quadratic_in_scale(count: int, scale: float):
+    fake, real, groups = rows(count, 16, 1, 0.2), rows(100, 16, 2), groups_of(count, 5, 3)
+    found, scaled = (
+        frechet.fid_without(fake=c * fake, real_moments=frechet.moments(c * real), groups=groups)
+        for c in (1.0, scale)
+    )
+    assert torch.allclose(scaled, scale**2 * found, rtol=1e-6, atol=0)
+
+
 def test_fid_without_groups_of_collapsed_images():
     fake, real = torch.ones(40, 6), frechet.moments(rows(200, 6, 1))
     left_out = frechet.fid_without(fake=fake, real_moments=real, groups=torch.arange(40) % 5)

@@ -26,3 +26,12 @@ def test_twenty_images_are_too_few():
     real = rows(20, 4, 0)
     with pytest.raises(EvalkitError, match="needs at least 30"):
         infinity.fid_infinity(fake=real, real_moments=frechet.moments(real))
+
+
+def test_the_note_states_the_line():
+    assert infinity.describe(fake=29) == ""
+    line = "line in 1/N through FID at 15 counts from"
+    usual = "; the usual line from 5000 needs 10000 images"
+    assert infinity.describe(fake=30) == f"{line} 15 to 30, seed 2020{usual}"
+    assert infinity.describe(fake=1001) == f"{line} 500 to 1001, seed 2020{usual}"
+    assert infinity.describe(fake=10_000) == f"{line} 5000 to 10000, seed 2020"

@@ -47,6 +47,9 @@ def test_recall_without_a_group_that_holds_all_near_neighbours():
     quick = manifold.recall_without(fake=fake, real=real, groups=groups)
     kept = [fake[groups != group] for group in range(3)]
     assert torch.equal(quick, torch.stack([manifold.recall(fake=x, real=real) for x in kept]))
+    wide = manifold.radii_without(fake, groups)
+    for group, x in enumerate(kept):
+        assert torch.equal(wide[groups != group, group], manifold.radii(x))
 
 
 def test_radii_without_groups_are_the_radii_of_the_other_points():
@@ -62,3 +65,12 @@ def test_three_images_are_too_few():
     real = rows(20, 4, 0)
     with pytest.raises(EvalkitError, match="needs at least 4"):
         manifold.recall(fake=real[:3], real=real)
+
+
+def test_radii_without_groups_of_a_few_points():
+    """Fewer points than are searched at first."""
+    x, groups = rows(7, 3, 1), torch.tensor([0, 0, 1, 1, 2, 2, 2])
+    wide = manifold.radii_without(x, groups)
+    for group in range(3):
+        keep = groups != group
+        assert torch.equal(wide[keep, group], manifold.radii(x[keep]))

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import evalkit
 from evalkit.cli.app import app
 from evalkit.core import EvalkitError
-from evalkit.rate.export_ratings import guarded, unguarded
+from evalkit.escape import spreadsheet_cell, without_guard
 from evalkit.ratings.files import append_ratings
 from evalkit.ratings.rating import COLUMNS, pair
 from evalkit.ratings.study_file import write_study
@@ -90,17 +90,17 @@ def test_no_cell_of_a_spreadsheet_is_a_formula(run: Run, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("text", FORMULAS)
 def test_what_a_spreadsheet_runs_is_guarded(text: str) -> None:
-    assert guarded(text) == f"'{text}"
+    assert spreadsheet_cell(text) == f"'{text}"
 
 
 @given(NASTY | st.sampled_from(FORMULAS))
 def test_a_guarded_cell_is_safe_and_keeps_its_text(text: str) -> None:
     """At least as strict as defusedcsv's rule (`_escape` in its csv.py): a first character of these
     is guarded, and with us also after blanks, and for numbers."""
-    cell = guarded(text)
+    cell = spreadsheet_cell(text)
     assert not re.match(r"\s*[=+@|%-]", cell)
     assert not cell.startswith(("\t", "\r"))
-    assert cell == text or unguarded(cell) == text
+    assert cell == text or without_guard(cell) == text
 
 
 @pytest.mark.parametrize(

@@ -237,7 +237,9 @@ def test_a_scale_from_zero_is_found_and_stored_from_one(run: Run, tmp_path: Path
 def test_values_that_do_not_say_the_scale_need_it_stated(run: Run, tmp_path: Path) -> None:
     rows = [row | {"response": min(4, row["response"])} for row in scale_rows()]
     path = write(tmp_path / "votes.csv", table(rows))
-    with pytest.raises(EvalkitError, match="from 1 to 4, which does not say") as error:
+    with pytest.raises(
+        EvalkitError, match=r"in votes\.csv are from 1 to 4, which does not"
+    ) as error:
         evalkit.rate_import(path, run=run.path)
     assert "scale" in error.value.hint
     assert not run.ratings_path.exists()

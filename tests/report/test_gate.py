@@ -15,6 +15,7 @@ from gated_runs import make_pair
 from PIL import Image
 from report_runs import HOSTILE, Page
 from typer.testing import CliRunner
+from unchecked_runs import unchecked
 
 import evalkit
 from evalkit.cli.app import app
@@ -38,7 +39,10 @@ def gated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copy(gated: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(gated, tmp_path / "copy"))
+    place = Path(shutil.copytree(gated, tmp_path / "copy"))
+    for name in ("new", "main"):
+        unchecked(place / name)
+    return place
 
 
 def rendered(run: Path) -> str:

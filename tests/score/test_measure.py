@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import re
 from typing import Any
@@ -147,9 +148,31 @@ def test_a_share_without_spread_gets_wilsons_interval():
     assert found.interval.method.startswith("Wilson, 60 prompts")
 
 
-def test_a_float_is_accepted():
-    found = measure(metric(lambda *, fake: float(fake.mean())), evidence(FAKE))
-    assert found.value == pytest.approx(float(FAKE.mean()))
+@pytest.mark.parametrize(
+    ("result", "value"),
+    [
+        (0.1, 0.1),
+        (np.float64(0.1), 0.1),
+        (3, 3.0),
+        (torch.tensor(0.25, dtype=torch.bfloat16, requires_grad=True), 0.25),
+        (torch.ones(60).to_sparse(), 1.0),
+        ([0.1] * 60, 0.1),
+        (torch.arange(60) < 15, 0.25),
+    ],
+)
+def test_numbers_of_any_type_are_accepted_with_all_their_digits(result: Any, value: float):
+    found = measure(metric(lambda *, fake: result), evidence(FAKE))
+    assert found.value == pytest.approx(value, rel=1e-15)
+
+
+def test_a_masked_value_is_not_measured():
+    found = measure(metric(lambda *, fake: np.ma.masked), evidence(FAKE))
+    assert found.note == "not measured: the value is not finite"
+
+
+class Exits:
+    def __array__(self, *_: object, **__: object) -> None:
+        raise SystemExit(0)
 
 
 @pytest.mark.parametrize(
@@ -159,6 +182,13 @@ def test_a_float_is_accepted():
         (lambda *, fake: fake[:7, 0], r"'mine' returned a tensor of shape \(7,\)"),
         (lambda *, fake: "0.5", "'mine' returned a str; expected a tensor"),
         (lambda *, fake: 1 / 0, "'mine' failed: ZeroDivisionError: division by zero"),
+        (lambda *, fake: fake[:0, 0], r"'mine' returned a tensor of shape \(0,\)"),
+        (lambda *, fake: True, "'mine' returned a bool; expected a tensor of real numbers"),
+        (lambda *, fake: torch.tensor(True), "'mine' returned a Tensor; expected"),
+        (lambda *, fake: 10**400, "'mine' returned a int; expected"),
+        (lambda *, fake: None, "'mine' returned a NoneType; expected"),
+        (lambda *, fake: torch.tensor(0.0, device="meta"), "'mine' failed: NotImplementedError"),
+        (lambda *, fake: Exits(), "'mine' failed: SystemExit: 0"),
     ],
 )
 def test_the_error_of_a_faulty_metric_names_it(compute: Any, message: str):
@@ -187,13 +217,32 @@ def test_a_reference_of_another_dimension_is_not_measured(name: str):
     assert "8 dimensions and the reference has 9" in found.note
 
 
-def test_a_metric_that_works_in_place_changes_no_other():
-    def halved(*, fake: Tensor) -> Tensor:
-        fake /= 2
-        return fake.mean()
+def halved(*, fake: Tensor) -> Tensor:
+    fake /= 2
+    return fake.mean()
 
+
+@functools.wraps(frechet.moments)
+def disguised(*, fake: Tensor) -> Tensor:
+    """`wraps` gives it the module of evalkit's own function."""
+    return halved(fake=fake)
+
+
+del disguised.__wrapped__  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [
+        pytest.param(halved, id="in place"),
+        pytest.param(functools.partial(halved), id="partial"),
+        pytest.param(disguised, id="disguised"),
+        pytest.param(lambda *, fake: fake.numpy().fill(0) or 0.0, id="numpy"),
+    ],
+)
+def test_a_metric_that_works_in_place_changes_no_other(compute: Any):
     given = evidence(FAKE.clone())
-    measure(metric(halved), given)
+    measure(metric(compute), given)
     assert torch.equal(given.fake["pool"], FAKE)
 
 

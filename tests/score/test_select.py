@@ -17,6 +17,7 @@ def compute(*, fake):
     return fake.mean()
 FID = Metric("fid", compute, "pool", "inception", "lower")
 OTHER = Metric("other", compute, "pool", "inception", "lower")
+AGAIN = Metric("other", compute, "pool", "inception", "lower")
 REFUSALS = Metric("refusal_rate", compute, "pool", "inception", "lower")
 """
 
@@ -41,10 +42,16 @@ def test_default_all_and_names():
 
 def test_two_metrics_of_one_name_are_refused_with_both_origins(mine: None):
     assert names("fid", "mine:OTHER") == ["fid", "other"]
-    with pytest.raises(EvalkitError, match="Two metrics have the name 'fid': 'fid' and 'mine:FID'"):
-        select(["fid", "mine:FID"])
+    with pytest.raises(EvalkitError, match="'other': 'mine:OTHER' and 'mine:AGAIN'"):
+        select(["mine:OTHER", "mine:AGAIN"])
     with pytest.raises(EvalkitError, match="'fid' and 'fid'"):
         select(["fid", "fid"])
+
+
+def test_the_name_of_an_installed_metric_is_refused(mine: None):
+    with pytest.raises(EvalkitError, match="'mine:FID' has the name of the installed metric 'fid'"):
+        select(["mine:FID"])
+    assert names("evalkit.metrics.frechet:FID") == ["fid"]
 
 
 def test_a_name_of_a_measure_from_records_is_refused(mine: None):

@@ -435,7 +435,7 @@ def test_models_that_cannot_be_served(tmp_path: Path) -> None:
         ("noisy", "no generator 'noisy'"),
         (str(tmp_path), "a folder or a service"),
         ("models_for_tests:broken", "could not be loaded"),
-        ("models_for_tests:few", "failed on a first image"),
+        ("models_for_tests:few", "returned 0 results on a first image"),
         ("models_for_tests:says", "My own sentence."),
     ):
         with pytest.raises(EvalkitError, match=message):

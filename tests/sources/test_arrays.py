@@ -95,15 +95,12 @@ def test_pickles_in_arrays_are_refused_and_not_run(tmp_path: Path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_the_error_on_a_truncated_array_names_its_end(tmp_path: Path):
+def test_a_truncated_array_is_refused(tmp_path: Path):
     pixels = np.random.RandomState(0).randint(0, 256, (10, 100, 100, 3), dtype=np.uint8)
     np.save(tmp_path / "a.npy", pixels)
     (tmp_path / "a.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:100_000])
-    images = list(open_source(tmp_path / "a.npy"))
-    assert np.array_equal(images[2].read(), pixels[2])
-    for number in (9, 4):
-        with pytest.raises(OSError, match="ends after 3 of 10"):
-            images[number].read()
+    with pytest.raises(EvalkitError, match=r"a\.npy states \[10, 100, 100, 3\].* holds 100,000"):
+        open_source(tmp_path / "a.npy")
     np.savez(tmp_path / "a.npz", pixels)
     (tmp_path / "a.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:100_000])
     with pytest.raises(EvalkitError, match="cannot be read"):

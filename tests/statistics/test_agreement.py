@@ -84,6 +84,23 @@ def test_a_planted_disagreement_of_two_raters_is_found(scale):
     assert {pair.opposed for pair in found if 4 not in (pair.first, pair.second)} == {False}
 
 
+def test_only_pairs_that_agree_less_than_chance_have_an_interval():
+    random = np.random.RandomState(6)
+    ratings = drawn(random, raters=3, units=30)
+    ratings[2] = np.where(random.rand(30) < 0.2, ratings[0], 6 - ratings[0])
+    ratings = np.concatenate([ratings, np.full((2, 30), 3.0)])
+    found = agreement.pairs_of_raters(ratings, "ordinal")
+    values = [pair.alpha.value for pair in found]
+    assert values[-1] is None  # all ratings of the two are equal
+    assert (found[-1].first, found[-1].second, found[-1].equal) == (3, 4, 30)
+    assert values[:-1] == sorted(values[:-1])
+    assert values[0] < 0 < values[-2]
+    for pair in found[:-1]:
+        assert (pair.alpha.interval.low is not None) == (pair.alpha.value < 0)
+        assert (pair.alpha.units, pair.alpha.raters) == (30, 2)
+    assert found[-2].alpha.interval.method == "no interval: not below 0"
+
+
 def test_a_strict_rater_has_a_shift():
     ratings = drawn(np.random.RandomState(5), raters=2, noise=0.1)
     ratings[1] = ratings[0] - 1
@@ -104,7 +121,7 @@ def test_undefined_is_neither_agreement_nor_disagreement():
     assert (equal.value, equal.interval.method) == (None, "undefined: all ratings are equal")
     for ratings in (np.eye(4) + np.where(np.eye(4) > 0, 0, np.nan), np.ones((1, 5)), [[], []]):
         found = agreement.alpha(ratings, "nominal")
-        assert (found.value, found.units) == (None, 0)
+        assert (found.value, found.units, found.raters) == (None, 0, 0)
         assert found.interval.method == "undefined: no unit has two ratings"
     few = agreement.alpha([[1, 2, 3], [1, 2, 2]], "nominal")
     assert few.value is not None

@@ -46,21 +46,23 @@ def test_without_ties_side_and_prior_it_is_choix():
             for left, right, answer in zip(votes.left, votes.right, votes.answer, strict=True)
         ]
         found = bradley_terry.strengths(votes, 4, side=False, prior=math.inf)
+        assert found.tie is None
         expected = choix.ilsr_pairwise(4, won, alpha=0)
         assert values(found) == pytest.approx(expected - expected.mean(), abs=1e-6)
 
 
-def test_with_ties_and_side_it_is_the_maximum_of_the_written_likelihood():
+@pytest.mark.parametrize("prior", [10.0, 0.1])
+def test_with_ties_and_side_it_is_the_maximum_of_the_written_likelihood(prior: float):
     votes = drawn(np.random.RandomState(1))
 
     def negative(x: np.ndarray) -> float:
         half = (x[votes.left] - x[votes.right] + x[4]) / 2
         logits = np.stack([half, -half, np.full(len(half), x[5])])
         chosen = np.select([votes.answer == LEFT, votes.answer == RIGHT], [half, -half], x[5])
-        return float(-(chosen - np.log(np.exp(logits).sum(axis=0))).sum() + (x @ x) / 200)
+        return float(-(chosen - np.log(np.exp(logits).sum(axis=0))).sum() + (x @ x) / 2 / prior**2)
 
     expected = optimize.minimize(negative, np.zeros(6), method="BFGS", options={"gtol": 1e-4}).x
-    found = bradley_terry.strengths(votes, 4)
+    found = bradley_terry.strengths(votes, 4, prior=prior)
     assert values(found) == pytest.approx(expected[:4], abs=1e-4)
     assert (found.side.value, found.tie) == pytest.approx(tuple(expected[4:]), abs=1e-4)
 

@@ -102,6 +102,21 @@ def test_the_difference_of_complete_ratings_is_the_mean_of_differences():
     assert found.interval[:2] == pytest.approx(same.interval[:2])
 
 
+def test_a_shift_of_both_models_changes_no_difference_with_gaps():
+    random = np.random.RandomState(7)
+    prompt, rater = table(12, 4)
+    sides = []
+    for share in (0.9, 0.5):
+        kept = random.rand(48) < share
+        sides.append((ratings(random, prompt, rater)[kept], prompt[kept], rater[kept]))
+    found = clustered.difference(*sides)
+    moved = clustered.difference(*((values + 100, *place) for values, *place in sides))
+    assert moved.value == pytest.approx(found.value)
+    assert moved.interval[:2] == pytest.approx(found.interval[:2])
+    swapped = clustered.difference(*sides[::-1])
+    assert swapped.interval[:2] == pytest.approx((-found.interval.high, -found.interval.low))
+
+
 def test_different_raters_of_the_two_models_take_part():
     random = np.random.RandomState(3)
     prompt, rater = table(20, 4)

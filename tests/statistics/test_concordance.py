@@ -110,6 +110,17 @@ def test_models():
     assert concordance.of_models([], []).accuracy.value is None
 
 
+@pytest.mark.parametrize(("prompts", "known"), [(4, False), (5, True)])
+def test_an_accuracy_of_few_decided_prompts_has_no_interval(prompts, known):
+    random = np.random.RandomState(0)
+    metric, human = random.standard_normal((2, 40))
+    cluster = np.arange(40) % 10
+    human[cluster >= prompts] = 0
+    found = concordance.of_images(metric, human, cluster).accuracy
+    assert found.value is not None
+    assert (found.interval.low is not None) == known
+
+
 @pytest.mark.parametrize(("untied", "known"), [(9, False), (10, True)])
 def test_a_rank_correlation_of_few_untied_pairs_has_no_interval(untied, known):
     random = np.random.RandomState(0)
@@ -123,3 +134,15 @@ def test_a_rank_correlation_of_few_untied_pairs_has_no_interval(untied, known):
         assert (one.interval.low is not None) == known
         if not known:
             assert one.interval.method == "no interval: only 9 pairs are not tied"
+
+
+def test_a_correlation_that_rests_on_one_prompt_has_no_interval():
+    """Without the prompt, there is nothing to correlate."""
+    random = np.random.RandomState(0)
+    metric, human, prompt = random.standard_normal((3, 17))
+    prompt = np.repeat(np.arange(6), [12, 1, 1, 1, 1, 1])
+    human[12:] = 0
+    for found in concordance.of_images(metric, human, prompt)[1:3]:
+        assert found.value is not None
+        assert found.interval[:2] == (None, None)
+        assert "not measured without one of the groups of prompts" in found.interval.method

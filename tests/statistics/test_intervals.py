@@ -113,6 +113,18 @@ def test_rates_over_prompts_cover(rate: float):
     assert covered / 300 >= 0.91
 
 
+def test_the_count_of_a_rate_is_divided_by_the_design_effect():
+    """Three prompts with 4, 0 and 2 hits of 4: 3/2 (2^2 + 2^2) / 12^2 over 1/2 1/2 / 12."""
+    hits = np.array([1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 0, 0], dtype=float)
+    found = intervals.rate(hits, np.repeat(np.arange(3), 4))
+    assert found.method == "Wilson, 3 prompts (design effect 4.00)"
+    assert found[:2] == pytest.approx(intervals.wilson(1.5, 3)[:2])
+    alike = intervals.rate(np.tile([1.0, 0.0], 6), np.repeat(np.arange(3), 4))
+    assert alike[:2] == pytest.approx(intervals.wilson(6, 12)[:2])  # never below 1
+    one = intervals.rate(np.array([1.0, 0.0, 1.0]), np.zeros(3, dtype=np.int64))
+    assert one[:2] == pytest.approx(intervals.wilson(2, 3)[:2])
+
+
 def test_a_rate_of_zero_has_the_interval_of_one_value_per_prompt():
     low, high, _ = intervals.rate(np.zeros(40), np.repeat(np.arange(10), 4))
     assert low == 0.0

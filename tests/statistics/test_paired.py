@@ -68,6 +68,17 @@ def test_p_resolves_far_below_the_number_of_draws():
     assert min(found) < 1e-4
 
 
+def test_p_beyond_the_draws_is_that_of_student_with_the_error_of_the_draws():
+    values = np.random.RandomState(6).randn(9) + 4
+    found = paired.paired_means(values, np.zeros(9), np.arange(9))
+    assert found.degrees == 8
+    assert found.draws.std(ddof=1) == pytest.approx(found.error)
+    assert found.p == pytest.approx(2 * stats.t.sf(found.value / found.error, 8))
+    low, high = found.interval(1e-6)
+    half = stats.t.isf(0.5e-6, 8) * found.error
+    assert (low, high) == pytest.approx((found.value - half, found.value + half))
+
+
 def test_p_of_the_bootstrap_follows_students_t():
     """For normally distributed values the paired t-test is exact."""
     random = np.random.RandomState(3)
@@ -109,11 +120,25 @@ def test_paired_differences_of_fid_cover(dimension: int, draws: int):
         assert (difference.p <= ALPHA) == (not low <= 0 <= high)
 
 
+def test_a_difference_of_sets_is_tested_by_the_jackknife_over_groups():
+    """Five groups of equal size: the variance is 4 / 5 of the sum of squares about the mean."""
+    first, second = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.5]), torch.tensor([0.5, 0.0, 1.0, 0.0, 0.5])
+    found = paired.paired_sets(3.1, 0.4, first, second, torch.arange(20) % 5)
+    changes = (first - second).double().numpy()
+    error = (4 / 5 * ((changes - changes.mean()) ** 2).sum()) ** 0.5
+    assert (found.value, found.degrees) == (pytest.approx(2.7), 4)
+    assert found.p == pytest.approx(2 * stats.t.sf(2.7 / error, 4))
+    half = stats.t.isf(0.05, 4) * error
+    assert found.interval(0.1) == pytest.approx((2.7 - half, 2.7 + half))
+
+
 def test_equal_values_have_no_difference():
     values = np.random.RandomState(5).randn(80)
     difference = paired.paired_means(values, values, CLUSTERS)
-    assert (difference.value, difference.p) == (0.0, 1.0)
+    assert (difference.value, difference.p, difference.degrees) == (0.0, 1.0, PROMPTS - 1)
     assert difference.interval() == (0.0, 0.0)
+    alone = paired.paired_means(values[:2], values[:2], np.zeros(2, dtype=np.int64))
+    assert (alone.degrees, alone.interval()) == (1, (0.0, 0.0))
     groups = torch.arange(80) % 20
     difference = paired.paired_sets(1.5, 1.5, torch.ones(20), torch.ones(20), groups)
     assert difference.p == 1.0
@@ -137,6 +162,7 @@ def test_additional_prompts_give_significance():
     in_a_family = paired.additional_prompts(difference, 100, holm([difference.p, 0.9, 0.9])[0])
     assert in_a_family is not None
     assert in_a_family > alone
+    assert more(p=0.0501) == 1
     assert more(p=0.001) is None
     assert more(value=0.0, p=1.0) is None
     assert more(p=None) is None
@@ -161,3 +187,5 @@ def test_few_prompts_and_equal_differences_are_not_tested():
     same = paired.paired_means(np.arange(8) + 1.0, np.arange(8.0), np.arange(8))
     assert (same.value, same.p) == (1.0, None)
     assert "the same for every prompt" in same.method
+    cancelled = paired.paired_means(np.tile([1.0, 2.0], 8), np.full(16, 1.5), np.arange(16) // 2)
+    assert (cancelled.value, cancelled.p) == (0.0, None)

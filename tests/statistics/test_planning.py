@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
+from scipy import stats
 from statsmodels.stats.power import TTestPower
 
 from evalkit.statistics import clustered, planning, preferences
 from evalkit.statistics.clustered import Variances
+from evalkit.statistics.intervals import Interval
 from evalkit.statistics.votes import checked
 
 
@@ -58,6 +62,29 @@ def test_a_study_of_votes_has_the_planned_power():
     assert np.mean(found) == pytest.approx(plan.power, abs=0.03)
 
 
+@pytest.mark.parametrize(("effect", "raters", "each"), [(2.5, 2, 2), (0.8, 3, 1)])
+def test_the_power_of_small_studies_is_that_of_simulated_ones(effect, raters, each):
+    """1500 studies: a standard error of 1.3 points."""
+    variances, found = Variances(0.2, 0.1, 1.0), []
+    for seed in range(1500):
+        random = np.random.RandomState(seed)
+        prompt, rater = place(random, 12, raters, each)
+        values = effect + variances.prompt**0.5 * random.randn(12)[prompt]
+        values += variances.rater**0.5 * random.randn(raters)[rater]
+        values += variances.residual**0.5 * random.randn(len(prompt))
+        found.append((clustered.mean(values, prompt, rater).p() or 1.0) <= 0.05)
+    expected = planning.power(effect, variances, 12, raters, each)
+    assert 0.2 < expected < 0.98
+    assert np.mean(found) == pytest.approx(expected, abs=0.05)
+
+
+def test_the_variance_of_a_vote_is_divided_by_hand():
+    """A quarter of the share without ties; what prompts and raters add is part of it."""
+    found = planning.vote_variances(0.1, 0.2, prompt_sd=0.3, rater_sd=0.2)
+    assert found == pytest.approx((0.09, 0.04, 0.2 - 0.09 - 0.04))
+    assert planning.vote_variances(0.4, 0.2).prompt == pytest.approx(0.15**2)  # the largest effect
+
+
 def test_one_rater_is_the_paired_t_test():
     variances = Variances(0.6, 0.0, 0.4)
     plan = planning.plan(0.4, variances, 1)
@@ -78,6 +105,7 @@ def test_votes_with_ties_agree_with_the_table_of_nemo():
 def test_more_raters_are_needed_where_raters_differ():
     plan = planning.plan(0.05, planning.vote_variances(0.05, 0.2, rater_sd=0.1), 3)
     assert (plan.prompts, plan.votes) == (None, None)
+    assert "20000 prompts are not enough with 3 raters" in plan.method
     assert "more raters" in plan.method
     assert planning.plan(0.05, planning.vote_variances(0.05, 0.2, rater_sd=0.1), 60).prompts
 
@@ -110,10 +138,31 @@ def test_the_votes_that_are_needed_make_the_interval_narrow_enough():
     widths = [study(40 + more.prompts).interval for _ in range(60)]
     assert np.median([high - low for low, high, _ in widths]) / 2 == pytest.approx(0.1, rel=0.3)
     assert planning.more_votes(first, 10.0).votes == 0
+    half = (first.interval.high - first.interval.low) / 2
+    assert planning.more_votes(first, half) == (0, 0, "narrow enough")
     few = clustered.mean([1.0, 2.0], [0, 1], [0, 0])
     assert planning.more_votes(few, 0.1)[:2] == (None, None)
     spoiled = first._replace(from_raters=0.9 * first.error**2)
     assert "raters differ" in planning.more_votes(spoiled, 0.01).reason
+
+
+@pytest.mark.parametrize("from_raters", [0.0, 0.001])
+def test_more_votes_are_the_fewest_that_are_enough(from_raters: float):
+    """The part of raters stays, with its degrees of freedom; the rest falls as 1 / prompts."""
+    rest = 0.01 - from_raters
+
+    def half(prompts: int) -> float:
+        part = rest * 10 / prompts
+        degrees = (part + from_raters) ** 2 / (part**2 / (prompts - 1) + from_raters**2 / 3)
+        return stats.t.isf(0.025, degrees) * (part + from_raters) ** 0.5
+
+    interval = Interval(-half(10), half(10), "")
+    found = clustered.Estimate(0.0, interval, 0.1, 9.0, from_raters, 10, 4, 35)
+    wanted = 0.9 * half(10)
+    needed = next(prompts for prompts in range(10, 1000) if half(prompts) <= wanted)
+    more = planning.more_votes(found, wanted)
+    assert more.prompts == needed - 10 > 0
+    assert more.votes == math.ceil(3.5 * more.prompts)
 
 
 def test_impossible_plans_are_refused():

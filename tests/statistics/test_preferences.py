@@ -61,6 +61,21 @@ def test_the_matrix_is_antisymmetric_within_0_and_1(seed):
         assert one.interval.low == pytest.approx(1 - other.interval.high)
 
 
+def test_the_interval_is_that_of_wilson_with_the_width_of_student():
+    """Korn and Graubard 1998: the effective number of votes, times (normal / t quantile)^2."""
+    rate = preferences.win_rate(drawn(np.random.RandomState(3), 0.2, prompts=12, raters=3), 0, 1)
+    ratio = stats.norm.ppf(0.975) / stats.t.ppf(0.975, rate.degrees)
+    number = rate.value * (1 - rate.value) / rate.error**2 * ratio**2
+    expected = proportion_confint(rate.value * number, number, method="wilson")
+    assert rate.interval[:2] == pytest.approx(expected)
+    assert (
+        preferences.win_rate(
+            drawn(np.random.RandomState(3), 0.2, prompts=12, raters=3), 0, 1, level=0.8
+        ).interval.low
+        > rate.interval.low
+    )
+
+
 @pytest.mark.parametrize("effect", [0.0, 0.35])
 @pytest.mark.parametrize("rater_sd", [0.0, 0.1])
 def test_intervals_of_win_rates_cover(effect, rater_sd):

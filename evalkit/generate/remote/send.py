@@ -227,15 +227,9 @@ class _Sender:
 
 def _record(item: Finished, answer: Answer) -> Record:
     """The outcome of an image, with its attempts and costs in all processes."""
-    job, request = item.job, item.job.request
-    record = item.record or Record(
-        request.prompt.id,
-        request.index,
-        request.sample,
-        request.seed,
-        answer.status,
-        seconds=item.seconds,
-        detail=answer.detail,
+    job = item.job
+    record = item.record or job.request.record(
+        answer.status, seconds=item.seconds, detail=answer.detail
     )
     return replace(
         record,

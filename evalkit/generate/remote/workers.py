@@ -7,7 +7,6 @@ import queue
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from PIL.Image import Image
@@ -95,7 +94,5 @@ class Workers:
             raise EvalkitError(
                 f"The model {self.label!r} answered ok with {found}; expected an RGB image."
             )
-        request = job.request
-        record = Record(request.prompt.id, request.index, request.sample, request.seed, "ok")
-        record = replace(record, seconds=seconds, extra=answer.note)
+        record = job.request.record("ok", seconds=seconds, extra=answer.note)
         return self.run.save_image(self.label, record, encode_png(image))

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import functools
 import os
 import re
 import string
+import unicodedata
+from collections.abc import Iterator
 
 from evalkit.core import EvalkitError
 
 # str.lower() may change the length of a text; this table does not.
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _FRAGMENT = 12  # shorter pieces of a key are common prefixes such as "sk-proj-"
+_SHORTEST = 8  # of what is searched for in an encoded form: less is found in any text
+_ESCAPES = re.compile(r"0x|\\x|\\u00|&#x", re.IGNORECASE)  # before the two digits of a byte
 
 
 class Key:
@@ -28,16 +34,62 @@ class Key:
         return f"Key({self.name})"
 
     def redact(self, text: str) -> str:
-        """The text without the key and without its fragments of 12 characters, in any case."""
+        """The text without the key and without its fragments of 12 characters, in any case.
+
+        A service may repeat the key in another form: with signs between its characters, backwards,
+        escaped, or in base64, base32, hexadecimal or decimal numbers at any offset. So letters and
+        digits alone are compared with those of all forms.
+        """
         covered = bytearray(len(text))
-        key, plain = self._value.translate(_LOWER), text.translate(_LOWER)
-        size = min(_FRAGMENT, len(key))
-        for start in range(len(key) - size + 1):
-            part, found = key[start : start + size], -1
-            while (found := plain.find(part, found + 1)) >= 0:
-                covered[found : found + size] = b"\1" * size
+        places, plain = list(range(len(text))), text.translate(_LOWER)
+        _cover(covered, places, plain, self._value.translate(_LOWER), min(4, len(self._value)))
+        for whole in (text, _ESCAPES.sub(lambda found: " " * len(found[0]), text)):
+            places, plain = _letters(whole)
+            for form in _forms(self._value):
+                _cover(covered, places, plain, form, _SHORTEST)
         marked = ("\0" if hidden else char for char, hidden in zip(text, covered, strict=True))
         return re.sub("\0+", "[key]", "".join(marked))
+
+
+def _cover(covered: bytearray, places: list[int], plain: str, form: str, shortest: int) -> None:
+    """Mark all fragments of a form in a text; `places` are those of its characters."""
+    size = min(_FRAGMENT, len(form))
+    for start in range(len(form) - size + 1 if size >= shortest else 0):
+        part, found = form[start : start + size], -1
+        while (found := plain.find(part, found + 1)) >= 0:
+            first, last = places[found], places[found + size - 1]
+            covered[first : last + 1] = b"\1" * (last + 1 - first)
+
+
+def _letters(text: str) -> tuple[list[int], str]:
+    """The ASCII letters and digits of a text in lower case, and their places in it."""
+    found = [
+        (place, plain.lower())
+        for place, character in enumerate(text)
+        if len(plain := unicodedata.normalize("NFKC", character)) == 1
+        and plain.isascii()
+        and plain.isalnum()
+    ]
+    return [place for place, _ in found], "".join(character for _, character in found)
+
+
+@functools.cache
+def _forms(key: str) -> frozenset[str]:
+    """The letters and digits of a key in every form, forwards and backwards."""
+    texts = {way for text in (key, key.lower(), key.upper()) for way in (text, text[::-1])}
+    made = {_letters(form)[1] for text in texts for form in (text, *_encoded(text.encode()))}
+    return frozenset(made | {form[::-1] for form in made})
+
+
+def _encoded(data: bytes) -> Iterator[str]:
+    yield data.hex()
+    yield "".join(map(str, data))  # `&#115;`
+    # Base64 and base32 cut bytes into groups of bits. Inside of a longer text the key begins at any
+    # offset, and the signs at both ends that depend on its neighbours are left out.
+    for encode, group, bits in ((base64.b64encode, 3, 6), (base64.b32encode, 5, 5)):
+        for offset in range(group):
+            padded = b"\0" * offset + data
+            yield encode(padded).decode()[-(-offset * 8 // bits) : len(padded) * 8 // bits]
 
 
 def read_key(name: str, used_by: str) -> Key:

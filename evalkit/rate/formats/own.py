@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
 from evalkit.core import EvalkitError
+from evalkit.escape import without_guard
 from evalkit.rate.answers import NOTHING, Answer, Cell, Clues, Format, Problem, Reading
-from evalkit.rate.export_ratings import unguarded
 from evalkit.rate.names import Names
 from evalkit.rate.source import LONG_TABLE, Row, Source, text_of
 from evalkit.rate.times import iso
@@ -85,7 +85,7 @@ def _answer(source: Source, row: Row, names: Names) -> Answer | Problem:
         if not found.text.startswith("'"):
             return found
         known = names.is_model(found.text) or names.is_prompt(found.text)
-        return found if known else Cell(column, unguarded(found.text))
+        return found if known else Cell(column, without_guard(found.text))
 
     numbers: dict[str, int] = {}
     for name in NUMBERS:

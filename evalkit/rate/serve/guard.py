@@ -7,6 +7,7 @@ from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -69,6 +70,8 @@ class Guard:
             await self._app(scope, receive, send_guarded)
         except RefusedError as error:
             await error.response()(scope, receive, send_guarded)
+        except ClientDisconnect:
+            raise
         except Exception:
             log.exception("a request failed")  # it has got its answer
 

@@ -17,8 +17,9 @@ from urllib.parse import urlsplit
 
 from evalkit.core import EvalkitError
 from evalkit.escape import visible
-from evalkit.files import lock
+from evalkit.features.changed import refuse_changes
 from evalkit.local_address import LOOPBACK, WILDCARDS, in_url, is_loopback, listen
+from evalkit.locks import lock
 from evalkit.rate.serve.assignments import read_assignments
 from evalkit.rate.serve.new_study import open_study, read_config
 from evalkit.rate.serve.pool import Pool, read_pool
@@ -88,6 +89,8 @@ def rate_serve(
         )
     public = _checked_url(url)
     pool = read_pool([Run(path) for path in paths])
+    for one in map(Run, paths):
+        refuse_changes(one, one.models())
     given = {} if config is None else read_config(config)
     keys = ("study", "mode", "models", "items_per_rater", "seed")
     flags = (study or None, mode or None, _listed(models) or None, items, seed)
@@ -119,24 +122,14 @@ def _answer(
     rated: RatedStudy, listener: socket.socket, host: str, public: str, prolific: bool
 ) -> None:
     """Answer requests until a signal ends it."""
-    import uvicorn
-
+    from evalkit.local_server import run_server
     from evalkit.rate.serve.guard import Guard
     from evalkit.rate.serve.rating_page import RatingPage
 
     page = RatingPage(rated, prolific, secure=public.startswith("https:"))
-    settings = uvicorn.Config(
-        Guard(page.app(), _host_names(host, public), any_address=host in WILDCARDS),
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        lifespan="off",
-        ws="none",
-        timeout_graceful_shutdown=5,
-    )
+    app = Guard(page.app(), _host_names(host, public), any_address=host in WILDCARDS)
     try:  # the socket listens already: a browser that connects now gets an answer
-        uvicorn.Server(settings).run(sockets=[listener])
+        run_server(app, listener, proxy_headers=False, timeout_graceful_shutdown=5)
     except KeyboardInterrupt:  # uvicorn has shut down and raises it again
         given = {rater: ballot.ratings() for rater, ballot in rated.ballots.items()}
         answers = sum(not rating.check for own in given.values() for rating in own)

@@ -6,8 +6,6 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -19,6 +17,7 @@ from torch import Tensor
 from evalkit.core import EvalkitError
 from evalkit.escape import visible
 from evalkit.features import validation
+from evalkit.features.map_ahead import map_ahead
 from evalkit.features.validation import ImageFacts
 from evalkit.images import InvalidImage, Unreadable, decode, raise_invalid_images, to_tensor
 from evalkit.sources import (
@@ -38,7 +37,7 @@ from evalkit.training.captions.texts import EXPECTED
 log = logging.getLogger(__name__)
 
 MEMORY_LIMIT = 8 << 30  # bytes of all images
-_AT_ONCE = 32  # files in memory during decoding
+_AT_ONCE = 32  # images that threads may be ahead
 _CAPTIONS = (".txt", ".json", ".jsonl", ".csv")  # no images, and yet taken
 
 
@@ -239,10 +238,8 @@ def _squares(
 ) -> Iterator[tuple[Tensor | None, ImageFacts]]:
     """The chosen images in order; None for an invalid one."""
     images = (image for image in source if image.name in chosen)
-    with ThreadPoolExecutor() as pool:  # Pillow releases the GIL during decoding
-        # A compressed archive is read forwards, so files are read here, and decoded by the threads.
-        while files := [_read(image) for image in islice(images, _AT_ONCE)]:
-            yield from pool.map(lambda file: _square(file, size), files)
+    for _, square in map_ahead(lambda image: _square(_read(image), size), images, _AT_ONCE):
+        yield square
 
 
 def _read(image: SourceImage) -> Content | Unreadable:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import posixpath
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+from evalkit.sources import NOT_AN_IMAGE, survey
 from evalkit.training.captions.coco import annotation_files, coco_captions
 from evalkit.training.captions.tables import TABLES, table_captions
 from evalkit.training.captions.texts import (
@@ -62,13 +62,7 @@ def folder_captions(folder: Path, names: Sequence[str]) -> Captions:
 
 
 def _files_below(folder: Path) -> list[str]:
-    """The paths of all files below a folder, sorted, without hidden ones."""
-    found: list[str] = []
-    for root, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            (Path(root) / name).relative_to(folder).as_posix()
-            for name in files
-            if not name.startswith(".")
-        ]
-    return sorted(found)
+    """The paths of all files that may be images or texts, sorted, without hidden ones."""
+    images, left = survey(folder)
+    texts = (path for path, reason in left.items() if reason == NOT_AN_IMAGE)
+    return sorted(path.relative_to(folder).as_posix() for path in (*images, *texts))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from evalkit import files
 from evalkit.core import EvalkitError
 from evalkit.prompts.text import decode_text, numbered_lines, parse_json
 
@@ -61,15 +62,10 @@ def key_of(name: str) -> str:
 
 def read_limited(path: Path, limit: int) -> bytes:
     try:
-        if (size := path.stat().st_size) > limit:
-            raise EvalkitError(
-                f"The captions {path} have {size / 2**20:.0f} MiB; expected at most {limit >> 20}.",
-                EXPECTED,
-            )
-        return path.read_bytes()
+        return files.read_limited(path, limit)
     except OSError as error:
         raise EvalkitError(
-            f"The captions {path} cannot be read: {error.strerror}.", "Check its permissions."
+            f"The captions {path} cannot be read: {error.strerror}.", EXPECTED
         ) from error
 
 

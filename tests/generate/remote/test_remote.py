@@ -571,7 +571,7 @@ def test_old_manifests_are_read(tmp_path: Path) -> None:
     made = run(tmp_path / "run", 2)
     manifest = made.image_folder(MEMORY) / "manifest.0.jsonl"
     rows = [json.loads(line) for line in manifest.read_text().splitlines()]
-    new = ("attempts", "cost", "possible_charges", "possible_cost")
+    new = ("attempts", "cost", "possible_charges", "possible_cost", "check")
     manifest.write_text(
         "".join(
             json.dumps({key: value for key, value in row.items() if key not in new}) + "\n"

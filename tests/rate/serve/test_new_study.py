@@ -180,7 +180,7 @@ def test_runs_that_cannot_be_rated(tmp_path: Path) -> None:
     run = make_rated_run(tmp_path / "run")
     opened(run)
     next(run.image_folder(MODELS[1]).glob("*.png")).unlink()
-    assert "missing or damaged" in refused(run.path, "--port", "0")
+    assert "1 cannot be read" in refused(run.path, "--port", "0")
 
 
 def test_ratings_that_cannot_be_kept(tmp_path: Path) -> None:

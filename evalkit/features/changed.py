@@ -1,0 +1,97 @@
+"""Images of a run that are not those of its manifests any more, or not those that were scored.
+
+Features are found by the hash in the manifest, and a page links to files by their names, so nothing
+else would notice. Every file is hashed: one that was put there later may have any time of change.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from evalkit.core import Record
+from evalkit.features.image_file import ImageFile
+from evalkit.images import (
+    InvalidImage,
+    Unreadable,
+    content_sha256,
+    raise_invalid_images,
+    read_bytes,
+)
+from evalkit.run_folder import Run
+from evalkit.terminal import track
+
+log = logging.getLogger(__name__)
+AGAIN = "Make them again: the same run."
+
+
+class Changes(NamedTuple):
+    """What a page or a table of a run has to say."""
+
+    files: Mapping[str, frozenset[str]]  # by model: names of images that are gone or have changed
+    said: Sequence[str]  # in sentences
+
+
+def changed_images(files: Sequence[ImageFile]) -> dict[int, InvalidImage]:
+    """The images that are gone or whose content has another hash, by place."""
+    found: dict[int, InvalidImage] = {}
+    for place, file in enumerate(track(files, "checking images", len(files))):
+        try:
+            if _sha256(file.path) != file.sha256:
+                found[place] = InvalidImage(file.path, Unreadable("has changed", "changed"))
+        except OSError as error:
+            reason = Unreadable(f"cannot be read ({error.strerror})", "cannot be read")
+            found[place] = InvalidImage(file.path, reason)
+    return found
+
+
+def image_files(run: Run, model: str, records: Iterable[Record]) -> list[ImageFile]:
+    """The files of the records that have an image."""
+    return [
+        ImageFile(run.image_path(model, record), record.sha256)
+        for record in records
+        if record.status == "ok"
+    ]
+
+
+def mention_changes(run: Run, models: Iterable[str]) -> Changes:
+    """What has changed since the images were made, and since they were scored; it is logged."""
+    scored = run.scored_images()
+    files: dict[str, frozenset[str]] = {}
+    said: list[str] = []
+    for model in models:
+        images = image_files(run, model, run.records(model))
+        found = changed_images(images)
+        files[model] = frozenset(item.path.name for item in found.values())
+        if found:
+            first = next(iter(found.values()))
+            said.append(
+                f"{len(found)} of {len(images)} images of {model} are gone or have changed since"
+                f" they were made; the first one is {first.path.name}."
+            )
+        if model in scored and scored[model] != run.images_sha256(model):
+            said.append(f"The images of {model} are not those that were scored: score it again.")
+    for sentence in said:
+        log.warning("%s: %s", run.path, sentence)
+    return Changes(files, said)
+
+
+def refuse_changes(run: Run, models: Iterable[str]) -> None:
+    """Raise EvalkitError if an image is gone or has changed."""
+    images = [one for model in models for one in image_files(run, model, run.records(model))]
+    if found := changed_images(images):
+        raise_invalid_images(list(found.values()), len(images), AGAIN)
+
+
+def _sha256(path: Path) -> str:
+    """The hash of a file; read once in a process, as long as the file stays the same."""
+    state = path.stat()
+    return _hashed(path, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+
+
+@functools.lru_cache(maxsize=100_000)
+def _hashed(path: Path, *state: int) -> str:
+    return content_sha256(read_bytes(path))

@@ -1,0 +1,184 @@
+"""What a run states is believed only where it agrees with the images that the run has."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tomli_w
+
+import evalkit
+from evalkit.core import EvalkitError, Prompt
+
+PROMPTS = [Prompt("x", "a red dog", "dogs"), Prompt("y", "a cat"), Prompt("z", "a tree")]
+
+
+def make(path: Path, **more: object) -> evalkit.Run:
+    settings = {"encoders": "pixels", "metrics": ["duplicates", "vendi"], **more}
+    return evalkit.run({"a": "noise", "b": "noise"}, PROMPTS, out=path, **settings)
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("stale") / "run", seed=3, per_prompt=2).path
+
+
+@pytest.fixture
+def run(scored: Path, tmp_path: Path) -> evalkit.Run:
+    shutil.copytree(scored, tmp_path / "run")
+    return evalkit.Run(tmp_path / "run")
+
+
+EDITS: list[Callable[[dict], object]] = [
+    lambda values: values.update(seed=5),
+    lambda values: values.pop("seed"),
+    lambda values: values.update(per_prompt=1),
+    lambda values: values.update(models=["a=gan", "b=noise"]),
+    lambda values: values.update(models=["a=noise"]),
+    lambda values: values.update(model={"a": {"size": 16}}),
+    lambda values: values.update(prompts="others.jsonl"),
+]
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_a_configuration_that_contradicts_the_images_is_refused(
+    run: evalkit.Run, edit: Callable[[dict], object]
+) -> None:
+    values = tomllib.loads(run.config_path.read_text())
+    edit(values)
+    run.config_path.write_text(tomli_w.dumps(values))
+    for call in (evalkit.score, evalkit.report, evalkit.tables):
+        with pytest.raises(EvalkitError, match=r"run\.toml contradicts the images of the run"):
+            call(run.path)
+    with pytest.raises(EvalkitError, match=r"run\.toml contradicts the images of the run"):
+        run.frame("images")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"seed": 5}, "with other seeds"),
+        ({"per_prompt": 1}, "2 images per prompt"),
+        ({"options": {"a": {"size": 16}}}, r"a\.size 32 -> 16"),
+    ],
+)
+def test_a_lost_configuration_does_not_let_other_images_in(
+    run: evalkit.Run, given: dict, message: str
+) -> None:
+    run.config_path.unlink()
+    settings = {"seed": 3, "per_prompt": 2, **given}
+    with pytest.raises(EvalkitError, match=message):
+        evalkit.generate({"a": "noise", "b": "noise"}, PROMPTS, out=run.path, **settings)
+    assert not run.config_path.exists()
+
+
+def test_values_that_no_image_depends_on_may_be_edited(run: evalkit.Run) -> None:
+    values = tomllib.loads(run.config_path.read_text()) | {"batch_size": 1, "metrics": ["vendi"]}
+    run.config_path.write_text(tomli_w.dumps(values))
+    assert evalkit.score(run.path)
+
+
+@pytest.mark.parametrize(("field", "value"), [("text", "a blue dog"), ("group", "cats")])
+def test_prompts_that_were_edited_after_the_images_were_made(
+    run: evalkit.Run, field: str, value: str
+) -> None:
+    first, *rest = run.prompts_path.read_text().splitlines(keepends=True)
+    run.prompts_path.write_text(
+        "".join([json.dumps(json.loads(first) | {field: value}) + "\n", *rest])
+    )
+    for call in (
+        lambda: evalkit.score(run.path),
+        lambda: evalkit.report(run.path),
+        lambda: evalkit.generate(out=run.path),
+        lambda: evalkit.baseline_save(f"{run.path}:a", out=run.path / "b.json", reason="x"),
+    ):
+        with pytest.raises(EvalkitError, match=r"prompts\.jsonl has another text or group"):
+            call()
+
+
+FILES = ("metrics.json", "comparisons.json", "scores.csv", "protocol.json", "image_checks.json")
+
+
+@pytest.mark.parametrize("name", [*FILES, "metrics.flat.json"])
+def test_a_derived_file_of_another_scoring_is_refused_until_it_is_written_again(
+    run: evalkit.Run, tmp_path: Path, name: str
+) -> None:
+    path = run.path / name
+    before = path.read_bytes()
+    path.write_bytes(before.rstrip() + b"\n\n")  # the same values: the hash alone tells
+    call = evalkit.tables
+    if name == "metrics.flat.json":
+        call = lambda path: evalkit.export_tracker(path, Tracker())  # noqa: E731
+    with pytest.raises(EvalkitError, match="it was edited, comes from another run") as found:
+        call(run.path)
+    assert str(path) in found.value.message
+    assert found.value.hint == f"Write it again with `evalkit score {run.path}`."
+    evalkit.score(run.path)
+    assert path.read_bytes() == before
+    call(run.path)
+
+
+class Tracker:
+    def log(self, metrics: object, files: object) -> None: ...
+
+
+def test_a_scoring_that_was_stopped_leaves_no_file_that_counts(run: evalkit.Run) -> None:
+    run.begin_scoring()
+    with pytest.raises(EvalkitError, match="or the scoring was stopped"):
+        run.metrics()
+    assert evalkit.score(run.path) == run.metrics()
+
+
+def test_the_page_says_which_images_are_not_those_that_were_scored(
+    run: evalkit.Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("WARNING", "evalkit")
+    one, other = (run.image_folder(model) / "00000-0.png" for model in "ab")
+    one.write_bytes((run.image_folder("a") / "00001-0.png").read_bytes())
+    other.unlink()
+    page = evalkit.report(run.path).read_text()
+    for model in "ab":
+        said = f"1 of 6 images of {model} are gone or have changed since they were made"
+        assert said in page
+        assert said in caplog.text
+    assert "images/a/00000-0.png" not in page
+    assert "images/a/00001-0.png" in page
+    with pytest.raises(EvalkitError, match="2 of 12 images"):
+        evalkit.export_imagefolder(run.path, out=run.path.parent / "exported")
+
+
+def test_images_that_were_added_after_the_scoring(
+    run: evalkit.Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    evalkit.generate(out=run.path, per_prompt=3)
+    caplog.set_level("WARNING", "evalkit")
+    evalkit.tables(run.path)
+    assert "images of a are not those that were scored" in caplog.text
+    evalkit.score(run.path)
+    caplog.clear()
+    evalkit.tables(run.path)
+    assert "not those that were scored" not in caplog.text
+
+
+def test_features_of_other_values_are_encoded_again(run: evalkit.Run) -> None:
+    before, path = run.metrics(), run.features_path("a", "pixels")
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    arrays["feature.pool"] = arrays["feature.pool"][::-1] * 2
+    np.savez(path, **arrays)
+    shutil.rmtree(run.path / "features" / "a" / "measured", ignore_errors=True)
+    assert evalkit.score(run.path) == before
+
+
+def test_a_run_without_its_prompts_is_no_folder_of_images(run: evalkit.Run) -> None:
+    run.prompts_path.unlink()
+    with pytest.raises(EvalkitError, match=r"prompts\.jsonl is missing, and the folder has images"):
+        evalkit.score(run.path)
+    run.prompts_path.mkdir()
+    with pytest.raises(EvalkitError, match=r"prompts\.jsonl is damaged"):
+        evalkit.score(run.path)
