@@ -221,10 +221,22 @@ class Run:
 
     # --- images and their manifests ---
     def models(self) -> list[str]:
-        """The labels of the registered models, in the order of `models` in run.toml."""
+        """The labels of the registered models, in the order of `models` in run.toml.
+
+        Raises EvalkitError for images of a model whose model.json is missing or damaged.
+        """
         if not os.path.isdir(self.path):  # unlike glob, takes names that no folder can have
             return []
-        notes = [self._model(path) for path in (self.path / "images").glob("*/model.json")]
+        notes = []
+        for folder in (self.path / "images").glob("*"):
+            path = folder / "model.json"
+            if os.path.lexists(path):
+                notes.append(self._model(path))
+            elif any(folder.glob("manifest.*.jsonl")):
+                raise EvalkitError(
+                    f"{path} is missing, and the folder has images of a model.",
+                    "Restore the file, or remove the folder.",
+                )
         return [label for _, label in sorted((note["order"], note["label"]) for note in notes)]
 
     def register_model(
