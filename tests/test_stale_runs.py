@@ -169,7 +169,7 @@ def test_images_that_were_added_after_the_scoring(
 def test_no_baseline_of_images_that_were_not_scored(run: evalkit.Run, content: str | None) -> None:
     manifest = run.image_folder("a") / "manifest.0.jsonl"
     manifest.unlink() if content is None else manifest.write_text(content)
-    with pytest.raises(EvalkitError, match="images of 'a' in .* are not those that were scored"):
+    with pytest.raises(EvalkitError, match=r"images of 'a' in .* are not those that were scored"):
         evalkit.baseline_save(f"{run.path}:a", out=run.path.parent / "b.json", reason="x")
 
 
