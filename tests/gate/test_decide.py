@@ -137,6 +137,31 @@ def test_without_skewness_it_is_the_interval_of_student() -> None:
     assert found.interval(0.1) == pytest.approx(tuple(expected))
 
 
+@pytest.mark.parametrize("samples", [1, 3])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_transformation_of_hall_leads_from_the_ends_to_students_t(
+    samples: int, sign: int
+) -> None:
+    """Hall 1992: of t = (mean - end) / error, t + b t^2 / 3 + b^2 t^3 / 27 + b / 6 is Student's."""
+    means = sign * np.array([0.1, 0.3, 0.2, 0.5, 4.0, 0.4, 1.2, 0.9])
+    within = np.tile(np.arange(samples) - (samples - 1) / 2, len(means))  # cancels in each prompt
+    found = skewed(np.repeat(means, samples) + within, np.repeat(np.arange(len(means)), samples))
+    assert found is not None
+    mean, error = means.mean(), means.std(ddof=1) / 8**0.5
+    b = float(stats.skew(means)) / 8**0.5
+    for end, quantile in zip(found.interval(0.1), (0.95, 0.05), strict=True):
+        t = (mean - end) / error
+        reached = t + b * t**2 / 3 + b**2 * t**3 / 27 + b / 6
+        assert reached == pytest.approx(stats.t.ppf(quantile, 7))
+
+
+@pytest.mark.parametrize("better", ["higher", "lower"])
+def test_equal_values_pass_without_any_margin_and_nothing_is_minus_zero(better: str) -> None:
+    made = decision(np.arange(8.0), np.arange(8.0), 0.0, better)
+    assert made.verdict == "PASS"
+    assert [str(number) for number in (made.worse, made.low, made.high)] == ["0.0"] * 3
+
+
 def test_the_smaller_of_two_margins_holds() -> None:
     assert Rule(margin=2.0, relative=0.1).allowed(10.0) == 1.0
     assert Rule(margin=0.5, relative=0.1).allowed(10.0) == 0.5
@@ -215,8 +240,8 @@ def test_equal_small_changes_of_many_prompts_pass_below_the_margin() -> None:
     for side in sides:
         measure = replace(side.states["score"].measure, range=(0.0, 1.0))
         side.states["score"] = replace(side.states["score"], measure=measure)  # pyright: ignore
-    verdicts = [decide(*sides, "score", Rule(margin=at), 0.05).verdict for at in (0.012, 0.2)]
-    assert verdicts == ["INCONCLUSIVE", "PASS"]
+    rows = [decide(*sides, "score", Rule(margin=at), 0.05) for at in (0.012, 0.2)]
+    assert [one.verdict for one in correct(rows, 0.05)] == ["INCONCLUSIVE", "PASS"]
 
 
 def test_a_group_without_a_common_image_is_not_decided() -> None:

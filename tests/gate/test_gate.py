@@ -502,7 +502,8 @@ def test_a_model_that_lacks_images_is_compared_on_those_that_both_have(
             image.save(folder / f"{at:05d}.png")
     fewer = score_folder(folder, prompts(), tmp_path / "fewer")
     made = evalkit.gate(fewer, baseline=runs("none"))
-    assert {one.images for one in made.decisions if one.metric == "fid"} == {50}
+    [fid] = [one for one in made.decisions if one.metric == "fid"]
+    assert (fid.images, fid.worse) == (50, 0.0)  # of the same images, so of the same features
     lost = [one.metric for one in made.decisions if one.verdict == "REGRESSED"]
     assert lost == ["missing_rate"]
     assert {one.verdict for one in made.decisions} == {"PASS", "REGRESSED"}
