@@ -114,3 +114,5 @@ def test_one_image_is_too_few():
     real = rows(20, 4, 0)
     with pytest.raises(EvalkitError, match="needs at least 2"):
         frechet.fid(fake=real[:1], real_moments=frechet.moments(real))
+    with pytest.raises(EvalkitError, match="needs at least 2"):
+        frechet.moments(real[:1])  # no covariance, rather than one of NaN
