@@ -13,7 +13,7 @@ from scipy import stats
 from evalkit.core import Measure
 from evalkit.gate.config import Rule
 from evalkit.gate.decide import Decision, correct, decide
-from evalkit.gate.events import Events
+from evalkit.gate.events import Events, few_events
 from evalkit.gate.skewness import skewed
 from evalkit.gate.snapshot import Snapshot, State
 
@@ -325,6 +325,33 @@ def test_the_p_value_of_events_is_the_larger_of_both_ends_of_the_hypothesis() ->
     assert Events(200, 0, 200).p(1.5) == 1.0
     assert Events(0, 0, 60).high(0.1) == pytest.approx(1 - 0.05 ** (1 / 60))
     assert [Events(0, better, 60).is_better(0.05) for better in (4, 5)] == [False, True]
+
+
+def test_events_are_the_prompts_that_changed_for_the_worse_and_for_the_better() -> None:
+    """Two samples of each prompt; of p0002, one became better and one became worse."""
+    values = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0]
+    measure = replace(Measure("score", "lower"), range=(0.0, 1.0))
+    one, other = (snapshot(np.array(side), "lower", 2).states["score"] for side in values)
+    one, other = replace(one, measure=measure), replace(other, measure=measure)
+    changes = dict(zip(one.keys, np.subtract(*values), strict=True))
+    assert few_events(one, other, changes, 1.0) == (1, 1, 4)
+    assert few_events(one, other, changes, -1.0) == (1, 1, 4)
+    assert few_events(one, other, dict(list(changes.items())[:2]), 1.0) == (1, 0, 1)
+    parts = replace(one, values=(0.5, *values[0][1:]))  # no share of what happened or did not
+    wide = replace(one, measure=replace(measure, range=(0.0, 2.0)))
+    assert few_events(parts, other, changes, 1.0) is None
+    assert few_events(wide, other, changes, 1.0) is None
+    assert few_events(one, other, {}, 1.0) is None
+
+
+@pytest.mark.parametrize(("changed", "few"), [(9, True), (10, False)])
+def test_events_are_few_below_ten_prompts_that_changed(changed: int, few: bool) -> None:
+    measure = replace(Measure("score", "lower"), range=(0.0, 1.0))
+    values = np.array([1.0] * changed + [0.0] * (40 - changed))
+    sides = [snapshot(side, "lower").states["score"] for side in (values, np.zeros(40))]
+    one, other = (replace(side, measure=measure) for side in sides)
+    found = few_events(one, other, dict(zip(one.keys, values, strict=True)), 1.0)
+    assert found == ((changed, 0, 40) if few else None)
 
 
 def test_false_alarms_and_false_passes_of_rare_events_stay_below_alpha() -> None:
