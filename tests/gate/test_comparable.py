@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import evalkit
 from evalkit.cli.app import app
 from evalkit.core import EvalkitError, Measure
-from evalkit.gate.comparable import Mismatch, mismatches, unchecked
+from evalkit.gate.comparable import Mismatch, mismatches, require_comparable, unchecked
 from evalkit.gate.snapshot import Snapshot, State, outline, take
 from evalkit.run_folder import Run
 
@@ -205,3 +205,14 @@ def test_conditions_are_compared_field_by_field(
     sides = under(**one), under(**other)
     assert mismatches(*sides) == [Mismatch(*fields) for fields in differ]
     assert unchecked(*sides) == [Mismatch(*fields) for fields in open_]
+
+
+def test_a_refusal_names_each_field_that_would_have_to_be_allowed_once() -> None:
+    found = [Mismatch(field, "a", "b") for field in ("encoders.clip", "encoders.pool", "seed")]
+    with pytest.raises(EvalkitError, match=r"encoders\.clip: a, baseline b; encoders") as error:
+        require_comparable(found, ())
+    assert error.value.exit_code == 4
+    assert error.value.hint.endswith("`--allow-mismatch encoders --allow-mismatch seed`.")
+    require_comparable(found, ("encoders", "seed"))
+    with pytest.raises(EvalkitError, match=r"not comparable\. encoders\.pool: a, baseline b\."):
+        require_comparable(found, ("encoders.clip", "seed"))

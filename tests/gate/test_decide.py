@@ -411,6 +411,13 @@ def test_ratings_are_decided_by_the_intervals_of_two_independent_studies(
             assert made.p == pytest.approx(stats.norm.sf((worse - margin) / error), rel=1e-6)
 
 
+def test_undecided_ratings_ask_for_answers_and_not_for_images() -> None:
+    sides = (of_numbers(value, value - 0.1, value + 0.1, from_ratings=True) for value in (0.5, 0.6))
+    made = decide(*sides, "score", Rule(margin=0.15), 0.05)
+    assert (made.verdict, made.more_images) == ("INCONCLUSIVE", None)
+    assert made.reason == "the interval includes the margin: more answers may decide"
+
+
 def test_ratings_without_an_interval_are_not_decided() -> None:
     base, side = (of_numbers(0.6, *ends, from_ratings=True) for ends in ((0.5, 0.7), ()))
     made = decide(side, base, "score", Rule(margin=0.1), 0.05)
