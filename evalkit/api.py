@@ -78,12 +78,17 @@ def run(
     from evalkit.score.settings import Settings, measured, resolve, together
 
     run = Run(settings.out)
-    settings = replace(settings, metrics=together(measured(run), settings.metrics))
+    known, named_metrics = measured(run), settings.metrics
+    settings = replace(settings, metrics=together(known, named_metrics))
     read_given(settings)  # a missing file is reported before the slow imports
     named = models_of(run, settings)
     chosen = Settings(settings.metrics, settings.encoders, settings.reference)
     from evalkit.score import resources
+    from evalkit.score.select import select_from
 
+    select_from(run.config_path, known)
+    if config is not None and metrics is None:
+        select_from(config, named_metrics)
     # Loaded twice, so that no encoder takes memory while a generator needs it.
     bundled = all(model.bundled for model in named)
     resources.mention(resources.load(chosen, bundled, settings.device))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import tomli_w
 
 from evalkit.core import EvalkitError, Prompt
+from evalkit.files import parse_toml, read_utf8
 from evalkit.hints import did_you_mean
 from evalkit.prompts import is_bundled, prompts_from_list
 from evalkit.specs import (
@@ -239,11 +239,10 @@ def _require(good: bool, key: str, found: object, expected: str, hint: str = "")
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        return read_utf8(path)
+    except OSError as error:
         raise EvalkitError(
-            f"The configuration {path} cannot be read: {reason}.",
+            f"The configuration {path} cannot be read: {error.strerror}.",
             "Check the path given to --config.",
         ) from error
 
@@ -251,8 +250,8 @@ def _read(path: Path) -> str:
 def _parse(text: str, source: str, base: Path | None) -> dict[str, Any]:
     """The keys of a TOML text, with checked types and with paths that start from `base`."""
     try:
-        values = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # also a number of thousands of digits
+        values = parse_toml(text)
+    except (ValueError, RecursionError) as error:
         raise EvalkitError(
             f"{source} is not valid TOML: {error}.",
             "See run.toml in any run folder for an example.",

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import functools
 import hashlib
+import io
 import json
 import logging
 import os
@@ -52,6 +53,19 @@ def read_limited(path: Path, limit: int) -> bytes:
     if (size := max(size, len(data))) > limit:
         raise OSError(errno.EFBIG, f"{size / 2**20:.0f} MiB, more than {limit >> 20}")
     return data
+
+
+def read_utf8(path: Path, limit: int = 16 << 20) -> str:
+    """The text of a file, with lines that end in "\\n"; see `read_limited`.
+
+    Raises OSError for whatever is wrong with it, also for a name that no file can have.
+    """
+    try:
+        return io.TextIOWrapper(io.BytesIO(read_limited(path, limit)), encoding="utf-8").read()
+    except ValueError as error:
+        encoded = isinstance(error, UnicodeDecodeError)
+        reason = "it is not UTF-8" if encoded else "no file can have this name"
+        raise OSError(errno.EINVAL, reason) from error
 
 
 _DEEP = re.compile(r"""(?<![\w"'-])(?:[\w"'-]++\s*+\.\s*+){100}""")

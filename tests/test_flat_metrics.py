@@ -106,7 +106,7 @@ def test_written_with_metrics_json(tmp_path) -> None:
 def test_after_a_failed_write_it_is_absent(tmp_path, monkeypatch) -> None:
     run = Run(tmp_path)
     run.write_metrics([make()])
-    monkeypatch.setattr("evalkit.run_folder.write_atomically", lambda *_: 1 / 0)
+    monkeypatch.setattr("evalkit.run_folder.results.write_atomically", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run.write_metrics([make(value=17.0)])
     assert not run.flat_metrics_path.exists()

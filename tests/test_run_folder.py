@@ -56,6 +56,16 @@ def test_fields_of_another_type(
     assert name in found.value.message
 
 
+@pytest.mark.parametrize("stays", [False, True])
+def test_images_of_a_model_without_its_file(run: evalkit.Run, stays: bool) -> None:
+    (run.path / "images/noise/model.json").unlink()
+    if stays:
+        (run.path / "images/noise/model.json").symlink_to("nowhere")
+    for command in (evalkit.tables, evalkit.report, evalkit.score):
+        with pytest.raises(EvalkitError, match=r"images/noise/model\.json is (missing|damaged)"):
+            command(run.path)
+
+
 OTHER = [
     *(("metrics.json", content) for content in ("", "{", "[" * 100_000, "[]", "null")),
     *(

@@ -165,6 +165,14 @@ def test_images_that_were_added_after_the_scoring(
     assert "not those that were scored" not in caplog.text
 
 
+@pytest.mark.parametrize("content", ["", None], ids=["emptied", "deleted"])
+def test_no_baseline_of_images_that_were_not_scored(run: evalkit.Run, content: str | None) -> None:
+    manifest = run.image_folder("a") / "manifest.0.jsonl"
+    manifest.unlink() if content is None else manifest.write_text(content)
+    with pytest.raises(EvalkitError, match="images of 'a' in .* are not those that were scored"):
+        evalkit.baseline_save(f"{run.path}:a", out=run.path.parent / "b.json", reason="x")
+
+
 def test_features_of_other_values_are_encoded_again(run: evalkit.Run) -> None:
     before, path = run.metrics(), run.features_path("a", "pixels")
     with np.load(path) as file:

@@ -17,8 +17,8 @@ from evalkit.figures.raters import strength_rows, win_rate_rows
 from evalkit.figures.rows import Row, on_all_prompts
 from evalkit.figures.score_distribution import score_rows
 from evalkit.figures.source import Absent, Source, features
-from evalkit.reading import reading
 from evalkit.run_folder import Run
+from evalkit.run_folder.reading import reading
 
 log = logging.getLogger(__name__)
 

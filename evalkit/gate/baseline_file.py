@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.core import EvalkitError, Measure
+from evalkit.files import read_utf8
 from evalkit.gate.baseline_check import require_sound
 from evalkit.gate.snapshot import Snapshot, State
 
 SCHEMA = 2
 KIND = "evalkit baseline"
+_MOST = 256 << 20  # bytes; with ten values of each of 50,000 images, a file has 20 MB
 
 
 def is_baseline(text: str) -> bool:
@@ -48,10 +50,10 @@ def read_text(name: str) -> str:
     if name.startswith("git:"):
         return _of_git(*(*name.split(":", 2), "", "")[1:3])
     try:
-        return Path(name).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return read_utf8(Path(name).expanduser(), _MOST)
+    except OSError as error:
         raise EvalkitError(
-            f"The baseline {name} cannot be read.",
+            f"The baseline {name} cannot be read: {error.strerror}.",
             "Check the path, or write another file with `evalkit baseline save --out`.",
         ) from error
 
@@ -80,9 +82,16 @@ def _of_git(revision: str, path: str) -> str:
             )
         plain = Path(path).as_posix().removeprefix("./")
         for place in (f"./{plain}", plain):
-            done = _git("show", f"{revision}:{place}")
-            if not done.returncode:
-                return done.stdout
+            size = _git("cat-file", "-s", f"{revision}:{place}")
+            if size.returncode:
+                continue
+            if int(size.stdout) > _MOST:
+                raise EvalkitError(
+                    f"git:{revision}:{path} has {int(size.stdout) >> 20} MiB; expected a baseline,"
+                    f" of at most {_MOST >> 20}.",
+                    "Check the path.",
+                )
+            return _git("show", f"{revision}:{place}").stdout
     except FileNotFoundError as error:
         raise EvalkitError(
             f"git is not installed, and git:{revision}:{path} is read with it.",
@@ -96,7 +105,12 @@ def _of_git(revision: str, path: str) -> str:
 
 def _git(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["git", *arguments], capture_output=True, text=True, encoding="utf-8", check=False
+        ["git", *arguments],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
     )
 
 

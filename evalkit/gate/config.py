@@ -18,7 +18,6 @@ tier = "advisory"
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +25,7 @@ from typing import Any, Literal, get_args
 
 from evalkit.config import did_you_mean
 from evalkit.core import Better, EvalkitError, Measure
+from evalkit.files import parse_toml, read_utf8
 from evalkit.statistics.multiple import ALPHA
 
 Tier = Literal["critical", "supporting", "advisory"]
@@ -76,10 +76,11 @@ def read_config(path: Path | str) -> GateConfig:
     """The configuration in a file. Raises EvalkitError that names the key which is wrong."""
     source = str(path)
     try:
-        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8"
-        raise EvalkitError(f"{source} cannot be read: {reason}.", "Check the path.") from error
+        values = parse_toml(read_utf8(Path(path)))
+    except OSError as error:
+        raise EvalkitError(
+            f"{source} cannot be read: {error.strerror}.", "Check the path."
+        ) from error
     except (ValueError, RecursionError) as error:
         raise EvalkitError(f"{source} is not TOML: {error}.", "Correct this line.") from error
     _known(values, _KEYS, source)

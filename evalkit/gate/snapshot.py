@@ -9,6 +9,7 @@ of a run is small, and needs neither its images nor its features.
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -29,7 +30,7 @@ from evalkit.score import protocol, records
 from evalkit.score.evidence import Evidence, Setup
 from evalkit.score.measure import measure
 from evalkit.score.resources import blind_encoders, only_bundled
-from evalkit.score.select import select
+from evalkit.score.select import select, select_from
 from evalkit.score.settings import measured as scored_with
 
 Key = tuple[str, int]  # id of the prompt, sample
@@ -112,6 +113,11 @@ def take(
     path, label = split_name(text)
     run = Run(path)
     label = _label(run, label, text)
+    if run.scored_images().get(label, "") not in ("", run.images_sha256(label)):
+        raise EvalkitError(
+            f"The images of {label!r} in {run.path} are not those that were scored.",
+            f"Run `evalkit score {shlex.quote(str(run.path))}`.",
+        )
     rows, known = run.metrics(), run.protocol()
     scored = list(dict.fromkeys(row.metric for row in rows))
     others = {*records.MEASURES, *_OWN, *(row.metric for row in rows if ":" in row.encoder)}
@@ -262,7 +268,7 @@ def outline(run: Run, label: str) -> Snapshot:
         prompts={prompt.id: prompt.text for prompt in prompts},
         groups={prompt.id: prompt.group for prompt in prompts},
         conditions=of_generation(run, label, run.records(label), sizes)
-        | of_metrics(facts, select(scored_with(run))),
+        | of_metrics(facts, select_from(run.config_path, scored_with(run))),
         states={},
         version=known.get("versions", {}).get("evalkit") or "",
     )

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.core import EvalkitError
+from evalkit.files import read_limited
 from evalkit.images import file_sha256
 from evalkit.terminal import track
 
+_MOST = 16 << 20  # bytes of model_index.json
 _READ = (".safetensors", ".json", ".txt", ".model")  # weights, configurations, vocabularies
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 
@@ -63,8 +65,8 @@ def read_index(folder: Path) -> dict[str, Any]:
             "See `save_pretrained`.",
         )
     try:
-        index = json.loads(file.read_bytes())
-    except ValueError as error:
+        index = json.loads(read_limited(file, _MOST))
+    except (OSError, ValueError, RecursionError) as error:
         raise EvalkitError(f"{file} is not JSON: {error}.", "Save the pipeline again.") from error
     if not isinstance(index, dict) or not isinstance(index.get("_class_name"), str):
         raise EvalkitError(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evalkit.core import EvalkitError
+from evalkit.files import read_limited
 from evalkit.rate.answers import Cell, Problem
 
 _MAGIC = {
@@ -25,6 +26,7 @@ LONG_TABLE = (
     " and response"
 )
 _SAVE = f"Save it as CSV in UTF-8: {LONG_TABLE}, or one of those in docs/ratings.md."
+_MOST = 1 << 30  # bytes; images may be embedded in a table
 _FIELD_LIMIT = 2**31 - 1  # the default of 131,072 characters is less than an embedded image
 
 
@@ -70,7 +72,7 @@ def text_of(value: Any) -> str:
 def read_source(path: Path) -> Source:
     """Read a table or a JSON file. Raises EvalkitError for what is neither."""
     try:
-        data = path.read_bytes()
+        data = read_limited(path, _MOST)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "no file can have this name"
         raise EvalkitError(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -12,7 +12,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 import tomli_w
 
 from evalkit.core import EvalkitError
-from evalkit.files import write_atomically
+from evalkit.files import parse_toml, read_utf8, write_atomically
 from evalkit.hints import did_you_mean
 from evalkit.ratings.study import Exclusion, Mode, Question, Study
 from evalkit.run_folder import Run
@@ -63,14 +63,15 @@ def refuse_other_design(study: Study, known: Study, subject: str) -> None:
 def read_study(run: Run, name: str) -> Study:
     """The study of this name. Raises EvalkitError if the run has none, or if the file is wrong."""
     path = run.study_path(name)
-    if not NAME.fullmatch(name) or not path.is_file():
+    if not NAME.fullmatch(name) or not os.path.lexists(path):
         known = [file.stem for file in sorted(run.ratings_path.glob("*.toml"))]
         raise EvalkitError(f"{run.path} has no study {name!r}.", did_you_mean(name, known))
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8"
-        raise EvalkitError(f"{path} cannot be read: {reason}.", "Restore the file.") from error
+        text = read_utf8(path)
+    except OSError as error:
+        raise EvalkitError(
+            f"{path} cannot be read: {error.strerror}.", "Restore the file."
+        ) from error
     study = from_toml(text, str(path))
     if study.study != name:
         raise EvalkitError(
@@ -88,7 +89,7 @@ def to_toml(study: Study) -> str:
 def from_toml(text: str, source: str = "the study") -> Study:
     """The study of a TOML text. Raises EvalkitError, one sentence, for whatever is wrong in it."""
     try:
-        values = tomllib.loads(text)
+        values = parse_toml(text)
     except (ValueError, RecursionError) as error:
         raise EvalkitError(f"{source} is not valid TOML: {error}.", _HINT) from error
     return from_values(values, source)

@@ -112,7 +112,8 @@ def read(path: Path) -> list[Statistics]:
         raise EvalkitError(f"{path} is {found}; expected a known file of statistics.", EXPECTED)
     check_suffix(path)
     try:
-        found = reader(path)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused below
+            found = reader(path)
     except _FAULTS as error:
         # numpy advises to load what may run code.
         objects = "an array of it holds Python objects" if "allow_pickle" in str(error) else error

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalkit.core import EvalkitError
+from evalkit.files import read_limited
 
 SIZE_LIMIT = 1 << 30  # bytes of the file
 VALUE_LIMIT = 10_000  # values in all containers together
@@ -29,12 +30,7 @@ _NUMBERS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b
 def load(path: Path) -> Any:
     """The content of a pickle file; see `loads`."""
     try:
-        size = path.stat().st_size
-        if size > SIZE_LIMIT:
-            raise EvalkitError(
-                f"The pickle {path} has {size >> 20} MiB, more than {SIZE_LIMIT >> 20}.", HINT
-            )
-        data = path.read_bytes()
+        data = read_limited(path, SIZE_LIMIT)
     except OSError as error:
         raise EvalkitError(f"The file {path} cannot be read: {error.strerror}.", HINT) from error
     return loads(data, str(path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from evalkit import plugins
 from evalkit.core import EvalkitError, Metric
@@ -55,3 +56,11 @@ def select(specs: Sequence[str]) -> list[Metric]:
         metric.needs  # noqa: B018 (raises for a request outside the closed set)
         found[metric.name], origins[metric.name] = metric, spec
     return list(found.values())
+
+
+def select_from(path: Path | str, specs: Sequence[str]) -> list[Metric]:
+    """`select` with names from a file, which an error names."""
+    try:
+        return select(specs)
+    except EvalkitError as error:
+        raise EvalkitError(f"{path}: {error.message}", error.hint) from error

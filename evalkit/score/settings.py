@@ -23,6 +23,7 @@ from evalkit.run_config import run_config
 from evalkit.run_folder import Run
 from evalkit.score.presets import DEFAULT, expand
 from evalkit.score.records import MEASURES
+from evalkit.score.select import select_from
 from evalkit.specs import relative_to, split_names
 
 log = logging.getLogger(__name__)
@@ -69,6 +70,8 @@ def resolve(
         if label not in known:
             raise EvalkitError(f"{path} has no model {label!r}.", did_you_mean(label, known))
     values = run_config(run)
+    if not only:
+        select_from(run.config_path, values.get("metrics", ()))
     return Settings(
         together(() if only else measured(run), given),
         encoders or values.get("encoders", "auto"),

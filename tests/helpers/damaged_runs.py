@@ -268,6 +268,8 @@ def attempt(runs: Runs, command: str, damage: Damage | None = None) -> Tried:
         said += [error.message, error.hint]
     if command == "notebook":  # a cell shows what is wrong and does not fail
         said.append(str(result))
+    if command.startswith("gate") and result:
+        said += result["notes"]
     return Tried(result, error, "\n".join(said))
 
 
@@ -312,8 +314,8 @@ def _may_change(damage: Damage) -> bool:
 def _names(file: str) -> tuple[str, ...]:
     """How a sentence may name a file of a run."""
     name = Path(file).name
-    if name.startswith("manifest."):
-        return name, "manifest"
+    if name.startswith("manifest."):  # the list of the images of a model
+        return name, "manifest", "images of"
     return (name,)
 
 

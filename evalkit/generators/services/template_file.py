@@ -7,7 +7,6 @@ explains the fields.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from hashlib import sha256
 from importlib import resources
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, get_args
 
 from evalkit.core import EvalkitError, Status
+from evalkit.files import parse_toml, read_utf8
 from evalkit.generators.services.addresses import check_patterns
 from evalkit.generators.services.json_paths import EXPECTED, JsonPath, as_text, parse_path
 from evalkit.generators.services.template import Header, Poll, Rule, Template
@@ -68,11 +68,10 @@ def read_template(spec: str) -> Template:
     """A template by its path, or a recipe by its name. Raises EvalkitError."""
     if spec.endswith(".toml") or "/" in spec:
         try:
-            text, source = Path(spec).expanduser().read_text(encoding="utf-8"), spec
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is not UTF-8"
+            text, source = read_utf8(Path(spec).expanduser()), spec
+        except OSError as error:
             raise EvalkitError(
-                f"The template {spec} cannot be read: {reason}.",
+                f"The template {spec} cannot be read: {error.strerror}.",
                 f"Give a path relative to the current folder, or a recipe: {', '.join(recipes())}.",
             ) from None
     elif spec in recipes():
@@ -89,8 +88,8 @@ def read_template(spec: str) -> Template:
 def parse_template(text: str, source: str, name: str = "template") -> Template:
     """Parse and check a template. Raises EvalkitError, which names the line or the field."""
     try:
-        values = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:  # names line and column
+        values = parse_toml(text)
+    except (ValueError, RecursionError) as error:  # names line and column
         last_line = f"at the end, line {len(text.splitlines())}"
         where = str(error).replace("at end of document", last_line)
         raise EvalkitError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import logging
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, get_args
 import tomli_w
 
 from evalkit.core import EvalkitError
+from evalkit.files import parse_toml, read_utf8
 from evalkit.hints import did_you_mean
 from evalkit.rate.serve.order import items_per_rater, study_items
 from evalkit.rate.serve.pool import Pool
@@ -37,7 +37,7 @@ _TITLES = {
 def read_config(path: Path | str) -> dict[str, Any]:
     """The keys of a study file that may be incomplete. Raises EvalkitError."""
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return parse_toml(read_utf8(Path(path)))
     except OSError as error:
         raise EvalkitError(
             f"The study file {path} cannot be read: {error.strerror}.",

@@ -1,0 +1,245 @@
+"""The part of a run that generation writes: prompts, models, images and their manifests."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from evalkit.core import EvalkitError, Prompt, Record
+from evalkit.files import (
+    append_lines,
+    checked,
+    fsync_folder,
+    read_lines,
+    remove,
+    with_check,
+    write_atomically,
+)
+from evalkit.locks import alone
+from evalkit.run_folder.names import Names, folder_name
+from evalkit.run_folder.reading import check_model, reading, typed
+
+NO_IMAGE = "no image in the folder for this prompt"  # the detail of a record
+
+
+class Images(Names):
+    """Prompts, models and images of a run."""
+
+    @property
+    def is_run(self) -> bool:
+        """Whether there is a prompts.jsonl, sound or not, or the images of a run without it."""
+        return os.path.lexists(self.prompts_path) or bool(self.models())
+
+    def making_images(self, rank: int = 0) -> contextlib.AbstractContextManager[None]:
+        """A block in which no other process of this rank makes images: each would be made twice.
+
+        Raises EvalkitError if there is one.
+        """
+        refusal = f"Another process is making the images of {self.path}."
+        return alone(self.path / f".images.{rank}.lock", refusal)
+
+    # --- prompts ---
+    def write_prompts(self, prompts: Sequence[Prompt]) -> None:
+        lines = (json.dumps(dataclasses.asdict(prompt), ensure_ascii=False) for prompt in prompts)
+        write_atomically(self.prompts_path, "".join(f"{line}\n" for line in lines))
+
+    def prompts(self) -> list[Prompt]:
+        """All prompts in order. Raises EvalkitError if the folder is not a run."""
+        if not os.path.lexists(self.prompts_path):
+            if self.models():
+                raise EvalkitError(
+                    f"{self.prompts_path} is missing, and the folder has images: their prompts are"
+                    " unknown.",
+                    "Restore the file, or choose another --out.",
+                )
+            raise EvalkitError(
+                f"{self.path} is not a run folder: it has no prompts.jsonl.",
+                "Make one with `evalkit run`.",
+            )
+        with reading(self.prompts_path):
+            # Not splitlines(): it would also split at U+2028, which a prompt may contain.
+            lines = self.prompts_path.read_text(encoding="utf-8").split("\n")
+            prompts = [typed(Prompt, json.loads(line)) for line in lines if line]
+        most = Counter(prompt.id for prompt in prompts).most_common(1)
+        if most and most[0][1] > 1:
+            raise EvalkitError(
+                f"{self.prompts_path} has the id {most[0][0]!r:.80} {most[0][1]} times; expected an"
+                " id of its own for each prompt.",
+                "Restore the file, or start again in another folder.",
+            )
+        return prompts
+
+    # --- images and their manifests ---
+    def models(self) -> list[str]:
+        """The labels of the registered models, in the order of `models` in run.toml.
+
+        Raises EvalkitError for images of a model whose model.json is missing or damaged.
+        """
+        if not os.path.isdir(self.path):  # unlike glob, takes names that no folder can have
+            return []
+        notes = []
+        for folder in (self.path / "images").glob("*"):
+            path = folder / "model.json"
+            if os.path.lexists(path):
+                notes.append(self._model(path))
+            elif any(folder.glob("manifest.*.jsonl")):
+                raise EvalkitError(
+                    f"{path} is missing, and the folder has images of a model.",
+                    "Restore the file, or remove the folder.",
+                )
+        return [label for _, label in sorted((note["order"], note["label"]) for note in notes)]
+
+    def register_model(
+        self,
+        label: str,
+        spec: str,
+        order: int,
+        fingerprint: str = "",
+        bundled: bool = False,
+        settings: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Make the model's folder with model.json.
+
+        `order` is its place among the models; `bundled`: it draws the bundled data set; `settings`
+        as used: device, number format, steps and so on, without those that are not known;
+        `options` as given.
+        """
+        note = {
+            "label": label,
+            "spec": spec,
+            "order": order,
+            "fingerprint": fingerprint,
+            "bundled": bundled,
+            "settings": dict(settings or {}),
+        }
+        self.write_model(label, note if options is None else note | {"options": dict(options)})
+
+    def write_model(self, label: str, note: Mapping[str, Any]) -> None:
+        """model.json with this content."""
+        text = json.dumps(with_check(note), ensure_ascii=False)
+        write_atomically(self.image_folder(label) / "model.json", text)
+
+    def model(self, label: str) -> dict[str, Any]:
+        """The content of model.json; empty for a model that the run does not have."""
+        path = self.image_folder(label) / "model.json"
+        return self._model(path) if os.path.lexists(path) else {}
+
+    def _model(self, path: Path) -> dict[str, Any]:
+        with reading(path):
+            note = checked(json.loads(path.read_text(encoding="utf-8")))
+            check_model(note)
+            if folder_name(note["label"]) != path.parent.name:
+                raise ValueError("the file of another model")
+            return note
+
+    def write_unmatched(self, model: str, text: str) -> None:
+        """unmatched.txt, where there is something in it; an earlier one is removed."""
+        path = self.image_folder(model) / "unmatched.txt"
+        if text:
+            write_atomically(path, text)
+        else:
+            remove(path)
+
+    def unmatched(self, model: str) -> list[tuple[str, str]]:
+        """The files of unmatched.txt, each with the reason why it is not taken."""
+        path = self.image_folder(model) / "unmatched.txt"
+        if not os.path.lexists(path):
+            return []
+        with reading(path):
+            lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        rows = (line.split("\t") for line in lines)
+        return [(row[1], row[2]) for row in rows if len(row) == 3 and row[0] in ("file", "image")]
+
+    def save_image(self, model: str, record: Record, png: bytes) -> Record:
+        """Write `<index>-<sample>.png` and return the record with `file` and `sha256` filled in.
+
+        The caller appends the record to the manifest.
+        """
+        name = f"{record.index:05d}-{record.sample}.png"
+        write_atomically(self.image_folder(model) / name, png)
+        return dataclasses.replace(record, file=name, sha256=hashlib.sha256(png).hexdigest())
+
+    def append_records(self, model: str, records: Iterable[Record], rank: int = 0) -> None:
+        """Append to this rank's manifest, after the images: a row means a complete file."""
+        path = self.image_folder(model) / f"manifest.{rank}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fsync_folder(path.parent)  # the images' names reach the disk before their rows
+        append_lines(path, map(dataclasses.asdict, records))
+
+    def append_requests(self, model: str, rows: Iterable[Mapping[str, Any]], rank: int = 0) -> None:
+        """Append to this rank's journal of requests to a service, before they are sent.
+
+        After a kill, the journal shows which requests were in flight.
+        """
+        append_lines(self.image_folder(model) / f"requests.{rank}.jsonl", rows)
+
+    def requests(self, model: str) -> list[dict[str, Any]]:
+        """The journal rows of all ranks in order of time (see generate/remote/journal.py)."""
+        rows: list[dict[str, Any]] = []
+        for path in sorted(self.image_folder(model).glob("requests.*.jsonl")):
+            with reading(path):
+                for row in read_lines(path):
+                    _ = int(row["index"]), int(row["sample"]), str(row["status"])
+                    _ = float(row["at"]), float(row.get("price") or 0)
+                    rows.append(row)
+        return sorted(rows, key=lambda row: row["at"])
+
+    def records(self, model: str) -> list[Record]:
+        """The manifest rows of all ranks, one per image, in the order of prompts and samples.
+
+        Of several rows for one image, the last successful one counts, else the last one.
+        """
+        merged: dict[tuple[int, int], Record] = {}
+        for path in sorted(self.image_folder(model).glob("manifest.*.jsonl")):
+            with reading(path):
+                records = [_current(typed(Record, row)) for row in read_lines(path)]
+                if not all(one.index >= 0 and one.sample >= 0 for one in records):
+                    raise ValueError("a negative place")
+            for record in records:
+                known = merged.get((record.index, record.sample))
+                if known is None or record.status == "ok" or known.status != "ok":
+                    merged[(record.index, record.sample)] = record
+        found = [merged[key] for key in sorted(merged)]
+        self._check_prompts(model, found)
+        return found
+
+    def _check_prompts(self, model: str, records: Sequence[Record]) -> None:
+        """Raise EvalkitError unless the prompts are those that the images were made for."""
+        known = [record for record in records if record.prompt_sha256]
+        prompts = self.prompts() if known else []
+        hint = "Restore the file, or start again in another folder."
+        for record in known:
+            if record.index >= len(prompts):
+                raise EvalkitError(
+                    f"{self.prompts_path} has {len(prompts)} prompts, fewer than the manifest of"
+                    f" {model!r} names: lines are missing.",
+                    hint,
+                )
+            prompt = prompts[record.index]
+            if prompt.id != record.prompt:
+                raise EvalkitError(
+                    f"{self.prompts_path} has the prompt {prompt.id!r} where the manifest of"
+                    f" {model!r} has {record.prompt!r}: the file has changed.",
+                    hint,
+                )
+            if prompt.sha256 != record.prompt_sha256:
+                raise EvalkitError(
+                    f"{self.prompts_path} has another text or group for the prompt {prompt.id!r}"
+                    f" than when the manifest of {model!r} was written: the file has changed.",
+                    hint,
+                )
+
+
+def _current(record: Record) -> Record:
+    """A record of an earlier version, in which a missing image of a folder was a bad request."""
+    if (record.status, record.detail) == ("bad_request", NO_IMAGE):
+        return dataclasses.replace(record, status="missing")
+    return record

@@ -1,0 +1,121 @@
+"""The names of all files of a run. No other module defines one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+
+from evalkit.core import Record
+
+
+def folder_name(label: str) -> str:
+    """The name of a model's folder: its label if that is a plain name, else a part and a hash."""
+    if re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", label):
+        return label
+    plain = re.sub(r"[^a-z0-9_-]+", "-", label.lower()).strip("-")[:40] or "model"
+    return f"{plain}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
+
+
+class Names:
+    """Where the files of a run are."""
+
+    def __init__(self, path: os.PathLike[str] | str) -> None:
+        self.path = Path(os.path.expanduser(path))  # quoted, a shell keeps `~`
+
+    def __fspath__(self) -> str:
+        """A run is a path to its folder, wherever a path is expected."""
+        return str(self.path)
+
+    @property
+    def config_path(self) -> Path:
+        return self.path / "run.toml"
+
+    @property
+    def prompts_path(self) -> Path:
+        return self.path / "prompts.jsonl"
+
+    @property
+    def metrics_path(self) -> Path:
+        return self.path / "metrics.json"
+
+    @property
+    def flat_metrics_path(self) -> Path:
+        return self.path / "metrics.flat.json"
+
+    @property
+    def scores_path(self) -> Path:
+        return self.path / "scores.csv"
+
+    @property
+    def protocol_path(self) -> Path:
+        return self.path / "protocol.json"
+
+    @property
+    def image_checks_path(self) -> Path:
+        return self.path / "image_checks.json"
+
+    @property
+    def sources_path(self) -> Path:
+        return self.path / "sources.json"
+
+    @property
+    def checksums_path(self) -> Path:
+        return self.path / "checksums.json"
+
+    @property
+    def comparisons_path(self) -> Path:
+        return self.path / "comparisons.json"
+
+    @property
+    def gate_path(self) -> Path:
+        return self.path / "gate.json"
+
+    @property
+    def report_path(self) -> Path:
+        return self.path / "report"
+
+    @property
+    def ratings_path(self) -> Path:
+        return self.path / "ratings"
+
+    def study_path(self, study: str) -> Path:
+        return self.ratings_path / f"{study}.toml"
+
+    def rater_path(self, rater: str) -> Path:
+        return self.ratings_path / f"{rater}.csv"
+
+    @property
+    def rejected_path(self) -> Path:
+        return self.ratings_path / "rejected.csv"
+
+    @property
+    def excluded_path(self) -> Path:
+        return self.ratings_path / "excluded.csv"
+
+    @property
+    def summary_path(self) -> Path:
+        return self.ratings_path / "summary.json"
+
+    @property
+    def private_path(self) -> Path:
+        return self.ratings_path / "private.json"
+
+    def assignments_path(self, study: str) -> Path:
+        return self.ratings_path / f"{study}.assignments.jsonl"
+
+    def image_folder(self, model: str) -> Path:
+        return self.path / "images" / folder_name(model)
+
+    def image_path(self, model: str, record: Record) -> Path:
+        return self.image_folder(model) / record.file
+
+    def features_path(self, model: str, encoder: str) -> Path:
+        return self.path / "features" / folder_name(model) / f"{encoder}.npz"
+
+    def validation_path(self, model: str) -> Path:
+        return self.path / "features" / folder_name(model) / "validation.json"
+
+    def measured_path(self, model: str, metric: str) -> Path:
+        return self.path / "features" / folder_name(model) / "measured" / f"{metric}.json"
