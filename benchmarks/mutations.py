@@ -91,28 +91,24 @@ def _sites(parent: Any, statement: Any = None, inside: bool = False) -> Iterator
 
 def _is_text(node: ast.AST) -> bool:
     """Docstrings, formatted texts, arguments of errors and of the log, `zip(strict=)`."""
-    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-        return True
-    if isinstance(node, ast.Expr) and ast.unparse(node).startswith(("log.", "warnings.")):
-        return True
-    if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Error"):
-        return True
-    return isinstance(node, ast.JoinedStr) or (
-        isinstance(node, ast.keyword) and node.arg == "strict"
-    )
+    match node:
+        case ast.Expr(value=ast.Constant()) | ast.JoinedStr() | ast.keyword(arg="strict"):
+            return True
+        case ast.Expr():
+            return ast.unparse(node).startswith(("log.", "warnings."))
+        case ast.Call(func=func):
+            return ast.unparse(func).endswith("Error")
+    return False
 
 
 def _variants(node: Any) -> list[Any]:
     """What may stand in the place of a node."""
     match node:
-        case ast.BinOp(op=op) | ast.AugAssign(op=op) if type(op) in _ARITHMETIC:
-            found = [_with(node, op=_ARITHMETIC[type(op)]())]
-            if isinstance(node, ast.BinOp):  # of texts, it is a message
-                texts = (ast.Constant, ast.JoinedStr)
-                sides = [side for side in (node.left, node.right) if isinstance(side, texts)]
-                is_text = any(isinstance(getattr(one, "value", ""), str) for one in sides)
-                return [] if is_text else found
-            return [*found, ast.Pass()]
+        case ast.AugAssign(op=op) if type(op) in _ARITHMETIC:
+            return [_with(node, op=_ARITHMETIC[type(op)]()), ast.Pass()]
+        case ast.BinOp(op=op) if type(op) in _ARITHMETIC:
+            of_text = any(map(_is_message, (node.left, node.right)))
+            return [] if of_text else [_with(node, op=_ARITHMETIC[type(op)]())]
         case ast.Compare(ops=[op]):
             return [_with(node, ops=[other()]) for other in _COMPARISONS[type(op)]]
         case ast.BoolOp(op=op):
@@ -143,6 +139,10 @@ def _variants(node: Any) -> list[Any]:
         case ast.Assign(targets=[ast.Subscript() | ast.Attribute()]):
             return [ast.Pass()]
     return []
+
+
+def _is_message(node: ast.AST) -> bool:
+    return isinstance(node, ast.JoinedStr) or isinstance(getattr(node, "value", None), str)
 
 
 def _named(node: ast.AST) -> str:

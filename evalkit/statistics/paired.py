@@ -127,9 +127,8 @@ def additional_prompts(
     p = difference.p
     if p is None or corrected is None or corrected.p <= ALPHA or difference.value == 0:
         return None
-    times = max(1.0, corrected.p / p) if p > 0 else 1.0
     found = float(stats.t.isf(min(p, 1 - 1e-12) / 2, difference.degrees))
-    wanted = float(stats.t.isf(ALPHA / times / 2, difference.degrees))
+    wanted = float(stats.t.isf(corrected.level / 2, difference.degrees))
     return max(1, math.ceil(prompts * (wanted / found) ** 2) - prompts) if found > 1e-3 else None
 
 

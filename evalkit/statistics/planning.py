@@ -81,7 +81,7 @@ def power(
     number, random = prompts * each, np.random.RandomState(seed)
     times = (number - prompts) / max(1, raters - 1)  # of raters' variance in their mean square
     freedom = prompts - 1, raters - 1, number - prompts - raters + 1
-    if each == 1 and raters > 1:  # prompts cannot be separated from single ratings
+    if each == 1:  # prompts cannot be separated from single ratings
         variances = Variances(0.0, variances.rater, variances.prompt + variances.residual)
         times, freedom = number / raters, (prompts - 1, raters - 1, number - raters)
     if raters > 1 and freedom[2] < 1:

@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 import evalkit
 from evalkit.cli.app import app
 from evalkit.core import EvalkitError, Measure
-from evalkit.gate.snapshot import State, outline, take
+from evalkit.gate.comparable import Mismatch, mismatches, require_comparable, unchecked
+from evalkit.gate.snapshot import Snapshot, State, outline, take
 from evalkit.run_folder import Run
 
 Runs = Callable[[str], Path]
@@ -159,3 +160,59 @@ def test_ratings_of_a_run_are_numbers_of_its_snapshot(copy: Runs) -> None:
     expected = State(measure, "human:x", "other", 0.5, 0.4, 0.6, "Student t")
     assert states["win_rate@human:x"] == expected
     assert states.keys() - take(str(run), ["fid"]).states.keys() == {"clip_score", "precision"}
+
+
+def under(**conditions: Any) -> Snapshot:
+    return Snapshot("run:m", "m", {"a": "a cat"}, {"a": ""}, conditions, {}, "0")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "differ", "open_"),
+    [
+        ({"seed": 1}, {"seed": 1}, [], []),
+        ({"seed": 1}, {"seed": 2}, [("seed", "1", "2")], []),
+        ({"seed": 1}, {}, [], [("seed", "1", "not recorded")]),
+        (
+            {"generation": {"steps": 20, "guidance": 3}},
+            {"generation": {"guidance": 3}},
+            [("generation.steps", "20", "not set")],
+            [],
+        ),
+        (
+            {"generation": {"guidance": 3}},
+            {"generation": {"steps": 20, "guidance": 3}},
+            [("generation.steps", "not set", "20")],
+            [],
+        ),
+        (  # what is given is what the other one uses by default
+            {"generation": {"steps": 20}, "settings": {"steps": 20}},
+            {"settings": {"steps": 20, "guidance": 3}},
+            [],
+            [],
+        ),
+        ({"encoders": {"clip": "a", "pool": "b"}}, {"encoders": {"clip": "a"}}, [], []),
+        (
+            {"encoders": {"clip": "a"}, "image_size": ["1x1"]},
+            {"encoders": {"clip": "c"}, "image_size": ["2x2"]},
+            [("image_size", "['1x1']", "['2x2']"), ("encoders.clip", "a", "c")],
+            [],
+        ),
+    ],
+)
+def test_conditions_are_compared_field_by_field(
+    one: dict[str, Any], other: dict[str, Any], differ: list[tuple], open_: list[tuple]
+) -> None:
+    sides = under(**one), under(**other)
+    assert mismatches(*sides) == [Mismatch(*fields) for fields in differ]
+    assert unchecked(*sides) == [Mismatch(*fields) for fields in open_]
+
+
+def test_a_refusal_names_each_field_that_would_have_to_be_allowed_once() -> None:
+    found = [Mismatch(field, "a", "b") for field in ("encoders.clip", "encoders.pool", "seed")]
+    with pytest.raises(EvalkitError, match=r"encoders\.clip: a, baseline b; encoders") as error:
+        require_comparable(found, ())
+    assert error.value.exit_code == 4
+    assert error.value.hint.endswith("`--allow-mismatch encoders --allow-mismatch seed`.")
+    require_comparable(found, ("encoders", "seed"))
+    with pytest.raises(EvalkitError, match=r"not comparable\. encoders\.pool: a, baseline b\."):
+        require_comparable(found, ("encoders.clip", "seed"))

@@ -13,7 +13,7 @@ from scipy import stats
 from evalkit.core import Measure
 from evalkit.gate.config import Rule
 from evalkit.gate.decide import Decision, correct, decide
-from evalkit.gate.events import Events
+from evalkit.gate.events import Events, few_events
 from evalkit.gate.skewness import skewed
 from evalkit.gate.snapshot import Snapshot, State
 
@@ -137,6 +137,31 @@ def test_without_skewness_it_is_the_interval_of_student() -> None:
     assert found.interval(0.1) == pytest.approx(tuple(expected))
 
 
+@pytest.mark.parametrize("samples", [1, 3])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_transformation_of_hall_leads_from_the_ends_to_students_t(
+    samples: int, sign: int
+) -> None:
+    """Hall 1992: of t = (mean - end) / error, t + b t^2 / 3 + b^2 t^3 / 27 + b / 6 is Student's."""
+    means = sign * np.array([0.1, 0.3, 0.2, 0.5, 4.0, 0.4, 1.2, 0.9])
+    within = np.tile(np.arange(samples) - (samples - 1) / 2, len(means))  # cancels in each prompt
+    found = skewed(np.repeat(means, samples) + within, np.repeat(np.arange(len(means)), samples))
+    assert found is not None
+    mean, error = means.mean(), means.std(ddof=1) / 8**0.5
+    b = float(stats.skew(means)) / 8**0.5
+    for end, quantile in zip(found.interval(0.1), (0.95, 0.05), strict=True):
+        t = (mean - end) / error
+        reached = t + b * t**2 / 3 + b**2 * t**3 / 27 + b / 6
+        assert reached == pytest.approx(stats.t.ppf(quantile, 7))
+
+
+@pytest.mark.parametrize("better", ["higher", "lower"])
+def test_equal_values_pass_without_any_margin_and_nothing_is_minus_zero(better: str) -> None:
+    made = decision(np.arange(8.0), np.arange(8.0), 0.0, better)
+    assert made.verdict == "PASS"
+    assert [str(number) for number in (made.worse, made.low, made.high)] == ["0.0"] * 3
+
+
 def test_the_smaller_of_two_margins_holds() -> None:
     assert Rule(margin=2.0, relative=0.1).allowed(10.0) == 1.0
     assert Rule(margin=0.5, relative=0.1).allowed(10.0) == 0.5
@@ -215,8 +240,8 @@ def test_equal_small_changes_of_many_prompts_pass_below_the_margin() -> None:
     for side in sides:
         measure = replace(side.states["score"].measure, range=(0.0, 1.0))
         side.states["score"] = replace(side.states["score"], measure=measure)  # pyright: ignore
-    verdicts = [decide(*sides, "score", Rule(margin=at), 0.05).verdict for at in (0.012, 0.2)]
-    assert verdicts == ["INCONCLUSIVE", "PASS"]
+    rows = [decide(*sides, "score", Rule(margin=at), 0.05) for at in (0.012, 0.2)]
+    assert [one.verdict for one in correct(rows, 0.05)] == ["INCONCLUSIVE", "PASS"]
 
 
 def test_a_group_without_a_common_image_is_not_decided() -> None:
@@ -302,6 +327,33 @@ def test_the_p_value_of_events_is_the_larger_of_both_ends_of_the_hypothesis() ->
     assert [Events(0, better, 60).is_better(0.05) for better in (4, 5)] == [False, True]
 
 
+def test_events_are_the_prompts_that_changed_for_the_worse_and_for_the_better() -> None:
+    """Two samples of each prompt; of p0002, one became better and one became worse."""
+    values = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0]
+    measure = replace(Measure("score", "lower"), range=(0.0, 1.0))
+    one, other = (snapshot(np.array(side), "lower", 2).states["score"] for side in values)
+    one, other = replace(one, measure=measure), replace(other, measure=measure)
+    changes = dict(zip(one.keys, np.subtract(*values), strict=True))
+    assert few_events(one, other, changes, 1.0) == (1, 1, 4)
+    assert few_events(one, other, changes, -1.0) == (1, 1, 4)
+    assert few_events(one, other, dict(list(changes.items())[:2]), 1.0) == (1, 0, 1)
+    parts = replace(one, values=(0.5, *values[0][1:]))  # no share of what happened or did not
+    wide = replace(one, measure=replace(measure, range=(0.0, 2.0)))
+    assert few_events(parts, other, changes, 1.0) is None
+    assert few_events(wide, other, changes, 1.0) is None
+    assert few_events(one, other, {}, 1.0) is None
+
+
+@pytest.mark.parametrize(("changed", "few"), [(9, True), (10, False)])
+def test_events_are_few_below_ten_prompts_that_changed(changed: int, few: bool) -> None:
+    measure = replace(Measure("score", "lower"), range=(0.0, 1.0))
+    values = np.array([1.0] * changed + [0.0] * (40 - changed))
+    sides = [snapshot(side, "lower").states["score"] for side in (values, np.zeros(40))]
+    one, other = (replace(side, measure=measure) for side in sides)
+    found = few_events(one, other, dict(zip(one.keys, values, strict=True)), 1.0)
+    assert found == ((changed, 0, 40) if few else None)
+
+
 def test_false_alarms_and_false_passes_of_rare_events_stay_below_alpha() -> None:
     random, wrong, studies = np.random.default_rng(3), {0.0: 0, 0.02: 0}, 120
     for _ in range(studies):
@@ -357,6 +409,13 @@ def test_ratings_are_decided_by_the_intervals_of_two_independent_studies(
         )
         if worse > margin:
             assert made.p == pytest.approx(stats.norm.sf((worse - margin) / error), rel=1e-6)
+
+
+def test_undecided_ratings_ask_for_answers_and_not_for_images() -> None:
+    sides = (of_numbers(value, value - 0.1, value + 0.1, from_ratings=True) for value in (0.5, 0.6))
+    made = decide(*sides, "score", Rule(margin=0.15), 0.05)
+    assert (made.verdict, made.more_images) == ("INCONCLUSIVE", None)
+    assert made.reason == "the interval includes the margin: more answers may decide"
 
 
 def test_ratings_without_an_interval_are_not_decided() -> None:

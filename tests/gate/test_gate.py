@@ -75,6 +75,16 @@ def test_the_prompts_that_lost_most_are_named(runs: Runs) -> None:
         assert [side[key] for side in scores] == pytest.approx([item.candidate, item.baseline])
 
 
+def test_the_images_that_lost_most_on_a_metric_that_is_better_low(copy: Runs) -> None:
+    """All images of a collapsed model are copies of each other."""
+    sides = copy("collapsed"), copy("none")
+    for side in sides:
+        evalkit.score(side, metrics="duplicates", only=True, encoders="mini")
+    lost = evalkit.gate(sides[0], baseline=sides[1]).changed
+    assert [(one.metric, one.change) for one in lost] == [("duplicates", 1.0)] * 10
+    assert evalkit.gate(sides[1], baseline=sides[0]).changed == ()
+
+
 def test_the_file_names_what_was_gated(runs: Runs, tmp_path: Path) -> None:
     made = evalkit.gate(runs("blurred"), baseline=runs("none"))
     gated = hashlib.sha256((runs("blurred") / "metrics.json").read_bytes()).hexdigest()
@@ -502,7 +512,8 @@ def test_a_model_that_lacks_images_is_compared_on_those_that_both_have(
             image.save(folder / f"{at:05d}.png")
     fewer = score_folder(folder, prompts(), tmp_path / "fewer")
     made = evalkit.gate(fewer, baseline=runs("none"))
-    assert {one.images for one in made.decisions if one.metric == "fid"} == {50}
+    [fid] = [one for one in made.decisions if one.metric == "fid"]
+    assert (fid.images, fid.worse) == (50, 0.0)  # of the same images, so of the same features
     lost = [one.metric for one in made.decisions if one.verdict == "REGRESSED"]
     assert lost == ["missing_rate"]
     assert {one.verdict for one in made.decisions} == {"PASS", "REGRESSED"}
@@ -511,3 +522,19 @@ def test_a_model_that_lacks_images_is_compared_on_those_that_both_have(
     assert filed["clip_score"].verdict == "PASS"
     assert filed["fid"].verdict == "INCONCLUSIVE"
     assert "cannot be measured on a part" in filed["fid"].reason
+
+
+def test_a_model_without_any_image_is_not_decided_but_for_what_is_missing(
+    copy: Runs, runs: Runs
+) -> None:
+    empty = copy("none")
+    [manifest] = empty.rglob("manifest.0.jsonl")
+    lines = [json.loads(line) for line in manifest.read_text().splitlines()]
+    gone = [{**line, "status": "missing", "sha256": ""} for line in lines]
+    manifest.write_text("".join(json.dumps(line) + "\n" for line in gone))
+    made = evalkit.gate(empty, baseline=runs("none"), allow_mismatch="image_size")
+    found = {one.metric: one for one in made.decisions}
+    assert (found["missing_rate"].candidate, found["missing_rate"].verdict) == (1.0, "REGRESSED")
+    for metric in ("fid", "clip_score", "precision"):
+        assert (found[metric].candidate, found[metric].verdict) == (None, "INCONCLUSIVE")
+        assert found[metric].reason == "there are no images"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ import evalkit
 from evalkit.cli.app import app
 from evalkit.cli.gate_table import print_gate
 from evalkit.gate.github import leave_refusal, to_markdown
+from evalkit.gate.junit import describe
 from evalkit.report import numbers
 
 Runs = Callable[[str], Path]
@@ -138,6 +140,12 @@ def test_a_refusal_is_an_error_of_the_job(
     assert message in annotation
     said = "not comparable" if code == 4 else "wrong input"
     assert f"### evalkit gate: {said}" in summary.read_text()
+
+
+def test_a_line_has_the_interval_where_there_is_one(runs: Runs, blurred: Path) -> None:
+    [one] = evalkit.gate(blurred, baseline=runs("none"), metrics="clip_score").decisions
+    assert re.search(r"; worse by \S+ \(\S+ to \S+\), allowed \S+", describe(one))
+    assert re.search(r"; worse by \S+, allowed", describe(replace(one, low=None, high=None)))
 
 
 def test_a_summary_that_is_full_is_left_as_it_is(summary: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 
 import evalkit
 from evalkit.core import EvalkitError, Measure
-from evalkit.gate.config import Rule, read_config
+from evalkit.gate.config import GateConfig, Rule, read_config
 from evalkit.gate.rules import choose_rules
 from evalkit.gate.snapshot import Snapshot, State
 
@@ -103,6 +105,60 @@ def test_the_ends_of_the_configuration_are_taken(tmp_path: Path) -> None:
     found = read_config(path)
     assert found.alpha == 1e-6
     assert found.metrics["fid"] == Rule(margin=0, least=2, most=2, direction="lower")
+
+
+@pytest.mark.parametrize(
+    ("key", "rule"),
+    [
+        ("max_increase", Rule(margin=0.1, direction="lower")),
+        ("max_relative_increase", Rule(relative=0.1, direction="lower")),
+        ("max_drop", Rule(margin=0.1, direction="higher")),
+        ("max_relative_drop", Rule(relative=0.1, direction="higher")),
+        ("min", Rule(least=0.1)),
+        ("max", Rule(most=0.1)),
+    ],
+)
+def test_each_key_limits_what_it_names(key: str, rule: Rule, tmp_path: Path) -> None:
+    path = tmp_path / "gate.toml"
+    path.write_text(f"[metrics.score]\n{key} = 0.1\n")
+    assert read_config(path).metrics == {"score": rule}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ""),
+        ("baseline = 'base.json'", "{here}/base.json"),
+        ("baseline = '../main:gan'", "{here}/../main:gan"),
+        ("baseline = '/runs/main:gan'", "/runs/main:gan"),
+        ("baseline = 'git:main:base.json'", "git:main:base.json"),
+    ],
+)
+def test_the_baseline_is_relative_to_the_file(text: str, expected: str, tmp_path: Path) -> None:
+    path = tmp_path / "gate.toml"
+    path.write_text(text)
+    assert read_config(path).baseline == expected.format(here=tmp_path)
+
+
+def measured(**values: float | None) -> Snapshot:
+    """A model with these values of metrics of images, None for one that is not measured."""
+    states = {
+        name: State(
+            Measure(name, "lower", range=(0.0, math.inf)), "e", "", value, note="no weights"
+        )
+        for name, value in values.items()
+    }
+    return Snapshot("run:m", "m", {"a": "a cat"}, {"a": ""}, {}, states, "0")
+
+
+def test_a_value_that_both_lack_is_not_gated_and_one_that_one_lacks_stays(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "evalkit")
+    sides = measured(fid=3.0, kid=None, cmmd=None), measured(fid=3.0, kid=1.0, cmmd=None)
+    assert list(choose_rules(GateConfig(), [], *sides)) == ["fid", "kid"]
+    assert list(choose_rules(GateConfig(), [], *sides[::-1])) == ["fid", "kid"]
+    assert caplog.messages == ["not gated: cmmd: no weights"] * 2
 
 
 def test_an_at_sign_is_for_ratings_only(runs: Runs) -> None:

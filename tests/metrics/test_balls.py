@@ -7,9 +7,15 @@ import torch
 from random_features import DEGENERATE, degenerate_rows, pairwise
 from torch import Tensor
 
-from evalkit.metrics import balls, neighbours
+from evalkit.metrics import balls, neighbours, numeric
 
 forms = pytest.mark.parametrize("form", ["plain", *DEGENERATE])
+
+
+@pytest.fixture(params=[2**23, 400])
+def tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One tile, or many of 20 by 20 points and strips of 2 points."""
+    monkeypatch.setattr(numeric, "BLOCK_ELEMENTS", request.param)
 
 
 def two_sets(form: str) -> tuple[Tensor, Tensor]:
@@ -21,6 +27,7 @@ def radii(x: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.usefixtures("tiles")
 @forms
 def test_covered_points_and_counts(form: str, strict: bool):
     x, y = two_sets(form)
@@ -31,6 +38,7 @@ def test_covered_points_and_counts(form: str, strict: bool):
     assert torch.equal(balls.balls_around(x, y, radii(y), strict=strict), inside.sum(dim=1))
 
 
+@pytest.mark.usefixtures("tiles")
 @forms
 def test_both_directions(form: str):
     x, y = two_sets(form)

@@ -110,7 +110,19 @@ def test_fid_without_groups_of_collapsed_images():
     assert torch.allclose(left_out, frechet.fid(fake=fake, real_moments=real).expand(5), rtol=1e-9)
 
 
+def test_two_images_without_a_group_are_enough():
+    fake, real, groups = rows(3, 4, 1), frechet.moments(rows(20, 4, 2)), torch.arange(3)
+    quick = frechet.fid_without(fake=fake, real_moments=real, groups=groups)
+    kept = [fake[groups != group] for group in range(3)]
+    slow = torch.stack([frechet.fid(fake=x, real_moments=real) for x in kept])
+    assert torch.allclose(quick, slow, rtol=1e-4)
+    with pytest.raises(EvalkitError, match="needs at least 2"):
+        frechet.fid_without(fake=fake[:2], real_moments=real, groups=groups[:2])
+
+
 def test_one_image_is_too_few():
     real = rows(20, 4, 0)
     with pytest.raises(EvalkitError, match="needs at least 2"):
         frechet.fid(fake=real[:1], real_moments=frechet.moments(real))
+    with pytest.raises(EvalkitError, match="needs at least 2"):
+        frechet.moments(real[:1])  # no covariance, rather than one of NaN

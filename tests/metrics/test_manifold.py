@@ -61,6 +61,14 @@ def test_radii_without_groups_are_the_radii_of_the_other_points():
         assert bool((wide[~keep, group] == -1).all())
 
 
+def test_three_reference_images_are_enough_for_recall_and_three_images_for_precision():
+    """Each needs the balls of one side only: of the radii 3, 2, 2 and 3."""
+    line = torch.tensor([[0.0], [1.0], [2.0], [3.0]]).double()
+    few = torch.tensor([[-3.0], [5.0], [6.5]]).double()
+    assert manifold.recall(fake=line, real=few).item() == pytest.approx(2 / 3)
+    assert manifold.precision(fake=few, real=line).tolist() == [1.0, 1.0, 0.0]
+
+
 def test_three_images_are_too_few():
     real = rows(20, 4, 0)
     with pytest.raises(EvalkitError, match="needs at least 4"):

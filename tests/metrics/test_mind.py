@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from random_features import groups_of, rows
 
@@ -11,6 +12,13 @@ from evalkit.metrics import mind
 def test_mind_of_equal_sets_is_zero():
     x = rows(60, 8, 1)
     assert mind.mind(fake=x, real=x).item() == 0.0
+
+
+def test_a_shift_in_one_dimension_adds_three_times_its_square():
+    """Both directions are of length 1, whatever was drawn."""
+    real = rows(30, 1, 1)
+    found = mind.mind(fake=real.flip(0) + 0.5, real=real, projections=20)
+    assert found.item() == pytest.approx(3 * 0.25)
 
 
 def test_mind_without_a_group_matches_sorted_values_by_their_share():

@@ -116,6 +116,14 @@ def test_perfect_agreement_is_one_without_an_interval():
     assert (found.value, found.interval.low) == (1.0, None)
 
 
+def test_no_interval_ends_above_perfect_agreement():
+    """One unit of ten differs: symmetric about the value, the interval would end at 1.1."""
+    ratings = np.array([[0.0, 1] * 5, [0.0, 1] * 4 + [0, 0]])
+    found = agreement.alpha(ratings, "nominal")
+    assert found.value - found.interval.low > 1 - found.value > 0
+    assert found.interval.high == 1.0
+
+
 def test_undefined_is_neither_agreement_nor_disagreement():
     equal = agreement.alpha(np.full((3, 9), 4.0), "ordinal")
     assert (equal.value, equal.interval.method) == (None, "undefined: all ratings are equal")

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 
@@ -142,6 +143,22 @@ def test_shift_scale_and_order_do_not_matter(seed, shift, scale):
     assert [second.value, *second.interval[:2]] == pytest.approx(expected, rel=1e-6, abs=1e-6)
 
 
+def test_the_interval_of_complete_ratings_follows_from_the_analysis_of_variance():
+    """The mean square of raters enters with its upper 60% limit; Satterthwaite's degrees."""
+    prompt, rater = table(12, 4)
+    values = ratings(np.random.RandomState(8), prompt, rater, rater_sd=1.0)
+    frame = pd.DataFrame({"y": values, "p": prompt, "r": rater})
+    squares = anova_lm(ols("y ~ C(p) + C(r)", frame).fit())
+    of_prompt, of_rater, residual = squares["sum_sq"] / squares["df"]
+    parts = np.array([of_prompt, 3 * of_rater / stats.chi2.isf(0.6, 3) - residual]) / 48
+    degrees = parts.sum() ** 2 / (parts**2 / [11, 3]).sum()
+    half = stats.t.isf(0.05, degrees) * parts.sum() ** 0.5
+    found = clustered.mean(values, prompt, rater, level=0.9)
+    assert found.interval[:2] == pytest.approx((found.value - half, found.value + half))
+    assert (found.error, found.degrees) == pytest.approx((parts.sum() ** 0.5, degrees))
+    assert found.from_raters == pytest.approx(parts[1])
+
+
 def test_p_agrees_with_the_interval():
     prompt, rater = table(20, 4)
     found = clustered.mean(ratings(np.random.RandomState(4), prompt, rater), prompt, rater)
@@ -180,7 +197,8 @@ def test_what_has_no_interval():
     assert (one.value, one.interval.low) == (2.0, None)
     assert "fewer than 5 prompts" in one.interval.method
     assert clustered.variances([1.0, 2.0], [0, 1], [0, 0]) is None
-    with pytest.raises(ValueError, match="finite"):
-        clustered.mean([np.nan], [0], [0])
+    for values in ([np.nan, 1.0], [1.0, np.inf]):
+        with pytest.raises(ValueError, match="finite"):
+            clustered.mean(values, [0, 1], [0, 0])
     with pytest.raises(ValueError, match="three arrays"):
         clustered.mean([1.0], [0, 1], [0])

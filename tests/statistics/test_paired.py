@@ -79,6 +79,12 @@ def test_p_beyond_the_draws_is_that_of_student_with_the_error_of_the_draws():
     assert (low, high) == pytest.approx((found.value - half, found.value + half))
 
 
+def test_draws_of_exactly_zero_count_on_both_sides():
+    """Gains and losses of one: more than half of the draws are at most, and at least, zero."""
+    found = paired.paired_means(np.tile([1.0, 0.0], 4), np.tile([0.0, 1.0], 4), np.arange(8))
+    assert (found.value, found.p) == (0.0, 1.0)
+
+
 def test_p_of_the_bootstrap_follows_students_t():
     """For normally distributed values the paired t-test is exact."""
     random = np.random.RandomState(3)
@@ -159,9 +165,11 @@ def test_additional_prompts_give_significance():
     alone = more()
     assert alone is not None
     assert 2 * stats.t.sf(((100 + alone) / 100) ** 0.5, 19) == pytest.approx(ALPHA, rel=0.02)
-    in_a_family = paired.additional_prompts(difference, 100, holm([difference.p, 0.9, 0.9])[0])
+    in_a_family = paired.additional_prompts(difference, 100, holm([difference.p, *[0.9] * 4])[0])
     assert in_a_family is not None
     assert in_a_family > alone
+    reached = 2 * stats.t.sf((1 + in_a_family / 100) ** 0.5, 19)
+    assert reached == pytest.approx(ALPHA / 5, rel=0.02)  # as the smallest of five has to be
     assert more(p=0.0501) == 1
     assert more(p=0.001) is None
     assert more(value=0.0, p=1.0) is None
