@@ -195,6 +195,8 @@ def checked(content: Any) -> dict[str, Any]:
 
     Raises ValueError or TypeError if it is no object, or another one than was written.
     """
+    if not isinstance(content, Mapping):
+        raise TypeError(f"{content!r:.80} is no object")
     rest = dict(content)
     stated = rest.pop(CHECK, None)
     if stated not in (None, digest(rest)[:16]):

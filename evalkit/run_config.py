@@ -11,7 +11,7 @@ from evalkit.config import Value, read_values
 from evalkit.core import EvalkitError
 from evalkit.run_folder import Run
 from evalkit.seeds import image_seed
-from evalkit.specs import default_label, is_path, split_label
+from evalkit.specs import INSTALLED, default_label, is_path, split_label
 
 _IRRELEVANT = ("price", "timeout", "api_key_env")  # options on which no image depends
 
@@ -83,4 +83,4 @@ def _is_model(run: Run, known: str, spec: str, label: str, given: str) -> bool:
     if is_path(given):
         same = os.path.realpath(given) == os.path.realpath(run.path / spec)
         return same and (label == known if label else f"/{os.path.realpath(given)}".endswith(known))
-    return given == spec and (label or default_label(given)) == known
+    return given.removeprefix(INSTALLED) == spec and (label or default_label(given)) == known

@@ -19,6 +19,7 @@ METRICS = (
     "vendi",
 )  # fmt: skip
 TIMED = {
+    "checksums.json",  # the hashes of the others
     "images/gan/manifest.0.jsonl",
     "images/noise/manifest.0.jsonl",
     "metrics.flat.json",

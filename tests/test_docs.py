@@ -198,7 +198,7 @@ def test_the_configuration_of_the_readme_is_valid() -> None:
     [text] = [content for info, content in BLOCKS if info == "toml"]
     config = Config.from_toml(text)
     assert config.options == {"dalle": {"temperature": 0.9}}
-    assert tomllib.loads(config.to_toml())["per_prompt"] == 2
+    assert tomllib.loads(config.to_toml())["models"] == ["dalle", "gan"]
 
 
 def test_the_readme_is_short() -> None:

@@ -90,7 +90,7 @@ def _fonts() -> Check:
     try:
         path = font_manager.findfont("DejaVu Sans", fallback_to_default=False)
     except ValueError:
-        advice = "Install matplotlib again: `pip install --force-reinstall matplotlib`."
+        advice = "Remove matplotlib with `pip uninstall matplotlib`, and install it again."
         return Check("fonts", "bad", "DejaVu Sans, the font of all figures, is missing", advice)
     return Check("fonts", "ok", f"DejaVu Sans, {path}")
 

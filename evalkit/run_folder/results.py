@@ -249,7 +249,7 @@ class Results(Images):
         }
 
     def _write_checksums(self, files: Mapping[str, str], images: Mapping[str, str]) -> None:
-        content = {"schema": SCHEMA, "files": dict(files), "images": dict(images)}
+        content = {"schema": SCHEMA, "files": dict(sorted(files.items())), "images": dict(images)}
         self._write_json(self.checksums_path, with_check(content))
 
     def images_sha256(self, model: str) -> str:

@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 from typer.testing import CliRunner
 
 import evalkit
-from evalkit import files, plugins
+from evalkit import plugins
 from evalkit.cli.app import app
 from evalkit.doctor import doctor, encoders, folders, machine, metrics, networks, packages
 from evalkit.doctor.check import Check
@@ -195,13 +195,11 @@ def test_a_folder_that_is_full_or_has_no_locks(
     assert not later.exists()
     full = folders.folder("here", later, 1e9, "bad", "Free some space.")
     assert (full.state, full.advice) == ("bad", "Free some space.")
-    if files.fcntl is None:
-        pytest.skip("this platform has no locks")
 
-    def refuse(handle: int, operation: int) -> None:
+    def refuse(handle: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(files.fcntl, "flock", refuse)
+    monkeypatch.setattr(folders, "take_lock", refuse)
     found = folders.folder("here", tmp_path, 0, "bad", "")
     assert (found.state, "has no locks" in found.finding) == ("note", True)
     assert not list(tmp_path.iterdir())

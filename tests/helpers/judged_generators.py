@@ -19,4 +19,4 @@ def perfect(prompts: list[str], seeds: list[int]) -> list[Image.Image | Refusal]
 
 
 def refusing(prompts: list[str], seeds: list[int]) -> list[Image.Image | Refusal]:
-    return [Refusal("not today") for _ in prompts]
+    return [Refusal("refused_input", "not today") for _ in prompts]

@@ -110,7 +110,8 @@ def make_run(
     prompts = make_prompts(count, hostile)
     run.write_prompts(prompts)
     names = ", ".join(f'"{model}"' for model in models)
-    config = f'models = [{names}]\nseed = 0\nper_prompt = 1\n[model.dalle]\nnote = "<b>"\n'
+    named = f"models = [{names}]\n" if "/" not in names else ""  # paths would have to exist
+    config = f'{named}seed = 0\nper_prompt = 1\n[model.dalle]\nnote = "<b>"\n'
     write_atomically(run.config_path, config)
     scores: list[tuple[object, ...]] = []
     rows: list[MetricRow] = []

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from report_runs import Page, add_groups, make_comparisons, make_run
 
+from evalkit.images import encode_png
 from evalkit.report import single_file as module
 from evalkit.report.report import report
 from evalkit.run_folder import Run
@@ -94,8 +95,8 @@ def test_what_does_not_fit_is_left_out_by_prompt_and_counted(
 
 def test_large_images_become_smaller(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", 6, MODELS, hostile=False)
-    path = run.image_folder("dalle") / "00000-0.png"
-    Image.new("RGB", (2000, 1000), "red").save(path)
+    large = encode_png(Image.new("RGB", (2000, 1000), "red"))
+    run.append_records("dalle", [run.save_image("dalle", run.records("dalle")[0], large)])
     report(run.path, single_file=True)
     text = (run.report_path / "run.html").read_text(encoding="utf-8")
     sizes = {Image.open(io.BytesIO(base64.b64decode(data))).size for data in DATA.findall(text)}

@@ -18,7 +18,7 @@ from PIL import Image
 from evalkit.run_folder import Run
 
 HTTP = "services_for_tests:http_service"
-EVALKIT = [sys.executable, "-c", "from evalkit.cli.app import main; main()"]
+EVALKIT = [sys.executable, "-c", "from evalkit.__main__ import main; main()"]
 COUNT, KILLS = 100, 5
 
 
