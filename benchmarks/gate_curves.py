@@ -48,6 +48,8 @@ def false_alarms(axes: Axes, tables: dict[str, list[dict[str, str]]]) -> None:
                 ],
                 color=COLOURS[at],
                 marker=MARKERS[at],
+                markeredgecolor=COLOURS[at],
+                markeredgewidth=0.8,
                 markerfacecolor=COLOURS[at] if filled else "white",
                 markersize=3.5,
                 linestyle="-" if filled else "--",
@@ -71,10 +73,20 @@ def found(axes: Axes, rows: list[dict[str, str]], title: str) -> None:
             markersize=3.5,
             linewidth=0.9,
             label=label,
+            clip_on=False,
         )
     axes.axhline(0.95, color=INK, linestyle=DOTTED, linewidth=0.8)
     axes.set_ylim(0, 1.04)
     axes.set_title(title)
+
+
+def ticks(sizes: set[int]) -> list[int]:
+    """The sizes, without those whose labels would touch the next larger one's."""
+    kept: list[int] = []
+    for size in sorted(sizes, reverse=True):
+        if not kept or kept[-1] / size > 1.5:
+            kept.append(size)
+    return kept
 
 
 def main() -> None:
@@ -97,10 +109,11 @@ def main() -> None:
             axes.xaxis.set_minor_locator(NullLocator())
             axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
             axes.grid(visible=True, axis="y")
-            axes.legend(loc="center right" if axes is not left else "upper right")
-        left.set_xticks(sorted({int(row["N"]) for rows in tables.values() for row in rows}))
-        for axes, rows in zip(others, tables.values(), strict=True):
-            axes.set_xticks(sorted({int(row["N"]) for row in rows}))
+        left.legend(loc="upper right")
+        others[-1].legend(loc="center")
+        everything = [row for rows in tables.values() for row in rows]
+        for axes, rows in zip((left, *others), (everything, *tables.values()), strict=True):
+            axes.set_xticks(ticks({int(row["N"]) for row in rows}))
         figure.savefig(given.out, dpi=PNG_DPI)
 
 
