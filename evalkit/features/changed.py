@@ -42,8 +42,9 @@ def changed_images(files: Sequence[ImageFile]) -> dict[int, InvalidImage]:
         try:
             if _sha256(file.path) != file.sha256:
                 found[place] = InvalidImage(file.path, Unreadable("has changed", "changed"))
-        except OSError as error:
-            reason = Unreadable(f"cannot be read ({error.strerror})", "cannot be read")
+        except (OSError, ValueError) as error:  # the second one for a name that no file can have
+            why = getattr(error, "strerror", "") or error
+            reason = Unreadable(f"cannot be read ({why})", "cannot be read")
             found[place] = InvalidImage(file.path, reason)
     return found
 

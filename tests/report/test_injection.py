@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import tomli_w
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from report_runs import HOSTILE, Page, add_groups, make_comparisons, make_run
 from strategies_for_tests import NASTY
 
@@ -69,6 +69,7 @@ def test_hostile_texts_change_no_element(tmp_path, plain, text):
 
 @settings(max_examples=15, deadline=None)
 @given(NASTY)
+@example("\0")
 def test_no_text_changes_an_element(plain, text):
     with tempfile.TemporaryDirectory() as folder:
         is_the_same_page(page_of(text, Path(folder) / "run"), plain)
