@@ -44,6 +44,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
                 record = dataclasses.replace(record, file=name)
             second.append(dataclasses.replace(record, sample=1))
         run.append_records(model, second, rank=1)
+    config = run.config_path.read_text(encoding="utf-8")
+    run.config_path.write_text(config.replace("per_prompt = 1", "per_prompt = 2"), "utf-8")
     run.write_scores([tuple(row.values()) for row in rows])
     add_groups(run)
     black = next(record for record in run.records("gan") if record.index == 3)
