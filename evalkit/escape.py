@@ -95,6 +95,11 @@ def spreadsheet_cell(text: str) -> str:
     return f"'{text}" if _FORMULA.match(text) else text
 
 
+def spreadsheet_row(cells: Iterable[object]) -> list[object]:
+    """The cells of a row, of which the texts are a `spreadsheet_cell`."""
+    return [spreadsheet_cell(cell) if isinstance(cell, str) else cell for cell in cells]
+
+
 def without_guard(text: str) -> str:
     """The text of a cell that `spreadsheet_cell` wrote."""
     return text[1:] if text[:1] == "'" and _FORMULA.match(text[1:]) else text

@@ -60,7 +60,6 @@ def image_files(run: Run, model: str, records: Iterable[Record]) -> list[ImageFi
 
 def mention_changes(run: Run, models: Iterable[str]) -> Changes:
     """What has changed since the images were made, and since they were scored; it is logged."""
-    scored = run.scored_images()
     files: dict[str, frozenset[str]] = {}
     said: list[str] = []
     for model in models:
@@ -73,7 +72,7 @@ def mention_changes(run: Run, models: Iterable[str]) -> Changes:
                 f"{len(found)} of {len(images)} images of {model} are gone or have changed since"
                 f" they were made; the first one is {first.path.name}."
             )
-        if model in scored and scored[model] != run.images_sha256(model):
+        if run.is_stale(model):
             said.append(f"The images of {model} are not those that were scored: score it again.")
     for sentence in said:
         log.warning("%s: %s", run.path, sentence)

@@ -20,7 +20,6 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from evalkit import escape
-from evalkit.escape import spreadsheet_cell
 from evalkit.figures.pages import Page, page_of
 
 Rows = Sequence[Mapping[str, Any]]
@@ -167,5 +166,4 @@ def to_csv(rows: Rows) -> str:
     """
     columns = list(dict.fromkeys(key for row in rows for key in row))
     cells = ([row.get(name, "") for name in columns] for row in rows)
-    guarded = ([spreadsheet_cell(c) if isinstance(c, str) else c for c in row] for row in cells)
-    return escape.to_csv([columns, *guarded])
+    return escape.to_csv([columns, *map(escape.spreadsheet_row, cells)])

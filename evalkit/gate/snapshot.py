@@ -113,7 +113,7 @@ def take(
     path, label = split_name(text)
     run = Run(path)
     label = _label(run, label, text)
-    if run.scored_images().get(label, "") not in ("", run.images_sha256(label)):
+    if run.is_stale(label):
         raise EvalkitError(
             f"The images of {label!r} in {run.path} are not those that were scored.",
             f"Run `evalkit score {shlex.quote(str(run.path))}`.",

@@ -6,7 +6,7 @@ import csv
 import logging
 from collections.abc import Iterable, Sequence
 
-from evalkit.escape import spreadsheet_cell, to_csv
+from evalkit.escape import spreadsheet_row, to_csv
 from evalkit.files import write_atomically
 from evalkit.rate.answers import Problem
 from evalkit.run_folder import Run
@@ -26,7 +26,7 @@ def write_rejected(run: Run, files: Iterable[str], rows: Sequence[Problem]) -> N
     if not rows and not earlier and not run.rejected_path.exists():
         return
     # People open this file in a spreadsheet, and its values may come from anybody.
-    found = [[*map(spreadsheet_cell, row)] for row in rows]
+    found = map(spreadsheet_row, rows)
     write_atomically(run.rejected_path, to_csv([REJECTED, *earlier, *found]))
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from evalkit import escape
 from evalkit.core import ComparisonRow, MetricRow
-from evalkit.escape import spreadsheet_cell
 from evalkit.report.facts import Facts
 
 
@@ -44,5 +43,4 @@ def _rows(kind: type[Any], rows: Sequence[Any]) -> str:
 
 def _csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Numbers in full; None is an empty cell."""
-    guarded = ([spreadsheet_cell(c) if isinstance(c, str) else c for c in row] for row in rows)
-    return escape.to_csv([header, *guarded])
+    return escape.to_csv([header, *map(escape.spreadsheet_row, rows)])
