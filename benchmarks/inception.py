@@ -21,7 +21,7 @@ from PIL import Image
 from torch import nn
 
 from evalkit.encoders import inception_network, inception_preprocessing
-from evalkit.encoders.inception import encode
+from evalkit.encoders.inception import Inception
 from evalkit.encoders.inception_network import InceptionNetwork
 from evalkit.images import decode, to_images, to_tensor
 
@@ -58,15 +58,20 @@ def limit() -> dict[str, float]:
     return found
 
 
+def prepared(encoder: Inception, images: list[Image.Image]) -> torch.Tensor:
+    return torch.stack([encoder.prepare(image) for image in images])
+
+
 def forward(rounds: int) -> None:
     from seeded_inception import sample_images, state_dict, torch_fidelity_network
 
     theirs = torch_fidelity_network(state_dict())
-    ours = InceptionNetwork(state_dict(), torch.device("cpu"))
+    ours = Inception("inception", InceptionNetwork(state_dict(), torch.device("cpu")), "")
     with mock.patch.object(inception_network, "fused_convolutions_work", return_value=False):
-        plain = InceptionNetwork(state_dict(), torch.device("cpu"))
-    some, tf1 = sample_images(64, 256, 256, 0), inception_preprocessing.TF1
-    resized = tf1.normalised(some)
+        plain = Inception("inception", InceptionNetwork(state_dict(), torch.device("cpu")), "")
+    some = sample_images(64, 256, 256, 0)
+    images = to_images(some)
+    resized = prepared(ours, images)
     limits: list[dict[str, float]] = []
     times = peers.take_turns(
         {
@@ -75,9 +80,9 @@ def forward(rounds: int) -> None:
                 lambda: [theirs(part) for part in some[:16].split(8)],
                 16,
             ),
-            "evalkit, plain convolutions": (lambda: encode(plain, some[:32], tf1), 32),
-            "evalkit": (lambda: encode(ours, some, tf1), 64),
-            "evalkit, network alone": (lambda: [ours(part) for part in resized.split(8)], 64),
+            "evalkit, plain convolutions": (lambda: plain(prepared(plain, images[:32])), 32),
+            "evalkit": (lambda: ours(prepared(ours, images)), 64),
+            "evalkit, network alone": (lambda: ours(resized), 64),
             "(limit)": (lambda: limits.append(limit()), 1),
         },
         rounds,
@@ -95,7 +100,7 @@ def forward(rounds: int) -> None:
     share = f"{statistics.median(shares):.0%} ({min(shares):.0%} to {max(shares):.0%})"
     rate = f"{statistics.median(reached):.1f} GFLOP/s, {share} of the same round's limit"
     print(f"\n{work / 1e9:.2f} GFLOP per image; network alone: {rate}")
-    pool, expected = encode(ours, some[:16], tf1).pool, theirs(some[:16])[0]
+    pool, expected = ours(resized[:16])["pool"], theirs(some[:16])[0]
     difference = (pool - expected).norm(dim=1) / expected.norm(dim=1)
     print(f"Largest relative difference of features: {float(difference.max()):.1e}")
 
@@ -120,17 +125,23 @@ def resize(rounds: int) -> None:
                 lambda: (theirs(some.float(), (299, 299), align_corners=False) - 128) / 128,
                 8,
             ),
-            "TF1, evalkit (the same bits)": (lambda: ours.TF1.normalised(some), 8),
+            "TF1, evalkit (the same bits)": (
+                lambda: [ours.TF1.prepare(image) for image in images],
+                8,
+            ),
             "clean, clean-fid": (lambda: [clean(array) for array in arrays], 8),
             "clean, evalkit (the same bits)": (
                 lambda: [ours.CLEAN.prepare(image) for image in images],
                 8,
             ),
-            "torch, evalkit": (lambda: ours.TORCH.normalised(some), 8),
-            "antialias, evalkit": (lambda: ours.ANTIALIAS.normalised(some), 8),
+            "torch, evalkit": (lambda: [ours.TORCH.prepare(image) for image in images], 8),
+            "antialias, evalkit": (
+                lambda: [ours.ANTIALIAS.prepare(image) for image in images],
+                8,
+            ),
         }
         peers.show(
-            f"Resize of {size} x {size} to 299 x 299, batches of eight",
+            f"Resize of {size} x {size} to 299 x 299",
             peers.take_turns(variants, rounds),
             True,
         )

@@ -32,6 +32,7 @@ from torch import Tensor
 from evalkit import plugins
 from evalkit.core import Encoder, EvalkitError, Metric, Moments, TextEncoder
 from evalkit.encoders.select import kinds_of, named
+from evalkit.features.map_ahead import map_ahead
 from evalkit.images import to_images
 from evalkit.metrics import frechet
 from evalkit.metrics.alignment import CLIP_SCORE as _CLIP_SCORE
@@ -62,9 +63,10 @@ class SetMetric(torchmetrics.Metric):
 
     `compute` returns the value, or the mean of the values per image. Metrics that request `fake`
     keep the features, 4 D bytes per image; those that request `fake_moments` keep 8 D (D + 2) bytes
-    in total, merged without cancellation. Several processes are concatenated in the order of their
-    ranks; this matters only if the pure function depends on the order of the images (the splits of
-    the inception score, the subsets of KID).
+    in total, merged without cancellation, and the features of the last batches, up to 512 images.
+    Several processes are concatenated in the order of their ranks; this matters only if the pure
+    function depends on the order of the images (the splits of the inception score, the subsets of
+    KID).
 
     Args:
         metric: a name from `evalkit.list_metrics()`, or your own `Metric`.
@@ -103,6 +105,7 @@ class SetMetric(torchmetrics.Metric):
             if request.endswith("moments"):
                 empty = torch.zeros(self.dimension + 2, self.dimension, dtype=torch.float64)
                 self.add_state(request, empty, dist_reduce_fx=_merged)
+                self.add_state(f"{request}_rows", [], dist_reduce_fx="cat")  # not merged yet
             else:
                 self.add_state(request, [], dist_reduce_fx="cat")
 
@@ -142,7 +145,9 @@ class SetMetric(torchmetrics.Metric):
             elif request == ("real" if real else "fake"):
                 self._list(request).append(features)
             elif request == ("real_moments" if real else "fake_moments"):
-                setattr(self, request, _merge(getattr(self, request), _moments(features)))
+                self._list(f"{request}_rows").append(features)
+                if sum(map(len, self._list(f"{request}_rows"))) >= _MERGED:
+                    self._merge_rows(request)
 
     def compute(self) -> Tensor:
         """The value over all images of all processes, float64 [].
@@ -158,8 +163,12 @@ class SetMetric(torchmetrics.Metric):
     def sync(self, *args: Any, **kwargs: Any) -> None:
         """As in torchmetrics; a process without images contributes empty tensors."""
         for request in self._states():
-            if not request.endswith("moments") and not self._list(request):
-                self._list(request).append(torch.zeros(0, self.dimension, device=self.device))
+            name = request
+            if request.endswith("moments"):
+                self._merge_rows(request)
+                name = f"{request}_rows"
+            if not self._list(name):
+                self._list(name).append(torch.zeros(0, self.dimension, device=self.device))
         super().sync(*args, **kwargs)
 
     def _states(self) -> list[str]:
@@ -169,21 +178,35 @@ class SetMetric(torchmetrics.Metric):
             if self.reference is None or not request.startswith("real")
         ]
 
-    def _list(self, request: str) -> list[Tensor]:
-        return getattr(self, request)
+    def _list(self, state: str) -> list[Tensor]:
+        return getattr(self, state)
+
+    def _merge_rows(self, request: str) -> None:
+        """Add the features that wait to the moments."""
+        setattr(self, request, self._with_rows(request))
+        setattr(self, f"{request}_rows", [])
+
+    def _with_rows(self, request: str) -> Tensor:
+        rows = self._rows(f"{request}_rows")
+        packed: Tensor = getattr(self, request)
+        return _merge(packed, _moments(rows)) if len(rows) else packed
+
+    def _rows(self, state: str) -> Tensor:
+        """The features of a state, [N, D]; one tensor after the processes were gathered."""
+        rows: list[Tensor] | Tensor = getattr(self, state)
+        return torch.cat(rows) if isinstance(rows, list) and rows else torch.as_tensor(rows)
 
     def _input(self, request: str) -> Tensor | Moments:
         if request not in self._states():
             return self._of_reference(request)
         side = "reference" if request.startswith("real") else "generated"
         if request.endswith("moments"):
-            found = _unpacked(getattr(self, request))
+            found = _unpacked(self._with_rows(request))
             at_least(found.count, 2, side)
             return found
-        # One tensor after the processes were gathered.
-        rows: list[Tensor] | Tensor = getattr(self, request)
+        rows = self._rows(request)
         at_least(len(rows), 1, side)
-        return (torch.cat(rows) if isinstance(rows, list) else rows).cpu()
+        return rows.cpu()
 
     def _of_reference(self, request: str) -> Tensor | Moments:
         reference, feature = cast(Reference, self.reference), self.metric.feature
@@ -299,6 +322,9 @@ def _shared(name: str) -> Encoder:
 
 
 # --- moments as one tensor: mean, count, covariance ---
+_MERGED = 512  # images: to merge each batch by itself costs more than the network on a GPU
+
+
 def _packed(moments: Moments) -> Tensor:
     """float64 [D + 2, D]."""
     count = torch.full_like(moments.mean, moments.count)
@@ -394,6 +420,7 @@ def _encoded(encoder: Encoder, images: Tensor) -> dict[str, Tensor]:
     for known, features in batch.features:
         if known is encoder:
             return features
-    features = encoder(torch.stack([encoder.prepare(image) for image in to_images(images)]))
+    prepared = map_ahead(encoder.prepare, to_images(images), len(images))
+    features = encoder(torch.stack([pixels for _, pixels in prepared]))
     batch.features.append((encoder, features))
     return features

@@ -68,12 +68,8 @@ def _compared(
     return Check(topic, "ok", f"as {oracle['source']} (to {tolerance:g})")
 
 
-def _resized(convention: inception_preprocessing.Preprocessing) -> Tensor:
-    return convention.normalised(convention.prepare(fixed.images()[0])[None])
-
-
 RESIZES: dict[str, Callable[[], Tensor]] = {
-    name: lambda convention=convention: _resized(convention)
+    name: lambda convention=convention: convention.prepare(fixed.images()[0])
     for name, convention in (
         ("inception", inception_preprocessing.TF1),
         ("inception-torch", inception_preprocessing.TORCH),

@@ -25,7 +25,7 @@ from evalkit.encoders import clip_model, weights
 from evalkit.encoders.inputs import (
     centre_crop,
     check,
-    exact_convolutions,
+    exact,
     normalised,
     resize_shorter,
 )
@@ -55,18 +55,17 @@ class Clip:
         """RGB image of any size -> uint8 [3, S, S]: shorter side resized to S, then cropped."""
         return to_tensor(centre_crop(resize_shorter(image, self.size), self.size))
 
-    @torch.inference_mode()
+    @exact()
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         """uint8 [N, 3, S, S] -> {"pool": float32 [N, D]}, on the CPU."""
         check(images, torch.uint8, self.size)
         pools = []
         for pixels in normalised(images, _MEAN, _DEVIATION, self.device, _CPU_BATCH):
-            with exact_convolutions():
-                output = self.model.vision_model(pixel_values=pixels).pooler_output
-                pools.append(self.model.visual_projection(output).float().cpu())
+            output = self.model.vision_model(pixel_values=pixels).pooler_output
+            pools.append(self.model.visual_projection(output).float().cpu())
         return {"pool": torch.cat(pools)}
 
-    @torch.inference_mode()
+    @exact()
     def text(self, prompts: Sequence[str]) -> Tensor:
         """Prompts -> float32 [N, D], on the CPU."""
         features, tokens = [], self._tokens(prompts)

@@ -21,7 +21,7 @@ from torch.nn.functional import interpolate, scaled_dot_product_attention
 
 from evalkit.core import EncoderKind, EvalkitError
 from evalkit.encoders import weights
-from evalkit.encoders.inputs import check, exact_convolutions, normalised
+from evalkit.encoders.inputs import check, exact, normalised
 from evalkit.images import to_tensor
 from evalkit.models.load import device_of
 
@@ -47,14 +47,13 @@ class DinoV2:
         """RGB image of any size -> uint8 [3, 224, 224], without keeping the aspect ratio."""
         return to_tensor(image.resize((SIZE, SIZE), Resampling.BICUBIC))
 
-    @torch.inference_mode()
+    @exact()
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         """uint8 [N, 3, 224, 224] -> {"pool": float32 [N, 1024]}, on the CPU."""
         check(images, torch.uint8, SIZE)
         pools = []
         for pixels in normalised(images, _MEAN, _DEVIATION, self.device, _CPU_BATCH):
-            with exact_convolutions():
-                pools.append(self.network(pixels).cpu())
+            pools.append(self.network(pixels).cpu())
         return {"pool": torch.cat(pools)}
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from evalkit.core import EncoderKind
 from evalkit.encoders import weights
 from evalkit.encoders.efficientnet_network import SIZE, EfficientNetLite0, build, fused
-from evalkit.encoders.inputs import centre_crop, check, exact_convolutions, resize_shorter, split
+from evalkit.encoders.inputs import centre_crop, check, exact, resize_shorter, split
 from evalkit.images import to_tensor
 from evalkit.models.load import device_of
 
@@ -38,15 +38,14 @@ class EfficientNet:
         """RGB image of any size -> uint8 [3, 224, 224]: shorter side to 256, then the centre."""
         return to_tensor(centre_crop(resize_shorter(image, _RESIZED), SIZE))
 
-    @torch.inference_mode()
+    @exact()
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         """uint8 [N, 3, 224, 224] -> "pool" [N, 1280] and "logits" [N, 1000], float32 on the CPU."""
         check(images, torch.uint8, SIZE)
         found: list[tuple[Tensor, Tensor]] = []
         for part in split(images, self.device, _CPU_BATCH):
             pixels = part.to(self.device, torch.float32, memory_format=torch.channels_last)
-            with exact_convolutions():
-                pool, logits = self.network((pixels - _MEAN) / _DEVIATION)
+            pool, logits = self.network((pixels - _MEAN) / _DEVIATION)
             found.append((pool.cpu(), logits.cpu()))
         pools, logits = zip(*found, strict=True)
         return {"pool": torch.cat(pools), "logits": torch.cat(logits)}

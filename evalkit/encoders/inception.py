@@ -17,8 +17,15 @@ from torch import Tensor
 from evalkit.core import EncoderKind, EvalkitError
 from evalkit.encoders import weights
 from evalkit.encoders.inception_network import Activations, InceptionNetwork
-from evalkit.encoders.inception_preprocessing import ANTIALIAS, CLEAN, TF1, TORCH, Preprocessing
-from evalkit.encoders.inputs import split
+from evalkit.encoders.inception_preprocessing import (
+    ANTIALIAS,
+    CLEAN,
+    SIZE,
+    TF1,
+    TORCH,
+    Preprocessing,
+)
+from evalkit.encoders.inputs import check, split
 from evalkit.models.load import device_of
 
 PREPROCESSING: dict[str, Preprocessing] = {
@@ -45,27 +52,18 @@ class Inception:
         self.device = network.device
 
     def prepare(self, image: Image) -> Tensor:
-        """RGB image -> uint8 [3, H, W]; for `inception-clean` float32 [3, 299, 299]."""
+        """RGB image of any size -> float32 [3, 299, 299] in [-1, 1]."""
         return self.preprocessing.prepare(image)
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        """Prepared [N, 3, H, W] -> "pool" [N, 2048], "logits" [N, 1008] and "spatial" [N, 2023],
+        """float32 [N, 3, 299, 299] -> "pool" [N, 2048], "logits" [N, 1008] and "spatial" [N, 2023],
         float32 on the CPU.
         """
-        expected = self.preprocessing.dtype
-        if images.dtype != expected or images.ndim != 4 or images.shape[1] != 3:
-            raise ValueError(
-                f"images are {images.dtype} {tuple(images.shape)}; expected {expected} [N, 3, H, W]"
-            )
-        return encode(self.network, images, self.preprocessing)._asdict()
-
-
-@torch.inference_mode()
-def encode(network: InceptionNetwork, images: Tensor, preprocessing: Preprocessing) -> Activations:
-    """Prepared [N, 3, H, W] -> activations on the CPU; resizing runs on the network's device."""
-    parts = split(images, network.device, _CPU_BATCH)
-    found = [network(preprocessing.normalised(part.to(network.device))) for part in parts]
-    return Activations(*(torch.cat(values).cpu() for values in zip(*found, strict=True)))
+        check(images, torch.float32, SIZE)
+        found = [self.network(part) for part in split(images, self.device, _CPU_BATCH)]
+        return Activations(
+            *(torch.cat(values).cpu() for values in zip(*found, strict=True))
+        )._asdict()
 
 
 def load(

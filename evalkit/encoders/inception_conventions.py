@@ -25,10 +25,9 @@ from evalkit.encoders.inception_preprocessing import (
     TORCH,
     Preprocessing,
 )
-from evalkit.encoders.inputs import centre_crop
-from evalkit.images import to_images, to_tensor
+from evalkit.encoders.inputs import centre_crop, split
 
-_BATCH = 8
+_CPU_BATCH = 8
 
 
 class Convention(NamedTuple):
@@ -125,32 +124,26 @@ class InceptionConventions:
         )
 
     def prepare(self, image: Image) -> Tensor:
-        """RGB image -> uint8 [3, H, W], not resized."""
-        return to_tensor(image)
+        """RGB image of any size -> float32 [conventions, 3, 299, 299] in [-1, 1]."""
+        return torch.stack([_prepared(image, item) for item in self.conventions])
 
-    @torch.inference_mode()
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        """uint8 [N, 3, H, W] -> float32 [N, 2048] on the CPU for each convention."""
-        parts = [self._encoded(part) for part in images.split(_BATCH)]
+        """float32 [N, conventions, 3, 299, 299] -> float32 [N, 2048] on the CPU for each one."""
+        parts = [self._encoded(part) for part in split(images, self.network.device, _CPU_BATCH)]
         return {
             item.name: torch.cat([part[item.name] for part in parts]) for item in self.conventions
         }
 
     def _encoded(self, images: Tensor) -> dict[str, Tensor]:
-        decoded, pools = to_images(images), {}
+        pools: dict[str, Tensor] = {}
         known: list[tuple[Tensor, Tensor]] = []  # inputs of the network and their features
-        for item in self.conventions:
-            if item.before is None and item.preprocessing.dtype == torch.uint8:
-                prepared = images
-            else:
-                prepared = torch.stack([_prepared(image, item) for image in decoded])
-            x = item.preprocessing.normalised(prepared.to(self.network.device))
+        for item, x in zip(self.conventions, images.unbind(1), strict=True):
             # Two conventions can agree, as GigaGAN's and clean-fid's do on 256 x 256 images.
             pool = next((pool for other, pool in known if torch.equal(other, x)), None)
             if pool is None:
-                pool = self.network(x).pool
+                pool = self.network(x).pool.cpu()
                 known.append((x, pool))
-            pools[item.name] = pool.cpu()
+            pools[item.name] = pool
         return pools
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d, max_pool2d
 
 from evalkit.core import EvalkitError
-from evalkit.encoders.inputs import exact_convolutions, split
+from evalkit.encoders.inputs import exact, split
 
 _EPSILON = 1e-3  # of batch norm
 _STEM_BATCH = 2  # the outputs of the first layers are large; more images exceed the CPU's cache
@@ -138,26 +138,26 @@ class InceptionNetwork:
         }
         self.classes = state["fc.weight"].to(device, torch.float32)
 
-    @torch.inference_mode()
+    @exact()
     def __call__(self, images: Tensor) -> Activations:
-        with exact_convolutions():
-            parts = split(images, self.device, _STEM_BATCH)
-            x = torch.cat([self._stem(part) for part in parts])  # [N, 192, 35, 35]
-            x = _mixed_5(self._block("Mixed_5b"), x)  # [N, 256, 35, 35]
-            x = _mixed_5(self._block("Mixed_5c"), x)  # [N, 288, 35, 35]
-            x = _mixed_5(self._block("Mixed_5d"), x)
-            x = _mixed_6a(self._block("Mixed_6a"), x)  # [N, 768, 17, 17]
-            x = _mixed_6(self._block("Mixed_6b"), x)
-            x = _mixed_6(self._block("Mixed_6c"), x)
-            x = _mixed_6(self._block("Mixed_6d"), x)
-            # The first channels of the concatenation are those of branch1x1.
-            spatial = x[:, :SPATIAL_CHANNELS].permute(0, 2, 3, 1).flatten(1)
-            x = _mixed_6(self._block("Mixed_6e"), x)
-            x = _mixed_7a(self._block("Mixed_7a"), x)  # [N, 1280, 8, 8]
-            x = _mixed_7(self._block("Mixed_7b"), x, _average_pooled)  # [N, 2048, 8, 8]
-            x = _mixed_7(self._block("Mixed_7c"), x, _max_pooled)
-            pool = x.mean(dim=(2, 3))
-            return Activations(pool, pool @ self.classes.T, spatial)
+        images = images.to(self.device).contiguous(memory_format=torch.channels_last)
+        parts = split(images, self.device, _STEM_BATCH)
+        x = torch.cat([self._stem(part) for part in parts])  # [N, 192, 35, 35]
+        x = _mixed_5(self._block("Mixed_5b"), x)  # [N, 256, 35, 35]
+        x = _mixed_5(self._block("Mixed_5c"), x)  # [N, 288, 35, 35]
+        x = _mixed_5(self._block("Mixed_5d"), x)
+        x = _mixed_6a(self._block("Mixed_6a"), x)  # [N, 768, 17, 17]
+        x = _mixed_6(self._block("Mixed_6b"), x)
+        x = _mixed_6(self._block("Mixed_6c"), x)
+        x = _mixed_6(self._block("Mixed_6d"), x)
+        # The first channels of the concatenation are those of branch1x1.
+        spatial = x[:, :SPATIAL_CHANNELS].permute(0, 2, 3, 1).flatten(1)
+        x = _mixed_6(self._block("Mixed_6e"), x)
+        x = _mixed_7a(self._block("Mixed_7a"), x)  # [N, 1280, 8, 8]
+        x = _mixed_7(self._block("Mixed_7b"), x, _average_pooled)  # [N, 2048, 8, 8]
+        x = _mixed_7(self._block("Mixed_7c"), x, _max_pooled)
+        pool = x.mean(dim=(2, 3))
+        return Activations(pool, pool @ self.classes.T, spatial)
 
     def _stem(self, x: Tensor) -> Tensor:
         for name in ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3"):  # [N, 64, 147, 147]

@@ -1,9 +1,10 @@
-"""What the networks of several encoders share: checked, cropped, normalised and split inputs."""
+"""What the networks of several encoders share: their inputs, and exact arithmetic."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from typing import Any, cast
 
 import torch
 from PIL.Image import Image, Resampling
@@ -36,7 +37,7 @@ def check(images: Tensor, dtype: torch.dtype, size: int) -> None:
 
 def per_channel(values: Sequence[float], device: torch.device) -> Tensor:
     """One number per channel, as float32 [3, 1, 1]."""
-    return torch.tensor(values, device=device).view(3, 1, 1)
+    return torch.tensor(values, dtype=torch.float32, device=device).view(3, 1, 1)
 
 
 def split(images: Tensor, device: torch.device, cpu_batch: int) -> tuple[Tensor, ...]:
@@ -57,6 +58,50 @@ def normalised(
         yield (part.to(device) / 255 - centre) / scale
 
 
-def exact_convolutions() -> AbstractContextManager[None]:
-    """Deterministic cuDNN convolutions without TF32."""
-    return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
+@contextlib.contextmanager
+def exact() -> Iterator[None]:
+    """Inference in deterministic IEEE float32, whatever the settings of the process.
+
+    A training script may allow TF32 or bfloat16 products (`torch.set_float32_matmul_precision`), or
+    run in `torch.autocast`: features would change in the third digit. Its settings are restored.
+    """
+    cudnn: Any = torch.backends.cudnn
+    places = _precisions()
+    flags = cudnn.deterministic, cudnn.benchmark
+    precisions = [place.fp32_precision for place in places]
+    try:
+        earlier = torch.get_float32_matmul_precision()  # of torch's earlier interface
+    except RuntimeError:  # where code has used both
+        earlier = "highest"
+    try:
+        torch.set_float32_matmul_precision("highest")
+        for place in places:
+            place.fp32_precision = "ieee"
+        cudnn.deterministic, cudnn.benchmark = True, False
+        with contextlib.ExitStack() as stack:
+            for device in ("cpu", _accelerator()):
+                stack.enter_context(torch.autocast(device, enabled=False))
+            stack.enter_context(torch.inference_mode())
+            yield
+    finally:
+        torch.set_float32_matmul_precision(earlier)
+        for place, precision in zip(places, precisions, strict=True):
+            place.fp32_precision = "none"  # inherited from its backend
+            if place.fp32_precision != precision:
+                place.fp32_precision = precision
+        cudnn.deterministic, cudnn.benchmark = flags
+
+
+def _accelerator() -> str:
+    """The type of device beside the CPU that this build of torch knows; "cpu" if there is none."""
+    return getattr(torch.accelerator.current_accelerator(), "type", "cpu")
+
+
+def _precisions() -> list[Any]:
+    """Where torch keeps the precision of float32 products and convolutions."""
+    cuda, cudnn, mkldnn = (
+        torch.backends.cuda,
+        torch.backends.cudnn,
+        cast(Any, torch.backends.mkldnn),
+    )
+    return [cuda.matmul, cudnn.conv, mkldnn.matmul, mkldnn.conv]

@@ -20,7 +20,7 @@ from torch.nn.functional import conv2d, interpolate, max_pool2d, relu
 
 from evalkit.core import EncoderKind, EvalkitError
 from evalkit.encoders import weights
-from evalkit.encoders.inputs import check, exact_convolutions, per_channel
+from evalkit.encoders.inputs import check, exact, per_channel
 from evalkit.images import to_tensor
 from evalkit.models.load import device_of
 
@@ -79,7 +79,7 @@ class Lpips:
             return interpolate(pixels, (SIZE, SIZE), mode="area")[0]
         return interpolate(pixels, (SIZE, SIZE), mode="bilinear", align_corners=False)[0]
 
-    @torch.inference_mode()
+    @exact()
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         """The images of one prompt, float32 [n, 3, 256, 256] -> {"diversity": float32 [n, 1]}.
 
@@ -91,6 +91,7 @@ class Lpips:
         sums = self.distances(images).sum(dim=1, keepdim=True)
         return {"diversity": (sums / (len(images) - 1)).float()}
 
+    @exact()
     def distances(self, images: Tensor) -> Tensor:
         """LPIPS of every pair: float32 [n, 3, 256, 256] -> float64 [n, n], symmetric.
 
@@ -109,14 +110,15 @@ class Lpips:
 
     def _between(self, first: list[Tensor], second: list[Tensor]) -> Tensor:
         """Distances between the images of two blocks, from their activations: float64 [a, b]."""
-        result = torch.zeros(len(first[0]), len(second[0]), dtype=torch.float64)
+        size = len(first[0]), len(second[0])
+        result = torch.zeros(size, dtype=torch.float64, device=self.device)
         for head, left, right in zip(self.heads, first, second, strict=True):
             for row, image in enumerate(left):
                 # Within one block, only the pairs above the diagonal.
                 for column in range(row + 1 if first is second else 0, len(right)):
                     weighted = conv2d((image - right[column])[None] ** 2, head)
-                    result[row, column] += weighted.mean(dtype=torch.float64).cpu()
-        return result
+                    result[row, column] += weighted.mean(dtype=torch.float64)
+        return result.cpu()
 
     def _activations(self, images: Tensor) -> Iterator[Tensor]:
         """The five normalised activations of images in [0, 255]: [n, channels, h, w] each."""
@@ -126,8 +128,7 @@ class Lpips:
             for part in images.split(_CPU_BATCH if self.device.type == "cpu" else _BLOCK)
         ]
         for index, numbers in enumerate(_SLICES):
-            with exact_convolutions():
-                batches = [self._slice(x, numbers, pooled=index > 0) for x in batches]
+            batches = [self._slice(x, numbers, pooled=index > 0) for x in batches]
             yield torch.cat(
                 [x / (x.square().sum(dim=1, keepdim=True).sqrt() + _EPS) for x in batches]
             )

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from PIL import Image
 from torch import Tensor
 
 from evalkit.core import EncoderKind
+from evalkit.encoders.inputs import exact
 from evalkit.images import to_tensor
 from evalkit.models.load import BUNDLED, device_of, fingerprint, load_classifier, load_clip
 from evalkit.models.mini_inception import to_unit
@@ -57,7 +57,7 @@ class MiniInceptionEncoder:
     def prepare(self, image: Image.Image) -> Tensor:
         return prepare(image)
 
-    @torch.no_grad()
+    @exact()
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         """uint8 [N, 3, 32, 32] -> "pool" [N, 192], "logits" [N, nouns], "spatial" [N, 448]."""
         fine, coarse = self._network.trunk(to_unit(images.to(self.device)))
@@ -87,12 +87,12 @@ class MiniClipEncoder:
     def prepare(self, image: Image.Image) -> Tensor:
         return prepare(image)
 
-    @torch.no_grad()
+    @exact()
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         """uint8 [N, 3, 32, 32] -> {"pool": float32 [N, 128]}."""
         return {"pool": self._network.image(to_unit(images.to(self.device))).cpu()}
 
-    @torch.no_grad()
+    @exact()
     def text(self, prompts: Sequence[str]) -> Tensor:
         """Prompts -> float32 [N, 128]; unknown words share one token, words after the 24th are cut
         off.

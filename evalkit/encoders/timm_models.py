@@ -14,7 +14,7 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from evalkit.core import EncoderKind, EvalkitError
-from evalkit.encoders.inputs import exact_convolutions
+from evalkit.encoders.inputs import exact
 from evalkit.models.load import device_of
 
 
@@ -42,14 +42,13 @@ class TimmModel:
         """RGB image of any size -> float32 [3, S, S], as the model's configuration states."""
         return self._transform(image)
 
-    @torch.inference_mode()
+    @exact()
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         """float32 [N, 3, S, S] -> "pool" float32 [N, D], "logits" [N, classes], on the CPU."""
-        with exact_convolutions():
-            features = self.network.forward_features(images.to(self.device))
-            found = {"pool": self.network.forward_head(features, pre_logits=True).float().cpu()}
-            if self.network.num_classes:
-                found["logits"] = self.network.forward_head(features).float().cpu()
+        features = self.network.forward_features(images.to(self.device))
+        found = {"pool": self.network.forward_head(features, pre_logits=True).float().cpu()}
+        if self.network.num_classes:
+            found["logits"] = self.network.forward_head(features).float().cpu()
         return found
 
 

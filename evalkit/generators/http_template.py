@@ -68,24 +68,24 @@ def load(
     request = read.url + str(read.body)
     if "{model}" in request and not model:
         raise EvalkitError(
-            f"The template {read.name} needs a model.",
+            f"The template {template} needs a model.",
             f"Set it: `--set http-template:{template}.model=…`.",
         )
     if not re.fullmatch(r"(\d{1,5}x\d{1,5})?", size):
         raise EvalkitError(f"size is {size!r}; expected WIDTHxHEIGHT, such as 1024x1024.")
     if not size and any(name in request for name in ("{width}", "{height}", "{size}")):
         raise EvalkitError(
-            f"The template {read.name} needs a size.",
+            f"The template {template} needs a size.",
             f"Set it: `--set http-template:{template}.size=1024x1024`.",
         )
     check_amounts(timeout, price)
     further = json_object(extra)
     if extra and read.body is None:
         raise EvalkitError(
-            f"extra is set, but the template {read.name} has no body.", "Leave extra out."
+            f"extra is set, but the template {template} has no body.", "Leave extra out."
         )
     rule = checked_alpha(alpha)
-    service = HTTPTemplate(read, model, size, base_url, further, rule, timeout, price)
+    service = HTTPTemplate(template, read, model, size, base_url, further, rule, timeout, price)
     refuse_keys({"model": model, "extra": extra, "base_url": base_url}, service.keys)
     return service
 
@@ -95,6 +95,7 @@ class HTTPTemplate:
 
     def __init__(
         self,
+        source: str,  # as the user named the template
         template: Template,
         model: str,
         size: str,
@@ -118,7 +119,7 @@ class HTTPTemplate:
             self._service = self._target("", 0).origin
         except Forbidden as error:
             raise EvalkitError(
-                f"The url of the template {template.name} is not usable: {error}.",
+                f"The url of the template {source} is not usable: {error}.",
                 "Expected https://host/path.",
             ) from None
         self._hosts = AllowedHosts(self._service, template.image_hosts)
@@ -127,8 +128,8 @@ class HTTPTemplate:
         self.keys = tuple(read_key(name, self._service.host) for name in variables)
         if self.keys and self._service.scheme == "http" and not is_loopback(self._service.host):
             raise EvalkitError(
-                f"The url of {template.name} is http, which would send {self.keys[0].name} to "
-                f"{self._service.host} unencrypted; expected https."
+                f"The url of the template {source} is http, which would send {self.keys[0].name}"
+                f" to {self._service.host} unencrypted; expected https."
             )
         self._limits = Limits(total=timeout or template.timeout)
         self.price = price if price is not None else template.price

@@ -80,6 +80,7 @@ def alpha(
         reason = "undefined: all ratings are equal"
         return Alpha(None, Interval(None, None, reason), units, raters)
     counts = np.stack([(table == value).sum(axis=0) for value in domain], axis=1)
+    domain = _scaled(domain)
     value = _alpha(counts, domain, scale)
     each = np.arange(table.shape[1]) if clusters is None else np.asarray(clusters)[paired]
     interval = _jackknife(value, counts, domain, scale, each, level)
@@ -100,6 +101,7 @@ def pairs_of_raters(
     domain, codes = np.unique(table[~np.isnan(table)], return_inverse=True)
     places = np.full(table.shape, -1)
     places[~np.isnan(table)] = codes
+    domain = _scaled(domain)
     pairs = []
     for first, second in combinations(range(len(table)), 2):
         both = (places[first] >= 0) & (places[second] >= 0)
@@ -132,6 +134,13 @@ def _table(ratings: ArrayLike) -> NDArray[np.float64]:
     if table.ndim != 2:
         raise ValueError("ratings must be an array [raters, units]")
     return table
+
+
+def _scaled(domain: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values up to 1, by a power of two: alpha stays the same, and no square overflows."""
+    if not len(domain):
+        return domain
+    return np.ldexp(domain, -int(np.frexp(np.abs(domain).max())[1]))
 
 
 def _alpha(counts: NDArray[np.int64], domain: NDArray[np.float64], scale: Scale) -> float:
@@ -203,7 +212,7 @@ def _alphas(
     number = totals.sum(axis=1)
     observed = (coincidences * distances).sum(axis=(1, 2))
     expected = (totals[:, :, None] * totals[:, None, :] * distances).sum(axis=(1, 2))
-    defined = (totals > 0).sum(axis=1) > 1
+    defined = expected > 0  # else all ratings are equal
     ratio = np.full(len(number), np.nan)
     ratio[defined] = observed[defined] * (number[defined] - 1) / expected[defined]
     return 1 - ratio

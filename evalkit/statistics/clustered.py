@@ -131,8 +131,9 @@ def estimate(
     variance = by_prompt + from_raters
     if not variance > 0:
         return without("no interval: the ratings do not vary between prompts")
-    shares = by_prompt**2 / degrees[0] + (from_raters**2 / degrees[1] if from_raters else 0.0)
-    freedom = variance**2 / shares  # Satterthwaite
+    share = by_prompt / variance  # squares of shares: those of large variances overflow
+    of_raters = (1 - share) ** 2 / degrees[1] if from_raters else 0.0
+    freedom = 1 / (share**2 / degrees[0] + of_raters)  # Satterthwaite
     half = float(stats.t.ppf((1 + level) / 2, freedom)) * math.sqrt(variance)
     method = f"{counts[0]} prompts x {counts[1]} raters, variance components, Student t"
     if counts[1] == 1:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,10 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 
 from evalkit.core import EvalkitError
 from evalkit.encoders import inception
-from evalkit.images import to_images, to_tensor
+from evalkit.encoders.inception_network import Activations
+from evalkit.features.encode import image_features
+from evalkit.features.image_file import ImageFile
+from evalkit.images import file_sha256, to_images, to_tensor
 
 NAMES = tuple(inception.PREPROCESSING)
 SIZES = [(32, 32), (256, 256), (299, 299), (512, 512), (300, 117)]
@@ -133,14 +137,14 @@ def test_features_agree_with_clean_fid(
 
 def test_spatial_features_follow_adm(encoders: dict[str, inception.Inception]):
     """Seven channels of the first branch of Mixed_6d, in the order row, column, channel."""
-    some, outputs = torch.stack([to_tensor(image) for image in images(64, 64)]), []
+    some, outputs = images(64, 64), []
     network = torch_fidelity_network(state_dict())
     network.Mixed_6d.branch1x1.register_forward_hook(
         lambda module, given, output: outputs.append(output)
     )
-    network(some)
+    network(torch.stack([to_tensor(image) for image in some]))
     expected = outputs[0].permute(0, 2, 3, 1)[..., :7].reshape(2, -1)  # of [N, 17, 17, C]
-    assert relative(encoders["inception"](some)["spatial"], expected) < 1e-5
+    assert relative(encoded(encoders["inception"], some)["spatial"], expected) < 1e-5
 
 
 def test_each_convention_has_its_own_features_and_fingerprint(
@@ -164,13 +168,32 @@ def test_at_299_pixels_all_conventions_agree(encoders: dict[str, inception.Incep
 
 
 def test_features_do_not_depend_on_batch_size_or_order(encoders: dict[str, inception.Inception]):
-    some = sample_images(11, 48, 64, 5)
-    together = encoders["inception"](some)
-    one_by_one = [encoders["inception"](image[None]) for image in some]
-    reversed_order = encoders["inception"](some.flip(0))
+    some, encoder = to_images(sample_images(11, 48, 64, 5)), encoders["inception"]
+    together = encoded(encoder, some)
+    one_by_one = [encoded(encoder, [image]) for image in some]
+    reversed_order = encoded(encoder, some[::-1])
     for name, values in together.items():
         assert relative(torch.cat([single[name] for single in one_by_one]), values) < 2e-6, name
         assert relative(reversed_order[name].flip(0), values) < 2e-6, name
+
+
+def test_images_of_many_sizes_fill_the_batches(tmp_path: Path):
+    sizes: list[int] = []
+
+    class Network:
+        device = torch.device("meta")
+
+        def __call__(self, images: Tensor) -> Activations:
+            sizes.append(len(images))
+            return Activations(*(torch.ones(len(images), 1) for _ in Activations._fields))
+
+    encoder: Any = inception.Inception("inception", Network(), "")  # type: ignore[arg-type]
+    for at in range(10):
+        to_images(sample_images(1, 20 + at, 40 - at, at))[0].save(tmp_path / f"{at}.png")
+    files = [ImageFile(path, file_sha256(path)) for path in sorted(tmp_path.iterdir())]
+    found = image_features(files, encoder, tmp_path / "cache.npz", batch_size=4)
+    assert found.values["pool"].shape == (10, 1)
+    assert sizes == [4, 4, 2]
 
 
 def test_one_network_serves_all_conventions(encoders: dict[str, inception.Inception]):
@@ -178,10 +201,9 @@ def test_one_network_serves_all_conventions(encoders: dict[str, inception.Incept
 
 
 def test_images_of_another_type_are_refused(encoders: dict[str, inception.Inception]):
-    with pytest.raises(ValueError, match=r"expected torch\.uint8"):
-        encoders["inception"](torch.rand(1, 3, 8, 8))
-    with pytest.raises(ValueError, match=r"expected torch\.float32"):
-        encoders["inception-clean"](torch.zeros(1, 3, 299, 299, dtype=torch.uint8))
+    for wrong in (torch.rand(1, 3, 8, 8), torch.zeros(1, 3, 299, 299, dtype=torch.uint8)):
+        with pytest.raises(ValueError, match=r"expected float32 \[N, 3, 299, 299\]"):
+            encoders["inception"](wrong)
 
 
 def test_weights_of_another_hash_are_refused(weights_file: tuple[str, str]):

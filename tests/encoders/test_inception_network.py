@@ -11,13 +11,14 @@ from evalkit.core import EvalkitError
 from evalkit.encoders import inception_network
 from evalkit.encoders.inception_network import InceptionNetwork
 from evalkit.encoders.inception_preprocessing import TF1
+from evalkit.images import to_images
 
 CPU = torch.device("cpu")
 
 
 def test_plain_convolutions_give_the_same_features(monkeypatch: pytest.MonkeyPatch):
     assert inception_network.fused_convolutions_work()
-    images = TF1.normalised(sample_images(3, 80, 60, 6))
+    images = torch.stack([TF1.prepare(image) for image in to_images(sample_images(3, 80, 60, 6))])
     fused = InceptionNetwork(state_dict(), CPU)(images)
     monkeypatch.setattr(inception_network, "fused_convolutions_work", lambda: False)
     plain = InceptionNetwork(state_dict(), CPU)(images)

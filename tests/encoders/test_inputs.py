@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import pytest
 import torch
 from PIL import Image
+from seeded_inception import sample_images, state_dict
+from torch import Tensor
 
-from evalkit.encoders import inputs
+from evalkit.encoders import inputs, mini
+from evalkit.encoders.inception import Inception
+from evalkit.encoders.inception_network import InceptionNetwork
+from evalkit.images import to_images
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 
@@ -41,3 +49,71 @@ def test_an_image_of_the_mean_colour_is_zero():
     white = torch.full((1, 3, 1, 1), 255, dtype=torch.uint8)
     [found] = inputs.normalised(white, mean, deviation, CPU, 2)
     assert found.flatten().tolist() == pytest.approx([1.6, 0.6, 0.2])
+
+
+# --- settings of a training script ---
+BACKENDS: Any = torch.backends
+PLACES = [
+    *(BACKENDS, BACKENDS.cudnn, BACKENDS.cudnn.conv, BACKENDS.cudnn.rnn, BACKENDS.cuda.matmul),
+    *(BACKENDS.mkldnn, BACKENDS.mkldnn.conv, BACKENDS.mkldnn.rnn, BACKENDS.mkldnn.matmul),
+]
+SETTINGS: dict[str, Callable[[], object]] = {
+    "products": lambda: torch.set_float32_matmul_precision("medium"),
+    "products and cudnn": lambda: setattr(BACKENDS.cuda.matmul, "allow_tf32", True),
+    "everything": lambda: setattr(BACKENDS, "fp32_precision", "tf32"),
+    "CPU": lambda: setattr(BACKENDS.mkldnn, "fp32_precision", "bf16"),
+    "benchmark": lambda: setattr(BACKENDS.cudnn, "benchmark", True),
+    "autocast": lambda: torch.set_autocast_enabled("cpu", True),
+}
+
+
+def settings() -> list[object]:
+    return [
+        *(place.fp32_precision for place in PLACES),
+        *(BACKENDS.cudnn.benchmark, BACKENDS.cudnn.deterministic),
+        *(torch.is_grad_enabled(), torch.is_autocast_enabled("cpu")),
+    ]
+
+
+@pytest.fixture
+def restored() -> Iterator[None]:
+    before = [place.fp32_precision for place in PLACES]
+    yield
+    torch.set_float32_matmul_precision("highest")
+    for place, precision in zip(PLACES, before, strict=True):
+        place.fp32_precision = precision
+    BACKENDS.cudnn.benchmark = False
+    torch.set_autocast_enabled("cpu", False)
+
+
+@pytest.fixture(scope="module")
+def encoders() -> list[Any]:
+    network = InceptionNetwork(state_dict(), CPU)
+    return [mini.load_inception(), mini.load_clip_encoder(), Inception("inception", network, "")]
+
+
+def features(encoder: Any) -> list[Tensor]:
+    image = to_images(sample_images(1, 40, 50, 0))[0]
+    found = list(encoder(encoder.prepare(image)[None]).values())
+    return [*found, encoder.text(["a red bird"])] if hasattr(encoder, "text") else found
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_settings_of_a_training_script_change_no_feature_and_stay(
+    setting: str, encoders: list[Any], restored: None
+):
+    expected = [features(encoder) for encoder in encoders]
+    SETTINGS[setting]()
+    before = settings()
+    for encoder, values in zip(encoders, expected, strict=True):
+        found = features(encoder)
+        assert all(map(torch.equal, found, values)), (encoder.name, setting)
+    assert settings() == before
+
+
+def test_a_precision_that_follows_that_of_all_still_follows_it(restored: None):
+    BACKENDS.fp32_precision = "tf32"
+    with inputs.exact():
+        assert BACKENDS.mkldnn.conv.fp32_precision == "ieee"
+    BACKENDS.fp32_precision = "ieee"
+    assert BACKENDS.mkldnn.conv.fp32_precision == "ieee"

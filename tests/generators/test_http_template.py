@@ -194,7 +194,7 @@ def test_mistakes_before_the_first_request(tmp_path, monkeypatch):
     path = tmp_path / "t.toml"
     path.write_text(SMALL.replace("https://", "ftp://"))
     for options, message in (
-        ({"template": str(path)}, "url of the template t is not usable"),
+        ({"template": str(path)}, "t.toml is not usable"),
         ({"template": "gemni"}, "Did you mean 'gemini'"),
         ({"template": "missing.toml"}, "missing.toml cannot be read: No such file"),
         ({"template": str(tmp_path) + "/"}, "cannot be read"),

@@ -314,8 +314,8 @@ def _may_change(damage: Damage) -> bool:
 def _names(file: str) -> tuple[str, ...]:
     """How a sentence may name a file of a run."""
     name = Path(file).name
-    if name.startswith("manifest."):  # the list of the images of a model
-        return name, "manifest", "images of"
+    if name.startswith("manifest."):  # the list of the images of a model, or one of these
+        return name, "manifest", "images of", "requested image", ".png"
     return (name,)
 
 

@@ -91,7 +91,7 @@ def _judged(form: Format, folder: Path, data: bytes, original: bytes) -> tuple[K
             return "wrong", f"not one sentence: {done.stderr!r}"
         if named not in done.stderr:
             return "wrong", f"does not name {named}: {errors[0]}"
-        if done.stdout.strip():
+        if done.exit_code == 2 and done.stdout.strip():  # else the folder of the run
             return "wrong", f"printed results: {done.stdout!r:.300}"
         return "refused", errors[0]
     if done.exit_code or errors:
