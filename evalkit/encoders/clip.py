@@ -2,9 +2,12 @@
 https://arxiv.org/abs/2103.00020).
 
 Preprocessing of the paper: the shorter side is resized to the network's size (PIL bicubic, rounded
-to uint8), then the centre is cropped and CLIP's mean and deviation are applied. CMMD (Jayasumana et
-al. 2024, https://arxiv.org/abs/2401.09603) crops first and resizes afterwards. The two differ at
-the borders of images that are not square, so CMMD has an encoder of its own.
+to uint8), then the centre is cropped and CLIP's mean and deviation are applied. Two crops are in
+use, which differ by a row or column where 3, 7, 11, ... of them are left out: that of transformers,
+which most numbers come from, and that of OpenAI's code, which the code of the CLIP score paper
+calls (`clip-b32-openai`). CMMD (Jayasumana et al. 2024, https://arxiv.org/abs/2401.09603) crops
+first and resizes afterwards. These differ at the borders of images that are not square, so each is
+an encoder of its own.
 
 A prompt that is cut to the context length keeps its end token, because the network reads the text
 feature there.
@@ -28,6 +31,7 @@ from evalkit.encoders.inputs import (
     exact,
     normalised,
     resize_shorter,
+    rounded_crop,
 )
 from evalkit.images import to_tensor
 from evalkit.models.load import device_of
@@ -91,6 +95,17 @@ class Clip:
         return row if len(row) <= self.context else [*row[: self.context - 1], row[-1]]
 
 
+class PaperClip(Clip):
+    """CLIP with the preprocessing of OpenAI's code, which that of the CLIP score paper calls."""
+
+    kind: EncoderKind = "clip-paper"
+    preprocessing = "pil-bicubic-rounded-crop-1"
+
+    def prepare(self, image: Image) -> Tensor:
+        """RGB image of any size -> uint8 [3, S, S]: shorter side resized to S, then cropped."""
+        return to_tensor(rounded_crop(resize_shorter(image, self.size), self.size))
+
+
 class CmmdClip(Clip):
     """CLIP with CMMD's preprocessing: the centre square is cropped first, then resized."""
 
@@ -104,8 +119,15 @@ class CmmdClip(Clip):
 
 
 def load_b32(*, device: str = "auto", path: str = "", fetch: bool = True) -> Clip:
-    """CLIP ViT-B/32 of OpenAI, as in the CLIP score paper (512 dimensions)."""
+    """CLIP ViT-B/32 of OpenAI, with the preprocessing of transformers (512 dimensions)."""
     return _load(Clip, "clip-b32", device, path, fetch)
+
+
+def load_b32_openai(*, device: str = "auto", path: str = "", fetch: bool = True) -> Clip:
+    """CLIP ViT-B/32 of OpenAI with the preprocessing of its own code, as in the CLIP score paper
+    (512 dimensions).
+    """
+    return _load(PaperClip, "clip-b32-openai", device, path, fetch)
 
 
 def load_b16(*, device: str = "auto", path: str = "", fetch: bool = True) -> Clip:

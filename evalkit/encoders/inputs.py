@@ -26,6 +26,14 @@ def centre_crop(image: Image, side: int) -> Image:
     return image.crop((left, top, left + side, top + side))
 
 
+def rounded_crop(image: Image, side: int) -> Image:
+    """The square at the centre as torchvision's `CenterCrop` places it: halves of a pixel are
+    rounded to an even number, where `centre_crop` (as transformers) rounds down.
+    """
+    left, top = round((image.width - side) / 2), round((image.height - side) / 2)
+    return image.crop((left, top, left + side, top + side))
+
+
 def check(images: Tensor, dtype: torch.dtype, size: int) -> None:
     """Raise ValueError where images are not [N, 3, size, size] of a dtype."""
     if images.dtype != dtype or images.shape[1:] != (3, size, size):

@@ -70,11 +70,11 @@ class MiniInceptionEncoder:
 class MiniClipEncoder:
     """Feature "pool" (128 dimensions, unit length) of images, and of text in the same space.
 
-    It replaces both standard CLIP encoders.
+    It replaces all standard CLIP encoders.
     """
 
     name = "mini-clip"
-    kind: tuple[EncoderKind, ...] = ("clip", "clip-large")
+    kind: tuple[EncoderKind, ...] = ("clip", "clip-paper", "clip-large")
 
     def __init__(self, device: str = "auto") -> None:
         path = BUNDLED / "mini-clip.safetensors"

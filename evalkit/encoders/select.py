@@ -17,6 +17,7 @@ from evalkit.specs import split_names
 STANDARD: dict[EncoderKind, str] = {
     "inception": "inception",
     "clip": "clip-b32",
+    "clip-paper": "clip-b32-openai",
     "clip-large": "clip-l14-336-cmmd",
     "dinov2": "dinov2-l14",
     "lpips": "lpips-vgg",
@@ -24,6 +25,7 @@ STANDARD: dict[EncoderKind, str] = {
 MINI: dict[EncoderKind, str] = {
     "inception": "mini-inception",
     "clip": "mini-clip",
+    "clip-paper": "mini-clip",
     "clip-large": "mini-clip",
     "dinov2": "",
     "lpips": "",

@@ -91,7 +91,7 @@ CLIP_SCORE = Metric(
     range=(-100.0, 100.0),
 )  # fmt: skip
 CLIP_SCORE_PAPER = Metric(
-    "clip_score_paper", clip_score_paper, "pool", "clip", "higher",
+    "clip_score_paper", clip_score_paper, "pool", "clip-paper", "higher",
     "https://arxiv.org/abs/2104.08718", PREFIX,
     title="CLIP score, paper form",
     question="Do the images show what their prompts say, on the scale of the paper?",

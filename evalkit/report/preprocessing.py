@@ -6,6 +6,7 @@ RESIZE = {
     "inception-clean": "299 px, Pillow bicubic with antialiasing",
     "inception-antialias": "299 px, torch bilinear with antialiasing",
     "clip-b32": "shorter side 224 px, bicubic, centre crop",
+    "clip-b32-openai": "shorter side 224 px, bicubic, centre crop of OpenAI's code",
     "clip-b16": "shorter side 224 px, bicubic, centre crop",
     "clip-l14": "shorter side 224 px, bicubic, centre crop",
     "clip-l14-336": "shorter side 336 px, bicubic, centre crop",

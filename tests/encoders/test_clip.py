@@ -147,9 +147,15 @@ def test_square_images_are_prepared_alike(encoder: clip.Clip, cmmd: clip.Clip, s
     assert torch.equal(cmmd.prepare(image), encoder.prepare(image))
 
 
-def test_cmmd_has_its_own_fingerprint_and_kind(encoder: clip.Clip, cmmd: clip.Clip):
-    assert encoder.fingerprint != cmmd.fingerprint
-    assert (cmmd.kind, encoder.kind) == ("clip-large", "clip")
+def test_each_preprocessing_has_its_own_fingerprint_and_kind(
+    encoder: clip.Clip, cmmd: clip.Clip, archive: Path
+):
+    paper = clip.load_b32_openai(device="cpu", path=str(archive))
+    assert len({encoder.fingerprint, cmmd.fingerprint, paper.fingerprint}) == 3
+    assert (encoder.kind, paper.kind, cmmd.kind) == ("clip", "clip-paper", "clip-large")
+    image = noise(224, 335, seed=1)  # 55.5 rows are left out on each side
+    assert not torch.equal(paper.prepare(image), encoder.prepare(image))
+    assert torch.equal(paper.prepare(image)[:, :-1], encoder.prepare(image)[:, 1:])
 
 
 def test_the_fingerprint_does_not_depend_on_the_format(

@@ -28,6 +28,24 @@ def test_the_centre_square_is_cropped(size: tuple[int, int], left: int, top: int
     assert cropped.getextrema() == (255, 255)
 
 
+@pytest.mark.parametrize("long", [224, 225, 226, 227, 334, 335, 336, 337, 448])
+def test_the_crop_of_the_paper_is_that_of_torchvision(long: int):
+    from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
+
+    theirs = Compose([Resize(224, InterpolationMode.BICUBIC), CenterCrop(224)])
+    pixels = to_images(sample_images(1, 300, round(300 * long / 224), long))[0]
+    for image in (pixels, pixels.transpose(Image.Transpose.ROTATE_90)):
+        found = inputs.rounded_crop(inputs.resize_shorter(image, 224), 224)
+        assert found.tobytes() == theirs(image).tobytes()
+
+
+def test_the_two_crops_differ_where_three_more_rows_than_a_multiple_of_four_are_left_out():
+    for length in range(224, 240):
+        image = to_images(sample_images(1, length, 224, 0))[0]
+        same = inputs.rounded_crop(image, 224) == inputs.centre_crop(image, 224)
+        assert same == (length % 4 != 3)
+
+
 def test_other_types_and_sizes_are_refused():
     inputs.check(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.uint8, 8)
     for images in (torch.zeros(2, 3, 8, 8), torch.zeros(2, 3, 8, 9, dtype=torch.uint8)):
