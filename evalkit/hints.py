@@ -26,6 +26,11 @@ _PLACEHOLDER = re.compile(r"[A-Z][A-Z_]*|…")  # FILE; the reader fills it in
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
+def capital(text: str) -> str:
+    """The text with a capital first letter."""
+    return text[:1].upper() + text[1:]
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The hint on a wrong name: the nearest known name, else all known names."""
     known = sorted(known)

@@ -38,6 +38,8 @@ BUNDLED = ("dalle", "gan", "noise")
 _ATTRIBUTE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 # Parameters of a factory that evalkit fills in; they are never options.
 BOUND = ("device", "requests", "folder")
+# The packages of modules with other names, among those that evalkit needs.
+PACKAGES = {"PIL": "pillow", "mlflow": "mlflow-skinny"}
 _TYPES: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str}
 
 
@@ -104,9 +106,9 @@ def _import(kind: PluginKind, spec: str, target: str) -> Any:
                 break
             value = getattr(value, part)
     if absent:
-        hint = "Check its spelling."
+        hint = f"Check its spelling; {module}.py is also looked for in the current folder."
         if absent != module:
-            hint = f"Install it, for example with `pip install {absent}`."
+            hint = f"Install it, for example with `pip install {PACKAGES.get(absent, absent)}`."
         raise EvalkitError(
             f"The {kind} {spec!r} needs the module {absent!r}, which is not installed.", hint
         )
@@ -216,11 +218,13 @@ def _model(label: str, spec: str, given: Mapping[str, Value], function: Any) -> 
     argument = spec if pipeline else argument
     if argument:
         given = _with_argument(target, name, argument, given)
-    if function is not None and not _is_generator(target) and inspect.isfunction(target):
-        required = [p for p in _parameters(target).values() if p.default is p.empty]
-        if required and all(p.name not in BOUND for p in required):
+    if not _is_generator(target) and inspect.isfunction(target):
+        names = [p.name for p in _parameters(target).values() if p.default is p.empty]
+        # A function that loads a model has other required parameters, its options.
+        draws = function is not None or {"prompt", "prompts", "seed", "seeds"} & set(names)
+        if names and draws and not set(BOUND) & set(names):
             raise EvalkitError(
-                f"The function {label!r} takes {', '.join(p.name for p in required)}; expected a"
+                f"The function {label!r} takes {', '.join(names)}; expected a"
                 " function of prompts and seeds that returns images.",
                 "For example `def generate(prompts, seeds): ...`.",
             )

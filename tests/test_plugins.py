@@ -116,6 +116,7 @@ def test_wrong_options(name: str, value: object, message: str, hint: str) -> Non
             "needs the module 'absent_package'",
             "pip install absent_package",
         ),
+        ("wrong_signature:draw", "takes prompts; expected a function of prompts and seeds", ""),
     ],
 )
 def test_wrong_specs(
@@ -124,6 +125,7 @@ def test_wrong_specs(
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "bad_module_for_tests.py").write_text("1 / 0")
     (tmp_path / "needs_absent_package.py").write_text("import absent_package")
+    (tmp_path / "wrong_signature.py").write_text("def draw(prompts): ...")
     with pytest.raises(EvalkitError, match=message) as error:
         one(spec)
     assert hint in error.value.hint

@@ -55,7 +55,7 @@ def verify_weights(names: Some = None, as_json: Json = False) -> None:
         if bad:
             raise EvalkitError(
                 f"{len(bad)} of {len(rows)} weights files failed verification: {', '.join(bad)}.",
-                "Fetch or import them again.",
+                "Delete these files, then fetch or import them again.",
             )
 
 

@@ -10,6 +10,7 @@ from evalkit.doctor.check import Check
 from evalkit.encoders import weights
 from evalkit.encoders.select import at_hand
 from evalkit.encoders.weight_files import NEEDS, licences
+from evalkit.hints import capital
 
 
 def checks() -> list[Check]:
@@ -26,7 +27,7 @@ def _standard(name: str) -> Check:
     licence = f"licence of the weights: {licences(name)}"
     if not here:
         finding, _, advice = reason.partition("; ")
-        return Check(topic, "note", f"{finding}; {licence}", f"{advice[:1].upper()}{advice[1:]}.")
+        return Check(topic, "note", f"{finding}; {licence}", f"{capital(advice)}.")
     for part in NEEDS[name]:
         path, item = next(
             (path, weights.FILES[file]) for file in part if (path := weights.find(file))
@@ -34,9 +35,7 @@ def _standard(name: str) -> Check:
         size = path.stat().st_size
         if size != item.size:
             finding = f"{path} has {size:,} bytes, and its weights have {item.size:,}"
-            return Check(
-                topic, "bad", finding, f"Delete it and run `evalkit weights fetch {name}`."
-            )
+            return Check(topic, "bad", finding, f"{capital(weights.how_to_replace(item, path))}.")
     return Check(topic, "ok", f"{reason}; {licence}")
 
 

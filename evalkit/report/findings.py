@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from evalkit.core import ComparisonRow, Measure, MetricRow
 from evalkit.encoders.select import STANDARD
+from evalkit.hints import capital
 from evalkit.report import numbers
 from evalkit.report.pairs import FEW, better, tied, was_tested
 
@@ -284,9 +285,7 @@ class Finding:
             )
         texts.append(self._baselines())
         cautions = {part for row in self.measured for part in row.caution.split("; ") if part}
-        return [text for text in texts if text] + [
-            f"{numbers.capital(part)}." for part in sorted(cautions)
-        ]
+        return [text for text in texts if text] + [f"{capital(part)}." for part in sorted(cautions)]
 
     def _additional_prompts(self) -> str:
         """The estimate for the model that needs the fewest additional prompts."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from evalkit.core import EvalkitError
+from evalkit.hints import capital
 from evalkit.report import numbers
 from evalkit.report.baseline_images import FOLDER, baseline_images, copy_images
 from evalkit.report.decision import Shown, shown
@@ -145,7 +146,7 @@ def _pairs(content: Mapping[str, Any]) -> str:
 
 def _title(facts: Facts, metric: str) -> str:
     stated = part(part(facts.protocol, "measures"), metric).get("title")
-    return str(stated or numbers.capital(metric.replace("_", " ")))
+    return str(stated or capital(metric.replace("_", " ")))
 
 
 def _line(facts: Facts, one: Mapping[str, Any]) -> DecisionLine:

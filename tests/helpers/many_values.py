@@ -14,6 +14,7 @@ from evalkit.run_folder import Run
 ENCODERS = {
     "inception": "inception",
     "clip": "clip-b32",
+    "clip-paper": "clip-b32-openai",
     "clip-large": "clip-l14-336-cmmd",
     "dinov2": "dinov2-l14",
     "lpips": "lpips-vgg",

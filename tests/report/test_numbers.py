@@ -105,7 +105,6 @@ def test_words():
     assert numbers.plural(1, "image") == "1 image"
     assert numbers.plural(1000, "image") == "1,000 images"
     assert numbers.counts([60, 600]) == "n = 60 to 600"
-    assert numbers.capital("") == ""
 
 
 def test_three_digits():
