@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from evalkit.core import Metric
-from evalkit.metrics.numeric import at_least, checked
+from evalkit.metrics.numeric import at_least, cached_rows, valid
 
 SPLITS = 10
 LEAST_PER_SPLIT = 100
@@ -79,20 +79,24 @@ def _split_sums(
 
     Of p(y|x) [G, S, classes], of sum_y p log p [G, S], and the number of images [G, S].
     """
-    logits = checked(logits, "generated")
+    logits = valid(logits, "generated")
     splits = splits or splits_for(len(logits))
     at_least(len(logits), splits, "generated")
     order = torch.arange(len(logits))
     if shuffle:
         order = torch.from_numpy(np.random.RandomState(seed).permutation(len(logits)))
-    probability = logits[order].softmax(dim=1)
-    negative_entropy = (probability * logits[order].log_softmax(dim=1)).sum(dim=1)
     edges = torch.tensor([i * len(logits) // splits for i in range(1, splits)], dtype=torch.long)
-    split = torch.bucketize(torch.arange(len(logits)), edges, right=True)
-    cell = groups[order] * splits + split
-    cells = (int(groups.max()) + 1) * splits
-    sums = torch.zeros(cells, logits.shape[1], dtype=torch.float64).index_add_(0, cell, probability)
-    entropies = torch.zeros(cells, dtype=torch.float64).index_add_(0, cell, negative_entropy)
+    split = torch.empty_like(order)
+    split[order] = torch.bucketize(torch.arange(len(logits)), edges, right=True)
+    cell, cells = groups * splits + split, (int(groups.max()) + 1) * splits
+    sums = torch.zeros(cells, logits.shape[1], dtype=torch.float64)
+    entropies = torch.zeros(cells, dtype=torch.float64)
+    step = cached_rows(logits.shape[1])  # in blocks: float64 copies of all logits are large
+    for block, own in zip(logits.split(step), cell.split(step), strict=True):
+        log = block.double().log_softmax(dim=1)
+        probability = log.exp()
+        sums.index_add_(0, own, probability)
+        entropies.index_add_(0, own, (probability * log).sum(dim=1))
     counts = torch.bincount(cell, minlength=cells).double()
     shape = (-1, splits)
     return sums.view(*shape, logits.shape[1]), entropies.view(shape), counts.view(shape)

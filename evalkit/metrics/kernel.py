@@ -65,21 +65,22 @@ def kid(
     centre = mean_of(real)
     centred_fake, centred_real = _Centred(fake, centre), _Centred(real, centre)
     most = subsets * subset_size**2 / 2  # float64 products take twice the time of float32
-    within = []
-    for side, centred, chosen in ((fake, centred_fake, of_fake), (real, centred_real, of_real)):
-        if len(side) ** 2 <= most:
-            sums = _pair_sums(side.double(), _members(len(side), chosen))[0].diagonal()
-        else:
-            sums = torch.stack([centred.rows(rows).off_diagonal_sum() for rows in chosen])
-        within.append(sums)
-    if len(fake) * len(real) <= most:
-        members = _members(len(fake), of_fake), _members(len(real), of_real)
-        cross = _cross_sums(fake, real, *members)
-    else:
-        pairs = zip(of_fake, of_real, strict=True)
-        sums = [centred_fake.rows(x).sums(centred_real.rows(y)).sum() for x, y in pairs]
-        cross = torch.stack(sums)
-    return _unbiased(within[0], within[1], cross, subset_size, subset_size).mean()
+    one_by_one = [len(fake) ** 2 > most, len(real) ** 2 > most, len(fake) * len(real) > most]
+    sums = torch.zeros(3, subsets, dtype=torch.float64)  # within fake, within real, between them
+    if any(one_by_one):
+        for subset, chosen in enumerate(zip(of_fake, of_real, strict=True)):
+            x, y = centred_fake.rows(chosen[0]), centred_real.rows(chosen[1])
+            parts = (x.off_diagonal_sum, y.off_diagonal_sum, lambda x=x, y=y: x.sums(y).sum())
+            for part in range(3):
+                if one_by_one[part]:
+                    sums[part, subset] = parts[part]()
+    members = _members(len(fake), of_fake), _members(len(real), of_real)
+    for part, side in enumerate((fake, real)):
+        if not one_by_one[part]:
+            sums[part] = _pair_sums(side.double(), members[part])[0].diagonal()
+    if not one_by_one[2]:
+        sums[2] = _cross_sums(fake, real, *members)
+    return _unbiased(*sums, subset_size, subset_size).mean()
 
 
 def kid_of_all(*, fake: Tensor, real: Tensor) -> Tensor:
@@ -215,7 +216,8 @@ class _Centred:
     """
 
     def __init__(self, features: Tensor, centre: Tensor) -> None:
-        self.features, self.centre = features, centre.to(features.dtype)
+        self.features = features
+        self.centre: Tensor | None = centre.to(features.dtype)  # None: they are centred
         centre = self.centre.double()
         self.shift = torch.empty(len(features), dtype=torch.float64)  # x.c - c.c / 2
         self.square = torch.empty(len(features), dtype=torch.float64)
@@ -226,9 +228,9 @@ class _Centred:
             self.square[start : start + step] = wide.square().sum(dim=1)
 
     def rows(self, rows: Tensor) -> _Centred:
-        """Some of the rows."""
+        """Some of the rows, which are centred once for all their sums."""
         part = object.__new__(_Centred)
-        part.features, part.centre = self.features[rows], self.centre
+        part.features, part.centre = self._centred(self.features[rows]), None
         part.shift, part.square = self.shift[rows], self.square[rows]
         return part
 
@@ -256,7 +258,10 @@ class _Centred:
         return total - self.diagonal().sum()
 
     def _centred(self, rows: Tensor | None = None) -> Tensor:
-        centred = (self.features if rows is None else rows) - self.centre
+        rows = self.features if rows is None else rows
+        if self.centre is None:
+            return rows
+        centred = rows - self.centre
         return centred.float() if single_is_exact() else centred.double()
 
 

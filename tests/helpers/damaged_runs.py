@@ -128,6 +128,11 @@ def _gate(runs: Runs, candidate: str = "", baseline: str = "") -> Any:
     return dataclasses.asdict(made) | {"metrics_sha256": ""}
 
 
+def _gate_as_baseline(runs: Runs) -> Any:
+    candidate = copied(runs.whole, runs.out / "candidate")  # a gate that is refused changes it
+    return _gate(runs, f"{candidate}:gan", f"{runs.place}:gan")
+
+
 def _baseline_save(runs: Runs) -> Any:
     from evalkit.gate.baseline_file import read_baseline
 
@@ -208,7 +213,7 @@ COMMANDS: Mapping[str, Callable[[Runs], Any]] = {
     "score": _score,
     "generate": _generate,
     "gate": _gate,
-    "gate as baseline": lambda runs: _gate(runs, f"{runs.whole}:gan", f"{runs.place}:gan"),
+    "gate as baseline": _gate_as_baseline,
     "baseline save": _baseline_save,
     "compare": _compare,
     "tables": _tables,
@@ -314,6 +319,8 @@ def _may_change(damage: Damage) -> bool:
 def _names(file: str) -> tuple[str, ...]:
     """How a sentence may name a file of a run."""
     name = Path(file).name
+    if name == "checksums.json":  # or a file that has another hash than it says
+        return name, "is not the file that belongs to the other results"
     if name.startswith("manifest."):  # the list of the images of a model, or one of these
         return name, "manifest", "images of", "requested image", ".png"
     return (name,)
