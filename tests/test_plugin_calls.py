@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -278,9 +278,52 @@ def _cut() -> Image.Image:
     return Image.open(io.BytesIO(file.getvalue()[:20_000]))
 
 
+class Endless:
+    """States a length, and has another."""
+
+    def __len__(self) -> int:
+        return 2
+
+    def __iter__(self) -> Iterator[Image.Image]:
+        return iter(lambda: drawn(1), 0)
+
+
+def test_notes_and_reasons_are_cut() -> None:
+    def talks(prompts: Sequence[str], seeds: Sequence[int]) -> list[Any]:
+        image = drawn(1)
+        image.info["note"] = "x" * 10**6
+        return [image, evalkit.core.Refusal("bad_request", "x" * 10**6)]
+
+    image, refusal = calls(talks)
+    assert (len(image.info["note"]), len(refusal.detail)) == (1000, 1000)
+
+
+@pytest.mark.parametrize("memory", [-1, 10**400], ids=["negative", "huge"])
+def test_a_peak_memory_that_no_machine_has_is_named(memory: int) -> None:
+    def plain(prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
+        return [drawn(seed) for seed in seeds]
+
+    plain.peak_memory = lambda: memory  # type: ignore[attr-defined]
+    with pytest.raises(EvalkitError, match=r"'mine' failed: TypeError: peak_memory\(\) returned"):
+        calls(plain)
+
+
+def test_an_object_that_raises_where_it_is_looked_at_is_one_sentence() -> None:
+    class Raises:
+        def __getattr__(self, name: str) -> Any:
+            raise RuntimeError(name)
+
+        def __call__(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
+            return []
+
+    with pytest.raises(EvalkitError, match="has no readable signature"):
+        plugins.load_generator(plugins.Model("mine", "mine", Raises(), {}), "cpu", [])
+
+
 @pytest.mark.parametrize(
     ("results", "message"),
     [
+        (Endless, "returned 3 results; expected 2"),
         (lambda: None, "returned None; expected a list of 2 images"),
         (lambda: [drawn(1)], "returned 1 results; expected 2"),
         (lambda: iter(lambda: drawn(1), 0), "returned 3 results; expected 2"),
