@@ -31,15 +31,19 @@ CHECK = "check"  # the key of the hash in a row
 
 
 _PIPES = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")  # a shell's pipes, which have a writer
+_piped: dict[tuple[int, int], bytes] = {}  # by device and number of the pipe: what it held
 
 
 def read_limited(path: Path, limit: int) -> bytes:
     """The bytes of a file, or of a pipe of the shell.
 
+    A pipe has its content once; a later call returns the same.
+
     Raises OSError for a device, a named pipe or a socket, which may never end or never begin, and
     for more than `limit` bytes.
     """
-    mode = os.stat(path).st_mode
+    state = os.stat(path)
+    mode = state.st_mode
     piped = stat.S_ISFIFO(mode) and str(path).startswith(_PIPES)
     if not (stat.S_ISREG(mode) or piped):
         kind = "a folder" if stat.S_ISDIR(mode) else "a device, a pipe or a socket"
@@ -52,6 +56,9 @@ def read_limited(path: Path, limit: int) -> bytes:
     data = data or b""  # None where a file of the kernel has nothing to say
     if (size := max(size, len(data))) > limit:
         raise OSError(errno.EFBIG, f"{size / 2**20:.0f} MiB, more than {limit >> 20}")
+    if piped:
+        key = state.st_dev, state.st_ino
+        data = _piped[key] = data or _piped.get(key, b"")
     return data
 
 

@@ -18,7 +18,7 @@ import sys
 import types
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from evalkit.core import EvalkitError
 from evalkit.terminal import one_line
@@ -64,8 +64,10 @@ def said(error: BaseException) -> str:
     """The type and the text of an exception on one line; the text alone of an EvalkitError."""
     try:
         text = error.message if isinstance(error, EvalkitError) else str(error)
-        text = one_line(" ".join(str(text).split()))[:_LONGEST]
-    except Exception:  # its class is code of the plug-in too
+        text = one_line(" ".join(str(text)[: 10 * _LONGEST].split()))[:_LONGEST]
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # its class is code of the plug-in too
         text = ""
     if isinstance(error, EvalkitError) and text:
         return text
@@ -82,18 +84,30 @@ def apart(code: object, without: Sequence[str] = ()) -> Iterator[None]:
         if is_own(code):
             yield
             return
-        module = _module(code).partition(".")[0]
+        module, process = _module(code).partition(".")[0], os.getpid()
         before = _read()
         known = _changes.get(module, {})
         _write({name: value for name, value in known.items() if name not in without})
         try:
             yield
         finally:
+            if os.getpid() != process:  # a fork of the plug-in must not go on with the command
+                _end_fork(module)
             after = _read()
             names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
             kept = {name: value for name, value in known.items() if name in without}
             _changes[module] = kept | {name: after.get(name) for name in names}
             _write({name: before.get(name) for name in names})
+
+
+def _end_fork(module: str) -> NoReturn:
+    try:
+        error = sys.exc_info()[1]
+        reason = f": {said(error)}" if error else ""
+        line = f"a process that {module} forked came back and was ended{reason}\n"
+        os.write(2, line.encode(errors="backslashreplace"))
+    finally:
+        os._exit(1)
 
 
 @contextlib.contextmanager
@@ -144,13 +158,31 @@ def _settings() -> dict[str, _Setting]:
     import torch
     from PIL import Image, ImageFile
 
+    def directory() -> str:
+        try:
+            return os.getcwd()
+        except FileNotFoundError:  # it was removed
+            return ""
+
+    def set_directory(value: str) -> None:
+        if value:
+            os.chdir(value)
+
+    generators: Any = numpy.random
+
     def numpy_random() -> tuple[Any, ...]:
+        source = generators.get_bit_generator()
+        if not isinstance(source, numpy.random.MT19937):  # the state of another one is its owner's
+            return (source,)
         name, keys, *rest = numpy.random.get_state()
-        return name, keys.tobytes(), *rest  # type: ignore[union-attr]
+        return source, name, keys.tobytes(), *rest  # type: ignore[union-attr]
 
     def set_numpy_random(value: tuple[Any, ...]) -> None:
-        name, keys, *rest = value
-        numpy.random.set_state((name, numpy.frombuffer(keys, numpy.uint32), *rest))
+        source, *state = value
+        generators.set_bit_generator(source)
+        if state:
+            name, keys, *rest = state
+            numpy.random.set_state((name, numpy.frombuffer(keys, numpy.uint32), *rest))
 
     def set_torch_random(value: bytes) -> None:
         torch.set_rng_state(torch.from_numpy(numpy.frombuffer(value, numpy.uint8).copy()))
@@ -174,6 +206,17 @@ def _settings() -> dict[str, _Setting]:
             torch.set_float32_matmul_precision(value[0])
         products.fp32_precision, cpu_products.fp32_precision = value[1:]
 
+    def autocast() -> tuple[Any, ...]:
+        return tuple(
+            (kind, torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind))
+            for kind in ("cpu", "cuda")
+        )
+
+    def set_autocast(value: Iterable[tuple[str, bool, Any]]) -> None:
+        for kind, enabled, dtype in value:
+            torch.set_autocast_enabled(kind, enabled)
+            torch.set_autocast_dtype(kind, dtype)
+
     def set_device(value: Any) -> None:
         torch.set_default_device(None if value == torch.device("cpu") else value)
 
@@ -181,7 +224,7 @@ def _settings() -> dict[str, _Setting]:
     products = torch.backends.cuda.matmul
     cpu_products = mkldnn.matmul  # pyright: ignore[reportAttributeAccessIssue]
     return {
-        "directory": _Setting(os.getcwd, os.chdir),
+        "directory": _Setting(directory, set_directory),
         "stderr": _attribute(sys, "stderr"),
         "path": _Setting(lambda: tuple(sys.path), set_path),
         "recursion": _Setting(sys.getrecursionlimit, sys.setrecursionlimit),
@@ -200,6 +243,7 @@ def _settings() -> dict[str, _Setting]:
         "device": _Setting(torch.get_default_device, set_device),
         "torch random": _Setting(lambda: torch.get_rng_state().numpy().tobytes(), set_torch_random),
         "dtype": _Setting(torch.get_default_dtype, torch.set_default_dtype),
+        "autocast": _Setting(autocast, set_autocast),
         "gradients": _Setting(torch.is_grad_enabled, torch.set_grad_enabled),
         "threads": _Setting(torch.get_num_threads, torch.set_num_threads),
         "deterministic": _Setting(

@@ -431,7 +431,7 @@ def _is_generator(target: Any) -> bool:
 def _parameters(target: Any) -> Mapping[str, inspect.Parameter]:
     try:
         return inspect.signature(target).parameters
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # an object of others may raise anything where it is looked at
         raise EvalkitError(
             f"{target!r} has no readable signature; expected a Python function or class."
         ) from error

@@ -315,6 +315,15 @@ def read_note(data: bytes) -> str:
     return found.note
 
 
+@pytest.mark.parametrize("row", [0, 20])
+def test_a_png_whose_checksums_are_right_and_whose_pixels_are_damaged_is_refused(row: int) -> None:
+    """A filter that does not exist; Pillow finds it at its first load only."""
+    rows = bytearray((b"\0" + bytes(range(96))) * 32)
+    assert not isinstance(decode(png(32, 32, 8, 2, bytes(rows))), str)
+    rows[97 * row] = 9
+    assert "is truncated or damaged" in str(decode(png(32, 32, 8, 2, bytes(rows))))
+
+
 @pytest.mark.parametrize("interlace", [0, 1])
 def test_a_gif_without_its_end_is_damaged(interlace: int) -> None:
     """A cut animation may have one frame left."""

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,18 @@ class Silent(Exception):
         raise ZeroDivisionError
 
 
+class Exiting(Exception):
+    def __str__(self) -> str:
+        raise SystemExit(0)
+
+
 RAISED = {
     "exit": (SystemExit(), "SystemExit"),
     "exit 0": (SystemExit(0), "SystemExit: 0"),
     "generator exit": (GeneratorExit(), "GeneratorExit"),
     "odd": (Odd("a\nb \x1b[1m \udcff"), "Odd: a b \ufffd[1m \ufffd"),
     "no text": (Silent(), "Silent"),
+    "a text that exits": (Exiting(), "Exiting"),
     "own sentence": (EvalkitError("My own.", exit_code=0), "My own."),
 }
 
@@ -137,6 +144,8 @@ CHANGES = {
     "truncated images": lambda: setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True),
     "largest image": lambda: setattr(Image, "MAX_IMAGE_PIXELS", 1),
     "numpy errors": lambda: np.seterr(all="raise"),
+    "numbers of another kind": lambda: np.random.set_bit_generator(np.random.PCG64(5)),
+    "autocast": lambda: torch.set_autocast_enabled("cpu", True),
     "standard error": lambda: setattr(sys, "stderr", None),
 }
 
@@ -149,7 +158,8 @@ def state() -> list[Any]:
         torch.get_num_threads(),
         torch.backends.cuda.matmul.fp32_precision,
         torch.get_rng_state().tolist(),
-        np.random.get_state()[1].tolist(),  # type: ignore[index]
+        torch.is_autocast_enabled("cpu"),
+        repr(np.random.get_state(legacy=False)),
         os.getcwd(),
         dict(os.environ),
         list(sys.path),
@@ -177,6 +187,41 @@ def test_a_setting_that_a_plugin_changes_holds_in_its_own_calls_only(name: str) 
     assert state() == before
     with plugin_call(test_an_interruption_stays_one, "The other plug-in failed"):
         assert state() == before
+
+
+def test_a_folder_that_a_plugin_removes_under_itself_is_no_folder_of_others(
+    tmp_path: Path,
+) -> None:
+    def removing(prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
+        os.chdir(tmp_path / "gone")
+        (tmp_path / "gone").rmdir()
+        return [drawn(seed) for seed in seeds]
+
+    before = os.getcwd()
+    for _ in range(2):
+        (tmp_path / "gone").mkdir()
+        calls(removing)
+        assert os.getcwd() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no processes can be forked")
+@pytest.mark.filterwarnings("ignore:This process.*fork:DeprecationWarning")
+def test_a_fork_that_comes_back_does_not_go_on_with_the_command() -> None:
+    ended: list[int] = []
+
+    def forking(prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
+        if not (child := os.fork()):
+            raise ValueError("in the child")
+        ended.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        return [drawn(seed) for seed in seeds]
+
+    process = os.getpid()
+    try:
+        calls(forking)
+    finally:
+        if os.getpid() != process:
+            os._exit(7)
+    assert ended == [1]
 
 
 def test_random_numbers_of_a_plugin_go_on_from_call_to_call() -> None:
@@ -233,9 +278,52 @@ def _cut() -> Image.Image:
     return Image.open(io.BytesIO(file.getvalue()[:20_000]))
 
 
+class Endless:
+    """States a length, and has another."""
+
+    def __len__(self) -> int:
+        return 2
+
+    def __iter__(self) -> Iterator[Image.Image]:
+        return iter(lambda: drawn(1), 0)
+
+
+def test_notes_and_reasons_are_cut() -> None:
+    def talks(prompts: Sequence[str], seeds: Sequence[int]) -> list[Any]:
+        image = drawn(1)
+        image.info["note"] = "x" * 10**6
+        return [image, evalkit.core.Refusal("bad_request", "x" * 10**6)]
+
+    image, refusal = calls(talks)
+    assert (len(image.info["note"]), len(refusal.detail)) == (1000, 1000)
+
+
+@pytest.mark.parametrize("memory", [-1, 10**400], ids=["negative", "huge"])
+def test_a_peak_memory_that_no_machine_has_is_named(memory: int) -> None:
+    def plain(prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
+        return [drawn(seed) for seed in seeds]
+
+    plain.peak_memory = lambda: memory  # type: ignore[attr-defined]
+    with pytest.raises(EvalkitError, match=r"'mine' failed: TypeError: peak_memory\(\) returned"):
+        calls(plain)
+
+
+def test_an_object_that_raises_where_it_is_looked_at_is_one_sentence() -> None:
+    class Raises:
+        def __getattr__(self, name: str) -> Any:
+            raise RuntimeError(name)
+
+        def __call__(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
+            return []
+
+    with pytest.raises(EvalkitError, match="has no readable signature"):
+        plugins.load_generator(plugins.Model("mine", "mine", Raises(), {}), "cpu", [])
+
+
 @pytest.mark.parametrize(
     ("results", "message"),
     [
+        (Endless, "returned 3 results; expected 2"),
         (lambda: None, "returned None; expected a list of 2 images"),
         (lambda: [drawn(1)], "returned 1 results; expected 2"),
         (lambda: iter(lambda: drawn(1), 0), "returned 3 results; expected 2"),

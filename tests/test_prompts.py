@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -365,3 +366,16 @@ def test_parti_prompts(folder: Path) -> None:
     assert len(prompts) == 1632
     assert len({prompt.group for prompt in prompts}) == 12
     assert duplicate_count(prompts) > 0
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/fd"), reason="pipes have no names")
+def test_a_pipe_is_read_as_often_as_a_command_needs_it() -> None:
+    ends = os.pipe()
+    os.write(ends[1], b"a cat\na dog\n")
+    os.close(ends[1])
+    try:
+        for _ in range(2):
+            found = read_prompts(f"/dev/fd/{ends[0]}")
+            assert [prompt.text for prompt in found] == ["a cat", "a dog"]
+    finally:
+        os.close(ends[0])

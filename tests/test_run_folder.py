@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -113,3 +114,14 @@ def test_a_protocol_of_other_types_is_damaged(tmp_path, content):
     run.write_protocol(content)
     with pytest.raises(EvalkitError, match=r"protocol\.json is damaged"):
         run.protocol()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+@pytest.mark.parametrize(
+    "name", ["prompts.jsonl", "images/noise/model.json", "images/noise/manifest.0.jsonl"]
+)
+def test_a_named_pipe_in_the_place_of_a_file_is_not_waited_for(run: evalkit.Run, name: str) -> None:
+    (run.path / name).unlink()
+    os.mkfifo(run.path / name)
+    with pytest.raises(EvalkitError, match=f"{name} is damaged"):
+        evalkit.score(run.path, metrics="vendi", encoders="pixels")

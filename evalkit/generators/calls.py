@@ -15,6 +15,7 @@ from evalkit.escape import visible
 from evalkit.images import PIXEL_LIMIT
 from evalkit.plugin_calls import plugin_call
 
+_LONGEST = 1000  # characters of a note or a reason
 _EXPECTED = "RGB images, uint8 arrays [H, W, 3] or evalkit.core.Refusal"
 
 
@@ -31,7 +32,7 @@ def images_of(
     """The images of one batch, and the peak memory of the generator in bytes (0 if unknown).
 
     Images are copies in mode RGB, made as each result arrives: a generator may use its buffer for
-    the next one. Of `info`, "note" is a text without control characters.
+    the next one. Of `info`, "note" is a text without control characters, cut to 1000.
 
     Args:
         label: of the model, for messages.
@@ -46,8 +47,9 @@ def images_of(
         given: object = generator(list(prompts), list(seeds))
         results: list[Image | Refusal | str] | None = None
         if isinstance(given, Iterable):
-            # An endless iterator ends too.
-            items = given if hasattr(given, "__len__") else islice(given, len(prompts) + 1)
+            # An endless iterator ends too, whatever length it states.
+            finite = isinstance(given, list | tuple | np.ndarray)
+            items = given if finite else islice(given, len(prompts) + 1)
             results = [_taken(item) for item in items]
         memory = _peak_memory(generator)
     found, expected = "", _EXPECTED
@@ -69,7 +71,7 @@ def _taken(result: object) -> Image | Refusal | str:
     if isinstance(result, Refusal):
         if result.status not in get_args(Status) or result.status == "ok":
             return f"a Refusal with the status {result.status!r:.80}"
-        return dataclasses.replace(result, detail=visible(str(result.detail)))
+        return dataclasses.replace(result, detail=_text(result.detail))
     if isinstance(result, Image):
         if result.mode != "RGB" or not result.width or not result.height:
             return f"an image in mode {result.mode}, {result.size}"
@@ -77,7 +79,7 @@ def _taken(result: object) -> Image | Refusal | str:
             return f"an image of {result.width} x {result.height} pixels, more than 64 million"
         image = result.copy()  # loads it, and is no instance of a subclass
         if "note" in image.info:
-            image.info["note"] = visible(str(image.info["note"]))
+            image.info["note"] = _text(image.info["note"])
         return image
     if isinstance(result, np.ndarray):
         shape = list(result.shape)
@@ -94,9 +96,14 @@ def _taken(result: object) -> Image | Refusal | str:
 def _peak_memory(generator: Generator) -> int:
     peak_memory = getattr(generator, "peak_memory", None)
     memory = peak_memory() if peak_memory is not None else 0
-    if not isinstance(memory, int | np.integer):
+    if not isinstance(memory, int | np.integer) or not 0 <= memory < 2**63:
         raise TypeError(f"peak_memory() returned {memory!r:.80}; expected a number of bytes")
     return int(memory)
+
+
+def _text(value: object) -> str:
+    """A note or a reason, of which each image has its own, without control characters."""
+    return visible(str(value)[:_LONGEST])
 
 
 def _type(value: object) -> str:

@@ -200,10 +200,14 @@ def decode(content: bytes | NDArray[np.uint8], alpha: Alpha = "refuse") -> Decod
             return Unreadable("has more than 8 bits per sample", "more than 8 bits per sample")
         if image.mode not in ("1", "L", "P", "RGB", "LA", "PA", "RGBA"):
             return Unreadable(f"has the colour mode {image.mode}", f"colour mode {image.mode}")
-        # Read before load(), which applies the orientation of TIFF files itself.
-        turned = _orientation_note(image)
+        # Read before load(), which applies the orientation of TIFF files itself. That of PNG may
+        # follow the pixels: Pillow loads them for it, and would load damaged ones only once.
+        turned = "" if image.format == "PNG" else _orientation_note(image)
         with PIXELS.take(image.width * image.height):
-            return _to_rgb(load_strictly(image, content), alpha, turned, image.format or "")
+            loaded = load_strictly(image, content)
+            if image.format == "PNG":
+                turned = _orientation_note(loaded)
+            return _to_rgb(loaded, alpha, turned, image.format or "")
     except (PILImage.DecompressionBombError, PILImage.DecompressionBombWarning):
         return Unreadable("has more than 64 million pixels", "too many pixels")
     except UnidentifiedImageError:  # its text names an address in memory

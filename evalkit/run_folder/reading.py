@@ -84,6 +84,8 @@ def reading(
 ) -> Iterator[None]:
     """Whatever is wrong with the content of a file becomes one sentence that names it."""
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise OSError("a device, a pipe or a socket may never end or never begin")
         yield
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
             RecursionError, csv.Error) as error:  # fmt: skip

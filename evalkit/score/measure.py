@@ -135,7 +135,7 @@ def _converted(result: Any) -> Tensor | str:
         if array.dtype.kind not in "biuf":
             return type(result).__name__
         made = torch.as_tensor(array.astype(np.float64) if array.dtype.kind != "b" else array)
-    if made.is_complex() or (made.dtype == torch.bool and made.ndim == 0):
+    if made.is_nested or made.is_complex() or (made.dtype == torch.bool and made.ndim == 0):
         return type(result).__name__
     dense = made.detach().to_dense() if made.layout != torch.strided else made.detach()
     return dense.to("cpu", torch.float64, copy=True)

@@ -10,7 +10,6 @@ import lzma
 import tarfile
 import zipfile
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -25,6 +24,7 @@ from evalkit.sources.image import (
     ImageSource,
     SourceImage,
     check_count,
+    check_names,
     check_unpacked,
     check_zip_methods,
     natural_path,
@@ -68,13 +68,7 @@ def zip_source(path: Path) -> ImageSource:
         elif reason:
             left[item.filename] = reason
     members.sort(key=lambda item: natural_path(item.filename))
-    names = Counter(item.filename for item in members)
-    repeated = [name for name, times in names.items() if times > 1]
-    if repeated:
-        raise EvalkitError(
-            f"The zip file {path} contains several files named {repeated[0]!r}.",
-            "Create it again with one file of each name.",
-        )
+    check_names(f"The zip file {path}", [item.filename for item in members])
     check_unpacked(path, sum(item.file_size for item in members), path.stat().st_size)
     if any(item.flag_bits & 1 for item in members):
         raise EvalkitError(f"The zip file {path} is encrypted.", "Unpack it and give the folder.")

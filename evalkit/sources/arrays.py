@@ -26,6 +26,7 @@ from evalkit.sources.image import (
     ImageSource,
     SourceImage,
     check_count,
+    check_names,
     check_unpacked,
     check_zip_methods,
     unreadable,
@@ -83,7 +84,8 @@ def read_header(file: IO[bytes]) -> ArrayHeader:
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     try:
         shape, fortran, dtype = read(file)
-    except (tokenize.TokenError, SyntaxError, RecursionError, MemoryError) as error:
+    except (ValueError, tokenize.TokenError, SyntaxError, RecursionError, MemoryError) as error:
+        # Texts of numpy name addresses in memory, and advise to allow pickles.
         raise ValueError("its header is damaged") from error
     if not all(type(side) is int and side >= 0 for side in shape):
         raise ValueError(f"its header states the shape {list(shape)}")
@@ -120,6 +122,7 @@ def _member(path: Path) -> tuple[str, ArrayHeader]:
             check_zip_methods(path, archive)
             headers: dict[str, ArrayHeader] = {}
             names = archive.namelist()
+            check_names(f"The file {path}", names)
             if any(is_image_name(name) for name in names):
                 raise EvalkitError(
                     f"{path} is a zip archive of files such as {visible(names[0])}; expected arrays"

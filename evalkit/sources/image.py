@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -122,6 +123,16 @@ def check_zip_methods(place: object, archive: zipfile.ZipFile) -> None:
                 f"{place} is compressed with method {item.compress_type} of zip; expected deflate"
                 " or none.",
                 "Create it again with the usual method.",
+            )
+
+
+def check_names(place: object, names: Iterable[str]) -> None:
+    """Raise EvalkitError where two members have one name: readers differ in which one they take."""
+    for name, times in Counter(names).items():
+        if times > 1:
+            raise EvalkitError(
+                f"{place} contains several files named {name!r}.",
+                "Create it again with one file of each name.",
             )
 
 

@@ -189,8 +189,10 @@ class Exits:
         (lambda *, fake: None, "'mine' returned a NoneType; expected"),
         (lambda *, fake: torch.tensor(0.0, device="meta"), "'mine' failed: NotImplementedError"),
         (lambda *, fake: Exits(), "'mine' failed: SystemExit: 0"),
+        (lambda *, fake: torch.nested.nested_tensor([fake[0]]), "'mine' returned a Tensor; exp"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
 def test_the_error_of_a_faulty_metric_names_it(compute: Any, message: str):
     with pytest.raises(EvalkitError, match=message) as caught:
         measure(metric(compute), evidence(FAKE))

@@ -135,3 +135,23 @@ def test_a_header_that_states_more_than_the_file_holds(tmp_path: Path, shape: tu
     for name in ("a.npy", "a.npz"):
         with pytest.raises(EvalkitError, match=r"states .* bytes; it holds"):
             open_source(tmp_path / name)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
+def test_two_arrays_of_one_name_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.ones((2, 8, 8, 3), np.uint8))
+    np.save(tmp_path / "b.npy", np.ones((3, 8, 8, 3), np.uint8))
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.write(tmp_path / "a.npy", "arr_0.npy")
+        archive.write(tmp_path / "b.npy", "arr_0.npy")
+    with pytest.raises(EvalkitError, match=r"a\.npz contains several files named 'arr_0\.npy'"):
+        open_source(tmp_path / "a.npz")
+
+
+def test_the_reason_of_a_damaged_header_is_one_of_evalkit(tmp_path: Path) -> None:
+    """That of numpy names an address in memory, or advises to allow pickles."""
+    for header in (b"print(1)", b"{" + b" " * 60_000):
+        data = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+        (tmp_path / "a.npy").write_bytes(data)
+        with pytest.raises(EvalkitError, match=r"cannot be read: its header is damaged\. Exp"):
+            open_source(tmp_path / "a.npy")
