@@ -17,13 +17,17 @@ from gated_runs import prompts, score_folder
 import evalkit
 from evalkit import plugins
 from evalkit.core import EvalkitError
+from evalkit.features.image_sets import image_sets
 from evalkit.gate.baseline_file import content_hash
 from evalkit.gate.conditions import of_generation, of_metrics, requests_of
 from evalkit.gate.config import Rule
 from evalkit.gate.gate import on_shared_images
-from evalkit.gate.snapshot import take
+from evalkit.gate.snapshot import state_of, take
 from evalkit.metrics.frechet import FID
 from evalkit.run_folder import Run
+from evalkit.score.evidence import Setup, gather
+from evalkit.score.resources import load
+from evalkit.score.settings import resolve
 
 Runs = Callable[[str], Path]
 
@@ -107,10 +111,33 @@ def test_images_can_be_measured_in_another_order_and_in_part(runs: Runs) -> None
         assert other.values == pytest.approx(one.values[7:2:-1], rel=1e-4)
     assert part.states["fid"].keys == keys[:5]
     assert part.states["missing_rate"] == whole.states["missing_rate"]
+    again = take(str(runs("none")), ["clip_score", "fid"])
+    assert again.states == whole.states  # what is kept is that of all images
     none = take(str(runs("none")), ["clip_score"], [("unknown", 0)]).states
     assert (none["clip_score"].value, none["clip_score"].keys) == (None, ())
     assert none["clip_score"].note == "not measured: there are no images"
     assert "black_rate" not in none
+
+
+def test_features_that_are_at_hand_give_the_state_that_a_snapshot_has(runs: Runs) -> None:
+    metrics = [plugins.metric(name) for name in ("fid", "precision", "clip_score")]
+    run, whole = Run(runs("none")), take(str(runs("none")), ["fid", "precision"])
+    _, [images], _ = image_sets(run.path)
+    found = load(resolve(run.path, metrics=["fid", "precision"], only=True), bundled=True)
+    encoders = found.choice.encoders
+    setup = Setup(run, metrics[:2], encoders, found.references, found.why, {}, 32)
+    evidence, keys = gather(images, setup), whole.states["fid"].keys
+    for metric in metrics[:2]:
+        made, expected = state_of(metric, evidence, keys, setup), whole.states[metric.name]
+        assert made.value == pytest.approx(expected.value)
+        assert (made.encoder, made.reference) == ("mini-inception", "scenes")
+        for field in ("values", "left_out"):
+            assert getattr(made, field) == pytest.approx(getattr(expected, field))
+        assert (made.measure, made.keys, made.note) == (expected.measure, keys, expected.note)
+        none = state_of(metric, {}, (), setup)
+        assert (none.value, none.note) == (None, "not measured: there are no images")
+    lacking = state_of(metrics[2], evidence, keys, setup)
+    assert (lacking.value, lacking.note) == (None, "not measured: its encoder is missing")
 
 
 def test_default_margins_and_tiers_of_a_run(runs: Runs) -> None:
