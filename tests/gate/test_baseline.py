@@ -306,6 +306,14 @@ def test_git_revisions(runs: Runs, base: Path, monkeypatch: pytest.MonkeyPatch) 
         evalkit.gate(runs("none"), baseline="git:--output=x:base.json")
 
 
+def test_without_git_the_path_of_the_file_is_asked_for(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(EvalkitError, match=r"git is not installed, and git:main:base\.json is"):
+        evalkit.gate(runs("none"), baseline="git:main:base.json")
+
+
 def test_a_file_of_500_prompts_and_ten_metrics_is_below_3_mb() -> None:
     random = np.random.RandomState(0)
     keys = tuple((f"prompt-{at:05d}", 0) for at in range(500))

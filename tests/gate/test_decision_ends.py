@@ -11,7 +11,7 @@ from gated_values import of_numbers, share, snapshot
 from scipy import stats
 
 from evalkit.gate.config import Rule
-from evalkit.gate.decide import MOST_IMAGES, Decision, compared, correct, decide
+from evalkit.gate.decide import Decision, compared, correct, decide
 from evalkit.gate.events import Events
 from evalkit.gate.skewness import skewed
 from evalkit.gate.snapshot import Snapshot
@@ -233,13 +233,19 @@ def test_the_further_images_are_those_that_move_the_nearer_end_beyond_the_margin
         half = made.worse - made.low if made.worse > margin else made.high - made.worse
         expected = 8 * (half / (margin - made.worse)) ** 2 - 8
         assert made.more_images == np.floor(expected) + 1
-    near = alone(*sides, Rule(margin=float(SKEWED.mean()) + 0.01))
-    assert near.more_images is not None
-    assert MOST_IMAGES / 10 < near.more_images < MOST_IMAGES
-    assert f"{near.more_images:,}" in near.reason
-    nearer = alone(*sides, Rule(margin=float(SKEWED.mean()) + 0.001))
-    assert nearer.more_images is None
-    assert nearer.reason.endswith("as large as the margin: more images will hardly decide")
+
+
+def test_a_million_further_images_is_the_largest_estimate() -> None:
+    sides = snapshot(SKEWED, "lower"), snapshot(np.zeros(8), "lower")
+    known = alone(*sides, Rule(margin=1.2))
+    assert known.high is not None
+    assert known.worse is not None
+    for more, expected in ((999_999.5, 1_000_000), (1_000_000.5, None)):
+        distance = (known.high - known.worse) * (8 / (8 + more)) ** 0.5
+        made = alone(*sides, Rule(margin=known.worse + distance))
+        assert made.more_images == expected
+        said = "about 1,000,000 more images would decide" if expected else "as large as the margin"
+        assert said in made.reason
 
 
 def test_ratings_that_are_certain_and_at_the_margin_are_not_decided() -> None:

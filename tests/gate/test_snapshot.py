@@ -113,6 +113,10 @@ def test_images_can_be_measured_in_another_order_and_in_part(runs: Runs) -> None
     assert part.states["missing_rate"] == whole.states["missing_rate"]
     again = take(str(runs("none")), ["clip_score", "fid"])
     assert again.states == whole.states  # what is kept is that of all images
+    assert whole.states["fid"].note == "jackknife over 20 groups of prompts, Student t"
+    lone = take(str(runs("none")), ["fid"], keys[:1]).states["fid"]
+    assert (lone.value, lone.left_out, lone.keys) == (None, None, keys[:1])
+    assert "at least 2" in lone.note
     none = take(str(runs("none")), ["clip_score"], [("unknown", 0)]).states
     assert (none["clip_score"].value, none["clip_score"].keys) == (None, ())
     assert none["clip_score"].note == "not measured: there are no images"
