@@ -254,9 +254,9 @@ def test_what_limits_a_comparison_is_said_in_one_sentence_each() -> None:
     lost = share("missing_rate", (1.0, 0.0, 1.0, 0.0, 0.0, 0.0))
     images = (("p0", 0, "one"), ("p1", 0, "two"))
     a = model(state("fid"), lost, images=images, name="new:m")
-    b = model(share("missing_rate", ONE), images=images[::-1], name="base:m")
+    b = model(state("recall"), share("missing_rate", ONE), images=images[::-1], name="base:m")
     same = "All images of the two are the same, byte for byte."
-    lone = "Not gated, as only one of the two has them: fid."
+    lone = "Not gated, as only one of the two has them: fid, recall."
     missing = "{} of 6 requested images of {} are missing: neither usable nor refused."
     both = [missing.format(2, "new:m"), missing.format(1, "base:m")]
     assert notes_of(a, b, {}, GateConfig(), all_metrics=True) == [same, lone, *both]

@@ -214,6 +214,15 @@ def test_a_table_that_is_too_long_is_one_sentence(summary: Path) -> None:
     assert summary.read_text() == to_markdown(MADE)
 
 
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_first_table_may_have_just_the_limit(more: int, summary: Path) -> None:
+    rest = len(to_markdown(replace(MADE, decisions=(row("fid", "PASS"),))).encode())
+    longer = row("fid", "PASS", reason="x" * (2**20 - rest + more))
+    append_summary(replace(MADE, decisions=(longer,)))
+    assert (summary.stat().st_size == 2**20) is not bool(more)
+    assert summary.read_text().startswith("\n### ") is not bool(more)
+
+
 def test_outside_of_github_nothing_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
