@@ -229,19 +229,19 @@ def _by_interval(
     made: Decision, interval: Callable[[float], tuple[float, float]], alpha: float
 ) -> Decision:
     """The verdict from the interval of the worsening; interval(level of both tails together)."""
-    assert made.margin is not None
-    assert made.worse is not None
+    worse, margin = made.worse, made.margin
+    assert worse is not None
+    assert margin is not None
     low, high = interval(2 * alpha)
-    p = _p_above(interval, made.margin)
-    made = replace(made, low=low, high=high, p=p)
+    made = replace(made, low=low, high=high, p=_p_above(interval, margin))
     if high < 0:
         return replace(made, verdict="IMPROVED")
-    if high < made.margin or (made.margin == 0 and low == high == 0):
+    if high < margin or (margin == 0 and low == high == 0):
         return replace(made, verdict="PASS")
-    if low > made.margin:  # a regression, unless a further test or the correction leaves it open
+    if low > margin:  # a regression, unless a further test or the correction leaves it open
         reason = "above the margin, but its corrected p-value is not significant"
         return replace(made, reason=reason)
-    more = _more(made, high - made.worse if made.worse < made.margin else made.worse - low)
+    more = _more(made, high - worse if worse < margin else worse - low)
     return replace(made, more_images=more, reason=_undecided(more))
 
 
@@ -266,9 +266,9 @@ def _more(made: Decision, half: float) -> int | None:
     assert made.margin is not None
     assert made.worse is not None
     distance = abs(made.margin - made.worse)
-    if made.images * half**2 >= (made.images + MOST_IMAGES) * distance**2:
-        return None
-    return math.floor(made.images * (half / distance) ** 2) + 1 - made.images
+    ratio = half / distance if distance else math.inf
+    more = made.images * ratio * ratio - made.images
+    return math.floor(more) + 1 if more < MOST_IMAGES else None
 
 
 def _undecided(more: int | None) -> str:
