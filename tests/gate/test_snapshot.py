@@ -259,6 +259,16 @@ def test_the_encoders_of_the_scores_are_stronger_than_run_toml(copy: Runs, runs:
     assert [one.encoder for one in made.decisions] == ["mini-inception"]
 
 
+def test_images_that_were_not_scored_are_not_gated(runs: Runs, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(runs("none"), tmp_path / "run"))
+    manifest, _ = rows_of(run)
+    manifest.write_text("".join(manifest.read_text().splitlines(keepends=True)[:-1]))
+    for candidate, baseline in ((run, runs("none")), (runs("none"), run)):
+        with pytest.raises(EvalkitError, match="are not those that were scored") as error:
+            evalkit.gate(candidate, baseline=baseline)
+        assert error.value.message.startswith(f"The images of 'model' in {run} are")
+
+
 def test_images_that_the_scoring_skipped_are_missing(copy: Runs, runs: Runs) -> None:
     run = copy("none")
     (run / "images" / "model" / "00003-0.png").write_bytes(b"no image")
