@@ -116,7 +116,8 @@ def _variants(node: Any) -> list[Any]:
         case ast.Constant(value=bool(value)):
             return [ast.Constant(not value)]
         case ast.Constant(value=int(value) | float(value)):
-            return [ast.Constant(value + 1), ast.Constant(value - 1)]
+            # One more than 1e150 is 1e150.
+            return [ast.Constant(one) for one in (value + 1, value - 1) if one != value]
         case ast.UnaryOp(op=ast.Not() | ast.USub() | ast.Invert(), operand=operand):
             return [operand]
         case ast.If(test=test) | ast.While(test=test) | ast.IfExp(test=test):

@@ -25,9 +25,8 @@ def requests_of(run: Run, records: Sequence[Record]) -> list[tuple[int, int]]:
 
 def _per_prompt(run: Run, records: Sequence[Record]) -> int:
     """As run.toml states it, or, where it does not, as the records show it."""
-    shown = 1 + max((record.sample for record in records), default=0)
-    stated = run_config(run).get("per_prompt")
-    return max(stated, shown) if isinstance(stated, int) else shown
+    stated = run_config(run).get("per_prompt")  # not below what the records show
+    return stated or 1 + max((record.sample for record in records), default=0)
 
 
 def of_generation(

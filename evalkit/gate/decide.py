@@ -188,7 +188,8 @@ def _by_events(
         return low, high if events.is_better(level / 2) else max(high, events.high(level))
 
     made = _by_interval(made, interval, alpha)
-    made = replace(made, p=max(made.p or 0.0, events.p(margin)))
+    assert made.p is not None
+    made = replace(made, p=max(made.p, events.p(margin)))
     if made.verdict != "INCONCLUSIVE" or events.worse or events.better:
         return made
     more = events.more_prompts(margin, alpha)
@@ -228,22 +229,20 @@ def _by_interval(
     made: Decision, interval: Callable[[float], tuple[float, float]], alpha: float
 ) -> Decision:
     """The verdict from the interval of the worsening; interval(level of both tails together)."""
-    assert made.margin is not None
-    assert made.worse is not None
+    worse, margin = made.worse, made.margin
+    assert worse is not None
+    assert margin is not None
     low, high = interval(2 * alpha)
-    p = _p_above(interval, made.margin)
-    verdict: Verdict = "INCONCLUSIVE"
-    more = None
+    made = replace(made, low=low, high=high, p=_p_above(interval, margin))
     if high < 0:
-        verdict = "IMPROVED"
-    elif high < made.margin or (made.margin == 0 and low == high == 0):
-        verdict = "PASS"
-    else:
-        more = _more(made, high - made.worse)
-    return replace(
-        made, low=low, high=high, p=p, verdict=verdict, more_images=more,
-        reason="" if verdict != "INCONCLUSIVE" else _undecided(more),
-    )  # fmt: skip
+        return replace(made, verdict="IMPROVED")
+    if high < margin or (margin == 0 and low == high == 0):
+        return replace(made, verdict="PASS")
+    if low > margin:  # a regression, unless a further test or the correction leaves it open
+        reason = "above the margin, but its corrected p-value is not significant"
+        return replace(made, reason=reason)
+    more = _more(made, high - worse if worse < margin else worse - low)
+    return replace(made, more_images=more, reason=_undecided(more))
 
 
 def _p_above(interval: Callable[[float], tuple[float, float]], margin: float) -> float:
@@ -251,7 +250,7 @@ def _p_above(interval: Callable[[float], tuple[float, float]], margin: float) ->
     low, high = 1e-12, 0.5
     if interval(2 * low)[0] > margin:
         return low
-    if interval(min(2 * high, 1 - 1e-9))[0] <= margin:
+    if interval(1.0)[0] <= margin:
         return 1.0
     for _ in range(50):
         middle = math.sqrt(low * high)
@@ -260,14 +259,16 @@ def _p_above(interval: Callable[[float], tuple[float, float]], margin: float) ->
 
 
 def _more(made: Decision, half: float) -> int | None:
-    """Further images with which the interval would not include the margin any more."""
+    """Further images with which the interval would not include the margin any more.
+
+    half: from the difference to that end of its interval which is beyond the margin.
+    """
     assert made.margin is not None
     assert made.worse is not None
     distance = abs(made.margin - made.worse)
-    if distance < 1e-3 * half:
-        return None
-    more = max(1, math.ceil(made.images * (half / distance) ** 2) - made.images)
-    return more if more <= MOST_IMAGES else None
+    ratio = half / distance if distance else math.inf
+    more = made.images * ratio * ratio - made.images
+    return math.floor(more) + 1 if more < MOST_IMAGES else None
 
 
 def _undecided(more: int | None) -> str:

@@ -49,8 +49,11 @@ class Events(NamedTuple):
         return bool(stats.binom.sf(self.better - 1, self.worse + self.better, 0.5) <= alpha)
 
     def more_prompts(self, margin: float, alpha: float) -> int | None:
-        """Further prompts without any change that would exclude a worsening by the margin."""
-        if self.worse or not 0 < margin < 1:
+        """Further prompts without any change that would exclude a worsening by the margin.
+
+        margin: below 1, and as large as `high` at least. None without a margin: none are enough.
+        """
+        if margin == 0:
             return None
         return max(1, math.floor(math.log(alpha) / math.log1p(-margin)) + 1 - self.prompts)
 

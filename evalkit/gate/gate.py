@@ -244,7 +244,8 @@ def on_shared_images(
     ]  # fmt: skip
     if not names:
         return a, b
-    theirs, ours = b.states[names[0]].keys, set(a.states[names[0]].keys)
+    first, *_ = names  # all have the same images
+    theirs, ours = b.states[first].keys, set(a.states[first].keys)
     shared = tuple(key for key in theirs if key in ours)
     if not shared:
         raise EvalkitError(

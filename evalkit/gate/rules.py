@@ -77,8 +77,9 @@ def usual_rule(name: str, one: State, other: State) -> Rule:
     undecided.
     """
     rule = _default_rule(name, one)
-    never = one.measure.from_records and not any(one.values or (1,)) and not any(other.values or ())
-    return replace(rule, tier="supporting") if never else rule
+    if one.measure.from_records and one.values and not any((*one.values, *(other.values or ()))):
+        return replace(rule, tier="supporting")
+    return rule
 
 
 def _matching(given: str, a: Snapshot, b: Snapshot) -> list[str]:
@@ -130,9 +131,8 @@ def _by_default(state: State) -> bool:
     Speed and cost depend on the machine and the day, ratings on other raters; and a share of a
     value that may be around zero (KID) is no margin.
     """
-    if state.measure.from_ratings or (state.measure.from_records and state.values is None):
-        return False
-    return math.isfinite(state.measure.range[0])
+    number = state.measure.from_records and state.values is None
+    return not (state.measure.from_ratings or number) and math.isfinite(state.measure.range[0])
 
 
 def _default_rule(name: str, state: State) -> Rule:

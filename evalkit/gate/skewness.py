@@ -45,7 +45,7 @@ def skewed(differences: NDArray[np.float64], clusters: NDArray[np.int64]) -> Ske
     mean, number = float(differences.mean()), len(sizes)
     sums = np.bincount(clusters, differences - mean) / sizes.mean()
     square = float((sums**2).mean())
-    if number < 2 or not math.sqrt(square) > 1e-12 * float(np.abs(differences).max()):
+    if not math.sqrt(square) > 1e-12 * float(np.abs(differences).max()):
         return None
     error = math.sqrt(square / (number - 1))
     skewness = float((sums**3).mean()) / square**1.5 / math.sqrt(number)

@@ -162,12 +162,14 @@ def _label(run: Run, label: str, text: str) -> str:
     run.metrics()  # raises where the run was not scored
     if label and label not in known:
         raise EvalkitError(f"{run.path} has no model {label!r}.", did_you_mean(label, known))
-    if not label and len(known) != 1:
-        raise EvalkitError(
-            f"{run.path} has {len(known)} models; a gate is about one of them.",
-            f"Name it: {' or '.join(f'`{text}:{name}`' for name in known[:4])}.",
-        )
-    return label or known[0]
+    if not label:
+        if len(known) != 1:
+            raise EvalkitError(
+                f"{run.path} has {len(known)} models; a gate is about one of them.",
+                f"Name it: {' or '.join(f'`{text}:{name}`' for name in known[:4])}.",
+            )
+        [label] = known
+    return label
 
 
 def state_of(

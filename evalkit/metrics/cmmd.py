@@ -47,7 +47,7 @@ def cmmd_without(*, fake: Tensor, real: Tensor, groups: Tensor, sigma: float = S
     return SCALE * (within_fake + within_real - 2 * between / (left * len(real)))
 
 
-def describe(*, fake: int, real: int = 0) -> str:
+def describe(*, fake: int, real: int) -> str:
     """The note of a row."""
     return (
         f"{fake} images against {real} stored reference images,"

@@ -231,8 +231,6 @@ def fid_baseline(*, real: Tensor, real_moments: Moments, count: int) -> float | 
     the baseline of that smaller count is scaled by 1 / count, as the bias of FID falls. None if
     fewer than two images can be drawn.
     """
-    if count < 2:
-        return None
     features = real.double()
     drawn = min(count, len(features) * 4 // 5, real_moments.count // 2)
     if drawn < 2:

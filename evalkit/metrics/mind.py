@@ -56,7 +56,7 @@ def mind_without(
     return 3 * fake.shape[1] * total / projections
 
 
-def describe(*, fake: int, real: int = 0) -> str:
+def describe(*, fake: int, real: int) -> str:
     """The note of a row."""
     used = min(fake, real)
     return (

@@ -58,6 +58,32 @@ def test_a_regressed_model_does_not_without_force(base: Path, runs: Runs) -> Non
     assert evalkit.gate(runs("shuffled"), baseline=base).exit_code == 0
 
 
+def test_force_takes_what_is_worse_or_open_and_no_wrong_input(
+    base: Path, runs: Runs, tmp_path: Path
+) -> None:
+    before, config = base.read_bytes(), tmp_path / "gate.toml"
+    config.write_text("metrics.fid.max_drop = 1\n")
+    wrong = {"baseline": base, "reason": "ein B\u00e4r", "config": config}
+    with pytest.raises(EvalkitError, match="a regression is an increase"):
+        evalkit.baseline_update(runs("blurred"), **wrong, force=True)
+    config.write_text("on_inconclusive = 'fail'\n[metrics.missing_rate]\n")
+    with pytest.raises(EvalkitError) as error:
+        evalkit.baseline_update(runs("blurred"), **wrong)
+    assert error.value.exit_code == 3
+    assert error.value.message.startswith("The baseline stays as it is: No regression of ")
+    assert "To take the model all the same: `" in error.value.hint
+    assert base.read_bytes() == before
+    made = evalkit.baseline_update(runs("blurred"), **wrong, force=True)
+    assert made == base
+    assert [entry["forced"] for entry in history(base)] == [False, True]
+    assert "ein B\u00e4r" in base.read_text()
+    with pytest.raises(EvalkitError, match="is no name of a baseline; expected one that ends"):
+        evalkit.baseline_save(runs("none"), out=tmp_path / "base.txt", reason="x")
+    (tmp_path / "folder.json").mkdir()
+    with pytest.raises(EvalkitError, match="is no name of a baseline"):
+        evalkit.baseline_save(runs("none"), out=tmp_path / "folder.json", reason="x")
+
+
 def test_an_update_says_what_was_decided_and_records_what_was_allowed(
     base: Path, copy: Runs
 ) -> None:
@@ -272,10 +298,20 @@ def test_git_revisions(runs: Runs, base: Path, monkeypatch: pytest.MonkeyPatch) 
         assert evalkit.gate(runs("none"), baseline=f"git:main:{name}").exit_code == 0
     with pytest.raises(EvalkitError, match=r"git has no 'other\.json' in 'main'"):
         evalkit.gate(runs("none"), baseline="git:main:other.json")
+    with pytest.raises(EvalkitError, match=r"git has no 'a:b\.json' in 'main'"):
+        evalkit.gate(runs("none"), baseline="git:main:a:b.json")
     with pytest.raises(EvalkitError, match="git has no revision 'mian'"):
         evalkit.gate(runs("none"), baseline="git:mian:base.json")
     with pytest.raises(EvalkitError, match="names no file of a revision"):
         evalkit.gate(runs("none"), baseline="git:--output=x:base.json")
+
+
+def test_without_git_the_path_of_the_file_is_asked_for(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(EvalkitError, match=r"git is not installed, and git:main:base\.json is"):
+        evalkit.gate(runs("none"), baseline="git:main:base.json")
 
 
 def test_a_file_of_500_prompts_and_ten_metrics_is_below_3_mb() -> None:

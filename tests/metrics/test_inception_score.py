@@ -18,8 +18,10 @@ def test_inception_score_without_a_group_keeps_the_splits():
 
 def test_fewer_images_have_fewer_splits_and_the_note_states_it():
     assert inception_score.splits_for(400) == 4
-    assert inception_score.describe(fake=400).startswith("4 splits of about 100 images")
-    assert inception_score.describe(fake=50).startswith("1 split of about 50 images")
+    usual = "seed 2020; the usual 10 need 1000 images"
+    assert inception_score.describe(fake=400) == f"4 splits of about 100 images, {usual}"
+    assert inception_score.describe(fake=50) == f"1 split of about 50 images, {usual}"
+    assert inception_score.describe(fake=1000) == "10 splits of about 100 images, seed 2020"
     assert inception_score.describe(fake=5000) == "10 splits of about 500 images, seed 2020"
 
 

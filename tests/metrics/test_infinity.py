@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from random_features import groups_of, rows
@@ -20,6 +21,22 @@ def test_without_groups_fid_infinity_changes_slightly_more_than_fid():
     ratio = (found - found.mean()) / (plain - plain.mean())
     assert torch.allclose(ratio, ratio[0].expand(20))
     assert 1.0 < float(ratio[0]) < 1.4
+
+
+def test_the_deviations_grow_by_the_weights_of_the_images_in_the_line():
+    """The intercept of the line is a sum of FID values, each the mean of the images of its end."""
+    fake, groups = rows(45, 3, 1), groups_of(45, 9, 2)
+    reference = frechet.moments(rows(90, 3, 3))
+    plain = frechet.fid_without(fake=fake, real_moments=reference, groups=groups)
+    found = infinity.fid_infinity_without(fake=fake, real_moments=reference, groups=groups)
+    counts = np.linspace(22, 45, 15).astype(int)
+    line = np.linalg.pinv(np.stack([np.ones(15), 1 / counts], axis=1))[0]
+    weights = np.zeros(45)
+    for place, (count, share) in enumerate(zip(counts, line, strict=True)):
+        weights[slice(45 - count, None) if place % 2 else slice(count)] += share / count
+    expected = (45 * (weights**2).sum()) ** 0.5
+    ratio = (found - found.mean()) / (plain - plain.mean())
+    assert ratio.numpy() == pytest.approx(np.full(9, expected), rel=1e-6)
 
 
 def test_twenty_images_are_too_few():

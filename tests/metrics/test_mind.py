@@ -42,3 +42,11 @@ def test_mind_without_a_group_keeps_the_drawn_images():
     assert left_out.std() < 0.5 * again.std()
     value = mind.mind(fake=fake, real=real)
     assert (left_out - value).abs().max() < 0.2 * value
+
+
+def test_the_note_of_mind_has_the_counts_that_are_compared():
+    for fake, real in ((400, 100), (100, 400)):
+        assert mind.describe(fake=fake, real=real) == (
+            f"{mind.PROJECTIONS} directions, 100 of {fake} images against 100 of {real} stored"
+            f" reference images, seed {mind.SEED}"
+        )
