@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from evalkit.specs import chosen_names
 from evalkit.terminal import track
 
 METADATA = "metadata.jsonl"
+NO_ROW = "no row in the manifest"  # the detail of such an image
 
 
 def export_imagefolder(
@@ -63,7 +64,8 @@ def export_imagefolder(
         raise EvalkitError(f"{folder} is inside of the run {run.path}.", "Choose another --out.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise EvalkitError(f"{folder} exists and is not empty.", "Choose another --out.")
-    records = {model: run.records(model) for model in chosen}
+    records = _complete({model: run.records(model) for model in known}, prompts)
+    records = {model: records[model] for model in chosen}
     made = [(model, one) for model in chosen for one in records[model] if one.status == "ok"]
     if not made:
         raise EvalkitError(
@@ -121,6 +123,22 @@ def _whole(folder: Path) -> Iterator[Path]:
         ) from error
 
 
+def _complete(
+    records: Mapping[str, list[Record]], prompts: Sequence[Prompt]
+) -> dict[str, list[Record]]:
+    """The records, and one for each image that was requested but has no row in a manifest."""
+    samples = max((one.sample + 1 for found in records.values() for one in found), default=1)
+    whole = {}
+    for model, found in records.items():
+        known = {(one.index, one.sample): one for one in found}
+        for index, prompt in enumerate(prompts):
+            for sample in range(samples):
+                none = Record(prompt.id, index, sample, 0, "missing", detail=NO_ROW)
+                known.setdefault((index, sample), none)
+        whole[model] = [known[key] for key in sorted(known)]
+    return whole
+
+
 def _about(model: str, record: Record, prompts: Sequence[Prompt]) -> dict[str, Any]:
     prompt = prompts[record.index]
     return {
@@ -129,7 +147,7 @@ def _about(model: str, record: Record, prompts: Sequence[Prompt]) -> dict[str, A
         "prompt": prompt.text,
         "group": prompt.group,
         "sample": record.sample,
-        "seed": record.seed,
+        "seed": None if record.detail == NO_ROW else record.seed,
     }
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,20 @@ def test_images_that_do_not_exist_are_stated(run: Run, tmp_path: Path) -> None:
     }
     assert "| dalle | 40 | 39 | 1 | 0 | 0 |" in (folder / "README.md").read_text()
     assert "| gan | 40 | 39 | 0 | 1 | 0 |" in (folder / "README.md").read_text()
+
+
+def test_images_without_a_row_in_the_manifest_are_stated(run: Run, tmp_path: Path) -> None:
+    [manifest] = (run.path / "images" / "gan").glob("manifest.*.jsonl")
+    lines = manifest.read_text().splitlines(keepends=True)
+    manifest.write_text("".join(lines[:30]))
+    folder = evalkit.export_imagefolder(run, out=tmp_path / "data", models="gan")
+    lost = [json.loads(line) for line in (folder / "not_made.jsonl").read_text().splitlines()]
+    unknown = [row for row in lost if row["status"] == "missing"]
+    assert len(unknown) == 10
+    assert {(row["detail"], row["seed"]) for row in unknown} == {("no row in the manifest", None)}
+    assert re.search(
+        r"\| gan \| 40 \| \d+ \| 0 \| \d+ \| 10 \|", (folder / "README.md").read_text()
+    )
 
 
 def test_the_command_takes_named_models(run: Run, tmp_path: Path) -> None:
