@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +27,7 @@ from evalkit.gate.notes import notes_of
 from evalkit.gate.rules import choose_rules, measured_names
 from evalkit.gate.snapshot import Snapshot, split_name, take
 from evalkit.run_folder import Run
+from evalkit.score.select import UnknownMetric
 
 log = logging.getLogger(__name__)
 SCHEMA = 1
@@ -160,8 +161,10 @@ def _gate(
         settings = replace(settings, alpha=alpha)
     names = metric_names(metrics)
     needed, loaded = measured_names(settings, names), Loaded()
-    a = take(candidate, needed, loaded=loaded)
-    b = read_baseline(base) if is_baseline(base) else take(base, needed, loaded=loaded)
+    with _in_file("" if names else settings.source, UnknownMetric):
+        a = take(candidate, needed, loaded=loaded)
+    with _in_file(settings.source if baseline is None else "", EvalkitError):
+        b = read_baseline(base) if is_baseline(base) else take(base, needed, loaded=loaded)
     found = mismatches(a, b)
     allowed = (*settings.allow_mismatch, *conditions(allow_mismatch))
     require_comparable(found, allowed)
@@ -196,6 +199,17 @@ def _gate(
     if report:
         _write_report(run)
     return result
+
+
+@contextlib.contextmanager
+def _in_file(source: str, kind: type[EvalkitError]) -> Iterator[None]:
+    """Errors of this kind are about something that the file says, if there is one: they name it."""
+    try:
+        yield
+    except kind as error:
+        if not source:
+            raise
+        raise EvalkitError(f"{source}: {error.message}", error.hint, error.exit_code) from error
 
 
 def _remove_earlier(folder: Path) -> None:

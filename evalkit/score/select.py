@@ -12,6 +12,10 @@ from evalkit.score import records
 from evalkit.score.presets import DEFAULT, PRESETS, expand
 
 
+class UnknownMetric(EvalkitError):
+    """No metric of this name is installed."""
+
+
 def select(specs: Sequence[str]) -> list[Metric]:
     """The metrics of these names, presets or `package.module:attribute` specs, checked.
 
@@ -29,7 +33,7 @@ def select(specs: Sequence[str]) -> list[Metric]:
             continue
         if spec not in plugins.names("metric") and ":" not in spec:
             known = [*plugins.names("metric"), *PRESETS, *records.MEASURES]
-            raise EvalkitError(
+            raise UnknownMetric(
                 f"There is no metric {spec!r}.",
                 f"{did_you_mean(spec, known)} See `evalkit list metrics`.",
             )

@@ -220,7 +220,10 @@ def test_other_prompts_are_refused_and_their_order_does_not_matter(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[metrics.fdi]\nmax_increase = 1", "There is no metric 'fdi'. Did you mean 'fid'"),
+        (
+            "[metrics.fdi]\nmax_increase = 1",
+            r"gate\.toml: There is no metric 'fdi'. Did you mean 'fid'",
+        ),
         ("[metrics.fid]\nmax_drop = 1", "a regression is an increase"),
         ("[metrics.fid]\nmax_increase = -1", "expected a number of at least 0"),
         ("[metrics.fid]\nmax_increase = nan", "expected a number"),
