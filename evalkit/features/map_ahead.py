@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from evalkit.images.room import one_image
+from evalkit.images.room import decoders, one_image
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -22,7 +21,7 @@ def map_ahead(work: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterato
         with one_image():
             return work(item)
 
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(decoders()) as pool:
         for item in items:
             queue.append((item, pool.submit(one, item)))
             if len(queue) >= ahead:

@@ -25,7 +25,7 @@ from evalkit.core import EvalkitError
 from evalkit.escape import visible
 from evalkit.files import read_limited
 from evalkit.images.kinds import HEAD, is_text, kind_of
-from evalkit.images.room import FILES, PIXELS, one_image
+from evalkit.images.room import FILES, PIXELS, decoders, one_image
 from evalkit.images.strict import (
     check_parts,
     check_tags,
@@ -123,7 +123,7 @@ def check_images(paths: Sequence[Path], alpha: Alpha = "refuse") -> int:
             return result.image.width * result.image.height
 
     # Pillow releases the GIL while it decodes.
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(decoders()) as pool:
         checked = list(track(pool.map(check, paths), "checking images", len(paths)))
     if invalid := [image for image in checked if isinstance(image, InvalidImage)]:
         raise_invalid_images(invalid, len(paths))

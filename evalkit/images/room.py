@@ -6,6 +6,7 @@ A thread with room for the pixels of an image waits for nothing else, so none wa
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Iterator
 
@@ -47,6 +48,12 @@ class _Own(threading.local):
     def __init__(self) -> None:
         self.block: contextlib.ExitStack | None = None  # of `one_image`
         self.holding: list[Room] = []
+
+
+def decoders() -> int:
+    """How many threads decode: one for each processor that this process may use, 32 at most."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
+    return min(32, len(affinity(0)) if affinity is not None else os.cpu_count() or 1)
 
 
 _own = _Own()
