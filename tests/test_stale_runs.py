@@ -14,6 +14,8 @@ import tomli_w
 
 import evalkit
 from evalkit.core import EvalkitError, Prompt
+from evalkit.report.facts import read_facts
+from evalkit.run_folder.results import Results
 
 PROMPTS = [Prompt("x", "a red dog", "dogs"), Prompt("y", "a cat"), Prompt("z", "a tree")]
 
@@ -190,3 +192,50 @@ def test_a_run_without_its_prompts_is_no_folder_of_images(run: evalkit.Run) -> N
     run.prompts_path.mkdir()
     with pytest.raises(EvalkitError, match=r"prompts\.jsonl is damaged"):
         evalkit.score(run.path)
+
+
+def test_a_model_whose_folder_is_gone_is_named(
+    run: evalkit.Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("WARNING", "evalkit")
+    other = shutil.copytree(run.path, tmp_path / "other")
+    shutil.rmtree(run.image_folder("b"))
+    said = "There is no folder images/b, and the model 'b' is in run.toml."
+    assert "There is no folder images/b, and the model" in evalkit.report(run.path).read_text()
+    assert said in caplog.text
+    with pytest.raises(EvalkitError, match="There is no folder images/b") as found:
+        evalkit.compare([run.path, other], out=tmp_path / "both")
+    assert f"`evalkit run --config {run.config_path}`" in (found.value.hint or "")
+    for name in ("", ":b"):
+        with pytest.raises(EvalkitError, match=r"2 models|There is no folder images/b"):
+            evalkit.baseline_save(f"{run.path}{name}", out=run.path / "b.json", reason="x")
+    caplog.clear()
+    assert {row.model for row in evalkit.score(run.path)} == {"a"}
+    assert said in caplog.text
+    assert f"`evalkit run --config {run.config_path}`" in caplog.text
+    caplog.clear()
+    evalkit.score(run.path, models="a")
+    assert not caplog.text
+    evalkit.run(config=run.config_path)
+    assert run.models() == ["a", "b"]
+
+
+def test_images_that_are_made_while_others_are_scored(
+    run: evalkit.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table, the values and the hash of the images are about the same images."""
+    manifest = run.image_folder("a") / "manifest.0.jsonl"
+    every = manifest.read_bytes()
+    manifest.write_bytes(b"".join(every.splitlines(keepends=True)[:4]))
+    begin = Results.begin_scoring
+
+    def finished_meanwhile(one: Results) -> None:
+        manifest.write_bytes(every)
+        begin(one)
+
+    monkeypatch.setattr(Results, "begin_scoring", finished_meanwhile)
+    rows = evalkit.score(run.path)
+    assert len(run.records("a")) == 6
+    assert {row.count for row in rows if row.model == "a" and row.metric == "vendi"} >= {4}
+    assert run.is_stale("a")
+    assert read_facts(run.path).outcomes["a"] == {"ok": 4, "refused": 0, "failed": 0, "missing": 2}

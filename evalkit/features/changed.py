@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from evalkit.images import (
     raise_invalid_images,
     read_bytes,
 )
+from evalkit.run_config import lost_models
 from evalkit.run_folder import Run
 from evalkit.terminal import track
 
@@ -74,9 +76,21 @@ def mention_changes(run: Run, models: Iterable[str]) -> Changes:
             )
         if run.is_stale(model):
             said.append(f"The images of {model} are not those that were scored: score it again.")
+    said += [f"{lost} The model is left out." for lost in lost_models(run).values()]
     for sentence in said:
         log.warning("%s: %s", run.path, sentence)
     return Changes(files, said)
+
+
+def mention_lost(run: Run) -> None:
+    """A line in the log for each model whose folder is gone; the caller leaves it out."""
+    again = f"evalkit run --config {shlex.quote(str(run.config_path))}"
+    for sentence in lost_models(run).values():
+        log.warning(
+            "%s: %s The model is left out; make its images again with `%s`, or take it out of"
+            " `models` in run.toml",
+            *(run.path, sentence, again),
+        )
 
 
 def refuse_changes(run: Run, models: Iterable[str]) -> None:
