@@ -239,3 +239,24 @@ def test_images_that_are_made_while_others_are_scored(
     assert {row.count for row in rows if row.model == "a" and row.metric == "vendi"} >= {4}
     assert run.is_stale("a")
     assert read_facts(run.path).outcomes["a"] == {"ok": 4, "refused": 0, "failed": 0, "missing": 2}
+
+
+def test_images_that_have_changed_are_refused_with_what_can_be_done(
+    run: evalkit.Run, tmp_path: Path
+) -> None:
+    (run.image_folder("b") / "00002-1.png").unlink()
+    made_again = f"Make them again with `evalkit run --config {run.config_path}`."
+    for call in (
+        lambda: evalkit.score(run.path),
+        lambda: evalkit.gate(f"{run.path}:b", baseline=f"{run.path}:a"),
+        lambda: evalkit.baseline_save(f"{run.path}:b", out=tmp_path / "b.json", reason="x"),
+    ):
+        with pytest.raises(EvalkitError, match=r"are invalid \(1 cannot be read\)") as found:
+            call()
+        hint = found.value.hint
+        assert hint == f"{made_again} To leave them out: `evalkit score {run.path} --on-bad skip`."
+    with pytest.raises(EvalkitError, match="are invalid") as found:
+        evalkit.export_imagefolder(run.path, out=tmp_path / "images")
+    assert found.value.hint == made_again
+    evalkit.score(run.path, on_bad="skip")
+    evalkit.gate(f"{run.path}:b", baseline=f"{run.path}:a")

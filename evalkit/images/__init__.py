@@ -153,7 +153,7 @@ def raise_invalid_images(
     counted = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
     listed = "; ".join(visible(f"{item.path} {item.reason}") for item in invalid[:10])
     listed += "; …" if len(invalid) > 10 else ""
-    hint = EXPECTED
+    hint = EXPECTED if kinds.keys() - {"changed", "cannot be read"} or not more_hint else ""
     if any("transparent" in item.reason for item in invalid):
         hint += " To composite the images of a folder model: `--set LABEL.alpha=white`."
     raise EvalkitError(
