@@ -77,8 +77,9 @@ def _contradictions(run: Run, values: Mapping[str, Any]) -> Iterator[str]:
     listed = [split_label(text) for text in values.get("models", ())]
     seed, per_prompt = values.get("seed", 0), values.get("per_prompt", 1)
     compared = run.sources().get("models", {})  # of runs with seeds of their own
+    with_prompts = os.path.lexists(run.prompts_path)  # else whoever needs them says so
     for label in run.models():
-        records, note = run.records(label), run.model(label)
+        records, note = run.records(label, check=with_prompts), run.model(label)
         if not records:  # a call was stopped before run.toml was written
             continue
         if "models" in values and not any(_is_model(run, label, note["spec"], *a) for a in listed):

@@ -260,3 +260,44 @@ def test_images_that_have_changed_are_refused_with_what_can_be_done(
     assert found.value.hint == made_again
     evalkit.score(run.path, on_bad="skip")
     evalkit.gate(f"{run.path}:b", baseline=f"{run.path}:a")
+
+
+def test_lost_prompts_are_written_again_from_those_of_the_images(
+    run: evalkit.Run, tmp_path: Path
+) -> None:
+    before = run.prompts_path.read_bytes()
+    run.prompts_path.unlink()
+    with pytest.raises(EvalkitError, match="their prompts are unknown") as found:
+        evalkit.score(run.path)
+    assert f"`evalkit generate --prompts PROMPTS --out {run.path}`" in (found.value.hint or "")
+    for other in (PROMPTS[1:], [*PROMPTS[:2], Prompt("z", "a blue tree")]):
+        with pytest.raises(EvalkitError, match=r"'a' was given another prompt '[xz]'"):
+            evalkit.generate(prompts=other, out=run.path)
+    with pytest.raises(EvalkitError, match="their prompts are unknown"):
+        evalkit.generate(prompts=PROMPTS, out=run.path, dry_run=True)
+    assert not run.prompts_path.exists()
+    evalkit.generate(prompts=PROMPTS, out=run.path)
+    assert run.prompts_path.read_bytes() == before
+    assert evalkit.score(run.path)
+
+
+@pytest.mark.parametrize(
+    "lost", ["prompts.jsonl", "images/a/model.json", "images/a/manifest.0.jsonl"]
+)
+def test_images_of_a_run_that_has_lost_a_file_are_taken_into_another_run(
+    run: evalkit.Run, tmp_path: Path, lost: str
+) -> None:
+    (run.path / lost).unlink()
+    new = evalkit.generate(
+        {"a": run.image_folder("a")}, PROMPTS, out=tmp_path / "new", per_prompt=2
+    )
+    assert sum(record.status == "ok" for record in new.records("a")) == 6
+
+
+def test_a_folder_of_a_run_without_its_prompts_and_other_prompts(
+    run: evalkit.Run, tmp_path: Path
+) -> None:
+    run.prompts_path.unlink()
+    with pytest.raises(EvalkitError, match=r"of a run without its prompts\.jsonl") as found:
+        evalkit.generate({"a": run.image_folder("a")}, ["x"], out=tmp_path / "new")
+    assert str(run.prompts_path) in (found.value.hint or "")
