@@ -301,3 +301,25 @@ def test_a_folder_of_a_run_without_its_prompts_and_other_prompts(
     with pytest.raises(EvalkitError, match=r"of a run without its prompts\.jsonl") as found:
         evalkit.generate({"a": run.image_folder("a")}, ["x"], out=tmp_path / "new")
     assert str(run.prompts_path) in (found.value.hint or "")
+
+
+def test_a_lost_or_damaged_configuration_and_the_way_out(run: evalkit.Run, tmp_path: Path) -> None:
+    before = evalkit.gate(f"{run.path}:b", baseline=f"{run.path}:a")
+    run.config_path.write_text("models = [")
+    with pytest.raises(EvalkitError, match="is not valid TOML") as found:
+        evalkit.score(run.path)
+    assert "delete it and give the whole command again" in (found.value.hint or "")
+    run.config_path.unlink()
+    size = {"a": {"size": 8}}
+    other = evalkit.generate("a=noise", PROMPTS, out=tmp_path / "x", seed=3, options=size)
+    assert evalkit.gate(f"{run.path}:b", baseline=f"{run.path}:a") == before
+    with pytest.raises(EvalkitError, match=r"has no run\.toml") as found:
+        evalkit.generate(out=run.path)
+    assert f"--prompts {run.prompts_path} --out {run.path}`" in (found.value.hint or "")
+    whole = {"out": run.path, "seed": 3, "per_prompt": 2}
+    evalkit.generate({"a": "noise", "b": "noise"}, run.prompts_path, **whole)
+    assert run.config_path.is_file()
+    evalkit.score(other.path, encoders="pixels", metrics="vendi", only=True)
+    other.config_path.unlink()
+    with pytest.raises(EvalkitError, match=r"generation\.size: 8"):
+        evalkit.gate(f"{other.path}:a", baseline=f"{run.path}:a", metrics="vendi")

@@ -21,7 +21,7 @@ from evalkit.config import Config, Options
 from evalkit.core import EvalkitError, Prompt, Record
 from evalkit.features.changed import changed_images, image_files, make_again
 from evalkit.features.validation import OnBad
-from evalkit.files import write_atomically
+from evalkit.files import remedy, write_atomically
 from evalkit.generate.generate import model_text
 from evalkit.images import raise_invalid_images
 from evalkit.locks import lock
@@ -134,7 +134,7 @@ def _alone(run: Run) -> Iterator[None]:
     except OSError as error:
         raise EvalkitError(
             f"Could not write {run.path}: {error.strerror}.",
-            "Free some space or choose another --out.",
+            remedy(error, "choose another --out"),
         ) from error
 
 
