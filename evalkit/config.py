@@ -254,7 +254,9 @@ def _parse(text: str, source: str, base: Path | None) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise EvalkitError(
             f"{source} is not valid TOML: {error}.",
-            "See run.toml in any run folder for an example.",
+            "Correct the file, or delete it and give the whole command again with the same --out."
+            if os.path.basename(source) == "run.toml"  # the rest of the run states all but scores
+            else "Correct the file; `evalkit init` writes an example.",
         ) from error
     options = values.pop("model", {})
     for key in values:

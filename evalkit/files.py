@@ -88,6 +88,22 @@ def parse_toml(text: str) -> dict[str, Any]:
     return tomllib.loads(text)
 
 
+_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_PLACE = (
+    *(errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.EISDIR),
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL),
+)
+
+
+def remedy(error: OSError, other: str) -> str:
+    """What to do where a file cannot be written; `other` is what helps against any refusal."""
+    if error.errno in _ALLOWED:
+        return f"Make the folder writable for this user, or {other}."
+    if error.errno in _PLACE:
+        return f"{other[:1].upper()}{other[1:]}."
+    return f"Free some space, or {other}."
+
+
 def write_atomically(path: Path, data: bytes | str) -> None:
     """Write a complete file or nothing; see `atomic_file`."""
     with atomic_file(path) as file:
@@ -122,7 +138,7 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
         if isinstance(error, OSError):
             raise EvalkitError(
                 f"Could not write {path}: {error.strerror}.",
-                "Free some space, or write to another folder.",
+                remedy(error, "use another folder, or a copy of this one"),
             ) from error
         raise
 
@@ -226,7 +242,7 @@ def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     except OSError as error:
         raise EvalkitError(
             f"Could not write {path}: {error.strerror}.",
-            "Free some space, then run the same command again.",
+            remedy(error, "use a copy of the folder") + " Then run the same command again.",
         ) from error
 
 

@@ -320,15 +320,14 @@ def _place(spec: str) -> str:
         if os.path.isdir(spec):
             return os.path.realpath(spec)
         if os.path.isfile(spec):
-            raise EvalkitError(
-                f"{spec} is a file; expected a folder of images or of a diffusers pipeline.",
-                "Unpack it first (`evalkit score` reads zip, tar and npz files too).",
-            )
+            raise _no_folder(spec)
         raise EvalkitError(
             f"There is no folder {spec}.",
             "Check the path, or see `evalkit list generators` for names.",
         )
     if not os.path.isdir(spec):
+        if os.path.isfile(spec) and _split(spec)[0] not in _entries("generator"):
+            raise _no_folder(spec)
         return spec
     if _split(spec)[0] in _entries("generator"):
         raise EvalkitError(
@@ -336,6 +335,13 @@ def _place(spec: str) -> str:
             f"Write `./{spec}` for the folder, or `{INSTALLED}{spec}` for the generator.",
         )
     return os.path.realpath(spec)
+
+
+def _no_folder(spec: str) -> EvalkitError:
+    return EvalkitError(
+        f"{spec} is a file; expected a folder of images or of a diffusers pipeline.",
+        "Unpack it first (`evalkit score` reads zip, tar and npz files too).",
+    )
 
 
 def _split(spec: str, kind: PluginKind = "generator") -> tuple[str, str]:

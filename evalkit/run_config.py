@@ -9,7 +9,7 @@ from typing import Any
 
 from evalkit.config import Value, read_values
 from evalkit.core import EvalkitError
-from evalkit.run_folder import Run
+from evalkit.run_folder import Run, folder_name
 from evalkit.seeds import image_seed
 from evalkit.specs import INSTALLED, default_label, is_path, split_label
 
@@ -35,6 +35,25 @@ def relevant(options: Mapping[str, Value]) -> dict[str, Value]:
     return {name: value for name, value in options.items() if name not in _IRRELEVANT}
 
 
+def lost_models(run: Run) -> dict[str, str]:
+    """The models that run.toml or the last scoring names and the folder lacks: label to a sentence.
+
+    Raises EvalkitError as `run_config` does.
+    """
+    specs = {label: run.model(label)["spec"] for label in run.models()}
+    lost = {label: "was scored" for label in run.scored_images() if label not in specs}
+    for text in run_config(run).get("models", ()):
+        label, given = split_label(text)
+        if not any(_is_model(run, one, spec, label, given) for one, spec in specs.items()):
+            path = os.path.basename(os.path.realpath(given)) if is_path(given) else ""
+            ends = [one for one in lost if path and f"/{os.path.realpath(given)}".endswith(one)]
+            lost[label or (ends or [path])[0] or default_label(given)] = "is in run.toml"
+    return {
+        label: f"There is no folder images/{folder_name(label)}, and the model {label!r} {known}."
+        for label, known in lost.items()
+    }
+
+
 def _state(path: os.PathLike[str]) -> tuple[int, int, int]:
     found = os.lstat(path)
     return found.st_ino, found.st_size, found.st_mtime_ns
@@ -58,8 +77,9 @@ def _contradictions(run: Run, values: Mapping[str, Any]) -> Iterator[str]:
     listed = [split_label(text) for text in values.get("models", ())]
     seed, per_prompt = values.get("seed", 0), values.get("per_prompt", 1)
     compared = run.sources().get("models", {})  # of runs with seeds of their own
+    with_prompts = os.path.lexists(run.prompts_path)  # else whoever needs them says so
     for label in run.models():
-        records, note = run.records(label), run.model(label)
+        records, note = run.records(label, check=with_prompts), run.model(label)
         if not records:  # a call was stopped before run.toml was written
             continue
         if "models" in values and not any(_is_model(run, label, note["spec"], *a) for a in listed):

@@ -129,7 +129,7 @@ def test_models_as_a_flag_drop_the_options_of_the_others(tmp_path: Path) -> None
         ("model = 3", "expected tables", ""),
         ("[model.dalle]\nsizes = [1]", "dalle.sizes", ""),
         ("prompts = [{txt = 'a'}]", "unknown keys", "id, text, group"),
-        ("seed = ", "not valid TOML", ""),
+        ("seed = ", "not valid TOML", "evalkit init"),
         ("models = ['a']", "names no prompts", "--prompts"),
         ("prompts = 'a'", "names no models", "--models"),
     ],

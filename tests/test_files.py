@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, and what a killed process leaves."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from evalkit import files
+from evalkit.core import EvalkitError
 from evalkit.files import atomic_file, write_atomically
 
 WRITE = """
@@ -63,3 +66,29 @@ def test_a_file_of_a_failed_block_is_not_there(tmp_path: Path) -> None:
     assert names(tmp_path) == {path.name}
     assert path.read_text() == "before"
     assert os.stat(path).st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [
+        (errno.ENOSPC, "Free some space, or "),
+        (errno.EACCES, "Make the folder writable"),
+        (errno.EROFS, "Make the folder writable"),
+        (errno.ENOTDIR, "Use another folder"),
+    ],
+)
+def test_the_hint_on_a_failed_write_is_about_its_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, hint: str
+) -> None:
+    def refuse(handle: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    (tmp_path / "rows").touch()
+    for write in (
+        lambda: files.write_atomically(tmp_path / "file", b"x"),
+        lambda: files.append_lines(tmp_path / "rows", [{"a": 1}]),
+    ):
+        with pytest.raises(EvalkitError, match="Could not write") as found:
+            write()
+        assert (found.value.hint or "").startswith(hint.split()[0])

@@ -302,3 +302,12 @@ def typed(colour: int):
     space: dict = {}
     exec(f"def mine(prompts, seeds): return [{colour}]", space)
     return space["mine"]
+
+
+def test_an_archive_is_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "d.zip").touch()
+    for spec in ("d.zip", "./d.zip"):
+        with pytest.raises(EvalkitError, match=r"d\.zip is a file; expected a folder") as error:
+            one(spec)
+        assert "`evalkit score` reads zip" in error.value.hint

@@ -14,6 +14,8 @@ import tomli_w
 
 import evalkit
 from evalkit.core import EvalkitError, Prompt
+from evalkit.report.facts import read_facts
+from evalkit.run_folder.results import Results
 
 PROMPTS = [Prompt("x", "a red dog", "dogs"), Prompt("y", "a cat"), Prompt("z", "a tree")]
 
@@ -190,3 +192,134 @@ def test_a_run_without_its_prompts_is_no_folder_of_images(run: evalkit.Run) -> N
     run.prompts_path.mkdir()
     with pytest.raises(EvalkitError, match=r"prompts\.jsonl is damaged"):
         evalkit.score(run.path)
+
+
+def test_a_model_whose_folder_is_gone_is_named(
+    run: evalkit.Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("WARNING", "evalkit")
+    other = shutil.copytree(run.path, tmp_path / "other")
+    shutil.rmtree(run.image_folder("b"))
+    said = "There is no folder images/b, and the model 'b' is in run.toml."
+    assert "There is no folder images/b, and the model" in evalkit.report(run.path).read_text()
+    assert said in caplog.text
+    with pytest.raises(EvalkitError, match="There is no folder images/b") as found:
+        evalkit.compare([run.path, other], out=tmp_path / "both")
+    assert f"`evalkit run --config {run.config_path}`" in (found.value.hint or "")
+    for name in ("", ":b"):
+        with pytest.raises(EvalkitError, match=r"2 models|There is no folder images/b"):
+            evalkit.baseline_save(f"{run.path}{name}", out=run.path / "b.json", reason="x")
+    caplog.clear()
+    assert {row.model for row in evalkit.score(run.path)} == {"a"}
+    assert said in caplog.text
+    assert f"`evalkit run --config {run.config_path}`" in caplog.text
+    caplog.clear()
+    evalkit.score(run.path, models="a")
+    assert not caplog.text
+    evalkit.run(config=run.config_path)
+    assert run.models() == ["a", "b"]
+
+
+def test_images_that_are_made_while_others_are_scored(
+    run: evalkit.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table, the values and the hash of the images are about the same images."""
+    manifest = run.image_folder("a") / "manifest.0.jsonl"
+    every = manifest.read_bytes()
+    manifest.write_bytes(b"".join(every.splitlines(keepends=True)[:4]))
+    begin = Results.begin_scoring
+
+    def finished_meanwhile(one: Results) -> None:
+        manifest.write_bytes(every)
+        begin(one)
+
+    monkeypatch.setattr(Results, "begin_scoring", finished_meanwhile)
+    rows = evalkit.score(run.path)
+    assert len(run.records("a")) == 6
+    assert {row.count for row in rows if row.model == "a" and row.metric == "vendi"} >= {4}
+    assert run.is_stale("a")
+    assert read_facts(run.path).outcomes["a"] == {"ok": 4, "refused": 0, "failed": 0, "missing": 2}
+
+
+def test_images_that_have_changed_are_refused_with_what_can_be_done(
+    run: evalkit.Run, tmp_path: Path
+) -> None:
+    (run.image_folder("b") / "00002-1.png").unlink()
+    made_again = f"Make them again with `evalkit run --config {run.config_path}`."
+    for call in (
+        lambda: evalkit.score(run.path),
+        lambda: evalkit.gate(f"{run.path}:b", baseline=f"{run.path}:a"),
+        lambda: evalkit.baseline_save(f"{run.path}:b", out=tmp_path / "b.json", reason="x"),
+    ):
+        with pytest.raises(EvalkitError, match=r"are invalid \(1 cannot be read\)") as found:
+            call()
+        hint = found.value.hint
+        assert hint == f"{made_again} To leave them out: `evalkit score {run.path} --on-bad skip`."
+    with pytest.raises(EvalkitError, match="are invalid") as found:
+        evalkit.export_imagefolder(run.path, out=tmp_path / "images")
+    assert found.value.hint == made_again
+    evalkit.score(run.path, on_bad="skip")
+    evalkit.gate(f"{run.path}:b", baseline=f"{run.path}:a")
+
+
+def test_lost_prompts_are_written_again_from_those_of_the_images(
+    run: evalkit.Run, tmp_path: Path
+) -> None:
+    before = run.prompts_path.read_bytes()
+    run.prompts_path.unlink()
+    with pytest.raises(EvalkitError, match="their prompts are unknown") as found:
+        evalkit.score(run.path)
+    assert f"`evalkit generate --prompts PROMPTS --out {run.path}`" in (found.value.hint or "")
+    for other in (PROMPTS[1:], [*PROMPTS[:2], Prompt("z", "a blue tree")]):
+        with pytest.raises(EvalkitError, match=r"'a' was given another prompt '[xz]'"):
+            evalkit.generate(prompts=other, out=run.path)
+    with pytest.raises(EvalkitError, match="their prompts are unknown"):
+        evalkit.generate(prompts=PROMPTS, out=run.path, dry_run=True)
+    assert not run.prompts_path.exists()
+    evalkit.generate(prompts=PROMPTS, out=run.path)
+    assert run.prompts_path.read_bytes() == before
+    assert evalkit.score(run.path)
+
+
+@pytest.mark.parametrize(
+    "lost", ["prompts.jsonl", "images/a/model.json", "images/a/manifest.0.jsonl"]
+)
+def test_images_of_a_run_that_has_lost_a_file_are_taken_into_another_run(
+    run: evalkit.Run, tmp_path: Path, lost: str
+) -> None:
+    (run.path / lost).unlink()
+    new = evalkit.generate(
+        {"a": run.image_folder("a")}, PROMPTS, out=tmp_path / "new", per_prompt=2
+    )
+    assert sum(record.status == "ok" for record in new.records("a")) == 6
+
+
+def test_a_folder_of_a_run_without_its_prompts_and_other_prompts(
+    run: evalkit.Run, tmp_path: Path
+) -> None:
+    run.prompts_path.unlink()
+    with pytest.raises(EvalkitError, match=r"of a run without its prompts\.jsonl") as found:
+        evalkit.generate({"a": run.image_folder("a")}, ["x"], out=tmp_path / "new")
+    assert str(run.prompts_path) in (found.value.hint or "")
+
+
+def test_a_lost_or_damaged_configuration_and_the_way_out(run: evalkit.Run, tmp_path: Path) -> None:
+    before = evalkit.gate(f"{run.path}:b", baseline=f"{run.path}:a")
+    run.config_path.write_text("models = [")
+    with pytest.raises(EvalkitError, match="is not valid TOML") as found:
+        evalkit.score(run.path)
+    assert "delete it and give the whole command again" in (found.value.hint or "")
+    run.config_path.unlink()
+    size = {"a": {"size": 8}}
+    other = evalkit.generate("a=noise", PROMPTS, out=tmp_path / "x", seed=3, options=size)
+    assert evalkit.gate(f"{run.path}:b", baseline=f"{run.path}:a") == before
+    with pytest.raises(EvalkitError, match=r"has no run\.toml") as found:
+        evalkit.generate(out=run.path)
+    assert f"--prompts {run.prompts_path} --out {run.path}`" in (found.value.hint or "")
+    whole = {"out": run.path, "seed": 3, "per_prompt": 2}
+    evalkit.generate({"a": "noise", "b": "noise"}, run.prompts_path, **whole)
+    assert run.config_path.is_file()
+    evalkit.score(other.path, encoders="pixels", metrics="vendi", only=True)
+    other.config_path.unlink()
+    with pytest.raises(EvalkitError, match=r"generation\.size: 8"):
+        evalkit.gate(f"{other.path}:a", baseline=f"{run.path}:a", metrics="vendi")

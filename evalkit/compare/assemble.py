@@ -19,9 +19,9 @@ from typing import Any
 from evalkit.compare.entries import Entry
 from evalkit.config import Config, Options
 from evalkit.core import EvalkitError, Prompt, Record
-from evalkit.features.changed import changed_images, image_files
+from evalkit.features.changed import changed_images, image_files, make_again
 from evalkit.features.validation import OnBad
-from evalkit.files import write_atomically
+from evalkit.files import remedy, write_atomically
 from evalkit.generate.generate import model_text
 from evalkit.images import raise_invalid_images
 from evalkit.locks import lock
@@ -80,6 +80,13 @@ def digest(records: Iterable[Record]) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def check_images(entries: Sequence[Entry], common: Shared, on_bad: OnBad) -> None:
+    """Raise EvalkitError for images that are gone or have changed, unless they are skipped."""
+    for entry in entries:
+        for _ in _files(entry, common.records(entry), on_bad):
+            pass
+
+
 def assemble(
     run: Run,
     entries: Sequence[Entry],
@@ -127,7 +134,7 @@ def _alone(run: Run) -> Iterator[None]:
     except OSError as error:
         raise EvalkitError(
             f"Could not write {run.path}: {error.strerror}.",
-            "Free some space or choose another --out.",
+            remedy(error, "choose another --out"),
         ) from error
 
 
@@ -139,8 +146,7 @@ def _files(
     images = image_files(entry.run, entry.label, [old for old, _ in made])
     changed = changed_images(images)
     if changed and on_bad == "refuse":
-        hint = f"Make them again: `evalkit run --config {entry.run.config_path}`."
-        raise_invalid_images(list(changed.values()), len(images), hint)
+        raise_invalid_images(list(changed.values()), len(images), make_again(entry.run))
     for at, (image, (_, new)) in enumerate(zip(images, made, strict=True)):
         if at not in changed:  # else it is skipped, as in its run
             yield image.path, new.file

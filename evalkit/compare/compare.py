@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evalkit.compare.assemble import Shared, assemble, digest, link_features, shared
+from evalkit.compare.assemble import Shared, assemble, check_images, digest, link_features, shared
 from evalkit.compare.conditions import (
     Difference,
     differences,
@@ -71,13 +71,16 @@ def compare(
     run = Run(out if out is not None else _default_out(entries))
     _check_out(run, entries)
     sources = _sources(run, entries, common, found, _notes(entries, common, left_out))
+    earlier = run.sources()
+    same = {**earlier, "measured": ""} == {"schema": 1, **sources, "measured": ""}
+    same = same and run.prompts_path.is_file()
+    if not same:
+        check_images(entries, common, on_bad)  # before anything is said about them
     for difference in sources["allowed"]:
         log.warning("the runs differ, which was allowed: %s", difference)
     for note in sources["notes"][1:]:
         log.warning(note)
-    earlier = run.sources()
-    same = {**earlier, "measured": ""} == {"schema": 1, **sources, "measured": ""}
-    if not same or not run.prompts_path.is_file():
+    if not same:
         assemble(run, entries, common, sources, settings, on_bad)
     elif earlier.get("measured") != sources["measured"]:
         run.begin_scoring()  # first: an interrupted call is not up to date
@@ -173,6 +176,8 @@ def _same_images(entries: Sequence[Entry], common: Shared) -> list[str]:
     seen: dict[tuple[tuple[int, int, str], ...], str] = {}
     notes = []
     for entry in entries:
+        if entry.run.protocol().get("counts", {}).get(entry.label, {}).get("skipped"):
+            continue  # not all of its images are compared
         images = tuple((new.index, new.sample, new.sha256) for _, new in common.records(entry))
         if (other := seen.setdefault(images, entry.name)) != entry.name and images:
             notes.append(f"{other} and {entry.name} have the same images, byte for byte.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from pathlib import Path
 from evalkit.core import EvalkitError
 from evalkit.gate.snapshot import Snapshot, outline, split_name
 from evalkit.hints import did_you_mean
+from evalkit.run_config import lost_models
 from evalkit.run_folder import Run
 from evalkit.specs import is_path, split_label
 
@@ -80,6 +82,14 @@ def _entries(text: str) -> list[Entry]:
     known = [model for model in run.models() if label or model in scored]
     if label and label not in known:
         raise EvalkitError(f"{run.path} has no model {label!r}.", did_you_mean(label, known))
+    lost = {} if label else lost_models(run)
+    if lost:
+        raise EvalkitError(
+            f"{run.path}: {' '.join(lost.values())}",
+            "Make the images again with"
+            f" `evalkit run --config {shlex.quote(str(run.config_path))}`, or name the models to"
+            f" compare: {' '.join(f'`{rest}:{one}`' for one in known[:4])}.",
+        )
     labels = [label] if label else known
     if name and len(labels) > 1:
         raise EvalkitError(

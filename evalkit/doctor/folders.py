@@ -18,22 +18,23 @@ _GIB = 2**30
 
 def checks() -> list[Check]:
     return [
-        folder("current folder", Path.cwd(), 1.0, "bad", "Free some space, or go to another disk."),
+        folder("current folder", Path.cwd(), 1.0, "bad", "go to another folder or disk"),
         folder("temporary files", Path(tempfile.gettempdir()), 0.2, "bad",
-            "Free some space, or set TMPDIR to a folder on another disk."),
+            "set TMPDIR to a folder elsewhere"),
         folder("cache of weights", cache_folder(), 1.0, "note",
-            "Set EVALKIT_CACHE to a folder on another disk before you fetch weights."),
+            "set EVALKIT_CACHE to a folder elsewhere before you fetch weights"),
     ]  # fmt: skip
 
 
-def folder(topic: str, path: Path, least: float, state: State, advice: str) -> Check:
+def folder(topic: str, path: Path, least: float, state: State, other: str) -> Check:
     """Write, sync, rename and lock a file in a folder, or in the nearest one that exists.
 
     least: GiB that should be free. state: of a folder that cannot be written or is nearly full.
+    other: what helps in both cases.
     """
-    there = next(place for place in (path, *path.absolute().parents) if place.exists())
-    probe = there / f".evalkit-doctor-{os.getpid()}"
     try:
+        there = next(place for place in (path, *path.absolute().parents) if place.exists())
+        probe = there / f".evalkit-doctor-{os.getpid()}"
         files.write_atomically(probe, b"evalkit")
         try:
             locked = _locks(probe)
@@ -41,10 +42,13 @@ def folder(topic: str, path: Path, least: float, state: State, advice: str) -> C
         finally:
             probe.unlink()
     except (EvalkitError, OSError) as error:
-        reason = getattr(error.__cause__ or error, "strerror", "") or str(error)
+        refused = error.__cause__ if isinstance(error.__cause__, OSError) else error
+        reason = getattr(refused, "strerror", "") or str(error)
+        advice = files.remedy(refused, other) if isinstance(refused, OSError) else error.hint
         return Check(topic, state, f"{path} cannot be written: {reason}", advice)
     finding = f"{free:,.1f} GiB free in {path}"
     if free < least:
+        advice = f"Free some space, or {other}."
         return Check(topic, state, f"{finding}; at least {least:g} GiB are useful", advice)
     if not locked:
         return Check(

@@ -10,6 +10,7 @@ from evalkit.config import split_names
 from evalkit.core import EvalkitError
 from evalkit.encoders import weights
 from evalkit.encoders.weight_files import FILES, NEEDS, WeightFile, encoders_of
+from evalkit.files import remedy
 from evalkit.hints import did_you_mean
 from evalkit.terminal import track
 
@@ -109,7 +110,7 @@ def weights_import(path: Path | str) -> list[WeightStatus]:
             except OSError as error:
                 raise EvalkitError(
                     f"Could not copy {file} to {target}: {error.strerror}.",
-                    "Free some space or set EVALKIT_CACHE.",
+                    remedy(error, "set EVALKIT_CACHE to another folder"),
                 ) from error
         imported[item.name] = target
     if not imported:

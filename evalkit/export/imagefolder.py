@@ -20,7 +20,7 @@ from typing import Any
 
 from evalkit import escape
 from evalkit.core import EvalkitError, Prompt, Record
-from evalkit.features.changed import refuse_changes
+from evalkit.features.changed import mention_lost, refuse_changes
 from evalkit.files import write_atomically
 from evalkit.hints import did_you_mean
 from evalkit.report.facts import OUTCOMES, outcome
@@ -73,6 +73,8 @@ def export_imagefolder(
             "Generate some with `evalkit generate`.",
         )
     refuse_changes(run, chosen)
+    if not models:
+        mention_lost(run)
     scores, columns = _scores(run)
     lines = []
     for model, record in made:

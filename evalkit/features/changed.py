@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -21,11 +23,11 @@ from evalkit.images import (
     raise_invalid_images,
     read_bytes,
 )
+from evalkit.run_config import lost_models
 from evalkit.run_folder import Run
 from evalkit.terminal import track
 
 log = logging.getLogger(__name__)
-AGAIN = "Make them again: the same run."
 
 
 class Changes(NamedTuple):
@@ -74,16 +76,37 @@ def mention_changes(run: Run, models: Iterable[str]) -> Changes:
             )
         if run.is_stale(model):
             said.append(f"The images of {model} are not those that were scored: score it again.")
+    said += [f"{lost} The model is left out." for lost in lost_models(run).values()]
     for sentence in said:
         log.warning("%s: %s", run.path, sentence)
     return Changes(files, said)
+
+
+def make_again(run: Run) -> str:
+    """The hint on images that are gone or have changed."""
+    if os.path.lexists(run.sources_path):  # a comparison, whose images are those of other runs
+        return "Delete the folder and compare the runs again."
+    if not run.config_path.is_file():
+        return "Restore them, or make them again with the command of the run."
+    return f"Make them again with `evalkit run --config {shlex.quote(str(run.config_path))}`."
+
+
+def mention_lost(run: Run) -> None:
+    """A line in the log for each model whose folder is gone; the caller leaves it out."""
+    again = f"evalkit run --config {shlex.quote(str(run.config_path))}"
+    for sentence in lost_models(run).values():
+        log.warning(
+            "%s: %s The model is left out; make its images again with `%s`, or take it out of"
+            " `models` in run.toml",
+            *(run.path, sentence, again),
+        )
 
 
 def refuse_changes(run: Run, models: Iterable[str]) -> None:
     """Raise EvalkitError if an image is gone or has changed."""
     images = [one for model in models for one in image_files(run, model, run.records(model))]
     if found := changed_images(images):
-        raise_invalid_images(list(found.values()), len(images), AGAIN)
+        raise_invalid_images(list(found.values()), len(images), make_again(run))
 
 
 def _sha256(path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,9 +13,9 @@ from typing import Any, NamedTuple
 
 from evalkit.core import EvalkitError, Prompt, Record, Request
 from evalkit.escape import visible
-from evalkit.features.changed import AGAIN, changed_images
+from evalkit.features.changed import changed_images, make_again
 from evalkit.features.image_file import ImageFile
-from evalkit.features.validation import SKIP_HINT, ImageValidation, OnBad, check_policy
+from evalkit.features.validation import ImageValidation, OnBad, check_policy
 from evalkit.images import (
     InvalidImage,
     content_sha256,
@@ -100,7 +101,8 @@ def image_sets(path: Path, on_bad: OnBad = "refuse", models: Sequence[str] = ())
     if on_bad == "refuse":
         if bad := [item for items in changed.values() for item in items.values()]:
             total = sum(len(images.files) for images in found.sets)
-            raise_invalid_images(bad, total, f"{AGAIN} {SKIP_HINT}")
+            skip = f"evalkit score {shlex.quote(str(path))} --on-bad skip"
+            raise_invalid_images(bad, total, f"{make_again(run)} To leave them out: `{skip}`.")
         return found
     return found._replace(
         sets=[_without_invalid(images, changed.get(images.model, {})) for images in found.sets]

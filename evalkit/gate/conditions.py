@@ -38,6 +38,8 @@ def of_generation(
     """
     config = run_config(run)
     options = dict(config.get("options", {}).get(label, {}))
+    if not config:  # run.toml is lost
+        options = dict(run.model(label).get("options") or {})
     used = dict(run.model(label).get("settings") or {})
     # The models of a comparison may come from runs of other seeds.
     source = run.sources().get("models", {}).get(label, {})

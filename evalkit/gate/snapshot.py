@@ -25,6 +25,7 @@ from evalkit.features.image_sets import ImageSet, image_sets
 from evalkit.features.validation import OnBad
 from evalkit.gate.conditions import of_generation, of_metrics, requests_of
 from evalkit.gate.measurements import Loaded, Measurements, measurements
+from evalkit.run_config import lost_models
 from evalkit.run_folder import Run
 from evalkit.score import protocol, records
 from evalkit.score.evidence import Evidence, Setup
@@ -160,15 +161,20 @@ def _label(run: Run, label: str, text: str) -> str:
         )
     known = run.models()
     run.metrics()  # raises where the run was not scored
-    if label and label not in known:
-        raise EvalkitError(f"{run.path} has no model {label!r}.", did_you_mean(label, known))
+    lost = lost_models(run)
+    every = [*known, *lost]
     if not label:
-        if len(known) != 1:
+        if len(every) != 1:
             raise EvalkitError(
-                f"{run.path} has {len(known)} models; a gate is about one of them.",
+                f"{run.path} has {len(every)} models; a gate is about one of them.",
                 f"Name it: {' or '.join(f'`{text}:{name}`' for name in known[:4])}.",
             )
-        [label] = known
+        [label] = every
+    if label in lost:
+        again = f"evalkit run --config {shlex.quote(str(run.config_path))}"
+        raise EvalkitError(f"{run.path}: {lost[label]}", f"Make its images again with `{again}`.")
+    if label not in known:
+        raise EvalkitError(f"{run.path} has no model {label!r}.", did_you_mean(label, known))
     return label
 
 

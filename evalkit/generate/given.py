@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from evalkit import plugins
 from evalkit.config import Config, Options, load_config, read_values
+from evalkit.core import EvalkitError
 from evalkit.generate.plan import default_out, read_given
 from evalkit.run_config import run_config
 from evalkit.run_folder import Run
@@ -30,6 +32,14 @@ def with_folder(
     out = own.get("out") or _default_out(load_config(file, flags, options))
     flags, run = {**flags, "out": str(out)}, Run(out)
     if not run_config(run):
+        if not (own.get("models") and own.get("prompts")) and run.is_run:
+            command = f"--prompts {shlex.quote(str(run.prompts_path))}"
+            command += f" --out {shlex.quote(str(run.path))}"
+            raise EvalkitError(
+                f"{run.path} has no run.toml; expected the models and prompts of the run again.",
+                f"Give the whole command: `evalkit run --models … {command}`, with the seed and the"
+                " options of the run. Whatever would make other images is refused.",
+            )
         return load_config(file, flags, options)
     named = {"models": own["models"]} if own.get("models") else {}
     known = load_config(run.config_path, named)  # without the options of models not named

@@ -7,13 +7,18 @@ an existing image belongs to another run and is refused.
 
 from __future__ import annotations
 
+import logging
+import re
 import shlex
 from collections import defaultdict, deque
 from collections.abc import Sequence
 
 from evalkit.core import EvalkitError, Prompt, Record, Request
+from evalkit.generate.remote.concurrency import FIRST, MOST
 from evalkit.generators.folder import Folder
 from evalkit.run_folder import Run
+
+log = logging.getLogger(__name__)
 
 
 def grown(run: Run, given: Sequence[Prompt]) -> list[Prompt]:
@@ -149,3 +154,29 @@ def still_missing(
         or not may_be_added(record)
         or folder.has(request)
     ]
+
+
+def mention_lost_rows(run: Run, label: str, todo: Sequence[Request], paid: bool) -> None:
+    """A line in the log on images of `todo` that exist without a row: a kill or a loss left them.
+
+    Raises EvalkitError for a service if these are more than a kill leaves: the rows are lost, and
+    each image would be charged again. The limit of requests in flight grows with each answer.
+    """
+    folder, records = run.image_folder(label), run.records(label)
+    known = {(record.index, record.sample) for record in records}
+    found = (re.fullmatch(r"(\d{5,})-(\d+)\.png", path.name) for path in folder.glob("*.png"))
+    here = {(int(name[1]), int(name[2])) for name in found if name} - known
+    lost = sum((request.index, request.sample) in here for request in todo)
+    if not lost:
+        return
+    have = "image is" if lost == 1 else "images are"
+    said = f"{lost} {have} in {folder} without a row in the manifest"
+    if paid and lost > min(MOST, FIRST + len(records)):
+        as_folder = f"--models {shlex.quote(f'{label}={folder}')}"
+        as_folder += f" --prompts {shlex.quote(str(run.prompts_path))}"
+        raise EvalkitError(
+            f"{said}: rows are lost, and the service would be paid for these images again.",
+            f"Restore {folder / 'manifest.0.jsonl'}; or take the images as they are, in another"
+            f" run: `evalkit run {as_folder} --out NEW`; or delete the images to pay for new ones.",
+        )
+    log.warning("%s: %s; made again: the row of an image is written after it", label, said)

@@ -55,11 +55,12 @@ class Plan:
 def plan(
     config: Config,
     retry_ambiguous: bool = False,
-    hold: Callable[[AbstractContextManager[None]], object] = lambda lock: None,
+    hold: Callable[[AbstractContextManager[None]], object] | None = None,
 ) -> Plan:
     """Check everything that can be checked quickly, and load the models with missing images.
 
-    `hold` is called with the lock on the images before the content of the folder is read.
+    `hold` is called with the lock on the images before the content of the folder is read; then a
+    lost prompts.jsonl is written again.
 
     Checked are prompts, models and their options, weights, an earlier configuration of the same
     folder, permissions, disk space and prices. All models are loaded at once; if that takes too
@@ -70,7 +71,9 @@ def plan(
     models = plugins.models(config.models, config.options, {}, config.functions)
     run = Run(config.out or default_out(config, prompts, models))
     _check_folder(run)
-    hold(run.making_images(rank))
+    if hold is not None:
+        hold(run.making_images(rank))
+        run.restore_prompts(prompts)
     earlier = _earlier(run)
     models = models_of(run, config)
     _check_same(run, earlier, config, models)
@@ -101,6 +104,8 @@ def plan(
                 del loaded[label]
         else:
             _check_fingerprint(run, model, generator)
+        paid = generator is not None and is_service(generator)
+        growth.mention_lost_rows(run, label, todo[label], paid)
         if (text := getattr(generator, "unmatched", None)) is not None:
             unmatched[label] = text
     # Each rank has an equal share of the limit and counts its own images only.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast, get_args
@@ -234,7 +235,9 @@ def _checked(
         log.warning("%s: %s", path.name, line)
     if FURTHER in paired.left.values():
         log.info("%s: `--per-prompt N` takes N images of each prompt", path.name)
-    largest = check_images(sorted(used), alpha)
+    skip = f"evalkit score {shlex.quote(str(path))} --on-bad skip"
+    without = f"Move the files elsewhere; or measure the rest, without prompts: `{skip}`."
+    largest = check_images(sorted(used), alpha, without)
     hashes = {file: file_sha256(file) for file in sorted(used)}
     _warn_of_duplicates(path.name, hashes)
     at_most = max(1, PIXEL_LIMIT // max(1, largest))

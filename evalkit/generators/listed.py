@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
@@ -55,7 +54,7 @@ def listed(folder: Path, files: Sequence[Path], requests: Sequence[Request]) -> 
     Raises:
         EvalkitError: a list that cannot be read, names a file twice, or one that is not there.
     """
-    if (folder / "model.json").is_file() and (folder.parent.parent / "prompts.jsonl").is_file():
+    if _is_of_run(folder):
         return Pairing(_of_run(folder, requests), "the prompts of its run")
     if texts := of_geneval(folder, files):
         used = {file.parent.parent / "metadata.jsonl" for file, _ in texts}
@@ -295,14 +294,31 @@ def check_own_list(folder: Path, pairing: Pairing, requests: Sequence[Request]) 
                 )
 
 
+def _is_of_run(folder: Path) -> bool:
+    """Whether it is the folder of a model in a run, with a manifest."""
+    in_run = folder.parent.name == "images" and (folder.parent.parent / "run.toml").is_file()
+    return (in_run or (folder / "model.json").is_file()) and any(folder.glob("manifest.*.jsonl"))
+
+
 def _of_run(folder: Path, requests: Sequence[Request]) -> Matched:
+    """Matched by the text of the prompts, or where prompts.jsonl is lost by the hash of each."""
     run = Run(folder.parent.parent)
-    label = str(json.loads((folder / "model.json").read_text(encoding="utf-8"))["label"])
-    prompts = run.prompts()
-    by_text: dict[str, list[Path | Refusal]] = {}
-    for record in run.records(label):
+    known = run.prompts_path.is_file()
+    prompts = run.prompts() if known else []
+    by_prompt: dict[str, list[Path | Refusal]] = {}
+    # The name of the folder stands for the label: model.json may be lost, too.
+    for record in run.records(folder.name, check=known):
         item = (
             folder / record.file if record.status == "ok" else Refusal(record.status, record.detail)
         )
-        by_text.setdefault(prompts[record.index].text, []).append(item)
-    return assign(by_text, requests, lambda request: request.prompt.text)
+        key = prompts[record.index].text if known else record.prompt_sha256
+        by_prompt.setdefault(key, []).append(item)
+    matched = assign(by_prompt, requests, lambda r: r.prompt.text if known else r.prompt.sha256)
+    if not matched and not known:
+        raise EvalkitError(
+            f"The images in {folder} are those of a run without its prompts.jsonl, and none was"
+            " made for one of the given prompts.",
+            f"Restore {run.prompts_path}, or give the prompts of the run, with their ids and"
+            " groups.",
+        )
+    return matched

@@ -109,10 +109,10 @@ def read_decoded(path: Path | str, alpha: Alpha = "refuse") -> Decoded:
     return result
 
 
-def check_images(paths: Sequence[Path], alpha: Alpha = "refuse") -> int:
+def check_images(paths: Sequence[Path], alpha: Alpha = "refuse", more_hint: str = "") -> int:
     """Decode every image; returns the number of pixels of the largest one.
 
-    Raises one EvalkitError that lists the invalid ones.
+    Raises one EvalkitError that lists the invalid ones, with `more_hint`.
     """
 
     def check(path: Path) -> InvalidImage | int:
@@ -126,7 +126,7 @@ def check_images(paths: Sequence[Path], alpha: Alpha = "refuse") -> int:
     with ThreadPoolExecutor(decoders()) as pool:
         checked = list(track(pool.map(check, paths), "checking images", len(paths)))
     if invalid := [image for image in checked if isinstance(image, InvalidImage)]:
-        raise_invalid_images(invalid, len(paths))
+        raise_invalid_images(invalid, len(paths), more_hint)
     return max((size for size in checked if isinstance(size, int)), default=0)
 
 
@@ -153,7 +153,7 @@ def raise_invalid_images(
     counted = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
     listed = "; ".join(visible(f"{item.path} {item.reason}") for item in invalid[:10])
     listed += "; …" if len(invalid) > 10 else ""
-    hint = EXPECTED
+    hint = EXPECTED if kinds.keys() - {"changed", "cannot be read"} or not more_hint else ""
     if any("transparent" in item.reason for item in invalid):
         hint += " To composite the images of a folder model: `--set LABEL.alpha=white`."
     raise EvalkitError(

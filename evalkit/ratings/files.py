@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple, get_args
 
 from evalkit.core import EvalkitError
-from evalkit.files import fsync_folder
+from evalkit.files import fsync_folder, remedy
 from evalkit.ratings.rating import COLUMNS, NUMBERS, Check, RaterKind, Rating
 from evalkit.ratings.study import Study
 from evalkit.ratings.study_file import NAME, read_study
@@ -70,7 +70,7 @@ def append_ratings(path: Path, ratings: Iterable[Rating]) -> None:
     except OSError as error:
         raise EvalkitError(
             f"Could not write {path}: {error.strerror}.",
-            "Free some space, then do the same again.",
+            remedy(error, "use a copy of the folder") + " Then do the same again.",
         ) from error
 
 

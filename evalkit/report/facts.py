@@ -185,7 +185,10 @@ def read_facts(path: Path | str, scored: bool = True) -> Facts:
         prompts=prompts,
         per_prompt=per_prompt,
         records=records,
-        outcomes={model: _outcomes(found, requested) for model, found in records.items()},
+        outcomes={
+            model: _outcomes(found, requested, part(part(protocol, "counts"), model))
+            for model, found in records.items()
+        },
         findings=answered,
         common=common,
         comparisons=comparisons,
@@ -304,10 +307,19 @@ def _scores(
     return None, {}
 
 
-def _outcomes(records: Sequence[Record], requested: int) -> dict[str, int]:
-    """The number of images of each outcome; those without any record are missing."""
+def _outcomes(
+    records: Sequence[Record], requested: int, scored: Mapping[str, Any]
+) -> dict[str, int]:
+    """The number of images of each outcome; those without any record are missing.
+
+    scored: the counts of the scoring. They count where images were made since, as the values are
+    not about these.
+    """
     counts = {name: sum(outcome(record) == name for record in records) for name in OUTCOMES}
-    return counts | {"missing": counts["missing"] + max(0, requested - len(records))}
+    counts["missing"] += max(0, requested - len(records))
+    before = {name: whole(scored.get(name)) for name in OUTCOMES}
+    made_since = before["ok"] < counts["ok"] and sum(before.values()) == requested
+    return before if made_since else counts
 
 
 def _config(run: Run) -> dict[str, Any]:

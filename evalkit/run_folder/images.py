@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -57,7 +58,8 @@ class Images(Names):
                 raise EvalkitError(
                     f"{self.prompts_path} is missing, and the folder has images: their prompts are"
                     " unknown.",
-                    "Restore the file, or choose another --out.",
+                    "Restore the file, or write it again from the same prompts: `evalkit generate"
+                    f" --prompts PROMPTS --out {shlex.quote(str(self.path))}`.",
                 )
             raise EvalkitError(
                 f"{self.path} is not a run folder: it has no prompts.jsonl.",
@@ -76,6 +78,25 @@ class Images(Names):
             )
         return prompts
 
+    def restore_prompts(self, given: Sequence[Prompt]) -> None:
+        """Write a lost prompts.jsonl again from the prompts that all images were made for.
+
+        Raises EvalkitError for other prompts than those of the manifests.
+        """
+        models = self.models()
+        if os.path.lexists(self.prompts_path) or not models:
+            return
+        for model in models:
+            for record in self.records(model, check=False):
+                known = given[record.index].sha256 if record.index < len(given) else None
+                if known != record.prompt_sha256:
+                    raise EvalkitError(
+                        f"{self.prompts_path} is missing, and the given prompts are not those of"
+                        f" the images: {model!r} was given another prompt {record.prompt!r}.",
+                        "Restore the file, or give the prompts of the run with `--prompts`.",
+                    )
+        self.write_prompts(given)
+
     # --- images and their manifests ---
     def models(self) -> list[str]:
         """The labels of the registered models, in the order of `models` in run.toml.
@@ -90,9 +111,12 @@ class Images(Names):
             if os.path.lexists(path):
                 notes.append(self._model(path))
             elif any(folder.glob("manifest.*.jsonl")):
+                model = shlex.quote(f"{folder.name}={folder}")
+                prompts = shlex.quote(str(self.prompts_path))
                 raise EvalkitError(
                     f"{path} is missing, and the folder has images of a model.",
-                    "Restore the file, or remove the folder.",
+                    "Restore the file; or take the images into another run: `evalkit run --models"
+                    f" {model} --prompts {prompts} --out NEW`; or remove the folder.",
                 )
         return [label for _, label in sorted((note["order"], note["label"]) for note in notes)]
 
@@ -192,10 +216,12 @@ class Images(Names):
                     rows.append(row)
         return sorted(rows, key=lambda row: row["at"])
 
-    def records(self, model: str) -> list[Record]:
+    def records(self, model: str, check: bool = True) -> list[Record]:
         """The manifest rows of all ranks, one per image, in the order of prompts and samples.
 
         Of several rows for one image, the last successful one counts, else the last one.
+
+        check: raise EvalkitError unless prompts.jsonl has the prompts of the rows.
         """
         merged: dict[tuple[int, int], Record] = {}
         for path in sorted(self.image_folder(model).glob("manifest.*.jsonl")):
@@ -208,7 +234,8 @@ class Images(Names):
                 if known is None or record.status == "ok" or known.status != "ok":
                     merged[(record.index, record.sample)] = record
         found = [merged[key] for key in sorted(merged)]
-        self._check_prompts(model, found)
+        if check:
+            self._check_prompts(model, found)
         return found
 
     def _check_prompts(self, model: str, records: Sequence[Record]) -> None:

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from evalkit.core import AgreementRow, ComparisonRow, Comparisons, EvalkitError, MetricRow
+from evalkit.core import AgreementRow, ComparisonRow, Comparisons, EvalkitError, MetricRow, Record
 from evalkit.escape import spreadsheet_cell, to_csv, without_guard
 from evalkit.files import checked, digest, remove, with_check, write_atomically
 from evalkit.flat_metrics import flatten
@@ -219,9 +219,13 @@ class Results(Images):
         """From now until `end_scoring`, also after a kill, none of the derived files counts."""
         self._write_checksums({}, {})
 
-    def end_scoring(self) -> None:
-        """checksums.json: hashes of the derived files, and of the images that were scored."""
-        images = {model: self.images_sha256(model) for model in self.models()}
+    def end_scoring(self, measured: Mapping[str, Sequence[Record]] | None = None) -> None:
+        """checksums.json: hashes of the derived files, and of the images that were scored.
+
+        measured: by model, the records as they were when its images were measured.
+        """
+        known = measured or {}
+        images = {model: self.images_sha256(model, known.get(model)) for model in self.models()}
         self._write_checksums(self._hashes(*self._results, *self._of_images), images)
 
     def renew_checksums(self) -> None:
@@ -252,9 +256,13 @@ class Results(Images):
         content = {"schema": SCHEMA, "files": dict(sorted(files.items())), "images": dict(images)}
         self._write_json(self.checksums_path, with_check(content))
 
-    def images_sha256(self, model: str) -> str:
-        """A hash of the images of a model by prompt and sample, and of the model."""
-        records = [record for record in self.records(model) if record.status == "ok"]
+    def images_sha256(self, model: str, records: Sequence[Record] | None = None) -> str:
+        """A hash of the images of a model by prompt and sample, and of the model.
+
+        records: those of the model, where they are known already.
+        """
+        found = self.records(model) if records is None else records
+        records = [record for record in found if record.status == "ok"]
         rows = [[one.prompt, one.sample, one.sha256, one.prompt_sha256] for one in records]
         return digest([self.model(model).get("fingerprint", ""), rows])
 

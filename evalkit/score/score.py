@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from evalkit.core import EncoderKind, MetricRow
 from evalkit.encoders.select import Choice
 from evalkit.features import validation
+from evalkit.features.changed import mention_lost
 from evalkit.features.image_sets import ImageSet, image_sets, results_folder
 from evalkit.features.problems import warn_of_problems
 from evalkit.features.validation import OnBad
@@ -117,6 +118,8 @@ def score_with(
     """
     table, choice, references, why, blind = found
     run, sets, prompts = image_sets(Path(path), on_bad, chosen.models)
+    if prompts and not chosen.models:
+        mention_lost(run)
     left_out = [model for model in run.models() if chosen.models and model not in chosen.models]
     if left_out:
         command = f"evalkit score {shlex.quote(str(path))}"
@@ -165,7 +168,7 @@ def score_with(
     warn_not_measured([row for row in rows if row.metric not in records.MEASURES])
     rows += [_cautioned(row, blind) for row in of_groups]
     run.write_metrics(rows)
-    run.end_scoring()
+    run.end_scoring({images.model: images.all_records for images in sets})
     return run.metrics() if refresh(run) else rows
 
 

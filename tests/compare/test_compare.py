@@ -351,6 +351,22 @@ def test_equal_images_under_two_names_are_mentioned(make: Make) -> None:
     assert "a-noise and b-noise have the same images, byte for byte." in made.sources()["notes"]
 
 
+@pytest.mark.usefixtures("quick_page")
+def test_images_that_have_changed_are_not_called_the_same(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("WARNING", "evalkit")
+    a, b = make("a"), make("b")
+    first, other = sorted(b.glob("images/noise/*.png"))[:2]
+    first.write_bytes(other.read_bytes())
+    with pytest.raises(EvalkitError, match=r"00000-0\.png has changed"):
+        evalkit.compare([a, b], out="c")
+    for run in (a, b):
+        evalkit.score(run, on_bad="skip")
+    evalkit.compare([a, b], out="c")
+    assert "the same images" not in caplog.text
+
+
 def test_a_damaged_image_of_a_run_is_named_and_nothing_is_written(make: Make) -> None:
     a, b = make("a"), make("b", "models_for_tests:plain")
     image = b / "images" / "models_for_tests-plain"

@@ -183,7 +183,7 @@ def test_extras_are_optional_and_required_packages_are_not(
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    found = folders.folder("cache", tmp_path / "file" / "cache", 0, "note", "Use another one.")
+    found = folders.folder("cache", tmp_path / "file" / "cache", 0, "note", "use another one")
     assert (found.state, found.advice) == ("note", "Use another one.")
     assert "cannot be written" in found.finding
     assert os.listdir(tmp_path) == ["file"]
@@ -195,8 +195,8 @@ def test_a_folder_that_is_full_or_has_no_locks(
     later = tmp_path / "not" / "yet"
     assert folders.folder("here", later, 0, "bad", "").state == "ok"
     assert not later.exists()
-    full = folders.folder("here", later, 1e9, "bad", "Free some space.")
-    assert (full.state, full.advice) == ("bad", "Free some space.")
+    full = folders.folder("here", later, 1e9, "bad", "use another one")
+    assert (full.state, full.advice) == ("bad", "Free some space, or use another one.")
 
     def refuse(handle: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")

@@ -232,6 +232,18 @@ def test_the_image_of_a_cut_manifest_row_is_made_again(tmp_path: Path) -> None:
     assert images(run) == whole
 
 
+def test_images_without_rows_are_named_before_they_are_made_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("WARNING", "evalkit")
+    run = generate(config(tmp_path / "run"))
+    whole = images(run)
+    (run.image_folder(MODEL) / "manifest.0.jsonl").unlink()
+    generate(config(tmp_path / "run"))
+    assert f"5 images are in {run.image_folder(MODEL)} without a row in the manifest" in caplog.text
+    assert images(run) == whole
+
+
 def test_refusals_are_final_and_transient_failures_are_retried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -381,7 +381,7 @@ def test_all_invalid_images_are_reported_before_anything_is_written(tmp_path: Pa
     fill(tmp_path / "pics", "0.png", "1.png", "2.png", "3.png")
     for name in ("1.png", "3.png"):
         (tmp_path / "pics" / name).write_bytes((tmp_path / "pics" / name).read_bytes()[:50])
-    with pytest.raises(EvalkitError, match=r"2 of 4 images .*1\.png .*3\.png"):
+    with pytest.raises(EvalkitError, match=r"2 of 4 images .*1\.png .*3\.png") as found:
         generate(
             Config(
                 models=(str(tmp_path / "pics"),),
@@ -390,6 +390,7 @@ def test_all_invalid_images_are_reported_before_anything_is_written(tmp_path: Pa
             )
         )
     assert not (tmp_path / "run").exists()
+    assert f"`evalkit score {tmp_path / 'pics'} --on-bad skip`" in found.value.hint
 
 
 def test_transparency_needs_an_option_and_is_recorded(tmp_path: Path) -> None:

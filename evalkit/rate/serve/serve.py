@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from evalkit.core import EvalkitError
 from evalkit.escape import visible
-from evalkit.features.changed import refuse_changes
+from evalkit.features.changed import mention_lost, refuse_changes
 from evalkit.local_address import LOOPBACK, WILDCARDS, in_url, is_loopback, listen
 from evalkit.locks import lock
 from evalkit.rate.serve.assignments import read_assignments
@@ -91,6 +91,7 @@ def rate_serve(
     pool = read_pool([Run(path) for path in paths])
     for one in map(Run, paths):
         refuse_changes(one, one.models())
+        mention_lost(one)
     given = {} if config is None else read_config(config)
     keys = ("study", "mode", "models", "items_per_rater", "seed")
     flags = (study or None, mode or None, _listed(models) or None, items, seed)

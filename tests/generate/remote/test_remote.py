@@ -582,3 +582,19 @@ def test_old_manifests_are_read(tmp_path: Path) -> None:
         (r.attempts, r.cost, r.possible_charges, r.possible_cost) for r in made.records(MEMORY)
     ] == [(0, None, 0, 0.0)] * 2
     run(tmp_path / "run", 2)
+
+
+@pytest.mark.parametrize("kept", [0, 2])
+def test_images_without_rows_are_not_paid_for_again(tmp_path: Path, kept: int) -> None:
+    asked = service().asked
+    made = run(tmp_path / "run", 12)
+    manifest = made.image_folder(MEMORY) / "manifest.0.jsonl"
+    rows = manifest.read_bytes().splitlines(keepends=True)
+    manifest.write_bytes(b"".join(rows[:kept]))
+    with pytest.raises(EvalkitError, match=f"^{12 - kept} images are in .* without a row") as found:
+        run(tmp_path / "run", 12)
+    assert str(manifest) in (found.value.hint or "")
+    assert len(asked) == 12
+    manifest.write_bytes(b"".join(rows[:8]))  # as a kill may leave them
+    run(tmp_path / "run", 12)
+    assert len(asked) == 16
