@@ -18,9 +18,11 @@ import pytest
 import torch
 from counting_encoder import CountingEncoder, image_files
 from PIL import Image, ImageFile
+from typer.testing import CliRunner
 
 import evalkit
 from evalkit import plugins
+from evalkit.cli.app import app
 from evalkit.core import EvalkitError, FailedMetricWarning, Generator, Metric, Prompt, Request
 from evalkit.features.encode import image_features
 from evalkit.generators.calls import images_of
@@ -472,6 +474,25 @@ def test_a_metric_may_use_its_buffer_again() -> None:
     assert (first.value, second.value) == (1.0, 2.0)
     assert first.per_image is not None
     assert first.per_image.tolist() == [1.0] * 3
+
+
+def test_a_failing_metric_names_how_to_drop_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "fails.py").write_text(
+        "from evalkit.core import Metric\n"
+        "def compute(*, fake): raise ValueError('no')\n"
+        "BAD = Metric('bad', compute, 'pool', 'inception', 'lower')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    evalkit.generate("noise", ["x", "y"], out="run")
+    score = ["score", "run", "--encoders", "pixels", "--metrics"]
+    failed = CliRunner().invoke(app, [*score, "vendi,fails:BAD"])
+    assert failed.exit_code == 2
+    assert "`evalkit score RUN --metrics fid,kid --only`" in failed.stderr
+    assert CliRunner().invoke(app, [*score, "vendi", "--only"]).exit_code == 0
+    assert CliRunner().invoke(app, [*score[:4]]).exit_code == 0
 
 
 def test_a_failing_metric_is_a_warning_in_python() -> None:

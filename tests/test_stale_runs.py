@@ -323,3 +323,10 @@ def test_a_lost_or_damaged_configuration_and_the_way_out(run: evalkit.Run, tmp_p
     other.config_path.unlink()
     with pytest.raises(EvalkitError, match=r"generation\.size: 8"):
         evalkit.gate(f"{other.path}:a", baseline=f"{run.path}:a", metrics="vendi")
+
+
+def test_a_model_folder_of_another_name_is_named(run: evalkit.Run) -> None:
+    run.image_folder("b").rename(run.path / "images" / "c")
+    with pytest.raises(EvalkitError, match="the model 'b', whose folder is images/b:") as found:
+        evalkit.report(run.path)
+    assert found.value.hint.startswith(f"Rename {run.path / 'images' / 'c'} to")

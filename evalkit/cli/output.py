@@ -68,8 +68,8 @@ def clean() -> Iterator[None]:
             except BrokenPipeError:  # `| head`: what was read is enough, the exit code stays
                 nobody_reads()
     if problems:
-        for problem in problems:
-            _print_error(problem)
+        for problem, code in problems.items():
+            _print_error(problem, _FAILED_METRIC if code == 2 else "")
         raise typer.Exit(min(problems.values()))
 
 
@@ -109,6 +109,12 @@ def system_error(error: BaseException) -> str:
 def nobody_reads() -> None:
     """Python flushes stdout once more at its end."""
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+
+
+_FAILED_METRIC = (
+    "Correct the metric's function. A run keeps its metrics: to drop this one, name the others with"
+    " `evalkit score RUN --metrics fid,kid --only`."
+)
 
 
 @contextlib.contextmanager

@@ -58,8 +58,14 @@ def fill(
             counts.update(record.status for record in records)
             advance(len(batch))
     log.info(
-        "%s: %d images %s in %.1f s%s, %d refused or failed",
-        *(label, counts["ok"], "read" if ready_made else "generated", time.perf_counter() - begun),
+        "%s: %d image%s %s in %.1f s%s, %d refused or failed",
+        *(
+            label,
+            counts["ok"],
+            "s" * (counts["ok"] != 1),
+            "read" if ready_made else "generated",
+            time.perf_counter() - begun,
+        ),
         f", {counts['missing']} missing" if counts["missing"] else "",
         counts.total() - counts["ok"] - counts["missing"],
     )

@@ -12,10 +12,12 @@ def unit_length(features: Tensor, name: str) -> Tensor:
     """Rows of float [N, D] scaled to length 1, float64 [N, D]. A row of zeros is an error."""
     features = checked(features, name)
     lengths = features.norm(dim=1, keepdim=True)
-    zero = int((lengths == 0).sum())
+    zero = (lengths[:, 0] == 0).nonzero()[:, 0].tolist()
     if zero:
+        listed = ", ".join(map(str, zero[:5])) + ", …" * (len(zero) > 5)
         raise EvalkitError(
-            f"The {name} features of {zero} of {len(features)} rows are all zero;"
-            " expected features that can be scaled to length 1."
+            f"The {name} features of {len(zero)} of {len(features)} rows are all zero (counted from"
+            f" 0: {listed}); expected features that can be scaled to length 1. Most often, these"
+            " are black images: make them again, or leave them out."
         )
     return features / lengths

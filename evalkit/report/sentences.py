@@ -110,7 +110,31 @@ def _measured(facts: Facts) -> str:
 
 
 def conclusion(facts: Facts) -> str:
-    """All verdicts in a sentence: which models are significantly better than which others."""
+    """All verdicts in words: which models are significantly better than which others."""
+    text, by_group = _of_all_prompts(facts), _of_groups(facts)
+    if by_group and text.startswith("No significant"):
+        text = f"On all prompts, n{text[1:]}"
+    return f"{text} {by_group}".strip() if text else ""
+
+
+def _of_groups(facts: Facts) -> str:
+    """How many differences on groups of prompts are significant; "" if none is."""
+    rows = [
+        row
+        for one in facts.by_group
+        for finding in one.groups.values()
+        for row in filter(was_tested, finding.comparisons)
+    ]
+    significant = sum(bool(row.winner) for row in rows)
+    if not significant:
+        return ""
+    differences = numbers.plural(len(rows), "difference")
+    verb = "is" if significant == 1 else "are"
+    return f"By group of prompts, {significant} of {differences} {verb} significant ({RULE})."
+
+
+def _of_all_prompts(facts: Facts) -> str:
+    """The verdicts on all prompts."""
     if len(facts.models) < 2:
         return ""
     if facts.blind_encoders and not facts.comparisons:
@@ -219,9 +243,13 @@ def banner(facts: Facts) -> str:
     names = facts.bundled_encoders
     if not names:
         return ""
-    verb = "was" if len(names) == 1 else "were"
+    trained = [name for name in names if name != "pixels"]
+    said = [] if trained == names else ["pixels has no network: it compares mean colours."]
+    if trained:
+        verb = "was" if len(trained) == 1 else "were"
+        said.append(f"{numbers.listing(trained)} {verb} trained for the bundled data set only.")
     return (
-        f"{numbers.listing(names)} {verb} trained for the bundled data set only. The values compare"
+        f"{' '.join(said)} The values compare"
         " these models with each other under this protocol. They are not comparable with any other"
         " value."
     )

@@ -160,9 +160,14 @@ class Images(Names):
         with reading(path):
             note = checked(json.loads(path.read_text(encoding="utf-8")))
             check_model(note)
-            if folder_name(note["label"]) != path.parent.name:
-                raise ValueError("the file of another model")
-            return note
+        folder, own = path.parent, folder_name(note["label"])
+        if folder.name != own:
+            raise EvalkitError(
+                f"{path} is of the model {note['label']!r}, whose folder is images/{own}: the"
+                " folder was renamed or copied.",
+                f"Rename {folder} to {folder.with_name(own)}, or move it out of the run.",
+            )
+        return note
 
     def write_unmatched(self, model: str, text: str) -> None:
         """unmatched.txt, where there is something in it; an earlier one is removed."""

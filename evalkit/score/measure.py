@@ -102,7 +102,7 @@ def call(
         # Code of others may work in place; the features belong to the other metrics too.
         inputs = copy.deepcopy(dict(inputs))
     part = "" if field == "compute" else f" in {field}"
-    hint = "Correct the metric's function, or leave it out of --metrics."
+    hint = "Correct the metric's function, or name the other metrics: `--metrics fid,kid --only`."
     with plugin_call(function, f"The metric {metric.name!r} failed{part}", hint):
         try:
             return convert(function(**inputs))

@@ -29,8 +29,8 @@ _TABLE = (
     _measure(
         "images_per_second", "higher", "Images per second", "Images generated per second.", "speed"
     ),
-    _measure("latency_p50", "lower", "Median latency", "Seconds per image, the median.", "speed"),
-    _measure("latency_p95", "lower", "95th percentile of latency", "Seconds per image.", "speed"),
+    _measure("latency_p50", "lower", "Median latency", "Time per image, the median.", "speed"),
+    _measure("latency_p95", "lower", "95th percentile of latency", "Time per image.", "speed"),
     _measure(
         "peak_memory", "lower", "Peak memory", "GiB, the maximum during generation.", "memory"
     ),

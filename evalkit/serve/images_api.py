@@ -120,7 +120,8 @@ class ServedModel:
                 message = f"The model failed: {type(error.__cause__ or error).__name__}."
                 raise ApiError(500, message, code="model_failed") from error
             seconds = time.perf_counter() - started
-            log.info("%s: %d images in %.2f s", self.label, len(results), seconds)
+            made = "1 image" if len(results) == 1 else f"{len(results)} images"
+            log.info("%s: %s in %.2f s", self.label, made, seconds)
         for result in results:
             if isinstance(result, Refusal):
                 raise refusal_error(result)

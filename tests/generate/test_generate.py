@@ -232,6 +232,12 @@ def test_the_image_of_a_cut_manifest_row_is_made_again(tmp_path: Path) -> None:
     assert images(run) == whole
 
 
+def test_one_image_is_counted_as_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "evalkit")
+    generate(config(tmp_path / "run", "noise", prompts=PROMPTS[:1]))
+    assert "noise: 1 image generated in" in caplog.text
+
+
 def test_images_without_rows_are_named_before_they_are_made_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -365,7 +365,7 @@ def test_a_folder_is_read_and_what_it_lacks_is_no_failure(
     picture(tmp_path / "photos/00000.png", 0)
     run = evalkit.run([tmp_path / "photos", "noise"], ["a", "b"], out=tmp_path / "run", **BARE)
     assert any(
-        line.startswith("photos: 1 images read in ")
+        line.startswith("photos: 1 image read in ")
         and line.endswith(" s, 1 missing, 0 refused or failed")
         for line in caplog.messages
     )

@@ -21,6 +21,8 @@ def test_vendi_counts_different_images_and_increases_with_the_count():
 def test_vendi_refuses_rows_of_zeros():
     with pytest.raises(EvalkitError, match="all zero"):
         diversity.vendi(fake=torch.zeros(3, 4))
+    with pytest.raises(EvalkitError, match=r"2 of 5 rows .*: 1, 3\).*black images: make them"):
+        diversity.vendi(fake=torch.tensor([1.0, 0, 2, 0, 3])[:, None].repeat(1, 4))
 
 
 def test_lpips_diversity_of_prompts_with_one_image_is_refused():

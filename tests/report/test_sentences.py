@@ -8,8 +8,9 @@ import random
 import re
 
 import pytest
-from report_runs import comparison, make_comparisons, make_run, write_comparisons
+from report_runs import add_groups, comparison, make_comparisons, make_run, write_comparisons
 
+import evalkit
 from evalkit.report import sentences
 from evalkit.report.facts import read_facts
 from evalkit.report.markdown import result
@@ -186,3 +187,29 @@ def test_banner_is_for_bundled_encoders_only(run, tmp_path):
     text = other.metrics_path.read_text().replace("mini-", "")
     other.metrics_path.write_text(text)
     assert sentences.banner(read_facts(other.path)) == ""
+
+
+def test_differences_by_group_are_counted_beside_the_conclusion(tmp_path):
+    run = make_run(tmp_path / "run", 10, hostile=False)
+    add_groups(run)
+    groups = list(dict.fromkeys(prompt.group for prompt in run.prompts()))[:2]
+    tie, better = "no significant difference", "b better"
+    rows = [comparison("clip_score", "dalle", "gan", tie)]
+    rows += [
+        dataclasses.replace(comparison("clip_score", "dalle", "gan", verdict), group=group)
+        for group, verdict in zip(groups, (tie, better), strict=True)
+    ]
+    write_comparisons(run, rows)
+    assert sentences.conclusion(read_facts(run.path)) == (
+        "On all prompts, no significant difference between the models on 1 metric (Holm, 5%)."
+        " Not tested: 4 more metrics. By group of prompts, 1 of 2 differences is significant"
+        " (Holm, 5%)."
+    )
+    write_comparisons(run, rows[:2])
+    assert "By group" not in sentences.conclusion(read_facts(run.path))
+
+
+def test_pixels_is_not_called_a_trained_encoder(tmp_path):
+    run = evalkit.run("noise", ["x", "y"], out=tmp_path / "run", encoders="pixels", metrics="vendi")
+    banner = sentences.banner(read_facts(run.path))
+    assert banner.startswith("pixels has no network: it compares mean colours. The values compare")

@@ -106,3 +106,9 @@ def test_a_missing_image_is_neither_refused_nor_a_request() -> None:
     assert row.note == "1 of 2 requests; 2 missing, not counted"
     row = refusals("missing", "missing")
     assert (row.value, row.note) == (None, "not measured: all images are missing")
+
+
+def test_the_meaning_of_a_latency_names_no_unit() -> None:
+    """The column of the report is in ms where all values are below a second."""
+    for name in ("latency_p50", "latency_p95"):
+        assert "second" not in MEASURES[name].meaning.lower()

@@ -447,7 +447,7 @@ def test_models_that_cannot_be_served(tmp_path: Path) -> None:
 def test_the_prompt_is_not_logged(port: int, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     ask(port, {"prompt": "a private canary"})
-    assert "toy: 1 images in" in caplog.text
+    assert "toy: 1 image in" in caplog.text
     assert "canary" not in caplog.text
 
 

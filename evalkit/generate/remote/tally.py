@@ -47,7 +47,8 @@ class Tally:
 
     def summary(self, seconds: float, in_flight: int) -> str:
         """One line for the log."""
-        made = f"{self.label}: {self.counts['ok']} images in {seconds:.1f} s"
+        count = self.counts["ok"]
+        made = f"{self.label}: {count} image{'s' * (count != 1)} in {seconds:.1f} s"
         parts = [f"{made}, cost {dollars(self._cost)}"]
         for status in sorted(set(self.counts) - {"ok"}):
             detail = self._details.get(status)
