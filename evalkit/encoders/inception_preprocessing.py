@@ -56,6 +56,9 @@ def tf1_bilinear(image: Image) -> Tensor:
     return _scaled(torch.from_numpy(x).permute(2, 0, 1))
 
 
+_Pixels = NDArray[np.uint8] | NDArray[np.float32]
+
+
 class _Samples(NamedTuple):
     low: NDArray[np.int64]  # [299], the pixel before each sample
     high: NDArray[np.int64]  # [299], the pixel after it
@@ -68,9 +71,7 @@ def _samples(size: int) -> _Samples:
     return _Samples(low, np.minimum(low + 1, size - 1), position - low.astype(np.float32))
 
 
-def _between(
-    low: NDArray[np.generic], high: NDArray[np.generic], weight: NDArray[np.float32]
-) -> NDArray[np.float32]:
+def _between(low: _Pixels, high: _Pixels, weight: NDArray[np.float32]) -> NDArray[np.float32]:
     """(high - low) * weight + low, rounded after each step as TensorFlow does."""
     x = high.astype(np.float32)
     x -= low

@@ -80,7 +80,7 @@ def kid(
             sums[part] = _pair_sums(side.double(), members[part])[0].diagonal()
     if not one_by_one[2]:
         sums[2] = _cross_sums(fake, real, *members)
-    return _unbiased(*sums, subset_size, subset_size).mean()
+    return _unbiased(sums[0], sums[1], sums[2], subset_size, subset_size).mean()
 
 
 def kid_of_all(*, fake: Tensor, real: Tensor) -> Tensor:
