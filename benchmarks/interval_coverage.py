@@ -24,15 +24,19 @@ from evalkit.statistics.intervals import Interval
 REFERENCE, MODES = 2000, 300
 
 
+def mixing_matrix(dimension: int) -> np.ndarray:
+    """float64 [dimension, dimension]: a steep spectrum, the same in every trial."""
+    matrix = np.random.RandomState(1).randn(dimension, dimension)
+    return (matrix * (1 + np.arange(dimension)) ** -0.7).T
+
+
 def features(random: np.random.RandomState, count: int, samples: int, dimension: int) -> Tensor:
     """float64 [count, dimension]: correlated, skewed, and similar within a prompt."""
-    mixing = np.random.RandomState(1).randn(dimension, dimension)
-    mixing *= (1 + np.arange(dimension)) ** -0.7
     noise = random.randn(count, dimension)
     if samples > 1:
         shared = np.repeat(random.randn(count // samples, dimension), samples, axis=0)
         noise = (shared + noise) / 2**0.5
-    return torch.from_numpy(np.maximum(noise @ mixing.T + 0.4, 0.0))
+    return torch.from_numpy(np.maximum(noise @ mixing_matrix(dimension) + 0.4, 0.0))
 
 
 def trial(

@@ -187,7 +187,7 @@ class Moments(NamedTuple):
 
 
 _TEXTS = ("feature", "paper", "prefix", "title", "question", "meaning", "aspect")
-_FUNCTIONS = ("leave_out", "approximation", "describe", "baseline")
+_FUNCTIONS = ("leave_out", "leave_out_pairs", "approximation", "describe", "baseline")
 
 
 def _is_name(value: object) -> bool:
@@ -254,6 +254,9 @@ class Metric:
         leave_out: a quick form of "the metric without each group of images": the request of
             `compute` and `groups` (int [N], 0 .. G - 1) to float64 [G]. Without it the metric is
             computed again for each group.
+        leave_out_pairs: the same without each two groups: float64 [G (G - 1) / 2], in the order of
+            `torch.triu_indices(G, G, 1)`. With it, differences of two models have narrower
+            intervals where the models are nearly alike.
         approximation: `(*, fake: int, dimension: int) -> str`, how `leave_out` approximates its
             values for this many images; "" where it is exact.
         describe: `(*, fake: int, real: int) -> str`, what was computed from this many generated
@@ -278,6 +281,7 @@ class Metric:
     meaning: str = ""
     range: tuple[float, float] = (-math.inf, math.inf)  # values and interval ends stay inside
     leave_out: Callable[..., Tensor] | None = None
+    leave_out_pairs: Callable[..., Tensor] | None = None
     approximation: Callable[..., str] | None = None
     describe: Callable[..., str] | None = None
     baseline: Callable[..., float | None] | None = None

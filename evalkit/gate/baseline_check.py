@@ -12,6 +12,7 @@ from evalkit.core import Better
 from evalkit.gate.snapshot import Snapshot, State
 from evalkit.statistics.intervals import GROUPS
 
+_PAIRS = GROUPS * (GROUPS - 1) // 2  # fewer groups have none
 LARGEST = 1e150  # squares of larger numbers are not finite
 _TABLES = (
     "generation", "encoders", "references", "encoding_device", "encoding_dtype",
@@ -54,7 +55,7 @@ def _is_state(found: Snapshot, state: State) -> bool:
     low, high = measure.range
     texts = (measure.name, measure.title, state.encoder, state.reference, state.note)
     numbers = [one for one in (state.value, state.low, state.high) if one is not None]
-    numbers += [*(state.values or ()), *(state.left_out or ())]
+    numbers += [*(state.values or ()), *(state.left_out or ()), *(state.left_out_pairs or ())]
     places = set(state.keys)
     return (
         measure.better in get_args(Better)
@@ -67,6 +68,7 @@ def _is_state(found: Snapshot, state: State) -> bool:
         and all(prompt in found.prompts and _is_count(at) for prompt, at in places)
         and (state.values is None or len(state.values) == len(state.keys))
         and (state.left_out is None or len(state.left_out) == _groups(found.prompts, state))
+        and (state.left_out_pairs is None or len(state.left_out_pairs) == _PAIRS)
     )
 
 

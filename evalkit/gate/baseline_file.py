@@ -200,12 +200,13 @@ def _from_json(content: dict[str, Any], name: str) -> Snapshot:
     keys = [tuple((prompt, sample) for prompt, sample in one) for one in content.pop("keys")]
     states = {}
     for metric, entry in content["states"].items():
+        entry.setdefault("left_out_pairs", None)  # not in files of earlier versions
         low, high = entry["measure"]["range"]
         span = (float("-inf") if low is None else low, float("inf") if high is None else high)
         measure = Measure(**{**entry["measure"], "range": span})
         lists = {
             field: None if entry[field] is None else tuple(entry[field])
-            for field in ("values", "left_out")
+            for field in ("values", "left_out", "left_out_pairs")
         }
         states[metric] = State(
             **{**entry, **lists, "measure": measure, "keys": keys[entry["keys"]]}

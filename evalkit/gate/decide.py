@@ -116,8 +116,12 @@ def compared(a: Snapshot, b: Snapshot, name: str, group: str | None = None) -> C
         return "too few prompts"
     import torch
 
+    def numbers(found: Sequence[float] | None) -> torch.Tensor | None:
+        return None if found is None else torch.tensor(found, dtype=torch.float64)
+
     first, second = (torch.tensor(side.left_out, dtype=torch.float64) for side in (one, other))
-    found = paired.paired_sets(one.value, other.value, first, second, groups)
+    pairs = numbers(one.left_out_pairs), numbers(other.left_out_pairs)
+    found = paired.paired_sets(one.value, other.value, first, second, groups, pairs)
     return Compared(found, one.value, other.value, len(one.keys), len(set(clusters)), {})
 
 

@@ -66,6 +66,7 @@ class State:
     note: str = ""
     values: tuple[float, ...] | None = None  # one per image or request, in the order of `keys`
     left_out: tuple[float, ...] | None = None  # without each group of prompts
+    left_out_pairs: tuple[float, ...] | None = None  # without each two groups
     keys: tuple[Key, ...] = ()  # the images, or requests, in the order of prompts and samples
 
 
@@ -196,11 +197,14 @@ def _state(metric: Metric, made: Measurements, keys: tuple[Key, ...]) -> State:
         why = "there are no images" if encoder else "its encoder is missing"
         return State(metric.measure, encoder, reference, None, note=f"not measured: {why}")
     values = None if found.per_image is None else tuple(map(float, found.per_image))
-    left_out = None if found.left_out is None else tuple(found.left_out.tolist())
+    left_out, pairs = (
+        None if one is None else tuple(one.tolist())
+        for one in (found.left_out, found.left_out_pairs)
+    )
     interval = found.interval
     return State(
         metric.measure, encoder, reference, found.value, interval.low, interval.high,
-        found.note if found.value is None else interval.method, values, left_out, keys,
+        found.note if found.value is None else interval.method, values, left_out, pairs, keys,
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evalkit.core import Metric
+from evalkit.core import EvalkitError, Metric
 from evalkit.metrics.memoized import memoized
 from evalkit.metrics.numeric import (
     at_least,
@@ -77,7 +77,7 @@ def kid(
     members = _members(len(fake), of_fake), _members(len(real), of_real)
     for part, side in enumerate((fake, real)):
         if not one_by_one[part]:
-            sums[part] = _pair_sums(side.double(), members[part])[0].diagonal()
+            sums[part] = _pair_sums(side.double(), members[part]).diagonal()
     if not one_by_one[2]:
         sums[2] = _cross_sums(fake, real, *members)
     return _unbiased(sums[0], sums[1], sums[2], subset_size, subset_size).mean()
@@ -102,18 +102,49 @@ def kid_without(*, fake: Tensor, real: Tensor, groups: Tensor) -> Tensor:
     `approximation`.
     """
     fake, real = valid_pair(fake, real)
-    member = torch.nn.functional.one_hot(groups, int(groups.max()) + 1).double()  # [N, G]
     if len(fake) > MOST_FOR_PAIRS:
+        member = torch.nn.functional.one_hot(groups, int(groups.max()) + 1).double()  # [N, G]
         return _first_order(fake, real, member)
+    return _without(fake, real, groups, ~torch.eye(int(groups.max()) + 1, dtype=torch.bool))
+
+
+def kid_without_pairs(*, fake: Tensor, real: Tensor, groups: Tensor) -> Tensor:
+    """`kid_of_all` without each two groups, float64 [G (G - 1) / 2]; see `Metric.leave_out_pairs`.
+
+    Raises EvalkitError above 5,000 images, where not all pairs of images are compared, and where
+    the value is of subsets above 2,000, as their random choice has a second-order variance, too: at
+    5,000 images, about as much again as that of the images.
+    """
+    fake, real = valid_pair(fake, real)
+    most = MOST_FOR_PAIRS if len(real) < SUBSET_SIZE else 2 * SUBSET_SIZE
+    if len(fake) > most:
+        raise EvalkitError(f"Found {len(fake)} generated images; expected {most} at most.")
+    count = int(groups.max()) + 1
+    one, other = torch.triu_indices(count, count, 1)
+    every = torch.arange(count)
+    return _without(fake, real, groups, (every != one[:, None]) & (every != other[:, None]))
+
+
+def _without(fake: Tensor, real: Tensor, groups: Tensor, kept: Tensor) -> Tensor:
+    """`kid_of_all` of the images in some of the groups only, float64 [K]; kept: bool [K, G]."""
+    pairs, cross, sizes = _group_sums(fake, real, groups)
+    chosen = kept.double()
+    within = ((chosen @ pairs) * chosen).sum(dim=1)
+    return _unbiased(within, _within(real), chosen @ cross, chosen @ sizes, len(real))
+
+
+@memoized
+def _group_sums(fake: Tensor, real: Tensor, groups: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Sums of the kernel of the images of each group, and the sizes of the groups [G].
+
+    Over pairs of different images, by group, [G, G]; and over pairs with a reference image [G].
+    """
+    member = torch.nn.functional.one_hot(groups, int(groups.max()) + 1).double()  # [N, G]
     wide_fake, wide_real = fake.double(), real.double()
-    pairs, diagonal = _pair_sums(wide_fake, member, keep_diagonal=True)
+    pairs = _pair_sums(wide_fake, member)
     blocks = wide_fake.split(_rows(len(real)))
     cross = member.T @ torch.cat([_kernel(rows, wide_real).sum(dim=1) for rows in blocks])
-    # Every pair with an image of the group.
-    left_out = 2 * pairs.sum(dim=1) - pairs.diagonal() - diagonal
-    within_fake = pairs.sum() - diagonal.sum() - left_out
-    left = len(fake) - member.sum(dim=0)
-    return _unbiased(within_fake, _within(real), cross.sum() - cross, left, len(real))
+    return pairs, cross, member.sum(dim=0)
 
 
 def _first_order(fake: Tensor, real: Tensor, member: Tensor) -> Tensor:
@@ -175,14 +206,13 @@ def _cross_sums(fake: Tensor, real: Tensor, of_fake: Tensor, of_real: Tensor) ->
 def _within(features: Tensor) -> Tensor:
     """The sum of the kernel over all pairs of different rows of [N, D], float64 []."""
     every = torch.ones(len(features), 1, dtype=torch.float64)
-    return _pair_sums(features.double(), every)[0].sum()
+    return _pair_sums(features.double(), every).sum()
 
 
-def _pair_sums(x: Tensor, member: Tensor, keep_diagonal: bool = False) -> tuple[Tensor, Tensor]:
-    """Sums of the kernel over pairs of rows, [G, G], and over the diagonal, [G].
+def _pair_sums(x: Tensor, member: Tensor) -> Tensor:
+    """Sums of the kernel over pairs of different rows, [G, G].
 
-    The rows have float64 weights [N, G]. The diagonal (pairs of a row with itself) is subtracted
-    from the first result, unless it is kept. Only the part right of the diagonal is computed.
+    The rows have float64 weights [N, G]. Only the part right of the diagonal is computed.
     """
     pairs = torch.zeros(member.shape[1], member.shape[1], dtype=torch.float64)
     diagonal = member.T @ (x.square().sum(dim=1) / x.shape[1] + 1).pow(3)
@@ -193,7 +223,7 @@ def _pair_sums(x: Tensor, member: Tensor, keep_diagonal: bool = False) -> tuple[
         square = rows.T @ block[:, : len(rows)] @ rows
         right = rows.T @ (block[:, len(rows) :] @ member[start + step :])
         pairs += square + right + right.T
-    return (pairs if keep_diagonal else pairs - diagonal.diag()), diagonal
+    return pairs - diagonal.diag()
 
 
 def _rows(columns: int) -> int:
@@ -278,6 +308,7 @@ KID = Metric(
     question="How close are the images, as a set, to real ones, without bias at small counts?",
     meaning="Kernel distance to the reference images; unbiased, so it can be below zero.",
     leave_out=kid_without,
+    leave_out_pairs=kid_without_pairs,
     approximation=approximation,
     describe=describe,
     from_zero=True,

@@ -228,7 +228,9 @@ def _difference(first: Measurement, second: Measurement, clusters: NDArray[np.in
     if first.left_out is None or second.left_out is None or groups is None:
         missing = first if first.left_out is None else second
         return Difference(first.value - second.value, None, 1, missing.interval.method)
-    return paired.paired_sets(first.value, second.value, first.left_out, second.left_out, groups)
+    pairs = first.left_out_pairs, second.left_out_pairs
+    left_out = first.left_out, second.left_out
+    return paired.paired_sets(first.value, second.value, *left_out, groups, pairs)
 
 
 def _verdict(better: Better, difference: float, corrected: Corrected | None) -> Verdict:

@@ -30,7 +30,7 @@ from evalkit.run_folder import Run
 from evalkit.score.measure import Measurement
 from evalkit.statistics.intervals import Interval
 
-SCHEMA = 1
+SCHEMA = 2
 # The code between features and values; that of encoders is part of their fingerprints.
 _CODE = ("evalkit.metrics", "evalkit.statistics.intervals", "evalkit.score.measure")
 
@@ -72,6 +72,7 @@ def write(run: Run, model: str, metric: Metric, found: Measurement, key: str) ->
     lists = {
         "per_image": None if found.per_image is None else found.per_image.tolist(),
         "left_out": None if found.left_out is None else found.left_out.tolist(),
+        "left_out_pairs": None if found.left_out_pairs is None else found.left_out_pairs.tolist(),
     }
     content = {"key": key, "value": found.value, "interval": found.interval, "note": found.note}
     content |= lists
@@ -88,14 +89,17 @@ def read(run: Run, model: str, metric: Metric, key: str) -> Measurement | None:
         if content["key"] != key or content.pop("sha256") != digest(content):
             return None
         low, high, method = content["interval"]
-        numbers = content["per_image"], content["left_out"]
-        per_image, left_out = (None if one is None else np.array(one, float) for one in numbers)
+        per_image, left_out, pairs = (
+            None if content[name] is None else np.array(content[name], float)
+            for name in ("per_image", "left_out", "left_out_pairs")
+        )
         return Measurement(
             content["value"],
             Interval(low, high, method),
             content["note"],
             per_image,
             None if left_out is None else torch.from_numpy(left_out),
+            None if pairs is None else torch.from_numpy(pairs),
         )
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
@@ -115,5 +119,6 @@ def code() -> str:
 
 
 def _is_own(metric: Metric) -> bool:
-    functions = metric.compute, metric.leave_out, metric.approximation, metric.describe
+    names = "compute", "leave_out", "leave_out_pairs", "approximation", "describe"
+    functions = (getattr(metric, name) for name in names)
     return all(is_own(one) for one in functions if one is not None)

@@ -18,7 +18,7 @@ from evalkit.metrics import frechet
 from evalkit.plugin_calls import is_own, plugin_call, said
 from evalkit.score.evidence import Evidence
 from evalkit.statistics import intervals
-from evalkit.statistics.intervals import Interval
+from evalkit.statistics.intervals import GROUPS, Interval
 
 _NO_INTERVAL = Interval(None, None, "")
 
@@ -32,6 +32,7 @@ class Measurement:
     note: str = ""
     per_image: NDArray[np.float64] | None = None  # [N]; None for a property of the set
     left_out: Tensor | None = None  # float64 [G], the values without each group of prompts
+    left_out_pairs: Tensor | None = None  # float64 [G (G - 1) / 2], without each two groups
     failed: bool = False  # the metric's function is faulty, and `note` says how
 
 
@@ -72,7 +73,8 @@ def measure(metric: Metric, evidence: Evidence) -> Measurement:
     if result.ndim == 0:
         value = metric.in_range(float(result))
         interval, left_out = _set_interval(metric, evidence, inputs, value)
-        return Measurement(value, _clamped(metric, interval), note, left_out=left_out)
+        pairs = None if left_out is None else _left_out_pairs(metric, evidence, inputs)
+        return Measurement(value, _clamped(metric, interval), note, None, left_out, pairs)
     values = result.numpy()
     rate = bool(((values == 0) | (values == 1)).all())
     interval = (intervals.rate if rate else intervals.clustered_bootstrap)(
@@ -199,15 +201,7 @@ def _left_out(
 ) -> Tensor:
     """The metric without each group of images, float64 [G]; groups int [N], 0 .. G - 1."""
     if metric.leave_out is not None:
-        values = _tensor(metric, "leave_out", {**inputs, "groups": groups})
-        count = int(groups.max()) + 1
-        if values.shape != (count,):
-            raise EvalkitError(
-                f"The metric {metric.name!r} returned a tensor of shape {tuple(values.shape)} from"
-                f" leave_out; expected [{count}], one value per group.",
-                "Correct the metric's function.",
-            )
-        return values
+        return _quickly(metric, "leave_out", inputs, groups, int(groups.max()) + 1)
     fake, values = evidence.fake[metric.feature], []
     for group in range(int(groups.max()) + 1):
         kept = groups != group
@@ -219,6 +213,33 @@ def _left_out(
             given["fake_moments"] = frechet.moments(fake[kept])
         values.append(_tensor(metric, "compute", given))
     return torch.stack(values)
+
+
+def _quickly(
+    metric: Metric, field: str, inputs: Mapping[str, Any], groups: Tensor, count: int
+) -> Tensor:
+    """What the metric's own form of leaving groups out returns, float64 [count]."""
+    values = _tensor(metric, field, {**inputs, "groups": groups})
+    if values.shape != (count,):
+        of = "group" if field == "leave_out" else "two groups"
+        raise EvalkitError(
+            f"The metric {metric.name!r} returned a tensor of shape {tuple(values.shape)} from"
+            f" {field}; expected [{count}], one value per {of}.",
+            "Correct the metric's function.",
+        )
+    return values
+
+
+def _left_out_pairs(metric: Metric, evidence: Evidence, inputs: Mapping[str, Any]) -> Tensor | None:
+    """The metric without each two groups of images, for differences; None where it is not known."""
+    groups = intervals.groups_of_clusters(evidence.clusters)
+    if metric.leave_out_pairs is None or groups is None or int(groups.max()) + 1 < GROUPS:
+        return None
+    try:
+        values = _quickly(metric, "leave_out_pairs", inputs, groups, GROUPS * (GROUPS - 1) // 2)
+    except NotMeasured:
+        return None
+    return values if bool(torch.isfinite(values).all()) else None
 
 
 def _set_interval(

@@ -4,7 +4,8 @@
   is taken each time (the clustered bootstrap of `intervals`, applied to the difference).
 - `paired_sets` for properties of a set (FID, KID, recall): the same groups of prompts are left out
   of both models, and the group jackknife is applied to the difference. A percentile bootstrap would
-  be wrong for these: see `intervals`.
+  be wrong for these: see `intervals`. Where the values without pairs of groups are known, the
+  jackknife does not count the second order twice: see `second_order`.
 
 p-values are two-sided. A p-value is the level at which `Difference.interval` just reaches zero, so
 an interval and its p-value always agree.
@@ -21,8 +22,9 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 
-from evalkit.statistics.intervals import DRAWS, LEAST_GROUPS, group_jackknife
+from evalkit.statistics.intervals import DRAWS, GROUPS, LEAST_GROUPS, group_jackknife
 from evalkit.statistics.multiple import ALPHA, Corrected
+from evalkit.statistics.second_order import counted_once
 
 _LEAST_DRAWS = 10  # beyond zero; with fewer, the bootstrap cannot resolve the p-value
 
@@ -33,7 +35,7 @@ class Difference:
 
     value: float
     p: float | None  # two-sided, not corrected; None: not tested, and `method` gives the reason
-    degrees: int  # of freedom of Student's t
+    degrees: float  # of freedom of Student's t
     method: str
     error: float = 0.0  # standard error
     draws: NDArray[np.float64] | None = None  # sorted bootstrap differences; None: Student's t only
@@ -94,12 +96,19 @@ def paired_means(
 
 
 def paired_sets(
-    first: float, second: float, first_without: Tensor, second_without: Tensor, groups: Tensor
+    first: float,
+    second: float,
+    first_without: Tensor,
+    second_without: Tensor,
+    groups: Tensor,
+    without_pairs: tuple[Tensor | None, Tensor | None] = (None, None),
 ) -> Difference:
     """Difference of two properties of sets, from their values without each group of prompts.
 
     first_without, second_without float64 [G]; groups int [N], the group of each image, the same
-    for both models.
+    for both models. without_pairs: those of both models without each two groups, float64
+    [G (G - 1) / 2]. They count where both are known and finite and all `GROUPS` groups exist: with
+    fewer, the gain would be lost to the freedom of Student's t.
     """
     value, left_out = first - second, first_without.double() - second_without.double()
     degrees = max(1, len(left_out) - 1)
@@ -112,8 +121,14 @@ def paired_sets(
     if found.low is None or found.high is None:
         return Difference(value, None, degrees, found.method)
     error = (found.high - found.low) / 2 / float(stats.t.ppf(1 - ALPHA / 2, degrees))
+    method, one, other = f"paired {found.method}", *without_pairs
+    if one is not None and other is not None and len(left_out) == GROUPS:
+        both = one.double() - other.double()
+        if bool(torch.isfinite(both).all()):
+            variance, degrees = counted_once(error**2, both, GROUPS)
+            error, method = math.sqrt(variance), f"{method}, second order counted once"
     p = 2 * float(stats.t.sf(abs(value) / error, degrees))
-    return Difference(value, p, degrees, f"paired {found.method}", error)
+    return Difference(value, p, degrees, method, error)
 
 
 def additional_prompts(
@@ -144,17 +159,17 @@ def _bootstrap(
     return np.concatenate(means)
 
 
-def _widening(degrees: int) -> float:
+def _widening(degrees: float) -> float:
     """Percentiles are expanded by this factor (Hesterberg 2015, section 5.3)."""
     return math.sqrt((degrees + 1) / degrees)
 
 
-def _tail(alpha: float, degrees: int) -> float:
+def _tail(alpha: float, degrees: float) -> float:
     """The share of draws beyond each end of the interval at level 1 - alpha."""
     return float(stats.norm.cdf(stats.t.ppf(alpha / 2, degrees) * _widening(degrees)))
 
 
-def _p_of_tail(tail: float, degrees: int) -> float:
+def _p_of_tail(tail: float, degrees: float) -> float:
     """The alpha whose interval has this share of draws beyond each end: the inverse of `_tail`."""
     quantile = stats.norm.ppf(min(tail, 0.5)) / _widening(degrees)
     return min(1.0, 2 * float(stats.t.cdf(quantile, degrees)))

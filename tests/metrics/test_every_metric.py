@@ -46,6 +46,22 @@ def test_leave_out_is_the_metric_without_each_group(name: str, count: int, dimen
     assert torch.allclose(quick, slow, rtol=tolerance, atol=1e-9)
 
 
+@pytest.mark.parametrize(("count", "dimension"), [(40, 16), (25, 64)])
+@pytest.mark.parametrize("name", [name for name in METRICS if METRICS[name].leave_out_pairs])
+def test_leave_out_pairs_is_the_metric_without_each_two_groups(
+    name: str, count: int, dimension: int
+):
+    """The values of FID are approximate."""
+    fake, groups = rows(count, dimension, 1, 0.2), torch.arange(count) % 20
+    given = inputs(name, rows(80, dimension, 2))
+    quick = METRICS[name].leave_out_pairs(fake=fake, groups=groups, **given)
+    pairs = torch.triu_indices(20, 20, 1).T
+    kept = [fake[(groups != one) & (groups != two)] for one, two in pairs]
+    slow = torch.stack([METRICS[name].compute(fake=x, **given) for x in kept])
+    tolerance = 0.15 if name in ("fid", "sfid", "fd_dinov2") else 1e-9
+    assert float((quick - slow).abs().max()) < tolerance * float(slow.std())
+
+
 @pytest.mark.parametrize("elements", [1, 100, 10**6])
 @pytest.mark.parametrize("name", ON_FEATURES)
 def test_no_value_depends_on_the_block_size(

@@ -11,6 +11,8 @@ from random_features import groups_of, rows
 
 from evalkit.core import EvalkitError, Moments
 from evalkit.metrics import frechet
+from evalkit.metrics.memoized import clear_memoized
+from evalkit.statistics.second_order import second_order_variance
 
 seeds = st.integers(0, 2**31)
 few = settings(max_examples=15, deadline=None, derandomize=True)
@@ -93,21 +95,43 @@ def test_fid_without_groups_has_the_standard_error_of_computing_it_again(count: 
     assert bool(frechet.approximation(fake=count, dimension=16)) == (count > 48)
 
 
+@pytest.mark.parametrize("quick", [True, False])
+@pytest.mark.parametrize("count", [21, 40, 49, 160])
+def test_fid_without_pairs_has_the_second_order_of_computing_it_again(
+    count: int, quick: bool, monkeypatch: pytest.MonkeyPatch
+):
+    """Some of its variance is missing, so that intervals are rather too wide than too narrow."""
+    monkeypatch.setattr(frechet, "_QUICK", 2**32 if quick else 0)
+    clear_memoized()
+    mixing = torch.from_numpy(np.random.RandomState(5).randn(16, 16) * (1 + np.arange(16)) ** -1.0)
+    fake = (rows(count, 16, 1, 0.2) @ mixing).float()
+    real, groups = frechet.moments(rows(500, 16, 2) @ mixing), torch.arange(count) % 20
+    found = frechet.fid_without_pairs(fake=fake, real_moments=real, groups=groups)
+    kept = [fake[(groups != one) & (groups != two)] for one, two in torch.triu_indices(20, 20, 1).T]
+    again = torch.stack([frechet.fid(fake=x, real_moments=real) for x in kept])
+    share = second_order_variance(found, 20) / second_order_variance(again, 20)
+    assert (0.85 if quick or count <= 48 else 0.6) < share < 1.05
+
+
 @pytest.mark.parametrize("scale", [1e-20, 1e-10, 1e10, 1e20])
 @pytest.mark.parametrize("count", [12, 30, 90])
 def test_fid_without_groups_is_quadratic_in_scale(count: int, scale: float):
     fake, real, groups = rows(count, 16, 1, 0.2), rows(100, 16, 2), groups_of(count, 5, 3)
-    found, scaled = (
-        frechet.fid_without(fake=c * fake, real_moments=frechet.moments(c * real), groups=groups)
-        for c in (1.0, scale)
-    )
-    assert torch.allclose(scaled, scale**2 * found, rtol=1e-6, atol=0)
+    for without in (frechet.fid_without, frechet.fid_without_pairs):
+        found, scaled = (
+            without(fake=c * fake, real_moments=frechet.moments(c * real), groups=groups)
+            for c in (1.0, scale)
+        )
+        assert torch.allclose(scaled, scale**2 * found, rtol=1e-6, atol=0)
 
 
 def test_fid_without_groups_of_collapsed_images():
     fake, real = torch.ones(40, 6), frechet.moments(rows(200, 6, 1))
     left_out = frechet.fid_without(fake=fake, real_moments=real, groups=torch.arange(40) % 5)
-    assert torch.allclose(left_out, frechet.fid(fake=fake, real_moments=real).expand(5), rtol=1e-9)
+    value = frechet.fid(fake=fake, real_moments=real)
+    assert torch.allclose(left_out, value.expand(5), rtol=1e-9)
+    pairs = frechet.fid_without_pairs(fake=fake, real_moments=real, groups=torch.arange(40) % 5)
+    assert torch.allclose(pairs, value.expand(10), rtol=1e-9)
 
 
 def test_two_images_without_a_group_are_enough():

@@ -274,6 +274,7 @@ def test_wrong_fields_are_found_when_the_metric_is_made(fields: dict[str, Any], 
         ("approximation", lambda *, fake, dimension: 1 / 0, "failed in approximation: ZeroDiv"),
         ("leave_out", lambda *, fake, groups: fake[:3, 0], "of shape (3,) from leave_out"),
         ("leave_out", lambda *, fake, groups: 1 / 0, "failed in leave_out: ZeroDivisionError"),
+        ("leave_out_pairs", lambda *, fake, groups: fake[0], "expected [190], one value per two"),
     ],
 )
 def test_faulty_optional_functions_are_one_sentence(field: str, function: Any, message: str):
@@ -287,6 +288,17 @@ def test_leave_out_values_that_are_not_finite_give_no_interval():
     assert found.value is not None
     assert found.interval.low is None
     assert "is not finite" in found.interval.method
+
+
+def _too_many(*, fake: Any, groups: Any) -> Any:
+    raise EvalkitError("too many")
+
+
+@pytest.mark.parametrize("pairs", [_too_many, lambda *, fake, groups: torch.full((190,), math.nan)])
+def test_without_values_of_pairs_all_else_is_measured(pairs: Any):
+    found = measure(metric(spread, leave_out_pairs=pairs), evidence(FAKE))
+    assert found.interval == measure(metric(spread), evidence(FAKE)).interval
+    assert found.left_out_pairs is None
 
 
 def test_values_whose_mean_overflows_are_not_measured():
