@@ -20,7 +20,7 @@ Made from `--help` by `python docs/make_cli.py`; do not edit.
 | exit code | meaning |
 |---|---|
 | 0 | success |
-| 1 | `gate` and `baseline update` only: a regression |
+| 1 | `gate` and `baseline update`: a regression; `crosscheck`: a value differs, or a tool fails |
 | 2 | an error in the command, the configuration or the input: one sentence on stderr; \
 or a metric or a model fails: the results of all others are written |
 | 3 | inconclusive, or a service or `--max-cost` stopped the run: run it again to resume; or \

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from evalkit.core import EvalkitError as EvalkitError
     from evalkit.core import Metric as Metric
     from evalkit.core import Prompt as Prompt
+    from evalkit.crosscheck.crosscheck import crosscheck as crosscheck
     from evalkit.doctor.doctor import doctor as doctor
     from evalkit.encoders.manage_weights import weights_fetch as weights_fetch
     from evalkit.encoders.manage_weights import weights_import as weights_import
@@ -71,6 +72,7 @@ _PUBLIC = {  # name: the module that defines it
     "baseline_update": "evalkit.gate.baseline",
     "compare": "evalkit.compare.compare",
     "conventions": "evalkit.score.conventions",
+    "crosscheck": "evalkit.crosscheck.crosscheck",
     "doctor": "evalkit.doctor.doctor",
     "encoder": "evalkit.plugins",
     "export_hub": "evalkit.export.hub",

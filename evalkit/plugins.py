@@ -39,7 +39,7 @@ _ATTRIBUTE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 # Parameters of a factory that evalkit fills in; they are never options.
 BOUND = ("device", "requests", "folder")
 # The packages of modules with other names, among those that evalkit needs.
-PACKAGES = {"PIL": "pillow", "mlflow": "mlflow-skinny"}
+PACKAGES = {"PIL": "pillow", "cleanfid": "clean-fid", "mlflow": "mlflow-skinny"}
 _TYPES: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str}
 
 

@@ -68,8 +68,8 @@ from evalkit.score.measure import measure as function
 print(inspect.ismodule(measure), measure.measure is function, inspect.isfunction(evalkit.score))
 """
     shared = [
-        *("compare", "doctor", "figures", "gate", "generate", "init", "judge", "reference"),
-        *("report", "score", "serve"),
+        *("compare", "crosscheck", "doctor", "figures", "gate", "generate", "init", "judge"),
+        *("reference", "report", "score", "serve"),
     ]
     assert python(code) == f"True {shared}\n[]\n[]\nTrue True True\n"
 

@@ -19,6 +19,7 @@ from evalkit.cli import export, gate, lists, rate, reference, weights
 from evalkit.cli.commands import Command, Commands, Quiet
 from evalkit.cli.compare import compare
 from evalkit.cli.conventions import conventions
+from evalkit.cli.crosscheck import crosscheck
 from evalkit.cli.figures import figures
 from evalkit.cli.init import init
 from evalkit.cli.output import OUTPUT_ERRORS, nobody_reads, print_version, state
@@ -52,6 +53,7 @@ for command in (
     tables,
     figures,
     conventions,
+    crosscheck,
     train,
     judge,
     serve,

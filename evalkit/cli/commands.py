@@ -21,7 +21,7 @@ SECTIONS: Mapping[str, Sequence[str]] = {
     "Regressions": ("gate", "baseline"),
     "Publish": ("figures", "tables", "export"),
     "Look things up": ("list", "doctor", "reference", "weights"),
-    "More": ("conventions", "serve", "train", "judge"),
+    "More": ("conventions", "crosscheck", "serve", "train", "judge"),
 }
 
 

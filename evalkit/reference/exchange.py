@@ -147,7 +147,8 @@ def reference_export(
         name_or_path: of the reference.
         format: `pytorch-fid` and `edm` (mu, sigma), `clean-fid` (with its file names, and the kid
             file if features are stored), `adm` (mu, sigma, mu_s, sigma_s), `torch-fidelity` (its
-            cache: set `cache_root` to the folder).
+            cache, with the features for KID if they are stored: `input2_cache_name` is the name,
+            `cache_root` the folder, and `input2` any text, as it is not read).
         encoder: of the statistics; needed if several encoders of the reference fit the format.
         out: the file, or the folder for a file with the tool's usual name; by default the current
             folder.
@@ -217,11 +218,21 @@ def _write_adm(path: Path, item: Statistics) -> list[Path]:
 
 
 def _write_fidelity(path: Path, item: Statistics) -> list[Path]:
+    """The files of the cache; torch-fidelity compares the types with those of its own features.
+
+    Its mean of float32 features is float32, its covariance float64 (`fid_statistics_to_metric`).
+    """
     import torch
 
-    with atomic_file(path) as file:
-        torch.save(_mu_sigma(item, "pool"), file)
-    return [path]
+    arrays = _mu_sigma(item, "pool")
+    contents: dict[Path, Any] = {path: arrays | {"mu": arrays["mu"].astype(np.float32)}}
+    if "pool" in item.features:
+        features_path = path.with_name(path.name.replace("-stat-fid-", "-features-"))
+        contents[features_path] = item.features["pool"]
+    for place, content in contents.items():
+        with atomic_file(place) as file:
+            torch.save(content, file)
+    return list(contents)
 
 
 def _clean_name(name: str, encoder: str) -> str:

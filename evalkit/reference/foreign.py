@@ -45,6 +45,7 @@ DIMENSIONS = {
     "clip-b16": 512,
     "clip-l14": 768,
     "clip-l14-336": 768,
+    "clip-l14-336-cmmd": 768,
     "dinov2-l14": 1024,
 }
 CLEAN_FID = {
@@ -250,8 +251,8 @@ def _npy(path: Path) -> list[Statistics]:
     if values.ndim != 2 or values.dtype.kind != "f":
         raise ValueError(f"it is {values.dtype} {list(values.shape)}, not float [N, D]")
     norms = np.linalg.norm(values[:100], axis=1)
-    if values.shape[1] == DIMENSIONS["clip-l14-336"] and np.allclose(norms, 1, atol=1e-2):
-        return [_of_rows("CMMD", "clip-l14-336", values)]
+    if values.shape[1] == DIMENSIONS["clip-l14-336-cmmd"] and np.allclose(norms, 1, atol=1e-2):
+        return [_of_rows("CMMD", "clip-l14-336-cmmd", values)]
     return [_of_rows("an array of features", "", values)]
 
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 import tomllib
-import types
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from statistics_files import MU, ROWS, SIGMA, Named, edm2, plain
+from statistics_files import MU, ROWS, SIGMA, Named, cmmd, edm2, plain
 from typer.testing import CliRunner
 
+import evalkit
 from evalkit import plugins
 from evalkit.cli.app import app
 from evalkit.core import EvalkitError
-from evalkit.metrics import frechet
+from evalkit.encoders.select import STANDARD
 from evalkit.reference import foreign
 from evalkit.reference.exchange import reference_export, reference_import
 from evalkit.reference.files import reference, reference_list, reference_show
@@ -138,47 +138,22 @@ def test_clean_fid_export_has_its_names_and_keys(tmp_path: Path, user_folder: Pa
     assert torch.equal(back.features["pool"], torch.from_numpy(ROWS))
 
 
-def test_torch_fidelity_reads_its_export(tmp_path: Path, user_folder: Path):
-    from torch_fidelity.metric_fid import (
-        fid_input_id_to_statistics_cached,
-        fid_statistics_to_metric,
-    )
-
-    made(user_folder, "inception")
-    [path] = reference_export("toy", "torch-fidelity", out=tmp_path)
-    extractor = types.SimpleNamespace(get_name=lambda: "inception-v3-compat")
-    options = {
-        "input1": "no/such/folder",
-        "input1_cache_name": "toy",
-        "cache": True,
-        "cache_root": str(tmp_path),
-        "verbose": False,
-    }
-    found = fid_input_id_to_statistics_cached(1, extractor, "2048", **options)
-    assert path.name == "toy-inception-v3-compat-stat-fid-2048.pt"
-    assert np.array_equal(found["sigma"], SIGMA)
-    other = {"mu": MU + 0.5, "sigma": SIGMA}
-    peer = fid_statistics_to_metric(found, other, False)["frechet_inception_distance"]
-    ours = frechet.frechet_distance(
-        fake_moments=foreign.moments(MU + 0.5, SIGMA),
-        real_moments=foreign.read(path)[0].moments["pool"],
-    )
-    assert float(ours) == pytest.approx(float(peer), rel=1e-6)
-
-
 def test_exports_for_adm_and_edm(tmp_path: Path, user_folder: Path):
     made(user_folder, "inception")
     [path] = reference_export("toy", "adm", out=tmp_path)
     with np.load(path, allow_pickle=False) as file:
-        assert {name: file[name].shape for name in file.files} == {
-            "mu": (8,),
-            "sigma": (8, 8),
-            "mu_s": (3,),
-            "sigma_s": (3, 3),
+        assert {name: (file[name].shape, file[name].dtype) for name in file.files} == {
+            "mu": ((8,), np.float64),
+            "sigma": ((8, 8), np.float64),
+            "mu_s": ((3,), np.float64),
+            "sigma_s": ((3, 3), np.float64),
         }
     [path] = reference_export("toy", "edm", out=tmp_path / "e.npz")
     with np.load(path, allow_pickle=False) as file:
         assert np.array_equal(file["mu"], MU)
+        assert {name: file[name].dtype for name in file.files} == dict.fromkeys(
+            ("mu", "sigma"), np.float64
+        )
     made(user_folder, "inception", spatial=False)
     with pytest.raises(EvalkitError, match="needs moments of spatial features"):
         reference_export("toy", "adm")
@@ -226,3 +201,50 @@ def test_the_commands_import_show_and_export(tmp_path: Path, user_folder: Path):
     )
     assert (out.exit_code, out.stdout.strip()) == (0, "again.npz")
     assert runner.invoke(app, ["reference", "show", "again.npz"]).exit_code == 2
+
+
+CMMD_ENCODERS = """
+import torch
+
+
+class Cmmd:
+    name, kind, fingerprint, version = "clip-l14-336-cmmd", "clip-large", "f", ""
+
+    def prepare(self, image):
+        pixels = torch.tensor(list(image.resize((2, 4)).convert("L").tobytes()))
+        return pixels.reshape(1, 4, 2).float()
+
+    def __call__(self, images):
+        return {"pool": images.flatten(1) + 1}
+
+
+class Other(Cmmd):
+    name = "clip-l14-336"
+"""
+
+
+def test_an_array_of_cmmd_serves_the_metric_and_its_hint_names_the_encoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "cmmd_encoders.py").write_text(CMMD_ENCODERS)
+    cmmd(tmp_path / "ref_embs.npy")
+    (tmp_path / "images").mkdir()
+    pixels = np.random.RandomState(1).randint(0, 256, (6, 4, 2), dtype=np.uint8)
+    for number, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / "images" / f"{number}.png")
+    options = {"metrics": "cmmd", "reference": "ref_embs.npy"}
+    with pytest.raises(EvalkitError, match="made with clip-l14-336-cmmd") as error:
+        evalkit.score("images", encoders="cmmd_encoders:Other", **options)
+    assert "`--encoders clip-l14-336-cmmd`" in error.value.hint
+    assert STANDARD["clip-large"] == "clip-l14-336-cmmd"  # what `cmmd` asks for
+    found = evalkit.score("images", encoders="cmmd_encoders:Cmmd", **options)
+    x, y = pixels.reshape(6, 8) + 1.0, np.load(tmp_path / "ref_embs.npy").astype(np.float64)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+
+    def mean(a, b):  # of the authors' kernel: sigma 10
+        return np.exp(-np.square(a[:, None] - b[None]).sum(axis=2) / 200).mean()
+
+    expected = 1000 * (mean(x, x) + mean(y, y) - 2 * mean(x, y))
+    [row] = [row for row in found if row.metric == "cmmd"]
+    assert row.value == pytest.approx(expected, rel=1e-5)

@@ -24,7 +24,7 @@ FILES: list[tuple[str, Callable[[Path], None], list[str]]] = [
     ("cifar10_clean_clip_vit_b_32_train_32.npz", plain, ["clean-fid's clip_vit_b_32"]),
     ("VIRTUAL_imagenet256_labeled.npz", adm, ["inception"]),
     ("img512.pkl", edm2, ["inception", "dinov2-l14"]),
-    ("ref_embs_coco_30k.npy", cmmd, ["clip-l14-336"]),
+    ("ref_embs_coco_30k.npy", cmmd, ["clip-l14-336-cmmd"]),
     ("reps_cifar10_dinov2_nimage-40_train.npz", reps, ["dinov2-l14"]),
     ("reps_cifar10_mae_nimage-40_train.npz", reps, [""]),
     ("cifar10-train-inception-v3-compat-stat-fid-2048.pt", stat, ["inception"]),
