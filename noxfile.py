@@ -21,7 +21,7 @@ def browser(session: nox.Session) -> None:
 
 @nox.session
 def kill(session: nox.Session) -> None:
-    """Kills, signals, full disks, clocks and second processes: docs/reliability.md. 15 minutes."""
+    """Kills, signals, full disks, damaged runs: docs/reliability.md. Half an hour."""
     session.install("-c", "constraints.txt", "--group", "test", "-e", ".")
     files = ("tests/campaign/test_kill.py", "tests/campaign/test_damaged_runs.py")
     session.run("pytest", *files, "-m", "campaign", "-s", *session.posargs)
