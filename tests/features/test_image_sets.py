@@ -153,7 +153,7 @@ def test_prompts_that_are_not_those_of_the_manifest_are_refused(tmp_path: Path) 
     with pytest.raises(EvalkitError, match="has the prompt 'y' where the manifest of 'noise' has"):
         score(run.path, encoders="pixels")
     run.prompts_path.unlink()
-    with pytest.raises(EvalkitError, match=r"prompts\.jsonl is missing, and the folder has images"):
+    with pytest.raises(EvalkitError, match=r"missing, and the given prompts are not those of"):
         evalkit.generate(["noise"], prompts[::-1], out=run.path)
 
 
