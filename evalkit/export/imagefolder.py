@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import math
 import os
 import shutil
@@ -28,6 +29,7 @@ from evalkit.run_folder import Run, folder_name
 from evalkit.specs import chosen_names
 from evalkit.terminal import track
 
+log = logging.getLogger(__name__)
 METADATA = "metadata.jsonl"
 NO_ROW = "no row in the manifest"  # the detail of such an image
 
@@ -66,6 +68,12 @@ def export_imagefolder(
         raise EvalkitError(f"{folder} exists and is not empty.", "Choose another --out.")
     records = _complete({model: run.records(model) for model in known}, prompts)
     records = {model: records[model] for model in chosen}
+    for model in chosen:
+        if lost := sum(one.detail == NO_ROW for one in records[model]):
+            total = len(records[model])
+            log.warning(
+                "%s: %d of %d requested images have no row in the manifest", model, lost, total
+            )
     made = [(model, one) for model in chosen for one in records[model] if one.status == "ok"]
     if not made:
         raise EvalkitError(

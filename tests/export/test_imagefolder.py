@@ -64,7 +64,10 @@ def test_images_that_do_not_exist_are_stated(run: Run, tmp_path: Path) -> None:
     assert "| gan | 40 | 39 | 0 | 1 | 0 |" in (folder / "README.md").read_text()
 
 
-def test_images_without_a_row_in_the_manifest_are_stated(run: Run, tmp_path: Path) -> None:
+def test_images_without_a_row_in_the_manifest_are_stated(
+    run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("WARNING", "evalkit")
     [manifest] = (run.path / "images" / "gan").glob("manifest.*.jsonl")
     lines = manifest.read_text().splitlines(keepends=True)
     manifest.write_text("".join(lines[:30]))
@@ -72,6 +75,7 @@ def test_images_without_a_row_in_the_manifest_are_stated(run: Run, tmp_path: Pat
     lost = [json.loads(line) for line in (folder / "not_made.jsonl").read_text().splitlines()]
     unknown = [row for row in lost if row["status"] == "missing"]
     assert len(unknown) == 10
+    assert "gan: 10 of 40 requested images have no row in the manifest" in caplog.text
     assert {(row["detail"], row["seed"]) for row in unknown} == {("no row in the manifest", None)}
     assert re.search(
         r"\| gan \| 40 \| \d+ \| 0 \| \d+ \| 10 \|", (folder / "README.md").read_text()
