@@ -8,6 +8,7 @@ pandas is imported where a frame is made: `import evalkit` stays fast.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
@@ -42,6 +43,8 @@ SCORES = ("model", *_PROMPT, "metric", "encoder", "value")
 IMAGES = (
     "model", *_PROMPT, "seed", "status", "seconds", "cost", "attempts", "detail", "extra", "path",
 )  # fmt: skip
+
+log = logging.getLogger(__name__)
 
 
 class Run(run_folder.Run):
@@ -103,6 +106,8 @@ class Run(run_folder.Run):
     def _images(self) -> Iterator[dict[str, Any]]:
         prompts, (seed, per_prompt) = self._prompts(), self._requested()
         for model in self.models():
+            if self.is_stale(model):  # also with the manifest of another model, or a part of it
+                log.warning("%s: the images of %s are not those that were scored", self.path, model)
             rows = {
                 (index, number): {
                     **asdict(Record(prompt.id, index, number, 0, "ok")),

@@ -61,6 +61,18 @@ def test_a_configuration_that_contradicts_the_images_is_refused(
         run.frame("images")
 
 
+def test_a_table_of_images_from_a_manifest_with_lost_rows_says_so(
+    run: evalkit.Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("WARNING", "evalkit")
+    assert set(run.frame("images").status) == {"ok"}
+    assert not caplog.text
+    [manifest] = run.image_folder("a").glob("manifest.*.jsonl")
+    manifest.write_text("".join(manifest.read_text().splitlines(keepends=True)[:2]))
+    assert list(run.frame("images").status).count("missing") == 4
+    assert "the images of a are not those that were scored" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
