@@ -106,7 +106,10 @@ class Run(run_folder.Run):
     def _images(self) -> Iterator[dict[str, Any]]:
         prompts, (seed, per_prompt) = self._prompts(), self._requested()
         for model in self.models():
-            if self.is_stale(model):  # also with the manifest of another model, or a part of it
+            records = self.records(model)
+            if self.is_stale(
+                model, records
+            ):  # also with the manifest of another model, or a part of it
                 log.warning("%s: the images of %s are not those that were scored", self.path, model)
             rows = {
                 (index, number): {
@@ -117,7 +120,7 @@ class Run(run_folder.Run):
                 for index, prompt in prompts.items()
                 for number in range(per_prompt)
             }
-            for record in self.records(model):
+            for record in records:
                 path = str(self.image_path(model, record)) if record.file else ""
                 rows[record.index, record.sample] = {**asdict(record), "path": path}
             for place in sorted(rows):

@@ -12,7 +12,7 @@ from torch import Tensor
 from evalkit.core import Encoder, EvalkitError
 from evalkit.features.encode import image_features
 from evalkit.features.image_file import ImageFile
-from evalkit.features.image_sets import image_sets
+from evalkit.features.image_sets import one_image_set
 from evalkit.images import InvalidImage, Unreadable, raise_invalid_images, read_bytes
 from evalkit.run_folder import Run
 from evalkit.terminal import track
@@ -52,14 +52,7 @@ def open_side(place: Path, copies: Path) -> Side:
 
     Raises EvalkitError for several models, invalid images, or fewer than two images.
     """
-    run, sets, _ = image_sets(place)
-    if len(sets) > 1:
-        names = ", ".join(images.model for images in sets)
-        raise EvalkitError(
-            f"{place} is a run of several models ({names}).",
-            f"Give the images of one: {place}/images/{sets[0].model}.",
-        )
-    [images] = sets
+    run, images = one_image_set(place)
     if len(images.files) < 2:
         raise EvalkitError(
             f"Found {len(images.files)} images in {place}; FID needs at least 2.",

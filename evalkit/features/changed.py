@@ -65,7 +65,8 @@ def mention_changes(run: Run, models: Iterable[str]) -> Changes:
     files: dict[str, frozenset[str]] = {}
     said: list[str] = []
     for model in models:
-        images = image_files(run, model, run.records(model))
+        records = run.records(model)
+        images = image_files(run, model, records)
         found = changed_images(images)
         files[model] = frozenset(item.path.name for item in found.values())
         if found:
@@ -74,7 +75,7 @@ def mention_changes(run: Run, models: Iterable[str]) -> Changes:
                 f"{len(found)} of {len(images)} images of {model} are gone or have changed since"
                 f" they were made; the first one is {first.path.name}."
             )
-        if run.is_stale(model):
+        if run.is_stale(model, records):
             said.append(f"The images of {model} are not those that were scored: score it again.")
     said += [f"{lost} The model is left out." for lost in lost_models(run).values()]
     for sentence in said:

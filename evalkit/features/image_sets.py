@@ -109,6 +109,18 @@ def image_sets(path: Path, on_bad: OnBad = "refuse", models: Sequence[str] = ())
     )
 
 
+def one_image_set(path: Path) -> tuple[Run, ImageSet]:
+    """The images of one model, and the folder for results. Raises EvalkitError for several."""
+    run, sets, _ = image_sets(path)
+    if len(sets) > 1:
+        names = ", ".join(images.model for images in sets)
+        raise EvalkitError(
+            f"{path} is a run of several models ({names}).",
+            f"Give the images of one: {path}/images/{sets[0].model}.",
+        )
+    return run, sets[0]
+
+
 def _without_run(path: Path) -> ImageSets:
     """The images of a folder, zip, tar or array."""
     # Read while an encoder may change the directory.

@@ -266,10 +266,13 @@ class Results(Images):
         rows = [[one.prompt, one.sample, one.sha256, one.prompt_sha256] for one in records]
         return digest([self.model(model).get("fingerprint", ""), rows])
 
-    def is_stale(self, model: str) -> bool:
-        """Whether the images of a model are not those that were scored; False if not known."""
+    def is_stale(self, model: str, records: Sequence[Record] | None = None) -> bool:
+        """Whether the images of a model are not those that were scored; False if not known.
+
+        records: those of the model, where they are known already.
+        """
         known = self.scored_images().get(model)
-        return known is not None and known != self.images_sha256(model)
+        return known is not None and known != self.images_sha256(model, records)
 
     def scored_images(self) -> dict[str, str]:
         """By model, `images_sha256` at the time of the last scoring; {} if it is not known."""

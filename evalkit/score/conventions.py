@@ -18,7 +18,7 @@ from evalkit.core import Encoder, EvalkitError, Moments
 from evalkit.encoders import inception
 from evalkit.encoders.inception_conventions import CONVENTIONS, Convention, InceptionConventions
 from evalkit.features.encode import image_features
-from evalkit.features.image_sets import image_sets
+from evalkit.features.image_sets import one_image_set
 from evalkit.metrics import frechet
 from evalkit.reference import files as reference_files
 from evalkit.reference import foreign as foreign_statistics
@@ -167,14 +167,8 @@ def _statistics(
 
 def _features(path: Path, encoder: InceptionConventions, batch_size: int) -> dict[str, Tensor]:
     """Features of the images at a path by convention, float32 [N, 2048] each."""
-    run, sets, _ = image_sets(path)
-    if len(sets) > 1:
-        names = ", ".join(images.model for images in sets)
-        raise EvalkitError(
-            f"{path} is a run of several models ({names}).",
-            f"Give the images of one: {path}/images/{sets[0].model}.",
-        )
-    model, files = sets[0].model, sets[0].files
+    run, images = one_image_set(path)
+    model, files = images.model, images.files
     names = [item.name for item in encoder.conventions]
     found = image_features(
         files,
