@@ -110,8 +110,19 @@ def gather(images: ImageSet, setup: Setup) -> dict[EncoderKind, Evidence]:
         same = scorer.name, scorer.fingerprint, _reads_prompts(kind, setup)
         if same not in scored:  # answers that are not kept are also requested once
             scored[same] = _scored(images, kind, scorer, setup)
-        evidence[kind] = scored[same]
+        evidence[kind] = _of_output(scored[same], kind, setup)
     return evidence
+
+
+def _of_output(found: Evidence, kind: EncoderKind, setup: Setup) -> Evidence:
+    """The evidence for the number of one scorer; an answer may lack a value that others have."""
+    output = next((one.feature for one in setup.metrics if one.encoder == kind), "")
+    if output not in found.fake:
+        return found
+    lacks = f"the answer has no value {output!r}"
+    gone = found.fake[output][:, 0].isnan().tolist()
+    reasons = [why or lacks * nan for why, nan in zip(found.reasons, gone, strict=True)]
+    return replace(found, reasons=reasons)
 
 
 def _reads_prompts(kind: EncoderKind, setup: Setup) -> bool:
