@@ -17,7 +17,7 @@ class Clause(NamedTuple):
     """Objects of a class that an image must have, or must not have."""
 
     name: str  # of the class
-    count: int = 1
+    count: int = 1  # pyright: ignore[reportIncompatibleMethodOverride]
     colour: str = ""
     position: str = ""  # of POSITIONS, relative to the objects of the first clause
 
