@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from evalkit.listing import list_metrics as list_metrics
     from evalkit.listing import list_runs as list_runs
     from evalkit.listing import list_scenes as list_scenes
+    from evalkit.listing import list_scorers as list_scorers
     from evalkit.plugins import encoder as encoder
     from evalkit.rate.export_ratings import rate_export as rate_export
     from evalkit.rate.import_ratings import rate_import as rate_import
@@ -55,6 +56,9 @@ if TYPE_CHECKING:
     from evalkit.results import load as load
     from evalkit.score.conventions import conventions as conventions
     from evalkit.score.score import score as score
+    from evalkit.scorer import Answer as Answer
+    from evalkit.scorer import NoAnswer as NoAnswer
+    from evalkit.scorer import Scorer as Scorer
     from evalkit.serve.serve import serve as serve
     from evalkit.training import train as train
     from evalkit.training.presets import list_training as list_training
@@ -62,11 +66,14 @@ if TYPE_CHECKING:
     __version__: str
 
 _PUBLIC = {  # name: the module that defines it
+    "Answer": "evalkit.scorer",
     "Config": "evalkit.config",
     "EvalkitError": "evalkit.core",
     "Metric": "evalkit.core",
+    "NoAnswer": "evalkit.scorer",
     "Prompt": "evalkit.core",
     "Run": "evalkit.results",
+    "Scorer": "evalkit.scorer",
     "appraise": "evalkit.judge.appraisal",
     "baseline_save": "evalkit.gate.baseline",
     "baseline_update": "evalkit.gate.baseline",
@@ -89,6 +96,7 @@ _PUBLIC = {  # name: the module that defines it
     "list_metrics": "evalkit.listing",
     "list_runs": "evalkit.listing",
     "list_scenes": "evalkit.listing",
+    "list_scorers": "evalkit.listing",
     "list_training": "evalkit.training.presets",
     "load": "evalkit.results",
     "rate_export": "evalkit.rate.export_ratings",

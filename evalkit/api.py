@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypedDict, Unpack, overload
 
-from evalkit.config import KEYS, Config, Options
+from evalkit import plugins
+from evalkit.config import KEYS, Config, Options, merge
 from evalkit.core import Prompt
 from evalkit.generate import generate as stage
 from evalkit.generate.generate import Estimate
@@ -15,6 +16,8 @@ from evalkit.generate.given import with_folder
 from evalkit.generate.plan import models_of, read_given
 from evalkit.results import Run
 from evalkit.score.presets import expand
+from evalkit.score.settings import typed
+from evalkit.specs import model_texts, split_label
 
 # A generator as a user names it: a spec, a folder, or the function itself.
 ModelLike: TypeAlias = str | Path | Callable[..., Any]
@@ -67,21 +70,23 @@ def run(
         text_column: of a table or JSON, where the prompts are; by default found by its name.
         group_column: where their groups are; by default found by its name (group, category, tag,
             challenge, skill, ...).
-        options: options of models by label, `{"dalle": {"temperature": 0.9}}`.
+        options: options of models by label and of scorers by name,
+            `{"dalle": {"temperature": 0.9}}`.
 
     Warns:
         IncompleteRunWarning: a model has no image at all, or black images only. All files are
             written.
     """
     settings = _settings(locals())
-    from evalkit.score.settings import Settings, measured, resolve, together
+    from evalkit.score.settings import Settings, as_triples, measured, resolve, together
 
     run = Run(settings.out)
     known, named_metrics = measured(run), settings.metrics
     settings = replace(settings, metrics=together(known, named_metrics))
     read_given(settings)  # a missing file is reported before the slow imports
     named = models_of(run, settings)
-    chosen = Settings(settings.metrics, settings.encoders, settings.reference)
+    of_scorers = as_triples(settings.scorers)
+    chosen = Settings(settings.metrics, settings.encoders, settings.reference, (), of_scorers)
     from evalkit.score import resources
     from evalkit.score.select import select_from
 
@@ -90,14 +95,14 @@ def run(
         select_from(config, named_metrics)
     # Loaded twice, so that no encoder takes memory while a generator needs it.
     bundled = all(model.bundled for model in named)
-    resources.mention(resources.load(chosen, bundled, settings.device))
+    resources.mention(resources.load(chosen, bundled, settings.device, run.path))
     from evalkit.report.report import report
     from evalkit.score.score import score_with
 
     made = stage.generate(settings, retry_ambiguous, scored=True)
     with made.writing_results():
         chosen = resolve(made.path, models=[model.label for model in named])
-        found = resources.load(chosen, bundled, settings.device)
+        found = resources.load(chosen, bundled, settings.device, made.path)
         score_with(made.path, chosen, found, batch_size=settings.batch_size, generated=True)
         report(made.path)
     return Run(made.path)
@@ -166,5 +171,11 @@ def generate(
 def _settings(given: Mapping[str, Any]) -> Config:
     """The configuration of a call, from its parameters by name."""
     flags = {key: given[key] for key in KEYS if key in given}
-    config = with_folder(given["config"], flags, given["options"])
-    return replace(config, metrics=expand(config.metrics))
+    labels = [split_label(text)[0] or text for text in model_texts(given["models"] or ())[0]]
+    options, scorers = dict(given["options"] or {}), {}
+    for name in (one for one in plugins.scorer_names(given.get("metrics")) if one in options):
+        if name not in labels:
+            scorers[name] = options.pop(name)
+    config = with_folder(given["config"], flags, options, scorers)
+    of_scorers = merge(config.scorers, typed(scorers, config.metrics))
+    return replace(config, metrics=expand(config.metrics), scorers=of_scorers)

@@ -57,6 +57,7 @@ class Config:
         max_cost: the limit in US dollars for remote services, over all commands on the run folder;
             None for no limit.
         options: options of each model, by its label.
+        scorers: options of scorers by name.
         functions: the models that are Python objects, by their text in `models`.
     """
 
@@ -74,6 +75,7 @@ class Config:
     text_column: str | None = None
     group_column: str | None = None
     options: Options = field(default_factory=dict)
+    scorers: Options = field(default_factory=dict)
     functions: Functions = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -157,6 +159,8 @@ class Config:
             values["prompts"] = [asdict(prompt) for prompt in self.prompts]
         if self.options:
             values["model"] = self.options
+        if self.scorers:
+            values["scorer"] = self.scorers
         return tomli_w.dumps(values)
 
     @staticmethod
@@ -165,15 +169,20 @@ class Config:
         return _config(_parse(text, source, base), source)
 
 
-KEYS = tuple(item.name for item in fields(Config) if item.name not in ("options", "functions"))
+KEYS = tuple(
+    item.name for item in fields(Config) if item.name not in ("options", "scorers", "functions")
+)
 
 
 def load_config(
-    path: Path | str | None, flags: Mapping[str, Any], options: Options | None = None
+    path: Path | str | None,
+    flags: Mapping[str, Any],
+    options: Options | None = None,
+    scorers: Options | None = None,
 ) -> Config:
     """The configuration of a file (its paths are relative to it), overridden by flags.
 
-    A flag that is None was not given.
+    A flag that is None was not given. options: of models; scorers: of scorers.
     """
     values = read_values(path) if path is not None else {}
     values |= {key: value for key, value in flags.items() if value is not None}
@@ -191,7 +200,17 @@ def load_config(
                 )
     for label, given in (options or {}).items():
         merged.setdefault(label, {}).update(given)
-    return _config(values | {"options": merged}, str(path or "the configuration"))
+    values |= {"options": merged, "scorers": merge(values.get("scorers", {}), scorers or {})}
+    return _config(values, str(path or "the configuration"))
+
+
+def merge(*given: Options) -> dict[str, dict[str, Value]]:
+    """The options of all, of which later ones replace earlier ones."""
+    merged: dict[str, dict[str, Value]] = {}
+    for options in given:
+        for label, values in options.items():
+            merged.setdefault(label, {}).update(values)
+    return merged
 
 
 def _labels(texts: Iterable[str]) -> list[str]:
@@ -214,9 +233,9 @@ def read_values(path: Path | str) -> dict[str, Any]:
 
 
 def parse_settings(settings: Iterable[str]) -> dict[str, dict[str, Value]]:
-    """`--set dalle.temperature=0.9` flags -> options by model.
+    """`--set dalle.temperature=0.9` flags -> options by model or scorer.
 
-    Values stay texts here; the model's signature later says which of them are numbers.
+    Values stay texts here; the signature of what they belong to later says which are numbers.
     """
     options: dict[str, dict[str, Value]] = {}
     for setting in settings:
@@ -258,17 +277,27 @@ def _parse(text: str, source: str, base: Path | None) -> dict[str, Any]:
             if os.path.basename(source) == "run.toml"  # the rest of the run states all but scores
             else "Correct the file; `evalkit init` writes an example.",
         ) from error
-    options = values.pop("model", {})
+    options = _tables(values, "model", "dalle", source)
+    scorers = _tables(values, "scorer", "vqa_score", source)
     for key in values:
         if key not in KEYS:
             raise EvalkitError(
-                f"{source} has the unknown key {key!r}.", did_you_mean(key, (*KEYS, "model"))
+                f"{source} has the unknown key {key!r}.",
+                did_you_mean(key, (*KEYS, "model", "scorer")),
             )
+    result = {key: _typed(key, value, source) for key, value in values.items()}
+    result |= {"options": options} | ({"scorers": scorers} if scorers else {})
+    return result if base is None else _rebase(result, base)
+
+
+def _tables(values: dict[str, Any], name: str, example: str, source: str) -> dict[str, Any]:
+    """The tables `[name.LABEL]` of a file, taken out of its values, with checked types."""
+    options = values.pop(name, {})
     if not isinstance(options, dict) or not all(
         isinstance(table, dict) for table in options.values()
     ):
         raise EvalkitError(
-            f"{source} has `model` as a value; expected tables such as [model.dalle]."
+            f"{source} has `{name}` as a value; expected tables such as [{name}.{example}]."
         )
     for label, table in options.items():
         for key, value in table.items():
@@ -277,9 +306,7 @@ def _parse(text: str, source: str, base: Path | None) -> dict[str, Any]:
                     f"{source} sets {label}.{key} to {value!r}; "
                     "expected a text, a number, true or false."
                 )
-    result = {key: _typed(key, value, source) for key, value in values.items()}
-    result["options"] = options
-    return result if base is None else _rebase(result, base)
+    return options
 
 
 def _typed(key: str, value: object, source: str) -> Any:

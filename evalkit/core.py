@@ -17,9 +17,13 @@ if TYPE_CHECKING:  # for type checkers only: `evalkit --help` must not import to
     from PIL.Image import Image
     from torch import Tensor
 
+    from evalkit.scorer import Scorer
+
 Better = Literal["lower", "higher"]
-# What a metric is defined on; encoders/select.py names the encoders of each kind.
-EncoderKind = Literal["inception", "clip", "clip-paper", "clip-large", "dinov2", "lpips"]
+# What a metric is defined on; encoders/select.py names the encoders of each kind. Each scorer is a
+# kind of its own, "scorer:NAME".
+EncoderKind = str
+ENCODER_KINDS = ("inception", "clip", "clip-paper", "clip-large", "dinov2", "lpips")
 Verdict = Literal["a better", "b better", "no significant difference", "not tested"]
 Status = Literal[
     "ok",
@@ -289,12 +293,13 @@ class Metric:
     from_zero: bool = False
     version: int = 1  # raised by every change of its values: the gate compares no two versions
     aspect: str = ""
+    scorer: Scorer | None = None  # whose values are its features; see scorer.py
 
     def __post_init__(self) -> None:
         for field, expected, good in (
             ("name", "letters, digits, _, - and .", _is_name(self.name)),
             ("better", "lower or higher", self.better in get_args(Better)),
-            ("encoder", ", ".join(get_args(EncoderKind)), self.encoder in get_args(EncoderKind)),
+            ("encoder", ", ".join(self._kinds), self.encoder in self._kinds),
             ("range", "two numbers, the lower one first", _is_range(self.range)),
             *((name, "a text", isinstance(getattr(self, name), str)) for name in _TEXTS),
             ("compute", "a function", callable(self.compute)),
@@ -306,6 +311,10 @@ class Metric:
                     f" expected {expected}.",
                     "See docs/metrics.md, “Your own metric”.",
                 )
+
+    @property
+    def _kinds(self) -> tuple[EncoderKind, ...]:
+        return ENCODER_KINDS if self.scorer is None else (self.scorer.kind,)
 
     @property
     def measure(self) -> Measure:

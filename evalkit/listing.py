@@ -6,7 +6,7 @@ import inspect
 import math
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from evalkit import plugins
 from evalkit.core import EvalkitError, Metric
@@ -38,6 +38,11 @@ def list_encoders() -> list[dict[str, str]]:
 def list_metrics() -> list[dict[str, str]]:
     """The installed metrics: what each measures, its range, encoder and inputs, and the paper."""
     return metrics().dicts()
+
+
+def list_scorers() -> list[dict[str, str]]:
+    """The installed scorers: what each measures, its range, options and paper."""
+    return scorers().dicts()
 
 
 def list_runs(folder: Path | str = "reports") -> list[dict[str, str]]:
@@ -93,6 +98,28 @@ def metrics() -> Listing:
         rows.append(
             (name, metric.measure.title, metric.better, values, metric.encoder, needs,
              metric.meaning, metric.paper, metric.question or metric.meaning, _here(metric))
+        )  # fmt: skip
+    return Listing(header, rows)
+
+
+def scorers() -> Listing:
+    """Scorers with what each measures, its options, and whether it can be used here."""
+    header = (
+        *("name", "title", "better", "range", "options", "meaning", "paper", "question", "here"),
+    )
+    rows: list[tuple[str, ...]] = []
+    for name in plugins.names("scorer"):
+        try:
+            scorer = plugins.scorer(name)
+            options = _options(scorer.load)
+            lacking = scorer.lacks()
+        except (EvalkitError, TypeError, ValueError) as error:
+            rows.append((name, *[""] * 7, f"no: {getattr(error, 'message', error)}"))
+            continue
+        rows.append(
+            (name, scorer.metric.measure.title, scorer.better, _range_in_words(*scorer.range),
+             options, scorer.meaning, scorer.paper, scorer.question or scorer.meaning,
+             f"no: {lacking}" if lacking else "yes")
         )  # fmt: skip
     return Listing(header, rows)
 
@@ -171,17 +198,21 @@ def _described(kind: plugins.PluginKind, name: str) -> tuple[str, str]:
     """Options and the first line of the docstring, or why the plug-in cannot be imported."""
     try:
         target = plugins.find(kind, name)
-        parameters = inspect.signature(target).parameters.values()
+        options = _options(target)
     except (EvalkitError, TypeError, ValueError) as error:
         return "", f"not usable: {getattr(error, 'message', error)}"
+    return options, (inspect.getdoc(target) or "").partition("\n")[0]
+
+
+def _options(target: Any) -> str:
+    """The options of a factory with their defaults, the required ones first."""
     required: list[str] = []
     optional: list[str] = []
-    for item in parameters:
+    for item in inspect.signature(target).parameters.values():
         if item.name in plugins.BOUND:
             continue
         if item.default is not item.empty:
             optional.append(f"{item.name}={item.default!r}")
         elif item.kind is item.KEYWORD_ONLY:
             required.append(item.name)
-    about = (inspect.getdoc(target) or "").partition("\n")[0]
-    return ", ".join([*required, *optional]), about
+    return ", ".join([*required, *optional])

@@ -28,16 +28,25 @@ from evalkit.config import Value
 from evalkit.core import Encoder, EvalkitError, Generator, Metric, Request
 from evalkit.hints import did_you_mean
 from evalkit.plugin_calls import is_own, named, plugin_call
-from evalkit.specs import INSTALLED, PYTHON, Functions, default_label, is_path, split_label
+from evalkit.scorer import LoadedScorer, Scorer
+from evalkit.specs import (
+    INSTALLED,
+    PYTHON,
+    Functions,
+    default_label,
+    is_path,
+    split_label,
+    split_names,
+)
 
-PluginKind = Literal["generator", "encoder", "metric", "tracker"]
+PluginKind = Literal["generator", "encoder", "scorer", "metric", "tracker"]
 FOLDER = "evalkit.generators.folder:load"
 PIPELINE = "diffusers"  # the generator of a folder with a model_index.json
 # Draw the bundled data set, not photos. With weights of the user's own, a model is not bundled.
 BUNDLED = ("dalle", "gan", "noise")
 _ATTRIBUTE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 # Parameters of a factory that evalkit fills in; they are never options.
-BOUND = ("device", "requests", "folder")
+BOUND = ("device", "requests", "folder", "cache")
 # The packages of modules with other names, among those that evalkit needs.
 PACKAGES = {"PIL": "pillow", "cleanfid": "clean-fid", "mlflow": "mlflow-skinny"}
 _TYPES: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str}
@@ -134,14 +143,68 @@ def _without(missing: str, value: Any, module: str, spec: str) -> EvalkitError:
     )
 
 
+def metric_names() -> list[str]:
+    """All that `--metrics` takes by name: the installed metrics and scorers, sorted."""
+    return sorted({*names("metric"), *names("scorer")})
+
+
 def metric(name: str) -> Metric:
-    """The metric of a name."""
-    found = find("metric", name)
+    """The metric of a name, or that of a scorer.
+
+    Raises EvalkitError for an unknown name, and for a name that both have.
+    """
+    scored = name in _entries("scorer")
+    if scored and name in _entries("metric"):
+        raise EvalkitError(
+            f"Both a metric and a scorer are installed under the name {name!r}.",
+            "Uninstall one of their packages.",
+        )
+    found = find("scorer" if scored else "metric", name)
+    if isinstance(found, Scorer):
+        return found.metric
     if not isinstance(found, Metric):
         raise EvalkitError(
-            f"The metric {name!r} is a {type(found).__name__}; expected an evalkit.Metric."
+            f"The metric {name!r} is a {type(found).__name__}; expected an evalkit.Metric or an"
+            " evalkit.Scorer."
         )
     return found
+
+
+def scorer(name: str) -> Scorer:
+    """The scorer of a name."""
+    found = metric(name).scorer
+    if found is None:
+        raise EvalkitError(f"{name!r} is a metric; expected a scorer.")
+    return found
+
+
+def scorer_names(metrics: str | Sequence[str] | None) -> list[str]:
+    """The names of scorers: the installed ones, and those of `module:attribute` in `metrics`."""
+    texts = split_names(metrics) if isinstance(metrics, str) else metrics or ()
+    own = [metric(text) for text in texts if ":" in text and _ATTRIBUTE.fullmatch(text)]
+    return [*names("scorer"), *(one.scorer.name for one in own if one.scorer is not None)]
+
+
+def load_scorer(
+    scorer: Scorer, given: Mapping[str, Value], device: str, cache: Path
+) -> LoadedScorer:
+    """A scorer with its options, loaded.
+
+    Raises EvalkitError for an unknown option, and where it cannot be loaded.
+    """
+    options = checked_options(scorer.load, given, scorer.name, "scorer")
+    found = _call(scorer.load, scorer.name, options, {"device": device, "cache": cache})
+    with named(found, f"The scorer {scorer.name!r} failed"):
+        texts = [getattr(found, field, None) for field in ("name", "fingerprint")]
+        good = all(_is_text(text) and text for text in texts) and callable(found)
+    if not good or not re.fullmatch(r"[\w.-]{1,100}", str(texts[0])):
+        raise EvalkitError(
+            f"The scorer {scorer.name!r} loads a {type(found).__name__}; expected an object with a"
+            " fingerprint, a name of letters, digits, _, - and dots, and a call"
+            " (scorer.LoadedScorer).",
+            "See docs/plugins.md, “A scorer”.",
+        )
+    return found  # pyright: ignore[reportReturnType]
 
 
 def encoder(name: str, device: str = "auto") -> Encoder:
@@ -443,10 +506,18 @@ def _parameters(target: Any) -> Mapping[str, inspect.Parameter]:
         ) from error
 
 
-def checked_options(target: Any, given: Mapping[str, Value], label: str) -> dict[str, Value]:
+def checked_options(
+    target: Any,
+    given: Mapping[str, Value],
+    label: str,
+    kind: str = "model",
+    *,
+    partly: bool = False,
+) -> dict[str, Value]:
     """Every option that a function or dataclass declares, with the given value or the default.
 
-    Given values are checked against the signature.
+    Given values are checked against the signature. kind: what the label names, for messages.
+    partly: required options may be missing.
     """
     declared = {} if _is_generator(target) else dict(_parameters(target))
     kinds = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
@@ -456,15 +527,17 @@ def checked_options(target: Any, given: Mapping[str, Value], label: str) -> dict
     for name in given:
         if name not in declared:
             raise EvalkitError(
-                f"The model {label!r} has no option {name!r}.", did_you_mean(name, declared)
+                f"The {kind} {label!r} has no option {name!r}.", did_you_mean(name, declared)
             )
     values: dict[str, Value] = {}
     for name, item in declared.items():
         if name in given:
             values[name] = _convert(given[name], item.annotation, f"{label}.{name}")
         elif item.default is item.empty:
+            if partly:
+                continue
             raise EvalkitError(
-                f"The model {label!r} needs the option {name!r}.",
+                f"The {kind} {label!r} needs the option {name!r}.",
                 f"Give it: `--set {label}.{name}=…`.",
             )
         elif isinstance(item.default, Value):

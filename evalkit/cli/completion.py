@@ -21,7 +21,7 @@ def metrics(incomplete: str) -> list[str]:
     from evalkit import plugins
     from evalkit.score.presets import PRESETS
 
-    return _last(incomplete, [*PRESETS, *plugins.names("metric")])
+    return _last(incomplete, [*PRESETS, *plugins.metric_names()])
 
 
 def encoders(incomplete: str) -> list[str]:

@@ -49,6 +49,15 @@ def list_metrics(as_json: Json = False) -> None:
         _print_metrics([dict(zip(header, row, strict=True)) for row in rows])
 
 
+@app.command("scorers")
+def list_scorers(as_json: Json = False) -> None:
+    """Scorers: the number that each gives an image and its prompt, and its options."""
+    with clean():
+        from evalkit.listing import scorers
+
+        print_rows(*scorers(), as_json)
+
+
 def _print_metrics(metrics: list[dict[str, str]]) -> None:
     """Each metric as a block of indented lines, then the presets."""
     from rich.padding import Padding

@@ -89,7 +89,13 @@ BatchSize = Annotated[
 ]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", help="An option of a model: dalle.temperature=0.9. May be repeated."),
+    typer.Option(
+        "--set", help="An option of a model or a scorer: dalle.temperature=0.9. May be repeated."
+    ),
+]
+ScorerSettings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="An option of a scorer: vqa_score.template=plain. May be repeated."),
 ]
 MaxCost = Annotated[
     float | None,

@@ -30,6 +30,7 @@ from evalkit.cli.options import (
     Prompts,
     Reference,
     RetryAmbiguous,
+    ScorerSettings,
     Seed,
     Settings,
     SingleFile,
@@ -134,6 +135,7 @@ def score(
     on_bad: OnBad = "refuse",
     device: Device = "auto",
     batch_size: BatchSize = 32,
+    options: ScorerSettings = None,
     as_json: Json = False,
 ) -> None:
     """Score the images of a run, or images from anywhere.
@@ -149,6 +151,7 @@ def score(
       evalkit score samples.npz --metrics all --encoders mini --on-bad skip
     """
     with clean():
+        from evalkit.config import parse_settings
         from evalkit.score.score import results_folder
         from evalkit.score.score import score as function
 
@@ -162,6 +165,7 @@ def score(
             on_bad=on_bad,
             device=device or "auto",
             batch_size=batch_size or 32,
+            options=parse_settings(options or ()),
         )
         results = results_folder(path)
         print_metrics(rows, results, as_json, f"evalkit report {shlex.quote(str(results))}")

@@ -186,10 +186,14 @@ def _clear(run: Run) -> None:
 def _link(source: Path, target: Path) -> None:
     """The same file under another name; a copy where the file system refuses a link.
 
-    evalkit replaces files and never writes into them, so neither of the two changes the other.
+    evalkit replaces files, so neither of the two changes the other. Lines are added to the answers
+    of scorers only: these are copied.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
+        if source.suffix == ".jsonl":
+            shutil.copyfile(source, target)
+            return
         os.link(os.path.realpath(source), target)
     except FileExistsError:
         return
@@ -253,6 +257,7 @@ def _write_config(run: Run, entries: Sequence[Entry], common: Shared, settings: 
         metrics=settings.metrics,
         encoders=settings.encoders,
         options=options,
+        scorers=settings.tables(),
     )
     comment = "# Written by `evalkit compare`; see sources.json. Paths are relative to this file."
     write_atomically(run.config_path, f"{comment}\n{config.to_toml()}")

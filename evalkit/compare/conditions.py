@@ -129,6 +129,8 @@ def shared_settings(entries: Sequence[Entry]) -> tuple[Settings, OnBad, dict[str
     specs = {plugins.metric(s).name: s for run in runs for s in measured(run) if ":" in s}
     encoders: dict[str, None] = {}
     for metric in common:
+        if plugins.metric(specs.get(metric, metric)).scorer is not None:
+            continue  # it is its own encoder
         used = [row.encoder for rows in tables for row in rows if row.metric == metric]
         encoders |= dict.fromkeys([*filter(None, used)][:1])
     [first, *_] = [run for run in runs if run.protocol().get("references")] or runs

@@ -11,6 +11,7 @@ from evalkit.core import Encoder, EncoderKind, EvalkitError
 from evalkit.encoders import weights
 from evalkit.encoders.weight_files import LIBRARIES
 from evalkit.hints import capital, did_you_mean
+from evalkit.scorer import LoadedScorer
 from evalkit.specs import split_names
 
 # The standard and the mini encoder of each kind; "" where there is none.
@@ -38,7 +39,8 @@ KINDS: tuple[EncoderKind, ...] = tuple(STANDARD)
 class Choice(NamedTuple):
     """The encoders of a run."""
 
-    encoders: dict[EncoderKind, Encoder]  # one that serves several kinds is loaded once
+    # One that serves several kinds is loaded once. Each scorer is a kind of its own.
+    encoders: dict[EncoderKind, Encoder | LoadedScorer]
     reasons: list[str]  # one sentence per encoder: why it was chosen
     missing: dict[EncoderKind, str]  # why a needed kind has no encoder
 

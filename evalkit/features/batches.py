@@ -23,6 +23,8 @@ _BATCHES = 8  # whose images may wait
 class Reader(Protocol):
     """An encoder with a place for its features. Both functions run in any thread."""
 
+    batch_size: int
+
     def prepare(self, image: Image) -> Tensor: ...
 
     def stacked(self, pixels: Sequence[Tensor]) -> Tensor: ...
@@ -75,13 +77,13 @@ def prepared(
 
 
 def batches(
-    images: Iterable[tuple[T, Sequence[tuple[C, Tensor]]]], batch_size: int
+    images: Iterable[tuple[T, Sequence[tuple[C, Tensor]]]],
 ) -> Generator[Batch[C, T], None, None]:
     """Batches of one encoder each, in the order in which they are full (see `Waiting`)."""
     waiting: dict[C, Waiting[T]] = {}
     for item, found in images:
         for reader, pixels in found:
-            full = waiting.setdefault(reader, Waiting(batch_size)).add(item, pixels)
+            full = waiting.setdefault(reader, Waiting(reader.batch_size)).add(item, pixels)
             if full is not None:
                 yield _stacked(reader, full)
     for reader, rest in waiting.items():

@@ -82,8 +82,8 @@ def encode_text(encoder: TextEncoder, texts: Sequence[str]) -> Arrays:
     return _checked(encoder, found, len(texts), "prompts")
 
 
-def made_on(encoder: Encoder) -> frozenset[str]:
-    """The device and the number format of an encoder, from its attributes; {""} if not stated."""
+def made_on(encoder: object) -> frozenset[str]:
+    """The device and the number format of an encoder or a scorer, {""} where it states none."""
     device, dtype = getattr(encoder, "device", None), getattr(encoder, "dtype", "float32")
     return frozenset({"" if device is None else f"{device_name(str(device))} {dtype}"})
 

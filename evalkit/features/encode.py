@@ -42,6 +42,7 @@ class Encoding(NamedTuple):
         "pool",
         "logits",
     )  # those that the encoder does not have are left out
+    batch_size: int = 32  # images per call; one call has images of one prepared size
     label: str = ""  # in the progress bar; by default the name of the encoder
 
 
@@ -56,18 +57,12 @@ def image_features(
 ) -> Features:
     """`encode_images` with one encoder; `label` is the text of the progress bar."""
     label = label or f"encoding with {encoder.name}"
-    [found] = encode_images(
-        images, [Encoding(encoder, cache, wanted, label)], batch_size=batch_size
-    )
+    [found] = encode_images(images, [Encoding(encoder, cache, wanted, batch_size, label)])
     return found
 
 
 def encode_images(
-    images: Sequence[ImageFile],
-    encodings: Sequence[Encoding],
-    *,
-    batch_size: int = 32,
-    label: str = "",
+    images: Sequence[ImageFile], encodings: Sequence[Encoding], label: str = ""
 ) -> list[Features]:
     """For each encoder, features of all images in their order.
 
@@ -79,25 +74,25 @@ def encode_images(
     Args:
         images: files whose content must have the given SHA-256.
         encodings: `prepare` runs in threads with the decoding, the networks in this thread.
-        batch_size: images per call of an encoder; one call has images of one prepared size.
         label: the beginning of the text of the progress bar.
     """
     if not images:
         return [Features({}, []) for _ in encodings]
     keys = [image.sha256 for image in images]
-    asked = {GrowingCache(one.encoder, one.cache, keys, one.wanted): one for one in encodings}
+    asked = {
+        GrowingCache(one.encoder, one.cache, keys, one.wanted, one.batch_size): one
+        for one in encodings
+    }
     own = [cache for cache in asked if is_own(cache.encoder)]
     found: dict[GrowingCache, CachedFeatures] = {}
     for several in (*([cache] for cache in asked if cache not in own), own):
         names = [asked[cache].label or cache.encoder.name for cache in several if cache.missing]
-        _encode(images, several, batch_size, label + ", ".join(names))
+        _encode(images, several, label + ", ".join(names))
         found |= {cache: cache.complete() for cache in several}
     return [rows_of(found[cache], keys, one.wanted) for cache, one in asked.items()]
 
 
-def _encode(
-    images: Sequence[ImageFile], caches: Sequence[GrowingCache], batch_size: int, label: str
-) -> None:
+def _encode(images: Sequence[ImageFile], caches: Sequence[GrowingCache], label: str) -> None:
     """One pass over the images that are missing in any of the caches."""
     needed: dict[str, list[GrowingCache]] = {}
     for cache in caches:
@@ -112,16 +107,13 @@ def _encode(
         left.subtract(item.key for item in items)
         return sum(not left[item.key] for item in items)
 
-    bar = progress(label, len(missing))
+    bar, ahead = (
+        progress(label, len(missing)),
+        2 * max((one.batch_size for one in caches), default=0),
+    )
     try:
-        fill(
-            caches,
-            batches(
-                prepared(missing, lambda image: needed[image.sha256], 2 * batch_size), batch_size
-            ),
-            bar,
-            done,
-        )
+        stream = batches(prepared(missing, lambda image: needed[image.sha256], ahead))
+        fill(caches, stream, bar, done)
     except InvalidFound:
         raise_invalid(missing, len(images))
 

@@ -29,12 +29,18 @@ class GrowingCache:
         path: the .npz file to read and write.
         keys: of the rows that are wanted; they may repeat.
         wanted: names of features; those that the encoder does not have are left out.
+        batch_size: images per call of the encoder, unless the caller makes other batches.
     """
 
     def __init__(
-        self, encoder: Encoder, path: Path, keys: Sequence[str], wanted: Collection[str]
+        self,
+        encoder: Encoder,
+        path: Path,
+        keys: Sequence[str],
+        wanted: Collection[str],
+        batch_size: int = 32,
     ) -> None:
-        self.encoder = encoder
+        self.encoder, self.batch_size = encoder, batch_size
         self.failed = False  # the encoder, or its features
         self._path = path.absolute()  # for an encoder that changes the directory
         self._cached = feature_cache.read(path, encoder.fingerprint, wanted)

@@ -117,7 +117,7 @@ def measure_of(row: Mapping[str, Any]) -> Measure:
 
     if name in MEASURES:
         return MEASURES[name]
-    if name in plugins.names("metric"):
+    if name in plugins.metric_names():
         return plugins.metric(name).measure
     return Measure(name, better)
 

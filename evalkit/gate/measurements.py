@@ -14,6 +14,8 @@ from evalkit.score.evidence import Setup, encode_prompts, gather, part
 from evalkit.score.measure import Measurement, measure
 from evalkit.score.resources import Resources, load, only_bundled
 from evalkit.score.settings import Settings, resolve
+from evalkit.scorer import KIND as SCORER
+from evalkit.scorer import LoadedScorer
 
 Loaded = dict[tuple[Settings, bool], Resources]
 
@@ -75,7 +77,8 @@ def _kept(
 def _load(run: Run, specs: Sequence[str], loaded: Loaded) -> Resources:
     """The encoders and references that the run was scored with."""
     known = run.protocol().get("encoders", {})
-    names = ",".join(dict.fromkeys(entry["name"] for entry in known.values()))
+    own = [entry["name"] for kind, entry in known.items() if not kind.startswith(SCORER)]
+    names = ",".join(dict.fromkeys(own))
     asked = resolve(run.path, metrics=specs, only=True)
     # A plug-in `module:function` has another name in the protocol.
     spec = asked.encoders if ":" in asked.encoders else names or asked.encoders
@@ -101,7 +104,7 @@ def _measured(
     found = _kept(run, images, table, facts) if order is None else {}
     missing = [metric for metric in table if metric.name not in found]
     kinds = {metric.encoder for metric in missing}
-    needed: dict[EncoderKind, Encoder] = {
+    needed: dict[EncoderKind, Encoder | LoadedScorer] = {
         kind: one for kind, one in encoders.items() if kind in kinds
     }
     texts = encode_prompts(run, [one.text for one in run.prompts()], missing, needed)

@@ -197,6 +197,9 @@ def _state(metric: Metric, made: Measurements, keys: tuple[Key, ...]) -> State:
         why = "there are no images" if encoder else "its encoder is missing"
         return State(metric.measure, encoder, reference, None, note=f"not measured: {why}")
     values = None if found.per_image is None else tuple(map(float, found.per_image))
+    if values is not None and found.unanswered:  # a scorer has no answer on some images
+        known = [(one, key) for one, key in zip(values, keys, strict=True) if one == one]
+        values, keys = tuple(one for one, _ in known), tuple(key for _, key in known)
     left_out, pairs = (
         None if one is None else tuple(one.tolist())
         for one in (found.left_out, found.left_out_pairs)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit import plugins
-from evalkit.config import Config, Options, load_config, read_values
+from evalkit.config import Config, Options, load_config, merge, read_values
 from evalkit.core import EvalkitError
 from evalkit.generate.plan import default_out, read_given
 from evalkit.run_config import run_config
@@ -19,17 +19,20 @@ _KEPT = ("models", "prompts", "per_prompt", "seed", "reference", "metrics", "enc
 
 
 def with_folder(
-    file: Path | str | None, flags: Mapping[str, Any], options: Options | None
+    file: Path | str | None,
+    flags: Mapping[str, Any],
+    options: Options | None,
+    scorers: Options | None = None,
 ) -> Config:
     """The configuration of `load_config`, completed from the run folder that it belongs to.
 
-    `out` is set. Options of the folder's models are completed one by one.
+    `out` is set. Options of the folder's models and scorers are completed one by one.
     """
     # Both are read twice below.
     flags = {key: tuple(v) if isinstance(v, Iterator) else v for key, v in flags.items()}
     own = read_values(file) if file is not None else {}
     own |= {key: value for key, value in flags.items() if value is not None}
-    out = own.get("out") or _default_out(load_config(file, flags, options))
+    out = own.get("out") or _default_out(load_config(file, flags, options, scorers))
     flags, run = {**flags, "out": str(out)}, Run(out)
     if not run_config(run):
         if not (own.get("models") and own.get("prompts")) and run.is_run:
@@ -40,15 +43,13 @@ def with_folder(
                 f"Give the whole command: `evalkit run --models … {command}`, with the seed and the"
                 " options of the run. Whatever would make other images is refused.",
             )
-        return load_config(file, flags, options)
+        return load_config(file, flags, options, scorers)
     named = {"models": own["models"]} if own.get("models") else {}
     known = load_config(run.config_path, named)  # without the options of models not named
     flags |= {key: getattr(known, key) for key in _KEPT if own.get(key) is None}
-    merged: dict[str, dict[str, Any]] = {}
-    for given in (known.options, own.get("options", {}), options or {}):
-        for label, values in given.items():
-            merged.setdefault(label, {}).update(values)
-    return load_config(file, flags, merged)
+    merged = merge(known.options, own.get("options", {}), options or {})
+    of_scorers = merge(known.scorers, own.get("scorers", {}), scorers or {})
+    return load_config(file, flags, merged, of_scorers)
 
 
 def _default_out(config: Config) -> Path:

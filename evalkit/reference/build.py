@@ -30,6 +30,7 @@ from evalkit.plugin_calls import DECODING, apart, is_own
 from evalkit.reference.accumulator import Accumulator
 from evalkit.reference.card import write_card
 from evalkit.reference.files import user_folder
+from evalkit.scorer import encoders_only
 from evalkit.sources import ImageSource, SourceImage, absent, not_taken, open_source
 from evalkit.terminal import progress
 
@@ -261,7 +262,7 @@ def _file_facts(accumulator: Accumulator) -> dict[str, Any]:
 def _encoders(spec: str, device: str) -> list[Encoder]:
     """The named encoders; for `auto`, `standard` and `mini`, the encoder that FID uses."""
     if spec in ("auto", "standard", "mini"):
-        return list(choose(spec, device, ("inception",)).encoders.values())
+        return list(encoders_only(choose(spec, device, ("inception",)).encoders).values())
     encoders = load_named(spec, device)
     for encoder in encoders:
         if getattr(encoder, "grouped", False):

@@ -114,6 +114,9 @@ class Names:
     def features_path(self, model: str, encoder: str) -> Path:
         return self.path / "features" / folder_name(model) / f"{encoder}.npz"
 
+    def answers_path(self, model: str, scorer: str) -> Path:
+        return self.path / "features" / folder_name(model) / f"{scorer}.jsonl"
+
     def validation_path(self, model: str) -> Path:
         return self.path / "features" / folder_name(model) / "validation.json"
 

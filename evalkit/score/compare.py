@@ -111,8 +111,8 @@ def _compared(metric: Metric, a: Entrant, b: Entrant, known: Known) -> Pair | No
     """The two models on the images that both made; None where they cannot be compared."""
     if _protocol(a.evidence[metric.encoder]) != _protocol(b.evidence[metric.encoder]):
         return None
-    theirs = set(b.images)
-    shared = [image for image in a.images if image in theirs]
+    theirs = set(_answered(b, metric))
+    shared = [image for image in _answered(a, metric) if image in theirs]
     if not shared:
         return None
     clusters = _clusters(a, metric, shared)
@@ -134,6 +134,14 @@ def _compared(metric: Metric, a: Entrant, b: Entrant, known: Known) -> Pair | No
         prompts=len(np.unique(clusters)),
         images=len(shared),
     )
+
+
+def _answered(entrant: Entrant, metric: Metric) -> list[tuple[int, int]]:
+    """The images that have a value: a scorer may have no answer on some."""
+    reasons = entrant.evidence[metric.encoder].reasons
+    if not reasons:
+        return list(entrant.images)
+    return [image for image, reason in zip(entrant.images, reasons, strict=True) if not reason]
 
 
 def _row(pair: Pair, corrected: Corrected | None) -> ComparisonRow:

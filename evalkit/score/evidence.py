@@ -16,11 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evalkit.core import Encoder, EncoderKind, Metric, TextEncoder
+from evalkit.features.answers import answers
+from evalkit.features.calls import made_on
 from evalkit.features.encode import Encoding, Features, encode_images, text_features
 from evalkit.features.groups import group_features
 from evalkit.features.image_sets import ImageSet
 from evalkit.reference.files import Reference
 from evalkit.run_folder import Run
+from evalkit.scorer import LoadedScorer, encoders_only, scorers_only
 from evalkit.statistics import intervals
 
 TEXTS = "_prompts"  # the folder of the prompts' features, beside those of the models
@@ -40,6 +43,8 @@ class Evidence:
     no_text: str = "there are no prompts"  # the reason where texts is empty
     no_reference: str = "there is no reference"  # the reason where reference is None
     made_on: frozenset[str] = frozenset()  # devices and number formats, see features/cache.py
+    no_fake: str = ""  # the reason where fake is empty
+    reasons: Sequence[str] = ()  # of a scorer: why an image has no answer, "" where it has one
 
 
 class Setup(NamedTuple):
@@ -47,7 +52,7 @@ class Setup(NamedTuple):
 
     run: Run
     metrics: Sequence[Metric]
-    encoders: Mapping[EncoderKind, Encoder]
+    encoders: Mapping[EncoderKind, Encoder | LoadedScorer]
     references: Mapping[EncoderKind, Reference]
     no_reference: Mapping[EncoderKind, str]  # the reason, for the kinds without one
     texts: Mapping[str, Texts]  # by name of the encoder
@@ -58,12 +63,13 @@ def encode_prompts(
     run: Run,
     prompts: Sequence[str],
     metrics: Sequence[Metric],
-    encoders: Mapping[EncoderKind, Encoder],
+    encoders: Mapping[EncoderKind, Encoder | LoadedScorer],
 ) -> dict[str, Texts]:
     """Features of all prompts, with every prefix that a metric puts before them."""
     wanted: dict[str, tuple[TextEncoder, list[str]]] = {}
+    known = encoders_only(encoders)
     for metric in metrics:
-        encoder = encoders.get(metric.encoder)
+        encoder = known.get(metric.encoder)
         reader = _as_text_encoder(encoder) if encoder is not None else None
         if "text" in metric.needs and reader is not None:
             texts = wanted.setdefault(reader.name, (reader, []))[1]
@@ -84,7 +90,7 @@ def gather(images: ImageSet, setup: Setup) -> dict[EncoderKind, Evidence]:
     labels = images.texts
     if labels is None:
         labels = [str(place) for place in range(len(images.files))]
-    for kind, encoder in setup.encoders.items() if images.files else ():
+    for kind, encoder in encoders_only(setup.encoders).items() if images.files else ():
         no_text = f"the encoder {encoder.name} does not read text"
         if images.texts is None:
             no_text = "a folder of images has no prompts"
@@ -98,7 +104,37 @@ def gather(images: ImageSet, setup: Setup) -> dict[EncoderKind, Evidence]:
             setup.no_reference.get(kind, ""),
             features[encoder.name].made_on,
         )
+    for kind, scorer in scorers_only(setup.encoders).items() if images.files else ():
+        evidence[kind] = _scored(images, kind, scorer, setup)
     return evidence
+
+
+def _scored(images: ImageSet, kind: EncoderKind, scorer: LoadedScorer, setup: Setup) -> Evidence:
+    """The answers of a scorer on the images of a model."""
+    reads = any(
+        metric.scorer.reads_prompts
+        for metric in setup.metrics
+        if metric.encoder == kind and metric.scorer is not None
+    )
+    labels = images.texts
+    if labels is None:
+        labels = [str(place) for place in range(len(images.files))]
+        if reads:
+            clusters, why = intervals.cluster_numbers(labels), "a folder of images has no prompts"
+            return Evidence(scorer.name, {}, clusters, {}, None, no_fake=why)
+    found = answers(
+        images.files,
+        images.texts if reads else None,
+        scorer,
+        setup.run.answers_path(images.model, scorer.name),
+        batch_size=setup.batch_size,
+        label=f"{images.model}: {scorer.name}",
+    )
+    where = made_on(scorer)
+    clusters = intervals.cluster_numbers(labels)
+    return Evidence(
+        scorer.name, found.values, clusters, {}, None, made_on=where, reasons=found.reasons
+    )
 
 
 def part(evidence: Evidence, places: Sequence[int]) -> Evidence:
@@ -109,10 +145,12 @@ def part(evidence: Evidence, places: Sequence[int]) -> Evidence:
         {name: values[rows] for name, values in table.items()}
         for table in (evidence.fake, evidence.texts)
     )
-    return replace(evidence, fake=fake, texts=texts, clusters=intervals.cluster_numbers(labels))
+    reasons = [evidence.reasons[place] for place in places] if evidence.reasons else ()
+    clusters = intervals.cluster_numbers(labels)
+    return replace(evidence, fake=fake, texts=texts, clusters=clusters, reasons=reasons)
 
 
-def _as_text_encoder(encoder: Encoder) -> TextEncoder | None:
+def _as_text_encoder(encoder: Encoder | LoadedScorer) -> TextEncoder | None:
     """The encoder itself if it reads text."""
     return encoder if hasattr(encoder, "text") else None  # pyright: ignore[reportReturnType]
 
@@ -120,23 +158,24 @@ def _as_text_encoder(encoder: Encoder) -> TextEncoder | None:
 def _features(images: ImageSet, setup: Setup) -> dict[str, Features]:
     """Features of all images by the name of the encoder."""
     wanted: dict[str, set[str]] = {}
-    for kind, encoder in setup.encoders.items():
+    encoders = encoders_only(setup.encoders)
+    for kind, encoder in encoders.items():
         asked = {metric.feature for metric in setup.metrics if metric.encoder == kind}
         wanted.setdefault(encoder.name, set()).update(asked)
     found: dict[str, Features] = {}
     others: list[Encoding] = []
     title = f"{images.model}: "
-    for name, encoder in {one.name: one for one in setup.encoders.values()}.items():
+    for name, encoder in {one.name: one for one in encoders.values()}.items():
         cache, features = setup.run.features_path(images.model, name), sorted(wanted[name])
         if not getattr(encoder, "grouped", False):
-            others.append(Encoding(encoder, cache, features))
+            others.append(Encoding(encoder, cache, features, setup.batch_size))
         elif images.texts is None:  # the groups of images are unknown
             found[name] = Features({}, [])
         else:
             found[name] = group_features(
                 images.files, images.texts, encoder, cache, wanted=features, label=title + name
             )
-    made = encode_images(images.files, others, batch_size=setup.batch_size, label=title)
+    made = encode_images(images.files, others, title)
     return found | {one.encoder.name: values for one, values in zip(others, made, strict=True)}
 
 

@@ -13,6 +13,7 @@ import functools
 import hashlib
 import importlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -30,7 +31,7 @@ from evalkit.run_folder import Run
 from evalkit.score.measure import Measurement
 from evalkit.statistics.intervals import Interval
 
-SCHEMA = 2
+SCHEMA = 3
 # The code between features and values; that of encoders is part of their fingerprints.
 _CODE = ("evalkit.metrics", "evalkit.statistics.intervals", "evalkit.score.measure")
 
@@ -69,13 +70,14 @@ class Basis:
 
 def write(run: Run, model: str, metric: Metric, found: Measurement, key: str) -> None:
     """Keep a measurement on all images of a model; the one before it is replaced."""
-    lists = {
-        "per_image": None if found.per_image is None else found.per_image.tolist(),
+    values = None if found.per_image is None else found.per_image.tolist()
+    lists = {  # JSON has no NaN
+        "per_image": values and [None if math.isnan(one) else one for one in values],
         "left_out": None if found.left_out is None else found.left_out.tolist(),
         "left_out_pairs": None if found.left_out_pairs is None else found.left_out_pairs.tolist(),
     }
     content = {"key": key, "value": found.value, "interval": found.interval, "note": found.note}
-    content |= lists
+    content |= {"unanswered": found.unanswered, "why_unanswered": found.why_unanswered, **lists}
     text = json.dumps(content | {"sha256": digest(content)}, ensure_ascii=False, allow_nan=False)
     write_atomically(run.measured_path(model, metric.name), text + "\n")
 
@@ -100,6 +102,8 @@ def read(run: Run, model: str, metric: Metric, key: str) -> Measurement | None:
             per_image,
             None if left_out is None else torch.from_numpy(left_out),
             None if pairs is None else torch.from_numpy(pairs),
+            unanswered=content["unanswered"],
+            why_unanswered=content["why_unanswered"],
         )
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None

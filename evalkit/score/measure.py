@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evalkit.core import EvalkitError, FailedMetricWarning, Metric
+from evalkit.features.answers import unanswered
 from evalkit.metrics import frechet
 from evalkit.plugin_calls import is_own, plugin_call, said
-from evalkit.score.evidence import Evidence
+from evalkit.score.evidence import Evidence, part
 from evalkit.statistics import intervals
 from evalkit.statistics.intervals import GROUPS, Interval
 
@@ -34,6 +35,8 @@ class Measurement:
     left_out: Tensor | None = None  # float64 [G], the values without each group of prompts
     left_out_pairs: Tensor | None = None  # float64 [G (G - 1) / 2], without each two groups
     failed: bool = False  # the metric's function is faulty, and `note` says how
+    unanswered: int = 0  # images without an answer of the scorer; `per_image` has NaN for them
+    why_unanswered: str = ""  # in words
 
 
 def measure_or_warn(metric: Metric, evidence: Evidence) -> Measurement:
@@ -52,10 +55,28 @@ def measure_or_warn(metric: Metric, evidence: Evidence) -> Measurement:
 def measure(metric: Metric, evidence: Evidence) -> Measurement:
     """The metric's value with its interval, or "not measured" with the reason.
 
+    Images without an answer of a scorer are left out, and counted.
+
     Raises:
         EvalkitError: the metric's function fails, or returns something other than float64 [] or
             [N]; this names the metric.
     """
+    reasons = evidence.reasons
+    places = [place for place, reason in enumerate(reasons) if not reason]
+    if len(places) == len(reasons):
+        return _measure(metric, evidence)
+    said, missing = unanswered(reasons), len(reasons) - len(places)
+    if not places:
+        note = f"not measured: {said}"
+        return Measurement(None, note=note, unanswered=missing, why_unanswered=said)
+    found, per_image = _measure(metric, part(evidence, places)), None
+    if found.per_image is not None:
+        per_image = np.full(len(reasons), np.nan)
+        per_image[places] = found.per_image
+    return replace(found, per_image=per_image, unanswered=missing, why_unanswered=said)
+
+
+def _measure(metric: Metric, evidence: Evidence) -> Measurement:
     try:
         inputs = _inputs(metric, evidence)
         result = _tensor(metric, "compute", inputs)
@@ -171,6 +192,8 @@ def _clamped(metric: Metric, interval: Interval) -> Interval:
 def _inputs(metric: Metric, evidence: Evidence) -> dict[str, Any]:
     """What the metric requests. Raises NotMeasured with the reason where it is missing."""
     feature = metric.feature
+    if evidence.no_fake:
+        raise NotMeasured(evidence.no_fake)
     if feature not in evidence.fake:
         raise NotMeasured(f"the encoder {evidence.encoder} has no {feature!r} features")
     reference, inputs = evidence.reference, {}

@@ -48,7 +48,7 @@ def expand(specs: Sequence[str]) -> tuple[str, ...]:
 
 
 def _meant(spec: str) -> tuple[str, ...]:
-    installed = plugins.names("metric")
+    installed = plugins.metric_names()
     if spec in installed or ":" in spec:
         return (spec,)
     name = spec.strip().lower().replace("-", "_").replace(" ", "_")

@@ -14,6 +14,7 @@ from evalkit.reference.files import Reference
 from evalkit.scenes.vocabulary import coverage
 from evalkit.score import records
 from evalkit.score.evidence import Evidence, Setup
+from evalkit.scorer import LoadedScorer
 from evalkit.sources import absent
 from evalkit.statistics import intervals
 
@@ -64,8 +65,10 @@ def facts(
     }
 
 
-def encoder_facts(encoders: Mapping[EncoderKind, Encoder]) -> dict[str, dict[str, Any]]:
-    """What identifies the encoder of each kind."""
+def encoder_facts(
+    encoders: Mapping[EncoderKind, Encoder | LoadedScorer],
+) -> dict[str, dict[str, Any]]:
+    """What identifies the encoder of each kind; each scorer is a kind."""
     return {
         kind: {"name": encoder.name, "fingerprint": encoder.fingerprint}
         for kind, encoder in encoders.items()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
+from evalkit import plugins
 from evalkit.core import Encoder, EncoderKind, EvalkitError, Metric
 from evalkit.encoders.select import MINI, PHOTO, Choice, choose
 from evalkit.plugins import BUNDLED
@@ -14,6 +16,7 @@ from evalkit.reference.files import Reference
 from evalkit.run_folder import Run
 from evalkit.score.select import select
 from evalkit.score.settings import Settings
+from evalkit.scorer import encoders_only
 
 log = logging.getLogger(__name__)
 
@@ -37,13 +40,14 @@ class Resources(NamedTuple):
         return missing or (self.why.get(metric.encoder, "") if metric.compares else "")
 
 
-def load(chosen: Settings, bundled: bool, device: str = "auto") -> Resources:
+def load(chosen: Settings, bundled: bool, device: str = "auto", cache: Path = Path()) -> Resources:
     """Everything that a scoring with these settings needs.
 
     One encoder serves a kind for all models: values of different encoders cannot be compared.
 
     Args:
         bundled: all models are bundled with evalkit, so that the mini encoders know their images.
+        cache: where scorers may keep files of their own.
 
     Raises:
         EvalkitError: an unknown name, an encoder that cannot be loaded, or a reference without
@@ -62,9 +66,25 @@ def load(chosen: Settings, bundled: bool, device: str = "auto") -> Resources:
         bundled=bundled or scenes,
         held=dict.fromkeys(compared, held),
     )
-    references, why = _references(compared, choice.encoders, chosen.reference)
-    chosen_names = dict.fromkeys(encoder.name for encoder in choice.encoders.values())
+    own = encoders_only(choice.encoders)
+    references, why = _references(compared, own, chosen.reference)
+    chosen_names = dict.fromkeys(encoder.name for encoder in own.values())
+    _load_scorers(choice, table, chosen, device, cache)
     return Resources(table, choice, references, why, blind_encoders(chosen_names, bundled))
+
+
+def _load_scorers(
+    choice: Choice, table: Sequence[Metric], chosen: Settings, device: str, cache: Path
+) -> None:
+    """Add the scorers of the metrics, or the reasons why they cannot be loaded."""
+    wanted = {metric.scorer.name: metric.scorer for metric in table if metric.scorer is not None}
+    for name, scorer in wanted.items():
+        given = chosen.options_of(name)
+        try:
+            choice.encoders[scorer.kind] = plugins.load_scorer(scorer, given, device, cache)
+        except EvalkitError as error:
+            reason = error.message.removesuffix(".")
+            choice.missing[scorer.kind] = "; ".join(filter(None, (reason, error.hint)))
 
 
 def blind_encoders(names: Iterable[str], bundled: bool) -> list[str]:

@@ -34,6 +34,8 @@ def metric_row(
     encoder, count = setup.encoders.get(metric.encoder), len(images.files)
     reference = setup.references.get(metric.encoder) if metric.compares else None
     notes, cautions, baseline = [found.note] if found.note else [], [], None
+    if found.value is not None and found.why_unanswered:
+        cautions.append(found.why_unanswered)
     if found.value is not None and reference and metric.baseline is not None and not group:
         try:
             baseline, said = _baseline(metric, reference, count)
@@ -41,7 +43,8 @@ def metric_row(
             warnings.warn(error.message, FailedMetricWarning, stacklevel=2)
             said = error.message
         (notes if baseline is not None else cautions).append(said)
-    if found.value is not None and images.texts and "text" in metric.needs:
+    reads = "text" in metric.needs or (metric.scorer is not None and metric.scorer.reads_prompts)
+    if found.value is not None and images.texts and reads:
         cut, long = getattr(encoder, "truncated", None), 0
         if encoder is not None and cut is not None:
             with plugin_call(encoder, f"The encoder {encoder.name!r} failed in truncated"):
@@ -55,7 +58,7 @@ def metric_row(
         reference.name if reference else "",
         found.value,
         *found.interval[:2],
-        count,
+        count - found.unanswered,
         images.requested,
         metric.better,
         found.interval.method,
@@ -100,6 +103,11 @@ def score_rows(
         return []
     encoder = setup.encoders[metric.encoder].name
     return [
-        (images.model, record.index, record.sample, metric.name, encoder, repr(float(value)))
+        (images.model, record.index, record.sample, metric.name, encoder, _written(value))
         for record, value in zip(images.records, found.per_image, strict=True)
     ]
+
+
+def _written(value: float) -> str:
+    """The digits of a value; "" where there is no answer."""
+    return "" if math.isnan(value) else repr(float(value))

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from evalkit.config import Options
 from evalkit.core import EncoderKind, MetricRow
 from evalkit.encoders.select import Choice
 from evalkit.features import validation
@@ -50,6 +51,7 @@ def score(
     on_bad: OnBad = "refuse",
     device: str = "auto",
     batch_size: int = 32,
+    options: Options | None = None,
 ) -> list[MetricRow]:
     """Score a run, or images from anywhere; returns the rows of metrics.json.
 
@@ -75,6 +77,7 @@ def score(
         on_bad: invalid images "refuse" the scoring, or are "skip"ped, counted and named.
         device: `auto`, `cpu`, `cuda`, ...
         batch_size: images per batch; results agree up to rounding.
+        options: options of scorers by name, which a run keeps.
 
     Raises:
         EvalkitError: unknown names, invalid images, or an encoder or a reference that cannot be
@@ -94,9 +97,10 @@ def score(
             models=models,
             encoders=encoders,
             reference=reference,
+            options=options,
         )
         models = chosen.models or Run(path).models()
-        found = load(chosen, only_bundled(Run(path), models), device)
+        found = load(chosen, only_bundled(Run(path), models), device, run.path)
         mention(found)
         before = rows_of(run)
         rows = score_with(path, chosen, found, on_bad, batch_size)

@@ -31,8 +31,8 @@ def select(specs: Sequence[str]) -> list[Metric]:
     for spec in expand(specs) or DEFAULT:
         if spec in records.MEASURES:
             continue
-        if spec not in plugins.names("metric") and ":" not in spec:
-            known = [*plugins.names("metric"), *PRESETS, *records.MEASURES]
+        if spec not in plugins.metric_names() and ":" not in spec:
+            known = [*plugins.metric_names(), *PRESETS, *records.MEASURES]
             raise UnknownMetric(
                 f"There is no metric {spec!r}.",
                 f"{did_you_mean(spec, known)} See `evalkit list metrics`.",
@@ -44,7 +44,7 @@ def select(specs: Sequence[str]) -> list[Metric]:
                 " records of a run.",
                 "Give the metric another name.",
             )
-        if ":" in spec and metric.name in plugins.names("metric"):
+        if ":" in spec and metric.name in plugins.metric_names():
             installed = plugins.metric(metric.name)
             if metric is not installed:
                 raise EvalkitError(

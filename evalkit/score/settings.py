@@ -16,6 +16,7 @@ from typing import NamedTuple
 import tomli_w
 
 from evalkit import plugins
+from evalkit.config import Options, Value
 from evalkit.core import EvalkitError, MetricRow
 from evalkit.files import write_atomically
 from evalkit.hints import did_you_mean
@@ -37,6 +38,14 @@ class Settings(NamedTuple):
     encoders: str = "auto"
     reference: str | None = None
     models: tuple[str, ...] = ()  # the labels of the compared models; () for all
+    options: tuple[tuple[str, str, Value], ...] = ()  # of scorers: name, option, value
+
+    def tables(self) -> dict[str, dict[str, Value]]:
+        """The options of all scorers, by name."""
+        return {name: self.options_of(name) for name, _, _ in self.options}
+
+    def options_of(self, scorer: str) -> dict[str, Value]:
+        return {option: value for name, option, value in self.options if name == scorer}
 
 
 def resolve(
@@ -47,12 +56,14 @@ def resolve(
     models: Names = None,
     encoders: str | None = None,
     reference: str | None = None,
+    options: Options | None = None,
 ) -> Settings:
     """The settings of a scoring; what is None was not given and is taken from a run folder.
 
     Raises EvalkitError for a damaged run.toml, and for models that the run does not have.
     """
     run, given, chosen = Run(path), expand(_names(metrics)), _names(models)
+    options = options or {}
     if only and not given:
         raise EvalkitError(
             "No metric is named, and only those named are to be measured.",
@@ -64,7 +75,8 @@ def resolve(
                 f"{path} is not a run folder, so it has no models to choose from.",
                 "Leave out --models.",
             )
-        return Settings(given, encoders or "auto", reference)
+        of_scorers = as_triples(typed(options, given))
+        return Settings(given, encoders or "auto", reference, (), of_scorers)
     known = run.models()
     for label in chosen:
         if label not in known:
@@ -72,12 +84,48 @@ def resolve(
     values = run_config(run)
     if not only:
         select_from(run.config_path, values.get("metrics", ()))
+    names = together(() if only else measured(run), given)
     return Settings(
-        together(() if only else measured(run), given),
+        names,
         encoders or values.get("encoders", "auto"),
         reference or values.get("reference"),
         tuple(label for label in known if label in chosen),
+        as_triples(values.get("scorers", {}), typed(options, names)),
     )
+
+
+def typed(options: Options, metrics: Sequence[str]) -> Options:
+    """The options of scorers with the types that they declare.
+
+    Raises EvalkitError for options of what is not among the scorers of these metrics, and for those
+    that a scorer does not have.
+    """
+    if not options:
+        return {}
+    table = [plugins.metric(spec) for spec in expand(metrics) if spec not in MEASURES]
+    known = {metric.name: metric.scorer for metric in table if metric.scorer is not None}
+    found: dict[str, dict[str, Value]] = {}
+    for name, given in options.items():
+        if name not in known:
+            hint = did_you_mean(name, known) if known else ""
+            raise EvalkitError(
+                f"Options are given for {name!r}, which is not among the scorers of this run.",
+                hint or f"Name it too: `--metrics {name}`.",
+            )
+        every = plugins.checked_options(known[name].load, given, name, "scorer", partly=True)
+        found[name] = {option: every[option] for option in given}
+    return found
+
+
+def as_triples(*given: Options) -> tuple[tuple[str, str, Value], ...]:
+    """Options of scorers as (name, option, value); later ones replace earlier ones."""
+    merged = {
+        (name, option): value
+        for options in given
+        for name, table in options.items()
+        for option, value in table.items()
+    }
+    return tuple((name, option, value) for (name, option), value in merged.items())
 
 
 def measured(run: Run) -> tuple[str, ...]:
@@ -95,7 +143,7 @@ def measured(run: Run) -> tuple[str, ...]:
     except EvalkitError:  # a damaged file is written anew
         return named
     own = {plugins.metric(spec).name if ":" in spec else spec for spec in expand(named)}
-    more = [name for name in found if name in plugins.names("metric") and name not in own]
+    more = [name for name in found if name in plugins.metric_names() and name not in own]
     return (*named, *more)
 
 
@@ -122,6 +170,8 @@ def keep(run: Run, chosen: Settings) -> None:
         changed["encoders"] = chosen.encoders
     if chosen.reference is not None and chosen.reference != known.get("reference"):
         changed["reference"] = relative_to(run.path, chosen.reference)
+    if chosen.options != as_triples(known.get("scorers", {})):
+        changed["scorer"] = chosen.tables()
     if changed:
         text = run.config_path.read_text(encoding="utf-8")
         first = text.partition("\n")[0]

@@ -66,8 +66,11 @@ def arrays(path: Path) -> dict[str, Any]:
         return {name: file[name].tolist() for name in file.files}
 
 
-def encodings(place: Path, *encoders: Any) -> list[Encoding]:
-    return [Encoding(encoder, place / f"{encoder.name}.npz") for encoder in encoders]
+def encodings(place: Path, *encoders: Any, batch_size: int = 32) -> list[Encoding]:
+    return [
+        Encoding(encoder, place / f"{encoder.name}.npz", batch_size=batch_size)
+        for encoder in encoders
+    ]
 
 
 def test_one_pass_gives_the_features_and_files_of_several(tmp_path: Path) -> None:
@@ -76,7 +79,7 @@ def test_one_pass_gives_the_features_and_files_of_several(tmp_path: Path) -> Non
     encoders = Pixels(), MiniInceptionEncoder("cpu"), MiniClipEncoder("cpu"), Own()
     reads = Counter[str]()
     together = encode_images(
-        counted(images, reads), encodings(tmp_path / "together", *encoders), batch_size=8
+        counted(images, reads), encodings(tmp_path / "together", *encoders, batch_size=8)
     )
     assert reads == Counter(image.path.name for image in images[:50])
     for encoder, found in zip(encoders, together, strict=True):
@@ -129,7 +132,7 @@ def test_the_settings_of_a_plugin_are_not_those_of_other_encoders(tmp_path: Path
 
     seen: list[torch.dtype] = []
     images = image_files(tmp_path / "images", 6)
-    encode_images(images, encodings(tmp_path, Sets(), Notes()), batch_size=2)
+    encode_images(images, encodings(tmp_path, Sets(), Notes(), batch_size=2))
     assert set(seen) == {torch.float32}
     assert torch.get_default_dtype() == torch.float32
 
@@ -142,7 +145,7 @@ def test_where_one_encoder_fails_the_others_keep_what_they_have(
     good, failing = Own("good"), Failing("failing")
     encoders = (failing, good) if first else (good, failing)
     with pytest.raises(EvalkitError, match="The encoder 'failing' failed: RuntimeError: no more"):
-        encode_images(images, encodings(tmp_path, *encoders), batch_size=2)
+        encode_images(images, encodings(tmp_path, *encoders, batch_size=2))
     assert not (tmp_path / "failing.npz").exists()
     encoded, again = sum(good.batches), Own("good")
     assert encoded >= 2

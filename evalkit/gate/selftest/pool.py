@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from evalkit import plugins
-from evalkit.core import Encoder, EncoderKind, EvalkitError
+from evalkit.core import EvalkitError
 from evalkit.features.image_file import ImageFile
 from evalkit.features.image_sets import ImageSet, image_sets
 from evalkit.features.validation import ImageValidation
@@ -37,6 +37,8 @@ from evalkit.score.evidence import Setup, encode_prompts, gather
 from evalkit.score.resources import load, only_bundled
 from evalkit.score.settings import measured as scored_with
 from evalkit.score.settings import resolve
+from evalkit.scorer import KIND as SCORER
+from evalkit.scorer import encoders_only
 
 Images = Callable[[Path], Sequence[ImageFile]]  # given a folder to write to
 
@@ -50,7 +52,10 @@ def read_pool(text: str, label: str, metrics: Sequence[str], half_guidance: bool
     run = Run(path)
     protocol = run.protocol()
     own = {plugins.metric(spec).name: spec for spec in scored_with(run) if ":" in spec}
-    encoders = dict.fromkeys(entry["name"] for entry in protocol.get("encoders", {}).values())
+    known = protocol.get("encoders", {})
+    encoders = dict.fromkeys(
+        entry["name"] for kind, entry in known.items() if not kind.startswith(SCORER)
+    )
     chosen = resolve(
         path,
         metrics=[own.get(name, name) for name in metrics] or ["fid"],  # some name is needed
@@ -61,10 +66,10 @@ def read_pool(text: str, label: str, metrics: Sequence[str], half_guidance: bool
     found = load(chosen, only_bundled(run, run.models()))
     skipped = protocol.get("counts", {}).get(label, {}).get("skipped", 0)
     _, [images], prompts = image_sets(path, "skip" if skipped else "refuse", (label,))
-    table = [metric for metric in found.metrics if metric.name in metrics]
+    table = [one for one in found.metrics if one.name in metrics and one.scorer is None]
     kinds = {metric.encoder for metric in table}
-    used: dict[EncoderKind, Encoder] = {
-        kind: one for kind, one in found.choice.encoders.items() if kind in kinds
+    used = {
+        kind: one for kind, one in encoders_only(found.choice.encoders).items() if kind in kinds
     }
     texts = encode_prompts(run, prompts, table, used)
     setup = Setup(run, table, used, found.references, found.why, texts, 32)

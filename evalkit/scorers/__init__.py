@@ -1,0 +1,1 @@
+"""Scorers: what gives each image and its prompt a number. See `evalkit.scorer.Scorer`."""
