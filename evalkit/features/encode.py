@@ -87,12 +87,14 @@ def encode_images(
     found: dict[GrowingCache, CachedFeatures] = {}
     for several in (*([cache] for cache in asked if cache not in own), own):
         names = [asked[cache].label or cache.encoder.name for cache in several if cache.missing]
-        _encode(images, several, label + ", ".join(names))
-        found |= {cache: cache.complete() for cache in several}
+        made = _encode(images, several, label + ", ".join(names))
+        found |= dict(zip(several, made, strict=True))
     return [rows_of(found[cache], keys, one.wanted) for cache, one in asked.items()]
 
 
-def _encode(images: Sequence[ImageFile], caches: Sequence[GrowingCache], label: str) -> None:
+def _encode(
+    images: Sequence[ImageFile], caches: Sequence[GrowingCache], label: str
+) -> list[CachedFeatures]:
     """One pass over the images that are missing in any of the caches."""
     needed: dict[str, list[GrowingCache]] = {}
     for cache in caches:
@@ -107,13 +109,10 @@ def _encode(images: Sequence[ImageFile], caches: Sequence[GrowingCache], label: 
         left.subtract(item.key for item in items)
         return sum(not left[item.key] for item in items)
 
-    bar, ahead = (
-        progress(label, len(missing)),
-        2 * max((one.batch_size for one in caches), default=0),
-    )
+    ahead = 2 * max((cache.batch_size for cache in caches), default=0)
     try:
         stream = batches(prepared(missing, lambda image: needed[image.sha256], ahead))
-        fill(caches, stream, bar, done)
+        return fill(caches, stream, progress(label, len(missing)), done)
     except InvalidFound:
         raise_invalid(missing, len(images))
 

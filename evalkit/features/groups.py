@@ -67,7 +67,7 @@ def group_features(
 
     bar = progress(label or f"encoding with {encoder.name}", len(order))
     try:
-        fill([grown], batches(), bar)
+        [whole] = fill([grown], batches(), bar)
     except InvalidFound:
         raise_invalid([images[place] for place in order])
-    return rows_of(grown.complete(), keys, wanted)
+    return rows_of(whole, keys, wanted)

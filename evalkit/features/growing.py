@@ -100,8 +100,9 @@ class GrowingCache:
     def complete(self) -> CachedFeatures:
         """All wanted rows, which are those of the file from now on."""
         self.collect()
-        whole = feature_cache.concatenate([self._cached, *self._new])
-        whole = feature_cache.select(whole, self._keys)
+        with self._watched():
+            whole = feature_cache.concatenate([self._cached, *self._new])
+            whole = feature_cache.select(whole, self._keys)
         if self.missing or not self._path.exists():
             self._write(whole)
         return whole
@@ -124,15 +125,15 @@ def fill(
     batches: Generator[Batch[GrowingCache, Item], None, None],
     bar: contextlib.AbstractContextManager[Advance],
     done: Callable[[Sequence[Item]], int] = len,
-) -> None:
-    """Encode all batches of encoders that share the settings of the process.
+) -> list[CachedFeatures]:
+    """Encode all batches of encoders that share the settings of the process; returns all rows.
 
     Where one fails, what the others have made is written before its error is raised.
 
     done: of images that an encoder has encoded, how many the progress bar is to count.
     """
     if not caches:
-        return
+        return []
     try:
         with (
             apart(caches[0].encoder, DECODING),
@@ -143,6 +144,7 @@ def fill(
                 advance(done(cache.encode(items, pixels)))
             for cache in caches:
                 advance(done(cache.collect()))
+        return [cache.complete() for cache in caches]
     except EvalkitError:
         for cache in caches:
             if not cache.failed:

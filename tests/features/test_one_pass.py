@@ -121,6 +121,8 @@ def test_a_plugin_may_change_images_in_place(tmp_path: Path, first: bool) -> Non
 
 def test_the_settings_of_a_plugin_are_not_those_of_other_encoders(tmp_path: Path) -> None:
     class Sets(CountingEncoder):
+        __module__ = "sets_the_dtype"  # the setting holds in all calls of this module
+
         def __call__(self, images: Tensor) -> dict[str, Tensor]:
             torch.set_default_dtype(torch.float64)
             return super().__call__(images)
@@ -151,6 +153,19 @@ def test_where_one_encoder_fails_the_others_keep_what_they_have(
     assert encoded >= 2
     image_features(images, again, tmp_path / "good.npz", batch_size=2)
     assert sum(again.batches) == len(images) - encoded
+
+
+def test_features_other_than_those_of_the_cache_cost_the_others_nothing(tmp_path: Path) -> None:
+    class Fewer(Own):
+        def __call__(self, images: Tensor) -> dict[str, Tensor]:
+            return {"pool": super().__call__(images)["pool"]}
+
+    images, again = image_files(tmp_path / "images", 6), Own("good")
+    image_features(images[:2], Own("fewer"), tmp_path / "fewer.npz")
+    with pytest.raises(EvalkitError, match="other features than those in the cache"):
+        encode_images(images, encodings(tmp_path, Fewer("fewer"), Own("good")))
+    image_features(images, again, tmp_path / "good.npz")
+    assert again.batches == []
 
 
 def test_an_invalid_image_refuses_the_set_once(tmp_path: Path) -> None:
