@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any, Literal, TypeAlias, TypedDict, Unpack, overload
 
 from evalkit import plugins
 from evalkit.config import KEYS, Config, Options, merge
-from evalkit.core import IncompleteRunWarning, Prompt
+from evalkit.core import Prompt
 from evalkit.generate import generate as stage
 from evalkit.generate.generate import Estimate
 from evalkit.generate.given import with_folder
@@ -100,9 +99,7 @@ def run(
     from evalkit.report.report import report
     from evalkit.score.score import score_with
 
-    with warnings.catch_warnings():  # scoring warns of the same models
-        warnings.simplefilter("ignore", IncompleteRunWarning)
-        made = stage.generate(settings, retry_ambiguous)
+    made = stage.generate(settings, retry_ambiguous, scored=True)
     with made.writing_results():
         chosen = resolve(made.path, models=[model.label for model in named])
         found = resources.load(chosen, bundled, settings.device, made.path)

@@ -55,7 +55,7 @@ def estimate(config: Config, retry_ambiguous: bool = False) -> list[Estimate]:
     return result
 
 
-def generate(config: Config, retry_ambiguous: bool = False) -> Run:
+def generate(config: Config, retry_ambiguous: bool = False, scored: bool = False) -> Run:
     """Make every image of the configuration that is missing.
 
     Everything that can be checked quickly is checked before the folder is touched (see plan). When
@@ -66,6 +66,7 @@ def generate(config: Config, retry_ambiguous: bool = False) -> Run:
         config: what to make.
         retry_ambiguous: request images again whose request was sent but not properly answered;
             each may be charged twice.
+        scored: the images are scored next, which gives the same warnings and decodes them anyway.
 
     Warns:
         IncompleteRunWarning: a model of which no image is missing has no image or only black ones.
@@ -73,6 +74,8 @@ def generate(config: Config, retry_ambiguous: bool = False) -> Run:
     with contextlib.ExitStack() as held:
         made = plan(config, retry_ambiguous, held.enter_context)
         _make(made, config.batch_size, retry_ambiguous)
+        if not scored:
+            _warn(made)
     return made.run
 
 
@@ -117,6 +120,10 @@ def _make(made: Plan, batch_size: int, retry_ambiguous: bool) -> None:
         )
     if stopped:
         raise stopped[0]
+
+
+def _warn(made: Plan) -> None:
+    """Give an IncompleteRunWarning for each finished model without a usable image."""
     warn_of_problems(
         [
             images
