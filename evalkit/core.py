@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # for type checkers only: `evalkit --help` must not import to
 Better = Literal["lower", "higher"]
 # What a metric is defined on; encoders/select.py names the encoders of each kind.
 EncoderKind = Literal["inception", "clip", "clip-paper", "clip-large", "dinov2", "lpips"]
+Precision = Literal["exact", "tf32", "bf16"]  # in which encoders compute, see precision.py
 Verdict = Literal["a better", "b better", "no significant difference", "not tested"]
 Status = Literal[
     "ok",

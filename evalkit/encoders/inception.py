@@ -14,7 +14,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from evalkit.core import EncoderKind, EvalkitError
+from evalkit.core import EncoderKind, EvalkitError, Precision
 from evalkit.encoders import weights
 from evalkit.encoders.inception_network import Activations, InceptionNetwork
 from evalkit.encoders.inception_preprocessing import (
@@ -45,6 +45,7 @@ class Inception:
     """Image to "pool" (2048 features), "logits" (1008, no bias) and "spatial" (2023, for sFID)."""
 
     kind: EncoderKind = "inception"
+    precision: Precision = "exact"
 
     def __init__(self, name: str, network: InceptionNetwork, digest: str) -> None:
         self.name, self.network, self.preprocessing = name, network, PREPROCESSING[name]
@@ -60,7 +61,8 @@ class Inception:
         float32 on the CPU.
         """
         check(images, torch.float32, SIZE)
-        found = [self.network(part) for part in split(images, self.device, _CPU_BATCH)]
+        parts = split(images, self.device, _CPU_BATCH)
+        found = [self.network(part, self.precision) for part in parts]
         return Activations(
             *(torch.cat(values).cpu() for values in zip(*found, strict=True))
         )._asdict()
