@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypedDict, Unpack, overload
 
 from evalkit.config import KEYS, Config, Options
-from evalkit.core import IncompleteRunWarning, Prompt
+from evalkit.core import IncompleteRunWarning, Precision, Prompt
 from evalkit.generate import generate as stage
 from evalkit.generate.generate import Estimate
 from evalkit.generate.given import with_folder
@@ -33,6 +33,7 @@ def run(
     reference: str | Path | None = None,
     metrics: str | Sequence[str] | None = None,
     encoders: str | None = None,
+    precision: Precision | None = None,
     device: str | None = None,
     batch_size: int | None = None,
     max_cost: float | None = None,
@@ -60,8 +61,10 @@ def run(
         reference: the name of installed reference statistics, or a path.
         metrics: names of metrics or presets, such as `all` (default: the usual set).
         encoders: `auto` (default), `standard`, `mini`, or names.
+        precision: in which the encoders compute: `exact` (default), `tf32` or `bf16`, see `score`.
         device: `auto` (default), `cpu`, `cuda`, ...
-        batch_size: images per batch (default 32); results agree up to rounding.
+        batch_size: images per batch (default 32, for encoders on a GPU by its free memory); results
+            agree up to rounding.
         max_cost: the limit in US dollars for remote services, over all calls on the run folder.
         retry_ambiguous: request images again whose request was sent but not properly answered;
             each may be charged twice.
@@ -82,7 +85,9 @@ def run(
     settings = replace(settings, metrics=together(known, named_metrics))
     read_given(settings)  # a missing file is reported before the slow imports
     named = models_of(run, settings)
-    chosen = Settings(settings.metrics, settings.encoders, settings.reference)
+    chosen = Settings(
+        settings.metrics, settings.encoders, settings.reference, precision=settings.precision
+    )
     from evalkit.score import resources
     from evalkit.score.select import select_from
 

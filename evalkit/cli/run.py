@@ -18,6 +18,7 @@ from evalkit.cli.options import (
     Encoders,
     Folder,
     GroupColumn,
+    InPrecision,
     Json,
     MaxCost,
     Metrics,
@@ -49,6 +50,7 @@ def run(
     reference: Reference = None,
     metrics: Metrics = None,
     encoders: Encoders = None,
+    precision: InPrecision = None,
     device: Device = None,
     batch_size: BatchSize = None,
     max_cost: MaxCost = None,
@@ -131,9 +133,10 @@ def score(
     models: Compared = None,
     encoders: Encoders = None,
     reference: Reference = None,
+    precision: InPrecision = None,
     on_bad: OnBad = "refuse",
     device: Device = "auto",
-    batch_size: BatchSize = 32,
+    batch_size: BatchSize = None,
     as_json: Json = False,
 ) -> None:
     """Score the images of a run, or images from anywhere.
@@ -159,9 +162,10 @@ def score(
             models=models,
             encoders=encoders,
             reference=reference,
+            precision=precision,
             on_bad=on_bad,
             device=device or "auto",
-            batch_size=batch_size or 32,
+            batch_size=batch_size,
         )
         results = results_folder(path)
         print_metrics(rows, results, as_json, f"evalkit report {shlex.quote(str(results))}")

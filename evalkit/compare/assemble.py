@@ -252,6 +252,7 @@ def _write_config(run: Run, entries: Sequence[Entry], common: Shared, settings: 
         reference=relative_to(run.path, settings.reference) if settings.reference else None,
         metrics=settings.metrics,
         encoders=settings.encoders,
+        precision=settings.precision,
         options=options,
     )
     comment = "# Written by `evalkit compare`; see sources.json. Paths are relative to this file."

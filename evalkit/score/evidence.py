@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evalkit.core import Encoder, EncoderKind, Metric, TextEncoder
+from evalkit.encoders import batches
 from evalkit.features.encode import Features, image_features, text_features
 from evalkit.features.groups import group_features
 from evalkit.features.image_sets import ImageSet
@@ -51,7 +52,7 @@ class Setup(NamedTuple):
     references: Mapping[EncoderKind, Reference]
     no_reference: Mapping[EncoderKind, str]  # the reason, for the kinds without one
     texts: Mapping[str, Texts]  # by name of the encoder
-    batch_size: int
+    batch_size: int | None  # None: as many as suit the device of each encoder
 
 
 def encode_prompts(
@@ -131,7 +132,12 @@ def _features(images: ImageSet, encoder: Encoder, setup: Setup) -> Features:
             images.files, images.texts, encoder, cache, wanted=wanted, label=label
         )
     return image_features(
-        images.files, encoder, cache, wanted=wanted, batch_size=setup.batch_size, label=label
+        images.files,
+        encoder,
+        cache,
+        wanted=wanted,
+        batch_size=batches.size(encoder, setup.batch_size),
+        label=label,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from evalkit.core import Encoder, EncoderKind, EvalkitError, Metric
+from evalkit.encoders.faster import parted
 from evalkit.encoders.select import MINI, PHOTO, Choice, choose
 from evalkit.plugins import BUNDLED
 from evalkit.reference import files
@@ -61,6 +62,7 @@ def load(chosen: Settings, bundled: bool, device: str = "auto") -> Resources:
         kinds,
         bundled=bundled or scenes,
         held=dict.fromkeys(compared, held),
+        precision=chosen.precision,
     )
     references, why = _references(compared, choice.encoders, chosen.reference)
     chosen_names = dict.fromkeys(encoder.name for encoder in choice.encoders.values())
@@ -69,7 +71,7 @@ def load(chosen: Settings, bundled: bool, device: str = "auto") -> Resources:
 
 def blind_encoders(names: Iterable[str], bundled: bool) -> list[str]:
     """The encoders among these that do not know the images."""
-    return [name for name in names if name in MINI.values() and not bundled]
+    return [name for name in names if parted(name)[0] in MINI.values() and not bundled]
 
 
 def only_bundled(run: Run, models: Sequence[str]) -> bool:
@@ -104,7 +106,7 @@ def _references(
     for kind, encoder in chosen.items():
         if kind not in compared:
             continue
-        wanted = name or DEFAULT_REFERENCES.get(encoder.name)
+        wanted = name or DEFAULT_REFERENCES.get(parted(encoder.name)[0])
         if wanted is None:
             why[kind] = f"no reference for {encoder.name} was given: `--reference NAME`"
             continue

@@ -16,7 +16,8 @@ from typing import NamedTuple
 import tomli_w
 
 from evalkit import plugins
-from evalkit.core import EvalkitError, MetricRow
+from evalkit.config import check_precision
+from evalkit.core import EvalkitError, MetricRow, Precision
 from evalkit.files import write_atomically
 from evalkit.hints import did_you_mean
 from evalkit.run_config import run_config
@@ -37,6 +38,7 @@ class Settings(NamedTuple):
     encoders: str = "auto"
     reference: str | None = None
     models: tuple[str, ...] = ()  # the labels of the compared models; () for all
+    precision: Precision = "exact"  # in which the encoders compute
 
 
 def resolve(
@@ -47,12 +49,15 @@ def resolve(
     models: Names = None,
     encoders: str | None = None,
     reference: str | None = None,
+    precision: Precision | None = None,
 ) -> Settings:
     """The settings of a scoring; what is None was not given and is taken from a run folder.
 
-    Raises EvalkitError for a damaged run.toml, and for models that the run does not have.
+    Raises EvalkitError for a damaged run.toml, for models that the run does not have, and for an
+    unknown precision.
     """
     run, given, chosen = Run(path), expand(_names(metrics)), _names(models)
+    check_precision(precision or "exact")
     if only and not given:
         raise EvalkitError(
             "No metric is named, and only those named are to be measured.",
@@ -64,7 +69,7 @@ def resolve(
                 f"{path} is not a run folder, so it has no models to choose from.",
                 "Leave out --models.",
             )
-        return Settings(given, encoders or "auto", reference)
+        return Settings(given, encoders or "auto", reference, precision=precision or "exact")
     known = run.models()
     for label in chosen:
         if label not in known:
@@ -77,6 +82,7 @@ def resolve(
         encoders or values.get("encoders", "auto"),
         reference or values.get("reference"),
         tuple(label for label in known if label in chosen),
+        precision or values.get("precision", "exact"),
     )
 
 
@@ -120,6 +126,8 @@ def keep(run: Run, chosen: Settings) -> None:
         changed["metrics"] = list(chosen.metrics)
     if chosen.encoders != known.get("encoders", "auto"):
         changed["encoders"] = chosen.encoders
+    if chosen.precision != known.get("precision", "exact"):
+        changed["precision"] = chosen.precision
     if chosen.reference is not None and chosen.reference != known.get("reference"):
         changed["reference"] = relative_to(run.path, chosen.reference)
     if changed:
