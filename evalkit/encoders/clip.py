@@ -63,12 +63,12 @@ class Clip:
 
     @in_its_precision
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        """uint8 [N, 3, S, S] -> {"pool": float32 [N, D]}, on the CPU."""
+        """uint8 [N, 3, S, S] -> {"pool": float32 [N, D]}, on the encoder's device."""
         check(images, torch.uint8, self.size)
         pools = []
         for pixels in normalised(images, _MEAN, _DEVIATION, self.device, _CPU_BATCH):
             output = self.model.vision_model(pixel_values=pixels).pooler_output
-            pools.append(self.model.visual_projection(output).float().cpu())
+            pools.append(self.model.visual_projection(output).float())
         return {"pool": torch.cat(pools)}
 
     @exact()

@@ -50,11 +50,11 @@ class DinoV2:
 
     @in_its_precision
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        """uint8 [N, 3, 224, 224] -> {"pool": float32 [N, 1024]}, on the CPU."""
+        """uint8 [N, 3, 224, 224] -> {"pool": float32 [N, 1024]}, on the encoder's device."""
         check(images, torch.uint8, SIZE)
         pools = []
         for pixels in normalised(images, _MEAN, _DEVIATION, self.device, _CPU_BATCH):
-            pools.append(self.network(pixels).float().cpu())
+            pools.append(self.network(pixels).float())
         return {"pool": torch.cat(pools)}
 
 

@@ -48,13 +48,13 @@ class EfficientNet:
 
     @in_its_precision
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        """uint8 [N, 3, 224, 224] -> "pool" [N, 1280] and "logits" [N, 1000], float32 on the CPU."""
+        """uint8 [N, 3, 224, 224] -> "pool" [N, 1280] and "logits" [N, 1000], float32 on its device."""
         check(images, torch.uint8, SIZE)
         found: list[tuple[Tensor, Tensor]] = []
         for part in split(images, self.device, _CPU_BATCH):
             pixels = moved(part, self.device).to(torch.float32, memory_format=torch.channels_last)
             pool, logits = self.network((pixels - _MEAN) / _DEVIATION)
-            found.append((pool.float().cpu(), logits.float().cpu()))
+            found.append((pool.float(), logits.float()))
         pools, logits = zip(*found, strict=True)
         return {"pool": torch.cat(pools), "logits": torch.cat(logits)}
 

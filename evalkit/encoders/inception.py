@@ -58,14 +58,12 @@ class Inception:
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         """float32 [N, 3, 299, 299] -> "pool" [N, 2048], "logits" [N, 1008] and "spatial" [N, 2023],
-        float32 on the CPU.
+        float32 on the encoder's device.
         """
         check(images, torch.float32, SIZE)
         parts = split(images, self.device, _CPU_BATCH)
         found = [self.network(part, self.precision) for part in parts]
-        return Activations(
-            *(torch.cat(values).cpu() for values in zip(*found, strict=True))
-        )._asdict()
+        return Activations(*map(torch.cat, zip(*found, strict=True)))._asdict()
 
 
 def load(

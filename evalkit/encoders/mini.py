@@ -66,7 +66,7 @@ class MiniInceptionEncoder:
         pool = coarse.mean((2, 3))
         spatial = fine[:, :SPATIAL_CHANNELS].permute(0, 2, 3, 1).flatten(1)
         found = {"pool": pool, "logits": self._network.whole(pool), "spatial": spatial}
-        return {name: values.float().cpu() for name, values in found.items()}
+        return {name: values.float() for name, values in found.items()}
 
 
 class MiniClipEncoder:
@@ -93,7 +93,7 @@ class MiniClipEncoder:
     @in_its_precision
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         """uint8 [N, 3, 32, 32] -> {"pool": float32 [N, 128]}."""
-        return {"pool": self._network.image(to_unit(moved(images, self.device))).float().cpu()}
+        return {"pool": self._network.image(to_unit(moved(images, self.device))).float()}
 
     @exact()
     def text(self, prompts: Sequence[str]) -> Tensor:

@@ -47,11 +47,11 @@ class TimmModel:
 
     @in_its_precision
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        """float32 [N, 3, S, S] -> "pool" float32 [N, D], "logits" [N, classes], on the CPU."""
+        """float32 [N, 3, S, S] -> "pool" float32 [N, D], "logits" [N, classes], on its device."""
         features = self.network.forward_features(moved(images, self.device))
-        found = {"pool": self.network.forward_head(features, pre_logits=True).float().cpu()}
+        found = {"pool": self.network.forward_head(features, pre_logits=True).float()}
         if self.network.num_classes:
-            found["logits"] = self.network.forward_head(features).float().cpu()
+            found["logits"] = self.network.forward_head(features).float()
         return found
 
 
