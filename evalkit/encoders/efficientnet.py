@@ -48,7 +48,9 @@ class EfficientNet:
 
     @in_its_precision
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        """uint8 [N, 3, 224, 224] -> "pool" [N, 1280] and "logits" [N, 1000], float32 on its device."""
+        """uint8 [N, 3, 224, 224] -> "pool" [N, 1280] and "logits" [N, 1000], float32 on the
+        encoder's device.
+        """
         check(images, torch.uint8, SIZE)
         found: list[tuple[Tensor, Tensor]] = []
         for part in split(images, self.device, _CPU_BATCH):
