@@ -38,8 +38,10 @@ def precision_errors(
     """By name of each encoder in a faster mode; {} if there are none, or fewer than two images."""
     found: dict[str, PrecisionError] = {}
     for kind, whole in evidence.items():
-        encoder = setup.encoders[kind]
-        if exact_of(encoder) is encoder or len(images.files) < 2 or "pool" not in whole.fake:
+        encoder = setup.encoders.get(kind)
+        if encoder is None or exact_of(encoder) is encoder:
+            continue
+        if len(images.files) < 2 or "pool" not in whole.fake:
             continue
         fast = part(whole, range(min(IMAGES, len(images.files))))
         exact = _exactly(images, kind, fast, setup)
