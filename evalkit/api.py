@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias, TypedDict, Unpack, overload
 
 from evalkit import plugins
 from evalkit.config import KEYS, Config, Options, merge
-from evalkit.core import Prompt
+from evalkit.core import Precision, Prompt
 from evalkit.generate import generate as stage
 from evalkit.generate.generate import Estimate
 from evalkit.generate.given import with_folder
@@ -35,6 +35,7 @@ def run(
     reference: str | Path | None = None,
     metrics: str | Sequence[str] | None = None,
     encoders: str | None = None,
+    precision: Precision | None = None,
     device: str | None = None,
     batch_size: int | None = None,
     max_cost: float | None = None,
@@ -62,8 +63,10 @@ def run(
         reference: the name of installed reference statistics, or a path.
         metrics: names of metrics or presets, such as `all` (default: the usual set).
         encoders: `auto` (default), `standard`, `mini`, or names.
+        precision: in which the encoders compute: `exact` (default), `tf32` or `bf16`, see `score`.
         device: `auto` (default), `cpu`, `cuda`, ...
-        batch_size: images per batch (default 32); results agree up to rounding.
+        batch_size: images per batch (default 32, for encoders on a GPU by its free memory); results
+            agree up to rounding.
         max_cost: the limit in US dollars for remote services, over all calls on the run folder.
         retry_ambiguous: request images again whose request was sent but not properly answered;
             each may be charged twice.
@@ -85,8 +88,13 @@ def run(
     settings = replace(settings, metrics=together(known, named_metrics))
     read_given(settings)  # a missing file is reported before the slow imports
     named = models_of(run, settings)
-    of_scorers = as_triples(settings.scorers)
-    chosen = Settings(settings.metrics, settings.encoders, settings.reference, (), of_scorers)
+    chosen = Settings(
+        settings.metrics,
+        settings.encoders,
+        settings.reference,
+        options=as_triples(settings.scorers),
+        precision=settings.precision,
+    )
     from evalkit.score import resources
     from evalkit.score.select import select_from
 

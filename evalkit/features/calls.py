@@ -47,15 +47,22 @@ def stacked(pixels: Sequence[Tensor], encoder: Encoder) -> Tensor:
         return torch.stack(plain, out=locked)
 
 
-def launch(batch: Tensor, encoder: Encoder, requested: Collection[str]) -> Callable[[], Arrays]:
+def launch(
+    batch: Tensor,
+    encoder: Encoder,
+    requested: Collection[str],
+    call: Callable[[Tensor], object] | None = None,
+) -> Callable[[], Arrays]:
     """Call the encoder on a stacked batch; the function that is returned gives its features.
+
+    call: how it is called, see `encoders.batches.in_parts`; None: as it is.
 
     Features on a CUDA device are copied from it in the background, and only this function waits for
     them: the next batch can be launched before.
     """
     count, found, copies = len(batch), None, []
     with _named(encoder), unchanged(DECODING):
-        values: object = encoder(batch)
+        values: object = (call or encoder)(batch)
         if isinstance(values, Mapping):
             wanted = {name: value for name, value in values.items() if name in requested}
             found = {name: _copied(value) for name, value in wanted.items()}

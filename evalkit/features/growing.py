@@ -11,6 +11,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from evalkit.core import Encoder, EvalkitError
+from evalkit.encoders.batches import in_parts
 from evalkit.features import cache as feature_cache
 from evalkit.features.batches import Batch, Item
 from evalkit.features.cache import CachedFeatures
@@ -42,6 +43,7 @@ class GrowingCache:
     ) -> None:
         self.encoder, self.batch_size = encoder, batch_size
         self.failed = False  # the encoder, or its features
+        self._call = in_parts(encoder)
         self._path = path.absolute()  # for an encoder that changes the directory
         self._cached = feature_cache.read(path, encoder.fingerprint, wanted)
         self._keys = list(dict.fromkeys(keys))
@@ -66,7 +68,7 @@ class GrowingCache:
         A group of equal images has equal items, of which one is kept.
         """
         with self._watched():
-            finish = launch(batch, self.encoder, self._cached.requested)
+            finish = launch(batch, self.encoder, self._cached.requested, self._call)
         before = self.collect()
         self._launched = items, finish
         return before

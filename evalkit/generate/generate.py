@@ -73,7 +73,7 @@ def generate(config: Config, retry_ambiguous: bool = False, scored: bool = False
     """
     with contextlib.ExitStack() as held:
         made = plan(config, retry_ambiguous, held.enter_context)
-        _make(made, config.batch_size, retry_ambiguous)
+        _make(made, config.batch_size or 32, retry_ambiguous)
         if not scored:
             _warn(made)
     return made.run

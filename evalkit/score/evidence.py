@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evalkit.core import Encoder, EncoderKind, FailedMetricWarning, Metric, TextEncoder
+from evalkit.encoders import batches
 from evalkit.features.answers import ScorerFailed, answers
 from evalkit.features.calls import made_on
 from evalkit.features.encode import Encoding, Features, encode_images, text_features
@@ -57,7 +58,7 @@ class Setup(NamedTuple):
     references: Mapping[EncoderKind, Reference]
     no_reference: Mapping[EncoderKind, str]  # the reason, for the kinds without one
     texts: Mapping[str, Texts]  # by name of the encoder
-    batch_size: int
+    batch_size: int | None  # None: as many as suit the device of each encoder
 
 
 def encode_prompts(
@@ -130,7 +131,7 @@ def _scored(images: ImageSet, kind: EncoderKind, scorer: LoadedScorer, setup: Se
             images.texts if reads else None,
             scorer,
             setup.run.answers_path(images.model, scorer.name),
-            batch_size=setup.batch_size,
+            batch_size=setup.batch_size or batches.USUAL,
             label=f"{images.model}: {scorer.name}",
         )
     except ScorerFailed as error:  # no other result is lost
@@ -173,7 +174,9 @@ def _features(images: ImageSet, setup: Setup) -> dict[str, Features]:
     for name, encoder in {one.name: one for one in encoders.values()}.items():
         cache, features = setup.run.features_path(images.model, name), sorted(wanted[name])
         if not getattr(encoder, "grouped", False):
-            others.append(Encoding(encoder, cache, features, setup.batch_size))
+            others.append(
+                Encoding(encoder, cache, features, batches.size(encoder, setup.batch_size))
+            )
         elif images.texts is None:  # the groups of images are unknown
             found[name] = Features({}, [])
         else:
