@@ -202,8 +202,8 @@ def load_scorer(
     if not good or not re.fullmatch(r"[\w.-]{1,100}", str(texts[0])):
         raise EvalkitError(
             f"The scorer {scorer.name!r} loads a {type(found).__name__}; expected an object with a"
-            " fingerprint, a name of letters, digits, _, - and dots, a call, and a number of images as"
-            " at_once, if any (scorer.LoadedScorer).",
+            " fingerprint, a name of letters, digits, _, - and dots, a call, and, if any, a number of"
+            " images as at_once (scorer.LoadedScorer).",
             "See docs/plugins.md, “A scorer”.",
         )
     return found  # pyright: ignore[reportReturnType]
