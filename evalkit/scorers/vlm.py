@@ -9,6 +9,7 @@ import inspect
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -66,7 +67,9 @@ class VisionLanguageModel:
         self._folder, self._identity = find_model(model)
         self._processor = load_processor(self._folder, model)
         short = next(name for name, one in DTYPES.items() if one == self._dtype)
-        self.name = f"{plain_name(model.rstrip('/').rpartition('/')[2], 50)}-{short}"
+        own = Path(model).expanduser()
+        place = own.resolve().name if own.is_dir() else model.rpartition("/")[2]
+        self.name = f"{plain_name(place, 50)}-{short}"
         if max_pixels:
             self.name += f"-{max_pixels}px"
         library = ".".join(version("transformers").split(".")[:2])  # it has the preprocessing
