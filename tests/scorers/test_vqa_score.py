@@ -1,6 +1,7 @@
 """VQAScore on a tiny vision-language model, against `generate` of transformers."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -154,12 +155,29 @@ def test_the_name_and_the_fingerprint_state_what_an_answer_depends_on(
     assert _scorer(folder, batch=3).fingerprint == plain.fingerprint
 
 
+def test_a_large_file_is_hashed_again_where_it_changed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hashes of large files are kept in the cache, which may be damaged."""
+    monkeypatch.setenv("EVALKIT_CACHE", str(tmp_path / "cache"))
+    place = _without(folder, tmp_path / "tiny", "")
+    large = place / "large.safetensors"
+    with large.open("wb") as file:
+        file.truncate(65 << 20)
+    first = _scorer(place).fingerprint
+    assert _scorer(place).fingerprint == first
+    [kept] = (tmp_path / "cache" / "hashes").iterdir()
+    kept.write_text("{")
+    assert _scorer(place).fingerprint == first
+    with large.open("r+b") as file:
+        file.write(b"other")
+    os.utime(large, ns=(0, 0))
+    assert _scorer(place).fingerprint != first
+
+
 def test_the_weights_are_loaded_by_the_first_call(folder: Path, tmp_path: Path) -> None:
     """A scoring from kept answers reads no weights into memory."""
-    place = tmp_path / "tiny"
-    place.mkdir()
-    for file in folder.iterdir():
-        (place / file.name).write_bytes(file.read_bytes())
+    place = _without(folder, tmp_path / "tiny", "")
     (place / "model.safetensors").write_bytes(b"no tensors")
     scorer = _scorer(place)
     with pytest.raises(Exception, match=r"header|deserializing"):
