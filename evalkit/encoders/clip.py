@@ -23,12 +23,13 @@ import torch
 from PIL.Image import Image, Resampling
 from torch import Tensor
 
-from evalkit.core import EncoderKind, EvalkitError
+from evalkit.core import EncoderKind, EvalkitError, Precision
 from evalkit.encoders import clip_model, weights
 from evalkit.encoders.inputs import (
     centre_crop,
     check,
     exact,
+    in_its_precision,
     normalised,
     resize_shorter,
     rounded_crop,
@@ -44,6 +45,7 @@ class Clip:
     """Image to "pool" features and text to features of the same space; neither is normalised."""
 
     kind: EncoderKind = "clip"
+    precision: Precision = "exact"  # of images; prompts are always exact
     preprocessing = "pil-bicubic-crop-1"
 
     def __init__(self, name: str, state: dict[str, Tensor], device: str = "cpu") -> None:
@@ -59,14 +61,14 @@ class Clip:
         """RGB image of any size -> uint8 [3, S, S]: shorter side resized to S, then cropped."""
         return to_tensor(centre_crop(resize_shorter(image, self.size), self.size))
 
-    @exact()
+    @in_its_precision
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        """uint8 [N, 3, S, S] -> {"pool": float32 [N, D]}, on the CPU."""
+        """uint8 [N, 3, S, S] -> {"pool": float32 [N, D]}, on the encoder's device."""
         check(images, torch.uint8, self.size)
         pools = []
         for pixels in normalised(images, _MEAN, _DEVIATION, self.device, _CPU_BATCH):
             output = self.model.vision_model(pixel_values=pixels).pooler_output
-            pools.append(self.model.visual_projection(output).float().cpu())
+            pools.append(self.model.visual_projection(output).float())
         return {"pool": torch.cat(pools)}
 
     @exact()

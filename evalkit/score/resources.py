@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from evalkit import plugins
 from evalkit.core import Encoder, EncoderKind, EvalkitError, Metric
+from evalkit.encoders.faster import parted
 from evalkit.encoders.select import DRAWN, MINI, PHOTO, Choice, choose
 from evalkit.plugins import BUNDLED
 from evalkit.reference import files
@@ -65,6 +66,7 @@ def load(chosen: Settings, bundled: bool, device: str = "auto", cache: Path = Pa
         kinds,
         bundled=bundled or scenes,
         held=dict.fromkeys(compared, held),
+        precision=chosen.precision,
     )
     own = encoders_only(choice.encoders)
     references, why = _references(compared, own, chosen.reference)
@@ -89,7 +91,7 @@ def _load_scorers(
 
 def blind_encoders(names: Iterable[str], bundled: bool) -> list[str]:
     """The encoders and scorers among these that do not know the images."""
-    return [name for name in names if name in DRAWN and not bundled]
+    return [name for name in names if parted(name)[0] in DRAWN and not bundled]
 
 
 def only_bundled(run: Run, models: Sequence[str]) -> bool:
@@ -124,7 +126,7 @@ def _references(
     for kind, encoder in chosen.items():
         if kind not in compared:
             continue
-        wanted = name or DEFAULT_REFERENCES.get(encoder.name)
+        wanted = name or DEFAULT_REFERENCES.get(parted(encoder.name)[0])
         if wanted is None:
             why[kind] = f"no reference for {encoder.name} was given: `--reference NAME`"
             continue

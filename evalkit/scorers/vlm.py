@@ -18,11 +18,11 @@ from PIL.Image import Image, Resampling
 from torch import Tensor
 
 from evalkit.core import EvalkitError
-from evalkit.encoders.inputs import exact
 from evalkit.files import plain_name
 from evalkit.generators.pipeline_files import quiet
 from evalkit.generators.pipeline_setup import DTYPES, dtype_of
 from evalkit.models.load import device_of
+from evalkit.precision import computing
 from evalkit.scorers.vlm_files import LIBRARY, find_model, load_network, load_processor
 
 # Of a scorer without a model, in `evalkit list scorers`.
@@ -130,7 +130,7 @@ class VisionLanguageModel:
             _LOADED[key] = found
         return found
 
-    @exact()
+    @computing("exact")
     def _probabilities(self, images: Sequence[Image], questions: Sequence[str]) -> Tensor:
         with quiet(names=LIBRARY):
             inputs = self._inputs(images, questions)
