@@ -106,18 +106,38 @@ def gather(images: ImageSet, setup: Setup) -> dict[EncoderKind, Evidence]:
             setup.no_reference.get(kind, ""),
             features[encoder.name].made_on,
         )
+    scored: dict[tuple[str, str, bool], Evidence] = {}
     for kind, scorer in scorers_only(setup.encoders).items() if images.files else ():
-        evidence[kind] = _scored(images, kind, scorer, setup)
+        same = scorer.name, scorer.fingerprint, _reads_prompts(kind, setup)
+        if same not in scored:  # answers that are not kept are also requested once
+            scored[same] = _scored(images, kind, scorer, setup)
+        evidence[kind] = _of_output(scored[same], kind, setup)
     return evidence
 
 
-def _scored(images: ImageSet, kind: EncoderKind, scorer: LoadedScorer, setup: Setup) -> Evidence:
-    """The answers of a scorer on the images of a model."""
-    reads = any(
+def _of_output(found: Evidence, kind: EncoderKind, setup: Setup) -> Evidence:
+    """The evidence for the number of one scorer; an answer may lack a value that others have."""
+    output = next((one.feature for one in setup.metrics if one.encoder == kind), "")
+    if output not in found.fake:
+        return found
+    lacks = f"the answer has no value {output!r}"
+    gone = found.fake[output][:, 0].isnan().tolist()
+    reasons = [why or lacks * nan for why, nan in zip(found.reasons, gone, strict=True)]
+    return replace(found, reasons=reasons)
+
+
+def _reads_prompts(kind: EncoderKind, setup: Setup) -> bool:
+    """Whether a scorer reads the prompts."""
+    return any(
         metric.scorer.reads_prompts
         for metric in setup.metrics
         if metric.encoder == kind and metric.scorer is not None
     )
+
+
+def _scored(images: ImageSet, kind: EncoderKind, scorer: LoadedScorer, setup: Setup) -> Evidence:
+    """The answers of a scorer on the images of a model."""
+    reads = _reads_prompts(kind, setup)
     labels = images.texts
     if labels is None:
         labels = [str(place) for place in range(len(images.files))]

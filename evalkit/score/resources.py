@@ -10,7 +10,7 @@ from typing import NamedTuple
 from evalkit import plugins
 from evalkit.core import Encoder, EncoderKind, EvalkitError, Metric
 from evalkit.encoders.faster import parted
-from evalkit.encoders.select import MINI, PHOTO, Choice, choose
+from evalkit.encoders.select import DRAWN, MINI, PHOTO, Choice, choose
 from evalkit.plugins import BUNDLED
 from evalkit.reference import files
 from evalkit.reference.files import Reference
@@ -70,8 +70,8 @@ def load(chosen: Settings, bundled: bool, device: str = "auto", cache: Path = Pa
     )
     own = encoders_only(choice.encoders)
     references, why = _references(compared, own, chosen.reference)
-    chosen_names = dict.fromkeys(encoder.name for encoder in own.values())
     _load_scorers(choice, table, chosen, device, cache)
+    chosen_names = dict.fromkeys(encoder.name for encoder in choice.encoders.values())
     return Resources(table, choice, references, why, blind_encoders(chosen_names, bundled))
 
 
@@ -90,8 +90,8 @@ def _load_scorers(
 
 
 def blind_encoders(names: Iterable[str], bundled: bool) -> list[str]:
-    """The encoders among these that do not know the images."""
-    return [name for name in names if parted(name)[0] in MINI.values() and not bundled]
+    """The encoders and scorers among these that do not know the images."""
+    return [name for name in names if parted(name)[0] in DRAWN and not bundled]
 
 
 def only_bundled(run: Run, models: Sequence[str]) -> bool:
