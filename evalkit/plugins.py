@@ -197,11 +197,13 @@ def load_scorer(
     with named(found, f"The scorer {scorer.name!r} failed"):
         texts = [getattr(found, field, None) for field in ("name", "fingerprint")]
         good = all(_is_text(text) and text for text in texts) and callable(found)
+        at_once = getattr(found, "at_once", None)
+        good = good and (at_once is None or (isinstance(at_once, int) and at_once > 0))
     if not good or not re.fullmatch(r"[\w.-]{1,100}", str(texts[0])):
         raise EvalkitError(
             f"The scorer {scorer.name!r} loads a {type(found).__name__}; expected an object with a"
-            " fingerprint, a name of letters, digits, _, - and dots, and a call"
-            " (scorer.LoadedScorer).",
+            " fingerprint, a name of letters, digits, _, - and dots, a call, and a number of images as"
+            " at_once, if any (scorer.LoadedScorer).",
             "See docs/plugins.md, “A scorer”.",
         )
     return found  # pyright: ignore[reportReturnType]

@@ -20,6 +20,7 @@ from evalkit.generate import local
 from evalkit.generate.plan import Plan, fingerprint_of, plan
 from evalkit.generate.remote import send
 from evalkit.prompts import duplicate_count
+from evalkit.prompts.suites import doubt
 from evalkit.run_config import relevant
 from evalkit.run_folder import Run
 from evalkit.sources import absent, not_taken
@@ -81,6 +82,8 @@ def _make(made: Plan, batch_size: int, retry_ambiguous: bool) -> None:
         log.warning(
             "%d of %d prompts repeat an earlier one; they are kept", count, len(made.prompts)
         )
+    if isinstance(made.config.prompts, str) and (said := doubt(made.config.prompts, made.prompts)):
+        log.warning("%s", said)
     if len({model.bundled for model in made.models}) > 1:
         names = ", ".join(model.label for model in made.models if model.bundled)
         log.warning(

@@ -6,6 +6,7 @@ stands in for both CLIPs) runs once, and every prompt is encoded once for all mo
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -15,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from evalkit.core import Encoder, EncoderKind, Metric, TextEncoder
-from evalkit.features.answers import answers
+from evalkit.core import Encoder, EncoderKind, FailedMetricWarning, Metric, TextEncoder
+from evalkit.features.answers import ScorerFailed, answers
 from evalkit.features.encode import Features, image_features, made_on, text_features
 from evalkit.features.groups import group_features
 from evalkit.features.image_sets import ImageSet
@@ -123,16 +124,20 @@ def _scored(images: ImageSet, kind: EncoderKind, scorer: LoadedScorer, setup: Se
         if reads:
             clusters, why = intervals.cluster_numbers(labels), "a folder of images has no prompts"
             return Evidence(scorer.name, {}, clusters, {}, None, no_fake=why)
-    found = answers(
-        images.files,
-        images.texts if reads else None,
-        scorer,
-        setup.run.answers_path(images.model, scorer.name),
-        batch_size=setup.batch_size,
-        label=f"{images.model}: {scorer.name}",
-    )
-    where = made_on(scorer)
     clusters = intervals.cluster_numbers(labels)
+    try:
+        found = answers(
+            images.files,
+            images.texts if reads else None,
+            scorer,
+            setup.run.answers_path(images.model, scorer.name),
+            batch_size=setup.batch_size,
+            label=f"{images.model}: {scorer.name}",
+        )
+    except ScorerFailed as error:  # no other result is lost
+        warnings.warn(error.message, FailedMetricWarning, stacklevel=2)
+        return Evidence(scorer.name, {}, clusters, {}, None, no_fake=error.message)
+    where = made_on(scorer)
     return Evidence(
         scorer.name, found.values, clusters, {}, None, made_on=where, reasons=found.reasons
     )

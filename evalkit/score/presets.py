@@ -9,7 +9,7 @@ from evalkit import plugins
 # Measured where no metric is named.
 DEFAULT = ("fid", "kid", "inception_score", "clip_score", "precision", "recall")
 PRESETS: dict[str, tuple[str, ...]] = {
-    "all": (),  # every installed metric
+    "all": (),  # every installed metric; a scorer, which may cost hours or money, is named
     "default": DEFAULT,
     "quality": ("fid", "kid", "inception_score", "precision", "density"),
     "alignment": ("clip_score", "retrieval_precision"),
@@ -55,5 +55,5 @@ def _meant(spec: str) -> tuple[str, ...]:
     if name in installed:
         return (name,)
     if name == "all":
-        return (*DEFAULT, *(other for other in installed if other not in DEFAULT))
+        return (*DEFAULT, *(other for other in plugins.names("metric") if other not in DEFAULT))
     return PRESETS.get(name) or ALIASES.get(name) or (spec,)

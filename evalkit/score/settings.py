@@ -103,7 +103,7 @@ def typed(options: Options, metrics: Sequence[str]) -> Options:
     if not options:
         return {}
     table = [plugins.metric(spec) for spec in expand(metrics) if spec not in MEASURES]
-    known = {metric.name: metric.scorer for metric in table if metric.scorer is not None}
+    known = {one.scorer.name: one.scorer for one in table if one.scorer is not None}
     found: dict[str, dict[str, Value]] = {}
     for name, given in options.items():
         if name not in known:

@@ -72,7 +72,6 @@ def test_missing_weights_leave_a_row_that_names_the_command(folder: Path):
 @pytest.mark.usefixtures("empty_caches")
 def test_the_list_states_what_is_missing():
     here = {row[0]: row[-1] for row in scorers().rows}
-    assert here["colour_match"] == "yes"
     assert here["hpsv2"] == "no: run `evalkit weights fetch hpsv2` (1,972 MB)"
     assert here["aesthetic"].endswith("`evalkit weights fetch aesthetic` (936 MB)")
 
