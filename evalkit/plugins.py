@@ -201,9 +201,9 @@ def load_scorer(
         good = good and (at_once is None or (isinstance(at_once, int) and at_once > 0))
     if not good or not re.fullmatch(r"[\w.-]{1,100}", str(texts[0])):
         raise EvalkitError(
-            f"The scorer {scorer.name!r} loads a {type(found).__name__}; expected a LoadedScorer: an"
-            " object with a call, a fingerprint, a name of letters, digits, _, - and dots, and a"
-            " whole number as at_once, if any.",
+            f"The scorer {scorer.name!r} loads a {type(found).__name__}; expected a LoadedScorer:"
+            " a call, a fingerprint, a name of letters, digits, _, - and dots, and a whole number"
+            " as at_once, if any.",
             "See docs/plugins.md, “A scorer”.",
         )
     return found  # pyright: ignore[reportReturnType]
