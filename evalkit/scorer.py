@@ -82,6 +82,8 @@ class Scorer:
         reads_prompts: False for a number of the image alone.
         missing: what this machine lacks for the defaults of the options, and how to get it, in
             words; "" for nothing. `evalkit list scorers` shows it.
+        with_argument: the scorer that `NAME:ARGUMENT` means, if the scorer takes one. Its name is
+            another one for each argument, so that a run may have several.
     """
 
     name: str
@@ -99,6 +101,7 @@ class Scorer:
     from_zero: bool = False
     version: int = 1
     missing: Callable[[], str] | None = None
+    with_argument: Callable[[str], Scorer] | None = None
 
     def __post_init__(self) -> None:
         if not callable(self.load):

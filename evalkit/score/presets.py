@@ -9,13 +9,14 @@ from evalkit import plugins
 # Measured where no metric is named.
 DEFAULT = ("fid", "kid", "inception_score", "clip_score", "precision", "recall")
 PRESETS: dict[str, tuple[str, ...]] = {
-    "all": (),  # every installed metric
+    "all": (),  # every installed metric but those of NEED_OPTIONS
     "default": DEFAULT,
     "quality": ("fid", "kid", "inception_score", "precision", "density"),
     "alignment": ("clip_score", "retrieval_precision"),
     "diversity": ("recall", "coverage", "vendi", "lpips_diversity"),
     "copying": ("memorization", "duplicates"),
 }
+NEED_OPTIONS = ("classifier",)
 # In lower case with underscores, as every name is compared.
 ALIASES: dict[str, tuple[str, ...]] = {
     "frechet_inception_distance": ("fid",),
@@ -55,5 +56,5 @@ def _meant(spec: str) -> tuple[str, ...]:
     if name in installed:
         return (name,)
     if name == "all":
-        return (*DEFAULT, *(other for other in installed if other not in DEFAULT))
+        return (*DEFAULT, *(one for one in installed if one not in (*DEFAULT, *NEED_OPTIONS)))
     return PRESETS.get(name) or ALIASES.get(name) or (spec,)
