@@ -13,6 +13,8 @@ from evalkit.core import EvalkitError, Metric
 from evalkit.encoders import weights
 from evalkit.encoders.select import MINI, PHOTO, STANDARD
 from evalkit.encoders.weight_files import LIBRARIES, NEEDS, licences
+from evalkit.prompts.suites import BUNDLED
+from evalkit.prompts.suites import suites as known_suites
 from evalkit.run_folder import Run
 
 
@@ -43,6 +45,11 @@ def list_metrics() -> list[dict[str, str]]:
 def list_scorers() -> list[dict[str, str]]:
     """The installed scorers: what each measures, its range, options and paper."""
     return scorers().dicts()
+
+
+def list_suites() -> list[dict[str, str]]:
+    """Published lists of prompts, with their licences and how each is used."""
+    return suites().dicts()
 
 
 def list_runs(folder: Path | str = "reports") -> list[dict[str, str]]:
@@ -150,6 +157,16 @@ def _range_in_words(low: float, high: float) -> str:
 
 def _end(value: float) -> str:
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def suites() -> Listing:
+    """Published lists of prompts, and how each is used."""
+    rows = [
+        (one.name, one.title, str(one.prompts), one.licence, one.groups, one.address,
+         f"`--prompts {one.name}`" if one.name in BUNDLED else "give its file to `--prompts`")
+        for one in known_suites().values()
+    ]  # fmt: skip
+    return Listing(("name", "title", "prompts", "licence", "groups", "address", "use"), rows)
 
 
 def runs(folder: Path | str = "reports") -> Listing:

@@ -83,6 +83,8 @@ class Scorer:
         describe: `(*, fake: int, real: int) -> str`, the note of every row, as that of a `Metric`.
         missing: what this machine lacks for the defaults of the options, and how to get it, in
             words; "" for nothing. `evalkit list scorers` shows it.
+        with_argument: the scorer that `NAME:ARGUMENT` means, if the scorer takes one. Its name is
+            another one for each argument, so that a run may have several.
     """
 
     name: str
@@ -101,6 +103,7 @@ class Scorer:
     version: int = 1
     describe: Callable[..., str] | None = None
     missing: Callable[[], str] | None = None
+    with_argument: Callable[[str], Scorer] | None = None
 
     def __post_init__(self) -> None:
         if not callable(self.load):

@@ -27,11 +27,13 @@ from evalkit.features.map_ahead import map_ahead
 from evalkit.features.validation import raise_invalid
 from evalkit.files import append_lines, checked
 from evalkit.images import Unreadable
+from evalkit.images.room import decoders
 from evalkit.plugin_calls import DECODING, apart, named
 from evalkit.scorer import VALUE, Answer, LoadedScorer, NoAnswer
 from evalkit.terminal import one_line, progress
 
 log = logging.getLogger(__name__)
+_PIXELS = 1 << 27  # of a batch: 400 MB
 _HINT = "Correct the scorer, then run the same command again: the answers so far are kept."
 
 
@@ -137,17 +139,19 @@ def _batches(
     size: int,
     total: int,
 ) -> Iterator[list[tuple[str, Any, str]]]:
-    """Keys with their decoded images and prompts, `size` at a time."""
+    """Keys with their decoded images and prompts, `size` at a time; fewer of very large images."""
     files = [pairs[key][0] for key in keys]
     batch: list[tuple[str, Any, str]] = []
-    decoded = map_ahead(ImageFile.decode, files, 2 * size)
+    pixels = 0
+    decoded = map_ahead(ImageFile.decode, files, 2 * decoders())
     for key, (_, found) in zip(keys, decoded, strict=True):
         if isinstance(found, Unreadable):
             raise_invalid(files, total)
         batch.append((key, found.image, pairs[key][1]))
-        if len(batch) == size:
+        pixels += found.image.width * found.image.height
+        if len(batch) == size or pixels > _PIXELS:
             yield batch
-            batch = []
+            batch, pixels = [], 0
     if batch:
         yield batch
 

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evalkit.core import Encoder, EncoderKind, FailedMetricWarning, Metric, TextEncoder
+from evalkit.encoders import batches
 from evalkit.features.answers import ScorerFailed, answers
-from evalkit.features.encode import Features, image_features, made_on, text_features
+from evalkit.features.calls import made_on
+from evalkit.features.encode import Encoding, Features, encode_images, text_features
 from evalkit.features.groups import group_features
 from evalkit.features.image_sets import ImageSet
 from evalkit.reference.files import Reference
@@ -56,7 +58,7 @@ class Setup(NamedTuple):
     references: Mapping[EncoderKind, Reference]
     no_reference: Mapping[EncoderKind, str]  # the reason, for the kinds without one
     texts: Mapping[str, Texts]  # by name of the encoder
-    batch_size: int
+    batch_size: int | None  # None: as many as suit the device of each encoder
 
 
 def encode_prompts(
@@ -85,14 +87,12 @@ def encode_prompts(
 
 def gather(images: ImageSet, setup: Setup) -> dict[EncoderKind, Evidence]:
     """The evidence on one model for every kind of encoder; {} if it has no images."""
-    features: dict[str, Features] = {}
+    features = _features(images, setup) if images.files else {}
     evidence: dict[EncoderKind, Evidence] = {}
     labels = images.texts
     if labels is None:
         labels = [str(place) for place in range(len(images.files))]
     for kind, encoder in encoders_only(setup.encoders).items() if images.files else ():
-        if encoder.name not in features:
-            features[encoder.name] = _features(images, encoder, setup)
         no_text = f"the encoder {encoder.name} does not read text"
         if images.texts is None:
             no_text = "a folder of images has no prompts"
@@ -151,7 +151,7 @@ def _scored(images: ImageSet, kind: EncoderKind, scorer: LoadedScorer, setup: Se
             images.texts if reads else None,
             scorer,
             setup.run.answers_path(images.model, scorer.name),
-            batch_size=setup.batch_size,
+            batch_size=setup.batch_size or batches.USUAL,
             label=f"{images.model}: {scorer.name}",
         )
     except ScorerFailed as error:  # no other result is lost
@@ -181,20 +181,30 @@ def _as_text_encoder(encoder: Encoder | LoadedScorer) -> TextEncoder | None:
     return encoder if hasattr(encoder, "text") else None  # pyright: ignore[reportReturnType]
 
 
-def _features(images: ImageSet, encoder: Encoder, setup: Setup) -> Features:
-    served = [kind for kind, other in setup.encoders.items() if other.name == encoder.name]
-    wanted = sorted({metric.feature for metric in setup.metrics if metric.encoder in served})
-    cache = setup.run.features_path(images.model, encoder.name)
-    label = f"{images.model}: {encoder.name}"
-    if getattr(encoder, "grouped", False):
-        if images.texts is None:  # the groups of images are unknown
-            return Features({}, [])
-        return group_features(
-            images.files, images.texts, encoder, cache, wanted=wanted, label=label
-        )
-    return image_features(
-        images.files, encoder, cache, wanted=wanted, batch_size=setup.batch_size, label=label
-    )
+def _features(images: ImageSet, setup: Setup) -> dict[str, Features]:
+    """Features of all images by the name of the encoder."""
+    wanted: dict[str, set[str]] = {}
+    encoders = encoders_only(setup.encoders)
+    for kind, encoder in encoders.items():
+        asked = {metric.feature for metric in setup.metrics if metric.encoder == kind}
+        wanted.setdefault(encoder.name, set()).update(asked)
+    found: dict[str, Features] = {}
+    others: list[Encoding] = []
+    title = f"{images.model}: "
+    for name, encoder in {one.name: one for one in encoders.values()}.items():
+        cache, features = setup.run.features_path(images.model, name), sorted(wanted[name])
+        if not getattr(encoder, "grouped", False):
+            others.append(
+                Encoding(encoder, cache, features, batches.size(encoder, setup.batch_size))
+            )
+        elif images.texts is None:  # the groups of images are unknown
+            found[name] = Features({}, [])
+        else:
+            found[name] = group_features(
+                images.files, images.texts, encoder, cache, wanted=features, label=title + name
+            )
+    made = encode_images(images.files, others, title)
+    return found | {one.encoder.name: values for one, values in zip(others, made, strict=True)}
 
 
 def _texts(

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from evalkit import plugins
 from evalkit.core import Encoder, EncoderKind, EvalkitError, Metric
+from evalkit.encoders.faster import parted
 from evalkit.encoders.select import DRAWN, MINI, PHOTO, Choice, choose
 from evalkit.plugins import BUNDLED
 from evalkit.reference import files
@@ -65,6 +66,7 @@ def load(chosen: Settings, bundled: bool, device: str = "auto", cache: Path = Pa
         kinds,
         bundled=bundled or scenes,
         held=dict.fromkeys(compared, held),
+        precision=chosen.precision,
     )
     own = encoders_only(choice.encoders)
     references, why = _references(compared, own, chosen.reference)
@@ -90,7 +92,7 @@ def _load_scorers(
 def blind_encoders(names: Iterable[str], bundled: bool) -> list[str]:
     """The encoders and scorers among these that do not know the images."""
     drawn = tuple(f"{name}-" for name in DRAWN)  # also with other settings: geneval-mini-0.3-0.5
-    return [name for name in names if f"{name}-".startswith(drawn) and not bundled]
+    return [name for name in names if f"{parted(name)[0]}-".startswith(drawn) and not bundled]
 
 
 def only_bundled(run: Run, models: Sequence[str]) -> bool:
@@ -125,7 +127,7 @@ def _references(
     for kind, encoder in chosen.items():
         if kind not in compared:
             continue
-        wanted = name or DEFAULT_REFERENCES.get(encoder.name)
+        wanted = name or DEFAULT_REFERENCES.get(parted(encoder.name)[0])
         if wanted is None:
             why[kind] = f"no reference for {encoder.name} was given: `--reference NAME`"
             continue

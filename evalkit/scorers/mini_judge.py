@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from PIL.Image import Image
 
-from evalkit.encoders.inputs import exact
 from evalkit.encoders.mini import PREPARATION, prepare
 from evalkit.models.load import BUNDLED, device_of, fingerprint, load_classifier
+from evalkit.precision import computing
 from evalkit.scenes.asked import asked
 from evalkit.scorer import Answer, NoAnswer, Scorer
 from evalkit.scorers.verdicts import image_verdicts
@@ -40,7 +40,7 @@ class MiniJudge:
     ) -> Iterator[Answer | NoAnswer]:
         wanted = [asked(prompt) for prompt in prompts]
         prepared = torch.stack([prepare(image) for image in images])
-        with exact():
+        with computing("exact"):
             verdicts = image_verdicts(self._network, prepared, [one.scene for one in wanted])
         for (_, questions), verdict in zip(wanted, verdicts, strict=True):
             right = {question: verdict[question] for question in questions}

@@ -9,6 +9,7 @@ import inspect
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -17,11 +18,11 @@ from PIL.Image import Image, Resampling
 from torch import Tensor
 
 from evalkit.core import EvalkitError
-from evalkit.encoders.inputs import exact
 from evalkit.files import plain_name
 from evalkit.generators.pipeline_files import quiet
 from evalkit.generators.pipeline_setup import DTYPES, dtype_of
 from evalkit.models.load import device_of
+from evalkit.precision import computing
 from evalkit.scorers.model_files import LIBRARY, find_model, load_chat_processor, load_network
 
 # Of a scorer without a model, in `evalkit list scorers`.
@@ -66,7 +67,9 @@ class VisionLanguageModel:
         self._folder, self._identity = find_model(model)
         self._processor = load_chat_processor(self._folder, model)
         short = next(name for name, one in DTYPES.items() if one == self._dtype)
-        self.name = f"{plain_name(model.rstrip('/').rpartition('/')[2], 50)}-{short}"
+        own = Path(model).expanduser()
+        place = own.resolve().name if own.is_dir() else model.rpartition("/")[2]
+        self.name = f"{plain_name(place, 50)}-{short}"
         if max_pixels:
             self.name += f"-{max_pixels}px"
         library = ".".join(version("transformers").split(".")[:2])  # it has the preprocessing
@@ -127,7 +130,7 @@ class VisionLanguageModel:
             _LOADED[key] = found
         return found
 
-    @exact()
+    @computing("exact")
     def _probabilities(self, images: Sequence[Image], questions: Sequence[str]) -> Tensor:
         with quiet(names=LIBRARY):
             inputs = self._inputs(images, questions)

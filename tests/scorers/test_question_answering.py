@@ -36,6 +36,10 @@ IMAGES = [
 ]
 
 
+def _scorer(folder: Path, **options: Any) -> QuestionAnswering:
+    return QuestionAnswering(model=str(folder), device="cpu", **options)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_vlm.save(tmp_path_factory.mktemp("tiny") / "tiny")
@@ -51,7 +55,8 @@ def geneval2(tmp_path_factory: pytest.TempPathFactory) -> str:
 def _probability(folder: Path, question: str, answers: str) -> float:
     """Through `vqa_score`, which its own tests compare with `generate`."""
     text = f"{question} Answer in one word.{{}}"
-    return next(VqaScore(model=str(folder), template=text, yes=answers)(IMAGES[:1], [""]))
+    scorer = VqaScore(model=str(folder), device="cpu", template=text, yes=answers)
+    return next(scorer(IMAGES[:1], [""]))
 
 
 def _answer(scorer: QuestionAnswering, prompt: str = PROMPT) -> Answer:
@@ -61,7 +66,7 @@ def _answer(scorer: QuestionAnswering, prompt: str = PROMPT) -> Answer:
 
 
 def test_soft_tifa_of_geneval2(folder: Path, geneval2: str) -> None:
-    answer = _answer(QuestionAnswering(model=str(folder), questions=geneval2))
+    answer = _answer(_scorer(folder, questions=geneval2))
     expected = [
         _probability(folder, "How many dogs are in the image?", "two,Two,2"),
         _probability(folder, "Are the dogs red?", "Yes,yes"),
@@ -74,13 +79,13 @@ def test_soft_tifa_of_geneval2(folder: Path, geneval2: str) -> None:
 
 def test_geneval2_counts_a_token_of_two_forms_twice(folder: Path, geneval2: str) -> None:
     """The tokenizer ignores the blank of half of the forms."""
-    once = _answer(QuestionAnswering(model=str(folder), questions=geneval2))
-    twice = _answer(QuestionAnswering(model=str(folder), questions=geneval2, duplicates="geneval2"))
+    once = _answer(_scorer(folder, questions=geneval2))
+    twice = _answer(_scorer(folder, questions=geneval2, duplicates="geneval2"))
     assert twice.values["mean"] == pytest.approx(2 * once.values["mean"], abs=1e-6)
 
 
 def test_tifa_is_the_share_of_right_first_words(folder: Path, geneval2: str) -> None:
-    answer = _answer(QuestionAnswering(model=str(folder), questions=geneval2))
+    answer = _answer(_scorer(folder, questions=geneval2))
     said = [one["said"].lower() for one in answer.details["questions"]]
     right = [said[0] in ("two", "2"), said[1] == "yes", said[2] == "yes"]
     assert answer.values["tifa"] == np.mean(right)
@@ -88,7 +93,7 @@ def test_tifa_is_the_share_of_right_first_words(folder: Path, geneval2: str) -> 
              for word in tiny_vlm.WORDS if word.isalpha()]  # fmt: skip
     file = Path(geneval2).with_name("every.jsonl")
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    every = _answer(QuestionAnswering(model=str(folder), questions=str(file)))
+    every = _answer(_scorer(folder, questions=str(file)))
     greedy = every.details["questions"][0]["said"]
     words = [word.lower() for word in tiny_vlm.WORDS if word.isalpha()]
     assert every.values["tifa"] == pytest.approx(words.count(greedy.lower()) / len(words))
@@ -97,11 +102,11 @@ def test_tifa_is_the_share_of_right_first_words(folder: Path, geneval2: str) -> 
 def test_an_answer_does_not_depend_on_the_batch(folder: Path, geneval2: str) -> None:
     prompts = [PROMPT, "no questions", PROMPT]
     alone = [
-        next(QuestionAnswering(model=str(folder), questions=geneval2, batch=1)([image], [text]))
+        next(_scorer(folder, questions=geneval2, batch=1)([image], [text]))
         for image, text in zip(IMAGES, prompts, strict=True)
     ]
     for batch in (2, 5):
-        scorer = QuestionAnswering(model=str(folder), questions=geneval2, batch=batch)
+        scorer = _scorer(folder, questions=geneval2, batch=batch)
         for one, other in zip(scorer(IMAGES, prompts), alone, strict=True):
             assert isinstance(one, NoAnswer) == isinstance(other, NoAnswer)
             if isinstance(one, Answer) and isinstance(other, Answer):
@@ -109,12 +114,12 @@ def test_an_answer_does_not_depend_on_the_batch(folder: Path, geneval2: str) -> 
 
 
 def test_a_prompt_without_questions_has_no_number(folder: Path, geneval2: str) -> None:
-    [answer] = QuestionAnswering(model=str(folder), questions=geneval2)(IMAGES[:1], ["a cat"])
+    [answer] = _scorer(folder, questions=geneval2)(IMAGES[:1], ["a cat"])
     assert answer == NoAnswer("there are no questions for its prompt")
 
 
 def test_questions_of_the_bundled_data_set(folder: Path) -> None:
-    scorer = QuestionAnswering(model=str(folder))
+    scorer = _scorer(folder)
     answer = _answer(scorer, "two black circles on the grass")
     assert [one["question"] for one in answer.details["questions"]] == [
         "Are there circles in the image?",
@@ -129,14 +134,14 @@ def test_the_fingerprint_follows_the_questions(folder: Path, tmp_path: Path) -> 
     def fingerprint(text: str, **options: Any) -> str:
         file = tmp_path / "questions.jsonl"
         file.write_text(json.dumps({"prompt": "a", "questions": [text]}))
-        return QuestionAnswering(model=str(folder), questions=str(file), **options).fingerprint
+        return _scorer(folder, questions=str(file), **options).fingerprint
 
     same = {fingerprint("Is there a dog?"), fingerprint("Is there a dog?", batch=2)}
     others = {
         fingerprint("Is there a cat?"),
         fingerprint("Is there a dog?", template="plain"),
         fingerprint("Is there a dog?", duplicates="geneval2"),
-        QuestionAnswering(model=str(folder)).fingerprint,
+        _scorer(folder).fingerprint,
     }
     assert len(same) == 1
     assert len(same | others) == 5
@@ -156,7 +161,7 @@ def test_several_numbers_cost_one_pass(
     evalkit.generate(models="noise", prompts=[PROMPT, "a cat"], out=tmp_path / "run")
     names = ["soft_tifa", "soft_tifa_gm", "tifa", "dsg", "dpg", "dpg_corrected"]
     options = {name: {"model": str(folder), "questions": geneval2} for name in names}
-    rows = evalkit.score(tmp_path / "run", metrics=names, only=True, options=options)
+    rows = evalkit.score(tmp_path / "run", metrics=names, only=True, options=options, device="cpu")
     values = {row.metric: row.value for row in rows if row.metric in names}
     assert sum(asked) == 2
     assert list(values) == names
@@ -232,7 +237,7 @@ def test_an_image_that_dpg_bench_drops_has_no_number(folder: Path, tmp_path: Pat
     evalkit.generate(models="noise", prompts=["a red dog", "two dogs"], out=tmp_path / "run")
     names = ["dpg", "dpg_corrected"]
     options = {name: {"model": str(folder), "questions": str(file)} for name in names}
-    rows = evalkit.score(tmp_path / "run", metrics=names, only=True, options=options)
+    rows = evalkit.score(tmp_path / "run", metrics=names, only=True, options=options, device="cpu")
     counts = {row.metric: (row.count, row.caution) for row in rows if row.metric in names}
     assert counts["dpg"][0] == 1
     assert "1 of 2 images has no answer" in counts["dpg"][1]
@@ -246,11 +251,11 @@ def test_words_without_a_token_are_refused_before_the_first_image(
     line = {"prompt": "a", "questions": [{"question": "What is it?", "answers": ["xylophone"]}]}
     file.write_text(json.dumps(line))
     with pytest.raises(EvalkitError, match="no token for 'xylophone'"):
-        QuestionAnswering(model=str(folder), questions=str(file))
+        _scorer(folder, questions=str(file))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_on_a_gpu(folder: Path, geneval2: str) -> None:
-    scorer = QuestionAnswering(model=str(folder), questions=geneval2, device="cuda")
+    scorer = QuestionAnswering(device="cuda", model=str(folder), questions=geneval2)
     assert scorer.dtype == "bfloat16"
     assert _answer(scorer).values["mean"] > 0

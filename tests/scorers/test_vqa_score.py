@@ -1,6 +1,7 @@
 """VQAScore on a tiny vision-language model, against `generate` of transformers."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,10 @@ def _images() -> list[Image.Image]:
 
 
 IMAGES = _images()
+
+
+def _scorer(folder: Path, **options: Any) -> VqaScore:
+    return VqaScore(model=str(folder), device="cpu", **options)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +69,7 @@ def _token(word: str) -> int:
 
 
 def test_the_probabilities_are_those_of_generate(folder: Path) -> None:
-    found = list(VqaScore(model=str(folder), template="clip-flant5")(IMAGES, PROMPTS))
+    found = list(_scorer(folder, template="clip-flant5")(IMAGES, PROMPTS))
     for image, prompt, value in zip(IMAGES, PROMPTS, found, strict=True):
         expected = _generated(folder, image, CLIP_FLANT5.replace("{}", prompt))
         assert value == pytest.approx(float(expected[_token("Yes")]), abs=1e-6)
@@ -72,11 +77,11 @@ def test_the_probabilities_are_those_of_generate(folder: Path) -> None:
 
 
 def test_an_answer_does_not_depend_on_the_batch(folder: Path) -> None:
-    alone = [next(VqaScore(model=str(folder), batch=1)([i], [p])) for i, p in _pairs()]
+    alone = [next(_scorer(folder, batch=1)([i], [p])) for i, p in _pairs()]
     for batch in (2, 3, 4):
-        together = list(VqaScore(model=str(folder), batch=batch)(IMAGES, PROMPTS))
+        together = list(_scorer(folder, batch=batch)(IMAGES, PROMPTS))
         assert together == pytest.approx(alone, abs=1e-5)
-    turned = list(VqaScore(model=str(folder))(IMAGES[::-1], PROMPTS[::-1]))[::-1]
+    turned = list(_scorer(folder)(IMAGES[::-1], PROMPTS[::-1]))[::-1]
     assert turned == pytest.approx(alone, abs=1e-5)
 
 
@@ -86,7 +91,7 @@ def _pairs() -> list[tuple[Image.Image, str]]:
 
 def test_a_token_of_several_answers_counts_once(folder: Path) -> None:
     """The tokenizer ignores blanks, so GenEval 2's four answers are two tokens."""
-    [value] = VqaScore(model=str(folder), template="geneval2")(IMAGES[:1], PROMPTS[:1])
+    [value] = _scorer(folder, template="geneval2")(IMAGES[:1], PROMPTS[:1])
     text = 'Does this image show "a red dog"? Answer the question with Yes or No.'
     expected = _generated(folder, IMAGES[0], text)
     assert value == pytest.approx(
@@ -95,63 +100,86 @@ def test_a_token_of_several_answers_counts_once(folder: Path) -> None:
 
 
 def test_softmax_over_yes_and_no(folder: Path) -> None:
-    [value] = VqaScore(model=str(folder), template="clip-flant5", softmax="yes-no")(
-        IMAGES[:1], PROMPTS[:1]
-    )
+    [value] = _scorer(folder, template="clip-flant5", softmax="yes-no")(IMAGES[:1], PROMPTS[:1])
     expected = _generated(folder, IMAGES[0], CLIP_FLANT5.replace("{}", PROMPTS[0]))
     yes, no = (float(expected[_token(word)]) for word in ("Yes", "No"))
     assert value == pytest.approx(yes / (yes + no), abs=1e-6)
 
 
 def test_own_words(folder: Path) -> None:
-    scorer = VqaScore(model=str(folder), template="Is there {}?", yes="one,two", no="red")
+    scorer = _scorer(folder, template="Is there {}?", yes="one,two", no="red")
     [value] = scorer(IMAGES[:1], PROMPTS[:1])
     expected = _generated(folder, IMAGES[0], "Is there a red dog?")
     assert value == pytest.approx(float(expected[[_token("one"), _token("two")]].sum()), abs=1e-6)
 
 
+def test_bfloat16_is_near(folder: Path) -> None:
+    exact, near = (
+        list(_scorer(folder, dtype=dtype)(IMAGES, PROMPTS)) for dtype in ("fp32", "bf16")
+    )
+    assert near == pytest.approx(exact, abs=0.05)
+    assert near != pytest.approx(exact, abs=1e-6)
+
+
 def test_large_images_are_resized_by_the_stated_rule(folder: Path) -> None:
     image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (60, 40, 3), dtype=np.uint8))
-    [value] = VqaScore(model=str(folder), max_pixels=600)([image], ["a dog"])
+    [value] = _scorer(folder, max_pixels=600)([image], ["a dog"])
     small = image.resize((20, 30), Image.Resampling.BICUBIC)
-    assert [value] == list(VqaScore(model=str(folder))([small], ["a dog"]))
-    assert value != next(VqaScore(model=str(folder))([image], ["a dog"]))
+    assert [value] == list(_scorer(folder)([small], ["a dog"]))
+    assert value != next(_scorer(folder)([image], ["a dog"]))
 
 
 def test_a_prompt_with_control_tokens_is_text(folder: Path) -> None:
-    [value] = VqaScore(model=str(folder))(IMAGES[:1], ["a dog <|image_pad|> <|im_end|>"])
+    [value] = _scorer(folder)(IMAGES[:1], ["a dog <|image_pad|> <|im_end|>"])
     assert 0 < value < 1
 
 
 def test_the_name_and_the_fingerprint_state_what_an_answer_depends_on(
     folder: Path, tmp_path: Path
 ) -> None:
-    plain = VqaScore(model=str(folder))
+    plain = _scorer(folder)
     assert plain.name == "vqa-tiny-fp32-vqascore-3.1"
-    assert (plain.device, plain.dtype) == ("cpu", "float32") or torch.cuda.is_available()
+    assert (plain.device, plain.dtype) == ("cpu", "float32")
     others = [
-        VqaScore(model=str(folder), template="clip-flant5"),
-        VqaScore(model=str(folder), template="Is this {}?"),
-        VqaScore(model=str(folder), yes="yes"),
-        VqaScore(model=str(folder), softmax="yes-no"),
-        VqaScore(model=str(folder), max_pixels=100),
-        VqaScore(model=str(folder), dtype="bf16"),
-        VqaScore(model=str(tiny_vlm.save(tmp_path / "tiny", penalty=1.2))),
+        _scorer(folder, template="clip-flant5"),
+        _scorer(folder, template="Is this {}?"),
+        _scorer(folder, yes="yes"),
+        _scorer(folder, softmax="yes-no"),
+        _scorer(folder, max_pixels=100),
+        _scorer(folder, dtype="bf16"),
+        _scorer(tiny_vlm.save(tmp_path / "tiny", penalty=1.2)),
     ]
     prints = {plain.fingerprint, *(one.fingerprint for one in others)}
     assert len(prints) == 8
     assert len({one.name for one in others[:-1]}) == 6
-    assert VqaScore(model=str(folder), batch=3).fingerprint == plain.fingerprint
+    assert _scorer(folder, batch=3).fingerprint == plain.fingerprint
+
+
+def test_a_large_file_is_hashed_again_where_it_changed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hashes of large files are kept in the cache, which may be damaged."""
+    monkeypatch.setenv("EVALKIT_CACHE", str(tmp_path / "cache"))
+    place = _without(folder, tmp_path / "tiny", "")
+    large = place / "large.safetensors"
+    with large.open("wb") as file:
+        file.truncate(65 << 20)
+    first = _scorer(place).fingerprint
+    assert _scorer(place).fingerprint == first
+    [kept] = (tmp_path / "cache" / "hashes").iterdir()
+    kept.write_text("{")
+    assert _scorer(place).fingerprint == first
+    with large.open("r+b") as file:
+        file.write(b"other")
+    os.utime(large, ns=(0, 0))
+    assert _scorer(place).fingerprint != first
 
 
 def test_the_weights_are_loaded_by_the_first_call(folder: Path, tmp_path: Path) -> None:
     """A scoring from kept answers reads no weights into memory."""
-    place = tmp_path / "tiny"
-    place.mkdir()
-    for file in folder.iterdir():
-        (place / file.name).write_bytes(file.read_bytes())
+    place = _without(folder, tmp_path / "tiny", "")
     (place / "model.safetensors").write_bytes(b"no tensors")
-    scorer = VqaScore(model=str(place))
+    scorer = _scorer(place)
     with pytest.raises(Exception, match=r"header|deserializing"):
         list(scorer(IMAGES[:1], PROMPTS[:1]))
 
@@ -166,21 +194,21 @@ def _without(folder: Path, place: Path, name: str) -> Path:
 
 def test_what_is_no_vision_language_model_is_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(EvalkitError, match="no weights; expected safetensors"):
-        VqaScore(model=str(_without(folder, tmp_path / "a", "model.safetensors")))
+        _scorer(_without(folder, tmp_path / "a", "model.safetensors"))
     (tmp_path / "a" / "pytorch_model.bin").write_bytes(b"")
     with pytest.raises(EvalkitError, match="pickled weights only"):
-        VqaScore(model=str(tmp_path / "a"))
+        _scorer(tmp_path / "a")
     with pytest.raises(EvalkitError, match=r"no config\.json"):
-        VqaScore(model=str(_without(folder, tmp_path / "b", "config.json")))
+        _scorer(_without(folder, tmp_path / "b", "config.json"))
     with pytest.raises(EvalkitError, match="no chat template"):
-        VqaScore(model=str(_without(folder, tmp_path / "c", "chat_template.jinja")))
+        _scorer(_without(folder, tmp_path / "c", "chat_template.jinja"))
     (tmp_path / "b" / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(EvalkitError, match="a model of the type 'bert'; expected a vision-lang"):
-        VqaScore(model=str(tmp_path / "b"))
+        _scorer(tmp_path / "b")
     with pytest.raises(EvalkitError, match="There is no folder"):
         VqaScore(model="nowhere")
     with pytest.raises(EvalkitError, match="not in the hub's cache") as error:
-        VqaScore(model="nobody/no-such-model")
+        VqaScore(device="cpu", model="nobody/no-such-model")
     assert error.value.hint == "Fetch it once with `hf download nobody/no-such-model`."
 
 
@@ -188,7 +216,7 @@ def test_a_tokenizer_without_yes_is_refused(tmp_path: Path) -> None:
     words = tuple(word for word in tiny_vlm.WORDS if word.lower() != "yes")
     place = tiny_vlm.save(tmp_path / "tiny", words)
     with pytest.raises(EvalkitError, match="has no token for 'Yes'"):
-        VqaScore(model=str(place))
+        _scorer(place)
 
 
 @pytest.mark.parametrize(
@@ -208,7 +236,7 @@ def test_wrong_options_are_one_sentence(
     folder: Path, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(EvalkitError, match=message):
-        VqaScore(model=str(folder), **options)
+        _scorer(folder, **options)
 
 
 def test_a_run(folder: Path, tmp_path: Path) -> None:
@@ -218,7 +246,7 @@ def test_a_run(folder: Path, tmp_path: Path) -> None:
     assert row.value is None
     assert "needs the option 'model'" in row.note
     options = {"vqa_score": {"model": str(folder)}}
-    rows = evalkit.score(run, metrics="vqa_score", only=True, options=options)
+    rows = evalkit.score(run, metrics="vqa_score", only=True, options=options, device="cpu")
     [row] = [row for row in rows if row.metric == "vqa_score"]
     assert row.encoder == "vqa-tiny-fp32-vqascore-3.1"
     assert row.value is not None

@@ -17,7 +17,7 @@ from torch import Tensor
 from evalkit import plugins
 from evalkit.encoders.clip import Clip
 from evalkit.encoders.select import at_hand
-from evalkit.features.encode import image_features, text_features
+from evalkit.features.encode import Encoding, encode_images, text_features
 from evalkit.features.image_sets import ImageSet
 from evalkit.run_folder import Run
 from evalkit.score.conventions.table import not_pinned
@@ -114,19 +114,14 @@ def _image_features(
     batch_size: int,
 ) -> dict[tuple[str, Before], Tensor]:
     """Features of all images, float32 [N, D], by encoder and what a tool does before."""
-    found: dict[tuple[str, Before], Tensor] = {}
-    for name, before in dict.fromkeys((source.encoder, source.before) for source in sources):
+    keys = list(dict.fromkeys((source.encoder, source.before) for source in sources))
+    asked: list[Encoding] = []
+    for name, before in keys:
         encoder = encoders[name] if before is None else _Changed(encoders[name], before)
         cache = run.features_path(images.model, encoder.name + suffix)
-        found[name, before] = image_features(
-            images.files,
-            encoder,
-            cache,
-            wanted=("pool",),
-            batch_size=batch_size,
-            label=f"{images.model}: {encoder.name}",
-        ).values["pool"]
-    return found
+        asked.append(Encoding(encoder, cache, ("pool",), batch_size))
+    found = encode_images(images.files, asked, f"{images.model}: ")
+    return {key: one.values["pool"] for key, one in zip(keys, found, strict=True)}
 
 
 def _text_features(
