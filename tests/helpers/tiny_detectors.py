@@ -1,4 +1,4 @@
-"""OWLv2 and Grounding DINO of random weights, saved as folders."""
+"""OWLv2, Grounding DINO and Mask2Former of random weights, saved as folders."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from evalkit.encoders import clip_model
 from evalkit.prompts.geneval import CLASSES
 
 SIDE = 64  # pixels of OWLv2
+_SWIN = {
+    "model_type": "swin", "embed_dim": 8, "depths": [1, 1, 1, 1], "image_size": 64,
+    "num_heads": [1, 1, 2, 2], "window_size": 2,
+}  # fmt: skip
 
 
 def save_owlv2(folder: Path) -> Path:
@@ -59,10 +63,7 @@ def save_grounding_dino(folder: Path) -> Path:
     ids = {word: number for number, word in enumerate(vocabulary)}
     tokenizer = BertTokenizer(vocab=ids)
     config = GroundingDinoConfig(
-        backbone_config={
-            "model_type": "swin", "embed_dim": 8, "depths": [1, 1, 1, 1], "image_size": 64,
-            "num_heads": [1, 1, 2, 2], "window_size": 2, "out_indices": [2, 3, 4],
-        },
+        backbone_config=_SWIN | {"out_indices": [2, 3, 4]},
         text_config={
             "model_type": "bert", "vocab_size": len(vocabulary), "hidden_size": 16,
             "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,
@@ -75,4 +76,28 @@ def save_grounding_dino(folder: Path) -> Path:
     GroundingDinoForObjectDetection(config).eval().save_pretrained(folder)
     images = GroundingDinoImageProcessorPil(size={"shortest_edge": 64, "longest_edge": 96})
     GroundingDinoProcessor(images, tokenizer).save_pretrained(folder)
+    return folder
+
+
+def save_mask2former(folder: Path) -> Path:
+    """A Mask2Former with 12 objects."""
+    from transformers import (
+        Mask2FormerConfig,
+        Mask2FormerForUniversalSegmentation,
+        Mask2FormerImageProcessorPil,
+    )
+
+    config = Mask2FormerConfig(
+        backbone_config=_SWIN | {"out_features": ["stage1", "stage2", "stage3", "stage4"]},
+        feature_size=32, mask_feature_size=32, hidden_dim=32, encoder_feedforward_dim=32,
+        encoder_layers=1, decoder_layers=2, num_attention_heads=2, dim_feedforward=32,
+        num_queries=12, id2label=dict(enumerate(CLASSES)),
+    )  # fmt: skip
+    torch.manual_seed(0)
+    network = Mask2FormerForUniversalSegmentation(config).eval()
+    with torch.no_grad():  # scores that are not all alike
+        network.class_predictor.weight.normal_(std=1.5)
+    network.save_pretrained(folder)
+    size = {"height": 64, "width": 64}
+    Mask2FormerImageProcessorPil(size=size, ignore_index=255).save_pretrained(folder)
     return folder

@@ -1,8 +1,9 @@
-"""OWLv2, Grounding DINO and CLIP of random weights: what GenEval sees with them."""
+"""OWLv2, Grounding DINO, Mask2Former and CLIP of random weights: what GenEval sees with them."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from openai_clip import network
 from PIL import Image
 from safetensors.torch import save_file
-from tiny_detectors import save_grounding_dino, save_owlv2
+from tiny_detectors import save_grounding_dino, save_mask2former, save_owlv2
 
 from evalkit.core import EvalkitError
 from evalkit.encoders import clip_model
@@ -22,7 +23,7 @@ from evalkit.encoders.weight_files import FILES
 from evalkit.prompts.geneval import CLASSES, COLOURS, plural, with_article
 from evalkit.scorer import Answer
 from evalkit.scorers.geneval.colours import Colours, crop
-from evalkit.scorers.geneval.detectors import GroundingDino, Owlv2
+from evalkit.scorers.geneval.detectors import GroundingDino, Mask2Former, Owlv2
 from evalkit.scorers.geneval.rules import Found
 from evalkit.scorers.geneval.scorer import GenEval
 
@@ -37,6 +38,11 @@ def owlv2(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def dino(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_grounding_dino(tmp_path_factory.mktemp("dino"))
+
+
+@pytest.fixture(scope="module")
+def mask2former(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_mask2former(tmp_path_factory.mktemp("mask2former"))
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +122,41 @@ def test_grounding_dino_finds_what_transformers_finds(dino: Path) -> None:
     assert seen > 3
 
 
+def test_mask2former_finds_what_transformers_finds(mask2former: Path) -> None:
+    from transformers import AutoImageProcessor, AutoModelForUniversalSegmentation
+
+    processor: Any = AutoImageProcessor.from_pretrained(mask2former, backend="pil")
+    model: Any = AutoModelForUniversalSegmentation.from_pretrained(mask2former).eval()
+    with torch.no_grad():
+        outputs = model(**processor(images=IMAGE, return_tensors="pt"))
+    [expected] = processor.post_process_instance_segmentation(
+        outputs, threshold=0.3, target_sizes=[(48, 80)], return_binary_maps=True
+    )
+    some = expected["segments_info"]
+    assert len({one["label_id"] for one in some}) > 3
+    found = Mask2Former(str(mask2former), "cpu")(IMAGE, CLASSES, 0.3)
+    assert sum(map(len, found.values())) == len(some)
+    for one, mask in zip(some, expected["segmentation"].bool().numpy(), strict=True):
+        name = CLASSES[one["label_id"]]
+        [same] = [f for f in found[name] if f.score == pytest.approx(one["score"], abs=1e-5)]
+        assert same.mask is not None
+        assert (same.mask == mask).all()
+        left, upper, right, lower = map(int, same.box)
+        assert mask[upper:lower, left:right].sum() == mask.sum()
+        for edge in (mask[upper], mask[lower - 1], mask[:, left], mask[:, right - 1]):
+            assert edge.any()
+
+
+def test_a_mask2former_of_other_classes_is_refused(mask2former: Path, tmp_path: Path) -> None:
+    for file in mask2former.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["id2label"].pop("79")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(EvalkitError, match="knows 79 classes; expected the 80 objects of COCO"):
+        Mask2Former(str(tmp_path), "cpu")
+
+
 def test_an_object_has_the_colour_whose_three_texts_are_nearest(clip: Path) -> None:
     encoder = PaperClip("reference", clip_model.read_state(clip))
     blocks = np.random.default_rng(0).choice(np.array([0, 255], np.uint8), (4, 6, 3))
@@ -153,12 +194,10 @@ def test_a_box_of_less_than_a_pixel_is_one_pixel() -> None:
     assert crop(IMAGE, Found((-5.0, 2.0, 3.0, 4.0), 1.0)).size == (8, 2)
 
 
-@pytest.mark.parametrize("detector", ["owlv2", "grounding-dino"])
-def test_an_answer(
-    detector: str, owlv2: Path, dino: Path, clip: Path, request: pytest.FixtureRequest
-) -> None:
-    folder = owlv2 if detector == "owlv2" else dino
-    scorer = GenEval(detector, str(folder), device="cpu")
+@pytest.mark.parametrize("detector", ["owlv2", "grounding-dino", "mask2former"])
+def test_an_answer(detector: str, owlv2: Path, dino: Path, mask2former: Path, clip: Path) -> None:
+    folders = {"owlv2": owlv2, "grounding-dino": dino, "mask2former": mask2former}
+    scorer = GenEval(detector, str(folders[detector]), device="cpu")
     assert scorer.name == f"geneval-{detector}"
     prompts = ["a photo of a backpack", "a photo of a red backpack and a blue microwave"]
     together = list(scorer([IMAGE, IMAGE], prompts))

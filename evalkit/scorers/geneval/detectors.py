@@ -1,20 +1,23 @@
-"""Detectors that find objects by the names of their classes: the bundled network, OWLv2 and
-Grounding DINO. Their scores are not those of Mask2Former, which GenEval's published numbers need.
+"""Detectors that find objects by the names of their classes: the bundled network, OWLv2, Grounding
+DINO and Mask2Former. None has the weights that GenEval's published numbers were made with.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from importlib.metadata import version
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from PIL.Image import Image
 
 from evalkit.core import EvalkitError
 from evalkit.encoders.inputs import exact
 from evalkit.encoders.mini import PREPARATION, prepare
+from evalkit.files import read_utf8
 from evalkit.generators.pipeline_files import quiet
 from evalkit.hints import did_you_mean
 from evalkit.models.load import BUNDLED, device_of, fingerprint, load_classifier
@@ -32,12 +35,19 @@ from evalkit.scorers.model_files import (
     load_processor,
 )
 
-_FAMILY = Family(
+_OPEN = Family(
     "a detector",
     "that finds objects by text (zero-shot-object-detection in transformers)",
     "AutoModelForZeroShotObjectDetection",
     "MODEL_FOR_ZERO_SHOT_OBJECT_DETECTION_MAPPING_NAMES",
     "google/owlv2-base-patch16-ensemble",
+)
+_SEGMENTATION = Family(
+    "a detector",
+    "that finds objects with their masks (universal-segmentation in transformers)",
+    "AutoModelForUniversalSegmentation",
+    "MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING_NAMES",
+    "facebook/mask2former-swin-small-coco-instance",
 )
 
 
@@ -108,8 +118,8 @@ class Mini:
         return found
 
 
-class _OpenVocabulary:
-    """A detector of transformers that reads the names of classes.
+class _Published:
+    """A detector of transformers.
 
     It looks at one image at a time, so an answer depends on no other image. The network is loaded
     at the first call: kept answers need none in memory. Preprocessing is that of transformers on
@@ -118,11 +128,12 @@ class _OpenVocabulary:
 
     name: str
     default: str  # the published weights
+    family = _OPEN
     vocabulary = Vocabulary()
 
     def __init__(self, model: str, device: str) -> None:
         self._model = model or self.default
-        self._folder, identity = find_model(self._model, _FAMILY)
+        self._folder, identity = find_model(self._model, self.family)
         self.device = device_of(device)
         library = ".".join(version("transformers").split(".")[:2])  # it has the preprocessing
         self.fingerprint = f"{identity}/transformers-{library}"
@@ -136,7 +147,11 @@ class _OpenVocabulary:
 
     @cached_property
     def _network(self) -> Any:
-        return load_network(self._folder, self._model, torch.float32, self.device, _FAMILY)
+        return load_network(self._folder, self._model, torch.float32, self.device, self.family)
+
+
+class _OpenVocabulary(_Published):
+    """A detector that reads the names of classes."""
 
     def _seen(
         self, image: Image, texts: Sequence[str], threshold: float
@@ -205,8 +220,57 @@ class GroundingDino(_OpenVocabulary):
         return found
 
 
+class Mask2Former(_Published):
+    """Mask2Former (Cheng et al. 2022, https://arxiv.org/abs/2112.01527) for the objects of COCO.
+
+    The architecture and the post-processing of GenEval's detector, with the weights of its authors
+    and not those of mmdetection. A box is the smallest around its mask.
+    """
+
+    name = "mask2former"
+    default = _SEGMENTATION.example
+    family = _SEGMENTATION
+
+    def __init__(self, model: str, device: str) -> None:
+        super().__init__(model, device)
+        config = json.loads(read_utf8(self._folder / "config.json"))
+        labels = config.get("id2label")
+        labels = labels if isinstance(labels, dict) else {}
+        ends = labels.get("0"), labels.get(str(len(CLASSES) - 1))
+        if len(labels) != len(CLASSES) or ends != (CLASSES[0], CLASSES[-1]):
+            raise EvalkitError(
+                f"{self._model} knows {len(labels)} classes; expected the 80 objects of COCO.",
+                f"For example {self.default}.",
+            )
+
+    def __call__(
+        self, image: Image, names: Sequence[str], threshold: float
+    ) -> dict[str, list[Found]]:
+        with exact(), quiet(names=LIBRARY):
+            inputs = self._processor(images=image, return_tensors="pt").to(self.device)
+            outputs = self._network(**inputs)
+            for part in ("class_queries_logits", "masks_queries_logits"):
+                outputs[part] = outputs[part].cpu()  # the library mixes devices
+            [seen] = self._processor.post_process_instance_segmentation(
+                outputs,
+                threshold=threshold,
+                target_sizes=[(image.height, image.width)],
+                return_binary_maps=True,
+            )
+        found: dict[str, list[Found]] = {name: [] for name in names}
+        for place, one in enumerate(seen["segments_info"]):
+            if (name := CLASSES[one["label_id"]]) in found:
+                mask = seen["segmentation"][place].bool().numpy()
+                (upper, lower), (left, right) = (
+                    np.flatnonzero(mask.any(a))[[0, -1]] for a in (1, 0)
+                )
+                box = (float(left), float(upper), float(right) + 1, float(lower) + 1)
+                found[name].append(Found(box, one["score"], mask))
+        return found
+
+
 DETECTORS: dict[str, Callable[[str, str], Detector]] = {
-    one.name: one for one in (Owlv2, GroundingDino, Mini)
+    one.name: one for one in (Owlv2, GroundingDino, Mask2Former, Mini)
 }
 
 

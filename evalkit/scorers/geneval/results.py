@@ -7,6 +7,7 @@ lands on another image.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -112,7 +113,7 @@ class GenEvalResults:
             tried = [self._images.joinpath(*named.parts[-3:])]
         else:
             tried = [named, self._file.parent / named]
-        return next((path for path in tried if path.is_file()), None)
+        return next((path for path in tried if os.path.isfile(path)), None)  # of any name
 
 
 def _pixels(image: Image) -> str:

@@ -37,7 +37,7 @@ class GenEval:
     ) -> None:
         """
         Args:
-            detector: owlv2, grounding-dino or mini.
+            detector: owlv2, grounding-dino, mask2former or mini.
             model: other weights of the detector: a folder, or a name in the hub's cache.
             threshold: of the scores of objects.
             counting_threshold: the same for prompts with a number.
@@ -138,9 +138,7 @@ def _lacking() -> str:
     return ""
 
 
-NOT_COMPARABLE = (
-    "not comparable with published GenEval numbers, which the detector Mask2Former makes"
-)
+NOT_COMPARABLE = "not comparable with published GenEval numbers, which have another detector"
 
 
 def not_comparable(*, fake: int, real: int) -> str:
