@@ -158,13 +158,13 @@ def test_two_results_for_one_image_are_refused(folder: Path, tmp_path: Path) -> 
 def test_names_that_no_image_can_have(name: str, tmp_path: Path) -> None:
     file = write(tmp_path / "results.jsonl", [lines("images")[0] | {"filename": name}])
     for images in ("", str(tmp_path)):
-        with pytest.raises(EvalkitError, match="None of the 1 images"):
+        with pytest.raises(EvalkitError, match="None of the images"):
             list(GenEvalResults(file=str(file), images=images)([image_of(0, 0)], ["x"]))
 
 
 def test_images_that_are_not_there(folder: Path) -> None:
     scorer = GenEvalResults(file=str(folder / "results.jsonl"))
-    with pytest.raises(EvalkitError, match=r"None of the 36 images .* is there") as caught:
+    with pytest.raises(EvalkitError, match=r"None of the images .* is there") as caught:
         list(scorer([image_of(0, 0)], [LISTED[0].text]))
     assert "geneval_results.images=FOLDER" in caught.value.hint
 

@@ -97,8 +97,8 @@ class GenEvalResults:
         there = [(one, place) for one, place in places if place is not None]
         if not there:
             raise EvalkitError(
-                f"None of the {len(places):,} images that {self._file} names is there, such as"
-                f" {self._results[0].filename}.",
+                f"None of the images that {self._file} names is there, such as"
+                f" {self._results[0].filename!r:.200}.",
                 "Give the folder that was evaluated: `--set geneval_results.images=FOLDER`.",
             )
         known: dict[str, list[_Result]] = defaultdict(list)
