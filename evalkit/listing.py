@@ -117,15 +117,16 @@ def scorers() -> Listing:
     rows: list[tuple[str, ...]] = []
     for name in plugins.names("scorer"):
         try:
-            scorer = plugins.scorer(name)
-            options = _options(scorer.load)
+            metric, scorer = plugins.metric(name), plugins.scorer(name)
+            own = scorer.name == metric.name  # else it is another number of that scorer
+            options = _options(scorer.load) if own else f"those of {scorer.name}"
             lacking = scorer.lacks()
         except (EvalkitError, TypeError, ValueError) as error:
             rows.append((name, *[""] * 7, f"no: {getattr(error, 'message', error)}"))
             continue
         rows.append(
-            (name, scorer.metric.measure.title, scorer.better, _range_in_words(*scorer.range),
-             options, scorer.meaning, scorer.paper, scorer.question or scorer.meaning,
+            (name, metric.measure.title, metric.better, _range_in_words(*metric.range),
+             options, metric.meaning, metric.paper, metric.question or metric.meaning,
              f"no: {lacking}" if lacking else "yes")
         )  # fmt: skip
     return Listing(header, rows)

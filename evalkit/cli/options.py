@@ -23,7 +23,7 @@ Prompts = Annotated[
     str | None,
     typer.Option(
         help="A file (txt, jsonl, json, csv, tsv, parquet, COCO captions), a folder of txt files,"
-        " the bundled suite, or suite:GROUP."
+        " suite or geneval (bundled), or suite:GROUP."
     ),
 ]
 TextColumn = Annotated[

@@ -12,7 +12,7 @@ from evalkit.encoders import weights
 from evalkit.encoders.faster import faster, has_modes, parted
 from evalkit.encoders.weight_files import LIBRARIES
 from evalkit.hints import capital, did_you_mean
-from evalkit.scorer import LoadedScorer
+from evalkit.scorer import LoadedScorer, encoders_only
 from evalkit.specs import split_names
 
 # The standard and the mini encoder of each kind; "" where there is none.
@@ -116,7 +116,8 @@ def _in(precision: Precision, choice: Choice) -> Choice:
     """The same choice with encoders in a faster precision, where they have one."""
     made: dict[str, Encoder] = {}
     reasons: list[str] = []
-    for encoder in {one.name: one for one in choice.encoders.values()}.values():
+    chosen = encoders_only(choice.encoders)  # scorers are chosen later
+    for encoder in {one.name: one for one in chosen.values()}.values():
         able = has_modes(encoder) or getattr(encoder, "precision", "exact") == precision
         made[encoder.name] = faster(encoder, precision) if able else encoder
         for line in choice.reasons:
@@ -124,8 +125,8 @@ def _in(precision: Precision, choice: Choice) -> Choice:
                 why = line.removeprefix(encoder.name)
                 why += "" if able else f"; it has no mode {precision} and computes as always"
                 reasons.append(made[encoder.name].name + why)
-    encoders: dict[EncoderKind, Encoder] = {
-        kind: made[encoder.name] for kind, encoder in choice.encoders.items()
+    encoders: dict[EncoderKind, Encoder | LoadedScorer] = {
+        kind: made[encoder.name] for kind, encoder in chosen.items()
     }
     return Choice(encoders, reasons, choice.missing)
 

@@ -5,7 +5,6 @@ Preprocessing is that of the model's own configuration. Needs the extra `timm`.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from evalkit.core import EncoderKind, EvalkitError, Precision
 from evalkit.encoders.inputs import in_its_precision, moved
-from evalkit.models.load import device_of
+from evalkit.models.load import device_of, hash_tensors
 
 
 class TimmModel:
@@ -35,11 +34,8 @@ class TimmModel:
         if self.device.type == "cuda":  # faster, and features change by rounding only
             self.network.to(memory_format=torch.channels_last)
         self._transform: Any = create_transform(**config, is_training=False)
-        digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
-        for name, tensor in network.state_dict().items():
-            digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-            digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-        self.fingerprint = f"{self.name}/{digest.hexdigest()[:16]}"
+        start = json.dumps(config, sort_keys=True).encode()
+        self.fingerprint = f"{self.name}/{hash_tensors(network.state_dict(), start)[:16]}"
 
     def prepare(self, image: Image) -> Tensor:
         """RGB image of any size -> float32 [3, S, S], as the model's configuration states."""

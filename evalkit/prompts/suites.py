@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from evalkit.core import Prompt
 
-BUNDLED = ("suite",)  # come with evalkit
+BUNDLED = ("suite", "geneval")  # come with evalkit
 
 
 class Suite(NamedTuple):

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from evalkit.core import EncoderKind
+from evalkit.core import Encoder, EncoderKind
 from evalkit.encoders import batches
 from evalkit.encoders.faster import exact_of
 from evalkit.features.encode import image_features
@@ -19,6 +19,7 @@ from evalkit.features.image_sets import ImageSet
 from evalkit.metrics.frechet import frechet_distance_of_features
 from evalkit.score.evidence import Evidence, Setup, part
 from evalkit.score.measure import Measurement, point
+from evalkit.scorer import encoders_only
 
 log = logging.getLogger(__name__)
 IMAGES = 512  # the most that are encoded exactly, too
@@ -37,14 +38,15 @@ def precision_errors(
 ) -> dict[str, PrecisionError]:
     """By name of each encoder in a faster mode; {} if there are none, or fewer than two images."""
     found: dict[str, PrecisionError] = {}
+    encoders = encoders_only(setup.encoders)
     for kind, whole in evidence.items():
-        encoder = setup.encoders.get(kind)
+        encoder = encoders.get(kind)
         if encoder is None or exact_of(encoder) is encoder:
             continue
         if len(images.files) < 2 or "pool" not in whole.fake:
             continue
         fast = part(whole, range(min(IMAGES, len(images.files))))
-        exact = _exactly(images, kind, fast, setup)
+        exact = _exactly(images, encoder, fast, setup)
         known = found.get(encoder.name)
         differences = known.differences if known else {}
         for metric in setup.metrics:
@@ -75,9 +77,9 @@ def with_errors(
     return noted
 
 
-def _exactly(images: ImageSet, kind: EncoderKind, fast: Evidence, setup: Setup) -> Evidence:
+def _exactly(images: ImageSet, faster: Encoder, fast: Evidence, setup: Setup) -> Evidence:
     """The same evidence from exact features, which have a cache of their own: it holds few."""
-    encoder = exact_of(setup.encoders[kind])
+    encoder = exact_of(faster)
     features = image_features(
         images.files[: len(fast.clusters)],
         encoder,

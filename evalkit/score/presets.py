@@ -12,7 +12,8 @@ PRESETS: dict[str, tuple[str, ...]] = {
     "all": (),  # every installed metric; a scorer, which may cost hours or money, is named
     "default": DEFAULT,
     "quality": ("fid", "kid", "inception_score", "precision", "density"),
-    "alignment": ("clip_score", "retrieval_precision"),
+    "alignment": ("clip_score", "retrieval_precision", "vqa_score"),
+    "preference": ("pickscore", "hpsv2.1", "image_reward", "aesthetic"),
     "diversity": ("recall", "coverage", "vendi", "lpips_diversity"),
     "copying": ("memorization", "duplicates"),
 }

@@ -24,7 +24,7 @@ from evalkit.scorers.question import Question
 from evalkit.scorers.scene_questions import VERSION, scene_questions
 
 SCENES = "scenes"  # the option for questions that are made from the prompts
-_HINT = "See docs/scorers.md, “Questions”."
+_HINT = "See docs/question-answering.md, “Questions”."
 
 
 class Questions:

@@ -23,7 +23,7 @@ from evalkit.generators.pipeline_files import quiet
 from evalkit.generators.pipeline_setup import DTYPES, dtype_of
 from evalkit.models.load import device_of
 from evalkit.precision import computing
-from evalkit.scorers.vlm_files import LIBRARY, find_model, load_network, load_processor
+from evalkit.scorers.model_files import LIBRARY, find_model, load_chat_processor, load_network
 
 # Of a scorer without a model, in `evalkit list scorers`.
 NEEDS_MODEL = (
@@ -65,7 +65,7 @@ class VisionLanguageModel:
         self.dtype = str(self._dtype).removeprefix("torch.")
         self._model, self._max_pixels, self._batch = model, max_pixels, batch
         self._folder, self._identity = find_model(model)
-        self._processor = load_processor(self._folder, model)
+        self._processor = load_chat_processor(self._folder, model)
         short = next(name for name, one in DTYPES.items() if one == self._dtype)
         own = Path(model).expanduser()
         place = own.resolve().name if own.is_dir() else model.rpartition("/")[2]

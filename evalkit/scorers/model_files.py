@@ -1,14 +1,15 @@
-"""The files of a vision-language model of the transformers library: safetensors only, and no code
-of the model's repository. Nothing is downloaded.
+"""The files of a model of the transformers library: safetensors only, and no code of the model's
+repository. Nothing is downloaded.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from evalkit.core import EvalkitError
 from evalkit.encoders.weights import cache_folder
@@ -22,18 +23,37 @@ _LARGE = 64 << 20  # bytes: the hash of such a file is kept
 LIBRARY = ("transformers",)
 
 
-def find_model(model: str) -> tuple[Path, str]:
+class Family(NamedTuple):
+    """Models that one automatic class of the library loads."""
+
+    what: str
+    task: str  # what it does, in the words of the library
+    loader: str  # the automatic class
+    types: str  # the table of its types in transformers.models.auto.modeling_auto
+    example: str
+
+
+VISION_LANGUAGE = Family(
+    "a vision-language model",
+    "that continues a text (image-text-to-text in transformers)",
+    "AutoModelForImageTextToText",
+    "MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES",
+    "Qwen/Qwen3-VL-8B-Instruct",
+)
+
+
+def find_model(model: str, family: Family = VISION_LANGUAGE) -> tuple[Path, str]:
     """The folder of a model and its identity: name@commit in the hub's cache, else a hash.
 
-    Raises EvalkitError for what is neither, and for what is no vision-language model.
+    Raises EvalkitError for what is neither, and for what is no model of the family.
     """
     path = Path(model).expanduser()
     if path.is_dir():
-        check_files(path, model)
+        check_files(path, model, family)
         return path, _hash(path)
-    hint = "Give the folder of a model, or a name on the hub such as Qwen/Qwen3-VL-8B-Instruct."
+    hint = f"Give the folder of a model, or a name on the hub such as {family.example}."
     if model.count("/") != 1 or model.startswith((".", "~", "/")) or model.endswith("/"):
-        raise EvalkitError(f"There is no folder {model!r} with a vision-language model.", hint)
+        raise EvalkitError(f"There is no folder {model!r} with {family.what}.", hint)
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -44,14 +64,13 @@ def find_model(model: str) -> tuple[Path, str]:
             f"The model {model!r} is not in the hub's cache, and nothing is downloaded.",
             f"Fetch it once with `hf download {model}`.",
         ) from error
-    check_files(found, model)
+    check_files(found, model, family)
     return found, f"{model}@{found.name}"
 
 
-def check_files(folder: Path, model: str) -> None:
-    """Raise EvalkitError unless the folder has a vision-language model in safetensors."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
-
+def check_files(folder: Path, model: str, family: Family = VISION_LANGUAGE) -> None:
+    """Raise EvalkitError unless the folder has a model of the family in safetensors."""
+    types = getattr(importlib.import_module("transformers.models.auto.modeling_auto"), family.types)
     try:
         config = json.loads(read_utf8(folder / "config.json"))
         kind = str(config["model_type"])
@@ -60,11 +79,11 @@ def check_files(folder: Path, model: str) -> None:
             f"{model} has no config.json that names a type of model.",
             "Give the folder that `save_pretrained` wrote.",
         ) from error
-    if kind not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES or config.get("is_encoder_decoder"):
+    translates = family is VISION_LANGUAGE and config.get("is_encoder_decoder")
+    if kind not in types or translates:
         raise EvalkitError(
-            f"{model} is a model of the type {kind!r}; expected a vision-language model that"
-            " continues a text (image-text-to-text in transformers).",
-            "For example Qwen/Qwen3-VL-8B-Instruct.",
+            f"{model} is a model of the type {kind!r}; expected {family.what} {family.task}.",
+            f"For example {family.example}.",
         )
     names = sorted(path.name for path in folder.iterdir())
     if not any(name.endswith(".safetensors") for name in names):
@@ -78,20 +97,25 @@ def check_files(folder: Path, model: str) -> None:
         )
 
 
-def load_processor(folder: Path, model: str) -> Any:
-    """The processor of a model, with a chat template."""
+def load_processor(folder: Path, model: str, **options: Any) -> Any:
+    """The processor of a model. Raises EvalkitError where it cannot be loaded."""
     from transformers import AutoProcessor
 
     try:
         with quiet(names=LIBRARY):
-            found = AutoProcessor.from_pretrained(
-                str(folder), local_files_only=True, trust_remote_code=False
+            return AutoProcessor.from_pretrained(
+                str(folder), local_files_only=True, trust_remote_code=False, **options
             )
     except Exception as error:  # the library raises many types
         raise EvalkitError(
             f"The processor of {model} cannot be loaded: {first_sentence(error)}",
             "Fetch the whole repository of the model; some processors need torchvision.",
         ) from error
+
+
+def load_chat_processor(folder: Path, model: str) -> Any:
+    """The processor of a model, with a chat template."""
+    found = load_processor(folder, model)
     if not getattr(found, "chat_template", None) or not hasattr(found, "tokenizer"):
         raise EvalkitError(
             f"{model} has no chat template; expected a model that answers questions.",
@@ -100,11 +124,11 @@ def load_processor(folder: Path, model: str) -> Any:
     return found
 
 
-def load_network(folder: Path, model: str, dtype: Any, device: str) -> Any:
+def load_network(
+    folder: Path, model: str, dtype: Any, device: str, family: Family = VISION_LANGUAGE
+) -> Any:
     """The network of a model, for inference."""
-    from transformers import AutoModelForImageTextToText
-
-    loader: Any = AutoModelForImageTextToText
+    loader: Any = getattr(importlib.import_module("transformers"), family.loader)
     with quiet(names=LIBRARY):
         network, report = loader.from_pretrained(
             str(folder),
