@@ -63,6 +63,9 @@ class _Images:
         self.run.append_records(self.label, records, self.rank)
         return records
 
+    def reason_to_stop(self) -> None:
+        return None
+
     def _save(self, job: Job, answer: Answer, seconds: float) -> Record:
         image = answer.image
         if not isinstance(image, Image) or image.mode != "RGB" or 0 in image.size:

@@ -149,8 +149,8 @@ class Chat:
             return ChatAnswer(found.status, detail=found.detail, retry_after=found.retry_after)
         return self._answer(reply, value)
 
-    def estimate(self, parts: Sequence[Part], system: str = "") -> float | None:
-        """US dollars that one request may cost; None without prices.
+    def estimate(self, texts: Sequence[str], sizes: Sequence[tuple[int, int]]) -> float | None:
+        """US dollars that a request with these texts and images may cost; None without prices.
 
         Services count tokens differently. The estimate takes one token for two bytes of text, and
         for an image the larger of one per 28 x 28 pixels and 85 + 170 per 512 x 512 pixels.
@@ -159,28 +159,26 @@ class Chat:
         if options.input_price is None or options.output_price is None:
             return None
         limit = self.parameters.get("max_completion_tokens", options.max_tokens)
-        texts = [system, *(part for part in parts if isinstance(part, str))]
         tokens = sum(len(text.encode()) / 2 for text in texts)
-        for part in parts:
-            if not isinstance(part, str):
-                width, height = self._size(part)
-                patches = math.ceil(width / 28) * math.ceil(height / 28)
-                tiles = math.ceil(width / 512) * math.ceil(height / 512)
-                tokens += max(patches, 85 + 170 * tiles)
+        for size in sizes:
+            width, height = self._sent(size)
+            patches = math.ceil(width / 28) * math.ceil(height / 28)
+            tiles = math.ceil(width / 512) * math.ceil(height / 512)
+            tokens += max(patches, 85 + 170 * tiles)
         return (tokens * options.input_price + limit * options.output_price) / 1e6
 
     def _content(self, part: Part) -> dict[str, Any]:
         if isinstance(part, str):
             return {"type": "text", "text": part}
-        size = self._size(part)
+        size = self._sent(part.size)
         image = part if size == part.size else part.resize(size, Resampling.LANCZOS)
         data = base64.b64encode(encode_png(image)).decode()
         return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
 
-    def _size(self, image: Image) -> tuple[int, int]:
+    def _sent(self, size: tuple[int, int]) -> tuple[int, int]:
         """Width and height as sent."""
-        scale = min(1.0, self.options.max_side / max(image.size))
-        return max(1, round(image.width * scale)), max(1, round(image.height * scale))
+        scale = min(1.0, self.options.max_side / max(size))
+        return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
     def _answer(self, reply: Reply, value: Mapping[str, Any]) -> ChatAnswer:
         """The text of a 2xx answer. Whatever it lacks, it was most likely charged."""

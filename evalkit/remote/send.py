@@ -193,6 +193,8 @@ class _Sender:
             if self.waiting:
                 self._stop(stops.after_record(self.work, record, self.tally.failed_in_a_row))
             self.advance(1, self.tally.so_far())
+        if last and self.waiting:
+            self._stop(self.work.reason_to_stop())
 
     def _account(self, job: Job, answer: Answer) -> None:
         """Update concurrency, money and the counts of the job by an answer."""

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from evalkit.core import EvalkitError
 from evalkit.remote.jobs import Answer, Job, Outcome
 
 
@@ -50,6 +51,10 @@ class Work(Protocol):
 
     def keep(self, finished: Sequence[Finished]) -> Sequence[Outcome]:
         """Write last answers to the disk; `Job.account` has their attempts and costs."""
+        ...
+
+    def reason_to_stop(self) -> EvalkitError | None:
+        """Why nothing more is to be sent after the last `keep`; None for no reason."""
         ...
 
 

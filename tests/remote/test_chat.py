@@ -65,8 +65,8 @@ def test_costs_are_tokens_times_prices() -> None:
         free, priced = chat(server), chat(server, input_price=2.0, output_price=10.0)
         assert free.ask(["Hello"]).cost is None
         assert priced.ask(["Hello"]).cost == pytest.approx((1000 * 2 + 10 * 10) / 1e6)
-    assert free.estimate(["Hello"]) is None
-    with_image, alone = priced.estimate([RED, "Hello"]), priced.estimate(["Hello"])
+    assert free.estimate(["Hello"], []) is None
+    with_image, alone = priced.estimate(["Hello"], [RED.size]), priced.estimate(["Hello"], [])
     assert with_image is not None
     assert alone is not None
     assert with_image - alone == pytest.approx(255 * 2 / 1e6)  # the tokens of one tile
