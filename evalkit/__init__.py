@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from evalkit.listing import list_runs as list_runs
     from evalkit.listing import list_scenes as list_scenes
     from evalkit.listing import list_scorers as list_scorers
+    from evalkit.listing import list_suites as list_suites
     from evalkit.plugins import encoder as encoder
     from evalkit.rate.export_ratings import rate_export as rate_export
     from evalkit.rate.import_ratings import rate_import as rate_import
@@ -98,6 +99,7 @@ _PUBLIC = {  # name: the module that defines it
     "list_runs": "evalkit.listing",
     "list_scenes": "evalkit.listing",
     "list_scorers": "evalkit.listing",
+    "list_suites": "evalkit.listing",
     "list_training": "evalkit.training.presets",
     "load": "evalkit.results",
     "rate_export": "evalkit.rate.export_ratings",

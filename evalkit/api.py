@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any, Literal, TypeAlias, TypedDict, Unpack, overload
 
 from evalkit import plugins
 from evalkit.config import KEYS, Config, Options, merge
-from evalkit.core import IncompleteRunWarning, Prompt
+from evalkit.core import Precision, Prompt
 from evalkit.generate import generate as stage
 from evalkit.generate.generate import Estimate
 from evalkit.generate.given import with_folder
@@ -36,6 +35,7 @@ def run(
     reference: str | Path | None = None,
     metrics: str | Sequence[str] | None = None,
     encoders: str | None = None,
+    precision: Precision | None = None,
     device: str | None = None,
     batch_size: int | None = None,
     max_cost: float | None = None,
@@ -63,8 +63,10 @@ def run(
         reference: the name of installed reference statistics, or a path.
         metrics: names of metrics or presets, such as `all` (default: the usual set).
         encoders: `auto` (default), `standard`, `mini`, or names.
+        precision: in which the encoders compute: `exact` (default), `tf32` or `bf16`, see `score`.
         device: `auto` (default), `cpu`, `cuda`, ...
-        batch_size: images per batch (default 32); results agree up to rounding.
+        batch_size: images per batch (default 32, for encoders on a GPU by its free memory); results
+            agree up to rounding.
         max_cost: the limit in US dollars for remote services, over all calls on the run folder.
         retry_ambiguous: request images again whose request was sent but not properly answered;
             each may be charged twice.
@@ -86,8 +88,13 @@ def run(
     settings = replace(settings, metrics=together(known, named_metrics))
     read_given(settings)  # a missing file is reported before the slow imports
     named = models_of(run, settings)
-    of_scorers = as_triples(settings.scorers)
-    chosen = Settings(settings.metrics, settings.encoders, settings.reference, (), of_scorers)
+    chosen = Settings(
+        settings.metrics,
+        settings.encoders,
+        settings.reference,
+        options=as_triples(settings.scorers),
+        precision=settings.precision,
+    )
     from evalkit.score import resources
     from evalkit.score.select import select_from
 
@@ -100,9 +107,7 @@ def run(
     from evalkit.report.report import report
     from evalkit.score.score import score_with
 
-    with warnings.catch_warnings():  # scoring warns of the same models
-        warnings.simplefilter("ignore", IncompleteRunWarning)
-        made = stage.generate(settings, retry_ambiguous)
+    made = stage.generate(settings, retry_ambiguous, scored=True)
     with made.writing_results():
         chosen = resolve(made.path, models=[model.label for model in named])
         found = resources.load(chosen, bundled, settings.device, made.path)

@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import tomli_w
 
-from evalkit.core import EvalkitError, Prompt
+from evalkit.core import EvalkitError, Precision, Prompt
 from evalkit.files import parse_toml, read_utf8
 from evalkit.hints import did_you_mean
 from evalkit.prompts import is_bundled, prompts_from_list
@@ -52,8 +52,10 @@ class Config:
             the encoders.
         metrics: names of metrics; () is the usual set.
         encoders: `auto`, `standard`, `mini`, or names joined by commas.
+        precision: in which evalkit's own encoders compute: `exact`, `tf32` or `bf16`.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`, `xpu`.
-        batch_size: images per batch; results agree up to rounding.
+        batch_size: images per batch; results agree up to rounding. None is 32, and more for
+            encoders on a GPU, see `encoders.batches`.
         max_cost: the limit in US dollars for remote services, over all commands on the run folder;
             None for no limit.
         options: options of each model, by its label.
@@ -70,7 +72,8 @@ class Config:
     metrics: tuple[str, ...] = ()
     encoders: str = "auto"
     device: str = "auto"
-    batch_size: int = 32
+    precision: Precision = "exact"
+    batch_size: int | None = None
     max_cost: float | None = None
     text_column: str | None = None
     group_column: str | None = None
@@ -113,7 +116,8 @@ class Config:
         ):
             value = getattr(self, key)
             _require(
-                type(value) is int and low <= value <= high,
+                (key == "batch_size" and value is None)
+                or (type(value) is int and low <= value <= high),
                 key,
                 value,
                 f"a whole number from {low} to {high}",
@@ -132,6 +136,7 @@ class Config:
             self.encoders,
             "auto, standard, mini, or names joined by commas",
         )
+        check_precision(self.precision)
         try:
             self.to_toml().encode()
         except UnicodeEncodeError as error:
@@ -248,6 +253,12 @@ def parse_settings(settings: Iterable[str]) -> dict[str, dict[str, Value]]:
             )
         options.setdefault(label, {})[option] = value.strip()
     return options
+
+
+def check_precision(value: object) -> None:
+    """Raise EvalkitError for a precision that encoders do not have."""
+    known = get_args(Precision)
+    _require(value in known, "precision", value, f"{', '.join(known[:-1])} or {known[-1]}")
 
 
 def _require(good: bool, key: str, found: object, expected: str, hint: str = "") -> None:

@@ -24,6 +24,7 @@ Better = Literal["lower", "higher"]
 # kind of its own, "scorer:NAME".
 EncoderKind = str
 ENCODER_KINDS = ("inception", "clip", "clip-paper", "clip-large", "dinov2", "lpips")
+Precision = Literal["exact", "tf32", "bf16"]  # in which encoders compute, see precision.py
 Verdict = Literal["a better", "b better", "no significant difference", "not tested"]
 Status = Literal[
     "ok",

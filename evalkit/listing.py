@@ -13,6 +13,8 @@ from evalkit.core import EvalkitError, Metric
 from evalkit.encoders import weights
 from evalkit.encoders.select import MINI, PHOTO, STANDARD
 from evalkit.encoders.weight_files import LIBRARIES, NEEDS, licences
+from evalkit.prompts.suites import BUNDLED
+from evalkit.prompts.suites import suites as known_suites
 from evalkit.run_folder import Run
 
 
@@ -43,6 +45,11 @@ def list_metrics() -> list[dict[str, str]]:
 def list_scorers() -> list[dict[str, str]]:
     """The installed scorers: what each measures, its range, options and paper."""
     return scorers().dicts()
+
+
+def list_suites() -> list[dict[str, str]]:
+    """Published lists of prompts, with their licences and how each is used."""
+    return suites().dicts()
 
 
 def list_runs(folder: Path | str = "reports") -> list[dict[str, str]]:
@@ -110,15 +117,16 @@ def scorers() -> Listing:
     rows: list[tuple[str, ...]] = []
     for name in plugins.names("scorer"):
         try:
-            scorer = plugins.scorer(name)
-            options = _options(scorer.load)
+            metric, scorer = plugins.metric(name), plugins.scorer(name)
+            own = scorer.name == metric.name  # else it is another number of that scorer
+            options = _options(scorer.load) if own else f"those of {scorer.name}"
             lacking = scorer.lacks()
         except (EvalkitError, TypeError, ValueError) as error:
             rows.append((name, *[""] * 7, f"no: {getattr(error, 'message', error)}"))
             continue
         rows.append(
-            (name, scorer.metric.measure.title, scorer.better, _range_in_words(*scorer.range),
-             options, scorer.meaning, scorer.paper, scorer.question or scorer.meaning,
+            (name, metric.measure.title, metric.better, _range_in_words(*metric.range),
+             options, metric.meaning, metric.paper, metric.question or metric.meaning,
              f"no: {lacking}" if lacking else "yes")
         )  # fmt: skip
     return Listing(header, rows)
@@ -149,6 +157,16 @@ def _range_in_words(low: float, high: float) -> str:
 
 def _end(value: float) -> str:
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def suites() -> Listing:
+    """Published lists of prompts, and how each is used."""
+    rows = [
+        (one.name, one.title, str(one.prompts), one.licence, one.groups, one.address,
+         f"`--prompts {one.name}`" if one.name in BUNDLED else "give its file to `--prompts`")
+        for one in known_suites().values()
+    ]  # fmt: skip
+    return Listing(("name", "title", "prompts", "licence", "groups", "address", "use"), rows)
 
 
 def runs(folder: Path | str = "reports") -> Listing:

@@ -158,6 +158,8 @@ def _settings() -> dict[str, _Setting]:
     import torch
     from PIL import Image, ImageFile
 
+    from evalkit import precision
+
     def directory() -> str:
         try:
             return os.getcwd()
@@ -194,18 +196,6 @@ def _settings() -> dict[str, _Setting]:
         warnings.resetwarnings()  # the caches of all modules are renewed
         warnings.filters[:] = value  # type: ignore[index]
 
-    def precision() -> tuple[Any, ...]:
-        try:
-            earlier = torch.get_float32_matmul_precision()
-        except RuntimeError:  # of torch, where code has used both of its interfaces
-            earlier = ""
-        return earlier, products.fp32_precision, cpu_products.fp32_precision
-
-    def set_precision(value: tuple[Any, ...]) -> None:
-        if value[0]:
-            torch.set_float32_matmul_precision(value[0])
-        products.fp32_precision, cpu_products.fp32_precision = value[1:]
-
     def autocast() -> tuple[Any, ...]:
         return tuple(
             (kind, torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind))
@@ -220,9 +210,7 @@ def _settings() -> dict[str, _Setting]:
     def set_device(value: Any) -> None:
         torch.set_default_device(None if value == torch.device("cpu") else value)
 
-    cudnn, mkldnn = torch.backends.cudnn, torch.backends.mkldnn
-    products = torch.backends.cuda.matmul
-    cpu_products = mkldnn.matmul  # pyright: ignore[reportAttributeAccessIssue]
+    cudnn = torch.backends.cudnn
     return {
         "directory": _Setting(directory, set_directory),
         "stderr": _attribute(sys, "stderr"),
@@ -249,7 +237,7 @@ def _settings() -> dict[str, _Setting]:
         "deterministic": _Setting(
             torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode
         ),
-        "precision": _Setting(precision, set_precision),
+        "precision": _Setting(precision.read, precision.write),
         "cudnn.deterministic": _attribute(cudnn, "deterministic"),
         "cudnn.benchmark": _attribute(cudnn, "benchmark"),
     }

@@ -149,10 +149,11 @@ def metric_names() -> list[str]:
 
 
 def metric(name: str) -> Metric:
-    """The metric of a name, or that of a scorer.
+    """The metric of a name, or that of a scorer, also of `scorer:argument`.
 
     Raises EvalkitError for an unknown name, and for a name that both have.
     """
+    name, argument = _split(name, "scorer")
     scored = name in _entries("scorer")
     if scored and name in _entries("metric"):
         raise EvalkitError(
@@ -161,13 +162,22 @@ def metric(name: str) -> Metric:
         )
     found = find("scorer" if scored else "metric", name)
     if isinstance(found, Scorer):
-        return found.metric
+        return _of_argument(found, argument).metric
     if not isinstance(found, Metric):
         raise EvalkitError(
             f"The metric {name!r} is a {type(found).__name__}; expected an evalkit.Metric or an"
             " evalkit.Scorer."
         )
     return found
+
+
+def _of_argument(scorer: Scorer, argument: str) -> Scorer:
+    if not argument:
+        return scorer
+    if scorer.with_argument is None:
+        raise _no_argument(scorer.name, argument)
+    with plugin_call(scorer.with_argument, f"The scorer {scorer.name!r} failed"):
+        return scorer.with_argument(argument)
 
 
 def scorer(name: str) -> Scorer:
@@ -179,9 +189,11 @@ def scorer(name: str) -> Scorer:
 
 
 def scorer_names(metrics: str | Sequence[str] | None) -> list[str]:
-    """The names of scorers: the installed ones, and those of `module:attribute` in `metrics`."""
+    """The names of scorers: the installed ones, and those of `module:attribute` and of
+    `scorer:argument` in `metrics`.
+    """
     texts = split_names(metrics) if isinstance(metrics, str) else metrics or ()
-    own = [metric(text) for text in texts if ":" in text and _ATTRIBUTE.fullmatch(text)]
+    own = [metric(one) for one in texts if _ATTRIBUTE.fullmatch(one) or _split(one, "scorer")[1]]
     return [*names("scorer"), *(one.scorer.name for one in own if one.scorer is not None)]
 
 
@@ -197,11 +209,13 @@ def load_scorer(
     with named(found, f"The scorer {scorer.name!r} failed"):
         texts = [getattr(found, field, None) for field in ("name", "fingerprint")]
         good = all(_is_text(text) and text for text in texts) and callable(found)
+        at_once = getattr(found, "at_once", None)
+        good = good and (at_once is None or (isinstance(at_once, int) and at_once > 0))
     if not good or not re.fullmatch(r"[\w.-]{1,100}", str(texts[0])):
         raise EvalkitError(
-            f"The scorer {scorer.name!r} loads a {type(found).__name__}; expected an object with a"
-            " fingerprint, a name of letters, digits, _, - and dots, and a call"
-            " (scorer.LoadedScorer).",
+            f"The scorer {scorer.name!r} loads a {type(found).__name__}; expected a LoadedScorer:"
+            " a call, a fingerprint, a name of letters, digits, _, - and dots, and a whole number"
+            " as at_once, if any.",
             "See docs/plugins.md, “A scorer”.",
         )
     return found  # pyright: ignore[reportReturnType]
@@ -420,15 +434,16 @@ def _with_argument(
     options = [item for item in _parameters(target).values() if item.name not in BOUND]
     first = options[0] if options and not _is_generator(target) else None
     if first is None or first.default is not first.empty:
-        raise EvalkitError(
-            f"{name!r} takes no argument; {argument!r} was given.",
-            f"Write `{name}`.",
-        )
+        raise _no_argument(name, argument)
     if given.get(first.name, argument) != argument:
         raise EvalkitError(
             f"{name}:{argument} is also given {first.name}={given[first.name]!r}.", "Give it once."
         )
     return {**given, first.name: argument}
+
+
+def _no_argument(name: str, argument: str) -> EvalkitError:
+    return EvalkitError(f"{name!r} takes no argument; {argument!r} was given.", f"Write `{name}`.")
 
 
 def _labels(texts: Sequence[str], known: Mapping[str, str], functions: Functions) -> dict[str, str]:

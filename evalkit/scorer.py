@@ -80,8 +80,11 @@ class Scorer:
         output: which of an answer's `values` this is. Scorers with one fingerprint share a cache,
             so that several numbers of one network cost one pass.
         reads_prompts: False for a number of the image alone.
+        describe: `(*, fake: int, real: int) -> str`, the note of every row, as that of a `Metric`.
         missing: what this machine lacks for the defaults of the options, and how to get it, in
             words; "" for nothing. `evalkit list scorers` shows it.
+        with_argument: the scorer that `NAME:ARGUMENT` means, if the scorer takes one. Its name is
+            another one for each argument, so that a run may have several.
     """
 
     name: str
@@ -98,7 +101,9 @@ class Scorer:
     reads_prompts: bool = True
     from_zero: bool = False
     version: int = 1
+    describe: Callable[..., str] | None = None
     missing: Callable[[], str] | None = None
+    with_argument: Callable[[str], Scorer] | None = None
 
     def __post_init__(self) -> None:
         if not callable(self.load):
@@ -123,7 +128,8 @@ class Scorer:
         return Metric(
             self.name, values_of, self.output, self.kind, self.better, self.paper,
             title=self.title, question=self.question, meaning=self.meaning, range=self.range,
-            aspect=self.aspect, from_zero=self.from_zero, version=self.version, scorer=self,
+            aspect=self.aspect, from_zero=self.from_zero, version=self.version,
+            describe=self.describe, scorer=self,
         )  # fmt: skip
 
 

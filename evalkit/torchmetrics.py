@@ -31,7 +31,7 @@ from torch import Tensor
 
 from evalkit import plugins
 from evalkit.core import Encoder, EvalkitError, Metric, Moments, TextEncoder
-from evalkit.encoders.select import kinds_of, named
+from evalkit.encoders.select import kinds_of, load, named
 from evalkit.features.map_ahead import map_ahead
 from evalkit.images import to_images
 from evalkit.metrics import frechet
@@ -315,7 +315,7 @@ _by_name: weakref.WeakValueDictionary[str, Encoder] = weakref.WeakValueDictionar
 
 def _shared(name: str) -> Encoder:
     named(name)  # the usual sentence for a wrong name
-    found = _by_name.get(name) or plugins.encoder(name)
+    found = _by_name.get(name) or load(name)
     with contextlib.suppress(TypeError):  # a tuple, which no weak reference can point to
         _by_name[name] = found
     return found

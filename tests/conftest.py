@@ -1,7 +1,12 @@
 """What all tests need, whatever shell and machine they run on."""
 
+from __future__ import annotations
+
 import os
 import signal
+from pathlib import Path
+
+import pytest
 
 # Ctrl-C must reach the tests and what they start; a shell that runs them in the background has it
 # ignored.
@@ -9,3 +14,16 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # Small tensors gain nothing from more threads, which wait for each other badly where other programs
 # keep the processors busy.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture
+def empty_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No weights in any cache and no mirror. Returns evalkit's cache folder, not yet made."""
+    monkeypatch.setenv("EVALKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("EVALKIT_MIRROR", raising=False)
+    import torch
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "torch"))
+    return tmp_path / "cache" / "weights"

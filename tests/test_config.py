@@ -85,7 +85,7 @@ def test_defaults_then_file_then_flags(tmp_path: Path) -> None:
     config = load_config(
         file, {"seed": 5, "per_prompt": None, "batch_size": None}, {"noise": {"size": "16"}}
     )
-    assert (config.seed, config.per_prompt, config.batch_size) == (5, 2, 32)
+    assert (config.seed, config.per_prompt, config.batch_size) == (5, 2, None)
     assert config.options == {"noise": {"size": "16", "other": 1}}
 
 
@@ -298,3 +298,9 @@ def test_options_of_no_model_name_the_file(tmp_path: Path) -> None:
         load_config(path, {})
     assert "dalle" in error.value.hint
     assert load_config(path, {"models": "gan"}).options == {}
+
+
+@pytest.mark.parametrize("value", ["half", "float16", ""])
+def test_an_unknown_precision_is_refused(value: str) -> None:
+    with pytest.raises(EvalkitError, match="expected exact, tf32 or bf16"):
+        Config(models=("noise",), prompts="p.txt", precision=value)  # type: ignore[arg-type]

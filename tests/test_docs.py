@@ -282,7 +282,7 @@ def test_the_page_of_files_names_every_key_of_a_run(tmp_path: Path) -> None:
     assert set(findings) in tables
     for kind in (Prompt, Config):
         for field in dataclasses.fields(kind):
-            assert f"`{field.name}`" in page or field.name in ("options", "functions")
+            assert f"`{field.name}`" in page or field.name in ("options", "scorers", "functions")
     files = [*run.path.iterdir(), *run.image_folder("noise").iterdir()]
     for path in files:
         if path.is_file() and path.suffix != ".png":

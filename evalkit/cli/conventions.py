@@ -21,14 +21,16 @@ def conventions(
     folder: Annotated[
         Path, typer.Argument(help="Images: a folder, zip, tar or array; or a run of one model.")
     ],
+    metric: Annotated[str, typer.Option(help="fid, or clip_score, which needs a run.")] = "fid",
     reference: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="Real images (the same), or reference statistics of the encoders inception*."
+            help="For FID: real images (the same), or reference statistics of the encoders"
+            " inception*."
         ),
-    ],
+    ] = None,
     target: Annotated[
-        str | None, typer.Option(help="A quoted FID, with the digits that are quoted.")
+        str | None, typer.Option(help="A quoted value, with the digits that are quoted.")
     ] = None,
     weights: Annotated[
         str, typer.Option(help="A weights file in place of the pinned one; the output says so.")
@@ -37,19 +39,22 @@ def conventions(
     batch_size: BatchSize = 32,
     as_json: Json = False,
 ) -> None:
-    """FID of the same images under every known preprocessing; --target tests a quoted value.
+    """FID or CLIP score of images under every known convention; --target tests a quoted value.
 
     \b
     Examples:
       evalkit conventions some/folder --reference coco/val2014
       evalkit conventions some/folder --reference coco/val2014 --target 12.6
+      evalkit conventions reports/first/images/dalle --metric clip_score --target 31.2
     """
     with clean():
+        from evalkit.score.conventions import METRICS
         from evalkit.score.conventions import conventions as function
         from evalkit.terminal import print_table
 
         found = function(
             folder,
+            metric=metric,
             reference=reference,
             target=target,
             weights=weights,
@@ -59,26 +64,27 @@ def conventions(
         if as_json:
             print_json(dataclasses.asdict(found))
             return
-        rows = [_cells(row) for row in found.rows]
+        rows = [_cells(row, METRICS[found.metric].title) for row in found.rows]
         if target is None:
-            rows = [
-                {name: cell for name, cell in row.items() if name not in ("minus target", "fits")}
-                for row in rows
-            ]
+            for row in rows:
+                del row["minus target"], row["fits"]
         print_table(tuple(rows[0]), [tuple(row.values()) for row in rows])
         print_lines(*filter(None, [found.verdict]), *found.notes)
 
 
-def _cells(row: ConventionRow) -> dict[str, str]:
+def _cells(row: ConventionRow, title: str) -> dict[str, str]:
     measured = row.value is not None
     interval = "" if row.low is None or row.high is None else f"{row.low:.4g} to {row.high:.4g}"
+    compared = {"real images": str(row.reference_count or ("unknown" if measured else ""))}
+    if title != "FID":
+        compared = {"prompts": str(row.prompts) if measured else ""}
     return {
         "convention": row.convention,
         "tools that use it": row.tools,
-        "FID": "not measured" if row.value is None else f"{row.value:.6g}",
+        title: "not measured" if row.value is None else f"{row.value:.6g}",
         "95% interval": interval,
         "images": str(row.count) if measured else "",
-        "real images": str(row.reference_count or ("unknown" if measured else "")),
+        **compared,
         "minus target": "" if row.distance is None else f"{row.distance:+.4g}",
         "fits": FITS[row.fit],
         "note": row.note.removeprefix("not measured: "),

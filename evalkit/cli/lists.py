@@ -58,6 +58,15 @@ def list_scorers(as_json: Json = False) -> None:
         print_rows(*scorers(), as_json)
 
 
+@app.command("suites")
+def list_suites(as_json: Json = False) -> None:
+    """Published lists of prompts: their number, licence and groups, and how each is used."""
+    with clean():
+        from evalkit.listing import suites
+
+        print_rows(*suites(), as_json)
+
+
 def _print_metrics(metrics: list[dict[str, str]]) -> None:
     """Each metric as a block of indented lines, then the presets."""
     from rich.padding import Padding

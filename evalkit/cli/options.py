@@ -23,7 +23,7 @@ Prompts = Annotated[
     str | None,
     typer.Option(
         help="A file (txt, jsonl, json, csv, tsv, parquet, COCO captions), a folder of txt files,"
-        " the bundled suite, or suite:GROUP."
+        " suite or geneval (bundled), or suite:GROUP."
     ),
 ]
 TextColumn = Annotated[
@@ -77,6 +77,15 @@ Encoders = Annotated[
         autocompletion=completion.encoders,
     ),
 ]
+InPrecision = Annotated[
+    Literal["exact", "tf32", "bf16"] | None,
+    typer.Option(
+        "--precision",
+        show_default=False,
+        help="In which the encoders compute; faster ones have other names and are less exact."
+        "  [default: exact]",
+    ),
+]
 Device = Annotated[
     str | None,
     typer.Option(show_default=False, help="auto, cpu, cuda, cuda:1, mps or xpu.  [default: auto]"),
@@ -84,7 +93,9 @@ Device = Annotated[
 BatchSize = Annotated[
     int | None,
     typer.Option(
-        show_default=False, help="Images per batch; results agree up to rounding.  [default: 32]"
+        show_default=False,
+        help="Images per batch; results agree up to rounding.  [default: 32; on a GPU, encoders of"
+        " score and run take as many as fit]",
     ),
 ]
 Settings = Annotated[

@@ -14,18 +14,23 @@ if TYPE_CHECKING:
     from evalkit.encoders.manage_weights import WeightStatus
 
 app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="The pinned weights of the standard encoders."
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="The pinned weights of the standard encoders and of scorers.",
 )
 
-Names = Annotated[list[str], typer.Argument(help="Encoders or files from `evalkit weights list`.")]
+Names = Annotated[
+    list[str], typer.Argument(help="Encoders, scorers or files from `evalkit weights list`.")
+]
 Some = Annotated[
-    list[str] | None, typer.Argument(help="Encoders or files.  [default: all in the cache]")
+    list[str] | None,
+    typer.Argument(help="Encoders, scorers or files.  [default: all in the cache]"),
 ]
 
 
 @app.command("list")
 def list_weights(as_json: Json = False) -> None:
-    """Every pinned file: its encoders, size and licence, whether it is in the cache, and where.
+    """Every pinned file: what needs it, size and licence, whether it is in the cache, and where.
 
     \b
     Example:
@@ -71,7 +76,7 @@ def fetch_weights(
 
     \b
     Examples:
-      evalkit weights fetch inception clip-b32
+      evalkit weights fetch inception clip-b32 pickscore
       evalkit weights fetch dinov2-l14 --mirror https://files.example.org/weights
     """
     with clean():
@@ -103,7 +108,7 @@ def _print(rows: list[WeightStatus], as_json: bool) -> None:
     if as_json:
         print_json([row._asdict() for row in rows])
         return
-    header = ("name", "encoders", "state", "where", "size", "licence", "what it is")
+    header = ("name", "needed by", "state", "where", "size", "licence", "what it is")
     shown = [
         (
             row.name,

@@ -256,6 +256,7 @@ def _write_config(run: Run, entries: Sequence[Entry], common: Shared, settings: 
         reference=relative_to(run.path, settings.reference) if settings.reference else None,
         metrics=settings.metrics,
         encoders=settings.encoders,
+        precision=settings.precision,
         options=options,
         scorers=settings.tables(),
     )

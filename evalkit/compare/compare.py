@@ -93,6 +93,7 @@ def compare(
         run.path,
         metrics=settings.metrics,
         encoders=settings.encoders,
+        precision=settings.precision,
         reference=settings.reference,
         on_bad=on_bad,
     )

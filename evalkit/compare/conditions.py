@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from evalkit import plugins
 from evalkit.compare.entries import Entry
 from evalkit.core import EvalkitError
+from evalkit.encoders.select import is_installed
 from evalkit.features.validation import OnBad
 from evalkit.gate.comparable import NOT_COMPARABLE, mismatches, require_comparable, unchecked
 from evalkit.gate.snapshot import Snapshot
@@ -135,8 +136,9 @@ def shared_settings(entries: Sequence[Entry]) -> tuple[Settings, OnBad, dict[str
         encoders |= dict.fromkeys([*filter(None, used)][:1])
     [first, *_] = [run for run in runs if run.protocol().get("references")] or runs
     settings = resolve(first.path)
-    if all(name in plugins.names("encoder") or ":" in name for name in encoders):
-        settings = settings._replace(encoders=",".join(encoders) or settings.encoders)
+    if encoders and all(is_installed(name) or ":" in name for name in encoders):
+        # Each name says in which precision the encoder computes.
+        settings = settings._replace(encoders=",".join(encoders), precision="exact")
     settings = settings._replace(metrics=tuple(specs.get(metric, metric) for metric in common))
     skipped = any(
         entry.run.protocol().get("counts", {}).get(entry.label, {}).get("skipped", 0)

@@ -84,7 +84,7 @@ def encoded(name: str, device: str) -> Tensor:
     texts.
     """
     encoder: Any = plugins.encoder(name, device)
-    pool = encoder(torch.stack([encoder.prepare(image) for image in fixed.images()]))["pool"]
+    pool = encoder(torch.stack([encoder.prepare(image) for image in fixed.images()]))["pool"].cpu()
     return torch.cat([pool, encoder.text(TEXTS)]) if hasattr(encoder, "text") else pool
 
 

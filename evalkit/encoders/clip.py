@@ -23,12 +23,13 @@ import torch
 from PIL.Image import Image, Resampling
 from torch import Tensor
 
-from evalkit.core import EncoderKind, EvalkitError
+from evalkit.core import EncoderKind, EvalkitError, Precision
 from evalkit.encoders import clip_model, weights
 from evalkit.encoders.inputs import (
     centre_crop,
     check,
     exact,
+    in_its_precision,
     normalised,
     resize_shorter,
     rounded_crop,
@@ -36,7 +37,7 @@ from evalkit.encoders.inputs import (
 from evalkit.images import to_tensor
 from evalkit.models.load import device_of
 
-_MEAN, _DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 _CPU_BATCH, _TEXT_BATCH = 8, 64
 
 
@@ -44,12 +45,22 @@ class Clip:
     """Image to "pool" features and text to features of the same space; neither is normalised."""
 
     kind: EncoderKind = "clip"
+    precision: Precision = "exact"  # of images; prompts are always exact
     preprocessing = "pil-bicubic-crop-1"
+    prepared = torch.uint8  # the type of what `prepare` returns
 
-    def __init__(self, name: str, state: dict[str, Tensor], device: str = "cpu") -> None:
+    def __init__(
+        self,
+        name: str,
+        state: dict[str, Tensor],
+        device: str = "cpu",
+        activation: str = "quick_gelu",
+        image_head: int = clip_model.HEAD,
+    ) -> None:
         self.name = name
         self.device = torch.device(device)
-        self.model = clip_model.build(state).to(self.device).eval().requires_grad_(False)
+        model = clip_model.build(state, activation, image_head)
+        self.model = model.to(self.device).eval().requires_grad_(False)
         self.tokenizer = clip_model.tokenizer()
         self.size: int = self.model.config.vision_config.image_size
         self.context: int = self.model.config.text_config.max_position_embeddings
@@ -59,20 +70,20 @@ class Clip:
         """RGB image of any size -> uint8 [3, S, S]: shorter side resized to S, then cropped."""
         return to_tensor(centre_crop(resize_shorter(image, self.size), self.size))
 
-    @exact()
+    @in_its_precision
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        """uint8 [N, 3, S, S] -> {"pool": float32 [N, D]}, on the CPU."""
-        check(images, torch.uint8, self.size)
+        """uint8 [N, 3, S, S] -> {"pool": float32 [N, D]}, on the encoder's device."""
+        check(images, self.prepared, self.size)
         pools = []
-        for pixels in normalised(images, _MEAN, _DEVIATION, self.device, _CPU_BATCH):
+        for pixels in normalised(images, MEAN, DEVIATION, self.device, _CPU_BATCH):
             output = self.model.vision_model(pixel_values=pixels).pooler_output
-            pools.append(self.model.visual_projection(output).float().cpu())
+            pools.append(self.model.visual_projection(output).float())
         return {"pool": torch.cat(pools)}
 
     @exact()
     def text(self, prompts: Sequence[str]) -> Tensor:
         """Prompts -> float32 [N, D], on the CPU."""
-        features, tokens = [], self._tokens(prompts)
+        features, tokens = [], clip_model.tokens(self.tokenizer, prompts)
         for start in range(0, len(tokens), _TEXT_BATCH):
             rows = [self._cut(row) for row in tokens[start : start + _TEXT_BATCH]]
             length = max(map(len, rows))
@@ -85,11 +96,8 @@ class Clip:
 
     def truncated(self, prompts: Sequence[str]) -> int:
         """The number of prompts that are longer than the context of 77 tokens."""
-        return sum(len(row) > self.context for row in self._tokens(prompts))
-
-    def _tokens(self, prompts: Sequence[str]) -> list[list[int]]:
-        ids = self.tokenizer(list(prompts), add_special_tokens=False, verbose=False)["input_ids"]
-        return [[self.tokenizer.bos_token_id, *row, self.tokenizer.eos_token_id] for row in ids]
+        rows = clip_model.tokens(self.tokenizer, prompts)
+        return sum(len(row) > self.context for row in rows)
 
     def _cut(self, row: list[int]) -> list[int]:
         return row if len(row) <= self.context else [*row[: self.context - 1], row[-1]]

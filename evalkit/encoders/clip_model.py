@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import re
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,10 @@ from torch import Tensor
 from evalkit.core import EvalkitError
 from evalkit.encoders import torchscript
 
-HEAD = 64  # the width of an attention head in every published CLIP
+HEAD = 64  # the width of an attention head in every CLIP that OpenAI published
+CONTEXT = 77  # tokens, in every published CLIP
 _EXPECTED = "Expected one of OpenAI's published files."
-# Names in OpenAI's archives, and in their files for transformers.
+# Names in OpenAI's archives (and in open_clip's files), and in their files for transformers.
 _NAMES = (
     (r"visual\.conv1\.", "vision_model.embeddings.patch_embedding."),
     (r"visual\.class_embedding$", "vision_model.embeddings.class_embedding"),
@@ -49,8 +51,9 @@ _BLOCK_NAMES = {
 def read_state(path: Path) -> dict[str, Tensor]:
     """The float32 weights of a CLIP model under the names of transformers.
 
-    Reads OpenAI's archives (half precision), safetensors, and `torch.save` files of plain tensors.
-    Raises EvalkitError for anything else.
+    Reads OpenAI's archives (half precision), safetensors, and `torch.save` files of plain tensors,
+    also with the names of open_clip and below the key "state_dict". Raises EvalkitError for
+    anything else.
     """
     try:
         if torchscript.is_torchscript(path):
@@ -61,6 +64,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
             state = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
+            state = state.get("state_dict", state)
+            if "visual.proj" in state:
+                state = renamed(state)
         return {
             name: tensor.float()
             for name, tensor in state.items()
@@ -110,8 +116,12 @@ def _new_name(name: str) -> str:
     return f"{tower}{layers}{number}.{_BLOCK_NAMES[start]}{part[len(start) :]}" if start else ""
 
 
-def build(state: dict[str, Tensor]) -> Any:
+def build(state: dict[str, Tensor], activation: str = "quick_gelu", image_head: int = HEAD) -> Any:
     """transformers' CLIPModel with these weights; all sizes follow from their shapes.
+
+    Args:
+        activation: "quick_gelu" in OpenAI's networks, "gelu" in most others.
+        image_head: the width of an attention head of the image tower: 80 for ViT-H/14.
 
     Raises EvalkitError where tensors are missing, unknown or do not fit.
     """
@@ -123,7 +133,7 @@ def build(state: dict[str, Tensor]) -> Any:
         patches = state["vision_model.embeddings.patch_embedding.weight"]  # [width, 3, P, P]
         grid = round((len(state["vision_model.embeddings.position_embedding.weight"]) - 1) ** 0.5)
         dimensions = len(state["visual_projection.weight"])
-        text = _tower(state, "text_model", tokens.shape[1]) | {
+        text = _tower(state, "text_model", tokens.shape[1], HEAD) | {
             "vocab_size": len(tokens),
             "max_position_embeddings": len(
                 state["text_model.embeddings.position_embedding.weight"]
@@ -132,15 +142,15 @@ def build(state: dict[str, Tensor]) -> Any:
             "eos_token_id": len(tokens) - 1,
             "pad_token_id": len(tokens) - 1,
         }
-        vision = _tower(state, "vision_model", len(patches)) | {
+        vision = _tower(state, "vision_model", len(patches), image_head) | {
             "patch_size": patches.shape[-1],
             "image_size": grid * patches.shape[-1],
         }
     except KeyError as error:
         raise _not_clip(f"{error} is missing") from error
     config = CLIPConfig(
-        text_config=text | {"projection_dim": dimensions},
-        vision_config=vision | {"projection_dim": dimensions},
+        text_config=text | {"projection_dim": dimensions, "hidden_act": activation},
+        vision_config=vision | {"projection_dim": dimensions, "hidden_act": activation},
         projection_dim=dimensions,
     )
     shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
@@ -167,14 +177,13 @@ def _not_clip(reason: str) -> EvalkitError:
     return EvalkitError(f"The weights are not those of a CLIP model: {reason}.", _EXPECTED)
 
 
-def _tower(state: dict[str, Tensor], tower: str, width: int) -> dict[str, Any]:
+def _tower(state: dict[str, Tensor], tower: str, width: int, head: int) -> dict[str, Any]:
     blocks = {name.split(".")[3] for name in state if name.startswith(f"{tower}.encoder.layers.")}
     return {
         "hidden_size": width,
         "intermediate_size": len(state[f"{tower}.encoder.layers.0.mlp.fc1.weight"]),
         "num_hidden_layers": len(blocks),
-        "num_attention_heads": max(1, width // HEAD),
-        "hidden_act": "quick_gelu",
+        "num_attention_heads": max(1, width // head),
     }
 
 
@@ -195,6 +204,12 @@ def tokenizer() -> Any:
     return CLIPTokenizer(
         vocab={token: number for number, token in enumerate(tokens)}, merges=merges
     )
+
+
+def tokens(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
+    """The tokens of each prompt between the start and the end token, of any length."""
+    ids = tokenizer(list(prompts), add_special_tokens=False, verbose=False)["input_ids"]
+    return [[tokenizer.bos_token_id, *row, tokenizer.eos_token_id] for row in ids]
 
 
 def _byte_letters() -> list[str]:

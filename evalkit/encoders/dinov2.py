@@ -19,9 +19,9 @@ from PIL.Image import Image, Resampling
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, scaled_dot_product_attention
 
-from evalkit.core import EncoderKind, EvalkitError
+from evalkit.core import EncoderKind, EvalkitError, Precision
 from evalkit.encoders import weights
-from evalkit.encoders.inputs import check, exact, normalised
+from evalkit.encoders.inputs import check, in_its_precision, normalised
 from evalkit.images import to_tensor
 from evalkit.models.load import device_of
 
@@ -37,6 +37,7 @@ class DinoV2:
 
     name = "dinov2-l14"
     kind: EncoderKind = "dinov2"
+    precision: Precision = "exact"
 
     def __init__(self, state: dict[str, Tensor], digest: str, device: str = "cpu") -> None:
         self.fingerprint = f"{digest[:16]}/{PREPROCESSING}"
@@ -47,13 +48,13 @@ class DinoV2:
         """RGB image of any size -> uint8 [3, 224, 224], without keeping the aspect ratio."""
         return to_tensor(image.resize((SIZE, SIZE), Resampling.BICUBIC))
 
-    @exact()
+    @in_its_precision
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        """uint8 [N, 3, 224, 224] -> {"pool": float32 [N, 1024]}, on the CPU."""
+        """uint8 [N, 3, 224, 224] -> {"pool": float32 [N, 1024]}, on the encoder's device."""
         check(images, torch.uint8, SIZE)
         pools = []
         for pixels in normalised(images, _MEAN, _DEVIATION, self.device, _CPU_BATCH):
-            pools.append(self.network(pixels).cpu())
+            pools.append(self.network(pixels).float())
         return {"pool": torch.cat(pools)}
 
 

@@ -11,10 +11,17 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from evalkit.core import EncoderKind
+from evalkit.core import EncoderKind, Precision
 from evalkit.encoders import weights
 from evalkit.encoders.efficientnet_network import SIZE, EfficientNetLite0, build, fused
-from evalkit.encoders.inputs import centre_crop, check, exact, resize_shorter, split
+from evalkit.encoders.inputs import (
+    centre_crop,
+    check,
+    in_its_precision,
+    moved,
+    resize_shorter,
+    split,
+)
 from evalkit.images import to_tensor
 from evalkit.models.load import device_of
 
@@ -28,6 +35,7 @@ class EfficientNet:
 
     name = "efficientnet-lite0"
     kind: EncoderKind = "inception"
+    precision: Precision = "exact"
 
     def __init__(self, network: EfficientNetLite0, digest: str, device: str = "cpu") -> None:
         self.fingerprint = f"{digest[:16]}/{PREPROCESSING}"
@@ -38,15 +46,17 @@ class EfficientNet:
         """RGB image of any size -> uint8 [3, 224, 224]: shorter side to 256, then the centre."""
         return to_tensor(centre_crop(resize_shorter(image, _RESIZED), SIZE))
 
-    @exact()
+    @in_its_precision
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        """uint8 [N, 3, 224, 224] -> "pool" [N, 1280] and "logits" [N, 1000], float32 on the CPU."""
+        """uint8 [N, 3, 224, 224] -> "pool" [N, 1280] and "logits" [N, 1000], float32 on the
+        encoder's device.
+        """
         check(images, torch.uint8, SIZE)
         found: list[tuple[Tensor, Tensor]] = []
         for part in split(images, self.device, _CPU_BATCH):
-            pixels = part.to(self.device, torch.float32, memory_format=torch.channels_last)
+            pixels = moved(part, self.device).to(torch.float32, memory_format=torch.channels_last)
             pool, logits = self.network((pixels - _MEAN) / _DEVIATION)
-            found.append((pool.cpu(), logits.cpu()))
+            found.append((pool.float(), logits.float()))
         pools, logits = zip(*found, strict=True)
         return {"pool": torch.cat(pools), "logits": torch.cat(logits)}
 

@@ -14,7 +14,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from evalkit.core import EncoderKind, EvalkitError
+from evalkit.core import EncoderKind, EvalkitError, Precision
 from evalkit.encoders import weights
 from evalkit.encoders.inception_network import Activations, InceptionNetwork
 from evalkit.encoders.inception_preprocessing import (
@@ -45,6 +45,7 @@ class Inception:
     """Image to "pool" (2048 features), "logits" (1008, no bias) and "spatial" (2023, for sFID)."""
 
     kind: EncoderKind = "inception"
+    precision: Precision = "exact"
 
     def __init__(self, name: str, network: InceptionNetwork, digest: str) -> None:
         self.name, self.network, self.preprocessing = name, network, PREPROCESSING[name]
@@ -57,13 +58,12 @@ class Inception:
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         """float32 [N, 3, 299, 299] -> "pool" [N, 2048], "logits" [N, 1008] and "spatial" [N, 2023],
-        float32 on the CPU.
+        float32 on the encoder's device.
         """
         check(images, torch.float32, SIZE)
-        found = [self.network(part) for part in split(images, self.device, _CPU_BATCH)]
-        return Activations(
-            *(torch.cat(values).cpu() for values in zip(*found, strict=True))
-        )._asdict()
+        parts = split(images, self.device, _CPU_BATCH)
+        found = [self.network(part, self.precision) for part in parts]
+        return Activations(*map(torch.cat, zip(*found, strict=True)))._asdict()
 
 
 def load(

@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d, max_pool2d
 
-from evalkit.core import EvalkitError
-from evalkit.encoders.inputs import exact, split
+from evalkit.core import EvalkitError, Precision
+from evalkit.encoders.inputs import exact, moved, split
+from evalkit.precision import computing
 
 _EPSILON = 1e-3  # of batch norm
 _STEM_BATCH = 2  # the outputs of the first layers are large; more images exceed the CPU's cache
@@ -138,9 +139,14 @@ class InceptionNetwork:
         }
         self.classes = state["fc.weight"].to(device, torch.float32)
 
-    @exact()
-    def __call__(self, images: Tensor) -> Activations:
-        images = images.to(self.device).contiguous(memory_format=torch.channels_last)
+    def __call__(self, images: Tensor, precision: Precision = "exact") -> Activations:
+        with computing(precision):
+            pool, spatial = self._features(images)
+        with exact():
+            return Activations(pool, pool @ self.classes.T, spatial)
+
+    def _features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        images = moved(images, self.device).contiguous(memory_format=torch.channels_last)
         parts = split(images, self.device, _STEM_BATCH)
         x = torch.cat([self._stem(part) for part in parts])  # [N, 192, 35, 35]
         x = _mixed_5(self._block("Mixed_5b"), x)  # [N, 256, 35, 35]
@@ -156,8 +162,7 @@ class InceptionNetwork:
         x = _mixed_7a(self._block("Mixed_7a"), x)  # [N, 1280, 8, 8]
         x = _mixed_7(self._block("Mixed_7b"), x, _average_pooled)  # [N, 2048, 8, 8]
         x = _mixed_7(self._block("Mixed_7c"), x, _max_pooled)
-        pool = x.mean(dim=(2, 3))
-        return Activations(pool, pool @ self.classes.T, spatial)
+        return x.float().mean(dim=(2, 3)), spatial.float()
 
     def _stem(self, x: Tensor) -> Tensor:
         for name in ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3"):  # [N, 64, 147, 147]
@@ -257,12 +262,15 @@ class _Convolution:
         self.fused, self.packed = fused, False
 
     def __call__(self, x: Tensor, relu: bool = True) -> Tensor:
-        if self.fused:
+        weight = self.weight
+        if self.fused and not torch.is_autocast_enabled("cpu"):
             if not self.packed:  # packing depends on the image size, which is always the same
-                self.weight = _packed(self.weight, self.padding, self.stride, x)
+                self.weight = weight = _packed(weight, self.padding, self.stride, x)
                 self.packed = True
-            return _fused(x, self.weight, self.bias, self.padding, self.stride, relu)
-        x = conv2d(x, self.weight, self.bias, self.stride, self.padding)
+            return _fused(x, weight, self.bias, self.padding, self.stride, relu)
+        if self.packed:  # the fused operators know no autocast
+            weight = weight.to_dense().contiguous(memory_format=torch.channels_last)
+        x = conv2d(x, weight, self.bias, self.stride, self.padding)
         return x.relu_() if relu else x
 
 

@@ -1,14 +1,17 @@
-"""What the networks of several encoders share: their inputs, and exact arithmetic."""
+"""What the networks of several encoders share: their inputs, and their arithmetic."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
-from typing import Any, cast
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 import torch
 from PIL.Image import Image, Resampling
 from torch import Tensor
+
+from evalkit.core import Precision
+from evalkit.precision import computing
 
 
 def resize_shorter(image: Image, side: int) -> Image:
@@ -48,6 +51,11 @@ def per_channel(values: Sequence[float], device: torch.device) -> Tensor:
     return torch.tensor(values, dtype=torch.float32, device=device).view(3, 1, 1)
 
 
+def moved(images: Tensor, device: torch.device | str) -> Tensor:
+    """The images on the device; from pinned memory without waiting for the copy."""
+    return images.to(device, non_blocking=images.is_pinned())
+
+
 def split(images: Tensor, device: torch.device, cpu_batch: int) -> tuple[Tensor, ...]:
     """Small batches on a CPU, where larger ones leave its caches; one batch elsewhere."""
     return images.split(cpu_batch if device.type == "cpu" else max(1, len(images)))
@@ -63,53 +71,29 @@ def normalised(
     """uint8 [N, 3, S, S] -> float32 batches on the device: (x / 255 - mean) / deviation."""
     centre, scale = per_channel(mean, device), per_channel(deviation, device)
     for part in split(images, device, cpu_batch):
-        yield (part.to(device) / 255 - centre) / scale
+        yield (moved(part, device) / 255 - centre) / scale
 
 
-@contextlib.contextmanager
-def exact() -> Iterator[None]:
-    """Inference in deterministic IEEE float32, whatever the settings of the process.
-
-    A training script may allow TF32 or bfloat16 products (`torch.set_float32_matmul_precision`), or
-    run in `torch.autocast`: features would change in the third digit. Its settings are restored.
-    """
-    cudnn: Any = torch.backends.cudnn
-    places = _precisions()
-    flags = cudnn.deterministic, cudnn.benchmark
-    precisions = [place.fp32_precision for place in places]
-    try:
-        earlier = torch.get_float32_matmul_precision()  # of torch's earlier interface
-    except RuntimeError:  # where code has used both
-        earlier = "highest"
-    try:
-        torch.set_float32_matmul_precision("highest")
-        for place in places:
-            place.fp32_precision = "ieee"
-        cudnn.deterministic, cudnn.benchmark = True, False
-        with contextlib.ExitStack() as stack:
-            for device in ("cpu", _accelerator()):
-                stack.enter_context(torch.autocast(device, enabled=False))
-            stack.enter_context(torch.inference_mode())
-            yield
-    finally:
-        torch.set_float32_matmul_precision(earlier)
-        for place, precision in zip(places, precisions, strict=True):
-            place.fp32_precision = "none"  # inherited from its backend
-            if place.fp32_precision != precision:
-                place.fp32_precision = precision
-        cudnn.deterministic, cudnn.benchmark = flags
+exact = functools.partial(computing, "exact")  # a context, and a decorator
 
 
-def _accelerator() -> str:
-    """The type of device beside the CPU that this build of torch knows; "cpu" if there is none."""
-    return getattr(torch.accelerator.current_accelerator(), "type", "cpu")
+class _Encoder(Protocol):
+    precision: Precision
 
 
-def _precisions() -> list[Any]:
-    """Where torch keeps the precision of float32 products and convolutions."""
-    cuda, cudnn, mkldnn = (
-        torch.backends.cuda,
-        torch.backends.cudnn,
-        cast(Any, torch.backends.mkldnn),
-    )
-    return [cuda.matmul, cudnn.conv, mkldnn.matmul, mkldnn.conv]
+_E = TypeVar("_E", bound=_Encoder)
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def in_its_precision(
+    method: Callable[Concatenate[_E, _P], _R],
+) -> Callable[Concatenate[_E, _P], _R]:
+    """A method that computes in the `precision` of its encoder."""
+
+    @functools.wraps(method)
+    def call(self: _E, *args: _P.args, **more: _P.kwargs) -> _R:
+        with computing(self.precision):
+            return method(self, *args, **more)
+
+    return call

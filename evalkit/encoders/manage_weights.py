@@ -19,7 +19,7 @@ class WeightStatus(NamedTuple):
     """A pinned file and its state on this machine."""
 
     name: str
-    encoders: tuple[str, ...]  # the encoders that can be built with it
+    encoders: tuple[str, ...]  # the encoders and scorers that can be built with it
     state: str  # "missing", "present", "verified", "damaged", "fetched", "imported"
     path: str  # "" where the file is missing
     size: int  # bytes, as pinned
@@ -42,9 +42,9 @@ def weights_verify(names: str | Sequence[str] = ()) -> list[WeightStatus]:
     """Compute the SHA-256 of files: "verified", "damaged" or "missing".
 
     Args:
-        names: files (`evalkit weights list`) or encoders, for all their files; without names, every
-            file that is present. A missing file is listed only if it was named, or if its encoder
-            was and has no other format of it.
+        names: files (`evalkit weights list`), or encoders and scorers for all their files; without
+            names, every file that is present. A missing file is listed only if it was named, or if
+            its encoder or scorer was and has no other format of it.
     """
     rows: list[WeightStatus] = []
     needed = _named(names, every_format=False)
@@ -66,12 +66,12 @@ def weights_fetch(names: str | Sequence[str], *, mirror: str = "") -> list[Weigh
     """Download the missing ones of the named files into evalkit's cache, checked by SHA-256.
 
     Args:
-        names: encoders or files.
+        names: encoders, scorers or files.
         mirror: an address or a folder with the files under their names in `evalkit weights list`;
             it is tried first.
     """
     if not names:
-        raise EvalkitError("No weights are named.", f"Name encoders or files: {', '.join(NEEDS)}.")
+        raise EvalkitError("No weights are named.", f"Name some of these: {', '.join(NEEDS)}.")
     rows: list[WeightStatus] = []
     for item in _named(names, every_format=False):
         path = weights.find(item.name)

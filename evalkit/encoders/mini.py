@@ -11,8 +11,8 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
-from evalkit.core import EncoderKind
-from evalkit.encoders.inputs import exact
+from evalkit.core import EncoderKind, Precision
+from evalkit.encoders.inputs import exact, in_its_precision, moved
 from evalkit.images import to_tensor
 from evalkit.models.load import BUNDLED, device_of, fingerprint, load_classifier, load_clip
 from evalkit.models.mini_inception import to_unit
@@ -47,6 +47,7 @@ class MiniInceptionEncoder:
 
     name = "mini-inception"
     kind: EncoderKind = "inception"
+    precision: Precision = "exact"
 
     def __init__(self, device: str = "auto") -> None:
         path = BUNDLED / "mini-inception.safetensors"
@@ -57,14 +58,15 @@ class MiniInceptionEncoder:
     def prepare(self, image: Image.Image) -> Tensor:
         return prepare(image)
 
-    @exact()
+    @in_its_precision
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         """uint8 [N, 3, 32, 32] -> "pool" [N, 192], "logits" [N, nouns], "spatial" [N, 448]."""
-        fine, coarse = self._network.trunk(to_unit(images.to(self.device)))
+        maps = self._network.trunk(to_unit(moved(images, self.device)))
+        fine, coarse = (part.float() for part in maps)
         pool = coarse.mean((2, 3))
         spatial = fine[:, :SPATIAL_CHANNELS].permute(0, 2, 3, 1).flatten(1)
         found = {"pool": pool, "logits": self._network.whole(pool), "spatial": spatial}
-        return {name: values.cpu() for name, values in found.items()}
+        return {name: values.float() for name, values in found.items()}
 
 
 class MiniClipEncoder:
@@ -75,6 +77,7 @@ class MiniClipEncoder:
 
     name = "mini-clip"
     kind: tuple[EncoderKind, ...] = ("clip", "clip-paper", "clip-large")
+    precision: Precision = "exact"  # of images; prompts are always exact
 
     def __init__(self, device: str = "auto") -> None:
         path = BUNDLED / "mini-clip.safetensors"
@@ -87,10 +90,10 @@ class MiniClipEncoder:
     def prepare(self, image: Image.Image) -> Tensor:
         return prepare(image)
 
-    @exact()
+    @in_its_precision
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         """uint8 [N, 3, 32, 32] -> {"pool": float32 [N, 128]}."""
-        return {"pool": self._network.image(to_unit(images.to(self.device))).cpu()}
+        return {"pool": self._network.image(to_unit(moved(images, self.device))).float()}
 
     @exact()
     def text(self, prompts: Sequence[str]) -> Tensor:

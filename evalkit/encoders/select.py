@@ -7,11 +7,12 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 from evalkit import plugins
-from evalkit.core import Encoder, EncoderKind, EvalkitError
+from evalkit.core import Encoder, EncoderKind, EvalkitError, Precision
 from evalkit.encoders import weights
+from evalkit.encoders.faster import faster, has_modes, parted
 from evalkit.encoders.weight_files import LIBRARIES
 from evalkit.hints import capital, did_you_mean
-from evalkit.scorer import LoadedScorer
+from evalkit.scorer import LoadedScorer, encoders_only
 from evalkit.specs import split_names
 
 # The standard and the mini encoder of each kind; "" where there is none.
@@ -31,6 +32,8 @@ MINI: dict[EncoderKind, str] = {
     "dinov2": "",
     "lpips": "",
 }
+# Encoders and scorers that are trained on the bundled data set and know no photos.
+DRAWN = (*dict.fromkeys(filter(None, MINI.values())), "mini-judge")
 # Encoders that see photos and come with every installation.
 PHOTO: dict[EncoderKind, str] = {"inception": "efficientnet-lite0"}
 KINDS: tuple[EncoderKind, ...] = tuple(STANDARD)
@@ -52,6 +55,7 @@ def choose(
     *,
     bundled: bool = False,
     held: Mapping[EncoderKind, Collection[str]] | None = None,
+    precision: Precision = "exact",
 ) -> Choice:
     """The loaded encoder of each needed kind, and the reason for it.
 
@@ -66,13 +70,28 @@ def choose(
         bundled: the images show the bundled data set.
         held: the kinds that compare with a reference, and the encoders whose features it has; none
             where no reference is given.
+        precision: in which the encoders compute. One without faster modes computes as always, and
+            its reason says so.
 
-    Raises EvalkitError for unknown names, for two encoders with one name or of one kind, and where
-    an encoder that was requested by name, by `standard` or by the reference cannot be loaded.
+    Raises EvalkitError for unknown names, for two encoders with one name or of one kind, where an
+    encoder that was requested by name, by `standard` or by the reference cannot be loaded, and
+    where the device has no such precision.
     """
     needed: list[EncoderKind] = [kind for kind in KINDS if kind in kinds]
-    if spec not in ("auto", "standard", "mini"):
-        return _by_name(spec, device, needed)
+    if spec in ("auto", "standard", "mini"):
+        choice = _by_kind(spec, device, needed, bundled, held)
+    else:
+        choice = _by_name(spec, device, needed)
+    return choice if precision == "exact" else _in(precision, choice)
+
+
+def _by_kind(
+    spec: str,
+    device: str,
+    needed: Collection[EncoderKind],
+    bundled: bool,
+    held: Mapping[EncoderKind, Collection[str]] | None,
+) -> Choice:
     choice, loaded = Choice({}, [], {}), dict[str, Encoder]()
     for kind in needed:
         if spec == "auto":
@@ -93,6 +112,39 @@ def choose(
     return choice
 
 
+def _in(precision: Precision, choice: Choice) -> Choice:
+    """The same choice with encoders in a faster precision, where they have one."""
+    made: dict[str, Encoder] = {}
+    reasons: list[str] = []
+    chosen = encoders_only(choice.encoders)  # scorers are chosen later
+    for encoder in {one.name: one for one in chosen.values()}.values():
+        able = has_modes(encoder) or getattr(encoder, "precision", "exact") == precision
+        made[encoder.name] = faster(encoder, precision) if able else encoder
+        for line in choice.reasons:
+            if line.startswith(f"{encoder.name}: "):
+                why = line.removeprefix(encoder.name)
+                why += "" if able else f"; it has no mode {precision} and computes as always"
+                reasons.append(made[encoder.name].name + why)
+    encoders: dict[EncoderKind, Encoder | LoadedScorer] = {
+        kind: made[encoder.name] for kind, encoder in chosen.items()
+    }
+    return Choice(encoders, reasons, choice.missing)
+
+
+def is_installed(name: str) -> bool:
+    """Whether an encoder of this name, perhaps in a faster mode, can be loaded by it."""
+    known = plugins.names("encoder")
+    return name in known or parted(name)[0] in known
+
+
+def load(name: str, device: str = "auto") -> Encoder:
+    """The encoder of a name, or of `name:argument`; `inception-bf16` computes in bfloat16."""
+    plain, precision = parted(name)
+    if name in plugins.names("encoder") or plain not in plugins.names("encoder"):
+        return plugins.encoder(name, device)
+    return faster(plugins.encoder(plain, device), precision)
+
+
 def named(spec: str) -> list[str]:
     """The names in a list joined by commas; no encoder is loaded.
 
@@ -104,7 +156,7 @@ def named(spec: str) -> list[str]:
             "No encoder is named.", "Use auto, standard, mini, or names joined by commas."
         )
     for index, name in enumerate(names):
-        if name not in known and ":" not in name:
+        if not is_installed(name) and ":" not in name:
             hint = did_you_mean(name, [*known, "auto", "standard", "mini"])
             raise EvalkitError(
                 f"There is no encoder {name!r}.", f"{hint} See `evalkit list encoders`."
@@ -125,7 +177,7 @@ def load_named(spec: str, device: str) -> list[Encoder]:
     """
     loaded: dict[str, tuple[str, Encoder]] = {}  # the spec and the encoder of each name
     for item in named(spec):
-        encoder = plugins.encoder(item, device)
+        encoder = load(item, device)
         if encoder.name in loaded:
             first, second = _origin(*loaded[encoder.name]), _origin(item, encoder)
             raise EvalkitError(

@@ -5,7 +5,6 @@ Preprocessing is that of the model's own configuration. Needs the extra `timm`.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Any
 
@@ -13,15 +12,16 @@ import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from evalkit.core import EncoderKind, EvalkitError
-from evalkit.encoders.inputs import exact
-from evalkit.models.load import device_of
+from evalkit.core import EncoderKind, EvalkitError, Precision
+from evalkit.encoders.inputs import in_its_precision, moved
+from evalkit.models.load import device_of, hash_tensors
 
 
 class TimmModel:
     """Image to "pool" (the features before the classes) and, with classes, "logits"."""
 
     kind: EncoderKind = "inception"
+    precision: Precision = "exact"
 
     def __init__(self, network: nn.Module, model: str, device: str = "cpu") -> None:
         from timm.data.config import resolve_data_config
@@ -31,24 +31,23 @@ class TimmModel:
         self.name = "timm-" + "".join(c if c.isalnum() or c in "._-" else "-" for c in model)
         self.device = torch.device(device)
         self.network: Any = network.to(self.device).eval().requires_grad_(False)
+        if self.device.type == "cuda":  # faster, and features change by rounding only
+            self.network.to(memory_format=torch.channels_last)
         self._transform: Any = create_transform(**config, is_training=False)
-        digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
-        for name, tensor in network.state_dict().items():
-            digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-            digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-        self.fingerprint = f"{self.name}/{digest.hexdigest()[:16]}"
+        start = json.dumps(config, sort_keys=True).encode()
+        self.fingerprint = f"{self.name}/{hash_tensors(network.state_dict(), start)[:16]}"
 
     def prepare(self, image: Image) -> Tensor:
         """RGB image of any size -> float32 [3, S, S], as the model's configuration states."""
         return self._transform(image)
 
-    @exact()
+    @in_its_precision
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        """float32 [N, 3, S, S] -> "pool" float32 [N, D], "logits" [N, classes], on the CPU."""
-        features = self.network.forward_features(images.to(self.device))
-        found = {"pool": self.network.forward_head(features, pre_logits=True).float().cpu()}
+        """float32 [N, 3, S, S] -> "pool" float32 [N, D], "logits" [N, classes], on its device."""
+        features = self.network.forward_features(moved(images, self.device))
+        found = {"pool": self.network.forward_head(features, pre_logits=True).float()}
         if self.network.num_classes:
-            found["logits"] = self.network.forward_head(features).float().cpu()
+            found["logits"] = self.network.forward_head(features).float()
         return found
 
 

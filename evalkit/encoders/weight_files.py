@@ -1,4 +1,4 @@
-"""The pinned weight files of the standard encoders, read from `weight_files.toml`."""
+"""The pinned weight files of the standard encoders and the scorers: `weight_files.toml`."""
 
 from __future__ import annotations
 
@@ -27,16 +27,17 @@ FILES: dict[str, WeightFile] = {
     name: WeightFile(name, **row | {"urls": tuple(row["urls"])})
     for name, row in _TABLE["files"].items()
 }
-# For each encoder its parts, and for each part the files that can serve as it.
+# For each encoder and scorer its parts, and for each part the files that can serve as it.
 NEEDS: dict[str, tuple[tuple[str, ...], ...]] = {
-    encoder: tuple(tuple(part) for part in parts) for encoder, parts in _TABLE["encoders"].items()
+    name: tuple(tuple(part) for part in parts)
+    for name, parts in (_TABLE["encoders"] | _TABLE["scorers"]).items()
 }
 # The library that runs an encoder, where torch alone is not enough.
 LIBRARIES: dict[str, str] = {name: "transformers" for name in NEEDS if name.startswith("clip")}
 
 
 def encoders_of(name: str) -> list[str]:
-    """The encoders that can be built with this file."""
+    """The encoders and scorers that can be built with this file."""
     return [encoder for encoder, parts in NEEDS.items() if any(name in part for part in parts)]
 
 

@@ -221,8 +221,7 @@ def fetch(item: WeightFile, mirror: str = "") -> Path:
     raise EvalkitError(
         f"The weights {item.file} were not found in the cache and could not be fetched: "
         f"{'; '.join(failures)}.",
-        f"Run `evalkit weights fetch {item.name} --mirror ADDRESS`, copy the file to {target}, "
-        "or use `--encoders mini`.",
+        f"Run `evalkit weights fetch {item.name} --mirror ADDRESS`, or copy the file to {target}.",
     )
 
 

@@ -8,7 +8,6 @@ paid for outlive a change of settings.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import logging
@@ -18,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,12 +27,18 @@ from evalkit.features.map_ahead import map_ahead
 from evalkit.features.validation import raise_invalid
 from evalkit.files import append_lines, checked
 from evalkit.images import Unreadable
+from evalkit.images.room import decoders
 from evalkit.plugin_calls import DECODING, apart, named
 from evalkit.scorer import VALUE, Answer, LoadedScorer, NoAnswer
 from evalkit.terminal import one_line, progress
 
 log = logging.getLogger(__name__)
+_PIXELS = 1 << 27  # of a batch: 400 MB
 _HINT = "Correct the scorer, then run the same command again: the answers so far are kept."
+
+
+class ScorerFailed(EvalkitError):
+    """A scorer raised an exception, or returned something other than LoadedScorer states."""
 
 
 class Answers(NamedTuple):
@@ -60,8 +66,9 @@ def answers(
         batch_size: images per call, where the scorer states no `at_once`.
         label: the text of the progress bar.
 
-    Raises EvalkitError for invalid images, and where the scorer fails or answers otherwise than
-    LoadedScorer states.
+    Raises:
+        ScorerFailed: the scorer fails; the answers before are kept.
+        EvalkitError: invalid images.
     """
     texts = [""] * len(images) if prompts is None else list(prompts)
     keys = [_key(image.sha256, text) for image, text in zip(images, texts, strict=True)]
@@ -74,13 +81,12 @@ def answers(
     bar = progress(label or f"scoring with {scorer.name}", len(missing))
     with apart(scorer, DECODING), bar as advance:
         for batch in _batches(missing, pairs, size, len(images)):
-            for key, answer in _asked(scorer, batch):
-                row = _row(answer)
-                known[key] = row
-                if not row.get("again"):
-                    cache.parent.mkdir(parents=True, exist_ok=True)
-                    append_lines(cache, [{"key": key, "by": by, **row}])
-                advance(1)
+            for some in _asked(scorer, batch):
+                known |= some
+                rows = [{"key": key, "by": by, **row} for key, row in some.items()]
+                cache.parent.mkdir(parents=True, exist_ok=True)
+                append_lines(cache, [row for row in rows if not row.get("again")])
+                advance(len(some))
     return _collected([known[key] for key in keys])
 
 
@@ -133,42 +139,55 @@ def _batches(
     size: int,
     total: int,
 ) -> Iterator[list[tuple[str, Any, str]]]:
-    """Keys with their decoded images and prompts, `size` at a time."""
+    """Keys with their decoded images and prompts, `size` at a time; fewer of very large images."""
     files = [pairs[key][0] for key in keys]
     batch: list[tuple[str, Any, str]] = []
-    decoded = map_ahead(ImageFile.decode, files, 2 * size)
+    pixels = 0
+    decoded = map_ahead(ImageFile.decode, files, 2 * decoders())
     for key, (_, found) in zip(keys, decoded, strict=True):
         if isinstance(found, Unreadable):
             raise_invalid(files, total)
         batch.append((key, found.image, pairs[key][1]))
-        if len(batch) == size:
+        pixels += found.image.width * found.image.height
+        if len(batch) == size or pixels > _PIXELS:
             yield batch
-            batch = []
+            batch, pixels = [], 0
     if batch:
         yield batch
 
 
 def _asked(
     scorer: LoadedScorer, batch: Sequence[tuple[str, Any, str]]
-) -> Iterator[tuple[str, object]]:
-    """Each key with the scorer's answer, as it comes."""
-    call = functools.partial(named, scorer, f"The scorer {scorer.name!r} failed", _HINT)
-    with call():
-        found = scorer([image for _, image, _ in batch], [text for _, _, text in batch])
-        given = iter(found.tolist() if isinstance(found, Tensor) else found)
-    end = object()
-    for key, _, _ in batch:
-        with call():
-            answer = next(given, end)
-        if answer is end:
-            raise _wrong(scorer, f"fewer than {len(batch)} answers for {len(batch)} images")
-        if (wrong := _fault(answer)) is not None:
-            raise _wrong(scorer, wrong)
-        yield key, answer
-    with call():
-        surplus = next(given, end)
-    if surplus is not end:
-        raise _wrong(scorer, f"more than {len(batch)} answers for {len(batch)} images")
+) -> Iterator[dict[str, dict[str, Any]]]:
+    """The lines of the cache by key, as the answers come: of a list together, else one by one."""
+    images, texts = [image for _, image, _ in batch], [text for _, _, text in batch]
+    keys, end = [key for key, _, _ in batch], object()
+    try:
+        with named(scorer, f"The scorer {scorer.name!r} failed", _HINT):
+            found = scorer(images, texts)
+            found = found.tolist() if isinstance(found, Tensor | np.ndarray) else found
+            if isinstance(found, Sequence):
+                found = list(found)
+                rows = [_row(scorer, answer) for answer in found]
+                _require_count(scorer, len(found), len(keys))
+                yield dict(zip(keys, rows, strict=True))
+                return
+            given = iter(found)
+        for place, key in enumerate(keys):
+            with named(scorer, f"The scorer {scorer.name!r} failed", _HINT):
+                answer = next(given, end)
+            _require_count(scorer, place + (answer is not end), place + 1)
+            yield {key: _row(scorer, answer)}
+        with named(scorer, f"The scorer {scorer.name!r} failed", _HINT):
+            surplus = next(given, end) is not end
+        _require_count(scorer, len(keys) + surplus, len(keys))
+    except EvalkitError as error:
+        raise ScorerFailed(error.message, error.hint) from error
+
+
+def _require_count(scorer: LoadedScorer, found: int, expected: int) -> None:
+    if found != expected:
+        raise _wrong(scorer, f"{found} answers for {expected} images")
 
 
 def _wrong(scorer: LoadedScorer, found: str) -> EvalkitError:
@@ -179,34 +198,32 @@ def _wrong(scorer: LoadedScorer, found: str) -> EvalkitError:
     )
 
 
-def _fault(answer: object) -> str | None:
-    """What is wrong with an answer, None if nothing is."""
-    if isinstance(answer, NoAnswer):
-        return None if answer.reason else "a NoAnswer without a reason"
-    if isinstance(answer, Answer):
-        if not answer.values or not all(
-            isinstance(one, int | float) for one in answer.values.values()
-        ):
-            return "an Answer without numbers"
-        return None if _as_json(answer.details) is not None else "details that are not JSON"
-    if isinstance(answer, bool) or not hasattr(answer, "__float__"):
-        return f"a {type(answer).__name__}"
-    return None
-
-
-def _row(answer: Any) -> dict[str, Any]:
+def _row(scorer: LoadedScorer, answer: Any) -> dict[str, Any]:
     """An answer as a line of the cache; what is no finite number is no answer."""
     if isinstance(answer, NoAnswer):
+        if not answer.reason:
+            raise _wrong(scorer, "a NoAnswer without a reason")
         return {"reason": one_line(answer.reason)} | ({"again": True} if answer.again else {})
-    details = None
+    details = {}
+    values: Mapping[str, Any] = {VALUE: answer}
     if isinstance(answer, Answer):
-        values, details = dict(answer.values), _as_json(answer.details)
-    else:
-        values = {VALUE: float(answer)}
-    if bad := [value for value in values.values() if not math.isfinite(value)]:
+        values, details = answer.values, _as_json(answer.details)
+    numbers = {name: _number(value) for name, value in values.items()}
+    if not numbers or None in numbers.values():
+        found = type(answer).__name__
+        raise _wrong(scorer, "an Answer without numbers" if found == "Answer" else f"a {found}")
+    if details is None:
+        raise _wrong(scorer, "an Answer with details that are not JSON")
+    if bad := [value for value in numbers.values() if value is None or not math.isfinite(value)]:
         return {"reason": f"the scorer returned {bad[0]}"}
-    row: dict[str, Any] = {"values": {name: float(value) for name, value in values.items()}}
-    return row | ({"details": details} if details else {})
+    return {"values": numbers} | ({"details": details} if details else {})
+
+
+def _number(value: Any) -> float | None:
+    """A real number as a float; None for anything else."""
+    if isinstance(value, str | bytes | bool) or not hasattr(value, "__float__"):
+        return None
+    return float(value)
 
 
 def _as_json(details: object) -> dict[str, Any] | None:

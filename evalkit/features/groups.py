@@ -3,29 +3,24 @@
 An encoder with `grouped = True` receives all images of one prompt and returns one row for each. A
 row is cached by the SHA-256 of the image and of its group: another image in a group makes new rows
 for this group only.
+
+Such an encoder has a pass of its own, and does not share that of the others: the images of a group,
+which may be equal to those of other groups, can be anywhere in the set, and prepared images would
+wait for them without limit.
 """
 
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Sequence
+from collections.abc import Collection, Generator, Sequence
 from pathlib import Path
 
 from evalkit.core import Encoder
-from evalkit.features import cache as feature_cache
-from evalkit.features.cache import CachedFeatures
-from evalkit.features.encode import (
-    SAVE_SECONDS,
-    Features,
-    check_widths,
-    encode_batch,
-    made_on,
-    prepare_all,
-    rows_of,
-)
+from evalkit.features.batches import Batch, InvalidFound, Item, prepared
+from evalkit.features.encode import Features, rows_of
+from evalkit.features.growing import GrowingCache, fill
 from evalkit.features.image_file import ImageFile
-from evalkit.plugin_calls import DECODING, apart
+from evalkit.features.validation import raise_invalid
 from evalkit.terminal import progress
 
 
@@ -35,7 +30,7 @@ def group_features(
     encoder: Encoder,
     cache: Path,
     *,
-    wanted: Sequence[str],
+    wanted: Collection[str],
     label: str = "",
 ) -> Features:
     """Features of all images in their order; labels[i] is the group of images[i].
@@ -50,42 +45,29 @@ def group_features(
         whole = "".join(sorted(images[place].sha256 for place in places))
         for place in places:
             keys[place] = hashlib.sha256(f"{images[place].sha256}:{whole}".encode()).hexdigest()
-    cached = feature_cache.read(cache, encoder.fingerprint, wanted)
-    missing = [
-        places
+    grown = GrowingCache(encoder, cache, keys, wanted)
+    absent = set(grown.missing)
+    missing = {  # by their keys, of which groups of equal images have the same
+        frozenset(keys[place] for place in places): places
         for places in groups.values()
-        if any(keys[place] not in cached.rows for place in places)
-    ]
+        if keys[places[0]] in absent
+    }
+    order = [place for places in missing.values() for place in places]
     # Threads decode at most one group ahead, so that few images are in memory.
-    largest = max(map(len, missing), default=0)
-    stream = prepare_all(
-        [images[place] for places in missing for place in places], encoder, 2 * largest
-    )
-    encoded: list[CachedFeatures] = []
-    saved = time.monotonic()
-    cache = cache.absolute()  # for an encoder that changes the directory
-    bar = progress(label or f"encoding with {encoder.name}", sum(map(len, missing)))
-    with apart(encoder, DECODING), bar as advance:
-        for places in missing:
-            batch = [next(stream) for _ in places]
-            rows = {keys[place]: row for row, place in enumerate(places)}
-            values = encode_batch(batch, encoder, cached.requested)
-            notes = [item.note for item in batch]
-            group = CachedFeatures(rows, values, notes, cached.requested, made_on(encoder))
-            check_widths(encoder, group, encoded[0] if encoded else cached)
-            encoded.append(feature_cache.select(group, list(rows)))  # equal images share a row
-            advance(len(places))
-            if time.monotonic() - saved > SAVE_SECONDS:
-                feature_cache.write(cache, encoder.fingerprint, _merged(cached, encoded))
-                saved = time.monotonic()
-    cached = feature_cache.select(_merged(cached, encoded), list(dict.fromkeys(keys)))
-    if missing:
-        feature_cache.write(cache, encoder.fingerprint, cached)
-    return rows_of(cached, keys, wanted)
+    largest = max(map(len, missing.values()), default=0)
 
+    def batches() -> Generator[Batch[GrowingCache, Item], None, None]:
+        stream = prepared([images[place] for place in order], lambda _: [grown], 2 * largest)
+        for places in missing.values():
+            found = [next(stream) for _ in places]
+            items = [
+                Item(keys[place], item.note) for place, (item, _) in zip(places, found, strict=True)
+            ]
+            yield Batch(grown, items, grown.stacked([pixels for _, [(_, pixels)] in found]))
 
-def _merged(cached: CachedFeatures, encoded: Sequence[CachedFeatures]) -> CachedFeatures:
-    """All rows. Those of a group that was encoded again replace the cached ones."""
-    replaced = {key for part in encoded for key in part.rows}
-    kept = [key for key in cached.rows if key not in replaced]
-    return feature_cache.concatenate([feature_cache.select(cached, kept), *encoded])
+    bar = progress(label or f"encoding with {encoder.name}", len(order))
+    try:
+        [whole] = fill([grown], batches(), bar)
+    except InvalidFound:
+        raise_invalid([images[place] for place in order])
+    return rows_of(whole, keys, wanted)

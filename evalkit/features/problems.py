@@ -7,9 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from evalkit.core import IncompleteRunWarning
-from evalkit.features.image_file import ImageFile
 from evalkit.features.image_sets import ImageSet
-from evalkit.features.validation import facts_of
 
 
 def warn_of_problems(sets: Sequence[ImageSet]) -> None:
@@ -24,14 +22,11 @@ def _problem(images: ImageSet) -> str:
     count = len(images.files)
     if not count and images.requested:
         return f"The model {images.model!r} gave no image: {_outcomes(images)}."
-    if count and all(map(_is_black, images.files)):  # most often, the first image decides
+    facts = map(images.validation.of, images.files)
+    if count and all(one.black for one in facts):  # most often, the first image decides
         what = "The image" if count == 1 else f"All {count:,} images"
         return f"{what} of the model {images.model!r} {'is' if count == 1 else 'are'} black."
     return ""
-
-
-def _is_black(image: ImageFile) -> bool:
-    return facts_of(image.decode()).black
 
 
 def _outcomes(images: ImageSet) -> str:

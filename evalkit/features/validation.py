@@ -133,6 +133,12 @@ class ImageValidation:
         if sha256 not in self._facts:
             self._facts[sha256] = facts_of(found)
 
+    def of(self, image: ImageFile) -> ImageFacts:
+        """The facts about one image, which is decoded unless an encoder had to decode it."""
+        if image.sha256 not in self._facts:
+            self.add(image.sha256, image._replace(on_decoded=None).decode())
+        return self._facts[image.sha256]
+
     def complete(self, images: Sequence[ImageFile]) -> list[ImageFacts]:
         """The facts about all images. Decodes those that no encoder had to decode."""
         by_key = {image.sha256: image._replace(on_decoded=self.add) for image in images}

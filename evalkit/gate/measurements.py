@@ -81,8 +81,9 @@ def _load(run: Run, specs: Sequence[str], loaded: Loaded) -> Resources:
     names = ",".join(dict.fromkeys(own))
     asked = resolve(run.path, metrics=specs, only=True)
     # A plug-in `module:function` has another name in the protocol.
-    spec = asked.encoders if ":" in asked.encoders else names or asked.encoders
-    chosen, bundled = asked._replace(encoders=spec), only_bundled(run, run.models())
+    if names and ":" not in asked.encoders:  # each name says in which precision it computes
+        asked = asked._replace(encoders=names, precision="exact")
+    chosen, bundled = asked, only_bundled(run, run.models())
     if (chosen, bundled) not in loaded:
         loaded[chosen, bundled] = load(chosen, bundled)
     return loaded[chosen, bundled]
@@ -108,7 +109,7 @@ def _measured(
         kind: one for kind, one in encoders.items() if kind in kinds
     }
     texts = encode_prompts(run, [one.text for one in run.prompts()], missing, needed)
-    setup = Setup(run, missing, needed, references, resources.why, texts, 32)
+    setup = Setup(run, missing, needed, references, resources.why, texts, None)
     evidence = gather(images, setup) if missing else {}
     recorded = run.protocol().get("encoded_on", {}).get(images.model, {})
     facts["encoded_on"] = recorded | protocol.encoding_facts(evidence)

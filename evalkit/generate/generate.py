@@ -19,6 +19,7 @@ from evalkit.files import write_atomically
 from evalkit.generate import local, remote
 from evalkit.generate.plan import Plan, fingerprint_of, plan
 from evalkit.prompts import duplicate_count
+from evalkit.prompts.suites import doubt
 from evalkit.run_config import relevant
 from evalkit.run_folder import Run
 from evalkit.sources import absent, not_taken
@@ -53,7 +54,7 @@ def estimate(config: Config, retry_ambiguous: bool = False) -> list[Estimate]:
     return result
 
 
-def generate(config: Config, retry_ambiguous: bool = False) -> Run:
+def generate(config: Config, retry_ambiguous: bool = False, scored: bool = False) -> Run:
     """Make every image of the configuration that is missing.
 
     Everything that can be checked quickly is checked before the folder is touched (see plan). When
@@ -64,13 +65,16 @@ def generate(config: Config, retry_ambiguous: bool = False) -> Run:
         config: what to make.
         retry_ambiguous: request images again whose request was sent but not properly answered;
             each may be charged twice.
+        scored: the images are scored next, which gives the same warnings and decodes them anyway.
 
     Warns:
         IncompleteRunWarning: a model of which no image is missing has no image or only black ones.
     """
     with contextlib.ExitStack() as held:
         made = plan(config, retry_ambiguous, held.enter_context)
-        _make(made, config.batch_size, retry_ambiguous)
+        _make(made, config.batch_size or 32, retry_ambiguous)
+        if not scored:
+            _warn(made)
     return made.run
 
 
@@ -80,6 +84,8 @@ def _make(made: Plan, batch_size: int, retry_ambiguous: bool) -> None:
         log.warning(
             "%d of %d prompts repeat an earlier one; they are kept", count, len(made.prompts)
         )
+    if isinstance(made.config.prompts, str) and (said := doubt(made.config.prompts, made.prompts)):
+        log.warning("%s", said)
     if len({model.bundled for model in made.models}) > 1:
         names = ", ".join(model.label for model in made.models if model.bundled)
         log.warning(
@@ -113,6 +119,10 @@ def _make(made: Plan, batch_size: int, retry_ambiguous: bool) -> None:
         )
     if stopped:
         raise stopped[0]
+
+
+def _warn(made: Plan) -> None:
+    """Give an IncompleteRunWarning for each finished model without a usable image."""
     warn_of_problems(
         [
             images

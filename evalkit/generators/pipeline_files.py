@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,14 +100,13 @@ def hash_pipeline(folder: Path) -> str:
 
 
 @contextlib.contextmanager
-def quiet(bars: bool = False) -> Iterator[None]:
+def quiet(
+    bars: bool = False, names: Sequence[str] = ("diffusers", "transformers")
+) -> Iterator[None]:
     """Suppress warnings, log lines and, unless `bars`, progress bars of the libraries."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from diffusers.utils import logging as diffusers_logging
-        from transformers.utils import logging as transformers_logging
-
-        libraries: tuple[Any, ...] = (diffusers_logging, transformers_logging)
+        libraries = [importlib.import_module(f"{name}.utils.logging") for name in names]
         before = [
             (library.get_verbosity(), library.is_progress_bar_enabled()) for library in libraries
         ]

@@ -16,12 +16,12 @@ from evalkit.encoders.mini import prepare
 from evalkit.files import write_atomically
 from evalkit.generators.calls import images_of
 from evalkit.judge.grids import stack_blocks
-from evalkit.judge.verdicts import detected_nouns, verdicts
 from evalkit.models.load import BUNDLED, load_classifier
 from evalkit.prompts import prompts_from_list, read_prompts
 from evalkit.scenes import dataset
 from evalkit.scenes.phrases import phrased_prompt, shape_scenes
 from evalkit.scenes.vocabulary import mentions
+from evalkit.scorers.verdicts import detected_nouns, verdicts
 from evalkit.seeds import image_seed
 from evalkit.statistics.intervals import wilson
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -55,6 +56,15 @@ def codes_fingerprint(tokenizer: ImageTokenizer) -> str:
     for name, weights in sorted(tokenizer.encoder.state_dict(prefix="encoder.").items()):
         digest.update(name.encode() + weights.cpu().numpy().tobytes())
     return f"sha256:{digest.hexdigest()[:16]}"
+
+
+def hash_tensors(tensors: Mapping[str, Tensor], start: bytes = b"") -> str:
+    """SHA-256 of `start` and of the names, types, shapes and values of tensors."""
+    digest = hashlib.sha256(start)
+    for name, tensor in tensors.items():
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def device_of(name: str) -> str:

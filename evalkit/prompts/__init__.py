@@ -1,4 +1,4 @@
-"""Prompt lists in the formats that people have them in, and the bundled suite.
+"""Prompt lists in the formats that people have them in, and those that come with evalkit.
 
 Invalid input is an error; nothing is repaired silently.
 """
@@ -12,9 +12,8 @@ from pathlib import Path
 
 from evalkit.core import EvalkitError, Prompt
 from evalkit.prompts.formats import Row, rows_of
+from evalkit.prompts.suites import BUNDLED
 from evalkit.prompts.text import FORMATS, LINE_LIMIT, is_blank
-
-SUITE = "suite"  # the prompts in scenes/suite.jsonl; "suite:count" is the group "count"
 
 
 def read_prompts(
@@ -22,7 +21,7 @@ def read_prompts(
 ) -> list[Prompt]:
     """All prompts of a file in order, with duplicates. A prompt without an id gets its position.
 
-    `suite` is the bundled list of prompts and `suite:GROUP` one group of it. A file with the name
+    `suite` and `geneval` come with evalkit; `suite:GROUP` is one group of it. A file with the name
     "suite" is `./suite`. Formats: see formats.py.
 
     Args:
@@ -32,27 +31,33 @@ def read_prompts(
     if is_bundled(str(path)):
         if text_column or group_column:
             raise EvalkitError(
-                "The bundled prompts have no columns.",
+                "The prompts that come with evalkit have no columns.",
                 "Leave out --text-column and --group-column.",
             )
-        return _suite(str(path))
+        return _bundled(str(path))
     path = Path(path)
     return _prompts(rows_of(path, text_column or "", group_column or ""), str(path))
 
 
 def is_bundled(name: str) -> bool:
-    """Whether a name means bundled prompts and not a file."""
-    return name.partition(":")[0] == SUITE
+    """Whether a name means prompts that come with evalkit and not a file."""
+    return name.partition(":")[0] in BUNDLED
 
 
-def _suite(name: str) -> list[Prompt]:
-    path = Path(str(importlib.resources.files("evalkit"))) / "scenes" / "suite.jsonl"
-    prompts, group = read_prompts(path), name.partition(":")[2]
+def _bundled(name: str) -> list[Prompt]:
+    suite, colon, group = name.partition(":")
+    if suite == "geneval":
+        from evalkit.prompts.geneval import geneval_prompts  # imports NumPy
+
+        prompts = geneval_prompts()
+    else:
+        package = Path(str(importlib.resources.files("evalkit")))
+        prompts = read_prompts(package / "scenes" / "suite.jsonl")
     groups = list(dict.fromkeys(prompt.group for prompt in prompts))
-    if name != SUITE and group not in groups:
+    if colon and group not in groups:
         raise EvalkitError(
-            f"The bundled prompts have no group {group!r}.",
-            f"Groups of {SUITE}: {', '.join(groups)}.",
+            f"The prompts of {suite} have no group {group!r}.",
+            f"Groups of {suite}: {', '.join(groups)}.",
         )
     return [prompt for prompt in prompts if group in ("", prompt.group)]
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from evalkit.core import Encoder, EvalkitError, Moments
-from evalkit.features.encode import encode_pixels
+from evalkit.features.batches import Same, Waiting
+from evalkit.features.calls import Arrays, launch, stacked
 from evalkit.metrics import frechet
 from evalkit.plugin_calls import DECODING, apart
 
@@ -35,25 +37,22 @@ class Accumulator:
         self.encoder, self.batch_size = encoder, batch_size
         self.keep_all, self.compact = keep_all or compact, compact
         self.moments: dict[str, Moments] = {}
-        self._waiting: dict[tuple[int, ...], list[tuple[bytes, Tensor]]] = {}
+        self._waiting = Waiting[bytes](batch_size)
+        self._launched: tuple[list[bytes], Callable[[], Arrays]] | None = None
         self._blocks: dict[str, list[Tensor]] = {}  # features that are not in the moments yet
         self._new: list[tuple[bytes, Tensor]] = []  # rows that are not in the sample yet
         self._stored: list[tuple[bytes, Tensor]] = []
 
     def add(self, digest: bytes, prepared: Tensor) -> None:
         """Add an image as the encoder prepared it; its digest decides if its row is stored."""
-        shape = tuple(prepared.shape)
-        self._waiting.setdefault(shape, []).append((digest, prepared))
-        if len(self._waiting[shape]) == self.batch_size:
-            self._encode(shape)
-        elif sum(map(len, self._waiting.values())) >= 8 * self.batch_size:
-            # With many sizes no batch gets full; encode the largest one to limit the memory.
-            self._encode(max(self._waiting, key=lambda shape: len(self._waiting[shape])))
+        if (full := self._waiting.add(digest, prepared)) is not None:
+            self._encode(full)
 
     def finish(self) -> None:
         """Encode the remaining images. Raises EvalkitError if features are not finite."""
-        for shape in list(self._waiting):
-            self._encode(shape)
+        for some in self._waiting.rest():
+            self._encode(some)
+        self._collect()
         self._merge()
         if not all(bool(torch.isfinite(part.cov).all()) for part in self.moments.values()):
             raise EvalkitError(
@@ -93,11 +92,18 @@ class Accumulator:
             arrays |= {"mu_s": spatial.mean.numpy(), "sigma_s": spatial.cov.numpy()}
         return arrays
 
-    def _encode(self, shape: tuple[int, ...]) -> None:
-        batch = self._waiting.pop(shape)
+    def _encode(self, images: Same[bytes]) -> None:
+        """Launch a batch, and take the features of the one before."""
         with apart(self.encoder, DECODING):
-            found = encode_pixels([pixels for _, pixels in batch], self.encoder, FEATURES)
-        values = {name: torch.from_numpy(array) for name, array in found.items()}
+            finish = launch(stacked(images.pixels, self.encoder), self.encoder, FEATURES)
+        self._collect()
+        self._launched = images.items, finish
+
+    def _collect(self) -> None:
+        if self._launched is None:
+            return
+        (digests, finish), self._launched = self._launched, None
+        values = {name: torch.from_numpy(array) for name, array in finish().items()}
         if "pool" not in values:
             raise EvalkitError(
                 f"The encoder {self.encoder.name!r} has no 'pool' features; expected those that"
@@ -107,7 +113,7 @@ class Accumulator:
         for name in values:
             self._blocks.setdefault(name, []).append(values[name])
         rows = values["pool"]
-        self._new += [(digest, row) for (digest, _), row in zip(batch, rows, strict=True)]
+        self._new += zip(digests, rows, strict=True)
         if len(self._new) >= BLOCK:
             self._merge()
 

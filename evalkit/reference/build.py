@@ -21,12 +21,12 @@ from torch import Tensor
 from evalkit.core import Encoder, EvalkitError
 from evalkit.encoders.select import choose, load_named
 from evalkit.features import validation
-from evalkit.features.encode import prepare
+from evalkit.features.calls import prepare
 from evalkit.features.map_ahead import map_ahead
 from evalkit.features.validation import ImageFacts, OnBad
 from evalkit.files import atomic_file
 from evalkit.images import Decoded, InvalidImage, Unreadable, decode, raise_invalid_images
-from evalkit.plugin_calls import DECODING, apart
+from evalkit.plugin_calls import DECODING, apart, is_own
 from evalkit.reference.accumulator import Accumulator
 from evalkit.reference.card import write_card
 from evalkit.reference.files import user_folder
@@ -222,7 +222,11 @@ def _accumulate(
         found = item[1]()
         if isinstance(found, Unreadable) or (on_bad == "refuse" and checked.invalid):
             return validation.facts_of(found), []
-        prepared = [prepare(found.image.copy(), one.encoder) for one in accumulators]
+        prepared = [
+            # A plug-in may change the image in place.
+            prepare(found.image if is_own(one) else found.image.copy(), one)
+            for one in (accumulator.encoder for accumulator in accumulators)
+        ]
         return validation.facts_of(found), prepared
 
     ahead = min(2 * max(one.batch_size for one in accumulators), AHEAD)

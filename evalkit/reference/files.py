@@ -24,6 +24,7 @@ import platformdirs
 from torch import Tensor
 
 from evalkit.core import Encoder, EvalkitError, Moments
+from evalkit.encoders.faster import exact_of
 from evalkit.hints import did_you_mean
 from evalkit.reference import foreign
 from evalkit.reference.card import Card, read_card
@@ -116,6 +117,8 @@ def reference(name_or_path: str, encoder: Encoder) -> Reference:
     The facts that a file of another tool lacks (encoder, weights, count) are listed in `note`.
     """
     folder = find(name_or_path)
+    if folder.is_file() or not (folder / f"{encoder.name}.npz").is_file():
+        encoder = exact_of(encoder)  # exact statistics serve a faster mode
     path = folder if folder.is_file() else folder / f"{encoder.name}.npz"
     if not path.is_file():
         _check_folder(folder)

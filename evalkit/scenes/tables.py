@@ -40,6 +40,7 @@ NOUN_FORMS: dict[str, Forms] = {thing.name: thing.words for thing in OBJECTS} | 
 
 COLOURS = {name: _colour(code) for name, (code, *_) in _TABLES["colours"].items()}
 COLOUR_WORDS = {name: tuple(words) or (name,) for name, (_, *words) in _TABLES["colours"].items()}
+COLOUR_OF = {word: name for name, words in COLOUR_WORDS.items() for word in words}
 
 BACKGROUNDS: dict[str, tuple[str, ...]] = {  # name -> the phrases that ask for it
     name: tuple(entry["phrases"]) for name, entry in _TABLES["backgrounds"].items()

@@ -77,20 +77,38 @@ def mentions(text: str) -> Mentions:
     """The objects and backgrounds that a text mentions. The longest phrase wins ("hot dog" is not a
     dog), and a phrase for a background mentions no object ("under the stars" is not a star).
     """
+    found = phrases(text)
+    return Mentions(tuple(dict.fromkeys(one.noun for one in found.nouns)), found.backgrounds)
+
+
+class NounPhrase(NamedTuple):
+    place: int  # of its first character in Phrases.rest
+    text: str
+    noun: str
+
+
+class Phrases(NamedTuple):
+    nouns: tuple[NounPhrase, ...]  # in the order of the text
+    backgrounds: tuple[str, ...]
+    rest: str  # the words, one blank around each, with `#` in place of these phrases
+
+
+def phrases(text: str) -> Phrases:
+    """The phrases for objects and backgrounds in a text, and what is left of it."""
     plain = " " + " ".join(split_words(text)) + " "
     places = tuple(
         name
-        for name, phrases in BACKGROUNDS.items()
-        if any(f" {phrase} " in plain for phrase in phrases)
+        for name, known in BACKGROUNDS.items()
+        if any(f" {phrase} " in plain for phrase in known)
     )
     for phrase in chain.from_iterable(BACKGROUNDS[name] for name in places):
         plain = plain.replace(f" {phrase} ", f" {'#' * len(phrase)} ")
-    found: list[tuple[int, str]] = []
+    found: list[NounPhrase] = []
     for phrase, noun in _noun_phrases():
         while (place := plain.find(f" {phrase} ")) >= 0:
-            found.append((place, noun))
+            found.append(NounPhrase(place + 1, phrase, noun))
             plain = plain[: place + 1] + "#" * len(phrase) + plain[place + 1 + len(phrase) :]
-    return Mentions(tuple(dict.fromkeys(noun for _, noun in sorted(found))), places)
+    return Phrases(tuple(sorted(found)), places, plain)
 
 
 @lru_cache(maxsize=1)

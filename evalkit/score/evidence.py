@@ -6,6 +6,7 @@ stands in for both CLIPs) runs once, and every prompt is encoded once for all mo
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -15,9 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from evalkit.core import Encoder, EncoderKind, Metric, TextEncoder
-from evalkit.features.answers import answers
-from evalkit.features.encode import Features, image_features, made_on, text_features
+from evalkit.core import Encoder, EncoderKind, FailedMetricWarning, Metric, TextEncoder
+from evalkit.encoders import batches
+from evalkit.features.answers import ScorerFailed, answers
+from evalkit.features.calls import made_on
+from evalkit.features.encode import Encoding, Features, encode_images, text_features
 from evalkit.features.groups import group_features
 from evalkit.features.image_sets import ImageSet
 from evalkit.reference.files import Reference
@@ -55,7 +58,7 @@ class Setup(NamedTuple):
     references: Mapping[EncoderKind, Reference]
     no_reference: Mapping[EncoderKind, str]  # the reason, for the kinds without one
     texts: Mapping[str, Texts]  # by name of the encoder
-    batch_size: int
+    batch_size: int | None  # None: as many as suit the device of each encoder
 
 
 def encode_prompts(
@@ -84,14 +87,12 @@ def encode_prompts(
 
 def gather(images: ImageSet, setup: Setup) -> dict[EncoderKind, Evidence]:
     """The evidence on one model for every kind of encoder; {} if it has no images."""
-    features: dict[str, Features] = {}
+    features = _features(images, setup) if images.files else {}
     evidence: dict[EncoderKind, Evidence] = {}
     labels = images.texts
     if labels is None:
         labels = [str(place) for place in range(len(images.files))]
     for kind, encoder in encoders_only(setup.encoders).items() if images.files else ():
-        if encoder.name not in features:
-            features[encoder.name] = _features(images, encoder, setup)
         no_text = f"the encoder {encoder.name} does not read text"
         if images.texts is None:
             no_text = "a folder of images has no prompts"
@@ -105,34 +106,58 @@ def gather(images: ImageSet, setup: Setup) -> dict[EncoderKind, Evidence]:
             setup.no_reference.get(kind, ""),
             features[encoder.name].made_on,
         )
+    scored: dict[tuple[str, str, bool], Evidence] = {}
     for kind, scorer in scorers_only(setup.encoders).items() if images.files else ():
-        evidence[kind] = _scored(images, kind, scorer, setup)
+        same = scorer.name, scorer.fingerprint, _reads_prompts(kind, setup)
+        if same not in scored:  # answers that are not kept are also requested once
+            scored[same] = _scored(images, kind, scorer, setup)
+        evidence[kind] = _of_output(scored[same], kind, setup)
     return evidence
 
 
-def _scored(images: ImageSet, kind: EncoderKind, scorer: LoadedScorer, setup: Setup) -> Evidence:
-    """The answers of a scorer on the images of a model."""
-    reads = any(
+def _of_output(found: Evidence, kind: EncoderKind, setup: Setup) -> Evidence:
+    """The evidence for the number of one scorer; an answer may lack a value that others have."""
+    output = next((one.feature for one in setup.metrics if one.encoder == kind), "")
+    if output not in found.fake:
+        return found
+    lacks = f"the answer has no value {output!r}"
+    gone = found.fake[output][:, 0].isnan().tolist()
+    reasons = [why or lacks * nan for why, nan in zip(found.reasons, gone, strict=True)]
+    return replace(found, reasons=reasons)
+
+
+def _reads_prompts(kind: EncoderKind, setup: Setup) -> bool:
+    """Whether a scorer reads the prompts."""
+    return any(
         metric.scorer.reads_prompts
         for metric in setup.metrics
         if metric.encoder == kind and metric.scorer is not None
     )
+
+
+def _scored(images: ImageSet, kind: EncoderKind, scorer: LoadedScorer, setup: Setup) -> Evidence:
+    """The answers of a scorer on the images of a model."""
+    reads = _reads_prompts(kind, setup)
     labels = images.texts
     if labels is None:
         labels = [str(place) for place in range(len(images.files))]
         if reads:
             clusters, why = intervals.cluster_numbers(labels), "a folder of images has no prompts"
             return Evidence(scorer.name, {}, clusters, {}, None, no_fake=why)
-    found = answers(
-        images.files,
-        images.texts if reads else None,
-        scorer,
-        setup.run.answers_path(images.model, scorer.name),
-        batch_size=setup.batch_size,
-        label=f"{images.model}: {scorer.name}",
-    )
-    where = made_on(scorer)
     clusters = intervals.cluster_numbers(labels)
+    try:
+        found = answers(
+            images.files,
+            images.texts if reads else None,
+            scorer,
+            setup.run.answers_path(images.model, scorer.name),
+            batch_size=setup.batch_size or batches.USUAL,
+            label=f"{images.model}: {scorer.name}",
+        )
+    except ScorerFailed as error:  # no other result is lost
+        warnings.warn(error.message, FailedMetricWarning, stacklevel=2)
+        return Evidence(scorer.name, {}, clusters, {}, None, no_fake=error.message)
+    where = made_on(scorer)
     return Evidence(
         scorer.name, found.values, clusters, {}, None, made_on=where, reasons=found.reasons
     )
@@ -156,20 +181,30 @@ def _as_text_encoder(encoder: Encoder | LoadedScorer) -> TextEncoder | None:
     return encoder if hasattr(encoder, "text") else None  # pyright: ignore[reportReturnType]
 
 
-def _features(images: ImageSet, encoder: Encoder, setup: Setup) -> Features:
-    served = [kind for kind, other in setup.encoders.items() if other.name == encoder.name]
-    wanted = sorted({metric.feature for metric in setup.metrics if metric.encoder in served})
-    cache = setup.run.features_path(images.model, encoder.name)
-    label = f"{images.model}: {encoder.name}"
-    if getattr(encoder, "grouped", False):
-        if images.texts is None:  # the groups of images are unknown
-            return Features({}, [])
-        return group_features(
-            images.files, images.texts, encoder, cache, wanted=wanted, label=label
-        )
-    return image_features(
-        images.files, encoder, cache, wanted=wanted, batch_size=setup.batch_size, label=label
-    )
+def _features(images: ImageSet, setup: Setup) -> dict[str, Features]:
+    """Features of all images by the name of the encoder."""
+    wanted: dict[str, set[str]] = {}
+    encoders = encoders_only(setup.encoders)
+    for kind, encoder in encoders.items():
+        asked = {metric.feature for metric in setup.metrics if metric.encoder == kind}
+        wanted.setdefault(encoder.name, set()).update(asked)
+    found: dict[str, Features] = {}
+    others: list[Encoding] = []
+    title = f"{images.model}: "
+    for name, encoder in {one.name: one for one in encoders.values()}.items():
+        cache, features = setup.run.features_path(images.model, name), sorted(wanted[name])
+        if not getattr(encoder, "grouped", False):
+            others.append(
+                Encoding(encoder, cache, features, batches.size(encoder, setup.batch_size))
+            )
+        elif images.texts is None:  # the groups of images are unknown
+            found[name] = Features({}, [])
+        else:
+            found[name] = group_features(
+                images.files, images.texts, encoder, cache, wanted=features, label=title + name
+            )
+    made = encode_images(images.files, others, title)
+    return found | {one.encoder.name: values for one, values in zip(others, made, strict=True)}
 
 
 def _texts(

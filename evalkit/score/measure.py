@@ -105,6 +105,17 @@ def _measure(metric: Metric, evidence: Evidence) -> Measurement:
     return Measurement(value, _clamped(metric, interval), note, values)
 
 
+def point(metric: Metric, evidence: Evidence) -> float | None:
+    """The metric's value without an interval; None where it is not measured.
+
+    Raises EvalkitError as `measure` does.
+    """
+    try:
+        return float(_tensor(metric, "compute", _inputs(metric, evidence)).mean())
+    except NotMeasured:
+        return None
+
+
 class NotMeasured(Exception):
     """The reason why a metric has no value on this evidence."""
 

@@ -9,10 +9,11 @@ from evalkit import plugins
 # Measured where no metric is named.
 DEFAULT = ("fid", "kid", "inception_score", "clip_score", "precision", "recall")
 PRESETS: dict[str, tuple[str, ...]] = {
-    "all": (),  # every installed metric
+    "all": (),  # every installed metric; a scorer, which may cost hours or money, is named
     "default": DEFAULT,
     "quality": ("fid", "kid", "inception_score", "precision", "density"),
-    "alignment": ("clip_score", "retrieval_precision"),
+    "alignment": ("clip_score", "retrieval_precision", "vqa_score"),
+    "preference": ("pickscore", "hpsv2.1", "image_reward", "aesthetic"),
     "diversity": ("recall", "coverage", "vendi", "lpips_diversity"),
     "copying": ("memorization", "duplicates"),
 }
@@ -55,5 +56,5 @@ def _meant(spec: str) -> tuple[str, ...]:
     if name in installed:
         return (name,)
     if name == "all":
-        return (*DEFAULT, *(other for other in installed if other not in DEFAULT))
+        return (*DEFAULT, *(other for other in plugins.names("metric") if other not in DEFAULT))
     return PRESETS.get(name) or ALIASES.get(name) or (spec,)

@@ -10,6 +10,7 @@ from evalkit.core import Encoder, EncoderKind, MetricRow
 from evalkit.encoders.select import Choice
 from evalkit.features import validation
 from evalkit.features.image_sets import ImageSet
+from evalkit.prompts.suites import texts_sha256
 from evalkit.reference.files import Reference
 from evalkit.scenes.vocabulary import coverage
 from evalkit.score import records
@@ -53,7 +54,11 @@ def facts(
             },
         },
         "counts": {images.model: _counts(images, findings[images.model]) for images in sets},
-        "prompts": {"count": len(prompts), "duplicates": len(prompts) - len(set(prompts))},
+        "prompts": {
+            "count": len(prompts),
+            "duplicates": len(prompts) - len(set(prompts)),
+            "sha256": texts_sha256(prompts),
+        },
         "vocabulary": _vocabulary(prompts),
         "image_notes": {
             model: [*absent(found), *validation.notes(found)] for model, found in findings.items()

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from evalkit import plugins
 from evalkit.core import Encoder, EncoderKind, EvalkitError, Metric
-from evalkit.encoders.select import MINI, PHOTO, Choice, choose
+from evalkit.encoders.faster import parted
+from evalkit.encoders.select import DRAWN, MINI, PHOTO, Choice, choose
 from evalkit.plugins import BUNDLED
 from evalkit.reference import files
 from evalkit.reference.files import Reference
@@ -65,11 +66,12 @@ def load(chosen: Settings, bundled: bool, device: str = "auto", cache: Path = Pa
         kinds,
         bundled=bundled or scenes,
         held=dict.fromkeys(compared, held),
+        precision=chosen.precision,
     )
     own = encoders_only(choice.encoders)
     references, why = _references(compared, own, chosen.reference)
-    chosen_names = dict.fromkeys(encoder.name for encoder in own.values())
     _load_scorers(choice, table, chosen, device, cache)
+    chosen_names = dict.fromkeys(encoder.name for encoder in choice.encoders.values())
     return Resources(table, choice, references, why, blind_encoders(chosen_names, bundled))
 
 
@@ -88,8 +90,8 @@ def _load_scorers(
 
 
 def blind_encoders(names: Iterable[str], bundled: bool) -> list[str]:
-    """The encoders among these that do not know the images."""
-    return [name for name in names if name in MINI.values() and not bundled]
+    """The encoders and scorers among these that do not know the images."""
+    return [name for name in names if parted(name)[0] in DRAWN and not bundled]
 
 
 def only_bundled(run: Run, models: Sequence[str]) -> bool:
@@ -124,7 +126,7 @@ def _references(
     for kind, encoder in chosen.items():
         if kind not in compared:
             continue
-        wanted = name or DEFAULT_REFERENCES.get(encoder.name)
+        wanted = name or DEFAULT_REFERENCES.get(parted(encoder.name)[0])
         if wanted is None:
             why[kind] = f"no reference for {encoder.name} was given: `--reference NAME`"
             continue

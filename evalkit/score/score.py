@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evalkit.config import Options
-from evalkit.core import EncoderKind, MetricRow
+from evalkit.core import EncoderKind, MetricRow, Precision
 from evalkit.encoders.select import Choice
 from evalkit.features import validation
 from evalkit.features.changed import mention_lost
@@ -30,6 +30,7 @@ from evalkit.score.compare import Entrant, comparisons, pairs
 from evalkit.score.evidence import Evidence, Setup, encode_prompts, gather, part
 from evalkit.score.groups import groups_of, measure_groups
 from evalkit.score.measure import Measurement
+from evalkit.score.precision_errors import PrecisionError, precision_errors, with_errors
 from evalkit.score.resources import Resources, load, mention, only_bundled
 from evalkit.score.rows import measure_images, metric_row, score_rows
 from evalkit.score.settings import Names, Settings, keep, mention_old_report, resolve, rows_of
@@ -48,9 +49,10 @@ def score(
     models: Names = None,
     encoders: str | None = None,
     reference: str | None = None,
+    precision: Precision | None = None,
     on_bad: OnBad = "refuse",
     device: str = "auto",
-    batch_size: int = 32,
+    batch_size: int | None = None,
     options: Options | None = None,
 ) -> list[MetricRow]:
     """Score a run, or images from anywhere; returns the rows of metrics.json.
@@ -74,9 +76,14 @@ def score(
             else the bundled data set for the mini encoders and 1,000 ImageNet photos for
             efficientnet-lite0. For other encoders metrics against a reference are then not
             measured.
+        precision: in which evalkit's own encoders compute: `exact` (IEEE float32), or faster and
+            less exact `tf32` (NVIDIA GPUs since the A100) or `bf16`. Encoders of a faster mode have
+            names of their own, such as inception-bf16, and the error of the mode is measured on up
+            to 512 images of each model. The default is that of run.toml, else `exact`.
         on_bad: invalid images "refuse" the scoring, or are "skip"ped, counted and named.
         device: `auto`, `cpu`, `cuda`, ...
-        batch_size: images per batch; results agree up to rounding.
+        batch_size: images per batch, by default 32, and on a GPU as many as fit into half of its
+            free memory, 256 at most; results agree up to rounding.
         options: options of scorers by name, which a run keeps.
 
     Raises:
@@ -98,6 +105,7 @@ def score(
             encoders=encoders,
             reference=reference,
             options=options,
+            precision=precision,
         )
         models = chosen.models or Run(path).models()
         found = load(chosen, only_bundled(Run(path), models), device, run.path)
@@ -113,7 +121,7 @@ def score_with(
     chosen: Settings,
     found: Resources,
     on_bad: OnBad = "refuse",
-    batch_size: int = 32,
+    batch_size: int | None = None,
     generated: bool = False,
 ) -> list[MetricRow]:
     """`score` with complete settings and loaded resources; it does not mention an old report.
@@ -138,6 +146,7 @@ def score_with(
     scores: list[tuple[Any, ...]] = []
     findings: dict[str, dict[str, Any]] = {}
     entrants: list[Entrant] = []
+    errors: dict[str, dict[str, PrecisionError]] = {}
     for images in sets:
         scored = _score_model(images, setup, choice, common)
         findings[images.model] = images.findings()
@@ -146,6 +155,7 @@ def score_with(
         rows += [_cautioned(row, blind) for row in scored.rows]
         scores += scored.per_image
         entrants.append(scored.entrant)
+        errors[images.model] = scored.errors
     seen = [
         metric
         for metric in table
@@ -167,6 +177,11 @@ def score_with(
     if sources := run.sources():
         facts["sources"] = sources
     facts["encoded_on"] = {one.model: protocol.encoding_facts(one.evidence) for one in entrants}
+    facts["precision_errors"] = {
+        model: {name: error._asdict() for name, error in found.items()}
+        for model, found in errors.items()
+        if found
+    }
     run.write_protocol(facts)
     warn_of_problems(sets)
     warn_not_measured([row for row in rows if row.metric not in records.MEASURES])
@@ -190,6 +205,7 @@ class _Scored(NamedTuple):
     rows: list[MetricRow]
     per_image: list[tuple[Any, ...]]  # rows of scores.csv
     entrant: Entrant
+    errors: dict[str, PrecisionError]  # by encoder in a faster mode
 
 
 def _score_model(
@@ -201,6 +217,8 @@ def _score_model(
         metric.name: measure_images(metric, images, evidence, choice) for metric in setup.metrics
     }
     _keep_measured(images, setup, choice, measured)
+    errors = precision_errors(images, evidence, setup)
+    measured = with_errors(measured, errors, setup)
     rows = [metric_row(metric, images, measured[metric.name], setup) for metric in setup.metrics]
     per_image = [
         row
@@ -210,7 +228,7 @@ def _score_model(
     rows += records.rows(images.model, images.all_records, images.requested)
     if common is not None:
         rows += _common_rows(images, evidence, measured, common, setup, choice)
-    return _Scored(rows, per_image, Entrant(images.model, evidence, made, measured))
+    return _Scored(rows, per_image, Entrant(images.model, evidence, made, measured), errors)
 
 
 def _keep_measured(

@@ -16,8 +16,8 @@ from typing import NamedTuple
 import tomli_w
 
 from evalkit import plugins
-from evalkit.config import Options, Value
-from evalkit.core import EvalkitError, MetricRow
+from evalkit.config import Options, Value, check_precision
+from evalkit.core import EvalkitError, MetricRow, Precision
 from evalkit.files import write_atomically
 from evalkit.hints import did_you_mean
 from evalkit.run_config import run_config
@@ -38,6 +38,7 @@ class Settings(NamedTuple):
     encoders: str = "auto"
     reference: str | None = None
     models: tuple[str, ...] = ()  # the labels of the compared models; () for all
+    precision: Precision = "exact"  # in which the encoders compute
     options: tuple[tuple[str, str, Value], ...] = ()  # of scorers: name, option, value
 
     def tables(self) -> dict[str, dict[str, Value]]:
@@ -57,13 +58,16 @@ def resolve(
     encoders: str | None = None,
     reference: str | None = None,
     options: Options | None = None,
+    precision: Precision | None = None,
 ) -> Settings:
     """The settings of a scoring; what is None was not given and is taken from a run folder.
 
-    Raises EvalkitError for a damaged run.toml, and for models that the run does not have.
+    Raises EvalkitError for a damaged run.toml, for models that the run does not have, and for an
+    unknown precision.
     """
     run, given, chosen = Run(path), expand(_names(metrics)), _names(models)
     options = options or {}
+    check_precision(precision or "exact")
     if only and not given:
         raise EvalkitError(
             "No metric is named, and only those named are to be measured.",
@@ -75,8 +79,13 @@ def resolve(
                 f"{path} is not a run folder, so it has no models to choose from.",
                 "Leave out --models.",
             )
-        of_scorers = as_triples(typed(options, given))
-        return Settings(given, encoders or "auto", reference, (), of_scorers)
+        return Settings(
+            given,
+            encoders or "auto",
+            reference,
+            options=as_triples(typed(options, given)),
+            precision=precision or "exact",
+        )
     known = run.models()
     for label in chosen:
         if label not in known:
@@ -90,6 +99,7 @@ def resolve(
         encoders or values.get("encoders", "auto"),
         reference or values.get("reference"),
         tuple(label for label in known if label in chosen),
+        precision or values.get("precision", "exact"),
         as_triples(values.get("scorers", {}), typed(options, names)),
     )
 
@@ -103,7 +113,7 @@ def typed(options: Options, metrics: Sequence[str]) -> Options:
     if not options:
         return {}
     table = [plugins.metric(spec) for spec in expand(metrics) if spec not in MEASURES]
-    known = {metric.name: metric.scorer for metric in table if metric.scorer is not None}
+    known = {one.scorer.name: one.scorer for one in table if one.scorer is not None}
     found: dict[str, dict[str, Value]] = {}
     for name, given in options.items():
         if name not in known:
@@ -168,6 +178,8 @@ def keep(run: Run, chosen: Settings) -> None:
         changed["metrics"] = list(chosen.metrics)
     if chosen.encoders != known.get("encoders", "auto"):
         changed["encoders"] = chosen.encoders
+    if chosen.precision != known.get("precision", "exact"):
+        changed["precision"] = chosen.precision
     if chosen.reference is not None and chosen.reference != known.get("reference"):
         changed["reference"] = relative_to(run.path, chosen.reference)
     if chosen.options != as_triples(known.get("scorers", {})):

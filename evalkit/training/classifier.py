@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from evalkit.judge.verdicts import judge_scenes
 from evalkit.models.mini_inception import GRID, MiniInception, Predictions, to_unit
 from evalkit.scenes import dataset
 from evalkit.scenes.compose import CANVAS, Scene
 from evalkit.scenes.dataset import BACKGROUND_NAMES, COLOUR_NAMES, NOUNS
+from evalkit.scorers.verdicts import judge_scenes
 from evalkit.training.augmentation import augment, augmentation
 from evalkit.training.options import ClassifierOptions
 from evalkit.training.runtime.checkpoints import Checkpoint, MovingAverage

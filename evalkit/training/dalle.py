@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from evalkit.generators.image_batches import fixed_size
-from evalkit.judge.verdicts import CURVE_COLUMNS, curve_metrics
 from evalkit.models.dalle import GUIDANCE, Dalle
 from evalkit.models.image_tokenizer import ImageTokenizer
 from evalkit.models.load import (
@@ -25,6 +24,7 @@ from evalkit.models.load import (
 from evalkit.models.mini_inception import MiniInception, to_bytes, to_unit
 from evalkit.models.text import SubwordTokenizer, TextTower
 from evalkit.scenes.dataset import Examples
+from evalkit.scorers.verdicts import CURVE_COLUMNS, curve_metrics
 from evalkit.training.dalle_teachers import Teachers, load_teachers
 from evalkit.training.distillation import distillation_loss
 from evalkit.training.options import DalleOptions

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from evalkit.judge.verdicts import CURVE_COLUMNS, curve_metrics
 from evalkit.models.discriminators import Discriminator, FeatureDiscriminator
 from evalkit.models.gan import WIDTHS, Gan, LatentEncoder
 from evalkit.models.load import load_classifier, load_clip, load_gan
@@ -18,6 +17,7 @@ from evalkit.models.mini_clip import MiniClip
 from evalkit.models.mini_inception import to_bytes
 from evalkit.models.text import SubwordTokenizer, TextTower
 from evalkit.scenes.dataset import Examples
+from evalkit.scorers.verdicts import CURVE_COLUMNS, curve_metrics
 from evalkit.training.gan_augmentation import Shifts, random_shifts
 from evalkit.training.gan_losses import loss_of
 from evalkit.training.gan_schedule import GanSchedule, Stage, discriminator_steps

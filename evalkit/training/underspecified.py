@@ -16,7 +16,6 @@ import torch
 from torch import nn
 
 from evalkit.core import EvalkitError
-from evalkit.judge.verdicts import CURVE_COLUMNS, curve_metrics, detected_nouns
 from evalkit.models.load import load_classifier
 from evalkit.models.mini_inception import MiniInception
 from evalkit.scenes.captions import caption
@@ -24,6 +23,7 @@ from evalkit.scenes.compose import Scene
 from evalkit.scenes.dataset import Examples, SceneDataset, noisy
 from evalkit.scenes.underspecified import UnderspecifiedCaption, underspecified_caption
 from evalkit.scenes.vocabulary import mentions, words
+from evalkit.scorers.verdicts import CURVE_COLUMNS, curve_metrics, detected_nouns
 from evalkit.terminal import track
 from evalkit.training.options import DalleOptions, GanOptions
 from evalkit.training.runtime.checkpoints import Checkpoint, MovingAverage

@@ -20,7 +20,7 @@ import evalkit
 from evalkit.cli.app import app
 from evalkit.core import EvalkitError, MetricRow, Prompt, Record
 from evalkit.encoders.pixels import Pixels
-from evalkit.features import encode
+from evalkit.features.growing import GrowingCache
 from evalkit.files import write_atomically
 from evalkit.prompts import read_prompts
 from evalkit.ratings.files import append_ratings
@@ -93,7 +93,7 @@ def test_the_values_are_those_of_one_run_with_all_models(
         evalkit.generate(models, prompts, out=out)
         evalkit.score(out, **measured)
     before = content(Path("a")), content(Path("b"))
-    monkeypatch.setattr(encode, "encode_batch", None)  # every image is in a cache
+    monkeypatch.setattr(GrowingCache, "encode", None)  # every image is in a cache
     made = evalkit.compare(["a", "b"])
     whole = evalkit.load("both")
     assert made.models() == ["gan", "dalle"]

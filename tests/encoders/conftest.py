@@ -17,17 +17,6 @@ from evalkit.encoders.weight_files import FILES, NEEDS, WeightFile
 
 
 @pytest.fixture
-def empty_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No weights in any cache and no mirror. Returns evalkit's cache folder, not yet made."""
-    monkeypatch.setenv("EVALKIT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("EVALKIT_MIRROR", raising=False)
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "torch"))
-    return tmp_path / "cache" / "weights"
-
-
-@pytest.fixture
 def table(empty_caches: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A table of three small files for two encoders, and empty caches. Returns evalkit's cache."""
     for name in list(FILES):

@@ -183,7 +183,7 @@ def test_images_of_many_sizes_fill_the_batches(tmp_path: Path):
     class Network:
         device = torch.device("meta")
 
-        def __call__(self, images: Tensor) -> Activations:
+        def __call__(self, images: Tensor, precision: str) -> Activations:
             sizes.append(len(images))
             return Activations(*(torch.ones(len(images), 1) for _ in Activations._fields))
 

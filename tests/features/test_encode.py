@@ -16,7 +16,7 @@ from toy_clip import ToyClip
 
 from evalkit.core import EvalkitError
 from evalkit.encoders.pixels import Pixels
-from evalkit.features import encode
+from evalkit.features import growing
 from evalkit.features.encode import image_features, text_features
 from evalkit.features.image_file import ImageFile
 
@@ -94,7 +94,7 @@ def test_work_is_saved_during_encoding(tmp_path: Path, monkeypatch: pytest.Monke
 
     images, cache = image_files(tmp_path / "images", 9), tmp_path / "x.npz"
     images = [image for number, image in enumerate(images) if number % 3 == 0]
-    monkeypatch.setattr(encode, "SAVE_SECONDS", -1.0)
+    monkeypatch.setattr(growing, "SAVE_SECONDS", -1.0)
     with pytest.raises(KeyboardInterrupt):
         image_features(images, Failing(), cache, batch_size=1)
     encoder = CountingEncoder()

@@ -75,8 +75,8 @@ def test_a_prompt_longer_than_the_context_is_noted(generator: Generator) -> None
 def test_short_prompts_are_enough(generator: Generator) -> None:
     """Underspecified prompts, and one with a word that is not in the training data."""
     from evalkit.judge.judge import generate_images
-    from evalkit.judge.verdicts import detected_nouns
     from evalkit.models.load import BUNDLED, load_classifier
+    from evalkit.scorers.verdicts import detected_nouns
 
     judge = load_classifier(BUNDLED / "mini-judge.safetensors").eval()
     for prompt, thing in (

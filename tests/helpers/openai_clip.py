@@ -1,4 +1,4 @@
-"""A small CLIP with OpenAI's layout and names, written out, with seeded weights."""
+"""A small CLIP in the layout of OpenAI and open_clip, written out, with seeded weights."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ CONTEXT, TOKENS, SIZE = 77, 49408, 224
 
 
 class Block(nn.Module):
-    """One transformer layer."""
+    """One transformer layer. open_clip's ViT-H/14 has GELU where OpenAI has its quick form."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, head: int = 64, gelu: bool = False) -> None:
         super().__init__()
-        self.attn = nn.MultiheadAttention(width, width // 64)
+        self.gelu = gelu
+        self.attn = nn.MultiheadAttention(width, width // head)
         self.ln_1, self.ln_2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.mlp = nn.Sequential(
             OrderedDict(c_fc=nn.Linear(width, 4 * width), c_proj=nn.Linear(4 * width, width))
@@ -27,18 +28,19 @@ class Block(nn.Module):
         y = self.ln_1(x)
         x = x + self.attn(y, y, y, need_weights=False, attn_mask=mask)[0]
         inner = self.mlp[0](self.ln_2(x))
-        return x + self.mlp[1](inner * torch.sigmoid(1.702 * inner))
+        active = nn.functional.gelu(inner) if self.gelu else inner * torch.sigmoid(1.702 * inner)
+        return x + self.mlp[1](active)
 
 
 class Visual(nn.Module):
-    def __init__(self, width: int, dimensions: int) -> None:
+    def __init__(self, width: int, dimensions: int, head: int = 64, gelu: bool = False) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, width, 32, 32, bias=False)
         self.class_embedding = nn.Parameter(torch.randn(width))
         self.positional_embedding = nn.Parameter(torch.randn((SIZE // 32) ** 2 + 1, width))
         self.ln_pre, self.ln_post = nn.LayerNorm(width), nn.LayerNorm(width)
         self.transformer = nn.Module()
-        self.transformer.resblocks = nn.ModuleList(Block(width) for _ in range(2))
+        self.transformer.resblocks = nn.ModuleList(Block(width, head, gelu) for _ in range(2))
         self.proj = nn.Parameter(torch.randn(width, dimensions) / width**0.5)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -56,11 +58,11 @@ class Visual(nn.Module):
 class OpenAI(nn.Module):
     """The whole network in OpenAI's layout and names."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 128, head: int = 64, gelu: bool = False) -> None:
         super().__init__()
-        self.visual = Visual(128, 16)
+        self.visual = Visual(width, 16, head, gelu)
         self.transformer = nn.Module()
-        self.transformer.resblocks = nn.ModuleList(Block(64) for _ in range(2))
+        self.transformer.resblocks = nn.ModuleList(Block(64, 64, gelu) for _ in range(2))
         self.token_embedding = nn.Embedding(TOKENS, 64)
         self.positional_embedding = nn.Parameter(torch.randn(CONTEXT, 64))
         self.ln_final = nn.LayerNorm(64)
@@ -88,10 +90,10 @@ def noise(width: int, height: int, seed: int = 0) -> Image.Image:
     return Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
 
 
-def network() -> OpenAI:
+def network(width: int = 128, head: int = 64, gelu: bool = False) -> OpenAI:
     """Half precision as in OpenAI's files, except layer norms and embeddings."""
     torch.manual_seed(0)
-    model = OpenAI()
+    model = OpenAI(width, head, gelu)
     for name, tensor in model.named_parameters():
         if "ln_" in name or name.endswith("bias"):
             nn.init.normal_(tensor, float("ln_" in name and name.endswith("weight")), 0.1)

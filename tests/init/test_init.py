@@ -69,7 +69,7 @@ def test_every_key_of_a_run_is_in_its_file() -> None:
 def test_the_defaults_that_the_file_of_a_run_states_are_the_defaults() -> None:
     plain, full = (read_values(path) for path in (evalkit.init()[0], in_use(Path("evalkit.toml"))))
     config = load_config("evalkit.toml", {})
-    for key in ("per_prompt", "seed", "encoders", "device", "batch_size"):
+    for key in ("per_prompt", "seed", "encoders", "device", "precision"):
         assert key not in plain
         assert full[key] == getattr(config, key)
 

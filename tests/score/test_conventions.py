@@ -21,8 +21,8 @@ from evalkit.encoders import inception, weights
 from evalkit.encoders.inception_conventions import CONVENTIONS, InceptionConventions
 from evalkit.images import read_image, to_images, to_tensor
 from evalkit.reference.build import build_from_images
-from evalkit.score import conventions as stage
-from evalkit.score.conventions import ConventionTable, conventions
+from evalkit.score.conventions import ConventionTable, conventions, fid
+from evalkit.score.conventions.target import quoted as quoted_value
 
 NAMES = [item.name for item in CONVENTIONS]
 
@@ -58,7 +58,7 @@ def images(folder: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-def fid(fake: Tensor, real: Tensor) -> float:
+def frechet(fake: Tensor, real: Tensor) -> float:
     """Fréchet distance of fewer images than features: the trace of the root is a nuclear norm."""
     x, y = (features.double().numpy() for features in (fake, real))
     mean = x.mean(0) - y.mean(0)
@@ -87,7 +87,7 @@ def quoted(place: Path) -> dict[str, float]:
         fidelity(torch.stack([to_tensor(read_image(path)) for path in images(side)]))[0]
         for side in sides
     ]
-    return {"inception-torch": fid(*activations), "inception": fid(*pools)}
+    return {"inception-torch": frechet(*activations), "inception": frechet(*pools)}
 
 
 def value(table: ConventionTable, name: str) -> float:
@@ -182,13 +182,14 @@ def test_a_target_that_fits_no_convention(place: Path, found: ConventionTable):
     ],
 )
 def test_half_of_the_last_digit(text: str | float, half: float):
-    assert stage._number(text)[1] == pytest.approx(half)
+    assert quoted_value(text, "an FID", 0, "12.6").half_a_digit == pytest.approx(half)
 
 
 @pytest.mark.parametrize("text", ["twelve", "-1", "nan", "inf", ""])
 def test_a_target_that_is_not_an_fid(text: str):
-    with pytest.raises(EvalkitError, match="expected an FID"):
-        stage._number(text)
+    message = "expected an FID, a number of at least 0"
+    with pytest.raises(EvalkitError, match=message):
+        conventions("nowhere", reference="nowhere", target=text)
 
 
 def test_square_images_of_256_pixels_have_equal_features_under_two_conventions(place: Path):
@@ -210,7 +211,7 @@ def test_each_image_is_decoded_once_and_features_are_cached(
 ):
     from evalkit.features import image_file
 
-    monkeypatch.setattr(stage, "CONVENTIONS", CONVENTIONS[:2])
+    monkeypatch.setattr(fid, "CONVENTIONS", CONVENTIONS[:2])
     decoded: list[int] = []
     original = image_file.decode
 
@@ -233,7 +234,7 @@ def test_each_image_is_decoded_once_and_features_are_cached(
 def test_a_zip_of_real_images_gives_the_same_values(
     place: Path, found: ConventionTable, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(stage, "CONVENTIONS", CONVENTIONS[:1])
+    monkeypatch.setattr(fid, "CONVENTIONS", CONVENTIONS[:1])
     with zipfile.ZipFile(place / "real.zip", "w") as archive:
         for path in images(place / "real"):
             archive.write(path, path.name)
@@ -261,6 +262,10 @@ def test_statistics_give_values_for_the_encoders_that_they_hold(
     notes = {row.convention: row.note for row in again.rows}
     assert "has no statistics for the encoder inception-torch" in notes["inception-torch"]
     assert "give a folder of real images" in notes["heim"]
+    assert run(reference="built", target=1).verdict.endswith(
+        "Not measured, so not compared: inception-torch, inception-antialias, t2ibenchmark,"
+        " gigagan-coco, heim."
+    )
 
 
 def test_statistics_of_other_weights_are_an_error(place: Path):
@@ -290,6 +295,8 @@ def test_missing_weights_are_an_error_with_the_command_to_fetch_them(
         (("nowhere", "--reference", "real"), "nowhere"),
         (("generated", "--reference", "nobodys"), "There is no reference 'nobodys'"),
         (("generated", "--reference", "real", "--target", "low"), "target is 'low'"),
+        (("generated",), "FID compares with real images, and there is no reference."),
+        (("generated", "--metric", "kid"), "no conventions of the metric 'kid'"),
     ],
 )
 def test_mistakes_are_errors(place: Path, arguments: tuple[str, ...], message: str):

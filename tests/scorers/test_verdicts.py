@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from evalkit.judge.verdicts import judge_scenes, verdict_of
 from evalkit.models.load import BUNDLED, load_classifier
 from evalkit.models.mini_inception import Detection
 from evalkit.scenes import dataset
 from evalkit.scenes.compose import Item, Scene
+from evalkit.scorers.verdicts import judge_scenes, verdict_of
 
 
 def test_real_scenes_are_right_and_those_of_other_prompts_wrong() -> None:

@@ -18,7 +18,6 @@ BATCH = 250
 CURVE_COLUMNS = ("noun", "colour", "background", "everything", "counts", "pairs")
 
 
-@torch.no_grad()
 def verdicts(
     judge: MiniInception, images: Tensor, scenes: Sequence[Scene]
 ) -> dict[str, list[bool]]:
@@ -32,6 +31,19 @@ def verdicts(
     images: uint8 [N, 3, S, S], S >= 32, averaged to 32 x 32.
     """
     results: dict[str, list[bool]] = defaultdict(list)
+    for scene, verdict in zip(scenes, image_verdicts(judge, images, scenes), strict=True):
+        for question, right in (verdict | {"everything": all(verdict.values())}).items():
+            results[question].append(right)
+            results[f"{scene.kind}/{question}"].append(right)
+    return results
+
+
+@torch.no_grad()
+def image_verdicts(
+    judge: MiniInception, images: Tensor, scenes: Sequence[Scene]
+) -> list[dict[str, bool]]:
+    """The verdict on each image, in the questions of `verdicts` that apply to its scene."""
+    found: list[dict[str, bool]] = []
     device = next(judge.parameters()).device
     for start in range(0, len(scenes), BATCH):
         part = to_unit(images[start : start + BATCH].to(device))
@@ -40,13 +52,9 @@ def verdicts(
         for scene, detections, background in zip(
             scenes[start : start + BATCH], detect(predictions), backgrounds, strict=True
         ):
-            verdict = verdict_of(scene, detections)
-            verdict["background"] = BACKGROUND_NAMES[background] == scene.background
-            verdict["everything"] = all(verdict.values())
-            for question, right in verdict.items():
-                results[question].append(right)
-                results[f"{scene.kind}/{question}"].append(right)
-    return results
+            seen = BACKGROUND_NAMES[background] == scene.background
+            found.append(verdict_of(scene, detections) | {"background": seen})
+    return found
 
 
 def judge_scenes(judge: MiniInception, images: Tensor, scenes: Sequence[Scene]) -> dict[str, float]:

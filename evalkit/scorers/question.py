@@ -1,0 +1,42 @@
+"""A question about an image, and how right answers to it may begin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from evalkit.scorers.templates import NO, YES
+
+_NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question about the image of a prompt."""
+
+    text: str
+    answers: tuple[str, ...] = ("yes",)  # any of them is right
+    number: int = 1  # among the questions of its prompt
+    depends_on: tuple[int, ...] = ()  # numbers of the questions that must be right before it counts
+    choices: tuple[str, ...] = ()
+    first: bool = False  # the first row of a table, which compute_dpg_bench.py leaves out
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """How a model may begin a right answer, as GenEval 2 has it: evaluation.py, Soft-TIFA.
+
+        Yes and no have four forms; others are taken as they are and capitalised, each also after a
+        blank; a number from zero to ten also in the other notation.
+        """
+        return tuple(form for answer in self.answers for form in _forms(answer))
+
+
+def _forms(answer: str) -> tuple[str, ...]:
+    if answer.lower() in ("yes", "no"):
+        return YES if answer.lower() == "yes" else NO
+    found = [answer, answer.capitalize(), f" {answer}", f" {answer.capitalize()}"]
+    if answer.lower() in _NUMBERS:
+        digit = str(_NUMBERS.index(answer.lower()))
+        found += [digit, f" {digit}"]
+    elif answer.isdecimal() and int(answer) < len(_NUMBERS):
+        found = [answer, f" {answer}", *_forms(_NUMBERS[int(answer)])[:4]]
+    return tuple(found)

@@ -1,0 +1,47 @@
+"""Questions on what a prompt in the words of the bundled data set asks for."""
+
+from __future__ import annotations
+
+from evalkit.scenes.asked import asked
+from evalkit.scenes.captions import with_article
+from evalkit.scenes.tables import BACKGROUNDS, COUNT_WORDS, NOUN_FORMS, RELATIONS
+from evalkit.scorers.question import Question
+
+VERSION = "1"  # part of fingerprints: increases whenever these questions change
+
+
+def scene_questions(prompt: str) -> list[Question]:
+    """Questions with the answer yes; one on a property depends on those on its objects."""
+    scene, questions = asked(prompt)
+    items = list(dict.fromkeys(scene.items))
+    counts = {item.noun: scene.items.count(item) for item in items}
+    names = {  # singular where one is asked for
+        noun: NOUN_FORMS[noun][0][count > 1] for noun, count in counts.items()
+    }
+    found: list[Question] = []
+
+    def add(text: str, *parents: int) -> int:
+        found.append(Question(text, number=len(found) + 1, depends_on=parents))
+        return len(found)
+
+    there: dict[str, int] = {}
+    for noun, count in counts.items():
+        one = f"Is there {with_article(names[noun])}"
+        things = f"Are there {names[noun]}" if count > 1 else one
+        there[noun] = add(f"{things} in the image?")
+    for item in items:
+        if item.colour:
+            be = "Are" if counts[item.noun] > 1 else "Is"
+            add(f"{be} the {names[item.noun]} {item.colour}?", there[item.noun])
+    if "count" in questions:
+        for noun, count in counts.items():
+            if count > 1:
+                word = COUNT_WORDS[count][0]
+                add(f"Are there exactly {word} {names[noun]} in the image?", there[noun])
+    if "relation" in questions:
+        first, second = items
+        phrase = RELATIONS[scene.relation][0]
+        add(f"Is the {names[first.noun]} {phrase} the {names[second.noun]}?", *there.values())
+    if "background" in questions:
+        add(f"Is the scene {BACKGROUNDS[scene.background][0]}?")
+    return found

@@ -1,0 +1,96 @@
+"""Scorers that tests name as `scorers_for_tests:NAME`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from PIL import Image
+
+import evalkit
+from evalkit.core import EvalkitError
+
+CALLS: list[tuple[int, list[str]]] = []  # images and prompts of each call
+FAULT = [""]  # what `faulty` does
+
+
+class Length:
+    """The length of the prompt, and no answer for one that holds "dog"."""
+
+    name, fingerprint = "length-1", "length-1"
+
+    def __init__(self, factor: float = 1.0) -> None:
+        self.factor, self.fingerprint = factor, f"length-1/{factor}"
+
+    def __call__(
+        self, images: list[Image.Image], prompts: list[str]
+    ) -> Iterator[evalkit.Answer | evalkit.NoAnswer]:
+        CALLS.append((len(images), list(prompts)))
+        for image, prompt in zip(images, prompts, strict=True):
+            if "dog" in prompt:
+                yield evalkit.NoAnswer("no dogs")
+            else:
+                values = {"value": self.factor * len(prompt), "width": float(image.width)}
+                yield evalkit.Answer(values, {"words": prompt.split()})
+
+
+class Faulty:
+    name, fingerprint = "faulty-1", "faulty-1"
+
+    def __call__(self, images: list[Image.Image], prompts: list[str]) -> object:
+        CALLS.append((len(images), list(prompts)))
+        good: list[object] = [float(len(prompt)) for prompt in prompts]
+        if FAULT[0] == "third":
+            return self._third(good)
+        made: dict[str, object] = {
+            "": good,
+            "text": ["much"] * len(good),
+            "few": good[1:],
+            "many": [*good, 1.0],
+            "none": None,
+            "empty": [evalkit.NoAnswer("")] * len(good),
+            "details": [evalkit.Answer({"value": 1.0}, {"set": {1}})] * len(good),
+        }
+        return made[FAULT[0]]
+
+    @staticmethod
+    def _third(good: list[object]) -> Iterator[object]:
+        yield from good[:2]
+        raise RuntimeError("the third")
+
+
+class Unsure:
+    """Answers that may come later: none at first."""
+
+    name, fingerprint = "unsure-1", "unsure-1"
+
+    def __call__(self, images: list[Image.Image], prompts: list[str]) -> list[object]:
+        CALLS.append((len(images), list(prompts)))
+        if FAULT[0] == "later":
+            return [evalkit.NoAnswer("not reached", again=True)] * len(images)
+        return [math.nan if "dog" in prompt else 1 for prompt in prompts]
+
+
+def lacking() -> Length:
+    raise EvalkitError("The weights of lacking were not found.", "Run `evalkit weights fetch x`.")
+
+
+LENGTH = evalkit.Scorer("length", "higher", load=Length, range=(0.0, math.inf))
+WIDTH = evalkit.Scorer("width", "higher", load=Length, output="width")
+FAULTY = evalkit.Scorer("faulty", "lower", load=Faulty)
+UNSURE = evalkit.Scorer("unsure", "higher", load=Unsure, range=(0.0, 1.0))
+LACKING = evalkit.Scorer("lacking", "higher", load=lacking)
+SHORTEST = evalkit.Metric(
+    "shortest", lambda *, fake: fake.min(), "value", LENGTH.kind, "higher", scorer=LENGTH
+)
+
+
+class Bright:
+    name, fingerprint = "bright-1", "bright-1"
+
+    def __call__(self, images: list[Image.Image], prompts: list[str]) -> list[float]:
+        assert set(prompts) == {""}
+        return [float(image.convert("L").resize((1, 1)).getpixel((0, 0))) for image in images]  # type: ignore[arg-type]
+
+
+BRIGHT = evalkit.Scorer("bright", "higher", load=Bright, reads_prompts=False)

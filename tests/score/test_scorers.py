@@ -1,0 +1,214 @@
+"""Scorers through the public surface: values, answers that are missing, faults, cache, options."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tomllib
+from pathlib import Path
+
+import pytest
+from scorers_for_tests import CALLS, FAULT
+
+import evalkit
+from evalkit.core import EvalkitError, FailedMetricWarning, MetricRow
+from evalkit.results import Run
+
+COLOUR = "evalkit.scorers.colour_match:COLOUR_MATCH"
+PROMPTS = ["a red circle", "a blue square", "a dog", "two green cups", "a heart", "a red tree"]
+OWN = "scorers_for_tests:"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    out = tmp_path_factory.mktemp("scorers") / "run"
+    return evalkit.generate({"a": "noise", "b": "gan"}, PROMPTS, per_prompt=2, out=out)
+
+
+@pytest.fixture
+def run(made: Run, tmp_path: Path) -> Run:
+    CALLS.clear()
+    FAULT[0] = ""
+    return Run(shutil.copytree(made.path, tmp_path / "run"))
+
+
+def rows_of(run: Run, specs: str, **more: object) -> dict[tuple[str, str], MetricRow]:
+    rows = evalkit.score(run.path, metrics=specs, only=True, **more)  # type: ignore[arg-type]
+    return {(row.model, row.metric): row for row in rows}
+
+
+def test_values_intervals_and_pairs_leave_out_images_without_an_answer(run: Run) -> None:
+    row = rows_of(run, f"{OWN}LENGTH,{OWN}WIDTH,{OWN}SHORTEST")["a", "length"]
+    lengths = [len(prompt) for prompt in PROMPTS if "dog" not in prompt]
+    assert row.value == pytest.approx(sum(lengths) / len(lengths))
+    assert row.low is not None
+    assert row.high is not None
+    assert row.low < row.value < row.high
+    assert (row.count, row.requested, row.encoder) == (10, 12, "length-1")
+    assert row.caution == "2 of 12 images have no answer (2 x no dogs)"
+    assert row.reference == ""
+    values = {row.metric: row.value for row in run.metrics() if row.model == "a"}
+    assert values["shortest"] == min(lengths)
+    assert values["width"] == 32
+    [pair] = [row for row in run.comparisons().rows if row.metric == "length"]
+    assert (pair.images, pair.prompts, pair.difference) == (10, 5, 0)
+    scores = run.scores_path.read_text().splitlines()
+    assert "a,2,0,length,length-1," in scores  # no answer: an empty cell, and no 0
+    assert f"a,0,1,length,length-1,{float(len(PROMPTS[0]))}" in scores
+
+
+def test_two_numbers_of_one_scorer_take_one_pass_and_are_kept(run: Run) -> None:
+    specs = f"{OWN}LENGTH,{OWN}WIDTH"
+    first = rows_of(run, specs)
+    assert sum(count for count, _ in CALLS) == 24  # images of two models, once each
+    CALLS.clear()
+    assert rows_of(run, specs) == first
+    assert not CALLS
+    line = json.loads(run.answers_path("a", "length-1").read_text().splitlines()[0])
+    assert line["details"] == {"words": PROMPTS[0].split()}
+
+
+def test_options_are_kept_by_the_run_and_are_part_of_the_cache(run: Run) -> None:
+    plain = rows_of(run, f"{OWN}LENGTH")["a", "length"].value
+    doubled = rows_of(run, f"{OWN}LENGTH", options={"length": {"factor": "2"}})["a", "length"]
+    assert plain is not None
+    assert doubled.value == pytest.approx(2 * plain)
+    assert tomllib.loads(run.config_path.read_text())["scorer"] == {"length": {"factor": 2.0}}
+    CALLS.clear()
+    again = {row.model: row for row in evalkit.score(run.path) if row.metric == "length"}
+    assert again["a"] == doubled
+    rows_of(run, f"{OWN}LENGTH", options={"length": {"factor": 1.0}})
+    assert not CALLS  # the answers of the other setting were kept
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"length": {"faktor": 1}}, "The scorer 'length' has no option 'faktor'."),
+        ({"length": {"factor": "x"}}, "length.factor is 'x'; expected a finite number."),
+        ({"lenght": {"factor": 1}}, "'lenght', which is not among the scorers of this run."),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_is_scored(
+    run: Run, options: dict[str, dict[str, object]], message: str
+) -> None:
+    with pytest.raises(EvalkitError) as raised:
+        rows_of(run, f"{OWN}LENGTH", options=options)
+    assert message in raised.value.message
+    assert not CALLS
+    assert not run.metrics_path.exists()
+
+
+def test_run_takes_options_of_scorers_beside_those_of_models(tmp_path: Path) -> None:
+    options = {"noise": {"size": 24}, "colour_match": {"distance": 255}}
+    run = evalkit.run("noise", PROMPTS, out=tmp_path / "run", metrics=[COLOUR], options=options)
+    [row] = [row for row in run.metrics() if row.metric == "colour_match"]
+    assert (row.value, row.count, row.encoder) == (1.0, 4, "colour-match-255")
+    grown = evalkit.run(out=run.path, per_prompt=2)
+    [row] = [row for row in grown.metrics() if row.metric == "colour_match"]
+    assert (row.value, row.count, row.encoder) == (1.0, 8, "colour-match-255")
+    assert "no answer" in (run.report_path / "report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("text", "returned a str; expected one number"),
+        ("few", "returned 11 answers for 12 images"),
+        ("many", "returned 13 answers for 12 images"),
+        ("none", "failed: TypeError"),
+        ("empty", "returned a NoAnswer without a reason"),
+        ("details", "returned an Answer with details that are not JSON"),
+    ],
+)
+def test_a_faulty_scorer_is_named_and_loses_no_other_result(
+    run: Run, fault: str, message: str
+) -> None:
+    FAULT[0] = fault
+    with pytest.warns(FailedMetricWarning, match="faulty"):
+        rows = rows_of(run, f"{OWN}LENGTH,{OWN}FAULTY")
+    assert rows["a", "faulty"].value is None
+    assert message in rows["a", "faulty"].note
+    assert rows["a", "length"].value is not None
+
+
+def test_answers_before_a_failure_are_kept(run: Run) -> None:
+    FAULT[0] = "third"
+    with pytest.warns(FailedMetricWarning, match="the third"):
+        rows_of(run, f"{OWN}FAULTY")
+    assert [count for count, _ in CALLS] == [12, 12]  # of both models
+    FAULT[0] = ""
+    CALLS.clear()
+    assert rows_of(run, f"{OWN}FAULTY")["a", "faulty"].count == 12
+    assert [count for count, _ in CALLS] == [10, 10]
+
+
+def test_what_may_pass_is_asked_again_and_nan_is_no_answer(run: Run) -> None:
+    FAULT[0] = "later"
+    row = rows_of(run, f"{OWN}UNSURE")["a", "unsure"]
+    assert row.value is None
+    assert row.note == "not measured: 12 of 12 images have no answer (12 x not reached)"
+    FAULT[0] = ""
+    row = rows_of(run, f"{OWN}UNSURE")["a", "unsure"]
+    assert (row.value, row.count) == (1.0, 10)
+    assert row.caution == "2 of 12 images have no answer (2 x the scorer returned nan)"
+
+
+def test_a_scorer_that_cannot_be_loaded_is_not_measured_and_says_what_to_do(run: Run) -> None:
+    rows = rows_of(run, f"{OWN}LACKING,{OWN}LENGTH")
+    assert rows["a", "lacking"].value is None
+    assert "run `evalkit weights fetch x`" in rows["a", "lacking"].note.lower()
+    assert rows["a", "length"].value is not None
+
+
+def test_a_damaged_line_of_the_cache_is_made_again(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("WARNING", "evalkit")
+    first = rows_of(run, f"{OWN}LENGTH")
+    path = run.answers_path("a", "length-1")
+    path.write_text(path.read_text().replace('"value": 12.0', '"value": 99.0', 1))
+    CALLS.clear()
+    assert rows_of(run, f"{OWN}LENGTH") == first
+    assert [count for count, _ in CALLS] == [1]
+    assert "1 damaged lines count as not written" in caplog.text
+
+
+def test_a_folder_without_prompts_is_scored_by_what_reads_none(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    shutil.copytree(run.image_folder("a"), folder)
+    rows = evalkit.score(folder, metrics=f"{OWN}LENGTH,{OWN}BRIGHT", only=False)
+    found = {row.metric: row for row in rows}
+    assert found["length"].note == "not measured: a folder of images has no prompts"
+    bright = found["bright"].value
+    assert bright is not None
+    assert 0 < bright < 255
+    assert found["bright"].count == 12
+
+
+def test_the_gate_compares_the_images_that_both_have_an_answer_for(run: Run) -> None:
+    rows_of(run, f"{OWN}LENGTH,clip_score", encoders="mini")
+    decision = evalkit.gate(f"{run.path}:a", baseline=f"{run.path}:a", metrics="length,clip_score")
+    found = {one.metric: one for one in decision.decisions}
+    assert found["length"].worse == 0
+    assert found["length"].images == 10
+    assert found["clip_score"].images == 12
+
+
+def test_groups_and_comparisons_of_runs_have_scorers_too(tmp_path: Path) -> None:
+    prompts = [
+        evalkit.Prompt(f"{at}", text, "animals" if at % 2 else "shapes")
+        for at, text in enumerate(PROMPTS * 2)
+    ]
+    runs = [
+        evalkit.generate(model, prompts, out=tmp_path / model, seed=3) for model in ("noise", "gan")
+    ]
+    for run in runs:
+        rows_of(run, f"{OWN}LENGTH")
+    rows = [row for row in runs[0].metrics() if row.metric == "length"]
+    assert {row.group: row.count for row in rows} == {"": 10, "animals": 6, "shapes": 4}
+    CALLS.clear()
+    both = evalkit.compare([run.path for run in runs], out=tmp_path / "both")
+    assert not CALLS  # the answers came with the images
+    [pair] = [one for one in both.comparisons().rows if one.metric == "length" and not one.group]
+    assert pair.images == 10
