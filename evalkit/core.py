@@ -142,7 +142,7 @@ class Answer:
 class Service(Protocol):
     """A generator behind a network: one request per call, called from many threads.
 
-    It sends once and never retries: generate/remote decides on retries, waiting, cost and order.
+    It sends once and never retries: remote/send.py decides on retries, waiting, cost and order.
     The fingerprint holds everything that an answer depends on: provider, base_url, model,
     parameters, version of the adapter.
     """

@@ -109,6 +109,12 @@ class Names:
     def assignments_path(self, study: str) -> Path:
         return self.ratings_path / f"{study}.assignments.jsonl"
 
+    def judge_path(self, study: str) -> Path:
+        return self.ratings_path / f"{study}.judge.json"
+
+    def judge_requests_path(self, study: str) -> Path:
+        return self.ratings_path / f"{study}.requests.jsonl"
+
     def image_folder(self, model: str) -> Path:
         return self.path / "images" / folder_name(model)
 
