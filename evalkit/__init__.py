@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from evalkit.plugins import encoder as encoder
     from evalkit.rate.export_ratings import rate_export as rate_export
     from evalkit.rate.import_ratings import rate_import as rate_import
+    from evalkit.rate.judge.judge import rate_judge as rate_judge
     from evalkit.rate.plan import rate_plan as rate_plan
     from evalkit.rate.serve.serve import rate_serve as rate_serve
     from evalkit.rate.summary import rate_summary as rate_summary
@@ -103,6 +104,7 @@ _PUBLIC = {  # name: the module that defines it
     "load": "evalkit.results",
     "rate_export": "evalkit.rate.export_ratings",
     "rate_import": "evalkit.rate.import_ratings",
+    "rate_judge": "evalkit.rate.judge.judge",
     "rate_plan": "evalkit.rate.plan",
     "rate_serve": "evalkit.rate.serve.serve",
     "rate_summary": "evalkit.rate.summary",

@@ -142,7 +142,7 @@ class Answer:
 class Service(Protocol):
     """A generator behind a network: one request per call, called from many threads.
 
-    It sends once and never retries: generate/remote decides on retries, waiting, cost and order.
+    It sends once and never retries: remote/send.py decides on retries, waiting, cost and order.
     The fingerprint holds everything that an answer depends on: provider, base_url, model,
     parameters, version of the adapter.
     """
@@ -449,6 +449,31 @@ class ComparisonRow:
     def loser(self) -> str:
         """The significantly worse model; "" if there is none."""
         return {"a better": self.model_b, "b better": self.model_a}.get(self.verdict, "")
+
+
+@dataclass(frozen=True)
+class RobustnessRow:
+    """One row of robustness.json: the images of variants of prompts minus those of the originals.
+
+    Paired by prompt and sample; each pair has one seed, and both are compared with the text of the
+    original.
+    """
+
+    model: str
+    metric: str
+    kind: str  # of variants: "typos", …
+    encoder: str
+    better: Better
+    original: float  # the value on the originals that have a variant
+    variant: float
+    difference: float  # variant - original
+    low: float | None  # the 95% interval
+    high: float | None
+    p: float | None  # two-sided; None: not tested, and `method` gives the reason
+    p_adjusted: float | None  # corrected for all rows of the file (Holm)
+    prompts: int
+    images: int  # pairs
+    method: str
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from evalkit.terminal import one_line
 
 SECTIONS: Mapping[str, Sequence[str]] = {
     "Compare models": ("init", "run", "generate", "score", "report", "compare"),
-    "Ask people": ("rate",),
+    "Ask people and models": ("rate",),
     "Regressions": ("gate", "baseline"),
     "Publish": ("figures", "tables", "export"),
     "Look things up": ("list", "doctor", "reference", "weights"),

@@ -9,13 +9,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from evalkit.cli.options import Compared, Folder, Json
-from evalkit.cli.output import clean, print_json, print_lines, print_next
+from evalkit.cli.options import Compared, Folder, Json, RetryAmbiguous
+from evalkit.cli.output import clean, print_json, print_lines, print_next, print_note
 
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Human ratings of the images of a run: collect, import, export and summarize them.",
+    help="Ratings of the images of a run, by people or models: collect, import, export, summarize.",
 )
 
 
@@ -96,6 +96,121 @@ def rate_serve(
             url=url,
             open_page=open_page,
         )
+
+
+@app.command("judge")
+def rate_judge(
+    path: Folder,
+    model: Annotated[str, typer.Option(help="The name of the model at the service.")],
+    kind: Annotated[
+        Literal["rubric", "pairwise"],
+        typer.Option(help="Each image on a scale, or each pair of images in both orders."),
+    ] = "rubric",
+    base_url: Annotated[
+        str,
+        typer.Option(help="Up to and including /v1.  [default: OPENAI_BASE_URL, else OpenAI]"),
+    ] = "",
+    api_key_env: Annotated[
+        str,
+        typer.Option(help="The NAME of the environment variable with the key; none for no key."),
+    ] = "",
+    rubric: Annotated[
+        Path | None,
+        typer.Option(help="A TOML file with questions and their scales.  [default: alignment]"),
+    ] = None,
+    study: Annotated[
+        str, typer.Option(help="The name of the study.  [default: of the model and the kind]")
+    ] = "",
+    models: Compared = None,
+    items: Annotated[
+        int | None, typer.Option(help="Images or pairs, a random sample.  [default: all]")
+    ] = None,
+    temperature: Annotated[float, typer.Option(help="Sent with each request.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Sent with each request; also of the sample.")] = 0,
+    max_tokens: Annotated[int, typer.Option(help="The most tokens of an answer.")] = 512,
+    max_side: Annotated[
+        int, typer.Option(help="Images with a longer side are scaled down to it, in pixels.")
+    ] = 1024,
+    extra: Annotated[
+        str,
+        typer.Option(help="Further fields of the request, a JSON object; null leaves one out."),
+    ] = "",
+    timeout: Annotated[float, typer.Option(help="Seconds for one answer.")] = 120.0,
+    input_price: Annotated[
+        float | None, typer.Option(help="US dollars per million input tokens.")
+    ] = None,
+    output_price: Annotated[
+        float | None, typer.Option(help="US dollars per million output tokens.")
+    ] = None,
+    max_cost: Annotated[
+        float | None,
+        typer.Option(help="The limit in US dollars for this study; at the limit it stops."),
+    ] = None,
+    concurrency: Annotated[int, typer.Option(help="The most requests in flight.")] = 256,
+    snapshots: Annotated[
+        Literal["one", "any"],
+        typer.Option(help="Stop where another snapshot of the model answers, or let all vote."),
+    ] = "one",
+    retry_ambiguous: RetryAmbiguous = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Print the number of requests and their cost: nothing is sent."
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Let a model with a chat API rate the images of a run; the same command resumes.
+
+    Its votes are never pooled with those of people. Keys are read from the environment only.
+
+    \b
+    Examples:
+      evalkit rate judge reports/first --model gpt-5-mini --dry-run
+      evalkit rate judge reports/first --model gpt-5-mini --kind pairwise --items 200
+      evalkit rate judge reports/first --model qwen --base-url http://127.0.0.1:8000/v1
+    """
+    with clean():
+        from evalkit.rate.judge.judge import rate_judge as function
+        from evalkit.terminal import dollars
+
+        made = function(
+            path,
+            model=model,
+            kind=kind,
+            base_url=base_url,
+            api_key_env=api_key_env,
+            rubric=rubric,
+            study=study,
+            models=models or (),
+            items=items,
+            temperature=temperature,
+            seed=seed,
+            max_tokens=max_tokens,
+            max_side=max_side,
+            extra=extra,
+            timeout=timeout,
+            input_price=input_price,
+            output_price=output_price,
+            max_cost=max_cost,
+            concurrency=concurrency,
+            snapshots=snapshots,
+            retry_ambiguous=retry_ambiguous,
+            dry_run=dry_run,
+        )
+        if as_json:
+            return print_json(made._asdict())
+        if dry_run:
+            cost = f"at most about {dollars(made.total)}" if made.total is not None else "unknown"
+            print_lines(f"{made.missing} of {made.requests} requests are open, cost {cost}")
+            if made.total is None:
+                print_note("The price is not known: give it with --input-price and --output-price.")
+            return None
+        print_lines(f"{made.study}: {made.votes} votes, cost {dollars(made.cost)}")
+        for reason, count in sorted(made.without.items()):
+            print_lines(f"no vote: {count} {reason}")
+        print_next(f"evalkit rate summary {shlex.quote(str(path))}")
+        print_lines(path)
 
 
 @app.command("import")

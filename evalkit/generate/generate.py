@@ -16,9 +16,8 @@ from evalkit.core import EvalkitError, Generator, Service, is_service
 from evalkit.features.image_sets import image_sets
 from evalkit.features.problems import warn_of_problems
 from evalkit.files import write_atomically
-from evalkit.generate import local
+from evalkit.generate import local, remote
 from evalkit.generate.plan import Plan, fingerprint_of, plan
-from evalkit.generate.remote import send
 from evalkit.prompts import duplicate_count
 from evalkit.prompts.suites import doubt
 from evalkit.run_config import relevant
@@ -107,7 +106,7 @@ def _make(made: Plan, batch_size: int, retry_ambiguous: bool) -> None:
         try:
             if is_service(generator):
                 service = cast(Service, generator)
-                send.fill(made.run, label, service, *work, made.budget, retry_ambiguous)
+                remote.fill(made.run, label, service, *work, made.budget, retry_ambiguous)
             else:
                 local.fill(made.run, label, cast(Generator, generator), *work, batch_size)
         except EvalkitError as error:

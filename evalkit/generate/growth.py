@@ -14,8 +14,8 @@ from collections import defaultdict, deque
 from collections.abc import Sequence
 
 from evalkit.core import EvalkitError, Prompt, Record, Request
-from evalkit.generate.remote.concurrency import FIRST, MOST
 from evalkit.generators.folder import Folder
+from evalkit.remote.concurrency import FIRST, MOST
 from evalkit.run_folder import Run
 
 log = logging.getLogger(__name__)

@@ -18,20 +18,20 @@ from evalkit import plugins
 from evalkit.config import Config, load_config
 from evalkit.core import EvalkitError, Generator, Prompt, Record, Request, Service, is_service
 from evalkit.generate import growth
-from evalkit.generate.remote import send
-from evalkit.generate.remote.budget import Budget
-from evalkit.generate.remote.jobs import spent
+from evalkit.generate.remote import spent
 from evalkit.generators.folder import Folder
 from evalkit.images import file_sha256
 from evalkit.plugins import Model
 from evalkit.prompts import read_prompts
+from evalkit.prompts.perturb import with_variants
+from evalkit.remote import retry
+from evalkit.remote.budget import Budget
 from evalkit.run_config import relevant, run_config
 from evalkit.run_folder import Run
 from evalkit.seeds import image_seed
 from evalkit.specs import is_path
 
 log = logging.getLogger(__name__)
-RETRIED = ("rate_limited", "quota", "auth", "transient")  # these outcomes may change next time
 _LEAST_BYTES = 2 * 1024  # per image: with less free space, refuse
 _USUAL_BYTES = 256 * 1024  # per image: with less free space, warn
 
@@ -80,7 +80,7 @@ def plan(
     prompts = growth.grown(run, prompts)
     requests = requests_of(prompts, config.per_prompt, config.seed)
     _check_disk(run.path, len(requests) * len(models))
-    again = (*RETRIED, *send.DOUBTFUL) if retry_ambiguous else RETRIED
+    again = (*retry.PASSING, *retry.DOUBTFUL) if retry_ambiguous else retry.PASSING
     mine = requests[rank::world]
     todo = {model.label: _missing(run, model.label, mine, again) for model in models}
     loaded: dict[str, Generator | Service] = {
@@ -113,15 +113,18 @@ def plan(
     budget = Budget(None if config.max_cost is None else config.max_cost / world, already)
     for label, generator in loaded.items():
         if is_service(generator):
-            budget.check(label, getattr(generator, "price", None))
+            hint = f"Set an upper bound in US dollars per image: `--set {label}.price=0.04`."
+            budget.check(label, getattr(generator, "price", None), hint)
     return Plan(run, earlier, config, prompts, models, todo, loaded, unmatched, budget, rank)
 
 
 def read_given(config: Config) -> list[Prompt]:
-    """The prompts of a configuration."""
+    """The prompts of a configuration, with the variants that it asks for."""
     if isinstance(config.prompts, str):
-        return read_prompts(config.prompts, config.text_column, config.group_column)
-    return list(config.prompts)
+        prompts = read_prompts(config.prompts, config.text_column, config.group_column)
+    else:
+        prompts = list(config.prompts)
+    return with_variants(prompts, config.perturb, config.seed)
 
 
 def requests_of(prompts: Sequence[Prompt], per_prompt: int, seed: int) -> list[Request]:

@@ -12,11 +12,8 @@ from urllib.parse import urlsplit
 from PIL.Image import Image
 
 from evalkit.core import Answer, EvalkitError, Service
-from evalkit.generators.services.addresses import Forbidden, Target, allowed, is_loopback, parse
 from evalkit.generators.services.json_paths import as_text, first_text, lookup
-from evalkit.generators.services.keys import read_key, redacted
-from evalkit.generators.services.options import check_amounts, json_object, refuse_keys
-from evalkit.generators.services.outcomes import parse_json
+from evalkit.generators.services.options import check_amounts, json_object
 from evalkit.generators.services.prices import price_per_image
 from evalkit.generators.services.received import (
     AllowedHosts,
@@ -31,8 +28,11 @@ from evalkit.generators.services.template_file import read_template
 from evalkit.generators.services.template_polling import wait_until_done
 from evalkit.generators.services.template_request import filled, filled_url, merged, multipart
 from evalkit.generators.services.template_rules import failure_of
-from evalkit.generators.services.transport import Failed, Limits, Reply, exchange
 from evalkit.images import Alpha
+from evalkit.remote.addresses import Forbidden, Target, allowed, is_loopback, parse
+from evalkit.remote.keys import read_key, redacted, refuse_keys
+from evalkit.remote.outcomes import parse_json
+from evalkit.remote.transport import Failed, Limits, Reply, exchange
 
 VERSION = 1  # of the meaning of templates and answers; part of the fingerprint
 _POLL_LIMITS = Limits(total=60.0)

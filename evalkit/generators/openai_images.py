@@ -18,17 +18,7 @@ from typing import Any
 from urllib.parse import quote
 
 from evalkit.core import Answer, EvalkitError, Service
-from evalkit.generators.services.addresses import (
-    Forbidden,
-    Target,
-    check_patterns,
-    is_loopback,
-    parse,
-)
-from evalkit.generators.services.keys import Key, read_key, redacted
-from evalkit.generators.services.openai_errors import answer_of
-from evalkit.generators.services.options import check_amounts, json_object, refuse_keys
-from evalkit.generators.services.outcomes import parse_json
+from evalkit.generators.services.options import check_amounts, json_object
 from evalkit.generators.services.prices import cost_by_tokens, price_per_image
 from evalkit.generators.services.received import (
     AllowedHosts,
@@ -37,14 +27,26 @@ from evalkit.generators.services.received import (
     from_base64,
     from_url,
 )
-from evalkit.generators.services.transport import Failed, Limits, Reply, exchange
 from evalkit.images import Alpha
+from evalkit.remote.addresses import (
+    Target,
+    check_patterns,
+    is_loopback,
+)
+from evalkit.remote.base_url import DEFAULT_URL, base_of, key_for
+from evalkit.remote.keys import Key, redacted, refuse_keys
+from evalkit.remote.openai_errors import answer_of
+from evalkit.remote.outcomes import parse_json
+from evalkit.remote.transport import Failed, Limits, Reply, exchange
 
 log = logging.getLogger(__name__)
 VERSION = 1  # of the request and of the meaning of answers; part of the fingerprint
-DEFAULT_URL = "https://api.openai.com/v1"
 IMAGE_HOSTS = ("*.blob.core.windows.net",)  # where OpenAI and Azure store images
 _RESERVED = ("model", "prompt", "n", "seed", "stream")
+_KEY_HINT = (
+    "Name the variable with its key: `--set MODEL.api_key_env=NAME`, or `none` where it needs no"
+    " key."
+)
 _BASE_URL_EXAMPLE = "For example `--set openai:MODEL.base_url=http://127.0.0.1:8000/v1`."
 
 
@@ -90,7 +92,7 @@ def load(
     """
     options = locals()
     url = (base_url or os.environ.get("OPENAI_BASE_URL", "") or DEFAULT_URL).strip().rstrip("/")
-    key = _key(api_key_env, _base(url), bool(base_url))
+    key = key_for(api_key_env, _base(url), bool(base_url), _KEY_HINT)
     refuse_keys(options, (key,) if key else ())
     if seed_max <= 0:
         raise EvalkitError(f"seed_max is {seed_max!r}; expected more than 0.")
@@ -236,44 +238,8 @@ class OpenAIImages:
 
 
 def _base(url: str) -> Target:
-    """The parts of a base URL. An error does not repeat a URL that may contain a password."""
-    try:
-        base = parse(url)
-    except Forbidden as error:
-        raise EvalkitError(
-            f"base_url is not usable: {error}; expected https://host/v1.", _BASE_URL_EXAMPLE
-        ) from None
-    if "?" in base.path or "#" in url:
-        raise EvalkitError(
-            f"base_url {url.partition('?')[0]} has a query; expected none.",
-            "Give Azure's version with the option api_version.",
-        )
-    if base.path.rstrip("/").endswith("/images/generations"):
-        raise EvalkitError(
-            f"base_url {url} is the endpoint; expected the part before /images/generations.",
-            _BASE_URL_EXAMPLE,
-        )
-    return base
-
-
-def _key(name: str, base: Target, given: bool) -> Key | None:
-    """The key for a service, or None. A key is never sent unencrypted to another machine."""
-    host, local = base.origin.host, is_loopback(base.origin.host)
-    if name == "none" or (not name and local):
-        return None
-    if not name and given and not (host == "api.openai.com" or host.endswith(".openai.com")):
-        raise EvalkitError(
-            f"The service {host} is not OpenAI; expected the option api_key_env.",
-            "Name the variable with its key: `--set MODEL.api_key_env=NAME`, "
-            "or `none` where it needs no key.",
-        )
-    key = read_key(name or "OPENAI_API_KEY", host)
-    if base.origin.scheme == "http" and not local:
-        raise EvalkitError(
-            f"base_url is http, which would send {key.name} to {host} unencrypted; expected https.",
-            "Or set api_key_env=none.",
-        )
-    return key
+    hint = "Give Azure's version with the option api_version."
+    return base_of(url, "/images/generations", _BASE_URL_EXAMPLE, hint)
 
 
 def _readable(value: Any) -> str:

@@ -5,7 +5,7 @@ Only differences are compared: of two images of one prompt, or of two models on 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any, Literal
 
@@ -29,6 +29,8 @@ def agreement_rows(
 ) -> list[AgreementRow]:
     """One row per poll, metric and level, those of images before those of models.
 
+    The answers of models that judge are compared with those of people as a metric is.
+
     Args:
         found: the polls without excluded raters, and their summaries.
         rows: of metrics.json, on all prompts; those of ratings take no part.
@@ -39,12 +41,16 @@ def agreement_rows(
         preferred = dict(_preferences(poll))
         for key, better in metrics.items():
             if key[:2] in scores:
-                made.append(_on_images(summary, key, preferred, scores[key[:2]], better))
-        people = {
-            one.model: one.result.value
-            for one in summary.results
-            if one.metric != "strength" and one.result.value is not None
-        }
+                differences = _differences(preferred, scores[key[:2]])
+                made.append(_on_images(summary, key, preferred, differences, better))
+        judges = [other for other in found if (poll.kind, other[0].kind) == ("human", "model")]
+        for other, judged in judges:
+            differences = dict(_preferences(other))
+            made.append(_on_images(summary, _judge_key(judged), preferred, differences, "higher"))
+        people = _by_model(summary)
+        for _, judged in judges if len(people) >= LEAST_MODELS else ():
+            key = _judge_key(judged)
+            made.append(_on_models(summary, key, people, _by_model(judged), "higher"))
         for key, better in metrics.items() if len(people) >= LEAST_MODELS else ():
             values = {
                 row.model: row.value
@@ -133,15 +139,38 @@ def _preferences(poll: Poll) -> Iterator[tuple[tuple[str, str, str], float]]:
             yield (prompt, poll.models[a], poll.models[b]), mean
 
 
+def _judge_key(judged: PollSummary) -> Key:
+    """The values of a judge, in the words of metrics.json."""
+    return judged.results[0].metric, judged.name, judged.study
+
+
+def _by_model(summary: PollSummary) -> dict[str, float]:
+    return {
+        one.model: one.result.value
+        for one in summary.results
+        if one.metric != "strength" and one.result.value is not None
+    }
+
+
+def _differences(pairs: Iterable[tuple[str, str, str]], scores: Values) -> Preferred:
+    """The score of the first image minus that of the second, of pairs with both."""
+    return {
+        (prompt, a, b): scores[a, prompt] - scores[b, prompt]
+        for prompt, a, b in pairs
+        if (a, prompt) in scores and (b, prompt) in scores
+    }
+
+
 def _on_images(
-    summary: PollSummary, key: Key, preferred: Preferred, scores: Values, better: Better
+    summary: PollSummary, key: Key, preferred: Preferred, differences: Preferred, better: Better
 ) -> AgreementRow:
     sign = 1.0 if better == "higher" else -1.0
+    both = differences | {(p, b, a): -value for (p, a, b), value in differences.items()}
     numbers = {prompt: place for place, prompt in enumerate(dict.fromkeys(k[0] for k in preferred))}
     found = [
-        (sign * (scores[a, prompt] - scores[b, prompt]), value, numbers[prompt])
-        for (prompt, a, b), value in preferred.items()
-        if (a, prompt) in scores and (b, prompt) in scores
+        (sign * both[pair], value, numbers[pair[0]])
+        for pair, value in preferred.items()
+        if pair in both
     ]
     metric, human, prompts = zip(*found, strict=True) if found else ((), (), ())
     made = of_images(metric, human, np.array(prompts, np.int64))

@@ -10,6 +10,7 @@ from evalkit.core import ComparisonRow, Comparisons, Measure, MetricRow
 from evalkit.ratings.concordance import agreement_rows, image_pairs
 from evalkit.ratings.exclusion import read_excluded
 from evalkit.ratings.files import ratings_of, studies
+from evalkit.ratings.judge_figures import judge_figures
 from evalkit.ratings.polls import Poll, polls
 from evalkit.ratings.summary import summarize
 from evalkit.ratings.summary_file import PollSummary
@@ -53,13 +54,20 @@ def refresh(run: Run) -> list[PollSummary]:
 
 def _refresh(run: Run) -> list[PollSummary]:
     asked = _asked(run)
-    found = [summarize(poll) for poll in asked]
+    found = [_summarized(run, poll) for poll in asked]
     if found:
         run.write_summary([asdict(one) for one in found])
     if run.is_scored:
         _into_metrics(run, [(poll.kept, one) for poll, one in zip(asked, found, strict=True)])
     run.renew_checksums()
     return found
+
+
+def _summarized(run: Run, poll: Poll) -> PollSummary:
+    made = summarize(poll)
+    if poll.kind == "human":
+        return made
+    return replace(made, judge=judge_figures(run, poll.study, poll.question))
 
 
 def pair_rows(run: Run) -> list[dict[str, Any]]:

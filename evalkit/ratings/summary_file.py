@@ -39,6 +39,22 @@ class ModelResult:
 
 
 @dataclass(frozen=True)
+class JudgeFigures:
+    """A model that judged, on one question."""
+
+    model: str  # as it was requested
+    fingerprint: str  # address, parameters of requests, size of images
+    template: str  # a hash of what the model reads besides prompts and images
+    snapshots: tuple[str, ...]  # what answered, as the service reports it
+    answers: int  # in the declared form
+    without: Mapping[str, int]  # items without a vote although they were asked, by reason
+    pairs: int  # with an answer in both orders
+    flips: int  # of these, with different verdicts
+    flip_rate: Value | None  # the share of these; None for single images
+    first: Value | None  # share of decided answers for the first image; None for single images
+
+
+@dataclass(frozen=True)
 class PollSummary:
     """One question of one study, answered by raters of one kind."""
 
@@ -63,6 +79,7 @@ class PollSummary:
     matrix: tuple[tuple[float | None, ...], ...]  # win rate of the row against the column
     comparisons: tuple[ComparisonRow, ...]
     remarks: tuple[str, ...]
+    judge: JudgeFigures | None = None  # of answers that `evalkit rate judge` collected
 
     @property
     def name(self) -> str:
@@ -75,6 +92,12 @@ def from_json(entry: Mapping[str, Any]) -> PollSummary:
     def value(found: Mapping[str, Any] | None) -> Value | None:
         return None if found is None else Value(**found)
 
+    def judge(found: Mapping[str, Any] | None) -> JudgeFigures | None:
+        if found is None:
+            return None
+        shares = {name: value(found[name]) for name in ("flip_rate", "first")}
+        return JudgeFigures(**{**found, **shares, "snapshots": tuple(found["snapshots"])})
+
     results = [ModelResult(**{**one, "result": Value(**one["result"])}) for one in entry["results"]]
     made = {
         "models": tuple(entry["models"]),
@@ -86,6 +109,7 @@ def from_json(entry: Mapping[str, Any]) -> PollSummary:
         "matrix": tuple(map(tuple, entry["matrix"])),
         "comparisons": tuple(ComparisonRow(**one) for one in entry["comparisons"]),
         "remarks": tuple(entry["remarks"]),
+        "judge": judge(entry.get("judge")),
     }
     return PollSummary(**{**entry, **made})
 

@@ -89,7 +89,7 @@ def _text(
         ),
         header=["model", *(TITLES[metric] for metric in metrics), "answers", "more needed"],
         rows=rows,
-        lines=[*_tests(poll), *_agreement(poll), *poll.remarks, *_more(poll)],
+        lines=[*_tests(poll), *_agreement(poll), *_judge(poll), *poll.remarks, *_more(poll)],
         matrix=_matrix(poll),
         matrix_header=["win rate of … against", *poll.models],
         trust=_trust(about, measured),
@@ -152,6 +152,28 @@ def _agreement(poll: PollSummary) -> list[str]:
         )
     elif poll.cannot_tell:
         lines.append(f"{poll.cannot_tell:,} can't tell (left out)")
+    return lines
+
+
+def _judge(poll: PollSummary) -> list[str]:
+    """Who judged, what has no vote, and how the answers depend on the order of the images."""
+    judge = poll.judge
+    if judge is None:
+        return []
+    lines = [
+        f"judge: {judge.fingerprint}; template {judge.template}; answered as"
+        f" {', '.join(judge.snapshots) or numbers.DASH}"
+    ]
+    if judge.without:
+        parts = [f"{count:,} {reason}" for reason, count in sorted(judge.without.items())]
+        lines.append(f"no vote: {sum(judge.without.values()):,} ({'; '.join(parts)})")
+    if judge.flip_rate is not None:
+        lines.append(
+            f"another verdict in the other order (a tie): {judge.flips:,} of"
+            f" {numbers.plural(judge.pairs, 'pair')}, {value_text(judge.flip_rate)}"
+        )
+    if judge.first is not None:
+        lines.append(f"first image preferred in {value_text(judge.first)} of decided answers")
     return lines
 
 

@@ -211,7 +211,7 @@ class Images(Names):
         append_lines(self.image_folder(model) / f"requests.{rank}.jsonl", rows)
 
     def requests(self, model: str) -> list[dict[str, Any]]:
-        """The journal rows of all ranks in order of time (see generate/remote/journal.py)."""
+        """The journal rows of all ranks in order of time (see remote/journal.py)."""
         rows: list[dict[str, Any]] = []
         for path in sorted(self.image_folder(model).glob("requests.*.jsonl")):
             with reading(path):

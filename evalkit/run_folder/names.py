@@ -65,6 +65,10 @@ class Names:
         return self.path / "checksums.json"
 
     @property
+    def robustness_path(self) -> Path:
+        return self.path / "robustness.json"
+
+    @property
     def comparisons_path(self) -> Path:
         return self.path / "comparisons.json"
 
@@ -104,6 +108,12 @@ class Names:
 
     def assignments_path(self, study: str) -> Path:
         return self.ratings_path / f"{study}.assignments.jsonl"
+
+    def judge_path(self, study: str) -> Path:
+        return self.ratings_path / f"{study}.judge.json"
+
+    def judge_requests_path(self, study: str) -> Path:
+        return self.ratings_path / f"{study}.requests.jsonl"
 
     def image_folder(self, model: str) -> Path:
         return self.path / "images" / folder_name(model)

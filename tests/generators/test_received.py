@@ -13,7 +13,6 @@ from PIL import Image
 from scripted_server import answer, serving
 
 from evalkit.generators.services import received
-from evalkit.generators.services.addresses import Origin, parse
 from evalkit.generators.services.received import (
     AllowedHosts,
     Unusable,
@@ -21,6 +20,7 @@ from evalkit.generators.services.received import (
     from_base64,
     from_url,
 )
+from evalkit.remote.addresses import Origin, parse
 
 PIXELS = numpy.random.default_rng(0).integers(0, 256, (8, 12, 3), numpy.uint8)
 

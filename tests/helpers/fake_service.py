@@ -23,7 +23,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy
 from PIL import Image
@@ -203,7 +203,24 @@ class FakeService:
         """The base URL for OpenAI clients."""
         return f"http://127.0.0.1:{self._server.server_port}/v1"
 
-    def __enter__(self) -> FakeService:
+    endpoint = "/images/generations"
+
+    def key(self, body: Mapping[str, Any]) -> str:
+        """By which requests are counted: `Call.prompt`."""
+        return str(body.get("prompt", ""))
+
+    def made(self, call: Call, fault: Fault) -> dict[str, Any]:
+        """The content of an answer with status 200."""
+        data = png(call.prompt, self.size)
+        if fault == "truncated":
+            data = data[: len(data) // 2]
+        item = {"b64_json": base64.b64encode(data).decode()}
+        if call.body.get("response_format") == "url":
+            item = {"url": f"{self.url.removesuffix('/v1')}/files/{call.prompt.encode().hex()}.png"}
+        usage = {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
+        return {"created": 0, "data": [item], "usage": usage}
+
+    def __enter__(self) -> Self:
         service = self
 
         class Server(ThreadingHTTPServer):
@@ -236,7 +253,7 @@ class FakeService:
         self, body: Mapping[str, Any], headers: Mapping[str, str], path: str
     ) -> tuple[Call, Fault, float]:
         """Record a request. Returns it with its fault and the seconds until there is room."""
-        prompt = str(body.get("prompt", ""))
+        prompt = self.key(body)
         with self._lock:
             now = time.monotonic()
             call = Call(prompt, self._seen[prompt], body, headers, path, now)
@@ -281,7 +298,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(
                 400, {"error": {"message": "The body is not JSON.", "code": "invalid_json"}}
             )
-        if not self.path.partition("?")[0].endswith("/images/generations"):
+        if not self.path.partition("?")[0].endswith(self.fake.endpoint):
             return self._send(
                 404, {"error": {"message": f"There is no {self.path}.", "code": "not_found"}}
             )
@@ -315,21 +332,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(status, {"error": error}, headers)
         if fault == "html":
             return self._send_bytes(200, b"<html><body>Please wait</body></html>", "text/html")
-        data = png(call.prompt, self.fake.size)
-        if fault == "truncated":
-            data = data[: len(data) // 2]
-        item = {"b64_json": base64.b64encode(data).decode()}
-        if call.body.get("response_format") == "url":
-            item = {
-                "url": f"{self.fake.url.removesuffix('/v1')}/files/{call.prompt.encode().hex()}.png"
-            }
-        text = json.dumps(
-            {
-                "created": 0,
-                "data": [item],
-                "usage": {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2},
-            }
-        )
+        text = json.dumps(self.fake.made(call, fault))
         if fault == "malformed":
             text = text[: len(text) // 2]
         self._send_bytes(200, text.encode(), "application/json")

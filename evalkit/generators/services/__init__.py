@@ -1,1 +1,1 @@
-"""Shared by the adapters of remote services: HTTP, outcomes, safety, templates and prices."""
+"""Shared by the adapters of services that make images: options, templates, prices, images."""

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evalkit.core import EvalkitError
-from evalkit.generators.services.keys import Key
 
 
 def json_object(text: str) -> dict[str, Any]:
@@ -26,17 +24,6 @@ def json_object(text: str) -> dict[str, Any]:
             """For example `{"steps": 20}`.""",
         )
     return value
-
-
-def refuse_keys(options: Mapping[str, object], keys: Sequence[Key]) -> None:
-    """Refuse an option that contains a key: options are recorded in the run folder."""
-    for name, value in options.items():
-        for key in keys:
-            if isinstance(value, str) and key.value in value:
-                raise EvalkitError(
-                    f"The option {name} contains the key itself.",
-                    f"The key is read from {key.name}; leave it out of the options.",
-                )
 
 
 def check_amounts(timeout: float | None, price: float | None) -> None:

@@ -18,9 +18,9 @@ from urllib.parse import urljoin
 from PIL.Image import Image
 
 from evalkit.core import EvalkitError, Status
-from evalkit.generators.services.addresses import Forbidden, Origin, Unresolved, allowed, parse
-from evalkit.generators.services.transport import MEBIBYTE, Failed, Limits, Reply, exchange
 from evalkit.images import Alpha, decode
+from evalkit.remote.addresses import Forbidden, Origin, Unresolved, allowed, parse
+from evalkit.remote.transport import MEBIBYTE, Failed, Limits, Reply, exchange
 
 SIZE_LIMIT = 48 * MEBIBYTE  # of one image file
 RETRY_PAUSE = 0.5  # seconds before the second attempt to fetch an image; doubles after that

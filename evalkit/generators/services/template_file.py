@@ -15,11 +15,11 @@ from typing import Any, NamedTuple, NoReturn, get_args
 
 from evalkit.core import EvalkitError, Status
 from evalkit.files import parse_toml, read_utf8
-from evalkit.generators.services.addresses import check_patterns
 from evalkit.generators.services.json_paths import EXPECTED, JsonPath, as_text, parse_path
 from evalkit.generators.services.template import Header, Poll, Rule, Template
 from evalkit.generators.services.template_request import NAMES, PLACEHOLDER
 from evalkit.hints import did_you_mean
+from evalkit.remote.addresses import check_patterns
 
 _SECRET_NAMES = re.compile(r"authorization|key|token|secret|password|cookie", re.IGNORECASE)
 _ENV_EXAMPLE = '{ env = "NAME_OF_THE_VARIABLE", prefix = "Bearer " }'

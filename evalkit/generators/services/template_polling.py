@@ -11,13 +11,13 @@ from time import monotonic, sleep
 from typing import Any
 from urllib.parse import quote
 
-from evalkit.generators.services.addresses import Forbidden, Unresolved
 from evalkit.generators.services.json_paths import as_text, first_text, lookup, parse_path
-from evalkit.generators.services.outcomes import error_message, parse_json, retry_after
 from evalkit.generators.services.received import Unusable
 from evalkit.generators.services.template import Poll, Rule
 from evalkit.generators.services.template_rules import applies, describe
-from evalkit.generators.services.transport import Failed, Reply
+from evalkit.remote.addresses import Forbidden, Unresolved
+from evalkit.remote.outcomes import error_message, parse_json, retry_after
+from evalkit.remote.transport import Failed, Reply
 
 Get = Callable[[str], Reply]  # GET with the key, from the service or a host that the template lists
 _NO_REPLY = Reply(200, {"content-type": "application/json"}, b"")

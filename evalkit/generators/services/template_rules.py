@@ -8,10 +8,10 @@ from typing import Any
 
 from evalkit.core import Answer
 from evalkit.generators.services.json_paths import as_text, lookup
-from evalkit.generators.services.keys import Key, redacted
-from evalkit.generators.services.outcomes import error_message, outcome_of_status, retry_after
 from evalkit.generators.services.template import Rule
-from evalkit.generators.services.transport import Reply
+from evalkit.remote.keys import Key, redacted
+from evalkit.remote.outcomes import error_message, outcome_of_status, retry_after
+from evalkit.remote.transport import Reply
 
 
 def failure_of(

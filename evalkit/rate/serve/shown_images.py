@@ -34,7 +34,7 @@ class ShownImages:
 
     def __init__(self, places: Places, seed: int) -> None:
         self._places, self._seed = places, seed
-        self.size = common_size([_size(path) for path in places.values()])
+        self.size = common_size([size_of(path) for path in places.values()])
         self._cache: OrderedDict[Shown, bytes] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
@@ -92,7 +92,7 @@ def _pieces(pixels: NDArray[numpy.uint8], axis: int, *seed: object) -> list[NDAr
     return [pieces[place] for place in in_hash_order(range(len(pieces)), *seed)]
 
 
-def _size(path: Path) -> tuple[int, int]:
+def size_of(path: Path) -> tuple[int, int]:
     """Width and height of a file, by its first bytes."""
     try:
         with PILImage.open(path) as image:

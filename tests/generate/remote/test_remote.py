@@ -23,8 +23,8 @@ from evalkit.cli.app import app
 from evalkit.config import Config
 from evalkit.core import Answer, EvalkitError, IncompleteRunWarning, Record
 from evalkit.generate import generate
-from evalkit.generate.remote import retry, send
 from evalkit.prompts import prompts_from_list
+from evalkit.remote import retry, send
 from evalkit.run_folder import Run
 
 HTTP, MEMORY = "services_for_tests:http_service", "services_for_tests:load"
@@ -556,7 +556,7 @@ def test_the_progress_shows_refusals_and_cost(
     notes: list[str] = []
 
     @contextlib.contextmanager
-    def progress(description: str, total: int) -> Iterator[object]:
+    def progress(description: str, total: int, unit: str) -> Iterator[object]:
         yield lambda count, note="": notes.append(note)
 
     monkeypatch.setattr(send, "progress", progress)

@@ -11,8 +11,8 @@ from evalkit import plugins
 from evalkit.cli.app import app
 from evalkit.config import parse_settings
 from evalkit.generators import http_template, openai_images
-from evalkit.generators.services.outcomes import BY_STATUS, outcome_of_status
 from evalkit.generators.services.template_file import parse_template, recipes
+from evalkit.remote.outcomes import BY_STATUS, outcome_of_status
 
 PAGE = (Path(__file__).parents[3] / "docs" / "remote.md").read_text(encoding="utf-8")
 BLOCKS = [

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from evalkit.generators.services.keys import Key, redacted
+from evalkit.remote.keys import Key, redacted
 
 KEY = "sk-proj-A1b2C3d4E5f6G7h8_J9k0L1m2N3p4Q5r6"
 DATA = KEY.encode()

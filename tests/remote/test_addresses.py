@@ -8,8 +8,8 @@ import socket
 import pytest
 
 from evalkit.core import EvalkitError
-from evalkit.generators.services import addresses
-from evalkit.generators.services.addresses import (
+from evalkit.remote import addresses
+from evalkit.remote.addresses import (
     Forbidden,
     Origin,
     Unresolved,

@@ -8,7 +8,7 @@ import os
 import re
 import string
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from evalkit.core import EvalkitError
 
@@ -114,6 +114,17 @@ def read_key(name: str, used_by: str) -> Key:
             "Set it again.",
         )
     return Key(name, value)
+
+
+def refuse_keys(options: Mapping[str, object], keys: Sequence[Key]) -> None:
+    """Refuse an option that contains a key: options are recorded in the run folder."""
+    for name, value in options.items():
+        for key in keys:
+            if isinstance(value, str) and key.value in value:
+                raise EvalkitError(
+                    f"The option {name} contains the key itself.",
+                    f"The key is read from {key.name}; leave it out of the options.",
+                )
 
 
 def redacted(text: object, keys: tuple[Key, ...], limit: int = 300) -> str:

@@ -17,7 +17,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from evalkit.core import Status
-from evalkit.generators.services.transport import Reply
+from evalkit.remote.transport import Reply
 
 BY_STATUS: Mapping[int, Status] = {
     401: "auth",

@@ -1,14 +1,14 @@
-"""Images from a service: one thread decides, the other threads wait for answers.
+"""Answers of a service: one thread decides, the other threads wait.
 
 One thread decides what to send and when, what an answer means, what it costs, and what is written,
 so that no locks are needed. The order of each request is:
 
 1. Its row in the journal is on the disk.
-2. A thread sends it, checks the answer and writes the image.
-3. Its row in the manifest is on the disk.
+2. A thread sends it and checks the answer; of images, it writes the file.
+3. Its last answer is on the disk: of images, a row in the manifest.
 
-A process that is killed at any moment loses nothing that is in the manifest, and the journal has
-the requests that were in flight.
+A process that is killed at any moment loses no last answer, and the journal has the requests that
+were in flight.
 """
 
 from __future__ import annotations
@@ -17,76 +17,86 @@ import heapq
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
-from evalkit.core import Answer, EvalkitError, Record, Request, Service
-from evalkit.generate.remote import retry, stops
-from evalkit.generate.remote.budget import Budget
-from evalkit.generate.remote.concurrency import Concurrency
-from evalkit.generate.remote.interrupt import gentle_interrupt
-from evalkit.generate.remote.jobs import Job, jobs_of
-from evalkit.generate.remote.journal import plus
-from evalkit.generate.remote.tally import Tally
-from evalkit.generate.remote.workers import Finished, Workers
-from evalkit.run_folder import Run
+from evalkit.core import EvalkitError
+from evalkit.remote import retry, stops
+from evalkit.remote.budget import Budget
+from evalkit.remote.concurrency import FIRST, MOST, Concurrency
+from evalkit.remote.interrupt import gentle_interrupt
+from evalkit.remote.jobs import Answer, Job
+from evalkit.remote.journal import plus
+from evalkit.remote.tally import Tally
+from evalkit.remote.workers import Finished, Work, Workers
 from evalkit.terminal import progress
 
 log = logging.getLogger(__name__)
 PATIENCE = 60.0  # seconds that the first Ctrl-C waits for answers
-DOUBTFUL = ("ambiguous", "malformed")  # may have been charged; sent again only on request
 
 
-def fill(
-    run: Run,
-    label: str,
-    service: Service,
-    requests: Sequence[Request],
-    rank: int,
+def send(
+    work: Work,
+    jobs: list[Job],
     budget: Budget,
     retry_ambiguous: bool = False,
+    most: float = MOST,
 ) -> None:
-    """Request the images, and record exactly one outcome for each.
+    """Request all jobs, a heap, and keep exactly one last answer for each.
+
+    Args:
+        budget: what may be spent.
+        retry_ambiguous: send requests again that were sent without an answer; each may be charged
+            twice.
+        most: requests in flight.
 
     Raises:
-        EvalkitError: sending stopped, for the reason in the error. Finished images are recorded,
-            and the same call continues.
+        EvalkitError: sending stopped, for the reason in the error. Last answers are kept, and the
+            same call continues.
         KeyboardInterrupt: after Ctrl-C or SIGTERM. Requests in flight were waited for, for PATIENCE
             seconds or until the second signal.
     """
-    _Sender(run, label, service, requests, rank, budget, retry_ambiguous).work()
+    _Sender(work, jobs, budget, retry_ambiguous, most).run()
+
+
+def mention_lost(label: str, count: int) -> None:
+    """Say in the log how many requests earlier processes left without an answer."""
+    if count:
+        log.warning(
+            "%s: %d requests were in flight when an earlier process ended; they may have been "
+            "charged, and are sent again",
+            label,
+            count,
+        )
 
 
 class _Sender:
-    """The requests for one model in one process."""
+    """The requests of one work in one process."""
 
     def __init__(
         self,
-        run: Run,
-        label: str,
-        service: Service,
-        requests: Sequence[Request],
-        rank: int,
+        work: Work,
+        jobs: list[Job],
         budget: Budget,
         retry_ambiguous: bool,
+        most: float,
     ) -> None:
-        self.run, self.label, self.rank = run, label, rank
-        self.price, self.budget, self.retry_ambiguous = service.price, budget, retry_ambiguous
-        self.waiting = jobs_of(run, label, requests)
-        self.tally = Tally(label, len(requests))
-        self.workers = Workers(run, label, service)
-        self.concurrency = Concurrency(label)
+        self.work, self.label = work, work.label
+        self.budget, self.retry_ambiguous = budget, retry_ambiguous
+        self.waiting = jobs
+        self.tally = Tally(work.label, len(jobs), work.unit)
+        self.workers = Workers(work)
+        self.concurrency = Concurrency(work.label, min(FIRST, most), most)
         self.unwritten: list[dict[str, Any]] = []  # journal rows; the next rows are written too
         self.reached = False  # whether the service has ever answered
         self.error: EvalkitError | None = None  # the reason to stop
         self.give_up_at: float | None = None  # after Ctrl-C
 
-    def work(self) -> None:
+    def run(self) -> None:
         started = time.monotonic()
         try:
             with (
                 gentle_interrupt(self._interrupted),
-                progress(self.label, self.tally.total) as self.advance,
+                progress(self.label, self.tally.total, f"{self.work.unit}s") as self.advance,
             ):
                 while True:
                     if not self._stopping:
@@ -97,7 +107,7 @@ class _Sender:
         finally:
             self.workers.close()
             if self.unwritten:
-                self.run.append_requests(self.label, self.unwritten, self.rank)
+                self.work.journal(self.unwritten)
             seconds, in_flight = time.monotonic() - started, len(self.workers.in_flight)
             log.info("%s", self.tally.summary(seconds, in_flight))
         if self.error:
@@ -134,16 +144,18 @@ class _Sender:
         room = self.concurrency.room(len(self.workers.in_flight), now)
         jobs: list[Job] = []
         while self.waiting and self.waiting[0].ready_at <= now and len(jobs) < room:
-            if not self.budget.reserve(self.price):
+            price = self.work.price(self.waiting[0])
+            if not self.budget.reserve(price):
                 # Requests in flight may turn out cheaper than what was reserved for them.
                 if not self.workers.in_flight and not jobs:
-                    self._stop(stops.out_of_money(self.label, self.price, self.budget))
+                    self._stop(stops.out_of_money(self.work, price, self.budget))
                 break
             jobs.append(heapq.heappop(self.waiting))
+            jobs[-1].price = price
         if not jobs:
             return
-        rows = [job.row("sent", price=self.price) for job in jobs]
-        self.run.append_requests(self.label, [*self.unwritten, *rows], self.rank)
+        rows = [job.row("sent", price=job.price) for job in jobs]
+        self.work.journal([*self.unwritten, *rows])
         self.unwritten.clear()
         now = time.monotonic()
         self.concurrency.sent(len(jobs), now)
@@ -165,44 +177,43 @@ class _Sender:
 
     def _handle(self, finished: Sequence[Finished]) -> None:
         """Record the outcomes of the answers, or queue their requests again."""
-        records: list[Record] = []
+        last: list[Finished] = []
         for item in finished:
             self.workers.in_flight.discard(item.job.order)
             if item.answer is None:
                 # The request may have been sent: it stays open in the journal.
-                self.budget.settle(self.price, self.price)
-                self._stop(stops.after_exception(self.label, item.job, item.error))
+                self.budget.settle(item.job.price, item.job.price)
+                self._stop(stops.after_exception(self.work, item.job, item.error))
                 continue
             self._account(item.job, item.answer)
             if not self._sent_again(item.job, item.answer):
-                records.append(_record(item, item.answer))
-        if not records:
-            return
-        self.run.append_records(self.label, records, self.rank)
-        for record in records:
+                last.append(item)
+        for record in self.work.keep(last) if last else ():
             self.tally.add(record)
             if self.waiting:
-                self._stop(stops.after_record(self.label, record, self.tally.failed_in_a_row))
+                self._stop(stops.after_record(self.work, record, self.tally.failed_in_a_row))
             self.advance(1, self.tally.so_far())
+        if last and self.waiting:
+            self._stop(self.work.reason_to_stop())
 
     def _account(self, job: Job, answer: Answer) -> None:
         """Update concurrency, money and the counts of the job by an answer."""
         status, in_flight = answer.status, len(self.workers.in_flight)
         now = time.monotonic()
         self.concurrency.answered(status, job.sent_at, now, in_flight, answer.retry_after)
-        doubtful = status in DOUBTFUL and answer.cost is None
-        cost = answer.cost if answer.cost is not None or status != "ok" else self.price
-        self.budget.settle(self.price, self.price if doubtful else cost)
+        doubtful = status in retry.DOUBTFUL and answer.cost is None
+        cost = answer.cost if answer.cost is not None or status != "ok" else job.price
+        self.budget.settle(job.price, job.price if doubtful else cost)
         if cost is not None:
             job.cost = (job.cost or 0.0) + cost
         if doubtful:
             job.possible_charges += 1
-            job.possible_cost = plus(job.possible_cost, self.price)
+            job.possible_cost = plus(job.possible_cost, job.price)
         job.rejections += status == "rate_limited"
         job.failures += status in ("transient", "ambiguous")
         self.reached = self.reached or status not in ("transient", "ambiguous")
         failures = self.concurrency.failures
-        self._stop(stops.after_answer(self.label, answer, failures, self.reached))
+        self._stop(stops.after_answer(self.work, answer, failures, self.reached))
 
     def _sent_again(self, job: Job, answer: Answer) -> bool:
         """Queue the request again if its answer and its earlier failures allow it."""
@@ -217,24 +228,6 @@ class _Sender:
         job.ready_at = time.monotonic() + wait if wait else 0.0
         heapq.heappush(self.waiting, job)
         self.unwritten.append(job.row(status))
-        prompt = job.request.prompt.id
         detail = answer.detail
-        log.debug(
-            "%s: %s on prompt %s, retry in %.1f s: %s", self.label, status, prompt, wait, detail
-        )
+        log.debug("%s: %s on %s, retry in %.1f s: %s", self.label, status, job.name, wait, detail)
         return True
-
-
-def _record(item: Finished, answer: Answer) -> Record:
-    """The outcome of an image, with its attempts and costs in all processes."""
-    job = item.job
-    record = item.record or job.request.record(
-        answer.status, seconds=item.seconds, detail=answer.detail
-    )
-    return replace(
-        record,
-        attempts=job.attempts,
-        cost=job.cost,
-        possible_charges=job.possible_charges,
-        possible_cost=job.possible_cost,
-    )

@@ -11,9 +11,9 @@ from typing import Literal
 import pytest
 
 from evalkit.core import Status
-from evalkit.generate.remote import concurrency, retry
-from evalkit.generate.remote.concurrency import Concurrency
-from evalkit.generate.remote.retry import ATTEMPTS, LONGEST, REJECTIONS, backoff, capped, sent_again
+from evalkit.remote import concurrency, retry
+from evalkit.remote.concurrency import Concurrency
+from evalkit.remote.retry import ATTEMPTS, LONGEST, REJECTIONS, backoff, capped, sent_again
 
 RetryAfter = Literal["exact", "whole seconds", "nothing"]  # the content of Retry-After
 

@@ -28,10 +28,13 @@ class Budget:
         self.reserved = max(0.0, self.reserved - (price or 0.0))
         self.spent += cost or 0.0
 
-    def check(self, model: str, price: float | None) -> None:
-        """Raise EvalkitError where there is a limit and a model without a price."""
+    def check(self, model: str, price: float | None, hint: str) -> None:
+        """Raise EvalkitError where there is a limit and a model without a price.
+
+        hint: how to state the price.
+        """
         if self.most is not None and price is None:
             raise EvalkitError(
                 f"max_cost {self.most:g} needs a price, and the price of {model!r} is not known.",
-                f"Set an upper bound in US dollars per image: `--set {model}.price=0.04`.",
+                hint,
             )

@@ -11,6 +11,10 @@ import random
 
 from evalkit.core import Status
 
+# Last answers that a further process asks again, as they may pass; and those that may have been
+# charged, which are asked again only if the user wishes.
+PASSING = ("rate_limited", "quota", "auth", "transient")
+DOUBTFUL = ("ambiguous", "malformed")
 ATTEMPTS = 6  # requests for one image that may fail
 REJECTIONS = 10  # requests for one image that may be answered with 429
 LONGEST = 120.0  # seconds; the longest Retry-After that is followed

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 from scripted_server import answer, dripping, serving
 
-from evalkit.generators.services import transport
-from evalkit.generators.services.addresses import Origin, Target, parse
-from evalkit.generators.services.transport import Failed, Limits, exchange
+from evalkit.remote import transport
+from evalkit.remote.addresses import Origin, Target, parse
+from evalkit.remote.transport import Failed, Limits, exchange
 
 LIMITS = Limits(total=5.0, size=100_000, connect=2.0)
 PEM = str(Path(__file__).with_name("localhost_for_tests.pem"))

@@ -13,9 +13,9 @@ import re
 from typing import Any
 
 from evalkit.core import Answer, Status
-from evalkit.generators.services.keys import Key, redacted
-from evalkit.generators.services.outcomes import error_message, outcome_of_status, retry_after
-from evalkit.generators.services.transport import Reply
+from evalkit.remote.keys import Key, redacted
+from evalkit.remote.outcomes import error_message, outcome_of_status, retry_after
+from evalkit.remote.transport import Reply
 
 _REFUSED_CODE = re.compile(
     r"moderation_blocked|content_?policy_?violation|content_?filter|ResponsibleAIPolicyViolation",

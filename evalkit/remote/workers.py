@@ -6,25 +6,56 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
-from PIL.Image import Image
-
-from evalkit.core import Answer, EvalkitError, Record, Service
-from evalkit.generate.remote.jobs import Job
-from evalkit.images import encode_png
-from evalkit.run_folder import Run
+from evalkit.core import EvalkitError
+from evalkit.remote.jobs import Answer, Job, Outcome
 
 
 class Finished(NamedTuple):
-    """What a thread brings back: the answer with the record of its image, or an exception."""
+    """What a thread brings back: the answer with what was made of it, or an exception."""
 
     job: Job
-    answer: Answer | None
-    record: Record | None
+    answer: Any  # an Answer; None after an exception
+    made: Any  # by Work.made
     seconds: float
     error: BaseException | None = None
+
+
+class Work(Protocol):
+    """What is requested of one service, and where its answers are kept.
+
+    `label` and `unit` are for messages: a model, and what one request makes ("image"). Threads call
+    `ask` and `made`, one thread the rest.
+    """
+
+    label: str
+    unit: str
+
+    def price(self, job: Job) -> float | None:
+        """US dollars that the next request for a job may cost; None if it is not known."""
+        ...
+
+    def ask(self, job: Job) -> Answer:
+        """Send one request, once."""
+        ...
+
+    def made(self, job: Job, answer: Any, seconds: float) -> Any:
+        """What is made of an answer in its thread, such as an image on the disk."""
+        ...
+
+    def journal(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write rows of the journal to the disk (see journal.py)."""
+        ...
+
+    def keep(self, finished: Sequence[Finished]) -> Sequence[Outcome]:
+        """Write last answers to the disk; `Job.account` has their attempts and costs."""
+        ...
+
+    def reason_to_stop(self) -> EvalkitError | None:
+        """Why nothing more is to be sent after the last `keep`; None for no reason."""
+        ...
 
 
 class Workers:
@@ -34,8 +65,8 @@ class Workers:
         in_flight: Job.order of the requests whose answers the caller has not handled yet.
     """
 
-    def __init__(self, run: Run, label: str, service: Service) -> None:
-        self.run, self.label, self.service = run, label, service
+    def __init__(self, work: Work) -> None:
+        self.work = work
         self.in_flight: set[int] = set()
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()  # None ends a thread
         self._finished: queue.SimpleQueue[Finished | None] = queue.SimpleQueue()  # None: wake up
@@ -45,7 +76,7 @@ class Workers:
         for job in jobs:
             self.in_flight.add(job.order)
             if self._threads < len(self.in_flight):
-                name = f"{self.label}-{self._threads}"
+                name = f"{self.work.label}-{self._threads}"
                 # A daemon, because an answer may never come.
                 threading.Thread(target=self._work, daemon=True, name=name).start()
                 self._threads += 1
@@ -71,28 +102,15 @@ class Workers:
             self._jobs.put(None)
 
     def _work(self) -> None:
-        """Send, check the answer, write the image, and bring the result back."""
+        """Send, make what is to be made of the answer, and bring the result back."""
         for job in iter(self._jobs.get, None):
             started = time.monotonic()
-            request = job.request
             try:
-                answer = self.service.request(request.prompt.text, request.seed, request.sample)
+                answer = self.work.ask(job)
                 seconds = time.monotonic() - started
-                record = self._save(job, answer, seconds) if answer.status == "ok" else None
-                self._finished.put(Finished(job, answer, record, seconds))
+                made = self.work.made(job, answer, seconds)
+                self._finished.put(Finished(job, answer, made, seconds))
             # The service is foreign code, and the disk may be full. Without this, the caller would
             # wait for an answer that never comes.
             except BaseException as error:
                 self._finished.put(Finished(job, None, None, time.monotonic() - started, error))
-
-    def _save(self, job: Job, answer: Answer, seconds: float) -> Record:
-        image = answer.image
-        if not isinstance(image, Image) or image.mode != "RGB" or 0 in image.size:
-            found = type(image).__name__
-            if isinstance(image, Image):
-                found = f"an image in mode {image.mode}, {image.size}"
-            raise EvalkitError(
-                f"The model {self.label!r} answered ok with {found}; expected an RGB image."
-            )
-        record = job.request.record("ok", seconds=seconds, extra=answer.note)
-        return self.run.save_image(self.label, record, encode_png(image))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from evalkit.core import EvalkitError
-from evalkit.generators.services.addresses import Origin
+from evalkit.remote.addresses import Origin
 
 
 class Proxy(NamedTuple):

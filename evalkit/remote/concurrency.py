@@ -26,13 +26,13 @@ from __future__ import annotations
 import logging
 
 from evalkit.core import Status
-from evalkit.generate.remote import retry
+from evalkit.remote import retry
 
 log = logging.getLogger(__name__)
 # Requests in flight. Not below a half: 429s may come at random and say nothing about the rate then.
 FIRST, MOST, LEAST = 4.0, 256.0, 0.5
 # Factors of a decrease: at the first 429, at one within five pauses after the last one, at others.
-# Chosen by simulations of 14 rates, latencies and bursts; test_remote_concurrency.py has some.
+# Chosen by simulations of 14 rates, latencies and bursts; test_concurrency.py has some.
 _AT_FIRST, _SOON, _LATER = 0.8, 0.75, 0.9
 _SOON_PAUSES = 5.0
 _STEP = 0.1  # minimal growth per answer, so that large limits grow by some percent in each round

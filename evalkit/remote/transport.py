@@ -35,8 +35,8 @@ from urllib3.exceptions import DecodeError, HTTPError, InvalidHeader, ReadTimeou
 from urllib3.response import HTTPResponse
 
 from evalkit.core import Status
-from evalkit.generators.services.addresses import Target
-from evalkit.generators.services.proxy import proxy_for
+from evalkit.remote.addresses import Target
+from evalkit.remote.proxy import proxy_for
 
 MEBIBYTE = 2**20
 

@@ -1,11 +1,11 @@
-"""Counts of outcomes and money of one model so far, and their sentences."""
+"""Counts of outcomes and money of one service so far, and their sentences."""
 
 from __future__ import annotations
 
 from collections import Counter
 
-from evalkit.core import Record
-from evalkit.generate.remote.journal import plus
+from evalkit.remote.jobs import Outcome
+from evalkit.remote.journal import plus
 from evalkit.terminal import dollars
 
 
@@ -13,12 +13,12 @@ class Tally:
     """Counts outcomes and money of one process.
 
     Attributes:
-        counts: records by outcome.
-        failed_in_a_row: records since the last image or refusal.
+        counts: last answers by outcome.
+        failed_in_a_row: last answers since the last good one or refusal.
     """
 
-    def __init__(self, label: str, total: int) -> None:
-        self.label, self.total = label, total
+    def __init__(self, label: str, total: int, unit: str) -> None:
+        self.label, self.total, self.unit = label, total, unit
         self.counts: Counter[str] = Counter()
         self.failed_in_a_row = 0
         self._details: dict[str, str] = {}  # the last one of each outcome
@@ -26,7 +26,7 @@ class Tally:
         self._possible_charges = 0
         self._possible_cost: float | None = 0.0
 
-    def add(self, record: Record) -> None:
+    def add(self, record: Outcome) -> None:
         self.counts[record.status] += 1
         if record.detail:
             self._details[record.status] = record.detail
@@ -48,7 +48,7 @@ class Tally:
     def summary(self, seconds: float, in_flight: int) -> str:
         """One line for the log."""
         count = self.counts["ok"]
-        made = f"{self.label}: {count} image{'s' * (count != 1)} in {seconds:.1f} s"
+        made = f"{self.label}: {count} {self.unit}{'s' * (count != 1)} in {seconds:.1f} s"
         parts = [f"{made}, cost {dollars(self._cost)}"]
         for status in sorted(set(self.counts) - {"ok"}):
             detail = self._details.get(status)
@@ -65,7 +65,7 @@ class Tally:
                 "the same command sends them again"
             )
         if missing := self.total - self.counts.total():
-            parts.append(f"{missing} of {self.total} images are missing")
+            parts.append(f"{missing} of {self.total} {self.unit}s are missing")
         return "; ".join(parts)
 
 

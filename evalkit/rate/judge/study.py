@@ -1,0 +1,121 @@
+"""The study that a judge answers: an existing one, or a new one without checks."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from evalkit.core import EvalkitError
+from evalkit.files import parse_toml, read_utf8
+from evalkit.hints import did_you_mean
+from evalkit.rate.serve.pool import Pool
+from evalkit.ratings.rating import BOTH_BAD, CANNOT_TELL, KNOWN_BAD, TIE
+from evalkit.ratings.study import PREFERENCE, SCALES, Study
+from evalkit.ratings.study_file import from_values, read_study, refuse_other_design
+from evalkit.run_folder import Run
+
+_MODES = {"rubric": "scale", "pairwise": "pairwise"}
+_DEFAULTS = {"rubric": SCALES[0], "pairwise": PREFERENCE}  # in the words that people get
+_HINT = "See docs/judges.md for an example of a rubric."
+_KEYS = ("questions", "title", "instructions")
+
+
+def new_study(
+    run: Run,
+    pool: Pool,
+    name: str,
+    kind: str,
+    rubric: os.PathLike[str] | str | None,
+    models: Sequence[str],
+    items: int | None,
+    seed: int,
+) -> Study:
+    """The study of this name as it is in the run, or a new one. Nothing is written.
+
+    Raises EvalkitError for an existing study of another design, and for a rubric without a scale.
+    """
+    if kind not in _MODES:
+        raise EvalkitError(f"kind is {kind!r}; expected {' or '.join(_MODES)}.")
+    given: dict[str, Any] = {"mode": _MODES[kind]}
+    given |= read_rubric(Path(rubric), kind) if rubric is not None else {}
+    if models:
+        given["models"] = _checked(list(models), pool)
+    if items is not None:
+        given["items_per_rater"] = items
+    source = f"The study {name!r}" if rubric is None else str(rubric)
+    if run.study_path(name).is_file():
+        known = read_study(run, name)
+        found = from_values(_plain(asdict(known) | given), source)
+        refuse_other_design(found, known, f"The study {name!r} of {run.path}")
+        return known
+    labels = given.get("models") or _checked(list(pool.models), pool)
+    values = {
+        "study": name,
+        "models": labels,
+        "prompts": list(pool.common_prompts(labels)),
+        "questions": [asdict(_DEFAULTS[kind])],
+        "seed": seed,
+        "created_at": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ}",
+        **given,
+    }
+    if not values["prompts"]:
+        raise EvalkitError(
+            f"No prompt has an image of all of {', '.join(labels)}.",
+            "Make the missing images with `evalkit run`, or name fewer models: `--models a,b`.",
+        )
+    return from_values(_plain(values), source)
+
+
+def read_rubric(path: Path, kind: str) -> dict[str, Any]:
+    """The keys of a rubric file. Raises EvalkitError; of a rubric, each question has a scale."""
+    try:
+        found = parse_toml(read_utf8(path))
+    except OSError as error:
+        raise EvalkitError(f"The rubric {path} cannot be read: {error.strerror}.", _HINT) from error
+    except (ValueError, RecursionError) as error:
+        raise EvalkitError(f"The rubric {path} is not valid TOML: {error}.", _HINT) from error
+    for key in found:
+        if key not in _KEYS:
+            raise EvalkitError(f"{path} has the unknown key {key!r}.", did_you_mean(key, _KEYS))
+    questions = found.get("questions")
+    if not isinstance(questions, list) or not questions:
+        raise EvalkitError(f"The rubric {path} has no [[questions]]; expected at least one.", _HINT)
+    for number, question in enumerate(questions, 1):
+        if kind == "rubric" and isinstance(question, dict) and not question.get("anchors"):
+            name = question.get("name", number)
+            raise EvalkitError(
+                f"The question {name!r} of {path} has no scale; expected `anchors`, the words for"
+                " its points from the lowest.",
+                _HINT,
+            )
+    return found
+
+
+def _checked(models: list[str], pool: Pool) -> list[str]:
+    for model in models:
+        if model not in pool.models:
+            hint = did_you_mean(model, pool.models)
+            raise EvalkitError(f"The run has no model {model!r}.", hint)
+        if model in (TIE, BOTH_BAD, CANNOT_TELL, KNOWN_BAD):
+            raise EvalkitError(
+                f"The model {model!r} has the name of an answer.",
+                "Give the model another label: `evalkit run --models LABEL=…`.",
+            )
+    return models
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """The values as TOML has them: lists, not tuples."""
+    return {
+        name: [
+            item | {"anchors": list(item.get("anchors", ()))} if isinstance(item, dict) else item
+            for item in value
+        ]
+        if isinstance(value, list | tuple)
+        else value
+        for name, value in values.items()
+    }

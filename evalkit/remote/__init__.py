@@ -1,0 +1,1 @@
+"""Requests to services: HTTP, keys, outcomes, retries, concurrency, money, and the journal."""
