@@ -177,6 +177,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         "was evaluated for .*'include': \\[\\].*; its prompt asks for .*'class': 'bench'",
     ),
     "prompt": ({"prompt": "a dog", "tag": "x"}, "has the prompt 'a dog' and the tag 'x'"),
+    "number": ({"metadata": 3}, "was evaluated for 3; its prompt asks for"),
     "json": ({"metadata": "{"}, "The metadata in line 1 is not valid JSON"),
 }
 

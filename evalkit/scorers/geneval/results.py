@@ -159,7 +159,8 @@ def _check_task(row: Mapping[str, Any], one: _Result, place: str) -> None:
             _EXPECTED,
         )
     stated = row.get("metadata")
-    stated = parse_json(stated, f"The metadata in line {one.line}") if stated else None
+    if isinstance(stated, str):  # JSON in JSON, as the program writes it
+        stated = parse_json(stated, f"The metadata in line {one.line}", _EXPECTED)
     expected = task.metadata(one.prompt)
     if one.tag != task.tag or (stated is not None and stated != expected):
         raise EvalkitError(
