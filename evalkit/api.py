@@ -40,6 +40,7 @@ def run(
     batch_size: int | None = None,
     max_cost: float | None = None,
     retry_ambiguous: bool = False,
+    perturb: str | Sequence[str] | None = None,
     text_column: str | None = None,
     group_column: str | None = None,
     options: Options | None = None,
@@ -70,6 +71,9 @@ def run(
         max_cost: the limit in US dollars for remote services, over all calls on the run folder.
         retry_ambiguous: request images again whose request was sent but not properly answered;
             each may be charged twice.
+        perturb: kinds of variants of each prompt, which are added to the list: `lowercase`,
+            `uppercase`, `typos`, `spaces`, `contractions`, `expansions`. What they change is in
+            robustness.json and the report.
         text_column: of a table or JSON, where the prompts are; by default found by its name.
         group_column: where their groups are; by default found by its name (group, category, tag,
             challenge, skill, ...).
@@ -127,6 +131,7 @@ class _Generating(TypedDict, total=False):
     batch_size: int | None
     max_cost: float | None
     retry_ambiguous: bool
+    perturb: str | Sequence[str] | None
     text_column: str | None
     group_column: str | None
     options: Options | None
@@ -161,6 +166,7 @@ def generate(
     max_cost: float | None = None,
     retry_ambiguous: bool = False,
     dry_run: bool = False,
+    perturb: str | Sequence[str] | None = None,
     text_column: str | None = None,
     group_column: str | None = None,
     options: Options | None = None,

@@ -15,6 +15,7 @@ from evalkit.core import EvalkitError, Precision, Prompt
 from evalkit.files import parse_toml, read_utf8
 from evalkit.hints import did_you_mean
 from evalkit.prompts import is_bundled, prompts_from_list
+from evalkit.prompts.perturb import check_kinds
 from evalkit.specs import (
     Functions,
     default_label,
@@ -42,6 +43,7 @@ class Config:
             `label=` before any of these, the model has this label.
         prompts: the path of a prompt file, `suite` or `suite:GROUP` (bundled prompts), or the
             prompts themselves.
+        perturb: kinds of variants of each prompt (prompts/perturb.py), which are added to the list.
         text_column: of a table or JSON, where the prompts are; None finds it by its name.
         group_column: where the groups of the prompts are; None finds it by its name.
         out: the run folder; "" stands for a folder in `reports/` whose name holds the models, the
@@ -75,6 +77,7 @@ class Config:
     precision: Precision = "exact"
     batch_size: int | None = None
     max_cost: float | None = None
+    perturb: tuple[str, ...] = ()
     text_column: str | None = None
     group_column: str | None = None
     options: Options = field(default_factory=dict)
@@ -85,7 +88,7 @@ class Config:
         for text in self.models:
             if isinstance(text, str):
                 split_label(text)  # raises for a label without a model
-        for key in ("models", "metrics"):
+        for key in ("models", "metrics", "perturb"):
             value: Sequence[str] = getattr(self, key)
             _require(
                 all(isinstance(item, str) and item.strip() for item in value),
@@ -95,6 +98,7 @@ class Config:
             )
             labels = "Labels make a difference: models={'a': f, 'b': g}." if key == "models" else ""
             _require(len(set(value)) == len(value), key, ", ".join(value), "each name once", labels)
+        check_kinds(self.perturb)
         _require(
             bool(self.models),
             "models",
@@ -160,6 +164,8 @@ class Config:
     def to_toml(self) -> str:
         """This configuration as flat TOML, without values that are None; see `from_toml`."""
         values = {key: value for key in KEYS if (value := getattr(self, key)) is not None}
+        if not self.perturb:
+            del values["perturb"]
         if not isinstance(self.prompts, str):
             values["prompts"] = [asdict(prompt) for prompt in self.prompts]
         if self.options:
@@ -326,7 +332,7 @@ def _typed(key: str, value: object, source: str) -> Any:
         if all(isinstance(item, str) for item in value.values()):
             return model_texts(value)[0]
         raise EvalkitError(f"{source} sets models to {value!r}; expected labels with texts.")
-    if key in ("models", "metrics"):
+    if key in ("models", "metrics", "perturb"):
         if isinstance(value, str):
             return model_texts(value)[0] if key == "models" else split_names(value)
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
@@ -373,8 +379,9 @@ def _config(values: Mapping[str, Any], source: str) -> Config:
     values = dict(values)
     texts, values["functions"] = model_texts(values.get("models") or ())
     values["models"] = tuple(with_path(text, expanded) for text in texts)
-    metrics = values.get("metrics") or ()
-    values["metrics"] = split_names(metrics) if isinstance(metrics, str) else tuple(metrics)
+    for key in ("metrics", "perturb"):
+        names = values.get(key) or ()
+        values[key] = split_names(names) if isinstance(names, str) else tuple(names)
     for key in ("models", "prompts"):
         if not values.get(key):
             raise EvalkitError(

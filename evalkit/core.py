@@ -452,6 +452,31 @@ class ComparisonRow:
 
 
 @dataclass(frozen=True)
+class RobustnessRow:
+    """One row of robustness.json: the images of variants of prompts minus those of the originals.
+
+    Paired by prompt and sample; each pair has one seed, and both are compared with the text of the
+    original.
+    """
+
+    model: str
+    metric: str
+    kind: str  # of variants: "typos", …
+    encoder: str
+    better: Better
+    original: float  # the value on the originals that have a variant
+    variant: float
+    difference: float  # variant - original
+    low: float | None  # the 95% interval
+    high: float | None
+    p: float | None  # two-sided; None: not tested, and `method` gives the reason
+    p_adjusted: float | None  # corrected for all rows of the file (Holm)
+    prompts: int
+    images: int  # pairs
+    method: str
+
+
+@dataclass(frozen=True)
 class AgreementRow:
     """One row of `agreement` in metrics.json: does a metric prefer what the raters prefer?
 

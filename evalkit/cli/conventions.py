@@ -21,7 +21,9 @@ def conventions(
     folder: Annotated[
         Path, typer.Argument(help="Images: a folder, zip, tar or array; or a run of one model.")
     ],
-    metric: Annotated[str, typer.Option(help="fid, or clip_score, which needs a run.")] = "fid",
+    metric: Annotated[
+        str, typer.Option(help="fid; or clip_score, pickscore or hpsv2, which need a run.")
+    ] = "fid",
     reference: Annotated[
         str | None,
         typer.Option(

@@ -33,6 +33,13 @@ TextColumn = Annotated[
 GroupColumn = Annotated[
     str | None, typer.Option(help="The column of the prompts' groups.  [default: by its name]")
 ]
+Perturb = Annotated[
+    str | None,
+    typer.Option(
+        help="Add variants of each prompt with the same seeds, joined by commas: lowercase,"
+        " uppercase, typos, spaces, contractions, expansions."
+    ),
+]
 ConfigFile = Annotated[
     Path | None,
     typer.Option(help="A TOML file with the same keys, such as another run's run.toml. Flags win."),

@@ -20,6 +20,7 @@ from evalkit.report import numbers, sentences
 from evalkit.report.facts import Facts
 from evalkit.report.findings import RULE, Cell, Finding
 from evalkit.report.labels import labels, shorten
+from evalkit.report.robustness import robustness
 from evalkit.terminal import printable
 
 MARK = "*"
@@ -56,6 +57,7 @@ def print_results(facts: Facts) -> None:
     wide = _wide(blocks, facts.models, console.width)
     _print(console, wide or _long(blocks, facts.models, console.width))
     _print_groups(console, facts, of_groups)
+    _print_changes(console, facts)
     marked = any(
         cell.bold
         for block in (*blocks, *of_groups)
@@ -223,6 +225,23 @@ def _heading(block: Block) -> Text:
 
 def _title(finding: Finding) -> str:
     return f"  {shorten(finding.title, TITLE)} {finding.arrow}"
+
+
+def _print_changes(console: Console, facts: Facts) -> None:
+    """What small changes of the prompts cost, one line for each metric, model and change."""
+    made = robustness(facts)
+    if not made:
+        return
+    table = Table("changed prompts", "", "changed - original", "", box=None, pad_edge=False)
+    for finding, lines in made:
+        for one in lines:
+            interval = f" ({one.interval.replace(' to ', '..')})" if one.interval else ""
+            difference = f"{one.difference}{interval}".replace(numbers.MINUS, "-")
+            model = facts.labels.get(one.model, one.model)
+            title = f"{shorten(finding.title, TITLE)} {finding.arrow}"
+            table.add_row(Text(title), Text(f"{model}, {one.kind}"), difference, one.verdict)
+    print()
+    _print(console, table)
 
 
 def _cell(finding: Finding, cell: Cell | None, fewer: int, between: str) -> Text:

@@ -33,7 +33,7 @@ MINI: dict[EncoderKind, str] = {
     "lpips": "",
 }
 # Encoders and scorers that are trained on the bundled data set and know no photos.
-DRAWN = (*dict.fromkeys(filter(None, MINI.values())), "mini-judge")
+DRAWN = (*dict.fromkeys(filter(None, MINI.values())), "mini-judge", "geneval-mini")
 # Encoders that see photos and come with every installation.
 PHOTO: dict[EncoderKind, str] = {"inception": "efficientnet-lite0"}
 KINDS: tuple[EncoderKind, ...] = tuple(STANDARD)

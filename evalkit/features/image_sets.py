@@ -22,6 +22,7 @@ from evalkit.images import (
     raise_invalid_images,
 )
 from evalkit.run_folder import Run, folder_name
+from evalkit.seeds import original_id
 from evalkit.sources import missing_images, not_taken, open_source
 from evalkit.terminal import track
 
@@ -151,6 +152,9 @@ def _without_run(path: Path) -> ImageSets:
 
 def _of_run(run: Run, chosen: Sequence[str]) -> ImageSets:
     prompts, models = run.prompts(), run.models()
+    of = {prompt.id: prompt.text for prompt in prompts}
+    # An image of a variant of a prompt is measured against the original.
+    asked = [of.get(original_id(prompt.id), prompt.text) for prompt in prompts]
     if not models:
         raise EvalkitError(
             f"{run.path} has prompts but no images.", "Generate images with `evalkit generate`."
@@ -183,14 +187,14 @@ def _of_run(run: Run, chosen: Sequence[str]) -> ImageSets:
             for record in ok
             for path in [run.image_path(model, record)]
         ]
-        texts = [prompts[record.index].text for record in ok]
+        texts = [asked[record.index] for record in ok]
         left, missing = run.unmatched(model), _missing(prompts, per_prompt, records)
         sets.append(
             ImageSet(
                 model, files, ok, records, texts, requested, validation, left=left, missing=missing
             )
         )
-    return ImageSets(run, sets, [prompt.text for prompt in prompts])
+    return ImageSets(run, sets, asked)
 
 
 def _missing(

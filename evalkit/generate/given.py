@@ -15,7 +15,10 @@ from evalkit.run_config import run_config
 from evalkit.run_folder import Run
 
 # A run keeps these. Others (device, batch_size, max_cost) belong to the machine and the moment.
-_KEPT = ("models", "prompts", "per_prompt", "seed", "reference", "metrics", "encoders", "precision")
+_KEPT = (
+    *("models", "prompts", "per_prompt", "seed", "perturb"),
+    *("reference", "metrics", "encoders", "precision"),
+)
 
 
 def with_folder(

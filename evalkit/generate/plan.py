@@ -23,6 +23,7 @@ from evalkit.generators.folder import Folder
 from evalkit.images import file_sha256
 from evalkit.plugins import Model
 from evalkit.prompts import read_prompts
+from evalkit.prompts.perturb import with_variants
 from evalkit.remote import retry
 from evalkit.remote.budget import Budget
 from evalkit.run_config import relevant, run_config
@@ -118,10 +119,12 @@ def plan(
 
 
 def read_given(config: Config) -> list[Prompt]:
-    """The prompts of a configuration."""
+    """The prompts of a configuration, with the variants that it asks for."""
     if isinstance(config.prompts, str):
-        return read_prompts(config.prompts, config.text_column, config.group_column)
-    return list(config.prompts)
+        prompts = read_prompts(config.prompts, config.text_column, config.group_column)
+    else:
+        prompts = list(config.prompts)
+    return with_variants(prompts, config.perturb, config.seed)
 
 
 def requests_of(prompts: Sequence[Prompt], per_prompt: int, seed: int) -> list[Request]:

@@ -16,7 +16,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from evalkit.core import AgreementRow, ComparisonRow, Comparisons, EvalkitError, Prompt, Record
+from evalkit.core import (
+    AgreementRow,
+    ComparisonRow,
+    Comparisons,
+    EvalkitError,
+    Prompt,
+    Record,
+    RobustnessRow,
+)
 from evalkit.features.changed import Changes, mention_changes
 from evalkit.ratings.summary_file import PollSummary, read_summaries
 from evalkit.report import numbers
@@ -54,6 +62,7 @@ class Facts:
     config: Mapping[str, Any]
     ratings: Sequence[PollSummary] = ()
     agreement: Sequence[AgreementRow] = ()  # of metrics with raters
+    robustness: Sequence[RobustnessRow] = ()  # variants of prompts minus their originals
     checks: Mapping[str, Any] = field(default_factory=dict)  # image_checks.json, by model
     changes: Changes = field(
         default_factory=lambda: Changes({}, ())
@@ -199,6 +208,7 @@ def read_facts(path: Path | str, scored: bool = True) -> Facts:
         config=config,
         ratings=read_summaries(run),
         agreement=run.agreement(),
+        robustness=run.robustness(),
         checks=run.image_checks(),
         changes=mention_changes(run, [model for model in models if model in known]),
     )

@@ -21,6 +21,8 @@ from evalkit.report.gallery import gallery, sample, troubles
 from evalkit.report.gate import gate
 from evalkit.report.protocol_tables import tables
 from evalkit.report.ratings import AGREEMENT, CHANCE, RATERS, texts
+from evalkit.report.robustness import STATEMENT
+from evalkit.report.robustness import robustness as changes
 
 Context = Mapping[str, Any]
 MOST_COMPARISONS = 300  # on the page; of more, those with the best model of each metric
@@ -97,6 +99,12 @@ def differences(facts: Facts) -> Context | None:
     }
 
 
+def robustness(facts: Facts) -> Context | None:
+    """What small changes of the prompts cost; nothing for a run without variants of prompts."""
+    rows = changes(facts)
+    return {"rows": rows, "statement": STATEMENT} if rows else None
+
+
 def groups(facts: Facts) -> Context | None:
     """The metrics by group of prompts; nothing for prompts without several groups."""
     if not facts.findings or (not facts.by_group and len(facts.groups) < 2):
@@ -162,6 +170,7 @@ SECTIONS: tuple[Section, ...] = (
     Section("gate", "Gate", gate),
     Section("results", "Results", results),
     Section("differences", "Differences between models", differences),
+    Section("robustness", "Changed prompts", robustness),
     Section("groups", "By group of prompts", groups),
     Section("ratings", "Ratings", ratings),
     Section("charts", "Charts", figures),

@@ -65,6 +65,10 @@ class Names:
         return self.path / "checksums.json"
 
     @property
+    def robustness_path(self) -> Path:
+        return self.path / "robustness.json"
+
+    @property
     def comparisons_path(self) -> Path:
         return self.path / "comparisons.json"
 

@@ -14,7 +14,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from evalkit.core import AgreementRow, ComparisonRow, Comparisons, EvalkitError, MetricRow, Record
+from evalkit.core import (
+    AgreementRow,
+    ComparisonRow,
+    Comparisons,
+    EvalkitError,
+    MetricRow,
+    Record,
+    RobustnessRow,
+)
 from evalkit.escape import spreadsheet_cell, to_csv, without_guard
 from evalkit.files import checked, digest, remove, with_check, write_atomically
 from evalkit.flat_metrics import flatten
@@ -111,6 +119,22 @@ class Results(Images):
             return made
 
         return self._derived(self.comparisons_path, read)
+
+    def write_robustness(self, rows: Sequence[RobustnessRow]) -> None:
+        """robustness.json; no rows remove it."""
+        if not rows:
+            remove(self.robustness_path)
+            return
+        listed = [asdict(row) for row in rows]
+        self._write_json(self.robustness_path, {"schema": SCHEMA, "rows": listed})
+
+    def robustness(self) -> list[RobustnessRow]:
+        """robustness.json; [] without variants. Raises EvalkitError if the file is damaged."""
+
+        def read(text: str) -> list[RobustnessRow]:
+            return _rows(RobustnessRow, _versioned(text)["rows"])
+
+        return self._derived(self.robustness_path, read) or []
 
     def write_scores(self, rows: Iterable[Sequence[Any]]) -> None:
         """scores.csv: one row of SCORES per image and metric; people open it in a spreadsheet."""
@@ -238,7 +262,7 @@ class Results(Images):
     def _results(self) -> tuple[Path, ...]:
         """The derived files that a scoring and a summary of ratings write."""
         measured = self.metrics_path, self.flat_metrics_path, self.comparisons_path
-        return *measured, self.protocol_path, self.summary_path
+        return *measured, self.robustness_path, self.protocol_path, self.summary_path
 
     @property
     def _of_images(self) -> tuple[Path, ...]:

@@ -146,9 +146,9 @@ def _answered(entrant: Entrant, metric: Metric) -> list[tuple[int, int]]:
 
 def _row(pair: Pair, corrected: Corrected | None) -> ComparisonRow:
     metric, difference = pair.metric, pair.difference
-    low, high = _possible(metric, *difference.interval())
+    low, high = possible(metric, *difference.interval())
     adjusted = difference.interval(corrected.level) if corrected else (None, None)
-    adjusted = _possible(metric, *adjusted)
+    adjusted = possible(metric, *adjusted)
     more = paired.additional_prompts(difference, pair.prompts, corrected)
     if math.isclose(pair.value_a, pair.value_b, rel_tol=1e-6):
         more = None  # equal but for rounding: no number of prompts would help
@@ -177,7 +177,7 @@ def _row(pair: Pair, corrected: Corrected | None) -> ComparisonRow:
     )
 
 
-def _possible(
+def possible(
     metric: Metric, low: float | None, high: float | None
 ) -> tuple[float | None, float | None]:
     """The interval without differences that two values in the metric's range cannot have."""

@@ -32,6 +32,7 @@ from evalkit.score.groups import groups_of, measure_groups
 from evalkit.score.measure import Measurement
 from evalkit.score.precision_errors import PrecisionError, precision_errors, with_errors
 from evalkit.score.resources import Resources, load, mention, only_bundled
+from evalkit.score.robustness import robustness
 from evalkit.score.rows import measure_images, metric_row, score_rows
 from evalkit.score.settings import Names, Settings, keep, mention_old_report, resolve, rows_of
 from evalkit.sources import absent
@@ -171,6 +172,7 @@ def score_with(
     run.write_scores(scores)
     made = comparisons(compared + compared_by_group, len(entrants))
     run.write_comparisons(made if len(entrants) > 1 and seen else None)
+    run.write_robustness(robustness(entrants, seen, run.prompts() if prompts else ()))
     run.write_image_checks(findings)
     facts = protocol.facts(sets, prompts, setup, choice, rows, findings)
     facts |= {"groups": groups.facts(), "not_compared": left_out, "blind_encoders": blind}

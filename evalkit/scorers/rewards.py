@@ -77,7 +77,7 @@ class ClipReward(Reward):
             )
         name = f"{version}-{convention.replace('/', '-')}"
         super().__init__(scorer, name, f"{encoder.preprocessing}/{convention}", device)
-        self._factor, self._encoder = factors[convention], encoder
+        self._factor, self._factors, self._encoder = factors[convention], factors, encoder
 
     @cached_property
     def _clip(self) -> Clip:
@@ -93,6 +93,11 @@ class ClipReward(Reward):
         pool = clip(torch.stack([clip.prepare(image) for image in images]))["pool"].cpu()
         scale = clip.model.logit_scale.exp().item()
         return self._factor(scale) * torch.cosine_similarity(pool, clip.text(prompts))
+
+    def factors(self) -> dict[str, float]:
+        """By convention what the cosine is multiplied by; this loads the network."""
+        scale = self._clip.model.logit_scale.exp().item()
+        return {name: factor(scale) for name, factor in self._factors.items()}
 
     def truncated(self, prompts: Sequence[str]) -> int:
         """The number of prompts that are longer than the context of 77 tokens."""

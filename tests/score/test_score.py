@@ -269,7 +269,7 @@ def test_protocol_states_what_the_values_depend_on(run: Run, toy_reference: str)
         "skipped": 0,
         "duplicate_images": 0,
     }
-    assert protocol["prompts"] == {"count": 24, "duplicates": 1}
+    assert protocol["prompts"].items() >= {"count": 24, "duplicates": 1}.items()
     assert protocol["vocabulary"]["total_words"] >= 24 * 5
     assert protocol["options"]["kid"] == {
         "subsets": 100,

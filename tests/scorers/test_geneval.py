@@ -105,7 +105,7 @@ def test_the_rows_of_a_run(scored: tuple[Run, list[MetricRow]]) -> None:
     assert (row.encoder, row.count, row.requested) == ("geneval-mini", 14, 15)
     assert row.interval.startswith("Wilson")
     assert "not comparable with published GenEval numbers" in row.note
-    assert row.caution == "1 of 15 images has no answer (1 x it is no GenEval prompt)"
+    assert "1 of 15 images has no answer (1 x it is no GenEval prompt)" in row.caution
     line = json.loads(run.answers_path("a", "geneval-mini").read_text().splitlines()[0])
     assert list(line["details"]["objects"]) == ["dog"]
 
@@ -149,6 +149,18 @@ def test_other_thresholds_are_part_of_the_name_and_the_fingerprint(mini: GenEval
     other = GenEval("mini", counting_threshold=0.5, device="cpu")
     assert (mini.name, other.name) == ("geneval-mini", "geneval-mini-0.3-0.5")
     assert mini.fingerprint != other.fingerprint
+
+
+@pytest.mark.parametrize("counting", [0.9, 0.5])
+def test_the_bundled_network_decides_nothing_on_other_images(
+    scored: tuple[Run, list[MetricRow]], counting: float
+) -> None:
+    run, _ = scored
+    options = {"geneval": {"detector": "mini", "counting_threshold": counting}}
+    rows = evalkit.score(run.path, metrics="geneval", only=True, options=options)
+    name = "geneval-mini" if counting == 0.9 else "geneval-mini-0.3-0.5"
+    assert row_of(rows, "geneval").encoder == name
+    assert run.protocol()["blind_encoders"] == [name]
 
 
 def test_missing_weights_are_one_sentence_in_the_row(

@@ -19,7 +19,7 @@ from evalkit.core import EvalkitError
 from evalkit.encoders import clip_model
 from evalkit.encoders.clip import PaperClip
 from evalkit.encoders.weight_files import FILES
-from evalkit.prompts.geneval import CLASSES, COLOURS, with_article
+from evalkit.prompts.geneval import CLASSES, COLOURS, plural, with_article
 from evalkit.scorer import Answer
 from evalkit.scorers.geneval.colours import Colours, crop
 from evalkit.scorers.geneval.detectors import GroundingDino, Owlv2
@@ -118,20 +118,23 @@ def test_grounding_dino_finds_what_transformers_finds(dino: Path) -> None:
 
 def test_an_object_has_the_colour_whose_three_texts_are_nearest(clip: Path) -> None:
     encoder = PaperClip("reference", clip_model.read_state(clip))
-    classifier = []
-    for colour in COLOURS:
-        texts = (f"a {colour} cup", f"a {colour}-colored cup", f"a {colour} object")
-        features = encoder.text([f"a photo of {text}" for text in texts])
-        mean = (features / features.norm(dim=1, keepdim=True)).mean(0)
-        classifier.append(mean / mean.norm())
-    boxes = [(x, y, x + 20, y + 15) for x in (0, 21, 40) for y in (0, 13.4, 30)]
-    objects = [Found(box, 1.0) for box in boxes]
-    expected = []
-    for left, upper, right, lower in boxes:
-        part = IMAGE.crop((left, round(upper), right, round(lower)))
-        pool = encoder(encoder.prepare(part)[None])["pool"][0]
-        expected.append(COLOURS[int((torch.stack(classifier) @ pool).argmax())])
-    assert Colours("cpu")(IMAGE, objects, "cup") == expected
+    blocks = np.random.default_rng(0).choice(np.array([0, 255], np.uint8), (4, 6, 3))
+    image = Image.fromarray(blocks).resize((80, 48), Image.Resampling.NEAREST)
+    colours, random = Colours("cpu"), np.random.default_rng(1)
+    boxes = [(x, y, x + w, y + h) for x, y, w, h in random.uniform(2, 38, (40, 4)).tolist()]
+    parts = [image.crop(tuple(map(round, box))) for box in boxes]
+    pools = encoder(torch.stack([encoder.prepare(part) for part in parts]))["pool"]
+    for name in ("cup", "teddy bear", "orange"):
+        classifier = []
+        for colour in COLOURS:
+            texts = (f"a {colour} {name}", f"a {colour}-colored {name}", f"a {colour} object")
+            features = encoder.text([f"a photo of {text}" for text in texts])
+            mean = (features / features.norm(dim=1, keepdim=True)).mean(0)
+            classifier.append(mean / mean.norm())
+        best = (pools @ torch.stack(classifier).T).argmax(1).tolist()
+        assert len(set(best)) > 1
+        expected = [COLOURS[place] for place in best]
+        assert colours(image, [Found(box, 1.0) for box in boxes], name) == expected
 
 
 def test_a_mask_leaves_the_object_before_grey() -> None:
@@ -162,6 +165,19 @@ def test_an_answer(
     alone = [next(scorer([IMAGE], [prompt])) for prompt in prompts]
     assert together == alone
     assert all(isinstance(one, Answer) for one in together)
+
+
+def test_a_prompt_with_a_number_has_the_higher_threshold(owlv2: Path, clip: Path) -> None:
+    every = Owlv2(str(owlv2), "cpu")(IMAGE, CLASSES, 0.3)
+    unsure = {name: [one for one in some if one.score <= 0.9] for name, some in every.items()}
+    name = next(name for name, some in unsure.items() if some)
+    count = len(every[name])
+    scorer = GenEval("owlv2", str(owlv2), device="cpu")
+    counts = {with_article(name): count, f"two {plural(name)}": count - len(unsure[name])}
+    for text, count in counts.items():
+        [found] = scorer([IMAGE], [f"a photo of {text}"])
+        assert isinstance(found, Answer)
+        assert len(found.details["objects"][name]) == count
 
 
 def test_other_weights_have_another_fingerprint(owlv2: Path, clip: Path, tmp_path: Path) -> None:

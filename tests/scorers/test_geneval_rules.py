@@ -166,7 +166,7 @@ def test_a_colour_is_asked_for_once_per_clause() -> None:
         ((0, 0, 10, 10), (3.9, 0, 13.9, 10), set()),  # 1.9 of 3.9 is below one half
         ((0, 0, 10, 10), (4.1, 0, 14.1, 10), {"left of"}),  # 2.1 of 4.1 is above
         ((0, 0, 100, 10), (20, 0, 120, 10), set()),  # wide objects: a margin of 20
-        ((0, 0, 10, 10), (20, 11.6, 30, 21.6), {"left of"}),  # 9.6 of 23.1 down is below one half
+        ((0, 0, 10, 10), (20, 13, 30, 23), {"left of"}),  # 11 of 23.9 above is below one half
     ],
 )
 def test_where_a_box_stands(one: Sequence[float], other: Sequence[float], stands: set[str]) -> None:

@@ -1,7 +1,7 @@
 """A metric of the same images under every known convention, and which of them a quoted value fits.
 
-`fid.py` measures FID, `per_image.py` the means of numbers per image, of which `clip_score.py` lists
-the conventions; `target.py` compares with the quoted value, whatever the metric.
+`fid.py` measures FID, `per_image.py` the means of numbers per image, of which `clip_score.py` and
+`preference.py` list the conventions. `target.py` compares any of them with the quoted value.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from evalkit.core import EvalkitError
 from evalkit.hints import did_you_mean
-from evalkit.score.conventions import clip_score
+from evalkit.score.conventions import clip_score, preference
 from evalkit.score.conventions import target as targets
 from evalkit.score.conventions.fid import rows_of_fid
 from evalkit.score.conventions.per_image import Convention, rows_per_image
@@ -49,6 +49,10 @@ METRICS = {
         "Different images, prompts or weights, or prompts cut short,",
         clip_score.CONVENTIONS,
     ),
+    "pickscore": _About(
+        "PickScore", "a", -1000, "22.1", "Different images or prompts", preference.PICKSCORE
+    ),
+    "hpsv2": _About("HPS", "an", -100, "28.1", "Different images or prompts", preference.HPS),
 }
 
 
@@ -62,19 +66,20 @@ def conventions(
     device: str = "auto",
     batch_size: int = 32,
 ) -> ConventionTable:
-    """FID or CLIP score of the images of one model under each convention.
+    """A metric of the images of one model under each convention.
 
     Args:
-        folder: images (a folder, zip, tar or array), or a run of one model. CLIP score needs a run,
+        folder: images (a folder, zip, tar or array), or a run of one model. All but FID need a run,
             or the folder of one model in a run.
-        metric: `fid` or `clip_score`.
+        metric: `fid`, `clip_score`, `pickscore` or `hpsv2` (both versions).
         reference: for FID: real images (as `folder`), or reference statistics of some of the
             encoders `inception*`.
         target: a quoted value; a text such as "12.60" keeps its number of digits. A convention fits
             it if the difference is within half of the last digit (and `tools_differ` of the value),
             or otherwise if it lies in the convention's 95% interval over images or prompts.
         weights: a file to use in place of the pinned one; the notes then state its SHA-256. For
-            CLIP score, it takes the place of the network with the same size of patches.
+            CLIP score, it takes the place of the network with the same size of patches; reward
+            models have their own.
         device: where the networks run.
         batch_size: images per batch; results agree up to rounding.
 
@@ -93,6 +98,11 @@ def conventions(
     if target is not None:
         what = f"{about.article} {about.title}"
         quoted = targets.quoted(target, what, about.lowest, about.example)
+    if weights and name in ("pickscore", "hpsv2"):
+        raise EvalkitError(
+            f"{about.title} has weights of its own, and {weights} is not used.",
+            "Leave `--weights` out; `evalkit weights import` takes a file from a disk.",
+        )
     if not about.per_image:
         if not reference:
             raise EvalkitError(

@@ -1,12 +1,13 @@
 """A mean of numbers per image under each convention, such as CLIP score.
 
-A convention is data: which cosine of image and prompt, and what becomes of it.
+A convention is data: which cosine of image and prompt (of an encoder, or of a reward model), and
+what becomes of it.
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -18,6 +19,7 @@ from evalkit.features.image_sets import ImageSet, image_sets, one_image_set
 from evalkit.hints import capital
 from evalkit.run_folder import Run, folder_name
 from evalkit.score.conventions.cosines import Source, cosines
+from evalkit.score.conventions.scored import Scored, rewards
 from evalkit.score.conventions.table import TOOLS_DIFFER, ConventionRow
 from evalkit.statistics import intervals
 
@@ -32,8 +34,8 @@ class Convention(NamedTuple):
     name: str
     tools: str
     description: str
-    source: Source
-    scale: float = 1.0
+    source: Source | Scored
+    scale: float | str = 1.0  # by what the cosine is multiplied; the name of a reward's convention
     # What is set to 0 where it is negative.
     cut: Literal["image", "mean", "nothing"] = "nothing"
     tools_differ: float = TOOLS_DIFFER
@@ -63,10 +65,18 @@ def rows_per_image(
         raise EvalkitError(
             f"{folder} has no images of {images.model}.", "Give a run that has images."
         )
-    sources = list(dict.fromkeys(item.source for item in conventions))
+    every = dict.fromkeys(item.source for item in conventions)
+    sources = [one for one in every if isinstance(one, Source)]
     found = cosines(run, images, images.texts, sources, weights, device, batch_size)
-    reasons = [reason for reason in found.values.values() if isinstance(reason, str)]
-    if len(reasons) == len(sources):
+    values: dict[Source | Scored, NDArray[np.float64] | str] = {**found.values}
+    factors: dict[Source | Scored, Mapping[str, float]] = {}
+    for one in every:
+        if isinstance(one, Scored):
+            made = rewards(run, images, images.texts, one, device, batch_size)
+            values[one] = made if isinstance(made, str) else made.cosines
+            factors[one] = {} if isinstance(made, str) else made.factors
+    reasons = [reason for reason in values.values() if isinstance(reason, str)]
+    if len(reasons) == len(every):
         # Most conventions have the network that is named last.
         reason, _, step = reasons[-1].partition("; ")
         step = capital(step) or "Give weights of one of the networks"
@@ -74,17 +84,20 @@ def rows_per_image(
     clusters = intervals.cluster_numbers(images.texts)
     rows: list[ConventionRow] = []
     earlier: list[tuple[Convention, NDArray[np.float64]]] = []
-    for item in conventions:
-        cosine = found.values[item.source]
+    for convention in conventions:
+        item = convention
+        cosine = values[item.source]
         if isinstance(cosine, str):
             note = f"not measured: {cosine}"
             rows.append(ConventionRow(item.name, item.tools, item.description, note=note))
             continue
-        values = cosine.clip(0) if item.cut == "image" else cosine
+        if isinstance(item.scale, str):
+            item = item._replace(scale=factors[item.source][item.scale])
+        kept = cosine.clip(0) if item.cut == "image" else cosine
         if item.cut == "mean" and cosine.mean() < 0:
-            values = np.zeros_like(cosine)
-        rows.append(_measured(item, cosine, clusters, _multiple(item, values, earlier)))
-        earlier.append((item, values))
+            kept = np.zeros_like(cosine)
+        rows.append(_measured(item, cosine, clusters, _multiple(item, kept, earlier)))
+        earlier.append((item, kept))
     return rows, found.notes
 
 
@@ -102,7 +115,7 @@ def _images(path: Path) -> tuple[Run, ImageSet]:
 def _measured(
     item: Convention, cosine: NDArray[np.float64], clusters: NDArray[np.int64], note: str
 ) -> ConventionRow:
-    values = item.scale * (cosine.clip(0) if item.cut == "image" else cosine)
+    values = float(item.scale) * (cosine.clip(0) if item.cut == "image" else cosine)
     interval = intervals.clustered_bootstrap(values, clusters)
     shown = [float(values.mean()), interval.low, interval.high]
     if item.cut == "mean":
@@ -128,6 +141,7 @@ def _multiple(
     for other, others in earlier:
         if np.allclose(values, others, rtol=SAME, atol=0):
             alike = item.source == other.source and item.cut == other.cut
-            factor = f"{item.scale / other.scale:g} times" if item.scale != other.scale else "as"
+            ratio = float(item.scale) / float(other.scale)
+            factor = "as" if ratio == 1 else f"{ratio:g} times"
             return f"{factor} {other.name}" + ("" if alike else ", on these images")
     return ""

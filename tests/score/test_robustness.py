@@ -1,0 +1,128 @@
+"""`perturb`: variants of prompts, their seeds, and what they change."""
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import evalkit
+from evalkit.core import EvalkitError, Prompt
+from evalkit.prompts.perturb import KINDS, with_variants
+from evalkit.seeds import image_seed
+
+COLOURS = {"red": (255, 0, 0), "green": (0, 128, 0), "blue": (0, 0, 255)}
+PROMPTS = [f"a {colour} Square {at}" for at in range(4) for colour in COLOURS]
+
+
+def literal(prompts: list[str], seeds: list[int]) -> list[Image.Image]:
+    """The colour of the prompt where it is written in lower case; else black."""
+    found = [next((c for word, c in COLOURS.items() if word in one), (0, 0, 0)) for one in prompts]
+    return [Image.new("RGB", (8, 8), colour) for colour in found]
+
+
+def noisy(prompts: list[str], seeds: list[int]) -> list[Image.Image]:
+    """Noise of the seed, whatever the prompt."""
+    draws = [np.random.default_rng(seed).integers(0, 256, (8, 8, 3)) for seed in seeds]
+    return [Image.fromarray(one.astype(np.uint8)) for one in draws]
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "expected"),
+    [
+        ("lowercase", "A Red Fox", "a red fox"),
+        ("uppercase", "A Red Fox", "A RED FOX"),
+        ("contractions", "It is a dog I cannot see. They are", "It's a dog I can't see. They're"),
+        ("expansions", "It's a dog that can\u2019t bark", "It is a dog that cannot bark"),
+    ],
+    ids=["lowercase", "uppercase", "contractions", "expansions"],
+)  # fmt: skip
+def test_each_kind_changes_what_it_says(kind: str, text: str, expected: str) -> None:
+    assert KINDS[kind](text, random.Random(0)) == expected
+
+
+def test_typos_are_neighbours_on_the_keyboard_at_a_tenth_of_the_letters() -> None:
+    text = "The quick Brown fox, 12 times! " * 100
+    changed = KINDS["typos"](text, random.Random(0))
+    assert len(changed) == len(text)
+    pairs = [(a, b) for a, b in zip(text, changed, strict=True) if a != b]
+    letters = sum(one.isalpha() for one in text)
+    assert 0.07 < len(pairs) / letters < 0.13
+    assert all(a.isalpha() and a.isupper() == b.isupper() for a, b in pairs)
+    assert {b.lower() for a, b in pairs if a.lower() == "q"} <= set("was")
+
+
+def test_spaces_keep_the_words() -> None:
+    text = "one two three four five six seven"
+    changed = KINDS["spaces"](text, random.Random(0))
+    assert changed != text
+    assert changed.split() == text.split()
+
+
+def test_variants_are_the_same_for_one_seed_and_have_the_seeds_of_their_original() -> None:
+    prompts = [Prompt("a", "A big red house", "houses"), Prompt("b", "x")]
+    made = with_variants(prompts, ["typos", "uppercase"], 3)
+    assert made[:2] == prompts
+    assert with_variants(made, ["typos", "uppercase"], 3) == made
+    assert [one.id for one in made[2:]] == ["a~typos", "a~uppercase", "b~uppercase"]
+    assert [one.group for one in made[2:]] == ["typos", "uppercase", "uppercase"]
+    assert made[2].text != with_variants(prompts, ["typos"], 4)[2].text
+    assert image_seed(7, "a~typos", 1) == image_seed(7, "a", 1) != image_seed(7, "a~other", 1)
+
+
+def test_a_run_compares_variants_with_their_originals(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    evalkit.generate({"literal": literal, "noisy": noisy}, PROMPTS, out=path)
+    before = [json.loads(line) for line in (path / "prompts.jsonl").read_text().splitlines()]
+    evalkit.generate(out=path, prompts=PROMPTS, models={"literal": literal, "noisy": noisy},
+                     perturb="uppercase,typos")  # fmt: skip
+    evalkit.score(path, metrics=["colour_match"], only=True)
+    after = [json.loads(line) for line in (path / "prompts.jsonl").read_text().splitlines()]
+    assert after[: len(before)] == before
+    changed = [row["group"] for row in after[len(before) :]]
+    assert changed.count("uppercase") == len(before)
+    rows = {(row.model, row.kind): row for row in evalkit.Run(path).robustness()}
+    worse = rows["literal", "uppercase"]
+    assert (worse.original, worse.variant, worse.difference) == (1.0, 0.0, -1.0)
+    assert (worse.prompts, worse.images, worse.metric) == (12, 12, "colour_match")
+    # Also where the changed prompt names no colour any more: the original counts.
+    assert rows["literal", "typos"].prompts == changed.count("typos") > 0
+    assert rows["literal", "typos"].original == 1.0
+    assert rows["noisy", "uppercase"].difference == 0  # one seed: one image
+    assert rows["noisy", "uppercase"].p_adjusted == 1.0
+    left = evalkit.generate(
+        {"literal": literal, "noisy": noisy}, out=path, perturb=["uppercase"], dry_run=True
+    )
+    assert [one.missing for one in left] == [0, 0]
+
+
+def test_the_report_says_which_change_made_a_model_worse(tmp_path: Path) -> None:
+    def careless(prompts: list[str], seeds: list[int]) -> list[Image.Image]:
+        """Mostly black where the prompt shouts."""
+        images = literal([prompt.lower() for prompt in prompts], seeds)
+        for image, prompt, seed in zip(images, prompts, seeds, strict=True):
+            if prompt.isupper():
+                image.paste((0, 0, 0), (0, 0, 8, 2 + seed % 6))
+        return images
+
+    run = evalkit.run(
+        {"careless": careless}, PROMPTS, metrics="colour_match", perturb="uppercase",
+        out=tmp_path / "run",
+    )  # fmt: skip
+    [row] = run.robustness()
+    assert row.low is not None
+    assert row.high is not None
+    assert -1 < row.low <= row.difference <= row.high < 0
+    text = (run.report_path / "report.md").read_text()
+    [line] = [line for line in text.splitlines() if "| uppercase | careless |" in line]
+    assert line.rstrip().endswith("| worse |")
+    assert "Changed prompts" in (run.report_path / "index.html").read_text()
+
+
+def test_an_unknown_kind_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(EvalkitError, match="no kind of variants 'typo'") as error:
+        evalkit.generate(["noise"], PROMPTS, out=tmp_path / "run", perturb="typo")
+    assert error.value.hint == "Did you mean 'typos'?"
+    assert not (tmp_path / "run").exists()
