@@ -8,7 +8,8 @@ from PIL.Image import Image
 
 from evalkit.core import EvalkitError
 from evalkit.files import digest
-from evalkit.scorer import Scorer
+from evalkit.scorer import NoAnswer, Scorer
+from evalkit.scorers.endpoint import EndpointModel
 from evalkit.scorers.templates import NO, YES, filled, vqa_template
 from evalkit.scorers.vlm import NEEDS_MODEL, VisionLanguageModel
 
@@ -30,6 +31,10 @@ class VqaScore:
         dtype: auto, fp32, bf16 or fp16; auto is fp32 on the CPU, and bf16 on an accelerator.
         max_pixels: larger images are first resized to at most this many; 0 for no limit.
         batch: questions per pass.
+        base_url: ask a service with chat completions and log probabilities, such as vLLM, for the
+            model of this name; up to and including `/v1`. dtype, max_pixels and
+            batch do not concern it.
+        api_key_env: the NAME of the environment variable with its key; `none` for no key.
     """
 
     def __init__(
@@ -43,6 +48,8 @@ class VqaScore:
         dtype: str = "auto",
         max_pixels: int = 0,
         batch: int = 8,
+        base_url: str = "",
+        api_key_env: str = "",
         device: str = "auto",
     ) -> None:
         if softmax not in SOFTMAX:
@@ -52,7 +59,11 @@ class VqaScore:
             )
         named = vqa_template(template)
         self._text = named.text
-        self._model = VisionLanguageModel(model, device, dtype, max_pixels, batch)
+        self._model = (
+            EndpointModel(model, base_url, api_key_env, "vqa_score")
+            if base_url
+            else VisionLanguageModel(model, device, dtype, max_pixels, batch)
+        )
         forms = _forms(yes, "yes") or named.yes
         others = _forms(no, "no") or named.no if softmax == "yes-no" else ()
         self._yes, self._no = self._model.whole_ids(forms), self._model.whole_ids(others)
@@ -69,9 +80,14 @@ class VqaScore:
         self.fingerprint = f"vqa-1/{self._model.fingerprint}/{settings}"
         self.device, self.dtype = self._model.device, self._model.dtype
 
-    def __call__(self, images: Sequence[Image], prompts: Sequence[str]) -> Iterator[float]:
+    def __call__(
+        self, images: Sequence[Image], prompts: Sequence[str]
+    ) -> Iterator[float | NoAnswer]:
         questions = [filled(self._text, prompt) for prompt in prompts]
         for probabilities in self._model.first_tokens(images, questions):
+            if isinstance(probabilities, NoAnswer):
+                yield probabilities
+                continue
             yes = float(probabilities[self._yes].double().sum())
             no = float(probabilities[self._no].double().sum())
             yield yes / (yes + no) if self._no else yes
