@@ -60,7 +60,9 @@ def test_the_baseline_of_a_configuration_is_relative_to_its_file(here: Path) -> 
 def test_every_key_of_a_run_is_in_its_file() -> None:
     path = in_use(evalkit.init()[0])
     assert (
-        known_keys(read_values) == set(tomllib.loads(path.read_text("utf-8"))) == {*KEYS, "model"}
+        known_keys(read_values)
+        == set(tomllib.loads(path.read_text("utf-8")))
+        == {*KEYS, "model", "scorer"}
     )
     config = load_config(path, {})
     assert config.options == {"mine": {"weights": "path/to/weights"}}
