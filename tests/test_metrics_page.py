@@ -44,7 +44,7 @@ def section(name: str) -> str:
 
 def test_the_table_of_presets():
     rows = {
-        name: tuple(re.findall(r"`(\w+)`", members))
+        name: tuple(re.findall(r"`([\w.]+)`", members))
         for name, members in re.findall(r"^\| `(\w+)` \| (.*) \|$", PAGE, re.MULTILINE)
         if name in PRESETS
     }

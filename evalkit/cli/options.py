@@ -62,8 +62,8 @@ Reference = Annotated[
 Metrics = Annotated[
     str | None,
     typer.Option(
-        help="Names and presets joined by commas: all, default, quality, alignment, diversity, "
-        "copying.  [default: default]",
+        help="Metrics, scorers and presets joined by commas: all, default, quality, alignment, "
+        "preference, diversity, copying.  [default: default]",
         autocompletion=completion.metrics,
     ),
 ]

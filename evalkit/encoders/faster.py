@@ -9,8 +9,6 @@ from __future__ import annotations
 import copy
 from typing import Any, get_args
 
-import torch
-
 from evalkit.core import Encoder, EvalkitError, Precision
 from evalkit.plugin_calls import is_own
 
@@ -61,6 +59,8 @@ def _require_hardware(device: str, precision: Precision) -> None:
 
     bfloat16 works on every CPU, where it may be slow.
     """
+    import torch
+
     cuda, found = device.partition(":")[0] == "cuda", device
     if cuda:
         if torch.cuda.get_device_capability(device) >= (8, 0):

@@ -91,16 +91,19 @@ def answers(
 
 
 def unanswered(reasons: Iterable[str]) -> str:
-    """The images without an answer in words: "3 of 100 images have no answer: 2 refused; …"."""
+    """The images without an answer in words: "3 of 100 images have no answer (2 x refused, …)"."""
     reasons = list(reasons)
     counts = Counter(reason for reason in reasons if reason)
     if not counts:
         return ""
-    lines = [f"{count} x {reason}" for reason, count in counts.most_common(3)]
-    more = [f"{len(counts) - 3} other reasons"] if len(counts) > 3 else []
+    # Cautions are joined by semicolons.
+    shown = [(reason.replace("; ", ", "), count) for reason, count in counts.most_common(3)]
+    lines = [f"{count} x {reason}" for reason, count in shown]
+    rest = sum(counts.values()) - sum(count for _, count in shown)
+    more = [f"{rest} x other reasons"] if rest else []
     total, of = sum(counts.values()), len(reasons)
     have = "has" if total == 1 else "have"
-    return f"{total} of {of} images {have} no answer ({'; '.join(lines + more)})"
+    return f"{total} of {of} images {have} no answer ({', '.join(lines + more)})"
 
 
 def _key(image: str, text: str) -> str:

@@ -25,6 +25,9 @@ def notes_of(
                 f"{int(sum(lost)):,} of {len(lost):,} requested images of {side.name} are missing:"
                 " neither usable nor refused."
             )
+        for name in rules:
+            if name in side.states and (said := side.states[name].unanswered):
+                notes.append(f"{name}: of {side.name}, {said}: they are in no comparison of it.")
     return notes + list(_of_groups(a, rules, settings))
 
 

@@ -68,6 +68,7 @@ class State:
     left_out: tuple[float, ...] | None = None  # without each group of prompts
     left_out_pairs: tuple[float, ...] | None = None  # without each two groups
     keys: tuple[Key, ...] = ()  # the images, or requests, in the order of prompts and samples
+    unanswered: str = ""  # of a scorer: the images without an answer, in words
 
 
 @dataclass(frozen=True)
@@ -208,6 +209,7 @@ def _state(metric: Metric, made: Measurements, keys: tuple[Key, ...]) -> State:
     return State(
         metric.measure, encoder, reference, found.value, interval.low, interval.high,
         found.note if found.value is None else interval.method, values, left_out, pairs, keys,
+        found.why_unanswered,
     )  # fmt: skip
 
 

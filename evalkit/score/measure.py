@@ -97,7 +97,10 @@ def _measure(metric: Metric, evidence: Evidence) -> Measurement:
         pairs = None if left_out is None else _left_out_pairs(metric, evidence, inputs)
         return Measurement(value, _clamped(metric, interval), note, None, left_out, pairs)
     values = result.numpy()
-    rate = bool(((values == 0) | (values == 1)).all())
+    for end in (values.min(), values.max()):
+        metric.in_range(float(end))
+    beyond = metric.range[0] == 0 and metric.range[1] > 1  # stated: no rate, whatever the values
+    rate = bool(((values == 0) | (values == 1)).all()) and not beyond
     interval = (intervals.rate if rate else intervals.clustered_bootstrap)(
         values, evidence.clusters
     )
@@ -205,6 +208,13 @@ def _inputs(metric: Metric, evidence: Evidence) -> dict[str, Any]:
     feature = metric.feature
     if evidence.no_fake:
         raise NotMeasured(evidence.no_fake)
+    if feature not in evidence.fake and metric.scorer is not None:
+        known = ", ".join(evidence.fake) or "nothing"
+        raise EvalkitError(
+            f"The answers of {evidence.encoder} have {known}; expected {feature!r}, the output of"
+            f" the scorer {metric.scorer.name!r}.",
+            "Give the scorer the output that its answers have.",
+        )
     if feature not in evidence.fake:
         raise NotMeasured(f"the encoder {evidence.encoder} has no {feature!r} features")
     reference, inputs = evidence.reference, {}

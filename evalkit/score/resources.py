@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from evalkit import plugins
-from evalkit.core import Encoder, EncoderKind, EvalkitError, Metric
+from evalkit.core import Encoder, EncoderKind, EvalkitError, FailedMetricWarning, Metric
 from evalkit.encoders.faster import parted
 from evalkit.encoders.select import DRAWN, MINI, PHOTO, Choice, choose
+from evalkit.plugin_calls import is_own
 from evalkit.plugins import BUNDLED
 from evalkit.reference import files
 from evalkit.reference.files import Reference
@@ -85,6 +87,9 @@ def _load_scorers(
         try:
             choice.encoders[scorer.kind] = plugins.load_scorer(scorer, given, device, cache)
         except EvalkitError as error:
+            foreseen = error.__cause__ is None or isinstance(error.__cause__, EvalkitError)
+            if not foreseen and not is_own(scorer.load):
+                warnings.warn(error.message, FailedMetricWarning, stacklevel=2)
             reason = error.message.removesuffix(".")
             choice.missing[scorer.kind] = "; ".join(filter(None, (reason, error.hint)))
 

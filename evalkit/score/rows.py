@@ -35,7 +35,7 @@ def metric_row(
     reference = setup.references.get(metric.encoder) if metric.compares else None
     notes, cautions, baseline = [found.note] if found.note else [], [], None
     if found.value is not None and found.why_unanswered:
-        cautions.append(found.why_unanswered)
+        cautions.append(f"{images.model}: {found.why_unanswered}")
     if found.value is not None and reference and metric.baseline is not None and not group:
         try:
             baseline, said = _baseline(metric, reference, count)

@@ -221,6 +221,9 @@ def _score_model(
     _keep_measured(images, setup, choice, measured)
     errors = precision_errors(images, evidence, setup)
     measured = with_errors(measured, errors, setup)
+    for said in dict.fromkeys(one.why_unanswered for one in measured.values()):
+        if said:
+            log.warning("%s: %s", images.model, said)
     rows = [metric_row(metric, images, measured[metric.name], setup) for metric in setup.metrics]
     per_image = [
         row

@@ -35,7 +35,7 @@ def select(specs: Sequence[str]) -> list[Metric]:
             known = [*plugins.metric_names(), *PRESETS, *records.MEASURES]
             raise UnknownMetric(
                 f"There is no metric {spec!r}.",
-                f"{did_you_mean(spec, known)} See `evalkit list metrics`.",
+                f"{did_you_mean(spec, known)} See `evalkit list metrics` and `list scorers`.",
             )
         metric = plugins.metric(spec)
         if metric.name in records.MEASURES:

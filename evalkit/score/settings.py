@@ -118,6 +118,9 @@ def typed(options: Options, metrics: Sequence[str]) -> Options:
     for name, given in options.items():
         if name not in known:
             hint = did_you_mean(name, known) if known else ""
+            for one in table:
+                if one.name == name and one.scorer is not None:
+                    hint = f"Its options are those of `{one.scorer.name}`."
             raise EvalkitError(
                 f"Options are given for {name!r}, which is not among the scorers of this run.",
                 hint or f"Name it too: `--metrics {name}`.",

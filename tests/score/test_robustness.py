@@ -14,6 +14,7 @@ from evalkit.prompts.perturb import KINDS, with_variants
 from evalkit.seeds import image_seed
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 128, 0), "blue": (0, 0, 255)}
+COLOUR = "evalkit.scorers.colour_match:COLOUR_MATCH"
 PROMPTS = [f"a {colour} Square {at}" for at in range(4) for colour in COLOURS]
 
 
@@ -78,7 +79,7 @@ def test_a_run_compares_variants_with_their_originals(tmp_path: Path) -> None:
     before = [json.loads(line) for line in (path / "prompts.jsonl").read_text().splitlines()]
     evalkit.generate(out=path, prompts=PROMPTS, models={"literal": literal, "noisy": noisy},
                      perturb="uppercase,typos")  # fmt: skip
-    evalkit.score(path, metrics=["colour_match"], only=True)
+    evalkit.score(path, metrics=[COLOUR], only=True)
     after = [json.loads(line) for line in (path / "prompts.jsonl").read_text().splitlines()]
     assert after[: len(before)] == before
     changed = [row["group"] for row in after[len(before) :]]
@@ -108,7 +109,7 @@ def test_the_report_says_which_change_made_a_model_worse(tmp_path: Path) -> None
         return images
 
     run = evalkit.run(
-        {"careless": careless}, PROMPTS, metrics="colour_match", perturb="uppercase",
+        {"careless": careless}, PROMPTS, metrics=COLOUR, perturb="uppercase",
         out=tmp_path / "run",
     )  # fmt: skip
     [row] = run.robustness()

@@ -45,7 +45,7 @@ def test_values_intervals_and_pairs_leave_out_images_without_an_answer(run: Run)
     assert row.high is not None
     assert row.low < row.value < row.high
     assert (row.count, row.requested, row.encoder) == (10, 12, "length-1")
-    assert row.caution == "2 of 12 images have no answer (2 x no dogs)"
+    assert row.caution == "a: 2 of 12 images have no answer (2 x no dogs)"
     assert row.reference == ""
     values = {row.metric: row.value for row in run.metrics() if row.model == "a"}
     assert values["shortest"] == min(lengths)
@@ -151,7 +151,7 @@ def test_what_may_pass_is_asked_again_and_nan_is_no_answer(run: Run) -> None:
     FAULT[0] = ""
     row = rows_of(run, f"{OWN}UNSURE")["a", "unsure"]
     assert (row.value, row.count) == (1.0, 10)
-    assert row.caution == "2 of 12 images have no answer (2 x the scorer returned nan)"
+    assert row.caution == "a: 2 of 12 images have no answer (2 x the scorer returned nan)"
 
 
 def test_a_scorer_that_cannot_be_loaded_is_not_measured_and_says_what_to_do(run: Run) -> None:

@@ -127,8 +127,12 @@ def test_the_overall_score_is_the_mean_over_the_tags(
 
 
 def test_overall_counts_tags_alike() -> None:
-    tagged = torch.tensor([[0.0], [1.0], [1.0], [1.0], [11.0], [4.0], [5.0]], dtype=torch.float64)
-    assert float(GENEVAL_OVERALL.compute(fake=tagged)) == pytest.approx((0.75 + 1 + 0.5) / 3)
+    numbers = [0.0, 1.0, 1.0, 1.0, 11.0, 4.0, 5.0, 3.0, 6.0, 9.0]
+    tagged = torch.tensor([[number] for number in numbers], dtype=torch.float64)
+    expected = (0.75 + 1 + 0.5 + 1 + 0 + 1) / 6
+    assert float(GENEVAL_OVERALL.compute(fake=tagged)) == pytest.approx(expected)
+    with pytest.raises(EvalkitError, match="no answer for color_attr; expected"):
+        GENEVAL_OVERALL.compute(fake=tagged[tagged[:, 0] < 10])
 
 
 @pytest.mark.parametrize(

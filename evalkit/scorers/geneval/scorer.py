@@ -100,11 +100,27 @@ def answer(tag: str, right: bool, details: dict[str, Any]) -> Answer:
 def overall(*, fake: Tensor) -> Tensor:
     """The score of GenEval (section 4): the mean over the tags of the share of right images.
 
-    fake: `TAGGED` numbers, float64 [N, 1]. Tags without an image are left out.
+    fake: `TAGGED` numbers, float64 [N, 1]. Raises EvalkitError where a tag has no image: the mean
+    over fewer is another number.
     """
-    tags, right = fake[:, 0].div(2, rounding_mode="floor"), fake[:, 0] % 2
-    shares = [right[tags == tag].mean() for tag in tags.unique()]
-    return torch.stack(shares).mean()
+    known = {TAGS[int(number) // 2] for number in fake[:, 0].tolist()}
+    if gone := [tag for tag in TAGS if tag not in known]:
+        raise EvalkitError(
+            f"there is no answer for {', '.join(gone)}; expected images of all {len(TAGS)} tags"
+        )
+    return _mean_of_tags(fake[:, 0])
+
+
+def overall_without(*, fake: Tensor, groups: Tensor) -> Tensor:
+    """`overall` without each group of images, float64 [G]; a tag that is lost is left out."""
+    return torch.stack(
+        [_mean_of_tags(fake[groups != group, 0]) for group in range(int(groups.max()) + 1)]
+    )
+
+
+def _mean_of_tags(numbers: Tensor) -> Tensor:
+    tags, right = numbers.div(2, rounding_mode="floor"), numbers % 2
+    return torch.stack([right[tags == tag].mean() for tag in tags.unique()]).mean()
 
 
 def of_tags(scorer: Scorer, title: str, meaning: str) -> Metric:
@@ -120,6 +136,7 @@ def of_tags(scorer: Scorer, title: str, meaning: str) -> Metric:
         question="How well are objects, numbers, colours and places met, over all kinds of tasks?",
         meaning=meaning,
         range=(0.0, 1.0),
+        leave_out=overall_without,
         describe=scorer.describe,
         from_zero=True,
         aspect=scorer.aspect,
