@@ -191,5 +191,7 @@ def _settings(given: Mapping[str, Any]) -> Config:
         if name not in labels:
             scorers[name] = options.pop(name)
     config = with_folder(given["config"], flags, options, scorers)
-    of_scorers = merge(config.scorers, typed(scorers, config.metrics))
+    own = {name: one for name, one in config.scorers.items() if name not in scorers}
+    kept = {name: {**config.scorers.get(name, {}), **one} for name, one in scorers.items()}
+    of_scorers = merge(own, typed(kept, config.metrics))
     return replace(config, metrics=expand(config.metrics), scorers=of_scorers)

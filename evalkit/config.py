@@ -372,7 +372,21 @@ def _rebase(values: dict[str, Any], base: Path) -> dict[str, Any]:
         values["reference"] = spelled_as_path(moved(values["reference"]))
     if "models" in values:
         values["models"] = tuple(with_path(text, moved) for text in values["models"])
+    if "scorers" in values:  # `./model` and `data/questions.jsonl`, not the name of a model
+        values["scorers"] = {
+            name: {
+                key: os.path.abspath(moved(str(text))) if _is_there(text, base) else text
+                for key, text in one.items()
+            }
+            for name, one in values["scorers"].items()
+        }
     return values
+
+
+def _is_there(value: Value, base: Path) -> bool:
+    """Whether a text looks like a path and names a file or folder relative to `base`."""
+    looks = isinstance(value, str) and (os.sep in value or value[:1] in ".~" or "." in value)
+    return looks and bool(value) and (base / Path(str(value)).expanduser()).exists()
 
 
 def _config(values: Mapping[str, Any], source: str) -> Config:

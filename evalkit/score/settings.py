@@ -7,6 +7,7 @@ features, and new ones are added to both files.
 from __future__ import annotations
 
 import logging
+import os
 import shlex
 import tomllib
 from collections.abc import Sequence
@@ -25,9 +26,10 @@ from evalkit.run_folder import Run
 from evalkit.score.presets import DEFAULT, expand
 from evalkit.score.records import MEASURES
 from evalkit.score.select import select_from
-from evalkit.specs import relative_to, split_names
+from evalkit.specs import expanded, relative_to, split_names
 
 log = logging.getLogger(__name__)
+PATHS = ("file", "images", "model", "questions")  # options that may name a file or a folder
 Names = str | Sequence[str] | None  # one text has the names joined by commas; None: not given
 
 
@@ -105,7 +107,7 @@ def resolve(
 
 
 def typed(options: Options, metrics: Sequence[str]) -> Options:
-    """The options of scorers with the types that they declare.
+    """The options of scorers with the types that they declare, and with absolute paths.
 
     Raises EvalkitError for options of what is not among the scorers of these metrics, and for those
     that a scorer does not have.
@@ -126,8 +128,15 @@ def typed(options: Options, metrics: Sequence[str]) -> Options:
                 hint or f"Name it too: `--metrics {name}`.",
             )
         every = plugins.checked_options(known[name].load, given, name, "scorer", partly=True)
-        found[name] = {option: every[option] for option in given}
+        found[name] = {option: _kept(option, every[option]) for option in given}
     return found
+
+
+def _kept(option: str, value: Value) -> Value:
+    """The value as a run keeps it: the path of a file or folder is absolute."""
+    if option in PATHS and isinstance(value, str) and value and os.path.exists(expanded(value)):
+        return os.path.abspath(expanded(value))
+    return value
 
 
 def as_triples(*given: Options) -> tuple[tuple[str, str, Value], ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
 from PIL import Image
 
@@ -94,3 +95,26 @@ class Bright:
 
 
 BRIGHT = evalkit.Scorer("bright", "higher", load=Bright, reads_prompts=False)
+
+
+class Filed:
+    """The number in a file, for every image."""
+
+    name = "filed-1"
+
+    def __init__(self, file: str) -> None:
+        self.number = float(Path(file).read_text())
+        self.fingerprint = f"filed-1/{self.number}"
+
+    def __call__(self, images: list[Image.Image], prompts: list[str]) -> list[float]:
+        return [self.number] * len(images)
+
+
+def crashing() -> Length:
+    raise RuntimeError("no accelerator")
+
+
+FILED = evalkit.Scorer("filed", "higher", load=Filed)
+SHORT = evalkit.Scorer("short", "higher", load=Length, range=(0.0, 10.0))
+HEIGHT = evalkit.Scorer("height", "higher", load=Length, output="height")
+CRASHING = evalkit.Scorer("crashing", "higher", load=crashing)

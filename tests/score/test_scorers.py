@@ -212,3 +212,47 @@ def test_groups_and_comparisons_of_runs_have_scorers_too(tmp_path: Path) -> None
     assert not CALLS  # the answers came with the images
     [pair] = [one for one in both.comparisons().rows if one.metric == "length" and not one.group]
     assert pair.images == 10
+
+
+def test_paths_among_options_hold_in_any_folder(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "factor.txt").write_text("3")
+    monkeypatch.chdir(tmp_path / "here")
+    first = rows_of(run, f"{OWN}FILED", options={"filed": {"file": "factor.txt"}})["a", "filed"]
+    monkeypatch.chdir(tmp_path)
+    again = {row.model: row for row in evalkit.score(run.path) if row.metric == "filed"}
+    assert again["a"] == first
+    toml = tmp_path / "here" / "own.toml"
+    toml.write_text(
+        f'models = ["noise"]\nprompts = "{tmp_path}/p.txt"\nmetrics = ["{OWN}FILED"]\n'
+        f'out = "{tmp_path}/other"\n[scorer.filed]\nfile = "./factor.txt"\n'
+    )
+    (tmp_path / "p.txt").write_text("a cat\ntwo dogs\n")
+    rows = [row for row in evalkit.run(config=toml).metrics() if row.metric == "filed"]
+    assert [row.value for row in rows] == [3.0]
+
+
+def test_values_outside_of_the_stated_range_are_an_error_of_the_scorer(run: Run) -> None:
+    with pytest.warns(FailedMetricWarning, match="outside of its stated range 0 to 10"):
+        row = rows_of(run, f"{OWN}SHORT")["a", "short"]
+    assert row.value is None
+
+
+def test_answers_without_the_stated_output_say_which_they_have(run: Run) -> None:
+    with pytest.warns(FailedMetricWarning, match="have value, width; expected 'height'"):
+        assert rows_of(run, f"{OWN}HEIGHT")["a", "height"].value is None
+
+
+def test_a_scorer_that_cannot_be_loaded_for_another_reason_ends_with_a_warning(run: Run) -> None:
+    with pytest.warns(FailedMetricWarning, match="no accelerator"):
+        rows = rows_of(run, f"{OWN}CRASHING,{OWN}LENGTH")
+    assert rows["a", "crashing"].value is None
+    assert rows["a", "length"].value is not None
+
+
+def test_the_gate_says_which_images_have_no_answer(run: Run) -> None:
+    rows_of(run, f"{OWN}LENGTH")
+    found = evalkit.gate(f"{run.path}:a", baseline=f"{run.path}:b", allow_mismatch="generation")
+    assert [note for note in found.notes if "2 of 12 images have no answer" in note]
