@@ -196,7 +196,7 @@ _FUNCTIONS = ("leave_out", "leave_out_pairs", "approximation", "describe", "base
 
 
 def _is_name(value: object) -> bool:
-    return isinstance(value, str) and re.fullmatch(r"[\w.-]+", value) is not None
+    return isinstance(value, str) and re.fullmatch(r"[\w.-]{1,100}", value) is not None
 
 
 def _is_range(value: object) -> bool:

@@ -2,8 +2,8 @@
 
 The cache of a scorer and a model is a file of JSON lines, one per image and prompt and fingerprint:
 `key` (a hash of the image and, where the scorer reads it, the prompt), `by` (a hash of the
-fingerprint), and `values` with `details`, or `reason`. Lines are only added, so answers that were
-paid for outlive a change of settings.
+fingerprint), and `values` with `details`, or `reason`; `void` takes back the lines before it. Lines
+are only added, so answers that were paid for outlive a change of settings.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import hashlib
 import json
 import logging
 import math
+import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ from evalkit.core import EvalkitError
 from evalkit.features.image_file import ImageFile
 from evalkit.features.map_ahead import map_ahead
 from evalkit.features.validation import raise_invalid
-from evalkit.files import append_lines, checked
+from evalkit.files import CHECK, append_lines, checked
 from evalkit.images import Unreadable
 from evalkit.images.room import decoders
 from evalkit.plugin_calls import DECODING, apart, named
@@ -34,11 +35,16 @@ from evalkit.terminal import one_line, progress
 
 log = logging.getLogger(__name__)
 _PIXELS = 1 << 27  # of a batch: 400 MB
+_LONGEST = 300  # characters of a reason
 _HINT = "Correct the scorer, then run the same command again: the answers so far are kept."
 
 
 class ScorerFailed(EvalkitError):
     """A scorer raised an exception, or returned something other than LoadedScorer states."""
+
+
+class _WrongCountError(ScorerFailed):
+    """A call returned more or fewer answers than it had images."""
 
 
 class Answers(NamedTuple):
@@ -78,15 +84,23 @@ def answers(
     missing = [key for key in pairs if key not in known]
     size = getattr(scorer, "at_once", None) or batch_size
     cache = cache.absolute()  # for a scorer that changes the directory
+    process = os.getpid()
     bar = progress(label or f"scoring with {scorer.name}", len(missing))
     with apart(scorer, DECODING), bar as advance:
         for batch in _batches(missing, pairs, size, len(images)):
-            for some in _asked(scorer, batch):
-                known |= some
-                rows = [{"key": key, "by": by, **row} for key, row in some.items()]
-                cache.parent.mkdir(parents=True, exist_ok=True)
-                append_lines(cache, [row for row in rows if not row.get("again")])
-                advance(len(some))
+            try:
+                for some in _asked(scorer, batch):
+                    known |= some
+                    if os.getpid() != process:  # a fork of the scorer; `apart` ends it
+                        raise ScorerFailed("a fork of the scorer came back")
+                    rows = [{"key": key, "by": by, **row} for key, row in some.items()]
+                    cache.parent.mkdir(parents=True, exist_ok=True)
+                    append_lines(cache, [row for row in rows if not row.get("again")])
+                    advance(len(some))
+            except _WrongCountError:  # which of them belongs to which image is not known
+                void = [key for key, _, _ in batch if key in known and cache.exists()]
+                append_lines(cache, [{"key": key, "by": by, "void": True} for key in void])
+                raise
     return _collected([known[key] for key in keys])
 
 
@@ -118,18 +132,30 @@ def _read(cache: Path, by: str) -> dict[str, dict[str, Any]]:
     lines = cache.read_bytes().split(b"\n") if cache.is_file() else []
     for line in filter(None, lines):
         try:
-            row = checked(json.loads(line))
-            if row["by"] == by and (row.get("reason") or _is_values(row["values"])):
+            content = json.loads(line)
+            row = checked(content)
+            if CHECK not in content or not (row.get("void") or _is_answer(row)):
+                raise ValueError
+            if row["by"] != by:
+                continue
+            if row.get("void"):
+                found.pop(row["key"], None)
+            else:
                 found[row["key"]] = row
-        except (ValueError, LookupError, TypeError, RecursionError):
+        except (ValueError, LookupError, TypeError, RecursionError, OverflowError):
             damaged += 1
     if damaged:
         log.warning("%s: %d damaged lines count as not written", cache, damaged)
     return found
 
 
-def _is_values(found: object) -> bool:
-    return isinstance(found, Mapping) and all(map(_is_number, found.values()))
+def _is_answer(row: Mapping[str, Any]) -> bool:
+    """Whether a line has either a reason or numbers."""
+    values, reason = row.get("values"), row.get("reason")
+    if values is None:
+        return isinstance(reason, str) and bool(reason)
+    numbers = isinstance(values, Mapping) and bool(values) and all(map(_is_number, values.values()))
+    return numbers and reason is None
 
 
 def _is_number(value: object) -> bool:
@@ -169,28 +195,35 @@ def _asked(
         with named(scorer, f"The scorer {scorer.name!r} failed", _HINT):
             found = scorer(images, texts)
             found = found.tolist() if isinstance(found, Tensor | np.ndarray) else found
-            if isinstance(found, Sequence):
-                found = list(found)
-                rows = [_row(scorer, answer) for answer in found]
-                _require_count(scorer, len(found), len(keys))
-                yield dict(zip(keys, rows, strict=True))
-                return
-            given = iter(found)
+            together = list(found) if isinstance(found, Sequence) else None
+            given = None if isinstance(found, Mapping | str | bytes | Set) else iter(found)
+        if given is None:  # iterable, and no answers
+            raise _wrong(scorer, f"a {type(found).__name__}")
+        if together is not None:
+            rows = [_row(scorer, answer) for answer in together]
+            _require_count(scorer, len(together), len(keys))
+            yield dict(zip(keys, rows, strict=True))
+            return
         for place, key in enumerate(keys):
             with named(scorer, f"The scorer {scorer.name!r} failed", _HINT):
                 answer = next(given, end)
-            _require_count(scorer, place + (answer is not end), place + 1)
+            if answer is end:
+                _require_count(scorer, place, len(keys))
             yield {key: _row(scorer, answer)}
         with named(scorer, f"The scorer {scorer.name!r} failed", _HINT):
             surplus = next(given, end) is not end
         _require_count(scorer, len(keys) + surplus, len(keys))
+    except ScorerFailed:
+        raise
     except EvalkitError as error:
         raise ScorerFailed(error.message, error.hint) from error
 
 
 def _require_count(scorer: LoadedScorer, found: int, expected: int) -> None:
     if found != expected:
-        raise _wrong(scorer, f"{found} answers for {expected} images")
+        made = "fewer" if found < expected else "more"
+        error = _wrong(scorer, f"{made} answers than images ({expected})")
+        raise _WrongCountError(error.message, error.hint)
 
 
 def _wrong(scorer: LoadedScorer, found: str) -> EvalkitError:
@@ -204,13 +237,19 @@ def _wrong(scorer: LoadedScorer, found: str) -> EvalkitError:
 def _row(scorer: LoadedScorer, answer: Any) -> dict[str, Any]:
     """An answer as a line of the cache; what is no finite number is no answer."""
     if isinstance(answer, NoAnswer):
-        if not answer.reason:
+        reason = one_line(str(answer.reason)).strip()[:_LONGEST]
+        if not reason:
             raise _wrong(scorer, "a NoAnswer without a reason")
-        return {"reason": one_line(answer.reason)} | ({"again": True} if answer.again else {})
+        return {"reason": reason} | ({"again": True} if answer.again else {})
     details = {}
     values: Mapping[str, Any] = {VALUE: answer}
     if isinstance(answer, Answer):
         values, details = answer.values, _as_json(answer.details)
+    named_well = isinstance(values, Mapping) and all(
+        isinstance(name, str) and name.isprintable() for name in values
+    )
+    if not named_well:
+        raise _wrong(scorer, "an Answer whose values are no numbers by name")
     numbers = {name: _number(value) for name, value in values.items()}
     if not numbers or None in numbers.values():
         found = type(answer).__name__
@@ -224,9 +263,12 @@ def _row(scorer: LoadedScorer, answer: Any) -> dict[str, Any]:
 
 def _number(value: Any) -> float | None:
     """A real number as a float; None for anything else."""
-    if isinstance(value, str | bytes | bool) or not hasattr(value, "__float__"):
+    if isinstance(value, str | bytes | bool | complex | np.complexfloating):
         return None
-    return float(value)
+    try:
+        return float(value)
+    except Exception:  # a class of the plug-in
+        return None
 
 
 def _as_json(details: object) -> dict[str, Any] | None:

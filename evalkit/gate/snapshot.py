@@ -68,6 +68,7 @@ class State:
     left_out: tuple[float, ...] | None = None  # without each group of prompts
     left_out_pairs: tuple[float, ...] | None = None  # without each two groups
     keys: tuple[Key, ...] = ()  # the images, or requests, in the order of prompts and samples
+    scored: bool = False  # whether the values are those of a scorer
     unanswered: str = ""  # of a scorer: the images without an answer, in words
 
 
@@ -209,7 +210,7 @@ def _state(metric: Metric, made: Measurements, keys: tuple[Key, ...]) -> State:
     return State(
         metric.measure, encoder, reference, found.value, interval.low, interval.high,
         found.note if found.value is None else interval.method, values, left_out, pairs, keys,
-        found.why_unanswered,
+        metric.scorer is not None, found.why_unanswered,
     )  # fmt: skip
 
 

@@ -88,6 +88,13 @@ def with_variants(prompts: Sequence[Prompt], kinds: Sequence[str], seed: int) ->
     variant, and those that the list has already stay as they are. `seed` is that of the run.
     """
     known = {prompt.id for prompt in prompts}
+    for one in prompts:
+        kind = one.id.rpartition(MARK)[2]
+        if kind in KINDS and MARK in one.id and one.group != kind:
+            raise EvalkitError(
+                f"The prompt {one.text!r:.60} has the id {one.id!r}, which is that of a variant.",
+                "Give it another id, or leave `--perturb` out.",
+            )
     originals = [one for one in prompts if original_id(one.id) == one.id]
     made = [
         Prompt(f"{one.id}{MARK}{kind}", text, kind)

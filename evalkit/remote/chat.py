@@ -29,6 +29,8 @@ from evalkit.remote.transport import Failed, Limits, Reply, exchange
 
 VERSION = 1  # of the request and of the meaning of answers; part of the fingerprint
 Part = str | Image  # of a question, in the order in which the model gets it
+_MOST_COST = 1e6  # US dollars of one answer, and tokens: more is no number of a service
+_MOST_TOKENS = 10**9
 _RESERVED = ("model", "messages", "n", "stream", "logprobs", "top_logprobs")
 
 
@@ -211,15 +213,17 @@ class Chat:
         """The cost that a router reports, else by tokens and their prices."""
         if not isinstance(usage, dict):
             return None
-        with contextlib.suppress(TypeError, ValueError):
+        with contextlib.suppress(TypeError, ValueError, OverflowError):
+            if isinstance(usage.get("cost"), bool):
+                raise TypeError
             number = float(usage["cost"]) if "cost" in usage else math.nan  # OpenRouter
-            if math.isfinite(number) and number >= 0:
+            if 0 <= number < _MOST_COST:
                 return number
         sent, made = usage.get("prompt_tokens"), usage.get("completion_tokens")
         prices = self.options.input_price, self.options.output_price
         if type(sent) is not int or type(made) is not int or min(sent, made) < 0:
             return None
-        if prices[0] is None or prices[1] is None:
+        if prices[0] is None or prices[1] is None or max(sent, made) > _MOST_TOKENS:
             return None
         return (sent * prices[0] + made * prices[1]) / 1e6
 
@@ -234,7 +238,11 @@ def _check(options: ChatOptions) -> None:
         ("max_side", "at least 28 pixels", options.max_side >= 28),
         ("timeout", "more than 0 seconds", 0 < options.timeout < math.inf),
         *(
-            (key, "US dollars per million tokens, 0 or more", price is None or price >= 0)
+            (
+                key,
+                "US dollars per million tokens, 0 or more",
+                price is None or 0 <= price < math.inf,
+            )
             for key, price in prices.items()
         ),
     ):
@@ -257,6 +265,18 @@ def _parameters(options: ChatOptions) -> dict[str, Any]:
         )
     if taken := [name for name in _RESERVED if name in extra]:
         raise EvalkitError(f"extra sets {taken[0]!r}, which evalkit sets.", "Leave it out.")
+    for name in ("max_tokens", "max_completion_tokens"):  # the estimate of the cost has the option
+        limit = extra.get(name)
+        if limit is not None and (type(limit) is not int or not 0 < limit <= options.max_tokens):
+            raise EvalkitError(
+                f"extra sets {name} to {limit!r:.40}; expected a whole number from 1 to"
+                f" {options.max_tokens}, which is max_tokens.",
+                "Give a larger one with `--max-tokens` too.",
+            )
+    try:
+        json.dumps(extra, allow_nan=False)
+    except ValueError:
+        raise EvalkitError("extra has a number that is not finite.", "Leave it out.") from None
     own: dict[str, Any] = {"temperature": options.temperature, "seed": options.seed}
     own |= {} if "max_completion_tokens" in extra else {"max_tokens": options.max_tokens}
     return {name: value for name, value in (own | extra).items() if value is not None}
@@ -290,6 +310,7 @@ def _probabilities(logprobs: object) -> dict[str, float]:
     found: dict[str, float] = {}
     for item in listed if isinstance(listed, list) else ():
         token, value = _first([item]).get("token"), _first([item]).get("logprob")
-        if isinstance(token, str) and isinstance(value, int | float) and value <= 1e-6:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if isinstance(token, str) and number and value <= 1e-6:
             found[token] = found.get(token, 0.0) + math.exp(value)
     return found

@@ -16,6 +16,7 @@ from evalkit.remote import retry
 from evalkit.remote.chat import Chat, ChatAnswer
 from evalkit.scorer import NoAnswer
 
+_ROUNDING = 1e-3  # of probabilities, whose logarithms have few digits
 TOP = 20  # tokens; the most that OpenAI lists
 # Images (RGB) and a question about them, to the listed first tokens of the answer (as the model
 # writes them, " Yes" and "yes" are two) and their probabilities; or why there are none.
@@ -40,7 +41,8 @@ def first_token_probabilities(chat: Chat, *, system: str = "", top: int = TOP) -
             )
         if answer.status != "ok":
             said = f": {answer.detail}" if answer.detail else ""
-            again = answer.status in (*retry.PASSING, "ambiguous")
+            # What the service may answer once it is repaired; a refusal stays.
+            again = answer.status in (*retry.PASSING, "ambiguous", "bad_request", "malformed")
             return NoAnswer(f"{answer.status}{said}", again)
         if not answer.first:
             raise EvalkitError(
@@ -48,6 +50,8 @@ def first_token_probabilities(chat: Chat, *, system: str = "", top: int = TOP) -
                 " expected logprobs with top_logprobs in its answers.",
                 "Use a model and a service that send them, such as vLLM.",
             )
+        if not 0 < sum(answer.first.values()) <= 1 + _ROUNDING:
+            return NoAnswer("malformed: the token probabilities are no probabilities", again=True)
         return answer.first
 
     return ask

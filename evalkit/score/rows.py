@@ -47,8 +47,11 @@ def metric_row(
     if found.value is not None and images.texts and reads:
         cut, long = getattr(encoder, "truncated", None), 0
         if encoder is not None and cut is not None:
-            with plugin_call(encoder, f"The encoder {encoder.name!r} failed in truncated"):
-                long = int(cut([metric.prefix + text for text in images.texts]))
+            try:
+                with plugin_call(encoder, f"{encoder.name!r} failed in truncated"):
+                    long = int(cut([metric.prefix + text for text in images.texts]))
+            except EvalkitError as error:
+                cautions.append(error.message.removesuffix("."))
         if long:
             cautions.append(f"{long} prompts exceed the encoder's context and were truncated")
     return MetricRow(

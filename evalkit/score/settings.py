@@ -102,7 +102,7 @@ def resolve(
         reference or values.get("reference"),
         tuple(label for label in known if label in chosen),
         precision or values.get("precision", "exact"),
-        as_triples(values.get("scorers", {}), typed(options, names)),
+        as_triples(_known_only(run, values.get("scorers", {}), names), typed(options, names)),
     )
 
 
@@ -130,6 +130,17 @@ def typed(options: Options, metrics: Sequence[str]) -> Options:
         every = plugins.checked_options(known[name].load, given, name, "scorer", partly=True)
         found[name] = {option: _kept(option, every[option]) for option in given}
     return found
+
+
+def _known_only(run: Run, options: Options, metrics: Sequence[str]) -> Options:
+    """The options of run.toml without those of what is no scorer, which are mentioned."""
+    if not options:
+        return options
+    known = plugins.scorer_names(metrics)
+    for name in options:
+        if name not in known:
+            log.warning("%s: no scorer is named %r; its options are dropped", run.config_path, name)
+    return {name: given for name, given in options.items() if name in known}
 
 
 def _kept(option: str, value: Value) -> Value:

@@ -118,3 +118,24 @@ FILED = evalkit.Scorer("filed", "higher", load=Filed)
 SHORT = evalkit.Scorer("short", "higher", load=Length, range=(0.0, 10.0))
 HEIGHT = evalkit.Scorer("height", "higher", load=Length, output="height")
 CRASHING = evalkit.Scorer("crashing", "higher", load=crashing)
+
+
+class Miscounted:
+    name, fingerprint = "miscounted-1", "miscounted-1"
+
+    def __call__(self, images: list[Image.Image], prompts: list[str]) -> object:
+        good: list[object] = [float(len(prompt)) for prompt in prompts]
+        if FAULT[0] == "lead":
+            return iter([0.0, *good])
+        if FAULT[0] == "early":
+            return iter(good[:3])
+        made: dict[str, object] = {
+            "dict": dict(enumerate(good)),
+            "complex": iter([1j] * len(good)),
+            "names": iter([evalkit.Answer({5: 1.0})] * len(good)),  # type: ignore[dict-item]
+            "huge": iter([10**400] * len(good)),
+        }
+        return made.get(FAULT[0], iter(good))
+
+
+MISCOUNTED = evalkit.Scorer("miscounted", "higher", load=Miscounted)

@@ -199,7 +199,7 @@ def test_a_model_without_probabilities_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "again"), [("refused_input", False), ("dropped_after", True), ("bad_request", False)]
+    ("fault", "again"), [("refused_input", False), ("dropped_after", True), ("bad_request", True)]
 )
 def test_an_image_without_an_answer_has_no_number(fault: str, again: bool) -> None:
     with FakeChat(plan=lambda call: fault, first={"Yes": 1.0}) as server:  # type: ignore[return-value]

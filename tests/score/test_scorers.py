@@ -114,8 +114,8 @@ def test_run_takes_options_of_scorers_beside_those_of_models(tmp_path: Path) -> 
     ("fault", "message"),
     [
         ("text", "returned a str; expected one number"),
-        ("few", "returned 11 answers for 12 images"),
-        ("many", "returned 13 answers for 12 images"),
+        ("few", "returned fewer answers than images (12)"),
+        ("many", "returned more answers than images (12)"),
         ("none", "failed: TypeError"),
         ("empty", "returned a NoAnswer without a reason"),
         ("details", "returned an Answer with details that are not JSON"),
@@ -256,3 +256,76 @@ def test_the_gate_says_which_images_have_no_answer(run: Run) -> None:
     rows_of(run, f"{OWN}LENGTH")
     found = evalkit.gate(f"{run.path}:a", baseline=f"{run.path}:b", allow_mismatch="generation")
     assert [note for note in found.notes if "2 of 12 images have no answer" in note]
+
+
+@pytest.mark.parametrize("fault", ["lead", "early"])
+def test_a_call_with_another_number_of_answers_is_never_believed(run: Run, fault: str) -> None:
+    FAULT[0] = fault
+    for _ in range(2):  # the answers of the first try are not taken by the second
+        with pytest.warns(FailedMetricWarning, match=r"(more|fewer) answers than images"):
+            row = rows_of(run, f"{OWN}MISCOUNTED")["a", "miscounted"]
+        assert row.value is None
+    FAULT[0] = ""
+    row = rows_of(run, f"{OWN}MISCOUNTED")["a", "miscounted"]
+    assert (row.count, row.value) == (12, pytest.approx(sum(map(len, PROMPTS)) / len(PROMPTS)))
+
+
+@pytest.mark.parametrize("kind", ["dict", "complex", "names", "huge"])
+def test_what_only_looks_like_answers_is_refused(run: Run, kind: str) -> None:
+    FAULT[0] = kind
+    with pytest.warns(FailedMetricWarning, match="miscounted-1' returned"):
+        rows = rows_of(run, f"{OWN}MISCOUNTED,{OWN}LENGTH")
+    assert rows["a", "miscounted"].value is None
+    assert rows["a", "length"].value is not None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"key": "x", "by": "y", "values": {"value": 1}}',
+        '{"key": "x", "by": "y", "values": {"value": 1e999}, "check": ""}',
+        '{"key": "x", "by": "y", "reason": "x", "values": null}',
+        "[]",
+        "{",
+    ],
+    ids=["check", "infinite", "both", "list", "cut"],
+)
+def test_lines_that_evalkit_did_not_write_are_not_believed(
+    run: Run, line: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("WARNING", "evalkit")
+    first = rows_of(run, f"{OWN}LENGTH")
+    path = run.answers_path("a", "length-1")
+    path.write_text(f"{path.read_text()}{line}\n")
+    assert rows_of(run, f"{OWN}LENGTH") == first
+    assert "1 damaged lines count as not written" in caplog.text
+
+
+def test_options_of_what_is_no_scorer_are_said(
+    run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("WARNING", "evalkit")
+    rows_of(run, f"{OWN}LENGTH", options={"length": {"factor": 2}})
+    run.config_path.write_text(
+        run.config_path.read_text().replace("[scorer.length]", "[scorer.lenght]")
+    )
+    rows_of(run, f"{OWN}LENGTH")
+    assert "no scorer is named 'lenght'" in caplog.text
+    toml = tmp_path / "own.toml"
+    toml.write_text(
+        f'models = ["noise"]\nprompts = ["x"]\nmetrics = ["{COLOUR}"]\n[scorer.colour]\nx = 1\n'
+    )
+    with pytest.raises(EvalkitError, match="has options of 'colour', which is no scorer"):
+        evalkit.run(config=toml, out=tmp_path / "out")
+    with pytest.raises(EvalkitError, match="the label of a model and a scorer"):
+        evalkit.run(
+            {"colour_match": "noise"}, ["x"], metrics=[COLOUR], out=tmp_path / "out",
+            options={"colour_match": {"size": 16}},
+        )  # fmt: skip
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_selftest_says_that_scorers_are_not_tested(run: Run) -> None:
+    rows_of(run, f"{OWN}LENGTH")
+    with pytest.raises(EvalkitError, match="scorers: damaged images are not scored again"):
+        evalkit.gate_selftest(f"{run.path}:a", metrics="length", splits=20)

@@ -113,6 +113,8 @@ def _testable(rules: Mapping[str, Rule], whole: Snapshot) -> tuple[dict[str, Rul
         margins_only = replace(rule, least=None, most=None)
         if state.measure.from_ratings:
             left[name] = "ratings: the images are not rated again"
+        elif state.scored:
+            left[name] = "scorers: damaged images are not scored again"
         elif state.measure.from_records and state.values is None:
             left[name] = "speed and cost have no interval"
         elif state.value is None:
