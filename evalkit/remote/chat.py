@@ -310,7 +310,8 @@ def _probabilities(logprobs: object) -> dict[str, float]:
     found: dict[str, float] = {}
     for item in listed if isinstance(listed, list) else ():
         token, value = _first([item]).get("token"), _first([item]).get("logprob")
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if isinstance(token, str) and number and value <= 1e-6:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        if isinstance(token, str) and value <= 1e-6:
             found[token] = found.get(token, 0.0) + math.exp(value)
     return found
