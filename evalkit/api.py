@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypedDict, Unpack, overload
 
 from evalkit import plugins
-from evalkit.config import KEYS, Config, Options, merge
+from evalkit.config import KEYS, Config, Options
 from evalkit.core import EvalkitError, Precision, Prompt
 from evalkit.generate import generate as stage
 from evalkit.generate.generate import Estimate
@@ -17,8 +17,15 @@ from evalkit.generate.plan import models_of, read_given
 from evalkit.hints import did_you_mean
 from evalkit.results import Run
 from evalkit.score.presets import expand
-from evalkit.score.records import MEASURES
-from evalkit.score.settings import typed
+from evalkit.score.settings import (
+    Settings,
+    as_triples,
+    measured,
+    metrics_of_scorers,
+    resolve,
+    together,
+    typed,
+)
 from evalkit.specs import model_texts, split_label, split_names
 
 # A generator as a user names it: a spec, a folder, or the function itself.
@@ -87,8 +94,6 @@ def run(
             written.
     """
     settings = _settings(locals())
-    from evalkit.score.settings import Settings, as_triples, measured, resolve, together
-
     run = Run(settings.out)
     known, named_metrics = measured(run), settings.metrics
     settings = replace(settings, metrics=together(known, named_metrics))
@@ -184,26 +189,21 @@ def generate(
     return Run(stage.generate(settings, retry_ambiguous).path)
 
 
-def _scorers_of(metrics: str | Sequence[str] | None) -> list[str]:
-    """The names of the scorers among metrics that are given."""
-    texts = split_names(metrics) if isinstance(metrics, str) else list(metrics or ())
-    found = [plugins.metric(text) for text in expand(texts) if text not in MEASURES]
-    return [one.scorer.name for one in found if one.scorer is not None]
-
-
 def _settings(given: Mapping[str, Any]) -> Config:
     """The configuration of a call, from its parameters by name."""
     flags = {key: given[key] for key in KEYS if key in given}
     labels = [split_label(text)[0] or text for text in model_texts(given["models"] or ())[0]]
     options, scorers = dict(given["options"] or {}), {}
-    for name in (one for one in plugins.scorer_names(given.get("metrics")) if one in options):
-        if name in labels and name in _scorers_of(given.get("metrics")):
+    metrics = given.get("metrics") or ()
+    named = split_names(metrics) if isinstance(metrics, str) else tuple(metrics)
+    for name in (one for one in plugins.scorer_names(named) if one in options):
+        if name not in labels:
+            scorers[name] = options.pop(name)
+        elif any(scorer.name == name for scorer in metrics_of_scorers(named).values()):
             raise EvalkitError(
                 f"Options are given for {name!r}, which is the label of a model and a scorer.",
                 f"Give the model another label: `other={name}`.",
             )
-        if name not in labels:
-            scorers[name] = options.pop(name)
     config = with_folder(given["config"], flags, options, scorers)
     known = plugins.scorer_names(config.metrics) if config.scorers else []
     for name in config.scorers:
@@ -212,7 +212,5 @@ def _settings(given: Mapping[str, Any]) -> Config:
                 f"{given['config']} has options of {name!r}, which is no scorer.",
                 did_you_mean(name, known),
             )
-    own = {name: one for name, one in config.scorers.items() if name not in scorers}
-    kept = {name: {**config.scorers.get(name, {}), **one} for name, one in scorers.items()}
-    of_scorers = merge(own, typed(kept, config.metrics))
-    return replace(config, metrics=expand(config.metrics), scorers=of_scorers)
+    now = typed({name: config.scorers[name] for name in scorers}, config.metrics)
+    return replace(config, metrics=expand(config.metrics), scorers={**config.scorers, **now})

@@ -31,6 +31,7 @@ from evalkit.specs import (
 Value = str | int | float | bool
 Options = Mapping[str, Mapping[str, Value]]  # model label -> option -> value
 _DEVICE = re.compile(r"auto|cpu|mps|xpu|cuda(:\d+)?")
+_PATHS = ("file", "images", "model", "questions")  # options of scorers that may name a file
 _ENCODERS = re.compile(r"[A-Za-z0-9_.:-]+(,[A-Za-z0-9_.:-]+)*")
 
 
@@ -209,9 +210,10 @@ def load_config(
                     f"{path} has options of {label!r}, which is not among its models.",
                     did_you_mean(label, labels),
                 )
-    for label, given in (options or {}).items():
-        merged.setdefault(label, {}).update(given)
-    values |= {"options": merged, "scorers": merge(values.get("scorers", {}), scorers or {})}
+    values |= {
+        "options": merge(merged, options or {}),
+        "scorers": merge(values.get("scorers", {}), scorers or {}),
+    }
     return _config(values, str(path or "the configuration"))
 
 
@@ -372,21 +374,20 @@ def _rebase(values: dict[str, Any], base: Path) -> dict[str, Any]:
         values["reference"] = spelled_as_path(moved(values["reference"]))
     if "models" in values:
         values["models"] = tuple(with_path(text, moved) for text in values["models"])
-    if "scorers" in values:  # `./model` and `data/questions.jsonl`, not the name of a model
+    if "scorers" in values:
         values["scorers"] = {
-            name: {
-                key: os.path.abspath(moved(str(text))) if _is_there(text, base) else text
-                for key, text in one.items()
-            }
+            name: {key: whole_path(key, value, base) for key, value in one.items()}
             for name, one in values["scorers"].items()
         }
     return values
 
 
-def _is_there(value: Value, base: Path) -> bool:
-    """Whether a text looks like a path and names a file or folder relative to `base`."""
-    looks = isinstance(value, str) and (os.sep in value or value[:1] in ".~" or "." in value)
-    return looks and bool(value) and (base / Path(str(value)).expanduser()).exists()
+def whole_path(option: str, value: Value, base: Path | str = "") -> Value:
+    """The value of a scorer's option as a run keeps it: a file or folder by its absolute path."""
+    if option not in _PATHS or not isinstance(value, str) or not value:
+        return value
+    path = os.path.join(base, os.path.expanduser(value))
+    return os.path.abspath(path) if os.path.exists(path) else value
 
 
 def _config(values: Mapping[str, Any], source: str) -> Config:

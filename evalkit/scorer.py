@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from evalkit.core import Better, Encoder, EncoderKind, EvalkitError, Metric
 
@@ -133,18 +133,23 @@ class Scorer:
         )  # fmt: skip
 
 
+def is_scorer(kind: EncoderKind) -> bool:
+    """Whether a kind of encoder is a scorer."""
+    return kind.startswith(KIND)
+
+
 def encoders_only(
     every: Mapping[EncoderKind, Encoder | LoadedScorer],
 ) -> dict[EncoderKind, Encoder]:
     """Those of what a run is measured with that are no scorers."""
-    return {kind: one for kind, one in every.items() if not kind.startswith(KIND)}  # pyright: ignore[reportReturnType]
+    return {kind: cast("Encoder", one) for kind, one in every.items() if not is_scorer(kind)}
 
 
 def scorers_only(
     every: Mapping[EncoderKind, Encoder | LoadedScorer],
 ) -> dict[EncoderKind, LoadedScorer]:
     """Those of what a run is measured with that are scorers."""
-    return {kind: one for kind, one in every.items() if kind.startswith(KIND)}  # pyright: ignore[reportReturnType]
+    return {kind: cast("LoadedScorer", one) for kind, one in every.items() if is_scorer(kind)}
 
 
 def values_of(*, fake: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ are only added, so answers that were paid for outlive a change of settings.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import logging
@@ -85,6 +86,8 @@ def answers(
     size = getattr(scorer, "at_once", None) or batch_size
     cache = cache.absolute()  # for a scorer that changes the directory
     process = os.getpid()
+    if missing:
+        cache.parent.mkdir(parents=True, exist_ok=True)
     bar = progress(label or f"scoring with {scorer.name}", len(missing))
     with apart(scorer, DECODING), bar as advance:
         for batch in _batches(missing, pairs, size, len(images)):
@@ -94,7 +97,6 @@ def answers(
                     if os.getpid() != process:  # a fork of the scorer; `apart` ends it
                         raise ScorerFailed("a fork of the scorer came back")
                     rows = [{"key": key, "by": by, **row} for key, row in some.items()]
-                    cache.parent.mkdir(parents=True, exist_ok=True)
                     append_lines(cache, [row for row in rows if not row.get("again")])
                     advance(len(some))
             except _WrongCountError:  # which of them belongs to which image is not known
@@ -191,8 +193,9 @@ def _asked(
     """The lines of the cache by key, as the answers come: of a list together, else one by one."""
     images, texts = [image for _, image, _ in batch], [text for _, _, text in batch]
     keys, end = [key for key, _, _ in batch], object()
+    calling = functools.partial(named, scorer, f"The scorer {scorer.name!r} failed", _HINT)
     try:
-        with named(scorer, f"The scorer {scorer.name!r} failed", _HINT):
+        with calling():
             found = scorer(images, texts)
             found = found.tolist() if isinstance(found, Tensor | np.ndarray) else found
             together = list(found) if isinstance(found, Sequence) else None
@@ -205,12 +208,12 @@ def _asked(
             yield dict(zip(keys, rows, strict=True))
             return
         for place, key in enumerate(keys):
-            with named(scorer, f"The scorer {scorer.name!r} failed", _HINT):
+            with calling():
                 answer = next(given, end)
             if answer is end:
                 _require_count(scorer, place, len(keys))
             yield {key: _row(scorer, answer)}
-        with named(scorer, f"The scorer {scorer.name!r} failed", _HINT):
+        with calling():
             surplus = next(given, end) is not end
         _require_count(scorer, len(keys) + surplus, len(keys))
     except ScorerFailed:

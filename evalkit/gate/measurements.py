@@ -14,7 +14,6 @@ from evalkit.score.evidence import Setup, encode_prompts, gather, part
 from evalkit.score.measure import Measurement, measure
 from evalkit.score.resources import Resources, load, only_bundled
 from evalkit.score.settings import Settings, resolve
-from evalkit.scorer import KIND as SCORER
 from evalkit.scorer import LoadedScorer
 
 Loaded = dict[tuple[Settings, bool], Resources]
@@ -77,8 +76,7 @@ def _kept(
 def _load(run: Run, specs: Sequence[str], loaded: Loaded) -> Resources:
     """The encoders and references that the run was scored with."""
     known = run.protocol().get("encoders", {})
-    own = [entry["name"] for kind, entry in known.items() if not kind.startswith(SCORER)]
-    names = ",".join(dict.fromkeys(own))
+    names = ",".join(protocol.encoder_names(known))
     asked = resolve(run.path, metrics=specs, only=True)
     # A plug-in `module:function` has another name in the protocol.
     if names and ":" not in asked.encoders:  # each name says in which precision it computes

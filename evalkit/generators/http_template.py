@@ -13,7 +13,7 @@ from PIL.Image import Image
 
 from evalkit.core import Answer, EvalkitError, Service
 from evalkit.generators.services.json_paths import as_text, first_text, lookup
-from evalkit.generators.services.options import check_amounts, json_object
+from evalkit.generators.services.options import check_amounts
 from evalkit.generators.services.prices import price_per_image
 from evalkit.generators.services.received import (
     AllowedHosts,
@@ -30,6 +30,7 @@ from evalkit.generators.services.template_request import filled, filled_url, mer
 from evalkit.generators.services.template_rules import failure_of
 from evalkit.images import Alpha
 from evalkit.remote.addresses import Forbidden, Target, allowed, is_loopback, parse
+from evalkit.remote.extra import json_object
 from evalkit.remote.keys import read_key, redacted, refuse_keys
 from evalkit.remote.outcomes import parse_json
 from evalkit.remote.transport import Failed, Limits, Reply, exchange

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import quote
 
 from evalkit.core import Answer, EvalkitError, Service
-from evalkit.generators.services.options import check_amounts, json_object
+from evalkit.generators.services.options import check_amounts
 from evalkit.generators.services.prices import cost_by_tokens, price_per_image
 from evalkit.generators.services.received import (
     AllowedHosts,
@@ -34,6 +34,7 @@ from evalkit.remote.addresses import (
     is_loopback,
 )
 from evalkit.remote.base_url import DEFAULT_URL, base_of, key_for
+from evalkit.remote.extra import json_object
 from evalkit.remote.keys import Key, redacted, refuse_keys
 from evalkit.remote.openai_errors import answer_of
 from evalkit.remote.outcomes import parse_json

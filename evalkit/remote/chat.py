@@ -22,6 +22,7 @@ from evalkit.core import EvalkitError, Status
 from evalkit.images import encode_png
 from evalkit.remote.addresses import Target
 from evalkit.remote.base_url import DEFAULT_URL, base_of, key_for
+from evalkit.remote.extra import json_object
 from evalkit.remote.keys import redacted, refuse_keys
 from evalkit.remote.openai_errors import answer_of
 from evalkit.remote.outcomes import parse_json
@@ -252,17 +253,7 @@ def _check(options: ChatOptions) -> None:
 
 def _parameters(options: ChatOptions) -> dict[str, Any]:
     """The fields of each request besides the model and the question."""
-    try:
-        extra = json.loads(options.extra) if options.extra else {}
-    except (ValueError, RecursionError) as error:
-        raise EvalkitError(
-            f"extra is not JSON: {error}.", """For example `--extra '{"top_p": 1}'`."""
-        ) from None
-    if not isinstance(extra, dict):
-        raise EvalkitError(
-            f"extra is a {type(extra).__name__}; expected a JSON object.",
-            """For example `--extra '{"top_p": 1}'`.""",
-        )
+    extra = json_object(options.extra, """--extra '{"top_p": 1}'""")
     if taken := [name for name in _RESERVED if name in extra]:
         raise EvalkitError(f"extra sets {taken[0]!r}, which evalkit sets.", "Leave it out.")
     for name in ("max_tokens", "max_completion_tokens"):  # the estimate of the cost has the option

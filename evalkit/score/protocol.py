@@ -15,7 +15,7 @@ from evalkit.reference.files import Reference
 from evalkit.scenes.vocabulary import coverage
 from evalkit.score import records
 from evalkit.score.evidence import Evidence, Setup
-from evalkit.scorer import LoadedScorer
+from evalkit.scorer import LoadedScorer, is_scorer
 from evalkit.sources import absent
 from evalkit.statistics import intervals
 
@@ -78,6 +78,11 @@ def encoder_facts(
         kind: {"name": encoder.name, "fingerprint": encoder.fingerprint}
         for kind, encoder in encoders.items()
     }
+
+
+def encoder_names(encoders: Mapping[EncoderKind, Mapping[str, Any]]) -> list[str]:
+    """The names in what `encoder_facts` gave, each once; not those of scorers."""
+    return list(dict.fromkeys(one["name"] for kind, one in encoders.items() if not is_scorer(kind)))
 
 
 def encoding_facts(evidence: Mapping[EncoderKind, Evidence]) -> dict[str, dict[str, str]]:

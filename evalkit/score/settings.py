@@ -7,7 +7,6 @@ features, and new ones are added to both files.
 from __future__ import annotations
 
 import logging
-import os
 import shlex
 import tomllib
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from typing import NamedTuple
 import tomli_w
 
 from evalkit import plugins
-from evalkit.config import Options, Value, check_precision
+from evalkit.config import Options, Value, check_precision, merge, whole_path
 from evalkit.core import EvalkitError, MetricRow, Precision
 from evalkit.files import write_atomically
 from evalkit.hints import did_you_mean
@@ -26,10 +25,10 @@ from evalkit.run_folder import Run
 from evalkit.score.presets import DEFAULT, expand
 from evalkit.score.records import MEASURES
 from evalkit.score.select import select_from
-from evalkit.specs import expanded, relative_to, split_names
+from evalkit.scorer import Scorer
+from evalkit.specs import relative_to, split_names
 
 log = logging.getLogger(__name__)
-PATHS = ("file", "images", "model", "questions")  # options that may name a file or a folder
 Names = str | Sequence[str] | None  # one text has the names joined by commas; None: not given
 
 
@@ -102,8 +101,16 @@ def resolve(
         reference or values.get("reference"),
         tuple(label for label in known if label in chosen),
         precision or values.get("precision", "exact"),
-        as_triples(_known_only(run, values.get("scorers", {}), names), typed(options, names)),
+        as_triples(
+            merge(_known_only(run, values.get("scorers", {}), names), typed(options, names))
+        ),
     )
+
+
+def metrics_of_scorers(metrics: Sequence[str]) -> dict[str, Scorer]:
+    """The scorers behind metrics, by the name of the metric."""
+    table = [plugins.metric(spec) for spec in expand(metrics) if spec not in MEASURES]
+    return {one.name: one.scorer for one in table if one.scorer is not None}
 
 
 def typed(options: Options, metrics: Sequence[str]) -> Options:
@@ -114,21 +121,20 @@ def typed(options: Options, metrics: Sequence[str]) -> Options:
     """
     if not options:
         return {}
-    table = [plugins.metric(spec) for spec in expand(metrics) if spec not in MEASURES]
-    known = {one.scorer.name: one.scorer for one in table if one.scorer is not None}
+    table = metrics_of_scorers(metrics)
+    known = {scorer.name: scorer for scorer in table.values()}
     found: dict[str, dict[str, Value]] = {}
     for name, given in options.items():
         if name not in known:
             hint = did_you_mean(name, known) if known else ""
-            for one in table:
-                if one.name == name and one.scorer is not None:
-                    hint = f"Its options are those of `{one.scorer.name}`."
+            if name in table:
+                hint = f"Its options are those of `{table[name].name}`."
             raise EvalkitError(
                 f"Options are given for {name!r}, which is not among the scorers of this run.",
                 hint or f"Name it too: `--metrics {name}`.",
             )
         every = plugins.checked_options(known[name].load, given, name, "scorer", partly=True)
-        found[name] = {option: _kept(option, every[option]) for option in given}
+        found[name] = {option: whole_path(option, every[option]) for option in given}
     return found
 
 
@@ -143,22 +149,11 @@ def _known_only(run: Run, options: Options, metrics: Sequence[str]) -> Options:
     return {name: given for name, given in options.items() if name in known}
 
 
-def _kept(option: str, value: Value) -> Value:
-    """The value as a run keeps it: the path of a file or folder is absolute."""
-    if option in PATHS and isinstance(value, str) and value and os.path.exists(expanded(value)):
-        return os.path.abspath(expanded(value))
-    return value
-
-
-def as_triples(*given: Options) -> tuple[tuple[str, str, Value], ...]:
-    """Options of scorers as (name, option, value); later ones replace earlier ones."""
-    merged = {
-        (name, option): value
-        for options in given
-        for name, table in options.items()
-        for option, value in table.items()
-    }
-    return tuple((name, option, value) for (name, option), value in merged.items())
+def as_triples(options: Options) -> tuple[tuple[str, str, Value], ...]:
+    """Options of scorers as (name, option, value), which can be a key."""
+    return tuple(
+        (name, option, value) for name, given in options.items() for option, value in given.items()
+    )
 
 
 def measured(run: Run) -> tuple[str, ...]:

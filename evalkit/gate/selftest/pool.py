@@ -34,10 +34,10 @@ from evalkit.gate.selftest.sides import Features, Pool, units_of
 from evalkit.gate.snapshot import split_name
 from evalkit.run_folder import Run
 from evalkit.score.evidence import Setup, encode_prompts, gather
+from evalkit.score.protocol import encoder_names
 from evalkit.score.resources import load, only_bundled
 from evalkit.score.settings import measured as scored_with
 from evalkit.score.settings import resolve
-from evalkit.scorer import KIND as SCORER
 from evalkit.scorer import encoders_only
 
 Images = Callable[[Path], Sequence[ImageFile]]  # given a folder to write to
@@ -52,10 +52,7 @@ def read_pool(text: str, label: str, metrics: Sequence[str], half_guidance: bool
     run = Run(path)
     protocol = run.protocol()
     own = {plugins.metric(spec).name: spec for spec in scored_with(run) if ":" in spec}
-    known = protocol.get("encoders", {})
-    encoders = dict.fromkeys(
-        entry["name"] for kind, entry in known.items() if not kind.startswith(SCORER)
-    )
+    encoders = encoder_names(protocol.get("encoders", {}))
     chosen = resolve(
         path,
         metrics=[own.get(name, name) for name in metrics] or ["fid"],  # some name is needed

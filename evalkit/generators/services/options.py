@@ -2,28 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 from evalkit.core import EvalkitError
-
-
-def json_object(text: str) -> dict[str, Any]:
-    """The option `extra`: further fields of the request, as a JSON object or ""."""
-    if not text:
-        return {}
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise EvalkitError(
-            f"extra is not JSON: {error}.", """For example `--set 'MODEL.extra={"steps": 20}'`."""
-        ) from None
-    if not isinstance(value, dict):
-        raise EvalkitError(
-            f"extra is a {type(value).__name__}; expected a JSON object.",
-            """For example `{"steps": 20}`.""",
-        )
-    return value
 
 
 def check_amounts(timeout: float | None, price: float | None) -> None:

@@ -13,7 +13,6 @@ from evalkit.core import EvalkitError
 from evalkit.files import parse_toml, read_utf8
 from evalkit.hints import did_you_mean
 from evalkit.rate.serve.pool import Pool
-from evalkit.ratings.rating import BOTH_BAD, CANNOT_TELL, KNOWN_BAD, TIE
 from evalkit.ratings.study import PREFERENCE, SCALES, Study
 from evalkit.ratings.study_file import from_values, read_study, refuse_other_design
 from evalkit.run_folder import Run
@@ -43,7 +42,8 @@ def new_study(
     given: dict[str, Any] = {"mode": _MODES[kind]}
     given |= read_rubric(Path(rubric), kind) if rubric is not None else {}
     if models:
-        given["models"] = _checked(list(models), pool)
+        pool.check_models(models)
+        given["models"] = list(models)
     if items is not None:
         given["items_per_rater"] = items
     source = f"The study {name!r}" if rubric is None else str(rubric)
@@ -52,7 +52,8 @@ def new_study(
         found = from_values(_plain(asdict(known) | given), source)
         refuse_other_design(found, known, f"The study {name!r} of {run.path}")
         return known
-    labels = given.get("models") or _checked(list(pool.models), pool)
+    labels = given.get("models") or list(pool.models)
+    pool.check_models(labels)
     values = {
         "study": name,
         "models": labels,
@@ -93,19 +94,6 @@ def read_rubric(path: Path, kind: str) -> dict[str, Any]:
                 _HINT,
             )
     return found
-
-
-def _checked(models: list[str], pool: Pool) -> list[str]:
-    for model in models:
-        if model not in pool.models:
-            hint = did_you_mean(model, pool.models)
-            raise EvalkitError(f"The run has no model {model!r}.", hint)
-        if model in (TIE, BOTH_BAD, CANNOT_TELL, KNOWN_BAD):
-            raise EvalkitError(
-                f"The model {model!r} has the name of an answer.",
-                "Give the model another label: `evalkit run --models LABEL=…`.",
-            )
-    return models
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

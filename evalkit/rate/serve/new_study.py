@@ -14,10 +14,8 @@ import tomli_w
 
 from evalkit.core import EvalkitError
 from evalkit.files import parse_toml, read_utf8
-from evalkit.hints import did_you_mean
 from evalkit.rate.serve.order import items_per_rater, study_items
 from evalkit.rate.serve.pool import Pool
-from evalkit.ratings.rating import BOTH_BAD, CANNOT_TELL, KNOWN_BAD, TIE
 from evalkit.ratings.study import CHECKLIST, PREFERENCE, SCALES, Mode, Study
 from evalkit.ratings.study_file import from_toml, read_study, shown, write_study
 from evalkit.run_folder import Run
@@ -82,7 +80,7 @@ def open_study(run: Run, pool: Pool, given: Mapping[str, Any], source: str) -> S
 
 def _new_study(given: dict[str, Any], pool: Pool, source: str) -> Study:
     mode, models = given["mode"], _models(given, pool)
-    _check_models(models, pool)
+    pool.check_models(models)
     questions = [asdict(question) for question in _QUESTIONS[mode]]
     prompts = pool.common_prompts(models)
     if not prompts and "prompts" not in given:
@@ -123,19 +121,6 @@ def _models(values: Mapping[str, Any], pool: Pool) -> Sequence[str]:
     if not isinstance(models, list | tuple) or not all(isinstance(item, str) for item in models):
         raise EvalkitError(f"models is {shown(models)}; expected a list of labels.")
     return models
-
-
-def _check_models(models: Sequence[str], pool: Pool) -> None:
-    """Raise EvalkitError for a model that the runs do not have, or that is named as an answer."""
-    for model in models:
-        if model not in pool.models:
-            hint = did_you_mean(model, pool.models)
-            raise EvalkitError(f"The runs have no model {model!r}.", hint)
-        if model in (TIE, BOTH_BAD, CANNOT_TELL, KNOWN_BAD):
-            raise EvalkitError(
-                f"The model {model!r} has the name of an answer.",
-                "Give the model another label: `evalkit run --models LABEL=…`.",
-            )
 
 
 def _toml(values: Mapping[str, Any], source: str) -> str:

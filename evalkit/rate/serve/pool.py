@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evalkit.core import EvalkitError
+from evalkit.hints import did_you_mean
+from evalkit.ratings.rating import BOTH_BAD, CANNOT_TELL, KNOWN_BAD, TIE
 from evalkit.ratings.study import Study
 from evalkit.run_folder import Run
 
@@ -19,6 +21,18 @@ class Pool:
     models: tuple[str, ...]
     prompts: Mapping[str, str]  # id -> text, in the order of the first run
     places: Mapping[tuple[str, str], Path]  # (prompt id, model) -> file
+
+    def check_models(self, models: Sequence[str]) -> None:
+        """Raises EvalkitError for a model that is not in the runs or is named as an answer."""
+        for model in models:
+            if model not in self.models:
+                hint = did_you_mean(model, self.models)
+                raise EvalkitError(f"The runs have no model {model!r}.", hint)
+            if model in (TIE, BOTH_BAD, CANNOT_TELL, KNOWN_BAD):
+                raise EvalkitError(
+                    f"The model {model!r} has the name of an answer.",
+                    "Give the model another label: `evalkit run --models LABEL=…`.",
+                )
 
     def common_prompts(self, models: Sequence[str]) -> tuple[str, ...]:
         """The ids of the prompts of which all these models have an image."""

@@ -1,0 +1,28 @@
+"""The option `extra` of services: further fields of each request."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from evalkit.core import EvalkitError
+
+
+def json_object(
+    text: str, example: str = """--set 'MODEL.extra={"steps": 20}'"""
+) -> dict[str, Any]:
+    """The fields in a JSON object, or in "". Raises EvalkitError for anything else.
+
+    example: how the option is typed, for the hint.
+    """
+    if not text:
+        return {}
+    hint = f"For example `{example}`."
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise EvalkitError(f"extra is not JSON: {error}.", hint) from None
+    if not isinstance(value, dict):
+        found = type(value).__name__
+        raise EvalkitError(f"extra is a {found}; expected a JSON object.", hint)
+    return value
