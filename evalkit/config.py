@@ -336,8 +336,9 @@ def _typed(key: str, value: object, source: str) -> Any:
         raise EvalkitError(f"{source} sets models to {value!r}; expected labels with texts.")
     if key in ("models", "metrics", "perturb"):
         if isinstance(value, str):
-            return model_texts(value)[0] if key == "models" else split_names(value)
+            value = list(model_texts(value)[0] if key == "models" else split_names(value))
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            check_kinds(value if key == "perturb" else (), source)
             return tuple(value)
         raise EvalkitError(f"{source} sets {key} to {value!r}; expected a list of texts.")
     if key == "prompts" and isinstance(value, list):

@@ -26,3 +26,8 @@ def original_id(prompt_id: str) -> str:
     """The id of the prompt of which this one is a variant; of any other prompt its own."""
     found = _VARIANT.fullmatch(prompt_id)
     return found[1] if found else prompt_id
+
+
+def kind_of(prompt_id: str) -> str:
+    """The kind of a variant, such as `typos`; "" for any other prompt."""
+    return prompt_id.rpartition(MARK)[2] if _VARIANT.fullmatch(prompt_id) else ""

@@ -6,7 +6,7 @@ import hashlib
 import os
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from evalkit.images import (
     content_sha256,
     raise_invalid_images,
 )
+from evalkit.prompts.perturb import originals_of
 from evalkit.run_folder import Run, folder_name
 from evalkit.seeds import original_id
 from evalkit.sources import missing_images, not_taken, open_source
@@ -42,6 +43,8 @@ class ImageSet:
     skipped: list[InvalidImage] = field(default_factory=list)
     left: Sequence[tuple[str, str]] = ()  # the files that are not taken, each with the reason
     missing: Sequence[Request] = ()  # without any outcome, or without an image in the folder
+    samples: int = 1  # requested images per prompt
+    variants: Set[int] = frozenset()  # the positions of prompts that are variants of others
 
     def absent(self) -> dict[str, Any]:
         """The files that are not taken and the images that are missing (see `sources.absent`)."""
@@ -68,6 +71,23 @@ class ImageSet:
             records=[self.records[place] for place in places],
             texts=texts,
         )
+
+    def of_prompts(self, members: Set[int]) -> ImageSet:
+        """The images of the prompts at these positions, with what was requested for them."""
+        places = [at for at, record in enumerate(self.records) if record.index in members]
+        return replace(
+            self.keep(places),
+            all_records=[record for record in self.all_records if record.index in members],
+            missing=[request for request in self.missing if request.index in members],
+            requested=self.samples * len(members),
+            variants=self.variants & members,
+        )
+
+    def originals(self) -> ImageSet:
+        """The images of the prompts as they were given, without those of variants."""
+        if not self.variants:
+            return self
+        return self.of_prompts(set(range(self.requested // self.samples)) - self.variants)
 
 
 class ImageSets(NamedTuple):
@@ -111,7 +131,10 @@ def image_sets(path: Path, on_bad: OnBad = "refuse", models: Sequence[str] = ())
 
 
 def one_image_set(path: Path) -> tuple[Run, ImageSet]:
-    """The images of one model, and the folder for results. Raises EvalkitError for several."""
+    """The images of one model without variants of prompts, and the folder for results.
+
+    Raises EvalkitError for several models.
+    """
     run, sets, _ = image_sets(path)
     if len(sets) > 1:
         names = ", ".join(images.model for images in sets)
@@ -119,7 +142,7 @@ def one_image_set(path: Path) -> tuple[Run, ImageSet]:
             f"{path} is a run of several models ({names}).",
             f"Give the images of one: {path}/images/{sets[0].model}.",
         )
-    return run, sets[0]
+    return run, sets[0].originals()
 
 
 def _without_run(path: Path) -> ImageSets:
@@ -153,6 +176,7 @@ def _without_run(path: Path) -> ImageSets:
 def _of_run(run: Run, chosen: Sequence[str]) -> ImageSets:
     prompts, models = run.prompts(), run.models()
     of = {prompt.id: prompt.text for prompt in prompts}
+    variants = frozenset(originals_of(prompts))
     # An image of a variant of a prompt is measured against the original.
     asked = [of.get(original_id(prompt.id), prompt.text) for prompt in prompts]
     if not models:
@@ -191,7 +215,17 @@ def _of_run(run: Run, chosen: Sequence[str]) -> ImageSets:
         left, missing = run.unmatched(model), _missing(prompts, per_prompt, records)
         sets.append(
             ImageSet(
-                model, files, ok, records, texts, requested, validation, left=left, missing=missing
+                model,
+                files,
+                ok,
+                records,
+                texts,
+                requested,
+                validation,
+                left=left,
+                missing=missing,
+                samples=per_prompt,
+                variants=variants,
             )
         )
     return ImageSets(run, sets, asked)

@@ -12,6 +12,7 @@ from typing import Any
 from evalkit.core import EvalkitError, Record
 from evalkit.features.changed import Changes, mention_changes
 from evalkit.figures.rows import Row, drawable, models_of, one_metric
+from evalkit.prompts.perturb import originals_of
 from evalkit.run_folder import Run
 
 NO_FEATURES = (
@@ -66,10 +67,15 @@ class Source:
 
     @functools.cached_property
     def scores(self) -> list[Row]:
-        """The values per image: model, prompt, sample, metric, encoder, value, title, better."""
+        """The values per image: model, prompt, sample, metric, encoder, value, title, better.
+
+        Without those of variants of prompts, as the values of all prompts are.
+        """
         better = {(row["metric"], row["encoder"]): row["better"] for row in self.metrics}
-        found = []
+        found, variants = [], originals_of(self.run.prompts() if self.run.is_run else [])
         for row in self.run.scores():
+            if int(row["index"]) in variants:
+                continue
             value, index = float(row["value"] or "nan"), int(row["index"])
             if math.isfinite(value):
                 prompt = self.prompts[index][0] if index < len(self.prompts) else str(index)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from evalkit.core import Metric, Record
+from evalkit.prompts.perturb import originals_of
 from evalkit.run_config import run_config
 from evalkit.run_folder import Run
 
@@ -17,10 +18,13 @@ REVISED = "prompt revised"  # how the note of an image begins whose service chan
 def requests_of(run: Run, records: Sequence[Record]) -> list[tuple[int, int]]:
     """Every requested image, as the place of its prompt and its sample, in order.
 
-    A run that was interrupted has no record of the images that it did not reach.
+    Those of variants of prompts are left out. A run that was interrupted has no record of the
+    images that it did not reach.
     """
-    samples = range(_per_prompt(run, records))
-    return [(index, sample) for index in range(len(run.prompts())) for sample in samples]
+    samples, prompts = range(_per_prompt(run, records)), run.prompts()
+    variants = originals_of(prompts)
+    places = [index for index in range(len(prompts)) if index not in variants]
+    return [(index, sample) for index in places for sample in samples]
 
 
 def _per_prompt(run: Run, records: Sequence[Record]) -> int:

@@ -25,6 +25,7 @@ from evalkit.features.image_sets import ImageSet, image_sets
 from evalkit.features.validation import OnBad
 from evalkit.gate.conditions import of_generation, of_metrics, requests_of
 from evalkit.gate.measurements import Loaded, Measurements, measurements
+from evalkit.prompts.perturb import originals_of
 from evalkit.run_config import lost_models
 from evalkit.run_folder import Run
 from evalkit.score import protocol, records
@@ -133,8 +134,9 @@ def take(
     skipped = known.get("counts", {}).get(label, {}).get("skipped", 0)
     on_bad: OnBad = "skip" if skipped else "refuse"
     _, [images], _ = image_sets(run.path, on_bad, (label,))
-    prompts = run.prompts()
-    ids = [prompt.id for prompt in prompts]
+    images, prompts = images.originals(), run.prompts()  # as the rows of all prompts are
+    ids, variants = [prompt.id for prompt in prompts], originals_of(prompts)
+    prompts = [prompt for at, prompt in enumerate(prompts) if at not in variants]
     places = {(ids[one.index], one.sample): at for at, one in enumerate(images.records)}
     order = None if keys is None else [places[key] for key in keys if key in places]
     taken = tuple(places) if order is None else tuple(key for key in keys or () if key in places)

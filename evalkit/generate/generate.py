@@ -19,6 +19,7 @@ from evalkit.files import write_atomically
 from evalkit.generate import local, remote
 from evalkit.generate.plan import Plan, fingerprint_of, plan
 from evalkit.prompts import duplicate_count
+from evalkit.prompts.perturb import originals_of, unchanged
 from evalkit.prompts.suites import doubt
 from evalkit.run_config import relevant
 from evalkit.run_folder import Run
@@ -82,8 +83,12 @@ def _make(made: Plan, batch_size: int, retry_ambiguous: bool) -> None:
     """Write what the run is, then the missing images of each model."""
     if count := duplicate_count(made.prompts):
         log.warning(
-            "%d of %d prompts repeat an earlier one; they are kept", count, len(made.prompts)
+            "%d of %d prompts repeat an earlier one; they are kept",
+            count,
+            len(made.prompts) - len(originals_of(made.prompts)),
         )
+    for said in unchanged(made.prompts, made.config.perturb):
+        log.warning("%s", said)
     if isinstance(made.config.prompts, str) and (said := doubt(made.config.prompts, made.prompts)):
         log.warning("%s", said)
     if len({model.bundled for model in made.models}) > 1:

@@ -205,6 +205,13 @@ def _check_same(run: Run, earlier: Config | None, config: Config, models: Sequen
     """
     pairs: list[tuple[str, object, object]] = []
     if earlier is not None:
+        if lost := [kind for kind in earlier.perturb if kind not in config.perturb]:
+            raise EvalkitError(
+                f"{run.path} has the variants {', '.join(earlier.perturb)} of its prompts, and"
+                f" perturb lacks {', '.join(lost)}. A run may grow, not shrink.",
+                f"Give `--perturb {','.join(dict.fromkeys([*earlier.perturb, *config.perturb]))}`,"
+                " or choose another --out.",
+            )
         pairs.append(("seed", earlier.seed, config.seed))
     begun = set(run.models())
     for model in models:

@@ -14,6 +14,7 @@ from evalkit.core import EvalkitError, Prompt
 from evalkit.prompts.formats import Row, rows_of
 from evalkit.prompts.suites import BUNDLED
 from evalkit.prompts.text import FORMATS, LINE_LIMIT, is_blank
+from evalkit.seeds import kind_of
 
 
 def read_prompts(
@@ -79,8 +80,9 @@ def prompts_from_list(items: Iterable[str | Prompt]) -> list[Prompt]:
 
 
 def duplicate_count(prompts: Sequence[Prompt]) -> int:
-    """The number of prompts with the text of an earlier prompt."""
-    return len(prompts) - len({prompt.text for prompt in prompts})
+    """The number of prompts with the text of an earlier prompt; variants are none."""
+    texts = [prompt.text for prompt in prompts if not kind_of(prompt.id)]
+    return len(texts) - len(set(texts))
 
 
 def _prompts(rows: Iterable[Row], source: str) -> list[Prompt]:

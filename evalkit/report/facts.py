@@ -26,6 +26,7 @@ from evalkit.core import (
     RobustnessRow,
 )
 from evalkit.features.changed import Changes, mention_changes
+from evalkit.prompts.perturb import originals_of
 from evalkit.ratings.summary_file import PollSummary, read_summaries
 from evalkit.report import numbers
 from evalkit.report.by_group import ByGroup, by_group
@@ -71,6 +72,16 @@ class Facts:
     @property
     def groups(self) -> list[str]:
         return list(dict.fromkeys(prompt.group for prompt in self.prompts if prompt.group))
+
+    @cached_property
+    def variants(self) -> Mapping[int, int]:
+        """The positions of variants of prompts to those of their originals."""
+        return originals_of(self.prompts)
+
+    @property
+    def originals(self) -> list[Prompt]:
+        """The prompts that values of all prompts are about."""
+        return [prompt for at, prompt in enumerate(self.prompts) if at not in self.variants]
 
     @cached_property
     def prompts_of(self) -> Counter[str]:

@@ -120,7 +120,7 @@ def _distribution(facts: Facts) -> Chart | None:
             **_named(facts.score),
         }
         for (model, index, sample), value in sorted(facts.scores.items(), key=lambda item: item[0])
-        if model in facts.models and index < len(facts.prompts)
+        if model in facts.models and index < len(facts.prompts) and index not in facts.variants
     ]
     rows = sorted(drawable(rows), key=lambda row: facts.models.index(row["model"]))
     if not rows:

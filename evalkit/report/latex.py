@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
+from evalkit.core import Prompt
 from evalkit.escape import visible
 from evalkit.report import numbers, sentences
 from evalkit.report.bibtex import cited
@@ -85,7 +86,7 @@ def _metrics(facts: Facts, paper: Paper) -> Table | None:
         return None
     marks = _protocols(found)
     columns = [column(one, mark=marks.get(_protocol(one), "")) for one in found]
-    caption = f"Metrics on {_prompts(facts)}. In brackets: 95% intervals."
+    caption = f"Metrics on {_prompts(facts, facts.originals)}. In brackets: 95% intervals."
     notes = [_significance(found), *_notes(facts, found, marks)]
     layout = lay_out(panels_of(columns, facts.models), paper)
     return Table("metrics", caption, layout, notes, found)
@@ -123,7 +124,7 @@ def _outcomes(facts: Facts, paper: Paper) -> Table | None:
     ]
     rates = [one for one in facts.findings if one.measure.from_records and one.measured]
     columns += [column(one) for one in rates]
-    caption = f"Requested images of {_prompts(facts)}, and what became of them."
+    caption = f"Requested images of {_prompts(facts, facts.prompts)}, and what became of them."
     if any(cell.interval for one in rates for cell in one.cells.values()):
         caption += " In brackets: 95% intervals."
     notes = [_significance(rates), _version(facts)]
@@ -154,11 +155,11 @@ def _differences(facts: Facts, paper: Paper) -> Table | None:
     return Table("differences", caption, layout, notes, compared)
 
 
-def _prompts(facts: Facts) -> str:
+def _prompts(facts: Facts, prompts: Sequence[Prompt]) -> str:
     if not facts.prompts:
         return "existing images"
     each = numbers.plural(facts.per_prompt, "image")
-    return f"{numbers.plural(len(facts.prompts), 'prompt')}, {each} per prompt"
+    return f"{numbers.plural(len(prompts), 'prompt')}, {each} per prompt"
 
 
 def _range(counts: Sequence[int], what: str) -> str:

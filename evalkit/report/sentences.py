@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+from evalkit.config import split_names
+from evalkit.prompts.perturb import unchanged
 from evalkit.report import numbers
 from evalkit.report.facts import Facts, part, prompt_means, whole
 from evalkit.report.findings import RULE, Finding
@@ -32,13 +34,19 @@ GROUPS_RULE = (
 )
 
 
+_VARIANTS = (
+    " Values of all prompts are about the original prompts; those of variants are in the rows of"
+    " their group and of changed prompts."
+)
+
+
 def headline(facts: Facts) -> str:
     """What was compared, in one line."""
     many = len(facts.models) > NAMED
     models = f"{len(facts.models)} models" if many else numbers.listing(facts.models)
     if not facts.prompts:
         return f"{models}: existing images"
-    return f"{models} on {numbers.plural(len(facts.prompts), 'prompt')}"
+    return f"{models} on {numbers.plural(len(facts.originals), 'prompt')}"
 
 
 def lede(facts: Facts) -> str:
@@ -57,14 +65,17 @@ def made(facts: Facts) -> str:
         return "A folder of existing images, without prompts."
     totals = {name: sum(counts[name] for counts in facts.outcomes.values()) for name in _STATES}
     requested = len(facts.models) * len(facts.prompts) * facts.per_prompt
-    groups = f" in {numbers.plural(len(facts.groups), 'group')}" if len(facts.groups) > 1 else ""
+    named = {prompt.group for prompt in facts.originals} - {""}
+    groups = f" in {numbers.plural(len(named), 'group')}" if len(named) > 1 else ""
+    if facts.variants:
+        groups += f" and {numbers.plural(len(facts.variants), 'variant')} of them"
     rest = ", ".join(f"{totals[name]:,} {name}" for name in _STATES[1:] if totals[name])
     return (
         f"{numbers.plural(len(facts.models), 'model')},"
-        f" {numbers.plural(len(facts.prompts), 'prompt')}{groups},"
+        f" {numbers.plural(len(facts.originals), 'prompt')}{groups},"
         f" {numbers.plural(facts.per_prompt, 'image')} per prompt:"
         f" {totals['ok']:,} of {requested:,} images were {_how(facts)}"
-        f"{f' ({rest})' if rest else ''}.{_differing(facts)}"
+        f"{f' ({rest})' if rest else ''}.{_differing(facts)}{_VARIANTS if facts.variants else ''}"
     )
 
 
@@ -228,7 +239,7 @@ def basis(facts: Facts) -> str:
     """Which images the findings are about, if the models have different ones; else ""."""
     if not facts.common:
         return ""
-    requested = numbers.plural(len(facts.prompts) * facts.per_prompt, "requested image")
+    requested = numbers.plural(len(facts.originals) * facts.per_prompt, "requested image")
     return f"The findings are about the {facts.common_count:,} of {requested} that all models have."
 
 
@@ -289,7 +300,8 @@ def head_to_head(facts: Facts) -> str:
         return ""
     first, second = (prompt_means(facts, model) for model in facts.models)
     sign = 1 if facts.score.measure.better == "higher" else -1
-    shared = [sign * (first[index] - second[index]) for index in first if index in second]
+    both = [index for index in first if index in second and index not in facts.variants]
+    shared = [sign * (first[index] - second[index]) for index in both]
     if not shared:
         return ""
     rounding = 1e-5 * max(map(abs, facts.scores.values()))  # of float32 features
@@ -324,6 +336,9 @@ def remarks(facts: Facts) -> list[str]:
     duplicates = whole(part(facts.protocol, "prompts").get("duplicates"))
     sources = part(facts.protocol, "sources").get("notes", ())  # of several runs in one
     texts = [*facts.changes.said, *sources, vocabulary(facts)]
+    kinds = facts.config.get("perturb", ())
+    kinds = split_names(kinds) if isinstance(kinds, str) else kinds
+    texts += [f"{said}." for said in unchanged(facts.prompts, kinds)]
     if facts.others:
         others = numbers.listing(facts.others)
         texts.insert(0, f"The folder also has {others}: not part of this comparison.")
@@ -409,7 +424,7 @@ def accounted(facts: Facts) -> str:
 
 def common_rule(facts: Facts) -> str:
     """What the second table of results is for."""
-    requested = len(facts.prompts) * facts.per_prompt
+    requested = len(facts.originals) * facts.per_prompt
     return (
         "The results above are on all images of each model. These are on the"
         f" {facts.common_count:,} of {requested:,} images that all models have: a model that"

@@ -26,6 +26,7 @@ from evalkit.features.image_sets import ImageSet
 from evalkit.reference.files import Reference
 from evalkit.run_folder import Run
 from evalkit.scorer import LoadedScorer, encoders_only, scorers_only
+from evalkit.seeds import kind_of
 from evalkit.statistics import intervals
 
 TEXTS = "_prompts"  # the folder of the prompts' features, beside those of the models
@@ -200,8 +201,11 @@ def _features(images: ImageSet, setup: Setup) -> dict[str, Features]:
         elif images.texts is None:  # the groups of images are unknown
             found[name] = Features({}, [])
         else:
+            # The images of a variant of a prompt are a group of their own.
+            kinds = [kind_of(record.prompt) for record in images.records]
+            labels = [f"{text}\0{kind}" for text, kind in zip(images.texts, kinds, strict=True)]
             found[name] = group_features(
-                images.files, images.texts, encoder, cache, wanted=features, label=title + name
+                images.files, labels, encoder, cache, wanted=features, label=title + name
             )
     made = encode_images(images.files, others, title)
     return found | {one.encoder.name: values for one, values in zip(others, made, strict=True)}

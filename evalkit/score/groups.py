@@ -19,6 +19,7 @@ from evalkit.score.compare import Entrant, Pair, pairs
 from evalkit.score.evidence import Evidence, Setup, part
 from evalkit.score.measure import Measurement
 from evalkit.score.rows import measure_images, metric_row
+from evalkit.seeds import kind_of
 from evalkit.terminal import track
 
 MOST_GROUPS = 24  # those with the most prompts; more would not be readable
@@ -40,7 +41,8 @@ class Groups(NamedTuple):
     members: Mapping[str, frozenset[int]] = {}  # what is measured: the positions of the prompts
     left_out: Sequence[str] = ()
     reason: str = ""  # why groups are left out
-    without: int = 0  # prompts without a group; together they are no group
+    # Prompts without a group, which together are no group; 0 where only variants have one.
+    without: int = 0
     prompts: int = 0  # all prompts of the run
 
     def facts(self) -> dict[str, Any]:
@@ -73,6 +75,7 @@ def groups_of(prompts: Sequence[Prompt]) -> Groups:
     if len(places) < 2:
         return Groups()
     without = len(places.pop("", ()))
+    without *= any(prompt.group and not kind_of(prompt.id) for prompt in prompts)
     largest = sorted(places, key=lambda name: len(places[name]), reverse=True)[:MOST_GROUPS]
     reason = (
         f"only the {MOST_GROUPS} with the most prompts are" if len(places) > MOST_GROUPS else ""
@@ -104,19 +107,14 @@ def measure_groups(
     for name in names:
         members, in_group = groups.members[name], []
         for images, whole in zip(sets, entrants, strict=True):
-            requested = images.requested // groups.prompts * len(members)
             places = [at for at, one in enumerate(images.records) if one.index in members]
-            kept = replace(
-                images.keep(places),
-                all_records=[one for one in images.all_records if one.index in members],
-                requested=requested,
-            )
+            kept = images.of_prompts(members)
             entrant = _entrant(kept, whole, places, setup, choice)
             in_group.append(entrant)
             for metric in setup.metrics:
                 row = metric_row(metric, kept, entrant.measured[metric.name], setup, name)
                 rows.append(_cautioned(row, metric))
-            rows.append(records.refusal_row(kept.model, kept.all_records, requested, name))
+            rows.append(records.refusal_row(kept.model, kept.all_records, kept.requested, name))
         per_image = [metric for metric in tested if _is_per_image(metric, in_group)]
         found += pairs(in_group, per_image, name)
     return rows, found

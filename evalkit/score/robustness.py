@@ -7,11 +7,59 @@ from dataclasses import replace
 
 import numpy as np
 
-from evalkit.core import Metric, Prompt, RobustnessRow
+from evalkit.core import EncoderKind, Metric, Prompt, RobustnessRow
+from evalkit.encoders.select import Choice
+from evalkit.features.image_sets import ImageSet
+from evalkit.prompts.perturb import originals_of
 from evalkit.score.compare import Entrant, possible
-from evalkit.seeds import MARK, original_id
+from evalkit.score.evidence import Evidence, Setup, part
+from evalkit.score.rows import measure_images
+from evalkit.seeds import kind_of
 from evalkit.statistics import intervals, paired
 from evalkit.statistics.multiple import holm
+
+
+def evidence_of(
+    some: ImageSet, every: ImageSet, evidence: Mapping[EncoderKind, Evidence]
+) -> Mapping[EncoderKind, Evidence]:
+    """The part of the evidence on all images of a model that is about some of its prompts."""
+    if some is every:
+        return evidence
+    if not some.records:
+        return {}
+    made = {(record.index, record.sample) for record in some.records}
+    places = [at for at, one in enumerate(every.records) if (one.index, one.sample) in made]
+    return {kind: part(one, places) for kind, one in evidence.items()}
+
+
+def with_variants(
+    entrant: Entrant,
+    every: ImageSet,
+    evidence: Mapping[EncoderKind, Evidence],
+    setup: Setup,
+    choice: Choice,
+) -> Entrant:
+    """A model, measured on its original prompts, with the values of the images of variants too.
+
+    evidence: that on all images, `every`. Metrics without values per image stay as they are.
+    """
+    if not every.variants:
+        return entrant
+    made = [(record.index, record.sample) for record in every.records]
+    variants = every.of_prompts(every.variants)
+    of_variants, measured = evidence_of(variants, every, evidence), dict(entrant.measured)
+    for metric in setup.metrics:
+        known = measured[metric.name]
+        if known.per_image is None:
+            continue
+        values = dict(zip(entrant.images, known.per_image, strict=True))
+        found = measure_images(metric, variants, of_variants, choice)
+        if found.per_image is not None:
+            places = [(record.index, record.sample) for record in variants.records]
+            values |= dict(zip(places, found.per_image, strict=True))
+        per_image = np.array([values.get(place, np.nan) for place in made])
+        measured[metric.name] = replace(known, per_image=per_image)
+    return Entrant(entrant.model, evidence, made, measured)
 
 
 def robustness(
@@ -21,12 +69,9 @@ def robustness(
 
     The p-values of all rows are corrected together (Holm). prompts: all of the run.
     """
-    place = {prompt.id: index for index, prompt in enumerate(prompts)}
     kinds: dict[str, dict[int, int]] = {}  # by kind: the index of a variant to its original's
-    for index, prompt in enumerate(prompts):
-        original = original_id(prompt.id)
-        if original != prompt.id and original in place:
-            kinds.setdefault(prompt.id.rpartition(MARK)[2], {})[index] = place[original]
+    for index, original in originals_of(prompts).items():
+        kinds.setdefault(kind_of(prompts[index].id), {})[index] = original
     found = [
         one
         for metric in metrics

@@ -32,7 +32,7 @@ from evalkit.score.groups import groups_of, measure_groups
 from evalkit.score.measure import Measurement
 from evalkit.score.precision_errors import PrecisionError, precision_errors, with_errors
 from evalkit.score.resources import Resources, load, mention, only_bundled
-from evalkit.score.robustness import robustness
+from evalkit.score.robustness import evidence_of, robustness, with_variants
 from evalkit.score.rows import measure_images, metric_row, score_rows
 from evalkit.score.settings import Names, Settings, keep, mention_old_report, resolve, rows_of
 from evalkit.sources import absent
@@ -142,11 +142,12 @@ def score_with(
             log.warning("%s: %s", images.model, line)
     texts = encode_prompts(run, prompts, table, choice.encoders)
     setup = Setup(run, table, choice.encoders, references, why, texts, batch_size)
-    common = _common(sets)
+    common = _common([images.originals() for images in sets])
     rows: list[MetricRow] = []
     scores: list[tuple[Any, ...]] = []
     findings: dict[str, dict[str, Any]] = {}
-    entrants: list[Entrant] = []
+    entrants: list[Entrant] = []  # on the original prompts
+    wholes: list[Entrant] = []  # on variants of prompts too
     errors: dict[str, dict[str, PrecisionError]] = {}
     for images in sets:
         scored = _score_model(images, setup, choice, common)
@@ -156,6 +157,7 @@ def score_with(
         rows += [_cautioned(row, blind) for row in scored.rows]
         scores += scored.per_image
         entrants.append(scored.entrant)
+        wholes.append(scored.whole)
         errors[images.model] = scored.errors
     seen = [
         metric
@@ -166,15 +168,16 @@ def score_with(
     groups = groups_of(run.prompts() if prompts else ())
     for note in groups.notes():
         log.info(note)
-    of_groups, compared_by_group = measure_groups(groups, sets, entrants, setup, choice, seen)
+    of_groups, compared_by_group = measure_groups(groups, sets, wholes, setup, choice, seen)
     keep(run, chosen)
     run.begin_scoring()
     run.write_scores(scores)
     made = comparisons(compared + compared_by_group, len(entrants))
     run.write_comparisons(made if len(entrants) > 1 and seen else None)
-    run.write_robustness(robustness(entrants, seen, run.prompts() if prompts else ()))
+    run.write_robustness(robustness(wholes, seen, run.prompts() if prompts else ()))
     run.write_image_checks(findings)
-    facts = protocol.facts(sets, prompts, setup, choice, rows, findings)
+    texts = [text for at, text in enumerate(prompts) if at not in sets[0].variants]
+    facts = protocol.facts(sets, texts, setup, choice, rows, findings)
     facts |= {"groups": groups.facts(), "not_compared": left_out, "blind_encoders": blind}
     if sources := run.sources():
         facts["sources"] = sources
@@ -206,15 +209,17 @@ class _Scored(NamedTuple):
 
     rows: list[MetricRow]
     per_image: list[tuple[Any, ...]]  # rows of scores.csv
-    entrant: Entrant
+    entrant: Entrant  # on the original prompts
+    whole: Entrant  # on all images; where the originals have values per image, so have these
     errors: dict[str, PrecisionError]  # by encoder in a faster mode
 
 
 def _score_model(
-    images: ImageSet, setup: Setup, choice: Choice, common: set[tuple[int, int]] | None
+    every: ImageSet, setup: Setup, choice: Choice, common: set[tuple[int, int]] | None
 ) -> _Scored:
-    evidence = gather(images, setup)
-    made = [(record.index, record.sample) for record in images.records]
+    """The rows are those of a run without variants of prompts."""
+    of_all, images = gather(every, setup), every.originals()
+    evidence = evidence_of(images, every, of_all)
     measured = {
         metric.name: measure_images(metric, images, evidence, choice) for metric in setup.metrics
     }
@@ -225,15 +230,17 @@ def _score_model(
         if said:
             log.warning("%s: %s", images.model, said)
     rows = [metric_row(metric, images, measured[metric.name], setup) for metric in setup.metrics]
+    entrant = Entrant(images.model, evidence, _places(images), measured)
+    whole = with_variants(entrant, every, of_all, setup, choice)
     per_image = [
         row
         for metric in setup.metrics
-        for row in score_rows(metric, images, measured[metric.name], setup)
+        for row in score_rows(metric, every, whole.measured[metric.name], setup)
     ]
     rows += records.rows(images.model, images.all_records, images.requested)
     if common is not None:
         rows += _common_rows(images, evidence, measured, common, setup, choice)
-    return _Scored(rows, per_image, Entrant(images.model, evidence, made, measured), errors)
+    return _Scored(rows, per_image, entrant, whole, errors)
 
 
 def _keep_measured(
@@ -259,15 +266,15 @@ def _common(sets: Sequence[ImageSet]) -> set[tuple[int, int]] | None:
 
     A model without any image is left out, so that the others can still be compared.
     """
-    made = [made for images in sets if (made := _places(images))]
+    made = [set(made) for images in sets if (made := _places(images))]
     if not made:
         return None
     shared = set.intersection(*made)
     return shared if any(one != shared for one in made) else None
 
 
-def _places(images: ImageSet) -> set[tuple[int, int]]:
-    return {(record.index, record.sample) for record in images.records}
+def _places(images: ImageSet) -> list[tuple[int, int]]:
+    return [(record.index, record.sample) for record in images.records]
 
 
 def _common_rows(

@@ -18,8 +18,8 @@ from PIL import Image
 
 from evalkit.core import EvalkitError
 from evalkit.hints import did_you_mean
+from evalkit.prompts.quotes import quoted
 from evalkit.scorer import Answer, NoAnswer, Scorer
-from evalkit.scorers.quotes import quoted
 from evalkit.scorers.text_comparison import (
     CONVENTIONS,
     closest,

@@ -3,6 +3,7 @@
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 
 import evalkit
 from evalkit.core import EvalkitError, Prompt
+from evalkit.gate.snapshot import take
 from evalkit.prompts.perturb import KINDS, with_variants
 from evalkit.seeds import image_seed
 
@@ -93,10 +95,94 @@ def test_a_run_compares_variants_with_their_originals(tmp_path: Path) -> None:
     assert rows["literal", "typos"].original == 1.0
     assert rows["noisy", "uppercase"].difference == 0  # one seed: one image
     assert rows["noisy", "uppercase"].p_adjusted == 1.0
-    left = evalkit.generate(
-        {"literal": literal, "noisy": noisy}, out=path, perturb=["uppercase"], dry_run=True
-    )
-    assert [one.missing for one in left] == [0, 0]
+    left = evalkit.generate({"literal": literal, "noisy": noisy}, out=path, dry_run=True)
+    assert [one.missing for one in left] == [0, 0]  # the run keeps its kinds
+    with pytest.raises(EvalkitError, match="perturb lacks typos"):
+        evalkit.generate({"literal": literal, "noisy": noisy}, out=path, perturb=["uppercase"])
+
+
+def test_values_of_all_prompts_are_those_of_a_run_without_variants(tmp_path: Path) -> None:
+    def values(path: Path) -> list[Any]:
+        rows = [row for row in evalkit.Run(path).metrics() if row.encoder and not row.group]
+        refusals = [one for one in evalkit.Run(path).metrics() if one.metric == "refusal_rate"]
+        compared = evalkit.Run(path).comparisons()
+        assert compared is not None
+        return [*rows, *refusals[:2], *(row for row in compared.rows if not row.group)]
+
+    models, metrics = {"literal": literal, "noisy": noisy}, [COLOUR, "vendi", "duplicates"]
+    plain, changed = tmp_path / "plain", tmp_path / "changed"
+    for path, perturb in ((plain, None), (changed, "uppercase,typos")):
+        run = evalkit.run(models, [*PROMPTS, PROMPTS[0]], metrics=metrics, encoders="pixels",
+                          reference=None, perturb=perturb, per_prompt=2, out=path)  # fmt: skip
+        assert all(row.value is not None for row in values(path)[:6])
+    assert values(plain) == values(changed)
+    assert {row.group for row in run.metrics()} == {"", "uppercase", "typos"}
+    assert evalkit.Run(changed).protocol()["prompts"] == evalkit.Run(plain).protocol()["prompts"]
+    text = (run.report_path / "report.md").read_text()
+    assert "13 prompts and 20 variants of them" in text
+    assert "1 prompt repeats an earlier prompt" in text
+    one, other = (take(f"{path}:noisy", ["vendi", "missing_rate"]) for path in (plain, changed))
+    for name in ("vendi", "missing_rate", "black_rate"):
+        assert one.states[name] == other.states[name]
+    assert one.prompts == other.prompts
+
+
+def test_text_in_quotation_marks_is_not_changed() -> None:
+    text = 'A SIGN that says "OPEN At  Night, it is" and  a second one: “We are CLOSED”'
+    for kind in KINDS:
+        variants = with_variants([Prompt("a", text)], [kind], 0)[1:]
+        assert all('"OPEN At  Night, it is"' in one.text for one in variants)
+        assert all(one.text.endswith("“We are CLOSED”") for one in variants)
+        assert len(variants) == (kind not in ("contractions", "expansions"))
+
+
+def test_prompts_that_a_kind_leaves_as_they_are_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("WARNING", "evalkit")
+    path = tmp_path / "run"
+    prompts = ["a red square", "A green square", "a blue square", "a blue square"]
+    run = evalkit.run({"literal": literal}, prompts, metrics=COLOUR, out=path,
+                      perturb=["lowercase", "contractions"])  # fmt: skip
+    said = [
+        "lowercase leaves 3 of 4 prompts as they are: these have no such variant",
+        "contractions leaves 4 of 4 prompts as they are: these have no such variant",
+    ]
+    assert set(said) < {one.getMessage() for one in caplog.records}
+    assert "1 of 4 prompts repeat an earlier one; they are kept" in caplog.text
+    text = (run.report_path / "report.md").read_text()
+    assert all(one in text for one in said)
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        Prompt("a~typos", "a rde fox", "foxes"),
+        Prompt("b~typos", "a rde fox", "typos"),  # without its original
+        Prompt("b", "a blue fox", "typos"),
+    ],
+    ids=["group", "no-original", "own-group"],
+)
+def test_a_prompt_that_looks_like_a_variant_is_refused(prompt: Prompt) -> None:
+    prompts = [Prompt("a", "a red fox", "foxes"), prompt]
+    with pytest.raises(EvalkitError, match=prompt.text):
+        with_variants(prompts, ["typos"], 0)
+
+
+def test_a_group_with_the_name_of_a_kind_is_usual_where_there_are_no_variants() -> None:
+    prompts = [Prompt("a", "a red fox", "typos")]
+    assert with_variants(prompts, [], 0) == prompts
+
+
+def test_an_unknown_kind_in_run_toml_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    evalkit.generate({"literal": literal}, PROMPTS, out=path, perturb="uppercase")
+    config = path / "run.toml"
+    config.write_text(config.read_text().replace("uppercase", "uppercas"))
+    for command in (evalkit.score, evalkit.report):
+        with pytest.raises(EvalkitError, match=r"run.toml sets perturb: .* 'uppercas'") as error:
+            command(path)
+        assert error.value.hint == "Did you mean 'uppercase'?"
 
 
 def test_the_report_says_which_change_made_a_model_worse(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ from torchmetrics.functional.text import char_error_rate, edit_distance
 import evalkit
 from evalkit import plugins
 from evalkit.core import EvalkitError
+from evalkit.prompts.quotes import quoted
 from evalkit.scorer import Answer, NoAnswer
-from evalkit.scorers.quotes import quoted
 from evalkit.scorers.text_accuracy import Line, TextReader, by_rows
 from evalkit.scorers.text_comparison import closest, normalized, word_accuracy
 from evalkit.scorers.text_comparison import edit_distance as own_distance

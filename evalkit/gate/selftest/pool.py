@@ -63,6 +63,7 @@ def read_pool(text: str, label: str, metrics: Sequence[str], half_guidance: bool
     found = load(chosen, only_bundled(run, run.models()))
     skipped = protocol.get("counts", {}).get(label, {}).get("skipped", 0)
     _, [images], prompts = image_sets(path, "skip" if skipped else "refuse", (label,))
+    images = images.originals()
     table = [one for one in found.metrics if one.name in metrics and one.scorer is None]
     kinds = {metric.encoder for metric in table}
     used = {

@@ -108,7 +108,7 @@ def _images(path: Path) -> tuple[Run, ImageSet]:
     if folder.parent.name == "images" and run.is_run:
         for model in run.models():
             if folder_name(model) == folder.name:
-                return run, image_sets(run.path, models=[model]).sets[0]
+                return run, image_sets(run.path, models=[model]).sets[0].originals()
     return one_image_set(path)
 
 

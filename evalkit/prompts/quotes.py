@@ -36,6 +36,11 @@ _QUOTED = re.compile(
 )
 
 
+def quoted_places(prompt: str) -> list[tuple[int, int]]:
+    """Start and end of each text of `quoted` with its marks, in order."""
+    return [one.span() for one in _QUOTED.finditer(prompt)]
+
+
 def quoted(prompt: str) -> list[str]:
     """The texts in quotation marks in the order of the prompt, without the marks.
 
