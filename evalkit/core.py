@@ -358,7 +358,7 @@ class Metric:
         if not math.isfinite(value):
             raise EvalkitError(
                 f"The metric {self.name!r} has the value {value}; expected a finite number.",
-                "Correct the metric's function.",
+                f"Correct {self._code}.",
             )
         low, high = self.range
         clamped = min(max(value, low), high)
@@ -366,9 +366,13 @@ class Metric:
             raise EvalkitError(
                 f"The metric {self.name!r} has the value {value:.6g}, outside of its stated range"
                 f" {low:g} to {high:g}.",
-                "Correct the metric's function or its range.",
+                f"Correct {self._code} or its range.",
             )
         return clamped
+
+    @property
+    def _code(self) -> str:
+        return "the metric's function" if self.scorer is None else "the scorer"
 
     @property
     def compares(self) -> bool:

@@ -112,7 +112,7 @@ def nobody_reads() -> None:
 
 
 _FAILED_METRIC = (
-    "Correct the metric's function. A run keeps its metrics: to drop this one, name the others with"
+    "Correct its code. A run keeps its metrics: to drop this one, name the others with"
     " `evalkit score RUN --metrics fid,kid --only`."
 )
 

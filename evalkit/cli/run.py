@@ -158,6 +158,8 @@ def score(
     """
     with clean():
         from evalkit.config import parse_settings
+        from evalkit.score.evidence import NO_PROMPTS
+        from evalkit.score.records import MEASURES
         from evalkit.score.score import results_folder
         from evalkit.score.score import score as function
 
@@ -175,7 +177,12 @@ def score(
             options=parse_settings(options or ()),
         )
         results = results_folder(path)
-        print_metrics(rows, results, as_json, f"evalkit report {shlex.quote(str(results))}")
+        then = f"evalkit report {shlex.quote(str(results))}"
+        asked = [row for row in rows if row.metric not in MEASURES]
+        if path.is_dir() and asked and all(row.note.endswith(NO_PROMPTS) for row in asked):
+            named = metrics or ",".join(dict.fromkeys(row.metric for row in asked))
+            then = f"evalkit run --models {shlex.quote(str(path))} --prompts FILE --metrics {named}"
+        print_metrics(rows, results, as_json, then)
 
 
 def report(

@@ -140,7 +140,7 @@ def one_image_set(path: Path) -> tuple[Run, ImageSet]:
         names = ", ".join(images.model for images in sets)
         raise EvalkitError(
             f"{path} is a run of several models ({names}).",
-            f"Give the images of one: {path}/images/{sets[0].model}.",
+            f"Give the images of one: {run.image_folder(sets[0].model)}.",
         )
     return run, sets[0].originals()
 

@@ -34,6 +34,7 @@ from evalkit.report.findings import Finding, findings
 from evalkit.report.labels import labels
 from evalkit.run_config import run_config
 from evalkit.run_folder import Run
+from evalkit.scorer import is_scorer
 
 OUTCOMES = ("ok", "refused", "failed", "missing")
 
@@ -151,6 +152,12 @@ class Facts:
     def bundled_encoders(self) -> list[str]:
         """Encoders whose values are meaningful on the bundled data set only."""
         return [name for name in self.encoders if name.startswith("mini-") or name == "pixels"]
+
+    @property
+    def scorers(self) -> list[str]:
+        """The names of the scorers among the encoders."""
+        stated = part(self.protocol, "encoders")
+        return [str(part(stated, kind).get("name")) for kind in stated if is_scorer(kind)]
 
     @property
     def blind_encoders(self) -> list[str]:

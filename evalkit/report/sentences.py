@@ -247,9 +247,13 @@ def banner(facts: Facts) -> str:
     """The warning above all values of the bundled encoders; "" if none was used."""
     if blind := facts.blind_encoders:
         verb = "knows" if len(blind) == 1 else "know"
+        scorers = [name for name in blind if name in facts.scorers]
+        advice = ["Measure again without `--encoders mini`."] if len(scorers) < len(blind) else []
+        if scorers:
+            advice.append(f"For {numbers.listing(scorers)}, choose another scorer.")
         return (
             f"{numbers.listing(blind)} {verb} the bundled data set of drawn scenes only, and these"
-            " models draw something else. Measure again without `--encoders mini`."
+            f" models draw something else. {' '.join(advice)}"
         )
     names = facts.bundled_encoders
     if not names:

@@ -29,6 +29,7 @@ from evalkit.scorer import LoadedScorer, encoders_only, scorers_only
 from evalkit.seeds import kind_of
 from evalkit.statistics import intervals
 
+NO_PROMPTS = "a folder of images has no prompts"
 TEXTS = "_prompts"  # the folder of the prompts' features, beside those of the models
 
 Texts = Mapping[str, Tensor]  # prefix + prompt -> float32 [D]
@@ -96,7 +97,7 @@ def gather(images: ImageSet, setup: Setup) -> dict[EncoderKind, Evidence]:
     for kind, encoder in encoders_only(setup.encoders).items() if images.files else ():
         no_text = f"the encoder {encoder.name} does not read text"
         if images.texts is None:
-            no_text = "a folder of images has no prompts"
+            no_text = NO_PROMPTS
         evidence[kind] = Evidence(
             encoder.name,
             features[encoder.name].values,
@@ -143,8 +144,8 @@ def _scored(images: ImageSet, kind: EncoderKind, scorer: LoadedScorer, setup: Se
     if labels is None:
         labels = [str(place) for place in range(len(images.files))]
         if reads:
-            clusters, why = intervals.cluster_numbers(labels), "a folder of images has no prompts"
-            return Evidence(scorer.name, {}, clusters, {}, None, no_fake=why)
+            clusters = intervals.cluster_numbers(labels)
+            return Evidence(scorer.name, {}, clusters, {}, None, no_fake=NO_PROMPTS)
     clusters = intervals.cluster_numbers(labels)
     try:
         found = answers(

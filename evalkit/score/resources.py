@@ -90,8 +90,7 @@ def _load_scorers(
             foreseen = error.__cause__ is None or isinstance(error.__cause__, EvalkitError)
             if not foreseen and not is_own(scorer.load):
                 warnings.warn(error.message, FailedMetricWarning, stacklevel=2)
-            reason = error.message.removesuffix(".")
-            choice.missing[scorer.kind] = "; ".join(filter(None, (reason, error.hint)))
+            choice.missing[scorer.kind] = f"{error.message} {error.hint}".rstrip(". ")
 
 
 def blind_encoders(names: Iterable[str], bundled: bool) -> list[str]:

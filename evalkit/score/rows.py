@@ -12,7 +12,7 @@ from evalkit.encoders.select import Choice
 from evalkit.features.image_sets import ImageSet
 from evalkit.plugin_calls import plugin_call
 from evalkit.reference.files import Reference
-from evalkit.score.evidence import Evidence, Setup
+from evalkit.score.evidence import NO_PROMPTS, Evidence, Setup
 from evalkit.score.measure import Measurement, NotMeasured, call, measure_or_warn
 
 
@@ -20,6 +20,8 @@ def measure_images(
     metric: Metric, images: ImageSet, evidence: Mapping[EncoderKind, Evidence], choice: Choice
 ) -> Measurement:
     """The metric on these images, or the reason why there is no value."""
+    if images.texts is None and _reads_prompts(metric):  # first: weights would not help
+        return Measurement(None, note=f"not measured: {NO_PROMPTS}")
     if metric.encoder not in choice.encoders:
         return Measurement(None, note=f"not measured: {choice.missing[metric.encoder]}")
     if not images.files:
@@ -43,8 +45,7 @@ def metric_row(
             warnings.warn(error.message, FailedMetricWarning, stacklevel=2)
             said = error.message
         (notes if baseline is not None else cautions).append(said)
-    reads = "text" in metric.needs or (metric.scorer is not None and metric.scorer.reads_prompts)
-    if found.value is not None and images.texts and reads:
+    if found.value is not None and images.texts and _reads_prompts(metric):
         cut, long = getattr(encoder, "truncated", None), 0
         if encoder is not None and cut is not None:
             try:
@@ -70,6 +71,10 @@ def metric_row(
         caution="; ".join(cautions),
         group=group,
     )
+
+
+def _reads_prompts(metric: Metric) -> bool:
+    return "text" in metric.needs or (metric.scorer is not None and metric.scorer.reads_prompts)
 
 
 def _baseline(metric: Metric, reference: Reference, count: int) -> tuple[float | None, str]:

@@ -20,12 +20,21 @@ from PIL.Image import Image
 
 from evalkit.core import Better, EvalkitError
 from evalkit.encoders.inputs import exact
+from evalkit.generators.pipeline_files import first_sentence, quiet
 from evalkit.models.load import device_of, hash_tensors
 from evalkit.scorer import VALUE, Answer, Scorer
+from evalkit.scorers.model_files import LIBRARY, Family, find_model
 
 _NAME = "classifier"
 _LOWER = ":lower"
 _NEAREST = 5  # labels in a message
+_FAMILY = Family(
+    "an image classification model",
+    "that gives an image a label (image-classification in transformers)",
+    "AutoModelForImageClassification",
+    "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES",
+    "google/vit-base-patch16-224",
+)
 
 
 class Classifier:
@@ -75,18 +84,22 @@ def _read(model: str) -> tuple[Any, Any]:
     """The image processor (with PIL: the same everywhere) and the network."""
     from transformers import AutoImageProcessor, AutoModelForImageClassification
 
+    folder, _ = find_model(model, _FAMILY)
     safely = {"local_files_only": True, "trust_remote_code": False}
     try:
-        processor = AutoImageProcessor.from_pretrained(model, backend="pil", **safely)
-        network, loading = AutoModelForImageClassification.from_pretrained(
-            model, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **safely
-        )
+        with quiet(names=LIBRARY):
+            processor = AutoImageProcessor.from_pretrained(folder, backend="pil", **safely)
+            network, loading = AutoModelForImageClassification.from_pretrained(
+                folder,
+                use_safetensors=True,
+                dtype=torch.float32,
+                output_loading_info=True,
+                **safely,
+            )
     except Exception as error:  # several libraries raise their own
-        reason = " ".join(str(error).split())[:200].rstrip(".")
         raise EvalkitError(
-            f"The image classification model {model!r} cannot be read: {reason}.",
-            "Give a folder that transformers saved with safetensors, or download the model into"
-            " the cache of Hugging Face first.",
+            f"The image classification model {model!r} cannot be read: {first_sentence(error)}",
+            "Give a folder that transformers saved with safetensors, with its image processor.",
         ) from error
     if absent := sorted(loading["missing_keys"]):  # transformers makes them up, with a warning
         raise EvalkitError(
@@ -148,6 +161,10 @@ def of(argument: str) -> Scorer:
     return _scorer(name, better, load, f"the label “{label}” by {model}", f"Label “{label}”")
 
 
+def _lacks() -> str:
+    return "name a model and one of its labels: `--metrics classifier:MODEL:LABEL`"
+
+
 def _scorer(
     name: str, better: Better, load: Callable[..., Classifier], which: str, title: str
 ) -> Scorer:
@@ -163,6 +180,7 @@ def _scorer(
         reads_prompts=False,
         from_zero=True,
         with_argument=of if name == _NAME else None,
+        missing=_lacks if name == _NAME else None,
     )
 
 

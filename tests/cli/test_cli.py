@@ -240,6 +240,17 @@ def test_run_scores_and_reports(place: Path) -> None:
     assert (status, output) == (0, "run\n")
 
 
+@pytest.mark.parametrize("metric", ["mini_judge", "pickscore"])  # the second one may lack weights
+def test_images_without_prompts_need_a_run_with_prompts(place: Path, metric: str) -> None:
+    (place / "images").mkdir()
+    (place / "images/00000.png").write_bytes(encode_png(make_image(1, "a cat")))
+    status, output, errors = call("score", "images", "--metrics", metric)
+    assert status == 0
+    assert "not measured: a folder of images has no prompts." in output
+    then = f"evalkit run --models images --prompts FILE --metrics {metric}"
+    assert errors.splitlines()[-1] == f"next: {then}"
+
+
 def test_score_of_a_run_and_of_a_bare_folder(place: Path) -> None:
     call("generate", *RUN, "--out", "run")
     status, output, errors = call("score", "run", *PIXELS, "--metrics", "vendi")

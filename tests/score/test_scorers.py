@@ -8,9 +8,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from scorers_for_tests import CALLS, FAULT
 
 import evalkit
+from evalkit import plugins
 from evalkit.core import EvalkitError, FailedMetricWarning, MetricRow
 from evalkit.results import Run
 
@@ -238,6 +240,19 @@ def test_values_outside_of_the_stated_range_are_an_error_of_the_scorer(run: Run)
     with pytest.warns(FailedMetricWarning, match="outside of its stated range 0 to 10"):
         row = rows_of(run, f"{OWN}SHORT")["a", "short"]
     assert row.value is None
+    with pytest.raises(EvalkitError, match="outside of its stated range") as error:
+        plugins.metric(f"{OWN}SHORT").in_range(11)
+    assert error.value.hint == "Correct the scorer or its range."
+
+
+def test_a_scorer_that_knows_drawn_scenes_only_is_not_said_to_be_an_encoder(tmp_path: Path) -> None:
+    def draw(prompts: list[str], seeds: list[int]) -> list[Image.Image]:
+        return [Image.new("RGB", (32, 32), "red") for _ in prompts]
+
+    run = evalkit.run({"own": draw}, PROMPTS[:2], metrics="mini_judge", out=tmp_path / "run")
+    text = " ".join((run.report_path / "report.md").read_text().split())
+    assert "For mini-judge, choose another scorer." in text
+    assert "--encoders" not in text
 
 
 def test_answers_without_the_stated_output_say_which_they_have(run: Run) -> None:

@@ -123,17 +123,33 @@ def test_all_does_not_ask_for_a_classifier() -> None:
     ("spec", "said"),
     [
         ("classifier:{model}:dogs", "the nearest of its 4 labels are 'dog', "),
-        ("classifier:{model}/absent:dog", "cannot be read"),
+        (
+            "classifier:{model}/absent:dog",
+            "no folder .* with an image classification model",
+        ),
+        ("classifier:absent/model:dog", "'absent/model' is not in the hub's cache, and nothing is"),
         ("classifier:dog", "expected MODEL:LABEL"),
         ("text_accuracy:dog", "takes no argument"),
     ],
-    ids=["label", "folder", "form", "other"],
+    ids=["label", "folder", "cache", "form", "other"],
 )
 def test_wrong_specs_are_one_sentence(model: Path, spec: str, said: str) -> None:
     with pytest.raises(EvalkitError, match=said) as error:
         loaded(spec.format(model=model))
     assert "\n" not in str(error.value)
     assert error.value.hint
+
+
+def test_what_the_library_says_of_its_own_is_not_shown(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loaded(f"classifier:{model}:dog")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_list_says_what_a_classifier_needs() -> None:
+    [row] = [one for one in evalkit.list_scorers() if one["name"] == "classifier"]
+    assert row["here"].startswith("no: name a model and one of its labels")
 
 
 def test_a_network_without_a_trained_head_and_pickles_are_refused(tmp_path: Path) -> None:
@@ -143,7 +159,7 @@ def test_a_network_without_a_trained_head_and_pickles_are_refused(tmp_path: Path
     pickled = saved(tmp_path / "pickled", ViTForImageClassification(config()))
     (pickled / "model.safetensors").unlink()
     torch.save(ViTForImageClassification(config()).state_dict(), pickled / "pytorch_model.bin")
-    with pytest.raises(EvalkitError, match="cannot be read"):
+    with pytest.raises(EvalkitError, match="has pickled weights only"):
         loaded(f"classifier:{pickled}:dog")
 
 
