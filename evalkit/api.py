@@ -114,7 +114,7 @@ def run(
         select_from(config, named_metrics)
     # Loaded twice, so that no encoder takes memory while a generator needs it.
     bundled = all(model.bundled for model in named)
-    resources.mention(resources.load(chosen, bundled, settings.device, run.path))
+    resources.mention(resources.load(chosen, bundled, settings.device, run.path), chosen.precision)
     from evalkit.report.report import report
     from evalkit.score.score import score_with
 

@@ -33,7 +33,7 @@ def capital(text: str) -> str:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The hint on a wrong name: the nearest known name, else all known names."""
-    known = sorted(known)
+    known = sorted(set(known))
     close = difflib.get_close_matches(name, known, 1)
     return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(known) or 'none'}."
 

@@ -11,7 +11,7 @@ from typer.main import get_command
 import evalkit
 from evalkit.cli.app import app
 from evalkit.core import EvalkitError
-from evalkit.hints import BELOW, GROUPS, in_python
+from evalkit.hints import BELOW, GROUPS, did_you_mean, in_python
 
 PACKAGE = Path(evalkit.__file__).parent
 
@@ -123,3 +123,7 @@ def test_the_groups_of_commands_are_those_of_the_command_line() -> None:
     beside = {name: tuple(commands[name].commands) for name in groups - set(GROUPS)}
     assert groups == {*GROUPS, *BELOW}
     assert beside == BELOW
+
+
+def test_each_known_name_is_listed_once() -> None:
+    assert did_you_mean("x", ["bb", "aa", "bb"]) == "Known: aa, bb."

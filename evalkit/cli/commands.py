@@ -84,7 +84,9 @@ def _printable_message() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(message := getattr(error, "message", None), str):
+        message, context = getattr(error, "message", None), getattr(error, "ctx", None)
+        is_help = context is not None and message == context.get_help()  # a group without a command
+        if isinstance(message, str) and not is_help:
             error.message = one_line(message)  # pyright: ignore[reportAttributeAccessIssue]
         raise
 

@@ -22,7 +22,7 @@ def conventions(
         Path, typer.Argument(help="Images: a folder, zip, tar or array; or a run of one model.")
     ],
     metric: Annotated[
-        str, typer.Option(help="fid; or clip_score, pickscore or hpsv2, which need a run.")
+        str, typer.Option(help="fid; or clip_score, pickscore, hpsv2 or hpsv2.1, which need a run.")
     ] = "fid",
     reference: Annotated[
         str | None,

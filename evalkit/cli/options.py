@@ -90,6 +90,7 @@ InPrecision = Annotated[
         "--precision",
         show_default=False,
         help="In which the encoders compute; faster ones have other names and are less exact."
+        " Scorers compute as always."
         "  [default: exact]",
     ),
 ]

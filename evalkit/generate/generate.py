@@ -21,6 +21,7 @@ from evalkit.generate.plan import Plan, fingerprint_of, plan
 from evalkit.prompts import duplicate_count
 from evalkit.prompts.perturb import originals_of, unchanged
 from evalkit.prompts.suites import doubt
+from evalkit.remote.keys import without_keys
 from evalkit.run_config import relevant
 from evalkit.run_folder import Run
 from evalkit.sources import absent, not_taken
@@ -43,7 +44,8 @@ class Estimate(NamedTuple):
 def estimate(config: Config, retry_ambiguous: bool = False) -> list[Estimate]:
     """The cost of `generate` with this configuration, per model. Sends and writes nothing."""
     # Without a limit, plan() accepts an unknown price: here it is part of the answer.
-    made = plan(dataclasses.replace(config, max_cost=None), retry_ambiguous)
+    with without_keys():
+        made = plan(dataclasses.replace(config, max_cost=None), retry_ambiguous)
     requested = len(made.prompts) * config.per_prompt
     result: list[Estimate] = []
     for label, missing in made.todo.items():

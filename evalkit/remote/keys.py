@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import os
 import re
+import secrets
 import string
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
 
 from evalkit.core import EvalkitError
 
@@ -16,6 +19,7 @@ from evalkit.core import EvalkitError
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _FRAGMENT = 12  # shorter pieces of a key are common prefixes such as "sk-proj-"
 _SHORTEST = 8  # of what is searched for in an encoded form: less is found in any text
+_unneeded = ContextVar("keys_not_needed", default=False)
 _ESCAPES = re.compile(r"0x|\\x|\\u00|&#x", re.IGNORECASE)  # before the two digits of a byte
 
 
@@ -92,6 +96,16 @@ def _encoded(data: bytes) -> Iterator[str]:
             yield encode(padded).decode()[-(-offset * 8 // bits) : len(padded) * 8 // bits]
 
 
+@contextlib.contextmanager
+def without_keys(wanted: bool = True) -> Iterator[None]:
+    """Nothing is sent in this block: a variable that is not set is no error."""
+    before = _unneeded.set(wanted)
+    try:
+        yield
+    finally:
+        _unneeded.reset(before)
+
+
 def read_key(name: str, used_by: str) -> Key:
     """The key in an environment variable. Raises EvalkitError, which never shows the value."""
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
@@ -102,6 +116,8 @@ def read_key(name: str, used_by: str) -> Key:
             "Do not give the key itself as an option.",
         )
     value = os.environ.get(name, "").strip()
+    if not value and _unneeded.get():
+        return Key(name, secrets.token_hex(16))  # no option contains it by chance
     if not value:
         raise EvalkitError(
             f"The environment variable {name} with the key for {used_by} is not set.",

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from evalkit import plugins
-from evalkit.core import Encoder, EncoderKind, EvalkitError, FailedMetricWarning, Metric
+from evalkit.core import (
+    Encoder,
+    EncoderKind,
+    EvalkitError,
+    FailedMetricWarning,
+    Metric,
+    Precision,
+)
 from evalkit.encoders.faster import parted
 from evalkit.encoders.select import DRAWN, MINI, PHOTO, Choice, choose
 from evalkit.plugin_calls import is_own
@@ -19,7 +26,7 @@ from evalkit.reference.files import Reference
 from evalkit.run_folder import Run
 from evalkit.score.select import select
 from evalkit.score.settings import Settings
-from evalkit.scorer import encoders_only
+from evalkit.scorer import encoders_only, scorers_only
 
 log = logging.getLogger(__name__)
 
@@ -105,8 +112,12 @@ def only_bundled(run: Run, models: Sequence[str]) -> bool:
     return bool(notes) and all(note.get("bundled", name in BUNDLED) for name, note in notes.items())
 
 
-def mention(found: Resources) -> None:
+def mention(found: Resources, precision: Precision = "exact") -> None:
     """Log which encoders were chosen, and which metrics will not be measured."""
+    scorers = {scorer.name for scorer in scorers_only(found.choice.encoders).values()}
+    if precision != "exact" and scorers:
+        names = ", ".join(sorted(scorers))
+        log.info("the precision %s is that of encoders: no effect on %s", precision, names)
     for reason in found.choice.reasons:
         log.info("using the encoder %s", reason)
     missing: dict[str, list[str]] = {}

@@ -110,7 +110,7 @@ def score(
         )
         models = chosen.models or Run(path).models()
         found = load(chosen, only_bundled(Run(path), models), device, run.path)
-        mention(found)
+        mention(found, chosen.precision)
         before = rows_of(run)
         rows = score_with(path, chosen, found, on_bad, batch_size)
         mention_old_report(run, before, rows)

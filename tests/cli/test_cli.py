@@ -227,6 +227,14 @@ def test_dry_run_prints_the_cost_and_writes_nothing(place: Path, command: str) -
     assert tree(place) == before
 
 
+@pytest.mark.parametrize("group", ["list", "rate", "weights"])
+def test_a_group_without_a_command_shows_its_help(group: str) -> None:
+    status, output, errors = call(group)
+    assert status == 2
+    assert (output + errors).strip() == call(group, "--help")[1].strip()
+    assert "\ufffd" not in output + errors
+
+
 def test_run_scores_and_reports(place: Path) -> None:
     status, output, errors = call("run", *RUN, "--out", "run", *PIXELS, "--metrics", "fid,kid")
     assert status == 0, errors

@@ -344,3 +344,13 @@ def test_the_selftest_says_that_scorers_are_not_tested(run: Run) -> None:
     rows_of(run, f"{OWN}LENGTH")
     with pytest.raises(EvalkitError, match="scorers: damaged images are not scored again"):
         evalkit.gate_selftest(f"{run.path}:a", metrics="length", splits=20)
+
+
+def test_a_faster_precision_has_no_effect_on_a_scorer_and_says_so(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "evalkit")
+    exact = rows_of(run, f"{OWN}LENGTH")["a", "length"]
+    assert "precision" not in caplog.text
+    assert rows_of(run, f"{OWN}LENGTH", precision="bf16")["a", "length"] == exact
+    assert "the precision bf16 is that of encoders: no effect on length-1" in caplog.text

@@ -46,8 +46,12 @@ def test_a_quoted_pickscore_is_recognised_on_each_scale(run: Run) -> None:
 
 
 def test_versions_of_hps_without_weights_say_how_to_get_them(pin, run: Run) -> None:
-    with pytest.raises(EvalkitError, match=r"HPS cannot be measured: .*weights"):
-        evalkit.conventions(run.path, metric="hpsv2")
+    for metric in ("hpsv2", "hpsv2.1"):
+        with pytest.raises(EvalkitError, match=r"HPS cannot be measured: .*weights") as error:
+            evalkit.conventions(run.path, metric=metric)
+        for command in ("`evalkit weights fetch hpsv2`", "`evalkit weights fetch hpsv2.1`"):
+            assert error.value.hint.count(command) == 1
+        assert ".." not in str(error.value)
     model = network(width=160, head=80, gelu=True).float()
     pin("hpsv2", lambda path: torch.save({"state_dict": model.state_dict()}, path))
     found = {row.convention: row for row in evalkit.conventions(run.path, metric="hpsv2").rows}

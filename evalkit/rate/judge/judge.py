@@ -27,6 +27,7 @@ from evalkit.ratings.study_file import write_study
 from evalkit.remote.budget import Budget
 from evalkit.remote.chat import Chat, ChatOptions
 from evalkit.remote.concurrency import MOST
+from evalkit.remote.keys import without_keys
 from evalkit.remote.send import send
 from evalkit.run_folder import Run
 
@@ -119,7 +120,8 @@ def rate_judge(
         model, base_url, api_key_env, temperature, seed, max_tokens, max_side, extra, timeout,
         input_price, output_price,
     )  # fmt: skip
-    chat = Chat(options)
+    with without_keys(dry_run):
+        chat = Chat(options)
     pool = read_pool([run])
     name = study or f"{re.sub(r'[^A-Za-z0-9_-]+', '-', model).strip('-')[:40] or 'model'}-{kind}"
     chosen = [one.strip() for one in models.split(",")] if isinstance(models, str) else [*models]

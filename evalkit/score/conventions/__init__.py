@@ -52,8 +52,9 @@ METRICS = {
     "pickscore": _About(
         "PickScore", "a", -1000, "22.1", "Different images or prompts", preference.PICKSCORE
     ),
-    "hpsv2": _About("HPS", "an", -100, "28.1", "Different images or prompts", preference.HPS),
 }
+_HPS = _About("HPS", "an", -100, "28.1", "Different images or prompts", preference.HPS)
+METRICS |= {"hpsv2": _HPS, "hpsv2.1": _HPS}  # one table with both versions
 
 
 def conventions(
@@ -71,7 +72,7 @@ def conventions(
     Args:
         folder: images (a folder, zip, tar or array), or a run of one model. All but FID need a run,
             or the folder of one model in a run.
-        metric: `fid`, `clip_score`, `pickscore` or `hpsv2` (both versions).
+        metric: `fid`, `clip_score`, `pickscore`, or `hpsv2` or `hpsv2.1` (one table of both).
         reference: for FID: real images (as `folder`), or reference statistics of some of the
             encoders `inception*`.
         target: a quoted value; a text such as "12.60" keeps its number of digits. A convention fits
@@ -90,7 +91,7 @@ def conventions(
     name = meant[0] if len(meant) == 1 else metric
     if name not in METRICS:
         raise EvalkitError(
-            f"There are no conventions of the metric {metric!r}; expected {' or '.join(METRICS)}.",
+            f"There are no conventions of the metric {metric!r}; expected {', '.join(METRICS)}.",
             did_you_mean(metric, METRICS),
         )
     about = METRICS[name]
@@ -98,7 +99,7 @@ def conventions(
     if target is not None:
         what = f"{about.article} {about.title}"
         quoted = targets.quoted(target, what, about.lowest, about.example)
-    if weights and name in ("pickscore", "hpsv2"):
+    if weights and name in ("pickscore", "hpsv2", "hpsv2.1"):
         raise EvalkitError(
             f"{about.title} has weights of its own, and {weights} is not used.",
             "Leave `--weights` out; `evalkit weights import` takes a file from a disk.",

@@ -77,10 +77,15 @@ def rows_per_image(
             factors[one] = {} if isinstance(made, str) else made.factors
     reasons = [reason for reason in values.values() if isinstance(reason, str)]
     if len(reasons) == len(every):
-        # Most conventions have the network that is named last.
-        reason, _, step = reasons[-1].partition("; ")
-        step = capital(step) or "Give weights of one of the networks"
-        raise EvalkitError(f"{title} cannot be measured: {reason}.", f"{step}.")
+        # Of encoders, most conventions have the network that is named last.
+        said = [one.partition("; ") for one in dict.fromkeys(reasons if factors else reasons[-1:])]
+        steps = dict.fromkeys(
+            sentence for _, _, step in said for sentence in capital(step).rstrip(".").split(". ")
+        )
+        raise EvalkitError(
+            f"{title} cannot be measured: {'; '.join(reason for reason, _, _ in said)}.",
+            f"{'. '.join(filter(None, steps)) or 'Give weights of one of the networks'}.",
+        )
     clusters = intervals.cluster_numbers(images.texts)
     rows: list[ConventionRow] = []
     earlier: list[tuple[Convention, NDArray[np.float64]]] = []

@@ -51,7 +51,7 @@ def rewards(
     try:
         loaded = plugins.load_scorer(scorer, given, device, run.path)
     except EvalkitError as error:
-        return f"{error.message} {error.hint}".rstrip(". ")
+        return "; ".join(filter(None, (error.message.removesuffix("."), error.hint)))
     if not isinstance(loaded, ClipReward):
         raise TypeError(f"{source.scorer} is no multiple of a cosine")
     cache = run.answers_path(images.model, loaded.name)
