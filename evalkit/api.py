@@ -26,6 +26,7 @@ from evalkit.score.settings import (
     together,
     typed,
 )
+from evalkit.shards import refuse_copies, shard_of
 from evalkit.specs import model_texts, split_label, split_names
 
 # A generator as a user names it: a spec, a folder, or the function itself.
@@ -94,6 +95,7 @@ def run(
             written.
     """
     settings = _settings(locals())
+    refuse_copies("run")
     run = Run(settings.out)
     known, named_metrics = measured(run), settings.metrics
     settings = replace(settings, metrics=together(known, named_metrics))
@@ -142,6 +144,7 @@ class _Generating(TypedDict, total=False):
     text_column: str | None
     group_column: str | None
     options: Options | None
+    shard: str | None
 
 
 @overload
@@ -177,16 +180,19 @@ def generate(
     text_column: str | None = None,
     group_column: str | None = None,
     options: Options | None = None,
+    shard: str | None = None,
 ) -> Run | list[Estimate]:
-    """Make the images only. The parameters are those of `run`, and one more.
+    """Make the images only. The parameters are those of `run`, and two more.
 
     Args:
         dry_run: return the missing images and their cost per model; nothing is sent or written.
+        shard: `i/N`, every N-th image from place i on; other processes make the others. By default
+            as torchrun, Slurm or Kubernetes put it into the environment, else all images.
     """
     settings = _settings(locals())
     if dry_run:
         return stage.estimate(settings, retry_ambiguous)
-    return Run(stage.generate(settings, retry_ambiguous).path)
+    return Run(stage.generate(settings, retry_ambiguous, shard=shard_of(shard)).path)
 
 
 def _settings(given: Mapping[str, Any]) -> Config:

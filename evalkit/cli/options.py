@@ -40,6 +40,15 @@ Perturb = Annotated[
         " uppercase, typos, spaces, contractions, expansions."
     ),
 ]
+InShard = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="i/N",
+        help="Only shard i of N, counted from 0, such as 3/8.  [default: as torchrun, Slurm or"
+        " Kubernetes say, else all]",
+    ),
+]
 ConfigFile = Annotated[
     Path | None,
     typer.Option(help="A TOML file with the same keys, such as another run's run.toml. Flags win."),

@@ -19,6 +19,7 @@ from evalkit.cli.options import (
     Folder,
     GroupColumn,
     InPrecision,
+    InShard,
     Json,
     MaxCost,
     Metrics,
@@ -108,6 +109,7 @@ def generate(
     text_column: TextColumn = None,
     group_column: GroupColumn = None,
     options: Settings = None,
+    shard: InShard = None,
 ) -> None:
     """Make the images only.
 
@@ -115,6 +117,7 @@ def generate(
     Examples:
       evalkit generate --models noise --prompts prompts.txt --out reports/noise --set noise.size=64
       evalkit generate --models openai:gpt-image-2 --prompts prompts.txt --dry-run
+      evalkit generate --models dalle --prompts prompts.txt --out reports/large --shard 3/8
     """
     given = locals()
     with clean():
@@ -126,6 +129,47 @@ def generate(
         else:
             print_next(f"evalkit score {shlex.quote(str(made.path))}")
             print_lines(made.path)
+
+
+def encode(
+    path: Folder,
+    metrics: Metrics = None,
+    models: Compared = None,
+    encoders: Encoders = None,
+    reference: Reference = None,
+    precision: InPrecision = None,
+    on_bad: OnBad = "refuse",
+    device: Device = "auto",
+    batch_size: BatchSize = None,
+    options: ScorerSettings = None,
+    shard: InShard = None,
+) -> None:
+    """Encode the images of a run for a later `score`, in one process or in shards.
+
+    \b
+    Examples:
+      evalkit encode reports/large --shard 3/8
+      torchrun --nproc-per-node 8 -m evalkit encode reports/large --metrics fid,clip_score
+    """
+    with clean():
+        from evalkit.config import parse_settings
+        from evalkit.score.encode import encode as function
+
+        made = function(
+            path,
+            metrics=metrics,
+            models=models,
+            encoders=encoders,
+            reference=reference,
+            precision=precision,
+            on_bad=on_bad,
+            device=device or "auto",
+            batch_size=batch_size,
+            options=parse_settings(options or ()),
+            shard=shard,
+        )
+        print_next(f"evalkit score {shlex.quote(str(made.path))}")
+        print_lines(made.path)
 
 
 def score(
