@@ -16,6 +16,7 @@ from evalkit.cli.options import (
     Device,
     DryRun,
     Encoders,
+    Engine,
     Folder,
     GroupColumn,
     InPrecision,
@@ -36,6 +37,7 @@ from evalkit.cli.options import (
     ScorerSettings,
     Seed,
     Settings,
+    Shards,
     SingleFile,
     TextColumn,
     Zip,
@@ -64,6 +66,8 @@ def run(
     text_column: TextColumn = None,
     group_column: GroupColumn = None,
     options: Settings = None,
+    engine: Engine = None,
+    shards: Shards = None,
     as_json: Json = False,
     open_report: Open = False,
 ) -> None:
@@ -78,6 +82,7 @@ def run(
       evalkit run --out reports/first --per-prompt 4
       evalkit run --models dalle,some/folder --prompts p.jsonl --set dalle.temperature=0.9
       evalkit run --models my_model:generate --prompts p.txt --metrics fid,kid --json
+      evalkit run --models dalle --prompts p.txt --engine ray --shards 64
     """
     given = locals()
     with clean():
@@ -110,6 +115,8 @@ def generate(
     group_column: GroupColumn = None,
     options: Settings = None,
     shard: InShard = None,
+    engine: Engine = None,
+    shards: Shards = None,
 ) -> None:
     """Make the images only.
 
@@ -143,6 +150,8 @@ def encode(
     batch_size: BatchSize = None,
     options: ScorerSettings = None,
     shard: InShard = None,
+    engine: Engine = None,
+    shards: Shards = None,
 ) -> None:
     """Encode the images of a run for a later `score`, in one process or in shards.
 
@@ -167,6 +176,8 @@ def encode(
             batch_size=batch_size,
             options=parse_settings(options or ()),
             shard=shard,
+            engine=engine,
+            shards=shards,
         )
         print_next(f"evalkit score {shlex.quote(str(made.path))}")
         print_lines(made.path)

@@ -85,8 +85,24 @@ def generate(
     return made.run
 
 
-def _make(made: Plan, batch_size: int, retry_ambiguous: bool) -> None:
-    """Write what the run is, then the missing images of each model."""
+def begin(config: Config, retry_ambiguous: bool = False) -> Plan:
+    """Write what the run is, and make no image: shards will. No model is loaded."""
+    if config.functions:
+        raise EvalkitError(
+            f"The model {next(iter(config.functions))!r} is a function of this process, which"
+            " other processes do not have.",
+            "Name it as they find it: `package.module:attribute`.",
+        )
+    with contextlib.ExitStack() as held:
+        made = plan(config, retry_ambiguous, held.enter_context, load=False)
+        _announce(made)
+        with made.run.beginning():
+            _begin(made)
+    return made
+
+
+def _announce(made: Plan) -> None:
+    """Log what is unusual about the prompts and models."""
     if count := duplicate_count(made.prompts):
         log.warning(
             "%d of %d prompts repeat an earlier one; they are kept", count, len(made.prompts)
@@ -100,6 +116,11 @@ def _make(made: Plan, batch_size: int, retry_ambiguous: bool) -> None:
             " models of another kind",
             names,
         )
+
+
+def _make(made: Plan, batch_size: int, retry_ambiguous: bool) -> None:
+    """Write what the run is, then the missing images of each model."""
+    _announce(made)
     with made.run.beginning():
         _begin(made)
     for model in made.models:

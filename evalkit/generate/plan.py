@@ -58,6 +58,7 @@ def plan(
     retry_ambiguous: bool = False,
     hold: Callable[[AbstractContextManager[None]], object] | None = None,
     shard: Shard = WHOLE,
+    load: bool = True,
 ) -> Plan:
     """Check everything that can be checked quickly, and load the models with missing images.
 
@@ -87,7 +88,7 @@ def plan(
     loaded: dict[str, Generator | Service] = {
         model.label: plugins.load_generator(model, config.device, requests)
         for model in models
-        if todo[model.label] or _sources_changed(run, model)
+        if load and (todo[model.label] or _sources_changed(run, model))
     }
     unmatched: dict[str, str] = {}
     for model in models:

@@ -11,6 +11,7 @@ import os
 
 from evalkit.config import Options
 from evalkit.core import EvalkitError, Precision
+from evalkit.engines.drive import workers_of
 from evalkit.features.image_sets import image_sets
 from evalkit.features.validation import OnBad
 from evalkit.run_folder import Run
@@ -35,6 +36,8 @@ def encode(
     batch_size: int | None = None,
     options: Options | None = None,
     shard: str | None = None,
+    engine: str | None = None,
+    shards: int | None = None,
 ) -> Run:
     """Encode the images of a run for a later `score`, which takes the same parameters.
 
@@ -50,20 +53,30 @@ def encode(
         on_bad: invalid images "refuse" the encoding, or are "skip"ped.
         device: `auto`, `cpu`, `cuda`, ...
         batch_size: images per batch.
-        options: options of scorers by name.
+        options: options of scorers by name, and of the engine by its name.
         shard: `i/N`, the images of every N-th prompt from place i on; by default as torchrun, Slurm
             or Kubernetes put it into the environment, else all images.
+        engine: encode in other processes: `local`, `ray` or `slurm`; its options are in `options`.
+        shards: into how many parts the engine divides the run (default: 4 per worker).
 
     Raises:
         EvalkitError: not a run; else as `score`.
     """
-    mine, run = shard_of(shard), Run(path)
+    given = {name: value for name, value in locals().items() if name not in ("path", "engine")}
+    workers, options = workers_of(engine, options, shards)
+    run = Run(path)
     if not run.is_run:
         raise EvalkitError(
             f"{run.path} is not a run folder.",
             "For other images use `evalkit score`, or take them into a run with `evalkit generate"
             " --models NAME=FOLDER`.",
         )
+    if workers is not None:
+        del given["shard"], given["shards"]
+        with workers:
+            workers.encode(run, **given | {"options": options})
+        return run
+    mine = shard_of(shard)
     chosen = resolve(
         run.path,
         metrics=metrics,
