@@ -128,7 +128,7 @@ def test_wrong_engines_are_refused(settings: dict[str, Any], said: str, tmp_path
 def test_one_command_starts_shards_at_a_time(tmp_path: Path) -> None:
     out = tmp_path / "run"
     evalkit.generate("noise", PROMPTS[:1], out=out)
-    with held(out / ".engine.lock"), pytest.raises(EvalkitError, match="has shards of .* at work"):
+    with held(out / ".engine.lock"), pytest.raises(EvalkitError, match=r"has shards of .* at work"):
         evalkit.encode(out, engine="local")
-    with pytest.raises(EvalkitError, match="Both a shard and an engine"):
+    with pytest.raises(EvalkitError, match="Both a shard and"):
         evalkit.generate(out=out, engine="local", shard="0/2")
