@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from evalkit.results import Run as Run
     from evalkit.results import load as load
     from evalkit.score.conventions import conventions as conventions
+    from evalkit.score.encode import encode as encode
     from evalkit.score.score import score as score
     from evalkit.scorer import Answer as Answer
     from evalkit.scorer import NoAnswer as NoAnswer
@@ -83,6 +84,7 @@ _PUBLIC = {  # name: the module that defines it
     "conventions": "evalkit.score.conventions",
     "crosscheck": "evalkit.crosscheck.crosscheck",
     "doctor": "evalkit.doctor.doctor",
+    "encode": "evalkit.score.encode",
     "encoder": "evalkit.plugins",
     "export_hub": "evalkit.export.hub",
     "export_imagefolder": "evalkit.export.imagefolder",

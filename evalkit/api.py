@@ -10,12 +10,14 @@ from typing import Any, Literal, TypeAlias, TypedDict, Unpack, overload
 from evalkit import plugins
 from evalkit.config import KEYS, Config, Options
 from evalkit.core import EvalkitError, Precision, Prompt
+from evalkit.engines.drive import Workers, workers_of
 from evalkit.generate import generate as stage
 from evalkit.generate.generate import Estimate
 from evalkit.generate.given import with_folder
-from evalkit.generate.plan import models_of, read_given
+from evalkit.generate.plan import earlier_config, models_of, read_given
 from evalkit.hints import did_you_mean
 from evalkit.results import Run
+from evalkit.run_folder import Run as FolderOfRun
 from evalkit.score.presets import expand
 from evalkit.score.settings import (
     Settings,
@@ -26,6 +28,7 @@ from evalkit.score.settings import (
     together,
     typed,
 )
+from evalkit.shards import refuse_copies, shard_of
 from evalkit.specs import model_texts, split_label, split_names
 
 # A generator as a user names it: a spec, a folder, or the function itself.
@@ -53,6 +56,8 @@ def run(
     text_column: str | None = None,
     group_column: str | None = None,
     options: Options | None = None,
+    engine: str | None = None,
+    shards: int | None = None,
 ) -> Run:
     """Compare models: generate images, score them and write the report.
 
@@ -86,14 +91,20 @@ def run(
         text_column: of a table or JSON, where the prompts are; by default found by its name.
         group_column: where their groups are; by default found by its name (group, category, tag,
             challenge, skill, ...).
-        options: options of models by label and of scorers by name,
+        options: options of models by label, of scorers by name and of the engine by its name,
             `{"dalle": {"temperature": 0.9}}`.
+        engine: generate and encode in other processes: `local`, `ray` or `slurm`, see
+            docs/scale.md.
+        shards: into how many parts the engine divides the run (default: 4 per worker).
 
     Warns:
         IncompleteRunWarning: a model has no image at all, or black images only. All files are
             written.
     """
-    settings = _settings(locals())
+    given = locals()
+    refuse_copies("run")
+    workers, given["options"] = workers_of(engine, options, shards)
+    settings = _settings(given)
     run = Run(settings.out)
     known, named_metrics = measured(run), settings.metrics
     settings = replace(settings, metrics=together(known, named_metrics))
@@ -118,7 +129,13 @@ def run(
     from evalkit.report.report import report
     from evalkit.score.score import score_with
 
-    made = stage.generate(settings, retry_ambiguous, scored=True)
+    if workers is None:
+        made = stage.generate(settings, retry_ambiguous, scored=True)
+    else:
+        with workers:
+            made = _generate_with(workers, settings, retry_ambiguous)
+            how = {"device": settings.device, "batch_size": settings.batch_size}
+            workers.encode(made, models=[model.label for model in named], **how)
     with made.writing_results():
         chosen = resolve(made.path, models=[model.label for model in named])
         found = resources.load(chosen, bundled, settings.device, made.path)
@@ -142,6 +159,9 @@ class _Generating(TypedDict, total=False):
     text_column: str | None
     group_column: str | None
     options: Options | None
+    shard: str | None
+    engine: str | None
+    shards: int | None
 
 
 @overload
@@ -177,16 +197,51 @@ def generate(
     text_column: str | None = None,
     group_column: str | None = None,
     options: Options | None = None,
+    shard: str | None = None,
+    engine: str | None = None,
+    shards: int | None = None,
 ) -> Run | list[Estimate]:
-    """Make the images only. The parameters are those of `run`, and one more.
+    """Make the images only. The parameters are those of `run`, and two more.
 
     Args:
         dry_run: return the missing images and their cost per model; nothing is sent or written.
+        shard: `i/N`, every N-th image from place i on; other processes make the others. By default
+            as torchrun, Slurm or Kubernetes put it into the environment, else all images.
     """
-    settings = _settings(locals())
+    given = locals()
+    workers, given["options"] = workers_of(engine, options, shards)
+    if workers is not None and shard is not None:
+        raise EvalkitError(
+            "Both a shard and an engine are given; expected one of them.",
+            "An engine starts all shards: leave the shard out.",
+        )
+    settings = _settings(given)
     if dry_run:
         return stage.estimate(settings, retry_ambiguous)
-    return Run(stage.generate(settings, retry_ambiguous).path)
+    if workers is not None:
+        with workers:
+            return Run(_generate_with(workers, settings, retry_ambiguous).path)
+    return Run(stage.generate(settings, retry_ambiguous, shard=shard_of(shard)).path)
+
+
+def _generate_with(workers: Workers, settings: Config, retry_ambiguous: bool) -> FolderOfRun:
+    """`generate` by the workers of an engine."""
+    made = stage.begin(settings, retry_ambiguous)
+    labels = {model.label for model in made.models}
+    known = earlier_config(made.run)
+    assert known is not None
+    texts = zip(known.models, models_of(made.run, known), strict=True)
+    workers.generate(
+        made.run,
+        sorted(labels),
+        sum(map(len, made.todo.values())),
+        models=[text for text, model in texts if model.label in labels],
+        device=settings.device,
+        batch_size=settings.batch_size,
+        max_cost=settings.max_cost,
+        retry_ambiguous=retry_ambiguous,
+    )
+    return made.run
 
 
 def _settings(given: Mapping[str, Any]) -> Config:

@@ -21,6 +21,9 @@ if sys.platform == "win32":
     def take_lock(handle: int) -> None:
         os.lseek(handle, 0, os.SEEK_SET)
         msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+
+    def share_lock(handle: int) -> None:
+        take_lock(handle)
 else:
     import fcntl
 
@@ -32,6 +35,10 @@ else:
         Raises `Held` if another process has the lock, another OSError where there are no locks.
         """
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def share_lock(handle: int) -> None:
+        """Lock it as `take_lock`, beside others that share the lock."""
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
 log = logging.getLogger(__name__)
@@ -55,6 +62,20 @@ def lock(handle: int, path: Path) -> bool:
             error.strerror,
         )
     return True
+
+
+def is_locked(path: Path) -> bool:
+    """Whether another process holds a lock file. False where there is none, or no locks."""
+    with contextlib.suppress(OSError), path.open("rb+") as file:
+        for _ in range(10):  # where locks cannot be shared, another one may be looking, too
+            try:
+                share_lock(file.fileno())
+            except Held:
+                time.sleep(0.05)
+            else:
+                return False
+        return True
+    return False
 
 
 @contextlib.contextmanager

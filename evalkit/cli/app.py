@@ -23,7 +23,7 @@ from evalkit.cli.crosscheck import crosscheck
 from evalkit.cli.figures import figures
 from evalkit.cli.init import init
 from evalkit.cli.output import OUTPUT_ERRORS, nobody_reads, print_version, state
-from evalkit.cli.run import generate, report, run, score, tables
+from evalkit.cli.run import encode, generate, report, run, score, tables
 from evalkit.cli.serve import serve
 from evalkit.cli.training import judge, train
 from evalkit.terminal import printable
@@ -47,6 +47,7 @@ for command in (
     init,
     run,
     generate,
+    encode,
     score,
     report,
     compare,

@@ -16,7 +16,7 @@ from evalkit.cli.signals import STOPPED, exit_code
 from evalkit.terminal import one_line
 
 SECTIONS: Mapping[str, Sequence[str]] = {
-    "Compare models": ("init", "run", "generate", "score", "report", "compare"),
+    "Compare models": ("init", "run", "generate", "encode", "score", "report", "compare"),
     "Ask people and models": ("rate",),
     "Regressions": ("gate", "baseline"),
     "Publish": ("figures", "tables", "export"),

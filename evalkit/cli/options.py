@@ -40,6 +40,26 @@ Perturb = Annotated[
         " uppercase, typos, spaces, contractions, expansions."
     ),
 ]
+InShard = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="i/N",
+        help="Only shard i of N, counted from 0, such as 3/8.  [default: as torchrun, Slurm or"
+        " Kubernetes say, else all]",
+    ),
+]
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        help="Generate and encode in other processes: local, ray or slurm. Its options are set with"
+        " --set, such as local.workers=4."
+    ),
+]
+Shards = Annotated[
+    int | None,
+    typer.Option(help="The parts into which an engine divides a run.  [default: 4 per worker]"),
+]
 ConfigFile = Annotated[
     Path | None,
     typer.Option(help="A TOML file with the same keys, such as another run's run.toml. Flags win."),

@@ -16,9 +16,11 @@ from evalkit.cli.options import (
     Device,
     DryRun,
     Encoders,
+    Engine,
     Folder,
     GroupColumn,
     InPrecision,
+    InShard,
     Json,
     MaxCost,
     Metrics,
@@ -35,6 +37,7 @@ from evalkit.cli.options import (
     ScorerSettings,
     Seed,
     Settings,
+    Shards,
     SingleFile,
     TextColumn,
     Zip,
@@ -63,6 +66,8 @@ def run(
     text_column: TextColumn = None,
     group_column: GroupColumn = None,
     options: Settings = None,
+    engine: Engine = None,
+    shards: Shards = None,
     as_json: Json = False,
     open_report: Open = False,
 ) -> None:
@@ -77,6 +82,7 @@ def run(
       evalkit run --out reports/first --per-prompt 4
       evalkit run --models dalle,some/folder --prompts p.jsonl --set dalle.temperature=0.9
       evalkit run --models my_model:generate --prompts p.txt --metrics fid,kid --json
+      evalkit run --models dalle --prompts p.txt --engine ray --shards 64
     """
     given = locals()
     with clean():
@@ -108,6 +114,9 @@ def generate(
     text_column: TextColumn = None,
     group_column: GroupColumn = None,
     options: Settings = None,
+    shard: InShard = None,
+    engine: Engine = None,
+    shards: Shards = None,
 ) -> None:
     """Make the images only.
 
@@ -115,6 +124,7 @@ def generate(
     Examples:
       evalkit generate --models noise --prompts prompts.txt --out reports/noise --set noise.size=64
       evalkit generate --models openai:gpt-image-2 --prompts prompts.txt --dry-run
+      evalkit generate --models dalle --prompts prompts.txt --out reports/large --shard 3/8
     """
     given = locals()
     with clean():
@@ -126,6 +136,51 @@ def generate(
         else:
             print_next(f"evalkit score {shlex.quote(str(made.path))}")
             print_lines(made.path)
+
+
+def encode(
+    path: Folder,
+    metrics: Metrics = None,
+    models: Compared = None,
+    encoders: Encoders = None,
+    reference: Reference = None,
+    precision: InPrecision = None,
+    on_bad: OnBad = "refuse",
+    device: Device = "auto",
+    batch_size: BatchSize = None,
+    options: ScorerSettings = None,
+    shard: InShard = None,
+    engine: Engine = None,
+    shards: Shards = None,
+) -> None:
+    """Encode the images of a run for a later `score`, in one process or in shards.
+
+    \b
+    Examples:
+      evalkit encode reports/large --shard 3/8
+      torchrun --nproc-per-node 8 -m evalkit encode reports/large --metrics fid,clip_score
+    """
+    with clean():
+        from evalkit.config import parse_settings
+        from evalkit.score.encode import encode as function
+
+        made = function(
+            path,
+            metrics=metrics,
+            models=models,
+            encoders=encoders,
+            reference=reference,
+            precision=precision,
+            on_bad=on_bad,
+            device=device or "auto",
+            batch_size=batch_size,
+            options=parse_settings(options or ()),
+            shard=shard,
+            engine=engine,
+            shards=shards,
+        )
+        print_next(f"evalkit score {shlex.quote(str(made.path))}")
+        print_lines(made.path)
 
 
 def score(

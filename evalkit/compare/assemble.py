@@ -20,6 +20,7 @@ from evalkit.compare.entries import Entry
 from evalkit.config import Config, Options
 from evalkit.core import EvalkitError, Prompt, Record
 from evalkit.features.changed import changed_images, image_files, make_again
+from evalkit.features.parts import SHARDS
 from evalkit.features.validation import OnBad
 from evalkit.files import remedy, write_atomically
 from evalkit.generate.generate import model_text
@@ -234,8 +235,9 @@ def link_features(run: Run, entries: Sequence[Entry]) -> None:
 
 def _link_features(source: Run, label: str, run: Run, name: str) -> None:
     """The caches are found by the content of each image, so they hold for any part of them."""
-    for path in sorted(source.features_path(label, "any").parent.glob("[!.]*")):
-        target = run.features_path(name, "any").parent / path.name
+    folder = source.features_path(label, "any").parent
+    for path in sorted([*folder.glob("[!.]*"), *folder.glob(f"{SHARDS}/*/[!.]*")]):
+        target = run.features_path(name, "any").parent / path.relative_to(folder)
         if path.is_file() and not target.exists():
             _link(path, target)
 

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from evalkit.core import EvalkitError
+from evalkit.features import parts
 from evalkit.features.image_file import ImageFile
 from evalkit.features.map_ahead import map_ahead
 from evalkit.features.validation import raise_invalid
@@ -32,6 +33,7 @@ from evalkit.images import Unreadable
 from evalkit.images.room import decoders
 from evalkit.plugin_calls import DECODING, apart, named
 from evalkit.scorer import VALUE, Answer, LoadedScorer, NoAnswer
+from evalkit.shards import WHOLE, Shard
 from evalkit.terminal import one_line, progress
 
 log = logging.getLogger(__name__)
@@ -63,13 +65,14 @@ def answers(
     *,
     batch_size: int = 32,
     label: str = "",
+    shard: Shard = WHOLE,
 ) -> Answers:
     """The answers on all images in their order. Only pairs without a kept answer are scored.
 
     Args:
         images: files whose content must have the given SHA-256.
         prompts: one per image; None for a scorer that reads none.
-        cache: the file of JSON lines to read and to add to.
+        cache: the file of JSON lines to read and to add to; a shard adds to one of its own.
         batch_size: images per call, where the scorer states no `at_once`.
         label: the text of the progress bar.
 
@@ -80,11 +83,14 @@ def answers(
     texts = [""] * len(images) if prompts is None else list(prompts)
     keys = [_key(image.sha256, text) for image, text in zip(images, texts, strict=True)]
     by = hashlib.sha256(scorer.fingerprint.encode()).hexdigest()[:32]
-    known = _read(cache, by)
+    known: dict[str, dict[str, Any]] = {}
+    own = parts.own(cache, shard)
+    for path in (*parts.beside(cache, shard), own):
+        known |= _read(path, by)
     pairs = dict(zip(keys, zip(images, texts, strict=True), strict=True))
     missing = [key for key in pairs if key not in known]
     size = getattr(scorer, "at_once", None) or batch_size
-    cache = cache.absolute()  # for a scorer that changes the directory
+    cache = own.absolute()  # for a scorer that changes the directory
     process = os.getpid()
     if missing:
         cache.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,6 +48,22 @@ def concatenate(parts: Sequence[CachedFeatures]) -> CachedFeatures:
     notes = [note for part in parts for note in part.notes]
     made_on = frozenset[str]().union(*(part.made_on for part in parts))
     return CachedFeatures(_numbered(keys), values, notes, parts[-1].requested, made_on)
+
+
+def merge(parts: Sequence[CachedFeatures]) -> CachedFeatures:
+    """All rows of parts that were asked for the same features; of equal keys the first one."""
+    names = [part.values.keys() for part in parts if part.rows]
+    common = set(names[0]).intersection(*names) if names else ()
+    known: dict[str, int] = {}
+    fresh: list[CachedFeatures] = []
+    for part in parts:
+        keys = [key for key in part.rows if key not in known]
+        if len(keys) < len(part.rows):
+            part = select(part, keys)
+        known |= part.rows
+        values = {name: array for name, array in part.values.items() if name in common}
+        fresh.append(part._replace(values=values))
+    return concatenate(fresh)
 
 
 def select(cached: CachedFeatures, keys: Sequence[str]) -> CachedFeatures:
@@ -95,6 +111,26 @@ def read(path: Path, fingerprint: str, wanted: Collection[str]) -> CachedFeature
         requested,
         frozenset(str(text) for text in arrays["made_on"]),
     )
+
+
+def read_all(paths: Iterable[Path], fingerprint: str, wanted: Collection[str]) -> CachedFeatures:
+    """The rows of several files, see `merge`."""
+    return merge([read(path, fingerprint, wanted) for path in paths])
+
+
+def keys(path: Path, fingerprint: str, wanted: Collection[str]) -> frozenset[str]:
+    """The keys of the rows that `read` would find, without their features.
+
+    What is damaged is found when the rows are read, and then encoded again.
+    """
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            asked = {str(name) for name in file["asked"]}
+            if str(file["fingerprint"]) == fingerprint and asked >= set(wanted):
+                return frozenset(bytes(row).hex() for row in file["keys"])
+    except Exception:  # see read()
+        pass
+    return frozenset()
 
 
 def write(path: Path, fingerprint: str, cached: CachedFeatures) -> None:

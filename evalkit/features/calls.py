@@ -13,9 +13,13 @@ from torch import Tensor
 
 from evalkit.core import Encoder, EvalkitError, TextEncoder
 from evalkit.models.load import device_name
-from evalkit.plugin_calls import DECODING, apart, named, unchanged
+from evalkit.plugin_calls import DECODING, apart, is_own, named, unchanged
 
 _CORRECT = "Correct the encoder, then run the same command again: the images are kept."
+
+# Libraries multiply matrices of few rows in another order on a CPU. With at least as many rows,
+# features do not depend on what else is in a batch, so shards give the bits of one process.
+_FEWEST = 16
 
 Arrays = dict[str, NDArray[np.float32]]  # by name of the feature, [N, D]
 
@@ -61,11 +65,15 @@ def launch(
     them: the next batch can be launched before.
     """
     count, found, copies = len(batch), None, []
+    more = _further(encoder, count)
+    batch = torch.cat([batch, *[batch[-1:]] * more]) if more else batch
     with _named(encoder), unchanged(DECODING):
         values: object = (call or encoder)(batch)
         if isinstance(values, Mapping):
             wanted = {name: value for name, value in values.items() if name in requested}
             found = {name: _copied(value) for name, value in wanted.items()}
+            if more:
+                found = {name: _first(value, count, more) for name, value in found.items()}
             on_cuda = [one for one in wanted.values() if isinstance(one, Tensor) and one.is_cuda]
             copies = [torch.cuda.current_stream(one.device).record_event() for one in on_cuda]
     if found is None:
@@ -84,9 +92,23 @@ def launch(
 
 def encode_text(encoder: TextEncoder, texts: Sequence[str]) -> Arrays:
     """The features "pool" of texts."""
+    count, more = len(texts), _further(encoder, len(texts))
     with _named(encoder), apart(encoder):
-        found = {"pool": _copied(encoder.text(texts))}
-    return _checked(encoder, found, len(texts), "prompts")
+        found = _copied(encoder.text([*texts, *[texts[-1]] * more]))
+    return _checked(encoder, {"pool": _first(found, count, more)}, count, "prompts")
+
+
+def _further(encoder: Encoder, count: int) -> int:
+    """How many copies of the last image or text evalkit's own encoder gets beside `count`."""
+    on_cpu = str(getattr(encoder, "device", "")) == "cpu"
+    alone = not is_own(encoder) or getattr(encoder, "grouped", False)
+    return max(0, _FEWEST - count) if on_cpu and count and not alone else 0
+
+
+def _first(found: Tensor | str, count: int, more: int) -> Tensor | str:
+    """The features without those of copies."""
+    whole = isinstance(found, Tensor) and found.ndim == 2 and len(found) == count + more
+    return found[:count] if whole and isinstance(found, Tensor) else found
 
 
 def made_on(encoder: object) -> frozenset[str]:

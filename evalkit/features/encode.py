@@ -17,6 +17,7 @@ from torch import Tensor
 
 from evalkit.core import Encoder, TextEncoder
 from evalkit.features import cache as feature_cache
+from evalkit.features import parts
 from evalkit.features.batches import InvalidFound, Item, batches, prepared
 from evalkit.features.cache import CachedFeatures
 from evalkit.features.calls import encode_text
@@ -24,6 +25,7 @@ from evalkit.features.growing import GrowingCache, check_widths, fill
 from evalkit.features.image_file import ImageFile
 from evalkit.features.validation import raise_invalid
 from evalkit.plugin_calls import is_own
+from evalkit.shards import WHOLE, Shard
 from evalkit.terminal import progress
 
 
@@ -44,6 +46,7 @@ class Encoding(NamedTuple):
     )  # those that the encoder does not have are left out
     batch_size: int = 32  # images per call; one call has images of one prepared size
     label: str = ""  # in the progress bar; by default the name of the encoder
+    shard: Shard = WHOLE  # whose file of the cache is written; see features/parts.py
 
 
 def image_features(
@@ -79,17 +82,50 @@ def encode_images(
     if not images:
         return [Features({}, []) for _ in encodings]
     keys = [image.sha256 for image in images]
-    asked = {
-        GrowingCache(one.encoder, one.cache, keys, one.wanted, one.batch_size): one
-        for one in encodings
-    }
+    made = _passes(images, encodings, label)
+    return [rows_of(made[place], keys, one.wanted) for place, one in enumerate(encodings)]
+
+
+def encode_shard(
+    images: Sequence[ImageFile], encodings: Sequence[Encoding], label: str = ""
+) -> None:
+    """`encode_images` for a shard: what no process has encoded yet is added to its own files."""
+    if images:
+        _passes(images, encodings, label)
+
+
+def growing(one: Encoding, keys: Sequence[str]) -> GrowingCache:
+    """The cache of an encoder for these keys, with what other processes have made.
+
+    A shard needs to know only which rows there are, the whole run has them all.
+    """
+    others, wanted = parts.beside(one.cache, one.shard), one.wanted
+    print_of = one.encoder.fingerprint
+    made = feature_cache.EMPTY
+    if one.shard.is_whole:
+        made = feature_cache.read_all(others, print_of, wanted)
+    else:
+        known = frozenset[str]().union(
+            *(feature_cache.keys(path, print_of, wanted) for path in others)
+        )
+        keys = [key for key in keys if key not in known]
+    file = parts.own(one.cache, one.shard)
+    return GrowingCache(one.encoder, file, keys, wanted, one.batch_size, made)
+
+
+def _passes(
+    images: Sequence[ImageFile], encodings: Sequence[Encoding], label: str
+) -> list[CachedFeatures]:
+    """The rows of each encoder: one pass for all of evalkit's own, one for each plug-in."""
+    keys = [image.sha256 for image in images]
+    asked = {growing(one, keys): one for one in encodings}
     own = [cache for cache in asked if is_own(cache.encoder)]
     found: dict[GrowingCache, CachedFeatures] = {}
     for several in (*([cache] for cache in asked if cache not in own), own):
         names = [asked[cache].label or cache.encoder.name for cache in several if cache.missing]
         made = _encode(images, several, label + ", ".join(names))
         found |= dict(zip(several, made, strict=True))
-    return [rows_of(found[cache], keys, one.wanted) for cache, one in asked.items()]
+    return [found[cache] for cache in asked]
 
 
 def _encode(
@@ -117,20 +153,27 @@ def _encode(
         raise_invalid(missing, len(images))
 
 
-def text_features(texts: Sequence[str], encoder: TextEncoder, cache: Path) -> Tensor:
+def text_features(
+    texts: Sequence[str], encoder: TextEncoder, cache: Path, shard: Shard = WHOLE
+) -> Tensor:
     """Features of all prompts in their order, float32 [N, D]; equal prompts are encoded once."""
-    cached = feature_cache.read(cache, encoder.fingerprint, ("pool",))
+    file, wanted = parts.own(cache, shard), ("pool",)
+    cached = feature_cache.read(file, encoder.fingerprint, wanted)
+    beside = parts.beside(cache, shard)
+    others = feature_cache.read_all(beside, encoder.fingerprint, wanted)
     keys = [hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() for text in texts]
     by_key = dict(zip(keys, texts, strict=True))
-    missing = [key for key in by_key if key not in cached.rows]
+    missing = [key for key in by_key if key not in cached.rows.keys() | others.rows.keys()]
     if missing:
         values = encode_text(encoder, [by_key[key] for key in missing])
         rows = {key: row for row, key in enumerate(missing)}
         fresh = CachedFeatures(rows, values, [""] * len(missing), cached.requested)
-        check_widths(encoder, fresh, cached)
-        cached = feature_cache.select(feature_cache.concatenate([cached, fresh]), list(by_key))
-        feature_cache.write(cache, encoder.fingerprint, cached)
-    return torch.from_numpy(cached.values["pool"][[cached.rows[key] for key in keys]])
+        check_widths(encoder, fresh, cached if cached.rows else others)
+        cached = feature_cache.concatenate([cached, fresh])
+        cached = feature_cache.select(cached, [key for key in by_key if key in cached.rows])
+        feature_cache.write(file, encoder.fingerprint, cached)
+    whole = feature_cache.merge([others, cached])
+    return torch.from_numpy(whole.values["pool"][[whole.rows[key] for key in keys]])
 
 
 def rows_of(cached: CachedFeatures, keys: Sequence[str], wanted: Collection[str]) -> Features:

@@ -17,10 +17,11 @@ from pathlib import Path
 
 from evalkit.core import Encoder
 from evalkit.features.batches import Batch, InvalidFound, Item, prepared
-from evalkit.features.encode import Features, rows_of
+from evalkit.features.encode import Encoding, Features, growing, rows_of
 from evalkit.features.growing import GrowingCache, fill
 from evalkit.features.image_file import ImageFile
 from evalkit.features.validation import raise_invalid
+from evalkit.shards import WHOLE, Shard
 from evalkit.terminal import progress
 
 
@@ -32,10 +33,12 @@ def group_features(
     *,
     wanted: Collection[str],
     label: str = "",
+    shard: Shard = WHOLE,
 ) -> Features:
     """Features of all images in their order; labels[i] is the group of images[i].
 
-    The other arguments are those of `encode.image_features`.
+    The other arguments are those of `encode.image_features`. For a shard, which has whole groups,
+    the features are those of this process only.
     """
     groups: dict[str, list[int]] = {}
     for place, name in enumerate(labels):
@@ -45,7 +48,7 @@ def group_features(
         whole = "".join(sorted(images[place].sha256 for place in places))
         for place in places:
             keys[place] = hashlib.sha256(f"{images[place].sha256}:{whole}".encode()).hexdigest()
-    grown = GrowingCache(encoder, cache, keys, wanted)
+    grown = growing(Encoding(encoder, cache, wanted, shard=shard), keys)
     absent = set(grown.missing)
     missing = {  # by their keys, of which groups of equal images have the same
         frozenset(keys[place] for place in places): places
@@ -70,4 +73,4 @@ def group_features(
         [whole] = fill([grown], batches(), bar)
     except InvalidFound:
         raise_invalid([images[place] for place in order])
-    return rows_of(whole, keys, wanted)
+    return rows_of(whole, [key for key in keys if key in whole.rows], wanted)

@@ -31,6 +31,7 @@ class GrowingCache:
         keys: of the rows that are wanted; they may repeat.
         wanted: names of features; those that the encoder does not have are left out.
         batch_size: images per call of the encoder, unless the caller makes other batches.
+        others: rows that other processes have made; none of them is written.
     """
 
     def __init__(
@@ -40,14 +41,17 @@ class GrowingCache:
         keys: Sequence[str],
         wanted: Collection[str],
         batch_size: int = 32,
+        others: CachedFeatures = feature_cache.EMPTY,
     ) -> None:
         self.encoder, self.batch_size = encoder, batch_size
         self.failed = False  # the encoder, or its features
         self._call = in_parts(encoder)
         self._path = path.absolute()  # for an encoder that changes the directory
         self._cached = feature_cache.read(path, encoder.fingerprint, wanted)
+        self._others = others
         self._keys = list(dict.fromkeys(keys))
-        self.missing = [key for key in self._keys if key not in self._cached.rows]
+        known = self._cached.rows.keys() | others.rows.keys()
+        self.missing = [key for key in self._keys if key not in known]
         self._new: list[CachedFeatures] = []
         self._launched: tuple[Sequence[Item], Callable[[], Arrays]] | None = None
         self._saved, self._pause = time.monotonic(), SAVE_SECONDS
@@ -83,7 +87,8 @@ class GrowingCache:
             rows = {item.key: row for row, item in enumerate(items)}
             notes = [item.note for item in items]
             fresh = CachedFeatures(rows, values, notes, requested, made_on(self.encoder))
-            check_widths(self.encoder, fresh, self._new[0] if self._new else self._cached)
+            known = next((one for one in (*self._new, self._cached) if one.rows), self._others)
+            check_widths(self.encoder, fresh, known)
         equal = len(rows) < len(items)
         self._new.append(feature_cache.select(fresh, list(rows)) if equal else fresh)
         if time.monotonic() - self._saved > self._pause:
@@ -103,10 +108,15 @@ class GrowingCache:
         """All wanted rows, which are those of the file from now on."""
         self.collect()
         with self._watched():
-            whole = feature_cache.concatenate([self._cached, *self._new])
-            whole = feature_cache.select(whole, self._keys)
-        if self.missing or not self._path.exists():
-            self._write(whole)
+            own = feature_cache.concatenate([self._cached, *self._new])
+            if not self._others.rows:
+                own = whole = feature_cache.select(own, self._keys)
+            else:
+                whole = feature_cache.merge([self._others, own])
+                whole = feature_cache.select(whole, self._keys)
+                own = feature_cache.select(own, [key for key in self._keys if key in own.rows])
+        if self.missing or not (self._path.exists() or self._others.rows):
+            self._write(own)
         return whole
 
     def _write(self, cached: CachedFeatures) -> None:

@@ -24,6 +24,7 @@ from evalkit.images import (
 from evalkit.prompts.perturb import originals_of
 from evalkit.run_folder import Run, folder_name
 from evalkit.seeds import original_id
+from evalkit.shards import WHOLE, Shard
 from evalkit.sources import missing_images, not_taken, open_source
 from evalkit.terminal import track
 
@@ -106,18 +107,24 @@ def results_folder(path: Path | str) -> Path:
     return Path("reports") / f"{folder_name(visible(whole.name))[:40]}-{digest[:8]}"
 
 
-def image_sets(path: Path, on_bad: OnBad = "refuse", models: Sequence[str] = ()) -> ImageSets:
+def image_sets(
+    path: Path,
+    on_bad: OnBad = "refuse",
+    models: Sequence[str] = (),
+    shard: Shard = WHOLE,
+) -> ImageSets:
     """The images to score. Raises EvalkitError if there are none.
 
     Args:
         on_bad: with "refuse", an invalid image is an error when it is encoded. With "skip", all
             images are validated now, and `files` has the valid ones.
         models: labels of the models of a run; () for all.
+        shard: the images of which prompts of a run; all images of a prompt are together.
     """
     check_policy(on_bad)
     run = Run(path)
     path = run.path
-    found = _of_run(run, models) if run.is_run else _without_run(path)
+    found = _of_run(run, models, shard) if run.is_run else _without_run(path)
     changed = {images.model: changed_images(images.files) for images in found.sets if found.prompts}
     if on_bad == "refuse":
         if bad := [item for items in changed.values() for item in items.values()]:
@@ -173,7 +180,7 @@ def _without_run(path: Path) -> ImageSets:
     return ImageSets(run, [images], [])
 
 
-def _of_run(run: Run, chosen: Sequence[str]) -> ImageSets:
+def _of_run(run: Run, chosen: Sequence[str], shard: Shard) -> ImageSets:
     prompts, models = run.prompts(), run.models()
     of = {prompt.id: prompt.text for prompt in prompts}
     variants = frozenset(originals_of(prompts))
@@ -204,8 +211,9 @@ def _of_run(run: Run, chosen: Sequence[str]) -> ImageSets:
                     f" manifest of {model!r} has {record.prompt!r}: the file has changed.",
                     "Restore the file, or start again in another folder.",
                 )
-        ok = [record for record in records if record.status == "ok"]
-        validation = _validation(run, model)
+        mine = [one for one in records if one.index % shard.count == shard.index]
+        ok = [record for record in mine if record.status == "ok"]
+        validation = _validation(run, model, shard)
         files = [
             ImageFile(path.absolute(), record.sha256, on_decoded=validation.add)
             for record in ok
@@ -244,8 +252,8 @@ def _missing(
     ]
 
 
-def _validation(run: Run, model: str) -> ImageValidation:
-    return ImageValidation(run.validation_path(model).absolute())
+def _validation(run: Run, model: str, shard: Shard = WHOLE) -> ImageValidation:
+    return ImageValidation(run.validation_path(model).absolute(), shard)
 
 
 def _without_invalid(images: ImageSet, changed: Mapping[int, InvalidImage]) -> ImageSet:

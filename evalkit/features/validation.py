@@ -18,6 +18,7 @@ from PIL.Image import Image
 
 from evalkit.core import EvalkitError
 from evalkit.escape import visible
+from evalkit.features import parts
 from evalkit.features.image_file import TEMPORARY, ImageFile
 from evalkit.features.map_ahead import map_ahead
 from evalkit.files import checked, with_check, write_atomically
@@ -28,6 +29,7 @@ from evalkit.images import (
     pixels_sha256,
     raise_invalid_images,
 )
+from evalkit.shards import WHOLE, Shard
 from evalkit.terminal import track
 
 OnBad = Literal["refuse", "skip"]
@@ -121,11 +123,12 @@ class ImageValidation:
 
     Args:
         cache: a JSON file with facts of earlier runs; ignored if missing or damaged.
+        shard: whose file is written, see features/parts.py.
     """
 
-    def __init__(self, cache: Path | None = None) -> None:
-        self._cache = cache
-        self._facts: dict[str, ImageFacts] = _read(cache) if cache is not None else {}
+    def __init__(self, cache: Path | None = None, shard: Shard = WHOLE) -> None:
+        self._cache = None if cache is None else parts.own(cache, shard)
+        self._facts: dict[str, ImageFacts] = {} if cache is None else image_facts(cache, shard)
         self._cached = len(self._facts)
 
     def add(self, sha256: str, found: Decoded | Unreadable) -> None:
@@ -168,9 +171,12 @@ class ImageValidation:
         return summary([str(image.path) for image in images], self.complete(images), skipped)
 
 
-def image_facts(cache: Path) -> dict[str, ImageFacts]:
+def image_facts(cache: Path, shard: Shard = WHOLE) -> dict[str, ImageFacts]:
     """The facts that were found so far, by SHA-256 of the file; {} if there are none."""
-    return _read(cache)
+    facts: dict[str, ImageFacts] = {}
+    for path in (*parts.beside(cache, shard), parts.own(cache, shard)):
+        facts |= _read(path)
+    return facts
 
 
 def write_image_checks(folder: Path, findings: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from evalkit.features.changed import Changes, mention_changes
 from evalkit.figures.rows import Row, drawable, models_of, one_metric
 from evalkit.prompts.perturb import originals_of
 from evalkit.run_folder import Run
+from evalkit.shards import WHOLE
 
 NO_FEATURES = (
     "it needs the features of the images and the reference, which are not in the run folder; write"
@@ -101,7 +102,7 @@ def features(source: Source, model: str) -> tuple[Any, Any]:
     """Cached "pool" features float32 [N, D] behind FID, and the moments of the reference."""
     import torch
 
-    from evalkit.features import cache
+    from evalkit.features import cache, parts
     from evalkit.reference.files import reference
 
     own = [row for row in source.metrics if (row["model"], row["metric"]) == (model, "fid")]
@@ -112,7 +113,8 @@ def features(source: Source, model: str) -> tuple[Any, Any]:
     prints = {one["name"]: one["fingerprint"] for one in encoders.values()}
     encoder: Any = SimpleNamespace(name=row["encoder"], fingerprint=prints.get(row["encoder"], ""))
     path = source.run.features_path(model, row["encoder"])
-    cached = cache.read(path, encoder.fingerprint, ("pool",))
+    files = path, *parts.beside(path, WHOLE)
+    cached = cache.read_all(files, encoder.fingerprint, ("pool",))
     keys = [record.sha256 for record in source.records(model)]
     if not keys or len(keys) != row["count"] or any(key not in cached.rows for key in keys):
         raise Absent(NO_FEATURES)

@@ -16,14 +16,15 @@ from evalkit.core import EvalkitError, Generator, Service, is_service
 from evalkit.features.image_sets import image_sets
 from evalkit.features.problems import warn_of_problems
 from evalkit.files import write_atomically
-from evalkit.generate import local, remote
-from evalkit.generate.plan import Plan, fingerprint_of, plan
+from evalkit.generate import growth, local, remote
+from evalkit.generate.plan import Plan, check_same, earlier_config, fingerprint_of, plan
 from evalkit.prompts import duplicate_count
 from evalkit.prompts.perturb import originals_of, unchanged
 from evalkit.prompts.suites import doubt
 from evalkit.remote.keys import without_keys
 from evalkit.run_config import relevant
 from evalkit.run_folder import Run
+from evalkit.shards import WHOLE, Shard
 from evalkit.sources import absent, not_taken
 from evalkit.specs import INSTALLED, default_label, is_path, labelled, relative_to
 
@@ -57,7 +58,12 @@ def estimate(config: Config, retry_ambiguous: bool = False) -> list[Estimate]:
     return result
 
 
-def generate(config: Config, retry_ambiguous: bool = False, scored: bool = False) -> Run:
+def generate(
+    config: Config,
+    retry_ambiguous: bool = False,
+    scored: bool = False,
+    shard: Shard = WHOLE,
+) -> Run:
     """Make every image of the configuration that is missing.
 
     Everything that can be checked quickly is checked before the folder is touched (see plan). When
@@ -69,20 +75,37 @@ def generate(config: Config, retry_ambiguous: bool = False, scored: bool = False
         retry_ambiguous: request images again whose request was sent but not properly answered;
             each may be charged twice.
         scored: the images are scored next, which gives the same warnings and decodes them anyway.
+        shard: which images; the others are made by other processes.
 
     Warns:
         IncompleteRunWarning: a model of which no image is missing has no image or only black ones.
     """
     with contextlib.ExitStack() as held:
-        made = plan(config, retry_ambiguous, held.enter_context)
+        made = plan(config, retry_ambiguous, held.enter_context, shard)
         _make(made, config.batch_size or 32, retry_ambiguous)
         if not scored:
             _warn(made)
     return made.run
 
 
-def _make(made: Plan, batch_size: int, retry_ambiguous: bool) -> None:
-    """Write what the run is, then the missing images of each model."""
+def begin(config: Config, retry_ambiguous: bool = False) -> Plan:
+    """Write what the run is, and make no image: shards will. No model is loaded."""
+    if config.functions:
+        raise EvalkitError(
+            f"The model {next(iter(config.functions))!r} is a function of this process, which"
+            " other processes do not have.",
+            "Name it as they find it: `package.module:attribute`.",
+        )
+    with contextlib.ExitStack() as held:
+        made = plan(config, retry_ambiguous, held.enter_context, load=False)
+        _announce(made)
+        with made.run.beginning():
+            _begin(made)
+    return made
+
+
+def _announce(made: Plan) -> None:
+    """Log what is unusual about the prompts and models."""
     if count := duplicate_count(made.prompts):
         log.warning(
             "%d of %d prompts repeat an earlier one; they are kept",
@@ -100,7 +123,13 @@ def _make(made: Plan, batch_size: int, retry_ambiguous: bool) -> None:
             " models of another kind",
             names,
         )
-    _begin(made)
+
+
+def _make(made: Plan, batch_size: int, retry_ambiguous: bool) -> None:
+    """Write what the run is, then the missing images of each model."""
+    _announce(made)
+    with made.run.beginning():
+        _begin(made)
     for model in made.models:
         left = {"not_taken": not_taken(made.run.unmatched(model.label))}
         if model.label not in made.unmatched:  # else, its folder has just been read
@@ -109,7 +138,7 @@ def _make(made: Plan, batch_size: int, retry_ambiguous: bool) -> None:
     stopped: list[EvalkitError] = []
     for label in list(made.loaded):
         generator = made.loaded.pop(label)  # pop: its memory is free before the next one draws
-        work = made.todo[label], made.rank
+        work = made.todo[label], made.shard
         try:
             if is_service(generator):
                 service = cast(Service, generator)
@@ -141,7 +170,15 @@ def _warn(made: Plan) -> None:
 
 def _begin(made: Plan) -> None:
     """Write what the run is: prompts.jsonl, each model.json, and run.toml last."""
-    run, earlier, config = made.run, made.earlier, made.config
+    run, config = made.run, made.config
+    earlier = earlier_config(run)
+    if earlier != made.earlier:  # another process has begun or continued it since
+        check_same(run, earlier, config, made.models)
+        if growth.grown(run, made.prompts) != made.prompts:
+            raise EvalkitError(
+                f"Another process has added prompts to {run.path} in the meantime.",
+                "Run the same command again.",
+            )
     grew = not run.is_run or run.prompts() != made.prompts
     if grew:
         run.write_prompts(made.prompts)
@@ -204,7 +241,7 @@ def model_text(run: Run, label: str, spec: str) -> str:
 
 
 def _remove_leftovers(run: Run, label: str) -> None:
-    """Remove temporary files of killed processes; recent ones may belong to another rank."""
+    """Remove temporary files of killed processes; recent ones may belong to another shard."""
     for stale in run.image_folder(label).glob(".*.png.*"):
         with contextlib.suppress(OSError):
             if time.time() - stale.stat().st_mtime > _LEFTOVER_SECONDS:

@@ -13,6 +13,7 @@ from evalkit.core import Generator, Record, Refusal, Request
 from evalkit.generators.calls import images_of
 from evalkit.images import encode_png
 from evalkit.run_folder import Run
+from evalkit.shards import Shard
 from evalkit.terminal import progress
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ def fill(
     label: str,
     generator: Generator,
     requests: Sequence[Request],
-    rank: int,
+    shard: Shard,
     batch_size: int,
 ) -> None:
     """Make the requested images: in each batch first the files, then their rows in the manifest."""
@@ -54,7 +55,7 @@ def fill(
                 _save(run, label, request, result, seconds=seconds, memory=memory)
                 for request, result in zip(batch, results, strict=True)
             ]
-            run.append_records(label, records, rank)
+            run.append_records(label, records, shard)
             counts.update(record.status for record in records)
             advance(len(batch))
     log.info(

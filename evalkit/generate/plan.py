@@ -29,6 +29,7 @@ from evalkit.remote.budget import Budget
 from evalkit.run_config import relevant, run_config
 from evalkit.run_folder import Run
 from evalkit.seeds import image_seed
+from evalkit.shards import WHOLE, Shard
 from evalkit.specs import is_path
 
 log = logging.getLogger(__name__)
@@ -49,13 +50,15 @@ class Plan:
     loaded: dict[str, Generator | Service]  # label -> models with missing images
     unmatched: dict[str, str]  # label -> the content of unmatched.txt
     budget: Budget
-    rank: int
+    shard: Shard
 
 
 def plan(
     config: Config,
     retry_ambiguous: bool = False,
     hold: Callable[[AbstractContextManager[None]], object] | None = None,
+    shard: Shard = WHOLE,
+    load: bool = True,
 ) -> Plan:
     """Check everything that can be checked quickly, and load the models with missing images.
 
@@ -66,27 +69,26 @@ def plan(
     folder, permissions, disk space and prices. All models are loaded at once; if that takes too
     much memory, run one command per model with the same `out`.
     """
-    rank, world = _rank()
     prompts = read_given(config)
     models = plugins.models(config.models, config.options, {}, config.functions)
     run = Run(config.out or default_out(config, prompts, models))
     _check_folder(run)
     if hold is not None:
-        hold(run.making_images(rank))
+        hold(run.making_images(shard))
         run.restore_prompts(prompts)
-    earlier = _earlier(run)
+    earlier = earlier_config(run)
     models = models_of(run, config)
-    _check_same(run, earlier, config, models)
+    check_same(run, earlier, config, models)
     prompts = growth.grown(run, prompts)
     requests = requests_of(prompts, config.per_prompt, config.seed)
     _check_disk(run.path, len(requests) * len(models))
     again = (*retry.PASSING, *retry.DOUBTFUL) if retry_ambiguous else retry.PASSING
-    mine = requests[rank::world]
+    mine = shard.of(requests)
     todo = {model.label: _missing(run, model.label, mine, again) for model in models}
     loaded: dict[str, Generator | Service] = {
         model.label: plugins.load_generator(model, config.device, requests)
         for model in models
-        if todo[model.label] or _sources_changed(run, model)
+        if load and (todo[model.label] or _sources_changed(run, model))
     }
     unmatched: dict[str, str] = {}
     for model in models:
@@ -108,14 +110,14 @@ def plan(
         growth.mention_lost_rows(run, label, todo[label], paid)
         if (text := getattr(generator, "unmatched", None)) is not None:
             unmatched[label] = text
-    # Each rank has an equal share of the limit and counts its own images only.
+    # Each shard has an equal share of the limit and counts its own images only.
     already = sum(spent(run, label, mine) for label in {*run.models(), *todo})
-    budget = Budget(None if config.max_cost is None else config.max_cost / world, already)
+    budget = Budget(None if config.max_cost is None else config.max_cost / shard.count, already)
     for label, generator in loaded.items():
         if is_service(generator):
             hint = f"Set an upper bound in US dollars per image: `--set {label}.price=0.04`."
             budget.check(label, getattr(generator, "price", None), hint)
-    return Plan(run, earlier, config, prompts, models, todo, loaded, unmatched, budget, rank)
+    return Plan(run, earlier, config, prompts, models, todo, loaded, unmatched, budget, shard)
 
 
 def read_given(config: Config) -> list[Prompt]:
@@ -183,7 +185,7 @@ def _check_folder(run: Run) -> None:
         )
 
 
-def _earlier(run: Run) -> Config | None:
+def earlier_config(run: Run) -> Config | None:
     """The configuration with which the folder was made."""
     return load_config(run.config_path, {}) if run_config(run) else None
 
@@ -197,7 +199,7 @@ def _known(run: Run) -> dict[str, str]:
     return {label: canonical(run.model(label)["spec"]) for label in run.models()}
 
 
-def _check_same(run: Run, earlier: Config | None, config: Config, models: Sequence[Model]) -> None:
+def check_same(run: Run, earlier: Config | None, config: Config, models: Sequence[Model]) -> None:
     """Refuse a configuration that would make other images than the folder has.
 
     The list of models may differ, there may be more samples, and everything that concerns scores
@@ -333,14 +335,3 @@ def _fields(fingerprint: str) -> dict[str, str]:
         plain = "base_url" if "://" in word else "adapter" if place == 0 else f"part {place + 1}"
         found |= {name: value} if equals and name.isidentifier() else {plain: word}
     return found
-
-
-def _rank() -> tuple[int, int]:
-    """The rank of this process and the number of processes, as torchrun and Slurm set them."""
-    rank, world = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
-    if not (rank.isdecimal() and world.isdecimal() and int(rank) < int(world)):
-        raise EvalkitError(
-            f"RANK is {rank!r} and WORLD_SIZE is {world!r}; expected 0 <= RANK < WORLD_SIZE.",
-            "Unset both to use one process.",
-        )
-    return int(rank), int(world)

@@ -18,6 +18,7 @@ from evalkit.remote.jobs import Job
 from evalkit.remote.journal import past
 from evalkit.remote.workers import Finished
 from evalkit.run_folder import Run
+from evalkit.shards import Shard
 
 log = logging.getLogger(__name__)
 
@@ -27,12 +28,12 @@ def fill(
     label: str,
     service: Service,
     requests: Sequence[Request],
-    rank: int,
+    shard: Shard,
     budget: Budget,
     retry_ambiguous: bool = False,
 ) -> None:
     """Request the images, and record exactly one outcome for each. Raises as `send.send`."""
-    work = _Images(run, label, service, rank)
+    work = _Images(run, label, service, shard)
     send.send(work, jobs_of(run, label, requests), budget, retry_ambiguous)
 
 
@@ -41,8 +42,8 @@ class _Images:
 
     unit = "image"
 
-    def __init__(self, run: Run, label: str, service: Service, rank: int) -> None:
-        self.run, self.label, self.service, self.rank = run, label, service, rank
+    def __init__(self, run: Run, label: str, service: Service, shard: Shard) -> None:
+        self.run, self.label, self.service, self.shard = run, label, service, shard
 
     def price(self, job: Job) -> float | None:
         return self.service.price
@@ -56,11 +57,11 @@ class _Images:
         return self._save(job, answer, seconds) if answer.status == "ok" else None
 
     def journal(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        self.run.append_requests(self.label, rows, self.rank)
+        self.run.append_requests(self.label, rows, self.shard)
 
     def keep(self, finished: Sequence[Finished]) -> list[Record]:
         records = [_record(item, item.answer) for item in finished]
-        self.run.append_records(self.label, records, self.rank)
+        self.run.append_records(self.label, records, self.shard)
         return records
 
     def reason_to_stop(self) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +22,7 @@ from evalkit.models.image_tokenizer import ImageTokenizer
 from evalkit.models.mini_clip import MiniClip
 from evalkit.models.mini_inception import MiniInception
 from evalkit.models.text import TextTower
+from evalkit.shards import local_rank
 
 BUNDLED = Path(__file__).parent.parent / "weights"
 FIELDS = {  # what the header of each kind of weights must hold to rebuild the network
@@ -68,8 +70,13 @@ def hash_tensors(tensors: Mapping[str, Tensor], start: bytes = b"") -> str:
 
 
 def device_of(name: str) -> str:
-    """auto -> cuda if available, else cpu."""
-    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+    """auto -> cuda if available, else cpu. Of several processes on a machine, each has one card."""
+    if name != "auto":
+        return name
+    if not torch.cuda.is_available():
+        return "cpu"
+    rank = local_rank(os.environ)
+    return f"cuda:{rank % torch.cuda.device_count()}" if rank else "cuda"
 
 
 def device_name(device: str) -> str:

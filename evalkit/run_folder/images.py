@@ -9,7 +9,7 @@ import json
 import os
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,10 @@ from evalkit.files import (
     with_check,
     write_atomically,
 )
-from evalkit.locks import alone
+from evalkit.locks import alone, is_locked
 from evalkit.run_folder.names import Names, folder_name
 from evalkit.run_folder.reading import check_model, reading, typed
+from evalkit.shards import WHOLE, Shard
 
 NO_IMAGE = "no image in the folder for this prompt"  # the detail of a record
 
@@ -38,13 +39,35 @@ class Images(Names):
         """Whether there is a prompts.jsonl, sound or not, or the images of a run without it."""
         return os.path.lexists(self.prompts_path) or bool(self.models())
 
-    def making_images(self, rank: int = 0) -> contextlib.AbstractContextManager[None]:
-        """A block in which no other process of this rank makes images: each would be made twice.
+    def making_images(self, shard: Shard) -> contextlib.AbstractContextManager[None]:
+        """A block in which no other process makes images of this shard: each would be made twice.
 
-        Raises EvalkitError if there is one.
+        Raises EvalkitError if there is one, or one that divides the run in another way.
         """
-        refusal = f"Another process is making the images of {self.path}."
-        return alone(self.path / f".images.{rank}.lock", refusal)
+        return self._one_per_shard("images", f"making the images of {self.path}", shard)
+
+    def encoding(self, shard: Shard) -> contextlib.AbstractContextManager[None]:
+        """A block in which no other process encodes the images of this shard."""
+        return self._one_per_shard("encoding", f"encoding the images of {self.path}", shard)
+
+    @contextlib.contextmanager
+    def _one_per_shard(self, work: str, doing: str, shard: Shard) -> Iterator[None]:
+        refusal, whole = f"Another process is {doing}", shard.is_whole
+        own = self.path / f".{work}.{shard.name}.lock"
+        with alone(own, f"{refusal}{'' if whole else f' (shard {shard})'}."):
+            for other in sorted(self.path.glob(f".{work}.*-of-*.lock")):
+                name = other.name.split(".")[2]
+                if not name.endswith(shard.name.partition("-")[2]) and is_locked(other):
+                    raise EvalkitError(
+                        f"{refusal} (shard {name.replace('-of-', '/')}); expected none beside"
+                        f" {'the whole run' if whole else f'shard {shard}'}.",
+                        "Wait until it ends, or stop it.",
+                    )
+            yield
+
+    def beginning(self) -> contextlib.AbstractContextManager[None]:
+        """A block in which no other process writes what the run is; waits for one."""
+        return alone(self.path / ".begin.lock")
 
     # --- prompts ---
     def write_prompts(self, prompts: Sequence[Prompt]) -> None:
@@ -196,22 +219,24 @@ class Images(Names):
         write_atomically(self.image_folder(model) / name, png)
         return dataclasses.replace(record, file=name, sha256=hashlib.sha256(png).hexdigest())
 
-    def append_records(self, model: str, records: Iterable[Record], rank: int = 0) -> None:
-        """Append to this rank's manifest, after the images: a row means a complete file."""
-        path = self.image_folder(model) / f"manifest.{rank}.jsonl"
+    def append_records(self, model: str, records: Iterable[Record], shard: Shard = WHOLE) -> None:
+        """Append to the manifest of this shard, after the images: a row means a complete file."""
+        path = self.image_folder(model) / f"manifest.{shard.index}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
         fsync_folder(path.parent)  # the images' names reach the disk before their rows
         append_lines(path, map(dataclasses.asdict, records))
 
-    def append_requests(self, model: str, rows: Iterable[Mapping[str, Any]], rank: int = 0) -> None:
-        """Append to this rank's journal of requests to a service, before they are sent.
+    def append_requests(
+        self, model: str, rows: Iterable[Mapping[str, Any]], shard: Shard = WHOLE
+    ) -> None:
+        """Append to the journal of this shard, its requests to a service, before they are sent.
 
         After a kill, the journal shows which requests were in flight.
         """
-        append_lines(self.image_folder(model) / f"requests.{rank}.jsonl", rows)
+        append_lines(self.image_folder(model) / f"requests.{shard.index}.jsonl", rows)
 
     def requests(self, model: str) -> list[dict[str, Any]]:
-        """The journal rows of all ranks in order of time (see remote/journal.py)."""
+        """The journal rows of all shards in order of time (see remote/journal.py)."""
         rows: list[dict[str, Any]] = []
         for path in sorted(self.image_folder(model).glob("requests.*.jsonl")):
             with reading(path):
@@ -222,7 +247,7 @@ class Images(Names):
         return sorted(rows, key=lambda row: row["at"])
 
     def records(self, model: str, check: bool = True) -> list[Record]:
-        """The manifest rows of all ranks, one per image, in the order of prompts and samples.
+        """The manifest rows of all shards, one per image, in the order of prompts and samples.
 
         Of several rows for one image, the last successful one counts, else the last one.
 

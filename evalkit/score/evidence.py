@@ -20,13 +20,20 @@ from evalkit.core import Encoder, EncoderKind, FailedMetricWarning, Metric, Text
 from evalkit.encoders import batches
 from evalkit.features.answers import ScorerFailed, answers
 from evalkit.features.calls import made_on
-from evalkit.features.encode import Encoding, Features, encode_images, text_features
+from evalkit.features.encode import (
+    Encoding,
+    Features,
+    encode_images,
+    encode_shard,
+    text_features,
+)
 from evalkit.features.groups import group_features
 from evalkit.features.image_sets import ImageSet
 from evalkit.reference.files import Reference
 from evalkit.run_folder import Run
 from evalkit.scorer import LoadedScorer, encoders_only, scorers_only
 from evalkit.seeds import kind_of
+from evalkit.shards import WHOLE, Shard
 from evalkit.statistics import intervals
 
 NO_PROMPTS = "a folder of images has no prompts"
@@ -61,6 +68,7 @@ class Setup(NamedTuple):
     no_reference: Mapping[EncoderKind, str]  # the reason, for the kinds without one
     texts: Mapping[str, Texts]  # by name of the encoder
     batch_size: int | None  # None: as many as suit the device of each encoder
+    shard: Shard = WHOLE  # whose files of the caches are written
 
 
 def encode_prompts(
@@ -68,6 +76,7 @@ def encode_prompts(
     prompts: Sequence[str],
     metrics: Sequence[Metric],
     encoders: Mapping[EncoderKind, Encoder | LoadedScorer],
+    shard: Shard = WHOLE,
 ) -> dict[str, Texts]:
     """Features of all prompts, with every prefix that a metric puts before them."""
     wanted: dict[str, tuple[TextEncoder, list[str]]] = {}
@@ -82,9 +91,22 @@ def encode_prompts(
     for name, (reader, texts) in wanted.items():
         unique = list(dict.fromkeys(texts))
         if unique:
-            values = text_features(unique, reader, run.features_path(TEXTS, name))
+            values = text_features(unique, reader, run.features_path(TEXTS, name), shard)
             found[name] = dict(zip(unique, values, strict=True))
     return found
+
+
+def fill(images: ImageSet, setup: Setup) -> None:
+    """Add what `gather` needs of these images of a shard to the files of the shard."""
+    if not images.files:
+        return
+    grouped, others = _encodings(images, setup)
+    title = f"{images.model}: "
+    for one in grouped if images.texts is not None else ():
+        _of_groups(images, one, title)
+    encode_shard(images.files, others, title)
+    for kind, scorer in scorers_only(setup.encoders).items():
+        _scored(images, kind, scorer, setup)
 
 
 def gather(images: ImageSet, setup: Setup) -> dict[EncoderKind, Evidence]:
@@ -155,6 +177,7 @@ def _scored(images: ImageSet, kind: EncoderKind, scorer: LoadedScorer, setup: Se
             setup.run.answers_path(images.model, scorer.name),
             batch_size=setup.batch_size or batches.USUAL,
             label=f"{images.model}: {scorer.name}",
+            shard=setup.shard,
         )
     except ScorerFailed as error:  # no other result is lost
         warnings.warn(error.message, FailedMetricWarning, stacklevel=2)
@@ -185,31 +208,45 @@ def _as_text_encoder(encoder: Encoder | LoadedScorer) -> TextEncoder | None:
 
 def _features(images: ImageSet, setup: Setup) -> dict[str, Features]:
     """Features of all images by the name of the encoder."""
+    title, found = f"{images.model}: ", dict[str, Features]()
+    grouped, others = _encodings(images, setup)
+    for one in grouped:  # without prompts, the groups of images are unknown
+        known = images.texts is not None
+        found[one.encoder.name] = _of_groups(images, one, title) if known else Features({}, [])
+    made = encode_images(images.files, others, title)
+    return found | {one.encoder.name: values for one, values in zip(others, made, strict=True)}
+
+
+def _of_groups(images: ImageSet, one: Encoding, title: str) -> Features:
+    # The images of a variant of a prompt are a group of their own.
+    kinds = [kind_of(record.prompt) for record in images.records]
+    labels = [f"{text}\0{kind}" for text, kind in zip(images.texts or (), kinds, strict=True)]
+    return group_features(
+        images.files,
+        labels,
+        one.encoder,
+        one.cache,
+        wanted=one.wanted,
+        label=title + one.encoder.name,
+        shard=one.shard,
+    )
+
+
+def _encodings(images: ImageSet, setup: Setup) -> tuple[list[Encoding], list[Encoding]]:
+    """The encoders of all metrics, each once: those that read groups of images, and others."""
     wanted: dict[str, set[str]] = {}
     encoders = encoders_only(setup.encoders)
     for kind, encoder in encoders.items():
         asked = {metric.feature for metric in setup.metrics if metric.encoder == kind}
         wanted.setdefault(encoder.name, set()).update(asked)
-    found: dict[str, Features] = {}
+    grouped: list[Encoding] = []
     others: list[Encoding] = []
-    title = f"{images.model}: "
     for name, encoder in {one.name: one for one in encoders.values()}.items():
         cache, features = setup.run.features_path(images.model, name), sorted(wanted[name])
-        if not getattr(encoder, "grouped", False):
-            others.append(
-                Encoding(encoder, cache, features, batches.size(encoder, setup.batch_size))
-            )
-        elif images.texts is None:  # the groups of images are unknown
-            found[name] = Features({}, [])
-        else:
-            # The images of a variant of a prompt are a group of their own.
-            kinds = [kind_of(record.prompt) for record in images.records]
-            labels = [f"{text}\0{kind}" for text, kind in zip(images.texts, kinds, strict=True)]
-            found[name] = group_features(
-                images.files, labels, encoder, cache, wanted=features, label=title + name
-            )
-    made = encode_images(images.files, others, title)
-    return found | {one.encoder.name: values for one, values in zip(others, made, strict=True)}
+        size = batches.size(encoder, setup.batch_size)
+        to = grouped if getattr(encoder, "grouped", False) else others
+        to.append(Encoding(encoder, cache, features, size, shard=setup.shard))
+    return grouped, others
 
 
 def _texts(

@@ -77,7 +77,7 @@ def test_images_that_another_process_makes_are_refused(
     whole: tuple[Path, list[Stage]], place: Path
 ) -> None:
     (place / "run").mkdir()
-    with held(place / "run/.images.0.lock"):
+    with held(place / "run/.images.0-of-1.lock"):
         assert forked.finish(whole[1][0].arguments, place) == 2
     assert forked.said(place) == (
         "error: Another process is making the images of run.\n"

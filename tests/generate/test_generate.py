@@ -16,6 +16,7 @@ from evalkit.images import encode_png
 from evalkit.prompts import prompts_from_list
 from evalkit.run_folder import Run
 from evalkit.seeds import image_seed
+from evalkit.shards import Shard
 
 MODEL = "models_for_tests:plain"
 PROMPTS = tuple(prompts_from_list(["a cat", "a dog", "a \u2028 fish", "a cat", "bad"]))
@@ -79,15 +80,12 @@ def test_at_once_raises_the_batch_size(tmp_path: Path, monkeypatch: pytest.Monke
     assert (tmp_path / "calls").read_text().split() == ["4", "4", "2", "6", "4"]
 
 
-def test_images_do_not_depend_on_batches_or_ranks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_images_do_not_depend_on_batches_or_shards(tmp_path: Path) -> None:
     whole = generate(config(tmp_path / "whole", per_prompt=3, batch_size=32))
     single = generate(config(tmp_path / "single", per_prompt=3, batch_size=1))
-    monkeypatch.setenv("WORLD_SIZE", "4")
     for rank in (3, 0, 2, 1):
-        monkeypatch.setenv("RANK", str(rank))
-        ranks = generate(config(tmp_path / "ranks", per_prompt=3, batch_size=2))
+        settings = config(tmp_path / "ranks", per_prompt=3, batch_size=2)
+        ranks = generate(settings, shard=Shard(rank, 4))
         mine = (ranks.image_folder(MODEL) / f"manifest.{rank}.jsonl").read_text().splitlines()
         assert [
             json.loads(line)["index"] * 3 + json.loads(line)["sample"] for line in mine
@@ -101,24 +99,11 @@ def test_images_do_not_depend_on_batches_or_ranks(
     assert rows[0] == rows[1] == rows[2]
 
 
-def test_a_rank_keeps_its_slice_when_another_has_started(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Slice first, then skip: else rank 1 would slice the rest of rank 0 and lose images."""
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    for rank in ("0", "1"):
-        monkeypatch.setenv("RANK", rank)
-        run = generate(config(tmp_path / "run"))
+def test_a_shard_keeps_its_slice_when_another_has_started(tmp_path: Path) -> None:
+    """Slice first, then skip: else shard 1 would slice the rest of shard 0 and lose images."""
+    for at in range(2):
+        run = generate(config(tmp_path / "run"), shard=Shard(at, 2))
     assert len(images(run)) == 5
-
-
-@pytest.mark.parametrize(("rank", "world"), [("2", "2"), ("-1", "2"), ("x", "2"), ("0", "0")])
-def test_bad_ranks(rank: str, world: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RANK", rank)
-    monkeypatch.setenv("WORLD_SIZE", world)
-    with pytest.raises(EvalkitError, match="RANK"):
-        generate(config(tmp_path / "run"))
-    assert not (tmp_path / "run").exists()
 
 
 def test_the_written_configuration_repeats_the_run_from_anywhere(
@@ -255,17 +240,13 @@ def test_refusals_are_final_and_transient_failures_are_retried(
 ) -> None:
     prompts = tuple(prompts_from_list(["a gun", "a rare bird", "a cat"]))
     spec = "models_for_tests:refuses"
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    for rank in ("0", "1"):
-        monkeypatch.setenv("RANK", rank)
-        run = generate(config(tmp_path / "run", spec, prompts=prompts))
+    for at in range(2):
+        run = generate(config(tmp_path / "run", spec, prompts=prompts), shard=Shard(at, 2))
     assert [(r.status, r.detail, r.file) for r in run.records(spec)][:2] == [
         ("refused_input", "policy", ""),
         ("quota", "", ""),
     ]
     monkeypatch.setenv("QUOTA", "1")
-    monkeypatch.setenv("WORLD_SIZE", "1")
-    monkeypatch.setenv("RANK", "0")
     generate(config(tmp_path / "run", spec, prompts=prompts))
     manifests = {
         rank: (run.image_folder(spec) / f"manifest.{rank}.jsonl").read_text() for rank in (0, 1)

@@ -26,6 +26,7 @@ from evalkit.generate import generate
 from evalkit.prompts import prompts_from_list
 from evalkit.remote import retry, send
 from evalkit.run_folder import Run
+from evalkit.shards import WHOLE, Shard
 
 HTTP, MEMORY = "services_for_tests:http_service", "services_for_tests:load"
 OK = Answer("ok", image_for("x"))
@@ -43,6 +44,7 @@ def run(
     texts: int | list[str],
     spec: str = MEMORY,
     retry_ambiguous: bool = False,
+    shard: Shard = WHOLE,
     **changes: object,
 ) -> Run:
     prompts = tuple(
@@ -53,7 +55,7 @@ def run(
     config = Config(
         **({"models": (spec,), "prompts": prompts, "out": str(path), "device": "cpu"} | changes)
     )  # type: ignore[arg-type]
-    return generate.generate(config, retry_ambiguous)
+    return generate.generate(config, retry_ambiguous, shard=shard)
 
 
 def service(
@@ -389,7 +391,7 @@ def test_two_processes_do_not_request_the_same_images(tmp_path: Path) -> None:
     )
     made = run(tmp_path / "run", 3)
     with (
-        held(made.path / ".images.0.lock"),
+        held(made.path / ".images.0-of-1.lock"),
         pytest.raises(EvalkitError, match="Another process is making the images of"),
     ):
         run(made.path, 3)
@@ -397,12 +399,10 @@ def test_two_processes_do_not_request_the_same_images(tmp_path: Path) -> None:
     assert outcomes(made.records(MEMORY)) == {"ok": 3}
 
 
-def test_ranks_divide_the_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shards_divide_the_list(tmp_path: Path) -> None:
     asked = service(price=0.5)
-    monkeypatch.setenv("WORLD_SIZE", "3")
-    for rank in ("2", "0", "1"):
-        monkeypatch.setenv("RANK", rank)
-        made = run(tmp_path / "run", 10, max_cost=6.0)
+    for at in (2, 0, 1):
+        made = run(tmp_path / "run", 10, max_cost=6.0, shard=Shard(at, 3))
     assert outcomes(made.records(MEMORY)) == {"ok": 10}
     assert len(asked.asked) == 10
 

@@ -1,0 +1,150 @@
+"""All shards of a stage by an engine: dead ones again, one progress bar, every failure said."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from evalkit.core import EvalkitError
+from evalkit.engines import Engine, load
+from evalkit.engines.task import Stage, Task
+from evalkit.locks import alone
+from evalkit.run_folder import Run
+from evalkit.terminal import progress
+
+log = logging.getLogger(__name__)
+TRIES = 3  # of a shard whose worker dies
+PER_WORKER = 4  # shards, so that a slow one does not keep all others waiting
+
+
+class Workers:
+    """An engine for the shards of a run; as a context manager, it ends what it has started.
+
+    Args:
+        name: of the engine.
+        options: options by name of the engine; those of others stay.
+        shards: parts of a run; None: some for each worker.
+    """
+
+    def __init__(self, name: str, options: dict[str, Any], shards: int | None) -> None:
+        if shards is not None and shards < 1:
+            raise EvalkitError(f"shards is {shards}; expected 1 or more.")
+        self._engine = load(name, options.pop(name, {}))
+        self._shards = shards or PER_WORKER * self._engine.workers
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._engine.stop()
+
+    def generate(self, run: Run, labels: Sequence[str], missing: int, **settings: Any) -> None:
+        """Make the missing images of these models; see `drive` for what is raised."""
+        if missing:
+            todo = _tasks("generate", run, min(self._shards, missing), settings)
+            with _alone(run):
+                drive(self._engine, todo, [run.image_folder(label) for label in labels], missing)
+
+    def encode(self, run: Run, **settings: Any) -> None:
+        """Encode all images; see `drive` for what is raised."""
+        todo = _tasks("encode", run, min(self._shards, len(run.prompts())), settings)
+        with _alone(run):
+            drive(self._engine, todo)
+
+
+def workers_of(
+    name: str | None, options: Mapping[str, Any] | None, shards: int | None
+) -> tuple[Workers | None, dict[str, Any]]:
+    """The workers that a call asks for, if it names an engine, and the options of all others."""
+    left = dict(options or {})
+    if name is not None:
+        return Workers(name, left, shards), left
+    if shards is not None:
+        raise EvalkitError(
+            "shards is given, and no engine that does them.", "Name one: `--engine local`."
+        )
+    return None, left
+
+
+def _alone(run: Run) -> contextlib.AbstractContextManager[None]:
+    """A block in which no other command starts shards on a run."""
+    return alone(run.path / ".engine.lock", f"Another process has shards of {run.path} at work.")
+
+
+def _tasks(stage: Stage, run: Run, shards: int, settings: Mapping[str, Any]) -> list[Task]:
+    """One task per shard. Settings that are None are left out."""
+    given = {name: value for name, value in settings.items() if value is not None}
+    path, folder = str(run.path.absolute()), os.getcwd()
+    return [Task(stage, path, index, shards, folder, given) for index in range(shards)]
+
+
+def drive(
+    engine: Engine, todo: Sequence[Task], manifests: Sequence[Path] = (), total: int = 0
+) -> None:
+    """Perform all tasks.
+
+    Args:
+        manifests: the folders of manifests whose rows the progress bar counts; without them it
+            counts the shards.
+        total: the rows that are missing.
+
+    Raises:
+        EvalkitError: every shard that failed, with its reason. The others are done.
+    """
+    tries, failed = Counter[int](), dict[int, str]()  # by number of the shard
+    stage = todo[0].stage
+    rows = _Rows(manifests)
+    total = total if manifests else len(todo)
+    unit = "images" if manifests else "shards"
+    title = f"{stage} in {len(todo)} shards"
+    waiting = len(todo)
+    with progress(title, total, unit) as advance:
+        engine.start(todo)
+        while waiting:
+            again: list[Task] = []
+            for task, failure, may_try in engine.ended():
+                tries[task.index] += 1
+                if failure and may_try and tries[task.index] < TRIES:
+                    log.warning("shard %s: %s; it is started again", task.shard, failure)
+                    again.append(task)
+                    continue
+                waiting -= 1
+                if failure:
+                    failed[task.index] = failure
+                if not manifests:
+                    advance(1)
+            if again:
+                engine.start(again)
+            if manifests:
+                advance(rows.new())
+    if failed:
+        reasons = [f"{task.shard}: {failed[task.index]}" for task in todo if task.index in failed]
+        raise EvalkitError(
+            f"{len(failed)} of {len(todo)} shards failed: {'; '.join(reasons)}",
+            "Run the same command again: what is done is kept.",
+        )
+
+
+class _Rows:
+    """Counts the rows that workers add to manifests."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._folders = folders
+        self._read: dict[Path, int] = {}
+        self.new()
+
+    def new(self) -> int:
+        """The rows since the last call."""
+        found = 0
+        for path in (one for folder in self._folders for one in folder.glob("manifest.*.jsonl")):
+            with path.open("rb") as file:
+                file.seek(self._read.get(path, 0))
+                content = file.read()
+            found += content.count(b"\n")
+            self._read[path] = self._read.get(path, 0) + len(content)
+        return found

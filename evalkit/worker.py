@@ -1,0 +1,56 @@
+"""What a worker of an engine does: one shard of `generate` or `encode`, in a process of its own.
+
+`python -m evalkit.worker` reads tasks from stdin and writes to stdout how they ended, each as one
+line of JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+
+from evalkit import api
+from evalkit.core import EvalkitError
+from evalkit.engines.task import Task
+from evalkit.score.encode import encode
+
+
+def perform(task: Task) -> str:
+    """Do the shard; returns why it failed in one sentence, "" if it did not."""
+    os.chdir(task.folder)
+    sys.path[:0] = [task.folder] * (task.folder not in sys.path)
+    task.log_path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(task.log_path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("evalkit")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        if task.stage == "generate":
+            api.generate(out=task.run, shard=str(task.shard), **task.settings)
+        else:
+            encode(task.run, shard=str(task.shard), **task.settings)
+    except EvalkitError as error:
+        logger.error("%s %s", error.message, error.hint)
+        return " ".join(filter(None, (error.message, error.hint)))
+    except Exception as error:
+        logger.exception("the shard failed")
+        return f"{type(error).__name__}: {error} (see {task.log_path})"
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
+    return ""
+
+
+def main() -> None:
+    """Perform the tasks of stdin, one per line; each answer is a line of stdout."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what a model prints is no answer
+    for line in sys.stdin:
+        print(json.dumps({"failure": perform(Task(**json.loads(line)))}), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

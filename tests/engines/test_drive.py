@@ -1,0 +1,134 @@
+"""Shards by an engine: what is started again, what is said, and what a run becomes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lock_holder import held
+
+import evalkit
+from evalkit.core import EvalkitError
+from evalkit.engines import Ended
+from evalkit.engines.drive import drive
+from evalkit.engines.task import Task
+from evalkit.score import records
+
+PROMPTS = [f"a red cube {at}" for at in range(9)]
+METRICS = "fid,clip_score"
+
+
+class Scripted:
+    """An engine whose shards end as a table says, one after the other."""
+
+    workers = 2
+
+    def __init__(self, ends: dict[int, list[tuple[str, bool]]]) -> None:
+        self.ends, self.started, self.waiting = ends, list[int](), list[Task]()
+
+    def start(self, tasks: Sequence[Task]) -> None:
+        self.started += [task.index for task in tasks]
+        self.waiting += tasks
+
+    def ended(self) -> Iterable[Ended]:
+        if self.waiting:
+            task = self.waiting.pop()
+            script = self.ends.get(task.index, [])
+            yield Ended(task, *(script.pop(0) if script else ("", False)))
+
+    def stop(self) -> None: ...
+
+
+def tasks(count: int) -> list[Task]:
+    return [Task("encode", "/nowhere", index, count, "/", {}) for index in range(count)]
+
+
+def test_a_shard_whose_worker_dies_is_started_again(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "evalkit")
+    engine = Scripted({1: [("a node is gone", True)] * 2})
+    drive(engine, tasks(4))
+    assert sorted(engine.started) == [0, 1, 1, 1, 2, 3]
+    assert caplog.text.count("shard 1/4: a node is gone; it is started again") == 2
+
+
+def test_every_failed_shard_is_said_with_its_reason() -> None:
+    engine = Scripted({0: [("the key is wrong", False)], 2: [("a node is gone", True)] * 9})
+    with pytest.raises(EvalkitError) as error:
+        drive(engine, tasks(3))
+    assert error.value.message == (
+        "2 of 3 shards failed: 0/3: the key is wrong; 2/3: a node is gone"
+    )
+    assert sorted(engine.started) == [0, 1, 2, 2, 2]  # what no other try can mend has one
+
+
+def test_an_engine_makes_the_run_of_one_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Real processes, one of which dies the first time."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_model.py").write_text(DIES_ONCE)
+    settings: dict[str, Any] = {"metrics": METRICS, "encoders": "mini", "per_prompt": 2}
+    options = {"local": {"workers": "2"}}
+    made = evalkit.run(
+        ["noise", "my_model:draw"], PROMPTS, out="run", engine="local", shards=3, options=options,
+        **settings,
+    )  # fmt: skip
+    assert (tmp_path / "died").exists()
+    once = evalkit.run(["noise", "my_model:draw"], PROMPTS, out="once", **settings)
+    assert made.scores_path.read_bytes() == once.scores_path.read_bytes()
+    rows = [[r for r in run.metrics() if r.metric not in records.MEASURES] for run in (made, once)]
+    assert rows[0] == rows[1]
+    for model in ("noise", "my_model:draw"):
+        assert made.records(model)[0].file == once.records(model)[0].file
+        shas = [[(r.index, r.sample, r.sha256) for r in run.records(model)] for run in (made, once)]
+        assert shas[0] == shas[1]
+    assert "drawn" not in capfd.readouterr().out  # the prints of a model are no results
+    assert sorted(path.name for path in (made.path / "logs").iterdir()) == [
+        f"{stage}.{at}-of-3.txt" for stage in ("encode", "generate") for at in range(3)
+    ]
+
+
+DIES_ONCE = """
+import os, pathlib, signal
+from PIL import Image
+def draw(prompts, seeds):
+    print("drawn")
+    try:
+        pathlib.Path("died").touch(exist_ok=False)
+    except FileExistsError:
+        return [Image.new("RGB", (8, 8), (seed % 251, 9, seed % 13)) for seed in seeds]
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"engine": "slurn"}, "There is no engine 'slurn'"),
+        ({"engine": "local", "shards": 0}, "shards is 0; expected 1 or more"),
+        ({"shards": 4}, "no engine that does them"),
+        ({"engine": "local", "options": {"local": {"worker": 2}}}, "no option 'worker'"),
+        ({"engine": "local", "options": {"local": {"workers": "two"}}}, "expected a whole number"),
+        ({"engine": "local", "options": {"local": {"workers": -1}}}, "expected 1 or more"),
+        ({"engine": "local", "models": {"a": lambda prompts, seeds: []}}, "is a function of this"),
+    ],
+)
+def test_wrong_engines_are_refused(settings: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(EvalkitError) as error:
+        evalkit.generate(
+            **{"models": "noise", "prompts": PROMPTS, "out": tmp_path / "r"} | settings
+        )
+    assert said in error.value.message
+    assert not (tmp_path / "r").exists()
+
+
+def test_one_command_starts_shards_at_a_time(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    evalkit.generate("noise", PROMPTS[:1], out=out)
+    with held(out / ".engine.lock"), pytest.raises(EvalkitError, match=r"has shards of .* at work"):
+        evalkit.encode(out, engine="local")
+    with pytest.raises(EvalkitError, match="Both a shard and"):
+        evalkit.generate(out=out, engine="local", shard="0/2")
