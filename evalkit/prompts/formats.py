@@ -60,12 +60,15 @@ OTHERS = {
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 
 
-def objects_of(path: Path) -> Iterator[Numbered]:
-    """The rows of a table, or the objects of JSON, as in TABLES. Raises EvalkitError."""
+def objects_of(path: Path, kind: str = "prompts file") -> Iterator[Numbered]:
+    """The rows of a table, or the objects of JSON, as in TABLES. Raises EvalkitError.
+
+    kind: what the file is, for messages.
+    """
     suffix = path.suffix.lower()
     if suffix == ".parquet" and os.path.isfile(path):
         return parquet_rows(path)
-    text = read_text(path)
+    text = read_text(path, kind)
     if suffix in (".csv", ".tsv"):
         return table(text, path)
     if suffix == ".json":
