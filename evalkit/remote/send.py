@@ -41,6 +41,7 @@ def send(
     budget: Budget,
     retry_ambiguous: bool = False,
     most: float = MOST,
+    pace: Concurrency | None = None,
 ) -> None:
     """Request all jobs, a heap, and keep exactly one last answer for each.
 
@@ -49,6 +50,8 @@ def send(
         retry_ambiguous: send requests again that were sent without an answer; each may be charged
             twice.
         most: requests in flight.
+        pace: of a caller that sends in parts and shows its own progress: the state of the service,
+            which has `most`.
 
     Raises:
         EvalkitError: sending stopped, for the reason in the error. Last answers are kept, and the
@@ -56,7 +59,14 @@ def send(
         KeyboardInterrupt: after Ctrl-C or SIGTERM. Requests in flight were waited for, for PATIENCE
             seconds or until the second signal.
     """
-    _Sender(work, jobs, budget, retry_ambiguous, most).run()
+    _Sender(
+        work,
+        jobs,
+        budget,
+        retry_ambiguous,
+        pace or Concurrency(work.label, min(FIRST, most), most),
+        pace is None,
+    ).run()
 
 
 def mention_lost(label: str, count: int) -> None:
@@ -79,14 +89,15 @@ class _Sender:
         jobs: list[Job],
         budget: Budget,
         retry_ambiguous: bool,
-        most: float,
+        concurrency: Concurrency,
+        shown: bool,
     ) -> None:
         self.work, self.label = work, work.label
         self.budget, self.retry_ambiguous = budget, retry_ambiguous
         self.waiting = jobs
         self.tally = Tally(work.label, len(jobs), work.unit)
         self.workers = Workers(work)
-        self.concurrency = Concurrency(work.label, min(FIRST, most), most)
+        self.concurrency, self.shown = concurrency, shown
         self.unwritten: list[dict[str, Any]] = []  # journal rows; the next rows are written too
         self.reached = False  # whether the service has ever answered
         self.error: EvalkitError | None = None  # the reason to stop
@@ -95,11 +106,11 @@ class _Sender:
         self.said_until = 0.0  # time.monotonic(); the end of the wait that was explained
 
     def run(self) -> None:
-        started = time.monotonic()
+        started, total = time.monotonic(), self.tally.total if self.shown else 0
         try:
             with (
                 gentle_interrupt(self._interrupted),
-                progress(self.label, self.tally.total, f"{self.work.unit}s") as self.advance,
+                progress(self.label, total, f"{self.work.unit}s") as self.advance,
             ):
                 while True:
                     if not self._stopping:

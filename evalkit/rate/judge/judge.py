@@ -117,8 +117,6 @@ def rate_judge(
         raise EvalkitError(f"concurrency is {concurrency}; expected 1 or more.")
     if items is not None and items < 1:
         raise EvalkitError(f"items is {items}; expected 1 or more.")
-    if max_cost is not None and not 0 <= max_cost < 1e9:
-        raise EvalkitError(f"max_cost is {max_cost!r}; expected US dollars, 0 or more.")
     options = ChatOptions(
         model, base_url, api_key_env, temperature, seed, max_tokens, max_side, extra, timeout,
         input_price, output_price,
