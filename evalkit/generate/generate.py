@@ -18,8 +18,8 @@ from evalkit.features.problems import warn_of_problems
 from evalkit.files import write_atomically
 from evalkit.generate import local, remote
 from evalkit.generate.plan import Plan, fingerprint_of, plan
-from evalkit.prompts import duplicate_count
-from evalkit.prompts.suites import doubt
+from evalkit.prompts import duplicate_count, is_bundled
+from evalkit.prompts.suites import doubt, identity
 from evalkit.run_config import relevant
 from evalkit.run_folder import Run
 from evalkit.sources import absent, not_taken
@@ -84,8 +84,11 @@ def _make(made: Plan, batch_size: int, retry_ambiguous: bool) -> None:
         log.warning(
             "%d of %d prompts repeat an earlier one; they are kept", count, len(made.prompts)
         )
-    if isinstance(made.config.prompts, str) and (said := doubt(made.config.prompts, made.prompts)):
-        log.warning("%s", said)
+    if isinstance(file := made.config.prompts, str) and not is_bundled(file):
+        if said := doubt(file, made.prompts):
+            log.warning("%s", said)
+        if said := identity(file, made.prompts):
+            log.info("%s", said)
     if len({model.bundled for model in made.models}) > 1:
         names = ", ".join(model.label for model in made.models if model.bundled)
         log.warning(
