@@ -35,7 +35,7 @@ _MODELS = {
     "Rec": "PP-OCRv6_rec_small.onnx",
 }
 _NARROWEST = 8  # times as long as wide; longer ones are framed
-_READING = "rows-1"  # of the order of lines and of the call of the networks
+_READING = "rows-1/quotes-2"  # the order of lines, the call of the networks, what is a quote
 
 
 class Line(NamedTuple):
