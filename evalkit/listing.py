@@ -163,7 +163,7 @@ def suites() -> Listing:
     rows = [
         (one.name, one.title, str(one.prompts), one.licence, one.groups, one.address,
          "content" if one.sha256 else "name and number",
-         f"`--prompts {one.name}`" if one.is_bundled else "give its file to `--prompts`")
+         f"shipped: `--prompts {one.name}`" if one.is_bundled else "give its file to `--prompts`")
         for one in known_suites().values()
     ]  # fmt: skip
     header = ("name", "title", "prompts", "licence", "groups", "address", "recognised by", "use")

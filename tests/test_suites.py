@@ -10,7 +10,7 @@ import pytest
 import evalkit
 from evalkit import EvalkitError, Prompt
 from evalkit.prompts import read_prompts, shipped_prompts
-from evalkit.prompts.suites import claimed, suites, texts_sha256
+from evalkit.prompts.suites import claimed, doubt, identity, suites, texts_sha256
 
 
 @pytest.mark.parametrize(
@@ -57,12 +57,57 @@ def test_bundled_lists_hold_what_is_stated() -> None:
     rows = {row["name"]: row for row in evalkit.list_suites()}
     assert rows.keys() == suites().keys()
     for name, row in rows.items():
-        if row["use"] == f"`--prompts {name}`":
+        if row["use"] == f"shipped: `--prompts {name}`":
             prompts = read_prompts(name)
             assert len(prompts) == suites()[name].prompts
             assert texts_sha256([one.text for one in prompts]) == suites()[name].sha256
             assert row["recognised by"] == "content"
+        assert row["use"].startswith("shipped") == (
+            name in ("suite", "geneval", "parti", "t2i-compbench")
+        )
         assert row["licence"]
+
+
+def test_parti_and_compbench_have_their_groups(tmp_path: Path) -> None:
+    parti = read_prompts("parti")
+    assert (parti[0].text, parti[0].group) == ("bond", "Abstract")
+    assert len({prompt.group for prompt in parti}) == 12
+    animals = read_prompts("parti:Animals")
+    assert len(animals) == 314
+    assert all(prompt.group == "Animals" for prompt in animals)
+    groups = ["color", "shape", "texture", "spatial", "3d_spatial", "numeracy", "non_spatial"]
+    assert list(suites()["t2i-compbench"].parts) == [*groups, "complex"]
+    for group, known in suites()["t2i-compbench"].parts.items():
+        part = read_prompts(f"t2i-compbench:{group}")
+        assert len(part) == 300
+        assert texts_sha256([prompt.text for prompt in part]) == known
+    assert read_prompts("t2i-compbench:color")[0].text == "a green bench and a blue bowl"
+    with pytest.raises(EvalkitError, match="have no group 'colour'"):
+        read_prompts("t2i-compbench:colour")
+    run = evalkit.generate("noise", "t2i-compbench:numeracy", out=tmp_path / "run")
+    assert len(run.prompts()) == 300
+
+
+@pytest.mark.parametrize(
+    ("name", "list_", "said"),
+    [
+        ("PartiPrompts.tsv", "parti", "has the prompts of PartiPrompts, by"),
+        ("x.tsv", "parti", "has the prompts of PartiPrompts, by"),
+        ("color_val.txt", "t2i-compbench:color", "has the prompts of T2I-CompBench (color), by"),
+        ("compbench.txt", "t2i-compbench:complex", "of T2I-CompBench (complex), by"),
+    ],
+)
+def test_copies_of_shipped_lists_are_recognised(
+    tmp_path: Path, name: str, list_: str, said: str
+) -> None:
+    texts = [prompt.text for prompt in read_prompts(list_)]
+    header, end = ("Prompt\tCategory\n", "\tc\n") if name.endswith(".tsv") else ("", "\r\n")
+    file = tmp_path / name
+    file.write_bytes((header + "".join(f"{text}{end}" for text in texts)).encode())
+    prompts = read_prompts(file)
+    assert said in identity(str(file), prompts)
+    assert not doubt(str(file), prompts)
+    assert not identity(str(tmp_path / "y.txt"), prompts[1:])
 
 
 def _geneval_file(path: Path, change: bool = False) -> Path:

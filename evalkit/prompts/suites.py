@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
@@ -34,6 +34,7 @@ class Suite(NamedTuple):
     claims: tuple[str, ...]  # parts of the names of its files: lower case, letters and digits
     sha256: str = ""  # `texts_sha256` of its prompts; "" if it is not known
     file: str = ""  # in the package, relative to evalkit/; "" if it does not come with evalkit
+    parts: Mapping[str, str] = {}  # by group: the hash of those that are also lists of their own
 
     @property
     def is_bundled(self) -> bool:
@@ -81,7 +82,7 @@ def refuse_known(path: str) -> None:
 def doubt(path: str, prompts: Sequence[Prompt]) -> str:
     """Why a file is not the list that its name says it is; "" without a doubt."""
     suite, count, name = claimed(path), len(prompts), Path(path).name
-    if suite is None or recognised(prompts) == suite:
+    if suite is None or recognised(prompts)[0] == suite:
         return ""
     if count != suite.prompts:
         found = f"{name} has {count:,} prompts and {suite.title} has {suite.prompts:,}"
@@ -95,8 +96,10 @@ def doubt(path: str, prompts: Sequence[Prompt]) -> str:
 def identity(path: str, prompts: Sequence[Prompt]) -> str:
     """Which published list a file is, and how that is known; "" for none."""
     name = Path(path).name
-    if suite := recognised(prompts):
-        return f"{name} has the prompts of {suite.title}, by their SHA-256"
+    suite, part = recognised(prompts)
+    if suite is not None:
+        group = f" ({part})" if part else ""
+        return f"{name} has the prompts of {suite.title}{group}, by their SHA-256"
     if (suite := claimed(path)) and not doubt(path, prompts):
         return (
             f"{name} is taken for {suite.title}: only its name and the number of its prompts"
@@ -105,7 +108,11 @@ def identity(path: str, prompts: Sequence[Prompt]) -> str:
     return ""
 
 
-def recognised(prompts: Sequence[Prompt]) -> Suite | None:
-    """The list that has these prompts in this order; None where no known one has them."""
+def recognised(prompts: Sequence[Prompt]) -> tuple[Suite | None, str]:
+    """The list that has these prompts in this order, and the group, "" for all of it."""
     found = texts_sha256([prompt.text for prompt in prompts])
-    return next((one for one in suites().values() if one.sha256 == found), None)
+    for suite in suites().values():
+        for part, known in {"": suite.sha256, **suite.parts}.items():
+            if found == known:
+                return suite, part
+    return None, ""
