@@ -9,10 +9,11 @@ from fake_chat import FakeChat, asked
 from fake_service import CHARGED, Call, Fault, shares
 
 import evalkit
-from evalkit.core import FailedMetricWarning, MetricRow
+from evalkit.core import EvalkitError, FailedMetricWarning, MetricRow
 from evalkit.files import read_lines
 from evalkit.remote import retry
 from evalkit.run_folder import Run
+from evalkit.scorers.vqa_score import VqaScore
 
 PRICES = {"input_price": 2.0, "output_price": 10.0}
 ONE = (1000 * 2 + 10 * 10) / 1e6  # US dollars for one answer of the server
@@ -25,9 +26,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _score(run: Run, server: FakeChat, **more: object) -> MetricRow:
-    """The row of vqa_score."""
+    """The row of vqa_score, which is measured beside another metric."""
     options = {"vqa_score": {"model": "org/m", "base_url": server.url, **more}}
-    evalkit.score(run.path, metrics="vqa_score", only=True, options=options)  # type: ignore[arg-type]
+    evalkit.score(run.path, metrics="vqa_score,vendi", encoders="mini", options=options)  # type: ignore[arg-type]
     (row,) = [row for row in evalkit.load(run.path).metrics() if row.metric == "vqa_score"]
     return row
 
@@ -107,10 +108,11 @@ def test_a_limit_of_cost_is_obeyed_and_a_larger_one_continues(tmp_path: Path) ->
         assert len(server.received) == 40
         row = _score(run, server, max_cost=0.01, **more)  # everything is known
         assert row.count == 40
-    run = evalkit.generate("noise", ["a cat"], out=tmp_path / "other")
+
+
+def test_a_limit_of_cost_needs_prices() -> None:
     with FakeChat(lambda asked: "Yes", first={"Yes": 0.75}) as server:
-        row = _score(run, server, max_cost=1.0)
-    assert row.value is None
-    assert "needs a price" in row.note
-    assert "--set vqa_score.input_price" in row.note
-    assert not server.received
+        with pytest.raises(EvalkitError, match="needs a price") as found:
+            VqaScore(model="m", base_url=server.url, max_cost=1.0)
+        assert "--set vqa_score.input_price" in found.value.hint
+        assert not server.received
