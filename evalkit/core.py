@@ -61,7 +61,7 @@ class EvalkitError(Exception):
 
 
 class IncompleteRunWarning(UserWarning):
-    """A model of a run has no image at all, or black images only.
+    """A model of a run has no image at all, or black images only; or a judge gave no vote at all.
 
     The results are written all the same; the command line then ends with exit code 3.
     """
