@@ -60,6 +60,14 @@ class EvalkitError(Exception):
         return f"{self.message} {in_python(self.hint)}".strip()
 
 
+class Unavailable(EvalkitError):
+    """Something is needed that this machine does not have and can get: weights, a package.
+
+    A scorer of evalkit that cannot be loaded for this reason is not measured. For any other reason,
+    such as a wrong option, nothing is measured at all.
+    """
+
+
 class IncompleteRunWarning(UserWarning):
     """A model of a run has no image at all, or black images only.
 

@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 from evalkit.code_hash import code_hash
 from evalkit.config import Value
-from evalkit.core import Encoder, EvalkitError, Generator, Metric, Request
+from evalkit.core import Encoder, EvalkitError, Generator, Metric, Request, Unavailable
 from evalkit.hints import did_you_mean
 from evalkit.plugin_calls import is_own, named, plugin_call
 from evalkit.scorer import LoadedScorer, Scorer
@@ -551,7 +551,7 @@ def checked_options(
         elif item.default is item.empty:
             if partly:
                 continue
-            raise EvalkitError(
+            raise Unavailable(
                 f"The {kind} {label!r} needs the option {name!r}.",
                 f"Give it: `--set {label}.{name}=…`.",
             )

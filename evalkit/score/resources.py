@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from evalkit import plugins
-from evalkit.core import Encoder, EncoderKind, EvalkitError, FailedMetricWarning, Metric
+from evalkit.core import (
+    Encoder,
+    EncoderKind,
+    EvalkitError,
+    FailedMetricWarning,
+    Metric,
+    Unavailable,
+)
 from evalkit.encoders.faster import parted
 from evalkit.encoders.select import DRAWN, MINI, PHOTO, Choice, choose
 from evalkit.plugin_calls import is_own
@@ -53,8 +60,8 @@ def load(chosen: Settings, bundled: bool, device: str = "auto", cache: Path = Pa
         cache: where scorers may keep files of their own.
 
     Raises:
-        EvalkitError: an unknown name, an encoder that cannot be loaded, or a reference without
-            features of an encoder.
+        EvalkitError: an unknown name, a wrong option, an encoder or a scorer of evalkit that cannot
+            be loaded (see `_load_scorers`), or a reference without features of an encoder.
     """
     table = select(chosen.metrics)
     kinds: set[EncoderKind] = {metric.encoder for metric in table}
@@ -80,18 +87,33 @@ def load(chosen: Settings, bundled: bool, device: str = "auto", cache: Path = Pa
 def _load_scorers(
     choice: Choice, table: Sequence[Metric], chosen: Settings, device: str, cache: Path
 ) -> None:
-    """Add the scorers of the metrics, or the reasons why they cannot be loaded."""
+    """Add the scorers of the metrics, or what they lack.
+
+    Raises EvalkitError for wrong options, and where one of evalkit's own cannot be loaded for
+    another reason than what the machine lacks. One of another package is then not measured, with a
+    warning unless it raised an EvalkitError itself.
+    """
     wanted = {metric.scorer.name: metric.scorer for metric in table if metric.scorer is not None}
     for name, scorer in wanted.items():
         given = chosen.options_of(name)
+        plugins.checked_options(scorer.load, given, name, "scorer", partly=True)
         try:
             choice.encoders[scorer.kind] = plugins.load_scorer(scorer, given, device, cache)
         except EvalkitError as error:
-            foreseen = error.__cause__ is None or isinstance(error.__cause__, EvalkitError)
-            if not foreseen and not is_own(scorer.load):
-                warnings.warn(error.message, FailedMetricWarning, stacklevel=2)
+            if not isinstance(error, Unavailable):
+                if is_own(scorer.load):
+                    raise _named(name, error) from error
+                if not isinstance(error.__cause__, EvalkitError):
+                    warnings.warn(error.message, FailedMetricWarning, stacklevel=2)
             reason = error.message.removesuffix(".")
             choice.missing[scorer.kind] = "; ".join(filter(None, (reason, error.hint)))
+
+
+def _named(scorer: str, error: EvalkitError) -> EvalkitError:
+    """The error with the name of the scorer and a next step."""
+    message = error.message if scorer in error.message else f"{scorer}: {error.message}"
+    hint = f"Check the installation with `evalkit doctor`, or leave {scorer} out of the metrics."
+    return EvalkitError(message, error.hint or hint)
 
 
 def blind_encoders(names: Iterable[str], bundled: bool) -> list[str]:

@@ -139,3 +139,15 @@ class Miscounted:
 
 
 MISCOUNTED = evalkit.Scorer("miscounted", "higher", load=Miscounted)
+
+
+class Unnamed:
+    """No LoadedScorer: it has no name."""
+
+    fingerprint = "unnamed-1"
+
+    def __call__(self, images: list[Image.Image], prompts: list[str]) -> list[float]:
+        return [0.0] * len(images)
+
+
+UNNAMED = evalkit.Scorer("unnamed", "higher", load=Unnamed)  # type: ignore[arg-type]
