@@ -82,6 +82,13 @@ class FailedMetricWarning(IncompleteRunWarning):
     """
 
 
+class NothingMeasuredWarning(IncompleteRunWarning):
+    """None of the named metrics has a value, and none failed: the notes of their rows say why.
+
+    The results are written all the same; the command line then ends with exit code 2.
+    """
+
+
 @dataclass(frozen=True)
 class Prompt:
     """One line of the prompt list; `id` is unique in the run, `group` is free text."""

@@ -46,6 +46,7 @@ class Evidence:
     no_reference: str = "there is no reference"  # the reason where reference is None
     made_on: frozenset[str] = frozenset()  # devices and number formats, see features/cache.py
     no_fake: str = ""  # the reason where fake is empty
+    failed: bool = False  # the reason is a fault of the scorer
     reasons: Sequence[str] = ()  # of a scorer: why an image has no answer, "" where it has one
 
 
@@ -156,7 +157,7 @@ def _scored(images: ImageSet, kind: EncoderKind, scorer: LoadedScorer, setup: Se
         )
     except ScorerFailed as error:  # no other result is lost
         warnings.warn(error.message, FailedMetricWarning, stacklevel=2)
-        return Evidence(scorer.name, {}, clusters, {}, None, no_fake=error.message)
+        return Evidence(scorer.name, {}, clusters, {}, None, no_fake=error.message, failed=True)
     where = made_on(scorer)
     return Evidence(
         scorer.name, found.values, clusters, {}, None, made_on=where, reasons=found.reasons

@@ -61,7 +61,8 @@ def load(chosen: Settings, bundled: bool, device: str = "auto", cache: Path = Pa
 
     Raises:
         EvalkitError: an unknown name, a wrong option, an encoder or a scorer of evalkit that cannot
-            be loaded (see `_load_scorers`), or a reference without features of an encoder.
+            be loaded (see `_load_scorers`), a reference without features of an encoder, or named
+            metrics of which none can be measured.
     """
     table = select(chosen.metrics)
     kinds: set[EncoderKind] = {metric.encoder for metric in table}
@@ -81,7 +82,28 @@ def load(chosen: Settings, bundled: bool, device: str = "auto", cache: Path = Pa
     references, why = _references(compared, own, chosen.reference)
     _load_scorers(choice, table, chosen, device, cache)
     chosen_names = dict.fromkeys(encoder.name for encoder in choice.encoders.values())
-    return Resources(table, choice, references, why, blind_encoders(chosen_names, bundled))
+    found = Resources(table, choice, references, why, blind_encoders(chosen_names, bundled))
+    if chosen.metrics:
+        _require_any(found)
+    return found
+
+
+def _require_any(found: Resources) -> None:
+    """Raise EvalkitError where it is known that no metric will be measured."""
+    reasons = _reasons(found)
+    if found.metrics and sum(map(len, reasons.values())) == len(found.metrics):
+        names = ", ".join(metric.name for metric in found.metrics)
+        said = (f"{', '.join(own)}: {why.removesuffix('.')}." for why, own in reasons.items())
+        raise EvalkitError(f"None of the named metrics can be measured: {names}.", " ".join(said))
+
+
+def _reasons(found: Resources) -> dict[str, list[str]]:
+    """The metrics that will not be measured, by the reason."""
+    reasons: dict[str, list[str]] = {}
+    for metric in found.metrics:
+        if reason := found.reason(metric):
+            reasons.setdefault(reason, []).append(metric.name)
+    return reasons
 
 
 def _load_scorers(
@@ -132,16 +154,12 @@ def mention(found: Resources) -> None:
     """Log which encoders were chosen, and which metrics will not be measured."""
     for reason in found.choice.reasons:
         log.info("using the encoder %s", reason)
-    missing: dict[str, list[str]] = {}
-    for metric in found.metrics:
-        if reason := found.reason(metric):
-            missing.setdefault(reason, []).append(metric.name)
     if found.blind:
         log.warning(
             "nothing may be concluded from %s: trained on the bundled data set, not on photos",
             " and ".join(found.blind),
         )
-    for reason, names in missing.items():
+    for reason, names in _reasons(found).items():
         log.info("will not be measured: %s: %s", ", ".join(names), reason)
 
 

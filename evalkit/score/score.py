@@ -10,13 +10,14 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from evalkit.config import Options
-from evalkit.core import EncoderKind, MetricRow, Precision
+from evalkit.core import EncoderKind, Metric, MetricRow, NothingMeasuredWarning, Precision
 from evalkit.encoders.select import Choice
 from evalkit.features import validation
 from evalkit.features.changed import mention_lost
@@ -88,12 +89,14 @@ def score(
         options: options of scorers by name, which a run keeps.
 
     Raises:
-        EvalkitError: unknown names, invalid images, or an encoder or a reference that cannot be
-            loaded or fails.
+        EvalkitError: unknown names, wrong options, invalid images, an encoder, a scorer of evalkit
+            or a reference that cannot be loaded or fails, or named metrics of which none
+            can be measured.
 
     Warns:
         FailedMetricWarning: the function of a metric fails; all other results are written.
         IncompleteRunWarning: a model has no image at all, or black images only.
+        NothingMeasuredWarning: none of the named metrics has a value.
     """
     path = Path(path)
     run = Run(results_folder(path))
@@ -186,11 +189,29 @@ def score_with(
     }
     run.write_protocol(facts)
     warn_of_problems(sets)
+    if chosen.metrics:
+        _warn_of_nothing(sets, table, entrants)
     warn_not_measured([row for row in rows if row.metric not in records.MEASURES])
     rows += [_cautioned(row, blind) for row in of_groups]
     run.write_metrics(rows)
     run.end_scoring({images.model: images.all_records for images in sets})
     return run.metrics() if refresh(run) else rows
+
+
+def _warn_of_nothing(
+    sets: Sequence[ImageSet], table: Sequence[Metric], entrants: Sequence[Entrant]
+) -> None:
+    """Give a NothingMeasuredWarning where there are images, and no named metric has a value.
+
+    One that failed has a warning of its own.
+    """
+    measured = [one.measured[metric.name] for one in entrants for metric in table]
+    said = any(one.value is not None or one.failed for one in measured)
+    if measured and not said and any(images.files for images in sets):
+        names = ", ".join(metric.name for metric in table)
+        notes = dict.fromkeys(one.note.removeprefix("not measured: ") for one in measured)
+        text = f"None of the named metrics has a value ({names}): {'; '.join(notes)}."
+        warnings.warn(text, NothingMeasuredWarning, stacklevel=3)
 
 
 def _cautioned(row: MetricRow, blind: Sequence[str]) -> MetricRow:

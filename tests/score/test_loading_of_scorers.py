@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 from scorers_for_tests import FAULT
+from typer.testing import CliRunner
 
 import evalkit
-from evalkit.core import EvalkitError, FailedMetricWarning
+from evalkit.cli.app import app
+from evalkit.core import EvalkitError, FailedMetricWarning, NothingMeasuredWarning
 from evalkit.encoders.weight_files import FILES
 from evalkit.results import Run
 
@@ -98,3 +100,36 @@ def test_wrong_options_of_a_plug_in_in_run_toml_are_refused(tmp_path: Path) -> N
         file.write("[scorer.length]\nfaktor = 2\n")
     with pytest.raises(EvalkitError, match="'length' has no option 'faktor'"):
         evalkit.score(run.path)
+
+
+@pytest.mark.usefixtures("empty_caches")
+def test_a_preset_of_which_nothing_can_be_measured_is_refused_before_images_are_made(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(EvalkitError, match=r"can be measured: pickscore, hpsv2\.1, "):
+        evalkit.run("noise", PROMPTS, metrics="preference", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    run = evalkit.run("noise", PROMPTS, metrics=f"{OWN}LENGTH", out=tmp_path / "run")
+    before = run.metrics_path.read_bytes()
+    with pytest.raises(EvalkitError) as raised:
+        evalkit.score(run.path, metrics="preference", only=True)
+    for name in ("pickscore", "hpsv2.1", "image_reward", "aesthetic"):
+        assert f"evalkit weights fetch {name}`" in raised.value.hint
+    assert run.metrics_path.read_bytes() == before
+
+
+def test_a_scoring_without_any_value_ends_with_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = evalkit.generate("noise", PROMPTS, out=tmp_path / "run")
+    folder = run.image_folder("noise")
+    with pytest.warns(NothingMeasuredWarning, match="a folder of images has no prompts"):
+        evalkit.score(folder, metrics=f"{OWN}LENGTH")
+    done = CliRunner().invoke(app, ["score", str(folder), "--metrics", f"{OWN}LENGTH"])
+    assert done.exit_code == 2
+    assert (
+        "None of the named metrics has a value (length): a folder of images has no prompts."
+        in done.stderr
+    )
+    assert "function" not in done.stderr
