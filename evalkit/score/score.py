@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evalkit.config import Options
-from evalkit.core import EncoderKind, Metric, MetricRow, NothingMeasuredWarning, Precision
+from evalkit.core import Metric, MetricRow, NothingMeasuredWarning, Precision
 from evalkit.encoders.select import Choice
 from evalkit.features import validation
 from evalkit.features.changed import mention_lost
@@ -27,8 +27,9 @@ from evalkit.features.validation import OnBad
 from evalkit.ratings.rows import refresh
 from evalkit.run_folder import Run
 from evalkit.score import kept, protocol, records
+from evalkit.score.common import common_rows
 from evalkit.score.compare import Entrant, comparisons, pairs
-from evalkit.score.evidence import Evidence, Setup, encode_prompts, gather, part
+from evalkit.score.evidence import Setup, encode_prompts, gather
 from evalkit.score.groups import groups_of, measure_groups
 from evalkit.score.measure import Measurement
 from evalkit.score.precision_errors import PrecisionError, precision_errors, with_errors
@@ -61,8 +62,9 @@ def score(
 
     Where models answered different prompts, every metric is measured twice: on the images of each
     model (`on` is "answered"), and on the images that all of them made ("common"), so that a model
-    does not gain by refusing hard prompts. Where the prompts have groups, the rows of all prompts
-    are followed by those of each group (`group`).
+    does not gain by refusing hard prompts. The same holds for a scorer with answers on different
+    images of the models. Where the prompts have groups, the rows of all prompts are followed by
+    those of each group (`group`).
 
     Args:
         path: a run folder; or a folder, zip, tar or array of images, for which metrics that need
@@ -145,14 +147,13 @@ def score_with(
             log.warning("%s: %s", images.model, line)
     texts = encode_prompts(run, prompts, table, choice.encoders)
     setup = Setup(run, table, choice.encoders, references, why, texts, batch_size)
-    common = _common(sets)
     rows: list[MetricRow] = []
     scores: list[tuple[Any, ...]] = []
     findings: dict[str, dict[str, Any]] = {}
     entrants: list[Entrant] = []
     errors: dict[str, dict[str, PrecisionError]] = {}
     for images in sets:
-        scored = _score_model(images, setup, choice, common)
+        scored = _score_model(images, setup, choice)
         findings[images.model] = images.findings()
         for note in validation.notes(findings[images.model]):
             log.info("%s: %s", images.model, note)
@@ -160,6 +161,7 @@ def score_with(
         scores += scored.per_image
         entrants.append(scored.entrant)
         errors[images.model] = scored.errors
+    rows += [_cautioned(row, blind) for row in common_rows(sets, entrants, setup, choice)]
     seen = [
         metric
         for metric in table
@@ -231,9 +233,7 @@ class _Scored(NamedTuple):
     errors: dict[str, PrecisionError]  # by encoder in a faster mode
 
 
-def _score_model(
-    images: ImageSet, setup: Setup, choice: Choice, common: set[tuple[int, int]] | None
-) -> _Scored:
+def _score_model(images: ImageSet, setup: Setup, choice: Choice) -> _Scored:
     evidence = gather(images, setup)
     made = [(record.index, record.sample) for record in images.records]
     measured = {
@@ -252,8 +252,6 @@ def _score_model(
         for row in score_rows(metric, images, measured[metric.name], setup)
     ]
     rows += records.rows(images.model, images.all_records, images.requested)
-    if common is not None:
-        rows += _common_rows(images, evidence, measured, common, setup, choice)
     return _Scored(rows, per_image, Entrant(images.model, evidence, made, measured), errors)
 
 
@@ -273,46 +271,3 @@ def _keep_measured(
     for metric in setup.metrics:
         if key := basis.key(metric):
             kept.write(setup.run, images.model, metric, measured[metric.name], key)
-
-
-def _common(sets: Sequence[ImageSet]) -> set[tuple[int, int]] | None:
-    """The (prompt, sample) pairs that every model made; None if no model made others.
-
-    A model without any image is left out, so that the others can still be compared.
-    """
-    made = [made for images in sets if (made := _places(images))]
-    if not made:
-        return None
-    shared = set.intersection(*made)
-    return shared if any(one != shared for one in made) else None
-
-
-def _places(images: ImageSet) -> set[tuple[int, int]]:
-    return {(record.index, record.sample) for record in images.records}
-
-
-def _common_rows(
-    images: ImageSet,
-    evidence: Mapping[EncoderKind, Evidence],
-    measured: Mapping[str, Measurement],
-    common: set[tuple[int, int]],
-    setup: Setup,
-    choice: Choice,
-) -> list[MetricRow]:
-    """The rows on the images that every model made."""
-    places = [
-        place
-        for place, record in enumerate(images.records)
-        if (record.index, record.sample) in common
-    ]
-    if len(places) < len(images.records):
-        images = images.keep(places)
-        evidence = {kind: part(whole, places) for kind, whole in evidence.items()}
-        measured = {
-            one.name: measure_images(one, images, evidence, choice)
-            if not measured[one.name].failed
-            else measured[one.name]
-            for one in setup.metrics
-        }
-    rows = [metric_row(metric, images, measured[metric.name], setup) for metric in setup.metrics]
-    return [replace(row, on="common") for row in rows]

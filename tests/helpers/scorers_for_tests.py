@@ -151,3 +151,34 @@ class Unnamed:
 
 
 UNNAMED = evalkit.Scorer("unnamed", "higher", load=Unnamed)  # type: ignore[arg-type]
+
+
+class Picky:
+    """The length of the prompt; of images that are 24 pixels wide, for long prompts only."""
+
+    name, fingerprint = "picky-1", "picky-1"
+
+    def __call__(self, images: list[Image.Image], prompts: list[str]) -> list[object]:
+        return [
+            evalkit.NoAnswer("refused") if image.width == 24 and len(text) < 12 else len(text)
+            for image, text in zip(images, prompts, strict=True)
+        ]
+
+
+PICKY = evalkit.Scorer("picky", "higher", load=Picky)  # type: ignore[arg-type]
+
+
+class Sized(Picky):
+    """The width of the image in addition: the widest leads on the same prompts."""
+
+    name, fingerprint = "sized-1", "sized-1"
+
+    def __call__(self, images: list[Image.Image], prompts: list[str]) -> list[object]:
+        found = super().__call__(images, prompts)
+        return [
+            one if isinstance(one, evalkit.NoAnswer) else len(text) * 100 + image.width
+            for one, image, text in zip(found, images, prompts, strict=True)
+        ]
+
+
+SIZED = evalkit.Scorer("sized", "higher", load=Sized)  # type: ignore[arg-type]
