@@ -70,6 +70,11 @@ def names(kind: PluginKind) -> list[str]:
     return sorted(_entries(kind))
 
 
+def own_names(kind: PluginKind) -> list[str]:
+    """The installed plug-ins of a kind that come with evalkit."""
+    return [name for name, entry in _entries(kind).items() if entry.module.startswith("evalkit.")]
+
+
 @functools.cache
 def _entries(kind: PluginKind) -> dict[str, EntryPoint]:
     """Entry points by name. Where two distributions use one name, evalkit's own wins."""
@@ -596,7 +601,8 @@ def _call(
     factory: Any, label: str, options: Mapping[str, Value], bound: Mapping[str, object]
 ) -> Any:
     accepted = _parameters(factory)
-    with plugin_call(factory, f"{label!r} could not be loaded"):
+    hint = "" if is_own(factory) else "Correct its code, or leave it out."
+    with plugin_call(factory, f"{label!r} could not be loaded", hint):
         return factory(
             **options, **{name: value for name, value in bound.items() if name in accepted}
         )

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 # The reference of an encoder where none is given.
 DEFAULT_REFERENCES = {name: "scenes" for name in MINI.values() if name}
 DEFAULT_REFERENCES |= dict.fromkeys(PHOTO.values(), "imagenet-1k-sample")
+_DRAWN = tuple(f"{name}-" for name in DRAWN)  # also with other settings: geneval-mini-0.3-0.5
 
 
 class Resources(NamedTuple):
@@ -81,11 +82,28 @@ def load(chosen: Settings, bundled: bool, device: str = "auto", cache: Path = Pa
     own = encoders_only(choice.encoders)
     references, why = _references(compared, own, chosen.reference)
     _load_scorers(choice, table, chosen, device, cache)
+    _require_other_names(choice)
     chosen_names = dict.fromkeys(encoder.name for encoder in choice.encoders.values())
     found = Resources(table, choice, references, why, blind_encoders(chosen_names, bundled))
     if chosen.metrics:
         _require_any(found)
     return found
+
+
+def _require_other_names(choice: Choice) -> None:
+    """Raise EvalkitError where code of others has the name of an encoder or scorer of evalkit.
+
+    What evalkit says about its own, such as which images they know, goes by the name.
+    """
+    own = plugins.own_names("encoder")
+    for one in choice.encoders.values():
+        name = parted(one.name)[0]
+        if not is_own(one) and (name in own or f"{name}-".startswith(_DRAWN)):
+            code = f"{type(one).__module__}.{type(one).__qualname__}"
+            raise EvalkitError(
+                f"{code} has the name {one.name!r}, which is evalkit's own; expected another name.",
+                "Change its attribute `name`: results say by it what they were measured with.",
+            )
 
 
 def _require_any(found: Resources) -> None:
@@ -140,8 +158,7 @@ def _named(scorer: str, error: EvalkitError) -> EvalkitError:
 
 def blind_encoders(names: Iterable[str], bundled: bool) -> list[str]:
     """The encoders and scorers among these that do not know the images."""
-    drawn = tuple(f"{name}-" for name in DRAWN)  # also with other settings: geneval-mini-0.3-0.5
-    return [name for name in names if f"{parted(name)[0]}-".startswith(drawn) and not bundled]
+    return [name for name in names if f"{parted(name)[0]}-".startswith(_DRAWN) and not bundled]
 
 
 def only_bundled(run: Run, models: Sequence[str]) -> bool:
