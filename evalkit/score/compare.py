@@ -126,7 +126,7 @@ def _compared(metric: Metric, a: Entrant, b: Entrant, known: Known) -> Pair | No
     first, second = (_measured(metric, one, shared, clusters, known) for one in (a, b))
     if first.value is None or second.value is None:
         return None
-    difference = _difference(first, second, clusters)
+    difference = _difference(metric, first, second, clusters)
     evidence = a.evidence[metric.encoder]
     return Pair(
         group="",
@@ -234,12 +234,15 @@ def _measured(
     return known[key]
 
 
-def _difference(first: Measurement, second: Measurement, clusters: NDArray[np.int64]) -> Difference:
+def _difference(
+    metric: Metric, first: Measurement, second: Measurement, clusters: NDArray[np.int64]
+) -> Difference:
     """The difference of two values that were measured on the same images."""
     assert first.value is not None
     assert second.value is not None
     if first.per_image is not None and second.per_image is not None:
-        return paired.paired_means(first.per_image, second.per_image, clusters)
+        rates = metric.range == (0.0, 1.0)
+        return paired.paired_means(first.per_image, second.per_image, clusters, rates=rates)
     groups = intervals.groups_of_clusters(clusters)
     if first.left_out is None or second.left_out is None or groups is None:
         missing = first if first.left_out is None else second

@@ -80,6 +80,17 @@ def test_p_beyond_the_draws_is_that_of_student_with_the_error_of_the_draws():
     assert (low, high) == pytest.approx((found.value - half, found.value + half))
 
 
+def test_equal_rates_have_the_interval_of_a_rate():
+    """Twenty prompts of which none differs: the share that does may be up to 16%, by Wilson."""
+    right = np.tile([1.0, 1.0, 0.0, 1.0], 5)
+    found = paired.paired_means(right, right, np.arange(20), rates=True)
+    assert (found.value, found.p) == (0.0, 1.0)
+    assert found.interval() == pytest.approx((-0.1611, 0.1611), abs=1e-4)
+    assert found.interval(0.01)[1] > 0.1611
+    assert paired.paired_means(right, right, np.arange(20)).interval() == (0.0, 0.0)
+    assert paired.paired_means(right / 2, right / 2, np.arange(20), rates=True).interval()[1] == 0
+
+
 @pytest.mark.parametrize("prompts", [5, 6, 7, 9, 12])
 def test_p_of_few_prompts_is_never_below_that_of_all_flips_of_signs(prompts: int):
     """The observed signs and their opposite are two of the 2^n flips."""
