@@ -212,7 +212,8 @@ def _warn_of_nothing(
     if measured and not said and any(images.files for images in sets):
         names = ", ".join(metric.name for metric in table)
         notes = dict.fromkeys(one.note.removeprefix("not measured: ") for one in measured)
-        text = f"None of the named metrics has a value ({names}): {'; '.join(notes)}."
+        why = "; ".join(notes).removesuffix(".")
+        text = f"None of the named metrics has a value ({names}): {why}."
         warnings.warn(text, NothingMeasuredWarning, stacklevel=3)
 
 
