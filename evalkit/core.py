@@ -82,6 +82,14 @@ class FailedMetricWarning(IncompleteRunWarning):
     """
 
 
+class StoppedScorerWarning(FailedMetricWarning):
+    """A service or a limit of cost stopped a scorer: its rows have no value, answers are kept.
+
+    The results are written all the same; the command line then ends with exit code 3, and the same
+    command goes on.
+    """
+
+
 class NothingMeasuredWarning(IncompleteRunWarning):
     """None of the named metrics has a value, and none failed: the notes of their rows say why.
 

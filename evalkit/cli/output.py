@@ -41,9 +41,9 @@ def clean() -> Iterator[None]:
     """Turn an error into one sentence and its exit code; show the log on stderr.
 
     A metric that fails, and a scoring without any value, end the command with exit code 2, and a
-    model without a usable image with 3, after the results are printed. What the system refuses (a
-    path, memory, a thread, an open file) is an error of the call, too: no place in the code needs
-    to think of it.
+    model without a usable image or a stopped scorer with 3, after the results are printed. What
+    the system refuses (a path, memory, a thread, an open file) is an error of the call, too: no
+    place in the code needs to think of it.
     """
     from evalkit.terminal import show_logs
 
@@ -76,10 +76,9 @@ def clean() -> Iterator[None]:
                 nobody_reads()
     if problems:
         for problem, category in problems.items():
-            failed = issubclass(category, FailedMetricWarning)
-            _print_error(problem, _FAILED_METRIC if failed else "")
+            _print_error(problem, _FAILED_METRIC if category is FailedMetricWarning else "")
         faults = FailedMetricWarning, NothingMeasuredWarning
-        raise typer.Exit(2 if any(issubclass(one, faults) for one in problems.values()) else 3)
+        raise typer.Exit(2 if any(one in faults for one in problems.values()) else 3)
 
 
 def _check_current_folder() -> None:

@@ -16,7 +16,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from evalkit.core import Encoder, EncoderKind, FailedMetricWarning, Metric, TextEncoder
+from evalkit.core import (
+    Encoder,
+    EncoderKind,
+    FailedMetricWarning,
+    Metric,
+    StoppedScorerWarning,
+    TextEncoder,
+)
 from evalkit.encoders import batches
 from evalkit.features.answers import ScorerFailed, answers
 from evalkit.features.calls import made_on
@@ -156,7 +163,11 @@ def _scored(images: ImageSet, kind: EncoderKind, scorer: LoadedScorer, setup: Se
             label=f"{images.model}: {scorer.name}",
         )
     except ScorerFailed as error:  # no other result is lost
-        warnings.warn(error.message, FailedMetricWarning, stacklevel=2)
+        if error.exit_code == 3:
+            text = f"{error.message} {error.hint}".strip()
+            warnings.warn(text, StoppedScorerWarning, stacklevel=2)
+        else:
+            warnings.warn(error.message, FailedMetricWarning, stacklevel=2)
         return Evidence(scorer.name, {}, clusters, {}, None, no_fake=error.message, failed=True)
     where = made_on(scorer)
     return Evidence(

@@ -182,3 +182,16 @@ class Sized(Picky):
 
 
 SIZED = evalkit.Scorer("sized", "higher", load=Sized)  # type: ignore[arg-type]
+
+
+class Stopped:
+    """A service that refuses to go on after the first answer."""
+
+    name, fingerprint = "stopped-1", "stopped-1"
+
+    def __call__(self, images: list[Image.Image], prompts: list[str]) -> Iterator[float]:
+        yield 1.0
+        raise EvalkitError("the quota is used up.", "Run it again tomorrow.", 3)
+
+
+STOPPED = evalkit.Scorer("stopped", "higher", load=Stopped)  # type: ignore[arg-type]

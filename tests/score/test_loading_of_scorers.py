@@ -12,7 +12,12 @@ from typer.testing import CliRunner
 
 import evalkit
 from evalkit.cli.app import app
-from evalkit.core import EvalkitError, FailedMetricWarning, NothingMeasuredWarning
+from evalkit.core import (
+    EvalkitError,
+    FailedMetricWarning,
+    NothingMeasuredWarning,
+    StoppedScorerWarning,
+)
 from evalkit.encoders.weight_files import FILES
 from evalkit.results import Run
 
@@ -132,4 +137,19 @@ def test_a_scoring_without_any_value_ends_with_2(
         "None of the named metrics has a value (length): a folder of images has no prompts."
         in done.stderr
     )
+    assert "function" not in done.stderr
+
+
+def test_a_scorer_that_a_service_stops_ends_the_command_with_3(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = evalkit.generate("noise", PROMPTS, out="run")
+    metrics = f"{OWN}STOPPED,{OWN}LENGTH"
+    with pytest.warns(StoppedScorerWarning, match="Run it again tomorrow"):
+        evalkit.score(run.path, metrics=metrics, only=True)
+    assert len(run.answers_path("noise", "stopped-1").read_text().splitlines()) == 1
+    done = CliRunner().invoke(app, ["score", "run"])
+    assert done.exit_code == 3, done.stderr
+    assert "the quota is used up. Run it again tomorrow." in done.stderr
     assert "function" not in done.stderr
