@@ -37,7 +37,7 @@ _OPEN = "“„«»‹›「『"
 
 def quoted_places(prompt: str) -> list[tuple[int, int]]:
     """Start and end of each text of `quoted` with its marks, in order."""
-    return [one.span() for one in _QUOTED.finditer(prompt)]
+    return [(start, end + 1) for start, end in _outermost(prompt)]
 
 
 def quoted(prompt: str) -> list[str]:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from evalkit.core import EvalkitError
+from evalkit.core import EvalkitError, Unavailable
 from evalkit.hints import did_you_mean
 from evalkit.prompts.quotes import quoted
 from evalkit.scorer import Answer, NoAnswer, Scorer
@@ -155,7 +155,7 @@ def _middle(line: Line) -> float:
 def _loaded() -> tuple[Any, str]:
     """RapidOCR with the networks of its package, and a hash of them and of its version."""
     if lacks := _lacks():
-        raise EvalkitError(f"Reading text needs {lacks}, which is not installed.", _INSTALL)
+        raise Unavailable(f"Reading text needs {lacks}, which is not installed.", _INSTALL)
     import rapidocr
 
     folder = Path(str(rapidocr.__file__)).parent / "models"
@@ -164,7 +164,7 @@ def _loaded() -> tuple[Any, str]:
         try:
             digest.update((folder / file).read_bytes())
         except OSError as error:  # RapidOCR itself would download it
-            raise EvalkitError(
+            raise Unavailable(
                 f"The package rapidocr has no file {file}; expected version 3.10.", _INSTALL
             ) from error
     paths = {f"{part}.model_path": str(folder / file) for part, file in _MODELS.items()}

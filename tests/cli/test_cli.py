@@ -236,13 +236,13 @@ def test_a_group_without_a_command_shows_its_help(group: str) -> None:
 
 
 def test_run_scores_and_reports(place: Path) -> None:
-    status, output, errors = call("run", *RUN, "--out", "run", *PIXELS, "--metrics", "fid,kid")
+    status, output, errors = call("run", *RUN, "--out", "run", *PIXELS, "--metrics", "fid,vendi")
     assert status == 0, errors
     assert output.splitlines()[-1] == "run"
     assert (place / "run/report/index.html").is_file()
     status, output, _ = call("run", "--config", "run/run.toml", "--json")
     assert status == 0
-    assert {row["metric"] for row in json.loads(output)} >= {"fid", "kid", "refusal_rate"}
+    assert {row["metric"] for row in json.loads(output)} >= {"fid", "vendi", "refusal_rate"}
     assert json.loads(output) == json.loads((place / "run/metrics.json").read_text())["rows"]
     status, output, errors = call("report", "run")
     assert (status, output) == (0, "run\n")
@@ -265,7 +265,7 @@ def test_score_of_a_run_and_of_a_bare_folder(place: Path) -> None:
     assert (status, output.splitlines()[-1]) == (0, "run")
     assert errors.splitlines()[-1] == "next: evalkit report run"
     before = tree(place / "run/images/noise")
-    status, output, _ = call("score", "run/images/noise", *PIXELS, "--metrics", "fid")
+    status, output, _ = call("score", "run/images/noise", *PIXELS, "--metrics", "vendi")
     assert status == 0
     assert (Path(output.splitlines()[-1]) / "metrics.json").is_file()
     assert tree(place / "run/images/noise") == before
