@@ -13,6 +13,7 @@ import os
 import random
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.context import ForkServerProcess
@@ -33,14 +34,74 @@ def start(
             at each look; `limit`, the bytes that a file may have; `said`, the ending of the file
             with its output.
     """
+    _said(folder, more).write_text("")
+    return _started(command, list(arguments), str(folder), point, more)
+
+
+def _started(target: Callable[..., None], *arguments: Any) -> ForkServerProcess:
     helpers = str(Path(__file__).parent)
     os.environ["PYTHONPATH"] = os.pathsep.join([helpers, os.environ.get("PYTHONPATH", "")])
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["forked_imports"])
-    _said(folder, more).write_text("")
-    process = context.Process(target=command, args=(list(arguments), str(folder), point, more))
+    process = context.Process(target=target, args=arguments)
     process.start()
     return process
+
+
+class Command:
+    """`evalkit ARGUMENTS` as a shell starts it: in a folder, with this environment.
+
+    It has what tests use of a Popen, and its output is in files or at a terminal.
+    """
+
+    def __init__(self, arguments: Sequence[str], cwd: Path | str = ".", terminal: str = "") -> None:
+        """terminal: the name of a terminal for both streams."""
+        self._files = [] if terminal else [tempfile.NamedTemporaryFile() for _ in range(2)]  # noqa: SIM115
+        streams = [file.name for file in self._files] or [terminal] * 2
+        self._process = _started(
+            _plain, list(arguments), str(Path(cwd).absolute()), streams, dict(os.environ)
+        )
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self._process.pid or 0, number)
+
+    def wait(self, timeout: float = 60) -> int | None:
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            self._process.kill()
+            raise TimeoutError
+        return self._process.exitcode
+
+    def communicate(self, timeout: float = 60) -> tuple[str, str]:
+        """What it printed until its end."""
+        self.wait(timeout)
+        said = [Path(file.name).read_text() for file in self._files]
+        for file in self._files:
+            file.close()
+        return said[0], said[1]
+
+
+def _plain(
+    arguments: list[str], folder: str, streams: list[str], environment: dict[str, str]
+) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    for number, path in enumerate(streams, 1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOCTTY), number)
+    sys.stdout, sys.stderr = (open(number, "w", buffering=1) for number in (1, 2))  # noqa: SIM115
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.argv = ["evalkit", *arguments]
+    from evalkit.__main__ import main
+
+    main()
 
 
 def finish(arguments: Sequence[str], folder: Path, **more: Any) -> int | None:
