@@ -41,11 +41,10 @@ def call(*arguments: str) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
-def process(*arguments: str) -> tuple[int | None, str, str]:
+def process(*arguments: str) -> tuple[int, str, str]:
     """In a process that is forked from one with all imports done."""
-    child = Command(arguments)
-    output, errors = child.communicate()
-    return child.returncode, output, errors
+    done = Command(arguments).done()
+    return done.returncode, done.stdout, done.stderr
 
 
 def tree(place: Path) -> dict[str, bytes]:

@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import random
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -49,18 +50,23 @@ def _started(target: Callable[..., None], *arguments: Any) -> ForkServerProcess:
 
 
 class Command:
-    """`evalkit ARGUMENTS` as a shell starts it: in a folder, with this environment.
+    """`evalkit ARGUMENTS` as a shell starts it: in a folder, with an environment.
 
     It has what tests use of a Popen, and its output is in files or at a terminal.
     """
 
-    def __init__(self, arguments: Sequence[str], cwd: Path | str = ".", terminal: str = "") -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        cwd: Path | str = ".",
+        env: Mapping[str, str] | None = None,
+        terminal: str = "",
+    ) -> None:
         """terminal: the name of a terminal for both streams."""
         self._files = [] if terminal else [tempfile.NamedTemporaryFile() for _ in range(2)]  # noqa: SIM115
         streams = [file.name for file in self._files] or [terminal] * 2
-        self._process = _started(
-            _plain, list(arguments), str(Path(cwd).absolute()), streams, dict(os.environ)
-        )
+        folder, environment = str(Path(cwd).absolute()), dict(os.environ if env is None else env)
+        self._process = _started(_plain, list(arguments), folder, streams, environment)
 
     def poll(self) -> int | None:
         return self._process.exitcode
@@ -86,6 +92,11 @@ class Command:
         for file in self._files:
             file.close()
         return said[0], said[1]
+
+    def done(self) -> subprocess.CompletedProcess[str]:
+        """As subprocess.run returns it, with the output as text."""
+        output, errors = self.communicate(120)
+        return subprocess.CompletedProcess([], self.returncode or 0, output, errors)
 
 
 def _plain(
