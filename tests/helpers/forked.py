@@ -57,16 +57,19 @@ class Command:
 
     def __init__(
         self,
-        arguments: Sequence[str],
+        arguments: Sequence[str] | str,
         cwd: Path | str = ".",
         env: Mapping[str, str] | None = None,
         terminal: str = "",
     ) -> None:
-        """terminal: the name of a terminal for both streams."""
+        """Args:
+        arguments: of evalkit; a text is a program in Python instead.
+        terminal: the name of a terminal for both streams.
+        """
         self._files = [] if terminal else [tempfile.NamedTemporaryFile() for _ in range(2)]  # noqa: SIM115
         streams = [file.name for file in self._files] or [terminal] * 2
         folder, environment = str(Path(cwd).absolute()), dict(os.environ if env is None else env)
-        self._process = _started(_plain, list(arguments), folder, streams, environment)
+        self._process = _started(_plain, arguments, folder, streams, environment)
 
     def poll(self) -> int | None:
         return self._process.exitcode
@@ -100,7 +103,10 @@ class Command:
 
 
 def _plain(
-    arguments: list[str], folder: str, streams: list[str], environment: dict[str, str]
+    arguments: Sequence[str] | str,
+    folder: str,
+    streams: list[str],
+    environment: Mapping[str, str],
 ) -> None:
     os.environ.clear()
     os.environ.update(environment)
@@ -109,6 +115,10 @@ def _plain(
         os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOCTTY), number)
     sys.stdout, sys.stderr = (open(number, "w", buffering=1) for number in (1, 2))  # noqa: SIM115
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.path.insert(0, "")
+    if isinstance(arguments, str):
+        exec(arguments, {"__name__": "__main__"})
+        return
     sys.argv = ["evalkit", *arguments]
     from evalkit.__main__ import main
 
