@@ -6,8 +6,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -16,6 +14,7 @@ from pathlib import Path
 import pytest
 from fake_chat import Asked, FakeChat, asked
 from fake_service import Call, Fault, shares
+from forked import Command
 from PIL import Image, ImageDraw
 
 import evalkit
@@ -446,16 +445,12 @@ def test_a_thousand_judgements_have_one_outcome_each_and_none_is_paid_twice(
     assert items == {item for item, count in whole.items() if count == 2}
 
 
-def start(run: Run, url: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-c", "from evalkit.__main__ import main; main()", "rate", "judge"]
-    command += [str(run.path), "--model", "m", "--base-url", url, "--concurrency", "4"]
-    quiet = subprocess.DEVNULL
-    return subprocess.Popen(
-        command, stdout=quiet, stderr=quiet, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
+def start(run: Run, url: str) -> Command:
+    where = (str(run.path), "--model", "m", "--base-url", url, "--concurrency", "4")
+    return Command(["rate", "judge", *where])
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+def wait_for(condition: Callable[[], bool], process: Command) -> None:
     end = time.monotonic() + 120
     while not condition() and process.poll() is None and time.monotonic() < end:
         time.sleep(0.001)
