@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 
@@ -44,6 +44,19 @@ else:
 log = logging.getLogger(__name__)
 # The lock files that the code of this thread holds.
 _held: ContextVar[frozenset[Path]] = ContextVar("held", default=frozenset())
+_handles: set[int] = set()  # of `alone`
+
+
+def _let_go() -> None:
+    """In a fork, such as a worker of a data loader: it must not keep locks when this one dies."""
+    for handle in _handles:
+        with contextlib.suppress(OSError):
+            os.close(handle)
+    _handles.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
 
 
 def lock(handle: int, path: Path) -> bool:
@@ -100,19 +113,28 @@ def alone(path: Path, refusal: str = "") -> Iterator[None]:
         yield
         return
     token = _held.set(_held.get() | {whole})
+    _handles.add(handle)
+    process = os.getpid()
     try:
         yield
     finally:
         _held.reset(token)
-        if sys.platform == "win32":  # an open file cannot be removed there
-            os.close(handle)
-        with contextlib.suppress(OSError):
-            path.unlink()
-        if sys.platform != "win32":
-            os.close(handle)
-        with contextlib.suppress(OSError):
-            for folder in new:
-                folder.rmdir()
+        if os.getpid() == process:
+            _release(path, handle, new)
+
+
+def _release(path: Path, handle: int, new: Sequence[Path]) -> None:
+    """End a lock, and remove its file and the folders that were made for it."""
+    _handles.discard(handle)
+    if sys.platform == "win32":  # an open file cannot be removed there
+        os.close(handle)
+    with contextlib.suppress(OSError):
+        path.unlink()
+    if sys.platform != "win32":
+        os.close(handle)
+    with contextlib.suppress(OSError):
+        for folder in new:
+            folder.rmdir()
 
 
 def _locked(path: Path, refusal: str) -> int:

@@ -249,24 +249,39 @@ class Images(Names):
     def records(self, model: str, check: bool = True) -> list[Record]:
         """The manifest rows of all shards, one per image, in the order of prompts and samples.
 
-        Of several rows for one image, the last successful one counts, else the last one.
+        Of several rows for one image, the last successful one counts, else the last one. Where
+        several shards have made different images, as a service may in place of a lost one, the row
+        of the image that is there counts: the order of their rows is not known.
 
         check: raise EvalkitError unless prompts.jsonl has the prompts of the rows.
         """
         merged: dict[tuple[int, int], Record] = {}
+        several: dict[tuple[int, int], list[Record]] = {}
         for path in sorted(self.image_folder(model).glob("manifest.*.jsonl")):
             with reading(path):
                 records = [_current(typed(Record, row)) for row in read_lines(path)]
                 if not all(one.index >= 0 and one.sample >= 0 for one in records):
                     raise ValueError("a negative place")
+            own: dict[tuple[int, int], Record] = {}
             for record in records:
-                known = merged.get((record.index, record.sample))
-                if known is None or record.status == "ok" or known.status != "ok":
-                    merged[(record.index, record.sample)] = record
+                _keep_last(own, record)
+            for key, record in own.items():
+                known = merged.get(key, record)
+                if known.status == record.status == "ok" and known.sha256 != record.sha256:
+                    several.setdefault(key, [known]).append(record)
+                _keep_last(merged, record)
+        for key, rows in several.items():
+            merged[key] = next((one for one in rows if self._is_there(model, one)), rows[-1])
         found = [merged[key] for key in sorted(merged)]
         if check:
             self._check_prompts(model, found)
         return found
+
+    def _is_there(self, model: str, record: Record) -> bool:
+        """Whether the file of a row is the image that it states."""
+        path = self.image_path(model, record)
+        found = path.read_bytes() if path.is_file() else b""
+        return hashlib.sha256(found).hexdigest() == record.sha256
 
     def _check_prompts(self, model: str, records: Sequence[Record]) -> None:
         """Raise EvalkitError unless the prompts are those that the images were made for."""
@@ -293,6 +308,13 @@ class Images(Names):
                     f" than when the manifest of {model!r} was written: the file has changed.",
                     hint,
                 )
+
+
+def _keep_last(merged: dict[tuple[int, int], Record], record: Record) -> None:
+    """Keep the last successful row of an image, else the last one."""
+    known = merged.get((record.index, record.sample))
+    if known is None or record.status == "ok" or known.status != "ok":
+        merged[(record.index, record.sample)] = record
 
 
 def _current(record: Record) -> Record:

@@ -92,7 +92,7 @@ def test_an_engine_makes_the_run_of_one_process(
 
 
 DIES_ONCE = """
-import os, pathlib, signal
+import os, pathlib, signal, time
 from PIL import Image
 def draw(prompts, seeds):
     print("drawn")
@@ -100,6 +100,9 @@ def draw(prompts, seeds):
         pathlib.Path("died").touch(exist_ok=False)
     except FileExistsError:
         return [Image.new("RGB", (8, 8), (seed % 251, 9, seed % 13)) for seed in seeds]
+    if os.fork() == 0:  # as a pool of processes, which outlives its parent
+        time.sleep(60)
+        os._exit(0)
     os.kill(os.getpid(), signal.SIGKILL)
 """
 

@@ -423,21 +423,21 @@ def test_a_service_is_not_asked_again(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_only_new_images_are_encoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    batches: list[int] = []
-    encode = Pixels.__call__
+    encoded: list[Any] = []
+    prepare = Pixels.prepare
 
-    def counting(self: Pixels, images: Any) -> Any:
-        batches.append(len(images))
-        return encode(self, images)
+    def counting(self: Pixels, image: Any) -> Any:
+        encoded.append(image)
+        return prepare(self, image)
 
-    monkeypatch.setattr(Pixels, "__call__", counting)
+    monkeypatch.setattr(Pixels, "prepare", counting)
     out = tmp_path / "run"
     evalkit.run([ONE, TWO], ["a", "b", "c"], out=out, **BARE)
-    assert sum(batches) == 6
+    assert len(encoded) == 6
     evalkit.run([ONE], ["d", "c", "b", "a"], out=out)
-    assert sum(batches) == 6 + 1
+    assert len(encoded) == 6 + 1
     evalkit.run([ONE], out=out, per_prompt=2)
-    assert sum(batches) == 6 + 1 + 4
+    assert len(encoded) == 6 + 1 + 4
 
 
 # --- after a kill ---

@@ -86,3 +86,25 @@ def test_processes_that_begin_at_once_agree(
     with pytest.raises(EvalkitError, match=said):
         evalkit.generate(module, PROMPTS, out=out, shard="0/2")
     assert Run(out).models() == ["noise"]
+
+
+def test_an_image_that_another_shard_makes_again_has_the_new_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service, or an accelerator, need not make the same image twice."""
+    calls: list[int] = []
+
+    def changing(prompts: Sequence[str], seeds: Sequence[int]) -> list[Image]:
+        calls.extend(seeds)
+        return [models_for_tests.make_image(len(calls), text) for text in prompts]
+
+    monkeypatch.setattr(models_for_tests, "plain", changing)
+    spec, out = "models_for_tests:plain", tmp_path / "run"
+    for shard in ("0/2", "1/2"):
+        run = evalkit.generate(spec, PROMPTS, out=out, shard=shard)
+    (run.image_folder(spec) / "00001-0.png").unlink()
+    evalkit.generate(out=out)
+    assert len(calls) == 6
+    evalkit.generate(out=out)
+    assert len(calls) == 6
+    evalkit.score(out, metrics="vendi", encoders="pixels")  # which refuses changed images
