@@ -17,8 +17,8 @@ from evalkit.engines.task import Task
 from evalkit.score.encode import encode
 
 
-def perform(task: Task) -> str:
-    """Do the shard; returns why it failed in one sentence, "" if it did not."""
+def perform(task: Task) -> tuple[str, int]:
+    """Do the shard; returns why it failed, "" if it did not, and the exit code of the failure."""
     os.chdir(task.folder)
     sys.path[:0] = [task.folder] * (task.folder not in sys.path)
     task.log_path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,14 +34,14 @@ def perform(task: Task) -> str:
             encode(task.run, shard=str(task.shard), **task.settings)
     except EvalkitError as error:
         logger.error("%s %s", error.message, error.hint)
-        return " ".join(filter(None, (error.message, error.hint)))
+        return " ".join(filter(None, (error.message, error.hint))), error.exit_code
     except Exception as error:
         logger.exception("the shard failed")
-        return f"{type(error).__name__}: {error} (see {task.log_path})"
+        return f"{type(error).__name__}: {error} (see {task.log_path})", 2
     finally:
         logger.removeHandler(handler)
         handler.close()
-    return ""
+    return "", 0
 
 
 def main() -> None:
@@ -52,7 +52,7 @@ def main() -> None:
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=answers.close)
     for line in sys.stdin:
-        print(json.dumps({"failure": perform(Task(**json.loads(line)))}), file=answers, flush=True)
+        print(json.dumps(perform(Task(**json.loads(line)))), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ class Ended(NamedTuple):
     task: Task
     failure: str = ""  # in one sentence; "" for a task that did its work
     again: bool = False  # the worker died or was taken away: another try may succeed
+    exit_code: int = 2  # of the failure
 
 
 class Engine(Protocol):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.core import EvalkitError
-from evalkit.engines import Engine, load
+from evalkit.engines import Ended, Engine, load
 from evalkit.engines.task import Stage, Task
 from evalkit.locks import alone
 from evalkit.run_folder import Run
@@ -96,7 +96,7 @@ def drive(
     Raises:
         EvalkitError: every shard that failed, with its reason. The others are done.
     """
-    tries, failed = Counter[int](), dict[int, str]()  # by number of the shard
+    tries, failed = Counter[int](), dict[int, Ended]()  # by number of the shard
     stage = todo[0].stage
     rows = _Rows(manifests)
     total = total if manifests else len(todo)
@@ -107,15 +107,16 @@ def drive(
         engine.start(todo)
         while waiting:
             again: list[Task] = []
-            for task, failure, may_try in engine.ended():
+            for end in engine.ended():
+                task = end.task
                 tries[task.index] += 1
-                if failure and may_try and tries[task.index] < TRIES:
-                    log.warning("shard %s: %s; it is started again", task.shard, failure)
+                if end.failure and end.again and tries[task.index] < TRIES:
+                    log.warning("shard %s: %s; it is started again", task.shard, end.failure)
                     again.append(task)
                     continue
                 waiting -= 1
-                if failure:
-                    failed[task.index] = failure
+                if end.failure:
+                    failed[task.index] = end
                 if not manifests:
                     advance(1)
             if again:
@@ -123,10 +124,15 @@ def drive(
             if manifests:
                 advance(rows.new())
     if failed:
-        reasons = [f"{task.shard}: {failed[task.index]}" for task in todo if task.index in failed]
+        reasons: dict[str, list[str]] = {}
+        for task in todo:
+            if task.index in failed:
+                reasons.setdefault(failed[task.index].failure, []).append(str(task.shard))
+        said = "; ".join(f"{', '.join(shards)}: {why}" for why, shards in reasons.items())
         raise EvalkitError(
-            f"{len(failed)} of {len(todo)} shards failed: {'; '.join(reasons)}",
+            f"{len(failed)} of {len(todo)} shards failed: {said}",
             "Run the same command again: what is done is kept.",
+            max(one.exit_code for one in failed.values()),
         )
 
 

@@ -105,8 +105,9 @@ def _done(task: Task, process: subprocess.Popen[bytes]) -> Ended:
         process.stdin.write(as_json(task).encode() + b"\n")
         process.stdin.flush()
         line = process.stdout.readline()
-    with contextlib.suppress(ValueError, LookupError):
-        return Ended(task, json.loads(line)["failure"])
+    with contextlib.suppress(ValueError):
+        failure, exit_code = json.loads(line)
+        return Ended(task, failure, exit_code=exit_code)
     code = process.wait()
     how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     return Ended(task, f"its process ended with {how} (see {task.log_path})", again=True)

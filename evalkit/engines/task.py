@@ -35,7 +35,7 @@ class Task:
         return Path(self.run) / "logs" / f"{self.stage}.{self.shard.name}.txt"
 
 
-def perform(task: Task) -> str:
+def perform(task: Task) -> tuple[str, int]:
     """See `evalkit.worker.perform`, which is above this layer and found by its name."""
     return importlib.import_module("evalkit.worker").perform(task)
 

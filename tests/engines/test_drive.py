@@ -55,13 +55,14 @@ def test_a_shard_whose_worker_dies_is_started_again(caplog: pytest.LogCaptureFix
 
 
 def test_every_failed_shard_is_said_with_its_reason() -> None:
-    engine = Scripted({0: [("the key is wrong", False)], 2: [("a node is gone", True)] * 9})
+    wrong, gone = ("the key is wrong", False), ("a node is gone", True)
+    engine = Scripted({0: [wrong], 2: [gone] * 9, 3: [wrong]})
     with pytest.raises(EvalkitError) as error:
-        drive(engine, tasks(3))
+        drive(engine, tasks(4))
     assert error.value.message == (
-        "2 of 3 shards failed: 0/3: the key is wrong; 2/3: a node is gone"
+        "3 of 4 shards failed: 0/4, 3/4: the key is wrong; 2/4: a node is gone"
     )
-    assert sorted(engine.started) == [0, 1, 2, 2, 2]  # what no other try can mend has one
+    assert sorted(engine.started) == [0, 1, 2, 2, 2, 3]  # what no other try can mend has one
 
 
 def test_an_engine_makes_the_run_of_one_process(
@@ -135,3 +136,27 @@ def test_one_command_starts_shards_at_a_time(tmp_path: Path) -> None:
         evalkit.encode(out, engine="local")
     with pytest.raises(EvalkitError, match="Both a shard and"):
         evalkit.generate(out=out, engine="local", shard="0/2")
+
+
+def test_a_limit_of_cost_ends_an_engine_as_it_ends_one_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dear.py").write_text(DEAR)
+    given: dict[str, Any] = {"models": "dear:load", "prompts": PROMPTS, "max_cost": 1.5}
+    for out, more in (("one", {}), ("two", {"engine": "local", "shards": 1})):
+        with pytest.raises(EvalkitError, match="max_cost") as error:
+            evalkit.generate(**given, out=out, **more)
+        assert error.value.exit_code == 3
+
+
+DEAR = """
+from evalkit.core import Answer
+from PIL import Image
+class Dear:
+    price, fingerprint = 1.0, "dear"
+    def request(self, prompt, seed, sample):
+        return Answer("ok", Image.new("RGB", (8, 8)), cost=1.0)
+def load():
+    return Dear()
+"""
