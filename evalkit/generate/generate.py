@@ -17,7 +17,15 @@ from evalkit.features.image_sets import image_sets
 from evalkit.features.problems import warn_of_problems
 from evalkit.files import write_atomically
 from evalkit.generate import growth, local, remote
-from evalkit.generate.plan import Plan, check_same, earlier_config, fingerprint_of, plan
+from evalkit.generate.plan import (
+    Plan,
+    check_fingerprint,
+    check_same,
+    earlier_config,
+    fingerprint_of,
+    plan,
+)
+from evalkit.generators.folder import Folder
 from evalkit.prompts import duplicate_count, is_bundled
 from evalkit.prompts.perturb import originals_of, unchanged
 from evalkit.prompts.suites import doubt, identity
@@ -84,7 +92,7 @@ def generate(
         made = plan(config, retry_ambiguous, held.enter_context, shard)
         _make(made, config.batch_size or 32, retry_ambiguous)
         if not scored:
-            _warn(made)
+            warn_incomplete(made)
     return made.run
 
 
@@ -160,7 +168,7 @@ def _make(made: Plan, batch_size: int, retry_ambiguous: bool) -> None:
         raise stopped[0]
 
 
-def _warn(made: Plan) -> None:
+def warn_incomplete(made: Plan) -> None:
     """Give an IncompleteRunWarning for each finished model without a usable image."""
     warn_of_problems(
         [
@@ -190,6 +198,8 @@ def _begin(made: Plan) -> None:
     order = list(specs)
     for model in made.models:
         label, generator = model.label, made.loaded.get(model.label)
+        if not isinstance(generator, Folder):  # whose fingerprint changes as it grows
+            check_fingerprint(run, model, generator)
         fingerprint = fingerprint_of(model, generator) if generator else ""
         fingerprint = fingerprint or run.model(label).get("fingerprint", "")
         settings = _settings(run.model(label).get("settings", {}), generator)
