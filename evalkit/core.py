@@ -60,8 +60,16 @@ class EvalkitError(Exception):
         return f"{self.message} {in_python(self.hint)}".strip()
 
 
+class Unavailable(EvalkitError):
+    """Something is needed that this machine does not have and can get: weights, a package.
+
+    A scorer of evalkit that cannot be loaded for this reason is not measured. For any other reason,
+    such as a wrong option, nothing is measured at all.
+    """
+
+
 class IncompleteRunWarning(UserWarning):
-    """A model of a run has no image at all, or black images only.
+    """A model of a run has no image at all, or black images only; or a judge gave no vote at all.
 
     The results are written all the same; the command line then ends with exit code 3.
     """
@@ -69,6 +77,21 @@ class IncompleteRunWarning(UserWarning):
 
 class FailedMetricWarning(IncompleteRunWarning):
     """The function of a metric fails: its rows have no value, and their notes say why.
+
+    The results are written all the same; the command line then ends with exit code 2.
+    """
+
+
+class StoppedScorerWarning(FailedMetricWarning):
+    """A service or a limit of cost stopped a scorer: its rows have no value, answers are kept.
+
+    The results are written all the same; the command line then ends with exit code 3, and the same
+    command goes on.
+    """
+
+
+class NothingMeasuredWarning(IncompleteRunWarning):
+    """None of the named metrics has a value, and none failed: the notes of their rows say why.
 
     The results are written all the same; the command line then ends with exit code 2.
     """

@@ -13,7 +13,6 @@ from evalkit.core import EvalkitError, Metric
 from evalkit.encoders import weights
 from evalkit.encoders.select import MINI, PHOTO, STANDARD
 from evalkit.encoders.weight_files import LIBRARIES, NEEDS, licences
-from evalkit.prompts.suites import BUNDLED
 from evalkit.prompts.suites import suites as known_suites
 from evalkit.run_folder import Run
 
@@ -163,10 +162,12 @@ def suites() -> Listing:
     """Published lists of prompts, and how each is used."""
     rows = [
         (one.name, one.title, str(one.prompts), one.licence, one.groups, one.address,
-         f"`--prompts {one.name}`" if one.name in BUNDLED else "give its file to `--prompts`")
+         "content" if one.sha256 else "name and number",
+         f"shipped: `--prompts {one.name}`" if one.is_bundled else "give its file to `--prompts`")
         for one in known_suites().values()
     ]  # fmt: skip
-    return Listing(("name", "title", "prompts", "licence", "groups", "address", "use"), rows)
+    header = ("name", "title", "prompts", "licence", "groups", "address", "recognised by", "use")
+    return Listing(header, rows)
 
 
 def runs(folder: Path | str = "reports") -> Listing:

@@ -37,7 +37,9 @@ def plugin_call(code: object, failed: str, hint: str = "", memory_hint: str = ""
 
 @contextlib.contextmanager
 def named(code: object, failed: str, hint: str = "", memory_hint: str = "") -> Iterator[None]:
-    """Raise what the code raises as an EvalkitError with exit code 2: "`failed`: its text".
+    """Raise what the code raises as an EvalkitError: "`failed`: its text".
+
+    Its exit code is 2, or 3 where the code itself raised an EvalkitError with 3.
 
     Args:
         code: the function or object of the plug-in. The errors of evalkit's own pass unchanged, as
@@ -53,7 +55,8 @@ def named(code: object, failed: str, hint: str = "", memory_hint: str = "") -> I
         if isinstance(error, EvalkitError):
             if is_own(code):
                 raise
-            raise EvalkitError(f"{failed}: {said(error)}", str(error.hint or hint)) from error
+            code = 3 if error.exit_code == 3 else 2  # 3: stopped by a service
+            raise EvalkitError(f"{failed}: {said(error)}", str(error.hint or hint), code) from error
         text = said(error)
         if memory_hint and "memory" in text.lower():
             hint = memory_hint

@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 from evalkit.code_hash import code_hash
 from evalkit.config import Value
-from evalkit.core import Encoder, EvalkitError, Generator, Metric, Request
+from evalkit.core import Encoder, EvalkitError, Generator, Metric, Request, Unavailable
 from evalkit.hints import did_you_mean
 from evalkit.plugin_calls import is_own, named, plugin_call
 from evalkit.scorer import LoadedScorer, Scorer
@@ -68,6 +68,11 @@ class Model:
 def names(kind: PluginKind) -> list[str]:
     """The installed plug-ins of a kind, sorted."""
     return sorted(_entries(kind))
+
+
+def own_names(kind: PluginKind) -> list[str]:
+    """The installed plug-ins of a kind that come with evalkit."""
+    return [name for name, entry in _entries(kind).items() if entry.module.startswith("evalkit.")]
 
 
 @functools.cache
@@ -551,7 +556,7 @@ def checked_options(
         elif item.default is item.empty:
             if partly:
                 continue
-            raise EvalkitError(
+            raise Unavailable(
                 f"The {kind} {label!r} needs the option {name!r}.",
                 f"Give it: `--set {label}.{name}=…`.",
             )
@@ -596,7 +601,8 @@ def _call(
     factory: Any, label: str, options: Mapping[str, Value], bound: Mapping[str, object]
 ) -> Any:
     accepted = _parameters(factory)
-    with plugin_call(factory, f"{label!r} could not be loaded"):
+    hint = "" if is_own(factory) else "Correct its code, or leave it out."
+    with plugin_call(factory, f"{label!r} could not be loaded", hint):
         return factory(
             **options, **{name: value for name, value in bound.items() if name in accepted}
         )

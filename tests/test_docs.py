@@ -2,18 +2,20 @@
 
 import ast
 import dataclasses
+import functools
 import importlib.util
 import itertools
 import json
 import re
 import shlex
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+from forked import Command
 from markdown_it import MarkdownIt
 from typer.main import get_command
 
@@ -74,9 +76,14 @@ def test_the_page_of_commands_is_complete() -> None:
     assert titles == [f"## {' '.join(('evalkit', *path))}" for path, _ in COMMANDS]
 
 
+@functools.cache
+def all_commands() -> Any:
+    return get_command(app)
+
+
 def parse(line: str) -> None:
     """Parse a command line of evalkit, without a call. Raises if it is not valid."""
-    arguments, command, path = shlex.split(line)[1:], get_command(app), []
+    arguments, command, path = shlex.split(line)[1:], all_commands(), []
     while arguments and arguments[0] in getattr(command, "commands", {}):
         path.append(arguments[0])
         command = command.commands[arguments.pop(0)]
@@ -138,9 +145,7 @@ def test_ci_runs_the_second_command() -> None:
 
 def _python(code: str, folder: Path) -> str:
     """The output of a program in another process."""
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False
-    )
+    done = Command(code, folder).done()
     assert done.returncode == 0, done.stderr
     return done.stdout
 

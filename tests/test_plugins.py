@@ -1,10 +1,13 @@
 """Names, module:attribute and folders become objects; errors suggest the nearest name."""
 
 import functools
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+import evalkit
 from evalkit import plugins
 from evalkit.core import EvalkitError, Metric, Prompt, Request
 from evalkit.specs import model_texts
@@ -311,3 +314,75 @@ def test_an_archive_is_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(EvalkitError, match=r"d\.zip is a file; expected a folder") as error:
             one(spec)
         assert "`evalkit score` reads zip" in error.value.hint
+
+
+NAMED = """
+import threading, time
+import evalkit
+from evalkit.core import EvalkitError
+
+class Judge:
+    name, fingerprint = "mini-judge", "own"
+    def __call__(self, images, prompts):
+        return [1.0] * len(images)
+
+class Colours:
+    name, fingerprint, kind = "pixels", "own", "inception"
+    def prepare(self, image):
+        raise AssertionError("nothing is measured")
+    def __call__(self, images):
+        return {}
+
+class Lasting(Judge):
+    name = "lasting-1"
+    def __call__(self, images, prompts):
+        threading.Thread(target=time.sleep, args=(600,)).start()
+        return [1.0] * len(images)
+
+def broken():
+    raise RuntimeError("no weights")
+
+JUDGE = evalkit.Scorer("judge", "higher", load=Judge)
+LASTING = evalkit.Scorer("lasting", "higher", load=Lasting)
+"""
+
+
+@pytest.fixture
+def named_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "named_plugins.py").write_text(NAMED)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "named_plugins", raising=False)
+    return evalkit.generate("noise", ["a cat", "two dogs"], out="run").path
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"metrics": "named_plugins:JUDGE"}, "Judge has the name 'mini-judge', which is evalkit's"),
+        ({"encoders": "named_plugins:Colours"}, "Colours has the name 'pixels', which is evalkit"),
+        ({"encoders": "named_plugins:broken,pixels"}, "'named_plugins:broken' could not be loaded"),
+    ],
+    ids=["scorer", "encoder", "broken"],
+)
+def test_plug_ins_with_names_of_evalkit_and_broken_ones_are_refused_before_anything_is_measured(
+    named_run: Path, settings: dict[str, str], message: str
+) -> None:
+    with pytest.raises(EvalkitError) as raised:
+        evalkit.score(named_run, **{"metrics": "duplicates", **settings})
+    assert message in raised.value.message
+    assert raised.value.hint
+    assert not (named_run / "metrics.json").exists()
+    assert not (named_run / "features").exists()
+
+
+def test_a_command_ends_although_a_plug_in_leaves_a_thread_running(named_run: Path) -> None:
+    command = [sys.executable, "-m", "evalkit", "score", str(named_run)]
+    done = subprocess.run(
+        [*command, "--metrics", "named_plugins:LASTING"],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(named_run)
+    assert "1 threads of plug-ins were still running and were ended." in done.stderr
+    assert '"metric": "lasting"' in (named_run / "metrics.json").read_text()

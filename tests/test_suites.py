@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pytest
 
 import evalkit
-from evalkit.prompts import read_prompts
-from evalkit.prompts.suites import claimed, suites
+from evalkit import EvalkitError, Prompt
+from evalkit.prompts import read_prompts, shipped_prompts
+from evalkit.prompts.suites import claimed, doubt, identity, suites, texts_sha256
 
 
 @pytest.mark.parametrize(
@@ -55,6 +57,121 @@ def test_bundled_lists_hold_what_is_stated() -> None:
     rows = {row["name"]: row for row in evalkit.list_suites()}
     assert rows.keys() == suites().keys()
     for name, row in rows.items():
-        if row["use"] == f"`--prompts {name}`":
-            assert len(read_prompts(name)) == suites()[name].prompts
+        if row["use"] == f"shipped: `--prompts {name}`":
+            prompts = read_prompts(name)
+            assert len(prompts) == suites()[name].prompts
+            assert texts_sha256([one.text for one in prompts]) == suites()[name].sha256
+            assert row["recognised by"] == "content"
+        assert row["use"].startswith("shipped") == (
+            name in ("suite", "geneval", "parti", "t2i-compbench")
+        )
         assert row["licence"]
+
+
+def test_parti_and_compbench_have_their_groups(tmp_path: Path) -> None:
+    parti = read_prompts("parti")
+    assert (parti[0].text, parti[0].group) == ("bond", "Abstract")
+    assert len({prompt.group for prompt in parti}) == 12
+    animals = read_prompts("parti:Animals")
+    assert len(animals) == 314
+    assert all(prompt.group == "Animals" for prompt in animals)
+    groups = ["color", "shape", "texture", "spatial", "3d_spatial", "numeracy", "non_spatial"]
+    assert list(suites()["t2i-compbench"].parts) == [*groups, "complex"]
+    for group, known in suites()["t2i-compbench"].parts.items():
+        part = read_prompts(f"t2i-compbench:{group}")
+        assert len(part) == 300
+        assert texts_sha256([prompt.text for prompt in part]) == known
+    assert read_prompts("t2i-compbench:color")[0].text == "a green bench and a blue bowl"
+    with pytest.raises(EvalkitError, match="have no group 'colour'"):
+        read_prompts("t2i-compbench:colour")
+    run = evalkit.generate("noise", "t2i-compbench:numeracy", out=tmp_path / "run")
+    assert len(run.prompts()) == 300
+
+
+@pytest.mark.parametrize(
+    ("name", "list_", "said"),
+    [
+        ("PartiPrompts.tsv", "parti", "has the prompts of PartiPrompts, by"),
+        ("x.tsv", "parti", "has the prompts of PartiPrompts, by"),
+        ("color_val.txt", "t2i-compbench:color", "has the prompts of T2I-CompBench (color), by"),
+        ("compbench.txt", "t2i-compbench:complex", "of T2I-CompBench (complex), by"),
+    ],
+)
+def test_copies_of_shipped_lists_are_recognised(
+    tmp_path: Path, name: str, list_: str, said: str
+) -> None:
+    texts = [prompt.text for prompt in read_prompts(list_)]
+    header, end = ("Prompt\tCategory\n", "\tc\n") if name.endswith(".tsv") else ("", "\r\n")
+    file = tmp_path / name
+    file.write_bytes((header + "".join(f"{text}{end}" for text in texts)).encode())
+    prompts = read_prompts(file)
+    assert said in identity(str(file), prompts)
+    assert not doubt(str(file), prompts)
+    assert not identity(str(tmp_path / "y.txt"), prompts[1:])
+
+
+def _geneval_file(path: Path, change: bool = False) -> Path:
+    texts = [prompt.text for prompt in read_prompts("geneval")]
+    if change:
+        texts[0], texts[1] = texts[1], texts[0]
+    path.write_text("\n".join(texts) + "\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("mine.txt", False, "mine.txt has the prompts of GenEval, by their SHA-256"),
+        ("mine.txt", True, ""),
+        ("generation_prompts.txt", False, "has the prompts of GenEval, by their SHA-256"),
+        ("generation_prompts.txt", True, "has as many prompts as GenEval, but others, or in"),
+        ("geneval2.txt", False, "has the prompts of GenEval, by their SHA-256"),
+    ],
+)
+def test_a_list_is_recognised_by_its_content(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, change: bool, said: str
+) -> None:
+    file = _geneval_file(tmp_path / name, change)
+    caplog.set_level("INFO", "evalkit")
+    evalkit.generate("noise", file, out=tmp_path / "run")
+    assert said in caplog.text
+    assert ("GenEval" in caplog.text) == bool(said)
+    wrong = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert any("not values on" in text for text in wrong) == ("but others" in said or "2" in name)
+
+
+def test_of_a_list_without_a_hash_the_name_and_the_number_are_checked(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "evalkit")
+    file = tmp_path / "DrawBench.txt"
+    file.write_text("".join(f"text {at}\n" for at in range(200)))
+    evalkit.generate("noise", file, out=tmp_path / "run")
+    assert "only its name and the number of its prompts (200) were checked" in caplog.text
+    rows = {row["name"]: row for row in evalkit.list_suites()}
+    assert rows["drawbench"]["recognised by"] == "name and number"
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_file_of_the_package_is_read_packed_or_not(tmp_path: Path, packed: bool) -> None:
+    text = "Prompt\tCategory\na red cat\tAnimals\na blue hut\tBuildings\n"
+    file = tmp_path / ("list.tsv.gz" if packed else "list.tsv")
+    file.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
+    assert shipped_prompts(file) == [
+        Prompt("00000", "a red cat", "Animals"),
+        Prompt("00001", "a blue hut", "Buildings"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["drawbench", "drawbench:Colors"])
+def test_a_known_list_that_does_not_come_with_evalkit_says_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(EvalkitError) as found:
+        evalkit.generate("noise", name, out="run")
+    assert "DrawBench is a known list of 200 prompts" in found.value.message
+    assert suites()["drawbench"].address in found.value.hint
+    assert suites()["drawbench"].licence in found.value.hint
+    Path(name).write_text("a cat\n")  # a file of this name is a file
+    assert len(read_prompts(name)) == 1

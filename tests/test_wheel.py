@@ -43,6 +43,9 @@ def test_every_file_of_the_package_is_inside(names: set[str]) -> None:
     "name",
     [
         "evalkit/scenes/suite.jsonl",
+        "evalkit/prompts/lists/parti.tsv",
+        "evalkit/prompts/lists/t2i-compbench.tsv",
+        "evalkit/prompts/lists/LICENSES.md",
         "evalkit/scenes/sprites/soft.webp",
         "evalkit/scenes/sprites/LICENSES.md",
         "evalkit/report/templates/report.html.j2",
@@ -85,6 +88,7 @@ def test_the_metadata_name_licences_and_entry_points(wheel: Path, names: set[str
     assert set(metadata.get_all("License-File") or []) == {
         "LICENSE",
         "evalkit/encoders/clip_merges.LICENSE",
+        "evalkit/prompts/lists/LICENSES.md",
         "evalkit/scenes/sprites/LICENSES.md",
     }
     assert any(line.startswith("torchmetrics") for line in metadata.get_all("Requires-Dist") or [])

@@ -125,6 +125,32 @@ def main() -> None:
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
         sys.stdout = sys.stderr  # for what plug-ins print at the end of the process
+        _end_in_time(sys.exc_info()[1])
+
+
+_LAST = 10.0  # seconds that threads of plug-ins have after the results
+
+
+def _end_in_time(ending: BaseException | None) -> None:
+    """End the process although a plug-in left threads running, for which Python would wait."""
+    mine = threading.current_thread()
+    others = [one for one in threading.enumerate() if one is not mine and not one.daemon]
+    if not others or not isinstance(ending, SystemExit):
+        return
+    code = ending.code if isinstance(ending.code, int) else int(ending.code is not None)
+
+    def end() -> None:
+        with contextlib.suppress(OSError, ValueError):
+            print(
+                f"{len(others)} threads of plug-ins were still running and were ended.",
+                file=sys.stderr,
+                flush=True,
+            )
+        os._exit(code)
+
+    timer = threading.Timer(_LAST, end)
+    timer.daemon = True
+    timer.start()
 
 
 class _Results:

@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from evalkit.core import EvalkitError, FailedMetricWarning, IncompleteRunWarning, MetricRow
+from evalkit.core import (
+    EvalkitError,
+    FailedMetricWarning,
+    IncompleteRunWarning,
+    MetricRow,
+    NothingMeasuredWarning,
+)
 
 if TYPE_CHECKING:
     from evalkit.generate.generate import Estimate
@@ -34,9 +40,10 @@ _ALLOCATION = re.compile(
 def clean() -> Iterator[None]:
     """Turn an error into one sentence and its exit code; show the log on stderr.
 
-    A metric that fails ends the command with exit code 2, and a model without a usable image with
-    3, after the results are printed. What the system refuses (a path, memory, a thread, an open
-    file) is an error of the call, too: no place in the code needs to think of it.
+    A metric that fails, and a scoring without any value, end the command with exit code 2, and a
+    model without a usable image or a stopped scorer with 3, after the results are printed. What
+    the system refuses (a path, memory, a thread, an open file) is an error of the call, too: no
+    place in the code needs to think of it.
     """
     from evalkit.terminal import show_logs
 
@@ -68,9 +75,10 @@ def clean() -> Iterator[None]:
             except BrokenPipeError:  # `| head`: what was read is enough, the exit code stays
                 nobody_reads()
     if problems:
-        for problem, code in problems.items():
-            _print_error(problem, _FAILED_METRIC if code == 2 else "")
-        raise typer.Exit(min(problems.values()))
+        for problem, category in problems.items():
+            _print_error(problem, _FAILED_METRIC if category is FailedMetricWarning else "")
+        faults = FailedMetricWarning, NothingMeasuredWarning
+        raise typer.Exit(2 if any(one in faults for one in problems.values()) else 3)
 
 
 def _check_current_folder() -> None:
@@ -118,18 +126,18 @@ _FAILED_METRIC = (
 
 
 @contextlib.contextmanager
-def _incomplete_runs() -> Iterator[dict[str, int]]:
-    """The texts of the IncompleteRunWarnings in this block, each with its exit code.
+def _incomplete_runs() -> Iterator[dict[str, type[Warning]]]:
+    """The texts of the IncompleteRunWarnings in this block, each with its class.
 
     Other warnings are shown as ever.
     """
-    problems: dict[str, int] = {}
+    problems: dict[str, type[Warning]] = {}
     with warnings.catch_warnings():
         show = warnings.showwarning
 
         def keep(message: Warning | str, category: type[Warning], *where: Any) -> None:
             if issubclass(category, IncompleteRunWarning):
-                problems[str(message)] = 2 if issubclass(category, FailedMetricWarning) else 3
+                problems[str(message)] = category
             else:
                 show(message, category, *where)
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import platformdirs
 
-from evalkit.core import EvalkitError
+from evalkit.core import EvalkitError, Unavailable
 from evalkit.encoders.weight_files import FILES, NEEDS, WeightFile
 from evalkit.hints import capital
 from evalkit.terminal import progress
@@ -117,7 +117,7 @@ def missing(encoder: str) -> list[WeightFile]:
 def obtain(encoder: str, fetch_missing: bool = True) -> list[tuple[WeightFile, Path]]:
     """One checked file for each part that an encoder needs; fetches what is missing if allowed.
 
-    Raises EvalkitError where a file is damaged, or missing and not fetched.
+    Raises EvalkitError where a file is damaged, Unavailable where one is missing and not fetched.
     """
     found: list[tuple[WeightFile, Path]] = []
     for part in NEEDS[encoder]:
@@ -128,7 +128,7 @@ def obtain(encoder: str, fetch_missing: bool = True) -> list[tuple[WeightFile, P
         elif fetch_missing:
             path = fetch(item)
         else:
-            raise EvalkitError(
+            raise Unavailable(
                 f"The weights of {encoder} ({item.file}) were not found in the cache.",
                 f"{capital(how_to_get(encoder))}. `evalkit weights import FOLDER` takes them from a"
                 " folder.",

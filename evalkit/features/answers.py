@@ -225,7 +225,7 @@ def _asked(
     except ScorerFailed:
         raise
     except EvalkitError as error:
-        raise ScorerFailed(error.message, error.hint) from error
+        raise ScorerFailed(error.message, error.hint, error.exit_code) from error
 
 
 def _require_count(scorer: LoadedScorer, found: int, expected: int) -> None:

@@ -24,6 +24,7 @@ from evalkit.gate.baseline_file import (
     SCHEMA,
     content_hash,
     is_baseline,
+    read_baseline,
     read_content,
     read_text,
     to_content,
@@ -71,12 +72,13 @@ def baseline_update(
         reason: why this model is the baseline; part of the history.
         config: a gate.toml.
         allow_mismatch: conditions that may differ.
-        force: take it although it regressed or is not comparable; the history says so.
+        force: take it although it regressed, lacks metrics or is not comparable; the history says
+            so.
 
     Raises:
         EvalkitError: the model regressed (exit code 1), is not decided where the configuration
-            wants a verdict (3) or is not comparable (4), and force is not given. The file stays as
-            it is.
+            wants a verdict or has no value of a metric of the baseline (3), or is not comparable
+            (4), and force is not given. The file stays as it is.
     """
     from evalkit.gate.gate import gate
 
@@ -85,7 +87,7 @@ def baseline_update(
         raise EvalkitError(
             f"There is no baseline {path}.", "Write the first one with `evalkit baseline save`."
         )
-    history = _history(path)
+    history, before = _history(path), read_baseline(str(path))
     forced, allowed = False, ()
     try:
         made = gate(candidate, baseline=path, config=config, allow_mismatch=allow_mismatch)
@@ -97,12 +99,38 @@ def baseline_update(
                 made.exit_code,
             )
         log.info("%s", made.sentence)
+        snapshot = take(run_text(candidate, "candidate"))
+        _require_all(before, snapshot)
     except EvalkitError as error:
         if not force or error.exit_code == 2:
             raise
-        forced = True
+        forced, snapshot = True, take(run_text(candidate, "candidate"))
         log.info("taken all the same (--force): %s", error.message)
-    return _write(path, take(run_text(candidate, "candidate")), history, reason, forced, allowed)
+        if lost := _lost(before, snapshot):
+            log.warning("the baseline has no value any more of %s", ", ".join(lost))
+    return _write(path, snapshot, history, reason, forced, allowed)
+
+
+def _require_all(before: Snapshot, after: Snapshot) -> None:
+    """Raise EvalkitError where the baseline would lose metrics: no later gate would miss them."""
+    if lost := _lost(before, after):
+        raise EvalkitError(
+            f"The baseline stays as it is: {after.name} has no value of {', '.join(lost)}, which it"
+            " has.",
+            "Measure them with `evalkit score`. To take the model all the same: `--force`.",
+            3,
+        )
+
+
+def _lost(before: Snapshot, after: Snapshot) -> list[str]:
+    """The metrics of images and raters that only the first one has a value of."""
+    return [
+        name
+        for name, state in before.states.items()
+        if state.value is not None
+        and not state.measure.from_records
+        and ((now := after.states.get(name)) is None or now.value is None)
+    ]
 
 
 def _checked(out: str | Path, reason: str) -> tuple[Path, str]:

@@ -18,9 +18,9 @@ from evalkit.features.problems import warn_of_problems
 from evalkit.files import write_atomically
 from evalkit.generate import growth, local, remote
 from evalkit.generate.plan import Plan, check_same, earlier_config, fingerprint_of, plan
-from evalkit.prompts import duplicate_count
+from evalkit.prompts import duplicate_count, is_bundled
 from evalkit.prompts.perturb import originals_of, unchanged
-from evalkit.prompts.suites import doubt
+from evalkit.prompts.suites import doubt, identity
 from evalkit.remote.keys import without_keys
 from evalkit.run_config import relevant
 from evalkit.run_folder import Run
@@ -113,8 +113,11 @@ def _announce(made: Plan) -> None:
         )
     for said in unchanged(made.prompts, made.config.perturb):
         log.warning("%s", said)
-    if isinstance(made.config.prompts, str) and (said := doubt(made.config.prompts, made.prompts)):
-        log.warning("%s", said)
+    if isinstance(file := made.config.prompts, str) and not is_bundled(file):
+        if said := doubt(file, made.prompts):
+            log.warning("%s", said)
+        if said := identity(file, made.prompts):
+            log.info("%s", said)
     if len({model.bundled for model in made.models}) > 1:
         names = ", ".join(model.label for model in made.models if model.bundled)
         log.warning(

@@ -5,14 +5,15 @@ Invalid input is an error; nothing is repaired silently.
 
 from __future__ import annotations
 
+import gzip
 import importlib.resources
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from evalkit.core import EvalkitError, Prompt
-from evalkit.prompts.formats import Row, rows_of
-from evalkit.prompts.suites import BUNDLED
+from evalkit.prompts.formats import Row, rows_in, rows_of
+from evalkit.prompts.suites import refuse_known, suites
 from evalkit.prompts.text import FORMATS, LINE_LIMIT, is_blank
 from evalkit.seeds import kind_of
 
@@ -22,8 +23,8 @@ def read_prompts(
 ) -> list[Prompt]:
     """All prompts of a file in order, with duplicates. A prompt without an id gets its position.
 
-    `suite` and `geneval` come with evalkit; `suite:GROUP` is one group of it. A file with the name
-    "suite" is `./suite`. Formats: see formats.py.
+    `suite` and others of `evalkit list suites` come with evalkit; `suite:GROUP` is one group of it.
+    A file with the name "suite" is `./suite`. Formats: see formats.py.
 
     Args:
         text_column: of a table or JSON, where the prompts are; by default found by its name.
@@ -37,12 +38,22 @@ def read_prompts(
             )
         return _bundled(str(path))
     path = Path(path)
+    refuse_known(str(path))
     return _prompts(rows_of(path, text_column or "", group_column or ""), str(path))
 
 
 def is_bundled(name: str) -> bool:
     """Whether a name means prompts that come with evalkit and not a file."""
-    return name.partition(":")[0] in BUNDLED
+    suite = suites().get(name.partition(":")[0])
+    return suite is not None and suite.is_bundled
+
+
+def shipped_prompts(file: Path) -> list[Prompt]:
+    """The prompts of a file of the package: a list in any format of text, or packed (.gz)."""
+    data = file.read_bytes()
+    if file.suffix == ".gz":
+        data, file = gzip.decompress(data), file.with_suffix("")
+    return _prompts(rows_in(data.decode(), file), str(file))
 
 
 def _bundled(name: str) -> list[Prompt]:
@@ -53,7 +64,7 @@ def _bundled(name: str) -> list[Prompt]:
         prompts = geneval_prompts()
     else:
         package = Path(str(importlib.resources.files("evalkit")))
-        prompts = read_prompts(package / "scenes" / "suite.jsonl")
+        prompts = shipped_prompts(package / suites()[suite].file)
     groups = list(dict.fromkeys(prompt.group for prompt in prompts))
     if colon and group not in groups:
         raise EvalkitError(

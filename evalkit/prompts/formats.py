@@ -36,15 +36,21 @@ def rows_of(path: Path, text_column: str = "", group_column: str = "") -> Iterab
     """The rows of a prompt list. Raises EvalkitError for what is not one."""
     if os.path.isdir(path):  # unlike Path.is_dir, takes names that none can have
         return _folder(path)
+    if path.suffix.lower() == ".parquet" and os.path.isfile(path):
+        return _of_objects(parquet_rows(path), str(path), text_column, group_column)
+    return rows_in(read_text(path), path, text_column, group_column)
+
+
+def rows_in(text: str, path: Path, text_column: str = "", group_column: str = "") -> Iterable[Row]:
+    """The rows of the text of a prompt list; the name of its file decides on the format."""
     suffix = path.suffix.lower()
     if suffix == ".json":
-        value = parse_json(read_text(path), str(path))
+        value = parse_json(text, str(path))
         if isinstance(value, dict) and "annotations" in value:
             return _coco(value, path)
         return _of_objects(_json(value, path), str(path), text_column, group_column)
     if suffix in TABLES:
-        return _of_objects(objects_of(path), str(path), text_column, group_column)
-    text = read_text(path)
+        return _of_objects(_objects_in(text, path), str(path), text_column, group_column)
     if text_column or group_column:
         raise EvalkitError(
             f"{path} is read as text with one prompt per line, which has no columns.",
@@ -60,12 +66,18 @@ OTHERS = {
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 
 
-def objects_of(path: Path) -> Iterator[Numbered]:
-    """The rows of a table, or the objects of JSON, as in TABLES. Raises EvalkitError."""
-    suffix = path.suffix.lower()
-    if suffix == ".parquet" and os.path.isfile(path):
+def objects_of(path: Path, kind: str = "prompts file") -> Iterator[Numbered]:
+    """The rows of a table, or the objects of JSON, as in TABLES. Raises EvalkitError.
+
+    kind: what the file is, for messages.
+    """
+    if path.suffix.lower() == ".parquet" and os.path.isfile(path):
         return parquet_rows(path)
-    text = read_text(path)
+    return _objects_in(read_text(path, kind), path)
+
+
+def _objects_in(text: str, path: Path) -> Iterator[Numbered]:
+    suffix = path.suffix.lower()
     if suffix in (".csv", ".tsv"):
         return table(text, path)
     if suffix == ".json":

@@ -1,23 +1,25 @@
 """Prompt lists that papers report, and whether a list is one of them.
 
-A number on PartiPrompts is a number on all 1,632 of them: a file that is named like a published
-list and holds others is said to be so, and a run records the hash of its prompts.
+A number on PartiPrompts is a number on all 1,632 of them. A list is recognised by a hash of its
+prompts where evalkit knows it; a file that is named like a published list and holds others is said
+to be so, and a run records the hash of its prompts.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import os
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
-from evalkit.core import Prompt
+from evalkit.core import EvalkitError, Prompt
 
-BUNDLED = ("suite", "geneval")  # come with evalkit
+_BY_RULE = ("geneval",)  # drawn by geneval.py and not stored
 
 
 class Suite(NamedTuple):
@@ -30,6 +32,14 @@ class Suite(NamedTuple):
     address: str
     groups: str
     claims: tuple[str, ...]  # parts of the names of its files: lower case, letters and digits
+    sha256: str = ""  # `texts_sha256` of its prompts; "" if it is not known
+    file: str = ""  # in the package, relative to evalkit/; "" if it does not come with evalkit
+    parts: Mapping[str, str] = {}  # by group: the hash of those that are also lists of their own
+
+    @property
+    def is_bundled(self) -> bool:
+        """Whether it comes with evalkit."""
+        return bool(self.file) or self.name in _BY_RULE
 
 
 @functools.cache
@@ -57,12 +67,52 @@ def claimed(path: str) -> Suite | None:
     return max(found, key=lambda pair: pair[0])[1] if found else None
 
 
+def refuse_known(path: str) -> None:
+    """Raise EvalkitError where a name that is no file is that of a list that evalkit lacks."""
+    suite = suites().get(Path(path).name.partition(":")[0])
+    if suite is not None and not os.path.exists(path):
+        raise EvalkitError(
+            f"{suite.title} is a known list of {suite.prompts:,} prompts, but it does not come with"
+            " evalkit.",
+            f"Download it from {suite.address} (licence: {suite.licence}) and give its file:"
+            " `--prompts FILE`.",
+        )
+
+
 def doubt(path: str, prompts: Sequence[Prompt]) -> str:
-    """Why a file is not the whole list that its name says it is; "" without a doubt."""
-    suite, count = claimed(path), len(prompts)
-    if suite is None or count == suite.prompts:
+    """Why a file is not the list that its name says it is; "" without a doubt."""
+    suite, count, name = claimed(path), len(prompts), Path(path).name
+    if suite is None or recognised(prompts)[0] == suite:
         return ""
-    return (
-        f"{Path(path).name} has {count:,} prompts and {suite.title} has {suite.prompts:,}: values"
-        f" on it are not values on {suite.title}"
-    )
+    if count != suite.prompts:
+        found = f"{name} has {count:,} prompts and {suite.title} has {suite.prompts:,}"
+    elif suite.sha256:
+        found = f"{name} has as many prompts as {suite.title}, but others, or in another order"
+    else:
+        return ""
+    return f"{found}: values on it are not values on {suite.title}"
+
+
+def identity(path: str, prompts: Sequence[Prompt]) -> str:
+    """Which published list a file is, and how that is known; "" for none."""
+    name = Path(path).name
+    suite, part = recognised(prompts)
+    if suite is not None:
+        group = f" ({part})" if part else ""
+        return f"{name} has the prompts of {suite.title}{group}, by their SHA-256"
+    if (suite := claimed(path)) and not doubt(path, prompts):
+        return (
+            f"{name} is taken for {suite.title}: only its name and the number of its prompts"
+            f" ({suite.prompts:,}) were checked"
+        )
+    return ""
+
+
+def recognised(prompts: Sequence[Prompt]) -> tuple[Suite | None, str]:
+    """The list that has these prompts in this order, and the group, "" for all of it."""
+    found = texts_sha256([prompt.text for prompt in prompts])
+    for suite in suites().values():
+        for part, known in {"": suite.sha256, **suite.parts}.items():
+            if found == known:
+                return suite, part
+    return None, ""

@@ -30,32 +30,35 @@ FORMATS = (
 )
 
 
-def read_text(path: Path) -> str:
-    """The decoded text of a file. Raises EvalkitError unless it is UTF-8 text with short lines."""
+def read_text(path: Path, kind: str = "prompts file") -> str:
+    """The decoded text of a file. Raises EvalkitError unless it is UTF-8 text with short lines.
+
+    kind: what the file is, for messages.
+    """
     if not os.path.exists(path):  # unlike Path.exists, takes names that no file can have
         raise EvalkitError(
-            f"There is no prompts file {path!s:.200}.",
+            f"There is no {kind} {path!s:.200}.",
             "Check the path, or list the files in its folder.",
         )
     try:
         data = read_limited(path, FILE_LIMIT)
     except OSError as error:
         raise EvalkitError(
-            f"The prompts file {path} cannot be read: {error.strerror}.", FORMATS
+            f"The {kind} {path} cannot be read: {error.strerror}.", FORMATS
         ) from error
-    kind = next((name for magic, name in _MAGIC.items() if data.startswith(magic)), "")
+    found = next((name for magic, name in _MAGIC.items() if data.startswith(magic)), "")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        kind = "UTF-16 text"
-    if kind or b"\0" in data:
+        found = "UTF-16 text"
+    if found or b"\0" in data:
         raise EvalkitError(
-            f"The prompts file {path} is {kind or 'a binary file (it contains NUL bytes)'}; "
+            f"The {kind} {path} is {found or 'a binary file (it contains NUL bytes)'}; "
             "expected UTF-8 text.",
             FORMATS,
         )
     data = data.removeprefix(BYTE_ORDER_MARK)
     if (lines := data.count(b"\n")) > LINES_LIMIT:
         raise EvalkitError(
-            f"The prompts file {path} has {lines:,} lines; expected at most {LINES_LIMIT:,}.",
+            f"The {kind} {path} has {lines:,} lines; expected at most {LINES_LIMIT:,}.",
             FORMATS,
         )
     text = decode_text(data, str(path))
@@ -68,9 +71,7 @@ def read_text(path: Path) -> str:
                     FORMATS,
                 )
     if not text.strip():
-        raise EvalkitError(
-            f"The prompts file {path} is empty; expected at least one prompt.", FORMATS
-        )
+        raise EvalkitError(f"The {kind} {path} is empty; expected at least one line.", FORMATS)
     return text
 
 

@@ -11,9 +11,17 @@ class Budget:
     Args:
         most: US dollars that may be spent; None for no limit.
         spent: US dollars that earlier processes have spent, or may have spent.
+        option: how the limit is given, for hints.
+
+    Raises EvalkitError for a limit below 0.
     """
 
-    def __init__(self, most: float | None = None, spent: float = 0.0) -> None:
+    def __init__(
+        self, most: float | None = None, spent: float = 0.0, option: str = "--max-cost"
+    ) -> None:
+        if most is not None and not 0 <= most < 1e9:
+            raise EvalkitError(f"max_cost is {most!r}; expected US dollars, 0 or more.")
+        self.option = option
         self.most, self.spent, self.reserved = most, spent, 0.0
 
     def reserve(self, price: float | None) -> bool:

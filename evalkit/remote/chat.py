@@ -210,6 +210,10 @@ class Chat:
         """A text of the service in one line and without the key."""
         return redacted(text, self._keys, limit)
 
+    def has_key(self, text: str) -> bool:
+        """Whether a text of the service repeats the key."""
+        return any(key.redact(text) != text for key in self._keys)
+
     def _cost(self, usage: object) -> float | None:
         """The cost that a router reports, else by tokens and their prices."""
         if not isinstance(usage, dict):

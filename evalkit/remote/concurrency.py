@@ -70,7 +70,7 @@ class Concurrency:
         if self.failures >= _PROBING:
             return 0 if in_flight else 1
         if not self._gap:
-            return max(0, int(self.limit) - in_flight)
+            return max(0, max(1, int(self.limit)) - in_flight)  # before any answer, no spacing
         due = 1 + int(min(now - self._next_at, _LATE) / self._gap)
         # One more than the limit: the spacing takes care of its fraction.
         return max(0, min(int(self.limit) + 1 - in_flight, due))

@@ -26,12 +26,13 @@ from evalkit.remote.concurrency import FIRST, MOST, Concurrency
 from evalkit.remote.interrupt import gentle_interrupt
 from evalkit.remote.jobs import Answer, Job
 from evalkit.remote.journal import plus
-from evalkit.remote.tally import Tally
+from evalkit.remote.tally import Tally, in_one_line
 from evalkit.remote.workers import Finished, Work, Workers
 from evalkit.terminal import progress
 
 log = logging.getLogger(__name__)
 PATIENCE = 60.0  # seconds that the first Ctrl-C waits for answers
+SAID_AFTER = 3.0  # seconds; a longer wait is explained
 
 
 def send(
@@ -40,6 +41,7 @@ def send(
     budget: Budget,
     retry_ambiguous: bool = False,
     most: float = MOST,
+    pace: Concurrency | None = None,
 ) -> None:
     """Request all jobs, a heap, and keep exactly one last answer for each.
 
@@ -48,6 +50,8 @@ def send(
         retry_ambiguous: send requests again that were sent without an answer; each may be charged
             twice.
         most: requests in flight.
+        pace: of a caller that sends in parts and shows its own progress: the state of the service,
+            which has `most`.
 
     Raises:
         EvalkitError: sending stopped, for the reason in the error. Last answers are kept, and the
@@ -55,7 +59,14 @@ def send(
         KeyboardInterrupt: after Ctrl-C or SIGTERM. Requests in flight were waited for, for PATIENCE
             seconds or until the second signal.
     """
-    _Sender(work, jobs, budget, retry_ambiguous, most).run()
+    _Sender(
+        work,
+        jobs,
+        budget,
+        retry_ambiguous,
+        pace or Concurrency(work.label, min(FIRST, most), most),
+        pace is None,
+    ).run()
 
 
 def mention_lost(label: str, count: int) -> None:
@@ -78,25 +89,28 @@ class _Sender:
         jobs: list[Job],
         budget: Budget,
         retry_ambiguous: bool,
-        most: float,
+        concurrency: Concurrency,
+        shown: bool,
     ) -> None:
         self.work, self.label = work, work.label
         self.budget, self.retry_ambiguous = budget, retry_ambiguous
         self.waiting = jobs
         self.tally = Tally(work.label, len(jobs), work.unit)
         self.workers = Workers(work)
-        self.concurrency = Concurrency(work.label, min(FIRST, most), most)
+        self.concurrency, self.shown = concurrency, shown
         self.unwritten: list[dict[str, Any]] = []  # journal rows; the next rows are written too
         self.reached = False  # whether the service has ever answered
         self.error: EvalkitError | None = None  # the reason to stop
         self.give_up_at: float | None = None  # after Ctrl-C
+        self.reason_to_wait = ""  # the last answer after which a request is sent again
+        self.said_until = 0.0  # time.monotonic(); the end of the wait that was explained
 
     def run(self) -> None:
-        started = time.monotonic()
+        started, total = time.monotonic(), self.tally.total if self.shown else 0
         try:
             with (
                 gentle_interrupt(self._interrupted),
-                progress(self.label, self.tally.total, f"{self.work.unit}s") as self.advance,
+                progress(self.label, total, f"{self.work.unit}s") as self.advance,
             ):
                 while True:
                     if not self._stopping:
@@ -173,7 +187,16 @@ class _Sender:
             opens = max(self.waiting[0].ready_at, self.concurrency.opens_at())
             if opens > now:  # else only an answer makes room
                 until = min(until, opens)
+                self._explain_wait(opens, now)
         return until - now
+
+    def _explain_wait(self, until: float, now: float) -> None:
+        """Say once why nothing is sent for a while: the service may ask for minutes."""
+        if until - now > SAID_AFTER and until > self.said_until + SAID_AFTER:
+            self.said_until = until
+            waits = f"waiting {until - now:.0f} s to send again"
+            self.advance(0, waits)
+            log.info("%s: %s after %s", self.label, waits, self.reason_to_wait)
 
     def _handle(self, finished: Sequence[Finished]) -> None:
         """Record the outcomes of the answers, or queue their requests again."""
@@ -229,5 +252,9 @@ class _Sender:
         heapq.heappush(self.waiting, job)
         self.unwritten.append(job.row(status))
         detail = answer.detail
+        asks = answer.retry_after
+        self.reason_to_wait = f"{status} ({in_one_line(detail)})"
+        if asks is not None:
+            self.reason_to_wait += f", where the service asks to wait {asks:.0f} s"
         log.debug("%s: %s on %s, retry in %.1f s: %s", self.label, status, job.name, wait, detail)
         return True

@@ -52,7 +52,7 @@ def after_record(work: Work, record: Outcome, failed_in_a_row: int) -> EvalkitEr
 def out_of_money(work: Work, price: float | None, budget: Budget) -> EvalkitError:
     spent = f"{dollars(budget.spent)} of max_cost {dollars(budget.most)} is spent"
     reason = f"the next {work.unit} may cost {dollars(price)}, and {spent}"
-    return stopped(work, reason, "Raise --max-cost and run")
+    return stopped(work, reason, f"Raise {budget.option} and run")
 
 
 def after_exception(work: Work, job: Job, error: BaseException | None) -> EvalkitError:

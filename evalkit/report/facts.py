@@ -30,7 +30,7 @@ from evalkit.prompts.perturb import originals_of
 from evalkit.ratings.summary_file import PollSummary, read_summaries
 from evalkit.report import numbers
 from evalkit.report.by_group import ByGroup, by_group
-from evalkit.report.findings import Finding, findings
+from evalkit.report.findings import Finding, Protocol, findings
 from evalkit.report.labels import labels
 from evalkit.run_config import run_config
 from evalkit.run_folder import Run
@@ -55,7 +55,7 @@ class Facts:
     records: Mapping[str, list[Record]]
     outcomes: Mapping[str, Mapping[str, int]]  # model -> outcome -> count
     findings: list[Finding]
-    common: list[Finding]  # on the images that all models made; [] if no model made others
+    common: list[Finding]  # on what all models have, of metrics that they have on other images too
     comparisons: Comparisons | None  # on all prompts
     by_group: list[ByGroup]  # metrics with values per image, and rates that are not 0
     score: Finding | None  # the per-image metric whose values are in `scores`
@@ -111,7 +111,8 @@ class Facts:
     @property
     def concluded(self) -> list[Finding]:
         """What conclusions are about: the same images for all models, as the verdicts are."""
-        return self.common or self.of_images
+        common = {finding.protocol: finding for finding in self.common}
+        return [common.get(finding.protocol, finding) for finding in self.of_images]
 
     @property
     def rated(self) -> list[Finding]:
@@ -122,10 +123,18 @@ class Facts:
             if finding.measure.from_ratings and finding.measure.name != "strength"
         ]
 
+    @cached_property
+    def common_counts(self) -> dict[Protocol, int]:
+        """How many images all models have a value on, for each metric of `common`."""
+        return {one.protocol: max(row.count for row in one.rows.values()) for one in self.common}
+
     @property
     def common_count(self) -> int:
-        """How many images all models have, where their images differ."""
-        return max(row.count for finding in self.common for row in finding.rows.values())
+        """How many images all models have where their images differ; 0 where only answers do."""
+        kinds = part(self.protocol, "encoders")
+        scorers = [str(part(kinds, kind).get("name")) for kind in filter(is_scorer, kinds)]
+        counts = self.common_counts.items()
+        return max((count for (_, name, _), count in counts if name not in scorers), default=0)
 
     @property
     def stated(self) -> list[Finding]:

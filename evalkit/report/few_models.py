@@ -19,6 +19,8 @@ def few_models(facts: Facts) -> tuple[Facts, str]:
     found = facts.score or next((one for one in facts.of_images if one.measured), None)
     if len(facts.models) <= MOST or found is None:
         return facts, ""
+    # On what all models have, as for the conclusions.
+    found = next((one for one in facts.concluded if one.protocol == found.protocol), found)
     sign = 1 if found.measure.better == "lower" else -1
     ranked = sorted(found.measured, key=lambda row: sign * (row.value or 0.0))
     best = {row.model for row in ranked[:MOST]}

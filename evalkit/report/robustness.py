@@ -65,7 +65,8 @@ def _lines(rows: Sequence[RobustnessRow]) -> list[Line]:
 
 def _verdict(row: RobustnessRow) -> str:
     if row.p_adjusted is None:
-        return "not tested"
+        reason = row.method.removeprefix("no interval: ")
+        return f"not tested ({reason})" if row.low is None and reason else "not tested"
     if not significant(row.p_adjusted) or row.difference == 0:
         return "no significant difference"
     return "worse" if (row.difference < 0) == (row.better == "higher") else "better"

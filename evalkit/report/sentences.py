@@ -237,10 +237,19 @@ def rated(facts: Facts) -> str:
 
 def basis(facts: Facts) -> str:
     """Which images the findings are about, if the models have different ones; else ""."""
-    if not facts.common:
-        return ""
     requested = numbers.plural(len(facts.originals) * facts.per_prompt, "requested image")
-    return f"The findings are about the {facts.common_count:,} of {requested} that all models have."
+    made, texts, fewer = facts.common_count, [], dict[int, list[str]]()
+    if made:
+        texts.append(f"The findings are about the {made:,} of {requested} that all models have.")
+    for finding in facts.common:
+        if (count := facts.common_counts[finding.protocol]) != made:
+            fewer.setdefault(count, []).append(finding.title)
+    texts += [
+        f"The findings on {numbers.listing(titles)} are about the {count:,} of {requested} for"
+        " which all models have an answer."
+        for count, titles in fewer.items()
+    ]
+    return " ".join(texts)
 
 
 def banner(facts: Facts) -> str:
@@ -429,6 +438,12 @@ def accounted(facts: Facts) -> str:
 def common_rule(facts: Facts) -> str:
     """What the second table of results is for."""
     requested = len(facts.originals) * facts.per_prompt
+    if not facts.common_count:
+        return (
+            "The results above are on all answers of each model. These are on the images for which"
+            " all models have an answer: a model without answers on difficult prompts has no"
+            " advantage here."
+        )
     return (
         "The results above are on all images of each model. These are on the"
         f" {facts.common_count:,} of {requested:,} images that all models have: a model that"

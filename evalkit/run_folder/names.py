@@ -153,6 +153,10 @@ class Names:
     def answers_path(self, model: str, scorer: str) -> Path:
         return self.path / "features" / folder_name(model) / f"{scorer}.jsonl"
 
+    def token_requests_path(self, model: str) -> Path:
+        """The journal of a service that is asked for tokens; `model` is its name as a file."""
+        return self.path / "features" / f"{model}.requests.jsonl"
+
     def validation_path(self, model: str) -> Path:
         return self.path / "features" / folder_name(model) / "validation.json"
 

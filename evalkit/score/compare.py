@@ -96,10 +96,7 @@ def _pairs(metric: Metric, able: Sequence[Entrant], known: Known) -> list[tuple[
     """All pairs of up to 8 models; with more, each against the best."""
     if len(able) <= MOST_FOR_ALL_PAIRS:
         return list(itertools.combinations(able, 2))
-    values = [
-        _measured(metric, one, list(one.images), one.evidence[metric.encoder].clusters, known).value
-        for one in able
-    ]
+    values = [_measured(metric, one, *_of_all(one, able, metric), known).value for one in able]
     measured = [(value, place) for place, value in enumerate(values) if value is not None]
     if not measured:
         return []
@@ -107,19 +104,29 @@ def _pairs(metric: Metric, able: Sequence[Entrant], known: Known) -> list[tuple[
     return [(best, entrant) for entrant in able if entrant is not best]
 
 
+def _of_all(
+    entrant: Entrant, able: Sequence[Entrant], metric: Metric
+) -> tuple[list[tuple[int, int]], NDArray[np.int64]]:
+    """A model's images among those that all have a value on, and their prompts; all without any."""
+    having = [found for one in able if (found := set(answered(one, metric)))]
+    common = set.intersection(*having) if having else set()
+    images = [image for image in entrant.images if image in common] or list(entrant.images)
+    return images, _clusters(entrant, metric, images)
+
+
 def _compared(metric: Metric, a: Entrant, b: Entrant, known: Known) -> Pair | None:
     """The two models on the images that both made; None where they cannot be compared."""
     if _protocol(a.evidence[metric.encoder]) != _protocol(b.evidence[metric.encoder]):
         return None
-    theirs = set(_answered(b, metric))
-    shared = [image for image in _answered(a, metric) if image in theirs]
+    theirs = set(answered(b, metric))
+    shared = [image for image in answered(a, metric) if image in theirs]
     if not shared:
         return None
     clusters = _clusters(a, metric, shared)
     first, second = (_measured(metric, one, shared, clusters, known) for one in (a, b))
     if first.value is None or second.value is None:
         return None
-    difference = _difference(first, second, clusters)
+    difference = _difference(metric, first, second, clusters)
     evidence = a.evidence[metric.encoder]
     return Pair(
         group="",
@@ -136,12 +143,13 @@ def _compared(metric: Metric, a: Entrant, b: Entrant, known: Known) -> Pair | No
     )
 
 
-def _answered(entrant: Entrant, metric: Metric) -> list[tuple[int, int]]:
+def answered(entrant: Entrant, metric: Metric) -> list[tuple[int, int]]:
     """The images that have a value: a scorer may have no answer on some."""
-    reasons = entrant.evidence[metric.encoder].reasons
-    if not reasons:
+    evidence = entrant.evidence.get(metric.encoder)
+    if evidence is None or not evidence.reasons:
         return list(entrant.images)
-    return [image for image, reason in zip(entrant.images, reasons, strict=True) if not reason]
+    both = zip(entrant.images, evidence.reasons, strict=True)
+    return [image for image, reason in both if not reason]
 
 
 def _row(pair: Pair, corrected: Corrected | None) -> ComparisonRow:
@@ -226,12 +234,15 @@ def _measured(
     return known[key]
 
 
-def _difference(first: Measurement, second: Measurement, clusters: NDArray[np.int64]) -> Difference:
+def _difference(
+    metric: Metric, first: Measurement, second: Measurement, clusters: NDArray[np.int64]
+) -> Difference:
     """The difference of two values that were measured on the same images."""
     assert first.value is not None
     assert second.value is not None
     if first.per_image is not None and second.per_image is not None:
-        return paired.paired_means(first.per_image, second.per_image, clusters)
+        rates = metric.range == (0.0, 1.0)
+        return paired.paired_means(first.per_image, second.per_image, clusters, rates=rates)
     groups = intervals.groups_of_clusters(clusters)
     if first.left_out is None or second.left_out is None or groups is None:
         missing = first if first.left_out is None else second

@@ -16,7 +16,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from evalkit.core import Encoder, EncoderKind, FailedMetricWarning, Metric, TextEncoder
+from evalkit.core import (
+    Encoder,
+    EncoderKind,
+    FailedMetricWarning,
+    Metric,
+    StoppedScorerWarning,
+    TextEncoder,
+)
 from evalkit.encoders import batches
 from evalkit.features.answers import ScorerFailed, answers
 from evalkit.features.calls import made_on
@@ -55,6 +62,7 @@ class Evidence:
     no_reference: str = "there is no reference"  # the reason where reference is None
     made_on: frozenset[str] = frozenset()  # devices and number formats, see features/cache.py
     no_fake: str = ""  # the reason where fake is empty
+    failed: bool = False  # the reason is a fault of the scorer
     reasons: Sequence[str] = ()  # of a scorer: why an image has no answer, "" where it has one
 
 
@@ -180,8 +188,12 @@ def _scored(images: ImageSet, kind: EncoderKind, scorer: LoadedScorer, setup: Se
             shard=setup.shard,
         )
     except ScorerFailed as error:  # no other result is lost
-        warnings.warn(error.message, FailedMetricWarning, stacklevel=2)
-        return Evidence(scorer.name, {}, clusters, {}, None, no_fake=error.message)
+        if error.exit_code == 3:
+            text = f"{error.message} {error.hint}".strip()
+            warnings.warn(text, StoppedScorerWarning, stacklevel=2)
+        else:
+            warnings.warn(error.message, FailedMetricWarning, stacklevel=2)
+        return Evidence(scorer.name, {}, clusters, {}, None, no_fake=error.message, failed=True)
     where = made_on(scorer)
     return Evidence(
         scorer.name, found.values, clusters, {}, None, made_on=where, reasons=found.reasons

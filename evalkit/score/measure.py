@@ -34,7 +34,7 @@ class Measurement:
     per_image: NDArray[np.float64] | None = None  # [N]; None for a property of the set
     left_out: Tensor | None = None  # float64 [G], the values without each group of prompts
     left_out_pairs: Tensor | None = None  # float64 [G (G - 1) / 2], without each two groups
-    failed: bool = False  # the metric's function is faulty, and `note` says how
+    failed: bool = False  # the metric's function or scorer is faulty, and `note` says how
     unanswered: int = 0  # images without an answer of the scorer; `per_image` has NaN for them
     why_unanswered: str = ""  # in words
 
@@ -81,7 +81,7 @@ def _measure(metric: Metric, evidence: Evidence) -> Measurement:
         inputs = _inputs(metric, evidence)
         result = _tensor(metric, "compute", inputs)
     except NotMeasured as error:
-        return Measurement(None, note=f"not measured: {error}")
+        return Measurement(None, note=f"not measured: {error}", failed=evidence.failed)
     if result.ndim > 1 or (result.ndim and result.shape != evidence.clusters.shape):
         raise EvalkitError(
             f"The metric {metric.name!r} returned a tensor of shape {tuple(result.shape)};"

@@ -16,6 +16,7 @@ from evalkit.core import (
     FailedMetricWarning,
     Metric,
     Precision,
+    Unavailable,
 )
 from evalkit.encoders.faster import parted
 from evalkit.encoders.select import DRAWN, MINI, PHOTO, Choice, choose
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 # The reference of an encoder where none is given.
 DEFAULT_REFERENCES = {name: "scenes" for name in MINI.values() if name}
 DEFAULT_REFERENCES |= dict.fromkeys(PHOTO.values(), "imagenet-1k-sample")
+_DRAWN = tuple(f"{name}-" for name in DRAWN)  # also with other settings: geneval-mini-0.3-0.5
 
 
 class Resources(NamedTuple):
@@ -60,8 +62,9 @@ def load(chosen: Settings, bundled: bool, device: str = "auto", cache: Path = Pa
         cache: where scorers may keep files of their own.
 
     Raises:
-        EvalkitError: an unknown name, an encoder that cannot be loaded, or a reference without
-            features of an encoder.
+        EvalkitError: an unknown name, a wrong option, an encoder or a scorer of evalkit that cannot
+            be loaded (see `_load_scorers`), a reference without features of an encoder, or named
+            metrics of which none can be measured.
     """
     table = select(chosen.metrics)
     kinds: set[EncoderKind] = {metric.encoder for metric in table}
@@ -80,30 +83,82 @@ def load(chosen: Settings, bundled: bool, device: str = "auto", cache: Path = Pa
     own = encoders_only(choice.encoders)
     references, why = _references(compared, own, chosen.reference)
     _load_scorers(choice, table, chosen, device, cache)
+    _require_other_names(choice)
     chosen_names = dict.fromkeys(encoder.name for encoder in choice.encoders.values())
-    return Resources(table, choice, references, why, blind_encoders(chosen_names, bundled))
+    found = Resources(table, choice, references, why, blind_encoders(chosen_names, bundled))
+    if chosen.metrics:
+        _require_any(found)
+    return found
+
+
+def _require_other_names(choice: Choice) -> None:
+    """Raise EvalkitError where code of others has the name of an encoder or scorer of evalkit.
+
+    What evalkit says about its own, such as which images they know, goes by the name.
+    """
+    own = plugins.own_names("encoder")
+    for one in choice.encoders.values():
+        name = parted(one.name)[0]
+        if not is_own(one) and (name in own or f"{name}-".startswith(_DRAWN)):
+            code = f"{type(one).__module__}.{type(one).__qualname__}"
+            raise EvalkitError(
+                f"{code} has the name {one.name!r}, which is evalkit's own; expected another name.",
+                "Change its attribute `name`: results say by it what they were measured with.",
+            )
+
+
+def _require_any(found: Resources) -> None:
+    """Raise EvalkitError where it is known that no metric will be measured."""
+    reasons = _reasons(found)
+    if found.metrics and sum(map(len, reasons.values())) == len(found.metrics):
+        names = ", ".join(metric.name for metric in found.metrics)
+        said = (f"{', '.join(own)}: {why.removesuffix('.')}." for why, own in reasons.items())
+        raise EvalkitError(f"None of the named metrics can be measured: {names}.", " ".join(said))
+
+
+def _reasons(found: Resources) -> dict[str, list[str]]:
+    """The metrics that will not be measured, by the reason."""
+    reasons: dict[str, list[str]] = {}
+    for metric in found.metrics:
+        if reason := found.reason(metric):
+            reasons.setdefault(reason, []).append(metric.name)
+    return reasons
 
 
 def _load_scorers(
     choice: Choice, table: Sequence[Metric], chosen: Settings, device: str, cache: Path
 ) -> None:
-    """Add the scorers of the metrics, or the reasons why they cannot be loaded."""
+    """Add the scorers of the metrics, or what they lack.
+
+    Raises EvalkitError for wrong options, and where one of evalkit's own cannot be loaded for
+    another reason than what the machine lacks. One of another package is then not measured, with a
+    warning unless it raised an EvalkitError itself.
+    """
     wanted = {metric.scorer.name: metric.scorer for metric in table if metric.scorer is not None}
     for name, scorer in wanted.items():
         given = chosen.options_of(name)
+        plugins.checked_options(scorer.load, given, name, "scorer", partly=True)
         try:
             choice.encoders[scorer.kind] = plugins.load_scorer(scorer, given, device, cache)
         except EvalkitError as error:
-            foreseen = error.__cause__ is None or isinstance(error.__cause__, EvalkitError)
-            if not foreseen and not is_own(scorer.load):
-                warnings.warn(error.message, FailedMetricWarning, stacklevel=2)
+            if not isinstance(error, Unavailable):
+                if is_own(scorer.load):
+                    raise _named(name, error) from error
+                if not isinstance(error.__cause__, EvalkitError):
+                    warnings.warn(error.message, FailedMetricWarning, stacklevel=2)
             choice.missing[scorer.kind] = f"{error.message} {error.hint}".rstrip(". ")
+
+
+def _named(scorer: str, error: EvalkitError) -> EvalkitError:
+    """The error with the name of the scorer and a next step."""
+    message = error.message if scorer in error.message else f"{scorer}: {error.message}"
+    hint = f"Check the installation with `evalkit doctor`, or leave {scorer} out of the metrics."
+    return EvalkitError(message, error.hint or hint)
 
 
 def blind_encoders(names: Iterable[str], bundled: bool) -> list[str]:
     """The encoders and scorers among these that do not know the images."""
-    drawn = tuple(f"{name}-" for name in DRAWN)  # also with other settings: geneval-mini-0.3-0.5
-    return [name for name in names if f"{parted(name)[0]}-".startswith(drawn) and not bundled]
+    return [name for name in names if f"{parted(name)[0]}-".startswith(_DRAWN) and not bundled]
 
 
 def only_bundled(run: Run, models: Sequence[str]) -> bool:
@@ -120,16 +175,12 @@ def mention(found: Resources, precision: Precision = "exact") -> None:
         log.info("the precision %s is that of encoders: no effect on %s", precision, names)
     for reason in found.choice.reasons:
         log.info("using the encoder %s", reason)
-    missing: dict[str, list[str]] = {}
-    for metric in found.metrics:
-        if reason := found.reason(metric):
-            missing.setdefault(reason, []).append(metric.name)
     if found.blind:
         log.warning(
             "nothing may be concluded from %s: trained on the bundled data set, not on photos",
             " and ".join(found.blind),
         )
-    for reason, names in missing.items():
+    for reason, names in _reasons(found).items():
         log.info("will not be measured: %s: %s", ", ".join(names), reason)
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from evalkit.config import Options
-from evalkit.core import EncoderKind, MetricRow, Precision
+from evalkit.core import Metric, MetricRow, NothingMeasuredWarning, Precision
 from evalkit.encoders.select import Choice
 from evalkit.features import validation
 from evalkit.features.changed import mention_lost
@@ -26,8 +27,9 @@ from evalkit.features.validation import OnBad
 from evalkit.ratings.rows import refresh
 from evalkit.run_folder import Run
 from evalkit.score import kept, protocol, records
+from evalkit.score.common import common_rows
 from evalkit.score.compare import Entrant, comparisons, pairs
-from evalkit.score.evidence import Evidence, Setup, encode_prompts, gather, part
+from evalkit.score.evidence import Setup, encode_prompts, gather
 from evalkit.score.groups import groups_of, measure_groups
 from evalkit.score.measure import Measurement
 from evalkit.score.precision_errors import PrecisionError, precision_errors, with_errors
@@ -60,8 +62,9 @@ def score(
 
     Where models answered different prompts, every metric is measured twice: on the images of each
     model (`on` is "answered"), and on the images that all of them made ("common"), so that a model
-    does not gain by refusing hard prompts. Where the prompts have groups, the rows of all prompts
-    are followed by those of each group (`group`).
+    does not gain by refusing hard prompts. The same holds for a scorer with answers on different
+    images of the models. Where the prompts have groups, the rows of all prompts are followed by
+    those of each group (`group`).
 
     Args:
         path: a run folder; or a folder, zip, tar or array of images, for which metrics that need
@@ -88,12 +91,14 @@ def score(
         options: options of scorers by name, which a run keeps.
 
     Raises:
-        EvalkitError: unknown names, invalid images, or an encoder or a reference that cannot be
-            loaded or fails.
+        EvalkitError: unknown names, wrong options, invalid images, an encoder, a scorer of evalkit
+            or a reference that cannot be loaded or fails, or named metrics of which none
+            can be measured.
 
     Warns:
         FailedMetricWarning: the function of a metric fails; all other results are written.
         IncompleteRunWarning: a model has no image at all, or black images only.
+        NothingMeasuredWarning: none of the named metrics has a value.
     """
     path = Path(path)
     run = Run(results_folder(path))
@@ -142,7 +147,6 @@ def score_with(
             log.warning("%s: %s", images.model, line)
     texts = encode_prompts(run, prompts, table, choice.encoders)
     setup = Setup(run, table, choice.encoders, references, why, texts, batch_size)
-    common = _common([images.originals() for images in sets])
     rows: list[MetricRow] = []
     scores: list[tuple[Any, ...]] = []
     findings: dict[str, dict[str, Any]] = {}
@@ -150,7 +154,7 @@ def score_with(
     wholes: list[Entrant] = []  # on variants of prompts too
     errors: dict[str, dict[str, PrecisionError]] = {}
     for images in sets:
-        scored = _score_model(images, setup, choice, common)
+        scored = _score_model(images, setup, choice)
         findings[images.model] = images.findings()
         for note in validation.notes(findings[images.model]):
             log.info("%s: %s", images.model, note)
@@ -159,6 +163,8 @@ def score_with(
         entrants.append(scored.entrant)
         wholes.append(scored.whole)
         errors[images.model] = scored.errors
+    originals = [images.originals() for images in sets]
+    rows += [_cautioned(row, blind) for row in common_rows(originals, entrants, setup, choice)]
     seen = [
         metric
         for metric in table
@@ -189,11 +195,30 @@ def score_with(
     }
     run.write_protocol(facts)
     warn_of_problems(sets)
+    if chosen.metrics:
+        _warn_of_nothing(sets, table, entrants)
     warn_not_measured([row for row in rows if row.metric not in records.MEASURES])
     rows += [_cautioned(row, blind) for row in of_groups]
     run.write_metrics(rows)
     run.end_scoring({images.model: images.all_records for images in sets})
     return run.metrics() if refresh(run) else rows
+
+
+def _warn_of_nothing(
+    sets: Sequence[ImageSet], table: Sequence[Metric], entrants: Sequence[Entrant]
+) -> None:
+    """Give a NothingMeasuredWarning where there are images, and no named metric has a value.
+
+    One that failed has a warning of its own.
+    """
+    measured = [one.measured[metric.name] for one in entrants for metric in table]
+    said = any(one.value is not None or one.failed for one in measured)
+    if measured and not said and any(images.files for images in sets):
+        names = ", ".join(metric.name for metric in table)
+        notes = dict.fromkeys(one.note.removeprefix("not measured: ") for one in measured)
+        why = "; ".join(notes).removesuffix(".")
+        text = f"None of the named metrics has a value ({names}): {why}."
+        warnings.warn(text, NothingMeasuredWarning, stacklevel=3)
 
 
 def _cautioned(row: MetricRow, blind: Sequence[str]) -> MetricRow:
@@ -214,12 +239,11 @@ class _Scored(NamedTuple):
     errors: dict[str, PrecisionError]  # by encoder in a faster mode
 
 
-def _score_model(
-    every: ImageSet, setup: Setup, choice: Choice, common: set[tuple[int, int]] | None
-) -> _Scored:
+def _score_model(every: ImageSet, setup: Setup, choice: Choice) -> _Scored:
     """The rows are those of a run without variants of prompts."""
     of_all, images = gather(every, setup), every.originals()
     evidence = evidence_of(images, every, of_all)
+    made = [(record.index, record.sample) for record in images.records]
     measured = {
         metric.name: measure_images(metric, images, evidence, choice) for metric in setup.metrics
     }
@@ -230,7 +254,7 @@ def _score_model(
         if said:
             log.warning("%s: %s", images.model, said)
     rows = [metric_row(metric, images, measured[metric.name], setup) for metric in setup.metrics]
-    entrant = Entrant(images.model, evidence, _places(images), measured)
+    entrant = Entrant(images.model, evidence, made, measured)
     whole = with_variants(entrant, every, of_all, setup, choice)
     per_image = [
         row
@@ -238,8 +262,6 @@ def _score_model(
         for row in score_rows(metric, every, whole.measured[metric.name], setup)
     ]
     rows += records.rows(images.model, images.all_records, images.requested)
-    if common is not None:
-        rows += _common_rows(images, evidence, measured, common, setup, choice)
     return _Scored(rows, per_image, entrant, whole, errors)
 
 
@@ -259,46 +281,3 @@ def _keep_measured(
     for metric in setup.metrics:
         if key := basis.key(metric):
             kept.write(setup.run, images.model, metric, measured[metric.name], key)
-
-
-def _common(sets: Sequence[ImageSet]) -> set[tuple[int, int]] | None:
-    """The (prompt, sample) pairs that every model made; None if no model made others.
-
-    A model without any image is left out, so that the others can still be compared.
-    """
-    made = [set(made) for images in sets if (made := _places(images))]
-    if not made:
-        return None
-    shared = set.intersection(*made)
-    return shared if any(one != shared for one in made) else None
-
-
-def _places(images: ImageSet) -> list[tuple[int, int]]:
-    return [(record.index, record.sample) for record in images.records]
-
-
-def _common_rows(
-    images: ImageSet,
-    evidence: Mapping[EncoderKind, Evidence],
-    measured: Mapping[str, Measurement],
-    common: set[tuple[int, int]],
-    setup: Setup,
-    choice: Choice,
-) -> list[MetricRow]:
-    """The rows on the images that every model made."""
-    places = [
-        place
-        for place, record in enumerate(images.records)
-        if (record.index, record.sample) in common
-    ]
-    if len(places) < len(images.records):
-        images = images.keep(places)
-        evidence = {kind: part(whole, places) for kind, whole in evidence.items()}
-        measured = {
-            one.name: measure_images(one, images, evidence, choice)
-            if not measured[one.name].failed
-            else measured[one.name]
-            for one in setup.metrics
-        }
-    rows = [metric_row(metric, images, measured[metric.name], setup) for metric in setup.metrics]
-    return [replace(row, on="common") for row in rows]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from PIL.Image import Image
@@ -10,31 +12,66 @@ from torch import Tensor
 
 from evalkit.files import plain_name
 from evalkit.remote.chat import Chat, ChatOptions
-from evalkit.remote.first_token import first_token_probabilities
+from evalkit.remote.first_token import Asked, FirstTokens
+from evalkit.run_folder import Run
 from evalkit.scorer import NoAnswer
+
+_AT_ONCE = 32, 256  # images per call, at least and at most: their answers come side by side
+
+
+@dataclass(frozen=True)
+class EndpointOptions:
+    """How a service is asked; see `rate_judge`, which has the same options.
+
+    Args:
+        base_url, api_key_env: see ChatOptions.
+        max_cost: the limit in US dollars, for one model and run over all commands.
+    """
+
+    base_url: str
+    api_key_env: str = ""
+    max_cost: float | None = None
+    input_price: float | None = None
+    output_price: float | None = None
+    concurrency: int = 256
+    retry_ambiguous: bool = False
 
 
 class EndpointModel:
     """A VisionLanguageModel whose tokens are texts: those that were asked for, and those listed.
 
     A service lists the most probable first tokens only (20): all others have the probability 0.
-    Requests follow one another, so that each answer is kept before the next one is paid for.
 
     Args:
         model: its name at the service.
-        base_url, api_key_env: see ChatOptions.
         scorer: the name of the scorer, for messages.
+        run: the folder of a run, which keeps the journal of requests; the current one for none.
     """
 
     device, dtype = "service", "service"
 
-    def __init__(self, model: str, base_url: str, api_key_env: str, scorer: str) -> None:
-        options = ChatOptions(model, base_url, api_key_env, max_tokens=1)
-        chat = Chat(options, scorer)
-        self._ask = first_token_probabilities(chat)
-        self._ids: dict[str, int] = {}
+    def __init__(self, model: str, options: EndpointOptions, scorer: str, run: Path) -> None:
+        asked = ChatOptions(
+            model,
+            options.base_url,
+            options.api_key_env,
+            max_tokens=1,
+            input_price=options.input_price,
+            output_price=options.output_price,
+        )
+        chat = Chat(asked, scorer)
         self.name = f"{plain_name(model.rpartition('/')[2], 50)}-service"
         self.fingerprint = chat.fingerprint
+        self.at_once = min(max(options.concurrency, _AT_ONCE[0]), _AT_ONCE[1])
+        self._service = FirstTokens(
+            chat,
+            Run(run).token_requests_path(self.name) if run != Path() else None,
+            max_cost=options.max_cost,
+            concurrency=options.concurrency,
+            retry_ambiguous=options.retry_ambiguous,
+            option=f"--set {scorer}.{{}}",
+        )
+        self._ids: dict[str, int] = {}
 
     def whole_ids(self, forms: Iterable[str]) -> list[int]:
         """The numbers of those forms of an answer that are one token: which, the service knows."""
@@ -47,9 +84,13 @@ class EndpointModel:
     def first_tokens(
         self, images: Sequence[Image], questions: Sequence[str]
     ) -> Iterator[Tensor | NoAnswer]:
-        """float32 [tokens] for each image and its question, or why there is none."""
-        for image, question in zip(images, questions, strict=True):
-            found = self._ask([image], question)
+        """float32 [tokens] for each image and its question, or why there is none.
+
+        All are asked side by side before the first one is returned; the journal has each answer as
+        it comes. Raises EvalkitError where sending stopped.
+        """
+        asked = [Asked(*one) for one in zip(images, questions, strict=True)]
+        for found in self._service.ask_all(asked):
             if isinstance(found, NoAnswer):
                 yield found
                 continue

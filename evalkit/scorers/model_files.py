@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from evalkit.core import EvalkitError
+from evalkit.core import EvalkitError, Unavailable
 from evalkit.encoders.weights import cache_folder
 from evalkit.files import read_utf8, write_atomically
 from evalkit.generators.pipeline_files import PICKLED, first_sentence, quiet
@@ -107,7 +107,8 @@ def load_processor(folder: Path, model: str, **options: Any) -> Any:
                 str(folder), local_files_only=True, trust_remote_code=False, **options
             )
     except Exception as error:  # the library raises many types
-        raise EvalkitError(
+        made = Unavailable if isinstance(error, ImportError) else EvalkitError
+        raise made(
             f"The processor of {model} cannot be loaded: {first_sentence(error)}",
             "Fetch the whole repository of the model; some processors need torchvision.",
         ) from error

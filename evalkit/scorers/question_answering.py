@@ -31,8 +31,8 @@ class QuestionAnswering:
 
     Args:
         model: a folder, or a name in the hub's cache.
-        questions: a file (see questions.py), or `scenes`: made from prompts in the words of the
-            bundled data set.
+        questions: a file (see question_files.py), or `scenes`: made from prompts in the words of
+            the bundled data set.
         template: how a question is put: one-word, plain, yes-or-no, choices, or a text with {}.
         duplicates: `once` adds the probabilities of the different first tokens of the accepted
             forms; `geneval2` adds that of each form, so that a token of several forms counts

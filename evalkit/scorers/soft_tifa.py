@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from evalkit.scorer import Scorer
 from evalkit.scorers.question_answering import QuestionAnswering
@@ -21,29 +22,23 @@ SOFT_TIFA = Scorer(
     from_zero=True,
     missing=lambda: NEEDS_MODEL.format("soft_tifa"),
 )
-SOFT_TIFA_GM = Scorer(
-    "soft_tifa_gm",
-    "higher",
-    load=QuestionAnswering,
+SOFT_TIFA_GM = replace(
+    SOFT_TIFA,
+    name="soft_tifa_gm",
     output="geometric",
     title="Soft-TIFA GM",
     question="How probable are right answers to all questions about the image?",
     meaning="Geometric mean of the probabilities of the right answers to a prompt's questions.",
-    paper="https://arxiv.org/abs/2512.16853",
-    range=(0.0, math.inf),
-    from_zero=True,
     missing=lambda: NEEDS_MODEL.format("soft_tifa_gm"),
 )
-TIFA = Scorer(
-    "tifa",
-    "higher",
-    load=QuestionAnswering,
+TIFA = replace(
+    SOFT_TIFA,
+    name="tifa",
     output="tifa",
     title="TIFA",
     question="How many questions about the image are answered as the prompt says?",
     meaning="Share of a prompt's questions that the most probable first token answers rightly.",
     paper="https://arxiv.org/abs/2303.11897",
     range=(0.0, 1.0),
-    from_zero=True,
     missing=lambda: NEEDS_MODEL.format("tifa"),
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from evalkit.core import EvalkitError
+from evalkit.core import EvalkitError, Unavailable
 from evalkit.hints import did_you_mean
 from evalkit.prompts.quotes import quoted
 from evalkit.scorer import Answer, NoAnswer, Scorer
@@ -35,7 +36,7 @@ _MODELS = {
     "Rec": "PP-OCRv6_rec_small.onnx",
 }
 _NARROWEST = 8  # times as long as wide; longer ones are framed
-_READING = "rows-1"  # of the order of lines and of the call of the networks
+_READING = "rows-1/quotes-2"  # the order of lines, the call of the networks, what is a quote
 
 
 class Line(NamedTuple):
@@ -154,7 +155,7 @@ def _middle(line: Line) -> float:
 def _loaded() -> tuple[Any, str]:
     """RapidOCR with the networks of its package, and a hash of them and of its version."""
     if lacks := _lacks():
-        raise EvalkitError(f"Reading text needs {lacks}, which is not installed.", _INSTALL)
+        raise Unavailable(f"Reading text needs {lacks}, which is not installed.", _INSTALL)
     import rapidocr
 
     folder = Path(str(rapidocr.__file__)).parent / "models"
@@ -163,7 +164,7 @@ def _loaded() -> tuple[Any, str]:
         try:
             digest.update((folder / file).read_bytes())
         except OSError as error:  # RapidOCR itself would download it
-            raise EvalkitError(
+            raise Unavailable(
                 f"The package rapidocr has no file {file}; expected version 3.10.", _INSTALL
             ) from error
     paths = {f"{part}.model_path": str(folder / file) for part, file in _MODELS.items()}
@@ -179,13 +180,12 @@ def _missing() -> str:
     return f"it needs {lacks}. {_INSTALL}" if (lacks := _lacks()) else ""
 
 
-_RIGHT = "Is the text that the prompt quotes in the image?"
 TEXT_ACCURACY = Scorer(
     "text_accuracy",
     "higher",
     load=TextReader,
     title="Text accuracy",
-    question=_RIGHT,
+    question="Is the text that the prompt quotes in the image?",
     meaning="Share of the words that the prompt quotes which are read in the image.",
     paper="TextDiffuser (OCR recall), arXiv 2305.10855",
     range=(0.0, 1.0),
@@ -194,30 +194,21 @@ TEXT_ACCURACY = Scorer(
     from_zero=True,
     missing=_missing,
 )
-TEXT_CER = Scorer(
-    "text_cer",
-    "lower",
-    load=TextReader,
+TEXT_CER = replace(
+    TEXT_ACCURACY,
+    name="text_cer",
+    better="lower",
     title="Text, character error rate",
-    question=_RIGHT,
     meaning="Edits from the quoted text to the text that is read, per quoted character.",
+    paper="",
     range=(0.0, float("inf")),
-    aspect="text",
     output="cer",
-    from_zero=True,
-    missing=_missing,
 )
-TEXT_DISTANCE = Scorer(
-    "text_distance",
-    "higher",
-    load=TextReader,
+TEXT_DISTANCE = replace(
+    TEXT_ACCURACY,
+    name="text_distance",
     title="Text, 1 - normalized edit distance",
-    question=_RIGHT,
     meaning="1 - edits / length of the longer of the quoted text and the text that is read.",
     paper="AnyText (NED), arXiv 2311.03054",
-    range=(0.0, 1.0),
-    aspect="text",
     output="distance",
-    from_zero=True,
-    missing=_missing,
 )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from PIL.Image import Image
 
 from evalkit.core import EvalkitError
 from evalkit.files import digest
 from evalkit.scorer import NoAnswer, Scorer
-from evalkit.scorers.endpoint import EndpointModel
+from evalkit.scorers.endpoint import EndpointModel, EndpointOptions
 from evalkit.scorers.templates import NO, YES, filled, vqa_template
 from evalkit.scorers.vlm import NEEDS_MODEL, VisionLanguageModel
 
@@ -35,6 +36,12 @@ class VqaScore:
             model of this name; up to and including `/v1`. dtype, max_pixels and
             batch do not concern it.
         api_key_env: the NAME of the environment variable with its key; `none` for no key.
+        max_cost: the limit in US dollars for this model of a service in this run, over all
+            commands.
+        input_price, output_price: of the service, US dollars per million tokens.
+        concurrency: the most requests to the service in flight.
+        retry_ambiguous: ask a service again what was sent and got no usable answer; each may be
+            charged twice.
     """
 
     def __init__(
@@ -50,7 +57,13 @@ class VqaScore:
         batch: int = 8,
         base_url: str = "",
         api_key_env: str = "",
+        max_cost: float | None = None,
+        input_price: float | None = None,
+        output_price: float | None = None,
+        concurrency: int = 256,
+        retry_ambiguous: bool = False,
         device: str = "auto",
+        cache: Path = Path(),
     ) -> None:
         if softmax not in SOFTMAX:
             raise EvalkitError(
@@ -60,10 +73,18 @@ class VqaScore:
         named = vqa_template(template)
         self._text = named.text
         self._model = (
-            EndpointModel(model, base_url, api_key_env, "vqa_score")
+            EndpointModel(
+                model,
+                EndpointOptions(
+                    base_url, api_key_env, max_cost, input_price, output_price, concurrency,
+                    retry_ambiguous,
+                ),
+                "vqa_score",
+                cache,
+            )
             if base_url
             else VisionLanguageModel(model, device, dtype, max_pixels, batch)
-        )
+        )  # fmt: skip
         forms = _forms(yes, "yes") or named.yes
         others = _forms(no, "no") or named.no if softmax == "yes-no" else ()
         self._yes, self._no = self._model.whole_ids(forms), self._model.whole_ids(others)
@@ -79,6 +100,7 @@ class VqaScore:
         self.name = "-".join(["vqa", self._model.name, *parts])
         self.fingerprint = f"vqa-1/{self._model.fingerprint}/{settings}"
         self.device, self.dtype = self._model.device, self._model.dtype
+        self.at_once = getattr(self._model, "at_once", None)
 
     def __call__(
         self, images: Sequence[Image], prompts: Sequence[str]

@@ -114,12 +114,15 @@ def clustered_bootstrap(
 ) -> Interval:
     """Interval of the mean of values [N], by expanded percentiles.
 
-    Whole clusters [N] are drawn with replacement.
+    Whole clusters [N] are drawn with replacement. There is none where fewer than 5 of them all have
+    one value: no spread of so few is no certainty.
     """
     sums, sizes = np.bincount(clusters, values), np.bincount(clusters).astype(np.float64)
     number = len(sizes)
     if number < 2:
         return Interval(None, None, "no interval: one prompt only")
+    if number < LEAST_GROUPS and np.ptp(values) == 0:  # equal by chance, for all that is known
+        return Interval(None, None, f"no interval: fewer than {LEAST_GROUPS} prompts, all equal")
     random, means = np.random.RandomState(seed), np.empty(draws)
     step = max(1, _AT_ONCE // number)
     for start in range(0, draws, step):

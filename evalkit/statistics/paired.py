@@ -8,7 +8,9 @@
   jackknife does not count the second order twice: see `second_order`.
 
 p-values are two-sided. A p-value is the level at which `Difference.interval` just reaches zero, so
-an interval and its p-value always agree.
+an interval and its p-value always agree. That of values per image is never below 2 / 2^n of n
+prompts, the least of a test that flips their signs: without an assumption on the distribution, n
+prompts say no more. So five prompts are never significant at 5%.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 
-from evalkit.statistics.intervals import DRAWS, GROUPS, LEAST_GROUPS, group_jackknife
+from evalkit.statistics.intervals import DRAWS, GROUPS, LEAST_GROUPS, group_jackknife, wilson
 from evalkit.statistics.multiple import ALPHA, Corrected
 from evalkit.statistics.second_order import counted_once
 
@@ -39,11 +41,22 @@ class Difference:
     method: str
     error: float = 0.0  # standard error
     draws: NDArray[np.float64] | None = None  # sorted bootstrap differences; None: Student's t only
+    equal: int = (
+        0  # prompts of which all values are the same 0 or 1: the interval is that of a rate
+    )
+    least: float = 0.0  # the smallest possible p: at levels below it, the interval includes zero
 
     def interval(self, alpha: float = ALPHA) -> tuple[float, float] | tuple[None, None]:
         """The interval at level 1 - alpha; it excludes zero exactly where p <= alpha."""
         if self.p is None:
             return None, None
+        low, high = self._interval(alpha)
+        return (min(low, 0.0), max(high, 0.0)) if alpha < self.least else (low, high)
+
+    def _interval(self, alpha: float) -> tuple[float, float]:
+        if self.equal:  # Wilson's bound of the share of prompts that differ
+            share = wilson(0, self.equal, 1 - alpha).high or 0.0
+            return -share, share
         half = float(stats.t.isf(alpha / 2, self.degrees)) * self.error
         if self.draws is None:
             return self.value - half, self.value + half
@@ -65,21 +78,30 @@ def paired_means(
     clusters: NDArray[np.int64],
     draws: int = DRAWS,
     seed: int = 0,
+    *,
+    rates: bool = False,
 ) -> Difference:
     """Difference of the means of paired values [N] and [N].
 
-    clusters int [N]: the prompt of each pair, 0 .. C - 1. Percentiles are expanded for few prompts.
-    Below the resolution of the draws, p is that of Student's t with the bootstrap standard error.
+    rates: values of 0 and 1 are outcomes of chance. Where all are equal, the interval is not of
+    width 0 but Wilson's; for two measurements of the same images it is False.
+
+    clusters int [N]: the prompt of each pair, 0 .. C - 1. Fewer than 5 prompts are not tested, also
+    where all values are equal. Percentiles are expanded for few prompts. Below the resolution of
+    the draws, p is that of Student's t with the bootstrap standard error.
     """
     differences = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
     value, sizes = float(differences.mean()), np.bincount(clusters).astype(np.float64)
     number = len(sizes)
-    if not differences.any():
-        method = "the values of all images are equal"
-        return Difference(0.0, 1.0, max(1, number - 1), method)
     if number < LEAST_GROUPS:
         reason = f"no interval: fewer than {LEAST_GROUPS} prompts"
         return Difference(value, None, max(1, number - 1), reason)
+    if not differences.any():
+        method = "the values of all images are equal"
+        if rates and np.isin(first, (0.0, 1.0)).all():
+            method += f"; Wilson, {number} prompts"
+            return Difference(0.0, 1.0, number - 1, method, equal=number)
+        return Difference(0.0, 1.0, number - 1, method)
     sums = np.bincount(clusters, differences).astype(np.float64)
     means = _bootstrap(sums, sizes, draws, seed)
     degrees = number - 1
@@ -90,9 +112,10 @@ def paired_means(
         reason = "no interval: the difference is the same for every prompt"
         return Difference(value, None, degrees, reason)
     smooth = 2 * float(stats.t.sf(abs(value) / error, degrees))
-    p = reached if beyond > _LEAST_DRAWS else min(reached, smooth)
+    least = 2.0 ** (1 - number)
+    p = max(reached if beyond > _LEAST_DRAWS else min(reached, smooth), least)
     method = f"paired bootstrap over {number} prompts, {draws} draws"
-    return Difference(value, p, degrees, method, error, np.sort(means))
+    return Difference(value, p, degrees, method, error, np.sort(means), least=least)
 
 
 def paired_sets(

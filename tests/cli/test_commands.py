@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import pty
+import select
 import struct
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from forked import Command
 from typer.testing import CliRunner
 
 import evalkit
@@ -43,10 +45,13 @@ def at_terminal(width: int, *arguments: str, **environment: str) -> str:
     """What a command prints, errors included, at a terminal of this width."""
     main, side = pty.openpty()
     fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
-    kept = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "NO_COLOR", "FORCE_COLOR")}
-    child = subprocess.Popen(
-        [*COMMAND, *arguments], stdout=side, stderr=side, env=kept | {"TERM": "xterm"} | environment
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("COLUMNS", "NO_COLOR", "FORCE_COLOR"):
+            patch.delenv(name, raising=False)
+        for name, value in ({"TERM": "xterm"} | environment).items():
+            patch.setenv(name, value)
+        child = Command(arguments, terminal=os.ttyname(side))
+    select.select([main], [], [], 60)  # the first output: the other side is open there, too
     os.close(side)
     seen = b""
     try:
@@ -55,7 +60,7 @@ def at_terminal(width: int, *arguments: str, **environment: str) -> str:
     except OSError:  # the other side is closed
         pass
     os.close(main)
-    assert child.wait(timeout=60) == 0
+    assert child.wait() == 0
     return seen.decode().replace("\r\n", "\n")
 
 

@@ -400,7 +400,7 @@ WRONG: list[tuple[list[str], dict[str, Any], str]] = [
     (["a", "b:gan"], {}, "b has no model 'gan'"),
     (["a", "empty"], {}, "empty is not a run folder"),
     (["a", "unscored"], {}, "unscored has no metrics.json"),
-    (["a", "other"], {}, "no metric in common: a has vendi; other has inception_score"),
+    (["a", "other"], {}, "no metric in common: a has vendi; other has duplicates"),
     (["a", "strangers"], {"allow_mismatch": "prompts"}, "no prompt in common"),
     (["x=a", "x=b"], {}, "Two models would have the name 'x'"),
     (["x=two", "b"], {}, "two has 2 models, and one name, 'x', is given"),
@@ -418,7 +418,7 @@ def test_wrong_input_is_one_sentence_and_changes_nothing(make: Make) -> None:
     make("a")
     make("b", "models_for_tests:plain")
     make("unscored", metrics=None)
-    make("other", "models_for_tests:plain", metrics="inception_score")
+    make("other", "models_for_tests:plain", metrics="duplicates")
     make("two", ["noise", "models_for_tests:plain"])
     make("strangers", "models_for_tests:plain", prompts=["another", "list"])
     Path("empty").mkdir()

@@ -104,6 +104,23 @@ def test_an_update_says_what_was_decided_and_records_what_was_allowed(
     ]
 
 
+def test_an_update_drops_no_metric_in_silence(base: Path, copy: Runs) -> None:
+    new, before = copy("none"), base.read_bytes()
+    path = new / "metrics.json"
+    content = json.loads(path.read_text())
+    content["rows"] = [row for row in content["rows"] if row["metric"] != "clip_score"]
+    path.write_text(json.dumps(content))
+    arguments = ["baseline", "update", str(new), "--baseline", str(base), "--reason", "less"]
+    refused = CliRunner().invoke(app, arguments)
+    assert refused.exit_code == 3, refused.stderr
+    assert "has no value of clip_score, which it has." in refused.stderr
+    assert base.read_bytes() == before
+    forced = CliRunner().invoke(app, [*arguments, "--force"])
+    assert forced.exit_code == 0, forced.stderr
+    assert "the baseline has no value any more of clip_score" in forced.stderr
+    assert history(base)[-1]["forced"]
+
+
 def test_an_update_of_wrong_input_is_refused_with_and_without_force(
     base: Path, runs: Runs, tmp_path: Path
 ) -> None:

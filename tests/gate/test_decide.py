@@ -74,7 +74,7 @@ def test_verdict_p_value_and_interval_agree(
 
 def test_false_alarms_of_a_table_of_metrics_stay_below_alpha() -> None:
     """Equal models without any margin: the hardest case."""
-    rng, alarms, studies = np.random.default_rng(1), 0, 400
+    rng, alarms, studies = np.random.default_rng(1), 0, 200
     for _ in range(studies):
         rows = []
         for _ in range(4):

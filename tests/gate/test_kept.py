@@ -144,16 +144,16 @@ def test_the_key_depends_on_everything_that_a_value_depends_on(runs: Runs) -> No
 
 
 def test_two_processes_write_the_same_file(runs: Runs) -> None:
-    found = []
-    for seed in ("1", "2"):
-        command = [sys.executable, "-m", "evalkit", "gate", str(runs("blurred"))]
-        done = subprocess.run(
-            [*command, "--baseline", str(runs("none"))],
-            env=os.environ | {"PYTHONHASHSEED": seed},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 1, done.stderr
-        found.append((runs("blurred") / "gate.json").read_bytes())
-    assert found[0] == found[1]
+    """With other hash values, too."""
+    command = [sys.executable, "-m", "evalkit", "gate", str(runs("blurred"))]
+    done = subprocess.run(
+        [*command, "--baseline", str(runs("none"))],
+        env=os.environ | {"PYTHONHASHSEED": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    there = (runs("blurred") / "gate.json").read_bytes()
+    evalkit.gate(runs("blurred"), baseline=runs("none"))
+    assert (runs("blurred") / "gate.json").read_bytes() == there

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from forked import Command
 
 import evalkit
 from evalkit.core import EvalkitError, Record
@@ -21,7 +22,6 @@ EVALKIT = [sys.executable, "-c", "from evalkit.cli.app import main; main()"]
 
 def command(*more: str) -> list[str]:
     return [
-        *EVALKIT,
         "generate",
         "--models",
         MODEL,
@@ -60,9 +60,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(place: Path) -> Run:
-    subprocess.run(
-        command("--out", "whole"), cwd=place, env=environment(place / "whole-calls"), check=True
-    )
+    assert Command(command("--out", "whole"), place, environment(place / "whole-calls")).wait() == 0
     run = Run(place / "whole")
     assert len(images(run)) == PROMPTS * SAMPLES
     return run
@@ -75,15 +73,12 @@ def interrupt(place: Path, after: int, how: signal.Signals) -> subprocess.Comple
     halting = environment(place / "calls") | {
         "HALT": str(after // BATCH + 3)
     }  # it cannot finish before the signal comes
-    process = subprocess.Popen(
-        command("--out", "killed"), cwd=place, env=halting, stderr=subprocess.PIPE, text=True
-    )
+    process = Command(command("--out", "killed"), place, halting)
     deadline = time.monotonic() + 120
     while len(images(run)) < wanted and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.001)
     process.send_signal(how)
-    _, errors = process.communicate(timeout=60)
-    return subprocess.CompletedProcess(command(), process.returncode, "", errors)
+    return process.done()
 
 
 def test_after_several_kills_the_run_equals_an_uninterrupted_one(place: Path, whole: Run) -> None:
@@ -99,14 +94,8 @@ def test_after_several_kills_the_run_equals_an_uninterrupted_one(place: Path, wh
     assert stopped.returncode == 130
     assert "run the same command again" in stopped.stderr
     assert "Traceback" not in stopped.stderr
-    done = subprocess.run(
-        command("--out", "killed"),
-        cwd=place,
-        env=environment(place / "calls"),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = Command(command("--out", "killed"), place, environment(place / "calls")).done()
+    assert done.returncode == 0
     assert done.stdout.splitlines()[-1] == "killed"
 
     assert images(run) == images(whole)
@@ -122,9 +111,7 @@ def test_after_several_kills_the_run_equals_an_uninterrupted_one(place: Path, wh
 def test_a_finished_run_generates_nothing(place: Path, whole: Run) -> None:
     before = (place / "whole-calls").read_bytes()
     manifest = (whole.image_folder(MODEL) / "manifest.0.jsonl").read_bytes()
-    subprocess.run(
-        command("--out", "whole"), cwd=place, env=environment(place / "whole-calls"), check=True
-    )
+    assert Command(command("--out", "whole"), place, environment(place / "whole-calls")).wait() == 0
     assert (place / "whole-calls").read_bytes() == before
     assert (whole.image_folder(MODEL) / "manifest.0.jsonl").read_bytes() == manifest
 
@@ -132,7 +119,6 @@ def test_a_finished_run_generates_nothing(place: Path, whole: Run) -> None:
 def test_a_full_disk_is_reported_in_one_sentence_and_the_run_resumes(place: Path) -> None:
     """A limit on the size of files stands for a full disk: both fail in write(2)."""
     noise = [
-        *EVALKIT,
         "generate",
         "--models",
         "noise",
@@ -145,7 +131,7 @@ def test_a_full_disk_is_reported_in_one_sentence_and_the_run_resumes(place: Path
     ]
     limit = (8_000, 8_000)  # an image takes 12 kB
     process = subprocess.run(
-        noise,
+        [*EVALKIT, *noise],
         cwd=place,
         env=environment(place / "calls"),
         capture_output=True,
@@ -161,15 +147,8 @@ def test_a_full_disk_is_reported_in_one_sentence_and_the_run_resumes(place: Path
     assert images(run, "noise") == {}
     assert not list((place / "full").rglob(".*"))
     assert run.records("noise") == []
-    done = subprocess.run(
-        noise,
-        cwd=place,
-        env=environment(place / "calls"),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout == "full\n"
+    done = Command(noise, place, environment(place / "calls")).done()
+    assert (done.returncode, done.stdout) == (0, "full\n")
     assert len(images(run, "noise")) == PROMPTS
 
 

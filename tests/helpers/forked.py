@@ -12,7 +12,9 @@ import multiprocessing
 import os
 import random
 import signal
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.context import ForkServerProcess
@@ -33,14 +35,94 @@ def start(
             at each look; `limit`, the bytes that a file may have; `said`, the ending of the file
             with its output.
     """
+    _said(folder, more).write_text("")
+    return _started(command, list(arguments), str(folder), point, more)
+
+
+def _started(target: Callable[..., None], *arguments: Any) -> ForkServerProcess:
     helpers = str(Path(__file__).parent)
     os.environ["PYTHONPATH"] = os.pathsep.join([helpers, os.environ.get("PYTHONPATH", "")])
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["forked_imports"])
-    _said(folder, more).write_text("")
-    process = context.Process(target=command, args=(list(arguments), str(folder), point, more))
+    process = context.Process(target=target, args=arguments)
     process.start()
     return process
+
+
+class Command:
+    """`evalkit ARGUMENTS` as a shell starts it: in a folder, with an environment.
+
+    It has what tests use of a Popen, and its output is in files or at a terminal.
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str] | str,
+        cwd: Path | str = ".",
+        env: Mapping[str, str] | None = None,
+        terminal: str = "",
+    ) -> None:
+        """Args:
+        arguments: of evalkit; a text is a program in Python instead.
+        terminal: the name of a terminal for both streams.
+        """
+        self._files = [] if terminal else [tempfile.NamedTemporaryFile() for _ in range(2)]  # noqa: SIM115
+        streams = [file.name for file in self._files] or [terminal] * 2
+        folder, environment = str(Path(cwd).absolute()), dict(os.environ if env is None else env)
+        self._process = _started(_plain, arguments, folder, streams, environment)
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self._process.pid or 0, number)
+
+    def wait(self, timeout: float = 60) -> int | None:
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            self._process.kill()
+            raise TimeoutError
+        return self._process.exitcode
+
+    def communicate(self, timeout: float = 60) -> tuple[str, str]:
+        """What it printed until its end."""
+        self.wait(timeout)
+        said = [Path(file.name).read_text() for file in self._files]
+        for file in self._files:
+            file.close()
+        return said[0], said[1]
+
+    def done(self) -> subprocess.CompletedProcess[str]:
+        """As subprocess.run returns it, with the output as text."""
+        output, errors = self.communicate(120)
+        return subprocess.CompletedProcess([], self.returncode or 0, output, errors)
+
+
+def _plain(
+    arguments: Sequence[str] | str,
+    folder: str,
+    streams: list[str],
+    environment: Mapping[str, str],
+) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    for number, path in enumerate(streams, 1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOCTTY), number)
+    sys.stdout, sys.stderr = (open(number, "w", buffering=1) for number in (1, 2))  # noqa: SIM115
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.path.insert(0, "")
+    if isinstance(arguments, str):
+        exec(arguments, {"__name__": "__main__"})
+        return
+    sys.argv = ["evalkit", *arguments]
+    from evalkit.__main__ import main
+
+    main()
 
 
 def finish(arguments: Sequence[str], folder: Path, **more: Any) -> int | None:

@@ -183,7 +183,7 @@ def reference(name: str, write: Callable[[Path], Any], checked: bool = True) -> 
         write(folder / name)
 
     command = ("score", "set.zip", "--encoders", "pixels", "--reference", name, "--json")
-    return Format(make, name, (*command, "--metrics", "fid"), scored, checked=checked)
+    return Format(make, name, (*command, "--metrics", "fid,vendi"), scored, checked=checked)
 
 
 def build_reference(folder: Path) -> None:

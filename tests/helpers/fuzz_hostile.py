@@ -81,7 +81,7 @@ def places() -> Iterator[tuple[str, tuple[str, ...]]]:
 
     The current folder holds `set.zip`, `p.txt`, a scored `run` and a reference `ref`.
     """
-    score = ("score", "set.zip", "--encoders", "pixels", "--metrics", "fid", "--json")
+    score = ("score", "set.zip", "--encoders", "pixels", "--metrics", "fid,vendi", "--json")
     generate = ("generate", "--prompts", "p.txt", "--out", "made", "--models")
     for end in (".npz", ".npy", ".zip", ".tar", ".tar.gz", ".parquet", ".pkl"):
         yield f"source{end}", ("score", f"source{end}", "--encoders", "pixels")

@@ -139,3 +139,59 @@ class Miscounted:
 
 
 MISCOUNTED = evalkit.Scorer("miscounted", "higher", load=Miscounted)
+
+
+class Unnamed:
+    """No LoadedScorer: it has no name."""
+
+    fingerprint = "unnamed-1"
+
+    def __call__(self, images: list[Image.Image], prompts: list[str]) -> list[float]:
+        return [0.0] * len(images)
+
+
+UNNAMED = evalkit.Scorer("unnamed", "higher", load=Unnamed)  # type: ignore[arg-type]
+
+
+class Picky:
+    """The length of the prompt; of images that are 24 pixels wide, for long prompts only."""
+
+    name, fingerprint = "picky-1", "picky-1"
+
+    def __call__(self, images: list[Image.Image], prompts: list[str]) -> list[object]:
+        return [
+            evalkit.NoAnswer("refused") if image.width == 24 and len(text) < 12 else len(text)
+            for image, text in zip(images, prompts, strict=True)
+        ]
+
+
+PICKY = evalkit.Scorer("picky", "higher", load=Picky)  # type: ignore[arg-type]
+
+
+class Sized(Picky):
+    """The width of the image in addition: the widest leads on the same prompts."""
+
+    name, fingerprint = "sized-1", "sized-1"
+
+    def __call__(self, images: list[Image.Image], prompts: list[str]) -> list[object]:
+        found = super().__call__(images, prompts)
+        return [
+            one if isinstance(one, evalkit.NoAnswer) else len(text) * 100 + image.width
+            for one, image, text in zip(found, images, prompts, strict=True)
+        ]
+
+
+SIZED = evalkit.Scorer("sized", "higher", load=Sized)  # type: ignore[arg-type]
+
+
+class Stopped:
+    """A service that refuses to go on after the first answer."""
+
+    name, fingerprint = "stopped-1", "stopped-1"
+
+    def __call__(self, images: list[Image.Image], prompts: list[str]) -> Iterator[float]:
+        yield 1.0
+        raise EvalkitError("the quota is used up.", "Run it again tomorrow.", 3)
+
+
+STOPPED = evalkit.Scorer("stopped", "higher", load=Stopped)  # type: ignore[arg-type]

@@ -23,8 +23,9 @@ def scenes(count: int = 64) -> dataset.SceneDataset:
     return dataset.SceneDataset(0, count)
 
 
-def held_out() -> dataset.SceneDataset:
-    return dataset.SceneDataset(dataset.HELD_OUT, 64)  # the fewest with every kind of scene
+def held_out(count: int = 64) -> dataset.SceneDataset:
+    """count: 64 are the fewest with every kind of scene, which a judge needs."""
+    return dataset.SceneDataset(dataset.HELD_OUT, count)
 
 
 def settings(folder: Path, model: str, steps: int, batch: int = 16, **others: Any) -> Settings:
@@ -42,7 +43,7 @@ def small_dalle(
     train_dalle(
         how,
         scenes(count),
-        held_out(),
+        held_out(64 if judge else 8),
         options or DalleOptions(depth=1),
         tokenizer=TOKENIZER,
         clip=CLIP,

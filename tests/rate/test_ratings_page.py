@@ -2,11 +2,10 @@
 
 import dataclasses
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from forked import Command
 from markdown_it import MarkdownIt
 
 from evalkit.rate.formats.known import FORMATS
@@ -57,11 +56,7 @@ def test_the_study_of_the_page_is_valid_and_names_the_fields() -> None:
 def test_the_python_of_the_page_runs(tmp_path: Path) -> None:
     (tmp_path / "reports").symlink_to(ROOT / "reports")
     imported, agreement = [
-        subprocess.run(
-            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
-        ).stdout
-        for info, code in BLOCKS
-        if info == "python"
+        Command(code, tmp_path).done().stdout for info, code in BLOCKS if info == "python"
     ]
     assert "4 ('imported',) ('The scale of alignment is 1 to 5.',)" in imported
     assert agreement.split()[:5] == ["metric", "level", "accuracy", "correlation", "pairs"]

@@ -1,6 +1,7 @@
 """The client of chat completions, with a real server: requests, outcomes, costs, probabilities."""
 
 import json
+from pathlib import Path
 
 import pytest
 from fake_chat import FakeChat, asked
@@ -9,12 +10,14 @@ from PIL import Image
 from scripted_server import Seen, answer, serving
 
 from evalkit.core import EvalkitError
+from evalkit.files import append_lines
 from evalkit.remote import retry
 from evalkit.remote.chat import Chat, ChatOptions
-from evalkit.remote.first_token import first_token_probabilities
+from evalkit.remote.first_token import Asked, FirstTokens
 from evalkit.scorer import NoAnswer
 
 RED = Image.new("RGB", (40, 20), (255, 0, 0))
+QUESTION = Asked(RED, "Is it red?")
 KEY = "sk-Canary-q8Zr4Wn1Vx7Tb2Lk9Pm5"
 
 
@@ -185,8 +188,8 @@ def test_the_first_token_and_its_probabilities(monkeypatch: pytest.MonkeyPatch) 
         first=shares,
         retry_after="0.001",
     ) as server:
-        ask = first_token_probabilities(chat(server, max_tokens=1))
-        assert ask([RED], "Is it red?") == pytest.approx(shares)
+        (found,) = FirstTokens(chat(server, max_tokens=1)).ask_all([QUESTION])
+        assert found == pytest.approx(shares)
     assert len(server.received) == 4
     assert server.received[0].body["top_logprobs"] == 20
     assert len(server.accepted) == 1
@@ -195,7 +198,7 @@ def test_the_first_token_and_its_probabilities(monkeypatch: pytest.MonkeyPatch) 
 def test_a_model_without_probabilities_is_refused() -> None:
     expected = r"'m' of 127.0.0.1:\d+ sends no token probabilities"
     with FakeChat(lambda asked: "Yes") as server, pytest.raises(EvalkitError, match=expected):
-        first_token_probabilities(chat(server))([RED], "Is it red?")
+        FirstTokens(chat(server)).ask_all([QUESTION])
 
 
 @pytest.mark.parametrize(
@@ -203,17 +206,63 @@ def test_a_model_without_probabilities_is_refused() -> None:
 )
 def test_an_image_without_an_answer_has_no_number(fault: str, again: bool) -> None:
     with FakeChat(plan=lambda call: fault, first={"Yes": 1.0}) as server:  # type: ignore[return-value]
-        found = first_token_probabilities(chat(server))([RED], "Is it red?")
+        (found,) = FirstTokens(chat(server)).ask_all([QUESTION])
     assert isinstance(found, NoAnswer)
     assert found.again == again
     assert len(server.received) == 1
 
 
 def test_a_wrong_key_stops_a_scorer() -> None:
-    with FakeChat(plan=lambda call: "auth") as server:
-        ask = first_token_probabilities(chat(server))
-        with pytest.raises(EvalkitError, match="HTTP 401"):
-            ask([RED], "Is it red?")
+    expected = "HTTP 401"
+    with FakeChat(plan=lambda call: "auth") as server, pytest.raises(EvalkitError, match=expected):
+        FirstTokens(chat(server)).ask_all([QUESTION])
+
+
+def test_answers_are_in_the_journal_and_no_key_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_KEY", KEY)
+    path = tmp_path / "new" / "requests.jsonl"
+    with FakeChat(lambda asked: "Yes", first={" Yes": 0.5, KEY: 0.25}) as server:
+        client = chat(server, api_key_env="MY_KEY")
+        for _ in range(2):
+            assert FirstTokens(client, path).ask_all([QUESTION]) == [{" Yes": pytest.approx(0.5)}]
+        assert len(server.received) == 1
+        other = Asked(RED.rotate(90, expand=True), QUESTION.question)
+        FirstTokens(client, path).ask_all([other, other, QUESTION])
+    assert len(server.received) == 2
+    assert KEY not in path.read_text()
+
+
+def test_a_request_in_flight_when_a_process_ended_is_asked_again_on_request_only(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "requests.jsonl"
+    with FakeChat(lambda asked: "Yes", first={"Yes": 1.0}) as server:
+        FirstTokens(chat(server), path).ask_all([QUESTION])
+        sent = path.read_bytes().splitlines(keepends=True)[0]
+        path.write_bytes(sent)  # the process ended before the answer came
+        (lost,) = FirstTokens(chat(server), path).ask_all([QUESTION])
+        assert isinstance(lost, NoAnswer)
+        assert lost.again
+        assert "may have been charged" in lost.reason
+        assert len(server.received) == 1
+        again = FirstTokens(chat(server), path, retry_ambiguous=True)
+        assert again.ask_all([QUESTION]) == [{"Yes": 1.0}]
+
+
+def test_what_cannot_be_asked_of_a_service_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "requests.jsonl"
+    append_lines(path, [{"key": 1, "attempts": "x"}])
+    with FakeChat() as server:
+        for found, options in (
+            ("needs a price", {"max_cost": 1.0}),
+            ("max_cost is -1.0; expected", {"max_cost": -1.0}),
+            ("concurrency is 0; expected", {"concurrency": 0}),
+            ("is damaged", {"journal": path}),
+        ):
+            with pytest.raises(EvalkitError, match=found):
+                FirstTokens(chat(server), **options)  # type: ignore[arg-type]
 
 
 def test_a_scorer_is_told_its_own_options() -> None:

@@ -133,6 +133,16 @@ def test_the_limit_grows_until_the_first_429_and_up_to_the_maximum() -> None:
     assert sum(at == 0 for at, _ in service.sent) == concurrency.FIRST
 
 
+def test_one_request_at_a_time_is_sent_again_after_a_429_to_the_first_one() -> None:
+    state = Concurrency(first=1.0, most=1.0)
+    assert state.room(0, 0.0) == 1
+    state.sent(1, 0.0)
+    state.answered("rate_limited", 0.0, 0.1, 0, retry_after=1.0)
+    assert state.room(0, 1.0) == 0
+    assert state.room(0, 1.2) == 1
+    assert state.room(1, 1.2) == 0
+
+
 def test_there_is_no_burst_after_a_pause() -> None:
     """After a 429 with Retry-After 20 for forty requests, they are sent one by one."""
     state = Concurrency()

@@ -13,7 +13,7 @@ from scorers_for_tests import CALLS, FAULT
 
 import evalkit
 from evalkit import plugins
-from evalkit.core import EvalkitError, FailedMetricWarning, MetricRow
+from evalkit.core import EvalkitError, FailedMetricWarning, MetricRow, NothingMeasuredWarning
 from evalkit.results import Run
 
 COLOUR = "evalkit.scorers.colour_match:COLOUR_MATCH"
@@ -147,7 +147,8 @@ def test_answers_before_a_failure_are_kept(run: Run) -> None:
 
 def test_what_may_pass_is_asked_again_and_nan_is_no_answer(run: Run) -> None:
     FAULT[0] = "later"
-    row = rows_of(run, f"{OWN}UNSURE")["a", "unsure"]
+    with pytest.warns(NothingMeasuredWarning, match="12 x not reached"):
+        row = rows_of(run, f"{OWN}UNSURE")["a", "unsure"]
     assert row.value is None
     assert row.note == "not measured: 12 of 12 images have no answer (12 x not reached)"
     FAULT[0] = ""

@@ -1,13 +1,36 @@
 """VQAScore by a service with log probabilities, with a real server."""
 
+import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from fake_chat import FakeChat, asked
-from fake_service import Call, Fault
+from fake_service import CHARGED, Call, Fault, shares
 
 import evalkit
-from evalkit.core import FailedMetricWarning
+from evalkit.core import EvalkitError, FailedMetricWarning, MetricRow
+from evalkit.files import read_lines
+from evalkit.remote import retry
+from evalkit.run_folder import Run
+from evalkit.scorers.vqa_score import VqaScore
+
+PRICES = {"input_price": 2.0, "output_price": 10.0}
+ONE = (1000 * 2 + 10 * 10) / 1e6  # US dollars for one answer of the server
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    backoff = retry.backoff
+    monkeypatch.setattr(retry, "backoff", lambda failures: backoff(failures) / 100)
+
+
+def _score(run: Run, server: FakeChat, **more: object) -> MetricRow:
+    """The row of vqa_score, which is measured beside another metric."""
+    options = {"vqa_score": {"model": "org/m", "base_url": server.url, **more}}
+    evalkit.score(run.path, metrics="vqa_score,vendi", encoders="mini", options=options)  # type: ignore[arg-type]
+    (row,) = [row for row in evalkit.load(run.path).metrics() if row.metric == "vqa_score"]
+    return row
 
 
 def test_each_image_is_asked_once_and_a_refusal_is_no_number(tmp_path: Path) -> None:
@@ -40,3 +63,56 @@ def test_a_share_of_yes_and_a_service_without_probabilities(tmp_path: Path) -> N
         options = {"vqa_score": {"model": "m", "base_url": server.url}}
         with pytest.warns(FailedMetricWarning, match="sends no token probabilities"):
             evalkit.score(run.path, metrics="vqa_score", options=options)
+
+
+def test_two_hundred_questions_have_one_outcome_each_and_none_is_paid_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", lambda handle: None)  # no process is killed here
+    run = evalkit.generate("noise", [f"text {at}" for at in range(200)], out=tmp_path / "run")
+    faults: dict[Fault, float] = {
+        **{"rate_limited": 0.08, "server_error": 0.08, "overloaded": 0.03, "dropped_before": 0.02},
+        **{"dropped_after": 0.05, "malformed": 0.03, "html": 0.01, "refused_input": 0.04},
+    }
+    first = {"Yes": 0.75, "No": 0.2}
+    with FakeChat(lambda asked: "Yes", shares(faults), first=first, retry_after="0.001") as server:
+        row = _score(run, server, concurrency=32)
+        assert server.most_working > 1
+        assert server.most_working <= 32
+        received = len(server.received)
+        again = _score(run, server, concurrency=32)
+        assert max(server.counts().values()) == 1
+        settled = Counter(call.prompt for call, fault in server.outcomes[:received]
+                          if fault in CHARGED or fault.startswith("refused"))  # fmt: skip
+        later = {call.prompt for call, _ in server.outcomes[received:]}
+        assert not later & set(settled)
+        more = _score(run, server, concurrency=32, retry_ambiguous=True)
+        assert more.count > again.count >= row.count > 150
+    assert row.value == pytest.approx(0.75)
+    assert "ambiguous" in row.caution
+    (path,) = (run.path / "features").glob("*.requests.jsonl")
+    last = [line for line in read_lines(path) if "attempts" in line]
+    assert len({line["key"] for line in last}) == 200
+
+
+def test_a_limit_of_cost_is_obeyed_and_a_larger_one_continues(tmp_path: Path) -> None:
+    run = evalkit.generate("noise", [f"text {at}" for at in range(40)], out=tmp_path / "run")
+    with FakeChat(lambda asked: "Yes", first={"Yes": 0.75}) as server:
+        more = {**PRICES, "concurrency": 1}
+        with pytest.warns(FailedMetricWarning, match=r"of max_cost \$0\.02"):
+            row = _score(run, server, max_cost=0.02, **more)
+        assert row.value is None
+        assert len(server.received) == int(0.02 / ONE)
+        row = _score(run, server, max_cost=1.0, **more)
+        assert (row.value, row.count) == (pytest.approx(0.75), 40)
+        assert len(server.received) == 40
+        row = _score(run, server, max_cost=0.01, **more)  # everything is known
+        assert row.count == 40
+
+
+def test_a_limit_of_cost_needs_prices() -> None:
+    with FakeChat(lambda asked: "Yes", first={"Yes": 0.75}) as server:
+        with pytest.raises(EvalkitError, match="needs a price") as found:
+            VqaScore(model="m", base_url=server.url, max_cost=1.0)
+        assert "--set vqa_score.input_price" in found.value.hint
+        assert not server.received

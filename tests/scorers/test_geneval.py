@@ -173,7 +173,11 @@ def test_missing_weights_are_one_sentence_in_the_row(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     run, _ = scored
     rows = evalkit.score(
-        run.path, metrics="geneval", only=True, options={"geneval": {"detector": "owlv2"}}
+        run.path,
+        metrics="geneval,duplicates",
+        only=True,
+        options={"geneval": {"detector": "owlv2"}},
+        encoders="pixels",
     )
     assert row_of(rows, "geneval").note == (
         "not measured: The model 'google/owlv2-base-patch16-ensemble' is not in the hub's cache,"

@@ -89,10 +89,10 @@ def test_tifa_is_the_share_of_right_first_words(folder: Path, geneval2: str) -> 
     said = [one["said"].lower() for one in answer.details["questions"]]
     right = [said[0] in ("two", "2"), said[1] == "yes", said[2] == "yes"]
     assert answer.values["tifa"] == np.mean(right)
-    lines = [{"prompt": PROMPT, "questions": [{"question": "Is there?", "answers": [word]}]}
-             for word in tiny_vlm.WORDS if word.isalpha()]  # fmt: skip
+    questions = [{"question": "Is there?", "answers": [word]}
+                 for word in tiny_vlm.WORDS if word.isalpha()]  # fmt: skip
     file = Path(geneval2).with_name("every.jsonl")
-    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    file.write_text(json.dumps({"prompt": PROMPT, "questions": questions}))
     every = _answer(_scorer(folder, questions=str(file)))
     greedy = every.details["questions"][0]["said"]
     words = [word.lower() for word in tiny_vlm.WORDS if word.isalpha()]

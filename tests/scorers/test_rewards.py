@@ -63,7 +63,7 @@ def test_a_run_states_the_convention_and_keeps_the_answers(folder: Path):
 
 @pytest.mark.usefixtures("empty_caches")
 def test_missing_weights_leave_a_row_that_names_the_command(folder: Path):
-    found = rows(folder, ",".join(REWARDS))
+    found = rows(folder, ",".join([*REWARDS, "duplicates"]))
     for name in REWARDS:
         assert "not measured: The weights of" in found[name].note, name
         assert f"evalkit weights fetch {name}" in found[name].note, name

@@ -62,12 +62,59 @@ def score() -> Callable[..., Any]:
         ("the dogs' bowl and the cats' toy, rock 'n' roll", []),
         ("it's a '90s poster with 'SALE'", ["SALE"]),
         ('"" and " "', []),
+        ("「前『中』後」と『外「内」外』", ["前『中』後", "外「内」外"]),
+        ("「前「中」後」", ["前「中」後"]),
+        ("“He said “hi” again” and “bye”", ["He said “hi” again", "bye"]),
+        ("« un « deux » trois »", ["un « deux » trois"]),
+        ("“not closed, “closed” here", ["closed"]),
+        ("“a 'b' \"c\" d” 'e \"f\" g'", ["a 'b' \"c\" d", 'e "f" g']),
+        ("the '90s and the 80s' music with '50% off'", ["50% off"]),
+        ("a sign '90s' here", ["90s"]),
     ],
     ids=["straight", "single", "curly", "low-and-guillemets", "cjk", "nested", "colon", "inches",
-         "apostrophes", "elision", "empty"],
+         "apostrophes", "elision", "empty", "cjk-nested", "cjk-same", "curly-same",
+         "guillemets-same", "not-closed", "mixed", "decades", "a-quoted-decade"],
 )  # fmt: skip
 def test_quoted_text_is_found_and_apostrophes_are_none(prompt: str, texts: list[str]) -> None:
     assert quoted(prompt) == texts
+
+
+_PAIRS = ["“”", "„“", "«»", "»«", "‹›", "「」", "『』"]
+_QUIET = st.text("ab c漢.", max_size=8)
+
+
+@given(
+    st.lists(st.tuples(_QUIET, st.sampled_from(_PAIRS), _QUIET, _QUIET, st.sampled_from(_PAIRS))),
+    st.integers(0, 3),
+)
+def test_the_outer_quotes_count_at_any_depth(parts: list[Any], depth: int) -> None:
+    prompt, expected = "", []
+    for before, outer, left, right, inner in parts:
+        # Some marks close one kind and open another one; these do not nest in each other.
+        inner = outer if set(inner) & set(outer) or "“" in outer + inner else inner
+        inner = "「」" if outer in ("„“", "»«", "«»") else inner
+        text = f"{left}{inner[0] * depth}{left}{inner[1] * depth}{right}"
+        prompt += f"{before}{outer[0]}{text}{outer[1]} "
+        expected += [text.strip()] if text.strip() else []
+    assert quoted(prompt) == expected
+
+
+_WORD = st.from_regex(r"[a-z]{1,5}('[a-z]{1,3}|s')?", fullmatch=True)
+_ELISION = st.sampled_from(["rock 'n' roll", "the '90s", "get 'em", "'tis", "don't", "boys'"])
+
+
+@given(st.lists(_WORD | _ELISION, max_size=12), st.sampled_from("'’"))
+def test_an_apostrophe_starts_no_quote(words: list[str], mark: str) -> None:
+    text = " ".join(words).replace("'", mark)
+    assert quoted(text) == []
+    assert quoted(f'{text} "STOP" {text}') == ["STOP"]
+
+
+@given(st.text(st.sampled_from("“”„«»‹›「」『』\"'‘’‚ ab漢5") | st.characters(), max_size=40))
+def test_quotes_are_parts_of_the_prompt_in_its_order(prompt: str) -> None:
+    place = 0
+    for text in quoted(prompt):
+        place = prompt.index(text, place) + len(text)
 
 
 @given(st.text("ab c", max_size=70), st.text("abcd", max_size=80))

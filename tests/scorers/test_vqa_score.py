@@ -242,9 +242,9 @@ def test_wrong_options_are_one_sentence(
 def test_a_run(folder: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     evalkit.generate(models="noise", prompts=["a red dog", "two dogs"], out=run)
-    [row] = evalkit.score(run, metrics="vqa_score", only=True)[:1]
-    assert row.value is None
-    assert "needs the option 'model'" in row.note
+    with pytest.raises(EvalkitError, match="can be measured: vqa_score") as error:
+        evalkit.score(run, metrics="vqa_score", only=True)
+    assert "needs the option 'model'" in error.value.hint
     options = {"vqa_score": {"model": str(folder)}}
     rows = evalkit.score(run, metrics="vqa_score", only=True, options=options, device="cpu")
     [row] = [row for row in rows if row.metric == "vqa_score"]

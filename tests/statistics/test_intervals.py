@@ -174,3 +174,10 @@ def test_the_covariance_of_a_value_with_itself_is_the_variance_of_its_interval()
     assert high is not None
     assert float(stats.t.ppf(0.975, 6)) * one**0.5 == pytest.approx((high - low) / 2)
     assert (other, both) == (pytest.approx(4 * one), pytest.approx(-2 * one))
+
+
+def test_a_few_equal_values_have_no_interval():
+    few = intervals.clustered_bootstrap(np.full(4, 0.5), np.arange(4))
+    assert few == (None, None, "no interval: fewer than 5 prompts, all equal")
+    assert intervals.clustered_bootstrap(np.array([0.5, 0.5, 0.6]), np.arange(3)).low is not None
+    assert intervals.rate(np.ones(3), np.arange(3)).low == pytest.approx(0.4385, abs=1e-4)  # Wilson

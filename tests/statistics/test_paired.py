@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -69,14 +70,40 @@ def test_p_resolves_far_below_the_number_of_draws():
 
 
 def test_p_beyond_the_draws_is_that_of_student_with_the_error_of_the_draws():
-    values = np.random.RandomState(6).randn(9) + 4
-    found = paired.paired_means(values, np.zeros(9), np.arange(9))
-    assert found.degrees == 8
+    values = np.random.RandomState(6).randn(60) + 0.7
+    found = paired.paired_means(values, np.zeros(60), np.arange(60))
+    assert found.degrees == 59
     assert found.draws.std(ddof=1) == pytest.approx(found.error)
-    assert found.p == pytest.approx(2 * stats.t.sf(found.value / found.error, 8))
+    assert found.p == pytest.approx(2 * stats.t.sf(found.value / found.error, 59))
     low, high = found.interval(1e-6)
-    half = stats.t.isf(0.5e-6, 8) * found.error
+    half = stats.t.isf(0.5e-6, 59) * found.error
     assert (low, high) == pytest.approx((found.value - half, found.value + half))
+
+
+def test_equal_rates_have_the_interval_of_a_rate():
+    """Twenty prompts of which none differs: the share that does may be up to 16%, by Wilson."""
+    right = np.tile([1.0, 1.0, 0.0, 1.0], 5)
+    found = paired.paired_means(right, right, np.arange(20), rates=True)
+    assert (found.value, found.p) == (0.0, 1.0)
+    assert found.interval() == pytest.approx((-0.1611, 0.1611), abs=1e-4)
+    assert found.interval(0.01)[1] > 0.1611
+    assert paired.paired_means(right, right, np.arange(20)).interval() == (0.0, 0.0)
+    assert paired.paired_means(right / 2, right / 2, np.arange(20), rates=True).interval()[1] == 0
+
+
+@pytest.mark.parametrize("prompts", [5, 6, 7, 9, 12])
+def test_p_of_few_prompts_is_never_below_that_of_all_flips_of_signs(prompts: int):
+    """The observed signs and their opposite are two of the 2^n flips."""
+    signs = np.array(list(itertools.product((1.0, -1.0), repeat=prompts)))
+    for seed in range(20):
+        values = 1 + 0.01 * np.random.RandomState(seed).randn(prompts)
+        found = paired.paired_means(values, np.zeros(prompts), np.arange(prompts), draws=200)
+        flipped = np.abs(signs @ values) >= abs(values.sum()) - 1e-9
+        assert found.p == pytest.approx(flipped.mean())
+        assert (found.p <= ALPHA) == (prompts > 5)
+        low, high = found.interval(found.p / 2)
+        assert low <= 0 < high
+        assert found.interval(found.p)[0] > 0
 
 
 def test_draws_of_exactly_zero_count_on_both_sides():
@@ -143,8 +170,6 @@ def test_equal_values_have_no_difference():
     difference = paired.paired_means(values, values, CLUSTERS)
     assert (difference.value, difference.p, difference.degrees) == (0.0, 1.0, PROMPTS - 1)
     assert difference.interval() == (0.0, 0.0)
-    alone = paired.paired_means(values[:2], values[:2], np.zeros(2, dtype=np.int64))
-    assert (alone.degrees, alone.interval()) == (1, (0.0, 0.0))
     groups = torch.arange(80) % 20
     difference = paired.paired_sets(1.5, 1.5, torch.ones(20), torch.ones(20), groups)
     assert difference.p == 1.0
@@ -192,6 +217,8 @@ def test_few_prompts_and_equal_differences_are_not_tested():
     few = paired.paired_means(np.array([0.31, 0.42]), np.array([0.21, 0.32]), np.arange(2))
     assert (few.p, few.interval()) == (None, (None, None))
     assert "fewer than 5 prompts" in few.method
+    equal = paired.paired_means(np.ones(4), np.ones(4), np.arange(4))
+    assert (equal.p, equal.interval(), equal.method) == (None, (None, None), few.method)
     same = paired.paired_means(np.arange(8) + 1.0, np.arange(8.0), np.arange(8))
     assert (same.value, same.p) == (1.0, None)
     assert "the same for every prompt" in same.method

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,10 +25,10 @@ from evalkit.ratings.judged import (
 )
 from evalkit.ratings.rating import parts
 from evalkit.ratings.study import Question, Study
-from evalkit.remote import retry
 from evalkit.remote.chat import Chat, ChatAnswer
 from evalkit.remote.jobs import Job
-from evalkit.remote.journal import past, plus
+from evalkit.remote.journal import plus
+from evalkit.remote.ledger import Ledger
 from evalkit.remote.workers import Finished
 from evalkit.run_folder import Run
 
@@ -83,59 +82,27 @@ class Judging:
     ) -> None:
         self.run, self.study, self.judge, self.chat = run, study, judge, chat
         self.label, self._prompts, self._places = judge.model, prompts, places
-        self.rows, self.last = read_journal(run, study.study)
+        self._ledger = Ledger(*read_journal(run, study.study), key_of)
+        self.last, self.lost, self.spent = self._ledger.last, self._ledger.lost, self._ledger.spent
         self._sizes = {place: size_of(path) for place, path in places.items()}
-        self._dearest = max((one.cost or 0.0 for one in self.last.values()), default=0.0)
+        self._dearest = self._ledger.dearest()
         known = ratings_of(run, study.study, "model", history=True)
         self._voted = {key(rating) for rating in known}
 
     # --- what is open ---
     def jobs(self, retry_ambiguous: bool) -> list[Job]:
         """A heap of the requests without a last answer, and of those that may pass now."""
-        known = past(self.rows, self.last, key_of)
-        again = ("bad_request", *retry.PASSING) + retry.DOUBTFUL * retry_ambiguous
-        jobs: list[Job] = []
+        jobs: list[tuple[Key, Job]] = []
         for order, asked in enumerate(requests_of(self.study)):
-            last, before = self.last.get(asked.key), known.get(asked.key)
-            lost = before is not None and before.possible_charges > (
-                last.possible_charges if last else 0
-            )
-            if (last and last.status not in again) or (lost and not retry_ambiguous):
-                continue
             item, question, first = asked.key
             where = {"item": item, "question": question, "first": first}
             name = f"prompt {asked.prompt} of {' and '.join(asked.models)}"
-            job = Job(0.0, order, asked, where, name)
-            if last:
-                job.cost = last.cost
-                job.attempts, job.possible_charges = last.attempts, last.possible_charges
-                job.possible_cost = last.possible_cost
-            if before:
-                job.attempts, job.possible_charges, job.possible_cost = before
-            jobs.append(job)
-        heapq.heapify(jobs)
-        return jobs
+            jobs.append((asked.key, Job(0.0, order, asked, where, name)))
+        return self._ledger.open_jobs(jobs, retry_ambiguous)
 
     @property
     def has_answers(self) -> bool:
         return first_snapshot(self.last) is not None
-
-    def lost(self) -> int:
-        """Requests that were in flight when a process ended: their answers are not known."""
-        known = past(self.rows, self.last, key_of)
-        return sum(
-            one.possible_charges > (self.last[at].possible_charges if at in self.last else 0)
-            for at, one in known.items()
-        )
-
-    def spent(self) -> float:
-        """US dollars so far, possible charges included; costs that are not known count as 0."""
-        possible = {at: one.possible_cost for at, one in self.last.items()}
-        known = past(self.rows, self.last, key_of)
-        possible |= {at: one.possible_cost for at, one in known.items()}
-        return sum(one.cost or 0.0 for one in self.last.values()) + sum(
-            cost or 0.0 for cost in possible.values()
-        )
 
     def cost(self) -> float | None:
         """US dollars of all answers; None where one of them is not known."""
@@ -176,8 +143,7 @@ class Judging:
         found = [self._answered(item) for item in finished]
         self.journal([vars(one) for one in found])
         for one in found:
-            self.last.pop(one.key, None)  # in order of time
-            self.last[one.key] = one
+            self._ledger.add(one.key, one)
         self._dearest = max([self._dearest, *(one.cost or 0.0 for one in found)])
         self.vote({(one.item, one.question) for one in found})
         return found

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import re
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from evalkit.core import EvalkitError
+from evalkit.core import EvalkitError, IncompleteRunWarning
 from evalkit.features.changed import mention_changes
 from evalkit.locks import alone
 from evalkit.rate.judge.asking import Judging, requests_of
@@ -107,6 +108,9 @@ def rate_judge(
 
     Raises:
         EvalkitError: what cannot be asked, another judge than before, or sending stopped.
+
+    Warns:
+        IncompleteRunWarning: everything was asked, and there is no vote at all.
     """
     run = Run(path)
     run.prompts()  # raises for a folder that is no run
@@ -114,8 +118,6 @@ def rate_judge(
         raise EvalkitError(f"concurrency is {concurrency}; expected 1 or more.")
     if items is not None and items < 1:
         raise EvalkitError(f"items is {items}; expected 1 or more.")
-    if max_cost is not None and not 0 <= max_cost < 1e9:
-        raise EvalkitError(f"max_cost is {max_cost!r}; expected US dollars, 0 or more.")
     options = ChatOptions(
         model, base_url, api_key_env, temperature, seed, max_tokens, max_side, extra, timeout,
         input_price, output_price,
@@ -150,7 +152,16 @@ def rate_judge(
             if jobs := work.jobs(retry_ambiguous):
                 send(work, jobs, budget, retry_ambiguous, float(concurrency))
         jobs, prices = work.jobs(retry_ambiguous=False), []
-    return _judged(work, len(jobs), prices)
+    made = _judged(work, len(jobs), prices)
+    if not dry_run and not made.votes:
+        reasons = ", ".join(f"{count} x {reason}" for reason, count in sorted(made.without.items()))
+        warnings.warn(
+            f"The judge {model!r} gave no vote on any of {made.requests} requests of the study"
+            f" {name!r}: {reasons or 'none was answered'}.",
+            IncompleteRunWarning,
+            stacklevel=2,
+        )
+    return made
 
 
 def _judged(work: Judging, missing: int, prices: Sequence[float | None]) -> Judged:

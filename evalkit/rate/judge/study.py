@@ -14,7 +14,7 @@ from evalkit.files import parse_toml, read_utf8
 from evalkit.hints import did_you_mean
 from evalkit.rate.serve.pool import Pool
 from evalkit.ratings.study import PREFERENCE, SCALES, Study
-from evalkit.ratings.study_file import from_values, read_study, refuse_other_design
+from evalkit.ratings.study_file import from_values, read_study, refuse_other_design, shown
 from evalkit.run_folder import Run
 
 _MODES = {"rubric": "scale", "pairwise": "pairwise"}
@@ -86,21 +86,33 @@ def read_rubric(path: Path, kind: str) -> dict[str, Any]:
     if not isinstance(questions, list) or not questions:
         raise EvalkitError(f"The rubric {path} has no [[questions]]; expected at least one.", _HINT)
     for number, question in enumerate(questions, 1):
-        if kind == "rubric" and isinstance(question, dict) and not question.get("anchors"):
-            name = question.get("name", number)
-            raise EvalkitError(
-                f"The question {name!r} of {path} has no scale; expected `anchors`, the words for"
-                " its points from the lowest.",
-                _HINT,
-            )
+        if isinstance(question, dict):
+            subject = f"The question {question.get('name', number)!r} of {path}"
+            _check_anchors(question.get("anchors", []), subject, kind)
     return found
+
+
+def _check_anchors(anchors: Any, subject: str, kind: str) -> None:
+    """Raises EvalkitError unless these are different words; their number is checked later."""
+    is_list = isinstance(anchors, list)
+    if not is_list or not all(isinstance(one, str) and one.strip() for one in anchors):
+        problem = f"has anchors = {shown(anchors)}; expected a list of texts that are not empty"
+    elif kind == "rubric" and not anchors:
+        problem = "has no scale; expected `anchors`, the words for its points from the lowest"
+    elif twice := [one for at, one in enumerate(anchors) if one in anchors[:at]]:
+        problem = f"has the anchor {twice[0]!r:.80} twice; expected other words for each point"
+    else:
+        return
+    raise EvalkitError(f"{subject} {problem}.", _HINT)
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
     """The values as TOML has them: lists, not tuples."""
     return {
         name: [
-            item | {"anchors": list(item.get("anchors", ()))} if isinstance(item, dict) else item
+            {key: list(one) if isinstance(one, tuple) else one for key, one in item.items()}
+            if isinstance(item, dict)
+            else item
             for item in value
         ]
         if isinstance(value, list | tuple)

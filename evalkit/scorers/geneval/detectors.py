@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL.Image import Image
 
-from evalkit.core import EvalkitError
+from evalkit.core import EvalkitError, Unavailable
 from evalkit.encoders.inputs import exact
 from evalkit.encoders.mini import PREPARATION, prepare
 from evalkit.files import read_utf8
@@ -133,7 +133,12 @@ class _Published:
 
     def __init__(self, model: str, device: str) -> None:
         self._model = model or self.default
-        self._folder, identity = find_model(self._model, self.family)
+        try:
+            self._folder, identity = find_model(self._model, self.family)
+        except EvalkitError as error:
+            if model:
+                raise
+            raise Unavailable(error.message, error.hint) from error  # nobody named these weights
         self.device = device_of(device)
         library = ".".join(version("transformers").split(".")[:2])  # it has the preprocessing
         self.fingerprint = f"{identity}/transformers-{library}"

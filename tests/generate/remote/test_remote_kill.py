@@ -1,45 +1,31 @@
-"""A real process with a real server, killed at random: finished images are not requested again."""
+"""A process with a real server, killed at random: finished images are not requested again."""
 
 from __future__ import annotations
 
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from fake_service import FakeService, image_for
+from forked import Command
 from PIL import Image
 
 from evalkit.run_folder import Run
 
 HTTP = "services_for_tests:http_service"
-EVALKIT = [sys.executable, "-c", "from evalkit.__main__ import main; main()"]
 COUNT, KILLS = 100, 5
 
 
-def start(place: Path, url: str, *more: str) -> subprocess.Popen[str]:
-    command = [*EVALKIT, "generate", "--models", HTTP, "--prompts", "p.txt", "--out", "run"]
+def start(place: Path, url: str, *more: str) -> Command:
+    command = ["generate", "--models", HTTP, "--prompts", "p.txt", "--out", "run"]
     command += ["--set", f"{HTTP}.url={url}", "--set", f"{HTTP}.price=0.01", *more]
-    environment = os.environ | {
-        "PYTHONPATH": str(Path(__file__).parents[2] / "helpers"),
-        "OMP_NUM_THREADS": "1",
-    }
-    return subprocess.Popen(
-        command,
-        cwd=place,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return Command(command, place)
 
 
-def wait_for(condition: object, process: subprocess.Popen[str], seconds: float = 60.0) -> None:
+def wait_for(condition: object, process: Command, seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not condition() and process.poll() is None and time.monotonic() < end:  # type: ignore[operator]
         time.sleep(0.001)

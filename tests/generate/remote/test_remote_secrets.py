@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from fake_service import png
+from forked import Command
 from scripted_server import Seen, answer, serving
 
 KEY = "sk-Canary-q8Zr4Wn1Vx7Tb2Lk9Pm5"
@@ -56,10 +56,7 @@ def evalkit(folder: Path, *arguments: str, key: str = KEY) -> subprocess.Complet
     environment = {**os.environ, "CANARY_KEY": key, "COLUMNS": "200"}
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
         environment.pop(name, None)
-    command = [sys.executable, "-c", "from evalkit.cli.app import main; main()", *arguments]
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120
-    )
+    return Command(arguments, folder, environment).done()
 
 
 def traces(folder: Path, *outputs: str) -> list[str]:

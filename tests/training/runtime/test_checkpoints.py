@@ -38,13 +38,13 @@ def test_a_killed_training_resumes_bit_for_bit(
 ) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     weights = [folder / "dalle.safetensors" for folder in (whole, parts)]
-    small_dalle(settings(whole, "dalle", 8, every=2), judge=None)
+    small_dalle(settings(whole, "dalle", 8, 4, every=2), judge=None)
     with monkeypatch.context() as patch:
         _kill_at(5, patch)
         with pytest.raises(Killed):
-            small_dalle(settings(parts, "dalle", 8, every=2), judge=None)
+            small_dalle(settings(parts, "dalle", 8, 4, every=2), judge=None)
     assert not same_weights(*weights)
-    small_dalle(settings(parts, "dalle", 8, every=2), judge=None)
+    small_dalle(settings(parts, "dalle", 8, 4, every=2), judge=None)
     assert same_weights(*weights)
     curves = [
         [(row["step"], row["loss"], row["held_out_loss"]) for row in curve_rows(file)]
