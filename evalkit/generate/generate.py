@@ -55,14 +55,13 @@ def estimate(config: Config, retry_ambiguous: bool = False) -> list[Estimate]:
     # Without a limit, plan() accepts an unknown price: here it is part of the answer.
     with without_keys():
         made = plan(dataclasses.replace(config, max_cost=None), retry_ambiguous)
-    requested = len(made.prompts) * config.per_prompt
     result: list[Estimate] = []
     for label, missing in made.todo.items():
         generator, price = made.loaded.get(label), 0.0
         if generator is not None and is_service(generator):
             price = getattr(generator, "price", None)
         total = None if price is None else price * len(missing)
-        result.append(Estimate(label, requested, len(missing), price, total))
+        result.append(Estimate(label, made.requested, len(missing), price, total))
     return result
 
 
@@ -149,7 +148,7 @@ def _make(made: Plan, batch_size: int, retry_ambiguous: bool) -> None:
     stopped: list[EvalkitError] = []
     for label in list(made.loaded):
         generator = made.loaded.pop(label)  # pop: its memory is free before the next one draws
-        work = made.todo[label], made.shard
+        work = made.todo[label], made.shard, made.requested
         try:
             if is_service(generator):
                 service = cast(Service, generator)
@@ -255,7 +254,7 @@ def model_text(run: Run, label: str, spec: str) -> str:
 
 def _remove_leftovers(run: Run, label: str) -> None:
     """Remove temporary files of killed processes; recent ones may belong to another shard."""
-    for stale in run.image_folder(label).glob(".*.png.*"):
+    for stale in run.image_folder(label).rglob(".*.png.*"):
         with contextlib.suppress(OSError):
             if time.time() - stale.stat().st_mtime > _LEFTOVER_SECONDS:
                 stale.unlink()

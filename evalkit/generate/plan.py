@@ -52,6 +52,11 @@ class Plan:
     budget: Budget
     shard: Shard
 
+    @property
+    def requested(self) -> int:
+        """The images of each model in the whole run."""
+        return len(self.prompts) * self.config.per_prompt
+
 
 def plan(
     config: Config,
