@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -95,6 +96,29 @@ def draw(prompts, seeds):
         print("drawn", flush=True)
     return [Image.new("RGB", (8, 8), (seed % 251, 9, seed % 13)) for seed in seeds]
 """
+
+
+def test_an_interrupt_ends_the_workers(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_model.py").write_text(WAITS)  # for a file that never comes
+    command = f"{sys.executable} -m evalkit generate --models my_model:draw --prompts p.txt"
+    command += f" --out run --engine ray --shards 3 --set ray.address={cluster.address}"
+    (tmp_path / "p.txt").write_text("\n".join(PROMPTS))
+    running = subprocess.Popen(command.split(), stderr=subprocess.DEVNULL)
+    try:
+        while not (started := list(tmp_path.glob("started.*"))):
+            assert running.poll() is None
+            time.sleep(0.1)
+        running.send_signal(signal.SIGINT)
+        assert running.wait(120) == 130
+    finally:
+        running.kill()
+        running.wait()
+    for path in started:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(path.suffix[1:]), 0)
 
 
 def test_all_failures_are_said_and_the_environment_reaches_workers(
