@@ -1,13 +1,14 @@
 """What engines cost, and what a second worker gains, as ratios of one run.
 
     python benchmarks/engines.py overhead [--shards 200] [--seconds 1] [--rounds 3]
-    python benchmarks/engines.py throughput [--images 2000] [--rounds 3]
+    python benchmarks/engines.py throughput [--images 3000] [--rounds 3]
 
-`overhead`: shards whose work is to sleep (a model that makes 1,000 images of 1 ms would take that
-long), by two workers of each engine, without a run: the time beyond half of all sleep is that of
-the engine. Workers are started before. `throughput`: 4 shards of a run with a CPU-bound model, by
-the engine `local` with one and with two workers in turn, in images per second of wall-clock time,
-so the load of the machine is printed too.
+`overhead`: shards whose work is to sleep as long as 1,000 images of 1 ms would take, by two workers
+of each engine: the time beyond half of all sleep is that of the engine. Workers are started before,
+in the seconds that are printed first. `throughput`: 4 shards of a run with a CPU-bound model, by
+the engine `local` with one and with two workers in turn. Images per second from the first image to
+the last, by the times of their files. Wall-clock time depends on other programs, so the load of the
+machine is printed too.
 """
 
 from __future__ import annotations
@@ -74,8 +75,9 @@ def overhead(folder: Path, shards: int, seconds: float, rounds: int) -> None:
         return [Task("generate", str(folder), at, count, str(folder), sleep) for at in range(count)]
 
     try:
-        for engine in engines.values():  # imports
-            perform_all(engine, tasks(2 * WORKERS))
+        for name, engine in engines.items():
+            begun = perform_all(engine, tasks(WORKERS)) - seconds
+            print(f"{name}: workers started in {begun:.1f} s {load_now()}", flush=True)
         for _ in range(rounds):
             for name, engine in engines.items():
                 ideal = shards * seconds / WORKERS
@@ -97,12 +99,12 @@ def throughput(folder: Path, images: int, rounds: int) -> None:
     for turn in range(rounds):
         rates = {}
         for workers in (1, 2):
-            begun = time.perf_counter()
-            evalkit.generate(
+            run = evalkit.generate(
                 "cpu_model:draw", prompts, out=f"run-{turn}-{workers}", device="cpu",
                 engine="local", shards=4, options={"local": {"workers": workers}},
             )  # fmt: skip
-            rates[workers] = images / (time.perf_counter() - begun)
+            times = [path.stat().st_mtime for path in run.path.glob("images/**/*.png")]
+            rates[workers] = (images - 1) / (max(times) - min(times))
             print(f"{workers} workers: {rates[workers]:.1f} images/s {load_now()}", flush=True)
         ratios.append(rates[2] / rates[1])
     print(f"throughput of two workers over one, 4 shards: {peers.spread(ratios)}")
@@ -117,7 +119,7 @@ def main() -> None:
     parser.add_argument("part", choices=["overhead", "throughput"])
     parser.add_argument("--shards", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=1.0)
-    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--images", type=int, default=3000)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:

@@ -184,6 +184,24 @@ def test_what_ray_cannot_do_is_said(
         engine.stop()
 
 
+@pytest.mark.parametrize(("device", "gpus"), [("auto", 1), ("cpu", 0)])
+def test_a_shard_takes_a_gpu_where_it_may_use_one(
+    cluster: Any, device: str, gpus: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "evalkit")
+    node = cluster.add_node(**{**NODE, "num_gpus": 1})
+    engine = load("ray", {"address": cluster.address})
+    try:
+        assert engine.workers == 1
+        engine.start([Task("encode", str(tmp_path), 0, 1, str(tmp_path), {"device": device})])
+        while not list(engine.ended()):
+            pass
+    finally:
+        engine.stop()
+        cluster.remove_node(node)
+    assert f"a shard takes 1 CPUs and {gpus} GPUs of Ray" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
