@@ -7,6 +7,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +36,18 @@ class Workers:
         if shards is not None and shards < 1:
             raise EvalkitError(f"shards is {shards}; expected 1 or more.")
         self._engine = load(name, options.pop(name, {}))
-        self._shards = shards or PER_WORKER * self._engine.workers
+        self._given = shards
 
     def __enter__(self) -> Workers:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._engine.stop()
+
+    @cached_property
+    def _shards(self) -> int:
+        # Asked late: some engines connect to a cluster to know their workers.
+        return self._given or PER_WORKER * self._engine.workers
 
     def generate(self, run: Run, labels: Sequence[str], missing: int, **settings: Any) -> None:
         """Make the missing images of these models; see `drive` for what is raised."""
