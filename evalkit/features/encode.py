@@ -103,7 +103,7 @@ def growing(one: Encoding, keys: Sequence[str]) -> GrowingCache:
     print_of = one.encoder.fingerprint
     made = feature_cache.EMPTY
     if one.shard.is_whole:
-        made = feature_cache.read_all(others, print_of, wanted)
+        made = feature_cache.read_all(others, print_of, wanted, keys)
     else:
         known = frozenset[str]().union(
             *(feature_cache.keys(path, print_of, wanted) for path in others)
@@ -179,8 +179,9 @@ def text_features(
 def rows_of(cached: CachedFeatures, keys: Sequence[str], wanted: Collection[str]) -> Features:
     """The cached features of these keys, which may repeat."""
     rows = [cached.rows[key] for key in keys]
+    as_they_are = rows == list(range(len(cached.rows)))  # no copy of what may be large
     values = {
-        name: torch.from_numpy(array[rows])
+        name: torch.from_numpy(array if as_they_are else array[rows])
         for name, array in cached.values.items()
         if name in wanted
     }
