@@ -113,7 +113,7 @@ class Made:
         left: list[tuple[Any, Task]] = []
         for job, task in self._jobs:
             if job.paths.result_pickle.name in written:
-                over.append(Ended(task, *_answer(job)))
+                over.append(_answer(task, job))
                 for path in (job.paths.submitted_pickle, job.paths.result_pickle):
                     path.unlink(missing_ok=True)
             elif state := self._lost(job):
@@ -174,14 +174,18 @@ class Made:
         if not over:
             self._gone.pop(job.job_id, None)
             return ""
-        since = self._gone.setdefault(job.job_id, time.monotonic())
+        # Never at the first look: the answer may be younger than the listing of the folder.
+        since = self._gone.get(job.job_id)
+        if since is None:
+            self._gone[job.job_id] = time.monotonic()
+            return ""
         return state if time.monotonic() - since > (0 if self._local else LATE) else ""
 
 
 class Shard:
     """What a job calls, by its name in this module."""
 
-    def __call__(self, task: Task) -> str:
+    def __call__(self, task: Task) -> tuple[str, int]:
         number = getattr(signal, f"SIG{_submitit().JobEnvironment.USR_SIG}")
         signal.signal(number, _leave(signal.getsignal(number)))
         return perform(task)
@@ -208,14 +212,16 @@ def _leave(requeue: Any) -> Any:
     return handler
 
 
-def _answer(job: Any) -> tuple[str, bool]:
-    """Why a job failed, and whether another try may succeed."""
+def _answer(task: Task, job: Any) -> Ended:
+    """How a task ended whose job has written an answer."""
     error = job.exception()
     if error is None:
-        return job.result(), False
+        failure, exit_code = job.result()
+        return Ended(task, failure, exit_code=exit_code)
     trace = str(error).partition(f"{'-' * 22}\n")[2].partition(f"\n{'-' * 22}")[0].split("\n")
     reason = next((line for line in reversed(trace) if line), "")
-    return f"its job {job.job_id} failed: {reason} (see {job.paths.stderr})", True
+    failure = f"its job {job.job_id} failed: {reason} (see {job.paths.stderr})"
+    return Ended(task, failure, again=True)
 
 
 def _submitit() -> Any:

@@ -169,6 +169,7 @@ def test_states_of_slurm_tell_which_jobs_are_lost(
         "JobID|State|NodeList\n77_0|NODE_FAIL|a\n77_1|CANCELLED by 1000|b\n77_2|RUNNING|c\n"
     )
     engine = started(slurm)
+    assert not list(engine.ended())  # an answer may be younger than the listing of the folder
     ended = {one.task.index: one for one in engine.ended()}
     assert ended.keys() == {0, 1}
     folder = slurm / "run" / "logs" / "slurm"
@@ -179,6 +180,7 @@ def test_states_of_slurm_tell_which_jobs_are_lost(
     assert not ended[1].again  # somebody wanted its end
     (slurm / "states").write_text("JobID|State|NodeList\n77_2|PREEMPTED|c\n")
     monkeypatch.setattr("evalkit.engines.slurm.ASK", 0)
+    assert not list(engine.ended())
     [last] = engine.ended()
     assert (last.task.index, last.again) == (2, True)
 
