@@ -1,7 +1,7 @@
 """Shards as jobs of Slurm, through submitit: `--engine slurm`.
 
 Submitit writes each task to a folder, and the job its answer beside it, both with pickle. They come
-from this process and its own jobs only, so the folder is closed to all other users.
+from this process and its own jobs only, so the folder is new and closed to all other users.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -39,7 +40,7 @@ class Made:
         memory_gb: of each job; 0: what the cluster gives.
         array: jobs at the same time.
         setup: a line for the shell before each job, such as `module load cuda`.
-        folder: for files of submitit, which all machines see; "": `logs/slurm` of the run.
+        folder: for folders of submitit, which all machines see; "": `logs/slurm` of the run.
         cluster: `slurm`, or `local` to try without one: jobs are processes of this machine.
     """
 
@@ -95,8 +96,7 @@ class Made:
 
     def start(self, tasks: Sequence[Task]) -> None:
         if self._executor is None:
-            folder = self._folder or Path(tasks[0].run) / "logs" / "slurm"
-            _close_to_others(folder)
+            folder = _new_folder(self._folder or Path(tasks[0].run) / "logs" / "slurm")
             self._executor = self._submitit.AutoExecutor(
                 folder, cluster="local" if self._local else "slurm", slurm_max_num_timeout=REQUEUES
             )
@@ -252,13 +252,13 @@ def _look_for_slurm() -> None:
         )
 
 
-def _close_to_others(folder: Path) -> None:
-    """Make the folder, for this user only."""
+def _new_folder(place: Path) -> Path:
+    """A new folder for this user only: what somebody has put beside it is never read."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o700)
+        place.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=time.strftime("%Y%m%d-%H%M%S-"), dir=place))
     except OSError as error:
         raise EvalkitError(
-            f"The folder {folder} for files of jobs cannot be made for this user alone: {error}.",
+            f"A folder for files of jobs cannot be made in {place}: {error.strerror}.",
             "Choose another one: `--set slurm.folder=…`.",
         ) from error

@@ -36,7 +36,7 @@ def test_jobs_that_die_or_are_preempted_lose_no_image(
     assert [record.status for record in made.records("my_model:draw")] == ["ok"] * 6
     assert "ended without an answer (state FINISHED" in caplog.text
     assert caplog.text.count("it is started again") == 1
-    folder = made.path / "logs" / "slurm"
+    [folder] = (made.path / "logs" / "slurm").iterdir()
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     logs = [path.read_text() for path in folder.glob("*_log.out")]
     assert len(logs) == 3
@@ -172,7 +172,7 @@ def test_states_of_slurm_tell_which_jobs_are_lost(
     assert not list(engine.ended())  # an answer may be younger than the listing of the folder
     ended = {one.task.index: one for one in engine.ended()}
     assert ended.keys() == {0, 1}
-    folder = slurm / "run" / "logs" / "slurm"
+    [folder] = (slurm / "run" / "logs" / "slurm").iterdir()
     assert ended[0].failure == (
         f"its job 77_0 ended without an answer (state NODE_FAIL, see {folder / '77_0_0_log.err'})"
     )
