@@ -14,10 +14,9 @@ from evalkit.engines.drive import Workers, workers_of
 from evalkit.generate import generate as stage
 from evalkit.generate.generate import Estimate
 from evalkit.generate.given import with_folder
-from evalkit.generate.plan import earlier_config, models_of, read_given
+from evalkit.generate.plan import Plan, earlier_config, models_of, read_given
 from evalkit.hints import did_you_mean
 from evalkit.results import Run
-from evalkit.run_folder import Run as FolderOfRun
 from evalkit.score.presets import expand
 from evalkit.score.settings import (
     Settings,
@@ -102,7 +101,7 @@ def run(
             written.
     """
     given = locals()
-    refuse_copies("run")
+    refuse_copies()
     workers, given["options"] = workers_of(engine, options, shards)
     settings = _settings(given)
     run = Run(settings.out)
@@ -133,7 +132,7 @@ def run(
         made = stage.generate(settings, retry_ambiguous, scored=True)
     else:
         with workers:
-            made = _generate_with(workers, settings, retry_ambiguous)
+            made = _generate_with(workers, settings, retry_ambiguous).run
             how = {"device": settings.device, "batch_size": settings.batch_size}
             workers.encode(made, models=[model.label for model in named], **how)
     with made.writing_results():
@@ -220,11 +219,13 @@ def generate(
         return stage.estimate(settings, retry_ambiguous)
     if workers is not None:
         with workers:
-            return Run(_generate_with(workers, settings, retry_ambiguous).path)
+            made = _generate_with(workers, settings, retry_ambiguous)
+        stage.warn_incomplete(made)
+        return Run(made.run.path)
     return Run(stage.generate(settings, retry_ambiguous, shard=shard_of(shard)).path)
 
 
-def _generate_with(workers: Workers, settings: Config, retry_ambiguous: bool) -> FolderOfRun:
+def _generate_with(workers: Workers, settings: Config, retry_ambiguous: bool) -> Plan:
     """`generate` by the workers of an engine."""
     made = stage.begin(settings, retry_ambiguous)
     labels = {model.label for model in made.models}
@@ -241,7 +242,7 @@ def _generate_with(workers: Workers, settings: Config, retry_ambiguous: bool) ->
         max_cost=settings.max_cost,
         retry_ambiguous=retry_ambiguous,
     )
-    return made.run
+    return made
 
 
 def _settings(given: Mapping[str, Any]) -> Config:

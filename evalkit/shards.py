@@ -61,15 +61,15 @@ def shard_of(text: str | None = None) -> Shard:
     return shard
 
 
-def refuse_copies(command: str) -> None:
-    """Raise EvalkitError where this process is one of several copies of a whole command."""
+def refuse_copies() -> None:
+    """Raise EvalkitError where this process is one of several that run one whole command."""
     place, names = _process(os.environ)
     if place is not None and not place.is_whole:
         raise EvalkitError(
             f"{names} is {place.index} of {place.count}: {place.count} processes run the same"
-            f" command, and `evalkit {command}` does everything in one.",
+            " command, which does everything in one.",
             "Share the work among them with `evalkit generate`, then `evalkit encode`; start"
-            f" `evalkit {command}` in one process.",
+            " `evalkit run` in one process.",
         )
 
 

@@ -10,17 +10,23 @@ import json
 import logging
 import os
 import sys
+import warnings
+from collections.abc import Sequence
 
 from evalkit import api
-from evalkit.core import EvalkitError
+from evalkit.core import (
+    EvalkitError,
+    FailedMetricWarning,
+    IncompleteRunWarning,
+    StoppedScorerWarning,
+)
 from evalkit.engines.task import Task
 from evalkit.score.encode import encode
 
 
 def perform(task: Task) -> tuple[str, int]:
     """Do the shard; returns why it failed, "" if it did not, and the exit code of the failure."""
-    os.chdir(task.folder)
-    sys.path[:0] = [task.folder] * (task.folder not in sys.path)
+    os.chdir(task.folder)  # where plugins.py looks for modules of the user
     task.log_path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(task.log_path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -28,10 +34,13 @@ def perform(task: Task) -> tuple[str, int]:
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
-        if task.stage == "generate":
-            api.generate(out=task.run, shard=str(task.shard), **task.settings)
-        else:
-            encode(task.run, shard=str(task.shard), **task.settings)
+        with warnings.catch_warnings(record=True) as given:
+            warnings.simplefilter("always", IncompleteRunWarning)
+            if task.stage == "generate":
+                api.generate(out=task.run, shard=str(task.shard), **task.settings)
+            else:
+                encode(task.run, shard=str(task.shard), **task.settings)
+        return _failures(given)
     except EvalkitError as error:
         logger.error("%s %s", error.message, error.hint)
         return " ".join(filter(None, (error.message, error.hint))), error.exit_code
@@ -41,7 +50,14 @@ def perform(task: Task) -> tuple[str, int]:
     finally:
         logger.removeHandler(handler)
         handler.close()
-    return "", 0
+
+
+def _failures(given: Sequence[warnings.WarningMessage]) -> tuple[str, int]:
+    """What else failed while the rest was done; a shard is too small a part to be incomplete."""
+    failed = [one for one in given if issubclass(one.category, FailedMetricWarning)]
+    stopped = all(issubclass(one.category, StoppedScorerWarning) for one in failed)
+    texts = dict.fromkeys(str(one.message) for one in failed)
+    return " ".join(texts), (3 if stopped else 2) * bool(texts)
 
 
 def main() -> None:

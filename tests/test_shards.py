@@ -132,11 +132,11 @@ def test_a_shard_from_the_environment_is_said(
 def test_copies_of_a_whole_command_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in array(1, 0, 3).items():  # an array may well make another run in each job
         monkeypatch.setenv(name, value)
-    refuse_copies("run")
+    refuse_copies()
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(EvalkitError, match="2 processes run the same command") as error:
-        refuse_copies("run")
+        refuse_copies()
     assert "evalkit generate" in error.value.hint
 
 

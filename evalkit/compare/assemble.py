@@ -28,7 +28,7 @@ from evalkit.images import raise_invalid_images
 from evalkit.locks import lock
 from evalkit.ratings.files import ratings_of
 from evalkit.run_config import run_config
-from evalkit.run_folder import Run
+from evalkit.run_folder import Run, image_file
 from evalkit.score.evidence import TEXTS
 from evalkit.score.resources import only_bundled
 from evalkit.score.settings import Settings
@@ -45,12 +45,14 @@ class Shared:
     def records(self, entry: Entry) -> list[tuple[Record, Record]]:
         """The records of a model for these images: as in its run, and as in the comparison."""
         place = {prompt.id: at for at, prompt in enumerate(self.prompts)}
-        found = []
+        found, requested = [], len(self.prompts) * self.per_prompt
         for record in entry.run.records(entry.label):
             if record.prompt in place and record.sample < self.per_prompt:
                 at = place[record.prompt]
-                name = f"{at:05d}-{record.sample}{Path(record.file).suffix}" if record.file else ""
-                new = replace(record, index=at, file=name)
+                new = replace(record, index=at)
+                if record.file:
+                    suffix = Path(record.file).suffix
+                    new = replace(new, file=image_file(at, record.sample, requested, suffix))
                 if record.prompt_sha256:  # the groups may be those of another run
                     new = replace(new, prompt_sha256=self.prompts[at].sha256)
                 found.append((record, new))

@@ -9,12 +9,15 @@ import queue
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterable, Sequence
+from typing import IO
 
 from evalkit.core import EvalkitError
 from evalkit.engines import Ended
 from evalkit.engines.task import Task, as_json
+from evalkit.terminal import one_line
 
 
 class Made:
@@ -31,6 +34,7 @@ class Made:
         self._waiting = queue.SimpleQueue[Task | None]()  # None ends a thread
         self._ended = queue.SimpleQueue[Ended]()
         self._processes: dict[int, subprocess.Popen[bytes]] = {}  # by place
+        self._said: list[IO[bytes]] = []  # their stderr
         self._threads: list[threading.Thread] = []
         self._stopped = False
 
@@ -38,7 +42,8 @@ class Made:
         for task in tasks:
             self._waiting.put(task)
         for place in range(len(self._processes), min(self.workers, len(tasks))):
-            self._processes[place] = _started(place)
+            self._said.append(tempfile.TemporaryFile())  # noqa: SIM115 (closed by `stop`)
+            self._processes[place] = _started(place, self._said[place])
             self._threads.append(threading.Thread(target=self._serve, args=(place,), daemon=True))
             self._threads[-1].start()
 
@@ -64,14 +69,16 @@ class Made:
             thread.join()
         for process in self._processes.values():
             _close(process)
+        for said in self._said:
+            said.close()
 
     def _serve(self, place: int) -> None:
         """Give one process task after task, and replace it when it dies."""
         while (task := self._waiting.get()) is not None and not self._stopped:
             if self._processes[place].poll() is not None:
                 _close(self._processes[place])
-                self._processes[place] = _started(place)
-            self._ended.put(_done(task, self._processes[place]))
+                self._processes[place] = _started(place, self._said[place])
+            self._ended.put(_done(task, self._processes[place], self._said[place]))
 
 
 def _usual() -> int:
@@ -80,13 +87,13 @@ def _usual() -> int:
     return torch.cuda.device_count() or max(1, (os.cpu_count() or 1) // 2)
 
 
-def _started(place: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "evalkit.worker"]
+def _started(place: int, said: IO[bytes]) -> subprocess.Popen[bytes]:
+    # -P: files of the current folder must not take the place of modules of Python.
+    command = [sys.executable, "-P", "-m", "evalkit.worker"]
     environment = {**os.environ, "LOCAL_RANK": str(place)}
+    said.truncate(0)
     pipe = subprocess.PIPE
-    return subprocess.Popen(
-        command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=environment
-    )
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=said, env=environment)
 
 
 def _close(process: subprocess.Popen[bytes]) -> None:
@@ -96,7 +103,7 @@ def _close(process: subprocess.Popen[bytes]) -> None:
                 pipe.close()
 
 
-def _done(task: Task, process: subprocess.Popen[bytes]) -> Ended:
+def _done(task: Task, process: subprocess.Popen[bytes], said: IO[bytes]) -> Ended:
     """How a task ends in a process."""
     assert process.stdin is not None
     assert process.stdout is not None
@@ -110,4 +117,7 @@ def _done(task: Task, process: subprocess.Popen[bytes]) -> Ended:
         return Ended(task, failure, exit_code=exit_code)
     code = process.wait()
     how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-    return Ended(task, f"its process ended with {how} (see {task.log_path})", again=True)
+    said.seek(0)
+    last = said.read().decode("utf-8", "replace").strip().split("\n")[-1]
+    why = f": {one_line(last)[:200]}" if last else ""
+    return Ended(task, f"its process ended with {how}{why} (its log: {task.log_path})", again=True)

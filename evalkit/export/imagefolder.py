@@ -103,8 +103,8 @@ def export_imagefolder(
     }
     with _whole(folder) as place:
         for model, record in track(made, "copy images", len(made)):
-            (place / folder_name(model)).mkdir(exist_ok=True)
             copy = place / folder_name(model) / record.file
+            copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(run.image_path(model, record), copy)
         for name, text in texts.items():
             write_atomically(place / name, text)

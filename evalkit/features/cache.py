@@ -10,7 +10,6 @@ has no rows: they are encoded again.
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalkit.core import EvalkitError
-from evalkit.files import write_atomically
+from evalkit.files import atomic_file
 
 
 class CachedFeatures(NamedTuple):
@@ -39,7 +38,7 @@ def concatenate(parts: Sequence[CachedFeatures]) -> CachedFeatures:
     """All rows of parts that share no key, without parts that lack features of the last part."""
     filled = [part for part in parts if part.rows]
     parts = [part for part in filled if part.values.keys() == filled[-1].values.keys()]
-    if len(parts) < 2:  # no copy of what may be large
+    if len(parts) < 2:  # no copy of what may fill half of the memory
         return parts[0] if parts else EMPTY
     keys = [key for part in parts for key in part.rows]
     values = {
@@ -67,8 +66,8 @@ def merge(parts: Sequence[CachedFeatures]) -> CachedFeatures:
 
 
 def select(cached: CachedFeatures, keys: Sequence[str]) -> CachedFeatures:
-    """The rows of these keys, in their order."""
-    if list(cached.rows) == keys:  # no copy of what may be large
+    """The rows of these keys, in their order; the same arrays if these are all."""
+    if cached.rows == _numbered(keys):
         return cached
     if any(key not in cached.rows for key in keys):
         raise EvalkitError(
@@ -167,7 +166,6 @@ def keys(path: Path, fingerprint: str, wanted: Collection[str]) -> list[str]:
 
 
 def write(path: Path, fingerprint: str, cached: CachedFeatures) -> None:
-    file = io.BytesIO()
     keys = np.array([list(bytes.fromhex(key)) for key in cached.rows], dtype=np.uint8)
     arrays: dict[str, Any] = {
         "fingerprint": np.array(fingerprint),
@@ -178,8 +176,8 @@ def write(path: Path, fingerprint: str, cached: CachedFeatures) -> None:
     }
     arrays |= {f"feature.{name}": array for name, array in cached.values.items()}
     arrays["sha256"] = np.array(_sha256(arrays))
-    np.savez(file, **arrays)
-    write_atomically(path, file.getvalue())
+    with atomic_file(path) as file:
+        np.savez(file, **arrays)
 
 
 def _numbered(keys: Sequence[str]) -> dict[str, int]:

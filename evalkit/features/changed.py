@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 class Changes(NamedTuple):
     """What a page or a table of a run has to say."""
 
-    files: Mapping[str, frozenset[str]]  # by model: names of images that are gone or have changed
+    files: Mapping[str, frozenset[str]]  # by model: `file` of images that are gone or have changed
     said: Sequence[str]  # in sentences
 
 
@@ -66,14 +66,13 @@ def mention_changes(run: Run, models: Iterable[str]) -> Changes:
     said: list[str] = []
     for model in models:
         records = run.records(model)
-        images = image_files(run, model, records)
-        found = changed_images(images)
-        files[model] = frozenset(item.path.name for item in found.values())
+        made = [record for record in records if record.status == "ok"]
+        found = [made[at].file for at in changed_images(image_files(run, model, made))]
+        files[model] = frozenset(found)
         if found:
-            first = next(iter(found.values()))
             said.append(
-                f"{len(found)} of {len(images)} images of {model} are gone or have changed since"
-                f" they were made; the first one is {first.path.name}."
+                f"{len(found)} of {len(made)} images of {model} are gone or have changed since"
+                f" they were made; the first one is {found[0]}."
             )
         if run.is_stale(model, records):
             said.append(f"The images of {model} are not those that were scored: score it again.")

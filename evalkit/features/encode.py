@@ -177,12 +177,9 @@ def text_features(
 
 
 def rows_of(cached: CachedFeatures, keys: Sequence[str], wanted: Collection[str]) -> Features:
-    """The cached features of these keys, which may repeat."""
-    rows = [cached.rows[key] for key in keys]
-    as_they_are = rows == list(range(len(cached.rows)))  # no copy of what may be large
+    """The cached features of these keys, which may repeat; without a copy if these are all."""
+    found = feature_cache.select(cached, keys)
     values = {
-        name: torch.from_numpy(array if as_they_are else array[rows])
-        for name, array in cached.values.items()
-        if name in wanted
+        name: torch.from_numpy(array) for name, array in found.values.items() if name in wanted
     }
-    return Features(values, [cached.notes[row] for row in rows], cached.made_on)
+    return Features(values, found.notes, found.made_on)

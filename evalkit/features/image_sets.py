@@ -133,7 +133,10 @@ def image_sets(
             raise_invalid_images(bad, total, f"{make_again(run)} To leave them out: `{skip}`.")
         return found
     return found._replace(
-        sets=[_without_invalid(images, changed.get(images.model, {})) for images in found.sets]
+        sets=[
+            _without_invalid(images, changed.get(images.model, {}), shard.is_whole)
+            for images in found.sets
+        ]
     )
 
 
@@ -256,12 +259,15 @@ def _validation(run: Run, model: str, shard: Shard = WHOLE) -> ImageValidation:
     return ImageValidation(run.validation_path(model).absolute(), shard)
 
 
-def _without_invalid(images: ImageSet, changed: Mapping[int, InvalidImage]) -> ImageSet:
+def _without_invalid(
+    images: ImageSet, changed: Mapping[int, InvalidImage], whole: bool = True
+) -> ImageSet:
+    """The valid images. Raises EvalkitError if the whole set has none."""
     known = [file for place, file in enumerate(images.files) if place not in changed]
     rest = iter(images.validation.invalid(known))
     invalid = [changed[at] if at in changed else next(rest) for at in range(len(images.files))]
     skipped = [item for item in invalid if item is not None]
-    if skipped and len(skipped) == len(images.files):
+    if skipped and len(skipped) == len(images.files) and whole:
         raise_invalid_images(skipped, len(images.files))
     kept = [place for place, item in enumerate(invalid) if item is None]
     return replace(images.keep(kept), skipped=skipped)

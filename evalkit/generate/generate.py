@@ -17,7 +17,15 @@ from evalkit.features.image_sets import image_sets
 from evalkit.features.problems import warn_of_problems
 from evalkit.files import write_atomically
 from evalkit.generate import growth, local, remote
-from evalkit.generate.plan import Plan, check_same, earlier_config, fingerprint_of, plan
+from evalkit.generate.plan import (
+    Plan,
+    check_fingerprint,
+    check_same,
+    earlier_config,
+    fingerprint_of,
+    plan,
+)
+from evalkit.generators.folder import Folder
 from evalkit.prompts import duplicate_count, is_bundled
 from evalkit.prompts.perturb import originals_of, unchanged
 from evalkit.prompts.suites import doubt, identity
@@ -47,14 +55,13 @@ def estimate(config: Config, retry_ambiguous: bool = False) -> list[Estimate]:
     # Without a limit, plan() accepts an unknown price: here it is part of the answer.
     with without_keys():
         made = plan(dataclasses.replace(config, max_cost=None), retry_ambiguous)
-    requested = len(made.prompts) * config.per_prompt
     result: list[Estimate] = []
     for label, missing in made.todo.items():
         generator, price = made.loaded.get(label), 0.0
         if generator is not None and is_service(generator):
             price = getattr(generator, "price", None)
         total = None if price is None else price * len(missing)
-        result.append(Estimate(label, requested, len(missing), price, total))
+        result.append(Estimate(label, made.requested, len(missing), price, total))
     return result
 
 
@@ -84,7 +91,7 @@ def generate(
         made = plan(config, retry_ambiguous, held.enter_context, shard)
         _make(made, config.batch_size or 32, retry_ambiguous)
         if not scored:
-            _warn(made)
+            warn_incomplete(made)
     return made.run
 
 
@@ -141,7 +148,7 @@ def _make(made: Plan, batch_size: int, retry_ambiguous: bool) -> None:
     stopped: list[EvalkitError] = []
     for label in list(made.loaded):
         generator = made.loaded.pop(label)  # pop: its memory is free before the next one draws
-        work = made.todo[label], made.shard
+        work = made.todo[label], made.shard, made.requested
         try:
             if is_service(generator):
                 service = cast(Service, generator)
@@ -160,7 +167,7 @@ def _make(made: Plan, batch_size: int, retry_ambiguous: bool) -> None:
         raise stopped[0]
 
 
-def _warn(made: Plan) -> None:
+def warn_incomplete(made: Plan) -> None:
     """Give an IncompleteRunWarning for each finished model without a usable image."""
     warn_of_problems(
         [
@@ -190,6 +197,8 @@ def _begin(made: Plan) -> None:
     order = list(specs)
     for model in made.models:
         label, generator = model.label, made.loaded.get(model.label)
+        if not isinstance(generator, Folder):  # whose fingerprint changes as it grows
+            check_fingerprint(run, model, generator)
         fingerprint = fingerprint_of(model, generator) if generator else ""
         fingerprint = fingerprint or run.model(label).get("fingerprint", "")
         settings = _settings(run.model(label).get("settings", {}), generator)
@@ -245,7 +254,7 @@ def model_text(run: Run, label: str, spec: str) -> str:
 
 def _remove_leftovers(run: Run, label: str) -> None:
     """Remove temporary files of killed processes; recent ones may belong to another shard."""
-    for stale in run.image_folder(label).glob(".*.png.*"):
+    for stale in run.image_folder(label).rglob(".*.png.*"):
         with contextlib.suppress(OSError):
             if time.time() - stale.stat().st_mtime > _LEFTOVER_SECONDS:
                 stale.unlink()

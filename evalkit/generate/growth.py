@@ -8,7 +8,6 @@ an existing image belongs to another run and is refused.
 from __future__ import annotations
 
 import logging
-import re
 import shlex
 from collections import defaultdict, deque
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from collections.abc import Sequence
 from evalkit.core import EvalkitError, Prompt, Record, Request
 from evalkit.generators.folder import Folder
 from evalkit.remote.concurrency import FIRST, MOST
-from evalkit.run_folder import Run
+from evalkit.run_folder import Run, image_place
 
 log = logging.getLogger(__name__)
 
@@ -164,8 +163,7 @@ def mention_lost_rows(run: Run, label: str, todo: Sequence[Request], paid: bool)
     """
     folder, records = run.image_folder(label), run.records(label)
     known = {(record.index, record.sample) for record in records}
-    found = (re.fullmatch(r"(\d{5,})-(\d+)\.png", path.name) for path in folder.glob("*.png"))
-    here = {(int(name[1]), int(name[2])) for name in found if name} - known
+    here = {image_place(path.name) for path in folder.rglob("*.png")} - known
     lost = sum((request.index, request.sample) in here for request in todo)
     if not lost:
         return

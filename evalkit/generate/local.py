@@ -26,9 +26,13 @@ def fill(
     generator: Generator,
     requests: Sequence[Request],
     shard: Shard,
+    requested: int,
     batch_size: int,
 ) -> None:
-    """Make the requested images: in each batch first the files, then their rows in the manifest."""
+    """Make the images: in each batch first the files, then their rows in the manifest.
+
+    `requested`: the images of the model in the whole run.
+    """
     counts, begun = Counter[str](), time.perf_counter()
     ready_made = getattr(generator, "ready_made", False)  # files on the disk: no time to report
     batch_size = max(batch_size, getattr(generator, "at_once", 0))
@@ -52,7 +56,7 @@ def fill(
             if ready_made:
                 seconds = 0.0
             records = [
-                _save(run, label, request, result, seconds=seconds, memory=memory)
+                _save(run, label, request, result, requested, seconds=seconds, memory=memory)
                 for request, result in zip(batch, results, strict=True)
             ]
             run.append_records(label, records, shard)
@@ -77,6 +81,7 @@ def _save(
     label: str,
     request: Request,
     result: Image | Refusal,
+    requested: int,
     *,
     seconds: float,
     memory: int,
@@ -87,4 +92,4 @@ def _save(
     note = str(result.info.get("note", ""))
     source = str(result.info.get("source", ""))
     record = request.record("ok", seconds=seconds, extra=note, memory=memory, source=source)
-    return run.save_image(label, record, encode_png(result))
+    return run.save_image(label, record, encode_png(result), requested)

@@ -52,6 +52,11 @@ class Plan:
     budget: Budget
     shard: Shard
 
+    @property
+    def requested(self) -> int:
+        """The images of each model in the whole run."""
+        return len(self.prompts) * self.config.per_prompt
+
 
 def plan(
     config: Config,
@@ -105,7 +110,7 @@ def plan(
             if not todo[label]:
                 del loaded[label]
         else:
-            _check_fingerprint(run, model, generator)
+            check_fingerprint(run, model, generator)
         paid = generator is not None and is_service(generator)
         growth.mention_lost_rows(run, label, todo[label], paid)
         if (text := getattr(generator, "unmatched", None)) is not None:
@@ -303,7 +308,7 @@ def fingerprint_of(model: Model, generator: object) -> str:
     return getattr(generator, "fingerprint", "") or model.code
 
 
-def _check_fingerprint(run: Run, model: Model, generator: Generator | Service | None) -> None:
+def check_fingerprint(run: Run, model: Model, generator: Generator | Service | None) -> None:
     """Refuse other weights, or another configuration of a service, than the folder's images had."""
     label = model.label
     old, new = run.model(label).get("fingerprint", ""), fingerprint_of(model, generator)

@@ -29,11 +29,15 @@ def fill(
     service: Service,
     requests: Sequence[Request],
     shard: Shard,
+    requested: int,
     budget: Budget,
     retry_ambiguous: bool = False,
 ) -> None:
-    """Request the images, and record exactly one outcome for each. Raises as `send.send`."""
-    work = _Images(run, label, service, shard)
+    """Request the images, and record exactly one outcome for each. Raises as `send.send`.
+
+    `requested`: the images of the model in the whole run.
+    """
+    work = _Images(run, label, service, shard, requested)
     send.send(work, jobs_of(run, label, requests), budget, retry_ambiguous)
 
 
@@ -42,8 +46,11 @@ class _Images:
 
     unit = "image"
 
-    def __init__(self, run: Run, label: str, service: Service, shard: Shard) -> None:
+    def __init__(
+        self, run: Run, label: str, service: Service, shard: Shard, requested: int
+    ) -> None:
         self.run, self.label, self.service, self.shard = run, label, service, shard
+        self.requested = requested
 
     def price(self, job: Job) -> float | None:
         return self.service.price
@@ -77,7 +84,7 @@ class _Images:
                 f"The model {self.label!r} answered ok with {found}; expected an RGB image."
             )
         record = job.what.record("ok", seconds=seconds, extra=answer.note)
-        return self.run.save_image(self.label, record, encode_png(image))
+        return self.run.save_image(self.label, record, encode_png(image), self.requested)
 
 
 def _record(item: Finished, answer: Any) -> Record:

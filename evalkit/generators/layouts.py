@@ -4,6 +4,7 @@
   matched to a prompt as that of a file is; its images are the samples.
 - HPSv2: `anime/00000.jpg`. The folder is a group of prompts, and numbers count within the group
   or over all prompts.
+- A large run of evalkit that lost its manifests: `000-0/00017-0.png`. Its subfolders say nothing.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from evalkit.generators.file_names import FOLDER, slug
 from evalkit.generators.midjourney import Grids
 from evalkit.generators.numbers import Matched, series_of
 from evalkit.generators.pairing import FURTHER, Pairing, Rule, pair
+from evalkit.run_folder.names import MOST_IMAGES, image_file, image_place
 from evalkit.sources import survey
 
 
@@ -32,15 +34,27 @@ def images_of(folder: Path) -> tuple[list[Path], dict[Path, str]]:
         left |= dict.fromkeys(grids, "a grid beside its samples")  # GenEval
         images = [image for image in images if image not in left]
     direct = [image for image in images if image.parent == folder]
-    if not direct:
+    if not direct or _is_of_run(folder, images):
         return images, left
     return direct, left | {image: "in a subfolder" for image in images if image.parent != folder}
+
+
+def _is_of_run(root: Path, images: Sequence[Path]) -> bool:
+    """Whether the images in subfolders are where a large run of evalkit has them."""
+    return all(
+        (place := image_place(image.name)) is not None
+        and image == root / image_file(*place, requested=MOST_IMAGES + 1)
+        for image in images
+        if image.parent != root
+    )
 
 
 def pair_folders(
     root: Path, files: Sequence[Path], requests: Sequence[Request], grids: Grids
 ) -> Pairing:
     """Like `pair`, for images in the folders of `root`."""
+    if _is_of_run(root, files):
+        return pair(files, requests, grids=grids)
     by_folder: dict[str, list[Path]] = defaultdict(list)
     for file in files:
         by_folder[file.relative_to(root).parts[0]].append(file)

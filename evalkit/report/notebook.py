@@ -13,7 +13,6 @@ from PIL import Image
 from evalkit.core import EvalkitError, Record
 from evalkit.hints import in_python
 from evalkit.report.facts import Facts, fixed_sample, outcome, read_facts
-from evalkit.report.gallery import image_url
 from evalkit.report.image_size import UNREADABLE
 from evalkit.report.render import environment
 from evalkit.run_folder import Run
@@ -80,8 +79,6 @@ def _thumbnail(run: Run, model: str, record: Record | None) -> Thumbnail:
     if record is None or record.status != "ok":
         return Thumbnail("", outcome(record) if record else "missing")
     try:
-        if not image_url(run, model, record):  # a name that leads elsewhere
-            raise OSError
         with Image.open(run.image_path(model, record)) as image:
             image.draft("RGB", (SIDE, SIDE))
             small = image.convert("RGB")

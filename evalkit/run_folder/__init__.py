@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from evalkit.run_folder.images import NO_IMAGE
-from evalkit.run_folder.names import folder_name
+from evalkit.run_folder.names import folder_name, image_file, image_place
 from evalkit.run_folder.results import SCHEMA, SCORES, Results
 
-__all__ = ["NO_IMAGE", "SCHEMA", "SCORES", "Run", "folder_name"]
+__all__ = ["NO_IMAGE", "SCHEMA", "SCORES", "Run", "folder_name", "image_file", "image_place"]
 
 
 class Run(Results):

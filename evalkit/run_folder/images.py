@@ -24,7 +24,7 @@ from evalkit.files import (
     write_atomically,
 )
 from evalkit.locks import alone, is_locked
-from evalkit.run_folder.names import Names, folder_name
+from evalkit.run_folder.names import IMAGE_FILE, Names, folder_name, image_file
 from evalkit.run_folder.reading import check_model, reading, typed
 from evalkit.shards import WHOLE, Shard
 
@@ -210,21 +210,27 @@ class Images(Names):
         rows = (line.split("\t") for line in lines)
         return [(row[1], row[2]) for row in rows if len(row) == 3 and row[0] in ("file", "image")]
 
-    def save_image(self, model: str, record: Record, png: bytes) -> Record:
-        """Write `<index>-<sample>.png` and return the record with `file` and `sha256` filled in.
+    def save_image(self, model: str, record: Record, png: bytes, requested: int = 1) -> Record:
+        """Write the image and return the record with `file` and `sha256` filled in.
 
-        The caller appends the record to the manifest.
+        The caller appends the record to the manifest. `requested`: images of the model in the run.
         """
-        name = f"{record.index:05d}-{record.sample}.png"
-        write_atomically(self.image_folder(model) / name, png)
+        name = image_file(record.index, record.sample, requested)
+        folder = self.image_folder(model)
+        write_atomically(folder / name, png)
+        if "/" in name:  # it may be made again in a run that was smaller
+            remove(folder / Path(name).name)
         return dataclasses.replace(record, file=name, sha256=hashlib.sha256(png).hexdigest())
 
     def append_records(self, model: str, records: Iterable[Record], shard: Shard = WHOLE) -> None:
         """Append to the manifest of this shard, after the images: a row means a complete file."""
         path = self.image_folder(model) / f"manifest.{shard.index}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
-        fsync_folder(path.parent)  # the images' names reach the disk before their rows
-        append_lines(path, map(dataclasses.asdict, records))
+        rows = list(records)
+        # The images' names reach the disk before their rows.
+        for folder in {path.parent, *((path.parent / row.file).parent for row in rows if row.file)}:
+            fsync_folder(folder)
+        append_lines(path, map(dataclasses.asdict, rows))
 
     def append_requests(
         self, model: str, rows: Iterable[Mapping[str, Any]], shard: Shard = WHOLE
@@ -262,6 +268,8 @@ class Images(Names):
                 records = [_current(typed(Record, row)) for row in read_lines(path)]
                 if not all(one.index >= 0 and one.sample >= 0 for one in records):
                     raise ValueError("a negative place")
+                if not all(IMAGE_FILE.fullmatch(one.file or "none") for one in records):
+                    raise ValueError("a file elsewhere")
             own: dict[tuple[int, int], Record] = {}
             for record in records:
                 _keep_last(own, record)

@@ -9,6 +9,11 @@ from pathlib import Path
 
 from evalkit.core import Record
 
+MOST_IMAGES = 1_000  # in one folder: more slow down file systems and the programs that list them
+# What `file` of a manifest may be: a plain name, or one in a subfolder of a large run.
+IMAGE_FILE = re.compile(r"(\d{3,}-\d+/)?[\w-][\w.-]*")
+_IMAGE_NAME = re.compile(r"(\d{5,})-(\d+)\.png")
+
 
 def folder_name(label: str) -> str:
     """The name of a model's folder: its label if that is a plain name, else a part and a hash."""
@@ -16,6 +21,27 @@ def folder_name(label: str) -> str:
         return label
     plain = re.sub(r"[^a-z0-9_-]+", "-", label.lower()).strip("-")[:40] or "model"
     return f"{plain}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
+
+
+def image_file(index: int, sample: int, requested: int, suffix: str = ".png") -> str:
+    """The path of an image in its model's folder, with `/` on every system.
+
+    A model of more than 1,000 images has them in subfolders, one for each sample of 1,000 prompts:
+    `00017-0.png`, or `000-0/00017-0.png`.
+
+    Args:
+        requested: the images of a model that the run is to have.
+    """
+    name = f"{index:05d}-{sample}{suffix}"
+    if requested <= MOST_IMAGES:
+        return name
+    return f"{index // MOST_IMAGES:03d}-{sample}/{name}"
+
+
+def image_place(name: str) -> tuple[int, int] | None:
+    """Index and sample of an image by its file name; None for another name."""
+    found = _IMAGE_NAME.fullmatch(name)
+    return (int(found[1]), int(found[2])) if found else None
 
 
 class Names:

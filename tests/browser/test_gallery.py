@@ -20,6 +20,7 @@ from evalkit.images import Decoded, read_image
 from evalkit.report.facts import read_facts
 from evalkit.report.report import report
 from evalkit.run_folder import Run
+from evalkit.shards import Shard
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = playwright.expect
@@ -43,7 +44,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
                 shutil.copy(folder / record.file, folder / name)
                 record = dataclasses.replace(record, file=name)
             second.append(dataclasses.replace(record, sample=1))
-        run.append_records(model, second, rank=1)
+        run.append_records(model, second, Shard(1, 2))
     config = run.config_path.read_text(encoding="utf-8")
     run.config_path.write_text(config.replace("per_prompt = 1", "per_prompt = 2"), "utf-8")
     run.write_scores([tuple(row.values()) for row in rows])

@@ -71,6 +71,7 @@ def test_an_engine_makes_the_run_of_one_process(
     """Real processes, one of which dies the first time."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_model.py").write_text(DIES_ONCE)
+    (tmp_path / "secrets.py").write_text("raise SystemExit(5)")  # a name of Python's own modules
     settings: dict[str, Any] = {"metrics": METRICS, "encoders": "mini", "per_prompt": 2}
     options = {"local": {"workers": "2"}}
     made = evalkit.run(
@@ -159,4 +160,25 @@ class Dear:
         return Answer("ok", Image.new("RGB", (8, 8)), cost=1.0)
 def load():
     return Dear()
+"""
+
+
+def test_what_fails_beside_the_rest_is_said_by_an_engine_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "fails.py").write_text(FAILS)
+    made = evalkit.generate("noise", PROMPTS[:2], out="run")
+    with pytest.raises(EvalkitError, match=r"1 of 1 shards failed: 0/1: The scorer 'fails' failed"):
+        evalkit.encode(made, metrics="fails:FAILS", engine="local", shards=1)
+    assert evalkit.encode(made, metrics="mini_judge", engine="local", shards=1).path == made.path
+
+
+FAILS = """
+from evalkit import Scorer
+class Loaded:
+    name, fingerprint = "fails", "1"
+    def __call__(self, images, prompts):
+        raise ValueError("no")
+FAILS = Scorer("fails", "higher", Loaded, title="Fails")
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from toy_clip import ToyClip
 from evalkit.core import EvalkitError
 from evalkit.encoders.pixels import Pixels
 from evalkit.features import growing
+from evalkit.features.cache import CachedFeatures, write
 from evalkit.features.encode import image_features, text_features
 from evalkit.features.image_file import ImageFile
 
@@ -225,6 +227,26 @@ def test_the_cache_contains_no_pickles(tmp_path: Path):
     image_features(image_files(tmp_path / "images", 3), CountingEncoder(), tmp_path / "x.npz")
     with np.load(tmp_path / "x.npz", allow_pickle=False) as file:
         assert {file[name].dtype.kind for name in file.files} <= set("Uuf")
+
+
+def test_cached_features_are_in_memory_once(tmp_path: Path):
+    values = np.random.RandomState(0).rand(2048, 2048).astype(np.float32)  # 16 MiB
+    keys = [hashlib.sha256(row).hexdigest() for row in values]
+    rows = {key: row for row, key in enumerate(keys)}
+    made = CachedFeatures(rows, {"pool": values}, [""] * len(keys), frozenset({"pool"}))
+    images = [ImageFile(tmp_path / "gone.png", key) for key in keys]
+    path = tmp_path / "a.npz"
+    tracemalloc.start()
+    write(path, "a", made)
+    _, written = tracemalloc.get_traced_memory()
+    found = image_features(images, CountingEncoder(), path, wanted=("pool",))
+    _, read = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert written < 1.5 * values.nbytes  # NumPy writes 16 MiB at a time
+    assert read < 1.5 * values.nbytes
+    assert np.array_equal(found.values["pool"].numpy(), values)
+    some = image_features(images[5:2:-1], CountingEncoder(), path, wanted=("pool",))
+    assert np.array_equal(some.values["pool"].numpy(), values[5:2:-1])
 
 
 def test_a_changed_encoder_with_the_same_fingerprint_is_refused(tmp_path: Path):

@@ -114,19 +114,19 @@ def test_every_source_gives_the_same_score_and_skipped_images_count_as_requested
 def test_images_that_are_gone_or_changed_are_found_although_features_are_cached(
     tmp_path: Path,
 ) -> None:
-    run = evalkit.generate(["noise"], ["a", "b", "c"], out=tmp_path / "run")
-    assert score(run.path, encoders="pixels", metrics=["duplicates"])[0].count == 3
-    first, second, _ = (run.image_path("noise", record) for record in run.records("noise"))
+    run = evalkit.generate(["noise"], ["a", "b", "c", "d"], out=tmp_path / "run")
+    assert score(run.path, encoders="pixels", metrics=["duplicates"])[0].count == 4
+    first, second, *_ = (run.image_path("noise", record) for record in run.records("noise"))
     first.unlink()
     second.write_bytes(second.read_bytes() + b"xx")
     later = second.stat().st_mtime + 2
     os.utime(second, (later, later))
-    with pytest.raises(EvalkitError, match=r"2 of 3 images are invalid .*has changed"):
+    with pytest.raises(EvalkitError, match=r"2 of 4 images are invalid .*has changed"):
         score(run.path)
     rows = score(run.path, on_bad="skip")
-    assert (rows[0].count, rows[0].requested) == (1, 3)
-    evalkit.generate(["noise"], ["a", "b", "c"], out=run.path)  # makes them again
-    assert score(run.path)[0].count == 3
+    assert (rows[0].count, rows[0].requested) == (2, 4)
+    evalkit.generate(["noise"], ["a", "b", "c", "d"], out=run.path)  # makes them again
+    assert score(run.path)[0].count == 4
 
 
 def test_images_that_were_exchanged_for_older_files_are_found(tmp_path: Path) -> None:
@@ -161,7 +161,8 @@ def test_a_folder_whose_name_is_not_utf8(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
     folder.mkdir()
-    (folder / "0.png").write_bytes(encode_png(image(0)))
+    for at in range(2):
+        (folder / f"{at}.png").write_bytes(encode_png(image(at)))
     assert evalkit.score(folder, encoders="pixels", metrics=["duplicates"])[0].model == (
         "caf⟨U+DCE9⟩"
     )

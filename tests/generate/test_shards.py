@@ -36,6 +36,33 @@ def test_one_process_for_each_shard(tmp_path: Path) -> None:
     assert [record.status for record in Run(out).records("noise")] == ["ok"] * 5
 
 
+class Weights:
+    """A model whose weights change while it is loaded."""
+
+    now = "first"
+
+    def __init__(self) -> None:
+        self.fingerprint, Weights.now = Weights.now, "second"
+        if self.fingerprint == "first":
+            Begins.other()
+
+    def __call__(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image]:
+        return models_for_tests.plain(prompts, seeds)
+
+
+def test_processes_that_begin_at_once_have_one_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, out = f"{__name__}:Weights", tmp_path / "run"
+    monkeypatch.setattr(Weights, "now", "first")
+    monkeypatch.setattr(
+        Begins, "other", lambda: evalkit.generate(spec, PROMPTS, out=out, shard="1/2")
+    )
+    with pytest.raises(EvalkitError, match="has other weights or images than when"):
+        evalkit.generate(spec, PROMPTS, out=out, shard="0/2")
+    assert len(Run(out).records(spec)) == 2
+
+
 class Begins:
     """A model that is loaded while another process begins the same run in another way."""
 

@@ -18,12 +18,13 @@ from evalkit.report.facts import read_facts
 from evalkit.report.html import to_html
 from evalkit.report.sections import contexts
 from evalkit.run_folder import Run
+from evalkit.shards import Shard
 
 LOCAL = re.compile(r"#[\w-]+|\.\./images/[\w.~%()-]+/[\w.-]+|tables/[\w.]+|report\.md")
 
 
 def page_of(text: str, path: Path) -> Page:
-    """A page in which this text is prompt, group, label, note, reason, file and setting."""
+    """A page in which this text is prompt, group, label, note, reason and setting."""
     text = f"x{text}".encode("utf-8", "replace").decode().replace(";", ":")  # parts of a caution
     models = (f"{text}1", f"{text}2")
     run = Run(path)
@@ -31,11 +32,10 @@ def page_of(text: str, path: Path) -> Page:
     run.config_path.write_text(tomli_w.dumps({"reference": text}), encoding="utf-8")
     run.write_prompts([Prompt(f"{text}{i}", text, text if i % 2 else "b") for i in range(6)])
     for model in models:
-        [first, second, *rest] = run.records(model)
-        first = dataclasses.replace(first, file=f"/{text}")
-        second = dataclasses.replace(second, extra=text)
+        [first, *rest] = run.records(model)
+        first = dataclasses.replace(first, extra=text)
         refused = dataclasses.replace(rest[0], status="refused_input", detail=text, file="")
-        run.append_records(model, [first, second, refused], rank=1)
+        run.append_records(model, [first, refused], Shard(1, 2))
     add_groups(run)
     rows = [dataclasses.replace(row, note=text, caution=text) for row in run.metrics()]
     run.write_metrics(rows)

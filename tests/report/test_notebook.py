@@ -111,5 +111,7 @@ def test_a_name_that_leads_out_of_the_run_is_not_read(tmp_path: Path) -> None:
     made = evalkit.generate("noise", ["a cat"], out=tmp_path / "run")
     Image.new("RGB", (8, 8)).save(tmp_path / "secret.png")
     record = Record(made.prompts()[0].id, 0, 0, 0, "ok", "../../../secret.png")
-    made.append_records("noise", [record], rank=1)
-    assert "<img" not in made._repr_html_()
+    made.append_records("noise", [record])
+    html = made._repr_html_()
+    assert "<img" not in html
+    assert "manifest.0.jsonl is damaged" in html
