@@ -45,20 +45,20 @@ InShard = Annotated[
     typer.Option(
         "--shard",
         metavar="i/N",
-        help="Only shard i of N, counted from 0, such as 3/8.  [default: as torchrun, Slurm or"
-        " Kubernetes say, else all]",
+        help="Do only shard i of N, counted from 0, such as 3/8; other processes do the others. "
+        " [default: as torchrun, Slurm or Kubernetes say, else all]",
     ),
 ]
 Engine = Annotated[
     str | None,
     typer.Option(
-        help="Generate and encode in other processes: local, ray or slurm. Its options are set with"
-        " --set, such as local.workers=4."
+        help="Divide the work among other processes: local (of this machine), slurm (jobs) or ray."
+        " Options: --set local.workers=4, slurm.partition=gpu."
     ),
 ]
 Shards = Annotated[
     int | None,
-    typer.Option(help="The parts into which an engine divides a run.  [default: 4 per worker]"),
+    typer.Option(help="Into how many parts an engine divides the run.  [default: 4 per worker]"),
 ]
 ConfigFile = Annotated[
     Path | None,
@@ -129,7 +129,8 @@ BatchSize = Annotated[
 Settings = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", help="An option of a model or a scorer: dalle.temperature=0.9. May be repeated."
+        "--set",
+        help="An option of a model, scorer or engine: dalle.temperature=0.9. May be repeated.",
     ),
 ]
 ScorerSettings = Annotated[

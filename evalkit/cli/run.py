@@ -125,6 +125,7 @@ def generate(
       evalkit generate --models noise --prompts prompts.txt --out reports/noise --set noise.size=64
       evalkit generate --models openai:gpt-image-2 --prompts prompts.txt --dry-run
       evalkit generate --models dalle --prompts prompts.txt --out reports/large --shard 3/8
+      evalkit generate --models dalle --prompts prompts.txt --engine local --set local.workers=4
     """
     given = locals()
     with clean():
@@ -154,6 +155,8 @@ def encode(
     shards: Shards = None,
 ) -> None:
     """Encode the images of a run for a later `score`, in one process or in shards.
+
+    `score` with the same options then finds the features and measures; alone it does both.
 
     \b
     Examples:

@@ -10,7 +10,7 @@ has no rows: they are encoded again.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -114,12 +114,43 @@ def read(path: Path, fingerprint: str, wanted: Collection[str]) -> CachedFeature
     )
 
 
-def read_all(paths: Iterable[Path], fingerprint: str, wanted: Collection[str]) -> CachedFeatures:
-    """The rows of several files, see `merge`."""
-    return merge([read(path, fingerprint, wanted) for path in paths])
+def read_all(
+    paths: Sequence[Path],
+    fingerprint: str,
+    wanted: Collection[str],
+    order: Sequence[str] | None = None,
+) -> CachedFeatures:
+    """The rows of several files, see `merge`. One file is in memory at a time beside the result.
+
+    order: the keys that are taken, in the order of the result; None: all keys.
+    """
+    there = dict.fromkeys(key for path in paths for key in keys(path, fingerprint, wanted))
+    rows = _numbered([key for key in dict.fromkeys(there if order is None else order)
+                      if key in there])  # fmt: skip
+    values: dict[str, NDArray[np.float32]] | None = None
+    notes, left, made_on = [""] * len(rows), set(rows), frozenset[str]()
+    for path in paths:
+        part = read(path, fingerprint, wanted)
+        fresh = [key for key in part.rows if key in left]
+        if not fresh:
+            continue
+        left.difference_update(fresh)
+        taken, places = [part.rows[key] for key in fresh], [rows[key] for key in fresh]
+        if values is None:
+            shapes = {name: (len(rows), *array.shape[1:]) for name, array in part.values.items()}
+            values = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
+        values = {name: array for name, array in values.items() if name in part.values}
+        all_of_it = taken == list(range(len(part.rows)))  # no copy of what may be large
+        for name, array in values.items():
+            array[places] = part.values[name] if all_of_it else part.values[name][taken]
+        for row, place in zip(taken, places, strict=True):
+            notes[place] = part.notes[row]
+        made_on |= part.made_on
+    found = CachedFeatures(rows, values or {}, notes, frozenset(wanted), made_on)
+    return select(found, [key for key in rows if key not in left])  # without those of damaged files
 
 
-def keys(path: Path, fingerprint: str, wanted: Collection[str]) -> frozenset[str]:
+def keys(path: Path, fingerprint: str, wanted: Collection[str]) -> list[str]:
     """The keys of the rows that `read` would find, without their features.
 
     What is damaged is found when the rows are read, and then encoded again.
@@ -128,10 +159,10 @@ def keys(path: Path, fingerprint: str, wanted: Collection[str]) -> frozenset[str
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             asked = {str(name) for name in file["asked"]}
             if str(file["fingerprint"]) == fingerprint and asked >= set(wanted):
-                return frozenset(bytes(row).hex() for row in file["keys"])
+                return [bytes(row).hex() for row in file["keys"]]
     except Exception:  # see read()
         pass
-    return frozenset()
+    return []
 
 
 def write(path: Path, fingerprint: str, cached: CachedFeatures) -> None:

@@ -103,7 +103,7 @@ def growing(one: Encoding, keys: Sequence[str]) -> GrowingCache:
     print_of = one.encoder.fingerprint
     made = feature_cache.EMPTY
     if one.shard.is_whole:
-        made = feature_cache.read_all(others, print_of, wanted)
+        made = feature_cache.read_all(others, print_of, wanted, keys)
     else:
         known = frozenset[str]().union(
             *(feature_cache.keys(path, print_of, wanted) for path in others)

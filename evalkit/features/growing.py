@@ -107,15 +107,17 @@ class GrowingCache:
     def complete(self) -> CachedFeatures:
         """All wanted rows, which are those of the file from now on."""
         self.collect()
+        shared = bool(self._others.rows)
         with self._watched():
             own = feature_cache.concatenate([self._cached, *self._new])
-            if not self._others.rows:
+            if not shared:
                 own = whole = feature_cache.select(own, self._keys)
             else:
                 whole = feature_cache.merge([self._others, own])
+                self._others = feature_cache.EMPTY  # they may be large, and are in `whole`
                 whole = feature_cache.select(whole, self._keys)
                 own = feature_cache.select(own, [key for key in self._keys if key in own.rows])
-        if self.missing or not (self._path.exists() or self._others.rows):
+        if self.missing or not (self._path.exists() or shared):
             self._write(own)
         return whole
 
