@@ -177,6 +177,9 @@ def test_the_check_of_the_page_passes(page: Path) -> None:
     assert run_tests_of(page / "test_my_models.py") == 1
 
 
+LEFT_OUT = ("--encoders", "pixels", "--metrics", "vendi,duplicates")  # of scoring
+
+
 def test_images_of_the_served_model_equal_those_of_a_local_run(page: Path) -> None:
     [serve] = [line for line in commands() if line.startswith("evalkit serve")]
     [fetch] = [line for line in commands() if "openai:" in line]
@@ -192,10 +195,7 @@ def test_images_of_the_served_model_equal_those_of_a_local_run(page: Path) -> No
             arguments = shlex.split(
                 fetch.replace("http://127.0.0.1:8000/v1", base).replace(" run ", " generate ", 1)
             )
-            far = Run(
-                page
-                / evalkit(*(part for part in arguments[1:] if part not in ("--encoders", "pixels")))
-            )
+            far = Run(page / evalkit(*(part for part in arguments[1:] if part not in LEFT_OUT)))
         finally:
             server.kill()
     options = ("--set", "my_options:load.size=128")

@@ -108,7 +108,7 @@ def _answering(given: str) -> str:
             return LOCAL
         raise EvalkitError(
             f"No Ray cluster answers at {address!r}: {one_line(error)}.",
-            "The address is host:port of the head node, as `ray start --head` prints it.",
+            "The address is host:port of the head node, as `ray start` prints it there.",
         ) from None
     return address
 

@@ -35,7 +35,7 @@ OWN = "scorers_for_tests:"
         ("vqa_score", {"model": "m/m", "template": "foo"}, "vqa_score: The option template is"),
         ("vqa_score", {"model": "m/m", "base_url": "x"}, "vqa_score: base_url is not usable"),
         ("pickscore", {"convention": "foo"}, "pickscore has no convention 'foo'"),
-        ("classifier", {"model": "./gone", "label": "x"}, "model './gone' cannot be read"),
+        ("classifier", {"model": "./gone", "label": "x"}, "There is no folder './gone'"),
         ("geneval_results", {"file": "gone.jsonl"}, "The results gone.jsonl cannot be read"),
     ],
 )
