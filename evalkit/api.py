@@ -118,7 +118,7 @@ def run(
             how = {"device": settings.device, "batch_size": settings.batch_size}
             workers.encode(made, models=labels, **how)
     with made.writing_results():
-        chosen = resolve(made.path, models=labels)
+        chosen = resolve(made.path, metrics=metrics, models=labels)
         found = resources.load(chosen, bundled, settings.device, made.path)
         score_with(made.path, chosen, found, batch_size=settings.batch_size, generated=True)
         report(made.path)
@@ -151,6 +151,7 @@ def _checked(given: Mapping[str, Any]) -> tuple[Config, list[str], bool]:
         settings.reference,
         options=as_triples(settings.scorers),
         precision=settings.precision,
+        asked=() if given["metrics"] is None and given["config"] is None else named_metrics,
     )
     from evalkit.score import resources
     from evalkit.score.select import select_from
