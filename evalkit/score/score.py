@@ -70,8 +70,9 @@ def score(
         path: a run folder; or a folder, zip, tar or array of images, for which metrics that need
             prompts are not measured.
         metrics: names or presets, such as "all". A run has these beside the metrics that it has
-            already, and run.toml names them all but new scorers that cannot be loaded. Where none is named: fid, kid, inception_score,
-            clip_score, precision, recall. Refusals and timings are always included.
+            already, and run.toml names them all, but for new scorers that cannot be loaded. Where
+            none is named: fid, kid, inception_score, clip_score, precision, recall. Refusals and
+            timings are always included.
         only: measure exactly the named metrics; those that a run had before are dropped.
         models: labels of the models of a run to compare; the default is all of them.
         encoders: `auto`, `standard`, `mini`, or names joined by commas; the default is that of

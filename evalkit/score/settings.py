@@ -133,12 +133,17 @@ def typed(options: Options, metrics: Sequence[str]) -> Options:
     found: dict[str, dict[str, Value]] = {}
     for name, given in options.items():
         if name not in known:
-            hint = did_you_mean(name, known) if known else ""
             if name in table:
-                hint = f"Its options are those of `{table[name].name}`."
+                scorer = table[name].name
+                raise EvalkitError(
+                    f"Options are given for {name!r}, which has none of its own: it takes those of"
+                    f" {scorer!r}.",
+                    f"Give them to that one: `--set {scorer}.OPTION=…`.",
+                )
+            missing = name in plugins.names("scorer") or not known
             raise EvalkitError(
                 f"Options are given for {name!r}, which is not among the scorers of this run.",
-                hint or f"Name it too: `--metrics {name}`.",
+                f"Name it too: `--metrics {name}`." if missing else did_you_mean(name, known),
             )
         every = plugins.checked_options(known[name].load, given, name, "scorer", partly=True)
         found[name] = {option: whole_path(option, every[option]) for option in given}

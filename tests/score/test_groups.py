@@ -16,6 +16,7 @@ from unchecked_runs import unchecked
 
 import evalkit
 from evalkit.core import MetricRow, Prompt
+from evalkit.prompts.perturb import KINDS, with_variants
 from evalkit.run_folder import Run
 from evalkit.score import groups as stage
 from evalkit.score.groups import MOST_GROUPS, groups_of
@@ -217,6 +218,15 @@ def test_which_groups_are_measured(
         measured, left_out, without,
     )  # fmt: skip
     assert bool(found.notes()) == bool(left_out or without)
+
+
+@pytest.mark.parametrize("group", ["", "animals"])
+def test_variants_of_prompts_give_their_originals_no_group(group: str) -> None:
+    prompts = with_variants([Prompt(str(at), f"a cat {at}", group) for at in range(3)], KINDS, 0)
+    found = groups_of(prompts)
+    assert "uppercase" in found.members
+    assert group not in found.members
+    assert (found.without, found.notes()) == (0, [])
 
 
 @given(st.lists(st.integers(0, 60), max_size=300))
