@@ -16,6 +16,7 @@ from evalkit.generate.generate import Estimate
 from evalkit.generate.given import with_folder
 from evalkit.generate.plan import Plan, earlier_config, models_of, read_given
 from evalkit.hints import did_you_mean
+from evalkit.remote.keys import without_keys
 from evalkit.results import Run
 from evalkit.score.presets import expand
 from evalkit.score.settings import (
@@ -103,6 +104,40 @@ def run(
     given = locals()
     refuse_copies()
     workers, given["options"] = workers_of(engine, options, shards)
+    settings, labels, bundled = _checked(given)
+    from evalkit.report.report import report
+    from evalkit.score import resources
+    from evalkit.score.score import score_with
+
+    if workers is None:
+        made = stage.generate(settings, retry_ambiguous, scored=True)
+    else:
+        with workers:
+            made = _generate_with(workers, settings, retry_ambiguous).run
+            how = {"device": settings.device, "batch_size": settings.batch_size}
+            workers.encode(made, models=labels, **how)
+    with made.writing_results():
+        chosen = resolve(made.path, metrics=metrics, models=labels)
+        found = resources.load(chosen, bundled, settings.device, made.path)
+        score_with(made.path, chosen, found, batch_size=settings.batch_size, generated=True)
+        report(made.path)
+    return Run(made.path)
+
+
+def estimate_run(**given: Any) -> list[Estimate]:
+    """The missing images of `run` with these parameters, after its checks; nothing is sent."""
+    refuse_copies()
+    _, given["options"] = workers_of(given["engine"], given["options"], given["shards"])
+    with without_keys():
+        settings, _, _ = _checked(given)
+    return stage.estimate(settings, given["retry_ambiguous"])
+
+
+def _checked(given: Mapping[str, Any]) -> tuple[Config, list[str], bool]:
+    """All that `run` checks before the first image, but for the models.
+
+    Returns the configuration, the labels of its models, and whether all of them are bundled.
+    """
     settings = _settings(given)
     run = Run(settings.out)
     known, named_metrics = measured(run), settings.metrics
@@ -115,32 +150,18 @@ def run(
         settings.reference,
         options=as_triples(settings.scorers),
         precision=settings.precision,
+        asked=() if given["metrics"] is None and given["config"] is None else named_metrics,
     )
     from evalkit.score import resources
     from evalkit.score.select import select_from
 
     select_from(run.config_path, known)
-    if config is not None and metrics is None:
-        select_from(config, named_metrics)
+    if given["config"] is not None and given["metrics"] is None:
+        select_from(given["config"], named_metrics)
     # Loaded twice, so that no encoder takes memory while a generator needs it.
     bundled = all(model.bundled for model in named)
     resources.mention(resources.load(chosen, bundled, settings.device, run.path), chosen.precision)
-    from evalkit.report.report import report
-    from evalkit.score.score import score_with
-
-    if workers is None:
-        made = stage.generate(settings, retry_ambiguous, scored=True)
-    else:
-        with workers:
-            made = _generate_with(workers, settings, retry_ambiguous).run
-            how = {"device": settings.device, "batch_size": settings.batch_size}
-            workers.encode(made, models=[model.label for model in named], **how)
-    with made.writing_results():
-        chosen = resolve(made.path, models=[model.label for model in named])
-        found = resources.load(chosen, bundled, settings.device, made.path)
-        score_with(made.path, chosen, found, batch_size=settings.batch_size, generated=True)
-        report(made.path)
-    return Run(made.path)
+    return settings, [model.label for model in named], bundled
 
 
 class _Generating(TypedDict, total=False):

@@ -34,8 +34,13 @@ def capital(text: str) -> str:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The hint on a wrong name: the nearest known name, else all known names."""
     known = sorted(set(known))
-    close = difflib.get_close_matches(name, known, 1)
-    return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(known) or 'none'}."
+    return nearest(name, known) or f"Known: {', '.join(known) or 'none'}."
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The nearest known name, "" if none is near; for messages that list all of them."""
+    close = difflib.get_close_matches(name, sorted(set(known)), 1)
+    return f"Did you mean {close[0]!r}?" if close else ""
 
 
 def in_python(hint: str) -> str:

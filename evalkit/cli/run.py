@@ -90,7 +90,7 @@ def run(
         from evalkit.terminal import show_page
 
         if dry_run:
-            return print_estimates(api.generate(**arguments(api.generate, given)), as_json)
+            return print_estimates(api.estimate_run(**arguments(api.run, given)), as_json)
         made = api.run(**arguments(api.run, given))
         page = made.report_path / "index.html"
         print_metrics(made.metrics(), made.path, as_json, f"open {shlex.quote(str(page))}")

@@ -20,7 +20,7 @@ from evalkit.run_folder import Run
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MOST_POINTS = 101  # of a scale: a slider from 0 to 100
 _SHOWN = 120  # characters of a value in an error
-_HINT = "See docs/ratings.md for an example of a study file."
+EXAMPLE = "See docs/ratings.md for an example of a study file."
 _EXPECTED = {
     int: "a whole number",
     float: "a number",
@@ -91,14 +91,14 @@ def from_toml(text: str, source: str = "the study") -> Study:
     try:
         values = parse_toml(text)
     except (ValueError, RecursionError) as error:
-        raise EvalkitError(f"{source} is not valid TOML: {error}.", _HINT) from error
+        raise EvalkitError(f"{source} is not valid TOML: {error}.", EXAMPLE) from error
     return from_values(values, source)
 
 
 def from_values(values: Any, source: str) -> Study:
     """The study of a table of TOML or JSON, as `from_toml`."""
     if not isinstance(values, Mapping):
-        raise EvalkitError(f"{source} is {shown(values)}; expected a table.", _HINT)
+        raise EvalkitError(f"{source} is {shown(values)}; expected a table.", EXAMPLE)
     study = _made(Study, values, source)
     check_study(study, source)
     return study
@@ -141,7 +141,7 @@ def check_study(study: Study, source: str = "The study") -> None:
     ):
         if not good:
             found = shown(getattr(study, name))
-            raise EvalkitError(f"{source} has {name} = {found}; expected {expected}.", _HINT)
+            raise EvalkitError(f"{source} has {name} = {found}; expected {expected}.", EXAMPLE)
 
 
 def _made(kind: type[Made], values: Mapping[str, Any], source: str) -> Made:
@@ -156,7 +156,7 @@ def _made(kind: type[Made], values: Mapping[str, Any], source: str) -> Made:
         )
     except TypeError as error:  # a key without a default is missing
         missing = [item.name for item in fields(kind) if item.name not in values]
-        raise EvalkitError(f"{source} has no {missing[0]}.", _HINT) from error
+        raise EvalkitError(f"{source} has no {missing[0]}.", EXAMPLE) from error
 
 
 def _value(kind: Any, value: Any, key: str, source: str) -> Any:
@@ -174,7 +174,7 @@ def _value(kind: Any, value: Any, key: str, source: str) -> Any:
     kind = str if kind == Mode else kind
     if type(value) is kind or (kind is float and type(value) is int):
         return value
-    raise EvalkitError(f"{source} has {key} = {shown(value)}; expected {_EXPECTED[kind]}.", _HINT)
+    raise EvalkitError(f"{source} has {key} = {shown(value)}; expected {_EXPECTED[kind]}.", EXAMPLE)
 
 
 def _distinct(names: Any) -> bool:

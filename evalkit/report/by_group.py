@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from evalkit.core import ComparisonRow, MetricRow
-from evalkit.hints import capital
 from evalkit.report.findings import Finding, digits_of
 
 
@@ -18,11 +17,20 @@ class ByGroup:
     groups: Mapping[str, Finding]  # with the same digits
 
     @property
-    def cautions(self) -> list[str]:
-        """What limits the meaning of the values, once for all groups."""
-        rows = [row for finding in self.groups.values() for row in finding.measured]
-        parts = {part for row in rows for part in row.caution.split("; ") if part}
-        return [f"{capital(part)}." for part in sorted(parts)]
+    def limits(self) -> list[str]:
+        """What limits the meaning of the values: each reason once, with its groups."""
+        found: dict[str, dict[str, None]] = {}
+        for group, finding in self.groups.items():
+            for row in finding.measured:
+                for reason in filter(None, row.caution.split("; ")):
+                    found.setdefault(reason, {})[group] = None
+        return [
+            f"{self.whole.name}, {self._named(found[reason])}: {reason}."
+            for reason in sorted(found)
+        ]
+
+    def _named(self, groups: Collection[str]) -> str:
+        return "all groups" if len(groups) == len(self.groups) else ", ".join(groups)
 
 
 def _of_metric(

@@ -102,14 +102,16 @@ def differences(facts: Facts) -> Context | None:
 def robustness(facts: Facts) -> Context | None:
     """What small changes of the prompts cost; nothing for a run without variants of prompts."""
     rows = changes(facts)
-    return {"rows": rows, "statement": STATEMENT} if rows else None
+    remarks = sentences.unchanged_prompts(facts)
+    return {"rows": rows, "statement": STATEMENT, "remarks": remarks} if rows or remarks else None
 
 
 def groups(facts: Facts) -> Context | None:
     """The metrics by group of prompts; nothing for prompts without several groups."""
     if not facts.findings or (not facts.by_group and len(facts.groups) < 2):
         return None
-    return {"remarks": sentences.groups(facts)}
+    limits = [text for one in facts.by_group for text in one.limits]
+    return {"remarks": sentences.groups(facts), "limits": limits}
 
 
 def ratings(facts: Facts) -> Context | None:

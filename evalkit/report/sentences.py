@@ -348,10 +348,7 @@ def remarks(facts: Facts) -> list[str]:
     """Facts about prompts and images that limit what the values mean."""
     duplicates = whole(part(facts.protocol, "prompts").get("duplicates"))
     sources = part(facts.protocol, "sources").get("notes", ())  # of several runs in one
-    texts = [*facts.changes.said, *sources, vocabulary(facts)]
-    kinds = facts.config.get("perturb", ())
-    kinds = split_names(kinds) if isinstance(kinds, str) else kinds
-    texts += [f"{said}." for said in unchanged(facts.prompts, kinds)]
+    texts = [*facts.changes.said, *sources, vocabulary(facts), *unchanged_prompts(facts)]
     if facts.others:
         others = numbers.listing(facts.others)
         texts.insert(0, f"The folder also has {others}: not part of this comparison.")
@@ -367,6 +364,13 @@ def remarks(facts: Facts) -> list[str]:
             for note, count in list(notes.items())[:5]
         ]
     return [text for text in texts if text]
+
+
+def unchanged_prompts(facts: Facts) -> list[str]:
+    """How many prompts each kind of variants leaves as they are."""
+    kinds = facts.config.get("perturb", ())
+    kinds = split_names(kinds) if isinstance(kinds, str) else kinds
+    return [f"{said}." for said in unchanged(facts.prompts, kinds)]
 
 
 def differences(facts: Facts) -> str:
@@ -387,8 +391,7 @@ def groups(facts: Facts) -> list[str]:
     texts = ["Values and 95% intervals on the images of each group of prompts."]
     if any(finding.comparisons for one in facts.by_group for finding in one.groups.values()):
         texts.append(GROUPS_RULE)
-    cautions = [f"{one.whole.name}: {text}" for one in facts.by_group for text in one.cautions]
-    return [*texts, *_left_out(facts), *cautions]
+    return [*texts, *_left_out(facts)]
 
 
 def _left_out(facts: Facts) -> list[str]:

@@ -36,7 +36,10 @@ _OTHER_SUBJECTS = (
 
 
 class Groups(NamedTuple):
-    """The groups of a run's prompts; none where all prompts have the same group, or no group."""
+    """The groups of a run's prompts; none where all prompts have the same group, or no group.
+
+    Variants of prompts are a group of their own and give their originals none.
+    """
 
     members: Mapping[str, frozenset[int]] = {}  # what is measured: the positions of the prompts
     left_out: Sequence[str] = ()
@@ -74,8 +77,10 @@ def groups_of(prompts: Sequence[Prompt]) -> Groups:
         places.setdefault(prompt.group, set()).add(index)
     if len(places) < 2:
         return Groups()
+    own = {prompt.group for prompt in prompts if not kind_of(prompt.id)}
+    if len(own) == 1:  # one group of all originals is no group
+        del places[own.pop()]
     without = len(places.pop("", ()))
-    without *= any(prompt.group and not kind_of(prompt.id) for prompt in prompts)
     largest = sorted(places, key=lambda name: len(places[name]), reverse=True)[:MOST_GROUPS]
     reason = (
         f"only the {MOST_GROUPS} with the most prompts are" if len(places) > MOST_GROUPS else ""

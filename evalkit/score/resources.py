@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -86,8 +86,7 @@ def load(chosen: Settings, bundled: bool, device: str = "auto", cache: Path = Pa
     _require_other_names(choice)
     chosen_names = dict.fromkeys(encoder.name for encoder in choice.encoders.values())
     found = Resources(table, choice, references, why, blind_encoders(chosen_names, bundled))
-    if chosen.metrics:
-        _require_any(found)
+    _require_any(found, chosen.named())
     return found
 
 
@@ -107,11 +106,12 @@ def _require_other_names(choice: Choice) -> None:
             )
 
 
-def _require_any(found: Resources) -> None:
-    """Raise EvalkitError where it is known that no metric will be measured."""
-    reasons = _reasons(found)
-    if found.metrics and sum(map(len, reasons.values())) == len(found.metrics):
-        names = ", ".join(metric.name for metric in found.metrics)
+def _require_any(found: Resources, named: Collection[str]) -> None:
+    """Raise EvalkitError where it is known that no named metric will be measured."""
+    asked = [metric for metric in found.metrics if metric.name in named]
+    reasons = _reasons(found._replace(metrics=asked))
+    if asked and sum(map(len, reasons.values())) == len(asked):
+        names = ", ".join(metric.name for metric in asked)
         said = (f"{', '.join(own)}: {why.removesuffix('.')}." for why, own in reasons.items())
         raise EvalkitError(f"None of the named metrics can be measured: {names}.", " ".join(said))
 

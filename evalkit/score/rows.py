@@ -54,7 +54,9 @@ def metric_row(
             except EvalkitError as error:
                 cautions.append(error.message.removesuffix("."))
         if long:
-            cautions.append(f"{long} prompts exceed the encoder's context and were truncated")
+            prompts = "prompt exceeds" if long == 1 else "prompts exceed"
+            were = "was" if long == 1 else "were"
+            cautions.append(f"{long} {prompts} the encoder's context and {were} truncated")
     return MetricRow(
         images.model,
         metric.name,

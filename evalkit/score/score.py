@@ -70,8 +70,9 @@ def score(
         path: a run folder; or a folder, zip, tar or array of images, for which metrics that need
             prompts are not measured.
         metrics: names or presets, such as "all". A run has these beside the metrics that it has
-            already, and run.toml names them all. Where none is named: fid, kid, inception_score,
-            clip_score, precision, recall. Refusals and timings are always included.
+            already, and run.toml names them all, but for new scorers that cannot be loaded. Where
+            none is named: fid, kid, inception_score, clip_score, precision, recall. Refusals and
+            timings are always included.
         only: measure exactly the named metrics; those that a run had before are dropped.
         models: labels of the models of a run to compare; the default is all of them.
         encoders: `auto`, `standard`, `mini`, or names joined by commas; the default is that of
@@ -175,7 +176,7 @@ def score_with(
     for note in groups.notes():
         log.info(note)
     of_groups, compared_by_group = measure_groups(groups, sets, wholes, setup, choice, seen)
-    keep(run, chosen)
+    keep(run, chosen, [one.name for one in table if one.scorer and found.reason(one)])
     run.begin_scoring()
     run.write_scores(scores)
     made = comparisons(compared + compared_by_group, len(entrants))
@@ -195,8 +196,8 @@ def score_with(
     }
     run.write_protocol(facts)
     warn_of_problems(sets)
-    if chosen.metrics:
-        _warn_of_nothing(sets, table, entrants)
+    named = chosen.named()
+    _warn_of_nothing(sets, [metric for metric in table if metric.name in named], entrants)
     warn_not_measured([row for row in rows if row.metric not in records.MEASURES])
     rows += [_cautioned(row, blind) for row in of_groups]
     run.write_metrics(rows)
@@ -205,16 +206,16 @@ def score_with(
 
 
 def _warn_of_nothing(
-    sets: Sequence[ImageSet], table: Sequence[Metric], entrants: Sequence[Entrant]
+    sets: Sequence[ImageSet], named: Sequence[Metric], entrants: Sequence[Entrant]
 ) -> None:
     """Give a NothingMeasuredWarning where there are images, and no named metric has a value.
 
     One that failed has a warning of its own.
     """
-    measured = [one.measured[metric.name] for one in entrants for metric in table]
+    measured = [one.measured[metric.name] for one in entrants for metric in named]
     said = any(one.value is not None or one.failed for one in measured)
     if measured and not said and any(images.files for images in sets):
-        names = ", ".join(metric.name for metric in table)
+        names = ", ".join(metric.name for metric in named)
         notes = dict.fromkeys(one.note.removeprefix("not measured: ") for one in measured)
         why = "; ".join(notes).removesuffix(".")
         text = f"None of the named metrics has a value ({names}): {why}."

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import shlex
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,10 +41,15 @@ class Settings(NamedTuple):
     models: tuple[str, ...] = ()  # the labels of the compared models; () for all
     precision: Precision = "exact"  # in which the encoders compute
     options: tuple[tuple[str, str, Value], ...] = ()  # of scorers: name, option, value
+    asked: tuple[str, ...] = ()  # the metrics that this call names; () for none or the usual set
 
     def tables(self) -> dict[str, dict[str, Value]]:
         """The options of all scorers, by name."""
         return {name: self.options_of(name) for name, _, _ in self.options}
+
+    def named(self) -> set[str]:
+        """The names of the metrics that are asked for: those of the call, else of the run."""
+        return set(_by_spec(self.asked or self.metrics).values())
 
     def options_of(self, scorer: str) -> dict[str, Value]:
         return {option: value for name, option, value in self.options if name == scorer}
@@ -86,6 +91,7 @@ def resolve(
             reference,
             options=as_triples(typed(options, given)),
             precision=precision or "exact",
+            asked=together((), given),
         )
     known = run.models()
     for label in chosen:
@@ -104,6 +110,7 @@ def resolve(
         as_triples(
             merge(_known_only(run, values.get("scorers", {}), names), typed(options, names))
         ),
+        together((), given),
     )
 
 
@@ -126,12 +133,17 @@ def typed(options: Options, metrics: Sequence[str]) -> Options:
     found: dict[str, dict[str, Value]] = {}
     for name, given in options.items():
         if name not in known:
-            hint = did_you_mean(name, known) if known else ""
             if name in table:
-                hint = f"Its options are those of `{table[name].name}`."
+                scorer = table[name].name
+                raise EvalkitError(
+                    f"Options are given for {name!r}, which has none of its own: it takes those of"
+                    f" {scorer!r}.",
+                    f"Give them to that one: `--set {scorer}.OPTION=…`.",
+                )
+            missing = name in plugins.names("scorer") or not known
             raise EvalkitError(
                 f"Options are given for {name!r}, which is not among the scorers of this run.",
-                hint or f"Name it too: `--metrics {name}`.",
+                f"Name it too: `--metrics {name}`." if missing else did_you_mean(name, known),
             )
         every = plugins.checked_options(known[name].load, given, name, "scorer", partly=True)
         found[name] = {option: whole_path(option, every[option]) for option in given}
@@ -167,12 +179,15 @@ def measured(run: Run) -> tuple[str, ...]:
     if not named and run.config_path.is_file():
         named = DEFAULT
     try:
-        found = dict.fromkeys(row.metric for row in run.metrics())
+        rows = run.metrics()
     except EvalkitError:  # a damaged file is written anew
         return named
-    own = {plugins.metric(spec).name if ":" in spec else spec for spec in expand(named)}
-    more = [name for name in found if name in plugins.metric_names() and name not in own]
-    return (*named, *more)
+    # A scorer without a value is one that could not be loaded, see `keep`.
+    measured = {row.metric for row in rows if row.value is not None} | {*plugins.names("metric")}
+    more = (row.metric for row in rows if row.metric in measured)
+    own = {*_by_spec(named).values()}
+    known = plugins.metric_names()
+    return (*named, *dict.fromkeys(name for name in more if name in known and name not in own))
 
 
 def together(old: Sequence[str], more: Sequence[str]) -> tuple[str, ...]:
@@ -186,11 +201,17 @@ def together(old: Sequence[str], more: Sequence[str]) -> tuple[str, ...]:
     return () if result == DEFAULT else result
 
 
-def keep(run: Run, chosen: Settings) -> None:
-    """Write changed settings to run.toml; its first line, which is a comment, stays."""
+def keep(run: Run, chosen: Settings, lacking: Collection[str] = ()) -> None:
+    """Write changed settings to run.toml; its first line, which is a comment, stays.
+
+    lacking: the names of metrics whose scorer cannot be loaded. Those that are new are not kept:
+    each later scoring would try them again.
+    """
     if not run.config_path.is_file():
         return
     known = run_config(run)
+    before = _by_spec(known.get("metrics", ())).values()
+    chosen = _without(chosen, set(lacking) - set(before))
     changed: dict[str, object] = {}
     if chosen.metrics != known.get("metrics", ()):
         changed["metrics"] = list(chosen.metrics)
@@ -208,6 +229,26 @@ def keep(run: Run, chosen: Settings) -> None:
         comment = f"{first}\n" if first.startswith("#") else ""
         written = tomli_w.dumps(tomllib.loads(text) | changed)
         write_atomically(run.config_path, f"{comment}{written}")
+
+
+def _without(chosen: Settings, names: Collection[str]) -> Settings:
+    """The settings without metrics of these names, and without options that only these have."""
+    by_spec = _by_spec(chosen.metrics)
+    left = [spec for spec, name in by_spec.items() if name not in names]
+    gone = [spec for spec in by_spec if spec not in left]
+    if not gone:
+        return chosen
+    used, unused = (
+        {one.name for one in metrics_of_scorers(some).values()} for some in (left, gone)
+    )
+    options = tuple(one for one in chosen.options if one[0] in used or one[0] not in unused)
+    return chosen._replace(metrics=together((), left), options=options)
+
+
+def _by_spec(specs: Sequence[str]) -> dict[str, str]:
+    """The metrics that are meant, each with its name."""
+    meant = expand(specs)
+    return {spec: plugins.metric(spec).name if ":" in spec else spec for spec in meant}
 
 
 def mention_old_report(run: Run, before: Sequence[MetricRow], rows: Sequence[MetricRow]) -> None:

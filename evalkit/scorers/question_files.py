@@ -12,6 +12,7 @@ change a number in silence.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -150,7 +151,7 @@ def _prompt(values: Mapping[str, Any], where: str) -> tuple[str, str]:
     name = next((values[key] for key in ID_KEYS if values.get(key) not in (None, "")), "")
     for value, what, kinds in ((text, "prompt", str), (name, "id", str | int)):
         if isinstance(value, bool) or not isinstance(value, kinds):
-            raise EvalkitError(f"{where} has the {what} {value!r:.60}; expected a text.", _HINT)
+            raise EvalkitError(f"{where} has the {what} {_shown(value)}; expected a text.", _HINT)
     text, name = plain(str(text)), str(name).strip()
     if not text and not name:
         raise EvalkitError(f"{where} has neither a prompt nor an id.", _HINT)
@@ -171,22 +172,26 @@ def _list(values: Mapping[str, Any], where: str) -> list[Any]:
     """The questions of an object, each as an object."""
     _, given = _only(values, _LISTS, where)
     if not isinstance(given, list) or not given:
-        raise EvalkitError(f"{where} has {given!r:.60}; expected a list of questions.", _HINT)
+        raise EvalkitError(f"{where} has {_shown(given)}; expected a list of questions.", _HINT)
     found: list[Any] = []
     for one in given:
         if isinstance(one, list) and len(one) == 2:  # GenEval 2
             one = {"question": one[0], "answer": one[1]}
         one = {"question": one} if isinstance(one, str) else one
         if not isinstance(one, Mapping):
-            raise EvalkitError(f"{where} has the question {one!r:.60}; expected an object.", _HINT)
+            raise EvalkitError(
+                f"{where} has the question {_shown(one)}; expected an object.", _HINT
+            )
         found.append(_known(one, (*_QUESTION, *GROUP_KEYS), where))
     return found
 
 
 def _question(values: Mapping[str, Any], where: str, number: int, first: bool = False) -> Question:
-    _, text = _only(values, _TEXTS, where)
+    has_text, text = _only(values, _TEXTS, where)
+    if not has_text:
+        raise EvalkitError(f"{where} has no question; expected a text.", _HINT)
     if not isinstance(text, str):
-        raise EvalkitError(f"{where} has the question {text!r:.60}; expected a text.", _HINT)
+        raise EvalkitError(f"{where} has the question {_shown(text)}; expected a text.", _HINT)
     [text] = _texts([text], where, "question")
     has_answers, given = _only(values, _ANSWERS, where)
     answers = _texts(given, where, "answer") if has_answers else ("yes",)
@@ -215,7 +220,7 @@ def _number(value: object, where: str, least: int = 1) -> int:
     text = str(value).strip()
     if isinstance(value, bool) or not re.fullmatch("[0-9]{1,9}", text) or int(text) < least:
         raise EvalkitError(
-            f"{where} has {value!r:.60}; expected the number of a question.",
+            f"{where} has {_shown(value)}; expected the number of a question.",
             "Questions are numbered from 1 in their order.",
         )
     return int(text)
@@ -227,8 +232,14 @@ def _texts(value: object, where: str, what: str) -> tuple[str, ...]:
     for item in items:
         good = isinstance(item, str | int) and not isinstance(item, bool)
         if not good or is_blank(str(item)) or re.search("[\ud800-\udfff]", str(item)):
-            raise EvalkitError(f"{where} has the {what} {item!r:.60}; expected a text.", _HINT)
+            raise EvalkitError(f"{where} has the {what} {_shown(item)}; expected a text.", _HINT)
     return tuple(str(item).strip() for item in items)
+
+
+def _shown(value: object) -> str:
+    """The value as its file writes it, cut if it is long; a text in quotation marks."""
+    is_word = value is None or isinstance(value, bool)
+    return f"{json.dumps(value) if is_word else repr(value):.60}"
 
 
 def _check_dependencies(listed: _Listed, path: Path) -> None:
@@ -245,10 +256,11 @@ def _check_dependencies(listed: _Listed, path: Path) -> None:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         circle = list(reversed(error.args[1]))  # each depends on the next one
-        named = ", ".join(map(str, circle[1:6])) + ", …" * (len(circle) > 6)
+        others = circle[1:-1]
+        named = ", ".join(map(str, others[:5])) + ", …" * (len(others) > 5)
         raise EvalkitError(
             f"{_where(listed.questions[circle[0]][1], path)} has question {circle[0]}, which"
-            f" depends on itself through {named}.",
+            f" depends on itself{' through ' * bool(others)}{named}.",
             "Remove one of these dependencies.",
         ) from error
 

@@ -19,7 +19,7 @@ from evalkit.core import EvalkitError
 from evalkit.encoders import clip_model, weights
 from evalkit.encoders.clip import Clip
 from evalkit.encoders.inputs import exact
-from evalkit.hints import did_you_mean
+from evalkit.hints import nearest
 from evalkit.models.load import device_of
 
 
@@ -73,7 +73,7 @@ class ClipReward(Reward):
         if convention not in factors:
             raise EvalkitError(
                 f"{scorer} has no convention {convention!r}; expected {' or '.join(factors)}.",
-                did_you_mean(convention, factors),
+                nearest(convention, factors),
             )
         name = f"{version}-{convention.replace('/', '-')}"
         super().__init__(scorer, name, f"{encoder.preprocessing}/{convention}", device)

@@ -212,7 +212,7 @@ def test_command_and_function_have_the_same_options(name: str) -> None:
     command = get_command(app).commands[name]  # type: ignore[attr-defined]
     options = {parameter.name for parameter in command.params} - {"quiet"}  # every command has it
     expected = set(inspect.signature(getattr(evalkit, name)).parameters)
-    if name == "run":  # --dry-run calls generate
+    if name == "run":  # --dry-run calls estimate_run
         expected |= {"dry_run", "as_json", "open_report"}
     assert options == expected
 
@@ -221,13 +221,43 @@ def test_command_and_function_have_the_same_options(name: str) -> None:
 def test_dry_run_prints_the_cost_and_writes_nothing(place: Path, command: str) -> None:
     before = tree(place)
     status, output, errors = call(command, *RUN, "--per-prompt", "2", "--dry-run")
-    assert (status, errors) == (0, "")
+    assert status == 0
+    assert "error" not in errors
     header = "model\timages missing\tUS dollars per image\ttotal\n"
     assert output == f"{header}noise\t6 of 6\t$0.00\t$0.00\ntotal\t6\t\t$0.00\n"
     assert tree(place) == before
     assert evalkit.generate("noise", "p.txt", per_prompt=2, dry_run=True) == [
         ("noise", 6, 6, 0.0, 0.0)
     ]
+    assert tree(place) == before
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--metrics", "foo"], "There is no metric 'foo'"),
+        (["--metrics", "preference"], "None of the named metrics can be measured"),
+        (["--metrics", "geneval", "--set", "geneval.detector=foo"], "has no detector 'foo'"),
+        (["--reference", "foo"], "'foo'"),
+    ],
+)
+@pytest.mark.usefixtures("empty_caches")
+def test_a_dry_run_checks_what_the_run_checks(place: Path, more: list[str], message: str) -> None:
+    before = tree(place)
+    status, output, errors = call("run", *RUN, *more, "--dry-run")
+    assert (status, output) == (2, "")
+    assert message in errors
+    assert call("run", *RUN, *more)[2] == errors
+    assert tree(place) == before
+
+
+def test_a_dry_run_takes_options_of_scorers_and_needs_no_key(place: Path) -> None:
+    before = tree(place)
+    metrics = ("--metrics", "geneval,vqa_score", "--set", "geneval.detector=mini")
+    service = ("--set", "vqa_score.model=m", "--set", "vqa_score.base_url=https://example.com/v1")
+    service += ("--set", "vqa_score.api_key_env=NO_SUCH_KEY")
+    status, output, errors = call("run", *RUN, *metrics, *service, "--dry-run")
+    assert (status, output.splitlines()[-1]) == (0, "total\t3\t\t$0.00"), errors
     assert tree(place) == before
 
 

@@ -324,6 +324,9 @@ def test_a_rubric_of_ones_own_and_rubrics_that_are_none(run: Run, tmp_path: Path
     assert "Are hands right?" in call.texts[-1]
 
 
+Q = 'name = "q"\ntext = "Good?"\nanchors = ["a", "b"]\n'
+
+
 @pytest.mark.parametrize(
     ("kind", "text", "found"),
     [
@@ -338,6 +341,12 @@ def test_a_rubric_of_ones_own_and_rubrics_that_are_none(run: Run, tmp_path: Path
         ("rubric", 'anchors = ["no", "yes", "no"]', "has the anchor 'no' twice"),
         ("rubric", 'anchors = ["yes"]', "expected 2 to 101 anchors for each question"),
         ("rubric", 'anchors = ["a", "b"]\nmin = 5\nmax = 1', "has the unknown key 'min'"),
+        ("rubric", 'anchor = ["a", "b"]', "has the unknown key 'anchor'"),
+        (
+            "rubric",
+            f"{Q}[[questions]]\n{Q}",
+            r"rubric.toml has two questions with the name 'q'; expected each name once\.$",
+        ),
         ("rubric", 'anchors = ["a", "b"]\ntext = ""', "expected a text for each"),
         ("rubric", 'anchors = ["a", "b"]\ntext = 3', "text = 3; expected a text"),
         ("rubric", 'anchors = ["a", "b"]\nname = ""', "names of 1 to 64 letters"),
@@ -353,8 +362,10 @@ def test_a_rubric_is_refused_field_by_field(
     own = "".join(f"{key} = {value}\n" for key, value in fields.items() if f"{key} =" not in text)
     path = rubric(tmp_path / "rubric.toml", f"[[questions]]\n{own}{text}\n")
     before = sorted(run.path.rglob("*"))
-    with FakeChat() as server, pytest.raises(EvalkitError, match=found):
+    with FakeChat() as server, pytest.raises(EvalkitError) as raised:
         judged(run, server, kind=kind, rubric=path)
+    assert re.search(found, raised.value.message)
+    assert "ratings.md" not in raised.value.hint
     assert sorted(run.path.rglob("*")) == before
 
 

@@ -16,6 +16,7 @@ from unchecked_runs import unchecked
 
 import evalkit
 from evalkit.core import MetricRow, Prompt
+from evalkit.prompts.perturb import KINDS, with_variants
 from evalkit.run_folder import Run
 from evalkit.score import groups as stage
 from evalkit.score.groups import MOST_GROUPS, groups_of
@@ -183,7 +184,8 @@ def test_the_files_follow_their_schemas(run: Run) -> None:
 
 def test_a_table_of_prompts_with_categories(tmp_path: Path) -> None:
     """The columns of PartiPrompts."""
-    rows = [f"a {noun}\t{kind}\tBasic\t" for kind, noun in zip("AABBBC", "abcdef", strict=True)]
+    nouns = [*"abc", "d " * 100, *"ef"]
+    rows = [f"a {noun}\t{kind}\tBasic\t" for kind, noun in zip("AABBBC", nouns, strict=True)]
     (tmp_path / "list.tsv").write_text("Prompt\tCategory\tChallenge\tNote\n" + "\n".join(rows))
     run = evalkit.run(
         ["noise"], tmp_path / "list.tsv", encoders="mini", metrics="clip_score", out=tmp_path / "r"
@@ -194,6 +196,13 @@ def test_a_table_of_prompts_with_categories(tmp_path: Path) -> None:
     ]  # fmt: skip
     text = (run.report_path / "report.md").read_text("utf-8")
     assert "<summary>By group of prompts</summary>" in text
+    page = (run.report_path / "index.html").read_text("utf-8")
+    groups = page[page.index('id="groups"') :]
+    limits = groups.index("<details>")
+    assert groups.index("<table") < limits  # the values come first
+    assert "1 prompt exceeds" not in groups[:limits]
+    for form in (text, groups[limits:]):
+        assert ", B: 1 prompt exceeds the encoder" in form
     assert (run.report_path / "tables/groups.tex").is_file()
 
 
@@ -217,6 +226,15 @@ def test_which_groups_are_measured(
         measured, left_out, without,
     )  # fmt: skip
     assert bool(found.notes()) == bool(left_out or without)
+
+
+@pytest.mark.parametrize("group", ["", "animals"])
+def test_variants_of_prompts_give_their_originals_no_group(group: str) -> None:
+    prompts = with_variants([Prompt(str(at), f"a cat {at}", group) for at in range(3)], KINDS, 0)
+    found = groups_of(prompts)
+    assert "uppercase" in found.members
+    assert group not in found.members
+    assert (found.without, found.notes()) == (0, [])
 
 
 @given(st.lists(st.integers(0, 60), max_size=300))

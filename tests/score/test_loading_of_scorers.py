@@ -4,6 +4,7 @@ machine lacks is said in the rows.
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -153,3 +154,36 @@ def test_a_scorer_that_a_service_stops_ends_the_command_with_3(
     assert done.exit_code == 3, done.stderr
     assert "the quota is used up. Run it again tomorrow." in done.stderr
     assert "function" not in done.stderr
+
+
+@pytest.mark.usefixtures("empty_caches")
+def test_the_metrics_of_the_call_count_and_not_those_which_the_run_has(tmp_path: Path) -> None:
+    run = evalkit.run("noise", PROMPTS, metrics=[f"{OWN}LENGTH"], out=tmp_path / "run")
+    files = run.metrics_path, run.config_path
+    before = [path.read_bytes() for path in files]
+    with pytest.raises(EvalkitError, match=r"None of the named metrics can be measured: hpsv2\."):
+        evalkit.score(run.path, metrics="hpsv2")
+    with pytest.raises(EvalkitError, match=r"can be measured: soft_tifa\.") as raised:
+        evalkit.score(run.path, metrics="soft_tifa")
+    assert "needs the option 'model'" in raised.value.hint
+    with pytest.raises(EvalkitError, match=r"can be measured: hpsv2\."):
+        evalkit.run("noise", metrics="hpsv2", out=run.path)
+    assert [path.read_bytes() for path in files] == before
+    FAULT[0] = "later"
+    with pytest.warns(NothingMeasuredWarning, match=r"value \(unsure\)"):
+        evalkit.score(run.path, metrics=f"{OWN}UNSURE")
+    FAULT[0] = ""
+
+
+@pytest.mark.usefixtures("empty_caches")
+def test_a_metric_that_cannot_be_measured_is_not_added_to_the_run(tmp_path: Path) -> None:
+    run = evalkit.run("noise", PROMPTS, metrics=[f"{OWN}LENGTH"], out=tmp_path / "run")
+    options = {"hpsv2": {"convention": "cosine"}}
+    rows = evalkit.score(run.path, metrics=f"hpsv2,{OWN}WIDTH", options=options)
+    assert next(row for row in rows if row.metric == "hpsv2").value is None
+    config = tomllib.loads(run.config_path.read_text())
+    assert config["metrics"] == [f"{OWN}LENGTH", f"{OWN}WIDTH"]
+    assert "scorer" not in config
+    again = {row.metric for row in evalkit.score(run.path)}
+    assert {"length", "width"} < again
+    assert "hpsv2" not in again

@@ -152,6 +152,9 @@ def test_prompts_that_a_kind_leaves_as_they_are_are_counted(
     assert "1 of 4 prompts repeat an earlier one; they are kept" in caplog.text
     text = (run.report_path / "report.md").read_text()
     assert all(one in text for one in said)
+    page = (run.report_path / "index.html").read_text()
+    section = page[page.index('id="robustness"') :].partition("</section>")[0]
+    assert all(one in section for one in said)
 
 
 @pytest.mark.parametrize(

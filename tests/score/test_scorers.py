@@ -84,6 +84,30 @@ def test_options_are_kept_by_the_run_and_are_part_of_the_cache(run: Run) -> None
 
 
 @pytest.mark.parametrize(
+    ("metrics", "name", "message", "hint"),
+    [
+        ("geneval_overall", "geneval_overall", "takes those of 'geneval'", "`--set geneval."),
+        (f"{OWN}LENGTH", "geneval", "not among the scorers", "`--metrics geneval`"),
+    ],
+)
+def test_options_of_a_scorer_that_has_none_or_is_not_named(
+    run: Run, metrics: str, name: str, message: str, hint: str
+) -> None:
+    with pytest.raises(EvalkitError, match=message) as raised:
+        rows_of(run, metrics, options={name: {"detector": "mini"}})
+    assert hint in str(vars(raised.value))
+
+
+def test_known_names_are_not_listed_twice(run: Run) -> None:
+    with pytest.raises(EvalkitError, match="expected owlv2, ") as raised:
+        rows_of(run, "geneval", options={"geneval": {"detector": "foo"}})
+    assert "Known" not in raised.value.hint
+    with pytest.raises(EvalkitError, match="expected fid, ") as raised:
+        evalkit.conventions(run.path, metric="mini_judge")
+    assert "Known" not in raised.value.hint
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"length": {"faktor": 1}}, "The scorer 'length' has no option 'faktor'."),

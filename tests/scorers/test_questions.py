@@ -99,7 +99,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "a number": ({"prompt": "a", "questions": [7]}, "the question 7; expected an object"),
     "blank": ({"prompt": "a", "questions": [{"question": " "}]}, "the question ' '; expected a"),
     "half a character": ({"prompt": "a", "questions": ["\ud800?"]}, "expected a text"),
-    "absent": ({"prompt": "a"}, "the question None"),
+    "absent": ({"prompt": "a"}, "Line 1 of .* has no question; expected a text"),
     "typing error": (
         {"prompt": "a", "questions": ["a?", {"question": "b?", "dependancy": 1}]},
         "Line 1 of .* has the unknown key 'dependancy'.*Did you mean 'dependency'",
@@ -116,6 +116,9 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         )
         for value in (None, True, "", " ", [], [None], [True], ["yes", ""], {"a": 1}, 1.5)
     },
+    "true is no text": (
+        {"prompt": "a", "questions": [{"question": "b?", "answers": True}]}, "the answer true;",
+    ),
     "both answers": (
         {"prompt": "a", "questions": [{"question": "b?", "answers": "no", "answer": "yes"}]},
         "has both 'answers' and 'answer'",
@@ -132,11 +135,11 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "circle": (
         {"prompt": "a", "questions": [
             "a?", {"question": "b?", "depends_on": 3}, {"question": "c?", "depends_on": 2}]},
-        "Line 1 of .* question 2, which depends on itself through 3, 2|question 3.* through 2, 3",
+        "Line 1 of .* question 2, which depends on itself through 3\\.|question 3.* through 2\\.",
     ),
     "itself": (
         {"prompt": "a", "questions": [{"question": "b?", "depends_on": 1}]},
-        "question 1, which depends on itself through 1",
+        "question 1, which depends on itself\\.",
     ),
 }  # fmt: skip
 

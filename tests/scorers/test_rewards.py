@@ -50,7 +50,7 @@ def test_a_run_states_the_convention_and_keeps_the_answers(folder: Path):
     assert found.encoder == "hpsv2.0-cosine-x100"
     assert found.count == len(PROMPTS)
     assert found.low < found.value < found.high
-    assert "1 prompts exceed the encoder's context" in found.caution
+    assert "1 prompt exceeds the encoder's context" in found.caution
     [kept] = folder.glob("features/*/hpsv2.0-cosine-x100.jsonl")
     before = kept.read_bytes()
     assert len(before.splitlines()) == len(PROMPTS)

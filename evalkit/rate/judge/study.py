@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ from evalkit.core import EvalkitError
 from evalkit.files import parse_toml, read_utf8
 from evalkit.hints import did_you_mean
 from evalkit.rate.serve.pool import Pool
-from evalkit.ratings.study import PREFERENCE, SCALES, Study
-from evalkit.ratings.study_file import from_values, read_study, refuse_other_design, shown
+from evalkit.ratings.study import PREFERENCE, SCALES, Question, Study
+from evalkit.ratings.study_file import EXAMPLE, from_values, read_study, refuse_other_design, shown
 from evalkit.run_folder import Run
 
 _MODES = {"rubric": "scale", "pairwise": "pairwise"}
@@ -49,7 +49,7 @@ def new_study(
     source = f"The study {name!r}" if rubric is None else str(rubric)
     if run.study_path(name).is_file():
         known = read_study(run, name)
-        found = from_values(_plain(asdict(known) | given), source)
+        found = _study(asdict(known) | given, source, rubric is not None)
         refuse_other_design(found, known, f"The study {name!r} of {run.path}")
         return known
     labels = given.get("models") or list(pool.models)
@@ -68,7 +68,16 @@ def new_study(
             f"No prompt has an image of all of {', '.join(labels)}.",
             "Make the missing images with `evalkit run`, or name fewer models: `--models a,b`.",
         )
-    return from_values(_plain(values), source)
+    return _study(values, source, rubric is not None)
+
+
+def _study(values: dict[str, Any], source: str, has_rubric: bool) -> Study:
+    """The study of these values; what is wrong in a rubric is described on another page."""
+    try:
+        return from_values(_plain(values), source)
+    except EvalkitError as error:
+        hint = _HINT if has_rubric and error.hint == EXAMPLE else error.hint
+        raise EvalkitError(error.message, hint) from error
 
 
 def read_rubric(path: Path, kind: str) -> dict[str, Any]:
@@ -85,9 +94,22 @@ def read_rubric(path: Path, kind: str) -> dict[str, Any]:
     questions = found.get("questions")
     if not isinstance(questions, list) or not questions:
         raise EvalkitError(f"The rubric {path} has no [[questions]]; expected at least one.", _HINT)
+    known = [field.name for field in fields(Question)]
+    names: list[Any] = []
     for number, question in enumerate(questions, 1):
         if isinstance(question, dict):
-            subject = f"The question {question.get('name', number)!r} of {path}"
+            name = question.get("name", number)
+            subject = f"The question {name!r} of {path}"
+            for key in question:
+                if key not in known:
+                    hint = did_you_mean(key, known)
+                    raise EvalkitError(f"{subject} has the unknown key {key!r}.", hint)
+            if name in names:
+                raise EvalkitError(
+                    f"{path} has two questions with the name {name!r}; expected each name once.",
+                    _HINT,
+                )
+            names.append(name)
             _check_anchors(question.get("anchors", []), subject, kind)
     return found
 

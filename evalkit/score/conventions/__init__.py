@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from evalkit.core import EvalkitError
-from evalkit.hints import did_you_mean
+from evalkit.hints import nearest
 from evalkit.score.conventions import clip_score, preference
 from evalkit.score.conventions import target as targets
 from evalkit.score.conventions.fid import rows_of_fid
@@ -92,7 +92,7 @@ def conventions(
     if name not in METRICS:
         raise EvalkitError(
             f"There are no conventions of the metric {metric!r}; expected {', '.join(METRICS)}.",
-            did_you_mean(metric, METRICS),
+            nearest(metric, METRICS),
         )
     about = METRICS[name]
     quoted = None

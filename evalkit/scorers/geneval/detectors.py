@@ -19,7 +19,7 @@ from evalkit.encoders.inputs import exact
 from evalkit.encoders.mini import PREPARATION, prepare
 from evalkit.files import read_utf8
 from evalkit.generators.pipeline_files import quiet
-from evalkit.hints import did_you_mean
+from evalkit.hints import nearest
 from evalkit.models.load import BUNDLED, device_of, fingerprint, load_classifier
 from evalkit.models.mini_inception import GRID, detect, to_unit
 from evalkit.prompts.geneval import CLASSES, COLOURS, with_article
@@ -284,6 +284,6 @@ def load_detector(name: str, model: str, device: str) -> Detector:
     if name not in DETECTORS:
         raise EvalkitError(
             f"GenEval has no detector {name!r}; expected {', '.join(DETECTORS)}.",
-            did_you_mean(name, DETECTORS),
+            nearest(name, DETECTORS),
         )
     return DETECTORS[name](model, device)
