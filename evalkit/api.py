@@ -28,7 +28,7 @@ from evalkit.score.settings import (
     together,
     typed,
 )
-from evalkit.shards import refuse_copies, shard_of
+from evalkit.shards import shard_of
 from evalkit.specs import model_texts, split_label, split_names
 
 # A generator as a user names it: a spec, a folder, or the function itself.
@@ -102,7 +102,6 @@ def run(
             written.
     """
     given = locals()
-    refuse_copies()
     workers, given["options"] = workers_of(engine, options, shards)
     settings, labels, bundled = _checked(given)
     from evalkit.report.report import report
@@ -126,7 +125,6 @@ def run(
 
 def estimate_run(**given: Any) -> list[Estimate]:
     """The missing images of `run` with these parameters, after its checks; nothing is sent."""
-    refuse_copies()
     _, given["options"] = workers_of(given["engine"], given["options"], given["shards"])
     with without_keys():
         settings, _, _ = _checked(given)

@@ -62,14 +62,17 @@ def shard_of(text: str | None = None) -> Shard:
 
 
 def refuse_copies() -> None:
-    """Raise EvalkitError where this process is one of several that run one whole command."""
+    """Raise EvalkitError where this process is one of several that run one whole command.
+
+    For the command line: a training that calls a function in one of its processes knows better.
+    """
     place, names = _process(os.environ)
     if place is not None and not place.is_whole:
         raise EvalkitError(
             f"{names} is {place.index} of {place.count}: {place.count} processes run the same"
             " command, which does everything in one.",
             "Share the work among them with `evalkit generate`, then `evalkit encode`; start"
-            " `evalkit run` in one process.",
+            " `evalkit run` and `evalkit score` in one process.",
         )
 
 

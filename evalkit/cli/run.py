@@ -87,8 +87,10 @@ def run(
     given = locals()
     with clean():
         from evalkit import api
+        from evalkit.shards import refuse_copies
         from evalkit.terminal import show_page
 
+        refuse_copies()
         if dry_run:
             return print_estimates(api.estimate_run(**arguments(api.run, given)), as_json)
         made = api.run(**arguments(api.run, given))
@@ -220,7 +222,9 @@ def score(
         from evalkit.score.records import MEASURES
         from evalkit.score.score import results_folder
         from evalkit.score.score import score as function
+        from evalkit.shards import refuse_copies
 
+        refuse_copies()
         rows = function(
             path,
             metrics=metrics,
