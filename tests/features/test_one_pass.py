@@ -28,6 +28,8 @@ from evalkit.images.room import decoders
 class Own(CountingEncoder):
     """Passes for an encoder of evalkit, and records what it prepares."""
 
+    device: Any = None  # with one, small batches would be filled
+
     def __init_subclass__(cls) -> None:
         cls.__module__ = Own.__module__
 

@@ -36,7 +36,6 @@ class CountingEncoder(Pixels):
     """Keeps the size of an image, like Inception, and records the sizes of its batches."""
 
     name = "counting"
-    device: Any = None  # with one, small batches would be filled
 
     def __init__(self, fingerprint: str = "a") -> None:
         self.fingerprint = fingerprint

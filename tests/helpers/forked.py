@@ -41,7 +41,9 @@ def start(
 
 def _started(target: Callable[..., None], *arguments: Any) -> ForkServerProcess:
     helpers = str(Path(__file__).parent)
-    os.environ["PYTHONPATH"] = os.pathsep.join([helpers, os.environ.get("PYTHONPATH", "")])
+    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)  # an empty one is the current folder
+    paths = dict.fromkeys(filter(None, [helpers, *given]))
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["forked_imports"])
     process = context.Process(target=target, args=arguments)

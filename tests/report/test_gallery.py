@@ -10,14 +10,13 @@ from evalkit.core import Record
 from evalkit.report import gallery as module
 from evalkit.report.facts import read_facts
 from evalkit.report.gallery import gallery, sample, troubles
-from evalkit.shards import Shard
 
 
 def test_missing_files_are_gaps(tmp_path):
     run = make_run(tmp_path / "run", count=10, hostile=False)
     (run.image_folder("dalle") / "00003-0.png").unlink()
     (run.image_folder("gan") / "00004-0.png").write_bytes(b"not an image")
-    run.append_records("gan", [Record("p0002", 2, 0, 0, "ok", "other.png")], Shard(1, 2))
+    run.append_records("gan", [Record("p0002", 2, 0, 0, "ok", "other.png")])
     tiles = [tile for row in gallery(read_facts(run.path)) for tile in row.tiles]
     gaps = [tile.gap for tile in tiles if tile.gap]
     assert gaps.count("the file is missing or is not an image") == 3
