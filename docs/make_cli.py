@@ -22,8 +22,8 @@ Made from `--help` by `python docs/make_cli.py`; do not edit.
 | 0 | success |
 | 1 | `gate` and `baseline update`: a regression; `crosscheck`: a value differs, or a tool fails |
 | 2 | an error in the command, the configuration or the input: one sentence on stderr; \
-or a metric or a model fails: the results of all others are written; or no metric that was asked \
-for can be measured |
+or a metric or a model fails: the results of all others are written; or only scorers are \
+named, and none can be measured |
 | 3 | inconclusive, or a service or `--max-cost` stopped the run or a scorer: run it again to \
 resume; or a model has no image at all or black ones only, or a judge no vote: everything is \
 written, and one sentence on stderr |

@@ -91,7 +91,7 @@ class StoppedScorerWarning(FailedMetricWarning):
 
 
 class NothingMeasuredWarning(IncompleteRunWarning):
-    """None of the named metrics has a value, and none failed: the notes of their rows say why.
+    """None of the named scorers has a value, and none failed: the notes of their rows say why.
 
     The results are written all the same; the command line then ends with exit code 2.
     """

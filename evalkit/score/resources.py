@@ -107,13 +107,18 @@ def _require_other_names(choice: Choice) -> None:
 
 
 def _require_any(found: Resources, named: Collection[str]) -> None:
-    """Raise EvalkitError where it is known that no named metric will be measured."""
+    """Raise EvalkitError where scorers are named, nothing else, and none can be measured.
+
+    A metric without its reference or weights is a row without a value: what else is found on
+    images is an answer, too.
+    """
     asked = [metric for metric in found.metrics if metric.name in named]
     reasons = _reasons(found._replace(metrics=asked))
-    if asked and sum(map(len, reasons.values())) == len(asked):
+    only = all(metric.scorer is not None for metric in asked)
+    if asked and only and sum(map(len, reasons.values())) == len(asked):
         names = ", ".join(metric.name for metric in asked)
         said = (f"{', '.join(own)}: {why.removesuffix('.')}." for why, own in reasons.items())
-        raise EvalkitError(f"None of the named metrics can be measured: {names}.", " ".join(said))
+        raise EvalkitError(f"None of the named scorers can be measured: {names}.", " ".join(said))
 
 
 def _reasons(found: Resources) -> dict[str, list[str]]:

@@ -93,13 +93,13 @@ def score(
 
     Raises:
         EvalkitError: unknown names, wrong options, invalid images, an encoder, a scorer of evalkit
-            or a reference that cannot be loaded or fails, or named metrics of which none
+            or a reference that cannot be loaded or fails, or named scorers of which none
             can be measured.
 
     Warns:
         FailedMetricWarning: the function of a metric fails; all other results are written.
         IncompleteRunWarning: a model has no image at all, or black images only.
-        NothingMeasuredWarning: none of the named metrics has a value.
+        NothingMeasuredWarning: scorers are named, nothing else, and none has a value.
     """
     path = Path(path)
     run = Run(results_folder(path))
@@ -208,17 +208,18 @@ def score_with(
 def _warn_of_nothing(
     sets: Sequence[ImageSet], named: Sequence[Metric], entrants: Sequence[Entrant]
 ) -> None:
-    """Give a NothingMeasuredWarning where there are images, and no named metric has a value.
+    """Give a NothingMeasuredWarning where scorers are named, nothing else, and none has a value.
 
     One that failed has a warning of its own.
     """
     measured = [one.measured[metric.name] for one in entrants for metric in named]
     said = any(one.value is not None or one.failed for one in measured)
-    if measured and not said and any(images.files for images in sets):
+    only = all(metric.scorer is not None for metric in named)
+    if only and measured and not said and any(images.files for images in sets):
         names = ", ".join(metric.name for metric in named)
         notes = dict.fromkeys(one.note.removeprefix("not measured: ") for one in measured)
         why = "; ".join(notes).removesuffix(".")
-        text = f"None of the named metrics has a value ({names}): {why}."
+        text = f"None of the named scorers has a value ({names}): {why}."
         warnings.warn(text, NothingMeasuredWarning, stacklevel=3)
 
 

@@ -236,7 +236,7 @@ def test_dry_run_prints_the_cost_and_writes_nothing(place: Path, command: str) -
     ("more", "message"),
     [
         (["--metrics", "foo"], "There is no metric 'foo'"),
-        (["--metrics", "preference"], "None of the named metrics can be measured"),
+        (["--metrics", "preference"], "None of the named scorers can be measured"),
         (["--metrics", "geneval", "--set", "geneval.detector=foo"], "has no detector 'foo'"),
         (["--reference", "foo"], "'foo'"),
     ],
@@ -291,7 +291,7 @@ def test_images_without_prompts_need_a_run_with_prompts(place: Path) -> None:
     then = "evalkit run --models images --prompts FILE --metrics mini_judge"
     assert f"next: {then}" in errors.splitlines()
     assert errors.splitlines()[-1] == (
-        "error: None of the named metrics has a value (mini_judge): a folder of images has no"
+        "error: None of the named scorers has a value (mini_judge): a folder of images has no"
         " prompts."
     )
 

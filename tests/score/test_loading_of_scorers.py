@@ -135,7 +135,7 @@ def test_a_scoring_without_any_value_ends_with_2(
     done = CliRunner().invoke(app, ["score", str(folder), "--metrics", f"{OWN}LENGTH"])
     assert done.exit_code == 2
     assert (
-        "None of the named metrics has a value (length): a folder of images has no prompts."
+        "None of the named scorers has a value (length): a folder of images has no prompts."
         in done.stderr
     )
     assert "function" not in done.stderr
@@ -161,7 +161,7 @@ def test_the_metrics_of_the_call_count_and_not_those_which_the_run_has(tmp_path:
     run = evalkit.run("noise", PROMPTS, metrics=[f"{OWN}LENGTH"], out=tmp_path / "run")
     files = run.metrics_path, run.config_path
     before = [path.read_bytes() for path in files]
-    with pytest.raises(EvalkitError, match=r"None of the named metrics can be measured: hpsv2\."):
+    with pytest.raises(EvalkitError, match=r"None of the named scorers can be measured: hpsv2\."):
         evalkit.score(run.path, metrics="hpsv2")
     with pytest.raises(EvalkitError, match=r"can be measured: soft_tifa\.") as raised:
         evalkit.score(run.path, metrics="soft_tifa")
