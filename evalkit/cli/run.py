@@ -137,7 +137,7 @@ def generate(
         if dry_run:
             print_estimates(made)
         else:
-            print_next(f"evalkit score {shlex.quote(str(made.path))}")
+            print_next(f"{_others(shard)}evalkit score {shlex.quote(str(made.path))}")
             print_lines(made.path)
 
 
@@ -184,8 +184,13 @@ def encode(
             engine=engine,
             shards=shards,
         )
-        print_next(f"evalkit score {shlex.quote(str(made.path))}")
+        print_next(f"{_others(shard)}evalkit score {shlex.quote(str(made.path))}")
         print_lines(made.path)
+
+
+def _others(shard: str | None) -> str:
+    """What comes before the next command where this one did a part."""
+    return "the other shards, then " if shard not in (None, "0/1") else ""
 
 
 def score(
