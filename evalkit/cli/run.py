@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -165,27 +166,22 @@ def encode(
       evalkit encode reports/large --shard 3/8
       torchrun --nproc-per-node 8 -m evalkit encode reports/large --metrics fid,clip_score
     """
+    given = locals()
     with clean():
-        from evalkit.config import parse_settings
         from evalkit.score.encode import encode as function
 
-        made = function(
-            path,
-            metrics=metrics,
-            models=models,
-            encoders=encoders,
-            reference=reference,
-            precision=precision,
-            on_bad=on_bad,
-            device=device or "auto",
-            batch_size=batch_size,
-            options=parse_settings(options or ()),
-            shard=shard,
-            engine=engine,
-            shards=shards,
-        )
+        made = function(**_of_scoring(given))
         print_next(f"{_others(shard)}evalkit score {shlex.quote(str(made.path))}")
         print_lines(made.path)
+
+
+def _of_scoring(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of `score` or `encode` as its function takes them."""
+    from evalkit.config import parse_settings
+
+    taken = {name: value for name, value in given.items() if name != "as_json"}
+    device, options = given["device"] or "auto", parse_settings(given["options"] or ())
+    return taken | {"device": device, "options": options}
 
 
 def _others(shard: str | None) -> str:
@@ -221,8 +217,8 @@ def score(
       evalkit score some/folder --json
       evalkit score samples.npz --metrics all --encoders mini --on-bad skip
     """
+    given = locals()
     with clean():
-        from evalkit.config import parse_settings
         from evalkit.score.evidence import NO_PROMPTS
         from evalkit.score.records import MEASURES
         from evalkit.score.score import results_folder
@@ -230,19 +226,7 @@ def score(
         from evalkit.shards import refuse_copies
 
         refuse_copies()
-        rows = function(
-            path,
-            metrics=metrics,
-            only=only,
-            models=models,
-            encoders=encoders,
-            reference=reference,
-            precision=precision,
-            on_bad=on_bad,
-            device=device or "auto",
-            batch_size=batch_size,
-            options=parse_settings(options or ()),
-        )
+        rows = function(**_of_scoring(given))
         results = results_folder(path)
         then = f"evalkit report {shlex.quote(str(results))}"
         asked = [row for row in rows if row.metric not in MEASURES]
