@@ -52,7 +52,7 @@ def merge_caches(folder: Path, shards: int, rows: int) -> None:
     """All rows in the order of the images, as `score` takes them."""
     order = [key(index * rows + row) for row in range(rows) for index in range(shards)]
     paths = beside(folder / "inception.npz", WHOLE)
-    found = rows_of(cache.read_all(paths, "", ["pool"], order), order, ["pool"])
+    found = rows_of(cache.read_all(paths, "", ["pool"], order), order, ["pool"], folder)
     assert found.values["pool"].shape == (shards * rows, DIMENSION)
 
 

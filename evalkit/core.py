@@ -291,6 +291,8 @@ class Metric:
             images and stored reference features; it goes into the row's note.
         baseline: `(*, real: Tensor, real_moments: Moments, count: int) -> float | None`, the
             finite-sample baseline: the value that `count` real images would have.
+        most: of more images than this, a seeded sample of this size is measured, and the row says
+            so; for metrics that compare every image with every other one. 0: always all images.
         aspect: what the values are about: "fidelity", "agreement", "diversity", "copies" or another
             word. The report summarises the metrics of one aspect in one sentence. "": agreement for
             a metric that reads texts, else fidelity with and diversity without a reference.
@@ -316,6 +318,7 @@ class Metric:
     depends_on_count: bool = False
     from_zero: bool = False
     version: int = 1  # raised by every change of its values: the gate compares no two versions
+    most: int = 0
     aspect: str = ""
     scorer: Scorer | None = None  # whose values are its features; see scorer.py
 
@@ -326,6 +329,7 @@ class Metric:
             ("encoder", ", ".join(self._kinds), self.encoder in self._kinds),
             ("range", "two numbers, the lower one first", _is_range(self.range)),
             *((name, "a text", isinstance(getattr(self, name), str)) for name in _TEXTS),
+            ("most", "a whole number from 0 on", type(self.most) is int and self.most >= 0),
             ("compute", "a function", callable(self.compute)),
             *((name, "a function", _is_function(getattr(self, name))) for name in _FUNCTIONS),
         ):

@@ -9,8 +9,8 @@ has no rows: they are encoded again.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Collection, Mapping, Sequence
+import contextlib
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalkit.core import EvalkitError
-from evalkit.files import atomic_file
+from evalkit.features import npz
+from evalkit.features.map_ahead import one_ahead
 
 
 class CachedFeatures(NamedTuple):
@@ -32,50 +33,74 @@ class CachedFeatures(NamedTuple):
 
 
 EMPTY = CachedFeatures({}, {}, [])
+OTHER_FEATURES = EvalkitError(
+    "The encoder returns other features than those in the cache.",
+    "Delete the run's features folder, or change the fingerprint.",
+)
 
 
-def concatenate(parts: Sequence[CachedFeatures]) -> CachedFeatures:
-    """All rows of parts that share no key, without parts that lack features of the last part."""
-    filled = [part for part in parts if part.rows]
-    parts = [part for part in filled if part.values.keys() == filled[-1].values.keys()]
-    if len(parts) < 2:  # no copy of what may fill half of the memory
-        return parts[0] if parts else EMPTY
-    keys = [key for part in parts for key in part.rows]
-    values = {
-        name: np.concatenate([part.values[name] for part in parts]) for name in parts[0].values
-    }
-    notes = [note for part in parts for note in part.notes]
-    made_on = frozenset[str]().union(*(part.made_on for part in parts))
-    return CachedFeatures(_numbered(keys), values, notes, parts[-1].requested, made_on)
+def joined(parts: Iterable[CachedFeatures], order: Collection[str], folder: Path) -> CachedFeatures:
+    """The rows of these keys in their order, as far as the parts have them.
 
+    Of equal keys the first one is taken, and the features that all parts with rows have.
 
-def merge(parts: Sequence[CachedFeatures]) -> CachedFeatures:
-    """All rows of parts that were asked for the same features; of equal keys the first one."""
-    names = [part.values.keys() for part in parts if part.rows]
-    common = set(names[0]).intersection(*names) if names else ()
-    known: dict[str, int] = {}
-    fresh: list[CachedFeatures] = []
+    Args:
+        parts: from a generator, one is in memory at a time beside the result.
+        order: the keys, each once.
+        folder: where a large result is kept, see `npz.empty`.
+    """
+    rows = _numbered(order)
+    values: dict[str, NDArray[np.float32]] | None = None
+    notes, left, made_on, requested = (
+        [""] * len(rows),
+        set(rows),
+        frozenset[str](),
+        frozenset[str](),
+    )
     for part in parts:
-        keys = [key for key in part.rows if key not in known]
-        if len(keys) < len(part.rows):
-            part = select(part, keys)
-        known |= part.rows
-        values = {name: array for name, array in part.values.items() if name in common}
-        fresh.append(part._replace(values=values))
-    return concatenate(fresh)
+        if part.rows == rows and len(left) == len(rows):
+            return part  # no copy of what may be large
+        fresh = [key for key in part.rows if key in left]
+        requested |= part.requested
+        if not fresh:
+            continue
+        left.difference_update(fresh)
+        taken, places = [part.rows[key] for key in fresh], [rows[key] for key in fresh]
+        if values is None:
+            widths = {name: array.shape[1:] for name, array in part.values.items()}
+            values = {name: npz.empty((len(rows), *more), folder) for name, more in widths.items()}
+        values = {name: array for name, array in values.items() if name in part.values}
+        for name, array in values.items():
+            array[_slice(places)] = part.values[name][_slice(taken)]
+        for row, place in zip(taken, places, strict=True):
+            notes[place] = part.notes[row]
+        made_on |= part.made_on
+    found = CachedFeatures(rows, values or {}, notes, requested, made_on)
+    return select(found, [key for key in rows if key not in left], folder) if left else found
 
 
-def select(cached: CachedFeatures, keys: Sequence[str]) -> CachedFeatures:
-    """The rows of these keys, in their order; the same arrays if these are all."""
+def _slice(places: list[int]) -> slice | list[int]:
+    """Places at equal distances as a slice, which numpy copies faster and reads without a copy."""
+    step = places[1] - places[0] if len(places) > 1 else 1
+    if step > 0 and places == list(range(places[0], places[-1] + 1, step)):
+        return slice(places[0], places[-1] + 1, step)
+    return places
+
+
+def select(cached: CachedFeatures, keys: Sequence[str], folder: Path) -> CachedFeatures:
+    """The rows of these keys, in their order; the same arrays if these are all.
+
+    Raises EvalkitError if a row is missing.
+    """
     if cached.rows == _numbered(keys):
         return cached
     if any(key not in cached.rows for key in keys):
-        raise EvalkitError(
-            "The encoder returns other features than those in the cache.",
-            "Delete the run's features folder, or change the fingerprint.",
-        )
+        raise OTHER_FEATURES
     rows = [cached.rows[key] for key in keys]
-    values = {name: array[rows] for name, array in cached.values.items()}
+    values = {}
+    for name, array in cached.values.items():
+        values[name] = npz.empty((len(rows), *array.shape[1:]), folder)
+        np.take(array, rows, axis=0, out=values[name], mode="clip")  # other modes copy
     notes = [cached.notes[row] for row in rows]
     return CachedFeatures(_numbered(keys), values, notes, cached.requested, cached.made_on)
 
@@ -89,11 +114,8 @@ def read(path: Path, fingerprint: str, wanted: Collection[str]) -> CachedFeature
     """
     nothing = EMPTY._replace(requested=frozenset(wanted))
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        if str(arrays.pop("sha256")) != _sha256(arrays):
-            return nothing
-    except Exception:  # what zip and npy readers raise for damaged files is not documented
+        arrays = npz.read(path)
+    except Exception:  # what readers of damaged files raise is not documented
         return nothing
     if str(arrays["fingerprint"]) != fingerprint:
         return nothing
@@ -106,7 +128,7 @@ def read(path: Path, fingerprint: str, wanted: Collection[str]) -> CachedFeature
         if name.startswith("feature.")
     }
     return CachedFeatures(
-        _numbered([bytes(row).hex() for row in arrays["keys"]]),
+        _numbered(_texts(arrays["keys"])),
         values,
         [str(note) for note in arrays["notes"]],
         requested,
@@ -118,36 +140,17 @@ def read_all(
     paths: Sequence[Path],
     fingerprint: str,
     wanted: Collection[str],
-    order: Sequence[str] | None = None,
+    order: Collection[str] | None = None,
 ) -> CachedFeatures:
-    """The rows of several files, see `merge`. One file is in memory at a time beside the result.
-
-    order: the keys that are taken, in the order of the result; None: all keys.
-    """
-    there = dict.fromkeys(key for path in paths for key in keys(path, fingerprint, wanted))
-    rows = _numbered([key for key in dict.fromkeys(there if order is None else order)
-                      if key in there])  # fmt: skip
-    values: dict[str, NDArray[np.float32]] | None = None
-    notes, left, made_on = [""] * len(rows), set(rows), frozenset[str]()
-    for path in paths:
-        part = read(path, fingerprint, wanted)
-        fresh = [key for key in part.rows if key in left]
-        if not fresh:
-            continue
-        left.difference_update(fresh)
-        taken, places = [part.rows[key] for key in fresh], [rows[key] for key in fresh]
-        if values is None:
-            shapes = {name: (len(rows), *array.shape[1:]) for name, array in part.values.items()}
-            values = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
-        values = {name: array for name, array in values.items() if name in part.values}
-        all_of_it = taken == list(range(len(part.rows)))  # no copy of what may be large
-        for name, array in values.items():
-            array[places] = part.values[name] if all_of_it else part.values[name][taken]
-        for row, place in zip(taken, places, strict=True):
-            notes[place] = part.notes[row]
-        made_on |= part.made_on
-    found = CachedFeatures(rows, values or {}, notes, frozenset(wanted), made_on)
-    return select(found, [key for key in rows if key not in left])  # without those of damaged files
+    """The rows of several files, see `joined`; order: the keys that are taken, None: all."""
+    known = dict.fromkeys(key for path in paths for key in keys(path, fingerprint, wanted))
+    if order is not None:
+        known = [key for key in dict.fromkeys(order) if key in known]
+    if not known:
+        return EMPTY._replace(requested=frozenset(wanted))
+    parts = (read(path, fingerprint, wanted) for path in paths)
+    with contextlib.closing(one_ahead(parts)) as ahead:
+        return joined(ahead, known, paths[0].parent)
 
 
 def keys(path: Path, fingerprint: str, wanted: Collection[str]) -> list[str]:
@@ -156,38 +159,32 @@ def keys(path: Path, fingerprint: str, wanted: Collection[str]) -> list[str]:
     What is damaged is found when the rows are read, and then encoded again.
     """
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            asked = {str(name) for name in file["asked"]}
-            if str(file["fingerprint"]) == fingerprint and asked >= set(wanted):
-                return [bytes(row).hex() for row in file["keys"]]
+        found = npz.read(path, ("asked", "fingerprint", "keys"))
+        asked = {str(name) for name in found["asked"]}
+        if str(found["fingerprint"]) == fingerprint and asked >= set(wanted):
+            return _texts(found["keys"])
     except Exception:  # see read()
         pass
     return []
 
 
 def write(path: Path, fingerprint: str, cached: CachedFeatures) -> None:
-    keys = np.array([list(bytes.fromhex(key)) for key in cached.rows], dtype=np.uint8)
-    arrays: dict[str, Any] = {
+    keys = np.frombuffer(bytes.fromhex("".join(cached.rows)), np.uint8)
+    arrays: dict[str, NDArray[Any]] = {
         "fingerprint": np.array(fingerprint),
         "asked": np.array(sorted(cached.requested), dtype=np.str_),
         "keys": keys.reshape(-1, 32),
         "notes": np.array(cached.notes, dtype=np.str_),
         "made_on": np.array(sorted(cached.made_on), dtype=np.str_),
     }
-    arrays |= {f"feature.{name}": array for name, array in cached.values.items()}
-    arrays["sha256"] = np.array(_sha256(arrays))
-    with atomic_file(path) as file:
-        np.savez(file, **arrays)
+    npz.write(path, arrays | {f"feature.{name}": one for name, one in cached.values.items()})
 
 
-def _numbered(keys: Sequence[str]) -> dict[str, int]:
+def _texts(keys: NDArray[Any]) -> list[str]:
+    """SHA-256 values uint8 [N, 32] in hexadecimal."""
+    text = keys.tobytes().hex()
+    return [text[start : start + 64] for start in range(0, len(text), 64)]
+
+
+def _numbered(keys: Iterable[str]) -> dict[str, int]:
     return {key: row for row, key in enumerate(keys)}
-
-
-def _sha256(arrays: Mapping[str, NDArray[Any]]) -> str:
-    """A hash of the names, types, shapes and values of arrays."""
-    found = hashlib.sha256()
-    for name, array in sorted(arrays.items()):
-        found.update(f"{name} {array.dtype.str} {array.shape}\0".encode())
-        found.update(np.ascontiguousarray(array).data)  # without a copy, unlike `tobytes`
-    return found.hexdigest()

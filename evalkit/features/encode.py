@@ -83,7 +83,10 @@ def encode_images(
         return [Features({}, []) for _ in encodings]
     keys = [image.sha256 for image in images]
     made = _passes(images, encodings, label)
-    return [rows_of(made[place], keys, one.wanted) for place, one in enumerate(encodings)]
+    return [
+        rows_of(rows, keys, one.wanted, one.cache.parent)
+        for rows, one in zip(made, encodings, strict=True)
+    ]
 
 
 def encode_shard(
@@ -169,16 +172,18 @@ def text_features(
         rows = {key: row for row, key in enumerate(missing)}
         fresh = CachedFeatures(rows, values, [""] * len(missing), cached.requested)
         check_widths(encoder, fresh, cached if cached.rows else others)
-        cached = feature_cache.concatenate([cached, fresh])
-        cached = feature_cache.select(cached, [key for key in by_key if key in cached.rows])
+        own = [key for key in by_key if key in cached.rows or key in rows]
+        cached = feature_cache.joined([cached, fresh], own, file.parent)
         feature_cache.write(file, encoder.fingerprint, cached)
-    whole = feature_cache.merge([others, cached])
-    return torch.from_numpy(whole.values["pool"][[whole.rows[key] for key in keys]])
+    whole = feature_cache.joined([others, cached], by_key, cache.parent)
+    return rows_of(whole, keys, wanted, cache.parent).values["pool"]
 
 
-def rows_of(cached: CachedFeatures, keys: Sequence[str], wanted: Collection[str]) -> Features:
+def rows_of(
+    cached: CachedFeatures, keys: Sequence[str], wanted: Collection[str], folder: Path
+) -> Features:
     """The cached features of these keys, which may repeat; without a copy if these are all."""
-    found = feature_cache.select(cached, keys)
+    found = feature_cache.select(cached, keys, folder)
     values = {
         name: torch.from_numpy(array) for name, array in found.values.items() if name in wanted
     }

@@ -73,4 +73,4 @@ def group_features(
         [whole] = fill([grown], batches(), bar)
     except InvalidFound:
         raise_invalid([images[place] for place in order])
-    return rows_of(whole, [key for key in keys if key in whole.rows], wanted)
+    return rows_of(whole, [key for key in keys if key in whole.rows], wanted, cache.parent)

@@ -87,10 +87,13 @@ class GrowingCache:
             rows = {item.key: row for row, item in enumerate(items)}
             notes = [item.note for item in items]
             fresh = CachedFeatures(rows, values, notes, requested, made_on(self.encoder))
-            known = next((one for one in (*self._new, self._cached) if one.rows), self._others)
-            check_widths(self.encoder, fresh, known)
+            own = next((one for one in (*self._new, self._cached) if one.rows), None)
+            check_widths(self.encoder, fresh, own or self._others)
+            if own is not None and own.values.keys() != values.keys():
+                raise feature_cache.OTHER_FEATURES
         equal = len(rows) < len(items)
-        self._new.append(feature_cache.select(fresh, list(rows)) if equal else fresh)
+        folder = self._path.parent
+        self._new.append(feature_cache.select(fresh, list(rows), folder) if equal else fresh)
         if time.monotonic() - self._saved > self._pause:
             self.save()
         return items
@@ -100,26 +103,33 @@ class GrowingCache:
         self.collect()
         started = time.monotonic()
         if self._new:
-            self._write(feature_cache.concatenate([self._cached, *self._new]))
+            self._write(self._joined())
         self._saved = time.monotonic()
         self._pause = max(SAVE_SECONDS, 10 * (self._saved - started))  # a tenth of the time at most
 
     def complete(self) -> CachedFeatures:
         """All wanted rows, which are those of the file from now on."""
         self.collect()
-        shared = bool(self._others.rows)
+        shared, folder = bool(self._others.rows), self._path.parent
         with self._watched():
-            own = feature_cache.concatenate([self._cached, *self._new])
             if not shared:
-                own = whole = feature_cache.select(own, self._keys)
+                own = whole = feature_cache.select(self._joined(), self._keys, folder)
             else:
-                whole = feature_cache.merge([self._others, own])
+                own = self._joined()
+                whole = feature_cache.joined([self._others, own], self._keys, folder)
                 self._others = feature_cache.EMPTY  # they may be large, and are in `whole`
-                whole = feature_cache.select(whole, self._keys)
-                own = feature_cache.select(own, [key for key in self._keys if key in own.rows])
+                own = feature_cache.select(
+                    own, [key for key in self._keys if key in own.rows], folder
+                )
         if self.missing or not (self._path.exists() or shared):
             self._write(own)
         return whole
+
+    def _joined(self) -> CachedFeatures:
+        """The rows of the file and the new ones."""
+        parts = self._cached, *self._new
+        keys = [key for part in parts for key in part.rows]
+        return feature_cache.joined(parts, keys, self._path.parent)
 
     def _write(self, cached: CachedFeatures) -> None:
         self._cached, self._new = cached, []

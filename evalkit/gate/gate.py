@@ -258,8 +258,8 @@ def on_shared_images(
     ]  # fmt: skip
     if not names:
         return a, b
-    first, *_ = names  # all have the same images
-    theirs, ours = b.states[first].keys, set(a.states[first].keys)
+    most = max(names, key=lambda name: len(b.states[name].keys))  # others may be of a sample
+    theirs, ours = b.states[most].keys, set(a.states[most].keys)
     shared = tuple(key for key in theirs if key in ours)
     if not shared:
         raise EvalkitError(

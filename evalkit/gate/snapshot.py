@@ -201,7 +201,10 @@ def _state(metric: Metric, made: Measurements, keys: tuple[Key, ...]) -> State:
         why = "there are no images" if encoder else "its encoder is missing"
         return State(metric.measure, encoder, reference, None, note=f"not measured: {why}")
     values = None if found.per_image is None else tuple(map(float, found.per_image))
-    if values is not None and found.unanswered:  # a scorer has no answer on some images
+    if found.sample is not None:
+        keys = tuple(keys[place] for place in found.sample)
+        values = None if values is None else tuple(values[place] for place in found.sample)
+    elif values is not None and found.unanswered:  # a scorer has no answer on some images
         known = [(one, key) for one, key in zip(values, keys, strict=True) if one == one]
         values, keys = tuple(one for one, _ in known), tuple(key for _, key in known)
     left_out, pairs = (

@@ -8,7 +8,13 @@ from torch import Tensor
 
 from evalkit.core import EvalkitError, Metric
 from evalkit.metrics.direction import unit_length
-from evalkit.metrics.numeric import checked, rows_per_block, same_dimension
+from evalkit.metrics.numeric import (
+    MOST_IN_PAIRS,
+    cached_rows,
+    rows_per_block,
+    same_dimension,
+    valid,
+)
 
 PREFIX = "A photo depicts "  # put before every prompt by the code of the CLIPScore paper
 WEIGHT = 2.5
@@ -23,8 +29,7 @@ def clip_score(*, fake: Tensor, text: Tensor) -> Tensor:
     without the factor 2.5, and not clipped at 0. fake float [N, D], text float [N, D] of the same
     prompts in the same order.
     """
-    fake, text = _pairs(fake, text)
-    return 100 * torch.nn.functional.cosine_similarity(fake, text, dim=1)
+    return 100 * _cosines(fake, text)
 
 
 def clip_score_paper(*, fake: Tensor, text: Tensor) -> Tensor:
@@ -32,8 +37,7 @@ def clip_score_paper(*, fake: Tensor, text: Tensor) -> Tensor:
 
     Hessel et al. 2021, eq. 1. text: features of "A photo depicts " + prompt (`Metric.prefix`).
     """
-    fake, text = _pairs(fake, text)
-    return WEIGHT * torch.nn.functional.cosine_similarity(fake, text, dim=1).clamp_min(0)
+    return WEIGHT * _cosines(fake, text).clamp_min(0)
 
 
 def retrieval_precision(
@@ -72,9 +76,18 @@ def describe_retrieval(*, fake: int, real: int = 0) -> str:
     return f"own prompt against {CANDIDATES - 1} others (or all, if there are fewer), seed {SEED}"
 
 
+def _cosines(fake: Tensor, text: Tensor) -> Tensor:
+    """The cosine of each image with its prompt, float64 [N]."""
+    fake, text = _pairs(fake, text)
+    step = cached_rows(fake.shape[1])  # in blocks: float64 copies of all features are large
+    blocks = zip(fake.split(step), text.split(step), strict=True)
+    cosine = torch.nn.functional.cosine_similarity
+    return torch.cat([cosine(one.double(), other.double(), dim=1) for one, other in blocks])
+
+
 def _pairs(fake: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-    """Image and prompt features as float64 [N, D], of equal number and dimension."""
-    fake, text = checked(fake, "generated"), checked(text, "prompt")
+    """Image and prompt features, float [N, D], checked and of equal number and dimension."""
+    fake, text = valid(fake, "generated"), valid(text, "prompt")
     same_dimension(fake.shape[1], text.shape[1])
     if len(fake) != len(text):
         raise ValueError(
@@ -105,4 +118,5 @@ RETRIEVAL_PRECISION = Metric(
     meaning="Share of images that fit their own prompt better than 99 others.",
     range=(0.0, 1.0),
     describe=describe_retrieval,
+    most=MOST_IN_PAIRS,
 )  # fmt: skip

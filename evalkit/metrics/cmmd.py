@@ -14,7 +14,7 @@ from torch import Tensor
 
 from evalkit.core import Metric
 from evalkit.metrics.direction import unit_length
-from evalkit.metrics.numeric import rows_per_block, same_dimension
+from evalkit.metrics.numeric import MOST_IN_PAIRS, rows_per_block, same_dimension
 
 SIGMA = 10.0
 SCALE = 1000.0
@@ -80,6 +80,7 @@ CMMD = Metric(
     range=(0.0, 2 * SCALE * (1 - math.exp(-2 / SIGMA**2))),
     leave_out=cmmd_without,
     describe=describe,
+    most=MOST_IN_PAIRS,
     depends_on_count=True,
     from_zero=True,
 )  # fmt: skip

@@ -16,7 +16,7 @@ from evalkit.core import Metric
 from evalkit.metrics import manifold
 from evalkit.metrics.balls import balls_around, pairs_within
 from evalkit.metrics.neighbours import nearest
-from evalkit.metrics.numeric import rows_per_block, valid_pair
+from evalkit.metrics.numeric import MOST_IN_PAIRS, rows_per_block, valid_pair
 
 NEIGHBOURS = 5
 
@@ -84,6 +84,7 @@ DENSITY = Metric(
     meaning="How densely the generated images lie among the reference images.",
     range=(0.0, math.inf),
     describe=describe_density,
+    most=MOST_IN_PAIRS,
     depends_on_count=True,
     from_zero=True,
 )  # fmt: skip
@@ -94,6 +95,7 @@ COVERAGE = Metric(
     range=(0.0, 1.0),
     leave_out=coverage_without,
     describe=describe_coverage,
+    most=MOST_IN_PAIRS,
     depends_on_count=True,
     from_zero=True,
     aspect="diversity",

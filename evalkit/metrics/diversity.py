@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from evalkit.core import EvalkitError, Metric
-from evalkit.metrics.direction import unit_length
-from evalkit.metrics.numeric import at_least, checked
+from evalkit.metrics.direction import lengths
+from evalkit.metrics.numeric import at_least, checked, rows_per_block
 
 
 def vendi(*, fake: Tensor) -> Tensor:
@@ -23,23 +23,26 @@ def vendi(*, fake: Tensor) -> Tensor:
     Friedman and Dieng 2022, eq. 1. With N > D it is computed from the D x D matrix, which has the
     same nonzero eigenvalues. It increases with N: compare at equal counts only.
     """
-    unit = unit_length(fake, "generated")
-    gram = unit @ unit.T if len(unit) <= unit.shape[1] else unit.T @ unit
-    return _effective_number(gram / len(unit))
+    length = lengths(fake, "generated")
+    if len(fake) > fake.shape[1]:
+        return _effective_number(_gram(fake, length) / len(fake))
+    unit = fake.double() / length
+    return _effective_number(unit @ unit.T / len(unit))
 
 
 def vendi_without(*, fake: Tensor, groups: Tensor) -> Tensor:
     """Vendi score without each group of images, float64 [G]; groups int [N], 0 .. G - 1."""
-    unit, count = unit_length(fake, "generated"), int(groups.max()) + 1
-    at_least(len(unit) - int(torch.bincount(groups).max()), 1, "generated (without one group)")
+    length, count = lengths(fake, "generated"), int(groups.max()) + 1
+    at_least(len(fake) - int(torch.bincount(groups).max()), 1, "generated (without one group)")
     # Generators below: one matrix at a time is in memory.
     masks = [groups == group for group in range(count)]
-    if len(unit) <= unit.shape[1]:
+    if len(fake) <= fake.shape[1]:
+        unit = fake.double() / length
         gram = unit @ unit.T
         parts = (gram[~mask][:, ~mask] for mask in masks)
     else:
-        gram = unit.T @ unit
-        parts = (gram - unit[mask].T @ unit[mask] for mask in masks)
+        gram = _gram(fake, length)
+        parts = (gram - _gram(fake[mask], length[mask]) for mask in masks)
     sizes = [int((~mask).sum()) for mask in masks]
     return torch.stack(
         [_effective_number(part / size) for part, size in zip(parts, sizes, strict=True)]
@@ -77,6 +80,16 @@ def lpips_diversity(*, fake: Tensor) -> Tensor:
             f"The diversity features have shape {tuple(fake.shape)}; expected one number per image."
         )
     return fake[:, 0]
+
+
+def _gram(features: Tensor, lengths: Tensor) -> Tensor:
+    """X^T X of the rows scaled to length 1, float64 [D, D], in blocks of bounded memory."""
+    total = torch.zeros(features.shape[1], features.shape[1], dtype=torch.float64)
+    step = rows_per_block(features.shape[1])
+    for block, length in zip(features.split(step), lengths.split(step), strict=True):
+        unit = block.double() / length
+        total.addmm_(unit.T, unit)
+    return total
 
 
 def _effective_number(normalised: Tensor) -> Tensor:

@@ -74,11 +74,11 @@ def kid(
             for part in range(3):
                 if one_by_one[part]:
                     sums[part, subset] = parts[part]()
-    members = _members(len(fake), of_fake), _members(len(real), of_real)
-    for part, side in enumerate((fake, real)):
+    for part, (side, chosen) in enumerate(((fake, of_fake), (real, of_real))):
         if not one_by_one[part]:
-            sums[part] = _pair_sums(side.double(), members[part]).diagonal()
+            sums[part] = _pair_sums(side.double(), _members(len(side), chosen)).diagonal()
     if not one_by_one[2]:
+        members = _members(len(fake), of_fake), _members(len(real), of_real)
         sums[2] = _cross_sums(fake, real, *members)
     return _unbiased(sums[0], sums[1], sums[2], subset_size, subset_size).mean()
 

@@ -14,7 +14,7 @@ from evalkit.core import Metric
 from evalkit.metrics.balls import covered, in_each_others_balls, pairs_within
 from evalkit.metrics.memoized import memoized
 from evalkit.metrics.neighbours import Nearest, kth_distance, nearest
-from evalkit.metrics.numeric import at_least, rows_per_block, valid_pair
+from evalkit.metrics.numeric import MOST_IN_PAIRS, at_least, rows_per_block, valid_pair
 
 NEIGHBOURS = 3
 
@@ -124,6 +124,7 @@ PRECISION = Metric(
     meaning="Share of generated images that lie among the reference images (fidelity).",
     range=(0.0, 1.0),
     describe=describe,
+    most=MOST_IN_PAIRS,
     depends_on_count=True,
     from_zero=True,
 )  # fmt: skip
@@ -134,6 +135,7 @@ RECALL = Metric(
     range=(0.0, 1.0),
     leave_out=recall_without,
     describe=describe,
+    most=MOST_IN_PAIRS,
     depends_on_count=True,
     from_zero=True,
     aspect="diversity",

@@ -7,7 +7,7 @@ from torch import Tensor
 from evalkit.core import Metric
 from evalkit.metrics import manifold
 from evalkit.metrics.neighbours import nearest
-from evalkit.metrics.numeric import at_least, valid, valid_pair
+from evalkit.metrics.numeric import MOST_IN_PAIRS, at_least, valid, valid_pair
 
 TOLERANCE = 0.01  # of the length of the features
 
@@ -73,6 +73,7 @@ MEMORIZATION = Metric(
     " is; held-out real images have values above 0, too.",
     range=(0.0, 1.0),
     describe=describe_memorization,
+    most=MOST_IN_PAIRS,
     aspect="copies",
 )  # fmt: skip
 DUPLICATES = Metric(
@@ -81,6 +82,7 @@ DUPLICATES = Metric(
     meaning="Share of images with a near-identical image in the set.",
     range=(0.0, 1.0),
     describe=describe_duplicates,
+    most=MOST_IN_PAIRS,
     depends_on_count=True,
     aspect="copies",
 )  # fmt: skip

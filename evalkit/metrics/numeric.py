@@ -15,6 +15,8 @@ from evalkit.core import EvalkitError
 BLOCK_ELEMENTS = 2**23
 # Entries of a block that is converted, used once and dropped: 0.5 MiB in float64, fits the cache.
 CACHED_ELEMENTS = 2**16
+# Images of a sample, where every one is compared with every other one: as many as papers use.
+MOST_IN_PAIRS = 50_000
 
 
 def valid(features: Tensor, name: str) -> Tensor:

@@ -126,6 +126,10 @@ def _compared(metric: Metric, a: Entrant, b: Entrant, known: Known) -> Pair | No
     first, second = (_measured(metric, one, shared, clusters, known) for one in (a, b))
     if first.value is None or second.value is None:
         return None
+    if first.sample is not None:  # that of both: it depends on prompts and samples only
+        clusters = intervals.cluster_numbers([str(one) for one in clusters[first.sample]])
+        shared = [shared[place] for place in first.sample]
+        first, second = _sampled(first), _sampled(second)
     difference = _difference(metric, first, second, clusters)
     evidence = a.evidence[metric.encoder]
     return Pair(
@@ -232,6 +236,13 @@ def _measured(
         else:
             known[key] = measure_or_warn(metric, replace(evidence, clusters=clusters))
     return known[key]
+
+
+def _sampled(found: Measurement) -> Measurement:
+    """The measurement as one of the images of its sample."""
+    if found.per_image is None:
+        return found
+    return replace(found, per_image=found.per_image[found.sample])
 
 
 def _difference(

@@ -38,6 +38,7 @@ from evalkit.features.groups import group_features
 from evalkit.features.image_sets import ImageSet
 from evalkit.reference.files import Reference
 from evalkit.run_folder import Run
+from evalkit.score.sample import draws
 from evalkit.scorer import LoadedScorer, encoders_only, scorers_only
 from evalkit.seeds import kind_of
 from evalkit.shards import WHOLE, Shard
@@ -46,7 +47,17 @@ from evalkit.statistics import intervals
 NO_PROMPTS = "a folder of images has no prompts"
 TEXTS = "_prompts"  # the folder of the prompts' features, beside those of the models
 
-Texts = Mapping[str, Tensor]  # prefix + prompt -> float32 [D]
+
+class Texts(NamedTuple):
+    """Features of prompts."""
+
+    rows: Mapping[str, int]  # prefix + prompt -> row
+    values: Tensor  # float32 [P, D]
+
+    def of(self, texts: Sequence[str]) -> Tensor:
+        """One row for each text, float32 [N, D]; no copy if these are all, in their order."""
+        rows = [self.rows[text] for text in texts]
+        return self.values if rows == list(range(len(self.values))) else self.values[rows]
 
 
 @dataclass(frozen=True)
@@ -64,6 +75,7 @@ class Evidence:
     no_fake: str = ""  # the reason where fake is empty
     failed: bool = False  # the reason is a fault of the scorer
     reasons: Sequence[str] = ()  # of a scorer: why an image has no answer, "" where it has one
+    draws: NDArray[np.uint64] | None = None  # [N], see sample.py; None: by place
 
 
 class Setup(NamedTuple):
@@ -100,7 +112,7 @@ def encode_prompts(
         unique = list(dict.fromkeys(texts))
         if unique:
             values = text_features(unique, reader, run.features_path(TEXTS, name), shard)
-            found[name] = dict(zip(unique, values, strict=True))
+            found[name] = Texts({text: row for row, text in enumerate(unique)}, values)
     return found
 
 
@@ -121,7 +133,7 @@ def gather(images: ImageSet, setup: Setup) -> dict[EncoderKind, Evidence]:
     """The evidence on one model for every kind of encoder; {} if it has no images."""
     features = _features(images, setup) if images.files else {}
     evidence: dict[EncoderKind, Evidence] = {}
-    labels = images.texts
+    labels, numbers = images.texts, draws(images.records)
     if labels is None:
         labels = [str(place) for place in range(len(images.files))]
     for kind, encoder in encoders_only(setup.encoders).items() if images.files else ():
@@ -137,6 +149,7 @@ def gather(images: ImageSet, setup: Setup) -> dict[EncoderKind, Evidence]:
             no_text,
             setup.no_reference.get(kind, ""),
             features[encoder.name].made_on,
+            draws=numbers,
         )
     scored: dict[tuple[str, str, bool], Evidence] = {}
     for kind, scorer in scorers_only(setup.encoders).items() if images.files else ():
@@ -210,7 +223,10 @@ def part(evidence: Evidence, places: Sequence[int]) -> Evidence:
     )
     reasons = [evidence.reasons[place] for place in places] if evidence.reasons else ()
     clusters = intervals.cluster_numbers(labels)
-    return replace(evidence, fake=fake, texts=texts, clusters=clusters, reasons=reasons)
+    numbers = None if evidence.draws is None else evidence.draws[rows.numpy()]
+    return replace(
+        evidence, fake=fake, texts=texts, clusters=clusters, reasons=reasons, draws=numbers
+    )
 
 
 def _as_text_encoder(encoder: Encoder | LoadedScorer) -> TextEncoder | None:
@@ -270,6 +286,6 @@ def _texts(
         return {}
     asking = [one for one in setup.metrics if one.encoder == kind and "text" in one.needs]
     return {
-        prefix: torch.stack([known[prefix + text] for text in images.texts])
+        prefix: known.of([prefix + text for text in images.texts])
         for prefix in sorted({metric.prefix for metric in asking})
     }

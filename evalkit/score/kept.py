@@ -73,6 +73,7 @@ def write(run: Run, model: str, metric: Metric, found: Measurement, key: str) ->
     values = None if found.per_image is None else found.per_image.tolist()
     lists = {  # JSON has no NaN
         "per_image": values and [None if math.isnan(one) else one for one in values],
+        "sample": None if found.sample is None else found.sample.tolist(),
         "left_out": None if found.left_out is None else found.left_out.tolist(),
         "left_out_pairs": None if found.left_out_pairs is None else found.left_out_pairs.tolist(),
     }
@@ -104,6 +105,7 @@ def read(run: Run, model: str, metric: Metric, key: str) -> Measurement | None:
             None if pairs is None else torch.from_numpy(pairs),
             unanswered=content["unanswered"],
             why_unanswered=content["why_unanswered"],
+            sample=None if content["sample"] is None else np.array(content["sample"], np.int64),
         )
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None

@@ -18,6 +18,8 @@ from evalkit.features.answers import unanswered
 from evalkit.metrics import frechet
 from evalkit.plugin_calls import is_own, plugin_call, said
 from evalkit.score.evidence import Evidence, part
+from evalkit.score.sample import note as sample_note
+from evalkit.score.sample import sample
 from evalkit.statistics import intervals
 from evalkit.statistics.intervals import GROUPS, Interval
 
@@ -37,6 +39,9 @@ class Measurement:
     failed: bool = False  # the metric's function or scorer is faulty, and `note` says how
     unanswered: int = 0  # images without an answer of the scorer; `per_image` has NaN for them
     why_unanswered: str = ""  # in words
+    # int [n]: the places of the images that were measured, where these are a sample of all;
+    # `left_out` is about them, and `per_image` has NaN for the others.
+    sample: NDArray[np.int64] | None = None
 
 
 def measure_or_warn(metric: Metric, evidence: Evidence) -> Measurement:
@@ -55,7 +60,8 @@ def measure_or_warn(metric: Metric, evidence: Evidence) -> Measurement:
 def measure(metric: Metric, evidence: Evidence) -> Measurement:
     """The metric's value with its interval, or "not measured" with the reason.
 
-    Images without an answer of a scorer are left out, and counted.
+    Images without an answer of a scorer are left out, and counted. Of very many images some
+    metrics measure a sample (`Metric.most`).
 
     Raises:
         EvalkitError: the metric's function fails, or returns something other than float64 [] or
@@ -64,16 +70,39 @@ def measure(metric: Metric, evidence: Evidence) -> Measurement:
     reasons = evidence.reasons
     places = [place for place, reason in enumerate(reasons) if not reason]
     if len(places) == len(reasons):
-        return _measure(metric, evidence)
+        return _of_sample(metric, evidence)
     said, missing = unanswered(reasons), len(reasons) - len(places)
     if not places:
         note = f"not measured: {said}"
         return Measurement(None, note=note, unanswered=missing, why_unanswered=said)
-    found, per_image = _measure(metric, part(evidence, places)), None
-    if found.per_image is not None:
-        per_image = np.full(len(reasons), np.nan)
-        per_image[places] = found.per_image
-    return replace(found, per_image=per_image, unanswered=missing, why_unanswered=said)
+    found = _of_places(metric, evidence, np.array(places))
+    return replace(found, unanswered=missing, why_unanswered=said)
+
+
+def _of_sample(metric: Metric, evidence: Evidence) -> Measurement:
+    """The metric on a sample of the images where they are more than it measures."""
+    count = len(evidence.clusters)
+    if not 0 < metric.most < count or evidence.no_fake:
+        return _measure(metric, evidence)
+    numbers = evidence.draws
+    if numbers is None:
+        numbers = np.random.RandomState(0).permutation(count).astype(np.uint64)
+    places = sample(numbers, metric.most)
+    found = _of_places(metric, evidence, places)
+    notes = (
+        [found.note, sample_note(len(places), count)] if found.value is not None else [found.note]
+    )
+    return replace(found, note="; ".join(filter(None, notes)), sample=places)
+
+
+def _of_places(metric: Metric, evidence: Evidence, places: NDArray[np.int64]) -> Measurement:
+    """The metric on some of the images; the others have no value."""
+    found = _measure(metric, part(evidence, places.tolist()))
+    if found.per_image is None:
+        return found
+    per_image = np.full(len(evidence.clusters), np.nan)
+    per_image[places] = found.per_image
+    return replace(found, per_image=per_image)
 
 
 def _measure(metric: Metric, evidence: Evidence) -> Measurement:

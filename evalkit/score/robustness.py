@@ -58,7 +58,7 @@ def with_variants(
             places = [(record.index, record.sample) for record in variants.records]
             values |= dict(zip(places, found.per_image, strict=True))
         per_image = np.array([values.get(place, np.nan) for place in made])
-        measured[metric.name] = replace(known, per_image=per_image)
+        measured[metric.name] = replace(known, per_image=per_image, sample=None)
     return Entrant(entrant.model, evidence, made, measured)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from evalkit.core import EncoderKind, EvalkitError, FailedMetricWarning, Metric, MetricRow
@@ -64,7 +64,7 @@ def metric_row(
         reference.name if reference else "",
         found.value,
         *found.interval[:2],
-        count - found.unanswered,
+        count - found.unanswered if found.sample is None else len(found.sample),
         images.requested,
         metric.better,
         found.interval.method,
@@ -107,15 +107,12 @@ def _baseline(metric: Metric, reference: Reference, count: int) -> tuple[float |
 
 def score_rows(
     metric: Metric, images: ImageSet, found: Measurement, setup: Setup
-) -> list[tuple[Any, ...]]:
+) -> Iterator[tuple[Any, ...]]:
     """The rows of scores.csv behind a row of metrics.json."""
-    if found.per_image is None:
-        return []
-    encoder = setup.encoders[metric.encoder].name
-    return [
-        (images.model, record.index, record.sample, metric.name, encoder, _written(value))
-        for record, value in zip(images.records, found.per_image, strict=True)
-    ]
+    if found.per_image is not None:
+        encoder = setup.encoders[metric.encoder].name
+        for record, value in zip(images.records, found.per_image, strict=True):
+            yield images.model, record.index, record.sample, metric.name, encoder, _written(value)
 
 
 def _written(value: float) -> str:

@@ -149,7 +149,6 @@ def score_with(
     texts = encode_prompts(run, prompts, table, choice.encoders)
     setup = Setup(run, table, choice.encoders, references, why, texts, batch_size)
     rows: list[MetricRow] = []
-    scores: list[tuple[Any, ...]] = []
     findings: dict[str, dict[str, Any]] = {}
     entrants: list[Entrant] = []  # on the original prompts
     wholes: list[Entrant] = []  # on variants of prompts too
@@ -160,7 +159,6 @@ def score_with(
         for note in validation.notes(findings[images.model]):
             log.info("%s: %s", images.model, note)
         rows += [_cautioned(row, blind) for row in scored.rows]
-        scores += scored.per_image
         entrants.append(scored.entrant)
         wholes.append(scored.whole)
         errors[images.model] = scored.errors
@@ -178,7 +176,12 @@ def score_with(
     of_groups, compared_by_group = measure_groups(groups, sets, wholes, setup, choice, seen)
     keep(run, chosen, [one.name for one in table if one.scorer and found.reason(one)])
     run.begin_scoring()
-    run.write_scores(scores)
+    run.write_scores(
+        row
+        for images, whole in zip(sets, wholes, strict=True)
+        for metric in table
+        for row in score_rows(metric, images, whole.measured[metric.name], setup)
+    )
     made = comparisons(compared + compared_by_group, len(entrants))
     run.write_comparisons(made if len(entrants) > 1 and seen else None)
     run.write_robustness(robustness(wholes, seen, run.prompts() if prompts else ()))
@@ -235,7 +238,6 @@ class _Scored(NamedTuple):
     """One model's results."""
 
     rows: list[MetricRow]
-    per_image: list[tuple[Any, ...]]  # rows of scores.csv
     entrant: Entrant  # on the original prompts
     whole: Entrant  # on all images; where the originals have values per image, so have these
     errors: dict[str, PrecisionError]  # by encoder in a faster mode
@@ -258,13 +260,8 @@ def _score_model(every: ImageSet, setup: Setup, choice: Choice) -> _Scored:
     rows = [metric_row(metric, images, measured[metric.name], setup) for metric in setup.metrics]
     entrant = Entrant(images.model, evidence, made, measured)
     whole = with_variants(entrant, every, of_all, setup, choice)
-    per_image = [
-        row
-        for metric in setup.metrics
-        for row in score_rows(metric, every, whole.measured[metric.name], setup)
-    ]
     rows += records.rows(images.model, images.all_records, images.requested)
-    return _Scored(rows, per_image, entrant, whole, errors)
+    return _Scored(rows, entrant, whole, errors)
 
 
 def _keep_measured(

@@ -178,6 +178,7 @@ def _placed(
         fake={name: values[rows] for name, values in evidence.fake.items()},
         texts={name: values[own] for name, values in evidence.texts.items()},
         clusters=cluster_numbers(clusters),
+        draws=None,
     )
 
 

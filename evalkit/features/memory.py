@@ -1,0 +1,44 @@
+"""How much memory a process may still take, as Linux and its control groups say."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+_GROUPS = Path("/sys/fs/cgroup")
+
+
+def available() -> int:
+    """Bytes that are free or can be freed; where the system does not say, half of the memory."""
+    return min(_stated(), default=_half_of_all())
+
+
+def _stated() -> Iterator[int]:
+    """Of the machine, and of each control group around the process: a job, a container."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        amounts = dict(line.split(":", 1) for line in lines)
+        yield int(amounts["MemAvailable"].split()[0]) * 1024
+        own = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except (OSError, KeyError, ValueError):
+        return
+    for place in (line.removeprefix("0::/") for line in own if line.startswith("0::")):
+        for group in (_GROUPS / place, *(_GROUPS / place).parents):
+            try:
+                most = (group / "memory.max").read_text(encoding="ascii").strip()
+                used = (group / "memory.current").read_text(encoding="ascii")
+                counts = (group / "memory.stat").read_text(encoding="ascii").split()
+                # Pages of files count as used, and are dropped where memory is short.
+                files = int(counts[counts.index("file") + 1])
+            except (OSError, ValueError, IndexError):
+                continue
+            if most != "max":
+                yield max(0, int(most) - int(used) + files)
+
+
+def _half_of_all() -> int:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    except (AttributeError, ValueError, OSError):  # Windows
+        return 2**32
