@@ -6,25 +6,27 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-_GROUPS = Path("/sys/fs/cgroup")
+
+def available(root: Path = Path("/")) -> int:
+    """Bytes that are free or can be freed; where the system does not say, half of the memory.
+
+    root: where the files of the system are.
+    """
+    return min(_stated(root), default=_half_of_all())
 
 
-def available() -> int:
-    """Bytes that are free or can be freed; where the system does not say, half of the memory."""
-    return min(_stated(), default=_half_of_all())
-
-
-def _stated() -> Iterator[int]:
+def _stated(root: Path) -> Iterator[int]:
     """Of the machine, and of each control group around the process: a job, a container."""
     try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        lines = (root / "proc/meminfo").read_text(encoding="ascii").splitlines()
         amounts = dict(line.split(":", 1) for line in lines)
         yield int(amounts["MemAvailable"].split()[0]) * 1024
-        own = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+        own = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except (OSError, KeyError, ValueError):
         return
+    groups = root / "sys/fs/cgroup"
     for place in (line.removeprefix("0::/") for line in own if line.startswith("0::")):
-        for group in (_GROUPS / place, *(_GROUPS / place).parents):
+        for group in (groups / place, *(groups / place).parents):
             try:
                 most = (group / "memory.max").read_text(encoding="ascii").strip()
                 used = (group / "memory.current").read_text(encoding="ascii")
