@@ -50,8 +50,6 @@ def _left_out(source: Source, row: Row, groups: Tensor) -> Tensor:
 
     number, known = int(groups.max()) + 1, _kept(source, row)
     left_out, per_image = known.get("left_out"), known.get("per_image")
-    if known.get("sample"):  # whose groups of prompts are others
-        raise Unknown(_absent(row))
     if left_out and len(left_out) == number:
         return torch.tensor(left_out, dtype=torch.float64)
     per_image = per_image or _per_image(source, row)
