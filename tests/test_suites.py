@@ -62,7 +62,7 @@ def test_bundled_lists_hold_what_is_stated() -> None:
             assert len(prompts) == suites()[name].prompts
             assert texts_sha256([one.text for one in prompts]) == suites()[name].sha256
             assert row["recognised by"] == "content"
-        assert row["use"].startswith("shipped") == (
+        assert row["use"].startswith("ships") == (
             name in ("suite", "geneval", "parti", "t2i-compbench")
         )
         assert row["licence"]
@@ -176,6 +176,18 @@ def test_of_a_list_without_a_hash_the_name_and_the_number_are_checked(
     assert "only its name and the number of its prompts (200) were checked" in caplog.text
     rows = {row["name"]: row for row in evalkit.list_suites()}
     assert rows["drawbench"]["recognised by"] == "name and number"
+
+
+def test_the_list_of_suites_says_how_to_get_each() -> None:
+    for row in evalkit.list_suites():
+        suite = suites()[row["name"]]
+        assert row["sha256 of prompts"] == (suite.sha256 or "not known")
+        if suite.is_bundled:
+            assert row["use"] == f"ships with evalkit: `--prompts {suite.name}`"
+            assert len(read_prompts(suite.name)) == int(row["prompts"])
+        else:
+            assert suite.published
+            assert row["use"] == f"get {suite.published} from the address: `--prompts FILE`"
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -36,6 +36,7 @@ class Suite(NamedTuple):
     claims: tuple[str, ...]  # parts of the names of its files: lower case, letters and digits
     sha256: str = ""  # `texts_sha256` of its prompts; "" if it is not known
     file: str = ""  # in the package, relative to evalkit/; "" if it does not come with evalkit
+    published: str = ""  # what of its address is the list, where it does not come with evalkit
     parts: Mapping[str, str] = {}  # by group: the hash of those that are also lists of their own
 
     @property
@@ -76,7 +77,7 @@ def refuse_known(path: str) -> None:
         raise EvalkitError(
             f"{suite.title} is a known list of {suite.prompts:,} prompts, but it does not come with"
             " evalkit.",
-            f"Download it from {suite.address} (licence: {suite.licence}) and give its file:"
+            f"Get {suite.published} from {suite.address} (licence: {suite.licence}) and give that:"
             " `--prompts FILE`.",
         )
 
