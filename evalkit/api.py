@@ -18,6 +18,7 @@ from evalkit.generate.plan import Plan, earlier_config, models_of, read_given
 from evalkit.hints import did_you_mean
 from evalkit.remote.keys import without_keys
 from evalkit.results import Run
+from evalkit.run_config import run_config
 from evalkit.score.presets import expand
 from evalkit.score.settings import (
     Settings,
@@ -104,6 +105,7 @@ def run(
     given = locals()
     workers, given["options"] = workers_of(engine, options, shards)
     settings, labels, bundled = _checked(given)
+    before = run_config(Run(settings.out)).get("metrics", ())
     from evalkit.report.report import report
     from evalkit.score import resources
     from evalkit.score.score import score_with
@@ -118,7 +120,8 @@ def run(
     with made.writing_results():
         chosen = resolve(made.path, metrics=metrics, models=labels)
         found = resources.load(chosen, bundled, settings.device, made.path)
-        score_with(made.path, chosen, found, batch_size=settings.batch_size, generated=True)
+        size = settings.batch_size
+        score_with(made.path, chosen, found, batch_size=size, generated=True, before=before)
         report(made.path)
     return Run(made.path)
 

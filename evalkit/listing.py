@@ -159,14 +159,18 @@ def _end(value: float) -> str:
 
 
 def suites() -> Listing:
-    """Published lists of prompts, and how each is used."""
+    """Published lists of prompts, and how to get each."""
     rows = [
         (one.name, one.title, str(one.prompts), one.licence, one.groups, one.address,
-         "content" if one.sha256 else "name and number",
-         f"shipped: `--prompts {one.name}`" if one.is_bundled else "give its file to `--prompts`")
+         "content" if one.sha256 else "name and number", one.sha256 or "not known",
+         f"ships with evalkit: `--prompts {one.name}`" if one.is_bundled
+         else f"get {one.published} from the address: `--prompts FILE`")
         for one in known_suites().values()
     ]  # fmt: skip
-    header = ("name", "title", "prompts", "licence", "groups", "address", "recognised by", "use")
+    header = (
+        *("name", "title", "prompts", "licence", "groups", "address", "recognised by"),
+        *("sha256 of prompts", "use"),
+    )
     return Listing(header, rows)
 
 

@@ -1,4 +1,7 @@
-"""How a model is written: `dalle`, `./folder`, `module:attribute`, or `label=` and one of these."""
+"""How a model is written: `dalle`, `./folder`, `module:attribute`, or `label=` and one of these.
+
+A model of a run is `RUN:LABEL`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from evalkit.core import EvalkitError
@@ -48,6 +52,14 @@ def labelled(label: str, spec: str) -> str:
             "Choose another label.",
         )
     return f"{label}={spec}"
+
+
+def split_run(text: str) -> tuple[Path, str]:
+    """`reports/main:dalle` -> (reports/main, dalle); the label may be left out."""
+    if Path(text).expanduser().exists() or ":" not in text:
+        return Path(text), ""
+    path, _, label = text.rpartition(":")
+    return Path(path), label
 
 
 def split_names(text: str) -> tuple[str, ...]:

@@ -98,6 +98,21 @@ def progress(description: str, total: int | None, unit: str = "images") -> Itera
 
 
 @contextlib.contextmanager
+def hub_bars() -> Iterator[None]:
+    """Hide the progress bars of downloads by huggingface_hub where the log shows errors only."""
+    from huggingface_hub import utils
+
+    hidden = _logger.level >= logging.ERROR and not utils.are_progress_bars_disabled()
+    if hidden:
+        utils.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if hidden:
+            utils.enable_progress_bars()
+
+
+@contextlib.contextmanager
 def _logged(description: str, total: int | None, unit: str) -> Iterator[Advance]:
     """Log the count after a few seconds and then regularly, also during one long step."""
     done, started, finished = 0, time.monotonic(), threading.Event()

@@ -62,7 +62,7 @@ def test_bundled_lists_hold_what_is_stated() -> None:
             assert len(prompts) == suites()[name].prompts
             assert texts_sha256([one.text for one in prompts]) == suites()[name].sha256
             assert row["recognised by"] == "content"
-        assert row["use"].startswith("shipped") == (
+        assert row["use"].startswith("ships") == (
             name in ("suite", "geneval", "parti", "t2i-compbench")
         )
         assert row["licence"]
@@ -110,6 +110,32 @@ def test_copies_of_shipped_lists_are_recognised(
     assert not identity(str(tmp_path / "y.txt"), prompts[1:])
 
 
+@pytest.mark.parametrize("name", ["color_val.txt", "t2i-compbench-color.txt", "mine.txt"])
+def test_a_changed_copy_of_one_list_of_compbench_is_said_to_differ(
+    tmp_path: Path, name: str
+) -> None:
+    texts = [prompt.text for prompt in read_prompts("t2i-compbench:color")]
+    file = tmp_path / name
+    said = f"{name} has 300 prompts, {{}} of the 300 of T2I-CompBench (color), and is another list"
+    for changed, same in ((["a mauve bench", *texts[1:]], 299), (texts[::-1], 300)):
+        file.write_text("\n".join(changed))
+        prompts = read_prompts(file)
+        assert said.format(same) in doubt(str(file), prompts)
+        assert not identity(str(file), prompts)
+    file.write_text("\n".join(texts[:150]))
+    assert "another list" not in doubt(str(file), read_prompts(file))
+
+
+def test_variants_do_not_make_a_list_another_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    texts = [prompt.text for prompt in read_prompts("t2i-compbench:color")]
+    (file := tmp_path / "color_val.txt").write_text("\n".join(texts))
+    with caplog.at_level("INFO", "evalkit"):
+        evalkit.generate("noise", file, out=tmp_path / "run", perturb="uppercase")
+    assert "color_val.txt has the prompts of T2I-CompBench (color)" in caplog.text
+
+
 def _geneval_file(path: Path, change: bool = False) -> Path:
     texts = [prompt.text for prompt in read_prompts("geneval")]
     if change:
@@ -150,6 +176,18 @@ def test_of_a_list_without_a_hash_the_name_and_the_number_are_checked(
     assert "only its name and the number of its prompts (200) were checked" in caplog.text
     rows = {row["name"]: row for row in evalkit.list_suites()}
     assert rows["drawbench"]["recognised by"] == "name and number"
+
+
+def test_the_list_of_suites_says_how_to_get_each() -> None:
+    for row in evalkit.list_suites():
+        suite = suites()[row["name"]]
+        assert row["sha256 of prompts"] == (suite.sha256 or "not known")
+        if suite.is_bundled:
+            assert row["use"] == f"ships with evalkit: `--prompts {suite.name}`"
+            assert len(read_prompts(suite.name)) == int(row["prompts"])
+        else:
+            assert suite.published
+            assert row["use"] == f"get {suite.published} from the address: `--prompts FILE`"
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -39,6 +39,14 @@ def test_quiet_logs_no_progress(caplog: pytest.LogCaptureFixture) -> None:
     assert not caplog.messages
 
 
+def test_quiet_hides_the_bars_of_downloads_and_no_others(caplog: pytest.LogCaptureFixture) -> None:
+    hub = pytest.importorskip("huggingface_hub.utils")
+    for level, hidden in ((logging.INFO, False), (logging.ERROR, True)):
+        with caplog.at_level(level, "evalkit"), terminal.hub_bars():
+            assert hub.are_progress_bars_disabled() == hidden
+        assert not hub.are_progress_bars_disabled()
+
+
 def test_short_work_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "evalkit"):
         work(0.01)

@@ -19,7 +19,10 @@ FITS = {"rounding": "to the last digit", "interval": "within the interval", "": 
 
 def conventions(
     folder: Annotated[
-        Path, typer.Argument(help="Images: a folder, zip, tar or array; or a run of one model.")
+        Path,
+        typer.Argument(
+            help="Images: a folder, zip, tar or array; or a run of one model, or RUN:LABEL."
+        ),
     ],
     metric: Annotated[
         str, typer.Option(help="fid; or clip_score, pickscore, hpsv2 or hpsv2.1, which need a run.")
@@ -47,7 +50,7 @@ def conventions(
     Examples:
       evalkit conventions some/folder --reference coco/val2014
       evalkit conventions some/folder --reference coco/val2014 --target 12.6
-      evalkit conventions reports/first/images/dalle --metric clip_score --target 31.2
+      evalkit conventions reports/first:dalle --metric clip_score --target 31.2
     """
     with clean():
         from evalkit.score.conventions import METRICS

@@ -79,8 +79,8 @@ def gate(
         from evalkit.gate.gate import gate as function
         from evalkit.gate.gate import to_json
         from evalkit.gate.github import annotation_lines, leave_refusal
-        from evalkit.gate.snapshot import split_name
         from evalkit.run_folder import Run
+        from evalkit.specs import split_run
 
         try:
             with _defects_end_with_2():
@@ -104,7 +104,7 @@ def gate(
             for line in annotation_lines(made):
                 print(line)
             print_gate(made)
-        page = Run(split_name(candidate)[0]).report_path / "index.html"
+        page = Run(split_run(candidate)[0]).report_path / "index.html"
         if report and page.is_file():
             print_next(f"open {shlex.quote(str(page))}")
         raise typer.Exit(made.exit_code)

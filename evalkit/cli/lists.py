@@ -55,7 +55,11 @@ def list_scorers(as_json: Json = False) -> None:
     with clean():
         from evalkit.listing import scorers
 
-        print_rows(*scorers(), as_json)
+        header, rows = scorers()
+        if as_json or not sys.stdout.isatty():
+            print_rows(header, rows, as_json)
+            return
+        _print_blocks([dict(zip(header, row, strict=True)) for row in rows])
 
 
 @app.command("suites")
@@ -69,25 +73,38 @@ def list_suites(as_json: Json = False) -> None:
 
 def _print_metrics(metrics: list[dict[str, str]]) -> None:
     """Each metric as a block of indented lines, then the presets."""
+    from evalkit.score.presets import PRESETS
+
+    _print_blocks(metrics)
+    lines = [
+        f"{name}: {', '.join(members) or 'every installed metric'}"
+        for name, members in PRESETS.items()
+    ]
+    _print_block("\npresets", "", lines)
+
+
+def _print_blocks(rows: list[dict[str, str]]) -> None:
+    """Each metric or scorer as a block of indented lines: a table would be too wide."""
+    inputs = {"needs prompts": {"text"}, "needs a reference": {"real", "real_moments"}}
+    for row in rows:
+        given = {*row.get("needs", "").split(", ")}
+        needs = [text for text, names in inputs.items() if names & given]
+        better = f"{row['better']} is better" if row["better"] else ""
+        facts = ", ".join(filter(None, [row["title"], better, row["range"], *needs]))
+        options = f"options: {row['options']}" if row.get("options") else ""
+        lines = (row["question"], options, f"here: {row['here']}", row["paper"])
+        _print_block(row["name"], f": {facts}" if facts else "", [*filter(None, lines)])
+
+
+def _print_block(name: str, facts: str, lines: list[str]) -> None:
     from rich.padding import Padding
     from rich.text import Text
 
     from evalkit.cli.stdout import Stdout
-    from evalkit.score.presets import PRESETS
 
     console = Stdout()
-    inputs = {"needs prompts": {"text"}, "needs a reference": {"real", "real_moments"}}
-    for metric in metrics:
-        given = {*metric["needs"].split(", ")}
-        needs = [text for text, names in inputs.items() if names & given]
-        better = f"{metric['better']} is better" if metric["better"] else ""
-        facts = ", ".join(filter(None, [metric["title"], better, metric["range"], *needs]))
-        console.print(Text.assemble((metric["name"], "bold"), f": {facts}" if facts else ""))
-        for line in filter(None, (metric["question"], f"here: {metric['here']}", metric["paper"])):
-            console.print(Padding(Text(line), (0, 0, 0, 2), expand=False))
-    console.print(Text("\npresets", style="bold"))
-    for name, members in PRESETS.items():
-        line = f"{name}: {', '.join(members) or 'every installed metric'}"
+    console.print(Text.assemble((name, "bold"), facts))
+    for line in lines:
         console.print(Padding(Text(line), (0, 0, 0, 2), expand=False))
 
 

@@ -105,7 +105,7 @@ def _block(heading: str, found: Sequence[Finding]) -> Block:
 
 
 def _groups(facts: Facts) -> list[Block]:
-    """The score by group of prompts, as one block; [] without groups."""
+    """The values per image by group of prompts, a block for each metric; [] without groups."""
     return [
         Block(
             f"{shorten(one.whole.title, TITLE)} {one.whole.arrow}",
@@ -115,7 +115,7 @@ def _groups(facts: Facts) -> list[Block]:
             ],
         )
         for one in facts.by_group
-        if one.whole is facts.score
+        if one.whole.measured and not one.whole.measure.from_records
     ]
 
 

@@ -20,7 +20,10 @@ app = typer.Typer(
 )
 
 Names = Annotated[
-    list[str], typer.Argument(help="Encoders, scorers or files from `evalkit weights list`.")
+    list[str] | None,
+    typer.Argument(
+        help="Encoders, scorers or files from `evalkit weights list`.", show_default=False
+    ),
 ]
 Some = Annotated[
     list[str] | None,
@@ -66,7 +69,7 @@ def verify_weights(names: Some = None, as_json: Json = False) -> None:
 
 @app.command("fetch")
 def fetch_weights(
-    names: Names,
+    names: Names = None,
     mirror: Annotated[
         str, typer.Option(help="An address or folder to try first.  [default: EVALKIT_MIRROR]")
     ] = "",
@@ -82,7 +85,7 @@ def fetch_weights(
     with clean():
         from evalkit.encoders.manage_weights import weights_fetch
 
-        _print(weights_fetch(names, mirror=mirror), as_json)
+        _print(weights_fetch(names or (), mirror=mirror), as_json)
 
 
 @app.command("import")

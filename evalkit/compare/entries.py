@@ -12,11 +12,11 @@ from functools import cached_property
 from pathlib import Path
 
 from evalkit.core import EvalkitError
-from evalkit.gate.snapshot import Snapshot, outline, split_name
+from evalkit.gate.snapshot import Snapshot, outline
 from evalkit.hints import did_you_mean
 from evalkit.run_config import lost_models
 from evalkit.run_folder import Run
-from evalkit.specs import is_path, split_label
+from evalkit.specs import is_path, split_label, split_run
 
 Runs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -73,7 +73,7 @@ def read_entries(given: Runs) -> list[Entry]:
 def _entries(text: str) -> list[Entry]:
     """The models of one argument; a name that is not given is still empty."""
     name, rest = ("", text) if os.path.isdir(os.path.expanduser(text)) else split_label(text)
-    path, label = split_name(rest)
+    path, label = split_run(rest)
     run = Run(path)
     if not run.path.is_dir():
         raise EvalkitError(f"There is no run folder {run.path}.", "Give RUN or RUN:LABEL.")

@@ -62,16 +62,19 @@ def weights_verify(names: str | Sequence[str] = ()) -> list[WeightStatus]:
     return rows
 
 
-def weights_fetch(names: str | Sequence[str], *, mirror: str = "") -> list[WeightStatus]:
+def weights_fetch(names: str | Sequence[str] = (), *, mirror: str = "") -> list[WeightStatus]:
     """Download the missing ones of the named files into evalkit's cache, checked by SHA-256.
 
     Args:
-        names: encoders, scorers or files.
+        names: encoders, scorers or files, at least one.
         mirror: an address or a folder with the files under their names in `evalkit weights list`;
             it is tried first.
     """
     if not names:
-        raise EvalkitError("No weights are named.", f"Name some of these: {', '.join(NEEDS)}.")
+        raise EvalkitError(
+            "No weights are named; expected encoders, scorers or files.",
+            f"Name some of these: {', '.join(NEEDS)}.",
+        )
     rows: list[WeightStatus] = []
     for item in _named(names, every_format=False):
         path = weights.find(item.name)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from evalkit.core import EncoderKind, EvalkitError, Precision
 from evalkit.encoders.inputs import in_its_precision, moved
 from evalkit.models.load import device_of, hash_tensors
+from evalkit.terminal import hub_bars
 
 
 class TimmModel:
@@ -68,7 +69,8 @@ def load(*, model: str, device: str = "auto") -> TimmModel:
             "Type in the clone of evalkit: `pip install '.[timm]'`.",
         ) from error
     try:
-        network = timm.create_model(model, pretrained=True)
+        with hub_bars():
+            network = timm.create_model(model, pretrained=True)
     except Exception as error:  # several libraries raise their own
         reason = str(error).strip().partition("\n")[0]
         raise EvalkitError(

@@ -16,6 +16,7 @@ from evalkit.escape import visible
 from evalkit.features.changed import changed_images, make_again
 from evalkit.features.image_file import ImageFile
 from evalkit.features.validation import ImageValidation, OnBad, check_policy
+from evalkit.hints import did_you_mean
 from evalkit.images import (
     InvalidImage,
     content_sha256,
@@ -26,6 +27,7 @@ from evalkit.run_folder import Run, folder_name
 from evalkit.seeds import original_id
 from evalkit.shards import WHOLE, Shard
 from evalkit.sources import missing_images, not_taken, open_source
+from evalkit.specs import split_run
 from evalkit.terminal import track
 
 
@@ -143,14 +145,21 @@ def image_sets(
 def one_image_set(path: Path) -> tuple[Run, ImageSet]:
     """The images of one model without variants of prompts, and the folder for results.
 
-    Raises EvalkitError for several models.
+    path: images, a run of one model, or `RUN:LABEL`. Raises EvalkitError for several models, and
+    for a label that the run does not have.
     """
-    run, sets, _ = image_sets(path)
+    place, label = split_run(str(path))
+    if label and Run(place).is_run:
+        if label not in (known := Run(place).models()):
+            raise EvalkitError(f"{place} has no model {label!r}.", did_you_mean(label, known))
+        run, sets, _ = image_sets(place, models=(label,))
+    else:
+        run, sets, _ = image_sets(path)
     if len(sets) > 1:
-        names = ", ".join(images.model for images in sets)
+        names = [images.model for images in sets]
         raise EvalkitError(
-            f"{path} is a run of several models ({names}).",
-            f"Give the images of one: {run.image_folder(sets[0].model)}.",
+            f"{path} is a run of several models ({', '.join(names)}).",
+            f"Name one: {path}:{names[0]}.",
         )
     return run, sets[0].originals()
 

@@ -25,9 +25,10 @@ from evalkit.gate.junit import to_xml
 from evalkit.gate.measurements import Loaded
 from evalkit.gate.notes import notes_of
 from evalkit.gate.rules import choose_rules, measured_names
-from evalkit.gate.snapshot import Snapshot, split_name, take
+from evalkit.gate.snapshot import Snapshot, take
 from evalkit.run_folder import Run
 from evalkit.score.select import UnknownMetric
+from evalkit.specs import split_run
 
 log = logging.getLogger(__name__)
 SCHEMA = 1
@@ -132,7 +133,7 @@ def gate(
             differ (exit code 4).
     """
     candidate = run_text(candidate, "candidate")
-    with Run(split_name(candidate)[0]).writing_results():
+    with Run(split_run(candidate)[0]).writing_results():
         return _gate(candidate, baseline, config, metrics, alpha, allow_mismatch, junit, report)
 
 
@@ -147,7 +148,7 @@ def _gate(
     report: bool,
 ) -> Gate:
     """`gate`, while no other process writes the candidate's results."""
-    _remove_earlier(split_name(candidate)[0])
+    _remove_earlier(split_run(candidate)[0])
     settings = read_config(path_of(config, "config")) if config is not None else GateConfig()
     junit_path = None if junit is None else path_of(junit, "junit").expanduser()
     base = settings.baseline if baseline is None else run_text(baseline, "baseline", "RUN or FILE")
@@ -173,7 +174,7 @@ def _gate(
     a, b = on_shared_images(a, b, candidate, base, rules, loaded)
     made = decisions_of(a, b, rules, settings)
     outcome = outcome_of(made)
-    code, run = EXIT_CODES[outcome], Run(split_name(candidate)[0])
+    code, run = EXIT_CODES[outcome], Run(split_run(candidate)[0])
     if outcome == "inconclusive" and settings.on_inconclusive == "pass":
         code = 0
     result = Gate(
@@ -188,7 +189,7 @@ def _gate(
         _changed(a, b, rules),
         a.model,
         b.model,
-        _relative(split_name(b.saved_from or base)[0], run.path),
+        _relative(split_run(b.saved_from or base)[0], run.path),
         hashlib.sha256(run.metrics_path.read_bytes()).hexdigest(),
         tuple(notes),
     )

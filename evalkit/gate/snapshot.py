@@ -13,7 +13,6 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,6 +33,7 @@ from evalkit.score.measure import measure
 from evalkit.score.resources import blind_encoders, only_bundled
 from evalkit.score.select import select, select_from
 from evalkit.score.settings import measured as scored_with
+from evalkit.specs import split_run
 
 Key = tuple[str, int]  # id of the prompt, sample
 BLACK = Measure(
@@ -89,14 +89,6 @@ class Snapshot:
     images: tuple[tuple[str, int, str], ...] = ()  # prompt, sample, and SHA-256 of each image
 
 
-def split_name(text: str) -> tuple[Path, str]:
-    """`reports/main:dalle` -> (reports/main, dalle); the label may be left out."""
-    if Path(text).expanduser().exists() or ":" not in text:
-        return Path(text), ""
-    path, _, label = text.rpartition(":")
-    return Path(path), label
-
-
 def take(
     text: str,
     metrics: Sequence[str] | None = None,
@@ -115,7 +107,7 @@ def take(
     Raises:
         EvalkitError: no scored run, no such model or metric, or an encoder that cannot be loaded.
     """
-    path, label = split_name(text)
+    path, label = split_run(text)
     run = Run(path)
     label = _label(run, label, text)
     if run.is_stale(label):

@@ -122,9 +122,11 @@ def _announce(made: Plan) -> None:
     for said in unchanged(made.prompts, made.config.perturb):
         log.warning("%s", said)
     if isinstance(file := made.config.prompts, str) and not is_bundled(file):
-        if said := doubt(file, made.prompts):
+        variants = originals_of(made.prompts)
+        given = [prompt for at, prompt in enumerate(made.prompts) if at not in variants]
+        if said := doubt(file, given):
             log.warning("%s", said)
-        if said := identity(file, made.prompts):
+        if said := identity(file, given):
             log.info("%s", said)
     if len({model.bundled for model in made.models}) > 1:
         names = ", ".join(model.label for model in made.models if model.bundled)

@@ -15,7 +15,7 @@ from typing import Any
 from evalkit.core import EvalkitError
 from evalkit.files import read_limited
 from evalkit.images import file_sha256
-from evalkit.terminal import track
+from evalkit.terminal import hub_bars, track
 
 _MOST = 16 << 20  # bytes of model_index.json
 _READ = (".safetensors", ".json", ".txt", ".model")  # weights, configurations, vocabularies
@@ -45,7 +45,7 @@ def find_pipeline(model: str, revision: str, variant: str) -> tuple[Path, str]:
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
     try:
-        with quiet(bars=True):
+        with quiet(bars=True), hub_bars():
             found = DiffusionPipeline.download(
                 model, use_safetensors=True, revision=revision or None, variant=variant or None
             )

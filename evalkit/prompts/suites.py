@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import NamedTuple
 
 from evalkit.core import EvalkitError, Prompt
 
+_NEARLY = 0.9  # of the prompts of a list are in a changed copy of it
 _BY_RULE = ("geneval",)  # drawn by geneval.py and not stored
 
 
@@ -34,6 +36,7 @@ class Suite(NamedTuple):
     claims: tuple[str, ...]  # parts of the names of its files: lower case, letters and digits
     sha256: str = ""  # `texts_sha256` of its prompts; "" if it is not known
     file: str = ""  # in the package, relative to evalkit/; "" if it does not come with evalkit
+    published: str = ""  # what of its address is the list, where it does not come with evalkit
     parts: Mapping[str, str] = {}  # by group: the hash of those that are also lists of their own
 
     @property
@@ -74,15 +77,22 @@ def refuse_known(path: str) -> None:
         raise EvalkitError(
             f"{suite.title} is a known list of {suite.prompts:,} prompts, but it does not come with"
             " evalkit.",
-            f"Download it from {suite.address} (licence: {suite.licence}) and give its file:"
+            f"Get {suite.published} from {suite.address} (licence: {suite.licence}) and give that:"
             " `--prompts FILE`.",
         )
 
 
 def doubt(path: str, prompts: Sequence[Prompt]) -> str:
-    """Why a file is not the list that its name says it is; "" without a doubt."""
+    """Why a file is not the list that its name says it is, or that it nearly holds; "" without a
+    doubt.
+    """
     suite, count, name = claimed(path), len(prompts), Path(path).name
-    if suite is None or recognised(prompts)[0] == suite:
+    known = recognised(prompts)[0]
+    if known is not None and (suite is None or known == suite):
+        return ""
+    if near := "" if known else _near(prompts):
+        return f"{name} has {near}"
+    if suite is None:
         return ""
     if count != suite.prompts:
         found = f"{name} has {count:,} prompts and {suite.title} has {suite.prompts:,}"
@@ -91,6 +101,25 @@ def doubt(path: str, prompts: Sequence[Prompt]) -> str:
     else:
         return ""
     return f"{found}: values on it are not values on {suite.title}"
+
+
+def _near(prompts: Sequence[Prompt]) -> str:
+    """Of which list of several parts these are a changed copy, or of which part; "" for none."""
+    from evalkit.prompts import read_prompts  # which imports this module
+
+    texts = Counter(prompt.text for prompt in prompts)
+    for suite in (one for one in suites().values() if one.parts):
+        every = read_prompts(suite.name)
+        for part in ("", *suite.parts):
+            listed = Counter(one.text for one in every if part in ("", one.group))
+            count, same = listed.total(), (texts & listed).total()
+            if same >= _NEARLY * max(count, len(prompts)):
+                title = f"{suite.title} ({part})" if part else suite.title
+                return (
+                    f"{len(prompts):,} prompts, {same:,} of the {count:,} of {title}, and is"
+                    f" another list or in another order: values on it are not values on {title}"
+                )
+    return ""
 
 
 def identity(path: str, prompts: Sequence[Prompt]) -> str:

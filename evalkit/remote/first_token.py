@@ -87,11 +87,10 @@ class FirstTokens:
             raise EvalkitError(f"concurrency is {concurrency}; expected 1 or more.")
         self.label, self._chat, self._path = chat.options.model, chat, journal
         self._again, self._option = retry_ambiguous, option
-        self._ledger = Ledger(*_read(journal), _key_of)
-        self._dearest = self._ledger.dearest()
         self._without = False  # whether an answer had no probabilities
-        limit = option.format("max_cost=…")
-        self._budget = Budget(max_cost, self._ledger.spent(), f"`{limit}`")
+        self._budget = Budget(max_cost, option=f"`{option.format('max_cost=…')}`")
+        self._size = -1  # bytes of the journal as it is known here
+        self._catch_up()
         prices = f"`{option.format('input_price=…')}` and `{option.format('output_price=…')}`"
         price = chat.estimate([], [])
         self._budget.check(self.label, price, f"Give the US dollars per million tokens: {prices}.")
@@ -104,9 +103,10 @@ class FirstTokens:
         Raises EvalkitError where sending stopped (a key or a quota, the limit of cost, a service
         that fails), and for a model without probabilities. The answers so far are kept.
         """
+        self._catch_up()
         keys = [self._key(one) for one in asked]
         jobs = (
-            (key, Job(0.0, order, one, {"key": key}, f"image {order + 1} of {len(asked)}"))
+            (key, Job(0.0, order, one, {"key": key}, f"question {order + 1} of {len(asked)}"))
             for order, (key, one) in enumerate(dict(zip(keys, asked, strict=True)).items())
         )
         if found := self._ledger.open_jobs(jobs, self._again):
@@ -114,6 +114,20 @@ class FirstTokens:
         if error := self.reason_to_stop():
             raise error
         return [self._heard(key) for key in keys]
+
+    def _catch_up(self) -> None:
+        """Read the journal again where another scorer of this model has added to it.
+
+        Its answers are known then, and what it spent counts against the limit.
+        """
+        if self._size != (size := self._bytes()):
+            self._ledger = Ledger(*_read(self._path), _key_of)
+            self._dearest, self._budget.spent = self._ledger.dearest(), self._ledger.spent()
+            self._size = size
+
+    def _bytes(self) -> int:
+        path = self._path
+        return path.stat().st_size if path is not None and path.exists() else 0
 
     def _key(self, one: Asked) -> str:
         image = one.image
@@ -156,6 +170,7 @@ class FirstTokens:
         if self._path is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             append_lines(self._path, rows)
+            self._size = self._bytes()
 
     def keep(self, finished: Sequence[Finished]) -> list[Heard]:
         found = [

@@ -285,7 +285,10 @@ class Finding:
             )
         texts.append(self._baselines())
         cautions = {part for row in self.measured for part in row.caution.split("; ") if part}
-        return [text for text in texts if text] + [f"{capital(part)}." for part in sorted(cautions)]
+        # One that begins with the label of a model has it as it is written.
+        own = tuple(f"{model}: " for model in self.cells)
+        said = [part if part.startswith(own) else capital(part) for part in sorted(cautions)]
+        return [text for text in texts if text] + [f"{text}." for text in said]
 
     def _additional_prompts(self) -> str:
         """The estimate for the model that needs the fewest additional prompts."""

@@ -130,10 +130,13 @@ def score_with(
     on_bad: OnBad = "refuse",
     batch_size: int | None = None,
     generated: bool = False,
+    before: Sequence[str] | None = None,
 ) -> list[MetricRow]:
     """`score` with complete settings and loaded resources; it does not mention an old report.
 
-    generated: `generate` has just said what the models lack.
+    Args:
+        generated: `generate` has just said what the models lack.
+        before: the metrics that are not new to the run; None for those of run.toml.
     """
     table, choice, references, why, blind = found
     run, sets, prompts = image_sets(Path(path), on_bad, chosen.models)
@@ -174,7 +177,7 @@ def score_with(
     for note in groups.notes():
         log.info(note)
     of_groups, compared_by_group = measure_groups(groups, sets, wholes, setup, choice, seen)
-    keep(run, chosen, [one.name for one in table if one.scorer and found.reason(one)])
+    keep(run, chosen, [one.name for one in table if one.scorer and found.reason(one)], before)
     run.begin_scoring()
     run.write_scores(
         row

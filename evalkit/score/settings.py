@@ -201,17 +201,24 @@ def together(old: Sequence[str], more: Sequence[str]) -> tuple[str, ...]:
     return () if result == DEFAULT else result
 
 
-def keep(run: Run, chosen: Settings, lacking: Collection[str] = ()) -> None:
+def keep(
+    run: Run,
+    chosen: Settings,
+    lacking: Collection[str] = (),
+    before: Sequence[str] | None = None,
+) -> None:
     """Write changed settings to run.toml; its first line, which is a comment, stays.
 
-    lacking: the names of metrics whose scorer cannot be loaded. Those that are new are not kept:
-    each later scoring would try them again.
+    Args:
+        lacking: the names of metrics whose scorer cannot be loaded. Those that are new are not
+            kept: each later scoring would try them again.
+        before: the metrics that are not new; None for those of run.toml.
     """
     if not run.config_path.is_file():
         return
     known = run_config(run)
-    before = _by_spec(known.get("metrics", ())).values()
-    chosen = _without(chosen, set(lacking) - set(before))
+    earlier = known.get("metrics", ()) if before is None else before
+    chosen = _without(chosen, set(lacking) - set(_by_spec(earlier).values()))
     changed: dict[str, object] = {}
     if chosen.metrics != known.get("metrics", ()):
         changed["metrics"] = list(chosen.metrics)
@@ -227,7 +234,8 @@ def keep(run: Run, chosen: Settings, lacking: Collection[str] = ()) -> None:
         text = run.config_path.read_text(encoding="utf-8")
         first = text.partition("\n")[0]
         comment = f"{first}\n" if first.startswith("#") else ""
-        written = tomli_w.dumps(tomllib.loads(text) | changed)
+        values = tomllib.loads(text) | changed
+        written = tomli_w.dumps({key: value for key, value in values.items() if value != {}})
         write_atomically(run.config_path, f"{comment}{written}")
 
 

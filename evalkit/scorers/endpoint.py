@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,13 +84,8 @@ class EndpointModel:
     def first_tokens(
         self, images: Sequence[Image], questions: Sequence[str]
     ) -> Iterator[Tensor | NoAnswer]:
-        """float32 [tokens] for each image and its question, or why there is none.
-
-        All are asked side by side before the first one is returned; the journal has each answer as
-        it comes. Raises EvalkitError where sending stopped.
-        """
-        asked = [Asked(*one) for one in zip(images, questions, strict=True)]
-        for found in self._service.ask_all(asked):
+        """float32 [tokens] for each image and its question, or why there is none; see `listed`."""
+        for found in self.listed(images, questions):
             if isinstance(found, NoAnswer):
                 yield found
                 continue
@@ -98,6 +93,17 @@ class EndpointModel:
             probabilities = torch.zeros(len(self._ids))
             probabilities[ids] = torch.tensor(list(found.values()))
             yield probabilities
+
+    def listed(
+        self, images: Sequence[Image], questions: Sequence[str]
+    ) -> list[Mapping[str, float] | NoAnswer]:
+        """The listed first tokens and their probabilities for each image and its question.
+
+        All are asked side by side; the journal has each answer as it comes. Raises EvalkitError
+        where sending stopped.
+        """
+        asked = [Asked(*one) for one in zip(images, questions, strict=True)]
+        return self._service.ask_all(asked)
 
     def _id(self, token: str) -> int:
         return self._ids.setdefault(token, len(self._ids))

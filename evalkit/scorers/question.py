@@ -1,8 +1,10 @@
-"""A question about an image, and how right answers to it may begin."""
+"""A question about an image, how right answers to it may begin, and what a model answered."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from evalkit.scorers.templates import NO, YES
 
@@ -28,6 +30,26 @@ class Question:
         blank; a number from zero to ten also in the other notation.
         """
         return tuple(form for answer in self.answers for form in _forms(answer))
+
+
+class Reading(NamedTuple):
+    """What a model answered to a question, by the first token of its answer."""
+
+    p: float  # the probability of the accepted answers
+    said: str  # the most probable first token
+    right: bool  # whether that is an accepted answer
+    more: Mapping[str, float] = {}  # further details
+
+
+def texts_of(answers: Iterable[str]) -> set[str]:
+    """All forms of answers without blanks around them and in lower case."""
+    return {form.strip().lower() for answer in answers for form in _forms(answer)}
+
+
+def is_closed(answer: str) -> bool:
+    """Whether an answer is yes, no or a number to ten: of few words, each of which is one token."""
+    number = answer.isdecimal() and int(answer) < len(_NUMBERS)
+    return number or answer.lower() in ("yes", "no", *_NUMBERS)
 
 
 def _forms(answer: str) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ One pass answers all questions of a prompt; Soft-TIFA, TIFA, DSG and DPG-Bench a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from PIL.Image import Image
@@ -14,8 +14,11 @@ from PIL.Image import Image
 from evalkit.core import EvalkitError
 from evalkit.files import digest
 from evalkit.scorer import Answer, NoAnswer
+from evalkit.scorers.answer_texts import TextReader
+from evalkit.scorers.answer_tokens import TokenReader
 from evalkit.scorers.dependencies import as_dpg_bench, with_dependencies
-from evalkit.scorers.question import Question
+from evalkit.scorers.endpoint import EndpointModel, EndpointOptions
+from evalkit.scorers.question import Question, Reading
 from evalkit.scorers.questions import SCENES, Questions
 from evalkit.scorers.templates import filled, question_template
 from evalkit.scorers.vlm import VisionLanguageModel
@@ -26,8 +29,8 @@ DUPLICATES = ("once", "geneval2")
 class QuestionAnswering:
     """All questions of each prompt, by the first token of the answers.
 
-    The details hold for each question the probability of its accepted answers and the greedy first
-    token.
+    The details hold for each question the probability of its accepted answers, the greedy first
+    token and, of a service, the probabilities that are not counted.
 
     Args:
         model: a folder, or a name in the hub's cache.
@@ -40,6 +43,12 @@ class QuestionAnswering:
         dtype: auto, fp32, bf16 or fp16; auto is fp32 on the CPU, and bf16 on an accelerator.
         max_pixels: larger images are first resized to at most this many; 0 for no limit.
         batch: questions per pass.
+        base_url: ask a service with chat completions and log probabilities, such as vLLM, for the
+            model of this name; its answers are read by another rule (answer_texts.py). dtype,
+            max_pixels and batch do not concern it. It and the options below are those of
+            `vqa_score`.
+        api_key_env, max_cost, input_price, output_price, concurrency, retry_ambiguous: of the
+            service.
     """
 
     def __init__(
@@ -52,6 +61,13 @@ class QuestionAnswering:
         dtype: str = "auto",
         max_pixels: int = 0,
         batch: int = 8,
+        base_url: str = "",
+        api_key_env: str = "",
+        max_cost: float | None = None,
+        input_price: float | None = None,
+        output_price: float | None = None,
+        concurrency: int = 256,
+        retry_ambiguous: bool = False,
         device: str = "auto",
         cache: Path = Path(),
     ) -> None:
@@ -60,63 +76,74 @@ class QuestionAnswering:
                 f"The option duplicates is {duplicates!r}; expected {' or '.join(DUPLICATES)}.",
                 "Change it with `--set NAME.duplicates=once`.",
             )
+        once = duplicates == "once"
+        if base_url and not once:
+            raise EvalkitError(
+                f"The option duplicates is {duplicates!r} and base_url is given; expected one of"
+                " them: a service does not say which tokens the forms of an answer are.",
+                "Leave out duplicates, or name a model on this machine.",
+            )
         name, self._template = question_template(template)
         self._questions = Questions(questions, cache)
-        self._model = VisionLanguageModel(model, device, dtype, max_pixels, batch)
-        self._ids: dict[tuple[str, ...], list[int]] = {}
-        self._once = duplicates == "once"
-        for question in self._questions:  # before the first image
-            self._tokens(question)
+        self._reader = (
+            TextReader(
+                EndpointModel(
+                    model,
+                    EndpointOptions(
+                        base_url, api_key_env, max_cost, input_price, output_price, concurrency,
+                        retry_ambiguous,
+                    ),
+                    "NAME",
+                    cache,
+                ),
+                self._questions,
+            )
+            if base_url
+            else TokenReader(
+                VisionLanguageModel(model, device, dtype, max_pixels, batch), self._questions, once
+            )
+        )  # fmt: skip
         settings = digest([self._template, duplicates, self._questions.hash])[:16]
-        parts = [name, *([] if self._once else [duplicates]), self._questions.hash[:6]]
-        self.name = "-".join(["qa", self._model.name, *parts])
-        self.fingerprint = f"qa-1/{self._model.fingerprint}/{settings}"
-        self.device, self.dtype = self._model.device, self._model.dtype
+        parts = [name, *([] if once else [duplicates]), self._questions.hash[:6]]
+        self.name = "-".join(["qa", self._reader.name, *parts])
+        self.fingerprint = f"qa-1/{self._reader.fingerprint}/{settings}"
+        self.device, self.dtype = self._reader.device, self._reader.dtype
+        self.at_once = self._reader.at_once
 
     def __call__(
         self, images: Sequence[Image], prompts: Sequence[str]
     ) -> Iterator[Answer | NoAnswer]:
         wanted = [self._questions.for_prompt(prompt) for prompt in prompts]
-        every = [
-            (image, filled(self._template, one.text, ", ".join(one.choices)))
-            for image, some in zip(images, wanted, strict=True)
-            for one in some
-        ]
-        found = self._model.first_tokens([image for image, _ in every], [text for _, text in every])
+        every = [(image, one) for image, some in zip(images, wanted, strict=True) for one in some]
+        found = self._reader(
+            [image for image, _ in every],
+            [filled(self._template, one.text, ", ".join(one.choices)) for _, one in every],
+            [one for _, one in every],
+        )
         for some in wanted:
             if not some:
                 yield NoAnswer("there are no questions for its prompt")
                 continue
-            soft: dict[int, float] = {}
-            hard: dict[int, bool] = {}
-            details: list[dict[str, object]] = []
-            for question in some:
-                probabilities = next(found)
-                said = self._model.text(int(probabilities.argmax())).strip()
-                accepted = {form.strip().lower() for form in question.forms}
-                number = question.number
-                p = float(probabilities[self._tokens(question)].double().sum())
-                soft[number] = min(p, 1.0) if self._once else p  # above 1 by rounding
-                hard[number] = said.lower() in accepted
-                details.append({"question": question.text, "p": soft[number], "said": said})
-            yield Answer(_values(some, soft, hard), {"questions": details})
-
-    def _tokens(self, question: Question) -> list[int]:
-        """The first tokens of the accepted answers."""
-        forms = question.forms
-        if forms not in self._ids:
-            ids = self._model.first_ids(forms)
-            self._ids[forms] = sorted(set(ids)) if self._once else ids
-        return self._ids[forms]
+            heard = [next(found) for _ in some]
+            if missing := [one for one in heard if isinstance(one, NoAnswer)]:
+                # It is worth another scoring only if each of them may be answered later.
+                yield min(missing, key=lambda one: one.again)
+                continue
+            read = [one for one in heard if isinstance(one, Reading)]
+            details = [
+                {"question": question.text, "p": one.p, "said": one.said, **one.more}
+                for question, one in zip(some, read, strict=True)
+            ]
+            yield Answer(_values(some, read), {"questions": details})
 
 
-def _values(
-    questions: Sequence[Question], soft: Mapping[int, float], hard: Mapping[int, bool]
-) -> dict[str, float]:
+def _values(questions: Sequence[Question], read: Sequence[Reading]) -> dict[str, float]:
     """All numbers of the answers to a prompt's questions."""
-    logarithms = [math.log(value) if value else -math.inf for value in soft.values()]
+    soft = [one.p for one in read]
+    hard = {question.number: one.right for question, one in zip(questions, read, strict=True)}
+    logarithms = [math.log(value) if value else -math.inf for value in soft]
     found = {
-        "mean": sum(soft.values()) / len(soft),
+        "mean": sum(soft) / len(soft),
         "geometric": math.exp(sum(logarithms) / len(soft)),
         "tifa": sum(hard.values()) / len(hard),
         "dsg": with_dependencies(questions, hard),

@@ -27,7 +27,8 @@ from evalkit.scorers.model_files import LIBRARY, find_model, load_chat_processor
 
 # Of a scorer without a model, in `evalkit list scorers`.
 NEEDS_MODEL = (
-    "name a vision-language model: `--set {}.model=…`, a folder or a name in the hub's cache"
+    "name a vision-language model: `--set {}.model=…`, a folder, a name in the hub's cache, or,"
+    " with the option base_url, a model of a service"
 )
 # Two scorers of one model share its network, as long as one of them is in use.
 _LOADED: WeakValueDictionary[tuple[Any, ...], Any] = WeakValueDictionary()

@@ -150,6 +150,26 @@ def test_list_metrics_at_a_terminal_and_as_json() -> None:
     assert all(row["question"].endswith("?") and row["here"] for row in rows.values())
 
 
+def test_list_scorers_at_a_terminal_and_in_a_pipe() -> None:
+    text = at_terminal(80, "list", "scorers")
+    assert max(len(line) for line in text.splitlines() if "\x1b" not in line) <= 80
+    words = " ".join(text.split())
+    assert "VQAScore, higher is better, 0 to 1" in words
+    assert "options: model, template='vqascore-3.1'" in words
+    header, *rows = call("list", "scorers")[1].splitlines()  # no line is wrapped or cut
+    full = {row["name"]: row for row in json.loads(call("list", "scorers", "--json")[1])}
+    cells = [dict(zip(header.split("\t"), row.split("\t"), strict=True)) for row in rows]
+    assert {row["name"]: row for row in cells} == full
+
+
+def test_weights_to_fetch_are_named() -> None:
+    code, _, error = call("weights", "fetch")
+    assert code == 2
+    assert "No weights are named; expected encoders, scorers or files." in error
+    assert "Name some of these: " in error
+    assert "hpsv2.1" in error
+
+
 FAULTS = {
     "models_for_tests:refuses_all": (
         "The model 'models_for_tests:refuses_all' gave no image: 3 of 3 requests refused or failed,"

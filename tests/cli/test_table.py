@@ -233,6 +233,26 @@ def test_the_score_by_group_stands_below_the_table(tmp_path, monkeypatch, capsys
     assert row(lines, "CLIP score ↑")[1].startswith("27.0")  # on all prompts, as without groups
 
 
+def test_every_metric_with_values_per_image_has_a_table_by_group(tmp_path, monkeypatch, capsys):
+    run = make_run(tmp_path / "run", models=("dalle", "gan"), hostile=False)
+    add_groups(run)
+    rows = run.metrics()
+    scored = [one for one in rows if one.metric == "clip_score"]
+    more = [dataclasses.replace(one, metric="vqa_score") for one in scored]
+    run.write_metrics([*rows, *more])
+    with run.scores_path.open(encoding="utf-8") as file:
+        header, *lines = file.read().splitlines()
+    same = [line.replace("clip_score", "vqa_score") for line in lines if "clip_score" in line]
+    run.scores_path.write_text("\n".join([header, *lines, *same]) + "\n", encoding="utf-8")
+    monkeypatch.setenv("COLUMNS", "80")
+    print_metrics(run.metrics(), run.path, False, "")
+    shown = capsys.readouterr().out.splitlines()
+    tables = [at for at, line in enumerate(shown) if line.split() == ["group", "dalle", "gan"]]
+    assert [shown[at + 1] for at in tables] == ["CLIP score ↑", "Vqa score ↑"]
+    one, other = ([line.split() for line in shown[at + 2 : at + 7]] for at in tables)
+    assert one == other
+
+
 def test_many_groups_are_cut_and_many_models_are_lines(tmp_path, monkeypatch, capsys):
     prompts = [Prompt(str(at), f"text {at}", f"group {at // 2}") for at in range(40)]
     for models, shown in ((("a", "b"), 12), (tuple("abcdef"), 2)):

@@ -40,7 +40,8 @@ class FakeChat(FakeService):
 
     Args:
         says: the text of an answer; None: the model refuses in its message.
-        first: probabilities of first tokens; None: no log probabilities.
+        first: probabilities of first tokens, or what gives them for a request; None: no log
+            probabilities.
         fingerprint: `system_fingerprint` of each answer, by the number of earlier ones.
         more: as for FakeService.
     """
@@ -52,7 +53,7 @@ class FakeChat(FakeService):
         says: Callable[[Asked], str | None] = lambda asked: "ANSWER: 3",
         plan: Callable[[Call], Fault] = lambda call: "ok",
         *,
-        first: Mapping[str, float] | None = None,
+        first: Mapping[str, float] | Callable[[Asked], Mapping[str, float]] | None = None,
         fingerprint: Callable[[int], str] = lambda earlier: "fp_1",
         **more: Any,
     ) -> None:
@@ -69,7 +70,8 @@ class FakeChat(FakeService):
             message["refusal"] = "I cannot help with this image."
         choice: dict[str, Any] = {"index": 0, "message": message, "finish_reason": "stop"}
         if self.first and call.body.get("logprobs"):
-            listed = [{"token": t, "logprob": math.log(p)} for t, p in self.first.items()]
+            first = self.first(asked(call.body)) if callable(self.first) else self.first
+            listed = [{"token": t, "logprob": math.log(p)} for t, p in first.items()]
             choice["logprobs"] = {"content": [listed[0] | {"top_logprobs": listed}]}
         self.answers += 1
         return {

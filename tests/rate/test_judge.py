@@ -239,6 +239,18 @@ def test_people_and_models_are_never_pooled_and_their_agreement_has_a_row(run: R
     assert not [row for row in run.agreement() if row.encoder.startswith("human:")]
 
 
+def test_a_judge_is_asked_about_originals_and_no_variants(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = evalkit.generate("noise", ["A Cat"], out=tmp_path / "run", perturb="lowercase,uppercase")
+    with caplog.at_level("INFO", "evalkit"), FakeChat() as server:
+        judged(run, server)
+        texts = [" ".join(asked(call.body).texts) for call in server.received]
+    assert len(texts) == 1
+    assert "A Cat" in texts[0]
+    assert "2 variants of prompts left out" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("changed", "named"),
     [

@@ -185,6 +185,14 @@ def test_baselines_and_cautions_are_stated():
     assert found.cells["a"].baseline == "3.0"
 
 
+def test_a_caution_keeps_the_label_of_its_model():
+    caution = "noise: 2 of 12 images have no answer; noise is all there is"
+    assert finding([row("noise", 10.0, caution=caution)]).cautions == [
+        "Noise is all there is.",
+        "noise: 2 of 12 images have no answer.",
+    ]
+
+
 def test_measure_is_read_from_the_protocol():
     measure = finding([row("a", 1.0, "kid")]).measure
     assert (measure.title, measure.meaning) == ("KID", "What KID means.")

@@ -320,14 +320,20 @@ def test_images_without_prompts_are_an_error_and_the_next_step_works(
     assert run("made").rows == found.rows
 
 
+def test_a_model_of_a_run_is_named_as_in_other_commands(place: Path, found: ConventionTable):
+    assert run("run:tall").rows == found.rows
+    assert run("run:square").rows != found.rows
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: run("run"), "run is a run of several models"),
+        (lambda: run("run"), "run is a run of several models.* Name one: run:"),
+        (lambda: run("run:tal"), "run has no model 'tal'.* Did you mean 'tall'"),
         (lambda: run(reference="real"), "CLIP score compares with the prompts"),
         (lambda: evalkit.conventions("run", metric="clip_scores"), "Did you mean 'clip_score'"),
     ],
-    ids=["several", "reference", "name"],
+    ids=["several", "label", "reference", "name"],
 )
 def test_mistakes_are_errors(place: Path, call: Callable[[], object], message: str):
     with pytest.raises(EvalkitError, match=message):

@@ -176,6 +176,19 @@ def test_the_metrics_of_the_call_count_and_not_those_which_the_run_has(tmp_path:
 
 
 @pytest.mark.usefixtures("empty_caches")
+def test_run_keeps_no_metric_that_cannot_be_measured_either(tmp_path: Path) -> None:
+    options = {"hpsv2": {"convention": "cosine"}}
+    metrics = f"hpsv2,{OWN}LENGTH"
+    run = evalkit.run("noise", PROMPTS, metrics=metrics, options=options, out=tmp_path / "run")
+    named = {row.metric: row for row in evalkit.load(run.path).metrics()}
+    assert named["hpsv2"].note.startswith("not measured")
+    config = tomllib.loads(run.config_path.read_text())
+    assert config["metrics"] == [f"{OWN}LENGTH"]
+    assert "scorer" not in config
+    assert "hpsv2" not in {row.metric for row in evalkit.score(run.path)}
+
+
+@pytest.mark.usefixtures("empty_caches")
 def test_a_metric_that_cannot_be_measured_is_not_added_to_the_run(tmp_path: Path) -> None:
     run = evalkit.run("noise", PROMPTS, metrics=[f"{OWN}LENGTH"], out=tmp_path / "run")
     options = {"hpsv2": {"convention": "cosine"}}

@@ -18,8 +18,9 @@ from evalkit.gate.selftest.enough import prompts_needed
 from evalkit.gate.selftest.generate import guidance_of
 from evalkit.gate.selftest.pool import read_pool
 from evalkit.gate.selftest.sides import Pool, Split, sides, split
-from evalkit.gate.snapshot import Snapshot, split_name, take
+from evalkit.gate.snapshot import Snapshot, take
 from evalkit.run_folder import Run
+from evalkit.specs import split_run
 from evalkit.statistics.intervals import LEAST_GROUPS, wilson
 
 BLIND = 0.05  # a metric that finds a damage in at most this share is blind to it
@@ -82,7 +83,7 @@ def prepare(
             "Gate a metric of images.",
         )
     of_images = [name for name in rules if not whole.states[name].measure.from_records]
-    guidance = guidance_of(Run(split_name(candidate)[0]), whole.model)
+    guidance = guidance_of(Run(split_run(candidate)[0]), whole.model)
     if isinstance(guidance, str):
         if generate:
             raise EvalkitError(

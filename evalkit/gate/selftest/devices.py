@@ -12,8 +12,9 @@ from evalkit.gate.config import GateConfig
 from evalkit.gate.gate import decisions_of, on_shared_images
 from evalkit.gate.measurements import Loaded
 from evalkit.gate.rules import choose_rules, measured_names
-from evalkit.gate.snapshot import Snapshot, split_name, take
+from evalkit.gate.snapshot import Snapshot, take
 from evalkit.run_folder import Run
+from evalkit.specs import split_run
 
 OF_THE_DEVICE = ("device", "dtype", "encoding_device", "encoding_dtype")  # what may differ
 
@@ -62,7 +63,7 @@ def compare_devices(
     a, b = (take(name, measured, loaded=loaded) for name in (first, second))
     found = [one for one in mismatches(a, b) if one.field.partition(".")[0] not in OF_THE_DEVICE]
     require_comparable(found, ())
-    _require_one_model(a, b, *(Run(split_name(text)[0]) for text in (first, second)))
+    _require_one_model(a, b, *(Run(split_run(text)[0]) for text in (first, second)))
     rules = choose_rules(settings, names, a, b)
     left = [name for name in rules if _of_the_machine(a, name)]
     rules = {name: rule for name, rule in rules.items() if name not in left}
@@ -131,7 +132,7 @@ def _of_the_machine(snapshot: Snapshot, name: str) -> bool:
 
 def _pixels(text: str, snapshot: Snapshot) -> dict[tuple[str, int], str]:
     """By prompt and sample: the SHA-256 of the pixels; files may differ in their compression."""
-    _, [images], _ = image_sets(split_name(text)[0], models=(snapshot.model,))
+    _, [images], _ = image_sets(split_run(text)[0], models=(snapshot.model,))
     facts = images.validation.complete(images.files)
     return {
         (record.prompt, record.sample): one.pixels

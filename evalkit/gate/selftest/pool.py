@@ -31,7 +31,6 @@ from evalkit.gate.selftest.damage import (
 )
 from evalkit.gate.selftest.generate import with_half_guidance
 from evalkit.gate.selftest.sides import Features, Pool, units_of
-from evalkit.gate.snapshot import split_name
 from evalkit.run_folder import Run
 from evalkit.score.evidence import Setup, encode_prompts, gather
 from evalkit.score.protocol import encoder_names
@@ -39,6 +38,7 @@ from evalkit.score.resources import load, only_bundled
 from evalkit.score.settings import measured as scored_with
 from evalkit.score.settings import resolve
 from evalkit.scorer import encoders_only
+from evalkit.specs import split_run
 
 Images = Callable[[Path], Sequence[ImageFile]]  # given a folder to write to
 
@@ -48,7 +48,7 @@ def read_pool(text: str, label: str, metrics: Sequence[str], half_guidance: bool
 
     half_guidance: the model makes its images again, with half the guidance.
     """
-    path, _ = split_name(text)
+    path, _ = split_run(text)
     run = Run(path)
     protocol = run.protocol()
     own = {plugins.metric(spec).name: spec for spec in scored_with(run) if ":" in spec}

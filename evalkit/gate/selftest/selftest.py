@@ -36,8 +36,8 @@ from evalkit.gate.selftest.decide import (
 from evalkit.gate.selftest.devices import Devices, compare_devices
 from evalkit.gate.selftest.sides import STANDS_FOR, Pairing
 from evalkit.gate.selftest.smallest import Smallest, smallest_changes
-from evalkit.gate.snapshot import split_name
 from evalkit.run_folder import Run
+from evalkit.specs import split_run
 from evalkit.statistics.intervals import LEAST_GROUPS
 from evalkit.terminal import progress
 
@@ -136,7 +136,7 @@ def gate_selftest(
         )
     if devices is not None:
         found = compare_devices(*_two(devices), settings, names)
-        write_atomically(Run(split_name(found.first)[0]).path / "gate_devices.json", to_json(found))
+        write_atomically(Run(split_run(found.first)[0]).path / "gate_devices.json", to_json(found))
         return found
     assert candidate is not None
     if not isinstance(splits, int) or splits < FEWEST_SPLITS:
@@ -146,7 +146,7 @@ def gate_selftest(
         )
     text = run_text(candidate, "candidate")
     result = _selftest(prepare(text, settings, names, generate), splits)
-    write_atomically(Run(split_name(text)[0]).path / "gate_selftest.json", to_json(result))
+    write_atomically(Run(split_run(text)[0]).path / "gate_selftest.json", to_json(result))
     return result
 
 

@@ -57,17 +57,12 @@ def new_study(
     values = {
         "study": name,
         "models": labels,
-        "prompts": list(pool.common_prompts(labels)),
+        "prompts": list(pool.to_ask(labels)),
         "questions": [asdict(_DEFAULTS[kind])],
         "seed": seed,
         "created_at": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ}",
         **given,
     }
-    if not values["prompts"]:
-        raise EvalkitError(
-            f"No prompt has an image of all of {', '.join(labels)}.",
-            "Make the missing images with `evalkit run`, or name fewer models: `--models a,b`.",
-        )
     return _study(values, source, rubric is not None)
 
 

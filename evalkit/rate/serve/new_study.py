@@ -82,17 +82,9 @@ def _new_study(given: dict[str, Any], pool: Pool, source: str) -> Study:
     mode, models = given["mode"], _models(given, pool)
     pool.check_models(models)
     questions = [asdict(question) for question in _QUESTIONS[mode]]
-    prompts = pool.common_prompts(models)
-    if not prompts and "prompts" not in given:
-        raise EvalkitError(
-            f"No prompt has an image of all of {', '.join(models)}.",
-            "Make the missing images with `evalkit run`, or name fewer models: `--models a,b`.",
-        )
-    if left_out := len(pool.prompts) - len(prompts):
-        log.warning("prompts left out, of which a model has no image: %d", left_out)
     values: dict[str, Any] = {
         "models": models,
-        "prompts": prompts,
+        "prompts": given["prompts"] if "prompts" in given else pool.to_ask(models),
         "questions": questions,
         "title": _TITLES[mode],
         "created_at": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ}",

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
 from evalkit.core import EvalkitError
 from evalkit.hints import did_you_mean
+from evalkit.prompts.perturb import originals_of
 from evalkit.ratings.rating import BOTH_BAD, CANNOT_TELL, KNOWN_BAD, TIE
 from evalkit.ratings.study import Study
 from evalkit.run_folder import Run
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,7 @@ class Pool:
     models: tuple[str, ...]
     prompts: Mapping[str, str]  # id -> text, in the order of the first run
     places: Mapping[tuple[str, str], Path]  # (prompt id, model) -> file
+    variants: Set[str]  # ids of prompts that are variants of others
 
     def check_models(self, models: Sequence[str]) -> None:
         """Raises EvalkitError for a model that is not in the runs or is named as an answer."""
@@ -34,13 +39,25 @@ class Pool:
                     "Give the model another label: `evalkit run --models LABEL=…`.",
                 )
 
-    def common_prompts(self, models: Sequence[str]) -> tuple[str, ...]:
-        """The ids of the prompts of which all these models have an image."""
-        return tuple(
-            prompt
-            for prompt in self.prompts
-            if all((prompt, model) in self.places for model in models)
-        )
+    def to_ask(self, models: Sequence[str]) -> tuple[str, ...]:
+        """The ids of the prompts for a new study: those of which all these models have an image.
+
+        Variants of prompts are left out: raters are asked about the originals. The log says what is
+        left out. Raises EvalkitError where nothing remains.
+        """
+        originals = [prompt for prompt in self.prompts if prompt not in self.variants]
+        found = [one for one in originals if all((one, model) in self.places for model in models)]
+        if not found:
+            raise EvalkitError(
+                f"No prompt has an image of all of {', '.join(models)}.",
+                "Make the missing images with `evalkit run`, or name fewer models: `--models a,b`.",
+            )
+        if self.variants:
+            log.info("%d variants of prompts left out: only originals are asked about",
+                     len(self.variants))  # fmt: skip
+        if left_out := len(originals) - len(found):
+            log.warning("prompts left out, of which a model has no image: %d", left_out)
+        return tuple(found)
 
     def of(self, study: Study) -> dict[tuple[str, str], Path]:
         """The images of a study. Raises EvalkitError if the runs lack one of them."""
@@ -104,4 +121,5 @@ def read_pool(runs: Sequence[Run]) -> Pool:
                 "Make them with `evalkit run`, with the same prompts for all runs.",
             )
     texts = {prompt.id: prompt.text for prompt in prompts}
-    return Pool(tuple(owners), texts, places)
+    variants = {prompts[at].id for at in originals_of(prompts)}
+    return Pool(tuple(owners), texts, places, variants)

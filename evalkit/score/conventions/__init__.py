@@ -70,8 +70,8 @@ def conventions(
     """A metric of the images of one model under each convention.
 
     Args:
-        folder: images (a folder, zip, tar or array), or a run of one model. All but FID need a run,
-            or the folder of one model in a run.
+        folder: images (a folder, zip, tar or array), a run of one model, or `RUN:LABEL`. All but
+            FID need a run, or the folder of one model in a run.
         metric: `fid`, `clip_score`, `pickscore`, or `hpsv2` or `hpsv2.1` (one table of both).
         reference: for FID: real images (as `folder`), or reference statistics of some of the
             encoders `inception*`.
@@ -85,7 +85,7 @@ def conventions(
         batch_size: images per batch; results agree up to rounding.
 
     Raises EvalkitError if there are no images, no weights, no reference or prompts where the metric
-    needs them, or several models.
+    needs them, several models, or no such model.
     """
     meant = expand([metric])  # "FID" and "clip-score" are understood
     name = meant[0] if len(meant) == 1 else metric

@@ -54,6 +54,18 @@ def test_a_large_study_is_capped_per_rater(tmp_path: Path, caplog: Any) -> None:
     assert opened(Run(tmp_path / "run"), study="all", items_per_rater=0).items_per_rater == 0
 
 
+def test_raters_are_asked_about_originals_and_no_variants(tmp_path: Path, caplog: Any) -> None:
+    caplog.set_level(logging.INFO)
+    texts = ["A Cat", "two dogs"]
+    run = evalkit.generate(["a=noise", "b=noise"], texts, out=tmp_path / "run", perturb="uppercase")
+    assert len(run.prompts()) == 4
+    study = opened(run)
+    assert [read_pool([run]).prompts[name] for name in study.prompts] == texts
+    assert "2 variants of prompts left out: only originals are asked about" in caplog.text
+    named = opened(run, study="named", prompts=[run.prompts()[2].id])
+    assert read_pool([run]).prompts[named.prompts[0]] == "A CAT"
+
+
 def test_the_same_again_continues_and_another_design_is_refused(tmp_path: Path) -> None:
     run = make_rated_run(tmp_path / "run")
     study = opened(run, seed=3)
