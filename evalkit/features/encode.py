@@ -166,7 +166,8 @@ def text_features(
     others = feature_cache.read_all(beside, encoder.fingerprint, wanted)
     keys = [hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() for text in texts]
     by_key = dict(zip(keys, texts, strict=True))
-    missing = [key for key in by_key if key not in cached.rows.keys() | others.rows.keys()]
+    known = cached.rows.keys() | others.rows.keys()
+    missing = [key for key in by_key if key not in known]
     if missing:
         values = encode_text(encoder, [by_key[key] for key in missing])
         rows = {key: row for row, key in enumerate(missing)}
