@@ -5,17 +5,14 @@ from __future__ import annotations
 import ast
 import functools
 import html
-import importlib.util
 import itertools
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from documentation import BUILDS, MISSING, build
 from pages import PAGES, ROOT, below
 
 import evalkit
@@ -182,24 +179,12 @@ def test_every_environment_variable_is_on_its_page() -> None:
     assert not {name for name in names if f"`{name}`" not in PAGES["environment.md"]}
 
 
-mkdocs = pytest.mark.skipif(
-    importlib.util.find_spec("material") is None
-    or importlib.util.find_spec("mkdocstrings") is None,
-    reason="mkdocs-material and mkdocstrings are not installed",
-)
+mkdocs = pytest.mark.skipif(not BUILDS, reason=MISSING)
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site as mkdocs builds it: any warning of broken links or anchors is an error."""
-    folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
-    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return folder
+    return build(tmp_path_factory.mktemp("site"))
 
 
 def _entries(site: Path) -> dict[str, str]:
