@@ -56,7 +56,7 @@ def docs(session: nox.Session) -> None:
     session.install("-c", "constraints.txt", "--group", "docs", "-e", ".")
     session.run("python", "docs/make_cli.py", "--check")
     session.run("mkdocs", "build", "--strict")
-    session.run("pytest", "tests/test_site.py", "tests/test_docs.py")
+    session.run("pytest", "tests/test_site.py", "tests/test_docs.py", "tests/test_guides.py")
 
 
 @nox.session(python="3.11")
