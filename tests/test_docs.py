@@ -98,7 +98,7 @@ def all_commands() -> Any:
 
 def parse(line: str) -> None:
     """Parse a command line of evalkit, without a call. Raises if it is not valid."""
-    arguments, command, path = shlex.split(line)[1:], all_commands(), []
+    arguments, command, path = shlex.split(line, comments=True)[1:], all_commands(), []
     while arguments and arguments[0] in getattr(command, "commands", {}):
         path.append(arguments[0])
         command = command.commands[arguments.pop(0)]

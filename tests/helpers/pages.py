@@ -30,8 +30,9 @@ def code(language: str, *pages: str) -> list[str]:
 
 
 def commands(*pages: str) -> list[str]:
-    """The lines of the blocks "bash" that call evalkit."""
-    lines = (line for block in code("bash", *pages) for line in block.splitlines())
+    """The lines of shells that call evalkit, in their order."""
+    shells = (text for language, text in blocks(*pages) if language in ("bash", "sh"))
+    lines = (line for block in shells for line in block.splitlines())
     return [line for line in lines if line.startswith("evalkit ")]
 
 
