@@ -14,8 +14,8 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def browser(session: nox.Session) -> None:
-    """The rating page and the report in a real browser. Needs a Chromium on the PATH."""
-    session.install("-c", "constraints.txt", "--group", "browser", "-e", ".")
+    """Rating page, report and documentation in a real browser. Needs a Chromium on the PATH."""
+    session.install("-c", "constraints.txt", "--group", "browser", "--group", "docs", "-e", ".")
     session.run("pytest", "tests/browser", *session.posargs)
 
 
@@ -52,10 +52,11 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """docs/cli.md matches --help, and the examples of the pages run."""
-    session.install("-c", "constraints.txt", "--group", "test", "-e", ".")
+    """The site in site/; the pages of commands match --help; links, search and examples work."""
+    session.install("-c", "constraints.txt", "--group", "docs", "-e", ".")
     session.run("python", "docs/make_cli.py", "--check")
-    session.run("pytest", "tests/test_docs.py")
+    session.run("mkdocs", "build", "--strict")
+    session.run("pytest", "tests/test_site.py", "tests/test_docs.py", "tests/test_guides.py")
 
 
 @nox.session(python="3.11")

@@ -333,7 +333,7 @@ class Metric:
                 raise EvalkitError(
                     f"The metric {self.name!r} has {field} = {getattr(self, field)!r:.80};"
                     f" expected {expected}.",
-                    "See docs/metrics.md, “Your own metric”.",
+                    "See docs/plugins/metric.md.",
                 )
 
     @property
