@@ -6,8 +6,13 @@ imported: until __main__.py has run, Ctrl-C prints a traceback.
 
 import sys
 
+# The name in pyproject.toml; the package `evalkit` on the public index is another project.
+DISTRIBUTION = "evalkit-t2i"
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    __version__: str
+
     from evalkit import figures as figures
     from evalkit.api import generate as generate
     from evalkit.api import run as run
@@ -134,7 +139,7 @@ def __getattr__(name: str) -> object:
     if name == "__version__":
         from importlib.metadata import version
 
-        return version("evalkit")
+        return version(DISTRIBUTION)
     if name not in _PUBLIC:
         raise AttributeError(f"module 'evalkit' has no attribute {name!r}")
     from importlib import import_module

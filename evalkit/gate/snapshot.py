@@ -12,13 +12,12 @@ import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from evalkit import plugins
+from evalkit import __version__, plugins
 from evalkit.config import did_you_mean
 from evalkit.core import EvalkitError, Measure, Metric, MetricRow
 from evalkit.features.image_sets import ImageSet, image_sets
@@ -152,7 +151,7 @@ def take(
         conditions=of_generation(run, label, images.all_records, images.findings()["sizes"])
         | of_metrics(found.facts, table),
         states=states,
-        version=version("evalkit"),
+        version=__version__,
         blind=tuple(blind_encoders(found.encoder_names, only_bundled(run, run.models()))),
         images=tuple((ids[one.index], one.sample, one.sha256) for one in images.records),
     )
