@@ -6,13 +6,8 @@ imported: until __main__.py has run, Ctrl-C prints a traceback.
 
 import sys
 
-# The name in pyproject.toml; the package `evalkit` on the public index is another project.
-DISTRIBUTION = "evalkit-t2i"
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    __version__: str
-
     from evalkit import figures as figures
     from evalkit.api import generate as generate
     from evalkit.api import run as run
@@ -138,6 +133,8 @@ __all__ = list(_PUBLIC)  # pyright: ignore[reportUnsupportedDunderAll]
 def __getattr__(name: str) -> object:
     if name == "__version__":
         from importlib.metadata import version
+
+        from evalkit.core import DISTRIBUTION
 
         return version(DISTRIBUTION)
     if name not in _PUBLIC:

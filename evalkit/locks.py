@@ -77,6 +77,13 @@ def lock(handle: int, path: Path) -> bool:
     return True
 
 
+def open_folder(folder: Path) -> int:
+    """A handle by which `lock` locks a folder; on Windows, that of a file `.lock` in it."""
+    if sys.platform == "win32":  # a folder cannot be opened there
+        return os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
+    return os.open(folder, os.O_RDONLY)
+
+
 def is_locked(path: Path) -> bool:
     """Whether another process holds a lock file. False where there is none, or no locks."""
     with contextlib.suppress(OSError), path.open("rb+") as file:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from evalkit import DISTRIBUTION, __version__
+from evalkit import __version__
+from evalkit.core import DISTRIBUTION
 
 ROOT = Path(__file__).parent.parent
 

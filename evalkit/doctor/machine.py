@@ -6,9 +6,10 @@ import os
 import sys
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 
-from evalkit import __version__
+from evalkit.core import DISTRIBUTION
 from evalkit.doctor.check import Check
 
 RELEASED = 1_767_225_600  # 2026-01-01 in UTC: no installation is older
@@ -22,7 +23,7 @@ def checks() -> list[Check]:
 
     processors, threads = _processors(), torch.get_num_threads()
     found = [
-        Check("evalkit", "ok", __version__),
+        Check("evalkit", "ok", version(DISTRIBUTION)),
         Check("torch", "ok", f"{torch.__version__}, {threads} threads"),
         Check("processors", "ok", str(processors)),
     ]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from evalkit import DISTRIBUTION
+from evalkit.core import DISTRIBUTION
 from evalkit.doctor.check import Check
 from evalkit.encoders.weights import how_to_install
 from evalkit.hints import capital

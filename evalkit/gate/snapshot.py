@@ -9,17 +9,19 @@ of a run is small, and needs neither its images nor its features.
 from __future__ import annotations
 
 import math
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from evalkit import __version__, plugins
+from evalkit import plugins
 from evalkit.config import did_you_mean
-from evalkit.core import EvalkitError, Measure, Metric, MetricRow
+from evalkit.core import DISTRIBUTION, EvalkitError, Measure, Metric, MetricRow
 from evalkit.features.image_sets import ImageSet, image_sets
 from evalkit.features.validation import OnBad
 from evalkit.gate.conditions import of_generation, of_metrics, requests_of
@@ -90,10 +92,11 @@ class Snapshot:
 
 def split_name(text: str) -> tuple[Path, str]:
     """`reports/main:dalle` -> (reports/main, dalle); the label may be left out."""
-    if Path(text).expanduser().exists() or ":" not in text:
+    drive, rest = os.path.splitdrive(text)  # C: is no run
+    if Path(text).expanduser().exists() or ":" not in rest:
         return Path(text), ""
-    path, _, label = text.rpartition(":")
-    return Path(path), label
+    path, _, label = rest.rpartition(":")
+    return Path(drive + path), label
 
 
 def take(
@@ -151,7 +154,7 @@ def take(
         conditions=of_generation(run, label, images.all_records, images.findings()["sizes"])
         | of_metrics(found.facts, table),
         states=states,
-        version=__version__,
+        version=version(DISTRIBUTION),
         blind=tuple(blind_encoders(found.encoder_names, only_bundled(run, run.models()))),
         images=tuple((ids[one.index], one.sample, one.sha256) for one in images.records),
     )

@@ -27,14 +27,14 @@ import socket
 import ssl
 import time
 from collections.abc import Mapping
+from importlib.metadata import version
 from typing import Any, NamedTuple, cast
 
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import DecodeError, HTTPError, InvalidHeader, ReadTimeoutError
 from urllib3.response import HTTPResponse
 
-from evalkit import __version__
-from evalkit.core import Status
+from evalkit.core import DISTRIBUTION, Status
 from evalkit.remote.addresses import Target
 from evalkit.remote.proxy import proxy_for
 
@@ -73,7 +73,7 @@ def exchange(
     place = str(target.origin)
     sent_headers = {
         "Host": place,
-        "User-Agent": f"evalkit/{__version__}",
+        "User-Agent": f"evalkit/{version(DISTRIBUTION)}",
         "Accept-Encoding": "identity",
         "Connection": "close",
         **headers,

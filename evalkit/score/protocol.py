@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from evalkit import DISTRIBUTION
-from evalkit.core import Encoder, EncoderKind, MetricRow
+from evalkit.core import DISTRIBUTION, Encoder, EncoderKind, MetricRow
 from evalkit.encoders.select import Choice
 from evalkit.features import validation
 from evalkit.features.image_sets import ImageSet
