@@ -62,6 +62,13 @@ def docs(session: nox.Session) -> None:
     session.run("pytest", "tests/test_docs.py")
 
 
+@nox.session
+def licences(session: nox.Session) -> None:
+    """docs/licences.md states what the packages of constraints.txt state."""
+    session.install("-c", "constraints.txt", "--group", "test", "-e", ".")
+    session.run("python", "docs/make_licences.py", "--check")
+
+
 @nox.session(python="3.11")
 def minimums(session: nox.Session) -> None:
     """The lowest versions that pyproject.toml allows, on the lowest Python."""

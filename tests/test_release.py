@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 import evalkit
 from evalkit.core import DISTRIBUTION
@@ -111,6 +113,25 @@ def test_the_forms_ask_for_what_an_answer_needs() -> None:
     assert asked["bug.yml"]["doctor"]
     assert asked["number.yml"]["protocol"]
     assert asked["number.yml"]["doctor"]
+
+
+def test_the_page_of_licences_names_every_package_and_every_bundled_file() -> None:
+    page = (ROOT / "docs" / "licences.md").read_text("utf-8")
+    extras = PROJECT["optional-dependencies"].values()
+    for text in (*PROJECT["dependencies"], *(one for extra in extras for one in extra)):
+        assert f"| `{Requirement(text).name}` |" in page
+    patterns = re.findall(r"^\| `([^`]*/[^`]*)` \|", page, re.MULTILINE)
+    data = (".gz", ".jsonl", ".npz", ".safetensors", ".tsv", ".webp")
+    files = [
+        path.relative_to(ROOT).as_posix()
+        for room in ("evalkit", "reference_stats")
+        for path in (ROOT / room).rglob("*")
+        if path.suffix in data
+    ]
+    assert len(files) > 10
+    for name in files:
+        assert any(fnmatch(name, f"{one}*" if one.endswith("/") else one) for one in patterns), name
+    assert "GPL" not in page.replace("None of\nthe packages below is under the GPL", "")
 
 
 def test_contributing_is_short() -> None:
