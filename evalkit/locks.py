@@ -55,7 +55,7 @@ def _let_go() -> None:
     _handles.clear()
 
 
-if hasattr(os, "register_at_fork"):
+if sys.platform != "win32":
     os.register_at_fork(after_in_child=_let_go)
 
 

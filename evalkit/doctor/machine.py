@@ -43,7 +43,7 @@ def _processors() -> int:
 
 
 def _memory() -> list[Check]:
-    if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):
+    if sys.platform == "win32" or "SC_PHYS_PAGES" not in os.sysconf_names:
         return []
     size = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return [_enough("memory", size, 2, "Use a machine with at least 4 GiB of memory.")]
@@ -58,10 +58,10 @@ def _enough(topic: str, size: int, least: int, advice: str) -> Check:
 
 def _limits() -> list[Check]:
     """What `ulimit` allows: address space and open files."""
-    try:
-        import resource
-    except ImportError:  # Windows
+    if sys.platform == "win32":
         return []
+    import resource
+
     space, files = (
         resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_NOFILE)
     )

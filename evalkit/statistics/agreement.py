@@ -80,7 +80,8 @@ def alpha(
         return Alpha(None, Interval(None, None, reason), units, raters)
     counts = np.stack([(table == value).sum(axis=0) for value in domain], axis=1)
     domain = _scaled(domain)
-    [value] = _alphas(*(part[None] for part in _pairs_and_totals(counts)), domain, scale).tolist()
+    coincidences, totals = _pairs_and_totals(counts)
+    value = float(_alphas(coincidences[None], totals[None], domain, scale)[0])
     each = np.arange(table.shape[1]) if clusters is None else np.asarray(clusters)[paired]
     interval = _jackknife(value, counts, domain, scale, each, level)
     return Alpha(value, interval, units, raters)

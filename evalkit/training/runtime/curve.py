@@ -111,9 +111,9 @@ def _memory(device: str) -> int:
     """The peak in bytes, of the accelerator or else of the process; 0 where it is not known."""
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated(device)
-    try:
-        import resource
-    except ImportError:  # Windows
+    if sys.platform == "win32":
         return 0
+    import resource
+
     unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
