@@ -24,6 +24,7 @@ from evalkit import files, locks
 from evalkit.core import EvalkitError
 from evalkit.files import is_device, plain_name, write_atomically
 from evalkit.gate.snapshot import split_name
+from evalkit.ratings.files import rater_id
 from evalkit.run_folder.names import folder_name
 from evalkit.specs import is_path, relative_to, seen_from
 
@@ -127,6 +128,7 @@ def test_no_folder_has_the_name_of_a_device(name: str) -> None:
     assert folder_name(name).startswith(f"{name}-")
     assert plain_name(f"{name.upper()}.json") == f"_{name.upper()}.json"
     assert folder_name(f"{name}x") == f"{name}x"
+    assert rater_id(name.upper()).startswith(f"{name.upper()}-")
 
 
 def test_labels_that_differ_in_case_only_have_folders_that_differ() -> None:
