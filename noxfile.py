@@ -1,5 +1,9 @@
 """Development sessions such as `nox -s tests`; the dependencies are groups in pyproject.toml."""
 
+import re
+import shutil
+from pathlib import Path
+
 import nox
 
 nox.options.sessions = ["lint", "docs", "tests"]
@@ -46,7 +50,8 @@ def mutants(session: nox.Session) -> None:
 def lint(session: nox.Session) -> None:
     """Formatting, lint rules, types, and the direction of imports."""
     session.install("-c", "constraints.txt", "--group", "lint", "-e", ".")
-    for command in ("ruff format --check", "ruff check", "pyright", "lint-imports"):
+    types = ("pyright", "pyright --pythonplatform Windows")  # functions of POSIX are missing there
+    for command in ("ruff format --check", "ruff check", *types, "lint-imports"):
         session.run(*command.split())
 
 
@@ -59,6 +64,13 @@ def docs(session: nox.Session) -> None:
     session.run("pytest", "tests/test_site.py", "tests/test_docs.py", "tests/test_guides.py")
 
 
+@nox.session
+def licences(session: nox.Session) -> None:
+    """docs/licences.md states what the packages of constraints.txt state."""
+    session.install("-c", "constraints.txt", "--group", "test", "-e", ".")
+    session.run("python", "docs/make_licences.py", "--check")
+
+
 @nox.session(python="3.11")
 def minimums(session: nox.Session) -> None:
     """The lowest versions that pyproject.toml allows, on the lowest Python."""
@@ -66,3 +78,24 @@ def minimums(session: nox.Session) -> None:
     session.run("uv", "pip", "install", "--resolution=lowest-direct", "--group", "test", "-e", ".")
     # Old versions warn about newer companions, so warnings are not errors here.
     session.run("pytest", "-n", "2", "-W", "default", *session.posargs)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """The sdist and the wheel that is built from it, in dist/; both are ready for an index."""
+    session.install("-c", "constraints.txt", "--group", "release")
+    shutil.rmtree("dist", ignore_errors=True)
+    session.run("python", "-m", "build")
+    session.run("twine", "check", "--strict", *map(str, Path("dist").iterdir()))
+
+
+@nox.session(python=["3.11", "3.12", "3.13"], requires=["build"])
+def package(session: nox.Session) -> None:
+    """The wheel alone, as a stranger installs it, and the first command of the README."""
+    [wheel] = Path("dist").glob("*.whl")
+    readme = Path("README.md").read_text(encoding="utf-8")
+    [command] = re.findall(r"\.venv/bin/(evalkit run .*) --open$", readme, re.MULTILINE)
+    session.install(str(wheel), *session.posargs)
+    session.chdir(session.create_tmp())  # where evalkit/ is no folder
+    for line in ("evalkit --version", "evalkit doctor", command):
+        session.run(*line.split())
