@@ -1,5 +1,9 @@
 """Development sessions such as `nox -s tests`; the dependencies are groups in pyproject.toml."""
 
+import re
+import shutil
+from pathlib import Path
+
 import nox
 
 nox.options.sessions = ["lint", "docs", "tests"]
@@ -14,8 +18,8 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def browser(session: nox.Session) -> None:
-    """The rating page and the report in a real browser. Needs a Chromium on the PATH."""
-    session.install("-c", "constraints.txt", "--group", "browser", "-e", ".")
+    """Rating page, report and documentation in a real browser. Needs a Chromium on the PATH."""
+    session.install("-c", "constraints.txt", "--group", "browser", "--group", "docs", "-e", ".")
     session.run("pytest", "tests/browser", *session.posargs)
 
 
@@ -46,16 +50,25 @@ def mutants(session: nox.Session) -> None:
 def lint(session: nox.Session) -> None:
     """Formatting, lint rules, types, and the direction of imports."""
     session.install("-c", "constraints.txt", "--group", "lint", "-e", ".")
-    for command in ("ruff format --check", "ruff check", "pyright", "lint-imports"):
+    types = ("pyright", "pyright --pythonplatform Windows")  # functions of POSIX are missing there
+    for command in ("ruff format --check", "ruff check", *types, "lint-imports"):
         session.run(*command.split())
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """docs/cli.md matches --help, and the examples of the pages run."""
-    session.install("-c", "constraints.txt", "--group", "test", "-e", ".")
+    """The site in site/; the pages of commands match --help; links, search and examples work."""
+    session.install("-c", "constraints.txt", "--group", "docs", "-e", ".")
     session.run("python", "docs/make_cli.py", "--check")
-    session.run("pytest", "tests/test_docs.py")
+    session.run("mkdocs", "build", "--strict")
+    session.run("pytest", "tests/test_site.py", "tests/test_docs.py", "tests/test_guides.py")
+
+
+@nox.session
+def licences(session: nox.Session) -> None:
+    """docs/licences.md states what the packages of constraints.txt state."""
+    session.install("-c", "constraints.txt", "--group", "test", "-e", ".")
+    session.run("python", "docs/make_licences.py", "--check")
 
 
 @nox.session(python="3.11")
@@ -65,3 +78,24 @@ def minimums(session: nox.Session) -> None:
     session.run("uv", "pip", "install", "--resolution=lowest-direct", "--group", "test", "-e", ".")
     # Old versions warn about newer companions, so warnings are not errors here.
     session.run("pytest", "-n", "2", "-W", "default", *session.posargs)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """The sdist and the wheel that is built from it, in dist/; both are ready for an index."""
+    session.install("-c", "constraints.txt", "--group", "release")
+    shutil.rmtree("dist", ignore_errors=True)
+    session.run("python", "-m", "build")
+    session.run("twine", "check", "--strict", *map(str, Path("dist").iterdir()))
+
+
+@nox.session(python=["3.11", "3.12", "3.13"], requires=["build"])
+def package(session: nox.Session) -> None:
+    """The wheel alone, as a stranger installs it, and the first command of the README."""
+    [wheel] = Path("dist").glob("*.whl")
+    readme = Path("README.md").read_text(encoding="utf-8")
+    [command] = re.findall(r"\.venv/bin/(evalkit run .*) --open$", readme, re.MULTILINE)
+    session.install(str(wheel), *session.posargs)
+    session.chdir(session.create_tmp())  # where evalkit/ is no folder
+    for line in ("evalkit --version", "evalkit doctor", command):
+        session.run(*line.split())

@@ -1,4 +1,4 @@
-"""The coverage of a metric's intervals, for the table in docs/metrics.md.
+"""The coverage of a metric's intervals, for the table in docs/concepts/intervals.md.
 
     python benchmarks/interval_coverage.py NAME [COUNT SAMPLES DIMENSION TRIALS]
 

@@ -50,7 +50,7 @@ def measure(folder: Path) -> None:
     encoder = inception.load(device="cpu", path=str(folder.parent / "weights.pth"))
     files = [ImageFile(path, file_sha256(path)) for path in sorted(folder.iterdir())]
     with tempfile.TemporaryDirectory() as cache:
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        Path("/proc/self/clear_refs").write_text("5", "utf-8")  # the peak begins anew
         before = memory("VmRSS")
         spent = peers.cpu_seconds(lambda: image_features(files, encoder, Path(cache) / "f.npz"))
     print(json.dumps({"seconds": spent, "megabytes": memory("VmHWM") - before}))
@@ -58,7 +58,7 @@ def measure(folder: Path) -> None:
 
 def memory(name: str) -> float:
     """Megabytes, such as the peak (VmHWM)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text("utf-8").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
 
 

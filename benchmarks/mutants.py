@@ -113,7 +113,7 @@ def record(room: str, out: Path) -> int:
     # Not those of the repository: each fork imports these anew.
     libraries = [name for name, module in sys.modules.items() if not _is_own(module)]
     found = {"lines": lines, "seconds": plugin.seconds, "libraries": libraries}
-    out.write_text(json.dumps(found))
+    out.write_text(json.dumps(found), encoding="utf-8")
     return failed
 
 

@@ -1,4 +1,4 @@
-"""Writes docs/cli.md from the --help of every command; with `--check` it only compares."""
+"""Writes docs/cli.md and docs/cli/ from the --help of every command; with `--check` it compares."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import typer.main
 from typer.testing import CliRunner
 
 from evalkit.cli.app import app
+from evalkit.cli.commands import SECTIONS
 
-PAGE = Path(__file__).with_name("cli.md")
+DOCS = Path(__file__).parent
 HEAD = """# The command line
 
 Made from `--help` by `python docs/make_cli.py`; do not edit.
@@ -34,6 +35,9 @@ written, and one sentence on stderr |
 folder as the last line of stdout. The table has 80 columns and no colours in a pipe or a log, and
 no colours where `NO_COLOR` is set; `--json` prints the rows in its place. Lists are tab-separated
 lines with a header in a pipe. `evalkit --install-completion` installs completion for your shell.
+
+| | commands |
+|---|---|
 """
 
 
@@ -47,22 +51,32 @@ def commands(
         yield from commands(below, (*path, name))
 
 
-def page() -> str:
-    """The content of docs/cli.md."""
-    parts = [HEAD]
+def pages() -> dict[Path, str]:
+    """The content of docs/cli.md, and of one page for each command or group."""
+    parts: dict[str, list[str]] = {}
     for path, _ in commands():
-        shown = (
-            CliRunner()
-            .invoke(app, [*path, "--help"], prog_name="evalkit", terminal_width=100)
-            .stdout
-        )
+        arguments = [*path, "--help"]
+        shown = CliRunner().invoke(app, arguments, prog_name="evalkit", terminal_width=100).stdout
         text = "\n".join(line.rstrip() for line in shown.strip().splitlines())
-        parts.append(f"## {' '.join(('evalkit', *path))}\n\n```text\n{text}\n```\n")
-    return "\n".join(parts)
+        title = f"{'#' if len(path) == 1 else '##'} {' '.join(('evalkit', *path))}"
+        name = f"cli/{path[0]}.md" if path else "cli.md"
+        parts.setdefault(name, []).append(f"{title}\n\n```text\n{text}\n```\n")
+    rows = [
+        f"| {section} | {', '.join(f'[{name}](cli/{name}.md)' for name in names)} |\n"
+        for section, names in SECTIONS.items()
+    ]
+    parts["cli.md"].insert(0, HEAD + "".join(rows))
+    return {DOCS / name: "\n".join(texts) for name, texts in parts.items()}
 
 
 if __name__ == "__main__":
+    made = pages()
+    there = [DOCS / "cli.md", *(DOCS / "cli").glob("*.md")]
     if "--check" not in sys.argv:
-        PAGE.write_text(page(), encoding="utf-8")
-    elif PAGE.read_text(encoding="utf-8") != page():
-        sys.exit(f"{PAGE} is out of date: run `python {Path(__file__).name}` in {PAGE.parent}")
+        for path, text in made.items():
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        for path in set(there) - set(made):
+            path.unlink()
+    elif {path: path.read_text(encoding="utf-8") for path in there} != made:
+        sys.exit("docs/cli.md or docs/cli/ is out of date: run `python docs/make_cli.py`.")

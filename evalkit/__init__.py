@@ -134,7 +134,9 @@ def __getattr__(name: str) -> object:
     if name == "__version__":
         from importlib.metadata import version
 
-        return version("evalkit")
+        from evalkit.core import DISTRIBUTION
+
+        return version(DISTRIBUTION)
     if name not in _PUBLIC:
         raise AttributeError(f"module 'evalkit' has no attribute {name!r}")
     from importlib import import_module

@@ -19,6 +19,9 @@ if TYPE_CHECKING:  # for type checkers only: `evalkit --help` must not import to
 
     from evalkit.scorer import Scorer
 
+# The name in pyproject.toml; the package `evalkit` on the public index is another project.
+DISTRIBUTION = "evalkit-t2i"
+
 Better = Literal["lower", "higher"]
 # What a metric is defined on; encoders/select.py names the encoders of each kind. Each scorer is a
 # kind of its own, "scorer:NAME".
@@ -337,7 +340,7 @@ class Metric:
                 raise EvalkitError(
                     f"The metric {self.name!r} has {field} = {getattr(self, field)!r:.80};"
                     f" expected {expected}.",
-                    "See docs/metrics.md, “Your own metric”.",
+                    "See docs/plugins/metric.md.",
                 )
 
     @property

@@ -18,6 +18,7 @@ import re
 import stat
 import sys
 import tempfile
+import time
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -130,7 +131,7 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
             if sys.platform != "win32":
                 os.replace(name, path)  # while it is locked
         if sys.platform == "win32":  # renames no open file
-            os.replace(name, path)
+            _replace_closed(name, path)
     except BaseException as error:
         if name:
             with contextlib.suppress(OSError):
@@ -141,6 +142,15 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
                 remedy(error, "use another folder, or a copy of this one"),
             ) from error
         raise
+
+
+def _replace_closed(name: str, path: Path) -> None:
+    """Rename a file on Windows, which refuses this while another program reads the old one."""
+    for seconds in (0.01, 0.1, 1):
+        with contextlib.suppress(PermissionError):
+            return os.replace(name, path)
+        time.sleep(seconds)
+    return os.replace(name, path)
 
 
 # A temporary file is locked while it is written, so the lock of a dead process is free, whatever
@@ -192,12 +202,22 @@ def remove(path: Path) -> None:
         ) from error
 
 
+# Windows opens devices under these names, whatever their ending.
+_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+
+
+def is_device(name: str) -> bool:
+    """Whether a file or folder of this name cannot be made on Windows."""
+    return _DEVICE.fullmatch(name) is not None
+
+
 def plain_name(text: str, most: int = 200) -> str:
     """The text as a file name of at most `most` bytes: letters, digits, `_`, `-` and dots inside.
 
     File systems take names of at most 255 bytes; the rest is for an ending and temporary names.
     """
     name = re.sub(r"[^\w.-]+", "-", text).strip(".-")
+    name = f"_{name}" if is_device(name) else name
     return name.encode()[:most].decode(errors="ignore").rstrip(".-") or "run"
 
 

@@ -55,7 +55,7 @@ def _let_go() -> None:
     _handles.clear()
 
 
-if hasattr(os, "register_at_fork"):
+if sys.platform != "win32":
     os.register_at_fork(after_in_child=_let_go)
 
 
@@ -75,6 +75,13 @@ def lock(handle: int, path: Path) -> bool:
             error.strerror,
         )
     return True
+
+
+def open_folder(folder: Path) -> int:
+    """A handle by which `lock` locks a folder; on Windows, that of a file `.lock` in it."""
+    if sys.platform == "win32":  # a folder cannot be opened there
+        return os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
+    return os.open(folder, os.O_RDONLY)
 
 
 def is_locked(path: Path) -> bool:

@@ -221,7 +221,7 @@ def load_scorer(
             f"The scorer {scorer.name!r} loads a {type(found).__name__}; expected a LoadedScorer:"
             " a call, a fingerprint, a name of letters, digits, _, - and dots, and a whole number"
             " as at_once, if any.",
-            "See docs/plugins.md, “A scorer”.",
+            "See docs/plugins/scorer.md.",
         )
     return found  # pyright: ignore[reportReturnType]
 
@@ -245,7 +245,7 @@ def encoder(name: str, device: str = "auto") -> Encoder:
         raise EvalkitError(
             f"The encoder {name!r} has the type {type(found).__name__}; expected an object"
             " with the texts name and fingerprint, the method prepare, and a call (core.Encoder).",
-            "See docs/plugins.md.",
+            "See docs/plugins/encoder.md.",
         )
     return found
 
@@ -353,7 +353,7 @@ def _checked_generator(found: Any, label: str) -> Any:
             if value is not None and not good(value):
                 wrong = f"has {name} = {value!r:.80}; expected {expected}"
     if wrong:
-        raise EvalkitError(f"The model {label!r} {wrong}.", "See docs/plugins.md.")
+        raise EvalkitError(f"The model {label!r} {wrong}.", "See docs/plugins/generator.md.")
     return found
 
 

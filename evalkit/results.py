@@ -67,8 +67,8 @@ class Run(run_folder.Run):
                 image's prompt; "images", one row per requested image with seed, status, time, cost
                 and path, with the status "missing" where there is none; "comparisons", one
                 row per metric and pair of models; "ratings", one row per answer of a rater (see
-                docs/ratings.md); "agreement", one row per metric and question of raters; "pairs",
-                one row per metric and pair of images that raters compared.
+                docs/ratings/files.md); "agreement", one row per metric and question of raters;
+                "pairs", one row per metric and pair of images that raters compared.
 
         Raises:
             EvalkitError: the run was not scored yet, a file of it is damaged, or the kind is

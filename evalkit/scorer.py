@@ -109,7 +109,7 @@ class Scorer:
         if not callable(self.load):
             raise EvalkitError(
                 f"The scorer {self.name!r} has load = {self.load!r:.80}; expected a function.",
-                "See docs/plugins.md, “A scorer”.",
+                "See docs/plugins/scorer.md.",
             )
         self.metric  # noqa: B018 (checks the other fields)
 

@@ -56,10 +56,11 @@ def labelled(label: str, spec: str) -> str:
 
 def split_run(text: str) -> tuple[Path, str]:
     """`reports/main:dalle` -> (reports/main, dalle); the label may be left out."""
-    if Path(text).expanduser().exists() or ":" not in text:
+    drive, rest = os.path.splitdrive(text)  # C: is no run
+    if Path(text).expanduser().exists() or ":" not in rest:
         return Path(text), ""
-    path, _, label = text.rpartition(":")
-    return Path(path), label
+    path, _, label = rest.rpartition(":")
+    return Path(drive + path), label
 
 
 def split_names(text: str) -> tuple[str, ...]:
@@ -122,14 +123,23 @@ def is_path(spec: str) -> bool:
 
 def spelled_as_path(path: str) -> str:
     """The path, with `./` in front if it could be taken for a name."""
-    return path if is_path(path) else f".{os.sep}{path}"
+    return path if is_path(path) else f"./{path}"
+
+
+def seen_from(folder: str | os.PathLike[str], path: str | os.PathLike[str]) -> str:
+    """The path relative to a folder, with `/` on every system; on another drive, the whole path."""
+    try:
+        found = os.path.relpath(path, folder)
+    except ValueError:  # Windows: no path leads from one drive to another
+        found = os.path.abspath(path)
+    return found.replace(os.sep, "/")
 
 
 def relative_to(folder: str | os.PathLike[str], spec: str) -> str:
     """A path relative to a folder, so that the folder can move; names stay unchanged."""
     if not is_path(spec):
         return spec
-    return spelled_as_path(os.path.relpath(os.path.realpath(spec), os.path.realpath(folder)))
+    return spelled_as_path(seen_from(os.path.realpath(folder), os.path.realpath(spec)))
 
 
 def with_path(text: str, change: Callable[[str], str]) -> str:

@@ -65,7 +65,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a model prints is no answer
     # A fork of the model must not keep the pipe open when this process dies.
-    if hasattr(os, "register_at_fork"):
+    if sys.platform != "win32":
         os.register_at_fork(after_in_child=answers.close)
     for line in sys.stdin:
         print(json.dumps(perform(Task(**json.loads(line)))), file=answers, flush=True)

@@ -163,7 +163,7 @@ def test_no_secrets_and_the_commands_of_the_comments(path: Path) -> None:
 
 @pytest.mark.parametrize("commands", [github_commands, gitlab_commands])
 def test_the_installation_fails_until_it_is_filled_in(commands: Callable[[], list[str]]) -> None:
-    """The public index has another project of this name."""
+    """The package is not on the public index, where `evalkit` is another project."""
     [install] = [line for line in commands() if "pip install" in line]
     [requirement] = shlex.split(install)[4:]
-    assert re.fullmatch(r"evalkit @ git\+https://\S+/OWNER/evalkit@COMMIT", requirement)
+    assert re.fullmatch(r"evalkit-t2i @ git\+https://\S+/OWNER/evalkit@COMMIT", requirement)

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from forked import Command
 from markdown_it import MarkdownIt
+from pages import PAGES, ROOT, code, commands
 from typer.main import get_command
 
 import evalkit
@@ -28,14 +29,26 @@ from evalkit.ratings.summary_file import ModelResult, PollSummary
 from evalkit.run_folder import Run
 from evalkit.score.select import DEFAULT
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = [
     (token.info, token.content) for token in MarkdownIt().parse(README) if token.type == "fence"
 ]
 BASH = [line for info, content in BLOCKS if info == "bash" for line in content.splitlines()]
 SH = [line for info, content in BLOCKS if info == "sh" for line in content.splitlines()]
-PAGES = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")}
+FILES = "\n".join(text for name, text in PAGES.items() if name.startswith(("files", "inputs")))
+RUN_BY = {  # the test that runs the Python of a page
+    "figures.md": "test_docs.py",
+    "guides/own-metric.md": "test_examples.py",
+    "guides/own-model.md": "test_examples.py",
+    "guides/training-loop.md": "test_metrics_page.py",
+    "metrics/groups.md": "test_metrics_page.py",
+    "plugins/generator.md": "test_examples.py",
+    "plugins/metric.md": "test_metrics_page.py",
+    "publish.md": "export/test_tracker.py",
+    "python.md": "test_docs.py",
+    "ratings.md": "rate/test_ratings_page.py",
+    "ratings/imports.md": "rate/test_ratings_page.py",
+}
 
 
 def _make_cli() -> ModuleType:
@@ -67,13 +80,15 @@ def test_every_command_and_option_is_explained(path: tuple[str, ...], command: o
         assert parameter.name == "help" or parameter.help, f"{' '.join(path)}: {parameter.name}"
 
 
-def test_the_page_of_commands_is_complete() -> None:
+def test_the_pages_of_commands_are_complete() -> None:
     titles = [
-        line
-        for line in (ROOT / "docs" / "cli.md").read_text(encoding="utf-8").splitlines()
-        if line.startswith("## ")
+        line.lstrip("# ")
+        for name, text in PAGES.items()
+        if name.startswith("cli")
+        for line in text.splitlines()
+        if re.match("#+ evalkit", line)
     ]
-    assert titles == [f"## {' '.join(('evalkit', *path))}" for path, _ in COMMANDS]
+    assert sorted(titles) == sorted(" ".join(("evalkit", *path)) for path, _ in COMMANDS)
 
 
 @functools.cache
@@ -83,7 +98,7 @@ def all_commands() -> Any:
 
 def parse(line: str) -> None:
     """Parse a command line of evalkit, without a call. Raises if it is not valid."""
-    arguments, command, path = shlex.split(line)[1:], all_commands(), []
+    arguments, command, path = shlex.split(line, comments=True)[1:], all_commands(), []
     while arguments and arguments[0] in getattr(command, "commands", {}):
         path.append(arguments[0])
         command = command.commands[arguments.pop(0)]
@@ -99,11 +114,14 @@ def test_every_command_of_the_readme_parses() -> None:
 
 @pytest.mark.parametrize("page", sorted(PAGES))
 def test_every_command_of_a_page_parses(page: str) -> None:
-    for token in MarkdownIt().parse(PAGES[page]):
-        if token.type == "fence" and token.info == "bash":
-            for line in token.content.splitlines():
-                if line.startswith("evalkit "):
-                    parse(line)
+    for line in commands(page):
+        parse(line)
+
+
+def test_every_page_with_python_has_a_test_that_runs_it() -> None:
+    assert {name for name in PAGES if code("python", name)} == set(RUN_BY)
+    for page, test in RUN_BY.items():
+        assert page in (ROOT / "tests" / test).read_text(encoding="utf-8"), test
 
 
 def test_the_examples_of_the_help_parse() -> None:
@@ -171,8 +189,7 @@ def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_python_of_its_page_runs(tmp_path: Path) -> None:
     """All blocks, one after the other, as a reader would enter them."""
-    tokens = MarkdownIt().parse(PAGES["python.md"])
-    blocks = [token.content for token in tokens if token.info == "python"]
+    blocks = code("python", "python.md")
     assert len(blocks) >= 7
     printed = _python("\n".join(blocks), tmp_path)
     for part in ("inception_score", "a cat on the beach", "vendi", "per_prompt is 0; expected"):
@@ -181,8 +198,7 @@ def test_the_python_of_its_page_runs(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_python_of_the_page_of_figures_runs(tmp_path: Path) -> None:
-    tokens = MarkdownIt().parse(PAGES["figures.md"])
-    [block] = [token.content for token in tokens if token.info == "python"]
+    [block] = code("python", "figures.md")
     assert "['fid_by_count.pdf', 'images.pdf', 'pareto.pdf']" in _python(block, tmp_path)
 
 
@@ -275,11 +291,11 @@ def _tables(text: str) -> list[list[str]]:
 )
 def test_the_page_of_files_names_every_field(kind: type) -> None:
     names = [field.name for field in dataclasses.fields(kind)]
-    assert sorted(names) in [sorted(table) for table in _tables(PAGES["files.md"])]
+    assert sorted(names) in [sorted(table) for table in _tables(FILES)]
 
 
 def test_the_page_of_files_names_every_key_of_a_run(tmp_path: Path) -> None:
-    page, tables = PAGES["files.md"], [set(table) for table in _tables(PAGES["files.md"])]
+    page, tables = FILES, [set(table) for table in _tables(FILES)]
     run = evalkit.generate(["noise"], ["a cat", "two dogs"], out=tmp_path / "run")
     evalkit.score(run.path, encoders="pixels")
     assert set(run.protocol()) in tables
@@ -313,12 +329,12 @@ def test_links_between_the_pages_lead_somewhere() -> None:
                 assert anchor in anchors, f"{path.name}: {link}"
 
 
+WIDE = ("scale.md", "scorers.md", "question-answering.md", "judges.md", "training-log.md")
+
+
 def test_the_pages_are_at_most_100_columns_wide() -> None:
     """Tables and code apart."""
-    pages = {
-        name: PAGES[name]
-        for name in ("metrics.md", "plugins.md", "architecture.md", "files.md", "python.md")
-    }
+    pages = {name: PAGES[name] for name in PAGES if not name.startswith("cli") and name not in WIDE}
     for name, page in (pages | {"README.md": README}).items():
         text = re.sub(r"^```.*?^```", "", page, flags=re.DOTALL | re.MULTILINE)
         long = [line for line in text.splitlines() if len(line) > 100 and "|" not in line]

@@ -1,4 +1,4 @@
-"""The example package, installed and run, and every block of code of docs/plugins.md."""
+"""The example package, installed and run, and every block of code of the pages on plug-ins."""
 
 import importlib.util
 import inspect
@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from markdown_it import MarkdownIt
+from pages import PAGES, ROOT, blocks, code
+from pages import commands as page_commands
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -23,13 +24,10 @@ from evalkit.cli.app import app
 from evalkit.config import Config
 from evalkit.run_folder import Run
 
-ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples" / "evalkit-example-generator"
-BLOCKS = [
-    (token.info, token.content)
-    for token in MarkdownIt().parse((ROOT / "docs/plugins.md").read_text("utf-8"))
-    if token.type == "fence"
-]
+BLOCKS = blocks(
+    "guides/own-model.md", "guides/own-metric.md", "plugins/generator.md", "plugins/serve.md"
+)
 
 
 def evalkit(*arguments: str) -> str:
@@ -142,7 +140,7 @@ def test_the_installed_package_holds_its_module_only(site: Path) -> None:
 
 @pytest.fixture
 def page(beside: Path) -> Path:
-    """The current folder, with the Python files of docs/plugins.md."""
+    """The current folder, with the Python files of the pages."""
     for info, content in BLOCKS:
         if info == "python":
             (beside / content.partition("\n")[0].removeprefix("# ")).write_text(
@@ -218,22 +216,18 @@ def test_images_of_the_served_model_equal_those_of_a_local_run(page: Path) -> No
 
 
 def test_the_page_on_local_models_agrees_with_the_options() -> None:
-    tokens = MarkdownIt().parse((ROOT / "docs/local-models.md").read_text("utf-8"))
-    blocks = [(token.info, token.content) for token in tokens if token.type == "fence"]
-    lines = [line for info, content in blocks if info == "bash" for line in content.splitlines()]
+    lines = page_commands("local-models.md")
     assert len(lines) == 3
     for line in lines:
         get_command(app).commands["run"].make_context("run", shlex.split(line)[2:])  # type: ignore[attr-defined]
-    [settings] = [content for info, content in blocks if info == "toml"]
+    [settings] = code("toml", "local-models.md")
     config = Config.from_toml(settings)
     [model] = plugins.models(config.models, config.options)
     assert (
         model.options.items()
         >= {"model": "stabilityai/sdxl-turbo", "steps": 1, "guidance": 0.0, "batch": 8}.items()
     )
-    table = re.findall(
-        r"^\| (`.*?) \|", (ROOT / "docs/local-models.md").read_text("utf-8"), re.MULTILINE
-    )
+    table = re.findall(r"^\| (`.*?) \|", PAGES["local-models.md"], re.MULTILINE)
     named = {name.strip("`") for row in table for name in row.split(", ")}
     assert named == set(inspect.signature(model.target).parameters) - {"model", "device"}
 

@@ -1,4 +1,4 @@
-"""docs/metrics.md agrees with the metrics, and its code runs, also as an installed package."""
+"""The pages of the metrics agree with them, and their code runs, also as an installed package."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pages import PAGES, code
 from PIL import Image
 
 import evalkit
@@ -21,24 +22,21 @@ from evalkit.core import Metric, MetricRow
 from evalkit.score.presets import PRESETS
 from evalkit.score.select import DEFAULT
 
-ROOT = Path(__file__).parent.parent
-PAGE = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+PAGE = PAGES["metrics.md"]
+SECTIONS = "\n".join(text for name, text in PAGES.items() if name.startswith("metrics/"))
+CODE = ("plugins/metric.md", "guides/training-loop.md", "metrics/groups.md")
 NAMES = plugins.names("metric")
 
 
 def block(info: str, start: str) -> str:
     """The one block of code of this language that begins with this text."""
-    [found] = [
-        text
-        for text in re.findall(rf"```{info}\n(.*?)```", PAGE, re.DOTALL)
-        if text.startswith(start)
-    ]
+    [found] = [text for text in code(info, *CODE) if text.startswith(start)]
     return found
 
 
 def section(name: str) -> str:
     """The text about one metric."""
-    [found] = re.findall(rf"^### `{name}`\n(.*?)(?=^##)", PAGE, re.DOTALL | re.MULTILINE)
+    [found] = re.findall(rf"^## [^`\n]+: `{name}`\n(.*?)(?=^## |\Z)", SECTIONS, re.DOTALL | re.M)
     return found
 
 
@@ -103,14 +101,14 @@ def test_the_page_agrees_with_the_fields_of_each_metric(name: str) -> None:
 
 
 def test_the_page_names_no_other_metric() -> None:
-    assert sorted(re.findall(r"^### `(\w+)`$", PAGE, re.MULTILINE)) == NAMES
+    assert sorted(re.findall(r"^## .*: `(\w+)`$", SECTIONS, re.MULTILINE)) == NAMES
     assert sorted(
         re.findall(r"^\| `(\w+)` \| [^|]+ \| [^|]* \| (?:lower|higher) ", PAGE, re.M)
     ) == (NAMES)
 
 
 def test_the_default_metrics_are_stated() -> None:
-    assert all(f"`{name}`" in PAGE.split("\n| name |")[0] for name in DEFAULT)
+    assert all(f"`{name}`" in PAGE.split("\n## All metrics")[0] for name in DEFAULT)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if plugins.metric(name).describe])
@@ -180,7 +178,7 @@ def test_your_own_metric_by_the_name_of_an_installed_package(
 
 
 def test_the_training_loop_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    exec(compile(block("python", "import torch\n"), "docs/metrics.md", "exec"), {})
+    exec(compile(block("python", "import torch\n"), "guides/training-loop.md", "exec"), {})
     assert len(json.loads(capsys.readouterr().out)) == 3
 
 

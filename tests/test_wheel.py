@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from evalkit import __version__
+from evalkit.core import DISTRIBUTION
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -84,6 +87,7 @@ def test_the_metadata_name_licences_and_entry_points(wheel: Path, names: set[str
     with zipfile.ZipFile(wheel) as archive:
         metadata = message_from_string(archive.read(f"{place}/METADATA").decode())
         entries = archive.read(f"{place}/entry_points.txt").decode()
+    assert (metadata["Name"], metadata["Version"]) == (DISTRIBUTION, __version__)
     assert metadata["License-Expression"] == "Apache-2.0"
     assert set(metadata.get_all("License-File") or []) == {
         "LICENSE",

@@ -100,7 +100,7 @@ def main() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed by the caller (`>&-`): there is nobody to print for
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
         elif stream.errors == "strict":  # an encoding that does not have a character stops nothing
             stream.reconfigure(errors="backslashreplace")
     # Of Pillow; evalkit has a limit of its own.

@@ -116,7 +116,7 @@ def system_error(error: BaseException) -> str:
 
 def nobody_reads() -> None:
     """Python flushes stdout once more at its end."""
-    sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
 _FAILED_METRIC = (

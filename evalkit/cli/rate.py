@@ -228,7 +228,7 @@ def rate_import(
         typer.Option(help="The name of the study.  [default: as the files name it, else imported]"),
     ] = "",
     format: Annotated[
-        str, typer.Option(help="auto, or a name from docs/ratings.md, such as mturk.")
+        str, typer.Option(help="auto, or a name from docs/ratings/imports.md, such as mturk.")
     ] = "auto",
     kind: Annotated[
         Literal["human", "model"],

@@ -25,7 +25,7 @@ from evalkit.features.validation import OnBad
 from evalkit.files import remedy, write_atomically
 from evalkit.generate.generate import model_text
 from evalkit.images import raise_invalid_images
-from evalkit.locks import lock
+from evalkit.locks import lock, open_folder
 from evalkit.ratings.files import ratings_of
 from evalkit.run_config import run_config
 from evalkit.run_folder import Run, image_file
@@ -125,7 +125,7 @@ def _alone(run: Run) -> Iterator[None]:
     """Lock the folder; whatever fails to be written becomes one sentence."""
     try:
         run.path.mkdir(parents=True, exist_ok=True)
-        handle = os.open(run.path, os.O_RDONLY)
+        handle = open_folder(run.path)
         try:
             if not lock(handle, run.path):
                 raise EvalkitError(

@@ -44,10 +44,10 @@ def compare(
 ) -> Run:
     """Compare the models of several scored runs; returns the run folder with all of them.
 
-    The runs must have been made and scored under the same conditions (see docs/gate.md). Each
-    model is measured on the prompts and metrics that all runs have; what is left out is named in
-    sources.json, protocol.json and the report. The same call again does nothing; where a run has
-    changed since, the folder is made again.
+    The runs must have been made and scored under the same conditions (see
+    docs/concepts/comparability.md). Each model is measured on the prompts and metrics that all runs
+    have; what is left out is named in sources.json, protocol.json and the report. The same call
+    again does nothing; where a run has changed since, the folder is made again.
 
     Args:
         runs: `RUN` for all scored models of a run, `RUN:LABEL` for one, `NAME=RUN:LABEL` to give

@@ -9,6 +9,7 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+from evalkit.core import DISTRIBUTION
 from evalkit.doctor.check import Check
 
 RELEASED = 1_767_225_600  # 2026-01-01 in UTC: no installation is older
@@ -22,7 +23,7 @@ def checks() -> list[Check]:
 
     processors, threads = _processors(), torch.get_num_threads()
     found = [
-        Check("evalkit", "ok", version("evalkit")),
+        Check("evalkit", "ok", version(DISTRIBUTION)),
         Check("torch", "ok", f"{torch.__version__}, {threads} threads"),
         Check("processors", "ok", str(processors)),
     ]
@@ -42,7 +43,7 @@ def _processors() -> int:
 
 
 def _memory() -> list[Check]:
-    if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):
+    if sys.platform == "win32" or "SC_PHYS_PAGES" not in os.sysconf_names:
         return []
     size = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return [_enough("memory", size, 2, "Use a machine with at least 4 GiB of memory.")]
@@ -57,10 +58,10 @@ def _enough(topic: str, size: int, least: int, advice: str) -> Check:
 
 def _limits() -> list[Check]:
     """What `ulimit` allows: address space and open files."""
-    try:
-        import resource
-    except ImportError:  # Windows
+    if sys.platform == "win32":
         return []
+    import resource
+
     space, files = (
         resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_NOFILE)
     )

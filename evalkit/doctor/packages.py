@@ -12,6 +12,7 @@ from typing import NamedTuple
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from evalkit.core import DISTRIBUTION
 from evalkit.doctor.check import Check
 from evalkit.encoders.weights import how_to_install
 from evalkit.hints import capital
@@ -41,7 +42,7 @@ class Needed(NamedTuple):
 
 def checks() -> list[Check]:
     """One line for the required packages that are right, one for each other package."""
-    supported = SpecifierSet(metadata("evalkit")["Requires-Python"] or "")
+    supported = SpecifierSet(metadata(DISTRIBUTION)["Requires-Python"] or "")
     python = platform.python_version()
     found = [Check("python", "ok", python)]
     if not supported.contains(python, prereleases=True):
@@ -71,9 +72,9 @@ def checks() -> list[Check]:
 
 def needed() -> list[Needed]:
     """What the metadata of evalkit names for this platform, with the extra that it belongs to."""
-    extras = metadata("evalkit").get_all("Provides-Extra") or []
+    extras = metadata(DISTRIBUTION).get_all("Provides-Extra") or []
     found: list[Needed] = []
-    for requirement in map(Requirement, requires("evalkit") or []):
+    for requirement in map(Requirement, requires(DISTRIBUTION) or []):
         for extra in ("", *extras):
             if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
                 found.append(Needed(requirement, extra))

@@ -11,7 +11,6 @@ import importlib.metadata
 import os
 import shutil
 import threading
-import urllib.error
 import urllib.parse
 import urllib.request
 from http.client import HTTPException

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -115,7 +116,9 @@ def _answering(given: str) -> str:
 
 def _latest() -> str:
     """The address of the latest cluster that this user or root has started on this machine."""
-    with contextlib.suppress(OSError, UnicodeError, AttributeError):  # there is none, or Windows
+    if sys.platform == "win32":
+        return ""
+    with contextlib.suppress(OSError, UnicodeError):  # there is none
         if _LATEST.stat().st_uid in (0, os.getuid()):
             return _LATEST.read_text(encoding="utf-8").strip()
     return ""

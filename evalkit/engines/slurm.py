@@ -243,7 +243,9 @@ def _look_for_slurm() -> None:
             "Start it where jobs are submitted, or try it without one:"
             " `--set slurm.cluster=local`.",
         )
-    done = subprocess.run(["sacct", "-X", "-n"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["sacct", "-X", "-n"], capture_output=True, encoding="utf-8", errors="replace", check=False
+    )
     if done.returncode:
         raise EvalkitError(
             "The engine slurm needs the states of jobs, and `sacct` fails:"

@@ -50,7 +50,8 @@ def pareto(
         frame: `run.frame()`; or rows with model, x, y, their titles and better directions, low and
             high ends (`x_low`, …), and for ellipses `variance_x`, `variance_y`, `covariance` of the
             values and the number of `groups` that were left out.
-        x, y: names of metrics, for `run.frame()`.
+        x: name of the metric on the horizontal axis, for `run.frame()`.
+        y: name of the metric on the vertical axis.
         width: icml, cvpr, aaai, acl, neurips, iclr or slides.
         columns: one or two columns of the paper.
         models: all models, which have the same colours in figures of the same list.

@@ -28,7 +28,7 @@ from evalkit.gate.rules import choose_rules, measured_names
 from evalkit.gate.snapshot import Snapshot, take
 from evalkit.run_folder import Run
 from evalkit.score.select import UnknownMetric
-from evalkit.specs import split_run
+from evalkit.specs import seen_from, split_run
 
 log = logging.getLogger(__name__)
 SCHEMA = 1
@@ -242,7 +242,7 @@ def _relative(folder: Path, start: Path) -> str:
     """The folder as seen from another; "" if it is not there, as the run of a baseline file."""
     if not folder.expanduser().is_dir():
         return ""
-    return Path(os.path.relpath(folder.expanduser().resolve(), start.resolve())).as_posix()
+    return seen_from(start.resolve(), folder.expanduser().resolve())
 
 
 def on_shared_images(

@@ -19,7 +19,7 @@ import numpy as np
 
 from evalkit import plugins
 from evalkit.config import did_you_mean
-from evalkit.core import EvalkitError, Measure, Metric, MetricRow
+from evalkit.core import DISTRIBUTION, EvalkitError, Measure, Metric, MetricRow
 from evalkit.features.image_sets import ImageSet, image_sets
 from evalkit.features.validation import OnBad
 from evalkit.gate.conditions import of_generation, of_metrics, requests_of
@@ -144,7 +144,7 @@ def take(
         conditions=of_generation(run, label, images.all_records, images.findings()["sizes"])
         | of_metrics(found.facts, table),
         states=states,
-        version=version("evalkit"),
+        version=version(DISTRIBUTION),
         blind=tuple(blind_encoders(found.encoder_names, only_bundled(run, run.models()))),
         images=tuple((ids[one.index], one.sample, one.sha256) for one in images.records),
     )

@@ -22,6 +22,7 @@ from evalkit.specs import (
     expanded,
     is_path,
     model_texts,
+    seen_from,
     spelled_as_path,
     split_label,
     with_path,
@@ -94,7 +95,7 @@ def _moved(path: str, place: Path) -> str:
     """A path relative to the folder of the configuration; absolute ones and ~ stay."""
     if os.path.isabs(expanded(path)):
         return path
-    return Path(os.path.relpath(os.path.abspath(path), os.path.realpath(place))).as_posix()
+    return seen_from(os.path.realpath(place), os.path.abspath(path))
 
 
 def _label(text: str) -> str:

@@ -52,7 +52,7 @@ def rate_export(
     if not ratings:
         raise EvalkitError(
             f"{run.path} has no ratings.",
-            "Import some with `evalkit rate import` first; see docs/ratings.md.",
+            "Import some with `evalkit rate import` first; see docs/ratings/imports.md.",
         )
     if format == "csv":
         text = "\ufeff" * spreadsheet + _csv(ratings, spreadsheet)

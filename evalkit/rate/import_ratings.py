@@ -109,7 +109,7 @@ def rate_import(
         run: the run folder.
         study: the name of the study; "" is the study that a file names, else "imported". A study
             that the run does not have is made from the data.
-        format: a name in docs/ratings.md; "auto" recognizes it by columns or keys.
+        format: a name in docs/ratings/imports.md; "auto" recognizes it by columns or keys.
         kind: of the raters, where a file does not state it: "human" or "model".
         scale: the lowest and the highest value that was used, such as "0-4"; "" finds it.
         rename: names of models in the files, with their labels in the run.

@@ -25,7 +25,7 @@ LONG_TABLE = (
     "a table with one row per answer and the columns rater, prompt (or prompt_id), model, question"
     " and response"
 )
-_SAVE = f"Save it as CSV in UTF-8: {LONG_TABLE}, or one of those in docs/ratings.md."
+_SAVE = f"Save it as CSV in UTF-8: {LONG_TABLE}, or one of those in docs/ratings/imports.md."
 _MOST = 1 << 30  # bytes; images may be embedded in a table
 _FIELD_LIMIT = 2**31 - 1  # the default of 131,072 characters is less than an embedded image
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple, get_args
 
 from evalkit.core import EvalkitError
-from evalkit.files import fsync_folder, remedy
+from evalkit.files import fsync_folder, is_device, remedy
 from evalkit.ratings.rating import COLUMNS, NUMBERS, Check, RaterKind, Rating
 from evalkit.ratings.study import Study
 from evalkit.ratings.study_file import NAME, read_study
@@ -38,7 +38,7 @@ def rater_id(name: str) -> str:
 
     Of a mail address, the id has no part.
     """
-    if NAME.fullmatch(name) and name.lower() not in RESERVED:
+    if NAME.fullmatch(name) and name.lower() not in RESERVED and not is_device(name):
         return name
     shown = "" if "@" in name else name
     plain = re.sub(r"[^A-Za-z0-9_-]+", "-", shown).strip("-")[:40] or "rater"

@@ -20,7 +20,7 @@ from evalkit.run_folder import Run
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MOST_POINTS = 101  # of a scale: a slider from 0 to 100
 _SHOWN = 120  # characters of a value in an error
-EXAMPLE = "See docs/ratings.md for an example of a study file."
+EXAMPLE = "See docs/ratings/files.md for an example of a study file."
 _EXPECTED = {
     int: "a whole number",
     float: "a number",

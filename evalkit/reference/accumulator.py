@@ -108,7 +108,7 @@ class Accumulator:
             raise EvalkitError(
                 f"The encoder {self.encoder.name!r} has no 'pool' features; expected those that"
                 " distances are measured on.",
-                "See docs/plugins.md.",
+                "See docs/plugins/encoder.md.",
             )
         for name in values:
             self._blocks.setdefault(name, []).append(values[name])

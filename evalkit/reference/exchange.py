@@ -45,7 +45,9 @@ def reference_import(
             says, another name is an error.
         count: the number of images, if the file does not say. Without it, the finite-sample
             baseline of FID is unknown.
-        source, licence, description: for the card.
+        source: for the card.
+        licence: for the card.
+        description: for the card.
         out: the folder to write; by default one in the user's data folder.
         encode_images: encode the images in files of ADM (`arr_0`), so that kid, precision and
             recall have features.

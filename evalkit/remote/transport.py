@@ -34,7 +34,7 @@ from urllib3.connection import HTTPConnection
 from urllib3.exceptions import DecodeError, HTTPError, InvalidHeader, ReadTimeoutError
 from urllib3.response import HTTPResponse
 
-from evalkit.core import Status
+from evalkit.core import DISTRIBUTION, Status
 from evalkit.remote.addresses import Target
 from evalkit.remote.proxy import proxy_for
 
@@ -73,7 +73,7 @@ def exchange(
     place = str(target.origin)
     sent_headers = {
         "Host": place,
-        "User-Agent": f"evalkit/{version('evalkit')}",
+        "User-Agent": f"evalkit/{version(DISTRIBUTION)}",
         "Accept-Encoding": "identity",
         "Connection": "close",
         **headers,

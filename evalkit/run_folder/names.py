@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from evalkit.core import Record
+from evalkit.files import is_device
 
 MOST_IMAGES = 1_000  # in one folder: more slow down file systems and the programs that list them
 # What `file` of a manifest may be: a plain name, or one in a subfolder of a large run.
@@ -17,7 +18,7 @@ _IMAGE_NAME = re.compile(r"(\d{5,})-(\d+)\.png")
 
 def folder_name(label: str) -> str:
     """The name of a model's folder: its label if that is a plain name, else a part and a hash."""
-    if re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", label):
+    if re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", label) and not is_device(label):
         return label
     plain = re.sub(r"[^a-z0-9_-]+", "-", label.lower()).strip("-")[:40] or "model"
     return f"{plain}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from evalkit.core import Encoder, EncoderKind, MetricRow
+from evalkit.core import DISTRIBUTION, Encoder, EncoderKind, MetricRow
 from evalkit.encoders.select import Choice
 from evalkit.features import validation
 from evalkit.features.image_sets import ImageSet
@@ -64,8 +64,11 @@ def facts(
             model: [*absent(found), *validation.notes(found)] for model, found in findings.items()
         },
         "versions": {
-            name: _version(name)
-            for name in ("evalkit", "torch", "numpy", "scipy", "pillow", "transformers")
+            "evalkit": _version(DISTRIBUTION),
+            **{
+                name: _version(name)
+                for name in ("torch", "numpy", "scipy", "pillow", "transformers")
+            },
         },
     }
 

@@ -2,7 +2,7 @@
 
 Alpha is 1 - observed / expected disagreement (Krippendorff 2011, "Computing Krippendorff's
 alpha-reliability"): 1 is perfect agreement, 0 that of ratings given at random, below 0 systematic
-disagreement. The value is computed by the package `krippendorff`. It has no value where no
+disagreement. The tests compare it with the package `krippendorff`. It has no value where no
 disagreement could be expected (all ratings are equal) or seen (no unit has two ratings): neither
 agreement nor disagreement is shown, so the value is None and the reason is stated.
 """
@@ -15,7 +15,6 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from krippendorff import alpha as krippendorff_alpha
 from numpy.typing import ArrayLike, NDArray
 
 from evalkit.statistics.intervals import LEAST_GROUPS, Interval, group_jackknife
@@ -81,7 +80,8 @@ def alpha(
         return Alpha(None, Interval(None, None, reason), units, raters)
     counts = np.stack([(table == value).sum(axis=0) for value in domain], axis=1)
     domain = _scaled(domain)
-    value = _alpha(counts, domain, scale)
+    coincidences, totals = _pairs_and_totals(counts)
+    value = float(_alphas(coincidences[None], totals[None], domain, scale)[0])
     each = np.arange(table.shape[1]) if clusters is None else np.asarray(clusters)[paired]
     interval = _jackknife(value, counts, domain, scale, each, level)
     return Alpha(value, interval, units, raters)
@@ -143,10 +143,13 @@ def _scaled(domain: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.ldexp(domain, -int(np.frexp(np.abs(domain).max())[1]))
 
 
-def _alpha(counts: NDArray[np.int64], domain: NDArray[np.float64], scale: Scale) -> float:
-    return float(
-        krippendorff_alpha(value_counts=counts, value_domain=domain, level_of_measurement=scale)
-    )
+def _pairs_and_totals(counts: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Coincidences [values, values] and totals [values], as `_alphas` takes them.
+
+    counts: int [units, values], with at least two ratings of each unit.
+    """
+    weights = 1 / (counts.sum(axis=1, keepdims=True) - 1)
+    return counts.T @ (counts * weights), counts.sum(axis=0)
 
 
 def _jackknife(
@@ -181,10 +184,9 @@ def _without_each(
     cluster: NDArray[np.int64],
 ) -> NDArray[np.float64]:
     """Alpha without each of T clusters, float64 [T]; NaN if undefined."""
-    weighted = counts / (counts.sum(axis=1, keepdims=True) - 1)
     members = np.split(np.argsort(cluster, kind="stable"), np.cumsum(np.bincount(cluster))[:-1])
-    each = np.stack([counts[own].T @ weighted[own] for own in members])
-    totals = np.stack([counts[own].sum(axis=0) for own in members])
+    parts = (_pairs_and_totals(counts[own]) for own in members)
+    each, totals = (np.stack(part) for part in zip(*parts, strict=True))
     return _alphas(each.sum(axis=0) - each, totals.sum(axis=0) - totals, domain, scale)
 
 
@@ -195,8 +197,6 @@ def _alphas(
     scale: Scale,
 ) -> NDArray[np.float64]:
     """Alpha of T sets of ratings, float64 [T]; NaN if undefined.
-
-    `krippendorff` takes one set at a time, and needs a second for 100 of them.
 
     Args:
         coincidences: [T, values, values], the pairs of ratings of one unit, each with the weight

@@ -59,8 +59,8 @@ def train(
         data: images with captions instead of the bundled data set; see
             `evalkit.training.captions.dataset.read_dataset`.
         seed: of weights, data and order; that of the bundled weights when None.
-        steps, batch: optimiser steps, and examples in each, of all processes together; the preset's
-            when None.
+        steps: optimiser steps; the preset's when None.
+        batch: examples in each step, of all processes together; the preset's when None.
         scenes: number of training scenes of the bundled data set; the preset's when None. Ignored
             with data.
         every: steps between checkpoints; the preset's when None.

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from forked import Command
+from pages import code
 from report_runs import make_run
 from typer.testing import CliRunner
 
@@ -121,3 +123,10 @@ def test_the_name_is_no_way_out_of_the_run(run: Run, tmp_path: Path) -> None:
     evalkit.export_tracker(run, "tensorboard", name="../../../esc")
     assert [path.name for path in (run.path / "tensorboard").iterdir()] == ["esc"]
     assert {path for path in tmp_path.rglob("*") if run.path not in path.parents} == before
+
+
+def test_the_python_of_the_page_runs(tmp_path: Path) -> None:
+    [block] = code("python", "publish.md")
+    said = Command(block, tmp_path).done()
+    assert said.returncode == 0, said.stderr
+    assert "True ['metrics.json'" in said.stdout

@@ -1,4 +1,4 @@
-"""The path at the top of docs/gate.md, as a stranger types it in an empty folder."""
+"""The path of guides/ci-gate.md, as a stranger types it in an empty folder."""
 
 from __future__ import annotations
 
@@ -7,24 +7,20 @@ import shlex
 from pathlib import Path
 
 import pytest
-from markdown_it import MarkdownIt
+from pages import commands
 from report_runs import Page
 from typer.testing import CliRunner
 
 from evalkit.cli.app import app
-
-PAGE = Path(__file__).parent.parent.parent / "docs" / "gate.md"
 
 
 @pytest.mark.slow
 def test_the_path_from_nothing_to_a_failed_check(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = PAGE.read_text("utf-8").partition("## The decision")[0]
-    [block] = [token.content for token in MarkdownIt().parse(text) if token.info == "bash"]
     monkeypatch.chdir(tmp_path)
     codes, said = [], ""
-    for line in block.splitlines():
+    for line in commands("guides/ci-gate.md"):
         done = CliRunner().invoke(app, shlex.split(line)[1:])
         codes.append(done.exit_code)
         said = done.stdout + done.stderr

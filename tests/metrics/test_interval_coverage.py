@@ -58,7 +58,7 @@ def test_intervals_of_per_image_values_cover(name: str):
 
 
 def test_the_interval_of_duplicates_is_too_narrow():
-    """It treats images as independent, but copies come in pairs; docs/metrics.md states it."""
+    """It treats images as independent, but copies come in pairs: docs/concepts/intervals.md."""
     random, clusters = np.random.RandomState(6), np.arange(100)
     modes = torch.randn(300, 16, generator=torch.Generator().manual_seed(0))
     values, found = [], []

@@ -417,7 +417,7 @@ def test_the_error_of_an_unknown_format_lists_the_known_ones(run: Run, tmp_path:
     for name in ("evalkit", "mturk", "label-studio", "imagenhub", "arena", "rapidata", "appen"):
         assert f"{name}:" in error.value.hint
     assert "columns rater, prompt (or prompt_id), model, question" in error.value.hint
-    assert "docs/ratings.md" in error.value.hint
+    assert "docs/ratings/imports.md" in error.value.hint
     with pytest.raises(EvalkitError, match="is an Excel workbook") as error:
         evalkit.rate_import(write(tmp_path / "v.xlsx", b"PK\3\4"), run=run.path)
     assert error.value.hint.startswith("Save it as CSV in UTF-8: a table with one row per answer")

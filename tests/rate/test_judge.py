@@ -377,7 +377,7 @@ def test_a_rubric_is_refused_field_by_field(
     with FakeChat() as server, pytest.raises(EvalkitError) as raised:
         judged(run, server, kind=kind, rubric=path)
     assert re.search(found, raised.value.message)
-    assert "ratings.md" not in raised.value.hint
+    assert "docs/ratings" not in raised.value.hint
     assert sorted(run.path.rglob("*")) == before
 
 

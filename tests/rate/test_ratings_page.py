@@ -1,4 +1,4 @@
-"""docs/ratings.md: its columns, its formats, its study and its Python are those of the program."""
+"""The pages on ratings: columns, formats, study and Python are those of the program."""
 
 import dataclasses
 import re
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from forked import Command
-from markdown_it import MarkdownIt
+from pages import PAGES, ROOT, code
 
 from evalkit.rate.formats.known import FORMATS
 from evalkit.rate.rejected import REJECTED
@@ -14,12 +14,8 @@ from evalkit.ratings.rating import COLUMNS
 from evalkit.ratings.study import Exclusion, Question, Study
 from evalkit.ratings.study_file import from_toml
 
-ROOT = Path(__file__).parents[2]
-DOCS = ROOT / "docs"
-PAGE = (DOCS / "ratings.md").read_text(encoding="utf-8")
-BLOCKS = [
-    (token.info, token.content) for token in MarkdownIt().parse(PAGE) if token.type == "fence"
-]
+NAMES = ("ratings.md", "ratings/files.md", "ratings/imports.md")
+PAGE = "\n".join(PAGES[name] for name in NAMES)
 
 
 def first_column(title: str) -> list[str]:
@@ -31,21 +27,20 @@ def first_column(title: str) -> list[str]:
 
 
 def test_every_column_is_explained_in_order() -> None:
-    assert first_column("### Answers") == list(COLUMNS)
+    assert first_column("## Answers") == list(COLUMNS)
 
 
 def test_every_format_is_listed() -> None:
     assert sorted(first_column("## Imports")) == sorted(FORMATS)
 
 
-@pytest.mark.parametrize("page", ["ratings.md", "files.md"])
+@pytest.mark.parametrize("page", ["ratings/files.md", "files/ratings.md"])
 def test_every_column_of_the_files_is_named(page: str) -> None:
-    text = (DOCS / page).read_text(encoding="utf-8")
-    assert all(f"`{name}`" in text for name in (*COLUMNS, *REJECTED))
+    assert all(f"`{name}`" in PAGES[page] for name in (*COLUMNS, *REJECTED))
 
 
 def test_the_study_of_the_page_is_valid_and_names_the_fields() -> None:
-    [text] = [content for info, content in BLOCKS if info == "toml"]
+    [text] = code("toml", *NAMES)
     study = from_toml(text)
     assert study.exclude == Exclusion()
     for kind in (Study, Question, Exclusion):
@@ -55,8 +50,8 @@ def test_the_study_of_the_page_is_valid_and_names_the_fields() -> None:
 
 def test_the_python_of_the_page_runs(tmp_path: Path) -> None:
     (tmp_path / "reports").symlink_to(ROOT / "reports")
-    imported, agreement = [
-        Command(code, tmp_path).done().stdout for info, code in BLOCKS if info == "python"
+    agreement, imported = [
+        Command(block, tmp_path).done().stdout for block in code("python", *NAMES)
     ]
     assert "4 ('imported',) ('The scale of alignment is 1 to 5.',)" in imported
     assert agreement.split()[:5] == ["metric", "level", "accuracy", "correlation", "pairs"]

@@ -22,7 +22,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 
-from evalkit.core import EncoderKind, Measure, Prompt
+from evalkit.core import DISTRIBUTION, EncoderKind, Measure, Prompt
 from evalkit.gate.selftest.damage import ABSENT, BLACK, Damage, Places
 from evalkit.gate.snapshot import BLACK as BLACK_RATE
 from evalkit.gate.snapshot import MISSING, SHARPNESS, Key, Snapshot, State, state_of
@@ -166,7 +166,7 @@ def _snapshot(
         (SHARPNESS, shown, sharp),
     )
     texts = {prompt: prompt for prompt in cut.groups}
-    return Snapshot(pool.model, pool.model, texts, cut.groups, {}, states, version("evalkit"))
+    return Snapshot(pool.model, pool.model, texts, cut.groups, {}, states, version(DISTRIBUTION))
 
 
 def _placed(

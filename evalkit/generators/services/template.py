@@ -48,7 +48,7 @@ class Poll:
 
 @dataclass(frozen=True)
 class Template:
-    """All fields of a template file; docs/remote.md explains them."""
+    """All fields of a template file; docs/remote/templates.md explains them."""
 
     name: str
     url: str

@@ -1,7 +1,7 @@
 """A template: a TOML file that describes how to ask one service for an image.
 
-Every field is checked when the file is read, so that a mistake costs no request. docs/remote.md
-explains the fields.
+Every field is checked when the file is read, so that a mistake costs no request.
+docs/remote/templates.md explains the fields.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def parse_template(text: str, source: str, name: str = "template") -> Template:
         where = str(error).replace("at end of document", last_line)
         raise EvalkitError(
             f"The template {source} is not valid TOML: {where}.",
-            "See docs/remote.md for an example.",
+            "See docs/remote/templates.md for an example.",
         ) from None
     return _Checker(source).template(values, name, sha256(text.encode()).hexdigest())
 
@@ -295,5 +295,5 @@ class _Checker:
     def fail(self, place: str, found: str, expected: str) -> NoReturn:
         raise EvalkitError(
             f"In the template {self.source}, {place} {found}; expected {expected}.",
-            "See docs/remote.md.",
+            "See docs/remote/templates.md.",
         )

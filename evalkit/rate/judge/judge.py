@@ -92,11 +92,14 @@ def rate_judge(
             is asked as it is.
         models: labels of the run; default: all.
         items: images or pairs, a random sample; default: all.
-        temperature, seed, max_tokens: sent with each request. The seed also draws the sample.
+        temperature: sent with each request.
+        seed: sent with each request; it also draws the sample.
+        max_tokens: sent with each request.
         max_side: images with a longer side are scaled down.
         extra: further fields of the request, a JSON object; null leaves out a field.
         timeout: seconds for one answer.
-        input_price, output_price: US dollars per million tokens.
+        input_price: US dollars per million tokens of requests.
+        output_price: US dollars per million tokens of answers.
         max_cost: the limit in US dollars for this study, over all calls.
         concurrency: the most requests in flight.
         snapshots: `one`: stop when the service answers as another snapshot of the model; `any`: all

@@ -43,7 +43,7 @@ def read_config(path: Path | str) -> dict[str, Any]:
         ) from error
     except (ValueError, RecursionError) as error:
         raise EvalkitError(
-            f"{path} is not valid TOML: {error}.", "See docs/ratings.md for an example."
+            f"{path} is not valid TOML: {error}.", "See docs/ratings/files.md for an example."
         ) from error
 
 

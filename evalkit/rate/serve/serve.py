@@ -19,7 +19,7 @@ from evalkit.core import EvalkitError
 from evalkit.escape import visible
 from evalkit.features.changed import mention_lost, refuse_changes
 from evalkit.local_address import LOOPBACK, WILDCARDS, in_url, is_loopback, listen
-from evalkit.locks import lock
+from evalkit.locks import lock, open_folder
 from evalkit.rate.serve.assignments import read_assignments
 from evalkit.rate.serve.new_study import open_study, read_config
 from evalkit.rate.serve.pool import Pool, read_pool
@@ -150,12 +150,9 @@ def only_server(run: Run) -> Iterator[None]:
 
     Raises EvalkitError if another process holds the lock.
     """
-    if sys.platform == "win32":  # a folder cannot be opened there
-        yield
-        return
     try:
         run.ratings_path.mkdir(parents=True, exist_ok=True)
-        handle = os.open(run.ratings_path, os.O_RDONLY)
+        handle = open_folder(run.ratings_path)
     except OSError as error:
         raise EvalkitError(
             f"Could not make or open {run.ratings_path}: {error.strerror}.",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -57,11 +56,12 @@ class Curve:
     def log(self, step: int, **values: float) -> None:
         """Add a row."""
         seconds = self._before + time.monotonic() - self._began
+        peak = _memory(self.device)
         row = {
             "step": str(step),
             "seconds": f"{seconds:.1f}",
             "images_per_second": f"{self._speed:.1f}",
-            "memory_gb": f"{_memory(self.device) / 2**30:.2f}",
+            "memory_gb": f"{peak / 2**30:.2f}" if peak else "",
             **{name: f"{value:.4f}" for name, value in values.items()},
         }
         self.rows.append({name: row.get(name, "") for name in self.columns})
@@ -108,8 +108,12 @@ def _read(path: Path) -> list[dict[str, str]]:
 
 
 def _memory(device: str) -> int:
-    """The peak in bytes, of the accelerator or else of the process."""
+    """The peak in bytes, of the accelerator or else of the process; 0 where it is not known."""
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "win32":
+        return 0
+    import resource
+
     unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -27,7 +27,7 @@ def worker_count(device: str, processes: int = 1) -> int:
 
     None on a CPU, or where processes cannot be forked.
     """
-    if not device.startswith("cuda") or not sys.platform.startswith("linux"):
+    if sys.platform != "linux" or not device.startswith("cuda"):
         return 0
     return max(0, min(MOST_WORKERS, len(os.sched_getaffinity(0)) // processes - 1))
 

@@ -1,10 +1,9 @@
-"""docs/remote.md is correct: its commands parse, and its template and its tables are valid."""
+"""The pages on services are correct: commands parse, and templates and tables are valid."""
 
 import re
 import shlex
-from pathlib import Path
 
-from markdown_it import MarkdownIt
+from pages import PAGES, code, commands
 from typer.main import get_command
 
 from evalkit import plugins
@@ -14,17 +13,9 @@ from evalkit.generators import http_template, openai_images
 from evalkit.generators.services.template_file import parse_template, recipes
 from evalkit.remote.outcomes import BY_STATUS, outcome_of_status
 
-PAGE = (Path(__file__).parents[3] / "docs" / "remote.md").read_text(encoding="utf-8")
-BLOCKS = [
-    (token.info, token.content) for token in MarkdownIt().parse(PAGE) if token.type == "fence"
-]
-COMMANDS = [
-    line
-    for info, content in BLOCKS
-    if info == "bash"
-    for line in content.splitlines()
-    if line.startswith("evalkit ")
-]
+NAMES = ("remote.md", "remote/templates.md", "guides/remote-services.md")
+PAGE = "\n".join(PAGES[name] for name in NAMES)
+COMMANDS = commands(*NAMES)
 
 
 def test_every_command_parses_and_every_option_exists(tmp_path, monkeypatch):
@@ -39,7 +30,7 @@ def test_every_command_parses_and_every_option_exists(tmp_path, monkeypatch):
         monkeypatch.setenv(name, "a-key-for-the-page")
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     monkeypatch.chdir(tmp_path)
-    (template,) = [content for info, content in BLOCKS if info == "toml"]
+    (template,) = code("toml", *NAMES)
     (tmp_path / "my-service.toml").write_text(template)
     assert len(COMMANDS) >= 9
     for line in COMMANDS:
@@ -54,7 +45,7 @@ def test_every_command_parses_and_every_option_exists(tmp_path, monkeypatch):
 
 
 def test_the_template_of_the_page_is_valid():
-    (text,) = [content for info, content in BLOCKS if info == "toml"]
+    (text,) = code("toml", *NAMES)
     template = parse_template(text, "the page")
     assert template.poll is not None
     assert [rule.outcome for rule in template.rules] == ["refused_output", "quota", "rate_limited"]
