@@ -179,11 +179,12 @@ def _new_study(
     else:
         questions = [Question(title, f"{title} (imported)") for title in answers]
     now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    used = rated | complete
     return Study(
         name,
         mode,
         tuple(models),
-        tuple(prompt.id for prompt in names.prompts if prompt.id in rated | complete),
+        tuple(prompt.id for prompt in names.prompts if prompt.id in used),
         tuple(questions),
         title=f"{name} (imported)",
         created_at=now,
